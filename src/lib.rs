@@ -1,0 +1,1 @@
+//! Golive takes a web application from nothing to live on Fly.io from one Kubernetes object.

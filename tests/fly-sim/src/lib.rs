@@ -1,0 +1,1 @@
+//! Fly.io on loopback.
