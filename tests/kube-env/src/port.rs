@@ -1,0 +1,16 @@
+//! Free ports on loopback, chosen by the system.
+
+use std::net::{Ipv4Addr, TcpListener};
+
+use crate::{Error, Result};
+
+/// A port of 127.0.0.1 on which nothing listened a moment ago.
+///
+/// Somebody else may take it before its user binds it: a start that fails on a taken port is
+/// tried again with another one.
+pub fn free() -> Result<u16> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|source| Error::Port { source })
+}
