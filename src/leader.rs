@@ -1,0 +1,699 @@
+//! One leader at a time, by a Lease.
+//!
+//! The algorithm and its proportions (15 s, 10 s, 2 s) are those of client-go, with two things
+//! made strict. Every write carries the `resourceVersion` it was decided on, so of two claimants
+//! exactly one wins and the other gets a 409. And no clock is compared with the clock of another
+//! machine: a lease has run out when *this* process has watched it unchanged for the whole
+//! duration by its own monotonic clock. (The monotonic clock runs on while a process is stopped
+//! by a signal, so a leader that wakes up late knows at once that its time is over.)
+//!
+//! A lease alone does not fence: a call to Fly.io that began in time may end after another
+//! replica has taken over. [`Leader::remaining`] says how much time is surely left, so that a call
+//! can be left unsent when it would not end in time; the other fences are deterministic names and
+//! Fly's own machine lease.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Now;
+
+/// How long a lease holds without a renewal. Default 15 s, as client-go.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+
+/// After how long without a successful renewal the leader gives up. Default 10 s, as client-go.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Pause between two looks at the lease, or two renewals. Default 2 s, as client-go.
+pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
+
+/// How often longer than our own duration a lease may claim to hold. A mistyped
+/// `leaseDurationSeconds` must not lock every replica out for a day.
+const LONGEST_FOREIGN_DURATION: u32 = 4;
+
+/// What an election is about, and how fast it goes.
+#[derive(Clone, Debug)]
+pub struct Election {
+    /// Namespace of the Lease.
+    pub namespace: String,
+    /// Name of the Lease.
+    pub name: String,
+    /// Who we are. Must differ between any two processes, also between two lives of one pod.
+    pub identity: String,
+    /// How long the lease holds without a renewal.
+    pub lease_duration: Duration,
+    /// After how long without a successful renewal we give up. Shorter than `lease_duration`.
+    pub renew_deadline: Duration,
+    /// Pause between two tries. Shorter than `renew_deadline`.
+    pub retry_period: Duration,
+    /// The wall clock, for the times people read in the Lease. Nothing is decided by them.
+    pub now: Now,
+}
+
+/// Why a term ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// Somebody else holds the lease.
+    #[error("the lease is held by {holder}")]
+    Taken {
+        /// The identity that the Lease names now.
+        holder: String,
+    },
+    /// The API server could not be reached, or refused, for too long.
+    #[error("the lease could not be renewed for {} s: {last}", after.as_secs())]
+    NotRenewed {
+        /// How long we tried.
+        after: Duration,
+        /// The last thing that went wrong.
+        last: String,
+    },
+}
+
+/// A replica that would like to lead.
+pub struct Candidate {
+    api: Api<Lease>,
+    election: Election,
+}
+
+impl Candidate {
+    /// A candidate. Sends nothing yet.
+    pub fn new(kube: Client, election: Election) -> Candidate {
+        let api = Api::namespaced(kube, &election.namespace);
+        Candidate { api, election }
+    }
+
+    /// Waits until we lead, for as long as it takes. `None` when `shutdown` comes first.
+    pub async fn acquire(self, shutdown: &CancellationToken) -> Option<Term> {
+        let mut seen: Option<Seen> = None;
+        let mut told = String::new();
+        loop {
+            let tried = shutdown
+                .run_until_cancelled(self.attempt(&mut seen))
+                .await?;
+            match tried {
+                Ok(Some((lease, sent))) => {
+                    tracing::info!(lease = %self.election.name, identity = %self.election.identity, "leading");
+                    return Some(Term::start(self.api, self.election, lease, sent));
+                }
+                Ok(None) => {
+                    let holder = seen.as_ref().map(|s| s.record.holder.clone());
+                    let holder = holder.unwrap_or_default();
+                    if told != holder {
+                        tracing::info!(lease = %self.election.name, %holder, "standing by");
+                        told = holder;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(lease = %self.election.name, %error, "cannot take the lease, trying again");
+                }
+            }
+            let pause = jittered(self.election.retry_period);
+            shutdown
+                .run_until_cancelled(tokio::time::sleep(pause))
+                .await?;
+        }
+    }
+
+    /// One look and, if the lease is to be had, one try to take it.
+    async fn attempt(&self, seen: &mut Option<Seen>) -> Result<Option<(Lease, Instant)>, Failed> {
+        let limit = self.election.renew_deadline / 2;
+        let lease = within(limit, self.api.get_opt(&self.election.name)).await?;
+        let now = Instant::now();
+        *seen = lease
+            .as_ref()
+            .map(|lease| Seen::next(seen.take(), lease, now));
+        if decide(&self.election, seen.as_ref(), now) == Move::Wait {
+            return Ok(None);
+        }
+        let claim = claim(&self.election, lease.as_ref(), (self.election.now)());
+        let sent = Instant::now();
+        match within(limit, put(&self.api, &claim)).await {
+            Ok(lease) => Ok(Some((lease, sent))),
+            // Somebody was faster. The next look tells who.
+            Err(Failed::Kube(error)) if is_conflict(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Our time as leader: renews the lease in the background until it is lost or given back.
+pub struct Term {
+    leader: Leader,
+    stop: CancellationToken,
+    renewals: JoinHandle<Option<Lost>>,
+    end: Option<Lost>,
+    api: Api<Lease>,
+    election: Election,
+}
+
+impl Term {
+    fn start(api: Api<Lease>, election: Election, lease: Lease, sent: Instant) -> Term {
+        let held = Arc::new(Mutex::new(Held::Since { sent, lease }));
+        let leader = Leader {
+            lease_duration: election.lease_duration,
+            held: Some(held.clone()),
+        };
+        let stop = CancellationToken::new();
+        let renewals = tokio::spawn(renew(api.clone(), election.clone(), held, stop.clone()));
+        Term {
+            leader,
+            stop,
+            renewals,
+            end: None,
+            api,
+            election,
+        }
+    }
+
+    /// A handle that says how much of the term is surely left.
+    pub fn leader(&self) -> Leader {
+        self.leader.clone()
+    }
+
+    /// Returns when the term is over. The process must then stop acting at once.
+    pub async fn lost(&mut self) -> Lost {
+        if let Some(end) = &self.end {
+            return end.clone();
+        }
+        let end = match (&mut self.renewals).await {
+            Ok(Some(end)) => end,
+            Ok(None) => Lost::NotRenewed {
+                after: Duration::ZERO,
+                last: "renewals were stopped".to_owned(),
+            },
+            Err(error) => Lost::NotRenewed {
+                after: Duration::ZERO,
+                last: error.to_string(),
+            },
+        };
+        self.leader.end();
+        self.end = Some(end.clone());
+        end
+    }
+
+    /// Gives the lease back, so that another replica need not wait for it to run out. Call it
+    /// after the last write to Fly.io has ended.
+    pub async fn release(mut self) {
+        self.stop.cancel();
+        if self.end.is_none() {
+            let _ = (&mut self.renewals).await;
+        }
+        let Some(lease) = self.leader.end() else {
+            return;
+        };
+        let free = freed(lease, (self.election.now)());
+        let limit = self.election.renew_deadline / 2;
+        let name = &self.election.name;
+        let mut result = within(limit, put(&self.api, &free)).await.map(drop);
+        if matches!(&result, Err(Failed::Kube(error)) if is_conflict(error)) {
+            // Perhaps only edited, or our last renewal lost its reply. Give back what is ours.
+            result = match within(limit, self.api.get_opt(name)).await {
+                Ok(Some(lease)) if Record::of(&lease).holder == self.election.identity => {
+                    let free = freed(lease, (self.election.now)());
+                    within(limit, put(&self.api, &free)).await.map(drop)
+                }
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            };
+        }
+        match result {
+            Ok(()) => tracing::info!(lease = %name, "gave the lease back"),
+            Err(error) => {
+                tracing::warn!(lease = %name, %error, "could not give the lease back; it runs out by itself");
+            }
+        }
+    }
+}
+
+impl Drop for Term {
+    /// A term that nobody holds is not renewed any more, and runs out.
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Says whether this process leads, and for how much longer that is sure. Cheap to clone.
+#[derive(Clone)]
+pub struct Leader {
+    lease_duration: Duration,
+    held: Option<Arc<Mutex<Held>>>,
+}
+
+#[derive(Debug)]
+enum Held {
+    /// Renewed by a request that we began to send then.
+    Since { sent: Instant, lease: Lease },
+    /// Over.
+    Not,
+}
+
+impl Leader {
+    /// A leader without an election, for a single replica (`--leader-elect=false`).
+    pub fn always() -> Leader {
+        Leader {
+            lease_duration: Duration::MAX,
+            held: None,
+        }
+    }
+
+    /// How long nobody else can hold the lease, seen from now. Zero when we do not lead.
+    ///
+    /// Counted from the moment *before* the last successful renewal was sent: no other replica
+    /// can have seen that renewal earlier, and each waits a whole lease duration after seeing it.
+    pub fn remaining(&self) -> Duration {
+        self.remaining_at(Instant::now())
+    }
+
+    /// Whether a call that may take `call` can be sent and ended within our time.
+    pub fn allows(&self, call: Duration) -> bool {
+        self.remaining() > call
+    }
+
+    fn remaining_at(&self, now: Instant) -> Duration {
+        let Some(held) = &self.held else {
+            return Duration::MAX;
+        };
+        match &*held.lock().unwrap_or_else(PoisonError::into_inner) {
+            Held::Since { sent, .. } => self
+                .lease_duration
+                .saturating_sub(now.saturating_duration_since(*sent)),
+            Held::Not => Duration::ZERO,
+        }
+    }
+
+    fn end(&self) -> Option<Lease> {
+        let held = self.held.as_ref()?;
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *held, Held::Not) {
+            Held::Since { lease, .. } => Some(lease),
+            Held::Not => None,
+        }
+    }
+}
+
+/// Renews until stopped (`None`) or lost.
+async fn renew(
+    api: Api<Lease>,
+    election: Election,
+    held: Arc<Mutex<Held>>,
+    stop: CancellationToken,
+) -> Option<Lost> {
+    let lock = || held.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let pause = tokio::time::sleep(election.retry_period);
+        stop.run_until_cancelled(pause).await?;
+        let (sent, lease) = match &*lock() {
+            Held::Since { sent, lease } => (*sent, lease.clone()),
+            Held::Not => return None,
+        };
+        match renew_in_time(&api, &election, lease, sent, &stop).await? {
+            Ok((sent, lease)) => *lock() = Held::Since { sent, lease },
+            Err(lost) => {
+                *lock() = Held::Not;
+                return Some(lost);
+            }
+        }
+    }
+}
+
+/// One renewal, tried until it works, the lease is somebody else's, or the deadline has passed.
+/// `None` when stopped. A renewal under way is never cut short: a half-sent one would change the
+/// version that the release needs.
+async fn renew_in_time(
+    api: &Api<Lease>,
+    election: &Election,
+    mut lease: Lease,
+    last_good: Instant,
+    stop: &CancellationToken,
+) -> Option<Result<(Instant, Lease), Lost>> {
+    let mut last = String::from("the process stood still");
+    loop {
+        let left = election.renew_deadline.saturating_sub(last_good.elapsed());
+        if left.is_zero() {
+            let after = last_good.elapsed();
+            return Some(Err(Lost::NotRenewed { after, last }));
+        }
+        let sent = Instant::now();
+        let limit = left.min(election.renew_deadline / 2);
+        let pause = match renewal(api, election, &lease, limit).await {
+            Ok(Renewal::Done(renewed)) => return Some(Ok((sent, renewed))),
+            Ok(Renewal::Taken(holder)) => return Some(Err(Lost::Taken { holder })),
+            // Edited by hand, or an earlier renewal whose reply was lost: still ours.
+            Ok(Renewal::Moved(current)) => {
+                lease = current;
+                last = String::from("the lease was changed by someone else");
+                election.retry_period / 20
+            }
+            Err(error) => {
+                tracing::warn!(lease = %election.name, %error, "cannot renew the lease, trying again");
+                last = error.to_string();
+                election.retry_period
+            }
+        };
+        let left = election.renew_deadline.saturating_sub(last_good.elapsed());
+        let pause = tokio::time::sleep(pause.min(left));
+        stop.run_until_cancelled(pause).await?;
+    }
+}
+
+enum Renewal {
+    Done(Lease),
+    Moved(Lease),
+    Taken(String),
+}
+
+/// One renewal, fenced by the version we know. A 409 or 404 is followed by a look.
+async fn renewal(
+    api: &Api<Lease>,
+    election: &Election,
+    lease: &Lease,
+    limit: Duration,
+) -> Result<Renewal, Failed> {
+    let next = claim(election, Some(lease), (election.now)());
+    match within(limit, put(api, &next)).await {
+        Ok(renewed) => return Ok(Renewal::Done(renewed)),
+        Err(Failed::Kube(error)) if is_conflict(&error) || is_not_found(&error) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(match within(limit, api.get_opt(&election.name)).await? {
+        Some(current) => after_conflict(&election.identity, current),
+        // Deleted by hand. Whoever creates it first leads; the loser gets a 409.
+        None => Renewal::Moved(Lease::default()),
+    })
+}
+
+/// What a changed lease means for its leader. An emptied holder is anybody's to take, so also ours.
+fn after_conflict(identity: &str, current: Lease) -> Renewal {
+    let holder = Record::of(&current).holder;
+    if holder.is_empty() || holder == identity {
+        Renewal::Moved(current)
+    } else {
+        Renewal::Taken(holder)
+    }
+}
+
+/// The part of a lease whose change proves that its holder lives.
+#[derive(Clone, Debug, PartialEq)]
+struct Record {
+    holder: String,
+    seconds: i32,
+    transitions: i32,
+    renewed: Option<MicroTime>,
+}
+
+impl Record {
+    fn of(lease: &Lease) -> Record {
+        let spec = lease.spec.clone().unwrap_or_default();
+        Record {
+            holder: spec.holder_identity.unwrap_or_default(),
+            seconds: spec.lease_duration_seconds.unwrap_or_default(),
+            transitions: spec.lease_transitions.unwrap_or_default(),
+            renewed: spec.renew_time,
+        }
+    }
+}
+
+/// A record and when we first saw it, by our own monotonic clock.
+#[derive(Clone, Debug)]
+struct Seen {
+    record: Record,
+    since: Instant,
+}
+
+impl Seen {
+    fn next(before: Option<Seen>, lease: &Lease, now: Instant) -> Seen {
+        let record = Record::of(lease);
+        match before {
+            Some(before) if before.record == record => before,
+            _ => Seen { record, since: now },
+        }
+    }
+}
+
+/// What a candidate does now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Move {
+    /// Write our claim.
+    Take,
+    /// Somebody else leads, as far as we can know.
+    Wait,
+}
+
+/// Decides without I/O whether the lease is to be had.
+fn decide(election: &Election, seen: Option<&Seen>, now: Instant) -> Move {
+    let Some(seen) = seen else {
+        return Move::Take;
+    };
+    // Ours already: a claim whose reply was lost.
+    if seen.record.holder.is_empty() || seen.record.holder == election.identity {
+        return Move::Take;
+    }
+    // The holder may count on its own duration, if it is longer than ours.
+    let claimed = Duration::from_secs(u64::try_from(seen.record.seconds).unwrap_or(0));
+    let holds = claimed.clamp(
+        election.lease_duration,
+        election.lease_duration * LONGEST_FOREIGN_DURATION,
+    );
+    if now.saturating_duration_since(seen.since) >= holds {
+        Move::Take
+    } else {
+        Move::Wait
+    }
+}
+
+/// The lease as we want it: held by us, renewed now, with the version we decided on.
+fn claim(election: &Election, current: Option<&Lease>, now: jiff::Timestamp) -> Lease {
+    let old = current
+        .and_then(|lease| lease.spec.clone())
+        .unwrap_or_default();
+    let ours = old.holder_identity.as_deref() == Some(election.identity.as_str());
+    let transitions = old.lease_transitions.unwrap_or(0);
+    let mut metadata = current
+        .map(|lease| lease.metadata.clone())
+        .unwrap_or_default();
+    metadata.name = Some(election.name.clone());
+    metadata.namespace = Some(election.namespace.clone());
+    metadata.managed_fields = None;
+    Lease {
+        metadata,
+        spec: Some(LeaseSpec {
+            holder_identity: Some(election.identity.clone()),
+            lease_duration_seconds: Some(whole_seconds(election.lease_duration)),
+            acquire_time: if ours {
+                old.acquire_time
+            } else {
+                Some(MicroTime(now))
+            },
+            renew_time: Some(MicroTime(now)),
+            lease_transitions: Some(if ours || current.is_none() {
+                transitions
+            } else {
+                transitions.saturating_add(1)
+            }),
+            preferred_holder: old.preferred_holder,
+            strategy: old.strategy,
+        }),
+    }
+}
+
+/// The lease as it is given back: no holder, as client-go leaves it.
+fn freed(lease: Lease, now: jiff::Timestamp) -> Lease {
+    let spec = lease.spec.unwrap_or_default();
+    Lease {
+        metadata: ObjectMeta {
+            managed_fields: None,
+            ..lease.metadata
+        },
+        spec: Some(LeaseSpec {
+            holder_identity: Some(String::new()),
+            lease_duration_seconds: Some(1),
+            renew_time: Some(MicroTime(now)),
+            ..spec
+        }),
+    }
+}
+
+/// Creates a lease that has no version yet, replaces one that has.
+async fn put(api: &Api<Lease>, lease: &Lease) -> kube::Result<Lease> {
+    let params = PostParams::default();
+    match (&lease.metadata.resource_version, &lease.metadata.name) {
+        (Some(_), Some(name)) => api.replace(name, &params, lease).await,
+        _ => api.create(&params, lease).await,
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Kube(#[from] kube::Error),
+    #[error("no answer from the API server within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+}
+
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Failed> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(Failed::TimedOut(limit)),
+    }
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+fn whole_seconds(duration: Duration) -> i32 {
+    // The API wants a positive whole number.
+    i32::try_from(duration.as_secs()).unwrap_or(i32::MAX).max(1)
+}
+
+/// Up to a fifth longer, so that candidates do not all look at the same moment.
+fn jittered(period: Duration) -> Duration {
+    period.mul_f64(1.0 + rand::random::<f64>() * 0.2)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn election() -> Election {
+        Election {
+            namespace: "golive-system".into(),
+            name: "golive".into(),
+            identity: "pod-a_1".into(),
+            lease_duration: LEASE_DURATION,
+            renew_deadline: RENEW_DEADLINE,
+            retry_period: RETRY_PERIOD,
+            now: || "2026-11-24T12:00:00Z".parse().unwrap(),
+        }
+    }
+
+    fn held_by(holder: &str, renewed: &str) -> Lease {
+        let mut lease = claim(&election(), None, renewed.parse().unwrap());
+        let spec = lease.spec.as_mut().unwrap();
+        spec.holder_identity = Some(holder.into());
+        lease.metadata.resource_version = Some("7".into());
+        lease
+    }
+
+    #[test]
+    fn a_lease_is_taken_only_after_it_stood_still_for_its_whole_duration() {
+        let t0 = Instant::now();
+        let lease = held_by("pod-b_1", "2026-11-24T12:00:00Z");
+        let seen = Seen::next(None, &lease, t0);
+        let just_before = t0 + LEASE_DURATION - Duration::from_millis(1);
+        assert_eq!(decide(&election(), Some(&seen), just_before), Move::Wait);
+        let after = t0 + LEASE_DURATION;
+        assert_eq!(decide(&election(), Some(&seen), after), Move::Take);
+    }
+
+    #[test]
+    fn a_renewal_starts_the_wait_again_and_an_unchanged_lease_does_not() {
+        let t0 = Instant::now();
+        let t1 = t0 + Duration::from_secs(14);
+        let seen = Seen::next(None, &held_by("pod-b_1", "2026-11-24T12:00:00Z"), t0);
+        let same = Seen::next(
+            Some(seen.clone()),
+            &held_by("pod-b_1", "2026-11-24T12:00:00Z"),
+            t1,
+        );
+        assert_eq!(same.since, t0);
+        let renewed = Seen::next(Some(seen), &held_by("pod-b_1", "2026-11-24T12:00:02Z"), t1);
+        assert_eq!(renewed.since, t1);
+    }
+
+    #[test]
+    fn the_clock_of_another_machine_decides_nothing() {
+        let t0 = Instant::now();
+        for renewed in ["1999-01-01T00:00:00Z", "2999-01-01T00:00:00Z"] {
+            let seen = Seen::next(None, &held_by("pod-b_1", renewed), t0);
+            assert_eq!(decide(&election(), Some(&seen), t0), Move::Wait);
+            let later = t0 + LEASE_DURATION;
+            assert_eq!(decide(&election(), Some(&seen), later), Move::Take);
+        }
+    }
+
+    #[test]
+    fn a_missing_freed_or_own_lease_is_taken_at_once() {
+        let now = Instant::now();
+        assert_eq!(decide(&election(), None, now), Move::Take);
+        for holder in ["", "pod-a_1"] {
+            let seen = Seen::next(None, &held_by(holder, "2026-11-24T12:00:00Z"), now);
+            assert_eq!(decide(&election(), Some(&seen), now), Move::Take);
+        }
+    }
+
+    #[test]
+    fn a_mistyped_duration_neither_shortens_nor_locks_for_a_day() {
+        let t0 = Instant::now();
+        let mut lease = held_by("pod-b_1", "2026-11-24T12:00:00Z");
+        lease.spec.as_mut().unwrap().lease_duration_seconds = Some(1);
+        let short = Seen::next(None, &lease, t0);
+        let soon = t0 + Duration::from_secs(14);
+        assert_eq!(decide(&election(), Some(&short), soon), Move::Wait);
+        lease.spec.as_mut().unwrap().lease_duration_seconds = Some(86_400);
+        let long = Seen::next(None, &lease, t0);
+        let later = t0 + LEASE_DURATION * LONGEST_FOREIGN_DURATION;
+        assert_eq!(decide(&election(), Some(&long), later), Move::Take);
+    }
+
+    #[test]
+    fn a_claim_keeps_the_version_it_was_decided_on_and_counts_the_change_of_holder() {
+        let now = "2026-11-24T12:00:20Z".parse().unwrap();
+        let taken = claim(
+            &election(),
+            Some(&held_by("pod-b_1", "2026-11-24T12:00:00Z")),
+            now,
+        );
+        assert_eq!(taken.metadata.resource_version.as_deref(), Some("7"));
+        let spec = taken.spec.clone().unwrap();
+        assert_eq!(spec.lease_transitions, Some(1));
+        assert_eq!(spec.acquire_time, Some(MicroTime(now)));
+        // A renewal changes the time of renewal alone.
+        let later = "2026-11-24T12:00:22Z".parse().unwrap();
+        let renewed = claim(&election(), Some(&taken), later).spec.unwrap();
+        assert_eq!(renewed.lease_transitions, Some(1));
+        assert_eq!(renewed.acquire_time, Some(MicroTime(now)));
+        assert_eq!(renewed.renew_time, Some(MicroTime(later)));
+    }
+
+    #[test]
+    fn after_a_conflict_only_another_holder_ends_the_term() {
+        let by = |holder| after_conflict("pod-a_1", held_by(holder, "2026-11-24T12:00:00Z"));
+        assert!(matches!(by("pod-b_1"), Renewal::Taken(holder) if holder == "pod-b_1"));
+        assert!(matches!(by("pod-a_1"), Renewal::Moved(_)));
+        assert!(matches!(by(""), Renewal::Moved(_)));
+    }
+
+    #[test]
+    fn the_time_left_counts_from_before_the_renewal_and_ends_at_zero() {
+        let sent = Instant::now();
+        let leader = Leader {
+            lease_duration: LEASE_DURATION,
+            held: Some(Arc::new(Mutex::new(Held::Since {
+                sent,
+                lease: Lease::default(),
+            }))),
+        };
+        let at = |seconds| leader.remaining_at(sent + Duration::from_secs(seconds));
+        assert_eq!(at(0), LEASE_DURATION);
+        assert_eq!(at(4), Duration::from_secs(11));
+        assert_eq!(at(60), Duration::ZERO);
+        leader.end();
+        assert_eq!(at(0), Duration::ZERO);
+        assert_eq!(Leader::always().remaining(), Duration::MAX);
+    }
+}
