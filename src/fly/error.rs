@@ -1,0 +1,351 @@
+//! What went wrong with a call to Fly.io, classified once.
+//!
+//! The class says what a caller may conclude; nobody looks at texts after this. A `status` code
+//! in the body outranks every text, because the platform's 503 bodies quote other errors
+//! (fly-api.md L, reliability-and-security.md 1.2).
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// The result of a call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A call to Fly.io that did not succeed.
+///
+/// Display is one line: method and endpoint template, the status, Fly.io's own words (redacted
+/// and bounded) and Fly.io's request id. It never holds a token, a header or a whole body.
+#[derive(Clone, PartialEq)]
+pub struct Error {
+    details: Box<Details>,
+}
+
+/// The parts of an [`Error`].
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Details {
+    pub(crate) endpoint: &'static str,
+    pub(crate) status: Option<u16>,
+    pub(crate) code: Option<String>,
+    pub(crate) message: String,
+    pub(crate) request_id: Option<String>,
+    pub(crate) class: Class,
+    pub(crate) ambiguous: bool,
+}
+
+/// What may be concluded from an error.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Class {
+    /// Did not happen, and may pass by itself: try again later.
+    Transient,
+    /// Did not happen: too many requests. Not before `after`, when the platform named a time.
+    Throttled {
+        /// How long to wait.
+        after: Option<Duration>,
+    },
+    /// A change whose outcome is unknown: look before it is sent again.
+    Ambiguous,
+    /// Did not happen: something else is in the way.
+    Conflict(Conflict),
+    /// The token was not accepted (401), or not for this (403).
+    ///
+    /// Soft until it has happened often enough for long enough (three times in at least 60 s),
+    /// because Fly.io sometimes refuses a good token; hard means: stop until the token changes.
+    Auth {
+        /// Whether to stop.
+        hard: bool,
+    },
+    /// Did not happen, and will not until the request changes.
+    Invalid,
+    /// There is no such thing, or no longer; also seen for a short time after creation.
+    Gone,
+}
+
+/// What is in the way of a change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Conflict {
+    /// Somebody else holds the lease of the machine.
+    Lease {
+        /// When it expires, if that was said.
+        expires_at: Option<Timestamp>,
+    },
+    /// The thing has changed since it was read: read again.
+    Version,
+    /// No room.
+    Capacity(Scope),
+    /// The name is in use. For a machine, the platform says by which one.
+    NameTaken {
+        /// The machine that has the name.
+        machine_id: Option<String>,
+    },
+    /// Exists already, and is not told apart by a name.
+    Exists,
+    /// The machine's state does not allow it now (412); wait for it to settle.
+    State,
+    /// The volume is in use by another machine.
+    VolumeBusy,
+    /// The version of the secrets asked for has not reached that region yet.
+    SecretsNotVisible,
+    /// A limit of the organization, or its billing: only a person can help.
+    Quota,
+    /// A conflict that this version does not know.
+    Other,
+}
+
+/// Where there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// On this host; another machine elsewhere may work.
+    Host,
+    /// On the host that has the volume.
+    Volume,
+    /// In the region.
+    Region,
+}
+
+/// When trying again makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// The platform said when.
+    After(Duration),
+    /// It may pass by itself.
+    Backoff,
+    /// Not before the request, the token or the account changes.
+    OnChange,
+}
+
+impl Error {
+    pub(crate) fn new(details: Details) -> Self {
+        Self {
+            details: Box::new(details),
+        }
+    }
+
+    /// Method and template of the endpoint, such as `GET /v1/apps/{app}`.
+    pub fn endpoint(&self) -> &'static str {
+        self.details.endpoint
+    }
+
+    /// The HTTP status; `None` when there was no answer.
+    pub fn status(&self) -> Option<u16> {
+        self.details.status
+    }
+
+    /// Fly.io's own code (`status` of the Machines API, `extensions.code` of GraphQL).
+    pub fn code(&self) -> Option<&str> {
+        self.details.code.as_deref()
+    }
+
+    /// Fly.io's words or ours: one line, at most [`MESSAGE_LIMIT`] bytes, without secrets.
+    pub fn message(&self) -> &str {
+        &self.details.message
+    }
+
+    /// Fly.io's id of the request, to quote to its support.
+    pub fn request_id(&self) -> Option<&str> {
+        self.details.request_id.as_deref()
+    }
+
+    /// What may be concluded.
+    pub fn class(&self) -> &Class {
+        &self.details.class
+    }
+
+    /// Whether this was a change that may have happened all the same.
+    ///
+    /// True for every [`Class::Ambiguous`], and for conflicts that came with a 5xx: such an
+    /// answer can follow an earlier try of the platform's own that got through.
+    pub fn is_ambiguous(&self) -> bool {
+        self.details.ambiguous
+    }
+
+    /// Whether there is no such thing (404, 410, GraphQL `NOT_FOUND`).
+    pub fn is_gone(&self) -> bool {
+        self.details.class == Class::Gone
+    }
+
+    /// Whether the token is good but not for this (403).
+    pub fn is_forbidden(&self) -> bool {
+        self.details.status == Some(403) && matches!(self.details.class, Class::Auth { .. })
+    }
+
+    /// The conflict, if it is one.
+    pub fn conflict(&self) -> Option<&Conflict> {
+        match &self.details.class {
+            Class::Conflict(conflict) => Some(conflict),
+            _ => None,
+        }
+    }
+
+    /// When trying again makes sense.
+    pub fn retry(&self) -> Retry {
+        match &self.details.class {
+            Class::Throttled { after: Some(after) } => Retry::After(*after),
+            Class::Invalid | Class::Auth { hard: true } | Class::Conflict(Conflict::Quota) => {
+                Retry::OnChange
+            }
+            _ => Retry::Backoff,
+        }
+    }
+
+    /// What a person can do about it, as a clause in lower case.
+    pub fn next_action(&self) -> &'static str {
+        match &self.details.class {
+            Class::Transient | Class::Ambiguous => "nothing: it is tried again",
+            Class::Throttled { .. } => "nothing: it is tried again when Fly.io allows",
+            Class::Gone => "check the name, and that it was not deleted on Fly.io",
+            Class::Auth { hard: false } => "nothing yet: the token is tried again",
+            Class::Auth { hard: true } if self.details.status == Some(403) => {
+                "use a token that may do this, or a name that is not somebody else's"
+            }
+            Class::Auth { hard: true } => "put a valid token into the Secret",
+            Class::Invalid => "correct what Fly.io names",
+            Class::Conflict(conflict) => match conflict {
+                Conflict::Lease { .. } => "nothing: it is tried again when the lease ends",
+                Conflict::Version | Conflict::State | Conflict::SecretsNotVisible => {
+                    "nothing: it is tried again from a fresh look"
+                }
+                Conflict::Capacity(_) => "choose another region or size, or wait",
+                Conflict::NameTaken { .. } | Conflict::Exists => "choose another name",
+                Conflict::VolumeBusy => "free the volume, or name another",
+                Conflict::Quota => "raise the limit or mend the billing of the organization",
+                Conflict::Other => "read what Fly.io says",
+            },
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.details.endpoint)?;
+        match self.details.status {
+            Some(status) => write!(f, " answered {status}: ")?,
+            None => f.write_str(" failed: ")?,
+        }
+        f.write_str(&self.details.message)?;
+        if let Some(id) = &self.details.request_id {
+            write!(f, " (fly-request-id {id})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.details, f)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Class {
+    /// A word for metrics and logs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Throttled { .. } => "throttled",
+            Self::Ambiguous => "ambiguous",
+            Self::Conflict(_) => "conflict",
+            Self::Auth { .. } => "auth",
+            Self::Invalid => "invalid",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// Longest message of an error, in bytes.
+pub const MESSAGE_LIMIT: usize = 400;
+
+/// Makes foreign text fit for logs and status: one line, bounded, without control and
+/// direction characters, and without anything in `secrets`, a URL's password or a Fly.io token.
+pub(crate) fn clean(text: &str, secrets: &[&str]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|secret| secret.len() >= 4) {
+        text = text.replace(secret, "***");
+    }
+    let mut out = String::new();
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {
+        if word.is_empty() {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        let masked = mask(word);
+        for c in masked.chars().filter(|c| !is_direction_mark(*c)) {
+            if out.len() + c.len_utf8() > MESSAGE_LIMIT {
+                out.push('…');
+                return out;
+            }
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Hides what looks like a credential in one word.
+fn mask(word: &str) -> String {
+    let mut word = word.to_owned();
+    for prefix in ["fm1r_", "fm1a_", "fm2_", "fo1_"] {
+        while let Some(start) = word.find(prefix) {
+            let rest = &word[start + prefix.len()..];
+            let end = rest
+                .find(|c: char| !(c.is_ascii_alphanumeric() || "+/=_-".contains(c)))
+                .unwrap_or(rest.len());
+            word.replace_range(start..start + prefix.len() + end, "***");
+        }
+    }
+    if let Some(scheme) = word.find("://") {
+        let rest = &word[scheme + 3..];
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+        if let Some(at) = authority.rfind('@') {
+            word.replace_range(scheme + 3..scheme + 3 + at, "***");
+        }
+    }
+    word
+}
+
+fn is_direction_mark(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_becomes_one_bounded_line_without_secrets() {
+        let text = "could not\n\x1b[2Jreach \u{202e}postgres://user:pw@host/db with fm2_abc+/=,x \
+                    and hunter22";
+        let clean = clean(text, &["hunter22", ""]);
+        assert_eq!(
+            clean,
+            "could not [2Jreach postgres://***@host/db with ***,x and ***"
+        );
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character() {
+        let clean = clean(&"ñ".repeat(1000), &[]);
+        assert!(clean.len() <= MESSAGE_LIMIT + '…'.len_utf8());
+        assert!(clean.ends_with('…'));
+    }
+
+    #[test]
+    fn an_error_reads_as_one_line_with_the_request_id() {
+        let error = Error::new(Details {
+            endpoint: "GET /v1/apps/{app}",
+            status: Some(404),
+            code: None,
+            message: "Could not find App \"x\"".to_owned(),
+            request_id: Some("01J-eze".to_owned()),
+            class: Class::Gone,
+            ambiguous: false,
+        });
+        assert_eq!(
+            error.to_string(),
+            "GET /v1/apps/{app} answered 404: Could not find App \"x\" (fly-request-id 01J-eze)"
+        );
+        assert!(error.is_gone());
+    }
+}

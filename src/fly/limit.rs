@@ -1,0 +1,363 @@
+//! Keeps us under Fly.io's rate limits, so that the platform never has to say 429 because of us.
+//!
+//! Fly.io counts per action and per object (a machine's id for actions on a machine, the app
+//! otherwise): 1 request/s with a burst of 3, 5/s with 10 for reading one machine, and 100 app
+//! deletions a minute. Source: fly-api.md B.1. The buckets here count the same way, in this
+//! process, whatever token is used: the platform's buckets know no tokens either.
+//!
+//! A caller takes the next free place in its bucket's queue and sleeps until it comes, so
+//! waiting is first come, first served. A place that lies beyond the caller's deadline is not
+//! taken at all.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How often one action may be sent for one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Time in which one request becomes free again.
+    pub period: Duration,
+    /// Requests that may go at once after a pause.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// Any action of the Machines API: 1 request/s, burst 3; 3 % slower, for clocks that differ.
+    pub const ACTION: Self = Self {
+        period: Duration::from_millis(1_030),
+        burst: 3,
+    };
+
+    /// Reading one machine: 5 requests/s, burst 10; 3 % slower, for clocks that differ.
+    pub const GET_MACHINE: Self = Self {
+        period: Duration::from_millis(206),
+        burst: 10,
+    };
+
+    /// Deleting apps, all of them together: 100 a minute, of which we take 95.
+    pub const DELETE_APP: Self = Self {
+        period: Duration::from_millis(632),
+        burst: 20,
+    };
+
+    /// GraphQL, releases, managed Postgres, logs and registries have no published limit. This
+    /// is our own, per token and endpoint: a controller without one took Fly.io's API down in
+    /// May 2025 (reliability-and-security.md 1.2).
+    pub const UNPUBLISHED: Self = Self {
+        period: Duration::from_millis(50),
+        burst: 20,
+    };
+}
+
+/// Added once between a spent burst and what follows it.
+///
+/// The first requests of a burst open connections and so arrive late; without this pause the
+/// next one would arrive too close behind them. Measured against nothing but reason: one TLS
+/// handshake across an ocean.
+const AFTER_BURST: Duration = Duration::from_millis(250);
+
+/// The longest `Retry-After` that is believed.
+const LONGEST_BLOCK: Duration = Duration::from_secs(300);
+
+/// Buckets above this number are swept of those that are full.
+const SWEEP_ABOVE: usize = 20_000;
+
+/// All buckets of this process.
+#[derive(Debug, Default)]
+pub struct Limiter {
+    buckets: Mutex<HashMap<Key, Bucket>>,
+}
+
+/// One action on one object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The action: method and endpoint template.
+    pub action: &'static str,
+    /// The object: a machine's id, an app's name, or what else the limit counts by.
+    pub object: String,
+}
+
+/// A place in the queue would come after the deadline; nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLate {
+    /// When a request would be free.
+    pub after: Duration,
+}
+
+/// State of one bucket (the generic cell rate algorithm).
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    /// When the bucket will be full again, if nothing more is taken.
+    full_at: Instant,
+    /// Until then nothing may be sent: the platform said so.
+    blocked_until: Instant,
+    /// Whether `AFTER_BURST` has been added since the bucket was last full.
+    spread: bool,
+}
+
+impl Limiter {
+    /// Waits for a free request and takes it; returns how long it waited.
+    pub async fn acquire(
+        &self,
+        key: &Key,
+        rate: Rate,
+        deadline: Instant,
+    ) -> Result<Duration, TooLate> {
+        let start = Instant::now();
+        loop {
+            let go = self.reserve(key, rate, Instant::now(), deadline)?;
+            tokio::time::sleep_until(go).await;
+            // Somebody may have been told to wait while we slept; then queue again.
+            if self
+                .blocked_until(key)
+                .is_none_or(|until| until <= Instant::now())
+            {
+                return Ok(Instant::now() - start);
+            }
+        }
+    }
+
+    /// The platform answered 429: empties the bucket and closes it for `after`.
+    pub fn throttled(&self, key: &Key, rate: Rate, after: Duration) {
+        self.close(key, rate, Instant::now(), after);
+    }
+
+    fn close(&self, key: &Key, rate: Rate, now: Instant, after: Duration) {
+        let until = now + after.min(LONGEST_BLOCK);
+        let mut buckets = self.lock();
+        let bucket = buckets
+            .entry(key.clone())
+            .or_insert_with(|| Bucket::full(now));
+        bucket.blocked_until = bucket.blocked_until.max(until);
+        let empty = bucket.blocked_until + rate.period * rate.burst.saturating_sub(1);
+        bucket.full_at = bucket.full_at.max(empty);
+    }
+
+    fn reserve(
+        &self,
+        key: &Key,
+        rate: Rate,
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<Instant, TooLate> {
+        let mut buckets = self.lock();
+        if buckets.len() > SWEEP_ABOVE {
+            buckets.retain(|_, b| b.full_at > now || b.blocked_until > now);
+        }
+        let bucket = buckets
+            .entry(key.clone())
+            .or_insert_with(|| Bucket::full(now));
+        let mut next = *bucket;
+        if next.full_at <= now {
+            next = Bucket {
+                blocked_until: next.blocked_until,
+                ..Bucket::full(now)
+            };
+        }
+        next.full_at += rate.period;
+        let burst = rate.period * rate.burst;
+        let mut go = next.full_at.checked_sub(burst).unwrap_or(now);
+        if go > now && !next.spread {
+            next.spread = true;
+            next.full_at += AFTER_BURST;
+            go += AFTER_BURST;
+        }
+        let go = go.max(next.blocked_until).max(now);
+        if go > deadline {
+            return Err(TooLate { after: go - now });
+        }
+        *bucket = next;
+        Ok(go)
+    }
+
+    fn blocked_until(&self, key: &Key) -> Option<Instant> {
+        self.lock().get(key).map(|bucket| bucket.blocked_until)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Bucket>> {
+        // A panic elsewhere cannot leave a bucket half written: each is replaced whole.
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bucket {
+    fn full(now: Instant) -> Self {
+        Self {
+            full_at: now,
+            blocked_until: now,
+            spread: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn key(object: &str) -> Key {
+        Key {
+            action: "POST /v1/apps/{app}/machines",
+            object: object.to_owned(),
+        }
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Fly.io's own bucket, as its documentation describes it.
+    struct Theirs {
+        tokens: f64,
+        last: Instant,
+    }
+
+    impl Theirs {
+        fn admits(&mut self, per_second: f64, burst: f64, now: Instant) -> bool {
+            let refill = (now - self.last).as_secs_f64() * per_second;
+            self.tokens = (self.tokens + refill).min(burst);
+            self.last = now;
+            self.tokens -= 1.0;
+            self.tokens >= 0.0
+        }
+    }
+
+    /// When the next requests would go, if each came as soon as the one before it was sent.
+    fn schedule(limiter: &Limiter, object: &str, count: usize, start: Instant) -> Vec<Duration> {
+        let mut now = start;
+        let mut sent = Vec::new();
+        for _ in 0..count {
+            now = limiter
+                .reserve(&key(object), Rate::ACTION, now, start + HOUR)
+                .unwrap();
+            sent.push(now - start);
+        }
+        sent
+    }
+
+    #[test]
+    fn the_platforms_bucket_never_runs_dry_and_little_time_is_lost() {
+        for late in [Duration::ZERO, Duration::from_millis(240)] {
+            let limiter = Limiter::default();
+            let start = Instant::now();
+            let mut theirs = Theirs {
+                tokens: 3.0,
+                last: start + late,
+            };
+
+            let sent = schedule(&limiter, "a", 103, start);
+
+            for (number, sent) in sent.iter().enumerate() {
+                // The first three open connections and arrive late.
+                let arrival = start + *sent + if number < 3 { late } else { Duration::ZERO };
+                assert!(theirs.admits(1.0, 3.0, arrival), "request {number}");
+            }
+            let last = sent[102];
+            assert!(
+                last <= Duration::from_millis(103_500),
+                "{last:?} for 100 s of work"
+            );
+        }
+    }
+
+    #[test]
+    fn a_burst_goes_at_once_and_other_objects_are_not_held_back() {
+        let limiter = Limiter::default();
+        let start = Instant::now();
+        assert_eq!(schedule(&limiter, "a", 3, start), [Duration::ZERO; 3]);
+        assert_eq!(schedule(&limiter, "b", 3, start), [Duration::ZERO; 3]);
+        assert!(schedule(&limiter, "a", 1, start)[0] >= Duration::from_secs(1));
+        let later = start + Duration::from_secs(10);
+        assert_eq!(
+            schedule(&limiter, "a", 3, later),
+            [Duration::ZERO; 3],
+            "full again"
+        );
+    }
+
+    #[test]
+    fn a_place_beyond_the_deadline_is_refused_and_costs_nothing() {
+        let limiter = Limiter::default();
+        let start = Instant::now();
+        schedule(&limiter, "a", 3, start);
+        let soon = start + Duration::from_millis(100);
+        for _ in 0..50 {
+            let refused = limiter
+                .reserve(&key("a"), Rate::ACTION, start, soon)
+                .unwrap_err();
+            assert!(refused.after < Duration::from_secs(2), "{refused:?}");
+        }
+        let next = schedule(&limiter, "a", 1, start)[0];
+        assert!(
+            next < Duration::from_secs(2),
+            "refusals must not take places: {next:?}"
+        );
+    }
+
+    #[test]
+    fn waiting_is_first_come_first_served() {
+        let limiter = Limiter::default();
+        let start = Instant::now();
+        let places: Vec<Instant> = (0..20)
+            .map(|_| {
+                limiter
+                    .reserve(&key("a"), Rate::ACTION, start, start + HOUR)
+                    .unwrap()
+            })
+            .collect();
+        assert!(places.is_sorted(), "{places:?}");
+    }
+
+    #[test]
+    fn after_a_429_the_bucket_is_closed_and_then_empty() {
+        let limiter = Limiter::default();
+        let start = Instant::now();
+        limiter.close(&key("a"), Rate::ACTION, start, Duration::from_secs(10));
+        let sent = schedule(&limiter, "a", 2, start);
+        assert!(sent[0] >= Duration::from_secs(10), "{sent:?}");
+        assert!(sent[1] >= Duration::from_secs(11), "{sent:?}");
+    }
+
+    #[test]
+    fn an_absurd_retry_after_is_bounded() {
+        let limiter = Limiter::default();
+        let start = Instant::now();
+        limiter.close(
+            &key("a"),
+            Rate::ACTION,
+            start,
+            Duration::from_secs(u64::MAX / 2),
+        );
+        assert!(schedule(&limiter, "a", 1, start)[0] <= LONGEST_BLOCK + Duration::from_secs(2));
+    }
+
+    #[tokio::test]
+    async fn who_sleeps_when_a_429_comes_goes_on_sleeping() {
+        let limiter = Arc::new(Limiter::default());
+        let rate = Rate {
+            period: Duration::from_millis(20),
+            burst: 1,
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        limiter.acquire(&key("a"), rate, deadline).await.unwrap();
+        let start = Instant::now();
+        let sleeper = {
+            let limiter = limiter.clone();
+            tokio::spawn(async move { limiter.acquire(&key("a"), rate, deadline).await })
+        };
+        tokio::task::yield_now().await;
+
+        limiter.throttled(&key("a"), rate, Duration::from_millis(400));
+
+        sleeper.await.unwrap().unwrap();
+        assert!(
+            start.elapsed() >= Duration::from_millis(400),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+}

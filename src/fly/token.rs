@@ -1,0 +1,503 @@
+//! Token strings: what kind they are, what they allow, when they end, and which header carries
+//! them. All offline: nothing is sent anywhere to find out.
+//!
+//! A token is a comma-separated list. Items that start with `fm1r_`, `fm2_` (permission) or
+//! `fm1a_` (discharge) are macaroons, everything else is an OAuth token. A macaroon is base64 of
+//! a msgpack array `[nonce, location, caveats, tail]`; caveats are an array of alternating type
+//! and body. Sources: fly-api.md A.2; superfly/macaroon `caveat.go`, `flyio/caveats.go`.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use jiff::Timestamp;
+use rmpv::Value;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+/// Location of the macaroons that grant permission on Fly.io.
+const PERMISSION_LOCATION: &str = "https://api.fly.io/v1";
+
+/// Caveat types that are read (superfly/macaroon `caveat.go`).
+const ORGANIZATION: u64 = 0;
+const APPS: u64 = 3;
+const VALIDITY_WINDOW: u64 = 4;
+const MACHINES: u64 = 7;
+const THIRD_PARTY: u64 = 11;
+const IF_PRESENT: u64 = 13;
+
+/// Longest token that is looked at, in bytes; Fly.io's are below 8 kB.
+const LONGEST: usize = 64 * 1024;
+
+/// A token for Fly.io. Cheap to clone; never shows itself.
+#[derive(Clone)]
+pub struct Token {
+    macaroons: SecretString,
+    others: SecretString,
+    fingerprint: String,
+    facts: Facts,
+}
+
+/// What can be read from a token without asking anybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// What it may be used for, as far as its text tells.
+    pub scope: Scope,
+    /// When it ends; `None` when its text does not say.
+    pub expires_at: Option<Timestamp>,
+    /// When it begins; `None` when its text does not say.
+    pub valid_from: Option<Timestamp>,
+    /// Whether somebody else must vouch for it again and again (a personal login): such a
+    /// token ends in the middle of a run.
+    pub needs_discharge: bool,
+    /// Number of macaroons that could not be read; flyctl drops them silently.
+    pub unreadable: usize,
+}
+
+/// What a token may be used for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Not told by its text (an OAuth token, or a macaroon without such a caveat).
+    #[default]
+    Unknown,
+    /// One organization, by its internal numeric id.
+    Organization(u64),
+    /// Some apps of one organization, by their internal numeric ids.
+    Apps {
+        /// The organization, if it is named.
+        organization: Option<u64>,
+        /// The apps.
+        apps: Vec<u64>,
+    },
+    /// Some machines only.
+    Machines(Vec<String>),
+}
+
+/// Why a text is no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Nothing is left after the scheme.
+    #[error("the token is empty")]
+    Empty,
+    /// It cannot be put into a header.
+    #[error("the token contains characters that no token has")]
+    Characters,
+    /// It is longer than any token.
+    #[error("the token is longer than {LONGEST} bytes")]
+    TooLong,
+}
+
+/// Where a request goes; decides the form of the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Surface {
+    /// The Machines API.
+    Machines,
+    /// GraphQL, and logs and Prometheus beside it.
+    Graphql,
+    /// Logs and Prometheus on the GraphQL host.
+    Logs,
+    /// Releases, organizations and managed Postgres.
+    Uiex,
+    /// Fly.io's image registry.
+    Registry,
+}
+
+impl Token {
+    /// Reads a token as people paste it: with or without `FlyV1 ` or `Bearer `, with blanks and
+    /// line ends around it.
+    pub fn parse(text: &str) -> Result<Self, TokenError> {
+        if text.len() > LONGEST {
+            return Err(TokenError::TooLong);
+        }
+        let mut rest = text.trim();
+        while let Some((scheme, after)) = rest.split_once(' ') {
+            if !scheme.eq_ignore_ascii_case("FlyV1") && !scheme.eq_ignore_ascii_case("Bearer") {
+                break;
+            }
+            rest = after.trim_start();
+        }
+        let items: Vec<&str> = rest
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .collect();
+        if items.is_empty() {
+            return Err(TokenError::Empty);
+        }
+        if !items
+            .iter()
+            .all(|item| item.bytes().all(|b| b.is_ascii_graphic()))
+        {
+            return Err(TokenError::Characters);
+        }
+        let (macaroons, others): (Vec<&str>, Vec<&str>) =
+            items.into_iter().partition(|item| is_macaroon(item));
+        let facts = Facts::read(&macaroons, others.is_empty());
+        let (macaroons, others) = (macaroons.join(","), others.join(","));
+        let digest = Sha256::digest(format!("{macaroons}\n{others}").as_bytes());
+        Ok(Self {
+            fingerprint: data_encoding::HEXLOWER.encode(&digest),
+            macaroons: macaroons.into(),
+            others: others.into(),
+            facts,
+        })
+    }
+
+    /// What its text tells.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Whether it holds a macaroon; managed Postgres takes nothing else from flyctl.
+    pub fn is_macaroon(&self) -> bool {
+        !self.macaroons.expose_secret().is_empty()
+    }
+
+    /// SHA-256 in hexadecimal. Tells tokens apart; not for logs or status.
+    pub(crate) fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// The value of the `Authorization` header (fly-api.md A.2).
+    pub(crate) fn authorization(&self, surface: Surface) -> SecretString {
+        let scheme = match surface {
+            Surface::Uiex => "Bearer",
+            _ if self.is_macaroon() => "FlyV1",
+            _ => "Bearer",
+        };
+        let value = match surface {
+            Surface::Machines | Surface::Logs | Surface::Registry => self.password(),
+            Surface::Graphql | Surface::Uiex => self.everything(),
+        };
+        format!("{scheme} {}", value.expose_secret()).into()
+    }
+
+    /// The password for the registry: macaroons if there are any, else the rest.
+    pub(crate) fn password(&self) -> SecretString {
+        if self.is_macaroon() {
+            self.macaroons.clone()
+        } else {
+            self.others.clone()
+        }
+    }
+
+    fn everything(&self) -> SecretString {
+        let (macaroons, others) = (self.macaroons.expose_secret(), self.others.expose_secret());
+        let items: Vec<&str> = [macaroons, others]
+            .into_iter()
+            .filter(|items| !items.is_empty())
+            .collect();
+        items.join(",").into()
+    }
+
+    /// The secret parts, for removing them from foreign texts.
+    pub(crate) fn secrets(&self) -> Vec<&str> {
+        let (macaroons, others) = (self.macaroons.expose_secret(), self.others.expose_secret());
+        macaroons
+            .split(',')
+            .chain(others.split(','))
+            .filter(|item| !item.is_empty())
+            .collect()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_macaroon(item: &str) -> bool {
+    matches!(item.split_once('_'), Some(("fm1r" | "fm1a" | "fm2", _)))
+}
+
+impl Facts {
+    fn read(macaroons: &[&str], only_macaroons: bool) -> Self {
+        let mut facts = Self::default();
+        let mut discharges = 0;
+        let mut third_parties = 0;
+        for item in macaroons {
+            let Some(read) = Macaroon::decode(item) else {
+                facts.unreadable += 1;
+                continue;
+            };
+            // The shortest life of all macaroons is the life of the token: a discharge that has
+            // ended takes its permission with it.
+            for (from, until) in read.windows() {
+                facts.valid_from = facts.valid_from.max(from);
+                facts.expires_at = match (facts.expires_at, until) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+            }
+            if read.location == PERMISSION_LOCATION {
+                third_parties += read.bodies(THIRD_PARTY).count();
+                facts.scope = read.scope();
+            } else {
+                discharges += 1;
+            }
+        }
+        facts.needs_discharge = third_parties > 0 || discharges > 0;
+        if !only_macaroons {
+            // An OAuth token beside it may allow more than the macaroon says.
+            facts.scope = Scope::Unknown;
+        }
+        facts
+    }
+}
+
+/// The readable parts of one macaroon.
+struct Macaroon {
+    location: String,
+    caveats: Vec<(u64, Value)>,
+}
+
+impl Macaroon {
+    fn decode(item: &str) -> Option<Self> {
+        let (_, body) = item.split_once('_')?;
+        let bytes = decode_base64(body)?;
+        // rmpv bounds the depth by itself (1024) and the length by the input.
+        let value = rmpv::decode::read_value(&mut bytes.as_slice()).ok()?;
+        let parts = value.as_array()?;
+        let location = parts.get(1)?.as_str()?.to_owned();
+        let caveats = caveats(parts.get(2)?, 0);
+        Some(Self { location, caveats })
+    }
+
+    fn bodies(&self, kind: u64) -> impl Iterator<Item = &Value> {
+        self.caveats
+            .iter()
+            .filter(move |(k, _)| *k == kind)
+            .map(|(_, body)| body)
+    }
+
+    fn windows(&self) -> Vec<(Option<Timestamp>, Option<Timestamp>)> {
+        let second = |value: Option<&Value>| {
+            let second = value?.as_i64().filter(|second| *second > 0)?;
+            Timestamp::from_second(second).ok()
+        };
+        self.bodies(VALIDITY_WINDOW)
+            .map(|body| {
+                let fields = body.as_array().map(Vec::as_slice).unwrap_or_default();
+                (second(fields.first()), second(fields.get(1)))
+            })
+            .collect()
+    }
+
+    fn scope(&self) -> Scope {
+        let field = |body: &Value| body.as_array().and_then(|fields| fields.first().cloned());
+        let keys = |kind| {
+            self.bodies(kind)
+                .filter_map(field)
+                .filter_map(|set| set.as_map().cloned())
+                .flat_map(|set| set.into_iter().map(|(key, _)| key))
+                .collect::<Vec<Value>>()
+        };
+        let organization = self
+            .bodies(ORGANIZATION)
+            .filter_map(field)
+            .find_map(|id| id.as_u64());
+        let machines: Vec<String> = keys(MACHINES)
+            .iter()
+            .filter_map(|key| key.as_str().map(str::to_owned))
+            .collect();
+        if !machines.is_empty() {
+            return Scope::Machines(machines);
+        }
+        let apps: Vec<u64> = keys(APPS).iter().filter_map(Value::as_u64).collect();
+        if !apps.is_empty() {
+            return Scope::Apps { organization, apps };
+        }
+        organization.map_or(Scope::Unknown, Scope::Organization)
+    }
+}
+
+/// Flattens a caveat set; those inside "if present" count too, as they narrow the scope.
+fn caveats(set: &Value, depth: usize) -> Vec<(u64, Value)> {
+    let mut flat = Vec::new();
+    let Some(items) = set.as_array().filter(|_| depth < 4) else {
+        return flat;
+    };
+    for pair in items.chunks_exact(2) {
+        let Some(kind) = pair[0].as_u64() else {
+            continue;
+        };
+        if kind == IF_PRESENT
+            && let Some(inner) = pair[1].as_array().and_then(|fields| fields.first())
+        {
+            flat.extend(caveats(inner, depth + 1));
+        }
+        flat.push((kind, pair[1].clone()));
+    }
+    flat
+}
+
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let standard = GeneralPurpose::new(&alphabet::STANDARD, config);
+    let url_safe = GeneralPurpose::new(&alphabet::URL_SAFE, config);
+    standard
+        .decode(text)
+        .or_else(|_| url_safe.decode(text))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn macaroon(prefix: &str, location: &str, caveats: Vec<Value>) -> String {
+        let nonce = Value::Array(vec![
+            Value::Binary(vec![1]),
+            Value::Binary(vec![0; 16]),
+            Value::Boolean(false),
+        ]);
+        let whole = Value::Array(vec![
+            nonce,
+            Value::from(location),
+            Value::Array(caveats),
+            Value::Binary(vec![7; 32]),
+        ]);
+        let mut bytes = Vec::new();
+        rmpv::encode::write_value(&mut bytes, &whole).unwrap();
+        format!(
+            "{prefix}_{}",
+            base64::engine::general_purpose::STANDARD.encode(bytes)
+        )
+    }
+
+    fn organization(id: u64) -> Vec<Value> {
+        vec![
+            Value::from(ORGANIZATION),
+            Value::Array(vec![Value::from(id), Value::from(31)]),
+        ]
+    }
+
+    fn window(from: i64, until: i64) -> Vec<Value> {
+        vec![
+            Value::from(VALIDITY_WINDOW),
+            Value::Array(vec![Value::from(from), Value::from(until)]),
+        ]
+    }
+
+    fn apps(ids: &[u64]) -> Vec<Value> {
+        let map = ids
+            .iter()
+            .map(|id| (Value::from(*id), Value::from(31)))
+            .collect();
+        vec![Value::from(APPS), Value::Array(vec![Value::Map(map)])]
+    }
+
+    fn header(token: &Token, surface: Surface) -> String {
+        token.authorization(surface).expose_secret().to_owned()
+    }
+
+    #[test]
+    fn schemes_blanks_and_lists_are_taken_apart() {
+        let token = Token::parse(" FlyV1 bearer fm2_bad, fo1_x ,plain\n").unwrap();
+        assert_eq!(header(&token, Surface::Machines), "FlyV1 fm2_bad");
+        assert_eq!(header(&token, Surface::Registry), "FlyV1 fm2_bad");
+        assert_eq!(
+            header(&token, Surface::Graphql),
+            "FlyV1 fm2_bad,fo1_x,plain"
+        );
+        assert_eq!(header(&token, Surface::Uiex), "Bearer fm2_bad,fo1_x,plain");
+        assert_eq!(token.facts().unreadable, 1);
+        let plain = Token::parse("simtoken").unwrap();
+        assert_eq!(header(&plain, Surface::Machines), "Bearer simtoken");
+        assert_eq!(header(&plain, Surface::Graphql), "Bearer simtoken");
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused() {
+        assert_eq!(Token::parse(" \n").unwrap_err(), TokenError::Empty);
+        assert_eq!(Token::parse("FlyV1 ,").unwrap_err(), TokenError::Empty);
+        assert_eq!(
+            Token::parse("a\u{7f}b").unwrap_err(),
+            TokenError::Characters
+        );
+        assert_eq!(
+            Token::parse("two words").unwrap_err(),
+            TokenError::Characters
+        );
+        assert_eq!(
+            Token::parse(&"a".repeat(LONGEST + 1)).unwrap_err(),
+            TokenError::TooLong
+        );
+    }
+
+    #[test]
+    fn an_organization_token_tells_its_organization_and_its_end() {
+        let caveats = [organization(42), window(1_700_000_000, 1_800_000_000)].concat();
+        let token = Token::parse(&macaroon("fm2", PERMISSION_LOCATION, caveats)).unwrap();
+        assert_eq!(token.facts().scope, Scope::Organization(42));
+        assert_eq!(
+            token.facts().expires_at,
+            Timestamp::from_second(1_800_000_000).ok()
+        );
+        assert_eq!(
+            token.facts().valid_from,
+            Timestamp::from_second(1_700_000_000).ok()
+        );
+        assert!(!token.facts().needs_discharge);
+    }
+
+    #[test]
+    fn an_app_token_tells_its_apps_even_inside_a_condition() {
+        let inner = Value::Array(vec![Value::Array(apps(&[7])), Value::from(0)]);
+        let caveats = [organization(42), vec![Value::from(IF_PRESENT), inner]].concat();
+        let token = Token::parse(&macaroon("fm2", PERMISSION_LOCATION, caveats)).unwrap();
+        assert_eq!(
+            token.facts().scope,
+            Scope::Apps {
+                organization: Some(42),
+                apps: vec![7]
+            }
+        );
+    }
+
+    #[test]
+    fn the_shortest_life_of_all_parts_is_the_life_of_the_token() {
+        let third_party = vec![Value::from(THIRD_PARTY), Value::Array(vec![])];
+        let permission = macaroon(
+            "fm2",
+            PERMISSION_LOCATION,
+            [organization(1), window(0, 2_000_000_000), third_party].concat(),
+        );
+        let discharge = macaroon("fm1a", "https://auth.fly.io", window(0, 1_700_000_000));
+        let token = Token::parse(&format!("{permission},{discharge}")).unwrap();
+        assert_eq!(
+            token.facts().expires_at,
+            Timestamp::from_second(1_700_000_000).ok()
+        );
+        assert_eq!(token.facts().valid_from, None);
+        assert!(token.facts().needs_discharge);
+    }
+
+    #[test]
+    fn garbage_in_a_macaroon_is_counted_and_never_fatal() {
+        for garbage in ["fm2_", "fm2_!!!!", "fm2_AAAA", "fm2_3f////8=", "fm1r_kpKS"] {
+            let token = Token::parse(garbage).unwrap();
+            assert_eq!(token.facts().unreadable, 1, "{garbage}");
+            assert_eq!(token.facts().scope, Scope::Unknown);
+        }
+        let odd = macaroon(
+            "fm2",
+            PERMISSION_LOCATION,
+            vec![Value::from(4), Value::Nil, Value::Nil],
+        );
+        assert_eq!(Token::parse(&odd).unwrap().facts().unreadable, 0);
+    }
+
+    #[test]
+    fn a_token_never_shows_itself() {
+        let token = Token::parse("fo1_verysecret").unwrap();
+        assert!(!format!("{token:?}").contains("secret"));
+    }
+}
