@@ -4,4 +4,5 @@ pub mod clock;
 pub mod fly;
 pub mod leader;
 pub mod metrics;
+pub mod settings;
 pub mod workqueue;
