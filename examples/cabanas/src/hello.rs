@@ -1,0 +1,47 @@
+//! `cabanas hello`: the smallest service that can go live, without database, Redis and secrets.
+//!
+//! It answers the same health, readiness and metrics endpoints, so that an Activation without a
+//! provision section has something to activate.
+
+use std::sync::Arc;
+
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use serde_json::json;
+
+use crate::fault::Faults;
+use crate::health::{HEALTHZ, READYZ};
+use crate::metrics::Metrics;
+use crate::pages;
+use crate::traffic::{self, Traffic};
+
+/// The routes of `hello`. Only the switches `slow` and `errors` apply.
+pub fn router(app: String, version: String, faults: &Faults) -> Router {
+    let metrics = Arc::new(Metrics::new(false, None));
+    let well = {
+        let version = version.clone();
+        move || {
+            let answer = Json(json!({ "status": "ok", "version": version }));
+            async move { answer.into_response() }
+        }
+    };
+    let page = Html(pages::html(&app, &version));
+    let exposed = Arc::clone(&metrics);
+    Router::new()
+        .route("/", get(move || async move { page }))
+        .route(HEALTHZ, get(well.clone()))
+        .route(READYZ, get(well))
+        .route(
+            pages::METRICS,
+            get(move || async move { exposition(&exposed) }),
+        )
+        .layer(middleware::from_fn_with_state(
+            Arc::new(Traffic::new(metrics, faults)),
+            traffic::pass,
+        ))
+}
+
+fn exposition(metrics: &Metrics) -> Response {
+    pages::exposition(metrics)
+}

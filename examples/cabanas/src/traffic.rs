@@ -1,0 +1,82 @@
+//! What every request passes through: it is measured, logged, and broken where a switch says so.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use crate::fault::{ErrorShare, Faults};
+use crate::health::{HEALTHZ, READYZ};
+use crate::metrics::{Kind, Metrics};
+use crate::pages::METRICS;
+use crate::problem::Problem;
+
+/// Measures requests, and slows or fails them where a switch says so.
+pub struct Traffic {
+    metrics: Arc<Metrics>,
+    slow: Option<Duration>,
+    errors: ErrorShare,
+}
+
+impl Traffic {
+    /// Takes the switches `slow` and `errors` from `faults`.
+    pub fn new(metrics: Arc<Metrics>, faults: &Faults) -> Self {
+        Self {
+            metrics,
+            slow: faults.slow,
+            errors: ErrorShare::new(faults.errors_percent),
+        }
+    }
+}
+
+/// Probes of the platform are counted apart: at a check every few seconds they would drown the
+/// guests' requests, whose share of errors is the one that matters.
+fn is_probe(route: &str) -> bool {
+    [HEALTHZ, READYZ, METRICS].contains(&route)
+}
+
+/// The middleware.
+pub async fn pass(State(traffic): State<Arc<Traffic>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+
+    if is_probe(&route) {
+        let response = next.run(request).await;
+        traffic.metrics.probe(&route, response.status().as_u16());
+        return response;
+    }
+
+    if let Some(pause) = traffic.slow {
+        tokio::time::sleep(pause).await;
+    }
+    let response = if traffic.errors.next_fails() {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the switch errors is on").into_response()
+    } else {
+        next.run(request).await
+    };
+
+    let kind = response
+        .extensions()
+        .get::<Kind>()
+        .copied()
+        .unwrap_or_default();
+    let status = response.status().as_u16();
+    let took = started.elapsed();
+    traffic.metrics.request(&route, kind, status, took);
+    // The route and never the path with its query: those carry verify tokens and guests' data.
+    tracing::info!(
+        %method,
+        route,
+        status,
+        milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        "request"
+    );
+    response
+}
