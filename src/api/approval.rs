@@ -1,0 +1,69 @@
+//! `ActivationApproval`: one person's decision at a gate.
+
+use kube::core::Rule;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::policy::GatedPhase;
+use super::words::words;
+
+words! {
+    /// What was decided.
+    pub enum Decision, strict {
+        /// The phase may begin.
+        Approve = "Approve",
+        /// The activation stops before the phase.
+        Reject = "Reject",
+    }
+}
+
+/// One person's decision at a gate. Nothing of it can change: to decide otherwise, create another.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "golive.dev",
+    version = "v1alpha1",
+    kind = "ActivationApproval",
+    namespaced,
+    derive = "PartialEq",
+    doc = "ActivationApproval is one person's decision at a gate of an Activation. The API server proves who made it.",
+    category = "fly",
+    selectable = ".spec.activation",
+    printcolumn(name = "Activation", type_ = "string", json_path = ".spec.activation", description = "The Activation"),
+    printcolumn(name = "Gate", type_ = "string", json_path = ".spec.gate", description = "The phase that waits"),
+    printcolumn(name = "Decision", type_ = "string", json_path = ".spec.decision", description = "What was decided"),
+    printcolumn(name = "Approver", type_ = "string", json_path = ".spec.approver", description = "Who decided"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the decision"),
+    validation = Rule::new("self.spec == oldSelf.spec").message("`spec` is immutable: to decide otherwise, create another ActivationApproval")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivationApprovalSpec {
+    /// Name of the Activation, in the same namespace.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
+    )]
+    pub activation: String,
+
+    /// The phase that waits.
+    pub gate: GatedPhase,
+
+    /// Digest of the plan that is decided on, as it stands in the Activation's
+    /// `status.phases[].gate.digest`. A changed plan needs another decision.
+    #[schemars(
+        length(min = 8, max = 71),
+        regex(pattern = r"^(sha256:)?[0-9a-f]{8,64}$")
+    )]
+    pub digest: String,
+
+    /// What is decided.
+    pub decision: Decision,
+
+    /// The user who decides; must be the user who creates this object.
+    #[schemars(length(min = 1, max = 256))]
+    pub approver: String,
+
+    /// Why, for whoever reads it later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+}

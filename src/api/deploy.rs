@@ -1,0 +1,116 @@
+//! Spec of the phase Deploy: what runs, and how it is rolled out.
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use kube::core::{ListMerge, Rule};
+use serde::{Deserialize, Serialize};
+
+use super::duration::Duration;
+use super::reference::ConfigMapKeyRef;
+use super::words::words;
+
+/// What runs, and how it is rolled out.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.port) || !has(self.config)").message("`port` must not be set with `config`: the fly.toml says the port"))]
+pub struct Deploy {
+    /// Who answers for this phase: a person or a team. Shown in status, events and notifications.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub owner: Option<String>,
+
+    /// Time within which the phase must be done. Between 10s and 24h. Default: 10m.
+    #[serde(default = "deadline")]
+    #[x_kube(validation = super::deadline_rule())]
+    pub deadline: Duration,
+
+    /// The image, such as `registry.fly.io/my-app:1.4.0` or `ghcr.io/me/my-app@sha256:…`. A tag is
+    /// resolved to its digest once a generation, and every machine runs that digest.
+    #[schemars(
+        length(min = 1, max = 512),
+        regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")
+    )]
+    pub image: String,
+
+    /// The fly.toml. Without it: one HTTP service on `port`, with HTTPS forced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<FlyConfig>,
+
+    /// The port on which the application listens, when there is no `config`. Default: 8080.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+
+    /// Number of machines for each process group of the fly.toml, such as `{app: 2}`. A group
+    /// that is not named gets one, or two when it has an HTTP service that does not stop by itself
+    /// and no volume, as `fly deploy` does.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    #[x_kube(validation = Rule::new("self.all(g, g.size() <= 63 && g.matches('^[a-z0-9_-]+$'))").message("`scale` must have names of process groups as keys"))]
+    #[x_kube(validation = Rule::new("self.all(g, self[g] >= 0 && self[g] <= 100)").message("`scale` must be between 0 and 100 machines a group"))]
+    pub scale: BTreeMap<String, u32>,
+
+    /// Machine sizes that are tried in this order when Fly.io refuses the one in the fly.toml for
+    /// lack of quota or capacity. The status records which was taken, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 8),
+        inner(length(min = 1, max = 64), regex(pattern = r"^[a-z0-9][a-z0-9.-]*$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub fallback_sizes: Vec<String>,
+
+    /// What is known about the migrations that the release command runs.
+    #[serde(default)]
+    pub migrations: Migrations,
+
+    /// What happens when a deployment has failed for certain.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+fn deadline() -> Duration {
+    Duration::from_mins(10)
+}
+
+/// The port that an application without a fly.toml is expected to listen on.
+/// Source: `fly launch` writes `internal_port = 8080` when it finds no other.
+pub const DEFAULT_PORT: u16 = 8080;
+
+/// Where the fly.toml is: exactly one of `configMapRef`, `inline`.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.configMapRef) != has(self.inline)").message("exactly one of `configMapRef` and `inline` is required"))]
+pub struct FlyConfig {
+    /// A key of a ConfigMap in the same namespace. It is watched: a change is deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_ref: Option<ConfigMapKeyRef>,
+
+    /// The text of the fly.toml.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65536))]
+    pub inline: Option<String>,
+}
+
+/// What is known about the migrations that the release command runs.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Migrations {
+    /// Whether the previous release can run on the migrated database. When false, Golive does not
+    /// roll back over a release command that has run: it stops and says so. Default: false.
+    #[serde(default)]
+    pub reversible: bool,
+}
+
+words! {
+    /// What happens when a deployment has failed for certain. Never on a mere lack of knowledge.
+    pub enum OnFailure, strict, default RollBack {
+        /// The last good release is restored: image, configuration and secrets.
+        RollBack = "RollBack",
+        /// Everything stays as it is, and a person decides.
+        Pause = "Pause",
+        /// The rollout goes on to the machines that it has not reached, and is tried again.
+        Leave = "Leave",
+    }
+}

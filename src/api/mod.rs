@@ -1,0 +1,66 @@
+//! What users write and read: the kinds of `golive.dev/v1alpha1`. No I/O happens here.
+
+pub mod activation;
+pub mod approval;
+pub mod condition;
+pub mod crd;
+pub mod deploy;
+pub mod duration;
+pub mod integrations;
+pub mod observe;
+pub mod policy;
+pub mod preflight;
+pub mod provision;
+pub mod reason;
+pub mod reference;
+pub mod smoke_test;
+pub mod status;
+pub(crate) mod words;
+
+pub use activation::{Activation, ActivationSpec};
+pub use approval::{ActivationApproval, ActivationApprovalSpec, Decision};
+pub use condition::{ConditionStatus, ConditionType, Observation};
+pub use crd::crds;
+pub use duration::Duration;
+pub use reason::Reason;
+pub use status::{ActivationStatus, PhaseName, PhaseState, StepState};
+
+use kube::core::Rule;
+
+/// The API group.
+pub const GROUP: &str = "golive.dev";
+
+/// The API version.
+pub const VERSION: &str = "v1alpha1";
+
+/// The field manager of everything that the controller writes.
+pub const FIELD_MANAGER: &str = "golive-controller";
+
+/// The finalizer on an Activation, and on the Secret with its token.
+pub const FINALIZER: &str = "golive.dev/activation";
+
+/// Label on everything that belongs to an Activation: the Activation's UID.
+pub const LABEL_UID: &str = "golive.dev/activation-uid";
+
+/// Annotation that asks for a reconcile now; its value is repeated in
+/// `status.lastHandledReconcileAt`.
+pub const ANNOTATION_RECONCILE: &str = "golive.dev/reconcile-requested-at";
+
+/// The same, as Flux and its tools write it.
+pub const ANNOTATION_RECONCILE_FLUX: &str = "reconcile.fluxcd.io/requestedAt";
+
+/// Annotation that asks to try again what has stopped; its value is a token.
+pub const ANNOTATION_RETRY: &str = "golive.dev/retry";
+
+/// Annotation that asks to try again from a phase; its value is the phase.
+pub const ANNOTATION_RETRY_FROM: &str = "golive.dev/retry-from";
+
+/// Annotation that lets a deletion end although Fly.io cannot be reached with the token any
+/// more: its value must be the app's name. What exists on Fly.io then stays there.
+pub const ANNOTATION_FORGET: &str = "golive.dev/forget";
+
+/// The bounds of a phase's deadline, as the API server checks them.
+fn deadline_rule() -> Rule {
+    Rule::new("duration(self) >= duration('10s') && duration(self) <= duration('24h')")
+        .message("`deadline` must be between 10s and 24h")
+}

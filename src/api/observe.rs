@@ -1,0 +1,179 @@
+//! Spec of the phase Observe: the watch after Go-Live.
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use kube::core::{ListMerge, Rule};
+use serde::{Deserialize, Serialize};
+
+use super::duration::Duration;
+use super::reference::SecretKeyRef;
+use super::words::words;
+
+/// The watch after Go-Live.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Observe {
+    /// Who answers for this phase: a person or a team. Shown in status, events and notifications.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub owner: Option<String>,
+
+    /// How long the application is watched after Go-Live. Between 1h and 720h. Default: 72h.
+    #[serde(default = "window")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('720h')").message("`window` must be between 1h and 720h"))]
+    pub window: Duration,
+
+    /// Where the figures come from.
+    #[serde(default)]
+    pub source: MetricsSource,
+
+    /// What must hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub objectives: Vec<Objective>,
+
+    /// What happens when an objective is breached.
+    #[serde(default)]
+    pub on_breach: OnBreach,
+}
+
+fn window() -> Duration {
+    Duration::from_hours(72)
+}
+
+/// Where the figures come from: at most one of `metricsPath`, `prometheus`, `flyPrometheus`.
+/// Default: the path `/metrics` of the application.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.metricsPath), has(self.prometheus), has(self.flyPrometheus)].filter(x, x).size() == 1").message("exactly one of `metricsPath`, `prometheus` and `flyPrometheus` is required"))]
+pub struct MetricsSource {
+    /// Path of the application's own metrics, beginning with `/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    pub metrics_path: Option<String>,
+
+    /// A Prometheus server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<Prometheus>,
+
+    /// Fly.io's own Prometheus, read with the activation's token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fly_prometheus: Option<FlyPrometheus>,
+}
+
+impl Default for MetricsSource {
+    fn default() -> Self {
+        Self {
+            metrics_path: Some("/metrics".into()),
+            prometheus: None,
+            fly_prometheus: None,
+        }
+    }
+}
+
+/// A Prometheus server.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Prometheus {
+    /// Address of the server, beginning with `https://`.
+    #[schemars(
+        length(min = 9, max = 512),
+        regex(pattern = r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?$")
+    )]
+    pub url: String,
+    /// A bearer token for the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_secret_ref: Option<SecretKeyRef>,
+}
+
+/// Fly.io's own Prometheus; it needs no settings.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlyPrometheus {}
+
+/// What must hold: exactly one of `latency`, `errorRate`.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.latency) != has(self.errorRate)").message("exactly one of `latency` and `errorRate` is required"))]
+pub struct Objective {
+    /// Name of the objective, unique among the objectives.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    /// A quantile of a histogram must stay below a length of time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+    /// A share of requests must stay below a percentage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_rate: Option<ErrorRate>,
+}
+
+/// A quantile of a histogram must stay below a length of time.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Latency {
+    /// Name of the histogram, in seconds, without `_bucket`.
+    #[schemars(
+        length(min = 1, max = 256),
+        regex(pattern = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
+    )]
+    pub metric: String,
+    /// Labels that a series must have; values are regular expressions that match the whole label.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    #[x_kube(validation = Rule::new("self.all(k, k.size() <= 128 && self[k].size() <= 256)").message("`selector` must have labels of at most 128 and values of at most 256 characters"))]
+    pub selector: BTreeMap<String, String>,
+    /// The quantile, in percent. Default: 95.
+    #[serde(default = "ninety_five")]
+    #[schemars(range(min = 1, max = 99))]
+    pub quantile: u32,
+    /// The bound. Between 1ms and 1h.
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1ms') && duration(self) <= duration('1h')").message("`below` must be between 1ms and 1h"))]
+    pub below: Duration,
+}
+
+fn ninety_five() -> u32 {
+    95
+}
+
+/// A share of requests must stay below a percentage.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorRate {
+    /// Name of the counter of all requests.
+    #[schemars(
+        length(min = 1, max = 256),
+        regex(pattern = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
+    )]
+    pub metric: String,
+    /// Labels that a series must have to count at all; values are regular expressions that match
+    /// the whole label.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    #[x_kube(validation = Rule::new("self.all(k, k.size() <= 128 && self[k].size() <= 256)").message("`selector` must have labels of at most 128 and values of at most 256 characters"))]
+    pub selector: BTreeMap<String, String>,
+    /// Labels that mark an error, such as `{status: "5.."}`.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 8))]
+    #[x_kube(validation = Rule::new("self.all(k, k.size() <= 128 && self[k].size() <= 256)").message("`errorSelector` must have labels of at most 128 and values of at most 256 characters"))]
+    pub error_selector: BTreeMap<String, String>,
+    /// The bound, in percent, such as `1%` or `0.1%`.
+    #[schemars(
+        length(min = 2, max = 8),
+        regex(pattern = r"^[0-9]{1,2}(\.[0-9]{1,4})?%$")
+    )]
+    pub below: String,
+}
+
+words! {
+    /// What happens when an objective is breached.
+    pub enum OnBreach, strict, default Notify {
+        /// An event, a condition and a notification.
+        Notify = "Notify",
+        /// The same, and the last good release is restored, once.
+        RollBack = "RollBack",
+    }
+}

@@ -1,0 +1,187 @@
+//! Spec of the decisions: gates, drift, adoption, deletion, notifications.
+
+use kube::KubeSchema;
+use kube::core::Rule;
+use serde::{Deserialize, Serialize};
+
+use super::duration::Duration;
+use super::reference::SecretKeyRef;
+use super::words::words;
+
+words! {
+    /// The phases that a gate may stand before.
+    pub enum GatedPhase, strict {
+        /// Before anything is created on Fly.io.
+        Provision = "Provision",
+        /// Before machines are created or changed.
+        Deploy = "Deploy",
+        /// Before the proof that ends in Go-Live.
+        SmokeTest = "SmokeTest",
+        /// Before signed requests are sent to the application.
+        Integrations = "Integrations",
+        /// Before the watch begins.
+        Observe = "Observe",
+    }
+}
+
+words! {
+    /// What happens when nobody decides in time.
+    pub enum OnTimeout, strict, default Reject {
+        /// The activation stops, as if somebody had rejected it.
+        Reject = "Reject",
+        /// The activation goes on, as if it had been approved.
+        Continue = "Continue",
+        /// The activation keeps waiting, and says so again.
+        Remind = "Remind",
+    }
+}
+
+/// A place where a person must approve.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gate {
+    /// The phase that waits.
+    pub before: GatedPhase,
+
+    /// How long the gate waits. Between 1m and 720h. Default: 24h.
+    #[serde(default = "one_day")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('720h')").message("`timeout` must be between 1m and 720h"))]
+    pub timeout: Duration,
+
+    /// What happens when nobody decides in time.
+    #[serde(default)]
+    pub on_timeout: OnTimeout,
+
+    /// How many different people must approve. One rejection is enough to stop. Default: 1.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 10))]
+    pub approvals: u32,
+}
+
+fn one_day() -> Duration {
+    Duration::from_hours(24)
+}
+
+fn one() -> u32 {
+    1
+}
+
+words! {
+    /// What makes `Ready` true.
+    pub enum ReadyWhen, strict, default GoLive {
+        /// The application is live: Preflight to SmokeTest have passed.
+        GoLive = "GoLive",
+        /// Live, and all integrations have been verified once.
+        IntegrationsVerified = "IntegrationsVerified",
+        /// Live, and the watch has ended with all objectives met.
+        Stabilized = "Stabilized",
+    }
+}
+
+words! {
+    /// Whether Golive acts.
+    pub enum Mode, strict, default Apply {
+        /// Everything is carried out.
+        Apply = "Apply",
+        /// Nothing is written to Fly.io; the changes stand in `status.plan`.
+        Plan = "Plan",
+    }
+}
+
+words! {
+    /// What happens when something on Fly.io no longer is as the object says.
+    pub enum DriftPolicy, strict, default Correct {
+        /// It is put right.
+        Correct = "Correct",
+        /// It is reported in the condition `Drifted`, and left alone.
+        Report = "Report",
+    }
+}
+
+words! {
+    /// Whether an app that already exists on Fly.io may be taken over.
+    pub enum Adoption, strict, default Never {
+        /// An app that Golive has not created is left alone, and the activation stops.
+        Never = "Never",
+        /// An app that an earlier Activation of the same name and namespace left behind is taken over.
+        IfOwned = "IfOwned",
+        /// Any app of this name in the organization is taken over.
+        Always = "Always",
+    }
+}
+
+words! {
+    /// What happens to something on Fly.io when the object is deleted.
+    pub enum Deletion, strict, default Retain {
+        /// It is deleted too.
+        Delete = "Delete",
+        /// It stays on Fly.io.
+        Retain = "Retain",
+    }
+}
+
+/// What remains on Fly.io when the object is deleted.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeletionPolicy {
+    /// The Fly app with its machines, addresses and certificates. Default: `Delete`.
+    #[serde(default = "delete")]
+    pub app: Deletion,
+
+    /// The PostgreSQL database that Golive has created. Default: `Retain`.
+    #[serde(default)]
+    pub database: Deletion,
+
+    /// The Redis database that Golive has created. Default: `Retain`.
+    #[serde(default)]
+    pub redis: Deletion,
+
+    /// The Kubernetes Secret with the generated values. Default: `Retain`, so that a new
+    /// Activation of the same name finds them.
+    #[serde(default)]
+    pub secrets: Deletion,
+}
+
+impl Default for DeletionPolicy {
+    fn default() -> Self {
+        Self {
+            app: Deletion::Delete,
+            database: Deletion::Retain,
+            redis: Deletion::Retain,
+            secrets: Deletion::Retain,
+        }
+    }
+}
+
+fn delete() -> Deletion {
+    Deletion::Delete
+}
+
+words! {
+    /// How a notification is written.
+    pub enum NotificationFormat, strict, default Json {
+        /// A JSON object with the activation, phase, reason and message.
+        Json = "Json",
+        /// A message for an incoming webhook of Slack, or of what is compatible with it.
+        Slack = "Slack",
+    }
+}
+
+/// Who is told.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notification {
+    /// An address that receives an HTTPS POST for each notification.
+    pub webhook: NotificationWebhook,
+    /// How the notification is written.
+    #[serde(default)]
+    pub format: NotificationFormat,
+}
+
+/// An address that receives notifications.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotificationWebhook {
+    /// Key of a Secret that holds the address: it usually contains a token.
+    pub url_secret_ref: SecretKeyRef,
+}
