@@ -5,5 +5,6 @@ pub mod clock;
 pub mod fly;
 pub mod leader;
 pub mod metrics;
+pub mod redact;
 pub mod settings;
 pub mod workqueue;
