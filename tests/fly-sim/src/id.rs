@@ -1,0 +1,38 @@
+//! Identifiers in Fly's formats.
+
+use rand::RngExt;
+
+const HEX: &[u8] = b"0123456789abcdef";
+const ALNUM: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+fn random(alphabet: &[u8], length: usize) -> String {
+    let mut rng = rand::rng();
+    (0..length)
+        .map(|_| char::from(alphabet[rng.random_range(0..alphabet.len())]))
+        .collect()
+}
+
+/// A machine id: 14 hex digits.
+pub fn machine() -> String {
+    random(HEX, 14)
+}
+
+/// A volume id: `vol_` and 16 characters.
+pub fn volume() -> String {
+    format!("vol_{}", random(ALNUM, 16))
+}
+
+/// A lease nonce: 12 hex digits.
+pub fn nonce() -> String {
+    random(HEX, 12)
+}
+
+/// Lower-case letters and digits, for whatever has no format of its own.
+pub fn short(length: usize) -> String {
+    random(ALNUM, length)
+}
+
+/// A 26-character ULID: machine versions, events, requests.
+pub fn ulid() -> String {
+    ulid::Ulid::generate().to_string()
+}
