@@ -121,6 +121,10 @@ impl Error {
         }
     }
 
+    pub(crate) fn set_ambiguous(&mut self, ambiguous: bool) {
+        self.details.ambiguous = ambiguous;
+    }
+
     /// Method and template of the endpoint, such as `GET /v1/apps/{app}`.
     pub fn endpoint(&self) -> &'static str {
         self.details.endpoint

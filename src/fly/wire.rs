@@ -86,7 +86,7 @@ macro_rules! wire {
         }
 
         impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
                 let mut extra: serde_json::Map<String, serde_json::Value> =
                     serde::Deserialize::deserialize(deserializer)?;
                 Ok(Self {
@@ -100,7 +100,7 @@ macro_rules! wire {
         }
 
         impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
                 use serde::ser::SerializeMap;
                 use $crate::fly::wire::Absent;
                 let mut map = serializer.serialize_map(None)?;
@@ -147,6 +147,19 @@ macro_rules! wire_enum {
             }
         }
 
+        impl Default for $name {
+            /// The empty word: what a missing field reads as.
+            fn default() -> Self {
+                Self::Other(String::new())
+            }
+        }
+
+        impl $crate::fly::wire::Absent for $name {
+            fn is_absent(&self) -> bool {
+                self.as_str().is_empty()
+            }
+        }
+
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
                 match text {
@@ -163,14 +176,14 @@ macro_rules! wire_enum {
         }
 
         impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
                 let text = <std::borrow::Cow<'_, str> as serde::Deserialize>::deserialize(deserializer)?;
                 Ok(Self::from(&*text))
             }
         }
 
         impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())
             }
         }
@@ -178,6 +191,50 @@ macro_rules! wire_enum {
 }
 
 pub(crate) use {wire, wire_enum, wire_key};
+
+/// A list inside an answer. Elements that cannot be read are left out, so that one of them
+/// does not hide the others. Only for lists that nothing is concluded from when they are short.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Items<T>(pub Vec<T>);
+
+impl<T> Default for Items<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> std::ops::Deref for Items<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T> From<Vec<T>> for Items<T> {
+    fn from(items: Vec<T>) -> Self {
+        Self(items)
+    }
+}
+
+impl<T> Absent for Items<T> {
+    fn is_absent(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Items<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let values = Vec::<Value>::deserialize(deserializer)?;
+        Ok(Self(
+            values
+                .iter()
+                .filter_map(|value| T::deserialize(value).ok())
+                .collect(),
+        ))
+    }
+}
 
 /// A length of time as Go writes it in JSON: `"1m30s"`; a bare number means nanoseconds.
 ///

@@ -1,0 +1,138 @@
+//! Fly apps. Names are unique across all of Fly.io. Source: fly-api.md B.2.
+
+use serde::Serialize;
+
+use super::answer::{Identified, gone_is_done, optional};
+use super::call::Endpoint;
+use super::client::Client;
+use super::error::Result;
+use super::limit::Rate;
+use super::token::Surface::Machines;
+use super::wire::{wire, wire_enum};
+
+wire! {
+    /// An app.
+    pub struct App {
+        /// Opaque; equals the name for most older apps.
+        pub id: String,
+        /// Its name.
+        pub name: String,
+        /// Where it is in its life.
+        pub status: AppStatus,
+        /// The organization that has it.
+        pub organization: Option<AppOrganization>,
+        /// Number that tokens name it by.
+        pub internal_numeric_id: Option<u64>,
+        /// Private network it is in.
+        pub network: Option<String>,
+        /// Number of machines.
+        pub machine_count: Option<u64>,
+        /// Number of volumes.
+        pub volume_count: Option<u64>,
+        /// What a CNAME record of an own hostname must point to.
+        pub cname_target: Option<String>,
+        /// `postgres_cluster` for legacy Fly Postgres.
+        pub app_role: Option<String>,
+    }
+
+    /// An organization, as an app names it.
+    pub struct AppOrganization {
+        /// Display name.
+        pub name: Option<String>,
+        /// Slug.
+        pub slug: String,
+        /// Number that tokens name it by.
+        pub internal_numeric_id: Option<u64>,
+    }
+}
+
+wire_enum! {
+    /// Where an app is in its life.
+    pub enum AppStatus {
+        /// Has had no machine yet.
+        Pending = "pending",
+        /// Has been deployed.
+        Deployed = "deployed",
+        /// Has been suspended; counts as deployed.
+        Suspended = "suspended",
+        /// Has no machine any more.
+        Dead = "dead",
+    }
+}
+
+impl Identified for App {
+    fn identity(&self) -> &str {
+        if self.name.is_empty() {
+            &self.id
+        } else {
+            &self.name
+        }
+    }
+}
+
+/// An app to be created.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NewApp {
+    /// Its name: below 63 characters, lower-case letters, digits and dashes.
+    pub name: String,
+    /// Slug of the organization.
+    pub org_slug: String,
+    /// Private network; the organization's default when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// `postgres_cluster` for legacy Fly Postgres.
+    #[serde(rename = "app_role_id", skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+}
+
+const LIST: Endpoint = Endpoint::read(Machines, "GET /v1/apps").list();
+const GET: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}");
+const CREATE: Endpoint = Endpoint::change(Machines, "POST /v1/apps");
+const DELETE: Endpoint = Endpoint::change(Machines, "DELETE /v1/apps/{app}").rate(Rate::DELETE_APP);
+
+impl Client {
+    /// All apps of an organization.
+    pub async fn apps(&self, org_slug: &str) -> Result<Vec<App>> {
+        self.call(&LIST, &[])
+            .query("org_slug", org_slug)
+            .counted_by(org_slug)
+            .array_in("apps")
+            .await
+    }
+
+    /// One app. `None`: Fly.io has none, or just does not know it yet (up to a minute after
+    /// creation). A name that another organization has is `Auth` with status 403 instead.
+    pub async fn app(&self, name: &str) -> Result<Option<App>> {
+        optional(self.call(&GET, &[name]).object().await)
+    }
+
+    /// Creates an app. Safe when its reply is lost: names are unique, so a second try answers
+    /// `NameTaken`, and [`Client::app`] tells whose it is (403 when it is not ours).
+    pub async fn create_app(&self, app: &NewApp) -> Result<App> {
+        let call = self
+            .call(&CREATE, &[])
+            .counted_by(&app.name)
+            .query("wait", "true")
+            .json(app);
+        let mut created: App = call.object().await?;
+        // The specification's answer has an id only.
+        if created.name.is_empty() {
+            created.name.clone_from(&app.name);
+        }
+        Ok(created)
+    }
+
+    /// Deletes an app; with `force` also its machines. Already gone is success. Safe when its
+    /// reply is lost: deleting twice is deleting once, as long as nobody else takes the name
+    /// in between, so look whose it is first.
+    pub async fn delete_app(&self, name: &str, force: bool) -> Result<()> {
+        // All deletions together are limited, not those of one app.
+        let call = self.call(&DELETE, &[name]).counted_by("all apps");
+        let call = if force {
+            call.query("force", "true")
+        } else {
+            call
+        };
+        gone_is_done(call.done().await)
+    }
+}

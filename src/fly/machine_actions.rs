@@ -1,0 +1,304 @@
+//! What is done with a machine: start, stop, cordon, wait, run a command, lease, mark.
+//! Sources: fly-api.md B.4–B.7, I, L.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::answer::{Identified, gone_is_done, optional};
+use super::call::Endpoint;
+use super::client::Client;
+use super::error::Result;
+use super::machine_config::StopConfig;
+use super::machines::MachineState;
+use super::token::Surface::Machines;
+use super::wire::wire;
+
+/// Extra time for the way there and back on calls that wait on the other side.
+const TRAVEL: Duration = Duration::from_secs(15);
+
+/// The longest wait that one call may ask for: the platform's proxy cuts after 60 s.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What to wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitFor {
+    /// `started`, `stopped`, `suspended`, `destroyed`, `failed` or `settled` (as
+    /// `MachineState::Other`). For a machine with `auto_destroy` wait for `destroyed`:
+    /// `stopped` never comes.
+    pub state: MachineState,
+    /// Only in this version of the machine (its `instance_id`).
+    pub version: Option<String>,
+    /// How long this one call waits: 1–60 s.
+    pub timeout: Duration,
+}
+
+/// How a wait ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// The state was reached.
+    Reached {
+        /// Version of the machine that reached it, if it was said.
+        version: Option<String>,
+    },
+    /// Not yet; wait again.
+    NotYet,
+    /// There is no such machine: too new, or an `auto_destroy` one that ended.
+    Gone,
+}
+
+/// A command to run in a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ExecRequest {
+    /// The program and its arguments; there is no shell.
+    pub command: Vec<String>,
+    /// Longest time, in seconds; below 60.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u32>,
+    /// What it reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<String>,
+    /// The container, in a machine with several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+}
+
+wire! {
+    /// How a command ended. The texts are foreign: not for status or events.
+    pub struct ExecOutcome {
+        /// Exit code; absent means 0.
+        pub exit_code: Option<i64>,
+        /// Signal that ended it; 0 for none.
+        pub exit_signal: Option<i64>,
+        /// What it printed.
+        pub stdout: Option<String>,
+        /// What it printed as errors.
+        pub stderr: Option<String>,
+    }
+
+    /// A lease that we hold. Short, and never held while idle: it also keeps the proxy from
+    /// starting the machine.
+    pub struct Lease {
+        /// Shown with every change to the machine.
+        pub nonce: String,
+        /// When it ends, in seconds since 1970.
+        pub expires_at: Option<i64>,
+        /// Who holds it.
+        pub owner: Option<String>,
+        /// What for.
+        pub description: Option<String>,
+        /// Version of the machine when it was taken.
+        pub version: Option<String>,
+    }
+}
+
+impl Identified for Lease {
+    fn identity(&self) -> &str {
+        &self.nonce
+    }
+}
+
+impl Lease {
+    /// When it ends.
+    pub fn expires(&self) -> Option<Timestamp> {
+        Timestamp::from_second(self.expires_at?).ok()
+    }
+}
+
+const START: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/machines/{id}/start");
+const STOP: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/machines/{id}/stop");
+const CORDON: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/machines/{id}/cordon");
+const UNCORDON: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/machines/{id}/uncordon");
+const WAIT: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/machines/{id}/wait")
+    .once()
+    .expects(&[408]);
+const EXEC: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/machines/{id}/exec");
+const METADATA: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/machines/{id}/metadata");
+const SET_METADATA: Endpoint =
+    Endpoint::change(Machines, "POST /v1/apps/{app}/machines/{id}/metadata/{key}");
+const PATCH_METADATA: Endpoint =
+    Endpoint::change(Machines, "PATCH /v1/apps/{app}/machines/{id}/metadata");
+const DELETE_METADATA: Endpoint = Endpoint::change(
+    Machines,
+    "DELETE /v1/apps/{app}/machines/{id}/metadata/{key}",
+);
+const LEASE: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/machines/{id}/lease");
+const RELEASE: Endpoint = Endpoint::change(Machines, "DELETE /v1/apps/{app}/machines/{id}/lease");
+
+impl Client {
+    /// Starts a machine. Safe when its reply is lost. `Conflict(State)` right after a create
+    /// or update: wait for it to settle, then start.
+    pub async fn start_machine(&self, app: &str, id: &str, lease: Option<&str>) -> Result<()> {
+        self.call(&START, &[app, id]).leased(lease).done().await
+    }
+
+    /// Asks a machine to stop; `how` overrides its own configuration. Safe when its reply is
+    /// lost. It goes on by itself: wait for `stopped`.
+    pub async fn stop_machine(
+        &self,
+        app: &str,
+        id: &str,
+        how: Option<&StopConfig>,
+        lease: Option<&str>,
+    ) -> Result<()> {
+        let call = self.call(&STOP, &[app, id]).leased(lease);
+        match how {
+            Some(how) => call.json(how).done().await,
+            None => call.done().await,
+        }
+    }
+
+    /// Takes a machine out of the proxy's pool; it goes on running. Safe when its reply is lost.
+    pub async fn cordon_machine(&self, app: &str, id: &str, lease: Option<&str>) -> Result<()> {
+        self.call(&CORDON, &[app, id]).leased(lease).done().await
+    }
+
+    /// Puts a machine into the proxy's pool. Safe when its reply is lost.
+    pub async fn uncordon_machine(&self, app: &str, id: &str, lease: Option<&str>) -> Result<()> {
+        self.call(&UNCORDON, &[app, id]).leased(lease).done().await
+    }
+
+    /// Waits until a machine is in a state: one long poll, to be repeated on `NotYet`. Not
+    /// tried again here; a transient error means no more than `NotYet`.
+    pub async fn wait_machine(&self, app: &str, id: &str, what: &WaitFor) -> Result<Waited> {
+        let timeout = what.timeout.clamp(Duration::from_secs(1), LONGEST_WAIT);
+        let reply = optional(
+            self.call(&WAIT, &[app, id])
+                .query("state", what.state.as_str())
+                .query("timeout", &timeout.as_secs().to_string())
+                .query_if("version", what.version.as_deref())
+                .timeout(timeout + TRAVEL)
+                .send()
+                .await,
+        )?;
+        Ok(match reply {
+            None => Waited::Gone,
+            Some(reply) if reply.status == 408 => Waited::NotYet,
+            Some(reply) => {
+                let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+                let version = body
+                    .get("version")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned);
+                Waited::Reached { version }
+            }
+        })
+    }
+
+    /// Runs a command in a running machine. An exit code other than zero is no error here.
+    /// When its reply is lost the command may have run: send only what may run twice.
+    pub async fn exec(
+        &self,
+        app: &str,
+        id: &str,
+        request: &ExecRequest,
+        lease: Option<&str>,
+    ) -> Result<ExecOutcome> {
+        let timeout = Duration::from_secs(u64::from(request.timeout.unwrap_or(60)));
+        self.call(&EXEC, &[app, id])
+            .leased(lease)
+            .json(request)
+            .timeout(timeout + TRAVEL)
+            .read()
+            .await
+    }
+
+    /// All marks of a machine. Lags a little behind changes.
+    pub async fn metadata(&self, app: &str, id: &str) -> Result<BTreeMap<String, String>> {
+        let marks: Map<String, Value> = self.call(&METADATA, &[app, id]).read().await?;
+        let text = |(key, value): (String, Value)| Some((key, value.as_str()?.to_owned()));
+        Ok(marks.into_iter().filter_map(text).collect())
+    }
+
+    /// Sets one mark; the machine does not start again. Safe when its reply is lost.
+    pub async fn set_metadata(
+        &self,
+        app: &str,
+        id: &str,
+        key: &str,
+        value: &str,
+        lease: Option<&str>,
+    ) -> Result<()> {
+        self.call(&SET_METADATA, &[app, id, key])
+            .leased(lease)
+            .json(&json!({"value": value}))
+            .done()
+            .await
+    }
+
+    /// Sets and (`None`) removes several marks at once; the machine does not start again. Safe
+    /// when its reply is lost.
+    pub async fn patch_metadata(
+        &self,
+        app: &str,
+        id: &str,
+        marks: &BTreeMap<String, Option<String>>,
+        lease: Option<&str>,
+    ) -> Result<()> {
+        self.call(&PATCH_METADATA, &[app, id])
+            .leased(lease)
+            .json(&json!({"metadata": marks}))
+            .done()
+            .await
+    }
+
+    /// Removes one mark. Already gone is success, so it is safe when its reply is lost.
+    pub async fn delete_metadata(
+        &self,
+        app: &str,
+        id: &str,
+        key: &str,
+        lease: Option<&str>,
+    ) -> Result<()> {
+        gone_is_done(
+            self.call(&DELETE_METADATA, &[app, id, key])
+                .leased(lease)
+                .done()
+                .await,
+        )
+    }
+
+    /// Takes the lease of a machine for `ttl` (flyctl: 13 s, refreshed every 4 s). When its
+    /// reply is lost the lease may be held without anybody knowing its nonce; it ends by
+    /// itself, so keep `ttl` short.
+    pub async fn acquire_lease(
+        &self,
+        app: &str,
+        id: &str,
+        ttl: Duration,
+        description: &str,
+    ) -> Result<Lease> {
+        self.call(&LEASE, &[app, id])
+            .json(&json!({"ttl": ttl.as_secs().max(1), "description": description}))
+            .object_in(&["data"])
+            .await
+    }
+
+    /// Makes a lease that we hold last `ttl` from now. Safe when its reply is lost.
+    pub async fn refresh_lease(
+        &self,
+        app: &str,
+        id: &str,
+        nonce: &str,
+        ttl: Duration,
+    ) -> Result<Lease> {
+        self.call(&LEASE, &[app, id])
+            .leased(Some(nonce))
+            .json(&json!({"ttl": ttl.as_secs().max(1)}))
+            .object_in(&["data"])
+            .await
+    }
+
+    /// Gives a lease back. Already gone is success, so it is safe when its reply is lost.
+    pub async fn release_lease(&self, app: &str, id: &str, nonce: &str) -> Result<()> {
+        gone_is_done(
+            self.call(&RELEASE, &[app, id])
+                .leased(Some(nonce))
+                .done()
+                .await,
+        )
+    }
+}
