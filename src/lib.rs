@@ -3,8 +3,11 @@
 pub mod api;
 pub mod clock;
 pub mod fly;
+pub mod kube_client;
 pub mod leader;
 pub mod metrics;
 pub mod redact;
+pub mod server;
 pub mod settings;
+pub mod telemetry;
 pub mod workqueue;
