@@ -3,6 +3,7 @@
 pub mod api;
 pub mod clock;
 pub mod fly;
+pub mod flytoml;
 pub mod kube_client;
 pub mod leader;
 pub mod metrics;

@@ -1,0 +1,170 @@
+//! A TOML document as a tree of values with their places in the text.
+//!
+//! `toml_edit` has five kinds of tables and lists, because it keeps how they were written; a
+//! reader of configuration wants two.
+
+use std::ops::Range;
+
+use toml_edit::{Document, Item, TableLike, Value};
+
+/// Longest `fly.toml` that is read, in bytes. A ConfigMap holds at most 1 MiB.
+const MAX_BYTES: usize = 1 << 20;
+
+/// Deepest nesting that is read; `fly.toml` itself needs six.
+const MAX_DEPTH: usize = 32;
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub value: Kind,
+    /// Byte offset of the value.
+    pub at: usize,
+}
+
+/// The value itself.
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Text(String),
+    Integer(i64),
+    Float(f64),
+    Bool(bool),
+    /// As it is written.
+    Datetime(String),
+    List(Vec<Node>),
+    Table(Table),
+}
+
+/// Keys with the byte offsets at which they stand.
+pub(super) type Table = Vec<(String, usize, Node)>;
+
+/// Why there is no tree: what, and at which byte offset.
+pub(super) struct SyntaxError {
+    pub message: String,
+    pub at: usize,
+}
+
+impl Kind {
+    /// What it is, for a message.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a string",
+            Self::Integer(_) => "an integer",
+            Self::Float(_) => "a float",
+            Self::Bool(_) => "a boolean",
+            Self::Datetime(_) => "a date",
+            Self::List(list) if list.iter().any(|item| matches!(item.value, Self::Table(_))) => {
+                "a list of tables"
+            }
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+        }
+    }
+}
+
+/// Reads a document.
+pub(super) fn read(text: &str) -> Result<Table, SyntaxError> {
+    if text.len() > MAX_BYTES {
+        return Err(SyntaxError {
+            message: format!(
+                "the file has {} bytes; at most {MAX_BYTES} are read",
+                text.len()
+            ),
+            at: 0,
+        });
+    }
+    if let Some(at) = deep_key(text) {
+        return Err(SyntaxError {
+            message: format!("a key may have at most {MAX_DEPTH} parts"),
+            at,
+        });
+    }
+    let document = Document::parse(text).map_err(|error| SyntaxError {
+        message: format!("not TOML: {}", error.message()),
+        at: start(error.span()),
+    })?;
+    table(document.as_table(), 0)
+}
+
+/// The offset of a line with so many dots outside strings that its key nests too deep.
+///
+/// The parser bounds nested values but not dotted keys, and a tree of a hundred thousand levels
+/// cannot be dropped without overflowing the stack.
+fn deep_key(text: &str) -> Option<usize> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let key = line.split(['=', '"', '\'', '#']).next().unwrap_or(line);
+        if key.bytes().filter(|byte| *byte == b'.').count() > MAX_DEPTH {
+            return Some(start);
+        }
+        start += line.len();
+    }
+    None
+}
+
+fn start(span: Option<Range<usize>>) -> usize {
+    span.map_or(0, |span| span.start)
+}
+
+fn table(source: &dyn TableLike, depth: usize) -> Result<Table, SyntaxError> {
+    let mut entries = Vec::new();
+    for (name, item) in source.iter() {
+        let key = source.key(name).and_then(|key| key.span());
+        let at = start(key.or_else(|| item.span()));
+        if let Some(node) = node(item, at, depth + 1)? {
+            entries.push((name.to_owned(), at, node));
+        }
+    }
+    Ok(entries)
+}
+
+fn node(item: &Item, at: usize, depth: usize) -> Result<Option<Node>, SyntaxError> {
+    if depth > MAX_DEPTH {
+        return Err(SyntaxError {
+            message: format!("nested deeper than {MAX_DEPTH} levels"),
+            at,
+        });
+    }
+    let at = item.span().map_or(at, |span| span.start);
+    let value = match item {
+        Item::None => return Ok(None),
+        Item::Value(value) => return self::value(value, at, depth).map(Some),
+        Item::Table(source) => Kind::Table(table(source, depth)?),
+        Item::ArrayOfTables(tables) => {
+            let mut list = Vec::new();
+            for source in tables {
+                list.push(Node {
+                    at: source.span().map_or(at, |span| span.start),
+                    value: Kind::Table(table(source, depth)?),
+                });
+            }
+            Kind::List(list)
+        }
+    };
+    Ok(Some(Node { value, at }))
+}
+
+fn value(source: &Value, at: usize, depth: usize) -> Result<Node, SyntaxError> {
+    if depth > MAX_DEPTH {
+        return Err(SyntaxError {
+            message: format!("nested deeper than {MAX_DEPTH} levels"),
+            at,
+        });
+    }
+    let at = source.span().map_or(at, |span| span.start);
+    let value = match source {
+        Value::String(text) => Kind::Text(text.value().clone()),
+        Value::Integer(number) => Kind::Integer(*number.value()),
+        Value::Float(number) => Kind::Float(*number.value()),
+        Value::Boolean(truth) => Kind::Bool(*truth.value()),
+        Value::Datetime(moment) => Kind::Datetime(moment.value().to_string()),
+        Value::Array(items) => {
+            let mut list = Vec::new();
+            for item in items {
+                list.push(self::value(item, at, depth + 1)?);
+            }
+            Kind::List(list)
+        }
+        Value::InlineTable(source) => Kind::Table(table(source, depth)?),
+    };
+    Ok(Node { value, at })
+}

@@ -1,0 +1,238 @@
+//! What services and checks must not say. Source: fly-api.md F.4.
+
+use std::time::Duration;
+
+use crate::fly::GoDuration;
+
+use super::config::{AppConfig, HttpCheck, MachineTest, Service, TcpCheck};
+use super::reader::Reader;
+use super::validate::known_groups;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Shortest interval of a top-level check.
+const MIN_TOP_LEVEL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The handlers that the proxy has. Source: fly-api.md C.3.
+const HANDLERS: [&str; 4] = ["http", "tls", "pg_tls", "proxy_proto"];
+
+pub(super) fn check(config: &AppConfig, reader: &Reader) {
+    if let Some(http) = &config.http_service {
+        service(config, reader, "http_service", &http.to_service());
+        if http.internal_port.is_none() {
+            reader.warn(
+                "http_service.internal_port",
+                "is missing; give the port that the program listens on",
+            );
+        }
+        http_checks(reader, "http_service.checks", &http.checks);
+        machine_tests(reader, "http_service", &http.machine_checks);
+    }
+    for (index, entry) in config.services.iter().enumerate() {
+        let at = format!("services[{index}]");
+        service(config, reader, &at, entry);
+        ports(reader, &at, entry);
+        for (index, check) in entry.tcp_checks.iter().enumerate() {
+            times(reader, &format!("{at}.tcp_checks[{index}]"), check);
+        }
+        http_checks(reader, &format!("{at}.http_checks"), &entry.http_checks);
+        machine_tests(reader, &at, &entry.machine_checks);
+    }
+    machine_tests_at(reader, "machine_checks", &config.machine_checks);
+    top_level_checks(config, reader);
+}
+
+fn service(config: &AppConfig, reader: &Reader, at: &str, service: &Service) {
+    let groups = config.process_groups();
+    let key = format!("{at}.processes");
+    if service.processes.is_empty() && !config.processes.is_empty() {
+        reader.error(
+            &key,
+            format!(
+                "is required because there is a [processes] section: which of {} serve it?",
+                groups.join(", ")
+            ),
+        );
+    }
+    for name in &service.processes {
+        if !groups.contains(name) {
+            reader.error(
+                &key,
+                format!(
+                    "there is no process group {name}; there are {}",
+                    groups.join(", ")
+                ),
+            );
+        }
+    }
+}
+
+fn ports(reader: &Reader, at: &str, service: &Service) {
+    match service.protocol.as_deref() {
+        Some("tcp" | "udp") => {}
+        Some(other) => reader.error(
+            &format!("{at}.protocol"),
+            format!("must be tcp or udp, not {other}"),
+        ),
+        None => reader.warn(&format!("{at}.protocol"), "is missing; say tcp or udp"),
+    }
+    if service.internal_port.is_none() {
+        reader.warn(
+            &format!("{at}.internal_port"),
+            "is missing; give the port that the program listens on",
+        );
+    }
+    if service.ports.is_empty() {
+        reader.warn(
+            at,
+            "has no ports, so nothing can reach it; add [[services.ports]]",
+        );
+    }
+    for (index, port) in service.ports.iter().enumerate() {
+        let at = format!("{at}.ports[{index}]");
+        if port.port.is_none() && port.start_port.is_none() && port.end_port.is_none() {
+            reader.warn(&at, "has no port; give port, or start_port and end_port");
+        }
+        if let (Some(start), Some(end)) = (port.start_port, port.end_port)
+            && start > end
+        {
+            reader.error(
+                &format!("{at}.end_port"),
+                format!("must not be less than start_port, which is {start}"),
+            );
+        }
+        for handler in &port.handlers {
+            if !HANDLERS.contains(&handler.as_str()) {
+                reader.error(
+                    &format!("{at}.handlers"),
+                    format!(
+                        "there is no handler {handler}; there are {}",
+                        HANDLERS.join(", ")
+                    ),
+                );
+            }
+        }
+        if port.force_https == Some(true) && port.port != Some(80) {
+            reader.warn(
+                &format!("{at}.force_https"),
+                "is meant for port 80, where plain HTTP comes in",
+            );
+        }
+    }
+}
+
+fn http_checks(reader: &Reader, at: &str, checks: &[HttpCheck]) {
+    for (index, check) in checks.iter().enumerate() {
+        let at = format!("{at}[{index}]");
+        times(reader, &at, &check.times);
+        request(reader, &at, check);
+    }
+}
+
+fn request(reader: &Reader, at: &str, check: &HttpCheck) {
+    if let Some(path) = &check.path
+        && !path.starts_with('/')
+    {
+        reader.warn(&format!("{at}.path"), "should begin with a slash");
+    }
+    if let Some(protocol) = check.protocol.as_deref()
+        && !["http", "https"].contains(&protocol)
+    {
+        reader.warn(
+            &format!("{at}.protocol"),
+            format!("Fly.io knows http and https, not {protocol}"),
+        );
+    }
+}
+
+/// Times of a service's check, which the platform moves into its bounds.
+fn times(reader: &Reader, at: &str, check: &TcpCheck) {
+    let bounds = |name: &str, time: Option<GoDuration>, zero_allowed: bool| {
+        let Some(time) = time else {
+            return;
+        };
+        let key = format!("{at}.{name}");
+        if time.0 < SECOND && !(zero_allowed && time.0.is_zero()) {
+            reader.warn(&key, format!("{time} is less than 1s and raised to 1s"));
+        } else if time.0 > MINUTE {
+            reader.warn(&key, format!("{time} is more than 1m and lowered to 1m"));
+        }
+    };
+    bounds("interval", check.interval, false);
+    bounds("timeout", check.timeout, false);
+    bounds("grace_period", check.grace_period, true);
+}
+
+fn machine_tests(reader: &Reader, at: &str, tests: &[MachineTest]) {
+    machine_tests_at(reader, &format!("{at}.machine_checks"), tests);
+}
+
+fn machine_tests_at(reader: &Reader, at: &str, tests: &[MachineTest]) {
+    for (index, test) in tests.iter().enumerate() {
+        if test.command.is_empty() {
+            reader.error(
+                &format!("{at}[{index}].command"),
+                "is required: the words of the command that tests the machine",
+            );
+        }
+    }
+}
+
+fn top_level_checks(config: &AppConfig, reader: &Reader) {
+    for (name, check) in &config.checks {
+        let at = format!("checks.{name}");
+        match check.kind_of_probe.as_deref() {
+            Some("http" | "tcp") => {}
+            Some(other) => reader.error(
+                &format!("{at}.type"),
+                format!("must be http or tcp, not {other}"),
+            ),
+            None => reader.error(&format!("{at}.type"), "is required: http or tcp"),
+        }
+        if let Some(kind) = check.kind.as_deref()
+            && !["informational", "readiness"].contains(&kind)
+        {
+            reader.error(
+                &format!("{at}.kind"),
+                format!("must be informational or readiness, not {kind}"),
+            );
+        }
+        let times = &check.request.times;
+        if let Some(interval) = times.interval
+            && interval.0 < MIN_TOP_LEVEL_INTERVAL
+        {
+            reader.error(
+                &format!("{at}.interval"),
+                format!("must be at least 2s, not {interval}"),
+            );
+        }
+        if let Some(timeout) = times.timeout
+            && timeout.0 > MINUTE
+        {
+            reader.error(
+                &format!("{at}.timeout"),
+                format!("must be at most 1m, not {timeout}"),
+            );
+        }
+        request(reader, &at, &check.request);
+        known_groups(config, reader, &at, &check.processes);
+        if check.port.is_none() && lacks_port(config, &check.processes) {
+            reader.error(
+                &format!("{at}.port"),
+                "is required: a process group of this check has no http_service to take it from",
+            );
+        }
+    }
+}
+
+/// Whether a group that has the check has no `[http_service]`.
+fn lacks_port(config: &AppConfig, processes: &[String]) -> bool {
+    config.process_groups().iter().any(|group| {
+        config.belongs(processes, group)
+            && !config
+                .http_service
+                .as_ref()
+                .is_some_and(|http| config.belongs(&http.processes, group))
+    })
+}
