@@ -48,15 +48,23 @@ impl Call<'_> {
     {
         let endpoint = self.endpoint();
         let reply = self.send().await?;
-        let json: Value = reply.json(endpoint)?;
-        if !json.is_object() {
-            return Err(reply.unreadable(endpoint, "it is not an object"));
-        }
-        items(&reply, endpoint, json.get(key))
+        reply.items_in(endpoint, key)
     }
 }
 
 impl Reply {
+    /// Reads the list under `key`; none there is an empty one.
+    pub(crate) fn items_in<T>(&self, endpoint: &'static Endpoint, key: &str) -> Result<Vec<T>>
+    where
+        T: DeserializeOwned + Identified,
+    {
+        let json: Value = self.json(endpoint)?;
+        if !json.is_object() {
+            return Err(self.unreadable(endpoint, "it is not an object"));
+        }
+        items(self, endpoint, json.get(key))
+    }
+
     /// Reads one thing under these keys.
     pub(crate) fn object_in<T>(&self, endpoint: &'static Endpoint, keys: &[&str]) -> Result<T>
     where

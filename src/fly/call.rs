@@ -20,6 +20,7 @@ use url::Url;
 use super::classify::{self, Answer};
 use super::client::{Client, Observation};
 use super::error::{Class, Details, Error, Result, clean};
+use super::graphql;
 use super::limit::{Key, Rate};
 use super::token::Surface;
 
@@ -109,9 +110,8 @@ impl Endpoint {
     }
 
     fn template(&self) -> &'static str {
-        self.name
-            .split_once(' ')
-            .map_or("", |(_, template)| template)
+        // GraphQL's have the name of the operation as a third word.
+        self.name.split(' ').nth(1).unwrap_or_default()
     }
 }
 
@@ -501,22 +501,29 @@ impl Call<'_> {
         let path = self.url.as_ref().map_or("", |url| url.path());
         let path = format!("{} {path}", self.endpoint.name);
         let refusals = &self.client.refusals;
-        if (200..300).contains(&reply.status) || self.endpoint.expects.contains(&reply.status) {
+        let expected =
+            (200..300).contains(&reply.status) || self.endpoint.expects.contains(&reply.status);
+        let verdict = if !expected {
+            classify::answer(Answer {
+                mutates: self.endpoint.changes,
+                status: reply.status,
+                body: &reply.body,
+                retry_after: classify::retry_after(
+                    text(&reply.headers, RETRY_AFTER.as_str()),
+                    text(&reply.headers, DATE.as_str()),
+                ),
+            })
+        } else if self.endpoint.surface == Surface::Graphql
+            && let Some(verdict) = graphql::first_error(&reply, self.endpoint.changes)
+        {
+            verdict
+        } else {
             refusals.accepted([&surface, &path]);
             return Ok(reply);
-        }
-        let verdict = classify::answer(Answer {
-            mutates: self.endpoint.changes,
-            status: reply.status,
-            body: &reply.body,
-            retry_after: classify::retry_after(
-                text(&reply.headers, RETRY_AFTER.as_str()),
-                text(&reply.headers, DATE.as_str()),
-            ),
-        });
+        };
         let class = match verdict.class {
             Class::Auth { .. } => {
-                let key = if reply.status == 401 { &surface } else { &path };
+                let key = if reply.status == 403 { &path } else { &surface };
                 let options = &self.client.shared.options;
                 Class::Auth {
                     hard: refusals.refused(key, Instant::now(), options),

@@ -3,24 +3,47 @@
 //! [`Fly`] is made once per process, [`Fly::client`] once per token; the calls are methods of
 //! [`Client`], one file per area. Every call returns [`Error`] with its class.
 
+pub mod addresses;
 mod answer;
 pub mod apps;
 mod call;
+pub mod certificates;
 pub(crate) mod classify;
 pub mod client;
 pub mod error;
+pub mod fly_postgres;
+pub mod graphql;
 pub mod limit;
+pub mod logs;
 pub mod machine_actions;
 pub mod machine_config;
 pub mod machines;
+pub mod organizations;
+pub mod postgres;
+pub mod redis;
+pub mod regions;
+pub mod releases;
+pub mod secrets;
 pub mod token;
+pub mod tokens;
+pub mod volumes;
 mod wire;
 
+pub use addresses::{AddressKind, IpAssignment, NewAddress};
 pub use apps::{App, AppStatus, NewApp};
+pub use certificates::{Certificate, CertificateStatus};
 pub use client::{Client, Endpoints, Fly, Gate, HttpOptions, Observation, Observer};
 pub use error::{Class, Conflict, Error, Result, Retry, Scope};
+pub use logs::{LogLine, LogPage};
 pub use machine_actions::{ExecOutcome, ExecRequest, Lease, WaitFor, Waited};
 pub use machine_config::MachineConfig;
 pub use machines::{Machine, MachineState, MachineUpdate, NewMachine};
+pub use organizations::{BillingStatus, Organization};
+pub use postgres::{Cluster, ClusterDetails, ClusterStatus, NewCluster};
+pub use redis::{NewRedis, Redis, RedisPlan};
+pub use regions::Region;
+pub use releases::{NewRelease, Release, ReleaseStatus};
+pub use secrets::{AppSecret, SecretsWritten};
 pub use token::{Surface, Token};
+pub use volumes::{NewVolume, Volume, VolumeState};
 pub use wire::{GoDuration, Items};

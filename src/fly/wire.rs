@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -191,6 +192,29 @@ macro_rules! wire_enum {
 }
 
 pub(crate) use {wire, wire_enum, wire_key};
+
+/// For structs that cannot be made by `wire!`, because they hold secrets: a field of the wrong
+/// type is absent.
+pub(crate) fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let value = Value::deserialize(deserializer)?;
+    Ok(T::deserialize(&value).ok())
+}
+
+/// The same for a secret text; an empty one is absent.
+pub(crate) fn secret<'de, D>(deserializer: D) -> Result<Option<SecretString>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let value = Value::deserialize(deserializer)?;
+    Ok(value
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .map(SecretString::from))
+}
 
 /// A list inside an answer. Elements that cannot be read are left out, so that one of them
 /// does not hide the others. Only for lists that nothing is concluded from when they are short.

@@ -1,0 +1,116 @@
+//! Addresses of an app. Source: fly-api.md B.10.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::answer::{Identified, gone_is_done};
+use super::call::Endpoint;
+use super::client::Client;
+use super::error::Result;
+use super::token::Surface::Machines;
+use super::wire::{wire, wire_enum};
+
+wire! {
+    /// An address of an app.
+    pub struct IpAssignment {
+        /// The address.
+        pub ip: String,
+        /// Region; `global` or absent for anycast.
+        pub region: Option<String>,
+        /// Shared with other apps.
+        pub shared: Option<bool>,
+        /// For connections going out.
+        pub egress: Option<bool>,
+        /// Private network it is in.
+        pub network: Option<String>,
+        /// Service it is for.
+        pub service_name: Option<String>,
+        /// When it was assigned.
+        pub created_at: Option<Timestamp>,
+    }
+}
+
+wire_enum! {
+    /// Kind of an address.
+    pub enum AddressKind {
+        /// Own IPv4 address; costs money.
+        V4 = "v4",
+        /// Own IPv6 address.
+        V6 = "v6",
+        /// IPv4 address shared with other apps; HTTP and TLS only.
+        SharedV4 = "shared_v4",
+        /// Address in the private network (Flycast).
+        PrivateV6 = "private_v6",
+    }
+}
+
+impl Identified for IpAssignment {
+    fn identity(&self) -> &str {
+        &self.ip
+    }
+}
+
+impl IpAssignment {
+    /// What kind it is, told from the address itself.
+    pub fn kind(&self) -> Option<AddressKind> {
+        match self.ip.parse().ok()? {
+            std::net::IpAddr::V4(_) if self.shared == Some(true) => Some(AddressKind::SharedV4),
+            std::net::IpAddr::V4(_) => Some(AddressKind::V4),
+            // fdaa::/16 is Fly.io's private network.
+            std::net::IpAddr::V6(ip) if ip.segments()[0] == 0xfdaa => Some(AddressKind::PrivateV6),
+            std::net::IpAddr::V6(_) => Some(AddressKind::V6),
+        }
+    }
+}
+
+/// An address to be assigned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NewAddress {
+    /// Its kind.
+    #[serde(rename = "type")]
+    pub kind: AddressKind,
+    /// Region; anycast when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Organization, for private addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub org_slug: Option<String>,
+    /// Network, for private addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+}
+
+impl NewAddress {
+    /// An anycast address of this kind.
+    pub fn anycast(kind: AddressKind) -> Self {
+        Self {
+            kind,
+            region: None,
+            org_slug: None,
+            network: None,
+        }
+    }
+}
+
+const LIST: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/ip_assignments").list();
+const ASSIGN: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/ip_assignments");
+const RELEASE: Endpoint = Endpoint::change(Machines, "DELETE /v1/apps/{app}/ip_assignments/{ip}");
+
+impl Client {
+    /// The addresses of an app.
+    pub async fn addresses(&self, app: &str) -> Result<Vec<IpAssignment>> {
+        self.call(&LIST, &[app]).array_in("ips").await
+    }
+
+    /// Assigns an address. NOT safe when its reply is lost, but for `SharedV4`, of which an app
+    /// has one: announce it, and on an unknown outcome list the addresses before a second try.
+    pub async fn assign_address(&self, app: &str, address: &NewAddress) -> Result<IpAssignment> {
+        self.call(&ASSIGN, &[app]).json(address).object().await
+    }
+
+    /// Releases an address. Already gone is success; as addresses are given to others later,
+    /// list before a second try.
+    pub async fn release_address(&self, app: &str, ip: &str) -> Result<()> {
+        gone_is_done(self.call(&RELEASE, &[app, ip]).done().await)
+    }
+}

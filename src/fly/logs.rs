@@ -1,0 +1,81 @@
+//! Log lines over HTTP. Source: fly-api.md H.
+
+use serde_json::Value;
+
+use super::call::Endpoint;
+use super::client::Client;
+use super::error::Result;
+use super::token::Surface::Logs;
+use super::wire::{Items, wire};
+
+wire! {
+    /// A log line. Foreign text: to be cut and redacted before it is shown.
+    pub struct LogLine {
+        /// When, RFC 3339 with nanoseconds.
+        pub timestamp: Option<String>,
+        /// What was printed.
+        pub message: Option<String>,
+        /// `info`, `error`, …
+        pub level: Option<String>,
+        /// Machine.
+        pub instance: Option<String>,
+        /// Region.
+        pub region: Option<String>,
+    }
+
+    /// A log line as it is sent.
+    pub struct LogEntry {
+        /// Id.
+        pub id: Option<String>,
+        /// The line.
+        pub attributes: Option<LogLine>,
+    }
+}
+
+/// Some log lines, oldest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogPage {
+    /// The lines.
+    pub lines: Vec<LogLine>,
+    /// For the next call; the same as before means that there is nothing new.
+    pub next_token: Option<String>,
+}
+
+const LOGS: Endpoint = Endpoint::read(Logs, "GET /api/v1/apps/{app}/logs").list();
+
+impl Client {
+    /// Log lines of an app, or of one machine: without `next_token` about the last hundred,
+    /// with it those after.
+    pub async fn logs(
+        &self,
+        app: &str,
+        machine: Option<&str>,
+        next_token: Option<&str>,
+    ) -> Result<LogPage> {
+        let reply = self
+            .call(&LOGS, &[app])
+            .query("next_token", next_token.unwrap_or_default())
+            .query_if("instance", machine)
+            .send()
+            .await?;
+        let mut json: Value = reply.json(&LOGS)?;
+        let token = json
+            .get("meta")
+            .and_then(|meta| meta.get("next_token"))
+            .cloned();
+        let data = json.get_mut("data").map(Value::take).unwrap_or_default();
+        let entries: Items<LogEntry> = serde_json::from_value(data).unwrap_or_default();
+        Ok(LogPage {
+            lines: entries
+                .0
+                .into_iter()
+                .filter_map(|entry| entry.attributes)
+                .collect(),
+            next_token: match token {
+                Some(Value::String(text)) if !text.is_empty() => Some(text),
+                Some(Value::Number(number)) => Some(number.to_string()),
+                _ => None,
+            },
+        })
+    }
+}

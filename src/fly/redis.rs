@@ -1,0 +1,145 @@
+//! Upstash Redis, an add-on. Source: fly-api.md D.3.
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{gone_is_done, optional};
+use super::call::Endpoint;
+use super::client::Client;
+use super::error::Result;
+use super::wire::{Items, lenient, secret, wire};
+
+/// The add-on's type, and its provider.
+const UPSTASH: &str = "upstash_redis";
+
+wire! {
+    /// A plan.
+    pub struct RedisPlan {
+        /// Opaque id.
+        pub id: String,
+        /// Name, where it is told.
+        pub name: Option<String>,
+        /// Name for people.
+        pub display_name: Option<String> = "displayName",
+        /// What it is.
+        pub description: Option<String>,
+        /// Largest amount of data, as text.
+        pub max_data_size: Option<String> = "maxDataSize",
+    }
+}
+
+/// A Redis database.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Redis {
+    /// Opaque id.
+    #[serde(default, deserialize_with = "lenient")]
+    pub id: Option<String>,
+    /// Its name; unique.
+    pub name: String,
+    /// Its state; Fly.io creates it in one call, so it is ready when it is there.
+    #[serde(default, deserialize_with = "lenient")]
+    pub status: Option<String>,
+    /// Why it failed; foreign text.
+    #[serde(rename = "errorMessage", default, deserialize_with = "lenient")]
+    pub error_message: Option<String>,
+    /// Region of the primary.
+    #[serde(rename = "primaryRegion", default, deserialize_with = "lenient")]
+    pub primary_region: Option<String>,
+    /// URL with its password, for `REDIS_URL`.
+    #[serde(rename = "publicUrl", default, deserialize_with = "secret")]
+    pub url: Option<SecretString>,
+    /// Organization that has it.
+    #[serde(default, deserialize_with = "lenient")]
+    pub organization: Option<RedisOrganization>,
+    /// Its plan.
+    #[serde(rename = "addOnPlan", default, deserialize_with = "lenient")]
+    pub plan: Option<RedisPlan>,
+}
+
+/// The organization that has a database.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RedisOrganization {
+    /// Slug.
+    #[serde(default, deserialize_with = "lenient")]
+    pub slug: Option<String>,
+}
+
+/// A Redis database to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRedis {
+    /// Its name; unique.
+    pub name: String,
+    /// Id of the organization ([`Organization::id`](super::organizations::Organization::id)),
+    /// not its slug.
+    pub organization_id: String,
+    /// Region of the primary.
+    pub primary_region: String,
+    /// Id of the plan.
+    pub plan_id: String,
+    /// Throw old keys away when it is full.
+    pub eviction: bool,
+}
+
+const CREATE: Endpoint = Endpoint::mutation("POST /graphql CreateAddOn");
+const GET: Endpoint = Endpoint::query("POST /graphql GetAddOn");
+const DELETE: Endpoint = Endpoint::mutation("POST /graphql DeleteAddOn");
+const PLANS: Endpoint = Endpoint::query("POST /graphql ListAddOnPlans");
+
+impl Client {
+    /// The plans that there are.
+    pub async fn redis_plans(&self) -> Result<Vec<RedisPlan>> {
+        let document = "query ListAddOnPlans($addOnType: AddOnType!) { \
+            addOnPlans(type: $addOnType) { nodes { id displayName description maxDataSize } } }";
+        let path = ["addOnPlans", "nodes"];
+        let plans: Items<RedisPlan> = self
+            .graphql(&PLANS, document, json!({ "addOnType": UPSTASH }), &path)
+            .await?;
+        Ok(plans.0)
+    }
+
+    /// One database.
+    pub async fn redis(&self, name: &str) -> Result<Option<Redis>> {
+        let document = "query GetAddOn($name: String, $provider: String) { \
+            addOn(name: $name, provider: $provider) { \
+            id name status errorMessage primaryRegion publicUrl \
+            organization { slug } addOnPlan { id name displayName } } }";
+        let variables = json!({ "name": name, "provider": UPSTASH });
+        let found: Result<Option<Redis>> =
+            self.graphql(&GET, document, variables, &["addOn"]).await;
+        optional(found).map(Option::flatten)
+    }
+
+    /// Creates a database. Safe when its reply is lost: names are unique, so a second try
+    /// answers a conflict and [`Client::redis`] finds it, URL included.
+    pub async fn create_redis(&self, redis: &NewRedis) -> Result<Redis> {
+        let document = "mutation CreateAddOn($input: CreateAddOnInput!) { \
+            createAddOn(input: $input) { addOn { id name publicUrl primaryRegion } } }";
+        let mut options = serde_json::Map::new();
+        if redis.eviction {
+            options.insert("eviction".to_owned(), Value::Bool(true));
+        }
+        let input = json!({
+            "organizationId": redis.organization_id,
+            "primaryRegion": redis.primary_region,
+            "name": redis.name,
+            "planId": redis.plan_id,
+            "readRegions": [],
+            "type": UPSTASH,
+            "options": options,
+        });
+        let path = ["createAddOn", "addOn"];
+        self.graphql(&CREATE, document, json!({ "input": input }), &path)
+            .await
+    }
+
+    /// Deletes a database and its data. Already gone is success, so it is safe when its reply
+    /// is lost.
+    pub async fn delete_redis(&self, name: &str) -> Result<()> {
+        let document = "mutation DeleteAddOn($name: String, $provider: String) { \
+            deleteAddOn(input: {name: $name, provider: $provider}) { deletedAddOnName } }";
+        let variables = json!({ "name": name, "provider": UPSTASH });
+        let call = self.graphql::<Value>(&DELETE, document, variables, &["deleteAddOn"]);
+        gone_is_done(call.await.map(drop))
+    }
+}

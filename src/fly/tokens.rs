@@ -1,0 +1,73 @@
+//! What Fly.io says about the token in use, and narrower tokens. Source: fly-api.md A.3, B.12.
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::answer::Identified;
+use super::call::Endpoint;
+use super::client::Client;
+use super::error::Result;
+use super::limit::Rate;
+use super::token::Surface::Machines;
+use super::wire::wire;
+
+wire! {
+    /// One of the tokens in use, as Fly.io sees it.
+    pub struct CurrentToken {
+        /// Its id.
+        pub token_id: String,
+        /// User it stands for.
+        pub user: Option<String>,
+        /// Organization it is for.
+        pub organization: Option<String>,
+        /// Slug of that organization.
+        pub org_slug: Option<String>,
+        /// Apps it is narrowed to.
+        pub apps: Vec<String>,
+        /// Machine it may be used from.
+        pub restricted_to_machine: Option<String>,
+        /// Machine it is used from.
+        pub source_machine_id: Option<String>,
+    }
+}
+
+impl Identified for CurrentToken {
+    fn identity(&self) -> &str {
+        // Only facts are read from it; none is needed.
+        if self.token_id.is_empty() {
+            "token"
+        } else {
+            &self.token_id
+        }
+    }
+}
+
+const CURRENT: Endpoint =
+    Endpoint::read(Machines, "GET /v1/tokens/current").rate(Rate::UNPUBLISHED);
+const DEPLOY_TOKEN: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/deploy_token");
+
+impl Client {
+    /// What Fly.io says about the token in use: the cheapest proof that it is accepted.
+    pub async fn current_tokens(&self) -> Result<Vec<CurrentToken>> {
+        let call = self
+            .call(&CURRENT, &[])
+            .counted_by(self.token.fingerprint());
+        call.array_in("tokens").await
+    }
+
+    /// Makes a token for one app that ends after `expiry` (Go notation, `24h0m0s`). When its
+    /// reply is lost there is a token that nobody knows; it ends by itself.
+    pub async fn create_deploy_token(&self, app: &str, expiry: &str) -> Result<SecretString> {
+        #[derive(Deserialize)]
+        struct Made {
+            token: String,
+        }
+        let made: Made = self
+            .call(&DEPLOY_TOKEN, &[app])
+            .json(&json!({ "expiry": expiry }))
+            .read()
+            .await?;
+        Ok(made.token.into())
+    }
+}
