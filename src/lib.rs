@@ -4,6 +4,7 @@ pub mod api;
 pub mod clock;
 pub mod fly;
 pub mod flytoml;
+pub mod generate;
 pub mod kube_client;
 pub mod leader;
 pub mod metrics;

@@ -13,6 +13,7 @@ pub mod preflight;
 pub mod provision;
 pub mod reason;
 pub mod reference;
+mod reference_doc;
 pub mod smoke_test;
 pub mod status;
 pub(crate) mod words;
