@@ -233,7 +233,7 @@ mod tests {
                 return;
             }
             let text = schema.description.as_deref().unwrap_or_default();
-            assert!(text.len() > 4 && text.ends_with('.'), "{path}: {text:?}");
+            assert!(text.len() > 3 && text.ends_with('.'), "{path}: {text:?}");
             assert!(
                 !text.contains("$ref") && !text.contains("[`"),
                 "{path}: {text:?}"
