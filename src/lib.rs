@@ -9,6 +9,7 @@ pub mod kube_client;
 pub mod leader;
 pub mod metrics;
 pub mod redact;
+pub mod secret_store;
 pub mod server;
 pub mod settings;
 pub mod telemetry;

@@ -1,0 +1,313 @@
+//! What has to change in the stored values. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Stored;
+use crate::api::provision::GeneratedSecret;
+
+/// When values are replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// The token of [`super::ANNOTATION_ROTATE`] on the Activation. A token that was not acted
+    /// on yet replaces all values once.
+    pub token: Option<String>,
+    /// Values older than this are replaced. `None`: never by age.
+    pub max_age: Option<Duration>,
+    /// For how long the value before is kept.
+    pub overlap: Duration,
+}
+
+/// For how long the value before is kept, unless said otherwise: a day, so that tokens signed
+/// with it and people who copied it have time to move on.
+const OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Default for Rotation {
+    fn default() -> Rotation {
+        Rotation {
+            token: None,
+            max_age: None,
+            overlap: OVERLAP,
+        }
+    }
+}
+
+/// What has to change.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Values that are wanted and not there.
+    pub generate: Vec<GeneratedSecret>,
+    /// Values that are there and to be replaced.
+    pub rotate: Vec<GeneratedSecret>,
+    /// Names whose value before has been kept long enough.
+    pub drop_previous: Vec<String>,
+    /// The rotation token that is hereby acted on.
+    pub handled: Option<String>,
+    /// Whether the Secret has to be labelled with the Activation's UID.
+    pub claim: bool,
+}
+
+impl Changes {
+    /// Whether there is nothing to change.
+    pub fn is_empty(&self) -> bool {
+        *self == Changes::default()
+    }
+}
+
+/// Compares what is wanted with what is stored.
+///
+/// Values that are no longer wanted stay: what is thrown away cannot be made up again. Nothing is
+/// created for an Activation that wants nothing.
+pub fn decide(
+    stored: Option<&Stored>,
+    uid: &str,
+    wanted: &[GeneratedSecret],
+    rotation: &Rotation,
+    now: Timestamp,
+) -> Changes {
+    let Some(stored) = stored else {
+        if wanted.is_empty() {
+            return Changes::default();
+        }
+        return Changes {
+            generate: wanted.to_vec(),
+            // Values that are new need no rotation: a token from before is done with.
+            handled: rotation.token.clone(),
+            claim: true,
+            ..Changes::default()
+        };
+    };
+    let age = |name: &str| {
+        let since = stored.generated_at.get(name)?;
+        // Negative when the clock was put back: then nothing is old.
+        Duration::try_from(now.duration_since(*since)).ok()
+    };
+    let asked = rotation.token.is_some() && rotation.token != stored.rotated_for;
+    let mut changes = Changes {
+        handled: rotation.token.clone().filter(|_| asked),
+        claim: stored.uid.as_deref() != Some(uid),
+        ..Changes::default()
+    };
+    for wanted in wanted {
+        let old = rotation
+            .max_age
+            .is_some_and(|max| age(&wanted.name).is_some_and(|age| age > max));
+        match stored.values.get(&wanted.name) {
+            // An empty value protects nothing, so it is as good as lost.
+            None => changes.generate.push(wanted.clone()),
+            Some(value) if value.expose_secret().is_empty() => {
+                changes.generate.push(wanted.clone());
+            }
+            Some(_) if asked || old => changes.rotate.push(wanted.clone()),
+            Some(_) => {}
+        }
+    }
+    for name in stored.previous.keys() {
+        let replaced_again = changes.rotate.iter().any(|rotated| rotated.name == *name);
+        let outlived = age(name).is_some_and(|age| age > rotation.overlap);
+        if outlived && !replaced_again {
+            changes.drop_previous.push(name.clone());
+        }
+    }
+    changes
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::{Owner, next, operating_system, stored};
+    use super::*;
+    use crate::api::provision::Encoding;
+
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn wanted(names: &[&str]) -> Vec<GeneratedSecret> {
+        let wanted = names.iter().map(|name| GeneratedSecret {
+            name: (*name).into(),
+            bytes: 32,
+            encoding: Encoding::Hex,
+        });
+        wanted.collect()
+    }
+
+    fn owner() -> Owner {
+        Owner {
+            namespace: "cabanas".into(),
+            activation: "mvp".into(),
+            uid: "uid-1".into(),
+        }
+    }
+
+    /// The store after a write, as it would be read back.
+    fn written(before: Option<&Stored>, changes: &Changes, now: Timestamp) -> Stored {
+        let secret = next(before, changes, &owner(), now, operating_system).unwrap();
+        stored(secret, &owner()).unwrap()
+    }
+
+    fn values(stored: &Stored) -> Vec<(String, String)> {
+        let values = stored.values.iter();
+        values
+            .map(|(k, v)| (k.clone(), v.expose_secret().to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn what_was_made_up_stays_whatever_happens_to_the_activation() {
+        let t0 = at("2026-11-24T12:00:00Z");
+        let wanted_now = wanted(&["JWT_SECRET", "ICS_SALT"]);
+        let none = Rotation::default();
+        let first = decide(None, "uid-1", &wanted_now, &none, t0);
+        assert_eq!(first.generate.len(), 2);
+        let store = written(None, &first, t0);
+        // Nothing more to do, now or in ten years.
+        for later in ["2026-11-24T12:00:01Z", "2036-11-24T12:00:00Z"] {
+            let again = decide(Some(&store), "uid-1", &wanted_now, &none, at(later));
+            assert!(again.is_empty(), "{again:?}");
+        }
+        // A new Activation of the same name takes the values over.
+        let claim = decide(Some(&store), "uid-2", &wanted_now, &none, t0);
+        assert!(claim.claim && claim.generate.is_empty() && claim.rotate.is_empty());
+        assert_eq!(values(&written(Some(&store), &claim, t0)), values(&store));
+        // One more is wanted, one is not any more: the first is added, the second stays.
+        let more = decide(
+            Some(&store),
+            "uid-1",
+            &wanted(&["ICS_SALT", "NEW"]),
+            &none,
+            t0,
+        );
+        let names: Vec<&str> = more.generate.iter().map(|g| g.name.as_str()).collect();
+        assert_eq!(names, ["NEW"]);
+        let after = written(Some(&store), &more, t0);
+        assert_eq!(after.values.len(), 3);
+        assert_eq!(values(&after)[0], values(&store)[0]);
+    }
+
+    #[test]
+    fn a_token_rotates_once_and_keeps_the_value_before_for_the_overlap() {
+        let t0 = at("2026-11-24T12:00:00Z");
+        let t1 = at("2026-11-25T12:00:00Z");
+        let wanted = wanted(&["JWT_SECRET"]);
+        let store = written(
+            None,
+            &decide(None, "uid-1", &wanted, &Rotation::default(), t0),
+            t0,
+        );
+        let asked = Rotation {
+            token: Some("monday".into()),
+            ..Rotation::default()
+        };
+        let changes = decide(Some(&store), "uid-1", &wanted, &asked, t1);
+        assert_eq!(changes.rotate, wanted);
+        let rotated = written(Some(&store), &changes, t1);
+        assert_ne!(values(&rotated), values(&store));
+        let previous = rotated.previous["JWT_SECRET"].expose_secret();
+        assert_eq!(previous, store.values["JWT_SECRET"].expose_secret());
+        // The same token again: nothing. Later the value before goes.
+        assert!(decide(Some(&rotated), "uid-1", &wanted, &asked, t1).is_empty());
+        let late = at("2026-11-26T12:00:01Z");
+        let cleanup = decide(Some(&rotated), "uid-1", &wanted, &asked, late);
+        assert_eq!(cleanup.drop_previous, ["JWT_SECRET"]);
+        let clean = written(Some(&rotated), &cleanup, late);
+        assert!(clean.previous.is_empty());
+        assert_eq!(values(&clean), values(&rotated));
+        // The annotation removed: nothing.
+        assert!(decide(Some(&clean), "uid-1", &wanted, &Rotation::default(), late).is_empty());
+    }
+
+    #[test]
+    fn a_token_from_before_the_first_value_rotates_nothing() {
+        let t0 = at("2026-11-24T12:00:00Z");
+        let wanted = wanted(&["JWT_SECRET"]);
+        let asked = Rotation {
+            token: Some("monday".into()),
+            ..Rotation::default()
+        };
+        let store = written(None, &decide(None, "uid-1", &wanted, &asked, t0), t0);
+        assert!(decide(Some(&store), "uid-1", &wanted, &asked, t0).is_empty());
+    }
+
+    #[test]
+    fn age_rotates_what_is_old_and_a_clock_that_jumps_back_rotates_nothing() {
+        let t0 = at("2026-11-24T12:00:00Z");
+        let both = wanted(&["ICS_SALT", "JWT_SECRET"]);
+        let aged = Rotation {
+            max_age: Some(HOUR),
+            ..Rotation::default()
+        };
+        let old = written(None, &decide(None, "uid-1", &both[..1], &aged, t0), t0);
+        let t1 = at("2026-11-24T12:59:00Z");
+        let store = written(
+            Some(&old),
+            &decide(Some(&old), "uid-1", &both, &aged, t1),
+            t1,
+        );
+        let t2 = at("2026-11-24T13:00:01Z");
+        assert_eq!(
+            decide(Some(&store), "uid-1", &both, &aged, t2).rotate,
+            both[..1]
+        );
+        let before = at("2020-01-01T00:00:00Z");
+        assert!(decide(Some(&store), "uid-1", &both, &aged, before).is_empty());
+    }
+
+    #[test]
+    fn an_emptied_value_is_made_up_again() {
+        let t0 = at("2026-11-24T12:00:00Z");
+        let wanted = wanted(&["JWT_SECRET"]);
+        let none = Rotation::default();
+        let mut secret = next(
+            None,
+            &decide(None, "uid-1", &wanted, &none, t0),
+            &owner(),
+            t0,
+            operating_system,
+        )
+        .unwrap();
+        let data = secret.data.as_mut().unwrap();
+        data.insert("JWT_SECRET".into(), k8s_openapi::ByteString(Vec::new()));
+        let store = stored(secret, &owner()).unwrap();
+        assert_eq!(
+            decide(Some(&store), "uid-1", &wanted, &none, t0).generate,
+            wanted
+        );
+    }
+
+    #[test]
+    fn somebody_elses_secret_is_refused_and_nothing_wanted_creates_nothing() {
+        let theirs = k8s_openapi::api::core::v1::Secret::default();
+        let error = stored(theirs, &owner()).unwrap_err().to_string();
+        assert!(error.contains("secret mvp-golive exists and is not managed by golive"));
+        let nothing = decide(
+            None,
+            "uid-1",
+            &[],
+            &Rotation::default(),
+            at("2026-11-24T12:00:00Z"),
+        );
+        assert!(nothing.is_empty());
+    }
+
+    #[test]
+    fn the_secret_has_no_owner_and_tools_are_told_to_leave_it() {
+        let t0 = at("2026-11-24T12:00:00Z");
+        let changes = decide(None, "uid-1", &wanted(&["A_KEY"]), &Rotation::default(), t0);
+        let secret = next(None, &changes, &owner(), t0, operating_system).unwrap();
+        assert_eq!(secret.metadata.owner_references, None);
+        assert_eq!(secret.metadata.name.as_deref(), Some("mvp-golive"));
+        let labels = secret.metadata.labels.unwrap();
+        assert_eq!(labels["app.kubernetes.io/instance"], "mvp");
+        assert_eq!(labels["golive.dev/activation-uid"], "uid-1");
+        let annotations = secret.metadata.annotations.unwrap();
+        assert_eq!(annotations["helm.sh/resource-policy"], "keep");
+        assert_eq!(
+            annotations["golive.dev/generated-at"],
+            "{\"A_KEY\":\"2026-11-24T12:00:00Z\"}"
+        );
+    }
+}
