@@ -2,7 +2,6 @@
 
 pub mod activation;
 pub mod approval;
-pub mod bounds;
 pub mod condition;
 pub mod crd;
 pub mod deploy;

@@ -48,6 +48,14 @@ words! {
         NotRequested = "NotRequested",
         /// This version of Golive does not do this yet; nothing was done about it.
         NotImplemented = "NotImplemented",
+        /// A change was sent, and the next look still asks for it.
+        ChangeWithoutEffect = "ChangeWithoutEffect",
+        /// The creation of something is being announced before it is sent.
+        Announcing = "Announcing",
+        /// This replica is stopping, or no longer leads.
+        NotLeading = "NotLeading",
+        /// The Kubernetes API does not answer, or refuses.
+        KubernetesUnavailable = "KubernetesUnavailable",
         /// Golive made a mistake; the message says which.
         InternalError = "InternalError",
         /// The phase was not done within its deadline.

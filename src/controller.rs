@@ -1,0 +1,287 @@
+//! The streams: what is watched, what wakes which object, and the guard around every reconcile.
+
+use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::{FutureExt, StreamExt, TryStreamExt, future, stream};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::{DeserializeGuard, PartialObjectMeta},
+    runtime::{
+        Controller, WatchStreamExt,
+        controller::{self, Action},
+        predicates,
+        reflector::{self, ObjectRef, Store},
+        utils::Predicate,
+        watcher,
+    },
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{
+    api::{Activation, ActivationApproval},
+    context::Context,
+    error::{self, Error, Retry},
+    phase::memory::backoff,
+    reconcile,
+    refs::{self, RefKind},
+    server::Health,
+    wait::Woken,
+    workqueue::Object,
+};
+
+/// An Activation, or what could not be decoded as one.
+type Guarded = DeserializeGuard<Activation>;
+
+/// What is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The namespace; `None` for all.
+    pub namespace: Option<String>,
+    /// Reconciles at once.
+    pub concurrency: u16,
+}
+
+impl Scope {
+    fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        }
+    }
+}
+
+/// Runs the controller for one scope until `stop`, then lets the reconciles under way finish.
+pub async fn run(
+    context: Arc<Context>,
+    scope: Scope,
+    woken: impl futures::Stream<Item = Woken> + Send + 'static,
+    health: Health,
+    stop: CancellationToken,
+) {
+    let (reader, writer) = reflector::store::<Guarded>();
+    let cache = "activations";
+    health.expect_cache(cache);
+    let ready = reader.clone();
+    let fill = health.clone();
+    tokio::spawn(async move {
+        if ready.wait_until_ready().await.is_ok() {
+            fill.cache_filled(cache);
+        }
+    });
+    let gone = context.clone();
+    let objects = watcher(
+        scope.api::<Guarded>(&context.kube),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .modify(|object| object.managed_fields_mut().clear())
+    .inspect_ok(move |event| {
+        if let watcher::Event::Delete(object) = event
+            && let Some(namespace) = object.namespace()
+        {
+            gone.forget(&namespace, &object.name_any());
+        }
+    })
+    .reflect(writer)
+    .applied_objects()
+    // Our own status writes are no news. `finalizers` and `annotations` do not change the
+    // generation.
+    .predicate_filter(
+        predicates::generation
+            .combine(predicates::finalizers)
+            .combine(predicates::annotations),
+        kube::runtime::PredicateConfig::default(),
+    );
+    let woken = woken.map(|object: Woken| rename(&object));
+    let controller = Controller::for_stream(objects, reader.clone())
+        .with_config(controller::Config::default().concurrency(scope.concurrency))
+        .reconcile_on(woken)
+        .watches(
+            scope.api::<ActivationApproval>(&context.kube),
+            watcher::Config::default(),
+            |approval| {
+                let object = ObjectRef::<Guarded>::new(&approval.spec.activation);
+                approval
+                    .namespace()
+                    .map(|namespace| object.within(&namespace))
+            },
+        )
+        .reconcile_on(named_by(
+            metadata::<ConfigMap>(&scope, &context.kube),
+            RefKind::ConfigMap,
+            reader.clone(),
+        ));
+    // Secrets are watched only where the operator's rights are those of single namespaces:
+    // nobody should hold the right to list all Secrets of a cluster. Elsewhere they are read at
+    // every look.
+    let controller = if scope.namespace.is_some() {
+        controller.reconcile_on(named_by(
+            metadata::<Secret>(&scope, &context.kube),
+            RefKind::Secret,
+            reader,
+        ))
+    } else {
+        controller
+    };
+    controller
+        .graceful_shutdown_on(async move { stop.cancelled().await })
+        .run(guarded, requeue, context)
+        .for_each(|result| {
+            if let Err(controller::Error::QueueError(source)) = result {
+                tracing::warn!(error = %error::report(&source), "a watch failed; it is tried again");
+            }
+            future::ready(())
+        })
+        .await;
+}
+
+fn rename(object: &Woken) -> ObjectRef<Guarded> {
+    let name = ObjectRef::new(&object.name);
+    match &object.namespace {
+        Some(namespace) => name.within(namespace),
+        None => name,
+    }
+}
+
+/// Names and versions of one kind, without contents: a value never enters the cache.
+fn metadata<K>(
+    scope: &Scope,
+    client: &Client,
+) -> impl futures::Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    let api: Api<PartialObjectMeta<K>> = match &scope.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .touched_objects()
+        .predicate_filter(
+            predicates::resource_version,
+            kube::runtime::PredicateConfig::default(),
+        )
+}
+
+/// The activations that name a changed object.
+fn named_by<K>(
+    changed: impl futures::Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static,
+    kind: RefKind,
+    activations: Store<Guarded>,
+) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Send + 'static,
+{
+    changed
+        .filter_map(|object| future::ready(object.ok()))
+        .map(move |object| {
+            let (namespace, name) = (object.namespace(), object.name_any());
+            let named: Vec<ObjectRef<Guarded>> = activations
+                .state()
+                .iter()
+                .filter(|activation| activation.namespace() == namespace)
+                .filter(|activation| {
+                    activation.0.as_ref().is_ok_and(|activation| {
+                        let names: BTreeSet<(RefKind, String)> = refs::watched(activation);
+                        names.contains(&(kind, name.clone()))
+                    })
+                })
+                .map(|activation| ObjectRef::from_obj(activation.as_ref()))
+                .collect();
+            stream::iter(named)
+        })
+        .flatten()
+}
+
+/// One reconcile with its deadline; a panic in it is caught, counted, and told on this object
+/// alone.
+async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
+    let key = Object::new(object.namespace().unwrap_or_default(), object.name_any());
+    let running = context.metrics.reconcile_started(&key);
+    let activation = match &object.0 {
+        Ok(activation) => activation,
+        Err(invalid) => {
+            tracing::warn!(
+                namespace = %key.namespace, name = %key.name, error = %invalid.error,
+                "the object cannot be decoded; it is left alone until it changes"
+            );
+            running.finished(crate::metrics::Outcome::Terminal);
+            return Ok(Action::await_change());
+        }
+    };
+    let deadline = context.timing.deadline;
+    let span = crate::telemetry::object(&key.namespace, &key.name);
+    let pass = AssertUnwindSafe(tokio::time::timeout(
+        deadline,
+        reconcile::reconcile(activation, &context),
+    ))
+    .catch_unwind()
+    .instrument(span.clone())
+    .await;
+    let result = match pass {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(Error::Deadline(deadline)),
+        Err(panic) => Err(Error::Panicked(panic_text(panic.as_ref()))),
+    };
+    context.metrics.reconciled_at(&key, (context.clock)());
+    match result {
+        Ok(next) => {
+            running.finished(crate::metrics::Outcome::RequeueAfter);
+            context.metrics.queued(&key, next);
+            Ok(Action::requeue(next))
+        }
+        Err(error) => {
+            let outcome = match (&error, error.retry()) {
+                (Error::Panicked(_), _) => crate::metrics::Outcome::Panicked,
+                (_, Retry::OnChange) => crate::metrics::Outcome::Terminal,
+                _ => crate::metrics::Outcome::Error,
+            };
+            running.finished(outcome);
+            let told = tokio::time::timeout(
+                Duration::from_secs(10),
+                reconcile::report_failure(activation, &context, &error),
+            );
+            if told.instrument(span).await.is_err() {
+                tracing::warn!("the failure could not be reported in time");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    crate::redact::redact(&text).into_owned()
+}
+
+/// When to come back after a reconcile failed as a whole.
+fn requeue(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
+    let key = Object::new(object.namespace().unwrap_or_default(), object.name_any());
+    let failures = context.failures(&key.namespace, &key.name);
+    let pause = match error.retry() {
+        Retry::After(time) => time,
+        _ => backoff(&context.timing, failures.min(6)),
+    };
+    tracing::warn!(
+        namespace = %key.namespace, name = %key.name, error = %error::report(error),
+        again_in = ?pause, "the reconcile failed"
+    );
+    context.metrics.retried(&key, pause);
+    Action::requeue(pause)
+}

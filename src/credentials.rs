@@ -1,0 +1,156 @@
+//! Finalizers: on the Activation before the first external write, and on the Secret with its
+//! token until the work is done, so that deletion can still reach Fly.io.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
+use serde_json::json;
+
+use crate::{
+    api::{Activation, FIELD_MANAGER, FINALIZER},
+    error::Error,
+    phase::Owner,
+};
+
+/// Puts the finalizer on the Activation, if it is not there.
+///
+/// # Errors
+/// When the API server refuses or cannot be reached.
+pub async fn add_finalizer(
+    activation: &Activation,
+    kube: &Client,
+    owner: &Owner,
+) -> Result<(), Error> {
+    if activation.finalizers().iter().any(|f| f == FINALIZER) {
+        return Ok(());
+    }
+    let api: Api<Activation> = Api::namespaced(kube.clone(), &owner.namespace);
+    // The cache may be old: what stands there now decides, and the version fences the change.
+    let Some(current) = api
+        .get_opt(&owner.name)
+        .await
+        .map_err(|source| Error::kube("read the activation", source))?
+    else {
+        return Ok(());
+    };
+    let mut finalizers = current.finalizers().to_vec();
+    if finalizers.iter().any(|f| f == FINALIZER) || current.uid().as_deref() != Some(&owner.uid) {
+        return Ok(());
+    }
+    finalizers.push(FINALIZER.to_owned());
+    set_finalizers(&api, &owner.name, current.resource_version(), &finalizers).await
+}
+
+/// Takes the finalizer off the Activation: the API server then removes the object.
+///
+/// # Errors
+/// When the API server refuses or cannot be reached.
+pub async fn remove_finalizer(kube: &Client, owner: &Owner) -> Result<(), Error> {
+    let api: Api<Activation> = Api::namespaced(kube.clone(), &owner.namespace);
+    let current = api
+        .get_opt(&owner.name)
+        .await
+        .map_err(|source| Error::kube("read the activation", source))?;
+    match current {
+        Some(current) if current.uid().as_deref() == Some(&owner.uid) => {
+            let rest = without(current.finalizers());
+            set_finalizers(&api, &owner.name, current.resource_version(), &rest).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Puts the finalizer on the Secret that holds the Fly token. A Secret that is not there is
+/// found by preflight.
+///
+/// # Errors
+/// When the API server refuses or cannot be reached.
+pub async fn protect(activation: &Activation, kube: &Client, owner: &Owner) -> Result<(), Error> {
+    let api: Api<Secret> = Api::namespaced(kube.clone(), &owner.namespace);
+    let name = &activation.spec.token_secret_ref.name;
+    let secret = api
+        .get_metadata_opt(name)
+        .await
+        .map_err(|source| Error::kube(format!("read the Secret {name}"), source))?;
+    let Some(secret) = secret else { return Ok(()) };
+    // A finalizer cannot be added to what is being deleted.
+    if secret.finalizers().iter().any(|f| f == FINALIZER)
+        || secret.metadata.deletion_timestamp.is_some()
+    {
+        return Ok(());
+    }
+    let mut finalizers = secret.finalizers().to_vec();
+    finalizers.push(FINALIZER.to_owned());
+    set_finalizers(&api, name, secret.resource_version(), &finalizers).await
+}
+
+/// Takes the finalizer off the token's Secret, unless another Activation in the namespace still
+/// needs it.
+///
+/// # Errors
+/// When the API server refuses or cannot be reached.
+pub async fn release(activation: &Activation, kube: &Client, owner: &Owner) -> Result<(), Error> {
+    let name = &activation.spec.token_secret_ref.name;
+    let activations: Api<Activation> = Api::namespaced(kube.clone(), &owner.namespace);
+    let others = activations
+        .list(&ListParams::default())
+        .await
+        .map_err(|source| Error::kube("list the activations of the namespace", source))?;
+    let needed = others.items.iter().any(|other| {
+        other.uid().as_deref() != Some(&owner.uid)
+            && other.spec.token_secret_ref.name == *name
+            && other.finalizers().iter().any(|f| f == FINALIZER)
+    });
+    if needed {
+        return Ok(());
+    }
+    let api: Api<Secret> = Api::namespaced(kube.clone(), &owner.namespace);
+    let secret = api
+        .get_metadata_opt(name)
+        .await
+        .map_err(|source| Error::kube(format!("read the Secret {name}"), source))?;
+    match secret {
+        Some(secret) if secret.finalizers().iter().any(|f| f == FINALIZER) => {
+            let rest = without(secret.finalizers());
+            set_finalizers(&api, name, secret.resource_version(), &rest).await
+        }
+        _ => Ok(()),
+    }
+}
+
+fn without(finalizers: &[String]) -> Vec<String> {
+    finalizers
+        .iter()
+        .filter(|finalizer| *finalizer != FINALIZER)
+        .cloned()
+        .collect()
+}
+
+/// Replaces the list of finalizers, if the object is still the one that was read.
+async fn set_finalizers<K>(
+    api: &Api<K>,
+    name: &str,
+    resource_version: Option<String>,
+    finalizers: &[String],
+) -> Result<(), Error>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    let patch = json!({
+        "metadata": { "finalizers": finalizers, "resourceVersion": resource_version }
+    });
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    match api
+        .patch_metadata(name, &params, &Patch::Merge(&patch))
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => Err(Error::kube(format!("set the finalizers of {name}"), source)),
+    }
+}

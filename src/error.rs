@@ -1,0 +1,145 @@
+//! What can go wrong in a reconcile, and when trying again makes sense.
+
+use std::time::Duration;
+
+use crate::{api::Reason, fly};
+
+/// Why a reconcile or a step stopped early. Messages say what was being done, in lower case,
+/// without a full stop, and do not repeat their source.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A call to the Kubernetes API failed.
+    #[error("cannot {doing}")]
+    Kube {
+        /// What was being done, such as `write the status`.
+        doing: String,
+        /// What kube says.
+        source: Box<kube::Error>,
+    },
+
+    /// A call to Fly.io failed.
+    #[error("Fly.io call failed while trying to {doing}")]
+    Fly {
+        /// What was being done.
+        doing: String,
+        /// What the client says, classified.
+        source: Box<fly::Error>,
+    },
+
+    /// A fact is not known yet that an earlier step should have observed.
+    #[error("{0} is not known yet")]
+    NotKnown(&'static str),
+
+    /// Something a person must change first.
+    #[error("{message}")]
+    Blocked {
+        /// One word.
+        reason: Reason,
+        /// The evidence and the next action.
+        message: String,
+    },
+
+    /// The object has no namespace or uid, which the API server never does.
+    #[error("the object has no {0}")]
+    Malformed(&'static str),
+
+    /// One reconcile took longer than its deadline.
+    #[error("the reconcile did not finish within {0:?}")]
+    Deadline(Duration),
+
+    /// A bug: the reconcile panicked. Counted, and reported on this object alone.
+    #[error("the reconcile panicked: {0}")]
+    Panicked(String),
+}
+
+/// When trying again makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// The server said when.
+    After(Duration),
+    /// Probably passes by itself: with back-off.
+    Backoff,
+    /// Not before the spec, a Secret, a token or the world changes. Looked at again, seldom.
+    OnChange,
+}
+
+impl Error {
+    /// A Fly.io error with what was being done.
+    pub fn fly(doing: impl Into<String>, source: fly::Error) -> Self {
+        Self::Fly {
+            doing: doing.into(),
+            source: Box::new(source),
+        }
+    }
+
+    /// A Kubernetes error with what was being done.
+    pub fn kube(doing: impl Into<String>, source: kube::Error) -> Self {
+        Self::Kube {
+            doing: doing.into(),
+            source: Box::new(source),
+        }
+    }
+
+    /// When to try again.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Fly { source, .. } => match source.class() {
+                fly::Class::Throttled { after } => after.map_or(Retry::Backoff, Retry::After),
+                fly::Class::Auth { hard: true } | fly::Class::Invalid => Retry::OnChange,
+                _ => Retry::Backoff,
+            },
+            Self::Blocked { .. } => Retry::OnChange,
+            _ => Retry::Backoff,
+        }
+    }
+
+    /// The reason for conditions and events.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Fly { source, .. } => match source.class() {
+                fly::Class::Throttled { .. } => Reason::RateLimited,
+                fly::Class::Auth { .. } => Reason::TokenInvalid,
+                fly::Class::Ambiguous => Reason::OutcomeUnknown,
+                fly::Class::Conflict(conflict) => match conflict {
+                    fly::Conflict::Lease { .. } => Reason::MachineLeased,
+                    fly::Conflict::Capacity(_) => Reason::CapacityUnavailable,
+                    fly::Conflict::NameTaken { .. } => Reason::NameTaken,
+                    fly::Conflict::Quota => Reason::QuotaExceeded,
+                    _ => Reason::FlyRefused,
+                },
+                fly::Class::Invalid | fly::Class::Gone => Reason::FlyRefused,
+                fly::Class::Transient => Reason::FlyUnavailable,
+            },
+            Self::Kube { .. } => Reason::KubernetesUnavailable,
+            Self::Blocked { reason, .. } => *reason,
+            Self::NotKnown(_) => Reason::Pending,
+            Self::Deadline(_) => Reason::DeadlineExceeded,
+            Self::Malformed(_) | Self::Panicked(_) => Reason::InternalError,
+        }
+    }
+
+    /// True when the call that failed certainly had no effect.
+    pub fn surely_not_applied(&self) -> bool {
+        match self {
+            Self::Fly { source, .. } => !matches!(source.class(), fly::Class::Ambiguous),
+            Self::NotKnown(_) | Self::Blocked { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// The error and its causes in one line; a cause whose text its parent already contains is
+/// dropped, since kube's errors include their source.
+pub fn report(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,171 @@
+//! Deletion: steps are undone in reverse order, with progress in a condition, and the object goes
+//! only when everything that the deletion policy names is observed to be gone.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::ResourceExt;
+
+use crate::{
+    api::{ANNOTATION_FORGET, Activation, FINALIZER},
+    context::Context,
+    credentials,
+    error::{self, Error, Retry},
+    phase::{AnyStep, Memory, Owner, PHASES, Removal, memory::backoff},
+    reconcile, refs,
+    status::{self, Removing, Seen},
+    target::Target,
+};
+
+/// Undoes what the activation made, then lets the object go. Answers with the time of the next
+/// look.
+///
+/// # Errors
+/// Only when Kubernetes could not be read or written.
+pub async fn finalize(
+    activation: &Activation,
+    context: &Context,
+    owner: &Owner,
+    memory: &mut Memory,
+) -> Result<Duration, Error> {
+    if !activation.finalizers().iter().any(|f| f == FINALIZER) {
+        context.waits.forget(&owner.uid);
+        return Ok(context.timing.recheck);
+    }
+    let forget = activation.annotations().get(ANNOTATION_FORGET);
+    if forget == Some(&activation.spec.app) {
+        tracing::warn!(app = %activation.spec.app, "forgotten on request: what exists on Fly.io stays there");
+        return release(activation, context, owner).await;
+    }
+    let steps: Vec<&'static dyn AnyStep> = PHASES
+        .iter()
+        .flat_map(|phase| phase.steps)
+        .rev()
+        .copied()
+        .collect();
+    let refs = Arc::new(refs::fetch(&context.kube, activation).await?);
+    let old = memory.status.clone().or_else(|| status::own(activation));
+    // Only a missing or unreadable token makes a target impossible: deletion works with a spec
+    // that is invalid otherwise.
+    let target = match Target::parse(activation, &refs, &context.fingerprint_key) {
+        Ok(target) => Arc::new(target),
+        Err(invalid) => {
+            let list: Vec<String> = invalid.iter().map(ToString::to_string).collect();
+            let text = format!(
+                "nothing on Fly.io can be removed without the token ({}); put it back, or annotate the object with {ANNOTATION_FORGET}={} to leave everything on Fly.io as it is",
+                list.join("; "),
+                activation.spec.app
+            );
+            let again = Duration::from_secs(10).min(context.timing.backoff_max);
+            return stop(
+                activation, context, owner, memory, old, &steps, text, true, again,
+            )
+            .await;
+        }
+    };
+    let cx = reconcile::cx(context, owner, memory, target, refs, old.as_ref(), false);
+    for step in &steps {
+        if memory.removals.contains_key(step.id()) {
+            continue;
+        }
+        if !context.fence.open() {
+            return Ok(Duration::from_secs(1));
+        }
+        match step.remove(&cx).await {
+            Ok(Removal::Pending { why, again }) => {
+                let text = format!("{}: {}", step.id(), why.message);
+                return stop(
+                    activation, context, owner, memory, old, &steps, text, false, again,
+                )
+                .await;
+            }
+            Ok(removal) => {
+                memory.removals.insert(step.id(), removal);
+            }
+            Err(error) => {
+                memory.failures += 1;
+                let blocked = error.retry() == Retry::OnChange;
+                let mut text = format!("{}: {}", step.id(), error::report(&error));
+                if blocked {
+                    text.push_str(&format!(
+                        "; mend the token or the app, or annotate the object with {ANNOTATION_FORGET}={} to leave everything on Fly.io as it is",
+                        activation.spec.app
+                    ));
+                }
+                let again = match error.retry() {
+                    Retry::After(time) => time,
+                    _ => backoff(&context.timing, memory.failures),
+                };
+                return stop(
+                    activation, context, owner, memory, old, &steps, text, blocked, again,
+                )
+                .await;
+            }
+        }
+    }
+    let retained: Vec<String> = memory
+        .removals
+        .values()
+        .filter_map(|removal| match removal {
+            Removal::Retained(what) => Some(what.clone()),
+            _ => None,
+        })
+        .collect();
+    if !retained.is_empty() {
+        let note = format!("retained as `deletionPolicy` asks: {}", retained.join(", "));
+        context
+            .publish(activation, vec![retained_event(&note)])
+            .await;
+    }
+    release(activation, context, owner).await
+}
+
+fn retained_event(note: &str) -> kube::runtime::events::Event {
+    kube::runtime::events::Event {
+        type_: kube::runtime::events::EventType::Normal,
+        reason: "Retained".to_owned(),
+        note: Some(crate::api::status::one_line(note, 1024)),
+        action: "Delete".to_owned(),
+        secondary: None,
+    }
+}
+
+async fn release(
+    activation: &Activation,
+    context: &Context,
+    owner: &Owner,
+) -> Result<Duration, Error> {
+    // The token last of all: until here it may still be needed.
+    credentials::release(activation, &context.kube, owner).await?;
+    credentials::remove_finalizer(&context.kube, owner).await?;
+    context.waits.forget(&owner.uid);
+    Ok(context.timing.recheck)
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one private place tells how far a deletion has come"
+)]
+async fn stop(
+    activation: &Activation,
+    context: &Context,
+    owner: &Owner,
+    memory: &mut Memory,
+    old: Option<crate::api::ActivationStatus>,
+    steps: &[&'static dyn AnyStep],
+    message: String,
+    blocked: bool,
+    again: Duration,
+) -> Result<Duration, Error> {
+    let seen = Seen {
+        removing: Some(Removing {
+            done: memory.removals.len(),
+            all: steps.len(),
+            message,
+            blocked,
+        }),
+        intents: memory.intents.open(),
+        ..Seen::default()
+    };
+    reconcile::write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+    Ok(again.max(context.timing.backoff_min.min(Duration::from_millis(200))))
+}

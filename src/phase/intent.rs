@@ -1,0 +1,224 @@
+//! Write-ahead intents: a create that Fly does not make idempotent is announced in
+//! `status.intents[]` before it is sent, and looked up before it is sent a second time.
+//!
+//! Only one question is asked here: may this create be sent now? The answers to "did it happen?"
+//! come from observation alone.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::step::{Slot, StepId};
+
+/// May the create be sent?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// Announced, and certainly not yet sent; or sent, settled, and observed twice not to exist.
+    Send,
+    /// Write the intent into the status first.
+    Announce,
+    /// The outcome of an earlier create is unknown. Observe again after this time.
+    Settle(Duration),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Asked for in this pass; the status with it is not written yet.
+    Requested,
+    /// Written to the status and not sent since.
+    Announced,
+    /// Sent by this process, or found in the status of an earlier one: the outcome is unknown.
+    Unknown { empty_since: Option<Instant> },
+}
+
+/// The intents of one Activation, in the memory of this process.
+#[derive(Debug, Default)]
+pub struct Intents(Mutex<BTreeMap<Slot, (StepId, State)>>);
+
+impl Intents {
+    /// Takes over an intent that stands in the status, written by an earlier process: it may
+    /// have been sent.
+    pub fn recall(&self, step: StepId, slot: Slot) {
+        self.lock()
+            .entry(slot)
+            .or_insert((step, State::Unknown { empty_since: None }));
+    }
+
+    /// Asks whether the create of `slot` may be sent at `now`, given that the caller has just
+    /// observed that it does not exist. `Send` is given once; the slot then counts as sent.
+    pub fn before_create(
+        &self,
+        step: StepId,
+        slot: &Slot,
+        now: Instant,
+        settle: Duration,
+    ) -> Permit {
+        let mut slots = self.lock();
+        let Some((_, state)) = slots.get_mut(slot) else {
+            slots.insert(slot.clone(), (step, State::Requested));
+            return Permit::Announce;
+        };
+        match *state {
+            State::Requested => Permit::Announce,
+            State::Announced => {
+                *state = State::Unknown { empty_since: None };
+                Permit::Send
+            }
+            State::Unknown { empty_since: None } => {
+                *state = State::Unknown {
+                    empty_since: Some(now),
+                };
+                Permit::Settle(settle)
+            }
+            State::Unknown {
+                empty_since: Some(since),
+            } => {
+                let waited = now.saturating_duration_since(since);
+                if waited < settle {
+                    return Permit::Settle(settle - waited);
+                }
+                *state = State::Unknown { empty_since: None };
+                Permit::Send
+            }
+        }
+    }
+
+    /// Fly refused the create for certain: nothing was made, so the next try need not settle.
+    pub fn refused(&self, slot: &Slot) {
+        if let Some((_, state)) = self.lock().get_mut(slot) {
+            *state = State::Announced;
+        }
+    }
+
+    /// The status that holds every requested intent has been written.
+    pub fn announced(&self) {
+        for (_, state) in self.lock().values_mut() {
+            if *state == State::Requested {
+                *state = State::Announced;
+            }
+        }
+    }
+
+    /// The step has been observed to be done: its intents have served.
+    pub fn settled(&self, step: StepId) {
+        self.lock().retain(|_, (owner, _)| *owner != step);
+    }
+
+    /// All intents that must stand in the status, with the step that owns each.
+    pub fn open(&self) -> Vec<(StepId, Slot)> {
+        self.lock()
+            .iter()
+            .map(|(slot, (step, _))| (*step, slot.clone()))
+            .collect()
+    }
+
+    /// True while an intent waits to be written.
+    pub fn to_announce(&self) -> bool {
+        self.lock()
+            .values()
+            .any(|(_, state)| *state == State::Requested)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Slot, (StepId, State)>> {
+        // A panic while the map is held cannot leave it half changed: each change is one write.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTLE: Duration = Duration::from_secs(10);
+
+    fn slot() -> Slot {
+        Slot {
+            kind: "ManagedPostgres".into(),
+            name: "cabanas-db".into(),
+        }
+    }
+
+    #[test]
+    fn a_create_is_sent_only_after_its_intent_is_written() {
+        let intents = Intents::default();
+        let now = Instant::now();
+        assert_eq!(
+            intents.before_create("Postgres", &slot(), now, SETTLE),
+            Permit::Announce
+        );
+        assert_eq!(
+            intents.before_create("Postgres", &slot(), now, SETTLE),
+            Permit::Announce
+        );
+        assert!(intents.to_announce());
+        intents.announced();
+        assert!(!intents.to_announce());
+        assert_eq!(
+            intents.before_create("Postgres", &slot(), now, SETTLE),
+            Permit::Send
+        );
+    }
+
+    #[test]
+    fn a_create_whose_outcome_is_unknown_is_sent_again_only_after_two_empty_looks_a_window_apart() {
+        let intents = Intents::default();
+        let now = Instant::now();
+        intents.before_create("Postgres", &slot(), now, SETTLE);
+        intents.announced();
+        intents.before_create("Postgres", &slot(), now, SETTLE);
+
+        assert_eq!(
+            intents.before_create("Postgres", &slot(), now, SETTLE),
+            Permit::Settle(SETTLE)
+        );
+        let later = now + Duration::from_secs(4);
+        assert_eq!(
+            intents.before_create("Postgres", &slot(), later, SETTLE),
+            Permit::Settle(Duration::from_secs(6))
+        );
+        assert_eq!(
+            intents.before_create("Postgres", &slot(), now + SETTLE, SETTLE),
+            Permit::Send
+        );
+    }
+
+    #[test]
+    fn an_intent_of_an_earlier_process_settles_before_it_is_sent() {
+        let intents = Intents::default();
+        let now = Instant::now();
+        intents.recall("Postgres", slot());
+        assert_eq!(
+            intents.before_create("Postgres", &slot(), now, SETTLE),
+            Permit::Settle(SETTLE)
+        );
+    }
+
+    #[test]
+    fn a_refused_create_may_be_sent_again_at_once() {
+        let intents = Intents::default();
+        let now = Instant::now();
+        intents.before_create("Postgres", &slot(), now, SETTLE);
+        intents.announced();
+        intents.before_create("Postgres", &slot(), now, SETTLE);
+        intents.refused(&slot());
+        assert_eq!(
+            intents.before_create("Postgres", &slot(), now, SETTLE),
+            Permit::Send
+        );
+    }
+
+    #[test]
+    fn the_intents_of_a_done_step_are_dropped_and_no_others() {
+        let intents = Intents::default();
+        let other = Slot {
+            kind: "Redis".into(),
+            name: "cabanas-redis".into(),
+        };
+        intents.recall("Postgres", slot());
+        intents.recall("Redis", other.clone());
+        intents.settled("Postgres");
+        assert_eq!(intents.open(), vec![("Redis", other)]);
+    }
+}

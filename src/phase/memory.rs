@@ -1,0 +1,295 @@
+//! What this process remembers of one Activation between passes.
+//!
+//! Nothing here is needed for correctness: after a restart it is empty, and every step observes
+//! again. It saves calls: a step that was observed a moment ago is not observed again because
+//! something else woke the object.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    cx::Timing,
+    facts::Facts,
+    intent::Intents,
+    note::Note,
+    step::{Outcome, Removal, Stand, StepId, Wake},
+};
+use crate::{
+    api::{ActivationStatus, Reason},
+    error::{self, Retry},
+};
+
+/// Where a step stands, for status and for the next pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A need is not met yet.
+    Pending,
+    /// Working: an intent is being announced.
+    Running,
+    /// Waits for a fact.
+    Waiting,
+    /// Observed to match the target.
+    Done,
+    /// Not asked for.
+    Skipped,
+    /// Plan mode: what would be done.
+    Planned,
+    /// A call failed and will be tried again.
+    Retrying {
+        /// The world could not be observed: nothing is known of it.
+        observing: bool,
+    },
+    /// Stopped until a person, or something elsewhere, changes something.
+    Blocked,
+}
+
+impl State {
+    /// Later steps and phases may go on.
+    pub fn satisfied(&self) -> bool {
+        matches!(self, Self::Done | Self::Skipped)
+    }
+}
+
+/// The last look at one step.
+#[derive(Clone, Debug)]
+pub struct StepRecord {
+    /// The target that it was looked at for.
+    pub digest: String,
+    /// Where it stands.
+    pub state: State,
+    /// One word.
+    pub reason: Reason,
+    /// One line.
+    pub message: String,
+    /// Looks in a row that failed or were blocked.
+    pub attempts: u32,
+    /// What it tells the status.
+    pub notes: Arc<[Note]>,
+    /// Changes of the plan: sent in the last look, or planned.
+    pub changes: Vec<String>,
+    /// When it was looked at.
+    pub looked: Instant,
+    /// When to look again without another cause. `None`: only when something changes.
+    pub again: Option<Instant>,
+    /// The long poll that ends the wait.
+    pub wake: Option<Wake>,
+}
+
+impl StepRecord {
+    /// What came of a look, given the record before it.
+    pub fn of(
+        digest: &str,
+        outcome: Outcome,
+        before: Option<&StepRecord>,
+        timing: &Timing,
+        rechecked: bool,
+        now: Instant,
+    ) -> Self {
+        let attempts = before
+            .filter(|b| b.digest == digest)
+            .map_or(0, |b| b.attempts);
+        let mut record = Self {
+            digest: digest.to_owned(),
+            state: State::Done,
+            reason: Reason::Succeeded,
+            message: String::new(),
+            attempts: 0,
+            notes: outcome.notes.into(),
+            changes: outcome.sent,
+            looked: now,
+            again: None,
+            wake: None,
+        };
+        match outcome.stand {
+            Stand::Done => {
+                record.again = rechecked.then(|| now + timing.recheck);
+            }
+            Stand::Skipped(why) => {
+                record.state = State::Skipped;
+                record.say(why.reason, why.message);
+            }
+            Stand::Planned(lines) => {
+                record.state = State::Planned;
+                record.say(Reason::Planned, lines.join("; "));
+                record.changes = lines;
+                record.again = Some(now + timing.recheck);
+            }
+            Stand::Announce(slot) => {
+                record.state = State::Running;
+                record.say(
+                    Reason::Announcing,
+                    format!("announcing the creation of {} {}", slot.kind, slot.name),
+                );
+                record.again = Some(now);
+            }
+            Stand::Wait { why, wake } => {
+                record.state = State::Waiting;
+                record.say(why.reason, why.message);
+                record.again = Some(match &wake {
+                    Wake::After(time) => now + *time,
+                    Wake::Machine { patience, .. } => now + *patience,
+                });
+                record.wake = Some(wake);
+            }
+            Stand::Blocked(why) => {
+                record.state = State::Blocked;
+                record.say(why.reason, why.message);
+                record.attempts = attempts + 1;
+                record.again = Some(now + backoff(timing, record.attempts + 1));
+            }
+            Stand::Failed { observing, error } => {
+                record.attempts = attempts + 1;
+                record.say(error.reason(), error::report(&error));
+                let retry = error.retry();
+                record.state = match retry {
+                    Retry::OnChange => State::Blocked,
+                    _ => State::Retrying { observing },
+                };
+                record.again = Some(
+                    now + match retry {
+                        Retry::After(time) => time.max(timing.backoff_min),
+                        Retry::Backoff => backoff(timing, record.attempts),
+                        Retry::OnChange => backoff(timing, record.attempts + 2),
+                    },
+                );
+            }
+        }
+        record
+    }
+
+    /// Not looked at yet: a need is not met.
+    pub fn pending(digest: &str) -> Self {
+        Self {
+            digest: digest.to_owned(),
+            state: State::Pending,
+            reason: Reason::Pending,
+            message: String::new(),
+            attempts: 0,
+            notes: Arc::new([]),
+            changes: Vec::new(),
+            looked: Instant::now(),
+            again: None,
+            wake: None,
+        }
+    }
+
+    fn say(&mut self, reason: Reason, message: String) {
+        self.reason = reason;
+        self.message = message;
+    }
+}
+
+/// Pause before try `attempts` + 1: doubling from the minimum to the maximum, spread by up to a
+/// tenth so that objects that failed together do not come back together.
+pub fn backoff(timing: &Timing, attempts: u32) -> Duration {
+    let doubled = timing.backoff_min.saturating_mul(
+        1u32.checked_shl(attempts.saturating_sub(1))
+            .unwrap_or(u32::MAX),
+    );
+    let base = doubled.min(timing.backoff_max);
+    let spread = u32::try_from(base.as_millis() / 10).unwrap_or(u32::MAX);
+    base + Duration::from_millis(u64::from(rand::random_range(0..=spread)))
+}
+
+/// What this process remembers of one Activation.
+#[derive(Debug)]
+pub struct Memory {
+    /// `metadata.uid`. A new object of the same name starts with nothing remembered.
+    pub uid: String,
+    /// The last status that this process wrote, which the cache may not hold yet.
+    pub status: Option<ActivationStatus>,
+    /// The last look at each step.
+    pub steps: BTreeMap<StepId, StepRecord>,
+    /// What the steps observed.
+    pub facts: Arc<Facts>,
+    /// Creates announced before they are sent.
+    pub intents: Arc<Intents>,
+    /// Steps whose wait a long poll has ended since the last pass.
+    pub fired: Arc<Fired>,
+    /// The last `reconcile-requested-at` token that was acted upon.
+    pub requested: Option<String>,
+    /// What became of each removal, on deletion.
+    pub removals: BTreeMap<StepId, Removal>,
+    /// Reconciles that failed as a whole in a row.
+    pub failures: u32,
+}
+
+impl Memory {
+    /// Nothing is known yet.
+    pub fn new(uid: String) -> Self {
+        Self {
+            uid,
+            status: None,
+            steps: BTreeMap::new(),
+            facts: Arc::default(),
+            intents: Arc::default(),
+            fired: Arc::default(),
+            requested: None,
+            removals: BTreeMap::new(),
+            failures: 0,
+        }
+    }
+
+    /// Forgets every look, so that the next pass observes everything.
+    pub fn forget_looks(&mut self) {
+        self.steps.clear();
+    }
+
+    /// When the next look is due, if nothing happens before.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.steps.values().filter_map(|step| step.again).min()
+    }
+}
+
+/// Steps whose awaited fact has come.
+#[derive(Debug, Default)]
+pub struct Fired(Mutex<BTreeSet<StepId>>);
+
+impl Fired {
+    /// The wait of `step` has ended.
+    pub fn fire(&self, step: StepId) {
+        self.lock().insert(step);
+    }
+
+    /// Takes all that fired since the last call.
+    pub fn take(&self) -> BTreeSet<StepId> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<StepId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_doubles_to_its_maximum_and_never_overflows() {
+        let timing = Timing {
+            backoff_min: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(300),
+            ..Timing::default()
+        };
+        for (attempts, least) in [
+            (0, 1),
+            (1, 1),
+            (2, 2),
+            (5, 16),
+            (9, 256),
+            (10, 300),
+            (99, 300),
+        ] {
+            let pause = backoff(&timing, attempts);
+            assert!(pause >= Duration::from_secs(least), "{attempts}: {pause:?}");
+            assert!(
+                pause <= Duration::from_secs(least) * 11 / 10,
+                "{attempts}: {pause:?}"
+            );
+        }
+    }
+}

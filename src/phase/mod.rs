@@ -1,0 +1,115 @@
+//! The phases in order, and the engine that runs their steps.
+//!
+//! A phase is a folder and a line in [`PHASES`]; a step is a file and a line in its phase's
+//! `STEPS`. Within a phase all steps whose needs are met run concurrently. Nothing waits here.
+
+pub mod cx;
+pub mod facts;
+pub mod intent;
+pub mod memory;
+pub mod note;
+pub mod run;
+pub mod step;
+
+pub mod deploy;
+pub mod preflight;
+pub mod provision;
+pub mod smoke_test;
+
+pub use cx::{Act, Cx, Fence, Owner, Timing};
+pub use memory::{Memory, State, StepRecord};
+pub use note::Note;
+pub use step::{AnyStep, Removal, Slot, Step, StepId, Verdict, Wake, Why};
+
+use crate::api::{ConditionType, PhaseName};
+
+/// One line of the table.
+pub struct Phase {
+    /// Its name.
+    pub id: PhaseName,
+    /// The condition that says that it is done.
+    pub done: ConditionType,
+    /// In the order in which they are reported; removed in reverse. Empty: not implemented
+    /// yet, and the status says so.
+    pub steps: &'static [&'static dyn AnyStep],
+    /// Go-Live waits for it.
+    pub before_live: bool,
+}
+
+/// Phases in order. Add one here and nowhere else: conditions, status, events and metrics
+/// follow from this table.
+pub static PHASES: &[Phase] = &[
+    Phase {
+        id: PhaseName::Preflight,
+        done: ConditionType::PreflightPassed,
+        steps: preflight::STEPS,
+        before_live: true,
+    },
+    Phase {
+        id: PhaseName::Provision,
+        done: ConditionType::Provisioned,
+        steps: provision::STEPS,
+        before_live: true,
+    },
+    Phase {
+        id: PhaseName::Deploy,
+        done: ConditionType::Deployed,
+        steps: deploy::STEPS,
+        before_live: true,
+    },
+    Phase {
+        id: PhaseName::SmokeTest,
+        done: ConditionType::SmokeTested,
+        steps: smoke_test::STEPS,
+        before_live: true,
+    },
+    Phase {
+        id: PhaseName::Integrations,
+        done: ConditionType::IntegrationsHealthy,
+        steps: &[],
+        before_live: false,
+    },
+    Phase {
+        id: PhaseName::Observe,
+        done: ConditionType::SloMet,
+        steps: &[],
+        before_live: false,
+    },
+];
+
+/// The step of this name, if there is one. Names come back from status as text.
+pub fn step_named(name: &str) -> Option<StepId> {
+    PHASES
+        .iter()
+        .flat_map(|phase| phase.steps)
+        .map(|step| step.id())
+        .find(|id| *id == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn step_names_are_unique_across_all_phases() {
+        let mut seen = BTreeSet::new();
+        for step in PHASES.iter().flat_map(|phase| phase.steps) {
+            assert!(seen.insert(step.id()), "{} stands twice", step.id());
+        }
+    }
+
+    #[test]
+    fn a_step_needs_only_earlier_steps_of_its_own_phase() {
+        for phase in PHASES {
+            let mut earlier = BTreeSet::new();
+            for step in phase.steps {
+                for need in step.needs() {
+                    assert!(earlier.contains(need), "{} needs {need}", step.id());
+                }
+                earlier.insert(step.id());
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What a step tells the status beside its own state.
+
+use crate::api::status::{
+    ExternalObject, FallbackUsed, HistoryEntry, PreflightResult, ReleaseStatus, SecretStatus,
+    SmokeTestResult,
+};
+
+/// One thing that the status should tell. Times in it are left out: `status::next` sets them,
+/// and keeps the old ones while nothing changes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Note {
+    /// The outcome of a preflight check.
+    Preflight(PreflightResult),
+    /// The outcome of a smoke check.
+    SmokeTest(SmokeTestResult),
+    /// Something that exists on Fly.io for this object.
+    External(ExternalObject),
+    /// A secret of the app: name, digest, fingerprint.
+    Secret(SecretStatus),
+    /// A declared fallback that is in use.
+    Fallback(FallbackUsed),
+    /// The release that the machines run.
+    Release(ReleaseStatus),
+    /// Earlier releases, newest first.
+    History(Vec<HistoryEntry>),
+    /// The last good release serves, and not the wanted one.
+    RolledBack,
+}

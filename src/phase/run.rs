@@ -1,0 +1,301 @@
+//! One pass over the phases: every step whose needs are met runs, all of them at once.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+
+use super::{Cx, Memory, PHASES, Phase, State, StepId, StepRecord, step::AnyStep};
+use crate::{api::PhaseName, gate::GateReport};
+
+/// Fly reads that one re-check of an unchanged live object may cost.
+pub const RECHECK_READS: u32 = 3;
+
+/// What one pass found. Plain data: status, events and metrics are computed from it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// All phases of the table, in order.
+    pub phases: Vec<PhaseReport>,
+}
+
+/// What one pass found in one phase.
+#[derive(Clone, Debug)]
+pub struct PhaseReport {
+    /// Which.
+    pub id: PhaseName,
+    /// Where it stands.
+    pub state: PhaseState,
+    /// The gate before it, when there is one and it was reached.
+    pub gate: Option<GateReport>,
+    /// Its steps, in the order of the table.
+    pub steps: Vec<(StepId, StepRecord)>,
+}
+
+/// Where a phase stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PhaseState {
+    /// An earlier phase is not done.
+    Pending,
+    /// Its gate is closed.
+    AwaitingApproval,
+    /// Its gate was rejected, or expired.
+    Rejected,
+    /// Steps are at work or wait.
+    Running,
+    /// All steps are done.
+    Succeeded,
+    /// A step is stopped.
+    Failed,
+    /// Plan mode: some steps would change something.
+    Planned,
+    /// The phase is not implemented yet.
+    NotImplemented,
+}
+
+impl Report {
+    /// True when every phase that Go-Live waits for is done.
+    pub fn live(&self) -> bool {
+        self.phases
+            .iter()
+            .zip(PHASES)
+            .filter(|(_, phase)| phase.before_live)
+            .all(|(report, _)| report.state == PhaseState::Succeeded)
+    }
+
+    /// The first step, in order, that is in a state of this kind.
+    pub fn first(&self, is: impl Fn(&State) -> bool) -> Option<(PhaseName, StepId, &StepRecord)> {
+        self.phases.iter().find_map(|phase| {
+            phase
+                .steps
+                .iter()
+                .find(|(_, record)| is(&record.state))
+                .map(|(id, record)| (phase.id, *id, record))
+        })
+    }
+}
+
+/// Runs one pass. `gate` answers for the gate before a phase; it is asked only once the
+/// earlier phases are done.
+pub async fn run(
+    cx: &Cx,
+    memory: &mut Memory,
+    gate: impl Fn(PhaseName) -> Option<GateReport>,
+) -> Report {
+    let digest = cx.target.stamp().to_owned();
+    let fired = memory.fired.take();
+    let allowed = recheck_choice(memory, &digest);
+    let mut pass = Pass {
+        cx,
+        digest,
+        fired,
+        allowed,
+        dirty: false,
+    };
+    let mut phases = Vec::with_capacity(PHASES.len());
+    let mut open = true;
+    for phase in PHASES {
+        if phase.steps.is_empty() {
+            phases.push(PhaseReport {
+                id: phase.id,
+                state: PhaseState::NotImplemented,
+                gate: None,
+                steps: Vec::new(),
+            });
+            continue;
+        }
+        let report = pass.phase(phase, memory, open, &gate).await;
+        open = open && report.state == PhaseState::Succeeded;
+        phases.push(report);
+    }
+    Report { phases }
+}
+
+/// Which of the due steps a re-check of a live, unchanged object looks at. `None`: no limit,
+/// since the object is not settled. The ones that were looked at longest ago come first, and
+/// free ones always come along.
+fn recheck_choice(memory: &Memory, digest: &str) -> Option<BTreeSet<StepId>> {
+    let all: Vec<&'static dyn AnyStep> = PHASES
+        .iter()
+        .flat_map(|phase| phase.steps)
+        .copied()
+        .collect();
+    let settled = all.iter().all(|step| {
+        memory
+            .steps
+            .get(step.id())
+            .is_some_and(|record| record.digest == digest && record.state.satisfied())
+    });
+    if !settled {
+        return None;
+    }
+    let mut oldest: Vec<(Instant, &'static dyn AnyStep)> = all
+        .into_iter()
+        .filter_map(|step| Some((memory.steps.get(step.id())?.looked, step)))
+        .collect();
+    oldest.sort_by_key(|(looked, _)| *looked);
+    let mut reads = 0;
+    let mut chosen = BTreeSet::new();
+    for (_, step) in oldest {
+        if reads + step.reads() <= RECHECK_READS {
+            reads += step.reads();
+            chosen.insert(step.id());
+        }
+    }
+    Some(chosen)
+}
+
+struct Pass<'a> {
+    cx: &'a Cx,
+    digest: String,
+    fired: BTreeSet<StepId>,
+    allowed: Option<BTreeSet<StepId>>,
+    /// An earlier phase changed the world in this pass: later ones look again.
+    dirty: bool,
+}
+
+impl Pass<'_> {
+    async fn phase(
+        &mut self,
+        phase: &Phase,
+        memory: &mut Memory,
+        open: bool,
+        gate: &impl Fn(PhaseName) -> Option<GateReport>,
+    ) -> PhaseReport {
+        let mut report = PhaseReport {
+            id: phase.id,
+            state: PhaseState::Pending,
+            gate: None,
+            steps: Vec::new(),
+        };
+        if !open {
+            report.steps = remembered(phase, memory, &self.digest);
+            return report;
+        }
+        report.gate = gate(phase.id);
+        if let Some(gate) = &report.gate
+            && let Some(state) = gate.holds()
+        {
+            report.state = state;
+            report.steps = remembered(phase, memory, &self.digest);
+            return report;
+        }
+        self.steps(phase, memory).await;
+        report.steps = remembered(phase, memory, &self.digest);
+        report.state = phase_state(&report.steps);
+        report
+    }
+
+    /// Runs the steps of one phase, each as soon as its needs are met.
+    async fn steps(&mut self, phase: &Phase, memory: &mut Memory) {
+        let mut waiting: Vec<&'static dyn AnyStep> = phase.steps.to_vec();
+        let mut running = FuturesUnordered::new();
+        let mut settled: BTreeSet<StepId> = BTreeSet::new();
+        let mut changed: BTreeSet<StepId> = BTreeSet::new();
+        loop {
+            let (ready, rest): (Vec<_>, Vec<_>) = waiting
+                .into_iter()
+                .partition(|step| step.needs().iter().all(|need| settled.contains(need)));
+            waiting = rest;
+            let idle = ready.is_empty();
+            for step in ready {
+                let upstream = self.dirty || step.needs().iter().any(|n| changed.contains(n));
+                if !upstream && let Some(record) = self.reusable(step, memory) {
+                    if record.state.satisfied() {
+                        settled.insert(step.id());
+                    }
+                    continue;
+                }
+                let cx = self.cx;
+                running.push(async move { (step, step.advance(cx).await) });
+            }
+            if !idle && running.is_empty() {
+                // Everything ready was remembered, which may have met the needs of others.
+                continue;
+            }
+            let Some((step, outcome)) = running.next().await else {
+                break;
+            };
+            if !outcome.sent.is_empty() {
+                changed.insert(step.id());
+            }
+            let record = StepRecord::of(
+                &self.digest,
+                outcome,
+                memory.steps.get(step.id()),
+                &self.cx.timing,
+                step.rechecked(),
+                Instant::now(),
+            );
+            if record.state == State::Done {
+                memory.intents.settled(step.id());
+            }
+            if record.state.satisfied() {
+                settled.insert(step.id());
+            }
+            memory.steps.insert(step.id(), record);
+        }
+        // What was not reached is forgotten: its needs are no longer met.
+        for step in waiting {
+            memory.steps.remove(step.id());
+        }
+        self.dirty |= !changed.is_empty();
+    }
+
+    /// The last look, if it still holds.
+    fn reusable<'m>(&self, step: &dyn AnyStep, memory: &'m Memory) -> Option<&'m StepRecord> {
+        let record = memory.steps.get(step.id())?;
+        if record.digest != self.digest || self.fired.contains(step.id()) {
+            return None;
+        }
+        let due = record.again.is_some_and(|again| again <= Instant::now());
+        if !due {
+            return Some(record);
+        }
+        match &self.allowed {
+            Some(chosen) if record.state.satisfied() && !chosen.contains(step.id()) => Some(record),
+            _ => None,
+        }
+    }
+}
+
+fn remembered(phase: &Phase, memory: &Memory, digest: &str) -> Vec<(StepId, StepRecord)> {
+    phase
+        .steps
+        .iter()
+        .map(|step| {
+            let record = memory
+                .steps
+                .get(step.id())
+                .filter(|record| record.digest == digest)
+                .cloned()
+                .unwrap_or_else(|| StepRecord::pending(digest));
+            (step.id(), record)
+        })
+        .collect()
+}
+
+/// The state of a phase follows from its steps: one that is stopped stops it, all that are
+/// satisfied end it.
+fn phase_state(steps: &[(StepId, StepRecord)]) -> PhaseState {
+    if steps.iter().all(|(_, step)| step.state.satisfied()) {
+        return PhaseState::Succeeded;
+    }
+    if steps.iter().any(|(_, step)| step.state == State::Blocked) {
+        return PhaseState::Failed;
+    }
+    if steps.iter().any(|(_, step)| step.state == State::Planned) {
+        return PhaseState::Planned;
+    }
+    PhaseState::Running
+}
+
+/// When to look again: the earliest of the steps, never in a tight loop.
+pub fn next_look(memory: &Memory, timing: &super::Timing) -> Duration {
+    let now = Instant::now();
+    memory
+        .next_look()
+        .map_or(timing.recheck, |at| at.saturating_duration_since(now))
+        .clamp(Duration::from_millis(5), timing.recheck)
+}

@@ -1,0 +1,360 @@
+//! The way of an object through one pass, on one screen: read, parse, run the phases, derive the
+//! status, write it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use kube::ResourceExt;
+
+use crate::{
+    api::{
+        ANNOTATION_RECONCILE, ANNOTATION_RECONCILE_FLUX, ANNOTATION_RETRY, Activation,
+        ActivationStatus, PhaseName, Reason,
+        condition::{self, ConditionType},
+        policy::{DriftPolicy, Mode},
+        status::PhaseState,
+    },
+    context::{self, Context},
+    credentials,
+    error::{self, Error},
+    events, finalize,
+    gate::{self, GateReport},
+    phase::{Act, Cx, Memory, Owner, PHASES, run, step_named},
+    refs::{self, Refs},
+    status::{self, Seen},
+    target::Target,
+};
+
+/// Moves the activation one stretch towards its target, and says what it saw. Answers with the
+/// time of the next look.
+///
+/// # Errors
+/// Only when Kubernetes could not be read or written; everything about Fly.io is in the status.
+pub async fn reconcile(activation: &Activation, context: &Context) -> Result<Duration, Error> {
+    let owner = owner(activation)?;
+    let mut memory = context.recall(&owner);
+    let result = pass(activation, context, &owner, &mut memory).await;
+    memory.failures = if result.is_ok() {
+        0
+    } else {
+        memory.failures + 1
+    };
+    context.remember(&owner, memory);
+    result
+}
+
+async fn pass(
+    activation: &Activation,
+    context: &Context,
+    owner: &Owner,
+    memory: &mut Memory,
+) -> Result<Duration, Error> {
+    if activation.metadata.deletion_timestamp.is_some() {
+        return finalize::finalize(activation, context, owner, memory).await;
+    }
+    let old = memory.status.clone().or_else(|| status::own(activation));
+    if suspended(activation, (context.clock)()) {
+        let seen = Seen {
+            suspended: true,
+            ..Seen::default()
+        };
+        write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+        return Ok(until_resumed(activation, (context.clock)()).unwrap_or(context.timing.recheck));
+    }
+    credentials::add_finalizer(activation, &context.kube, owner).await?;
+    recall_intents(memory, old.as_ref());
+    let requested = requested(activation);
+    if requested != memory.requested {
+        if memory.requested.is_some()
+            || old
+                .as_ref()
+                .and_then(|o| o.last_handled_reconcile_at.clone())
+                != requested
+        {
+            memory.forget_looks();
+        }
+        memory.requested.clone_from(&requested);
+    }
+
+    // Read (Kubernetes). A missing Secret is data, not an error.
+    let refs = refs::fetch(&context.kube, activation).await?;
+    let target = match Target::parse(activation, &refs, &context.fingerprint_key) {
+        Ok(target) => Arc::new(target),
+        Err(invalid) => {
+            let seen = Seen {
+                invalid: &invalid,
+                requested,
+                intents: memory.intents.open(),
+                ..Seen::default()
+            };
+            write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+            memory.forget_looks();
+            return Ok(context
+                .timing
+                .recheck
+                .min(context.timing.backoff_max)
+                .min(Duration::from_secs(30)));
+        }
+    };
+    credentials::protect(activation, &context.kube, owner).await?;
+
+    // Observe, diff, act (Fly.io). Its errors are part of the report.
+    let reporting_drift = reports_drift(activation, old.as_ref());
+    let cx = cx(
+        context,
+        owner,
+        memory,
+        target.clone(),
+        Arc::new(refs),
+        old.as_ref(),
+        reporting_drift,
+    );
+    let report = run::run(&cx, memory, |phase| {
+        gate(&cx, activation, old.as_ref(), phase)
+    })
+    .await;
+
+    // Derive (pure), then write (Kubernetes). The only place that does.
+    let seen = Seen {
+        target: Some(&target),
+        report: Some(&report),
+        intents: memory.intents.open(),
+        reporting_drift,
+        requested,
+        ..Seen::default()
+    };
+    write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+    let announced = memory.intents.to_announce();
+    memory.intents.announced();
+
+    // Wake again: by a long poll, or at the time of the next look.
+    let object = context::reference(owner);
+    for (step, record) in &memory.steps {
+        let wake = record.wake.as_ref();
+        context
+            .waits
+            .ensure(&object, &owner.uid, step, wake, &cx.fly, &memory.fired);
+    }
+    if announced {
+        return Ok(Duration::ZERO);
+    }
+    let look = run::next_look(memory, &context.timing);
+    Ok(
+        match memory
+            .status
+            .as_ref()
+            .and_then(|status| next_instant(status, cx.now()))
+        {
+            Some(at) => look.min(at),
+            None => look,
+        },
+    )
+}
+
+/// Derives the next status, writes it if it changed, and tells the story in events.
+pub async fn write(
+    activation: &Activation,
+    context: &Context,
+    owner: &Owner,
+    memory: &mut Memory,
+    old: Option<&ActivationStatus>,
+    seen: &Seen<'_>,
+) -> Result<(), Error> {
+    let now = (context.clock)();
+    let new = status::next(old, activation, seen, now);
+    let written = status::write(&context.kube, owner, old, &new).await?;
+    context.observe_status(owner, activation, old, &new, now);
+    if written {
+        context
+            .publish(activation, events::between(old, &new))
+            .await;
+    }
+    memory.status = Some(new);
+    Ok(())
+}
+
+/// What every step of this pass gets.
+pub fn cx(
+    context: &Context,
+    owner: &Owner,
+    memory: &Memory,
+    target: Arc<Target>,
+    refs: Arc<Refs>,
+    old: Option<&ActivationStatus>,
+    reporting_drift: bool,
+) -> Cx {
+    let plan = target.mode == Mode::Plan || reporting_drift;
+    Cx {
+        fly: context.fly.client(target.token.clone()),
+        target,
+        refs,
+        owner: owner.clone(),
+        kube: context.kube.clone(),
+        own_namespace: context.own_namespace.clone(),
+        probe: context.probe.clone(),
+        facts: memory.facts.clone(),
+        intents: memory.intents.clone(),
+        timing: context.timing,
+        fence: context.fence.clone(),
+        act: if plan { Act::Plan } else { Act::Apply },
+        fingerprint_key: context.fingerprint_key.clone(),
+        pushed: Arc::new(
+            old.map(|old| {
+                old.secrets
+                    .iter()
+                    .map(|secret| (secret.name.clone(), secret.clone()))
+                    .collect::<BTreeMap<_, _>>()
+            })
+            .unwrap_or_default(),
+        ),
+        clock: context.clock,
+    }
+}
+
+fn gate(
+    cx: &Cx,
+    activation: &Activation,
+    old: Option<&ActivationStatus>,
+    phase: PhaseName,
+) -> Option<GateReport> {
+    let gate = activation
+        .spec
+        .gates
+        .iter()
+        .find(|gate| gate.before.as_str() == phase.as_str())?;
+    let before = old
+        .and_then(|old| old.phases.iter().find(|p| p.name == phase))
+        .and_then(|phase| phase.gate.as_ref());
+    Some(gate::decide(
+        gate,
+        cx.target.digest(),
+        cx.refs.approvals(),
+        before,
+        cx.now(),
+    ))
+}
+
+/// `drift: Report` holds once the object went live with this generation: from then on changes
+/// are told and not made.
+fn reports_drift(activation: &Activation, old: Option<&ActivationStatus>) -> bool {
+    activation.spec.drift == DriftPolicy::Report
+        && old.is_some_and(|old| {
+            old.observed_generation == activation.metadata.generation
+                && old.go_live.is_some()
+                && PHASES
+                    .iter()
+                    .filter(|phase| phase.before_live)
+                    .all(|phase| {
+                        old.phases
+                            .iter()
+                            .any(|p| p.name == phase.id && p.state == PhaseState::Succeeded)
+                    })
+        })
+}
+
+/// Intents of an earlier process, from the status: their outcome is unknown.
+fn recall_intents(memory: &Memory, old: Option<&ActivationStatus>) {
+    for intent in old.iter().flat_map(|old| &old.intents) {
+        let step = intent.slot.split('/').next().and_then(step_named);
+        if let Some(step) = step {
+            memory.intents.recall(
+                step,
+                crate::phase::Slot {
+                    kind: intent.kind.clone(),
+                    name: intent.name.clone(),
+                },
+            );
+        }
+    }
+}
+
+/// Who the object is.
+///
+/// # Errors
+/// When it lacks what the API server always sets.
+pub fn owner(activation: &Activation) -> Result<Owner, Error> {
+    Ok(Owner {
+        namespace: activation
+            .namespace()
+            .ok_or(Error::Malformed("namespace"))?,
+        name: activation.name_any(),
+        uid: activation.uid().ok_or(Error::Malformed("uid"))?,
+        generation: activation.metadata.generation.unwrap_or_default(),
+    })
+}
+
+fn suspended(activation: &Activation, now: jiff::Timestamp) -> bool {
+    activation.spec.suspend
+        && activation
+            .spec
+            .suspend_until
+            .as_ref()
+            .is_none_or(|until| now < until.0)
+}
+
+fn until_resumed(activation: &Activation, now: jiff::Timestamp) -> Option<Duration> {
+    let until = activation.spec.suspend_until.as_ref()?;
+    Duration::try_from(until.0.duration_since(now)).ok()
+}
+
+/// The token of whoever asked for a look now.
+fn requested(activation: &Activation) -> Option<String> {
+    let annotations = activation.annotations();
+    [
+        ANNOTATION_RECONCILE,
+        ANNOTATION_RECONCILE_FLUX,
+        ANNOTATION_RETRY,
+    ]
+    .iter()
+    .find_map(|key| annotations.get(*key))
+    .map(|token| crate::api::status::one_line(token, 256))
+}
+
+/// The next instant at which the status changes by itself: a deadline, or the end of a gate.
+fn next_instant(status: &ActivationStatus, now: jiff::Timestamp) -> Option<Duration> {
+    let deadlines = status
+        .phases
+        .iter()
+        .filter(|phase| matches!(phase.state, PhaseState::Running | PhaseState::Waiting))
+        .filter_map(|phase| phase.deadline.as_ref());
+    let gates = status
+        .phases
+        .iter()
+        .filter(|phase| phase.state == PhaseState::AwaitingApproval)
+        .filter_map(|phase| phase.gate.as_ref()?.expires_at.as_ref());
+    deadlines
+        .chain(gates)
+        .filter_map(|time| Duration::try_from(time.0.duration_since(now)).ok())
+        .min()
+        .map(|wait| wait + Duration::from_millis(50))
+}
+
+/// Tells a pass that failed as a whole on the object itself, as far as Kubernetes can be reached.
+pub async fn report_failure(activation: &Activation, context: &Context, error: &Error) {
+    let Ok(owner) = owner(activation) else { return };
+    let mut memory = context.recall(&owner);
+    let old = memory.status.clone().or_else(|| status::own(activation));
+    let seen = Seen {
+        failed: Some((error.reason(), error::report(error))),
+        intents: memory.intents.open(),
+        ..Seen::default()
+    };
+    let already = old.as_ref().is_some_and(|old| {
+        condition::find(&old.conditions, ConditionType::Ready)
+            .is_some_and(|ready| ready.reason == error.reason().as_str())
+    });
+    if !already || error.reason() == Reason::InternalError {
+        let told = write(
+            activation,
+            context,
+            &owner,
+            &mut memory,
+            old.as_ref(),
+            &seen,
+        )
+        .await;
+        if let Err(error) = told {
+            tracing::warn!(error = %error::report(&error), "the failure could not be reported");
+        }
+    }
+    context.remember(&owner, memory);
+}

@@ -1,0 +1,176 @@
+//! The lists of the status: checks, external objects, secrets, fallbacks, intents. An entry that
+//! did not change keeps its time, so that a re-check changes nothing.
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{
+        ActivationStatus,
+        condition::whole_seconds,
+        status::{
+            ExternalObject, FallbackUsed, Intent, PreflightResult, SecretStatus, SmokeTestResult,
+        },
+    },
+    phase::{Note, Slot, StepId, run::Report},
+};
+
+/// Puts what the steps told into the lists.
+pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
+    let records = || report.phases.iter().flat_map(|phase| &phase.steps);
+    let notes: Vec<&Note> = records()
+        .flat_map(|(_, record)| record.notes.iter())
+        .collect();
+    // After a restart, or while a step waits for another, some have told nothing yet: then the
+    // old entries stay beside the new ones.
+    let complete = records().all(|(_, record)| record.state.satisfied());
+
+    status.preflight = merged(
+        &status.preflight,
+        notes.iter().filter_map(|note| match note {
+            Note::Preflight(result) => Some(result.clone()),
+            _ => None,
+        }),
+        |result: &PreflightResult| result.check.clone(),
+        |_, new| new,
+        complete,
+    );
+    status.smoke_test = merged(
+        &status.smoke_test,
+        notes.iter().filter_map(|note| match note {
+            Note::SmokeTest(result) => Some(result.clone()),
+            _ => None,
+        }),
+        |result: &SmokeTestResult| result.check.clone(),
+        |old, new| {
+            let same = old.is_some_and(|old| {
+                (old.result, &old.path, &old.reason) == (new.result, &new.path, &new.reason)
+            });
+            match old {
+                // How long it took this time is no news.
+                Some(old) if same => old.clone(),
+                _ => SmokeTestResult {
+                    time: Some(whole_seconds(now)),
+                    ..new
+                },
+            }
+        },
+        complete,
+    );
+    status.external = merged(
+        &status.external,
+        notes.iter().filter_map(|note| match note {
+            Note::External(object) => Some(object.clone()),
+            _ => None,
+        }),
+        |object: &ExternalObject| format!("{}/{}", object.kind, object.name),
+        |old, new| ExternalObject {
+            last_observed_time: old
+                .filter(|old| old.id == new.id)
+                .and_then(|old| old.last_observed_time.clone())
+                .or_else(|| Some(whole_seconds(now))),
+            ..new
+        },
+        complete,
+    );
+    status.secrets = merged(
+        &status.secrets,
+        notes.iter().filter_map(|note| match note {
+            Note::Secret(secret) => Some(secret.clone()),
+            _ => None,
+        }),
+        |secret: &SecretStatus| secret.name.clone(),
+        |_, new| new,
+        complete,
+    );
+    status.fallbacks = merged(
+        &status.fallbacks,
+        notes.iter().filter_map(|note| match note {
+            Note::Fallback(fallback) => Some(fallback.clone()),
+            _ => None,
+        }),
+        |fallback: &FallbackUsed| fallback.what.clone(),
+        |old, new| FallbackUsed {
+            time: old
+                .filter(|old| (&old.from, &old.to) == (&new.from, &new.to))
+                .and_then(|old| old.time.clone())
+                .or_else(|| Some(whole_seconds(now))),
+            ..new
+        },
+        complete,
+    );
+    for note in notes {
+        match note {
+            Note::Release(release) => {
+                let time = status
+                    .release
+                    .as_ref()
+                    .filter(|old| {
+                        (&old.digest, &old.config_hash) == (&release.digest, &release.config_hash)
+                    })
+                    .and_then(|old| old.time.clone())
+                    .or_else(|| release.time.clone())
+                    .or_else(|| Some(whole_seconds(now)));
+                status.release = Some(crate::api::status::ReleaseStatus {
+                    time,
+                    ..release.clone()
+                });
+            }
+            Note::History(history) => {
+                status.history = history.iter().take(10).cloned().collect();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The entries of the new list: those told now, joined with their old ones by key; old ones
+/// that were not told stay unless everything was seen.
+fn merged<T: Clone>(
+    old: &[T],
+    told: impl Iterator<Item = T>,
+    key: impl Fn(&T) -> String,
+    join: impl Fn(Option<&T>, T) -> T,
+    complete: bool,
+) -> Vec<T> {
+    let mut next: Vec<T> = Vec::new();
+    for entry in told {
+        let name = key(&entry);
+        let before = old.iter().find(|candidate| key(candidate) == name);
+        let entry = join(before, entry);
+        match next.iter().position(|candidate| key(candidate) == name) {
+            Some(at) => next[at] = entry,
+            None => next.push(entry),
+        }
+    }
+    if !complete {
+        for entry in old {
+            let name = key(entry);
+            if !next.iter().any(|candidate| key(candidate) == name) {
+                next.push(entry.clone());
+            }
+        }
+    }
+    next
+}
+
+/// The announced creates. One that stands already keeps its mark and its time.
+pub fn intents(
+    old: Option<&ActivationStatus>,
+    open: &[(StepId, Slot)],
+    now: Timestamp,
+) -> Vec<Intent> {
+    open.iter()
+        .map(|(step, slot)| {
+            let place = format!("{step}/{}", slot.name);
+            old.and_then(|old| old.intents.iter().find(|intent| intent.slot == place))
+                .cloned()
+                .unwrap_or_else(|| Intent {
+                    slot: place,
+                    kind: slot.kind.clone(),
+                    name: slot.name.clone(),
+                    nonce: format!("{:x}", now.as_nanosecond()),
+                    time: Some(whole_seconds(now)),
+                })
+        })
+        .collect()
+}

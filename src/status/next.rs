@@ -1,0 +1,240 @@
+//! The next status, from the old one and what was seen. Pure: no I/O and no clock.
+
+use jiff::Timestamp;
+
+use super::{conditions, lists, phases};
+use crate::{
+    api::{
+        Activation, ActivationStatus, PhaseName, Reason,
+        condition::{self, ConditionType},
+        status::{
+            GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, SkippedField, one_line,
+        },
+    },
+    phase::{Slot, StepId, run::Report},
+    target::{Invalid, Target},
+};
+
+/// What one pass saw of an object.
+#[derive(Debug, Default)]
+pub struct Seen<'a> {
+    /// The target, when the object is valid.
+    pub target: Option<&'a Target>,
+    /// What the phases found.
+    pub report: Option<&'a Report>,
+    /// What is wrong with the object.
+    pub invalid: &'a [Invalid],
+    /// Creates that are announced.
+    pub intents: Vec<(StepId, Slot)>,
+    /// The object is suspended: everything else stays as it was.
+    pub suspended: bool,
+    /// `drift: Report` holds: changes are told and not made.
+    pub reporting_drift: bool,
+    /// What deletion has come to.
+    pub removing: Option<Removing>,
+    /// The pass as a whole failed: reason and message.
+    pub failed: Option<(Reason, String)>,
+    /// The annotation that asked for this pass.
+    pub requested: Option<String>,
+}
+
+/// How far a deletion has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removing {
+    /// Steps whose removal is done, of all.
+    pub done: usize,
+    /// All steps.
+    pub all: usize,
+    /// What is being done, or what is in the way.
+    pub message: String,
+    /// Deletion cannot go on without a person.
+    pub blocked: bool,
+}
+
+/// The next status. Everything that did not change stays as it was, to the byte, so that an
+/// unchanged object costs no write.
+pub fn next(
+    old: Option<&ActivationStatus>,
+    activation: &Activation,
+    seen: &Seen<'_>,
+    now: Timestamp,
+) -> ActivationStatus {
+    let generation = activation.metadata.generation.unwrap_or_default();
+    let mut status = old.cloned().unwrap_or_default();
+    let same_generation = old.is_some_and(|old| old.observed_generation == Some(generation));
+    status.uid.clone_from(&activation.metadata.uid);
+    status.observed_generation = Some(generation);
+    status.skipped = not_implemented(activation);
+    if let Some(requested) = &seen.requested {
+        status.last_handled_reconcile_at = Some(requested.clone());
+    }
+    if let Some(report) = seen.report {
+        status.phases = phases::next(old, activation, seen, report, same_generation, now);
+        lists::merge(&mut status, report, now);
+        status.plan = seen.target.map(|target| plan(target, report));
+    } else if status.phases.is_empty() {
+        status.phases = phases::unseen();
+    }
+    if !seen.suspended {
+        status.intents = lists::intents(old, &seen.intents, now);
+    }
+    let live = phases::live(&status.phases)
+        && seen.invalid.is_empty()
+        && seen.removing.is_none()
+        && (same_generation || seen.report.is_some());
+    if live && seen.report.is_some() {
+        go_live(&mut status, activation, seen, generation, now);
+    }
+    summary(&mut status, seen, live);
+    conditions::next(&mut status, activation, seen, live, same_generation, now);
+    status.next_action = next_action(&status, seen, live).map(|text| one_line(&text, MAX_MESSAGE));
+    status
+}
+
+fn go_live(
+    status: &mut ActivationStatus,
+    activation: &Activation,
+    seen: &Seen<'_>,
+    generation: i64,
+    now: Timestamp,
+) {
+    if let Some(target) = seen.target {
+        status.url = Some(target.url());
+    }
+    if status.go_live.is_some() {
+        return;
+    }
+    let evidence = status
+        .smoke_test
+        .iter()
+        .take(32)
+        .map(|check| {
+            let way = check.path.as_deref().unwrap_or("");
+            one_line(&format!("{}: {} {way}", check.check, check.result), 256)
+        })
+        .collect();
+    let since = activation.metadata.creation_timestamp.as_ref();
+    status.go_live = Some(GoLive {
+        time: condition::whole_seconds(now),
+        generation: Some(generation),
+        release: status.release.as_ref().and_then(|release| release.version),
+        image: status.release.as_ref().map(|release| {
+            if release.digest.is_empty() || release.image.contains('@') {
+                release.image.clone()
+            } else {
+                format!("{}@{}", release.image, release.digest)
+            }
+        }),
+        duration_seconds: since.map(|time| now.duration_since(time.0).as_secs()),
+        evidence,
+    });
+}
+
+/// `phase`, `pendingGate`, `currentOwner` and `currentDeadline`: one word each for people.
+fn summary(status: &mut ActivationStatus, seen: &Seen<'_>, live: bool) {
+    let current = status
+        .phases
+        .iter()
+        .filter(|phase| phases::before_live(phase.name))
+        .find(|phase| phase.state != PhaseState::Succeeded);
+    let word = if seen.removing.is_some() {
+        "Deleting"
+    } else if seen.suspended {
+        "Suspended"
+    } else if live {
+        "Live"
+    } else {
+        current.map_or("Pending", |phase| phase.name.as_str())
+    };
+    status.phase = Some(word.to_owned());
+    let current = current.filter(|_| !live);
+    status.current_owner = current.and_then(|phase| phase.owner.clone());
+    status.current_deadline = current.and_then(|phase| phase.deadline.clone());
+    status.pending_gate = status
+        .phases
+        .iter()
+        .find(|phase| phase.state == PhaseState::AwaitingApproval)
+        .map(|phase| phase.name.to_string());
+}
+
+fn plan(target: &Target, report: &Report) -> PlanStatus {
+    use crate::phase::State;
+    let changes = report
+        .phases
+        .iter()
+        .flat_map(|phase| {
+            phase
+                .steps
+                .iter()
+                .filter(|(_, record)| record.state == State::Planned)
+                .flat_map(move |(step, record)| {
+                    record.changes.iter().map(move |change| PlannedChange {
+                        phase: phase.id.to_string(),
+                        step: (*step).to_owned(),
+                        change: one_line(change, 256),
+                    })
+                })
+        })
+        .take(48)
+        .collect();
+    PlanStatus {
+        digest: target.digest().to_owned(),
+        changes,
+    }
+}
+
+/// Fields that are accepted and about which nothing is done yet. Nothing pretends.
+fn not_implemented(activation: &Activation) -> Vec<SkippedField> {
+    let spec = &activation.spec;
+    let mut fields = Vec::new();
+    let mut skip = |field: &str, asked: bool, what: &str| {
+        if asked {
+            fields.push(SkippedField {
+                field: field.to_owned(),
+                reason: Reason::NotImplemented.to_string(),
+                message: format!("this version of Golive does not {what}"),
+            });
+        }
+    };
+    skip(
+        "spec.integrations",
+        spec.integrations.is_some(),
+        "verify integrations; nothing was checked",
+    );
+    skip(
+        "spec.notifications",
+        !spec.notifications.is_empty(),
+        "send notifications; watch the events of the object",
+    );
+    skip(
+        "spec.observe",
+        spec.observe.is_some(),
+        "watch objectives; nothing was measured",
+    );
+    fields
+}
+
+fn next_action(status: &ActivationStatus, seen: &Seen<'_>, live: bool) -> Option<String> {
+    if let Some(removing) = &seen.removing {
+        return Some(removing.message.clone());
+    }
+    if seen.suspended {
+        return Some("set `spec.suspend` to false to go on".to_owned());
+    }
+    if live {
+        return None;
+    }
+    if let Some(stalled) = condition::find(&status.conditions, ConditionType::Stalled) {
+        return Some(stalled.message.clone());
+    }
+    condition::find(&status.conditions, ConditionType::Ready).map(|ready| ready.message.clone())
+}
+
+/// The phase that a message is about, for conditions.
+pub(super) fn about(phase: PhaseName, message: &str) -> String {
+    if message.is_empty() {
+        phase.to_string()
+    } else {
+        format!("{phase}: {message}")
+    }
+}

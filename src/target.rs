@@ -1,0 +1,339 @@
+//! The target: what should be, parsed once. Pure. After this nobody looks at the spec.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    api::{
+        Activation, PhaseName, Reason,
+        deploy::{DEFAULT_PORT, Deploy},
+        policy::{Adoption, DeletionPolicy, Gate, Mode},
+        preflight::SkippedCheck,
+        provision::Provision,
+        smoke_test::{Check, DatabaseCheck, HttpCheck, MetricsCheck},
+    },
+    error::Error,
+    fly, flytoml,
+    refs::Refs,
+};
+
+/// A field that cannot be used, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// Path of the field, such as `spec.tokenSecretRef`.
+    pub field: &'static str,
+    /// One word.
+    pub reason: Reason,
+    /// What is wrong, and the next action.
+    pub message: String,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+/// The fly.toml of the application, parsed, or why it cannot be.
+#[derive(Clone, Debug)]
+pub struct FlyConfig {
+    /// What it says.
+    pub app: flytoml::AppConfig,
+    /// Unknown keys and the like: reported, and no obstacle.
+    pub warnings: Vec<flytoml::Problem>,
+}
+
+/// Why there is no usable fly.toml.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigInvalid {
+    /// One word.
+    pub reason: Reason,
+    /// All that is wrong with it, with line and column.
+    pub message: String,
+}
+
+/// What should be. All defaults are in.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Fly organization slug.
+    pub organization: String,
+    /// Fly app name.
+    pub app: String,
+    /// Primary region.
+    pub region: String,
+    /// The token, parsed.
+    pub token: fly::Token,
+    /// Checks that are left out, with their justification.
+    pub skips: Vec<SkippedCheck>,
+    /// What the application needs around it.
+    pub provision: Provision,
+    /// What runs. `config` in it is for reading names only; use [`Target::config`].
+    pub deploy: Deploy,
+    /// The smoke checks; the five default ones when the spec names none.
+    pub smoke_checks: Vec<Check>,
+    /// Where a person must approve.
+    pub gates: Vec<Gate>,
+    /// Apply or plan.
+    pub mode: Mode,
+    /// Whether an existing app may be taken over.
+    pub adoption: Adoption,
+    /// What remains after deletion.
+    pub deletion: DeletionPolicy,
+    /// How long the token should last at least after now: the observe window.
+    pub token_lifetime: Duration,
+    /// The namespaced deadlines of the phases.
+    deadlines: [(PhaseName, Duration); 3],
+    config: Result<Arc<FlyConfig>, ConfigInvalid>,
+    digest: String,
+    stamp: String,
+}
+
+impl Target {
+    /// Parses an Activation with what it names. `key` is the key of fingerprints.
+    ///
+    /// # Errors
+    /// All that makes it impossible to begin. What preflight reports is not among it.
+    pub fn parse(activation: &Activation, refs: &Refs, key: &[u8]) -> Result<Self, Vec<Invalid>> {
+        let spec = &activation.spec;
+        let token = token(activation, refs).map_err(|invalid| vec![invalid])?;
+        let config = config(activation, refs);
+        let smoke_checks = spec
+            .smoke_test
+            .checks
+            .clone()
+            .filter(|checks| !checks.is_empty())
+            .unwrap_or_else(default_checks);
+        let digest = digest(activation, refs, key);
+        let stamp = {
+            let mut hash = Sha256::new();
+            hash.update(&digest);
+            let reference = &spec.token_secret_ref;
+            if let Ok(value) = refs.secret(&reference.name, &reference.key) {
+                hash.update(fingerprint(key, value));
+            }
+            data_encoding::HEXLOWER.encode(&hash.finalize())
+        };
+        Ok(Self {
+            organization: spec.organization.clone(),
+            app: spec.app.clone(),
+            region: spec.region.clone(),
+            token,
+            skips: spec.preflight.skip.clone(),
+            provision: spec.provision.clone(),
+            deploy: spec.deploy.clone(),
+            smoke_checks,
+            gates: spec.gates.clone(),
+            mode: spec.mode,
+            adoption: spec.adoption,
+            deletion: spec.deletion_policy.clone(),
+            token_lifetime: spec
+                .observe
+                .as_ref()
+                .map_or(Duration::ZERO, |observe| observe.window.get()),
+            deadlines: [
+                (PhaseName::Provision, spec.provision.deadline.get()),
+                (PhaseName::Deploy, spec.deploy.deadline.get()),
+                (PhaseName::SmokeTest, spec.smoke_test.deadline.get()),
+            ],
+            config,
+            digest,
+            stamp,
+        })
+    }
+
+    /// The application's configuration, as `fly deploy` understands it.
+    ///
+    /// # Errors
+    /// When the fly.toml cannot be used. Preflight stops there, so later phases do not meet it.
+    pub fn config(&self) -> Result<Arc<FlyConfig>, Error> {
+        self.config_or_invalid().map_err(|invalid| Error::Blocked {
+            reason: invalid.reason,
+            message: invalid.message,
+        })
+    }
+
+    /// The same, for the preflight check that reports it.
+    ///
+    /// # Errors
+    /// When the fly.toml cannot be used.
+    pub fn config_or_invalid(&self) -> Result<Arc<FlyConfig>, ConfigInvalid> {
+        self.config.clone()
+    }
+
+    /// Digest of everything that decides what is done: the plan that an approval names. Values of
+    /// secrets are in it by keyed fingerprint only.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The digest, and the token's fingerprint: what was observed for one stamp is not believed
+    /// for another.
+    pub fn stamp(&self) -> &str {
+        &self.stamp
+    }
+
+    /// The public address.
+    pub fn url(&self) -> String {
+        format!("https://{}.fly.dev", self.app)
+    }
+
+    /// How long a phase may take.
+    pub fn deadline(&self, phase: PhaseName) -> Option<Duration> {
+        self.deadlines
+            .iter()
+            .find(|(name, _)| *name == phase)
+            .map(|(_, after)| *after)
+    }
+}
+
+/// Keyed fingerprint of a secret value, in hex: it tells whether the value has changed, and
+/// cannot be searched for without the installation's key.
+pub fn fingerprint(key: &[u8], value: &SecretString) -> String {
+    // HMAC takes keys of any length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        return String::new();
+    };
+    mac.update(value.expose_secret().as_bytes());
+    let tag = mac.finalize().into_bytes();
+    data_encoding::HEXLOWER.encode(&tag[..8])
+}
+
+fn token(activation: &Activation, refs: &Refs) -> Result<fly::Token, Invalid> {
+    let reference = &activation.spec.token_secret_ref;
+    let value = refs
+        .secret(&reference.name, &reference.key)
+        .map_err(|missing| Invalid {
+            field: "spec.tokenSecretRef",
+            reason: missing.reason(),
+            message: missing.to_string(),
+        })?;
+    fly::Token::parse(value.expose_secret()).map_err(|error| Invalid {
+        field: "spec.tokenSecretRef",
+        reason: Reason::TokenInvalid,
+        message: format!(
+            "key {} of the Secret {} is not a Fly token ({error}): put the output of `fly tokens create org` there",
+            reference.key, reference.name
+        ),
+    })
+}
+
+fn config(activation: &Activation, refs: &Refs) -> Result<Arc<FlyConfig>, ConfigInvalid> {
+    let spec = &activation.spec;
+    let text = match &spec.deploy.config {
+        None => {
+            let port = spec.deploy.port.unwrap_or(DEFAULT_PORT);
+            return Ok(Arc::new(FlyConfig {
+                app: flytoml::AppConfig::minimal(&spec.app, &spec.region, port),
+                warnings: Vec::new(),
+            }));
+        }
+        Some(config) => match (&config.config_map_ref, &config.inline) {
+            (Some(reference), _) => refs
+                .config_map(&reference.name, &reference.key)
+                .map_err(|missing| ConfigInvalid {
+                    reason: missing.reason(),
+                    message: missing.to_string(),
+                })?
+                .to_owned(),
+            (None, Some(inline)) => inline.clone(),
+            (None, None) => String::new(),
+        },
+    };
+    let parsed = flytoml::parse(&text).map_err(|invalid| ConfigInvalid {
+        reason: Reason::FlyConfigInvalid,
+        message: format!("the fly.toml is not valid: {invalid}"),
+    })?;
+    let mut app = parsed.config;
+    // The object decides where the app lives; flyctl's `-a` and `--primary-region` do the same.
+    app.app = Some(spec.app.clone());
+    app.primary_region = Some(spec.region.clone());
+    Ok(Arc::new(FlyConfig {
+        app,
+        warnings: parsed.warnings,
+    }))
+}
+
+fn digest(activation: &Activation, refs: &Refs, key: &[u8]) -> String {
+    let spec = &activation.spec;
+    let mut hash = Sha256::new();
+    let mut part = |name: &str, value: &str| {
+        hash.update(name.len().to_le_bytes());
+        hash.update(name);
+        hash.update(value.len().to_le_bytes());
+        hash.update(value);
+    };
+    // Owners, deadlines, gates and policies decide nothing about what is done.
+    let mut decisive = spec.clone();
+    decisive.provision.owner = None;
+    decisive.deploy.owner = None;
+    decisive.smoke_test.owner = None;
+    decisive.provision.deadline = crate::api::Duration::from_secs(0);
+    decisive.deploy.deadline = crate::api::Duration::from_secs(0);
+    decisive.smoke_test.deadline = crate::api::Duration::from_secs(0);
+    let json = serde_json::json!({
+        "organization": decisive.organization,
+        "app": decisive.app,
+        "region": decisive.region,
+        "preflight": decisive.preflight,
+        "provision": decisive.provision,
+        "deploy": decisive.deploy,
+        "smokeTest": decisive.smoke_test,
+        "adoption": decisive.adoption,
+    });
+    part("spec", &json.to_string());
+    for (kind, name) in crate::refs::watched(activation) {
+        if kind == crate::refs::RefKind::Secret && name == spec.token_secret_ref.name {
+            continue;
+        }
+        match kind {
+            crate::refs::RefKind::Secret => match refs.secret_values(&name) {
+                Ok(values) => {
+                    for (secret_key, value) in values {
+                        part(&format!("{name}/{secret_key}"), &fingerprint(key, value));
+                    }
+                }
+                Err(missing) => part(&name, &missing.to_string()),
+            },
+            crate::refs::RefKind::ConfigMap => {
+                let config = spec.deploy.config.as_ref();
+                if let Some(reference) = config.and_then(|config| config.config_map_ref.as_ref()) {
+                    let text = refs.config_map(&reference.name, &reference.key);
+                    part("fly.toml", text.unwrap_or_default());
+                }
+            }
+        }
+    }
+    format!(
+        "sha256:{}",
+        data_encoding::HEXLOWER.encode(&hash.finalize())
+    )
+}
+
+/// The five checks of a go-live, when the spec names none.
+fn default_checks() -> Vec<Check> {
+    vec![
+        Check {
+            http: Some(HttpCheck::get("/api/v1/healthz")),
+            ..Check::named("health")
+        },
+        Check {
+            http: Some(HttpCheck::get("/api/v1/readyz")),
+            ..Check::named("ready")
+        },
+        Check {
+            metrics: Some(MetricsCheck::default()),
+            ..Check::named("metrics")
+        },
+        Check {
+            http: Some(HttpCheck::get("/")),
+            ..Check::named("homepage")
+        },
+        Check {
+            database: Some(DatabaseCheck::default()),
+            ..Check::named("database")
+        },
+    ]
+}
