@@ -125,8 +125,22 @@ pub(crate) struct Call<'c> {
     body: Option<Bytes>,
     hidden: Vec<SecretString>,
     timeout: Option<Duration>,
+    auth: Auth,
+    /// Goes to a host that a user named: only to public addresses.
+    guarded: bool,
     /// Why it cannot be sent.
     broken: Option<String>,
+}
+
+/// The `Authorization` of a call.
+#[derive(Clone)]
+pub(crate) enum Auth {
+    /// The client's token, to Fly.io.
+    Token,
+    /// This value.
+    Value(SecretString),
+    /// None.
+    None,
 }
 
 /// An answer with a status that was expected.
@@ -167,7 +181,33 @@ impl Client {
             body: None,
             hidden: Vec::new(),
             timeout: None,
+            auth: Auth::Token,
+            guarded: false,
             broken,
+        }
+    }
+
+    /// Starts a call to an address outside the configured base URLs.
+    pub(crate) fn call_at(
+        &self,
+        endpoint: &'static Endpoint,
+        url: Url,
+        auth: Auth,
+        guarded: bool,
+    ) -> Call<'_> {
+        let object = url.host_str().unwrap_or_default().to_owned();
+        Call {
+            client: self,
+            endpoint,
+            url: Some(url),
+            object,
+            headers: HeaderMap::new(),
+            body: None,
+            hidden: Vec::new(),
+            timeout: None,
+            auth,
+            guarded,
+            broken: None,
         }
     }
 }
@@ -430,7 +470,13 @@ impl Call<'_> {
     /// Sends the request and reads the whole answer, by `end`.
     async fn exchange(&self, end: Instant) -> Result<Reply> {
         let request = self.request()?;
-        let response = match timeout_at(end, self.client.shared.http.request(request)).await {
+        let shared = &self.client.shared;
+        let sending = if self.guarded {
+            shared.guarded.request(request)
+        } else {
+            shared.http.request(request)
+        };
+        let response = match timeout_at(end, sending).await {
             Err(_) => return Err(self.lost("no answer in time")),
             Ok(Err(source)) if source.is_connect() => {
                 // Nothing was sent, so nothing happened.
@@ -487,11 +533,17 @@ impl Call<'_> {
         if self.body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let token = self.client.token.authorization(self.endpoint.surface);
-        let mut value =
-            HeaderValue::from_str(token.expose_secret()).map_err(|_| unusable("the token"))?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
+        let authorization = match &self.auth {
+            Auth::Token => Some(self.client.token.authorization(self.endpoint.surface)),
+            Auth::Value(value) => Some(value.clone()),
+            Auth::None => None,
+        };
+        if let Some(authorization) = authorization {
+            let mut value = HeaderValue::from_str(authorization.expose_secret())
+                .map_err(|_| unusable("the token"))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
         Ok(request)
     }
 
@@ -518,7 +570,9 @@ impl Call<'_> {
         {
             verdict
         } else {
-            refusals.accepted([&surface, &path]);
+            if reply.status != 401 {
+                refusals.accepted([&surface, &path]);
+            }
             return Ok(reply);
         };
         let class = match verdict.class {
@@ -540,6 +594,24 @@ impl Call<'_> {
             class,
             ambiguous: verdict.ambiguous,
         }))
+    }
+
+    /// An error of our own, without sending anything.
+    pub(crate) fn refused(&self, class: Class, message: &str) -> Error {
+        self.unsent(class, message.to_owned())
+    }
+
+    /// An error for an answer 401 that the caller looked at first.
+    pub(crate) fn unauthorized(&self, reply: &Reply) -> Error {
+        let options = &self.client.shared.options;
+        let key = format!("{:?}", self.endpoint.surface);
+        let hard = self.client.refusals.refused(&key, Instant::now(), options);
+        let mut error = self.unsent(
+            Class::Auth { hard },
+            "the registry does not accept the token".to_owned(),
+        );
+        error.set_answer(reply.status, reply.request_id.clone());
+        error
     }
 
     /// An error before anything was sent.

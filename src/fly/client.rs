@@ -6,7 +6,7 @@
 //! - Reads that fail transiently are tried up to three times; changes are sent once.
 //! - Bodies are read up to a bound. Bodies, headers and tokens are never logged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::limit::Limiter;
+use super::public_address::PublicResolver;
 use super::token::{Surface, Token};
 
 /// Where Fly.io is. The operator's flags, never a field of an object.
@@ -75,6 +76,9 @@ pub struct HttpOptions {
     pub auth_soft_for: Duration,
     /// How many refusals at least before they are hard.
     pub auth_soft_count: u32,
+    /// Base URLs of image registries that are not at `https://<domain>`, by domain: mirrors of
+    /// the operator's choice. These may be anywhere; all others must be on the public Internet.
+    pub registries: BTreeMap<String, String>,
     /// Told about every call.
     pub observer: Option<Observer>,
     /// Asked before every change.
@@ -92,6 +96,7 @@ impl Default for HttpOptions {
             change_queue: Duration::from_secs(30),
             auth_soft_for: Duration::from_secs(60),
             auth_soft_count: 3,
+            registries: BTreeMap::new(),
             observer: None,
             gate: None,
         }
@@ -158,6 +163,9 @@ pub struct Fly {
 
 pub(crate) struct Shared {
     pub(crate) http: Http,
+    /// For hosts that a user named.
+    pub(crate) guarded: GuardedHttp,
+    pub(crate) registries: BTreeMap<String, Url>,
     pub(crate) limiter: Limiter,
     pub(crate) options: HttpOptions,
     pub(crate) bases: Bases,
@@ -166,6 +174,9 @@ pub(crate) struct Shared {
 
 pub(crate) type Http =
     hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+pub(crate) type GuardedHttp =
+    hyper_util::client::legacy::Client<HttpsConnector<HttpConnector<PublicResolver>>, Full<Bytes>>;
 
 pub(crate) struct Bases {
     machines: Url,
@@ -195,27 +206,33 @@ impl Fly {
             uiex: base(&endpoints.uiex)?,
             registry: base(&endpoints.registry)?,
         };
+        let tls = tls(&options)?;
+        let registries = options
+            .registries
+            .iter()
+            .map(|(domain, url)| Ok((domain.clone(), base(url)?)))
+            .collect::<std::result::Result<_, SetupError>>()?;
         let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(options.connect_timeout));
-        connector.set_nodelay(true);
-        connector.set_keepalive(Some(Duration::from_secs(30)));
-        connector.enforce_http(false);
+        prepare(&mut connector, &options);
         // HTTP/1.1 only: a thousand long polls over one HTTP/2 connection would queue behind
         // its limit of streams.
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls(&options)?)
+            .with_tls_config(tls.clone())
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(64)
-            .http1_max_headers(100)
-            .build(connector);
+        let mut guarded = HttpConnector::new_with_resolver(PublicResolver);
+        prepare(&mut guarded, &options);
+        let guarded = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_only()
+            .enable_http1()
+            .wrap_connector(guarded);
         Ok(Self {
             shared: Arc::new(Shared {
-                http,
+                http: pool().build(connector),
+                guarded: pool().build(guarded),
+                registries,
                 limiter: Limiter::default(),
                 options,
                 bases,
@@ -315,6 +332,23 @@ impl Refusals {
             }
         }
     }
+}
+
+fn prepare<R>(connector: &mut HttpConnector<R>, options: &HttpOptions) {
+    connector.set_connect_timeout(Some(options.connect_timeout));
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(Duration::from_secs(30)));
+    connector.enforce_http(false);
+}
+
+fn pool() -> hyper_util::client::legacy::Builder {
+    let mut builder = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
+    builder
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(30))
+        .pool_max_idle_per_host(64)
+        .http1_max_headers(100);
+    builder
 }
 
 /// Checks that a base URL is an origin and nothing more: no path, no credentials.

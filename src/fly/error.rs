@@ -125,6 +125,11 @@ impl Error {
         self.details.ambiguous = ambiguous;
     }
 
+    pub(crate) fn set_answer(&mut self, status: u16, request_id: Option<String>) {
+        self.details.status = Some(status);
+        self.details.request_id = request_id;
+    }
+
     /// Method and template of the endpoint, such as `GET /v1/apps/{app}`.
     pub fn endpoint(&self) -> &'static str {
         self.details.endpoint
