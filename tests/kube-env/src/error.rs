@@ -65,9 +65,90 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
+
+    /// A kubeconfig file cannot be used.
+    #[error("cannot use the kubeconfig {path}", path = path.display())]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: Box<kube::config::KubeconfigError>,
+    },
+
+    /// The API server refused or did not answer.
+    #[error("cannot {doing}")]
+    Kube {
+        /// The attempt.
+        doing: &'static str,
+        /// The cause.
+        source: Box<kube::Error>,
+    },
+
+    /// The API server refused an object.
+    #[error("cannot apply {kind} {name}")]
+    Apply {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// The cause.
+        source: Box<kube::Error>,
+    },
+
+    /// A watch ended early.
+    #[error("cannot watch an object")]
+    Watch {
+        /// The cause.
+        source: Box<kube::runtime::wait::Error>,
+    },
+
+    /// A definition was stored but is not served.
+    #[error("CustomResourceDefinition {name} is not established: look at its conditions")]
+    NotEstablished {
+        /// Name of the definition.
+        name: String,
+    },
+
+    /// An object has no valid apiVersion.
+    #[error("an object has the invalid apiVersion {api_version:?}")]
+    Kind {
+        /// As written.
+        api_version: String,
+        /// The cause.
+        source: Box<kube::core::gvk::ParseGroupVersionError>,
+    },
+
+    /// Text that should be YAML is not.
+    #[error("cannot read YAML")]
+    Yaml {
+        /// The cause.
+        source: Box<serde_saphyr::Error>,
+    },
+
+    /// Data that should be an object is not.
+    #[error("cannot read an object")]
+    Object {
+        /// The cause.
+        source: serde_json::Error,
+    },
 }
 
 impl Error {
+    /// An [`Error::Kube`], for `map_err`.
+    pub(crate) fn kube(doing: &'static str) -> impl FnOnce(kube::Error) -> Self {
+        move |source| Self::Kube {
+            doing,
+            source: Box::new(source),
+        }
+    }
+
+    /// An [`Error::Yaml`], for `map_err`.
+    pub(crate) fn yaml(source: serde_saphyr::Error) -> Self {
+        Self::Yaml {
+            source: Box::new(source),
+        }
+    }
+
     /// An [`Error::File`] from the error of a call in [`std::fs`], for `map_err`.
     pub(crate) fn file(
         doing: &'static str,

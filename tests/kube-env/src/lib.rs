@@ -3,6 +3,8 @@
 //!
 //! Nothing here knows Golive or the simulator, so both may use it in their tests.
 
+pub mod cluster;
+pub mod control_plane;
 mod error;
 pub mod port;
 pub mod postgres;
@@ -10,6 +12,24 @@ pub mod process;
 mod random;
 pub mod redis;
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+pub use cluster::Cluster;
+pub use control_plane::ControlPlane;
 pub use error::{Error, Result};
 pub use postgres::Postgres;
 pub use redis::Redis;
+
+/// Writes a file that only its owner can read.
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
+    std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(Error::file("write", path))
+}

@@ -2,12 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::process::{Process, Spec};
-use crate::{Error, Result, port, random};
+use crate::{Error, Result, port, random, write_private};
 
 const READY: Duration = Duration::from_secs(30);
 
@@ -41,20 +40,11 @@ impl Redis {
         let port = port::free()?;
         // In a file, because arguments are visible to every user of the machine.
         let config = dir.join("redis.conf");
-        std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&config)
-            .and_then(|mut file| {
-                write!(
-                    file,
-                    "bind 127.0.0.1\nport {port}\nrequirepass {password}\n\
-                     save \"\"\nappendonly no\nmaxclients 2000\n"
-                )
-            })
-            .map_err(Error::file("write", &config))?;
+        let text = format!(
+            "bind 127.0.0.1\nport {port}\nrequirepass {password}\n\
+             save \"\"\nappendonly no\nmaxclients 2000\n"
+        );
+        write_private(&config, &text)?;
         let mut process = Spec::new("redis", "redis-server", dir.join("redis.log"))
             .arg(&config)
             .dir(dir)
