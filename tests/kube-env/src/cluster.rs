@@ -156,10 +156,10 @@ impl Cluster {
         ttl: Duration,
     ) -> Result<SecretString> {
         let request = TokenRequest {
-            spec: TokenRequestSpec {
+            spec: Some(TokenRequestSpec {
                 expiration_seconds: i64::try_from(ttl.as_secs()).ok(),
                 ..TokenRequestSpec::default()
-            },
+            }),
             ..TokenRequest::default()
         };
         let api: Api<ServiceAccount> = Api::namespaced(self.client()?, namespace);
@@ -167,20 +167,20 @@ impl Cluster {
             .create_subresource("token", service_account, &PostParams::default(), &request)
             .await
             .map_err(Error::kube("request a token of a ServiceAccount"))?;
-        Ok(answer.status.unwrap_or_default().token.into())
+        let token = answer.status.and_then(|status| status.token);
+        Ok(token.unwrap_or_default().into())
     }
 
     /// Configuration with a ServiceAccount's rights; the token is valid for an hour.
     pub async fn config_as(&self, namespace: &str, service_account: &str) -> Result<Config> {
         let ttl = Duration::from_secs(3600);
         let token = self.token_of(namespace, service_account, ttl).await?;
-        Ok(Config {
-            auth_info: AuthInfo {
-                token: Some(token),
-                ..AuthInfo::default()
-            },
-            ..self.config()
-        })
+        let mut config = self.config();
+        config.auth_info = AuthInfo {
+            token: Some(token),
+            ..AuthInfo::default()
+        };
+        Ok(config)
     }
 
     /// A client with a ServiceAccount's rights.

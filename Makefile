@@ -1,0 +1,91 @@
+# Everything starts here: `make` lists the targets. The two that need nothing else first:
+# `make demo` (from nothing to a live URL) and `make test` (every test).
+
+# Version of Kubernetes of the local control plane: a file in tests/control-plane/versions.
+KUBERNETES_VERSION ?= 1.36
+# Name of the local world: several can run side by side.
+WORLD ?= default
+
+export KUBERNETES_VERSION
+
+CONTROL_PLANE_DIR := tests/control-plane
+CONTROL_PLANE := $(CONTROL_PLANE_DIR)/bin/$(KUBERNETES_VERSION)/control-plane
+MODFILE := versions/$(KUBERNETES_VERSION).mod
+BIN := target/debug
+
+# `make demo KUBECONFIG=...` is the reader's own cluster. A KUBECONFIG that is merely set in the
+# shell is not meant: nobody's cluster is touched by accident.
+ifeq ($(origin KUBECONFIG),command line)
+WORLD_FLAGS := --kubeconfig $(KUBECONFIG)
+endif
+unexport KUBECONFIG
+
+.DEFAULT_GOAL := help
+.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash bench \
+  lint lint-rust lint-go licences generate
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  WORLD=name                another world beside the first (now: $(WORLD))"
+	@echo "  KUBERNETES_VERSION=1.37   another control plane ($(shell cd $(CONTROL_PLANE_DIR)/versions && ls *.mod | sed 's/.mod//' | paste -sd' '))"
+	@echo "  demo KUBECONFIG=file      your own cluster instead of the local one"
+
+prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL and Redis (as root)
+	@sh tests/checks/prereqs.sh
+
+control-plane: $(CONTROL_PLANE) ## build the local kube-apiserver (minutes once, then reused)
+
+$(CONTROL_PLANE): $(wildcard $(CONTROL_PLANE_DIR)/*.go) $(CONTROL_PLANE_DIR)/$(MODFILE)
+	@echo "building the control plane of Kubernetes $(KUBERNETES_VERSION): this takes minutes, once"
+	cd $(CONTROL_PLANE_DIR) && sh build.sh $(KUBERNETES_VERSION)
+
+build: ## build all Rust code with its tests
+	cargo build --workspace --all-targets
+
+binaries:
+	cargo build --workspace --bins
+
+# Both builds at once: Go and Rust do not wait for each other.
+parts: prereqs
+	@$(MAKE) --no-print-directory -j2 control-plane binaries
+
+up: parts ## start a world in the background; then: . .golive/env
+	@$(BIN)/world up --name $(WORLD) $(WORLD_FLAGS)
+
+down: ## end that world and remove all of it
+	@if [ -x $(BIN)/world ]; then $(BIN)/world down --name $(WORLD); else echo "no world was ever built here"; fi
+
+status: ## say what runs in that world
+	@if [ -x $(BIN)/world ]; then $(BIN)/world status --name $(WORLD); else echo "no world was ever built here"; fi
+
+demo: parts ## take the example from nothing to a live URL
+	@$(BIN)/world demo --name $(WORLD) $(WORLD_FLAGS)
+
+test: prereqs ## run every test, from nothing
+	@$(MAKE) --no-print-directory -j2 control-plane build
+	cargo test --workspace
+
+test-crash: prereqs ## kill the operator at every single external write (long)
+	@$(MAKE) --no-print-directory -j2 control-plane build
+	GOLIVE_CRASH_TEST=full cargo test -p golive --test it crash
+
+bench: prereqs ## measure: time to live, calls, writes, memory
+	@$(MAKE) --no-print-directory control-plane
+	cargo bench --workspace
+
+lint: lint-rust lint-go licences ## formats, lints, licences
+
+lint-rust:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+lint-go:
+	@test -z "$$(gofmt -l $(CONTROL_PLANE_DIR))" || { gofmt -d $(CONTROL_PLANE_DIR); exit 1; }
+	cd $(CONTROL_PLANE_DIR) && go vet -modfile=$(MODFILE) .
+
+licences: ## check the licences of all dependencies, and that banned crates are absent
+	@sh tests/checks/licences.sh
+
+generate: ## write crds/ and what else is made from the code
+	cargo run -q -p golive --bin golive -- generate
