@@ -16,6 +16,7 @@ use crate::fault::Faults;
 use crate::hook::Hooks;
 use crate::ledger::{Effect, Ledger};
 use crate::limit::Limits;
+use crate::logs::Logs;
 use crate::options::Options;
 use crate::state::World;
 
@@ -46,6 +47,8 @@ pub struct Core {
     pub faults: Faults,
     /// Fly's rate limits.
     pub limits: Limits,
+    /// What machines print.
+    pub logs: Logs,
     /// Signs what the edge serves.
     pub ca: Arc<Ca>,
     /// Where a test stops the world.
@@ -68,6 +71,7 @@ impl Core {
     pub(crate) fn new(options: Options, dir: PathBuf, world: World) -> Result<Self, CaError> {
         Ok(Self {
             ca: Arc::new(Ca::new()?),
+            logs: Logs::default(),
             limits: Limits::new(options.rate_limits),
             options,
             dir,

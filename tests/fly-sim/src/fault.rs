@@ -77,6 +77,12 @@ pub enum Kind {
     SecretWithoutEffect,
     /// States, statuses and types in the answer are words nobody knows, and there are new fields.
     UnknownEnum,
+    /// The machine made or updated by this call takes this much longer to boot, also when it is
+    /// restarted later.
+    SlowBoot {
+        /// How much longer, in ms.
+        ms: u64,
+    },
     /// Replaces one value in the JSON answer.
     Patch {
         /// JSON pointer.

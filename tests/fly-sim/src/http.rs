@@ -43,6 +43,8 @@ pub struct Injected {
     pub silent_revert: bool,
     /// A write of secrets changes nothing.
     pub secret_without_effect: bool,
+    /// Machines boot this much slower.
+    pub boot_delay: Option<Duration>,
 }
 
 /// All routes.
@@ -298,6 +300,10 @@ async fn pass(core: Shared, params: RawPathParams, request: Request, next: Next)
     parts.extensions.insert(Injected {
         silent_revert: kinds.contains(&Kind::SilentRevert),
         secret_without_effect: kinds.contains(&Kind::SecretWithoutEffect),
+        boot_delay: kinds.iter().find_map(|kind| match kind {
+            Kind::SlowBoot { ms } => Some(Duration::from_millis(*ms)),
+            _ => None,
+        }),
     });
     let deliveries = if kinds.contains(&Kind::Duplicated) {
         2

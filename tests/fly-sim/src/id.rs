@@ -36,3 +36,11 @@ pub fn short(length: usize) -> String {
 pub fn ulid() -> String {
     ulid::Ulid::generate().to_string()
 }
+
+/// A short word that follows from a text.
+pub fn stable(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    data_encoding::BASE32_NOPAD
+        .encode(&Sha256::digest(text.as_bytes())[..5])
+        .to_ascii_lowercase()
+}

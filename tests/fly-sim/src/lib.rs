@@ -30,6 +30,7 @@ pub mod logs;
 pub mod machine;
 mod mangle;
 pub mod options;
+mod placement;
 pub mod platform;
 mod serve;
 mod sim;

@@ -1,0 +1,252 @@
+//! Health checks: real requests to the machine's own address.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::Machine;
+use super::config::{Check, Config};
+use crate::core::Shared;
+
+/// Most of a check's output that is kept, in bytes.
+const OUTPUT_LIMIT: usize = 1024;
+
+/// Shortest interval after scaling.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The result of a check, as the API gives it.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckResult {
+    /// `servicecheck-00-http-8080`, or its key in `config.checks`.
+    pub name: String,
+    /// `passing`, `warning` or `critical`.
+    pub status: &'static str,
+    /// What it said.
+    pub output: String,
+    /// When the status last changed.
+    pub updated_at: Timestamp,
+    /// Whether the edge looks at it.
+    #[serde(skip)]
+    pub routes: bool,
+}
+
+/// A check with its name and port.
+struct Named {
+    name: String,
+    port: u16,
+    routes: bool,
+    check: Check,
+}
+
+fn named(config: &Config) -> Vec<Named> {
+    let mut all = Vec::new();
+    let mut index = 0;
+    for service in config.services.iter().flatten() {
+        for check in service.checks.iter().flatten() {
+            let port = check.port.or(service.internal_port).unwrap_or_default();
+            let kind = check.kind_of_check.as_deref().unwrap_or("tcp");
+            all.push(Named {
+                name: format!("servicecheck-{index:02}-{kind}-{port}"),
+                port,
+                routes: true,
+                check: check.clone(),
+            });
+            index += 1;
+        }
+    }
+    for (name, check) in config.checks.iter().flatten() {
+        all.push(Named {
+            name: name.clone(),
+            port: check.port.unwrap_or_default(),
+            routes: check.kind.as_deref() == Some("readiness"),
+            check: check.clone(),
+        });
+    }
+    all
+}
+
+/// The results before the first run.
+pub fn initial(config: &Config) -> Vec<CheckResult> {
+    let now = Timestamp::now();
+    named(config)
+        .into_iter()
+        .map(|named| CheckResult {
+            name: named.name,
+            status: "critical",
+            output: "waiting for status update".to_owned(),
+            updated_at: now,
+            routes: named.routes,
+        })
+        .collect()
+}
+
+/// The results of a machine whose program has ended.
+pub fn not_running(machine: &mut Machine) {
+    let now = Timestamp::now();
+    for check in &mut machine.checks {
+        if check.status != "critical" {
+            check.updated_at = now;
+        }
+        check.status = "critical";
+        "the machine is not running".clone_into(&mut check.output);
+    }
+}
+
+/// Starts the checks of a machine; they end with the token.
+pub fn start(core: &Shared, app: &str, id: &str, until: &CancellationToken) {
+    let found = core.read(|world| {
+        let machine = world.apps.get(app)?.machines.get(id)?;
+        Some((machine.ip, named(&machine.config)))
+    });
+    let Some((ip, checks)) = found else {
+        return;
+    };
+    for check in checks {
+        let (core, app, id, until) = (core.clone(), app.to_owned(), id.to_owned(), until.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = until.cancelled() => {}
+                () = repeat(core, app, id, ip, check) => {}
+            }
+        });
+    }
+}
+
+async fn repeat(core: Shared, app: String, id: String, ip: Ipv4Addr, named: Named) {
+    let scale = core.options.timer_scale;
+    let scaled = |time: Duration| time.mul_f64(scale);
+    let check = &named.check;
+    let grace = check.grace_period.map_or(Duration::ZERO, |grace| grace.0);
+    let interval = check
+        .interval
+        .map_or(Duration::from_secs(15), |interval| interval.0);
+    let interval = scaled(interval).max(SHORTEST);
+    let timeout = check
+        .timeout
+        .map_or(Duration::from_secs(10), |timeout| timeout.0)
+        .max(Duration::from_secs(1));
+    tokio::time::sleep(scaled(grace)).await;
+    loop {
+        let (passes, output) = match tokio::time::timeout(timeout, run(ip, &named)).await {
+            Ok(Ok(output)) => (true, output),
+            Ok(Err(output)) => (false, output),
+            Err(_) => (false, format!("no answer within {timeout:?}")),
+        };
+        let status = if passes { "passing" } else { "critical" };
+        let changed = core.read(|world| {
+            let machine = world.apps.get(&app)?.machines.get(&id)?;
+            let old = machine.checks.iter().find(|old| old.name == named.name)?;
+            Some(old.status != status || old.output != output)
+        });
+        match changed {
+            None => return,
+            Some(false) => {}
+            Some(true) => {
+                core.write(|world| {
+                    let machine = world.apps.get_mut(&app)?.machines.get_mut(&id)?;
+                    let old = machine
+                        .checks
+                        .iter_mut()
+                        .find(|old| old.name == named.name)?;
+                    if old.status != status {
+                        old.updated_at = Timestamp::now();
+                    }
+                    old.status = status;
+                    old.output = output;
+                    Some(())
+                });
+            }
+        }
+        // Until it passes for the first time, look often: on Fly, too, a new machine is checked
+        // at a shorter interval than its own.
+        let pause = if passes {
+            interval
+        } else {
+            interval.min(scaled(Duration::from_secs(5)).max(SHORTEST))
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Runs a check once: its output, as success or failure.
+async fn run(ip: Ipv4Addr, named: &Named) -> Result<String, String> {
+    let stream = TcpStream::connect((ip, named.port))
+        .await
+        .map_err(|error| format!("connect: {error}"))?;
+    let check = &named.check;
+    if check.kind_of_check.as_deref() == Some("tcp") {
+        return Ok("Success".to_owned());
+    }
+    if check.protocol.as_deref() == Some("https") {
+        // A TLS server that takes the connection is as far as this goes.
+        return Ok("Success".to_owned());
+    }
+    let method = check
+        .method
+        .as_deref()
+        .unwrap_or("GET")
+        .to_ascii_uppercase();
+    let method = Method::from_bytes(method.as_bytes()).map_err(|error| error.to_string())?;
+    let path = check
+        .path
+        .as_deref()
+        .filter(|path| !path.is_empty())
+        .unwrap_or("/");
+    let mut request = Request::builder().method(method).uri(path);
+    let mut has_host = false;
+    for header in check.headers.iter().flatten() {
+        for value in header.values.iter().flatten() {
+            has_host |= header.name.eq_ignore_ascii_case("host");
+            request = request.header(&header.name, value);
+        }
+    }
+    if !has_host {
+        request = request.header(http::header::HOST, format!("{ip}:{}", named.port));
+    }
+    let request = request
+        .header(http::header::USER_AGENT, "Consul Health Check")
+        .body(Empty::<bytes::Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    let driver = tokio::spawn(connection);
+    let answer = sender
+        .send_request(request)
+        .await
+        .map_err(|error| error.to_string());
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            driver.abort();
+            return Err(error);
+        }
+    };
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), 64 * 1024)
+        .collect()
+        .await
+        .map(|body| body.to_bytes())
+        .unwrap_or_default();
+    driver.abort();
+    let mut output: String = String::from_utf8_lossy(&body)
+        .chars()
+        .take(OUTPUT_LIMIT)
+        .collect();
+    if output.is_empty() {
+        output = format!("HTTP GET http://{ip}:{}{path}: {status}", named.port);
+    }
+    passes(status).then_some(output.clone()).ok_or(output)
+}
+
+/// 2xx only; redirects are not followed.
+fn passes(status: StatusCode) -> bool {
+    status.is_success()
+}
