@@ -367,6 +367,24 @@ impl AppConfig {
         }
     }
 
+    /// Sets the app and the primary region that the Activation names, which win, and returns a
+    /// sentence for each that `fly.toml` says differently.
+    pub fn bind(&mut self, app: &str, region: &str) -> Vec<String> {
+        let mut differences = Vec::new();
+        for (key, mine, given) in [
+            ("app", &mut self.app, app),
+            ("primary_region", &mut self.primary_region, region),
+        ] {
+            if let Some(other) = mine.as_deref().filter(|other| *other != given) {
+                differences.push(format!(
+                    "fly.toml has {key} = \"{other}\"; the Activation says {given}, which counts"
+                ));
+            }
+            *mine = Some(given.to_owned());
+        }
+        differences
+    }
+
     /// How machines are updated.
     pub fn strategy(&self) -> Strategy {
         self.deploy.strategy.unwrap_or_default()

@@ -11,6 +11,8 @@ mod config;
 mod containers;
 mod decode;
 mod decode_service;
+#[cfg(test)]
+mod golden;
 mod groups;
 mod guest;
 mod health;
@@ -18,6 +20,8 @@ mod machine;
 mod problem;
 mod reader;
 mod render;
+#[cfg(test)]
+mod robust;
 mod size;
 mod tree;
 mod validate;
@@ -37,7 +41,7 @@ pub use machine::{
     Context, ConversionError, PROCESS_GROUP_KEY, RELEASE_COMMAND_GROUP, Release, TEST_MACHINE_GROUP,
 };
 pub use problem::{Invalid, Problem, Severity};
-pub use render::render;
+pub use render::{Machines, first_deployment};
 pub use size::{memory_mb, volume_gb};
 pub use words::{SplitError, split};
 
@@ -65,6 +69,7 @@ pub fn parse(text: &str) -> Result<Parsed, Invalid> {
         }
     };
     let config = decode::app_config(&reader, &table);
+    reader.begin_rules();
     validate::check(&config, &reader);
     let problems = reader.into_problems();
     if problems

@@ -4,7 +4,7 @@
 //! and the keys that were asked for are the candidates for what was meant.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fly::GoDuration;
 
@@ -29,6 +29,8 @@ pub(super) struct Reader {
     text: String,
     places: RefCell<BTreeMap<String, usize>>,
     problems: RefCell<Vec<Problem>>,
+    /// Keys whose value could not be read, and which the rules therefore do not judge.
+    unread: RefCell<BTreeSet<String>>,
 }
 
 impl Reader {
@@ -41,6 +43,7 @@ impl Reader {
             text: text.to_owned(),
             places: RefCell::default(),
             problems: RefCell::default(),
+            unread: RefCell::default(),
         }
     }
 
@@ -61,8 +64,23 @@ impl Reader {
         });
     }
 
+    /// From here on nothing more is said about keys that already have an error: what could not
+    /// be read looks absent, and "is required" would only confuse.
+    pub fn begin_rules(&self) {
+        let problems = self.problems.borrow();
+        let errors = problems
+            .iter()
+            .filter(|problem| problem.severity == Severity::Error);
+        self.unread
+            .borrow_mut()
+            .extend(errors.map(|problem| problem.key.clone()));
+    }
+
     /// Adds a problem at a key that was read, or at the nearest section above it.
     pub fn report(&self, severity: Severity, key: &str, message: String) {
+        if self.unread.borrow().contains(key) {
+            return;
+        }
         let places = self.places.borrow();
         let mut path = key;
         let at = loop {

