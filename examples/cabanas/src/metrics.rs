@@ -87,6 +87,7 @@ pub struct Metrics {
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
     probes: Family<ProbeLabels, Counter>,
     webhooks: Family<WebhookLabels, Counter>,
+    in_flight: Gauge,
     ical_age: Option<Gauge<f64, AtomicU64>>,
     /// When the calendars were last in order; seconds since 1970, 0 = never.
     ical_synced_at: AtomicU64,
@@ -122,6 +123,12 @@ impl Metrics {
             "webhook_events",
             "Events delivered by webhooks; only those processed had an effect",
             webhooks.clone(),
+        );
+        let in_flight: Gauge = Gauge::default();
+        registry.register(
+            "http_requests_in_flight",
+            "Requests being worked on, probes not counted",
+            in_flight.clone(),
         );
         let started: Gauge<f64, AtomicU64> = Gauge::default();
         started.set(epoch_seconds());
@@ -163,10 +170,17 @@ impl Metrics {
             durations,
             probes,
             webhooks,
+            in_flight,
             ical_age,
             ical_synced_at: AtomicU64::new(0),
             ical_at_least_minutes: ical_at_least_minutes.unwrap_or(0),
         }
+    }
+
+    /// Counts a request as being worked on until the result is dropped, however it ends.
+    pub fn begin(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
     }
 
     /// Counts one request and its time.
@@ -225,6 +239,15 @@ impl Metrics {
     }
 }
 
+/// One request that is being worked on.
+pub struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// The wall clock, in seconds since 1970.
 pub fn epoch_seconds() -> f64 {
     SystemTime::now()
@@ -252,9 +275,9 @@ mod tests {
             "# TYPE http_requests_total counter",
             "http_requests_total{status=\"503\",route=\"/a\",kind=\"audio\"} 1",
             "# TYPE http_request_duration_seconds histogram",
-            "http_request_duration_seconds_bucket{le=\"2.0\",kind=\"audio\",route=\"/a\"} 0",
-            "http_request_duration_seconds_bucket{le=\"3.0\",kind=\"audio\",route=\"/a\"} 1",
-            "http_request_duration_seconds_bucket{le=\"+Inf\",kind=\"audio\",route=\"/a\"} 1",
+            "http_request_duration_seconds_bucket{kind=\"audio\",route=\"/a\",le=\"2\"} 0",
+            "http_request_duration_seconds_bucket{kind=\"audio\",route=\"/a\",le=\"3\"} 1",
+            "http_request_duration_seconds_bucket{kind=\"audio\",route=\"/a\",le=\"+Inf\"} 1",
             "http_request_duration_seconds_count{kind=\"audio\",route=\"/a\"} 1",
             "# TYPE process_start_time_seconds gauge",
         ] {

@@ -53,6 +53,7 @@ pub async fn pass(State(traffic): State<Arc<Traffic>>, request: Request, next: N
         return response;
     }
 
+    let _in_flight = traffic.metrics.begin();
     if let Some(pause) = traffic.slow {
         tokio::time::sleep(pause).await;
     }
