@@ -111,7 +111,7 @@ impl Client {
     pub async fn create_app(&self, app: &NewApp) -> Result<App> {
         let call = self
             .call(&CREATE, &[])
-            .counted_by(&app.name)
+            .counted_by(&app.org_slug)
             .query("wait", "true")
             .json(app);
         let mut created: App = call.object().await?;

@@ -1,5 +1,6 @@
 //! One call: wait for the limiter, send, read, classify; and for reads, try again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -18,7 +19,7 @@ use tracing::field::Empty;
 use url::Url;
 
 use super::classify::{self, Answer};
-use super::client::{Client, Observation};
+use super::client::{Client, Observation, Shared};
 use super::error::{Class, Details, Error, Result, clean};
 use super::graphql;
 use super::limit::{Key, Rate};
@@ -144,7 +145,7 @@ pub(crate) enum Auth {
 }
 
 /// An answer with a status that was expected.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
@@ -246,6 +247,20 @@ pub(crate) fn encode(text: &str) -> String {
 impl Call<'_> {
     pub(crate) fn endpoint(&self) -> &'static Endpoint {
         self.endpoint
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.client.shared.clone()
+    }
+
+    /// Tells apart whose question it is and what it asks.
+    pub(crate) fn memo_key(&self) -> String {
+        let url = self.url.as_ref().map_or("", Url::as_str);
+        format!(
+            "{} {} {url}",
+            self.client.token.fingerprint(),
+            self.endpoint.name
+        )
     }
 
     /// Adds a query parameter.
@@ -651,8 +666,7 @@ impl Reply {
     /// Reads the body. What cannot be read is no reason to believe anything: a read is
     /// transient, a change ambiguous.
     pub(crate) fn json<T: DeserializeOwned>(&self, endpoint: &'static Endpoint) -> Result<T> {
-        let body = String::from_utf8_lossy(&self.body);
-        serde_json::from_str(&body).map_err(|source| {
+        serde_json::from_slice(&self.body).map_err(|source| {
             // serde's words can quote the body; only the place is told.
             let (line, column) = (source.line(), source.column());
             self.unreadable(endpoint, &format!("at line {line}, column {column}"))

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::limit::Limiter;
+use super::memo::Memo;
 use super::public_address::PublicResolver;
 use super::token::{Surface, Token};
 
@@ -167,6 +168,7 @@ pub(crate) struct Shared {
     pub(crate) guarded: GuardedHttp,
     pub(crate) registries: BTreeMap<String, Url>,
     pub(crate) limiter: Limiter,
+    pub(crate) memo: Memo,
     pub(crate) options: HttpOptions,
     pub(crate) bases: Bases,
     tokens: Mutex<HashMap<String, Arc<Refusals>>>,
@@ -234,6 +236,7 @@ impl Fly {
                 guarded: pool().build(guarded),
                 registries,
                 limiter: Limiter::default(),
+                memo: Memo::default(),
                 options,
                 bases,
                 tokens: Mutex::default(),

@@ -19,6 +19,7 @@ pub mod logs;
 pub mod machine_actions;
 pub mod machine_config;
 pub mod machines;
+mod memo;
 pub mod organizations;
 pub mod postgres;
 pub mod public_address;

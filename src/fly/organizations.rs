@@ -1,5 +1,7 @@
 //! Organizations, and whether they can pay. Source: fly-api.md D.4, L 12.
 
+use std::time::Duration;
+
 use super::answer::{Identified, optional};
 use super::call::Endpoint;
 use super::client::Client;
@@ -81,14 +83,20 @@ impl Organization {
 const LIST: Endpoint = Endpoint::read(Uiex, "GET /api/v1/organizations").list();
 const GET: Endpoint = Endpoint::read(Uiex, "GET /api/v1/organizations/{slug}");
 
+/// Many activations of one organization ask at the same time.
+const AGE: Duration = Duration::from_secs(5);
+
 impl Client {
     /// The organizations that the token can see.
     pub async fn organizations(&self) -> Result<Vec<Organization>> {
         self.call(&LIST, &[]).array_in("organizations").await
     }
 
-    /// One organization. `None`: there is none, or the token cannot see it.
+    /// One organization; up to five seconds old. `None`: there is none, or the token cannot see it.
     pub async fn organization(&self, slug: &str) -> Result<Option<Organization>> {
-        optional(self.call(&GET, &[slug]).object_in(&["organization"]).await)
+        let reply = optional(self.call(&GET, &[slug]).send_or_recall(AGE).await)?;
+        reply
+            .map(|reply| reply.object_in(&GET, &["organization"]))
+            .transpose()
     }
 }

@@ -1,10 +1,11 @@
 //! Regions. Source: fly-api.md B.12.
 
+use std::time::Duration;
+
 use super::answer::Identified;
 use super::call::Endpoint;
 use super::client::Client;
 use super::error::Result;
-use super::limit::Rate;
 use super::token::Surface::Machines;
 use super::wire::wire;
 
@@ -34,17 +35,18 @@ impl Identified for Region {
     }
 }
 
-const LIST: Endpoint = Endpoint::read(Machines, "GET /v1/platform/regions")
-    .list()
-    .rate(Rate::UNPUBLISHED);
+const LIST: Endpoint = Endpoint::read(Machines, "GET /v1/platform/regions").list();
+
+/// Regions change seldom.
+const AGE: Duration = Duration::from_secs(60);
 
 impl Client {
-    /// All regions.
+    /// All regions; up to a minute old.
     pub async fn regions(&self) -> Result<Vec<Region>> {
         let reply = self
             .call(&LIST, &[])
             .counted_by(self.token.fingerprint())
-            .send()
+            .send_or_recall(AGE)
             .await?;
         // Go reads field names in any case, and its own library calls this one "Regions".
         let mut regions: Vec<Region> = reply.items_in(&LIST, "regions")?;

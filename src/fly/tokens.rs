@@ -1,5 +1,7 @@
 //! What Fly.io says about the token in use, and narrower tokens. Source: fly-api.md A.3, B.12.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
@@ -8,7 +10,6 @@ use super::answer::Identified;
 use super::call::Endpoint;
 use super::client::Client;
 use super::error::Result;
-use super::limit::Rate;
 use super::token::Surface::Machines;
 use super::wire::wire;
 
@@ -43,17 +44,20 @@ impl Identified for CurrentToken {
     }
 }
 
-const CURRENT: Endpoint =
-    Endpoint::read(Machines, "GET /v1/tokens/current").rate(Rate::UNPUBLISHED);
+const CURRENT: Endpoint = Endpoint::read(Machines, "GET /v1/tokens/current");
+
+/// Many activations with one token ask at the same time.
+const AGE: Duration = Duration::from_secs(5);
 const DEPLOY_TOKEN: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/deploy_token");
 
 impl Client {
-    /// What Fly.io says about the token in use: the cheapest proof that it is accepted.
+    /// What Fly.io says about the token in use: the cheapest proof that it is accepted. Up to
+    /// five seconds old.
     pub async fn current_tokens(&self) -> Result<Vec<CurrentToken>> {
         let call = self
             .call(&CURRENT, &[])
             .counted_by(self.token.fingerprint());
-        call.array_in("tokens").await
+        call.send_or_recall(AGE).await?.items_in(&CURRENT, "tokens")
     }
 
     /// Makes a token for one app that ends after `expiry` (Go notation, `24h0m0s`). When its

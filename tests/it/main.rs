@@ -1,1 +1,3 @@
 //! Integration tests, one target.
+
+mod fly_client;
