@@ -157,6 +157,9 @@ impl Term {
         let held = Arc::new(Mutex::new(Held::Since { sent, lease }));
         let leader = Leader {
             lease_duration: election.lease_duration,
+            margin: election
+                .lease_duration
+                .saturating_sub(election.renew_deadline),
             held: Some(held.clone()),
         };
         let stop = CancellationToken::new();
@@ -242,6 +245,8 @@ impl Drop for Term {
 #[derive(Clone)]
 pub struct Leader {
     lease_duration: Duration,
+    /// What must be left for a change to be begun: the time between giving up and running out.
+    margin: Duration,
     held: Option<Arc<Mutex<Held>>>,
 }
 
@@ -258,6 +263,7 @@ impl Leader {
     pub fn always() -> Leader {
         Leader {
             lease_duration: Duration::MAX,
+            margin: Duration::ZERO,
             held: None,
         }
     }
@@ -273,6 +279,22 @@ impl Leader {
     /// Whether a call that may take `call` can be sent and ended within our time.
     pub fn allows(&self, call: Duration) -> bool {
         self.remaining() > call
+    }
+
+    /// Whether a change may be begun now, or why not, in words.
+    ///
+    /// It may until the moment at which the leader gives up, by this process's own clock: a
+    /// process that was stopped and wakes up finds the door closed before it finds out why. What
+    /// is left then is the margin between giving up and running out.
+    pub fn permit(&self) -> Result<(), String> {
+        let remaining = self.remaining();
+        if remaining > self.margin {
+            return Ok(());
+        }
+        Err(format!(
+            "this replica does not lead, or only for {} ms more",
+            remaining.as_millis()
+        ))
     }
 
     fn remaining_at(&self, now: Instant) -> Duration {
@@ -683,6 +705,7 @@ mod tests {
         let sent = Instant::now();
         let leader = Leader {
             lease_duration: LEASE_DURATION,
+            margin: LEASE_DURATION - RENEW_DEADLINE,
             held: Some(Arc::new(Mutex::new(Held::Since {
                 sent,
                 lease: Lease::default(),
@@ -694,6 +717,8 @@ mod tests {
         assert_eq!(at(60), Duration::ZERO);
         leader.end();
         assert_eq!(at(0), Duration::ZERO);
+        assert!(leader.permit().is_err());
         assert_eq!(Leader::always().remaining(), Duration::MAX);
+        assert_eq!(Leader::always().permit(), Ok(()));
     }
 }

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod phase;
 pub mod probe;
 pub mod reconcile;
+pub mod operator;
 pub mod redact;
 pub mod refs;
 pub mod secret_store;

@@ -1,2 +1,153 @@
 //! The controller.
-fn main() {}
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use golive::kube_client;
+use golive::metrics::Metrics;
+use golive::operator::{self, Failure};
+use golive::settings::{Cli, Command};
+use golive::{clock, telemetry};
+use nix::sys::resource::{Resource, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Exit code of a process that was told to stop twice.
+const STOPPED_TWICE: i32 = 130;
+
+fn main() -> ExitCode {
+    // Before anything can make a connection: with two providers in the tree and none chosen,
+    // rustls panics. An error means that one is chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    if let Some(Command::Crd) = cli.command {
+        return print_crds();
+    }
+    keep_memory_private();
+    if let Err(error) = telemetry::start(cli.settings.log_format, &cli.settings.log, clock::wall) {
+        return complain(&Failure::from(error));
+    }
+    telemetry::log_panics();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(run(cli));
+    // Not waited for: what still runs was cut off on purpose, and a lost lease cannot wait.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            let error = telemetry::chain(&failure);
+            tracing::error!(error, exit_code = failure.exit_code(), "stopped");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let settings = cli.settings;
+    settings.validate()?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        fly_machines_url = %settings.fly_machines_url,
+        fly_api_url = %settings.fly_api_url,
+        namespaces = ?settings.namespace,
+        own_namespace = settings.own_namespace,
+        recheck_seconds = settings.recheck_interval.as_secs(),
+        leader_elect = settings.leader_elect,
+        "starting"
+    );
+    let shutdown = CancellationToken::new();
+    watch_signals(shutdown.clone());
+    let metrics = Metrics::new();
+    let kube = kube_client::connect(&metrics).await?;
+    operator::run(
+        settings,
+        kube,
+        metrics,
+        clock::wall,
+        shutdown,
+        |_parts, stop| async move {
+            stop.cancelled().await;
+        },
+    )
+    .await
+}
+
+/// SIGTERM or SIGINT stops in good order; a second one stops at once.
+fn watch_signals(shutdown: CancellationToken) {
+    let signals = signal(SignalKind::terminate()).and_then(|terminate| {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok((terminate, interrupt))
+    });
+    let (mut terminate, mut interrupt) = match signals {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::warn!(%error, "cannot watch for signals; the process can only be killed");
+            return;
+        }
+    };
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        next().await;
+        tracing::info!("asked to stop");
+        shutdown.cancel();
+        next().await;
+        tracing::warn!("asked to stop again: stopping at once");
+        std::process::exit(STOPPED_TWICE);
+    });
+}
+
+/// Keeps secrets out of core files, and out of reach of other processes of the same user.
+fn keep_memory_private() {
+    let no_core = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    #[cfg(target_os = "linux")]
+    let no_core = no_core.and(nix::sys::prctl::set_dumpable(false));
+    if let Err(error) = no_core {
+        let _ = writeln!(
+            std::io::stderr(),
+            "golive: cannot switch core dumps off: {error}"
+        );
+    }
+}
+
+fn print_crds() -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    for crd in golive::api::crds() {
+        let printed = serde_saphyr::to_string(&crd)
+            .map_err(std::io::Error::other)
+            .and_then(|yaml| write!(out, "---\n{yaml}"));
+        if let Err(error) = printed {
+            // The reader, such as `head`, has seen enough.
+            if error.kind() == std::io::ErrorKind::BrokenPipe {
+                break;
+            }
+            let _ = writeln!(
+                std::io::stderr(),
+                "golive: cannot print the definitions: {error}"
+            );
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// For what goes wrong before there is a log.
+fn complain(failure: &Failure) -> ExitCode {
+    let text = telemetry::chain(failure);
+    let _ = writeln!(std::io::stderr(), "golive: {text}");
+    ExitCode::from(failure.exit_code())
+}

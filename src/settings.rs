@@ -280,6 +280,9 @@ fn base_url(text: &str) -> Result<Url, String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not hold a user name or password".to_owned());
     }
+    if url.path() != "/" {
+        return Err("must not hold a path".to_owned());
+    }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("must not hold a query or fragment".to_owned());
     }
@@ -358,6 +361,7 @@ mod tests {
             "ftp://fly.io",
             "https://user:pw@fly.io",
             "https://fly.io/?a=b",
+            "https://fly.io/v1",
             "fly.io",
         ] {
             assert!(parse(&["--fly-api-url", bad]).is_err(), "{bad}");
