@@ -81,6 +81,11 @@ impl ControlPlane {
         &self.dir
     }
 
+    /// Its process; `None` while it is stopped.
+    pub fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
+    }
+
     /// Ends it and waits for that; [`ControlPlane::resume`] brings it back.
     pub fn stop(&mut self) {
         drop(self.process.take());

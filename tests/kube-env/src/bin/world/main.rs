@@ -1,0 +1,101 @@
+//! The local world: a control plane, a simulated Fly.io with real PostgreSQL and Redis, and the
+//! operator under its own rights, in the background. `make up`, `make down` and `make demo` are
+//! this program.
+
+mod demo;
+mod down;
+mod edge;
+mod fault;
+mod install;
+mod parts;
+mod place;
+mod progress;
+mod state;
+mod supervise;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::fault::Fault;
+use crate::place::Place;
+
+/// Starts and ends local worlds, on loopback only.
+#[derive(Parser)]
+#[command(name = "world")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a world in the background and wait until it is ready.
+    Up(Which),
+    /// End a world and remove everything of it.
+    Down(Name),
+    /// Say what runs.
+    Status(Name),
+    /// Start a world if there is none, and take examples/sist-cabanas.yaml live in it.
+    Demo(Which),
+    /// Be the process that holds the others. Started by `up`.
+    #[command(hide = true)]
+    Supervise(Which),
+}
+
+/// Which world.
+#[derive(Args, Clone)]
+struct Name {
+    /// Name of the world; several can run side by side.
+    #[arg(long, env = "WORLD", default_value = "default")]
+    name: String,
+}
+
+/// Which world, and on which cluster.
+#[derive(Args, Clone)]
+struct Which {
+    #[command(flatten)]
+    name: Name,
+    /// Use the cluster of this file instead of a control plane of our own. Golive's definitions
+    /// and roles are installed there; the operator and Fly.io stay local.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(fault) => {
+            eprintln!("world: {}", fault.report());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Fault> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Fault::because("cannot start the runtime", source))?;
+    let place = |name: &Name| Place::of(&name.name);
+    runtime.block_on(async {
+        match command {
+            Command::Up(which) => up::up(&place(&which.name)?, which.kubeconfig.as_deref())
+                .await
+                .map(|_| ExitCode::SUCCESS),
+            Command::Down(name) => down::down(&place(&name)?).await.map(|()| ExitCode::SUCCESS),
+            Command::Status(name) => up::status(&place(&name)?),
+            Command::Demo(which) => {
+                demo::demo(&place(&which.name)?, which.kubeconfig.as_deref()).await
+            }
+            Command::Supervise(which) => {
+                supervise::supervise(&place(&which.name)?, which.kubeconfig.as_deref())
+                    .await
+                    .map(|()| ExitCode::SUCCESS)
+            }
+        }
+    })
+}

@@ -1,0 +1,139 @@
+//! The parts that this repository builds: the simulated Fly.io and the operator.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kube_env::process::{Process, Spec};
+use kube_env::{Postgres, port};
+
+use crate::fault::Fault;
+use crate::install::OWN_NAMESPACE;
+use crate::place::Place;
+use crate::state::parse_env;
+
+/// The simulated Fly.io is ready in well under a second.
+const SIM_READY: Duration = Duration::from_secs(60);
+
+/// The operator is ready when its caches are filled and it leads or stands by.
+const OPERATOR_READY: Duration = Duration::from_secs(60);
+
+/// Images that exist in the simulated registry. Every other one cannot be pulled.
+const IMAGES: &[(&str, &str)] = &[
+    ("registry.fly.io/sist-cabanas-mvp", "1.4.0"),
+    ("registry.fly.io/sist-cabanas-mvp", "1.5.0"),
+    ("registry.fly.io/hola-cabanas", "1.0.0"),
+    ("registry.fly.io/hola-cabanas", "1.1.0"),
+];
+
+/// A program beside this one.
+fn beside(name: &str) -> Result<PathBuf, Fault> {
+    let path = std::env::current_exe()
+        .map_err(|source| Fault::because("cannot find this program", source))?
+        .with_file_name(name);
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(Fault::new(format!(
+            "{} is not built: make binaries",
+            path.display()
+        )))
+    }
+}
+
+/// Starts the simulated Fly.io and returns its variables.
+pub async fn start_fly(
+    place: &Place,
+    postgres: &Postgres,
+) -> Result<(Process, BTreeMap<String, String>), Fault> {
+    let images = place.dir().join("images.toml");
+    let program = beside("cabanas")?;
+    let text: String = IMAGES
+        .iter()
+        .map(|(name, tag)| {
+            let program = program.display();
+            format!("[[image]]\nname = {name:?}\ntag = {tag:?}\nprogram = \"{program}\"\n\n")
+        })
+        .collect();
+    std::fs::write(&images, text)
+        .map_err(|source| Fault::because(format!("cannot write {}", images.display()), source))?;
+    let env_file = place.dir().join("fly.env");
+    let mut process = Spec::new(
+        "fly-sim",
+        beside("fly-sim")?,
+        place.dir().join("fly-sim.log"),
+    )
+    .arg("--dir")
+    .arg(place.dir().join("fly"))
+    .arg("--images")
+    .arg(&images)
+    .arg("--env-file")
+    .arg(&env_file)
+    // Not an argument: it has a password, and arguments are visible to everybody.
+    .env("FLY_SIM_POSTGRES_URL", postgres.url())
+    .spawn()?;
+    process.wait_for_line("ready", SIM_READY).await?;
+    let text = std::fs::read_to_string(&env_file)
+        .map_err(|source| Fault::because(format!("cannot read {}", env_file.display()), source))?;
+    Ok((process, parse_env(&text)))
+}
+
+/// Starts the operator with the rights of `kubeconfig` against the simulated Fly.io of `env`, and
+/// returns the address of its probes and metrics.
+pub async fn start_operator(
+    place: &Place,
+    kubeconfig: &Path,
+    env: &BTreeMap<String, String>,
+) -> Result<(Process, SocketAddr), Fault> {
+    let variable = |name: &str| {
+        env.get(name)
+            .cloned()
+            .ok_or_else(|| Fault::new(format!("the simulated Fly.io did not say {name}")))
+    };
+    let registry = variable("FLY_REGISTRY_HOST")?;
+    let registry = if registry.contains("://") {
+        registry
+    } else {
+        format!("http://{registry}")
+    };
+    let edge = variable("FLY_SIM_EDGE")?;
+    let listen = SocketAddr::from(([127, 0, 0, 1], port::free()?));
+    let log = place.dir().join("operator.log");
+    let mut process = Spec::new("operator", beside("golive")?, &log)
+        .arg(format!(
+            "--fly-machines-url={}",
+            variable("FLY_FLAPS_BASE_URL")?
+        ))
+        .arg(format!("--fly-api-url={}", variable("FLY_API_BASE_URL")?))
+        .arg(format!("--fly-uiex-url={}", variable("FLY_UIEX_BASE_URL")?))
+        .arg(format!("--fly-registry-url={registry}"))
+        .arg(format!("--resolve=*.fly.dev:443={edge}"))
+        .arg(format!("--ca-file={}", variable("SSL_CERT_FILE")?))
+        .arg(format!("--own-namespace={OWN_NAMESPACE}"))
+        .arg(format!("--listen={listen}"))
+        .arg("--log-format=text")
+        .env("KUBECONFIG", kubeconfig)
+        .env("NO_COLOR", "1")
+        .stop_with("TERM", Duration::from_secs(20))
+        .spawn()?;
+    process
+        .wait_until(OPERATOR_READY, |_| Ok(is_ready(listen).then_some(())))
+        .await?;
+    Ok((process, listen))
+}
+
+/// Whether `/readyz` there answers 200.
+fn is_ready(address: SocketAddr) -> bool {
+    let ask = || {
+        let limit = Duration::from_millis(500);
+        let mut stream = TcpStream::connect_timeout(&address, limit)?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer)?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    ask().is_ok_and(|answer| answer.ends_with(b" 200"))
+}

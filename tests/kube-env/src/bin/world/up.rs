@@ -1,0 +1,173 @@
+//! `world up` and `world status`.
+
+use std::os::fd::AsFd;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::down;
+use crate::fault::Fault;
+use crate::place::Place;
+use crate::state::State;
+
+/// A whole world is up within 10 s on two idle cores.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// Starts a world unless it runs, waits until it is ready, and returns what it consists of.
+pub async fn up(place: &Place, kubeconfig: Option<&std::path::Path>) -> Result<State, Fault> {
+    if let Some(state) = State::read(place).filter(State::is_alive) {
+        if state.ready {
+            println!(
+                "world {} is already running: . {}",
+                place.name(),
+                place.shown(&place.env_file())
+            );
+            return Ok(state);
+        }
+        println!("world {} is being started: waiting for it", place.name());
+        return wait(place, None, state.progress.len()).await;
+    }
+    // What an earlier world left when it was killed.
+    if place.dir().exists() {
+        down::down(place).await?;
+    }
+    let child = start_supervisor(place, kubeconfig)?;
+    let state = wait(place, Some(child), 0).await?;
+    println!(
+        "world {} is ready. Its variables: . {}",
+        place.name(),
+        place.shown(&place.env_file())
+    );
+    println!("To end it: make down{}", place.make_flag());
+    Ok(state)
+}
+
+fn start_supervisor(
+    place: &Place,
+    kubeconfig: Option<&std::path::Path>,
+) -> Result<std::process::Child, Fault> {
+    let cannot = |what: &str| {
+        let what = format!("cannot {what} for world {}", place.name());
+        move |source: std::io::Error| Fault::because(what, source)
+    };
+    std::fs::create_dir_all(place.dir()).map_err(cannot("create a directory"))?;
+    let log =
+        std::fs::File::create(place.dir().join("world.log")).map_err(cannot("create the log"))?;
+    let log_copy = log
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(cannot("create the log"))?;
+    let program = std::env::current_exe().map_err(cannot("find this program"))?;
+    let mut command = Command::new(program);
+    command
+        .args(["supervise", "--name", place.name()])
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(log_copy);
+    if let Some(kubeconfig) = kubeconfig {
+        let path = kubeconfig
+            .canonicalize()
+            .map_err(cannot("find the kubeconfig"))?;
+        command.arg("--kubeconfig").arg(path);
+    }
+    command.spawn().map_err(cannot("start the supervisor"))
+}
+
+async fn wait(
+    place: &Place,
+    mut child: Option<std::process::Child>,
+    mut shown: usize,
+) -> Result<State, Fault> {
+    let log = place.dir().join("world.log");
+    let started = Instant::now();
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    loop {
+        let ended = child
+            .as_mut()
+            .is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_some()));
+        let state = State::read(place);
+        if let Some(state) = &state {
+            for line in state.progress.iter().skip(shown) {
+                println!("{line}");
+            }
+            shown = shown.max(state.progress.len());
+            if state.ready && state.is_alive() {
+                return Ok(state.clone());
+            }
+            if let Some(failure) = &state.failure {
+                return Err(Fault::new(format!(
+                    "world {} did not start: {failure}\nIts logs are in {}",
+                    place.name(),
+                    place.shown(&place.dir())
+                )));
+            }
+        }
+        if ended || started.elapsed() > LIMIT {
+            return Err(Fault::new(format!(
+                "world {} did not start; the last lines of {}:\n{}",
+                place.name(),
+                place.shown(&log),
+                kube_env::process::tail(&log)
+            )));
+        }
+        tokio::select! {
+            _ = &mut interrupted => {
+                down::down(place).await?;
+                return Err(Fault::new("interrupted"));
+            }
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+    }
+}
+
+/// Says what runs. Exit code 1 if the world does not run or one of its parts has ended.
+pub fn status(place: &Place) -> Result<ExitCode, Fault> {
+    let Some(state) = State::read(place) else {
+        println!(
+            "world {} does not run: make up{}",
+            place.name(),
+            place.make_flag()
+        );
+        return Ok(ExitCode::FAILURE);
+    };
+    let alive = state.is_alive();
+    println!(
+        "world {}: {}",
+        place.name(),
+        match (alive, state.ready) {
+            (true, true) => "ready",
+            (true, false) => "starting",
+            (false, _) => "its supervisor has gone: make down removes the rest",
+        }
+    );
+    let mut well = alive && state.ready;
+    for part in &state.parts {
+        let running = part.identity.is_alive();
+        well &= running;
+        println!(
+            "  {:<14} {:<8} {}{}",
+            part.name,
+            if running { "running" } else { "ended" },
+            place.shown(&part.log),
+            part.ended
+                .as_ref()
+                .map(|how| format!(" ({how})"))
+                .unwrap_or_default()
+        );
+    }
+    for (key, value) in &state.env {
+        println!(
+            "  {key}={}",
+            if key.contains("TOKEN") {
+                "(in the env file)"
+            } else {
+                value
+            }
+        );
+    }
+    Ok(if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
