@@ -1,2 +1,7 @@
-//! The kubectl plugin.
-fn main() {}
+//! The kubectl plugin: `kubectl golive …`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    golive::cli::main()
+}

@@ -1,0 +1,98 @@
+//! The kubectl plugin's command line.
+//!
+//! Exit codes: 0 done, 1 the command failed (the reason is on standard error), 2 wrong usage.
+
+mod render;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code of a command that failed.
+const FAILED: u8 = 1;
+
+/// Take a web application live on Fly.io from one Kubernetes object.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl golive", bin_name = "kubectl golive", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What can be asked.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the machine configurations that would be sent to Fly.io; needs no cluster and no token.
+    Render(render::Args),
+}
+
+/// Runs the plugin with the arguments of the process.
+pub fn main() -> ExitCode {
+    // Wrong usage ends the process here, with clap's message and exit code 2; --help with 0.
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Render(args) => render::run(&args),
+    };
+    match done {
+        Ok(Output { text, warnings }) => {
+            for warning in warnings {
+                complain(&format!("warning: {warning}"));
+            }
+            // A reader that has seen enough, such as `head`, is no failure.
+            match io::stdout().lock().write_all(text.as_bytes()) {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    complain(&format!("error: cannot write the output: {error}"));
+                    ExitCode::from(FAILED)
+                }
+                _ => ExitCode::SUCCESS,
+            }
+        }
+        Err(error) => {
+            complain(&format!("error: {}", chain(&*error)));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// What a command prints.
+#[derive(Debug, Default)]
+struct Output {
+    /// To standard output.
+    text: String,
+    /// One line each, to standard error.
+    warnings: Vec<String>,
+}
+
+/// An error with its causes, each once.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let said = next.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+fn complain(line: &str) {
+    // When even standard error is gone, nobody is left to tell.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound_and_speaks_of_kubectl_golive() {
+        Cli::command().debug_assert();
+        let usage = Cli::command().render_usage().to_string();
+        assert!(usage.contains("kubectl golive <COMMAND>"), "{usage}");
+    }
+}

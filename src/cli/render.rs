@@ -1,0 +1,483 @@
+//! `kubectl golive render`: the machine configurations of a manifest, offline.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Output;
+use crate::api::Activation;
+use crate::api::deploy::DEFAULT_PORT;
+use crate::flytoml::{self, AppConfig, Context, Machines};
+
+/// Arguments of `render`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The fly.toml is the Activation's own: inline, or from its ConfigMap, which must then be in one of
+the files. What is only known when a deployment runs is missing from the output: the image's
+digest, ids of releases and volumes, and Golive's own metadata.
+
+Examples:
+  kubectl golive render -f activation.yaml
+  kubectl golive render -f activation.yaml --config fly.toml -o json")]
+pub(super) struct Args {
+    /// File with the Activation, and its ConfigMap if it uses one; `-` is standard input.
+    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+
+    /// A fly.toml to use in place of the Activation's own.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Which Activation, when the files hold several.
+    #[arg(long)]
+    name: Option<String>,
+
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Format::Yaml)]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    #[default]
+    Yaml,
+    Json,
+}
+
+/// Why nothing can be rendered.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("cannot read {path}")]
+    Read { path: String, source: io::Error },
+    #[error("{path} is not YAML")]
+    Yaml {
+        path: String,
+        source: serde_saphyr::Error,
+    },
+    #[error("there is no Activation in {0}; it is an object of golive.dev/v1alpha1")]
+    NoActivation(String),
+    #[error("there is no Activation {wanted}; there are {names}")]
+    NoSuchActivation { wanted: String, names: String },
+    #[error("there are several Activations; choose one with --name: {0}")]
+    SeveralActivations(String),
+    #[error("Activation {name} cannot be read")]
+    Activation {
+        name: String,
+        source: serde_json::Error,
+    },
+    #[error("Activation {0} has a config with neither configMapRef nor inline")]
+    NoConfig(String),
+    #[error(
+        "ConfigMap {name} is not in the files; add it with another -f, or give a fly.toml with --config"
+    )]
+    NoConfigMap { name: String },
+    #[error("ConfigMap {name} has no key {key}; it has {keys}")]
+    NoKey {
+        name: String,
+        key: String,
+        keys: String,
+    },
+    #[error("the fly.toml is not valid:\n{0}")]
+    FlyToml(String),
+    #[error("cannot build the machine configurations")]
+    Convert(#[from] flytoml::ConversionError),
+    #[error("cannot print the result")]
+    Print(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Rendered {
+    activation: String,
+    organization: String,
+    app: String,
+    machines: Vec<Machines>,
+}
+
+/// Reads the files, renders, and prints.
+pub(super) fn run(args: &Args) -> Result<Output, Box<dyn StdError>> {
+    let mut texts = Vec::new();
+    for path in &args.files {
+        texts.push((path.display().to_string(), read(path)?));
+    }
+    let config = match &args.config {
+        Some(path) => Some((path.display().to_string(), read(path)?)),
+        None => None,
+    };
+    let (rendered, warnings) = render(&texts, config, args.name.as_deref())?;
+    let text = match args.output {
+        Format::Yaml => {
+            serde_saphyr::to_string(&rendered).map_err(|error| Error::Print(Box::new(error)))?
+        }
+        Format::Json => {
+            serde_json::to_string_pretty(&rendered)
+                .map_err(|error| Error::Print(Box::new(error)))?
+                + "\n"
+        }
+    };
+    Ok(Output { text, warnings })
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    let read = if path.as_os_str() == "-" {
+        let mut text = String::new();
+        io::stdin().lock().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    read.map_err(|source| Error::Read {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+/// The rendered Activation and the warnings about it. `texts` and `given` are names and contents.
+fn render(
+    texts: &[(String, String)],
+    given: Option<(String, String)>,
+    wanted: Option<&str>,
+) -> Result<(Rendered, Vec<String>), Error> {
+    let objects = objects(texts)?;
+    let activation = choose(texts, &objects, wanted)?;
+    let name = activation.metadata.name.clone().unwrap_or_default();
+    let deploy = &activation.spec.deploy;
+
+    let text = match (given, &deploy.config) {
+        (Some(given), _) => Some(given),
+        (None, Some(config)) => match (&config.inline, &config.config_map_ref) {
+            (Some(text), _) => Some((format!("Activation {name}, inline"), text.clone())),
+            (None, Some(reference)) => Some(from_config_map(
+                &objects,
+                activation.metadata.namespace.as_deref(),
+                &reference.name,
+                &reference.key,
+            )?),
+            (None, None) => return Err(Error::NoConfig(name)),
+        },
+        (None, None) => None,
+    };
+    let mut warnings = Vec::new();
+    let mut config = match text {
+        None => AppConfig::minimal(
+            &activation.spec.app,
+            &activation.spec.region,
+            deploy.port.unwrap_or(DEFAULT_PORT),
+        ),
+        Some((origin, text)) => {
+            let place = |problem: &flytoml::Problem| format!("{origin}:{problem}");
+            match flytoml::parse(&text) {
+                Ok(parsed) => {
+                    for warning in &parsed.warnings {
+                        warnings.push(place(warning).replacen("warning: ", "", 1));
+                    }
+                    parsed.config
+                }
+                Err(invalid) => {
+                    let lines: Vec<String> = invalid.problems.iter().map(place).collect();
+                    return Err(Error::FlyToml(lines.join("\n")));
+                }
+            }
+        }
+    };
+    warnings.extend(config.bind(&activation.spec.app, &activation.spec.region));
+    let groups = config.process_groups();
+    for group in deploy.scale.keys().filter(|group| !groups.contains(group)) {
+        warnings.push(format!(
+            "spec.deploy.scale names the process group {group}; the fly.toml has {}",
+            groups.join(", ")
+        ));
+    }
+
+    let context = Context {
+        image: &deploy.image,
+        ..Context::default()
+    };
+    let machines = flytoml::first_deployment(&config, &context, &deploy.scale)?;
+    let full_name = match &activation.metadata.namespace {
+        Some(namespace) => format!("{namespace}/{name}"),
+        None => name,
+    };
+    let rendered = Rendered {
+        activation: full_name,
+        organization: activation.spec.organization.clone(),
+        app: activation.spec.app.clone(),
+        machines,
+    };
+    Ok((rendered, warnings))
+}
+
+/// All objects of all files; a `List` counts as its items.
+fn objects(texts: &[(String, String)]) -> Result<Vec<Value>, Error> {
+    let mut objects = Vec::new();
+    for (path, text) in texts {
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(text).map_err(|source| Error::Yaml {
+                path: path.clone(),
+                source,
+            })?;
+        for document in documents {
+            match document.get("items").and_then(Value::as_array) {
+                Some(items) if kind(&document).ends_with("List") => {
+                    objects.extend(items.iter().cloned());
+                }
+                _ => objects.push(document),
+            }
+        }
+    }
+    Ok(objects)
+}
+
+fn kind(object: &Value) -> &str {
+    object
+        .get("kind")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn name(object: &Value) -> &str {
+    let name = object.pointer("/metadata/name");
+    name.and_then(Value::as_str).unwrap_or_default()
+}
+
+fn choose(
+    texts: &[(String, String)],
+    objects: &[Value],
+    wanted: Option<&str>,
+) -> Result<Activation, Error> {
+    let ours = |object: &&Value| {
+        let version = object.get("apiVersion").and_then(Value::as_str);
+        kind(object) == "Activation"
+            && version.is_some_and(|version| version.starts_with("golive.dev/"))
+    };
+    let all: Vec<&Value> = objects.iter().filter(ours).collect();
+    let names = || {
+        let names: Vec<&str> = all.iter().map(|object| name(object)).collect();
+        names.join(", ")
+    };
+    if all.is_empty() {
+        let paths: Vec<&str> = texts.iter().map(|(path, _)| path.as_str()).collect();
+        return Err(Error::NoActivation(paths.join(", ")));
+    }
+    let chosen: Vec<&&Value> = all
+        .iter()
+        .filter(|object| wanted.is_none_or(|wanted| name(object) == wanted))
+        .collect();
+    match chosen[..] {
+        [one] => decode(one),
+        [] => Err(Error::NoSuchActivation {
+            wanted: wanted.unwrap_or_default().to_owned(),
+            names: names(),
+        }),
+        _ => Err(Error::SeveralActivations(names())),
+    }
+}
+
+fn decode(object: &Value) -> Result<Activation, Error> {
+    serde_json::from_value(object.clone()).map_err(|source| Error::Activation {
+        name: name(object).to_owned(),
+        source,
+    })
+}
+
+/// The text under a key of a ConfigMap among the objects, and where it is from.
+fn from_config_map(
+    objects: &[Value],
+    namespace: Option<&str>,
+    wanted: &str,
+    key: &str,
+) -> Result<(String, String), Error> {
+    let missing = || Error::NoConfigMap {
+        name: wanted.to_owned(),
+    };
+    let map = objects
+        .iter()
+        .filter(|object| kind(object) == "ConfigMap" && name(object) == wanted)
+        .filter_map(|object| serde_json::from_value::<ConfigMap>(object.clone()).ok())
+        .find(|map| {
+            // A manifest without a namespace goes where kubectl is told, so it fits any.
+            let theirs = map.metadata.namespace.as_deref();
+            namespace.is_none() || theirs.is_none() || theirs == namespace
+        })
+        .ok_or_else(missing)?;
+    let data: BTreeMap<String, String> = map.data.unwrap_or_default();
+    match data.get(key) {
+        Some(text) => Ok((format!("ConfigMap {wanted}, {key}"), text.clone())),
+        None => Err(Error::NoKey {
+            name: wanted.to_owned(),
+            key: key.to_owned(),
+            keys: if data.is_empty() {
+                "none".to_owned()
+            } else {
+                data.into_keys().collect::<Vec<_>>().join(", ")
+            },
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    const MINIMAL: &str = "
+apiVersion: golive.dev/v1alpha1
+kind: Activation
+metadata: {name: cabanas}
+spec:
+  organization: acme
+  app: cabanas-mvp
+  region: eze
+  deploy: {image: 'registry.fly.io/cabanas-mvp:1.4.0'}
+";
+
+    const WITH_MAP: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: config, namespace: prod}
+data:
+  fly.toml: |
+    app = \"other\"
+    colour = \"red\"
+    [processes]
+    web = \"serve\"
+    worker = \"work\"
+    [http_service]
+    internal_port = 8080
+    processes = [\"web\"]
+---
+apiVersion: golive.dev/v1alpha1
+kind: Activation
+metadata: {name: cabanas, namespace: prod}
+spec:
+  organization: acme
+  app: cabanas-mvp
+  region: eze
+  deploy:
+    image: registry.fly.io/cabanas-mvp:1.4.0
+    scale: {web: 3, nobody: 1}
+    config: {configMapRef: {name: config, key: fly.toml}}
+";
+
+    fn files(texts: &[&str]) -> Vec<(String, String)> {
+        let named = texts.iter().enumerate();
+        named
+            .map(|(index, text)| (format!("{index}.yaml"), (*text).to_owned()))
+            .collect()
+    }
+
+    fn error(texts: &[&str], wanted: Option<&str>) -> String {
+        let error = render(&files(texts), None, wanted).unwrap_err();
+        super::super::chain(&error)
+    }
+
+    #[test]
+    fn the_smallest_activation_renders_two_machines_of_the_default_configuration() {
+        let (rendered, warnings) = render(&files(&[MINIMAL]), None, None).unwrap();
+        let rendered = serde_json::to_value(rendered).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        assert_eq!(rendered["activation"], "cabanas");
+        let machine = &rendered["machines"][0];
+        assert_eq!(machine["count"], 2);
+        assert_eq!(machine["region"], "eze");
+        assert_eq!(
+            machine["config"]["image"],
+            "registry.fly.io/cabanas-mvp:1.4.0"
+        );
+        assert_eq!(machine["config"]["services"][0]["internal_port"], 8080);
+    }
+
+    #[test]
+    fn a_config_map_in_the_same_file_is_used_and_differences_are_told() {
+        let (rendered, warnings) = render(&files(&[WITH_MAP]), None, None).unwrap();
+        let rendered = serde_json::to_value(rendered).unwrap();
+        let counts: Vec<_> = rendered["machines"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| json!([m["process_group"], m["count"], m["skip_launch"]]))
+            .collect();
+        assert_eq!(
+            counts,
+            [
+                json!(["web", 3, false]),
+                json!(["worker", 1, false]),
+                json!(["worker", 1, true])
+            ]
+        );
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        assert_eq!(
+            warnings[0],
+            "ConfigMap config, fly.toml:2:1: colour: unknown key, ignored"
+        );
+        assert!(warnings[1].contains("app = \"other\""), "{warnings:?}");
+        assert!(warnings[2].contains("process group nobody"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_given_fly_toml_replaces_the_activations_own() {
+        let given = (
+            "fly.toml".to_owned(),
+            "[http_service]\ninternal_port = 1".to_owned(),
+        );
+        let (rendered, _) = render(&files(&[WITH_MAP]), Some(given), None).unwrap();
+        let config = &rendered.machines[0].config;
+        assert_eq!(config.services[0].internal_port, Some(1));
+    }
+
+    #[test]
+    fn lists_are_opened() {
+        let list = format!(
+            "kind: List\napiVersion: v1\nitems:\n- {}",
+            MINIMAL.trim().replace('\n', "\n  ")
+        );
+        assert!(render(&files(&[&list]), None, None).is_ok());
+    }
+
+    #[test]
+    fn every_mistake_says_what_to_do() {
+        let broken = MINIMAL.replace("deploy: {", "deploy: {config: {inline: '[x'}, ");
+        let no_map = WITH_MAP.split("---").nth(1).unwrap();
+        let elsewhere = WITH_MAP.replace("config, namespace: prod", "config, namespace: test");
+        let no_key = WITH_MAP.replace("key: fly.toml", "key: toml");
+        let second = MINIMAL.replace("name: cabanas", "name: second");
+        for (texts, wanted, said) in [
+            (vec!["kind: Pod"], None, "there is no Activation in 0.yaml"),
+            (vec![""], None, "there is no Activation in 0.yaml"),
+            (vec!["a: [b"], None, "0.yaml is not YAML"),
+            (
+                vec![MINIMAL, &second],
+                None,
+                "choose one with --name: cabanas, second",
+            ),
+            (
+                vec![MINIMAL],
+                Some("third"),
+                "there is no Activation third; there are cabanas",
+            ),
+            (
+                vec!["apiVersion: golive.dev/v1alpha1\nkind: Activation\nspec: {}"],
+                None,
+                "cannot be read: missing field",
+            ),
+            (vec![&broken], None, "inline:1:3: not TOML"),
+            (vec![no_map], None, "give a fly.toml with --config"),
+            (
+                vec![&elsewhere],
+                None,
+                "ConfigMap config is not in the files",
+            ),
+            (vec![&no_key], None, "has no key toml; it has fly.toml"),
+        ] {
+            let found = error(&texts, wanted);
+            assert!(found.contains(said), "{found}\nmust say {said}");
+        }
+    }
+}
