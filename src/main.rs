@@ -75,9 +75,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         metrics,
         clock::wall,
         shutdown,
-        |_parts, stop| async move {
-            stop.cancelled().await;
-        },
+        golive::work::work,
     )
     .await
 }

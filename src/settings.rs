@@ -71,6 +71,24 @@ pub struct Settings {
     #[arg(long, env = "GOLIVE_RECHECK_INTERVAL", default_value = "5m", value_parser = duration, value_name = "DURATION")]
     pub recheck_interval: Duration,
 
+    /// First pause after a failure; it doubles with every further one.
+    #[arg(long, env = "GOLIVE_BACKOFF_MIN", default_value = "1s", value_parser = duration, value_name = "DURATION")]
+    pub backoff_min: Duration,
+
+    /// Longest pause after failures.
+    #[arg(long, env = "GOLIVE_BACKOFF_MAX", default_value = "5m", value_parser = duration, value_name = "DURATION")]
+    pub backoff_max: Duration,
+
+    /// How long something must be seen not to exist before a create whose outcome is unknown is
+    /// sent again.
+    #[arg(long, env = "GOLIVE_SETTLE", default_value = "10s", value_parser = duration, value_name = "DURATION")]
+    pub settle: Duration,
+
+    /// Pause between two looks at what Fly.io offers no long poll for, such as a database that
+    /// is being created.
+    #[arg(long, env = "GOLIVE_POLL_INTERVAL", default_value = "2s", value_parser = duration, value_name = "DURATION")]
+    pub poll_interval: Duration,
+
     /// How many activations are worked on at once. From 1 to 1000.
     #[arg(long, env = "GOLIVE_MAX_CONCURRENT_RECONCILES", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000), value_name = "COUNT")]
     pub max_concurrent_reconciles: u16,

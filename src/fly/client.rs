@@ -380,7 +380,8 @@ fn base(url: &str) -> std::result::Result<Url, SetupError> {
 }
 
 /// TLS with the system's certificates and those of the operator's file.
-fn tls(options: &HttpOptions) -> std::result::Result<rustls::ClientConfig, SetupError> {
+/// TLS with the roots of the system and those of `ca_file`.
+pub fn tls(options: &HttpOptions) -> std::result::Result<rustls::ClientConfig, SetupError> {
     let mut roots = rustls::RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {

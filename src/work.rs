@@ -1,0 +1,95 @@
+//! The work of a leading process: one controller for each watched scope, over one context.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    context::{self, Context},
+    controller::{self, Scope},
+    error, installation_key,
+    operator::Parts,
+    phase::{Fence, Timing},
+    probe::Probe,
+    wait::Waits,
+};
+
+/// Works until `stop`; what is under way is finished.
+pub async fn work(parts: Parts, stop: CancellationToken) {
+    let settings = &parts.settings;
+    let Some(fingerprint_key) = fingerprint_key(&parts, &stop).await else {
+        return;
+    };
+    let probe = match Probe::new(settings) {
+        Ok(probe) => probe,
+        Err(error) => {
+            tracing::error!(error = %error::report(&error), "cannot set up requests to applications");
+            return;
+        }
+    };
+    let scopes: Vec<Option<String>> = if settings.namespace.is_empty() {
+        vec![None]
+    } else {
+        settings.namespace.iter().cloned().map(Some).collect()
+    };
+    let (waits, woken) = Waits::new(&scopes);
+    let leader = parts.leader.clone();
+    let stopping = stop.clone();
+    let context = Arc::new(Context::new(
+        context::Parts {
+            kube: parts.kube.clone(),
+            fly: parts.fly.clone(),
+            probe,
+            metrics: Arc::new(parts.metrics.clone()),
+            timing: Timing {
+                recheck: settings.recheck_interval,
+                backoff_min: settings.backoff_min,
+                backoff_max: settings.backoff_max,
+                settle: settings.settle,
+                poll: settings.poll_interval,
+                deadline: settings.reconcile_timeout,
+            },
+            own_namespace: settings.own_namespace.clone(),
+            fence: Fence::new(move || !stopping.is_cancelled() && leader.permit().is_ok()),
+            fingerprint_key,
+            instance: parts.identity.clone(),
+        },
+        waits,
+    ));
+    parts
+        .metrics
+        .set_max_concurrent_reconciles(settings.max_concurrent_reconciles);
+    let runs = scopes.into_iter().zip(woken).map(|(namespace, woken)| {
+        let scope = Scope {
+            namespace,
+            concurrency: settings.max_concurrent_reconciles,
+        };
+        controller::run(
+            context.clone(),
+            scope,
+            woken,
+            parts.health.clone(),
+            stop.clone(),
+        )
+    });
+    future::join_all(runs).await;
+}
+
+/// The key, as soon as the API server gives it; `None` when asked to stop before.
+async fn fingerprint_key(parts: &Parts, stop: &CancellationToken) -> Option<Arc<[u8]>> {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match installation_key::load(&parts.kube, &parts.settings.own_namespace).await {
+            Ok(key) => return Some(key),
+            Err(error) => {
+                tracing::warn!(error = %error::report(&error), again_in = ?pause, "cannot begin yet");
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(Duration::from_secs(30));
+    }
+}
