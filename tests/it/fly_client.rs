@@ -9,19 +9,19 @@ use fly_sim::{Fault, Kind, Options, Sim};
 use golive::fly::{Class, Client, Endpoints, Fly, HttpOptions, Observation, Retry, Token};
 
 /// A simulator and a client of it.
-struct World {
-    sim: Sim,
-    fly: Fly,
-    client: Client,
-    seen: Arc<Mutex<Vec<Observation>>>,
+pub struct World {
+    pub sim: Sim,
+    pub fly: Fly,
+    pub client: Client,
+    pub seen: Arc<Mutex<Vec<Observation>>>,
 }
 
 impl World {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::with(Options::default(), HttpOptions::default()).await
     }
 
-    async fn with(sim: Options, mut http: HttpOptions) -> Self {
+    pub async fn with(sim: Options, mut http: HttpOptions) -> Self {
         let sim = Sim::start(sim).await.unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let observer = seen.clone();
@@ -46,13 +46,13 @@ impl World {
         }
     }
 
-    fn tries(&self) -> usize {
+    pub fn tries(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
 }
 
 /// Time limits for tests in which an answer never comes.
-fn impatient() -> HttpOptions {
+pub fn impatient() -> HttpOptions {
     HttpOptions {
         read_timeout: Duration::from_millis(300),
         read_deadline: Duration::from_secs(3),

@@ -1,3 +1,4 @@
 //! Integration tests, one target.
 
 mod fly_client;
+mod fly_client_machines;
