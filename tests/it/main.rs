@@ -2,3 +2,4 @@
 
 mod fly_client;
 mod fly_client_machines;
+mod pages;
