@@ -3,3 +3,6 @@
 mod fly_client;
 mod fly_client_machines;
 mod pages;
+mod leader;
+mod secret_store;
+mod server;
