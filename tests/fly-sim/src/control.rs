@@ -22,6 +22,7 @@ pub fn router(core: Shared) -> Router {
         .route("/tokens/revoke", post(revoke))
         .route("/state", get(state))
         .merge(crate::machine::control_router())
+        .merge(crate::platform::control::router())
         .with_state(core)
 }
 

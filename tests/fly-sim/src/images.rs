@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// What can go wrong with `images.toml`.
 #[derive(Debug, thiserror::Error)]
@@ -123,25 +122,8 @@ impl Image {
         if let Some(digest) = &self.digest {
             return digest.clone();
         }
-        let mut hash = Sha256::new();
-        for part in [self.name.as_str(), tag, self.architecture.as_str()] {
-            hash.update(part.as_bytes());
-            hash.update([0]);
-        }
-        for part in self.entrypoint.iter().chain(&self.args) {
-            hash.update(part.as_bytes());
-            hash.update([0]);
-        }
-        for (key, value) in self.env.iter().chain(&self.labels) {
-            hash.update(key.as_bytes());
-            hash.update([0]);
-            hash.update(value.as_bytes());
-            hash.update([0]);
-        }
-        format!(
-            "sha256:{}",
-            data_encoding::HEXLOWER.encode(&hash.finalize())
-        )
+        // The digest of what the registry serves, as clients check.
+        crate::platform::registry::digest_of(self, tag)
     }
 }
 

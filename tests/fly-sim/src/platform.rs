@@ -3,50 +3,158 @@
 //! The machines side needs little of it: what a machine gets at boot, where the edge answers,
 //! and for whom. These are the functions of this file.
 
-use std::collections::BTreeMap;
+pub mod addresses;
+pub mod certificates;
+pub mod clusters;
+pub mod control;
+pub mod gql;
+pub mod macaroon;
+pub mod mpg;
+pub mod mpg_public;
+pub mod orgs;
+pub mod pgproxy;
+pub mod postgres;
+pub mod regions;
+pub mod registry;
+pub mod releases;
+pub mod secrets;
+pub mod tokens;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
+use jiff::Timestamp;
+use rand::RngExt;
 
 use crate::core::{Core, Shared};
 use crate::machine::{BootEnv, ExecRequest, ExecResult};
+use postgres::{Backend, DatabaseError};
+
+/// The region nearest to every caller here.
+pub const NEAREST: &str = "eze";
 
 /// Settings of the platform side.
 #[derive(Clone, Debug, Default)]
-pub struct PlatformOptions {}
+pub struct PlatformOptions {
+    /// Connection string of a superuser of a PostgreSQL server that runs already. Without it one
+    /// is started when the first database is wanted, and shared by all simulators of the process.
+    pub postgres_url: Option<String>,
+    /// Whether DNS of every hostname points here from the start, so that certificates are issued
+    /// without a control call.
+    pub certificates_auto: bool,
+}
 
 /// State of the platform side that belongs to no app.
+#[derive(Debug)]
+pub struct Platform {
+    /// Signs macaroons.
+    pub key: [u8; 32],
+    /// All regions.
+    pub regions: Vec<regions::Region>,
+    /// Managed Postgres clusters by id, deleted ones included.
+    pub clusters: BTreeMap<String, clusters::Cluster>,
+    /// So many clusters that become ready next fail instead.
+    pub postgres_failures: u32,
+    /// Clusters do not become ready while this is true.
+    pub postgres_hold: bool,
+    /// `registry/repository`, `registry/repository:tag` or digests that cannot be pulled.
+    pub removed_images: BTreeSet<String>,
+    /// Servers behind it.
+    pub runtime: Arc<Runtime>,
+}
+
+impl Default for Platform {
+    fn default() -> Self {
+        Self {
+            key: rand::rng().random(),
+            regions: regions::table(),
+            clusters: BTreeMap::new(),
+            postgres_failures: 0,
+            postgres_hold: false,
+            removed_images: BTreeSet::new(),
+            runtime: Arc::default(),
+        }
+    }
+}
+
+/// Real servers of one simulator.
 #[derive(Debug, Default)]
-pub struct Platform {}
+pub struct Runtime {
+    /// The database server that was given in the options.
+    given: Arc<Backend>,
+}
+
+/// One database server for all simulators of a process: starting one takes a second. It ends with
+/// the process.
+static SHARED: LazyLock<Arc<Backend>> = LazyLock::new(Arc::default);
+
+/// The server behind all simulated databases, started if it does not run, and where it listens.
+pub async fn backend(core: &Core) -> Result<(Arc<Backend>, SocketAddr), DatabaseError> {
+    let given = core.options.platform.postgres_url.as_deref();
+    let backend = match given {
+        Some(_) => core.read(|world| Arc::clone(&world.platform.runtime.given)),
+        None => Arc::clone(&SHARED),
+    };
+    let address = backend.start(&core.dir, given).await?;
+    Ok((backend, address))
+}
 
 /// State of the platform side within one app.
 #[derive(Debug, Default)]
-pub struct AppPlatform {}
+pub struct AppPlatform {
+    /// Secrets.
+    pub secrets: secrets::Secrets,
+    /// Addresses, oldest first.
+    pub addresses: Vec<addresses::Address>,
+    /// Certificates by hostname.
+    pub certificates: BTreeMap<String, certificates::Certificate>,
+    /// Releases, oldest first.
+    pub releases: Vec<releases::Release>,
+}
 
 impl AppPlatform {
     /// The secrets that a machine which boots now sees.
     pub fn boot_secrets(&self) -> BTreeMap<String, String> {
-        BTreeMap::new()
+        self.secrets.visible(Timestamp::now()).1
     }
 
     /// The newest secrets version that a host sees now (`min_secrets_version`).
     pub fn secrets_version(&self) -> u64 {
-        0
+        self.secrets.visible(Timestamp::now()).0
     }
 
     /// Whether the edge answers for the app at all: it has a public address.
     pub fn has_public_address(&self) -> bool {
-        true
+        self.addresses
+            .iter()
+            .any(|address| address.kind.is_public())
     }
 
     /// Hostnames besides `<app>.fly.dev` whose certificate is active.
     pub fn active_hostnames(&self) -> Vec<String> {
-        Vec::new()
+        self.certificates
+            .values()
+            .filter(|certificate| certificate.is_active())
+            .map(|certificate| certificate.hostname.clone())
+            .collect()
     }
 }
 
 /// All routes of the platform side.
 pub fn router() -> Router<Shared> {
     Router::new()
+        .merge(secrets::router())
+        .merge(addresses::router())
+        .merge(certificates::router())
+        .merge(tokens::router())
+        .merge(regions::router())
+        .merge(orgs::router())
+        .merge(releases::router())
+        .merge(mpg::router())
+        .merge(mpg_public::router())
+        .merge(registry::router())
 }
 
 /// Called once when the simulator has its addresses and before it answers.
@@ -56,8 +164,8 @@ pub async fn start(_core: &Shared) -> Result<(), crate::SimError> {
 
 /// For GraphQL: the root field of the operation (`createAddOn`) and whether it may change
 /// something. `None` if the body is no GraphQL request.
-pub fn graphql_operation(_body: &[u8]) -> Option<(String, bool)> {
-    None
+pub fn graphql_operation(body: &[u8]) -> Option<(String, bool)> {
+    gql::operation(body)
 }
 
 /// Runs an image that has `builtin = "name"` inside the simulator, until the machine stops, when
@@ -79,8 +187,20 @@ pub async fn builtin_exec(
 /// Called when an app has been deleted: what else goes with it.
 pub fn app_deleted(_core: &Core, _app: &crate::state::App) {}
 
-/// Somebody deletes something of the platform side in an app: `secrets`, `addresses`, ... Says
-/// whether there was anything.
-pub async fn external_deletion(_core: &Shared, _app: &str, _target: &str) -> bool {
-    false
+/// Somebody deletes something of the platform side in an app: `secrets`, `addresses`,
+/// `certificates`, `releases`. Says whether there was anything.
+pub async fn external_deletion(core: &Shared, app: &str, target: &str) -> bool {
+    core.write(|world| {
+        let Some(app) = world.apps.get_mut(app) else {
+            return false;
+        };
+        let platform = &mut app.platform;
+        match target {
+            "secrets" => platform.secrets.clear(Timestamp::now()),
+            "addresses" => !std::mem::take(&mut platform.addresses).is_empty(),
+            "certificates" => !std::mem::take(&mut platform.certificates).is_empty(),
+            "releases" => !std::mem::take(&mut platform.releases).is_empty(),
+            _ => false,
+        }
+    })
 }

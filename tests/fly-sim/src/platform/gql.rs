@@ -245,7 +245,11 @@ pub async fn execute(request: Request, root: &dyn Root) -> Value {
         };
         data.insert(key, value);
     }
-    let data = if fatal { Value::Null } else { Value::Object(data) };
+    let data = if fatal {
+        Value::Null
+    } else {
+        Value::Object(data)
+    };
     if execution.errors.is_empty() {
         json!({"data": data})
     } else {
@@ -264,7 +268,10 @@ type Picked<'d> = (
     &'d SelectionSet<'static, Text>,
 );
 
-fn pick<'d>(document: &'d Document<'static, Text>, name: Option<&str>) -> Result<Picked<'d>, String> {
+fn pick<'d>(
+    document: &'d Document<'static, Text>,
+    name: Option<&str>,
+) -> Result<Picked<'d>, String> {
     let operations = document.definitions.iter().filter_map(|definition| {
         let Definition::Operation(operation) = definition else {
             return None;
@@ -277,7 +284,11 @@ fn pick<'d>(document: &'d Document<'static, Text>, name: Option<&str>) -> Result
             ),
             OperationDefinition::Mutation(mutation) => (
                 mutation.name.as_deref(),
-                (true, &mutation.variable_definitions, &mutation.selection_set),
+                (
+                    true,
+                    &mutation.variable_definitions,
+                    &mutation.selection_set,
+                ),
             ),
             OperationDefinition::Subscription(_) => return None,
         };
@@ -358,7 +369,10 @@ fn constant(literal: &Literal<'static, Text>) -> Value {
 }
 
 /// A literal with variables filled in; the error is the name of an undeclared variable.
-fn resolve(literal: &Literal<'static, Text>, variables: &Map<String, Value>) -> Result<Value, String> {
+fn resolve(
+    literal: &Literal<'static, Text>,
+    variables: &Map<String, Value>,
+) -> Result<Value, String> {
     Ok(match literal {
         Literal::Variable(name) => variables.get(name).cloned().unwrap_or(Value::Null),
         Literal::Int(number) => json!(number.as_i64()),
@@ -427,9 +441,7 @@ impl<'d> Execution<'d> {
                 Selection::FragmentSpread(spread) => {
                     let name = spread.fragment_name.as_str();
                     let fragment = self.fragments.get(name).ok_or_else(|| {
-                        GraphError::server(format!(
-                            "Fragment {name} was used, but not defined"
-                        ))
+                        GraphError::server(format!("Fragment {name} was used, but not defined"))
                     })?;
                     if self.included(&spread.directives)
                         && applies(Some(&fragment.type_condition), kind)
@@ -632,7 +644,10 @@ mod tests {
     async fn named_and_inline_fragments_apply_by_type() {
         let query = "query { viewer { ... on User { ...U } ... on Macaroon { email id } } }
             fragment U on User { id }";
-        assert_eq!(run(query, Value::Null).await, json!({"data": {"viewer": {"id": "u1"}}}));
+        assert_eq!(
+            run(query, Value::Null).await,
+            json!({"data": {"viewer": {"id": "u1"}}})
+        );
     }
 
     #[tokio::test]
@@ -675,27 +690,39 @@ mod tests {
     async fn an_optional_variable_that_is_not_given_leaves_its_argument_out() {
         let query = "mutation($a: Int, $b: Int) { echo(input: {a: $a, b: $b, c: ENUM}) { args } }";
         let answer = run(query, json!({"b": null})).await;
-        assert_eq!(answer["data"]["echo"]["args"], json!({"input": {"b": null, "c": "ENUM"}}));
+        assert_eq!(
+            answer["data"]["echo"]["args"],
+            json!({"input": {"b": null, "c": "ENUM"}})
+        );
     }
 
     #[tokio::test]
     async fn an_unknown_root_field_is_an_error() {
         let answer = run("mutation { launchRocket { id } }", Value::Null).await;
         let text = answer["errors"][0]["message"].as_str().unwrap();
-        assert_eq!(text, "Field 'launchRocket' doesn't exist on type 'Mutations'");
+        assert_eq!(
+            text,
+            "Field 'launchRocket' doesn't exist on type 'Mutations'"
+        );
         assert!(answer.get("data").is_none());
     }
 
     #[tokio::test]
     async fn directives_leave_fields_out() {
         let query = "query($no: Boolean!) { app(name: \"a\") { name @include(if: $no) id @skip(if: true) } }";
-        assert_eq!(run(query, json!({"no": false})).await, json!({"data": {"app": {}}}));
+        assert_eq!(
+            run(query, json!({"no": false})).await,
+            json!({"data": {"app": {}}})
+        );
     }
 
     #[test]
     fn the_operation_is_known_by_its_root_field() {
         let body = json!({"query": "mutation X { a: createAddOn(input: {}) { id } }"}).to_string();
-        assert_eq!(operation(body.as_bytes()), Some(("createAddOn".to_owned(), true)));
+        assert_eq!(
+            operation(body.as_bytes()),
+            Some(("createAddOn".to_owned(), true))
+        );
         assert_eq!(operation(b"{}"), None);
     }
 }

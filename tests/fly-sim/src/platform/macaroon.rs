@@ -152,7 +152,10 @@ mod tests {
         let caveats = [
             Caveat::Organization { id: 7, mask: ALL },
             Caveat::Apps(vec![(42, READ)]),
-            Caveat::ValidityWindow { from: 1_700_000_000, until: 1_900_000_000 },
+            Caveat::ValidityWindow {
+                from: 1_700_000_000,
+                until: 1_900_000_000,
+            },
         ];
         let token = mint(&[1; 32], "tok1", &caveats);
         assert_eq!(verify(&[1; 32], &token).as_deref(), Some("tok1"));
@@ -161,7 +164,10 @@ mod tests {
         let (_, flat, _, _) = decode(&token).unwrap();
         assert_eq!(flat.len(), 6);
         assert_eq!(flat[0].as_u64(), Some(ORGANIZATION));
-        assert_eq!(flat[3], Value::Array(vec![Value::Map(vec![(42.into(), 1.into())])]));
+        assert_eq!(
+            flat[3],
+            Value::Array(vec![Value::Map(vec![(42.into(), 1.into())])])
+        );
 
         let weaker = mint(&[1; 32], "tok1", &[]);
         let (_, _, nonce, _) = decode(&weaker).unwrap();

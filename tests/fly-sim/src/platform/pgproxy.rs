@@ -32,7 +32,11 @@ pub struct Proxy {
 
 impl Proxy {
     /// Listens on `bind` for the cluster with this prefix.
-    pub async fn start(bind: SocketAddr, prefix: String, server: SocketAddr) -> std::io::Result<Self> {
+    pub async fn start(
+        bind: SocketAddr,
+        prefix: String,
+        server: SocketAddr,
+    ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(bind).await?;
         let address = listener.local_addr()?;
         let reachable = Arc::new(AtomicBool::new(true));
@@ -154,8 +158,16 @@ mod tests {
     use crate::platform::postgres::{Backend, Right};
     use tokio_postgres::{Client, NoTls};
 
-    async fn connect(proxy: &Proxy, user: &str, password: &str, database: &str) -> Result<Client, tokio_postgres::Error> {
-        let url = format!("postgresql://{user}:{password}@{}/{database}", proxy.address());
+    async fn connect(
+        proxy: &Proxy,
+        user: &str,
+        password: &str,
+        database: &str,
+    ) -> Result<Client, tokio_postgres::Error> {
+        let url = format!(
+            "postgresql://{user}:{password}@{}/{database}",
+            proxy.address()
+        );
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
@@ -165,7 +177,10 @@ mod tests {
     fn the_prefix_goes_before_user_and_database_and_nothing_else_changes() {
         let parameters = b"user\0app\0application_name\0x\0\0";
         let message = start_message(0x3_0000, parameters, "p_");
-        assert_eq!(&message[8..], b"user\0p_app\0database\0p_app\0application_name\0x\0\0");
+        assert_eq!(
+            &message[8..],
+            b"user\0p_app\0database\0p_app\0application_name\0x\0\0"
+        );
         assert_eq!(usize::from(message[3]), message.len());
     }
 
@@ -181,23 +196,48 @@ mod tests {
             backend.create_database(prefix, "fly-db").await.unwrap();
             for (user, right) in [("fly-user", Right::SchemaAdmin), ("reader", Right::Reader)] {
                 let password = format!("{prefix}{user}");
-                backend.create_user(prefix, user, &password, right).await.unwrap();
+                backend
+                    .create_user(prefix, user, &password, right)
+                    .await
+                    .unwrap();
             }
             proxies.push(Proxy::start(any, prefix.to_owned(), server).await.unwrap());
         }
 
-        let a = connect(&proxies[0], "fly-user", "a_fly-user", "fly-db").await.unwrap();
-        a.batch_execute("CREATE TABLE t (x int); INSERT INTO t VALUES (6), (7)").await.unwrap();
-        let b = connect(&proxies[1], "fly-user", "b_fly-user", "fly-db").await.unwrap();
+        let a = connect(&proxies[0], "fly-user", "a_fly-user", "fly-db")
+            .await
+            .unwrap();
+        a.batch_execute("CREATE TABLE t (x int); INSERT INTO t VALUES (6), (7)")
+            .await
+            .unwrap();
+        let b = connect(&proxies[1], "fly-user", "b_fly-user", "fly-db")
+            .await
+            .unwrap();
         assert!(b.query("SELECT * FROM t", &[]).await.is_err());
-        assert!(connect(&proxies[1], "fly-user", "a_fly-user", "fly-db").await.is_err());
+        assert!(
+            connect(&proxies[1], "fly-user", "a_fly-user", "fly-db")
+                .await
+                .is_err()
+        );
 
-        let reader = connect(&proxies[0], "reader", "a_reader", "fly-db").await.unwrap();
-        let rows = reader.query("SELECT x FROM t ORDER BY x", &[]).await.unwrap();
+        let reader = connect(&proxies[0], "reader", "a_reader", "fly-db")
+            .await
+            .unwrap();
+        let rows = reader
+            .query("SELECT x FROM t ORDER BY x", &[])
+            .await
+            .unwrap();
         assert_eq!(rows[1].get::<_, i32>(0), 7);
-        assert!(reader.batch_execute("INSERT INTO t VALUES (8)").await.is_err());
+        assert!(
+            reader
+                .batch_execute("INSERT INTO t VALUES (8)")
+                .await
+                .is_err()
+        );
 
-        let again = backend.create_user("a_", "reader", "x", Right::Reader).await;
+        let again = backend
+            .create_user("a_", "reader", "x", Right::Reader)
+            .await;
         assert!(again.unwrap_err().exists());
         backend.drop_user("a_", "fly-user").await.unwrap();
         backend.drop_namespace("a_").await.unwrap();
@@ -205,6 +245,10 @@ mod tests {
         assert_eq!(backend.databases("b_").await.unwrap(), ["fly-db"]);
 
         proxies[1].set_reachable(false);
-        assert!(connect(&proxies[1], "fly-user", "b_fly-user", "fly-db").await.is_err());
+        assert!(
+            connect(&proxies[1], "fly-user", "b_fly-user", "fly-db")
+                .await
+                .is_err()
+        );
     }
 }

@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
 
 /// Longest name that fits beside a prefix. PostgreSQL cuts names after 63 bytes.
-const LONGEST: usize = 63 - 9;
+const LONGEST: usize = 63 - 12;
 
 /// What a database server refuses.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum DatabaseError {
         source: tokio_postgres::Error,
     },
     /// A name that cannot be one.
-    #[error("'{0}' is no valid name: 1 to 54 letters, digits, dashes and underscores")]
+    #[error("'{0}' is no valid name: 1 to 51 letters, digits, dashes and underscores")]
     Name(String),
 }
 
@@ -232,7 +232,11 @@ impl Backend {
             .map_err(DatabaseError::sql("list names"))?;
         Ok(rows
             .iter()
-            .filter_map(|row| row.get::<_, &str>(0).strip_prefix(prefix).map(str::to_owned))
+            .filter_map(|row| {
+                row.get::<_, &str>(0)
+                    .strip_prefix(prefix)
+                    .map(str::to_owned)
+            })
             .collect())
     }
 
@@ -338,7 +342,9 @@ impl Backend {
         for database in self.databases(prefix).await? {
             let client = self.connect(Some(&format!("{prefix}{database}"))).await?;
             client
-                .batch_execute(&format!("REASSIGN OWNED BY {role} TO {owner}; DROP OWNED BY {role}"))
+                .batch_execute(&format!(
+                    "REASSIGN OWNED BY {role} TO {owner}; DROP OWNED BY {role}"
+                ))
                 .await
                 .map_err(DatabaseError::sql(format!("take over what {name} owns")))?;
         }
