@@ -184,12 +184,14 @@ async fn replace(
 }
 
 /// Imports every feed again and again, and keeps the gauge of their age current.
-pub async fn keep_in_sync(app: Arc<App>, feeds: Vec<Feed>, fetcher: Fetcher) {
+pub async fn keep_in_sync(app: Arc<App>, feeds: Vec<Feed>, fetcher: Option<Fetcher>) {
     let mut next_import = tokio::time::Instant::now();
     loop {
         if tokio::time::Instant::now() >= next_import {
-            for feed in &feeds {
-                import_feed(&app, &fetcher, feed).await;
+            if let Some(fetcher) = &fetcher {
+                for feed in &feeds {
+                    import_feed(&app, fetcher, feed).await;
+                }
             }
             next_import = tokio::time::Instant::now() + app.config.ical_sync;
         }

@@ -118,6 +118,12 @@ impl Running {
 /// to say, which is where the platform and people look.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let feeds = calendar::feeds(config.ical_feeds.as_ref())?;
+    // Loading the trust anchors takes longer than everything else here: only when needed.
+    let fetcher = if feeds.is_empty() {
+        None
+    } else {
+        Some(Fetcher::new()?)
+    };
     let faults = &config.faults;
     let metrics = Arc::new(Metrics::new(true, faults.ical_stale_minutes));
     let app = Arc::new(App {
@@ -129,11 +135,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     });
     let listener = listen(app.config.bind, app.config.port).await?;
     let mut running = serve(listener, router(Arc::clone(&app)))?;
-    running.sync = Some(tokio::spawn(calendar::keep_in_sync(
-        Arc::clone(&app),
-        feeds,
-        Fetcher::new()?,
-    )));
+    let sync = calendar::keep_in_sync(Arc::clone(&app), feeds, fetcher);
+    running.sync = Some(tokio::spawn(sync));
     running.app = Some(app);
     Ok(running)
 }
