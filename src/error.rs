@@ -26,6 +26,10 @@ pub enum Error {
         source: Box<fly::Error>,
     },
 
+    /// The generated values cannot be had.
+    #[error("cannot settle the generated secrets")]
+    Store(#[from] crate::secret_store::Error),
+
     /// A fact is not known yet that an earlier step should have observed.
     #[error("{0} is not known yet")]
     NotKnown(&'static str),
@@ -88,7 +92,11 @@ impl Error {
                 fly::Class::Auth { hard: true } | fly::Class::Invalid => Retry::OnChange,
                 _ => Retry::Backoff,
             },
-            Self::Blocked { .. } => Retry::OnChange,
+            Self::Blocked { .. }
+            | Self::Store(
+                crate::secret_store::Error::NotOurs { .. }
+                | crate::secret_store::Error::NotText { .. },
+            ) => Retry::OnChange,
             _ => Retry::Backoff,
         }
     }
@@ -111,6 +119,7 @@ impl Error {
                 fly::Class::Transient => Reason::FlyUnavailable,
             },
             Self::Kube { .. } => Reason::KubernetesUnavailable,
+            Self::Store(_) => Reason::SecretInvalid,
             Self::Blocked { reason, .. } => *reason,
             Self::NotKnown(_) => Reason::Pending,
             Self::Deadline(_) => Reason::DeadlineExceeded,

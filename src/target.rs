@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use hmac::{Hmac, KeyInit, Mac};
+use kube::ResourceExt;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -84,7 +85,9 @@ pub struct Target {
     pub deletion: DeletionPolicy,
     /// How long the token should last at least after now: the observe window.
     pub token_lifetime: Duration,
-    /// The namespaced deadlines of the phases.
+    /// Token that asks for new values of the generated secrets.
+    pub rotation: Option<String>,
+    /// The deadlines of the phases.
     deadlines: [(PhaseName, Duration); 3],
     config: Result<Arc<FlyConfig>, ConfigInvalid>,
     digest: String,
@@ -107,9 +110,14 @@ impl Target {
             .filter(|checks| !checks.is_empty())
             .unwrap_or_else(default_checks);
         let digest = digest(activation, refs, key);
+        let rotation = activation
+            .annotations()
+            .get(crate::secret_store::ANNOTATION_ROTATE)
+            .cloned();
         let stamp = {
             let mut hash = Sha256::new();
             hash.update(&digest);
+            hash.update(rotation.as_deref().unwrap_or_default());
             let reference = &spec.token_secret_ref;
             if let Ok(value) = refs.secret(&reference.name, &reference.key) {
                 hash.update(fingerprint(key, value));
@@ -138,6 +146,7 @@ impl Target {
                 (PhaseName::Deploy, spec.deploy.deadline.get()),
                 (PhaseName::SmokeTest, spec.smoke_test.deadline.get()),
             ],
+            rotation,
             config,
             digest,
             stamp,

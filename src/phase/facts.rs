@@ -3,8 +3,15 @@
 //! One step sets a fact, in `observe`; later ones read it. Facts live in memory only: after a
 //! restart every step observes again before a later one may run.
 
-use crate::fly;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use secrecy::SecretString;
+
+use crate::{api::status::SecretStatus, fly};
 
 /// All facts. Each is set by the step that its comment names.
 #[derive(Debug, Default)]
@@ -13,10 +20,56 @@ pub struct Facts {
     pub app: Fact<fly::App>,
     /// The image to run. Set by the preflight check on the image and by the step `Image`.
     pub image: Fact<Image>,
+    /// The database. Set by the step `Postgres`.
+    pub database: Fact<Database>,
+    /// Why the declared fallback database is in use. Set by `Postgres` and `Attach`.
+    pub database_fallback: Fact<String>,
+    /// `DATABASE_URL`. Set by the step `Attach`.
+    pub database_url: Fact<SecretString>,
+    /// Attempts to attach that failed in a row.
+    pub attach_failures: Fact<u32>,
+    /// `REDIS_URL`. Set by the step `Redis`.
+    pub redis_url: Fact<SecretString>,
+    /// The app's secrets at Fly.io and when they were read. Shared by the steps that push.
+    pub secret_list: Fact<(Instant, Vec<fly::secrets::AppSecret>)>,
     /// Version of the app's secrets that machines must see. Set by the steps that push secrets.
-    pub secrets_version: Fact<i64>,
+    pub secrets_version: Fact<u64>,
     /// The app's live machines. Set by the steps of Deploy.
     pub machines: Fact<Vec<fly::Machine>>,
+    pushed: Mutex<BTreeMap<String, SecretStatus>>,
+}
+
+impl Facts {
+    /// What this process pushed, by name.
+    pub fn pushed(&self) -> BTreeMap<String, SecretStatus> {
+        self.lock_pushed().clone()
+    }
+
+    /// Records a secret that was pushed.
+    pub fn record_push(&self, secret: SecretStatus) {
+        self.lock_pushed().insert(secret.name.clone(), secret);
+    }
+
+    /// Forgets a secret that was removed.
+    pub fn forget_push(&self, name: &str) {
+        self.lock_pushed().remove(name);
+    }
+
+    fn lock_pushed(&self) -> MutexGuard<'_, BTreeMap<String, SecretStatus>> {
+        self.pushed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// Elsewhere: its URL is in a Secret.
+    External,
+    /// A managed Postgres cluster.
+    Managed {
+        /// Its id.
+        id: String,
+    },
 }
 
 /// An image that was resolved.

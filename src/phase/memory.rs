@@ -130,6 +130,7 @@ impl StepRecord {
                 record.say(why.reason, why.message);
                 record.again = Some(match &wake {
                     Wake::After(time) => now + *time,
+                    Wake::Poll => now + timing.poll,
                     Wake::Machine { patience, .. } => now + *patience,
                 });
                 record.wake = Some(wake);

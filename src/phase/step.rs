@@ -65,6 +65,8 @@ pub enum Verdict<C> {
 pub enum Wake {
     /// Look again after this time.
     After(Duration),
+    /// Look again after the operator's poll interval: Fly.io offers no long poll for this.
+    Poll,
     /// The Machines API's long poll answers that the machine reached one of these states.
     Machine {
         /// Fly app.

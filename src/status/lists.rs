@@ -94,6 +94,11 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
                 .filter(|old| (&old.from, &old.to) == (&new.from, &new.to))
                 .and_then(|old| old.time.clone())
                 .or_else(|| Some(whole_seconds(now))),
+            // After a restart the first reason is known from here alone.
+            reason: match old {
+                Some(old) if new.reason.is_empty() => old.reason.clone(),
+                _ => new.reason.clone(),
+            },
             ..new
         },
         complete,

@@ -1,6 +1,24 @@
-//! The steps of this phase, in the order in which they are reported.
+//! Provision: everything that the application needs around it.
+
+mod addresses;
+pub mod app;
+pub mod attach;
+mod certificates;
+pub mod postgres;
+pub mod push;
+pub mod redis;
+pub mod secrets;
 
 use super::AnyStep;
 
-/// All steps. Those whose needs are met run at once; removal goes in reverse.
-pub static STEPS: &[&dyn AnyStep] = &[];
+/// All steps. Those whose needs are met run at once; removal goes in reverse, so that the app,
+/// which everything else lives in, goes last.
+pub static STEPS: &[&dyn AnyStep] = &[
+    &app::App,
+    &addresses::Addresses,
+    &certificates::Certificates,
+    &postgres::Postgres,
+    &attach::Attach,
+    &redis::Redis,
+    &secrets::Secrets,
+];

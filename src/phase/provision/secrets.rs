@@ -1,0 +1,211 @@
+//! The application's secrets: generated once and kept in Kubernetes, or taken from Secrets, and
+//! pushed to the app in one call.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use super::{app, push};
+use crate::{
+    api::{Reason, policy::Deletion},
+    error::Error,
+    phase::{Cx, Note, Removal, Step, StepId, Verdict, Why, step::Result},
+    secret_store::{self, Rotation, SecretStore},
+    target::Target,
+};
+
+/// The secrets.
+pub struct Secrets;
+
+/// Name of the step.
+pub const ID: StepId = "Secrets";
+
+/// What is stored, wanted and at Fly.io.
+#[derive(Debug)]
+pub struct Observed {
+    /// The store must be written first.
+    unsettled: bool,
+    compared: push::Compared,
+    /// Pushed by us before, and asked for no more.
+    surplus: BTreeSet<String>,
+    count: usize,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq)]
+pub enum Change {
+    /// Make up the values that are not there yet, or are to be replaced.
+    Generate,
+    /// Set these at Fly.io and remove those.
+    Push {
+        set: BTreeSet<String>,
+        unset: BTreeSet<String>,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Generate => f.write_str("generate secret values and keep them in Kubernetes"),
+            Self::Push { set, unset } if unset.is_empty() => {
+                write!(f, "set the secrets {}", list(set))
+            }
+            Self::Push { set, unset } if set.is_empty() => {
+                write!(f, "remove the secrets {}", list(unset))
+            }
+            Self::Push { set, unset } => {
+                write!(f, "set the secrets {}; remove {}", list(set), list(unset))
+            }
+        }
+    }
+}
+
+/// The store of generated values of this Activation.
+pub fn store(cx: &Cx) -> SecretStore {
+    let owner = secret_store::Owner {
+        namespace: cx.owner.namespace.clone(),
+        activation: cx.owner.name.clone(),
+        uid: cx.owner.uid.clone(),
+    };
+    SecretStore::new(cx.kube.clone(), owner)
+}
+
+fn rotation(cx: &Cx) -> Rotation {
+    Rotation {
+        token: cx.target.rotation.clone(),
+        ..Rotation::default()
+    }
+}
+
+/// The values that are wanted, as far as they exist.
+async fn values(cx: &Cx) -> Result<(bool, BTreeMap<String, SecretString>)> {
+    let spec = &cx.target.provision.secrets;
+    let mut values = BTreeMap::new();
+    let mut unsettled = false;
+    if !spec.generate.is_empty() {
+        let stored = store(cx).read().await?;
+        let changes = secret_store::decide(
+            stored.as_ref(),
+            &cx.owner.uid,
+            &spec.generate,
+            &rotation(cx),
+            cx.now(),
+        );
+        unsettled = !changes.is_empty();
+        let stored = stored.map(|stored| stored.values).unwrap_or_default();
+        for wanted in &spec.generate {
+            if let Some(value) = stored.get(&wanted.name) {
+                values.insert(wanted.name.clone(), value.secret().clone());
+            }
+        }
+    }
+    for source in &spec.from {
+        let found = cx
+            .refs
+            .secret_values(&source.secret_ref.name)
+            .map_err(|missing| Error::Blocked {
+                reason: missing.reason(),
+                message: missing.to_string(),
+            })?;
+        for (key, value) in found {
+            values.insert(key.to_owned(), value.clone());
+        }
+    }
+    Ok((unsettled, values))
+}
+
+impl Step for Secrets {
+    type Observed = Observed;
+    type Change = Change;
+
+    fn id(&self) -> StepId {
+        ID
+    }
+
+    fn needs(&self) -> &'static [StepId] {
+        &[app::ID]
+    }
+
+    async fn observe(&self, cx: &Cx) -> Result<Observed> {
+        let (unsettled, values) = values(cx).await?;
+        let compared = push::look(cx, &values).await?;
+        let at_fly = push::list(cx).await?;
+        let provision = &cx.target.provision;
+        let surplus = push::records(cx)
+            .into_keys()
+            .filter(|name| !values.contains_key(name))
+            .filter(|name| !(name == "DATABASE_URL" && provision.postgres.is_some()))
+            .filter(|name| !(name == "REDIS_URL" && provision.redis.is_some()))
+            .filter(|name| at_fly.iter().any(|secret| secret.name == *name))
+            .collect();
+        Ok(Observed {
+            unsettled,
+            compared,
+            surplus,
+            count: values.len(),
+        })
+    }
+
+    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Change> {
+        if observed.unsettled {
+            return Verdict::Change(Change::Generate);
+        }
+        if !observed.compared.stale.is_empty() || !observed.surplus.is_empty() {
+            return Verdict::Change(Change::Push {
+                set: observed.compared.stale.clone(),
+                unset: observed.surplus.clone(),
+            });
+        }
+        let spec = &target.provision.secrets;
+        if observed.count == 0 && spec.generate.is_empty() && spec.from.is_empty() {
+            return Verdict::Skipped(Why::new(Reason::NotRequested, "no `secrets`"));
+        }
+        Verdict::Done
+    }
+
+    fn notes(&self, _target: &Target, observed: &Observed) -> Vec<Note> {
+        observed.compared.notes()
+    }
+
+    async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
+        match change {
+            Change::Generate => {
+                let wanted = &cx.target.provision.secrets.generate;
+                store(cx).settle(wanted, &rotation(cx), cx.now()).await?;
+                Ok(())
+            }
+            Change::Push { set, unset } => {
+                let (_, values) = values(cx).await?;
+                let mut send: BTreeMap<String, Option<SecretString>> =
+                    unset.into_iter().map(|name| (name, None)).collect();
+                send.extend(
+                    values
+                        .into_iter()
+                        .filter(|(name, _)| set.contains(name))
+                        .map(|(name, value)| (name, Some(value))),
+                );
+                push::push(cx, send).await
+            }
+        }
+    }
+
+    async fn remove(&self, cx: &Cx) -> Result<Removal> {
+        // The app's own secrets go with the app. What is decided here is the Kubernetes Secret.
+        let store = store(cx);
+        match cx.target.deletion.secrets {
+            Deletion::Delete => {
+                store.delete().await?;
+                Ok(Removal::Gone)
+            }
+            Deletion::Retain if cx.target.provision.secrets.generate.is_empty() => {
+                Ok(Removal::Gone)
+            }
+            Deletion::Retain => Ok(Removal::Retained(format!("the Secret {}", store.name()))),
+        }
+    }
+}
