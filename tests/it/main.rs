@@ -1,8 +1,10 @@
 //! Integration tests, one target.
 
+mod examples;
 mod fly_client;
 mod fly_client_machines;
-mod pages;
 mod leader;
+mod pages;
 mod secret_store;
 mod server;
+mod tidy;

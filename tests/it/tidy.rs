@@ -1,0 +1,211 @@
+//! Rules of the repository that no compiler checks.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+
+/// Files at this length are two files. Unit: lines.
+const LONGEST: usize = 800;
+
+/// Written by `golive` itself, from the types.
+const GENERATED: &[&str] = &["crds/", "docs/reference/activation.md"];
+
+/// Not ours, not text, or not kept.
+const SKIPPED: &[&str] = &[".git", "target", ".golive", "bin", "Cargo.lock", "go.sum"];
+
+/// What a module may not use, since it lies above it or does what it must not.
+const LAYERS: &[(&str, &[&str])] = &[
+    // Fly.io on the wire knows no Kubernetes.
+    ("src/fly", &["kube::", "k8s_openapi", "crate::api"]),
+    (
+        "src/flytoml",
+        &["kube::", "k8s_openapi", "crate::api", "async fn", ".await"],
+    ),
+    // What users write does no I/O.
+    (
+        "src/api",
+        &[
+            "async fn",
+            ".await",
+            "tokio::",
+            "std::net",
+            "kube::Client",
+            "crate::fly::client",
+        ],
+    ),
+    // What decides does no I/O.
+    ("src/gate.rs", &["async fn", ".await", "kube::Client"]),
+    ("src/target.rs", &["async fn", ".await", "kube::Client"]),
+    (
+        "src/secret_store/decision.rs",
+        &["async fn", ".await", "kube::Client"],
+    ),
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below a path, or the file itself, with their names from the root.
+fn files(below: &str) -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(below)];
+    while let Some(path) = open.pop() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if SKIPPED.contains(&&*name) {
+            continue;
+        }
+        if path.is_dir() {
+            let entries = std::fs::read_dir(&path).unwrap();
+            open.extend(entries.map(|entry| entry.unwrap().path()));
+        } else if path.exists() {
+            let name = path
+                .strip_prefix(root())
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
+            found.push((name, path));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The files that are text, with their text.
+fn texts(below: &str) -> Vec<(String, String)> {
+    let files = files(below).into_iter();
+    files
+        .filter_map(|(name, path)| Some((name, std::fs::read_to_string(path).ok()?)))
+        .collect()
+}
+
+fn is_code(name: &str) -> bool {
+    let extension = Path::new(name).extension().unwrap_or_default();
+    ["rs", "go", "sh", "toml", "yaml", "md"]
+        .iter()
+        .any(|known| *known == extension)
+}
+
+/// The part of a source file before its unit tests.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or(text)
+}
+
+#[test]
+fn no_file_is_longer_than_one_can_read() {
+    let long: Vec<String> = texts("")
+        .into_iter()
+        .filter(|(name, _)| is_code(name) && !GENERATED.iter().any(|g| name.starts_with(g)))
+        .filter(|(_, text)| text.lines().count() > LONGEST)
+        .map(|(name, text)| format!("{name}: {} lines", text.lines().count()))
+        .collect();
+    assert!(long.is_empty(), "split by behaviour: {long:#?}");
+}
+
+#[test]
+fn modules_only_use_what_lies_below_them() {
+    for (module, banned) in LAYERS {
+        let sources = texts(module);
+        assert!(!sources.is_empty(), "{module} has moved; move its rule too");
+        for (name, text) in sources {
+            for word in *banned {
+                let line = without_tests(&text)
+                    .lines()
+                    .find(|line| line.contains(word) && !line.trim_start().starts_with("//"));
+                assert!(line.is_none(), "{name} must not use `{word}`: {line:?}");
+            }
+        }
+    }
+}
+
+/// The operator starts no other program: nothing in an object can become an argument of one.
+#[test]
+fn the_operator_starts_no_program() {
+    for (name, text) in texts("src") {
+        // In two parts, so that this rule does not find itself.
+        for word in [concat!("Command", "::new"), concat!("process", "::Command")] {
+            assert!(!text.contains(word), "{name} starts a program");
+        }
+    }
+}
+
+#[test]
+fn nothing_names_a_machine_it_was_written_on() {
+    let home = concat!("/ho", "me/");
+    let words = [
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        home,
+        concat!("/Us", "ers/"),
+    ];
+    for (name, text) in texts("") {
+        for (number, line) in text.lines().enumerate() {
+            let named = words.iter().find(|word| line.contains(**word));
+            assert!(named.is_none(), "{name}:{}: {line}", number + 1);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later_without_an_issue() {
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X:"),
+    ];
+    for (name, text) in texts("") {
+        let found = marks
+            .iter()
+            .find(|mark| is_code(&name) && text.contains(**mark));
+        assert!(
+            found.is_none(),
+            "{name} has a {found:?}; file an issue instead"
+        );
+    }
+}
+
+#[test]
+fn no_test_is_switched_off() {
+    let ignored = concat!("#[ign", "ore");
+    for (name, text) in texts("src")
+        .into_iter()
+        .chain(texts("tests"))
+        .chain(texts("examples"))
+    {
+        if name.ends_with(".rs") {
+            assert!(!text.contains(ignored), "{name} switches a test off");
+        }
+    }
+}
+
+#[test]
+fn every_test_file_is_part_of_the_one_target() {
+    let main = std::fs::read_to_string(root().join("tests/it/main.rs")).unwrap();
+    for (name, _) in files("tests/it") {
+        let in_root = name.matches('/').count() == 2;
+        let module = Path::new(&name)
+            .file_stem()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
+        if in_root && name.ends_with(".rs") && module != "main" {
+            let declared = main.contains(&format!("mod {module};"));
+            assert!(
+                declared,
+                "{name} is not declared in tests/it/main.rs, so it never runs"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_variable_in_the_manifests_is_a_setting() {
+    let settings = std::fs::read_to_string(root().join("src/settings.rs")).unwrap();
+    for (name, text) in texts("manifests") {
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        for variable in words.filter(|word| word.starts_with("GOLIVE_")) {
+            let known = settings.contains(&format!("\"{variable}\""));
+            assert!(known, "{name} sets {variable}, which nothing reads");
+        }
+    }
+}
