@@ -11,7 +11,10 @@ use std::{
 
 use secrecy::SecretString;
 
-use crate::{api::status::SecretStatus, fly};
+use crate::{
+    api::status::{FallbackUsed, SecretStatus},
+    fly,
+};
 
 /// All facts. Each is set by the step that its comment names.
 #[derive(Debug, Default)]
@@ -34,8 +37,10 @@ pub struct Facts {
     pub secret_list: Fact<(Instant, Vec<fly::secrets::AppSecret>)>,
     /// Version of the app's secrets that machines must see. Set by the steps that push secrets.
     pub secrets_version: Fact<u64>,
-    /// The app's live machines. Set by the steps of Deploy.
-    pub machines: Fact<Vec<fly::Machine>>,
+    /// Our live machines and when they were read. Shared by the steps of Deploy.
+    pub machine_list: Fact<(Instant, Vec<fly::Machine>)>,
+    /// The declared size that is in use for lack of room. Set by the step `Machines`.
+    pub fallback_size: Fact<FallbackUsed>,
     pushed: Mutex<BTreeMap<String, SecretStatus>>,
 }
 
