@@ -117,6 +117,15 @@ impl Image {
         self
     }
 
+    /// Its tag, if it has one: an image without a tag is there under every tag.
+    pub fn own_tag(&self) -> Option<String> {
+        let in_name = || match self.name.rsplit_once(':') {
+            Some((_, tag)) if !tag.contains('/') => Some(tag.to_owned()),
+            _ => None,
+        };
+        self.tag.clone().or_else(in_name)
+    }
+
     /// The digest under a given tag.
     pub fn digest(&self, tag: &str) -> String {
         if let Some(digest) = &self.digest {
@@ -248,6 +257,13 @@ impl Images {
     /// Adds an image; a later one with the same name and tag wins.
     pub fn add(&mut self, image: Image) {
         self.images.push(image);
+    }
+
+    /// Adds images that others with the same name and tag replace.
+    #[must_use]
+    pub fn on_top_of(mut self, base: impl IntoIterator<Item = Image>) -> Self {
+        self.images.splice(0..0, base);
+        self
     }
 
     /// All of them.

@@ -3,11 +3,17 @@
 //! The machines side needs little of it: what a machine gets at boot, where the edge answers,
 //! and for whom. These are the functions of this file.
 
+pub mod addons;
 pub mod addresses;
 pub mod certificates;
 pub mod clusters;
 pub mod control;
+pub mod flex;
 pub mod gql;
+pub mod graph;
+pub mod graph_app;
+pub mod graph_mutation;
+pub mod hosts;
 pub mod macaroon;
 pub mod mpg;
 pub mod mpg_public;
@@ -29,6 +35,7 @@ use jiff::Timestamp;
 use rand::RngExt;
 
 use crate::core::{Core, Shared};
+use crate::images::Image;
 use crate::machine::{BootEnv, ExecRequest, ExecResult};
 use postgres::{Backend, DatabaseError};
 
@@ -61,6 +68,10 @@ pub struct Platform {
     pub postgres_hold: bool,
     /// `registry/repository`, `registry/repository:tag` or digests that cannot be pulled.
     pub removed_images: BTreeSet<String>,
+    /// Add-ons by name.
+    pub add_ons: BTreeMap<String, addons::AddOn>,
+    /// Tells the names of this simulator on a shared database server from those of others.
+    pub salt: String,
     /// Servers behind it.
     pub runtime: Arc<Runtime>,
 }
@@ -74,6 +85,8 @@ impl Default for Platform {
             postgres_failures: 0,
             postgres_hold: false,
             removed_images: BTreeSet::new(),
+            add_ons: BTreeMap::new(),
+            salt: crate::id::short(6),
             runtime: Arc::default(),
         }
     }
@@ -101,6 +114,28 @@ pub async fn backend(core: &Core) -> Result<(Arc<Backend>, SocketAddr), Database
     Ok((backend, address))
 }
 
+/// The same server, if it was ever started.
+pub fn started_backend(core: &Core) -> Option<Arc<Backend>> {
+    let backend = match core.options.platform.postgres_url {
+        Some(_) => core.read(|world| Arc::clone(&world.platform.runtime.given)),
+        None => Arc::clone(&SHARED),
+    };
+    backend.is_started().then_some(backend)
+}
+
+/// Images of Docker Hub that the platform itself needs; `images.toml` may replace them.
+pub fn builtin_images() -> Vec<Image> {
+    let mut flex = Image::new("flyio/postgres-flex", "postgres-flex")
+        .label("fly.version", "v0.1.0")
+        .label("fly.app_role", "postgres_cluster")
+        .label("fly.pg-manager", "repmgr")
+        .label("fly.pg-version", "17.2");
+    flex.tag = Some("17.2".to_owned());
+    flex.program = None;
+    flex.builtin = Some(flex::BUILTIN.to_owned());
+    vec![flex]
+}
+
 /// State of the platform side within one app.
 #[derive(Debug, Default)]
 pub struct AppPlatform {
@@ -112,6 +147,10 @@ pub struct AppPlatform {
     pub certificates: BTreeMap<String, certificates::Certificate>,
     /// Releases, oldest first.
     pub releases: Vec<releases::Release>,
+    /// Legacy Postgres clusters that the app uses.
+    pub postgres_attachments: Vec<graph_mutation::Attachment>,
+    /// Id of the lock that is held on the app.
+    pub lock: Option<String>,
 }
 
 impl AppPlatform {
@@ -155,6 +194,7 @@ pub fn router() -> Router<Shared> {
         .merge(mpg::router())
         .merge(mpg_public::router())
         .merge(registry::router())
+        .merge(graph::router())
 }
 
 /// Called once when the simulator has its addresses and before it answers.
@@ -170,22 +210,35 @@ pub fn graphql_operation(body: &[u8]) -> Option<(String, bool)> {
 
 /// Runs an image that has `builtin = "name"` inside the simulator, until the machine stops, when
 /// the future is dropped. Its value is the exit code.
-pub async fn builtin(_core: Shared, _name: String, _boot: BootEnv) -> i32 {
-    0
+pub async fn builtin(core: Shared, name: String, boot: BootEnv) -> i32 {
+    match name.as_str() {
+        flex::BUILTIN => flex::run(core, boot).await,
+        _ => 127,
+    }
 }
 
 /// `exec` in a machine that runs a built-in image.
 pub async fn builtin_exec(
-    _core: Shared,
-    _name: String,
-    _boot: BootEnv,
-    _request: ExecRequest,
+    core: Shared,
+    name: String,
+    boot: BootEnv,
+    request: ExecRequest,
 ) -> Option<ExecResult> {
-    None
+    match name.as_str() {
+        flex::BUILTIN => flex::exec(&core, boot, &request).await,
+        _ => None,
+    }
 }
 
 /// Called when an app has been deleted: what else goes with it.
-pub fn app_deleted(_core: &Core, _app: &crate::state::App) {}
+pub fn app_deleted(core: &Core, app: &crate::state::App) {
+    core.write(|world| {
+        for cluster in world.platform.clusters.values_mut() {
+            cluster.attachments.remove(&app.name);
+        }
+    });
+    flex::forget(core, app);
+}
 
 /// Somebody deletes something of the platform side in an app: `secrets`, `addresses`,
 /// `certificates`, `releases`. Says whether there was anything.

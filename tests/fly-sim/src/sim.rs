@@ -94,8 +94,9 @@ fn world(options: &Options) -> World {
 
 impl Sim {
     /// Starts one. Everything listens when this returns.
-    pub async fn start(options: Options) -> Result<Self, SimError> {
+    pub async fn start(mut options: Options) -> Result<Self, SimError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
+        options.images = options.images.on_top_of(platform::builtin_images());
         let (temporary, dir) = match &options.dir {
             Some(dir) => (None, dir.clone()),
             None => {

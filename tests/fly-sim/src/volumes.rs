@@ -168,7 +168,7 @@ async fn create(
             "invalid_argument: fstype must be ext4 or raw",
         ));
     }
-    let region = crate::placement::choose(body.region.as_deref())?;
+    let region = crate::placement::choose(&core, body.region.as_deref())?;
     let total = size_gb * 1_073_741_824;
     let volume = Volume {
         id: id::volume(),

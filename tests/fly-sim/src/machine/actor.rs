@@ -396,7 +396,9 @@ impl Actor {
                 ));
             }
             boot::prepare(dir, machine, &app.platform.boot_secrets())?;
-            Ok((boot::environment(app, machine, dir), image.builtin.clone()))
+            let mut boot = boot::environment(app, machine, dir);
+            platform::hosts::resolve(world, app, &mut boot.env);
+            Ok((boot, image.builtin.clone()))
         })?;
         self.with(|machine| machine.boot = Some(boot.clone()));
         if let Some(name) = builtin {

@@ -194,7 +194,7 @@ struct CreateBody {
 
 /// The image for a reference, or Fly's refusal.
 pub fn resolve(core: &Shared, image: &str) -> FlyResult<Resolved> {
-    core.options.images.resolve(image).ok_or_else(|| {
+    crate::platform::registry::resolve(core, image).ok_or_else(|| {
         FlyError::bad_request(format!(
             "invalid_argument: failed to get manifest {image}: manifest unknown"
         ))
@@ -289,7 +289,7 @@ async fn create(
             "invalid_argument: lease_ttl must not be negative",
         ));
     }
-    let region = crate::placement::choose(body.region.as_deref())?;
+    let region = crate::placement::choose(&core, body.region.as_deref())?;
     let launch = !body.skip_launch.unwrap_or(false);
 
     let (value, id, name, owner) = core.write(|world| {

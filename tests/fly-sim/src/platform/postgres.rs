@@ -151,6 +151,11 @@ impl Backend {
         self.server(dir, given).await.map(|server| server.address)
     }
 
+    /// Whether there is anything to clean up.
+    pub fn is_started(&self) -> bool {
+        self.server.initialized()
+    }
+
     async fn connect(&self, database: Option<&str>) -> Result<Client> {
         let server = self.server.get().ok_or(DatabaseError::Address)?;
         let mut config = server.config.clone();

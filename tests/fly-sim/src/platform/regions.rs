@@ -57,6 +57,28 @@ const fn region(
 pub fn table() -> Vec<Region> {
     vec![
         region("ams", "Amsterdam, Netherlands", (52.37, 4.90), "europe"),
+        region("arn", "Stockholm, Sweden", (59.65, 17.92), "europe"),
+        region("cdg", "Paris, France", (48.86, 2.35), "europe"),
+        region(
+            "dfw",
+            "Dallas, Texas (US)",
+            (32.78, -96.80),
+            "north_america",
+        ),
+        region("ewr", "Secaucus, NJ (US)", (40.79, -74.06), "north_america"),
+        region(
+            "jnb",
+            "Johannesburg, South Africa",
+            (-26.13, 28.23),
+            "africa",
+        ),
+        region(
+            "sjc",
+            "San Jose, California (US)",
+            (37.35, -121.97),
+            "north_america",
+        ),
+        region("yyz", "Toronto, Canada", (43.65, -79.38), "north_america"),
         Region {
             requires_paid_plan: true,
             mpg_available: false,

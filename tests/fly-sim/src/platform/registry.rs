@@ -313,11 +313,7 @@ fn all(core: &Core, full: &str) -> Vec<(String, Image)> {
     images
         .filter_map(|image| {
             let parsed = Reference::parse(&image.name)?;
-            let tagged = image.name.len() > parsed.name().len();
-            let tag = image
-                .tag
-                .clone()
-                .or_else(|| tagged.then(|| parsed.tag.clone()))?;
+            let tag = image.own_tag()?;
             let text = format!("{full}:{tag}");
             (parsed.name() == full && resolve(core, &text).is_some()).then(|| (tag, image.clone()))
         })

@@ -1,0 +1,78 @@
+//! Names of the private network, resolved where a machine reads them.
+//!
+//! On Fly a machine asks its DNS server for `<app>.internal` and `<app>.flycast`. A local process
+//! has no such server, so the names in its environment are replaced by addresses when it boots.
+//! Source: docs, networking/private-networking.
+
+use std::collections::BTreeMap;
+
+use crate::machine::State;
+use crate::state::{App, World};
+
+/// Replaces the names of other machines of the same organization in an environment.
+pub fn resolve(world: &World, app: &App, env: &mut BTreeMap<String, String>) {
+    for value in env.values_mut() {
+        if value.contains(".internal") || value.contains(".flycast") {
+            *value = replace(value, |host| address(world, &app.org_slug, host));
+        }
+    }
+}
+
+/// The address of a started machine of the app that a name means.
+fn address(world: &World, org_slug: &str, host: &str) -> Option<String> {
+    let labels = host
+        .strip_suffix(".internal")
+        .or_else(|| host.strip_suffix(".flycast"))?;
+    let name = labels.rsplit('.').next()?;
+    let app = world
+        .apps
+        .get(name)
+        .filter(|app| app.org_slug == org_slug)?;
+    let wanted = labels.strip_suffix(&format!(".vm.{name}"));
+    let mut machines = app.live_machines();
+    machines
+        .find(|machine| match wanted {
+            Some(id) => machine.id == id,
+            None => machine.state == State::Started,
+        })
+        .map(|machine| machine.ip.to_string())
+}
+
+fn replace(text: &str, resolve: impl Fn(&str) -> Option<String>) -> String {
+    let is_host = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let host_end = rest.find(|c| !is_host(c)).unwrap_or(rest.len());
+        let (host, after) = rest.split_at(host_end);
+        match resolve(host) {
+            Some(address) => out.push_str(&address),
+            None => out.push_str(host),
+        }
+        let other_end = after.find(is_host).unwrap_or(after.len());
+        out.push_str(&after[..other_end]);
+        rest = &after[other_end..];
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_names_are_replaced() {
+        let known = |host: &str| {
+            matches!(host, "db.flycast" | "top2.nearest.of.db.internal")
+                .then(|| "127.1.2.3".to_owned())
+        };
+        assert_eq!(
+            replace("postgres://u:p@db.flycast:5432/x", known),
+            "postgres://u:p@127.1.2.3:5432/x"
+        );
+        assert_eq!(
+            replace("a=mydb.flycast,top2.nearest.of.db.internal é", known),
+            "a=mydb.flycast,127.1.2.3 é"
+        );
+    }
+}
