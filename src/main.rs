@@ -21,8 +21,10 @@ fn main() -> ExitCode {
     // rustls panics. An error means that one is chosen already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
-    if let Some(Command::Crd) = cli.command {
-        return print_crds();
+    match &cli.command {
+        Some(Command::Crd) => return print_crds(),
+        Some(Command::Generate { root }) => return generate(root),
+        None => {}
     }
     keep_memory_private();
     if let Err(error) = telemetry::start(cli.settings.log_format, &cli.settings.log, clock::wall) {
@@ -141,6 +143,17 @@ fn print_crds() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+fn generate(root: &std::path::Path) -> ExitCode {
+    match golive::generate::write(root) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = telemetry::chain(&error);
+            let _ = writeln!(std::io::stderr(), "golive: {text}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// For what goes wrong before there is a log.

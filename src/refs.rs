@@ -6,12 +6,17 @@ use std::{
     fmt,
 };
 
+#[cfg(test)]
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use secrecy::SecretString;
 
 use crate::{
-    api::{Activation, ActivationApproval, Reason, approval::ActivationApprovalSpec},
+    api::{
+        Activation, ActivationApproval, Reason, approval::ActivationApprovalSpec,
+        reference::SecretKeyRef,
+    },
     error::Error,
     redact::{self, Guarded},
 };
@@ -110,6 +115,22 @@ pub struct Refs {
 }
 
 impl Refs {
+    /// What is named and cannot be had.
+    pub fn missing(&self, activation: &Activation) -> Vec<(Named, Missing)> {
+        let lack = |named: &Named| match (named.kind, &named.key) {
+            (RefKind::Secret, Some(key)) => self.secret(&named.name, key).err(),
+            (RefKind::Secret, None) => self.secret_values(&named.name).err(),
+            (RefKind::ConfigMap, key) => {
+                let key = key.as_deref().unwrap_or_default();
+                self.config_map(&named.name, key).err()
+            }
+        };
+        named(activation)
+            .into_iter()
+            .filter_map(|named| lack(&named).map(|missing| (named, missing)))
+            .collect()
+    }
+
     /// One value of a Secret.
     ///
     /// # Errors
@@ -180,40 +201,128 @@ impl Refs {
     }
 }
 
-/// What an Activation names: a change of any of these wakes it.
-pub fn watched(activation: &Activation) -> BTreeSet<(RefKind, String)> {
+/// One thing that an Activation names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Path of the field that names it, such as `spec.tokenSecretRef`.
+    pub field: String,
+    /// Its kind.
+    pub kind: RefKind,
+    /// Its name.
+    pub name: String,
+    /// The key in it; `None` for all of its keys.
+    pub key: Option<String>,
+    /// Whether a live application needs it. What is used after Go-Live only never holds it up.
+    pub required: bool,
+    /// Whether its value decides what is done, so that a new value needs a new approval.
+    pub decides: bool,
+}
+
+/// Everything that an Activation names, in the order of its fields. The one table behind what is
+/// read, what is watched, and what preflight looks for.
+pub fn named(activation: &Activation) -> Vec<Named> {
     let spec = &activation.spec;
-    let mut names = BTreeSet::new();
-    let mut secret = |name: &str| names.insert((RefKind::Secret, name.to_owned()));
-    secret(&spec.token_secret_ref.name);
+    let mut list = Vec::new();
+    let mut secret = |field: String, reference: &SecretKeyRef, required: bool, decides: bool| {
+        list.push(Named {
+            field,
+            kind: RefKind::Secret,
+            name: reference.name.clone(),
+            key: Some(reference.key.clone()),
+            required,
+            decides,
+        });
+    };
+    let token = SecretKeyRef {
+        name: spec.token_secret_ref.name.clone(),
+        key: spec.token_secret_ref.key.clone(),
+    };
+    secret("spec.tokenSecretRef".to_owned(), &token, true, false);
     if let Some(postgres) = &spec.provision.postgres {
-        for source in [&postgres.external, &postgres.fallback]
-            .into_iter()
-            .flatten()
-        {
-            secret(&source.url_secret_ref.name);
+        for (field, source) in [
+            ("external", &postgres.external),
+            ("fallback", &postgres.fallback),
+        ] {
+            if let Some(source) = source {
+                let field = format!("spec.provision.postgres.{field}.urlSecretRef");
+                secret(field, &source.url_secret_ref, true, true);
+            }
         }
     }
     if let Some(external) = spec
         .provision
         .redis
         .as_ref()
-        .and_then(|redis| redis.external.as_ref())
+        .and_then(|r| r.external.as_ref())
     {
-        secret(&external.url_secret_ref.name);
+        let field = "spec.provision.redis.external.urlSecretRef".to_owned();
+        secret(field, &external.url_secret_ref, true, true);
     }
-    for source in &spec.provision.secrets.from {
-        secret(&source.secret_ref.name);
+    if let Some(integrations) = &spec.integrations {
+        if let Some(whatsapp) = &integrations.whatsapp {
+            let field = |name: &str| format!("spec.integrations.whatsapp.{name}");
+            secret(
+                field("verifyTokenSecretRef"),
+                &whatsapp.verify_token_secret_ref,
+                false,
+                false,
+            );
+            secret(
+                field("appSecretRef"),
+                &whatsapp.app_secret_ref,
+                false,
+                false,
+            );
+        }
+        if let Some(mercado_pago) = &integrations.mercado_pago {
+            let field = "spec.integrations.mercadoPago.signingSecretRef".to_owned();
+            secret(field, &mercado_pago.signing_secret_ref, false, false);
+        }
+        for webhook in &integrations.webhooks {
+            let field = format!("spec.integrations.webhooks[{}].secretRef", webhook.name);
+            secret(field, &webhook.secret_ref, false, false);
+        }
     }
-    if let Some(map) = spec
-        .deploy
-        .config
+    let prometheus = spec
+        .observe
         .as_ref()
-        .and_then(|config| config.config_map_ref.as_ref())
-    {
-        names.insert((RefKind::ConfigMap, map.name.clone()));
+        .and_then(|o| o.source.prometheus.as_ref());
+    if let Some(token) = prometheus.and_then(|p| p.token_secret_ref.as_ref()) {
+        let field = "spec.observe.source.prometheus.tokenSecretRef".to_owned();
+        secret(field, token, false, false);
     }
-    names
+    for (index, notification) in spec.notifications.iter().enumerate() {
+        let field = format!("spec.notifications[{index}].webhook.urlSecretRef");
+        secret(field, &notification.webhook.url_secret_ref, false, false);
+    }
+    for (index, source) in spec.provision.secrets.from.iter().enumerate() {
+        list.push(Named {
+            field: format!("spec.provision.secrets.from[{index}].secretRef"),
+            kind: RefKind::Secret,
+            name: source.secret_ref.name.clone(),
+            key: None,
+            required: true,
+            decides: true,
+        });
+    }
+    let config = spec.deploy.config.as_ref();
+    if let Some(map) = config.and_then(|config| config.config_map_ref.as_ref()) {
+        list.push(Named {
+            field: "spec.deploy.config.configMapRef".to_owned(),
+            kind: RefKind::ConfigMap,
+            name: map.name.clone(),
+            key: Some(map.key.clone()),
+            required: true,
+            decides: true,
+        });
+    }
+    list
+}
+
+/// What an Activation names, each once: a change of any of these wakes it.
+pub fn watched(activation: &Activation) -> BTreeSet<(RefKind, String)> {
+    let named = named(activation).into_iter();
+    named.map(|named| (named.kind, named.name)).collect()
 }
 
 /// Reads everything that the Activation names, all at once.
@@ -308,4 +417,118 @@ fn values(secret: Secret) -> SecretData {
             (key, value)
         })
         .collect()
+}
+
+#[cfg(test)]
+impl Refs {
+    /// What a namespace with these Secrets (name, key, value) and ConfigMaps would give.
+    pub(crate) fn of(secrets: &[(&str, &str, &str)], config_maps: &[(&str, &str, &str)]) -> Self {
+        let mut refs = Self::default();
+        for (name, key, value) in secrets {
+            let data = BTreeMap::from([((*key).to_owned(), ByteString((*value).into()))]);
+            let secret = Secret {
+                data: Some(data),
+                ..Secret::default()
+            };
+            let entry = refs.secrets.entry((*name).to_owned()).or_default();
+            entry.get_or_insert_default().extend(values(secret));
+        }
+        for (name, key, value) in config_maps {
+            let entry = refs.config_maps.entry((*name).to_owned()).or_default();
+            entry
+                .get_or_insert_default()
+                .insert((*key).to_owned(), (*value).to_owned());
+        }
+        refs
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn activation(spec: &str) -> Activation {
+        let spec: serde_json::Value = serde_saphyr::from_str(spec).unwrap();
+        serde_json::from_value(serde_json::json!({"metadata": {"name": "x"}, "spec": spec}))
+            .unwrap()
+    }
+
+    const FULL: &str = "
+        organization: o
+        app: x
+        region: eze
+        tokenSecretRef: {name: fly}
+        provision:
+          postgres: {managed: {}, fallback: {urlSecretRef: {name: db, key: url}}}
+          redis: {external: {urlSecretRef: {name: redis, key: url}}}
+          secrets: {from: [{secretRef: {name: app}}, {secretRef: {name: db}}]}
+        deploy: {image: 'x:1', config: {configMapRef: {name: config}}}
+        integrations:
+          whatsapp: {path: /w, verifyTokenSecretRef: {name: wa, key: a}, appSecretRef: {name: wa, key: b}}
+        notifications: [{webhook: {urlSecretRef: {name: slack, key: url}}}]
+    ";
+
+    #[test]
+    fn everything_that_is_named_is_watched_once() {
+        let watched = watched(&activation(FULL));
+        let names: Vec<&str> = watched.iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["app", "db", "fly", "redis", "slack", "wa", "config"]
+        );
+    }
+
+    #[test]
+    fn only_what_a_live_application_needs_is_required() {
+        let named = named(&activation(FULL));
+        let optional: Vec<&str> = named
+            .iter()
+            .filter(|named| !named.required)
+            .map(|named| named.field.as_str())
+            .collect();
+        assert_eq!(
+            optional,
+            [
+                "spec.integrations.whatsapp.verifyTokenSecretRef",
+                "spec.integrations.whatsapp.appSecretRef",
+                "spec.notifications[0].webhook.urlSecretRef",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_the_field_that_names_it() {
+        let refs = Refs::of(
+            &[("fly", "token", "t"), ("db", "URL", "x"), ("app", "A", "")],
+            &[],
+        );
+        let missing = refs.missing(&activation(FULL));
+        let told = |field: &str| {
+            let found = missing.iter().find(|(named, _)| named.field == field);
+            found.map(|(_, missing)| (missing.reason(), missing.to_string()))
+        };
+        assert_eq!(told("spec.tokenSecretRef"), None);
+        let (reason, text) = told("spec.provision.postgres.fallback.urlSecretRef").unwrap();
+        assert_eq!(reason, Reason::SecretKeyMissing);
+        assert_eq!(text, "the Secret db has no key url: add it");
+        let (reason, text) = told("spec.provision.redis.external.urlSecretRef").unwrap();
+        assert_eq!(reason, Reason::SecretNotFound);
+        assert!(text.contains("Secret redis does not exist"), "{text}");
+        let (reason, _) = told("spec.provision.secrets.from[0].secretRef").unwrap();
+        assert_eq!(reason, Reason::SecretInvalid);
+        let (reason, _) = told("spec.deploy.config.configMapRef").unwrap();
+        assert_eq!(reason, Reason::ConfigMapNotFound);
+    }
+
+    #[test]
+    fn values_lose_the_newline_that_editors_leave_and_are_never_shown() {
+        let refs = Refs::of(&[("fly", "token", "canary-value-123\r\n")], &[]);
+        let value = refs.secret("fly", "token").unwrap();
+        assert_eq!(value.expose_secret(), "canary-value-123");
+        let shown = format!("{refs:?} {value:?}");
+        assert!(!shown.contains("canary"), "{shown}");
+    }
 }

@@ -29,6 +29,12 @@ pub struct Cli {
 pub enum Command {
     /// Print the CustomResourceDefinitions, for `kubectl apply --server-side -f -`.
     Crd,
+    /// Write what follows from the API types: `crds/` and `docs/reference/activation.md`.
+    Generate {
+        /// The root of the repository.
+        #[arg(default_value = ".", value_name = "DIR")]
+        root: PathBuf,
+    },
 }
 
 /// How the controller runs.

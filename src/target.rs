@@ -2,9 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use hmac::{Hmac, KeyInit, Mac};
 use kube::ResourceExt;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -13,13 +12,19 @@ use crate::{
         deploy::{DEFAULT_PORT, Deploy},
         policy::{Adoption, DeletionPolicy, Gate, Mode},
         preflight::SkippedCheck,
-        provision::Provision,
-        smoke_test::{Check, DatabaseCheck, HttpCheck, MetricsCheck},
+        provision::{FlyPostgres, ManagedPostgres, Provision, UpstashRedis},
+        reference::SecretKeyRef,
+        smoke_test::Check,
     },
     error::Error,
     fly, flytoml,
     refs::Refs,
 };
+
+mod checks;
+mod digest;
+
+pub use digest::fingerprint;
 
 /// A field that cannot be used, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +61,26 @@ pub struct ConfigInvalid {
     pub message: String,
 }
 
+/// The database that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Database<'a> {
+    /// Fly.io's Managed Postgres.
+    Managed(&'a ManagedPostgres),
+    /// An unmanaged cluster of Fly machines.
+    FlyPostgres(&'a FlyPostgres),
+    /// A database elsewhere: where its address is.
+    External(&'a SecretKeyRef),
+}
+
+/// The Redis that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Redis<'a> {
+    /// Upstash Redis, made by Fly.io.
+    Upstash(&'a UpstashRedis),
+    /// A Redis elsewhere: where its address is.
+    External(&'a SecretKeyRef),
+}
+
 /// What should be. All defaults are in.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -73,7 +98,7 @@ pub struct Target {
     pub provision: Provision,
     /// What runs. `config` in it is for reading names only; use [`Target::config`].
     pub deploy: Deploy,
-    /// The smoke checks; the five default ones when the spec names none.
+    /// The smoke checks: those of the spec, or the default ones; see `checks::effective`.
     pub smoke_checks: Vec<Check>,
     /// Where a person must approve.
     pub gates: Vec<Gate>,
@@ -88,8 +113,9 @@ pub struct Target {
     /// Token that asks for new values of the generated secrets.
     pub rotation: Option<String>,
     /// The deadlines of the phases.
-    deadlines: [(PhaseName, Duration); 3],
+    deadlines: [(PhaseName, Duration); 4],
     config: Result<Arc<FlyConfig>, ConfigInvalid>,
+    image: Result<fly::ImageReference, Invalid>,
     digest: String,
     stamp: String,
 }
@@ -103,13 +129,8 @@ impl Target {
         let spec = &activation.spec;
         let token = token(activation, refs).map_err(|invalid| vec![invalid])?;
         let config = config(activation, refs);
-        let smoke_checks = spec
-            .smoke_test
-            .checks
-            .clone()
-            .filter(|checks| !checks.is_empty())
-            .unwrap_or_else(default_checks);
-        let digest = digest(activation, refs, key);
+        let smoke_checks = checks::effective(activation, config.as_deref());
+        let digest = digest::of(activation, refs, key);
         let rotation = activation
             .annotations()
             .get(crate::secret_store::ANNOTATION_ROTATE)
@@ -142,12 +163,14 @@ impl Target {
                 .as_ref()
                 .map_or(Duration::ZERO, |observe| observe.window.get()),
             deadlines: [
+                (PhaseName::Preflight, spec.preflight.deadline.get()),
                 (PhaseName::Provision, spec.provision.deadline.get()),
                 (PhaseName::Deploy, spec.deploy.deadline.get()),
                 (PhaseName::SmokeTest, spec.smoke_test.deadline.get()),
             ],
             rotation,
             config,
+            image: image(activation),
             digest,
             stamp,
         })
@@ -170,6 +193,50 @@ impl Target {
     /// When the fly.toml cannot be used.
     pub fn config_or_invalid(&self) -> Result<Arc<FlyConfig>, ConfigInvalid> {
         self.config.clone()
+    }
+
+    /// The image that is asked for.
+    ///
+    /// # Errors
+    /// When the text is no image reference. Preflight stops there.
+    pub fn image(&self) -> Result<&fly::ImageReference, Error> {
+        self.image_or_invalid().map_err(|invalid| Error::Blocked {
+            reason: invalid.reason,
+            message: invalid.message.clone(),
+        })
+    }
+
+    /// The same, for the preflight check that reports it.
+    ///
+    /// # Errors
+    /// When the text is no image reference.
+    pub fn image_or_invalid(&self) -> Result<&fly::ImageReference, &Invalid> {
+        self.image.as_ref()
+    }
+
+    /// The database that is asked for.
+    pub fn database(&self) -> Option<Database<'_>> {
+        let postgres = self.provision.postgres.as_ref()?;
+        let external = postgres.external.as_ref();
+        external
+            .map(|url| Database::External(&url.url_secret_ref))
+            .or_else(|| postgres.fly_postgres.as_ref().map(Database::FlyPostgres))
+            .or_else(|| postgres.managed.as_ref().map(Database::Managed))
+    }
+
+    /// The address that is used when attaching has failed for good.
+    pub fn database_fallback(&self) -> Option<&SecretKeyRef> {
+        let fallback = self.provision.postgres.as_ref()?.fallback.as_ref()?;
+        Some(&fallback.url_secret_ref)
+    }
+
+    /// The Redis that is asked for.
+    pub fn redis(&self) -> Option<Redis<'_>> {
+        let redis = self.provision.redis.as_ref()?;
+        let external = redis.external.as_ref();
+        external
+            .map(|url| Redis::External(&url.url_secret_ref))
+            .or_else(|| redis.upstash.as_ref().map(Redis::Upstash))
     }
 
     /// Digest of everything that decides what is done: the plan that an approval names. Values of
@@ -198,18 +265,6 @@ impl Target {
     }
 }
 
-/// Keyed fingerprint of a secret value, in hex: it tells whether the value has changed, and
-/// cannot be searched for without the installation's key.
-pub fn fingerprint(key: &[u8], value: &SecretString) -> String {
-    // HMAC takes keys of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
-        return String::new();
-    };
-    mac.update(value.expose_secret().as_bytes());
-    let tag = mac.finalize().into_bytes();
-    data_encoding::HEXLOWER.encode(&tag[..8])
-}
-
 fn token(activation: &Activation, refs: &Refs) -> Result<fly::Token, Invalid> {
     let reference = &activation.spec.token_secret_ref;
     let value = refs
@@ -227,6 +282,18 @@ fn token(activation: &Activation, refs: &Refs) -> Result<fly::Token, Invalid> {
             reference.key, reference.name
         ),
     })
+}
+
+fn image(activation: &Activation) -> Result<fly::ImageReference, Invalid> {
+    let text = &activation.spec.deploy.image;
+    text.parse::<fly::ImageReference>()
+        .map_err(|error| Invalid {
+            field: "spec.deploy.image",
+            reason: Reason::InvalidSpec,
+            message: format!(
+                "{error}: write it as registry.fly.io/<app>:<tag>, or with @sha256:<digest>"
+            ),
+        })
 }
 
 fn config(activation: &Activation, refs: &Refs) -> Result<Arc<FlyConfig>, ConfigInvalid> {
@@ -265,84 +332,5 @@ fn config(activation: &Activation, refs: &Refs) -> Result<Arc<FlyConfig>, Config
     }))
 }
 
-fn digest(activation: &Activation, refs: &Refs, key: &[u8]) -> String {
-    let spec = &activation.spec;
-    let mut hash = Sha256::new();
-    let mut part = |name: &str, value: &str| {
-        hash.update(name.len().to_le_bytes());
-        hash.update(name);
-        hash.update(value.len().to_le_bytes());
-        hash.update(value);
-    };
-    // Owners, deadlines, gates and policies decide nothing about what is done.
-    let mut decisive = spec.clone();
-    decisive.provision.owner = None;
-    decisive.deploy.owner = None;
-    decisive.smoke_test.owner = None;
-    decisive.provision.deadline = crate::api::Duration::from_secs(0);
-    decisive.deploy.deadline = crate::api::Duration::from_secs(0);
-    decisive.smoke_test.deadline = crate::api::Duration::from_secs(0);
-    let json = serde_json::json!({
-        "organization": decisive.organization,
-        "app": decisive.app,
-        "region": decisive.region,
-        "preflight": decisive.preflight,
-        "provision": decisive.provision,
-        "deploy": decisive.deploy,
-        "smokeTest": decisive.smoke_test,
-        "adoption": decisive.adoption,
-    });
-    part("spec", &json.to_string());
-    for (kind, name) in crate::refs::watched(activation) {
-        if kind == crate::refs::RefKind::Secret && name == spec.token_secret_ref.name {
-            continue;
-        }
-        match kind {
-            crate::refs::RefKind::Secret => match refs.secret_values(&name) {
-                Ok(values) => {
-                    for (secret_key, value) in values {
-                        part(&format!("{name}/{secret_key}"), &fingerprint(key, value));
-                    }
-                }
-                Err(missing) => part(&name, &missing.to_string()),
-            },
-            crate::refs::RefKind::ConfigMap => {
-                let config = spec.deploy.config.as_ref();
-                if let Some(reference) = config.and_then(|config| config.config_map_ref.as_ref()) {
-                    let text = refs.config_map(&reference.name, &reference.key);
-                    part("fly.toml", text.unwrap_or_default());
-                }
-            }
-        }
-    }
-    format!(
-        "sha256:{}",
-        data_encoding::HEXLOWER.encode(&hash.finalize())
-    )
-}
-
-/// The five checks of a go-live, when the spec names none.
-fn default_checks() -> Vec<Check> {
-    vec![
-        Check {
-            http: Some(HttpCheck::get("/api/v1/healthz")),
-            ..Check::named("health")
-        },
-        Check {
-            http: Some(HttpCheck::get("/api/v1/readyz")),
-            ..Check::named("ready")
-        },
-        Check {
-            metrics: Some(MetricsCheck::default()),
-            ..Check::named("metrics")
-        },
-        Check {
-            http: Some(HttpCheck::get("/")),
-            ..Check::named("homepage")
-        },
-        Check {
-            database: Some(DatabaseCheck::default()),
-            ..Check::named("database")
-        },
-    ]
-}
+#[cfg(test)]
+mod tests;

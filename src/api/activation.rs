@@ -1,7 +1,6 @@
 //! `Activation`: one web application, from nothing to live on Fly.io.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::core::{ListMerge, Rule};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,5 @@
 //! `ActivationApproval`: one person's decision at a gate.
 
-use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,6 @@
 //! Spec of the phase Integrations: webhooks and calendars of third parties.
 
 use kube::KubeSchema;
-use kube::core::{ListMerge, Rule};
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;

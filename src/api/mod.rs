@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod approval;
+pub mod bounds;
 pub mod condition;
 pub mod crd;
 pub mod deploy;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use kube::KubeSchema;
-use kube::core::{ListMerge, Rule};
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;

@@ -1,7 +1,6 @@
 //! Spec of the decisions: gates, drift, adoption, deletion, notifications.
 
 use kube::KubeSchema;
-use kube::core::Rule;
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;

@@ -1,7 +1,6 @@
 //! Spec of the phase Preflight.
 
 use kube::KubeSchema;
-use kube::core::ListMerge;
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;

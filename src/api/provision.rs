@@ -1,7 +1,6 @@
 //! Spec of the phase Provision: database, Redis, secrets, addresses, hostnames.
 
 use kube::KubeSchema;
-use kube::core::{ListMerge, Reason, Rule};
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
@@ -244,7 +243,7 @@ pub struct Secrets {
     /// Kubernetes Secrets whose keys become Fly secrets. They are watched: a change is pushed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
-    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, b.secretRef.name == a.secretRef.name))").message("`from` must name each Secret once").reason(Reason::FieldValueDuplicate))]
+    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, b.secretRef.name == a.secretRef.name))").message("`from` must name each Secret once"))]
     pub from: Vec<SecretSource>,
 }
 

@@ -1,7 +1,6 @@
 //! Spec of the phase SmokeTest: the proof that the application is live.
 
 use kube::KubeSchema;
-use kube::core::{ListMerge, Reason, Rule};
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
@@ -21,9 +20,10 @@ pub struct SmokeTest {
     #[x_kube(validation = super::deadline_rule())]
     pub deadline: Duration,
 
-    /// The checks; all must pass. When absent: `health` (the path of the fly.toml's first HTTP
-    /// check, else `/`) and `homepage` (`/`); and, where a fly.toml is given, `ready`
-    /// (`/api/v1/readyz`), `metrics` (`/metrics`) and `database` when the activation has one.
+    /// The checks; all must pass. When absent and there is a fly.toml: `health` (the path of the
+    /// fly.toml's first HTTP check, else `/api/v1/healthz`), `ready` (`/api/v1/readyz`), `metrics`
+    /// (`/metrics`), `homepage` (`/`), and `database` when the activation has one. Without a
+    /// fly.toml: `homepage`, and `database` when the activation has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -101,7 +101,7 @@ pub struct Check {
 
     /// Other ways to prove the same, in this order, when the check itself cannot be carried out
     /// (not when it fails). The status says which way passed. A `database` check without this
-    /// field falls back to the checks of kind `http` and `metrics` named `health` and `metrics`.
+    /// field falls back to what the checks `health` and `metrics` ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]

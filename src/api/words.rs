@@ -141,6 +141,12 @@ mod tests {
     }
 
     #[test]
+    fn every_word_is_in_the_list_of_all() {
+        assert_eq!(Strict::ALL, [Strict::One, Strict::Two]);
+        assert_eq!(Lenient::ALL, [Lenient::One]);
+    }
+
+    #[test]
     fn words_survive_a_round_trip_as_they_are_written() {
         let json = serde_json::to_string(&Strict::Two).unwrap();
         assert_eq!(json, "\"two\"");

@@ -88,7 +88,8 @@ pub fn next(
     summary(&mut status, seen, live);
     conditions::next(&mut status, activation, seen, live, same_generation, now);
     status.next_action = next_action(&status, seen, live).map(|text| one_line(&text, MAX_MESSAGE));
-    status
+    // A status beyond its bounds would be refused as a whole, and then nothing is told.
+    status.bounded()
 }
 
 fn go_live(

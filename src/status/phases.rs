@@ -315,7 +315,7 @@ fn owner_and_deadline(
 ) -> (Option<String>, Option<SignedDuration>) {
     let spec = &activation.spec;
     let owner = match phase {
-        PhaseName::Preflight => None,
+        PhaseName::Preflight => spec.preflight.owner.clone(),
         PhaseName::Provision => spec.provision.owner.clone(),
         PhaseName::Deploy => spec.deploy.owner.clone(),
         PhaseName::SmokeTest => spec.smoke_test.owner.clone(),

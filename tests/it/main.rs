@@ -1,10 +1,16 @@
 //! Integration tests, one target.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod api;
 mod examples;
 mod fly_client;
 mod fly_client_machines;
+mod installed;
 mod leader;
+mod manifests;
 mod pages;
+mod rights;
 mod secret_store;
 mod server;
 mod tidy;

@@ -1,0 +1,241 @@
+//! The bounds of a status: what the schema allows, and 64 kB for the whole.
+//!
+//! The API server refuses a status that breaks a bound, and then nothing at all is told. So every
+//! status is cut to its bounds before it is written, by the schema itself, which cannot drift.
+
+use std::sync::OnceLock;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray,
+};
+use serde_json::Value;
+
+use super::crd::{crds, schema};
+use super::status::ActivationStatus;
+
+/// Longest status, in bytes of JSON. Source: the design, section 6; leaves room for the rest of
+/// the object in what etcd and watches carry.
+pub const MAX_STATUS: usize = 64 * 1024;
+
+/// Longest text and longest list, stage by stage, until the whole fits.
+const STAGES: [(usize, usize); 5] = [
+    (usize::MAX, usize::MAX),
+    (256, usize::MAX),
+    (128, 32),
+    (96, 16),
+    (48, 8),
+];
+
+impl ActivationStatus {
+    /// This status within its bounds: texts are one line and end with an ellipsis where they are
+    /// cut, lists lose their last entries, and if the whole is still too long, texts and lists
+    /// get shorter until it fits.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let (Some(bounds), Ok(whole)) = (status_schema(), serde_json::to_value(&self)) else {
+            return self;
+        };
+        for (text, items) in STAGES {
+            let mut cut = whole.clone();
+            shorten(&mut cut, bounds, text, items);
+            if cut.to_string().len() <= MAX_STATUS {
+                if cut == whole {
+                    return self;
+                }
+                return serde_json::from_value(cut).unwrap_or(self);
+            }
+        }
+        self
+    }
+}
+
+fn status_schema() -> Option<&'static JSONSchemaProps> {
+    static SCHEMA: OnceLock<Option<JSONSchemaProps>> = OnceLock::new();
+    SCHEMA
+        .get_or_init(|| {
+            let crds = crds();
+            let root = schema(crds.first()?)?;
+            root.properties.as_ref()?.get("status").cloned()
+        })
+        .as_ref()
+}
+
+fn shorten(value: &mut Value, bounds: &JSONSchemaProps, text: usize, items: usize) {
+    match value {
+        Value::String(s) => {
+            if let Some(max) = bounds.max_length {
+                // The bound counts characters and we count bytes, which are never fewer.
+                let max = usize::try_from(max).unwrap_or(usize::MAX);
+                // A condition's message may be longer by its schema than what we ever write.
+                let max = max.min(text).min(super::status::MAX_MESSAGE);
+                let line = one_line(s, max);
+                if line != *s {
+                    *s = line;
+                }
+            }
+        }
+        Value::Array(list) => {
+            let max = bounds.max_items.and_then(|max| usize::try_from(max).ok());
+            list.truncate(max.unwrap_or(usize::MAX).min(items));
+            if let Some(JSONSchemaPropsOrArray::Schema(item)) = &bounds.items {
+                for entry in list {
+                    shorten(entry, item, text, items);
+                }
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                if let Some(bounds) = bounds.properties.as_ref().and_then(|p| p.get(name)) {
+                    shorten(field, bounds, text, items);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// One line of at most `max` bytes: control characters become blanks, and what is too long ends
+/// with an ellipsis.
+#[must_use]
+pub fn one_line(text: &str, max: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(max));
+    for c in text.trim().chars() {
+        let c = if breaks_a_line(c) { ' ' } else { c };
+        if c == ' ' && line.ends_with(' ') {
+            continue;
+        }
+        if line.len() + c.len_utf8() > max {
+            let ellipsis = '…';
+            while line.len() + ellipsis.len_utf8() > max && line.pop().is_some() {}
+            if max >= ellipsis.len_utf8() {
+                line.push(ellipsis);
+            }
+            break;
+        }
+        line.push(c);
+    }
+    line
+}
+
+/// Characters that would break a line, a terminal, or the direction of a text.
+fn breaks_a_line(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::api::condition::{self, ConditionStatus, ConditionType, Observation};
+    use crate::api::reason::Reason;
+    use crate::api::status::{
+        HistoryEntry, PhaseName, PhaseState, PhaseStatus, PlanStatus, PlannedChange,
+        PreflightResult, StepStatus,
+    };
+
+    fn step(name: String) -> StepStatus {
+        StepStatus {
+            name,
+            reason: "R".repeat(300),
+            message: format!("line one\nline two {}", "ñ".repeat(4000)),
+            ..StepStatus::default()
+        }
+    }
+
+    fn enormous() -> ActivationStatus {
+        let mut status = ActivationStatus {
+            observed_generation: Some(7),
+            url: Some("https://x.fly.dev".into()),
+            plan: Some(PlanStatus {
+                digest: "sha256:00".into(),
+                changes: (0..500)
+                    .map(|i| PlannedChange {
+                        phase: "Deploy".into(),
+                        step: format!("s{i}"),
+                        change: "c".repeat(9000),
+                    })
+                    .collect(),
+            }),
+            preflight: (0..40)
+                .map(|i| PreflightResult {
+                    check: format!("Check{i}"),
+                    message: "m".repeat(5000),
+                    next_action: "n".repeat(5000),
+                    ..PreflightResult::default()
+                })
+                .collect(),
+            history: vec![
+                HistoryEntry {
+                    image: "i".repeat(2000),
+                    ..HistoryEntry::default()
+                };
+                1000
+            ],
+            ..ActivationStatus::default()
+        };
+        for phase in PhaseName::ALL {
+            status.phases.push(PhaseStatus {
+                name: *phase,
+                state: PhaseState::Running,
+                reason: String::new(),
+                message: "p".repeat(5000),
+                attempts: 1,
+                started_at: None,
+                finished_at: None,
+                deadline: None,
+                owner: Some("o".repeat(1000)),
+                gate: None,
+                steps: (0..100).map(|i| step(format!("step-{i}"))).collect(),
+            });
+        }
+        for type_ in ConditionType::ALL {
+            let seen = Observation::new(
+                *type_,
+                ConditionStatus::True,
+                Reason::GoLive,
+                "x".repeat(9000),
+            );
+            condition::set(
+                &mut status.conditions,
+                seen,
+                Some(7),
+                "2026-01-01T00:00:00Z".parse().unwrap(),
+            );
+        }
+        status
+    }
+
+    #[test]
+    fn an_enormous_status_fits_and_still_says_what_matters() {
+        let status = enormous().bounded();
+        let text = serde_json::to_string(&status).unwrap();
+        assert!(text.len() <= MAX_STATUS, "{} bytes", text.len());
+        assert_eq!(status.observed_generation, Some(7));
+        assert_eq!(status.url.as_deref(), Some("https://x.fly.dev"));
+        assert!(status.phases.iter().any(|p| p.name == PhaseName::Deploy));
+        assert!(!text.contains("\\n"));
+    }
+
+    #[test]
+    fn an_ordinary_status_is_left_alone() {
+        let mut status = ActivationStatus {
+            observed_generation: Some(1),
+            history: vec![HistoryEntry::default(); 12],
+            ..ActivationStatus::default()
+        };
+        assert_eq!(status.clone().bounded().history.len(), 10);
+        status.history.truncate(10);
+        assert_eq!(status.clone().bounded(), status);
+    }
+
+    #[test]
+    fn a_line_is_cut_at_a_character_and_marked() {
+        assert_eq!(one_line(" a\r\n\tb  c ", 64), "a b c");
+        assert_eq!(one_line("ñandú", 64), "ñandú");
+        let cut = one_line("ñandúñandúñandú", 9);
+        assert!(cut.len() <= 9 && cut.ends_with('…'), "{cut}");
+        assert_eq!(one_line("abc", 2), "");
+        assert_eq!(one_line("evil\u{202e}txt", 64), "evil txt");
+    }
+}
