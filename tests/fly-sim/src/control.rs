@@ -1,6 +1,6 @@
 //! The control port: ledger, faults, hooks and state, for tests and people. Not part of Fly.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::core::Shared;
 use crate::fault::Fault;
+use crate::strict::{Strict, StrictOptional};
 
 /// All routes of the control port.
 pub fn router(core: Shared) -> Router {
@@ -21,6 +22,10 @@ pub fn router(core: Shared) -> Router {
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/tokens/revoke", post(revoke))
         .route("/state", get(state))
+        .route(
+            "/metrics",
+            get(async |State(core): State<Shared>| core.edge.text()),
+        )
         .merge(crate::machine::control_router())
         .merge(crate::platform::control::router())
         .with_state(core)
@@ -57,9 +62,9 @@ enum OneOrMany {
     One(Fault),
 }
 
-async fn add_fault(State(core): State<Shared>, body: Json<Value>) -> impl IntoResponse {
-    let single: Result<Fault, _> = serde_json::from_value(body.0.clone());
-    let faults = match (single, serde_json::from_value(body.0)) {
+async fn add_fault(State(core): State<Shared>, Strict(body): Strict<Value>) -> impl IntoResponse {
+    let single: Result<Fault, _> = serde_json::from_value(body.clone());
+    let faults = match (single, serde_json::from_value(body)) {
         (Ok(fault), _) | (Err(_), Ok(OneOrMany::One(fault))) => vec![fault],
         (Err(_), Ok(OneOrMany::Many(faults))) => faults,
         (Err(error), Err(_)) => {
@@ -94,7 +99,14 @@ fn yes() -> bool {
     true
 }
 
-async fn revoke(State(core): State<Shared>, Json(body): Json<Revoke>) -> impl IntoResponse {
+async fn revoke(
+    State(core): State<Shared>,
+    StrictOptional(body): StrictOptional<Revoke>,
+) -> impl IntoResponse {
+    let body = body.unwrap_or(Revoke {
+        token: None,
+        revoked: true,
+    });
     let changed = core.set_revoked(body.token.as_deref(), body.revoked);
     Json(json!({"changed": changed}))
 }
@@ -120,6 +132,3 @@ async fn state(State(core): State<Shared>) -> impl IntoResponse {
     });
     Json(json!({"apps": apps, "mutations": core.ledger.mutations()}))
 }
-
-/// Used by routes that name an app and a machine.
-pub type MachinePath = Path<(String, String)>;

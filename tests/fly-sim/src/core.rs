@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ca::{Ca, CaError};
+use crate::edge::metrics::EdgeMetrics;
 use crate::fault::Faults;
 use crate::hook::Hooks;
 use crate::ledger::{Effect, Ledger};
@@ -47,6 +48,8 @@ pub struct Core {
     pub faults: Faults,
     /// Fly's rate limits.
     pub limits: Limits,
+    /// What the edge has seen.
+    pub edge: EdgeMetrics,
     /// What machines print.
     pub logs: Logs,
     /// Signs what the edge serves.
@@ -71,6 +74,7 @@ impl Core {
     pub(crate) fn new(options: Options, dir: PathBuf, world: World) -> Result<Self, CaError> {
         Ok(Self {
             ca: Arc::new(Ca::new()?),
+            edge: EdgeMetrics::default(),
             logs: Logs::default(),
             limits: Limits::new(options.rate_limits),
             options,
@@ -97,6 +101,18 @@ impl Core {
         let value = f(&mut self.world.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.send_modify(|version| *version += 1);
         value
+    }
+
+    /// Notes that the edge has sent a machine a request; wakes nobody.
+    pub(crate) fn touch(&self, app: &str, id: &str) {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let machine = world
+            .apps
+            .get_mut(app)
+            .and_then(|app| app.machines.get_mut(id));
+        if let Some(machine) = machine {
+            machine.last_request = Instant::now();
+        }
     }
 
     /// Fires after every change of the world.

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::images::Images;
 use crate::latency::Latency;
@@ -56,6 +57,8 @@ pub struct Options {
     pub rate_limits: bool,
     /// Whether the edge stops idle machines that have `autostop` (on Fly every few minutes).
     pub autostop: bool,
+    /// How long the edge holds a request while no machine can take it, before it answers 503.
+    pub edge_patience: Duration,
     /// Directory for files (machine roots, CA bundle); a temporary one if `None`.
     pub dir: Option<PathBuf>,
     /// Seed of all that is drawn at random where the draw must be repeatable.
@@ -79,6 +82,7 @@ impl Default for Options {
             timer_scale: 0.02,
             rate_limits: false,
             autostop: false,
+            edge_patience: Duration::from_secs(1),
             dir: None,
             seed: 1,
             platform: PlatformOptions::default(),

@@ -14,6 +14,7 @@ use crate::core::{Addresses, Core, Shared};
 use crate::fault::Fault;
 use crate::hook::{Action, Pause, Point};
 use crate::ledger::{Call, Effect};
+use crate::machine::Command;
 use crate::options::Options;
 use crate::state::{Org, Scope, Token, World};
 use crate::{control, edge, http, id, platform, serve};
@@ -260,6 +261,25 @@ impl Sim {
             Value::Array(machines) => machines,
             _ => Vec::new(),
         }
+    }
+
+    /// Kills a machine's program as the kernel does when memory has run out; says whether there
+    /// is such a machine.
+    pub fn out_of_memory(&self, app: &str, id: &str) -> bool {
+        self.tell(app, id, Command::OutOfMemory)
+    }
+
+    /// Kills a machine's program as if it had crashed; says whether there is such a machine.
+    pub fn kill(&self, app: &str, id: &str) -> bool {
+        self.tell(app, id, Command::Signal(nix::sys::signal::Signal::SIGKILL))
+    }
+
+    fn tell(&self, app: &str, id: &str, command: Command) -> bool {
+        let told = self.core.read(|world| {
+            world.apps.get(app)?.machines.get(id)?.send(command);
+            Some(())
+        });
+        told.is_some()
     }
 
     /// Names of all apps.

@@ -91,14 +91,18 @@ pub fn environment(app: &App, machine: &Machine, dir: &Path) -> BootEnv {
     } else if let Some(entrypoint) = given(init.entrypoint) {
         [entrypoint, cmd.unwrap_or_else(|| image.args.clone())].concat()
     } else {
-        let cmd = cmd.unwrap_or_else(|| image.args.clone());
         // A command that names a program (`cabanas migrate`, `sh -c ...`) replaces the image's;
-        // anything else is arguments to it, as with an ENTRYPOINT.
+        // anything else is arguments to it, as with an ENTRYPOINT. The image's own arguments
+        // always are.
         let path = search_path(machine);
         let names_a_program = image.entrypoint.is_empty()
-            && cmd.first().is_some_and(|first| {
-                first.starts_with('/') || process::find(first, &path).is_some()
-            });
+            && cmd
+                .as_ref()
+                .and_then(|cmd| cmd.first())
+                .is_some_and(|first| {
+                    first.starts_with('/') || process::find(first, &path).is_some()
+                });
+        let cmd = cmd.unwrap_or_else(|| image.args.clone());
         if names_a_program {
             cmd
         } else {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Command;
 use crate::core::{CallId, Shared};
+use crate::strict::Strict;
 
 /// The routes.
 pub fn router() -> Router<Shared> {
@@ -62,7 +63,7 @@ struct HostBody {
 async fn host(
     AxumState(core): AxumState<Shared>,
     Path((app, id)): Path<(String, String)>,
-    Json(body): Json<HostBody>,
+    Strict(body): Strict<HostBody>,
 ) -> StatusCode {
     core.write(|world| {
         let machine = world.apps.get_mut(&app)?.machines.get_mut(&id)?;
@@ -82,7 +83,7 @@ struct DeleteBody {
 async fn delete(
     AxumState(core): AxumState<Shared>,
     Path(app): Path<String>,
-    Json(body): Json<DeleteBody>,
+    Strict(body): Strict<DeleteBody>,
 ) -> Json<Value> {
     Json(json!({"done": crate::deletion::delete(&core, &app, &body.target).await}))
 }
@@ -98,7 +99,7 @@ struct OrgBody {
 async fn org(
     AxumState(core): AxumState<Shared>,
     Path(slug): Path<String>,
-    Json(body): Json<OrgBody>,
+    Strict(body): Strict<OrgBody>,
 ) -> StatusCode {
     let done = core.write(|world| {
         let org = world.orgs.get_mut(&slug)?;

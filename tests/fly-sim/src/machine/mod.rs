@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use crate::core::{CallId, Core, Shared};
 use crate::images::Resolved;
 
+pub use action::start_machine;
 pub use actor::Command;
 pub use check::CheckResult;
 pub use config::Config;
