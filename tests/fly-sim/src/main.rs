@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use fly_sim::platform::PlatformOptions;
 use fly_sim::{Images, Latency, Options, OrgSeed, Sim};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,6 +54,14 @@ struct Args {
     /// Seed of all repeatable random draws.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Connection string of a superuser of a running PostgreSQL server; without it one is started
+    /// when the first database is wanted.
+    #[arg(long, env = "FLY_SIM_POSTGRES_URL", hide_env_values = true)]
+    postgres_url: Option<String>,
+    /// Whether DNS of every hostname points here from the start, so that certificates are issued
+    /// without a control call.
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    certificates_auto: Switch,
     /// Write the addresses and the token as shell exports to this file.
     #[arg(long)]
     env_file: Option<PathBuf>,
@@ -115,6 +124,10 @@ fn options(args: &Args) -> Result<Options, AnyError> {
         edge_patience: Duration::from_secs(3),
         dir: args.dir.clone(),
         seed: args.seed,
+        platform: PlatformOptions {
+            postgres_url: args.postgres_url.clone(),
+            certificates_auto: args.certificates_auto == Switch::On,
+        },
         ..Options::default()
     };
     if let Some(path) = &args.images {

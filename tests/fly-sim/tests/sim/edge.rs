@@ -8,6 +8,13 @@ use serde_json::{Value, json};
 
 use crate::client::{Api, edge, options, plain_edge, service};
 
+async fn app_with_address(api: &Api) {
+    api.create_app("demo").await;
+    let body = json!({"type": "shared_v4"});
+    let (status, address) = api.post("/v1/apps/demo/ip_assignments", body).await;
+    assert_eq!(status, 200, "{address}");
+}
+
 async fn healthy(api: &Api, name: &str, tag: &str) -> String {
     let config = json!({"image": format!("registry.fly.io/demo:{tag}"), "services": service()});
     let machine = api.create("demo", name, config).await;
@@ -27,7 +34,7 @@ async fn is_healthy(api: &Api, id: &str) {
 async fn the_edge_serves_tls_for_known_apps_only_and_redirects_plain_http() {
     let sim = Sim::start(options()).await.unwrap();
     let api = Api::of(&sim);
-    api.create_app("demo").await;
+    app_with_address(&api).await;
     let id = healthy(&api, "app-0", "1").await;
     let (status, body) = edge(&sim, "demo.fly.dev", "GET", "/", "").await.unwrap();
     assert_eq!((status, body.as_str()), (200, id.as_str()));
@@ -46,7 +53,7 @@ async fn the_edge_serves_tls_for_known_apps_only_and_redirects_plain_http() {
 async fn unhealthy_and_cordoned_machines_get_no_requests() {
     let sim = Sim::start(options()).await.unwrap();
     let api = Api::of(&sim);
-    api.create_app("demo").await;
+    app_with_address(&api).await;
     let config = json!({"image": "registry.fly.io/demo:unhealthy", "services": service()});
     let machine = api.create("demo", "app-0", config).await;
     api.wait("demo", machine["id"].as_str().unwrap(), "started")
@@ -68,7 +75,7 @@ async fn unhealthy_and_cordoned_machines_get_no_requests() {
 async fn a_stopped_machine_is_started_by_a_request_unless_it_is_leased() {
     let sim = Sim::start(options()).await.unwrap();
     let api = Api::of(&sim);
-    api.create_app("demo").await;
+    app_with_address(&api).await;
     let id = healthy(&api, "app-0", "1").await;
     let path = format!("/v1/apps/demo/machines/{id}");
     api.call("POST", &format!("{path}/stop"), None).await;
@@ -88,7 +95,7 @@ async fn a_stopped_machine_is_started_by_a_request_unless_it_is_leased() {
 async fn no_request_is_lost_while_machines_are_updated_one_after_another() {
     let sim = Arc::new(Sim::start(options()).await.unwrap());
     let api = Api::of(&sim);
-    api.create_app("demo").await;
+    app_with_address(&api).await;
     let ids = [
         healthy(&api, "app-0", "1").await,
         healthy(&api, "app-1", "1").await,
