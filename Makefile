@@ -5,6 +5,8 @@
 KUBERNETES_VERSION ?= 1.36
 # Name of the local world: several can run side by side.
 WORLD ?= default
+# How long things take at the simulated Fly.io: off, real, or a factor.
+LATENCY ?= 0.1
 
 export KUBERNETES_VERSION
 
@@ -29,6 +31,7 @@ help: ## list the targets
 	@echo
 	@echo "  WORLD=name                another world beside the first (now: $(WORLD))"
 	@echo "  KUBERNETES_VERSION=1.37   another control plane ($(shell cd $(CONTROL_PLANE_DIR)/versions && ls *.mod | sed 's/.mod//' | paste -sd' '))"
+	@echo "  LATENCY=real              how long things take at the simulated Fly.io: off, real, or a factor (now: $(LATENCY))"
 	@echo "  demo KUBECONFIG=file      your own cluster instead of the local one"
 
 prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL and Redis (as root)
@@ -51,7 +54,7 @@ parts: prereqs
 	@$(MAKE) --no-print-directory -j2 control-plane binaries
 
 up: parts ## start a world in the background; then: . .golive/env
-	@$(BIN)/world up --name $(WORLD) $(WORLD_FLAGS)
+	@$(BIN)/world up --name $(WORLD) $(WORLD_FLAGS) --latency $(LATENCY)
 
 down: ## end that world and remove all of it
 	@if [ -x $(BIN)/world ]; then $(BIN)/world down --name $(WORLD); else echo "no world was ever built here"; fi
@@ -60,7 +63,7 @@ status: ## say what runs in that world
 	@if [ -x $(BIN)/world ]; then $(BIN)/world status --name $(WORLD); else echo "no world was ever built here"; fi
 
 demo: parts ## take the example from nothing to a live URL
-	@$(BIN)/world demo --name $(WORLD) $(WORLD_FLAGS)
+	@$(BIN)/world demo --name $(WORLD) $(WORLD_FLAGS) --latency $(LATENCY)
 
 test: prereqs ## run every test, from nothing
 	@$(MAKE) --no-print-directory -j2 control-plane build
@@ -88,4 +91,4 @@ licences: ## check the licences of all dependencies, and that banned crates are 
 	@sh tests/checks/licences.sh
 
 generate: ## write crds/ and what else is made from the code
-	cargo run -q -p golive --bin golive -- generate
+	cargo run -q -p golive --example generate

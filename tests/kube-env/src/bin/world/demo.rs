@@ -13,6 +13,7 @@ use kube_env::Cluster;
 use kube_env::cluster::parse_yaml;
 use serde_json::{Value, json};
 
+use crate::Which;
 use crate::edge;
 use crate::fault::Fault;
 use crate::place::Place;
@@ -38,8 +39,8 @@ enum Outcome {
 }
 
 /// Runs it. Exit code 0 when the application is live and answers.
-pub async fn demo(place: &Place, kubeconfig: Option<&Path>) -> Result<ExitCode, Fault> {
-    let state = up::up(place, kubeconfig).await?;
+pub async fn demo(place: &Place, which: &Which) -> Result<ExitCode, Fault> {
+    let state = up::up(place, which).await?;
     let path = state
         .env
         .get("KUBECONFIG")

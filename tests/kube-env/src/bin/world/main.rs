@@ -62,6 +62,10 @@ struct Which {
     /// and roles are installed there; the operator and Fly.io stay local.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// How long things take at the simulated Fly.io: off, real, or a factor. A real go-live takes
+    /// minutes, most of it for PostgreSQL.
+    #[arg(long, default_value = "0.1", value_name = "FACTOR")]
+    latency: String,
 }
 
 fn main() -> ExitCode {
@@ -83,19 +87,15 @@ fn run(command: Command) -> Result<ExitCode, Fault> {
     let place = |name: &Name| Place::of(&name.name);
     runtime.block_on(async {
         match command {
-            Command::Up(which) => up::up(&place(&which.name)?, which.kubeconfig.as_deref())
+            Command::Up(which) => up::up(&place(&which.name)?, &which)
                 .await
                 .map(|_| ExitCode::SUCCESS),
             Command::Down(name) => down::down(&place(&name)?).await.map(|()| ExitCode::SUCCESS),
             Command::Status(name) => up::status(&place(&name)?),
-            Command::Demo(which) => {
-                demo::demo(&place(&which.name)?, which.kubeconfig.as_deref()).await
-            }
-            Command::Supervise(which) => {
-                supervise::supervise(&place(&which.name)?, which.kubeconfig.as_deref())
-                    .await
-                    .map(|()| ExitCode::SUCCESS)
-            }
+            Command::Demo(which) => demo::demo(&place(&which.name)?, &which).await,
+            Command::Supervise(which) => supervise::supervise(&place(&which.name)?, &which)
+                .await
+                .map(|()| ExitCode::SUCCESS),
         }
     })
 }

@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kube_env::port;
 use kube_env::process::{Process, Spec};
-use kube_env::{Postgres, port};
 
 use crate::fault::Fault;
 use crate::install::OWN_NAMESPACE;
@@ -21,12 +21,7 @@ const SIM_READY: Duration = Duration::from_secs(60);
 const OPERATOR_READY: Duration = Duration::from_secs(60);
 
 /// Images that exist in the simulated registry. Every other one cannot be pulled.
-const IMAGES: &[(&str, &str)] = &[
-    ("registry.fly.io/sist-cabanas-mvp", "1.4.0"),
-    ("registry.fly.io/sist-cabanas-mvp", "1.5.0"),
-    ("registry.fly.io/hola-cabanas", "1.0.0"),
-    ("registry.fly.io/hola-cabanas", "1.1.0"),
-];
+const IMAGES: &str = "examples/cabanas/images.toml";
 
 /// A program beside this one.
 fn beside(name: &str) -> Result<PathBuf, Fault> {
@@ -43,22 +38,14 @@ fn beside(name: &str) -> Result<PathBuf, Fault> {
     }
 }
 
-/// Starts the simulated Fly.io and returns its variables.
+/// Starts the simulated Fly.io and returns its variables. `latency` is how long things take there:
+/// `off`, `real`, or a factor. It starts PostgreSQL and Redis itself when a database is wanted.
 pub async fn start_fly(
     place: &Place,
-    postgres: &Postgres,
+    latency: &str,
 ) -> Result<(Process, BTreeMap<String, String>), Fault> {
-    let images = place.dir().join("images.toml");
-    let program = beside("cabanas")?;
-    let text: String = IMAGES
-        .iter()
-        .map(|(name, tag)| {
-            let program = program.display();
-            format!("[[image]]\nname = {name:?}\ntag = {tag:?}\nprogram = \"{program}\"\n\n")
-        })
-        .collect();
-    std::fs::write(&images, text)
-        .map_err(|source| Fault::because(format!("cannot write {}", images.display()), source))?;
+    // Asked first: the images run it.
+    beside("cabanas")?;
     let env_file = place.dir().join("fly.env");
     let mut process = Spec::new(
         "fly-sim",
@@ -68,11 +55,13 @@ pub async fn start_fly(
     .arg("--dir")
     .arg(place.dir().join("fly"))
     .arg("--images")
-    .arg(&images)
+    .arg(place.root().join(IMAGES))
     .arg("--env-file")
     .arg(&env_file)
-    // Not an argument: it has a password, and arguments are visible to everybody.
-    .env("FLY_SIM_POSTGRES_URL", postgres.url())
+    .arg(format!("--latency={latency}"))
+    .arg("--rate-limits=on")
+    // Its input is not a pipe of ours: the guard watches over it.
+    .arg("--ignore-stdin")
     .spawn()?;
     process.wait_for_line("ready", SIM_READY).await?;
     let text = std::fs::read_to_string(&env_file)

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use kube_env::control_plane::Options;
 use kube_env::process::{Identity, Process};
-use kube_env::{Cluster, ControlPlane, Postgres, Redis};
+use kube_env::{Cluster, ControlPlane};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::fault::Fault;
 use crate::place::Place;
 use crate::state::{Part, State, render_env};
-use crate::{install, parts};
+use crate::{Which, install, parts};
 
 /// How often the parts are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -25,19 +25,17 @@ const LOOK: Duration = Duration::from_millis(500);
 struct World {
     operator: Option<Process>,
     fly: Option<Process>,
-    redis: Option<Redis>,
-    postgres: Option<Postgres>,
     control_plane: Option<ControlPlane>,
 }
 
 /// Starts a world and holds it until SIGTERM or SIGINT.
-pub async fn supervise(place: &Place, kubeconfig: Option<&Path>) -> Result<(), Fault> {
+pub async fn supervise(place: &Place, which: &Which) -> Result<(), Fault> {
     // A session of our own: the terminal that we were started from may close.
     let _ = nix::unistd::setsid();
     let _lock = lock(place)?;
     let me = Identity::of(std::process::id())
         .ok_or_else(|| Fault::new("cannot read /proc, which tells processes apart"))?;
-    let mut state = State::new(me, kubeconfig.is_some());
+    let mut state = State::new(me, which.kubeconfig.is_some());
     state.write(place)?;
 
     let mut ended = [
@@ -54,7 +52,7 @@ pub async fn supervise(place: &Place, kubeconfig: Option<&Path>) -> Result<(), F
 
     let mut world = World::default();
     let outcome = tokio::select! {
-        outcome = start(place, kubeconfig, &mut state, &mut world) => outcome,
+        outcome = start(place, which, &mut state, &mut world) => outcome,
         _ = &mut asked => Err(Fault::new("asked to end while starting")),
     };
     match outcome {
@@ -94,18 +92,14 @@ fn lock(place: &Place) -> Result<Flock<File>, Fault> {
 
 async fn start(
     place: &Place,
-    kubeconfig: Option<&Path>,
+    which: &Which,
     state: &mut State,
     world: &mut World,
 ) -> Result<(), Fault> {
     let started = Instant::now();
     let dir = place.dir();
-    let fly_side = async {
-        let (postgres, redis) = tokio::join!(Postgres::start(&dir), Redis::start(&dir));
-        let (postgres, redis) = (postgres?, redis?);
-        let (fly, env) = parts::start_fly(place, &postgres).await?;
-        Ok::<_, Fault>((postgres, redis, fly, env))
-    };
+    let kubeconfig = which.kubeconfig.as_deref();
+    let fly_side = parts::start_fly(place, &which.latency);
     let cluster_side = async {
         let plane = match kubeconfig {
             Some(_) => None,
@@ -128,14 +122,12 @@ async fn start(
         Ok::<_, Fault>((plane, cluster, objects, access))
     };
     let (fly_side, cluster_side) = tokio::join!(fly_side, cluster_side);
-    let (mut postgres, mut redis, fly, mut env) = fly_side?;
+    let (fly, mut env) = fly_side?;
     let (mut plane, cluster, objects, access) = cluster_side?;
 
     if let Some(process) = plane.as_mut().and_then(ControlPlane::process) {
         note_start(state, process);
     }
-    note_start(state, postgres.process());
-    note_start(state, redis.process());
     note_start(state, &fly);
     let cluster_is = if plane.is_some() { "local" } else { "your own" };
     progress(
@@ -143,12 +135,11 @@ async fn start(
         state,
         started,
         format!(
-            "Fly.io (simulated), PostgreSQL, Redis; cluster ({cluster_is}), {objects} objects installed"
+            "Fly.io (simulated, latency {}); cluster ({cluster_is}) with {objects} objects installed",
+            which.latency
         ),
     )?;
     world.control_plane = plane;
-    world.postgres = Some(postgres);
-    world.redis = Some(redis);
     world.fly = Some(fly);
 
     let (operator, listen) = parts::start_operator(place, &access, &env).await?;
@@ -211,8 +202,6 @@ fn note_ends(place: &Place, state: &mut State, world: &mut World) -> Result<(), 
     let processes = [
         world.operator.as_mut(),
         world.fly.as_mut(),
-        world.redis.as_mut().map(Redis::process),
-        world.postgres.as_mut().map(Postgres::process),
         world.control_plane.as_mut().and_then(ControlPlane::process),
     ];
     let mut changed = false;

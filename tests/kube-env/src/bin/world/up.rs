@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::Which;
 use crate::down;
 use crate::fault::Fault;
 use crate::place::Place;
@@ -13,8 +14,15 @@ use crate::state::State;
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Starts a world unless it runs, waits until it is ready, and returns what it consists of.
-pub async fn up(place: &Place, kubeconfig: Option<&std::path::Path>) -> Result<State, Fault> {
+pub async fn up(place: &Place, which: &Which) -> Result<State, Fault> {
     if let Some(state) = State::read(place).filter(State::is_alive) {
+        if state.own_cluster != which.kubeconfig.is_some() {
+            return Err(Fault::new(format!(
+                "world {} already runs on another cluster: end it first (make down{})",
+                place.name(),
+                place.make_flag()
+            )));
+        }
         if state.ready {
             println!(
                 "world {} is already running: . {}",
@@ -30,7 +38,7 @@ pub async fn up(place: &Place, kubeconfig: Option<&std::path::Path>) -> Result<S
     if place.dir().exists() {
         down::down(place).await?;
     }
-    let child = start_supervisor(place, kubeconfig)?;
+    let child = start_supervisor(place, which)?;
     let state = wait(place, Some(child), 0).await?;
     println!(
         "world {} is ready. Its variables: . {}",
@@ -41,10 +49,7 @@ pub async fn up(place: &Place, kubeconfig: Option<&std::path::Path>) -> Result<S
     Ok(state)
 }
 
-fn start_supervisor(
-    place: &Place,
-    kubeconfig: Option<&std::path::Path>,
-) -> Result<std::process::Child, Fault> {
+fn start_supervisor(place: &Place, which: &Which) -> Result<std::process::Child, Fault> {
     let cannot = |what: &str| {
         let what = format!("cannot {what} for world {}", place.name());
         move |source: std::io::Error| Fault::because(what, source)
@@ -59,11 +64,17 @@ fn start_supervisor(
     let program = std::env::current_exe().map_err(cannot("find this program"))?;
     let mut command = Command::new(program);
     command
-        .args(["supervise", "--name", place.name()])
+        .args([
+            "supervise",
+            "--name",
+            place.name(),
+            "--latency",
+            &which.latency,
+        ])
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(log_copy);
-    if let Some(kubeconfig) = kubeconfig {
+    if let Some(kubeconfig) = &which.kubeconfig {
         let path = kubeconfig
             .canonicalize()
             .map_err(cannot("find the kubeconfig"))?;
