@@ -12,7 +12,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::fly::machine_config::{
     CheckHeader, MachineCheck, MachineConfig, MachineDns, MachineFile, MachineGuest, MachineInit,
-    MachineMount, MachineRestart, MachineService, MachineStatic, RestartPolicy, StopConfig,
+    MachineMetrics, MachineMount, MachineRestart, MachineService, MachineStatic, RestartPolicy,
+    StopConfig,
 };
 
 use super::config::{AppConfig, HttpCheck, MachineTest, Service, TcpCheck, TopLevelCheck};
@@ -119,7 +120,9 @@ impl AppConfig {
             .metrics
             .iter()
             .find(|metrics| self.belongs(&metrics.processes, group))
-            .map(|metrics| metrics.endpoint.clone());
+            .map(|metrics| metrics.endpoint.clone())
+            // A section that says nothing is nothing, and hides those below it all the same.
+            .filter(|endpoint| *endpoint != MachineMetrics::default());
         machine.statics = self.machine_statics();
         machine.mounts = self.machine_mounts(group, live_mounts);
         machine.files = self.machine_files();

@@ -40,8 +40,10 @@ impl fmt::Display for Problem {
 }
 
 /// A `fly.toml` that cannot be deployed: every problem found, errors and warnings, in file order.
+///
+/// Shown, it is the list of the errors; the reader is told elsewhere which file they are in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("fly.toml is not valid: {}", list(.problems))]
+#[error("{}", list(.problems))]
 pub struct Invalid {
     /// In the order of the file.
     pub problems: Vec<Problem>,

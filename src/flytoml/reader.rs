@@ -221,7 +221,8 @@ impl<'a> Field<'a> {
     /// A length of time: Go's notation, or a number in `unit`.
     pub fn duration(&self, unit: Unit) -> Option<GoDuration> {
         let number = match &self.node.value {
-            Kind::Text(text) if text.is_empty() => return None,
+            // Where flyctl reads old spellings, an empty text is the same as none.
+            Kind::Text(text) if text.is_empty() && unit != Unit::Nanoseconds => return None,
             Kind::Text(text) => {
                 let read = GoDuration::parse(text);
                 if read.is_none() {
