@@ -57,7 +57,8 @@ enum Error {
     #[error("{path} is not YAML")]
     Yaml {
         path: String,
-        source: serde_saphyr::Error,
+        // Large, because it carries a piece of the text.
+        source: Box<serde_saphyr::Error>,
     },
     #[error("there is no Activation in {0}; it is an object of golive.dev/v1alpha1")]
     NoActivation(String),
@@ -218,7 +219,7 @@ fn objects(texts: &[(String, String)]) -> Result<Vec<Value>, Error> {
         let documents: Vec<Value> =
             serde_saphyr::from_multiple(text).map_err(|source| Error::Yaml {
                 path: path.clone(),
-                source,
+                source: Box::new(source),
             })?;
         for document in documents {
             match document.get("items").and_then(Value::as_array) {

@@ -10,6 +10,7 @@ mod installed;
 mod leader;
 mod manifests;
 mod pages;
+mod render;
 mod rights;
 mod secret_store;
 mod server;

@@ -67,11 +67,17 @@ fn render_fails_with_one_and_wrong_usage_with_two() {
 
     assert_eq!(invalid.status.code(), Some(1));
     let said = text(&invalid.stderr);
-    assert!(said.contains("http_service.internal_port: must be an integer"), "{said}");
+    assert!(
+        said.contains("http_service.internal_port: must be an integer"),
+        "{said}"
+    );
     assert!(invalid.stdout.is_empty());
     assert_eq!(missing.status.code(), Some(1));
     let said = text(&missing.stderr);
-    assert!(said.starts_with("error: cannot read /nowhere/activation.yaml: "), "{said}");
+    assert!(
+        said.starts_with("error: cannot read /nowhere/activation.yaml: "),
+        "{said}"
+    );
     assert_eq!(usage.status.code(), Some(2));
     let said = text(&usage.stderr);
     assert!(said.contains("Usage: kubectl golive render"), "{said}");
