@@ -173,6 +173,13 @@ impl Reference {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
         let (registry, repository) = match name.split_once('/') {
+            // Names of Docker Hub; hosts call it by that of its registry.
+            Some(("docker.io" | "index.docker.io", rest)) if rest.contains('/') => {
+                ("registry-1.docker.io".to_owned(), rest.to_owned())
+            }
+            Some(("docker.io" | "index.docker.io", rest)) => {
+                ("registry-1.docker.io".to_owned(), format!("library/{rest}"))
+            }
             Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
                 (first.to_owned(), rest.to_owned())
             }
@@ -341,6 +348,8 @@ mod tests {
             Reference::parse("nginx").unwrap().name(),
             "registry-1.docker.io/library/nginx"
         );
+        let hub = Reference::parse("docker.io/flyio/postgres-flex:17.2").unwrap();
+        assert_eq!(hub, Reference::parse("flyio/postgres-flex:17.2").unwrap());
         assert!(Reference::parse("Bad Name").is_none());
         assert!(Reference::parse("demo@sha256:12").is_none());
     }

@@ -11,6 +11,7 @@ pub mod control;
 pub mod flex;
 pub mod gql;
 pub mod graph;
+pub mod graph_addons;
 pub mod graph_app;
 pub mod graph_mutation;
 pub mod hosts;
@@ -241,8 +242,19 @@ pub fn app_deleted(core: &Core, app: &crate::state::App) {
 }
 
 /// Somebody deletes something of the platform side in an app: `secrets`, `addresses`,
-/// `certificates`, `releases`. Says whether there was anything.
+/// `certificates`, `releases`; or, of any app, `cluster:<id>` or `redis:<name>`. Says whether there
+/// was anything.
 pub async fn external_deletion(core: &Shared, app: &str, target: &str) -> bool {
+    if let Some(id) = target.strip_prefix("cluster:") {
+        let found = core.read(|world| world.platform.clusters.get(id).cloned());
+        if let Some(cluster) = &found {
+            clusters::delete(core, crate::core::CallId(None), cluster);
+        }
+        return found.is_some();
+    }
+    if let Some(name) = target.strip_prefix("redis:") {
+        return addons::remove(core, crate::core::CallId(None), name).await;
+    }
     core.write(|world| {
         let Some(app) = world.apps.get_mut(app) else {
             return false;

@@ -337,7 +337,15 @@ pub async fn delete(core: &Shared, caller: &Caller, call: CallId, name: &str) ->
     let add_on = find(core, caller, Some(name), None)
         .ok_or_else(|| FlyError::not_found(format!("Could not find AddOn \"{name}\"")))?;
     may_change(caller, &add_on.org_slug)?;
-    core.write(|world| world.platform.add_ons.remove(name));
+    remove(core, call, name).await;
+    Ok(name.to_owned())
+}
+
+/// Removes an add-on and ends its server; says whether there was one.
+pub async fn remove(core: &Shared, call: CallId, name: &str) -> bool {
+    let Some(add_on) = core.write(|world| world.platform.add_ons.remove(name)) else {
+        return false;
+    };
     core.effect(
         call,
         "addon.delete",
@@ -354,5 +362,5 @@ pub async fn delete(core: &Shared, caller: &Caller, call: CallId, name: &str) ->
         .take();
     // Ending a process waits for it.
     let _ = tokio::task::spawn_blocking(move || drop(server)).await;
-    Ok(name.to_owned())
+    true
 }

@@ -480,7 +480,7 @@ impl<'d> Execution<'d> {
 
     fn project(&mut self, node: &Node, field: &'d Field<'static, Text>, path: &[String]) -> Value {
         match node {
-            Node::Json(value) => self.project_json(value, field, path),
+            Node::Json(value) => self.project_json(value, field),
             Node::List(items) => Value::Array(
                 items
                     .iter()
@@ -491,17 +491,12 @@ impl<'d> Execution<'d> {
         }
     }
 
-    fn project_json(
-        &mut self,
-        value: &Value,
-        field: &'d Field<'static, Text>,
-        path: &[String],
-    ) -> Value {
+    fn project_json(&mut self, value: &Value, field: &'d Field<'static, Text>) -> Value {
         match value {
             Value::Array(items) => Value::Array(
                 items
                     .iter()
-                    .map(|item| self.project_json(item, field, path))
+                    .map(|item| self.project_json(item, field))
                     .collect(),
             ),
             // Without a selection set it is a JSON scalar.
@@ -513,7 +508,7 @@ impl<'d> Execution<'d> {
                 let mut data = Map::new();
                 for (key, field) in fields {
                     let child = map.get(&field.name).unwrap_or(&Value::Null);
-                    let value = self.project_json(child, field, path);
+                    let value = self.project_json(child, field);
                     merge(&mut data, key, value);
                 }
                 Value::Object(data)
@@ -550,7 +545,7 @@ impl<'d> Execution<'d> {
                 self.project(node, field, &path)
             } else {
                 let child = object.plain.get(name).unwrap_or(&Value::Null);
-                self.project_json(child, field, &path)
+                self.project_json(child, field)
             };
             merge(&mut data, key, value);
         }

@@ -12,7 +12,7 @@ use crate::id;
 use crate::platform::addresses::{self, Type};
 use crate::platform::gql::{Args, GraphError, Node};
 use crate::platform::graph::{Answer, Request, by_id, error, required, text};
-use crate::platform::{addons, certificates, graph_app, releases, secrets, tokens};
+use crate::platform::{certificates, graph_addons, graph_app, releases, secrets, tokens};
 use crate::state::Scope;
 
 /// A legacy Postgres cluster that an app uses.
@@ -44,7 +44,7 @@ impl Attachment {
 }
 
 /// Reads the argument `input`. Fields that the type does not have are refused, as on Fly.
-fn input<T: DeserializeOwned>(args: &Args, kind: &str) -> Result<T, GraphError> {
+pub fn input<T: DeserializeOwned>(args: &Args, kind: &str) -> Result<T, GraphError> {
     let mut value = args.get("input").cloned().unwrap_or_default();
     if let Value::Object(map) = &mut value {
         map.remove("clientMutationId");
@@ -58,7 +58,7 @@ fn input<T: DeserializeOwned>(args: &Args, kind: &str) -> Result<T, GraphError> 
 }
 
 /// Nothing where a list or an object may also be null.
-fn or_default<'de, D, T>(from: D) -> Result<T, D::Error>
+pub fn or_default<'de, D, T>(from: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Default + Deserialize<'de>,
@@ -86,9 +86,9 @@ pub async fn root(request: &Request, field: &str, args: &Args) -> Answer {
         "validateWireGuardPeers" => json!({"invalidPeerIps": []}),
         "createLimitedAccessToken" => create_token(request, args)?,
         "deleteLimitedAccessToken" => delete_token(request, args)?,
-        "createAddOn" => create_add_on(request, args).await?,
-        "updateAddOn" => update_add_on(request, args)?,
-        "deleteAddOn" => delete_add_on(request, args).await?,
+        "createAddOn" => graph_addons::create(request, args).await?,
+        "updateAddOn" => graph_addons::update(request, args)?,
+        "deleteAddOn" => graph_addons::delete(request, args).await?,
         "createTosAgreement" => json!({"clientMutationId": null}),
         "lockApp" => lock(request, args, true)?,
         "unlockApp" => lock(request, args, false)?,
@@ -670,113 +670,6 @@ fn delete_token(request: &Request, args: &Args) -> Result<Value, GraphError> {
         Value::Null,
     );
     Ok(json!({"token": wanted.token.is_some().then_some(text)}))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct CreateAddOn {
-    organization_id: Option<String>,
-    app_id: Option<String>,
-    primary_region: Option<String>,
-    name: Option<String>,
-    plan_id: Option<String>,
-    #[serde(default, deserialize_with = "or_default")]
-    read_regions: Vec<String>,
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    options: Value,
-}
-
-async fn create_add_on(request: &Request, args: &Args) -> Result<Value, GraphError> {
-    let wanted: CreateAddOn = input(args, "CreateAddOnInput")?;
-    let org_slug = request
-        .core
-        .read(|world| match (&wanted.organization_id, &wanted.app_id) {
-            (Some(id), _) => by_id(world, id).map(|org| org.slug.clone()),
-            (None, Some(app)) => world
-                .app(&request.caller, app)
-                .map(|app| app.org_slug.clone())
-                .map_err(error),
-            (None, None) => Err(GraphError::unprocessable("organizationId is required")),
-        })?;
-    let add_on = addons::create(
-        &request.core,
-        &request.caller,
-        request.call,
-        addons::Wanted {
-            org_slug,
-            name: wanted.name.filter(|name| !name.is_empty()),
-            region: wanted
-                .primary_region
-                .unwrap_or_else(|| super::NEAREST.to_owned()),
-            read_regions: wanted.read_regions,
-            plan: wanted.plan_id.filter(|plan| !plan.is_empty()),
-            kind: wanted.kind,
-            options: wanted.options,
-        },
-    )
-    .await
-    .map_err(error)?;
-    Ok(json!({"addOn": add_on.graph(&request.core)}))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct UpdateAddOn {
-    add_on_id: String,
-    plan_id: Option<String>,
-    read_regions: Option<Vec<String>>,
-    options: Option<Value>,
-    metadata: Option<Value>,
-    #[serde(rename = "prodPack")]
-    _prod_pack: Option<bool>,
-}
-
-fn update_add_on(request: &Request, args: &Args) -> Result<Value, GraphError> {
-    let wanted: UpdateAddOn = input(args, "UpdateAddOnInput")?;
-    let add_on = addons::update(
-        &request.core,
-        &request.caller,
-        request.call,
-        &wanted.add_on_id,
-        |add_on| {
-            if let Some(plan) = wanted.plan_id {
-                if !addons::is_plan(&plan) {
-                    return Err(FlyError::unprocessable("Validation failed: Plan not found"));
-                }
-                add_on.plan = plan;
-            }
-            if let Some(regions) = wanted.read_regions {
-                add_on.read_regions = regions;
-            }
-            if let Some(options) = wanted.options {
-                add_on.options = options;
-            }
-            if let Some(metadata) = wanted.metadata {
-                add_on.metadata = metadata;
-            }
-            Ok(())
-        },
-    )
-    .map_err(error)?;
-    Ok(json!({"addOn": add_on.graph(&request.core)}))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeleteAddOn {
-    name: String,
-    #[serde(rename = "provider")]
-    _provider: Option<String>,
-}
-
-async fn delete_add_on(request: &Request, args: &Args) -> Result<Value, GraphError> {
-    let wanted: DeleteAddOn = input(args, "DeleteAddOnInput")?;
-    let name = addons::delete(&request.core, &request.caller, request.call, &wanted.name)
-        .await
-        .map_err(error)?;
-    Ok(json!({"deletedAddOnName": name}))
 }
 
 #[derive(Deserialize)]
