@@ -266,12 +266,13 @@ async fn the_operator_cannot_touch_the_secrets_of_others() {
         }
         other => panic!("{what} should be denied: {:?}", other.map(|_| ())),
     };
-    // Policies take effect a moment after they are applied.
+    // Policies take effect a moment after they are applied. Each try asks for another value: one
+    // that was admitted too early would otherwise be no change, and that is always allowed.
+    let tries = std::sync::atomic::AtomicU32::new(0);
     eventually("the policy to take effect", async || {
-        patch(json!({"metadata": {"labels": {"probe": "1"}}}))
-            .await
-            .is_err()
-            .then_some(())
+        let value = tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let label = json!({"metadata": {"labels": {"probe": value.to_string()}}});
+        patch(label).await.is_err().then_some(())
     })
     .await;
 
