@@ -147,6 +147,9 @@ fn refused(text: &str) -> Option<Conflict> {
     if text.contains("already been taken") || text.contains("uniqueness constraint") {
         return Some(Conflict::NameTaken { machine_id: None });
     }
+    if text.contains("already exist") {
+        return Some(Conflict::Exists);
+    }
     None
 }
 
@@ -438,6 +441,11 @@ mod tests {
                 400,
                 r#"{"error":"governor policy blocked start"}"#,
                 Class::Conflict(Quota),
+            ),
+            (
+                422,
+                r#"{"error":"Validation failed: Hostname already exists on app"}"#,
+                Class::Conflict(Exists),
             ),
             (302, "", Ambiguous),
             (418, "", Invalid),

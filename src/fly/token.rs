@@ -48,6 +48,8 @@ pub struct Facts {
     pub expires_at: Option<Timestamp>,
     /// When it begins; `None` when its text does not say.
     pub valid_from: Option<Timestamp>,
+    /// Whether the organization's caveat allows reading only; `None` when its text does not say.
+    pub read_only: Option<bool>,
     /// Whether somebody else must vouch for it again and again (a personal login): such a
     /// token ends in the middle of a run.
     pub needs_discharge: bool,
@@ -236,6 +238,7 @@ impl Facts {
             if read.location == PERMISSION_LOCATION {
                 third_parties += read.bodies(THIRD_PARTY).count();
                 facts.scope = read.scope();
+                facts.read_only = read.read_only();
             } else {
                 discharges += 1;
             }
@@ -244,6 +247,7 @@ impl Facts {
         if !only_macaroons {
             // An OAuth token beside it may allow more than the macaroon says.
             facts.scope = Scope::Unknown;
+            facts.read_only = None;
         }
         facts
     }
@@ -285,6 +289,14 @@ impl Macaroon {
                 (second(fields.first()), second(fields.get(1)))
             })
             .collect()
+    }
+
+    /// Access is a bit mask: read 1, write 2, create 4, delete 8, control 16 (superfly/macaroon
+    /// `resset/action.go`).
+    fn read_only(&self) -> Option<bool> {
+        let mask = |body: &Value| body.as_array()?.get(1)?.as_u64();
+        let masks: Vec<u64> = self.bodies(ORGANIZATION).filter_map(mask).collect();
+        (!masks.is_empty()).then(|| masks.iter().any(|mask| mask & !1 == 0))
     }
 
     fn scope(&self) -> Scope {
@@ -446,6 +458,14 @@ mod tests {
             Timestamp::from_second(1_700_000_000).ok()
         );
         assert!(!token.facts().needs_discharge);
+        assert_eq!(token.facts().read_only, Some(false));
+        let mask = Value::Array(vec![Value::from(42), Value::from(1)]);
+        let narrow = macaroon(
+            "fm2",
+            PERMISSION_LOCATION,
+            vec![Value::from(ORGANIZATION), mask],
+        );
+        assert_eq!(Token::parse(&narrow).unwrap().facts().read_only, Some(true));
     }
 
     #[test]
