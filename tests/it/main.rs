@@ -6,6 +6,7 @@ mod api;
 mod examples;
 mod fly_client;
 mod fly_client_machines;
+mod fly_client_platform;
 mod installed;
 mod leader;
 mod manifests;
