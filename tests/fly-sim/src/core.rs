@@ -121,6 +121,10 @@ impl Core {
     }
 
     /// Records what a call, or the platform by itself, has changed.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one line of the ledger, field by field"
+    )]
     pub fn effect(
         &self,
         call: CallId,

@@ -258,12 +258,10 @@ async fn pass(core: Shared, params: RawPathParams, request: Request, next: Next)
             Kind::EndlessBody | Kind::HugeBody { .. } | Kind::InvalidUtf8 => {
                 return finish(mangle::strange_body(kind));
             }
-            Kind::NotFoundAfterCreate { for_ms } => {
-                if mangle::is_younger(&core, &params, Duration::from_millis(*for_ms)) {
-                    return finish(
-                        FlyError::not_found("not_found: no such object").into_response(),
-                    );
-                }
+            Kind::NotFoundAfterCreate { for_ms }
+                if mangle::is_younger(&core, &params, Duration::from_millis(*for_ms)) =>
+            {
+                return finish(FlyError::not_found("not_found: no such object").into_response());
             }
             _ => {}
         }

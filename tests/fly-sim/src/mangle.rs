@@ -102,7 +102,7 @@ pub async fn after(kind: &Kind, response: Response, stale: Option<Value>) -> Res
             Some(list) if response.status().is_success() => Json(list).into_response(),
             _ => response,
         },
-        Kind::EmptyList => edit(response, |value| empty(value)).await,
+        Kind::EmptyList => edit(response, empty).await,
         Kind::UnknownEnum => edit(response, strange_words).await,
         Kind::Patch { pointer, value } => {
             edit(response, |body| {

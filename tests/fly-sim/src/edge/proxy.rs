@@ -143,10 +143,10 @@ fn choose(core: &Shared, app: &str, tls: bool, tried: &[String]) -> Found {
                     continue;
                 }
                 match machine.state {
-                    State::Stopped | State::Suspended if service.autostart == Some(true) => {
-                        if !machine.cordoned {
-                            asleep = Some(machine);
-                        }
+                    State::Stopped | State::Suspended
+                        if service.autostart == Some(true) && !machine.cordoned =>
+                    {
+                        asleep = Some(machine);
                     }
                     State::Starting | State::Restarting | State::Replacing => soon = true,
                     _ => {}

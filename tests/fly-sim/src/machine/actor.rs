@@ -62,7 +62,7 @@ pub enum Command {
 }
 
 enum Body {
-    Process(Running),
+    Process(Box<Running>),
     Builtin(JoinHandle<i32>),
 }
 
@@ -413,7 +413,7 @@ impl Actor {
             log(&core, &app, &id, "app", line);
         })
         .map_err(|error| error.to_string())?;
-        Ok(Body::Process(running))
+        Ok(Body::Process(Box::new(running)))
     }
 
     fn start_checks(&mut self) {

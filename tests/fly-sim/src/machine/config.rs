@@ -424,7 +424,7 @@ fn check_guest(guest: &Guest) -> FlyResult<()> {
             high * cpus
         )));
     }
-    if memory % step != 0 {
+    if !memory.is_multiple_of(step) {
         return Err(FlyError::unprocessable(format!(
             "invalid config.guest.memory_mb, must be in a {step} MiB increment"
         )));

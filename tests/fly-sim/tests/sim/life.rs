@@ -203,7 +203,7 @@ async fn checks_are_real_and_named_as_fly_names_them() {
     assert_eq!(status(&machine, "shut").0, "critical");
     let since = status(&machine, "servicecheck-00-http-8080").1["updated_at"].clone();
     // The program turns unhealthy by itself: the check notices, and says since when.
-    let turn = format!("POST /healthz/false HTTP/1.0\\r\\n\\r\\n");
+    let turn = "POST /healthz/false HTTP/1.0\\r\\n\\r\\n";
     let script = format!("exec 3<>/dev/tcp/$FLY_SIM_BIND_IP/8080; printf '{turn}' >&3; cat <&3");
     let exec = json!({"command": ["bash", "-c", script]});
     let (status_code, done) = api
