@@ -15,14 +15,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{ObjectMeta, PostParams};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::lease::{Move, Record, Renewal, Seen, after_conflict, claim, decide, freed};
 use crate::clock::Now;
+
+mod lease;
 
 /// How long a lease holds without a renewal. Default 15 s, as client-go.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
@@ -32,10 +34,6 @@ pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Pause between two looks at the lease, or two renewals. Default 2 s, as client-go.
 pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
-
-/// How often longer than our own duration a lease may claim to hold. A mistyped
-/// `leaseDurationSeconds` must not lock every replica out for a day.
-const LONGEST_FOREIGN_DURATION: u32 = 4;
 
 /// What an election is about, and how fast it goes.
 #[derive(Clone, Debug)]
@@ -384,12 +382,6 @@ async fn renew_in_time(
     }
 }
 
-enum Renewal {
-    Done(Lease),
-    Moved(Lease),
-    Taken(String),
-}
-
 /// One renewal, fenced by the version we know. A 409 or 404 is followed by a look.
 async fn renewal(
     api: &Api<Lease>,
@@ -408,137 +400,6 @@ async fn renewal(
         // Deleted by hand. Whoever creates it first leads; the loser gets a 409.
         None => Renewal::Moved(Lease::default()),
     })
-}
-
-/// What a changed lease means for its leader. An emptied holder is anybody's to take, so also ours.
-fn after_conflict(identity: &str, current: Lease) -> Renewal {
-    let holder = Record::of(&current).holder;
-    if holder.is_empty() || holder == identity {
-        Renewal::Moved(current)
-    } else {
-        Renewal::Taken(holder)
-    }
-}
-
-/// The part of a lease whose change proves that its holder lives.
-#[derive(Clone, Debug, PartialEq)]
-struct Record {
-    holder: String,
-    seconds: i32,
-    transitions: i32,
-    renewed: Option<MicroTime>,
-}
-
-impl Record {
-    fn of(lease: &Lease) -> Record {
-        let spec = lease.spec.clone().unwrap_or_default();
-        Record {
-            holder: spec.holder_identity.unwrap_or_default(),
-            seconds: spec.lease_duration_seconds.unwrap_or_default(),
-            transitions: spec.lease_transitions.unwrap_or_default(),
-            renewed: spec.renew_time,
-        }
-    }
-}
-
-/// A record and when we first saw it, by our own monotonic clock.
-#[derive(Clone, Debug)]
-struct Seen {
-    record: Record,
-    since: Instant,
-}
-
-impl Seen {
-    fn next(before: Option<Seen>, lease: &Lease, now: Instant) -> Seen {
-        let record = Record::of(lease);
-        match before {
-            Some(before) if before.record == record => before,
-            _ => Seen { record, since: now },
-        }
-    }
-}
-
-/// What a candidate does now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Move {
-    /// Write our claim.
-    Take,
-    /// Somebody else leads, as far as we can know.
-    Wait,
-}
-
-/// Decides without I/O whether the lease is to be had.
-fn decide(election: &Election, seen: Option<&Seen>, now: Instant) -> Move {
-    let Some(seen) = seen else {
-        return Move::Take;
-    };
-    // Ours already: a claim whose reply was lost.
-    if seen.record.holder.is_empty() || seen.record.holder == election.identity {
-        return Move::Take;
-    }
-    // The holder may count on its own duration, if it is longer than ours.
-    let claimed = Duration::from_secs(u64::try_from(seen.record.seconds).unwrap_or(0));
-    let holds = claimed.clamp(
-        election.lease_duration,
-        election.lease_duration * LONGEST_FOREIGN_DURATION,
-    );
-    if now.saturating_duration_since(seen.since) >= holds {
-        Move::Take
-    } else {
-        Move::Wait
-    }
-}
-
-/// The lease as we want it: held by us, renewed now, with the version we decided on.
-fn claim(election: &Election, current: Option<&Lease>, now: jiff::Timestamp) -> Lease {
-    let old = current
-        .and_then(|lease| lease.spec.clone())
-        .unwrap_or_default();
-    let ours = old.holder_identity.as_deref() == Some(election.identity.as_str());
-    let transitions = old.lease_transitions.unwrap_or(0);
-    let mut metadata = current
-        .map(|lease| lease.metadata.clone())
-        .unwrap_or_default();
-    metadata.name = Some(election.name.clone());
-    metadata.namespace = Some(election.namespace.clone());
-    metadata.managed_fields = None;
-    Lease {
-        metadata,
-        spec: Some(LeaseSpec {
-            holder_identity: Some(election.identity.clone()),
-            lease_duration_seconds: Some(whole_seconds(election.lease_duration)),
-            acquire_time: if ours {
-                old.acquire_time
-            } else {
-                Some(MicroTime(now))
-            },
-            renew_time: Some(MicroTime(now)),
-            lease_transitions: Some(if ours || current.is_none() {
-                transitions
-            } else {
-                transitions.saturating_add(1)
-            }),
-            preferred_holder: old.preferred_holder,
-            strategy: old.strategy,
-        }),
-    }
-}
-
-/// The lease as it is given back: no holder, as client-go leaves it.
-fn freed(lease: Lease, now: jiff::Timestamp) -> Lease {
-    let spec = lease.spec.unwrap_or_default();
-    Lease {
-        metadata: ObjectMeta {
-            managed_fields: None,
-            ..lease.metadata
-        },
-        spec: Some(LeaseSpec {
-            holder_identity: Some(String::new()),
-            lease_duration_seconds: Some(1),
-            renew_time: Some(MicroTime(now)),
-            ..spec
-        }),
-    }
 }
 
 /// Creates a lease that has no version yet, replaces one that has.
@@ -576,129 +437,14 @@ fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
-fn whole_seconds(duration: Duration) -> i32 {
-    // The API wants a positive whole number.
-    i32::try_from(duration.as_secs()).unwrap_or(i32::MAX).max(1)
-}
-
 /// Up to a fifth longer, so that candidates do not all look at the same moment.
 fn jittered(period: Duration) -> Duration {
     period.mul_f64(1.0 + rand::random::<f64>() * 0.2)
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
-
-    fn election() -> Election {
-        Election {
-            namespace: "golive-system".into(),
-            name: "golive".into(),
-            identity: "pod-a_1".into(),
-            lease_duration: LEASE_DURATION,
-            renew_deadline: RENEW_DEADLINE,
-            retry_period: RETRY_PERIOD,
-            now: || "2026-11-24T12:00:00Z".parse().unwrap(),
-        }
-    }
-
-    fn held_by(holder: &str, renewed: &str) -> Lease {
-        let mut lease = claim(&election(), None, renewed.parse().unwrap());
-        let spec = lease.spec.as_mut().unwrap();
-        spec.holder_identity = Some(holder.into());
-        lease.metadata.resource_version = Some("7".into());
-        lease
-    }
-
-    #[test]
-    fn a_lease_is_taken_only_after_it_stood_still_for_its_whole_duration() {
-        let t0 = Instant::now();
-        let lease = held_by("pod-b_1", "2026-11-24T12:00:00Z");
-        let seen = Seen::next(None, &lease, t0);
-        let just_before = t0 + LEASE_DURATION - Duration::from_millis(1);
-        assert_eq!(decide(&election(), Some(&seen), just_before), Move::Wait);
-        let after = t0 + LEASE_DURATION;
-        assert_eq!(decide(&election(), Some(&seen), after), Move::Take);
-    }
-
-    #[test]
-    fn a_renewal_starts_the_wait_again_and_an_unchanged_lease_does_not() {
-        let t0 = Instant::now();
-        let t1 = t0 + Duration::from_secs(14);
-        let seen = Seen::next(None, &held_by("pod-b_1", "2026-11-24T12:00:00Z"), t0);
-        let same = Seen::next(
-            Some(seen.clone()),
-            &held_by("pod-b_1", "2026-11-24T12:00:00Z"),
-            t1,
-        );
-        assert_eq!(same.since, t0);
-        let renewed = Seen::next(Some(seen), &held_by("pod-b_1", "2026-11-24T12:00:02Z"), t1);
-        assert_eq!(renewed.since, t1);
-    }
-
-    #[test]
-    fn the_clock_of_another_machine_decides_nothing() {
-        let t0 = Instant::now();
-        for renewed in ["1999-01-01T00:00:00Z", "2999-01-01T00:00:00Z"] {
-            let seen = Seen::next(None, &held_by("pod-b_1", renewed), t0);
-            assert_eq!(decide(&election(), Some(&seen), t0), Move::Wait);
-            let later = t0 + LEASE_DURATION;
-            assert_eq!(decide(&election(), Some(&seen), later), Move::Take);
-        }
-    }
-
-    #[test]
-    fn a_missing_freed_or_own_lease_is_taken_at_once() {
-        let now = Instant::now();
-        assert_eq!(decide(&election(), None, now), Move::Take);
-        for holder in ["", "pod-a_1"] {
-            let seen = Seen::next(None, &held_by(holder, "2026-11-24T12:00:00Z"), now);
-            assert_eq!(decide(&election(), Some(&seen), now), Move::Take);
-        }
-    }
-
-    #[test]
-    fn a_mistyped_duration_neither_shortens_nor_locks_for_a_day() {
-        let t0 = Instant::now();
-        let mut lease = held_by("pod-b_1", "2026-11-24T12:00:00Z");
-        lease.spec.as_mut().unwrap().lease_duration_seconds = Some(1);
-        let short = Seen::next(None, &lease, t0);
-        let soon = t0 + Duration::from_secs(14);
-        assert_eq!(decide(&election(), Some(&short), soon), Move::Wait);
-        lease.spec.as_mut().unwrap().lease_duration_seconds = Some(86_400);
-        let long = Seen::next(None, &lease, t0);
-        let later = t0 + LEASE_DURATION * LONGEST_FOREIGN_DURATION;
-        assert_eq!(decide(&election(), Some(&long), later), Move::Take);
-    }
-
-    #[test]
-    fn a_claim_keeps_the_version_it_was_decided_on_and_counts_the_change_of_holder() {
-        let now = "2026-11-24T12:00:20Z".parse().unwrap();
-        let taken = claim(
-            &election(),
-            Some(&held_by("pod-b_1", "2026-11-24T12:00:00Z")),
-            now,
-        );
-        assert_eq!(taken.metadata.resource_version.as_deref(), Some("7"));
-        let spec = taken.spec.clone().unwrap();
-        assert_eq!(spec.lease_transitions, Some(1));
-        assert_eq!(spec.acquire_time, Some(MicroTime(now)));
-        // A renewal changes the time of renewal alone.
-        let later = "2026-11-24T12:00:22Z".parse().unwrap();
-        let renewed = claim(&election(), Some(&taken), later).spec.unwrap();
-        assert_eq!(renewed.lease_transitions, Some(1));
-        assert_eq!(renewed.acquire_time, Some(MicroTime(now)));
-        assert_eq!(renewed.renew_time, Some(MicroTime(later)));
-    }
-
-    #[test]
-    fn after_a_conflict_only_another_holder_ends_the_term() {
-        let by = |holder| after_conflict("pod-a_1", held_by(holder, "2026-11-24T12:00:00Z"));
-        assert!(matches!(by("pod-b_1"), Renewal::Taken(holder) if holder == "pod-b_1"));
-        assert!(matches!(by("pod-a_1"), Renewal::Moved(_)));
-        assert!(matches!(by(""), Renewal::Moved(_)));
-    }
 
     #[test]
     fn the_time_left_counts_from_before_the_renewal_and_ends_at_zero() {

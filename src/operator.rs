@@ -18,6 +18,9 @@ use crate::metrics::{FlyCall, Metrics};
 use crate::server::{Health, Server};
 use crate::settings::Settings;
 
+/// The cache that a leader has to fill before it is ready.
+pub const ACTIVATIONS: &str = "activations";
+
 /// Why the process ends otherwise than after a signal. Each has its exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -119,6 +122,8 @@ where
         }
     }
     let leader = term.as_ref().map_or_else(Leader::always, Term::leader);
+    // A leader is ready when it has seen the activations; a replica standing by is ready already.
+    health.expect_cache(ACTIVATIONS);
     metrics.set_leader(&settings.lease_name, true);
 
     let fly = fly(&settings, &metrics, leader.clone(), shutdown.clone())?;
