@@ -22,9 +22,16 @@ async fn world() -> World {
     let image = Image::new("registry.fly.io/cabanas-it:1", "/bin/sleep").args(["600"]);
     let hub = Image::new("nginx:1", "/bin/sleep").args(["600"]);
     let images = Images::new([image, hub]);
-    let options = Options { images, ..Options::default() };
+    let options = Options {
+        images,
+        ..Options::default()
+    };
     let world = World::with(options, HttpOptions::default()).await;
-    let app = NewApp { name: APP.into(), org_slug: "cabanas".into(), ..NewApp::default() };
+    let app = NewApp {
+        name: APP.into(),
+        org_slug: "cabanas".into(),
+        ..NewApp::default()
+    };
     world.client.create_app(&app).await.unwrap();
     world
 }
@@ -41,16 +48,23 @@ async fn secrets_are_set_together_told_by_digest_and_counted() {
     let world = world().await;
     let client = &world.client;
 
-    let first = client.set_secrets(APP, &secrets(&[("A", Some("one")), ("B", Some("two"))])).await;
+    let first = client
+        .set_secrets(APP, &secrets(&[("A", Some("one")), ("B", Some("two"))]))
+        .await;
     let first = first.unwrap().version().unwrap();
     let before = client.secrets(APP, Some(first)).await.unwrap();
-    let second = client.set_secrets(APP, &secrets(&[("A", Some("three")), ("B", None)])).await;
+    let second = client
+        .set_secrets(APP, &secrets(&[("A", Some("three")), ("B", None)]))
+        .await;
     let second = second.unwrap().version().unwrap();
     let after = client.secrets(APP, Some(second)).await.unwrap();
 
     assert!(second > first);
     assert_eq!(before.len(), 2);
-    assert_eq!(after.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["A"]);
+    assert_eq!(
+        after.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),
+        ["A"]
+    );
     let digest = |list: &[golive::fly::AppSecret]| {
         list.iter().find(|s| s.name == "A").unwrap().digest.clone()
     };
@@ -61,14 +75,23 @@ async fn secrets_are_set_together_told_by_digest_and_counted() {
 async fn an_error_that_quotes_a_secret_is_redacted() {
     let world = world().await;
     let body = serde_json::json!({"error": "bad value hunter22secret for A"});
-    let kind = Kind::Status { status: 422, body: Some(body), applied: false };
-    world.sim.fault(Fault::new("POST /v1/apps/{app}/secrets", kind));
+    let kind = Kind::Status {
+        status: 422,
+        body: Some(body),
+        applied: false,
+    };
+    world
+        .sim
+        .fault(Fault::new("POST /v1/apps/{app}/secrets", kind));
 
     let values = secrets(&[("A", Some("hunter22secret"))]);
     let error = world.client.set_secrets(APP, &values).await.unwrap_err();
 
     assert_eq!(error.class(), &Class::Invalid);
-    assert!(!format!("{error} {error:?}").contains("hunter22"), "{error}");
+    assert!(
+        !format!("{error} {error:?}").contains("hunter22"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -76,8 +99,14 @@ async fn addresses_are_assigned_told_apart_and_released() {
     let world = world().await;
     let client = &world.client;
 
-    let v6 = client.assign_address(APP, &NewAddress::anycast(AddressKind::V6)).await.unwrap();
-    client.assign_address(APP, &NewAddress::anycast(AddressKind::SharedV4)).await.unwrap();
+    let v6 = client
+        .assign_address(APP, &NewAddress::anycast(AddressKind::V6))
+        .await
+        .unwrap();
+    client
+        .assign_address(APP, &NewAddress::anycast(AddressKind::SharedV4))
+        .await
+        .unwrap();
     let both = client.addresses(APP).await.unwrap();
     client.release_address(APP, &v6.ip).await.unwrap();
     client.release_address(APP, &v6.ip).await.unwrap();
@@ -142,15 +171,27 @@ async fn a_deploy_token_tells_its_app_and_its_end_offline() {
     let world = world().await;
     let app = world.client.app(APP).await.unwrap().unwrap();
 
-    let text = world.client.create_deploy_token(APP, "24h0m0s").await.unwrap();
+    let text = world
+        .client
+        .create_deploy_token(APP, "24h0m0s")
+        .await
+        .unwrap();
     let token = Token::parse(text.expose_secret()).unwrap();
 
     let facts = token.facts();
-    let Scope::Apps { apps, .. } = &facts.scope else { panic!("{facts:?}") };
+    let Scope::Apps { apps, .. } = &facts.scope else {
+        panic!("{facts:?}")
+    };
     assert_eq!(apps, &[app.internal_numeric_id.unwrap()]);
-    let left = facts.expires_at.unwrap().duration_since(jiff::Timestamp::now());
+    let left = facts
+        .expires_at
+        .unwrap()
+        .duration_since(jiff::Timestamp::now());
     assert!((left.as_hours() - 24).abs() <= 1, "{left:?}");
-    assert_eq!((facts.read_only, facts.needs_discharge), (Some(false), false));
+    assert_eq!(
+        (facts.read_only, facts.needs_discharge),
+        (Some(false), false)
+    );
     let narrow = world.fly.client(token);
     assert!(narrow.app(APP).await.unwrap().is_some());
 }
@@ -171,7 +212,10 @@ async fn volumes_are_created_listed_and_deleted() {
     let after = world.client.volumes(APP).await.unwrap();
 
     assert_eq!(listed.len(), 1);
-    assert!(after.iter().all(|volume| volume.state.is_over()), "{after:?}");
+    assert!(
+        after.iter().all(|volume| volume.state.is_over()),
+        "{after:?}"
+    );
 }
 
 #[tokio::test]
@@ -188,7 +232,11 @@ async fn releases_are_counted_and_end_complete() {
     assert_eq!(world.client.current_release(APP).await, Ok(None));
     let release = world.client.create_release(&new).await.unwrap();
     for status in [ReleaseStatus::Running, ReleaseStatus::Complete] {
-        world.client.set_release_status(&release.id, &status, None).await.unwrap();
+        world
+            .client
+            .set_release_status(&release.id, &status, None)
+            .await
+            .unwrap();
     }
     let releases = world.client.releases(APP, 10).await.unwrap();
 
@@ -214,8 +262,16 @@ async fn a_tag_is_resolved_to_a_digest_and_a_platform() {
 #[tokio::test]
 async fn a_registry_that_is_not_on_the_public_internet_is_not_asked() {
     let world = world().await;
-    for image in ["localhost:5000/a:1", "10.0.0.1/a/b:1", "registry.default.svc/a:1"] {
-        let error = world.client.resolve_image(&image.parse().unwrap()).await.unwrap_err();
+    for image in [
+        "localhost:5000/a:1",
+        "10.0.0.1/a/b:1",
+        "registry.default.svc/a:1",
+    ] {
+        let error = world
+            .client
+            .resolve_image(&image.parse().unwrap())
+            .await
+            .unwrap_err();
         assert_eq!(error.class(), &Class::Invalid, "{image}: {error}");
     }
 }
@@ -224,10 +280,17 @@ async fn a_registry_that_is_not_on_the_public_internet_is_not_asked() {
 async fn a_mirror_stands_in_for_another_registry_and_never_sees_our_token() {
     let first = world().await;
     let registries = BTreeMap::from([("docker.io".to_owned(), first.sim.base_url())]);
-    let http = HttpOptions { registries, ..HttpOptions::default() };
+    let http = HttpOptions {
+        registries,
+        ..HttpOptions::default()
+    };
     let second = World::with(Options::default(), http).await;
 
-    let found = second.client.resolve_image(&"nginx:1".parse().unwrap()).await.unwrap();
+    let found = second
+        .client
+        .resolve_image(&"nginx:1".parse().unwrap())
+        .await
+        .unwrap();
 
     assert_eq!(found.unwrap().runs_on_fly(), Some(true));
 }
@@ -246,29 +309,70 @@ async fn a_managed_cluster_becomes_ready_with_users_and_databases() {
         postgis_enabled: false,
     };
     let cluster = client.create_postgres_cluster(&new).await.unwrap();
-    let details = loop {
-        let details = client.postgres_cluster(&cluster.id).await.unwrap().unwrap();
-        assert!(!details.cluster.status.is_failed(), "{:?}", details.cluster);
-        if details.cluster.status == golive::fly::ClusterStatus::Ready {
-            break details;
+    let ready = async {
+        loop {
+            let details = client.postgres_cluster(&cluster.id).await.unwrap().unwrap();
+            assert!(!details.cluster.status.is_failed(), "{:?}", details.cluster);
+            if details.cluster.status == golive::fly::ClusterStatus::Ready {
+                break details;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    client.create_postgres_user(&cluster.id, "app", "schema_admin").await.unwrap();
-    let again = client.create_postgres_user(&cluster.id, "app", "schema_admin").await.unwrap_err();
-    client.create_postgres_database(&cluster.id, "app").await.unwrap();
+    let details = tokio::time::timeout(Duration::from_secs(60), ready)
+        .await
+        .unwrap();
+    client
+        .create_postgres_user(&cluster.id, "app", "schema_admin")
+        .await
+        .unwrap();
+    let again = client
+        .create_postgres_user(&cluster.id, "app", "schema_admin")
+        .await
+        .unwrap_err();
+    client
+        .create_postgres_database(&cluster.id, "app")
+        .await
+        .unwrap();
     client.attach_postgres(&cluster.id, APP).await.unwrap();
 
     assert_eq!(again.conflict(), Some(&Conflict::Exists), "{again:?}");
     assert!(details.credentials.unwrap().pgbouncer_uri.is_some());
-    let app = client.postgres_user_credentials(&cluster.id, "app").await.unwrap().unwrap();
+    let app = client
+        .postgres_user_credentials(&cluster.id, "app")
+        .await
+        .unwrap()
+        .unwrap();
     assert!(app.password.is_some());
-    assert!(client.postgres_users(&cluster.id).await.unwrap().iter().any(|u| u.name == "app"));
-    assert!(client.postgres_databases(&cluster.id).await.unwrap().iter().any(|d| d.name == "app"));
+    assert!(
+        client
+            .postgres_users(&cluster.id)
+            .await
+            .unwrap()
+            .iter()
+            .any(|u| u.name == "app")
+    );
+    assert!(
+        client
+            .postgres_databases(&cluster.id)
+            .await
+            .unwrap()
+            .iter()
+            .any(|d| d.name == "app")
+    );
     let listed = client.postgres_clusters("cabanas").await.unwrap();
-    assert_eq!(listed.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["cabanas-db"]);
-    client.delete_postgres_cluster("cabanas", &cluster.id).await.unwrap();
-    client.delete_postgres_cluster("cabanas", &cluster.id).await.unwrap();
+    assert_eq!(
+        listed.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
+        ["cabanas-db"]
+    );
+    client
+        .delete_postgres_cluster("cabanas", &cluster.id)
+        .await
+        .unwrap();
+    client
+        .delete_postgres_cluster("cabanas", &cluster.id)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -301,6 +405,10 @@ async fn a_redis_database_is_created_once_and_found_by_its_name() {
 #[tokio::test]
 async fn the_newest_image_of_legacy_postgres_is_told() {
     let world = world().await;
-    let tag = world.client.latest_image_tag("flyio/postgres-flex").await.unwrap();
+    let tag = world
+        .client
+        .latest_image_tag("flyio/postgres-flex")
+        .await
+        .unwrap();
     assert!(tag.starts_with("flyio/postgres-flex:"), "{tag}");
 }
