@@ -220,10 +220,10 @@ async fn approve(
         .map(|change| text(&change["change"]))
         .collect();
     progress.say(&format!(
-        "the gate before {} asks for a decision on plan {}, {} changes:",
+        "the gate before {} asks for a decision on plan {}{}",
         gate.phase,
         gate.digest,
-        changes.len()
+        if changes.is_empty() { "" } else { ":" }
     ));
     for change in &changes {
         progress.say(&format!("  - {change}"));
