@@ -50,6 +50,8 @@ pub struct FlyConfig {
     pub app: flytoml::AppConfig,
     /// Unknown keys and the like: reported, and no obstacle.
     pub warnings: Vec<flytoml::Problem>,
+    /// Its text; `None` when the object has none.
+    pub text: Option<String>,
 }
 
 /// Why there is no usable fly.toml.
@@ -195,6 +197,16 @@ impl Target {
         self.config.clone()
     }
 
+    /// The text of the fly.toml, if the object has a usable one.
+    pub fn config_text(&self) -> Option<&str> {
+        self.config.as_ref().ok()?.text.as_deref()
+    }
+
+    /// The port that the application listens on when there is no fly.toml.
+    pub fn port(&self) -> u16 {
+        self.deploy.port.unwrap_or(DEFAULT_PORT)
+    }
+
     /// The image that is asked for.
     ///
     /// # Errors
@@ -304,6 +316,7 @@ fn config(activation: &Activation, refs: &Refs) -> Result<Arc<FlyConfig>, Config
             return Ok(Arc::new(FlyConfig {
                 app: flytoml::AppConfig::minimal(&spec.app, &spec.region, port),
                 warnings: Vec::new(),
+                text: None,
             }));
         }
         Some(config) => match (&config.config_map_ref, &config.inline) {
@@ -329,6 +342,7 @@ fn config(activation: &Activation, refs: &Refs) -> Result<Arc<FlyConfig>, Config
     Ok(Arc::new(FlyConfig {
         app,
         warnings: parsed.warnings,
+        text: Some(text),
     }))
 }
 

@@ -368,6 +368,20 @@ impl Client {
         call.array().await
     }
 
+    /// The machines of an app whose metadata has all of `metadata`, destroyed ones too: how a
+    /// machine with `auto_destroy` ended is read there. The list can lag.
+    pub async fn machines_and_destroyed(
+        &self,
+        app: &str,
+        metadata: &[(&str, &str)],
+    ) -> Result<Vec<Machine>> {
+        let mut call = self.call(&LIST, &[app]).query("include_deleted", "true");
+        for (key, value) in metadata {
+            call = call.query(&format!("metadata.{key}"), value);
+        }
+        call.array().await
+    }
+
     /// One machine. `None`: the id has never existed, or is too new; a destroyed machine is
     /// still there, with its state and events.
     pub async fn machine(&self, app: &str, id: &str) -> Result<Option<Machine>> {

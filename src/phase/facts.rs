@@ -4,7 +4,7 @@
 //! restart every step observes again before a later one may run.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -39,8 +39,14 @@ pub struct Facts {
     pub secrets_version: Fact<u64>,
     /// Our live machines and when they were read. Shared by the steps of Deploy.
     pub machine_list: Fact<(Instant, Vec<fly::Machine>)>,
-    /// The declared size that is in use for lack of room. Set by the step `Machines`.
-    pub fallback_size: Fact<FallbackUsed>,
+    /// The declared size that is in use for lack of room, and the release that it was refused
+    /// for: another one may be luckier. Set by the steps of Deploy.
+    pub fallback_size: Fact<(String, FallbackUsed)>,
+    /// The record of releases. Set where it is read and written, `deploy::records`.
+    pub releases: Fact<crate::phase::deploy::records::Records>,
+    /// Versions of machines that this process wrote: what the platform made of our words there
+    /// is no drift. Set by the steps of Deploy.
+    pub written: Fact<BTreeSet<String>>,
     pushed: Mutex<BTreeMap<String, SecretStatus>>,
 }
 

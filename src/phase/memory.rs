@@ -183,14 +183,19 @@ impl StepRecord {
     }
 }
 
-/// Pause before try `attempts` + 1: doubling from the minimum to the maximum, spread by up to a
-/// tenth so that objects that failed together do not come back together.
-pub fn backoff(timing: &Timing, attempts: u32) -> Duration {
+/// Pause before try `attempts` + 1: doubling from the minimum to the maximum.
+pub fn backoff_without_spread(timing: &Timing, attempts: u32) -> Duration {
     let doubled = timing.backoff_min.saturating_mul(
         1u32.checked_shl(attempts.saturating_sub(1))
             .unwrap_or(u32::MAX),
     );
-    let base = doubled.min(timing.backoff_max);
+    doubled.min(timing.backoff_max)
+}
+
+/// The same, spread by up to a tenth so that objects that failed together do not come back
+/// together.
+pub fn backoff(timing: &Timing, attempts: u32) -> Duration {
+    let base = backoff_without_spread(timing, attempts);
     let spread = u32::try_from(base.as_millis() / 10).unwrap_or(u32::MAX);
     base + Duration::from_millis(u64::from(rand::random_range(0..=spread)))
 }

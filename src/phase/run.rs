@@ -219,6 +219,11 @@ impl Pass<'_> {
             };
             if !outcome.sent.is_empty() {
                 changed.insert(step.id());
+                for disturbed in step.disturbs() {
+                    if let Some(record) = memory.steps.get_mut(disturbed) {
+                        record.again = Some(Instant::now());
+                    }
+                }
             }
             let record = StepRecord::of(
                 &self.digest,

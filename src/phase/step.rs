@@ -124,6 +124,12 @@ pub trait Step: Send + Sync + 'static {
         &[]
     }
 
+    /// Earlier steps of the same phase whose last look no longer holds once this one has sent a
+    /// change: they are looked at again in the next pass.
+    fn disturbs(&self) -> &'static [StepId] {
+        &[]
+    }
+
     /// How many Fly reads an `observe` of an unchanged world costs. The re-check of a live
     /// object spends at most three a time.
     fn reads(&self) -> u32 {
@@ -178,6 +184,8 @@ pub trait AnyStep: Send + Sync {
     fn id(&self) -> StepId;
     /// See [`Step::needs`].
     fn needs(&self) -> &'static [StepId];
+    /// See [`Step::disturbs`].
+    fn disturbs(&self) -> &'static [StepId];
     /// See [`Step::reads`].
     fn reads(&self) -> u32;
     /// See [`Step::rechecked`].
@@ -239,6 +247,10 @@ impl<S: Step> AnyStep for S {
 
     fn needs(&self) -> &'static [StepId] {
         Step::needs(self)
+    }
+
+    fn disturbs(&self) -> &'static [StepId] {
+        Step::disturbs(self)
     }
 
     fn reads(&self) -> u32 {

@@ -1,13 +1,20 @@
 //! The machines that should be, and what has to happen to get there. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    api::Reason,
     error::Error,
-    fly::{Machine, MachineConfig, MachineState},
+    fly::{
+        Machine, MachineConfig, MachineState,
+        machine_config::MachineGuest,
+        machines::{CheckResult, HostStatus},
+    },
     flytoml::{self, AppConfig},
     phase::Owner,
-    target::Target,
 };
 
 /// Metadata key of the Activation that a machine belongs to.
@@ -16,6 +23,11 @@ pub const UID_KEY: &str = "golive_activation_uid";
 pub const SLOT_KEY: &str = "golive_slot";
 /// Metadata key of the hash of the configuration that a machine was given.
 pub const CONFIG_KEY: &str = "golive_config";
+
+/// Metadata key of the release whose command has run before the machine was given this.
+pub const RELEASE_KEY: &str = "golive_release";
+/// Metadata key of the declared size that the machine has for lack of room.
+pub const SIZE_KEY: &str = "golive_size";
 
 /// One machine that should be.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,57 +42,79 @@ pub struct Wanted {
     pub standby: bool,
     /// Checks that must pass.
     pub checks: usize,
+    /// Name of the volume that it needs.
+    pub volume: Option<String>,
     /// Its configuration, marks and hash included.
     pub config: MachineConfig,
     /// The hash alone.
     pub hash: String,
 }
 
+/// What machines are asked for.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// Machines of each group, where the spec says how many.
+    pub scale: &'a BTreeMap<String, u32>,
+    /// The object.
+    pub owner: &'a Owner,
+    /// The application's configuration.
+    pub config: &'a AppConfig,
+    /// The image with its digest.
+    pub image: &'a str,
+    /// Digest of the secrets that they see when they start.
+    pub secrets: &'a str,
+    /// Key of the release.
+    pub release: &'a str,
+    /// A size that is used for lack of room, by name.
+    pub size: Option<(&'a str, &'a MachineGuest)>,
+}
+
 /// All machines that should be, in the order in which they are created.
 ///
 /// # Errors
 /// When the fly.toml cannot be converted; preflight finds that first.
-pub fn wanted(
-    target: &Target,
-    owner: &Owner,
-    config: &AppConfig,
-    image: &str,
-    secrets: &str,
-    size: Option<&crate::fly::machine_config::MachineGuest>,
-) -> Result<Vec<Wanted>, Error> {
+pub fn wanted(asked: &Asked) -> Result<Vec<Wanted>, Error> {
     let mut machines = Vec::new();
-    for group in config.process_groups() {
-        let first = config.first_machines(&group, true);
-        let (running, standby) = match target.deploy.scale.get(&group) {
+    for group in asked.config.process_groups() {
+        let first = asked.config.first_machines(&group, true);
+        let (running, standby) = match asked.scale.get(&group) {
             Some(count) => (*count, 0),
             None => (first.running, first.standby),
         };
         for index in 0..running + standby {
             let slot = format!("{group}-{index}");
             let mut context = flytoml::Context {
-                image,
-                size,
+                image: asked.image,
+                size: asked.size.map(|(_, guest)| guest),
                 ..flytoml::Context::default()
             };
-            context
-                .metadata
-                .insert(UID_KEY.to_owned(), owner.uid.clone());
-            context.metadata.insert(SLOT_KEY.to_owned(), slot.clone());
-            let mut machine =
-                config
-                    .machine_config(&group, &context)
-                    .map_err(|error| Error::Blocked {
-                        reason: crate::api::Reason::FlyConfigInvalid,
-                        message: format!(
-                            "cannot build the machines of {group} from fly.toml: {error}"
-                        ),
-                    })?;
-            let hash = hash(&machine, secrets);
-            machine.metadata.insert(CONFIG_KEY.to_owned(), hash.clone());
+            for (key, value) in [(UID_KEY, asked.owner.uid.as_str()), (SLOT_KEY, &slot)] {
+                context.metadata.insert(key.to_owned(), value.to_owned());
+            }
+            let mut machine = asked
+                .config
+                .machine_config(&group, &context)
+                .map_err(|error| not_convertible(&format!("machines of {group}"), &error))?;
+            let hash = hash(&machine, asked.secrets);
+            let size = asked.size.map(|(name, _)| name);
+            for (key, value) in [
+                (CONFIG_KEY, Some(hash.as_str())),
+                (RELEASE_KEY, Some(asked.release)),
+                (SIZE_KEY, size),
+            ] {
+                if let Some(value) = value {
+                    machine.metadata.insert(key.to_owned(), value.to_owned());
+                }
+            }
             machines.push(Wanted {
                 name: format!("golive-{group}-{index}"),
-                checks: config.health_checks(&group).len(),
+                checks: asked.config.health_checks(&group).len(),
                 standby: index >= running,
+                volume: asked
+                    .config
+                    .mounts_of(&group)
+                    .first()
+                    .and_then(|mount| mount.source.clone()),
                 group: group.clone(),
                 config: machine,
                 slot,
@@ -91,6 +125,14 @@ pub fn wanted(
     Ok(machines)
 }
 
+/// The fly.toml cannot be converted.
+pub fn not_convertible(what: &str, error: &flytoml::ConversionError) -> Error {
+    Error::Blocked {
+        reason: Reason::FlyConfigInvalid,
+        message: format!("cannot build the {what} from fly.toml: {error}"),
+    }
+}
+
 /// Hash of a configuration and of the secrets that a machine sees when it starts.
 fn hash(config: &MachineConfig, secrets: &str) -> String {
     let mut hash = Sha256::new();
@@ -99,23 +141,93 @@ fn hash(config: &MachineConfig, secrets: &str) -> String {
     data_encoding::HEXLOWER.encode(&hash.finalize()[..12])
 }
 
+/// The live machine that fills a place.
+pub fn in_slot<'a>(machines: &'a [Machine], slot: &str) -> Option<&'a Machine> {
+    machines
+        .iter()
+        .find(|machine| machine.metadata(SLOT_KEY) == Some(slot))
+}
+
 /// True when the machine is marked as this Activation's.
 pub fn is_ours(machine: &Machine, owner: &Owner) -> bool {
     machine.metadata(UID_KEY) == Some(owner.uid.as_str())
 }
 
-/// True when the machine runs what it should: the configuration that it was given is the wanted
-/// one, and so is the digest that its host resolved. A silent revert brings back the old marks
-/// with the old configuration, so it is seen here.
-pub fn is_current(machine: &Machine, wanted: &Wanted, digest: &str) -> bool {
-    let host = machine
-        .image_ref
-        .as_ref()
-        .and_then(|image| image.digest.as_deref());
-    let image = machine.config.as_ref().map(|config| config.image.as_str());
-    machine.metadata(CONFIG_KEY) == Some(wanted.hash.as_str())
-        && host.is_none_or(|host| host == digest)
-        && image.is_none_or(|image| image == wanted.config.image)
+/// What the plan looks at.
+#[derive(Debug)]
+pub struct Fleet<'a> {
+    /// The machines that should be.
+    pub wanted: &'a [Wanted],
+    /// Ours that are.
+    pub machines: &'a [Machine],
+    /// Digests of other releases.
+    pub other_digests: &'a [String],
+    /// Versions of machines that this process wrote.
+    pub written: &'a BTreeSet<String>,
+    /// How many machines an update takes at a time.
+    pub pool: usize,
+    /// Whether an update goes on only over healthy machines.
+    pub careful: bool,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Fleet<'_> {
+    /// True when the machine runs what it should. A silent revert brings back the old marks with
+    /// the old configuration; somebody else's change keeps the marks and changes a field.
+    ///
+    /// A version that we wrote ourselves is not compared field by field: whatever the platform
+    /// made of our words there, writing them again would change nothing and restart the machine.
+    fn is_current(&self, machine: &Machine, wanted: &Wanted) -> bool {
+        let marked = machine.metadata(CONFIG_KEY) == Some(wanted.hash.as_str());
+        let Some(config) = &machine.config else {
+            // Its host cannot be reached, so nothing can be compared, and nothing updated.
+            return marked || machine.host_status != HostStatus::Ok;
+        };
+        if !marked || config.image != wanted.config.image {
+            return false;
+        }
+        if self.written.contains(&machine.instance_id) {
+            return true;
+        }
+        let host = machine
+            .image_ref
+            .as_ref()
+            .and_then(|image| image.digest.as_ref());
+        host.is_none_or(|host| !self.other_digests.contains(host)) && same(&wanted.config, config)
+    }
+}
+
+/// Whether the fields that decide what runs are as wanted. The platform adds fields, so only
+/// those that are wanted are looked at.
+fn same(wanted: &MachineConfig, actual: &MachineConfig) -> bool {
+    let command = |config: &MachineConfig| {
+        let init = config.init.clone().unwrap_or_default();
+        (init.cmd, init.entrypoint, init.exec)
+    };
+    let guest = |config: &MachineConfig| {
+        let guest = config.guest.as_ref()?;
+        Some((guest.cpu_kind.clone(), guest.cpus, guest.memory_mb))
+    };
+    let ports = |config: &MachineConfig| -> Vec<(Option<u16>, Vec<Option<u16>>)> {
+        config
+            .services
+            .iter()
+            .map(|s| {
+                (
+                    s.internal_port,
+                    s.ports.iter().map(|port| port.port).collect(),
+                )
+            })
+            .collect()
+    };
+    wanted
+        .env
+        .iter()
+        .all(|(name, value)| actual.env.get(name) == Some(value))
+        && command(wanted) == command(actual)
+        && guest(wanted).is_none_or(|wanted| guest(actual) == Some(wanted))
+        && ports(wanted) == ports(actual)
 }
 
 /// How a machine is.
@@ -129,8 +241,11 @@ pub enum Health {
     Unhealthy(Vec<String>),
     /// Its program ended, and nobody asked for that.
     Exited {
+        /// Exit code of the program.
         code: i64,
+        /// It ran out of memory.
         out_of_memory: bool,
+        /// It is being started again.
         restarting: bool,
     },
     /// It is stopped, suspended or failed.
@@ -154,7 +269,7 @@ pub fn health(machine: &Machine, checks: usize) -> Health {
                 .checks
                 .0
                 .iter()
-                .filter(|check| check.status != crate::fly::machines::CheckResult::Passing)
+                .filter(|check| check.status != CheckResult::Passing)
                 .map(|check| check.name.clone())
                 .collect();
             if !failing.is_empty() {
@@ -175,6 +290,25 @@ pub fn health(machine: &Machine, checks: usize) -> Health {
     }
 }
 
+/// How a machine is. One that the proxy stopped because it was idle is well: the proxy starts it
+/// again when somebody asks for it.
+pub fn health_of(machine: &Machine, wanted: &Wanted) -> Health {
+    match health(machine, wanted.checks) {
+        Health::Down(MachineState::Stopped | MachineState::Suspended)
+            if starts_on_demand(wanted) =>
+        {
+            Health::Healthy
+        }
+        other => other,
+    }
+}
+
+/// Whether the proxy starts it when somebody asks for it.
+pub fn starts_on_demand(wanted: &Wanted) -> bool {
+    let mut services = wanted.config.services.iter();
+    services.any(|service| service.autostart == Some(true))
+}
+
 /// What has to happen next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Move {
@@ -188,43 +322,51 @@ pub enum Move {
     Start(Vec<Machine>),
     /// Destroy these, which nobody wants any more.
     Destroy(Vec<Machine>),
-    /// Nothing may be touched before these that were updated are healthy.
-    Settle(Vec<(Machine, Health)>),
+    /// Nothing may be touched before those that were updated are healthy: these slots.
+    Settle(Vec<String>),
 }
 
 /// Plans the next move of a rolling deployment. A first deployment creates everything at once.
 /// An update takes the first machine alone and then as many at a time as `max_unavailable`
 /// allows, and goes on only when what was updated is healthy.
-pub fn plan(wanted: &[Wanted], machines: &[Machine], digest: &str, pool: usize) -> Move {
-    let find = |wanted: &Wanted| {
-        machines
-            .iter()
-            .find(|machine| machine.metadata(SLOT_KEY) == Some(wanted.slot.as_str()))
-    };
-    let missing: Vec<Wanted> = wanted
+pub fn plan(fleet: &Fleet) -> Move {
+    let missing: Vec<&Wanted> = fleet
+        .wanted
         .iter()
-        .filter(|w| find(w).is_none())
-        .cloned()
+        .filter(|wanted| in_slot(fleet.machines, &wanted.slot).is_none())
         .collect();
-    if !missing.is_empty() {
-        return Move::Create(missing);
+    let running: Vec<Wanted> = missing
+        .iter()
+        .filter(|wanted| !wanted.standby)
+        .map(|wanted| (*wanted).clone())
+        .collect();
+    if !running.is_empty() {
+        return Move::Create(running);
     }
-    let pairs: Vec<(&Machine, &Wanted)> =
-        wanted.iter().filter_map(|w| Some((find(w)?, w))).collect();
-    let (current, outdated): (Vec<_>, Vec<_>) = pairs
-        .into_iter()
-        .partition(|(machine, wanted)| is_current(machine, wanted, digest));
+    if !missing.is_empty() {
+        let standbys = missing.into_iter().map(|w| stand_by(fleet, w)).collect();
+        return Move::Create(standbys);
+    }
+    let (current, outdated): (Vec<_>, Vec<_>) = fleet
+        .wanted
+        .iter()
+        .filter_map(|wanted| Some((in_slot(fleet.machines, &wanted.slot)?, wanted)))
+        .partition(|(machine, wanted)| fleet.is_current(machine, wanted));
     if !outdated.is_empty() {
-        let unsettled: Vec<(Machine, Health)> = current
+        let unsettled: Vec<String> = current
             .iter()
             .filter(|(_, wanted)| !wanted.standby)
-            .map(|(machine, wanted)| ((*machine).clone(), health(machine, wanted.checks)))
-            .filter(|(_, health)| *health != Health::Healthy)
+            .filter(|(machine, wanted)| health_of(machine, wanted) != Health::Healthy)
+            .map(|(_, wanted)| wanted.slot.clone())
             .collect();
-        if !unsettled.is_empty() {
+        if fleet.careful && !unsettled.is_empty() {
             return Move::Settle(unsettled);
         }
-        let size = if current.is_empty() { 1 } else { pool.max(1) };
+        let size = if current.is_empty() {
+            1
+        } else {
+            fleet.pool.max(1)
+        };
         return Move::Update(
             outdated
                 .into_iter()
@@ -237,25 +379,20 @@ pub fn plan(wanted: &[Wanted], machines: &[Machine], digest: &str, pool: usize) 
         .iter()
         .filter(|(machine, wanted)| {
             !wanted.standby
-                && matches!(machine.state, MachineState::Stopped | MachineState::Suspended)
-                && machine
-                    .exit_since_start()
-                    .is_none_or(|exit| exit.requested_stop == Some(true))
-                // The proxy stops and starts these by itself.
-                && !wanted.config.services.iter().any(|service| {
-                    service.autostart == Some(true)
-                })
+                && ((!starts_on_demand(wanted) && is_stopped_on_request(machine))
+                    || has_rested(machine, fleet.now))
         })
         .map(|(machine, _)| (*machine).clone())
         .collect();
     if !stopped.is_empty() {
         return Move::Start(stopped);
     }
-    let surplus: Vec<Machine> = machines
+    let surplus: Vec<Machine> = fleet
+        .machines
         .iter()
         .filter(|machine| {
             let slot = machine.metadata(SLOT_KEY).unwrap_or_default();
-            !slot.starts_with("release") && !wanted.iter().any(|wanted| wanted.slot == slot)
+            !is_release(slot) && !fleet.wanted.iter().any(|wanted| wanted.slot == slot)
         })
         .cloned()
         .collect();
@@ -265,3 +402,64 @@ pub fn plan(wanted: &[Wanted], machines: &[Machine], digest: &str, pool: usize) 
         Move::Destroy(surplus)
     }
 }
+
+/// The place of a machine that runs a release command.
+pub fn release_slot(number: u64, key: &str) -> String {
+    let key: String = key.chars().take(8).collect();
+    format!("{RELEASE_SLOT}{number}-{key}")
+}
+
+/// A process group is a TOML key of letters, digits, `-` and `_`: it has no `/`.
+const RELEASE_SLOT: &str = "release/";
+
+/// Whether a place is that of a machine that runs a release command.
+pub fn is_release(slot: &str) -> bool {
+    slot.starts_with(RELEASE_SLOT)
+}
+
+/// A standby names the machine that it stands in for.
+fn stand_by(fleet: &Fleet, wanted: &Wanted) -> Wanted {
+    let mut wanted = wanted.clone();
+    let first = in_slot(fleet.machines, &format!("{}-0", wanted.group));
+    if let Some(first) = first {
+        wanted.config.standbys = vec![first.id.clone()];
+        wanted
+            .config
+            .env
+            .insert("FLY_STANDBY_FOR".to_owned(), first.id.clone());
+    }
+    wanted
+}
+
+/// Stopped, and not because its program ended by itself.
+fn is_stopped_on_request(machine: &Machine) -> bool {
+    matches!(
+        machine.state,
+        MachineState::Stopped | MachineState::Suspended
+    ) && machine
+        .exit_since_start()
+        .is_none_or(|exit| exit.requested_stop == Some(true))
+}
+
+/// Shortest and longest rest of a machine whose program ended by itself.
+const REST: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_secs(30), SignedDuration::from_mins(10));
+
+/// Stopped because its program ended by itself, often enough that the platform gave up, and long
+/// enough ago to try once more: what it depends on may have been mended. The rest grows with the
+/// machine's age at its end, so it doubles.
+fn has_rested(machine: &Machine, now: Timestamp) -> bool {
+    let Some(exit) = machine.exit_since_start() else {
+        return false;
+    };
+    let Some((ended, created)) = exit.exited_at.zip(machine.created_at) else {
+        return false;
+    };
+    let rest = ended.duration_since(created).clamp(REST.0, REST.1);
+    machine.state == MachineState::Stopped
+        && exit.requested_stop != Some(true)
+        && now.duration_since(ended) > rest
+}
+
+#[cfg(test)]
+mod tests;

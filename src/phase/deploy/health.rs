@@ -1,13 +1,14 @@
 //! Health: every machine runs, and all its checks pass. A machine that ended is found at once,
 //! with its exit code and its last lines; nothing waits for a time-out to tell that.
 
-use std::{convert::Infallible, time::Duration};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    fleet::{self, Health as Is, Wanted},
-    machines,
+    fleet::Health as Is,
+    look::{self, Failure, Look},
+    machines, rollback,
 };
 use crate::{
     api::Reason,
@@ -22,36 +23,18 @@ pub struct Health;
 /// Name of the step.
 pub const ID: StepId = "Health";
 
-/// How long a machine may take to become healthy, unless fly.toml says otherwise (flyctl's
-/// default, fly-api.md G.1).
-const WAIT_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// Pause between two looks at checks: Fly.io has no long poll for them.
+/// Pause between two looks at checks at first: Fly.io has no long poll for them.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// Pause between two looks once a machine takes longer.
+const LATER: Duration = Duration::from_secs(2);
 
 /// Most characters of a log tail in a message.
 const TAIL: usize = 400;
 
-/// One machine and how it is.
-#[derive(Debug)]
-pub struct Seen {
-    machine: Machine,
-    wanted: Wanted,
-    health: Is,
-    tail: Option<String>,
-}
-
-/// All machines that should run.
-#[derive(Debug)]
-pub struct Observed {
-    app: String,
-    machines: Vec<Seen>,
-    wait_timeout: Duration,
-}
-
 impl Step for Health {
-    type Observed = Observed;
-    type Change = Infallible;
+    type Observed = Look;
+    type Change = rollback::Change;
 
     fn id(&self) -> StepId {
         ID
@@ -61,109 +44,48 @@ impl Step for Health {
         &[machines::ID]
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Observed> {
-        let look = machines::look(cx).await?;
-        let config = cx.target.config()?;
-        let mut seen = Vec::new();
-        for wanted in look.wanted.into_iter().filter(|wanted| !wanted.standby) {
-            let slot = Some(wanted.slot.as_str());
-            let machine = look
-                .machines
-                .iter()
-                .find(|machine| machine.metadata(fleet::SLOT_KEY) == slot);
-            let Some(machine) = machine else {
-                return Err(crate::error::Error::NotKnown(
-                    "a machine that was just created",
-                ));
-            };
-            let health = fleet::health(machine, wanted.checks);
-            let tail = match health {
-                Is::Exited { .. } | Is::Unhealthy(_) | Is::Down(MachineState::Failed) => {
-                    log_tail(cx, machine).await
-                }
-                _ => None,
-            };
-            seen.push(Seen {
-                machine: machine.clone(),
-                wanted,
-                health,
-                tail,
-            });
-        }
-        Ok(Observed {
-            app: cx.target.app.clone(),
-            machines: seen,
-            wait_timeout: config
-                .app
-                .deploy
-                .wait_timeout
-                .map_or(WAIT_TIMEOUT, |wait| wait.0),
-        })
+    fn disturbs(&self) -> &'static [StepId] {
+        &[machines::ID]
     }
 
-    fn diff(&self, _target: &Target, observed: &Observed, now: Timestamp) -> Verdict<Infallible> {
-        // What is proven to have failed is told before what is only awaited.
-        let rank = |seen: &&Seen| match seen.health {
-            Is::Exited { .. } => 0,
-            Is::Down(_) => 1,
-            Is::Unhealthy(_) => 2,
-            Is::Starting => 3,
-            Is::Healthy => 4,
-        };
-        let worst = observed.machines.iter().min_by_key(rank);
-        let Some(worst) = worst.filter(|seen| seen.health != Is::Healthy) else {
-            return Verdict::Done;
-        };
-        // The proxy stops and starts idle machines by itself: a stopped one is well.
-        let idle = |seen: &Seen| {
-            matches!(
-                seen.health,
-                Is::Down(MachineState::Stopped | MachineState::Suspended)
-            ) && seen
-                .wanted
-                .config
-                .services
-                .iter()
-                .any(|s| s.autostart == Some(true))
-        };
-        if observed
-            .machines
-            .iter()
-            .all(|seen| seen.health == Is::Healthy || idle(seen))
-        {
-            return Verdict::Done;
+    /// `Verify` looks at the health too, from then on.
+    fn rechecked(&self) -> bool {
+        false
+    }
+
+    async fn observe(&self, cx: &Cx) -> Result<Look> {
+        look::look(cx).await
+    }
+
+    fn diff(&self, target: &Target, look: &Look, now: Timestamp) -> Verdict<rollback::Change> {
+        if !look.missing().is_empty() {
+            return Verdict::Wait {
+                why: Why::new(Reason::MachineStarting, "a new machine is not listed yet"),
+                wake: Wake::After(LOOK),
+            };
         }
-        let verdict = verdict_of(
-            &observed.app,
-            &worst.machine,
-            &worst.health,
-            worst.tail.as_deref(),
-        );
-        let late = worst.machine.updated_at.is_some_and(|since| {
-            let limit =
-                SignedDuration::try_from(observed.wait_timeout).unwrap_or(SignedDuration::MAX);
-            now.duration_since(since) > limit
-        });
-        match verdict {
-            Verdict::Wait { why, .. } if late => Verdict::Blocked(Why::new(
-                why.reason,
-                format!(
-                    "{}; not healthy within {} s: look at the last lines above, raise `grace_period` of the check or `[deploy] wait_timeout`, or mend the application",
-                    why.message,
-                    observed.wait_timeout.as_secs()
-                ),
-            )),
+        match look.judge(&target.app, now, |_| true) {
+            Verdict::Blocked(why) => match look.failed(target, why) {
+                Failure::Stop(why) => Verdict::Blocked(why),
+                Failure::RollBack(cause) => Verdict::Change(rollback::Change::of(look, cause)),
+            },
             other => other,
         }
     }
 
-    async fn act(&self, _cx: &Cx, change: Infallible) -> Result<()> {
-        match change {}
+    async fn act(&self, cx: &Cx, change: rollback::Change) -> Result<()> {
+        rollback::act(cx, change).await
     }
 }
 
 /// What the health of one machine means for a rollout.
-pub fn verdict_of<C>(app: &str, machine: &Machine, health: &Is, tail: Option<&str>) -> Verdict<C> {
+pub fn verdict_of<C>(
+    app: &str,
+    machine: &Machine,
+    health: &Is,
+    tail: Option<&str>,
+    now: Timestamp,
+) -> Verdict<C> {
     let name = format!("the machine {} ({})", machine.name, machine.id);
     let lines = tail.map_or(String::new(), |tail| format!("; its last lines: {tail}"));
     match health {
@@ -186,7 +108,7 @@ pub fn verdict_of<C>(app: &str, machine: &Machine, health: &Is, tail: Option<&st
                 Reason::NotHealthy,
                 format!("{name} does not pass {}{lines}", checks.join(", ")),
             ),
-            wake: Wake::After(LOOK),
+            wake: Wake::After(pause(machine, now)),
         },
         Is::Exited {
             out_of_memory: true,
@@ -221,14 +143,18 @@ pub fn verdict_of<C>(app: &str, machine: &Machine, health: &Is, tail: Option<&st
     }
 }
 
+/// Often at first, more seldom later.
+fn pause(machine: &Machine, now: Timestamp) -> Duration {
+    let long = machine
+        .updated_at
+        .is_some_and(|since| now.duration_since(since) > SignedDuration::from_secs(15));
+    if long { LATER } else { LOOK }
+}
+
 /// The last lines that a machine printed: one line, bounded, without secrets. A tail that cannot
 /// be had is left out: the diagnosis stands without it.
-pub async fn log_tail(cx: &Cx, machine: &Machine) -> Option<String> {
-    let page = cx
-        .fly
-        .logs(&cx.target.app, Some(&machine.id), None)
-        .await
-        .ok()?;
+pub async fn log_tail(cx: &Cx, id: &str) -> Option<String> {
+    let page = cx.fly.logs(&cx.target.app, Some(id), None).await.ok()?;
     let lines: Vec<&str> = page
         .lines
         .iter()

@@ -1,24 +1,27 @@
 //! The machines: created at once on a first deployment, rolled on an update, each named and
 //! marked so that a second create finds the first.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use jiff::Timestamp;
 
-use super::fleet::{self, Health, Move, Wanted};
+use super::{
+    fleet::{self, Move, Wanted},
+    look::{self, Failure, Look},
+    release_command, rollback,
+};
 use crate::{
     api::{
         Reason,
+        deploy::OnFailure,
         policy::Deletion,
         status::{ExternalObject, FallbackUsed},
     },
     error::Error,
-    fly::{self, Machine, MachineUpdate, NewMachine},
-    phase::{Cx, Note, Removal, Step, StepId, Verdict, provision::push, step::Result},
+    fly::{self, Machine, MachineState, MachineUpdate, NewMachine},
+    flytoml::{self, AppConfig},
+    phase::{Cx, Note, Removal, Step, StepId, Verdict, step::Result},
     target::Target,
 };
 
@@ -28,25 +31,17 @@ pub struct Machines;
 /// Name of the step.
 pub const ID: StepId = "Machines";
 
-/// How old a list of machines may be that steps of one pass share.
-const SHARED_FOR: Duration = Duration::from_millis(500);
-
 /// How long the lease of an update is held at most. As flyctl (fly-api.md B.6).
 const LEASE: Duration = Duration::from_secs(13);
 
-/// What there is and what should be.
+/// One move of the fleet, or back to the last good release.
 #[derive(Debug)]
-pub struct Observed {
-    pub wanted: Vec<Wanted>,
-    pub machines: Vec<Machine>,
-    pub digest: String,
-    pub pool: usize,
-    pub fallback: Option<FallbackUsed>,
+pub enum Change {
+    /// The next move.
+    Move(Move, Arc<AppConfig>),
+    /// The release has failed.
+    RollBack(rollback::Change),
 }
-
-/// One move of the fleet.
-#[derive(Debug)]
-pub struct Change(Move);
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,7 +49,11 @@ impl fmt::Display for Change {
             let names: Vec<&str> = machines.iter().map(|m| m.name.as_str()).collect();
             names.join(", ")
         };
-        match &self.0 {
+        let next = match self {
+            Self::RollBack(change) => return change.fmt(f),
+            Self::Move(next, _) => next,
+        };
+        match next {
             Move::Create(wanted) => {
                 let names: Vec<&str> = wanted.iter().map(|w| w.name.as_str()).collect();
                 write!(f, "create the machines {}", names.join(", "))
@@ -70,69 +69,8 @@ impl fmt::Display for Change {
     }
 }
 
-/// The app's machines that are ours; steps of one pass share one list.
-///
-/// # Errors
-/// When Fly.io does not answer.
-pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
-    if let Some(list) = cx.facts.machine_list.get()
-        && list.0.elapsed() < SHARED_FOR
-    {
-        return Ok(list.1.clone());
-    }
-    let machines = cx
-        .fly
-        .machines(&cx.target.app, &[])
-        .await
-        .map_err(|source| Error::fly("list the machines of the app", source))?;
-    let ours: Vec<Machine> = machines
-        .into_iter()
-        .filter(|machine| !machine.state.is_over() && fleet::is_ours(machine, &cx.owner))
-        .collect();
-    cx.facts.machine_list.set((Instant::now(), ours.clone()));
-    Ok(ours)
-}
-
-/// What should run and what does.
-///
-/// # Errors
-/// When Fly.io does not answer or the fly.toml cannot be converted.
-pub async fn look(cx: &Cx) -> Result<Observed> {
-    let image = cx.facts.image.get().ok_or(Error::NotKnown("the image"))?;
-    let config = cx.target.config()?;
-    let secrets = push::digest_of(&push::records(cx));
-    let size = cx.facts.fallback_size.get();
-    let guest = match size.as_deref() {
-        Some(fallback) => {
-            Some(
-                crate::flytoml::parse_size(&fallback.to).map_err(|error| Error::Blocked {
-                    reason: Reason::FlyConfigInvalid,
-                    message: format!("`deploy.fallbackSizes`: {error}"),
-                })?,
-            )
-        }
-        None => None,
-    };
-    let wanted = fleet::wanted(
-        &cx.target,
-        &cx.owner,
-        &config.app,
-        &image.pinned,
-        &secrets,
-        guest.as_ref(),
-    )?;
-    let machines = ours(cx).await?;
-    Ok(Observed {
-        pool: config.app.pool_size(wanted.len()),
-        wanted,
-        machines,
-        digest: image.digest.clone(),
-        fallback: size.as_deref().cloned(),
-    })
-}
-
 impl Step for Machines {
-    type Observed = Observed;
+    type Observed = Look;
     type Change = Change;
 
     fn id(&self) -> StepId {
@@ -140,27 +78,23 @@ impl Step for Machines {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[super::image::ID]
+        &[release_command::ID]
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Observed> {
-        look(cx).await
+    /// `Verify` looks at the machines from then on.
+    fn rechecked(&self) -> bool {
+        false
     }
 
-    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Change> {
-        match fleet::plan(
-            &observed.wanted,
-            &observed.machines,
-            &observed.digest,
-            observed.pool,
-        ) {
-            Move::Nothing => Verdict::Done,
-            Move::Settle(unsettled) => settle(&target.app, &unsettled),
-            next => Verdict::Change(Change(next)),
-        }
+    async fn observe(&self, cx: &Cx) -> Result<Look> {
+        look::look(cx).await
     }
 
-    fn notes(&self, _target: &Target, observed: &Observed) -> Vec<Note> {
+    fn diff(&self, target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
+        decide(target, look, now)
+    }
+
+    fn notes(&self, _target: &Target, observed: &Look) -> Vec<Note> {
         let mut notes: Vec<Note> = observed
             .machines
             .iter()
@@ -178,38 +112,7 @@ impl Step for Machines {
     }
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
-        cx.facts.machine_list.clear();
-        match change.0 {
-            Move::Create(wanted) => {
-                try_join_all(wanted.iter().map(|wanted| create(cx, wanted))).await?;
-            }
-            Move::Update(pairs) => {
-                try_join_all(
-                    pairs
-                        .iter()
-                        .map(|(machine, wanted)| update(cx, machine, wanted)),
-                )
-                .await?;
-            }
-            Move::Start(machines) => {
-                for machine in machines {
-                    cx.fly
-                        .start_machine(&cx.target.app, &machine.id, None)
-                        .await
-                        .map_err(|source| {
-                            Error::fly(format!("start the machine {}", machine.name), source)
-                        })?;
-                }
-            }
-            Move::Destroy(machines) => {
-                for machine in machines {
-                    destroy(cx, &machine).await?;
-                }
-            }
-            Move::Nothing | Move::Settle(_) => {}
-        }
-        cx.facts.machine_list.clear();
-        Ok(())
+        apply(cx, change).await
     }
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
@@ -224,12 +127,64 @@ impl Step for Machines {
     }
 }
 
-/// A rollout does not go on over a machine that is not healthy.
-fn settle(app: &str, unsettled: &[(Machine, Health)]) -> Verdict<Change> {
-    let Some((machine, health)) = unsettled.first() else {
-        return Verdict::Done;
+/// The next move, or what keeps it. A rollout does not go on over a machine that is not healthy.
+pub fn decide(target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
+    let go = |next| Verdict::Change(Change::Move(next, look.effective.config.clone()));
+    let slots = match look.plan(true, now) {
+        Move::Nothing => return Verdict::Done,
+        Move::Settle(slots) => slots,
+        next => return go(next),
     };
-    super::health::verdict_of(app, machine, health, None)
+    match look.judge(&target.app, now, |wanted| slots.contains(&wanted.slot)) {
+        Verdict::Blocked(_) if target.deploy.on_failure == OnFailure::Leave => {
+            go(look.plan(false, now))
+        }
+        Verdict::Blocked(why) => match look.failed(target, why) {
+            Failure::Stop(why) => Verdict::Blocked(why),
+            Failure::RollBack(cause) => {
+                Verdict::Change(Change::RollBack(rollback::Change::of(look, cause)))
+            }
+        },
+        other => other,
+    }
+}
+
+/// Makes a move.
+///
+/// # Errors
+/// When Fly.io refuses or does not answer. What was done before stays and is seen by the next
+/// look.
+pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
+    let (next, config) = match change {
+        Change::RollBack(change) => return rollback::act(cx, change).await,
+        Change::Move(next, config) => (next, config),
+    };
+    cx.facts.machine_list.clear();
+    // All run to their end, also when one fails: a call that is cut off is one more unknown.
+    let done: Vec<Result<()>> = match &next {
+        Move::Create(wanted) => join_all(wanted.iter().map(|wanted| create(cx, wanted))).await,
+        Move::Update(pairs) => {
+            let update = |(machine, wanted)| update(cx, &config, machine, wanted);
+            join_all(pairs.iter().map(|(m, w)| (m, w)).map(update)).await
+        }
+        Move::Start(machines) => join_all(machines.iter().map(|machine| start(cx, machine))).await,
+        Move::Destroy(machines) => join_all(machines.iter().map(|m| destroy(cx, m))).await,
+        Move::Nothing | Move::Settle(_) => Vec::new(),
+    };
+    cx.facts.machine_list.clear();
+    done.into_iter().collect()
+}
+
+/// Remembers the version that the platform made of our words.
+fn wrote(cx: &Cx, machine: &Machine) {
+    let mut written = cx
+        .facts
+        .written
+        .get()
+        .map(|set| (*set).clone())
+        .unwrap_or_default();
+    written.insert(machine.instance_id.clone());
+    cx.facts.written.set(written);
 }
 
 /// Creates one machine. Its name is unique among the app's live machines: when it is in use,
@@ -245,7 +200,10 @@ async fn create(cx: &Cx, wanted: &Wanted) -> Result<()> {
     };
     let doing = format!("create the machine {}", wanted.name);
     match cx.fly.create_machine(&cx.target.app, &new).await {
-        Ok(_) => Ok(()),
+        Ok(machine) => {
+            wrote(cx, &machine);
+            Ok(())
+        }
         Err(error) => match error.conflict() {
             Some(fly::Conflict::NameTaken {
                 machine_id: Some(id),
@@ -274,49 +232,65 @@ async fn create(cx: &Cx, wanted: &Wanted) -> Result<()> {
 /// Takes the next declared size when there is no room for the wanted one.
 fn fall_back(cx: &Cx, wanted: &Wanted, error: fly::Error, doing: String) -> Result<()> {
     let sizes = &cx.target.deploy.fallback_sizes;
-    let used = cx.facts.fallback_size.get();
-    let next = match used.as_deref() {
+    let release = wanted.config.metadata.get(fleet::RELEASE_KEY);
+    let release = release.cloned().unwrap_or_default();
+    // Others of the same move may have fallen back already: what this one was refused counts.
+    let used = wanted.config.metadata.get(fleet::SIZE_KEY);
+    let next = match used {
         None => sizes.first(),
         Some(used) => sizes
             .iter()
-            .position(|size| *size == used.to)
+            .position(|size| size == used)
             .and_then(|at| sizes.get(at + 1)),
     };
     let Some(next) = next else {
         return Err(Error::fly(doing, error));
     };
-    let from = wanted.config.guest.as_ref().map_or_else(
-        || "shared-cpu-1x".to_owned(),
-        |guest| {
-            format!(
-                "{}-cpu-{}x",
-                guest.cpu_kind.as_deref().unwrap_or("shared"),
-                guest.cpus.unwrap_or(1)
-            )
-        },
-    );
-    cx.facts.fallback_size.set(FallbackUsed {
+    let used = FallbackUsed {
         what: "deploy.size".to_owned(),
-        from,
+        from: look::asked_size(&cx.target.config()?.app),
         to: next.clone(),
-        reason: error.message().to_owned(),
+        reason: crate::api::status::one_line(error.message(), 500),
         time: None,
-    });
+    };
+    cx.facts.fallback_size.set((release, used));
     Ok(())
 }
 
 /// Updates one machine under a short lease, fenced by the version that was read.
-async fn update(cx: &Cx, machine: &Machine, wanted: &Wanted) -> Result<()> {
+///
+/// The new configuration starts from the live one, so that what fly.toml does not speak of (a
+/// volume, other people's marks, fields of a newer platform) stays.
+async fn update(cx: &Cx, app_config: &AppConfig, machine: &Machine, wanted: &Wanted) -> Result<()> {
     let app = &cx.target.app;
+    let context = flytoml::Context {
+        image: &wanted.config.image,
+        live: machine.config.as_ref(),
+        size: wanted.config.guest.as_ref(),
+        metadata: wanted.config.metadata.clone(),
+        ..flytoml::Context::default()
+    };
+    let mut config = app_config
+        .machine_config(&wanted.group, &context)
+        .map_err(|error| {
+            fleet::not_convertible(&format!("machines of {}", wanted.group), &error)
+        })?;
+    if !wanted.config.metadata.contains_key(fleet::SIZE_KEY) {
+        config.metadata.remove(fleet::SIZE_KEY);
+    }
     let lease = cx
         .fly
         .acquire_lease(app, &machine.id, LEASE, "golive deploys")
         .await
         .map_err(|source| Error::fly(format!("lease the machine {}", machine.name), source))?;
     let update = MachineUpdate {
-        config: wanted.config.clone(),
+        config,
         current_version: Some(machine.instance_id.clone()),
-        skip_launch: wanted.standby,
+        // A stopped machine stays stopped (fly-api.md G.5).
+        skip_launch: !matches!(
+            machine.state,
+            MachineState::Started | MachineState::Starting | MachineState::Failed
+        ) && (wanted.standby || fleet::starts_on_demand(wanted)),
         min_secrets_version: cx.facts.secrets_version.get().map(|version| *version),
         ..MachineUpdate::default()
     };
@@ -329,9 +303,29 @@ async fn update(cx: &Cx, machine: &Machine, wanted: &Wanted) -> Result<()> {
     if let Err(error) = released {
         tracing::warn!(machine = %machine.name, %error, "the lease was not given back; it ends by itself");
     }
-    updated
-        .map(drop)
-        .map_err(|source| Error::fly(format!("update the machine {}", machine.name), source))
+    let doing = format!("update the machine {}", machine.name);
+    match updated {
+        Ok(updated) => {
+            wrote(cx, &updated);
+            Ok(())
+        }
+        Err(error) if no_room(&error) => fall_back(cx, wanted, error, doing),
+        Err(error) => Err(Error::fly(doing, error)),
+    }
+}
+
+fn no_room(error: &fly::Error) -> bool {
+    matches!(
+        error.conflict(),
+        Some(fly::Conflict::Capacity(_) | fly::Conflict::Quota)
+    )
+}
+
+async fn start(cx: &Cx, machine: &Machine) -> Result<()> {
+    let started = cx.fly.start_machine(&cx.target.app, &machine.id, None);
+    started
+        .await
+        .map_err(|source| Error::fly(format!("start the machine {}", machine.name), source))
 }
 
 async fn destroy(cx: &Cx, machine: &Machine) -> Result<()> {

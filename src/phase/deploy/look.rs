@@ -1,0 +1,342 @@
+//! One look at the machines for all steps of Deploy: what should run, what does, and how it is.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    fleet::{self, Health, Move, Wanted},
+    health,
+    records::{self, Records},
+    release::{self, Effective},
+};
+use crate::{
+    api::{Reason, status::FallbackUsed},
+    error::Error,
+    fly::{Machine, machine_config::MachineGuest},
+    flytoml::{self, AppConfig},
+    phase::{Cx, Verdict, Why, provision::push, step::Result},
+    target::Target,
+};
+
+/// How old a list of machines may be that steps of one pass share.
+const SHARED_FOR: Duration = Duration::from_millis(500);
+
+/// How long a machine may take to become healthy, unless fly.toml says otherwise (flyctl's
+/// default, fly-api.md G.1).
+const WAIT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Machines whose log is read in one look.
+const TAILS: usize = 2;
+
+/// What there is and what should be.
+#[derive(Debug)]
+pub struct Look {
+    /// The release that the target asks for.
+    pub release: release::Wanted,
+    /// What should run now.
+    pub effective: Effective,
+    /// The machines that should be.
+    pub wanted: Vec<Wanted>,
+    /// Our machines that are.
+    pub machines: Vec<Machine>,
+    /// The records.
+    pub records: Records,
+    /// How many machines an update takes at a time.
+    pub pool: usize,
+    /// The size that is used for lack of room.
+    pub fallback: Option<FallbackUsed>,
+    /// Versions of machines that this process wrote.
+    pub written: std::collections::BTreeSet<String>,
+    /// The last lines of machines that are not well, by id.
+    pub tails: BTreeMap<String, String>,
+    /// How long a machine may take to become healthy.
+    pub wait_timeout: Duration,
+}
+
+/// The app's machines that are ours; steps of one pass share one list.
+///
+/// # Errors
+/// When Fly.io does not answer.
+pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
+    if let Some(list) = cx.facts.machine_list.get()
+        && list.0.elapsed() < SHARED_FOR
+    {
+        return Ok(list.1.clone());
+    }
+    let machines = cx
+        .fly
+        .machines(&cx.target.app, &[])
+        .await
+        .map_err(|source| Error::fly("list the machines of the app", source))?;
+    let ours: Vec<Machine> = machines
+        .into_iter()
+        .filter(|machine| !machine.state.is_over() && fleet::is_ours(machine, &cx.owner))
+        .collect();
+    cx.facts.machine_list.set((Instant::now(), ours.clone()));
+    Ok(ours)
+}
+
+/// The release that the target asks for, with the secrets of now.
+///
+/// # Errors
+/// When the image is not known or the fly.toml cannot be converted.
+pub fn release(cx: &Cx, records: &Records) -> Result<release::Wanted> {
+    let image = cx.facts.image.get().ok_or(Error::NotKnown("the image"))?;
+    let secrets = push::digest_of(&push::records(cx));
+    release::wanted(&cx.target, &image, &secrets, records)
+}
+
+/// What should run and what does.
+///
+/// # Errors
+/// When Fly.io does not answer or the fly.toml cannot be converted.
+pub async fn look(cx: &Cx) -> Result<Look> {
+    let records = records::load(cx).await?;
+    let release = release(cx, &records)?;
+    let effective = release::effective(&cx.target, &release, &records)?;
+    let machines = ours(cx).await?;
+    let fallback = fallback(cx, &effective.config, &effective.key, &machines);
+    let size = match &fallback {
+        None => None,
+        Some(used) => Some(size(&used.to)?),
+    };
+    let wanted = fleet::wanted(&fleet::Asked {
+        scale: &cx.target.deploy.scale,
+        owner: &cx.owner,
+        config: &effective.config,
+        image: &effective.pinned,
+        secrets: &push::digest_of(&push::records(cx)),
+        release: &effective.key,
+        size: fallback
+            .as_ref()
+            .map(|used| used.to.as_str())
+            .zip(size.as_ref()),
+    })?;
+    let mut look = Look {
+        pool: effective.config.pool_size(wanted.len()),
+        wait_timeout: effective
+            .config
+            .deploy
+            .wait_timeout
+            .map_or(WAIT_TIMEOUT, |wait| wait.0),
+        written: cx
+            .facts
+            .written
+            .get()
+            .map(|set| (*set).clone())
+            .unwrap_or_default(),
+        release,
+        effective,
+        wanted,
+        machines,
+        records,
+        fallback,
+        tails: BTreeMap::new(),
+    };
+    look.tails = tails(cx, &look).await;
+    Ok(look)
+}
+
+fn size(name: &str) -> Result<MachineGuest> {
+    flytoml::parse_size(name).map_err(|error| Error::Blocked {
+        reason: Reason::FlyConfigInvalid,
+        message: format!("`deploy.fallbackSizes`: {error}"),
+    })
+}
+
+/// The declared size that is in use for lack of room: known to this process, or told by the
+/// marks of the machines, so that a restart does not ask for the refused size again.
+fn fallback(
+    cx: &Cx,
+    config: &AppConfig,
+    release: &str,
+    machines: &[Machine],
+) -> Option<FallbackUsed> {
+    let sizes = &cx.target.deploy.fallback_sizes;
+    if let Some(known) = cx.facts.fallback_size.get()
+        && known.0 == release
+        && sizes.contains(&known.1.to)
+    {
+        return Some(known.1.clone());
+    }
+    let to = machines
+        .iter()
+        .filter(|machine| machine.metadata(fleet::RELEASE_KEY) == Some(release))
+        .filter_map(|machine| machine.metadata(fleet::SIZE_KEY))
+        .find(|size| sizes.iter().any(|declared| declared == size))?;
+    let used = FallbackUsed {
+        what: "deploy.size".to_owned(),
+        from: asked_size(config),
+        to: to.to_owned(),
+        reason: String::new(),
+        time: None,
+    };
+    cx.facts
+        .fallback_size
+        .set((release.to_owned(), used.clone()));
+    Some(used)
+}
+
+/// The size that the fly.toml asks for, as Fly.io names sizes.
+pub fn asked_size(config: &AppConfig) -> String {
+    let asked = config.machine_config(&config.default_group(), &flytoml::Context::default());
+    let guest = asked.ok().and_then(|machine| machine.guest);
+    let guest = guest.unwrap_or_default();
+    format!(
+        "{}-cpu-{}x",
+        guest.cpu_kind.as_deref().unwrap_or("shared"),
+        guest.cpus.unwrap_or(1)
+    )
+}
+
+/// The last lines of the machines that have ended, or are late.
+async fn tails(cx: &Cx, look: &Look) -> BTreeMap<String, String> {
+    let mut tails = BTreeMap::new();
+    for (machine, wanted) in look.pairs() {
+        if tails.len() >= TAILS {
+            break;
+        }
+        let tell = match fleet::health(machine, wanted.checks) {
+            Health::Exited { .. } | Health::Down(_) => !wanted.standby,
+            Health::Unhealthy(_) => look.late(machine, cx.now()),
+            Health::Healthy | Health::Starting => false,
+        };
+        if tell && let Some(tail) = health::log_tail(cx, &machine.id).await {
+            tails.insert(machine.id.clone(), tail);
+        }
+    }
+    tails
+}
+
+impl Look {
+    /// Machines beside what they should be.
+    pub fn pairs(&self) -> impl Iterator<Item = (&Machine, &Wanted)> {
+        self.wanted
+            .iter()
+            .filter_map(|wanted| Some((fleet::in_slot(&self.machines, &wanted.slot)?, wanted)))
+    }
+
+    /// Places that no machine fills.
+    pub fn missing(&self) -> Vec<&Wanted> {
+        let empty = |wanted: &&Wanted| fleet::in_slot(&self.machines, &wanted.slot).is_none();
+        self.wanted.iter().filter(empty).collect()
+    }
+
+    /// The next move.
+    pub fn plan(&self, careful: bool, now: Timestamp) -> Move {
+        fleet::plan(&fleet::Fleet {
+            wanted: &self.wanted,
+            machines: &self.machines,
+            other_digests: &self.other_digests(),
+            written: &self.written,
+            pool: self.pool,
+            careful,
+            now,
+        })
+    }
+
+    /// Digests of other releases: a host that reports one of them has gone back.
+    fn other_digests(&self) -> Vec<String> {
+        self.records
+            .list
+            .iter()
+            .map(|record| record.digest.clone())
+            .chain([self.release.image.digest.clone()])
+            .filter(|digest| *digest != self.effective.digest)
+            .collect()
+    }
+
+    /// Whether a machine has had the time that it may take to become healthy.
+    pub fn late(&self, machine: &Machine, now: Timestamp) -> bool {
+        let limit = SignedDuration::try_from(self.wait_timeout).unwrap_or(SignedDuration::MAX);
+        machine
+            .updated_at
+            .is_some_and(|since| now.duration_since(since) > limit)
+    }
+
+    /// What the worst of these machines means; `Done` when all are well.
+    pub fn judge<C>(
+        &self,
+        app: &str,
+        now: Timestamp,
+        only: impl Fn(&Wanted) -> bool,
+    ) -> Verdict<C> {
+        // What is proven to have failed is told before what is only awaited.
+        let rank = |health: &Health| match health {
+            Health::Exited { .. } => 0,
+            Health::Down(_) => 1,
+            Health::Unhealthy(_) => 2,
+            Health::Starting => 3,
+            Health::Healthy => 4,
+        };
+        let worst = self
+            .pairs()
+            .filter(|(_, wanted)| !wanted.standby && only(wanted))
+            .map(|(machine, wanted)| (machine, fleet::health_of(machine, wanted)))
+            .min_by_key(|(_, health)| rank(health));
+        let Some((machine, is)) = worst else {
+            return Verdict::Done;
+        };
+        let tail = self.tails.get(&machine.id).map(String::as_str);
+        let verdict = health::verdict_of(app, machine, &is, tail, now);
+        match verdict {
+            Verdict::Wait { why, .. } if self.late(machine, now) => Verdict::Blocked(Why::new(
+                why.reason,
+                format!(
+                    "{} within {} s: mend the application or what it depends on, or raise `grace_period` of the check or `[deploy] wait_timeout` in fly.toml",
+                    why.message,
+                    self.wait_timeout.as_secs()
+                ),
+            )),
+            other => other,
+        }
+    }
+
+    /// What a failure means for the release: it is rolled back, when that is asked for, possible
+    /// and allowed; else it stops with the diagnosis. Never called on a mere lack of knowledge.
+    pub fn failed(&self, target: &Target, why: Why) -> Failure {
+        use crate::api::deploy::OnFailure;
+        let stop =
+            |text: &str| Failure::Stop(Why::new(why.reason, format!("{}{text}", why.message)));
+        if self.effective.instead.is_some() {
+            return stop("; this is the last good release, which was restored");
+        }
+        if self.records.is_good(&self.release.key) {
+            // It ran well before: this is no failed deployment.
+            return stop("");
+        }
+        let Some(good) = self.records.last_good() else {
+            return stop("; there is no earlier release to go back to");
+        };
+        match target.deploy.on_failure {
+            OnFailure::RollBack => {}
+            OnFailure::Pause => return stop("; everything stays as it is (`onFailure: Pause`)"),
+            OnFailure::Leave => return stop("; the rollout goes on (`onFailure: Leave`)"),
+        }
+        let migrated = self.effective.config.deploy.release_command.is_some();
+        if migrated && !target.deploy.migrations.reversible {
+            return Failure::Stop(Why::new(
+                Reason::RollbackHeld,
+                format!(
+                    "{}; not rolled back to {}: its release command has run, and `migrations.reversible` is false; deploy a release that works, or set it to true",
+                    why.message,
+                    good.name()
+                ),
+            ));
+        }
+        Failure::RollBack(why.message)
+    }
+}
+
+/// What a failure means for the release.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A person must help.
+    Stop(Why),
+    /// The last good release is to be restored. Says what failed.
+    RollBack(String),
+}

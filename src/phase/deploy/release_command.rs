@@ -1,0 +1,420 @@
+//! The release command: migrations and the like, once per release, before any machine of the
+//! application is touched.
+//!
+//! It runs in a machine of its own that is destroyed when its program ends, and that stays readable
+//! with its exit code (fly-api.md B.3, G.4). So a later look, also of another process, finds how
+//! it ended by its mark. A machine's name is unique among live machines only, so the create is
+//! announced: one whose outcome is unknown is looked up before another is sent.
+
+use std::{fmt, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    fleet::{self, UID_KEY},
+    health, image, look, records,
+};
+use crate::{
+    api::Reason,
+    error::Error,
+    fly::{self, Machine, MachineConfig, MachineState, NewMachine, machine_config::MachineGuest},
+    flytoml,
+    phase::{
+        Cx, Slot, Step, StepId, Timing, Verdict, Wake, Why, memory::backoff_without_spread,
+        step::Result,
+    },
+    target::Target,
+};
+
+/// The release command.
+pub struct ReleaseCommand;
+
+/// Name of the step.
+pub const ID: StepId = "ReleaseCommand";
+
+/// Longest run, unless fly.toml says otherwise (flyctl's default, fly-api.md G.1).
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How long a machine that ends may take until its exit can be read.
+const TELLING: Duration = Duration::from_secs(15);
+
+/// What is known of the release command.
+#[derive(Debug)]
+pub enum Observed {
+    /// The fly.toml has none.
+    NotAsked,
+    /// It has run for this release, or the release is held back and another one runs.
+    Ran,
+    /// What its machines tell.
+    Runs(Runs),
+}
+
+/// The machines of the release command of this release.
+#[derive(Debug)]
+pub struct Runs {
+    /// Number of the release, for messages.
+    number: u64,
+    /// The latest.
+    last: Option<Machine>,
+    /// How many there have been.
+    count: u32,
+    /// Name and configuration of the next.
+    next: (String, MachineConfig),
+    /// The last lines of the latest, when it has ended badly.
+    tail: Option<String>,
+    timeout: Duration,
+    timing: Timing,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq)]
+pub enum Change {
+    /// Run it.
+    Run {
+        /// Name of the machine.
+        name: String,
+        /// Its configuration.
+        config: Box<MachineConfig>,
+    },
+    /// End a run that takes too long, or a machine that could not start.
+    End {
+        /// Name of the machine.
+        name: String,
+        /// Its id.
+        id: String,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run { name, .. } => write!(f, "run the release command in the machine {name}"),
+            Self::End { name, .. } => write!(f, "end the release command's machine {name}"),
+        }
+    }
+}
+
+/// How a run stands.
+#[derive(Debug, PartialEq)]
+enum Run {
+    /// It goes on.
+    Running,
+    /// It has ended, and how is not told yet.
+    Ending,
+    /// It ended well.
+    Succeeded,
+    /// It ended badly, for this reason.
+    Failed { out_of_memory: bool, how: String },
+    /// It could not start, or takes too long.
+    Stuck(&'static str),
+}
+
+impl Step for ReleaseCommand {
+    type Observed = Observed;
+    type Change = Change;
+
+    fn id(&self) -> StepId {
+        ID
+    }
+
+    fn needs(&self) -> &'static [StepId] {
+        &[image::ID]
+    }
+
+    /// What has run has run.
+    fn rechecked(&self) -> bool {
+        false
+    }
+
+    async fn observe(&self, cx: &Cx) -> Result<Observed> {
+        let config = cx.target.config()?;
+        let Some(_) = config.app.deploy.release_command else {
+            return Ok(Observed::NotAsked);
+        };
+        let records = records::load(cx).await?;
+        let release = look::release(cx, &records)?;
+        if records.is_good(&release.key) || records.held(&release.key, cx.target.digest()).is_some()
+        {
+            return Ok(Observed::Ran);
+        }
+        let app_machines = look::ours(cx).await?;
+        let marked = |machine: &Machine| {
+            machine.metadata(fleet::RELEASE_KEY) == Some(release.key.as_str())
+                && !machine
+                    .metadata(fleet::SLOT_KEY)
+                    .is_some_and(fleet::is_release)
+        };
+        // A machine is given a release only after its command has run. When an earlier release is
+        // asked for again while some machines still have it, the command has run for them too.
+        if app_machines.iter().any(marked) {
+            return Ok(Observed::Ran);
+        }
+        let slot = fleet::release_slot(release.number, &release.key);
+        let mut machines = cx
+            .fly
+            .machines_and_destroyed(
+                &cx.target.app,
+                &[
+                    (UID_KEY, cx.owner.uid.as_str()),
+                    (fleet::SLOT_KEY, slot.as_str()),
+                ],
+            )
+            .await
+            .map_err(|source| Error::fly("look for the release command's machine", source))?;
+        // The server filters; a platform that does not know the filter must not mislead us.
+        machines.retain(|machine| {
+            fleet::is_ours(machine, &cx.owner)
+                && machine.metadata(fleet::SLOT_KEY) == Some(slot.as_str())
+        });
+        machines.sort_by_key(|machine| machine.created_at);
+        let count = u32::try_from(machines.len()).unwrap_or(u32::MAX);
+        let last = machines.pop();
+        let mut context = flytoml::Context {
+            image: &release.image.pinned,
+            ..flytoml::Context::default()
+        };
+        for (key, value) in [
+            (UID_KEY, cx.owner.uid.as_str()),
+            (fleet::SLOT_KEY, slot.as_str()),
+        ] {
+            context.metadata.insert(key.to_owned(), value.to_owned());
+        }
+        let largest = largest(&app_machines);
+        let machine = config
+            .app
+            .release_machine_config(&context, largest.as_ref())
+            .map_err(|error| fleet::not_convertible("release command's machine", &error))?;
+        let key: String = release.key.chars().take(8).collect();
+        let mut runs = Runs {
+            number: release.number,
+            next: (
+                format!("golive-release-{key}-{}-{count}", release.number),
+                machine,
+            ),
+            count,
+            tail: None,
+            timeout: config
+                .app
+                .deploy
+                .release_command_timeout
+                .map_or(TIMEOUT, |timeout| timeout.0),
+            timing: cx.timing,
+            last,
+        };
+        if let Some(last) = &runs.last
+            && matches!(
+                runs.stand(cx.now()),
+                Some(Run::Failed { .. } | Run::Stuck(_))
+            )
+        {
+            runs.tail = health::log_tail(cx, &last.id).await;
+        }
+        Ok(Observed::Runs(runs))
+    }
+
+    fn diff(&self, target: &Target, observed: &Observed, now: Timestamp) -> Verdict<Change> {
+        match observed {
+            Observed::NotAsked => Verdict::Skipped(Why::new(
+                Reason::NotRequested,
+                "fly.toml has no `[deploy] release_command`",
+            )),
+            Observed::Ran => Verdict::Done,
+            Observed::Runs(runs) => runs.decide(&target.app, now),
+        }
+    }
+
+    fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
+        match change {
+            Change::Run { name, .. } => Some(Slot {
+                kind: "Machine".to_owned(),
+                name: name.clone(),
+            }),
+            Change::End { .. } => None,
+        }
+    }
+
+    async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
+        let app = &cx.target.app;
+        match change {
+            Change::Run { name, config } => {
+                let new = NewMachine {
+                    name: name.clone(),
+                    region: cx.target.region.clone(),
+                    config: *config,
+                    min_secrets_version: cx.facts.secrets_version.get().map(|version| *version),
+                    ..NewMachine::default()
+                };
+                match cx.fly.create_machine(app, &new).await {
+                    Ok(_) => Ok(()),
+                    // It is there: an earlier try got through, and the list lags behind.
+                    Err(error)
+                        if matches!(error.conflict(), Some(fly::Conflict::NameTaken { .. })) =>
+                    {
+                        Ok(())
+                    }
+                    Err(source) => Err(Error::fly(
+                        format!("run the release command in the machine {name}"),
+                        source,
+                    )),
+                }
+            }
+            // Only what carries our mark gets here.
+            Change::End { name, id } => cx
+                .fly
+                .delete_machine(app, &id, true, None)
+                .await
+                .map_err(|source| Error::fly(format!("destroy the machine {name}"), source)),
+        }
+    }
+}
+
+impl Runs {
+    /// How the latest run stands; `None` when there is none.
+    fn stand(&self, now: Timestamp) -> Option<Run> {
+        let machine = self.last.as_ref()?;
+        let age = |since: Option<Timestamp>, limit: Duration| {
+            let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
+            since.is_some_and(|since| now.duration_since(since) > limit)
+        };
+        if let Some(exit) = machine.exit_since_start() {
+            let code = exit.guest_exit_code.or(exit.exit_code).unwrap_or(-1);
+            let out_of_memory = exit.oom_killed == Some(true);
+            return Some(
+                if code == 0 && !out_of_memory && exit.requested_stop != Some(true) {
+                    Run::Succeeded
+                } else if out_of_memory {
+                    Run::Failed {
+                    out_of_memory,
+                    how: "ran out of memory: give it more with `[deploy.release_command_vm] memory` in fly.toml".to_owned(),
+                }
+                } else if exit.requested_stop == Some(true) {
+                    Run::Failed {
+                        out_of_memory,
+                        how: format!(
+                            "was stopped before it had ended (allowed are {} s: raise `[deploy] release_command_timeout` in fly.toml if it needs more)",
+                            self.timeout.as_secs()
+                        ),
+                    }
+                } else {
+                    Run::Failed {
+                        out_of_memory,
+                        how: format!("exited with code {code}{}", after(machine, exit)),
+                    }
+                },
+            );
+        }
+        Some(match &machine.state {
+            state if state.is_over() => {
+                if age(machine.updated_at, TELLING) {
+                    Run::Failed {
+                        out_of_memory: false,
+                        how: format!(
+                            "was ended, or took longer than {} s",
+                            self.timeout.as_secs()
+                        ),
+                    }
+                } else {
+                    Run::Ending
+                }
+            }
+            MachineState::Failed | MachineState::LaunchFailed => Run::Stuck("could not be started"),
+            _ if age(machine.created_at, self.timeout) => Run::Stuck("takes too long"),
+            MachineState::Stopped | MachineState::Stopping => Run::Ending,
+            _ => Run::Running,
+        })
+    }
+
+    fn decide(&self, app: &str, now: Timestamp) -> Verdict<Change> {
+        let run = || {
+            let (name, config) = self.next.clone();
+            Verdict::Change(Change::Run {
+                name,
+                config: Box::new(config),
+            })
+        };
+        let (Some(stand), Some(machine)) = (self.stand(now), &self.last) else {
+            return run();
+        };
+        let name = format!("the machine {} ({})", machine.name, machine.id);
+        match stand {
+            Run::Succeeded => Verdict::Done,
+            Run::Running | Run::Ending => Verdict::Wait {
+                why: Why::new(
+                    Reason::ReleaseCommandRunning,
+                    format!(
+                        "the release command of release {} runs in {name}",
+                        self.number
+                    ),
+                ),
+                wake: match stand {
+                    Run::Running => Wake::Machine {
+                        app: app.to_owned(),
+                        id: machine.id.clone(),
+                        version: None,
+                        state: MachineState::Destroyed,
+                        patience: Duration::from_secs(5),
+                    },
+                    _ => Wake::After(Duration::from_millis(300)),
+                },
+            },
+            Run::Stuck(_) => Verdict::Change(Change::End {
+                name: machine.name.clone(),
+                id: machine.id.clone(),
+            }),
+            Run::Failed { out_of_memory, how } => {
+                // Mended elsewhere, it recovers by itself: it is run again, ever more seldom.
+                let pause = backoff_without_spread(&self.timing, self.count + 1);
+                let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
+                let ended = machine.updated_at.unwrap_or(Timestamp::UNIX_EPOCH);
+                if now.duration_since(ended) >= pause {
+                    return run();
+                }
+                let lines = self
+                    .tail
+                    .as_ref()
+                    .map_or(String::new(), |tail| format!("; its last lines: {tail}"));
+                Verdict::Blocked(Why::new(
+                    if out_of_memory {
+                        Reason::OutOfMemory
+                    } else {
+                        Reason::ReleaseCommandFailed
+                    },
+                    format!(
+                        "the release command {how} in {name}; no machine of the application was touched; mend the migration and deploy another image; it is also tried again by itself{lines}"
+                    ),
+                ))
+            }
+        }
+    }
+}
+
+/// How long a program ran.
+fn after(machine: &Machine, exit: &fly::machines::ExitEvent) -> String {
+    let started = machine
+        .events
+        .iter()
+        .filter(|event| event.kind == "start")
+        .filter_map(|event| event.timestamp)
+        .max()
+        .and_then(|at| Timestamp::from_millisecond(at).ok());
+    match started.zip(exit.exited_at) {
+        Some((started, exited)) => {
+            let ran = exited.duration_since(started).as_millis().max(0);
+            format!(" after {}.{} s", ran / 1000, ran % 1000 / 100)
+        }
+        None => String::new(),
+    }
+}
+
+/// The largest size among the application's machines, as flyctl gives it to the command.
+fn largest(machines: &[Machine]) -> Option<MachineGuest> {
+    machines
+        .iter()
+        .filter(|machine| {
+            !machine
+                .metadata(fleet::SLOT_KEY)
+                .is_some_and(fleet::is_release)
+        })
+        .filter_map(|machine| machine.config.as_ref()?.guest.clone())
+        .max_by_key(|guest| (guest.cpus, guest.memory_mb))
+}

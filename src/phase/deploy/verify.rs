@@ -1,0 +1,63 @@
+//! Verify: every machine runs the wanted image and configuration, and goes on doing so. Fly.io has
+//! been seen to take an update back silently (fly-api.md L), and people change machines by hand:
+//! both are found here, and mended as the drift policy allows. This is the look of every re-check.
+
+use jiff::Timestamp;
+
+use super::{
+    fleet::Move,
+    health,
+    look::{self, Failure, Look},
+    machines::{self, Change},
+    rollback,
+};
+use crate::{
+    phase::{Cx, Step, StepId, Verdict, step::Result},
+    target::Target,
+};
+
+/// The proof of what runs.
+pub struct Verify;
+
+/// Name of the step.
+pub const ID: StepId = "Verify";
+
+impl Step for Verify {
+    type Observed = Look;
+    type Change = Change;
+
+    fn id(&self) -> StepId {
+        ID
+    }
+
+    fn needs(&self) -> &'static [StepId] {
+        &[health::ID]
+    }
+
+    fn disturbs(&self) -> &'static [StepId] {
+        &[machines::ID, health::ID]
+    }
+
+    async fn observe(&self, cx: &Cx) -> Result<Look> {
+        look::look(cx).await
+    }
+
+    fn diff(&self, target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
+        match look.plan(true, now) {
+            Move::Nothing => match look.judge(&target.app, now, |_| true) {
+                Verdict::Blocked(why) => match look.failed(target, why) {
+                    Failure::Stop(why) => Verdict::Blocked(why),
+                    Failure::RollBack(cause) => {
+                        Verdict::Change(Change::RollBack(rollback::Change::of(look, cause)))
+                    }
+                },
+                other => other,
+            },
+            _ => machines::decide(target, look, now),
+        }
+    }
+
+    async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
+        machines::apply(cx, change).await
+    }
+}
