@@ -94,7 +94,12 @@ impl Progress {
         }
         self.turn = (self.turn + 1) % SPINNER.len();
         let spinner = SPINNER[self.turn];
-        print!("\r\x1b[K{}  {spinner} {}", self.elapsed(), self.now);
+        // Without line wrap: a second line would stay behind.
+        print!(
+            "\r\x1b[K\x1b[?7l{}  {spinner} {}\x1b[?7h",
+            self.elapsed(),
+            self.now
+        );
         let _ = std::io::stdout().flush();
     }
 
