@@ -152,7 +152,10 @@ pub struct Term {
 
 impl Term {
     fn start(api: Api<Lease>, election: Election, lease: Lease, sent: Instant) -> Term {
-        let held = Arc::new(Mutex::new(Held::Since { sent, lease }));
+        let held = Arc::new(Mutex::new(Held::Since {
+            sent,
+            lease: Box::new(lease),
+        }));
         let leader = Leader {
             lease_duration: election.lease_duration,
             margin: election
@@ -251,7 +254,7 @@ pub struct Leader {
 #[derive(Debug)]
 enum Held {
     /// Renewed by a request that we began to send then.
-    Since { sent: Instant, lease: Lease },
+    Since { sent: Instant, lease: Box<Lease> },
     /// Over.
     Not,
 }
@@ -311,7 +314,7 @@ impl Leader {
         let held = self.held.as_ref()?;
         let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *held, Held::Not) {
-            Held::Since { lease, .. } => Some(lease),
+            Held::Since { lease, .. } => Some(*lease),
             Held::Not => None,
         }
     }
@@ -329,11 +332,14 @@ async fn renew(
         let pause = tokio::time::sleep(election.retry_period);
         stop.run_until_cancelled(pause).await?;
         let (sent, lease) = match &*lock() {
-            Held::Since { sent, lease } => (*sent, lease.clone()),
+            Held::Since { sent, lease } => (*sent, Lease::clone(lease)),
             Held::Not => return None,
         };
         match renew_in_time(&api, &election, lease, sent, &stop).await? {
-            Ok((sent, lease)) => *lock() = Held::Since { sent, lease },
+            Ok((sent, lease)) => {
+                let lease = Box::new(lease);
+                *lock() = Held::Since { sent, lease };
+            }
             Err(lost) => {
                 *lock() = Held::Not;
                 return Some(lost);
@@ -454,7 +460,7 @@ mod tests {
             margin: LEASE_DURATION - RENEW_DEADLINE,
             held: Some(Arc::new(Mutex::new(Held::Since {
                 sent,
-                lease: Lease::default(),
+                lease: Box::default(),
             }))),
         };
         let at = |seconds| leader.remaining_at(sent + Duration::from_secs(seconds));

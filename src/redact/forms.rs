@@ -29,7 +29,7 @@ pub(super) enum Form {
     PercentUpper,
     PercentLower,
     /// As `PercentUpper`, with `+` for a space.
-    FormUrl,
+    PlusForSpace,
 }
 
 pub(super) const FORMS: &[Form] = &[
@@ -50,7 +50,7 @@ pub(super) const FORMS: &[Form] = &[
     Form::HexUpper,
     Form::PercentUpper,
     Form::PercentLower,
-    Form::FormUrl,
+    Form::PlusForSpace,
 ];
 
 /// 1 if the value ends within a base64 character, which then holds its last bits.
@@ -82,7 +82,7 @@ pub(super) fn encode(form: Form, value: &[u8]) -> Zeroizing<Vec<u8>> {
         Form::HexUpper => HEXUPPER.encode(value).into_bytes(),
         Form::PercentUpper => percent(value, b"0123456789ABCDEF", false),
         Form::PercentLower => percent(value, b"0123456789abcdef", false),
-        Form::FormUrl => percent(value, b"0123456789ABCDEF", true),
+        Form::PlusForSpace => percent(value, b"0123456789ABCDEF", true),
     };
     Zeroizing::new(encoded)
 }

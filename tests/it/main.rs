@@ -1,5 +1,7 @@
 //! Integration tests, one target.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod api;
 mod examples;
 mod fly_client;
