@@ -237,7 +237,7 @@ impl Env {
     /// Applies a manifest, as a user would with `kubectl apply`; its objects go to this test's
     /// namespace.
     pub async fn apply(&self, yaml: &str) {
-        let objects: Vec<Value> = kube_env::parse_yaml(yaml)
+        let objects: Vec<Value> = kube_env::cluster::parse_yaml(yaml)
             .expect("YAML")
             .into_iter()
             .filter(|object| object["kind"] != "Namespace")

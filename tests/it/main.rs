@@ -3,16 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod api;
+mod env;
 mod examples;
 mod fly_client;
 mod fly_client_machines;
 mod fly_client_platform;
-mod installed;
-pub mod env;
-mod examples;
-mod fly_client;
-mod fly_client_machines;
 mod go_live;
+mod installed;
 mod leader;
 mod manifests;
 mod pages;

@@ -1,6 +1,10 @@
-//! The steps of this phase, in the order in which they are reported.
+//! SmokeTest: the proof, from the public edge, that the application is live.
+
+pub mod check;
+pub mod edge;
+pub mod tries;
 
 use super::AnyStep;
 
-/// All steps. Those whose needs are met run at once; removal goes in reverse.
-pub static STEPS: &[&dyn AnyStep] = &[];
+/// All steps.
+pub static STEPS: &[&dyn AnyStep] = &[&edge::EdgeChecks];
