@@ -67,13 +67,6 @@ pub async fn run(
     let (reader, writer) = reflector::store::<Guarded>();
     let cache = "activations";
     health.expect_cache(cache);
-    let ready = reader.clone();
-    let fill = health.clone();
-    tokio::spawn(async move {
-        if ready.wait_until_ready().await.is_ok() {
-            fill.cache_filled(cache);
-        }
-    });
     let gone = context.clone();
     let objects = watcher(
         scope.api::<Guarded>(&context.kube),
@@ -89,6 +82,13 @@ pub async fn run(
         }
     })
     .reflect(writer)
+    // Not by `Store::wait_until_ready`: in kube 5 it wakes only the last of several waiters
+    // (`DelayedInit` polls one oneshot), and the controller waits for the same store.
+    .inspect_ok(move |event| {
+        if matches!(event, watcher::Event::InitDone) {
+            health.cache_filled(cache);
+        }
+    })
     .applied_objects()
     // Our own status writes are no news. `finalizers` and `annotations` do not change the
     // generation.

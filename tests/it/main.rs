@@ -15,6 +15,7 @@ mod manifests;
 mod pages;
 mod render;
 mod rights;
+mod process;
 mod secret_store;
 mod server;
 mod tidy;
