@@ -141,7 +141,12 @@ impl Probe {
     ///
     /// # Errors
     /// When it cannot.
-    pub async fn connect(&self, host: &str, port: u16, timeout: Duration) -> Result<(), ProbeError> {
+    pub async fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        timeout: Duration,
+    ) -> Result<(), ProbeError> {
         tokio::time::timeout(timeout, self.stream(host, port))
             .await
             .unwrap_or(Err(ProbeError::TimedOut(timeout)))
@@ -261,7 +266,9 @@ fn location(answer: &Answer, host: &str) -> Location {
                 && url.port().is_none()
                 && url.username().is_empty() =>
         {
-            let query = url.query().map_or(String::new(), |query| format!("?{query}"));
+            let query = url
+                .query()
+                .map_or(String::new(), |query| format!("?{query}"));
             Location::Here(format!("{}{query}", url.path()))
         }
         _ => Location::Elsewhere,

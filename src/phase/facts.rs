@@ -47,8 +47,6 @@ pub struct Facts {
     /// Versions of machines that this process wrote: what the platform made of our words there
     /// is no drift. Set by the steps of Deploy.
     pub written: Fact<BTreeSet<String>>,
-    /// The declared size that is in use for lack of room. Set by the step `Machines`.
-    pub fallback_size: Fact<FallbackUsed>,
     /// Tries of the smoke checks. Set by the step `EdgeChecks`.
     pub smoke_tries: Fact<super::smoke_test::edge::AllTries>,
     pushed: Mutex<BTreeMap<String, SecretStatus>>,

@@ -229,9 +229,13 @@ impl Env {
             "metadata": {"name": name}, "stringData": data,
         });
         let api: Api<Secret> = Api::namespaced(self.kube.clone(), &self.namespace);
-        api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(secret))
-            .await
-            .expect("the Secret");
+        api.patch(
+            name,
+            &PatchParams::apply("test").force(),
+            &Patch::Apply(secret),
+        )
+        .await
+        .expect("the Secret");
     }
 
     /// Applies a manifest, as a user would with `kubectl apply`; its objects go to this test's

@@ -40,14 +40,22 @@ pub enum Way<'a> {
 
 /// The ways of a check in order: its own, then its fallbacks.
 pub fn ways(check: &Check) -> Vec<Way<'_>> {
-    let own = way(check.http.as_ref(), check.metrics.as_ref(), check.tcp.as_ref());
-    let fallbacks = check.fallbacks.iter().flatten().filter_map(|fallback: &Fallback| {
-        way(
-            fallback.http.as_ref(),
-            fallback.metrics.as_ref(),
-            fallback.tcp.as_ref(),
-        )
-    });
+    let own = way(
+        check.http.as_ref(),
+        check.metrics.as_ref(),
+        check.tcp.as_ref(),
+    );
+    let fallbacks = check
+        .fallbacks
+        .iter()
+        .flatten()
+        .filter_map(|fallback: &Fallback| {
+            way(
+                fallback.http.as_ref(),
+                fallback.metrics.as_ref(),
+                fallback.tcp.as_ref(),
+            )
+        });
     own.into_iter().chain(fallbacks).collect()
 }
 
@@ -70,7 +78,10 @@ pub async fn attempt(probe: &Probe, host: &str, ways: &[Way<'_>], timeout: Durat
             return match first_failure {
                 None => tried,
                 Some(failure) => Try {
-                    message: format!("{} (before that, {}: {})", tried.message, failure.path, failure.message),
+                    message: format!(
+                        "{} (before that, {}: {})",
+                        tried.message, failure.path, failure.message
+                    ),
                     ..tried
                 },
             };
@@ -229,7 +240,10 @@ fn sample_names(text: &str) -> Result<Vec<&str>, String> {
         let fits = name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'))
-            && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+            && name
+                .bytes()
+                .next()
+                .is_some_and(|byte| !byte.is_ascii_digit());
         let rest = match line.rfind('}') {
             Some(end) => &line[end + 1..],
             None => &line[name.len()..],
@@ -247,7 +261,10 @@ fn sample_names(text: &str) -> Result<Vec<&str>, String> {
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    needle.is_empty() || haystack.windows(needle.len()).any(|window| window == needle)
+    needle.is_empty()
+        || haystack
+            .windows(needle.len())
+            .any(|window| window == needle)
 }
 
 #[cfg(test)]

@@ -39,7 +39,10 @@ pub struct Observed(pub Vec<(Check, Tries)>);
 
 /// The checks that are requests.
 fn requests(target: &Target) -> impl Iterator<Item = &Check> {
-    target.smoke_checks.iter().filter(|check| check.database.is_none())
+    target
+        .smoke_checks
+        .iter()
+        .filter(|check| check.database.is_none())
 }
 
 /// The public host of the app.
@@ -157,7 +160,10 @@ pub fn result(check: &Check, tries: &Tries) -> SmokeTestResult {
         Decision::Passed => (CheckResult::Passed, Reason::Succeeded),
         Decision::Failed => (
             CheckResult::Failed,
-            tries.last.as_ref().map_or(Reason::SmokeCheckFailed, |last| last.reason),
+            tries
+                .last
+                .as_ref()
+                .map_or(Reason::SmokeCheckFailed, |last| last.reason),
         ),
         Decision::Open => (CheckResult::Unknown, Reason::SmokeCheckRunning),
     };
