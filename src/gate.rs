@@ -112,3 +112,100 @@ pub fn decide(
         message,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::api::{Duration, policy::GatedPhase};
+
+    const PLAN: &str = "sha256:aaaaaaaa";
+
+    fn gate(approvals: u32, on_timeout: OnTimeout) -> Gate {
+        Gate {
+            before: GatedPhase::Deploy,
+            timeout: Duration::from_mins(10),
+            on_timeout,
+            approvals,
+        }
+    }
+
+    fn vote(approver: &str, digest: &str, decision: Decision) -> ActivationApprovalSpec {
+        ActivationApprovalSpec {
+            activation: "cabanas".into(),
+            gate: GatedPhase::Deploy,
+            digest: digest.into(),
+            decision,
+            approver: approver.into(),
+            message: None,
+        }
+    }
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
+    }
+
+    fn state(gate: &Gate, votes: &[ActivationApprovalSpec], minute: i64) -> GateState {
+        let asked = decide(gate, PLAN, &[], None, at(0)).status;
+        decide(gate, PLAN, votes, Some(&asked), at(minute))
+            .status
+            .state
+    }
+
+    #[test]
+    fn a_gate_opens_when_enough_different_people_approved_this_plan() {
+        let gate = gate(2, OnTimeout::Reject);
+        let anna = vote("anna", PLAN, Decision::Approve);
+        let again = vote("anna", PLAN, Decision::Approve);
+        let ben = vote("ben", PLAN, Decision::Approve);
+        assert_eq!(
+            state(&gate, &[anna.clone(), again], 1),
+            GateState::Requested
+        );
+        assert_eq!(state(&gate, &[anna, ben], 1), GateState::Approved);
+    }
+
+    #[test]
+    fn an_approval_of_another_plan_does_not_count() {
+        let gate = gate(1, OnTimeout::Reject);
+        let old = vote("anna", "sha256:bbbbbbbb", Decision::Approve);
+        assert_eq!(state(&gate, &[old], 1), GateState::Requested);
+    }
+
+    #[test]
+    fn one_rejection_is_enough() {
+        let gate = gate(1, OnTimeout::Continue);
+        let yes = vote("anna", PLAN, Decision::Approve);
+        let no = vote("ben", PLAN, Decision::Reject);
+        assert_eq!(state(&gate, &[yes, no], 1), GateState::Rejected);
+    }
+
+    #[test]
+    fn a_gate_that_nobody_decides_ends_as_the_spec_says() {
+        assert_eq!(
+            state(&gate(1, OnTimeout::Reject), &[], 9),
+            GateState::Requested
+        );
+        assert_eq!(
+            state(&gate(1, OnTimeout::Reject), &[], 10),
+            GateState::Expired
+        );
+        assert_eq!(
+            state(&gate(1, OnTimeout::Continue), &[], 10),
+            GateState::Approved
+        );
+        assert_eq!(
+            state(&gate(1, OnTimeout::Remind), &[], 99),
+            GateState::Requested
+        );
+    }
+
+    #[test]
+    fn a_changed_plan_asks_anew_and_its_time_begins_anew() {
+        let gate = gate(1, OnTimeout::Reject);
+        let asked = decide(&gate, "sha256:bbbbbbbb", &[], None, at(0)).status;
+        let report = decide(&gate, PLAN, &[], Some(&asked), at(60));
+        assert_eq!(report.status.state, GateState::Requested);
+        assert_eq!(report.holds(), Some(PhaseState::AwaitingApproval));
+    }
+}

@@ -107,6 +107,9 @@ impl StepRecord {
             Stand::Done => {
                 record.again = rechecked.then(|| now + timing.recheck);
             }
+            Stand::Holds(again) => {
+                record.again = Some(now + again.min(timing.recheck));
+            }
             Stand::Skipped(why) => {
                 record.state = State::Skipped;
                 record.say(why.reason, why.message);

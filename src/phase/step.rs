@@ -45,6 +45,9 @@ impl Why {
 pub enum Verdict<C> {
     /// The world matches the target.
     Done,
+    /// The world matched the target, and one look that says otherwise is no proof: it still
+    /// counts as done, and is looked at again after this time.
+    Holds(Duration),
     /// Not asked for by the spec.
     Skipped(Why),
     /// Apply this change now, then observe again.
@@ -201,6 +204,8 @@ pub trait AnyStep: Send + Sync {
 pub enum Stand {
     /// Observed to match the target.
     Done,
+    /// Done as far as is proven; look again after this time.
+    Holds(Duration),
     /// Not asked for.
     Skipped(Why),
     /// Plan mode, `drift: Report`, or a closed fence: what would be done.
@@ -290,6 +295,7 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
         let end = |stand, sent| Outcome { stand, notes, sent };
         let change = match step.diff(&cx.target, &observed, cx.now()) {
             Verdict::Done => return end(Stand::Done, sent),
+            Verdict::Holds(again) => return end(Stand::Holds(again), sent),
             Verdict::Skipped(why) => return end(Stand::Skipped(why), sent),
             Verdict::Wait { why, wake } => return end(Stand::Wait { why, wake }, sent),
             Verdict::Blocked(why) => return end(Stand::Blocked(why), sent),

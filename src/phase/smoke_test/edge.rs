@@ -148,6 +148,10 @@ pub fn verdict(host: &str, seen: &[(Check, Tries)]) -> Verdict<Infallible> {
         .map(|(check, _)| check.interval.get())
         .min()
         .unwrap_or(Duration::from_secs(1));
+    if open.iter().all(|(_, tries)| tries.held) {
+        // What passed before is not down for a single failure: `failureLimit` decides.
+        return Verdict::Holds(pause);
+    }
     Verdict::Wait {
         why: Why::new(Reason::SmokeCheckRunning, names.join("; ")),
         wake: Wake::After(pause),
@@ -165,6 +169,7 @@ pub fn result(check: &Check, tries: &Tries) -> SmokeTestResult {
                 .as_ref()
                 .map_or(Reason::SmokeCheckFailed, |last| last.reason),
         ),
+        Decision::Open if tries.held => (CheckResult::Passed, Reason::Succeeded),
         Decision::Open => (CheckResult::Unknown, Reason::SmokeCheckRunning),
     };
     let last: Option<&Try> = tries.last.as_ref();

@@ -21,6 +21,8 @@ pub enum Decision {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tries {
     stamp: String,
+    /// The round before this one passed.
+    pub held: bool,
     /// Tries in this round.
     pub count: u32,
     failures: u32,
@@ -36,6 +38,7 @@ impl Tries {
         let decided = self.decision(check) != Decision::Open && self.settled_before(now);
         if self.stamp != stamp || decided {
             *self = Self {
+                held: self.stamp == stamp && self.decision(check) == Decision::Passed,
                 stamp: stamp.to_owned(),
                 last: self.last.take(),
                 ..Self::default()
