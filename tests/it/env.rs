@@ -276,6 +276,22 @@ impl Env {
         .await;
     }
 
+    /// Approves a gate, as an approver would.
+    pub async fn approve(&self, activation: &str, gate: &str, digest: &str) {
+        self.apply(
+            &json!({
+                "apiVersion": "golive.dev/v1alpha1", "kind": "ActivationApproval",
+                "metadata": {"name": format!("{activation}-{}", gate.to_lowercase())},
+                "spec": {
+                    "activation": activation, "gate": gate, "digest": digest,
+                    "decision": "Approve", "approver": "admin",
+                },
+            })
+            .to_string(),
+        )
+        .await;
+    }
+
     /// Changes an Activation by a merge patch.
     pub async fn patch(&self, name: &str, patch: Value) {
         self.activations()

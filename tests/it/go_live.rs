@@ -4,7 +4,7 @@
 
 use serde_json::json;
 
-use crate::env::Env;
+use crate::env::{Env, reason, root};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_smallest_activation_goes_live_and_leaves_nothing_behind() {
@@ -24,4 +24,44 @@ async fn the_smallest_activation_goes_live_and_leaves_nothing_behind() {
 
     env.delete("hola").await;
     assert!(env.sim.apps().is_empty(), "{:?}", env.sim.apps());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_of_the_design_goes_live_with_its_gate_approved() {
+    let env = Env::start().await;
+    let read = |name: &str| std::fs::read_to_string(root().join("examples").join(name)).unwrap();
+    env.apply(&read("sist-cabanas-inputs.yaml")).await;
+    env.apply(&read("sist-cabanas.yaml")).await;
+    let name = "sist-cabanas-mvp";
+
+    let waiting = env
+        .wait(name, "the gate", |status| status.pending_gate.is_some())
+        .await;
+    assert_eq!(reason(&waiting, "Ready"), "AwaitingApproval");
+    assert!(
+        env.sim.machines(name).is_empty(),
+        "nothing is deployed before the approval"
+    );
+    let digest = waiting.plan.unwrap().digest;
+    env.approve(name, "Deploy", &digest).await;
+
+    let status = env.wait_live(name).await;
+
+    assert_eq!(reason(&status, "Ready"), "GoLive");
+    let names: Vec<&str> = status.secrets.iter().map(|s| s.name.as_str()).collect();
+    for wanted in ["DATABASE_URL", "REDIS_URL", "JWT_SECRET", "GRAFANA_ADMIN_PASSWORD"] {
+        assert!(names.contains(&wanted), "{names:?}");
+    }
+    let checks: Vec<(&str, &str)> = status
+        .smoke_test
+        .iter()
+        .map(|check| (check.check.as_str(), check.result.as_str()))
+        .collect();
+    for check in ["health", "ready", "metrics", "homepage", "database"] {
+        assert!(checks.contains(&(check, "Passed")), "{checks:?}");
+    }
+    for phase in ["Integrations", "Observe"] {
+        let phase = status.phases.iter().find(|p| p.name.as_str() == phase).unwrap();
+        assert_eq!(phase.reason, "NotImplemented", "nothing pretends");
+    }
 }
