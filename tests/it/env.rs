@@ -396,6 +396,19 @@ impl Env {
             .collect()
     }
 
+    /// Waits until an event with this reason was published about the object.
+    pub async fn wait_event(&self, name: &str, wanted: &str) -> Vec<(String, String, String)> {
+        let end = Instant::now() + LIMIT;
+        loop {
+            let events = self.events(name).await;
+            if events.iter().any(|(_, reason, _)| reason == wanted) {
+                return events;
+            }
+            assert!(Instant::now() < end, "no event {wanted}: {events:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Names of the objects of this test, for messages.
     pub async fn names(&self) -> Vec<String> {
         let list = self.activations().list(&Default::default()).await.unwrap();

@@ -15,7 +15,8 @@ async fn the_smallest_activation_goes_live_and_leaves_nothing_behind() {
 
     assert_eq!(status.url.as_deref(), Some("https://hola-cabanas.fly.dev"));
     assert!(status.go_live.is_some());
-    let reasons: Vec<String> = env.events("hola").await.into_iter().map(|e| e.1).collect();
+    let events = env.wait_event("hola", "GoLive").await;
+    let reasons: Vec<String> = events.into_iter().map(|e| e.1).collect();
     assert_eq!(
         reasons.iter().filter(|r| *r == "GoLive").count(),
         1,
@@ -49,7 +50,12 @@ async fn the_example_of_the_design_goes_live_with_its_gate_approved() {
 
     assert_eq!(reason(&status, "Ready"), "GoLive");
     let names: Vec<&str> = status.secrets.iter().map(|s| s.name.as_str()).collect();
-    for wanted in ["DATABASE_URL", "REDIS_URL", "JWT_SECRET", "GRAFANA_ADMIN_PASSWORD"] {
+    for wanted in [
+        "DATABASE_URL",
+        "REDIS_URL",
+        "JWT_SECRET",
+        "GRAFANA_ADMIN_PASSWORD",
+    ] {
         assert!(names.contains(&wanted), "{names:?}");
     }
     let checks: Vec<(&str, &str)> = status
@@ -61,7 +67,11 @@ async fn the_example_of_the_design_goes_live_with_its_gate_approved() {
         assert!(checks.contains(&(check, "Passed")), "{checks:?}");
     }
     for phase in ["Integrations", "Observe"] {
-        let phase = status.phases.iter().find(|p| p.name.as_str() == phase).unwrap();
+        let phase = status
+            .phases
+            .iter()
+            .find(|p| p.name.as_str() == phase)
+            .unwrap();
         assert_eq!(phase.reason, "NotImplemented", "nothing pretends");
     }
 }
