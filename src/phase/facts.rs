@@ -44,6 +44,9 @@ pub struct Facts {
     pub fallback_size: Fact<(String, FallbackUsed)>,
     /// The record of releases. Set where it is read and written, `deploy::records`.
     pub releases: Fact<crate::phase::deploy::records::Records>,
+    /// Machine of the release command whose failure was told before it is run again. Set by the
+    /// step `ReleaseCommand`.
+    pub failure_told: Fact<String>,
     /// Versions of machines that this process wrote: what the platform made of our words there
     /// is no drift. Set by the steps of Deploy.
     pub written: Fact<BTreeSet<String>>,

@@ -130,9 +130,14 @@ fn recheck_choice(memory: &Memory, digest: &str) -> Option<BTreeSet<StepId>> {
     if !settled {
         return None;
     }
+    // What is not due is not looked at anyway, and must not take the place of what is.
+    let now = Instant::now();
     let mut oldest: Vec<(Instant, &'static dyn AnyStep)> = all
         .into_iter()
-        .filter_map(|step| Some((memory.steps.get(step.id())?.looked, step)))
+        .filter_map(|step| {
+            let record = memory.steps.get(step.id())?;
+            (record.again? <= now).then_some((record.looked, step))
+        })
         .collect();
     oldest.sort_by_key(|(looked, _)| *looked);
     let mut reads = 0;

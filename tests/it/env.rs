@@ -89,7 +89,11 @@ impl Env {
         .await;
         let namespace = cluster.create_namespace("it").await.expect("a namespace");
         let sim = Sim::start(Options {
-            images: images(),
+            images: if options.images.iter().next().is_some() {
+                options.images.clone()
+            } else {
+                images()
+            },
             latency: Latency::off(),
             ..options
         })

@@ -1,6 +1,9 @@
 //! The machines that should be, and what has to happen to get there. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
@@ -168,8 +171,8 @@ pub struct Fleet<'a> {
     pub pool: usize,
     /// Whether an update goes on only over healthy machines.
     pub careful: bool,
-    /// The time.
-    pub now: Timestamp,
+    /// How machines without checks are watched.
+    pub watch: Watch,
 }
 
 impl Fleet<'_> {
@@ -237,6 +240,8 @@ pub enum Health {
     Healthy,
     /// On its way to started.
     Starting,
+    /// Started just now, without a check that could prove anything: watched for this long yet.
+    Watched(Duration),
     /// Started; these checks do not pass (yet).
     Unhealthy(Vec<String>),
     /// Its program ended, and nobody asked for that.
@@ -291,16 +296,41 @@ pub fn health(machine: &Machine, checks: usize) -> Health {
 }
 
 /// How a machine is. One that the proxy stopped because it was idle is well: the proxy starts it
-/// again when somebody asks for it.
-pub fn health_of(machine: &Machine, wanted: &Wanted) -> Health {
+/// again when somebody asks for it. One without checks is watched for a while after its start,
+/// because nothing else tells whether its program stays (flyctl's smoke check, fly-api.md G.5).
+pub fn health_of(machine: &Machine, wanted: &Wanted, watch: Watch) -> Health {
     match health(machine, wanted.checks) {
         Health::Down(MachineState::Stopped | MachineState::Suspended)
             if starts_on_demand(wanted) =>
         {
             Health::Healthy
         }
+        Health::Healthy if wanted.checks == 0 => {
+            let starts = machine.events.iter().filter(|event| event.kind == "start");
+            let since = starts
+                .filter_map(|event| Timestamp::from_millisecond(event.timestamp?).ok())
+                .max();
+            let left = since.and_then(|since| {
+                let passed =
+                    Duration::try_from(watch.now.duration_since(since)).unwrap_or_default();
+                watch
+                    .span
+                    .checked_sub(passed)
+                    .filter(|left| !left.is_zero())
+            });
+            left.map_or(Health::Healthy, Health::Watched)
+        }
         other => other,
     }
+}
+
+/// How long a machine without checks is watched after its start.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// This long; zero: not at all.
+    pub span: Duration,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// Whether the proxy starts it when somebody asks for it.
@@ -356,7 +386,7 @@ pub fn plan(fleet: &Fleet) -> Move {
         let unsettled: Vec<String> = current
             .iter()
             .filter(|(_, wanted)| !wanted.standby)
-            .filter(|(machine, wanted)| health_of(machine, wanted) != Health::Healthy)
+            .filter(|(machine, wanted)| health_of(machine, wanted, fleet.watch) != Health::Healthy)
             .map(|(_, wanted)| wanted.slot.clone())
             .collect();
         if fleet.careful && !unsettled.is_empty() {
@@ -380,7 +410,7 @@ pub fn plan(fleet: &Fleet) -> Move {
         .filter(|(machine, wanted)| {
             !wanted.standby
                 && ((!starts_on_demand(wanted) && is_stopped_on_request(machine))
-                    || has_rested(machine, fleet.now))
+                    || has_rested(machine, fleet.watch.now))
         })
         .map(|(machine, _)| (*machine).clone())
         .collect();

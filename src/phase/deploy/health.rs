@@ -103,6 +103,13 @@ pub fn verdict_of<C>(
                 patience: Duration::from_secs(2),
             },
         },
+        Is::Watched(left) => Verdict::Wait {
+            why: Why::new(
+                Reason::MachineStarting,
+                format!("{name} has started; it has no check, so it is watched for a moment"),
+            ),
+            wake: Wake::After(*left),
+        },
         Is::Unhealthy(checks) => Verdict::Wait {
             why: Why::new(
                 Reason::NotHealthy,

@@ -53,6 +53,8 @@ pub struct Look {
     pub written: std::collections::BTreeSet<String>,
     /// The last lines of machines that are not well, by id.
     pub tails: BTreeMap<String, String>,
+    /// How long a machine without checks is watched after its start.
+    pub watch: Duration,
     /// How long a machine may take to become healthy.
     pub wait_timeout: Duration,
 }
@@ -129,6 +131,13 @@ pub async fn look(cx: &Cx) -> Result<Look> {
             .get()
             .map(|set| (*set).clone())
             .unwrap_or_default(),
+        // As long as anything is given to settle, ten seconds by default, as flyctl does. A first
+        // deployment has nothing to go back to, and the smoke test looks at it anyway.
+        watch: if records.last_good().is_some() && !records.is_good(&release.key) {
+            cx.timing.settle
+        } else {
+            Duration::ZERO
+        },
         release,
         effective,
         wanted,
@@ -203,7 +212,7 @@ async fn tails(cx: &Cx, look: &Look) -> BTreeMap<String, String> {
         let tell = match fleet::health(machine, wanted.checks) {
             Health::Exited { .. } | Health::Down(_) => !wanted.standby,
             Health::Unhealthy(_) => look.late(machine, cx.now()),
-            Health::Healthy | Health::Starting => false,
+            Health::Healthy | Health::Starting | Health::Watched(_) => false,
         };
         if tell && let Some(tail) = health::log_tail(cx, &machine.id).await {
             tails.insert(machine.id.clone(), tail);
@@ -235,8 +244,15 @@ impl Look {
             written: &self.written,
             pool: self.pool,
             careful,
-            now,
+            watch: self.watch(now),
         })
+    }
+
+    fn watch(&self, now: Timestamp) -> fleet::Watch {
+        fleet::Watch {
+            span: self.watch,
+            now,
+        }
     }
 
     /// Digests of other releases: a host that reports one of them has gone back.
@@ -271,12 +287,13 @@ impl Look {
             Health::Down(_) => 1,
             Health::Unhealthy(_) => 2,
             Health::Starting => 3,
-            Health::Healthy => 4,
+            Health::Watched(_) => 4,
+            Health::Healthy => 5,
         };
         let worst = self
             .pairs()
             .filter(|(_, wanted)| !wanted.standby && only(wanted))
-            .map(|(machine, wanted)| (machine, fleet::health_of(machine, wanted)))
+            .map(|(machine, wanted)| (machine, fleet::health_of(machine, wanted, self.watch(now))))
             .min_by_key(|(_, health)| rank(health));
         let Some((machine, is)) = worst else {
             return Verdict::Done;

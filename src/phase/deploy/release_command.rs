@@ -60,6 +60,8 @@ pub struct Runs {
     count: u32,
     /// Name and configuration of the next.
     next: (String, MachineConfig),
+    /// Whether the failure of the latest was told before: it is, once, before another is run.
+    told: bool,
     /// The last lines of the latest, when it has ended badly.
     tail: Option<String>,
     timeout: Duration,
@@ -193,6 +195,7 @@ impl Step for ReleaseCommand {
             ),
             count,
             tail: None,
+            told: false,
             timeout: config
                 .app
                 .deploy
@@ -207,7 +210,9 @@ impl Step for ReleaseCommand {
                 Some(Run::Failed { .. } | Run::Stuck(_))
             )
         {
+            runs.told = cx.facts.failure_told.get().as_deref() == Some(&last.id);
             runs.tail = health::log_tail(cx, &last.id).await;
+            cx.facts.failure_told.set(last.id.clone());
         }
         Ok(Observed::Runs(runs))
     }
@@ -366,7 +371,7 @@ impl Runs {
                 let pause = backoff_without_spread(&self.timing, self.count + 1);
                 let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
                 let ended = machine.updated_at.unwrap_or(Timestamp::UNIX_EPOCH);
-                if now.duration_since(ended) >= pause {
+                if self.told && now.duration_since(ended) >= pause {
                     return run();
                 }
                 let lines = self

@@ -74,6 +74,13 @@ fn fleet(wanted: &[Wanted]) -> Vec<Machine> {
         .collect()
 }
 
+fn watch() -> Watch {
+    Watch {
+        span: Duration::from_secs(10),
+        now: "2026-01-01T01:00:00Z".parse().unwrap(),
+    }
+}
+
 fn plan_of(wanted: &[Wanted], machines: &[Machine], pool: usize) -> Move {
     plan(&Fleet {
         wanted,
@@ -82,7 +89,7 @@ fn plan_of(wanted: &[Wanted], machines: &[Machine], pool: usize) -> Move {
         written: &BTreeSet::new(),
         pool,
         careful: true,
-        now: "2026-01-01T01:00:00Z".parse().unwrap(),
+        watch: watch(),
     })
 }
 
@@ -170,7 +177,7 @@ fn what_the_platform_adds_or_makes_of_our_own_words_is_no_drift() {
         written: &written,
         pool: 1,
         careful: true,
-        now: Timestamp::UNIX_EPOCH,
+        watch: watch(),
     });
     assert_eq!(next, Move::Nothing);
 }
@@ -246,4 +253,23 @@ fn a_new_number_of_machines_is_the_same_configuration() {
     let two = Case::new(TOML).scaled(2).wanted();
     assert_eq!(one[0].hash, two[0].hash);
     assert_ne!(one[0].hash, two[1].hash);
+}
+
+#[test]
+fn only_a_machine_without_checks_is_watched_after_its_start() {
+    let check = "[[http_service.checks]]\npath = '/'\n";
+    let started = |toml: &'static str, seconds: i64| {
+        let wanted = Case::new(toml).scaled(1).wanted();
+        let mut machine = running(&wanted[0], "m0");
+        let at = watch().now.as_millisecond() - seconds * 1000;
+        machine.events =
+            serde_json::from_value(json!([{"id": "e", "type": "start", "timestamp": at}])).unwrap();
+        machine.checks =
+            serde_json::from_value(json!([{"name": "c", "status": "passing"}])).unwrap();
+        health_of(&machine, &wanted[0], watch())
+    };
+    assert_eq!(started(TOML, 3), Health::Watched(Duration::from_secs(7)));
+    assert_eq!(started(TOML, 10), Health::Healthy);
+    let checked: &'static str = Box::leak(format!("{TOML}{check}").into_boxed_str());
+    assert_eq!(started(checked, 3), Health::Healthy);
 }

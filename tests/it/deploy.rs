@@ -1,0 +1,370 @@
+//! Deploy: what runs, how it is replaced, and what happens when it fails.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use fly_sim::{Fault, Image, Images, Kind, Options};
+use golive::api::ActivationStatus;
+use golive::api::status::{PhaseState, StepState};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::env::Env;
+
+const APP: &str = "hola-cabanas";
+const CREATE: &str = "POST /v1/apps/{app}/machines";
+const UPDATE: &str = "POST /v1/apps/{app}/machines/{id}";
+const LIST: &str = "GET /v1/apps/{app}/machines";
+
+/// Two machines without a port: what they run is a shell's word.
+const QUIET: &str = "kill_timeout = '1s'\n[[restart]]\npolicy = 'never'\n";
+
+fn shell(tag: &str, script: &str) -> Image {
+    Image::new(format!("registry.fly.io/{APP}:{tag}"), "/bin/sh").args(["-c", script])
+}
+
+fn image(tag: &str) -> String {
+    format!("registry.fly.io/{APP}:{tag}")
+}
+
+async fn env() -> Env {
+    let images = [
+        shell("1", "exec sleep 600"),
+        shell("2", "exec sleep 601"),
+        shell("exits", "echo 'no such table: cabins'; exit 3"),
+    ];
+    let options = Options {
+        images: Images::new(images),
+        ..Options::default()
+    };
+    let mut env = Env::without_operator(options).await;
+    env.start_operator(&[]).await;
+    env
+}
+
+async fn deploy(env: &Env, tag: &str, toml: &str, more: Value) {
+    let mut spec = json!({"deploy": {
+        "image": image(tag), "config": {"inline": toml}, "scale": {"app": 2},
+    }});
+    crate::env::merge(&mut spec["deploy"], more);
+    env.activation("hola", spec).await;
+}
+
+async fn change(env: &Env, deploy: Value) {
+    env.patch("hola", json!({"spec": {"deploy": deploy}})).await;
+}
+
+fn step(status: &ActivationStatus, name: &str) -> (StepState, String, String) {
+    status
+        .phases
+        .iter()
+        .flat_map(|phase| &phase.steps)
+        .find(|step| step.name == name)
+        .map(|step| (step.state, step.reason.clone(), step.message.clone()))
+        .unwrap_or((StepState::Pending, String::new(), String::new()))
+}
+
+fn deployed(status: &ActivationStatus) -> bool {
+    status
+        .phases
+        .iter()
+        .any(|phase| phase.name.as_str() == "Deploy" && phase.state == PhaseState::Succeeded)
+}
+
+/// Waits until this image is deployed and recorded.
+async fn until_deployed(env: &Env, tag: &str) -> ActivationStatus {
+    let image = image(tag);
+    env.wait("hola", &format!("{image} deployed"), |status| {
+        deployed(status) && status.release.as_ref().is_some_and(|r| r.image == image)
+    })
+    .await
+}
+
+async fn until(env: &Env, name: &str, reason: &str) -> (ActivationStatus, String) {
+    let what = format!("{name} with {reason}");
+    let status = env.wait("hola", &what, |status| step(status, name).1 == reason);
+    let status = status.await;
+    let message = step(&status, name).2;
+    (status, message)
+}
+
+/// Live machines of the application: id, image, state.
+fn machines(env: &Env) -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut machines: Vec<_> = env
+        .sim
+        .machines(APP)
+        .iter()
+        .filter(|machine| machine["state"] != "destroyed")
+        .filter(|machine| {
+            let slot = &machine["config"]["metadata"]["golive_slot"];
+            !slot.as_str().unwrap_or_default().starts_with("release/")
+        })
+        .map(|machine| {
+            let config = &machine["config"];
+            (
+                text(&machine["id"]),
+                text(&config["image"]),
+                text(&machine["state"]),
+            )
+        })
+        .collect();
+    machines.sort();
+    machines
+}
+
+fn ids(env: &Env) -> Vec<String> {
+    machines(env).into_iter().map(|machine| machine.0).collect()
+}
+
+fn digests(env: &Env) -> BTreeSet<String> {
+    let digest = |image: &str| image.rsplit('@').next().unwrap_or_default().to_owned();
+    machines(env).iter().map(|m| digest(&m.1)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_deployed_recorded_and_then_costs_one_read_a_look() {
+    let env = env().await;
+    deploy(&env, "1", QUIET, json!({})).await;
+    let status = until_deployed(&env, "1").await;
+    let release = status.release.unwrap();
+    assert_eq!(digests(&env), [release.digest.clone()].into());
+    assert_eq!(machines(&env).len(), 2);
+    assert!(machines(&env).iter().all(|machine| machine.2 == "started"));
+    assert_eq!(release.version, Some(1));
+    assert_eq!(status.history.len(), 1);
+    assert_eq!(env.sim.calls("POST /api/v1/releases"), 1);
+    println!("first deployment: {:?}", env.sim.call_counts());
+
+    env.sim.reset();
+    env.wait("hola", "a re-check", |_| env.sim.calls(LIST) >= 2)
+        .await;
+    let counts = env.sim.call_counts();
+    println!("re-checks: {counts:?}");
+    assert!(
+        counts.values().sum::<u64>() <= 3 * env.sim.calls(LIST),
+        "{counts:?}"
+    );
+    assert_eq!(env.sim.mutations(), 0);
+
+    let before = ids(&env);
+    change(&env, json!({"image": image("2")})).await;
+    let status = until_deployed(&env, "2").await;
+    assert_eq!(ids(&env), before, "machines are updated in place");
+    assert_eq!(digests(&env), [status.release.unwrap().digest].into());
+    assert_eq!(env.sim.calls(UPDATE), 2);
+    assert_eq!(status.history.len(), 2);
+
+    // More machines are no new release, and those that run are not touched.
+    change(&env, json!({"scale": {"app": 3}})).await;
+    env.wait("hola", "a third machine", |status| {
+        deployed(status) && machines(&env).len() == 3
+    })
+    .await;
+    change(&env, json!({"scale": {"app": 1}})).await;
+    env.wait("hola", "one machine", |status| {
+        deployed(status) && machines(&env).len() == 1
+    })
+    .await;
+    assert_eq!(env.sim.calls(UPDATE), 2);
+    assert_eq!(env.status("hola").await.history.len(), 2);
+}
+
+/// The status of a request by plain HTTP through the edge.
+async fn get(edge: std::net::SocketAddr) -> Option<u16> {
+    let mut stream = TcpStream::connect(edge).await.ok()?;
+    let request = format!("GET / HTTP/1.1\r\nhost: {APP}.fly.dev\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok()?;
+    let answer = String::from_utf8_lossy(&answer);
+    answer.split(' ').nth(1)?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_is_lost_while_a_rolling_update_goes_on() {
+    let cabanas = std::path::PathBuf::from(env!("CARGO_BIN_EXE_golive")).with_file_name("cabanas");
+    let image = |tag: &str| {
+        Image::new(format!("registry.fly.io/{APP}:{tag}"), cabanas.clone())
+            .args(["hello"])
+            .env("CABANAS_VERSION", tag)
+    };
+    let options = Options {
+        images: Images::new([image("1"), image("2")]),
+        ..Options::default()
+    };
+    let mut env = Env::without_operator(options).await;
+    env.start_operator(&[]).await;
+    let toml = "[http_service]\ninternal_port = 8080\n[[http_service.checks]]\npath = '/'\ninterval = '5s'\ntimeout = '2s'\ngrace_period = '1s'\n";
+    deploy(&env, "1", toml, json!({})).await;
+    until_deployed(&env, "1").await;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let (sent, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let edge = env.sim.edge();
+    let load = {
+        let (stop, sent, lost) = (stop.clone(), sent.clone(), lost.clone());
+        tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                if get(edge).await != Some(200) {
+                    lost.fetch_add(1, Ordering::Relaxed);
+                }
+                sent.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    change(&env, json!({"image": self::image("2")})).await;
+    until_deployed(&env, "2").await;
+    stop.store(true, Ordering::Relaxed);
+    load.await.unwrap();
+    assert!(sent.load(Ordering::Relaxed) > 10);
+    assert_eq!(
+        lost.load(Ordering::Relaxed),
+        0,
+        "of {}",
+        sent.load(Ordering::Relaxed)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_release_command_runs_once_a_release_and_stops_it_when_it_fails() {
+    let env = env().await;
+    let command = |script: &str| format!("{QUIET}[deploy]\nrelease_command = \"-c '{script}'\"\n");
+    let fails = command("echo migration 7 cannot be applied; exit 4");
+    deploy(&env, "1", &fails, json!({})).await;
+    let (_, message) = until(&env, "ReleaseCommand", "ReleaseCommandFailed").await;
+    assert!(message.contains("exited with code 4"), "{message}");
+    assert!(
+        message.contains("migration 7 cannot be applied"),
+        "{message}"
+    );
+    assert!(
+        machines(&env).is_empty(),
+        "no machine of the application was touched"
+    );
+
+    change(&env, json!({"config": {"inline": command("exit 0")}})).await;
+    until_deployed(&env, "1").await;
+    env.sim.reset();
+    env.wait("hola", "re-checks", |_| env.sim.calls(LIST) >= 2)
+        .await;
+    assert_eq!(env.sim.calls(CREATE), 0, "it has run for this release");
+    change(&env, json!({"image": image("2")})).await;
+    until_deployed(&env, "2").await;
+    assert_eq!(env.sim.calls(CREATE), 1, "and runs once for the next");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_exits_is_told_at_once_and_recovers_when_it_is_mended() {
+    let env = env().await;
+    deploy(&env, "exits", QUIET, json!({})).await;
+    let (_, message) = until(&env, "Health", "MachineExited").await;
+    assert!(message.contains("exited with code 3"), "{message}");
+    assert!(message.contains("no such table: cabins"), "{message}");
+    assert!(
+        message.contains("no earlier release to go back to"),
+        "{message}"
+    );
+    change(&env, json!({"image": image("1")})).await;
+    until_deployed(&env, "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_never_healthy_stops_the_release_until_it_is_mended() {
+    let env = env().await;
+    let check = "[checks.alive]\ntype = 'tcp'\nport = 9\ninterval = '5s'\ntimeout = '1s'\ngrace_period = '1s'\n[deploy]\nwait_timeout = '2s'\n";
+    deploy(&env, "1", &format!("{QUIET}{check}"), json!({})).await;
+    let (_, message) = until(&env, "Health", "NotHealthy").await;
+    assert!(message.contains("alive"), "{message}");
+    env.wait("hola", "the failure", |status| {
+        step(status, "Health").0 == StepState::Blocked
+    })
+    .await;
+    change(&env, json!({"config": {"inline": QUIET}})).await;
+    until_deployed(&env, "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_release_is_rolled_back_once_and_held_until_the_spec_changes() {
+    let mut env = env().await;
+    deploy(&env, "1", QUIET, json!({})).await;
+    let good = until_deployed(&env, "1").await.release.unwrap();
+    change(&env, json!({"image": image("exits")})).await;
+    let (status, message) = until(&env, "Release", "RolledBack").await;
+    assert!(message.contains("exited with code 3"), "{message}");
+    assert_eq!(status.release.unwrap().digest, good.digest);
+    assert_eq!(status.history[0].outcome, "RolledBack");
+    assert_eq!(digests(&env), [good.digest.clone()].into());
+    assert!(machines(&env).iter().all(|machine| machine.2 == "started"));
+    // The first machine alone was tried, and put back.
+    assert_eq!(env.sim.calls(UPDATE), 2);
+
+    // Another process holds it too.
+    env.stop_operator().await;
+    env.sim.reset();
+    env.start_operator(&[]).await;
+    env.wait("hola", "looks", |_| env.sim.calls(LIST) >= 2)
+        .await;
+    assert_eq!(env.sim.mutations(), 0);
+    assert_eq!(digests(&env), [good.digest].into());
+
+    change(&env, json!({"image": image("2")})).await;
+    until_deployed(&env, "2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_irreversible_migration_is_not_rolled_back() {
+    let env = env().await;
+    let toml = format!("{QUIET}[deploy]\nrelease_command = \"-c 'exit 0'\"\n");
+    deploy(&env, "1", &toml, json!({})).await;
+    until_deployed(&env, "1").await;
+    change(&env, json!({"image": image("exits")})).await;
+    let (_, message) = until(&env, "Machines", "RollbackHeld").await;
+    assert!(message.contains("migrations.reversible"), "{message}");
+    assert_eq!(digests(&env).len(), 2, "nothing went back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_fly_takes_back_silently_is_found_and_repeated() {
+    let env = env().await;
+    deploy(&env, "1", QUIET, json!({})).await;
+    until_deployed(&env, "1").await;
+    env.sim.fault(Fault::new(UPDATE, Kind::SilentRevert).nth(1));
+    change(&env, json!({"image": image("2")})).await;
+    let release = until_deployed(&env, "2").await.release.unwrap();
+    env.wait("hola", "all machines updated", |_| {
+        digests(&env) == [release.digest.clone()].into()
+    })
+    .await;
+    assert_eq!(env.sim.calls(UPDATE), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_size_is_taken_when_there_is_no_room_and_kept_by_another_process() {
+    for kind in [Kind::Capacity, Kind::CouldNotReserve, Kind::MachineLimit] {
+        let mut env = env().await;
+        env.sim.fault(Fault::new(CREATE, kind).nth(1));
+        let toml = format!("{QUIET}[[vm]]\nsize = 'shared-cpu-4x'\n");
+        let sizes = json!({"fallbackSizes": ["shared-cpu-2x", "shared-cpu-1x"]});
+        deploy(&env, "1", &toml, sizes).await;
+        let status = until_deployed(&env, "1").await;
+        let fallback = &status.fallbacks[0];
+        assert_eq!(
+            (fallback.from.as_str(), fallback.to.as_str()),
+            ("shared-cpu-4x", "shared-cpu-2x")
+        );
+        assert!(!fallback.reason.is_empty());
+        env.stop_operator().await;
+        env.sim.reset();
+        env.start_operator(&[]).await;
+        env.wait("hola", "looks", |_| env.sim.calls(LIST) >= 2)
+            .await;
+        assert_eq!(env.sim.mutations(), 0);
+        assert_eq!(env.status("hola").await.fallbacks, status.fallbacks);
+    }
+}
