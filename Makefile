@@ -8,6 +8,9 @@ WORLD ?= default
 # How long things take at the simulated Fly.io: off, real, or a factor.
 LATENCY ?= 0.1
 
+# What `make bench` measures: release, or dev to save the build.
+BENCH_PROFILE ?= release
+
 export KUBERNETES_VERSION
 
 CONTROL_PLANE_DIR := tests/control-plane
@@ -32,6 +35,7 @@ help: ## list the targets
 	@echo "  WORLD=name                another world beside the first (now: $(WORLD))"
 	@echo "  KUBERNETES_VERSION=1.37   another control plane ($(shell cd $(CONTROL_PLANE_DIR)/versions && ls *.mod | sed 's/.mod//' | paste -sd' '))"
 	@echo "  LATENCY=real              how long things take at the simulated Fly.io: off, real, or a factor (now: $(LATENCY))"
+	@echo "  BENCH_PROFILE=dev         measure the debug build; BENCH_REAL=1: also with Fly's real latencies"
 	@echo "  demo KUBECONFIG=file      your own cluster instead of the local one"
 
 prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL and Redis (as root)
@@ -75,7 +79,8 @@ test-crash: prereqs ## kill the operator at every single external write (long)
 
 bench: prereqs ## measure: time to live, calls, writes, memory
 	@$(MAKE) --no-print-directory control-plane
-	cargo bench --workspace
+	cargo build --workspace --bins --profile $(BENCH_PROFILE)
+	cargo bench -p golive --profile $(BENCH_PROFILE) --bench go_live
 
 lint: lint-rust lint-go licences ## formats, lints, licences
 

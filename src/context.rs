@@ -16,7 +16,8 @@ use crate::{
     api::{
         Activation, ActivationStatus, FIELD_MANAGER,
         condition::{self, ConditionType},
-        status::PhaseState,
+        preflight::CheckName,
+        status::{CheckResult, GateState, PhaseState, Severity},
     },
     error::Error,
     fly,
@@ -198,11 +199,55 @@ impl Context {
                     .phase_finished(phase.name.as_str(), result, took);
             }
         }
+        self.observe_checks(&object, new);
+        self.observe_gates(old, new, now);
         if new.go_live.is_some() && old.is_none_or(|old| old.go_live.is_none()) {
             let since = activation.metadata.creation_timestamp.as_ref();
             if let Some(took) = since.and_then(|t| Duration::try_from(now.duration_since(t.0)).ok())
             {
                 self.metrics.went_live(took);
+            }
+        }
+    }
+
+    fn observe_checks(&self, object: &crate::workqueue::Object, new: &ActivationStatus) {
+        for check in &new.preflight {
+            let Some(name) = CheckName::parse(&check.check) else {
+                continue;
+            };
+            let passed = match check.result {
+                CheckResult::Passed => Some(true),
+                CheckResult::Failed | CheckResult::Warning => Some(false),
+                CheckResult::Skipped | CheckResult::Unknown => None,
+            };
+            let severity = match check.severity {
+                Severity::Blocking => "blocking",
+                Severity::Warning => "warning",
+            };
+            self.metrics
+                .set_preflight_check(object, name.as_str(), severity, passed);
+        }
+    }
+
+    fn observe_gates(
+        &self,
+        old: Option<&ActivationStatus>,
+        new: &ActivationStatus,
+        now: Timestamp,
+    ) {
+        let open = |state| matches!(state, GateState::Pending | GateState::Requested);
+        for phase in &new.phases {
+            let before = old.and_then(|old| old.phases.iter().find(|p| p.name == phase.name));
+            let was = before.and_then(|phase| phase.gate.as_ref());
+            let (Some(was), Some(is)) = (was, &phase.gate) else {
+                continue;
+            };
+            if open(was.state)
+                && !open(is.state)
+                && let Some(asked) = &was.requested_at
+            {
+                let waited = Duration::try_from(now.duration_since(asked.0)).unwrap_or_default();
+                self.metrics.gate_waited(phase.name.as_str(), waited);
             }
         }
     }

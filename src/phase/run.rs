@@ -6,9 +6,10 @@ use std::{
 };
 
 use futures::{StreamExt, stream::FuturesUnordered};
+use tracing::Instrument;
 
 use super::{Cx, Memory, PHASES, Phase, State, StepId, StepRecord, step::AnyStep};
-use crate::{api::PhaseName, gate::GateReport};
+use crate::{api::PhaseName, gate::GateReport, telemetry};
 
 /// Fly reads that one re-check of an unchanged live object may cost.
 pub const RECHECK_READS: u32 = 3;
@@ -213,7 +214,10 @@ impl Pass<'_> {
                     continue;
                 }
                 let cx = self.cx;
-                running.push(async move { (step, step.advance(cx).await) });
+                // Every line that the step logs says which one it is.
+                let phase = telemetry::phase(phase.id.as_str());
+                let span = phase.in_scope(|| telemetry::step(step.id()));
+                running.push(async move { (step, step.advance(cx).await) }.instrument(span));
             }
             if !idle && running.is_empty() {
                 // Everything ready was remembered, which may have met the needs of others.

@@ -345,7 +345,7 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
             }
         }
         // The span names the step; the change is data, so it goes into a field.
-        tracing::info!(step = Step::id(step), change = %line, "change");
+        tracing::info!(change = %line, "change");
         if !cx.fence.open() {
             if let Some(slot) = &announced {
                 cx.intents.refused(slot);
