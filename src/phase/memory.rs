@@ -18,7 +18,7 @@ use super::{
     step::{Outcome, Removal, Stand, StepId, Wake},
 };
 use crate::{
-    api::{ActivationStatus, Reason},
+    api::{ActivationStatus, PhaseName, Reason},
     error::{self, Retry},
 };
 
@@ -220,6 +220,8 @@ pub struct Memory {
     pub fired: Arc<Fired>,
     /// The last `reconcile-requested-at` token that was acted upon.
     pub requested: Option<String>,
+    /// What the phase behind a closed gate would change.
+    pub preview: Option<Preview>,
     /// What became of each removal, on deletion.
     pub removals: BTreeMap<StepId, Removal>,
     /// Reconciles that failed as a whole in a row.
@@ -237,6 +239,7 @@ impl Memory {
             intents: Arc::default(),
             fired: Arc::default(),
             requested: None,
+            preview: None,
             removals: BTreeMap::new(),
             failures: 0,
         }
@@ -251,6 +254,17 @@ impl Memory {
     pub fn next_look(&self) -> Option<Instant> {
         self.steps.values().filter_map(|step| step.again).min()
     }
+}
+
+/// What a phase would change if its gate were open.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// The target that it was looked at for.
+    pub stamp: String,
+    /// The phase.
+    pub phase: PhaseName,
+    /// Lines of the plan by step.
+    pub changes: Vec<(StepId, String)>,
 }
 
 /// Steps whose awaited fact has come.

@@ -19,6 +19,8 @@ pub const RECHECK_READS: u32 = 3;
 pub struct Report {
     /// All phases of the table, in order.
     pub phases: Vec<PhaseReport>,
+    /// What the phase behind a closed gate would change: what an approval is about.
+    pub behind_gate: Vec<(PhaseName, StepId, String)>,
 }
 
 /// What one pass found in one phase.
@@ -108,9 +110,31 @@ pub async fn run(
         }
         let report = pass.phase(phase, memory, open, &gate).await;
         open = open && report.state == PhaseState::Succeeded;
+        if report.state == PhaseState::AwaitingApproval {
+            pass.preview(phase, memory).await;
+        }
         phases.push(report);
     }
-    Report { phases }
+    let behind_gate = memory
+        .preview
+        .as_ref()
+        .filter(|preview| preview.stamp == pass.digest)
+        .filter(|preview| {
+            phases.iter().any(|phase| {
+                phase.id == preview.phase && phase.state == PhaseState::AwaitingApproval
+            })
+        })
+        .map(|preview| {
+            let lines = preview.changes.iter();
+            lines
+                .map(|(step, change)| (preview.phase, *step, change.clone()))
+                .collect()
+        })
+        .unwrap_or_default();
+    Report {
+        phases,
+        behind_gate,
+    }
 }
 
 /// Which of the due steps a re-check of a live, unchanged object looks at. `None`: no limit,
@@ -191,6 +215,30 @@ impl Pass<'_> {
         report.steps = remembered(phase, memory, &self.digest);
         report.state = phase_state(&report.steps);
         report
+    }
+
+    /// What the phase behind a closed gate would change, as far as it can be told now: looked at
+    /// once for a target, in order, without acting. What cannot be observed yet is left out.
+    async fn preview(&self, phase: &Phase, memory: &mut Memory) {
+        let known = memory.preview.as_ref();
+        if known.is_some_and(|known| known.stamp == self.digest && known.phase == phase.id) {
+            return;
+        }
+        let cx = Cx {
+            act: super::Act::Plan,
+            ..self.cx.clone()
+        };
+        let mut changes = Vec::new();
+        for step in phase.steps {
+            if let super::step::Stand::Planned(lines) = step.advance(&cx).await.stand {
+                changes.extend(lines.into_iter().map(|line| (step.id(), line)));
+            }
+        }
+        memory.preview = Some(super::memory::Preview {
+            stamp: self.digest.clone(),
+            phase: phase.id,
+            changes,
+        });
     }
 
     /// Runs the steps of one phase, each as soon as its needs are met.

@@ -176,6 +176,16 @@ fn plan(target: &Target, report: &Report) -> PlanStatus {
                     })
                 })
         })
+        .chain(
+            report
+                .behind_gate
+                .iter()
+                .map(|(phase, step, change)| PlannedChange {
+                    phase: phase.to_string(),
+                    step: (*step).to_owned(),
+                    change: one_line(change, 256),
+                }),
+        )
         .take(48)
         .collect();
     PlanStatus {

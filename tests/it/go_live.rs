@@ -43,7 +43,13 @@ async fn the_example_of_the_design_goes_live_with_its_gate_approved() {
         env.sim.machines(name).is_empty(),
         "nothing is deployed before the approval"
     );
-    let digest = waiting.plan.unwrap().digest;
+    let plan = waiting.plan.unwrap();
+    assert!(
+        plan.changes.iter().any(|change| change.step == "Machines"),
+        "the approver sees what would be done: {:?}",
+        plan.changes
+    );
+    let digest = plan.digest;
     env.approve(name, "Deploy", &digest).await;
 
     let status = env.wait_live(name).await;
