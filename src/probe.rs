@@ -7,7 +7,7 @@
 //! and nothing that is fetched leaves this file but its length, its status and yes or no.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -151,6 +151,23 @@ impl Probe {
             .await
             .unwrap_or(Err(ProbeError::TimedOut(timeout)))
             .map(drop)
+    }
+
+    /// The addresses of a host, as its users would find them. Nothing is connected to.
+    ///
+    /// # Errors
+    /// When it has none, or the resolver does not answer in time.
+    pub async fn resolve(&self, host: &str, timeout: Duration) -> Result<Vec<IpAddr>, ProbeError> {
+        let port = 443;
+        if let Some(told) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
+            return Ok(vec![told.to.ip()]);
+        }
+        let look = tokio::net::lookup_host((host, port));
+        let found = tokio::time::timeout(timeout, look)
+            .await
+            .map_err(|_| ProbeError::TimedOut(timeout))?
+            .map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
+        Ok(found.map(|address| address.ip()).collect())
     }
 
     async fn once(

@@ -18,7 +18,7 @@ use crate::{
     },
     error::Error,
     fly, flytoml,
-    refs::Refs,
+    refs::{Missing, Named, Refs},
 };
 
 mod checks;
@@ -112,6 +112,8 @@ pub struct Target {
     pub deletion: DeletionPolicy,
     /// How long the token should last at least after now: the observe window.
     pub token_lifetime: Duration,
+    /// What is named and cannot be had, for the preflight check that reports it.
+    pub missing: Vec<(Named, Missing)>,
     /// Token that asks for new values of the generated secrets.
     pub rotation: Option<String>,
     /// The deadlines of the phases.
@@ -170,6 +172,7 @@ impl Target {
                 (PhaseName::Deploy, spec.deploy.deadline.get()),
                 (PhaseName::SmokeTest, spec.smoke_test.deadline.get()),
             ],
+            missing: refs.missing(activation),
             rotation,
             config,
             image: image(activation),

@@ -97,6 +97,8 @@ pub struct Image {
     pub pinned: String,
     /// `sha256:...`.
     pub digest: String,
+    /// Whether Fly.io's machines can run it; `None` when the registry does not tell.
+    pub runs_on_fly: Option<bool>,
 }
 
 /// One fact: unknown until its step has observed it.

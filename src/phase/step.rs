@@ -161,6 +161,11 @@ pub trait Step: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What the status should tell when the world could not be observed. Pure.
+    fn notes_of_failure(&self, _error: &Error) -> Vec<Note> {
+        Vec::new()
+    }
+
     /// The slot that must be announced before this change is sent, if Fly does not make it
     /// idempotent.
     fn intent(&self, _target: &Target, _change: &Self::Change) -> Option<Slot> {
@@ -282,11 +287,11 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
             Ok(observed) => observed,
             Err(error) => {
                 return Outcome {
+                    notes: step.notes_of_failure(&error),
                     stand: Stand::Failed {
                         observing: true,
                         error,
                     },
-                    notes: Vec::new(),
                     sent,
                 };
             }

@@ -44,6 +44,7 @@ pub async fn resolve(cx: &Cx) -> Result<Option<facts::Image>> {
         let image = facts::Image {
             reference: reference.clone(),
             pinned: parsed.pinned(&resolved.digest).to_string(),
+            runs_on_fly: resolved.runs_on_fly(),
             digest: resolved.digest,
         };
         cx.facts.image.set(image.clone());

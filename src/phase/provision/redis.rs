@@ -9,7 +9,7 @@ use super::{app, push};
 use crate::{
     api::{Reason, policy::Deletion, status::ExternalObject},
     error::Error,
-    fly::redis::NewRedis,
+    fly::redis::{NewRedis, RedisPlan},
     phase::{Cx, Note, Removal, Slot, Step, StepId, Verdict, Why, step::Result},
     target::Target,
 };
@@ -211,29 +211,13 @@ async fn create(cx: &Cx, name: String) -> Result<()> {
         .redis_plans()
         .await
         .map_err(|source| Error::fly("list the plans of Redis", source))?;
-    let plan = plans.iter().find(|plan| {
-        let names = [
-            plan.name.as_deref(),
-            plan.display_name.as_deref(),
-            Some(plan.id.as_str()),
-        ];
-        names
-            .into_iter()
-            .flatten()
-            .any(|name| slug(name) == slug(&spec.plan))
-    });
-    let Some(plan) = plan else {
-        let known: Vec<String> = plans
-            .iter()
-            .filter_map(|plan| plan.display_name.as_deref().or(plan.name.as_deref()))
-            .map(slug)
-            .collect();
+    let Some(plan) = plan_named(&plans, &spec.plan) else {
         return Err(Error::Blocked {
             reason: Reason::RedisFailed,
             message: format!(
                 "there is no Redis plan {}: set `redis.upstash.plan` to one of {}",
                 spec.plan,
-                known.join(", ")
+                names_of(&plans).join(", ")
             ),
         });
     };
@@ -253,6 +237,30 @@ async fn create(cx: &Cx, name: String) -> Result<()> {
             source,
         )),
     }
+}
+
+/// The plan that is meant by a name.
+pub fn plan_named<'a>(plans: &'a [RedisPlan], wanted: &str) -> Option<&'a RedisPlan> {
+    plans.iter().find(|plan| {
+        let names = [
+            plan.name.as_deref(),
+            plan.display_name.as_deref(),
+            Some(plan.id.as_str()),
+        ];
+        names
+            .into_iter()
+            .flatten()
+            .any(|name| slug(name) == slug(wanted))
+    })
+}
+
+/// The names of the plans that there are.
+pub fn names_of(plans: &[RedisPlan]) -> Vec<String> {
+    plans
+        .iter()
+        .filter_map(|plan| plan.display_name.as_deref().or(plan.name.as_deref()))
+        .map(slug)
+        .collect()
 }
 
 /// `Pay-as-you-go` and `pay as you go` are the same plan.

@@ -1,0 +1,218 @@
+//! The databases that are asked for can be had: plan, size, region.
+
+use super::check::{Check, Finding};
+use crate::{
+    api::{Reason, preflight::CheckName, status::Severity},
+    error::Error,
+    fly::{RedisPlan, postgres::ClusterRegion},
+    flytoml,
+    phase::{
+        Cx,
+        provision::{postgres, redis},
+        step::Result,
+    },
+    target::{Database, Redis, Target},
+};
+
+/// The databases that are asked for can be had.
+pub struct DatabasePlanUsable;
+
+/// The plans of managed Postgres. Fly.io's own tool takes a misspelt one for the cheapest
+/// (fly-api.md E.1), so they are compared here.
+const PLANS: [&str; 5] = ["basic", "starter", "launch", "scale", "performance"];
+
+/// What Fly.io offers, as far as it was asked.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Where there is managed Postgres; `None`: not asked.
+    regions: Option<Vec<ClusterRegion>>,
+    /// The cluster exists already, so the region no longer matters.
+    exists: bool,
+    /// The plans of Redis; `None`: not asked.
+    plans: Option<Vec<RedisPlan>>,
+}
+
+fn has_postgres(regions: &[ClusterRegion], code: &str) -> bool {
+    regions
+        .iter()
+        .any(|region| region.code == code && region.available != Some(false))
+}
+
+impl Check for DatabasePlanUsable {
+    type Seen = Seen;
+    const NAME: CheckName = CheckName::DatabasePlanUsable;
+    const SEVERITY: Severity = Severity::Blocking;
+
+    async fn look(&self, cx: &Cx) -> Result<Seen> {
+        let target = &cx.target;
+        let slug = &target.organization;
+        let clusters = async {
+            if !matches!(target.database(), Some(Database::Managed(_))) {
+                return Ok((None, false));
+            }
+            let regions = match cx.fly.postgres_regions(slug).await {
+                Ok(regions) => regions,
+                // OrganizationUsable and TokenScope tell about it.
+                Err(error) if error.is_forbidden() || error.is_gone() => return Ok((None, false)),
+                Err(source) => {
+                    return Err(Error::fly("list the regions of managed Postgres", source));
+                }
+            };
+            if has_postgres(&regions, &target.region) {
+                return Ok((Some(regions), false));
+            }
+            let wanted = postgres::name(&target.app);
+            let found = cx
+                .fly
+                .postgres_clusters(slug)
+                .await
+                .map_err(|source| Error::fly("list the managed Postgres clusters", source))?;
+            let exists = found
+                .iter()
+                .any(|cluster| cluster.name == wanted && !cluster.status.is_over());
+            Ok((Some(regions), exists))
+        };
+        let plans = async {
+            if !matches!(target.redis(), Some(Redis::Upstash(_))) {
+                return Ok(None);
+            }
+            cx.fly
+                .redis_plans()
+                .await
+                .map(Some)
+                .map_err(|source| Error::fly("list the plans of Redis", source))
+        };
+        let ((regions, exists), plans) = futures::try_join!(clusters, plans)?;
+        Ok(Seen {
+            regions,
+            exists,
+            plans,
+        })
+    }
+
+    fn judge(&self, target: &Target, seen: &Seen) -> Finding {
+        let wrong: Vec<(String, String)> = [database(target, seen), plan_of_redis(target, seen)]
+            .into_iter()
+            .flatten()
+            .collect();
+        if wrong.is_empty() {
+            let asked = target.database().is_some() || target.redis().is_some();
+            return Finding::passed(if asked {
+                "the databases that are asked for can be had"
+            } else {
+                "no database is asked for"
+            });
+        }
+        let (messages, actions): (Vec<String>, Vec<String>) = wrong.into_iter().unzip();
+        Finding::failed(
+            Reason::DatabasePlanUnusable,
+            messages.join("; "),
+            actions.join("; "),
+        )
+    }
+}
+
+fn database(target: &Target, seen: &Seen) -> Option<(String, String)> {
+    match target.database()? {
+        Database::Managed(spec) => {
+            if !PLANS.contains(&spec.plan.as_str()) {
+                return Some((
+                    format!("managed Postgres has no plan {}", spec.plan),
+                    format!("set `postgres.managed.plan` to one of {}", PLANS.join(", ")),
+                ));
+            }
+            let regions = seen.regions.as_ref()?;
+            if seen.exists || has_postgres(regions, &target.region) {
+                return None;
+            }
+            let codes: Vec<&str> = regions
+                .iter()
+                .filter(|region| region.available != Some(false))
+                .map(|region| region.code.as_str())
+                .collect();
+            Some((
+                format!("there is no managed Postgres in {}", target.region),
+                format!(
+                    "use `postgres.flyPostgres` or `postgres.external`, or one of the regions {}",
+                    codes.join(", ")
+                ),
+            ))
+        }
+        Database::FlyPostgres(spec) => flytoml::parse_size(&spec.size).err().map(|error| {
+            (
+                error.to_string(),
+                "correct `postgres.flyPostgres.size`".to_owned(),
+            )
+        }),
+        Database::External(_) => None,
+    }
+}
+
+fn plan_of_redis(target: &Target, seen: &Seen) -> Option<(String, String)> {
+    let Redis::Upstash(spec) = target.redis()? else {
+        return None;
+    };
+    let plans = seen.plans.as_ref()?;
+    if redis::plan_named(plans, &spec.plan).is_some() {
+        return None;
+    }
+    Some((
+        format!("there is no Redis plan {}", spec.plan),
+        format!(
+            "set `redis.upstash.plan` to one of {}",
+            redis::names_of(plans).join(", ")
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phase::preflight::check::target;
+
+    fn seen(codes: &[&str], exists: bool) -> Seen {
+        Seen {
+            regions: Some(
+                codes
+                    .iter()
+                    .map(|code| ClusterRegion {
+                        code: (*code).to_owned(),
+                        ..ClusterRegion::default()
+                    })
+                    .collect(),
+            ),
+            exists,
+            plans: Some(vec![RedisPlan {
+                display_name: Some("Pay-as-you-go".to_owned()),
+                ..RedisPlan::default()
+            }]),
+        }
+    }
+
+    fn passes(provision: &str, seen: &Seen) -> bool {
+        let target = target(&format!("provision: {{{provision}}}"), &[]);
+        matches!(DatabasePlanUsable.judge(&target, seen), Finding::Passed(_))
+    }
+
+    #[test]
+    fn managed_postgres_needs_a_plan_that_exists_and_a_region_that_has_it() {
+        let managed = "postgres: {managed: {plan: basic}}";
+        assert!(passes(managed, &seen(&["eze"], false)));
+        assert!(!passes(managed, &seen(&["ams"], false)));
+        assert!(passes(managed, &seen(&["ams"], true)), "it exists already");
+        let typo = "postgres: {managed: {plan: basik}}";
+        assert!(!passes(typo, &seen(&["eze"], false)));
+    }
+
+    #[test]
+    fn sizes_and_plans_of_the_others_are_compared_too() {
+        let here = seen(&["eze"], false);
+        assert!(passes("redis: {upstash: {}}", &here));
+        assert!(!passes("redis: {upstash: {plan: huge}}", &here));
+        assert!(passes("postgres: {flyPostgres: {}}", &here));
+        assert!(!passes("postgres: {flyPostgres: {size: huge}}", &here));
+        let external = "postgres: {external: {urlSecretRef: {name: a, key: b}}}";
+        assert!(passes(external, &Seen::default()));
+        assert!(passes("", &Seen::default()));
+    }
+}

@@ -1,0 +1,124 @@
+//! The fly.toml is valid, and the spec's words about machines fit it.
+
+use super::check::{Check, Finding};
+use crate::{
+    api::{Reason, preflight::CheckName, status::Severity},
+    flytoml,
+    phase::{Cx, step::Result},
+    target::Target,
+};
+
+/// The fly.toml is valid, and the spec's words about machines fit it.
+pub struct FlyConfigValid;
+
+/// Warnings that are quoted; the rest is counted.
+const QUOTED: usize = 5;
+
+impl Check for FlyConfigValid {
+    type Seen = ();
+    const NAME: CheckName = CheckName::FlyConfigValid;
+    const SEVERITY: Severity = Severity::Blocking;
+
+    async fn look(&self, _cx: &Cx) -> Result<()> {
+        Ok(())
+    }
+
+    fn judge(&self, target: &Target, (): &()) -> Finding {
+        let config = match target.config_or_invalid() {
+            Ok(config) => config,
+            Err(invalid) if invalid.reason == Reason::FlyConfigInvalid => {
+                return Finding::failed(
+                    invalid.reason,
+                    invalid.message,
+                    "correct the fly.toml at the lines and columns named",
+                );
+            }
+            Err(invalid) => return Finding::from_sentence(invalid.reason, &invalid.message),
+        };
+        let mut wrong: Vec<String> = Vec::new();
+        let groups = config.app.process_groups();
+        for group in target.deploy.scale.keys() {
+            if !groups.contains(group) {
+                wrong.push(format!(
+                    "`deploy.scale` names the process group {group}, and there are {}",
+                    groups.join(", ")
+                ));
+            }
+        }
+        for size in &target.deploy.fallback_sizes {
+            if let Err(error) = flytoml::parse_size(size) {
+                wrong.push(format!("`deploy.fallbackSizes`: {error}"));
+            }
+        }
+        if !wrong.is_empty() {
+            return Finding::failed(
+                Reason::InvalidSpec,
+                wrong.join("; "),
+                "correct these fields of the Activation",
+            );
+        }
+        if config.text.is_none() {
+            return Finding::passed("no fly.toml: one HTTP service with HTTPS forced");
+        }
+        let warnings = &config.warnings;
+        if warnings.is_empty() {
+            return Finding::passed("the fly.toml is valid");
+        }
+        let mut told: Vec<String> = warnings
+            .iter()
+            .take(QUOTED)
+            .map(ToString::to_string)
+            .collect();
+        if warnings.len() > QUOTED {
+            told.push(format!("and {} more", warnings.len() - QUOTED));
+        }
+        Finding::passed(format!("the fly.toml is valid; {}", told.join("; ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phase::preflight::check::target;
+
+    fn judge(deploy: &str) -> Finding {
+        FlyConfigValid.judge(&target(&format!("deploy: {{{deploy}}}"), &[]), &())
+    }
+
+    #[test]
+    fn all_problems_are_told_with_line_and_column() {
+        let toml =
+            r#"config: {inline: "[http_service]\ninternal_port = 99999\n[[vm]]\nsize = 'huge'\n"}"#;
+        let finding = judge(toml);
+        assert!(
+            matches!(&finding, Finding::Failed { reason: Reason::FlyConfigInvalid, message, .. }
+                if message.contains("2:") && message.contains("4:")),
+            "{finding:?}"
+        );
+    }
+
+    #[test]
+    fn sizes_and_groups_that_do_not_exist_are_told() {
+        let finding = judge("fallbackSizes: [huge-1x], scale: {worker: 2}");
+        assert!(
+            matches!(&finding, Finding::Failed { reason: Reason::InvalidSpec, message, .. }
+                if message.contains("huge-1x") && message.contains("worker")),
+            "{finding:?}"
+        );
+    }
+
+    #[test]
+    fn a_missing_config_map_has_its_own_reason() {
+        let finding = judge("config: {configMapRef: {name: nowhere}}");
+        assert!(
+            matches!(&finding, Finding::Failed { reason: Reason::ConfigMapNotFound, action, .. }
+                if action == "create it"),
+            "{finding:?}"
+        );
+    }
+
+    #[test]
+    fn none_at_all_is_fine() {
+        assert!(matches!(judge(""), Finding::Passed(_)));
+    }
+}

@@ -1,0 +1,137 @@
+//! A health check is declared, and it covers what the application depends on.
+//!
+//! What a path looks at cannot be seen from outside. What can be read is whether somebody says
+//! so: a path or a check named after Redis or readiness, or a variable of the fly.toml such as
+//! `HEALTHZ_CHECKS_REDIS`.
+
+use super::check::{Check, Finding};
+use crate::{
+    api::{Reason, preflight::CheckName, status::Severity},
+    flytoml::AppConfig,
+    phase::{Cx, step::Result},
+    target::Target,
+};
+
+/// A health check is declared, and it covers what the application depends on.
+pub struct HealthCheckDeclared;
+
+impl Check for HealthCheckDeclared {
+    type Seen = ();
+    const NAME: CheckName = CheckName::HealthCheckDeclared;
+    const SEVERITY: Severity = Severity::Warning;
+
+    async fn look(&self, _cx: &Cx) -> Result<()> {
+        Ok(())
+    }
+
+    fn judge(&self, target: &Target, (): &()) -> Finding {
+        let Ok(config) = target.config_or_invalid() else {
+            return Finding::passed("there is no usable fly.toml: FlyConfigValid says why");
+        };
+        let app = &config.app;
+        let bare: Vec<String> = app
+            .process_groups()
+            .into_iter()
+            .filter(|group| !app.services_of(group).is_empty())
+            .filter(|group| app.health_checks(group).is_empty())
+            .collect();
+        if !bare.is_empty() {
+            let action = if config.text.is_some() {
+                "add `[[http_service.checks]]` to the fly.toml"
+            } else {
+                "give a fly.toml with `[[http_service.checks]]` in `deploy.config`"
+            };
+            return Finding::failed(
+                Reason::HealthCheckMissing,
+                format!(
+                    "no health check is declared for the process group {}, so Fly.io sends requests to machines that are not ready",
+                    bare.join(", ")
+                ),
+                action,
+            );
+        }
+        if target.redis().is_some() && !covers_redis(app) {
+            return Finding::failed(
+                Reason::HealthCheckMissing,
+                "Redis is asked for, and nothing says that a health check looks at it".to_owned(),
+                "let the path of a health check look at Redis and say so (`HEALTHZ_CHECKS_REDIS = \"true\"` in `[env]`, or a path such as /readyz), or accept that a machine without Redis stays in service",
+            );
+        }
+        let paths = app.health_paths();
+        if paths.is_empty() {
+            return Finding::passed("health checks are declared");
+        }
+        Finding::passed(format!("health checks ask for {}", paths.join(", ")))
+    }
+}
+
+/// Whether something says that a health check looks at Redis.
+fn covers_redis(app: &AppConfig) -> bool {
+    // A word for or against it counts more than the name of a path.
+    let said = app.env.iter().find_map(|(name, value)| {
+        let name = name.to_ascii_lowercase();
+        (name.contains("health") && name.contains("redis")).then(|| yes(value))
+    });
+    said.unwrap_or_else(|| {
+        app.process_groups()
+            .iter()
+            .flat_map(|group| app.health_checks(group))
+            .any(|check| {
+                let path = check.path.unwrap_or_default().to_ascii_lowercase();
+                let key = check.key.to_ascii_lowercase();
+                path.contains("redis") || path.contains("ready") || key.contains("redis")
+            })
+    })
+}
+
+fn yes(value: &str) -> bool {
+    matches!(
+        value.trim().to_ascii_lowercase().as_str(),
+        "1" | "true" | "yes" | "on"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phase::preflight::check::target;
+
+    fn warns(path: Option<&str>, env: &str, redis: bool) -> bool {
+        let check = path.map_or(String::new(), |path| {
+            format!("[[http_service.checks]]\\npath = '{path}'\\n")
+        });
+        let toml = format!("[env]\\n{env}\\n[http_service]\\ninternal_port = 80\\n{check}");
+        let redis = if redis {
+            "provision: {redis: {upstash: {}}}\n"
+        } else {
+            ""
+        };
+        let spec = format!("{redis}deploy: {{config: {{inline: \"{toml}\"}}}}");
+        let finding = HealthCheckDeclared.judge(&target(&spec, &[]), &());
+        matches!(finding, Finding::Failed { .. })
+    }
+
+    #[test]
+    fn a_service_without_a_health_check_is_warned_about() {
+        assert!(warns(None, "", false));
+        assert!(!warns(Some("/up"), "", false));
+        let none = HealthCheckDeclared.judge(&target("", &[]), &());
+        assert!(matches!(none, Finding::Failed { .. }), "{none:?}");
+    }
+
+    #[test]
+    fn a_health_check_that_does_not_look_at_redis_is_warned_about_when_redis_is_asked_for() {
+        assert!(warns(Some("/api/v1/healthz"), "", true));
+        assert!(warns(
+            Some("/api/v1/healthz"),
+            "HEALTHZ_CHECKS_REDIS = 'false'",
+            true
+        ));
+        assert!(!warns(
+            Some("/api/v1/healthz"),
+            "HEALTHZ_CHECKS_REDIS = 'true'",
+            true
+        ));
+        assert!(!warns(Some("/api/v1/readyz"), "", true));
+    }
+}

@@ -1,0 +1,135 @@
+//! The image exists, and for the machines' architecture. Its tag becomes a digest here.
+
+use super::check::{Check, Finding};
+use crate::{
+    api::{Reason, preflight::CheckName, status::Severity},
+    error::Error,
+    fly::Class,
+    phase::{Cx, deploy, facts, step::Result},
+    target::Target,
+};
+
+/// The image exists, and for the machines' architecture.
+pub struct ImageResolvable;
+
+/// What the registry says.
+#[derive(Debug)]
+pub enum Seen {
+    /// The text is no reference.
+    NotAReference,
+    /// There is no such image.
+    Nothing,
+    /// The registry does not give it to us. Says why.
+    Refused(String),
+    /// Here it is.
+    There(facts::Image),
+}
+
+impl Check for ImageResolvable {
+    type Seen = Seen;
+    const NAME: CheckName = CheckName::ImageResolvable;
+    const SEVERITY: Severity = Severity::Blocking;
+
+    async fn look(&self, cx: &Cx) -> Result<Seen> {
+        if cx.target.image_or_invalid().is_err() {
+            return Ok(Seen::NotAReference);
+        }
+        match deploy::image::resolve(cx).await {
+            Ok(Some(image)) => Ok(Seen::There(image)),
+            Ok(None) => Ok(Seen::Nothing),
+            Err(Error::Fly { source, .. })
+                if source.is_forbidden()
+                    || matches!(source.class(), Class::Invalid | Class::Auth { hard: true }) =>
+            {
+                Ok(Seen::Refused(source.to_string()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn judge(&self, target: &Target, seen: &Seen) -> Finding {
+        let name = &target.deploy.image;
+        match seen {
+            Seen::NotAReference => match target.image_or_invalid() {
+                Err(invalid) => Finding::from_sentence(invalid.reason, &invalid.message),
+                Ok(_) => Finding::passed(format!("{name} is an image")),
+            },
+            Seen::Nothing => Finding::failed(
+                Reason::ImageNotFound,
+                format!("the registry has no image {name}"),
+                "push it, or correct `deploy.image`",
+            ),
+            Seen::Refused(why) => Finding::failed(
+                Reason::ImageForbidden,
+                format!("the registry does not give out {name} ({why})"),
+                "make the image public, or push it to registry.fly.io under an app of this organization",
+            ),
+            Seen::There(image) => match image.runs_on_fly {
+                Some(false) => Finding::failed(
+                    Reason::ImageArchitectureMissing,
+                    format!("{name} is not built for linux/amd64, which Fly.io's machines are"),
+                    "build it with `docker build --platform linux/amd64`",
+                ),
+                Some(true) => {
+                    Finding::passed(format!("{name} is {} for linux/amd64", image.digest))
+                }
+                None => Finding::passed(format!(
+                    "{name} is {}; the registry does not say for which architecture",
+                    image.digest
+                )),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phase::preflight::check::target;
+
+    fn judge(seen: Seen) -> Option<Reason> {
+        match ImageResolvable.judge(&target("", &[]), &seen) {
+            Finding::Failed { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_had_or_cannot_run_has_a_reason_of_its_own() {
+        let image = |runs_on_fly| {
+            Seen::There(facts::Image {
+                reference: "registry.fly.io/shop:1".to_owned(),
+                pinned: "registry.fly.io/shop@sha256:1".to_owned(),
+                digest: "sha256:1".to_owned(),
+                runs_on_fly,
+            })
+        };
+        assert_eq!(judge(Seen::Nothing), Some(Reason::ImageNotFound));
+        assert_eq!(
+            judge(Seen::Refused("403".to_owned())),
+            Some(Reason::ImageForbidden)
+        );
+        assert_eq!(
+            judge(image(Some(false))),
+            Some(Reason::ImageArchitectureMissing)
+        );
+        assert_eq!(judge(image(Some(true))), None);
+        assert_eq!(judge(image(None)), None, "unknown is not no");
+    }
+
+    #[test]
+    fn a_text_that_is_no_reference_says_how_to_write_one() {
+        let target = target("deploy: {image: 'UPPER CASE'}", &[]);
+        let finding = ImageResolvable.judge(&target, &Seen::NotAReference);
+        assert!(
+            matches!(
+                &finding,
+                Finding::Failed {
+                    reason: Reason::InvalidSpec,
+                    ..
+                }
+            ),
+            "{finding:?}"
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! No secret is a placeholder, too short, or meant for tests. Values are looked at and never told.
+
+use std::collections::BTreeMap;
+
+use secrecy::ExposeSecret;
+
+use super::check::{Check, Finding};
+use crate::{
+    api::{Reason, preflight::CheckName, status::Severity},
+    phase::{Cx, step::Result},
+    target::Target,
+};
+
+/// No secret is a placeholder, too short, or meant for tests.
+pub struct SecretsStrong;
+
+/// Words that stand where somebody forgot to put a value.
+const PLACEHOLDERS: [&str; 17] = [
+    "changeme",
+    "change-me",
+    "change_me",
+    "replaceme",
+    "replace-me",
+    "replace_me",
+    "placeholder",
+    "todo",
+    "tbd",
+    "fixme",
+    "dummy",
+    "secret",
+    "password",
+    "your-",
+    "your_",
+    "xxxx",
+    "<",
+];
+
+/// Beginnings of credentials that their makers give out for tests: Mercado Pago, Stripe.
+const TESTS: [&str; 4] = ["TEST-", "sk_test_", "pk_test_", "rk_test_"];
+
+/// Bits below which a secret can be guessed: 64 is what NIST SP 800-131A no longer accepts for
+/// keys, and far above what can be tried over a network.
+const LEAST_BITS: f64 = 64.0;
+
+impl Check for SecretsStrong {
+    /// Where a value is, and what is wrong with it.
+    type Seen = Vec<(String, &'static str)>;
+    const NAME: CheckName = CheckName::SecretsStrong;
+    const SEVERITY: Severity = Severity::Warning;
+
+    async fn look(&self, cx: &Cx) -> Result<Vec<(String, &'static str)>> {
+        let mut weak = Vec::new();
+        for source in &cx.target.provision.secrets.from {
+            let name = &source.secret_ref.name;
+            // What is missing is SecretsResolvable's.
+            for (key, value) in cx.refs.secret_values(name).unwrap_or_default() {
+                if let Some(what) = weakness(key, value.expose_secret()) {
+                    weak.push((format!("{key} of the Secret {name}"), what));
+                }
+            }
+        }
+        Ok(weak)
+    }
+
+    fn judge(&self, _target: &Target, weak: &Vec<(String, &'static str)>) -> Finding {
+        if weak.is_empty() {
+            return Finding::passed("no weak secret was found");
+        }
+        let told: Vec<String> = weak
+            .iter()
+            .map(|(place, what)| format!("{place} {what}"))
+            .collect();
+        Finding::failed(
+            Reason::SecretWeak,
+            told.join("; "),
+            "put the real values there, or let Golive make them up (`provision.secrets.generate`)",
+        )
+    }
+}
+
+/// What is wrong with a value, in words that do not tell it.
+fn weakness(name: &str, value: &str) -> Option<&'static str> {
+    let lower = value.to_lowercase();
+    if TESTS.iter().any(|prefix| value.starts_with(prefix)) {
+        return Some("is a credential for tests");
+    }
+    // A placeholder is short; a long value that happens to contain a word is none.
+    let placeholder = PLACEHOLDERS.iter().any(|word| {
+        lower == *word || (lower.len() <= 40 && !looks_random(value) && lower.contains(word))
+    });
+    if placeholder {
+        return Some("is a placeholder");
+    }
+    let name = name.to_ascii_uppercase();
+    let is_secret = ["SECRET", "TOKEN", "PASSWORD", "KEY", "SALT"]
+        .iter()
+        .any(|word| name.contains(word));
+    if is_secret && bits(value) < LEAST_BITS {
+        return Some("can be guessed: it is too short or too regular");
+    }
+    None
+}
+
+/// Whether a value has the look of something that was made up by chance.
+fn looks_random(value: &str) -> bool {
+    let has = |is: fn(&char) -> bool| value.chars().any(|c| is(&c));
+    has(char::is_ascii_digit) && has(|c| c.is_alphabetic()) && bits(value) >= 90.0
+}
+
+/// Shannon's entropy of the characters times their number: an upper bound of what has to be
+/// tried.
+fn bits(value: &str) -> f64 {
+    let mut counts: BTreeMap<char, u32> = BTreeMap::new();
+    for character in value.chars() {
+        *counts.entry(character).or_default() += 1;
+    }
+    let all = f64::from(counts.values().sum::<u32>());
+    counts
+        .values()
+        .map(|count| {
+            let count = f64::from(*count);
+            -count * (count / all).log2()
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phase::preflight::check::target;
+
+    #[test]
+    fn placeholders_test_credentials_and_short_values_are_found() {
+        for (name, value) in [
+            ("JWT_SECRET", "changeme"),
+            ("API_KEY", "your-api-key-here"),
+            ("X", "<put the token here>"),
+            ("MP_ACCESS_TOKEN", "TEST-4958210348-112233-abcdef0123456789"),
+            ("STRIPE", "sk_test_4eC39HqLyjWDarjtT1zdp7dc"),
+            ("WHATSAPP_VERIFY_TOKEN", "hunter2"),
+            ("SALT", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+        ] {
+            assert!(weakness(name, value).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn real_values_and_plain_settings_are_left_alone() {
+        for (name, value) in [
+            ("TOKEN", "ea863b245a47f4a0deed25c7faece57037cf4321d2e7379a"),
+            ("WHATSAPP_APP_SECRET", "59c3330781715efd040ae625b7699406"),
+            ("PASSWORD", "Zt7vQm2rKx9pLw4sNb8dHc3f"),
+            ("LOG_LEVEL", "info"),
+            ("PHONE_ID", "1234567890"),
+            (
+                "URL",
+                "https://hooks.slack.example/services/T0/B0/8821e6dc7c45783e",
+            ),
+        ] {
+            assert_eq!(weakness(name, value), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_report_names_the_place_and_never_the_value() {
+        let weak = vec![("A of the Secret app".to_owned(), "is a placeholder")];
+        let finding = SecretsStrong.judge(&target("", &[]), &weak);
+        assert!(
+            matches!(&finding, Finding::Failed { message, .. }
+                if message == "A of the Secret app is a placeholder"),
+            "{finding:?}"
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! The deployment strategy goes with the volumes and checks that there are.
+//! Source of the rules: fly-api.md F.4, G.6.
+
+use super::check::{Check, Finding};
+use crate::{
+    api::{Reason, preflight::CheckName, status::Severity},
+    flytoml::Strategy,
+    phase::{Cx, step::Result},
+    target::Target,
+};
+
+/// The deployment strategy goes with the volumes and checks that there are.
+pub struct StrategyCompatible;
+
+impl Check for StrategyCompatible {
+    type Seen = ();
+    const NAME: CheckName = CheckName::StrategyCompatible;
+    const SEVERITY: Severity = Severity::Blocking;
+
+    async fn look(&self, _cx: &Cx) -> Result<()> {
+        Ok(())
+    }
+
+    fn judge(&self, target: &Target, (): &()) -> Finding {
+        let Ok(config) = target.config_or_invalid() else {
+            return Finding::passed("there is no usable fly.toml: FlyConfigValid says why");
+        };
+        let app = &config.app;
+        let strategy = app.strategy();
+        let failed = |message: String, action: &str| {
+            Finding::failed(Reason::StrategyIncompatible, message, action)
+        };
+        let with_volume = matches!(strategy, Strategy::Canary | Strategy::BlueGreen);
+        if with_volume && !app.mounts.is_empty() {
+            return failed(
+                format!(
+                    "the strategy {strategy} starts machines beside the old ones, which hold the volumes"
+                ),
+                "set `strategy = \"rolling\"` in `[deploy]` of the fly.toml, or remove `[[mounts]]`",
+            );
+        }
+        let checked = app
+            .process_groups()
+            .iter()
+            .any(|group| !app.health_checks(group).is_empty());
+        if strategy == Strategy::BlueGreen && !checked {
+            return failed(
+                "the strategy bluegreen moves the traffic when checks pass, and none is declared"
+                    .to_owned(),
+                "add `[[http_service.checks]]` to the fly.toml, or set `strategy = \"rolling\"`",
+            );
+        }
+        if strategy == Strategy::Rolling {
+            return Finding::passed("rolling goes with everything");
+        }
+        Finding::passed(format!(
+            "{strategy} goes with the volumes and checks that there are"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phase::preflight::check::target;
+
+    fn passes(strategy: &str, rest: &str) -> bool {
+        let toml = format!("[deploy]\\nstrategy = '{strategy}'\\n{rest}");
+        let spec = format!("deploy: {{config: {{inline: \"{toml}\"}}}}");
+        let finding = StrategyCompatible.judge(&target(&spec, &[]), &());
+        matches!(finding, Finding::Passed(_))
+    }
+
+    const SERVICE: &str = "[http_service]\\ninternal_port = 80\\n";
+    const CHECK: &str = "[[http_service.checks]]\\npath = '/'\\n";
+    const MOUNT: &str = "[[mounts]]\\nsource = 'data'\\ndestination = '/data'\\n";
+
+    #[test]
+    fn blue_green_needs_checks_and_no_volumes() {
+        assert!(passes("bluegreen", &format!("{SERVICE}{CHECK}")));
+        assert!(!passes("bluegreen", SERVICE));
+        assert!(!passes("bluegreen", &format!("{SERVICE}{CHECK}{MOUNT}")));
+    }
+
+    #[test]
+    fn rolling_goes_with_everything() {
+        assert!(passes("rolling", &format!("{SERVICE}{MOUNT}")));
+        assert!(passes("rolling", ""));
+    }
+}
