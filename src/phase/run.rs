@@ -159,15 +159,10 @@ fn recheck_choice(memory: &Memory, digest: &str) -> Option<BTreeSet<StepId>> {
     let now = Instant::now();
     let mut oldest: Vec<(Instant, &'static dyn AnyStep)> = all
         .into_iter()
-<<<<<<< HEAD
         .filter_map(|step| {
             let record = memory.steps.get(step.id())?;
             (record.again? <= now).then_some((record.looked, step))
         })
-=======
-        .filter(|step| step.rechecked())
-        .filter_map(|step| Some((memory.steps.get(step.id())?.looked, step)))
->>>>>>> 1a2f5bf (Check fifteen things before anything is written to Fly.io, all at once, and report every one)
         .collect();
     oldest.sort_by_key(|(looked, _)| *looked);
     let mut reads = 0;
