@@ -4,12 +4,12 @@
 //! because the API server makes it so; it is written only after Fly.io said that the app does not
 //! exist (or adoption allows to take it over), so whoever holds the claim made the app.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
-    api::{DeleteParams, PostParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
     core::ObjectMeta,
 };
 
@@ -18,6 +18,15 @@ use crate::{
     error::Error,
     phase::Owner,
 };
+
+/// Kind of the managed Postgres cluster in [`Claim::made`].
+pub const DATABASE: &str = "database";
+
+/// Kind of the Redis database in [`Claim::made`].
+pub const REDIS: &str = "redis";
+
+/// Prefix of the keys that hold [`Claim::made`]: one key each, so that two writers do not meet.
+const MADE: &str = "made-";
 
 /// Who holds an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +39,9 @@ pub struct Claim {
     pub name: String,
     /// The Activation is gone, and left the app behind as its deletion policy asked.
     pub retained: bool,
+    /// What bears the app's name and was made for it, so that it may be deleted: kinds such as
+    /// [`DATABASE`]. What was there before us is not among it.
+    pub made: BTreeSet<String>,
     version: Option<String>,
     object_uid: Option<String>,
 }
@@ -40,11 +52,10 @@ impl Claim {
         self.uid == owner.uid && !self.retained
     }
 
-    /// True when an earlier Activation of the same namespace and name left the app behind.
+    /// True when an Activation of the same namespace and name held the app before. The API server
+    /// has one object of a name, so the one with another UID is gone, whatever the claim says.
     pub fn left_by_namesake(&self, owner: &Owner) -> bool {
-        self.namespace == owner.namespace
-            && self.name == owner.name
-            && (self.retained || self.uid == owner.uid)
+        self.namespace == owner.namespace && self.name == owner.name
     }
 }
 
@@ -68,20 +79,28 @@ pub async fn read(kube: &Client, own_namespace: &str, app: &str) -> Result<Optio
         .map_err(|source| Error::kube(format!("read the claim on the app {app}"), source))?;
     Ok(found.map(|map| {
         let mut data = map.data.unwrap_or_default();
+        let made = data
+            .iter()
+            .filter(|(_, value)| *value == "true")
+            .filter_map(|(key, _)| key.strip_prefix(MADE))
+            .map(str::to_owned)
+            .collect();
         let mut text = |key: &str| data.remove(key).unwrap_or_default();
         Claim {
             uid: text("uid"),
             namespace: text("namespace"),
             name: text("name"),
             retained: text("retained") == "true",
+            made,
             version: map.metadata.resource_version,
             object_uid: map.metadata.uid,
         }
     }))
 }
 
-/// Takes the app for this Activation: creates the claim, or takes over `before`. Losing the race
-/// is no error: the next read tells who holds it.
+/// Takes the app for this Activation: creates the claim, or takes over `before`. `made` are the
+/// kinds of what is going to be made for the app. Losing the race is no error: the next read tells
+/// who holds it.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached.
@@ -91,11 +110,39 @@ pub async fn take(
     app: &str,
     owner: &Owner,
     before: Option<&Claim>,
+    made: &BTreeSet<String>,
 ) -> Result<(), Error> {
-    write(kube, own_namespace, app, owner, before, false).await
+    write(kube, own_namespace, app, owner, before, (made, false)).await
 }
 
-/// Marks the claim as left behind, for an app that stays after deletion.
+/// Notes that something of this kind is going to be made for the app. Safe to repeat.
+///
+/// # Errors
+/// When the API server refuses or cannot be reached, or the claim is not the one that was read.
+pub async fn note_made(
+    kube: &Client,
+    own_namespace: &str,
+    app: &str,
+    claim: &Claim,
+    kind: &str,
+) -> Result<(), Error> {
+    let patch = serde_json::json!({
+        "metadata": {"uid": claim.object_uid},
+        "data": {format!("{MADE}{kind}"): "true"},
+    });
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    api(kube, own_namespace)
+        .patch(&name(app), &params, &Patch::Merge(&patch))
+        .await
+        .map(drop)
+        .map_err(|source| Error::kube(format!("note in the claim on the app {app}"), source))
+}
+
+/// Marks the claim as left behind, for an app, or for something of its name (`kept`), that stays
+/// after deletion.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached.
@@ -105,8 +152,9 @@ pub async fn retain(
     app: &str,
     owner: &Owner,
     claim: &Claim,
+    kept: &BTreeSet<String>,
 ) -> Result<(), Error> {
-    write(kube, own_namespace, app, owner, Some(claim), true).await
+    write(kube, own_namespace, app, owner, Some(claim), (kept, true)).await
 }
 
 async fn write(
@@ -115,7 +163,7 @@ async fn write(
     app: &str,
     owner: &Owner,
     before: Option<&Claim>,
-    retained: bool,
+    (made, retained): (&BTreeSet<String>, bool),
 ) -> Result<(), Error> {
     let labels = [
         ("app.kubernetes.io/name", "golive"),
@@ -136,6 +184,11 @@ async fn write(
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect()
     };
+    let mut data = text(&data);
+    data.extend(
+        made.iter()
+            .map(|kind| (format!("{MADE}{kind}"), "true".to_owned())),
+    );
     let map = ConfigMap {
         metadata: ObjectMeta {
             name: Some(name(app)),
@@ -143,7 +196,7 @@ async fn write(
             resource_version: before.and_then(|claim| claim.version.clone()),
             ..ObjectMeta::default()
         },
-        data: Some(text(&data)),
+        data: Some(data),
         ..ConfigMap::default()
     };
     let params = PostParams {
@@ -191,5 +244,37 @@ pub async fn give_back(
             format!("give back the claim on the app {app}"),
             source,
         )),
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A claim as it would be read.
+    pub fn claim(uid: &str, namespace: &str, name: &str, retained: bool) -> Claim {
+        Claim {
+            uid: uid.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            retained,
+            made: BTreeSet::new(),
+            version: Some("1".to_owned()),
+            object_uid: None,
+        }
+    }
+
+    #[test]
+    fn a_claim_of_an_object_that_is_gone_is_left_to_its_namesake_alone() {
+        let owner = Owner {
+            namespace: "cabanas".into(),
+            name: "mvp".into(),
+            uid: "new".into(),
+            generation: 1,
+        };
+        assert!(claim("new", "cabanas", "mvp", false).is_of(&owner));
+        assert!(!claim("new", "cabanas", "mvp", true).is_of(&owner));
+        assert!(claim("old", "cabanas", "mvp", false).left_by_namesake(&owner));
+        assert!(!claim("old", "other", "mvp", true).left_by_namesake(&owner));
     }
 }

@@ -7,6 +7,7 @@ use kube::ResourceExt;
 
 use crate::{
     api::{ANNOTATION_FORGET, Activation, FINALIZER},
+    claim,
     context::Context,
     credentials,
     error::{self, Error, Retry},
@@ -34,6 +35,14 @@ pub async fn finalize(
     let forget = activation.annotations().get(ANNOTATION_FORGET);
     if forget == Some(&activation.spec.app) {
         tracing::warn!(app = %activation.spec.app, "forgotten on request: what exists on Fly.io stays there");
+        // The claim goes over to whoever comes next: its owner is no longer there to give it back.
+        let app = &activation.spec.app;
+        if let Some(claim) = claim::read(&context.kube, &context.own_namespace, app).await?
+            && claim.is_of(owner)
+        {
+            let (kube, namespace) = (&context.kube, &context.own_namespace);
+            claim::retain(kube, namespace, app, owner, &claim, &claim.made).await?;
+        }
         return release(activation, context, owner).await;
     }
     let steps: Vec<&'static dyn AnyStep> = PHASES

@@ -206,6 +206,8 @@ pub fn cx(
             })
             .unwrap_or_default(),
         ),
+        recorded: Arc::new(old.map(|old| old.external.clone()).unwrap_or_default()),
+        fallbacks: Arc::new(old.map(|old| old.fallbacks.clone()).unwrap_or_default()),
         clock: context.clock,
     }
 }

@@ -351,3 +351,9 @@ fn config(activation: &Activation, refs: &Refs) -> Result<Arc<FlyConfig>, Config
 
 #[cfg(test)]
 mod tests;
+
+/// Targets for the tests of others.
+#[cfg(test)]
+pub mod testing {
+    pub use super::tests::target;
+}

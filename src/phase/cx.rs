@@ -5,7 +5,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{facts::Facts, intent::Intents};
-use crate::{api::status::SecretStatus, fly, refs::Refs, target::Target};
+use crate::{
+    api::status::{ExternalObject, FallbackUsed, SecretStatus},
+    fly,
+    refs::Refs,
+    target::Target,
+};
 
 /// The object that a pass works for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +119,10 @@ pub struct Cx {
     /// Secrets that were pushed before: name, Fly's digest and our fingerprint, from the status.
     /// A wrong entry costs one push of the same value and changes nothing.
     pub pushed: Arc<BTreeMap<String, SecretStatus>>,
+    /// What the status names at Fly.io. A place to look, never a proof: a list may lag behind it.
+    pub recorded: Arc<Vec<ExternalObject>>,
+    /// The fallbacks that are in use by the status.
+    pub fallbacks: Arc<Vec<FallbackUsed>>,
     /// The clock.
     pub clock: fn() -> Timestamp,
 }

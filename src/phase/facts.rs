@@ -21,6 +21,8 @@ use crate::{
 pub struct Facts {
     /// The app. Set by the step `App`.
     pub app: Fact<fly::App>,
+    /// Our claim on the app. Set by the step `App`.
+    pub claim: Fact<crate::claim::Claim>,
     /// The image to run. Set by the preflight check on the image and by the step `Image`.
     pub image: Fact<Image>,
     /// The database. Set by the step `Postgres`.
@@ -29,9 +31,11 @@ pub struct Facts {
     pub database_fallback: Fact<String>,
     /// `DATABASE_URL`. Set by the step `Attach`.
     pub database_url: Fact<SecretString>,
+    /// Version of the secrets of legacy Fly Postgres that its machines must see. Set by `Postgres`.
+    pub fly_postgres_secrets: Fact<u64>,
     /// Attempts to attach that failed in a row.
     pub attach_failures: Fact<u32>,
-    /// `REDIS_URL`. Set by the step `Redis`.
+    /// `REDIS_URL` as it was last seen. Set by the step `Redis`.
     pub redis_url: Fact<SecretString>,
     /// The app's secrets at Fly.io and when they were read. Shared by the steps that push.
     pub secret_list: Fact<(Instant, Vec<fly::secrets::AppSecret>)>,
@@ -86,6 +90,23 @@ pub enum Database {
         /// Its id.
         id: String,
     },
+    /// Legacy Fly Postgres.
+    FlyPostgres {
+        /// The app that is the cluster.
+        app: String,
+        /// Id of the machine that is the primary.
+        primary: String,
+    },
+}
+
+impl Database {
+    /// True when both are one database, which has one address.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::FlyPostgres { app, .. }, Self::FlyPostgres { app: other, .. }) => app == other,
+            _ => self == other,
+        }
+    }
 }
 
 /// An image that was resolved.

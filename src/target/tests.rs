@@ -46,7 +46,8 @@ fn refs() -> Refs {
     )
 }
 
-fn target(extra: &str) -> Target {
+/// The target of an Activation of the app `shop` with this in its spec, in YAML.
+pub fn target(extra: &str) -> Target {
     match Target::parse(&activation(extra), &refs(), KEY) {
         Ok(target) => target,
         Err(invalid) => panic!("{invalid:?}"),

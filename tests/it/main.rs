@@ -16,6 +16,7 @@ mod leader;
 mod manifests;
 mod pages;
 mod process;
+mod provision;
 mod render;
 mod rights;
 mod secret_store;

@@ -104,3 +104,52 @@ impl Step for Addresses {
             .map_err(|source| Error::fly(format!("assign a {kind} address"), source))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::target::testing::target;
+
+    fn next(spec: &str, ips: serde_json::Value) -> Verdict<Assign> {
+        let seen: Vec<IpAssignment> = serde_json::from_value(ips).unwrap();
+        Addresses.diff(&target(spec), &seen, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn what_is_missing_is_assigned_one_after_the_other() {
+        let v4 = serde_json::json!([{"ip": "66.241.125.1", "shared": true}]);
+        let both = serde_json::json!([
+            {"ip": "66.241.125.1", "shared": true}, {"ip": "2a09:8280:1::1"},
+        ]);
+        assert_eq!(
+            next("", serde_json::json!([])),
+            Verdict::Change(Assign(AddressKind::SharedV4))
+        );
+        assert_eq!(next("", v4), Verdict::Change(Assign(AddressKind::V6)));
+        assert_eq!(next("", both), Verdict::Done);
+    }
+
+    #[test]
+    fn a_private_or_outgoing_address_does_not_count_and_an_own_one_does() {
+        let others = serde_json::json!([
+            {"ip": "149.248.1.1"},
+            {"ip": "fdaa:0:1::3"},
+            {"ip": "2a09:8280:e::1", "egress": true},
+        ]);
+        assert_eq!(
+            next("", others.clone()),
+            Verdict::Change(Assign(AddressKind::V6))
+        );
+        let none = "provision: {addresses: {sharedV4: false, v6: false}}";
+        assert_eq!(next(none, others), Verdict::Done);
+    }
+
+    #[test]
+    fn only_what_may_come_twice_is_announced() {
+        let target = target("");
+        let slot = |kind| Addresses.intent(&target, &Assign(kind));
+        assert_eq!(slot(AddressKind::SharedV4), None);
+        assert!(slot(AddressKind::V6).is_some());
+    }
+}

@@ -1,6 +1,6 @@
 //! The Fly app itself: claimed, there, and in our organization. Never renamed, never moved.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use jiff::Timestamp;
 
@@ -40,6 +40,9 @@ pub struct Observed {
     app: Seen,
     claim: Option<Claim>,
     owner: Owner,
+    /// Kinds of what is asked for and does not exist under our names: it will be ours. Looked at
+    /// only while the app is not claimed.
+    free: BTreeSet<String>,
 }
 
 /// What to do about the app.
@@ -47,12 +50,22 @@ pub struct Observed {
 pub enum Change {
     /// Claim the name for this Activation.
     Claim {
+        /// The name.
         app: String,
+        /// Whose it was.
         before: Option<Claim>,
+        /// The app exists already.
         adopt: bool,
+        /// Kinds of what will be ours beside the app.
+        made: BTreeSet<String>,
     },
     /// Create the app at Fly.io.
-    Create { app: String, organization: String },
+    Create {
+        /// Its name.
+        app: String,
+        /// Slug of the organization.
+        organization: String,
+    },
 }
 
 impl fmt::Display for Change {
@@ -101,10 +114,20 @@ impl Step for App {
             Seen::There(app) => cx.facts.app.set((**app).clone()),
             _ => cx.facts.app.clear(),
         }
+        let ours = claim.as_ref().filter(|claim| claim.is_of(&cx.owner));
+        match ours {
+            Some(claim) => cx.facts.claim.set(claim.clone()),
+            None => cx.facts.claim.clear(),
+        }
+        let free = match ours {
+            Some(_) => BTreeSet::new(),
+            None => free(cx).await,
+        };
         Ok(Observed {
             app: seen,
             claim,
             owner: cx.owner.clone(),
+            free,
         })
     }
 
@@ -114,18 +137,30 @@ impl Step for App {
             .claim
             .as_ref()
             .is_some_and(|claim| claim.is_of(&observed.owner));
+        let namesake = observed
+            .claim
+            .as_ref()
+            .is_some_and(|claim| claim.left_by_namesake(&observed.owner));
         if let Some(claim) = &observed.claim
             && !ours
-            && !claim.left_by_namesake(&observed.owner)
+            && !namesake
+            && !claim.retained
         {
             return Verdict::Blocked(Why::new(
                 Reason::AppClaimed,
                 format!(
-                    "the app {app} belongs to the Activation {}/{}: choose another app, or delete that Activation",
-                    claim.namespace, claim.name
+                    "the app {app} belongs to the Activation {}/{}: choose another app, or delete that Activation (if it is gone already, delete the ConfigMap {} in the namespace of the operator)",
+                    claim.namespace,
+                    claim.name,
+                    claim::name(&app)
                 ),
             ));
         }
+        let made = || {
+            let before = observed.claim.as_ref().filter(|_| namesake);
+            let kept = before.map(|claim| claim.made.clone()).unwrap_or_default();
+            &kept | &observed.free
+        };
         match &observed.app {
             Seen::Foreign => Verdict::Blocked(taken(&app)),
             Seen::There(found) => {
@@ -145,7 +180,7 @@ impl Step for App {
                 }
                 let allowed = match target.adoption {
                     Adoption::Always => true,
-                    Adoption::IfOwned => observed.claim.is_some(),
+                    Adoption::IfOwned => namesake,
                     Adoption::Never => false,
                 };
                 if allowed {
@@ -153,6 +188,7 @@ impl Step for App {
                         app,
                         before: observed.claim.clone(),
                         adopt: true,
+                        made: made(),
                     });
                 }
                 Verdict::Blocked(Why::new(
@@ -170,6 +206,7 @@ impl Step for App {
                 app,
                 before: observed.claim.clone(),
                 adopt: false,
+                made: made(),
             }),
         }
     }
@@ -188,13 +225,16 @@ impl Step for App {
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
         match change {
-            Change::Claim { app, before, .. } => {
+            Change::Claim {
+                app, before, made, ..
+            } => {
                 claim::take(
                     &cx.kube,
                     &cx.own_namespace,
                     &app,
                     &cx.owner,
                     before.as_ref(),
+                    &made,
                 )
                 .await
             }
@@ -235,25 +275,129 @@ impl Step for App {
         if !claim.is_of(&cx.owner) {
             return Ok(Removal::Gone);
         }
-        if cx.target.deletion.app == Deletion::Retain {
-            claim::retain(&cx.kube, &cx.own_namespace, app, &cx.owner, &claim).await?;
+        let there = is_there(cx, app).await?;
+        if there && cx.target.deletion.app == Deletion::Retain {
+            leave(cx, &claim, &claim.made).await?;
             return Ok(Removal::Retained(format!("the Fly app {app}")));
         }
-        if let Seen::There(_) = look(cx, app).await? {
+        if there {
             cx.fly
                 .delete_app(app, true)
                 .await
                 .map_err(|source| Error::fly(format!("delete the app {app}"), source))?;
-            if let Seen::There(_) = look(cx, app).await? {
+            if is_there(cx, app).await? {
                 return Ok(Removal::Pending {
                     why: Why::new(Reason::Deleting, format!("the app {app} is being deleted")),
                     again: Duration::from_secs(1),
                 });
             }
         }
-        claim::give_back(&cx.kube, &cx.own_namespace, app, &claim).await?;
+        let kept = kept(&claim, &cx.target);
+        if kept.is_empty() {
+            claim::give_back(&cx.kube, &cx.own_namespace, app, &claim).await?;
+        } else {
+            // So that the next Activation of this name still knows whose the data is.
+            leave(cx, &claim, &kept).await?;
+        }
         Ok(Removal::Gone)
     }
+}
+
+async fn leave(cx: &Cx, claim: &Claim, kept: &BTreeSet<String>) -> Result<()> {
+    let app = &cx.target.app;
+    claim::retain(&cx.kube, &cx.own_namespace, app, &cx.owner, claim, kept).await
+}
+
+/// What was made for the app and stays after it.
+fn kept(claim: &Claim, target: &Target) -> BTreeSet<String> {
+    let stays = |kind: &str| match kind {
+        claim::DATABASE => target.deletion.database == Deletion::Retain,
+        claim::REDIS => target.deletion.redis == Deletion::Retain,
+        _ => true,
+    };
+    let made = claim.made.iter();
+    made.filter(|kind| stays(kind)).cloned().collect()
+}
+
+/// Whether our app still exists. A name that the token may not see is another organization's
+/// only if ours has no such app; otherwise the token has lost its rights, and nothing is known.
+///
+/// # Errors
+/// When Fly.io does not say.
+pub async fn is_there(cx: &Cx, app: &str) -> Result<bool> {
+    match look(cx, app).await? {
+        Seen::There(_) => Ok(true),
+        Seen::Nothing => Ok(false),
+        Seen::Foreign => {
+            let apps = cx.fly.apps(&cx.target.organization).await;
+            let apps = apps.map_err(|source| Error::fly("list the apps", source))?;
+            if apps.iter().any(|found| found.name == app) {
+                return Err(Error::Blocked {
+                    reason: Reason::TokenScopeMissing,
+                    message: format!(
+                        "the token may not read the app {app} of the organization {}: use a token of the organization",
+                        cx.target.organization
+                    ),
+                });
+            }
+            Ok(false)
+        }
+    }
+}
+
+/// Kinds of what is asked for and does not exist yet. What cannot be looked at is not among them:
+/// then it is noted when it is made.
+async fn free(cx: &Cx) -> BTreeSet<String> {
+    let provision = &cx.target.provision;
+    let database = async {
+        let asked = provision.postgres.as_ref();
+        if asked.is_none_or(|postgres| postgres.managed.is_none()) {
+            return false;
+        }
+        matches!(super::postgres::find(cx).await, Ok(None))
+    };
+    let redis = async {
+        let asked = provision.redis.as_ref();
+        if asked.is_none_or(|redis| redis.upstash.is_none()) {
+            return false;
+        }
+        let name = super::redis::name(&cx.target.app);
+        matches!(cx.fly.redis(&name).await, Ok(None))
+    };
+    let (database, redis) = futures::join!(database, redis);
+    [(claim::DATABASE, database), (claim::REDIS, redis)]
+        .into_iter()
+        .filter(|(_, free)| *free)
+        .map(|(kind, _)| kind.to_owned())
+        .collect()
+}
+
+/// Notes before a create that what is going to be made is ours. The caller has just observed that
+/// it does not exist.
+///
+/// # Errors
+/// When the claim cannot be written.
+pub async fn note_made(cx: &Cx, kind: &str) -> Result<()> {
+    let Some(claim) = cx.facts.claim.get() else {
+        return Err(Error::NotKnown("the claim on the app"));
+    };
+    if claim.made.contains(kind) {
+        return Ok(());
+    }
+    claim::note_made(&cx.kube, &cx.own_namespace, &cx.target.app, &claim, kind).await?;
+    let mut noted = (*claim).clone();
+    noted.made.insert(kind.to_owned());
+    cx.facts.claim.set(noted);
+    Ok(())
+}
+
+/// Whether the claim says that this was made for us.
+///
+/// # Errors
+/// When the claim cannot be read.
+pub async fn was_made(cx: &Cx, kind: &str) -> Result<bool> {
+    let claim = claim::read(&cx.kube, &cx.own_namespace, &cx.target.app).await?;
+    Ok(claim.is_some_and(|claim| claim.is_of(&cx.owner) && claim.made.contains(kind)))
 }
 
 /// True when Fly.io says that the name is in use.
@@ -271,4 +415,122 @@ fn taken(app: &str) -> Why {
             "the name {app} is taken by another organization on Fly.io, where names are global: choose another `app`"
         ),
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{claim::tests::claim, target::testing::target};
+
+    fn there(organization: &str) -> Seen {
+        let app = serde_json::json!({
+            "id": "shop", "name": "shop", "organization": {"slug": organization},
+        });
+        Seen::There(Box::new(serde_json::from_value(app).unwrap()))
+    }
+
+    fn next(adoption: &str, app: Seen, claim: Option<Claim>) -> Verdict<Change> {
+        let owner = Owner {
+            namespace: "cabanas".into(),
+            name: "shop".into(),
+            uid: "uid-1".into(),
+            generation: 1,
+        };
+        let free = BTreeSet::from([claim::DATABASE.to_owned()]);
+        let observed = Observed {
+            app,
+            claim,
+            owner,
+            free,
+        };
+        let target = target(&format!("adoption: {adoption}"));
+        App.diff(&target, &observed, Timestamp::UNIX_EPOCH)
+    }
+
+    fn blocked(verdict: Verdict<Change>) -> Reason {
+        match verdict {
+            Verdict::Blocked(why) => why.reason,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn adopts(verdict: &Verdict<Change>) -> bool {
+        matches!(verdict, Verdict::Change(Change::Claim { adopt: true, .. }))
+    }
+
+    #[test]
+    fn a_name_is_claimed_before_the_app_is_created() {
+        let ours = claim("uid-1", "cabanas", "shop", false);
+        let first = next("Never", Seen::Nothing, None);
+        assert!(matches!(
+            &first,
+            Verdict::Change(Change::Claim { adopt: false, before: None, made, .. }) if made.contains("database")
+        ));
+        let second = next("Never", Seen::Nothing, Some(ours.clone()));
+        assert!(matches!(second, Verdict::Change(Change::Create { .. })));
+        assert_eq!(next("Never", there("cabanas"), Some(ours)), Verdict::Done);
+    }
+
+    #[test]
+    fn an_app_of_somebody_else_is_left_alone() {
+        let theirs = claim("uid-9", "other", "shop", false);
+        for seen in [Seen::Nothing, there("cabanas")] {
+            assert_eq!(
+                blocked(next("Always", seen, Some(theirs.clone()))),
+                Reason::AppClaimed
+            );
+        }
+        assert_eq!(
+            blocked(next("Always", Seen::Foreign, None)),
+            Reason::NameTaken
+        );
+        assert_eq!(
+            blocked(next("Always", there("acme"), None)),
+            Reason::NameTaken
+        );
+    }
+
+    #[test]
+    fn an_existing_app_is_taken_over_as_far_as_adoption_allows() {
+        let namesake = claim("uid-0", "cabanas", "shop", true);
+        let stranger = claim("uid-0", "other", "shop", true);
+        let refused = Reason::AdoptionRefused;
+        let look = |adoption: &str, claim: Option<&Claim>| {
+            next(adoption, there("cabanas"), claim.cloned())
+        };
+        assert_eq!(blocked(look("Never", Some(&namesake))), refused);
+        assert_eq!(blocked(look("IfOwned", None)), refused);
+        assert_eq!(blocked(look("IfOwned", Some(&stranger))), refused);
+        assert!(adopts(&look("IfOwned", Some(&namesake))));
+        assert!(adopts(&look("Always", None)));
+        assert!(adopts(&look("Always", Some(&stranger))));
+    }
+
+    #[test]
+    fn what_an_earlier_activation_of_this_name_made_stays_known_and_anothers_does_not() {
+        for (namespace, known) in [("cabanas", true), ("other", false)] {
+            let mut left = claim("uid-0", namespace, "shop", true);
+            left.made.insert("redis".to_owned());
+            let Verdict::Change(Change::Claim { made, .. }) =
+                next("Never", Seen::Nothing, Some(left))
+            else {
+                unreachable!("a claim")
+            };
+            assert_eq!(made.contains("redis"), known);
+            assert!(made.contains("database"));
+        }
+    }
+
+    #[test]
+    fn data_that_stays_keeps_the_claim() {
+        let mut ours = claim("uid-1", "cabanas", "shop", false);
+        ours.made
+            .extend(["database".to_owned(), "redis".to_owned()]);
+        let names = |spec: &str| kept(&ours, &target(spec)).into_iter().collect::<Vec<_>>();
+        assert_eq!(names(""), ["database", "redis"]);
+        assert_eq!(names("deletionPolicy: {database: Delete}"), ["redis"]);
+        let all = "deletionPolicy: {database: Delete, redis: Delete}";
+        assert!(names(all).is_empty());
+    }
 }

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, fmt};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{app, postgres, push};
+use super::{app, legacy_attach as legacy, postgres, push};
 use crate::{
     api::Reason,
-    error::Error,
+    error::{self, Error},
     fly,
     phase::{Cx, Note, Step, StepId, Verdict, Why, facts::Database, step::Result},
     target::Target,
@@ -35,7 +35,9 @@ pub enum Observed {
     Incomplete(Missing),
     /// The URL is known; is it at Fly.io?
     Known {
+        /// What Fly.io has of it.
         compared: push::Compared,
+        /// Why the declared fallback is in use.
         fallback: Option<String>,
     },
 }
@@ -43,10 +45,14 @@ pub enum Observed {
 /// What the cluster lacks for this app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Missing {
-    cluster: String,
-    user: Option<String>,
-    database: Option<String>,
-    record: bool,
+    /// Id of the cluster, or the app of a legacy one.
+    pub cluster: String,
+    /// The user, if there is none.
+    pub user: Option<String>,
+    /// The database, if there is none.
+    pub database: Option<String>,
+    /// Fly.io does not know that the app uses the cluster.
+    pub record: bool,
 }
 
 /// What to do.
@@ -77,7 +83,7 @@ impl fmt::Display for Change {
 }
 
 /// Name of the user and of the database: the app's, as PostgreSQL takes it without quotes.
-fn role(app: &str) -> String {
+pub fn role(app: &str) -> String {
     app.replace('-', "_")
 }
 
@@ -97,12 +103,9 @@ fn named(cx: &Cx, source: &crate::api::reference::UrlSource) -> Result<SecretStr
         })
 }
 
-/// A fallback that was taken stays taken: the application has written there. It is known by the
-/// digest at Fly.io being that of the fallback's URL.
-///
-/// # Errors
-/// When Fly.io does not answer.
-pub async fn recall_fallback(cx: &Cx) -> Result<()> {
+/// A fallback that was taken stays taken: the application has written there. The status says so,
+/// or the digest at Fly.io being that of the fallback's URL.
+pub fn recall_fallback(cx: &Cx) {
     let Some(source) = cx
         .target
         .provision
@@ -111,23 +114,23 @@ pub async fn recall_fallback(cx: &Cx) -> Result<()> {
         .and_then(|spec| spec.fallback.as_ref())
     else {
         cx.facts.database_fallback.clear();
-        return Ok(());
+        return;
     };
-    if cx.facts.database_fallback.get().is_some() || !cx.pushed.contains_key(VARIABLE) {
-        return Ok(());
+    if cx.facts.database_fallback.get().is_some() {
+        return;
     }
-    let Ok(url) = named(cx, source) else {
-        return Ok(());
+    let told = cx
+        .fallbacks
+        .iter()
+        .any(|used| used.what == postgres::FALLBACK);
+    let pushed = || {
+        let url = named(cx, source).ok()?;
+        let print = crate::target::fingerprint(&cx.fingerprint_key, &url);
+        Some(cx.pushed.get(VARIABLE)?.fingerprint == print)
     };
-    let print = crate::target::fingerprint(&cx.fingerprint_key, &url);
-    if cx
-        .pushed
-        .get(VARIABLE)
-        .is_some_and(|record| record.fingerprint == print)
-    {
+    if told || pushed() == Some(true) {
         cx.facts.database_fallback.set(String::new());
     }
-    Ok(())
 }
 
 impl Step for Attach {
@@ -156,12 +159,17 @@ impl Step for Attach {
             _ => cx.facts.database_url.get().map(|url| (*url).clone()),
         };
         if let Some(url) = url {
-            let compared = push::look(cx, &one(url.clone())).await?;
-            cx.facts.database_url.set(url);
-            return Ok(Observed::Known { compared, fallback });
+            return known(cx, url, fallback).await;
         }
-        let Some(Database::Managed { id }) = cx.facts.database.get().as_deref().cloned() else {
-            return Err(Error::NotKnown("the database cluster"));
+        let id = match cx.facts.database.get().as_deref().cloned() {
+            Some(Database::Managed { id }) => id,
+            Some(Database::FlyPostgres { app, .. }) => {
+                return match legacy::look(cx, &app).await? {
+                    Err(missing) => Ok(Observed::Incomplete(missing)),
+                    Ok(url) => known(cx, url, fallback).await,
+                };
+            }
+            _ => return Err(Error::NotKnown("the database cluster")),
         };
         let role = role(&cx.target.app);
         let doing = |source| Error::fly("read the database cluster", source);
@@ -201,9 +209,7 @@ impl Step for Attach {
                 message: "Fly.io gave a database URL that is none: look at the cluster with `fly mpg status`".to_owned(),
             });
         };
-        let compared = push::look(cx, &one(url.clone())).await?;
-        cx.facts.database_url.set(url);
-        Ok(Observed::Known { compared, fallback })
+        known(cx, url, fallback).await
     }
 
     fn diff(&self, _target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Change> {
@@ -248,11 +254,26 @@ impl Step for Attach {
     }
 }
 
+/// The URL is known: is it at Fly.io?
+async fn known(cx: &Cx, url: SecretString, fallback: Option<String>) -> Result<Observed> {
+    let compared = push::look(cx, &one(url.clone())).await?;
+    cx.facts.database_url.set(url);
+    Ok(Observed::Known { compared, fallback })
+}
+
 /// Creates what is missing. Every part is unique by name, so a second try finds the first.
-async fn attach(cx: &Cx, missing: &Missing) -> fly::Result<()> {
+async fn attach(cx: &Cx, missing: &Missing) -> Result<()> {
+    if let Some(Database::FlyPostgres { app, primary }) = cx.facts.database.get().as_deref() {
+        return legacy::attach(cx, app, primary).await;
+    }
     let exists_already = |result: fly::Result<()>| match result {
         Err(error) if app::is_name_taken(&error) => Ok(()),
-        other => other,
+        other => other.map_err(|source| {
+            Error::fly(
+                format!("attach the database cluster {}", missing.cluster),
+                source,
+            )
+        }),
     };
     let id = &missing.cluster;
     if let Some(user) = &missing.user {
@@ -268,27 +289,32 @@ async fn attach(cx: &Cx, missing: &Missing) -> fly::Result<()> {
     Ok(())
 }
 
+/// True for a failure of the attachment itself, and not of the way to it.
+fn counts(error: &Error) -> bool {
+    match error {
+        Error::Fly { source, .. } => !matches!(
+            source.class(),
+            fly::Class::Throttled { .. } | fly::Class::Auth { .. }
+        ),
+        Error::Blocked { .. } => true,
+        _ => false,
+    }
+}
+
 /// Counts the failure; after the third the declared fallback takes over.
-fn failed(cx: &Cx, missing: &Missing, error: fly::Error) -> Result<()> {
-    let counts = !matches!(
-        error.class(),
-        fly::Class::Throttled { .. } | fly::Class::Auth { .. }
-    );
-    let failures = cx.facts.attach_failures.get().map_or(0, |count| *count) + u32::from(counts);
+fn failed(cx: &Cx, missing: &Missing, error: Error) -> Result<()> {
+    if !counts(&error) {
+        return Err(error);
+    }
+    let failures = cx.facts.attach_failures.get().map_or(0, |count| *count) + 1;
     cx.facts.attach_failures.set(failures);
     if failures < TRIES {
-        return Err(Error::fly(
-            format!(
-                "attach the database cluster {} (try {failures} of {TRIES})",
-                missing.cluster
-            ),
-            error,
-        ));
+        return Err(error);
     }
     let text = format!(
         "attaching {} failed {failures} times: {}",
         missing.cluster,
-        error.message()
+        error::report(&error)
     );
     let declared = cx
         .target
@@ -303,8 +329,11 @@ fn failed(cx: &Cx, missing: &Missing, error: fly::Error) -> Result<()> {
     Err(Error::Blocked {
         reason: Reason::AttachFailed,
         message: format!(
-            "{text}: look at the cluster with `fly mpg status {}`, or declare `postgres.fallback` with a URL of your own",
-            missing.cluster
+            "{text}: look at the cluster with {}, or declare `postgres.fallback` with a URL of your own",
+            match cx.facts.database.get().as_deref() {
+                Some(Database::FlyPostgres { app, .. }) => format!("`fly status -a {app}`"),
+                _ => format!("`fly mpg status {}`", missing.cluster),
+            }
         ),
     })
 }
@@ -322,6 +351,51 @@ fn url_for(base: &SecretString, role: &str, password: &SecretString) -> Option<S
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::target::testing::target;
+
+    fn next(observed: &Observed) -> Verdict<Change> {
+        Attach.diff(&target(""), observed, Timestamp::UNIX_EPOCH)
+    }
+
+    fn known(stale: bool) -> Observed {
+        let stale = stale.then(|| VARIABLE.to_owned());
+        Observed::Known {
+            compared: push::Compared {
+                stale: stale.into_iter().collect(),
+                settled: Vec::new(),
+            },
+            fallback: None,
+        }
+    }
+
+    #[test]
+    fn what_the_cluster_lacks_is_made_before_the_url_is_pushed() {
+        let missing = Missing {
+            cluster: "c1".into(),
+            user: Some("shop".into()),
+            ..Missing::default()
+        };
+        let Verdict::Change(change) = next(&Observed::Incomplete(missing)) else {
+            unreachable!("a change")
+        };
+        assert_eq!(
+            change.to_string(),
+            "attach the database cluster c1, with user shop"
+        );
+        assert_eq!(next(&known(true)), Verdict::Change(Change::Push));
+        assert_eq!(next(&known(false)), Verdict::Done);
+        assert!(matches!(next(&Observed::NotAsked), Verdict::Skipped(_)));
+    }
+
+    #[test]
+    fn a_failure_on_the_way_is_no_failure_to_attach() {
+        let blocked = Error::Blocked {
+            reason: Reason::AttachFailed,
+            message: String::new(),
+        };
+        assert!(counts(&blocked));
+        assert!(!counts(&Error::NotKnown("the database cluster")));
+    }
 
     #[test]
     fn the_url_keeps_host_and_options_and_gets_user_password_and_database() {

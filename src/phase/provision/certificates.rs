@@ -72,10 +72,9 @@ impl Step for Certificates {
             .iter()
             .filter(|found| target.provision.hostnames.contains(&found.hostname))
             .map(|found| {
-                let issued = found.status == CertificateStatus::Active;
                 Note::External(ExternalObject {
                     kind: "Certificate".to_owned(),
-                    id: if issued { "issued" } else { "waits for DNS" }.to_owned(),
+                    id: standing(found),
                     name: found.hostname.clone(),
                     last_observed_time: None,
                 })
@@ -88,6 +87,65 @@ impl Step for Certificates {
             .add_certificate(&cx.target.app, &change.0)
             .await
             .map(drop)
+            .or_else(|error| match app::is_name_taken(&error) {
+                // Our own first try, whose reply was lost; the list shows it in a moment.
+                true => Ok(()),
+                false => Err(error),
+            })
             .map_err(|source| Error::fly(format!("ask for a certificate for {}", change.0), source))
+    }
+}
+
+/// Whether it is issued, and if not, the DNS record that is missing. At most 128 characters.
+fn standing(certificate: &Certificate) -> String {
+    if certificate.status == CertificateStatus::Active {
+        return "issued".to_owned();
+    }
+    let needs = certificate.dns_requirements.as_ref();
+    let record = needs.and_then(|needs| {
+        let challenge = needs.acme_challenge.as_ref();
+        let challenge = challenge.and_then(|challenge| challenge.target.as_deref());
+        match (needs.cname.as_deref(), needs.a.first(), challenge) {
+            (Some(name), _, _) if !name.is_empty() => Some(format!("CNAME {name}")),
+            (_, Some(address), _) => Some(format!("A {address}")),
+            (_, _, Some(target)) => Some(format!("CNAME _acme-challenge {target}")),
+            _ => None,
+        }
+    });
+    let text = record.map_or_else(
+        || "waits for DNS".to_owned(),
+        |record| format!("waits for DNS: {record}"),
+    );
+    crate::api::status::one_line(&text, 128)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::target::testing::target;
+
+    fn certificate(json: serde_json::Value) -> Certificate {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn each_hostname_is_asked_for_once_and_dns_holds_up_nothing() {
+        let target = target("provision: {hostnames: [a.example.com, b.example.com]}");
+        let pending = |name: &str| {
+            certificate(serde_json::json!({
+                "hostname": name, "status": "pending_ownership",
+                "dns_requirements": {"cname": "x.fly.dev"},
+            }))
+        };
+        let next =
+            |seen: &Vec<Certificate>| Certificates.diff(&target, seen, Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            next(&vec![pending("a.example.com")]),
+            Verdict::Change(Add("b.example.com".to_owned()))
+        );
+        let all = vec![pending("a.example.com"), pending("b.example.com")];
+        assert_eq!(next(&all), Verdict::Done);
+        assert_eq!(standing(&all[0]), "waits for DNS: CNAME x.fly.dev");
     }
 }

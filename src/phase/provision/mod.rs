@@ -4,6 +4,8 @@ mod addresses;
 pub mod app;
 pub mod attach;
 mod certificates;
+mod fly_postgres;
+mod legacy_attach;
 pub mod postgres;
 pub mod push;
 pub mod redis;

@@ -1,9 +1,10 @@
 //! The database: managed Postgres, legacy Fly Postgres, or one that exists elsewhere.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
+use super::{app, fly_postgres};
 use crate::{
     api::{
         Reason,
@@ -11,7 +12,8 @@ use crate::{
         provision::Postgres as Spec,
         status::{ExternalObject, FallbackUsed},
     },
-    error::Error,
+    claim,
+    error::{self, Error},
     fly::{
         self,
         postgres::{Cluster, NewCluster},
@@ -24,6 +26,12 @@ use crate::{
 
 /// The database.
 pub struct Postgres;
+
+/// What the status calls the fallback of the database.
+pub const FALLBACK: &str = "provision.postgres";
+
+/// Kind of the external object, and of its announcement.
+const MANAGED: &str = "ManagedPostgres";
 
 /// Name of the step.
 pub const ID: StepId = "Postgres";
@@ -39,6 +47,10 @@ pub enum Observed {
     Fallback(String),
     /// Managed Postgres: the cluster of our name, if there is one.
     Managed(Option<Box<Cluster>>),
+    /// Several clusters have our name: their ids.
+    Several(Vec<String>),
+    /// Legacy Fly Postgres.
+    Legacy(Box<fly_postgres::State>),
 }
 
 /// What to do.
@@ -48,6 +60,8 @@ pub enum Change {
     Create(NewCluster),
     /// Go on with the declared fallback, for this reason.
     FallBack(String),
+    /// Legacy Fly Postgres: its next part.
+    Legacy(fly_postgres::Change),
 }
 
 impl fmt::Display for Change {
@@ -59,6 +73,7 @@ impl fmt::Display for Change {
                 new.name, new.plan, new.storage_in_gb, new.pg_major_version, new.region
             ),
             Self::FallBack(reason) => write!(f, "use `postgres.fallback`: {reason}"),
+            Self::Legacy(change) => change.fmt(f),
         }
     }
 }
@@ -80,11 +95,16 @@ impl Step for Postgres {
         ID
     }
 
+    /// A database costs money and keeps data: none is made for an app that is not ours.
+    fn needs(&self) -> &'static [StepId] {
+        &[app::ID]
+    }
+
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
         let Some(spec) = spec(&cx.target) else {
             return Ok(Observed::NotAsked);
         };
-        super::attach::recall_fallback(cx).await?;
+        super::attach::recall_fallback(cx);
         if let Some(reason) = cx.facts.database_fallback.get() {
             return Ok(Observed::Fallback((*reason).clone()));
         }
@@ -92,34 +112,39 @@ impl Step for Postgres {
             cx.facts.database.set(Database::External);
             return Ok(Observed::External);
         }
-        if spec.fly_postgres.is_some() {
-            return Err(Error::Blocked {
-                reason: Reason::NotImplemented,
-                message: "this version of Golive does not create legacy Fly Postgres: use `managed` or `external`".to_owned(),
-            });
+        if let Some(legacy) = &spec.fly_postgres {
+            let before = cx.facts.database.get();
+            let state = fly_postgres::observe(cx, legacy).await?;
+            forget_url_unless(cx, before);
+            return Ok(Observed::Legacy(Box::new(state)));
         }
-        let known = match cx.facts.database.get().as_deref() {
+        let before = cx.facts.database.get();
+        let known = match before.as_deref() {
             Some(Database::Managed { id }) => Some(id.clone()),
             _ => None,
         };
         // By id once it is known: a list may lag.
-        let cluster = match known {
-            Some(id) => cx
-                .fly
-                .postgres_cluster(&id)
+        let found = match known {
+            Some(id) => by_id(cx, &id)
                 .await
-                .map(|found| found.map(|details| details.cluster)),
-            None => find(cx).await,
+                .map(|found| found.into_iter().collect()),
+            None => find_all(cx).await,
         };
-        let cluster = cluster
-            .map_err(|source| Error::fly("read the managed Postgres cluster", source))?
-            .filter(|cluster| !cluster.status.is_over());
+        let mut clusters: Vec<Cluster> =
+            found.map_err(|source| Error::fly("read the managed Postgres cluster", source))?;
+        if clusters.len() > 1 {
+            cx.facts.database.clear();
+            let ids = clusters.into_iter().map(|cluster| cluster.id).collect();
+            return Ok(Observed::Several(ids));
+        }
+        let cluster = clusters.pop();
         match &cluster {
             Some(cluster) => cx.facts.database.set(Database::Managed {
                 id: cluster.id.clone(),
             }),
             None => cx.facts.database.clear(),
         }
+        forget_url_unless(cx, before);
         Ok(Observed::Managed(cluster.map(Box::new)))
     }
 
@@ -130,6 +155,32 @@ impl Step for Postgres {
         match observed {
             Observed::NotAsked => Verdict::Skipped(Why::new(Reason::NotRequested, "no `postgres`")),
             Observed::External | Observed::Fallback(_) => Verdict::Done,
+            Observed::Several(ids) => Verdict::Blocked(Why::new(
+                Reason::DatabaseFailed,
+                format!(
+                    "several managed Postgres clusters are called {} ({}): destroy all but the one with the data with `fly mpg destroy`",
+                    name(&target.app),
+                    ids.join(", ")
+                ),
+            )),
+            Observed::Legacy(state) => {
+                let Some(legacy) = &spec.fly_postgres else {
+                    return Verdict::Done;
+                };
+                match fly_postgres::diff(target, legacy, state) {
+                    Verdict::Change(change) => Verdict::Change(Change::Legacy(change)),
+                    Verdict::Blocked(why)
+                        if why.reason == Reason::DatabaseFailed && spec.fallback.is_some() =>
+                    {
+                        Verdict::Change(Change::FallBack(why.message))
+                    }
+                    Verdict::Blocked(why) => Verdict::Blocked(why),
+                    Verdict::Wait { why, wake } => Verdict::Wait { why, wake },
+                    Verdict::Skipped(why) => Verdict::Skipped(why),
+                    Verdict::Holds(why) => Verdict::Holds(why),
+                    Verdict::Done => Verdict::Done,
+                }
+            }
             Observed::Managed(None) => {
                 let managed = spec.managed.clone().unwrap_or_default();
                 Verdict::Change(Change::Create(NewCluster {
@@ -181,36 +232,62 @@ impl Step for Postgres {
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
         match change {
             Change::Create(new) => Some(Slot {
-                kind: "ManagedPostgres".to_owned(),
+                kind: MANAGED.to_owned(),
                 name: new.name.clone(),
             }),
             Change::FallBack(_) => None,
+            Change::Legacy(change) => fly_postgres::intent(change),
         }
     }
 
     fn notes(&self, target: &Target, observed: &Observed) -> Vec<Note> {
         match observed {
             Observed::Managed(Some(cluster)) => vec![Note::External(ExternalObject {
-                kind: "ManagedPostgres".to_owned(),
+                kind: MANAGED.to_owned(),
                 id: cluster.id.clone(),
                 name: cluster.name.clone(),
                 last_observed_time: None,
             })],
             Observed::Fallback(reason) => vec![fallback_note(target, reason)],
+            Observed::Legacy(state) => match **state {
+                fly_postgres::State::Inside { .. } => vec![Note::External(ExternalObject {
+                    kind: "FlyPostgres".to_owned(),
+                    id: name(&target.app),
+                    name: name(&target.app),
+                    last_observed_time: None,
+                })],
+                fly_postgres::State::Outside { .. } => Vec::new(),
+            },
             _ => Vec::new(),
         }
     }
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
         match change {
-            Change::Create(new) => match cx.fly.create_postgres_cluster(&new).await {
-                // The id is the fact that a lagging list must not contradict.
-                Ok(cluster) => {
-                    cx.facts.database.set(Database::Managed { id: cluster.id });
-                    Ok(())
+            Change::Create(new) => {
+                app::note_made(cx, claim::DATABASE).await?;
+                match cx.fly.create_postgres_cluster(&new).await {
+                    // The id is the fact that a lagging list must not contradict.
+                    Ok(cluster) => {
+                        cx.facts.database.set(Database::Managed { id: cluster.id });
+                        Ok(())
+                    }
+                    Err(source) => {
+                        let doing = format!("create managed Postgres {}", new.name);
+                        no_room(cx, Error::fly(doing, source))
+                    }
                 }
-                Err(error) => no_room(cx, error, &new.name),
-            },
+            }
+            Change::Legacy(change) => {
+                let Some(legacy) = spec(&cx.target).and_then(|spec| spec.fly_postgres.as_ref())
+                else {
+                    return Ok(());
+                };
+                match fly_postgres::act(cx, legacy, change).await {
+                    Err(error) => no_room(cx, error),
+                    Ok(()) => Ok(()),
+                }
+            }
             Change::FallBack(reason) => {
                 cx.facts.database_fallback.set(reason);
                 Ok(())
@@ -222,18 +299,32 @@ impl Step for Postgres {
         let Some(spec) = spec(&cx.target) else {
             return Ok(Removal::Gone);
         };
-        if spec.external.is_some() || spec.fly_postgres.is_some() {
+        if spec.external.is_some() {
             return Ok(Removal::Gone);
         }
-        let found = find(cx)
+        if spec.fly_postgres.is_some() {
+            return fly_postgres::remove(cx).await;
+        }
+        let found = find_all(cx)
             .await
             .map_err(|source| Error::fly("look for the managed Postgres cluster", source))?;
-        let Some(cluster) = found.filter(|cluster| !cluster.status.is_over()) else {
-            return Ok(Removal::Gone);
+        let [cluster] = found.as_slice() else {
+            return Ok(match found.len() {
+                0 => Removal::Gone,
+                several => Removal::Retained(format!(
+                    "{several} managed Postgres clusters called {}, of which it is not known which is ours",
+                    name(&cx.target.app)
+                )),
+            });
         };
         let what = format!("managed Postgres {} ({})", cluster.name, cluster.id);
         if cx.target.deletion.database == Deletion::Retain {
             return Ok(Removal::Retained(what));
+        }
+        if !app::was_made(cx, claim::DATABASE).await? {
+            return Ok(Removal::Retained(format!(
+                "{what}, which was there before this Activation"
+            )));
         }
         cx.fly
             .delete_postgres_cluster(&cx.target.organization, &cluster.id)
@@ -246,31 +337,85 @@ impl Step for Postgres {
     }
 }
 
-/// The cluster of our name in our region. Names are not unique, so more than one is an error for
-/// a person, never a guess.
-async fn find(cx: &Cx) -> fly::Result<Option<Cluster>> {
+/// A cluster that is neither gone nor going.
+async fn by_id(cx: &Cx, id: &str) -> fly::Result<Option<Cluster>> {
+    let found = cx.fly.postgres_cluster(id).await?;
+    Ok(found
+        .map(|details| details.cluster)
+        .filter(|cluster| !cluster.status.is_over()))
+}
+
+/// The clusters of our name. Names are not unique: when one of several is attached to our app, it
+/// is the one; otherwise a person must say, since a guess could be the one without the data.
+async fn find_all(cx: &Cx) -> fly::Result<Vec<Cluster>> {
     let wanted = name(&cx.target.app);
-    let clusters = cx.fly.postgres_clusters(&cx.target.organization).await?;
-    Ok(clusters
+    let all = cx.fly.postgres_clusters(&cx.target.organization).await?;
+    let mut clusters: Vec<Cluster> = all
         .into_iter()
-        .find(|cluster| cluster.name == wanted && !cluster.status.is_over()))
+        .filter(|cluster| cluster.name == wanted && !cluster.status.is_over())
+        .collect();
+    if clusters.is_empty() {
+        // The list may lag behind what the status names.
+        for object in cx.recorded.iter() {
+            if object.kind == MANAGED
+                && let Some(cluster) = by_id(cx, &object.id).await?
+                && cluster.name == wanted
+            {
+                clusters.push(cluster);
+            }
+        }
+    }
+    if clusters.len() > 1 {
+        let attached = |cluster: &&Cluster| {
+            let mut apps = cluster.attached_apps.0.iter();
+            apps.any(|attached| attached.name == cx.target.app)
+        };
+        let mine: Vec<Cluster> = clusters.iter().filter(attached).cloned().collect();
+        if mine.len() == 1 {
+            return Ok(mine);
+        }
+    }
+    Ok(clusters)
+}
+
+/// The first of the clusters of our name.
+pub async fn find(cx: &Cx) -> fly::Result<Option<Cluster>> {
+    find_all(cx).await.map(|found| found.into_iter().next())
+}
+
+/// The URL belongs to one database: with another one it is another.
+fn forget_url_unless(cx: &Cx, before: Option<Arc<Database>>) {
+    let now = cx.facts.database.get();
+    let same = match (&before, &now) {
+        // Another primary of the same cluster is reached at the same address.
+        (Some(before), Some(now)) => before.is_same(now),
+        (None, _) => true,
+        (Some(_), None) => false,
+    };
+    if !same {
+        cx.facts.database_url.clear();
+    }
 }
 
 /// Without room or quota the declared fallback takes over; without one the error stands.
-fn no_room(cx: &Cx, error: fly::Error, name: &str) -> Result<()> {
-    let no_room = matches!(
-        error.conflict(),
-        Some(fly::Conflict::Quota | fly::Conflict::Capacity(_))
-    );
+fn no_room(cx: &Cx, error: Error) -> Result<()> {
+    let no_room = match &error {
+        Error::Fly { source, .. } => {
+            let conflict = source.conflict();
+            !source.is_ambiguous()
+                && matches!(
+                    conflict,
+                    Some(fly::Conflict::Quota | fly::Conflict::Capacity(_))
+                )
+        }
+        _ => false,
+    };
     let declared = spec(&cx.target).is_some_and(|spec| spec.fallback.is_some());
     if no_room && declared {
-        cx.facts.database_fallback.set(format!(
-            "managed Postgres {name} could not be created: {}",
-            error.message()
-        ));
+        cx.facts.database_fallback.set(error::report(&error));
         return Ok(());
     }
-    Err(Error::fly(format!("create managed Postgres {name}"), error))
+    Err(error)
 }
 
 /// What the status tells about a fallback that is in use.
@@ -280,10 +425,74 @@ pub fn fallback_note(target: &Target, reason: &str) -> Note {
         .map(|source| format!("Secret {}", source.url_secret_ref.name))
         .unwrap_or_default();
     Note::Fallback(FallbackUsed {
-        what: "provision.postgres".to_owned(),
+        what: FALLBACK.to_owned(),
         from: name(&target.app),
         to,
         reason: reason.to_owned(),
         time: None,
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::target::testing::target;
+
+    const MANAGED_ONLY: &str = "provision: {postgres: {managed: {plan: launch}}}";
+    const WITH_FALLBACK: &str =
+        "provision: {postgres: {managed: {}, fallback: {urlSecretRef: {name: db, key: url}}}}";
+
+    fn cluster(status: &str) -> Observed {
+        let json = serde_json::json!({"id": "c1", "name": "shop-db", "status": status});
+        Observed::Managed(Some(serde_json::from_value(json).unwrap()))
+    }
+
+    fn next(spec: &str, observed: &Observed) -> Verdict<Change> {
+        Postgres.diff(&target(spec), observed, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_cluster_is_announced_and_created_as_asked() {
+        let Verdict::Change(change) = next(MANAGED_ONLY, &Observed::Managed(None)) else {
+            unreachable!("a change")
+        };
+        assert_eq!(
+            change.to_string(),
+            "create managed Postgres shop-db (launch, 10 GB, PostgreSQL 16) in eze"
+        );
+        let slot = Postgres.intent(&target(MANAGED_ONLY), &change).unwrap();
+        assert_eq!(slot.name, "shop-db");
+    }
+
+    #[test]
+    fn a_cluster_is_waited_for_through_every_state_that_is_not_the_end() {
+        for status in ["creating", "initializing", "unheard-of"] {
+            let verdict = next(MANAGED_ONLY, &cluster(status));
+            assert!(matches!(verdict, Verdict::Wait { .. }), "{status}");
+        }
+        assert!(matches!(
+            next(MANAGED_ONLY, &cluster("ready")),
+            Verdict::Done
+        ));
+    }
+
+    #[test]
+    fn a_failed_cluster_stops_unless_a_fallback_is_declared() {
+        let Verdict::Blocked(why) = next(MANAGED_ONLY, &cluster("error")) else {
+            unreachable!("blocked")
+        };
+        assert_eq!(why.reason, Reason::DatabaseFailed);
+        let verdict = next(WITH_FALLBACK, &cluster("failed"));
+        assert!(matches!(verdict, Verdict::Change(Change::FallBack(_))));
+    }
+
+    #[test]
+    fn one_of_several_is_never_guessed() {
+        let several = Observed::Several(vec!["c1".into(), "c2".into()]);
+        let Verdict::Blocked(why) = next(MANAGED_ONLY, &several) else {
+            unreachable!("blocked")
+        };
+        assert!(why.message.contains("c1, c2"));
+    }
 }

@@ -113,41 +113,65 @@ pub async fn look(cx: &Cx, values: &BTreeMap<String, SecretString>) -> Result<Co
 /// record is only believed where the next list says the same.
 ///
 /// # Errors
-/// When Fly.io refuses or does not answer. The same values can be pushed again.
+/// When Fly.io refuses or does not answer, or took the values without effect. The same values can
+/// be pushed again.
 pub async fn push(cx: &Cx, values: BTreeMap<String, Option<SecretString>>) -> Result<()> {
+    let before = list(cx).await?;
     let written = cx
         .fly
         .set_secrets(&cx.target.app, &values)
         .await
-        .map_err(|source| Error::fly("set the secrets of the app", source))?;
+        .map_err(|source| Error::fly("set the secrets of the app", source));
+    // Also when the outcome is unknown: what was read before no longer holds.
     cx.facts.secret_list.clear();
+    let written = written?;
     if let Some(version) = written.version() {
         let before = cx.facts.secrets_version.get().map_or(0, |version| *version);
         cx.facts.secrets_version.set(version.max(before));
     }
-    let mut digests: BTreeMap<String, String> = written
-        .secrets
-        .0
-        .iter()
-        .map(|secret| (secret.name.clone(), secret.digest.clone()))
-        .collect();
-    if values.keys().any(|name| !digests.contains_key(name)) {
-        // The answer may be short: the list tells the rest.
-        for secret in list(cx).await? {
-            digests.entry(secret.name).or_insert(secret.digest);
-        }
-    }
+    let after = list(cx).await?;
+    let mut without_effect = false;
     for (name, value) in values {
-        match value {
-            Some(value) => cx.facts.record_push(SecretStatus {
-                digest: digests.remove(&name).unwrap_or_default(),
+        let Some(value) = value else {
+            cx.facts.forget_push(&name);
+            continue;
+        };
+        let answered = of(&written.secrets.0, &name);
+        match digest_after(of(&before, &name), answered, of(&after, &name)) {
+            Some(digest) => cx.facts.record_push(SecretStatus {
+                digest: digest.to_owned(),
                 fingerprint: fingerprint(&cx.fingerprint_key, &value),
                 name,
             }),
-            None => cx.facts.forget_push(&name),
+            None => without_effect = true,
         }
     }
+    if without_effect {
+        return Err(Error::NotKnown("the effect of setting the secrets"));
+    }
     Ok(())
+}
+
+fn of<'a>(secrets: &'a [AppSecret], name: &str) -> Option<&'a AppSecret> {
+    secrets.iter().find(|secret| secret.name == name)
+}
+
+/// The digest that a pushed value has at Fly.io, from the entry before, the answer of the push,
+/// and the entry after; `None` when the push had no effect. Pure.
+///
+/// The list is believed when it agrees with the answer, or when the entry was written since: then
+/// the answer counts digests in another way, and pushing again would never end.
+fn digest_after<'a>(
+    before: Option<&AppSecret>,
+    answered: Option<&AppSecret>,
+    after: Option<&'a AppSecret>,
+) -> Option<&'a str> {
+    let after = after?;
+    let agrees = answered.is_none_or(|answered| answered.digest == after.digest);
+    let written = before.is_none_or(|before| {
+        before.digest != after.digest || before.updated_at != after.updated_at
+    });
+    (agrees || written).then_some(after.digest.as_str())
 }
 
 /// One digest over all secrets that were pushed: machines that started with another one run
@@ -203,5 +227,32 @@ mod tests {
         let stale: Vec<&str> = compared.stale.iter().map(String::as_str).collect();
         assert_eq!(stale, ["B", "C", "D"]);
         assert_eq!(compared.settled.len(), 1);
+    }
+
+    #[test]
+    fn a_push_counts_when_the_list_agrees_or_was_written_since() {
+        let old = at_fly("A", "old");
+        let new = at_fly("A", "new");
+        let rewritten = AppSecret {
+            updated_at: Some("2026-01-02T00:00:00Z".parse().unwrap_or_default()),
+            ..at_fly("A", "old")
+        };
+        // The usual one; a digest that the answer tells in another way; a write without effect;
+        // one that the list does not show.
+        assert_eq!(
+            digest_after(Some(&old), Some(&new), Some(&new)),
+            Some("new")
+        );
+        assert_eq!(
+            digest_after(Some(&old), Some(&new), Some(&rewritten)),
+            Some("old")
+        );
+        assert_eq!(digest_after(Some(&old), Some(&new), Some(&old)), None);
+        assert_eq!(digest_after(None, Some(&new), None), None);
+        // Pushed again with the same value.
+        assert_eq!(
+            digest_after(Some(&new), Some(&new), Some(&new)),
+            Some("new")
+        );
     }
 }

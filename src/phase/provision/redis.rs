@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::{app, push};
 use crate::{
     api::{Reason, policy::Deletion, status::ExternalObject},
+    claim,
     error::Error,
     fly::redis::{NewRedis, RedisPlan},
     phase::{Cx, Note, Removal, Slot, Step, StepId, Verdict, Why, step::Result},
@@ -32,7 +33,9 @@ pub enum Observed {
     Nothing,
     /// The URL is known; is it at Fly.io?
     Known {
+        /// What Fly.io has of it.
         compared: push::Compared,
+        /// It exists elsewhere.
         external: bool,
     },
 }
@@ -72,6 +75,10 @@ impl Step for Redis {
         &[app::ID]
     }
 
+    fn reads(&self) -> u32 {
+        2
+    }
+
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
         let Some(spec) = &cx.target.provision.redis else {
             return Ok(Observed::NotAsked);
@@ -83,8 +90,6 @@ impl Step for Redis {
                 reason: missing.reason(),
                 message: missing.to_string(),
             })?
-        } else if let Some(url) = cx.facts.redis_url.get() {
-            (*url).clone()
         } else {
             let found = cx.fly.redis(&name(&cx.target.app)).await;
             let found = found.map_err(|source| Error::fly("read the Redis database", source))?;
@@ -101,9 +106,19 @@ impl Step for Redis {
                     ),
                 });
             }
-            found
-                .url
-                .ok_or(Error::NotKnown("the URL of the Redis database"))?
+            match (found.url, found.error_message) {
+                (Some(url), _) => url,
+                (None, Some(error)) if !error.is_empty() => {
+                    return Err(Error::Blocked {
+                        reason: Reason::RedisFailed,
+                        message: format!(
+                            "the Redis database {0} failed at Fly.io: look at it with `fly redis status {0}`, destroy it to have it created anew, or use `redis.external`",
+                            name(&cx.target.app)
+                        ),
+                    });
+                }
+                _ => return Err(Error::NotKnown("the URL of the Redis database")),
+            }
         };
         let values = BTreeMap::from([(VARIABLE.to_owned(), url.clone())]);
         let compared = push::look(cx, &values).await?;
@@ -183,6 +198,11 @@ impl Step for Redis {
         if cx.target.deletion.redis == Deletion::Retain {
             return Ok(Removal::Retained(format!("the Redis database {name}")));
         }
+        if !app::was_made(cx, claim::REDIS).await? {
+            return Ok(Removal::Retained(format!(
+                "the Redis database {name}, which was there before this Activation"
+            )));
+        }
         cx.fly
             .delete_redis(&name)
             .await
@@ -228,6 +248,7 @@ async fn create(cx: &Cx, name: String) -> Result<()> {
         plan_id: plan.id.clone(),
         eviction: spec.eviction,
     };
+    app::note_made(cx, claim::REDIS).await?;
     match cx.fly.create_redis(&new).await {
         Ok(_) => Ok(()),
         // Names are unique: the first try, whose reply was lost. The next look finds it.
@@ -266,4 +287,41 @@ pub fn names_of(plans: &[RedisPlan]) -> Vec<String> {
 /// `Pay-as-you-go` and `pay as you go` are the same plan.
 fn slug(name: &str) -> String {
     name.trim().to_lowercase().replace([' ', '_'], "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::testing::target;
+
+    fn known(stale: bool) -> Observed {
+        let stale = stale.then(|| VARIABLE.to_owned());
+        Observed::Known {
+            compared: push::Compared {
+                stale: stale.into_iter().collect(),
+                settled: Vec::new(),
+            },
+            external: false,
+        }
+    }
+
+    #[test]
+    fn redis_is_created_once_announced_and_its_url_pushed() {
+        let target = target("provision: {redis: {upstash: {}}}");
+        let next = |observed: &Observed| Redis.diff(&target, observed, Timestamp::UNIX_EPOCH);
+        let create = Change::Create("shop-redis".to_owned());
+        assert_eq!(
+            Redis.intent(&target, &create).map(|s| s.name),
+            Some("shop-redis".to_owned())
+        );
+        assert_eq!(next(&Observed::Nothing), Verdict::Change(create));
+        assert_eq!(next(&known(true)), Verdict::Change(Change::Push));
+        assert_eq!(next(&known(false)), Verdict::Done);
+        assert!(matches!(next(&Observed::NotAsked), Verdict::Skipped(_)));
+    }
+
+    #[test]
+    fn a_plan_is_found_however_people_write_it() {
+        assert_eq!(slug(" Pay as you go "), slug("pay-as-you-go"));
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::{app, push};
+use super::{app, attach, push, redis};
 use crate::{
     api::{Reason, policy::Deletion},
     error::Error,
@@ -42,7 +42,9 @@ pub enum Change {
     Generate,
     /// Set these at Fly.io and remove those.
     Push {
+        /// Names to set.
         set: BTreeSet<String>,
+        /// Names to remove.
         unset: BTreeSet<String>,
     },
 }
@@ -116,7 +118,16 @@ async fn values(cx: &Cx) -> Result<(bool, BTreeMap<String, SecretString>)> {
             values.insert(key.to_owned(), value.clone());
         }
     }
+    // Two steps that set one name would take turns for ever.
+    values.retain(|name, _| !of_another_step(&cx.target, name));
     Ok((unsettled, values))
+}
+
+/// True for the URLs that the steps `Attach` and `Redis` set.
+fn of_another_step(target: &Target, name: &str) -> bool {
+    let provision = &target.provision;
+    (name == attach::VARIABLE && provision.postgres.is_some())
+        || (name == redis::VARIABLE && provision.redis.is_some())
 }
 
 impl Step for Secrets {
@@ -133,14 +144,19 @@ impl Step for Secrets {
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
         let (unsettled, values) = values(cx).await?;
+        if values.is_empty() && push::records(cx).is_empty() {
+            return Ok(Observed {
+                unsettled,
+                compared: push::Compared::default(),
+                surplus: BTreeSet::new(),
+                count: 0,
+            });
+        }
         let compared = push::look(cx, &values).await?;
         let at_fly = push::list(cx).await?;
-        let provision = &cx.target.provision;
         let surplus = push::records(cx)
             .into_keys()
-            .filter(|name| !values.contains_key(name))
-            .filter(|name| !(name == "DATABASE_URL" && provision.postgres.is_some()))
-            .filter(|name| !(name == "REDIS_URL" && provision.redis.is_some()))
+            .filter(|name| !values.contains_key(name) && !of_another_step(&cx.target, name))
             .filter(|name| at_fly.iter().any(|secret| secret.name == *name))
             .collect();
         Ok(Observed {
@@ -207,5 +223,52 @@ impl Step for Secrets {
             }
             Deletion::Retain => Ok(Removal::Retained(format!("the Secret {}", store.name()))),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::target::testing::target;
+
+    fn observed(unsettled: bool, stale: &[&str], surplus: &[&str]) -> Observed {
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Observed {
+            unsettled,
+            compared: push::Compared {
+                stale: set(stale),
+                settled: Vec::new(),
+            },
+            surplus: set(surplus),
+            count: 1,
+        }
+    }
+
+    fn next(observed: &Observed) -> Verdict<Change> {
+        Secrets.diff(&target(""), observed, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn values_are_kept_in_kubernetes_before_they_are_pushed() {
+        let verdict = next(&observed(true, &["A"], &[]));
+        assert_eq!(verdict, Verdict::Change(Change::Generate));
+    }
+
+    #[test]
+    fn what_is_stale_is_set_and_what_is_no_longer_asked_for_removed_in_one_call() {
+        let Verdict::Change(change) = next(&observed(false, &["A", "B"], &["C"])) else {
+            unreachable!("a change")
+        };
+        assert_eq!(change.to_string(), "set the secrets A, B; remove C");
+        assert_eq!(next(&observed(false, &[], &[])), Verdict::Done);
+    }
+
+    #[test]
+    fn the_urls_of_other_steps_are_theirs_alone() {
+        let asked = target("provision: {postgres: {managed: {}}, redis: {upstash: {}}}");
+        assert!(of_another_step(&asked, "DATABASE_URL"));
+        assert!(of_another_step(&asked, "REDIS_URL"));
+        assert!(!of_another_step(&target(""), "DATABASE_URL"));
     }
 }

@@ -316,20 +316,38 @@ PATH=$(printf %s "$PATH" | tr ':' '\n' | grep -vxF "$self" | paste -sd:)
 exec psql "$@"
 "#;
 
-/// Runs a command in the machine: with its secrets, and with `psql` where it would be.
+/// `curl` of the machine: `localhost` means its own address.
+const CURL: &str = r#"#!/bin/sh
+left=$#
+while [ "$left" -gt 0 ]; do
+    arg=$1; shift; left=$((left - 1))
+    case "$arg" in
+        http://localhost[:/]*) arg=http://$FLY_SIM_BIND_IP${arg#http://localhost} ;;
+        http://127.0.0.1[:/]*) arg=http://$FLY_SIM_BIND_IP${arg#http://127.0.0.1} ;;
+    esac
+    set -- "$@" "$arg"
+done
+self=$(dirname "$0")
+PATH=$(printf %s "$PATH" | tr ':' '\n' | grep -vxF "$self" | paste -sd:)
+exec curl "$@"
+"#;
+
+/// Runs a command in the machine: with its secrets, and with `psql` and `curl` where they would be.
 pub async fn exec(core: &Core, mut boot: BootEnv, request: &ExecRequest) -> Option<ExecResult> {
     use std::os::unix::fs::PermissionsExt;
 
     let dir = core.dir.join("machines").join(&boot.machine);
     let bin = dir.join("bin");
     std::fs::create_dir_all(&bin).ok()?;
-    let psql = bin.join("psql");
-    if !psql.exists() {
-        // Moved into place, so that nobody runs half of it.
-        let new = bin.join(format!("psql-{}", crate::id::short(6)));
-        std::fs::write(&new, PSQL).ok()?;
-        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).ok()?;
-        std::fs::rename(&new, &psql).ok()?;
+    for (name, script) in [("psql", PSQL), ("curl", CURL)] {
+        let tool = bin.join(name);
+        if !tool.exists() {
+            // Moved into place, so that nobody runs half of it.
+            let new = bin.join(format!("{name}-{}", crate::id::short(6)));
+            std::fs::write(&new, script).ok()?;
+            std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).ok()?;
+            std::fs::rename(&new, &tool).ok()?;
+        }
     }
     let path = boot.env.entry("PATH".to_owned()).or_default();
     *path = format!("{}:{path}", bin.display());

@@ -1,0 +1,149 @@
+//! The way of a legacy cluster from nothing to ready, decision by decision.
+
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{claim::tests::claim, target::testing::target};
+
+fn spec() -> Spec {
+    Spec::default()
+}
+
+fn outside(app: Seen, claim: Option<Claim>, adoption: &str) -> Verdict<Change> {
+    let owner = Owner {
+        namespace: "cabanas".into(),
+        name: "shop".into(),
+        uid: "uid-1".into(),
+        generation: 1,
+    };
+    let state = State::Outside { app, claim, owner };
+    diff(&target(&format!("adoption: {adoption}")), &spec(), &state)
+}
+
+fn inside(
+    missing: &[&'static str],
+    stored: bool,
+    volumes: Value,
+    machines: Value,
+) -> Verdict<Change> {
+    let state = State::Inside {
+        missing: missing.iter().copied().collect(),
+        stored,
+        volumes: serde_json::from_value(volumes).unwrap(),
+        machines: serde_json::from_value(machines).unwrap(),
+    };
+    diff(&target(""), &spec(), &state)
+}
+
+fn there(role: &str) -> Seen {
+    let app = json!({"id": "shop-db", "name": "shop-db", "app_role": role});
+    Seen::There(Box::new(serde_json::from_value(app).unwrap()))
+}
+
+fn volume(state: &str, size: u32, attached: &str) -> Value {
+    json!([{"id": "vol_1", "name": "pg_data", "state": state, "region": "eze", "size_gb": size,
+        "attached_machine_id": attached}])
+}
+
+fn machine(state: &str, role: &str, pg: &str) -> Value {
+    json!([{"id": "m1", "name": "shop-db-0", "state": state, "checks": [
+        {"name": "pg", "status": pg}, {"name": "vm", "status": "passing"},
+        {"name": "role", "status": "passing", "output": role},
+    ]}])
+}
+
+#[test]
+fn the_app_is_claimed_then_created_and_data_left_behind_is_found_again() {
+    let ours = claim("uid-1", "cabanas", "shop", false);
+    let left = claim("uid-0", "cabanas", "shop", true);
+    let take = |verdict| matches!(verdict, Verdict::Change(Change::Claim { .. }));
+    assert!(take(outside(Seen::Nothing, None, "Never")));
+    assert_eq!(
+        outside(Seen::Nothing, Some(ours), "Never"),
+        Verdict::Change(Change::Create("shop-db".to_owned()))
+    );
+    assert!(take(outside(
+        there("postgres_cluster"),
+        Some(left),
+        "Never"
+    )));
+}
+
+#[test]
+fn what_is_not_ours_is_not_touched() {
+    let theirs = claim("uid-9", "other", "shop", false);
+    let reason = |verdict| match verdict {
+        Verdict::Blocked(why) => why.reason,
+        other => unreachable!("{other:?}"),
+    };
+    let cluster = || there("postgres_cluster");
+    assert_eq!(
+        reason(outside(cluster(), Some(theirs), "Always")),
+        Reason::AppClaimed
+    );
+    assert_eq!(
+        reason(outside(cluster(), None, "Never")),
+        Reason::AdoptionRefused
+    );
+    assert_eq!(
+        reason(outside(there("web"), None, "Always")),
+        Reason::NameTaken
+    );
+    assert_eq!(
+        reason(outside(Seen::Foreign, None, "Always")),
+        Reason::NameTaken
+    );
+}
+
+#[test]
+fn passwords_are_kept_before_they_are_set_and_set_before_a_machine_starts() {
+    let none = || json!([]);
+    let app = || "shop-db".to_owned();
+    let missing = ["SU_PASSWORD", "FLY_CONSUL_URL"];
+    assert_eq!(
+        inside(&missing, false, none(), none()),
+        Verdict::Change(Change::Generate(app()))
+    );
+    assert_eq!(
+        inside(&missing, true, none(), none()),
+        Verdict::Change(Change::Secrets(app(), missing.into()))
+    );
+    let volume_change = Change::Volume(app(), 0);
+    assert!(intent(&volume_change).is_some());
+    assert_eq!(
+        inside(&[], true, none(), none()),
+        Verdict::Change(volume_change)
+    );
+}
+
+#[test]
+fn a_volume_is_used_before_another_is_made() {
+    let free = inside(&[], true, volume("created", 1, ""), json!([]));
+    assert!(matches!(free, Verdict::Change(Change::Machine { volume, .. }) if volume == "vol_1"));
+    for held in [volume("creating", 1, ""), volume("created", 1, "m9")] {
+        let verdict = inside(&[], true, held, json!([]));
+        assert!(matches!(verdict, Verdict::Wait { .. }), "{verdict:?}");
+    }
+}
+
+#[test]
+fn the_cluster_is_ready_when_every_check_passes_and_one_is_the_primary() {
+    let on = |machine, size| inside(&[], true, volume("created", size, "m1"), machine);
+    let ready = machine("started", "primary", "passing");
+    assert_eq!(on(ready.clone(), 1), Verdict::Done);
+    assert_eq!(on(ready, 2), Verdict::Done);
+    for waiting in [
+        machine("starting", "primary", "passing"),
+        machine("started", "primary", "critical"),
+        machine("started", "replica", "passing"),
+    ] {
+        let verdict = on(waiting, 1);
+        assert!(matches!(verdict, Verdict::Wait { .. }), "{verdict:?}");
+    }
+    let stopped = on(machine("stopped", "primary", "passing"), 1);
+    assert!(matches!(stopped, Verdict::Change(Change::Start(..))));
+    let failed = on(machine("failed", "primary", "passing"), 1);
+    assert!(matches!(failed, Verdict::Blocked(why) if why.reason == Reason::DatabaseFailed));
+}

@@ -1,0 +1,472 @@
+//! Provision: what the application needs around it, made once, kept right, and removed as asked.
+//!
+//! A gate before Deploy keeps machines out of most of these tests.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+
+use fly_sim::{Fault, Kind};
+use golive::api::ActivationStatus;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Api;
+use serde_json::{Value, json};
+
+use crate::env::{Env, is, merge, message, root};
+
+const APP: &str = "hola-cabanas";
+
+fn gated(provision: Value) -> Value {
+    json!({"provision": provision, "gates": [{"before": "Deploy", "timeout": "1h"}]})
+}
+
+/// What the example of the design asks for.
+fn everything() -> Value {
+    gated(json!({
+        "postgres": {"managed": {}},
+        "redis": {"upstash": {"eviction": true}},
+        "secrets": {
+            "generate": [{"name": "JWT_SECRET", "bytes": 48}, {"name": "ICS_SALT", "encoding": "hex"}],
+            "from": [{"secretRef": {"name": "integrations"}}],
+        },
+        "hostnames": ["reservas.cabanas.example"],
+    }))
+}
+
+/// How often each kind of thing was made.
+fn made(env: &Env) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for effect in env.sim.ledger() {
+        *counts.entry(effect.kind).or_insert(0) += 1;
+    }
+    counts
+}
+
+fn once(env: &Env, kinds: &[&str]) {
+    let made = made(env);
+    for kind in kinds {
+        assert_eq!(made.get(*kind), Some(&1), "{kind}: {made:?}");
+    }
+}
+
+/// Calls of everything that changes something at Fly.io.
+fn mutations(env: &Env) -> Vec<String> {
+    let calls = env.sim.call_list().into_iter();
+    calls
+        .filter(|call| call.mutation.is_some())
+        .map(|call| call.endpoint)
+        .collect()
+}
+
+fn digests(status: &ActivationStatus) -> BTreeMap<String, String> {
+    let secrets = status.secrets.iter();
+    secrets
+        .map(|secret| (secret.name.clone(), secret.digest.clone()))
+        .collect()
+}
+
+fn kinds(status: &ActivationStatus) -> Vec<&str> {
+    status.external.iter().map(|e| e.kind.as_str()).collect()
+}
+
+/// Message of a step.
+fn step<'s>(status: &'s ActivationStatus, name: &str) -> (&'s str, &'s str) {
+    let steps = status.phases.iter().flat_map(|phase| &phase.steps);
+    let mut steps = steps.filter(|step| step.name == name);
+    steps.next().map_or(("", ""), |step| {
+        (step.reason.as_str(), step.message.as_str())
+    })
+}
+
+async fn kept(env: &Env, name: &str) -> BTreeMap<String, Vec<u8>> {
+    let api: Api<Secret> = Api::namespaced(env.kube.clone(), &env.namespace);
+    let secret = api
+        .get(&format!("{name}-golive"))
+        .await
+        .expect("kept values");
+    let data = secret.data.unwrap_or_default().into_iter();
+    data.map(|(key, value)| (key, value.0)).collect()
+}
+
+async fn claims(env: &Env) -> Vec<String> {
+    let api: Api<ConfigMap> = Api::namespaced(env.kube.clone(), &env.namespace);
+    let list = api.list(&Default::default()).await.unwrap();
+    let names = list.items.into_iter().filter_map(|map| map.metadata.name);
+    names
+        .filter(|name| name.starts_with("golive-app-"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_made_once_kept_in_step_and_outlives_the_object_as_asked() {
+    let env = Env::start().await;
+    env.secret("integrations", &[("WHATSAPP_TOKEN", "first-value-of-it")])
+        .await;
+    env.activation("hola", everything()).await;
+
+    let status = env.wait_for("hola", "Provisioned", "True").await;
+
+    println!("Fly calls of Provision: {:#?}", env.sim.call_counts());
+    once(
+        &env,
+        &[
+            "app.create",
+            "postgres.create",
+            "postgres.attach",
+            "addon.create",
+            "certificate.create",
+        ],
+    );
+    assert_eq!(made(&env)["address.allocate"], 2);
+    for kind in [
+        "App",
+        "Address",
+        "Certificate",
+        "ManagedPostgres",
+        "UpstashRedis",
+    ] {
+        assert!(
+            kinds(&status).contains(&kind),
+            "{kind}: {:?}",
+            kinds(&status)
+        );
+    }
+    let names: Vec<String> = digests(&status).into_keys().collect();
+    assert_eq!(
+        names,
+        [
+            "DATABASE_URL",
+            "ICS_SALT",
+            "JWT_SECRET",
+            "REDIS_URL",
+            "WHATSAPP_TOKEN"
+        ]
+    );
+    let values = kept(&env, "hola").await;
+
+    // Nothing changes while nothing is changed.
+    env.sim.reset();
+    let reads = "GET /v1/apps/{app}/secrets";
+    let end = tokio::time::Instant::now() + crate::env::LIMIT;
+    while env.sim.calls(reads) < 2 {
+        assert!(
+            tokio::time::Instant::now() < end,
+            "{:?}",
+            env.sim.call_counts()
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(mutations(&env), [""; 0]);
+
+    // A Secret that changes in Kubernetes is pushed, alone.
+    let before = digests(&status);
+    env.secret("integrations", &[("WHATSAPP_TOKEN", "another-value-of-it")])
+        .await;
+    let status = env
+        .wait("hola", "the new value", |status| {
+            let now = digests(status);
+            now.get("WHATSAPP_TOKEN")
+                .is_some_and(|digest| Some(digest) != before.get("WHATSAPP_TOKEN"))
+        })
+        .await;
+    let mut after = digests(&status);
+    after.insert("WHATSAPP_TOKEN".into(), before["WHATSAPP_TOKEN"].clone());
+    assert_eq!(after, before);
+    let write = env
+        .sim
+        .ledger()
+        .into_iter()
+        .find(|effect| effect.kind == "secrets.write")
+        .unwrap();
+    assert_eq!(
+        write.detail["set"],
+        json!(["WHATSAPP_TOKEN"]),
+        "{:?}",
+        write.detail
+    );
+
+    // Deleted, the app goes and the data stays.
+    env.delete("hola").await;
+    assert!(env.sim.apps().is_empty());
+    assert!(
+        !made(&env).contains_key("postgres.delete") && !made(&env).contains_key("addon.delete")
+    );
+    assert_eq!(kept(&env, "hola").await, values);
+
+    // Created again, it finds its values and its databases, and may delete them.
+    env.sim.reset();
+    let mut again = everything();
+    merge(
+        &mut again,
+        json!({"deletionPolicy": {"database": "Delete", "redis": "Delete", "secrets": "Delete"}}),
+    );
+    env.activation("hola", again).await;
+    env.wait_for("hola", "Provisioned", "True").await;
+    assert_eq!(kept(&env, "hola").await, values);
+    let remade = made(&env);
+    assert!(
+        !remade.contains_key("postgres.create") && !remade.contains_key("addon.create"),
+        "{remade:?}"
+    );
+    env.delete("hola").await;
+    once(&env, &["postgres.delete", "addon.delete", "app.delete"]);
+    assert_eq!(claims(&env).await, [""; 0]);
+    let secrets: Api<Secret> = Api::namespaced(env.kube.clone(), &env.namespace);
+    assert!(secrets.get_opt("hola-golive").await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_reply_makes_nothing_twice() {
+    let env = Env::start().await;
+    env.secret("integrations", &[("WHATSAPP_TOKEN", "first-value-of-it")])
+        .await;
+    let creates = [
+        ("POST /v1/apps", 1),
+        ("POST /v1/apps/{app}/ip_assignments", 2),
+        ("POST /v1/apps/{app}/certificates/acme", 1),
+        ("POST /v1/apps/{app}/secrets", 2),
+        ("POST /api/v1/organizations/{slug}/postgresv2", 1),
+        ("POST /api/v1/postgresv2/{id}/users", 1),
+        ("POST /api/v1/postgresv2/{id}/databases", 1),
+        ("POST /api/v1/postgresv2/{id}/attachments", 1),
+        ("POST /graphql#createAddOn", 1),
+    ];
+    for (endpoint, times) in creates {
+        env.sim
+            .fault(Fault::new(endpoint, Kind::ResetAfter).occurrences(1..=times));
+    }
+    let mut spec = everything();
+    // The attachment's three calls lose a reply each: that is no failure to fall back from.
+    merge(
+        &mut spec,
+        json!({"provision": {"postgres": {"managed": {"plan": "launch"}}}}),
+    );
+    env.activation("hola", spec).await;
+
+    env.wait_for("hola", "Provisioned", "True").await;
+
+    once(
+        &env,
+        &[
+            "app.create",
+            "postgres.create",
+            "postgres.attach",
+            "postgres.user.create",
+            "postgres.database.create",
+            "addon.create",
+            "certificate.create",
+        ],
+    );
+    assert_eq!(made(&env)["address.allocate"], 2);
+    let hit = env
+        .sim
+        .call_list()
+        .iter()
+        .filter(|call| call.fault.is_some())
+        .count();
+    assert_eq!(hit, 11, "every fault was met");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_attached_gives_way_to_the_declared_one() {
+    let mut env = Env::start().await;
+    let url = "postgres://app:pass-of-the-fallback@db.example/app";
+    env.secret("own-db", &[("url", url)]).await;
+    env.sim.fault(
+        Fault::new("POST /api/v1/postgresv2/{id}/users", Kind::status(500)).occurrences(1..=1000),
+    );
+    let fallback = json!({"urlSecretRef": {"name": "own-db", "key": "url"}});
+    env.activation(
+        "hola",
+        gated(json!({"postgres": {"managed": {}, "fallback": fallback}})),
+    )
+    .await;
+
+    let status = env.wait_for("hola", "Provisioned", "True").await;
+
+    let used = &status.fallbacks[0];
+    assert_eq!(
+        (used.what.as_str(), used.to.as_str()),
+        ("provision.postgres", "Secret own-db")
+    );
+    assert!(used.reason.contains("failed 3 times"), "{}", used.reason);
+    assert!(!used.reason.contains("pass-of-the-fallback"));
+    let before = digests(&status);
+
+    // It stays in use: the application has written there, and another operator knows it.
+    env.sim.clear_faults();
+    env.stop_operator().await;
+    env.sim.reset();
+    env.start_operator(&[]).await;
+    let end = tokio::time::Instant::now() + crate::env::LIMIT;
+    while env.sim.calls("GET /v1/apps/{app}/secrets") < 2 {
+        assert!(
+            tokio::time::Instant::now() < end,
+            "{:?}",
+            env.sim.call_counts()
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let status = env.wait_for("hola", "Provisioned", "True").await;
+    assert_eq!(digests(&status), before);
+    assert!(status.fallbacks[0].reason.contains("failed 3 times"));
+    assert_eq!(mutations(&env), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_fallback_a_failed_attachment_says_what_to_do_and_mends_itself() {
+    let env = Env::start().await;
+    env.sim.fault(
+        Fault::new("POST /api/v1/postgresv2/{id}/databases", Kind::status(500))
+            .occurrences(1..=1000),
+    );
+    env.activation("hola", gated(json!({"postgres": {"managed": {}}})))
+        .await;
+    let status = env
+        .wait("hola", "AttachFailed", |status| {
+            step(status, "Attach").0 == "AttachFailed"
+        })
+        .await;
+    assert!(
+        step(&status, "Attach").1.contains("fly mpg status"),
+        "{:?}",
+        step(&status, "Attach")
+    );
+
+    env.sim.clear_faults();
+    env.wait_for("hola", "Provisioned", "True").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_that_exist_elsewhere_are_used_and_followed() {
+    let env = Env::start().await;
+    env.secret(
+        "db",
+        &[("url", "postgres://app:first-password@db.example/app")],
+    )
+    .await;
+    env.secret(
+        "redis",
+        &[("url", "rediss://default:first-password@redis.example")],
+    )
+    .await;
+    let reference =
+        |name: &str| json!({"external": {"urlSecretRef": {"name": name, "key": "url"}}});
+    env.activation(
+        "hola",
+        gated(json!({"postgres": reference("db"), "redis": reference("redis")})),
+    )
+    .await;
+    let status = env.wait_for("hola", "Provisioned", "True").await;
+    assert!(
+        !made(&env).contains_key("postgres.create") && !made(&env).contains_key("addon.create")
+    );
+    let before = digests(&status);
+    assert!(before.contains_key("DATABASE_URL") && before.contains_key("REDIS_URL"));
+
+    env.secret(
+        "db",
+        &[("url", "postgres://app:second-password@db.example/app")],
+    )
+    .await;
+    env.wait("hola", "the new URL", |status| {
+        let now = digests(status);
+        now.get("DATABASE_URL")
+            .is_some_and(|digest| *digest != before["DATABASE_URL"])
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_app_serves_one_activation() {
+    let env = Env::start().await;
+    env.activation("first", gated(json!({"postgres": {"managed": {}}})))
+        .await;
+    env.wait_for("first", "Provisioned", "True").await;
+    env.activation("second", gated(json!({"postgres": {"managed": {}}})))
+        .await;
+    let status = env
+        .wait("second", "AppClaimed", |status| {
+            step(status, "App").0 == "AppClaimed"
+        })
+        .await;
+    assert!(
+        step(&status, "App").1.contains("/first"),
+        "{:?}",
+        step(&status, "App")
+    );
+    env.delete("second").await;
+    assert_eq!(env.sim.apps(), [APP]);
+    once(&env, &["app.create", "postgres.create"]);
+
+    // Left behind, it is not taken over by a stranger, and by its namesake only when asked.
+    env.patch(
+        "first",
+        json!({"spec": {"deletionPolicy": {"app": "Retain"}}}),
+    )
+    .await;
+    env.delete("first").await;
+    assert_eq!(env.sim.apps(), [APP]);
+    env.activation("first", gated(json!({}))).await;
+    env.wait("first", "AdoptionRefused", |status| {
+        step(status, "App").0 == "AdoptionRefused"
+    })
+    .await;
+    env.patch("first", json!({"spec": {"adoption": "IfOwned"}}))
+        .await;
+    let status = env.wait_for("first", "Provisioned", "True").await;
+    assert!(
+        is(&status, "Provisioned", "True"),
+        "{}",
+        message(&status, "Ready")
+    );
+    env.delete("first").await;
+    assert!(env.sim.apps().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn legacy_fly_postgres_is_made_attached_and_left_behind() {
+    let env = Env::start().await;
+    for endpoint in [
+        "POST /v1/apps/{app}/volumes",
+        "POST /v1/apps/{app}/machines/{id}/exec",
+        "POST /graphql#attachPostgresCluster",
+    ] {
+        env.sim.fault(Fault::new(endpoint, Kind::ResetAfter));
+    }
+    let text = std::fs::read_to_string(root().join("examples/fly-postgres.yaml")).unwrap();
+    env.apply(&text).await;
+    let name = "cabanas-legacy";
+
+    // The release command migrates the database, so the URL, the user and its rights are real.
+    let status = env.wait_for(name, "Deployed", "True").await;
+
+    assert!(
+        kinds(&status).contains(&"FlyPostgres"),
+        "{:?}",
+        kinds(&status)
+    );
+    once(&env, &["volume.create"]);
+    assert_eq!(env.sim.machines("cabanas-legacy-db").len(), 1);
+    env.delete(name).await;
+    assert_eq!(env.sim.apps(), ["cabanas-legacy-db"]);
+    assert_eq!(
+        claims(&env).await.len(),
+        2,
+        "the data's and Redis's: {:?}",
+        claims(&env).await
+    );
+
+    // Found again, and deleted when asked.
+    env.sim.reset();
+    env.apply(&text.replace(
+        "database: Retain, redis: Retain",
+        "database: Delete, redis: Delete",
+    ))
+    .await;
+    env.wait_for(name, "Provisioned", "True").await;
+    assert!(!made(&env).contains_key("volume.create"));
+    env.delete(name).await;
+    assert!(env.sim.apps().is_empty(), "{:?}", env.sim.apps());
+    assert_eq!(claims(&env).await, [""; 0]);
+}
