@@ -40,6 +40,7 @@ command -v cc >/dev/null 2>&1 || packages="$packages gcc libc6-dev"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 ||
   packages="$packages postgresql"
 command -v redis-server >/dev/null 2>&1 || packages="$packages redis-server"
+command -v curl >/dev/null 2>&1 || packages="$packages curl"
 if [ -z "$packages" ]; then
   exit 0
 fi
