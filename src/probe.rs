@@ -18,11 +18,12 @@ use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     fly::{
         client::{HttpOptions, SetupError, tls},
-        public_address::is_public,
+        public_address::{is_public, may_be_public},
     },
     settings::{Resolve, Settings},
 };
@@ -41,6 +42,19 @@ const MAX_REDIRECTS: usize = 3;
 pub struct Probe {
     resolve: Arc<[Resolve]>,
     tls: Arc<rustls::ClientConfig>,
+}
+
+/// What is requested of a host.
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
+    /// GET or HEAD.
+    pub method: Method,
+    /// Path and query.
+    pub path: &'a str,
+    /// Most bytes of the body that are read.
+    pub limit: usize,
+    /// Statuses that are wanted: a redirect that is one of them is not followed.
+    pub wanted: &'a [u16],
 }
 
 /// What came of a request.
@@ -88,6 +102,17 @@ pub enum ProbeError {
     BadPath,
 }
 
+impl ProbeError {
+    /// True when the request could not be made at all, for a reason that lies between us and
+    /// the application and says nothing about it.
+    pub fn is_ours(&self) -> bool {
+        matches!(
+            self,
+            Self::NotResolved(_) | Self::NotPublic(_) | Self::BadPath | Self::TooLarge(_)
+        )
+    }
+}
+
 impl Probe {
     /// As the operator's flags say.
     ///
@@ -104,24 +129,23 @@ impl Probe {
         })
     }
 
-    /// One request for `path` of `https://host`, at most `limit` bytes, in at most `timeout`.
+    /// One request to `https://host`, in at most `timeout`, redirects on the same host included.
     ///
     /// # Errors
     /// When there is no answer, with the class of what went wrong.
     pub async fn request(
         &self,
-        method: Method,
         host: &str,
-        path: &str,
+        ask: &Ask<'_>,
         timeout: Duration,
-        limit: usize,
     ) -> Result<Answer, ProbeError> {
         let began = Instant::now();
         let follow = async {
-            let mut path = path.to_owned();
+            let mut path = ask.path.to_owned();
             for _ in 0..=MAX_REDIRECTS {
-                let answer = self.once(method.clone(), host, &path, limit, began).await?;
-                if !(300..400).contains(&answer.status) {
+                let answer = self.once(ask, host, &path, began).await?;
+                let redirects = (300..400).contains(&answer.status);
+                if !redirects || ask.wanted.contains(&answer.status) {
                     return Ok(answer);
                 }
                 match location(&answer, host) {
@@ -172,10 +196,9 @@ impl Probe {
 
     async fn once(
         &self,
-        method: Method,
+        ask: &Ask<'_>,
         host: &str,
         path: &str,
-        limit: usize,
         began: Instant,
     ) -> Result<Answer, ProbeError> {
         let broken = |_| ProbeError::Http(host.to_owned());
@@ -189,10 +212,10 @@ impl Probe {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(broken)?;
-        // Ends with the request: the sender is dropped at the end of this function.
-        let connection = tokio::spawn(connection);
+        // Ends with the request, also with one that is given up in the middle.
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
         let request = Request::builder()
-            .method(method)
+            .method(ask.method.clone())
             .uri(path)
             .header(header::HOST, host)
             .header(
@@ -204,12 +227,12 @@ impl Probe {
         let answer = async {
             let response = sender.send_request(request).await.map_err(broken)?;
             let (parts, body) = response.into_parts();
-            let body = Limited::new(body, limit)
+            let body = Limited::new(body, ask.limit)
                 .collect()
                 .await
                 .map_err(|error| {
                     if error.is::<http_body_util::LengthLimitError>() {
-                        ProbeError::TooLarge(limit)
+                        ProbeError::TooLarge(ask.limit)
                     } else {
                         ProbeError::Http(host.to_owned())
                     }
@@ -223,7 +246,7 @@ impl Probe {
             })
         }
         .await;
-        connection.abort();
+        drop(connection);
         answer
     }
 
@@ -243,6 +266,12 @@ impl Probe {
         if let Some(told) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
             return Ok(vec![told.to]);
         }
+        // A literal address is none of the app's names, and names of the cluster are none either.
+        let named = url::Host::parse(host).map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
+        let is_name = matches!(named, url::Host::Domain(_));
+        if !is_name || !may_be_public(&borrowed(&named)) {
+            return Err(ProbeError::NotPublic(host.to_owned()));
+        }
         let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
             .await
             .map_err(|_| ProbeError::NotResolved(host.to_owned()))?
@@ -258,6 +287,15 @@ impl Probe {
     }
 }
 
+fn borrowed(host: &url::Host<String>) -> url::Host<&str> {
+    match host {
+        url::Host::Domain(name) => url::Host::Domain(name),
+        url::Host::Ipv4(ip) => url::Host::Ipv4(*ip),
+        url::Host::Ipv6(ip) => url::Host::Ipv6(*ip),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
 enum Location {
     None,
     Here(String),
@@ -289,5 +327,112 @@ fn location(answer: &Answer, host: &str) -> Location {
             Location::Here(format!("{}{query}", url.path()))
         }
         _ => Location::Elsewhere,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn probe(resolve: &[&str]) -> Probe {
+        let tls = tls(&HttpOptions::default()).unwrap();
+        Probe {
+            resolve: resolve
+                .iter()
+                .map(|rule| Resolve::parse(rule).unwrap())
+                .collect(),
+            tls: Arc::new(tls),
+        }
+    }
+
+    async fn refused(probe: &Probe, host: &str) -> ProbeError {
+        let limit = Duration::from_secs(5);
+        probe.connect(host, 443, limit).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn only_public_names_are_connected_to() {
+        let probe = probe(&[]);
+        for host in [
+            "127.0.0.1",
+            "169.254.169.254",
+            "10.0.0.1",
+            "[::1]",
+            "[fdaa::3]",
+            "[::ffff:169.254.169.254]",
+            "0x7f000001",
+            "017700000001",
+            "127.1",
+            "0",
+            "localhost",
+            "localhost.",
+            "a.localhost",
+            "kubernetes",
+            "kubernetes.default.svc",
+            "x.internal",
+            "x.flycast",
+            "x.local",
+            "8.8.8.8",
+        ] {
+            let error = refused(&probe, host).await;
+            assert_eq!(error, ProbeError::NotPublic(host.to_owned()), "{host}");
+        }
+        for host in ["user@host.example", "host.example/x", "a b", ""] {
+            let error = refused(&probe, host).await;
+            assert!(
+                matches!(error, ProbeError::NotResolved(_)),
+                "{host}: {error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_operator_alone_may_lead_a_name_elsewhere() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let probe = probe(&[&format!("*.fly.dev:443={to}")]);
+        let limit = Duration::from_secs(5);
+        probe.connect("shop.fly.dev", 443, limit).await.unwrap();
+        // The rule is for one port and the names under one domain.
+        assert!(matches!(
+            refused(&probe, "localhost").await,
+            ProbeError::NotPublic(_)
+        ));
+    }
+
+    #[test]
+    fn redirects_stay_on_the_host_and_on_https() {
+        let to = |location: &str| {
+            let headers = [(
+                header::LOCATION,
+                hyper::header::HeaderValue::from_str(location).unwrap(),
+            )];
+            let answer = Answer {
+                status: 302,
+                headers: headers.into_iter().collect(),
+                body: Bytes::new(),
+                took: Duration::ZERO,
+            };
+            location_of(&answer)
+        };
+        fn location_of(answer: &Answer) -> Location {
+            location(answer, "shop.fly.dev")
+        }
+        for (location, here) in [
+            ("/login?next=/", Some("/login?next=/")),
+            ("https://shop.fly.dev/a", Some("/a")),
+            ("http://shop.fly.dev/a", None),
+            ("https://shop.fly.dev:8443/a", None),
+            ("https://shop.fly.dev@evil.example/", None),
+            ("https://u@shop.fly.dev/", None),
+            ("https://evil.example/", None),
+            ("//evil.example/", None),
+            ("http://169.254.169.254/latest", None),
+            ("file:///etc/passwd", None),
+        ] {
+            let wanted = here.map_or(Location::Elsewhere, |path| Location::Here(path.to_owned()));
+            assert_eq!(to(location), wanted, "{location}");
+        }
     }
 }

@@ -101,7 +101,7 @@ pub struct Check {
 
     /// Other ways to prove the same, in this order, when the check itself cannot be carried out
     /// (not when it fails). The status says which way passed. A `database` check without this
-    /// field falls back to what the checks `health` and `metrics` ask for.
+    /// field falls back to what the checks `ready` (else `health`) and `metrics` ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -284,7 +284,10 @@ pub struct TcpCheck {
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseCheck {
     /// The command and its arguments; it passes when it exits with 0. It runs without a shell and
-    /// sees the app's environment. Default: a connection to the address in `DATABASE_URL`.
+    /// sees the app's environment. Default: the first of these that exits with 0: `<program>
+    /// db-check`, if the fly.toml's release command is a subcommand of a program; `psql
+    /// "$DATABASE_URL" -c 'select 1'`; `pg_isready -d "$DATABASE_URL"`. When none does, the
+    /// fallbacks decide, because an image need not have any of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(max = 1024)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]

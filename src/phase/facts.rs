@@ -56,6 +56,10 @@ pub struct Facts {
     pub written: Fact<BTreeSet<String>>,
     /// Tries of the smoke checks. Set by the step `EdgeChecks`.
     pub smoke_tries: Fact<super::smoke_test::edge::AllTries>,
+    /// Tries of the checks of the database. Set by the step `DatabaseCheck`.
+    pub database_tries: Fact<super::smoke_test::edge::AllTries>,
+    /// What is known about running commands in machines. Set by the step `DatabaseCheck`.
+    pub exec: Fact<super::smoke_test::database::Known>,
     pushed: Mutex<BTreeMap<String, SecretStatus>>,
 }
 

@@ -64,11 +64,12 @@ fn defaults(activation: &Activation, health: &str) -> Vec<Check> {
     checks
 }
 
-/// The indirect proof of the database: the health and metrics that the other checks ask for,
-/// which an application without its database cannot give.
+/// The indirect proof of the database: the readiness (else health) and metrics that the other
+/// checks ask for, which an application without its database cannot give.
 fn database_fallbacks(checks: &[Check], health: &str) -> Vec<Fallback> {
     let named = |name: &str| checks.iter().find(|check| check.name == name);
-    let health = named("health")
+    let health = named("ready")
+        .or(named("health"))
         .and_then(|check| check.http.clone())
         .unwrap_or_else(|| HttpCheck::get(health));
     let metrics = named("metrics").and_then(|check| check.metrics.clone());

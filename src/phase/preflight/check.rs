@@ -253,7 +253,7 @@ fn sentence(message: &str, action: &str) -> String {
 /// with these Secrets (name, key, value).
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub(super) fn target(spec: &str, secrets: &[(&str, &str, &str)]) -> Target {
+pub(in crate::phase) fn target(spec: &str, secrets: &[(&str, &str, &str)]) -> Target {
     let mut whole: serde_json::Value = serde_saphyr::from_str(&format!(
         "organization: cabanas\napp: shop\nregion: eze\n{spec}\n"
     ))

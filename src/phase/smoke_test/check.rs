@@ -9,7 +9,7 @@ use crate::{
         Reason,
         smoke_test::{Check, Fallback, HttpCheck, Method as Verb, MetricsCheck, TcpCheck},
     },
-    probe::{Answer, MAX_BODY, MAX_METRICS, Probe, ProbeError},
+    probe::{Answer, Ask, MAX_BODY, MAX_METRICS, Probe, ProbeError},
 };
 
 /// What one try found.
@@ -25,6 +25,35 @@ pub struct Try {
     pub message: String,
     /// How long it took.
     pub took: Duration,
+    /// Whether the way could be gone at all: a fallback stands in for what cannot be carried
+    /// out, never for what fails.
+    pub carried_out: bool,
+}
+
+impl Try {
+    /// A try that passed.
+    pub fn passed(path: String, message: String, took: Duration) -> Self {
+        Self {
+            path,
+            passed: true,
+            reason: Reason::Succeeded,
+            message,
+            took,
+            carried_out: true,
+        }
+    }
+
+    /// A try that failed.
+    pub fn failed(path: String, reason: Reason, message: String) -> Self {
+        Self {
+            path,
+            passed: false,
+            reason,
+            message,
+            took: Duration::ZERO,
+            carried_out: true,
+        }
+    }
 }
 
 /// One way to check.
@@ -69,32 +98,41 @@ fn way<'a>(
         .or(tcp.map(Way::Tcp))
 }
 
-/// Tries the ways of a check in order until one passes; the last failure counts otherwise.
+/// Tries the ways of a check in order until one can be carried out; that one decides.
 pub async fn attempt(probe: &Probe, host: &str, ways: &[Way<'_>], timeout: Duration) -> Try {
-    let mut first_failure: Option<Try> = None;
+    let mut before: Vec<String> = Vec::new();
+    let mut last = None;
     for way in ways {
         let tried = one(probe, host, *way, timeout).await;
-        if tried.passed {
-            return match first_failure {
-                None => tried,
-                Some(failure) => Try {
-                    message: format!(
-                        "{} (before that, {}: {})",
-                        tried.message, failure.path, failure.message
-                    ),
-                    ..tried
-                },
-            };
+        if tried.carried_out {
+            return tried.after(&before);
         }
-        first_failure.get_or_insert(tried);
+        before.push(format!("{}: {}", tried.path, tried.message));
+        last = Some(tried);
     }
-    first_failure.unwrap_or_else(|| Try {
-        path: "nothing".to_owned(),
-        passed: false,
-        reason: Reason::InvalidSpec,
-        message: "the check says nothing to request".to_owned(),
-        took: Duration::ZERO,
-    })
+    // The last one's own words stand in it already.
+    before.pop();
+    match last {
+        Some(tried) => tried.after(&before),
+        None => Try::failed(
+            "nothing".to_owned(),
+            Reason::InvalidSpec,
+            "the check says nothing to request".to_owned(),
+        ),
+    }
+}
+
+impl Try {
+    /// The same, with what could not be carried out before it.
+    fn after(self, before: &[String]) -> Self {
+        if before.is_empty() {
+            return self;
+        }
+        Self {
+            message: format!("{} (before that, {})", self.message, before.join("; ")),
+            ..self
+        }
+    }
 }
 
 /// The name of a way, for the report.
@@ -113,15 +151,29 @@ async fn one(probe: &Probe, host: &str, way: Way<'_>, timeout: Duration) -> Try 
                 Verb::Get => Method::GET,
                 Verb::Head => Method::HEAD,
             };
+            let ask = Ask {
+                method,
+                path: &check.path,
+                limit: MAX_BODY,
+                wanted: &check.status,
+            };
             probe
-                .request(method, host, &check.path, timeout, MAX_BODY)
+                .request(host, &ask, timeout)
                 .await
                 .map(|answer| (judge_http(check, &answer), answer.took))
         }
-        Way::Metrics(check) => probe
-            .request(Method::GET, host, &check.path, timeout, MAX_METRICS)
-            .await
-            .map(|answer| (judge_metrics(check, &answer), answer.took)),
+        Way::Metrics(check) => {
+            let ask = Ask {
+                method: Method::GET,
+                path: &check.path,
+                limit: MAX_METRICS,
+                wanted: &[200],
+            };
+            probe
+                .request(host, &ask, timeout)
+                .await
+                .map(|answer| (judge_metrics(check, &answer), answer.took))
+        }
         Way::Tcp(check) => {
             let began = std::time::Instant::now();
             probe
@@ -132,31 +184,22 @@ async fn one(probe: &Probe, host: &str, way: Way<'_>, timeout: Duration) -> Try 
     };
     let path = name(way);
     match result {
-        Ok((Ok(message), took)) => Try {
-            path,
-            passed: true,
-            reason: Reason::Succeeded,
-            message,
-            took,
-        },
+        Ok((Ok(message), took)) => Try::passed(path, message, took),
         Ok((Err(message), took)) => Try {
-            path,
-            passed: false,
-            reason: Reason::SmokeCheckFailed,
-            message,
             took,
+            ..Try::failed(path, Reason::SmokeCheckFailed, message)
         },
-        Err(error) => Try {
-            path,
-            passed: false,
-            reason: match error {
+        Err(error) => {
+            let reason = match error {
                 ProbeError::NotResolved(_) | ProbeError::NotPublic(_) => Reason::DnsNotResolved,
                 ProbeError::Tls(_) => Reason::TlsFailed,
                 _ => Reason::SmokeCheckFailed,
-            },
-            message: error.to_string(),
-            took: timeout,
-        },
+            };
+            Try {
+                carried_out: !error.is_ours(),
+                ..Try::failed(path, reason, error.to_string())
+            }
+        }
     }
 }
 
@@ -271,6 +314,68 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer {
+            status,
+            headers: [(
+                hyper::header::CONTENT_TYPE,
+                hyper::header::HeaderValue::from_static("text/html"),
+            )]
+            .into_iter()
+            .collect(),
+            body: bytes::Bytes::copy_from_slice(body.as_bytes()),
+            took: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn an_answer_must_have_the_status_the_text_and_the_header() {
+        use crate::api::smoke_test::ExpectedHeader;
+        let check = HttpCheck {
+            body_contains: Some("Reservas".to_owned()),
+            header: Some(ExpectedHeader {
+                name: "Content-Type".to_owned(),
+                contains: Some("html".to_owned()),
+            }),
+            ..HttpCheck::get("/")
+        };
+        assert!(judge_http(&check, &answer(200, "<h1>Reservas</h1>")).is_ok());
+        let wrong = judge_http(&check, &answer(500, "Reservas canary")).unwrap_err();
+        assert!(
+            wrong.contains("500") && !wrong.contains("canary"),
+            "{wrong}"
+        );
+        let other = judge_http(&check, &answer(200, "canary")).unwrap_err();
+        assert!(
+            !other.contains("canary"),
+            "nothing fetched is told: {other}"
+        );
+        let header = HttpCheck {
+            header: Some(ExpectedHeader {
+                name: "x-version".to_owned(),
+                contains: None,
+            }),
+            ..HttpCheck::get("/")
+        };
+        assert!(judge_http(&header, &answer(200, "")).is_err());
+    }
+
+    #[test]
+    fn metrics_must_have_the_names_that_are_asked_for() {
+        let check = MetricsCheck {
+            contains: vec!["http_request_duration_seconds".to_owned()],
+            ..MetricsCheck::default()
+        };
+        let page = "http_request_duration_seconds_bucket{le=\"1\"} 3\n";
+        assert!(judge_metrics(&check, &answer(200, page)).is_ok());
+        assert!(judge_metrics(&check, &answer(200, "up 1\n")).is_err());
+        assert!(
+            judge_metrics(&check, &answer(200, "")).is_err(),
+            "no sample"
+        );
+        assert!(judge_metrics(&check, &answer(404, page)).is_err());
+    }
 
     #[test]
     fn a_page_of_html_is_no_page_of_metrics() {

@@ -1,10 +1,11 @@
 //! SmokeTest: the proof, from the public edge, that the application is live.
 
 pub mod check;
+pub mod database;
 pub mod edge;
 pub mod tries;
 
 use super::AnyStep;
 
 /// All steps.
-pub static STEPS: &[&dyn AnyStep] = &[&edge::EdgeChecks];
+pub static STEPS: &[&dyn AnyStep] = &[&edge::EdgeChecks, &database::DatabaseCheck];

@@ -1,5 +1,9 @@
 //! Counting tries: `count`, `failureLimit`, `consecutiveSuccess` with the meaning that they have
 //! in Argo Rollouts. Pure.
+//!
+//! Tries come in rounds; a round decides. Until the next one has decided, what the last one said
+//! still counts: one failing look takes no application down, and one that is down is not called
+//! undecided with every look.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +11,14 @@ use super::check::Try;
 use crate::api::smoke_test::Check;
 
 /// What the tries of a check come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Decision {
     /// Enough successes in a row.
     Passed,
     /// Too many failures.
     Failed,
     /// Not decided.
+    #[default]
     Open,
 }
 
@@ -21,27 +26,37 @@ pub enum Decision {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tries {
     stamp: String,
-    /// The round before this one passed.
-    pub held: bool,
+    /// What the round before this one decided.
+    before: Decision,
     /// Tries in this round.
     pub count: u32,
     failures: u32,
     successes: u32,
     /// The last try.
     pub last: Option<Try>,
+    /// The last try that passed.
+    good: Option<Try>,
     at: Option<Instant>,
 }
 
 impl Tries {
     /// Begins a new round when the last one is decided, or was for another target.
     pub fn begin(&mut self, check: &Check, stamp: &str, now: Instant) {
-        let decided = self.decision(check) != Decision::Open && self.settled_before(now);
-        if self.stamp != stamp || decided {
+        if self.stamp != stamp {
             *self = Self {
-                held: self.stamp == stamp && self.decision(check) == Decision::Passed,
                 stamp: stamp.to_owned(),
-                last: self.last.take(),
                 ..Self::default()
+            };
+            return;
+        }
+        let decision = self.decision(check);
+        if decision != Decision::Open && self.settled_before(now) {
+            *self = Self {
+                before: decision,
+                count: 0,
+                failures: 0,
+                successes: 0,
+                ..std::mem::take(self)
             };
         }
     }
@@ -66,6 +81,7 @@ impl Tries {
         self.count += 1;
         if tried.passed {
             self.successes += 1;
+            self.good = Some(tried.clone());
         } else {
             self.successes = 0;
             self.failures += 1;
@@ -74,7 +90,7 @@ impl Tries {
         self.at = Some(now);
     }
 
-    /// What the tries come to so far.
+    /// What the tries of this round come to so far.
     pub fn decision(&self, check: &Check) -> Decision {
         if self.count == 0 {
             return Decision::Open;
@@ -87,6 +103,24 @@ impl Tries {
         }
         Decision::Open
     }
+
+    /// How the check stands: this round's decision, or that of the one before. A success after
+    /// a failed round opens it again.
+    pub fn standing(&self, check: &Check) -> Decision {
+        match (self.decision(check), self.before) {
+            (Decision::Open, Decision::Failed) if self.successes > 0 => Decision::Open,
+            (Decision::Open, before) => before,
+            (decided, _) => decided,
+        }
+    }
+
+    /// The try that speaks for how the check stands.
+    pub fn telling(&self, check: &Check) -> Option<&Try> {
+        match self.standing(check) {
+            Decision::Passed => self.good.as_ref(),
+            Decision::Failed | Decision::Open => self.last.as_ref(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -95,12 +129,10 @@ mod tests {
     use crate::api::Reason;
 
     fn tried(passed: bool) -> Try {
-        Try {
-            path: "http /".to_owned(),
-            passed,
-            reason: Reason::Succeeded,
-            message: String::new(),
-            took: Duration::ZERO,
+        if passed {
+            Try::passed("http /".to_owned(), String::new(), Duration::ZERO)
+        } else {
+            Try::failed("http /".to_owned(), Reason::SmokeCheckFailed, String::new())
         }
     }
 
@@ -110,6 +142,21 @@ mod tests {
             tries.took(tried(*passed), Instant::now());
         }
         tries.decision(check)
+    }
+
+    /// How a check stands after each of a row of tries, with new rounds begun as they are due.
+    fn standings(check: &Check, results: &[bool]) -> Vec<Decision> {
+        let mut tries = Tries::default();
+        let mut now = Instant::now();
+        let mut list = Vec::new();
+        for passed in results {
+            now += Duration::from_secs(60);
+            tries.begin(check, "stamp", now);
+            assert!(tries.due(check, now));
+            tries.took(tried(*passed), now);
+            list.push(tries.standing(check));
+        }
+        list
     }
 
     #[test]
@@ -145,5 +192,46 @@ mod tests {
             ..Check::named("health")
         };
         assert_eq!(after(&check, &[true, false, true]), Decision::Failed);
+    }
+
+    #[test]
+    fn what_passed_stands_until_a_whole_round_says_otherwise() {
+        use Decision::{Failed, Passed};
+        let check = Check {
+            count: 5,
+            failure_limit: 2,
+            ..Check::named("health")
+        };
+        assert_eq!(
+            standings(&check, &[true, false, false, true, false, false, false]),
+            [Passed, Passed, Passed, Passed, Passed, Passed, Failed]
+        );
+    }
+
+    #[test]
+    fn what_failed_stands_until_a_try_passes() {
+        use Decision::{Failed, Open, Passed};
+        let check = Check {
+            count: 5,
+            failure_limit: 1,
+            consecutive_success: 2,
+            ..Check::named("health")
+        };
+        assert_eq!(
+            standings(&check, &[false, false, false, true, true]),
+            [Open, Failed, Failed, Open, Passed]
+        );
+    }
+
+    #[test]
+    fn another_target_begins_anew() {
+        let check = Check::named("health");
+        let mut tries = Tries::default();
+        let now = Instant::now();
+        tries.begin(&check, "one", now);
+        tries.took(tried(true), now);
+        tries.begin(&check, "two", now + Duration::from_secs(60));
+        assert_eq!(tries.standing(&check), Decision::Open);
+        assert!(tries.due(&check, now), "without waiting for the interval");
     }
 }
