@@ -80,7 +80,7 @@ test-crash: prereqs ## kill the operator at every single external write (long)
 bench: prereqs ## measure: time to live, calls, writes, memory
 	@$(MAKE) --no-print-directory control-plane
 	cargo build --workspace --bins --profile $(BENCH_PROFILE)
-	cargo bench -p golive --profile $(BENCH_PROFILE) --bench go_live
+	cargo bench --workspace --profile $(BENCH_PROFILE) --bench go_live
 
 lint: lint-rust lint-go licences ## formats, lints, licences
 
