@@ -248,7 +248,7 @@ pub async fn give_back(
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A claim as it would be read.

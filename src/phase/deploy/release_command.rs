@@ -46,7 +46,7 @@ pub enum Observed {
     /// It has run for this release, or the release is held back and another one runs.
     Ran,
     /// What its machines tell.
-    Runs(Runs),
+    Runs(Box<Runs>),
 }
 
 /// The machines of the release command of this release.
@@ -214,7 +214,7 @@ impl Step for ReleaseCommand {
             runs.tail = health::log_tail(cx, &last.id).await;
             cx.facts.failure_told.set(last.id.clone());
         }
-        Ok(Observed::Runs(runs))
+        Ok(Observed::Runs(Box::new(runs)))
     }
 
     fn diff(&self, target: &Target, observed: &Observed, now: Timestamp) -> Verdict<Change> {
