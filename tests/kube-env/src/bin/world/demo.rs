@@ -281,11 +281,12 @@ async fn live(
   . {env_file}
   kubectl get activations -A
   kubectl -n {NAMESPACE} describe activation {name}
-  curl --connect-to ::$FLY_SIM_EDGE {url}
+  curl --cacert $SSL_CERT_FILE --connect-to ::$FLY_SIM_EDGE {url}
   curl -s $GOLIVE_METRICS_URL | grep golive_
-To see it updated, change the image to registry.fly.io/sist-cabanas-mvp:1.5.0:
+To see it updated, change the image, then approve the new plan (docs/tasks/approve-a-gate.md):
   kubectl -n {NAMESPACE} patch activation {name} --type=merge \\
     -p '{{\"spec\":{{\"deploy\":{{\"image\":\"registry.fly.io/sist-cabanas-mvp:1.5.0\"}}}}}}'
+  kubectl -n {NAMESPACE} get activation {name} --watch
 To end the world and remove all of it: make down{}",
         place.make_flag()
     );
