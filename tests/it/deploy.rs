@@ -368,3 +368,27 @@ async fn a_declared_size_is_taken_when_there_is_no_room_and_kept_by_another_proc
         assert_eq!(env.status("hola").await.fallbacks, status.fallbacks);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_with_a_mount_gets_a_volume_of_its_own_and_keeps_it() {
+    let env = env().await;
+    let toml = format!("{QUIET}[[mounts]]\nsource = 'data'\ndestination = '/data'\n");
+    deploy(&env, "1", &toml, json!({})).await;
+    until_deployed(&env, "1").await;
+    const VOLUMES: &str = "POST /v1/apps/{app}/volumes";
+    assert_eq!(env.sim.calls(VOLUMES), 2);
+    let volumes = || -> BTreeSet<String> {
+        let of = |m: &Value| {
+            m["config"]["mounts"][0]["volume"]
+                .as_str()
+                .map(str::to_owned)
+        };
+        env.sim.machines(APP).iter().filter_map(of).collect()
+    };
+    let before = volumes();
+    assert_eq!(before.len(), 2, "{before:?}");
+    change(&env, json!({"image": image("2")})).await;
+    until_deployed(&env, "2").await;
+    assert_eq!(volumes(), before);
+    assert_eq!(env.sim.calls(VOLUMES), 2);
+}

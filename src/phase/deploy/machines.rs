@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{
     fleet::{self, Move, Wanted},
     look::{self, Failure, Look},
-    release_command, rollback,
+    release_command, rollback, volumes,
 };
 use crate::{
     api::{
@@ -78,7 +78,7 @@ impl Step for Machines {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[release_command::ID]
+        &[release_command::ID, volumes::ID]
     }
 
     /// `Verify` looks at the machines from then on.
@@ -162,7 +162,10 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
     cx.facts.machine_list.clear();
     // All run to their end, also when one fails: a call that is cut off is one more unknown.
     let done: Vec<Result<()>> = match &next {
-        Move::Create(wanted) => join_all(wanted.iter().map(|wanted| create(cx, wanted))).await,
+        Move::Create(wanted) => {
+            let wanted = volumes::assign(cx, wanted.clone()).await?;
+            join_all(wanted.iter().map(|wanted| create(cx, wanted))).await
+        }
         Move::Update(pairs) => {
             let update = |(machine, wanted)| update(cx, &config, machine, wanted);
             join_all(pairs.iter().map(|(m, w)| (m, w)).map(update)).await

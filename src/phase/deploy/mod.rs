@@ -14,6 +14,7 @@ pub mod release;
 pub mod release_command;
 pub mod rollback;
 pub mod verify;
+pub mod volumes;
 
 use super::AnyStep;
 
@@ -21,6 +22,7 @@ use super::AnyStep;
 pub static STEPS: &[&dyn AnyStep] = &[
     &image::Image,
     &release_command::ReleaseCommand,
+    &volumes::Volumes,
     &machines::Machines,
     &health::Health,
     &verify::Verify,

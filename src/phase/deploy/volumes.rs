@@ -1,0 +1,255 @@
+//! The volumes that machines with `[[mounts]]` need: one for each machine, created before it. A
+//! new machine is given a free one of the name by its id, as flyctl does. Volumes are data: nothing here
+//! deletes one, and one that a machine has let go is used again.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::{fleet::Wanted, image, look};
+use crate::{
+    api::Reason,
+    error::Error,
+    fly::{
+        machine_config::MachineGuest,
+        volumes::{NewVolume, Volume},
+    },
+    flytoml,
+    phase::{Cx, Slot, Step, StepId, Verdict, Why, step::Result},
+    target::Target,
+};
+
+/// The volumes.
+pub struct Volumes;
+
+/// Name of the step.
+pub const ID: StepId = "Volumes";
+
+/// Size of a new volume, in GB, unless fly.toml says otherwise (flyctl's, fly-api.md G.2).
+const SIZE_GB: u32 = 1;
+
+/// A volume that is needed by a machine that is not there yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Needed {
+    name: String,
+    size_gb: u32,
+    retention: Option<u32>,
+    guest: Option<MachineGuest>,
+}
+
+/// What is needed and what is there.
+#[derive(Debug)]
+pub struct Observed {
+    asked: bool,
+    needed: Vec<Needed>,
+    volumes: Vec<Volume>,
+}
+
+/// A volume to create.
+#[derive(Debug, PartialEq)]
+pub struct Change {
+    volume: Needed,
+    /// How many of its name there are already: it makes the announcement unique.
+    before: usize,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "create a volume {} of {} GB",
+            self.volume.name, self.volume.size_gb
+        )
+    }
+}
+
+/// The first needed volume for which there is no free one. Pure.
+fn lacking(needed: &[Needed], volumes: &[Volume]) -> Option<Change> {
+    needed.iter().enumerate().find_map(|(at, volume)| {
+        let of_name = |candidate: &&Volume| candidate.name == volume.name;
+        let free = volumes
+            .iter()
+            .filter(of_name)
+            .filter(|v| v.is_free())
+            .count();
+        let earlier = needed[..at]
+            .iter()
+            .filter(|n| n.name == volume.name)
+            .count();
+        (free <= earlier).then(|| Change {
+            volume: volume.clone(),
+            before: volumes
+                .iter()
+                .filter(of_name)
+                .filter(|volume| !volume.state.is_over())
+                .count(),
+        })
+    })
+}
+
+/// Gives each machine that needs a volume a free one of its name.
+///
+/// # Errors
+/// When Fly.io does not answer, or there are fewer than there should be: then the next look
+/// creates what is missing.
+pub async fn assign(cx: &Cx, mut wanted: Vec<Wanted>) -> Result<Vec<Wanted>> {
+    if wanted.iter().all(|wanted| wanted.volume.is_none()) {
+        return Ok(wanted);
+    }
+    let mut free = list(cx).await?;
+    free.retain(Volume::is_free);
+    for wanted in &mut wanted {
+        let Some(name) = &wanted.volume else { continue };
+        let at = free.iter().position(|volume| volume.name == *name);
+        let volume = at.map(|at| free.swap_remove(at));
+        let volume = volume.ok_or(Error::NotKnown("a free volume for a new machine"))?;
+        if let Some(mount) = wanted.config.mounts.first_mut() {
+            mount.volume = Some(volume.id);
+        }
+    }
+    Ok(wanted)
+}
+
+/// The app's volumes in its region.
+async fn list(cx: &Cx) -> Result<Vec<Volume>> {
+    let volumes = cx.fly.volumes(&cx.target.app).await;
+    let mut volumes =
+        volumes.map_err(|source| Error::fly("list the volumes of the app", source))?;
+    volumes.retain(|volume| volume.region == cx.target.region);
+    Ok(volumes)
+}
+
+fn needed(config: &flytoml::AppConfig, wanted: &Wanted) -> Option<Needed> {
+    let mounts = config.mounts_of(&wanted.group);
+    let mount = mounts.first()?;
+    let size = mount.initial_size.as_deref().and_then(flytoml::volume_gb);
+    Some(Needed {
+        name: mount.source.clone()?,
+        size_gb: size
+            .and_then(|gb| u32::try_from(gb).ok())
+            .unwrap_or(SIZE_GB)
+            .max(1),
+        retention: mount
+            .snapshot_retention
+            .and_then(|days| u32::try_from(days).ok()),
+        guest: wanted.config.guest.clone(),
+    })
+}
+
+impl Step for Volumes {
+    type Observed = Observed;
+    type Change = Change;
+
+    fn id(&self) -> StepId {
+        ID
+    }
+
+    fn needs(&self) -> &'static [StepId] {
+        &[image::ID]
+    }
+
+    /// A machine keeps its volume.
+    fn rechecked(&self) -> bool {
+        false
+    }
+
+    async fn observe(&self, cx: &Cx) -> Result<Observed> {
+        let mut observed = Observed {
+            asked: !cx.target.config()?.app.mounts.is_empty(),
+            needed: Vec::new(),
+            volumes: Vec::new(),
+        };
+        if !observed.asked {
+            return Ok(observed);
+        }
+        let look = look::look(cx).await?;
+        observed.needed = look
+            .missing()
+            .into_iter()
+            .filter_map(|wanted| needed(&look.effective.config, wanted))
+            .collect();
+        if !observed.needed.is_empty() {
+            observed.volumes = list(cx).await?;
+        }
+        Ok(observed)
+    }
+
+    fn diff(&self, _target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Change> {
+        if !observed.asked {
+            return Verdict::Skipped(Why::new(
+                Reason::NotRequested,
+                "fly.toml has no `[[mounts]]`",
+            ));
+        }
+        lacking(&observed.needed, &observed.volumes).map_or(Verdict::Done, Verdict::Change)
+    }
+
+    /// Names of volumes are not unique, so the create is announced first.
+    fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
+        Some(Slot {
+            kind: "Volume".to_owned(),
+            name: format!("{}-{}", change.volume.name, change.before),
+        })
+    }
+
+    async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
+        let new = NewVolume {
+            name: change.volume.name.clone(),
+            region: cx.target.region.clone(),
+            size_gb: Some(change.volume.size_gb),
+            snapshot_retention: change.volume.retention,
+            compute: change.volume.guest,
+            ..NewVolume::default()
+        };
+        let created = cx.fly.create_volume(&cx.target.app, &new).await;
+        created.map(drop).map_err(|source| {
+            Error::fly(format!("create the volume {}", change.volume.name), source)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn need(name: &str) -> Needed {
+        Needed {
+            name: name.to_owned(),
+            size_gb: 1,
+            retention: None,
+            guest: None,
+        }
+    }
+
+    fn volume(name: &str, machine: Option<&str>, state: &str) -> Volume {
+        serde_json::from_value(json!({
+            "id": "vol_1", "name": name, "state": state, "attached_machine_id": machine,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_volume_is_created_only_where_no_free_one_of_its_name_is_left() {
+        let needed = [need("data"), need("data"), need("logs")];
+        let taken = volume("data", Some("m"), "created");
+        let free = volume("data", None, "created");
+        let logs = volume("logs", None, "created");
+        let before = |volumes: &[Volume]| {
+            lacking(&needed, volumes).map(|change| (change.volume.name, change.before))
+        };
+        let data = |count| Some(("data".to_owned(), count));
+        assert_eq!(before(&[]), data(0));
+        assert_eq!(before(&[taken.clone(), free.clone()]), data(2));
+        let gone = volume("data", None, "pending_destroy");
+        assert_eq!(before(&[free.clone(), gone]), data(1));
+        assert_eq!(
+            before(&[free.clone(), free.clone()]),
+            Some(("logs".to_owned(), 0))
+        );
+        assert_eq!(before(&[free.clone(), free, logs]), None);
+    }
+}
