@@ -87,10 +87,10 @@ impl Error {
     /// When to try again.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Fly { source, .. } => match source.class() {
-                fly::Class::Throttled { after } => after.map_or(Retry::Backoff, Retry::After),
-                fly::Class::Auth { hard: true } | fly::Class::Invalid => Retry::OnChange,
-                _ => Retry::Backoff,
+            Self::Fly { source, .. } => match source.retry() {
+                fly::Retry::After(time) => Retry::After(time),
+                fly::Retry::Backoff => Retry::Backoff,
+                fly::Retry::OnChange => Retry::OnChange,
             },
             Self::Blocked { .. }
             | Self::Store(
@@ -151,4 +151,15 @@ pub fn report(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// The same with what a person can do about it, where Fly.io's refusal does not pass by itself.
+pub fn with_next_action(error: &Error) -> String {
+    let text = report(error);
+    match error {
+        Error::Fly { source, .. } if error.retry() == Retry::OnChange => {
+            format!("{text}; next: {}", source.next_action())
+        }
+        _ => text,
+    }
 }

@@ -209,6 +209,7 @@ fn fly(
     let metrics = metrics.clone();
     let options = HttpOptions {
         ca_file: settings.ca_file.clone(),
+        auth_soft_for: settings.token_patience,
         observer: Some(Arc::new(move |seen| {
             metrics.fly_call(FlyCall {
                 endpoint: seen.endpoint,

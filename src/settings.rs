@@ -95,6 +95,11 @@ pub struct Settings {
     #[arg(long, env = "GOLIVE_POLL_INTERVAL", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub poll_interval: Duration,
 
+    /// For how long a token that Fly.io refuses is tried again before the activation stops:
+    /// Fly.io refuses a good token now and then.
+    #[arg(long, env = "GOLIVE_TOKEN_PATIENCE", default_value = "60s", value_parser = duration, value_name = "DURATION")]
+    pub token_patience: Duration,
+
     /// How many activations are worked on at once. From 1 to 1000.
     #[arg(long, env = "GOLIVE_MAX_CONCURRENT_RECONCILES", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000), value_name = "COUNT")]
     pub max_concurrent_reconciles: u16,

@@ -146,8 +146,8 @@ impl StepRecord {
             }
             Stand::Failed { observing, error } => {
                 record.attempts = attempts + 1;
-                record.say(error.reason(), error::report(&error));
                 let retry = error.retry();
+                record.say(error.reason(), error::with_next_action(&error));
                 record.state = match retry {
                     Retry::OnChange => State::Blocked,
                     _ => State::Retrying { observing },
