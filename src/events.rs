@@ -3,12 +3,14 @@
 //! A repeat of the same reason and action on the same object becomes a series
 //! (kube-runtime's `Recorder`), so notes carry no times and counts.
 
+use std::collections::BTreeSet;
+
 use kube::runtime::events::{Event, EventType};
 
 use crate::api::{
     ActivationStatus, PhaseName, Reason,
     condition::{self, ConditionType},
-    status::{GateState, PhaseState, StepState, one_line},
+    status::{GateState, PhaseState, StepState, StepStatus, one_line},
 };
 
 /// Longest note of an event, in bytes (kubernetes/api, events/v1/types.go).
@@ -89,21 +91,28 @@ fn phases(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Activat
     }
 }
 
-/// A step that is being tried again has told why, once for each reason.
+/// Steps that are being tried again tell why, once for each reason: when Fly.io is down, all steps
+/// of a phase fail alike, and that is one piece of news. A token that is refused is none before it
+/// is proven to be wrong, since Fly.io refuses good ones now and then.
 fn retries(
     events: &mut Vec<Event>,
     before: Option<&crate::api::status::PhaseStatus>,
     phase: &crate::api::status::PhaseStatus,
 ) {
-    for step in phase
-        .steps
-        .iter()
-        .filter(|step| step.state == StepState::Retrying)
-    {
-        let old = before.and_then(|phase| phase.steps.iter().find(|s| s.name == step.name));
-        let told =
-            old.is_some_and(|old| old.state == StepState::Retrying && old.reason == step.reason);
-        if !told {
+    fn retrying(phase: &crate::api::status::PhaseStatus) -> impl Iterator<Item = &StepStatus> {
+        phase
+            .steps
+            .iter()
+            .filter(|step| step.state == StepState::Retrying)
+    }
+    let mut told: BTreeSet<&str> = before
+        .into_iter()
+        .flat_map(retrying)
+        .map(|step| step.reason.as_str())
+        .chain([Reason::TokenInvalid.as_str()])
+        .collect();
+    for step in retrying(phase) {
+        if told.insert(&step.reason) {
             events.push(event(
                 EventType::Warning,
                 step.reason.clone(),
