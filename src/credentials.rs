@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, Patch, PatchParams},
+    core::DeserializeGuard,
 };
 use serde_json::json;
 
@@ -93,15 +94,21 @@ pub async fn protect(activation: &Activation, kube: &Client, owner: &Owner) -> R
 /// When the API server refuses or cannot be reached.
 pub async fn release(activation: &Activation, kube: &Client, owner: &Owner) -> Result<(), Error> {
     let name = &activation.spec.token_secret_ref.name;
-    let activations: Api<Activation> = Api::namespaced(kube.clone(), &owner.namespace);
+    // One that cannot be decoded must not keep others from being deleted; with our finalizer on it
+    // it may need any token.
+    let activations: Api<DeserializeGuard<Activation>> =
+        Api::namespaced(kube.clone(), &owner.namespace);
     let others = activations
         .list(&ListParams::default())
         .await
         .map_err(|source| Error::kube("list the activations of the namespace", source))?;
     let needed = others.items.iter().any(|other| {
         other.uid().as_deref() != Some(&owner.uid)
-            && other.spec.token_secret_ref.name == *name
             && other.finalizers().iter().any(|f| f == FINALIZER)
+            && other
+                .0
+                .as_ref()
+                .map_or(true, |other| other.spec.token_secret_ref.name == *name)
     });
     if needed {
         return Ok(());
