@@ -161,6 +161,9 @@ pub async fn write(
 ) -> Result<(), Error> {
     let now = (context.clock)();
     let new = status::next(old, activation, seen, now);
+    if old.is_none() && status::foreign(activation) {
+        status::clear(&context.kube, owner).await?;
+    }
     let written = status::write(&context.kube, owner, old, &new).await?;
     context.observe_status(owner, activation, old, &new, now);
     if written {

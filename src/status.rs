@@ -26,6 +26,38 @@ pub fn own(activation: &Activation) -> Option<ActivationStatus> {
     own.then_some(status)
 }
 
+/// True when an object carries a status that is not its own. Server-side apply would leave in place
+/// what we do not set ourselves: the Go-Live of another life, its URL, its open intents.
+pub fn foreign(activation: &Activation) -> bool {
+    let fresh = ActivationStatus {
+        observed_generation: Some(-1),
+        ..ActivationStatus::default()
+    };
+    own(activation).is_none()
+        && activation
+            .status
+            .as_ref()
+            .is_some_and(|status| *status != fresh && *status != ActivationStatus::default())
+}
+
+/// Takes a status away that is not the object's own.
+///
+/// # Errors
+/// When the API server refuses or cannot be reached.
+#[expect(clippy::disallowed_methods, reason = "the one writer of status")]
+pub async fn clear(kube: &Client, owner: &Owner) -> Result<(), Error> {
+    let api: Api<Activation> = Api::namespaced(kube.clone(), &owner.namespace);
+    let body = serde_json::json!({ "metadata": { "uid": owner.uid }, "status": null });
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    api.patch_status(&owner.name, &params, &Patch::Merge(body))
+        .await
+        .map(drop)
+        .map_err(|source| Error::kube("take away the status of another object", source))
+}
+
 /// Writes the whole status with server-side apply, unless nothing has changed. The one writer.
 ///
 /// `old` is what was last written, kept in memory, or the cached status just after a start: the
