@@ -87,6 +87,11 @@ impl Env {
                 .expect("the definitions");
         })
         .await;
+        Self::on(cluster, options).await
+    }
+
+    /// The same on a cluster of the test's own, which has the definitions already.
+    pub async fn on(cluster: Cluster, options: Options) -> Self {
         let namespace = cluster.create_namespace("it").await.expect("a namespace");
         let sim = Sim::start(Options {
             images: if options.images.iter().next().is_some() {

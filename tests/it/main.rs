@@ -4,9 +4,11 @@
 
 mod api;
 mod architecture;
+mod conditions;
 mod deploy;
 mod env;
 mod examples;
+mod failures;
 mod fly_client;
 mod fly_client_machines;
 mod fly_client_platform;

@@ -1,0 +1,156 @@
+//! The database fails, or cannot be attached.
+
+use fly_sim::{Fault, Kind};
+use serde_json::{Value, json};
+
+use super::{recovered, stopped, warnings, world};
+use crate::env::{Env, message, root};
+
+const ATTACH: &str = "POST *attachments";
+
+fn managed() -> Value {
+    json!({"provision": {"postgres": {"managed": {}}}})
+}
+
+fn with_fallback() -> Value {
+    let url = json!({"urlSecretRef": {"name": "spare", "key": "url"}});
+    json!({"provision": {"postgres": {"managed": {}, "fallback": url}}})
+}
+
+async fn spare(env: &Env) {
+    let url = "postgres://cabanas:Zt7vQm2rKx9pLw4s@db.cabanas.example:5432/cabanas";
+    env.secret("spare", &[("url", url)]).await;
+}
+
+fn next_cluster_fails(env: &Env) {
+    env.sim
+        .core()
+        .write(|world| world.platform.postgres_failures = 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_failed_is_named_and_made_anew_when_it_is_destroyed() {
+    let env = world(&[]).await;
+    next_cluster_fails(&env);
+    env.activation("hola", managed()).await;
+
+    let status = stopped(&env, "hola", "DatabaseFailed").await;
+
+    let id = env
+        .sim
+        .core()
+        .read(|world| world.platform.clusters.keys().next().cloned())
+        .unwrap();
+    let text = message(&status, "Ready");
+    assert!(text.contains(&format!("fly mpg destroy {id}")), "{text}");
+    let gone = fly_sim::deletion::delete(env.sim.core(), "", &format!("cluster:{id}")).await;
+    assert!(gone);
+    recovered(&env, "hola").await;
+    assert_eq!(warnings(&env, "hola").await, ["DatabaseFailed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_failed_gives_way_to_the_declared_fallback() {
+    let env = world(&[]).await;
+    spare(&env).await;
+    next_cluster_fails(&env);
+    env.activation("hola", with_fallback()).await;
+
+    let status = recovered(&env, "hola").await;
+
+    assert!(!status.fallbacks.is_empty(), "{status:?}");
+    assert!(!status.fallbacks[0].reason.is_empty());
+    assert_eq!(warnings(&env, "hola").await, ["FallbackUsed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attachment_that_fails_three_times_stops_until_it_can_be_made() {
+    let env = world(&[]).await;
+    env.sim
+        .fault(Fault::new(ATTACH, Kind::status(500)).always());
+    env.activation("hola", managed()).await;
+
+    let status = stopped(&env, "hola", "AttachFailed").await;
+
+    let text = message(&status, "Ready");
+    assert!(text.contains("fly mpg status"), "{text}");
+    assert!(text.contains("failed 3 times"), "{text}");
+    env.sim.clear_faults();
+    recovered(&env, "hola").await;
+    // The first tries were told as what they were, the end as what it is.
+    let warnings = warnings(&env, "hola").await;
+    assert_eq!(warnings, ["OutcomeUnknown", "AttachFailed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attachment_that_fails_three_times_gives_way_to_the_declared_fallback() {
+    let env = world(&[]).await;
+    spare(&env).await;
+    env.sim
+        .fault(Fault::new(ATTACH, Kind::status(500)).always());
+    env.activation("hola", with_fallback()).await;
+
+    let status = recovered(&env, "hola").await;
+
+    let used = &status.fallbacks[0];
+    assert!(used.reason.contains("3 times"), "{used:?}");
+    let tries: u64 = env
+        .sim
+        .call_counts()
+        .iter()
+        .filter(|(endpoint, _)| endpoint.starts_with("POST") && endpoint.ends_with("attachments"))
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(tries, 3);
+    let warnings = warnings(&env, "hola").await;
+    assert_eq!(warnings, ["OutcomeUnknown", "FallbackUsed"]);
+}
+
+/// The example application with its databases and secrets.
+fn cabanas(tag: &str) -> Value {
+    json!({
+        "app": "sist-cabanas-mvp",
+        "provision": {
+            "postgres": {"managed": {}},
+            "redis": {"upstash": {}},
+            "secrets": {
+                "generate": [
+                    {"name": "JWT_SECRET", "bytes": 48},
+                    {"name": "REDIS_PASSWORD", "bytes": 24},
+                    {"name": "ICS_SALT", "bytes": 16, "encoding": "hex"},
+                    {"name": "ADMIN_CSRF_SECRET", "bytes": 32},
+                    {"name": "GRAFANA_ADMIN_PASSWORD", "bytes": 18, "encoding": "alphanumeric"},
+                ],
+                "from": [{"secretRef": {"name": "cabanas-integrations"}}],
+            },
+        },
+        "deploy": {
+            "image": format!("registry.fly.io/sist-cabanas-mvp:{tag}"),
+            "config": {"configMapRef": {"name": "sist-cabanas", "key": "fly.toml"}},
+        },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_fails_is_told_with_its_exit_code_and_nothing_is_started() {
+    let env = world(&[]).await;
+    let inputs = std::fs::read_to_string(root().join("examples/sist-cabanas-inputs.yaml"));
+    env.apply(&inputs.unwrap()).await;
+    env.activation("cabanas", cabanas("1.5.1-migration-fails"))
+        .await;
+
+    let status = stopped(&env, "cabanas", "ReleaseCommandFailed").await;
+
+    let text = message(&status, "Ready");
+    assert!(text.contains("code 1"), "{text}");
+    let machines = env.sim.machines("sist-cabanas-mvp");
+    let of_the_app = |machine: &&Value| {
+        let name = machine["name"].as_str().unwrap_or_default();
+        name.starts_with("golive-app-")
+    };
+    assert_eq!(machines.iter().filter(of_the_app).count(), 0);
+    env.patch("cabanas", json!({"spec": cabanas("1.4.0")}))
+        .await;
+    recovered(&env, "cabanas").await;
+    assert_eq!(warnings(&env, "cabanas").await, ["ReleaseCommandFailed"]);
+}

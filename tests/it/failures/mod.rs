@@ -1,0 +1,141 @@
+//! What goes wrong ends in a clear condition with the evidence and the next action, tells it in
+//! one Warning event, and recovers by itself when it is mended.
+
+mod data;
+mod deletion;
+mod deploy;
+mod inputs;
+mod outage;
+
+use std::time::{Duration, Instant};
+
+use fly_sim::{Image, Options};
+use golive::{
+    api::ActivationStatus,
+    fly::{Client, Endpoints, Fly, HttpOptions, Token},
+};
+use serde_json::json;
+
+use crate::env::{Env, LIMIT, images, is, message, reason};
+
+/// The endpoint that creates machines.
+pub const CREATE_MACHINE: &str = "POST /v1/apps/{app}/machines";
+
+/// The images of the examples, and one whose program ends at once with code 3.
+pub fn options() -> Options {
+    let mut images = images();
+    images.add(
+        Image::new("registry.fly.io/hola-cabanas:crash", "/bin/sh")
+            .args(["-c", "echo cannot read the configuration; exit 3"]),
+    );
+    Options {
+        images,
+        ..Options::default()
+    }
+}
+
+/// A world with the operator inside, and with flags of its own.
+pub async fn world(flags: &[&str]) -> Env {
+    let mut env = Env::without_operator(options()).await;
+    env.start_operator(flags).await;
+    env
+}
+
+/// Waits until the object is stopped for this reason, and holds it to the contract: not ready,
+/// with one and the same reason, a message of one line, and a next action.
+pub async fn stopped(env: &Env, name: &str, wanted: &str) -> ActivationStatus {
+    let status = env
+        .wait(name, &format!("Stalled by {wanted}"), |status| {
+            is(status, "Stalled", "True") && reason(status, "Stalled") == wanted
+        })
+        .await;
+    assert!(is(&status, "Ready", "False"), "{status:?}");
+    assert_eq!(reason(&status, "Ready"), wanted);
+    assert!(!is(&status, "Reconciling", "True"));
+    assert!(!message(&status, "Ready").contains('\n'));
+    assert!(status.next_action.is_some(), "{status:?}");
+    status
+}
+
+/// Waits until the object says that it is trying again because of this, and is not stopped.
+pub async fn retrying(env: &Env, name: &str, cause: &[&str]) -> ActivationStatus {
+    let status = env
+        .wait(name, &format!("a retry because of {cause:?}"), |status| {
+            reason(status, "Ready") == "ProgressingWithRetry"
+                && status.phases.iter().any(|phase| {
+                    phase
+                        .steps
+                        .iter()
+                        .any(|step| cause.contains(&step.reason.as_str()))
+                })
+        })
+        .await;
+    assert!(is(&status, "Ready", "Unknown"), "{status:?}");
+    assert!(is(&status, "Reconciling", "True"), "{status:?}");
+    assert!(!is(&status, "Stalled", "True"), "{status:?}");
+    status
+}
+
+/// Waits for the Go-Live and its event, which is the last one of the story.
+pub async fn recovered(env: &Env, name: &str) -> ActivationStatus {
+    let status = env.wait_live(name).await;
+    event(env, name, "GoLive").await;
+    assert!(is(&status, "Ready", "True"), "{status:?}");
+    assert!(!is(&status, "Stalled", "True"));
+    assert!(!is(&status, "Reconciling", "True"));
+    status
+}
+
+/// Waits for an event with this reason.
+pub async fn event(env: &Env, name: &str, wanted: &str) -> String {
+    let end = Instant::now() + LIMIT;
+    loop {
+        let events = env.events(name).await;
+        if let Some((_, _, note)) = events.iter().find(|(_, reason, _)| reason == wanted) {
+            return note.clone();
+        }
+        assert!(Instant::now() < end, "no event {wanted}: {events:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Reasons of the Warning events so far, each with a note that says something.
+pub async fn warnings(env: &Env, name: &str) -> Vec<String> {
+    let events = env.events(name).await;
+    let warnings = events.into_iter().filter(|(type_, ..)| type_ == "Warning");
+    warnings
+        .map(|(_, reason, note)| {
+            assert!(note.len() > 20, "{reason}: {note}");
+            reason
+        })
+        .collect()
+}
+
+/// Changes an organization's machine limit.
+pub fn machine_limit(env: &Env, limit: Option<usize>) {
+    env.sim.core().write(|world| {
+        world.orgs.get_mut("cabanas").unwrap().machine_limit = limit;
+    });
+}
+
+/// Somebody else's, or our own, hands at Fly.io.
+pub fn fly(env: &Env, organization: &str) -> Client {
+    let base = env.sim.base_url();
+    let endpoints = Endpoints {
+        machines: base.clone(),
+        api: base.clone(),
+        uiex: base.clone(),
+        registry: base,
+    };
+    let token = Token::parse(&env.sim.token(organization).unwrap()).unwrap();
+    Fly::new(endpoints, HttpOptions::default())
+        .unwrap()
+        .client(token)
+}
+
+/// Another image of the smallest application.
+pub async fn deploy(env: &Env, name: &str, tag: &str) {
+    let image = format!("registry.fly.io/hola-cabanas:{tag}");
+    env.patch(name, json!({"spec": {"deploy": {"image": image}}}))
+        .await;
+}
