@@ -137,7 +137,15 @@ async fn pass(
     if announced {
         return Ok(Duration::ZERO);
     }
-    let look = run::next_look(memory, &context.timing);
+    let mut look = run::next_look(memory, &context.timing);
+    let drifted = memory
+        .status
+        .as_ref()
+        .is_some_and(|status| condition::is_true(&status.conditions, ConditionType::Drifted));
+    if drifted && !report.sent.is_empty() {
+        // What was put right is soon told to be in order again.
+        look = look.min(context.timing.poll);
+    }
     Ok(
         match memory
             .status

@@ -17,6 +17,8 @@ pub const RECHECK_READS: u32 = 3;
 /// What one pass found. Plain data: status, events and metrics are computed from it.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// The changes that this pass sent, as lines of the plan.
+    pub sent: Vec<(StepId, String)>,
     /// All phases of the table, in order.
     pub phases: Vec<PhaseReport>,
     /// What the phase behind a closed gate would change: what an approval is about.
@@ -95,6 +97,7 @@ pub async fn run(
         fired,
         allowed,
         dirty: false,
+        sent: Vec::new(),
     };
     let mut phases = Vec::with_capacity(PHASES.len());
     let mut open = true;
@@ -132,6 +135,7 @@ pub async fn run(
         })
         .unwrap_or_default();
     Report {
+        sent: pass.sent,
         phases,
         behind_gate,
     }
@@ -183,6 +187,7 @@ struct Pass<'a> {
     allowed: Option<BTreeSet<StepId>>,
     /// An earlier phase changed the world in this pass: later ones look again.
     dirty: bool,
+    sent: Vec<(StepId, String)>,
 }
 
 impl Pass<'_> {
@@ -274,6 +279,8 @@ impl Pass<'_> {
             let Some((step, outcome)) = running.next().await else {
                 break;
             };
+            let sent = outcome.sent.iter().map(|line| (step.id(), line.clone()));
+            self.sent.extend(sent);
             if !outcome.sent.is_empty() {
                 changed.insert(step.id());
                 for disturbed in step.disturbs() {

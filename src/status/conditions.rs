@@ -71,6 +71,7 @@ pub fn next(
     seen: &Seen<'_>,
     live: bool,
     same_generation: bool,
+    steady: bool,
     now: Timestamp,
 ) {
     let mut to = Setter {
@@ -117,7 +118,7 @@ pub fn next(
     }
     stabilized(&mut to, activation);
     observed(&mut to, seen);
-    drifted(&mut to, seen, same_generation);
+    drifted(&mut to, seen, same_generation, steady);
 
     if let Some(removing) = &seen.removing {
         let progress = format!(
@@ -220,7 +221,7 @@ fn observed(to: &mut Setter<'_>, seen: &Seen<'_>) {
 }
 
 /// Drift is a change that a step wants, or made, in a phase that was done for this generation.
-fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, same_generation: bool) {
+fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, same_generation: bool, steady: bool) {
     let lines: Vec<String> = seen
         .report
         .filter(|_| seen.reporting_drift)
@@ -239,6 +240,22 @@ fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, same_generation: bool) {
         let text = format!(
             "{}; `drift` is Report, so nothing was changed",
             lines.join("; ")
+        );
+        to.set(ConditionType::Drifted, True, Reason::DriftDetected, &text);
+        return;
+    }
+    // What was put right within one pass is told as well: the next pass finds it in order.
+    let sent: Vec<String> = seen
+        .report
+        .filter(|_| steady)
+        .iter()
+        .flat_map(|report| &report.sent)
+        .map(|(step, change)| format!("{step}: {change}"))
+        .collect();
+    if !sent.is_empty() {
+        let text = format!(
+            "what ran was not what was asked for; it is being put right: {}",
+            sent.join("; ")
         );
         to.set(ConditionType::Drifted, True, Reason::DriftDetected, &text);
         return;

@@ -86,7 +86,22 @@ pub fn next(
         go_live(&mut status, activation, seen, generation, now);
     }
     summary(&mut status, seen, live);
-    conditions::next(&mut status, activation, seen, live, same_generation, now);
+    // Before this pass it was live, for this very target.
+    let steady = same_generation
+        && old.is_some_and(|old| {
+            condition::is_true(&old.conditions, ConditionType::Live)
+                && old.plan.as_ref().map(|plan| plan.digest.as_str())
+                    == seen.target.map(Target::digest)
+        });
+    conditions::next(
+        &mut status,
+        activation,
+        seen,
+        live,
+        same_generation,
+        steady,
+        now,
+    );
     status.next_action = next_action(&status, seen, live).map(|text| one_line(&text, MAX_MESSAGE));
     // A status beyond its bounds would be refused as a whole, and then nothing is told.
     status.bounded()
