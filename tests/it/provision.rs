@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use serde_json::{Value, json};
 
-use crate::env::{Env, is, merge, message, root};
+use crate::env::{Env, is, merge, message, reason, root};
 
 const APP: &str = "hola-cabanas";
 
@@ -385,16 +385,14 @@ async fn one_app_serves_one_activation() {
     env.wait_for("first", "Provisioned", "True").await;
     env.activation("second", gated(json!({"postgres": {"managed": {}}})))
         .await;
+    // Preflight looks with the eyes of the step, and so says it before anything is tried.
     let status = env
         .wait("second", "AppClaimed", |status| {
-            step(status, "App").0 == "AppClaimed"
+            reason(status, "PreflightPassed") == "AppClaimed"
         })
         .await;
-    assert!(
-        step(&status, "App").1.contains("/first"),
-        "{:?}",
-        step(&status, "App")
-    );
+    let said = message(&status, "PreflightPassed");
+    assert!(said.contains("/first"), "{said}");
     env.delete("second").await;
     assert_eq!(env.sim.apps(), [APP]);
     once(&env, &["app.create", "postgres.create"]);
@@ -409,7 +407,7 @@ async fn one_app_serves_one_activation() {
     assert_eq!(env.sim.apps(), [APP]);
     env.activation("first", gated(json!({}))).await;
     env.wait("first", "AdoptionRefused", |status| {
-        step(status, "App").0 == "AdoptionRefused"
+        reason(status, "PreflightPassed") == "AdoptionRefused"
     })
     .await;
     env.patch("first", json!({"spec": {"adoption": "IfOwned"}}))
