@@ -72,6 +72,12 @@ async fn the_example_of_the_design_goes_live_with_its_gate_approved() {
     for check in ["health", "ready", "metrics", "homepage", "database"] {
         assert!(checks.contains(&(check, "Passed")), "{checks:?}");
     }
+    let database = status.smoke_test.iter().find(|c| c.check == "database");
+    assert_eq!(
+        database.unwrap().path.as_deref(),
+        Some("exec cabanas db-check"),
+        "the direct way, in a machine"
+    );
     for phase in ["Integrations", "Observe"] {
         let phase = status
             .phases

@@ -23,11 +23,7 @@ use crate::{
     error::Error,
     fly::{self, Class, Conflict, ExecRequest, Machine, MachineState},
     flytoml,
-    phase::{
-        Cx, Note, Step, StepId, Verdict, Why,
-        deploy::{fleet, look},
-        step::Result,
-    },
+    phase::{Cx, Note, Step, StepId, Verdict, Why, deploy::look, step::Result},
     target::Target,
 };
 
@@ -350,9 +346,7 @@ fn choose<'a>(machines: &'a [Machine], target: &Target) -> Option<&'a Machine> {
         |machine: &&Machine| machine.metadata(flytoml::PROCESS_GROUP_KEY) == Some(group.as_str());
     let usable = |machine: &&Machine| {
         machine.state == MachineState::Started
-            && machine
-                .metadata(fleet::SLOT_KEY)
-                .is_some_and(|slot| !slot.starts_with("release-"))
+            && machine.metadata(flytoml::PROCESS_GROUP_KEY) != Some(flytoml::RELEASE_COMMAND_GROUP)
     };
     let started = || machines.iter().filter(usable);
     started().find(of_group).or_else(|| started().next())
@@ -441,24 +435,20 @@ mod tests {
 
     #[test]
     fn a_command_runs_where_the_application_runs() {
-        let machine = |id: &str, state, slot: &str, group: &str| Machine {
+        let machine = |id: &str, state, group: &str| Machine {
             id: id.to_owned(),
             state,
             config: Some(fly::MachineConfig {
-                metadata: [
-                    (fleet::SLOT_KEY.to_owned(), slot.to_owned()),
-                    (flytoml::PROCESS_GROUP_KEY.to_owned(), group.to_owned()),
-                ]
-                .into(),
+                metadata: [(flytoml::PROCESS_GROUP_KEY.to_owned(), group.to_owned())].into(),
                 ..fly::MachineConfig::default()
             }),
             ..Machine::default()
         };
         let machines = [
-            machine("r", MachineState::Started, "release-1", "app"),
-            machine("w", MachineState::Started, "worker-0", "worker"),
-            machine("s", MachineState::Stopped, "app-0", "app"),
-            machine("a", MachineState::Started, "app-1", "app"),
+            machine("r", MachineState::Started, flytoml::RELEASE_COMMAND_GROUP),
+            machine("w", MachineState::Started, "worker"),
+            machine("s", MachineState::Stopped, "app"),
+            machine("a", MachineState::Started, "app"),
         ];
         let target = target("", &[]);
         let chosen = |machines: &[Machine]| choose(machines, &target).map(|m| m.id.clone());
