@@ -50,12 +50,18 @@ impl Check for StrategyCompatible {
                 "add `[[http_service.checks]]` to the fly.toml, or set `strategy = \"rolling\"`",
             );
         }
-        if strategy == Strategy::Rolling {
-            return Finding::passed("rolling goes with everything");
+        match strategy {
+            Strategy::Rolling => Finding::passed("rolling goes with everything"),
+            Strategy::Immediate => Finding::passed(
+                "immediate is carried out as rolling by this version of Golive, which waits for each machine",
+            ),
+            // Nothing pretends: a rollout of another kind is not what was asked for.
+            Strategy::Canary | Strategy::BlueGreen => Finding::failed(
+                Reason::NotImplemented,
+                format!("this version of Golive does not carry out the strategy {strategy}"),
+                "set `strategy = \"rolling\"` in `[deploy]` of the fly.toml",
+            ),
         }
-        Finding::passed(format!(
-            "{strategy} goes with the volumes and checks that there are"
-        ))
     }
 }
 
@@ -64,11 +70,14 @@ mod tests {
     use super::*;
     use crate::phase::preflight::check::target;
 
-    fn passes(strategy: &str, rest: &str) -> bool {
+    /// The reason of the failure, if it fails.
+    fn fails(strategy: &str, rest: &str) -> Option<Reason> {
         let toml = format!("[deploy]\\nstrategy = '{strategy}'\\n{rest}");
         let spec = format!("deploy: {{config: {{inline: \"{toml}\"}}}}");
-        let finding = StrategyCompatible.judge(&target(&spec, &[]), &());
-        matches!(finding, Finding::Passed(_))
+        match StrategyCompatible.judge(&target(&spec, &[]), &()) {
+            Finding::Failed { reason, .. } => Some(reason),
+            _ => None,
+        }
     }
 
     const SERVICE: &str = "[http_service]\\ninternal_port = 80\\n";
@@ -77,14 +86,24 @@ mod tests {
 
     #[test]
     fn blue_green_needs_checks_and_no_volumes() {
-        assert!(passes("bluegreen", &format!("{SERVICE}{CHECK}")));
-        assert!(!passes("bluegreen", SERVICE));
-        assert!(!passes("bluegreen", &format!("{SERVICE}{CHECK}{MOUNT}")));
+        let incompatible = Some(Reason::StrategyIncompatible);
+        assert_eq!(fails("bluegreen", SERVICE), incompatible);
+        let with_volume = format!("{SERVICE}{CHECK}{MOUNT}");
+        assert_eq!(fails("bluegreen", &with_volume), incompatible);
+    }
+
+    #[test]
+    fn what_is_not_carried_out_is_refused_and_not_replaced_in_silence() {
+        let fits = format!("{SERVICE}{CHECK}");
+        for strategy in ["bluegreen", "canary"] {
+            assert_eq!(fails(strategy, &fits), Some(Reason::NotImplemented));
+        }
     }
 
     #[test]
     fn rolling_goes_with_everything() {
-        assert!(passes("rolling", &format!("{SERVICE}{MOUNT}")));
-        assert!(passes("rolling", ""));
+        assert_eq!(fails("rolling", &format!("{SERVICE}{MOUNT}")), None);
+        assert_eq!(fails("rolling", ""), None);
+        assert_eq!(fails("immediate", SERVICE), None);
     }
 }
