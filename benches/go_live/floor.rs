@@ -237,9 +237,13 @@ async fn smoke(sim: &Sim, client: &Client, probe: &Probe, app: &str) -> Result<(
         let host = host.clone();
         async move {
             let timeout = Duration::from_secs(10);
-            let answer = probe
-                .request(http::Method::GET, &host, path, timeout, 1 << 20)
-                .await?;
+            let ask = golive::probe::Ask {
+                method: http::Method::GET,
+                path,
+                limit: 1 << 20,
+                wanted: &[200],
+            };
+            let answer = probe.request(&host, &ask, timeout).await?;
             match answer.status {
                 200 => Ok(()),
                 other => Err(format!("{path} answers {other}").into()),
