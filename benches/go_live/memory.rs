@@ -30,7 +30,7 @@ pub async fn measure(world: &World) -> Result<()> {
     for objects in [0, 1, many] {
         let started = Instant::now();
         stream::iter(0..objects)
-            .map(|number| Ok::<_, Box<dyn std::error::Error + Send + Sync>>(number))
+            .map(Ok::<_, Box<dyn std::error::Error + Send + Sync>>)
             .try_for_each_concurrent(AT_ONCE, |number| run.apply(smallest(number)))
             .await?;
         all_live(&run, objects, started).await?;
