@@ -14,6 +14,7 @@ use secrecy::SecretString;
 use crate::{
     api::status::{FallbackUsed, SecretStatus},
     fly,
+    redact::{self, Guarded},
 };
 
 /// All facts. Each is set by the step that its comment names.
@@ -61,6 +62,7 @@ pub struct Facts {
     /// What is known about running commands in machines. Set by the step `DatabaseCheck`.
     pub exec: Fact<super::smoke_test::database::Known>,
     pushed: Mutex<BTreeMap<String, SecretStatus>>,
+    guarded: Mutex<BTreeMap<String, Guarded>>,
 }
 
 impl Facts {
@@ -77,6 +79,16 @@ impl Facts {
     /// Forgets a secret that was removed.
     pub fn forget_push(&self, name: &str) {
         self.lock_pushed().remove(name);
+    }
+
+    /// Keeps a value of the application out of everything that is shown for as long as the object
+    /// is remembered: a machine may print it at any time, also after it was replaced.
+    pub fn guard(&self, fingerprint: &str, value: &SecretString) {
+        self.guarded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(fingerprint.to_owned())
+            .or_insert_with(|| redact::guard(value.clone()));
     }
 
     fn lock_pushed(&self) -> MutexGuard<'_, BTreeMap<String, SecretStatus>> {
@@ -153,5 +165,20 @@ impl<T> Fact<T> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guarded_value_is_redacted_as_long_as_the_object_is_remembered() {
+        let value = "made-up-and-printed-by-a-machine-61c0";
+        let facts = Facts::default();
+        facts.guard("print", &SecretString::from(value));
+        assert_eq!(redact::redact(value), redact::REDACTED);
+        drop(facts);
+        assert_eq!(redact::redact(value), value);
     }
 }

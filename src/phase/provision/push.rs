@@ -105,8 +105,14 @@ pub fn fingerprints<'a>(
 /// # Errors
 /// When Fly.io does not answer.
 pub async fn look(cx: &Cx, values: &BTreeMap<String, SecretString>) -> Result<Compared> {
+    let prints = fingerprints(cx, values);
+    for (name, print) in &prints {
+        if let Some(value) = values.get(name) {
+            cx.facts.guard(print, value);
+        }
+    }
     let at_fly = list(cx).await?;
-    Ok(compare(&fingerprints(cx, values), &at_fly, &records(cx)))
+    Ok(compare(&prints, &at_fly, &records(cx)))
 }
 
 /// Sets and (`None`) removes secrets in one call, and records what Fly.io says about them. The
