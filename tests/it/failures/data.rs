@@ -154,3 +154,40 @@ async fn a_migration_that_fails_is_told_with_its_exit_code_and_nothing_is_starte
     recovered(&env, "cabanas").await;
     assert_eq!(warnings(&env, "cabanas").await, ["ReleaseCommandFailed"]);
 }
+
+/// What the report says of the way in which the database was proven.
+fn way(status: &golive::api::ActivationStatus) -> String {
+    let checks = status.smoke_test.iter();
+    let database = checks.filter(|check| check.check == "database");
+    database.filter_map(|check| check.path.clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_command_can_be_run_the_database_is_proven_from_outside_until_one_can() {
+    let env = world(&["--recheck-interval", "1s"]).await;
+    env.sim
+        .fault(Fault::new("POST *exec", Kind::status(501)).always());
+    let inputs = std::fs::read_to_string(root().join("examples/sist-cabanas-inputs.yaml"));
+    env.apply(&inputs.unwrap()).await;
+    let mut spec = cabanas("1.4.0");
+    spec["smokeTest"] = json!({"checks": [
+        {"name": "health", "http": {"path": "/api/v1/healthz"}},
+        {"name": "metrics", "metrics": {"path": "/metrics"}},
+        {"name": "database", "database": {}},
+    ]});
+    env.activation("cabanas", spec).await;
+
+    let status = recovered(&env, "cabanas").await;
+
+    let indirect = way(&status);
+    assert!(indirect.contains("healthz"), "{:?}", status.smoke_test);
+    assert!(warnings(&env, "cabanas").await.is_empty());
+    env.sim.clear_faults();
+    let direct = env
+        .wait("cabanas", "the direct way", |status| {
+            let way = way(status);
+            !way.is_empty() && way != indirect
+        })
+        .await;
+    assert!(way(&direct).contains("exec"), "{:?}", direct.smoke_test);
+}
