@@ -62,17 +62,10 @@ async fn pass(
     }
     credentials::add_finalizer(activation, &context.kube, owner).await?;
     recall_intents(memory, old.as_ref());
-    let requested = requested(activation);
-    if requested != memory.requested {
-        if memory.requested.is_some()
-            || old
-                .as_ref()
-                .and_then(|o| o.last_handled_reconcile_at.clone())
-                != requested
-        {
-            memory.forget_looks();
-        }
-        memory.requested.clone_from(&requested);
+    let tokens = tokens(activation);
+    let requested = newly_asked(&tokens, memory.requested.as_deref(), old.as_ref());
+    if requested.is_some() {
+        memory.forget_looks();
     }
 
     // Read (Kubernetes). A missing Secret is data, not an error.
@@ -87,6 +80,7 @@ async fn pass(
                 ..Seen::default()
             };
             write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+            memory.requested = Some(tokens);
             memory.forget_looks();
             return Ok(context
                 .timing
@@ -123,6 +117,7 @@ async fn pass(
         ..Seen::default()
     };
     write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+    memory.requested = Some(tokens);
     let announced = memory.intents.to_announce();
     memory.intents.announced();
 
@@ -309,8 +304,8 @@ fn until_resumed(activation: &Activation, now: jiff::Timestamp) -> Option<Durati
     Duration::try_from(until.0.duration_since(now)).ok()
 }
 
-/// The token of whoever asked for a look now.
-fn requested(activation: &Activation) -> Option<String> {
+/// The tokens of those who asked for a look now, by whatever annotation.
+fn tokens(activation: &Activation) -> Vec<String> {
     let annotations = activation.annotations();
     [
         ANNOTATION_RECONCILE,
@@ -318,8 +313,27 @@ fn requested(activation: &Activation) -> Option<String> {
         ANNOTATION_RETRY,
     ]
     .iter()
-    .find_map(|key| annotations.get(*key))
+    .filter_map(|key| annotations.get(*key))
     .map(|token| crate::api::status::one_line(token, 256))
+    .collect()
+}
+
+/// The token that was not there at the last look. Of an object that this process has not looked
+/// at yet, the status says which one was handled last.
+fn newly_asked(
+    tokens: &[String],
+    before: Option<&[String]>,
+    old: Option<&ActivationStatus>,
+) -> Option<String> {
+    let new = match before {
+        Some(before) => tokens.iter().find(|token| !before.contains(token)),
+        None => {
+            let handled = old.and_then(|old| old.last_handled_reconcile_at.as_ref());
+            let known = handled.is_some_and(|handled| tokens.contains(handled));
+            tokens.first().filter(|_| !known)
+        }
+    };
+    new.cloned()
 }
 
 /// The next instant at which the status changes by itself: a deadline, or the end of a gate.
@@ -370,4 +384,26 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
         }
     }
     context.remember(&owner, memory);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_token_of_any_annotation_asks_once_beside_old_ones() {
+        let list = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let (one, both) = (list(&["a"]), list(&["a", "b"]));
+        let handled = ActivationStatus {
+            last_handled_reconcile_at: Some("b".to_owned()),
+            ..ActivationStatus::default()
+        };
+
+        assert_eq!(newly_asked(&one, None, None).as_deref(), Some("a"));
+        assert_eq!(newly_asked(&one, Some(&one), None), None);
+        assert_eq!(newly_asked(&both, Some(&one), None).as_deref(), Some("b"));
+        assert_eq!(newly_asked(&both, Some(&both), None), None);
+        assert_eq!(newly_asked(&both, None, Some(&handled)), None);
+        assert_eq!(newly_asked(&[], Some(&both), None), None);
+    }
 }

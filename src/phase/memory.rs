@@ -218,8 +218,8 @@ pub struct Memory {
     pub intents: Arc<Intents>,
     /// Steps whose wait a long poll has ended since the last pass.
     pub fired: Arc<Fired>,
-    /// The last `reconcile-requested-at` token that was acted upon.
-    pub requested: Option<String>,
+    /// Tokens that asked for a look, as they were at the last one.
+    pub requested: Option<Vec<String>>,
     /// What the phase behind a closed gate would change.
     pub preview: Option<Preview>,
     /// What became of each removal, on deletion.
