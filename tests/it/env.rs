@@ -181,20 +181,33 @@ impl Env {
 
     /// Starts the operator as a process, with the administrator's rights; output goes to a file.
     pub fn start_operator_process(&mut self, more: &[&str]) {
+        let child = self.operator_command(more).spawn().expect("the operator");
+        self.operator = Some(Operator::Process(child));
+    }
+
+    /// The operator's process, not started yet.
+    pub fn operator_command(&self, more: &[&str]) -> std::process::Command {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.log())
             .unwrap();
-        let child = std::process::Command::new(env!("CARGO_BIN_EXE_golive"))
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_golive"));
+        command
             .args(self.flags(more))
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .stdin(std::process::Stdio::null())
             .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .expect("the operator");
-        self.operator = Some(Operator::Process(child));
+            .stderr(log);
+        command
+    }
+
+    /// Process id of the operator, when it runs as a process.
+    pub fn operator_pid(&self) -> Option<u32> {
+        match &self.operator {
+            Some(Operator::Process(child)) => Some(child.id()),
+            _ => None,
+        }
     }
 
     /// Where the operator's process writes.

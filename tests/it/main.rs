@@ -6,7 +6,9 @@
 
 mod api;
 mod architecture;
+mod canary;
 mod conditions;
+mod crash;
 mod deploy;
 mod env;
 mod examples;
