@@ -24,9 +24,15 @@ const APP: &str = "sist-cabanas-mvp";
 const TOKEN: &str = "canary-token-7Qm2xV9sLw4pTz8rKd3n";
 /// Values with all that has a form of its own in JSON, in addresses and in a shell.
 const VALUES: [(&str, &str); 3] = [
-    ("WHATSAPP_VERIFY_TOKEN", "canary/v3rify+\"quoted\"&<tag>=41c7"),
+    (
+        "WHATSAPP_VERIFY_TOKEN",
+        "canary/v3rify+\"quoted\"&<tag>=41c7",
+    ),
     ("WHATSAPP_APP_SECRET", "canary-app-secret\\back\\slash-9d2e"),
-    ("MERCADOPAGO_WEBHOOK_SECRET", "canary mercado pago äöü 5f8a1b"),
+    (
+        "MERCADOPAGO_WEBHOOK_SECRET",
+        "canary mercado pago äöü 5f8a1b",
+    ),
 ];
 
 /// A world with these values, in which the operator runs and tells everything.
@@ -130,7 +136,10 @@ async fn shown(env: &Env) -> BTreeMap<&'static str, String> {
         ),
         ("events", serde_json::to_string(&events.items).unwrap()),
         ("config maps", serde_json::to_string(&maps.items).unwrap()),
-        ("arguments", String::from_utf8_lossy(&arguments).into_owned()),
+        (
+            "arguments",
+            String::from_utf8_lossy(&arguments).into_owned(),
+        ),
         ("the log", log),
     ])
 }
@@ -186,7 +195,10 @@ async fn canary_values_appear_nowhere_when_all_goes_well() {
     let canaries = canaries(&env).await;
     assert!(canaries.len() >= 16, "{:?}", canaries.keys());
     let shown = shown(&env).await;
-    assert!(shown["the log"].contains("TRACE"), "the log is not fine enough");
+    assert!(
+        shown["the log"].contains("TRACE"),
+        "the log is not fine enough"
+    );
     assert!(shown["metrics"].contains("golive_"), "{}", shown["metrics"]);
     assert_eq!(leaks(&canaries, &shown), [""; 0]);
 }
@@ -224,7 +236,10 @@ async fn canary_values_appear_nowhere_when_a_migration_prints_them_and_fly_echoe
     let shown = shown(&env).await;
     // What was printed did come to the operator, and was taken out there.
     let text = serde_json::to_string(&status).unwrap();
-    assert!(text.contains("address") && text.contains("[redacted]"), "{text}");
+    assert!(
+        text.contains("address") && text.contains("[redacted]"),
+        "{text}"
+    );
     let refused = env.sim.call_list().iter().any(|call| call.fault.is_some());
     assert!(refused, "Fly.io never echoed the token");
     assert_eq!(leaks(&canaries, &shown), [""; 0]);
