@@ -485,7 +485,13 @@ fn history(sim: &Sim, uid: &str) -> BTreeMap<String, u64> {
                 "machine.update" | "machine.exec" | "postgres.user.rotate" | "token.create"
             );
         if counts {
-            let key = format!("{} {}", effect.kind, key(&effect)).replace(uid, UID);
+            // Which of several equal machines answers a question is chance, and changes nothing.
+            let name = if effect.kind == "machine.exec" {
+                "any machine".to_owned()
+            } else {
+                key(&effect)
+            };
+            let key = format!("{} {name}", effect.kind).replace(uid, UID);
             *history.entry(key).or_default() += 1;
         }
     }
