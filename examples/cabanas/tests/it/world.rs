@@ -32,7 +32,8 @@ impl World {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (postgres, _) = POSTGRES
             .get_or_init(|| async {
-                let dir = tempfile::tempdir().unwrap();
+                // Nothing that is static is dropped: its log stays where cargo keeps such files.
+                let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
                 (Postgres::start(dir.path()).await.unwrap(), dir)
             })
             .await;
