@@ -12,7 +12,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("generate: {}", golive::telemetry::chain(&error));
+            eprintln!("generate: {}", golive::causes::chain(&error));
             ExitCode::FAILURE
         }
     }

@@ -134,7 +134,7 @@ impl Context {
         for event in events {
             if let Err(source) = self.recorder.publish(&event, &reference).await {
                 let error = Error::kube("publish an event", source);
-                tracing::warn!(error = %crate::error::report(&error), reason = %event.reason, "event lost");
+                tracing::warn!(error = %crate::causes::chain(&error), reason = %event.reason, "event lost");
             }
         }
     }

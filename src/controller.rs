@@ -22,7 +22,7 @@ use tracing::Instrument;
 use crate::{
     api::{Activation, ActivationApproval},
     context::Context,
-    error::{self, Error, Retry},
+    error::{Error, Retry},
     phase::memory::backoff,
     reconcile,
     refs::{self, RefKind},
@@ -134,7 +134,7 @@ pub async fn run(
         .run(guarded, requeue, context)
         .for_each(|result| {
             if let Err(controller::Error::QueueError(source)) = result {
-                tracing::warn!(error = %error::report(&source), "a watch failed; it is tried again");
+                tracing::warn!(error = %crate::causes::chain(&source), "a watch failed; it is tried again");
             }
             future::ready(())
         })
@@ -279,7 +279,7 @@ fn requeue(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action
         _ => backoff(&context.timing, failures.min(6)),
     };
     tracing::warn!(
-        namespace = %key.namespace, name = %key.name, error = %error::report(error),
+        namespace = %key.namespace, name = %key.name, error = %crate::causes::chain(error),
         again_in = ?pause, "the reconcile failed"
     );
     context.metrics.retried(&key, pause);

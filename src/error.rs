@@ -137,25 +137,9 @@ impl Error {
     }
 }
 
-/// The error and its causes in one line; a cause whose text its parent already contains is
-/// dropped, since kube's errors include their source.
-pub fn report(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
-
-/// The same with what a person can do about it, where Fly.io's refusal does not pass by itself.
+/// The error with its causes, and with what a person can do about it where Fly.io's refusal does not pass by itself.
 pub fn with_next_action(error: &Error) -> String {
-    let text = report(error);
+    let text = crate::causes::chain(error);
     match error {
         Error::Fly { source, .. } if error.retry() == Retry::OnChange => {
             format!("{text}; next: {}", source.next_action())

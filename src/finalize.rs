@@ -10,7 +10,7 @@ use crate::{
     claim,
     context::Context,
     credentials,
-    error::{self, Error, Retry},
+    error::{Error, Retry},
     phase::{AnyStep, Memory, Owner, PHASES, Removal, memory::backoff},
     reconcile, refs,
     status::{self, Removing, Seen},
@@ -93,7 +93,7 @@ pub async fn finalize(
             Err(error) => {
                 memory.failures += 1;
                 let blocked = error.retry() == Retry::OnChange;
-                let mut text = format!("{}: {}", step.id(), error::report(&error));
+                let mut text = format!("{}: {}", step.id(), crate::causes::chain(&error));
                 if blocked {
                     text.push_str(&format!(
                         "; mend the token or the app, or annotate the object with {ANNOTATION_FORGET}={} to leave everything on Fly.io as it is",

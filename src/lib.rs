@@ -1,6 +1,7 @@
 //! Golive takes a web application from nothing to live on Fly.io from one Kubernetes object.
 
 pub mod api;
+pub mod causes;
 pub mod claim;
 pub mod cli;
 pub mod clock;

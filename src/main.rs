@@ -8,7 +8,7 @@ use golive::kube_client;
 use golive::metrics::Metrics;
 use golive::operator::{self, Failure};
 use golive::settings::{Cli, Command};
-use golive::{clock, telemetry};
+use golive::{causes, clock, telemetry};
 use nix::sys::resource::{Resource, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            let error = telemetry::chain(&failure);
+            let error = causes::chain(&failure);
             tracing::error!(error, exit_code = failure.exit_code(), "stopped");
             ExitCode::from(failure.exit_code())
         }
@@ -149,7 +149,7 @@ fn generate(root: &std::path::Path) -> ExitCode {
     match golive::generate::write(root) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            let text = telemetry::chain(&error);
+            let text = causes::chain(&error);
             let _ = writeln!(std::io::stderr(), "golive: {text}");
             ExitCode::FAILURE
         }
@@ -158,7 +158,7 @@ fn generate(root: &std::path::Path) -> ExitCode {
 
 /// For what goes wrong before there is a log.
 fn complain(failure: &Failure) -> ExitCode {
-    let text = telemetry::chain(failure);
+    let text = causes::chain(failure);
     let _ = writeln!(std::io::stderr(), "golive: {text}");
     ExitCode::from(failure.exit_code())
 }

@@ -15,7 +15,7 @@ use crate::{
     },
     context::{self, Context},
     credentials,
-    error::{self, Error},
+    error::Error,
     events, finalize,
     gate::{self, GateReport},
     phase::{Act, Cx, Memory, Owner, PHASES, run, step_named},
@@ -361,7 +361,7 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
     let mut memory = context.recall(&owner);
     let old = memory.status.clone().or_else(|| status::own(activation));
     let seen = Seen {
-        failed: Some((error.reason(), error::report(error))),
+        failed: Some((error.reason(), crate::causes::chain(error))),
         intents: memory.intents.open(),
         ..Seen::default()
     };
@@ -380,7 +380,7 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
         )
         .await;
         if let Err(error) = told {
-            tracing::warn!(error = %error::report(&error), "the failure could not be reported");
+            tracing::warn!(error = %crate::causes::chain(&error), "the failure could not be reported");
         }
     }
     context.remember(&owner, memory);

@@ -340,8 +340,7 @@ fn config(activation: &Activation, refs: &Refs) -> Result<Arc<FlyConfig>, Config
     })?;
     let mut app = parsed.config;
     // The object decides where the app lives; flyctl's `-a` and `--primary-region` do the same.
-    app.app = Some(spec.app.clone());
-    app.primary_region = Some(spec.region.clone());
+    app.bind(&spec.app, &spec.region);
     Ok(Arc::new(FlyConfig {
         app,
         warnings: parsed.warnings,

@@ -232,27 +232,12 @@ impl Visit for Fields<'_> {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.text(field, &chain(value));
+        self.text(field, &crate::causes::chain(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.text(field, &format!("{value:?}"));
     }
-}
-
-/// An error and its causes in one line. A cause whose text its parent already holds is left out,
-/// since some errors (kube's) print their cause themselves.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            let _ = write!(text, ": {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn json_line(now: Timestamp, level: Level, target: &str, fields: Map<String, Value>) -> String {
@@ -434,21 +419,6 @@ mod tests {
             let count = lines[0].matches(crate::redact::REDACTED).count();
             assert_eq!(count, 5, "{format:?}: {}", lines[0]);
         }
-    }
-
-    #[test]
-    fn causes_are_told_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("cannot read the app")]
-        struct Outer(#[source] Middle);
-        #[derive(Debug, thiserror::Error)]
-        #[error("request failed: {0}")]
-        struct Middle(#[source] io::Error);
-        let error = Outer(Middle(io::Error::other("connection reset")));
-        assert_eq!(
-            chain(&error),
-            "cannot read the app: request failed: connection reset"
-        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     context::{self, Context},
     controller::{self, Scope},
-    error, installation_key,
+    installation_key,
     operator::Parts,
     phase::{Fence, Timing},
     probe::Probe,
@@ -24,7 +24,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let probe = match Probe::new(settings) {
         Ok(probe) => probe,
         Err(error) => {
-            tracing::error!(error = %error::report(&error), "cannot set up requests to applications");
+            tracing::error!(error = %crate::causes::chain(&error), "cannot set up requests to applications");
             return;
         }
     };
@@ -83,7 +83,7 @@ async fn fingerprint_key(parts: &Parts, stop: &CancellationToken) -> Option<Arc<
         match installation_key::load(&parts.kube, &parts.settings.own_namespace).await {
             Ok(key) => return Some(key),
             Err(error) => {
-                tracing::warn!(error = %error::report(&error), again_in = ?pause, "cannot begin yet");
+                tracing::warn!(error = %crate::causes::chain(&error), again_in = ?pause, "cannot begin yet");
             }
         }
         tokio::select! {

@@ -4,7 +4,6 @@
 
 mod render;
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -50,7 +49,7 @@ pub fn main() -> ExitCode {
             }
         }
         Err(error) => {
-            complain(&format!("error: {}", chain(&*error)));
+            complain(&format!("error: {}", crate::causes::chain(&*error)));
             ExitCode::from(FAILED)
         }
     }
@@ -63,20 +62,6 @@ struct Output {
     text: String,
     /// One line each, to standard error.
     warnings: Vec<String>,
-}
-
-/// An error with its causes, each once.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let said = next.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = next.source();
-    }
-    text
 }
 
 fn complain(line: &str) {

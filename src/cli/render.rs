@@ -376,7 +376,7 @@ spec:
 
     fn error(texts: &[&str], wanted: Option<&str>) -> String {
         let error = render(&files(texts), None, wanted).unwrap_err();
-        super::super::chain(&error)
+        crate::causes::chain(&error)
     }
 
     #[test]

@@ -495,10 +495,10 @@ impl Call<'_> {
             Err(_) => return Err(self.lost("no answer in time")),
             Ok(Err(source)) if source.is_connect() => {
                 // Nothing was sent, so nothing happened.
-                let text = format!("cannot connect: {}", chain(&source));
+                let text = format!("cannot connect: {}", crate::causes::chain(&source));
                 return Err(self.unsent(Class::Transient, text));
             }
-            Ok(Err(source)) => return Err(self.lost(&chain(&source))),
+            Ok(Err(source)) => return Err(self.lost(&crate::causes::chain(&source))),
             Ok(Ok(response)) => response,
         };
         let (head, mut incoming) = response.into_parts();
@@ -508,7 +508,10 @@ impl Call<'_> {
                 Err(_) => return Err(self.lost("the answer did not end in time")),
                 Ok(None) => break,
                 Ok(Some(Err(source))) => {
-                    return Err(self.lost(&format!("the answer was cut: {}", chain(&source))));
+                    return Err(self.lost(&format!(
+                        "the answer was cut: {}",
+                        crate::causes::chain(&source)
+                    )));
                 }
                 Ok(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
@@ -703,20 +706,6 @@ fn jitter(tries: u32) -> Duration {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// An error with its causes, each only if it says something new.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

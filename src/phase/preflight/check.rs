@@ -14,7 +14,7 @@ use crate::{
         preflight::CheckName,
         status::{CheckResult, MAX_MESSAGE, PreflightResult, Severity},
     },
-    error::{self, Error},
+    error::Error,
     phase::{Cx, Note, Step, StepId, Verdict, Wake, Why, step::Result},
     target::Target,
 };
@@ -196,7 +196,7 @@ impl<C: Check> Step for Checked<C> {
             severity: C::SEVERITY,
             result: CheckResult::Unknown,
             reason: error.reason().to_string(),
-            message: one_line(&error::report(error), MAX_MESSAGE),
+            message: one_line(&crate::causes::chain(error), MAX_MESSAGE),
             next_action: action.to_owned(),
             justification: None,
         })]

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{app, legacy_attach as legacy, postgres, push};
 use crate::{
     api::Reason,
-    error::{self, Error},
+    error::Error,
     fly,
     phase::{Cx, Note, Step, StepId, Verdict, Why, facts::Database, step::Result},
     target::Target,
@@ -314,7 +314,7 @@ fn failed(cx: &Cx, missing: &Missing, error: Error) -> Result<()> {
     let text = format!(
         "attaching {} failed {failures} times: {}",
         missing.cluster,
-        error::report(&error)
+        crate::causes::chain(&error)
     );
     let declared = cx
         .target

@@ -13,7 +13,7 @@ use crate::{
         status::{ExternalObject, FallbackUsed},
     },
     claim,
-    error::{self, Error},
+    error::Error,
     fly::{
         self,
         postgres::{Cluster, NewCluster},
@@ -412,7 +412,7 @@ fn no_room(cx: &Cx, error: Error) -> Result<()> {
     };
     let declared = spec(&cx.target).is_some_and(|spec| spec.fallback.is_some());
     if no_room && declared {
-        cx.facts.database_fallback.set(error::report(&error));
+        cx.facts.database_fallback.set(crate::causes::chain(&error));
         return Ok(());
     }
     Err(error)

@@ -1,0 +1,41 @@
+//! Errors with their causes, for logs, conditions and the terminal. Knows nothing else.
+
+use std::error::Error;
+
+/// An error and its causes in one line. A cause whose text its parent already holds is left out,
+/// since some errors (kube's) print their cause themselves.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot read the app")]
+        struct Outer(#[source] Middle);
+        #[derive(Debug, thiserror::Error)]
+        #[error("request failed: {0}")]
+        struct Middle(#[source] io::Error);
+        let error = Outer(Middle(io::Error::other("connection reset")));
+        assert_eq!(
+            chain(&error),
+            "cannot read the app: request failed: connection reset"
+        );
+    }
+}
