@@ -13,6 +13,7 @@ use super::words::words;
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.port) || !has(self.config)").message("`port` must not be set with `config`: the fly.toml says the port"))]
+#[x_kube(validation = Rule::new("!has(self.scale) || !has(self.regions) || self.regions.all(g, !(g in self.scale))").message("a process group must be in `scale` or in `regions`, not in both"))]
 pub struct Deploy {
     /// Who answers for this phase: a person or a team. Shown in status, events and notifications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,6 +50,18 @@ pub struct Deploy {
     #[x_kube(validation = Rule::new("self.all(g, g.size() <= 63 && g.matches('^[a-z0-9_-]+$'))").message("`scale` must have names of process groups as keys"))]
     #[x_kube(validation = Rule::new("self.all(g, self[g] >= 0 && self[g] <= 100)").message("`scale` must be between 0 and 100 machines a group"))]
     pub scale: BTreeMap<String, u32>,
+
+    /// Number of machines for each process group and region, such as `{app: {eze: 2, gru: 1}}`,
+    /// for groups that run in more than the primary region. A group that is named here is not
+    /// named in `scale`. Machines that are no longer named finish their requests and are
+    /// destroyed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16, "additionalProperties" = {
+        "type": "object", "maxProperties": 16,
+        "additionalProperties": {"type": "integer", "minimum": 0, "maximum": 100},
+    }))]
+    #[x_kube(validation = Rule::new("self.all(g, self[g].all(r, r.size() == 3))").message("`regions` must have regions of three letters as keys, such as `eze`"))]
+    pub regions: BTreeMap<String, BTreeMap<String, u32>>,
 
     /// Machine sizes that are tried in this order when Fly.io refuses the one in the fly.toml for
     /// lack of quota or capacity. The status records which was taken, and why.

@@ -164,6 +164,8 @@ words! {
         OutOfMemory = "OutOfMemory",
         /// A machine is starting.
         MachineStarting = "MachineStarting",
+        /// The traffic moves from the old machines to the new ones.
+        TrafficMoving = "TrafficMoving",
         /// A machine's health check does not pass.
         NotHealthy = "NotHealthy",
         /// Another program holds the machine's lease.

@@ -3,31 +3,27 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use fly_sim::{Fault, Image, Images, Kind, Options};
 use golive::api::ActivationStatus;
 use golive::api::status::{PhaseState, StepState};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::env::Env;
 
-const APP: &str = "hola-cabanas";
-const CREATE: &str = "POST /v1/apps/{app}/machines";
-const UPDATE: &str = "POST /v1/apps/{app}/machines/{id}";
+pub const APP: &str = "hola-cabanas";
+pub const CREATE: &str = "POST /v1/apps/{app}/machines";
+pub const UPDATE: &str = "POST /v1/apps/{app}/machines/{id}";
 const LIST: &str = "GET /v1/apps/{app}/machines";
 
 /// Two machines without a port: what they run is a shell's word.
 const QUIET: &str = "kill_timeout = '1s'\n[[restart]]\npolicy = 'never'\n";
 
-fn shell(tag: &str, script: &str) -> Image {
+pub fn shell(tag: &str, script: &str) -> Image {
     Image::new(format!("registry.fly.io/{APP}:{tag}"), "/bin/sh").args(["-c", script])
 }
 
-fn image(tag: &str) -> String {
+pub fn image(tag: &str) -> String {
     format!("registry.fly.io/{APP}:{tag}")
 }
 
@@ -46,7 +42,7 @@ async fn env() -> Env {
     env
 }
 
-async fn deploy(env: &Env, tag: &str, toml: &str, more: Value) {
+pub async fn deploy(env: &Env, tag: &str, toml: &str, more: Value) {
     let mut spec = json!({"deploy": {
         "image": image(tag), "config": {"inline": toml}, "scale": {"app": 2},
     }});
@@ -54,11 +50,11 @@ async fn deploy(env: &Env, tag: &str, toml: &str, more: Value) {
     env.activation("hola", spec).await;
 }
 
-async fn change(env: &Env, deploy: Value) {
+pub async fn change(env: &Env, deploy: Value) {
     env.patch("hola", json!({"spec": {"deploy": deploy}})).await;
 }
 
-fn step(status: &ActivationStatus, name: &str) -> (StepState, String, String) {
+pub fn step(status: &ActivationStatus, name: &str) -> (StepState, String, String) {
     status
         .phases
         .iter()
@@ -68,7 +64,7 @@ fn step(status: &ActivationStatus, name: &str) -> (StepState, String, String) {
         .unwrap_or((StepState::Pending, String::new(), String::new()))
 }
 
-fn deployed(status: &ActivationStatus) -> bool {
+pub fn deployed(status: &ActivationStatus) -> bool {
     status
         .phases
         .iter()
@@ -76,7 +72,7 @@ fn deployed(status: &ActivationStatus) -> bool {
 }
 
 /// Waits until this image is deployed and recorded.
-async fn until_deployed(env: &Env, tag: &str) -> ActivationStatus {
+pub async fn until_deployed(env: &Env, tag: &str) -> ActivationStatus {
     let image = image(tag);
     env.wait("hola", &format!("{image} deployed"), |status| {
         deployed(status) && status.release.as_ref().is_some_and(|r| r.image == image)
@@ -84,7 +80,7 @@ async fn until_deployed(env: &Env, tag: &str) -> ActivationStatus {
     .await
 }
 
-async fn until(env: &Env, name: &str, reason: &str) -> (ActivationStatus, String) {
+pub async fn until(env: &Env, name: &str, reason: &str) -> (ActivationStatus, String) {
     let what = format!("{name} with {reason}");
     let status = env.wait("hola", &what, |status| step(status, name).1 == reason);
     let status = status.await;
@@ -93,7 +89,7 @@ async fn until(env: &Env, name: &str, reason: &str) -> (ActivationStatus, String
 }
 
 /// Live machines of the application: id, image, state.
-fn machines(env: &Env) -> Vec<(String, String, String)> {
+pub fn machines(env: &Env) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut machines: Vec<_> = env
         .sim
@@ -117,11 +113,11 @@ fn machines(env: &Env) -> Vec<(String, String, String)> {
     machines
 }
 
-fn ids(env: &Env) -> Vec<String> {
+pub fn ids(env: &Env) -> Vec<String> {
     machines(env).into_iter().map(|machine| machine.0).collect()
 }
 
-fn digests(env: &Env) -> BTreeSet<String> {
+pub fn digests(env: &Env) -> BTreeSet<String> {
     let digest = |image: &str| image.rsplit('@').next().unwrap_or_default().to_owned();
     machines(env).iter().map(|m| digest(&m.1)).collect()
 }
@@ -172,63 +168,6 @@ async fn a_release_is_deployed_recorded_and_then_costs_one_read_a_look() {
     .await;
     assert_eq!(env.sim.calls(UPDATE), 2);
     assert_eq!(env.status("hola").await.history.len(), 2);
-}
-
-/// The status of a request by plain HTTP through the edge.
-async fn get(edge: std::net::SocketAddr) -> Option<u16> {
-    let mut stream = TcpStream::connect(edge).await.ok()?;
-    let request = format!("GET / HTTP/1.1\r\nhost: {APP}.fly.dev\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.ok()?;
-    let answer = String::from_utf8_lossy(&answer);
-    answer.split(' ').nth(1)?.parse().ok()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_request_is_lost_while_a_rolling_update_goes_on() {
-    let cabanas = std::path::PathBuf::from(env!("CARGO_BIN_EXE_golive")).with_file_name("cabanas");
-    let image = |tag: &str| {
-        Image::new(format!("registry.fly.io/{APP}:{tag}"), cabanas.clone())
-            .args(["hello"])
-            .env("CABANAS_VERSION", tag)
-    };
-    let options = Options {
-        images: Images::new([image("1"), image("2")]),
-        ..Options::default()
-    };
-    let mut env = Env::without_operator(options).await;
-    env.start_operator(&[]).await;
-    let toml = "[http_service]\ninternal_port = 8080\n[[http_service.checks]]\npath = '/'\ninterval = '5s'\ntimeout = '2s'\ngrace_period = '1s'\n";
-    deploy(&env, "1", toml, json!({})).await;
-    until_deployed(&env, "1").await;
-
-    let stop = Arc::new(AtomicBool::new(false));
-    let (sent, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let edge = env.sim.edge();
-    let load = {
-        let (stop, sent, lost) = (stop.clone(), sent.clone(), lost.clone());
-        tokio::spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
-                if get(edge).await != Some(200) {
-                    lost.fetch_add(1, Ordering::Relaxed);
-                }
-                sent.fetch_add(1, Ordering::Relaxed);
-                tokio::task::yield_now().await;
-            }
-        })
-    };
-    change(&env, json!({"image": self::image("2")})).await;
-    until_deployed(&env, "2").await;
-    stop.store(true, Ordering::Relaxed);
-    load.await.unwrap();
-    assert!(sent.load(Ordering::Relaxed) > 10);
-    assert_eq!(
-        lost.load(Ordering::Relaxed),
-        0,
-        "of {}",
-        sent.load(Ordering::Relaxed)
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

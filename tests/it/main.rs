@@ -29,4 +29,5 @@ mod rights;
 mod secret_store;
 mod server;
 mod smoke_test;
+mod strategies;
 mod tidy;

@@ -1,11 +1,8 @@
-//! The machines that should be, and what has to happen to get there. Pure.
+//! The machines that should be, and how those that are do. Pure.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -13,8 +10,8 @@ use crate::{
     error::Error,
     fly::{
         Machine, MachineConfig, MachineState,
-        machine_config::MachineGuest,
-        machines::{CheckResult, HostStatus},
+        machine_config::{MachineDns, MachineGuest},
+        machines::CheckResult,
     },
     flytoml::{self, AppConfig},
     phase::Owner,
@@ -41,8 +38,12 @@ pub struct Wanted {
     pub name: String,
     /// Its process group.
     pub group: String,
+    /// Its region.
+    pub region: String,
     /// Whether it stands by, and is not started.
     pub standby: bool,
+    /// Whether it is created out of the proxy's pool, and put there once it is well.
+    pub cordoned: bool,
     /// Checks that must pass.
     pub checks: usize,
     /// Name of the volume that it needs.
@@ -58,6 +59,10 @@ pub struct Wanted {
 pub struct Asked<'a> {
     /// Machines of each group, where the spec says how many.
     pub scale: &'a BTreeMap<String, u32>,
+    /// Machines of each group and region, where the spec says where.
+    pub regions: &'a BTreeMap<String, BTreeMap<String, u32>>,
+    /// The primary region.
+    pub region: &'a str,
     /// The object.
     pub owner: &'a Owner,
     /// The application's configuration.
@@ -79,53 +84,140 @@ pub struct Asked<'a> {
 pub fn wanted(asked: &Asked) -> Result<Vec<Wanted>, Error> {
     let mut machines = Vec::new();
     for group in asked.config.process_groups() {
+        if let Some(regions) = asked.regions.get(&group) {
+            for (region, count) in regions {
+                for index in 0..*count {
+                    let (slot, name) = place(asked, &group, region, index);
+                    machines.push(asked.machine(&group, region, slot, name, false)?);
+                }
+            }
+            continue;
+        }
         let first = asked.config.first_machines(&group, true);
         let (running, standby) = match asked.scale.get(&group) {
             Some(count) => (*count, 0),
             None => (first.running, first.standby),
         };
         for index in 0..running + standby {
-            let slot = format!("{group}-{index}");
-            let mut context = flytoml::Context {
-                image: asked.image,
-                size: asked.size.map(|(_, guest)| guest),
-                ..flytoml::Context::default()
-            };
-            for (key, value) in [(UID_KEY, asked.owner.uid.as_str()), (SLOT_KEY, &slot)] {
-                context.metadata.insert(key.to_owned(), value.to_owned());
-            }
-            let mut machine = asked
-                .config
-                .machine_config(&group, &context)
-                .map_err(|error| not_convertible(&format!("machines of {group}"), &error))?;
-            let hash = hash(&machine, asked.secrets);
-            let size = asked.size.map(|(name, _)| name);
-            for (key, value) in [
-                (CONFIG_KEY, Some(hash.as_str())),
-                (RELEASE_KEY, Some(asked.release)),
-                (SIZE_KEY, size),
-            ] {
-                if let Some(value) = value {
-                    machine.metadata.insert(key.to_owned(), value.to_owned());
-                }
-            }
-            machines.push(Wanted {
-                name: format!("golive-{group}-{index}"),
-                checks: asked.config.health_checks(&group).len(),
-                standby: index >= running,
-                volume: asked
-                    .config
-                    .mounts_of(&group)
-                    .first()
-                    .and_then(|mount| mount.source.clone()),
-                group: group.clone(),
-                config: machine,
-                slot,
-                hash,
-            });
+            let (slot, name) = place(asked, &group, asked.region, index);
+            machines.push(asked.machine(&group, asked.region, slot, name, index >= running)?);
         }
     }
     Ok(machines)
+}
+
+/// Place and name of a machine. One of the primary region does not name it, so that saying
+/// where machines are moves none.
+fn place(asked: &Asked, group: &str, region: &str, index: u32) -> (String, String) {
+    if region == asked.region {
+        (
+            format!("{group}-{index}"),
+            format!("golive-{group}-{index}"),
+        )
+    } else {
+        (
+            format!("{group}-{index}@{region}"),
+            format!("golive-{group}-{index}-{region}"),
+        )
+    }
+}
+
+/// One extra machine for each group: it gets the new configuration first.
+///
+/// # Errors
+/// When the fly.toml cannot be converted; preflight finds that first.
+pub fn canaries(asked: &Asked) -> Result<Vec<Wanted>, Error> {
+    let groups = asked.config.process_groups().into_iter();
+    groups
+        .map(|group| {
+            let slot = format!("{CANARY_SLOT}{group}");
+            let name = format!("golive-canary-{group}");
+            let mut canary = asked.machine(&group, asked.region, slot, name, false)?;
+            // As flyctl: it takes requests, and is not found by its name in the private network.
+            canary.config.dns = Some(MachineDns {
+                skip_registration: Some(true),
+                ..MachineDns::default()
+            });
+            let marks = &mut canary.config.metadata;
+            marks.insert("fly_canary".to_owned(), "true".to_owned());
+            canary.name = canary.beside_name();
+            Ok(canary)
+        })
+        .collect()
+}
+
+impl Asked<'_> {
+    fn machine(
+        &self,
+        group: &str,
+        region: &str,
+        slot: String,
+        name: String,
+        standby: bool,
+    ) -> Result<Wanted, Error> {
+        let mut context = flytoml::Context {
+            image: self.image,
+            size: self.size.map(|(_, guest)| guest),
+            ..flytoml::Context::default()
+        };
+        for (key, value) in [(UID_KEY, self.owner.uid.as_str()), (SLOT_KEY, &slot)] {
+            context.metadata.insert(key.to_owned(), value.to_owned());
+        }
+        let mut machine = self
+            .config
+            .machine_config(group, &context)
+            .map_err(|error| not_convertible(&format!("machines of {group}"), &error))?;
+        let hash = hash(&machine, self.secrets);
+        let size = self.size.map(|(name, _)| name);
+        for (key, value) in [
+            (CONFIG_KEY, Some(hash.as_str())),
+            (RELEASE_KEY, Some(self.release)),
+            (SIZE_KEY, size),
+        ] {
+            if let Some(value) = value {
+                machine.metadata.insert(key.to_owned(), value.to_owned());
+            }
+        }
+        Ok(Wanted {
+            name,
+            checks: self.config.health_checks(group).len(),
+            region: region.to_owned(),
+            standby,
+            cordoned: false,
+            volume: self
+                .config
+                .mounts_of(group)
+                .first()
+                .and_then(|mount| mount.source.clone()),
+            group: group.to_owned(),
+            config: machine,
+            slot,
+            hash,
+        })
+    }
+}
+
+impl Wanted {
+    /// The same, to be created beside the machine that fills its place now, and out of the
+    /// proxy's pool. The name is another one, because names are unique among live machines, and
+    /// always the same for the same configuration, so that a second create finds the first.
+    pub fn beside(&self) -> Self {
+        Self {
+            name: self.beside_name(),
+            cordoned: true,
+            ..self.clone()
+        }
+    }
+
+    fn beside_name(&self) -> String {
+        let hash: String = self.hash.chars().take(8).collect();
+        format!("{}-{hash}", self.name)
+    }
+
+    /// Whether a machine was given this configuration.
+    pub fn marks(&self, machine: &Machine) -> bool {
+        machine.metadata(CONFIG_KEY) == Some(self.hash.as_str())
+    }
 }
 
 /// The fly.toml cannot be converted.
@@ -144,11 +236,19 @@ fn hash(config: &MachineConfig, secrets: &str) -> String {
     data_encoding::HEXLOWER.encode(&hash.finalize()[..12])
 }
 
-/// The live machine that fills a place.
-pub fn in_slot<'a>(machines: &'a [Machine], slot: &str) -> Option<&'a Machine> {
+/// The machine that fills a place. Of several the one that was given what is wanted, and of these
+/// the one that serves, and the newest.
+pub fn fill<'a>(machines: &'a [Machine], wanted: &Wanted) -> Option<&'a Machine> {
     machines
         .iter()
-        .find(|machine| machine.metadata(SLOT_KEY) == Some(slot))
+        .filter(|machine| machine.metadata(SLOT_KEY) == Some(wanted.slot.as_str()))
+        .max_by_key(|machine| {
+            (
+                wanted.marks(machine),
+                machine.cordoned != Some(true),
+                machine.created_at,
+            )
+        })
 }
 
 /// True when the machine is marked as this Activation's.
@@ -156,54 +256,9 @@ pub fn is_ours(machine: &Machine, owner: &Owner) -> bool {
     machine.metadata(UID_KEY) == Some(owner.uid.as_str())
 }
 
-/// What the plan looks at.
-#[derive(Debug)]
-pub struct Fleet<'a> {
-    /// The machines that should be.
-    pub wanted: &'a [Wanted],
-    /// Ours that are.
-    pub machines: &'a [Machine],
-    /// Digests of other releases.
-    pub other_digests: &'a [String],
-    /// Versions of machines that this process wrote.
-    pub written: &'a BTreeSet<String>,
-    /// How many machines an update takes at a time.
-    pub pool: usize,
-    /// Whether an update goes on only over healthy machines.
-    pub careful: bool,
-    /// How machines without checks are watched.
-    pub watch: Watch,
-}
-
-impl Fleet<'_> {
-    /// True when the machine runs what it should. A silent revert brings back the old marks with
-    /// the old configuration; somebody else's change keeps the marks and changes a field.
-    ///
-    /// A version that we wrote ourselves is not compared field by field: whatever the platform
-    /// made of our words there, writing them again would change nothing and restart the machine.
-    fn is_current(&self, machine: &Machine, wanted: &Wanted) -> bool {
-        let marked = machine.metadata(CONFIG_KEY) == Some(wanted.hash.as_str());
-        let Some(config) = &machine.config else {
-            // Its host cannot be reached, so nothing can be compared, and nothing updated.
-            return marked || machine.host_status != HostStatus::Ok;
-        };
-        if !marked || config.image != wanted.config.image {
-            return false;
-        }
-        if self.written.contains(&machine.instance_id) {
-            return true;
-        }
-        let host = machine
-            .image_ref
-            .as_ref()
-            .and_then(|image| image.digest.as_ref());
-        host.is_none_or(|host| !self.other_digests.contains(host)) && same(&wanted.config, config)
-    }
-}
-
 /// Whether the fields that decide what runs are as wanted. The platform adds fields, so only
 /// those that are wanted are looked at.
-fn same(wanted: &MachineConfig, actual: &MachineConfig) -> bool {
+pub fn same(wanted: &MachineConfig, actual: &MachineConfig) -> bool {
     let command = |config: &MachineConfig| {
         let init = config.init.clone().unwrap_or_default();
         (init.cmd, init.entrypoint, init.exec)
@@ -339,100 +394,6 @@ pub fn starts_on_demand(wanted: &Wanted) -> bool {
     services.any(|service| service.autostart == Some(true))
 }
 
-/// What has to happen next.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Move {
-    /// Everything runs what it should.
-    Nothing,
-    /// Create these, all at once.
-    Create(Vec<Wanted>),
-    /// Update these, all at once: a machine and what it should be.
-    Update(Vec<(Machine, Wanted)>),
-    /// Start these, which are as they should be but do not run.
-    Start(Vec<Machine>),
-    /// Destroy these, which nobody wants any more.
-    Destroy(Vec<Machine>),
-    /// Nothing may be touched before those that were updated are healthy: these slots.
-    Settle(Vec<String>),
-}
-
-/// Plans the next move of a rolling deployment. A first deployment creates everything at once.
-/// An update takes the first machine alone and then as many at a time as `max_unavailable`
-/// allows, and goes on only when what was updated is healthy.
-pub fn plan(fleet: &Fleet) -> Move {
-    let missing: Vec<&Wanted> = fleet
-        .wanted
-        .iter()
-        .filter(|wanted| in_slot(fleet.machines, &wanted.slot).is_none())
-        .collect();
-    let running: Vec<Wanted> = missing
-        .iter()
-        .filter(|wanted| !wanted.standby)
-        .map(|wanted| (*wanted).clone())
-        .collect();
-    if !running.is_empty() {
-        return Move::Create(running);
-    }
-    if !missing.is_empty() {
-        let standbys = missing.into_iter().map(|w| stand_by(fleet, w)).collect();
-        return Move::Create(standbys);
-    }
-    let (current, outdated): (Vec<_>, Vec<_>) = fleet
-        .wanted
-        .iter()
-        .filter_map(|wanted| Some((in_slot(fleet.machines, &wanted.slot)?, wanted)))
-        .partition(|(machine, wanted)| fleet.is_current(machine, wanted));
-    if !outdated.is_empty() {
-        let unsettled: Vec<String> = current
-            .iter()
-            .filter(|(_, wanted)| !wanted.standby)
-            .filter(|(machine, wanted)| health_of(machine, wanted, fleet.watch) != Health::Healthy)
-            .map(|(_, wanted)| wanted.slot.clone())
-            .collect();
-        if fleet.careful && !unsettled.is_empty() {
-            return Move::Settle(unsettled);
-        }
-        let size = if current.is_empty() {
-            1
-        } else {
-            fleet.pool.max(1)
-        };
-        return Move::Update(
-            outdated
-                .into_iter()
-                .take(size)
-                .map(|(machine, wanted)| (machine.clone(), wanted.clone()))
-                .collect(),
-        );
-    }
-    let stopped: Vec<Machine> = current
-        .iter()
-        .filter(|(machine, wanted)| {
-            !wanted.standby
-                && ((!starts_on_demand(wanted) && is_stopped_on_request(machine))
-                    || has_rested(machine, fleet.watch.now))
-        })
-        .map(|(machine, _)| (*machine).clone())
-        .collect();
-    if !stopped.is_empty() {
-        return Move::Start(stopped);
-    }
-    let surplus: Vec<Machine> = fleet
-        .machines
-        .iter()
-        .filter(|machine| {
-            let slot = machine.metadata(SLOT_KEY).unwrap_or_default();
-            !is_release(slot) && !fleet.wanted.iter().any(|wanted| wanted.slot == slot)
-        })
-        .cloned()
-        .collect();
-    if surplus.is_empty() {
-        Move::Nothing
-    } else {
-        Move::Destroy(surplus)
-    }
-}
-
 /// The place of a machine that runs a release command.
 pub fn release_slot(number: u64, key: &str) -> String {
     let key: String = key.chars().take(8).collect();
@@ -447,49 +408,10 @@ pub fn is_release(slot: &str) -> bool {
     slot.starts_with(RELEASE_SLOT)
 }
 
-/// A standby names the machine that it stands in for.
-fn stand_by(fleet: &Fleet, wanted: &Wanted) -> Wanted {
-    let mut wanted = wanted.clone();
-    let first = in_slot(fleet.machines, &format!("{}-0", wanted.group));
-    if let Some(first) = first {
-        wanted.config.standbys = vec![first.id.clone()];
-        wanted
-            .config
-            .env
-            .insert("FLY_STANDBY_FOR".to_owned(), first.id.clone());
-    }
-    wanted
+/// The place of a canary; a process group has no `/` either.
+const CANARY_SLOT: &str = "canary/";
+
+/// Whether a place is that of a canary.
+pub fn is_canary(slot: &str) -> bool {
+    slot.starts_with(CANARY_SLOT)
 }
-
-/// Stopped, and not because its program ended by itself.
-fn is_stopped_on_request(machine: &Machine) -> bool {
-    matches!(
-        machine.state,
-        MachineState::Stopped | MachineState::Suspended
-    ) && machine
-        .exit_since_start()
-        .is_none_or(|exit| exit.requested_stop == Some(true))
-}
-
-/// Shortest and longest rest of a machine whose program ended by itself.
-const REST: (SignedDuration, SignedDuration) =
-    (SignedDuration::from_secs(30), SignedDuration::from_mins(10));
-
-/// Stopped because its program ended by itself, often enough that the platform gave up, and long
-/// enough ago to try once more: what it depends on may have been mended. The rest grows with the
-/// machine's age at its end, so it doubles.
-fn has_rested(machine: &Machine, now: Timestamp) -> bool {
-    let Some(exit) = machine.exit_since_start() else {
-        return false;
-    };
-    let Some((ended, created)) = exit.exited_at.zip(machine.created_at) else {
-        return false;
-    };
-    let rest = ended.duration_since(created).clamp(REST.0, REST.1);
-    machine.state == MachineState::Stopped
-        && exit.requested_stop != Some(true)
-        && now.duration_since(ended) > rest
-}
-
-#[cfg(test)]
-mod tests;

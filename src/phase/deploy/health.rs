@@ -58,7 +58,7 @@ impl Step for Health {
     }
 
     fn diff(&self, target: &Target, look: &Look, now: Timestamp) -> Verdict<rollback::Change> {
-        if !look.missing().is_empty() {
+        if !look.lacking().is_empty() {
             return Verdict::Wait {
                 why: Why::new(Reason::MachineStarting, "a new machine is not listed yet"),
                 wake: Wake::After(LOOK),

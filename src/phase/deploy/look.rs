@@ -8,16 +8,17 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    fleet::{self, Health, Move, Wanted},
+    fleet::{self, Health, Wanted},
     health,
     records::{self, Records},
     release::{self, Effective},
+    strategy::{self, Fleet, Plan},
 };
 use crate::{
     api::{Reason, status::FallbackUsed},
     error::Error,
     fly::{Machine, machine_config::MachineGuest},
-    flytoml::{self, AppConfig},
+    flytoml::{self, AppConfig, Strategy},
     phase::{Cx, Verdict, Why, provision::push, step::Result},
     target::Target,
 };
@@ -41,12 +42,18 @@ pub struct Look {
     pub effective: Effective,
     /// The machines that should be.
     pub wanted: Vec<Wanted>,
+    /// The canary of each process group, if the strategy has them.
+    pub canaries: Vec<Wanted>,
     /// Our machines that are.
     pub machines: Vec<Machine>,
     /// The records.
     pub records: Records,
-    /// How many machines an update takes at a time.
-    pub pool: usize,
+    /// How machines are replaced.
+    pub strategy: Strategy,
+    /// How many machines of a process group an update takes at a time.
+    pub pools: BTreeMap<String, usize>,
+    /// How long the proxy gets to learn where the traffic goes now.
+    pub drain: Duration,
     /// The size that is used for lack of room.
     pub fallback: Option<FallbackUsed>,
     /// Versions of machines that this process wrote.
@@ -106,20 +113,38 @@ pub async fn look(cx: &Cx) -> Result<Look> {
         None => None,
         Some(used) => Some(size(&used.to)?),
     };
-    let wanted = fleet::wanted(&fleet::Asked {
+    let strategy = match effective.config.strategy() {
+        // What is restored has proven itself.
+        Strategy::Canary if effective.instead.is_some() => Strategy::Rolling,
+        strategy => strategy,
+    };
+    let secrets = push::digest_of(&push::records(cx));
+    let asked = fleet::Asked {
         scale: &cx.target.deploy.scale,
+        regions: &cx.target.deploy.regions,
+        region: &cx.target.region,
         owner: &cx.owner,
         config: &effective.config,
         image: &effective.pinned,
-        secrets: &push::digest_of(&push::records(cx)),
+        secrets: &secrets,
         release: &effective.key,
         size: fallback
             .as_ref()
             .map(|used| used.to.as_str())
             .zip(size.as_ref()),
-    })?;
+    };
+    let wanted = fleet::wanted(&asked)?;
+    let canaries = match strategy {
+        Strategy::Canary => fleet::canaries(&asked)?,
+        _ => Vec::new(),
+    };
     let mut look = Look {
-        pool: effective.config.pool_size(wanted.len()),
+        pools: pools(&effective.config, &wanted),
+        // As flyctl, which waits ten seconds before and after it takes the old ones out of the
+        // proxy's pool (fly-api.md G.1).
+        drain: cx.timing.settle,
+        strategy,
+        canaries,
         wait_timeout: effective
             .config
             .deploy
@@ -148,6 +173,16 @@ pub async fn look(cx: &Cx) -> Result<Look> {
     };
     look.tails = tails(cx, &look).await;
     Ok(look)
+}
+
+/// How many machines of each process group an update takes at a time.
+fn pools(config: &AppConfig, wanted: &[Wanted]) -> BTreeMap<String, usize> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for wanted in wanted.iter().filter(|wanted| !wanted.standby) {
+        *counts.entry(wanted.group.clone()).or_default() += 1;
+    }
+    let pool = |(group, count)| (group, config.pool_size(count));
+    counts.into_iter().map(pool).collect()
 }
 
 fn size(name: &str) -> Result<MachineGuest> {
@@ -222,30 +257,47 @@ async fn tails(cx: &Cx, look: &Look) -> BTreeMap<String, String> {
 }
 
 impl Look {
-    /// Machines beside what they should be.
+    /// Machines beside what they should be, canaries included.
     pub fn pairs(&self) -> impl Iterator<Item = (&Machine, &Wanted)> {
         self.wanted
             .iter()
-            .filter_map(|wanted| Some((fleet::in_slot(&self.machines, &wanted.slot)?, wanted)))
+            .chain(&self.canaries)
+            .filter_map(|wanted| Some((fleet::fill(&self.machines, wanted)?, wanted)))
     }
 
-    /// Places that no machine fills.
-    pub fn missing(&self) -> Vec<&Wanted> {
-        let empty = |wanted: &&Wanted| fleet::in_slot(&self.machines, &wanted.slot).is_none();
-        self.wanted.iter().filter(empty).collect()
+    /// Places for which a machine has to be created.
+    pub fn lacking(&self) -> Vec<&Wanted> {
+        let other_digests = self.other_digests();
+        let fleet = self.fleet(&other_digests, true, Timestamp::UNIX_EPOCH);
+        let lacking = fleet.lacking();
+        let slots: Vec<&str> = lacking.iter().map(|w| w.slot.as_str()).collect();
+        let lacks = |wanted: &&Wanted| slots.contains(&wanted.slot.as_str());
+        self.wanted.iter().filter(lacks).collect()
     }
 
     /// The next move.
-    pub fn plan(&self, careful: bool, now: Timestamp) -> Move {
-        fleet::plan(&fleet::Fleet {
+    pub fn plan(&self, careful: bool, now: Timestamp) -> Plan {
+        strategy::plan(&self.fleet(&self.other_digests(), careful, now))
+    }
+
+    fn fleet<'a>(
+        &'a self,
+        other_digests: &'a [String],
+        careful: bool,
+        now: Timestamp,
+    ) -> Fleet<'a> {
+        Fleet {
             wanted: &self.wanted,
+            canaries: &self.canaries,
             machines: &self.machines,
-            other_digests: &self.other_digests(),
+            other_digests,
             written: &self.written,
-            pool: self.pool,
+            strategy: self.strategy,
+            pools: &self.pools,
             careful,
             watch: self.watch(now),
-        })
+            drain: self.drain,
+        }
     }
 
     fn watch(&self, now: Timestamp) -> fleet::Watch {

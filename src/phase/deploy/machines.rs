@@ -1,5 +1,5 @@
-//! The machines: created at once on a first deployment, rolled on an update, each named and
-//! marked so that a second create finds the first.
+//! The machines: created at once on a first deployment, replaced on an update as the strategy says,
+//! each named and marked so that a second create finds the first.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,9 +7,11 @@ use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::{
-    fleet::{self, Move, Wanted},
+    fleet::{self, Wanted},
     look::{self, Failure, Look},
-    release_command, rollback, volumes,
+    release_command, rollback,
+    strategy::Move,
+    volumes,
 };
 use crate::{
     api::{
@@ -21,7 +23,7 @@ use crate::{
     error::Error,
     fly::{self, Machine, MachineState, MachineUpdate, NewMachine},
     flytoml::{self, AppConfig},
-    phase::{Cx, Note, Removal, Step, StepId, Verdict, step::Result},
+    phase::{Cx, Note, Removal, Step, StepId, Verdict, Wake, Why, step::Result},
     target::Target,
 };
 
@@ -63,8 +65,17 @@ impl fmt::Display for Change {
                 write!(f, "update the machines {}", names.join(", "))
             }
             Move::Start(machines) => write!(f, "start the machines {}", names(machines)),
+            Move::Uncordon(machines) => {
+                write!(f, "let the machines {} serve", names(machines))
+            }
+            Move::Cordon(machines) => {
+                write!(f, "take the machines {} out of service", names(machines))
+            }
+            Move::Stop(machines) => write!(f, "stop the machines {}", names(machines)),
             Move::Destroy(machines) => write!(f, "destroy the machines {}", names(machines)),
-            Move::Nothing | Move::Settle(_) => f.write_str("nothing"),
+            Move::Nothing | Move::Settle | Move::Pause(_) | Move::Await(_) => {
+                f.write_str("nothing")
+            }
         }
     }
 }
@@ -127,25 +138,62 @@ impl Step for Machines {
     }
 }
 
-/// The next move, or what keeps it. A rollout does not go on over a machine that is not healthy.
+/// The next move, or what keeps it. A rollout does not go on over a machine that was given the new
+/// release and has failed.
 pub fn decide(target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
     let go = |next| Verdict::Change(Change::Move(next, look.effective.config.clone()));
-    let slots = match look.plan(true, now) {
-        Move::Nothing => return Verdict::Done,
-        Move::Settle(slots) => slots,
-        next => return go(next),
-    };
-    match look.judge(&target.app, now, |wanted| slots.contains(&wanted.slot)) {
-        Verdict::Blocked(_) if target.deploy.on_failure == OnFailure::Leave => {
-            go(look.plan(false, now))
-        }
-        Verdict::Blocked(why) => match look.failed(target, why) {
-            Failure::Stop(why) => Verdict::Blocked(why),
-            Failure::RollBack(cause) => {
-                Verdict::Change(Change::RollBack(rollback::Change::of(look, cause)))
+    let plan = look.plan(true, now);
+    if plan.next == Move::Nothing {
+        return Verdict::Done;
+    }
+    let health = look.judge(&target.app, now, |w| plan.settling.contains(&w.slot));
+    match health {
+        Verdict::Blocked(why) => {
+            if target.deploy.on_failure == OnFailure::Leave {
+                let next = look.plan(false, now).next;
+                if next.changes() {
+                    return go(next);
+                }
             }
+            match look.failed(target, why) {
+                Failure::Stop(why) => Verdict::Blocked(why),
+                Failure::RollBack(cause) => {
+                    Verdict::Change(Change::RollBack(rollback::Change::of(look, cause)))
+                }
+            }
+        }
+        health => match plan.next {
+            Move::Settle => health,
+            Move::Pause(left) => Verdict::Wait {
+                why: Why::new(
+                    Reason::TrafficMoving,
+                    "the proxies of Fly.io get a moment to learn which machines serve now",
+                ),
+                wake: Wake::After(left),
+            },
+            Move::Await(machines) => await_stop(target, &machines),
+            next => go(next),
         },
-        other => other,
+    }
+}
+
+/// A machine that stops finishes the requests that it has, for as long as `kill_timeout` allows.
+fn await_stop(target: &Target, machines: &[Machine]) -> Verdict<Change> {
+    let Some(machine) = machines.first() else {
+        return Verdict::Done;
+    };
+    Verdict::Wait {
+        why: Why::new(
+            Reason::TrafficMoving,
+            format!("the machine {} ({}) is stopping", machine.name, machine.id),
+        ),
+        wake: Wake::Machine {
+            app: target.app.clone(),
+            id: machine.id.clone(),
+            version: None,
+            state: MachineState::Stopped,
+            patience: Duration::from_secs(2),
+        },
     }
 }
 
@@ -171,8 +219,11 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
             join_all(pairs.iter().map(|(m, w)| (m, w)).map(update)).await
         }
         Move::Start(machines) => join_all(machines.iter().map(|machine| start(cx, machine))).await,
+        Move::Uncordon(machines) => join_all(machines.iter().map(|m| uncordon(cx, m))).await,
+        Move::Cordon(machines) => join_all(machines.iter().map(|m| cordon(cx, m))).await,
+        Move::Stop(machines) => join_all(machines.iter().map(|m| stop(cx, m))).await,
         Move::Destroy(machines) => join_all(machines.iter().map(|m| destroy(cx, m))).await,
-        Move::Nothing | Move::Settle(_) => Vec::new(),
+        Move::Nothing | Move::Settle | Move::Pause(_) | Move::Await(_) => Vec::new(),
     };
     cx.facts.machine_list.clear();
     done.into_iter().collect()
@@ -195,9 +246,10 @@ fn wrote(cx: &Cx, machine: &Machine) {
 async fn create(cx: &Cx, wanted: &Wanted) -> Result<()> {
     let new = NewMachine {
         name: wanted.name.clone(),
-        region: cx.target.region.clone(),
+        region: wanted.region.clone(),
         config: wanted.config.clone(),
         skip_launch: wanted.standby,
+        skip_service_registration: wanted.cordoned,
         min_secrets_version: cx.facts.secrets_version.get().map(|version| *version),
         ..NewMachine::default()
     };
@@ -281,6 +333,11 @@ async fn update(cx: &Cx, app_config: &AppConfig, machine: &Machine, wanted: &Wan
     if !wanted.config.metadata.contains_key(fleet::SIZE_KEY) {
         config.metadata.remove(fleet::SIZE_KEY);
     }
+    if !wanted.config.standbys.is_empty() {
+        config.standbys.clone_from(&wanted.config.standbys);
+        let first = config.standbys.join(",");
+        config.env.insert("FLY_STANDBY_FOR".to_owned(), first);
+    }
     let lease = cx
         .fly
         .acquire_lease(app, &machine.id, LEASE, "golive deploys")
@@ -329,6 +386,28 @@ async fn start(cx: &Cx, machine: &Machine) -> Result<()> {
     started
         .await
         .map_err(|source| Error::fly(format!("start the machine {}", machine.name), source))
+}
+
+async fn uncordon(cx: &Cx, machine: &Machine) -> Result<()> {
+    let done = cx.fly.uncordon_machine(&cx.target.app, &machine.id, None);
+    done.await
+        .map_err(|source| Error::fly(format!("let the machine {} serve", machine.name), source))
+}
+
+async fn cordon(cx: &Cx, machine: &Machine) -> Result<()> {
+    let done = cx.fly.cordon_machine(&cx.target.app, &machine.id, None);
+    done.await.map_err(|source| {
+        let doing = format!("take the machine {} out of service", machine.name);
+        Error::fly(doing, source)
+    })
+}
+
+/// As its own configuration says: with its signal, and the time that it gets to finish.
+async fn stop(cx: &Cx, machine: &Machine) -> Result<()> {
+    let stopped = cx.fly.stop_machine(&cx.target.app, &machine.id, None, None);
+    stopped
+        .await
+        .map_err(|source| Error::fly(format!("stop the machine {}", machine.name), source))
 }
 
 async fn destroy(cx: &Cx, machine: &Machine) -> Result<()> {

@@ -1,8 +1,7 @@
 //! Deploy: the image, the release command, the machines that run it, their health, the proof that
 //! they run what they should, and the record of the release.
 //!
-//! Rolling updates are supported, and `immediate` is rolled as well: it is safe for every
-//! application. Canary and blue-green are refused by the preflight check on the strategy.
+//! How machines are replaced is decided in `strategy`, and done in `machines`.
 
 pub mod fleet;
 pub mod health;
@@ -13,6 +12,7 @@ pub mod records;
 pub mod release;
 pub mod release_command;
 pub mod rollback;
+pub mod strategy;
 pub mod verify;
 pub mod volumes;
 

@@ -5,11 +5,11 @@
 use jiff::Timestamp;
 
 use super::{
-    fleet::Move,
     health,
     look::{self, Failure, Look},
     machines::{self, Change},
     rollback,
+    strategy::Move,
 };
 use crate::{
     phase::{Cx, Step, StepId, Verdict, step::Result},
@@ -43,7 +43,7 @@ impl Step for Verify {
     }
 
     fn diff(&self, target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
-        match look.plan(true, now) {
+        match look.plan(true, now).next {
             Move::Nothing => match look.judge(&target.app, now, |_| true) {
                 Verdict::Blocked(why) => match look.failed(target, why) {
                     Failure::Stop(why) => Verdict::Blocked(why),

@@ -164,7 +164,7 @@ impl Step for Volumes {
         }
         let look = look::look(cx).await?;
         observed.needed = look
-            .missing()
+            .lacking()
             .into_iter()
             .filter_map(|wanted| needed(&look.effective.config, wanted))
             .collect();

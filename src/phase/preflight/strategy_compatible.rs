@@ -50,18 +50,14 @@ impl Check for StrategyCompatible {
                 "add `[[http_service.checks]]` to the fly.toml, or set `strategy = \"rolling\"`",
             );
         }
-        match strategy {
-            Strategy::Rolling => Finding::passed("rolling goes with everything"),
-            Strategy::Immediate => Finding::passed(
-                "immediate is carried out as rolling by this version of Golive, which waits for each machine",
-            ),
-            // Nothing pretends: a rollout of another kind is not what was asked for.
-            Strategy::Canary | Strategy::BlueGreen => Finding::failed(
-                Reason::NotImplemented,
-                format!("this version of Golive does not carry out the strategy {strategy}"),
-                "set `strategy = \"rolling\"` in `[deploy]` of the fly.toml",
-            ),
-        }
+        Finding::passed(match strategy {
+            Strategy::Rolling => "rolling goes with everything",
+            Strategy::Canary => "canary: one extra machine for each process group goes first",
+            Strategy::BlueGreen => "bluegreen: all machines are replaced at once when all are well",
+            Strategy::Immediate => {
+                "immediate: all machines are updated at once, also if that stops the application"
+            }
+        })
     }
 }
 
@@ -90,14 +86,12 @@ mod tests {
         assert_eq!(fails("bluegreen", SERVICE), incompatible);
         let with_volume = format!("{SERVICE}{CHECK}{MOUNT}");
         assert_eq!(fails("bluegreen", &with_volume), incompatible);
+        assert_eq!(fails("bluegreen", &format!("{SERVICE}{CHECK}")), None);
     }
 
     #[test]
-    fn what_is_not_carried_out_is_refused_and_not_replaced_in_silence() {
-        let fits = format!("{SERVICE}{CHECK}");
-        for strategy in ["bluegreen", "canary"] {
-            assert_eq!(fails(strategy, &fits), Some(Reason::NotImplemented));
-        }
+    fn canary_needs_no_checks() {
+        assert_eq!(fails("canary", SERVICE), None);
     }
 
     #[test]
