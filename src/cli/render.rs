@@ -198,7 +198,7 @@ fn render(
         image: &deploy.image,
         ..Context::default()
     };
-    let machines = flytoml::first_deployment(&config, &context, &deploy.scale)?;
+    let machines = flytoml::first_deployment(&config, &context, &deploy.scale, &deploy.regions)?;
     let full_name = match &activation.metadata.namespace {
         Some(namespace) => format!("{namespace}/{name}"),
         None => name,

@@ -28,13 +28,15 @@ pub struct Machines {
 /// The machines that a first deployment creates, in the order in which it creates them: the
 /// release command's, then group by group, each followed by its standby.
 ///
-/// `scale` overrides how many a group gets; a group that is scaled has no standby. What is known
+/// `scale` and `regions` override how many a group gets, and where; a group that is named there has
+/// no standby. What is known
 /// only at the time of a deployment is missing: ids of volumes and releases, and Golive's marks.
 /// A standby names its group in place of the id of the machine that it stands by for.
 pub fn first_deployment(
     config: &AppConfig,
     context: &Context,
     scale: &BTreeMap<String, u32>,
+    regions: &BTreeMap<String, BTreeMap<String, u32>>,
 ) -> Result<Vec<Machines>, ConversionError> {
     let machines = |group: &str, count, skip_launch, config_| Machines {
         process_group: group.to_owned(),
@@ -50,6 +52,16 @@ pub fn first_deployment(
         all.push(machines(RELEASE_COMMAND_GROUP, 1, true, release));
     }
     for group in config.process_groups() {
+        if let Some(counts) = regions.get(&group) {
+            for (region, count) in counts.iter().filter(|(_, count)| **count > 0) {
+                let machine = config.machine_config(&group, context)?;
+                all.push(Machines {
+                    region: Some(region.clone()),
+                    ..machines(&group, *count, false, machine)
+                });
+            }
+            continue;
+        }
         let first = config.first_machines(&group, true);
         let (running, standby) = match scale.get(&group) {
             Some(count) => (*count, 0),

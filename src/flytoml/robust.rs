@@ -344,11 +344,13 @@ fn a_first_deployment_lists_release_command_groups_and_standbys() {
     let mut config = parse(text).unwrap().config;
     config.deploy.release_command = Some("migrate".to_owned());
     let scale = [("web".to_owned(), 3)].into();
-    let listed: Vec<(String, u32, bool)> = first_deployment(&config, &Context::default(), &scale)
-        .unwrap()
-        .into_iter()
-        .map(|m| (m.process_group, m.count, m.skip_launch))
-        .collect();
+    let regions = [("worker".to_owned(), [("gru".to_owned(), 2)].into())].into();
+    let listed: Vec<(String, u32, bool)> =
+        first_deployment(&config, &Context::default(), &scale, &regions)
+            .unwrap()
+            .into_iter()
+            .map(|m| (m.process_group, m.count, m.skip_launch))
+            .collect();
     assert_eq!(
         listed,
         [
@@ -356,7 +358,7 @@ fn a_first_deployment_lists_release_command_groups_and_standbys() {
             ("cron".to_owned(), 1, false),
             ("cron".to_owned(), 1, true),
             ("web".to_owned(), 3, false),
-            ("worker".to_owned(), 1, false),
+            ("worker".to_owned(), 2, false),
         ]
     );
 }

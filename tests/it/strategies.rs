@@ -310,7 +310,7 @@ async fn a_green_machine_that_fails_leaves_blue_serving_and_goes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_green_machine_that_fails_is_kept_for_a_look_when_that_is_asked_for() {
-    for on_failure in ["Pause", "Leave"] {
+    let kept = |on_failure| async move {
         let (world, message, load) = fails("bluegreen", "first", on_failure, 2).await;
         let env = &world.env;
         assert!(message.contains(on_failure), "{message}");
@@ -320,12 +320,13 @@ async fn a_green_machine_that_fails_is_kept_for_a_look_when_that_is_asked_for() 
         recovers(env).await;
         assert_eq!(machines(env).len(), 2);
         assert_eq!(most_at_once(env), 4, "there was never a third set");
-    }
+    };
+    tokio::join!(kept("Pause"), kept("Leave"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_that_fails_leaves_all_others_untouched() {
-    for on_failure in ["RollBack", "Pause", "Leave"] {
+    let untouched = |on_failure| async move {
         let (world, message, load) = fails("canary", "never", on_failure, 2).await;
         let env = &world.env;
         assert!(message.contains("golive-canary-app-"), "{message}");
@@ -337,12 +338,17 @@ async fn a_canary_that_fails_leaves_all_others_untouched() {
         recovers(env).await;
         assert_eq!(machines(env).len(), 2);
         assert_eq!(most_at_once(env), 3);
-    }
+    };
+    tokio::join!(
+        untouched("RollBack"),
+        untouched("Pause"),
+        untouched("Leave")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_in_the_middle_of_rolling_goes_back_stays_or_goes_on_as_asked() {
-    for on_failure in ["RollBack", "Pause", "Leave"] {
+    let ends = |on_failure| async move {
         let (world, message, load) = fails("rolling", "first", on_failure, 3).await;
         let env = &world.env;
         assert!(message.contains("golive-app-1"), "which machine: {message}");
@@ -367,5 +373,6 @@ async fn a_failure_in_the_middle_of_rolling_goes_back_stays_or_goes_on_as_asked(
         }
         nothing_failed(load).await;
         recovers(env).await;
-    }
+    };
+    tokio::join!(ends("RollBack"), ends("Pause"), ends("Leave"));
 }

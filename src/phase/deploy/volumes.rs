@@ -32,6 +32,7 @@ const SIZE_GB: u32 = 1;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Needed {
     name: String,
+    region: String,
     size_gb: u32,
     retention: Option<u32>,
     guest: Option<MachineGuest>,
@@ -57,8 +58,8 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "create a volume {} of {} GB",
-            self.volume.name, self.volume.size_gb
+            "create a volume {} of {} GB in {}",
+            self.volume.name, self.volume.size_gb, self.volume.region
         )
     }
 }
@@ -66,7 +67,9 @@ impl fmt::Display for Change {
 /// The first needed volume for which there is no free one. Pure.
 fn lacking(needed: &[Needed], volumes: &[Volume]) -> Option<Change> {
     needed.iter().enumerate().find_map(|(at, volume)| {
-        let of_name = |candidate: &&Volume| candidate.name == volume.name;
+        let of_name = |candidate: &&Volume| {
+            candidate.name == volume.name && candidate.region == volume.region
+        };
         let free = volumes
             .iter()
             .filter(of_name)
@@ -74,7 +77,7 @@ fn lacking(needed: &[Needed], volumes: &[Volume]) -> Option<Change> {
             .count();
         let earlier = needed[..at]
             .iter()
-            .filter(|n| n.name == volume.name)
+            .filter(|n| n.name == volume.name && n.region == volume.region)
             .count();
         (free <= earlier).then(|| Change {
             volume: volume.clone(),
@@ -96,11 +99,13 @@ pub async fn assign(cx: &Cx, mut wanted: Vec<Wanted>) -> Result<Vec<Wanted>> {
     if wanted.iter().all(|wanted| wanted.volume.is_none()) {
         return Ok(wanted);
     }
-    let mut free = list(cx).await?;
+    let mut free = volumes(cx).await?;
     free.retain(Volume::is_free);
     for wanted in &mut wanted {
         let Some(name) = &wanted.volume else { continue };
-        let at = free.iter().position(|volume| volume.name == *name);
+        let at = free
+            .iter()
+            .position(|volume| volume.name == *name && volume.region == wanted.region);
         let volume = at.map(|at| free.swap_remove(at));
         let volume = volume.ok_or(Error::NotKnown("a free volume for a new machine"))?;
         if let Some(mount) = wanted.config.mounts.first_mut() {
@@ -110,13 +115,10 @@ pub async fn assign(cx: &Cx, mut wanted: Vec<Wanted>) -> Result<Vec<Wanted>> {
     Ok(wanted)
 }
 
-/// The app's volumes in its region.
-async fn list(cx: &Cx) -> Result<Vec<Volume>> {
+/// The app's volumes.
+async fn volumes(cx: &Cx) -> Result<Vec<Volume>> {
     let volumes = cx.fly.volumes(&cx.target.app).await;
-    let mut volumes =
-        volumes.map_err(|source| Error::fly("list the volumes of the app", source))?;
-    volumes.retain(|volume| volume.region == cx.target.region);
-    Ok(volumes)
+    volumes.map_err(|source| Error::fly("list the volumes of the app", source))
 }
 
 fn needed(config: &flytoml::AppConfig, wanted: &Wanted) -> Option<Needed> {
@@ -125,6 +127,7 @@ fn needed(config: &flytoml::AppConfig, wanted: &Wanted) -> Option<Needed> {
     let size = mount.initial_size.as_deref().and_then(flytoml::volume_gb);
     Some(Needed {
         name: mount.source.clone()?,
+        region: wanted.region.clone(),
         size_gb: size
             .and_then(|gb| u32::try_from(gb).ok())
             .unwrap_or(SIZE_GB)
@@ -169,7 +172,7 @@ impl Step for Volumes {
             .filter_map(|wanted| needed(&look.effective.config, wanted))
             .collect();
         if !observed.needed.is_empty() {
-            observed.volumes = list(cx).await?;
+            observed.volumes = volumes(cx).await?;
         }
         Ok(observed)
     }
@@ -188,14 +191,17 @@ impl Step for Volumes {
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
         Some(Slot {
             kind: "Volume".to_owned(),
-            name: format!("{}-{}", change.volume.name, change.before),
+            name: format!(
+                "{}-{}-{}",
+                change.volume.name, change.volume.region, change.before
+            ),
         })
     }
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
         let new = NewVolume {
             name: change.volume.name.clone(),
-            region: cx.target.region.clone(),
+            region: change.volume.region.clone(),
             size_gb: Some(change.volume.size_gb),
             snapshot_retention: change.volume.retention,
             compute: change.volume.guest,
@@ -219,6 +225,7 @@ mod tests {
     fn need(name: &str) -> Needed {
         Needed {
             name: name.to_owned(),
+            region: "eze".to_owned(),
             size_gb: 1,
             retention: None,
             guest: None,
@@ -228,6 +235,7 @@ mod tests {
     fn volume(name: &str, machine: Option<&str>, state: &str) -> Volume {
         serde_json::from_value(json!({
             "id": "vol_1", "name": name, "state": state, "attached_machine_id": machine,
+            "region": "eze",
         }))
         .unwrap()
     }
@@ -250,6 +258,12 @@ mod tests {
             before(&[free.clone(), free.clone()]),
             Some(("logs".to_owned(), 0))
         );
-        assert_eq!(before(&[free.clone(), free, logs]), None);
+        assert_eq!(before(&[free.clone(), free.clone(), logs.clone()]), None);
+        // One elsewhere is of no use.
+        let elsewhere = Volume {
+            region: "gru".to_owned(),
+            ..free.clone()
+        };
+        assert_eq!(before(&[free, elsewhere, logs]), data(1));
     }
 }

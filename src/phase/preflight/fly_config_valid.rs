@@ -37,10 +37,12 @@ impl Check for FlyConfigValid {
         };
         let mut wrong: Vec<String> = Vec::new();
         let groups = config.app.process_groups();
-        for group in target.deploy.scale.keys() {
+        let scale = target.deploy.scale.keys().map(|group| ("scale", group));
+        let regions = target.deploy.regions.keys().map(|group| ("regions", group));
+        for (field, group) in scale.chain(regions) {
             if !groups.contains(group) {
                 wrong.push(format!(
-                    "`deploy.scale` names the process group {group}, and there are {}",
+                    "`deploy.{field}` names the process group {group}, and there are {}",
                     groups.join(", ")
                 ));
             }
@@ -99,10 +101,11 @@ mod tests {
 
     #[test]
     fn sizes_and_groups_that_do_not_exist_are_told() {
-        let finding = judge("fallbackSizes: [huge-1x], scale: {worker: 2}");
+        let finding =
+            judge("fallbackSizes: [huge-1x], scale: {worker: 2}, regions: {web: {gru: 1}}");
         assert!(
             matches!(&finding, Finding::Failed { reason: Reason::InvalidSpec, message, .. }
-                if message.contains("huge-1x") && message.contains("worker")),
+                if ["huge-1x", "worker", "web"].iter().all(|word| message.contains(word))),
             "{finding:?}"
         );
     }

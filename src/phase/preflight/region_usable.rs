@@ -1,11 +1,13 @@
 //! The region exists, is not deprecated, and has room.
 
+use std::collections::BTreeSet;
+
 use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     error::Error,
     fly::Region,
-    phase::{Cx, provision::app, step::Result},
+    phase::{Cx, provision::app, step},
     target::Target,
 };
 
@@ -55,7 +57,7 @@ impl Check for RegionUsable {
     const NAME: CheckName = CheckName::RegionUsable;
     const SEVERITY: Severity = Severity::Blocking;
 
-    async fn look(&self, cx: &Cx) -> Result<Seen> {
+    async fn look(&self, cx: &Cx) -> step::Result<Seen> {
         let regions = cx
             .fly
             .regions()
@@ -66,10 +68,15 @@ impl Check for RegionUsable {
             paid: None,
             running: false,
         };
-        let Some(ours) = find(&seen.regions, &cx.target.region) else {
-            return Ok(seen);
-        };
-        if ours.requires_paid_plan == Some(true) {
+        let codes = codes(&cx.target);
+        let ours: Vec<Region> = codes
+            .iter()
+            .filter_map(|code| find(&seen.regions, code).cloned())
+            .collect();
+        if ours
+            .iter()
+            .any(|region| region.requires_paid_plan == Some(true))
+        {
             match cx.fly.organization(&cx.target.organization).await {
                 Ok(found) => seen.paid = found.and_then(|found| found.paid_plan),
                 // OrganizationUsable tells about it.
@@ -77,7 +84,9 @@ impl Check for RegionUsable {
                 Err(source) => return Err(Error::fly("read the organization", source)),
             }
         }
-        if obstacle(ours, seen.paid).is_some()
+        if ours
+            .iter()
+            .any(|region| obstacle(region, seen.paid).is_some())
             && let app::Seen::There(app) = app::look(cx, &cx.target.app).await?
         {
             seen.running = app.machine_count.is_some_and(|count| count > 0);
@@ -86,27 +95,50 @@ impl Check for RegionUsable {
     }
 
     fn judge(&self, target: &Target, seen: &Seen) -> Finding {
-        let code = &target.region;
-        let Some(region) = find(&seen.regions, code) else {
-            let usable: Vec<&str> = seen
+        let mut good = Vec::new();
+        for code in codes(target) {
+            match seen.judge(code) {
+                Ok(message) => good.push(message),
+                Err(bad) => return bad,
+            }
+        }
+        Finding::passed(good.join("; "))
+    }
+}
+
+/// The primary region, and those of `deploy.regions`.
+fn codes(target: &Target) -> BTreeSet<&str> {
+    let more = target.deploy.regions.values();
+    let more = more.flat_map(|counts| counts.keys());
+    more.chain([&target.region]).map(String::as_str).collect()
+}
+
+impl Seen {
+    /// What is well about one region, or the finding that it is not.
+    fn judge(&self, code: &str) -> Result<String, Finding> {
+        let Some(region) = find(&self.regions, code) else {
+            let usable: Vec<&str> = self
                 .regions
                 .iter()
-                .filter(|region| obstacle(region, seen.paid).is_none())
+                .filter(|region| obstacle(region, self.paid).is_none())
                 .map(|region| region.code.as_str())
                 .collect();
-            return Finding::failed(
+            return Err(Finding::failed(
                 Reason::RegionUnusable,
                 format!("Fly.io has no region {code}"),
-                format!("set `region` to one of {}", usable.join(", ")),
-            );
+                format!(
+                    "set `region`, or the key in `deploy.regions`, to one of {}",
+                    usable.join(", ")
+                ),
+            ));
         };
         let name = region.name.as_deref().unwrap_or(code);
-        match obstacle(region, seen.paid) {
-            None => Finding::passed(format!("{code} ({name}) is there and has room")),
-            Some((_, message, _)) if seen.running => Finding::passed(format!(
+        match obstacle(region, self.paid) {
+            None => Ok(format!("{code} ({name}) is there and has room")),
+            Some((_, message, _)) if self.running => Ok(format!(
                 "{message}; the app's machines run there already and stay"
             )),
-            Some((reason, message, action)) => Finding::failed(reason, message, action),
+            Some((reason, message, action)) => Err(Finding::failed(reason, message, action)),
         }
     }
 }
@@ -135,6 +167,21 @@ mod tests {
             running,
         };
         RegionUsable.judge(&target("", &[]), &seen)
+    }
+
+    #[test]
+    fn every_region_of_the_machines_is_looked_at() {
+        let spec = "deploy: {regions: {app: {ams: 1, gru: 1}}}";
+        let seen = Seen {
+            regions: vec![region("eze"), region("ams")],
+            paid: None,
+            running: false,
+        };
+        let finding = RegionUsable.judge(&target(spec, &[]), &seen);
+        assert!(
+            matches!(&finding, Finding::Failed { message, .. } if message.contains("gru")),
+            "{finding:?}"
+        );
     }
 
     #[test]
