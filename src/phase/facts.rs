@@ -52,6 +52,9 @@ pub struct Facts {
     /// Machine of the release command whose failure was told before it is run again. Set by the
     /// step `ReleaseCommand`.
     pub failure_told: Fact<String>,
+    /// Whether the database answered from inside, for a machine (id and version) that has failed.
+    /// Set by the steps of Deploy.
+    pub diagnosis: Fact<((String, String), Option<String>)>,
     /// Versions of machines that this process wrote: what the platform made of our words there
     /// is no drift. Set by the steps of Deploy.
     pub written: Fact<BTreeSet<String>>,

@@ -48,16 +48,17 @@ static REFERENCE: OnceCell<Run> = OnceCell::const_new();
 
 /// The operator's process, which can be killed and started again from anywhere.
 #[derive(Clone)]
-struct Victim(Arc<Mutex<Life>>);
+pub struct Victim(Arc<Mutex<Life>>);
 
-struct Life {
+pub struct Life {
     command: Command,
     child: Option<Child>,
     crashes: u32,
 }
 
 impl Victim {
-    fn start(env: &Env) -> Self {
+    /// Starts it.
+    pub fn start(env: &Env) -> Self {
         let command = env.operator_command(&["--settle", "300ms"]);
         let life = Life {
             command,
@@ -70,7 +71,7 @@ impl Victim {
     }
 
     /// SIGKILL, and a new process at once, as a kubelet does it.
-    fn crash(&self) {
+    pub fn crash(&self) {
         let mut life = self.0.lock().unwrap();
         // Gone for good: the world is being taken down.
         if life.child.is_some() {
@@ -80,11 +81,33 @@ impl Victim {
         }
     }
 
-    fn crashes(&self) -> u32 {
+    /// Kills it around the k-th call that changes something at Fly.io.
+    pub fn crash_at(&self, sim: &Sim, k: u64, point: Point) {
+        let victim = self.clone();
+        sim.on_mutation(
+            k,
+            point,
+            Arc::new(move |_| {
+                let victim = victim.clone();
+                Box::pin(async move {
+                    victim.crash();
+                    if point == Point::BeforeApply {
+                        // The call must not take effect. The simulator drops it when it sees that
+                        // the client has gone.
+                        std::future::pending::<()>().await;
+                    }
+                })
+            }),
+        );
+    }
+
+    /// How often it was killed.
+    pub fn crashes(&self) -> u32 {
         self.0.lock().unwrap().crashes
     }
 
-    fn end(&self) {
+    /// Kills it for good.
+    pub fn end(&self) {
         self.0.lock().unwrap().kill();
     }
 }
@@ -168,24 +191,7 @@ async fn run(kill: Option<Kill>) -> Result<Run, String> {
     let changes = Changes::begin(&env).await;
     let victim = Victim::start(&env);
     match kill {
-        Some(Kill::Fly(k, point)) => {
-            let victim = victim.clone();
-            env.sim.on_mutation(
-                k,
-                point,
-                Arc::new(move |_| {
-                    let victim = victim.clone();
-                    Box::pin(async move {
-                        victim.crash();
-                        if point == Point::BeforeApply {
-                            // The call must not take effect. The simulator drops it when it sees
-                            // that the client has gone.
-                            std::future::pending::<()>().await;
-                        }
-                    })
-                }),
-            );
-        }
+        Some(Kill::Fly(k, point)) => victim.crash_at(&env.sim, k, point),
         Some(Kill::Kubernetes(n)) => changes.crash_at(n, &victim),
         None => {}
     }
@@ -677,7 +683,7 @@ fn differences(path: &str, wanted: &Value, found: &Value) -> Vec<String> {
 }
 
 /// Whether every point is taken.
-fn full() -> bool {
+pub fn full() -> bool {
     std::env::var("GOLIVE_CRASH_TEST").is_ok_and(|value| value == "full")
 }
 

@@ -26,7 +26,7 @@ use crate::deploy::{
 use crate::env::Env;
 
 /// An HTTP service whose health is checked every 100 ms of simulated time.
-fn toml(strategy: &str) -> String {
+pub fn toml(strategy: &str) -> String {
     format!(
         "[deploy]\nstrategy = '{strategy}'\n[http_service]\ninternal_port = 8080\n\
          [[http_service.checks]]\npath = '/'\ninterval = '5s'\ntimeout = '2s'\ngrace_period = '1s'\n\
@@ -38,7 +38,8 @@ fn cabanas() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_golive")).with_file_name("cabanas")
 }
 
-fn hello(tag: &str) -> Image {
+/// The smallest service, with its tag as version.
+pub fn hello(tag: &str) -> Image {
     Image::new(image(tag), cabanas())
         .args(["hello"])
         .env("CABANAS_VERSION", tag)
@@ -88,7 +89,7 @@ async fn world(flags: &[&str]) -> World {
 }
 
 /// Steady requests through the edge.
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicUsize>,
     failed: Arc<AtomicUsize>,
@@ -96,7 +97,8 @@ struct Load {
 }
 
 impl Load {
-    fn start(env: &Env) -> Self {
+    /// Begins.
+    pub fn start(env: &Env) -> Self {
         let mut load = Self {
             stop: Arc::default(),
             sent: Arc::default(),
@@ -121,7 +123,7 @@ impl Load {
     }
 
     /// How many were sent, and how many of them were not answered with 200.
-    async fn end(self) -> (usize, usize) {
+    pub async fn end(self) -> (usize, usize) {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {
             client.await.unwrap();
@@ -171,7 +173,7 @@ async fn loses_no_request(strategy: &str) -> Env {
 }
 
 /// Most machines of the application that were alive at the same time, by the simulator's ledger.
-fn most_at_once(env: &Env) -> usize {
+pub fn most_at_once(env: &Env) -> usize {
     let (mut now, mut most) = (0_usize, 0);
     for effect in env.sim.ledger() {
         match effect.kind.as_str() {
@@ -184,7 +186,8 @@ fn most_at_once(env: &Env) -> usize {
     most
 }
 
-fn cordoned(env: &Env) -> Vec<String> {
+/// Machines that are out of the proxy's pool.
+pub fn cordoned(env: &Env) -> Vec<String> {
     let live = env.sim.machines(APP);
     let live = live
         .iter()

@@ -29,9 +29,6 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Pause between two looks once a machine takes longer.
 const LATER: Duration = Duration::from_secs(2);
 
-/// Most characters of a log tail in a message.
-const TAIL: usize = 400;
-
 impl Step for Health {
     type Observed = Look;
     type Change = rollback::Change;
@@ -78,29 +75,47 @@ impl Step for Health {
     }
 }
 
-/// What the health of one machine means for a rollout.
+/// What the health of one machine means for a rollout. `late` is the time that it had, once that
+/// is over; `evidence` is what else is known of a failure.
 pub fn verdict_of<C>(
     app: &str,
     machine: &Machine,
     health: &Is,
-    tail: Option<&str>,
+    late: Option<Duration>,
+    evidence: &str,
     now: Timestamp,
 ) -> Verdict<C> {
     let name = format!("the machine {} ({})", machine.name, machine.id);
-    let lines = tail.map_or(String::new(), |tail| format!("; its last lines: {tail}"));
+    let blocked = |reason, text: String| Verdict::Blocked(Why::new(reason, text + evidence));
+    let too_late = |limit: Duration| {
+        format!(
+            "within {} s: mend the application or what it depends on, or raise `grace_period` of the check or `[deploy] wait_timeout` in fly.toml",
+            limit.as_secs()
+        )
+    };
     match health {
         Is::Healthy => Verdict::Done,
-        Is::Starting => Verdict::Wait {
-            why: Why::new(
+        Is::Starting => match late {
+            Some(limit) => blocked(
                 Reason::MachineStarting,
-                format!("{name} is {}", machine.state.as_str()),
+                format!(
+                    "{name} is still {}, and did not start {}",
+                    machine.state.as_str(),
+                    too_late(limit)
+                ),
             ),
-            wake: Wake::Machine {
-                app: app.to_owned(),
-                id: machine.id.clone(),
-                version: None,
-                state: MachineState::Started,
-                patience: Duration::from_secs(2),
+            None => Verdict::Wait {
+                why: Why::new(
+                    Reason::MachineStarting,
+                    format!("{name} is {}", machine.state.as_str()),
+                ),
+                wake: Wake::Machine {
+                    app: app.to_owned(),
+                    id: machine.id.clone(),
+                    version: None,
+                    state: MachineState::Started,
+                    patience: Duration::from_secs(2),
+                },
             },
         },
         Is::Watched(left) => Verdict::Wait {
@@ -110,43 +125,44 @@ pub fn verdict_of<C>(
             ),
             wake: Wake::After(*left),
         },
-        Is::Unhealthy(checks) => Verdict::Wait {
-            why: Why::new(
-                Reason::NotHealthy,
-                format!("{name} does not pass {}{lines}", checks.join(", ")),
-            ),
-            wake: Wake::After(pause(machine, now)),
-        },
+        Is::Unhealthy(checks) => {
+            let text = format!("{name} does not pass {}", checks.join(", "));
+            match late {
+                Some(limit) => blocked(Reason::NotHealthy, format!("{text} {}", too_late(limit))),
+                None => Verdict::Wait {
+                    why: Why::new(Reason::NotHealthy, text),
+                    wake: Wake::After(pause(machine, now)),
+                },
+            }
+        }
         Is::Exited {
             out_of_memory: true,
             ..
-        } => Verdict::Blocked(Why::new(
+        } => blocked(
             Reason::OutOfMemory,
-            format!(
-                "{name} ran out of memory: give it more with `[[vm]] memory` in fly.toml{lines}"
-            ),
-        )),
+            format!("{name} ran out of memory: give it more with `[[vm]] memory` in fly.toml"),
+        ),
         Is::Exited {
             code, restarting, ..
-        } => Verdict::Blocked(Why::new(
+        } => blocked(
             Reason::MachineExited,
             format!(
-                "{name} exited with code {code}{}: mend the application and deploy another image{lines}",
+                "{name} exited with code {code}{}: mend the application and deploy another image",
                 if *restarting {
                     " and is being restarted"
                 } else {
                     ""
                 }
             ),
-        )),
-        Is::Down(state) => Verdict::Blocked(Why::new(
+        ),
+        Is::Down(state) => blocked(
             Reason::MachineExited,
             format!(
-                "{name} is {}: look at `fly machine status {}`{lines}",
+                "{name} is {}: look at `fly machine status {}`",
                 state.as_str(),
                 machine.id
             ),
-        )),
+        ),
     }
 }
 
@@ -156,23 +172,4 @@ fn pause(machine: &Machine, now: Timestamp) -> Duration {
         .updated_at
         .is_some_and(|since| now.duration_since(since) > SignedDuration::from_secs(15));
     if long { LATER } else { LOOK }
-}
-
-/// The last lines that a machine printed: one line, bounded, without secrets. A tail that cannot
-/// be had is left out: the diagnosis stands without it.
-pub async fn log_tail(cx: &Cx, id: &str) -> Option<String> {
-    let page = cx.fly.logs(&cx.target.app, Some(id), None).await.ok()?;
-    let lines: Vec<&str> = page
-        .lines
-        .iter()
-        .rev()
-        .take(3)
-        .filter_map(|line| line.message.as_deref())
-        .collect();
-    if lines.is_empty() {
-        return None;
-    }
-    let text: String = lines.into_iter().rev().collect::<Vec<_>>().join(" | ");
-    let text = crate::redact::redact(&text).into_owned();
-    Some(crate::api::status::one_line(&text, TAIL))
 }

@@ -8,6 +8,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    diagnosis,
     fleet::{self, Health, Wanted},
     health,
     records::{self, Records},
@@ -30,8 +31,8 @@ const SHARED_FOR: Duration = Duration::from_millis(500);
 /// default, fly-api.md G.1).
 const WAIT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Machines whose log is read in one look.
-const TAILS: usize = 2;
+/// Machines whose failure is looked into in one look.
+const TOLD: usize = 2;
 
 /// What there is and what should be.
 #[derive(Debug)]
@@ -58,8 +59,8 @@ pub struct Look {
     pub fallback: Option<FallbackUsed>,
     /// Versions of machines that this process wrote.
     pub written: std::collections::BTreeSet<String>,
-    /// The last lines of machines that are not well, by id.
-    pub tails: BTreeMap<String, String>,
+    /// What else is known of machines that have failed, by id.
+    pub evidence: BTreeMap<String, String>,
     /// How long a machine without checks is watched after its start.
     pub watch: Duration,
     /// How long a machine may take to become healthy.
@@ -169,9 +170,9 @@ pub async fn look(cx: &Cx) -> Result<Look> {
         machines,
         records,
         fallback,
-        tails: BTreeMap::new(),
+        evidence: BTreeMap::new(),
     };
-    look.tails = tails(cx, &look).await;
+    look.evidence = evidence(cx, &look).await;
     Ok(look)
 }
 
@@ -237,23 +238,26 @@ pub fn asked_size(config: &AppConfig) -> String {
     )
 }
 
-/// The last lines of the machines that have ended, or are late.
-async fn tails(cx: &Cx, look: &Look) -> BTreeMap<String, String> {
-    let mut tails = BTreeMap::new();
+/// What else is known of the machines that have ended, or are late.
+async fn evidence(cx: &Cx, look: &Look) -> BTreeMap<String, String> {
+    let mut evidence = BTreeMap::new();
     for (machine, wanted) in look.pairs() {
-        if tails.len() >= TAILS {
+        if evidence.len() >= TOLD {
             break;
         }
+        // An old machine that is to be replaced is not this release's failure.
         let tell = match fleet::health(machine, wanted.checks) {
+            _ if !wanted.marks(machine) => false,
             Health::Exited { .. } | Health::Down(_) => !wanted.standby,
-            Health::Unhealthy(_) => look.late(machine, cx.now()),
-            Health::Healthy | Health::Starting | Health::Watched(_) => false,
+            Health::Unhealthy(_) | Health::Starting => look.late(machine, cx.now()),
+            Health::Healthy | Health::Watched(_) => false,
         };
-        if tell && let Some(tail) = health::log_tail(cx, &machine.id).await {
-            tails.insert(machine.id.clone(), tail);
+        if tell {
+            let text = diagnosis::of(cx, &look.machines, machine).await;
+            evidence.insert(machine.id.clone(), text);
         }
     }
-    tails
+    evidence
 }
 
 impl Look {
@@ -350,19 +354,9 @@ impl Look {
         let Some((machine, is)) = worst else {
             return Verdict::Done;
         };
-        let tail = self.tails.get(&machine.id).map(String::as_str);
-        let verdict = health::verdict_of(app, machine, &is, tail, now);
-        match verdict {
-            Verdict::Wait { why, .. } if self.late(machine, now) => Verdict::Blocked(Why::new(
-                why.reason,
-                format!(
-                    "{} within {} s: mend the application or what it depends on, or raise `grace_period` of the check or `[deploy] wait_timeout` in fly.toml",
-                    why.message,
-                    self.wait_timeout.as_secs()
-                ),
-            )),
-            other => other,
-        }
+        let evidence = self.evidence.get(&machine.id).map_or("", String::as_str);
+        let late = self.late(machine, now).then_some(self.wait_timeout);
+        health::verdict_of(app, machine, &is, late, evidence, now)
     }
 
     /// What a failure means for the release: it is rolled back, when that is asked for, possible

@@ -3,6 +3,7 @@
 //!
 //! How machines are replaced is decided in `strategy`, and done in `machines`.
 
+pub mod diagnosis;
 pub mod fleet;
 pub mod health;
 pub mod image;

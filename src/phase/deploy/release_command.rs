@@ -11,8 +11,9 @@ use std::{fmt, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    diagnosis,
     fleet::{self, UID_KEY},
-    health, image, look, records,
+    image, look, records,
 };
 use crate::{
     api::Reason,
@@ -211,7 +212,7 @@ impl Step for ReleaseCommand {
             )
         {
             runs.told = cx.facts.failure_told.get().as_deref() == Some(&last.id);
-            runs.tail = health::log_tail(cx, &last.id).await;
+            runs.tail = diagnosis::log_tail(cx, &last.id).await;
             cx.facts.failure_told.set(last.id.clone());
         }
         Ok(Observed::Runs(Box::new(runs)))

@@ -1,0 +1,117 @@
+//! The operator is killed with SIGKILL around the external writes of an update, is started again,
+//! and must come to the same end with the same creations, while the application serves.
+//!
+//! `make test` takes a sample; `GOLIVE_CRASH_TEST=full` (`make test-crash`) takes every point.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fly_sim::{Images, Options, Point};
+use serde_json::{Value, json};
+
+use crate::crash::{Victim, full};
+use crate::deploy::{APP, change, deploy, image, until_deployed};
+use crate::env::Env;
+use crate::strategies::{Load, cordoned, hello, most_at_once, toml};
+
+/// What an update has made and unmade, without the names that follow from the configuration.
+fn history(env: &Env) -> BTreeMap<String, u64> {
+    let mut history = BTreeMap::new();
+    for effect in env.sim.ledger() {
+        let what = effect.kind.as_str();
+        if ["machine.create", "machine.update", "machine.destroyed"].contains(&what) {
+            *history.entry(what.to_owned()).or_default() += 1;
+        }
+    }
+    history
+}
+
+/// No two live machines with one name at any instant.
+fn never_two(env: &Env) {
+    let mut live = BTreeSet::new();
+    for effect in env.sim.ledger() {
+        match effect.kind.as_str() {
+            "machine.create" => assert!(live.insert(effect.name.clone()), "two {}", effect.name),
+            "machine.destroyed" => {
+                live.remove(&effect.name);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Updates again and again, each time with a crash at another point: at every so many-th call.
+async fn ends_the_same(strategy: &str, every: u64) {
+    let images = (1..=3).map(|tag| hello(&tag.to_string()));
+    let options = Options {
+        images: Images::new(images.collect::<Vec<_>>()),
+        ..Options::default()
+    };
+    let env = Env::without_operator(options).await;
+    let victim = Victim::start(&env);
+    deploy(&env, "1", &toml(strategy), json!({})).await;
+    until_deployed(&env, "1").await;
+
+    // Without a crash: what it takes.
+    env.sim.reset();
+    change(&env, json!({"image": image("2")})).await;
+    until_deployed(&env, "2").await;
+    let (reference, calls) = (history(&env), env.sim.mutations());
+    let most = most_at_once(&env);
+    println!("{strategy}: {calls} calls that change something, {reference:?}");
+
+    let points = [Point::BeforeApply, Point::AfterApply, Point::AfterReply];
+    let kills = (1..=calls)
+        .flat_map(|k| points.map(|point| (k, point)))
+        .filter(|(k, point)| {
+            // Each with another point than the one before.
+            let nth = usize::try_from(k / every % 3).unwrap();
+            full() || k % every == 2 && points[nth] == *point
+        });
+    let load = Load::start(&env);
+    let mut tag = 2;
+    let mut count = 0;
+    for (k, point) in kills {
+        tag = if tag == 2 { 3 } else { 2 };
+        env.sim.reset();
+        victim.crash_at(&env.sim, k, point);
+        change(&env, json!({"image": image(&tag.to_string())})).await;
+        until_deployed(&env, &tag.to_string()).await;
+        count += 1;
+        assert_eq!(victim.crashes(), count, "{k} {point:?} was not reached");
+        assert_eq!(
+            history(&env),
+            reference,
+            "{strategy}: crash at {k} {point:?}"
+        );
+        assert!(
+            most_at_once(&env) <= most,
+            "{strategy}: crash at {k} {point:?}"
+        );
+        assert!(
+            cordoned(&env).is_empty(),
+            "{strategy}: crash at {k} {point:?}"
+        );
+        never_two(&env);
+        let live = env.sim.machines(APP);
+        assert!(
+            live.iter().all(|m: &Value| m["state"] == "started"),
+            "{live:?}"
+        );
+    }
+    let (sent, failed) = load.end().await;
+    println!("{strategy}: {count} crashes, {sent} requests, {failed} failed");
+    assert_eq!(failed, 0, "of {sent} requests");
+    victim.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_around_every_write_of_a_bluegreen_update_ends_the_same() {
+    ends_the_same("bluegreen", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_around_every_write_of_a_canary_update_ends_the_same() {
+    ends_the_same("canary", 6).await;
+}
