@@ -111,6 +111,9 @@ struct Server {
 #[derive(Debug, Default)]
 pub struct Backend {
     server: OnceCell<Server>,
+    /// PostgreSQL refuses two changes of one object's rights at a time, and a new database and a
+    /// new user each give the other its rights.
+    changes: tokio::sync::Mutex<()>,
 }
 
 impl Backend {
@@ -247,6 +250,7 @@ impl Backend {
 
     /// Creates a database, owned by the namespace.
     pub async fn create_database(&self, prefix: &str, name: &str) -> Result<()> {
+        let _one_at_a_time = self.changes.lock().await;
         let database = quoted(prefix, name)?;
         // A database cannot be created inside a transaction: one statement for each call.
         self.run(
@@ -279,6 +283,7 @@ impl Backend {
 
     /// Drops a database and ends its sessions.
     pub async fn drop_database(&self, prefix: &str, name: &str) -> Result<()> {
+        let _one_at_a_time = self.changes.lock().await;
         self.run(
             format!("drop the database {name}"),
             format!("DROP DATABASE {} WITH (FORCE)", quoted(prefix, name)?),
@@ -295,6 +300,7 @@ impl Backend {
         right: Right,
     ) -> Result<()> {
         let role = quoted(prefix, name)?;
+        let _one_at_a_time = self.changes.lock().await;
         self.run(
             format!("create the user {name}"),
             format!("CREATE ROLE {role} LOGIN PASSWORD {}", literal(password)),

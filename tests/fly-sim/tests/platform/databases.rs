@@ -95,6 +95,22 @@ async fn a_cluster_becomes_ready_and_its_url_connects() {
 }
 
 #[tokio::test]
+async fn users_and_databases_made_at_once_get_each_others_rights() {
+    let fly = Fly::with_app().await;
+    let id = make(&fly).await;
+    let path = format!("/api/v1/postgresv2/{id}");
+    fly.until(&path, "/data/status", "ready").await;
+    for round in 0..4 {
+        let user = json!({"username": format!("user{round}"), "role": "schema_admin"});
+        let database = json!({"name": format!("data{round}")});
+        let (users, databases) = (format!("{path}/users"), format!("{path}/databases"));
+        let (user, database) = tokio::join!(fly.post(&users, user), fly.post(&databases, database));
+        assert_eq!(user.status, 201, "{}", user.json);
+        assert_eq!(database.status, 201, "{}", database.json);
+    }
+}
+
+#[tokio::test]
 async fn a_cluster_fails_when_told_to_and_the_next_one_does_not() {
     let fly = Fly::start().await;
     fly.control(Method::PATCH, "/postgres", json!({"fail_next": 1}))
