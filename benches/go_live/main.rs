@@ -4,7 +4,8 @@
 //!
 //! Variables: `BENCH_ROUNDS` (pairs of runs that count, 5), `BENCH_REAL=1` (one pair more with
 //! Fly's real latencies: minutes), `BENCH_OBJECTS` (activations for the memory, 1000), and
-//! `BENCH_ONLY` (`time`, `recheck` or `memory`).
+//! `BENCH_ONLY` (`time`, `recheck` or `memory`), and `BENCH_TRACE` (a file that gets the operator's
+//! log with every call).
 
 mod floor;
 mod memory;

@@ -110,10 +110,14 @@ impl Run<'_> {
         let ca = dir.join(format!("{}.pem", self.namespace));
         std::fs::write(&ca, self.sim.ca_pem())?;
         let base = self.sim.base_url();
-        let log = dir.join(format!("{}.log", self.namespace));
+        let (log, level) = match std::env::var_os("BENCH_TRACE") {
+            Some(file) => (file.into(), "info,golive=debug"),
+            None => (dir.join(format!("{}.log", self.namespace)), "info"),
+        };
         let mut spec = Spec::new("golive", env!("CARGO_BIN_EXE_golive"), log)
             .env("KUBECONFIG", self.world.plane.cluster().kubeconfig())
             .args(["--listen=127.0.0.1:0", "--log-format=text"])
+            .arg(format!("--log={level}"))
             .arg("--leader-elect=false")
             .arg(format!("--resolve=*.fly.dev:443={}", self.sim.edge()))
             .arg(format!("--ca-file={}", ca.display()))

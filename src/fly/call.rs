@@ -393,6 +393,7 @@ impl Call<'_> {
         match &result {
             Ok(reply) => {
                 span.record("status", reply.status);
+                tracing::debug!("Fly.io answered");
             }
             Err(error) => {
                 if let Some(status) = error.status() {
