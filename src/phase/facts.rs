@@ -42,8 +42,13 @@ pub struct Facts {
     pub secret_list: Fact<(Instant, Vec<fly::secrets::AppSecret>)>,
     /// Version of the app's secrets that machines must see. Set by the steps that push secrets.
     pub secrets_version: Fact<u64>,
-    /// Our live machines and when they were read. Shared by the steps of Deploy.
-    pub machine_list: Fact<(Instant, Vec<fly::Machine>)>,
+    /// Our machines as they were last seen. Shared by the steps of Deploy, `deploy::roster`.
+    pub roster: Fact<crate::phase::deploy::roster::Roster>,
+    /// Machines of the release command as they were last listed, and the place that they fill.
+    /// Set by the step `ReleaseCommand`.
+    pub release_machines: Fact<crate::phase::deploy::release_command::Known>,
+    /// What stood at Fly.io under the app's name before it was created. Set by the step `App`.
+    pub app_free: Fact<(Instant, BTreeSet<String>)>,
     /// The declared size that is in use for lack of room, and the release that it was refused
     /// for: another one may be luckier. Set by the steps of Deploy.
     pub fallback_size: Fact<(String, FallbackUsed)>,

@@ -90,6 +90,8 @@ pub async fn run(
 ) -> Report {
     let digest = cx.target.stamp().to_owned();
     let fired = memory.fired.take();
+    // A pass begins because something may have changed.
+    super::deploy::roster::changed(cx);
     let allowed = recheck_choice(memory, &digest);
     let mut pass = Pass {
         cx,

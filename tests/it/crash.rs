@@ -368,13 +368,17 @@ fn at_fly(sim: &Sim) -> Value {
                     .iter()
                     .map(|r| json!({"version": r.version, "status": r.status, "image": r.image_ref}))
                     .collect();
+                // Both are asked for at once: which comes first is chance.
+                let mut addresses: Vec<String> =
+                    of.addresses.iter().map(|a| json!(a.kind).to_string()).collect();
+                addresses.sort_unstable();
                 json!({
                     "name": app.name,
                     "organization": app.org_slug,
                     "machines": machines[&app.name],
                     "volumes": app.volumes.len(),
                     "secrets": of.secrets.digests().keys().collect::<Vec<_>>(),
-                    "addresses": of.addresses.iter().map(|a| json!(a.kind)).collect::<Vec<_>>(),
+                    "addresses": addresses,
                     "certificates": of.certificates.keys().collect::<Vec<_>>(),
                     "releases": releases,
                 })

@@ -23,11 +23,9 @@ pub struct Health;
 /// Name of the step.
 pub const ID: StepId = "Health";
 
-/// Pause between two looks at checks at first: Fly.io has no long poll for them.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// Pause between two looks once a machine takes longer.
-const LATER: Duration = Duration::from_secs(2);
+/// Shortest pause between two looks at checks, for which Fly.io has no long poll: a machine may be
+/// read five times a second (fly-api.md B.1).
+const SHORTEST: Duration = Duration::from_millis(200);
 
 impl Step for Health {
     type Observed = Look;
@@ -58,7 +56,7 @@ impl Step for Health {
         if !look.lacking().is_empty() {
             return Verdict::Wait {
                 why: Why::new(Reason::MachineStarting, "a new machine is not listed yet"),
-                wake: Wake::After(LOOK),
+                wake: Wake::After(look.pause),
             };
         }
         match look.judge(&target.app, now, |_| true) {
@@ -83,7 +81,7 @@ pub fn verdict_of<C>(
     health: &Is,
     late: Option<Duration>,
     evidence: &str,
-    now: Timestamp,
+    pause: Duration,
 ) -> Verdict<C> {
     let name = format!("the machine {} ({})", machine.name, machine.id);
     let blocked = |reason, text: String| Verdict::Blocked(Why::new(reason, text + evidence));
@@ -131,7 +129,7 @@ pub fn verdict_of<C>(
                 Some(limit) => blocked(Reason::NotHealthy, format!("{text} {}", too_late(limit))),
                 None => Verdict::Wait {
                     why: Why::new(Reason::NotHealthy, text),
-                    wake: Wake::After(pause(machine, now)),
+                    wake: Wake::After(pause),
                 },
             }
         }
@@ -166,10 +164,16 @@ pub fn verdict_of<C>(
     }
 }
 
-/// Often at first, more seldom later.
-fn pause(machine: &Machine, now: Timestamp) -> Duration {
-    let long = machine
-        .updated_at
-        .is_some_and(|since| now.duration_since(since) > SignedDuration::from_secs(15));
-    if long { LATER } else { LOOK }
+/// The pause until the next look, from the operator's poll interval: often at first, more seldom
+/// once the youngest change is old.
+pub fn pause(machines: &[Machine], poll: Duration, now: Timestamp) -> Duration {
+    let fresh = machines
+        .iter()
+        .filter_map(|machine| machine.updated_at)
+        .any(|since| now.duration_since(since) <= SignedDuration::from_secs(15));
+    if fresh {
+        (poll / 8).max(SHORTEST)
+    } else {
+        poll.max(SHORTEST)
+    }
 }

@@ -1,9 +1,6 @@
 //! One look at the machines for all steps of Deploy: what should run, what does, and how it is.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,6 +10,7 @@ use super::{
     health,
     records::{self, Records},
     release::{self, Effective},
+    roster,
     strategy::{self, Fleet, Plan},
 };
 use crate::{
@@ -23,9 +21,6 @@ use crate::{
     phase::{Cx, Verdict, Why, provision::push, step::Result},
     target::Target,
 };
-
-/// How old a list of machines may be that steps of one pass share.
-const SHARED_FOR: Duration = Duration::from_millis(500);
 
 /// How long a machine may take to become healthy, unless fly.toml says otherwise (flyctl's
 /// default, fly-api.md G.1).
@@ -65,29 +60,8 @@ pub struct Look {
     pub watch: Duration,
     /// How long a machine may take to become healthy.
     pub wait_timeout: Duration,
-}
-
-/// The app's machines that are ours; steps of one pass share one list.
-///
-/// # Errors
-/// When Fly.io does not answer.
-pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
-    if let Some(list) = cx.facts.machine_list.get()
-        && list.0.elapsed() < SHARED_FOR
-    {
-        return Ok(list.1.clone());
-    }
-    let machines = cx
-        .fly
-        .machines(&cx.target.app, &[])
-        .await
-        .map_err(|source| Error::fly("list the machines of the app", source))?;
-    let ours: Vec<Machine> = machines
-        .into_iter()
-        .filter(|machine| !machine.state.is_over() && fleet::is_ours(machine, &cx.owner))
-        .collect();
-    cx.facts.machine_list.set((Instant::now(), ours.clone()));
-    Ok(ours)
+    /// Pause until the next look, where Fly.io has no long poll.
+    pub pause: Duration,
 }
 
 /// The release that the target asks for, with the secrets of now.
@@ -108,7 +82,7 @@ pub async fn look(cx: &Cx) -> Result<Look> {
     let records = records::load(cx).await?;
     let release = release(cx, &records)?;
     let effective = release::effective(&cx.target, &release, &records)?;
-    let machines = ours(cx).await?;
+    let machines = roster::ours(cx).await?;
     let fallback = fallback(cx, &effective.config, &effective.key, &machines);
     let size = match &fallback {
         None => None,
@@ -146,6 +120,7 @@ pub async fn look(cx: &Cx) -> Result<Look> {
         drain: cx.timing.settle,
         strategy,
         canaries,
+        pause: health::pause(&machines, cx.timing.poll, cx.now()),
         wait_timeout: effective
             .config
             .deploy
@@ -356,7 +331,7 @@ impl Look {
         };
         let evidence = self.evidence.get(&machine.id).map_or("", String::as_str);
         let late = self.late(machine, now).then_some(self.wait_timeout);
-        health::verdict_of(app, machine, &is, late, evidence, now)
+        health::verdict_of(app, machine, &is, late, evidence, self.pause)
     }
 
     /// What a failure means for the release: it is rolled back, when that is asked for, possible

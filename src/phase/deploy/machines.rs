@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{
     fleet::{self, Wanted},
     look::{self, Failure, Look},
-    release_command, rollback,
+    release_command, rollback, roster,
     strategy::Move,
     volumes,
 };
@@ -207,7 +207,7 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
         Change::RollBack(change) => return rollback::act(cx, change).await,
         Change::Move(next, config) => (next, config),
     };
-    cx.facts.machine_list.clear();
+    roster::changed(cx);
     // All run to their end, also when one fails: a call that is cut off is one more unknown.
     let done: Vec<Result<()>> = match &next {
         Move::Create(wanted) => {
@@ -225,8 +225,12 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
         Move::Destroy(machines) => join_all(machines.iter().map(|m| destroy(cx, m))).await,
         Move::Nothing | Move::Settle | Move::Pause(_) | Move::Await(_) => Vec::new(),
     };
-    cx.facts.machine_list.clear();
-    done.into_iter().collect()
+    let done: Result<()> = done.into_iter().collect();
+    match &done {
+        Ok(()) => roster::changed(cx),
+        Err(_) => roster::lost(cx),
+    }
+    done
 }
 
 /// Remembers the version that the platform made of our words.
@@ -257,6 +261,7 @@ async fn create(cx: &Cx, wanted: &Wanted) -> Result<()> {
     match cx.fly.create_machine(&cx.target.app, &new).await {
         Ok(machine) => {
             wrote(cx, &machine);
+            roster::created(cx, &machine);
             Ok(())
         }
         Err(error) => match error.conflict() {
@@ -266,7 +271,10 @@ async fn create(cx: &Cx, wanted: &Wanted) -> Result<()> {
                 let found = cx.fly.machine(&cx.target.app, id).await;
                 let found = found.map_err(|source| Error::fly(doing.clone(), source))?;
                 match found {
-                    Some(found) if fleet::is_ours(&found, &cx.owner) => Ok(()),
+                    Some(found) if fleet::is_ours(&found, &cx.owner) => {
+                        roster::created(cx, &found);
+                        Ok(())
+                    }
                     _ => Err(Error::Blocked {
                         reason: Reason::NameTaken,
                         message: format!(

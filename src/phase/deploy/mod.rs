@@ -13,6 +13,7 @@ pub mod records;
 pub mod release;
 pub mod release_command;
 pub mod rollback;
+pub mod roster;
 pub mod strategy;
 pub mod verify;
 pub mod volumes;

@@ -6,14 +6,17 @@
 //! it ended by its mark. A machine's name is unique among live machines only, so the create is
 //! announced: one whose outcome is unknown is looked up before another is sent.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
     diagnosis,
     fleet::{self, UID_KEY},
-    image, look, records,
+    image, look, records, roster,
 };
 use crate::{
     api::Reason,
@@ -140,7 +143,7 @@ impl Step for ReleaseCommand {
         {
             return Ok(Observed::Ran);
         }
-        let app_machines = look::ours(cx).await?;
+        let app_machines = roster::ours(cx).await?;
         let marked = |machine: &Machine| {
             machine.metadata(fleet::RELEASE_KEY) == Some(release.key.as_str())
                 && !machine
@@ -153,23 +156,7 @@ impl Step for ReleaseCommand {
             return Ok(Observed::Ran);
         }
         let slot = fleet::release_slot(release.number, &release.key);
-        let mut machines = cx
-            .fly
-            .machines_and_destroyed(
-                &cx.target.app,
-                &[
-                    (UID_KEY, cx.owner.uid.as_str()),
-                    (fleet::SLOT_KEY, slot.as_str()),
-                ],
-            )
-            .await
-            .map_err(|source| Error::fly("look for the release command's machine", source))?;
-        // The server filters; a platform that does not know the filter must not mislead us.
-        machines.retain(|machine| {
-            fleet::is_ours(machine, &cx.owner)
-                && machine.metadata(fleet::SLOT_KEY) == Some(slot.as_str())
-        });
-        machines.sort_by_key(|machine| machine.created_at);
+        let mut machines = machines_of(cx, &slot).await?;
         let count = u32::try_from(machines.len()).unwrap_or(u32::MAX);
         let last = machines.pop();
         let mut context = flytoml::Context {
@@ -250,7 +237,16 @@ impl Step for ReleaseCommand {
                     min_secrets_version: cx.facts.secrets_version.get().map(|version| *version),
                     ..NewMachine::default()
                 };
-                match cx.fly.create_machine(app, &new).await {
+                let created = cx.fly.create_machine(app, &new).await;
+                match (&created, cx.facts.release_machines.get()) {
+                    (Ok(machine), Some(known)) => {
+                        let mut known = (*known).clone();
+                        known.machines.push(machine.clone());
+                        cx.facts.release_machines.set(known);
+                    }
+                    _ => cx.facts.release_machines.clear(),
+                }
+                match created {
                     Ok(_) => Ok(()),
                     // It is there: an earlier try got through, and the list lags behind.
                     Err(error)
@@ -265,13 +261,76 @@ impl Step for ReleaseCommand {
                 }
             }
             // Only what carries our mark gets here.
-            Change::End { name, id } => cx
-                .fly
-                .delete_machine(app, &id, true, None)
-                .await
-                .map_err(|source| Error::fly(format!("destroy the machine {name}"), source)),
+            Change::End { name, id } => {
+                let deleted = cx.fly.delete_machine(app, &id, true, None).await;
+                cx.facts.release_machines.clear();
+                deleted.map_err(|source| Error::fly(format!("destroy the machine {name}"), source))
+            }
         }
     }
+}
+
+/// How long a list without any such machine is believed: until the create is announced.
+const NONE_FOR: Duration = Duration::from_secs(1);
+
+/// The machines of the release command of one release, as they were last seen.
+#[derive(Clone, Debug)]
+pub struct Known {
+    slot: String,
+    listed: Instant,
+    /// In the order in which they were created.
+    machines: Vec<Machine>,
+}
+
+/// The machines that fill this place, also destroyed ones, in the order of their creation. Listed
+/// once: from then on only this process makes more, and only the last of them can change, which
+/// is read by its id, for the list is limited to one a second (fly-api.md B.1).
+async fn machines_of(cx: &Cx, slot: &str) -> Result<Vec<Machine>> {
+    let known = cx.facts.release_machines.get();
+    if let Some(known) = known.filter(|known| known.slot == slot)
+        && let Some(machines) = read_last(cx, &known).await?
+    {
+        cx.facts.release_machines.set(Known {
+            machines: machines.clone(),
+            ..(*known).clone()
+        });
+        return Ok(machines);
+    }
+    let marks = [(UID_KEY, cx.owner.uid.as_str()), (fleet::SLOT_KEY, slot)];
+    let listed = Instant::now();
+    let machines = cx
+        .fly
+        .machines_and_destroyed(&cx.target.app, &marks)
+        .await
+        .map_err(|source| Error::fly("look for the release command's machine", source));
+    let mut machines = machines?;
+    // The server filters; a platform that does not know the filter must not mislead us.
+    machines.retain(|machine| {
+        fleet::is_ours(machine, &cx.owner) && machine.metadata(fleet::SLOT_KEY) == Some(slot)
+    });
+    machines.sort_by_key(|machine| machine.created_at);
+    cx.facts.release_machines.set(Known {
+        slot: slot.to_owned(),
+        listed,
+        machines: machines.clone(),
+    });
+    Ok(machines)
+}
+
+/// Reads the last of them again; `None` when only a list can tell: there was none, some time ago,
+/// or it is not there, and may be so new that not every reader knows it.
+async fn read_last(cx: &Cx, known: &Known) -> Result<Option<Vec<Machine>>> {
+    let Some((last, before)) = known.machines.split_last() else {
+        return Ok((known.listed.elapsed() < NONE_FOR).then(Vec::new));
+    };
+    let found = cx.fly.machine(&cx.target.app, &last.id).await;
+    let found = found.map_err(|source| {
+        Error::fly(
+            format!("read the release command's machine {}", last.id),
+            source,
+        )
+    })?;
+    Ok(found.map(|found| before.iter().cloned().chain([found]).collect()))
 }
 
 impl Runs {

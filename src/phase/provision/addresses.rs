@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::{
@@ -20,13 +21,14 @@ pub struct Addresses;
 /// Name of the step.
 pub const ID: StepId = "Addresses";
 
-/// Assign one address.
+/// Assign these addresses.
 #[derive(Debug, PartialEq)]
-pub struct Assign(AddressKind);
+pub struct Assign(Vec<AddressKind>);
 
 impl fmt::Display for Assign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "assign a {} address", self.0.as_str())
+        let kinds: Vec<&str> = self.0.iter().map(AddressKind::as_str).collect();
+        write!(f, "assign a {} address", kinds.join(" and a "))
     }
 }
 
@@ -63,19 +65,25 @@ impl Step for Addresses {
         };
         let wanted = &target.provision.addresses;
         // A dedicated IPv4 address serves what the shared one would.
+        let mut missing = Vec::new();
         if wanted.shared_v4 && !has(&AddressKind::SharedV4) && !has(&AddressKind::V4) {
-            return Verdict::Change(Assign(AddressKind::SharedV4));
+            missing.push(AddressKind::SharedV4);
         }
         if wanted.v6 && !has(&AddressKind::V6) {
-            return Verdict::Change(Assign(AddressKind::V6));
+            missing.push(AddressKind::V6);
         }
-        Verdict::Done
+        if missing.is_empty() {
+            Verdict::Done
+        } else {
+            Verdict::Change(Assign(missing))
+        }
     }
 
     fn intent(&self, target: &Target, change: &Assign) -> Option<Slot> {
         // An app has one shared address however often it is asked for; of others it would get
         // a second one.
-        (change.0 != AddressKind::SharedV4).then(|| Slot {
+        let twice = change.0.iter().any(|kind| *kind != AddressKind::SharedV4);
+        twice.then(|| Slot {
             kind: "IPv6Address".to_owned(),
             name: target.app.clone(),
         })
@@ -96,12 +104,15 @@ impl Step for Addresses {
     }
 
     async fn act(&self, cx: &Cx, change: Assign) -> Result<()> {
-        let kind = change.0.as_str().to_owned();
-        cx.fly
-            .assign_address(&cx.target.app, &NewAddress::anycast(change.0))
-            .await
-            .map(drop)
-            .map_err(|source| Error::fly(format!("assign a {kind} address"), source))
+        let assign = |kind: AddressKind| async move {
+            let doing = format!("assign a {} address", kind.as_str());
+            let new = NewAddress::anycast(kind);
+            let assigned = cx.fly.assign_address(&cx.target.app, &new).await;
+            assigned.map_err(|source| Error::fly(doing, source))
+        };
+        // All run to their end, also when one fails: a call that is cut off is one more unknown.
+        let assigned = join_all(change.0.into_iter().map(assign)).await;
+        assigned.into_iter().try_for_each(|result| result.map(drop))
     }
 }
 
@@ -117,16 +128,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_assigned_one_after_the_other() {
+    fn what_is_missing_is_assigned() {
         let v4 = serde_json::json!([{"ip": "66.241.125.1", "shared": true}]);
         let both = serde_json::json!([
             {"ip": "66.241.125.1", "shared": true}, {"ip": "2a09:8280:1::1"},
         ]);
         assert_eq!(
             next("", serde_json::json!([])),
-            Verdict::Change(Assign(AddressKind::SharedV4))
+            Verdict::Change(Assign(vec![AddressKind::SharedV4, AddressKind::V6]))
         );
-        assert_eq!(next("", v4), Verdict::Change(Assign(AddressKind::V6)));
+        assert_eq!(next("", v4), Verdict::Change(Assign(vec![AddressKind::V6])));
         assert_eq!(next("", both), Verdict::Done);
     }
 
@@ -139,7 +150,7 @@ mod tests {
         ]);
         assert_eq!(
             next("", others.clone()),
-            Verdict::Change(Assign(AddressKind::V6))
+            Verdict::Change(Assign(vec![AddressKind::V6]))
         );
         let none = "provision: {addresses: {sharedV4: false, v6: false}}";
         assert_eq!(next(none, others), Verdict::Done);
@@ -148,8 +159,9 @@ mod tests {
     #[test]
     fn only_what_may_come_twice_is_announced() {
         let target = target("");
-        let slot = |kind| Addresses.intent(&target, &Assign(kind));
-        assert_eq!(slot(AddressKind::SharedV4), None);
-        assert!(slot(AddressKind::V6).is_some());
+        let slot = |kinds| Addresses.intent(&target, &Assign(kinds));
+        assert_eq!(slot(vec![AddressKind::SharedV4]), None);
+        assert!(slot(vec![AddressKind::V6]).is_some());
+        assert!(slot(vec![AddressKind::SharedV4, AddressKind::V6]).is_some());
     }
 }

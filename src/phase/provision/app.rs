@@ -1,6 +1,10 @@
 //! The Fly app itself: claimed, there, and in our organization. Never renamed, never moved.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 
@@ -85,6 +89,11 @@ impl fmt::Display for Change {
     }
 }
 
+/// How long a name that was seen free counts as free. One that is taken meanwhile is refused when
+/// the app is created, which is when it matters; and a read of an app is limited to one a second
+/// (fly-api.md B.1), of which a first pass would need four.
+const FREE_FOR: Duration = Duration::from_millis(500);
+
 /// Asks Fly.io about an app's name.
 ///
 /// # Errors
@@ -108,8 +117,17 @@ impl Step for App {
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
         let app = &cx.target.app;
-        let (seen, claim) =
-            futures::try_join!(look(cx, app), claim::read(&cx.kube, &cx.own_namespace, app))?;
+        let free_before = cx.facts.app_free.get();
+        let free_before = free_before.filter(|known| known.0.elapsed() < FREE_FOR);
+        let (seen, claim) = futures::try_join!(
+            async {
+                match &free_before {
+                    Some(_) => Ok(Seen::Nothing),
+                    None => look(cx, app).await,
+                }
+            },
+            claim::read(&cx.kube, &cx.own_namespace, app)
+        )?;
         match &seen {
             Seen::There(app) => cx.facts.app.set((**app).clone()),
             _ => cx.facts.app.clear(),
@@ -119,10 +137,14 @@ impl Step for App {
             Some(claim) => cx.facts.claim.set(claim.clone()),
             None => cx.facts.claim.clear(),
         }
-        let free = match ours {
-            Some(_) => BTreeSet::new(),
-            None => free(cx).await,
+        let free = match (ours, &free_before) {
+            (Some(_), _) => BTreeSet::new(),
+            (None, Some(known)) => known.1.clone(),
+            (None, None) => free(cx).await,
         };
+        if matches!(seen, Seen::Nothing) && free_before.is_none() {
+            cx.facts.app_free.set((Instant::now(), free.clone()));
+        }
         Ok(Observed {
             app: seen,
             claim,
@@ -244,7 +266,9 @@ impl Step for App {
                     org_slug: organization,
                     ..fly::NewApp::default()
                 };
-                match cx.fly.create_app(&new).await {
+                let created = cx.fly.create_app(&new).await;
+                cx.facts.app_free.clear();
+                match created {
                     Ok(_) => Ok(()),
                     // Our own first try, whose reply was lost, or somebody else: the next look
                     // tells, and until Fly.io shows the app there is no knowing.

@@ -276,13 +276,24 @@ async fn attach(cx: &Cx, missing: &Missing) -> Result<()> {
         }),
     };
     let id = &missing.cluster;
-    if let Some(user) = &missing.user {
-        // The role that may create tables, which migrations do.
-        exists_already(cx.fly.create_postgres_user(id, user, "schema_admin").await)?;
-    }
-    if let Some(database) = &missing.database {
-        exists_already(cx.fly.create_postgres_database(id, database).await)?;
-    }
+    let user = async {
+        match &missing.user {
+            // The role that may create tables, which migrations do.
+            Some(user) => {
+                exists_already(cx.fly.create_postgres_user(id, user, "schema_admin").await)
+            }
+            None => Ok(()),
+        }
+    };
+    let database = async {
+        match &missing.database {
+            Some(database) => exists_already(cx.fly.create_postgres_database(id, database).await),
+            None => Ok(()),
+        }
+    };
+    // Both run to their end, also when one fails: a call that is cut off is one more unknown.
+    let (user, database) = futures::join!(user, database);
+    user.and(database)?;
     if missing.record {
         exists_already(cx.fly.attach_postgres(id, &cx.target.app).await)?;
     }

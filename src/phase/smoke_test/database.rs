@@ -23,7 +23,7 @@ use crate::{
     error::Error,
     fly::{self, Class, Conflict, ExecRequest, Machine, MachineState},
     flytoml,
-    phase::{Cx, Note, Step, StepId, Verdict, Why, deploy::look, step::Result},
+    phase::{Cx, Note, Step, StepId, Verdict, Why, deploy::roster, step::Result},
     target::Target,
 };
 
@@ -267,7 +267,7 @@ async fn guess(
 async fn run(cx: &Cx, check: &Check, command: &Command, known: &mut Known) -> Result<Ran> {
     let id = match known.machine.clone() {
         Some(id) => id,
-        None => match choose(&look::ours(cx).await?, &cx.target) {
+        None => match choose(&roster::ours(cx).await?, &cx.target) {
             Some(machine) => machine.id.clone(),
             None => return Ok(Ran::Not("no machine of the app is started".to_owned())),
         },

@@ -1,0 +1,117 @@
+//! Our machines as they were last seen. Fly.io answers the list of an app's machines once a
+//! second (burst 3), but each machine by its id five times a second (fly-api.md B.1): so a list
+//! that was just made tells which machines there are, and looks soon after it read those by id.
+//!
+//! Only this process creates machines with our mark, so between two lists there are none beside
+//! the ones that it made itself. When it does not know what a call has done, the next look lists.
+
+use std::time::{Duration, Instant};
+
+use futures::future::try_join_all;
+
+use super::fleet;
+use crate::{
+    error::Error,
+    fly::Machine,
+    phase::{Cx, step::Result},
+};
+
+/// How old a look may be that steps of one pass share.
+const SHARED_FOR: Duration = Duration::from_millis(500);
+
+/// How long after a list another one would have to wait at the rate limit.
+const LISTED_FOR: Duration = Duration::from_millis(1_100);
+
+/// Machines that are read one by one; of more than these a list is the cheaper look.
+const ONE_BY_ONE: usize = 12;
+
+/// What was seen, and when.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    /// When all machines were last listed.
+    listed: Instant,
+    /// When they were last looked at; `None` once something was changed since.
+    looked: Option<Instant>,
+    machines: Vec<Machine>,
+}
+
+/// The app's machines that are ours and not over.
+///
+/// # Errors
+/// When Fly.io does not answer.
+pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
+    let known = cx.facts.roster.get();
+    if let Some(known) = &known
+        && known.looked.is_some_and(|at| at.elapsed() < SHARED_FOR)
+    {
+        return Ok(known.machines.clone());
+    }
+    let read = match &known {
+        Some(known)
+            if known.listed.elapsed() < LISTED_FOR && known.machines.len() <= ONE_BY_ONE =>
+        {
+            let read = read(cx, &known.machines).await?;
+            read.map(|machines| (known.listed, machines))
+        }
+        _ => None,
+    };
+    let (listed, machines) = match read {
+        Some(read) => read,
+        None => (Instant::now(), list(cx).await?),
+    };
+    let ours: Vec<Machine> = machines
+        .into_iter()
+        .filter(|machine| !machine.state.is_over() && fleet::is_ours(machine, &cx.owner))
+        .collect();
+    cx.facts.roster.set(Roster {
+        listed,
+        looked: Some(Instant::now()),
+        machines: ours.clone(),
+    });
+    Ok(ours)
+}
+
+async fn list(cx: &Cx) -> Result<Vec<Machine>> {
+    let machines = cx.fly.machines(&cx.target.app, &[]).await;
+    machines.map_err(|source| Error::fly("list the machines of the app", source))
+}
+
+/// Reads these again, each by its id; `None` when one is not there: it may be gone, or so new that
+/// not every reader knows it.
+async fn read(cx: &Cx, machines: &[Machine]) -> Result<Option<Vec<Machine>>> {
+    let read = |machine: &Machine| {
+        let id = machine.id.clone();
+        async move {
+            let found = cx.fly.machine(&cx.target.app, &id).await;
+            found.map_err(|source| Error::fly(format!("read the machine {id}"), source))
+        }
+    };
+    let found = try_join_all(machines.iter().map(read)).await?;
+    Ok(found.into_iter().collect())
+}
+
+/// Machines that are known may have changed: the next look reads them again.
+pub fn changed(cx: &Cx) {
+    if let Some(known) = cx.facts.roster.get() {
+        cx.facts.roster.set(Roster {
+            looked: None,
+            ..(*known).clone()
+        });
+    }
+}
+
+/// This process has created a machine: the next look reads it by its id.
+pub fn created(cx: &Cx, machine: &Machine) {
+    if let Some(known) = cx.facts.roster.get() {
+        let mut roster = (*known).clone();
+        roster.looked = None;
+        roster.machines.retain(|known| known.id != machine.id);
+        roster.machines.push(machine.clone());
+        cx.facts.roster.set(roster);
+    }
+}
+
+/// It is not known what a call has done: the next look lists all machines.
+pub fn lost(cx: &Cx) {
+    cx.facts.roster.clear();
+}
