@@ -73,7 +73,7 @@ pub async fn run(
         watcher::Config::default(),
     )
     .default_backoff()
-    .modify(|object| object.managed_fields_mut().clear())
+    .modify(|object| reconcile::keep_authors(object.managed_fields_mut()))
     .inspect_ok(move |event| {
         if let watcher::Event::Delete(object) = event
             && let Some(namespace) = object.namespace()

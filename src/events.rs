@@ -10,7 +10,7 @@ use kube::runtime::events::{Event, EventType};
 use crate::api::{
     ActivationStatus, PhaseName, Reason,
     condition::{self, ConditionType},
-    status::{GateState, PhaseState, StepState, StepStatus, one_line},
+    status::{GateState, PhaseState, RollbackState, StepState, StepStatus, one_line},
 };
 
 /// Longest note of an event, in bytes (kubernetes/api, events/v1/types.go).
@@ -37,7 +37,40 @@ pub fn between(old: Option<&ActivationStatus>, new: &ActivationStatus) -> Vec<Ev
     phases(&mut events, old, new);
     fallbacks(&mut events, old, new);
     transitions(&mut events, old, new);
+    rollback(&mut events, old, new);
     events
+}
+
+/// A warning about the object as a whole.
+pub fn warning(reason: &str, action: &str, note: &str) -> Event {
+    event(EventType::Warning, reason, action, note)
+}
+
+fn rollback(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &ActivationStatus) {
+    let Some(is) = &new.rollback else { return };
+    let was = old.and_then(|old| old.rollback.as_ref());
+    if was.is_some_and(|was| (&was.request, was.state) == (&is.request, is.state)) {
+        return;
+    }
+    let to = is.to.unwrap_or_default();
+    match is.state {
+        RollbackState::Waiting => {}
+        RollbackState::Accepted => events.push(event(
+            EventType::Normal,
+            "RollbackStarted",
+            "RollBack",
+            &format!("{} rolls back to release {to} ({})", is.by, is.request),
+        )),
+        RollbackState::Refused => events.push(event(
+            EventType::Warning,
+            Reason::RollbackRefused.as_str(),
+            "RollBack",
+            &format!(
+                "the rollback to release {to} that {} asks for is refused: {}",
+                is.by, is.message
+            ),
+        )),
+    }
 }
 
 fn phases(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &ActivationStatus) {

@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     credentials,
     error::{Error, Retry},
-    phase::{AnyStep, Memory, Owner, PHASES, Removal, memory::backoff},
+    phase::{AnyStep, Memory, Owner, PHASES, Removal, deploy::records, memory::backoff},
     reconcile, refs,
     status::{self, Removing, Seen},
     target::Target,
@@ -43,6 +43,7 @@ pub async fn finalize(
             let (kube, namespace) = (&context.kube, &context.own_namespace);
             claim::retain(kube, namespace, app, owner, &claim, &claim.made).await?;
         }
+        records::delete_all(&context.kube, &context.own_namespace, &owner.uid).await?;
         return release(activation, context, owner).await;
     }
     let steps: Vec<&'static dyn AnyStep> = PHASES
@@ -71,7 +72,15 @@ pub async fn finalize(
             .await;
         }
     };
-    let cx = reconcile::cx(context, owner, memory, target, refs, old.as_ref(), false);
+    let cx = reconcile::cx(
+        context,
+        owner,
+        reconcile::origin(activation),
+        memory,
+        (target, refs),
+        old.as_ref(),
+        false,
+    );
     for step in &steps {
         if memory.removals.contains_key(step.id()) {
             continue;

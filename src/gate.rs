@@ -50,7 +50,7 @@ pub fn decide(
     let expires = requested.saturating_add(timeout).unwrap_or(Timestamp::MAX);
     let ours: Vec<&ActivationApprovalSpec> = votes
         .iter()
-        .filter(|vote| vote.gate == gate.before && vote.digest == digest)
+        .filter(|vote| vote.gate.as_str() == gate.before.as_str() && vote.digest == digest)
         .collect();
     let approved: BTreeSet<&str> = ours
         .iter()
@@ -117,7 +117,7 @@ pub fn decide(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::api::{Duration, policy::GatedPhase};
+    use crate::api::{Duration, approval::DecidedOn, policy::GatedPhase};
 
     const PLAN: &str = "sha256:aaaaaaaa";
 
@@ -133,11 +133,12 @@ mod tests {
     fn vote(approver: &str, digest: &str, decision: Decision) -> ActivationApprovalSpec {
         ActivationApprovalSpec {
             activation: "cabanas".into(),
-            gate: GatedPhase::Deploy,
+            gate: DecidedOn::Deploy,
             digest: digest.into(),
             decision,
             approver: approver.into(),
             message: None,
+            to_release: None,
         }
     }
 

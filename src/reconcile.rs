@@ -3,12 +3,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt;
 
 use crate::{
     api::{
-        ANNOTATION_RECONCILE, ANNOTATION_RECONCILE_FLUX, ANNOTATION_RETRY, Activation,
-        ActivationStatus, PhaseName, Reason,
+        ANNOTATION_RECONCILE, ANNOTATION_RECONCILE_FLUX, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM,
+        Activation, ActivationStatus, PhaseName, Reason,
         condition::{self, ConditionType},
         policy::{DriftPolicy, Mode},
         status::PhaseState,
@@ -18,11 +19,14 @@ use crate::{
     error::Error,
     events, finalize,
     gate::{self, GateReport},
-    phase::{Act, Cx, Memory, Owner, PHASES, run, step_named},
+    phase::{Act, Cx, Memory, Origin, Owner, PHASES, run, step_named},
     refs::{self, Refs},
     status::{self, Seen},
-    target::Target,
+    target::{self, Target},
 };
+
+/// Kubernetes' own annotation for why something was changed.
+const ANNOTATION_CAUSE: &str = "kubernetes.io/change-cause";
 
 /// Moves the activation one stretch towards its target, and says what it saw. Answers with the
 /// time of the next look.
@@ -64,8 +68,8 @@ async fn pass(
     recall_intents(memory, old.as_ref());
     let tokens = tokens(activation);
     let requested = newly_asked(&tokens, memory.requested.as_deref(), old.as_ref());
-    if requested.is_some() {
-        memory.forget_looks();
+    if let Some(word) = &requested {
+        forget(activation, context, memory, word).await;
     }
 
     // Read (Kubernetes). A missing Secret is data, not an error.
@@ -90,15 +94,17 @@ async fn pass(
         }
     };
     credentials::protect(activation, &context.kube, owner).await?;
+    let rollbacks = refs.rollbacks().iter();
+    memory.notice_rollbacks(rollbacks.map(|request| request.uid.clone()).collect());
 
     // Observe, diff, act (Fly.io). Its errors are part of the report.
     let reporting_drift = reports_drift(activation, old.as_ref());
     let cx = cx(
         context,
         owner,
+        origin(activation),
         memory,
-        target.clone(),
-        Arc::new(refs),
+        (target.clone(), Arc::new(refs)),
         old.as_ref(),
         reporting_drift,
     );
@@ -182,15 +188,16 @@ pub async fn write(
 pub fn cx(
     context: &Context,
     owner: &Owner,
+    change: Origin,
     memory: &Memory,
-    target: Arc<Target>,
-    refs: Arc<Refs>,
+    (target, refs): (Arc<Target>, Arc<Refs>),
     old: Option<&ActivationStatus>,
     reporting_drift: bool,
 ) -> Cx {
     let plan = target.mode == Mode::Plan || reporting_drift;
     Cx {
         fly: context.fly.client(target.token.clone()),
+        change,
         target,
         refs,
         owner: owner.clone(),
@@ -311,11 +318,62 @@ fn tokens(activation: &Activation) -> Vec<String> {
         ANNOTATION_RECONCILE,
         ANNOTATION_RECONCILE_FLUX,
         ANNOTATION_RETRY,
+        ANNOTATION_RETRY_FROM,
     ]
     .iter()
     .filter_map(|key| annotations.get(*key))
     .map(|token| crate::api::status::one_line(token, 256))
     .collect()
+}
+
+/// Forgets what was looked at, as a new word asks for: everything, or from one phase on.
+async fn forget(activation: &Activation, context: &Context, memory: &mut Memory, word: &str) {
+    let annotations = activation.annotations();
+    let from = annotations
+        .get(ANNOTATION_RETRY_FROM)
+        .map(|value| crate::api::status::one_line(value, 256))
+        .filter(|value| value == word);
+    match from.as_deref().map(target::retry_from) {
+        None => memory.forget_looks(),
+        Some(Some(phase)) => memory.forget_from(phase),
+        Some(None) => {
+            let phases: Vec<&str> = PhaseName::ALL.iter().map(|name| name.as_str()).collect();
+            let note = format!(
+                "the annotation {ANNOTATION_RETRY_FROM} names no phase: {word}; use one of {}, or one of them and `/<word>` to ask for the same once more",
+                phases.join(", ")
+            );
+            let event = events::warning("RetryRefused", "Retry", &note);
+            context.publish(activation, vec![event]).await;
+        }
+    }
+}
+
+/// Keeps of an object's managed fields who wrote the spec, without which fields: the rest is
+/// large, and nobody reads it.
+pub fn keep_authors(fields: &mut Vec<ManagedFieldsEntry>) {
+    fields.retain_mut(|entry| {
+        let written = entry.fields_v1.take();
+        entry.subresource.is_none()
+            && written.is_some_and(|fields| fields.0.get("f:spec").is_some())
+    });
+}
+
+/// Who wrote the spec last, and why.
+pub fn origin(activation: &Activation) -> Origin {
+    let last = activation
+        .managed_fields()
+        .iter()
+        .max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    Origin {
+        manager: last
+            .and_then(|entry| entry.manager.clone())
+            .unwrap_or_default(),
+        cause: activation
+            .annotations()
+            .get(ANNOTATION_CAUSE)
+            .cloned()
+            .unwrap_or_default(),
+    }
 }
 
 /// The token that was not there at the last look. Of an object that this process has not looked
@@ -389,6 +447,51 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_the_managed_fields_stays_only_who_wrote_the_spec() {
+        let entry = |manager: &str, fields: serde_json::Value, time: &str, sub: Option<&str>| {
+            serde_json::from_value::<ManagedFieldsEntry>(serde_json::json!({
+                "manager": manager, "operation": "Update", "time": time, "fieldsType": "FieldsV1",
+                "fieldsV1": fields, "subresource": sub,
+            }))
+        };
+        let spec = serde_json::json!({"f:spec": {"f:app": {}}});
+        let meta = serde_json::json!({"f:metadata": {"f:finalizers": {}}});
+        let mut fields: Vec<ManagedFieldsEntry> = [
+            entry(
+                "argocd-controller",
+                spec.clone(),
+                "2026-01-02T00:00:00Z",
+                None,
+            ),
+            entry("kubectl-edit", spec.clone(), "2026-01-01T00:00:00Z", None),
+            entry("golive-controller", meta, "2026-01-03T00:00:00Z", None),
+            entry(
+                "golive-controller",
+                spec,
+                "2026-01-04T00:00:00Z",
+                Some("status"),
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        assert_eq!(fields.len(), 4);
+
+        keep_authors(&mut fields);
+
+        assert_eq!(fields.len(), 2);
+        assert!(fields.iter().all(|entry| entry.fields_v1.is_none()));
+        let object = serde_json::json!({"metadata": {"name": "x"}, "spec": {
+            "organization": "o", "app": "x", "region": "eze", "deploy": {"image": "x:1"},
+        }});
+        let Ok(mut object) = serde_json::from_value::<Activation>(object) else {
+            unreachable!("it is valid");
+        };
+        object.metadata.managed_fields = Some(fields);
+        assert_eq!(origin(&object).manager, "argocd-controller");
+    }
 
     #[test]
     fn a_new_token_of_any_annotation_asks_once_beside_old_ones() {

@@ -6,6 +6,7 @@ use std::{
     fmt,
 };
 
+use jiff::Timestamp;
 #[cfg(test)]
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -14,7 +15,8 @@ use secrecy::SecretString;
 
 use crate::{
     api::{
-        Activation, ActivationApproval, Reason, approval::ActivationApprovalSpec,
+        Activation, ActivationApproval, Reason,
+        approval::{ActivationApprovalSpec, DecidedOn, Decision},
         reference::SecretKeyRef,
     },
     error::Error,
@@ -112,6 +114,44 @@ pub struct Refs {
     secrets: BTreeMap<String, Option<SecretData>>,
     config_maps: BTreeMap<String, Option<BTreeMap<String, String>>>,
     approvals: Vec<ActivationApprovalSpec>,
+    rollbacks: Vec<RollbackRequest>,
+}
+
+/// Somebody asks for an earlier release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RollbackRequest {
+    /// UID of the ActivationApproval: what makes the request one that counts once.
+    pub uid: String,
+    /// Its name.
+    pub name: String,
+    /// When the API server took it.
+    pub created: Timestamp,
+    /// Digest of the plan that is to be taken back.
+    pub digest: String,
+    /// Number of the release to restore.
+    pub to: u64,
+    /// Who asks, as the API server proved.
+    pub by: String,
+    /// Why.
+    pub message: Option<String>,
+}
+
+impl RollbackRequest {
+    fn of(approval: &ActivationApproval) -> Option<Self> {
+        let spec = &approval.spec;
+        if spec.gate != DecidedOn::Rollback || spec.decision != Decision::Approve {
+            return None;
+        }
+        Some(Self {
+            uid: approval.uid()?,
+            name: approval.name_any(),
+            created: approval.creation_timestamp()?.0,
+            digest: spec.digest.clone(),
+            to: u64::try_from(spec.to_release?).ok()?,
+            by: spec.approver.clone(),
+            message: spec.message.clone(),
+        })
+    }
 }
 
 impl Refs {
@@ -188,6 +228,11 @@ impl Refs {
     /// The approvals for this Activation.
     pub fn approvals(&self) -> &[ActivationApprovalSpec] {
         &self.approvals
+    }
+
+    /// The requests for a rollback, oldest first.
+    pub fn rollbacks(&self) -> &[RollbackRequest] {
+        &self.rollbacks
     }
 
     fn secret_data(&self, name: &str) -> Result<&SecretData, Missing> {
@@ -365,22 +410,31 @@ pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error
     let read_approvals = approvals(kube, &namespace, activation);
     let (secrets, config_maps, approvals) =
         futures::try_join!(read_secrets, read_config_maps, read_approvals)?;
+    // What was decided about an earlier object of the same name is not about this one.
+    let born = activation.creation_timestamp().map(|time| time.0);
+    let mut rollbacks: Vec<RollbackRequest> = approvals
+        .iter()
+        .filter_map(RollbackRequest::of)
+        .filter(|request| born.is_none_or(|born| request.created >= born))
+        .collect();
+    rollbacks.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
     Ok(Refs {
         secrets: secrets.into_iter().collect(),
         config_maps: config_maps.into_iter().collect(),
-        approvals,
+        approvals: approvals
+            .into_iter()
+            .map(|approval| approval.spec)
+            .collect(),
+        rollbacks,
     })
 }
 
-/// The approvals for this object; only read when it has gates.
+/// The approvals for this object, and the requests for a rollback.
 async fn approvals(
     kube: &Client,
     namespace: &str,
     activation: &Activation,
-) -> Result<Vec<ActivationApprovalSpec>, Error> {
-    if activation.spec.gates.is_empty() {
-        return Ok(Vec::new());
-    }
+) -> Result<Vec<ActivationApproval>, Error> {
     let api: Api<ActivationApproval> = Api::namespaced(kube.clone(), namespace);
     let params =
         ListParams::default().fields(&format!("spec.activation={}", activation.name_any()));
@@ -388,11 +442,7 @@ async fn approvals(
         .list(&params)
         .await
         .map_err(|source| Error::kube("list the approvals", source))?;
-    Ok(list
-        .items
-        .into_iter()
-        .map(|approval| approval.spec)
-        .collect())
+    Ok(list.items)
 }
 
 /// The values of a Secret as text. A newline at the end, which editors and `echo` leave there,

@@ -278,7 +278,7 @@ impl Resolve {
 }
 
 /// A length of time as everywhere in Kubernetes: `30s`, `5m`, `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: kube::core::Duration = text
         .parse()
         .map_err(|error| format!("must be a duration such as `30s` or `5m`: {error}"))?;

@@ -1,6 +1,6 @@
 //! The target: what should be, parsed once. Pure. After this nobody looks at the spec.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use kube::ResourceExt;
 use secrecy::ExposeSecret;
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     api::{
-        Activation, PhaseName, Reason,
+        ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation, PhaseName, Reason,
         deploy::{DEFAULT_PORT, Deploy},
         policy::{Adoption, DeletionPolicy, Gate, Mode},
         preflight::SkippedCheck,
@@ -114,6 +114,9 @@ pub struct Target {
     pub token_lifetime: Duration,
     /// What is named and cannot be had, for the preflight check that reports it.
     pub missing: Vec<(Named, Missing)>,
+    /// Words of the annotations that ask to try again what has stopped: a new one lifts the hold of
+    /// a release that has failed.
+    pub retry: BTreeSet<String>,
     /// Token that asks for new values of the generated secrets.
     pub rotation: Option<String>,
     /// The deadlines of the phases.
@@ -173,6 +176,7 @@ impl Target {
                 (PhaseName::SmokeTest, spec.smoke_test.deadline.get()),
             ],
             missing: refs.missing(activation),
+            retry: retry(activation),
             rotation,
             config,
             image: image(activation),
@@ -278,6 +282,25 @@ impl Target {
             .find(|(name, _)| *name == phase)
             .map(|(_, after)| *after)
     }
+}
+
+/// The words that ask to try again a release that is held back.
+fn retry(activation: &Activation) -> BTreeSet<String> {
+    let word = |key: &str| {
+        let word = activation.annotations().get(key)?;
+        Some(crate::api::status::one_line(word, 256))
+    };
+    let from = word(ANNOTATION_RETRY_FROM).filter(|word| {
+        let phase = retry_from(word);
+        phase.is_some_and(|phase| phase <= PhaseName::Deploy)
+    });
+    word(ANNOTATION_RETRY).into_iter().chain(from).collect()
+}
+
+/// The phase that a word of the annotation `golive.dev/retry-from` names: `Deploy`, or
+/// `Deploy/<anything>` to ask for the same once more.
+pub fn retry_from(word: &str) -> Option<PhaseName> {
+    PhaseName::parse(word.split('/').next().unwrap_or_default().trim())
 }
 
 fn token(activation: &Activation, refs: &Refs) -> Result<fly::Token, Invalid> {

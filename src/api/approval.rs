@@ -3,7 +3,6 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::policy::GatedPhase;
 use super::words::words;
 
 words! {
@@ -16,7 +15,25 @@ words! {
     }
 }
 
-/// One person's decision at a gate. Nothing of it can change: to decide otherwise, create another.
+words! {
+    /// What a decision is about.
+    pub enum DecidedOn, strict {
+        /// The gate before anything is created on Fly.io.
+        Provision = "Provision",
+        /// The gate before machines are created or changed.
+        Deploy = "Deploy",
+        /// The gate before the proof that ends in Go-Live.
+        SmokeTest = "SmokeTest",
+        /// The gate before signed requests are sent to the application.
+        Integrations = "Integrations",
+        /// The gate before the watch begins.
+        Observe = "Observe",
+        /// No gate: the release `toRelease` is to be restored.
+        Rollback = "Rollback",
+    }
+}
+
+/// One person's decision at a gate, or to roll back. Nothing of it can change: to decide otherwise, create another.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "golive.dev",
@@ -24,7 +41,7 @@ words! {
     kind = "ActivationApproval",
     namespaced,
     derive = "PartialEq",
-    doc = "ActivationApproval is one person's decision at a gate of an Activation. The API server proves who made it.",
+    doc = "ActivationApproval is one person's decision at a gate of an Activation, or to roll it back. The API server proves who made it.",
     category = "fly",
     selectable = ".spec.activation",
     printcolumn(name = "Activation", type_ = "string", json_path = ".spec.activation", description = "The Activation"),
@@ -32,6 +49,7 @@ words! {
     printcolumn(name = "Decision", type_ = "string", json_path = ".spec.decision", description = "What was decided"),
     printcolumn(name = "Approver", type_ = "string", json_path = ".spec.approver", description = "Who decided"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the decision"),
+    validation = Rule::new("self.spec.gate == 'Rollback' ? has(self.spec.toRelease) && self.spec.decision == 'Approve' : !has(self.spec.toRelease)").message("`toRelease` is required with gate 'Rollback', which can only be approved, and must not be set with any other"),
     validation = Rule::new("self.spec == oldSelf.spec").message("`spec` is immutable: to decide otherwise, create another ActivationApproval")
 )]
 #[serde(rename_all = "camelCase")]
@@ -43,11 +61,12 @@ pub struct ActivationApprovalSpec {
     )]
     pub activation: String,
 
-    /// The phase that waits.
-    pub gate: GatedPhase,
+    /// The phase that waits, or `Rollback` to ask for an earlier release.
+    pub gate: DecidedOn,
 
     /// Digest of the plan that is decided on, as it stands in the Activation's
-    /// `status.phases[].gate.digest`. A changed plan needs another decision.
+    /// `status.phases[].gate.digest`, or in `status.plan.digest` for a rollback. A changed plan
+    /// needs another decision.
     #[schemars(
         length(min = 8, max = 71),
         regex(pattern = r"^(sha256:)?[0-9a-f]{8,64}$")
@@ -56,6 +75,12 @@ pub struct ActivationApprovalSpec {
 
     /// What is decided.
     pub decision: Decision,
+
+    /// Number of the release to go back to, as it stands in `status.history[].number`. Only with
+    /// gate `Rollback`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub to_release: Option<i64>,
 
     /// The user who decides; must be the user who creates this object.
     #[schemars(length(min = 1, max = 256))]

@@ -24,6 +24,8 @@ words! {
         Stabilized = "Stabilized",
         /// The last good release serves, and the wanted one does not.
         RolledBack = "RolledBack",
+        /// A rollback that somebody asked for was refused.
+        RollbackRefused = "RollbackRefused",
         /// A rollback was called for, and held back.
         RollbackHeld = "RollbackHeld",
         /// Only a plan was asked for, and it is ready.

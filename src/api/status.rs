@@ -175,6 +175,10 @@ pub struct ActivationStatus {
     #[schemars(length(max = 10))]
     pub history: Vec<HistoryEntry>,
 
+    /// The last request for a rollback, and what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackStatus>,
+
     /// What is about to be created on Fly.io, announced before it is sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
@@ -469,6 +473,9 @@ pub struct SmokeTestResult {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
+    /// Number of the release within this Activation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<i64>,
     /// Fly.io's number of the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
@@ -497,6 +504,9 @@ pub struct ReleaseStatus {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
+    /// Number of the release within this Activation: what `kubectl golive rollback --to` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<i64>,
     /// Fly.io's number of the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
@@ -516,7 +526,61 @@ pub struct HistoryEntry {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 128))]
     pub outcome: String,
+    /// Who asked for it: the field manager that last wrote the spec, and who approved the gate
+    /// before Deploy.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub by: String,
+    /// Why: the annotation `kubernetes.io/change-cause` of its time, or why it was rolled back.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub why: String,
+    /// What is different from the release before it: names, never values.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub changes: String,
+    /// Number of the release that was restored in its place, when it was rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<i64>,
     /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+}
+
+words! {
+    /// What became of a request for a rollback.
+    pub enum RollbackState, lenient, default Waiting {
+        /// It is not decided on yet.
+        Waiting = "Waiting",
+        /// The release to go back to is restored, or is being restored; the phase Deploy tells.
+        Accepted = "Accepted",
+        /// It was refused; nothing was changed.
+        Refused = "Refused",
+    }
+}
+
+/// A request for a rollback, and what became of it.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackStatus {
+    /// Name of the ActivationApproval that asks for it.
+    #[schemars(length(max = 253))]
+    pub request: String,
+    /// Who asked, as the API server proved.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub by: String,
+    /// Number of the release to go back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<i64>,
+    /// What became of it.
+    #[serde(default)]
+    pub state: RollbackState,
+    /// Why it was refused, or what it waits for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub message: String,
+    /// When it was decided on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
 }

@@ -2,7 +2,9 @@
 //!
 //! Exit codes: 0 done, 1 the command failed (the reason is on standard error), 2 wrong usage.
 
+mod connect;
 mod render;
+mod rollback;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -25,6 +27,8 @@ struct Cli {
 enum Command {
     /// Print the machine configurations that would be sent to Fly.io; needs no cluster and no token.
     Render(render::Args),
+    /// Restore an earlier release, and hold back what the spec asks for until the spec changes.
+    Rollback(rollback::Args),
 }
 
 /// Runs the plugin with the arguments of the process.
@@ -33,6 +37,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Render(args) => render::run(&args),
+        Command::Rollback(args) => online(rollback::run(&args)),
     };
     match done {
         Ok(Output { text, warnings }) => {
@@ -53,6 +58,26 @@ pub fn main() -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Runs a command that talks to the cluster.
+fn online<E>(
+    command: impl Future<Output = Result<Output, E>>,
+) -> Result<Output, Box<dyn std::error::Error>>
+where
+    E: std::error::Error + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(command)?)
+}
+
+/// Prints at once what a person wants to see while the command goes on.
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    // A reader that has seen enough is no failure, and the command goes on without it.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// What a command prints.

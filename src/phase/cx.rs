@@ -1,12 +1,19 @@
 //! What a step gets: the target, the clients, the facts, and the limits of this pass.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
 use super::{facts::Facts, intent::Intents};
 use crate::{
-    api::status::{ExternalObject, FallbackUsed, SecretStatus},
+    api::{
+        approval::{ActivationApprovalSpec, DecidedOn, Decision},
+        status::{ExternalObject, FallbackUsed, SecretStatus},
+    },
     fly,
     refs::Refs,
     target::Target,
@@ -87,6 +94,37 @@ pub enum Act {
     Plan,
 }
 
+/// Who asked for what the spec says now, and why, as far as Kubernetes tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The field manager that last wrote the spec: `kubectl-client-side-apply`,
+    /// `argocd-controller`. The API server keeps no user's name.
+    pub manager: String,
+    /// The annotation `kubernetes.io/change-cause`.
+    pub cause: String,
+}
+
+impl Origin {
+    /// Who asked for the plan of this digest: those who approved it, and the manager.
+    pub fn by(&self, votes: &[ActivationApprovalSpec], digest: &str) -> String {
+        let approvers: BTreeSet<&str> = votes
+            .iter()
+            .filter(|vote| {
+                vote.digest == digest
+                    && vote.gate == DecidedOn::Deploy
+                    && vote.decision == Decision::Approve
+            })
+            .map(|vote| vote.approver.as_str())
+            .collect();
+        let approved = approvers.into_iter().collect::<Vec<_>>().join(", ");
+        match (approved.is_empty(), self.manager.is_empty()) {
+            (true, _) => self.manager.clone(),
+            (false, true) => format!("approved by {approved}"),
+            (false, false) => format!("{}, approved by {approved}", self.manager),
+        }
+    }
+}
+
 /// What every step gets.
 #[derive(Clone)]
 pub struct Cx {
@@ -96,6 +134,8 @@ pub struct Cx {
     pub refs: Arc<Refs>,
     /// The object.
     pub owner: Owner,
+    /// Who asked for what the spec says now, and why.
+    pub change: Origin,
     /// Fly.io, with the object's token.
     pub fly: fly::Client,
     /// Kubernetes, for the secret store, the claim and release records.

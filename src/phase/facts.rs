@@ -54,6 +54,8 @@ pub struct Facts {
     pub fallback_size: Fact<(String, FallbackUsed)>,
     /// The record of releases. Set where it is read and written, `deploy::records`.
     pub releases: Fact<crate::phase::deploy::records::Records>,
+    /// Whether an image can still be pulled, and when that was asked. Set by `deploy::rollback`.
+    pub pull: Fact<(String, Instant, crate::phase::deploy::rollback::Pull)>,
     /// Machine of the release command whose failure was told before it is run again. Set by the
     /// step `ReleaseCommand`.
     pub failure_told: Fact<String>,

@@ -218,6 +218,8 @@ pub struct Memory {
     pub intents: Arc<Intents>,
     /// Steps whose wait a long poll has ended since the last pass.
     pub fired: Arc<Fired>,
+    /// UIDs of the requests for a rollback that the steps of Deploy have seen.
+    pub rollbacks: Vec<String>,
     /// Tokens that asked for a look, as they were at the last one.
     pub requested: Option<Vec<String>>,
     /// What the phase behind a closed gate would change.
@@ -238,6 +240,7 @@ impl Memory {
             facts: Arc::default(),
             intents: Arc::default(),
             fired: Arc::default(),
+            rollbacks: Vec::new(),
             requested: None,
             preview: None,
             removals: BTreeMap::new(),
@@ -248,6 +251,23 @@ impl Memory {
     /// Forgets every look, so that the next pass observes everything.
     pub fn forget_looks(&mut self) {
         self.steps.clear();
+    }
+
+    /// Forgets the looks at the steps of this phase and of all later ones.
+    pub fn forget_from(&mut self, first: PhaseName) {
+        for phase in super::PHASES.iter().filter(|phase| phase.id >= first) {
+            for step in phase.steps {
+                self.steps.remove(step.id());
+            }
+        }
+    }
+
+    /// Takes note of the requests for a rollback; a new one has the steps of Deploy look again.
+    pub fn notice_rollbacks(&mut self, uids: Vec<String>) {
+        if uids.iter().any(|uid| !self.rollbacks.contains(uid)) {
+            self.forget_from(PhaseName::Deploy);
+        }
+        self.rollbacks = uids;
     }
 
     /// When the next look is due, if nothing happens before.

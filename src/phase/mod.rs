@@ -16,7 +16,7 @@ pub mod preflight;
 pub mod provision;
 pub mod smoke_test;
 
-pub use cx::{Act, Cx, Fence, Owner, Timing};
+pub use cx::{Act, Cx, Fence, Origin, Owner, Timing};
 pub use memory::{Memory, State, StepRecord};
 pub use note::Note;
 pub use step::{AnyStep, Removal, Slot, Step, StepId, Verdict, Wake, Why};

@@ -1,8 +1,8 @@
 //! What a step tells the status beside its own state.
 
 use crate::api::status::{
-    ExternalObject, FallbackUsed, HistoryEntry, PreflightResult, ReleaseStatus, SecretStatus,
-    SmokeTestResult,
+    ExternalObject, FallbackUsed, HistoryEntry, PreflightResult, ReleaseStatus, RollbackStatus,
+    SecretStatus, SmokeTestResult,
 };
 
 /// One thing that the status should tell. Times in it are left out: `status::next` sets them,
@@ -23,6 +23,8 @@ pub enum Note {
     Release(ReleaseStatus),
     /// Earlier releases, newest first.
     History(Vec<HistoryEntry>),
+    /// The last request for a rollback.
+    Rollback(RollbackStatus),
     /// The last good release serves, and not the wanted one.
     RolledBack,
 }

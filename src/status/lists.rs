@@ -120,6 +120,7 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
                     ..release.clone()
                 });
             }
+            Note::Rollback(rollback) => status.rollback = Some(rollback.clone()),
             Note::History(history) => {
                 status.history = history.iter().take(10).cloned().collect();
             }

@@ -14,10 +14,10 @@ use crate::env::Env;
 pub const APP: &str = "hola-cabanas";
 pub const CREATE: &str = "POST /v1/apps/{app}/machines";
 pub const UPDATE: &str = "POST /v1/apps/{app}/machines/{id}";
-const LIST: &str = "GET /v1/apps/{app}/machines";
+pub const LIST: &str = "GET /v1/apps/{app}/machines";
 
 /// Two machines without a port: what they run is a shell's word.
-const QUIET: &str = "kill_timeout = '1s'\n[[restart]]\npolicy = 'never'\n";
+pub const QUIET: &str = "kill_timeout = '1s'\n[[restart]]\npolicy = 'never'\n";
 
 pub fn shell(tag: &str, script: &str) -> Image {
     Image::new(format!("registry.fly.io/{APP}:{tag}"), "/bin/sh").args(["-c", script])
@@ -27,7 +27,7 @@ pub fn image(tag: &str) -> String {
     format!("registry.fly.io/{APP}:{tag}")
 }
 
-async fn env() -> Env {
+pub async fn env() -> Env {
     let images = [
         shell("1", "exec sleep 600"),
         shell("2", "exec sleep 601"),

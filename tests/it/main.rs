@@ -28,6 +28,7 @@ mod process;
 mod provision;
 mod render;
 mod rights;
+mod rollback;
 mod secret_store;
 mod server;
 mod smoke_test;

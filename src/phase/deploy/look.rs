@@ -10,7 +10,7 @@ use super::{
     health,
     records::{self, Records},
     release::{self, Effective},
-    roster,
+    rollback, roster,
     strategy::{self, Fleet, Plan},
 };
 use crate::{
@@ -56,6 +56,8 @@ pub struct Look {
     pub written: std::collections::BTreeSet<String>,
     /// What else is known of machines that have failed, by id.
     pub evidence: BTreeMap<String, String>,
+    /// Something is not well, and the image to go back to cannot be pulled any more.
+    pub good_is_gone: bool,
     /// How long a machine without checks is watched after its start.
     pub watch: Duration,
     /// How long a machine may take to become healthy.
@@ -146,8 +148,13 @@ pub async fn look(cx: &Cx) -> Result<Look> {
         records,
         fallback,
         evidence: BTreeMap::new(),
+        good_is_gone: false,
     };
     look.evidence = evidence(cx, &look).await;
+    look.good_is_gone = look.effective.instead.is_none()
+        && !look.records.is_good(&look.release.key)
+        && look.is_unwell(cx.now())
+        && rollback::good_is_gone(cx, &look.records).await;
     Ok(look)
 }
 
@@ -220,14 +227,7 @@ async fn evidence(cx: &Cx, look: &Look) -> BTreeMap<String, String> {
         if evidence.len() >= TOLD {
             break;
         }
-        // An old machine that is to be replaced is not this release's failure.
-        let tell = match fleet::health(machine, wanted.checks) {
-            _ if !wanted.marks(machine) => false,
-            Health::Exited { .. } | Health::Down(_) => !wanted.standby,
-            Health::Unhealthy(_) | Health::Starting => look.late(machine, cx.now()),
-            Health::Healthy | Health::Watched(_) => false,
-        };
-        if tell {
+        if look.has_failed(machine, wanted, cx.now()) {
             let text = diagnosis::of(cx, &look.machines, machine).await;
             evidence.insert(machine.id.clone(), text);
         }
@@ -236,6 +236,23 @@ async fn evidence(cx: &Cx, look: &Look) -> BTreeMap<String, String> {
 }
 
 impl Look {
+    /// Whether a machine of this release has ended, or is late.
+    fn has_failed(&self, machine: &Machine, wanted: &Wanted, now: Timestamp) -> bool {
+        // An old machine that is to be replaced is not this release's failure.
+        match fleet::health(machine, wanted.checks) {
+            _ if !wanted.marks(machine) => false,
+            Health::Exited { .. } | Health::Down(_) => !wanted.standby,
+            Health::Unhealthy(_) | Health::Starting => self.late(machine, now),
+            Health::Healthy | Health::Watched(_) => false,
+        }
+    }
+
+    /// Whether any machine of this release has ended, or is late.
+    fn is_unwell(&self, now: Timestamp) -> bool {
+        self.pairs()
+            .any(|(machine, wanted)| self.has_failed(machine, wanted, now))
+    }
+
     /// Machines beside what they should be, canaries included.
     pub fn pairs(&self) -> impl Iterator<Item = (&Machine, &Wanted)> {
         self.wanted
@@ -364,6 +381,12 @@ impl Look {
                     why.message,
                     good.name()
                 ),
+            ));
+        }
+        if self.good_is_gone {
+            return Failure::Stop(Why::new(
+                Reason::RollbackHeld,
+                format!("{}; not rolled back: {}", why.message, rollback::gone(good)),
             ));
         }
         Failure::RollBack(why.message)

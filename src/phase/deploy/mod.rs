@@ -3,6 +3,7 @@
 //!
 //! How machines are replaced is decided in `strategy`, and done in `machines`.
 
+pub mod changes;
 pub mod diagnosis;
 pub mod fleet;
 pub mod health;
@@ -23,6 +24,7 @@ use super::AnyStep;
 /// All steps. Those whose needs are met run at once; removal goes in reverse.
 pub static STEPS: &[&dyn AnyStep] = &[
     &image::Image,
+    &rollback::Rollback,
     &release_command::ReleaseCommand,
     &volumes::Volumes,
     &machines::Machines,

@@ -1,47 +1,57 @@
-//! The record of releases: what ran, and how it ended. A rollback restores from it, and a release
-//! that has failed is not tried again until the spec changes, also by another process.
+//! The record of releases: what ran, who asked for it and why, and how it ended. A rollback restores
+//! from it, and a release that has failed or was taken back is not tried again until the spec
+//! changes, also by another process.
 //!
-//! One ConfigMap for each Activation, in the operator's own namespace: it is written once per
-//! release, the operator needs no right on the users' ConfigMaps for it, and nobody who may edit
-//! those can change what a rollback restores. No value of a secret is in it.
+//! One ConfigMap for each release, in the operator's own namespace: it is written once when the
+//! release has ended and once more when it is taken back, the operator needs no right on the users'
+//! ConfigMaps for it, and nobody who may edit those can change what a rollback restores. No value of
+//! a secret is in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
-    Api,
-    api::{DeleteParams, PostParams},
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, PostParams},
     core::ObjectMeta,
 };
 use serde::{Deserialize, Serialize};
 
+use super::changes;
 use crate::{
     api::{
-        FIELD_MANAGER, LABEL_UID,
+        FIELD_MANAGER, LABEL_UID, Reason,
         condition::whole_seconds,
         status::{HistoryEntry, ReleaseStatus, one_line},
     },
     error::Error,
     fly,
     phase::{Cx, step::Result},
+    target::Target,
 };
 
 /// Releases that are kept.
 const KEPT: usize = 10;
 
-/// Most bytes of one ConfigMap that we fill: the API server refuses 1 MiB and more.
-const ROOM: usize = 900_000;
+/// Requests for a rollback that one record remembers.
+const REQUESTS: usize = 16;
 
-/// The key of the ConfigMap that holds the records.
-const KEY: &str = "releases.json";
+/// The key of a ConfigMap that holds the record.
+const KEY: &str = "release.json";
+
+/// The key of a ConfigMap that holds the fly.toml of the release.
+const CONFIG_KEY: &str = "fly.toml";
+
+/// The value of the label `app.kubernetes.io/component` on records.
+const COMPONENT: &str = "release";
 
 /// How a release ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// All machines ran it and were healthy.
     Succeeded,
-    /// It was rolled back.
+    /// It failed, or was taken back by somebody: another release serves instead.
     Failed,
 }
 
@@ -68,7 +78,8 @@ pub struct Record {
     pub pinned: String,
     /// Digest of the image.
     pub digest: String,
-    /// The text of the fly.toml; `None` when there was none.
+    /// The text of the fly.toml; `None` when there was none. A key of its own in the ConfigMap.
+    #[serde(skip)]
     pub config: Option<String>,
     /// The port, when there was no fly.toml.
     pub port: u16,
@@ -86,10 +97,55 @@ pub struct Record {
     /// The target that it failed for: another one may try the same release again.
     #[serde(default)]
     pub target: String,
+    /// The words that asked to try again when it failed: a new one lifts the hold.
+    #[serde(default)]
+    pub retry: BTreeSet<String>,
+    /// Number of the release that serves instead.
+    #[serde(default)]
+    pub restores: Option<u64>,
+    /// Who asked for it: the manager of the spec, and who approved it at a gate.
+    #[serde(default)]
+    pub by: String,
+    /// Why, as who asked for it said.
+    #[serde(default)]
+    pub why: String,
+    /// What is different from the release before it: names, never values.
+    #[serde(default)]
+    pub changes: String,
+    /// Whether a release command ran for it.
+    #[serde(default)]
+    pub migrated: bool,
+    /// Whether the spec called its migrations reversible.
+    #[serde(default)]
+    pub reversible: bool,
+    /// Requests for a rollback that were decided on while it was the latest. Each counts once.
+    #[serde(default)]
+    pub requests: Vec<Request>,
     /// Fly.io's number of the release.
     #[serde(default)]
     pub fly_version: Option<u64>,
     /// When it ended.
+    pub time: Timestamp,
+}
+
+/// A request for a rollback that was decided on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// UID of the ActivationApproval.
+    pub uid: String,
+    /// Its name.
+    pub name: String,
+    /// Who asked, as the API server proved.
+    pub by: String,
+    /// Number of the release to go back to.
+    pub to: u64,
+    /// Why it was refused; `None` when it was carried out.
+    pub refused: Option<String>,
+    /// What the rollback leaves as it is.
+    #[serde(default)]
+    pub note: String,
+    /// When it was decided on.
     pub time: Timestamp,
 }
 
@@ -98,7 +154,8 @@ pub struct Record {
 pub struct Records {
     /// The records.
     pub list: Vec<Record>,
-    version: Option<String>,
+    /// Versions of their ConfigMaps, by number.
+    versions: BTreeMap<u64, String>,
 }
 
 impl Records {
@@ -107,12 +164,23 @@ impl Records {
         self.list.last()
     }
 
-    /// The newest that succeeded.
+    /// The release of this number.
+    pub fn of(&self, number: u64) -> Option<&Record> {
+        self.list.iter().find(|record| record.number == number)
+    }
+
+    /// The one that served last: the newest that succeeded, or that was restored after it.
     pub fn last_good(&self) -> Option<&Record> {
         self.list
             .iter()
             .rev()
-            .find(|record| record.outcome == Outcome::Succeeded)
+            .find_map(|record| match (record.outcome, record.restores) {
+                (Outcome::Succeeded, _) => Some(record),
+                (Outcome::Failed, Some(number)) => self
+                    .of(number)
+                    .filter(|restored| restored.outcome == Outcome::Succeeded),
+                (Outcome::Failed, None) => None,
+            })
     }
 
     /// Whether `key` is what was recorded last, and ran well.
@@ -122,14 +190,18 @@ impl Records {
     }
 
     /// The record of the failure that holds the release `key` back for this target.
-    pub fn held(&self, key: &str, target: &str) -> Option<&Record> {
+    pub fn held(&self, key: &str, target: &Target) -> Option<&Record> {
         self.latest().filter(|record| {
-            record.outcome == Outcome::Failed && record.key == key && record.target == target
+            let again = !target.retry.is_subset(&record.retry);
+            record.outcome == Outcome::Failed
+                && record.key == key
+                && record.target == target.digest()
+                && !again
         })
     }
 
     /// The number of the release `key`: the next one, unless it is recorded already.
-    pub fn number(&self, key: &str, target: &str) -> u64 {
+    pub fn number(&self, key: &str, target: &Target) -> u64 {
         match self.latest() {
             Some(last) if self.is_good(key) || self.held(key, target).is_some() => last.number,
             Some(last) => last.number + 1,
@@ -137,24 +209,47 @@ impl Records {
         }
     }
 
-    /// With one more; the oldest go when there are too many, or too much text. The last good one
-    /// stays, whatever happens.
-    fn with(&self, record: Record) -> Vec<Record> {
-        let mut list = self.list.clone();
-        list.push(record);
-        let size = |list: &[Record]| {
-            list.iter()
-                .map(|record| record.config.as_deref().map_or(0, str::len) + 2_000)
-                .sum::<usize>()
-        };
-        while list.len() > 1 && (list.len() > KEPT || size(&list) > ROOM) {
-            let good = list
-                .iter()
-                .rposition(|record| record.outcome == Outcome::Succeeded);
-            let oldest = usize::from(good == Some(0));
-            list.remove(oldest);
+    /// Whether this request for a rollback was decided on, and how.
+    pub fn request(&self, uid: &str) -> Option<&Request> {
+        let mut all = self.list.iter().flat_map(|record| &record.requests);
+        all.find(|request| request.uid == uid)
+    }
+
+    /// The request that was decided on last.
+    pub fn last_request(&self) -> Option<&Request> {
+        self.list
+            .iter()
+            .flat_map(|record| &record.requests)
+            .max_by_key(|request| request.time)
+    }
+
+    /// Numbers of those that are too many: the oldest, and never what serves or what is held.
+    fn superfluous(&self) -> Vec<u64> {
+        let serves = self.last_good().map(|record| record.number);
+        let old = self.list.len().saturating_sub(KEPT);
+        let mut going: Vec<u64> = self.list.iter().take(old).map(|r| r.number).collect();
+        if let Some(at) = going.iter().position(|number| Some(*number) == serves) {
+            going.remove(at);
+            // Another goes for the one that stays.
+            going.extend(self.list.get(old).map(|record| record.number));
         }
-        list
+        going
+    }
+
+    /// With one more, or with another one in the place of its number.
+    fn with(&self, record: Record) -> Self {
+        let mut next = self.clone();
+        next.list.retain(|other| other.number != record.number);
+        next.list.push(record);
+        next.list.sort_by_key(|record| record.number);
+        next
+    }
+
+    fn without(&self, number: u64) -> Self {
+        let mut next = self.clone();
+        next.list.retain(|record| record.number != number);
+        next.versions.remove(&number);
+        next
     }
 
     /// What the status tells of them, newest first.
@@ -164,11 +259,22 @@ impl Records {
             .rev()
             .take(KEPT)
             .map(|record| HistoryEntry {
+                number: i64::try_from(record.number).ok(),
                 version: number(record),
                 image: record.image.clone(),
                 digest_short: short(&record.digest),
                 config_hash: record.config_hash.clone(),
                 outcome: record.outcome.as_str().to_owned(),
+                by: record.by.clone(),
+                why: if record.outcome == Outcome::Failed {
+                    record.reason.clone()
+                } else {
+                    record.why.clone()
+                },
+                changes: record.changes.clone(),
+                restores: record
+                    .restores
+                    .and_then(|number| i64::try_from(number).ok()),
                 time: Some(whole_seconds(record.time)),
             })
             .collect()
@@ -179,12 +285,29 @@ impl Record {
     /// What the status tells of the release that runs.
     pub fn status(&self) -> ReleaseStatus {
         ReleaseStatus {
+            number: i64::try_from(self.number).ok(),
             version: number(self),
             image: self.image.clone(),
             digest: self.digest.clone(),
             digest_short: short(&self.digest),
             config_hash: self.config_hash.clone(),
             time: Some(whole_seconds(self.time)),
+        }
+    }
+
+    /// Whether somebody asked to take it back, rather than that it failed.
+    pub fn taken_back(&self) -> bool {
+        self.requests
+            .iter()
+            .any(|request| request.refused.is_none())
+    }
+
+    /// How it ended, for messages.
+    pub fn fate(&self) -> String {
+        match (self.outcome, self.taken_back()) {
+            (Outcome::Succeeded, _) => "succeeded".to_owned(),
+            (Outcome::Failed, true) => self.reason.clone(),
+            (Outcome::Failed, false) => format!("failed: {}", self.reason),
         }
     }
 
@@ -205,13 +328,20 @@ fn short(digest: &str) -> String {
     hex.chars().take(12).collect()
 }
 
-/// Name of the ConfigMap.
-fn name(uid: &str) -> String {
-    format!("golive-releases-{uid}")
+/// Name of the ConfigMap of a release.
+fn name(uid: &str, number: u64) -> String {
+    format!("golive-release-{uid}-{number}")
 }
 
-fn api(cx: &Cx) -> Api<ConfigMap> {
-    Api::namespaced(cx.kube.clone(), &cx.own_namespace)
+fn api(kube: &Client, own_namespace: &str) -> Api<ConfigMap> {
+    Api::namespaced(kube.clone(), own_namespace)
+}
+
+/// Selects the records of one Activation.
+fn selector(uid: &str) -> ListParams {
+    ListParams::default().labels(&format!(
+        "{LABEL_UID}={uid},app.kubernetes.io/component={COMPONENT}"
+    ))
 }
 
 /// The records. Read once in the life of this process: nobody else writes them.
@@ -223,44 +353,97 @@ pub async fn load(cx: &Cx) -> Result<Records> {
     if let Some(records) = cx.facts.releases.get() {
         return Ok((*records).clone());
     }
-    let name = name(&cx.owner.uid);
-    let doing = || format!("read the releases in the ConfigMap {name}");
-    let found = api(cx)
-        .get_opt(&name)
+    let found = api(&cx.kube, &cx.own_namespace)
+        .list(&selector(&cx.owner.uid))
         .await
-        .map_err(|source| Error::kube(doing(), source))?;
-    let records = match found {
-        None => Records::default(),
-        Some(map) => {
-            let text = map.data.unwrap_or_default().remove(KEY).unwrap_or_default();
-            let list = serde_json::from_str(&text).map_err(|error| Error::Blocked {
-                reason: crate::api::Reason::InternalError,
-                message: format!(
-                    "the ConfigMap {}/{name} does not hold releases ({error}): restore it, or delete it to begin anew",
-                    cx.own_namespace
-                ),
-            })?;
-            Records {
-                list,
-                version: map.metadata.resource_version,
-            }
-        }
-    };
+        .map_err(|source| Error::kube("list the records of releases", source))?;
+    let mut records = Records::default();
+    for map in found.items {
+        let name = map.name_any();
+        let version = map.resource_version();
+        let record = decode(map).map_err(|why| Error::Blocked {
+            reason: Reason::InternalError,
+            message: format!(
+                "the ConfigMap {}/{name} does not hold a release ({why}): restore it, or delete it to forget the release",
+                cx.own_namespace
+            ),
+        })?;
+        records
+            .versions
+            .extend(version.map(|version| (record.number, version)));
+        records.list.push(record);
+    }
+    records.list.sort_by_key(|record| record.number);
     cx.facts.releases.set(records.clone());
     Ok(records)
 }
 
-/// Adds a record. A second try after a lost reply finds the first.
+fn decode(map: ConfigMap) -> std::result::Result<Record, String> {
+    let mut data = map.data.unwrap_or_default();
+    let text = data.remove(KEY).unwrap_or_default();
+    let mut record: Record = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    record.config = data.remove(CONFIG_KEY);
+    Ok(record)
+}
+
+/// Writes a record: a new one, or another version of one that is there; then removes those that are
+/// too many. A second try after a lost reply finds the first.
 ///
 /// # Errors
-/// When Kubernetes does not answer, or somebody else wrote: then it is read again.
-pub async fn add(cx: &Cx, record: Record) -> Result<()> {
+/// When Kubernetes does not answer. What is there is read again by the next look.
+pub async fn save(cx: &Cx, mut record: Record) -> Result<()> {
     let before = load(cx).await?;
-    let list = before.with(record);
-    let text = serde_json::to_string(&list).map_err(|_| Error::Malformed("release record"))?;
+    let excess = record.requests.len().saturating_sub(REQUESTS);
+    record.requests.drain(..excess);
+    let number = record.number;
+    let map = config_map(cx, &record, before.versions.get(&number))?;
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    let api = api(&cx.kube, &cx.own_namespace);
+    let written = if before.versions.contains_key(&number) {
+        let name = name(&cx.owner.uid, number);
+        api.replace(&name, &params, &map).await
+    } else {
+        api.create(&params, &map).await
+    };
+    let written = match written {
+        Ok(map) => map,
+        Err(source) => {
+            // Whatever happened, what is there now counts.
+            cx.facts.releases.clear();
+            return match source {
+                kube::Error::Api(status) if status.is_already_exists() || status.is_conflict() => {
+                    Ok(())
+                }
+                source => Err(Error::kube("record the release", source)),
+            };
+        }
+    };
+    let mut after = before.with(record);
+    after
+        .versions
+        .extend(written.resource_version().map(|version| (number, version)));
+    for number in after.superfluous() {
+        let gone = remove(&api, &name(&cx.owner.uid, number)).await;
+        match gone {
+            Ok(()) => after = after.without(number),
+            // It is tried again with the next record.
+            Err(error) => {
+                tracing::warn!(number, error = %crate::causes::chain(&error), "an old record of a release stays");
+            }
+        }
+    }
+    cx.facts.releases.set(after);
+    Ok(())
+}
+
+fn config_map(cx: &Cx, record: &Record, version: Option<&String>) -> Result<ConfigMap> {
+    let text = serde_json::to_string(record).map_err(|_| Error::Malformed("release record"))?;
     let labels = [
         ("app.kubernetes.io/name", "golive"),
-        ("app.kubernetes.io/component", "releases"),
+        ("app.kubernetes.io/component", COMPONENT),
         ("app.kubernetes.io/managed-by", "golive"),
         (LABEL_UID, cx.owner.uid.as_str()),
     ];
@@ -274,60 +457,59 @@ pub async fn add(cx: &Cx, record: Record) -> Result<()> {
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect()
     };
-    let name = name(&cx.owner.uid);
-    let map = ConfigMap {
+    let mut data = BTreeMap::from([(KEY.to_owned(), text)]);
+    data.extend(
+        record
+            .config
+            .clone()
+            .map(|text| (CONFIG_KEY.to_owned(), text)),
+    );
+    Ok(ConfigMap {
         metadata: ObjectMeta {
-            name: Some(name.clone()),
+            name: Some(name(&cx.owner.uid, record.number)),
             labels: Some(text_of(&labels)),
             annotations: Some(text_of(&annotations)),
-            resource_version: before.version.clone(),
+            resource_version: version.cloned(),
             ..ObjectMeta::default()
         },
-        data: Some([(KEY.to_owned(), text)].into()),
+        data: Some(data),
         ..ConfigMap::default()
-    };
-    let params = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    let api = api(cx);
-    let written = match before.version {
-        None => api.create(&params, &map).await,
-        Some(_) => api.replace(&name, &params, &map).await,
-    };
-    match written {
-        Ok(map) => {
-            cx.facts.releases.set(Records {
-                list,
-                version: map.metadata.resource_version,
-            });
-            Ok(())
-        }
-        Err(source) => {
-            // Whatever happened, what is there now counts.
-            cx.facts.releases.clear();
-            Err(Error::kube("record the release", source))
-        }
+    })
+}
+
+async fn remove(api: &Api<ConfigMap>, name: &str) -> Result<()> {
+    match api.delete(name, &DeleteParams::default()).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => Err(Error::kube("delete the record of a release", source)),
     }
 }
 
-/// Removes the records. Already gone is fine.
+/// Removes all records of an Activation. Already gone is fine.
 ///
 /// # Errors
 /// When Kubernetes refuses or does not answer.
-pub async fn delete(cx: &Cx) -> Result<()> {
-    cx.facts.releases.clear();
-    let name = name(&cx.owner.uid);
-    match api(cx).delete(&name, &DeleteParams::default()).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => Err(Error::kube("delete the record of releases", source)),
+pub async fn delete_all(kube: &Client, own_namespace: &str, uid: &str) -> Result<()> {
+    let api = api(kube, own_namespace);
+    let found = api
+        .list(&selector(uid))
+        .await
+        .map_err(|source| Error::kube("list the records of releases", source))?;
+    for map in found.items {
+        remove(&api, &map.name_any()).await?;
     }
+    Ok(())
 }
 
 /// A record of what is to be written now.
-pub fn record(cx: &Cx, release: &super::release::Wanted, outcome: Outcome, reason: &str) -> Record {
-    Record {
+pub fn record(
+    cx: &Cx,
+    release: &super::release::Wanted,
+    outcome: Outcome,
+    reason: &str,
+    before: Option<&Record>,
+) -> Record {
+    let mut record = Record {
         number: release.number,
         key: release.key.clone(),
         image: release.image.reference.clone(),
@@ -344,9 +526,19 @@ pub fn record(cx: &Cx, release: &super::release::Wanted, outcome: Outcome, reaso
         outcome,
         reason: one_line(&crate::redact::redact(reason), 1_000),
         target: cx.target.digest().to_owned(),
+        retry: cx.target.retry.clone(),
+        restores: None,
+        by: one_line(&cx.change.by(cx.refs.approvals(), cx.target.digest()), 256),
+        why: one_line(&crate::redact::redact(&cx.change.cause), 512),
+        changes: String::new(),
+        migrated: release.migrates,
+        reversible: cx.target.deploy.migrations.reversible,
+        requests: Vec::new(),
         fly_version: None,
         time: cx.now(),
-    }
+    };
+    record.changes = before.map_or_else(String::new, |before| changes::between(before, &record));
+    record
 }
 
 /// What Fly.io calls the state of a release that ended so.
@@ -358,12 +550,14 @@ pub fn fly_status(outcome: Outcome) -> fly::releases::ReleaseStatus {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use super::*;
+    use crate::target::testing::target;
 
-    fn record(number: u64, key: &str, outcome: Outcome) -> Record {
+    /// A record as it would be read.
+    pub fn record(number: u64, key: &str, outcome: Outcome) -> Record {
         Record {
             number,
             key: key.to_owned(),
@@ -377,39 +571,86 @@ mod tests {
             secrets: BTreeMap::new(),
             outcome,
             reason: String::new(),
-            target: "t1".to_owned(),
+            target: target("").digest().to_owned(),
+            retry: BTreeSet::new(),
+            restores: None,
+            by: String::new(),
+            why: String::new(),
+            changes: String::new(),
+            migrated: false,
+            reversible: false,
+            requests: Vec::new(),
             fly_version: None,
             time: Timestamp::UNIX_EPOCH,
         }
     }
 
-    fn records(list: &[(&str, Outcome)]) -> Records {
+    /// Records of these releases, numbered from 1.
+    pub fn records(list: &[(&str, Outcome)]) -> Records {
         let list = list.iter().zip(1..);
         Records {
             list: list
                 .map(|((key, outcome), number)| record(number, key, *outcome))
                 .collect(),
-            version: None,
+            versions: BTreeMap::new(),
         }
     }
 
     #[test]
     fn a_failed_release_is_held_for_the_same_target_only() {
         let records = records(&[("a", Outcome::Succeeded), ("b", Outcome::Failed)]);
-        assert!(records.held("b", "t1").is_some());
-        assert!(records.held("b", "t2").is_none());
-        assert!(records.held("c", "t1").is_none());
-        assert_eq!(records.last_good().unwrap().key, "a");
+        let same = target("");
+        let other = target("deploy: {image: 'registry.fly.io/shop:2'}");
+        assert!(records.held("b", &same).is_some());
+        assert!(records.held("b", &other).is_none());
+        assert!(records.held("c", &same).is_none());
         assert!(!records.is_good("a"), "what failed came after it");
-        assert_eq!(records.number("b", "t1"), 2);
-        assert_eq!(records.number("b", "t2"), 3);
+        assert_eq!(records.number("b", &same), 2);
+        assert_eq!(records.number("b", &other), 3);
+    }
+
+    #[test]
+    fn a_new_word_that_asks_to_try_again_lifts_the_hold_once() {
+        let mut records = records(&[("a", Outcome::Succeeded), ("b", Outcome::Failed)]);
+        let mut target = target("");
+        target.retry = BTreeSet::from(["now".to_owned()]);
+        assert!(records.held("b", &target).is_none());
+        assert_eq!(records.number("b", &target), 3);
+        records.list[1].retry = target.retry.clone();
+        assert!(
+            records.held("b", &target).is_some(),
+            "it failed with this word"
+        );
+        target.retry.clear();
+        assert!(
+            records.held("b", &target).is_some(),
+            "a word that is taken away asks for nothing"
+        );
+    }
+
+    #[test]
+    fn what_served_last_is_what_was_restored_last() {
+        let mut records = records(&[
+            ("a", Outcome::Succeeded),
+            ("b", Outcome::Succeeded),
+            ("c", Outcome::Failed),
+        ]);
+        records.list[2].restores = Some(1);
+        assert_eq!(records.last_good().unwrap().number, 1);
+        records.list[2].restores = None;
+        assert_eq!(records.last_good().unwrap().number, 2);
+        records.list[2].outcome = Outcome::Succeeded;
+        assert_eq!(records.last_good().unwrap().number, 3);
     }
 
     #[test]
     fn ten_releases_are_kept_and_the_last_good_one_always() {
         let mut all = records(&[("good", Outcome::Succeeded)]);
         for number in 2..30 {
-            all.list = all.with(record(number, "bad", Outcome::Failed));
+            all = all.with(record(number, "bad", Outcome::Failed));
+            for number in all.superfluous() {
+                all = all.without(number);
+            }
         }
         assert_eq!(all.list.len(), KEPT);
         assert_eq!(all.last_good().unwrap().key, "good");
@@ -419,14 +660,19 @@ mod tests {
     }
 
     #[test]
-    fn much_text_keeps_fewer_releases_and_never_fills_the_config_map() {
-        let mut all = Records::default();
-        for number in 1..9 {
-            let mut record = record(number, "k", Outcome::Succeeded);
-            record.config = Some("x".repeat(400_000));
-            all.list = all.with(record);
-        }
-        assert_eq!(all.list.len(), 2);
-        assert_eq!(all.latest().unwrap().number, 8);
+    fn a_request_is_remembered_by_the_record_that_it_was_decided_on() {
+        let mut all = records(&[("a", Outcome::Succeeded), ("b", Outcome::Failed)]);
+        all.list[1].requests.push(Request {
+            uid: "u1".to_owned(),
+            name: "n".to_owned(),
+            by: "ana".to_owned(),
+            to: 1,
+            refused: None,
+            note: String::new(),
+            time: Timestamp::UNIX_EPOCH,
+        });
+        assert!(all.request("u1").is_some());
+        assert!(all.request("u2").is_none());
+        assert_eq!(all.last_request().unwrap().by, "ana");
     }
 }

@@ -41,6 +41,8 @@ pub struct Wanted {
     pub config_hash: String,
     /// Names of the environment.
     pub env: Vec<String>,
+    /// Whether it has a release command.
+    pub migrates: bool,
 }
 
 /// What should run now: the wanted release, or the last good one when the wanted has failed.
@@ -90,11 +92,12 @@ pub fn wanted(
     }
     let key = hex(hash);
     Ok(Wanted {
-        number: records.number(&key, target.digest()),
+        number: records.number(&key, target),
         key,
         image: image.clone(),
         config_hash,
         env: app.env.keys().cloned().collect(),
+        migrates: app.deploy.release_command.is_some(),
     })
 }
 
@@ -107,9 +110,7 @@ fn hex(hash: Sha256) -> String {
 /// # Errors
 /// When the record of the last good release cannot be used any more.
 pub fn effective(target: &Target, wanted: &Wanted, records: &Records) -> Result<Effective> {
-    let instead = records
-        .held(&wanted.key, target.digest())
-        .zip(records.last_good());
+    let instead = records.held(&wanted.key, target).zip(records.last_good());
     let Some((failed, good)) = instead else {
         return Ok(Effective {
             key: wanted.key.clone(),
@@ -204,10 +205,10 @@ impl Step for Release {
             return Verdict::Blocked(Why::new(
                 Reason::RolledBack,
                 format!(
-                    "{} serves again, because {} failed: {}; change the spec to deploy another release",
+                    "{} serves again, because {} {}; change the spec to deploy another release, or annotate the object with golive.dev/retry=<word> to try this one again",
                     good.name(),
                     failed.name(),
-                    failed.reason
+                    failed.fate()
                 ),
             ));
         }
@@ -237,13 +238,21 @@ impl Step for Release {
     }
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
-        let mut record = records::record(cx, &change.wanted, Outcome::Succeeded, "");
+        let before = records::load(cx).await?;
+        let mut record = records::record(
+            cx,
+            &change.wanted,
+            Outcome::Succeeded,
+            "",
+            before.last_good(),
+        );
         record.fly_version = tell_fly(cx, &change.wanted, change.begun, Outcome::Succeeded).await?;
-        records::add(cx, record).await
+        records::save(cx, record).await
     }
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
-        records::delete(cx).await?;
+        cx.facts.releases.clear();
+        records::delete_all(&cx.kube, &cx.own_namespace, &cx.owner.uid).await?;
         Ok(Removal::Gone)
     }
 }

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     diagnosis,
     fleet::{self, UID_KEY},
-    image, look, records, roster,
+    image, look, records, rollback, roster,
 };
 use crate::{
     api::Reason,
@@ -124,7 +124,7 @@ impl Step for ReleaseCommand {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[image::ID]
+        &[image::ID, rollback::ID]
     }
 
     /// What has run has run.
@@ -139,8 +139,7 @@ impl Step for ReleaseCommand {
         };
         let records = records::load(cx).await?;
         let release = look::release(cx, &records)?;
-        if records.is_good(&release.key) || records.held(&release.key, cx.target.digest()).is_some()
-        {
+        if records.is_good(&release.key) || records.held(&release.key, &cx.target).is_some() {
             return Ok(Observed::Ran);
         }
         let app_machines = roster::ours(cx).await?;

@@ -1,0 +1,94 @@
+//! How a command of the plugin reaches the cluster: the flags of kubectl, and who we are there.
+
+use std::path::PathBuf;
+
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::{
+    Api, Client, Config,
+    api::PostParams,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+use crate::{kube_client, metrics::Metrics};
+
+/// The flags of kubectl that say which cluster and which namespace.
+#[derive(Debug, clap::Args)]
+pub(super) struct Connection {
+    /// Namespace of the Activation. Default: the one of the context.
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+
+    /// Context of the kubeconfig.
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+
+    /// The kubeconfig. Default: `KUBECONFIG`, else `~/.kube/config`.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+/// A client, and the namespace to work in.
+pub(super) struct Connected {
+    /// The client.
+    pub kube: Client,
+    /// The namespace.
+    pub namespace: String,
+}
+
+/// Why the cluster cannot be worked with.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("cannot find out how to reach the cluster")]
+    Config(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("cannot make a client for the cluster")]
+    Client(#[source] Box<kube::Error>),
+    #[error("cannot ask the cluster who you are")]
+    WhoAmI(#[source] Box<kube::Error>),
+    #[error("the cluster does not say who you are")]
+    Nobody,
+}
+
+impl Connection {
+    /// Reads the kubeconfig and makes a client; sends nothing yet.
+    pub(super) async fn open(&self) -> Result<Connected, Error> {
+        let options = KubeConfigOptions {
+            context: self.context.clone(),
+            ..KubeConfigOptions::default()
+        };
+        let refuse = |error: Box<dyn std::error::Error + Send + Sync>| Error::Config(error);
+        let config = match (&self.kubeconfig, &self.context) {
+            (Some(path), _) => {
+                let read = Kubeconfig::read_from(path).map_err(|error| refuse(error.into()))?;
+                Config::from_custom_kubeconfig(read, &options)
+                    .await
+                    .map_err(|error| refuse(error.into()))?
+            }
+            (None, Some(_)) => Config::from_kubeconfig(&options)
+                .await
+                .map_err(|error| refuse(error.into()))?,
+            (None, None) => Config::infer()
+                .await
+                .map_err(|error| refuse(error.into()))?,
+        };
+        let namespace = self
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
+        let kube = kube_client::build(config, &Metrics::new())
+            .map_err(|error| Error::Client(Box::new(error)))?;
+        Ok(Connected { kube, namespace })
+    }
+}
+
+impl Connected {
+    /// The user that the API server takes us for.
+    pub(super) async fn user(&self) -> Result<String, Error> {
+        let api: Api<SelfSubjectReview> = Api::all(self.kube.clone());
+        let review = api
+            .create(&PostParams::default(), &SelfSubjectReview::default())
+            .await
+            .map_err(|error| Error::WhoAmI(Box::new(error)))?;
+        let user = review.status.and_then(|status| status.user_info);
+        user.and_then(|user| user.username).ok_or(Error::Nobody)
+    }
+}

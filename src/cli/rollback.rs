@@ -1,0 +1,449 @@
+//! `kubectl golive rollback`: asks the operator to restore an earlier release.
+//!
+//! Nothing of the Activation is changed: the request is an ActivationApproval, so that the API
+//! server proves who asks, and a GitOps tool that holds the spec does not undo it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use kube::{Api, ResourceExt, api::PostParams, core::ObjectMeta};
+use tokio::time::Instant;
+
+use super::connect::{self, Connected, Connection};
+use super::{Output, say};
+use crate::api::{
+    Activation, ActivationApproval, ActivationStatus, Reason,
+    approval::{ActivationApprovalSpec, DecidedOn, Decision},
+    status::{HistoryEntry, RollbackState},
+};
+
+/// Pause between two looks at the Activation.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Arguments of `rollback`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The release is restored as it was recorded: the image by its digest, and the fly.toml. Secrets keep
+their present values. What the spec asks for is then held back until the spec changes.
+
+You need the verb `approve` on the Activation: the ClusterRole activation-approver has it.
+
+Examples:
+  kubectl golive rollback shop
+  kubectl golive rollback shop --to 7 --message 'payments fail since 8' --wait")]
+pub(super) struct Args {
+    /// The Activation.
+    name: String,
+
+    /// Number of the release to restore, as `status.history[].number` has it. Default: the one that
+    /// succeeded before the one that serves.
+    #[arg(long, value_name = "N")]
+    to: Option<i64>,
+
+    /// Why; kept in the record of the release.
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+
+    /// Say what would be done, and ask for nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Wait until the release serves, or the request is refused.
+    #[arg(long)]
+    wait: bool,
+
+    /// For how long `--wait` waits.
+    #[arg(long, default_value = "10m", value_parser = crate::settings::duration, value_name = "DURATION")]
+    timeout: Duration,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Why there is no rollback.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Connect(#[from] connect::Error),
+    #[error("cannot read Activation {name}")]
+    Read {
+        name: String,
+        source: Box<kube::Error>,
+    },
+    #[error("there is no Activation {name} in namespace {namespace}")]
+    NoActivation { name: String, namespace: String },
+    #[error("Activation {0} has no plan yet: wait until the operator has looked at it")]
+    NoPlan(String),
+    #[error(
+        "the operator has not looked at the present spec of Activation {0} yet: ask again in a moment"
+    )]
+    NotSeen(String),
+    #[error("there is no release {to} on record; {known}")]
+    NoRelease { to: i64, known: String },
+    #[error("there is no earlier release that succeeded; {known}")]
+    NoEarlier { known: String },
+    #[error("release {to} did not succeed ({outcome}{why}): choose another; {known}")]
+    NotGood {
+        to: i64,
+        outcome: String,
+        why: String,
+        known: String,
+    },
+    #[error("release {0} serves already")]
+    Serves(i64),
+    #[error("cannot ask for the rollback")]
+    Ask(#[source] Box<kube::Error>),
+    #[error("the rollback was refused: {0}")]
+    Refused(String),
+    #[error(
+        "the spec has changed since the rollback was asked for, so that it asks for nothing any more"
+    )]
+    Lapsed,
+    #[error("the rollback is not done within {} s: {last}", .limit.as_secs())]
+    Late { limit: Duration, last: String },
+}
+
+/// Says what is going to be done, asks for it, and waits for the outcome.
+pub(super) async fn run(args: &Args) -> Result<Output, Error> {
+    let connected = args.connection.open().await?;
+    let activation = read(&connected, &args.name).await?;
+    let status = activation.status.clone().unwrap_or_default();
+    if status.observed_generation != activation.metadata.generation {
+        return Err(Error::NotSeen(args.name.clone()));
+    }
+    let to = choose(&status, args.to)?;
+    say(&plan(&activation, &status, to));
+    if args.dry_run {
+        return Ok(Output::default());
+    }
+    let Some(digest) = status.plan.as_ref().map(|plan| plan.digest.clone()) else {
+        return Err(Error::NoPlan(args.name.clone()));
+    };
+    let number = to.number.unwrap_or_default();
+    let approval = ActivationApproval {
+        metadata: ObjectMeta {
+            // The server completes it: a second request is another one.
+            generate_name: Some(format!("{}-rollback-", args.name)),
+            ..ObjectMeta::default()
+        },
+        spec: ActivationApprovalSpec {
+            activation: args.name.clone(),
+            gate: DecidedOn::Rollback,
+            digest: digest.clone(),
+            decision: Decision::Approve,
+            to_release: Some(number),
+            approver: connected.user().await?,
+            message: args.message.clone(),
+        },
+    };
+    let api: Api<ActivationApproval> =
+        Api::namespaced(connected.kube.clone(), &connected.namespace);
+    let made = api
+        .create(&PostParams::default(), &approval)
+        .await
+        .map_err(|error| Error::Ask(Box::new(error)))?;
+    let request = made.name_any();
+    say(&format!(
+        "asked for as {request} by {}\n",
+        made.spec.approver
+    ));
+    if args.wait {
+        wait(&connected, args, &request, &digest, number).await?;
+        say(&format!("release {number} serves\n"));
+    }
+    Ok(Output::default())
+}
+
+async fn read(connected: &Connected, name: &str) -> Result<Activation, Error> {
+    let api: Api<Activation> = Api::namespaced(connected.kube.clone(), &connected.namespace);
+    let found = api.get_opt(name).await.map_err(|source| Error::Read {
+        name: name.to_owned(),
+        source: Box::new(source),
+    })?;
+    found.ok_or_else(|| Error::NoActivation {
+        name: name.to_owned(),
+        namespace: connected.namespace.clone(),
+    })
+}
+
+/// The release to go back to. Pure.
+fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, Error> {
+    let good = |entry: &&HistoryEntry| entry.outcome == "Succeeded" && entry.number.is_some();
+    let numbers: Vec<String> = status
+        .history
+        .iter()
+        .filter(good)
+        .filter_map(|entry| entry.number)
+        .map(|number| number.to_string())
+        .collect();
+    let known = if numbers.is_empty() {
+        "none has succeeded yet".to_owned()
+    } else {
+        format!("those that succeeded are {}", numbers.join(", "))
+    };
+    let serves = status.release.as_ref().and_then(|release| release.number);
+    let Some(to) = to else {
+        return status
+            .history
+            .iter()
+            .filter(good)
+            .find(|entry| serves.is_none() || entry.number < serves)
+            .ok_or(Error::NoEarlier { known });
+    };
+    let Some(entry) = status.history.iter().find(|e| e.number == Some(to)) else {
+        return Err(Error::NoRelease { to, known });
+    };
+    if entry.outcome != "Succeeded" {
+        let why = if entry.why.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", entry.why)
+        };
+        return Err(Error::NotGood {
+            to,
+            outcome: entry.outcome.clone(),
+            why,
+            known,
+        });
+    }
+    let deploying = status
+        .history
+        .first()
+        .is_none_or(|last| last.outcome == "Succeeded" && last.number != serves);
+    if serves == Some(to) && !deploying {
+        return Err(Error::Serves(to));
+    }
+    Ok(entry)
+}
+
+/// What is going to be done, for a person. Pure.
+fn plan(activation: &Activation, status: &ActivationStatus, to: &HistoryEntry) -> String {
+    let mut text = String::new();
+    let number = to.number.unwrap_or_default();
+    let name = activation.name_any();
+    let from = status.release.as_ref();
+    let serves = from.map_or_else(
+        || "nothing that is on record".to_owned(),
+        |release| {
+            format!(
+                "release {} ({}, {})",
+                release.number.unwrap_or_default(),
+                release.image,
+                release.digest_short
+            )
+        },
+    );
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "activation {name} goes back");
+    let _ = writeln!(text, "  from {serves}");
+    let _ = writeln!(
+        text,
+        "  to   release {number} ({}, {})",
+        to.image, to.digest_short
+    );
+    let _ = writeln!(
+        text,
+        "  configuration: {}",
+        match from {
+            Some(release) if release.config_hash == to.config_hash => "the same",
+            _ => "another",
+        }
+    );
+    for entry in status
+        .history
+        .iter()
+        .filter(|entry| entry.number > to.number)
+    {
+        let changes = if entry.changes.is_empty() {
+            "nothing that is on record"
+        } else {
+            &entry.changes
+        };
+        let _ = writeln!(
+            text,
+            "  takes back what release {} changed: {changes}",
+            entry.number.unwrap_or_default()
+        );
+    }
+    let _ = writeln!(text, "  secrets keep their present values");
+    let _ = writeln!(
+        text,
+        "  what the spec asks for is held back until the spec changes"
+    );
+    text
+}
+
+async fn wait(
+    connected: &Connected,
+    args: &Args,
+    request: &str,
+    digest: &str,
+    number: i64,
+) -> Result<(), Error> {
+    let end = Instant::now() + args.timeout;
+    let mut told = String::new();
+    loop {
+        let status = read(connected, &args.name)
+            .await?
+            .status
+            .unwrap_or_default();
+        match stand(&status, request, digest, number)? {
+            Stand::Done => return Ok(()),
+            Stand::Going(line) => {
+                if line != told {
+                    say(&format!("{line}\n"));
+                    told = line;
+                }
+            }
+        }
+        if Instant::now() > end {
+            return Err(Error::Late {
+                limit: args.timeout,
+                last: told,
+            });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// How far a rollback has come.
+#[derive(Debug, PartialEq, Eq)]
+enum Stand {
+    Done,
+    Going(String),
+}
+
+fn stand(
+    status: &ActivationStatus,
+    request: &str,
+    digest: &str,
+    number: i64,
+) -> Result<Stand, Error> {
+    let going = |text: &str| Ok(Stand::Going(text.to_owned()));
+    let asked = status.rollback.as_ref().filter(|r| r.request == request);
+    match asked.map(|asked| (asked.state, &asked.message)) {
+        Some((RollbackState::Refused, why)) => Err(Error::Refused(why.clone())),
+        Some((RollbackState::Accepted, _)) => {
+            let deploy = status
+                .phases
+                .iter()
+                .find(|phase| phase.name.as_str() == "Deploy");
+            let restored = deploy.is_some_and(|phase| {
+                phase.steps.iter().any(|step| {
+                    step.name == "Release" && step.reason == Reason::RolledBack.as_str()
+                })
+            });
+            let serves = status.release.as_ref().and_then(|release| release.number);
+            if restored && serves == Some(number) {
+                return Ok(Stand::Done);
+            }
+            match deploy {
+                Some(phase) if !phase.message.is_empty() => going(&phase.message),
+                _ => going("accepted; the machines are being changed"),
+            }
+        }
+        _ if status
+            .plan
+            .as_ref()
+            .is_some_and(|plan| plan.digest != digest) =>
+        {
+            Err(Error::Lapsed)
+        }
+        Some((RollbackState::Waiting, why)) if !why.is_empty() => going(why),
+        _ => going("waiting for the operator"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::api::status::{ReleaseStatus, RollbackStatus};
+
+    fn status() -> ActivationStatus {
+        let entry = |number: i64, outcome: &str, changes: &str| HistoryEntry {
+            number: Some(number),
+            image: format!("registry.fly.io/shop:{number}"),
+            outcome: outcome.to_owned(),
+            changes: changes.to_owned(),
+            ..HistoryEntry::default()
+        };
+        ActivationStatus {
+            history: vec![
+                entry(4, "Succeeded", "image 2 to 4; secrets KEY"),
+                entry(3, "RolledBack", "image 2 to 3"),
+                entry(2, "Succeeded", ""),
+                entry(1, "Succeeded", ""),
+            ],
+            release: Some(ReleaseStatus {
+                number: Some(4),
+                image: "registry.fly.io/shop:4".to_owned(),
+                ..ReleaseStatus::default()
+            }),
+            ..ActivationStatus::default()
+        }
+    }
+
+    #[test]
+    fn without_a_number_the_last_good_release_before_is_chosen() {
+        let mut status = status();
+        assert_eq!(choose(&status, None).unwrap().number, Some(2));
+        assert_eq!(choose(&status, Some(1)).unwrap().number, Some(1));
+        status.history.truncate(2);
+        let error = choose(&status, None).unwrap_err().to_string();
+        assert!(error.contains("no earlier release"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_restored_is_refused_before_anything_is_asked() {
+        let status = status();
+        for (to, word) in [
+            (9, "those that succeeded are 4, 2, 1"),
+            (3, "did not succeed"),
+            (4, "serves already"),
+        ] {
+            let error = choose(&status, Some(to)).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_plan_says_what_is_taken_back() {
+        let status = status();
+        let object = serde_json::json!({"metadata": {"name": "shop"}, "spec": {
+            "organization": "o", "app": "shop", "region": "eze", "deploy": {"image": "x:1"},
+        }});
+        let object: Activation = serde_json::from_value(object).unwrap();
+        let text = plan(&object, &status, choose(&status, None).unwrap());
+        for line in [
+            "from release 4 (registry.fly.io/shop:4",
+            "to   release 2 (registry.fly.io/shop:2",
+            "takes back what release 4 changed: image 2 to 4; secrets KEY",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_not_seen_yet_is_waited_for_and_one_of_another_plan_has_lapsed() {
+        let mut status = status();
+        let going = stand(&status, "r", "sha256:a", 2).unwrap();
+        assert_eq!(going, Stand::Going("waiting for the operator".to_owned()));
+        status.rollback = Some(RollbackStatus {
+            request: "r".to_owned(),
+            state: RollbackState::Refused,
+            message: "no image".to_owned(),
+            ..RollbackStatus::default()
+        });
+        let refused = stand(&status, "r", "sha256:a", 2).unwrap_err();
+        assert!(refused.to_string().contains("no image"), "{refused}");
+        status.rollback = None;
+        status.plan = Some(crate::api::status::PlanStatus {
+            digest: "sha256:b".to_owned(),
+            changes: Vec::new(),
+        });
+        let lapsed = stand(&status, "r", "sha256:a", 2).unwrap_err();
+        assert!(lapsed.to_string().contains("has changed"), "{lapsed}");
+    }
+}
