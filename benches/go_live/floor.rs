@@ -64,7 +64,8 @@ pub async fn walk(sim: &Sim, app: &str, image: &str, fly_toml: &str) -> Result<D
     Ok(started.elapsed())
 }
 
-fn client(sim: &Sim) -> Result<Client> {
+/// A client with the organization's token.
+pub fn client(sim: &Sim) -> Result<Client> {
     let base = sim.base_url();
     let endpoints = Endpoints {
         machines: base.clone(),

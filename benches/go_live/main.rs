@@ -4,12 +4,14 @@
 //!
 //! Variables: `BENCH_ROUNDS` (pairs of runs that count, 5), `BENCH_REAL=1` (one pair more with
 //! Fly's real latencies: minutes), `BENCH_OBJECTS` (activations for the memory, 1000), and
-//! `BENCH_ONLY` (`time`, `recheck` or `memory`), and `BENCH_TRACE` (a file that gets the operator's
-//! log with every call).
+//! `BENCH_ONLY` (`time`, `recheck`, `memory` or `strategies`), and `BENCH_TRACE` (a file that gets the
+//! operator's log with every call). `strategies` is measured only when it is named: it takes
+//! minutes. `BENCH_STRATEGY` picks one of them, and `FLYCTL` names a flyctl to compare with.
 
 mod floor;
 mod memory;
 mod recheck;
+mod strategies;
 mod table;
 mod time;
 mod world;
@@ -20,7 +22,10 @@ use std::process::ExitCode;
 use crate::world::World;
 
 /// What a bench ends with.
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+type Result<T> = std::result::Result<T, BenchError>;
+
+/// Whatever goes wrong.
+type BenchError = Box<dyn Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -50,6 +55,9 @@ async fn run() -> Result<()> {
     }
     if wanted("memory") {
         memory::measure(&world).await?;
+    }
+    if only == "strategies" {
+        strategies::measure(&world).await?;
     }
     Ok(())
 }

@@ -72,8 +72,11 @@ impl World {
     }
 }
 
-/// A Fly.io with the images of the examples and the documented rate limits.
+/// A Fly.io with the images of the examples, unless others are given.
 pub async fn fly(options: Options) -> Result<Sim> {
+    if options.images.iter().next().is_some() {
+        return Ok(Sim::start(options).await?);
+    }
     let images = Images::read(&root().join("examples/cabanas/images.toml"))?;
     let cabanas = PathBuf::from(env!("CARGO_BIN_EXE_golive")).with_file_name("cabanas");
     if !cabanas.is_file() {

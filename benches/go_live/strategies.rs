@@ -1,0 +1,436 @@
+//! An update of ten machines with each strategy: Golive, a client that knows everything
+//! beforehand, and, when `FLYCTL` names its program, flyctl; in turns, each with an app of its own
+//! at the same simulated Fly.io.
+//!
+//! The bound is what the rate limits, the boots, the health checks and `max_unavailable` leave to
+//! anybody, and the pauses in which Fly.io's proxies learn where the traffic goes: they are the
+//! same for all three, so they are in the bound as well.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use fly_sim::{Image, Images, Options, Sim};
+use futures::StreamExt;
+use futures::future::try_join_all;
+use golive::api::status::PhaseState;
+use golive::fly::{Client, Machine, MachineUpdate, NewApp, NewMachine};
+use golive::flytoml::{self, AppConfig, Context};
+use serde_json::{Value, json};
+
+use crate::Result;
+use crate::floor::client;
+use crate::table::{self, median, seconds};
+use crate::world::{ORGANIZATION, Run, World, scaled};
+
+/// Machines of each app.
+const MACHINES: usize = 10;
+
+/// Share of Fly's latencies.
+const SCALE: f64 = 0.1;
+
+/// Pause in which the proxies learn where the traffic goes. As flyctl.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Nothing takes longer.
+const LIMIT: Duration = Duration::from_secs(300);
+
+const STRATEGIES: [&str; 4] = ["rolling", "canary", "bluegreen", "immediate"];
+
+/// One update: how long it took, and how many calls.
+#[derive(Clone, Copy)]
+struct Took(Duration, u64);
+
+/// Measures and prints.
+pub async fn measure(world: &World) -> Result<()> {
+    let rounds = crate::number("BENCH_ROUNDS", 3)?;
+    let flyctl = std::env::var_os("FLYCTL").map(PathBuf::from);
+    let only = std::env::var("BENCH_STRATEGY").unwrap_or_default();
+    let mut rows = Vec::new();
+    for strategy in STRATEGIES {
+        if !only.is_empty() && only != strategy {
+            continue;
+        }
+        let (mut bound, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 0..rounds {
+            let (first, second, third) = once(world, strategy, round, flyctl.as_deref()).await?;
+            bound.push(first);
+            ours.push(second);
+            theirs.extend(third);
+        }
+        let base = time(&bound);
+        for (who, took) in [("bound", &bound), ("golive", &ours), ("flyctl", &theirs)] {
+            if took.is_empty() {
+                continue;
+            }
+            let mut calls: Vec<u64> = took.iter().map(|took| took.1).collect();
+            calls.sort_unstable();
+            rows.push(vec![
+                strategy.to_owned(),
+                who.to_owned(),
+                seconds(time(took)),
+                format!("{:.2}", time(took).as_secs_f64() / base.as_secs_f64()),
+                calls[calls.len() / 2].to_string(),
+            ]);
+        }
+    }
+    table::print(
+        &format!(
+            "An update of {MACHINES} machines at {SCALE} of Fly's latencies, medians of {rounds} (target: at most 1.1 x the bound, faster than flyctl)"
+        ),
+        &["strategy", "who", "time", "to the bound", "calls"],
+        &rows,
+    );
+    Ok(())
+}
+
+fn time(took: &[Took]) -> Duration {
+    median(&took.iter().map(|took| took.0).collect::<Vec<_>>())
+}
+
+/// All of one round, at one Fly.io.
+async fn once(
+    world: &World,
+    strategy: &str,
+    round: usize,
+    flyctl: Option<&Path>,
+) -> Result<(Took, Took, Option<Took>)> {
+    let seed = u64::try_from(round)? + 1;
+    let cabanas = PathBuf::from(env!("CARGO_BIN_EXE_golive")).with_file_name("cabanas");
+    let image = |app: &str, tag: &str| {
+        Image::new(reference(app, tag), cabanas.clone())
+            .args(["hello"])
+            .env("CABANAS_VERSION", tag)
+    };
+    let apps = ["bound", "golive", "flyctl"];
+    let images: Vec<Image> = apps
+        .iter()
+        .flat_map(|app| [image(app, "1"), image(app, "2")])
+        .collect();
+    let options = Options {
+        images: Images::new(images),
+        ..scaled(SCALE, seed)
+    };
+    let run = world.run(options).await?;
+    let operator = run.operator(&[]).await?;
+
+    golive_deploys(&run, strategy, "1").await?;
+    let client = client(&run.sim)?;
+    let before = bound_deploys(&run.sim, &client, strategy).await?;
+    if let Some(flyctl) = flyctl {
+        flyctl_deploys(&run.sim, flyctl, strategy).await?;
+    }
+    // The order changes from round to round, so that nobody always comes first.
+    let (mut bound, mut ours, mut theirs) = (None, None, None);
+    for turn in 0..3 {
+        run.sim.reset();
+        let started = Instant::now();
+        let took = |sim: &Sim| Took(started.elapsed(), sim.call_counts().values().sum());
+        match (turn + round) % 3 {
+            0 => {
+                golive_deploys(&run, strategy, "2").await?;
+                ours = Some(took(&run.sim));
+            }
+            1 => {
+                bound_updates(&run.sim, &client, strategy, &before).await?;
+                bound = Some(took(&run.sim));
+            }
+            _ => {
+                if let Some(flyctl) = flyctl {
+                    match flyctl_updates(&run.sim, flyctl, strategy).await {
+                        Ok(()) => theirs = Some(took(&run.sim)),
+                        // What it does not achieve is told, and is no failure of the bench.
+                        Err(error) => println!("{strategy}, round {round}: {error}"),
+                    }
+                }
+            }
+        }
+        quiet(&run.sim).await;
+    }
+    drop(operator);
+    run.sim.stop().await;
+    let missing = "not every turn was taken";
+    Ok((bound.ok_or(missing)?, ours.ok_or(missing)?, theirs))
+}
+
+fn reference(app: &str, tag: &str) -> String {
+    format!("registry.fly.io/{app}:{tag}")
+}
+
+fn fly_toml(app: &str, strategy: &str) -> String {
+    format!(
+        "app = '{app}'\nprimary_region = 'eze'\n[deploy]\nstrategy = '{strategy}'\n\
+         [http_service]\ninternal_port = 8080\n[[http_service.checks]]\npath = '/'\n\
+         interval = '5s'\ntimeout = '2s'\ngrace_period = '1s'\n"
+    )
+}
+
+/// Waits until nobody calls any more.
+async fn quiet(sim: &Sim) {
+    let mut before = u64::MAX;
+    loop {
+        let now = sim.call_counts().values().sum();
+        if now == before {
+            return;
+        }
+        before = now;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+    }
+}
+
+/// Golive: applies the image and waits until it is deployed and recorded.
+async fn golive_deploys(run: &Run<'_>, strategy: &str, tag: &str) -> Result<()> {
+    let image = reference("golive", tag);
+    run.apply(json!({
+        "apiVersion": "golive.dev/v1alpha1", "kind": "Activation",
+        "metadata": {"name": "update"},
+        "spec": {
+            "organization": ORGANIZATION, "app": "golive", "region": "eze",
+            "deploy": {
+                "image": image, "scale": {"app": MACHINES},
+                "config": {"inline": fly_toml("golive", strategy)},
+            },
+        },
+    }))
+    .await?;
+    let started = Instant::now();
+    loop {
+        let object = run.activations().get("update").await?;
+        let status = object.status.unwrap_or_default();
+        let deployed = status
+            .phases
+            .iter()
+            .any(|phase| phase.name.as_str() == "Deploy" && phase.state == PhaseState::Succeeded);
+        if deployed && status.release.is_some_and(|release| release.image == image) {
+            return Ok(());
+        }
+        if started.elapsed() > LIMIT {
+            return Err(format!("{strategy}: not deployed within {LIMIT:?}").into());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn machine(config: &AppConfig, tag: &str) -> Result<golive::fly::MachineConfig> {
+    let image = reference("bound", tag);
+    let context = Context {
+        image: &image,
+        ..Context::default()
+    };
+    Ok(config.machine_config("app", &context)?)
+}
+
+/// The client that knows everything: its first ten machines.
+async fn bound_deploys(sim: &Sim, client: &Client, strategy: &str) -> Result<Vec<Machine>> {
+    let app = NewApp {
+        name: "bound".to_owned(),
+        org_slug: ORGANIZATION.to_owned(),
+        ..NewApp::default()
+    };
+    client.create_app(&app).await?;
+    let config = parsed(strategy)?;
+    let made = (0..MACHINES).map(|n| create(sim, client, &config, "1", format!("old-{n}"), false));
+    try_join_all(made).await
+}
+
+fn parsed(strategy: &str) -> Result<AppConfig> {
+    let parsed = flytoml::parse(&fly_toml("bound", strategy));
+    Ok(parsed.map_err(|invalid| format!("{invalid:?}"))?.config)
+}
+
+async fn create(
+    sim: &Sim,
+    client: &Client,
+    config: &AppConfig,
+    tag: &str,
+    name: String,
+    cordoned: bool,
+) -> Result<Machine> {
+    let new = NewMachine {
+        name,
+        region: "eze".to_owned(),
+        config: machine(config, tag)?,
+        skip_service_registration: cordoned,
+        ..NewMachine::default()
+    };
+    let made = client.create_machine("bound", &new).await?;
+    healthy(sim, &made.id, &made.instance_id).await;
+    Ok(made)
+}
+
+/// Waits until a machine is well in this version; known at once, without asking.
+async fn healthy(sim: &Sim, id: &str, version: &str) {
+    until(sim, id, |machine| {
+        machine["instance_id"] == version
+            && machine["state"] == "started"
+            && machine["checks"]
+                .as_array()
+                .is_some_and(|checks| checks.iter().all(|check| check["status"] == "passing"))
+    })
+    .await;
+}
+
+async fn until(sim: &Sim, id: &str, holds: impl Fn(&Value) -> bool) {
+    while !sim
+        .machines("bound")
+        .iter()
+        .any(|machine| machine["id"] == id && holds(machine))
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn update(sim: &Sim, client: &Client, config: &AppConfig, id: &str) -> Result<()> {
+    let update = MachineUpdate {
+        config: machine(config, "2")?,
+        ..MachineUpdate::default()
+    };
+    let updated = client.update_machine("bound", id, &update, None).await?;
+    healthy(sim, id, &updated.instance_id).await;
+    Ok(())
+}
+
+async fn bound_updates(sim: &Sim, client: &Client, strategy: &str, old: &[Machine]) -> Result<()> {
+    let config = parsed(strategy)?;
+    let one = |machine: &Machine| {
+        let id = machine.id.clone();
+        let (sim, client, config) = (sim, client, &config);
+        async move { update(sim, client, config, &id).await }
+    };
+    let (first, rest) = old.split_first().ok_or("no machines")?;
+    let roll = async {
+        one(first).await?;
+        let pool = config.pool_size(MACHINES);
+        let mut rest = futures::stream::iter(rest.iter().map(one)).buffer_unordered(pool);
+        while let Some(updated) = rest.next().await {
+            updated?;
+        }
+        Ok::<(), crate::BenchError>(())
+    };
+    match strategy {
+        "immediate" => {
+            try_join_all(old.iter().map(one)).await?;
+        }
+        "rolling" => roll.await?,
+        "canary" => {
+            let canary = create(sim, client, &config, "2", "canary".to_owned(), false).await?;
+            roll.await?;
+            retire(sim, client, &[canary]).await?;
+        }
+        _ => {
+            let new =
+                (0..MACHINES).map(|n| create(sim, client, &config, "2", format!("new-{n}"), true));
+            let new = try_join_all(new).await?;
+            let uncordoned = new
+                .iter()
+                .map(|machine| client.uncordon_machine("bound", &machine.id, None));
+            try_join_all(uncordoned).await?;
+            tokio::time::sleep(PAUSE).await;
+            retire(sim, client, old).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Out of the pool, stopped in good order, destroyed.
+async fn retire(sim: &Sim, client: &Client, old: &[Machine]) -> Result<()> {
+    let ids = || old.iter().map(|machine| machine.id.as_str());
+    try_join_all(ids().map(|id| client.cordon_machine("bound", id, None))).await?;
+    tokio::time::sleep(PAUSE).await;
+    let gone = ids().map(|id| async move {
+        client.stop_machine("bound", id, None, None).await?;
+        until(sim, id, |machine| machine["state"] == "stopped").await;
+        client.delete_machine("bound", id, true, None).await
+    });
+    try_join_all(gone).await?;
+    Ok(())
+}
+
+async fn flyctl_deploys(sim: &Sim, flyctl: &Path, strategy: &str) -> Result<()> {
+    let dir = sim.dir().join("flyctl");
+    std::fs::create_dir_all(dir.join("config"))?;
+    std::fs::write(dir.join("fly.toml"), fly_toml("flyctl", strategy))?;
+    let image = reference("flyctl", "1");
+    call(
+        sim,
+        flyctl,
+        &["apps", "create", "flyctl", "-o", ORGANIZATION],
+    )
+    .await?;
+    call(sim, flyctl, &deploy(&image, "rolling")).await?;
+    // It creates them faster than Fly.io's rate limit allows, and gives up: so a few at a time.
+    for count in (4..=MACHINES).step_by(2) {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        call(
+            sim,
+            flyctl,
+            &["scale", "count", &count.to_string(), "--yes"],
+        )
+        .await?;
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    Ok(())
+}
+
+async fn flyctl_updates(sim: &Sim, flyctl: &Path, strategy: &str) -> Result<()> {
+    call(sim, flyctl, &deploy(&reference("flyctl", "2"), strategy)).await
+}
+
+/// Without its look at the name service, which is not simulated, and without the ten seconds that
+/// it looks at each machine, which Golive does not do where there are checks.
+fn deploy<'a>(image: &'a str, strategy: &'a str) -> [&'a str; 8] {
+    [
+        "deploy",
+        "--image",
+        image,
+        "--strategy",
+        strategy,
+        "--remote-only",
+        "--dns-checks=false",
+        "--smoke-checks=false",
+    ]
+}
+
+async fn call(sim: &Sim, flyctl: &Path, args: &[&str]) -> Result<()> {
+    let dir = sim.dir().join("flyctl");
+    let base = sim.base_url();
+    let mut command = tokio::process::Command::new(flyctl);
+    command
+        .args(args)
+        .current_dir(&dir)
+        .env_clear()
+        .env("HOME", &dir)
+        .env("FLY_CONFIG_DIR", dir.join("config"))
+        .env(
+            "FLY_ACCESS_TOKEN",
+            sim.token(ORGANIZATION).unwrap_or_default(),
+        )
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    for name in ["API", "FLAPS", "UIEX"] {
+        command.env(format!("FLY_{name}_BASE_URL"), &base);
+    }
+    for (name, value) in [
+        ("FLY_SEND_METRICS", "0"),
+        ("FLY_NO_UPDATE_CHECK", "1"),
+        ("FLY_NO_INCIDENTS_CHECK", "1"),
+        ("NO_COLOR", "1"),
+    ] {
+        command.env(name, value);
+    }
+    let ended = tokio::time::timeout(LIMIT, command.output()).await??;
+    if ended.status.success() {
+        return Ok(());
+    }
+    let text = [ended.stdout, ended.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let last: Vec<&str> = text.lines().rev().take(12).collect();
+    let last: Vec<&str> = last.into_iter().rev().collect();
+    Err(format!(
+        "flyctl {}: {}\n{}",
+        args.join(" "),
+        ended.status,
+        last.join("\n")
+    )
+    .into())
+}
