@@ -59,6 +59,13 @@ pub struct Facts {
     /// Machine of the release command whose failure was told before it is run again. Set by the
     /// step `ReleaseCommand`.
     pub failure_told: Fact<String>,
+    /// The configuration that this process gave each machine last, by its hash. Set by the steps of
+    /// Deploy.
+    pub given: Fact<BTreeMap<String, String>>,
+    /// Machines whose update Fly.io took back, by name, and the release. Set by the steps of Deploy.
+    pub reverted: Fact<(String, BTreeSet<String>)>,
+    /// Leases on the machines of a rollout. Set by the steps of Deploy.
+    pub leases: Fact<crate::phase::deploy::leases::Leases>,
     /// Whether the database answered from inside, for a machine (id and version) that has failed.
     /// Set by the steps of Deploy.
     pub diagnosis: Fact<((String, String), Option<String>)>,

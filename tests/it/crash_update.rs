@@ -108,7 +108,7 @@ async fn ends_the_same(strategy: &str, every: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_around_every_write_of_a_bluegreen_update_ends_the_same() {
-    ends_the_same("bluegreen", 3).await;
+    ends_the_same("bluegreen", 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

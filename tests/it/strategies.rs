@@ -242,6 +242,40 @@ async fn immediate_updates_all_machines_at_once_and_says_so_when_they_fail() {
     assert_eq!(env.sim.calls(UPDATE), 6);
 }
 
+/// Ids of the machines whose lease somebody holds.
+fn leased(env: &Env) -> BTreeSet<String> {
+    env.sim.core().read(|world| {
+        let machines = world.apps[APP].machines.values();
+        let held = machines.filter(|machine| machine.is_live() && machine.lease.is_some());
+        held.map(|machine| machine.id.clone()).collect()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_holds_all_its_machines_refreshes_that_and_lets_them_go() {
+    const LEASE: &str = "POST /v1/apps/{app}/machines/{id}/lease";
+    let World { env, _dir, .. } = world(&[]).await;
+    deploy(&env, "1", &toml("rolling"), json!({"scale": {"app": 3}})).await;
+    until_deployed(&env, "1").await;
+    let all: BTreeSet<String> = ids(&env).into_iter().collect();
+    assert!(leased(&env).is_empty(), "none is held while nothing moves");
+
+    env.sim.reset();
+    // The three leases, and then the first update.
+    let mut first = env.sim.pause_at(4, fly_sim::Point::AfterApply);
+    change(&env, json!({"image": image("2")})).await;
+    first.reached().await.unwrap();
+    assert_eq!(leased(&env), all);
+    env.wait("hola", "the leases are refreshed", |_| {
+        env.sim.calls(LEASE) > 3
+    })
+    .await;
+    first.resume();
+    until_deployed(&env, "2").await;
+    assert!(leased(&env).is_empty());
+    assert_eq!(env.sim.calls(&LEASE.replace("POST", "DELETE")), 3);
+}
+
 /// Deploys release 1, then `tag` under load; returns once the failure is told.
 async fn fails(strategy: &str, tag: &str, on_failure: &str, scale: usize) -> (World, String, Load) {
     let mut world = world(&[]).await;

@@ -1,6 +1,7 @@
 //! Why a machine failed, as far as can be seen from here: its last lines, and whether the database
 //! answers from inside. Read once for each failure, and only then.
 
+use super::leases;
 use crate::{
     fly::{ExecRequest, Machine, MachineState},
     phase::{Cx, smoke_test::database},
@@ -61,9 +62,10 @@ async fn database(cx: &Cx, machines: &[Machine], failed: &Machine) -> Option<Str
             timeout: Some(LONGEST),
             ..ExecRequest::default()
         };
+        let nonce = leases::nonce(cx, &inside.id);
         let ran = cx
             .fly
-            .exec(&cx.target.app, &inside.id, &request, None)
+            .exec(&cx.target.app, &inside.id, &request, nonce.as_deref())
             .await;
         let Ok(ran) = ran else { continue };
         match (ran.exit_code.unwrap_or(0), ran.exit_signal.unwrap_or(0)) {

@@ -1,6 +1,9 @@
 //! One look at the machines for all steps of Deploy: what should run, what does, and how it is.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -54,6 +57,8 @@ pub struct Look {
     pub fallback: Option<FallbackUsed>,
     /// Versions of machines that this process wrote.
     pub written: std::collections::BTreeSet<String>,
+    /// Machines whose update Fly.io took back in this release.
+    pub reverted: BTreeSet<String>,
     /// What else is known of machines that have failed, by id.
     pub evidence: BTreeMap<String, String>,
     /// Something is not well, and the image to go back to cannot be pulled any more.
@@ -142,13 +147,14 @@ pub async fn look(cx: &Cx) -> Result<Look> {
             Duration::ZERO
         },
         release,
-        effective,
         wanted,
         machines,
         records,
         fallback,
+        reverted: reverted(cx, &effective.key),
         evidence: BTreeMap::new(),
         good_is_gone: false,
+        effective,
     };
     look.evidence = evidence(cx, &look).await;
     look.good_is_gone = look.effective.instead.is_none()
@@ -156,6 +162,12 @@ pub async fn look(cx: &Cx) -> Result<Look> {
         && look.is_unwell(cx.now())
         && rollback::good_is_gone(cx, &look.records).await;
     Ok(look)
+}
+
+fn reverted(cx: &Cx, release: &str) -> BTreeSet<String> {
+    let known = cx.facts.reverted.get();
+    let known = known.filter(|known| known.0 == release);
+    known.map(|known| known.1.clone()).unwrap_or_default()
 }
 
 /// How many machines of each process group an update takes at a time.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     fleet::{self, Wanted},
+    leases,
     look::{self, Failure, Look},
     release_command, rollback, roster,
     strategy::Move,
@@ -33,14 +34,18 @@ pub struct Machines;
 /// Name of the step.
 pub const ID: StepId = "Machines";
 
-/// How long the lease of an update is held at most. As flyctl (fly-api.md B.6).
-const LEASE: Duration = Duration::from_secs(13);
-
 /// One move of the fleet, or back to the last good release.
 #[derive(Debug)]
 pub enum Change {
     /// The next move.
-    Move(Move, Arc<AppConfig>),
+    Move {
+        /// What is done.
+        next: Move,
+        /// The application's configuration.
+        config: Arc<AppConfig>,
+        /// Machines that are leased for it, by id and name.
+        leased: Vec<(String, String)>,
+    },
     /// The release has failed.
     RollBack(rollback::Change),
 }
@@ -53,7 +58,7 @@ impl fmt::Display for Change {
         };
         let next = match self {
             Self::RollBack(change) => return change.fmt(f),
-            Self::Move(next, _) => next,
+            Self::Move { next, .. } => next,
         };
         match next {
             Move::Create(wanted) => {
@@ -98,7 +103,7 @@ impl Step for Machines {
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Look> {
-        look::look(cx).await
+        observe(cx).await
     }
 
     fn diff(&self, target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
@@ -138,10 +143,30 @@ impl Step for Machines {
     }
 }
 
+/// Looks at the machines. A rollout that has ended or stands still gives its leases back, whoever
+/// moved it.
+///
+/// # Errors
+/// When Fly.io does not answer.
+pub async fn observe(cx: &Cx) -> Result<Look> {
+    let look = look::look(cx).await?;
+    match decide(&cx.target, &look, cx.now()) {
+        Verdict::Change(_) | Verdict::Wait { .. } => leases::go_on(cx, &look.machines).await,
+        _ => leases::release(cx).await,
+    }
+    Ok(look)
+}
+
 /// The next move, or what keeps it. A rollout does not go on over a machine that was given the new
 /// release and has failed.
 pub fn decide(target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
-    let go = |next| Verdict::Change(Change::Move(next, look.effective.config.clone()));
+    let go = |next| {
+        Verdict::Change(Change::Move {
+            next,
+            config: look.effective.config.clone(),
+            leased: leases::wanted(&look.machines),
+        })
+    };
     let plan = look.plan(true, now);
     if plan.next == Move::Nothing {
         return Verdict::Done;
@@ -163,7 +188,7 @@ pub fn decide(target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
             }
         }
         health => match plan.next {
-            Move::Settle => health,
+            Move::Settle => tell(look, health),
             Move::Pause(left) => Verdict::Wait {
                 why: Why::new(
                     Reason::TrafficMoving,
@@ -174,6 +199,22 @@ pub fn decide(target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
             Move::Await(machines) => await_stop(target, &machines),
             next => go(next),
         },
+    }
+}
+
+/// A wait says also what went wrong on the way and was put right.
+fn tell(look: &Look, verdict: Verdict<Change>) -> Verdict<Change> {
+    match verdict {
+        Verdict::Wait { mut why, wake } if !look.reverted.is_empty() => {
+            let names: Vec<&str> = look.reverted.iter().map(String::as_str).collect();
+            why.message = format!(
+                "{}; Fly.io took the update of {} back, and it was made again",
+                why.message,
+                names.join(", ")
+            );
+            Verdict::Wait { why, wake }
+        }
+        verdict => verdict,
     }
 }
 
@@ -203,11 +244,16 @@ fn await_stop(target: &Target, machines: &[Machine]) -> Verdict<Change> {
 /// When Fly.io refuses or does not answer. What was done before stays and is seen by the next
 /// look.
 pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
-    let (next, config) = match change {
+    let (next, config, leased) = match change {
         Change::RollBack(change) => return rollback::act(cx, change).await,
-        Change::Move(next, config) => (next, config),
+        Change::Move {
+            next,
+            config,
+            leased,
+        } => (next, config, leased),
     };
     roster::changed(cx);
+    leases::hold(cx, &leased).await?;
     // All run to their end, also when one fails: a call that is cut off is one more unknown.
     let done: Vec<Result<()>> = match &next {
         Move::Create(wanted) => {
@@ -215,6 +261,7 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
             join_all(wanted.iter().map(|wanted| create(cx, wanted))).await
         }
         Move::Update(pairs) => {
+            tell_reverts(cx, pairs);
             let update = |(machine, wanted)| update(cx, &config, machine, wanted);
             join_all(pairs.iter().map(|(m, w)| (m, w)).map(update)).await
         }
@@ -243,6 +290,38 @@ fn wrote(cx: &Cx, machine: &Machine) {
         .unwrap_or_default();
     written.insert(machine.instance_id.clone());
     cx.facts.written.set(written);
+}
+
+/// Tells of machines that were given this before and do not have it any more: Fly.io has been seen
+/// to take an update back silently (fly-api.md L).
+fn tell_reverts(cx: &Cx, pairs: &[(Machine, Wanted)]) {
+    let given = cx.facts.given.get().unwrap_or_default();
+    for (machine, wanted) in pairs {
+        if given.get(&machine.id) != Some(&wanted.hash) || wanted.marks(machine) {
+            continue;
+        }
+        tracing::warn!(
+            machine = %machine.name, id = %machine.id,
+            "Fly.io took the update of the machine back; it is updated again"
+        );
+        let release = wanted.config.metadata.get(fleet::RELEASE_KEY);
+        let release = release.cloned().unwrap_or_default();
+        let known = cx.facts.reverted.get();
+        let mut names = known
+            .filter(|known| known.0 == release)
+            .map(|known| known.1.clone())
+            .unwrap_or_default();
+        names.insert(machine.name.clone());
+        cx.facts.reverted.set((release, names));
+    }
+}
+
+/// Remembers what a machine was given.
+fn gave(cx: &Cx, machine: &Machine, wanted: &Wanted) {
+    let given = cx.facts.given.get();
+    let mut given = given.map(|given| (*given).clone()).unwrap_or_default();
+    given.insert(machine.id.clone(), wanted.hash.clone());
+    cx.facts.given.set(given);
 }
 
 /// Creates one machine. Its name is unique among the app's live machines: when it is in use,
@@ -320,7 +399,7 @@ fn fall_back(cx: &Cx, wanted: &Wanted, error: fly::Error, doing: String) -> Resu
     Ok(())
 }
 
-/// Updates one machine under a short lease, fenced by the version that was read.
+/// Updates one machine under a lease, fenced by the version that was read.
 ///
 /// The new configuration starts from the live one, so that what fly.toml does not speak of (a
 /// volume, other people's marks, fields of a newer platform) stays.
@@ -346,11 +425,21 @@ async fn update(cx: &Cx, app_config: &AppConfig, machine: &Machine, wanted: &Wan
         let first = config.standbys.join(",");
         config.env.insert("FLY_STANDBY_FOR".to_owned(), first);
     }
-    let lease = cx
-        .fly
-        .acquire_lease(app, &machine.id, LEASE, "golive deploys")
-        .await
-        .map_err(|source| Error::fly(format!("lease the machine {}", machine.name), source))?;
+    // One that is down is leased for this call only.
+    let held = leases::nonce(cx, &machine.id);
+    let short = match held {
+        Some(_) => None,
+        None => {
+            let lease = cx
+                .fly
+                .acquire_lease(app, &machine.id, leases::LEASE, leases::WHY);
+            let lease = lease.await.map_err(|source| {
+                Error::fly(format!("lease the machine {}", machine.name), source)
+            })?;
+            Some(lease.nonce)
+        }
+    };
+    let nonce = held.as_deref().or(short.as_deref());
     let update = MachineUpdate {
         config,
         current_version: Some(machine.instance_id.clone()),
@@ -364,17 +453,19 @@ async fn update(cx: &Cx, app_config: &AppConfig, machine: &Machine, wanted: &Wan
     };
     let updated = cx
         .fly
-        .update_machine(app, &machine.id, &update, Some(&lease.nonce))
+        .update_machine(app, &machine.id, &update, nonce)
         .await;
     // Given back also after a failure; if that fails too, it ends by itself soon.
-    let released = cx.fly.release_lease(app, &machine.id, &lease.nonce).await;
-    if let Err(error) = released {
+    if let Some(nonce) = &short
+        && let Err(error) = cx.fly.release_lease(app, &machine.id, nonce).await
+    {
         tracing::warn!(machine = %machine.name, %error, "the lease was not given back; it ends by itself");
     }
     let doing = format!("update the machine {}", machine.name);
     match updated {
         Ok(updated) => {
             wrote(cx, &updated);
+            gave(cx, machine, wanted);
             Ok(())
         }
         Err(error) if no_room(&error) => fall_back(cx, wanted, error, doing),
@@ -390,38 +481,48 @@ fn no_room(error: &fly::Error) -> bool {
 }
 
 async fn start(cx: &Cx, machine: &Machine) -> Result<()> {
-    let started = cx.fly.start_machine(&cx.target.app, &machine.id, None);
-    started
+    let nonce = leases::nonce(cx, &machine.id);
+    cx.fly
+        .start_machine(&cx.target.app, &machine.id, nonce.as_deref())
         .await
         .map_err(|source| Error::fly(format!("start the machine {}", machine.name), source))
 }
 
 async fn uncordon(cx: &Cx, machine: &Machine) -> Result<()> {
-    let done = cx.fly.uncordon_machine(&cx.target.app, &machine.id, None);
-    done.await
+    let nonce = leases::nonce(cx, &machine.id);
+    cx.fly
+        .uncordon_machine(&cx.target.app, &machine.id, nonce.as_deref())
+        .await
         .map_err(|source| Error::fly(format!("let the machine {} serve", machine.name), source))
 }
 
 async fn cordon(cx: &Cx, machine: &Machine) -> Result<()> {
-    let done = cx.fly.cordon_machine(&cx.target.app, &machine.id, None);
-    done.await.map_err(|source| {
-        let doing = format!("take the machine {} out of service", machine.name);
-        Error::fly(doing, source)
-    })
+    let nonce = leases::nonce(cx, &machine.id);
+    cx.fly
+        .cordon_machine(&cx.target.app, &machine.id, nonce.as_deref())
+        .await
+        .map_err(|source| {
+            let doing = format!("take the machine {} out of service", machine.name);
+            Error::fly(doing, source)
+        })
 }
 
 /// As its own configuration says: with its signal, and the time that it gets to finish.
 async fn stop(cx: &Cx, machine: &Machine) -> Result<()> {
-    let stopped = cx.fly.stop_machine(&cx.target.app, &machine.id, None, None);
-    stopped
+    let nonce = leases::nonce(cx, &machine.id);
+    cx.fly
+        .stop_machine(&cx.target.app, &machine.id, None, nonce.as_deref())
         .await
         .map_err(|source| Error::fly(format!("stop the machine {}", machine.name), source))
 }
 
 async fn destroy(cx: &Cx, machine: &Machine) -> Result<()> {
     // Only what carries our mark ever gets here.
+    let nonce = leases::nonce(cx, &machine.id);
     cx.fly
-        .delete_machine(&cx.target.app, &machine.id, true, None)
+        .delete_machine(&cx.target.app, &machine.id, true, nonce.as_deref())
         .await
-        .map_err(|source| Error::fly(format!("destroy the machine {}", machine.name), source))
+        .map_err(|source| Error::fly(format!("destroy the machine {}", machine.name), source))?;
+    leases::forget(cx, &machine.id);
+    Ok(())
 }

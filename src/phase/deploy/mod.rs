@@ -8,6 +8,7 @@ pub mod diagnosis;
 pub mod fleet;
 pub mod health;
 pub mod image;
+pub mod leases;
 pub mod look;
 pub mod machines;
 pub mod records;

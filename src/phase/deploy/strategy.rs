@@ -135,6 +135,9 @@ pub fn plan(fleet: &Fleet) -> Plan {
     if let Some(plan) = fleet.canaries_first(&places) {
         return plan;
     }
+    if let Some(next) = fleet.relieve_canaries(&places) {
+        return Plan::of(next);
+    }
     if let Some(next) = fleet.create(&places, &replaced) {
         return Plan::of(next);
     }
@@ -287,6 +290,24 @@ impl Fleet<'_> {
             next: Move::Settle,
             settling,
         })
+    }
+
+    /// A canary has done its part when a machine of its group is well. It goes while the others are
+    /// rolled, which do not wait for it to finish its requests.
+    fn relieve_canaries(&self, places: &[Place]) -> Option<Move> {
+        let proven = |canary: &Wanted| {
+            places.iter().any(|place| {
+                place.wanted.group == canary.group
+                    && !place.wanted.standby
+                    && place.marked()
+                    && place
+                        .fill
+                        .is_some_and(|machine| self.is_well(machine, place.wanted))
+            })
+        };
+        let canaries = self.canaries.iter().filter(|canary| proven(canary));
+        let done = canaries.filter_map(|canary| fleet::fill(self.machines, canary));
+        self.retire(done.collect()).filter(Move::changes)
     }
 
     /// Machines that are not there, all at once; standbys after those that they stand in for.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     health,
-    look::{self, Failure, Look},
+    look::{Failure, Look},
     machines::{self, Change},
     rollback,
     strategy::Move,
@@ -39,7 +39,7 @@ impl Step for Verify {
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Look> {
-        look::look(cx).await
+        machines::observe(cx).await
     }
 
     fn diff(&self, target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
