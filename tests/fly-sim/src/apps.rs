@@ -256,18 +256,10 @@ async fn delete(
     Path(name): Path<String>,
     StrictQuery(query): StrictQuery<DeleteQuery>,
 ) -> FlyResult<StatusCode> {
-    core.write(|world| {
-        let app = world.app_mut(&caller, &name)?;
-        if !query.force.unwrap_or(false)
-            && let Some(running) = app.live_machines().find(|machine| !machine.is_down())
-        {
-            return Err(FlyError::precondition(format!(
-                "unable to delete app with running machine {}",
-                running.id
-            )));
-        }
-        Ok(())
-    })?;
+    // `force` says that machines may run. Without it they may too: flyctl's own acceptance test
+    // destroys an app that has just been launched, and flyctl does not send it.
+    let _ = query.force;
+    core.write(|world| world.app_mut(&caller, &name).map(|_| ()))?;
     remove(&core, call, &name).await;
     Ok(StatusCode::ACCEPTED)
 }

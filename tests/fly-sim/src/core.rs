@@ -19,6 +19,7 @@ use crate::ledger::{Effect, Ledger};
 use crate::limit::Limits;
 use crate::logs::Logs;
 use crate::options::Options;
+use crate::record::Recorder;
 use crate::state::World;
 
 /// The state of axum's routers.
@@ -52,6 +53,8 @@ pub struct Core {
     pub edge: EdgeMetrics,
     /// What machines print.
     pub logs: Logs,
+    /// What clients asked and were answered, when that is asked for.
+    pub recorder: Recorder,
     /// Signs what the edge serves.
     pub ca: Arc<Ca>,
     /// Where a test stops the world.
@@ -76,6 +79,7 @@ impl Core {
             ca: Arc::new(Ca::new()?),
             edge: EdgeMetrics::default(),
             logs: Logs::default(),
+            recorder: Recorder::default(),
             limits: Limits::new(options.rate_limits),
             options,
             dir,

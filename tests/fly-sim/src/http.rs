@@ -22,6 +22,7 @@ use crate::error::FlyError;
 use crate::fault::Kind;
 use crate::hook::{Mutation, Point};
 use crate::ledger::Call;
+use crate::record::{self, Exchange};
 use crate::state::Caller;
 use crate::{apps, id, machine, mangle, platform, volumes};
 
@@ -133,10 +134,51 @@ async fn pipeline(
     next: Next,
 ) -> Response {
     let request_id = id::ulid();
-    let mut response = pass(core, params, request, next).await;
+    let mut response = if core.options.record {
+        recorded(core, params, request, next).await
+    } else {
+        pass(core, params, request, next).await
+    };
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("fly-request-id", value);
     }
+    response
+}
+
+/// The method and the template of a path; for GraphQL with the root field.
+fn endpoint(parts: &http::request::Parts) -> String {
+    let path = parts.extensions.get::<MatchedPath>();
+    let path = path.map_or_else(|| parts.uri.path(), MatchedPath::as_str);
+    format!("{} {path}", parts.method)
+}
+
+async fn recorded(core: Shared, params: RawPathParams, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = body.collect().await else {
+        return FlyError::bad_request("request body could not be read").into_response();
+    };
+    let body = body.to_bytes();
+    let mut exchange = Exchange {
+        endpoint: endpoint(&parts),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        nonce: record::header(&parts.headers, "fly-machine-lease-nonce"),
+        agent: record::header(&parts.headers, "user-agent").unwrap_or_default(),
+        body: record::value(&body),
+        status: 0,
+        answer: serde_json::Value::Null,
+    };
+    if exchange.path == "/graphql"
+        && let Some((field, _)) = platform::graphql_operation(&body)
+    {
+        exchange.endpoint = format!("{}#{field}", exchange.endpoint);
+    }
+    let request = Request::from_parts(parts, Body::from(body));
+    let response = pass(Arc::clone(&core), params, request, next).await;
+    let (response, bytes) = record::read(response).await;
+    exchange.status = response.status().as_u16();
+    exchange.answer = record::value(&bytes);
+    core.recorder.push(exchange);
     response
 }
 

@@ -16,6 +16,7 @@
     reason = "a platform reads the clock; only the operator's decisions get the time as an argument"
 )]
 
+pub mod agent;
 pub mod apps;
 pub mod ca;
 pub mod control;
@@ -37,6 +38,7 @@ mod mangle;
 pub mod options;
 mod placement;
 pub mod platform;
+pub mod record;
 mod serve;
 mod sim;
 pub mod state;

@@ -123,6 +123,7 @@ fn options(args: &Args) -> Result<Options, AnyError> {
         autostop: args.autostop == Switch::On,
         edge_patience: Duration::from_secs(3),
         dir: args.dir.clone(),
+        agent: true,
         seed: args.seed,
         platform: PlatformOptions {
             postgres_url: args.postgres_url.clone(),
@@ -162,8 +163,8 @@ fn ca_bundle(sim: &Sim) -> Result<PathBuf, AnyError> {
 }
 
 fn write_env(path: &Path, sim: &Sim, bundle: &Path) -> Result<(), AnyError> {
-    let orgs = &sim.core().options.orgs;
-    let token = orgs.first().map_or("", |org| org.token.as_str());
+    let config_dir = std::path::absolute(sim.core().flyctl_dir())?;
+    let token = sim.org_token().unwrap_or_default();
     let url = sim.base_url();
     let mut text = String::new();
     for (key, value) in [
@@ -171,7 +172,12 @@ fn write_env(path: &Path, sim: &Sim, bundle: &Path) -> Result<(), AnyError> {
         ("FLY_FLAPS_BASE_URL", &url),
         ("FLY_UIEX_BASE_URL", &url),
         ("FLY_REGISTRY_HOST", url.trim_start_matches("http://")),
-        ("FLY_ACCESS_TOKEN", token),
+        ("FLY_ACCESS_TOKEN", token.as_str()),
+        // Where flyctl finds the agent of this world, and where it may write.
+        ("FLY_CONFIG_DIR", &config_dir.display().to_string()),
+        ("FLY_SEND_METRICS", "0"),
+        ("FLY_NO_UPDATE_CHECK", "1"),
+        ("FLY_NO_INCIDENTS_CHECK", "1"),
         ("FLY_SIM_CONTROL_URL", &sim.control_url()),
         ("FLY_SIM_EDGE", &sim.edge().to_string()),
         ("SSL_CERT_FILE", &bundle.display().to_string()),

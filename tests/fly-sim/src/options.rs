@@ -63,6 +63,10 @@ pub struct Options {
     pub dir: Option<PathBuf>,
     /// Seed of all that is drawn at random where the draw must be repeatable.
     pub seed: u64,
+    /// Whether every request and answer is kept, word for word (`record.rs`).
+    pub record: bool,
+    /// Whether the daemon that keeps flyctl's tunnels is served too (`agent.rs`).
+    pub agent: bool,
     /// Settings of the platform side: databases, Redis, registry.
     pub platform: PlatformOptions,
 }
@@ -85,6 +89,8 @@ impl Default for Options {
             edge_patience: Duration::from_secs(1),
             dir: None,
             seed: 1,
+            record: false,
+            agent: false,
             platform: PlatformOptions::default(),
         }
     }

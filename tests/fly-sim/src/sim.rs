@@ -16,8 +16,9 @@ use crate::hook::{Action, Pause, Point};
 use crate::ledger::{Call, Effect};
 use crate::machine::Command;
 use crate::options::Options;
+use crate::record::Exchange;
 use crate::state::{Org, Scope, Token, World};
-use crate::{control, edge, http, id, platform, serve};
+use crate::{agent, control, edge, http, id, platform, serve};
 
 /// Why a simulator did not start.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +139,16 @@ impl Sim {
             shutdown,
         ));
         core.spawn(edge::serve(Arc::clone(&core), edge));
+        if core.options.agent {
+            let path = core.flyctl_dir().join(agent::SOCKET);
+            match agent::listen(&path) {
+                Ok(listener) => core.spawn(agent::serve(Arc::clone(&core), listener)),
+                // The path of a socket may be too long. All else works without it.
+                Err(error) => {
+                    tracing::warn!(%error, path = %path.display(), "flyctl finds no agent here");
+                }
+            }
+        }
         Ok(Self {
             core,
             addresses,
@@ -173,6 +184,17 @@ impl Sim {
             .iter()
             .find(|seed| seed.slug == org)
             .map(|seed| seed.token.clone())
+    }
+
+    /// A new token for all of the first organization, in the form that flyctl wants: it refuses
+    /// to manage databases with a token that is no macaroon.
+    pub fn org_token(&self) -> Option<String> {
+        let org = self.core.options.orgs.first()?.slug.clone();
+        let name = "organization token";
+        let issued = self
+            .core
+            .write(|world| crate::platform::tokens::issue(world, &org, Scope::Org, name, None));
+        Some(format!("FlyV1 {}", issued.ok()?.1))
     }
 
     /// Everything inside, for what has no method here.
@@ -218,6 +240,12 @@ impl Sim {
     /// The calls themselves, oldest first.
     pub fn call_list(&self) -> Vec<Call> {
         self.core.ledger.calls()
+    }
+
+    /// Requests and answers since the last call of this, word for word; empty unless
+    /// `Options.record` is set.
+    pub fn take_exchanges(&self) -> Vec<Exchange> {
+        self.core.recorder.take()
     }
 
     /// Number of mutating calls since the start or the last reset.
@@ -302,6 +330,11 @@ impl Drop for Sim {
 }
 
 impl Core {
+    /// What `FLY_CONFIG_DIR` has to be for flyctl to find its agent here.
+    pub fn flyctl_dir(&self) -> std::path::PathBuf {
+        self.dir.join("flyctl")
+    }
+
     /// Revokes a token or all of them, or gives them back; says how many changed.
     pub fn set_revoked(&self, token: Option<&str>, revoked: bool) -> usize {
         self.write(|world| {

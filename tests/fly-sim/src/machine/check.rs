@@ -119,6 +119,12 @@ pub fn start(core: &Shared, app: &str, id: &str, until: &CancellationToken) {
     }
 }
 
+/// Shortest and longest interval and time-out. Source: flyctl's warnings about service checks,
+/// "this will be raised to 1 second" and "lowered to 1 minute".
+fn in_bounds(time: Duration) -> Duration {
+    time.clamp(Duration::from_secs(1), Duration::from_secs(60))
+}
+
 async fn repeat(core: Shared, app: String, id: String, ip: Ipv4Addr, named: Named) {
     let scale = core.options.timer_scale;
     let scaled = |time: Duration| time.mul_f64(scale);
@@ -127,11 +133,11 @@ async fn repeat(core: Shared, app: String, id: String, ip: Ipv4Addr, named: Name
     let interval = check
         .interval
         .map_or(Duration::from_secs(15), |interval| interval.0);
-    let interval = scaled(interval).max(SHORTEST);
+    let interval = scaled(in_bounds(interval)).max(SHORTEST);
     let timeout = check
         .timeout
-        .map_or(Duration::from_secs(10), |timeout| timeout.0)
-        .max(Duration::from_secs(1));
+        .map_or(Duration::from_secs(10), |timeout| timeout.0);
+    let timeout = in_bounds(timeout);
     tokio::time::sleep(scaled(grace)).await;
     loop {
         let (passes, output) = match tokio::time::timeout(timeout, run(ip, &named)).await {

@@ -486,19 +486,15 @@ fn check_check(place: &str, check: &Check, top_level: bool) -> FlyResult<()> {
     if !matches!(check.kind_of_check.as_deref(), Some("tcp" | "http")) {
         return Err(invalid(format!("{place}: type must be tcp or http")));
     }
-    if let Some(interval) = check.interval {
-        let low = if top_level { 2 } else { 1 };
-        if interval.0.as_secs() < low {
-            return Err(invalid(format!(
-                "{place}: interval must be at least {low}s"
-            )));
+    // The times of a service's check are not refused but brought into bounds when it runs: flyctl
+    // sends them as they are and says that they will be raised or lowered.
+    if top_level {
+        if check.interval.is_some_and(|time| time.0.as_secs() < 2) {
+            return Err(invalid(format!("{place}: interval must be at least 2s")));
         }
-    }
-    if check
-        .timeout
-        .is_some_and(|timeout| timeout.0.as_secs() > 60)
-    {
-        return Err(invalid(format!("{place}: timeout must be at most 1m")));
+        if check.timeout.is_some_and(|time| time.0.as_secs() > 60) {
+            return Err(invalid(format!("{place}: timeout must be at most 1m")));
+        }
     }
     if !matches!(
         check.protocol.as_deref(),

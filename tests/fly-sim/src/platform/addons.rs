@@ -17,10 +17,11 @@ use crate::state::{Caller, Scope};
 /// The only provider here.
 pub const UPSTASH: &str = "upstash_redis";
 
-/// Name, description, size of data, price. Source of the names: Upstash on fly.io.
+/// Id, name, description, size of data, price. Source of the names: Upstash on fly.io. flyctl
+/// knows the id of the first by heart, because it is the default.
 const PLANS: &[(&str, &str, &str, &str, u32)] = &[
     (
-        "rp-payg",
+        "ekQ85Yjkw155ohQ5ALYq0M",
         "Pay-as-you-go",
         "$0.20 per 100,000 commands",
         "10 GB",

@@ -17,6 +17,9 @@ struct CreateAddOn {
     primary_region: Option<String>,
     name: Option<String>,
     plan_id: Option<String>,
+    // A plan that an organization shares between its databases: flyctl sends it empty.
+    #[serde(rename = "organizationPlanId")]
+    _organization_plan_id: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
     read_regions: Vec<String>,
     #[serde(rename = "type")]

@@ -70,8 +70,7 @@ async fn deleting_an_app_takes_its_machines_along() {
     let id = machine["id"].as_str().unwrap();
     assert_eq!(api.wait("demo", id, "started").await.0, 200);
     assert_eq!(api.get("/v1/apps/demo").await.1["status"], "deployed");
-    assert_eq!(api.call("DELETE", "/v1/apps/demo", None).await.0, 412);
-    let (status, _) = api.call("DELETE", "/v1/apps/demo?force=true", None).await;
+    let (status, _) = api.call("DELETE", "/v1/apps/demo", None).await;
     assert_eq!(status, 202);
     assert_eq!(api.get("/v1/apps/demo").await.0, 404);
     let kinds: Vec<String> = sim.ledger().into_iter().map(|e| e.kind).collect();
