@@ -12,6 +12,8 @@ mod containers;
 mod decode;
 mod decode_service;
 #[cfg(test)]
+mod deployed;
+#[cfg(test)]
 mod golden;
 mod groups;
 mod guest;
