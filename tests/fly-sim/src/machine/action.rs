@@ -162,6 +162,23 @@ async fn stop(
     Ok(Json(json!({"ok": true})))
 }
 
+/// What keeps a machine from being suspended. Source: docs, machines/guides-examples/suspend;
+/// the texts are ours.
+fn unfit_to_sleep(machine: &Machine) -> Option<&'static str> {
+    let guest = &machine.config_json["guest"];
+    let init = machine.config.init.as_ref();
+    if guest["memory_mb"].as_u64().is_some_and(|mb| mb > 2_048) {
+        return Some("more than 2 GB of memory");
+    }
+    if init.is_some_and(|init| init.swap_size_mb.is_some_and(|mb| mb > 0)) {
+        return Some("swap");
+    }
+    if guest["gpus"].as_u64().is_some_and(|gpus| gpus > 0) {
+        return Some("a GPU");
+    }
+    machine.config.schedule.as_ref().map(|_| "a schedule")
+}
+
 async fn suspend(
     AxumState(core): AxumState<Shared>,
     Extension(caller): Extension<Caller>,
@@ -183,11 +200,10 @@ async fn suspend(
                 State::Started => {}
                 _ => return Err(wrong_state("suspend", machine)),
             }
-            let memory = machine.config_json["guest"]["memory_mb"].as_u64();
-            if memory.is_some_and(|memory| memory > 2_048) {
-                return Err(FlyError::precondition(
-                    "machines with more than 2 GB of memory cannot be suspended",
-                ));
+            if let Some(why) = unfit_to_sleep(machine) {
+                return Err(FlyError::precondition(format!(
+                    "machines with {why} cannot be suspended"
+                )));
             }
             machine.state = State::Suspending;
             machine.event("suspend", "suspending", Source::User, json!({}));

@@ -105,6 +105,8 @@ struct Actor {
     body: Option<Body>,
     checks: CancellationToken,
     restart_at: Option<Instant>,
+    /// When its schedule starts it again.
+    due: Option<Instant>,
     retries: u32,
     window: Instant,
     oom: bool,
@@ -128,6 +130,7 @@ pub fn spawn(
         body: None,
         checks: CancellationToken::new(),
         restart_at: None,
+        due: None,
         retries: 0,
         window: Instant::now(),
         oom: false,
@@ -139,6 +142,23 @@ pub fn spawn(
             () = actor.run(commands) => {}
         }
     });
+}
+
+/// Shortest time between two scheduled runs, after scaling.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
+
+/// How often a scheduled machine runs. Source: docs, machines/flyctl/fly-machine-run: about once
+/// an hour, a day, a week, a month.
+fn period(schedule: &str) -> Option<Duration> {
+    const HOUR: u64 = 3_600;
+    let hours = match schedule {
+        "hourly" => 1,
+        "daily" => 24,
+        "weekly" => 7 * 24,
+        "monthly" => 30 * 24,
+        _ => return None,
+    };
+    Some(Duration::from_secs(hours * HOUR))
 }
 
 /// How a machine wants to be stopped. Defaults: SIGINT, 5 s (docs, reference/configuration).
@@ -160,6 +180,13 @@ impl Actor {
             let restart_at = self.restart_at;
             let restart = async {
                 match restart_at {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let due_at = self.due;
+            let due = async {
+                match due_at {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
                     None => std::future::pending().await,
                 }
@@ -189,8 +216,27 @@ impl Actor {
                     self.restart_at = None;
                     self.launch(Source::Flyd).await;
                 }
+                () = due => self.on_schedule().await,
             }
         }
+    }
+
+    /// The hour, day, week or month has come. A program that still runs is left alone.
+    async fn on_schedule(&mut self) {
+        self.set_due();
+        if self.body.is_none() && self.restart_at.is_none() {
+            self.retries = 0;
+            self.effect("machine.schedule", json!({}));
+            self.launch(Source::Flyd).await;
+        }
+    }
+
+    /// A schedule begins with the first launch: a machine that was never launched is never due.
+    fn set_due(&mut self) {
+        let scale = self.core.options.timer_scale;
+        let period = self.with(|machine| machine.config.schedule.as_deref().and_then(period));
+        let next = |period: Duration| Instant::now() + period.mul_f64(scale).max(SHORTEST_PERIOD);
+        self.due = period.flatten().map(next);
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Machine) -> T) -> Option<T> {
@@ -227,6 +273,9 @@ impl Actor {
             Command::Launch(source) => {
                 self.retries = 0;
                 self.restart_at = None;
+                if self.due.is_none() {
+                    self.set_due();
+                }
                 self.launch(source).await;
             }
             Command::Settle => {
@@ -297,6 +346,9 @@ impl Actor {
                 self.with(|machine| {
                     machine.event("update", "replaced", Source::Flyd, json!({}));
                 });
+                if launch || self.due.is_some() {
+                    self.set_due();
+                }
                 if launch {
                     self.retries = 0;
                     self.launch(Source::Flyd).await;

@@ -7,4 +7,6 @@ mod client;
 mod edge;
 mod faults;
 mod life;
+mod life_rules;
 mod machines;
+mod refusals;
