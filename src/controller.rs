@@ -221,20 +221,12 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
             return Ok(Action::await_change());
         }
     };
-    let deadline = context.timing.deadline;
     let span = crate::telemetry::object(&key.namespace, &key.name);
-    let pass = AssertUnwindSafe(tokio::time::timeout(
-        deadline,
+    let pass = caught(
+        context.timing.deadline,
         reconcile::reconcile(activation, &context),
-    ))
-    .catch_unwind()
-    .instrument(span.clone())
-    .await;
-    let result = match pass {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(Error::Deadline(deadline)),
-        Err(panic) => Err(Error::Panicked(panic_text(panic.as_ref()))),
-    };
+    );
+    let result = pass.instrument(span.clone()).await;
     context.metrics.reconciled_at(&key, (context.clock)());
     match result {
         Ok(next) => {
@@ -261,6 +253,19 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
     }
 }
 
+/// Runs a pass within its deadline, and turns a panic in it into an error of this object.
+async fn caught(
+    deadline: Duration,
+    pass: impl Future<Output = Result<Duration, Error>>,
+) -> Result<Duration, Error> {
+    let pass = AssertUnwindSafe(tokio::time::timeout(deadline, pass));
+    match pass.catch_unwind().await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(Error::Deadline(deadline)),
+        Err(panic) => Err(Error::Panicked(panic_text(panic.as_ref()))),
+    }
+}
+
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()
@@ -284,4 +289,33 @@ fn requeue(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action
     );
     context.metrics.retried(&key, pause);
     Action::requeue(pause)
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_a_pass_is_an_error_of_its_object_and_says_what_it_was() {
+        let ended = caught(Duration::from_secs(60), async {
+            tokio::task::yield_now().await;
+            if std::hint::black_box(true) {
+                panic!("index {} is out of bounds", 7);
+            }
+            Ok(Duration::ZERO)
+        })
+        .await;
+        let Err(error @ Error::Panicked(_)) = ended else {
+            unreachable!("{ended:?}")
+        };
+        assert!(error.to_string().contains("index 7 is out of bounds"));
+    }
+
+    #[tokio::test]
+    async fn a_pass_that_never_ends_is_ended_at_its_deadline() {
+        let deadline = Duration::from_millis(20);
+        let ended = caught(deadline, std::future::pending()).await;
+        assert!(matches!(ended, Err(Error::Deadline(after)) if after == deadline));
+    }
 }
