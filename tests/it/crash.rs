@@ -12,7 +12,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    process::{Child, Command},
+    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -32,7 +32,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::env::{Env, is, merge, root};
+use crate::{
+    env::{Env, is, merge, root},
+    guarded::Guarded,
+};
 
 /// Name of the Activation, and of the app.
 const APP: &str = "sist-cabanas-mvp";
@@ -52,7 +55,7 @@ pub struct Victim(Arc<Mutex<Life>>);
 
 pub struct Life {
     command: Command,
-    child: Option<Child>,
+    child: Option<Guarded>,
     crashes: u32,
 }
 
@@ -114,13 +117,12 @@ impl Victim {
 
 impl Life {
     fn spawn(&mut self) {
-        self.child = Some(self.command.spawn().expect("the operator starts"));
+        self.child = Some(Guarded::spawn(&mut self.command));
     }
 
     fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            child.kill().expect("SIGKILL");
-            child.wait().expect("it has ended");
+            child.kill();
         }
     }
 }

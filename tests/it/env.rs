@@ -26,6 +26,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::guarded::Guarded;
+
 /// Longest time that a test waits for anything.
 pub const LIMIT: Duration = Duration::from_secs(90);
 
@@ -64,7 +66,7 @@ enum Operator {
         stop: CancellationToken,
         task: JoinHandle<()>,
     },
-    Process(std::process::Child),
+    Process(Guarded),
 }
 
 impl Env {
@@ -181,7 +183,7 @@ impl Env {
 
     /// Starts the operator as a process, with the administrator's rights; output goes to a file.
     pub fn start_operator_process(&mut self, more: &[&str]) {
-        let child = self.operator_command(more).spawn().expect("the operator");
+        let child = Guarded::spawn(&mut self.operator_command(more));
         self.operator = Some(Operator::Process(child));
     }
 
@@ -220,8 +222,7 @@ impl Env {
         match self.operator.take() {
             Some(Operator::Inside { task, .. }) => task.abort(),
             Some(Operator::Process(mut child)) => {
-                child.kill().unwrap();
-                child.wait().unwrap();
+                child.kill();
             }
             None => {}
         }

@@ -19,6 +19,7 @@ mod fly_client;
 mod fly_client_machines;
 mod fly_client_platform;
 mod go_live;
+mod guarded;
 mod installed;
 mod leader;
 mod manifests;
