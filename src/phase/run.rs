@@ -238,7 +238,12 @@ impl Pass<'_> {
         let mut changes = Vec::new();
         for step in phase.steps {
             if let super::step::Stand::Planned(lines) = step.advance(&cx).await.stand {
-                changes.extend(lines.into_iter().map(|line| (step.id(), line)));
+                // Later steps put right what earlier ones did not do yet: one move, told once.
+                for line in lines {
+                    if !changes.iter().any(|(_, known)| *known == line) {
+                        changes.push((step.id(), line));
+                    }
+                }
             }
         }
         memory.preview = Some(super::memory::Preview {
