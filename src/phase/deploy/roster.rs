@@ -19,8 +19,8 @@ use crate::{
 /// How old a look may be that steps of one pass share.
 const SHARED_FOR: Duration = Duration::from_millis(500);
 
-/// How long after a list another one would have to wait at the rate limit.
-const LISTED_FOR: Duration = Duration::from_millis(1_100);
+/// How long after a list the next look goes by the ids: lists at this pace stay within the limit.
+const LISTED_FOR: Duration = Duration::from_millis(900);
 
 /// Machines that are read one by one; of more than these a list is the cheaper look.
 const ONE_BY_ONE: usize = 12;
