@@ -1,7 +1,11 @@
 //! The way of an object through one pass, on one screen: read, parse, run the phases, derive the
 //! status, write it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt;
@@ -139,6 +143,9 @@ async fn pass(
         return Ok(Duration::ZERO);
     }
     let mut look = run::next_look(memory, &context.timing);
+    if let Some(due) = memory.words_due {
+        look = look.min(due.saturating_duration_since(Instant::now()));
+    }
     let drifted = memory
         .status
         .as_ref()
@@ -170,12 +177,29 @@ pub async fn write(
 ) -> Result<(), Error> {
     let now = (context.clock)();
     let new = status::next(old, activation, seen, now);
-    if old.is_none() && status::foreign(activation) {
+    let overwritten = memory
+        .written
+        .as_ref()
+        .is_some_and(|written| written.overwritten(activation));
+    if overwritten {
+        tracing::warn!("somebody else has written the status; it is written anew");
+    }
+    if overwritten || (old.is_none() && status::foreign(activation)) {
         status::clear(&context.kube, owner).await?;
     }
-    let written = status::write(&context.kube, owner, old, &new).await?;
+    let stands = old.filter(|_| !overwritten);
+    memory.words_due = None;
+    if let (Some(old), Some(written)) = (stands, &memory.written) {
+        let due = written.at + context.timing.poll * status::words::POLLS;
+        if due > Instant::now() && status::words::only(old, &new) {
+            memory.words_due = Some(due);
+            return Ok(());
+        }
+    }
+    let written = status::write(&context.kube, owner, stands, &new).await?;
     context.observe_status(owner, activation, old, &new, now);
-    if written {
+    if written.is_some() {
+        memory.written = written;
         context
             .publish(activation, events::between(old, &new))
             .await;

@@ -4,8 +4,11 @@ mod conditions;
 mod lists;
 mod next;
 mod phases;
+pub mod words;
 
 pub use next::{Removing, Seen, next};
+
+use std::time::Instant;
 
 use kube::{
     Api, Client, Resource,
@@ -58,10 +61,42 @@ pub async fn clear(kube: &Client, owner: &Owner) -> Result<(), Error> {
         .map_err(|source| Error::kube("take away the status of another object", source))
 }
 
+/// A status as the API server stored it.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// `metadata.resourceVersion` of the write. Versions of one resource are numbers that grow
+    /// (kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions).
+    version: u128,
+    status: Option<ActivationStatus>,
+    /// When it was written.
+    pub at: Instant,
+}
+
+impl Written {
+    fn of(stored: Activation) -> Option<Self> {
+        let version = stored.metadata.resource_version?.parse().ok()?;
+        Some(Self {
+            version,
+            status: stored.status,
+            at: Instant::now(),
+        })
+    }
+
+    /// True when an object that is newer than this write carries another status: somebody else
+    /// has written it. One that is older tells nothing, for the cache lags behind our writes.
+    pub fn overwritten(&self, activation: &Activation) -> bool {
+        let version = activation.metadata.resource_version.as_deref();
+        version
+            .and_then(|version| version.parse::<u128>().ok())
+            .is_some_and(|version| version > self.version)
+            && activation.status != self.status
+    }
+}
+
 /// Writes the whole status with server-side apply, unless nothing has changed. The one writer.
 ///
 /// `old` is what was last written, kept in memory, or the cached status just after a start: the
-/// cache may lag behind our own last write. True when something was written.
+/// cache may lag behind our own last write. Gives what was stored when something was written.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached; nothing is lost, the next pass writes.
@@ -71,9 +106,9 @@ pub async fn write(
     owner: &Owner,
     old: Option<&ActivationStatus>,
     new: &ActivationStatus,
-) -> Result<bool, Error> {
+) -> Result<Option<Written>, Error> {
     if old == Some(new) {
-        return Ok(false);
+        return Ok(None);
     }
     let api: Api<Activation> = Api::namespaced(kube.clone(), &owner.namespace);
     let body = serde_json::json!({
@@ -83,12 +118,10 @@ pub async fn write(
         "metadata": { "name": owner.name, "namespace": owner.namespace, "uid": owner.uid },
         "status": new,
     });
-    api.patch_status(
-        &owner.name,
-        &PatchParams::apply(FIELD_MANAGER).force(),
-        &Patch::Apply(body),
-    )
-    .await
-    .map_err(|source| Error::kube("write the status", source))?;
-    Ok(true)
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let stored = api
+        .patch_status(&owner.name, &params, &Patch::Apply(body))
+        .await
+        .map_err(|source| Error::kube("write the status", source))?;
+    Ok(Written::of(stored))
 }

@@ -3,8 +3,8 @@
 //! tables and writes nothing.
 //!
 //! Variables: `BENCH_ROUNDS` (pairs of runs that count, 5), `BENCH_REAL=1` (one pair more with
-//! Fly's real latencies: minutes), `BENCH_OBJECTS` (activations for the memory, 1000), and
-//! `BENCH_ONLY` (`time`, `recheck`, `memory` or `strategies`), and `BENCH_TRACE` (a file that gets the
+//! Fly's real latencies: minutes; or another factor), `BENCH_OBJECTS` (activations for the memory,
+//! 1000), `BENCH_ONLY` (`time`, `recheck`, `memory` or `strategies`), and `BENCH_TRACE` (a file that gets the
 //! operator's log with every call). `strategies` is measured only when it is named: it takes
 //! minutes. `BENCH_STRATEGY` picks one of them, and `FLYCTL` names a flyctl to compare with.
 

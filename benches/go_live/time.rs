@@ -25,8 +25,13 @@ struct Measured {
 pub async fn measure(world: &World) -> Result<()> {
     let rounds = crate::number("BENCH_ROUNDS", 5)?;
     let mut last = pairs(world, 0.01, WARM_UPS, rounds).await?;
-    if std::env::var("BENCH_REAL").is_ok_and(|value| value == "1") {
-        last = pairs(world, 1.0, 0, 1).await?;
+    if let Ok(scale) = std::env::var("BENCH_REAL") {
+        let scale: f64 = scale
+            .parse()
+            .map_err(|error| format!("BENCH_REAL must be a number: {error}"))?;
+        if scale > 0.0 {
+            last = pairs(world, scale, 0, 1).await?;
+        }
     }
     let total: u64 = last.calls.values().sum();
     let title = format!("Fly calls of one activation: {total}");

@@ -210,6 +210,10 @@ pub struct Memory {
     pub uid: String,
     /// The last status that this process wrote, which the cache may not hold yet.
     pub status: Option<ActivationStatus>,
+    /// How the API server stored it.
+    pub written: Option<crate::status::Written>,
+    /// When other words for the same state are to be written.
+    pub words_due: Option<Instant>,
     /// The last look at each step.
     pub steps: BTreeMap<StepId, StepRecord>,
     /// What the steps observed.
@@ -236,6 +240,8 @@ impl Memory {
         Self {
             uid,
             status: None,
+            written: None,
+            words_due: None,
             steps: BTreeMap::new(),
             facts: Arc::default(),
             intents: Arc::default(),

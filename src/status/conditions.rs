@@ -260,7 +260,11 @@ fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, same_generation: bool, steady: 
         to.set(ConditionType::Drifted, True, Reason::DriftDetected, &text);
         return;
     }
+    // Over several passes it is drift when it began as such: in an object that was live for this
+    // very target. A changed Secret is a new target, and what follows from it is no drift.
+    let was = condition::is_true(&to.status.conditions, ConditionType::Drifted);
     let correcting = same_generation
+        && (steady || was)
         && to.status.go_live.is_some()
         && to.status.phases.iter().any(|phase| {
             phase.name != PhaseName::Preflight

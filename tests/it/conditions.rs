@@ -499,6 +499,49 @@ async fn a_status_from_a_backup_is_not_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_somebody_else_wrote_is_put_right_at_the_next_recheck() {
+    let env = world(&["--recheck-interval", "1s"]).await;
+    env.activation("hola", json!({})).await;
+    let before = recovered(&env, "hola").await;
+    let wrong = json!({"url": "https://elsewhere.example", "phase": "Deploy", "conditions": []});
+    replace_status(&env, "hola", &wrong).await;
+
+    let after = env
+        .wait("hola", "the status is ours again", |status| {
+            status.url == before.url && is(status, "Ready", "True")
+        })
+        .await;
+
+    assert_eq!(after.phase, before.phase);
+    assert_eq!(after.go_live, before.go_live);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_from_a_changed_secret_is_no_drift() {
+    let env = world(&["--recheck-interval", "1s"]).await;
+    env.secret("settings", &[("GREETING", "hola")]).await;
+    let from = json!({"provision": {"secrets": {"from": [{"secretRef": {"name": "settings"}}]}}});
+    env.activation("hola", from).await;
+    recovered(&env, "hola").await;
+    let history = History::of(&env, "hola");
+    let updates = || env.sim.calls("POST /v1/apps/{app}/machines/{id}");
+    let before = updates();
+
+    env.secret("settings", &[("GREETING", "buenas")]).await;
+
+    until("both machines are given it", || updates() >= before + 2).await;
+    recovered(&env, "hola").await;
+    let seen = history.seen.lock().unwrap();
+    for object in seen.iter() {
+        let drifted = condition(object, "Drifted");
+        assert!(
+            drifted.as_ref().is_none_or(|(status, _)| status != "True"),
+            "{drifted:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_suspension_ends_at_its_time() {
     let mut env = Env::without_operator(options()).await;
     env.start_operator(&[]).await;

@@ -194,7 +194,7 @@ impl Step for Postgres {
                 }))
             }
             Observed::Managed(Some(cluster)) => {
-                use fly::postgres::ClusterStatus::Ready;
+                use fly::postgres::ClusterStatus::{self, Ready};
                 if cluster.status == Ready {
                     return Verdict::Done;
                 }
@@ -218,9 +218,14 @@ impl Step for Postgres {
                     why: Why::new(
                         Reason::DatabaseCreating,
                         format!(
-                            "managed Postgres {} is {}",
+                            "managed Postgres {} {}",
                             cluster.name,
-                            cluster.status.as_str()
+                            match &cluster.status {
+                                ClusterStatus::Creating | ClusterStatus::Initializing => {
+                                    "is being created, which takes Fly.io a minute or two"
+                                }
+                                other => other.as_str(),
+                            }
                         ),
                     ),
                     wake: Wake::Poll,

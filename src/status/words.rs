@@ -1,0 +1,96 @@
+//! What may wait a moment before it is written: other words for the same state. A rollout of many
+//! machines changes its sentence with each of them, and a thousand objects that do so would keep
+//! the API server busy with sentences.
+
+use crate::api::{
+    ActivationStatus,
+    condition::{self, ConditionType},
+    status::StepState,
+};
+
+/// How many poll intervals other words for the same state wait after a write: ten seconds, unless
+/// the operator's flags say otherwise.
+pub const POLLS: u32 = 5;
+
+/// True when the two differ in reasons and messages of what is under way alone. What failed, what
+/// is stopped, and every state and condition that changes is never held back.
+pub fn only(old: &ActivationStatus, new: &ActivationStatus) -> bool {
+    under_way(old) && under_way(new) && without(old) == without(new)
+}
+
+fn under_way(status: &ActivationStatus) -> bool {
+    condition::is_true(&status.conditions, ConditionType::Reconciling)
+        && status
+            .phases
+            .iter()
+            .flat_map(|phase| &phase.steps)
+            .all(|step| {
+                matches!(
+                    step.state,
+                    StepState::Pending
+                        | StepState::Running
+                        | StepState::Waiting
+                        | StepState::Done
+                        | StepState::Skipped
+                )
+            })
+}
+
+fn without(status: &ActivationStatus) -> ActivationStatus {
+    let mut status = status.clone();
+    status.next_action = None;
+    for condition in &mut status.conditions {
+        condition.reason.clear();
+        condition.message.clear();
+    }
+    for phase in &mut status.phases {
+        phase.reason.clear();
+        phase.message.clear();
+        for step in &mut phase.steps {
+            step.reason.clear();
+            step.message.clear();
+        }
+    }
+    status
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn status(step: &str, message: &str, condition: &str) -> ActivationStatus {
+        serde_json::from_value(serde_json::json!({
+            "nextAction": message,
+            "conditions": [{
+                "type": "Reconciling", "status": "True", "reason": condition, "message": message,
+                "lastTransitionTime": "2026-01-02T03:04:05Z",
+            }],
+            "phases": [{
+                "name": "Deploy", "state": "Waiting", "message": message,
+                "steps": [{"name": "Health", "state": step, "message": message}],
+            }],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn other_words_for_the_same_state_may_wait() {
+        let old = status("Waiting", "a starts", "MachineStarting");
+        assert!(only(&old, &status("Waiting", "b starts", "NotHealthy")));
+    }
+
+    #[test]
+    fn another_state_never_waits_and_neither_does_a_failure() {
+        let old = status("Waiting", "a starts", "MachineStarting");
+        assert!(!only(&old, &status("Done", "a starts", "MachineStarting")));
+        for state in ["Blocked", "Retrying"] {
+            let failed = status(state, "a failed", "MachineExited");
+            let other = status(state, "b failed", "MachineExited");
+            assert!(!only(&failed, &other), "{state}");
+        }
+        let mut live = status("Waiting", "a starts", "MachineStarting");
+        live.url = Some("https://shop.fly.dev".to_owned());
+        assert!(!only(&old, &live));
+    }
+}
