@@ -36,7 +36,8 @@ primary_region = "eze"
     ),
 ];
 
-/// What flyctl is asked, without its own name. `{machine}` is a machine of `demo`.
+/// What flyctl is asked, without its own name. `{machine}` is a machine of `demo`. Behind ` => ` is
+/// what it must say when the platform has to refuse it.
 pub const COMMANDS: &[&str] = &[
     "version",
     "orgs list",
@@ -105,6 +106,19 @@ pub const COMMANDS: &[&str] = &[
     "ssh console -a demo -C 'echo hello'",
     "machine clone {machine} -a demo --region eze",
     "machine run registry.fly.io/demo:1 -a disk --region eze",
+    "status -a nobody => Could not find App",
+    "secrets list -a nobody => Could not find App",
+    "apps create demo -o cabanas => Name has already been taken",
+    "apps create Not_A_Name -o cabanas => Name under 63 chars",
+    "apps create other -o nobody => not found",
+    "machine status 00000000000000 -a demo => not found",
+    "machine run registry.fly.io/demo:1 -a disk --region eze --volume {volume}:/data => failed_precondition",
+    "volumes destroy {volume} -a disk --yes => failed_precondition",
+    "deploy --image registry.fly.io/nobody:1 --remote-only --dns-checks=false => could not find image",
+    "machine update {machine} -a demo --vm-memory 300 --yes => memory",
+    "certs add nodots -a demo => hostname",
+    "postgres attach demo-pg -a disk --yes => already contains a secret named DATABASE_URL",
+    "mpg status nothing => not found",
     "machine destroy {machine} -a demo --force",
     "apps destroy demo --yes",
     "apps destroy disk --yes",

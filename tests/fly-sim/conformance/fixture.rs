@@ -30,7 +30,8 @@ pub fn render(recorded: &[(&str, bool, Vec<Exchange>)]) -> String {
     let mut shapes: Vec<Value> = Vec::new();
     let mut at = 0;
     let mut text = "{\"commands\": [\n".to_owned();
-    for (index, (words, works, exchanges)) in recorded.iter().enumerate() {
+    for (index, (line, works, exchanges)) in recorded.iter().enumerate() {
+        let (words, refused) = line.split_once(" => ").unwrap_or((line, ""));
         let mut lines: Vec<Value> = Vec::new();
         for exchange in exchanges {
             let mut line = request(exchange, &learned);
@@ -76,8 +77,9 @@ pub fn render(recorded: &[(&str, bool, Vec<Exchange>)]) -> String {
         let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
         let _ = write!(
             text,
-            "{comma}{{\"command\": {}, \"works\": {works}, \"requests\": [\n  {}\n]}}",
+            "{comma}{{\"command\": {}, \"refused\": {}, \"works\": {works}, \"requests\": [\n  {}\n]}}",
             json!(words),
+            json!(refused),
             lines.join(",\n  ")
         );
     }

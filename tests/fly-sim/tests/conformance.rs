@@ -35,6 +35,9 @@ struct Fixture {
 #[derive(Deserialize)]
 struct Command {
     command: String,
+    /// What flyctl had to say, when it was right that the platform refused it.
+    #[serde(default)]
+    refused: String,
     works: bool,
     requests: Vec<Recorded>,
 }
@@ -208,7 +211,11 @@ fn the_page_says_of_every_recorded_command_whether_it_works() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/fly-simulator.md");
     let page = std::fs::read_to_string(page).unwrap();
     for command in fixture().commands {
-        let verdict = if command.works { "yes" } else { "no" };
+        let verdict = match (command.works, command.refused.as_str()) {
+            (false, _) => "no",
+            (true, "") => "yes",
+            (true, _) => "refused",
+        };
         let row = format!("| `{}` | {verdict} |", command.command);
         assert!(page.contains(&row), "the page has no row {row}");
     }
