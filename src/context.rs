@@ -14,10 +14,10 @@ use kube::runtime::{
 
 use crate::{
     api::{
-        Activation, ActivationStatus, FIELD_MANAGER,
+        Activation, ActivationStatus, FIELD_MANAGER, Reason,
         condition::{self, ConditionType},
         preflight::CheckName,
-        status::{CheckResult, GateState, PhaseState, Severity},
+        status::{CheckResult, GateState, PhaseState, RollbackState, Severity},
     },
     error::Error,
     fly,
@@ -201,11 +201,72 @@ impl Context {
         }
         self.observe_checks(&object, new);
         self.observe_gates(old, new, now);
+        self.observe_drift(&object, new);
+        self.observe_smoke_tests(old, new);
+        self.observe_rollbacks(old, new);
         if new.go_live.is_some() && old.is_none_or(|old| old.go_live.is_none()) {
             let since = activation.metadata.creation_timestamp.as_ref();
             if let Some(took) = since.and_then(|t| Duration::try_from(now.duration_since(t.0)).ok())
             {
                 self.metrics.went_live(took);
+            }
+        }
+    }
+
+    fn observe_drift(&self, object: &crate::workqueue::Object, new: &ActivationStatus) {
+        if condition::find(&new.conditions, ConditionType::Drifted).is_none() {
+            return;
+        }
+        let drifted = condition::is_true(&new.conditions, ConditionType::Drifted);
+        // What is put right at once is in no plan any more.
+        let planned = new.plan.as_ref().map_or(0, |plan| plan.changes.len());
+        let changes = u32::try_from(planned).unwrap_or(u32::MAX).max(1);
+        self.metrics
+            .set_drift(object, if drifted { changes } else { 0 });
+    }
+
+    fn observe_smoke_tests(&self, old: Option<&ActivationStatus>, new: &ActivationStatus) {
+        for test in &new.smoke_test {
+            let known = old.is_some_and(|old| old.smoke_test.contains(test));
+            let took = test.duration_ms.and_then(|ms| u64::try_from(ms).ok());
+            if let Some(took) = took.filter(|_| !known) {
+                let way = test.path.as_deref().and_then(|path| path.split(' ').next());
+                let kind = match way {
+                    Some("http") => "http",
+                    Some("metrics") => "metrics",
+                    _ if test.check == "database" => "database",
+                    _ => "other",
+                };
+                self.metrics.probed(kind, Duration::from_millis(took));
+            }
+        }
+    }
+
+    fn observe_rollbacks(&self, old: Option<&ActivationStatus>, new: &ActivationStatus) {
+        let told = |status: Option<&ActivationStatus>, number: Option<i64>| {
+            status.is_some_and(|status| {
+                status.history.iter().any(|entry| {
+                    entry.number == number && entry.outcome == Reason::RolledBack.as_str()
+                })
+            })
+        };
+        for entry in &new.history {
+            if told(Some(new), entry.number) && !told(old, entry.number) {
+                self.metrics.rolled_back("failure", "success");
+            }
+        }
+        let asked = |status: Option<&ActivationStatus>| {
+            let rollback = status.and_then(|status| status.rollback.as_ref());
+            rollback.map(|rollback| (rollback.request.clone(), rollback.state))
+        };
+        let (before, now) = (asked(old), asked(Some(new)));
+        if before != now
+            && let Some((_, state)) = now
+        {
+            match state {
+                RollbackState::Accepted => self.metrics.rolled_back("request", "success"),
+                RollbackState::Refused => self.metrics.rolled_back("request", "refused"),
+                RollbackState::Waiting => {}
             }
         }
     }

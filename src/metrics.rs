@@ -189,9 +189,9 @@ impl Metrics {
         self.families.preflight.set(object, labels, value);
     }
 
-    /// How many fields differ between what is wanted and what Fly.io has, after Go-Live.
-    pub fn set_drift(&self, object: &Object, fields: u32) {
-        self.families.drift.set(object, NO_MORE, f64::from(fields));
+    /// How many changes would put right what differs from what is wanted, after Go-Live.
+    pub fn set_drift(&self, object: &Object, changes: u32) {
+        self.families.drift.set(object, NO_MORE, f64::from(changes));
     }
 
     /// The object is gone: so are all series that name it.
@@ -226,13 +226,13 @@ impl Metrics {
         histogram.observe(waited.as_secs_f64());
     }
 
-    /// One request to the application itself: `http`, `metrics`, `database` or another fixed word.
+    /// One smoke check was decided: `http`, `metrics`, `database` or `other`.
     pub fn probed(&self, kind: &'static str, took: Duration) {
         let histogram = self.families.probe.get_or_create_owned(&KindLabel { kind });
         histogram.observe(took.as_secs_f64());
     }
 
-    /// A rollback has ended.
+    /// A rollback has ended: after a `failure` or by `request`, with `success` or `refused`.
     pub fn rolled_back(&self, trigger: &'static str, result: &'static str) {
         let labels = RollbackLabels { trigger, result };
         self.families.rollbacks.get_or_create(&labels).inc();

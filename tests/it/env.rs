@@ -65,6 +65,7 @@ enum Operator {
     Inside {
         stop: CancellationToken,
         task: JoinHandle<()>,
+        metrics: Metrics,
     },
     Process(Guarded),
 }
@@ -164,6 +165,7 @@ impl Env {
         let kube = golive::kube_client::build(self.cluster.config(), &metrics).expect("a client");
         let stop = CancellationToken::new();
         let stopping = stop.clone();
+        let kept = metrics.clone();
         let task = tokio::spawn(async move {
             let ended = golive::operator::run(
                 settings,
@@ -178,7 +180,11 @@ impl Env {
                 panic!("the operator ended: {error}");
             }
         });
-        self.operator = Some(Operator::Inside { stop, task });
+        self.operator = Some(Operator::Inside {
+            stop,
+            task,
+            metrics: kept,
+        });
     }
 
     /// Starts the operator as a process, with the administrator's rights; output goes to a file.
@@ -212,6 +218,14 @@ impl Env {
         }
     }
 
+    /// The metrics of the operator inside, as Prometheus reads them.
+    pub fn metrics(&self) -> String {
+        match &self.operator {
+            Some(Operator::Inside { metrics, .. }) => metrics.prometheus().expect("metrics"),
+            _ => panic!("no operator runs in this process"),
+        }
+    }
+
     /// Where the operator's process writes.
     pub fn log(&self) -> PathBuf {
         self.dir.path().join("operator.log")
@@ -230,7 +244,7 @@ impl Env {
 
     /// Stops the operator in good order.
     pub async fn stop_operator(&mut self) {
-        if let Some(Operator::Inside { stop, task }) = self.operator.take() {
+        if let Some(Operator::Inside { stop, task, .. }) = self.operator.take() {
             stop.cancel();
             task.await.expect("the operator ends without a panic");
         }
