@@ -6,7 +6,7 @@
 //! Fly's real latencies: minutes; or another factor), `BENCH_OBJECTS` (activations for the memory,
 //! 1000), `BENCH_ONLY` (`time`, `recheck`, `memory` or `strategies`), and `BENCH_TRACE` (a file that gets the
 //! operator's log with every call). `strategies` is measured only when it is named: it takes
-//! minutes. `BENCH_STRATEGY` picks one of them, and `FLYCTL` names a flyctl to compare with.
+//! minutes. `BENCH_STRATEGY` picks one of them, `BENCH_SCALE` is the share of Fly's latencies (1), and `FLYCTL` names a flyctl to compare with.
 
 mod floor;
 mod memory;

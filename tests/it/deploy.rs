@@ -199,6 +199,29 @@ async fn the_release_command_runs_once_a_release_and_stops_it_when_it_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_seed_command_runs_once_after_the_first_deployment_and_never_again() {
+    let env = env().await;
+    let seed = |script: &str| format!("{QUIET}[deploy]\nseed_command = \"-c '{script}'\"\n");
+    let fails = seed("echo no cabins to plant; exit 5");
+    deploy(&env, "1", &fails, json!({"scale": {"app": 1}})).await;
+    let (status, message) = until(&env, "SeedCommand", "ReleaseCommandFailed").await;
+    assert!(
+        message.contains("seed command exited with code 5"),
+        "{message}"
+    );
+    assert!(message.contains("no cabins to plant"), "{message}");
+    assert!(status.history.is_empty(), "the release is not recorded yet");
+    assert_eq!(machines(&env).len(), 1, "and serves");
+
+    change(&env, json!({"config": {"inline": seed("exit 0")}})).await;
+    until_deployed(&env, "1").await;
+    env.sim.reset();
+    change(&env, json!({"image": image("2")})).await;
+    until_deployed(&env, "2").await;
+    assert_eq!(env.sim.calls(CREATE), 0, "it has run");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_exits_is_told_at_once_and_recovers_when_it_is_mended() {
     let env = env().await;
     deploy(&env, "exits", QUIET, json!({})).await;

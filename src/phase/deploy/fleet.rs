@@ -400,6 +400,11 @@ pub fn release_slot(number: u64, key: &str) -> String {
     format!("{RELEASE_SLOT}{number}-{key}")
 }
 
+/// The place of the machine that runs the seed command: there is one in the life of an object.
+pub fn seed_slot() -> String {
+    format!("{RELEASE_SLOT}seed")
+}
+
 /// A process group is a TOML key of letters, digits, `-` and `_`: it has no `/`.
 const RELEASE_SLOT: &str = "release/";
 

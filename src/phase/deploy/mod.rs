@@ -16,6 +16,7 @@ pub mod release;
 pub mod release_command;
 pub mod rollback;
 pub mod roster;
+pub mod seed_command;
 pub mod strategy;
 pub mod verify;
 pub mod volumes;
@@ -31,5 +32,6 @@ pub static STEPS: &[&dyn AnyStep] = &[
     &machines::Machines,
     &health::Health,
     &verify::Verify,
+    &seed_command::SeedCommand,
     &release::Release,
 ];

@@ -175,7 +175,7 @@ impl Step for Release {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[super::verify::ID]
+        &[super::verify::ID, super::seed_command::ID]
     }
 
     /// What is recorded stays recorded.

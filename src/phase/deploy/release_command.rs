@@ -56,8 +56,8 @@ pub enum Observed {
 /// The machines of the release command of this release.
 #[derive(Debug)]
 pub struct Runs {
-    /// Number of the release, for messages.
-    number: u64,
+    /// Which command, for messages.
+    what: What,
     /// The latest.
     last: Option<Machine>,
     /// How many there have been.
@@ -72,11 +72,57 @@ pub struct Runs {
     timing: Timing,
 }
 
+/// A command that runs once in a machine of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// `[deploy] release_command`.
+    Release,
+    /// `[deploy] seed_command`.
+    Seed,
+}
+
+impl What {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release command",
+            Self::Seed => "seed command",
+        }
+    }
+
+    /// What its failure leaves, and what to do about it.
+    fn failed(self) -> &'static str {
+        match self {
+            Self::Release => {
+                "no machine of the application was touched; mend the migration and deploy another image"
+            }
+            Self::Seed => {
+                "the application serves, and the release is not recorded; mend the command or what it depends on"
+            }
+        }
+    }
+}
+
+/// A run that is asked for.
+pub(super) struct OneOff {
+    /// Which command.
+    pub what: What,
+    /// The place of its machine.
+    pub slot: String,
+    /// Name of its machine without the number of the run.
+    pub name: String,
+    /// The image with its digest.
+    pub image: String,
+    /// The command line.
+    pub command: String,
+}
+
 /// What to do.
 #[derive(Debug, PartialEq)]
 pub enum Change {
     /// Run it.
     Run {
+        /// Which command.
+        what: What,
         /// Name of the machine.
         name: String,
         /// Its configuration.
@@ -94,8 +140,10 @@ pub enum Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Run { name, .. } => write!(f, "run the release command in the machine {name}"),
-            Self::End { name, .. } => write!(f, "end the release command's machine {name}"),
+            Self::Run { what, name, .. } => {
+                write!(f, "run the {} in the machine {name}", what.name())
+            }
+            Self::End { name, .. } => write!(f, "end the command's machine {name}"),
         }
     }
 }
@@ -134,7 +182,7 @@ impl Step for ReleaseCommand {
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
         let config = cx.target.config()?;
-        let Some(_) = config.app.deploy.release_command else {
+        let Some(command) = config.app.deploy.release_command.clone() else {
             return Ok(Observed::NotAsked);
         };
         let records = records::load(cx).await?;
@@ -154,53 +202,15 @@ impl Step for ReleaseCommand {
         if app_machines.iter().any(marked) {
             return Ok(Observed::Ran);
         }
-        let slot = fleet::release_slot(release.number, &release.key);
-        let mut machines = machines_of(cx, &slot).await?;
-        let count = u32::try_from(machines.len()).unwrap_or(u32::MAX);
-        let last = machines.pop();
-        let mut context = flytoml::Context {
-            image: &release.image.pinned,
-            ..flytoml::Context::default()
-        };
-        for (key, value) in [
-            (UID_KEY, cx.owner.uid.as_str()),
-            (fleet::SLOT_KEY, slot.as_str()),
-        ] {
-            context.metadata.insert(key.to_owned(), value.to_owned());
-        }
-        let largest = largest(&app_machines);
-        let machine = config
-            .app
-            .release_machine_config(&context, largest.as_ref())
-            .map_err(|error| fleet::not_convertible("release command's machine", &error))?;
         let key: String = release.key.chars().take(8).collect();
-        let mut runs = Runs {
-            number: release.number,
-            next: (
-                format!("golive-release-{key}-{}-{count}", release.number),
-                machine,
-            ),
-            count,
-            tail: None,
-            told: false,
-            timeout: config
-                .app
-                .deploy
-                .release_command_timeout
-                .map_or(TIMEOUT, |timeout| timeout.0),
-            timing: cx.timing,
-            last,
+        let asked = OneOff {
+            what: What::Release,
+            slot: fleet::release_slot(release.number, &release.key),
+            name: format!("golive-release-{key}-{}", release.number),
+            image: release.image.pinned.clone(),
+            command,
         };
-        if let Some(last) = &runs.last
-            && matches!(
-                runs.stand(cx.now()),
-                Some(Run::Failed { .. } | Run::Stuck(_))
-            )
-        {
-            runs.told = cx.facts.failure_told.get().as_deref() == Some(&last.id);
-            runs.tail = diagnosis::log_tail(cx, &last.id).await;
-            cx.facts.failure_told.set(last.id.clone());
-        }
+        let runs = runs(cx, asked, &app_machines).await?;
         Ok(Observed::Runs(Box::new(runs)))
     }
 
@@ -216,55 +226,118 @@ impl Step for ReleaseCommand {
     }
 
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
-        match change {
-            Change::Run { name, .. } => Some(Slot {
-                kind: "Machine".to_owned(),
-                name: name.clone(),
-            }),
-            Change::End { .. } => None,
-        }
+        intent(change)
     }
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
-        let app = &cx.target.app;
-        match change {
-            Change::Run { name, config } => {
-                let new = NewMachine {
-                    name: name.clone(),
-                    region: cx.target.region.clone(),
-                    config: *config,
-                    min_secrets_version: cx.facts.secrets_version.get().map(|version| *version),
-                    ..NewMachine::default()
-                };
-                let created = cx.fly.create_machine(app, &new).await;
-                match (&created, cx.facts.release_machines.get()) {
-                    (Ok(machine), Some(known)) => {
-                        let mut known = (*known).clone();
-                        known.machines.push(machine.clone());
-                        cx.facts.release_machines.set(known);
-                    }
-                    _ => cx.facts.release_machines.clear(),
+        apply(cx, change).await
+    }
+}
+
+/// What is known of the runs of a command.
+///
+/// # Errors
+/// When Fly.io does not answer, or the fly.toml cannot be converted.
+pub(super) async fn runs(cx: &Cx, asked: OneOff, app_machines: &[Machine]) -> Result<Runs> {
+    let app = &cx.target.config()?.app;
+    let mut machines = machines_of(cx, &asked.slot).await?;
+    let count = u32::try_from(machines.len()).unwrap_or(u32::MAX);
+    let last = machines.pop();
+    let mut context = flytoml::Context {
+        image: &asked.image,
+        ..flytoml::Context::default()
+    };
+    for (key, value) in [
+        (UID_KEY, cx.owner.uid.as_str()),
+        (fleet::SLOT_KEY, asked.slot.as_str()),
+    ] {
+        context.metadata.insert(key.to_owned(), value.to_owned());
+    }
+    let largest = largest(app_machines);
+    let machine = app
+        .one_off_machine_config(&asked.command, &context, largest.as_ref())
+        .map_err(|error| {
+            let name = format!("{}'s machine", asked.what.name());
+            fleet::not_convertible(&name, &error)
+        })?;
+    let mut runs = Runs {
+        what: asked.what,
+        next: (format!("{}-{count}", asked.name), machine),
+        count,
+        tail: None,
+        told: false,
+        timeout: app
+            .deploy
+            .release_command_timeout
+            .map_or(TIMEOUT, |timeout| timeout.0),
+        timing: cx.timing,
+        last,
+    };
+    if let Some(last) = &runs.last
+        && matches!(
+            runs.stand(cx.now()),
+            Some(Run::Failed { .. } | Run::Stuck(_))
+        )
+    {
+        runs.told = cx.facts.failure_told.get().as_deref() == Some(&last.id);
+        runs.tail = diagnosis::log_tail(cx, &last.id).await;
+        cx.facts.failure_told.set(last.id.clone());
+    }
+    Ok(runs)
+}
+
+/// A run is announced: names are unique among live machines only, and this one ends.
+pub(super) fn intent(change: &Change) -> Option<Slot> {
+    match change {
+        Change::Run { name, .. } => Some(Slot {
+            kind: "Machine".to_owned(),
+            name: name.clone(),
+        }),
+        Change::End { .. } => None,
+    }
+}
+
+/// Runs it, or ends a run.
+///
+/// # Errors
+/// When Fly.io refuses or does not answer.
+pub(super) async fn apply(cx: &Cx, change: Change) -> Result<()> {
+    let app = &cx.target.app;
+    match change {
+        Change::Run { what, name, config } => {
+            let new = NewMachine {
+                name: name.clone(),
+                region: cx.target.region.clone(),
+                config: *config,
+                min_secrets_version: cx.facts.secrets_version.get().map(|version| *version),
+                ..NewMachine::default()
+            };
+            let created = cx.fly.create_machine(app, &new).await;
+            match (&created, cx.facts.release_machines.get()) {
+                (Ok(machine), Some(known)) => {
+                    let mut known = (*known).clone();
+                    known.machines.push(machine.clone());
+                    cx.facts.release_machines.set(known);
                 }
-                match created {
-                    Ok(_) => Ok(()),
-                    // It is there: an earlier try got through, and the list lags behind.
-                    Err(error)
-                        if matches!(error.conflict(), Some(fly::Conflict::NameTaken { .. })) =>
-                    {
-                        Ok(())
-                    }
-                    Err(source) => Err(Error::fly(
-                        format!("run the release command in the machine {name}"),
-                        source,
-                    )),
+                _ => cx.facts.release_machines.clear(),
+            }
+            match created {
+                Ok(_) => Ok(()),
+                // It is there: an earlier try got through, and the list lags behind.
+                Err(error) if matches!(error.conflict(), Some(fly::Conflict::NameTaken { .. })) => {
+                    Ok(())
                 }
+                Err(source) => Err(Error::fly(
+                    format!("run the {} in the machine {name}", what.name()),
+                    source,
+                )),
             }
-            // Only what carries our mark gets here.
-            Change::End { name, id } => {
-                let deleted = cx.fly.delete_machine(app, &id, true, None).await;
-                cx.facts.release_machines.clear();
-                deleted.map_err(|source| Error::fly(format!("destroy the machine {name}"), source))
-            }
+        }
+        // Only what carries our mark gets here.
+        Change::End { name, id } => {
+            let deleted = cx.fly.delete_machine(app, &id, true, None).await;
+            cx.facts.release_machines.clear();
+            deleted.map_err(|source| Error::fly(format!("destroy the machine {name}"), source))
         }
     }
 }
@@ -388,10 +461,12 @@ impl Runs {
         })
     }
 
-    fn decide(&self, app: &str, now: Timestamp) -> Verdict<Change> {
+    /// What to do now.
+    pub(super) fn decide(&self, app: &str, now: Timestamp) -> Verdict<Change> {
         let run = || {
             let (name, config) = self.next.clone();
             Verdict::Change(Change::Run {
+                what: self.what,
                 name,
                 config: Box::new(config),
             })
@@ -405,10 +480,7 @@ impl Runs {
             Run::Running | Run::Ending => Verdict::Wait {
                 why: Why::new(
                     Reason::ReleaseCommandRunning,
-                    format!(
-                        "the release command of release {} runs in {name}",
-                        self.number
-                    ),
+                    format!("the {} runs in {name}", self.what.name()),
                 ),
                 wake: match stand {
                     Run::Running => Wake::Machine {
@@ -444,7 +516,9 @@ impl Runs {
                         Reason::ReleaseCommandFailed
                     },
                     format!(
-                        "the release command {how} in {name}; no machine of the application was touched; mend the migration and deploy another image; it is also tried again by itself{lines}"
+                        "the {} {how} in {name}; {}; it is also tried again by itself{lines}",
+                        self.what.name(),
+                        self.what.failed()
                     ),
                 ))
             }

@@ -1,0 +1,95 @@
+//! The seed command: once in the life of an Activation, after its first deployment serves and
+//! before it is recorded. flyctl runs it at the end of `fly launch`.
+//!
+//! It runs like a release command: in a machine of its own whose end is found by its mark, so it is
+//! neither forgotten nor repeated after a crash. Once a release is on record it has run.
+
+use jiff::Timestamp;
+
+use super::{
+    fleet, look, records,
+    release_command::{self, Change, OneOff, Runs, What},
+    roster, verify,
+};
+use crate::{
+    api::Reason,
+    phase::{Cx, Slot, Step, StepId, Verdict, Why, step::Result},
+    target::Target,
+};
+
+/// The seed command.
+pub struct SeedCommand;
+
+/// Name of the step.
+pub const ID: StepId = "SeedCommand";
+
+/// What is known of the seed command.
+#[derive(Debug)]
+pub enum Observed {
+    /// The fly.toml has none.
+    NotAsked,
+    /// A release is on record, so it has run.
+    Ran,
+    /// What its machines tell.
+    Runs(Box<Runs>),
+}
+
+impl Step for SeedCommand {
+    type Observed = Observed;
+    type Change = Change;
+
+    fn id(&self) -> StepId {
+        ID
+    }
+
+    fn needs(&self) -> &'static [StepId] {
+        &[verify::ID]
+    }
+
+    /// What has run has run.
+    fn rechecked(&self) -> bool {
+        false
+    }
+
+    async fn observe(&self, cx: &Cx) -> Result<Observed> {
+        let config = cx.target.config()?;
+        let Some(command) = config.app.deploy.seed_command.clone() else {
+            return Ok(Observed::NotAsked);
+        };
+        let records = records::load(cx).await?;
+        if records.last_good().is_some() {
+            return Ok(Observed::Ran);
+        }
+        let release = look::release(cx, &records)?;
+        let uid: String = cx.owner.uid.chars().take(8).collect();
+        let asked = OneOff {
+            what: What::Seed,
+            slot: fleet::seed_slot(),
+            name: format!("golive-seed-{uid}"),
+            image: release.image.pinned.clone(),
+            command,
+        };
+        let machines = roster::ours(cx).await?;
+        let runs = release_command::runs(cx, asked, &machines).await?;
+        Ok(Observed::Runs(Box::new(runs)))
+    }
+
+    fn diff(&self, target: &Target, observed: &Observed, now: Timestamp) -> Verdict<Change> {
+        match observed {
+            Observed::NotAsked => Verdict::Skipped(Why::new(
+                Reason::NotRequested,
+                "fly.toml has no `[deploy] seed_command`",
+            )),
+            Observed::Ran => Verdict::Done,
+            Observed::Runs(runs) => runs.decide(&target.app, now),
+        }
+    }
+
+    fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
+        release_command::intent(change)
+    }
+
+    async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
+        release_command::apply(cx, change).await
+    }
+}
