@@ -23,7 +23,7 @@ use crate::{
     },
     error::Error,
     fly::{self, Machine, MachineState, MachineUpdate, NewMachine},
-    flytoml::{self, AppConfig},
+    flytoml::{self, AppConfig, Strategy},
     phase::{Cx, Note, Removal, Step, StepId, Verdict, Wake, Why, step::Result},
     target::Target,
 };
@@ -188,7 +188,7 @@ pub fn decide(target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
             }
         }
         health => match plan.next {
-            Move::Settle => tell(look, health),
+            Move::Settle => tell(look, hasten(look, plan.settling.len(), health)),
             Move::Pause(left) => Verdict::Wait {
                 why: Why::new(
                     Reason::TrafficMoving,
@@ -199,6 +199,23 @@ pub fn decide(target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
             Move::Await(machines) => await_stop(target, &machines),
             next => go(next),
         },
+    }
+}
+
+/// Where several machines are on their way and any of them lets the next one go, a long poll on one
+/// of them would see the others late.
+fn hasten(look: &Look, settling: usize, verdict: Verdict<Change>) -> Verdict<Change> {
+    match verdict {
+        Verdict::Wait {
+            why,
+            wake: Wake::Machine { .. },
+        } if settling > 1 && matches!(look.strategy, Strategy::Rolling | Strategy::Canary) => {
+            Verdict::Wait {
+                why,
+                wake: Wake::After(look.pause),
+            }
+        }
+        verdict => verdict,
     }
 }
 
@@ -274,7 +291,7 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
     };
     let done: Result<()> = done.into_iter().collect();
     match &done {
-        Ok(()) => roster::changed(cx),
+        Ok(()) => roster::touched(cx, next.of()),
         Err(_) => roster::lost(cx),
     }
     done

@@ -5,14 +5,17 @@
 //! Only this process creates machines with our mark, so between two lists there are none beside
 //! the ones that it made itself. When it does not know what a call has done, the next look lists.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use futures::future::try_join_all;
 
 use super::fleet;
 use crate::{
     error::Error,
-    fly::Machine,
+    fly::{Machine, MachineState, machines::CheckResult},
     phase::{Cx, step::Result},
 };
 
@@ -22,7 +25,8 @@ const SHARED_FOR: Duration = Duration::from_millis(500);
 /// How long after a list the next look goes by the ids: lists at this pace stay within the limit.
 const LISTED_FOR: Duration = Duration::from_millis(900);
 
-/// Machines that are read one by one; of more than these a list is the cheaper look.
+/// Machines that are read one by one; of more than these a list is the cheaper look. Only those
+/// are read that are on their way or were just changed: what is well or down is as it was listed.
 const ONE_BY_ONE: usize = 12;
 
 /// What was seen, and when.
@@ -32,7 +36,23 @@ pub struct Roster {
     listed: Instant,
     /// When they were last looked at; `None` once something was changed since.
     looked: Option<Instant>,
+    /// Ids of machines that this process has changed since.
+    touched: BTreeSet<String>,
     machines: Vec<Machine>,
+}
+
+impl Roster {
+    fn is_restless(&self, machine: &Machine) -> bool {
+        let quiet = match machine.state {
+            MachineState::Started => {
+                let mut checks = machine.checks.iter();
+                checks.all(|check| check.status == CheckResult::Passing)
+            }
+            MachineState::Stopped | MachineState::Suspended => true,
+            _ => false,
+        };
+        !quiet || self.touched.contains(&machine.id)
+    }
 }
 
 /// The app's machines that are ours and not over.
@@ -47,11 +67,20 @@ pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
         return Ok(known.machines.clone());
     }
     let read = match &known {
-        Some(known)
-            if known.listed.elapsed() < LISTED_FOR && known.machines.len() <= ONE_BY_ONE =>
-        {
-            let read = read(cx, &known.machines).await?;
-            read.map(|machines| (known.listed, machines))
+        Some(known) if known.listed.elapsed() < LISTED_FOR => {
+            let (restless, quiet): (Vec<&Machine>, Vec<&Machine>) = known
+                .machines
+                .iter()
+                .partition(|machine| known.is_restless(machine));
+            if restless.len() <= ONE_BY_ONE {
+                let read = read(cx, &restless).await?;
+                read.map(|mut machines| {
+                    machines.extend(quiet.into_iter().cloned());
+                    (known.listed, machines)
+                })
+            } else {
+                None
+            }
         }
         _ => None,
     };
@@ -66,6 +95,7 @@ pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
     cx.facts.roster.set(Roster {
         listed,
         looked: Some(Instant::now()),
+        touched: BTreeSet::new(),
         machines: ours.clone(),
     });
     Ok(ours)
@@ -78,8 +108,8 @@ async fn list(cx: &Cx) -> Result<Vec<Machine>> {
 
 /// Reads these again, each by its id; `None` when one is not there: it may be gone, or so new that
 /// not every reader knows it.
-async fn read(cx: &Cx, machines: &[Machine]) -> Result<Option<Vec<Machine>>> {
-    let read = |machine: &Machine| {
+async fn read(cx: &Cx, machines: &[&Machine]) -> Result<Option<Vec<Machine>>> {
+    let read = |machine: &&Machine| {
         let id = machine.id.clone();
         async move {
             let found = cx.fly.machine(&cx.target.app, &id).await;
@@ -97,6 +127,16 @@ pub fn changed(cx: &Cx) {
             looked: None,
             ..(*known).clone()
         });
+    }
+}
+
+/// This process has changed these machines, by id: the next look reads them again.
+pub fn touched(cx: &Cx, ids: impl IntoIterator<Item = String>) {
+    if let Some(known) = cx.facts.roster.get() {
+        let mut roster = (*known).clone();
+        roster.looked = None;
+        roster.touched.extend(ids);
+        cx.facts.roster.set(roster);
     }
 }
 

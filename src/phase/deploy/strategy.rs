@@ -85,6 +85,21 @@ impl Move {
             Self::Nothing | Self::Settle | Self::Pause(_) | Self::Await(_)
         )
     }
+
+    /// Ids of the machines that it changes.
+    pub fn of(&self) -> Vec<String> {
+        match self {
+            Self::Update(pairs) => pairs.iter().map(|(m, _)| m.id.clone()).collect(),
+            Self::Start(of)
+            | Self::Uncordon(of)
+            | Self::Cordon(of)
+            | Self::Stop(of)
+            | Self::Destroy(of) => of.iter().map(|m| m.id.clone()).collect(),
+            Self::Nothing | Self::Create(_) | Self::Settle | Self::Pause(_) | Self::Await(_) => {
+                Vec::new()
+            }
+        }
+    }
 }
 
 /// The next move, and whose health decides whether it may be made.
