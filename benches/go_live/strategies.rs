@@ -306,12 +306,11 @@ async fn bound_updates(sim: &Sim, client: &Client, strategy: &str, old: &[Machin
         let (sim, client, config) = (sim, client, &config);
         async move { update(sim, client, config, &id).await }
     };
-    let (first, rest) = old.split_first().ok_or("no machines")?;
-    let roll = async {
-        one(first).await?;
+    let (first, others) = old.split_first().ok_or("no machines")?;
+    let rest = async {
         let pool = config.pool_size(MACHINES);
-        let mut rest = futures::stream::iter(rest.iter().map(one)).buffer_unordered(pool);
-        while let Some(updated) = rest.next().await {
+        let mut others = futures::stream::iter(others.iter().map(one)).buffer_unordered(pool);
+        while let Some(updated) = others.next().await {
             updated?;
         }
         Ok::<(), crate::BenchError>(())
@@ -320,11 +319,15 @@ async fn bound_updates(sim: &Sim, client: &Client, strategy: &str, old: &[Machin
         "immediate" => {
             try_join_all(old.iter().map(one)).await?;
         }
-        "rolling" => roll.await?,
+        "rolling" => {
+            one(first).await?;
+            rest.await?;
+        }
         "canary" => {
             let canary = create(sim, client, &config, "2", "canary".to_owned(), false).await?;
-            roll.await?;
-            retire(sim, client, &[canary]).await?;
+            one(first).await?;
+            let canary = [canary];
+            tokio::try_join!(rest, retire(sim, client, &canary))?;
         }
         _ => {
             let new =

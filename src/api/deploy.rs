@@ -43,8 +43,9 @@ pub struct Deploy {
     pub port: Option<u16>,
 
     /// Number of machines for each process group of the fly.toml, such as `{app: 2}`. A group
-    /// that is not named gets one, or two when it has an HTTP service that does not stop by itself
-    /// and no volume, as `fly deploy` does.
+    /// that is not named gets what `fly deploy` creates first: one with a volume, two with
+    /// services, else one and a standby. A larger number creates machines with what runs now; with
+    /// a smaller one those with the highest numbers finish their requests and are destroyed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     #[x_kube(validation = Rule::new("self.all(g, g.size() <= 63 && g.matches('^[a-z0-9_-]+$'))").message("`scale` must have names of process groups as keys"))]
@@ -77,7 +78,9 @@ pub struct Deploy {
     #[serde(default)]
     pub migrations: Migrations,
 
-    /// What happens when a deployment has failed for certain.
+    /// What happens when a deployment has failed for certain. Whatever it is, what serves goes on
+    /// serving: with the strategy `canary` nothing is updated before the canary is well, and with
+    /// `bluegreen` the old machines serve until all new ones are well.
     #[serde(default)]
     pub on_failure: OnFailure,
 }
@@ -122,7 +125,8 @@ words! {
         RollBack = "RollBack",
         /// Everything stays as it is, and a person decides.
         Pause = "Pause",
-        /// The rollout goes on to the machines that it has not reached, and is tried again.
+        /// The rollout goes on to the machines that it has not reached, and is tried again. With
+        /// `canary` and `bluegreen` it goes on only once the new machines are well.
         Leave = "Leave",
     }
 }

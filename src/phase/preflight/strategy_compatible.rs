@@ -50,13 +50,23 @@ impl Check for StrategyCompatible {
                 "add `[[http_service.checks]]` to the fly.toml, or set `strategy = \"rolling\"`",
             );
         }
-        Finding::passed(match strategy {
+        let means = match strategy {
             Strategy::Rolling => "rolling goes with everything",
             Strategy::Canary => "canary: one extra machine for each process group goes first",
             Strategy::BlueGreen => "bluegreen: all machines are replaced at once when all are well",
             Strategy::Immediate => {
                 "immediate: all machines are updated at once, also if that stops the application"
             }
+        };
+        let tested = app
+            .all_services()
+            .iter()
+            .any(|s| !s.machine_checks.is_empty());
+        // Nothing pretends: what is not carried out is said.
+        Finding::passed(if tested {
+            format!("{means}; `machine_checks` are not run by this version of Golive")
+        } else {
+            means.to_owned()
         })
     }
 }
@@ -87,6 +97,17 @@ mod tests {
         let with_volume = format!("{SERVICE}{CHECK}{MOUNT}");
         assert_eq!(fails("bluegreen", &with_volume), incompatible);
         assert_eq!(fails("bluegreen", &format!("{SERVICE}{CHECK}")), None);
+    }
+
+    #[test]
+    fn what_is_not_carried_out_is_said() {
+        let toml = format!("{SERVICE}[[http_service.machine_checks]]\\ncommand = ['t']\\n");
+        let spec = format!("deploy: {{config: {{inline: \"{toml}\"}}}}");
+        let finding = StrategyCompatible.judge(&target(&spec, &[]), &());
+        assert!(
+            matches!(&finding, Finding::Passed(message) if message.contains("machine_checks")),
+            "{finding:?}"
+        );
     }
 
     #[test]
