@@ -11,6 +11,7 @@ mod config;
 mod containers;
 mod decode;
 mod decode_service;
+mod definition;
 #[cfg(test)]
 mod deployed;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use config::{
     Mount, Restart, Service, Static, Strategy, TcpCheck, TopLevelCheck, Vm,
 };
 pub use containers::ContainerError;
+pub use definition::definition;
 pub use groups::{APP, FirstMachines};
 pub use guest::{DEFAULT_SIZE, GuestError, SIZES, check_limits, parse_size};
 pub use health::HealthCheck;

@@ -134,6 +134,16 @@ async fn a_release_is_deployed_recorded_and_then_costs_one_read_a_look() {
     assert_eq!(release.version, Some(1));
     assert_eq!(status.history.len(), 1);
     assert_eq!(env.sim.calls("POST /api/v1/releases"), 1);
+    // flyctl goes on from what is recorded there: it must be a configuration.
+    let (strategy, recorded) = env.sim.core().read(|world| {
+        let release = world.apps[APP].platform.releases.last().unwrap();
+        (release.strategy.clone(), release.definition.clone())
+    });
+    assert_eq!(
+        (strategy.as_str(), &recorded["app"]),
+        ("ROLLING", &json!(APP))
+    );
+    assert!(recorded["primary_region"].is_string(), "{recorded}");
     println!("first deployment: {:?}", env.sim.call_counts());
 
     env.sim.reset();

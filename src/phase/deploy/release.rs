@@ -14,7 +14,7 @@ use crate::{
     api::Reason,
     error::Error,
     fly::{self, releases::NewRelease},
-    flytoml::{self, AppConfig},
+    flytoml::{self, AppConfig, Strategy},
     phase::{Cx, Note, Removal, Step, StepId, Verdict, Why, facts, step::Result},
     target::Target,
 };
@@ -297,16 +297,20 @@ pub async fn tell_fly(
     begun: Option<fly::releases::Release>,
     outcome: Outcome,
 ) -> Result<Option<u64>> {
-    let text = cx.target.config_text().unwrap_or_default();
+    let target = &cx.target;
     let release = match begun {
         Some(begun) => begun,
         None => {
             let new = NewRelease {
                 app_name: cx.target.app.clone(),
                 image: wanted.image.pinned.clone(),
-                strategy: "ROLLING".to_owned(),
-                // As flyctl: the fly.toml, as JSON.
-                definition: toml_edit::de::from_str(text).unwrap_or_default(),
+                strategy: strategy(target).as_str().to_uppercase(),
+                definition: flytoml::definition(
+                    target.config_text(),
+                    &target.app,
+                    &target.region,
+                    target.port(),
+                ),
                 build_id: 0,
             };
             match cx.fly.create_release(&new).await {
@@ -330,6 +334,12 @@ pub async fn tell_fly(
         }
     }
     Ok(release.version)
+}
+
+/// How the machines are updated, as the fly.toml says.
+fn strategy(target: &Target) -> Strategy {
+    let config = target.config_or_invalid();
+    config.map_or(Strategy::default(), |config| config.app.strategy())
 }
 
 fn refused(error: &fly::Error) -> bool {
