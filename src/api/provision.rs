@@ -40,7 +40,8 @@ pub struct Provision {
     pub addresses: Addresses,
 
     /// Hostnames beside `<app>.fly.dev` that get a certificate, such as `www.example.org` or
-    /// `*.example.org`. The DNS records are yours; the status says which are missing.
+    /// `*.example.org`. The DNS records are yours; the status says which are missing. One that is
+    /// taken out of the list loses its certificate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 20),

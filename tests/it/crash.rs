@@ -481,6 +481,8 @@ fn creates(kind: &str) -> Option<(&str, bool)> {
     match (object, verb) {
         ("postgres", "attach") => Some(("attachment", true)),
         ("postgres", "detach") => Some(("attachment", false)),
+        // It is held while something moves, ends by itself, and leaves nothing.
+        ("lease", _) => None,
         (_, "create" | "allocate") => Some((object, true)),
         ("machine", "destroyed") | (_, "delete" | "release") => Some((object, false)),
         _ => None,
@@ -504,7 +506,12 @@ fn history(sim: &Sim, uid: &str) -> BTreeMap<String, u64> {
                 key(&effect)
             };
             let key = format!("{} {name}", effect.kind).replace(uid, UID);
-            *history.entry(key).or_default() += 1;
+            let count = history.entry(key).or_default();
+            *count += 1;
+            if effect.kind == "machine.exec" {
+                // A question whose answer was lost is asked again.
+                *count = 1;
+            }
         }
     }
     // A release command's machine is named after a hash over secrets.

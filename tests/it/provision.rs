@@ -185,6 +185,15 @@ async fn everything_is_made_once_kept_in_step_and_outlives_the_object_as_asked()
         write.detail
     );
 
+    // A hostname that leaves the spec loses its certificate.
+    env.patch("hola", json!({"spec": {"provision": {"hostnames": []}}}))
+        .await;
+    env.wait("hola", "the certificate has gone", |status| {
+        !kinds(status).contains(&"Certificate")
+    })
+    .await;
+    once(&env, &["certificate.delete"]);
+
     // Deleted, the app goes and the data stays.
     env.delete("hola").await;
     assert!(env.sim.apps().is_empty());

@@ -1,7 +1,8 @@
 //! Certificates for the app's own hostnames. DNS belongs to the user: a record that is missing is
-//! told, and does not hold up the go-live of `<app>.fly.dev`.
+//! told, and does not hold up the go-live of `<app>.fly.dev`. A hostname that is taken out of the
+//! spec loses its certificate, if it once stood there; others of the app are left alone.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use jiff::Timestamp;
 
@@ -21,19 +22,38 @@ pub struct Certificates;
 /// Name of the step.
 pub const ID: StepId = "Certificates";
 
-/// Ask for one certificate.
-#[derive(Debug, PartialEq)]
-pub struct Add(String);
+/// Kind of a certificate in `status.external[]`.
+const KIND: &str = "Certificate";
 
-impl fmt::Display for Add {
+/// What there is, and what was asked for before.
+#[derive(Debug, Default)]
+pub struct Observed {
+    certificates: Vec<Certificate>,
+    /// Hostnames that the status tells of: they stood in the spec.
+    asked_before: BTreeSet<String>,
+}
+
+/// One certificate.
+#[derive(Debug, PartialEq)]
+pub enum Change {
+    /// Ask for it.
+    Add(String),
+    /// Give it up: its hostname is no longer in the spec.
+    Remove(String),
+}
+
+impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ask for a certificate for {}", self.0)
+        match self {
+            Self::Add(name) => write!(f, "ask for a certificate for {name}"),
+            Self::Remove(name) => write!(f, "give up the certificate for {name}"),
+        }
     }
 }
 
 impl Step for Certificates {
-    type Observed = Vec<Certificate>;
-    type Change = Add;
+    type Observed = Observed;
+    type Change = Change;
 
     fn id(&self) -> StepId {
         ID
@@ -43,37 +63,50 @@ impl Step for Certificates {
         &[app::ID]
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Vec<Certificate>> {
-        if cx.target.provision.hostnames.is_empty() {
-            return Ok(Vec::new());
+    async fn observe(&self, cx: &Cx) -> Result<Observed> {
+        let recorded = cx.recorded.iter().filter(|object| object.kind == KIND);
+        let asked_before: BTreeSet<String> = recorded.map(|object| object.name.clone()).collect();
+        if cx.target.provision.hostnames.is_empty() && asked_before.is_empty() {
+            return Ok(Observed::default());
         }
-        cx.fly
-            .certificates(&cx.target.app)
-            .await
-            .map_err(|source| Error::fly("list the certificates of the app", source))
+        let certificates = cx.fly.certificates(&cx.target.app).await;
+        Ok(Observed {
+            certificates: certificates
+                .map_err(|source| Error::fly("list the certificates of the app", source))?,
+            asked_before,
+        })
     }
 
-    fn diff(&self, target: &Target, observed: &Vec<Certificate>, _now: Timestamp) -> Verdict<Add> {
+    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Change> {
         let hostnames = &target.provision.hostnames;
+        let there = |name: &String| {
+            let mut all = observed.certificates.iter();
+            all.any(|found| found.hostname == *name)
+        };
+        if let Some(name) = hostnames.iter().find(|name| !there(name)) {
+            return Verdict::Change(Change::Add(name.clone()));
+        }
+        let mut given_up = observed.asked_before.iter();
+        if let Some(name) = given_up.find(|name| !hostnames.contains(name) && there(name)) {
+            return Verdict::Change(Change::Remove(name.clone()));
+        }
         if hostnames.is_empty() {
             return Verdict::Skipped(Why::new(Reason::NotRequested, "no `hostnames`"));
         }
-        let missing = hostnames
-            .iter()
-            .find(|name| !observed.iter().any(|found| found.hostname == **name));
-        match missing {
-            Some(name) => Verdict::Change(Add(name.clone())),
-            None => Verdict::Done,
-        }
+        Verdict::Done
     }
 
-    fn notes(&self, target: &Target, observed: &Vec<Certificate>) -> Vec<Note> {
+    fn notes(&self, target: &Target, observed: &Observed) -> Vec<Note> {
+        let ours = |name: &String| {
+            target.provision.hostnames.contains(name) || observed.asked_before.contains(name)
+        };
         observed
+            .certificates
             .iter()
-            .filter(|found| target.provision.hostnames.contains(&found.hostname))
+            .filter(|found| ours(&found.hostname))
             .map(|found| {
                 Note::External(ExternalObject {
-                    kind: "Certificate".to_owned(),
+                    kind: KIND.to_owned(),
                     id: standing(found),
                     name: found.hostname.clone(),
                     last_observed_time: None,
@@ -82,17 +115,23 @@ impl Step for Certificates {
             .collect()
     }
 
-    async fn act(&self, cx: &Cx, change: Add) -> Result<()> {
-        cx.fly
-            .add_certificate(&cx.target.app, &change.0)
-            .await
-            .map(drop)
-            .or_else(|error| match app::is_name_taken(&error) {
-                // Our own first try, whose reply was lost; the list shows it in a moment.
-                true => Ok(()),
-                false => Err(error),
-            })
-            .map_err(|source| Error::fly(format!("ask for a certificate for {}", change.0), source))
+    async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
+        let doing = change.to_string();
+        let app = &cx.target.app;
+        let done = match change {
+            Change::Add(name) => {
+                let added = cx.fly.add_certificate(app, &name).await;
+                added
+                    .map(drop)
+                    .or_else(|error| match app::is_name_taken(&error) {
+                        // Our own first try, whose reply was lost; the list shows it in a moment.
+                        true => Ok(()),
+                        false => Err(error),
+                    })
+            }
+            Change::Remove(name) => cx.fly.delete_certificate(app, &name).await,
+        };
+        done.map_err(|source| Error::fly(doing, source))
     }
 }
 
@@ -138,14 +177,41 @@ mod tests {
                 "dns_requirements": {"cname": "x.fly.dev"},
             }))
         };
-        let next =
-            |seen: &Vec<Certificate>| Certificates.diff(&target, seen, Timestamp::UNIX_EPOCH);
+        let next = |certificates: Vec<Certificate>| {
+            let seen = Observed {
+                certificates,
+                asked_before: BTreeSet::new(),
+            };
+            Certificates.diff(&target, &seen, Timestamp::UNIX_EPOCH)
+        };
         assert_eq!(
-            next(&vec![pending("a.example.com")]),
-            Verdict::Change(Add("b.example.com".to_owned()))
+            next(vec![pending("a.example.com")]),
+            Verdict::Change(Change::Add("b.example.com".to_owned()))
         );
         let all = vec![pending("a.example.com"), pending("b.example.com")];
-        assert_eq!(next(&all), Verdict::Done);
         assert_eq!(standing(&all[0]), "waits for DNS: CNAME x.fly.dev");
+        assert_eq!(next(all), Verdict::Done);
+    }
+
+    #[test]
+    fn a_hostname_that_leaves_the_spec_loses_its_certificate_and_a_strangers_is_left_alone() {
+        let target = target("provision: {hostnames: [a.example.com]}");
+        let active =
+            |name: &str| certificate(serde_json::json!({"hostname": name, "status": "active"}));
+        let mut seen = Observed {
+            certificates: ["a", "old", "theirs"]
+                .map(|name| active(&format!("{name}.example.com")))
+                .into(),
+            asked_before: ["a.example.com", "old.example.com"]
+                .map(str::to_owned)
+                .into(),
+        };
+        let next = |seen: &Observed| Certificates.diff(&target, seen, Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            next(&seen),
+            Verdict::Change(Change::Remove("old.example.com".to_owned()))
+        );
+        seen.certificates.remove(1);
+        assert_eq!(next(&seen), Verdict::Done);
     }
 }
