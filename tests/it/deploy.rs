@@ -273,9 +273,11 @@ async fn a_failed_release_is_rolled_back_once_and_held_until_the_spec_changes() 
     assert_eq!(status.history[0].outcome, "RolledBack");
     assert_eq!(digests(&env), [good.digest.clone()].into());
     assert!(machines(&env).iter().all(|machine| machine.2 == "started"));
-    let metrics = env.metrics();
     let counted = "golive_rollbacks_total{trigger=\"failure\",result=\"success\"} 1";
-    assert!(metrics.contains(counted), "{metrics}");
+    env.wait("hola", "the rollback is counted", |_| {
+        env.metrics().contains(counted)
+    })
+    .await;
     // The first machine alone was tried, and put back.
     assert_eq!(env.sim.calls(UPDATE), 2);
 

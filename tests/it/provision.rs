@@ -188,8 +188,8 @@ async fn everything_is_made_once_kept_in_step_and_outlives_the_object_as_asked()
     // A hostname that leaves the spec loses its certificate.
     env.patch("hola", json!({"spec": {"provision": {"hostnames": []}}}))
         .await;
-    env.wait("hola", "the certificate has gone", |status| {
-        !kinds(status).contains(&"Certificate")
+    env.wait("hola", "the certificate has gone", |_| {
+        made(&env).contains_key("certificate.delete")
     })
     .await;
     once(&env, &["certificate.delete"]);

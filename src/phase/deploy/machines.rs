@@ -114,6 +114,12 @@ impl Step for Machines {
         let mut notes: Vec<Note> = observed
             .machines
             .iter()
+            // One that ran a command is on its way out.
+            .filter(|machine| {
+                !machine
+                    .metadata(fleet::SLOT_KEY)
+                    .is_some_and(fleet::is_release)
+            })
             .map(|machine| {
                 Note::External(ExternalObject {
                     kind: "Machine".to_owned(),

@@ -44,9 +44,11 @@ pub struct Roster {
 impl Roster {
     fn is_restless(&self, machine: &Machine) -> bool {
         let quiet = match machine.state {
+            // One without checks is watched, and only a look tells that it has not ended.
             MachineState::Started => {
                 let mut checks = machine.checks.iter();
-                checks.all(|check| check.status == CheckResult::Passing)
+                !machine.checks.is_empty()
+                    && checks.all(|check| check.status == CheckResult::Passing)
             }
             MachineState::Stopped | MachineState::Suspended => true,
             _ => false,
