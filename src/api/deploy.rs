@@ -121,7 +121,7 @@ pub struct Migrations {
 words! {
     /// What happens when a deployment has failed for certain. Never on a mere lack of knowledge.
     pub enum OnFailure, strict, default RollBack {
-        /// The last good release is restored: image, configuration and secrets.
+        /// The last good release is restored: image and configuration, while secrets keep their values.
         RollBack = "RollBack",
         /// Everything stays as it is, and a person decides.
         Pause = "Pause",
