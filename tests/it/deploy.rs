@@ -28,11 +28,16 @@ pub fn image(tag: &str) -> String {
 }
 
 pub async fn env() -> Env {
-    let images = [
+    env_with([
         shell("1", "exec sleep 600"),
         shell("2", "exec sleep 601"),
         shell("exits", "echo 'no such table: cabins'; exit 3"),
-    ];
+    ])
+    .await
+}
+
+/// A world with these images alone.
+pub async fn env_with(images: impl IntoIterator<Item = Image>) -> Env {
     let options = Options {
         images: Images::new(images),
         ..Options::default()
@@ -48,6 +53,16 @@ pub async fn deploy(env: &Env, tag: &str, toml: &str, more: Value) {
     }});
     crate::env::merge(&mut spec["deploy"], more);
     env.activation("hola", spec).await;
+}
+
+/// The operator starts anew, looks twice, and finds nothing to do.
+pub async fn another_process_changes_nothing(env: &mut Env) {
+    env.stop_operator().await;
+    env.sim.reset();
+    env.start_operator(&[]).await;
+    env.wait("hola", "looks", |_| env.sim.calls(LIST) >= 2)
+        .await;
+    assert_eq!(env.sim.mutations(), 0);
 }
 
 pub async fn change(env: &Env, deploy: Value) {
@@ -282,12 +297,7 @@ async fn a_failed_release_is_rolled_back_once_and_held_until_the_spec_changes() 
     assert_eq!(env.sim.calls(UPDATE), 2);
 
     // Another process holds it too.
-    env.stop_operator().await;
-    env.sim.reset();
-    env.start_operator(&[]).await;
-    env.wait("hola", "looks", |_| env.sim.calls(LIST) >= 2)
-        .await;
-    assert_eq!(env.sim.mutations(), 0);
+    another_process_changes_nothing(&mut env).await;
     assert_eq!(digests(&env), [good.digest].into());
 
     change(&env, json!({"image": image("2")})).await;
@@ -336,12 +346,7 @@ async fn a_declared_size_is_taken_when_there_is_no_room_and_kept_by_another_proc
             ("shared-cpu-4x", "shared-cpu-2x")
         );
         assert!(!fallback.reason.is_empty());
-        env.stop_operator().await;
-        env.sim.reset();
-        env.start_operator(&[]).await;
-        env.wait("hola", "looks", |_| env.sim.calls(LIST) >= 2)
-            .await;
-        assert_eq!(env.sim.mutations(), 0);
+        another_process_changes_nothing(&mut env).await;
         assert_eq!(env.status("hola").await.fallbacks, status.fallbacks);
     }
 }

@@ -5,22 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use fly_sim::{Images, Options};
 use golive::api::status::StepState;
 use serde_json::{Value, json};
 
-use crate::deploy::{APP, change, deploy, image, shell, step, until_deployed};
+use crate::deploy::{APP, change, deploy, env_with, image, shell, step, until_deployed};
 use crate::env::Env;
 
 async fn world() -> Env {
-    let images = [shell("1", "exec sleep 600"), shell("2", "exec sleep 601")];
-    let options = Options {
-        images: Images::new(images),
-        ..Options::default()
-    };
-    let mut env = Env::without_operator(options).await;
-    env.start_operator(&[]).await;
-    env
+    env_with([shell("1", "exec sleep 600"), shell("2", "exec sleep 601")]).await
 }
 
 /// How many machines of each process group are in each region and state.

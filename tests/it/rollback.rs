@@ -11,7 +11,8 @@ use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::{Value, json};
 
 use crate::deploy::{
-    LIST, QUIET, UPDATE, change, deploy, digests, env, image, machines, until, until_deployed,
+    LIST, QUIET, UPDATE, another_process_changes_nothing, change, deploy, digests, env, image,
+    machines, until, until_deployed,
 };
 use crate::env::{Env, LIMIT};
 
@@ -140,12 +141,7 @@ async fn a_release_is_taken_back_once_by_who_asks_and_held_until_the_spec_change
     );
 
     // Nothing more happens, in this process or another.
-    env.stop_operator().await;
-    env.sim.reset();
-    env.start_operator(&[]).await;
-    env.wait("hola", "looks", |_| env.sim.calls(LIST) >= 2)
-        .await;
-    assert_eq!(env.sim.mutations(), 0);
+    another_process_changes_nothing(&mut env).await;
 
     // The spec changes: it is deployed. And the very spec that was taken back can be asked for
     // again: yesterday's request does not take it back once more.
