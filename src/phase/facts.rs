@@ -176,6 +176,25 @@ impl<T> Fact<T> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// Changes what is known, if anything is.
+    pub fn change(&self, change: impl FnOnce(&mut T))
+    where
+        T: Clone,
+    {
+        if let Some(known) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            change(Arc::make_mut(known));
+        }
+    }
+
+    /// Changes what is known, or the default when nothing is.
+    pub fn add(&self, change: impl FnOnce(&mut T))
+    where
+        T: Clone + Default,
+    {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(known.get_or_insert_default()));
+    }
+
     /// What was last observed.
     pub fn get(&self) -> Option<Arc<T>> {
         self.0

@@ -408,9 +408,11 @@ pub fn seed_slot() -> String {
 /// A process group is a TOML key of letters, digits, `-` and `_`: it has no `/`.
 const RELEASE_SLOT: &str = "release/";
 
-/// Whether a place is that of a machine that runs a release command.
-pub fn is_release(slot: &str) -> bool {
-    slot.starts_with(RELEASE_SLOT)
+/// Whether a machine runs a command, and not the application.
+pub fn runs_a_command(machine: &Machine) -> bool {
+    machine
+        .metadata(SLOT_KEY)
+        .is_some_and(|slot| slot.starts_with(RELEASE_SLOT))
 }
 
 /// The place of a canary; a process group has no `/` either.

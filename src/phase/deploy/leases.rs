@@ -13,7 +13,7 @@ use std::{
 use futures::future::join_all;
 use tokio::task::AbortHandle;
 
-use super::fleet::{self, SLOT_KEY};
+use super::fleet;
 use crate::{
     error::Error,
     fly::{self, Machine, MachineState, machines::HostStatus},
@@ -63,7 +63,7 @@ pub fn wanted(machines: &[Machine]) -> Vec<(String, String)> {
         .filter(|machine| machine.state == MachineState::Started)
         // No lease can be had where nobody answers.
         .filter(|machine| machine.host_status == HostStatus::Ok)
-        .filter(|machine| !machine.metadata(SLOT_KEY).is_some_and(fleet::is_release))
+        .filter(|machine| !fleet::runs_a_command(machine))
         .map(|machine| (machine.id.clone(), machine.name.clone()))
         .collect()
 }

@@ -115,11 +115,7 @@ impl Step for Machines {
             .machines
             .iter()
             // One that ran a command is on its way out.
-            .filter(|machine| {
-                !machine
-                    .metadata(fleet::SLOT_KEY)
-                    .is_some_and(fleet::is_release)
-            })
+            .filter(|machine| !fleet::runs_a_command(machine))
             .map(|machine| {
                 Note::External(ExternalObject {
                     kind: "Machine".to_owned(),
@@ -305,14 +301,9 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
 
 /// Remembers the version that the platform made of our words.
 fn wrote(cx: &Cx, machine: &Machine) {
-    let mut written = cx
-        .facts
-        .written
-        .get()
-        .map(|set| (*set).clone())
-        .unwrap_or_default();
-    written.insert(machine.instance_id.clone());
-    cx.facts.written.set(written);
+    cx.facts.written.add(|written| {
+        written.insert(machine.instance_id.clone());
+    });
 }
 
 /// Tells of machines that were given this before and do not have it any more: Fly.io has been seen
@@ -341,10 +332,9 @@ fn tell_reverts(cx: &Cx, pairs: &[(Machine, Wanted)]) {
 
 /// Remembers what a machine was given.
 fn gave(cx: &Cx, machine: &Machine, wanted: &Wanted) {
-    let given = cx.facts.given.get();
-    let mut given = given.map(|given| (*given).clone()).unwrap_or_default();
-    given.insert(machine.id.clone(), wanted.hash.clone());
-    cx.facts.given.set(given);
+    cx.facts.given.add(|given| {
+        given.insert(machine.id.clone(), wanted.hash.clone());
+    });
 }
 
 /// Creates one machine. Its name is unique among the app's live machines: when it is in use,
@@ -386,9 +376,7 @@ async fn create(cx: &Cx, wanted: &Wanted) -> Result<()> {
                     }),
                 }
             }
-            Some(fly::Conflict::Capacity(_) | fly::Conflict::Quota) => {
-                fall_back(cx, wanted, error, doing)
-            }
+            _ if no_room(&error) => fall_back(cx, wanted, error, doing),
             _ => Err(Error::fly(doing, error)),
         },
     }

@@ -42,12 +42,12 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a machine that ends may take until its exit can be read.
 const TELLING: Duration = Duration::from_secs(15);
 
-/// What is known of the release command.
+/// What is known of a command.
 #[derive(Debug)]
 pub enum Observed {
     /// The fly.toml has none.
-    NotAsked,
-    /// It has run for this release, or the release is held back and another one runs.
+    NotAsked(What),
+    /// It has run, as far as this release needs it.
     Ran,
     /// What its machines tell.
     Runs(Box<Runs>),
@@ -86,6 +86,14 @@ impl What {
         match self {
             Self::Release => "release command",
             Self::Seed => "seed command",
+        }
+    }
+
+    /// As fly.toml spells it.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Release => "release_command",
+            Self::Seed => "seed_command",
         }
     }
 
@@ -183,19 +191,18 @@ impl Step for ReleaseCommand {
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
         let config = cx.target.config()?;
         let Some(command) = config.app.deploy.release_command.clone() else {
-            return Ok(Observed::NotAsked);
+            return Ok(Observed::NotAsked(What::Release));
         };
         let records = records::load(cx).await?;
         let release = look::release(cx, &records)?;
+        // It has run for this release, or the release is held back and another one runs.
         if records.is_good(&release.key) || records.held(&release.key, &cx.target).is_some() {
             return Ok(Observed::Ran);
         }
         let app_machines = roster::ours(cx).await?;
         let marked = |machine: &Machine| {
             machine.metadata(fleet::RELEASE_KEY) == Some(release.key.as_str())
-                && !machine
-                    .metadata(fleet::SLOT_KEY)
-                    .is_some_and(fleet::is_release)
+                && !fleet::runs_a_command(machine)
         };
         // A machine is given a release only after its command has run. When an earlier release is
         // asked for again while some machines still have it, the command has run for them too.
@@ -215,14 +222,7 @@ impl Step for ReleaseCommand {
     }
 
     fn diff(&self, target: &Target, observed: &Observed, now: Timestamp) -> Verdict<Change> {
-        match observed {
-            Observed::NotAsked => Verdict::Skipped(Why::new(
-                Reason::NotRequested,
-                "fly.toml has no `[deploy] release_command`",
-            )),
-            Observed::Ran => Verdict::Done,
-            Observed::Runs(runs) => runs.decide(&target.app, now),
-        }
+        observed.decide(&target.app, now)
     }
 
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
@@ -231,6 +231,20 @@ impl Step for ReleaseCommand {
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
         apply(cx, change).await
+    }
+}
+
+impl Observed {
+    /// Whether the command is to be run, has run, or runs.
+    pub(super) fn decide(&self, app: &str, now: Timestamp) -> Verdict<Change> {
+        match self {
+            Self::NotAsked(what) => Verdict::Skipped(Why::new(
+                Reason::NotRequested,
+                format!("fly.toml has no `[deploy] {}`", what.key()),
+            )),
+            Self::Ran => Verdict::Done,
+            Self::Runs(runs) => runs.decide(app, now),
+        }
     }
 }
 
@@ -313,13 +327,10 @@ pub(super) async fn apply(cx: &Cx, change: Change) -> Result<()> {
                 ..NewMachine::default()
             };
             let created = cx.fly.create_machine(app, &new).await;
-            match (&created, cx.facts.release_machines.get()) {
-                (Ok(machine), Some(known)) => {
-                    let mut known = (*known).clone();
-                    known.machines.push(machine.clone());
-                    cx.facts.release_machines.set(known);
-                }
-                _ => cx.facts.release_machines.clear(),
+            let known = &cx.facts.release_machines;
+            match &created {
+                Ok(machine) => known.change(|known| known.machines.push(machine.clone())),
+                Err(_) => known.clear(),
             }
             match created {
                 Ok(_) => Ok(()),
@@ -548,11 +559,7 @@ fn after(machine: &Machine, exit: &fly::machines::ExitEvent) -> String {
 fn largest(machines: &[Machine]) -> Option<MachineGuest> {
     machines
         .iter()
-        .filter(|machine| {
-            !machine
-                .metadata(fleet::SLOT_KEY)
-                .is_some_and(fleet::is_release)
-        })
+        .filter(|machine| !fleet::runs_a_command(machine))
         .filter_map(|machine| machine.config.as_ref()?.guest.clone())
         .max_by_key(|guest| (guest.cpus, guest.memory_mb))
 }

@@ -124,33 +124,24 @@ async fn read(cx: &Cx, machines: &[&Machine]) -> Result<Option<Vec<Machine>>> {
 
 /// Machines that are known may have changed: the next look reads them again.
 pub fn changed(cx: &Cx) {
-    if let Some(known) = cx.facts.roster.get() {
-        cx.facts.roster.set(Roster {
-            looked: None,
-            ..(*known).clone()
-        });
-    }
+    cx.facts.roster.change(|known| known.looked = None);
 }
 
 /// This process has changed these machines, by id: the next look reads them again.
 pub fn touched(cx: &Cx, ids: impl IntoIterator<Item = String>) {
-    if let Some(known) = cx.facts.roster.get() {
-        let mut roster = (*known).clone();
-        roster.looked = None;
-        roster.touched.extend(ids);
-        cx.facts.roster.set(roster);
-    }
+    cx.facts.roster.change(|known| {
+        known.looked = None;
+        known.touched.extend(ids);
+    });
 }
 
 /// This process has created a machine: the next look reads it by its id.
 pub fn created(cx: &Cx, machine: &Machine) {
-    if let Some(known) = cx.facts.roster.get() {
-        let mut roster = (*known).clone();
-        roster.looked = None;
-        roster.machines.retain(|known| known.id != machine.id);
-        roster.machines.push(machine.clone());
-        cx.facts.roster.set(roster);
-    }
+    cx.facts.roster.change(|known| {
+        known.looked = None;
+        known.machines.retain(|other| other.id != machine.id);
+        known.machines.push(machine.clone());
+    });
 }
 
 /// It is not known what a call has done: the next look lists all machines.

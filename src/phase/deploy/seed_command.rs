@@ -8,12 +8,11 @@ use jiff::Timestamp;
 
 use super::{
     fleet, look, records,
-    release_command::{self, Change, OneOff, Runs, What},
+    release_command::{self, Change, Observed, OneOff, What},
     roster, verify,
 };
 use crate::{
-    api::Reason,
-    phase::{Cx, Slot, Step, StepId, Verdict, Why, step::Result},
+    phase::{Cx, Slot, Step, StepId, Verdict, step::Result},
     target::Target,
 };
 
@@ -22,17 +21,6 @@ pub struct SeedCommand;
 
 /// Name of the step.
 pub const ID: StepId = "SeedCommand";
-
-/// What is known of the seed command.
-#[derive(Debug)]
-pub enum Observed {
-    /// The fly.toml has none.
-    NotAsked,
-    /// A release is on record, so it has run.
-    Ran,
-    /// What its machines tell.
-    Runs(Box<Runs>),
-}
 
 impl Step for SeedCommand {
     type Observed = Observed;
@@ -54,7 +42,7 @@ impl Step for SeedCommand {
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
         let config = cx.target.config()?;
         let Some(command) = config.app.deploy.seed_command.clone() else {
-            return Ok(Observed::NotAsked);
+            return Ok(Observed::NotAsked(What::Seed));
         };
         let records = records::load(cx).await?;
         if records.last_good().is_some() {
@@ -75,14 +63,7 @@ impl Step for SeedCommand {
     }
 
     fn diff(&self, target: &Target, observed: &Observed, now: Timestamp) -> Verdict<Change> {
-        match observed {
-            Observed::NotAsked => Verdict::Skipped(Why::new(
-                Reason::NotRequested,
-                "fly.toml has no `[deploy] seed_command`",
-            )),
-            Observed::Ran => Verdict::Done,
-            Observed::Runs(runs) => runs.decide(&target.app, now),
-        }
+        observed.decide(&target.app, now)
     }
 
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {

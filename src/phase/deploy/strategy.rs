@@ -438,7 +438,7 @@ impl Fleet<'_> {
             .collect();
         let surplus = self.machines.iter().filter(|machine| {
             let slot = machine.metadata(SLOT_KEY).unwrap_or_default();
-            !fleet::is_release(slot) && !self.wanted.iter().any(|wanted| wanted.slot == slot)
+            !fleet::runs_a_command(machine) && !self.wanted.iter().any(|wanted| wanted.slot == slot)
         });
         let serving = |machine: &&Machine| machine.cordoned != Some(true);
         // A machine that serves nobody may go, however the others do.

@@ -409,9 +409,9 @@ pub async fn note_made(cx: &Cx, kind: &str) -> Result<()> {
         return Ok(());
     }
     claim::note_made(&cx.kube, &cx.own_namespace, &cx.target.app, &claim, kind).await?;
-    let mut noted = (*claim).clone();
-    noted.made.insert(kind.to_owned());
-    cx.facts.claim.set(noted);
+    cx.facts.claim.change(|claim| {
+        claim.made.insert(kind.to_owned());
+    });
     Ok(())
 }
 
