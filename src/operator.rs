@@ -140,15 +140,23 @@ where
         identity,
     };
     let mut work = Box::pin(work(parts, shutdown.clone()));
+    let stopping = || {
+        tracing::info!(
+            grace_seconds = grace.as_secs(),
+            "stopping: no change is begun any more"
+        );
+    };
     tokio::select! {
         () = &mut work => {
             if !shutdown.is_cancelled() {
                 return Err(Failure::Ended);
             }
+            // It had nothing to finish, and ended before we saw why.
+            stopping();
         }
         lost = lost(term.as_mut()) => return Err(lost.into()),
         () = shutdown.cancelled() => {
-            tracing::info!(grace_seconds = grace.as_secs(), "stopping: no change is begun any more");
+            stopping();
             tokio::select! {
                 () = &mut work => {}
                 lost = lost(term.as_mut()) => return Err(lost.into()),
