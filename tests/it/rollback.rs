@@ -63,7 +63,7 @@ async fn ask(env: &Env, name: &str, to: i64) {
             "metadata": {"name": name},
             "spec": {
                 "activation": "hola", "gate": "Rollback", "digest": digest, "toRelease": to,
-                "decision": "Approve", "approver": "ana",
+                "decision": "Approve", "approver": "admin",
             },
         })
         .to_string(),
@@ -272,7 +272,7 @@ async fn a_request_is_carried_out_once_though_the_operator_is_killed_in_the_midd
     let records = records(&env).await;
     assert_eq!(records.len(), 2);
     assert_eq!(records[1].1["requests"].as_array().unwrap().len(), 1);
-    assert_eq!(records[1].1["requests"][0]["by"], "ana");
+    assert_eq!(records[1].1["requests"][0]["by"], "admin");
     env.stop_operator().await;
     let updates = env.sim.calls(UPDATE);
     env.start_operator(&[]).await;
