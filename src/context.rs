@@ -43,6 +43,8 @@ pub struct Context {
     pub own_namespace: String,
     /// Whether this process may write to the outside.
     pub fence: Fence,
+    /// Whether a token for each app alone is made and used.
+    pub app_tokens: bool,
     /// Key of the fingerprints of secret values.
     pub fingerprint_key: Arc<[u8]>,
     /// The wall clock.
@@ -70,6 +72,8 @@ pub struct Parts {
     pub own_namespace: String,
     /// Whether this process may write to the outside.
     pub fence: Fence,
+    /// Whether a token for each app alone is made and used.
+    pub app_tokens: bool,
     /// Key of the fingerprints of secret values.
     pub fingerprint_key: Arc<[u8]>,
     /// The name of this process in events, such as the pod's name.
@@ -92,6 +96,7 @@ impl Context {
             timing: parts.timing,
             own_namespace: parts.own_namespace,
             fence: parts.fence,
+            app_tokens: parts.app_tokens,
             fingerprint_key: parts.fingerprint_key,
             clock: crate::clock::wall,
             waits,

@@ -11,7 +11,10 @@ use crate::{
     context::Context,
     credentials,
     error::{Error, Retry},
-    phase::{AnyStep, Memory, Owner, PHASES, Removal, deploy::records, memory::backoff},
+    phase::{
+        AnyStep, Memory, Owner, PHASES, Removal, deploy::records, memory::backoff,
+        provision::app_token,
+    },
     reconcile, refs,
     status::{self, Removing, Seen},
     target::Target,
@@ -43,6 +46,7 @@ pub async fn finalize(
             let (kube, namespace) = (&context.kube, &context.own_namespace);
             claim::retain(kube, namespace, app, owner, &claim, &claim.made).await?;
         }
+        app_token::delete(&context.kube, &context.own_namespace, &owner.uid).await?;
         records::delete_all(&context.kube, &context.own_namespace, &owner.uid).await?;
         return release(activation, context, owner).await;
     }

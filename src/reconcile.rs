@@ -23,7 +23,7 @@ use crate::{
     error::Error,
     events, finalize,
     gate::{self, GateReport},
-    phase::{Act, Cx, Memory, Origin, Owner, PHASES, run, step_named},
+    phase::{Act, Cx, Memory, Origin, Owner, PHASES, provision::app_token, run, step_named},
     refs::{self, Refs},
     status::{self, Seen},
     target::{self, Target},
@@ -98,6 +98,9 @@ async fn pass(
         }
     };
     credentials::protect(activation, &context.kube, owner).await?;
+    if memory.facts.app_token.is_due((context.clock)()) {
+        memory.steps.remove(app_token::ID);
+    }
     let rollbacks = refs.rollbacks().iter();
     memory.notice_rollbacks(rollbacks.map(|request| request.uid.clone()).collect());
 
@@ -220,7 +223,11 @@ pub fn cx(
 ) -> Cx {
     let plan = target.mode == Mode::Plan || reporting_drift;
     Cx {
-        fly: context.fly.client(target.token.clone()),
+        fly: context
+            .fly
+            .client(target.token.clone())
+            .with_app_token(memory.facts.app_token.clone()),
+        app_tokens: context.app_tokens,
         change,
         target,
         refs,

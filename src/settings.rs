@@ -100,6 +100,11 @@ pub struct Settings {
     #[arg(long, env = "GOLIVE_TOKEN_PATIENCE", default_value = "60s", value_parser = duration, value_name = "DURATION")]
     pub token_patience: Duration,
 
+    /// Make a token for each app alone, and use it in place of the user's wherever Fly.io takes it.
+    /// With `--app-tokens=false` those that were made are revoked.
+    #[arg(long, env = "GOLIVE_APP_TOKENS", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub app_tokens: bool,
+
     /// How many activations are worked on at once. From 1 to 1000.
     #[arg(long, env = "GOLIVE_MAX_CONCURRENT_RECONCILES", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000), value_name = "COUNT")]
     pub max_concurrent_reconciles: u16,

@@ -65,11 +65,15 @@ pub struct Deploy {
     pub regions: BTreeMap<String, BTreeMap<String, u32>>,
 
     /// Machine sizes that are tried in this order when Fly.io refuses the one in the fly.toml for
-    /// lack of quota or capacity. The status records which was taken, and why.
+    /// lack of quota or capacity, each as `shared-cpu-2x` or with its memory, `shared-cpu-2x:1gb`.
+    /// The status records which was taken, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 8),
-        inner(length(min = 1, max = 64), regex(pattern = r"^[a-z0-9][a-z0-9.-]*$"))
+        inner(
+            length(min = 1, max = 64),
+            regex(pattern = r"^[a-z0-9][a-z0-9.-]*(:[0-9]+[a-z]*)?$")
+        )
     )]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub fallback_sizes: Vec<String>,

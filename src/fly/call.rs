@@ -23,7 +23,7 @@ use super::client::{Client, Observation, Shared};
 use super::error::{Class, Details, Error, Result, clean};
 use super::graphql;
 use super::limit::{Key, Rate};
-use super::token::Surface;
+use super::token::{Surface, Token};
 
 /// Bound of an answer's body, in bytes (reliability-and-security.md S8).
 const BODY_LIMIT: usize = 1 << 20;
@@ -105,6 +105,10 @@ impl Endpoint {
         self
     }
 
+    pub(crate) fn surface(&self) -> Surface {
+        self.surface
+    }
+
     fn method(&self) -> Method {
         let word = self.name.split(' ').next().unwrap_or_default();
         Method::from_bytes(word.as_bytes()).unwrap_or_default()
@@ -127,6 +131,8 @@ pub(crate) struct Call<'c> {
     hidden: Vec<SecretString>,
     timeout: Option<Duration>,
     auth: Auth,
+    /// The narrower token that is used in place of the client's own.
+    narrow: Option<Token>,
     /// Goes to a host that a user named: only to public addresses.
     guarded: bool,
     /// Why it cannot be sent.
@@ -183,6 +189,10 @@ impl Client {
             hidden: Vec::new(),
             timeout: None,
             auth: Auth::Token,
+            narrow: self
+                .app_token
+                .as_ref()
+                .and_then(|cell| cell.of(endpoint, args)),
             guarded: false,
             broken,
         }
@@ -207,6 +217,7 @@ impl Client {
             hidden: Vec::new(),
             timeout: None,
             auth,
+            narrow: None,
             guarded,
             broken: None,
         }
@@ -330,7 +341,7 @@ impl Call<'_> {
     }
 
     /// Sends it.
-    pub(crate) async fn send(self) -> Result<Reply> {
+    pub(crate) async fn send(mut self) -> Result<Reply> {
         let span = tracing::info_span!(
             "fly",
             endpoint = self.endpoint.name,
@@ -343,7 +354,7 @@ impl Call<'_> {
         self.run().instrument(span).await
     }
 
-    async fn run(self) -> Result<Reply> {
+    async fn run(&mut self) -> Result<Reply> {
         let start = Instant::now();
         let options = &self.client.shared.options;
         let per_try = self.timeout.unwrap_or(if self.endpoint.changes {
@@ -372,6 +383,17 @@ impl Call<'_> {
                 .attempt(queue.min(end), end, per_try, &mut limited)
                 .await;
             let Err(error) = &outcome else { break outcome };
+            if let Some(status @ (401 | 403)) = error.status()
+                && let Some(narrow) = self.narrow.take()
+            {
+                // Nothing was done, so that this is no repetition.
+                if let Some(cell) = &self.client.app_token {
+                    cell.refused(&narrow, self.endpoint.name, status);
+                }
+                tracing::warn!(%error, "the token for the app is refused; the user's own is used");
+                tries -= 1;
+                continue;
+            }
             if tries >= self.endpoint.tries {
                 break outcome;
             }
@@ -553,7 +575,10 @@ impl Call<'_> {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         let authorization = match &self.auth {
-            Auth::Token => Some(self.client.token.authorization(self.endpoint.surface)),
+            Auth::Token => {
+                let token = self.narrow.as_ref().unwrap_or(&self.client.token);
+                Some(token.authorization(self.endpoint.surface))
+            }
             Auth::Value(value) => Some(value.clone()),
             Auth::None => None,
         };
@@ -589,12 +614,14 @@ impl Call<'_> {
         {
             verdict
         } else {
-            if reply.status != 401 {
+            if reply.status != 401 && self.narrow.is_none() {
                 refusals.accepted([&surface, &path]);
             }
             return Ok(reply);
         };
         let class = match verdict.class {
+            // The narrow token's refusals say nothing about the user's.
+            Class::Auth { .. } if self.narrow.is_some() => Class::Auth { hard: false },
             Class::Auth { .. } => {
                 let key = if reply.status == 403 { &path } else { &surface };
                 let options = &self.client.shared.options;
@@ -661,6 +688,7 @@ impl Call<'_> {
 
     fn clean(&self, message: &str) -> String {
         let mut secrets = self.client.token.secrets();
+        secrets.extend(self.narrow.iter().flat_map(Token::secrets));
         secrets.extend(self.hidden.iter().map(|secret| secret.expose_secret()));
         clean(message, &secrets)
     }

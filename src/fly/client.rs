@@ -22,6 +22,7 @@ use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
 use url::Url;
 
+use super::app_token::AppToken;
 use super::limit::Limiter;
 use super::memo::Memo;
 use super::public_address::PublicResolver;
@@ -194,6 +195,8 @@ pub struct Client {
     pub(crate) token: Token,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) deadline: Option<Instant>,
+    /// Used in place of `token` where it is enough.
+    pub(crate) app_token: Option<Arc<AppToken>>,
 }
 
 impl Fly {
@@ -264,6 +267,7 @@ impl Fly {
             token,
             refusals,
             deadline: None,
+            app_token: None,
         }
     }
 }
@@ -280,6 +284,13 @@ impl Client {
     #[must_use]
     pub fn with_deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// The same client, which uses this narrower token wherever that is enough.
+    #[must_use]
+    pub fn with_app_token(mut self, token: Arc<AppToken>) -> Self {
+        self.app_token = Some(token);
         self
     }
 

@@ -265,6 +265,27 @@ mod tests {
     }
 
     #[test]
+    fn a_thousand_objects_in_a_hurry_never_run_dry_at_the_platform() {
+        let limiter = Limiter::default();
+        let start = Instant::now();
+        let late = Duration::from_millis(240);
+        for number in 0..1_000 {
+            let object = format!("shop-{number}");
+            let mut theirs = Theirs {
+                tokens: 3.0,
+                last: start + late,
+            };
+            for (number, sent) in schedule(&limiter, &object, 12, start).iter().enumerate() {
+                let arrival = start + *sent + if number < 3 { late } else { Duration::ZERO };
+                assert!(
+                    theirs.admits(1.0, 3.0, arrival),
+                    "{object}: request {number}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_burst_goes_at_once_and_other_objects_are_not_held_back() {
         let limiter = Limiter::default();
         let start = Instant::now();

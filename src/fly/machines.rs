@@ -147,13 +147,6 @@ wire! {
         pub description: Option<String>,
     }
 
-    /// An earlier configuration of a machine.
-    pub struct MachineVersion {
-        /// The version (a ULID).
-        pub version: String,
-        /// What it was configured with.
-        pub user_config: Option<MachineConfig>,
-    }
 }
 
 wire_enum! {
@@ -224,22 +217,6 @@ impl MachineState {
             Self::Destroying | Self::Destroyed | Self::Replaced | Self::Migrated
         )
     }
-
-    /// Whether it changes by itself soon; more than five minutes (ten for `updating` and
-    /// `replacing`) means that it is stuck.
-    pub fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Creating
-                | Self::Starting
-                | Self::Stopping
-                | Self::Restarting
-                | Self::Suspending
-                | Self::Updating
-                | Self::Replacing
-                | Self::Destroying
-        )
-    }
 }
 
 impl Machine {
@@ -282,23 +259,6 @@ impl MachineEvent {
 impl Identified for Machine {
     fn identity(&self) -> &str {
         &self.id
-    }
-}
-
-impl Identified for MachineVersion {
-    fn identity(&self) -> &str {
-        &self.version
-    }
-}
-
-impl Identified for MachineEvent {
-    fn identity(&self) -> &str {
-        // Some events have no id; they are told apart by what they are.
-        if self.id.is_empty() {
-            &self.kind
-        } else {
-            &self.id
-        }
     }
 }
 
@@ -353,9 +313,6 @@ const GET: Endpoint =
 const CREATE: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/machines");
 const UPDATE: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/machines/{id}");
 const DELETE: Endpoint = Endpoint::change(Machines, "DELETE /v1/apps/{app}/machines/{id}");
-const EVENTS: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/machines/{id}/events").list();
-const VERSIONS: Endpoint =
-    Endpoint::read(Machines, "GET /v1/apps/{app}/machines/{id}/versions").list();
 
 impl Client {
     /// The live machines of an app whose metadata has all of `metadata`. The list can lag, and
@@ -428,25 +385,6 @@ impl Client {
             call
         };
         gone_is_done(call.done().await)
-    }
-
-    /// What happened to a machine, newest first; at most 50.
-    pub async fn machine_events(
-        &self,
-        app: &str,
-        id: &str,
-        limit: u32,
-    ) -> Result<Vec<MachineEvent>> {
-        let limit = limit.clamp(1, 50).to_string();
-        self.call(&EVENTS, &[app, id])
-            .query("limit", &limit)
-            .array()
-            .await
-    }
-
-    /// The earlier configurations of a machine.
-    pub async fn machine_versions(&self, app: &str, id: &str) -> Result<Vec<MachineVersion>> {
-        self.call(&VERSIONS, &[app, id]).array().await
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod addresses;
 mod answer;
+pub mod app_token;
 pub mod apps;
 mod call;
 pub mod certificates;
@@ -34,6 +35,7 @@ pub mod volumes;
 mod wire;
 
 pub use addresses::{AddressKind, IpAssignment, NewAddress};
+pub use app_token::AppToken;
 pub use apps::{App, AppStatus, NewApp};
 pub use certificates::{Certificate, CertificateStatus};
 pub use client::{Client, Endpoints, Fly, Gate, HttpOptions, Observation, Observer};

@@ -187,13 +187,11 @@ const DELETE: Endpoint =
     Endpoint::change(Uiex, "DELETE /api/v1/organizations/{slug}/postgresv2/{id}");
 const USERS: Endpoint = Endpoint::read(Uiex, "GET /api/v1/postgresv2/{id}/users").list();
 const ADD_USER: Endpoint = Endpoint::change(Uiex, "POST /api/v1/postgresv2/{id}/users");
-const DELETE_USER: Endpoint = Endpoint::change(Uiex, "DELETE /api/v1/postgresv2/{id}/users/{user}");
 const CREDENTIALS: Endpoint =
     Endpoint::read(Uiex, "GET /api/v1/postgresv2/{id}/users/{user}/credentials");
 const DATABASES: Endpoint = Endpoint::read(Uiex, "GET /api/v1/postgresv2/{id}/databases").list();
 const ADD_DATABASE: Endpoint = Endpoint::change(Uiex, "POST /api/v1/postgresv2/{id}/databases");
 const ATTACH: Endpoint = Endpoint::change(Uiex, "POST /api/v1/postgresv2/{id}/attachments");
-const DETACH: Endpoint = Endpoint::change(Uiex, "DELETE /api/v1/postgresv2/{id}/attachments/{app}");
 
 impl Client {
     /// Where an organization can have managed Postgres.
@@ -253,11 +251,6 @@ impl Client {
             .await
     }
 
-    /// Deletes a user. Already gone is success, so it is safe when its reply is lost.
-    pub async fn delete_postgres_user(&self, id: &str, user: &str) -> Result<()> {
-        gone_is_done(self.call(&DELETE_USER, &[id, user]).done().await)
-    }
-
     /// The password of a user. `None`: there is no such user.
     pub async fn postgres_user_credentials(
         &self,
@@ -297,10 +290,5 @@ impl Client {
             .json(&json!({ "app_name": app }))
             .done()
             .await
-    }
-
-    /// Removes that record. Already gone is success, so it is safe when its reply is lost.
-    pub async fn detach_postgres(&self, id: &str, app: &str) -> Result<()> {
-        gone_is_done(self.call(&DETACH, &[id, app]).done().await)
     }
 }

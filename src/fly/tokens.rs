@@ -1,10 +1,6 @@
-//! What Fly.io says about the token in use, and narrower tokens. Source: fly-api.md A.3, B.12.
+//! What Fly.io says about the token in use. Source: fly-api.md A.3, B.12.
 
 use std::time::Duration;
-
-use secrecy::SecretString;
-use serde::Deserialize;
-use serde_json::json;
 
 use super::answer::Identified;
 use super::call::Endpoint;
@@ -48,7 +44,6 @@ const CURRENT: Endpoint = Endpoint::read(Machines, "GET /v1/tokens/current");
 
 /// Many activations with one token ask at the same time.
 const AGE: Duration = Duration::from_secs(5);
-const DEPLOY_TOKEN: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/deploy_token");
 
 impl Client {
     /// What Fly.io says about the token in use: the cheapest proof that it is accepted. Up to
@@ -58,20 +53,5 @@ impl Client {
             .call(&CURRENT, &[])
             .counted_by(self.token.fingerprint());
         call.send_or_recall(AGE).await?.items_in(&CURRENT, "tokens")
-    }
-
-    /// Makes a token for one app that ends after `expiry` (Go notation, `24h0m0s`). When its
-    /// reply is lost there is a token that nobody knows; it ends by itself.
-    pub async fn create_deploy_token(&self, app: &str, expiry: &str) -> Result<SecretString> {
-        #[derive(Deserialize)]
-        struct Made {
-            token: String,
-        }
-        let made: Made = self
-            .call(&DEPLOY_TOKEN, &[app])
-            .json(&json!({ "expiry": expiry }))
-            .read()
-            .await?;
-        Ok(made.token.into())
     }
 }

@@ -36,13 +36,6 @@ impl AppConfig {
         })
     }
 
-    /// Whether any service is UDP, which has no IPv6 at Fly.io's edge.
-    pub fn has_udp(&self) -> bool {
-        self.services
-            .iter()
-            .any(|service| service.protocol.as_deref() == Some("udp"))
-    }
-
     /// Where the app answers HTTP, as flyctl would open it in a browser.
     pub fn url(&self, app: &str) -> Option<String> {
         let has_port = |service: &super::config::HttpService| service.internal_port.is_some();

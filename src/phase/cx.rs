@@ -152,6 +152,8 @@ pub struct Cx {
     pub timing: Timing,
     /// Whether this process may still write.
     pub fence: Fence,
+    /// Whether a token for the app alone is made and used.
+    pub app_tokens: bool,
     /// Whether this pass may change the world.
     pub act: Act,
     /// Key of the fingerprints of secret values that stand in status (HMAC), one per installation.

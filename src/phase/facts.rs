@@ -24,6 +24,8 @@ pub struct Facts {
     pub app: Fact<fly::App>,
     /// Our claim on the app. Set by the step `App`.
     pub claim: Fact<crate::claim::Claim>,
+    /// The token for the app alone, which the client uses. Set by the step `AppToken`.
+    pub app_token: Arc<fly::AppToken>,
     /// The image to run. Set by the preflight check on the image and by the step `Image`.
     pub image: Fact<Image>,
     /// The database. Set by the step `Postgres`.

@@ -17,7 +17,7 @@ use crate::{
         policy::ReadyWhen,
         status::{PhaseState, PhaseStatus},
     },
-    phase::{Note, PHASES, State, run},
+    phase::{Note, PHASES, State, provision::app_token, run},
 };
 
 use ConditionStatus::{False, True, Unknown};
@@ -250,6 +250,8 @@ fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, same_generation: bool, steady: 
         .filter(|_| steady)
         .iter()
         .flat_map(|report| &report.sent)
+        // A token that is replaced is no news about the application.
+        .filter(|(step, _)| *step != app_token::ID)
         .map(|(step, change)| format!("{step}: {change}"))
         .collect();
     if !sent.is_empty() {

@@ -171,12 +171,24 @@ async fn a_deploy_token_tells_its_app_and_its_end_offline() {
     let world = world().await;
     let app = world.client.app(APP).await.unwrap().unwrap();
 
-    let text = world
+    let organization = world.client.organization("cabanas").await.unwrap().unwrap();
+    let made = world
         .client
-        .create_deploy_token(APP, "24h0m0s")
+        .create_app_token(
+            &organization.id,
+            &app.id,
+            "one",
+            Duration::from_secs(86_400),
+        )
         .await
         .unwrap();
-    let token = Token::parse(text.expose_secret()).unwrap();
+    let listed = world.client.limited_tokens(APP).await.unwrap().unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(
+        (&listed[0].id, listed[0].name.as_deref()),
+        (&made.id, Some("one"))
+    );
+    let token = Token::parse(made.value.expose_secret()).unwrap();
 
     let facts = token.facts();
     let Scope::Apps { apps, .. } = &facts.scope else {

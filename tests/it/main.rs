@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, clippy::type_complexity)]
 
 mod api;
+mod app_token;
 mod architecture;
 mod canary;
 mod conditions;
@@ -22,6 +23,7 @@ mod go_live;
 mod guarded;
 mod installed;
 mod leader;
+mod limits;
 mod manifests;
 mod pages;
 mod preflight;

@@ -2,6 +2,7 @@
 
 mod addresses;
 pub mod app;
+pub mod app_token;
 pub mod attach;
 mod certificates;
 mod fly_postgres;
@@ -23,4 +24,5 @@ pub static STEPS: &[&dyn AnyStep] = &[
     &attach::Attach,
     &redis::Redis,
     &secrets::Secrets,
+    &app_token::AppToken,
 ];
