@@ -358,27 +358,34 @@ async fn renew_in_time(
     last_good: Instant,
     stop: &CancellationToken,
 ) -> Option<Result<(Instant, Lease), Lost>> {
-    let mut last = String::from("the process stood still");
+    let mut last = None;
     loop {
         let left = election.renew_deadline.saturating_sub(last_good.elapsed());
         if left.is_zero() {
             let after = last_good.elapsed();
+            let last = last.unwrap_or_else(|| String::from("the process stood still"));
             return Some(Err(Lost::NotRenewed { after, last }));
         }
         let sent = Instant::now();
-        let limit = left.min(election.renew_deadline / 2);
+        let longest = election.renew_deadline / 2;
+        let limit = left.min(longest);
         let pause = match renewal(api, election, &lease, limit).await {
             Ok(Renewal::Done(renewed)) => return Some(Ok((sent, renewed))),
             Ok(Renewal::Taken(holder)) => return Some(Err(Lost::Taken { holder })),
             // Edited by hand, or an earlier renewal whose reply was lost: still ours.
             Ok(Renewal::Moved(current)) => {
                 lease = current;
-                last = String::from("the lease was changed by someone else");
+                last = Some(String::from("the lease was changed by someone else"));
                 election.retry_period / 20
             }
             Err(error) => {
                 tracing::warn!(lease = %election.name, %error, "cannot renew the lease, trying again");
-                last = error.to_string();
+                // A try that began just before the end had no time for its answer: the one before
+                // it tells more.
+                let cut_short = matches!(error, Failed::TimedOut(limit) if limit < longest);
+                if last.is_none() || !cut_short {
+                    last = Some(error.to_string());
+                }
                 election.retry_period
             }
         };

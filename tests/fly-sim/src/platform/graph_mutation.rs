@@ -655,17 +655,17 @@ fn delete_token(request: &Request, args: &Args) -> Result<Value, GraphError> {
         })
         .map(|(text, token)| {
             token.revoked = true;
-            (text.clone(), token.id.clone())
+            (text.clone(), token.id.clone(), token.name.clone())
         })
     });
-    let (text, token_id) =
+    let (text, token_id, name) =
         found.ok_or_else(|| GraphError::new("NOT_FOUND", "Could not find LimitedAccessToken"))?;
     request.core.effect(
         request.call,
         "token.delete",
         None,
         &token_id,
-        "",
+        &name,
         BTreeMap::new(),
         Value::Null,
     );
