@@ -108,10 +108,11 @@ pub struct ManagedPostgres {
     #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z][a-z0-9-]*$"))]
     pub plan: String,
 
-    /// Size of the volume, in GB. It can grow, never shrink. Default: 10.
+    /// Size of the volume that the cluster is made with, in GB. Cannot change: Fly.io's public API
+    /// has no call that resizes a managed volume; its dashboard has. Default: 10.
     #[serde(default = "ten")]
     #[schemars(range(min = 10, max = 1000))]
-    #[x_kube(validation = Rule::new("self >= oldSelf").message("`volumeSizeGb` can only grow"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("`volumeSizeGb` is immutable: Fly.io's API cannot resize a managed volume; grow it in Fly.io's dashboard"))]
     pub volume_size_gb: u32,
 
     /// Major version of PostgreSQL. Cannot change. Default: 16.
@@ -246,6 +247,43 @@ pub struct Secrets {
     #[schemars(length(max = 16))]
     #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, b.secretRef.name == a.secretRef.name))").message("`from` must name each Secret once"))]
     pub from: Vec<SecretSource>,
+
+    /// When the generated values are replaced beside the annotation `golive.dev/rotate-secrets`,
+    /// which asks for it at once.
+    #[serde(default)]
+    pub rotation: SecretRotation,
+}
+
+/// When generated values are replaced. Each replacement is an update of the machines, by the
+/// strategy of the deployment.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRotation {
+    /// How old a value may become before it is replaced. Between 1h and 17520h. Without this
+    /// field none is replaced because of its age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('17520h')").message("`maxAge` must be between 1h and 17520h (two years)"))]
+    pub max_age: Option<Duration>,
+
+    /// For how long the value before is kept beside the new one, as `NAME.previous` in the
+    /// Kubernetes Secret, so that what was signed with it can still be checked. Between 0s and
+    /// 720h. Default: 24h.
+    #[serde(default = "overlap")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('720h')").message("`overlap` must be between 0s and 720h (30 days)"))]
+    pub overlap: Duration,
+}
+
+impl Default for SecretRotation {
+    fn default() -> Self {
+        Self {
+            max_age: None,
+            overlap: overlap(),
+        }
+    }
+}
+
+fn overlap() -> Duration {
+    Duration::from_mins(24 * 60)
 }
 
 words! {

@@ -36,6 +36,8 @@ pub struct Facts {
     pub database_url: Fact<SecretString>,
     /// Version of the secrets of legacy Fly Postgres that its machines must see. Set by `Postgres`.
     pub fly_postgres_secrets: Fact<u64>,
+    /// Legacy Fly Postgres: the size, in GB, that no volume is below. Set by `Postgres`.
+    pub fly_postgres_volumes: Fact<u32>,
     /// Attempts to attach that failed in a row.
     pub attach_failures: Fact<u32>,
     /// `REDIS_URL` as it was last seen. Set by the step `Redis`.

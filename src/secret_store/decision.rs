@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Stored;
-use crate::api::provision::GeneratedSecret;
+use crate::api::provision::{GeneratedSecret, SecretRotation};
 
 /// When values are replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,17 +19,20 @@ pub struct Rotation {
     pub overlap: Duration,
 }
 
-/// For how long the value before is kept, unless said otherwise: a day, so that tokens signed
-/// with it and people who copied it have time to move on.
-const OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
+impl Rotation {
+    /// As the spec asks for it, with the token of the annotation.
+    pub fn new(spec: &SecretRotation, token: Option<String>) -> Rotation {
+        Rotation {
+            token,
+            max_age: spec.max_age.as_ref().map(|age| age.get()),
+            overlap: spec.overlap.get(),
+        }
+    }
+}
 
 impl Default for Rotation {
     fn default() -> Rotation {
-        Rotation {
-            token: None,
-            max_age: None,
-            overlap: OVERLAP,
-        }
+        Rotation::new(&SecretRotation::default(), None)
     }
 }
 
@@ -49,6 +52,12 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Whether this is nothing but what time brings: values replaced at their age, and values
+    /// before them given up at theirs.
+    pub fn is_by_age(&self) -> bool {
+        !self.is_empty() && self.generate.is_empty() && self.handled.is_none() && !self.claim
+    }
+
     /// Whether there is nothing to change.
     pub fn is_empty(&self) -> bool {
         *self == Changes::default()

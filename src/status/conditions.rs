@@ -17,7 +17,11 @@ use crate::{
         policy::ReadyWhen,
         status::{PhaseState, PhaseStatus},
     },
-    phase::{Note, PHASES, State, provision::app_token, run},
+    phase::{
+        Note, PHASES, State,
+        provision::{app_token, secrets},
+        run,
+    },
 };
 
 use ConditionStatus::{False, True, Unknown};
@@ -220,6 +224,14 @@ fn observed(to: &mut Setter<'_>, seen: &Seen<'_>) {
     }
 }
 
+/// Whether generated values were replaced at their age in this pass. That is asked for by the spec,
+/// and so is the update of the machines that follows from it.
+fn rotates(report: &run::Report) -> bool {
+    let sent = report.sent.iter();
+    sent.into_iter()
+        .any(|(step, change)| *step == secrets::ID && change == secrets::ROTATE)
+}
+
 /// Drift is a change that a step wants, or made, in a phase that was done for this generation.
 fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, same_generation: bool, steady: bool) {
     let lines: Vec<String> = seen
@@ -247,7 +259,7 @@ fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, same_generation: bool, steady: 
     // What was put right within one pass is told as well: the next pass finds it in order.
     let sent: Vec<String> = seen
         .report
-        .filter(|_| steady)
+        .filter(|report| steady && !rotates(report))
         .iter()
         .flat_map(|report| &report.sent)
         // A token that is replaced is no news about the application.
@@ -266,7 +278,7 @@ fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, same_generation: bool, steady: 
     // very target. A changed Secret is a new target, and what follows from it is no drift.
     let was = condition::is_true(&to.status.conditions, ConditionType::Drifted);
     let correcting = same_generation
-        && (steady || was)
+        && ((steady && !seen.report.is_some_and(rotates)) || was)
         && to.status.go_live.is_some()
         && to.status.phases.iter().any(|phase| {
             phase.name != PhaseName::Preflight

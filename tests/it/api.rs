@@ -407,8 +407,8 @@ async fn what_cannot_move_is_immutable_and_the_rest_can_change() {
         (json!({"app": "other"}), "`app` is immutable"),
         (json!({"region": "ams"}), "`region` is immutable"),
         (
-            json!({"provision": {"postgres": {"managed": {"volumeSizeGb": 10}}}}),
-            "`volumeSizeGb` can only grow",
+            json!({"provision": {"postgres": {"managed": {"volumeSizeGb": 30}}}}),
+            "grow it in Fly.io's dashboard",
         ),
         (
             json!({"provision": {"postgres": {"managed": {"version": 17}}}}),
@@ -425,7 +425,7 @@ async fn what_cannot_move_is_immutable_and_the_rest_can_change() {
     patch(json!({"deploy": {"image": "registry.fly.io/cabanas:1.5.0"}}))
         .await
         .unwrap();
-    patch(json!({"provision": {"postgres": {"managed": {"volumeSizeGb": 30}}}}))
+    patch(json!({"provision": {"secrets": {"rotation": {"maxAge": "720h"}}}}))
         .await
         .unwrap();
     let external =

@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use fly_sim::{Fault, Kind};
 use golive::api::ActivationStatus;
@@ -429,6 +429,131 @@ async fn one_app_serves_one_activation() {
     );
     env.delete("first").await;
     assert!(env.sim.apps().is_empty());
+}
+
+/// Roles of the machines of a legacy cluster that run, as their checks say them, and the sizes of the volumes.
+fn cluster(env: &Env, app: &str) -> (Vec<String>, Vec<u64>) {
+    let machines = env.sim.machines(app).into_iter();
+    let mut roles: Vec<String> = machines
+        .filter(|machine| machine["state"] == "started")
+        .map(|machine| {
+            let checks = machine["checks"].as_array().cloned().unwrap_or_default();
+            let role = checks.into_iter().find(|check| check["name"] == "role");
+            role.map_or_else(String::new, |check| {
+                check["output"].as_str().unwrap_or_default().to_owned()
+            })
+        })
+        .collect();
+    roles.sort();
+    let sizes = env.sim.core().read(|world| {
+        let volumes = world.apps[app].volumes.values();
+        volumes.map(|volume| volume.size_gb).collect()
+    });
+    (roles, sizes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_legacy_cluster_of_three_has_one_primary_grows_and_survives_its_loss() {
+    let mut env = Env::without_operator(fly_sim::Options::default()).await;
+    env.start_operator(&["--recheck-interval", "1s"]).await;
+    let text = std::fs::read_to_string(root().join("examples/fly-postgres.yaml")).unwrap();
+    let mut activation: Value = serde_saphyr::from_str(&text).unwrap();
+    let legacy = &mut activation["spec"]["provision"]["postgres"]["flyPostgres"];
+    (legacy["count"], legacy["volumeSizeGb"]) = (json!(3), json!(1));
+    env.apply(&activation.to_string()).await;
+    let (name, app) = ("cabanas-legacy", "cabanas-legacy-db");
+    env.wait_for(name, "Provisioned", "True").await;
+    let three = ["primary", "replica", "replica"]
+        .map(str::to_owned)
+        .to_vec();
+    assert_eq!(cluster(&env, app), (three.clone(), vec![1, 1, 1]));
+    env.wait_for(name, "Deployed", "True").await;
+
+    let larger = json!({"spec": {"provision": {"postgres": {"flyPostgres": {"volumeSizeGb": 2}}}}});
+    env.patch(name, larger).await;
+    env.wait(name, "larger volumes", |_| {
+        env.sim.core().read(|world| {
+            let mut volumes = world.apps[app].volumes.values();
+            volumes.all(|volume| volume.size_gb == 2)
+        })
+    })
+    .await;
+
+    let primary = env.sim.core().read(|world| {
+        let number = world.apps[app].internal_numeric_id;
+        world.platform.primaries[&number].clone()
+    });
+    let lost = format!("machine:{primary}");
+    assert!(fly_sim::deletion::delete(env.sim.core(), app, &lost).await);
+    env.wait(name, "the third machine again", |_| {
+        let machines = env.sim.machines(app);
+        let up = |machine: &&Value| machine["state"] == "started" && machine["id"] != primary;
+        machines.iter().filter(up).count() == 3
+    })
+    .await;
+    env.wait_for(name, "Provisioned", "True").await;
+    env.wait(name, "one primary", |_| cluster(&env, app).0 == three)
+        .await;
+    env.wait_for(name, "Ready", "True").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_values_are_replaced_at_their_age_and_the_one_before_is_kept_for_a_while() {
+    let mut env = Env::without_operator(fly_sim::Options::default()).await;
+    env.start_operator(&["--recheck-interval", "1s"]).await;
+    env.activation(
+        "hola",
+        json!({"provision": {"secrets": {
+            "generate": [{"name": "JWT_SECRET"}],
+            "rotation": {"maxAge": "24h", "overlap": "1h"},
+        }}}),
+    )
+    .await;
+    env.wait_live("hola").await;
+    let first = kept(&env, "hola").await["JWT_SECRET"].clone();
+    let made_at = |at: String| {
+        json!({"metadata": {"annotations": {
+            "golive.dev/generated-at": json!({"JWT_SECRET": at}).to_string(),
+        }}})
+    };
+    let api: Api<Secret> = Api::namespaced(env.kube.clone(), &env.namespace);
+    let age = async |hours: i64| {
+        let at = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(hours);
+        let patch = kube::api::Patch::Merge(made_at(at.to_string()));
+        api.patch("hola-golive", &Default::default(), &patch)
+            .await
+            .unwrap();
+    };
+
+    age(25).await;
+
+    let status = env
+        .wait("hola", "another value at Fly.io", |status| {
+            status.release.as_ref().and_then(|r| r.number) == Some(2) && is(status, "Ready", "True")
+        })
+        .await;
+    assert!(!is(&status, "Drifted", "True"), "{status:?}");
+    let second = kept(&env, "hola").await;
+    assert_ne!(second["JWT_SECRET"], first);
+    assert_eq!(second["JWT_SECRET.previous"], first);
+    let events = env.events("hola").await;
+    assert!(
+        events.iter().all(|(kind, _, _)| kind != "Warning"),
+        "asked for, so no drift: {events:?}"
+    );
+
+    age(2).await;
+
+    let given_up = |secret: Option<&Secret>| {
+        let data = secret.and_then(|secret| secret.data.as_ref());
+        data.is_some_and(|data| !data.contains_key("JWT_SECRET.previous"))
+    };
+    let waiting = kube::runtime::wait::await_condition(api.clone(), "hola-golive", given_up);
+    tokio::time::timeout(Duration::from_secs(60), waiting)
+        .await
+        .expect("the value before is given up")
+        .unwrap();
+    assert_eq!(kept(&env, "hola").await["JWT_SECRET"], second["JWT_SECRET"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,7 +144,9 @@ pub async fn observe(cx: &Cx, spec: &Spec) -> Result<State> {
     // One read for a cluster that is as it was: its machines say it all.
     if let Some(Database::FlyPostgres { app, .. }) = cx.facts.database.get().as_deref() {
         let machines = machines(cx, app).await?;
-        if machines.len() >= spec.count as usize && primary(&machines).is_some() {
+        let large = cx.facts.fly_postgres_volumes.get();
+        let large = large.is_some_and(|size| *size >= spec.volume_size_gb);
+        if large && machines.len() >= spec.count as usize && primary(&machines).is_some() {
             return Ok(State::Inside {
                 missing: BTreeSet::new(),
                 stored: true,
@@ -174,6 +176,14 @@ pub async fn observe(cx: &Cx, spec: &Spec) -> Result<State> {
         .filter(|wanted| !secrets.iter().any(|secret| secret.name == *wanted))
         .collect();
     let stored = missing.is_empty() || stored(cx, PASSWORDS).await?;
+    let sizes = volumes
+        .iter()
+        .filter(|volume| volume.name == VOLUME && !volume.state.is_over())
+        .map(|volume| volume.size_gb.unwrap_or(0));
+    match sizes.min() {
+        Some(size) => cx.facts.fly_postgres_volumes.set(size),
+        None => cx.facts.fly_postgres_volumes.clear(),
+    }
     match primary(&machines) {
         Some(primary) => cx.facts.database.set(Database::FlyPostgres {
             app: name,
@@ -517,9 +527,12 @@ pub async fn keep(cx: &Cx, names: &[(&str, &str)]) -> Result<BTreeMap<String, Se
         })
         .collect();
     let store = secrets::store(cx);
-    let settled = store
-        .settle(&wanted, &Rotation::default(), cx.now())
-        .await?;
+    // How long a value before is kept is for the step `Secrets` to say.
+    let never = Rotation {
+        overlap: Duration::MAX,
+        ..Rotation::default()
+    };
+    let settled = store.settle(&wanted, &never, cx.now()).await?;
     let values = settled.values.into_iter();
     Ok(values
         .map(|(name, value)| (name, value.secret().clone()))

@@ -27,8 +27,8 @@ pub const ID: StepId = "Secrets";
 /// What is stored, wanted and at Fly.io.
 #[derive(Debug)]
 pub struct Observed {
-    /// The store must be written first.
-    unsettled: bool,
+    /// The store must be written first, for this.
+    unsettled: Option<Change>,
     compared: push::Compared,
     /// Pushed by us before, and asked for no more.
     surplus: BTreeSet<String>,
@@ -36,10 +36,12 @@ pub struct Observed {
 }
 
 /// What to do.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// Make up the values that are not there yet, or are to be replaced.
     Generate,
+    /// Replace the values that have come to their age, and give up those before them.
+    Rotate,
     /// Set these at Fly.io and remove those.
     Push {
         /// Names to set.
@@ -54,6 +56,7 @@ impl fmt::Display for Change {
         let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
         match self {
             Self::Generate => f.write_str("generate secret values and keep them in Kubernetes"),
+            Self::Rotate => f.write_str(ROTATE),
             Self::Push { set, unset } if unset.is_empty() => {
                 write!(f, "set the secrets {}", list(set))
             }
@@ -67,6 +70,10 @@ impl fmt::Display for Change {
     }
 }
 
+/// What the plan calls the replacement of values at their age. It is asked for by the spec, so that
+/// what follows from it is no drift.
+pub const ROTATE: &str = "replace generated secret values that have come to their age";
+
 /// The store of generated values of this Activation.
 pub fn store(cx: &Cx) -> SecretStore {
     let owner = secret_store::Owner {
@@ -78,17 +85,15 @@ pub fn store(cx: &Cx) -> SecretStore {
 }
 
 fn rotation(cx: &Cx) -> Rotation {
-    Rotation {
-        token: cx.target.rotation.clone(),
-        ..Rotation::default()
-    }
+    let spec = &cx.target.provision.secrets.rotation;
+    Rotation::new(spec, cx.target.rotation.clone())
 }
 
 /// The values that are wanted, as far as they exist.
-async fn values(cx: &Cx) -> Result<(bool, BTreeMap<String, SecretString>)> {
+async fn values(cx: &Cx) -> Result<(Option<Change>, BTreeMap<String, SecretString>)> {
     let spec = &cx.target.provision.secrets;
     let mut values = BTreeMap::new();
-    let mut unsettled = false;
+    let mut unsettled = None;
     if !spec.generate.is_empty() {
         let stored = store(cx).read().await?;
         let changes = secret_store::decide(
@@ -98,7 +103,11 @@ async fn values(cx: &Cx) -> Result<(bool, BTreeMap<String, SecretString>)> {
             &rotation(cx),
             cx.now(),
         );
-        unsettled = !changes.is_empty();
+        unsettled = if changes.is_by_age() {
+            Some(Change::Rotate)
+        } else {
+            (!changes.is_empty()).then_some(Change::Generate)
+        };
         let stored = stored.map(|stored| stored.values).unwrap_or_default();
         for wanted in &spec.generate {
             if let Some(value) = stored.get(&wanted.name) {
@@ -168,8 +177,8 @@ impl Step for Secrets {
     }
 
     fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Change> {
-        if observed.unsettled {
-            return Verdict::Change(Change::Generate);
+        if let Some(change) = &observed.unsettled {
+            return Verdict::Change(change.clone());
         }
         if !observed.compared.stale.is_empty() || !observed.surplus.is_empty() {
             return Verdict::Change(Change::Push {
@@ -190,7 +199,7 @@ impl Step for Secrets {
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
         match change {
-            Change::Generate => {
+            Change::Generate | Change::Rotate => {
                 let wanted = &cx.target.provision.secrets.generate;
                 store(cx).settle(wanted, &rotation(cx), cx.now()).await?;
                 Ok(())
@@ -232,7 +241,7 @@ mod tests {
     use super::*;
     use crate::target::testing::target;
 
-    fn observed(unsettled: bool, stale: &[&str], surplus: &[&str]) -> Observed {
+    fn observed(unsettled: Option<Change>, stale: &[&str], surplus: &[&str]) -> Observed {
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         Observed {
             unsettled,
@@ -251,17 +260,17 @@ mod tests {
 
     #[test]
     fn values_are_kept_in_kubernetes_before_they_are_pushed() {
-        let verdict = next(&observed(true, &["A"], &[]));
+        let verdict = next(&observed(Some(Change::Generate), &["A"], &[]));
         assert_eq!(verdict, Verdict::Change(Change::Generate));
     }
 
     #[test]
     fn what_is_stale_is_set_and_what_is_no_longer_asked_for_removed_in_one_call() {
-        let Verdict::Change(change) = next(&observed(false, &["A", "B"], &["C"])) else {
+        let Verdict::Change(change) = next(&observed(None, &["A", "B"], &["C"])) else {
             unreachable!("a change")
         };
         assert_eq!(change.to_string(), "set the secrets A, B; remove C");
-        assert_eq!(next(&observed(false, &[], &[])), Verdict::Done);
+        assert_eq!(next(&observed(None, &[], &[])), Verdict::Done);
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct Platform {
     pub postgres_failures: u32,
     /// Clusters do not become ready while this is true.
     pub postgres_hold: bool,
+    /// Of legacy Fly Postgres: the machine that takes the writes, by the app's number.
+    pub primaries: BTreeMap<u64, String>,
     /// `registry/repository`, `registry/repository:tag` or digests that cannot be pulled.
     pub removed_images: BTreeSet<String>,
     /// Add-ons by name.
@@ -88,6 +90,7 @@ impl Default for Platform {
             clusters: BTreeMap::new(),
             postgres_failures: 0,
             postgres_hold: false,
+            primaries: BTreeMap::new(),
             removed_images: BTreeSet::new(),
             add_ons: BTreeMap::new(),
             salt: crate::id::short(6),

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::core::{Core, Shared};
+use crate::machine::State as MachineState;
 use crate::machine::process::{self, Program};
 use crate::machine::{BootEnv, ExecRequest, ExecResult};
 use crate::platform::pgproxy::Proxy;
@@ -38,8 +39,50 @@ const SUPERUSERS: &[(&str, &str)] = &[
 ];
 
 struct Cluster {
+    core: Shared,
+    app: String,
+    machine: String,
     backend: Arc<Backend>,
     prefix: String,
+}
+
+impl Cluster {
+    /// Whether this machine takes the writes: the first of the app that came up does, and when it is
+    /// not up any more the next that is asked.
+    fn is_primary(&self) -> bool {
+        self.core.write(|world| {
+            let Some(app) = world.apps.get(&self.app) else {
+                return false;
+            };
+            let primaries = &mut world.platform.primaries;
+            let now = primaries
+                .get(&app.internal_numeric_id)
+                .and_then(|id| app.machines.get(id))
+                .filter(|machine| machine.state == MachineState::Started)
+                .map(|machine| machine.id.clone());
+            if now.is_none() {
+                primaries.insert(app.internal_numeric_id, self.machine.clone());
+            }
+            now.is_none_or(|id| id == self.machine)
+        })
+    }
+
+    fn role(&self) -> &'static str {
+        if self.is_primary() {
+            "primary"
+        } else {
+            "replica"
+        }
+    }
+
+    /// A replica changes nothing, as PostgreSQL says it.
+    fn writes(&self) -> Result<(), Refused> {
+        if self.is_primary() {
+            return Ok(());
+        }
+        let text = "ERROR: cannot execute in a read-only transaction (SQLSTATE 25006)";
+        Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, text.to_owned()))
+    }
 }
 
 /// Prefix of an app's names on the shared server.
@@ -93,7 +136,13 @@ async fn serve(core: &Shared, boot: &BootEnv) -> Result<(), String> {
         let proxy = Proxy::start(at(port), prefix.clone(), server).await;
         proxies.push(proxy.map_err(|error| format!("listen on {}: {error}", at(port)))?);
     }
-    let cluster = Arc::new(Cluster { backend, prefix });
+    let cluster = Arc::new(Cluster {
+        core: core.clone(),
+        app: boot.app.clone(),
+        machine: boot.machine.clone(),
+        backend,
+        prefix,
+    });
     let listen = async |port: u16| {
         TcpListener::bind(at(port))
             .await
@@ -120,7 +169,7 @@ fn router() -> Router<Arc<Cluster>> {
             "/flycheck/vm",
             get(async || "[✓] disk, load and memory are fine"),
         )
-        .route("/flycheck/role", get(async || "primary"))
+        .route("/flycheck/role", get(role_check))
         .route("/commands/users/list", get(users))
         .route("/commands/users/create", post(create_user))
         .route("/commands/users/delete/{name}", delete(delete_user))
@@ -129,10 +178,7 @@ fn router() -> Router<Arc<Cluster>> {
         .route("/commands/databases/create", post(create_database))
         .route("/commands/databases/delete/{name}", delete(delete_database))
         .route("/commands/databases/{name}", get(database))
-        .route(
-            "/commands/admin/role",
-            get(async || Json(json!({"result": "primary"}))),
-        )
+        .route("/commands/admin/role", get(role))
         .route(
             "/commands/admin/readonly/state",
             get(async || Json(json!({"result": false}))),
@@ -167,6 +213,16 @@ fn missing() -> Refused {
 async fn check(State(cluster): State<Arc<Cluster>>) -> Result<&'static str, Refused> {
     cluster.backend.databases(&cluster.prefix).await?;
     Ok("[✓] transactions: read/write\n[✓] connections: 14 used, 3 reserved, 300 max")
+}
+
+type Here = State<Arc<Cluster>>;
+
+async fn role_check(State(cluster): Here) -> &'static str {
+    cluster.role()
+}
+
+async fn role(State(cluster): Here) -> Json<Value> {
+    Json(json!({"result": cluster.role()}))
 }
 
 fn user_json(name: &str, databases: &[String]) -> Value {
@@ -207,6 +263,7 @@ struct NewUser {
 }
 
 async fn create_user(State(cluster): State<Arc<Cluster>>, Json(user): Json<NewUser>) -> Answer {
+    cluster.writes()?;
     let right = if user.superuser {
         Right::Superuser
     } else {
@@ -220,6 +277,7 @@ async fn create_user(State(cluster): State<Arc<Cluster>>, Json(user): Json<NewUs
 }
 
 async fn delete_user(State(cluster): State<Arc<Cluster>>, Path(name): Path<String>) -> Answer {
+    cluster.writes()?;
     if !cluster
         .backend
         .users(&cluster.prefix)
@@ -266,12 +324,14 @@ async fn create_database(
     State(cluster): State<Arc<Cluster>>,
     Json(database): Json<NewDatabase>,
 ) -> Answer {
+    cluster.writes()?;
     let (backend, prefix) = (&cluster.backend, &cluster.prefix);
     backend.create_database(prefix, &database.name).await?;
     Ok(Json(json!({"result": true})))
 }
 
 async fn delete_database(State(cluster): State<Arc<Cluster>>, Path(name): Path<String>) -> Answer {
+    cluster.writes()?;
     if !cluster
         .backend
         .databases(&cluster.prefix)
