@@ -26,11 +26,23 @@ impl World {
     }
 
     fn run(&self, command: &str) -> Output {
+        self.run_with(command, &[])
+    }
+
+    fn run_with(&self, command: &str, more: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_world"))
             .args([command, "--name", &self.name])
+            .args(more)
             .env_remove("KUBECONFIG")
             .output()
             .unwrap()
+    }
+
+    /// Runs a program as a shell would that has sourced the world's variables.
+    fn shell(&self, program: &str, args: &[&str]) -> Output {
+        let env = self.state()["env"].clone();
+        let env: std::collections::BTreeMap<String, String> = serde_json::from_value(env).unwrap();
+        Command::new(program).args(args).envs(env).output().unwrap()
     }
 
     fn dir(&self) -> PathBuf {
@@ -131,4 +143,98 @@ fn worlds_run_side_by_side_and_each_goes_without_a_trace() {
     let ended = second.run("down");
     assert!(ended.status.success(), "{}", text(&ended));
     assert!(!second.dir().exists());
+}
+
+/// The whole main job, as `make demo` does it: cluster-wide, and with the operator's own rights.
+#[test]
+fn the_demo_ends_at_a_live_url_with_the_operators_own_rights() {
+    let world = World::new("demo");
+
+    let demo = world.run_with("demo", &["--latency", "off"]);
+
+    let told = text(&demo);
+    assert!(demo.status.success(), "{told}");
+    let lines: Vec<&str> = told.lines().collect();
+    for part in [
+        "kubectl apply -f examples/sist-cabanas.yaml",
+        "ana@cabanas.example approves it",
+        "LIVE",
+        "GET / answers 200",
+    ] {
+        assert!(told.contains(part), "{part} is missing: {told}");
+    }
+    assert!(
+        lines.contains(&"https://sist-cabanas-mvp.fly.dev"),
+        "{told}"
+    );
+    for phase in ["Preflight", "Provision", "Deploy", "SmokeTest"] {
+        let succeeded = |line: &&str| line.contains(phase) && line.contains("Succeeded in");
+        assert!(lines.iter().any(succeeded), "{phase}: {told}");
+    }
+    // Not a terminal: plain lines, nothing that moves a cursor or colours.
+    assert!(!told.contains('\u{1b}') && !told.contains('\r'), "{told:?}");
+
+    // What a platform team reads.
+    let kubectl = |args: &[&str]| {
+        let output = world.shell("kubectl", args);
+        assert!(output.status.success(), "{args:?}: {}", text(&output));
+        text(&output)
+    };
+    let table = kubectl(&["get", "activations", "-A"]);
+    for part in [
+        "PHASE",
+        "READY",
+        "REASON",
+        "URL",
+        "AGE",
+        "sist-cabanas-mvp",
+        "Live",
+        "True",
+        "https://sist-cabanas-mvp.fly.dev",
+    ] {
+        assert!(table.contains(part), "{part} is missing: {table}");
+    }
+    kubectl(&[
+        "-n",
+        "cabanas",
+        "wait",
+        "activation/sist-cabanas-mvp",
+        "--for=condition=Live",
+        "--timeout=30s",
+    ]);
+    // The last events come a moment after the status.
+    let describe = [
+        "-n",
+        "cabanas",
+        "describe",
+        "activation",
+        "sist-cabanas-mvp",
+    ];
+    eventually("the story is told in events", || {
+        let story = kubectl(&describe);
+        ["Events:", "GoLive", "https://sist-cabanas-mvp.fly.dev"]
+            .iter()
+            .all(|part| story.contains(part))
+    });
+
+    // It takes back what it made, with the same rights.
+    let control = world.state()["env"]["FLY_SIM_CONTROL_URL"].clone();
+    let state = format!("{}/state", control.as_str().unwrap());
+    let app_is_there = || {
+        let left = world.shell("curl", &["-sf", &state]);
+        let left: Value = serde_json::from_slice(&left.stdout).unwrap();
+        left["apps"].to_string().contains("\"sist-cabanas-mvp\"")
+    };
+    assert!(app_is_there());
+    kubectl(&[
+        "-n",
+        "cabanas",
+        "delete",
+        "activation",
+        "sist-cabanas-mvp",
+        "--timeout=60s",
+    ]);
+    assert!(!app_is_there());
+    let ended = world.run("down");
+    assert!(ended.status.success(), "{}", text(&ended));
 }
