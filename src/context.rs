@@ -19,11 +19,11 @@ use crate::{
         preflight::CheckName,
         status::{CheckResult, GateState, PhaseState, RollbackState, Severity},
     },
-    error::Error,
     fly,
     metrics::{Info, Metrics},
     phase::{Fence, Memory, Owner, Timing},
     probe::Probe,
+    publisher::Publisher,
     wait::Waits,
 };
 
@@ -52,7 +52,7 @@ pub struct Context {
     /// Waits in the background.
     pub waits: Waits,
     /// Publishes events.
-    pub recorder: Recorder,
+    pub publisher: Publisher,
     memories: Mutex<BTreeMap<(String, String), Memory>>,
 }
 
@@ -81,14 +81,14 @@ pub struct Parts {
 }
 
 impl Context {
-    /// A context with nothing remembered.
+    /// A context with nothing remembered. Must be made within a tokio runtime.
     pub fn new(parts: Parts, waits: Waits) -> Self {
         let reporter = kube::runtime::events::Reporter {
             controller: format!("{}/{FIELD_MANAGER}", crate::api::GROUP),
             instance: Some(parts.instance),
         };
         Self {
-            recorder: Recorder::new(parts.kube.clone(), reporter),
+            publisher: Publisher::start(&Recorder::new(parts.kube.clone(), reporter)),
             kube: parts.kube,
             fly: parts.fly,
             probe: parts.probe,
@@ -131,17 +131,10 @@ impl Context {
             .forget(&crate::workqueue::Object::new(namespace, name));
     }
 
-    /// Publishes events. An event that cannot be published is logged and not tried again: events
-    /// are a story for people, the status is the record.
-    pub async fn publish(&self, activation: &Activation, events: Vec<Event>) {
+    /// Has events published about an object, without waiting for it.
+    pub fn publish(&self, activation: &Activation, events: Vec<Event>) {
         use kube::Resource as _;
-        let reference = activation.object_ref(&());
-        for event in events {
-            if let Err(source) = self.recorder.publish(&event, &reference).await {
-                let error = Error::kube("publish an event", source);
-                tracing::warn!(error = %crate::causes::chain(&error), reason = %event.reason, "event lost");
-            }
-        }
+        self.publisher.publish(&activation.object_ref(&()), events);
     }
 
     fn memories(&self) -> MutexGuard<'_, BTreeMap<(String, String), Memory>> {

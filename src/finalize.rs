@@ -134,9 +134,7 @@ pub async fn finalize(
         .collect();
     if !retained.is_empty() {
         let note = format!("retained as `deletionPolicy` asks: {}", retained.join(", "));
-        context
-            .publish(activation, vec![retained_event(&note)])
-            .await;
+        context.publish(activation, vec![retained_event(&note)]);
     }
     release(activation, context, owner).await
 }

@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod operator;
 pub mod phase;
 pub mod probe;
+pub mod publisher;
 pub mod reconcile;
 pub mod redact;
 pub mod refs;

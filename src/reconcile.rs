@@ -73,7 +73,7 @@ async fn pass(
     let tokens = tokens(activation);
     let requested = newly_asked(&tokens, memory.requested.as_deref(), old.as_ref());
     if let Some(word) = &requested {
-        forget(activation, context, memory, word).await;
+        forget(activation, context, memory, word);
     }
 
     // Read (Kubernetes). A missing Secret is data, not an error.
@@ -120,6 +120,15 @@ async fn pass(
     })
     .await;
 
+    // What is waited for may come while the status is being written.
+    let object = context::reference(owner);
+    for (step, record) in &memory.steps {
+        let wake = record.wake.as_ref();
+        context
+            .waits
+            .ensure(&object, &owner.uid, step, wake, &cx.fly, &memory.fired);
+    }
+
     // Derive (pure), then write (Kubernetes). The only place that does.
     let seen = Seen {
         target: Some(&target),
@@ -135,13 +144,6 @@ async fn pass(
     memory.intents.announced();
 
     // Wake again: by a long poll, or at the time of the next look.
-    let object = context::reference(owner);
-    for (step, record) in &memory.steps {
-        let wake = record.wake.as_ref();
-        context
-            .waits
-            .ensure(&object, &owner.uid, step, wake, &cx.fly, &memory.fired);
-    }
     if announced {
         return Ok(Duration::ZERO);
     }
@@ -203,9 +205,7 @@ pub async fn write(
     context.observe_status(owner, activation, old, &new, now);
     if written.is_some() {
         memory.written = written;
-        context
-            .publish(activation, events::between(old, &new))
-            .await;
+        context.publish(activation, events::between(old, &new));
     }
     memory.status = Some(new);
     Ok(())
@@ -358,7 +358,7 @@ fn tokens(activation: &Activation) -> Vec<String> {
 }
 
 /// Forgets what was looked at, as a new word asks for: everything, or from one phase on.
-async fn forget(activation: &Activation, context: &Context, memory: &mut Memory, word: &str) {
+fn forget(activation: &Activation, context: &Context, memory: &mut Memory, word: &str) {
     let annotations = activation.annotations();
     let from = annotations
         .get(ANNOTATION_RETRY_FROM)
@@ -374,7 +374,7 @@ async fn forget(activation: &Activation, context: &Context, memory: &mut Memory,
                 phases.join(", ")
             );
             let event = events::warning("RetryRefused", "Retry", &note);
-            context.publish(activation, vec![event]).await;
+            context.publish(activation, vec![event]);
         }
     }
 }

@@ -75,6 +75,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
         )
     });
     future::join_all(runs).await;
+    context.publisher.close().await;
 }
 
 /// The key, as soon as the API server gives it; `None` when asked to stop before.

@@ -124,7 +124,10 @@ impl StepRecord {
                 record.state = State::Running;
                 record.say(
                     Reason::Announcing,
-                    format!("announcing the creation of {} {}", slot.kind, slot.name),
+                    format!(
+                        "creating {} {}, which is announced first so that it is made once",
+                        slot.kind, slot.name
+                    ),
                 );
                 record.again = Some(now);
             }

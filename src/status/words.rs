@@ -5,7 +5,7 @@
 use crate::api::{
     ActivationStatus,
     condition::{self, ConditionType},
-    status::StepState,
+    status::{PhaseState, StepState},
 };
 
 /// How many poll intervals other words for the same state wait after a write: ten seconds, unless
@@ -43,12 +43,19 @@ fn without(status: &ActivationStatus) -> ActivationStatus {
         condition.reason.clear();
         condition.message.clear();
     }
+    // Whether what is under way works or waits at this moment is a word as well.
     for phase in &mut status.phases {
         phase.reason.clear();
         phase.message.clear();
+        if phase.state == PhaseState::Running {
+            phase.state = PhaseState::Waiting;
+        }
         for step in &mut phase.steps {
             step.reason.clear();
             step.message.clear();
+            if step.state == StepState::Running {
+                step.state = StepState::Waiting;
+            }
         }
     }
     status
@@ -78,6 +85,8 @@ mod tests {
     fn other_words_for_the_same_state_may_wait() {
         let old = status("Waiting", "a starts", "MachineStarting");
         assert!(only(&old, &status("Waiting", "b starts", "NotHealthy")));
+        let announced = status("Running", "creating a", "Announcing");
+        assert!(only(&announced, &old));
     }
 
     #[test]
