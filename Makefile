@@ -8,8 +8,8 @@ WORLD ?= default
 # How long things take at the simulated Fly.io: off, real, or a factor.
 LATENCY ?= 0.1
 
-# What `make bench` measures: release, or dev to save the build.
-BENCH_PROFILE ?= release
+# What `make bench` measures: dev, which is built already, or release.
+BENCH_PROFILE ?= dev
 
 export KUBERNETES_VERSION
 
@@ -35,7 +35,7 @@ help: ## list the targets
 	@echo "  WORLD=name                another world beside the first (now: $(WORLD))"
 	@echo "  KUBERNETES_VERSION=1.37   another control plane ($(shell cd $(CONTROL_PLANE_DIR)/versions && ls *.mod | sed 's/.mod//' | paste -sd' '))"
 	@echo "  LATENCY=real              how long things take at the simulated Fly.io: off, real, or a factor (now: $(LATENCY))"
-	@echo "  BENCH_PROFILE=dev         measure the debug build; BENCH_REAL=1: also with Fly's real latencies"
+	@echo "  BENCH_PROFILE=release     measure the release build; BENCH_REAL=0: not with Fly's real latencies"
 	@echo "  demo KUBECONFIG=file      your own cluster instead of the local one"
 
 prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL and Redis (as root)

@@ -127,6 +127,8 @@ impl Context {
         if let Some(memory) = gone {
             self.waits.forget(&memory.uid);
         }
+        let object = ObjectRef::new(name).within(namespace);
+        self.waits.take_touched(&object);
         self.metrics
             .forget(&crate::workqueue::Object::new(namespace, name));
     }

@@ -27,7 +27,7 @@ use crate::{
     reconcile,
     refs::{self, RefKind},
     server::Health,
-    wait::Woken,
+    wait::{Waits, Woken},
     workqueue::Object,
 };
 
@@ -99,23 +99,25 @@ pub async fn run(
         kube::runtime::PredicateConfig::default(),
     );
     let woken = woken.map(|object: Woken| rename(&object));
+    let waits = context.waits.clone();
     let controller = Controller::for_stream(objects, reader.clone())
         .with_config(controller::Config::default().concurrency(scope.concurrency))
         .reconcile_on(woken)
         .watches(
             scope.api::<ActivationApproval>(&context.kube),
             watcher::Config::default(),
-            |approval| {
-                let object = ObjectRef::<Guarded>::new(&approval.spec.activation);
-                approval
-                    .namespace()
-                    .map(|namespace| object.within(&namespace))
+            move |approval| {
+                let namespace = approval.namespace()?;
+                let object = Woken::new(&approval.spec.activation).within(&namespace);
+                waits.touch(&object);
+                Some(rename(&object))
             },
         )
         .reconcile_on(named_by(
             metadata::<ConfigMap>(&scope, &context.kube),
             RefKind::ConfigMap,
             reader.clone(),
+            context.waits.clone(),
         ));
     // Secrets are watched only where the operator's rights are those of single namespaces:
     // nobody should hold the right to list all Secrets of a cluster. Elsewhere they are read at
@@ -125,6 +127,7 @@ pub async fn run(
             metadata::<Secret>(&scope, &context.kube),
             RefKind::Secret,
             reader,
+            context.waits.clone(),
         ))
     } else {
         controller
@@ -180,6 +183,7 @@ fn named_by<K>(
     changed: impl futures::Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static,
     kind: RefKind,
     activations: Store<Guarded>,
+    waits: Waits,
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static
 where
     K: Resource<DynamicType = ()> + Send + 'static,
@@ -200,6 +204,13 @@ where
                 })
                 .map(|activation| ObjectRef::from_obj(activation.as_ref()))
                 .collect();
+            for object in &named {
+                let touched = Woken::new(&object.name);
+                waits.touch(&match &object.namespace {
+                    Some(namespace) => touched.within(namespace),
+                    None => touched,
+                });
+            }
             stream::iter(named)
         })
         .flatten()

@@ -23,7 +23,9 @@ use crate::{
     error::Error,
     events, finalize,
     gate::{self, GateReport},
-    phase::{Act, Cx, Memory, Origin, Owner, PHASES, provision::app_token, run, step_named},
+    phase::{
+        Act, Cx, Memory, Origin, Owner, PHASES, memory::Read, provision::app_token, run, step_named,
+    },
     refs::{self, Refs},
     status::{self, Seen},
     target::{self, Target},
@@ -77,7 +79,7 @@ async fn pass(
     }
 
     // Read (Kubernetes). A missing Secret is data, not an error.
-    let refs = refs::fetch(&context.kube, activation).await?;
+    let (refs, fresh) = read(activation, context, owner, memory).await?;
     let target = match Target::parse(activation, &refs, &context.fingerprint_key) {
         Ok(target) => Arc::new(target),
         Err(invalid) => {
@@ -97,7 +99,9 @@ async fn pass(
                 .min(Duration::from_secs(30)));
         }
     };
-    credentials::protect(activation, &context.kube, owner).await?;
+    if fresh {
+        credentials::protect(activation, &context.kube, owner).await?;
+    }
     if memory.facts.app_token.is_due((context.clock)()) {
         memory.steps.remove(app_token::ID);
     }
@@ -111,7 +115,7 @@ async fn pass(
         owner,
         origin(activation),
         memory,
-        (target.clone(), Arc::new(refs)),
+        (target.clone(), refs),
         old.as_ref(),
         reporting_drift,
     );
@@ -169,6 +173,38 @@ async fn pass(
             None => look,
         },
     )
+}
+
+/// What the object names, and whether it was read now. What was read a moment ago is not read
+/// again only because a step looks again at Fly.io: that would be six reads for each look. Whatever
+/// tells that something changed makes the next pass read.
+async fn read(
+    activation: &Activation,
+    context: &Context,
+    owner: &Owner,
+    memory: &mut Memory,
+) -> Result<(Arc<Refs>, bool), Error> {
+    let touched = context.waits.take_touched(&context::reference(owner));
+    let known = memory.refs.take().filter(|known| {
+        !touched
+            && known.at.elapsed() < context.timing.poll
+            && known.generation == activation.metadata.generation
+            && known.annotations == *activation.annotations()
+    });
+    if let Some(known) = known {
+        let refs = known.refs.clone();
+        memory.refs = Some(known);
+        return Ok((refs, false));
+    }
+    let at = Instant::now();
+    let refs = Arc::new(refs::fetch(&context.kube, activation).await?);
+    memory.refs = Some(Read {
+        at,
+        generation: activation.metadata.generation,
+        annotations: activation.annotations().clone(),
+        refs: refs.clone(),
+    });
+    Ok((refs, true))
 }
 
 /// Derives the next status, writes it if it changed, and tells the story in events.

@@ -2,7 +2,7 @@
 //! changes. No worker waits.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -34,6 +34,7 @@ struct Running {
 #[derive(Clone, Debug)]
 pub struct Waits {
     scopes: Arc<[Scope]>,
+    touched: Arc<Mutex<HashSet<Woken>>>,
     running: Arc<Mutex<BTreeMap<(String, StepId), Running>>>,
 }
 
@@ -56,13 +57,29 @@ impl Waits {
             .unzip();
         let waits = Self {
             scopes: senders.into(),
+            touched: Arc::default(),
             running: Arc::default(),
         };
         (waits, receivers)
     }
 
+    /// Notes that something which an object names may have changed: its next pass reads it anew.
+    pub fn touch(&self, object: &Woken) {
+        self.touched().insert(object.clone());
+    }
+
+    /// Whether an object was touched since this was asked last.
+    pub fn take_touched(&self, object: &Woken) -> bool {
+        self.touched().remove(object)
+    }
+
+    fn touched(&self) -> MutexGuard<'_, HashSet<Woken>> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Wakes an object now.
     pub fn wake(&self, object: &Woken) {
+        self.touch(object);
         for (scope, sender) in self.scopes.iter() {
             if scope.is_none() || *scope == object.namespace {
                 // The receiver is gone only when the controller has ended.

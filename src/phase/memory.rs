@@ -20,6 +20,7 @@ use super::{
 use crate::{
     api::{ActivationStatus, PhaseName, Reason},
     error::{self, Retry},
+    refs::Refs,
 };
 
 /// Where a step stands, for status and for the next pass.
@@ -231,6 +232,8 @@ pub struct Memory {
     pub requested: Option<Vec<String>>,
     /// What the phase behind a closed gate would change.
     pub preview: Option<Preview>,
+    /// What it names, as it was read last.
+    pub refs: Option<Read>,
     /// What became of each removal, on deletion.
     pub removals: BTreeMap<StepId, Removal>,
     /// Reconciles that failed as a whole in a row.
@@ -252,6 +255,7 @@ impl Memory {
             rollbacks: Vec::new(),
             requested: None,
             preview: None,
+            refs: None,
             removals: BTreeMap::new(),
             failures: 0,
         }
@@ -283,6 +287,19 @@ impl Memory {
     pub fn next_look(&self) -> Option<Instant> {
         self.steps.values().filter_map(|step| step.again).min()
     }
+}
+
+/// What an object names, as it was read.
+#[derive(Debug)]
+pub struct Read {
+    /// When.
+    pub at: Instant,
+    /// The generation that named it.
+    pub generation: Option<i64>,
+    /// The annotations of then.
+    pub annotations: BTreeMap<String, String>,
+    /// What was there.
+    pub refs: Arc<Refs>,
 }
 
 /// What a phase would change if its gate were open.
