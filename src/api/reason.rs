@@ -160,6 +160,10 @@ words! {
         ReleaseCommandRunning = "ReleaseCommandRunning",
         /// The release command failed.
         ReleaseCommandFailed = "ReleaseCommandFailed",
+        /// A machine of its own tests a machine that was given the release.
+        MachineCheckRunning = "MachineCheckRunning",
+        /// A machine failed one of the `machine_checks` of the fly.toml.
+        MachineCheckFailed = "MachineCheckFailed",
         /// A machine exited.
         MachineExited = "MachineExited",
         /// A machine ran out of memory.

@@ -1,7 +1,7 @@
 //! Process groups: which there are, and which section belongs to which.
 //! Source: fly-api.md F.2, G.3.
 
-use super::config::{AppConfig, Mount, Service, Vm};
+use super::config::{AppConfig, MachineTest, Mount, Service, Vm};
 
 /// The name of the only group when there is no `[processes]`.
 pub const APP: &str = "app";
@@ -49,6 +49,15 @@ impl AppConfig {
         let mut services = self.all_services();
         services.retain(|service| self.belongs(&service.processes, group));
         services
+    }
+
+    /// The `machine_checks` of a group: those of its services, then those of the whole application.
+    pub fn machine_tests_of(&self, group: &str) -> Vec<MachineTest> {
+        let services = self.services_of(group).into_iter();
+        services
+            .flat_map(|service| service.machine_checks)
+            .chain(self.machine_checks.iter().cloned())
+            .collect()
     }
 
     /// The volumes of a group; one at most in a valid configuration.

@@ -48,9 +48,9 @@ pub struct Facts {
     pub secrets_version: Fact<u64>,
     /// Our machines as they were last seen. Shared by the steps of Deploy, `deploy::roster`.
     pub roster: Fact<crate::phase::deploy::roster::Roster>,
-    /// Machines of the release command as they were last listed, and the place that they fill.
-    /// Set by the step `ReleaseCommand`.
-    pub release_machines: Fact<crate::phase::deploy::release_command::Known>,
+    /// Machines that run a command once, as they were last listed, and the place that they fill.
+    /// Set by the steps of Deploy, `deploy::one_off`.
+    pub one_offs: Fact<crate::phase::deploy::one_off::Known>,
     /// What stood at Fly.io under the app's name before it was created. Set by the step `App`.
     pub app_free: Fact<(Instant, BTreeSet<String>)>,
     /// The declared size that is in use for lack of room, and the release that it was refused
@@ -60,9 +60,9 @@ pub struct Facts {
     pub releases: Fact<crate::phase::deploy::records::Records>,
     /// Whether an image can still be pulled, and when that was asked. Set by `deploy::rollback`.
     pub pull: Fact<(String, Instant, crate::phase::deploy::rollback::Pull)>,
-    /// Machine of the release command whose failure was told before it is run again. Set by the
-    /// step `ReleaseCommand`.
-    pub failure_told: Fact<String>,
+    /// Machines of commands whose failure was told before they are run again. Set by the steps of
+    /// Deploy, `deploy::one_off`.
+    pub failures_told: Fact<BTreeSet<String>>,
     /// The configuration that this process gave each machine last, by its hash. Set by the steps of
     /// Deploy.
     pub given: Fact<BTreeMap<String, String>>,

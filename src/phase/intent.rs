@@ -101,6 +101,11 @@ impl Intents {
         }
     }
 
+    /// What was created was observed to have run to its end: its intent has served.
+    pub fn served(&self, slot: &Slot) {
+        self.lock().remove(slot);
+    }
+
     /// The step has been observed to be done: its intents have served.
     pub fn settled(&self, step: StepId) {
         self.lock().retain(|_, (owner, _)| *owner != step);
@@ -207,6 +212,19 @@ mod tests {
             intents.before_create("Postgres", &slot(), now, SETTLE),
             Permit::Send
         );
+    }
+
+    #[test]
+    fn an_intent_that_has_served_is_dropped_and_a_later_create_is_announced_anew() {
+        let intents = Intents::default();
+        let now = Instant::now();
+        intents.before_create("Machines", &slot(), now, SETTLE);
+        intents.announced();
+        intents.before_create("Machines", &slot(), now, SETTLE);
+        intents.served(&slot());
+        assert!(intents.open().is_empty());
+        let permit = intents.before_create("Machines", &slot(), now, SETTLE);
+        assert_eq!(permit, Permit::Announce);
     }
 
     #[test]

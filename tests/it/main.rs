@@ -24,6 +24,7 @@ mod guarded;
 mod installed;
 mod leader;
 mod limits;
+mod machine_checks;
 mod manifests;
 mod pages;
 mod preflight;

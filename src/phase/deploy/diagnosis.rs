@@ -1,7 +1,7 @@
 //! Why a machine failed, as far as can be seen from here: its last lines, and whether the database
 //! answers from inside. Read once for each failure, and only then.
 
-use super::leases;
+use super::{fleet, leases};
 use crate::{
     fly::{ExecRequest, Machine, MachineState},
     phase::{Cx, smoke_test::database},
@@ -45,7 +45,9 @@ async fn database(cx: &Cx, machines: &[Machine], failed: &Machine) -> Option<Str
     if !cx.may_act() || (own.is_none() && cx.facts.database.get().is_none()) {
         return None;
     }
-    let started = |machine: &&Machine| machine.state == MachineState::Started;
+    let started = |machine: &&Machine| {
+        machine.state == MachineState::Started && !fleet::runs_a_command(machine)
+    };
     let inside = Some(failed)
         .filter(started)
         .or_else(|| machines.iter().find(started))?;

@@ -26,6 +26,8 @@ pub const CONFIG_KEY: &str = "golive_config";
 
 /// Metadata key of the release whose command has run before the machine was given this.
 pub const RELEASE_KEY: &str = "golive_release";
+/// Metadata key of a machine that tests another one: which, and with what.
+pub const CHECK_KEY: &str = "golive_check";
 /// Metadata key of the declared size that the machine has for lack of room.
 pub const SIZE_KEY: &str = "golive_size";
 
@@ -403,6 +405,11 @@ pub fn release_slot(number: u64, key: &str) -> String {
 /// The place of the machine that runs the seed command: there is one in the life of an object.
 pub fn seed_slot() -> String {
     format!("{RELEASE_SLOT}seed")
+}
+
+/// The place of the machines that test those that are given a release.
+pub fn checks_slot(number: u64, key: &str) -> String {
+    format!("{}/checks", release_slot(number, key))
 }
 
 /// A process group is a TOML key of letters, digits, `-` and `_`: it has no `/`.

@@ -11,6 +11,7 @@ use super::{
     diagnosis,
     fleet::{self, Health, Wanted},
     health,
+    machine_checks::{self, Checks},
     records::{self, Records},
     release::{self, Effective},
     rollback, roster,
@@ -63,6 +64,8 @@ pub struct Look {
     pub evidence: BTreeMap<String, String>,
     /// Something is not well, and the image to go back to cannot be pulled any more.
     pub good_is_gone: bool,
+    /// Where the `machine_checks` of the release stand.
+    pub checks: Checks,
     /// How long a machine without checks is watched after its start.
     pub watch: Duration,
     /// How long a machine may take to become healthy.
@@ -154,12 +157,14 @@ pub async fn look(cx: &Cx) -> Result<Look> {
         reverted: reverted(cx, &effective.key),
         evidence: BTreeMap::new(),
         good_is_gone: false,
+        checks: Checks::default(),
         effective,
     };
+    look.checks = machine_checks::observe(cx, &look).await?;
     look.evidence = evidence(cx, &look).await;
     look.good_is_gone = look.effective.instead.is_none()
         && !look.records.is_good(&look.release.key)
-        && look.is_unwell(cx.now())
+        && (look.is_unwell(cx.now()) || look.checks.has_failed(&cx.target.app, cx.now()))
         && rollback::good_is_gone(cx, &look.records).await;
     Ok(look)
 }
@@ -303,9 +308,15 @@ impl Look {
             strategy: self.strategy,
             pools: &self.pools,
             careful,
+            untested: self.checks.untested(),
             watch: self.watch(now),
             drain: self.drain,
         }
+    }
+
+    /// How a machine is.
+    pub fn health_of(&self, machine: &Machine, wanted: &Wanted, now: Timestamp) -> Health {
+        fleet::health_of(machine, wanted, self.watch(now))
     }
 
     fn watch(&self, now: Timestamp) -> fleet::Watch {
@@ -353,7 +364,7 @@ impl Look {
         let worst = self
             .pairs()
             .filter(|(_, wanted)| !wanted.standby && only(wanted))
-            .map(|(machine, wanted)| (machine, fleet::health_of(machine, wanted, self.watch(now))))
+            .map(|(machine, wanted)| (machine, self.health_of(machine, wanted, now)))
             .min_by_key(|(_, health)| rank(health));
         let Some((machine, is)) = worst else {
             return Verdict::Done;

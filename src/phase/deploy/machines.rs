@@ -10,7 +10,8 @@ use super::{
     fleet::{self, Wanted},
     leases,
     look::{self, Failure, Look},
-    release_command, rollback, roster,
+    machine_checks::{self, Stand},
+    one_off, release_command, rollback, roster,
     strategy::Move,
     volumes,
 };
@@ -24,7 +25,7 @@ use crate::{
     error::Error,
     fly::{self, Machine, MachineState, MachineUpdate, NewMachine},
     flytoml::{self, AppConfig, Strategy},
-    phase::{Cx, Note, Removal, Step, StepId, Verdict, Wake, Why, step::Result},
+    phase::{Cx, Note, Removal, Slot, Step, StepId, Verdict, Wake, Why, step::Result},
     target::Target,
 };
 
@@ -46,8 +47,20 @@ pub enum Change {
         /// Machines that are leased for it, by id and name.
         leased: Vec<(String, String)>,
     },
+    /// One step of the `machine_checks`.
+    Check(one_off::Change),
     /// The release has failed.
     RollBack(rollback::Change),
+}
+
+impl Change {
+    /// What has to be announced before it is sent.
+    pub fn intent(&self) -> Option<Slot> {
+        match self {
+            Self::Check(change) => change.intent(),
+            Self::Move { .. } | Self::RollBack(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Change {
@@ -58,6 +71,7 @@ impl fmt::Display for Change {
         };
         let next = match self {
             Self::RollBack(change) => return change.fmt(f),
+            Self::Check(change) => return change.fmt(f),
             Self::Move { next, .. } => next,
         };
         match next {
@@ -129,13 +143,24 @@ impl Step for Machines {
         notes
     }
 
+    fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
+        change.intent()
+    }
+
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
         apply(cx, change).await
     }
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
-        // Machines go with the app. When the app stays, what we started is stopped for good.
+        // Machines go with the app. When the app stays, so do they, and a test that runs ends.
         if cx.target.deletion.app == Deletion::Retain {
+            if !machine_checks::end_all(cx, &roster::ours(cx).await?).await? {
+                roster::lost(cx);
+                return Ok(Removal::Pending {
+                    why: Why::new(Reason::MachineCheckRunning, "the machine checks are ended"),
+                    again: Duration::from_secs(1),
+                });
+            }
             return Ok(Removal::Retained(format!(
                 "the machines of {}, which go on running",
                 cx.target.app
@@ -170,10 +195,25 @@ pub fn decide(target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
         })
     };
     let plan = look.plan(true, now);
-    if plan.next == Move::Nothing {
+    let checks = look.checks.stand(&target.app, now, look.pause);
+    if plan.next == Move::Nothing && checks == Stand::Passed {
         return Verdict::Done;
     }
-    let health = look.judge(&target.app, now, |w| plan.settling.contains(&w.slot));
+    let health = look.judge(&target.app, now, |wanted| {
+        plan.settling.contains(&wanted.slot) || look.checks.is_open(&wanted.slot)
+    });
+    let (health, again) = match (health, checks) {
+        // What hangs or is left over goes, whatever else there is.
+        (_, Stand::Needs(change @ one_off::Change::End { .. })) => {
+            return Verdict::Change(Change::Check(change));
+        }
+        // A machine that is proven not to work is told before what tests others.
+        (Verdict::Blocked(why), _) => (Verdict::Blocked(why), None),
+        (_, Stand::Failed { why, again }) => (Verdict::Blocked(why), again),
+        (_, Stand::Needs(change)) => return Verdict::Change(Change::Check(change)),
+        (Verdict::Done, Stand::Waits { why, wake }) => (Verdict::Wait { why, wake }, None),
+        (health, _) => (health, None),
+    };
     match health {
         Verdict::Blocked(why) => {
             if target.deploy.on_failure == OnFailure::Leave {
@@ -183,13 +223,17 @@ pub fn decide(target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
                 }
             }
             match look.failed(target, why) {
-                Failure::Stop(why) => Verdict::Blocked(why),
+                Failure::Stop(why) => match again {
+                    Some(again) => Verdict::Change(Change::Check(again)),
+                    None => Verdict::Blocked(why),
+                },
                 Failure::RollBack(cause) => {
                     Verdict::Change(Change::RollBack(rollback::Change::of(look, cause)))
                 }
             }
         }
         health => match plan.next {
+            Move::Nothing => health,
             Move::Settle => tell(look, hasten(look, plan.settling.len(), health)),
             Move::Pause(left) => Verdict::Wait {
                 why: Why::new(
@@ -265,6 +309,7 @@ fn await_stop(target: &Target, machines: &[Machine]) -> Verdict<Change> {
 pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
     let (next, config, leased) = match change {
         Change::RollBack(change) => return rollback::act(cx, change).await,
+        Change::Check(change) => return one_off::apply(cx, change).await,
         Change::Move {
             next,
             config,

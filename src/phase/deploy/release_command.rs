@@ -1,32 +1,20 @@
 //! The release command: migrations and the like, once per release, before any machine of the
-//! application is touched.
-//!
-//! It runs in a machine of its own that is destroyed when its program ends, and that stays readable
-//! with its exit code (fly-api.md B.3, G.4). So a later look, also of another process, finds how
-//! it ended by its mark. A machine's name is unique among live machines only, so the create is
-//! announced: one whose outcome is unknown is looked up before another is sent.
+//! application is touched. How it runs is in `one_off`.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{
-    diagnosis,
-    fleet::{self, UID_KEY},
-    image, look, records, rollback, roster,
+    fleet, image, look,
+    one_off::{self, Change, OneOff, Runs, What},
+    records, rollback, roster,
 };
 use crate::{
     api::Reason,
-    error::Error,
-    fly::{self, Machine, MachineConfig, MachineState, NewMachine, machine_config::MachineGuest},
+    fly::{Machine, machine_config::MachineGuest},
     flytoml,
-    phase::{
-        Cx, Slot, Step, StepId, Timing, Verdict, Wake, Why, memory::backoff_without_spread,
-        step::Result,
-    },
+    phase::{Cx, Slot, Step, StepId, Verdict, Why, step::Result},
     target::Target,
 };
 
@@ -39,9 +27,6 @@ pub const ID: StepId = "ReleaseCommand";
 /// Longest run, unless fly.toml says otherwise (flyctl's default, fly-api.md G.1).
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How long a machine that ends may take until its exit can be read.
-const TELLING: Duration = Duration::from_secs(15);
-
 /// What is known of a command.
 #[derive(Debug)]
 pub enum Observed {
@@ -51,124 +36,6 @@ pub enum Observed {
     Ran,
     /// What its machines tell.
     Runs(Box<Runs>),
-}
-
-/// The machines of the release command of this release.
-#[derive(Debug)]
-pub struct Runs {
-    /// Which command, for messages.
-    what: What,
-    /// The latest.
-    last: Option<Machine>,
-    /// How many there have been.
-    count: u32,
-    /// Name and configuration of the next.
-    next: (String, MachineConfig),
-    /// Whether the failure of the latest was told before: it is, once, before another is run.
-    told: bool,
-    /// The last lines of the latest, when it has ended badly.
-    tail: Option<String>,
-    timeout: Duration,
-    timing: Timing,
-}
-
-/// A command that runs once in a machine of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// `[deploy] release_command`.
-    Release,
-    /// `[deploy] seed_command`.
-    Seed,
-}
-
-impl What {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Release => "release command",
-            Self::Seed => "seed command",
-        }
-    }
-
-    /// As fly.toml spells it.
-    fn key(self) -> &'static str {
-        match self {
-            Self::Release => "release_command",
-            Self::Seed => "seed_command",
-        }
-    }
-
-    /// What its failure leaves, and what to do about it.
-    fn failed(self) -> &'static str {
-        match self {
-            Self::Release => {
-                "no machine of the application was touched; mend the migration and deploy another image"
-            }
-            Self::Seed => {
-                "the application serves, and the release is not recorded; mend the command or what it depends on"
-            }
-        }
-    }
-}
-
-/// A run that is asked for.
-pub(super) struct OneOff {
-    /// Which command.
-    pub what: What,
-    /// The place of its machine.
-    pub slot: String,
-    /// Name of its machine without the number of the run.
-    pub name: String,
-    /// The image with its digest.
-    pub image: String,
-    /// The command line.
-    pub command: String,
-}
-
-/// What to do.
-#[derive(Debug, PartialEq)]
-pub enum Change {
-    /// Run it.
-    Run {
-        /// Which command.
-        what: What,
-        /// Name of the machine.
-        name: String,
-        /// Its configuration.
-        config: Box<MachineConfig>,
-    },
-    /// End a run that takes too long, or a machine that could not start.
-    End {
-        /// Name of the machine.
-        name: String,
-        /// Its id.
-        id: String,
-    },
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Run { what, name, .. } => {
-                write!(f, "run the {} in the machine {name}", what.name())
-            }
-            Self::End { name, .. } => write!(f, "end the command's machine {name}"),
-        }
-    }
-}
-
-/// How a run stands.
-#[derive(Debug, PartialEq)]
-enum Run {
-    /// It goes on.
-    Running,
-    /// It has ended, and how is not told yet.
-    Ending,
-    /// It ended well.
-    Succeeded,
-    /// It ended badly, for this reason.
-    Failed { out_of_memory: bool, how: String },
-    /// It could not start, or takes too long.
-    Stuck(&'static str),
 }
 
 impl Step for ReleaseCommand {
@@ -210,7 +77,7 @@ impl Step for ReleaseCommand {
             return Ok(Observed::Ran);
         }
         let key: String = release.key.chars().take(8).collect();
-        let asked = OneOff {
+        let asked = Command {
             what: What::Release,
             slot: fleet::release_slot(release.number, &release.key),
             name: format!("golive-release-{key}-{}", release.number),
@@ -226,11 +93,11 @@ impl Step for ReleaseCommand {
     }
 
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
-        intent(change)
+        change.intent()
     }
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
-        apply(cx, change).await
+        one_off::apply(cx, change).await
     }
 }
 
@@ -248,311 +115,54 @@ impl Observed {
     }
 }
 
+/// A command of `[deploy]`.
+pub(super) struct Command {
+    /// Which.
+    pub what: What,
+    /// The place of its machine.
+    pub slot: String,
+    /// Name of its machine without the number of the run.
+    pub name: String,
+    /// The image with its digest.
+    pub image: String,
+    /// The command line.
+    pub command: String,
+}
+
 /// What is known of the runs of a command.
 ///
 /// # Errors
 /// When Fly.io does not answer, or the fly.toml cannot be converted.
-pub(super) async fn runs(cx: &Cx, asked: OneOff, app_machines: &[Machine]) -> Result<Runs> {
+pub(super) async fn runs(cx: &Cx, command: Command, app_machines: &[Machine]) -> Result<Runs> {
     let app = &cx.target.config()?.app;
-    let mut machines = machines_of(cx, &asked.slot).await?;
-    let count = u32::try_from(machines.len()).unwrap_or(u32::MAX);
-    let last = machines.pop();
+    let machines = one_off::machines_of(cx, &command.slot, <[Machine]>::is_empty).await?;
     let mut context = flytoml::Context {
-        image: &asked.image,
+        image: &command.image,
         ..flytoml::Context::default()
     };
     for (key, value) in [
-        (UID_KEY, cx.owner.uid.as_str()),
-        (fleet::SLOT_KEY, asked.slot.as_str()),
+        (fleet::UID_KEY, cx.owner.uid.as_str()),
+        (fleet::SLOT_KEY, command.slot.as_str()),
     ] {
         context.metadata.insert(key.to_owned(), value.to_owned());
     }
     let largest = largest(app_machines);
-    let machine = app
-        .one_off_machine_config(&asked.command, &context, largest.as_ref())
+    let config = app
+        .one_off_machine_config(&command.command, &context, largest.as_ref())
         .map_err(|error| {
-            let name = format!("{}'s machine", asked.what.name());
-            fleet::not_convertible(&name, &error)
+            fleet::not_convertible(&format!("machine of the {}", command.what.key()), &error)
         })?;
-    let mut runs = Runs {
-        what: asked.what,
-        next: (format!("{}-{count}", asked.name), machine),
-        count,
-        tail: None,
-        told: false,
+    let asked = OneOff {
+        what: command.what,
+        name: command.name,
+        region: cx.target.region.clone(),
+        config,
         timeout: app
             .deploy
             .release_command_timeout
             .map_or(TIMEOUT, |timeout| timeout.0),
-        timing: cx.timing,
-        last,
     };
-    if let Some(last) = &runs.last
-        && matches!(
-            runs.stand(cx.now()),
-            Some(Run::Failed { .. } | Run::Stuck(_))
-        )
-    {
-        runs.told = cx.facts.failure_told.get().as_deref() == Some(&last.id);
-        runs.tail = diagnosis::log_tail(cx, &last.id).await;
-        cx.facts.failure_told.set(last.id.clone());
-    }
-    Ok(runs)
-}
-
-/// A run is announced: names are unique among live machines only, and this one ends.
-pub(super) fn intent(change: &Change) -> Option<Slot> {
-    match change {
-        Change::Run { name, .. } => Some(Slot {
-            kind: "Machine".to_owned(),
-            name: name.clone(),
-        }),
-        Change::End { .. } => None,
-    }
-}
-
-/// Runs it, or ends a run.
-///
-/// # Errors
-/// When Fly.io refuses or does not answer.
-pub(super) async fn apply(cx: &Cx, change: Change) -> Result<()> {
-    let app = &cx.target.app;
-    match change {
-        Change::Run { what, name, config } => {
-            let new = NewMachine {
-                name: name.clone(),
-                region: cx.target.region.clone(),
-                config: *config,
-                min_secrets_version: cx.facts.secrets_version.get().map(|version| *version),
-                ..NewMachine::default()
-            };
-            let created = cx.fly.create_machine(app, &new).await;
-            let known = &cx.facts.release_machines;
-            match &created {
-                Ok(machine) => known.change(|known| known.machines.push(machine.clone())),
-                Err(_) => known.clear(),
-            }
-            match created {
-                Ok(_) => Ok(()),
-                // It is there: an earlier try got through, and the list lags behind.
-                Err(error) if matches!(error.conflict(), Some(fly::Conflict::NameTaken { .. })) => {
-                    Ok(())
-                }
-                Err(source) => Err(Error::fly(
-                    format!("run the {} in the machine {name}", what.name()),
-                    source,
-                )),
-            }
-        }
-        // Only what carries our mark gets here.
-        Change::End { name, id } => {
-            let deleted = cx.fly.delete_machine(app, &id, true, None).await;
-            cx.facts.release_machines.clear();
-            deleted.map_err(|source| Error::fly(format!("destroy the machine {name}"), source))
-        }
-    }
-}
-
-/// How long a list without any such machine is believed: until the create is announced.
-const NONE_FOR: Duration = Duration::from_secs(1);
-
-/// The machines of the release command of one release, as they were last seen.
-#[derive(Clone, Debug)]
-pub struct Known {
-    slot: String,
-    listed: Instant,
-    /// In the order in which they were created.
-    machines: Vec<Machine>,
-}
-
-/// The machines that fill this place, also destroyed ones, in the order of their creation. Listed
-/// once: from then on only this process makes more, and only the last of them can change, which
-/// is read by its id, for the list is limited to one a second (fly-api.md B.1).
-async fn machines_of(cx: &Cx, slot: &str) -> Result<Vec<Machine>> {
-    let known = cx.facts.release_machines.get();
-    if let Some(known) = known.filter(|known| known.slot == slot)
-        && let Some(machines) = read_last(cx, &known).await?
-    {
-        cx.facts.release_machines.set(Known {
-            machines: machines.clone(),
-            ..(*known).clone()
-        });
-        return Ok(machines);
-    }
-    let marks = [(UID_KEY, cx.owner.uid.as_str()), (fleet::SLOT_KEY, slot)];
-    let listed = Instant::now();
-    let machines = cx
-        .fly
-        .machines_and_destroyed(&cx.target.app, &marks)
-        .await
-        .map_err(|source| Error::fly("look for the release command's machine", source));
-    let mut machines = machines?;
-    // The server filters; a platform that does not know the filter must not mislead us.
-    machines.retain(|machine| {
-        fleet::is_ours(machine, &cx.owner) && machine.metadata(fleet::SLOT_KEY) == Some(slot)
-    });
-    machines.sort_by_key(|machine| machine.created_at);
-    cx.facts.release_machines.set(Known {
-        slot: slot.to_owned(),
-        listed,
-        machines: machines.clone(),
-    });
-    Ok(machines)
-}
-
-/// Reads the last of them again; `None` when only a list can tell: there was none, some time ago,
-/// or it is not there, and may be so new that not every reader knows it.
-async fn read_last(cx: &Cx, known: &Known) -> Result<Option<Vec<Machine>>> {
-    let Some((last, before)) = known.machines.split_last() else {
-        return Ok((known.listed.elapsed() < NONE_FOR).then(Vec::new));
-    };
-    let found = cx.fly.machine(&cx.target.app, &last.id).await;
-    let found = found.map_err(|source| {
-        Error::fly(
-            format!("read the release command's machine {}", last.id),
-            source,
-        )
-    })?;
-    Ok(found.map(|found| before.iter().cloned().chain([found]).collect()))
-}
-
-impl Runs {
-    /// How the latest run stands; `None` when there is none.
-    fn stand(&self, now: Timestamp) -> Option<Run> {
-        let machine = self.last.as_ref()?;
-        let age = |since: Option<Timestamp>, limit: Duration| {
-            let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
-            since.is_some_and(|since| now.duration_since(since) > limit)
-        };
-        if let Some(exit) = machine.exit_since_start() {
-            let code = exit.guest_exit_code.or(exit.exit_code).unwrap_or(-1);
-            let out_of_memory = exit.oom_killed == Some(true);
-            return Some(
-                if code == 0 && !out_of_memory && exit.requested_stop != Some(true) {
-                    Run::Succeeded
-                } else if out_of_memory {
-                    Run::Failed {
-                    out_of_memory,
-                    how: "ran out of memory: give it more with `[deploy.release_command_vm] memory` in fly.toml".to_owned(),
-                }
-                } else if exit.requested_stop == Some(true) {
-                    Run::Failed {
-                        out_of_memory,
-                        how: format!(
-                            "was stopped before it had ended (allowed are {} s: raise `[deploy] release_command_timeout` in fly.toml if it needs more)",
-                            self.timeout.as_secs()
-                        ),
-                    }
-                } else {
-                    Run::Failed {
-                        out_of_memory,
-                        how: format!("exited with code {code}{}", after(machine, exit)),
-                    }
-                },
-            );
-        }
-        Some(match &machine.state {
-            state if state.is_over() => {
-                if age(machine.updated_at, TELLING) {
-                    Run::Failed {
-                        out_of_memory: false,
-                        how: format!(
-                            "was ended, or took longer than {} s",
-                            self.timeout.as_secs()
-                        ),
-                    }
-                } else {
-                    Run::Ending
-                }
-            }
-            MachineState::Failed | MachineState::LaunchFailed => Run::Stuck("could not be started"),
-            _ if age(machine.created_at, self.timeout) => Run::Stuck("takes too long"),
-            MachineState::Stopped | MachineState::Stopping => Run::Ending,
-            _ => Run::Running,
-        })
-    }
-
-    /// What to do now.
-    pub(super) fn decide(&self, app: &str, now: Timestamp) -> Verdict<Change> {
-        let run = || {
-            let (name, config) = self.next.clone();
-            Verdict::Change(Change::Run {
-                what: self.what,
-                name,
-                config: Box::new(config),
-            })
-        };
-        let (Some(stand), Some(machine)) = (self.stand(now), &self.last) else {
-            return run();
-        };
-        let name = format!("the machine {} ({})", machine.name, machine.id);
-        match stand {
-            Run::Succeeded => Verdict::Done,
-            Run::Running | Run::Ending => Verdict::Wait {
-                why: Why::new(
-                    Reason::ReleaseCommandRunning,
-                    format!("the {} runs in {name}", self.what.name()),
-                ),
-                wake: match stand {
-                    Run::Running => Wake::Machine {
-                        app: app.to_owned(),
-                        id: machine.id.clone(),
-                        version: None,
-                        state: MachineState::Destroyed,
-                        patience: Duration::from_secs(5),
-                    },
-                    _ => Wake::After(Duration::from_millis(300)),
-                },
-            },
-            Run::Stuck(_) => Verdict::Change(Change::End {
-                name: machine.name.clone(),
-                id: machine.id.clone(),
-            }),
-            Run::Failed { out_of_memory, how } => {
-                // Mended elsewhere, it recovers by itself: it is run again, ever more seldom.
-                let pause = backoff_without_spread(&self.timing, self.count + 1);
-                let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
-                let ended = machine.updated_at.unwrap_or(Timestamp::UNIX_EPOCH);
-                if self.told && now.duration_since(ended) >= pause {
-                    return run();
-                }
-                let lines = self
-                    .tail
-                    .as_ref()
-                    .map_or(String::new(), |tail| format!("; its last lines: {tail}"));
-                Verdict::Blocked(Why::new(
-                    if out_of_memory {
-                        Reason::OutOfMemory
-                    } else {
-                        Reason::ReleaseCommandFailed
-                    },
-                    format!(
-                        "the {} {how} in {name}; {}; it is also tried again by itself{lines}",
-                        self.what.name(),
-                        self.what.failed()
-                    ),
-                ))
-            }
-        }
-    }
-}
-
-/// How long a program ran.
-fn after(machine: &Machine, exit: &fly::machines::ExitEvent) -> String {
-    let started = machine
-        .events
-        .iter()
-        .filter(|event| event.kind == "start")
-        .filter_map(|event| event.timestamp)
-        .max()
-        .and_then(|at| Timestamp::from_millisecond(at).ok());
-    match started.zip(exit.exited_at) {
-        Some((started, exited)) => {
-            let ran = exited.duration_since(started).as_millis().max(0);
-            format!(" after {}.{} s", ran / 1000, ran % 1000 / 100)
-        }
-        None => String::new(),
-    }
+    Ok(Runs::new(cx, asked, machines).await)
 }
 
 /// The largest size among the application's machines, as flyctl gives it to the command.

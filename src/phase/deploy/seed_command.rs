@@ -7,8 +7,10 @@
 use jiff::Timestamp;
 
 use super::{
-    fleet, look, records,
-    release_command::{self, Change, Observed, OneOff, What},
+    fleet, look,
+    one_off::{self, Change, What},
+    records,
+    release_command::{self, Command, Observed},
     roster, verify,
 };
 use crate::{
@@ -50,7 +52,7 @@ impl Step for SeedCommand {
         }
         let release = look::release(cx, &records)?;
         let uid: String = cx.owner.uid.chars().take(8).collect();
-        let asked = OneOff {
+        let asked = Command {
             what: What::Seed,
             slot: fleet::seed_slot(),
             name: format!("golive-seed-{uid}"),
@@ -67,10 +69,10 @@ impl Step for SeedCommand {
     }
 
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
-        release_command::intent(change)
+        change.intent()
     }
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
-        release_command::apply(cx, change).await
+        one_off::apply(cx, change).await
     }
 }

@@ -44,6 +44,8 @@ pub struct Fleet<'a> {
     pub pools: &'a BTreeMap<String, usize>,
     /// Whether an update goes on only over healthy machines.
     pub careful: bool,
+    /// Machines, by id, that have not passed their `machine_checks`: they are not well yet.
+    pub untested: &'a BTreeSet<String>,
     /// How machines without checks are watched.
     pub watch: Watch,
     /// How long the proxy gets to learn where the traffic goes now.
@@ -258,7 +260,8 @@ impl Fleet<'_> {
     }
 
     fn is_well(&self, machine: &Machine, wanted: &Wanted) -> bool {
-        health_of(machine, wanted, self.watch) == Health::Healthy
+        !self.untested.contains(&machine.id)
+            && health_of(machine, wanted, self.watch) == Health::Healthy
     }
 
     /// Before the first machine of a process group is updated, its canary must be well.

@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use super::{
     health,
     look::{Failure, Look},
+    machine_checks::Stand,
     machines::{self, Change},
     rollback,
     strategy::Move,
 };
 use crate::{
-    phase::{Cx, Step, StepId, Verdict, step::Result},
+    phase::{Cx, Slot, Step, StepId, Verdict, step::Result},
     target::Target,
 };
 
@@ -43,18 +44,25 @@ impl Step for Verify {
     }
 
     fn diff(&self, target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
+        let checks = look.checks.stand(&target.app, now, look.pause);
         match look.plan(true, now).next {
-            Move::Nothing => match look.judge(&target.app, now, |_| true) {
-                Verdict::Blocked(why) => match look.failed(target, why) {
-                    Failure::Stop(why) => Verdict::Blocked(why),
-                    Failure::RollBack(cause) => {
-                        Verdict::Change(Change::RollBack(rollback::Change::of(look, cause)))
-                    }
-                },
-                other => other,
-            },
+            Move::Nothing if checks == Stand::Passed => {
+                match look.judge(&target.app, now, |_| true) {
+                    Verdict::Blocked(why) => match look.failed(target, why) {
+                        Failure::Stop(why) => Verdict::Blocked(why),
+                        Failure::RollBack(cause) => {
+                            Verdict::Change(Change::RollBack(rollback::Change::of(look, cause)))
+                        }
+                    },
+                    other => other,
+                }
+            }
             _ => machines::decide(target, look, now),
         }
+    }
+
+    fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
+        change.intent()
     }
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {

@@ -59,12 +59,12 @@ impl Check for StrategyCompatible {
             }
         };
         let tested = app
-            .all_services()
+            .process_groups()
             .iter()
-            .any(|s| !s.machine_checks.is_empty());
+            .any(|group| !app.machine_tests_of(group).is_empty());
         // Nothing pretends: what is not carried out is said.
-        Finding::passed(if tested {
-            format!("{means}; `machine_checks` are not run by this version of Golive")
+        Finding::passed(if tested && strategy == Strategy::Immediate {
+            format!("{means}; `machine_checks` are not run with it, as with flyctl")
         } else {
             means.to_owned()
         })
@@ -101,13 +101,18 @@ mod tests {
 
     #[test]
     fn what_is_not_carried_out_is_said() {
-        let toml = format!("{SERVICE}[[http_service.machine_checks]]\\ncommand = ['t']\\n");
-        let spec = format!("deploy: {{config: {{inline: \"{toml}\"}}}}");
-        let finding = StrategyCompatible.judge(&target(&spec, &[]), &());
-        assert!(
-            matches!(&finding, Finding::Passed(message) if message.contains("machine_checks")),
-            "{finding:?}"
-        );
+        let says = |strategy: &str| {
+            let toml = format!(
+                "[deploy]\\nstrategy = '{strategy}'\\n{SERVICE}[[machine_checks]]\\ncommand = ['t']\\n"
+            );
+            let spec = format!("deploy: {{config: {{inline: \"{toml}\"}}}}");
+            match StrategyCompatible.judge(&target(&spec, &[]), &()) {
+                Finding::Passed(message) => message.contains("machine_checks"),
+                finding => panic!("{finding:?}"),
+            }
+        };
+        assert!(says("immediate"));
+        assert!(!says("rolling"));
     }
 
     #[test]

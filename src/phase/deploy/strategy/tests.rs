@@ -126,6 +126,17 @@ fn watch() -> Watch {
 
 /// The plan of a strategy, with pools of two.
 fn planned(strategy: Strategy, case: &Case, machines: &[Machine], careful: bool) -> Plan {
+    planned_with(strategy, case, machines, careful, &[])
+}
+
+/// The same, while these machines have not passed their `machine_checks`.
+fn planned_with(
+    strategy: Strategy,
+    case: &Case,
+    machines: &[Machine],
+    careful: bool,
+    untested: &[&str],
+) -> Plan {
     let wanted = case.wanted();
     let groups = wanted.iter().map(|w| (w.group.clone(), 2)).collect();
     let canaries = match strategy {
@@ -141,6 +152,7 @@ fn planned(strategy: Strategy, case: &Case, machines: &[Machine], careful: bool)
         strategy,
         pools: &groups,
         careful,
+        untested: &untested.iter().map(|id| (*id).to_owned()).collect(),
         watch: watch(),
         drain: Duration::from_secs(10),
     })
@@ -160,6 +172,7 @@ fn whole_plan(wanted: &[Wanted], machines: &[Machine], pool: usize) -> Plan {
         strategy: Strategy::Rolling,
         pools: &wanted.iter().map(|w| (w.group.clone(), pool)).collect(),
         careful: true,
+        untested: &BTreeSet::new(),
         watch: watch(),
         drain: Duration::from_secs(10),
     })
@@ -253,6 +266,7 @@ fn what_the_platform_adds_or_makes_of_our_own_words_is_no_drift() {
         strategy: Strategy::Rolling,
         pools: &BTreeMap::new(),
         careful: true,
+        untested: &BTreeSet::new(),
         watch: watch(),
         drain: Duration::ZERO,
     });
@@ -514,6 +528,30 @@ fn bluegreen_never_moves_the_traffic_to_machines_that_are_not_well() {
         uncordon(&mut moved[2], 20);
         uncordon(&mut moved[3], 20);
         assert_eq!(next(&moved).next, Move::Settle, "careful: {careful}");
+    }
+}
+
+#[test]
+fn a_machine_that_has_not_passed_its_checks_is_not_well_yet() {
+    let before = Case::new(TOML).scaled(3);
+    let after = before.clone().next();
+    let old = fleet(&before.wanted());
+    let settles = |strategy, machines: &[Machine], untested: &str| {
+        let plan = planned_with(strategy, &after, machines, true, &[untested]);
+        assert_eq!(plan.next, Move::Settle, "{strategy}");
+        assert_eq!(plan.settling.len(), 1, "{strategy}");
+        let tested = planned(strategy, &after, machines, true).next;
+        assert!(tested.changes(), "{strategy}: {tested:?}");
+    };
+    let mut machines = old.clone();
+    machines[0].config = Some(after.wanted()[0].config.clone());
+    settles(Strategy::Rolling, &machines, "m0");
+
+    for strategy in [Strategy::Canary, Strategy::BlueGreen] {
+        let mut machines = old.clone();
+        created(planned(strategy, &after, &old, true).next, &mut machines);
+        let last = machines.last().unwrap().id.clone();
+        settles(strategy, &machines, &last);
     }
 }
 

@@ -1,21 +1,40 @@
-//! Names of the private network, resolved where a machine reads them.
+//! Names and addresses of the private network, resolved where a machine reads them.
 //!
 //! On Fly a machine asks its DNS server for `<app>.internal` and `<app>.flycast`. A local process
 //! has no such server, so the names in its environment are replaced by addresses when it boots.
 //! Source: docs, networking/private-networking.
+//!
+//! An address of the private network (6PN) leads nowhere here, so it is replaced as well: by the
+//! address that the machine listens on, written as IPv6, because that is what a program expects that
+//! writes `http://[$FLY_TEST_MACHINE_IP]:8080`.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use crate::machine::State;
 use crate::state::{App, World};
 
-/// Replaces the names of other machines of the same organization in an environment.
+/// Replaces the names and addresses of machines of the same organization in an environment.
 pub fn resolve(world: &World, app: &App, env: &mut BTreeMap<String, String>) {
     for value in env.values_mut() {
         if value.contains(".internal") || value.contains(".flycast") {
             *value = replace(value, |host| address(world, &app.org_slug, host));
         }
+        if value.contains(PRIVATE) {
+            let same_org = world.apps.values().filter(|a| a.org_slug == app.org_slug);
+            for machine in same_org.flat_map(App::live_machines) {
+                *value = value.replace(&machine.private_ip, &reachable(machine.ip));
+            }
+        }
     }
+}
+
+/// How every address of the private network begins.
+const PRIVATE: &str = "fdaa:";
+
+/// A loopback address as IPv6.
+fn reachable(ip: Ipv4Addr) -> String {
+    ip.to_ipv6_mapped().to_string()
 }
 
 /// The address of a started machine of the app that a name means.
@@ -74,5 +93,10 @@ mod tests {
             replace("a=mydb.flycast,top2.nearest.of.db.internal é", known),
             "a=mydb.flycast,127.1.2.3 é"
         );
+    }
+
+    #[test]
+    fn an_address_keeps_its_form() {
+        assert_eq!(reachable(Ipv4Addr::new(127, 1, 2, 3)), "::ffff:127.1.2.3");
     }
 }
