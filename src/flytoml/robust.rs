@@ -372,3 +372,18 @@ fn somebody_without_fly_toml_gets_one_https_service() {
     assert_eq!(machine.services[0].ports[0].force_https, Some(true));
     assert_eq!(machine.env["PRIMARY_REGION"], "eze");
 }
+
+#[test]
+fn a_group_has_the_machine_checks_of_its_services_and_those_of_all() {
+    let text = "[processes]\nweb = 'w'\njobs = 'j'\n\
+        [http_service]\ninternal_port = 80\nprocesses = ['web']\n\
+        [[http_service.machine_checks]]\ncommand = ['of web']\n\
+        [[machine_checks]]\ncommand = ['of all']\n";
+    let config = parse(text).unwrap().config;
+    let of = |group| -> Vec<String> {
+        let tests = config.machine_tests_of(group).into_iter();
+        tests.map(|test| test.command.join(" ")).collect()
+    };
+    assert_eq!(of("web"), ["of web", "of all"]);
+    assert_eq!(of("jobs"), ["of all"]);
+}

@@ -18,10 +18,12 @@ use super::{
     fleet::{self, CHECK_KEY, Health, SLOT_KEY, UID_KEY, Wanted},
     look::Look,
     one_off::{self, Change, OneOff, Progress, Runs, What},
+    roster,
 };
 use crate::{
     api::{Reason, status::one_line},
-    fly::{Machine, MachineState, machines::HostStatus},
+    error::Error,
+    fly::{self, Machine, MachineState, machines::HostStatus},
     flytoml::{self, MachineTest, Strategy},
     phase::{Cx, Wake, Why, step::Result},
 };
@@ -339,9 +341,24 @@ impl Checks {
 ///
 /// # Errors
 /// When Fly.io does not answer.
-pub async fn end_all(cx: &Cx, machines: &[Machine]) -> Result<bool> {
+pub async fn end_all(cx: &Cx) -> Result<bool> {
+    let has_tests = cx.target.config_or_invalid().is_ok_and(|config| {
+        let groups = config.app.process_groups();
+        let mut groups = groups.iter();
+        groups.any(|group| !config.app.machine_tests_of(group).is_empty())
+    });
+    if !has_tests {
+        return Ok(true);
+    }
+    // What is known may lack one that was just made: only a list tells.
+    roster::lost(cx);
+    let machines = match roster::ours(cx).await {
+        // The app is gone, and all with it.
+        Err(Error::Fly { source, .. }) if *source.class() == fly::Class::Gone => return Ok(true),
+        machines => machines?,
+    };
     let mut none = true;
-    for machine in machines.iter().filter(|m| label(m).is_some()) {
+    for machine in machines.iter().filter(|machine| label(machine).is_some()) {
         none = false;
         let end = Change::End {
             name: machine.name.clone(),
@@ -350,4 +367,91 @@ pub async fn end_all(cx: &Cx, machines: &[Machine]) -> Result<bool> {
         one_off::apply(cx, end).await?;
     }
     Ok(none)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::phase::deploy::one_off::tests::{at, exit, runs};
+
+    /// A machine with checks whose tests stand so; `None` has not begun.
+    fn checks(tests: &[Option<Value>]) -> Checks {
+        Checks {
+            open: vec![Open {
+                slot: "app-0".to_owned(),
+                name: "golive-app-0 (m0)".to_owned(),
+                runs: tests.iter().cloned().map(runs).collect(),
+            }],
+            ..Checks::default()
+        }
+    }
+
+    fn stand(checks: &Checks, second: i64) -> Stand {
+        checks.stand("cabanas", at(second), Duration::from_secs(2))
+    }
+
+    fn running() -> Option<Value> {
+        Some(json!({"state": "started"}))
+    }
+
+    fn failed() -> Option<Value> {
+        Some(exit(10, json!({"exit_code": 4})))
+    }
+
+    #[test]
+    fn a_proven_failure_counts_before_what_is_to_be_run_and_what_runs() {
+        let mut checks = checks(&[None, running(), failed()]);
+        assert!(matches!(stand(&checks, 11), Stand::Failed { .. }));
+        assert!(checks.has_failed("cabanas", at(11)));
+        // What hangs is ended all the same.
+        let end = stand(&checks, 61);
+        assert!(matches!(end, Stand::Needs(Change::End { .. })), "{end:?}");
+        checks.open[0].runs.pop();
+        let run = stand(&checks, 11);
+        assert!(matches!(run, Stand::Needs(Change::Run { .. })), "{run:?}");
+    }
+
+    #[test]
+    fn several_tests_are_looked_at_together_and_one_by_the_long_poll() {
+        let wake = |checks: &Checks| match stand(checks, 11) {
+            Stand::Waits { wake, .. } => wake,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(wake(&checks(&[running()])), Wake::Machine { .. }));
+        let several = wake(&checks(&[running(), running()]));
+        assert_eq!(several, Wake::After(Duration::from_secs(2)));
+        // A machine that is not well yet holds the rollout as well.
+        assert!(matches!(wake(&checks(&[])), Wake::After(_)));
+    }
+
+    #[test]
+    fn a_test_that_nobody_waits_for_is_ended_before_anything_else() {
+        let mut checks = checks(&[failed()]);
+        checks.stale = vec![("golive-check-old".to_owned(), "t9".to_owned())];
+        let end = Change::End {
+            name: "golive-check-old".to_owned(),
+            id: "t9".to_owned(),
+        };
+        assert_eq!(stand(&checks, 11), Stand::Needs(end));
+        assert_eq!(stand(&Checks::default(), 11), Stand::Passed);
+    }
+
+    #[test]
+    fn a_check_that_was_changed_is_another_one() {
+        let test = |word: &str| MachineTest {
+            command: vec![word.to_owned()],
+            ..MachineTest::default()
+        };
+        let label = label_of("m0", 0, &test("a"));
+        assert_eq!(label, label_of("m0", 0, &test("a")));
+        assert_ne!(label, label_of("m0", 0, &test("b")));
+        assert_ne!(label, label_of("m1", 0, &test("a")));
+        // It is part of a name, which has 63 characters at most.
+        let name = format!("golive-check-12345678-1000-{label}-100");
+        assert!(name.len() + "148ed193b24608".len() < 63, "{name}");
+    }
 }

@@ -154,8 +154,7 @@ impl Step for Machines {
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
         // Machines go with the app. When the app stays, so do they, and a test that runs ends.
         if cx.target.deletion.app == Deletion::Retain {
-            if !machine_checks::end_all(cx, &roster::ours(cx).await?).await? {
-                roster::lost(cx);
+            if !machine_checks::end_all(cx).await? {
                 return Ok(Removal::Pending {
                     why: Why::new(Reason::MachineCheckRunning, "the machine checks are ended"),
                     again: Duration::from_secs(1),

@@ -579,7 +579,7 @@ fn after(machine: &Machine, exit: &fly::machines::ExitEvent) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use serde_json::{Value, json};
@@ -588,12 +588,12 @@ mod tests {
 
     const APP: &str = "cabanas";
 
-    fn at(seconds: i64) -> Timestamp {
+    pub fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_780_000_000 + seconds).unwrap()
     }
 
     /// A check that may take a minute, and the machine of its first run.
-    fn runs(machine: Option<Value>) -> Runs {
+    pub fn runs(machine: Option<Value>) -> Runs {
         let machine = machine.map(|more| {
             let mut machine = json!({
                 "id": "t0", "name": "golive-check-0", "state": "destroyed",
@@ -623,7 +623,7 @@ mod tests {
     }
 
     /// How a program ended, at this second.
-    fn exit(second: i64, event: Value) -> Value {
+    pub fn exit(second: i64, event: Value) -> Value {
         let mut exit = json!({"exited_at": at(second).to_string()});
         let fields = exit.as_object_mut().unwrap();
         fields.extend(event.as_object().unwrap().clone());

@@ -3,7 +3,7 @@
 use fly_sim::Sim;
 use serde_json::{Value, json};
 
-use crate::client::{Api, IMAGE, options};
+use crate::client::{Api, IMAGE, options, service};
 
 fn events<'a>(machine: &'a Value, kind: &str) -> Vec<&'a Value> {
     let events = machine["events"].as_array().unwrap();
@@ -218,4 +218,34 @@ async fn checks_are_real_and_named_as_fly_names_them() {
     let check = status(&machine, "servicecheck-00-http-8080").1;
     assert_eq!(check["output"], "not ok");
     assert_ne!(check["updated_at"], since);
+}
+
+#[tokio::test]
+async fn a_machine_reaches_another_one_at_its_private_address() {
+    let sim = Sim::start(options()).await.unwrap();
+    let api = Api::of(&sim);
+    api.create_app("demo").await;
+    let config = json!({"image": IMAGE, "services": service()});
+    let served = api.create("demo", "served", config).await;
+    let id = served["id"].as_str().unwrap();
+    api.until("demo", id, "healthy", |machine: &Value| {
+        machine["checks"][0]["status"] == "passing"
+    })
+    .await;
+    let address = served["private_ip"].as_str().unwrap();
+    assert!(address.starts_with("fdaa:"), "{address}");
+
+    let port = service()[0]["internal_port"].clone();
+    let script = format!("exec 3<>/dev/tcp/$PEER/{port}");
+    let config = json!({
+        "image": IMAGE, "init": {"exec": ["/bin/bash", "-c", script]},
+        "env": {"PEER": address}, "restart": {"policy": "no"}, "auto_destroy": true,
+    });
+    let asking = api.create("demo", "asking", config).await;
+    let id = asking["id"].as_str().unwrap();
+    api.wait("demo", id, "destroyed").await;
+    let machine = api.machine("demo", id).await;
+    assert_eq!(machine["config"]["env"]["PEER"], address);
+    let exit = events(&machine, "exit")[0];
+    assert_eq!(exit["request"]["exit_event"]["exit_code"], 0, "{machine:#}");
 }
