@@ -42,7 +42,7 @@ fn never_two(env: &Env) {
 }
 
 /// Updates again and again, each time with a crash at another point: at every so many-th call.
-async fn ends_the_same(strategy: &str, every: u64) {
+async fn ends_the_same(strategy: &str, toml: &str, every: u64) {
     let images = (1..=3).map(|tag| hello(&tag.to_string()));
     let options = Options {
         images: Images::new(images.collect::<Vec<_>>()),
@@ -50,7 +50,7 @@ async fn ends_the_same(strategy: &str, every: u64) {
     };
     let env = Env::without_operator(options).await;
     let victim = Victim::start(&env);
-    deploy(&env, "1", &toml(strategy), json!({})).await;
+    deploy(&env, "1", toml, json!({})).await;
     until_deployed(&env, "1").await;
 
     // Without a crash: what it takes.
@@ -108,10 +108,16 @@ async fn ends_the_same(strategy: &str, every: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_around_every_write_of_a_bluegreen_update_ends_the_same() {
-    ends_the_same("bluegreen", 6).await;
+    ends_the_same("bluegreen", &toml("bluegreen"), 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_around_every_write_of_a_canary_update_ends_the_same() {
-    ends_the_same("canary", 6).await;
+    ends_the_same("canary", &toml("canary"), 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_around_every_write_of_a_tested_update_ends_the_same() {
+    let check = "[[machine_checks]]\ncommand = ['/bin/true']\n";
+    ends_the_same("rolling", &format!("{}{check}", toml("rolling")), 4).await;
 }
