@@ -45,6 +45,8 @@ pub struct Context {
     pub fence: Fence,
     /// Whether a token for each app alone is made and used.
     pub app_tokens: bool,
+    /// The shortest pause between two looks at a registry, whatever an object asks for.
+    pub source_interval_min: Duration,
     /// Key of the fingerprints of secret values.
     pub fingerprint_key: Arc<[u8]>,
     /// The wall clock.
@@ -74,6 +76,8 @@ pub struct Parts {
     pub fence: Fence,
     /// Whether a token for each app alone is made and used.
     pub app_tokens: bool,
+    /// The shortest pause between two looks at a registry, whatever an object asks for.
+    pub source_interval_min: Duration,
     /// Key of the fingerprints of secret values.
     pub fingerprint_key: Arc<[u8]>,
     /// The name of this process in events, such as the pod's name.
@@ -97,6 +101,7 @@ impl Context {
             own_namespace: parts.own_namespace,
             fence: parts.fence,
             app_tokens: parts.app_tokens,
+            source_interval_min: parts.source_interval_min,
             fingerprint_key: parts.fingerprint_key,
             clock: crate::clock::wall,
             waits,

@@ -38,12 +38,28 @@ pub fn between(old: Option<&ActivationStatus>, new: &ActivationStatus) -> Vec<Ev
     fallbacks(&mut events, old, new);
     transitions(&mut events, old, new);
     rollback(&mut events, old, new);
+    source(&mut events, old, new);
     events
 }
 
 /// A warning about the object as a whole.
 pub fn warning(reason: &str, action: &str, note: &str) -> Event {
     event(EventType::Warning, reason, action, note)
+}
+
+/// Another image is chosen, or the looks at the registry end in another way.
+fn source(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &ActivationStatus) {
+    let Some(is) = &new.source else { return };
+    let was = old.and_then(|old| old.source.as_ref());
+    if !is.digest.is_empty() && was.is_none_or(|was| was.digest != is.digest) {
+        let note = format!("{}:{} is chosen, {}", is.image, is.tag, is.digest);
+        events.push(event(EventType::Normal, "ImageChosen", "Follow", &note));
+    }
+    let before = was.map_or(Reason::SourceFollowed.as_str(), |was| &was.reason);
+    if is.reason != before && is.reason != Reason::SourceFollowed.as_str() {
+        let reason = is.reason.clone();
+        events.push(event(EventType::Warning, reason, "Follow", &is.message));
+    }
 }
 
 fn rollback(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &ActivationStatus) {

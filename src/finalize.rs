@@ -16,6 +16,7 @@ use crate::{
         provision::app_token,
     },
     reconcile, refs,
+    source::store,
     status::{self, Removing, Seen},
     target::Target,
 };
@@ -48,6 +49,7 @@ pub async fn finalize(
         }
         app_token::delete(&context.kube, &context.own_namespace, &owner.uid).await?;
         records::delete_all(&context.kube, &context.own_namespace, &owner.uid).await?;
+        store::delete(&context.kube, &context.own_namespace, &owner.uid).await?;
         return release(activation, context, owner).await;
     }
     let steps: Vec<&'static dyn AnyStep> = PHASES

@@ -29,6 +29,7 @@ pub mod refs;
 pub mod secret_store;
 pub mod server;
 pub mod settings;
+pub mod source;
 pub mod status;
 pub mod target;
 pub mod telemetry;

@@ -218,6 +218,11 @@ fn fly(
     let options = HttpOptions {
         ca_file: settings.ca_file.clone(),
         auth_soft_for: settings.token_patience,
+        registries: settings
+            .registry_mirror
+            .iter()
+            .map(|mirror| (mirror.domain.clone(), base(&mirror.url)))
+            .collect(),
         observer: Some(Arc::new(move |seen| {
             metrics.fly_call(FlyCall {
                 endpoint: seen.endpoint,

@@ -27,6 +27,7 @@ use crate::{
         Act, Cx, Memory, Origin, Owner, PHASES, memory::Read, provision::app_token, run, step_named,
     },
     refs::{self, Refs},
+    source,
     status::{self, Seen},
     target::{self, Target},
 };
@@ -79,7 +80,8 @@ async fn pass(
     }
 
     // Read (Kubernetes). A missing Secret is data, not an error.
-    let (refs, fresh) = read(activation, context, owner, memory).await?;
+    let (mut refs, fresh) = read(activation, context, owner, memory).await?;
+    source::read(activation, context, owner, memory, Arc::make_mut(&mut refs)).await?;
     let target = match Target::parse(activation, &refs, &context.fingerprint_key) {
         Ok(target) => Arc::new(target),
         Err(invalid) => {
@@ -109,7 +111,7 @@ async fn pass(
     memory.notice_rollbacks(rollbacks.map(|request| request.uid.clone()).collect());
 
     // Observe, diff, act (Fly.io). Its errors are part of the report.
-    let reporting_drift = reports_drift(activation, old.as_ref());
+    let reporting_drift = reports_drift(activation, &target, old.as_ref());
     let cx = cx(
         context,
         owner,
@@ -152,6 +154,9 @@ async fn pass(
         return Ok(Duration::ZERO);
     }
     let mut look = run::next_look(memory, &context.timing);
+    if let Some(due) = memory.source.due() {
+        look = look.min(due.saturating_duration_since(Instant::now()));
+    }
     if let Some(due) = memory.words_due {
         look = look.min(due.saturating_duration_since(Instant::now()));
     }
@@ -317,10 +322,18 @@ fn gate(
 
 /// `drift: Report` holds once the object went live with this generation: from then on changes
 /// are told and not made.
-fn reports_drift(activation: &Activation, old: Option<&ActivationStatus>) -> bool {
+fn reports_drift(activation: &Activation, target: &Target, old: Option<&ActivationStatus>) -> bool {
+    // Another image of `deploy.source` is asked for by the spec, as if it had named it.
+    let chosen = |old: &ActivationStatus| {
+        let before = old.source.as_ref().map(|source| source.digest.as_str());
+        target
+            .choice()
+            .is_none_or(|choice| before == Some(choice.digest.as_str()))
+    };
     activation.spec.drift == DriftPolicy::Report
         && old.is_some_and(|old| {
             old.observed_generation == activation.metadata.generation
+                && chosen(old)
                 && old.go_live.is_some()
                 && PHASES
                     .iter()

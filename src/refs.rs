@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    sync::Arc,
 };
 
 use jiff::Timestamp;
@@ -21,6 +22,7 @@ use crate::{
     },
     error::Error,
     redact::{self, Guarded},
+    source::decide::Followed,
 };
 
 /// What kind of object is named.
@@ -109,12 +111,13 @@ type SecretData = BTreeMap<String, Result<Guarded, &'static str>>;
 
 /// Everything that an Activation names, as it was read. Values are redacted from all output
 /// while this lives.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Refs {
-    secrets: BTreeMap<String, Option<SecretData>>,
+    secrets: Arc<BTreeMap<String, Option<SecretData>>>,
     config_maps: BTreeMap<String, Option<BTreeMap<String, String>>>,
     approvals: Vec<ActivationApprovalSpec>,
     rollbacks: Vec<RollbackRequest>,
+    source: Option<Followed>,
 }
 
 /// Somebody asks for an earlier release.
@@ -235,6 +238,16 @@ impl Refs {
         &self.rollbacks
     }
 
+    /// What is known of the image that `deploy.source` asks for.
+    pub fn source(&self) -> Option<&Followed> {
+        self.source.as_ref()
+    }
+
+    /// Adds what is known of the image that `deploy.source` asks for; see `crate::source`.
+    pub fn set_source(&mut self, source: Option<Followed>) {
+        self.source = source;
+    }
+
     fn secret_data(&self, name: &str) -> Result<&SecretData, Missing> {
         self.secrets
             .get(name)
@@ -350,6 +363,19 @@ pub fn named(activation: &Activation) -> Vec<Named> {
             decides: true,
         });
     }
+    let source = spec.deploy.source.as_ref();
+    if let Some(credentials) = source.and_then(|source| source.credentials_secret_ref.as_ref()) {
+        list.push(Named {
+            field: "spec.deploy.source.credentialsSecretRef".to_owned(),
+            kind: RefKind::Secret,
+            name: credentials.name.clone(),
+            key: None,
+            // They are for reading tags: what is live needs them no more, and without them the
+            // check on the image says so.
+            required: false,
+            decides: false,
+        });
+    }
     let config = spec.deploy.config.as_ref();
     if let Some(map) = config.and_then(|config| config.config_map_ref.as_ref()) {
         list.push(Named {
@@ -419,13 +445,14 @@ pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error
         .collect();
     rollbacks.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
     Ok(Refs {
-        secrets: secrets.into_iter().collect(),
+        secrets: Arc::new(secrets.into_iter().collect()),
         config_maps: config_maps.into_iter().collect(),
         approvals: approvals
             .into_iter()
             .map(|approval| approval.spec)
             .collect(),
         rollbacks,
+        source: None,
     })
 }
 
@@ -474,15 +501,17 @@ impl Refs {
     /// What a namespace with these Secrets (name, key, value) and ConfigMaps would give.
     pub(crate) fn of(secrets: &[(&str, &str, &str)], config_maps: &[(&str, &str, &str)]) -> Self {
         let mut refs = Self::default();
+        let mut all: BTreeMap<String, Option<SecretData>> = BTreeMap::new();
         for (name, key, value) in secrets {
             let data = BTreeMap::from([((*key).to_owned(), ByteString((*value).into()))]);
             let secret = Secret {
                 data: Some(data),
                 ..Secret::default()
             };
-            let entry = refs.secrets.entry((*name).to_owned()).or_default();
+            let entry = all.entry((*name).to_owned()).or_default();
             entry.get_or_insert_default().extend(values(secret));
         }
+        refs.secrets = Arc::new(all);
         for (name, key, value) in config_maps {
             let entry = refs.config_maps.entry((*name).to_owned()).or_default();
             entry

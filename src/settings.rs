@@ -56,6 +56,12 @@ pub struct Settings {
     #[arg(long, env = "GOLIVE_FLY_REGISTRY_URL", default_value = "https://registry.fly.io", value_parser = base_url, value_name = "URL")]
     pub fly_registry_url: Url,
 
+    /// Ask URL for images of the registry DOMAIN, such as `docker.io`: a mirror of your choice, which
+    /// may be anywhere. Credentials that an object names for DOMAIN go there, the Fly token never.
+    /// Repeatable.
+    #[arg(long, env = "GOLIVE_REGISTRY_MIRROR", value_delimiter = ',', value_parser = Mirror::parse, value_name = "DOMAIN=URL")]
+    pub registry_mirror: Vec<Mirror>,
+
     /// Connect to ADDR instead of asking DNS for hosts that match, as curl's --connect-to does.
     /// HOST may begin with `*.`; names and certificates stay those of HOST. Repeatable.
     #[arg(long, env = "GOLIVE_RESOLVE", value_delimiter = ',', value_parser = Resolve::parse, value_name = "HOST:PORT=ADDR:PORT")]
@@ -104,6 +110,11 @@ pub struct Settings {
     /// With `--app-tokens=false` those that were made are revoked.
     #[arg(long, env = "GOLIVE_APP_TOKENS", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub app_tokens: bool,
+
+    /// The shortest pause between two looks at the registry of an activation's `deploy.source`,
+    /// whatever its `interval` says. At least 1s.
+    #[arg(long, env = "GOLIVE_SOURCE_INTERVAL_MIN", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    pub source_interval_min: Duration,
 
     /// How many activations are worked on at once. From 1 to 1000.
     #[arg(long, env = "GOLIVE_MAX_CONCURRENT_RECONCILES", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000), value_name = "COUNT")]
@@ -190,6 +201,11 @@ impl Settings {
                 "must be at least 1s",
             ),
             (
+                self.source_interval_min >= second,
+                "--source-interval-min",
+                "must be at least 1s",
+            ),
+            (
                 self.reconcile_timeout >= second,
                 "--reconcile-timeout",
                 "must be at least 1s",
@@ -238,6 +254,30 @@ impl Settings {
             retry_period: self.lease_retry_period,
             now,
         }
+    }
+}
+
+/// Where to ask for images of a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// The registry as images name it, in lower case.
+    pub domain: String,
+    /// The base URL.
+    pub url: Url,
+}
+
+impl Mirror {
+    /// Reads `DOMAIN=URL`.
+    pub fn parse(text: &str) -> Result<Mirror, String> {
+        let wanted = "must look like `docker.io=https://mirror.example`";
+        let (domain, url) = text.split_once('=').ok_or(wanted)?;
+        if domain.is_empty() || domain.contains(['/', ' ', '@', '*']) {
+            return Err(wanted.to_owned());
+        }
+        Ok(Mirror {
+            domain: domain.to_ascii_lowercase(),
+            url: base_url(url)?,
+        })
     }
 }
 
@@ -349,6 +389,21 @@ mod tests {
         let cli = Cli::try_parse_from(args).map_err(|error| error.to_string())?;
         cli.settings.validate().map_err(|error| error.to_string())?;
         Ok(cli.settings)
+    }
+
+    #[test]
+    fn a_mirror_is_a_domain_and_a_url_that_credentials_may_go_to() {
+        let mirror = Mirror::parse("Docker.io=https://mirror.example").unwrap();
+        assert_eq!(mirror.domain, "docker.io");
+        assert!(Mirror::parse("ghcr.io=http://127.0.0.1:5000").is_ok());
+        for wrong in [
+            "docker.io",
+            "=https://x.example",
+            "a/b=https://x.example",
+            "a=http://x.example",
+        ] {
+            assert!(Mirror::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

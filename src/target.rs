@@ -19,12 +19,13 @@ use crate::{
     error::Error,
     fly, flytoml,
     refs::{Missing, Named, Refs},
+    source::{decide::Followed, store::Choice},
 };
 
 mod checks;
 mod digest;
 
-pub use digest::fingerprint;
+pub use digest::{asked, fingerprint};
 
 /// A field that cannot be used, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +99,8 @@ pub struct Target {
     pub skips: Vec<SkippedCheck>,
     /// What the application needs around it.
     pub provision: Provision,
-    /// What runs. `config` in it is for reading names only; use [`Target::config`].
+    /// What runs. `config`, `image` and `source` in it are for reading names only; use
+    /// [`Target::config`] and [`Target::image`].
     pub deploy: Deploy,
     /// The smoke checks: those of the spec, or the default ones; see `checks::effective`.
     pub smoke_checks: Vec<Check>,
@@ -119,10 +121,14 @@ pub struct Target {
     pub retry: BTreeSet<String>,
     /// Token that asks for new values of the generated secrets.
     pub rotation: Option<String>,
+    /// What is known of the image that `deploy.source` asks for.
+    pub source: Option<Followed>,
     /// The deadlines of the phases.
     deadlines: [(PhaseName, Duration); 4],
     config: Result<Arc<FlyConfig>, ConfigInvalid>,
     image: Result<fly::ImageReference, Invalid>,
+    image_name: String,
+    asked: String,
     digest: String,
     stamp: String,
 }
@@ -146,6 +152,10 @@ impl Target {
             let mut hash = Sha256::new();
             hash.update(&digest);
             hash.update(rotation.as_deref().unwrap_or_default());
+            // Another reason why there is no image is told at once.
+            let source = refs.source().filter(|source| source.choice.is_none());
+            let failure = source.and_then(|source| source.failure.as_ref());
+            hash.update(failure.map_or("", |failure| failure.reason.as_str()));
             let reference = &spec.token_secret_ref;
             if let Ok(value) = refs.secret(&reference.name, &reference.key) {
                 hash.update(fingerprint(key, value));
@@ -179,7 +189,10 @@ impl Target {
             retry: retry(activation),
             rotation,
             config,
-            image: image(activation),
+            source: refs.source().cloned(),
+            image: image(activation, refs),
+            image_name: image_name(activation, refs),
+            asked: asked(activation),
             digest,
             stamp,
         })
@@ -231,6 +244,21 @@ impl Target {
     /// When the text is no image reference.
     pub fn image_or_invalid(&self) -> Result<&fly::ImageReference, &Invalid> {
         self.image.as_ref()
+    }
+
+    /// The image for people: as the spec names it, or with the tag that was chosen.
+    pub fn image_name(&self) -> &str {
+        &self.image_name
+    }
+
+    /// The image that was chosen among those of `deploy.source`.
+    pub fn choice(&self) -> Option<&Choice> {
+        self.source.as_ref()?.choice.as_ref()
+    }
+
+    /// The question about the image; see [`asked`].
+    pub fn asked(&self) -> &str {
+        &self.asked
     }
 
     /// The database that is asked for.
@@ -303,7 +331,11 @@ pub fn retry_from(word: &str) -> Option<PhaseName> {
     PhaseName::parse(word.split('/').next().unwrap_or_default().trim())
 }
 
-fn token(activation: &Activation, refs: &Refs) -> Result<fly::Token, Invalid> {
+/// The Fly token.
+///
+/// # Errors
+/// When there is none that could be one.
+pub fn token(activation: &Activation, refs: &Refs) -> Result<fly::Token, Invalid> {
     let reference = &activation.spec.token_secret_ref;
     let value = refs
         .secret(&reference.name, &reference.key)
@@ -322,16 +354,51 @@ fn token(activation: &Activation, refs: &Refs) -> Result<fly::Token, Invalid> {
     })
 }
 
-fn image(activation: &Activation) -> Result<fly::ImageReference, Invalid> {
-    let text = &activation.spec.deploy.image;
-    text.parse::<fly::ImageReference>()
-        .map_err(|error| Invalid {
-            field: "spec.deploy.image",
-            reason: Reason::InvalidSpec,
-            message: format!(
-                "{error}: write it as registry.fly.io/<app>:<tag>, or with @sha256:<digest>"
-            ),
-        })
+fn image(activation: &Activation, refs: &Refs) -> Result<fly::ImageReference, Invalid> {
+    let deploy = &activation.spec.deploy;
+    let field = if deploy.source.is_some() {
+        "spec.deploy.source"
+    } else {
+        "spec.deploy.image"
+    };
+    let parse = |text: &str| {
+        text.parse::<fly::ImageReference>()
+            .map_err(|error| Invalid {
+                field,
+                reason: Reason::InvalidSpec,
+                message: format!(
+                    "{error}: write it as registry.fly.io/<app>:<tag>, or with @sha256:<digest>"
+                ),
+            })
+    };
+    if deploy.source.is_none() {
+        return parse(deploy.image.as_deref().unwrap_or_default());
+    }
+    let source = refs.source();
+    match source.and_then(|source| source.choice.as_ref()) {
+        Some(choice) => parse(&format!("{}@{}", choice.reference(), choice.digest)),
+        None => {
+            let failure = source.and_then(|source| source.failure.as_ref());
+            Err(Invalid {
+                field,
+                reason: failure.map_or(Reason::Pending, |failure| failure.reason),
+                message: failure.map_or_else(
+                    || "the registry has not been asked yet".to_owned(),
+                    |failure| failure.message.clone(),
+                ),
+            })
+        }
+    }
+}
+
+fn image_name(activation: &Activation, refs: &Refs) -> String {
+    let deploy = &activation.spec.deploy;
+    let choice = refs.source().and_then(|source| source.choice.as_ref());
+    match (&deploy.source, choice) {
+        (Some(_), Some(choice)) => choice.reference(),
+        (Some(source), None) => source.image.clone(),
+        (None, _) => deploy.image.clone().unwrap_or_default(),
+    }
 }
 
 fn config(activation: &Activation, refs: &Refs) -> Result<Arc<FlyConfig>, ConfigInvalid> {

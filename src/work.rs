@@ -53,6 +53,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
             own_namespace: settings.own_namespace.clone(),
             fence: Fence::new(move || !stopping.is_cancelled() && leader.permit().is_ok()),
             app_tokens: settings.app_tokens,
+            source_interval_min: settings.source_interval_min,
             fingerprint_key,
             instance: parts.identity.clone(),
         },

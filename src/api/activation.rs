@@ -15,7 +15,8 @@ use super::smoke_test::SmokeTest;
 use super::status::ActivationStatus;
 
 /// What a web application on Fly.io needs to go live: where, with what, how it is proven, and
-/// who decides. Only `organization`, `app`, `region` and `deploy.image` are required.
+/// who decides. Only `organization`, `app`, `region` and `deploy.image` or `deploy.source` are
+/// required.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "golive.dev",

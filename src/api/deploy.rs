@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
 use super::reference::ConfigMapKeyRef;
+use super::source::Source;
 use super::words::words;
 
 /// What runs, and how it is rolled out.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.image) != has(self.source)").message("exactly one of `image` and `source` is required"))]
 #[x_kube(validation = Rule::new("!has(self.port) || !has(self.config)").message("`port` must not be set with `config`: the fly.toml says the port"))]
 #[x_kube(validation = Rule::new("!has(self.scale) || !has(self.regions) || self.regions.all(g, !(g in self.scale))").message("a process group must be in `scale` or in `regions`, not in both"))]
 pub struct Deploy {
@@ -26,12 +28,19 @@ pub struct Deploy {
     pub deadline: Duration,
 
     /// The image, such as `registry.fly.io/my-app:1.4.0` or `ghcr.io/me/my-app@sha256:…`. A tag is
-    /// resolved to its digest once a generation, and every machine runs that digest.
+    /// resolved to its digest once, and again when the spec asks for something else; every machine
+    /// runs that digest. Exactly one of `image` and `source` is required.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 512),
         regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")
     )]
-    pub image: String,
+    pub image: Option<String>,
+
+    /// An image that is built elsewhere: its registry is asked at an interval, and what the policy
+    /// chooses is deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
 
     /// The fly.toml. Without it: one HTTP service on `port`, with HTTPS forced.
     #[serde(default, skip_serializing_if = "Option::is_none")]

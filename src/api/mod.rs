@@ -16,6 +16,7 @@ pub mod reason;
 pub mod reference;
 mod reference_doc;
 pub mod smoke_test;
+pub mod source;
 pub mod status;
 pub(crate) mod words;
 

@@ -97,6 +97,20 @@ words! {
         /// Another Activation owns the app.
         AppClaimed = "AppClaimed",
 
+        // The image that is followed.
+        /// The image that is followed is the one that the policy chooses.
+        SourceFollowed = "SourceFollowed",
+        /// The tag stands for another image by now, which is not deployed.
+        TagMoved = "TagMoved",
+        /// The tag that was chosen is gone, and nothing goes back to an older one.
+        TagGone = "TagGone",
+        /// No tag of the image fits the policy.
+        NoMatchingTag = "NoMatchingTag",
+        /// The registry does not let us read the tags.
+        SourceForbidden = "SourceForbidden",
+        /// The registry cannot be read for the moment.
+        SourceUnreadable = "SourceUnreadable",
+
         // What Fly.io says.
         /// Fly.io refuses the token.
         TokenInvalid = "TokenInvalid",

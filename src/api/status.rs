@@ -6,6 +6,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::bounds::one_line;
+pub use super::source::{PendingImage, SourceStatus};
 use super::words::words;
 
 /// Longest message, in bytes of UTF-8.
@@ -165,6 +166,10 @@ pub struct ActivationStatus {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["check".into()]))]
     pub smoke_test: Vec<SmokeTestResult>,
+
+    /// The image that is followed, when `deploy.source` asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceStatus>,
 
     /// The release that serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -19,7 +19,7 @@ use crate::flytoml::{self, AppConfig, Context, Machines};
 #[command(after_help = "\
 The fly.toml is the Activation's own: inline, or from its ConfigMap, which must then be in one of
 the files. What is only known when a deployment runs is missing from the output: the image's
-digest, ids of releases and volumes, and Golive's own metadata.
+digest, the tag that `deploy.source` chooses, ids of releases and volumes, and Golive's own metadata.
 
 Examples:
   kubectl golive render -f activation.yaml
@@ -32,6 +32,11 @@ pub(super) struct Args {
     /// A fly.toml to use in place of the Activation's own.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// The image to show, when the Activation follows one with `deploy.source`: which tag is chosen,
+    /// only its registry can tell.
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
 
     /// Which Activation, when the files hold several.
     #[arg(long)]
@@ -71,6 +76,8 @@ enum Error {
         name: String,
         source: serde_json::Error,
     },
+    #[error("Activation {0} has neither deploy.image nor deploy.source; exactly one is required")]
+    NoImage(String),
     #[error("Activation {0} has a config with neither configMapRef nor inline")]
     NoConfig(String),
     #[error(
@@ -110,7 +117,7 @@ pub(super) fn run(args: &Args) -> Result<Output, Box<dyn StdError>> {
         Some(path) => Some((path.display().to_string(), read(path)?)),
         None => None,
     };
-    let (rendered, warnings) = render(&texts, config, args.name.as_deref())?;
+    let (rendered, warnings) = render(&texts, config, args.image.as_deref(), args.name.as_deref())?;
     let text = match args.output {
         Format::Yaml => {
             serde_saphyr::to_string(&rendered).map_err(|error| Error::Print(Box::new(error)))?
@@ -141,6 +148,7 @@ fn read(path: &Path) -> Result<String, Error> {
 fn render(
     texts: &[(String, String)],
     given: Option<(String, String)>,
+    image: Option<&str>,
     wanted: Option<&str>,
 ) -> Result<(Rendered, Vec<String>), Error> {
     let objects = objects(texts)?;
@@ -194,8 +202,14 @@ fn render(
         ));
     }
 
+    let image = match (image, &deploy.image, &deploy.source) {
+        (Some(given), ..) => given.to_owned(),
+        (None, Some(image), _) => image.clone(),
+        (None, None, Some(source)) => format!("{}:<chosen by deploy.source>", source.image),
+        (None, None, None) => return Err(Error::NoImage(name)),
+    };
     let context = Context {
-        image: &deploy.image,
+        image: &image,
         ..Context::default()
     };
     let machines = flytoml::first_deployment(&config, &context, &deploy.scale, &deploy.regions)?;
@@ -375,13 +389,13 @@ spec:
     }
 
     fn error(texts: &[&str], wanted: Option<&str>) -> String {
-        let error = render(&files(texts), None, wanted).unwrap_err();
+        let error = render(&files(texts), None, None, wanted).unwrap_err();
         crate::causes::chain(&error)
     }
 
     #[test]
     fn the_smallest_activation_renders_two_machines_of_the_default_configuration() {
-        let (rendered, warnings) = render(&files(&[MINIMAL]), None, None).unwrap();
+        let (rendered, warnings) = render(&files(&[MINIMAL]), None, None, None).unwrap();
         let rendered = serde_json::to_value(rendered).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         assert_eq!(rendered["activation"], "cabanas");
@@ -397,7 +411,7 @@ spec:
 
     #[test]
     fn a_config_map_in_the_same_file_is_used_and_differences_are_told() {
-        let (rendered, warnings) = render(&files(&[WITH_MAP]), None, None).unwrap();
+        let (rendered, warnings) = render(&files(&[WITH_MAP]), None, None, None).unwrap();
         let rendered = serde_json::to_value(rendered).unwrap();
         let counts: Vec<_> = rendered["machines"]
             .as_array()
@@ -428,9 +442,29 @@ spec:
             "fly.toml".to_owned(),
             "[http_service]\ninternal_port = 1".to_owned(),
         );
-        let (rendered, _) = render(&files(&[WITH_MAP]), Some(given), None).unwrap();
+        let (rendered, _) = render(&files(&[WITH_MAP]), Some(given), None, None).unwrap();
         let config = &rendered.machines[0].config;
         assert_eq!(config.services[0].internal_port, Some(1));
+    }
+
+    #[test]
+    fn of_a_source_a_given_image_is_shown_or_that_the_registry_decides() {
+        let follows = MINIMAL.replace(
+            "image: 'registry.fly.io/cabanas-mvp:1.4.0'",
+            "source: {image: registry.fly.io/cabanas-mvp, policy: {semver: {range: 1.x}}}",
+        );
+        let image = |given: Option<&str>| {
+            let (rendered, _) = render(&files(&[&follows]), None, given, None).unwrap();
+            serde_json::to_value(rendered).unwrap()["machines"][0]["config"]["image"].clone()
+        };
+        assert_eq!(
+            image(None),
+            "registry.fly.io/cabanas-mvp:<chosen by deploy.source>"
+        );
+        let given = "registry.fly.io/cabanas-mvp:1.5.0";
+        assert_eq!(image(Some(given)), given);
+        let neither = MINIMAL.replace("image: 'registry.fly.io/cabanas-mvp:1.4.0'", "port: 80");
+        assert!(error(&[&neither], None).contains("exactly one is required"));
     }
 
     #[test]
@@ -439,7 +473,7 @@ spec:
             "kind: List\napiVersion: v1\nitems:\n- {}",
             MINIMAL.trim().replace('\n', "\n  ")
         );
-        assert!(render(&files(&[&list]), None, None).is_ok());
+        assert!(render(&files(&[&list]), None, None, None).is_ok());
     }
 
     #[test]

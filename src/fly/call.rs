@@ -660,6 +660,13 @@ impl Call<'_> {
         error
     }
 
+    /// An error for an answer that keeps something from us, and not for lack of our own token.
+    pub(crate) fn denied(&self, reply: &Reply, message: &str) -> Error {
+        let mut error = self.refused(Class::Invalid, message);
+        error.set_answer(reply.status, reply.request_id.clone());
+        error
+    }
+
     /// An error before anything was sent.
     fn unsent(&self, class: Class, message: String) -> Error {
         Error::new(Details {
@@ -695,6 +702,17 @@ impl Call<'_> {
 }
 
 impl Reply {
+    /// An answer without a body.
+    #[cfg(test)]
+    pub(crate) fn of(status: u16, headers: HeaderMap) -> Self {
+        Self {
+            status,
+            headers,
+            body: Bytes::new(),
+            request_id: None,
+        }
+    }
+
     /// Reads the body. What cannot be read is no reason to believe anything: a read is
     /// transient, a change ambiguous.
     pub(crate) fn json<T: DeserializeOwned>(&self, endpoint: &'static Endpoint) -> Result<T> {

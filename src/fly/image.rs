@@ -148,7 +148,7 @@ pub(crate) fn is_digest(text: &str) -> bool {
     })
 }
 
-fn is_tag(text: &str) -> bool {
+pub(crate) fn is_tag(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     (1..=128).contains(&text.len())
         && text.bytes().next().is_some_and(word)

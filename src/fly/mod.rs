@@ -49,7 +49,7 @@ pub use organizations::{BillingStatus, Organization};
 pub use postgres::{Cluster, ClusterDetails, ClusterStatus, NewCluster};
 pub use redis::{NewRedis, Redis, RedisPlan};
 pub use regions::Region;
-pub use registry::ResolvedImage;
+pub use registry::{Credentials, ResolvedImage};
 pub use releases::{NewRelease, Release, ReleaseStatus};
 pub use secrets::{AppSecret, SecretsWritten};
 pub use token::{Surface, Token};

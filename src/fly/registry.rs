@@ -1,20 +1,20 @@
 //! Image registries (Docker's API, version 2): from a tag to a digest and its platforms.
 //!
 //! Fly.io's own registry is the configured base URL and takes the token as a password. Any
-//! other is asked anonymously, by HTTPS only and only on the public Internet, since its name
-//! comes from a user. Content is believed only if its hash is right. Sources: fly-api.md J; the
-//! OCI distribution specification.
+//! other is asked anonymously or with credentials of its own, by HTTPS only and only on the public
+//! Internet, since its name comes from a user. Content is believed only if its hash is right.
+//! Sources: fly-api.md J; the OCI distribution specification.
 
-use http::header::{LOCATION, WWW_AUTHENTICATE};
+use http::header::{LINK, LOCATION, WWW_AUTHENTICATE};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::call::{Auth, Endpoint, Reply, encode};
+use super::call::{Auth, Call, Endpoint, Reply, encode};
 use super::client::Client;
 use super::error::{Class, Result};
-use super::image::{ImageReference, is_digest};
+use super::image::{ImageReference, is_digest, is_tag};
 use super::public_address::may_be_public;
 use super::token::Surface::Registry;
 
@@ -53,12 +53,37 @@ const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
 /// Redirects of a blob that are followed.
 const REDIRECTS: usize = 3;
 
+/// Pages of tags that are read. Unit: requests; a page has up to a thousand tags, or as many as the
+/// registry likes.
+const PAGES: usize = 50;
+
+/// Tags that are read: more say nothing that a pattern of tags could not say better.
+pub const MAX_TAGS: usize = 20_000;
+
+const TAGS: Endpoint = Endpoint::read(Registry, "GET /v2/{repository}/tags/list")
+    .expects(&[401])
+    .list();
 const MANIFEST: Endpoint = Endpoint::read(Registry, "GET /v2/{repository}/manifests/{reference}")
     .expects(&[401])
     .list();
 const BLOB: Endpoint = Endpoint::read(Registry, "GET /v2/{repository}/blobs/{digest}")
     .expects(&[301, 302, 303, 307, 308, 401]);
-const TOKEN: Endpoint = Endpoint::read(Registry, "GET /token");
+const TOKEN: Endpoint = Endpoint::read(Registry, "GET /token").expects(&[401, 403]);
+
+/// Who we are to one registry. Sent there, and to where it says that tokens are given out.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// User name.
+    pub username: String,
+    /// Password or token.
+    pub password: SecretString,
+}
+
+impl Credentials {
+    fn basic(&self) -> SecretString {
+        basic(&self.username, self.password.expose_secret())
+    }
+}
 
 /// A registry, and how we show who we are.
 struct Access<'c> {
@@ -67,17 +92,31 @@ struct Access<'c> {
     /// Ours or the operator's choice, not a user's.
     trusted: bool,
     auth: Auth,
+    /// The user's own for this registry.
+    credentials: Option<&'c Credentials>,
 }
 
 impl Client {
-    /// Asks the registry what a reference names. `None`: there is no such image.
+    /// Asks the registry what a reference names, with the Fly token at registry.fly.io and
+    /// anonymously elsewhere: as Fly.io pulls. `None`: there is no such image.
     pub async fn resolve_image(&self, image: &ImageReference) -> Result<Option<ResolvedImage>> {
-        let mut access = match self.access(image) {
-            Ok(access) => access,
-            Err(reason) => return Err(self.call(&TOKEN, &[]).refused(Class::Invalid, &reason)),
-        };
+        self.resolve_image_as(image, None).await
+    }
+
+    /// The same, with credentials for this registry.
+    pub async fn resolve_image_as(
+        &self,
+        image: &ImageReference,
+        credentials: Option<&Credentials>,
+    ) -> Result<Option<ResolvedImage>> {
+        let mut access = self.access(image, credentials)?;
         let found = access
-            .get(&MANIFEST, image, "manifests", image.wanted())
+            .get(
+                &MANIFEST,
+                image,
+                &format!("manifests/{}", image.wanted()),
+                &[],
+            )
             .await;
         let Some(reply) = super::answer::optional(found)? else {
             return Ok(None);
@@ -104,37 +143,85 @@ impl Client {
         Ok(Some(ResolvedImage { digest, platforms }))
     }
 
-    fn access(&self, image: &ImageReference) -> std::result::Result<Access<'_>, String> {
+    /// The tags of an image, as the registry has them: in no order, and with whatever people call
+    /// tags. `None`: there is no such image.
+    pub async fn image_tags(
+        &self,
+        image: &ImageReference,
+        credentials: Option<&Credentials>,
+    ) -> Result<Option<Vec<String>>> {
+        let mut access = self.access(image, credentials)?;
+        let mut tags: Vec<String> = Vec::new();
+        let mut query = vec![("n".to_owned(), "1000".to_owned())];
+        for _ in 0..PAGES {
+            let page = access.get(&TAGS, image, "tags/list", &query).await;
+            let Some(reply) = super::answer::optional(page)? else {
+                return Ok(None);
+            };
+            let answer: Value = reply.json(&TAGS)?;
+            match answer.get("tags") {
+                // An image without tags is told as `null`.
+                Some(Value::Null) | None if answer.is_object() => {}
+                Some(Value::Array(list)) => {
+                    let texts = list.iter().filter_map(Value::as_str);
+                    tags.extend(texts.filter(|tag| is_tag(tag)).map(str::to_owned));
+                }
+                _ => return Err(reply.unreadable(&TAGS, "it holds no list of tags")),
+            }
+            if tags.len() > MAX_TAGS {
+                break;
+            }
+            query = match next_page(&reply) {
+                None => return Ok(Some(tags)),
+                Some(next) => next,
+            };
+        }
+        // The newest may be among those that were not read.
+        let text = format!("the image has more tags than are read, {MAX_TAGS} in {PAGES} pages");
+        Err(self.call(&TOKEN, &[]).refused(Class::Invalid, &text))
+    }
+
+    fn access<'c>(
+        &'c self,
+        image: &ImageReference,
+        credentials: Option<&'c Credentials>,
+    ) -> Result<Access<'c>> {
+        let refused = |reason: &str| self.call(&TOKEN, &[]).refused(Class::Invalid, reason);
         let shared = &self.shared;
         if image.is_fly() {
-            let auth = Auth::Value(basic("x", self.token.password().expose_secret()));
+            let auth = match credentials {
+                Some(credentials) => credentials.basic(),
+                None => basic("x", self.token.password().expose_secret()),
+            };
             let base = shared.bases.of(Registry).clone();
             return Ok(Access {
                 client: self,
                 base,
                 trusted: true,
-                auth,
+                auth: Auth::Value(auth),
+                credentials,
             });
         }
         let (base, trusted) = match shared.registries.get(&image.domain) {
             Some(base) => (base.clone(), true),
             None => {
                 let base = Url::parse(&format!("https://{}/", image.host()))
-                    .map_err(|source| source.to_string())?;
+                    .map_err(|source| refused(&source.to_string()))?;
                 (base, false)
             }
         };
         if !trusted && !base.host().is_some_and(|host| may_be_public(&host)) {
-            return Err(format!(
-                "registry {} is not on the public Internet",
-                image.domain
-            ));
+            let domain = &image.domain;
+            let text = format!("registry {domain} is not on the public Internet");
+            return Err(refused(&text));
         }
         Ok(Access {
             client: self,
             base,
             trusted,
+            // Shown when the registry asks for them.
             auth: Auth::None,
+            credentials,
         })
     }
 }
@@ -145,17 +232,20 @@ impl Access<'_> {
         &mut self,
         endpoint: &'static Endpoint,
         image: &ImageReference,
-        kind: &str,
-        reference: &str,
+        what: &str,
+        query: &[(String, String)],
     ) -> Result<Reply> {
         let repository: Vec<String> = image.repository.split('/').map(encode).collect();
-        let path = format!("/v2/{}/{kind}/{reference}", repository.join("/"));
-        let Ok(url) = self.base.join(&path) else {
+        let path = format!("/v2/{}/{what}", repository.join("/"));
+        let Ok(mut url) = self.base.join(&path) else {
             return Err(self
                 .client
                 .call(&TOKEN, &[])
                 .refused(Class::Invalid, "no usable address"));
         };
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
         let reply = self.send(endpoint, &url, &self.auth, image).await?;
         if reply.status != 401 {
             return Ok(reply);
@@ -164,9 +254,14 @@ impl Access<'_> {
             .headers
             .get(WWW_AUTHENTICATE)
             .and_then(|value| value.to_str().ok());
-        if let Some(challenge) = challenge.and_then(Challenge::parse)
-            && let Some(auth) = self.authorize(&challenge, image).await?
-        {
+        let auth = match (challenge.and_then(Challenge::parse), self.credentials) {
+            (Some(challenge), _) => self.authorize(&challenge, image).await?,
+            (None, Some(credentials)) if !image.is_fly() && challenge.is_some_and(is_basic) => {
+                Some(Auth::Value(credentials.basic()))
+            }
+            (None, _) => None,
+        };
+        if let Some(auth) = auth {
             self.auth = auth;
             let again = self.send(endpoint, &url, &self.auth, image).await?;
             if again.status != 401 {
@@ -174,16 +269,19 @@ impl Access<'_> {
             }
         }
         let call = self.client.call(endpoint, &["-", "-"]);
-        Err(if image.is_fly() {
-            call.unauthorized(&reply)
-        } else {
-            let domain = &image.domain;
-            let text = format!("{domain} does not give this image to everybody, or has none");
-            call.refused(Class::Invalid, &text)
+        let domain = &image.domain;
+        Err(match self.credentials {
+            Some(_) => call.denied(&reply, &format!("{domain} does not take the credentials")),
+            None if image.is_fly() => call.unauthorized(&reply),
+            None => {
+                let text = format!("{domain} does not give this image to everybody, or has none");
+                call.denied(&reply, &text)
+            }
         })
     }
 
-    /// Gets a bearer token. Our own credentials go to the registry's own origin only.
+    /// Gets a bearer token. The Fly token goes to the registry's own origin only; credentials for
+    /// this registry also to where it gives out tokens, on the public Internet and by HTTPS.
     async fn authorize(
         &self,
         challenge: &Challenge,
@@ -203,15 +301,19 @@ impl Access<'_> {
         }
         let scope = format!("repository:{}:pull", image.repository);
         realm.query_pairs_mut().append_pair("scope", &scope);
-        let auth = if own && image.is_fly() {
-            self.auth.clone()
-        } else {
-            Auth::None
+        let auth = match self.credentials {
+            Some(credentials) => Auth::Value(credentials.basic()),
+            None if own && image.is_fly() => self.auth.clone(),
+            None => Auth::None,
         };
         let call = self
             .client
             .call_at(&TOKEN, realm, auth, !(own && self.trusted));
-        let answer: Value = call.counted_by(&image.domain).read().await?;
+        let reply = self.hiding(call.counted_by(&image.domain)).send().await?;
+        if matches!(reply.status, 401 | 403) {
+            return Ok(None);
+        }
+        let answer: Value = reply.json(&TOKEN)?;
         let token = ["token", "access_token"]
             .into_iter()
             .find_map(|key| answer.get(key).and_then(Value::as_str));
@@ -225,12 +327,24 @@ impl Access<'_> {
         auth: &Auth,
         image: &ImageReference,
     ) -> Result<Reply> {
-        self.client
+        let call = self
+            .client
             .call_at(endpoint, url.clone(), auth.clone(), !self.trusted)
-            .counted_by(&image.domain)
-            .header("accept", ACCEPT)
-            .send()
-            .await
+            .counted_by(&image.domain);
+        let call = if std::ptr::eq(endpoint, &TAGS) {
+            call
+        } else {
+            call.header("accept", ACCEPT)
+        };
+        self.hiding(call).send().await
+    }
+
+    /// Keeps the credentials out of errors, should the registry quote them.
+    fn hiding<'a>(&self, call: Call<'a>) -> Call<'a> {
+        match self.credentials {
+            Some(credentials) => call.hide(&credentials.password).hide(&credentials.basic()),
+            None => call,
+        }
     }
 
     /// The platform of a single image, from its configuration.
@@ -248,7 +362,9 @@ impl Access<'_> {
         else {
             return Ok(Vec::new());
         };
-        let mut reply = self.get(&BLOB, image, "blobs", digest).await?;
+        let mut reply = self
+            .get(&BLOB, image, &format!("blobs/{digest}"), &[])
+            .await?;
         for _ in 0..REDIRECTS {
             if !(300..400).contains(&reply.status) {
                 break;
@@ -292,6 +408,32 @@ fn platform(value: &Value) -> Option<Platform> {
         os: text("os")?,
         architecture: text("architecture")?,
     })
+}
+
+/// What the header `Link` says of the next page: the query alone. Where the registry is, it cannot
+/// change, so that credentials go nowhere else.
+fn next_page(reply: &Reply) -> Option<Vec<(String, String)>> {
+    let links = reply.headers.get_all(LINK).iter();
+    let link = links
+        .filter_map(|link| link.to_str().ok())
+        .flat_map(|links| links.split(','))
+        .find(|link| {
+            let parts = link.split(';').skip(1);
+            parts.into_iter().any(|part| {
+                let (name, value) = part.split_once('=').unwrap_or((part, ""));
+                name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"') == "next"
+            })
+        })?;
+    let target = link.split_once('<')?.1.split_once('>')?.0;
+    let query = target.split_once('?')?.1;
+    let pairs = url::form_urlencoded::parse(query.as_bytes());
+    Some(pairs.into_owned().collect())
+}
+
+/// Whether a challenge asks for user and password.
+fn is_basic(challenge: &str) -> bool {
+    let scheme = challenge.trim_start().get(..5).unwrap_or_default();
+    scheme.eq_ignore_ascii_case("basic")
 }
 
 fn basic(user: &str, password: &str) -> SecretString {
@@ -365,6 +507,30 @@ mod tests {
             "Bearer realm=\"x",
         ] {
             assert_eq!(Challenge::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn only_the_query_of_the_next_page_is_believed() {
+        let page = |link: &str| {
+            let mut headers = http::HeaderMap::new();
+            headers.insert(LINK, link.parse().unwrap());
+            next_page(&Reply::of(200, headers)).map(|pairs| {
+                let pairs: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
+                pairs.join("&")
+            })
+        };
+        let next = "</v2/a/tags/list?last=1.0&n=100>; rel=\"next\"";
+        assert_eq!(page(next).as_deref(), Some("last=1.0&n=100"));
+        let elsewhere = "<https://evil.example/v2/a?last=x%2B>; rel=next";
+        assert_eq!(page(elsewhere).as_deref(), Some("last=x+"));
+        for none in [
+            "</v2/a?n=1>; rel=\"prev\"",
+            "</v2/a>; rel=\"next\"",
+            "<>",
+            "next",
+        ] {
+            assert_eq!(page(none), None, "{none}");
         }
     }
 

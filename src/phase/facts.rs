@@ -28,6 +28,8 @@ pub struct Facts {
     pub app_token: Arc<fly::AppToken>,
     /// The image to run. Set by the preflight check on the image and by the step `Image`.
     pub image: Fact<Image>,
+    /// The image that was chosen or resolved before, as it is kept. Set by `source::store`.
+    pub stored_image: Fact<crate::source::store::Stored>,
     /// The database. Set by the step `Postgres`.
     pub database: Fact<Database>,
     /// Why the declared fallback database is in use. Set by `Postgres` and `Attach`.
@@ -149,7 +151,9 @@ impl Database {
 /// An image that was resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// As the spec names it.
+    /// The question that it answers; see `crate::target::asked`.
+    pub asked: String,
+    /// As the spec names it, or with the tag that was chosen.
     pub reference: String,
     /// Reference with the digest, as machines get it: `registry/repository@sha256:...`.
     pub pinned: String,

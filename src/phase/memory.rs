@@ -234,6 +234,8 @@ pub struct Memory {
     pub preview: Option<Preview>,
     /// What it names, as it was read last.
     pub refs: Option<Read>,
+    /// The looks at `deploy.source`.
+    pub source: crate::source::Watch,
     /// What became of each removal, on deletion.
     pub removals: BTreeMap<StepId, Removal>,
     /// Reconciles that failed as a whole in a row.
@@ -256,6 +258,7 @@ impl Memory {
             requested: None,
             preview: None,
             refs: None,
+            source: crate::source::Watch::default(),
             removals: BTreeMap::new(),
             failures: 0,
         }
@@ -264,6 +267,7 @@ impl Memory {
     /// Forgets every look, so that the next pass observes everything.
     pub fn forget_looks(&mut self) {
         self.steps.clear();
+        self.source.forget();
     }
 
     /// Forgets the looks at the steps of this phase and of all later ones.

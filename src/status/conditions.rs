@@ -19,6 +19,7 @@ use crate::{
     },
     phase::{
         Note, PHASES, State,
+        deploy::image,
         provision::{app_token, secrets},
         run,
     },
@@ -262,8 +263,8 @@ fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, same_generation: bool, steady: 
         .filter(|report| steady && !rotates(report))
         .iter()
         .flat_map(|report| &report.sent)
-        // A token that is replaced is no news about the application.
-        .filter(|(step, _)| *step != app_token::ID)
+        // A token that is replaced is no news about the application, nor is what we keep for ourselves.
+        .filter(|(step, _)| ![app_token::ID, image::ID].contains(step))
         .map(|(step, change)| format!("{step}: {change}"))
         .collect();
     if !sent.is_empty() {

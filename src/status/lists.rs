@@ -5,13 +5,15 @@ use jiff::Timestamp;
 
 use crate::{
     api::{
-        ActivationStatus,
+        ActivationStatus, Reason,
         condition::whole_seconds,
         status::{
-            ExternalObject, FallbackUsed, Intent, PreflightResult, SecretStatus, SmokeTestResult,
+            ExternalObject, FallbackUsed, Intent, MAX_MESSAGE, PreflightResult, SecretStatus,
+            SmokeTestResult, SourceStatus, one_line,
         },
     },
     phase::{Note, Slot, StepId, run::Report},
+    source::decide::Followed,
 };
 
 /// Puts what the steps told into the lists.
@@ -159,6 +161,56 @@ fn merged<T: Clone>(
     next
 }
 
+/// What is known of the image that is followed. As long as looks end alike, the words of the first
+/// of them and its time stay: errors of a registry differ from try to try, and that is no news.
+pub fn source(
+    old: Option<&SourceStatus>,
+    image: &str,
+    followed: &Followed,
+    now: Timestamp,
+) -> SourceStatus {
+    let (tag, digest) = followed
+        .choice
+        .as_ref()
+        .map(|choice| (choice.tag.clone(), choice.digest.clone()))
+        .unwrap_or_default();
+    let reason = followed
+        .failure
+        .as_ref()
+        .map_or(followed.reason, |f| f.reason);
+    let message = match &followed.failure {
+        Some(failure) if followed.message.is_empty() => failure.message.clone(),
+        _ => followed.message.clone(),
+    };
+    let next = SourceStatus {
+        image: image.to_owned(),
+        tag,
+        digest,
+        reason: reason.to_string(),
+        message: one_line(&message, MAX_MESSAGE),
+        pending: followed.pending.clone(),
+        since: Some(whole_seconds(now)),
+    };
+    let same = old.filter(|old| {
+        (&old.image, &old.tag, &old.digest, &old.reason, &old.pending)
+            == (
+                &next.image,
+                &next.tag,
+                &next.digest,
+                &next.reason,
+                &next.pending,
+            )
+    });
+    match same {
+        Some(old) if reason == Reason::SourceUnreadable => old.clone(),
+        Some(old) => SourceStatus {
+            since: old.since.clone(),
+            ..next
+        },
+        None => next,
+    }
+}
+
 /// The announced creates. One that stands already keeps its mark and its time.
 pub fn intents(
     old: Option<&ActivationStatus>,
@@ -179,4 +231,39 @@ pub fn intents(
                 })
         })
         .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::source::decide::Failure;
+
+    #[test]
+    fn since_when_a_source_cannot_be_read_stays_however_the_registry_says_it() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let failed = |words: &str| {
+            let failure = Failure {
+                reason: Reason::SourceUnreadable,
+                message: words.to_owned(),
+                passing: None,
+            };
+            Followed {
+                choice: None,
+                reason: failure.reason,
+                message: words.to_owned(),
+                pending: None,
+                failure: Some(failure),
+            }
+        };
+        let first = source(None, "shop", &failed("answered 503"), at(10));
+        assert_eq!(first.since, Some(whole_seconds(at(10))));
+        let second = source(Some(&first), "shop", &failed("no answer in time"), at(20));
+        assert_eq!(second, first);
+        let mut other = failed("no tag fits");
+        other.reason = Reason::NoMatchingTag;
+        other.failure = None;
+        let third = source(Some(&second), "shop", &other, at(30));
+        assert_eq!(third.since, Some(whole_seconds(at(30))));
+    }
 }

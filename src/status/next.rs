@@ -72,6 +72,12 @@ pub fn next(
         status.phases = phases::next(old, activation, seen, report, same_generation, now);
         lists::merge(&mut status, report, now);
         status.plan = seen.target.map(|target| plan(target, report));
+        let source = seen.target.and_then(|target| target.source.as_ref());
+        let image = activation.spec.deploy.source.as_ref();
+        status.source = source.zip(image).map(|(followed, source)| {
+            let before = old.and_then(|old| old.source.as_ref());
+            lists::source(before, &source.image, followed, now)
+        });
     } else if status.phases.is_empty() {
         status.phases = phases::unseen();
     }

@@ -31,7 +31,9 @@ pub(super) fn of(activation: &Activation, refs: &Refs, key: &[u8]) -> String {
             hash.update(text);
         }
     };
-    part("spec", &decisive(activation).to_string());
+    let chosen = refs.source().and_then(|source| source.choice.as_ref());
+    let chosen = chosen.map(|choice| format!("{}@{}", choice.reference(), choice.digest));
+    part("spec", &decisive(activation, chosen).to_string());
     for named in refs::named(activation) {
         if !named.decides {
             continue;
@@ -65,15 +67,37 @@ pub(super) fn of(activation: &Activation, refs: &Refs, key: &[u8]) -> String {
     )
 }
 
-/// The part of the spec that decides what is done on Fly.io. Owners, deadlines, gates,
-/// notifications and what happens later do not: they may change without a new approval.
-fn decisive(activation: &Activation) -> serde_json::Value {
+/// Tells one question about the image from another: what was answered for one is not believed for
+/// another. One tag is resolved again whenever the spec asks for something else; a policy that goes on
+/// by itself goes on whatever else changes.
+pub fn asked(activation: &Activation) -> String {
+    let source = activation.spec.deploy.source.as_ref();
+    let question = match source {
+        Some(source) if source.policy.pinned.is_none() => {
+            json!({"image": source.image, "policy": source.policy})
+        }
+        Some(source) => json!({
+            "image": source.image, "policy": source.policy, "spec": decisive(activation, None),
+        }),
+        None => json!({"spec": decisive(activation, None)}),
+    };
+    let hash = Sha256::digest(question.to_string());
+    data_encoding::HEXLOWER.encode(&hash[..12])
+}
+
+/// The part of the spec that decides what is done on Fly.io, with the image that was chosen in the
+/// place of where it comes from. Owners, deadlines, gates, notifications and what happens later do
+/// not: they may change without a new approval.
+fn decisive(activation: &Activation, chosen: Option<String>) -> serde_json::Value {
     let spec = &activation.spec;
     let (mut provision, mut deploy, mut smoke) = (
         spec.provision.clone(),
         spec.deploy.clone(),
         spec.smoke_test.clone(),
     );
+    if deploy.source.take().is_some() {
+        deploy.image = chosen;
+    }
     let none = Duration::default();
     (provision.owner, deploy.owner, smoke.owner) = (None, None, None);
     (provision.deadline, deploy.deadline, smoke.deadline) = (none, none, none);

@@ -529,7 +529,7 @@ pub fn record(
         retry: cx.target.retry.clone(),
         restores: None,
         by: one_line(&cx.change.by(cx.refs.approvals(), cx.target.digest()), 256),
-        why: one_line(&crate::redact::redact(&cx.change.cause), 512),
+        why: one_line(&crate::redact::redact(why(cx, release, before)), 512),
         changes: String::new(),
         migrated: release.migrates,
         reversible: cx.target.deploy.migrations.reversible,
@@ -539,6 +539,15 @@ pub fn record(
     };
     record.changes = before.map_or_else(String::new, |before| changes::between(before, &record));
     record
+}
+
+/// Why there is a release: another image was chosen, or what its author said.
+fn why<'c>(cx: &'c Cx, release: &super::release::Wanted, before: Option<&Record>) -> &'c str {
+    let choice = cx.target.choice().filter(|choice| !choice.why.is_empty());
+    let other = before.is_none_or(|before| before.digest != release.image.digest);
+    choice
+        .filter(|_| other)
+        .map_or(&cx.change.cause, |choice| &choice.why)
 }
 
 /// What Fly.io calls the state of a release that ended so.

@@ -432,6 +432,7 @@ mod tests {
             number: 3,
             key: key.to_owned(),
             image: facts::Image {
+                asked: String::new(),
                 reference: "registry.fly.io/a:3".to_owned(),
                 pinned: "registry.fly.io/a@sha256:3".to_owned(),
                 digest: "sha256:3".to_owned(),
