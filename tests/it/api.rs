@@ -125,7 +125,8 @@ fn refused() -> Vec<(Value, &'static str)> {
     let url = json!({"urlSecretRef": {"name": "a", "key": "b"}});
     let check = |fields: Value| json!({"smokeTest": {"checks": [fields]}});
     let objective = |fields: Value| json!({"observe": {"objectives": [fields]}});
-    vec![
+    let mut rows = crate::api_source::refused();
+    rows.extend([
         (json!({"organization": "Not A Slug"}), "spec.organization"),
         (json!({"app": "-x"}), "spec.app"),
         (json!({"region": "EZE"}), "spec.region"),
@@ -339,7 +340,8 @@ fn refused() -> Vec<(Value, &'static str)> {
         ),
         (json!({"mode": "Dream"}), "Unsupported value"),
         (json!({"suspendUntil": "tomorrow"}), "suspendUntil"),
-    ]
+    ]);
+    rows
 }
 
 #[tokio::test]
@@ -363,6 +365,15 @@ async fn unusual_but_sensible_objects_are_accepted() {
     let url = json!({"urlSecretRef": {"name": "a", "key": "b"}});
     for change in [
         json!({"deploy": {"image": format!("ghcr.io/me/app@sha256:{}", "0".repeat(64))}}),
+        json!({"deploy": {"image": null, "source": {
+            "image": "localhost:5000/me/app", "interval": "24h",
+            "policy": {"semver": {"range": ">=1.5.0-rc.1 <2 || 3.x"}},
+            "credentialsSecretRef": {"name": "pull"},
+        }}}),
+        json!({"deploy": {"image": null, "source": {
+            "image": "nginx",
+            "policy": {"newest": {"pattern": "^main-(?P<ts>[0-9]+)$", "extract": "$ts", "order": "Numerical"}},
+        }}}),
         json!({"deploy": {"port": 3000, "scale": {"app": 0, "worker_1": 100}}}),
         json!({"deploy": {"config": {"configMapRef": {"name": "a"}}}}),
         json!({"provision": {"postgres": {"flyPostgres": {"count": 3}, "fallback": url}}}),

@@ -307,6 +307,68 @@ async fn a_mirror_stands_in_for_another_registry_and_never_sees_our_token() {
     assert_eq!(found.unwrap().runs_on_fly(), Some(true));
 }
 
+/// A registry that is not Fly.io's, of this user alone, and a client that reaches it.
+async fn private(bearer: bool) -> (World, World) {
+    let shop = |n: usize| Image::new(format!("quay.io/me/shop:1.{n}.0"), "/bin/sleep");
+    let options = Options {
+        images: Images::new((0..120).map(shop)),
+        ..Options::default()
+    };
+    let first = World::with(options, HttpOptions::default()).await;
+    let private = fly_sim::platform::private::Private {
+        username: "robot".into(),
+        password: "canary-password".into(),
+        bearer,
+        public_pull: false,
+    };
+    first.sim.core().write(|world| {
+        let images = &mut world.platform.private_images;
+        images.insert("quay.io/me/shop".into(), private)
+    });
+    let registries = BTreeMap::from([("quay.io".to_owned(), first.sim.base_url())]);
+    let http = HttpOptions {
+        registries,
+        ..HttpOptions::default()
+    };
+    let second = World::with(Options::default(), http).await;
+    (first, second)
+}
+
+#[tokio::test]
+async fn a_private_registry_is_read_with_credentials_page_by_page_and_refuses_others() {
+    for bearer in [false, true] {
+        let (_registry, world) = private(bearer).await;
+        let client = &world.client;
+        let image = "quay.io/me/shop:1.7.0".parse().unwrap();
+        let robot = |password: &str| golive::fly::Credentials {
+            username: "robot".into(),
+            password: SecretString::from(password),
+        };
+        let right = robot("canary-password");
+
+        let tags = client.image_tags(&image, Some(&right)).await.unwrap();
+        let found = client.resolve_image_as(&image, Some(&right)).await.unwrap();
+
+        assert_eq!(tags.unwrap().len(), 120, "all pages are read");
+        assert_eq!(found.unwrap().runs_on_fly(), Some(true));
+        let wrong = client
+            .image_tags(&image, Some(&robot("canary-wrong")))
+            .await;
+        let anonymous = client.resolve_image(&image).await;
+        for error in [wrong.unwrap_err(), anonymous.unwrap_err()] {
+            assert_eq!(error.status(), Some(401), "{error}");
+            assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_exist_has_no_tags() {
+    let world = world().await;
+    let missing = "registry.fly.io/cabanas-it-none".parse().unwrap();
+    assert_eq!(world.client.image_tags(&missing, None).await, Ok(None));
+}
+
 #[tokio::test]
 async fn a_managed_cluster_becomes_ready_with_users_and_databases() {
     let world = world().await;

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, clippy::type_complexity)]
 
 mod api;
+mod api_source;
 mod app_token;
 mod architecture;
 mod canary;
@@ -36,5 +37,6 @@ mod rollback;
 mod secret_store;
 mod server;
 mod smoke_test;
+mod source;
 mod strategies;
 mod tidy;

@@ -55,7 +55,7 @@ async fn records(env: &Env) -> Vec<(ConfigMap, Value)> {
 }
 
 /// Asks by an approval that no plugin looked at first.
-async fn ask(env: &Env, name: &str, to: i64) {
+pub async fn ask(env: &Env, name: &str, to: i64) {
     let digest = env.status("hola").await.plan.unwrap().digest;
     env.apply(
         &json!({

@@ -21,6 +21,7 @@ pub mod mpg_public;
 pub mod orgs;
 pub mod pgproxy;
 pub mod postgres;
+pub mod private;
 pub mod regions;
 pub mod registry;
 pub mod releases;
@@ -74,6 +75,10 @@ pub struct Platform {
     pub primaries: BTreeMap<u64, String>,
     /// `registry/repository`, `registry/repository:tag` or digests that cannot be pulled.
     pub removed_images: BTreeSet<String>,
+    /// Tags that were added or moved: `registry/repository:tag`, and the one that it stands for.
+    pub moved_tags: BTreeMap<String, String>,
+    /// Who may read the images of other registries that not everybody may: `registry/repository`.
+    pub private_images: BTreeMap<String, private::Private>,
     /// Add-ons by name.
     pub add_ons: BTreeMap<String, addons::AddOn>,
     /// Tells the names of this simulator on a shared database server from those of others.
@@ -92,6 +97,8 @@ impl Default for Platform {
             postgres_hold: false,
             primaries: BTreeMap::new(),
             removed_images: BTreeSet::new(),
+            moved_tags: BTreeMap::new(),
+            private_images: BTreeMap::new(),
             add_ons: BTreeMap::new(),
             salt: crate::id::short(6),
             runtime: Arc::default(),

@@ -26,6 +26,9 @@ pub fn router() -> Router<Shared> {
         .route("/certificates/{app}/{hostname}", put(certificate))
         .route("/images/remove", post(remove_image))
         .route("/images/restore", post(restore_images))
+        .route("/images/tag", post(tag_image))
+        .route("/images/private", post(private_image))
+        .route("/images/public", post(public_image))
         .route("/tokens", post(token))
 }
 
@@ -165,6 +168,64 @@ async fn remove_image(State(core): State<Shared>, Json(body): Json<RemovedImage>
 
 async fn restore_images(State(core): State<Shared>) -> StatusCode {
     core.write(|world| world.platform.removed_images.clear());
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MovedTag {
+    /// `registry.fly.io/app:stable`: new, or one that is there already.
+    image: String,
+    /// `registry.fly.io/app:1.4.0`: what it stands for from now on.
+    to: String,
+}
+
+/// Adds a tag, or moves one.
+async fn tag_image(State(core): State<Shared>, Json(body): Json<MovedTag>) -> Response {
+    let whole = |text: &str| {
+        let parsed = crate::images::Reference::parse(text)?;
+        Some(format!("{}:{}", parsed.name(), parsed.tag))
+    };
+    let (Some(image), Some(to)) = (whole(&body.image), whole(&body.to)) else {
+        return FlyError::bad_request("both are image references with tags").into_response();
+    };
+    core.write(|world| world.platform.moved_tags.insert(image, to));
+    StatusCode::NO_CONTENT.into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PrivateImage {
+    /// `ghcr.io/me/app`, without a tag.
+    image: String,
+    username: String,
+    password: String,
+    #[serde(default)]
+    bearer: bool,
+    #[serde(default)]
+    public_pull: bool,
+}
+
+/// Makes an image of another registry one that only this user may read.
+async fn private_image(State(core): State<Shared>, Json(body): Json<PrivateImage>) -> StatusCode {
+    let private = crate::platform::private::Private {
+        username: body.username,
+        password: body.password,
+        bearer: body.bearer,
+        public_pull: body.public_pull,
+    };
+    core.write(|world| world.platform.private_images.insert(body.image, private));
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PublicImage {
+    image: String,
+}
+
+async fn public_image(State(core): State<Shared>, Json(body): Json<PublicImage>) -> StatusCode {
+    core.write(|world| world.platform.private_images.remove(&body.image));
     StatusCode::NO_CONTENT
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Manifests are made from `images.toml`, and every digest is the SHA-256 of what is served under
 //! it, as clients check. Repositories of other registries are found by the `Host` header, or when
-//! registry.fly.io does not have them. Source: OCI distribution and image specifications.
+//! registry.fly.io does not have them; those may be private (`super::private`). Source: OCI distribution and image specifications.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine;
@@ -105,9 +107,38 @@ pub fn digest_of(image: &Image, tag: &str) -> String {
     digest(&Served::of(image, tag).index)
 }
 
-/// Finds an image as a host would pull it: not if it was removed from its registry.
+/// Tags on one page of a list, whatever the client asks for: registries have their own mind too.
+const PAGE: usize = 50;
+
+/// Finds an image as a host would pull it: not if it was removed from its registry, nor if it is
+/// private elsewhere, since hosts have no credentials.
 pub fn resolve(core: &Core, text: &str) -> Option<Resolved> {
-    let found = core.options.images.resolve(text)?;
+    let found = find(core, text)?;
+    let name = found.reference.name();
+    let private = core.read(|world| {
+        let private = world.platform.private_images.get(&name);
+        private.is_some_and(|private| !private.public_pull)
+    });
+    (!private).then_some(found)
+}
+
+/// Finds an image as its registry has it.
+fn find(core: &Core, text: &str) -> Option<Resolved> {
+    let asked = Reference::parse(text)?;
+    let moved = core.read(|world| {
+        let tags = &world.platform.moved_tags;
+        let name = format!("{}:{}", asked.name(), asked.tag);
+        tags.get(&name).cloned().filter(|_| asked.digest.is_none())
+    });
+    let asked_for = format!("{}:{}", asked.name(), asked.tag);
+    let found = core
+        .options
+        .images
+        .resolve(moved.as_deref().unwrap_or(text))?;
+    let gone = core.read(|world| world.platform.removed_images.contains(&asked_for));
+    if gone && asked.digest.is_none() {
+        return None;
+    }
     let removed = core.read(|world| {
         let name = found.reference.name();
         let removed = &world.platform.removed_images;
@@ -137,6 +168,7 @@ pub fn graph(found: &Resolved, text: &str) -> Value {
 /// The routes of the registry.
 pub fn router() -> Router<Shared> {
     Router::new()
+        .route("/registry/token", get(super::private::token))
         .route("/v2/", get(version))
         .route("/v2/{*rest}", get(serve))
 }
@@ -224,6 +256,7 @@ async fn serve(
     method: Method,
     headers: HeaderMap,
     Path(rest): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
 ) -> Response {
     let Some((repository, what, name)) = split(&rest) else {
         return refuse(
@@ -241,10 +274,18 @@ async fn serve(
             .iter()
             .any(|image| Reference::parse(&image.name).is_some_and(|known| known.name() == name))
     };
+    // A mirror is asked by its own name, so that the repository says which registry is meant.
+    let others = || {
+        let names = core.options.images.iter();
+        let mut names = names.filter_map(|image| Reference::parse(&image.name));
+        names
+            .find(|known| known.repository == repository)
+            .map(|known| known.registry)
+    };
     let registry = match fixed {
-        Some(registry) => registry,
-        None if !has(FLY) && has(DOCKER_HUB) => DOCKER_HUB,
-        None => FLY,
+        Some(registry) => registry.to_owned(),
+        None if has(FLY) => FLY.to_owned(),
+        None => others().unwrap_or_else(|| FLY.to_owned()),
     };
     if registry == FLY {
         let caller = caller(&core, &headers);
@@ -263,10 +304,13 @@ async fn serve(
         }
     }
     let full = format!("{registry}/{repository}");
+    if let Some(refusal) = super::private::refusal(&core, &headers, &full, what) {
+        return refusal;
+    }
     match what {
         "manifests" => manifests(&core, &method, &headers, &full, name),
         "blobs" => blobs(&core, &method, &full, name),
-        _ => tags(&core, &full, repository),
+        _ => tags(&core, &full, repository, &query),
     }
 }
 
@@ -315,7 +359,7 @@ fn all(core: &Core, full: &str) -> Vec<(String, Image)> {
             let parsed = Reference::parse(&image.name)?;
             let tag = image.own_tag()?;
             let text = format!("{full}:{tag}");
-            (parsed.name() == full && resolve(core, &text).is_some()).then(|| (tag, image.clone()))
+            (parsed.name() == full && find(core, &text).is_some()).then(|| (tag, image.clone()))
         })
         .collect()
 }
@@ -332,7 +376,7 @@ fn manifests(
     } else {
         format!("{full}:{name}")
     };
-    if let Some(found) = resolve(core, &text) {
+    if let Some(found) = find(core, &text) {
         let tag = tag_of(core, full, &found);
         let served = Served::of(&found.image, &tag);
         // A client that knows no index gets the manifest itself, as of old.
@@ -388,8 +432,17 @@ fn blobs(core: &Core, method: &Method, full: &str, name: &str) -> Response {
     )
 }
 
-fn tags(core: &Core, full: &str, repository: &str) -> Response {
-    let tags: Vec<_> = all(core, full).into_iter().map(|(tag, _)| tag).collect();
+fn tags(core: &Core, full: &str, repository: &str, query: &BTreeMap<String, String>) -> Response {
+    let own = all(core, full).into_iter().map(|(tag, _)| tag);
+    let moved: Vec<String> = core.read(|world| {
+        let names = world.platform.moved_tags.keys();
+        names
+            .filter_map(|name| name.strip_prefix(full)?.strip_prefix(':'))
+            .map(str::to_owned)
+            .collect()
+    });
+    let there = |tag: &String| find(core, &format!("{full}:{tag}")).is_some();
+    let tags: BTreeSet<String> = own.chain(moved).filter(there).collect();
     if tags.is_empty() {
         return refuse(
             StatusCode::NOT_FOUND,
@@ -397,5 +450,19 @@ fn tags(core: &Core, full: &str, repository: &str) -> Response {
             "repository name not known to registry",
         );
     }
-    axum::Json(json!({"name": repository, "tags": tags})).into_response()
+    let asked = query.get("n").and_then(|n| n.parse().ok());
+    let size = asked.unwrap_or(PAGE).min(PAGE);
+    let last = query.get("last");
+    let mut rest = tags
+        .into_iter()
+        .filter(|tag| last.is_none_or(|last| tag > last));
+    let page: Vec<String> = rest.by_ref().take(size).collect();
+    let more = rest.next().is_some();
+    let end = page.last().cloned().unwrap_or_default();
+    let mut response = axum::Json(json!({"name": repository, "tags": page})).into_response();
+    let link = format!("</v2/{repository}/tags/list?last={end}&n={size}>; rel=\"next\"");
+    if let (true, Ok(link)) = (more, HeaderValue::from_str(&link)) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
 }
