@@ -292,7 +292,7 @@ fn failure(error: fly::Error, source: &Source, secret: Option<&str>) -> Failure 
     // A Fly token that is refused once is no proof: Fly.io refuses good ones now and then.
     if denied && (hard || secret.is_some() || error.is_forbidden()) {
         let action = match secret {
-            Some(name) => format!("mend the Secret {name}; it is noticed at once"),
+            Some(name) => format!("mend the Secret {name}"),
             None => "name a Secret with credentials in `deploy.source.credentialsSecretRef`, or make the image public"
                 .to_owned(),
         };

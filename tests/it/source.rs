@@ -5,7 +5,7 @@
 use fly_sim::platform::private::Private;
 use fly_sim::{Fault, Image, Images, Kind, Options};
 use golive::api::ActivationStatus;
-use golive::api::status::SourceStatus;
+use golive::api::status::{SourceStatus, StepState};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
@@ -290,7 +290,7 @@ async fn without_a_matching_tag_the_object_says_what_there_is_and_goes_on_when_o
                 && source(status).tag == "3.0.0"
         })
         .await;
-    assert_eq!(step(&status, "ImageResolvable").1, "Succeeded");
+    assert_eq!(step(&status, "ImageResolvable").0, StepState::Done);
     assert_eq!(env.sim.mutations(), 0, "a plan changes nothing");
 
     change(

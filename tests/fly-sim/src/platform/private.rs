@@ -61,7 +61,7 @@ pub fn refusal(core: &Core, headers: &HeaderMap, full: &str, what: &str) -> Opti
     let challenge = if private.bearer {
         let repository = full.split_once('/').map_or(full, |(_, rest)| rest);
         format!(
-            "Bearer realm=\"http://{host}/registry/token\",service=\"stand-in\",scope=\"repository:{repository}:pull\""
+            "Bearer realm=\"http://{host}/open/registry/token\",service=\"stand-in\",scope=\"repository:{repository}:pull\""
         )
     } else {
         "Basic realm=\"stand-in\"".to_owned()

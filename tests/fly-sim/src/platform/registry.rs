@@ -168,7 +168,7 @@ pub fn graph(found: &Resolved, text: &str) -> Value {
 /// The routes of the registry.
 pub fn router() -> Router<Shared> {
     Router::new()
-        .route("/registry/token", get(super::private::token))
+        .route("/open/registry/token", get(super::private::token))
         .route("/v2/", get(version))
         .route("/v2/{*rest}", get(serve))
 }
