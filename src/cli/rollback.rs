@@ -182,12 +182,17 @@ fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, E
         format!("those that succeeded are {}", numbers.join(", "))
     };
     let serves = status.release.as_ref().and_then(|release| release.number);
+    // Some machines may run what failed and was left as it is: the one before is to serve alone.
+    let left = status
+        .history
+        .first()
+        .is_some_and(|last| last.outcome == "Failed");
     let Some(to) = to else {
         return status
             .history
             .iter()
             .filter(good)
-            .find(|entry| serves.is_none() || entry.number < serves)
+            .find(|entry| left || serves.is_none() || entry.number < serves)
             .ok_or(Error::NoEarlier { known });
     };
     let Some(entry) = status.history.iter().find(|e| e.number == Some(to)) else {
@@ -209,7 +214,7 @@ fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, E
     let deploying = status
         .history
         .first()
-        .is_none_or(|last| last.outcome == "Succeeded" && last.number != serves);
+        .is_none_or(|last| left || last.outcome == "Succeeded" && last.number != serves);
     if serves == Some(to) && !deploying {
         return Err(Error::Serves(to));
     }
@@ -393,6 +398,20 @@ mod tests {
         status.history.truncate(2);
         let error = choose(&status, None).unwrap_err().to_string();
         assert!(error.contains("no earlier release"), "{error}");
+    }
+
+    #[test]
+    fn a_release_that_failed_and_was_left_can_be_given_up_for_the_one_that_serves() {
+        let mut status = status();
+        let failed = HistoryEntry {
+            number: Some(5),
+            outcome: "Failed".to_owned(),
+            ..HistoryEntry::default()
+        };
+        status.history.insert(0, failed);
+        assert_eq!(choose(&status, None).unwrap().number, Some(4));
+        assert_eq!(choose(&status, Some(4)).unwrap().number, Some(4));
+        assert!(choose(&status, Some(5)).is_err());
     }
 
     #[test]

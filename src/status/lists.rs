@@ -8,13 +8,16 @@ use crate::{
         ActivationStatus, Reason,
         condition::whole_seconds,
         status::{
-            ExternalObject, FallbackUsed, Intent, MAX_MESSAGE, PreflightResult, SecretStatus,
-            SmokeTestResult, SourceStatus, one_line,
+            ExternalObject, FallbackUsed, HistoryEntry, Intent, MAX_MESSAGE, PreflightResult,
+            SecretStatus, SmokeTestResult, SourceStatus, one_line,
         },
     },
     phase::{Note, Slot, StepId, run::Report},
     source::decide::Followed,
 };
+
+/// Releases in the history.
+const HISTORY: usize = 10;
 
 /// Puts what the steps told into the lists.
 pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
@@ -124,11 +127,23 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
             }
             Note::Rollback(rollback) => status.rollback = Some(rollback.clone()),
             Note::History(history) => {
-                status.history = history.iter().take(10).cloned().collect();
+                status.history = history.iter().take(HISTORY).cloned().collect();
             }
+            Note::Failed(entry) => add(&mut status.history, entry),
             _ => {}
         }
     }
+}
+
+/// Adds a release to the history. What is told there of its number stays: the step that recorded a
+/// failure is not always looked at again when the release has ended otherwise.
+fn add(history: &mut Vec<HistoryEntry>, entry: &HistoryEntry) {
+    if history.iter().any(|known| known.number == entry.number) {
+        return;
+    }
+    history.push(entry.clone());
+    history.sort_by_key(|entry| std::cmp::Reverse(entry.number));
+    history.truncate(HISTORY);
 }
 
 /// The entries of the new list: those told now, joined with their old ones by key; old ones

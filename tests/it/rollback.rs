@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::deploy::{
     LIST, QUIET, UPDATE, another_process_changes_nothing, change, deploy, digests, env, image,
-    machines, until, until_deployed,
+    machines, shell, step, until, until_deployed,
 };
 use crate::env::{Env, LIMIT};
 
@@ -357,4 +357,130 @@ async fn each_release_has_a_record_of_its_own_ten_are_kept_and_deletion_removes_
 
     env.delete("hola").await;
     assert!(records(&env).await.is_empty());
+}
+
+/// The status of each release at Fly.io, oldest first.
+fn at_fly(env: &Env) -> Vec<String> {
+    env.sim.core().read(|world| {
+        let releases = world.apps[crate::deploy::APP].platform.releases.iter();
+        releases.map(|release| release.status.clone()).collect()
+    })
+}
+
+fn outcomes(status: &ActivationStatus) -> Vec<(i64, &str)> {
+    let entries = status.history.iter();
+    entries
+        .map(|entry| (entry.number.unwrap_or_default(), entry.outcome.as_str()))
+        .collect()
+}
+
+/// Waits until this release has failed and is left as it is; with what the step `Machines` says.
+async fn left(env: &Env, number: i64) -> (ActivationStatus, String) {
+    let what = format!("release {number} left");
+    let status = env.wait("hola", &what, |status| {
+        outcomes(status).first() == Some(&(number, "Failed"))
+    });
+    let status = status.await;
+    let message = step(&status, "Machines").2;
+    (status, message)
+}
+
+/// Versions of the ConfigMaps of the records.
+async fn versions(env: &Env) -> Vec<Option<String>> {
+    let records = records(env).await.into_iter();
+    records.map(|(map, _)| map.resource_version()).collect()
+}
+
+const MIGRATES: &str = "[deploy]\nrelease_command = \"-c 'exit 0'\"\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_back_over_the_migration_of_a_release_that_failed_and_was_held() {
+    let mut env = env().await;
+    deploy(&env, "1", QUIET, json!({})).await;
+    let first = until_deployed(&env, "1").await.release.unwrap().digest;
+    let migrates = json!({"inline": format!("{QUIET}{MIGRATES}")});
+    change(&env, json!({"image": image("exits"), "config": migrates})).await;
+    let (status, _) = until(&env, "Machines", "RollbackHeld").await;
+    assert_eq!(outcomes(&status), [(2, "Failed"), (1, "Succeeded")]);
+    assert!(status.history[0].why.contains("exited with code 3"));
+    assert_eq!(at_fly(&env), ["complete", "failed"]);
+
+    // It is written down once, also by another process.
+    let before = versions(&env).await;
+    env.stop_operator().await;
+    env.sim.reset();
+    env.start_operator(&[]).await;
+    env.wait("hola", "looks", |_| env.sim.calls(LIST) >= 3)
+        .await;
+    assert_eq!((env.sim.mutations(), versions(&env).await), (0, before));
+
+    // Release 3 has no release command of its own.
+    let toml = format!("{QUIET}[env]\nMODE = 'quick'\n");
+    change(&env, json!({"config": {"inline": toml}})).await;
+    let (status, message) = left(&env, 3).await;
+    assert!(message.contains("exited with code 3"), "{message}");
+    assert!(
+        message.contains("not rolled back to release 1") && message.contains("release 2"),
+        "{message}"
+    );
+    assert_eq!(outcomes(&status)[1], (2, "Failed"));
+    ask(&env, "back", 1).await;
+    let why = refusal(&decided(&env, "back").await);
+    assert!(why.contains("release 2"), "{why}");
+    assert_ne!(digests(&env), [first].into(), "nothing went back");
+
+    // What works on the present database goes on.
+    change(&env, json!({"image": image("2")})).await;
+    let status = until_deployed(&env, "2").await;
+    assert_eq!(outcomes(&status)[0], (4, "Succeeded"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_command_that_failed_has_perhaps_migrated_half_and_is_on_record() {
+    let env = env().await;
+    deploy(&env, "1", QUIET, json!({})).await;
+    until_deployed(&env, "1").await;
+    let fails = QUIET.to_owned() + &MIGRATES.replace("exit 0", "echo half of 7; exit 4");
+    change(&env, json!({"config": {"inline": fails}})).await;
+    let (status, message) = until(&env, "ReleaseCommand", "ReleaseCommandFailed").await;
+    assert!(message.contains("half of 7"), "{message}");
+    assert_eq!(outcomes(&status), [(2, "Failed"), (1, "Succeeded")]);
+    assert_eq!(at_fly(&env), ["complete", "failed"]);
+    let record = &records(&env).await[1].1;
+    assert_eq!(
+        (&record["migrated"], &record["reversible"]),
+        (&json!(true), &json!(false))
+    );
+
+    let next = json!({"image": image("exits"), "config": {"inline": QUIET}});
+    change(&env, next).await;
+    let (_, message) = until(&env, "Machines", "RollbackHeld").await;
+    assert!(message.contains("release 2"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_mends_itself_turns_its_own_record_to_succeeded() {
+    let dir = tempfile::tempdir().unwrap();
+    let mended = dir.path().join("mended");
+    let script = format!(
+        "while ! test -e {}; do sleep 0.05; done; exec {} hello",
+        mended.display(),
+        crate::strategies::cabanas().display()
+    );
+    let images = [crate::strategies::hello("1"), shell("waits", &script)];
+    let env = crate::deploy::env_with(images).await;
+    let toml =
+        crate::strategies::toml("rolling").replace("[deploy]", "[deploy]\nwait_timeout = '1s'");
+    deploy(&env, "1", &toml, json!({"onFailure": "Pause"})).await;
+    until_deployed(&env, "1").await;
+    change(&env, json!({"image": image("waits")})).await;
+    let (status, message) = left(&env, 2).await;
+    assert!(message.contains("does not pass"), "{message}");
+    assert_eq!(status.release.unwrap().number, Some(1));
+
+    std::fs::write(&mended, "").unwrap();
+    let status = until_deployed(&env, "waits").await;
+    assert_eq!(outcomes(&status), [(2, "Succeeded"), (1, "Succeeded")]);
+    assert_eq!(records(&env).await.len(), 2);
+    assert_eq!(at_fly(&env), ["complete", "failed", "complete"]);
 }

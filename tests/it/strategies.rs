@@ -34,7 +34,8 @@ pub fn toml(strategy: &str) -> String {
     )
 }
 
-fn cabanas() -> PathBuf {
+/// The example's program.
+pub fn cabanas() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_golive")).with_file_name("cabanas")
 }
 

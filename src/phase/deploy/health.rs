@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::Reason,
     fly::{Machine, MachineState},
-    phase::{Cx, Step, StepId, Verdict, Wake, Why, step::Result},
+    phase::{Cx, Note, Step, StepId, Verdict, Wake, Why, step::Result},
     target::Target,
 };
 
@@ -63,9 +63,16 @@ impl Step for Health {
             Verdict::Blocked(why) => match look.failed(target, why) {
                 Failure::Stop(why) => Verdict::Blocked(why),
                 Failure::RollBack(cause) => Verdict::Change(rollback::Change::of(look, cause)),
+                Failure::Record(cause) => {
+                    Verdict::Change(rollback::Change::left(look.release.clone(), cause))
+                }
             },
             other => other,
         }
+    }
+
+    fn notes(&self, _target: &Target, look: &Look) -> Vec<Note> {
+        look::notes(look)
     }
 
     async fn act(&self, cx: &Cx, change: rollback::Change) -> Result<()> {

@@ -22,7 +22,7 @@ use crate::{
     error::Error,
     fly::{Machine, machine_config::MachineGuest},
     flytoml::{self, AppConfig, Strategy},
-    phase::{Cx, Verdict, Why, provision::push, step::Result},
+    phase::{Cx, Note, Verdict, Why, provision::push, step::Result},
     target::Target,
 };
 
@@ -66,6 +66,8 @@ pub struct Look {
     pub good_is_gone: bool,
     /// Where the `machine_checks` of the release stand.
     pub checks: Checks,
+    /// A failure of the release is to be written down: it is not on record yet.
+    pub unrecorded: bool,
     /// How long a machine without checks is watched after its start.
     pub watch: Duration,
     /// How long a machine may take to become healthy.
@@ -155,12 +157,15 @@ pub async fn look(cx: &Cx) -> Result<Look> {
         records,
         fallback,
         reverted: reverted(cx, &effective.key),
+        unrecorded: false,
         evidence: BTreeMap::new(),
         good_is_gone: false,
         checks: Checks::default(),
         effective,
     };
     look.checks = machine_checks::observe(cx, &look).await?;
+    let (records, key) = (&look.records, &look.release.key);
+    look.unrecorded = cx.may_act() && !records.tells_failure(key, &cx.target);
     look.evidence = evidence(cx, &look).await;
     look.good_is_gone = look.effective.instead.is_none()
         && !look.records.is_good(&look.release.key)
@@ -375,9 +380,9 @@ impl Look {
     }
 
     /// What a failure means for the release: it is rolled back, when that is asked for, possible
-    /// and allowed; else it stops with the diagnosis. Never called on a mere lack of knowledge.
+    /// and allowed; else it stops with the diagnosis, once it is on record that it has failed. Never
+    /// called on a mere lack of knowledge.
     pub fn failed(&self, target: &Target, why: Why) -> Failure {
-        use crate::api::deploy::OnFailure;
         let stop =
             |text: &str| Failure::Stop(Why::new(why.reason, format!("{}{text}", why.message)));
         if self.effective.instead.is_some() {
@@ -387,32 +392,48 @@ impl Look {
             // It ran well before: this is no failed deployment.
             return stop("");
         }
-        let Some(good) = self.records.last_good() else {
-            return stop("; there is no earlier release to go back to");
+        match self.kept(target) {
+            None => Failure::RollBack(why.message),
+            Some(_) if self.unrecorded => Failure::Record(why.message),
+            Some((None, text)) => stop(&text),
+            Some((Some(reason), text)) => {
+                Failure::Stop(Why::new(reason, format!("{}{text}", why.message)))
+            }
+        }
+    }
+
+    /// What keeps a release that has failed from being rolled back, with a reason of its own where
+    /// it is not what the spec asks for.
+    fn kept(&self, target: &Target) -> Option<(Option<Reason>, String)> {
+        use crate::api::deploy::OnFailure;
+        let asked = |text: &str| Some((None, text.to_owned()));
+        let held = |text: String| Some((Some(Reason::RollbackHeld), text));
+        let Some((good, since)) = self.records.serving() else {
+            return asked("; there is no earlier release to go back to");
         };
         match target.deploy.on_failure {
             OnFailure::RollBack => {}
-            OnFailure::Pause => return stop("; everything stays as it is (`onFailure: Pause`)"),
-            OnFailure::Leave => return stop("; the rollout goes on (`onFailure: Leave`)"),
+            OnFailure::Pause => return asked("; everything stays as it is (`onFailure: Pause`)"),
+            OnFailure::Leave => return asked("; the rollout goes on (`onFailure: Leave`)"),
         }
         let migrated = self.effective.config.deploy.release_command.is_some();
         if migrated && !target.deploy.migrations.reversible {
-            return Failure::Stop(Why::new(
-                Reason::RollbackHeld,
-                format!(
-                    "{}; not rolled back to {}: its release command has run, and `migrations.reversible` is false; deploy a release that works, or set it to true",
-                    why.message,
-                    good.name()
-                ),
+            return held(format!(
+                "; not rolled back to {}: its release command has run, and `migrations.reversible` is false; deploy a release that works, or set it to true",
+                good.name()
+            ));
+        }
+        if let Some(over) = self.records.irreversible_after(since, &self.release.key) {
+            return held(format!(
+                "; not rolled back to {}: {} has run its release command since, and its `migrations.reversible` was false; deploy a release that works on the present database",
+                good.name(),
+                over.name()
             ));
         }
         if self.good_is_gone {
-            return Failure::Stop(Why::new(
-                Reason::RollbackHeld,
-                format!("{}; not rolled back: {}", why.message, rollback::gone(good)),
-            ));
+            return held(format!("; not rolled back: {}", rollback::gone(good)));
         }
-        Failure::RollBack(why.message)
+        None
     }
 }
 
@@ -423,4 +444,14 @@ pub enum Failure {
     Stop(Why),
     /// The last good release is to be restored. Says what failed.
     RollBack(String),
+    /// It is to be written down that the release has failed, and no more. Says what failed.
+    Record(String),
+}
+
+/// What the status tells of a failure that is on record, before the step `Release` is reached.
+pub fn notes(look: &Look) -> Vec<Note> {
+    let left = look.records.left(&look.release.key);
+    left.map(|record| Note::Failed(record.entry()))
+        .into_iter()
+        .collect()
 }

@@ -140,6 +140,7 @@ impl Step for Machines {
             })
             .collect();
         notes.extend(observed.fallback.clone().map(Note::Fallback));
+        notes.extend(look::notes(observed));
         notes
     }
 
@@ -228,6 +229,10 @@ pub fn decide(target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
                 },
                 Failure::RollBack(cause) => {
                     Verdict::Change(Change::RollBack(rollback::Change::of(look, cause)))
+                }
+                Failure::Record(cause) => {
+                    let change = rollback::Change::left(look.release.clone(), cause);
+                    Verdict::Change(Change::RollBack(change))
                 }
             }
         }

@@ -343,6 +343,15 @@ impl Runs {
         self.last.is_none()
     }
 
+    /// Whether the program of the latest has been started. When nothing tells, it has.
+    pub fn has_run(&self) -> bool {
+        self.last.as_ref().is_some_and(|machine| {
+            let started = |kind: &str| ["start", "exit"].contains(&kind);
+            let mut events = machine.events.iter();
+            machine.events.is_empty() || events.any(|event| started(&event.kind))
+        })
+    }
+
     /// Where it stands.
     pub fn progress(&self, app: &str, now: Timestamp) -> Progress {
         let Some(machine) = &self.last else {

@@ -2,8 +2,13 @@
 //! from it, and a release that has failed or was taken back is not tried again until the spec
 //! changes, also by another process.
 //!
+//! A release that has failed and is left as it is (`onFailure`, a rollback that is held back, a
+//! release command that failed) has a record as well: what its migration has done to the database
+//! keeps later releases from being rolled back over it. Nothing is held by such a record, and when
+//! the release becomes well, the same record says so.
+//!
 //! One ConfigMap for each release, in the operator's own namespace: it is written once when the
-//! release has ended and once more when it is taken back, the operator needs no right on the users'
+//! release has ended and once more when it ends otherwise, the operator needs no right on the users'
 //! ConfigMaps for it, and nobody who may edit those can change what a rollback restores. No value of
 //! a secret is in it.
 
@@ -51,17 +56,9 @@ const COMPONENT: &str = "release";
 pub enum Outcome {
     /// All machines ran it and were healthy.
     Succeeded,
-    /// It failed, or was taken back by somebody: another release serves instead.
+    /// It failed, or was taken back by somebody. Another release serves instead if the record
+    /// names one; else it was left as it is.
     Failed,
-}
-
-impl Outcome {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "Succeeded",
-            Self::Failed => "RolledBack",
-        }
-    }
 }
 
 /// One release.
@@ -171,16 +168,43 @@ impl Records {
 
     /// The one that served last: the newest that succeeded, or that was restored after it.
     pub fn last_good(&self) -> Option<&Record> {
-        self.list
-            .iter()
-            .rev()
-            .find_map(|record| match (record.outcome, record.restores) {
+        self.serving().map(|(good, _)| good)
+    }
+
+    /// The one that served last, and the number of the release with which it began to.
+    pub fn serving(&self) -> Option<(&Record, u64)> {
+        self.list.iter().rev().find_map(|record| {
+            let good = match (record.outcome, record.restores) {
                 (Outcome::Succeeded, _) => Some(record),
                 (Outcome::Failed, Some(number)) => self
                     .of(number)
                     .filter(|restored| restored.outcome == Outcome::Succeeded),
                 (Outcome::Failed, None) => None,
-            })
+            };
+            good.map(|good| (good, record.number))
+        })
+    }
+
+    /// The newest release after this number whose migration cannot be undone. Of the release `key`
+    /// the spec speaks, and not its record.
+    pub fn irreversible_after(&self, number: u64, key: &str) -> Option<&Record> {
+        self.list
+            .iter()
+            .rev()
+            .filter(|record| record.number > number && record.key != key)
+            .find(|record| record.migrated && !record.reversible)
+    }
+
+    /// The record of the release `key`, if it is the latest, has failed and was left as it is.
+    pub fn left(&self, key: &str) -> Option<&Record> {
+        self.latest()
+            .filter(|record| record.key == key && record.is_left())
+    }
+
+    /// Whether the failure of the release `key` is on record as it is for this target.
+    pub fn tells_failure(&self, key: &str, target: &Target) -> bool {
+        self.left(key)
+            .is_some_and(|record| record.reversible == target.deploy.migrations.reversible)
     }
 
     /// Whether `key` is what was recorded last, and ran well.
@@ -194,6 +218,7 @@ impl Records {
         self.latest().filter(|record| {
             let again = !target.retry.is_subset(&record.retry);
             record.outcome == Outcome::Failed
+                && !record.is_left()
                 && record.key == key
                 && record.target == target.digest()
                 && !again
@@ -203,7 +228,13 @@ impl Records {
     /// The number of the release `key`: the next one, unless it is recorded already.
     pub fn number(&self, key: &str, target: &Target) -> u64 {
         match self.latest() {
-            Some(last) if self.is_good(key) || self.held(key, target).is_some() => last.number,
+            Some(last)
+                if self.is_good(key)
+                    || self.left(key).is_some()
+                    || self.held(key, target).is_some() =>
+            {
+                last.number
+            }
             Some(last) => last.number + 1,
             None => 1,
         }
@@ -223,17 +254,22 @@ impl Records {
             .max_by_key(|request| request.time)
     }
 
-    /// Numbers of those that are too many: the oldest, and never what serves or what is held.
+    /// Numbers of those that are too many: the oldest, and never what serves or what is held, nor
+    /// what keeps it from being restored.
     fn superfluous(&self) -> Vec<u64> {
-        let serves = self.last_good().map(|record| record.number);
-        let old = self.list.len().saturating_sub(KEPT);
-        let mut going: Vec<u64> = self.list.iter().take(old).map(|r| r.number).collect();
-        if let Some(at) = going.iter().position(|number| Some(*number) == serves) {
-            going.remove(at);
-            // Another goes for the one that stays.
-            going.extend(self.list.get(old).map(|record| record.number));
+        let mut stay = Vec::new();
+        if let Some((good, since)) = self.serving() {
+            let newest = self.irreversible_after(since, "");
+            // The spec may speak for the newest, and then another one counts.
+            let other = newest.and_then(|newest| self.irreversible_after(since, &newest.key));
+            let kept = [Some(good), newest, other];
+            stay.extend(kept.into_iter().flatten().map(|record| record.number));
+            stay.push(since);
         }
-        going
+        let old = self.list.len().saturating_sub(KEPT);
+        let numbers = self.list.iter().map(|record| record.number);
+        let going = numbers.filter(|number| !stay.contains(number));
+        going.take(old).collect()
     }
 
     /// With one more, or with another one in the place of its number.
@@ -258,30 +294,48 @@ impl Records {
             .iter()
             .rev()
             .take(KEPT)
-            .map(|record| HistoryEntry {
-                number: i64::try_from(record.number).ok(),
-                version: number(record),
-                image: record.image.clone(),
-                digest_short: short(&record.digest),
-                config_hash: record.config_hash.clone(),
-                outcome: record.outcome.as_str().to_owned(),
-                by: record.by.clone(),
-                why: if record.outcome == Outcome::Failed {
-                    record.reason.clone()
-                } else {
-                    record.why.clone()
-                },
-                changes: record.changes.clone(),
-                restores: record
-                    .restores
-                    .and_then(|number| i64::try_from(number).ok()),
-                time: Some(whole_seconds(record.time)),
-            })
+            .map(Record::entry)
             .collect()
     }
 }
 
 impl Record {
+    /// What the history tells of it.
+    pub fn entry(&self) -> HistoryEntry {
+        let (outcome, why) = match (self.outcome, self.restores) {
+            (Outcome::Succeeded, _) => ("Succeeded", &self.why),
+            (Outcome::Failed, Some(_)) => ("RolledBack", &self.reason),
+            (Outcome::Failed, None) => ("Failed", &self.reason),
+        };
+        HistoryEntry {
+            number: i64::try_from(self.number).ok(),
+            version: number(self),
+            image: self.image.clone(),
+            digest_short: short(&self.digest),
+            config_hash: self.config_hash.clone(),
+            outcome: outcome.to_owned(),
+            by: self.by.clone(),
+            why: why.clone(),
+            changes: self.changes.clone(),
+            restores: self.restores.and_then(|number| i64::try_from(number).ok()),
+            time: Some(whole_seconds(self.time)),
+        }
+    }
+
+    /// Whether it failed and nothing was restored in its place.
+    pub fn is_left(&self) -> bool {
+        self.outcome == Outcome::Failed && self.restores.is_none()
+    }
+
+    /// Takes over what was written down about the same release before.
+    fn follow(&mut self, before: &Self) {
+        let known = |request: &&Request| self.requests.iter().all(|r| r.uid != request.uid);
+        let mut requests: Vec<Request> = before.requests.iter().filter(known).cloned().collect();
+        requests.append(&mut self.requests);
+        self.requests = requests;
+        self.fly_version = self.fly_version.or(before.fly_version);
+    }
+
     /// What the status tells of the release that runs.
     pub fn status(&self) -> ReleaseStatus {
         ReleaseStatus {
@@ -393,6 +447,9 @@ fn decode(map: ConfigMap) -> std::result::Result<Record, String> {
 /// When Kubernetes does not answer. What is there is read again by the next look.
 pub async fn save(cx: &Cx, mut record: Record) -> Result<()> {
     let before = load(cx).await?;
+    if let Some(same) = before.of(record.number) {
+        record.follow(same);
+    }
     let excess = record.requests.len().saturating_sub(REQUESTS);
     record.requests.drain(..excess);
     let number = record.number;
@@ -559,129 +616,4 @@ pub fn fly_status(outcome: Outcome) -> fly::releases::ReleaseStatus {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-
-    use super::*;
-    use crate::target::testing::target;
-
-    /// A record as it would be read.
-    pub fn record(number: u64, key: &str, outcome: Outcome) -> Record {
-        Record {
-            number,
-            key: key.to_owned(),
-            image: "registry.fly.io/a:1".to_owned(),
-            pinned: "registry.fly.io/a@sha256:1".to_owned(),
-            digest: "sha256:0123456789abcdef".to_owned(),
-            config: Some("app = 'a'".to_owned()),
-            port: 8080,
-            config_hash: String::new(),
-            env: Vec::new(),
-            secrets: BTreeMap::new(),
-            outcome,
-            reason: String::new(),
-            target: target("").digest().to_owned(),
-            retry: BTreeSet::new(),
-            restores: None,
-            by: String::new(),
-            why: String::new(),
-            changes: String::new(),
-            migrated: false,
-            reversible: false,
-            requests: Vec::new(),
-            fly_version: None,
-            time: Timestamp::UNIX_EPOCH,
-        }
-    }
-
-    /// Records of these releases, numbered from 1.
-    pub fn records(list: &[(&str, Outcome)]) -> Records {
-        let list = list.iter().zip(1..);
-        Records {
-            list: list
-                .map(|((key, outcome), number)| record(number, key, *outcome))
-                .collect(),
-            versions: BTreeMap::new(),
-        }
-    }
-
-    #[test]
-    fn a_failed_release_is_held_for_the_same_target_only() {
-        let records = records(&[("a", Outcome::Succeeded), ("b", Outcome::Failed)]);
-        let same = target("");
-        let other = target("deploy: {image: 'registry.fly.io/shop:2'}");
-        assert!(records.held("b", &same).is_some());
-        assert!(records.held("b", &other).is_none());
-        assert!(records.held("c", &same).is_none());
-        assert!(!records.is_good("a"), "what failed came after it");
-        assert_eq!(records.number("b", &same), 2);
-        assert_eq!(records.number("b", &other), 3);
-    }
-
-    #[test]
-    fn a_new_word_that_asks_to_try_again_lifts_the_hold_once() {
-        let mut records = records(&[("a", Outcome::Succeeded), ("b", Outcome::Failed)]);
-        let mut target = target("");
-        target.retry = BTreeSet::from(["now".to_owned()]);
-        assert!(records.held("b", &target).is_none());
-        assert_eq!(records.number("b", &target), 3);
-        records.list[1].retry = target.retry.clone();
-        assert!(
-            records.held("b", &target).is_some(),
-            "it failed with this word"
-        );
-        target.retry.clear();
-        assert!(
-            records.held("b", &target).is_some(),
-            "a word that is taken away asks for nothing"
-        );
-    }
-
-    #[test]
-    fn what_served_last_is_what_was_restored_last() {
-        let mut records = records(&[
-            ("a", Outcome::Succeeded),
-            ("b", Outcome::Succeeded),
-            ("c", Outcome::Failed),
-        ]);
-        records.list[2].restores = Some(1);
-        assert_eq!(records.last_good().unwrap().number, 1);
-        records.list[2].restores = None;
-        assert_eq!(records.last_good().unwrap().number, 2);
-        records.list[2].outcome = Outcome::Succeeded;
-        assert_eq!(records.last_good().unwrap().number, 3);
-    }
-
-    #[test]
-    fn ten_releases_are_kept_and_the_last_good_one_always() {
-        let mut all = records(&[("good", Outcome::Succeeded)]);
-        for number in 2..30 {
-            all = all.with(record(number, "bad", Outcome::Failed));
-            for number in all.superfluous() {
-                all = all.without(number);
-            }
-        }
-        assert_eq!(all.list.len(), KEPT);
-        assert_eq!(all.last_good().unwrap().key, "good");
-        assert_eq!(all.latest().unwrap().number, 29);
-        assert_eq!(all.history().len(), KEPT);
-        assert_eq!(all.history().first().unwrap().version, Some(29));
-    }
-
-    #[test]
-    fn a_request_is_remembered_by_the_record_that_it_was_decided_on() {
-        let mut all = records(&[("a", Outcome::Succeeded), ("b", Outcome::Failed)]);
-        all.list[1].requests.push(Request {
-            uid: "u1".to_owned(),
-            name: "n".to_owned(),
-            by: "ana".to_owned(),
-            to: 1,
-            refused: None,
-            note: String::new(),
-            time: Timestamp::UNIX_EPOCH,
-        });
-        assert!(all.request("u1").is_some());
-        assert!(all.request("u2").is_none());
-        assert_eq!(all.last_request().unwrap().by, "ana");
-    }
-}
+pub(super) mod tests;

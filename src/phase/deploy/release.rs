@@ -228,7 +228,7 @@ impl Step for Release {
             None => observed
                 .records
                 .latest()
-                .filter(|record| record.key == observed.wanted.key),
+                .filter(|record| record.key == observed.wanted.key && !record.is_left()),
         };
         notes.extend(running.map(|record| Note::Release(record.status())));
         if observed.instead.is_some() {
@@ -258,7 +258,8 @@ impl Step for Release {
 }
 
 /// The release at Fly.io that an earlier try made: newer than all that are recorded, of the
-/// same image, and not failed.
+/// same image, and not failed. What has failed there stays so: a release that becomes well after
+/// all gets another one.
 async fn begun(
     cx: &Cx,
     wanted: &Wanted,

@@ -1,20 +1,20 @@
 //! The release command: migrations and the like, once per release, before any machine of the
 //! application is touched. How it runs is in `one_off`.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{
     fleet, image, look,
-    one_off::{self, Change, OneOff, Runs, What},
-    records, rollback, roster,
+    one_off::{self, OneOff, Runs, What},
+    records, release, rollback, roster,
 };
 use crate::{
-    api::Reason,
+    api::{Reason, status::HistoryEntry},
     fly::{Machine, machine_config::MachineGuest},
     flytoml,
-    phase::{Cx, Slot, Step, StepId, Verdict, Why, step::Result},
+    phase::{Cx, Note, Slot, Step, StepId, Verdict, Why, step::Result},
     target::Target,
 };
 
@@ -38,8 +38,46 @@ pub enum Observed {
     Runs(Box<Runs>),
 }
 
+/// What is known of the release command, and of the record of its failure.
+#[derive(Debug)]
+pub struct Seen {
+    command: Observed,
+    /// The release, while it is not on record that its command has failed.
+    unrecorded: Option<Box<release::Wanted>>,
+    /// What the history tells of that failure, once it is on record.
+    recorded: Option<HistoryEntry>,
+}
+
+impl From<Observed> for Seen {
+    fn from(command: Observed) -> Self {
+        Self {
+            command,
+            unrecorded: None,
+            recorded: None,
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, PartialEq)]
+pub enum Change {
+    /// About its machine.
+    Machine(one_off::Change),
+    /// Record that the release has failed.
+    Record(Box<rollback::Change>),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine(change) => change.fmt(f),
+            Self::Record(change) => change.fmt(f),
+        }
+    }
+}
+
 impl Step for ReleaseCommand {
-    type Observed = Observed;
+    type Observed = Seen;
     type Change = Change;
 
     fn id(&self) -> StepId {
@@ -55,16 +93,16 @@ impl Step for ReleaseCommand {
         false
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Observed> {
+    async fn observe(&self, cx: &Cx) -> Result<Seen> {
         let config = cx.target.config()?;
         let Some(command) = config.app.deploy.release_command.clone() else {
-            return Ok(Observed::NotAsked(What::Release));
+            return Ok(Observed::NotAsked(What::Release).into());
         };
         let records = records::load(cx).await?;
         let release = look::release(cx, &records)?;
         // It has run for this release, or the release is held back and another one runs.
         if records.is_good(&release.key) || records.held(&release.key, &cx.target).is_some() {
-            return Ok(Observed::Ran);
+            return Ok(Observed::Ran.into());
         }
         let app_machines = roster::ours(cx).await?;
         let marked = |machine: &Machine| {
@@ -74,7 +112,7 @@ impl Step for ReleaseCommand {
         // A machine is given a release only after its command has run. When an earlier release is
         // asked for again while some machines still have it, the command has run for them too.
         if app_machines.iter().any(marked) {
-            return Ok(Observed::Ran);
+            return Ok(Observed::Ran.into());
         }
         let key: String = release.key.chars().take(8).collect();
         let asked = Command {
@@ -85,25 +123,71 @@ impl Step for ReleaseCommand {
             command,
         };
         let runs = runs(cx, asked, &app_machines).await?;
-        Ok(Observed::Runs(Box::new(runs)))
+        let unrecorded = cx.may_act() && !records.tells_failure(&release.key, &cx.target);
+        let recorded = records.left(&release.key).map(records::Record::entry);
+        Ok(Seen {
+            command: Observed::Runs(Box::new(runs)),
+            recorded: recorded.filter(|_| !unrecorded),
+            unrecorded: unrecorded.then(|| Box::new(release)),
+        })
     }
 
-    fn diff(&self, target: &Target, observed: &Observed, now: Timestamp) -> Verdict<Change> {
-        observed.decide(&target.app, now)
+    fn diff(&self, target: &Target, seen: &Seen, now: Timestamp) -> Verdict<Change> {
+        match seen.command.decide(&target.app, now) {
+            Verdict::Blocked(why) => seen.record_first(why),
+            Verdict::Change(change) => Verdict::Change(Change::Machine(change)),
+            Verdict::Wait { why, wake } => Verdict::Wait { why, wake },
+            Verdict::Skipped(why) => Verdict::Skipped(why),
+            Verdict::Holds(time) => Verdict::Holds(time),
+            Verdict::Done => Verdict::Done,
+        }
+    }
+
+    fn notes(&self, _target: &Target, seen: &Seen) -> Vec<Note> {
+        seen.recorded
+            .clone()
+            .map(Note::Failed)
+            .into_iter()
+            .collect()
     }
 
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
-        change.intent()
+        match change {
+            Change::Machine(change) => change.intent(),
+            Change::Record(_) => None,
+        }
     }
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
-        one_off::apply(cx, change).await
+        match change {
+            Change::Machine(change) => one_off::apply(cx, change).await,
+            Change::Record(change) => {
+                rollback::act(cx, *change).await?;
+                // Now it is told to people, before the command is run again.
+                cx.facts.failures_told.clear();
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Seen {
+    /// A release whose command has run and failed is on record before that is told: half of a
+    /// migration may be done.
+    fn record_first(&self, why: Why) -> Verdict<Change> {
+        match (&self.unrecorded, &self.command) {
+            (Some(release), Observed::Runs(runs)) if runs.has_run() => {
+                let change = rollback::Change::left((**release).clone(), why.message);
+                Verdict::Change(Change::Record(Box::new(change)))
+            }
+            _ => Verdict::Blocked(why),
+        }
     }
 }
 
 impl Observed {
     /// Whether the command is to be run, has run, or runs.
-    pub(super) fn decide(&self, app: &str, now: Timestamp) -> Verdict<Change> {
+    pub(super) fn decide(&self, app: &str, now: Timestamp) -> Verdict<one_off::Change> {
         match self {
             Self::NotAsked(what) => Verdict::Skipped(Why::new(
                 Reason::NotRequested,

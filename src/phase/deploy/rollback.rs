@@ -1,6 +1,10 @@
 //! Rollback: a release that has failed for certain, or that somebody asks to take back, is recorded
 //! as such. From then on another release is what should run, and the ordinary steps bring it back.
-//! The record holds the release until the spec changes, also for another process.
+//! The record holds the release until the spec changes, also for another process. One that has failed
+//! and is left as it is gets a record too, which holds nothing.
+//!
+//! Neither goes back over a migration that cannot be undone, whichever release ran it since the one
+//! that is to be restored.
 //!
 //! Fly.io has no rollback of its own (fly-api.md G): what is restored is what was recorded here, the
 //! image by its digest and the fly.toml by its text. Values of secrets are not recorded anywhere, so
@@ -170,6 +174,7 @@ impl Step for Rollback {
                     None => draft.clone(),
                 };
                 record.outcome = Outcome::Failed;
+                record.reversible = target.deploy.migrations.reversible;
                 record.restores = Some(request.to);
                 record.reason = one_line(&crate::redact::redact(&told_why(request)), 1_000);
                 record.target = target.digest().to_owned();
@@ -287,9 +292,9 @@ fn judge(
     if to.outcome == Outcome::Failed {
         return refuse(format!("{} {}; choose another", to.name(), to.fate()));
     }
+    // One that failed and was left as it is may have some machines.
     let recorded = records.latest().filter(|last| last.key == wanted.key);
-    let serves = recorded.is_some() || records.is_good(&wanted.key);
-    if serves
+    if recorded.is_some_and(|last| !last.is_left())
         && records
             .last_good()
             .is_some_and(|good| good.number == to.number)
@@ -307,11 +312,7 @@ fn judge(
     // The spec may say by now that its own migration can be undone; what earlier ones said stays.
     let own = wanted.migrates && !target.deploy.migrations.reversible;
     let own = own.then(|| format!("release {} ({})", wanted.number, wanted.image.reference));
-    let earlier = records
-        .list
-        .iter()
-        .filter(|record| record.number > to.number && record.key != wanted.key)
-        .find(|record| record.migrated && !record.reversible);
+    let earlier = records.irreversible_after(to.number, &wanted.key);
     if let Some(name) = own.or_else(|| earlier.map(Record::name)) {
         return refuse(format!(
             "{name} ran its release command, and its `migrations.reversible` is false: {} may not run on that database; deploy a release that works instead, or declare the present one reversible in the spec",
@@ -381,7 +382,8 @@ pub async fn good_is_gone(cx: &Cx, records: &Records) -> bool {
 #[derive(Debug, PartialEq)]
 pub struct Change {
     release: release::Wanted,
-    to: String,
+    /// Number and name of the release that is restored; `None`: it is left as it is.
+    to: Option<(u64, String)>,
     cause: String,
 }
 
@@ -391,7 +393,16 @@ impl Change {
         let good = look.records.last_good();
         Self {
             release: look.release.clone(),
-            to: good.map_or_else(String::new, records::Record::name),
+            to: good.map(|good| (good.number, good.name())),
+            cause,
+        }
+    }
+
+    /// Records that this release has failed for this cause, and leaves it as it is.
+    pub fn left(release: release::Wanted, cause: String) -> Self {
+        Self {
+            release,
+            to: None,
             cause,
         }
     }
@@ -399,7 +410,10 @@ impl Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "roll back to {}", self.to)
+        match &self.to {
+            Some((_, name)) => write!(f, "roll back to {name}"),
+            None => write!(f, "record that release {} has failed", self.release.number),
+        }
     }
 }
 
@@ -408,14 +422,27 @@ impl fmt::Display for Change {
 /// # Errors
 /// When Kubernetes does not answer: nothing is rolled back without a record of why.
 pub async fn act(cx: &Cx, change: Change) -> Result<()> {
-    tracing::warn!(to = %change.to, cause = %change.cause, "rolling back");
+    match &change.to {
+        Some((_, name)) => tracing::warn!(to = %name, cause = %change.cause, "rolling back"),
+        None => {
+            tracing::warn!(cause = %change.cause, "the release has failed and is left as it is")
+        }
+    }
     let before = records::load(cx).await?;
-    let good = before.last_good();
-    let mut record = records::record(cx, &change.release, Outcome::Failed, &change.cause, good);
-    record.restores = good.map(|good| good.number);
-    // Fly.io's own record is for people; the rollback does not wait for it.
-    let told = release::tell_fly(cx, &change.release, None, Outcome::Failed).await;
-    record.fly_version = told.unwrap_or_default();
+    let mut record = records::record(
+        cx,
+        &change.release,
+        Outcome::Failed,
+        &change.cause,
+        before.last_good(),
+    );
+    record.restores = change.to.map(|(number, _)| number);
+    // Fly.io's own record is for people; nothing waits for it, and it is told once.
+    let told = before.left(&change.release.key);
+    if told.is_none_or(|told| told.fly_version.is_none()) {
+        let told = release::tell_fly(cx, &change.release, None, Outcome::Failed).await;
+        record.fly_version = told.unwrap_or_default();
+    }
     records::save(cx, record).await
 }
 
@@ -423,7 +450,7 @@ pub async fn act(cx: &Cx, change: Change) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::records::tests::records;
+    use super::super::records::tests::{records, with_left};
     use super::*;
     use crate::{phase::facts, target::testing::target};
 
@@ -487,6 +514,16 @@ mod tests {
     #[test]
     fn a_rollout_under_way_can_be_taken_back_to_what_served_before() {
         assert_eq!(refusal(&three(), &wanted("d"), 3), "Go");
+    }
+
+    #[test]
+    fn a_release_that_failed_and_was_left_can_be_taken_back_unless_it_migrated_for_good() {
+        let mut records = with_left(&[("a", Outcome::Succeeded)], "b");
+        assert_eq!(refusal(&records, &wanted("b"), 1), "Go");
+        assert!(refusal(&records, &wanted("b"), 2).contains("failed"));
+        records.list[1].migrated = true;
+        let why = refusal(&records, &wanted("c"), 1);
+        assert!(why.contains("release 2"), "{why}");
     }
 
     #[test]

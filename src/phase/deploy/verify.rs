@@ -6,14 +6,14 @@ use jiff::Timestamp;
 
 use super::{
     health,
-    look::{Failure, Look},
+    look::{self, Failure, Look},
     machine_checks::Stand,
     machines::{self, Change},
     rollback,
     strategy::Move,
 };
 use crate::{
-    phase::{Cx, Slot, Step, StepId, Verdict, step::Result},
+    phase::{Cx, Note, Slot, Step, StepId, Verdict, step::Result},
     target::Target,
 };
 
@@ -53,12 +53,20 @@ impl Step for Verify {
                         Failure::RollBack(cause) => {
                             Verdict::Change(Change::RollBack(rollback::Change::of(look, cause)))
                         }
+                        Failure::Record(cause) => {
+                            let change = rollback::Change::left(look.release.clone(), cause);
+                            Verdict::Change(Change::RollBack(change))
+                        }
                     },
                     other => other,
                 }
             }
             _ => machines::decide(target, look, now),
         }
+    }
+
+    fn notes(&self, _target: &Target, look: &Look) -> Vec<Note> {
+        look::notes(look)
     }
 
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
