@@ -7,10 +7,13 @@ use std::collections::BTreeSet;
 
 use kube::runtime::events::{Event, EventType};
 
-use crate::api::{
-    ActivationStatus, PhaseName, Reason,
-    condition::{self, ConditionType},
-    status::{GateState, PhaseState, RollbackState, StepState, StepStatus, one_line},
+use crate::{
+    api::{
+        ActivationStatus, PhaseName, Reason,
+        condition::{self, ConditionType},
+        status::{GateState, PhaseState, RollbackState, StepState, StepStatus, one_line},
+    },
+    phase::News,
 };
 
 /// Longest note of an event, in bytes (kubernetes/api, events/v1/types.go).
@@ -40,6 +43,16 @@ pub fn between(old: Option<&ActivationStatus>, new: &ActivationStatus) -> Vec<Ev
     rollback(&mut events, old, new);
     source(&mut events, old, new);
     events
+}
+
+/// What went wrong on the way and was put right.
+pub fn news(news: &News) -> Event {
+    event(
+        EventType::Warning,
+        news.reason.as_str(),
+        news.step,
+        &news.note,
+    )
 }
 
 /// A warning about the object as a whole.

@@ -145,6 +145,8 @@ async fn pass(
         ..Seen::default()
     };
     write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+    let news = memory.facts.take_news();
+    context.publish(activation, news.iter().map(events::news).collect());
     memory.requested = Some(tokens);
     let announced = memory.intents.to_announce();
     memory.intents.announced();

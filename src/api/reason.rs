@@ -192,6 +192,8 @@ words! {
         MachineLeased = "MachineLeased",
         /// A machine does not run the wanted image or configuration.
         MachineOutdated = "MachineOutdated",
+        /// Fly.io took the update of a machine back; it is made again.
+        UpdateReverted = "UpdateReverted",
 
         // SmokeTest.
         /// A check failed.

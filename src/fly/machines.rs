@@ -226,18 +226,18 @@ impl Machine {
         config.metadata.get(key).map(String::as_str)
     }
 
-    /// How the program ended since it was last started: the newest `exit` event that is newer
-    /// than the newest `start` event (fly-api.md B.3).
+    /// How the program ended since it was last started, or given another version: the newest `exit`
+    /// event that is newer than the newest `start` and the newest `update` that began (fly-api.md
+    /// B.3). What an earlier version did is not this one's failure.
     pub fn exit_since_start(&self) -> Option<&ExitEvent> {
-        let newest = |kind: &str| {
-            self.events
-                .iter()
-                .filter(|event| event.kind == kind)
-                .max_by_key(|event| event.timestamp.unwrap_or(i64::MIN))
-        };
-        let exit = newest("exit")?;
+        let exits = self.events.iter().filter(|event| event.kind == "exit");
+        let exit = exits.max_by_key(|event| event.timestamp.unwrap_or(i64::MIN))?;
         let exited = exit.timestamp.unwrap_or(i64::MIN);
-        if newest("start").is_some_and(|start| start.timestamp.unwrap_or(i64::MIN) > exited) {
+        let begins = |event: &&MachineEvent| {
+            event.kind == "start" || event.kind == "update" && event.status != "replaced"
+        };
+        let mut begun = self.events.iter().filter(begins);
+        if begun.any(|event| event.timestamp.unwrap_or(i64::MIN) > exited) {
             return None;
         }
         exit.exit()
@@ -445,6 +445,11 @@ mod tests {
         let running = machine(json!([start(40), exit, start(20)]));
         assert_eq!(running.exit_since_start(), None);
         assert_eq!(machine(json!([start(40)])).exit_since_start(), None);
+        let update = |at: i64, status: &str| json!({"id": "u", "type": "update", "status": status, "timestamp": at});
+        let begun = machine(json!([update(40, "replacing"), exit, start(20)]));
+        assert_eq!(begun.exit_since_start(), None, "of the version before");
+        let late = machine(json!([update(40, "replaced"), exit, start(20)]));
+        assert!(late.exit_since_start().is_some());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::{
 
 use secrecy::SecretString;
 
+use super::note::News;
 use crate::{
     api::status::{FallbackUsed, SecretStatus},
     fly,
@@ -68,8 +69,9 @@ pub struct Facts {
     /// The configuration that this process gave each machine last, by its hash. Set by the steps of
     /// Deploy.
     pub given: Fact<BTreeMap<String, String>>,
-    /// Machines whose update Fly.io took back, by name, and the release. Set by the steps of Deploy.
-    pub reverted: Fact<(String, BTreeSet<String>)>,
+    /// How often Fly.io took the update of a machine back, by name, and the release. Set by the
+    /// steps of Deploy.
+    pub reverted: Fact<(String, BTreeMap<String, u32>)>,
     /// Leases on the machines of a rollout. Set by the steps of Deploy.
     pub leases: Fact<crate::phase::deploy::leases::Leases>,
     /// Whether the database answered from inside, for a machine (id and version) that has failed.
@@ -84,6 +86,7 @@ pub struct Facts {
     pub database_tries: Fact<super::smoke_test::edge::AllTries>,
     /// What is known about running commands in machines. Set by the step `DatabaseCheck`.
     pub exec: Fact<super::smoke_test::database::Known>,
+    news: Mutex<Vec<News>>,
     pushed: Mutex<BTreeMap<String, SecretStatus>>,
     guarded: Mutex<BTreeMap<String, Guarded>>,
 }
@@ -92,6 +95,17 @@ impl Facts {
     /// What this process pushed, by name.
     pub fn pushed(&self) -> BTreeMap<String, SecretStatus> {
         self.lock_pushed().clone()
+    }
+
+    /// Has this told by an event when the pass has ended.
+    pub fn tell(&self, news: News) {
+        let mut told = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        told.push(news);
+    }
+
+    /// What is to be told, once.
+    pub fn take_news(&self) -> Vec<News> {
+        std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Records a secret that was pushed.

@@ -18,7 +18,7 @@ pub mod smoke_test;
 
 pub use cx::{Act, Cx, Fence, Origin, Owner, Timing};
 pub use memory::{Memory, State, StepRecord};
-pub use note::Note;
+pub use note::{News, Note};
 pub use step::{AnyStep, Removal, Slot, Step, StepId, Verdict, Wake, Why};
 
 use crate::api::{ConditionType, PhaseName};

@@ -1,9 +1,24 @@
 //! What a step tells the status beside its own state.
 
-use crate::api::status::{
-    ExternalObject, FallbackUsed, HistoryEntry, PreflightResult, ReleaseStatus, RollbackStatus,
-    SecretStatus, SmokeTestResult,
+use super::step::StepId;
+use crate::api::{
+    Reason,
+    status::{
+        ExternalObject, FallbackUsed, HistoryEntry, PreflightResult, ReleaseStatus, RollbackStatus,
+        SecretStatus, SmokeTestResult,
+    },
 };
+
+/// Something that went wrong and was put right: told once, by an event, and no state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// In one word.
+    pub reason: Reason,
+    /// The step that met it.
+    pub step: StepId,
+    /// For a person.
+    pub note: String,
+}
 
 /// One thing that the status should tell. Times in it are left out: `status::next` sets them,
 /// and keeps the old ones while nothing changes.

@@ -329,6 +329,11 @@ async fn an_update_that_fly_takes_back_silently_is_found_and_repeated() {
     })
     .await;
     assert_eq!(env.sim.calls(UPDATE), 3);
+    let events = env.wait_event("hola", "UpdateReverted").await;
+    let told: Vec<_> = events.iter().filter(|e| e.1 == "UpdateReverted").collect();
+    assert_eq!(told.len(), 1, "{events:?}");
+    assert_eq!(told[0].0, "Warning");
+    assert!(told[0].2.contains("golive-app-0"), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

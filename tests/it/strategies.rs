@@ -47,7 +47,7 @@ pub fn hello(tag: &str) -> Image {
 }
 
 /// Works in the first `good` machines that start, and ends with code 3 in all others.
-fn works_in(good: usize, tag: &str, dir: &std::path::Path) -> Image {
+pub fn works_in(good: usize, tag: &str, dir: &std::path::Path) -> Image {
     let places: Vec<String> = (0..good)
         .map(|n| format!("mkdir {}/{tag}-{n} 2>/dev/null", dir.display()))
         .collect();
@@ -59,11 +59,14 @@ fn works_in(good: usize, tag: &str, dir: &std::path::Path) -> Image {
     shell(tag, &script)
 }
 
-struct World {
-    env: Env,
+/// A world, and what its images share.
+pub struct World {
+    /// The world.
+    pub env: Env,
     /// Digest of release 1, once it is deployed.
-    first: String,
-    _dir: tempfile::TempDir,
+    pub first: String,
+    /// A directory that is there as long as the world.
+    pub dir: tempfile::TempDir,
 }
 
 /// Images: `1` to `11` work, `first` works in one machine only, `never` in none.
@@ -76,6 +79,11 @@ async fn world(flags: &[&str]) -> World {
             shell("never", "echo 'no such table: cabins'; exit 3"),
         ])
         .collect::<Vec<_>>();
+    world_of(images, dir, flags).await
+}
+
+/// A world with these images, in which the operator runs.
+pub async fn world_of(images: Vec<Image>, dir: tempfile::TempDir, flags: &[&str]) -> World {
     let options = Options {
         images: Images::new(images),
         ..Options::default()
@@ -85,7 +93,7 @@ async fn world(flags: &[&str]) -> World {
     World {
         env,
         first: String::new(),
-        _dir: dir,
+        dir,
     }
 }
 
@@ -137,7 +145,7 @@ impl Load {
 }
 
 /// The status of a request by plain HTTP through the edge.
-async fn get(edge: SocketAddr) -> Option<u16> {
+pub async fn get(edge: SocketAddr) -> Option<u16> {
     let mut stream = TcpStream::connect(edge).await.ok()?;
     let request = format!("GET / HTTP/1.1\r\nhost: {APP}.fly.dev\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
@@ -153,7 +161,7 @@ fn updates() -> usize {
 }
 
 async fn loses_no_request(strategy: &str) -> Env {
-    let World { env, _dir, .. } = world(&[]).await;
+    let World { env, dir: _dir, .. } = world(&[]).await;
     deploy(&env, "1", &toml(strategy), json!({})).await;
     until_deployed(&env, "1").await;
     let load = Load::start(&env);
@@ -227,7 +235,7 @@ async fn no_request_is_lost_while_a_canary_goes_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn immediate_updates_all_machines_at_once_and_says_so_when_they_fail() {
-    let World { env, _dir, .. } = world(&[]).await;
+    let World { env, dir: _dir, .. } = world(&[]).await;
     let scale = json!({"scale": {"app": 3}});
     deploy(&env, "1", &toml("immediate"), scale).await;
     until_deployed(&env, "1").await;
@@ -255,7 +263,7 @@ fn leased(env: &Env) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_holds_all_its_machines_refreshes_that_and_lets_them_go() {
     const LEASE: &str = "POST /v1/apps/{app}/machines/{id}/lease";
-    let World { env, _dir, .. } = world(&[]).await;
+    let World { env, dir: _dir, .. } = world(&[]).await;
     deploy(&env, "1", &toml("rolling"), json!({"scale": {"app": 3}})).await;
     until_deployed(&env, "1").await;
     let all: BTreeSet<String> = ids(&env).into_iter().collect();
@@ -295,7 +303,7 @@ async fn fails(strategy: &str, tag: &str, on_failure: &str, scale: usize) -> (Wo
 }
 
 /// The message of the failure, once it is final.
-fn told(status: &ActivationStatus) -> Option<String> {
+pub fn told(status: &ActivationStatus) -> Option<String> {
     let (_, reason, message) = step(status, "Release");
     if reason == "RolledBack" {
         return Some(message);
@@ -307,7 +315,8 @@ fn told(status: &ActivationStatus) -> Option<String> {
         .map(|(_, _, message)| message)
 }
 
-async fn nothing_failed(load: Load) {
+/// No request was lost.
+pub async fn nothing_failed(load: Load) {
     let (sent, failed) = load.end().await;
     assert!(sent > 20);
     assert_eq!(failed, 0, "of {sent} requests");
@@ -325,7 +334,7 @@ fn versions(env: &Env) -> BTreeSet<(String, String)> {
 }
 
 /// Whatever was left by a failure, the next release that works is deployed.
-async fn recovers(env: &Env) {
+pub async fn recovers(env: &Env) {
     change(env, json!({"image": image("2")})).await;
     until_deployed(env, "2").await;
     assert!(cordoned(env).is_empty());

@@ -258,38 +258,6 @@ pub fn is_ours(machine: &Machine, owner: &Owner) -> bool {
     machine.metadata(UID_KEY) == Some(owner.uid.as_str())
 }
 
-/// Whether the fields that decide what runs are as wanted. The platform adds fields, so only
-/// those that are wanted are looked at.
-pub fn same(wanted: &MachineConfig, actual: &MachineConfig) -> bool {
-    let command = |config: &MachineConfig| {
-        let init = config.init.clone().unwrap_or_default();
-        (init.cmd, init.entrypoint, init.exec)
-    };
-    let guest = |config: &MachineConfig| {
-        let guest = config.guest.as_ref()?;
-        Some((guest.cpu_kind.clone(), guest.cpus, guest.memory_mb))
-    };
-    let ports = |config: &MachineConfig| -> Vec<(Option<u16>, Vec<Option<u16>>)> {
-        config
-            .services
-            .iter()
-            .map(|s| {
-                (
-                    s.internal_port,
-                    s.ports.iter().map(|port| port.port).collect(),
-                )
-            })
-            .collect()
-    };
-    wanted
-        .env
-        .iter()
-        .all(|(name, value)| actual.env.get(name) == Some(value))
-        && command(wanted) == command(actual)
-        && guest(wanted).is_none_or(|wanted| guest(actual) == Some(wanted))
-        && ports(wanted) == ports(actual)
-}
-
 /// How a machine is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {

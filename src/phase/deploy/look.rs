@@ -30,6 +30,10 @@ use crate::{
 /// default, fly-api.md G.1).
 const WAIT_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// Updates of one machine to one release that are made again because its host reports another
+/// release's image.
+const REPEATS: u32 = 3;
+
 /// Machines whose failure is looked into in one look.
 const TOLD: usize = 2;
 
@@ -94,7 +98,15 @@ pub async fn look(cx: &Cx) -> Result<Look> {
     let records = records::load(cx).await?;
     let release = release(cx, &records)?;
     let effective = release::effective(&cx.target, &release, &records)?;
-    let machines = roster::ours(cx).await?;
+    let mut machines = roster::ours(cx).await?;
+    let reverted = reverted(cx, &effective.key);
+    for machine in &mut machines {
+        // Whatever its host means by that: it goes on saying so, and the machine is not restarted
+        // for ever.
+        if reverted.get(&machine.name).is_some_and(|n| *n >= REPEATS) {
+            machine.image_ref = None;
+        }
+    }
     let fallback = fallback(cx, &effective.config, &effective.key, &machines);
     let size = match &fallback {
         None => None,
@@ -156,7 +168,7 @@ pub async fn look(cx: &Cx) -> Result<Look> {
         machines,
         records,
         fallback,
-        reverted: reverted(cx, &effective.key),
+        reverted: reverted.into_keys().collect(),
         unrecorded: false,
         evidence: BTreeMap::new(),
         good_is_gone: false,
@@ -174,7 +186,7 @@ pub async fn look(cx: &Cx) -> Result<Look> {
     Ok(look)
 }
 
-fn reverted(cx: &Cx, release: &str) -> BTreeSet<String> {
+fn reverted(cx: &Cx, release: &str) -> BTreeMap<String, u32> {
     let known = cx.facts.reverted.get();
     let known = known.filter(|known| known.0 == release);
     known.map(|known| known.1.clone()).unwrap_or_default()

@@ -25,7 +25,7 @@ use crate::{
     error::Error,
     fly::{self, Machine, MachineState, MachineUpdate, NewMachine},
     flytoml::{self, AppConfig, Strategy},
-    phase::{Cx, Note, Removal, Slot, Step, StepId, Verdict, Wake, Why, step::Result},
+    phase::{Cx, News, Note, Removal, Slot, Step, StepId, Verdict, Wake, Why, step::Result},
     target::Target,
 };
 
@@ -356,26 +356,41 @@ fn wrote(cx: &Cx, machine: &Machine) {
 }
 
 /// Tells of machines that were given this before and do not have it any more: Fly.io has been seen
-/// to take an update back silently (fly-api.md L).
+/// to take an update back silently (fly-api.md L). Each is news once in a release.
 fn tell_reverts(cx: &Cx, pairs: &[(Machine, Wanted)]) {
     let given = cx.facts.given.get().unwrap_or_default();
+    let written = cx.facts.written.get().unwrap_or_default();
     for (machine, wanted) in pairs {
-        if given.get(&machine.id) != Some(&wanted.hash) || wanted.marks(machine) {
+        let host = machine.image_ref.as_ref();
+        let host = host.and_then(|image| image.digest.as_deref());
+        let other = host.is_some_and(|digest| !wanted.config.image.ends_with(digest));
+        // Under a version of ours nothing else but its host's word makes an update.
+        let back = !wanted.marks(machine) || written.contains(&machine.instance_id) && other;
+        if given.get(&machine.id) != Some(&wanted.hash) || !back {
             continue;
         }
-        tracing::warn!(
-            machine = %machine.name, id = %machine.id,
-            "Fly.io took the update of the machine back; it is updated again"
-        );
         let release = wanted.config.metadata.get(fleet::RELEASE_KEY);
         let release = release.cloned().unwrap_or_default();
         let known = cx.facts.reverted.get();
-        let mut names = known
+        let mut times = known
             .filter(|known| known.0 == release)
             .map(|known| known.1.clone())
             .unwrap_or_default();
-        names.insert(machine.name.clone());
-        cx.facts.reverted.set((release, names));
+        let count = times.entry(machine.name.clone()).or_default();
+        *count += 1;
+        if *count == 1 {
+            let note = format!(
+                "Fly.io took the update of the machine {} ({}) to {} back without a word; it is updated again",
+                machine.name, machine.id, wanted.config.image
+            );
+            tracing::warn!(machine = %machine.name, id = %machine.id, "{note}");
+            cx.facts.tell(News {
+                reason: Reason::UpdateReverted,
+                step: ID,
+                note,
+            });
+        }
+        cx.facts.reverted.set((release, times));
     }
 }
 

@@ -13,6 +13,7 @@ pub mod look;
 pub mod machine_checks;
 pub mod machines;
 pub mod one_off;
+pub mod readback;
 pub mod records;
 pub mod release;
 pub mod release_command;

@@ -19,7 +19,10 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::fleet::{self, Health, SLOT_KEY, Wanted, Watch, health_of};
+use super::{
+    fleet::{self, Health, SLOT_KEY, Wanted, Watch, health_of},
+    readback,
+};
 use crate::{
     fly::{Machine, MachineState, machines::HostStatus},
     flytoml::Strategy,
@@ -209,6 +212,7 @@ impl Fleet<'_> {
     ///
     /// A version that we wrote ourselves is not compared field by field: whatever the platform
     /// made of our words there, writing them again would change nothing and restart the machine.
+    /// What its host runs is looked at all the same, once that is not on its way any more.
     fn is_current(&self, machine: &Machine, wanted: &Wanted) -> bool {
         let marked = wanted.marks(machine);
         let Some(config) = &machine.config else {
@@ -224,15 +228,19 @@ impl Fleet<'_> {
         {
             return false;
         }
-        if self.written.contains(&machine.instance_id) {
-            return true;
-        }
+        let written = self.written.contains(&machine.instance_id);
+        let moves = matches!(
+            machine.state,
+            MachineState::Starting | MachineState::Updating | MachineState::Replacing
+        );
         let host = machine
             .image_ref
             .as_ref()
             .and_then(|image| image.digest.as_ref());
-        host.is_none_or(|host| !self.other_digests.contains(host))
-            && fleet::same(&wanted.config, config)
+        if host.is_some_and(|host| self.other_digests.contains(host)) && !(written && moves) {
+            return false;
+        }
+        written || readback::same(&wanted.config, config)
     }
 
     /// The machine that a standby stands in for: the first of its group.

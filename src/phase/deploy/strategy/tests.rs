@@ -274,6 +274,33 @@ fn what_the_platform_adds_or_makes_of_our_own_words_is_no_drift() {
 }
 
 #[test]
+fn a_host_that_runs_another_release_is_believed_before_our_own_version() {
+    let wanted = Case::new(TOML).scaled(1).wanted();
+    let mut machines = fleet(&wanted);
+    machines[0].image_ref.as_mut().unwrap().digest = Some("sha256:0".to_owned());
+    let written = ["v-m0".to_owned()].into();
+    let next = |machines: &[Machine]| {
+        plan(&Fleet {
+            wanted: &wanted,
+            canaries: &[],
+            machines,
+            other_digests: &["sha256:0".to_owned()],
+            written: &written,
+            strategy: Strategy::Rolling,
+            pools: &BTreeMap::new(),
+            careful: true,
+            watch: watch(),
+            drain: Duration::ZERO,
+        })
+        .next
+    };
+    assert_eq!(updated(&next(&machines)), ["m0"]);
+    // On its way to what we wrote it may not have heard of it yet.
+    machines[0].state = MachineState::Replacing;
+    assert!(!matches!(next(&machines), Move::Update(_)));
+}
+
+#[test]
 fn a_machine_whose_host_cannot_be_reached_is_left_alone() {
     let wanted = Case::new(TOML).scaled(1).wanted();
     let mut machines = fleet(&wanted);
