@@ -59,6 +59,20 @@ impl Step for Health {
                 wake: Wake::After(look.pause),
             };
         }
+        // Once a rollback is decided on here, the machines still run what has failed: that is no
+        // failure of the release that is restored.
+        if let Some(machine) = look.outdated() {
+            return Verdict::Wait {
+                why: Why::new(
+                    Reason::MachineOutdated,
+                    format!(
+                        "the machine {} ({}) is to be updated",
+                        machine.name, machine.id
+                    ),
+                ),
+                wake: Wake::After(look.pause),
+            };
+        }
         match look.judge(&target.app, now, |_| true) {
             Verdict::Blocked(why) => match look.failed(target, why) {
                 Failure::Stop(why) => Verdict::Blocked(why),

@@ -295,6 +295,15 @@ impl Look {
             .filter_map(|wanted| Some((fleet::fill(&self.machines, wanted)?, wanted)))
     }
 
+    /// A machine that was not given what is wanted; of one whose host cannot be reached that is not
+    /// known.
+    pub fn outdated(&self) -> Option<&Machine> {
+        let mut pairs = self.pairs();
+        let outdated =
+            pairs.find(|(machine, wanted)| machine.config.is_some() && !wanted.marks(machine));
+        outdated.map(|(machine, _)| machine)
+    }
+
     /// Places for which a machine has to be created.
     pub fn lacking(&self) -> Vec<&Wanted> {
         let other_digests = self.other_digests();

@@ -66,7 +66,7 @@ fn respelt(key: &str, value: &Value) -> Value {
         Value::Number(number) => json!(number.to_string()),
         Value::String(text) => match key {
             "interval" | "timeout" | "grace_period" => match GoDuration::parse(text) {
-                Some(time) => json!(format!("{}ms", time.0.as_millis())),
+                Some(time) => json!(format!("{}ns", time.0.as_nanos())),
                 None => json!(text),
             },
             "method" | "protocol" | "type" | "cpu_kind" => json!(text.to_uppercase()),
