@@ -349,3 +349,6 @@ fn transitions(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Ac
         ));
     }
 }
+
+#[cfg(test)]
+mod tests;
