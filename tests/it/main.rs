@@ -8,6 +8,7 @@ mod api;
 mod api_source;
 mod app_token;
 mod architecture;
+mod budget;
 mod canary;
 mod conditions;
 mod crash;
