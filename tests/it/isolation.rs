@@ -85,6 +85,7 @@ async fn work(parts: Parts, fence: Fence, stop: CancellationToken) {
             },
             own_namespace: own.clone(),
             fence,
+            source_interval_min: settings.source_interval_min,
             app_tokens: settings.app_tokens,
             fingerprint_key: key.expect("a key"),
             instance: parts.identity.clone(),

@@ -588,6 +588,9 @@ fn after(machine: &Machine, exit: &fly::machines::ExitEvent) -> String {
 }
 
 #[cfg(test)]
+mod commands;
+
+#[cfg(test)]
 pub(super) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -289,6 +289,7 @@ fn a_host_that_runs_another_release_is_believed_before_our_own_version() {
             strategy: Strategy::Rolling,
             pools: &BTreeMap::new(),
             careful: true,
+            untested: &BTreeSet::new(),
             watch: watch(),
             drain: Duration::ZERO,
         })

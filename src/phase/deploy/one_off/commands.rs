@@ -16,13 +16,17 @@ fn at(second: i64) -> Timestamp {
 /// A command of at most a minute, whose last machine is like this.
 fn runs(last: Option<Value>) -> Runs {
     Runs {
-        what: What::Release,
-        count: u32::from(last.is_some()),
+        asked: OneOff {
+            what: What::Release,
+            name: "golive-release-k".to_owned(),
+            region: "eze".to_owned(),
+            config: MachineConfig::default(),
+            timeout: Duration::from_secs(60),
+        },
+        count: 1,
         last: last.map(|machine| serde_json::from_value(machine).unwrap()),
-        next: ("golive-release-k-1".to_owned(), MachineConfig::default()),
         told: false,
         tail: None,
-        timeout: Duration::from_secs(60),
         timing: Timing::default(),
     }
 }
@@ -167,10 +171,10 @@ fn only_what_creates_a_machine_is_announced() {
     let Verdict::Change(run) = decide(&runs(None), 0) else {
         unreachable!()
     };
-    assert_eq!(intent(&run).unwrap().name, "golive-release-k-1");
+    assert_eq!(run.intent().unwrap().name, "golive-release-k-1");
     let end = Change::End {
         name: "golive-release-k-0".to_owned(),
         id: "m1".to_owned(),
     };
-    assert_eq!(intent(&end), None);
+    assert_eq!(end.intent(), None);
 }
