@@ -300,13 +300,18 @@ impl Images {
             if image_name != name {
                 continue;
             }
-            let tag = image_tag.clone().unwrap_or_else(|| reference.tag.clone());
+            let of_tag = image_tag.as_ref().is_none_or(|tag| *tag == reference.tag);
+            // A digest is worked out only where it counts: there may be hundreds of tags.
+            if reference.digest.is_none() && !of_tag {
+                continue;
+            }
+            let tag = image_tag.unwrap_or_else(|| reference.tag.clone());
             let digest = image.digest(&tag);
-            let fits = match &reference.digest {
-                Some(wanted) => *wanted == digest,
-                None => image_tag.is_none_or(|tag| tag == reference.tag),
-            };
-            if fits {
+            if reference
+                .digest
+                .as_ref()
+                .is_none_or(|wanted| *wanted == digest)
+            {
                 let program = image.program.as_deref().and_then(|path| self.find(path));
                 return Some(Resolved {
                     reference,
