@@ -24,6 +24,7 @@ use crate::{
     metrics::{Info, Metrics},
     phase::{Fence, Memory, Owner, Timing},
     probe::Probe,
+    secret_looks::SecretLooks,
     wait::Waits,
 };
 
@@ -51,6 +52,8 @@ pub struct Context {
     pub clock: fn() -> Timestamp,
     /// Waits in the background.
     pub waits: Waits,
+    /// Which versions of Secrets the objects have read.
+    pub secret_looks: SecretLooks,
     /// Publishes events.
     pub recorder: Recorder,
     memories: Mutex<BTreeMap<(String, String), Memory>>,
@@ -100,6 +103,7 @@ impl Context {
             fingerprint_key: parts.fingerprint_key,
             clock: crate::clock::wall,
             waits,
+            secret_looks: SecretLooks::default(),
             memories: Mutex::default(),
         }
     }
@@ -127,6 +131,7 @@ impl Context {
         if let Some(memory) = gone {
             self.waits.forget(&memory.uid);
         }
+        self.secret_looks.forget(namespace, name);
         self.metrics
             .forget(&crate::workqueue::Object::new(namespace, name));
     }

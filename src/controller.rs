@@ -113,21 +113,25 @@ pub async fn run(
             },
         )
         .reconcile_on(named_by(
-            metadata::<ConfigMap>(&scope, &context.kube),
+            metadata::<ConfigMap>(&scope, &context.kube, |_| {}),
             RefKind::ConfigMap,
             reader.clone(),
         ));
-    // Secrets are watched only where the operator's rights are those of single namespaces:
-    // nobody should hold the right to list all Secrets of a cluster. Elsewhere they are read at
-    // every look.
-    let controller = if scope.namespace.is_some() {
-        controller.reconcile_on(named_by(
-            metadata::<Secret>(&scope, &context.kube),
-            RefKind::Secret,
-            reader,
-        ))
-    } else {
-        controller
+    // Secrets are watched only where the operator's rights are those of single namespaces: nobody
+    // should hold the right to list all Secrets of a cluster. Elsewhere, and while the watch fails,
+    // each that is named is looked at by name (secret_looks.rs).
+    let controller = match scope.namespace.clone() {
+        Some(namespace) => {
+            let looks = context.secret_looks.clone();
+            controller.reconcile_on(named_by(
+                metadata::<Secret>(&scope, &context.kube, move |works| {
+                    looks.set_watched(&namespace, works);
+                }),
+                RefKind::Secret,
+                reader,
+            ))
+        }
+        None => controller,
     };
     controller
         .graceful_shutdown_on(async move { stop.cancelled().await })
@@ -149,10 +153,12 @@ fn rename(object: &Woken) -> ObjectRef<Guarded> {
     }
 }
 
-/// Names and versions of one kind, without contents: a value never enters the cache.
+/// Names and versions of one kind, without contents: a value never enters the cache. `works` is told
+/// when the watch begins to tell of every change, and when it fails.
 fn metadata<K>(
     scope: &Scope,
     client: &Client,
+    works: impl Fn(bool) + Send + 'static,
 ) -> impl futures::Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
@@ -167,6 +173,11 @@ where
         None => Api::all(client.clone()),
     };
     watcher(api, watcher::Config::default())
+        .inspect(move |event| match event {
+            Ok(watcher::Event::InitDone) => works(true),
+            Ok(_) => {}
+            Err(_) => works(false),
+        })
         .default_backoff()
         .touched_objects()
         .predicate_filter(

@@ -57,6 +57,7 @@ pub async fn finalize(
         .copied()
         .collect();
     let refs = Arc::new(refs::fetch(&context.kube, activation).await?);
+    context.secret_looks.read(owner, refs.versions().clone());
     let old = memory.status.clone().or_else(|| status::own(activation));
     // Only a missing or unreadable token makes a target impossible: deletion works with a spec
     // that is invalid otherwise.

@@ -25,6 +25,7 @@ pub mod probe;
 pub mod reconcile;
 pub mod redact;
 pub mod refs;
+pub mod secret_looks;
 pub mod secret_store;
 pub mod server;
 pub mod settings;

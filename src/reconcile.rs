@@ -78,6 +78,7 @@ async fn pass(
 
     // Read (Kubernetes). A missing Secret is data, not an error.
     let refs = refs::fetch(&context.kube, activation).await?;
+    context.secret_looks.read(owner, refs.versions().clone());
     let target = match Target::parse(activation, &refs, &context.fingerprint_key) {
         Ok(target) => Arc::new(target),
         Err(invalid) => {

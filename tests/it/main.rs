@@ -32,6 +32,7 @@ mod provision;
 mod render;
 mod rights;
 mod rollback;
+mod secret_looks;
 mod secret_store;
 mod server;
 mod smoke_test;
