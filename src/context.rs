@@ -7,6 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::{
     events::{Event, Recorder},
     reflector::ObjectRef,
@@ -140,9 +141,14 @@ impl Context {
     /// are a story for people, the status is the record.
     pub async fn publish(&self, activation: &Activation, events: Vec<Event>) {
         use kube::Resource as _;
-        let reference = activation.object_ref(&());
+        self.publish_about(&activation.object_ref(&()), events)
+            .await;
+    }
+
+    /// The same, about an object that is known by its reference alone.
+    pub async fn publish_about(&self, reference: &ObjectReference, events: Vec<Event>) {
         for event in events {
-            if let Err(source) = self.recorder.publish(&event, &reference).await {
+            if let Err(source) = self.recorder.publish(&event, reference).await {
                 let error = Error::kube("publish an event", source);
                 tracing::warn!(error = %crate::causes::chain(&error), reason = %event.reason, "event lost");
             }
@@ -224,15 +230,18 @@ impl Context {
     }
 
     fn observe_drift(&self, object: &crate::workqueue::Object, new: &ActivationStatus) {
-        if condition::find(&new.conditions, ConditionType::Drifted).is_none() {
+        let Some(drifted) = condition::find(&new.conditions, ConditionType::Drifted) else {
             return;
-        }
-        let drifted = condition::is_true(&new.conditions, ConditionType::Drifted);
+        };
         // What is put right at once is in no plan any more.
         let planned = new.plan.as_ref().map_or(0, |plan| plan.changes.len());
         let changes = u32::try_from(planned).unwrap_or(u32::MAX).max(1);
-        self.metrics
-            .set_drift(object, if drifted { changes } else { 0 });
+        let known = match drifted.status.as_str() {
+            "True" => Some(changes),
+            "False" => Some(0),
+            _ => None,
+        };
+        self.metrics.set_drift(object, known);
     }
 
     fn observe_smoke_tests(&self, old: Option<&ActivationStatus>, new: &ActivationStatus) {

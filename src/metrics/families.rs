@@ -91,7 +91,7 @@ families! {
     rollbacks: Family<RollbackLabels, Counter> = Family::default(),
         "golive_rollbacks", "Rollbacks that ended, by what started them and how they ended";
     drift: PerObject<NoMore> = PerObject::default(),
-        "golive_drift_fields", "Changes that would put right what differs from what is wanted";
+        "golive_drift_fields", "Changes that would put right what differs from what is wanted; absent while not known";
     last_reconcile: PerObject<NoMore> = PerObject::default(),
         "golive_last_reconcile_timestamp_seconds", "When an activation was last looked at";
     fly_requests: Family<FlyLabels, Counter> = Family::default(),

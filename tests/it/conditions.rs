@@ -122,6 +122,11 @@ fn holds_alone(object: &Activation) {
         ),
         _ => panic!("no row of the table: {}", text()),
     }
+    // That nothing has drifted is said only of what went live and was observed.
+    if !suspended && is(status, "Drifted", "False") {
+        assert!(status.go_live.is_some(), "{}", text());
+        assert!(is(status, "Observed", "True"), "{}", text());
+    }
     let generation = status.observed_generation;
     for condition in &status.conditions {
         assert!(!condition.message.contains('\n'), "{}", condition.message);
@@ -381,6 +386,28 @@ async fn a_plan_says_what_would_be_done_and_writes_nothing_to_fly() {
     assert!(status.plan.unwrap().changes.is_empty());
     history.keeps_the_contract();
     assert!(warnings(&env, "hola").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_never_went_live_nobody_says_that_it_has_not_drifted() {
+    let env = world(&[]).await;
+    env.activation("hola", gated()).await;
+    let digest = asks(&env).await;
+
+    let status = env.status("hola").await;
+
+    assert!(is(&status, "Drifted", "Unknown"), "{status:?}");
+    assert_eq!(reason(&status, "Drifted"), "Pending");
+    let drift = |env: &Env| env.metrics().contains("\ngolive_drift_fields{");
+    until("the status among the metrics", || {
+        env.metrics().contains("\ngolive_info{")
+    })
+    .await;
+    assert!(!drift(&env), "0 is no word for unknown");
+    vote(&env, "yes", &digest, "Approve").await;
+    let status = recovered(&env, "hola").await;
+    assert!(is(&status, "Drifted", "False"), "{status:?}");
+    until("the drift among the metrics", || drift(&env)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
