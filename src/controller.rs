@@ -27,6 +27,7 @@ use crate::{
     reconcile,
     refs::{self, RefKind},
     server::Health,
+    undecodable,
     wait::Woken,
     workqueue::Object,
 };
@@ -228,8 +229,14 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
                 namespace = %key.namespace, name = %key.name, error = %invalid.error,
                 "the object cannot be decoded; it is left alone until it changes"
             );
+            let told = caught(
+                context.timing.deadline,
+                undecodable::pass(&object, invalid, &context),
+            );
+            let result = told.await;
             running.finished(crate::metrics::Outcome::Terminal);
-            return Ok(Action::await_change());
+            // It says the same until it changes: there is nothing to look for before.
+            return result.map(|()| Action::await_change());
         }
     };
     let span = crate::telemetry::object(&key.namespace, &key.name);
@@ -265,10 +272,10 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
 }
 
 /// Runs a pass within its deadline, and turns a panic in it into an error of this object.
-async fn caught(
+async fn caught<T>(
     deadline: Duration,
-    pass: impl Future<Output = Result<Duration, Error>>,
-) -> Result<Duration, Error> {
+    pass: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     let pass = AssertUnwindSafe(tokio::time::timeout(deadline, pass));
     match pass.catch_unwind().await {
         Ok(Ok(result)) => result,
@@ -326,7 +333,7 @@ mod tests {
     #[tokio::test]
     async fn a_pass_that_never_ends_is_ended_at_its_deadline() {
         let deadline = Duration::from_millis(20);
-        let ended = caught(deadline, std::future::pending()).await;
+        let ended = caught(deadline, std::future::pending::<Result<(), Error>>()).await;
         assert!(matches!(ended, Err(Error::Deadline(after)) if after == deadline));
     }
 }

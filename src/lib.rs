@@ -32,6 +32,7 @@ pub mod settings;
 pub mod status;
 pub mod target;
 pub mod telemetry;
+pub mod undecodable;
 pub mod wait;
 pub mod work;
 pub mod workqueue;

@@ -2,7 +2,7 @@
 //! status, write it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -99,6 +99,13 @@ async fn pass(
         }
     };
     credentials::protect(activation, &context.kube, owner).await?;
+    let current = &activation.spec.token_secret_ref.name;
+    for former in credentials::held(activation, memory, old.as_ref()) {
+        if former != *current {
+            credentials::release(&former, &context.kube, owner).await?;
+        }
+    }
+    memory.protected = BTreeSet::from([current.clone()]);
     if memory.facts.app_token.is_due((context.clock)()) {
         memory.steps.remove(app_token::ID);
     }

@@ -230,6 +230,8 @@ pub struct Memory {
     pub preview: Option<Preview>,
     /// What became of each removal, on deletion.
     pub removals: BTreeMap<StepId, Removal>,
+    /// Secrets with a token that this process has protected for the object.
+    pub protected: BTreeSet<String>,
     /// Reconciles that failed as a whole in a row.
     pub failures: u32,
 }
@@ -250,6 +252,7 @@ impl Memory {
             requested: None,
             preview: None,
             removals: BTreeMap::new(),
+            protected: BTreeSet::new(),
             failures: 0,
         }
     }

@@ -11,6 +11,7 @@ mod canary;
 mod conditions;
 mod crash;
 mod crash_update;
+mod credentials;
 mod deploy;
 mod env;
 mod examples;
