@@ -80,8 +80,14 @@ async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_written() {
     }
     assert!(check(&status, "FlyConfigValid").message.contains("2:"));
     let approvable = check(&status, "GatesApprovable");
-    assert_eq!(approvable.result.as_str(), "Unknown", "{approvable:?}");
-    assert!(approvable.next_action.contains("can-i approve"));
+    assert_eq!(
+        result(&status, "GatesApprovable"),
+        ("Warning", "NobodyMayApprove"),
+        "{approvable:?}"
+    );
+    let command = "create rolebinding activation-approvers --clusterrole=activation-approver";
+    assert!(approvable.next_action.contains(command), "{approvable:?}");
+    assert!(approvable.next_action.contains(&env.namespace));
     assert_eq!(mutations(&env), 0, "nothing is written to Fly.io");
     assert!(is(&status, "Ready", "False") && is(&status, "Stalled", "True"));
 
@@ -248,4 +254,44 @@ async fn while_fly_io_is_down_nothing_is_judged_and_then_it_goes_on() {
         "never False for what is not known"
     );
     env.wait_live("hola").await;
+}
+
+/// Gives a user a role of the namespace with this verb on Activations.
+async fn bind(env: &Env, user: &str, verb: &str) {
+    let name = format!("{user}-{verb}");
+    let group = "rbac.authorization.k8s.io";
+    let role = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": {"name": name},
+        "rules": [{"apiGroups": ["golive.dev"], "resources": ["activations"], "verbs": [verb]}],
+    });
+    let binding = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+        "subjects": [{"kind": "User", "name": user, "apiGroup": group}],
+    });
+    for object in [role, binding] {
+        env.apply(&object.to_string()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_approve_a_gate_is_found_in_the_bindings_of_the_namespace() {
+    let env = Env::start().await;
+    bind(&env, "vera", "get").await;
+    env.activation("hola", json!({"gates": [{"before": "Deploy"}]}))
+        .await;
+    let status = env.wait_for("hola", "PreflightPassed", "True").await;
+    let nobody = ("Warning", "NobodyMayApprove");
+    assert_eq!(result(&status, "GatesApprovable"), nobody);
+
+    bind(&env, "ana", "approve").await;
+    let retry = json!({"metadata": {"annotations": {"golive.dev/retry": "1"}}});
+    env.patch("hola", retry).await;
+
+    let status = env
+        .wait("hola", "an approver", |status| {
+            result(status, "GatesApprovable").0 == "Passed"
+        })
+        .await;
+    assert_eq!(check(&status, "GatesApprovable").message, "ana may approve");
 }
