@@ -90,6 +90,13 @@ async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_written() {
     assert!(approvable.next_action.contains(&env.namespace));
     assert_eq!(mutations(&env), 0, "nothing is written to Fly.io");
     assert!(is(&status, "Ready", "False") && is(&status, "Stalled", "True"));
+    // One event names all of it.
+    let warned = crate::failures::warnings(&env, "hola").await;
+    assert_eq!(warned, ["ImageNotFound"]);
+    let told = crate::failures::event(&env, "hola", "ImageNotFound").await;
+    let all = "4 checks failed, which are ImageResolvable, FlyConfigValid, SecretsResolvable, DatabasePlanUsable";
+    assert!(told.contains(all), "{told}");
+    assert!(message(&status, "Ready").contains(all));
 
     env.secret("nowhere", &[("GREETING", "hola")]).await;
     env.patch(
@@ -294,4 +301,56 @@ async fn who_may_approve_a_gate_is_found_in_the_bindings_of_the_namespace() {
         })
         .await;
     assert_eq!(check(&status, "GatesApprovable").message, "ana may approve");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_for_which_there_is_no_room_are_told_before_anything_is_written() {
+    let env = Env::start().await;
+    let room = |capacity| {
+        env.sim.core().write(|world| {
+            let mut regions = world.platform.regions.iter_mut();
+            let eze = regions.find(|region| region.code == "eze").unwrap();
+            eze.capacity = capacity;
+        });
+    };
+    room(1);
+    env.activation("hola", json!({"deploy": {"scale": {"app": 3}}}))
+        .await;
+
+    let status = env.wait_for("hola", "PreflightPassed", "False").await;
+
+    assert_eq!(
+        result(&status, "RegionUsable"),
+        ("Failed", "CapacityUnavailable")
+    );
+    let told = &check(&status, "RegionUsable").message;
+    assert!(told.contains("room for 1 of 3 machines"), "{told}");
+    assert_eq!(mutations(&env), 0);
+    room(10);
+    env.wait_live("hola").await;
+    // What runs has its room already.
+    room(0);
+    let scaled = json!({"spec": {"smokeTest": {"deadline": "6m"}}});
+    env.patch("hola", scaled).await;
+    let status = env.wait_live("hola").await;
+    assert_eq!(result(&status, "RegionUsable").0, "Passed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_fly_io_does_not_make_is_told_before_anything_is_written() {
+    let env = Env::start().await;
+    let provision = json!({"provision": {
+        "postgres": {"managed": {"version": 15}},
+        "redis": {"upstash": {"region": "mad"}},
+    }});
+    env.activation("hola", provision).await;
+
+    let status = env.wait_for("hola", "PreflightPassed", "False").await;
+
+    let found = check(&status, "DatabasePlanUsable");
+    assert_eq!(found.reason, "DatabasePlanUnusable", "{found:?}");
+    for part in ["PostgreSQL 15", "Redis cannot be in the region mad"] {
+        assert!(found.message.contains(part), "{found:?}");
+    }
+    assert_eq!(mutations(&env), 0);
 }
