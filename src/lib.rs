@@ -1,5 +1,6 @@
 //! Golive takes a web application from nothing to live on Fly.io from one Kubernetes object.
 
+pub mod abort;
 pub mod api;
 pub mod causes;
 pub mod claim;

@@ -216,7 +216,7 @@ impl Metrics {
         histogram.observe(took.as_secs_f64());
     }
 
-    /// An activation is live, `took` after it was first seen.
+    /// An activation is live, `took` after it was created.
     pub fn went_live(&self, took: Duration) {
         self.families.time_to_live.observe(took.as_secs_f64());
     }
@@ -236,7 +236,8 @@ impl Metrics {
         histogram.observe(took.as_secs_f64());
     }
 
-    /// A rollback has ended: after a `failure` or by `request`, with `success` or `refused`.
+    /// A rollback has ended: after a `failure` or by `request`, with `success`, `failure`, `held` or
+    /// `refused`.
     pub fn rolled_back(&self, trigger: &'static str, result: &'static str) {
         let labels = RollbackLabels { trigger, result };
         self.families.rollbacks.get_or_create(&labels).inc();

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt;
 
 use crate::{
+    abort::{self, Abort},
     api::{
         ANNOTATION_RECONCILE, ANNOTATION_RECONCILE_FLUX, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM,
         Activation, ActivationStatus, PhaseName, Reason,
@@ -23,7 +24,10 @@ use crate::{
     error::Error,
     events, finalize,
     gate::{self, GateReport},
-    phase::{Act, Cx, Memory, Origin, Owner, PHASES, provision::app_token, run, step_named},
+    phase::{
+        Act, Cx, Memory, Origin, Owner, PHASES, deploy::leases, provision::app_token, run,
+        step_named,
+    },
     refs::{self, Refs},
     status::{self, Seen},
     target::{self, Target},
@@ -66,6 +70,7 @@ async fn pass(
             ..Seen::default()
         };
         write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+        refuse(activation, context, memory, old.as_ref()).await;
         return Ok(until_resumed(activation, (context.clock)()).unwrap_or(context.timing.recheck));
     }
     credentials::add_finalizer(activation, &context.kube, owner).await?;
@@ -123,6 +128,34 @@ async fn pass(
         old.as_ref(),
         reporting_drift,
     );
+    match abort::decide(
+        activation,
+        target.digest(),
+        old.as_ref(),
+        memory.abort.as_deref(),
+    ) {
+        Abort::None => {}
+        Abort::Refuse { word, why } => {
+            let event = events::warning("AbortRefused", "Abort", &why);
+            context.publish(activation, vec![event]).await;
+            memory.abort = Some(word);
+        }
+        Abort::Stop(invalid) => {
+            // Nothing is left that would go on: no wait, and no lease on a machine.
+            context.waits.forget(&owner.uid);
+            leases::release(&cx).await;
+            let seen = Seen {
+                invalid: &[invalid],
+                requested,
+                intents: memory.intents.open(),
+                ..Seen::default()
+            };
+            write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+            memory.requested = Some(tokens);
+            memory.forget_looks();
+            return Ok(context.timing.recheck);
+        }
+    }
     let report = run::run(&cx, memory, |phase| {
         gate(&cx, activation, old.as_ref(), phase)
     })
@@ -138,6 +171,9 @@ async fn pass(
         ..Seen::default()
     };
     write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+    context
+        .publish(activation, events::of_changes(&report.sent))
+        .await;
     memory.requested = Some(tokens);
     let announced = memory.intents.to_announce();
     memory.intents.announced();
@@ -363,6 +399,25 @@ fn tokens(activation: &Activation) -> Vec<String> {
     .filter_map(|key| annotations.get(*key))
     .map(|token| crate::api::status::one_line(token, 256))
     .collect()
+}
+
+/// Says that what is asked for by annotation is not done while the object is suspended. Without that
+/// a person would wait for it.
+async fn refuse(
+    activation: &Activation,
+    context: &Context,
+    memory: &mut Memory,
+    old: Option<&ActivationStatus>,
+) {
+    let tokens = tokens(activation);
+    if let Some(word) = newly_asked(&tokens, memory.requested.as_deref(), old) {
+        let note = format!(
+            "the activation is suspended, so that it is not looked at although an annotation asks for it ({word}); set `spec.suspend` to false, which has everything looked at"
+        );
+        let event = events::warning("RetryRefused", "Retry", &note);
+        context.publish(activation, vec![event]).await;
+    }
+    memory.requested = Some(tokens);
 }
 
 /// Forgets what was looked at, as a new word asks for: everything, or from one phase on.

@@ -103,6 +103,10 @@ impl StepRecord {
             again: None,
             wake: None,
         };
+        // What is done may still want something of a person.
+        if let Some(why) = record.notes.iter().find_map(Note::remark).cloned() {
+            record.say(why.reason, why.message);
+        }
         match outcome.stand {
             Stand::Done => {
                 record.again = rechecked.then(|| now + timing.recheck);
@@ -169,7 +173,7 @@ impl StepRecord {
         Self {
             digest: digest.to_owned(),
             state: State::Pending,
-            reason: Reason::Pending,
+            reason: Reason::Waiting,
             message: String::new(),
             attempts: 0,
             notes: Arc::new([]),
@@ -230,6 +234,8 @@ pub struct Memory {
     pub preview: Option<Preview>,
     /// What became of each removal, on deletion.
     pub removals: BTreeMap<StepId, Removal>,
+    /// The value of the annotation `golive.dev/abort` as it was looked at last.
+    pub abort: Option<String>,
     /// Secrets with a token that this process has protected for the object.
     pub protected: BTreeSet<String>,
     /// Reconciles that failed as a whole in a row.
@@ -252,6 +258,7 @@ impl Memory {
             requested: None,
             preview: None,
             removals: BTreeMap::new(),
+            abort: None,
             protected: BTreeSet::new(),
             failures: 0,
         }

@@ -224,12 +224,12 @@ fn observed(to: &mut Setter<'_>, seen: &Seen<'_>) {
     }
 }
 
-/// Whether generated values were replaced at their age in this pass. That is asked for by the spec,
-/// and so is the update of the machines that follows from it.
+/// Whether generated values were replaced in this pass, at their age or because somebody asked. That
+/// is no drift, and neither is the update of the machines that follows from it.
 fn rotates(report: &run::Report) -> bool {
     let sent = report.sent.iter();
     sent.into_iter()
-        .any(|(step, change)| *step == secrets::ID && change == secrets::ROTATE)
+        .any(|(step, change)| *step == secrets::ID && secrets::rotates(change))
 }
 
 /// Drift is a change that a step wants, or made, in a phase that was done for this generation. That

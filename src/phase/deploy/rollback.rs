@@ -377,6 +377,9 @@ pub async fn good_is_gone(cx: &Cx, records: &Records) -> bool {
     gone
 }
 
+/// How the line of a plan begins that takes back a release because it has failed.
+pub const STARTS: &str = "roll back to ";
+
 /// The release that has failed.
 #[derive(Debug, PartialEq)]
 pub struct Change {
@@ -399,7 +402,7 @@ impl Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "roll back to {}", self.to)
+        write!(f, "{STARTS}{}", self.to)
     }
 }
 

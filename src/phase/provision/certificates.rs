@@ -100,10 +100,10 @@ impl Step for Certificates {
         let ours = |name: &String| {
             target.provision.hostnames.contains(name) || observed.asked_before.contains(name)
         };
-        observed
-            .certificates
+        let mut found: Vec<&Certificate> = observed.certificates.iter().collect();
+        found.retain(|found| ours(&found.hostname));
+        let mut notes: Vec<Note> = found
             .iter()
-            .filter(|found| ours(&found.hostname))
             .map(|found| {
                 Note::External(ExternalObject {
                     kind: KIND.to_owned(),
@@ -112,7 +112,18 @@ impl Step for Certificates {
                     last_observed_time: None,
                 })
             })
-            .collect()
+            .collect();
+        let wanted = found
+            .iter()
+            .filter(|found| target.provision.hostnames.contains(&found.hostname));
+        let open: Vec<String> = wanted.filter_map(|found| missing(found)).collect();
+        if !open.is_empty() {
+            notes.push(Note::Remark(Why::new(
+                Reason::CertificatePending,
+                open.join("; "),
+            )));
+        }
+        notes
     }
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
@@ -133,6 +144,45 @@ impl Step for Certificates {
         };
         done.map_err(|source| Error::fly(doing, source))
     }
+}
+
+/// What a hostname without a certificate waits for: the DNS records to set, each as it stands in a
+/// zone file.
+fn missing(certificate: &Certificate) -> Option<String> {
+    if certificate.status == CertificateStatus::Active {
+        return None;
+    }
+    let name = &certificate.hostname;
+    let needs = certificate.dns_requirements.as_ref();
+    let mut records: Vec<String> = Vec::new();
+    if let Some(needs) = needs {
+        let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        match set(&needs.cname) {
+            Some(to) => records.push(format!("`{name} CNAME {to}`")),
+            None => {
+                let a = needs.a.iter().map(|to| format!("`{name} A {to}`"));
+                let aaaa = needs.aaaa.iter().map(|to| format!("`{name} AAAA {to}`"));
+                records.extend(a.chain(aaaa));
+            }
+        }
+        // Of a wildcard nothing else proves that it is yours.
+        let challenge = needs.acme_challenge.as_ref();
+        if (name.starts_with("*.") || records.is_empty())
+            && let Some(to) = challenge.and_then(|challenge| set(&challenge.target))
+        {
+            let bare = name.trim_start_matches("*.");
+            let from = challenge.and_then(|challenge| set(&challenge.name));
+            let from = from.unwrap_or_else(|| format!("_acme-challenge.{bare}"));
+            records.push(format!("`{from} CNAME {to}`"));
+        }
+    }
+    if certificate.status == CertificateStatus::PendingValidation || records.is_empty() {
+        return Some(format!("the certificate for {name} is being issued"));
+    }
+    Some(format!(
+        "{name} waits for DNS: set {}",
+        records.join(" and ")
+    ))
 }
 
 /// Whether it is issued, and if not, the DNS record that is missing. At most 128 characters.
@@ -191,6 +241,41 @@ mod tests {
         let all = vec![pending("a.example.com"), pending("b.example.com")];
         assert_eq!(standing(&all[0]), "waits for DNS: CNAME x.fly.dev");
         assert_eq!(next(all), Verdict::Done);
+    }
+
+    #[test]
+    fn a_missing_record_is_told_as_it_is_to_be_set() {
+        let target =
+            target("provision: {hostnames: [a.example.com, '*.b.example.com', c.example.com]}");
+        let seen = Observed {
+            certificates: vec![
+                certificate(serde_json::json!({
+                    "hostname": "a.example.com", "status": "pending_ownership",
+                    "dns_requirements": {"a": ["10.0.0.1"], "aaaa": ["fc00::1"]},
+                })),
+                certificate(serde_json::json!({
+                    "hostname": "*.b.example.com", "status": "pending_ownership",
+                    "dns_requirements": {
+                        "cname": "x.fly.dev",
+                        "acme_challenge": {"target": "b.example.com.x.flydns.net"},
+                    },
+                })),
+                certificate(serde_json::json!({"hostname": "c.example.com", "status": "active"})),
+            ],
+            asked_before: BTreeSet::new(),
+        };
+        let notes = Certificates.notes(&target, &seen);
+        let told = notes.iter().find_map(Note::remark).unwrap();
+        assert_eq!(told.reason, Reason::CertificatePending);
+        assert_eq!(
+            told.message,
+            "a.example.com waits for DNS: set `a.example.com A 10.0.0.1` and `a.example.com AAAA fc00::1`; \
+             *.b.example.com waits for DNS: set `*.b.example.com CNAME x.fly.dev` and `_acme-challenge.b.example.com CNAME b.example.com.x.flydns.net`"
+        );
+        assert_eq!(
+            Certificates.diff(&target, &seen, Timestamp::UNIX_EPOCH),
+            Verdict::Done
+        );
     }
 
     #[test]
