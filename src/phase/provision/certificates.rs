@@ -157,7 +157,9 @@ fn missing(certificate: &Certificate) -> Option<String> {
     let mut records: Vec<String> = Vec::new();
     if let Some(needs) = needs {
         let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        match set(&needs.cname) {
+        // A zone's own name can have no CNAME (RFC 1034, 3.6.2).
+        let apex = name.matches('.').count() == 1 && !needs.a.is_empty();
+        match set(&needs.cname).filter(|_| !apex) {
             Some(to) => records.push(format!("`{name} CNAME {to}`")),
             None => {
                 let a = needs.a.iter().map(|to| format!("`{name} A {to}`"));
@@ -246,12 +248,12 @@ mod tests {
     #[test]
     fn a_missing_record_is_told_as_it_is_to_be_set() {
         let target =
-            target("provision: {hostnames: [a.example.com, '*.b.example.com', c.example.com]}");
+            target("provision: {hostnames: [example.com, '*.b.example.com', c.example.com]}");
         let seen = Observed {
             certificates: vec![
                 certificate(serde_json::json!({
-                    "hostname": "a.example.com", "status": "pending_ownership",
-                    "dns_requirements": {"a": ["10.0.0.1"], "aaaa": ["fc00::1"]},
+                    "hostname": "example.com", "status": "pending_ownership",
+                    "dns_requirements": {"a": ["10.0.0.1"], "aaaa": ["fc00::1"], "cname": "x.fly.dev"},
                 })),
                 certificate(serde_json::json!({
                     "hostname": "*.b.example.com", "status": "pending_ownership",
@@ -269,7 +271,7 @@ mod tests {
         assert_eq!(told.reason, Reason::CertificatePending);
         assert_eq!(
             told.message,
-            "a.example.com waits for DNS: set `a.example.com A 10.0.0.1` and `a.example.com AAAA fc00::1`; \
+            "example.com waits for DNS: set `example.com A 10.0.0.1` and `example.com AAAA fc00::1`; \
              *.b.example.com waits for DNS: set `*.b.example.com CNAME x.fly.dev` and `_acme-challenge.b.example.com CNAME b.example.com.x.flydns.net`"
         );
         assert_eq!(
