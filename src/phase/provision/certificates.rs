@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::{
     api::{Reason, status::ExternalObject},
     error::Error,
-    fly::certificates::{Certificate, CertificateStatus},
+    fly::certificates::{Certificate, CertificateStatus, DnsRequirements},
     phase::{Cx, Note, Step, StepId, Verdict, Why, step::Result},
     target::Target,
 };
@@ -24,6 +24,9 @@ pub const ID: StepId = "Certificates";
 
 /// Kind of a certificate in `status.external[]`.
 const KIND: &str = "Certificate";
+
+/// Hostnames whose DNS records are asked for in one look: as many calls as Fly.io takes at once.
+const MOST_ASKED: usize = 3;
 
 /// What there is, and what was asked for before.
 #[derive(Debug, Default)]
@@ -70,9 +73,24 @@ impl Step for Certificates {
             return Ok(Observed::default());
         }
         let certificates = cx.fly.certificates(&cx.target.app).await;
+        let mut certificates = certificates
+            .map_err(|source| Error::fly("list the certificates of the app", source))?;
+        let hostnames = &cx.target.provision.hostnames;
+        let known = cx.facts.dns.get().unwrap_or_default();
+        let mut asked = 0;
+        for found in &mut certificates {
+            if !hostnames.contains(&found.hostname) || !is_missing(found) {
+                continue;
+            }
+            if let Some(needs) = known.get(&found.hostname) {
+                found.dns_requirements = Some(needs.clone());
+            } else if asked < MOST_ASKED {
+                asked += 1;
+                found.dns_requirements = Some(needs(cx, &found.hostname).await?);
+            }
+        }
         Ok(Observed {
-            certificates: certificates
-                .map_err(|source| Error::fly("list the certificates of the app", source))?,
+            certificates,
             asked_before,
         })
     }
@@ -131,6 +149,8 @@ impl Step for Certificates {
         let app = &cx.target.app;
         let done = match change {
             Change::Add(name) => {
+                // What proves that the name is ours is another word each time.
+                cx.facts.dns.add(|known| drop(known.remove(&name)));
                 let added = cx.fly.add_certificate(app, &name).await;
                 added
                     .map(drop)
@@ -144,6 +164,26 @@ impl Step for Certificates {
         };
         done.map_err(|source| Error::fly(doing, source))
     }
+}
+
+/// Whether a hostname has no certificate, for want of a DNS record.
+fn is_missing(certificate: &Certificate) -> bool {
+    certificate.status != CertificateStatus::Active
+        && certificate.status != CertificateStatus::PendingValidation
+        && certificate.configured != Some(true)
+}
+
+/// The DNS records that a hostname needs. The list of certificates does not tell them, and they stay
+/// as they are: each is asked for once.
+async fn needs(cx: &Cx, hostname: &str) -> Result<DnsRequirements> {
+    let found = cx.fly.certificate(&cx.target.app, hostname).await;
+    let found = found
+        .map_err(|source| Error::fly(format!("read what DNS must say of {hostname}"), source))?;
+    let needs = found.and_then(|found| found.dns_requirements);
+    let needs = needs.unwrap_or_default();
+    let (name, kept) = (hostname.to_owned(), needs.clone());
+    cx.facts.dns.add(|known| drop(known.insert(name, kept)));
+    Ok(needs)
 }
 
 /// What a hostname without a certificate waits for: the DNS records to set, each as it stands in a
@@ -178,8 +218,13 @@ fn missing(certificate: &Certificate) -> Option<String> {
             records.push(format!("`{from} CNAME {to}`"));
         }
     }
-    if certificate.status == CertificateStatus::PendingValidation || records.is_empty() {
+    if !is_missing(certificate) {
         return Some(format!("the certificate for {name} is being issued"));
+    }
+    if records.is_empty() {
+        return Some(format!(
+            "{name} waits for DNS: `fly certs setup {name}` names the records"
+        ));
     }
     Some(format!(
         "{name} waits for DNS: set {}",
