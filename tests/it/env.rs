@@ -149,7 +149,8 @@ impl Env {
         // Nothing takes ours away.
         for pair in more.chunks(2) {
             let ours = flags.iter().position(|flag| flag == pair[0]);
-            if let (Some(at), true) = (ours, pair[1].is_empty()) {
+            let nothing = pair.get(1).is_some_and(|value| value.is_empty());
+            if let (Some(at), true) = (ours, nothing) {
                 flags.drain(at..=at + 1);
             } else if let Some(at) = ours {
                 flags[at + 1] = pair[1].to_owned();
