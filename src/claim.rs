@@ -14,7 +14,7 @@ use kube::{
 };
 
 use crate::{
-    api::{FIELD_MANAGER, LABEL_UID},
+    api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION},
     error::Error,
     phase::Owner,
 };
@@ -169,6 +169,7 @@ async fn write(
         ("app.kubernetes.io/name", "golive"),
         ("app.kubernetes.io/component", "claim"),
         ("app.kubernetes.io/managed-by", "golive"),
+        LABEL_VERSION,
         (LABEL_UID, owner.uid.as_str()),
     ];
     let data = [

@@ -14,16 +14,17 @@ use kube::runtime::{
 
 use crate::{
     api::{
-        Activation, ActivationStatus, FIELD_MANAGER, Reason,
+        Activation, ActivationStatus, FIELD_MANAGER, PhaseName, Reason,
         condition::{self, ConditionType},
         preflight::CheckName,
         status::{CheckResult, GateState, PhaseState, RollbackState, Severity},
     },
     fly,
     metrics::{Info, Metrics},
-    phase::{Fence, Memory, Owner, Timing},
+    phase::{Fence, Memory, Owner, Timing, deploy::look},
     probe::Probe,
     publisher::Publisher,
+    secret_looks::SecretLooks,
     wait::Waits,
 };
 
@@ -53,6 +54,8 @@ pub struct Context {
     pub clock: fn() -> Timestamp,
     /// Waits in the background.
     pub waits: Waits,
+    /// Which versions of Secrets the objects have read.
+    pub secret_looks: SecretLooks,
     /// Publishes events.
     pub publisher: Publisher,
     memories: Mutex<BTreeMap<(String, String), Memory>>,
@@ -105,6 +108,7 @@ impl Context {
             fingerprint_key: parts.fingerprint_key,
             clock: crate::clock::wall,
             waits,
+            secret_looks: SecretLooks::default(),
             memories: Mutex::default(),
         }
     }
@@ -134,6 +138,7 @@ impl Context {
         }
         let object = ObjectRef::new(name).within(namespace);
         self.waits.take_touched(&object);
+        self.secret_looks.forget(namespace, name);
         self.metrics
             .forget(&crate::workqueue::Object::new(namespace, name));
     }
@@ -147,6 +152,54 @@ impl Context {
     fn memories(&self) -> MutexGuard<'_, BTreeMap<(String, String), Memory>> {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The rollbacks that ended between two statuses: what called for each, and how it ended. Pure.
+fn rollbacks(
+    old: Option<&ActivationStatus>,
+    new: &ActivationStatus,
+) -> Vec<(&'static str, &'static str)> {
+    let deploy = |status: Option<&ActivationStatus>| {
+        let phases = status.map(|status| status.phases.as_slice());
+        let mut phases = phases.unwrap_or_default().iter();
+        let deploy = phases.find(|phase| phase.name == PhaseName::Deploy)?;
+        (deploy.state == PhaseState::Failed).then(|| {
+            if deploy.reason == Reason::RolledBack.as_str() {
+                "success"
+            } else if deploy.reason == Reason::RollbackHeld.as_str() {
+                "held"
+            } else if deploy.message.contains(look::RESTORED) {
+                "failure"
+            } else {
+                "none"
+            }
+        })
+    };
+    // A request and the release that it takes back are dated alike, since they are recorded as one.
+    let by_request = new.rollback.as_ref().is_some_and(|request| {
+        request.state == RollbackState::Accepted
+            && new
+                .history
+                .first()
+                .is_some_and(|last| last.restores == request.to && last.time == request.time)
+    });
+    let trigger = if by_request { "request" } else { "failure" };
+    let mut ended = Vec::new();
+    if let Some(result) = deploy(Some(new)).filter(|result| *result != "none")
+        && deploy(old) != Some(result)
+    {
+        ended.push((trigger, result));
+    }
+    let refused = |status: Option<&ActivationStatus>| {
+        let rollback = status.and_then(|status| status.rollback.as_ref())?;
+        (rollback.state == RollbackState::Refused).then(|| rollback.request.clone())
+    };
+    if let Some(request) = refused(Some(new))
+        && refused(old).as_ref() != Some(&request)
+    {
+        ended.push(("request", "refused"));
+    }
+    ended
 }
 
 /// The object of a reference, by what a reconcile knows of it.
@@ -208,7 +261,9 @@ impl Context {
         self.observe_gates(old, new, now);
         self.observe_drift(&object, new);
         self.observe_smoke_tests(old, new);
-        self.observe_rollbacks(old, new);
+        for (trigger, result) in rollbacks(old, new) {
+            self.metrics.rolled_back(trigger, result);
+        }
         if new.go_live.is_some() && old.is_none_or(|old| old.go_live.is_none()) {
             let since = activation.metadata.creation_timestamp.as_ref();
             if let Some(took) = since.and_then(|t| Duration::try_from(now.duration_since(t.0)).ok())
@@ -219,15 +274,18 @@ impl Context {
     }
 
     fn observe_drift(&self, object: &crate::workqueue::Object, new: &ActivationStatus) {
-        if condition::find(&new.conditions, ConditionType::Drifted).is_none() {
+        let Some(drifted) = condition::find(&new.conditions, ConditionType::Drifted) else {
             return;
-        }
-        let drifted = condition::is_true(&new.conditions, ConditionType::Drifted);
+        };
         // What is put right at once is in no plan any more.
         let planned = new.plan.as_ref().map_or(0, |plan| plan.changes.len());
         let changes = u32::try_from(planned).unwrap_or(u32::MAX).max(1);
-        self.metrics
-            .set_drift(object, if drifted { changes } else { 0 });
+        let known = match drifted.status.as_str() {
+            "True" => Some(changes),
+            "False" => Some(0),
+            _ => None,
+        };
+        self.metrics.set_drift(object, known);
     }
 
     fn observe_smoke_tests(&self, old: Option<&ActivationStatus>, new: &ActivationStatus) {
@@ -243,35 +301,6 @@ impl Context {
                     _ => "other",
                 };
                 self.metrics.probed(kind, Duration::from_millis(took));
-            }
-        }
-    }
-
-    fn observe_rollbacks(&self, old: Option<&ActivationStatus>, new: &ActivationStatus) {
-        let told = |status: Option<&ActivationStatus>, number: Option<i64>| {
-            status.is_some_and(|status| {
-                status.history.iter().any(|entry| {
-                    entry.number == number && entry.outcome == Reason::RolledBack.as_str()
-                })
-            })
-        };
-        for entry in &new.history {
-            if told(Some(new), entry.number) && !told(old, entry.number) {
-                self.metrics.rolled_back("failure", "success");
-            }
-        }
-        let asked = |status: Option<&ActivationStatus>| {
-            let rollback = status.and_then(|status| status.rollback.as_ref());
-            rollback.map(|rollback| (rollback.request.clone(), rollback.state))
-        };
-        let (before, now) = (asked(old), asked(Some(new)));
-        if before != now
-            && let Some((_, state)) = now
-        {
-            match state {
-                RollbackState::Accepted => self.metrics.rolled_back("request", "success"),
-                RollbackState::Refused => self.metrics.rolled_back("request", "refused"),
-                RollbackState::Waiting => {}
             }
         }
     }
@@ -316,5 +345,48 @@ impl Context {
                 self.metrics.gate_waited(phase.name.as_str(), waited);
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn status(reason: &str, message: &str, rollback: serde_json::Value) -> ActivationStatus {
+        let time = "2026-01-02T03:04:05Z";
+        serde_json::from_value(serde_json::json!({
+            "phases": [{"name": "Deploy", "state": "Failed", "reason": reason, "message": message}],
+            "history": [{"number": 3, "outcome": "RolledBack", "restores": 1, "time": time}],
+            "rollback": rollback,
+        }))
+        .unwrap()
+    }
+
+    fn asked(state: &str, time: &str) -> serde_json::Value {
+        serde_json::json!({"request": "r", "to": 1, "state": state, "time": time})
+    }
+
+    #[test]
+    fn a_rollback_is_counted_once_by_what_called_for_it_and_how_it_ended() {
+        let none = serde_json::Value::Null;
+        let held = status("RollbackHeld", "", none.clone());
+        let done = status("RolledBack", "", none.clone());
+        let failed = status("NotHealthy", &format!("x{}", look::RESTORED), none.clone());
+        let other = status("NotHealthy", "x", none);
+        assert_eq!(rollbacks(None, &held), [("failure", "held")]);
+        assert_eq!(rollbacks(Some(&other), &done), [("failure", "success")]);
+        assert_eq!(rollbacks(Some(&other), &failed), [("failure", "failure")]);
+        assert!(rollbacks(Some(&done), &done).is_empty());
+        assert!(rollbacks(None, &other).is_empty());
+        let same = asked("Accepted", "2026-01-02T03:04:05Z");
+        let by = status("RolledBack", "", same);
+        assert_eq!(rollbacks(Some(&other), &by), [("request", "success")]);
+        let earlier = asked("Accepted", "2026-01-01T00:00:00Z");
+        let by = status("RolledBack", "", earlier);
+        assert_eq!(rollbacks(Some(&other), &by), [("failure", "success")]);
+        let refused = status("NotHealthy", "x", asked("Refused", "2026-01-01T00:00:00Z"));
+        assert_eq!(rollbacks(Some(&other), &refused), [("request", "refused")]);
+        assert!(rollbacks(Some(&refused), &refused).is_empty());
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     reconcile, redact,
     refs::{self, RefKind},
     server::Health,
+    undecodable,
     wait::{Waits, Woken},
     workqueue::Object,
 };
@@ -114,23 +115,27 @@ pub async fn run(
             },
         )
         .reconcile_on(named_by(
-            metadata::<ConfigMap>(&scope, &context.kube),
+            metadata::<ConfigMap>(&scope, &context.kube, |_| {}),
             RefKind::ConfigMap,
             reader.clone(),
             context.waits.clone(),
         ));
-    // Secrets are watched only where the operator's rights are those of single namespaces:
-    // nobody should hold the right to list all Secrets of a cluster. Elsewhere they are read at
-    // every look.
-    let controller = if scope.namespace.is_some() {
-        controller.reconcile_on(named_by(
-            metadata::<Secret>(&scope, &context.kube),
-            RefKind::Secret,
-            reader,
-            context.waits.clone(),
-        ))
-    } else {
-        controller
+    // Secrets are watched only where the operator's rights are those of single namespaces: nobody
+    // should hold the right to list all Secrets of a cluster. Elsewhere, and while the watch fails,
+    // each that is named is looked at by name (secret_looks.rs).
+    let controller = match scope.namespace.clone() {
+        Some(namespace) => {
+            let looks = context.secret_looks.clone();
+            controller.reconcile_on(named_by(
+                metadata::<Secret>(&scope, &context.kube, move |works| {
+                    looks.set_watched(&namespace, works);
+                }),
+                RefKind::Secret,
+                reader,
+                context.waits.clone(),
+            ))
+        }
+        None => controller,
     };
     controller
         .graceful_shutdown_on(async move { stop.cancelled().await })
@@ -152,10 +157,12 @@ fn rename(object: &Woken) -> ObjectRef<Guarded> {
     }
 }
 
-/// Names and versions of one kind, without contents: a value never enters the cache.
+/// Names and versions of one kind, without contents: a value never enters the cache. `works` is told
+/// when the watch begins to tell of every change, and when it fails.
 fn metadata<K>(
     scope: &Scope,
     client: &Client,
+    works: impl Fn(bool) + Send + 'static,
 ) -> impl futures::Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
@@ -170,6 +177,11 @@ where
         None => Api::all(client.clone()),
     };
     watcher(api, watcher::Config::default())
+        .inspect(move |event| match event {
+            Ok(watcher::Event::InitDone) => works(true),
+            Ok(_) => {}
+            Err(_) => works(false),
+        })
         .default_backoff()
         .touched_objects()
         .predicate_filter(
@@ -228,8 +240,14 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
                 namespace = %key.namespace, name = %key.name, error = %invalid.error,
                 "the object cannot be decoded; it is left alone until it changes"
             );
+            let told = caught(
+                context.timing.deadline,
+                undecodable::pass(&object, invalid, &context),
+            );
+            let result = told.await;
             running.finished(crate::metrics::Outcome::Terminal);
-            return Ok(Action::await_change());
+            // It says the same until it changes: there is nothing to look for before.
+            return result.map(|()| Action::await_change());
         }
     };
     let span = crate::telemetry::object(&key.namespace, &key.name);
@@ -265,10 +283,10 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
 }
 
 /// Runs a pass within its deadline, and turns a panic in it into an error of this object.
-async fn caught(
+async fn caught<T>(
     deadline: Duration,
-    pass: impl Future<Output = Result<Duration, Error>>,
-) -> Result<Duration, Error> {
+    pass: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     let pass = AssertUnwindSafe(tokio::time::timeout(deadline, pass));
     redact::until_end(async move {
         match pass.catch_unwind().await {
@@ -350,7 +368,7 @@ mod tests {
     #[tokio::test]
     async fn a_pass_that_never_ends_is_ended_at_its_deadline() {
         let deadline = Duration::from_millis(20);
-        let ended = caught(deadline, std::future::pending()).await;
+        let ended = caught(deadline, std::future::pending::<Result<(), Error>>()).await;
         assert!(matches!(ended, Err(Error::Deadline(after)) if after == deadline));
     }
 }

@@ -1,6 +1,8 @@
 //! Finalizers: on the Activation before the first external write, and on the Secret with its
 //! token until the work is done, so that deletion can still reach Fly.io.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, ResourceExt,
@@ -10,9 +12,9 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    api::{Activation, FIELD_MANAGER, FINALIZER},
+    api::{Activation, ActivationStatus, FIELD_MANAGER, FINALIZER},
     error::Error,
-    phase::Owner,
+    phase::{Memory, Owner},
 };
 
 /// Puts the finalizer on the Activation, if it is not there.
@@ -50,8 +52,9 @@ pub async fn add_finalizer(
 /// When the API server refuses or cannot be reached.
 pub async fn remove_finalizer(kube: &Client, owner: &Owner) -> Result<(), Error> {
     let api: Api<Activation> = Api::namespaced(kube.clone(), &owner.namespace);
+    // The metadata alone: an object that cannot be decoded can be let go as well.
     let current = api
-        .get_opt(&owner.name)
+        .get_metadata_opt(&owner.name)
         .await
         .map_err(|source| Error::kube("read the activation", source))?;
     match current {
@@ -87,13 +90,29 @@ pub async fn protect(activation: &Activation, kube: &Client, owner: &Owner) -> R
     set_finalizers(&api, name, secret.resource_version(), &finalizers).await
 }
 
-/// Takes the finalizer off the token's Secret, unless another Activation in the namespace still
-/// needs it.
+/// The Secrets that may carry our finalizer for this object: the one that the spec names, and those
+/// that it named before, as far as this process or the status knows. The status is only a place to
+/// look: nothing but our own finalizer is ever taken off, and only where nobody needs it, so that one
+/// that was copied or made up does no harm.
+pub fn held(
+    activation: &Activation,
+    memory: &Memory,
+    old: Option<&ActivationStatus>,
+) -> BTreeSet<String> {
+    let told = [old, activation.status.as_ref()];
+    let told = told.into_iter().flatten();
+    told.filter_map(|status| status.token_secret.clone())
+        .chain([activation.spec.token_secret_ref.name.clone()])
+        .chain(memory.protected.iter().cloned())
+        .collect()
+}
+
+/// Takes the finalizer off a token's Secret, unless another Activation in the namespace still needs
+/// it.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached.
-pub async fn release(activation: &Activation, kube: &Client, owner: &Owner) -> Result<(), Error> {
-    let name = &activation.spec.token_secret_ref.name;
+pub async fn release(name: &str, kube: &Client, owner: &Owner) -> Result<(), Error> {
     // One that cannot be decoded must not keep others from being deleted; with our finalizer on it
     // it may need any token.
     let activations: Api<DeserializeGuard<Activation>> =
@@ -108,7 +127,7 @@ pub async fn release(activation: &Activation, kube: &Client, owner: &Owner) -> R
             && other
                 .0
                 .as_ref()
-                .map_or(true, |other| other.spec.token_secret_ref.name == *name)
+                .map_or(true, |other| other.spec.token_secret_ref.name == name)
     });
     if needed {
         return Ok(());

@@ -13,7 +13,7 @@ use crate::{
         condition::{self, ConditionType},
         status::{GateState, PhaseState, RollbackState, StepState, StepStatus, one_line},
     },
-    phase::News,
+    phase::{News, StepId, deploy::rollback, provision::secrets},
 };
 
 /// Longest note of an event, in bytes (kubernetes/api, events/v1/types.go).
@@ -40,8 +40,36 @@ pub fn between(old: Option<&ActivationStatus>, new: &ActivationStatus) -> Vec<Ev
     phases(&mut events, old, new);
     fallbacks(&mut events, old, new);
     transitions(&mut events, old, new);
-    rollback(&mut events, old, new);
+    requested(&mut events, old, new);
     source(&mut events, old, new);
+    events
+}
+
+/// What the changes that a pass has sent tell: what they begin is over, or is something else, when
+/// the next status is written.
+pub fn of_changes(sent: &[(StepId, String)]) -> Vec<Event> {
+    let mut events = Vec::new();
+    for (step, change) in sent {
+        // A rollback that somebody asks for is told from the request.
+        if *step != rollback::ID && change.starts_with(rollback::STARTS) {
+            events.push(event(
+                EventType::Normal,
+                "RollbackStarted",
+                "RollBack",
+                &format!("the release has failed for certain ({step}): {change}"),
+            ));
+        }
+        if *step == secrets::ID && secrets::replaces(change) {
+            events.push(event(
+                EventType::Normal,
+                "SecretRotated",
+                "Rotate",
+                &format!(
+                    "{change}; the values before stay in the Secret for the `overlap`, and the machines are updated"
+                ),
+            ));
+        }
+    }
     events
 }
 
@@ -75,7 +103,7 @@ fn source(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Activat
     }
 }
 
-fn rollback(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &ActivationStatus) {
+fn requested(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &ActivationStatus) {
     let Some(is) = &new.rollback else { return };
     let was = old.and_then(|old| old.rollback.as_ref());
     if was.is_some_and(|was| (&was.request, was.state) == (&is.request, is.state)) {
@@ -145,6 +173,14 @@ fn phases(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Activat
                     action,
                     &phase.message,
                 ));
+                if phase.reason == Reason::RolledBack.as_str() {
+                    events.push(event(
+                        EventType::Normal,
+                        "RollbackSucceeded",
+                        "RollBack",
+                        &phase.message,
+                    ));
+                }
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! Deletion: steps are undone in reverse order, with progress in a condition, and the object goes
 //! only when everything that the deletion policy names is observed to be gone.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kube::ResourceExt;
 
@@ -38,19 +38,9 @@ pub async fn finalize(
     }
     let forget = activation.annotations().get(ANNOTATION_FORGET);
     if forget == Some(&activation.spec.app) {
-        tracing::warn!(app = %activation.spec.app, "forgotten on request: what exists on Fly.io stays there");
-        // The claim goes over to whoever comes next: its owner is no longer there to give it back.
-        let app = &activation.spec.app;
-        if let Some(claim) = claim::read(&context.kube, &context.own_namespace, app).await?
-            && claim.is_of(owner)
-        {
-            let (kube, namespace) = (&context.kube, &context.own_namespace);
-            claim::retain(kube, namespace, app, owner, &claim, &claim.made).await?;
-        }
-        app_token::delete(&context.kube, &context.own_namespace, &owner.uid).await?;
-        records::delete_all(&context.kube, &context.own_namespace, &owner.uid).await?;
-        store::delete(&context.kube, &context.own_namespace, &owner.uid).await?;
-        return release(activation, context, owner).await;
+        let tokens = credentials::held(activation, memory, memory.status.as_ref());
+        self::forget(&activation.spec.app, &tokens, context, owner).await?;
+        return Ok(context.timing.recheck);
     }
     let steps: Vec<&'static dyn AnyStep> = PHASES
         .iter()
@@ -59,6 +49,7 @@ pub async fn finalize(
         .copied()
         .collect();
     let refs = Arc::new(refs::fetch(&context.kube, activation).await?);
+    context.secret_looks.read(owner, refs.versions().clone());
     let old = memory.status.clone().or_else(|| status::own(activation));
     // Only a missing or unreadable token makes a target impossible: deletion works with a spec
     // that is invalid otherwise.
@@ -138,7 +129,34 @@ pub async fn finalize(
         let note = format!("retained as `deletionPolicy` asks: {}", retained.join(", "));
         context.publish(activation, vec![retained_event(&note)]);
     }
-    release(activation, context, owner).await
+    let tokens = credentials::held(activation, memory, memory.status.as_ref());
+    release(&tokens, context, owner).await?;
+    Ok(context.timing.recheck)
+}
+
+/// Lets an object go, as somebody asks by annotation: what exists on Fly.io stays as it is. `tokens`
+/// are the Secrets that may carry our finalizer for it.
+///
+/// # Errors
+/// When Kubernetes could not be read or written.
+pub async fn forget(
+    app: &str,
+    tokens: &BTreeSet<String>,
+    context: &Context,
+    owner: &Owner,
+) -> Result<(), Error> {
+    tracing::warn!(%app, "forgotten on request: what exists on Fly.io stays there");
+    // The claim goes over to whoever comes next: its owner is no longer there to give it back.
+    if let Some(claim) = claim::read(&context.kube, &context.own_namespace, app).await?
+        && claim.is_of(owner)
+    {
+        let (kube, namespace) = (&context.kube, &context.own_namespace);
+        claim::retain(kube, namespace, app, owner, &claim, &claim.made).await?;
+    }
+    app_token::delete(&context.kube, &context.own_namespace, &owner.uid).await?;
+    records::delete_all(&context.kube, &context.own_namespace, &owner.uid).await?;
+    store::delete(&context.kube, &context.own_namespace, &owner.uid).await?;
+    release(tokens, context, owner).await
 }
 
 fn retained_event(note: &str) -> kube::runtime::events::Event {
@@ -151,16 +169,14 @@ fn retained_event(note: &str) -> kube::runtime::events::Event {
     }
 }
 
-async fn release(
-    activation: &Activation,
-    context: &Context,
-    owner: &Owner,
-) -> Result<Duration, Error> {
+async fn release(tokens: &BTreeSet<String>, context: &Context, owner: &Owner) -> Result<(), Error> {
     // The token last of all: until here it may still be needed.
-    credentials::release(activation, &context.kube, owner).await?;
+    for secret in tokens {
+        credentials::release(secret, &context.kube, owner).await?;
+    }
     credentials::remove_finalizer(&context.kube, owner).await?;
     context.waits.forget(&owner.uid);
-    Ok(context.timing.recheck)
+    Ok(())
 }
 
 #[expect(

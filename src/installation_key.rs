@@ -6,7 +6,10 @@ use std::sync::Arc;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, Client, api::PostParams, core::ObjectMeta};
 
-use crate::{api::FIELD_MANAGER, error::Error};
+use crate::{
+    api::{FIELD_MANAGER, LABEL_VERSION},
+    error::Error,
+};
 
 /// Name of the Secret in the operator's own namespace.
 pub const NAME: &str = "golive-fingerprint-key";
@@ -37,7 +40,7 @@ pub async fn load(kube: &Client, namespace: &str) -> Result<Arc<[u8]>, Error> {
                 metadata: ObjectMeta {
                     name: Some(NAME.to_owned()),
                     labels: Some(
-                        [("app.kubernetes.io/managed-by", "golive")]
+                        [("app.kubernetes.io/managed-by", "golive"), LABEL_VERSION]
                             .map(|(key, value)| (key.to_owned(), value.to_owned()))
                             .into(),
                     ),

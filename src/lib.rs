@@ -1,5 +1,6 @@
 //! Golive takes a web application from nothing to live on Fly.io from one Kubernetes object.
 
+pub mod abort;
 pub mod api;
 pub mod causes;
 pub mod claim;
@@ -26,6 +27,7 @@ pub mod publisher;
 pub mod reconcile;
 pub mod redact;
 pub mod refs;
+pub mod secret_looks;
 pub mod secret_store;
 pub mod server;
 pub mod settings;
@@ -33,6 +35,7 @@ pub mod source;
 pub mod status;
 pub mod target;
 pub mod telemetry;
+pub mod undecodable;
 pub mod wait;
 pub mod work;
 pub mod workqueue;

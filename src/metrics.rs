@@ -189,9 +189,13 @@ impl Metrics {
         self.families.preflight.set(object, labels, value);
     }
 
-    /// How many changes would put right what differs from what is wanted, after Go-Live.
-    pub fn set_drift(&self, object: &Object, changes: u32) {
-        self.families.drift.set(object, NO_MORE, f64::from(changes));
+    /// How many changes would put right what differs from what is wanted, after Go-Live. `None`
+    /// while that is not known: no number is shown then.
+    pub fn set_drift(&self, object: &Object, changes: Option<u32>) {
+        match changes {
+            Some(changes) => self.families.drift.set(object, NO_MORE, f64::from(changes)),
+            None => self.families.drift.forget(object),
+        }
     }
 
     /// The object is gone: so are all series that name it.
@@ -212,7 +216,7 @@ impl Metrics {
         histogram.observe(took.as_secs_f64());
     }
 
-    /// An activation is live, `took` after it was first seen.
+    /// An activation is live, `took` after it was created.
     pub fn went_live(&self, took: Duration) {
         self.families.time_to_live.observe(took.as_secs_f64());
     }
@@ -232,7 +236,8 @@ impl Metrics {
         histogram.observe(took.as_secs_f64());
     }
 
-    /// A rollback has ended: after a `failure` or by `request`, with `success` or `refused`.
+    /// A rollback has ended: after a `failure` or by `request`, with `success`, `failure`, `held` or
+    /// `refused`.
     pub fn rolled_back(&self, trigger: &'static str, result: &'static str) {
         let labels = RollbackLabels { trigger, result };
         self.families.rollbacks.get_or_create(&labels).inc();
@@ -408,7 +413,7 @@ mod tests {
         metrics.set_info(&object, &info("Deploy"));
         metrics.set_preflight_check(&object, "TokenValid", "blocking", Some(true));
         metrics.set_deadline(&object, "Deploy", "2026-11-24T12:00:00Z".parse().ok());
-        metrics.set_drift(&object, 2);
+        metrics.set_drift(&object, Some(2));
         metrics.reconciled_at(&object, "2026-11-24T12:00:00Z".parse().unwrap());
         let expected = "golive_info{namespace=\"cabanas\",name=\"mvp\",phase=\"Deploy\",\
             ready=\"Unknown\",suspended=\"false\",app=\"sist-cabanas-mvp\",region=\"eze\"} 1";

@@ -2,7 +2,7 @@
 //! status, write it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt;
 
 use crate::{
+    abort::{self, Abort},
     api::{
         ANNOTATION_RECONCILE, ANNOTATION_RECONCILE_FLUX, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM,
         Activation, ActivationStatus, PhaseName, Reason,
@@ -24,7 +25,8 @@ use crate::{
     events, finalize,
     gate::{self, GateReport},
     phase::{
-        Act, Cx, Memory, Origin, Owner, PHASES, memory::Read, provision::app_token, run, step_named,
+        Act, Cx, Memory, Origin, Owner, PHASES, deploy::leases, memory::Read, provision::app_token,
+        run, step_named,
     },
     redact,
     refs::{self, Refs},
@@ -96,6 +98,7 @@ async fn pass(
             ..Seen::default()
         };
         write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+        refuse(activation, context, memory, old.as_ref());
         return Ok(until_resumed(activation, (context.clock)()).unwrap_or(context.timing.recheck));
     }
     credentials::add_finalizer(activation, &context.kube, owner).await?;
@@ -108,6 +111,7 @@ async fn pass(
 
     // Read (Kubernetes). A missing Secret is data, not an error.
     let (mut refs, fresh) = read(activation, context, owner, memory).await?;
+    context.secret_looks.read(owner, refs.versions().clone());
     source::read(activation, context, owner, memory, Arc::make_mut(&mut refs)).await?;
     let target = match Target::parse(activation, &refs, &context.fingerprint_key) {
         Ok(target) => Arc::new(target),
@@ -131,6 +135,13 @@ async fn pass(
     if fresh {
         credentials::protect(activation, &context.kube, owner).await?;
     }
+    let current = &activation.spec.token_secret_ref.name;
+    for former in credentials::held(activation, memory, old.as_ref()) {
+        if former != *current {
+            credentials::release(&former, &context.kube, owner).await?;
+        }
+    }
+    memory.protected = BTreeSet::from([current.clone()]);
     if memory.facts.app_token.is_due((context.clock)()) {
         memory.steps.remove(app_token::ID);
     }
@@ -148,6 +159,34 @@ async fn pass(
         old.as_ref(),
         reporting_drift,
     );
+    match abort::decide(
+        activation,
+        target.digest(),
+        old.as_ref(),
+        memory.abort.as_deref(),
+    ) {
+        Abort::None => {}
+        Abort::Refuse { word, why } => {
+            let event = events::warning("AbortRefused", "Abort", &why);
+            context.publish(activation, vec![event]);
+            memory.abort = Some(word);
+        }
+        Abort::Stop(invalid) => {
+            // Nothing is left that would go on: no wait, and no lease on a machine.
+            context.waits.forget(&owner.uid);
+            leases::release(&cx).await;
+            let seen = Seen {
+                invalid: &[invalid],
+                requested,
+                intents: memory.intents.open(),
+                ..Seen::default()
+            };
+            write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+            memory.requested = Some(tokens);
+            memory.forget_looks();
+            return Ok(context.timing.recheck);
+        }
+    }
     let report = run::run(&cx, memory, |phase| {
         gate(&cx, activation, old.as_ref(), phase)
     })
@@ -174,6 +213,7 @@ async fn pass(
     write(activation, context, owner, memory, old.as_ref(), &seen).await?;
     let news = memory.facts.take_news();
     context.publish(activation, news.iter().map(events::news).collect());
+    context.publish(activation, events::of_changes(&report.sent));
     memory.requested = Some(tokens);
     let announced = memory.intents.to_announce();
     memory.intents.announced();
@@ -433,6 +473,25 @@ fn tokens(activation: &Activation) -> Vec<String> {
     .filter_map(|key| annotations.get(*key))
     .map(|token| crate::api::status::one_line(token, 256))
     .collect()
+}
+
+/// Says that what is asked for by annotation is not done while the object is suspended. Without that
+/// a person would wait for it.
+fn refuse(
+    activation: &Activation,
+    context: &Context,
+    memory: &mut Memory,
+    old: Option<&ActivationStatus>,
+) {
+    let tokens = tokens(activation);
+    if let Some(word) = newly_asked(&tokens, memory.requested.as_deref(), old) {
+        let note = format!(
+            "the activation is suspended, so that it is not looked at although an annotation asks for it ({word}); set `spec.suspend` to false, which has everything looked at"
+        );
+        let event = events::warning("RetryRefused", "Retry", &note);
+        context.publish(activation, vec![event]);
+    }
+    memory.requested = Some(tokens);
 }
 
 /// Forgets what was looked at, as a new word asks for: everything, or from one phase on.

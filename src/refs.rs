@@ -114,6 +114,7 @@ type SecretData = BTreeMap<String, Result<Guarded, &'static str>>;
 #[derive(Clone, Debug, Default)]
 pub struct Refs {
     secrets: Arc<BTreeMap<String, Option<SecretData>>>,
+    versions: BTreeMap<String, Option<String>>,
     config_maps: BTreeMap<String, Option<BTreeMap<String, String>>>,
     approvals: Vec<ActivationApprovalSpec>,
     rollbacks: Vec<RollbackRequest>,
@@ -172,6 +173,11 @@ impl Refs {
             .into_iter()
             .filter_map(|named| lack(&named).map(|missing| (named, missing)))
             .collect()
+    }
+
+    /// The versions of the Secrets as they were read, by name; `None`: it does not exist.
+    pub fn versions(&self) -> &BTreeMap<String, Option<String>> {
+        &self.versions
     }
 
     /// One value of a Secret.
@@ -420,7 +426,7 @@ pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error
                 .get_opt(&name)
                 .await
                 .map_err(|source| Error::kube(format!("read the Secret {name}"), source))?;
-            Ok::<_, Error>((name, secret.map(values)))
+            Ok::<_, Error>((name, secret))
         }
     }));
     let read_config_maps = futures::future::try_join_all(of_kind(RefKind::ConfigMap).map(|name| {
@@ -444,8 +450,21 @@ pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error
         .filter(|request| born.is_none_or(|born| request.created >= born))
         .collect();
     rollbacks.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+    let versions = secrets
+        .iter()
+        .map(|(name, secret)| {
+            let version = secret.as_ref().and_then(ResourceExt::resource_version);
+            (name.clone(), version)
+        })
+        .collect();
     Ok(Refs {
-        secrets: Arc::new(secrets.into_iter().collect()),
+        secrets: Arc::new(
+            secrets
+                .into_iter()
+                .map(|(name, secret)| (name, secret.map(values)))
+                .collect(),
+        ),
+        versions,
         config_maps: config_maps.into_iter().collect(),
         approvals: approvals
             .into_iter()

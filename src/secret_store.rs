@@ -19,7 +19,7 @@ use kube::{Api, Client};
 use secrecy::SecretString;
 
 use crate::api::provision::GeneratedSecret;
-use crate::api::{FIELD_MANAGER, LABEL_UID};
+use crate::api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION};
 use crate::redact::{self, Guarded};
 
 mod decision;
@@ -359,6 +359,7 @@ fn next(
         ("app.kubernetes.io/name", "golive-secrets"),
         ("app.kubernetes.io/part-of", "golive"),
         ("app.kubernetes.io/component", "generated-secrets"),
+        LABEL_VERSION,
         (LABEL_UID, &owner.uid),
     ] {
         labels.insert(key.to_owned(), value.to_owned());

@@ -101,6 +101,12 @@ pub struct Settings {
     #[arg(long, env = "GOLIVE_POLL_INTERVAL", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub poll_interval: Duration,
 
+    /// How often each Secret that an activation names is looked at, by name and its metadata alone,
+    /// where the operator may not watch Secrets: in all namespaces. A round that would take more
+    /// than 25 looks a second takes longer. At least 1s.
+    #[arg(long, env = "GOLIVE_SECRET_LOOK_INTERVAL", default_value = "15s", value_parser = duration, value_name = "DURATION")]
+    pub secret_look_interval: Duration,
+
     /// For how long a token that Fly.io refuses is tried again before the activation stops:
     /// Fly.io refuses a good token now and then.
     #[arg(long, env = "GOLIVE_TOKEN_PATIENCE", default_value = "60s", value_parser = duration, value_name = "DURATION")]
@@ -203,6 +209,11 @@ impl Settings {
             (
                 self.source_interval_min >= second,
                 "--source-interval-min",
+                "must be at least 1s",
+            ),
+            (
+                self.secret_look_interval >= second,
+                "--secret-look-interval",
                 "must be at least 1s",
             ),
             (
@@ -465,6 +476,7 @@ mod tests {
             (["--lease-duration", "1500ms"], "--lease-duration"),
             (["--shutdown-grace", "60s"], "--shutdown-grace"),
             (["--recheck-interval", "10ms"], "--recheck-interval"),
+            (["--secret-look-interval", "0s"], "--secret-look-interval"),
             (["--recheck-interval", "soon"], "must be a duration"),
         ] {
             let error = parse(&flags).unwrap_err();

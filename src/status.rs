@@ -43,6 +43,11 @@ pub fn foreign(activation: &Activation) -> bool {
             .is_some_and(|status| *status != fresh && *status != ActivationStatus::default())
 }
 
+/// True when all phases that Go-Live waits for have succeeded.
+pub fn is_live(status: &ActivationStatus) -> bool {
+    phases::live(&status.phases)
+}
+
 /// Takes a status away that is not the object's own.
 ///
 /// # Errors

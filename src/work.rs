@@ -34,6 +34,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
         settings.namespace.iter().cloned().map(Some).collect()
     };
     let (waits, woken) = Waits::new(&scopes);
+    let wakes = waits.clone();
     let leader = parts.leader.clone();
     let stopping = stop.clone();
     let context = Arc::new(Context::new(
@@ -75,7 +76,13 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
             stop.clone(),
         )
     });
-    future::join_all(runs).await;
+    let looks = context.secret_looks.clone().run(
+        parts.kube.clone(),
+        wakes,
+        settings.secret_look_interval,
+        stop.clone(),
+    );
+    future::join(future::join_all(runs), looks).await;
     context.publisher.close().await;
 }
 

@@ -58,6 +58,12 @@ pub const ANNOTATION_RETRY: &str = "golive.dev/retry";
 /// Annotation that asks to try again from a phase; its value is the phase.
 pub const ANNOTATION_RETRY_FROM: &str = "golive.dev/retry-from";
 
+/// Annotation that stops the work on one plan; its value is the digest of that plan.
+pub const ANNOTATION_ABORT: &str = "golive.dev/abort";
+
+/// The version of Golive that wrote an object last, as a label on it: its name and its value.
+pub const LABEL_VERSION: (&str, &str) = ("app.kubernetes.io/version", env!("CARGO_PKG_VERSION"));
+
 /// Annotation that lets a deletion end although Fly.io cannot be reached with the token any
 /// more: its value must be the app's name. What exists on Fly.io then stays there.
 pub const ANNOTATION_FORGET: &str = "golive.dev/forget";

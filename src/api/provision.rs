@@ -242,7 +242,8 @@ pub struct Secrets {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub generate: Vec<GeneratedSecret>,
 
-    /// Kubernetes Secrets whose keys become Fly secrets. They are watched: a change is pushed.
+    /// Kubernetes Secrets whose keys become Fly secrets. A change is pushed: at once where the
+    /// operator watches Secrets, otherwise after the seconds of `--secret-look-interval`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, b.secretRef.name == a.secretRef.name))").message("`from` must name each Secret once"))]

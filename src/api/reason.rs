@@ -30,6 +30,8 @@ words! {
         RollbackHeld = "RollbackHeld",
         /// Only a plan was asked for, and it is ready.
         Planned = "Planned",
+        /// Somebody has stopped the work on this plan.
+        Aborted = "Aborted",
         /// The activation is suspended.
         Suspended = "Suspended",
         /// The activation is not suspended.
@@ -44,8 +46,6 @@ words! {
         Pending = "Pending",
         /// It is as it should be.
         Succeeded = "Succeeded",
-        /// It failed.
-        Failed = "Failed",
         /// It was not asked for.
         NotRequested = "NotRequested",
         /// This version of Golive does not do this yet; nothing was done about it.
@@ -62,8 +62,6 @@ words! {
         InternalError = "InternalError",
         /// The phase was not done within its deadline.
         DeadlineExceeded = "DeadlineExceeded",
-        /// The number of tries is used up.
-        AttemptsExhausted = "AttemptsExhausted",
         /// Everything on Fly.io could be observed.
         Observed = "Observed",
         /// Fly.io could not be observed; what is said about it is what was last known.
@@ -164,9 +162,7 @@ words! {
         AttachFailed = "AttachFailed",
         /// Redis failed at Fly.io.
         RedisFailed = "RedisFailed",
-        /// A secret on Fly.io is not the one that was set.
-        SecretMismatch = "SecretMismatch",
-        /// The certificate is not issued yet.
+        /// The certificate is not issued yet: a DNS record is missing, or Fly.io is at work on it.
         CertificatePending = "CertificatePending",
 
         // Deploy.
@@ -208,8 +204,6 @@ words! {
         TlsFailed = "TlsFailed",
 
         // Gates.
-        /// Enough people have approved.
-        Approved = "Approved",
         /// Somebody has rejected.
         Rejected = "Rejected",
         /// Nobody decided in time.

@@ -125,6 +125,12 @@ pub struct ActivationStatus {
     #[schemars(length(max = 64))]
     pub uid: Option<String>,
 
+    /// Name of the Secret with the token that Golive's finalizer keeps from being deleted. When the
+    /// spec names another one, this one is let go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub token_secret: Option<String>,
+
     /// Where the activation stands, in one word for people. Programs read the conditions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]

@@ -267,10 +267,12 @@ impl Call<'_> {
     /// Tells apart whose question it is and what it asks.
     pub(crate) fn memo_key(&self) -> String {
         let url = self.url.as_ref().map_or("", Url::as_str);
+        let body = self.body.as_deref().map(String::from_utf8_lossy);
         format!(
-            "{} {} {url}",
+            "{} {} {url} {}",
             self.client.token.fingerprint(),
-            self.endpoint.name
+            self.endpoint.name,
+            body.unwrap_or_default()
         )
     }
 

@@ -173,6 +173,11 @@ impl Error {
         self.details.class == Class::Gone
     }
 
+    /// Whether the call was refused as such, and will be until it is another one.
+    pub fn is_invalid(&self) -> bool {
+        self.details.class == Class::Invalid
+    }
+
     /// Whether the token is good but not for this (403).
     pub fn is_forbidden(&self) -> bool {
         self.details.status == Some(403) && matches!(self.details.class, Class::Auth { .. })

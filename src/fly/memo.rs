@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::call::{Call, Reply};
 use super::error::{Class, Result};
 
-/// Remembered answers, by token, endpoint and address.
+/// Remembered answers, by token, endpoint, address and question.
 #[derive(Debug, Default)]
 pub(crate) struct Memo {
     entries: Mutex<HashMap<String, Entry>>,

@@ -48,7 +48,7 @@ pub use machines::{Machine, MachineState, MachineUpdate, NewMachine};
 pub use organizations::{BillingStatus, Organization};
 pub use postgres::{Cluster, ClusterDetails, ClusterStatus, NewCluster};
 pub use redis::{NewRedis, Redis, RedisPlan};
-pub use regions::Region;
+pub use regions::{Placement, Region};
 pub use registry::{Credentials, ResolvedImage};
 pub use releases::{NewRelease, Release, ReleaseStatus};
 pub use secrets::{AppSecret, SecretsWritten};

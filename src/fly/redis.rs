@@ -29,6 +29,14 @@ wire! {
     }
 }
 
+wire! {
+    /// A region without Redis.
+    pub struct ExcludedRegion {
+        /// Its code.
+        pub code: String,
+    }
+}
+
 /// A Redis database.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Redis {
@@ -84,6 +92,7 @@ pub struct NewRedis {
 const CREATE: Endpoint = Endpoint::mutation("POST /graphql CreateAddOn");
 const GET: Endpoint = Endpoint::query("POST /graphql GetAddOn");
 const DELETE: Endpoint = Endpoint::mutation("POST /graphql DeleteAddOn");
+const PROVIDER: Endpoint = Endpoint::query("POST /graphql GetAddOnProvider");
 const PLANS: Endpoint = Endpoint::query("POST /graphql ListAddOnPlans");
 
 impl Client {
@@ -96,6 +105,17 @@ impl Client {
             .graphql(&PLANS, document, json!({ "addOnType": UPSTASH }), &path)
             .await?;
         Ok(plans.0)
+    }
+
+    /// Codes of the regions in which there is none.
+    pub async fn redis_excluded_regions(&self) -> Result<Vec<String>> {
+        let document = "query GetAddOnProvider($name: String!) { \
+            addOnProvider(name: $name) { excludedRegions { code } } }";
+        let path = ["addOnProvider", "excludedRegions"];
+        let regions: Items<ExcludedRegion> = self
+            .graphql(&PROVIDER, document, json!({ "name": UPSTASH }), &path)
+            .await?;
+        Ok(regions.0.into_iter().map(|region| region.code).collect())
     }
 
     /// One database.

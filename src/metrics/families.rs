@@ -79,7 +79,7 @@ families! {
     phase_attempts: Family<PhaseResultLabels, Counter> = Family::default(),
         "golive_phase_attempts", "Phases that ended, by result";
     time_to_live: Histogram = Buckets(PHASE_SECONDS).new_metric(),
-        "golive_time_to_live_seconds", "From the first look at an activation to its Go-Live";
+        "golive_time_to_live_seconds", "From the creation of an activation to its Go-Live";
     gate_wait: Histograms<GateLabel> = Family::new_with_constructor(Buckets(GATE_SECONDS)),
         "golive_gate_wait_seconds", "How long an activation waited at a gate";
     deadline: PerObject<PhaseLabel> = PerObject::default(),
@@ -89,9 +89,9 @@ families! {
     probe: Histograms<KindLabel> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
         "golive_probe_duration_seconds", "Length of one request to an application";
     rollbacks: Family<RollbackLabels, Counter> = Family::default(),
-        "golive_rollbacks", "Rollbacks that ended, by what started them and how they ended";
+        "golive_rollbacks", "Rollbacks that ended, by what called for them and how they ended";
     drift: PerObject<NoMore> = PerObject::default(),
-        "golive_drift_fields", "Changes that would put right what differs from what is wanted";
+        "golive_drift_fields", "Changes that would put right what differs from what is wanted; absent while not known";
     last_reconcile: PerObject<NoMore> = PerObject::default(),
         "golive_last_reconcile_timestamp_seconds", "When an activation was last looked at";
     fly_requests: Family<FlyLabels, Counter> = Family::default(),

@@ -59,6 +59,9 @@ pub struct Facts {
     /// The declared size that is in use for lack of room, and the release that it was refused
     /// for: another one may be luckier. Set by the steps of Deploy.
     pub fallback_size: Fact<(String, FallbackUsed)>,
+    /// The DNS records that hostnames need, which the list of certificates does not tell. Set by the
+    /// step `Certificates`.
+    pub dns: Fact<BTreeMap<String, fly::certificates::DnsRequirements>>,
     /// The record of releases. Set where it is read and written, `deploy::records`.
     pub releases: Fact<crate::phase::deploy::records::Records>,
     /// Whether an image can still be pulled, and when that was asked. Set by `deploy::rollback`.

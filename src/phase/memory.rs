@@ -104,6 +104,10 @@ impl StepRecord {
             again: None,
             wake: None,
         };
+        // What is done may still want something of a person.
+        if let Some(why) = record.notes.iter().find_map(Note::remark).cloned() {
+            record.say(why.reason, why.message);
+        }
         match outcome.stand {
             Stand::Done => {
                 record.again = rechecked.then(|| now + timing.recheck);
@@ -173,7 +177,7 @@ impl StepRecord {
         Self {
             digest: digest.to_owned(),
             state: State::Pending,
-            reason: Reason::Pending,
+            reason: Reason::Waiting,
             message: String::new(),
             attempts: 0,
             notes: Arc::new([]),
@@ -238,6 +242,10 @@ pub struct Memory {
     pub source: crate::source::Watch,
     /// What became of each removal, on deletion.
     pub removals: BTreeMap<StepId, Removal>,
+    /// The value of the annotation `golive.dev/abort` as it was looked at last.
+    pub abort: Option<String>,
+    /// Secrets with a token that this process has protected for the object.
+    pub protected: BTreeSet<String>,
     /// Reconciles that failed as a whole in a row.
     pub failures: u32,
 }
@@ -260,6 +268,8 @@ impl Memory {
             refs: None,
             source: crate::source::Watch::default(),
             removals: BTreeMap::new(),
+            abort: None,
+            protected: BTreeSet::new(),
             failures: 0,
         }
     }

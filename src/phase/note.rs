@@ -1,6 +1,6 @@
 //! What a step tells the status beside its own state.
 
-use super::step::StepId;
+use super::step::{StepId, Why};
 use crate::api::{
     Reason,
     status::{
@@ -44,4 +44,16 @@ pub enum Note {
     Rollback(RollbackStatus),
     /// The last good release serves, and not the wanted one.
     RolledBack,
+    /// What a step that is done still wants of a person.
+    Remark(Why),
+}
+
+impl Note {
+    /// What a step that is done still wants of a person, if this is it.
+    pub fn remark(&self) -> Option<&Why> {
+        match self {
+            Self::Remark(why) => Some(why),
+            _ => None,
+        }
+    }
 }

@@ -312,6 +312,10 @@ mod tests {
         let labels = secret.metadata.labels.unwrap();
         assert_eq!(labels["app.kubernetes.io/instance"], "mvp");
         assert_eq!(labels["golive.dev/activation-uid"], "uid-1");
+        assert_eq!(
+            labels["app.kubernetes.io/version"],
+            env!("CARGO_PKG_VERSION")
+        );
         let annotations = secret.metadata.annotations.unwrap();
         assert_eq!(annotations["helm.sh/resource-policy"], "keep");
         assert_eq!(

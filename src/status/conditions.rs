@@ -124,7 +124,7 @@ pub fn next(
     }
     stabilized(&mut to, activation);
     observed(&mut to, seen);
-    drifted(&mut to, seen, same_generation, steady);
+    drifted(&mut to, seen, live, same_generation, steady);
 
     if let Some(removing) = &seen.removing {
         let progress = format!(
@@ -226,16 +226,17 @@ fn observed(to: &mut Setter<'_>, seen: &Seen<'_>) {
     }
 }
 
-/// Whether generated values were replaced at their age in this pass. That is asked for by the spec,
-/// and so is the update of the machines that follows from it.
+/// Whether generated values were replaced in this pass, at their age or because somebody asked. That
+/// is no drift, and neither is the update of the machines that follows from it.
 fn rotates(report: &run::Report) -> bool {
     let sent = report.sent.iter();
     sent.into_iter()
-        .any(|(step, change)| *step == secrets::ID && change == secrets::ROTATE)
+        .any(|(step, change)| *step == secrets::ID && secrets::rotates(change))
 }
 
-/// Drift is a change that a step wants, or made, in a phase that was done for this generation.
-fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, same_generation: bool, steady: bool) {
+/// Drift is a change that a step wants, or made, in a phase that was done for this generation. That
+/// there is none is said only of what is live and was observed.
+fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, live: bool, same_generation: bool, steady: bool) {
     let lines: Vec<String> = seen
         .report
         .filter(|_| seen.reporting_drift)
@@ -276,6 +277,7 @@ fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, same_generation: bool, steady: 
         to.set(ConditionType::Drifted, True, Reason::DriftDetected, &text);
         return;
     }
+    let observed = condition::is_true(&to.status.conditions, ConditionType::Observed);
     // Over several passes it is drift when it began as such: in an object that was live for this
     // very target. A changed Secret is a new target, and what follows from it is no drift.
     let was = condition::is_true(&to.status.conditions, ConditionType::Drifted);
@@ -297,12 +299,48 @@ fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, same_generation: bool, steady: 
         );
         return;
     }
-    to.set(
-        ConditionType::Drifted,
-        False,
-        Reason::NoDrift,
-        "what runs is what was asked for",
-    );
+    let before = condition::find(&to.status.conditions, ConditionType::Drifted).cloned();
+    let (status, reason, message) = match (before, seen.report) {
+        _ if to.status.go_live.is_none() => (
+            Unknown,
+            Reason::Pending,
+            "nothing is live yet that could differ".to_owned(),
+        ),
+        // A difference that was seen is not gone because it cannot be looked at, or because what
+        // was to put it right has failed.
+        (Some(before), _) if was && same_generation && !(live && observed) => (
+            True,
+            Reason::parse(&before.reason).unwrap_or_default(),
+            before.message,
+        ),
+        // The pass ended before it looked.
+        (Some(before), None) if same_generation && seen.failed.is_some() => (
+            ConditionStatus::parse(&before.status).unwrap_or_default(),
+            Reason::parse(&before.reason).unwrap_or_default(),
+            before.message,
+        ),
+        (_, None) => (
+            Unknown,
+            Reason::ObservationUnknown,
+            "what runs was not compared with what is asked for".to_owned(),
+        ),
+        (_, Some(_)) if !observed => (
+            Unknown,
+            Reason::ObservationUnknown,
+            "Fly.io cannot be observed: what runs there is not known".to_owned(),
+        ),
+        (_, Some(_)) if !live => (
+            Unknown,
+            Reason::Progressing,
+            "what is asked for is not live yet: there is nothing to compare with".to_owned(),
+        ),
+        (_, Some(_)) => (
+            False,
+            Reason::NoDrift,
+            "what runs is what was asked for".to_owned(),
+        ),
+    };
+    to.set(ConditionType::Drifted, status, reason, &message);
 }
 
 fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &Seen<'_>, live: bool) {

@@ -69,6 +69,8 @@ pub fn next(
         status.last_handled_reconcile_at = Some(requested.clone());
     }
     if let Some(report) = seen.report {
+        // A pass that comes this far has protected it.
+        status.token_secret = Some(activation.spec.token_secret_ref.name.clone());
         status.phases = phases::next(old, activation, seen, report, same_generation, now);
         lists::merge(&mut status, report, now);
         status.plan = seen.target.map(|target| plan(target, report));

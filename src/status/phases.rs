@@ -186,7 +186,7 @@ fn words(activation: &Activation, report: &PhaseReport) -> (PhaseState, Reason, 
     match report.state {
         run::PhaseState::Pending => (
             PhaseState::Pending,
-            Reason::Pending,
+            Reason::Waiting,
             "an earlier phase is not done".to_owned(),
         ),
         run::PhaseState::AwaitingApproval => {
@@ -252,11 +252,24 @@ fn at_work(report: &PhaseReport) -> (PhaseState, Reason, String) {
     let Some((id, record)) = telling else {
         return (PhaseState::Running, Reason::Progressing, String::new());
     };
-    let message = if record.message.is_empty() {
+    let mut message = if record.message.is_empty() {
         (*id).to_owned()
     } else {
         format!("{id}: {}", record.message)
     };
+    // Of checks that all look at once a person mends all at once.
+    let blocked = report
+        .steps
+        .iter()
+        .filter(|(_, record)| record.state == State::Blocked);
+    let blocked: Vec<&str> = blocked.map(|(id, _)| *id).collect();
+    if report.id == PhaseName::Preflight && blocked.len() > 1 {
+        message = format!(
+            "{} checks failed, which are {}; `status.preflight` has what to do about each: {message}",
+            blocked.len(),
+            blocked.join(", ")
+        );
+    }
     let state = match record.state {
         State::Blocked => PhaseState::Failed,
         State::Waiting => PhaseState::Waiting,
@@ -297,7 +310,8 @@ fn step(
     StepStatus {
         name: id.to_owned(),
         state,
-        reason: if state == StepState::Done {
+        // What is done as it should be needs no reason; one that is done and wants something does.
+        reason: if state == StepState::Done && record.reason == Reason::Succeeded {
             String::new()
         } else {
             record.reason.to_string()

@@ -122,6 +122,11 @@ fn holds_alone(object: &Activation) {
         ),
         _ => panic!("no row of the table: {}", text()),
     }
+    // That nothing has drifted is said only of what went live and was observed.
+    if !suspended && is(status, "Drifted", "False") {
+        assert!(status.go_live.is_some(), "{}", text());
+        assert!(is(status, "Observed", "True"), "{}", text());
+    }
     let generation = status.observed_generation;
     for condition in &status.conditions {
         assert!(!condition.message.contains('\n'), "{}", condition.message);
@@ -384,6 +389,28 @@ async fn a_plan_says_what_would_be_done_and_writes_nothing_to_fly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_what_never_went_live_nobody_says_that_it_has_not_drifted() {
+    let env = world(&[]).await;
+    env.activation("hola", gated()).await;
+    let digest = asks(&env).await;
+
+    let status = env.status("hola").await;
+
+    assert!(is(&status, "Drifted", "Unknown"), "{status:?}");
+    assert_eq!(reason(&status, "Drifted"), "Pending");
+    let drift = |env: &Env| env.metrics().contains("\ngolive_drift_fields{");
+    until("the status among the metrics", || {
+        env.metrics().contains("\ngolive_info{")
+    })
+    .await;
+    assert!(!drift(&env), "0 is no word for unknown");
+    vote(&env, "yes", &digest, "Approve").await;
+    let status = recovered(&env, "hola").await;
+    assert!(is(&status, "Drifted", "False"), "{status:?}");
+    until("the drift among the metrics", || drift(&env)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_machine_is_found_told_and_replaced() {
     let env = world(&["--recheck-interval", "1s"]).await;
     env.activation("hola", json!({})).await;
@@ -563,4 +590,51 @@ async fn a_suspension_ends_at_its_time() {
     recovered(&env, "hola").await;
 
     assert!(jiff::Timestamp::now() >= soon);
+}
+
+async fn annotate(env: &Env, key: &str, value: Option<&str>) {
+    env.patch("hola", json!({"metadata": {"annotations": {key: value}}}))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_of_a_suspended_object_is_refused_and_said_so() {
+    let env = world(&[]).await;
+    env.activation("hola", json!({"suspend": true})).await;
+    env.wait_for("hola", "Suspended", "True").await;
+
+    annotate(&env, "golive.dev/retry", Some("now")).await;
+
+    let note = event(&env, "hola", "RetryRefused").await;
+    assert!(note.contains("spec.suspend"), "{note}");
+    assert!(env.sim.call_list().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_stops_the_plan_that_it_names_until_it_is_taken_back() {
+    let env = world(&[]).await;
+    let history = History::of(&env, "hola");
+    env.activation("hola", gated()).await;
+    let digest = asks(&env).await;
+    annotate(&env, "golive.dev/abort", Some("another-plan")).await;
+    let note = event(&env, "hola", "AbortRefused").await;
+    assert!(note.contains(&digest), "{note}");
+
+    annotate(&env, "golive.dev/abort", Some(&digest)).await;
+
+    let status = stopped(&env, "hola", "Aborted").await;
+    assert!(message(&status, "Ready").contains("remove the annotation"));
+    // Nobody's vote makes an aborted plan go on.
+    vote(&env, "yes", &digest, "Approve").await;
+    let calls = env.sim.call_list().len();
+    annotate(&env, "golive.dev/retry", Some("look")).await;
+    env.wait("hola", "the retry is handled", |status| {
+        status.last_handled_reconcile_at.as_deref() == Some("look")
+    })
+    .await;
+    assert_eq!(env.sim.call_list().len(), calls);
+    assert_eq!(machines(&env), 0);
+    annotate(&env, "golive.dev/abort", None).await;
+    recovered(&env, "hola").await;
+    history.keeps_the_contract();
 }

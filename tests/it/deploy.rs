@@ -293,6 +293,8 @@ async fn a_failed_release_is_rolled_back_once_and_held_until_the_spec_changes() 
         env.metrics().contains(counted)
     })
     .await;
+    env.wait_event("hola", "RollbackStarted").await;
+    env.wait_event("hola", "RollbackSucceeded").await;
     // The first machine alone was tried, and put back.
     assert_eq!(env.sim.calls(UPDATE), 2);
 

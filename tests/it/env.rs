@@ -151,8 +151,13 @@ impl Env {
         .collect();
         flags.push("--leader-elect=false".to_owned());
         // A later flag does not override an earlier one: what a test gives, replaces ours.
+        // Nothing takes ours away.
         for pair in more.chunks(2) {
-            if let Some(at) = flags.iter().position(|flag| flag == pair[0]) {
+            let ours = flags.iter().position(|flag| flag == pair[0]);
+            let nothing = pair.get(1).is_some_and(|value| value.is_empty());
+            if let (Some(at), true) = (ours, nothing) {
+                flags.drain(at..=at + 1);
+            } else if let Some(at) = ours {
                 flags[at + 1] = pair[1].to_owned();
             } else {
                 flags.extend(pair.iter().map(|flag| (*flag).to_owned()));
@@ -161,13 +166,18 @@ impl Env {
         flags
     }
 
-    /// Starts the operator in this process.
+    /// Starts the operator in this process, with the administrator's rights.
     pub async fn start_operator(&mut self, more: &[&str]) {
+        self.start_operator_as(self.cluster.config(), more).await;
+    }
+
+    /// Starts the operator in this process, with the rights of this configuration.
+    pub async fn start_operator_as(&mut self, rights: kube::Config, more: &[&str]) {
         let mut args = vec!["golive".to_owned()];
         args.extend(self.flags(more));
         let settings = Cli::try_parse_from(args).expect("the flags").settings;
         let metrics = Metrics::new();
-        let kube = golive::kube_client::build(self.cluster.config(), &metrics).expect("a client");
+        let kube = golive::kube_client::build(rights, &metrics).expect("a client");
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         let kept = metrics.clone();

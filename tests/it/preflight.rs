@@ -80,10 +80,23 @@ async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_written() {
     }
     assert!(check(&status, "FlyConfigValid").message.contains("2:"));
     let approvable = check(&status, "GatesApprovable");
-    assert_eq!(approvable.result.as_str(), "Unknown", "{approvable:?}");
-    assert!(approvable.next_action.contains("can-i approve"));
+    assert_eq!(
+        result(&status, "GatesApprovable"),
+        ("Warning", "NobodyMayApprove"),
+        "{approvable:?}"
+    );
+    let command = "create rolebinding activation-approvers --clusterrole=activation-approver";
+    assert!(approvable.next_action.contains(command), "{approvable:?}");
+    assert!(approvable.next_action.contains(&env.namespace));
     assert_eq!(mutations(&env), 0, "nothing is written to Fly.io");
     assert!(is(&status, "Ready", "False") && is(&status, "Stalled", "True"));
+    // One event names all of it.
+    let warned = crate::failures::warnings(&env, "hola").await;
+    assert_eq!(warned, ["ImageNotFound"]);
+    let told = crate::failures::event(&env, "hola", "ImageNotFound").await;
+    let all = "4 checks failed, which are ImageResolvable, FlyConfigValid, SecretsResolvable, DatabasePlanUsable";
+    assert!(told.contains(all), "{told}");
+    assert!(message(&status, "Ready").contains(all));
 
     env.secret("nowhere", &[("GREETING", "hola")]).await;
     env.patch(
@@ -248,4 +261,96 @@ async fn while_fly_io_is_down_nothing_is_judged_and_then_it_goes_on() {
         "never False for what is not known"
     );
     env.wait_live("hola").await;
+}
+
+/// Gives a user a role of the namespace with this verb on Activations.
+async fn bind(env: &Env, user: &str, verb: &str) {
+    let name = format!("{user}-{verb}");
+    let group = "rbac.authorization.k8s.io";
+    let role = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": {"name": name},
+        "rules": [{"apiGroups": ["golive.dev"], "resources": ["activations"], "verbs": [verb]}],
+    });
+    let binding = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+        "subjects": [{"kind": "User", "name": user, "apiGroup": group}],
+    });
+    for object in [role, binding] {
+        env.apply(&object.to_string()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_approve_a_gate_is_found_in_the_bindings_of_the_namespace() {
+    let env = Env::start().await;
+    bind(&env, "vera", "get").await;
+    env.activation("hola", json!({"gates": [{"before": "Deploy"}]}))
+        .await;
+    let status = env.wait_for("hola", "PreflightPassed", "True").await;
+    let nobody = ("Warning", "NobodyMayApprove");
+    assert_eq!(result(&status, "GatesApprovable"), nobody);
+
+    bind(&env, "ana", "approve").await;
+    let retry = json!({"metadata": {"annotations": {"golive.dev/retry": "1"}}});
+    env.patch("hola", retry).await;
+
+    let status = env
+        .wait("hola", "an approver", |status| {
+            result(status, "GatesApprovable").0 == "Passed"
+        })
+        .await;
+    assert_eq!(check(&status, "GatesApprovable").message, "ana may approve");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_for_which_there_is_no_room_are_told_before_anything_is_written() {
+    let env = Env::start().await;
+    let room = |capacity| {
+        env.sim.core().write(|world| {
+            let mut regions = world.platform.regions.iter_mut();
+            let eze = regions.find(|region| region.code == "eze").unwrap();
+            eze.capacity = capacity;
+        });
+    };
+    room(1);
+    env.activation("hola", json!({"deploy": {"scale": {"app": 3}}}))
+        .await;
+
+    let status = env.wait_for("hola", "PreflightPassed", "False").await;
+
+    assert_eq!(
+        result(&status, "RegionUsable"),
+        ("Failed", "CapacityUnavailable")
+    );
+    let told = &check(&status, "RegionUsable").message;
+    assert!(told.contains("room for 1 of 3 machines"), "{told}");
+    assert_eq!(mutations(&env), 0);
+    room(10);
+    env.wait_live("hola").await;
+    // What runs has its room already.
+    room(0);
+    let scaled = json!({"spec": {"smokeTest": {"deadline": "6m"}}});
+    env.patch("hola", scaled).await;
+    let status = env.wait_live("hola").await;
+    assert_eq!(result(&status, "RegionUsable").0, "Passed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_fly_io_does_not_make_is_told_before_anything_is_written() {
+    let env = Env::start().await;
+    let provision = json!({"provision": {
+        "postgres": {"managed": {"version": 15}},
+        "redis": {"upstash": {"region": "mad"}},
+    }});
+    env.activation("hola", provision).await;
+
+    let status = env.wait_for("hola", "PreflightPassed", "False").await;
+
+    let found = check(&status, "DatabasePlanUsable");
+    assert_eq!(found.reason, "DatabasePlanUnusable", "{found:?}");
+    for part in ["PostgreSQL 15", "Redis cannot be in the region mad"] {
+        assert!(found.message.contains(part), "{found:?}");
+    }
+    assert_eq!(mutations(&env), 0);
 }

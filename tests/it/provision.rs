@@ -536,7 +536,7 @@ async fn generated_values_are_replaced_at_their_age_and_the_one_before_is_kept_f
     let second = kept(&env, "hola").await;
     assert_ne!(second["JWT_SECRET"], first);
     assert_eq!(second["JWT_SECRET.previous"], first);
-    let events = env.events("hola").await;
+    let events = env.wait_event("hola", "SecretRotated").await;
     assert!(
         events.iter().all(|(kind, _, _)| kind != "Warning"),
         "asked for, so no drift: {events:?}"
@@ -554,6 +554,53 @@ async fn generated_values_are_replaced_at_their_age_and_the_one_before_is_kept_f
         .expect("the value before is given up")
         .unwrap();
     assert_eq!(kept(&env, "hola").await["JWT_SECRET"], second["JWT_SECRET"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_somebody_asks_to_replace_are_replaced_and_that_is_told_and_no_drift() {
+    let env = Env::start().await;
+    let generate = json!({"secrets": {"generate": [{"name": "JWT_SECRET"}]}});
+    env.activation("hola", json!({"provision": generate})).await;
+    env.wait_live("hola").await;
+    let first = kept(&env, "hola").await["JWT_SECRET"].clone();
+
+    let asked = json!({"metadata": {"annotations": {"golive.dev/rotate-secrets": "monday"}}});
+    env.patch("hola", asked).await;
+
+    let events = env.wait_event("hola", "SecretRotated").await;
+    assert_ne!(kept(&env, "hola").await["JWT_SECRET"], first);
+    env.wait_live("hola").await;
+    assert!(
+        events.iter().all(|(kind, _, _)| kind != "Warning"),
+        "{events:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostname_without_its_dns_record_says_which_one_to_set_and_holds_up_nothing() {
+    let env = Env::start().await;
+    let hostnames = json!({"provision": {"hostnames": ["reservas.cabanas.example"]}});
+    env.activation("hola", hostnames).await;
+
+    let status = env.wait_live("hola").await;
+
+    let provision = status
+        .phases
+        .iter()
+        .find(|p| p.name.as_str() == "Provision");
+    let mut steps = provision.unwrap().steps.iter();
+    let step = steps.find(|step| step.name == "Certificates").unwrap();
+    assert_eq!(step.state.as_str(), "Done", "{step:?}");
+    assert_eq!(step.reason, "CertificatePending");
+    let record = "set `reservas.cabanas.example ";
+    assert!(step.message.contains(record), "{step:?}");
+    // What is ours carries the version that wrote it.
+    let claims: Api<k8s_openapi::api::core::v1::ConfigMap> =
+        Api::namespaced(env.kube.clone(), &env.namespace);
+    let claim = claims.get("golive-app-hola-cabanas").await.unwrap();
+    let labels = claim.metadata.labels.unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(labels["app.kubernetes.io/version"], version);
 }
 
 #[tokio::test(flavor = "multi_thread")]

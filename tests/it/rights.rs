@@ -166,6 +166,10 @@ async fn the_operator_can_do_its_work_and_not_more() {
         ("secrets", "get create update patch delete"),
         ("configmaps", "get list watch"),
         ("events.k8s.io:events", "create patch"),
+        ("rbac.authorization.k8s.io:rolebindings", "list"),
+        ("rbac.authorization.k8s.io:roles", "get"),
+        ("rbac.authorization.k8s.io:clusterrolebindings", "list"),
+        ("rbac.authorization.k8s.io:clusterroles", "get"),
     ] {
         for verb in verbs.split(' ') {
             assert!(
@@ -210,7 +214,19 @@ async fn the_operator_can_do_its_work_and_not_more() {
         ("coordination.k8s.io:leases", "get create"),
         (
             "rbac.authorization.k8s.io:roles",
-            "get create escalate bind",
+            "list watch create update patch delete escalate bind",
+        ),
+        (
+            "rbac.authorization.k8s.io:rolebindings",
+            "watch create update patch delete",
+        ),
+        (
+            "rbac.authorization.k8s.io:clusterroles",
+            "list watch create update patch delete escalate bind",
+        ),
+        (
+            "rbac.authorization.k8s.io:clusterrolebindings",
+            "watch create update patch delete",
         ),
         (
             "apiextensions.k8s.io:customresourcedefinitions",

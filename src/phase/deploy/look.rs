@@ -407,7 +407,7 @@ impl Look {
         let stop =
             |text: &str| Failure::Stop(Why::new(why.reason, format!("{}{text}", why.message)));
         if self.effective.instead.is_some() {
-            return stop("; this is the last good release, which was restored");
+            return stop(RESTORED);
         }
         if self.records.is_good(&self.release.key) {
             // It ran well before: this is no failed deployment.
@@ -457,6 +457,9 @@ impl Look {
         None
     }
 }
+
+/// What is said of a failure that a rollback has run into.
+pub const RESTORED: &str = "; this is the last good release, which was restored";
 
 /// What a failure means for the release.
 #[derive(Debug, PartialEq, Eq)]

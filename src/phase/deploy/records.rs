@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::changes;
 use crate::{
     api::{
-        FIELD_MANAGER, LABEL_UID, Reason,
+        FIELD_MANAGER, LABEL_UID, LABEL_VERSION, Reason,
         condition::whole_seconds,
         status::{HistoryEntry, ReleaseStatus, one_line},
     },
@@ -502,6 +502,7 @@ fn config_map(cx: &Cx, record: &Record, version: Option<&String>) -> Result<Conf
         ("app.kubernetes.io/name", "golive"),
         ("app.kubernetes.io/component", COMPONENT),
         ("app.kubernetes.io/managed-by", "golive"),
+        LABEL_VERSION,
         (LABEL_UID, cx.owner.uid.as_str()),
     ];
     let annotations = [

@@ -378,6 +378,9 @@ pub async fn good_is_gone(cx: &Cx, records: &Records) -> bool {
     gone
 }
 
+/// How the line of a plan begins that takes back a release because it has failed.
+pub const STARTS: &str = "roll back to ";
+
 /// The release that has failed.
 #[derive(Debug, PartialEq)]
 pub struct Change {
@@ -411,7 +414,7 @@ impl Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.to {
-            Some((_, name)) => write!(f, "roll back to {name}"),
+            Some((_, name)) => write!(f, "{STARTS}{name}"),
             None => write!(f, "record that release {} has failed", self.release.number),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::check::{Check, Finding};
 use crate::{
-    api::{Reason, preflight::CheckName, status::Severity},
+    api::{Reason, preflight::CheckName, provision::UpstashRedis, status::Severity},
     error::Error,
     fly::{RedisPlan, postgres::ClusterRegion},
     flytoml,
@@ -21,6 +21,15 @@ pub struct DatabasePlanUsable;
 /// (fly-api.md E.1), so they are compared here.
 const PLANS: [&str; 5] = ["basic", "starter", "launch", "scale", "performance"];
 
+/// The major versions of PostgreSQL that Fly.io makes managed clusters with (fly-api.md E.1).
+const VERSIONS: std::ops::RangeInclusive<u32> = 16..=17;
+
+/// The sizes of volume of a managed cluster, in GB.
+const MANAGED_GB: std::ops::RangeInclusive<u32> = 10..=1000;
+
+/// The sizes of volume of any other machine, in GB (fly-api.md B.10).
+const VOLUME_GB: std::ops::RangeInclusive<u32> = 1..=500;
+
 /// What Fly.io offers, as far as it was asked.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -30,6 +39,8 @@ pub struct Seen {
     exists: bool,
     /// The plans of Redis; `None`: not asked.
     plans: Option<Vec<RedisPlan>>,
+    /// Why there can be no Redis in its region.
+    redis_region: Option<&'static str>,
 }
 
 fn has_postgres(regions: &[ClusterRegion], code: &str) -> bool {
@@ -58,7 +69,7 @@ impl Check for DatabasePlanUsable {
                     return Err(Error::fly("list the regions of managed Postgres", source));
                 }
             };
-            if has_postgres(&regions, &target.region) {
+            if has_postgres(&regions, &target.region) && offered(target) {
                 return Ok((Some(regions), false));
             }
             let wanted = postgres::name(&target.app);
@@ -82,19 +93,23 @@ impl Check for DatabasePlanUsable {
                 .map(Some)
                 .map_err(|source| Error::fly("list the plans of Redis", source))
         };
-        let ((regions, exists), plans) = futures::try_join!(clusters, plans)?;
+        let place = redis_region(cx);
+        let ((regions, exists), plans, redis_region) = futures::try_join!(clusters, plans, place)?;
         Ok(Seen {
             regions,
             exists,
             plans,
+            redis_region,
         })
     }
 
     fn judge(&self, target: &Target, seen: &Seen) -> Finding {
-        let wrong: Vec<(String, String)> = [database(target, seen), plan_of_redis(target, seen)]
-            .into_iter()
-            .flatten()
-            .collect();
+        let found = [
+            database(target, seen),
+            plan_of_redis(target, seen),
+            region_of_redis(target, seen),
+        ];
+        let wrong: Vec<(String, String)> = found.into_iter().flatten().collect();
         if wrong.is_empty() {
             let asked = target.database().is_some() || target.redis().is_some();
             return Finding::passed(if asked {
@@ -121,6 +136,22 @@ fn database(target: &Target, seen: &Seen) -> Option<(String, String)> {
                     format!("set `postgres.managed.plan` to one of {}", PLANS.join(", ")),
                 ));
             }
+            if !seen.exists && !VERSIONS.contains(&spec.version) {
+                return Some((
+                    format!(
+                        "Fly.io makes no managed Postgres with PostgreSQL {}",
+                        spec.version
+                    ),
+                    format!(
+                        "set `postgres.managed.version` to {} or {}; it is fixed once the object exists: make the object anew",
+                        VERSIONS.start(),
+                        VERSIONS.end()
+                    ),
+                ));
+            }
+            if !seen.exists && !MANAGED_GB.contains(&spec.volume_size_gb) {
+                return Some(size("managed", spec.volume_size_gb, &MANAGED_GB));
+            }
             let regions = seen.regions.as_ref()?;
             if seen.exists || has_postgres(regions, &target.region) {
                 return None;
@@ -138,6 +169,9 @@ fn database(target: &Target, seen: &Seen) -> Option<(String, String)> {
                 ),
             ))
         }
+        Database::FlyPostgres(spec) if !VOLUME_GB.contains(&spec.volume_size_gb) => {
+            Some(size("flyPostgres", spec.volume_size_gb, &VOLUME_GB))
+        }
         Database::FlyPostgres(spec) => flytoml::parse_size(&spec.size).err().map(|error| {
             (
                 error.to_string(),
@@ -146,6 +180,79 @@ fn database(target: &Target, seen: &Seen) -> Option<(String, String)> {
         }),
         Database::External(_) => None,
     }
+}
+
+/// A volume that nobody offers.
+fn size(kind: &str, gb: u32, offered: &std::ops::RangeInclusive<u32>) -> (String, String) {
+    (
+        format!("there is no volume of {gb} GB for the database"),
+        format!(
+            "set `postgres.{kind}.volumeSizeGb` to {} to {}",
+            offered.start(),
+            offered.end()
+        ),
+    )
+}
+
+/// Whether a new managed cluster can be made as it is asked for, its region aside.
+fn offered(target: &Target) -> bool {
+    match target.database() {
+        Some(Database::Managed(spec)) => {
+            VERSIONS.contains(&spec.version) && MANAGED_GB.contains(&spec.volume_size_gb)
+        }
+        _ => true,
+    }
+}
+
+/// Where the Redis that is asked for would be.
+fn place_of<'a>(target: &'a Target, spec: &'a UpstashRedis) -> &'a str {
+    spec.region.as_deref().unwrap_or(&target.region)
+}
+
+/// Why there can be no Redis in its region. One that is there already is not looked at.
+async fn redis_region(cx: &Cx) -> Result<Option<&'static str>> {
+    let target = &cx.target;
+    let Some(Redis::Upstash(spec)) = target.redis() else {
+        return Ok(None);
+    };
+    let code = place_of(target, spec);
+    let regions = cx
+        .fly
+        .regions()
+        .await
+        .map_err(|source| Error::fly("list the regions", source))?;
+    let excluded = cx
+        .fly
+        .redis_excluded_regions()
+        .await
+        .map_err(|source| Error::fly("list the regions without Redis", source))?;
+    let why = if !regions.iter().any(|region| region.code == code) {
+        "Fly.io has no such region"
+    } else if excluded.iter().any(|region| region == code) {
+        "Upstash has no Redis there"
+    } else {
+        return Ok(None);
+    };
+    let there = cx
+        .fly
+        .redis(&redis::name(&target.app))
+        .await
+        .map_err(|source| Error::fly("look for the Redis", source))?;
+    Ok(there.is_none().then_some(why))
+}
+
+fn region_of_redis(target: &Target, seen: &Seen) -> Option<(String, String)> {
+    let Redis::Upstash(spec) = target.redis()? else {
+        return None;
+    };
+    let why = seen.redis_region?;
+    Some((
+        format!(
+            "Redis cannot be in the region {}: {why}",
+            place_of(target, spec)
+        ),
+        "set `redis.upstash.region` to a region near the app that has it".to_owned(),
+    ))
 }
 
 fn plan_of_redis(target: &Target, seen: &Seen) -> Option<(String, String)> {
@@ -186,6 +293,7 @@ mod tests {
                 display_name: Some("Pay-as-you-go".to_owned()),
                 ..RedisPlan::default()
             }]),
+            redis_region: None,
         }
     }
 
@@ -202,6 +310,31 @@ mod tests {
         assert!(passes(managed, &seen(&["ams"], true)), "it exists already");
         let typo = "postgres: {managed: {plan: basik}}";
         assert!(!passes(typo, &seen(&["eze"], false)));
+    }
+
+    #[test]
+    fn a_version_and_a_volume_that_nobody_offers_are_found_before_anything_is_made() {
+        let here = seen(&["eze"], false);
+        for version in [14, 18] {
+            let old = format!("postgres: {{managed: {{version: {version}}}}}");
+            assert!(!passes(&old, &here), "{version}");
+            assert!(passes(&old, &seen(&["eze"], true)), "it exists already");
+        }
+        assert!(passes("postgres: {managed: {version: 17}}", &here));
+        assert!(!passes("postgres: {managed: {volumeSizeGb: 9}}", &here));
+        assert!(!passes(
+            "postgres: {flyPostgres: {volumeSizeGb: 501}}",
+            &here
+        ));
+    }
+
+    #[test]
+    fn redis_needs_a_region_that_has_it() {
+        let nowhere = Seen {
+            redis_region: Some("Upstash has no Redis there"),
+            ..seen(&["eze"], false)
+        };
+        assert!(!passes("redis: {upstash: {region: mad}}", &nowhere));
     }
 
     #[test]

@@ -57,6 +57,17 @@ impl Check for HealthCheckDeclared {
                 "let the path of a health check look at Redis and say so (`HEALTHZ_CHECKS_REDIS = \"true\"` in `[env]`, or a path such as /readyz), or accept that a machine without Redis stays in service",
             );
         }
+        let unchecked = app
+            .process_groups()
+            .iter()
+            .all(|group| app.services_of(group).is_empty() && app.health_checks(group).is_empty());
+        if unchecked {
+            return Finding::failed(
+                Reason::HealthCheckMissing,
+                "the fly.toml has neither a service nor a check, so a release counts as healthy as soon as its machines run",
+                "add a `[checks]` section that asks the program whether it works, or an `[http_service]` with `[[http_service.checks]]`",
+            );
+        }
         let paths = app.health_paths();
         if paths.is_empty() {
             return Finding::passed("health checks are declared");
@@ -117,6 +128,23 @@ mod tests {
         assert!(!warns(Some("/up"), "", false));
         let none = HealthCheckDeclared.judge(&target("", &[]), &());
         assert!(matches!(none, Finding::Failed { .. }), "{none:?}");
+    }
+
+    #[test]
+    fn a_program_of_which_nothing_is_checked_at_all_is_warned_about() {
+        let judge = |toml: &str| {
+            let spec = format!("deploy: {{config: {{inline: \"{toml}\"}}}}");
+            HealthCheckDeclared.judge(&target(&spec, &[]), &())
+        };
+        let nothing = judge("[processes]\\nworker = 'run'\\n");
+        assert!(
+            matches!(&nothing, Finding::Failed { message, .. } if message.contains("neither")),
+            "{nothing:?}"
+        );
+        let checked = judge(
+            "[checks.alive]\\ntype = 'tcp'\\nport = 80\\ninterval = '15s'\\ntimeout = '2s'\\n",
+        );
+        assert!(matches!(checked, Finding::Passed(_)), "{checked:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! reported.
 
 mod app_name_available;
+mod approvers;
 pub mod check;
 mod database_plan_usable;
 mod fly_config_valid;

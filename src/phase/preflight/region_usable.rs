@@ -1,12 +1,16 @@
 //! The region exists, is not deprecated, and has room.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     error::Error,
-    fly::Region,
+    fly::{Placement, Region, machine_config::MachineGuest},
+    flytoml,
     phase::{Cx, provision::app, step},
     target::Target,
 };
@@ -22,6 +26,122 @@ pub struct Seen {
     paid: Option<bool>,
     /// The app has machines already: what new ones would need does not matter.
     running: bool,
+    /// The machines for which Fly.io says that there is no room.
+    crowded: Vec<Crowded>,
+}
+
+/// Machines that do not all fit.
+#[derive(Clone, Debug, PartialEq)]
+struct Crowded {
+    need: Need,
+    /// How many of them fit.
+    fits: u32,
+}
+
+/// Machines of one size that are wanted in one region.
+#[derive(Clone, Debug, PartialEq)]
+struct Need {
+    region: String,
+    count: u32,
+    guest: MachineGuest,
+    /// Name and size in GB of the volume of each.
+    volume: Option<(String, u32)>,
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let one = if self.count == 1 {
+            "machine"
+        } else {
+            "machines"
+        };
+        let (cpus, memory) = (
+            self.guest.cpus.unwrap_or(1),
+            self.guest.memory_mb.unwrap_or_default(),
+        );
+        let kind = self.guest.cpu_kind.as_deref().unwrap_or("shared");
+        write!(f, "{} {one} ({cpus} {kind} CPU, {memory} MB", self.count)?;
+        if let Some((name, size)) = &self.volume {
+            write!(f, ", volume {name} of {size} GB")?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// The machines that the target wants, those alike in one region together.
+fn needs(target: &Target) -> Vec<Need> {
+    let Ok(config) = target.config_or_invalid() else {
+        return Vec::new();
+    };
+    let app = &config.app;
+    let mut needs: Vec<Need> = Vec::new();
+    for group in app.process_groups() {
+        // A size that is none is FlyConfigValid's.
+        let smallest = || flytoml::parse_size(flytoml::DEFAULT_SIZE).ok();
+        let Some(guest) = app.guest(&group).ok().flatten().or_else(smallest) else {
+            continue;
+        };
+        let mounts = app.mounts_of(&group);
+        let volume = mounts.first().and_then(|mount| {
+            let size = mount.initial_size.as_deref().and_then(flytoml::volume_gb);
+            let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or(1);
+            Some((mount.source.clone()?, size.max(1)))
+        });
+        let first = app.first_machines(&group, true);
+        let counts: BTreeMap<String, u32> = match target.deploy.regions.get(&group) {
+            Some(regions) => regions.clone(),
+            None => {
+                let scaled = target.deploy.scale.get(&group).copied();
+                let count = scaled.unwrap_or(first.running + first.standby);
+                BTreeMap::from([(target.region.clone(), count)])
+            }
+        };
+        for (region, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            let alike = needs
+                .iter_mut()
+                .find(|need| need.region == region && need.guest == guest && need.volume == volume);
+            match alike {
+                Some(need) => need.count += count,
+                None => needs.push(Need {
+                    region,
+                    count,
+                    guest: guest.clone(),
+                    volume: volume.clone(),
+                }),
+            }
+        }
+    }
+    needs
+}
+
+/// How many of these machines fit, in their own size or in one of `deploy.fallbackSizes`; `None` when
+/// Fly.io does not say.
+async fn room(cx: &Cx, need: &Need) -> step::Result<Option<u32>> {
+    let sizes = cx.target.deploy.fallback_sizes.iter();
+    let fallbacks = sizes.filter_map(|size| flytoml::parse_size(size).ok());
+    let mut most = None;
+    for guest in std::iter::once(need.guest.clone()).chain(fallbacks) {
+        let wanted = Placement {
+            org_slug: cx.target.organization.clone(),
+            region: need.region.clone(),
+            count: need.count,
+            guest,
+            volume: need.volume.clone(),
+        };
+        let fits = match cx.fly.room_for(&wanted).await {
+            Ok(fits) => fits,
+            // TokenScope and OrganizationUsable tell about it; and what Fly.io refuses to answer
+            // is no word about room.
+            Err(error) if error.is_forbidden() || error.is_gone() || error.is_invalid() => None,
+            Err(source) => return Err(Error::fly("ask for room in the regions", source)),
+        };
+        let Some(fits) = fits else { return Ok(None) };
+        if fits >= need.count {
+            return Ok(Some(fits));
+        }
+        most = most.max(Some(fits));
+    }
+    Ok(most)
 }
 
 /// Something that keeps new machines out of a region.
@@ -67,6 +187,7 @@ impl Check for RegionUsable {
             regions,
             paid: None,
             running: false,
+            crowded: Vec::new(),
         };
         let codes = codes(&cx.target);
         let ours: Vec<Region> = codes
@@ -84,9 +205,26 @@ impl Check for RegionUsable {
                 Err(source) => return Err(Error::fly("read the organization", source)),
             }
         }
-        if ours
+        let usable = |code: &str| {
+            let region = find(&ours, code);
+            region.is_some_and(|region| obstacle(region, seen.paid).is_none())
+        };
+        let mut crowded = Vec::new();
+        for need in needs(&cx.target)
+            .into_iter()
+            .filter(|need| usable(&need.region))
+        {
+            if let Some(fits) = room(cx, &need).await?
+                && fits < need.count
+            {
+                crowded.push(Crowded { need, fits });
+            }
+        }
+        seen.crowded = crowded;
+        let obstacles = ours
             .iter()
-            .any(|region| obstacle(region, seen.paid).is_some())
+            .any(|region| obstacle(region, seen.paid).is_some());
+        if (obstacles || !seen.crowded.is_empty())
             && let app::Seen::There(app) = app::look(cx, &cx.target.app).await?
         {
             seen.running = app.machine_count.is_some_and(|count| count > 0);
@@ -133,7 +271,21 @@ impl Seen {
             ));
         };
         let name = region.name.as_deref().unwrap_or(code);
-        match obstacle(region, self.paid) {
+        let full = self
+            .crowded
+            .iter()
+            .find(|crowded| crowded.need.region == code);
+        let full = full.map(|crowded| {
+            (
+                Reason::CapacityUnavailable,
+                format!(
+                    "the region {code} has room for {} of {}",
+                    crowded.fits, crowded.need
+                ),
+                "ask for fewer or smaller machines, declare `deploy.fallbackSizes`, choose another `region`, or wait",
+            )
+        });
+        match obstacle(region, self.paid).or(full) {
             None => Ok(format!("{code} ({name}) is there and has room")),
             Some((_, message, _)) if self.running => Ok(format!(
                 "{message}; the app's machines run there already and stay"
@@ -165,6 +317,7 @@ mod tests {
             regions: vec![self::region("ams"), region],
             paid,
             running,
+            crowded: Vec::new(),
         };
         RegionUsable.judge(&target("", &[]), &seen)
     }
@@ -176,6 +329,7 @@ mod tests {
             regions: vec![region("eze"), region("ams")],
             paid: None,
             running: false,
+            crowded: Vec::new(),
         };
         let finding = RegionUsable.judge(&target(spec, &[]), &seen);
         assert!(
@@ -211,5 +365,51 @@ mod tests {
         assert!(fails(&judge(paid(), Some(false), false)));
         assert!(!fails(&judge(paid(), Some(true), false)));
         assert!(!fails(&judge(paid(), None, false)), "unknown is not no");
+    }
+
+    #[test]
+    fn machines_that_are_alike_are_counted_together_with_their_size_and_volume() {
+        let toml = "[processes]\\nweb = 'a'\\nworker = 'b'\\n[http_service]\\ninternal_port = 80\\nprocesses = ['web']\\n[[vm]]\\nsize = 'shared-cpu-2x'\\n[[mounts]]\\nsource = 'data'\\ndestination = '/data'\\ninitial_size = '3gb'\\nprocesses = ['worker']\\n";
+        let spec = format!("deploy: {{scale: {{worker: 2}}, config: {{inline: \"{toml}\"}}}}");
+        let told: Vec<String> = needs(&target(&spec, &[]))
+            .iter()
+            .map(|need| format!("{}: {need}", need.region))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "eze: 2 machines (2 shared CPU, 512 MB)",
+                "eze: 2 machines (2 shared CPU, 512 MB, volume data of 3 GB)"
+            ]
+        );
+        let spread = needs(&target("deploy: {regions: {app: {ams: 1, gru: 3}}}", &[]));
+        let places: Vec<(&str, u32)> = spread
+            .iter()
+            .map(|need| (need.region.as_str(), need.count))
+            .collect();
+        assert_eq!(places, [("ams", 1), ("gru", 3)]);
+    }
+
+    #[test]
+    fn room_for_fewer_than_are_wanted_is_too_little_unless_they_run_already() {
+        let spec = "deploy: {scale: {app: 3}}";
+        let crowded = |running| {
+            let target = target(spec, &[]);
+            let need = needs(&target).remove(0);
+            let seen = Seen {
+                regions: vec![region("eze")],
+                paid: None,
+                running,
+                crowded: vec![Crowded { need, fits: 1 }],
+            };
+            RegionUsable.judge(&target, &seen)
+        };
+        let finding = crowded(false);
+        assert!(
+            matches!(&finding, Finding::Failed { reason: Reason::CapacityUnavailable, message, .. }
+                if message == "the region eze has room for 1 of 3 machines (1 shared CPU, 256 MB)"),
+            "{finding:?}"
+        );
+        assert!(matches!(crowded(true), Finding::Passed(_)));
     }
 }

@@ -50,7 +50,7 @@ impl Check for SecretsResolvable {
             return Finding::failed(
                 first.reason(),
                 needed.join("; "),
-                "create what is named in the namespace of the Activation; it is noticed at once",
+                "create what is named in the namespace of the Activation; it is noticed by itself within seconds",
             );
         }
         if let Some(finding) = names(target, seen) {

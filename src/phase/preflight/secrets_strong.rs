@@ -8,7 +8,7 @@ use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     phase::{Cx, step::Result},
-    target::Target,
+    target::{Database, Redis, Target},
 };
 
 /// No secret is a placeholder, too short, or meant for tests.
@@ -59,6 +59,24 @@ impl Check for SecretsStrong {
                 }
             }
         }
+        let target = &cx.target;
+        let external = match target.database() {
+            Some(Database::External(reference)) => Some(reference),
+            _ => None,
+        };
+        let redis = match target.redis() {
+            Some(Redis::External(reference)) => Some(reference),
+            _ => None,
+        };
+        let addresses = [external, target.database_fallback(), redis];
+        for reference in addresses.into_iter().flatten() {
+            let (name, key) = (&reference.name, &reference.key);
+            if let Ok(value) = cx.refs.secret(name, key)
+                && let Some(what) = weak_password(value.expose_secret())
+            {
+                weak.push((format!("the password in {key} of the Secret {name}"), what));
+            }
+        }
         Ok(weak)
     }
 
@@ -99,6 +117,14 @@ fn weakness(name: &str, value: &str) -> Option<&'static str> {
         return Some("can be guessed: it is too short or too regular");
     }
     None
+}
+
+/// What is wrong with the password in an address. An address without one is no secret, and one that
+/// cannot be read is told by the step that uses it.
+fn weak_password(address: &str) -> Option<&'static str> {
+    let url = url::Url::parse(address).ok()?;
+    let password = url.password().filter(|password| !password.is_empty())?;
+    weakness("PASSWORD", password)
 }
 
 /// Whether a value has the look of something that was made up by chance.
@@ -158,6 +184,25 @@ mod tests {
             ),
         ] {
             assert_eq!(weakness(name, value), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_password_in_the_address_of_a_database_is_looked_at_too() {
+        for weak in [
+            "postgres://cabanas:password@db.example/x",
+            "postgres://cabanas:changeme@db.example/x",
+            "redis://default:<password>@redis.example:6379",
+            "redis://default:hunter2@redis.example:6379",
+        ] {
+            assert!(weak_password(weak).is_some(), "{weak}");
+        }
+        for fine in [
+            "postgres://cabanas:Zt7vQm2rKx9pLw4sNb8dHc3f@db.example/x",
+            "postgres://cabanas@db.example/x",
+            "not an address",
+        ] {
+            assert_eq!(weak_password(fine), None, "{fine}");
         }
     }
 

@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::app;
 use crate::{
-    api::{FIELD_MANAGER, LABEL_UID, Reason},
+    api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION, Reason},
     error::Error,
     fly::{self, app_token::LimitedToken, token::Scope},
     phase::{Cx, Removal, Slot, Step, StepId, Verdict, Why, step::Result},
@@ -367,6 +367,7 @@ async fn keep(cx: &Cx, made: &fly::app_token::MadeToken) -> Result<()> {
         ("app.kubernetes.io/name", "golive"),
         ("app.kubernetes.io/component", "app-token"),
         ("app.kubernetes.io/managed-by", "golive"),
+        LABEL_VERSION,
         (LABEL_UID, cx.owner.uid.as_str()),
     ];
     let annotations = [

@@ -40,8 +40,12 @@ pub struct Observed {
 pub enum Change {
     /// Make up the values that are not there yet, or are to be replaced.
     Generate,
-    /// Replace the values that have come to their age, and give up those before them.
+    /// Replace the values, as somebody asks by annotation.
+    Replace,
+    /// Replace the values that have come to their age.
     Rotate,
+    /// Give up the values before, which were kept for the overlap.
+    GiveUp,
     /// Set these at Fly.io and remove those.
     Push {
         /// Names to set.
@@ -56,7 +60,9 @@ impl fmt::Display for Change {
         let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
         match self {
             Self::Generate => f.write_str("generate secret values and keep them in Kubernetes"),
+            Self::Replace => f.write_str(REPLACE),
             Self::Rotate => f.write_str(ROTATE),
+            Self::GiveUp => f.write_str(GIVE_UP),
             Self::Push { set, unset } if unset.is_empty() => {
                 write!(f, "set the secrets {}", list(set))
             }
@@ -73,6 +79,22 @@ impl fmt::Display for Change {
 /// What the plan calls the replacement of values at their age. It is asked for by the spec, so that
 /// what follows from it is no drift.
 pub const ROTATE: &str = "replace generated secret values that have come to their age";
+
+/// The same, when somebody asks for it by annotation.
+pub const REPLACE: &str = "replace the generated secret values, as the annotation asks";
+
+/// What the plan calls the end of the overlap.
+const GIVE_UP: &str = "give up the generated secret values before, which were kept long enough";
+
+/// Whether this line of a plan replaces generated values.
+pub fn replaces(change: &str) -> bool {
+    [REPLACE, ROTATE].contains(&change)
+}
+
+/// Whether this line of a plan is asked for by the rotation, so that it is no drift.
+pub fn rotates(change: &str) -> bool {
+    replaces(change) || change == GIVE_UP
+}
 
 /// The store of generated values of this Activation.
 pub fn store(cx: &Cx) -> SecretStore {
@@ -103,8 +125,12 @@ async fn values(cx: &Cx) -> Result<(Option<Change>, BTreeMap<String, SecretStrin
             &rotation(cx),
             cx.now(),
         );
-        unsettled = if changes.is_by_age() {
+        unsettled = if changes.is_by_age() && changes.rotate.is_empty() {
+            Some(Change::GiveUp)
+        } else if changes.is_by_age() {
             Some(Change::Rotate)
+        } else if !changes.rotate.is_empty() {
+            Some(Change::Replace)
         } else {
             (!changes.is_empty()).then_some(Change::Generate)
         };
@@ -199,7 +225,7 @@ impl Step for Secrets {
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
         match change {
-            Change::Generate | Change::Rotate => {
+            Change::Generate | Change::Replace | Change::Rotate | Change::GiveUp => {
                 let wanted = &cx.target.provision.secrets.generate;
                 store(cx).settle(wanted, &rotation(cx), cx.now()).await?;
                 Ok(())

@@ -1,12 +1,18 @@
 //! What the object names, or is itself, cannot be used.
 
-use golive::fly::NewApp;
+use std::time::{Duration, Instant};
+
+use golive::{api::Activation, fly::NewApp};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, api::DeleteParams};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+    core::{ApiResource, DynamicObject},
+};
 use serde_json::json;
 
-use super::{deploy, fly, options, recovered, stopped, warnings, world};
-use crate::env::{Env, message};
+use super::{deploy, event, fly, options, recovered, stopped, warnings, world};
+use crate::env::{Env, LIMIT, message};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_token_is_named_and_the_right_one_is_taken_up_by_itself() {
@@ -157,7 +163,75 @@ async fn objects_that_cannot_be_read_or_used_disturb_no_other() {
     recovered(&env, "hola").await;
 
     env.wait_for("unusable", "Stalled", "True").await;
+    let note = event(&env, "unreadable", "InvalidSpec").await;
+    assert!(note.contains("cannot be decoded"), "{note}");
     assert!(warnings(&env, "hola").await.is_empty());
     env.delete("hola").await;
     assert!(!env.sim.apps().contains(&"hola-cabanas".to_owned()));
+}
+
+/// The object as it stands, whatever we can make of it.
+fn raw(env: &Env) -> Api<DynamicObject> {
+    let resource = ApiResource::erase::<Activation>(&());
+    Api::namespaced_with(env.kube.clone(), &env.namespace, &resource)
+}
+
+async fn raw_patch(env: &Env, patch: serde_json::Value) {
+    let params = PatchParams::default();
+    let patched = raw(env).patch("hola", &params, &Patch::Merge(patch)).await;
+    patched.unwrap();
+}
+
+/// Makes the object one that the API server takes and Golive cannot read: by a time that is later
+/// than the last one that it can tell.
+async fn undecodable() -> Env {
+    let env = world(&[]).await;
+    env.activation("hola", json!({})).await;
+    recovered(&env, "hola").await;
+    let never = json!({"spec": {"suspendUntil": "9999-12-31T23:59:59Z"}});
+    raw_patch(&env, never).await;
+    let note = event(&env, "hola", "InvalidSpec").await;
+    assert!(note.contains("cannot be decoded"), "{note}");
+    raw(&env)
+        .delete("hola", &DeleteParams::default())
+        .await
+        .unwrap();
+    let note = event(&env, "hola", "DeletionBlocked").await;
+    assert!(note.contains("golive.dev/forget=hola-cabanas"), "{note}");
+    env
+}
+
+async fn gone(env: &Env) {
+    let end = Instant::now() + LIMIT;
+    while raw(env).get_opt("hola").await.unwrap().is_some() {
+        assert!(Instant::now() < end, "the object is still there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let secrets: Api<Secret> = Api::namespaced(env.kube.clone(), &env.namespace);
+    let token = secrets.get_metadata("fly").await.unwrap();
+    assert!(token.metadata.finalizers.is_none(), "its token is let go");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_cannot_be_decoded_says_so_and_goes_when_it_is_told_to_be_forgotten() {
+    let env = undecodable().await;
+    let other = json!({"metadata": {"annotations": {"golive.dev/forget": "other"}}});
+    raw_patch(&env, other).await;
+    assert!(raw(&env).get_opt("hola").await.unwrap().is_some());
+
+    let forget = json!({"metadata": {"annotations": {"golive.dev/forget": "hola-cabanas"}}});
+    raw_patch(&env, forget).await;
+
+    gone(&env).await;
+    assert_eq!(env.sim.apps(), ["hola-cabanas"], "it stays as it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_cannot_be_decoded_is_deleted_in_order_once_it_is_mended() {
+    let env = undecodable().await;
+
+    raw_patch(&env, json!({"spec": {"suspendUntil": null}})).await;
+
+    gone(&env).await;
+    assert!(env.sim.apps().is_empty(), "{:?}", env.sim.apps());
 }

@@ -64,6 +64,13 @@ async fn while_fly_is_down_what_is_live_stays_live_and_is_said_to_be_unobserved(
     assert!(is(&status, "Ready", "True"), "{status:?}");
     assert!(is(&status, "Live", "True"), "{status:?}");
     assert!(!is(&status, "Stalled", "True"), "{status:?}");
+    assert!(is(&status, "Drifted", "Unknown"), "{status:?}");
+    // Taken into the metrics after it is written: the one who reads the status may be faster.
+    let end = Instant::now() + LIMIT;
+    while env.metrics().contains("\ngolive_drift_fields{") {
+        assert!(Instant::now() < end, "a number of unknown drift is shown");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     env.sim.clear_faults();
     let after = env.wait_for("hola", "Observed", "True").await;
     assert!(is(&after, "Ready", "True"), "{after:?}");
