@@ -320,3 +320,6 @@ fn transitions(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Ac
         ));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,3 +125,6 @@ pub async fn write(
         .map_err(|source| Error::kube("write the status", source))?;
     Ok(Written::of(stored))
 }
+
+#[cfg(test)]
+mod tests;

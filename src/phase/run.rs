@@ -375,3 +375,6 @@ pub fn next_look(memory: &Memory, timing: &super::Timing) -> Duration {
         .map_or(timing.recheck, |at| at.saturating_duration_since(now))
         .clamp(Duration::from_millis(5), timing.recheck)
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,8 +43,11 @@ fn every_invariant_names_a_test_that_exists() {
     let page = read(PAGE);
     let invariants = invariants(&page);
     assert!(invariants.len() >= 40, "{} invariants", invariants.len());
-    for (expected, (number, text)) in (1..).zip(&invariants) {
-        assert_eq!(*number, expected, "the numbers have a gap or stand twice");
+    let mut before = 0;
+    for (number, text) in &invariants {
+        // A number stays, and those of several changes at a time leave room between them.
+        assert!(*number > before, "{number} stands twice or too late");
+        before = *number;
         let tests = tests_named_in(text);
         assert!(!tests.is_empty(), "invariant {number} names no test");
         for (file, test) in tests {

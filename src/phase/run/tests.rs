@@ -1,0 +1,432 @@
+//! The engine with steps that are made up here: what runs when, and what is left alone.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
+
+use clap::Parser;
+use jiff::Timestamp;
+use tokio::sync::{Barrier, Notify};
+
+use super::*;
+use crate::{
+    api::{ConditionType, Reason},
+    error::Error,
+    fly,
+    phase::{
+        Act, Fence, Origin, Owner, Step, Timing, Verdict, Wake, Why,
+        step::{BoxFuture, Result},
+    },
+    probe::Probe,
+    refs::Refs,
+    settings::Cli,
+    target::{Target, testing},
+};
+
+/// Longest time that anything here takes, on a busy computer too.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What a step finds.
+enum Is {
+    Done,
+    Waits,
+    Stopped,
+    Wrong,
+}
+
+/// A step that is made up.
+struct Made {
+    id: StepId,
+    needs: &'static [StepId],
+    observe: fn() -> BoxFuture<'static, Result<Is>>,
+    act: fn(),
+}
+
+impl Made {
+    const fn new(
+        id: StepId,
+        needs: &'static [StepId],
+        observe: fn() -> BoxFuture<'static, Result<Is>>,
+    ) -> Self {
+        Self {
+            id,
+            needs,
+            observe,
+            act: || (),
+        }
+    }
+}
+
+impl Step for Made {
+    type Observed = Is;
+    type Change = String;
+
+    fn id(&self) -> StepId {
+        self.id
+    }
+
+    fn needs(&self) -> &'static [StepId] {
+        self.needs
+    }
+
+    async fn observe(&self, _cx: &Cx) -> Result<Is> {
+        (self.observe)().await
+    }
+
+    fn diff(&self, _target: &Target, observed: &Is, _now: Timestamp) -> Verdict<String> {
+        match observed {
+            Is::Done => Verdict::Done,
+            Is::Waits => Verdict::Wait {
+                why: Why::new(Reason::MachineStarting, "it starts"),
+                wake: Wake::Poll,
+            },
+            Is::Stopped => Verdict::Blocked(Why::new(Reason::FlyRefused, "it may not")),
+            Is::Wrong => Verdict::Change("put it right".to_owned()),
+        }
+    }
+
+    async fn act(&self, _cx: &Cx, _change: String) -> Result<()> {
+        (self.act)();
+        Ok(())
+    }
+}
+
+fn cx() -> Cx {
+    let settings = Cli::try_parse_from(["golive"]).unwrap().settings;
+    let nobody = "http://127.0.0.1:9".to_owned();
+    let endpoints = fly::Endpoints {
+        machines: nobody.clone(),
+        api: nobody.clone(),
+        uiex: nobody.clone(),
+        registry: nobody,
+    };
+    let kube = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+        Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("there is none"))
+    });
+    let target = testing::target("");
+    Cx {
+        fly: fly::Fly::new(endpoints, fly::HttpOptions::default())
+            .unwrap()
+            .client(target.token.clone()),
+        target: target.into(),
+        refs: Refs::default().into(),
+        owner: Owner {
+            namespace: "n".to_owned(),
+            name: "shop".to_owned(),
+            uid: "u".to_owned(),
+            generation: 1,
+        },
+        change: Origin::default(),
+        kube: kube::Client::new(kube, "n"),
+        own_namespace: "n".to_owned(),
+        probe: Probe::new(&settings).unwrap(),
+        facts: Default::default(),
+        intents: Default::default(),
+        timing: Timing::default(),
+        fence: Fence::new(|| true),
+        app_tokens: false,
+        act: Act::Apply,
+        fingerprint_key: b"key".to_vec().into(),
+        pushed: Default::default(),
+        recorded: Default::default(),
+        fallbacks: Default::default(),
+        clock: || Timestamp::UNIX_EPOCH,
+    }
+}
+
+/// Runs these steps as one phase, once, and says where each of them stands.
+async fn pass(
+    cx: &Cx,
+    memory: &mut Memory,
+    fired: &[StepId],
+    steps: &'static [&'static dyn AnyStep],
+) -> Vec<State> {
+    let phase = Phase {
+        id: PhaseName::Provision,
+        done: ConditionType::Provisioned,
+        steps,
+        before_live: true,
+    };
+    let mut pass = Pass {
+        cx,
+        digest: "digest".to_owned(),
+        fired: fired.iter().copied().collect(),
+        allowed: None,
+        dirty: false,
+        sent: Vec::new(),
+    };
+    let ran = tokio::time::timeout(LIMIT, pass.steps(&phase, memory)).await;
+    assert!(ran.is_ok(), "the pass does not end: steps wait for each other");
+    let steps = remembered(&phase, memory, "digest").into_iter();
+    steps.map(|(_, record)| record.state).collect()
+}
+
+#[tokio::test]
+async fn steps_whose_needs_are_met_run_at_the_same_time() {
+    static BOTH: std::sync::LazyLock<Barrier> = std::sync::LazyLock::new(|| Barrier::new(2));
+    static ONE: Made = Made::new("One", &[], || {
+        Box::pin(async {
+            BOTH.wait().await;
+            Ok(Is::Done)
+        })
+    });
+    static TWO: Made = Made::new("Two", &[], || {
+        Box::pin(async {
+            BOTH.wait().await;
+            Ok(Is::Done)
+        })
+    });
+
+    static ALL: &[&dyn AnyStep] = &[&ONE, &TWO];
+    let states = pass(&cx(), &mut Memory::new("u".into()), &[], ALL).await;
+
+    assert_eq!(states, [State::Done, State::Done]);
+}
+
+#[tokio::test]
+async fn a_slow_step_holds_back_what_needs_it_and_nothing_else() {
+    static ENDED: Mutex<Vec<StepId>> = Mutex::new(Vec::new());
+    static LAST: Notify = Notify::const_new();
+    // It ends only when the chain beside it has ended.
+    static SLOW: Made = Made::new("Slow", &[], || {
+        Box::pin(async {
+            LAST.notified().await;
+            ENDED.lock().unwrap().push("Slow");
+            Ok(Is::Done)
+        })
+    });
+    static FIRST: Made = Made::new("First", &[], || {
+        Box::pin(async {
+            ENDED.lock().unwrap().push("First");
+            Ok(Is::Done)
+        })
+    });
+    static SECOND: Made = Made::new("Second", &["First"], || {
+        Box::pin(async {
+            ENDED.lock().unwrap().push("Second");
+            LAST.notify_one();
+            Ok(Is::Done)
+        })
+    });
+    static AFTER: Made = Made::new("After", &["Slow", "Second"], || {
+        Box::pin(async {
+            ENDED.lock().unwrap().push("After");
+            Ok(Is::Done)
+        })
+    });
+
+    let mut memory = Memory::new("u".into());
+    static ALL: &[&dyn AnyStep] = &[&SLOW, &FIRST, &SECOND, &AFTER];
+    let states = pass(&cx(), &mut memory, &[], ALL).await;
+
+    assert!(states.iter().all(|state| *state == State::Done));
+    assert_eq!(*ENDED.lock().unwrap(), ["First", "Second", "Slow", "After"]);
+}
+
+#[tokio::test]
+async fn steps_that_fail_wait_or_are_stopped_hold_only_what_needs_them() {
+    static REACHED: AtomicBool = AtomicBool::new(false);
+    static FAILS: Made = Made::new("Fails", &[], || {
+        Box::pin(async { Err(Error::NotKnown("the app")) })
+    });
+    static WAITS: Made = Made::new("Waits", &[], || Box::pin(async { Ok(Is::Waits) }));
+    static STOPPED: Made = Made::new("Stopped", &[], || Box::pin(async { Ok(Is::Stopped) }));
+    fn reached() -> BoxFuture<'static, Result<Is>> {
+        REACHED.store(true, SeqCst);
+        Box::pin(async { Ok(Is::Done) })
+    }
+    static NEEDS_ONE: Made = Made::new("NeedsOne", &["Fails"], reached);
+    static NEEDS_TWO: Made = Made::new("NeedsTwo", &["Free", "Waits"], reached);
+    static NEEDS_THREE: Made = Made::new("NeedsThree", &["Stopped"], reached);
+    static FREE: Made = Made::new("Free", &[], || Box::pin(async { Ok(Is::Done) }));
+    static NEEDS_FREE: Made = Made::new("NeedsFree", &["Free"], || {
+        Box::pin(async { Ok(Is::Done) })
+    });
+    static ALL: &[&dyn AnyStep] = &[
+        &FAILS,
+        &WAITS,
+        &STOPPED,
+        &FREE,
+        &NEEDS_ONE,
+        &NEEDS_TWO,
+        &NEEDS_THREE,
+        &NEEDS_FREE,
+    ];
+
+    let states = pass(&cx(), &mut Memory::new("u".into()), &[], ALL).await;
+
+    assert!(!REACHED.load(SeqCst), "a step ran without what it needs");
+    assert_eq!(
+        states,
+        [
+            State::Retrying { observing: true },
+            State::Waiting,
+            State::Blocked,
+            State::Done,
+            State::Pending,
+            State::Pending,
+            State::Pending,
+            State::Done,
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_holds_is_not_looked_at_again_until_it_is_due_or_its_wait_has_ended() {
+    static LOOKS: Mutex<Vec<StepId>> = Mutex::new(Vec::new());
+    static DONE: Made = Made::new("Done", &[], || {
+        LOOKS.lock().unwrap().push("Done");
+        Box::pin(async { Ok(Is::Done) })
+    });
+    static WAITS: Made = Made::new("Waits", &["Done"], || {
+        LOOKS.lock().unwrap().push("Waits");
+        Box::pin(async { Ok(Is::Waits) })
+    });
+    static ALL: &[&dyn AnyStep] = &[&DONE, &WAITS];
+    let (cx, mut memory) = (cx(), Memory::new("u".into()));
+    let looks = || std::mem::take(&mut *LOOKS.lock().unwrap());
+
+    pass(&cx, &mut memory, &[], ALL).await;
+    assert_eq!(looks(), ["Done", "Waits"]);
+    pass(&cx, &mut memory, &[], ALL).await;
+    assert_eq!(looks(), [""; 0]);
+    pass(&cx, &mut memory, &["Waits"], ALL).await;
+    assert_eq!(looks(), ["Waits"]);
+    memory.steps.get_mut("Done").unwrap().again = Some(Instant::now());
+    pass(&cx, &mut memory, &[], ALL).await;
+    assert_eq!(looks(), ["Done"]);
+}
+
+#[tokio::test]
+async fn what_depends_on_a_change_is_looked_at_again_in_the_same_pass() {
+    static WRONG: AtomicBool = AtomicBool::new(false);
+    static LOOKS: Mutex<u32> = Mutex::new(0);
+    static FIRST: Made = Made {
+        act: || WRONG.store(false, SeqCst),
+        ..Made::new("First", &[], || {
+            Box::pin(async { Ok(if WRONG.load(SeqCst) { Is::Wrong } else { Is::Done }) })
+        })
+    };
+    static AFTER: Made = Made::new("After", &["First"], || {
+        *LOOKS.lock().unwrap() += 1;
+        Box::pin(async { Ok(Is::Done) })
+    });
+    static ALL: &[&dyn AnyStep] = &[&FIRST, &AFTER];
+    let (cx, mut memory) = (cx(), Memory::new("u".into()));
+    pass(&cx, &mut memory, &[], ALL).await;
+
+    WRONG.store(true, SeqCst);
+    let states = pass(&cx, &mut memory, &["First"], ALL).await;
+
+    assert_eq!(states, [State::Done, State::Done]);
+    assert_eq!(*LOOKS.lock().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_change_without_effect_is_not_sent_for_ever() {
+    static SENT: Mutex<usize> = Mutex::new(0);
+    static SPINS: Made = Made {
+        act: || *SENT.lock().unwrap() += 1,
+        ..Made::new("Spins", &[], || Box::pin(async { Ok(Is::Wrong) }))
+    };
+
+    static ALL: &[&dyn AnyStep] = &[&SPINS];
+    let states = pass(&cx(), &mut Memory::new("u".into()), &[], ALL).await;
+
+    assert_eq!(states, [State::Waiting]);
+    assert!(*SENT.lock().unwrap() <= 12);
+}
+
+#[tokio::test]
+async fn a_closed_fence_lets_no_change_begin() {
+    static ACTED: AtomicBool = AtomicBool::new(false);
+    static WRONG: Made = Made {
+        act: || ACTED.store(true, SeqCst),
+        ..Made::new("Wrong", &[], || Box::pin(async { Ok(Is::Wrong) }))
+    };
+    let cx = Cx {
+        fence: Fence::new(|| false),
+        ..cx()
+    };
+
+    let mut memory = Memory::new("u".into());
+    static ALL: &[&dyn AnyStep] = &[&WRONG];
+    let states = pass(&cx, &mut memory, &[], ALL).await;
+
+    assert_eq!(states, [State::Waiting]);
+    assert_eq!(memory.steps["Wrong"].reason, Reason::NotLeading);
+    assert!(!ACTED.load(SeqCst));
+}
+
+/// A live object whose steps are all due, the later ones looked at longer ago.
+fn settled(digest: &str) -> Memory {
+    let mut memory = Memory::new("u".into());
+    let steps: Vec<_> = PHASES.iter().flat_map(|phase| phase.steps).collect();
+    let now = Instant::now();
+    for (at, step) in steps.iter().enumerate() {
+        let ago = Duration::from_millis(at.try_into().unwrap());
+        let mut record = StepRecord::pending(digest);
+        record.state = State::Done;
+        record.looked = now.checked_sub(ago).unwrap();
+        record.again = step.rechecked().then_some(now);
+        memory.steps.insert(step.id(), record);
+    }
+    memory
+}
+
+#[test]
+fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_turn() {
+    let mut memory = settled("digest");
+    let due: BTreeSet<StepId> = memory
+        .steps
+        .iter()
+        .filter(|(_, record)| record.again.is_some())
+        .map(|(id, _)| *id)
+        .collect();
+    let mut reached = BTreeSet::new();
+    for _ in 0..due.len() {
+        let chosen = recheck_choice(&memory, "digest").unwrap();
+        let steps = PHASES.iter().flat_map(|phase| phase.steps);
+        let reads: u32 = steps
+            .filter(|step| chosen.contains(step.id()))
+            .map(|step| step.reads())
+            .sum();
+        assert!(reads <= RECHECK_READS, "{reads} reads: {chosen:?}");
+        for id in &chosen {
+            memory.steps.get_mut(id).unwrap().looked = Instant::now();
+        }
+        reached.extend(chosen);
+    }
+    assert_eq!(reached, due);
+}
+
+#[test]
+fn what_is_not_settled_has_no_limit_of_reads() {
+    let mut memory = settled("digest");
+    assert_eq!(recheck_choice(&memory, "another digest"), None);
+    memory.steps.values_mut().next().unwrap().state = State::Waiting;
+    assert_eq!(recheck_choice(&memory, "digest"), None);
+}
+
+#[test]
+fn a_phase_is_stopped_before_it_waits_and_done_when_all_its_steps_are() {
+    let of = |states: &[State]| {
+        let steps: Vec<(StepId, StepRecord)> = states
+            .iter()
+            .map(|state| {
+                let mut record = StepRecord::pending("digest");
+                record.state = state.clone();
+                ("Step", record)
+            })
+            .collect();
+        phase_state(&steps)
+    };
+    use State::{Blocked, Done, Pending, Planned, Skipped, Waiting};
+    assert_eq!(of(&[Done, Skipped]), PhaseState::Succeeded);
+    assert_eq!(of(&[Done, Waiting, Pending]), PhaseState::Running);
+    assert_eq!(of(&[Waiting, Blocked, Planned]), PhaseState::Failed);
+    assert_eq!(of(&[Planned, Pending]), PhaseState::Planned);
+}

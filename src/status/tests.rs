@@ -1,0 +1,387 @@
+//! The next status, from the old one and what was seen: the table of states that kstatus, Flux and
+//! Argo CD read, row by row, and what follows from one status to the next.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::BTreeMap, time::Instant};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    api::{
+        PhaseName, Reason,
+        condition::{self, ConditionType},
+        status::PhaseState,
+    },
+    phase::{
+        PHASES, Slot, State, StepId, StepRecord,
+        run::{self, PhaseReport, Report},
+    },
+    target::{Invalid, Target, testing as targets},
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn activation(more: Value) -> Activation {
+    let mut object = json!({
+        "metadata": {
+            "name": "shop", "namespace": "n", "uid": "u", "generation": 3,
+            "creationTimestamp": at(-60).to_string(),
+        },
+        "spec": {
+            "organization": "cabanas", "app": "shop", "region": "eze",
+            "deploy": {"image": "registry.fly.io/shop:1"},
+        },
+    });
+    for (key, value) in more.as_object().unwrap() {
+        object["spec"][key] = value.clone();
+    }
+    serde_json::from_value(object).unwrap()
+}
+
+fn target() -> Target {
+    targets::target("provision: {deadline: 12m}")
+}
+
+fn record(state: State, reason: Reason, message: &str) -> StepRecord {
+    StepRecord {
+        state,
+        reason,
+        message: message.to_owned(),
+        looked: Instant::now(),
+        ..StepRecord::pending("digest")
+    }
+}
+
+fn done() -> StepRecord {
+    record(State::Done, Reason::Succeeded, "")
+}
+
+/// A report in which everything before Go-Live is done, but the first step of these phases.
+fn report(others: &[(PhaseName, run::PhaseState, StepRecord)]) -> Report {
+    let others: BTreeMap<PhaseName, (run::PhaseState, StepRecord)> = others
+        .iter()
+        .map(|(phase, state, record)| (*phase, (*state, record.clone())))
+        .collect();
+    let phases = PHASES
+        .iter()
+        .map(|phase| {
+            let mut steps: Vec<(StepId, StepRecord)> =
+                phase.steps.iter().map(|step| (step.id(), done())).collect();
+            let state = match (others.get(&phase.id), phase.steps.is_empty()) {
+                (Some((state, record)), _) => {
+                    steps[0].1 = record.clone();
+                    *state
+                }
+                (None, true) => run::PhaseState::NotImplemented,
+                (None, false) => run::PhaseState::Succeeded,
+            };
+            PhaseReport {
+                id: phase.id,
+                state,
+                gate: None,
+                steps,
+            }
+        })
+        .collect();
+    Report {
+        sent: Vec::new(),
+        phases,
+        behind_gate: Vec::new(),
+    }
+}
+
+/// One step of one phase is in this state, and all else is done.
+fn but(phase: PhaseName, state: run::PhaseState, step: State, reason: Reason) -> Report {
+    report(&[(phase, state, record(step, reason, "what it says"))])
+}
+
+fn seen<'a>(target: &'a Target, report: &'a Report) -> Seen<'a> {
+    Seen {
+        target: Some(target),
+        report: Some(report),
+        ..Seen::default()
+    }
+}
+
+/// `Ready / Reconciling / Stalled`, with status and reason.
+fn row(status: &ActivationStatus) -> String {
+    let words = [
+        ConditionType::Ready,
+        ConditionType::Reconciling,
+        ConditionType::Stalled,
+    ]
+    .map(|type_| {
+        condition::find(&status.conditions, type_)
+            .map_or("-".to_owned(), |c| format!("{} {}", c.status, c.reason))
+    });
+    words.join(" / ")
+}
+
+fn is(status: &ActivationStatus, type_: ConditionType) -> &str {
+    condition::find(&status.conditions, type_).map_or("-", |c| c.status.as_str())
+}
+
+fn live() -> ActivationStatus {
+    let (target, report) = (target(), report(&[]));
+    next(None, &activation(json!({})), &seen(&target, &report), at(0))
+}
+
+#[test]
+fn every_state_is_its_row_of_the_table() {
+    use PhaseName::{Deploy, Provision};
+    use run::PhaseState::{AwaitingApproval, Failed, Planned, Running};
+    let rows = [
+        (report(&[]), "True GoLive / - / -"),
+        (
+            but(Provision, Running, State::Running, Reason::Announcing),
+            "Unknown Progressing / True Progressing / -",
+        ),
+        (
+            but(Provision, Running, State::Waiting, Reason::MachineStarting),
+            "Unknown Progressing / True Progressing / -",
+        ),
+        (
+            but(
+                Deploy,
+                Running,
+                State::Retrying { observing: false },
+                Reason::FlyUnavailable,
+            ),
+            "Unknown ProgressingWithRetry / True ProgressingWithRetry / -",
+        ),
+        (
+            but(
+                Deploy,
+                Running,
+                State::Retrying { observing: true },
+                Reason::FlyUnavailable,
+            ),
+            "Unknown ProgressingWithRetry / True ProgressingWithRetry / -",
+        ),
+        (
+            but(Deploy, AwaitingApproval, State::Pending, Reason::Pending),
+            "Unknown AwaitingApproval / True AwaitingApproval / -",
+        ),
+        (
+            but(Deploy, Planned, State::Planned, Reason::Planned),
+            "Unknown Planned / - / -",
+        ),
+        (
+            but(Deploy, Failed, State::Blocked, Reason::MachineExited),
+            "False MachineExited / - / True MachineExited",
+        ),
+    ];
+    let target = target();
+    for (report, wanted) in rows {
+        let status = next(None, &activation(json!({})), &seen(&target, &report), at(0));
+        assert_eq!(row(&status), wanted);
+        assert_eq!(status.observed_generation, Some(3));
+    }
+}
+
+#[test]
+fn states_without_a_report_are_rows_of_the_table_as_well() {
+    let object = activation(json!({}));
+    let before = live();
+    let invalid = [Invalid {
+        field: "spec.deploy.image",
+        reason: Reason::InvalidSpec,
+        message: "is no image".to_owned(),
+    }];
+    let removing = |blocked| Removing {
+        done: 1,
+        all: 9,
+        message: "waiting for the machines".to_owned(),
+        blocked,
+    };
+    let rows = [
+        (
+            Seen {
+                invalid: &invalid,
+                ..Seen::default()
+            },
+            "False InvalidSpec / - / True InvalidSpec",
+        ),
+        (
+            Seen {
+                failed: Some((Reason::InternalError, "it panicked".to_owned())),
+                ..Seen::default()
+            },
+            "Unknown InternalError / True ProgressingWithRetry / -",
+        ),
+        (
+            Seen {
+                removing: Some(removing(false)),
+                ..Seen::default()
+            },
+            "False Deleting / True Deleting / -",
+        ),
+        (
+            Seen {
+                removing: Some(removing(true)),
+                ..Seen::default()
+            },
+            "False Deleting / True DeletionBlocked / -",
+        ),
+    ];
+    for (seen, wanted) in rows {
+        let status = next(Some(&before), &object, &seen, at(1));
+        assert_eq!(row(&status), wanted);
+    }
+    let suspended = Seen {
+        suspended: true,
+        ..Seen::default()
+    };
+    let status = next(None, &object, &suspended, at(1));
+    assert_eq!(row(&status), "Unknown Suspended / - / -");
+    let status = next(Some(&before), &object, &suspended, at(1));
+    assert_eq!(row(&status), row(&before), "what was known is frozen");
+    assert_eq!(is(&status, ConditionType::Suspended), "True");
+}
+
+#[test]
+fn an_unchanged_look_changes_nothing_to_the_byte() {
+    let (target, report) = (target(), report(&[]));
+    let first = live();
+    let second = next(
+        Some(&first),
+        &activation(json!({})),
+        &seen(&target, &report),
+        at(3_600),
+    );
+    assert_eq!(
+        serde_json::to_string(&first).unwrap(),
+        serde_json::to_string(&second).unwrap()
+    );
+}
+
+#[test]
+fn what_cannot_be_observed_stays_live_and_is_not_failed() {
+    let target = target();
+    let lost = State::Retrying { observing: true };
+    let report = but(
+        PhaseName::Provision,
+        run::PhaseState::Running,
+        lost,
+        Reason::FlyUnavailable,
+    );
+    let status = next(
+        Some(&live()),
+        &activation(json!({})),
+        &seen(&target, &report),
+        at(9),
+    );
+    assert_eq!(row(&status), "True GoLive / - / -");
+    assert_eq!(is(&status, ConditionType::Observed), "Unknown");
+    assert_eq!(is(&status, ConditionType::Provisioned), "True");
+    assert_eq!(status.go_live, live().go_live);
+}
+
+#[test]
+fn go_live_keeps_its_time_and_its_generation_for_ever() {
+    let (target, report) = (target(), report(&[]));
+    let first = live();
+    assert_eq!(first.go_live.as_ref().unwrap().duration_seconds, Some(60));
+    assert_eq!(first.url.as_deref(), Some("https://shop.fly.dev"));
+    let mut changed = activation(json!({}));
+    changed.metadata.generation = Some(4);
+    let later = next(Some(&first), &changed, &seen(&target, &report), at(500));
+    assert_eq!(later.go_live, first.go_live);
+    assert_eq!(later.observed_generation, Some(4));
+}
+
+#[test]
+fn a_phase_that_is_late_fails_with_its_deadline_and_recovers_by_itself() {
+    let target = target();
+    let object = activation(json!({}));
+    let waits = but(
+        PhaseName::Provision,
+        run::PhaseState::Running,
+        State::Waiting,
+        Reason::MachineStarting,
+    );
+    let provision = |status: &ActivationStatus| {
+        let mut phases = status.phases.iter();
+        phases
+            .find(|phase| phase.name == PhaseName::Provision)
+            .cloned()
+            .unwrap()
+    };
+    let began = next(None, &object, &seen(&target, &waits), at(0));
+    assert_eq!(provision(&began).state, PhaseState::Waiting);
+    assert_eq!(provision(&began).deadline.unwrap().0, at(12 * 60));
+
+    let late = next(Some(&began), &object, &seen(&target, &waits), at(12 * 60));
+    assert_eq!(
+        row(&late),
+        "False DeadlineExceeded / - / True DeadlineExceeded"
+    );
+    let phase = provision(&late);
+    assert_eq!(phase.reason, "DeadlineExceeded");
+    assert!(phase.message.contains("MachineStarting"), "{}", phase.message);
+
+    let everything = report(&[]);
+    let done = next(Some(&late), &object, &seen(&target, &everything), at(13 * 60));
+    assert_eq!(row(&done), "True GoLive / - / -");
+}
+
+#[test]
+fn the_transition_time_of_a_condition_moves_with_its_status_alone() {
+    let target = target();
+    let object = activation(json!({}));
+    let waits = |reason| {
+        but(
+            PhaseName::Deploy,
+            run::PhaseState::Running,
+            State::Waiting,
+            reason,
+        )
+    };
+    let since = |status: &ActivationStatus| {
+        let ready = condition::find(&status.conditions, ConditionType::Ready);
+        ready.unwrap().last_transition_time.0
+    };
+    let (one, two) = (waits(Reason::MachineStarting), waits(Reason::NotHealthy));
+    let first = next(None, &object, &seen(&target, &one), at(0));
+    let second = next(Some(&first), &object, &seen(&target, &two), at(5));
+    assert_eq!(since(&second), at(0));
+    let everything = report(&[]);
+    let third = next(Some(&second), &object, &seen(&target, &everything), at(9));
+    assert_eq!(since(&third), at(9));
+}
+
+#[test]
+fn an_announced_create_keeps_its_mark_until_it_is_settled_also_when_a_pass_fails() {
+    let object = activation(json!({}));
+    let slot = Slot {
+        kind: "ManagedPostgres".to_owned(),
+        name: "shop-db".to_owned(),
+    };
+    let with = |failed| Seen {
+        intents: vec![("Postgres", slot.clone())],
+        failed,
+        ..Seen::default()
+    };
+    let first = next(None, &object, &with(None), at(0));
+    assert_eq!(first.intents[0].slot, "Postgres/shop-db");
+    let failed = Some((Reason::DeadlineExceeded, "too long".to_owned()));
+    let second = next(Some(&first), &object, &with(failed), at(9));
+    assert_eq!(second.intents, first.intents);
+    let third = next(Some(&second), &object, &Seen::default(), at(10));
+    assert_eq!(third.intents, []);
+}
+
+#[test]
+fn fields_about_which_nothing_is_done_are_named() {
+    let object = activation(json!({
+        "notifications": [{"webhook": {"urlSecretRef": {"name": "n", "key": "url"}}}],
+    }));
+    let status = next(None, &object, &Seen::default(), at(0));
+    let fields: Vec<&str> = status.skipped.iter().map(|s| s.field.as_str()).collect();
+    assert_eq!(fields, ["spec.notifications"]);
+}
