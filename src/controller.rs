@@ -24,7 +24,7 @@ use crate::{
     context::Context,
     error::{Error, Retry},
     phase::memory::backoff,
-    reconcile,
+    reconcile, redact,
     refs::{self, RefKind},
     server::Health,
     wait::Woken,
@@ -259,11 +259,14 @@ async fn caught(
     pass: impl Future<Output = Result<Duration, Error>>,
 ) -> Result<Duration, Error> {
     let pass = AssertUnwindSafe(tokio::time::timeout(deadline, pass));
-    match pass.catch_unwind().await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(Error::Deadline(deadline)),
-        Err(panic) => Err(Error::Panicked(panic_text(panic.as_ref()))),
-    }
+    redact::until_end(async move {
+        match pass.catch_unwind().await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::Deadline(deadline)),
+            Err(panic) => Err(Error::Panicked(panic_text(panic.as_ref()))),
+        }
+    })
+    .await
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -272,7 +275,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned());
-    crate::redact::redact(&text).into_owned()
+    redact::redact(&text).into_owned()
 }
 
 /// When to come back after a reconcile failed as a whole.
@@ -310,6 +313,27 @@ mod tests {
             unreachable!("{ended:?}")
         };
         assert!(error.to_string().contains("index 7 is out of bounds"));
+    }
+
+    #[tokio::test]
+    async fn a_panic_that_quotes_a_value_shows_none_though_the_value_is_gone_with_the_pass() {
+        let ended = caught(Duration::from_secs(60), async {
+            let value = redact::guard("canary-of-a-panic-4f1c".into());
+            if std::hint::black_box(true) {
+                panic!("no column {}", value.expose_secret());
+            }
+            Ok(Duration::ZERO)
+        })
+        .await;
+        let Err(error) = ended else {
+            unreachable!("{ended:?}")
+        };
+        assert_eq!(
+            error.to_string(),
+            "the reconcile panicked: no column [redacted]"
+        );
+        let later = redact::redact("canary-of-a-panic-4f1c");
+        assert_eq!(later, "canary-of-a-panic-4f1c", "it is kept for ever");
     }
 
     #[tokio::test]

@@ -24,6 +24,7 @@ use crate::{
     events, finalize,
     gate::{self, GateReport},
     phase::{Act, Cx, Memory, Origin, Owner, PHASES, provision::app_token, run, step_named},
+    redact,
     refs::{self, Refs},
     status::{self, Seen},
     target::{self, Target},
@@ -40,6 +41,7 @@ const ANNOTATION_CAUSE: &str = "kubernetes.io/change-cause";
 pub async fn reconcile(activation: &Activation, context: &Context) -> Result<Duration, Error> {
     let owner = owner(activation)?;
     let mut memory = context.recall(&owner);
+    redact::keep(memory.facts.clone());
     let result = pass(activation, context, &owner, &mut memory).await;
     memory.failures = if result.is_ok() {
         0

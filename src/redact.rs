@@ -11,7 +11,9 @@
 //! window of the text, and where the hash is known compares the rest. Learning and forgetting a
 //! value cost the same whether ten or ten thousand are known.
 
+use std::any::Any;
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -89,7 +91,25 @@ pub fn global() -> &'static Redactor {
 
 /// Puts a value under the guard of the process-wide redactor.
 pub fn guard(value: SecretString) -> Guarded {
-    global().guard(value)
+    let guarded = global().guard(value);
+    keep(guarded._registered.clone());
+    guarded
+}
+
+tokio::task_local! {
+    static KEPT: RefCell<Vec<Arc<dyn Any + Send + Sync>>>;
+}
+
+/// Does this work. What it puts under guard stays there until its end: a panic drops all that it
+/// takes down, and what the panic says may still quote it.
+pub async fn until_end<W: Future>(work: W) -> W::Output {
+    KEPT.scope(RefCell::default(), work).await
+}
+
+/// Keeps this until the end of the work that is under way, if it is done by [`until_end`].
+pub fn keep(holder: Arc<dyn Any + Send + Sync>) {
+    // Elsewhere nobody catches a panic, so nobody could show it.
+    let _ = KEPT.try_with(|kept| kept.borrow_mut().push(holder));
 }
 
 /// Replaces every value that the process-wide redactor knows.
