@@ -40,16 +40,41 @@ const ANNOTATION_CAUSE: &str = "kubernetes.io/change-cause";
 /// Only when Kubernetes could not be read or written; everything about Fly.io is in the status.
 pub async fn reconcile(activation: &Activation, context: &Context) -> Result<Duration, Error> {
     let owner = owner(activation)?;
-    let mut memory = context.recall(&owner);
-    redact::keep(memory.facts.clone());
-    let result = pass(activation, context, &owner, &mut memory).await;
-    memory.failures = if result.is_ok() {
+    let mut held = Held {
+        memory: context.recall(&owner),
+        context,
+        owner: &owner,
+        ended: false,
+    };
+    redact::keep(held.memory.facts.clone());
+    let result = pass(activation, context, &owner, &mut held.memory).await;
+    held.ended = true;
+    held.memory.failures = if result.is_ok() {
         0
     } else {
-        memory.failures + 1
+        held.memory.failures + 1
     };
-    context.remember(&owner, memory);
     result
+}
+
+/// What is remembered of an object, for as long as a pass has it. It is put back however the pass
+/// ends: one that panics or is cut off may have sent what it announced.
+struct Held<'a> {
+    memory: Memory,
+    context: &'a Context,
+    owner: &'a Owner,
+    ended: bool,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let empty = Memory::new(self.owner.uid.clone());
+        let mut memory = std::mem::replace(&mut self.memory, empty);
+        if !self.ended {
+            memory = memory.cut_off();
+        }
+        self.context.remember(self.owner, memory);
+    }
 }
 
 async fn pass(
@@ -449,8 +474,18 @@ fn next_instant(status: &ActivationStatus, now: jiff::Timestamp) -> Option<Durat
 /// Tells a pass that failed as a whole on the object itself, as far as Kubernetes can be reached.
 pub async fn report_failure(activation: &Activation, context: &Context, error: &Error) {
     let Ok(owner) = owner(activation) else { return };
-    let mut memory = context.recall(&owner);
+    let mut held = Held {
+        memory: context.recall(&owner),
+        context,
+        owner: &owner,
+        ended: false,
+    };
+    let memory = &mut held.memory;
     let old = memory.status.clone().or_else(|| status::own(activation));
+    if memory.steps.is_empty() {
+        // The pass may have failed before it took them over, and what is written here replaces them.
+        recall_intents(memory, old.as_ref());
+    }
     let seen = Seen {
         failed: Some((error.reason(), crate::causes::chain(error))),
         intents: memory.intents.open(),
@@ -461,20 +496,12 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
             .is_some_and(|ready| ready.reason == error.reason().as_str())
     });
     if !already || error.reason() == Reason::InternalError {
-        let told = write(
-            activation,
-            context,
-            &owner,
-            &mut memory,
-            old.as_ref(),
-            &seen,
-        )
-        .await;
+        let told = write(activation, context, &owner, memory, old.as_ref(), &seen).await;
         if let Err(error) = told {
             tracing::warn!(error = %crate::causes::chain(&error), "the failure could not be reported");
         }
     }
-    context.remember(&owner, memory);
+    held.ended = true;
 }
 
 #[cfg(test)]

@@ -89,9 +89,15 @@ fn a_phase_tells_its_start_its_success_and_each_cause_of_failure_once() {
     };
 
     assert_eq!(told(None, &pending), []);
-    assert_eq!(told(Some(&pending), &running), event("Normal", "PhaseStarted"));
+    assert_eq!(
+        told(Some(&pending), &running),
+        event("Normal", "PhaseStarted")
+    );
     assert_eq!(told(Some(&running), &waiting), []);
-    assert_eq!(told(Some(&waiting), &failed), event("Warning", "MachineExited"));
+    assert_eq!(
+        told(Some(&waiting), &failed),
+        event("Warning", "MachineExited")
+    );
     assert_eq!(told(Some(&failed), &other), event("Warning", "OutOfMemory"));
     assert_eq!(told(Some(&other), &done), event("Normal", "PhaseSucceeded"));
     let note = between(Some(&pending), &running)[0].note.clone();
@@ -140,7 +146,12 @@ fn what_becomes_of_an_object_as_a_whole_is_told_when_it_becomes_so() {
     let cases = [
         (
             with(json!([condition("Drifted", "False", "NoDrift", "")])),
-            with(json!([condition("Drifted", "True", "DriftDetected", "two machines")])),
+            with(json!([condition(
+                "Drifted",
+                "True",
+                "DriftDetected",
+                "two machines"
+            )])),
             "DriftDetected",
         ),
         (
@@ -160,17 +171,30 @@ fn what_becomes_of_an_object_as_a_whole_is_told_when_it_becomes_so() {
         ),
         (
             with(json!([live, condition("Observed", "True", "Observed", "")])),
-            with(json!([live, condition("Observed", "Unknown", "ObservationUnknown", "")])),
+            with(json!([
+                live,
+                condition("Observed", "Unknown", "ObservationUnknown", "")
+            ])),
             "ObservationLost",
         ),
         (
             with(json!([])),
-            with(json!([condition("Stalled", "True", "InvalidSpec", "wrong")])),
+            with(json!([condition(
+                "Stalled",
+                "True",
+                "InvalidSpec",
+                "wrong"
+            )])),
             "InvalidSpec",
         ),
         (
             with(json!([condition("Deleting", "True", "Deleting", "")])),
-            with(json!([condition("Deleting", "True", "DeletionBlocked", "")])),
+            with(json!([condition(
+                "Deleting",
+                "True",
+                "DeletionBlocked",
+                ""
+            )])),
             "DeletionBlocked",
         ),
     ];
@@ -178,7 +202,12 @@ fn what_becomes_of_an_object_as_a_whole_is_told_when_it_becomes_so() {
         assert_eq!(reasons(Some(&old), &new), [reason]);
     }
     // Before Go-Live nothing is lost when Fly.io cannot be observed.
-    let unseen = with(json!([condition("Observed", "Unknown", "ObservationUnknown", "")]));
+    let unseen = with(json!([condition(
+        "Observed",
+        "Unknown",
+        "ObservationUnknown",
+        ""
+    )]));
     assert_eq!(reasons(Some(&with(json!([]))), &unseen), [""; 0]);
 }
 
@@ -198,7 +227,9 @@ fn go_live_is_told_once_in_a_life() {
 #[test]
 fn a_fallback_and_a_rollback_are_told_once_each() {
     let size = |to: &str| {
-        status(json!({"fallbacks": [{"what": "deploy.size", "from": "a", "to": to, "reason": "r"}]}))
+        status(
+            json!({"fallbacks": [{"what": "deploy.size", "from": "a", "to": to, "reason": "r"}]}),
+        )
     };
     assert_eq!(reasons(None, &size("b")), ["FallbackUsed"]);
     assert_eq!(reasons(Some(&size("b")), &size("b")), [""; 0]);

@@ -112,6 +112,16 @@ impl Facts {
             .or_insert_with(|| redact::guard(value.clone()));
     }
 
+    /// Nothing is known any more, and what was kept out of all that is shown still is.
+    #[must_use]
+    pub fn cut_off(&self) -> Self {
+        let mut guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            guarded: Mutex::new(std::mem::take(&mut *guarded)),
+            ..Self::default()
+        }
+    }
+
     fn lock_pushed(&self) -> MutexGuard<'_, BTreeMap<String, SecretStatus>> {
         self.pushed.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -254,6 +254,22 @@ impl Memory {
         }
     }
 
+    /// What is left of it when a pass was cut off in the middle: what was written, what was
+    /// announced and may have been sent, and how often it failed. All else may be half of
+    /// something, and is observed again, as after a restart.
+    #[must_use]
+    pub fn cut_off(self) -> Self {
+        Self {
+            status: self.status,
+            written: self.written,
+            intents: self.intents,
+            requested: self.requested,
+            facts: Arc::new(self.facts.cut_off()),
+            failures: self.failures.saturating_add(1),
+            ..Self::new(self.uid)
+        }
+    }
+
     /// Forgets every look, so that the next pass observes everything.
     pub fn forget_looks(&mut self) {
         self.steps.clear();
@@ -316,6 +332,31 @@ impl Fired {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pass_that_is_cut_off_forgets_what_it_saw_and_keeps_what_it_announced() {
+        let mut memory = Memory::new("u".to_owned());
+        let slot = super::super::Slot {
+            kind: "ManagedPostgres".to_owned(),
+            name: "shop-db".to_owned(),
+        };
+        memory.intents.recall("Postgres", slot.clone());
+        memory
+            .steps
+            .insert("Postgres", StepRecord::pending("digest"));
+        memory.facts.attach_failures.set(2);
+        memory.requested = Some(vec!["now".to_owned()]);
+        memory.failures = 3;
+
+        let memory = memory.cut_off();
+
+        assert_eq!(memory.uid, "u");
+        assert_eq!(memory.intents.open(), [("Postgres", slot)]);
+        assert_eq!(memory.requested, Some(vec!["now".to_owned()]));
+        assert_eq!(memory.failures, 4);
+        assert!(memory.steps.is_empty());
+        assert!(memory.facts.attach_failures.get().is_none());
+    }
 
     #[test]
     fn back_off_doubles_to_its_maximum_and_never_overflows() {

@@ -323,10 +323,19 @@ fn a_phase_that_is_late_fails_with_its_deadline_and_recovers_by_itself() {
     );
     let phase = provision(&late);
     assert_eq!(phase.reason, "DeadlineExceeded");
-    assert!(phase.message.contains("MachineStarting"), "{}", phase.message);
+    assert!(
+        phase.message.contains("MachineStarting"),
+        "{}",
+        phase.message
+    );
 
     let everything = report(&[]);
-    let done = next(Some(&late), &object, &seen(&target, &everything), at(13 * 60));
+    let done = next(
+        Some(&late),
+        &object,
+        &seen(&target, &everything),
+        at(13 * 60),
+    );
     assert_eq!(row(&done), "True GoLive / - / -");
 }
 

@@ -115,7 +115,8 @@ async fn looked_at_twice(env: &Env) {
             .count()
     };
     let before = looks();
-    env.wait("hola", "two looks", |_| looks() >= before + 2).await;
+    env.wait("hola", "two looks", |_| looks() >= before + 2)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,7 +173,10 @@ async fn a_panic_is_counted_and_told_on_its_object_and_leaves_the_others_alone()
     // 0.3, 0.6, 1.2 and 2.4 s at least: what panics is tried ever more seldom.
     let times = panicked.lock().unwrap().take().unwrap();
     let took = times[4].duration_since(times[0]);
-    assert!(took >= Duration::from_millis(4_400), "{took:?}: no back-off");
+    assert!(
+        took >= Duration::from_millis(4_400),
+        "{took:?}: no back-off"
+    );
     let after = env.status("hola").await;
     assert_eq!(after.conditions, before.conditions);
 
@@ -213,6 +217,8 @@ async fn a_pass_that_hangs_is_cut_off_with_its_intents_kept_and_holds_back_no_ot
     let status = env.wait_live("other").await;
     assert_eq!(status.intents, []);
     let creates = env.sim.ledger();
-    let creates = creates.iter().filter(|effect| effect.kind == "postgres.create");
+    let creates = creates
+        .iter()
+        .filter(|effect| effect.kind == "postgres.create");
     assert_eq!(creates.count(), 1);
 }

@@ -36,7 +36,11 @@ fn is_done(status: &ActivationStatus, name: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_postgres_holds_back_neither_secrets_nor_addresses_redis_or_the_image() {
     let env = Env::start().await;
-    let hold = |hold| env.sim.core().write(|world| world.platform.postgres_hold = hold);
+    let hold = |hold| {
+        env.sim
+            .core()
+            .write(|world| world.platform.postgres_hold = hold)
+    };
     hold(true);
     env.activation(
         "hola",
@@ -57,7 +61,10 @@ async fn a_slow_postgres_holds_back_neither_secrets_nor_addresses_redis_or_the_i
         .await;
 
     assert_eq!(step(&status, "Attach").0, StepState::Pending);
-    let image = status.preflight.iter().find(|check| check.check == "ImageResolvable");
+    let image = status
+        .preflight
+        .iter()
+        .find(|check| check.check == "ImageResolvable");
     assert_eq!(image.unwrap().result, CheckResult::Passed);
     let (secrets, addresses) = env.sim.core().read(|world| {
         let of = &world.apps[APP].platform;
@@ -96,7 +103,9 @@ async fn a_long_poll_notices_a_change_at_once_and_not_at_the_next_look() {
     deploy(&env, "1", &toml, json!({})).await;
     let waits = || {
         let calls = env.sim.call_list();
-        calls.iter().any(|call| call.endpoint == WAIT && call.status.is_none())
+        calls
+            .iter()
+            .any(|call| call.endpoint == WAIT && call.status.is_none())
     };
     until("a long poll", waits).await;
     // The operator looks by itself too, in case that the poll never answers: every 5 s. So the
@@ -139,7 +148,12 @@ async fn a_machine() -> (World, Wake) {
         },
         ..NewMachine::default()
     };
-    let id = world.client.create_machine("waits", &machine).await.unwrap().id;
+    let id = world
+        .client
+        .create_machine("waits", &machine)
+        .await
+        .unwrap()
+        .id;
     let wake = Wake::Machine {
         app: "waits".into(),
         id,
@@ -158,7 +172,9 @@ fn polls(world: &World) -> usize {
 #[tokio::test]
 async fn a_wait_wakes_its_object_in_its_scope_when_the_machine_gets_there_and_not_before() {
     let (world, wake) = a_machine().await;
-    let Wake::Machine { id, .. } = &wake else { unreachable!() };
+    let Wake::Machine { id, .. } = &wake else {
+        unreachable!()
+    };
     let scopes = [Some("here".to_owned()), Some("there".to_owned()), None];
     let (waits, mut woken) = Waits::new(&scopes);
     let object = Woken::new("hola").within("here");
@@ -176,7 +192,10 @@ async fn a_wait_wakes_its_object_in_its_scope_when_the_machine_gets_there_and_no
         let next = tokio::time::timeout(LIMIT, woken[scope].next()).await;
         assert_eq!(next.expect("it is woken"), Some(object.clone()));
     }
-    assert!(woken[1].try_recv().is_err(), "another namespace is not woken");
+    assert!(
+        woken[1].try_recv().is_err(),
+        "another namespace is not woken"
+    );
     assert_eq!(fired.take(), ["Health"].into());
     assert_eq!(polls(&world), 1, "one wait has one poll");
 }
@@ -184,7 +203,9 @@ async fn a_wait_wakes_its_object_in_its_scope_when_the_machine_gets_there_and_no
 #[tokio::test]
 async fn a_wait_ends_without_a_word_when_nothing_is_awaited_or_the_object_is_gone() {
     let (world, wake) = a_machine().await;
-    let Wake::Machine { id, .. } = &wake else { unreachable!() };
+    let Wake::Machine { id, .. } = &wake else {
+        unreachable!()
+    };
     let (waits, mut woken) = Waits::new(&[None]);
     let fired = Arc::new(Fired::default());
     let object = |name: &str| Woken::new(name).within("here");
@@ -197,7 +218,14 @@ async fn a_wait_ends_without_a_word_when_nothing_is_awaited_or_the_object_is_gon
     until("the polls", || polls(&world) == 3).await;
 
     waits.forget("gone");
-    waits.ensure(&object("done"), "done", "Health", None, &world.client, &fired);
+    waits.ensure(
+        &object("done"),
+        "done",
+        "Health",
+        None,
+        &world.client,
+        &fired,
+    );
     world.client.start_machine("waits", id, None).await.unwrap();
 
     let first = tokio::time::timeout(LIMIT, woken[0].next()).await;

@@ -182,10 +182,7 @@ fn every_diff_decides_from_its_arguments_alone() {
 #[test]
 fn a_body_ends_where_its_function_ends() {
     let text = "trait S {\n    fn diff(&self);\n}\nimpl S for A {\n    fn diff(&self) {\n        one\n    }\n\n    async fn act() {\n    }\n}\n";
-    assert_eq!(
-        bodies(text, "fn diff("),
-        ["fn diff(&self) {\n        one"]
-    );
+    assert_eq!(bodies(text, "fn diff("), ["fn diff(&self) {\n        one"]);
 }
 
 /// The operator starts no other program: nothing in an object can become an argument of one.

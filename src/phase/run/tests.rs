@@ -159,7 +159,10 @@ async fn pass(
         sent: Vec::new(),
     };
     let ran = tokio::time::timeout(LIMIT, pass.steps(&phase, memory)).await;
-    assert!(ran.is_ok(), "the pass does not end: steps wait for each other");
+    assert!(
+        ran.is_ok(),
+        "the pass does not end: steps wait for each other"
+    );
     let steps = remembered(&phase, memory, "digest").into_iter();
     steps.map(|(_, record)| record.state).collect()
 }
@@ -242,9 +245,8 @@ async fn steps_that_fail_wait_or_are_stopped_hold_only_what_needs_them() {
     static NEEDS_TWO: Made = Made::new("NeedsTwo", &["Free", "Waits"], reached);
     static NEEDS_THREE: Made = Made::new("NeedsThree", &["Stopped"], reached);
     static FREE: Made = Made::new("Free", &[], || Box::pin(async { Ok(Is::Done) }));
-    static NEEDS_FREE: Made = Made::new("NeedsFree", &["Free"], || {
-        Box::pin(async { Ok(Is::Done) })
-    });
+    static NEEDS_FREE: Made =
+        Made::new("NeedsFree", &["Free"], || Box::pin(async { Ok(Is::Done) }));
     static ALL: &[&dyn AnyStep] = &[
         &FAILS,
         &WAITS,
@@ -307,7 +309,13 @@ async fn what_depends_on_a_change_is_looked_at_again_in_the_same_pass() {
     static FIRST: Made = Made {
         act: || WRONG.store(false, SeqCst),
         ..Made::new("First", &[], || {
-            Box::pin(async { Ok(if WRONG.load(SeqCst) { Is::Wrong } else { Is::Done }) })
+            Box::pin(async {
+                Ok(if WRONG.load(SeqCst) {
+                    Is::Wrong
+                } else {
+                    Is::Done
+                })
+            })
         })
     };
     static AFTER: Made = Made::new("After", &["First"], || {

@@ -106,7 +106,10 @@ fn how_a_command_ended_is_told_only_when_fly_tells_it() {
 #[test]
 fn a_command_that_cannot_start_or_takes_too_long_is_ended() {
     for state in ["failed", "launch_failed"] {
-        assert!(is_end(&decide(&runs(Some(machine(state, 0, json!([])))), 1)));
+        assert!(is_end(&decide(
+            &runs(Some(machine(state, 0, json!([])))),
+            1
+        )));
     }
     let running = runs(Some(machine("started", 0, json!([]))));
     assert!(!is_end(&decide(&running, 60)));
@@ -139,7 +142,10 @@ fn a_command_that_failed_says_how_and_what_to_do() {
         assert_eq!(told, reason);
         assert!(message.contains(text), "{message}");
         assert!(message.contains("no machine of the application was touched"));
-        assert!(message.ends_with("its last lines: no such table"), "{message}");
+        assert!(
+            message.ends_with("its last lines: no such table"),
+            "{message}"
+        );
     }
 }
 
