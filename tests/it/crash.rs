@@ -490,7 +490,7 @@ fn creates(kind: &str) -> Option<(&str, bool)> {
 }
 
 /// How often each thing was made, changed and removed (O4).
-fn history(sim: &Sim, uid: &str) -> BTreeMap<String, u64> {
+pub fn history(sim: &Sim, uid: &str) -> BTreeMap<String, u64> {
     let mut history = BTreeMap::new();
     for effect in sim.ledger() {
         let counts = creates(&effect.kind).is_some()
@@ -537,7 +537,7 @@ fn key(effect: &fly_sim::ledger::Effect) -> String {
 }
 
 /// Never two of a kind at any instant, and never a second value of a secret (O1).
-fn never_two(sim: &Sim) -> Result<(), String> {
+pub fn never_two(sim: &Sim) -> Result<(), String> {
     let mut live: BTreeMap<(String, String, String), u64> = BTreeMap::new();
     let mut digests: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut kinds: BTreeMap<String, String> = BTreeMap::new();
@@ -605,7 +605,7 @@ async fn values_agree(env: &Env) -> Result<(), String> {
 }
 
 /// Everything that the deletion policy names is gone, and nothing else (O2).
-async fn nothing_left(env: &Env) -> Result<(), String> {
+pub async fn nothing_left(env: &Env) -> Result<(), String> {
     let apps = env.sim.apps();
     let (clusters, add_ons) = env.sim.core().read(|world| {
         let clusters: Vec<String> = world

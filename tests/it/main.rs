@@ -7,6 +7,7 @@
 mod api;
 mod app_token;
 mod architecture;
+mod budget;
 mod canary;
 mod conditions;
 mod crash;

@@ -155,6 +155,52 @@ async fn a_migration_that_fails_is_told_with_its_exit_code_and_nothing_is_starte
     assert_eq!(warnings(&env, "cabanas").await, ["ReleaseCommandFailed"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_ends_for_its_memory_is_told_with_its_code_and_last_words() {
+    let env = world(&[]).await;
+    let inputs = std::fs::read_to_string(root().join("examples/sist-cabanas-inputs.yaml"));
+    env.apply(&inputs.unwrap()).await;
+    env.activation("cabanas", cabanas("1.5.1-oom")).await;
+
+    let status = stopped(&env, "cabanas", "MachineExited").await;
+
+    let text = message(&status, "Ready");
+    assert!(text.contains("code 137"), "{text}");
+    assert!(text.contains("Out of memory"), "{text}");
+    env.patch("cabanas", json!({"spec": cabanas("1.4.0")}))
+        .await;
+    recovered(&env, "cabanas").await;
+    assert_eq!(warnings(&env, "cabanas").await, ["MachineExited"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phase_that_is_late_says_so_with_its_cause_and_recovers_when_that_is_mended() {
+    let env = world(&[]).await;
+    let hold = |hold| {
+        env.sim
+            .core()
+            .write(|world| world.platform.postgres_hold = hold)
+    };
+    hold(true);
+    let mut spec = managed();
+    // The shortest that may be asked for.
+    spec["provision"]["deadline"] = json!("10s");
+    env.activation("hola", spec).await;
+
+    let status = stopped(&env, "hola", "DeadlineExceeded").await;
+
+    let text = message(&status, "Ready");
+    assert!(
+        text.starts_with("Provision: not done within its deadline"),
+        "{text}"
+    );
+    assert!(text.contains("Postgres"), "{text}");
+    assert_eq!(warnings(&env, "hola").await, ["DeadlineExceeded"]);
+    hold(false);
+    recovered(&env, "hola").await;
+    assert_eq!(warnings(&env, "hola").await, ["DeadlineExceeded"]);
+}
+
 /// What the report says of the way in which the database was proven.
 fn way(status: &golive::api::ActivationStatus) -> String {
     let checks = status.smoke_test.iter();

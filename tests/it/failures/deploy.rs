@@ -3,8 +3,11 @@
 use fly_sim::{Fault, Kind};
 use serde_json::{Value, json};
 
-use super::{CREATE_MACHINE, deploy, machine_limit, recovered, retrying, stopped, warnings, world};
-use crate::env::message;
+use super::{
+    CREATE_MACHINE, deploy, event, machine_limit, recovered, retrying, stopped, until, warnings,
+    world,
+};
+use crate::env::{Env, is, message};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_that_is_used_up_stops_until_it_is_raised() {
@@ -132,4 +135,53 @@ async fn a_smoke_check_that_fails_is_told_by_name_with_what_was_found() {
     env.patch("hola", json!({"spec": homepage("/")})).await;
     recovered(&env, "hola").await;
     assert_eq!(warnings(&env, "hola").await, ["SmokeCheckFailed"]);
+}
+
+/// A machine of the new release that has started.
+fn started(env: &Env) -> Option<String> {
+    let machines = env.sim.machines("hola-cabanas").into_iter();
+    let new = machines.filter(|machine| {
+        let mut env = machine["config"]["env"].as_object().into_iter().flatten();
+        machine["state"] == "started" && env.any(|(key, _)| key == "GREEDY")
+    });
+    new.map(|machine| machine["id"].as_str().unwrap().to_owned())
+        .next()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_runs_out_of_memory_is_told_as_that_and_its_release_is_taken_back() {
+    let text = |path: &str, more: &str| {
+        format!(
+            "[env]\n{more}\n[deploy]\n  wait_timeout = \"60s\"\n\n[[restart]]\n  policy = \"never\"\n\n\
+            [http_service]\n  internal_port = 8080\n\n[[http_service.checks]]\n  path = \"{path}\"\n  \
+            interval = \"5s\"\n  timeout = \"2s\"\n  grace_period = \"1s\"\n"
+        )
+    };
+    let config = |text: String| json!({"deploy": {"config": {"inline": text}}});
+    let env = world(&[]).await;
+    env.activation("hola", config(text("/", ""))).await;
+    recovered(&env, "hola").await;
+    // It would be waited for a long time, but it dies.
+    let greedy = config(text("/nothing-here", "  GREEDY = \"yes\""));
+    env.patch("hola", json!({"spec": greedy})).await;
+    until("a new machine", || started(&env).is_some()).await;
+    let id = started(&env).unwrap();
+
+    assert!(env.sim.out_of_memory("hola-cabanas", &id));
+
+    let note = event(&env, "hola", "RolledBack").await;
+    assert!(note.contains("ran out of memory"), "{note}");
+    assert!(note.contains("[[vm]] memory"), "{note}");
+    let status = stopped(&env, "hola", "RolledBack").await;
+    assert_eq!(started(&env), None, "the release before runs again");
+    assert_eq!(status.history[0].outcome, "RolledBack");
+    env.patch(
+        "hola",
+        json!({"spec": config(text("/", "  LEAN = \"yes\""))}),
+    )
+    .await;
+    env.wait("hola", "the next release", |status| {
+        is(status, "Live", "True") && status.history.len() == 3
+    })
+    .await;
 }

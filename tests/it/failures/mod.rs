@@ -5,11 +5,19 @@ mod data;
 mod deletion;
 mod deploy;
 mod inputs;
+mod middle;
 mod outage;
+mod platform;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use fly_sim::{Image, Options};
+use fly_sim::{Image, Options, Pause, Point, core::Shared};
 use golive::{
     api::ActivationStatus,
     fly::{Client, Endpoints, Fly, HttpOptions, Token},
@@ -27,6 +35,13 @@ pub fn options() -> Options {
     images.add(
         Image::new("registry.fly.io/hola-cabanas:crash", "/bin/sh")
             .args(["-c", "echo cannot read the configuration; exit 3"]),
+    );
+    // A second good one. Its version stands in its environment: the digest must differ.
+    let cabanas = std::path::PathBuf::from(env!("CARGO_BIN_EXE_golive")).with_file_name("cabanas");
+    images.add(
+        Image::new("registry.fly.io/hola-cabanas:again", cabanas)
+            .args(["hello"])
+            .env("CABANAS_VERSION", "1.0.1"),
     );
     Options {
         images,
@@ -109,6 +124,70 @@ pub async fn warnings(env: &Env, name: &str) -> Vec<String> {
             reason
         })
         .collect()
+}
+
+/// Calls of one go-live that change something are fewer.
+const MUTATIONS: u64 = 120;
+
+/// Does this, once, at a point of the next call of this endpoint, which must change something.
+pub fn once_at(
+    env: &Env,
+    endpoint: &'static str,
+    point: Point,
+    action: impl Fn(&Shared) + Send + Sync + 'static,
+) {
+    let (core, action) = (env.sim.core().clone(), Arc::new(action));
+    let done = Arc::new(AtomicBool::new(false));
+    let next = env.sim.mutations() + 1;
+    for k in next..next + MUTATIONS {
+        let (core, action, done) = (core.clone(), action.clone(), done.clone());
+        env.sim.on_mutation(
+            k,
+            point,
+            Arc::new(move |mutation| {
+                if mutation.endpoint == endpoint && !done.swap(true, Ordering::SeqCst) {
+                    action(&core);
+                }
+                Box::pin(std::future::ready(()))
+            }),
+        );
+    }
+}
+
+/// Holds the next call of this endpoint, which must change something, at this point.
+pub fn pause_at(env: &Env, endpoint: &'static str, point: Point) -> Pause {
+    let (pause, action) = Pause::new();
+    let done = Arc::new(AtomicBool::new(false));
+    let next = env.sim.mutations() + 1;
+    for k in next..next + MUTATIONS {
+        let (action, done) = (action.clone(), done.clone());
+        env.sim.on_mutation(
+            k,
+            point,
+            Arc::new(move |mutation| {
+                if mutation.endpoint == endpoint && !done.swap(true, Ordering::SeqCst) {
+                    return action(mutation);
+                }
+                Box::pin(std::future::ready(()))
+            }),
+        );
+    }
+    pause
+}
+
+/// Waits until something outside of the status is so.
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !holds() {
+        assert!(Instant::now() < end, "{what} did not come");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Calls that were answered by a fault.
+pub fn faulted(env: &Env) -> usize {
+    let calls = env.sim.call_list().into_iter();
+    calls.filter(|call| call.fault.is_some()).count()
 }
 
 /// Changes an organization's machine limit.

@@ -6,7 +6,7 @@ use fly_sim::{Fault, Kind};
 use kube_env::{ControlPlane, control_plane};
 use serde_json::json;
 
-use super::{options, recovered, retrying, warnings, world};
+use super::{CREATE_MACHINE, deploy, options, pause_at, recovered, retrying, warnings, world};
 use crate::env::{Env, LIMIT, is, root};
 
 /// Every call is answered like this until the object says so, and then no more.
@@ -91,21 +91,59 @@ async fn while_the_api_server_is_down_nothing_is_lost_and_the_activation_goes_on
 
     own.stop();
     pause.resume();
-    // It notices, and says so where it still can.
-    let noticed = || {
-        let log = std::fs::read_to_string(env.log()).unwrap_or_default();
-        log.matches("the reconcile failed").count() > 1
-    };
-    let end = Instant::now() + LIMIT;
-    while env.sim.apps().is_empty() || !noticed() {
-        assert!(Instant::now() < end, "the outage was not noticed");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    noticed(&env, 2, || !env.sim.apps().is_empty()).await;
+    let mut pause = pause_at(&env, CREATE_MACHINE, fly_sim::Point::AfterApply);
+    own.resume().await.unwrap();
+
+    // The same in the middle of Deploy: one machine is there, and its answer comes too late to be
+    // written down.
+    pause.reached().await;
+    own.stop();
+    pause.resume();
+    noticed(&env, 2, || env.sim.machines("hola-cabanas").len() == 2).await;
     own.resume().await.unwrap();
 
     recovered(&env, "hola").await;
     assert_eq!(env.sim.machines("hola-cabanas").len(), 2);
-    let creates = env.sim.ledger();
-    let creates = creates.iter().filter(|effect| effect.kind == "app.create");
-    assert_eq!(creates.count(), 1);
+    let creates = |kind: &str| {
+        let effects = env.sim.ledger().into_iter();
+        effects.filter(|effect| effect.kind == kind).count()
+    };
+    assert_eq!(creates("app.create"), 1);
+    assert_eq!(creates("machine.create"), 2);
+    // Down once more, in an update.
+    let mut pause = pause_at(&env, UPDATE_MACHINE, fly_sim::Point::AfterApply);
+    deploy(&env, "hola", "again").await;
+    pause.reached().await;
+    own.stop();
+    pause.resume();
+    noticed(&env, 2, || true).await;
+    own.resume().await.unwrap();
+    env.wait("hola", "the update", |status| {
+        is(status, "Live", "True")
+            && status
+                .release
+                .as_ref()
+                .is_some_and(|release| release.image.ends_with(":again"))
+    })
+    .await;
+    assert_eq!(creates("machine.create"), 2, "updated in place");
+    assert_eq!(env.sim.calls(UPDATE_MACHINE), 2, "each machine once");
+}
+
+/// The endpoint that updates machines.
+const UPDATE_MACHINE: &str = "POST /v1/apps/{app}/machines/{id}";
+
+/// Waits until the operator has noticed that the API server is gone, so many times from now on, and
+/// has come so far without it.
+async fn noticed(env: &Env, times: usize, far: impl Fn() -> bool) {
+    let count = || {
+        let log = std::fs::read_to_string(env.log()).unwrap_or_default();
+        log.matches("the reconcile failed").count()
+    };
+    let (before, end) = (count(), Instant::now() + LIMIT);
+    while count() < before + times || !far() {
+        assert!(Instant::now() < end, "the outage was not noticed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
