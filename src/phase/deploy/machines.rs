@@ -118,7 +118,7 @@ impl Step for Machines {
             .filter(|machine| !fleet::runs_a_command(machine))
             .map(|machine| {
                 Note::External(ExternalObject {
-                    kind: "Machine".to_owned(),
+                    kind: roster::MACHINE.to_owned(),
                     id: machine.id.clone(),
                     name: machine.name.clone(),
                     last_observed_time: None,

@@ -29,6 +29,9 @@ const LISTED_FOR: Duration = Duration::from_millis(900);
 /// are read that are on their way or were just changed: what is well or down is as it was listed.
 const ONE_BY_ONE: usize = 12;
 
+/// Kind of a machine among what the status names at Fly.io.
+pub const MACHINE: &str = "Machine";
+
 /// What was seen, and when.
 #[derive(Clone, Debug)]
 pub struct Roster {
@@ -88,7 +91,12 @@ pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
     };
     let (listed, machines) = match read {
         Some(read) => read,
-        None => (Instant::now(), list(cx).await?),
+        None => {
+            let begun = Instant::now();
+            let listed = list(cx).await?;
+            let unlisted = unlisted(cx, known.as_deref(), &listed).await?;
+            (begun, listed.into_iter().chain(unlisted).collect())
+        }
     };
     let ours: Vec<Machine> = machines
         .into_iter()
@@ -108,17 +116,31 @@ async fn list(cx: &Cx) -> Result<Vec<Machine>> {
     machines.map_err(|source| Error::fly("list the machines of the app", source))
 }
 
+/// Machines that are on record and not on the list: a list may lag behind, and may be empty for no
+/// reason (fly-api.md B.3). One that is read by its id is there, whatever the list says.
+async fn unlisted(cx: &Cx, known: Option<&Roster>, listed: &[Machine]) -> Result<Vec<Machine>> {
+    let known = known.into_iter().flat_map(|known| &known.machines);
+    let known = known.map(|machine| machine.id.as_str());
+    let recorded = cx.recorded.iter().filter(|object| object.kind == MACHINE);
+    let recorded = recorded.map(|object| object.id.as_str());
+    let missing: BTreeSet<&str> = known
+        .chain(recorded)
+        .filter(|id| !id.is_empty() && !listed.iter().any(|machine| machine.id == *id))
+        .collect();
+    let found = try_join_all(missing.into_iter().map(|id| by_id(cx, id))).await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn by_id(cx: &Cx, id: &str) -> Result<Option<Machine>> {
+    let found = cx.fly.machine(&cx.target.app, id).await;
+    found.map_err(|source| Error::fly(format!("read the machine {id}"), source))
+}
+
 /// Reads these again, each by its id; `None` when one is not there: it may be gone, or so new that
 /// not every reader knows it.
 async fn read(cx: &Cx, machines: &[&Machine]) -> Result<Option<Vec<Machine>>> {
-    let read = |machine: &&Machine| {
-        let id = machine.id.clone();
-        async move {
-            let found = cx.fly.machine(&cx.target.app, &id).await;
-            found.map_err(|source| Error::fly(format!("read the machine {id}"), source))
-        }
-    };
-    let found = try_join_all(machines.iter().map(read)).await?;
+    let read = machines.iter().map(|machine| by_id(cx, &machine.id));
+    let found = try_join_all(read).await?;
     Ok(found.into_iter().collect())
 }
 
