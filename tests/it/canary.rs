@@ -1,14 +1,15 @@
 //! Values of secrets never appear in anything that the operator shows (oracle O7): its log at the
-//! finest level, events, status, ConfigMaps, metrics, arguments. In a go-live that succeeds, and in
-//! one in which a migration prints its database's address and Fly.io's error echoes the token.
+//! finest level, events, status, ConfigMaps, metrics, arguments, the addresses of its requests, and
+//! what the plugin prints. In a whole life that succeeds, from go-live over a rotation and a rollback
+//! to deletion, and in one in which a migration prints its database's address and Fly.io's error
+//! echoes the token.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use fly_sim::{Fault, Kind, OrgSeed, platform::PlatformOptions};
+use golive::api::status::RollbackState;
 use k8s_openapi::api::{
     core::v1::{ConfigMap, Secret},
     events::v1::Event,
@@ -17,7 +18,8 @@ use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::env::{Env, root};
+use crate::env::{Env, is, root};
+use crate::leaks::{leaks, password};
 
 const APP: &str = "sist-cabanas-mvp";
 /// A token that no other test has.
@@ -71,46 +73,12 @@ async fn canaries(env: &Env) -> BTreeMap<String, Vec<u8>> {
         .read(|world| world.apps.get(APP).map(|app| app.platform.boot_secrets()));
     for (name, value) in at_fly.unwrap_or_default() {
         // The password alone is as good as the whole address.
-        if let Some(password) = url_password(&value) {
+        if let Some(password) = password(&value) {
             canaries.insert(format!("the password in {name}"), password.into_bytes());
         }
         canaries.insert(format!("{name} at Fly.io"), value.into_bytes());
     }
     canaries
-}
-
-fn url_password(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once("://")?;
-    let (user, _) = rest.split_once('@')?;
-    Some(user.split_once(':')?.1.to_owned())
-}
-
-/// The forms in which a value can be read.
-fn forms(value: &[u8]) -> Vec<(&'static str, String)> {
-    let text = String::from_utf8_lossy(value).into_owned();
-    let json = json!(text).to_string();
-    let percent: String = value
-        .iter()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                char::from(*byte).to_string()
-            }
-            other => format!("%{other:02X}"),
-        })
-        .collect();
-    vec![
-        ("first 12 characters", text.chars().take(12).collect()),
-        ("reversed", text.chars().rev().collect()),
-        ("raw", text),
-        ("JSON", json.trim_matches('"').to_owned()),
-        ("base64", STANDARD_NO_PAD.encode(value)),
-        ("base64, padded", STANDARD.encode(value)),
-        ("base64 for addresses", URL_SAFE_NO_PAD.encode(value)),
-        ("hex", data_encoding::HEXLOWER.encode(value)),
-        ("HEX", data_encoding::HEXUPPER.encode(value)),
-        ("percent", percent.clone()),
-        ("percent, lower case", percent.to_lowercase()),
-    ]
 }
 
 /// Everything that the operator shows, by where.
@@ -128,7 +96,10 @@ async fn shown(env: &Env) -> BTreeMap<&'static str, String> {
     let maps = maps.list(&ListParams::default()).await.unwrap();
     let pid = env.operator_pid().expect("it runs");
     let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    let calls = env.sim.call_list().into_iter();
+    let addresses = calls.map(|call| format!("{}?{}\n", call.path, call.query));
     BTreeMap::from([
+        ("the addresses of requests", addresses.collect()),
         ("metrics", page(&address, "/metrics").await),
         (
             "the activation",
@@ -153,54 +124,72 @@ async fn page(address: &str, path: &str) -> String {
     answer
 }
 
-/// Where a value can be read, and in which form.
-fn leaks(canaries: &BTreeMap<String, Vec<u8>>, shown: &BTreeMap<&str, String>) -> Vec<String> {
-    let mut leaks = Vec::new();
-    for (name, value) in canaries {
-        for (form, text) in forms(value) {
-            // The first characters of an address are its scheme.
-            let scheme = form == "first 12 characters" && text.contains("://");
-            if scheme || text.len() < 8 {
-                continue;
-            }
-            for (place, all) in shown {
-                if let Some(at) = all.find(&text) {
-                    let from = all[..at].rfind('\n').map_or(0, |at| at + 1);
-                    let line: String = all[from..].chars().take(300).collect();
-                    leaks.push(format!("{name} ({form}) in {place}: {line}"));
-                }
-            }
-        }
-    }
-    leaks
-}
-
-#[test]
-fn canary_search_finds_every_form() {
-    let value = b"canary \"value\" <1>".to_vec();
-    let canaries = BTreeMap::from([("it".to_owned(), value.clone())]);
-    for (form, text) in forms(&value) {
-        let shown = BTreeMap::from([("there", format!("before {text} after"))]);
-        assert!(!leaks(&canaries, &shown).is_empty(), "{form}");
-    }
-    let shown = BTreeMap::from([("there", "nothing of it".to_owned())]);
-    assert!(leaks(&canaries, &shown).is_empty());
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn canary_values_appear_nowhere_when_all_goes_well() {
+async fn canary_values_appear_nowhere_from_go_live_over_rotation_and_rollback_to_deletion() {
     let env = begin(|text| text, |_| ()).await;
     env.wait_live(APP).await;
 
-    let canaries = canaries(&env).await;
-    assert!(canaries.len() >= 16, "{:?}", canaries.keys());
-    let shown = shown(&env).await;
+    let mut all = canaries(&env).await;
+    assert!(all.len() >= 16, "{:?}", all.keys());
+    let mut shown = shown(&env).await;
     assert!(
         shown["the log"].contains("TRACE"),
         "the log is not fine enough"
     );
     assert!(shown["metrics"].contains("golive_"), "{}", shown["metrics"]);
-    assert_eq!(leaks(&canaries, &shown), [""; 0]);
+    assert!(shown["the addresses of requests"].contains(APP));
+    assert_eq!(leaks(&all, &shown), [""; 0]);
+
+    // Other values, and the release before again.
+    env.patch(
+        APP,
+        json!({"metadata": {"annotations": {"golive.dev/rotate-secrets": "leaked"}}}),
+    )
+    .await;
+    env.wait(APP, "the rotated release", |status| {
+        status.release.as_ref().and_then(|release| release.number) == Some(2)
+            && is(status, "Ready", "True")
+    })
+    .await;
+    let rotated = canaries(&env).await;
+    let kept = rotated
+        .iter()
+        .map(|(name, value)| (format!("{name}, rotated"), value.clone()));
+    all.extend(kept);
+    let printed = [
+        plugin(&env, &["render", "-f", "examples/sist-cabanas.yaml"]),
+        plugin(&env, &["rollback", APP, "--dry-run"]),
+        plugin(&env, &["rollback", APP, "--message", "too early"]),
+    ];
+    let printed = printed.concat();
+    assert!(printed.contains("release 1"), "{printed}");
+    env.wait(APP, "an answer to the request", |status| {
+        let rollback = status.rollback.as_ref();
+        rollback.is_some_and(|rollback| rollback.state != RollbackState::Waiting)
+    })
+    .await;
+    shown = self::shown(&env).await;
+    shown.insert("what the plugin prints", printed);
+    assert_eq!(leaks(&all, &shown), [""; 0]);
+
+    env.delete(APP).await;
+    assert_eq!(leaks(&all, &self::shown(&env).await), [""; 0]);
+}
+
+/// What the plugin prints, to whichever stream.
+fn plugin(env: &Env, args: &[&str]) -> String {
+    let online = args[0] == "rollback";
+    let more = ["--namespace", &env.namespace, "--timeout", "60s"];
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_kubectl-golive"))
+        .args(args)
+        .args(more.iter().filter(|_| online))
+        .current_dir(root())
+        .env("KUBECONFIG", env.cluster.kubeconfig())
+        .output()
+        .expect("the plugin starts");
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    text
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,9 @@
 #![allow(dead_code)]
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -26,7 +28,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::guarded::Guarded;
+use crate::{guarded::Guarded, leaks};
 
 /// Longest time that a test waits for anything.
 pub const LIMIT: Duration = Duration::from_secs(90);
@@ -59,6 +61,8 @@ pub struct Env {
     pub sim: Sim,
     dir: tempfile::TempDir,
     operator: Option<Operator>,
+    /// Secret values that were put into this world, by a name for messages.
+    values: Mutex<BTreeMap<String, Vec<u8>>>,
 }
 
 enum Operator {
@@ -114,6 +118,7 @@ impl Env {
             sim,
             dir: tempfile::tempdir().unwrap(),
             operator: None,
+            values: Mutex::default(),
         };
         env.secret("fly", &[("token", &env.sim.token("cabanas").unwrap())])
             .await;
@@ -265,6 +270,7 @@ impl Env {
             "apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": name}, "stringData": data,
         });
+        self.keep_in_mind(std::slice::from_ref(&secret));
         let api: Api<Secret> = Api::namespaced(self.kube.clone(), &self.namespace);
         api.patch(
             name,
@@ -273,6 +279,41 @@ impl Env {
         )
         .await
         .expect("the Secret");
+    }
+
+    /// No process of this world may show these.
+    fn keep_in_mind(&self, objects: &[Value]) {
+        let mut values = self.values.lock().unwrap();
+        for (name, value) in leaks::values(objects) {
+            // The value before stays one that nobody may see.
+            let number = values.len();
+            values.insert(format!("{name} ({number})"), value);
+        }
+    }
+
+    /// Where the operator's process has shown a secret value of this world: one of the Secrets that
+    /// the test wrote, or one that the application's machines see.
+    fn leaked(&self) -> Vec<String> {
+        let Ok(log) = std::fs::read_to_string(self.log()) else {
+            return Vec::new();
+        };
+        let mut values = self.values.lock().unwrap().clone();
+        let at_fly: Vec<(String, String)> = self.sim.core().read(|world| {
+            let apps = world.apps.values();
+            apps.flat_map(|app| app.platform.boot_secrets()).collect()
+        });
+        for (name, value) in at_fly {
+            values.insert(format!("{name} at Fly.io"), value.into_bytes());
+        }
+        let passwords: Vec<(String, Vec<u8>)> = values
+            .iter()
+            .filter_map(|(name, value)| {
+                let password = leaks::password(std::str::from_utf8(value).ok()?)?;
+                Some((format!("the password in {name}"), password.into_bytes()))
+            })
+            .collect();
+        values.extend(passwords);
+        leaks::in_log(&values, log)
     }
 
     /// Applies a manifest, as a user would with `kubectl apply`; its objects go to this test's
@@ -287,6 +328,7 @@ impl Env {
                 object
             })
             .collect();
+        self.keep_in_mind(&objects);
         self.cluster
             .apply_objects(objects)
             .await
@@ -456,6 +498,11 @@ impl Env {
 impl Drop for Env {
     fn drop(&mut self) {
         self.kill_operator();
+        // A test that has failed says why already.
+        if !std::thread::panicking() {
+            let leaked = self.leaked();
+            assert!(leaked.is_empty(), "the log shows secrets: {leaked:#?}");
+        }
     }
 }
 

@@ -5,12 +5,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fly_sim::Point;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
+use kube::api::{Patch, PatchParams};
 use kube_env::ControlPlane;
 use kube_env::process::{Process, Spec};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::crash;
+use crate::env::Env;
+use crate::failures::{CREATE_MACHINE, options, pause_at, until};
 
 /// Nothing that must happen takes longer.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -108,4 +115,100 @@ async fn the_next_process_leads_at_once_after_one_that_stopped_in_good_order() {
         "{:?}",
         since.elapsed()
     );
+}
+
+/// The operator of this world as a process that is elected first.
+fn elected(env: &Env) -> Process {
+    let flags = env.flags(&[]).into_iter();
+    let flags = flags.map(|flag| flag.replace("--leader-elect=false", "--leader-elect=true"));
+    let spec = Spec::new("golive", env!("CARGO_BIN_EXE_golive"), env.log())
+        .env("KUBECONFIG", env.cluster.kubeconfig())
+        .arg("--log-format=text")
+        .args(flags)
+        .stop_with("TERM", LIMIT);
+    spec.spawn().unwrap()
+}
+
+async fn holder(env: &Env) -> String {
+    let leases: Api<Lease> = Api::namespaced(env.kube.clone(), &env.namespace);
+    let spec = leases.get("golive").await.unwrap().spec.unwrap();
+    spec.holder_identity.unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_under_way_at_sigterm_is_finished_and_no_change_begins_after_it() {
+    let env = Env::without_operator(options()).await;
+    let mut pause = pause_at(&env, CREATE_MACHINE, Point::BeforeApply);
+    let mut golive = elected(&env);
+    env.activation("hola", json!({})).await;
+    pause.reached().await;
+
+    let ending = tokio::task::spawn_blocking(move || {
+        golive.stop();
+        golive
+    });
+    let said = || {
+        let log = std::fs::read_to_string(env.log()).unwrap_or_default();
+        log.contains("no change is begun any more")
+    };
+    until("the word that it stops", said).await;
+    let begun = env.sim.mutations();
+    assert!(!ending.is_finished(), "it did not wait for its call");
+    pause.resume();
+    let golive = ending.await.unwrap();
+
+    let calls = env.sim.call_list();
+    assert_eq!(env.sim.mutations(), begun, "a change began after that");
+    let changes: Vec<_> = calls.iter().filter(|c| c.mutation.is_some()).collect();
+    assert!(
+        changes.iter().all(|call| call.status.is_some()),
+        "cut off: {changes:?}"
+    );
+    let made = env.sim.machines("hola-cabanas").len();
+    assert_eq!(u64::try_from(made).unwrap(), env.sim.calls(CREATE_MACHINE));
+    assert!(made >= 1, "the held one was carried out");
+    let output = golive.output().unwrap();
+    assert!(output.contains("gave the lease back"), "{output}");
+    assert!(output.trim_end().ends_with("INFO stopped"), "{output}");
+    assert_eq!(holder(&env).await, "");
+
+    // The next one goes on with what is there.
+    let mut next = elected(&env);
+    env.wait_live("hola").await;
+    assert_eq!(env.sim.machines("hola-cabanas").len(), 2);
+    crash::never_two(&env.sim).unwrap();
+    tokio::task::spawn_blocking(move || next.stop())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_loses_the_lease_ends_at_once_though_a_call_is_under_way() {
+    let env = Env::without_operator(options()).await;
+    let mut pause = pause_at(&env, CREATE_MACHINE, Point::BeforeApply);
+    let mut golive = elected(&env);
+    env.activation("hola", json!({})).await;
+    pause.reached().await;
+    let leases: Api<Lease> = Api::namespaced(env.kube.clone(), &env.namespace);
+    let taken = Patch::Merge(json!({"spec": {"holderIdentity": "somebody"}}));
+
+    leases
+        .patch("golive", &PatchParams::default(), &taken)
+        .await
+        .unwrap();
+
+    let end = std::time::Instant::now() + LIMIT;
+    while golive.exited().is_none() {
+        assert!(
+            std::time::Instant::now() < end,
+            "{}",
+            golive.output().unwrap()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let output = golive.output().unwrap();
+    assert!(output.contains("leadership is lost"), "{output}");
+    assert!(output.contains("exit_code=3"), "{output}");
+    assert!(!output.contains("gave the lease back"), "{output}");
+    assert_eq!(holder(&env).await, "somebody");
 }

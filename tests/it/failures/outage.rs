@@ -6,7 +6,7 @@ use fly_sim::{Fault, Kind};
 use kube_env::{ControlPlane, control_plane};
 use serde_json::json;
 
-use super::{CREATE_MACHINE, deploy, options, pause_at, recovered, retrying, warnings, world};
+use super::{CREATE_MACHINE, options, pause_at, recovered, retrying, warnings, world};
 use crate::env::{Env, LIMIT, is, root};
 
 /// Every call is answered like this until the object says so, and then no more.
@@ -111,28 +111,7 @@ async fn while_the_api_server_is_down_nothing_is_lost_and_the_activation_goes_on
     };
     assert_eq!(creates("app.create"), 1);
     assert_eq!(creates("machine.create"), 2);
-    // Down once more, in an update.
-    let mut pause = pause_at(&env, UPDATE_MACHINE, fly_sim::Point::AfterApply);
-    deploy(&env, "hola", "again").await;
-    pause.reached().await;
-    own.stop();
-    pause.resume();
-    noticed(&env, 2, || true).await;
-    own.resume().await.unwrap();
-    env.wait("hola", "the update", |status| {
-        is(status, "Live", "True")
-            && status
-                .release
-                .as_ref()
-                .is_some_and(|release| release.image.ends_with(":again"))
-    })
-    .await;
-    assert_eq!(creates("machine.create"), 2, "updated in place");
-    assert_eq!(env.sim.calls(UPDATE_MACHINE), 2, "each machine once");
 }
-
-/// The endpoint that updates machines.
-const UPDATE_MACHINE: &str = "POST /v1/apps/{app}/machines/{id}";
 
 /// Waits until the operator has noticed that the API server is gone, so many times from now on, and
 /// has come so far without it.
