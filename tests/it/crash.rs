@@ -508,8 +508,9 @@ pub fn history(sim: &Sim, uid: &str) -> BTreeMap<String, u64> {
             let key = format!("{} {name}", effect.kind).replace(uid, UID);
             let count = history.entry(key).or_default();
             *count += 1;
-            if effect.kind == "machine.exec" {
-                // A question whose answer was lost is asked again.
+            if effect.kind == "machine.exec" || effect.kind.starts_with("token.") {
+                // A question whose answer was lost is asked again. A token whose answer was lost is
+                // of no use: it is revoked, and another one is made.
                 *count = 1;
             }
         }
@@ -553,8 +554,12 @@ pub fn never_two(sim: &Sim) -> Result<(), String> {
         let Some((object, made)) = creates(&effect.kind) else {
             continue;
         };
-        let app = effect.app.clone().unwrap_or_default();
+        let mut app = effect.app.clone().unwrap_or_default();
         let mut key = key(&effect);
+        if object == "token" {
+            // What revokes one does not say of which app it was; its name does.
+            app.clear();
+        }
         if object == "address" {
             // What removes an address does not say of which kind it was.
             key = kinds.entry(effect.id.clone()).or_insert(key).clone();

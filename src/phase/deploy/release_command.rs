@@ -257,3 +257,6 @@ fn largest(machines: &[Machine]) -> Option<MachineGuest> {
         .filter_map(|machine| machine.config.as_ref()?.guest.clone())
         .max_by_key(|guest| (guest.cpus, guest.memory_mb))
 }
+
+#[cfg(test)]
+mod tests;
