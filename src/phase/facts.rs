@@ -51,6 +51,8 @@ pub struct Facts {
     /// Machines of the release command as they were last listed, and the place that they fill.
     /// Set by the step `ReleaseCommand`.
     pub release_machines: Fact<crate::phase::deploy::release_command::Known>,
+    /// The same of the seed command. Set by the step `SeedCommand`.
+    pub seed_machines: Fact<crate::phase::deploy::release_command::Known>,
     /// What stood at Fly.io under the app's name before it was created. Set by the step `App`.
     pub app_free: Fact<(Instant, BTreeSet<String>)>,
     /// The declared size that is in use for lack of room, and the release that it was refused

@@ -4,7 +4,8 @@
 //! It runs in a machine of its own that is destroyed when its program ends, and that stays readable
 //! with its exit code (fly-api.md B.3, G.4). So a later look, also of another process, finds how
 //! it ended by its mark. A machine's name is unique among live machines only, so the create is
-//! announced: one whose outcome is unknown is looked up before another is sent.
+//! announced: one whose outcome is unknown is looked up before another is sent. As with flyctl it
+//! is created without being started, and started once it is settled.
 
 use std::{
     fmt,
@@ -24,8 +25,8 @@ use crate::{
     fly::{self, Machine, MachineConfig, MachineState, NewMachine, machine_config::MachineGuest},
     flytoml,
     phase::{
-        Cx, Slot, Step, StepId, Timing, Verdict, Wake, Why, memory::backoff_without_spread,
-        step::Result,
+        Cx, Slot, Step, StepId, Timing, Verdict, Wake, Why, facts::Fact,
+        memory::backoff_without_spread, step::Result,
     },
     target::Target,
 };
@@ -41,6 +42,9 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How long a machine that ends may take until its exit can be read.
 const TELLING: Duration = Duration::from_secs(15);
+
+/// How long a machine that was told to start may look as if it had not been.
+const STARTING: Duration = Duration::from_secs(5);
 
 /// What is known of a command.
 #[derive(Debug)]
@@ -68,6 +72,8 @@ pub struct Runs {
     told: bool,
     /// The last lines of the latest, when it has ended badly.
     tail: Option<String>,
+    /// This process has just told the latest to start.
+    told_to_start: bool,
     timeout: Duration,
     timing: Timing,
 }
@@ -104,8 +110,16 @@ impl What {
                 "no machine of the application was touched; mend the migration and deploy another image"
             }
             Self::Seed => {
-                "the application serves, and the release is not recorded; mend the command or what it depends on"
+                "no machine of the application was touched; mend the command or what it depends on"
             }
+        }
+    }
+
+    /// What is known of its machines.
+    fn known(self, cx: &Cx) -> &Fact<Known> {
+        match self {
+            Self::Release => &cx.facts.release_machines,
+            Self::Seed => &cx.facts.seed_machines,
         }
     }
 }
@@ -136,8 +150,19 @@ pub enum Change {
         /// Its configuration.
         config: Box<MachineConfig>,
     },
+    /// Start the machine that was created for it.
+    Start {
+        /// Which command.
+        what: What,
+        /// Name of the machine.
+        name: String,
+        /// Its id.
+        id: String,
+    },
     /// End a run that takes too long, or a machine that could not start.
     End {
+        /// Which command.
+        what: What,
         /// Name of the machine.
         name: String,
         /// Its id.
@@ -151,6 +176,9 @@ impl fmt::Display for Change {
             Self::Run { what, name, .. } => {
                 write!(f, "run the {} in the machine {name}", what.name())
             }
+            Self::Start { what, name, .. } => {
+                write!(f, "start the {} in the machine {name}", what.name())
+            }
             Self::End { name, .. } => write!(f, "end the command's machine {name}"),
         }
     }
@@ -159,6 +187,10 @@ impl fmt::Display for Change {
 /// How a run stands.
 #[derive(Debug, PartialEq)]
 enum Run {
+    /// Its machine is not settled yet.
+    Creating,
+    /// Its machine is there, and was never started.
+    Created,
     /// It goes on.
     Running,
     /// It has ended, and how is not told yet.
@@ -254,7 +286,8 @@ impl Observed {
 /// When Fly.io does not answer, or the fly.toml cannot be converted.
 pub(super) async fn runs(cx: &Cx, asked: OneOff, app_machines: &[Machine]) -> Result<Runs> {
     let app = &cx.target.config()?.app;
-    let mut machines = machines_of(cx, &asked.slot).await?;
+    let known = asked.what.known(cx);
+    let mut machines = machines_of(cx, known, &asked.slot).await?;
     let count = u32::try_from(machines.len()).unwrap_or(u32::MAX);
     let last = machines.pop();
     let mut context = flytoml::Context {
@@ -267,7 +300,7 @@ pub(super) async fn runs(cx: &Cx, asked: OneOff, app_machines: &[Machine]) -> Re
     ] {
         context.metadata.insert(key.to_owned(), value.to_owned());
     }
-    let largest = largest(app_machines);
+    let largest = largest(app_machines, &app.default_group());
     let machine = app
         .one_off_machine_config(&asked.command, &context, largest.as_ref())
         .map_err(|error| {
@@ -280,6 +313,12 @@ pub(super) async fn runs(cx: &Cx, asked: OneOff, app_machines: &[Machine]) -> Re
         count,
         tail: None,
         told: false,
+        told_to_start: known.get().is_some_and(|known| {
+            let started = known.started.as_ref();
+            started.zip(last.as_ref()).is_some_and(|(started, last)| {
+                started.0 == last.id && started.1.elapsed() < STARTING
+            })
+        }),
         timeout: app
             .deploy
             .release_command_timeout
@@ -307,7 +346,7 @@ pub(super) fn intent(change: &Change) -> Option<Slot> {
             kind: "Machine".to_owned(),
             name: name.clone(),
         }),
-        Change::End { .. } => None,
+        Change::Start { .. } | Change::End { .. } => None,
     }
 }
 
@@ -323,11 +362,12 @@ pub(super) async fn apply(cx: &Cx, change: Change) -> Result<()> {
                 name: name.clone(),
                 region: cx.target.region.clone(),
                 config: *config,
+                skip_launch: true,
                 min_secrets_version: cx.facts.secrets_version.get().map(|version| *version),
                 ..NewMachine::default()
             };
             let created = cx.fly.create_machine(app, &new).await;
-            let known = &cx.facts.release_machines;
+            let known = what.known(cx);
             match &created {
                 Ok(machine) => known.change(|known| known.machines.push(machine.clone())),
                 Err(_) => known.clear(),
@@ -344,10 +384,20 @@ pub(super) async fn apply(cx: &Cx, change: Change) -> Result<()> {
                 )),
             }
         }
+        // As flyctl, without a lease: nobody else knows of it.
+        Change::Start { what, name, id } => {
+            let told = Some((id.clone(), Instant::now()));
+            what.known(cx).change(|known| known.started = told);
+            let started = cx.fly.start_machine(app, &id, None).await;
+            started.map_err(|source| {
+                let doing = format!("start the {} in the machine {name}", what.name());
+                Error::fly(doing, source)
+            })
+        }
         // Only what carries our mark gets here.
-        Change::End { name, id } => {
+        Change::End { what, name, id } => {
             let deleted = cx.fly.delete_machine(app, &id, true, None).await;
-            cx.facts.release_machines.clear();
+            what.known(cx).clear();
             deleted.map_err(|source| Error::fly(format!("destroy the machine {name}"), source))
         }
     }
@@ -363,19 +413,21 @@ pub struct Known {
     listed: Instant,
     /// In the order in which they were created.
     machines: Vec<Machine>,
+    /// The one that this process told to start last, and when.
+    started: Option<(String, Instant)>,
 }
 
 /// The machines that fill this place, also destroyed ones, in the order of their creation. Listed
 /// once: from then on only this process makes more, and only the last of them can change, which
 /// is read by its id, for the list is limited to one a second (fly-api.md B.1).
-async fn machines_of(cx: &Cx, slot: &str) -> Result<Vec<Machine>> {
-    let known = cx.facts.release_machines.get();
-    if let Some(known) = known.filter(|known| known.slot == slot)
-        && let Some(machines) = read_last(cx, &known).await?
+async fn machines_of(cx: &Cx, facts: &Fact<Known>, slot: &str) -> Result<Vec<Machine>> {
+    let known = facts.get().filter(|known| known.slot == slot);
+    if let Some(known) = &known
+        && let Some(machines) = read_last(cx, known).await?
     {
-        cx.facts.release_machines.set(Known {
+        facts.set(Known {
             machines: machines.clone(),
-            ..(*known).clone()
+            ..(**known).clone()
         });
         return Ok(machines);
     }
@@ -392,10 +444,11 @@ async fn machines_of(cx: &Cx, slot: &str) -> Result<Vec<Machine>> {
         fleet::is_ours(machine, &cx.owner) && machine.metadata(fleet::SLOT_KEY) == Some(slot)
     });
     machines.sort_by_key(|machine| machine.created_at);
-    cx.facts.release_machines.set(Known {
+    facts.set(Known {
         slot: slot.to_owned(),
         listed,
         machines: machines.clone(),
+        started: known.and_then(|known| known.started.clone()),
     });
     Ok(machines)
 }
@@ -467,6 +520,11 @@ impl Runs {
             }
             MachineState::Failed | MachineState::LaunchFailed => Run::Stuck("could not be started"),
             _ if age(machine.created_at, self.timeout) => Run::Stuck("takes too long"),
+            state if !machine.events.iter().any(|event| event.kind == "start") => match state {
+                MachineState::Stopped if !self.told_to_start => Run::Created,
+                MachineState::Creating | MachineState::Created => Run::Creating,
+                _ => Run::Running,
+            },
             MachineState::Stopped | MachineState::Stopping => Run::Ending,
             _ => Run::Running,
         })
@@ -488,23 +546,32 @@ impl Runs {
         let name = format!("the machine {} ({})", machine.name, machine.id);
         match stand {
             Run::Succeeded => Verdict::Done,
-            Run::Running | Run::Ending => Verdict::Wait {
+            Run::Created => Verdict::Change(Change::Start {
+                what: self.what,
+                name: machine.name.clone(),
+                id: machine.id.clone(),
+            }),
+            Run::Creating | Run::Running | Run::Ending => Verdict::Wait {
                 why: Why::new(
                     Reason::ReleaseCommandRunning,
                     format!("the {} runs in {name}", self.what.name()),
                 ),
                 wake: match stand {
-                    Run::Running => Wake::Machine {
+                    Run::Ending => Wake::After(Duration::from_millis(300)),
+                    _ => Wake::Machine {
                         app: app.to_owned(),
                         id: machine.id.clone(),
                         version: None,
-                        state: MachineState::Destroyed,
+                        state: match stand {
+                            Run::Creating => MachineState::Stopped,
+                            _ => MachineState::Destroyed,
+                        },
                         patience: Duration::from_secs(5),
                     },
-                    _ => Wake::After(Duration::from_millis(300)),
                 },
             },
             Run::Stuck(_) => Verdict::Change(Change::End {
+                what: self.what,
                 name: machine.name.clone(),
                 id: machine.id.clone(),
             }),
@@ -555,11 +622,112 @@ fn after(machine: &Machine, exit: &fly::machines::ExitEvent) -> String {
     }
 }
 
-/// The largest size among the application's machines, as flyctl gives it to the command.
-fn largest(machines: &[Machine]) -> Option<MachineGuest> {
+/// The size with most memory among the machines of the default group, as flyctl gives it to the
+/// command; of equal ones the first.
+fn largest(machines: &[Machine], default_group: &str) -> Option<MachineGuest> {
     machines
         .iter()
+        .filter(|machine| machine.metadata(flytoml::PROCESS_GROUP_KEY) == Some(default_group))
         .filter(|machine| !fleet::runs_a_command(machine))
-        .filter_map(|machine| machine.config.as_ref()?.guest.clone())
-        .max_by_key(|guest| (guest.cpus, guest.memory_mb))
+        .filter_map(|machine| machine.config.as_ref()?.guest.as_ref())
+        .filter(|guest| guest.memory_mb > Some(0))
+        .reduce(|most, guest| {
+            if guest.memory_mb > most.memory_mb {
+                guest
+            } else {
+                most
+            }
+        })
+        .cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn machine(group: &str, slot: &str, cpus: u32, memory_mb: u32) -> Machine {
+        serde_json::from_value(json!({
+            "id": "148ed599b14d89", "state": "started",
+            "config": {
+                "image": "r/a:1",
+                "guest": {"cpu_kind": "shared", "cpus": cpus, "memory_mb": memory_mb},
+                "metadata": {"fly_process_group": group, "golive_slot": slot},
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_command_gets_the_size_with_most_memory_of_the_default_group_alone() {
+        let machines = [
+            machine("app", "app-0", 4, 1024),
+            machine("app", "app-1", 1, 2048),
+            machine("app", "app-2", 2, 2048),
+            machine("worker", "worker-0", 8, 16_384),
+            machine("app", "release/1-abc", 8, 16_384),
+        ];
+        let size = |machines: &[Machine], group| {
+            largest(machines, group).map(|guest| (guest.cpus.unwrap(), guest.memory_mb.unwrap()))
+        };
+        assert_eq!(size(&machines, "app"), Some((1, 2048)));
+        assert_eq!(size(&machines, "worker"), Some((8, 16_384)));
+        // A first deployment has none: the conversion takes shared-cpu-2x.
+        assert_eq!(size(&machines, "web"), None);
+    }
+
+    fn runs(state: &str, events: &[&str], told_to_start: bool) -> Verdict<Change> {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let events: Vec<_> = events
+            .iter()
+            .map(|kind| json!({"type": kind, "timestamp": now.as_millisecond()}))
+            .collect();
+        let last = json!({
+            "id": "148ed599b14d89", "name": "golive-release-1", "state": state,
+            "created_at": now.to_string(), "events": events,
+        });
+        let runs = Runs {
+            what: What::Release,
+            last: Some(serde_json::from_value(last).unwrap()),
+            count: 1,
+            next: ("golive-release-2".to_owned(), MachineConfig::default()),
+            told: false,
+            tail: None,
+            told_to_start,
+            timeout: TIMEOUT,
+            timing: Timing::default(),
+        };
+        runs.decide("a", now)
+    }
+
+    #[test]
+    fn a_machine_is_started_once_when_it_is_settled_and_never_after_it_has_run() {
+        let starts = |state, events: &[&str], told| {
+            let verdict = runs(state, events, told);
+            matches!(verdict, Verdict::Change(Change::Start { .. }))
+        };
+        assert!(starts("stopped", &["launch"], false));
+        assert!(!starts("created", &["launch"], false));
+        assert!(!starts("stopped", &["launch"], true), "it was just told to");
+        assert!(!starts("starting", &["launch"], false));
+        assert!(!starts("stopped", &["launch", "start"], false));
+        let waits_for = |state, events: &[&str]| match runs(state, events, false) {
+            Verdict::Wait {
+                wake: Wake::Machine { state, .. },
+                ..
+            } => Some(state),
+            _ => None,
+        };
+        assert_eq!(
+            waits_for("created", &["launch"]),
+            Some(MachineState::Stopped)
+        );
+        assert_eq!(
+            waits_for("started", &["launch", "start"]),
+            Some(MachineState::Destroyed)
+        );
+    }
 }

@@ -1,5 +1,6 @@
-//! The seed command: once in the life of an Activation, after its first deployment serves and
-//! before it is recorded. flyctl runs it at the end of `fly launch`.
+//! The seed command: once in the life of an Activation, right after the release command of its
+//! first deployment and before any machine of the application exists. That is when flyctl runs it,
+//! in `fly launch`; a `fly deploy` never does.
 //!
 //! It runs like a release command: in a machine of its own whose end is found by its mark, so it is
 //! neither forgotten nor repeated after a crash. Once a release is on record it has run.
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use super::{
     fleet, look, records,
     release_command::{self, Change, Observed, OneOff, What},
-    roster, verify,
+    roster,
 };
 use crate::{
     phase::{Cx, Slot, Step, StepId, Verdict, step::Result},
@@ -31,7 +32,7 @@ impl Step for SeedCommand {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[verify::ID]
+        &[release_command::ID]
     }
 
     /// What has run has run.
