@@ -26,6 +26,7 @@ mod leader;
 mod limits;
 mod manifests;
 mod pages;
+mod parity;
 mod preflight;
 mod process;
 mod provision;
