@@ -104,18 +104,15 @@ fn paths(value: &Value, at: &str, all: &mut BTreeSet<String>) {
                 }
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| match item {
-            // The kind of the list was told; of what is in it only the keys count.
-            Value::Object(map) => {
-                for (key, value) in map {
-                    paths(value, &format!("{at}.{key}"), all);
-                    if at.ends_with(".headers") {
-                        all.insert(format!("headers.{key}"));
-                    }
+        // The kind of the list was told; of what is in it only the keys count.
+        Value::Array(items) => {
+            for (key, value) in items.iter().filter_map(Value::as_object).flatten() {
+                paths(value, &format!("{at}.{key}"), all);
+                if at.ends_with(".headers") {
+                    all.insert(format!("headers.{key}"));
                 }
             }
-            _ => {}
-        }),
+        }
         _ => {}
     }
 }

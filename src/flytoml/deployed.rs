@@ -125,3 +125,25 @@ fn a_deployment_sends_what_flyctl_sends_field_by_field() {
     let unmet: Vec<_> = ON_PURPOSE.iter().filter(|one| !met.contains(one)).collect();
     assert!(unmet.is_empty(), "no longer different: {unmet:?}");
 }
+
+#[test]
+fn flyctl_makes_addresses_and_volumes_as_the_file_asks_for_them() {
+    for case in cases() {
+        let config = parse(&case.toml).unwrap().config;
+        let kinds: BTreeSet<&str> = case
+            .run
+            .addresses
+            .iter()
+            .map(|address| address["type"].as_str().unwrap())
+            .collect();
+        // It asks before it allocates a dedicated address, and here nobody answers.
+        let wanted: &[&str] = match config.ip_kind() {
+            Some(IpKind::Shared) => &["shared_v4", "v6"],
+            Some(IpKind::Dedicated) | None => &[],
+        };
+        assert!(kinds.iter().eq(wanted), "{}: {kinds:?}", case.name);
+        let groups = config.process_groups();
+        let mounted = groups.iter().flat_map(|group| config.mounts_of(group));
+        assert_eq!(case.run.volumes.len(), mounted.count(), "{}", case.name);
+    }
+}

@@ -23,10 +23,8 @@ pub struct Run {
     /// The platform did not take it: what would have come after the first machine was not sent.
     pub refused: Option<String>,
     /// The volumes of both: bodies of their creates.
-    #[serde(default)]
     pub volumes: Vec<Value>,
     /// The addresses of both: bodies of their assignments.
-    #[serde(default)]
     pub addresses: Vec<Value>,
 }
 
