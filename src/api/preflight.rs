@@ -29,6 +29,8 @@ words! {
         StrategyCompatible = "StrategyCompatible",
         /// A health check is declared, and it covers what the application depends on. Warning.
         HealthCheckDeclared = "HealthCheckDeclared",
+        /// The addresses that are asked for carry what the services speak. Warning.
+        AddressesSuffice = "AddressesSuffice",
         /// Every Secret and key that is named exists. Blocking.
         SecretsResolvable = "SecretsResolvable",
         /// No secret is a placeholder, too short, or meant for tests. Warning.
@@ -58,7 +60,7 @@ pub struct Preflight {
 
     /// Checks that are left out, each with a justification that stays in the status.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 15))]
+    #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["check".into()]))]
     pub skip: Vec<SkippedCheck>,
 }

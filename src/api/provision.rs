@@ -343,6 +343,11 @@ pub struct Addresses {
     /// An IPv6 address of its own; free of charge. Default: true.
     #[serde(default = "yes")]
     pub v6: bool,
+
+    /// An IPv4 address of its own, in place of the shared one; costs money. Needed for UDP, and for
+    /// IPv4 on other ports than HTTP on 80 and TLS on 443. Default: false.
+    #[serde(default)]
+    pub v4: bool,
 }
 
 impl Default for Addresses {
@@ -350,6 +355,7 @@ impl Default for Addresses {
         Self {
             shared_v4: true,
             v6: true,
+            v4: false,
         }
     }
 }

@@ -90,6 +90,8 @@ words! {
         StrategyIncompatible = "StrategyIncompatible",
         /// No health check is declared, or it does not cover what the application depends on.
         HealthCheckMissing = "HealthCheckMissing",
+        /// The addresses that are asked for do not carry what the services speak.
+        AddressesInsufficient = "AddressesInsufficient",
         /// A secret is a placeholder, too short, or meant for tests.
         SecretWeak = "SecretWeak",
         /// Another Activation owns the app.

@@ -292,6 +292,9 @@ pub struct NewMachine {
 pub struct MachineUpdate {
     /// The whole new configuration, made from the live one.
     pub config: MachineConfig,
+    /// The region that it is in; an update moves none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub region: String,
     /// `instance_id` of the machine that the configuration was made from: when it has changed
     /// meanwhile, the answer is `Conflict(Version)`.
     #[serde(skip_serializing_if = "Option::is_none")]

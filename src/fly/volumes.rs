@@ -120,6 +120,9 @@ pub struct NewVolume {
     /// Days that snapshots are kept: 1–60.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_retention: Option<u32>,
+    /// Whether snapshots are taken by themselves, every day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_backup_enabled: Option<bool>,
     /// Size of the machine that will mount it, so that its host has room for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute: Option<MachineGuest>,

@@ -36,6 +36,12 @@ impl AppConfig {
         })
     }
 
+    /// Whether a service speaks UDP, which needs an own IPv4 address.
+    pub fn has_udp_service(&self) -> bool {
+        let mut protocols = self.services.iter().map(|s| s.protocol.as_deref());
+        protocols.any(|protocol| protocol == Some("udp"))
+    }
+
     /// Where the app answers HTTP, as flyctl would open it in a browser.
     pub fn url(&self, app: &str) -> Option<String> {
         let has_port = |service: &super::config::HttpService| service.internal_port.is_some();

@@ -9,6 +9,8 @@
 mod address;
 mod config;
 mod containers;
+#[cfg(test)]
+mod covered;
 mod decode;
 mod decode_service;
 mod definition;
@@ -22,6 +24,9 @@ mod health;
 mod machine;
 mod problem;
 mod reader;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod recorded;
 mod render;
 #[cfg(test)]
 mod robust;

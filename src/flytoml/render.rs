@@ -48,8 +48,7 @@ pub fn first_deployment(
     let mut all = Vec::new();
     if config.deploy.release_command.is_some() {
         let release = config.release_machine_config(context, None)?;
-        // It is created stopped, and started when its log is followed.
-        all.push(machines(RELEASE_COMMAND_GROUP, 1, true, release));
+        all.push(machines(RELEASE_COMMAND_GROUP, 1, false, release));
     }
     for group in config.process_groups() {
         if let Some(counts) = regions.get(&group) {

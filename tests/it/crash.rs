@@ -508,9 +508,9 @@ pub fn history(sim: &Sim, uid: &str) -> BTreeMap<String, u64> {
             let key = format!("{} {name}", effect.kind).replace(uid, UID);
             let count = history.entry(key).or_default();
             *count += 1;
+            // A question whose answer was lost is asked again. A token whose value was lost is revoked
+            // and another is made; that there is one at a time is O1.
             if effect.kind == "machine.exec" || effect.kind.starts_with("token.") {
-                // A question whose answer was lost is asked again. A token whose answer was lost is
-                // of no use: it is revoked, and another one is made.
                 *count = 1;
             }
         }

@@ -33,6 +33,7 @@ mod limits;
 mod machine_checks;
 mod manifests;
 mod pages;
+mod parity;
 mod pipeline;
 mod preflight;
 mod prereqs;

@@ -53,7 +53,7 @@ async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_written() {
 
     let status = env.wait_for("hola", "PreflightPassed", "False").await;
 
-    assert_eq!(status.preflight.len(), 15, "{:?}", status.preflight);
+    assert_eq!(status.preflight.len(), 16, "{:?}", status.preflight);
     for (name, why) in [
         ("ImageResolvable", "ImageNotFound"),
         ("FlyConfigValid", "FlyConfigInvalid"),

@@ -50,6 +50,8 @@ pub struct Wanted {
     pub checks: usize,
     /// Name of the volume that it needs.
     pub volume: Option<String>,
+    /// fly.toml says nothing of its size: a machine that is there keeps its own.
+    pub keeps_size: bool,
     /// Its configuration, marks and hash included.
     pub config: MachineConfig,
     /// The hash alone.
@@ -171,6 +173,9 @@ impl Asked<'_> {
             .map_err(|error| not_convertible(&format!("machines of {group}"), &error))?;
         let hash = hash(&machine, self.secrets);
         let size = self.size.map(|(name, _)| name);
+        let given = self.config.guest(group).map_err(Into::into);
+        let given: Option<MachineGuest> =
+            given.map_err(|error| not_convertible(&format!("machines of {group}"), &error))?;
         for (key, value) in [
             (CONFIG_KEY, Some(hash.as_str())),
             (RELEASE_KEY, Some(self.release)),
@@ -191,6 +196,7 @@ impl Asked<'_> {
                 .mounts_of(group)
                 .first()
                 .and_then(|mount| mount.source.clone()),
+            keeps_size: given.is_none() && size.is_none(),
             group: group.to_owned(),
             config: machine,
             slot,
@@ -209,6 +215,26 @@ impl Wanted {
             cordoned: true,
             ..self.clone()
         }
+    }
+
+    /// The size that an update gives to a machine; `None`: what fly.toml says, else its own. A
+    /// size for lack of room is given and taken back.
+    pub fn size_for(&self, machine: &Machine) -> Option<&MachineGuest> {
+        let by_hand = self.keeps_size && machine.metadata(SIZE_KEY).is_none();
+        self.config.guest.as_ref().filter(|_| !by_hand)
+    }
+
+    /// The same, with the size that the machine in its place keeps.
+    pub fn sized_as(&self, machine: Option<&Machine>) -> Self {
+        let mut wanted = self.clone();
+        if let Some(machine) = machine
+            && self.size_for(machine).is_none()
+            && let Some(config) = &machine.config
+            && config.guest.is_some()
+        {
+            wanted.config.guest.clone_from(&config.guest);
+        }
+        wanted
     }
 
     fn beside_name(&self) -> String {

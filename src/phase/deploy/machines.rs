@@ -11,7 +11,7 @@ use super::{
     leases,
     look::{self, Failure, Look},
     machine_checks::{self, Stand},
-    one_off, release_command, rollback, roster,
+    one_off, rollback, roster, seed_command,
     strategy::Move,
     volumes,
 };
@@ -108,7 +108,7 @@ impl Step for Machines {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[release_command::ID, volumes::ID]
+        &[seed_command::ID, volumes::ID]
     }
 
     /// `Verify` looks at the machines from then on.
@@ -483,7 +483,7 @@ async fn update(cx: &Cx, app_config: &AppConfig, machine: &Machine, wanted: &Wan
     let context = flytoml::Context {
         image: &wanted.config.image,
         live: machine.config.as_ref(),
-        size: wanted.config.guest.as_ref(),
+        size: wanted.size_for(machine),
         metadata: wanted.config.metadata.clone(),
         ..flytoml::Context::default()
     };
@@ -496,9 +496,8 @@ async fn update(cx: &Cx, app_config: &AppConfig, machine: &Machine, wanted: &Wan
         config.metadata.remove(fleet::SIZE_KEY);
     }
     if !wanted.config.standbys.is_empty() {
+        // As flyctl, which names them in the environment of a new machine only.
         config.standbys.clone_from(&wanted.config.standbys);
-        let first = config.standbys.join(",");
-        config.env.insert("FLY_STANDBY_FOR".to_owned(), first);
     }
     // One that is down is leased for this call only.
     let held = leases::nonce(cx, &machine.id);
@@ -517,6 +516,7 @@ async fn update(cx: &Cx, app_config: &AppConfig, machine: &Machine, wanted: &Wan
     let nonce = held.as_deref().or(short.as_deref());
     let update = MachineUpdate {
         config,
+        region: machine.region.clone(),
         current_version: Some(machine.instance_id.clone()),
         // A stopped machine stays stopped (fly-api.md G.5).
         skip_launch: !matches!(

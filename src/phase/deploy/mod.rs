@@ -31,10 +31,10 @@ pub static STEPS: &[&dyn AnyStep] = &[
     &image::Image,
     &rollback::Rollback,
     &release_command::ReleaseCommand,
+    &seed_command::SeedCommand,
     &volumes::Volumes,
     &machines::Machines,
     &health::Health,
     &verify::Verify,
-    &seed_command::SeedCommand,
     &release::Release,
 ];

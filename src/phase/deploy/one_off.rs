@@ -91,7 +91,7 @@ impl What {
                 "no machine of the application was touched; mend the migration and deploy another image; it is also tried again by itself"
             }
             Self::Seed => {
-                "the application serves, and the release is not recorded; mend the command or what it depends on; it is also tried again by itself"
+                "no machine of the application was touched; mend the command or what it depends on; it is also tried again by itself"
             }
             Self::Check { .. } => "mend the application or the check",
         }

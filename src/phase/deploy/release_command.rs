@@ -230,7 +230,7 @@ pub(super) async fn runs(cx: &Cx, command: Command, app_machines: &[Machine]) ->
     ] {
         context.metadata.insert(key.to_owned(), value.to_owned());
     }
-    let largest = largest(app_machines);
+    let largest = largest(app_machines, &app.default_group());
     let config = app
         .one_off_machine_config(&command.command, &context, largest.as_ref())
         .map_err(|error| {
@@ -249,14 +249,60 @@ pub(super) async fn runs(cx: &Cx, command: Command, app_machines: &[Machine]) ->
     Ok(Runs::new(cx, asked, machines).await)
 }
 
-/// The largest size among the application's machines, as flyctl gives it to the command.
-fn largest(machines: &[Machine]) -> Option<MachineGuest> {
+/// The size with most memory among the machines of the default group, as flyctl gives it to the
+/// command; of equal ones the first.
+fn largest(machines: &[Machine], default_group: &str) -> Option<MachineGuest> {
     machines
         .iter()
+        .filter(|machine| machine.metadata(flytoml::PROCESS_GROUP_KEY) == Some(default_group))
         .filter(|machine| !fleet::runs_a_command(machine))
-        .filter_map(|machine| machine.config.as_ref()?.guest.clone())
-        .max_by_key(|guest| (guest.cpus, guest.memory_mb))
+        .filter_map(|machine| machine.config.as_ref()?.guest.as_ref())
+        .filter(|guest| guest.memory_mb > Some(0))
+        .reduce(|most, guest| {
+            if guest.memory_mb > most.memory_mb {
+                guest
+            } else {
+                most
+            }
+        })
+        .cloned()
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn machine(group: &str, slot: &str, cpus: u32, memory_mb: u32) -> Machine {
+        serde_json::from_value(json!({
+            "id": "148ed599b14d89", "state": "started",
+            "config": {
+                "image": "r/a:1",
+                "guest": {"cpu_kind": "shared", "cpus": cpus, "memory_mb": memory_mb},
+                "metadata": {"fly_process_group": group, "golive_slot": slot},
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_command_gets_the_size_with_most_memory_of_the_default_group_alone() {
+        let machines = [
+            machine("app", "app-0", 4, 1024),
+            machine("app", "app-1", 1, 2048),
+            machine("app", "app-2", 2, 2048),
+            machine("worker", "worker-0", 8, 16_384),
+            machine("app", "release/1-abc", 8, 16_384),
+        ];
+        let size = |machines: &[Machine], group| {
+            largest(machines, group).map(|guest| (guest.cpus.unwrap(), guest.memory_mb.unwrap()))
+        };
+        assert_eq!(size(&machines, "app"), Some((1, 2048)));
+        assert_eq!(size(&machines, "worker"), Some((8, 16_384)));
+        // A first deployment has none: the conversion takes shared-cpu-2x.
+        assert_eq!(size(&machines, "web"), None);
+    }
+}

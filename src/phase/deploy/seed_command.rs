@@ -1,5 +1,6 @@
-//! The seed command: once in the life of an Activation, after its first deployment serves and
-//! before it is recorded. flyctl runs it at the end of `fly launch`.
+//! The seed command: once in the life of an Activation, right after the release command of its
+//! first deployment and before any machine of the application exists. That is when flyctl runs it,
+//! in `fly launch`; a `fly deploy` never does.
 //!
 //! It runs like a release command: in a machine of its own whose end is found by its mark, so it is
 //! neither forgotten nor repeated after a crash. Once a release is on record it has run.
@@ -11,7 +12,7 @@ use super::{
     one_off::{self, Change, What},
     records,
     release_command::{self, Command, Observed},
-    roster, verify,
+    roster,
 };
 use crate::{
     phase::{Cx, Slot, Step, StepId, Verdict, step::Result},
@@ -33,7 +34,7 @@ impl Step for SeedCommand {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[verify::ID]
+        &[release_command::ID]
     }
 
     /// What has run has run.

@@ -240,7 +240,7 @@ impl Fleet<'_> {
         if host.is_some_and(|host| self.other_digests.contains(host)) && !(written && moves) {
             return false;
         }
-        written || readback::same(&wanted.config, config)
+        written || readback::same(&wanted.sized_as(Some(machine)).config, config)
     }
 
     /// The machine that a standby stands in for: the first of its group.
@@ -302,7 +302,10 @@ impl Fleet<'_> {
         let missing: Vec<Wanted> = needed
             .iter()
             .filter(|canary| filled(canary).is_none())
-            .map(|canary| (*canary).clone())
+            .map(|canary| {
+                let like = places.iter().filter(|p| p.wanted.group == canary.group);
+                canary.sized_as(like.filter_map(|place| place.fill).next())
+            })
             .collect();
         if !missing.is_empty() {
             return Some(Plan::of(Move::Create(missing)));
@@ -347,7 +350,11 @@ impl Fleet<'_> {
                 wanted.cordoned = all_beside;
                 wanted
             })
-            .chain(replaced.iter().map(|place| place.wanted.beside()))
+            .chain(
+                replaced
+                    .iter()
+                    .map(|place| place.wanted.sized_as(place.fill).beside()),
+            )
             .collect();
         let (standbys, running): (Vec<_>, Vec<_>) =
             missing.into_iter().partition(|wanted| wanted.standby);

@@ -27,6 +27,8 @@ pub const ID: StepId = "Volumes";
 
 /// Size of a new volume, in GB, unless fly.toml says otherwise (flyctl's, fly-api.md G.2).
 const SIZE_GB: u32 = 1;
+/// The same for a machine with a GPU.
+const SIZE_GB_GPU: u32 = 100;
 
 /// A volume that is needed by a machine that is not there yet.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +37,9 @@ pub struct Needed {
     region: String,
     size_gb: u32,
     retention: Option<u32>,
+    snapshots: Option<bool>,
     guest: Option<MachineGuest>,
+    image: String,
 }
 
 /// What is needed and what is there.
@@ -125,17 +129,21 @@ fn needed(config: &flytoml::AppConfig, wanted: &Wanted) -> Option<Needed> {
     let mounts = config.mounts_of(&wanted.group);
     let mount = mounts.first()?;
     let size = mount.initial_size.as_deref().and_then(flytoml::volume_gb);
+    let guest = wanted.config.guest.clone();
+    let has_gpu = guest.as_ref().is_some_and(|guest| guest.gpu_kind.is_some());
     Some(Needed {
         name: mount.source.clone()?,
         region: wanted.region.clone(),
         size_gb: size
             .and_then(|gb| u32::try_from(gb).ok())
-            .unwrap_or(SIZE_GB)
+            .unwrap_or(if has_gpu { SIZE_GB_GPU } else { SIZE_GB })
             .max(1),
         retention: mount
             .snapshot_retention
             .and_then(|days| u32::try_from(days).ok()),
-        guest: wanted.config.guest.clone(),
+        snapshots: mount.scheduled_snapshots,
+        guest,
+        image: wanted.config.image.clone(),
     })
 }
 
@@ -203,8 +211,11 @@ impl Step for Volumes {
             name: change.volume.name.clone(),
             region: change.volume.region.clone(),
             size_gb: Some(change.volume.size_gb),
+            encrypted: Some(true),
             snapshot_retention: change.volume.retention,
+            auto_backup_enabled: change.volume.snapshots,
             compute: change.volume.guest,
+            compute_image: Some(change.volume.image),
             ..NewVolume::default()
         };
         let created = cx.fly.create_volume(&cx.target.app, &new).await;
@@ -228,7 +239,9 @@ mod tests {
             region: "eze".to_owned(),
             size_gb: 1,
             retention: None,
+            snapshots: None,
             guest: None,
+            image: "r/a@sha256:1".to_owned(),
         }
     }
 

@@ -1,6 +1,7 @@
-//! Preflight: fifteen checks before anything is written to Fly.io. All run at once, and all are
+//! Preflight: sixteen checks before anything is written to Fly.io. All run at once, and all are
 //! reported.
 
+mod addresses_suffice;
 mod app_name_available;
 mod approvers;
 pub mod check;
@@ -35,6 +36,7 @@ pub static STEPS: &[&dyn AnyStep] = &[
     &Checked(fly_config_valid::FlyConfigValid),
     &Checked(strategy_compatible::StrategyCompatible),
     &Checked(health_check_declared::HealthCheckDeclared),
+    &Checked(addresses_suffice::AddressesSuffice),
     &Checked(secrets_resolvable::SecretsResolvable),
     &Checked(secrets_strong::SecretsStrong),
     &Checked(database_plan_usable::DatabasePlanUsable),

@@ -1,4 +1,5 @@
-//! The app's public addresses: one shared IPv4, one IPv6. Without them the edge does not answer.
+//! The app's public addresses: one IPv4, shared or its own, and one IPv6. Without them the edge does
+//! not answer.
 
 use std::fmt;
 
@@ -66,7 +67,9 @@ impl Step for Addresses {
         let wanted = &target.provision.addresses;
         // A dedicated IPv4 address serves what the shared one would.
         let mut missing = Vec::new();
-        if wanted.shared_v4 && !has(&AddressKind::SharedV4) && !has(&AddressKind::V4) {
+        if wanted.v4 && !has(&AddressKind::V4) {
+            missing.push(AddressKind::V4);
+        } else if wanted.shared_v4 && !has(&AddressKind::SharedV4) && !has(&AddressKind::V4) {
             missing.push(AddressKind::SharedV4);
         }
         if wanted.v6 && !has(&AddressKind::V6) {
@@ -84,7 +87,11 @@ impl Step for Addresses {
         // a second one.
         let twice = change.0.iter().any(|kind| *kind != AddressKind::SharedV4);
         twice.then(|| Slot {
-            kind: "IPv6Address".to_owned(),
+            kind: if change.0.contains(&AddressKind::V4) {
+                "IPv4Address".to_owned()
+            } else {
+                "IPv6Address".to_owned()
+            },
             name: target.app.clone(),
         })
     }
@@ -139,6 +146,25 @@ mod tests {
         );
         assert_eq!(next("", v4), Verdict::Change(Assign(vec![AddressKind::V6])));
         assert_eq!(next("", both), Verdict::Done);
+    }
+
+    #[test]
+    fn an_address_of_its_own_stands_in_for_the_shared_one() {
+        let own = "provision: {addresses: {v4: true}}";
+        let shared = serde_json::json!([
+            {"ip": "66.241.125.1", "shared": true}, {"ip": "2a09:8280:1::1"},
+        ]);
+        let both = vec![AddressKind::V4, AddressKind::V6];
+        assert_eq!(
+            next(own, serde_json::json!([])),
+            Verdict::Change(Assign(both))
+        );
+        assert_eq!(
+            next(own, shared),
+            Verdict::Change(Assign(vec![AddressKind::V4]))
+        );
+        let has = serde_json::json!([{"ip": "149.248.1.1"}, {"ip": "2a09:8280:1::1"}]);
+        assert_eq!(next(own, has), Verdict::Done);
     }
 
     #[test]

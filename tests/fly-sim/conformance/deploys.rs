@@ -12,17 +12,15 @@
 
 #[path = "client.rs"]
 mod client;
+#[path = "sent.rs"]
+mod sent;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use client::Flyctl;
-use fly_sim::record::Exchange;
 use fly_sim::{Image, Images, Options, OrgSeed, Sim};
 use serde_json::{Value, json};
-
-const CREATE: &str = "POST /v1/apps/{app}/machines";
-const UPDATE: &str = "POST /v1/apps/{app}/machines/{id}";
 
 fn options() -> Options {
     let mut image = Image::new("registry.fly.io/app", "");
@@ -82,6 +80,7 @@ async fn deploys(sim: &Sim, flyctl: &Flyctl, app: &str, file: &Path) -> Result<V
     }
     let mut names = BTreeMap::new();
     let mut both = Vec::new();
+    let mut all = Vec::new();
     for tag in ["1", "2"] {
         sim.take_exchanges();
         // What `immediate` sends is what every strategy sends, without the waits for machines that
@@ -110,84 +109,34 @@ async fn deploys(sim: &Sim, flyctl: &Flyctl, app: &str, file: &Path) -> Result<V
         if !outcome.passed {
             let refused = exchanges
                 .iter()
-                .filter(|exchange| exchange.status >= 400 && exchange.endpoint == CREATE)
+                .filter(|exchange| exchange.status >= 400 && exchange.endpoint == sent::CREATE)
                 .find_map(|exchange| exchange.answer["error"].as_str());
             // What Fly.io does not take was sent all the same.
             return match refused {
-                Some(why) if tag == "1" => {
-                    Ok(json!({"first": sent(&exchanges, &mut names), "refused": why}))
-                }
+                Some(why) if tag == "1" => Ok(json!({
+                    "first": sent::machines(&exchanges, &mut names),
+                    "refused": why,
+                    "volumes": sent::volumes(&exchanges),
+                    "addresses": sent::addresses(&exchanges),
+                })),
                 _ => Err(format!(
                     "deploy {tag}, after {:?}: {}",
                     outcome.took, outcome.output
                 )),
             };
         }
-        both.push(sent(&exchanges, &mut names));
+        both.push(sent::machines(&exchanges, &mut names));
+        all.extend(exchanges);
     }
     let update = both.pop();
-    Ok(json!({"first": both.pop(), "update": update}))
+    Ok(json!({
+        "first": both.pop(),
+        "update": update,
+        "volumes": sent::volumes(&all),
+        "addresses": sent::addresses(&all),
+    }))
 }
 
 fn words(all: &[&str]) -> Vec<String> {
     all.iter().map(|word| (*word).to_owned()).collect()
-}
-
-/// The machines of one deployment, in a fixed order. Ids become words: `names` has them.
-fn sent(exchanges: &[Exchange], names: &mut BTreeMap<String, String>) -> Value {
-    let mut machines = Vec::new();
-    for exchange in exchanges {
-        if exchange.endpoint != CREATE && exchange.endpoint != UPDATE {
-            continue;
-        }
-        let config = &exchange.body["config"];
-        let group = config["metadata"]["fly_process_group"]
-            .as_str()
-            .unwrap_or_default();
-        if let Some(id) = exchange.answer["id"].as_str() {
-            names
-                .entry(id.to_owned())
-                .or_insert_with(|| format!("<id of the machine of {group}>"));
-        }
-        for mount in config["mounts"].as_array().into_iter().flatten() {
-            if let Some(id) = mount["volume"].as_str() {
-                names.insert(id.to_owned(), "<id of the volume>".to_owned());
-            }
-        }
-        if let Some(version) = config["metadata"]["fly_flyctl_version"].as_str() {
-            names.insert(version.to_owned(), "<version of flyctl>".to_owned());
-        }
-        if let Some(id) = config["metadata"]["fly_release_id"].as_str() {
-            names.insert(id.to_owned(), "<id of the release>".to_owned());
-        }
-        let mut text = json!({
-            "process_group": group,
-            "region": exchange.body["region"],
-            "skip_launch": exchange.body["skip_launch"].as_bool().unwrap_or(false),
-            "config": config,
-        })
-        .to_string();
-        for (id, word) in names.iter() {
-            text = text.replace(id, word);
-        }
-        machines.push(text);
-    }
-    // Groups are deployed side by side; equal machines are told once, with their number.
-    let mut counted: BTreeMap<String, u32> = BTreeMap::new();
-    for text in machines {
-        *counted.entry(text).or_default() += 1;
-    }
-    let mut all: Vec<Value> = counted
-        .into_iter()
-        .map(|(text, count)| {
-            let mut machine: Value = serde_json::from_str(&text).unwrap();
-            machine["count"] = json!(count);
-            machine
-        })
-        .collect();
-    all.sort_by_key(|machine| {
-        let group = machine["process_group"].as_str().map(str::to_owned);
-        (group, machine["skip_launch"].as_bool())
-    });
-    json!(all)
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    fly::machine_config::MachineGuest,
     flytoml,
     phase::{
         Owner,
@@ -12,6 +13,7 @@ use crate::{
 };
 
 const TOML: &str = "app = 'a'\n[http_service]\ninternal_port = 8080\n";
+const SIZED: &str = "app = 'a'\n[http_service]\ninternal_port = 8080\n[[vm]]\nmemory = '512mb'\n";
 
 fn owner() -> Owner {
     Owner {
@@ -52,6 +54,16 @@ impl Case {
     }
 
     fn asked<T>(&self, of: impl Fn(&Asked) -> T) -> T {
+        self.asked_with(None, of)
+    }
+
+    /// The first machine with a declared size, for lack of room.
+    fn sized(&self, name: &str, guest: &MachineGuest) -> Wanted {
+        let first = |asked: &Asked| wanted(asked).unwrap().remove(0);
+        self.asked_with(Some((name, guest)), first)
+    }
+
+    fn asked_with<T>(&self, size: Option<(&str, &MachineGuest)>, of: impl Fn(&Asked) -> T) -> T {
         let config = flytoml::parse(self.toml).unwrap().config;
         of(&Asked {
             scale: &self.scale,
@@ -62,7 +74,7 @@ impl Case {
             image: self.image,
             secrets: "s",
             release: "k",
-            size: None,
+            size,
         })
     }
 
@@ -219,7 +231,7 @@ fn an_update_takes_the_first_machine_alone_and_then_as_many_as_may_be_unavailabl
 
 #[test]
 fn a_machine_that_went_back_or_was_changed_by_hand_is_updated() {
-    let wanted = Case::new(TOML).scaled(1).wanted();
+    let wanted = Case::new(SIZED).scaled(1).wanted();
     for change in [
         |m: &mut Machine| m.image_ref.as_mut().unwrap().digest = Some("sha256:0".to_owned()),
         |m: &mut Machine| {
@@ -242,6 +254,50 @@ fn a_machine_that_went_back_or_was_changed_by_hand_is_updated() {
         change(&mut machines[0]);
         assert_eq!(updated(&plan_of(&wanted, &machines, 1)), ["m0"]);
     }
+}
+
+/// Somebody gave it more memory, or it has a declared size for lack of room.
+fn resize(machine: &mut Machine, memory_mb: u32, for_lack_of_room: bool) {
+    let config = machine.config.as_mut().unwrap();
+    config.guest.as_mut().unwrap().memory_mb = Some(memory_mb);
+    if for_lack_of_room {
+        let size = "shared-cpu-2x".to_owned();
+        config.metadata.insert(fleet::SIZE_KEY.to_owned(), size);
+    }
+}
+
+#[test]
+fn a_size_that_fly_toml_does_not_give_is_the_machines_own() {
+    let before = Case::new(TOML).scaled(1);
+    let after = before.clone().next();
+    let mut machines = fleet(&before.wanted());
+    resize(&mut machines[0], 4096, false);
+    assert_eq!(plan_of(&before.wanted(), &machines, 1), Move::Nothing);
+    let wanted = &after.wanted()[0];
+    assert_eq!(wanted.size_for(&machines[0]), None, "an update keeps it");
+    // So does a machine that comes beside it.
+    for strategy in [Strategy::BlueGreen, Strategy::Canary] {
+        let Move::Create(new) = planned(strategy, &after, &machines, true).next else {
+            panic!("{strategy:?}")
+        };
+        let guest = new[0].config.guest.as_ref().unwrap();
+        assert_eq!(guest.memory_mb, Some(4096), "{strategy:?}");
+    }
+    let sized = &Case::new(SIZED).scaled(1).wanted()[0];
+    let guest = sized.size_for(&machines[0]).unwrap();
+    assert_eq!(guest.memory_mb, Some(512), "what fly.toml gives wins");
+}
+
+#[test]
+fn a_size_for_lack_of_room_is_given_and_taken_back() {
+    let case = Case::new(TOML).scaled(1);
+    let usual = &case.wanted()[0];
+    let mut machine = running(usual, "m0");
+    let small = flytoml::parse_size("shared-cpu-2x").unwrap();
+    let for_lack = case.sized("shared-cpu-2x", &small);
+    assert_eq!(for_lack.size_for(&machine), Some(&small));
+    resize(&mut machine, 512, true);
+    assert_eq!(usual.size_for(&machine), usual.config.guest.as_ref());
 }
 
 #[test]
@@ -585,7 +641,7 @@ fn a_machine_that_has_not_passed_its_checks_is_not_well_yet() {
 
 #[test]
 fn bluegreen_mends_what_was_changed_by_hand_in_place() {
-    let case = Case::new(TOML).scaled(2);
+    let case = Case::new(SIZED).scaled(2);
     let mut machines = fleet(&case.wanted());
     let config = machines[1].config.as_mut().unwrap();
     config.guest.as_mut().unwrap().memory_mb = Some(4096);
