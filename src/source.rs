@@ -28,6 +28,7 @@ pub mod store;
 
 use choose::{Pick, Rule};
 use decide::{Asked, Failure, Followed, Seen};
+use store::Choice;
 
 /// Time of one look at a registry, with all its pages: a slow one must not use up the pass.
 const LOOK: Duration = Duration::from_secs(15);
@@ -112,9 +113,7 @@ pub async fn read(
                 .fly
                 .client(token)
                 .with_deadline(tokio::time::Instant::now() + LOOK);
-            let on = held
-                .filter(|choice| choice.asked == mark)
-                .map(|c| c.tag.as_str());
+            let on = held.filter(|choice| choice.asked == mark);
             let seen = look(&client, refs, source, &image, &rule, on).await;
             decide::decide(&asked, held, serving.map(|good| good.digest.as_str()), seen)
         }
@@ -179,14 +178,14 @@ fn key(mark: &str, source: &Source, refs: &Refs, key: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(&hash.finalize())
 }
 
-/// Asks the registry. `held` is the tag that the same policy chose before.
+/// Asks the registry. `held` is what the same policy chose before.
 async fn look(
     client: &fly::Client,
     refs: &Refs,
     source: &Source,
     image: &ImageReference,
     rule: &Rule,
-    held: Option<&str>,
+    held: Option<&Choice>,
 ) -> Seen {
     let credentials = match &source.credentials_secret_ref {
         None => None,
@@ -211,7 +210,7 @@ async fn look(
                 Ok(tags) => tags.unwrap_or_default(),
                 Err(error) => return Seen::Failed(failure(error, source, named)),
             };
-            match rule.pick(&tags, held) {
+            match rule.pick(&tags, held.map(|held| held.tag.as_str())) {
                 Pick::Take(tag) => (tag.to_owned(), false),
                 Pick::Older(tag) => (tag.to_owned(), true),
                 Pick::Nothing => return Seen::Failed(nothing(source, &tags)),
@@ -220,6 +219,16 @@ async fn look(
     };
     let mut tagged = image.clone();
     tagged.tag = Some(tag.clone());
+    if let Some(held) = held.filter(|held| held.tag == tag)
+        && let Ok(Some(digest)) = client.image_digest(&tagged, credentials).await
+        && digest == held.digest
+    {
+        return Seen::Image {
+            tag,
+            digest,
+            runs_on_fly: held.runs_on_fly,
+        };
+    }
     match client.resolve_image_as(&tagged, credentials).await {
         Err(error) => Seen::Failed(failure(error, source, named)),
         Ok(None) => Seen::Failed(Failure {

@@ -66,6 +66,8 @@ const TAGS: Endpoint = Endpoint::read(Registry, "GET /v2/{repository}/tags/list"
 const MANIFEST: Endpoint = Endpoint::read(Registry, "GET /v2/{repository}/manifests/{reference}")
     .expects(&[401])
     .list();
+const DIGEST: Endpoint =
+    Endpoint::read(Registry, "HEAD /v2/{repository}/manifests/{reference}").expects(&[401]);
 const BLOB: Endpoint = Endpoint::read(Registry, "GET /v2/{repository}/blobs/{digest}")
     .expects(&[301, 302, 303, 307, 308, 401]);
 const TOKEN: Endpoint = Endpoint::read(Registry, "GET /token").expects(&[401, 403]);
@@ -141,6 +143,25 @@ impl Client {
             access.platform(image, &manifest).await?
         };
         Ok(Some(ResolvedImage { digest, platforms }))
+    }
+
+    /// The digest that the registry names for a reference, without its content: good for telling
+    /// that nothing is new, and for no more. Registries count a look at content as a pull, and allow
+    /// only so many.
+    pub async fn image_digest(
+        &self,
+        image: &ImageReference,
+        credentials: Option<&Credentials>,
+    ) -> Result<Option<String>> {
+        let mut access = self.access(image, credentials)?;
+        let what = format!("manifests/{}", image.wanted());
+        let found = access.get(&DIGEST, image, &what, &[]).await;
+        let reply = super::answer::optional(found)?;
+        let named = reply.as_ref().and_then(|reply| {
+            let named = reply.headers.get("docker-content-digest");
+            named.and_then(|digest| digest.to_str().ok())
+        });
+        Ok(named.filter(|digest| is_digest(digest)).map(str::to_owned))
     }
 
     /// The tags of an image, as the registry has them: in no order, and with whatever people call

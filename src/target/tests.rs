@@ -278,3 +278,71 @@ fn a_target_shows_no_secret() {
         "{shown}"
     );
 }
+
+/// The target of an Activation that follows an image, and of the question that it asks.
+fn following(source: &str, more: &str, tag: &str, digest: &str) -> (Target, String) {
+    use crate::source::{decide::Followed, store::Choice};
+    let mut object = activation(more);
+    object.spec.deploy.image = None;
+    object.spec.deploy.source = Some(serde_saphyr::from_str(source).unwrap());
+    let mut refs = refs();
+    let choice = Choice {
+        asked: asked(&object),
+        image: "registry.fly.io/shop".to_owned(),
+        tag: tag.to_owned(),
+        digest: digest.to_owned(),
+        runs_on_fly: Some(true),
+        why: String::new(),
+    };
+    refs.set_source(Some(Followed {
+        choice: (!tag.is_empty()).then_some(choice),
+        reason: Reason::SourceFollowed,
+        message: String::new(),
+        pending: None,
+        failure: None,
+    }));
+    let target = Target::parse(&object, &refs, KEY).unwrap();
+    (target, asked(&object))
+}
+
+const FOLLOWS: &str = "{image: registry.fly.io/shop, policy: {semver: {range: 1.x}}";
+
+#[test]
+fn the_digest_covers_the_image_that_was_chosen_and_not_how_it_was_found() {
+    let of = |source: &str, tag: &str, digest: &str| {
+        let digest = format!("sha256:{}", digest.repeat(64));
+        following(source, "", tag, &digest).0
+    };
+    let source = format!("{FOLLOWS}}}");
+    let first = of(&source, "1.4.0", "a");
+    assert_eq!(first.image_name(), "registry.fly.io/shop:1.4.0");
+    assert!(first.image().unwrap().digest.is_some());
+    let often = format!("{FOLLOWS}, interval: 1m, credentialsSecretRef: {{name: pull}}}}");
+    assert_eq!(of(&often, "1.4.0", "a").digest(), first.digest());
+    assert_ne!(of(&source, "1.5.0", "b").digest(), first.digest());
+    assert_ne!(of(&source, "1.4.0", "b").digest(), first.digest());
+    let none = of(&source, "", "a");
+    assert_eq!(
+        none.image_or_invalid().unwrap_err().field,
+        "spec.deploy.source"
+    );
+}
+
+#[test]
+fn one_tag_is_asked_about_anew_with_another_spec_and_a_policy_that_goes_on_is_not() {
+    let question = |source: &str, more: &str| following(source, more, "1", "sha256:a").1;
+    let scaled = "deploy: {scale: {app: 2}}";
+    let source = format!("{FOLLOWS}}}");
+    assert_eq!(question(&source, ""), question(&source, scaled));
+    let pinned = "{image: registry.fly.io/shop, policy: {pinned: {tag: '1'}}}";
+    assert_ne!(question(pinned, ""), question(pinned, scaled));
+    assert_eq!(
+        question(pinned, ""),
+        question(pinned, "deploy: {owner: me}")
+    );
+    assert_ne!(asked(&activation("")), asked(&activation(scaled)));
+    assert_eq!(
+        asked(&activation("")),
+        asked(&activation("deploy: {deadline: 1h}"))
+    );
+}

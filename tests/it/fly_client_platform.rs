@@ -363,6 +363,45 @@ async fn a_private_registry_is_read_with_credentials_page_by_page_and_refuses_ot
 }
 
 #[tokio::test]
+async fn credentials_are_not_sent_to_where_a_registry_points_in_the_clear() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let realm = format!("http://{}/token", elsewhere.local_addr().unwrap());
+    let registry = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", registry.local_addr().unwrap());
+    let answers = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = registry.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            let answer = format!(
+                "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"{realm}\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let http = HttpOptions {
+        registries: BTreeMap::from([("quay.io".to_owned(), base)]),
+        ..HttpOptions::default()
+    };
+    let world = World::with(Options::default(), http).await;
+    let robot = golive::fly::Credentials {
+        username: "robot".into(),
+        password: SecretString::from("canary-password"),
+    };
+
+    let image = "quay.io/me/shop".parse().unwrap();
+    let error = world.client.image_tags(&image, Some(&robot)).await;
+
+    assert_eq!(error.unwrap_err().status(), Some(401));
+    let came = tokio::time::timeout(Duration::from_millis(200), elsewhere.accept()).await;
+    assert!(came.is_err(), "somebody came with the credentials");
+    answers.abort();
+}
+
+#[tokio::test]
 async fn an_image_that_does_not_exist_has_no_tags() {
     let world = world().await;
     let missing = "registry.fly.io/cabanas-it-none".parse().unwrap();
