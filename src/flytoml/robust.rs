@@ -354,7 +354,7 @@ fn a_first_deployment_lists_release_command_groups_and_standbys() {
     assert_eq!(
         listed,
         [
-            (RELEASE_COMMAND_GROUP.to_owned(), 1, true),
+            (RELEASE_COMMAND_GROUP.to_owned(), 1, false),
             ("cron".to_owned(), 1, false),
             ("cron".to_owned(), 1, true),
             ("web".to_owned(), 3, false),

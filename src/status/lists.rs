@@ -281,4 +281,22 @@ mod tests {
         let third = source(Some(&second), "shop", &other, at(30));
         assert_eq!(third.since, Some(whole_seconds(at(30))));
     }
+
+    #[test]
+    fn a_failure_is_added_to_the_history_and_replaces_nothing_that_is_told_of_its_release() {
+        let entry = |number: i64, outcome: &str| HistoryEntry {
+            number: Some(number),
+            outcome: outcome.to_owned(),
+            ..HistoryEntry::default()
+        };
+        let mut history: Vec<HistoryEntry> = (1..=10)
+            .rev()
+            .map(|number| entry(number, "Succeeded"))
+            .collect();
+        add(&mut history, &entry(10, "Failed"));
+        assert_eq!(history[0].outcome, "Succeeded", "it has become well since");
+        add(&mut history, &entry(11, "Failed"));
+        assert_eq!((history[0].number, history.len()), (Some(11), HISTORY));
+        assert_eq!(history[0].outcome, "Failed");
+    }
 }

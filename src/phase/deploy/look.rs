@@ -156,12 +156,12 @@ pub async fn look(cx: &Cx) -> Result<Look> {
             .get()
             .map(|set| (*set).clone())
             .unwrap_or_default(),
-        // As long as anything is given to settle, ten seconds by default, as flyctl does. A first
-        // deployment has nothing to go back to, and the smoke test looks at it anyway.
-        watch: if records.last_good().is_some() && !records.is_good(&release.key) {
-            cx.timing.settle
-        } else {
+        // As long as anything is given to settle, ten seconds by default, as flyctl does. A release
+        // that has run well is watched no more.
+        watch: if records.is_good(&release.key) {
             Duration::ZERO
+        } else {
+            cx.timing.settle
         },
         release,
         wanted,

@@ -275,6 +275,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::phase::facts;
 
     fn machine(group: &str, slot: &str, cpus: u32, memory_mb: u32) -> Machine {
         serde_json::from_value(json!({
@@ -304,5 +305,49 @@ mod tests {
         assert_eq!(size(&machines, "worker"), Some((8, 16_384)));
         // A first deployment has none: the conversion takes shared-cpu-2x.
         assert_eq!(size(&machines, "web"), None);
+    }
+    /// A command on whose last machine these events are known, and which is not on record.
+    fn seen(events: serde_json::Value) -> Seen {
+        let runs = one_off::tests::runs(Some(json!({"events": events})));
+        let release = release::Wanted {
+            number: 2,
+            key: "k".to_owned(),
+            image: facts::Image {
+                asked: String::new(),
+                reference: "r/a:2".to_owned(),
+                pinned: "r/a@sha256:2".to_owned(),
+                digest: "sha256:2".to_owned(),
+                runs_on_fly: None,
+            },
+            config_hash: String::new(),
+            env: Vec::new(),
+            migrates: true,
+        };
+        Seen {
+            command: Observed::Runs(Box::new(runs)),
+            unrecorded: Some(Box::new(release)),
+            recorded: None,
+        }
+    }
+
+    #[test]
+    fn only_a_command_that_was_started_may_have_migrated_half() {
+        let why = || Why::new(Reason::ReleaseCommandFailed, "it failed");
+        let launched = json!({"type": "launch", "status": "launch_failed"});
+        let started = json!({"type": "start", "status": "started"});
+        for (events, recorded) in [
+            (json!([launched]), false),
+            (json!([started, launched]), true),
+            (json!([]), true),
+        ] {
+            let verdict = seen(events).record_first(why());
+            assert_eq!(
+                matches!(verdict, Verdict::Change(Change::Record(_))),
+                recorded
+            );
+        }
+        let mut told = seen(json!([started]));
+        told.unrecorded = None;
+        assert_eq!(told.record_first(why()), Verdict::Blocked(why()));
     }
 }

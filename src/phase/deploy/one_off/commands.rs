@@ -67,7 +67,7 @@ fn blocked(runs: &Runs, second: i64) -> (Reason, String) {
 }
 
 fn is_run(verdict: &Verdict<Change>) -> bool {
-    matches!(verdict, Verdict::Change(Change::Run { name, .. }) if name == "golive-release-k-1")
+    matches!(verdict, Verdict::Change(Change::Run { name, .. }) if name.starts_with("golive-release-k-"))
 }
 
 fn is_end(verdict: &Verdict<Change>) -> bool {
