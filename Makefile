@@ -8,6 +8,9 @@ WORLD ?= default
 # How long things take at the simulated Fly.io: off, real, or a factor.
 LATENCY ?= 0.1
 
+# Tests that run at a time: most of them wait for something, so more than there are cores.
+TEST_THREADS ?= 8
+
 # What `make bench` measures: dev, which is built already, or release.
 BENCH_PROFILE ?= dev
 
@@ -71,7 +74,7 @@ demo: parts ## take the example from nothing to a live URL
 
 test: prereqs ## run every test, from nothing
 	@$(MAKE) --no-print-directory -j2 control-plane build
-	cargo test --workspace
+	cargo test --workspace -- --test-threads=$(TEST_THREADS)
 
 test-crash: prereqs ## kill the operator at every single external write (long)
 	@$(MAKE) --no-print-directory -j2 control-plane build

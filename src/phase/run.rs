@@ -8,7 +8,7 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use tracing::Instrument;
 
-use super::{Cx, Memory, PHASES, Phase, State, StepId, StepRecord, step::AnyStep};
+use super::{Cx, Memory, PHASES, Phase, State, StepId, StepRecord, Timing, step::AnyStep};
 use crate::{api::PhaseName, gate::GateReport, telemetry};
 
 /// Fly reads that one re-check of an unchanged live object may cost.
@@ -92,7 +92,7 @@ pub async fn run(
     let fired = memory.fired.take();
     // A pass begins because something may have changed.
     super::deploy::roster::changed(cx);
-    let allowed = recheck_choice(memory, &digest);
+    let allowed = recheck_choice(memory, &digest, &cx.timing);
     let mut pass = Pass {
         cx,
         digest,
@@ -144,9 +144,9 @@ pub async fn run(
 }
 
 /// Which of the due steps a re-check of a live, unchanged object looks at. `None`: no limit,
-/// since the object is not settled. The ones that were looked at longest ago come first, and
-/// free ones always come along.
-fn recheck_choice(memory: &Memory, digest: &str) -> Option<BTreeSet<StepId>> {
+/// since the object is not settled. What matters most and what is free always comes along, then
+/// what was looked at longest ago; the rest takes its turn at the next re-checks, an interval later.
+fn recheck_choice(memory: &mut Memory, digest: &str, timing: &Timing) -> Option<BTreeSet<StepId>> {
     let all: Vec<&'static dyn AnyStep> = PHASES
         .iter()
         .flat_map(|phase| phase.steps)
@@ -161,22 +161,33 @@ fn recheck_choice(memory: &Memory, digest: &str) -> Option<BTreeSet<StepId>> {
     if !settled {
         return None;
     }
-    // What is not due is not looked at anyway, and must not take the place of what is.
+    // What is not due is not looked at, and must not take the place of what is; but what will be in
+    // a moment comes along, so that one re-check does not become several.
     let now = Instant::now();
-    let mut oldest: Vec<(Instant, &'static dyn AnyStep)> = all
+    let at = |memory: &Memory, step: &dyn AnyStep| memory.steps.get(step.id())?.again;
+    if !all
+        .iter()
+        .any(|step| at(memory, *step).is_some_and(|again| again <= now))
+    {
+        return Some(BTreeSet::new());
+    }
+    let soon = now + timing.recheck / 5;
+    let mut due: Vec<(bool, Instant, &'static dyn AnyStep)> = all
         .into_iter()
-        .filter_map(|step| {
-            let record = memory.steps.get(step.id())?;
-            (record.again? <= now).then_some((record.looked, step))
-        })
+        .filter(|step| at(memory, *step).is_some_and(|again| again <= soon))
+        .filter_map(|step| Some((!step.vital(), memory.steps.get(step.id())?.looked, step)))
         .collect();
-    oldest.sort_by_key(|(looked, _)| *looked);
+    due.sort_by_key(|(lesser, looked, _)| (*lesser, *looked));
     let mut reads = 0;
     let mut chosen = BTreeSet::new();
-    for (_, step) in oldest {
-        if reads + step.reads() <= RECHECK_READS {
+    for (_, _, step) in due {
+        let fits = reads + step.reads() <= RECHECK_READS;
+        if fits {
             reads += step.reads();
             chosen.insert(step.id());
+        }
+        if let Some(record) = memory.steps.get_mut(step.id()) {
+            record.again = Some(if fits { now } else { now + timing.recheck });
         }
     }
     Some(chosen)

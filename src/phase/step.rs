@@ -139,6 +139,11 @@ pub trait Step: Send + Sync + 'static {
         1
     }
 
+    /// Whether every re-check looks at it. The others take turns.
+    fn vital(&self) -> bool {
+        false
+    }
+
     /// Whether a done step is looked at again at re-checks. Preflight checks are not: they hold
     /// for one target.
     fn rechecked(&self) -> bool {
@@ -196,6 +201,8 @@ pub trait AnyStep: Send + Sync {
     fn disturbs(&self) -> &'static [StepId];
     /// See [`Step::reads`].
     fn reads(&self) -> u32;
+    /// See [`Step::vital`].
+    fn vital(&self) -> bool;
     /// See [`Step::rechecked`].
     fn rechecked(&self) -> bool;
     /// Observe, diff, act and observe again, until there is nothing to do now.
@@ -265,6 +272,10 @@ impl<S: Step> AnyStep for S {
 
     fn reads(&self) -> u32 {
         Step::reads(self)
+    }
+
+    fn vital(&self) -> bool {
+        Step::vital(self)
     }
 
     fn rechecked(&self) -> bool {

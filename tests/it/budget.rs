@@ -149,6 +149,13 @@ async fn within_budget(record: &Record, env: &Env, name: &str, kinds: &[&str]) {
         calls <= READS * (looks + 1),
         "{name}: {calls} calls in {looks} looks: {counts:#?}"
     );
+    // And no more often than once an interval of one second, by whatever woke it.
+    let intervals = since.elapsed().as_secs() + 2;
+    assert!(
+        calls <= READS * intervals,
+        "{name}: {calls} calls in {:?}: {counts:#?}",
+        since.elapsed()
+    );
     // To ask the database by a command in a machine is a look, and no change.
     let changes = env.sim.mutations() - env.sim.calls(EXEC);
     assert_eq!(changes, 0, "{counts:#?}");

@@ -39,6 +39,11 @@ impl Step for Verify {
         &[machines::ID, health::ID]
     }
 
+    /// A machine that is lost, or was changed by hand, is what users notice first.
+    fn vital(&self) -> bool {
+        true
+    }
+
     async fn observe(&self, cx: &Cx) -> Result<Look> {
         machines::observe(cx).await
     }

@@ -396,15 +396,28 @@ fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_tu
         .collect();
     let mut reached = BTreeSet::new();
     for _ in 0..due.len() {
-        let chosen = recheck_choice(&memory, "digest").unwrap();
+        let chosen = recheck_choice(&mut memory, "digest", &Timing::default()).unwrap();
         let steps = PHASES.iter().flat_map(|phase| phase.steps);
         let reads: u32 = steps
             .filter(|step| chosen.contains(step.id()))
             .map(|step| step.reads())
             .sum();
         assert!(reads <= RECHECK_READS, "{reads} reads: {chosen:?}");
+        assert!(
+            chosen.contains("Verify"),
+            "machines are looked at each time"
+        );
+        let now = Instant::now();
+        let next = memory.next_look().unwrap();
         for id in &chosen {
-            memory.steps.get_mut(id).unwrap().looked = Instant::now();
+            let record = memory.steps.get_mut(id).unwrap();
+            (record.looked, record.again) = (now, Some(next + Timing::default().recheck));
+        }
+        // Nothing is due before the next re-check, which comes an interval later.
+        let waits = memory.next_look().unwrap().saturating_duration_since(now);
+        assert!(waits > Timing::default().recheck / 2, "{waits:?}");
+        for id in &due {
+            memory.steps.get_mut(id).unwrap().again = Some(now);
         }
         reached.extend(chosen);
     }
@@ -414,9 +427,10 @@ fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_tu
 #[test]
 fn what_is_not_settled_has_no_limit_of_reads() {
     let mut memory = settled("digest");
-    assert_eq!(recheck_choice(&memory, "another digest"), None);
+    let timing = Timing::default();
+    assert_eq!(recheck_choice(&mut memory, "another digest", &timing), None);
     memory.steps.values_mut().next().unwrap().state = State::Waiting;
-    assert_eq!(recheck_choice(&memory, "digest"), None);
+    assert_eq!(recheck_choice(&mut memory, "digest", &timing), None);
 }
 
 #[test]

@@ -62,20 +62,22 @@ async fn an_app_name_of_somebody_else_is_never_touched_and_taken_when_it_is_free
     let mut env = Env::without_operator(options()).await;
     let acme = fly(&env, "acme");
     let app = NewApp {
-        name: "hola-cabanas".to_owned(),
+        name: "taken-cabanas".to_owned(),
         org_slug: "acme".to_owned(),
         ..NewApp::default()
     };
     acme.create_app(&app).await.unwrap();
     env.start_operator(&[]).await;
-    env.activation("hola", json!({})).await;
+    // The image is of an app that is nobody's: only the name is in the way.
+    env.activation("hola", json!({"app": "taken-cabanas"}))
+        .await;
 
     let status = stopped(&env, "hola", "NameTaken").await;
 
     let text = message(&status, "Ready");
-    assert!(text.contains("hola-cabanas"), "{text}");
+    assert!(text.contains("taken-cabanas"), "{text}");
     assert!(text.contains("choose another"), "{text}");
-    acme.delete_app("hola-cabanas", true).await.unwrap();
+    acme.delete_app("taken-cabanas", true).await.unwrap();
     recovered(&env, "hola").await;
     assert_eq!(warnings(&env, "hola").await, ["NameTaken"]);
 }
