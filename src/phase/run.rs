@@ -92,6 +92,7 @@ pub async fn run(
     let fired = memory.fired.take();
     // A pass begins because something may have changed.
     super::deploy::roster::changed(cx);
+    let began = Instant::now();
     let allowed = recheck_choice(memory, &digest, &cx.timing);
     let mut pass = Pass {
         cx,
@@ -119,6 +120,15 @@ pub async fn run(
             pass.preview(phase, memory).await;
         }
         phases.push(report);
+    }
+    // What one re-check looked at is due again at one time, however long each took.
+    for id in pass.allowed.iter().flatten() {
+        if let Some(record) = memory.steps.get_mut(id)
+            && record.state.satisfied()
+            && let Some(again) = &mut record.again
+        {
+            *again = (*again).min(began + cx.timing.recheck);
+        }
     }
     let behind_gate = memory
         .preview

@@ -116,7 +116,16 @@ pub async fn event(env: &Env, name: &str, wanted: &str) -> String {
 
 /// Reasons of the Warning events so far, each with a note that says something.
 pub async fn warnings(env: &Env, name: &str) -> Vec<String> {
-    let events = env.events(name).await;
+    // An event follows the status that it tells of; that none is left to come is seen by that the
+    // list stays as it is.
+    let mut events = env.events(name).await;
+    let mut same = 0;
+    while same < 4 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let now = env.events(name).await;
+        same = if now == events { same + 1 } else { 0 };
+        events = now;
+    }
     let warnings = events.into_iter().filter(|(type_, ..)| type_ == "Warning");
     warnings
         .map(|(_, reason, note)| {
