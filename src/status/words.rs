@@ -8,9 +8,9 @@ use crate::api::{
     status::{PhaseState, StepState},
 };
 
-/// How many poll intervals other words for the same state wait after a write: ten seconds, unless
+/// How many poll intervals other words for the same state wait after a write: twenty seconds, unless
 /// the operator's flags say otherwise.
-pub const POLLS: u32 = 5;
+pub const POLLS: u32 = 10;
 
 /// True when the two differ in reasons and messages of what is under way alone. What failed, what
 /// is stopped, and every state and condition that changes is never held back.

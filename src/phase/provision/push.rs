@@ -20,8 +20,9 @@ use crate::{
     target::fingerprint,
 };
 
-/// How old a list of secrets may be that several steps of one pass share.
-const SHARED_FOR: Duration = Duration::from_millis(500);
+/// How long a list of the app's secrets is good for several steps. Only this process writes there,
+/// which ends it, and Fly.io lets us list once a second (fly-api.md B.1).
+const SHARED_FOR: Duration = Duration::from_secs(3);
 
 /// Fingerprints of what is wanted and what is known of it at Fly.io.
 #[derive(Clone, Debug, Default, PartialEq)]
