@@ -19,6 +19,7 @@ use crate::{
     source::store,
     status::{self, Removing, Seen},
     target::Target,
+    tell,
 };
 
 /// Undoes what the activation made, then lets the object go. Answers with the time of the next
@@ -38,7 +39,7 @@ pub async fn finalize(
     }
     let forget = activation.annotations().get(ANNOTATION_FORGET);
     if forget == Some(&activation.spec.app) {
-        let tokens = credentials::held(activation, memory, memory.status.as_ref());
+        let tokens = credentials::held(activation, memory, memory.told.status().as_ref());
         self::forget(&activation.spec.app, &tokens, context, owner).await?;
         return Ok(context.timing.recheck);
     }
@@ -50,7 +51,7 @@ pub async fn finalize(
         .collect();
     let refs = Arc::new(refs::fetch(&context.kube, activation).await?);
     context.secret_looks.read(owner, refs.versions().clone());
-    let old = memory.status.clone().or_else(|| status::own(activation));
+    let old = memory.told.status().or_else(|| status::own(activation));
     // Only a missing or unreadable token makes a target impossible: deletion works with a spec
     // that is invalid otherwise.
     let target = match Target::parse(activation, &refs, &context.fingerprint_key) {
@@ -129,7 +130,7 @@ pub async fn finalize(
         let note = format!("retained as `deletionPolicy` asks: {}", retained.join(", "));
         context.publish(activation, vec![retained_event(&note)]);
     }
-    let tokens = credentials::held(activation, memory, memory.status.as_ref());
+    let tokens = credentials::held(activation, memory, memory.told.status().as_ref());
     release(&tokens, context, owner).await?;
     Ok(context.timing.recheck)
 }
@@ -204,6 +205,6 @@ async fn stop(
         intents: memory.intents.open(),
         ..Seen::default()
     };
-    reconcile::write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+    tell::write(activation, context, owner, &memory.told, old.as_ref(), &seen).await?;
     Ok(again.max(context.timing.backoff_min.min(Duration::from_millis(200))))
 }

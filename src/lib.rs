@@ -35,6 +35,7 @@ pub mod source;
 pub mod status;
 pub mod target;
 pub mod telemetry;
+pub mod tell;
 pub mod undecodable;
 pub mod wait;
 pub mod work;

@@ -33,6 +33,7 @@ use crate::{
     source,
     status::{self, Seen},
     target::{self, Target},
+    tell::{self, Herald},
 };
 
 /// Kubernetes' own annotation for why something was changed.
@@ -52,7 +53,9 @@ pub async fn reconcile(activation: &Activation, context: &Context) -> Result<Dur
         ended: false,
     };
     redact::keep(held.memory.facts.clone());
+    tracing::debug!("a pass begins");
     let result = pass(activation, context, &owner, &mut held.memory).await;
+    tracing::debug!(next = ?result.as_ref().ok(), "a pass ended");
     held.ended = true;
     held.memory.failures = if result.is_ok() {
         0
@@ -91,17 +94,16 @@ async fn pass(
     if activation.metadata.deletion_timestamp.is_some() {
         return finalize::finalize(activation, context, owner, memory).await;
     }
-    let old = memory.status.clone().or_else(|| status::own(activation));
+    let old = memory.told.status().or_else(|| status::own(activation));
     if suspended(activation, (context.clock)()) {
         let seen = Seen {
             suspended: true,
             ..Seen::default()
         };
-        write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+        tell::write(activation, context, owner, &memory.told, old.as_ref(), &seen).await?;
         refuse(activation, context, memory, old.as_ref());
         return Ok(until_resumed(activation, (context.clock)()).unwrap_or(context.timing.recheck));
     }
-    credentials::add_finalizer(activation, &context.kube, owner).await?;
     recall_intents(memory, old.as_ref());
     let tokens = tokens(activation);
     let requested = newly_asked(&tokens, memory.requested.as_deref(), old.as_ref());
@@ -110,7 +112,11 @@ async fn pass(
     }
 
     // Read (Kubernetes). A missing Secret is data, not an error.
-    let (mut refs, fresh) = read(activation, context, owner, memory).await?;
+    let ((mut refs, fresh), ()) = tokio::try_join!(
+        read(activation, context, owner, memory),
+        // Before anything is written to Fly.io.
+        credentials::add_finalizer(activation, &context.kube, owner),
+    )?;
     context.secret_looks.read(owner, refs.versions().clone());
     source::read(activation, context, owner, memory, Arc::make_mut(&mut refs)).await?;
     let target = match Target::parse(activation, &refs, &context.fingerprint_key) {
@@ -122,7 +128,7 @@ async fn pass(
                 intents: memory.intents.open(),
                 ..Seen::default()
             };
-            write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+            tell::write(activation, context, owner, &memory.told, old.as_ref(), &seen).await?;
             memory.requested = Some(tokens);
             memory.forget_looks();
             return Ok(context
@@ -181,16 +187,24 @@ async fn pass(
                 intents: memory.intents.open(),
                 ..Seen::default()
             };
-            write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+            tell::write(activation, context, owner, &memory.told, old.as_ref(), &seen).await?;
             memory.requested = Some(tokens);
             memory.forget_looks();
             return Ok(context.timing.recheck);
         }
     }
-    let report = run::run(&cx, memory, |phase| {
-        gate(&cx, activation, old.as_ref(), phase)
-    })
-    .await;
+    let herald = Herald {
+        activation,
+        context,
+        owner,
+        target: &target,
+        told: memory.told.clone(),
+        reporting_drift,
+    };
+    let gate = |phase| gate(&cx, activation, old.as_ref(), phase);
+    let report = run::run(&cx, memory, &herald, gate).await;
+    // It may have been written meanwhile.
+    let old = memory.told.status().or(old);
 
     // What is waited for may come while the status is being written.
     let object = context::reference(owner);
@@ -210,13 +224,13 @@ async fn pass(
         requested,
         ..Seen::default()
     };
-    write(activation, context, owner, memory, old.as_ref(), &seen).await?;
+    tell::write(activation, context, owner, &memory.told, old.as_ref(), &seen).await?;
     let news = memory.facts.take_news();
     context.publish(activation, news.iter().map(events::news).collect());
     context.publish(activation, events::of_changes(&report.sent));
     memory.requested = Some(tokens);
     let announced = memory.intents.to_announce();
-    memory.intents.announced();
+    memory.intents.written(&seen.intents);
 
     // Wake again: by a long poll, or at the time of the next look.
     if announced {
@@ -226,11 +240,11 @@ async fn pass(
     if let Some(due) = memory.source.due() {
         look = look.min(due.saturating_duration_since(Instant::now()));
     }
-    if let Some(due) = memory.words_due {
+    if let Some(due) = memory.told.words_due() {
         look = look.min(due.saturating_duration_since(Instant::now()));
     }
-    let drifted = memory
-        .status
+    let told = memory.told.status();
+    let drifted = told
         .as_ref()
         .is_some_and(|status| condition::is_true(&status.conditions, ConditionType::Drifted));
     if drifted && !report.sent.is_empty() {
@@ -238,20 +252,20 @@ async fn pass(
         look = look.min(context.timing.poll);
     }
     Ok(
-        match memory
-            .status
-            .as_ref()
-            .and_then(|status| next_instant(status, cx.now()))
-        {
+        match told.and_then(|status| next_instant(&status, cx.now())) {
             Some(at) => look.min(at),
             None => look,
         },
     )
 }
 
-/// What the object names, and whether it was read now. What was read a moment ago is not read
-/// again only because a step looks again at Fly.io: that would be six reads for each look. Whatever
-/// tells that something changed makes the next pass read.
+/// How long what an object names is believed, unless something tells of a change: as long as the
+/// slowest of what tells takes (`secret_looks`).
+const BELIEVED: Duration = Duration::from_secs(15);
+
+/// What the object names, and whether it was read now. It is not read again only because a step
+/// looks again at Fly.io: that would be six reads for each look. Whatever tells that something
+/// changed makes the next pass read.
 async fn read(
     activation: &Activation,
     context: &Context,
@@ -261,7 +275,7 @@ async fn read(
     let touched = context.waits.take_touched(&context::reference(owner));
     let known = memory.refs.take().filter(|known| {
         !touched
-            && known.at.elapsed() < context.timing.poll
+            && known.at.elapsed() < BELIEVED
             && known.generation == activation.metadata.generation
             && known.annotations == *activation.annotations()
     });
@@ -279,46 +293,6 @@ async fn read(
         refs: refs.clone(),
     });
     Ok((refs, true))
-}
-
-/// Derives the next status, writes it if it changed, and tells the story in events.
-pub async fn write(
-    activation: &Activation,
-    context: &Context,
-    owner: &Owner,
-    memory: &mut Memory,
-    old: Option<&ActivationStatus>,
-    seen: &Seen<'_>,
-) -> Result<(), Error> {
-    let now = (context.clock)();
-    let new = status::next(old, activation, seen, now);
-    let overwritten = memory
-        .written
-        .as_ref()
-        .is_some_and(|written| written.overwritten(activation));
-    if overwritten {
-        tracing::warn!("somebody else has written the status; it is written anew");
-    }
-    if overwritten || (old.is_none() && status::foreign(activation)) {
-        status::clear(&context.kube, owner).await?;
-    }
-    let stands = old.filter(|_| !overwritten);
-    memory.words_due = None;
-    if let (Some(old), Some(written)) = (stands, &memory.written) {
-        let due = written.at + context.timing.poll * status::words::POLLS;
-        if due > Instant::now() && status::words::only(old, &new) {
-            memory.words_due = Some(due);
-            return Ok(());
-        }
-    }
-    let written = status::write(&context.kube, owner, stands, &new).await?;
-    context.observe_status(owner, activation, old, &new, now);
-    if written.is_some() {
-        memory.written = written;
-        context.publish(activation, events::between(old, &new));
-    }
-    memory.status = Some(new);
-    Ok(())
 }
 
 /// What every step of this pass gets.
@@ -591,7 +565,7 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
         ended: false,
     };
     let memory = &mut held.memory;
-    let old = memory.status.clone().or_else(|| status::own(activation));
+    let old = memory.told.status().or_else(|| status::own(activation));
     if memory.steps.is_empty() {
         // The pass may have failed before it took them over, and what is written here replaces them.
         recall_intents(memory, old.as_ref());
@@ -606,7 +580,7 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
             .is_some_and(|ready| ready.reason == error.reason().as_str())
     });
     if !already || error.reason() == Reason::InternalError {
-        let told = write(activation, context, &owner, memory, old.as_ref(), &seen).await;
+        let told = tell::write(activation, context, &owner, &memory.told, old.as_ref(), &seen).await;
         if let Err(error) = told {
             tracing::warn!(error = %crate::causes::chain(&error), "the failure could not be reported");
         }

@@ -156,7 +156,9 @@ impl SecretLooks {
             }
         };
         for (namespace, name) in self.behind(&place, &version) {
-            waits.wake(&ObjectRef::new(&name).within(&namespace));
+            let object = ObjectRef::new(&name).within(&namespace);
+            waits.touch(&object);
+            waits.wake(&object);
         }
     }
 }

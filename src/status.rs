@@ -4,9 +4,11 @@ mod conditions;
 mod lists;
 mod next;
 mod phases;
+mod told;
 pub mod words;
 
 pub use next::{Removing, Seen, next};
+pub use told::Told;
 
 use std::time::Instant;
 

@@ -79,7 +79,6 @@ impl Waits {
 
     /// Wakes an object now.
     pub fn wake(&self, object: &Woken) {
-        self.touch(object);
         for (scope, sender) in self.scopes.iter() {
             if scope.is_none() || *scope == object.namespace {
                 // The receiver is gone only when the controller has ended.

@@ -6,6 +6,7 @@ use futures::future;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    api::bounds,
     context::{self, Context},
     controller::{self, Scope},
     installation_key,
@@ -18,6 +19,7 @@ use crate::{
 /// Works until `stop`; what is under way is finished.
 pub async fn work(parts: Parts, stop: CancellationToken) {
     let settings = &parts.settings;
+    bounds::prepare();
     let Some(fingerprint_key) = fingerprint_key(&parts, &stop).await else {
         return;
     };

@@ -49,6 +49,11 @@ impl ActivationStatus {
     }
 }
 
+/// Derives the bounds now, so that the first pass need not.
+pub fn prepare() {
+    status_schema();
+}
+
 fn status_schema() -> Option<&'static JSONSchemaProps> {
     static SCHEMA: OnceLock<Option<JSONSchemaProps>> = OnceLock::new();
     SCHEMA

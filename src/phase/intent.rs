@@ -4,11 +4,16 @@
 //! Only one question is asked here: may this create be sent now? The answers to "did it happen?"
 //! come from observation alone.
 
+//! Who runs the steps attends to the intents: it writes the status in the middle of a pass, and a
+//! step that needs its intent written waits for that. Nobody attends outside of a pass.
+
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use tokio::sync::watch;
 
 use super::step::{Slot, StepId};
 
@@ -35,9 +40,100 @@ enum State {
 
 /// The intents of one Activation, in the memory of this process.
 #[derive(Debug, Default)]
-pub struct Intents(Mutex<BTreeMap<Slot, (StepId, State)>>);
+pub struct Intents {
+    slots: Mutex<BTreeMap<Slot, (StepId, State)>>,
+    attention: watch::Sender<Attention>,
+}
+
+/// What the steps and the one who runs them tell each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attention {
+    /// Somebody writes what is requested.
+    attended: bool,
+    /// How often the status was written, or could not be.
+    written: u64,
+    /// Steps that wait for their intent to be written.
+    pub waiting: usize,
+    /// Steps that have begun to send a change.
+    pub acting: usize,
+}
+
+/// One is counted for as long as this lives.
+struct Counted<'a>(&'a Intents, fn(&mut Attention) -> &mut usize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0
+            .attention
+            .send_modify(|attention| *(self.1)(attention) -= 1);
+    }
+}
+
+/// Somebody attends for as long as this lives.
+pub struct Attending<'a>(&'a Intents);
+
+impl Drop for Attending<'_> {
+    fn drop(&mut self) {
+        self.0
+            .attention
+            .send_modify(|attention| attention.attended = false);
+    }
+}
 
 impl Intents {
+    /// From now on requested intents are written, and [`Intents::written`] or
+    /// [`Intents::not_written`] is told of it.
+    pub fn attend(&self) -> Attending<'_> {
+        self.attention
+            .send_modify(|attention| attention.attended = true);
+        Attending(self)
+    }
+
+    /// How many steps wait and act, and what tells of the next change of that.
+    pub fn attention(&self) -> watch::Receiver<Attention> {
+        self.attention.subscribe()
+    }
+
+    /// Waits until the requested intent of `slot` is written. `false`: it was not, and the pass ends
+    /// for this step.
+    pub async fn announce(&self, slot: &Slot) -> bool {
+        let mut told = self.attention.subscribe();
+        let before = told.borrow_and_update().written;
+        let _counted = self.count(|attention| &mut attention.waiting);
+        loop {
+            let now = *told.borrow_and_update();
+            if !self.is_requested(slot) {
+                return true;
+            }
+            // One that was under way already may not hold it; the next one does.
+            if !now.attended || now.written > before + 1 {
+                return false;
+            }
+            if told.changed().await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// A step begins to send a change; it has, when the answer is dropped.
+    pub fn act(&self) -> impl Drop + '_ {
+        self.count(|attention| &mut attention.acting)
+    }
+
+    fn count(&self, which: fn(&mut Attention) -> &mut usize) -> Counted<'_> {
+        self.attention.send_modify(|attention| *which(attention) += 1);
+        Counted(self, which)
+    }
+
+    fn is_requested(&self, slot: &Slot) -> bool {
+        matches!(self.lock().get(slot), Some((_, State::Requested)))
+    }
+
+    /// Asks for the announcement of a create that is expected, before it is known to be needed.
+    pub fn foresee(&self, step: StepId, slot: Slot) {
+        self.lock().entry(slot).or_insert((step, State::Requested));
+    }
+
     /// Takes over an intent that stands in the status, written by an earlier process: it may
     /// have been sent.
     pub fn recall(&self, step: StepId, slot: Slot) {
@@ -92,13 +188,23 @@ impl Intents {
         }
     }
 
-    /// The status that holds every requested intent has been written.
-    pub fn announced(&self) {
-        for (_, state) in self.lock().values_mut() {
-            if *state == State::Requested {
-                *state = State::Announced;
+    /// The status that holds these intents has been written.
+    pub fn written(&self, intents: &[(StepId, Slot)]) {
+        {
+            let mut slots = self.lock();
+            for (_, slot) in intents {
+                if let Some((_, state @ State::Requested)) = slots.get_mut(slot) {
+                    *state = State::Announced;
+                }
             }
         }
+        self.not_written();
+    }
+
+    /// The status could not be written: nobody waits for it any longer.
+    pub fn not_written(&self) {
+        self.attention
+            .send_modify(|attention| attention.written += 1);
     }
 
     /// What was created was observed to have run to its end: its intent has served.
@@ -128,7 +234,7 @@ impl Intents {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Slot, (StepId, State)>> {
         // A panic while the map is held cannot leave it half changed: each change is one write.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -158,7 +264,7 @@ mod tests {
             Permit::Announce
         );
         assert!(intents.to_announce());
-        intents.announced();
+        intents.written(&intents.open());
         assert!(!intents.to_announce());
         assert_eq!(
             intents.before_create("Postgres", &slot(), now, SETTLE),
@@ -171,7 +277,7 @@ mod tests {
         let intents = Intents::default();
         let now = Instant::now();
         intents.before_create("Postgres", &slot(), now, SETTLE);
-        intents.announced();
+        intents.written(&intents.open());
         intents.before_create("Postgres", &slot(), now, SETTLE);
 
         assert_eq!(
@@ -205,7 +311,7 @@ mod tests {
         let intents = Intents::default();
         let now = Instant::now();
         intents.before_create("Postgres", &slot(), now, SETTLE);
-        intents.announced();
+        intents.written(&intents.open());
         intents.before_create("Postgres", &slot(), now, SETTLE);
         intents.refused(&slot());
         assert_eq!(
@@ -219,7 +325,7 @@ mod tests {
         let intents = Intents::default();
         let now = Instant::now();
         intents.before_create("Machines", &slot(), now, SETTLE);
-        intents.announced();
+        intents.written(&intents.open());
         intents.before_create("Machines", &slot(), now, SETTLE);
         intents.served(&slot());
         assert!(intents.open().is_empty());

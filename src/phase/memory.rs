@@ -18,9 +18,10 @@ use super::{
     step::{Outcome, Removal, Stand, StepId, Wake},
 };
 use crate::{
-    api::{ActivationStatus, PhaseName, Reason},
+    api::{PhaseName, Reason},
     error::{self, Retry},
     refs::Refs,
+    status::Told,
 };
 
 /// Where a step stands, for status and for the next pass.
@@ -216,12 +217,8 @@ pub fn backoff(timing: &Timing, attempts: u32) -> Duration {
 pub struct Memory {
     /// `metadata.uid`. A new object of the same name starts with nothing remembered.
     pub uid: String,
-    /// The last status that this process wrote, which the cache may not hold yet.
-    pub status: Option<ActivationStatus>,
-    /// How the API server stored it.
-    pub written: Option<crate::status::Written>,
-    /// When other words for the same state are to be written.
-    pub words_due: Option<Instant>,
+    /// What was told of it, which the cache may not hold yet.
+    pub told: Told,
     /// The last look at each step.
     pub steps: BTreeMap<StepId, StepRecord>,
     /// What the steps observed.
@@ -255,9 +252,7 @@ impl Memory {
     pub fn new(uid: String) -> Self {
         Self {
             uid,
-            status: None,
-            written: None,
-            words_due: None,
+            told: Told::default(),
             steps: BTreeMap::new(),
             facts: Arc::default(),
             intents: Arc::default(),
@@ -280,8 +275,7 @@ impl Memory {
     #[must_use]
     pub fn cut_off(self) -> Self {
         Self {
-            status: self.status,
-            written: self.written,
+            told: self.told,
             intents: self.intents,
             requested: self.requested,
             facts: Arc::new(self.facts.cut_off()),

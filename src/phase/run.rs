@@ -8,7 +8,11 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use tracing::Instrument;
 
-use super::{Cx, Memory, PHASES, Phase, State, StepId, StepRecord, Timing, step::AnyStep};
+use super::{
+    Cx, Memory, PHASES, Phase, Slot, State, StepId, StepRecord, Timing,
+    intent::{Attending, Attention},
+    step::{AnyStep, BoxFuture},
+};
 use crate::{api::PhaseName, gate::GateReport, telemetry};
 
 /// Fly reads that one re-check of an unchanged live object may cost.
@@ -81,11 +85,18 @@ impl Report {
     }
 }
 
+/// Writes the status in the middle of a pass: what is about to be created is announced there.
+pub trait Herald: Sync {
+    /// Writes what was found so far, with these intents. `false`: it could not.
+    fn announce(&self, report: Report, intents: Vec<(StepId, Slot)>) -> BoxFuture<'_, bool>;
+}
+
 /// Runs one pass. `gate` answers for the gate before a phase; it is asked only once the
 /// earlier phases are done.
 pub async fn run(
     cx: &Cx,
     memory: &mut Memory,
+    herald: &dyn Herald,
     gate: impl Fn(PhaseName) -> Option<GateReport>,
 ) -> Report {
     let digest = cx.target.stamp().to_owned();
@@ -94,8 +105,12 @@ pub async fn run(
     super::deploy::roster::changed(cx);
     let began = Instant::now();
     let allowed = recheck_choice(memory, &digest, &cx.timing);
+    let intents = cx.intents.clone();
     let mut pass = Pass {
         cx,
+        herald,
+        writing: None,
+        attending: Some(intents.attend()),
         digest,
         fired,
         allowed,
@@ -114,12 +129,17 @@ pub async fn run(
             });
             continue;
         }
-        let report = pass.phase(phase, memory, open, &gate).await;
+        let report = pass.phase(phase, memory, open, &gate, &phases).await;
         open = open && report.state == PhaseState::Succeeded;
         if report.state == PhaseState::AwaitingApproval {
-            pass.preview(phase, memory).await;
+            preview(cx, &pass.digest, phase, memory).await;
         }
         phases.push(report);
+    }
+    // Two writers at once would not know what the other has written.
+    if let Some(writing) = pass.writing.take() {
+        let written = writing.await;
+        pass.written(written);
     }
     // What one re-check looked at is due again at one time, however long each took.
     for id in pass.allowed.iter().flatten() {
@@ -205,6 +225,11 @@ fn recheck_choice(memory: &mut Memory, digest: &str, timing: &Timing) -> Option<
 
 struct Pass<'a> {
     cx: &'a Cx,
+    herald: &'a dyn Herald,
+    /// The write of the status that is under way, and the intents that it holds.
+    writing: Option<BoxFuture<'a, Announced>>,
+    /// Until one could not be written: then each step that needs one waits for the next pass.
+    attending: Option<Attending<'a>>,
     digest: String,
     fired: BTreeSet<StepId>,
     allowed: Option<BTreeSet<StepId>>,
@@ -213,6 +238,9 @@ struct Pass<'a> {
     sent: Vec<(StepId, String)>,
 }
 
+/// The intents that a write held, and whether it succeeded.
+type Announced = (Vec<(StepId, Slot)>, bool);
+
 impl Pass<'_> {
     async fn phase(
         &mut self,
@@ -220,6 +248,7 @@ impl Pass<'_> {
         memory: &mut Memory,
         open: bool,
         gate: &impl Fn(PhaseName) -> Option<GateReport>,
+        earlier: &[PhaseReport],
     ) -> PhaseReport {
         let mut report = PhaseReport {
             id: phase.id,
@@ -239,43 +268,23 @@ impl Pass<'_> {
             report.steps = remembered(phase, memory, &self.digest);
             return report;
         }
-        self.steps(phase, memory).await;
+        self.steps(phase, memory, (earlier, report.gate.as_ref()))
+            .await;
         report.steps = remembered(phase, memory, &self.digest);
         report.state = phase_state(&report.steps);
         report
     }
 
-    /// What the phase behind a closed gate would change, as far as it can be told now: looked at
-    /// once for a target, in order, without acting. What cannot be observed yet is left out.
-    async fn preview(&self, phase: &Phase, memory: &mut Memory) {
-        let known = memory.preview.as_ref();
-        if known.is_some_and(|known| known.stamp == self.digest && known.phase == phase.id) {
-            return;
-        }
-        let cx = Cx {
-            act: super::Act::Plan,
-            ..self.cx.clone()
-        };
-        let mut changes = Vec::new();
-        for step in phase.steps {
-            if let super::step::Stand::Planned(lines) = step.advance(&cx).await.stand {
-                // Later steps put right what earlier ones did not do yet: one move, told once.
-                for line in lines {
-                    if !changes.iter().any(|(_, known)| *known == line) {
-                        changes.push((step.id(), line));
-                    }
-                }
-            }
-        }
-        memory.preview = Some(super::memory::Preview {
-            stamp: self.digest.clone(),
-            phase: phase.id,
-            changes,
-        });
-    }
-
-    /// Runs the steps of one phase, each as soon as its needs are met.
-    async fn steps(&mut self, phase: &Phase, memory: &mut Memory) {
+    /// Runs the steps of one phase, each as soon as its needs are met. `so_far` is what is told of the
+    /// earlier phases, and of the gate of this one, when something is announced meanwhile.
+    async fn steps(
+        &mut self,
+        phase: &Phase,
+        memory: &mut Memory,
+        so_far: (&[PhaseReport], Option<&GateReport>),
+    ) {
+        let mut attention = self.cx.intents.attention();
+        self.foresee(phase);
         let mut waiting: Vec<&'static dyn AnyStep> = phase.steps.to_vec();
         let mut running = FuturesUnordered::new();
         let mut settled: BTreeSet<StepId> = BTreeSet::new();
@@ -304,8 +313,21 @@ impl Pass<'_> {
                 // Everything ready was remembered, which may have met the needs of others.
                 continue;
             }
-            let Some((step, outcome)) = running.next().await else {
-                break;
+            if self.is_to_announce(*attention.borrow_and_update(), running.len()) {
+                let report = self.snapshot(phase, memory, so_far);
+                self.announce(report);
+            }
+            let (step, outcome) = tokio::select! {
+                next = running.next() => match next {
+                    Some(ended) => ended,
+                    None => break,
+                },
+                written = ended(&mut self.writing) => {
+                    self.writing = None;
+                    self.written(written);
+                    continue;
+                }
+                Ok(()) = attention.changed() => continue,
             };
             let sent = outcome.sent.iter().map(|line| (step.id(), line.clone()));
             self.sent.extend(sent);
@@ -340,6 +362,83 @@ impl Pass<'_> {
         self.dirty |= !changed.is_empty();
     }
 
+    /// An app that is not there yet holds nothing: what its steps will create is announced at once,
+    /// while it is being made.
+    fn foresee(&self, phase: &Phase) {
+        let cx = self.cx;
+        if !cx.recorded.is_empty() || !cx.may_act() {
+            return;
+        }
+        for step in phase.steps {
+            for slot in step.foresees(cx) {
+                cx.intents.foresee(step.id(), slot);
+            }
+        }
+    }
+
+    /// Whether to write now what is to be announced. What one step waits for, others soon will: so
+    /// that one write does for all, it comes when all that run wait for it or have begun to act.
+    /// Nobody need wait for what is foreseen.
+    fn is_to_announce(&self, attention: Attention, running: usize) -> bool {
+        let nobody_looks = attention.waiting + attention.acting >= running;
+        let foreseen = attention.waiting == 0;
+        self.attending.is_some()
+            && self.writing.is_none()
+            && (nobody_looks || foreseen)
+            && self.cx.intents.to_announce()
+    }
+
+    fn announce(&mut self, report: Report) {
+        let intents = self.cx.intents.open();
+        let writing = self.herald.announce(report, intents.clone());
+        self.writing = Some(Box::pin(async move { (intents, writing.await) }));
+    }
+
+    fn written(&mut self, (intents, written): Announced) {
+        if written {
+            self.cx.intents.written(&intents);
+        } else {
+            self.attending = None;
+        }
+    }
+
+    /// What is known in the middle of the pass.
+    fn snapshot(
+        &self,
+        phase: &Phase,
+        memory: &Memory,
+        (earlier, gate): (&[PhaseReport], Option<&GateReport>),
+    ) -> Report {
+        let at_work = |id: PhaseName, steps: Vec<(StepId, StepRecord)>| PhaseReport {
+            id,
+            state: phase_state(&steps),
+            gate: gate.cloned(),
+            steps,
+        };
+        let later = PHASES.iter().skip(earlier.len() + 1);
+        let later = later.map(|phase| PhaseReport {
+            id: phase.id,
+            state: if phase.steps.is_empty() {
+                PhaseState::NotImplemented
+            } else {
+                PhaseState::Pending
+            },
+            gate: None,
+            steps: remembered(phase, memory, &self.digest),
+        });
+        let steps = remembered(phase, memory, &self.digest);
+        Report {
+            sent: self.sent.clone(),
+            phases: earlier
+                .iter()
+                .cloned()
+                .chain([at_work(phase.id, steps)])
+                .chain(later)
+                .collect(),
+            behind_gate: Vec::new(),
+        }
+    }
+
     /// The last look, if it still holds.
     fn reusable<'m>(&self, step: &dyn AnyStep, memory: &'m Memory) -> Option<&'m StepRecord> {
         let record = memory.steps.get(step.id())?;
@@ -354,6 +453,43 @@ impl Pass<'_> {
             Some(chosen) if record.state.satisfied() && !chosen.contains(step.id()) => Some(record),
             _ => None,
         }
+    }
+}
+
+/// What the phase behind a closed gate would change, as far as it can be told now: looked at
+/// once for a target, in order, without acting. What cannot be observed yet is left out.
+async fn preview(cx: &Cx, digest: &str, phase: &Phase, memory: &mut Memory) {
+    let known = memory.preview.as_ref();
+    if known.is_some_and(|known| known.stamp == digest && known.phase == phase.id) {
+        return;
+    }
+    let cx = Cx {
+        act: super::Act::Plan,
+        ..cx.clone()
+    };
+    let mut changes = Vec::new();
+    for step in phase.steps {
+        if let super::step::Stand::Planned(lines) = step.advance(&cx).await.stand {
+            // Later steps put right what earlier ones did not do yet: one move, told once.
+            for line in lines {
+                if !changes.iter().any(|(_, known)| *known == line) {
+                    changes.push((step.id(), line));
+                }
+            }
+        }
+    }
+    memory.preview = Some(super::memory::Preview {
+        stamp: digest.to_owned(),
+        phase: phase.id,
+        changes,
+    });
+}
+
+/// The end of the write that is under way, if there is one.
+async fn ended(writing: &mut Option<BoxFuture<'_, Announced>>) -> Announced {
+    match writing {
+        Some(writing) => writing.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -177,6 +177,13 @@ pub trait Step: Send + Sync + 'static {
         None
     }
 
+    /// The slots that this step will need announced, as far as that can be told before it has
+    /// looked: they are announced while earlier steps work, so that nothing waits for it. One that is
+    /// not needed in the end does no harm. Pure.
+    fn foresees(&self, _cx: &Cx) -> Vec<Slot> {
+        Vec::new()
+    }
+
     /// Acts. Must tolerate having run before with the reply lost. Its answer is not believed:
     /// the engine observes again.
     fn act(&self, cx: &Cx, change: Self::Change) -> impl Future<Output = Result<()>> + Send;
@@ -205,6 +212,8 @@ pub trait AnyStep: Send + Sync {
     fn vital(&self) -> bool;
     /// See [`Step::rechecked`].
     fn rechecked(&self) -> bool;
+    /// See [`Step::foresees`].
+    fn foresees(&self, cx: &Cx) -> Vec<Slot>;
     /// Observe, diff, act and observe again, until there is nothing to do now.
     fn advance<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Outcome>;
     /// See [`Step::remove`].
@@ -282,6 +291,10 @@ impl<S: Step> AnyStep for S {
         Step::rechecked(self)
     }
 
+    fn foresees(&self, cx: &Cx) -> Vec<Slot> {
+        Step::foresees(self, cx)
+    }
+
     fn advance<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Outcome> {
         Box::pin(advance(self, cx))
     }
@@ -293,6 +306,8 @@ impl<S: Step> AnyStep for S {
 
 async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
     let mut sent: Vec<String> = Vec::new();
+    // Once it has sent a change it is not what others wait for to be announced with.
+    let mut acting = None;
     loop {
         let observed = match step.observe(cx).await {
             Ok(observed) => observed,
@@ -341,7 +356,13 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
                     .before_create(Step::id(step), &slot, Instant::now(), cx.timing.settle);
             match permit {
                 Permit::Send => announced = Some(slot),
-                Permit::Announce => return end(Stand::Announce(slot), sent),
+                Permit::Announce => {
+                    if cx.intents.announce(&slot).await {
+                        // What was seen before it was written may be old.
+                        continue;
+                    }
+                    return end(Stand::Announce(slot), sent);
+                }
                 Permit::Settle(again) => {
                     let why = Why::new(
                         Reason::OutcomeUnknown,
@@ -378,7 +399,9 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
                 sent,
             );
         }
-        if let Err(error) = step.act(cx, change).await {
+        acting.get_or_insert_with(|| cx.intents.act());
+        let acted = step.act(cx, change).await;
+        if let Err(error) = acted {
             if let Some(slot) = announced.filter(|_| error.surely_not_applied()) {
                 cx.intents.refused(&slot);
             }

@@ -45,6 +45,14 @@ impl Step for Addresses {
         &[app::ID]
     }
 
+    fn foresees(&self, cx: &Cx) -> Vec<Slot> {
+        let all = self.diff(&cx.target, &Vec::new(), cx.now());
+        match all {
+            Verdict::Change(assign) => self.intent(&cx.target, &assign).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     async fn observe(&self, cx: &Cx) -> Result<Vec<IpAssignment>> {
         cx.fly
             .addresses(&cx.target.app)

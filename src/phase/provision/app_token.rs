@@ -121,6 +121,13 @@ fn secret_name(uid: &str) -> String {
     format!("golive-app-token-{uid}")
 }
 
+fn slot(name: String) -> Slot {
+    Slot {
+        kind: "AppToken".to_owned(),
+        name,
+    }
+}
+
 impl Step for AppToken {
     type Observed = Observed;
     type Change = Change;
@@ -136,6 +143,15 @@ impl Step for AppToken {
     /// It is looked at again when Fly.io refuses it or its end comes near.
     fn rechecked(&self) -> bool {
         false
+    }
+
+    fn foresees(&self, cx: &Cx) -> Vec<Slot> {
+        let narrow = matches!(cx.target.token.facts().scope, Scope::Apps { .. });
+        if cx.app_tokens && !narrow {
+            vec![slot(name(&cx.owner.uid))]
+        } else {
+            Vec::new()
+        }
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
@@ -237,10 +253,7 @@ impl Step for AppToken {
 
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
         match change {
-            Change::Make { name, first: true } => Some(Slot {
-                kind: "AppToken".to_owned(),
-                name: name.clone(),
-            }),
+            Change::Make { name, first: true } => Some(slot(name.clone())),
             Change::Make { .. } | Change::Revoke { .. } => None,
         }
     }

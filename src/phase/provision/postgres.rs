@@ -83,6 +83,13 @@ pub fn name(app: &str) -> String {
     format!("{app}-db")
 }
 
+fn slot(name: String) -> Slot {
+    Slot {
+        kind: MANAGED.to_owned(),
+        name,
+    }
+}
+
 fn spec(target: &Target) -> Option<&Spec> {
     target.provision.postgres.as_ref()
 }
@@ -98,6 +105,15 @@ impl Step for Postgres {
     /// A database costs money and keeps data: none is made for an app that is not ours.
     fn needs(&self) -> &'static [StepId] {
         &[app::ID]
+    }
+
+    fn foresees(&self, cx: &Cx) -> Vec<Slot> {
+        let managed =
+            spec(&cx.target).filter(|spec| spec.external.is_none() && spec.fly_postgres.is_none());
+        managed
+            .map(|_| slot(name(&cx.target.app)))
+            .into_iter()
+            .collect()
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
@@ -236,10 +252,7 @@ impl Step for Postgres {
 
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
         match change {
-            Change::Create(new) => Some(Slot {
-                kind: MANAGED.to_owned(),
-                name: new.name.clone(),
-            }),
+            Change::Create(new) => Some(slot(new.name.clone())),
             Change::FallBack(_) => None,
             Change::Legacy(change) => fly_postgres::intent(change),
         }

@@ -63,6 +63,13 @@ pub fn name(app: &str) -> String {
     format!("{app}-redis")
 }
 
+fn slot(name: String) -> Slot {
+    Slot {
+        kind: "UpstashRedis".to_owned(),
+        name,
+    }
+}
+
 impl Step for Redis {
     type Observed = Observed;
     type Change = Change;
@@ -77,6 +84,14 @@ impl Step for Redis {
 
     fn reads(&self) -> u32 {
         2
+    }
+
+    fn foresees(&self, cx: &Cx) -> Vec<Slot> {
+        let spec = cx.target.provision.redis.as_ref();
+        spec.filter(|spec| spec.external.is_none())
+            .map(|_| slot(name(&cx.target.app)))
+            .into_iter()
+            .collect()
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
@@ -140,10 +155,7 @@ impl Step for Redis {
 
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
         match change {
-            Change::Create(name) => Some(Slot {
-                kind: "UpstashRedis".to_owned(),
-                name: name.clone(),
-            }),
+            Change::Create(name) => Some(slot(name.clone())),
             Change::Push => None,
         }
     }

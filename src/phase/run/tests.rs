@@ -43,6 +43,8 @@ struct Made {
     needs: &'static [StepId],
     observe: fn() -> BoxFuture<'static, Result<Is>>,
     act: fn(),
+    /// Its create is announced; `true`: and foreseen.
+    slot: Option<bool>,
 }
 
 impl Made {
@@ -56,7 +58,44 @@ impl Made {
             needs,
             observe,
             act: || (),
+            slot: None,
         }
+    }
+
+    fn announced(&self) -> Slot {
+        Slot {
+            kind: "Made".to_owned(),
+            name: self.id.to_owned(),
+        }
+    }
+}
+
+/// Writes nothing, and remembers what it was to announce.
+#[derive(Default)]
+struct Told {
+    announced: Mutex<Vec<Vec<String>>>,
+    /// What a write waits for.
+    until: Option<&'static Notify>,
+    fails: bool,
+}
+
+impl Told {
+    fn announced(&self) -> Vec<Vec<String>> {
+        self.announced.lock().unwrap().clone()
+    }
+}
+
+impl Herald for Told {
+    fn announce(&self, report: Report, intents: Vec<(StepId, Slot)>) -> BoxFuture<'_, bool> {
+        assert_eq!(report.phases.len(), PHASES.len());
+        let names = intents.into_iter().map(|(_, slot)| slot.name).collect();
+        self.announced.lock().unwrap().push(names);
+        Box::pin(async {
+            if let Some(until) = self.until {
+                until.notified().await;
+            }
+            !self.fails
+        })
     }
 }
 
@@ -86,6 +125,15 @@ impl Step for Made {
             Is::Stopped => Verdict::Blocked(Why::new(Reason::FlyRefused, "it may not")),
             Is::Wrong => Verdict::Change("put it right".to_owned()),
         }
+    }
+
+    fn foresees(&self, _cx: &Cx) -> Vec<Slot> {
+        let foreseen = self.slot == Some(true);
+        foreseen.then(|| self.announced()).into_iter().collect()
+    }
+
+    fn intent(&self, _target: &Target, _change: &String) -> Option<Slot> {
+        self.slot.map(|_| self.announced())
     }
 
     async fn act(&self, _cx: &Cx, _change: String) -> Result<()> {
@@ -144,6 +192,18 @@ async fn pass(
     fired: &[StepId],
     steps: &'static [&'static dyn AnyStep],
 ) -> Vec<State> {
+    told_pass(cx, memory, fired, steps, &Told::default()).await
+}
+
+/// The same, with this one to announce creates.
+async fn told_pass(
+    cx: &Cx,
+    memory: &mut Memory,
+    fired: &[StepId],
+    steps: &'static [&'static dyn AnyStep],
+    herald: &dyn Herald,
+) -> Vec<State> {
+    let intents = cx.intents.clone();
     let phase = Phase {
         id: PhaseName::Provision,
         done: ConditionType::Provisioned,
@@ -152,13 +212,16 @@ async fn pass(
     };
     let mut pass = Pass {
         cx,
+        herald,
+        writing: None,
+        attending: Some(intents.attend()),
         digest: "digest".to_owned(),
         fired: fired.iter().copied().collect(),
         allowed: None,
         dirty: false,
         sent: Vec::new(),
     };
-    let ran = tokio::time::timeout(LIMIT, pass.steps(&phase, memory)).await;
+    let ran = tokio::time::timeout(LIMIT, pass.steps(&phase, memory, (&[], None))).await;
     assert!(
         ran.is_ok(),
         "the pass does not end: steps wait for each other"
@@ -451,4 +514,105 @@ fn a_phase_is_stopped_before_it_waits_and_done_when_all_its_steps_are() {
     assert_eq!(of(&[Done, Waiting, Pending]), PhaseState::Running);
     assert_eq!(of(&[Waiting, Blocked, Planned]), PhaseState::Failed);
     assert_eq!(of(&[Planned, Pending]), PhaseState::Planned);
+}
+
+#[tokio::test]
+async fn one_write_announces_what_all_steps_are_about_to_create_and_then_each_creates() {
+    static THERE: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
+    fn is(there: &AtomicBool) -> Is {
+        if there.load(SeqCst) { Is::Done } else { Is::Wrong }
+    }
+    static ONE: Made = Made {
+        slot: Some(false),
+        act: || THERE[0].store(true, SeqCst),
+        ..Made::new("One", &[], || Box::pin(async { Ok(is(&THERE[0])) }))
+    };
+    // It looks longer than the other.
+    static TWO: Made = Made {
+        slot: Some(false),
+        act: || THERE[1].store(true, SeqCst),
+        ..Made::new("Two", &[], || {
+            Box::pin(async {
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                Ok(is(&THERE[1]))
+            })
+        })
+    };
+    static ALL: &[&dyn AnyStep] = &[&ONE, &TWO];
+    let herald = Told::default();
+
+    let states = told_pass(&cx(), &mut Memory::new("u".into()), &[], ALL, &herald).await;
+
+    assert_eq!(states, [State::Done, State::Done]);
+    assert_eq!(herald.announced(), [["One", "Two"]]);
+}
+
+#[tokio::test]
+async fn what_could_not_be_announced_is_not_created() {
+    static WRONG: Made = Made {
+        slot: Some(false),
+        act: || panic!("it was created"),
+        ..Made::new("Wrong", &[], || Box::pin(async { Ok(Is::Wrong) }))
+    };
+    static ALSO: Made = Made {
+        slot: Some(true),
+        act: || panic!("it was created"),
+        ..Made::new("Also", &[], || Box::pin(async { Ok(Is::Wrong) }))
+    };
+    static ALL: &[&dyn AnyStep] = &[&WRONG, &ALSO];
+    let herald = Told {
+        fails: true,
+        ..Told::default()
+    };
+    let cx = cx();
+
+    let states = told_pass(&cx, &mut Memory::new("u".into()), &[], ALL, &herald).await;
+
+    assert_eq!(states, [State::Running, State::Running]);
+    assert_eq!(herald.announced().len(), 1, "it was tried again");
+    assert!(cx.intents.to_announce(), "the end of the pass tries again");
+}
+
+#[tokio::test]
+async fn what_is_foreseen_is_announced_while_earlier_steps_work_and_not_created_before() {
+    static WRITTEN: Notify = Notify::const_new();
+    static EARLIER: AtomicBool = AtomicBool::new(false);
+    static THERE: AtomicBool = AtomicBool::new(false);
+    static FIRST: Made = Made::new("First", &[], || {
+        Box::pin(async {
+            EARLIER.store(true, SeqCst);
+            Ok(Is::Done)
+        })
+    });
+    // The write ends only once this has looked, and it creates only once the write has ended.
+    static THEN: Made = Made {
+        slot: Some(true),
+        act: || THERE.store(true, SeqCst),
+        ..Made::new("Then", &["First"], || {
+            Box::pin(async {
+                WRITTEN.notify_one();
+                Ok(if THERE.load(SeqCst) { Is::Done } else { Is::Wrong })
+            })
+        })
+    };
+    static ALL: &[&dyn AnyStep] = &[&FIRST, &THEN];
+    struct First(Told);
+    impl Herald for First {
+        fn announce(&self, report: Report, intents: Vec<(StepId, Slot)>) -> BoxFuture<'_, bool> {
+            assert!(!EARLIER.load(SeqCst), "it came after the earlier step");
+            self.0.announce(report, intents)
+        }
+    }
+    let herald = Told {
+        until: Some(&WRITTEN),
+        ..Told::default()
+    };
+    let herald = First(herald);
+
+    let states = told_pass(&cx(), &mut Memory::new("u".into()), &[], ALL, &herald).await;
+
+    assert_eq!(states, [State::Done, State::Done]);
+    assert_eq!(herald.0.announced(), [["Then"]]);
 }
