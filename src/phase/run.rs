@@ -268,6 +268,10 @@ impl Pass<'_> {
             report.steps = remembered(phase, memory, &self.digest);
             return report;
         }
+        if !earlier.is_empty() {
+            let phases = PHASES.get(earlier.len()..);
+            self.foresee(phases.unwrap_or_default(), gate);
+        }
         self.steps(phase, memory, (earlier, report.gate.as_ref()))
             .await;
         report.steps = remembered(phase, memory, &self.digest);
@@ -284,7 +288,6 @@ impl Pass<'_> {
         so_far: (&[PhaseReport], Option<&GateReport>),
     ) {
         let mut attention = self.cx.intents.attention();
-        self.foresee(phase);
         let mut waiting: Vec<&'static dyn AnyStep> = phase.steps.to_vec();
         let mut running = FuturesUnordered::new();
         let mut settled: BTreeSet<StepId> = BTreeSet::new();
@@ -347,7 +350,7 @@ impl Pass<'_> {
                 step.rechecked(),
                 Instant::now(),
             );
-            if record.state == State::Done {
+            if record.state.satisfied() {
                 memory.intents.settled(step.id());
             }
             if record.state.satisfied() {
@@ -362,14 +365,18 @@ impl Pass<'_> {
         self.dirty |= !changed.is_empty();
     }
 
-    /// An app that is not there yet holds nothing: what its steps will create is announced at once,
-    /// while it is being made.
-    fn foresee(&self, phase: &Phase) {
+    /// An app that is not there yet holds nothing: what will be created until a person is asked is
+    /// announced at once, while the app is being made. Not before the first phase is done: it says
+    /// whether anything may be created.
+    fn foresee(&self, phases: &[Phase], gate: &impl Fn(PhaseName) -> Option<GateReport>) {
         let cx = self.cx;
         if !cx.recorded.is_empty() || !cx.may_act() {
             return;
         }
-        for step in phase.steps {
+        let later = phases.iter().skip(1);
+        let later = later.take_while(|phase| gate(phase.id).is_none());
+        let this = phases.iter().take(1);
+        for step in this.chain(later).flat_map(|phase| phase.steps) {
             for slot in step.foresees(cx) {
                 cx.intents.foresee(step.id(), slot);
             }

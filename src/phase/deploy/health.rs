@@ -27,6 +27,10 @@ pub const ID: StepId = "Health";
 /// read five times a second (fly-api.md B.1).
 const SHORTEST: Duration = Duration::from_millis(200);
 
+/// Shortest pause when something has just happened: ten reads may follow each other (fly-api.md B.1),
+/// and what has taken a moment may well take a moment longer.
+const SOON: Duration = Duration::from_millis(50);
+
 impl Step for Health {
     type Observed = Look;
     type Change = rollback::Change;
@@ -185,16 +189,45 @@ pub fn verdict_of<C>(
     }
 }
 
-/// The pause until the next look, from the operator's poll interval: often at first, more seldom
-/// once the youngest change is old.
+/// The pause until the next look, from the operator's poll interval: a quarter of the time since
+/// something happened last, often at first and more seldom once that is long ago.
 pub fn pause(machines: &[Machine], poll: Duration, now: Timestamp) -> Duration {
-    let fresh = machines
-        .iter()
-        .filter_map(|machine| machine.updated_at)
-        .any(|since| now.duration_since(since) <= SignedDuration::from_secs(15));
-    if fresh {
-        (poll / 8).max(SHORTEST)
-    } else {
-        poll.max(SHORTEST)
+    let events = machines.iter().flat_map(|machine| machine.events.iter());
+    let happened = events
+        .filter_map(|event| Timestamp::from_millisecond(event.timestamp?).ok())
+        .chain(machines.iter().filter_map(|machine| machine.updated_at))
+        .max();
+    let since = happened.map(|at| now.duration_since(at).max(SignedDuration::ZERO));
+    match since.and_then(|since| Duration::try_from(since).ok()) {
+        Some(since) if since <= FRESH => (since / 4).clamp(SOON, (poll / 8).max(SHORTEST)),
+        _ => poll.max(SHORTEST),
+    }
+}
+
+/// For so long after something has happened a look is worth more.
+const FRESH: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_has_just_happened_is_looked_at_soon_and_then_ever_more_seldom() {
+        let began = Timestamp::from_millisecond(1_780_000_000_000).unwrap();
+        let machine: Machine = serde_json::from_value(serde_json::json!({
+            "id": "m", "updated_at": "1970-01-01T00:00:00Z",
+            "events": [{"id": "e", "type": "start", "timestamp": began.as_millisecond()}],
+        }))
+        .unwrap();
+        let pause = |after: i64| {
+            let now = began + SignedDuration::from_millis(after);
+            let pause = pause(std::slice::from_ref(&machine), Duration::from_secs(2), now);
+            pause.as_millis()
+        };
+        assert_eq!([pause(-5), pause(0), pause(100)], [50, 50, 50]);
+        assert_eq!([pause(400), pause(2_000), pause(15_000)], [100, 250, 250]);
+        assert_eq!(pause(15_001), 2_000);
     }
 }

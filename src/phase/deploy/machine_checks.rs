@@ -240,12 +240,14 @@ impl<'a> Tested<'a> {
             .map_err(|error| fleet::not_convertible("machine of a machine check", &error))?;
         let command = crate::redact::redact(&test.command.join(" ")).into_owned();
         let release: String = look.release.key.chars().take(8).collect();
+        let name = format!("golive-check-{release}-{}-{label}", look.release.number);
         Ok(OneOff {
+            announced: name.clone(),
+            name,
             what: What::Check {
                 command: one_line(&command, COMMAND),
                 tested: format!("{} ({})", self.machine.name, self.machine.id),
             },
-            name: format!("golive-check-{release}-{}-{label}", look.release.number),
             region: match self.machine.region.is_empty() {
                 true => self.wanted.region.clone(),
                 false => self.machine.region.clone(),

@@ -116,6 +116,8 @@ pub struct OneOff {
     pub what: What,
     /// Name of its machine without the number of the run.
     pub name: String,
+    /// The same as it is announced, where that has to be known before the name is.
+    pub announced: String,
     /// Where it runs.
     pub region: String,
     /// What it runs in.
@@ -148,6 +150,8 @@ pub enum Change {
         what: What,
         /// Name of the machine.
         name: String,
+        /// The name that it is announced by.
+        announced: String,
         /// Where.
         region: String,
         /// Its configuration.
@@ -177,13 +181,14 @@ impl Change {
     /// A run is announced: names are unique among live machines only, and this one ends.
     pub fn intent(&self) -> Option<Slot> {
         match self {
-            Self::Run { name, .. } => Some(slot(name.clone())),
+            Self::Run { announced, .. } => Some(slot(announced.clone())),
             Self::End { .. } => None,
         }
     }
 }
 
-fn slot(name: String) -> Slot {
+/// What announces a run by this name.
+pub(super) fn slot(name: String) -> Slot {
     Slot {
         kind: "Machine".to_owned(),
         name,
@@ -246,6 +251,7 @@ impl Runs {
         };
         match runs.stand(last, cx.now()) {
             Run::Failed { .. } | Run::Stuck => {
+                runs.served(cx);
                 let told = cx.facts.failures_told.get();
                 runs.told = told.is_some_and(|told| told.contains(&last.id));
                 runs.tail = diagnosis::log_tail(cx, &last.id).await;
@@ -254,10 +260,17 @@ impl Runs {
                 });
             }
             // Its end is seen: the announcement has served.
-            Run::Succeeded => cx.intents.served(&slot(last.name.clone())),
+            Run::Succeeded => runs.served(cx),
             Run::Running | Run::Ending | Run::Unknown => {}
         }
         runs
+    }
+
+    /// The end of the latest run is seen: what announced it has served.
+    fn served(&self, cx: &Cx) {
+        let run = self.count.saturating_sub(1);
+        let announced = format!("{}-{run}", self.asked.announced);
+        cx.intents.served(&slot(announced));
     }
 
     /// How a run stands.
@@ -325,6 +338,7 @@ impl Runs {
         Change::Run {
             what: self.asked.what.clone(),
             name: format!("{}-{}", self.asked.name, self.count),
+            announced: format!("{}-{}", self.asked.announced, self.count),
             region: self.asked.region.clone(),
             config: Box::new(self.asked.config.clone()),
         }
@@ -461,6 +475,7 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
         Change::Run {
             what,
             name,
+            announced: _,
             region,
             config,
         } => {
@@ -622,6 +637,7 @@ pub(super) mod tests {
                     tested: "golive-app-0 (m0)".to_owned(),
                 },
                 name: "golive-check".to_owned(),
+                announced: "golive-check".to_owned(),
                 region: "eze".to_owned(),
                 config: MachineConfig::default(),
                 timeout: Duration::from_secs(60),

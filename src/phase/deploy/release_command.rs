@@ -93,6 +93,16 @@ impl Step for ReleaseCommand {
         false
     }
 
+    /// The first run for the first release.
+    fn foresees(&self, cx: &Cx) -> Vec<Slot> {
+        let config = cx.target.config();
+        let asked = config.is_ok_and(|config| config.app.deploy.release_command.is_some());
+        asked
+            .then(|| one_off::slot(format!("{}-0", announced(1))))
+            .into_iter()
+            .collect()
+    }
+
     async fn observe(&self, cx: &Cx) -> Result<Seen> {
         let config = cx.target.config()?;
         let Some(command) = config.app.deploy.release_command.clone() else {
@@ -119,6 +129,7 @@ impl Step for ReleaseCommand {
             what: What::Release,
             slot: fleet::release_slot(release.number, &release.key),
             name: format!("golive-release-{key}-{}", release.number),
+            announced: announced(release.number),
             image: release.image.pinned.clone(),
             command,
         };
@@ -199,6 +210,12 @@ impl Observed {
     }
 }
 
+/// The name that the runs for a release are announced by. Those of the machines have the release's
+/// key in them, which is not known before its secrets are.
+fn announced(release: u64) -> String {
+    format!("golive-release-{release}")
+}
+
 /// A command of `[deploy]`.
 pub(super) struct Command {
     /// Which.
@@ -207,6 +224,8 @@ pub(super) struct Command {
     pub slot: String,
     /// Name of its machine without the number of the run.
     pub name: String,
+    /// The same as it is announced.
+    pub announced: String,
     /// The image with its digest.
     pub image: String,
     /// The command line.
@@ -239,6 +258,7 @@ pub(super) async fn runs(cx: &Cx, command: Command, app_machines: &[Machine]) ->
     let asked = OneOff {
         what: command.what,
         name: command.name,
+        announced: command.announced,
         region: cx.target.region.clone(),
         config,
         timeout: app

@@ -53,10 +53,12 @@ impl Step for SeedCommand {
         }
         let release = look::release(cx, &records)?;
         let uid: String = cx.owner.uid.chars().take(8).collect();
+        let name = format!("golive-seed-{uid}");
         let asked = Command {
             what: What::Seed,
             slot: fleet::seed_slot(),
-            name: format!("golive-seed-{uid}"),
+            announced: name.clone(),
+            name,
             image: release.image.pinned.clone(),
             command,
         };

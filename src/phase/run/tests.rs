@@ -221,6 +221,9 @@ async fn told_pass(
         dirty: false,
         sent: Vec::new(),
     };
+    let steps_of = [phase];
+    pass.foresee(&steps_of, &|_| None);
+    let [phase] = steps_of;
     let ran = tokio::time::timeout(LIMIT, pass.steps(&phase, memory, (&[], None))).await;
     assert!(
         ran.is_ok(),

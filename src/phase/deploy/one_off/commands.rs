@@ -19,6 +19,7 @@ fn runs(last: Option<Value>) -> Runs {
         asked: OneOff {
             what: What::Release,
             name: "golive-release-k".to_owned(),
+            announced: "golive-release-1".to_owned(),
             region: "eze".to_owned(),
             config: MachineConfig::default(),
             timeout: Duration::from_secs(60),
@@ -171,7 +172,7 @@ fn only_what_creates_a_machine_is_announced() {
     let Verdict::Change(run) = decide(&runs(None), 0) else {
         unreachable!()
     };
-    assert_eq!(run.intent().unwrap().name, "golive-release-k-1");
+    assert_eq!(run.intent().unwrap().name, "golive-release-1-1");
     let end = Change::End {
         name: "golive-release-k-0".to_owned(),
         id: "m1".to_owned(),
