@@ -30,7 +30,14 @@ pub async fn add_finalizer(
         return Ok(());
     }
     let api: Api<Activation> = Api::namespaced(kube.clone(), &owner.namespace);
-    // The cache may be old: what stands there now decides, and the version fences the change.
+    // The version fences the change: only if the cache is old does it take a look first.
+    let version = activation.resource_version();
+    let mut finalizers = activation.finalizers().to_vec();
+    finalizers.push(FINALIZER.to_owned());
+    match set_finalizers(&api, &owner.name, version, &finalizers).await {
+        Err(error) if error.is_conflict() => {}
+        other => return other,
+    }
     let Some(current) = api
         .get_opt(&owner.name)
         .await

@@ -76,6 +76,12 @@ impl Error {
         }
     }
 
+    /// True when Kubernetes refused a write because somebody else has written meanwhile.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Kube { source, .. }
+            if matches!(&**source, kube::Error::Api(status) if status.is_conflict()))
+    }
+
     /// A Kubernetes error with what was being done.
     pub fn kube(doing: impl Into<String>, source: kube::Error) -> Self {
         Self::Kube {

@@ -205,6 +205,14 @@ async fn stop(
         intents: memory.intents.open(),
         ..Seen::default()
     };
-    tell::write(activation, context, owner, &memory.told, old.as_ref(), &seen).await?;
+    tell::write(
+        activation,
+        context,
+        owner,
+        &memory.told,
+        old.as_ref(),
+        &seen,
+    )
+    .await?;
     Ok(again.max(context.timing.backoff_min.min(Duration::from_millis(200))))
 }

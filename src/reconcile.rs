@@ -100,7 +100,15 @@ async fn pass(
             suspended: true,
             ..Seen::default()
         };
-        tell::write(activation, context, owner, &memory.told, old.as_ref(), &seen).await?;
+        tell::write(
+            activation,
+            context,
+            owner,
+            &memory.told,
+            old.as_ref(),
+            &seen,
+        )
+        .await?;
         refuse(activation, context, memory, old.as_ref());
         return Ok(until_resumed(activation, (context.clock)()).unwrap_or(context.timing.recheck));
     }
@@ -112,12 +120,12 @@ async fn pass(
     }
 
     // Read (Kubernetes). A missing Secret is data, not an error.
-    let ((mut refs, fresh), ()) = tokio::try_join!(
-        read(activation, context, owner, memory),
-        // Before anything is written to Fly.io.
-        credentials::add_finalizer(activation, &context.kube, owner),
-    )?;
+    let (mut refs, fresh) = read(activation, context, owner, memory).await?;
     context.secret_looks.read(owner, refs.versions().clone());
+    if activation.spec.deploy.source.is_some() {
+        // What is chosen is kept before there is a target.
+        credentials::add_finalizer(activation, &context.kube, owner).await?;
+    }
     source::read(activation, context, owner, memory, Arc::make_mut(&mut refs)).await?;
     let target = match Target::parse(activation, &refs, &context.fingerprint_key) {
         Ok(target) => Arc::new(target),
@@ -128,7 +136,15 @@ async fn pass(
                 intents: memory.intents.open(),
                 ..Seen::default()
             };
-            tell::write(activation, context, owner, &memory.told, old.as_ref(), &seen).await?;
+            tell::write(
+                activation,
+                context,
+                owner,
+                &memory.told,
+                old.as_ref(),
+                &seen,
+            )
+            .await?;
             memory.requested = Some(tokens);
             memory.forget_looks();
             return Ok(context
@@ -138,9 +154,6 @@ async fn pass(
                 .min(Duration::from_secs(30)));
         }
     };
-    if fresh {
-        credentials::protect(activation, &context.kube, owner).await?;
-    }
     let current = &activation.spec.token_secret_ref.name;
     for former in credentials::held(activation, memory, old.as_ref()) {
         if former != *current {
@@ -187,7 +200,15 @@ async fn pass(
                 intents: memory.intents.open(),
                 ..Seen::default()
             };
-            tell::write(activation, context, owner, &memory.told, old.as_ref(), &seen).await?;
+            tell::write(
+                activation,
+                context,
+                owner,
+                &memory.told,
+                old.as_ref(),
+                &seen,
+            )
+            .await?;
             memory.requested = Some(tokens);
             memory.forget_looks();
             return Ok(context.timing.recheck);
@@ -202,7 +223,18 @@ async fn pass(
         reporting_drift,
     };
     let gate = |phase| gate(&cx, activation, old.as_ref(), phase);
-    let report = run::run(&cx, memory, &herald, gate).await;
+    // Before anything is changed, so that what was made can be deleted.
+    let finalizers = async {
+        let ours = credentials::add_finalizer(activation, &context.kube, owner);
+        let tokens = async {
+            match fresh {
+                true => credentials::protect(activation, &context.kube, owner).await,
+                false => Ok(()),
+            }
+        };
+        tokio::try_join!(ours, tokens).map(drop)
+    };
+    let report = Box::pin(run::run(&cx, memory, &herald, gate, finalizers)).await?;
     // It may have been written meanwhile.
     let old = memory.told.status().or(old);
 
@@ -224,7 +256,15 @@ async fn pass(
         requested,
         ..Seen::default()
     };
-    tell::write(activation, context, owner, &memory.told, old.as_ref(), &seen).await?;
+    tell::write(
+        activation,
+        context,
+        owner,
+        &memory.told,
+        old.as_ref(),
+        &seen,
+    )
+    .await?;
     let news = memory.facts.take_news();
     context.publish(activation, news.iter().map(events::news).collect());
     context.publish(activation, events::of_changes(&report.sent));
@@ -580,7 +620,15 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
             .is_some_and(|ready| ready.reason == error.reason().as_str())
     });
     if !already || error.reason() == Reason::InternalError {
-        let told = tell::write(activation, context, &owner, &memory.told, old.as_ref(), &seen).await;
+        let told = tell::write(
+            activation,
+            context,
+            &owner,
+            &memory.told,
+            old.as_ref(),
+            &seen,
+        )
+        .await;
         if let Err(error) = told {
             tracing::warn!(error = %crate::causes::chain(&error), "the failure could not be reported");
         }

@@ -258,7 +258,8 @@ async fn smoke(sim: &Sim, client: &Client, probe: &Probe, app: &str) -> Result<(
         .find_map(|machine| machine["id"].as_str().map(str::to_owned))
         .ok_or("no machine")?;
     let command = ExecRequest {
-        command: vec!["true".to_owned()],
+        // The application's own check of its database, which is what the smoke test asks for.
+        command: vec!["cabanas".to_owned(), "db-check".to_owned()],
         timeout: Some(10),
         stdin: None,
         container: None,
@@ -267,6 +268,9 @@ async fn smoke(sim: &Sim, client: &Client, probe: &Probe, app: &str) -> Result<(
         join_all(paths.map(ask)),
         client.exec(app, &id, &command, None)
     );
-    executed?;
+    let executed = executed?;
+    if executed.exit_code != Some(0) {
+        return Err(format!("the database check failed: {executed:?}").into());
+    }
     asked.into_iter().collect::<Result<()>>()
 }

@@ -121,7 +121,8 @@ impl Intents {
     }
 
     fn count(&self, which: fn(&mut Attention) -> &mut usize) -> Counted<'_> {
-        self.attention.send_modify(|attention| *which(attention) += 1);
+        self.attention
+            .send_modify(|attention| *which(attention) += 1);
         Counted(self, which)
     }
 

@@ -13,7 +13,7 @@ use super::{
     intent::{Attending, Attention},
     step::{AnyStep, BoxFuture},
 };
-use crate::{api::PhaseName, gate::GateReport, telemetry};
+use crate::{api::PhaseName, error::Error, gate::GateReport, telemetry};
 
 /// Fly reads that one re-check of an unchanged live object may cost.
 pub const RECHECK_READS: u32 = 3;
@@ -92,13 +92,18 @@ pub trait Herald: Sync {
 }
 
 /// Runs one pass. `gate` answers for the gate before a phase; it is asked only once the
-/// earlier phases are done.
+/// earlier phases are done. `first` has to be done before anything is changed: it is done beside the
+/// first phase, which looks only.
+///
+/// # Errors
+/// Those of `first`.
 pub async fn run(
     cx: &Cx,
     memory: &mut Memory,
     herald: &dyn Herald,
     gate: impl Fn(PhaseName) -> Option<GateReport>,
-) -> Report {
+    first: impl Future<Output = Result<(), Error>>,
+) -> Result<Report, Error> {
     let digest = cx.target.stamp().to_owned();
     let fired = memory.fired.take();
     // A pass begins because something may have changed.
@@ -119,6 +124,7 @@ pub async fn run(
     };
     let mut phases = Vec::with_capacity(PHASES.len());
     let mut open = true;
+    let mut first = Some(first);
     for phase in PHASES {
         if phase.steps.is_empty() {
             phases.push(PhaseReport {
@@ -129,7 +135,16 @@ pub async fn run(
             });
             continue;
         }
-        let report = pass.phase(phase, memory, open, &gate, &phases).await;
+        // On the heap: a pass with all that its steps do is too much for a worker's stack.
+        let looks = Box::pin(pass.phase(phase, memory, open, &gate, &phases));
+        let report = match first.take() {
+            Some(first) => {
+                let (report, first) = tokio::join!(looks, Box::pin(first));
+                first?;
+                report
+            }
+            None => looks.await,
+        };
         open = open && report.state == PhaseState::Succeeded;
         if report.state == PhaseState::AwaitingApproval {
             preview(cx, &pass.digest, phase, memory).await;
@@ -166,11 +181,11 @@ pub async fn run(
                 .collect()
         })
         .unwrap_or_default();
-    Report {
+    Ok(Report {
         sent: pass.sent,
         phases,
         behind_gate,
-    }
+    })
 }
 
 /// Which of the due steps a re-check of a live, unchanged object looks at. `None`: no limit,

@@ -114,7 +114,14 @@ impl Step for ReleaseCommand {
         if records.is_good(&release.key) || records.held(&release.key, &cx.target).is_some() {
             return Ok(Observed::Ran.into());
         }
-        let app_machines = roster::ours(cx).await?;
+        let slot = fleet::release_slot(release.number, &release.key);
+        let commands = one_off::machines_of(cx, &slot, <[Machine]>::is_empty);
+        let (app_machines, commands) = match records.last_good() {
+            // Before the first release there are no machines that could tell that it has run.
+            None => tokio::try_join!(roster::ours(cx), commands)
+                .map(|(ours, commands)| (ours, Some(commands)))?,
+            Some(_) => (roster::ours(cx).await?, None),
+        };
         let marked = |machine: &Machine| {
             machine.metadata(fleet::RELEASE_KEY) == Some(release.key.as_str())
                 && !fleet::runs_a_command(machine)
@@ -127,13 +134,17 @@ impl Step for ReleaseCommand {
         let key: String = release.key.chars().take(8).collect();
         let asked = Command {
             what: What::Release,
-            slot: fleet::release_slot(release.number, &release.key),
+            slot: slot.clone(),
             name: format!("golive-release-{key}-{}", release.number),
             announced: announced(release.number),
             image: release.image.pinned.clone(),
             command,
         };
-        let runs = runs(cx, asked, &app_machines).await?;
+        let commands = match commands {
+            Some(commands) => commands,
+            None => one_off::machines_of(cx, &slot, <[Machine]>::is_empty).await?,
+        };
+        let runs = runs(cx, asked, commands, &app_machines).await?;
         let unrecorded = cx.may_act() && !records.tells_failure(&release.key, &cx.target);
         let recorded = records.left(&release.key).map(records::Record::entry);
         Ok(Seen {
@@ -232,13 +243,17 @@ pub(super) struct Command {
     pub command: String,
 }
 
-/// What is known of the runs of a command.
+/// What is known of the runs of a command, whose `machines` these are.
 ///
 /// # Errors
-/// When Fly.io does not answer, or the fly.toml cannot be converted.
-pub(super) async fn runs(cx: &Cx, command: Command, app_machines: &[Machine]) -> Result<Runs> {
+/// When the fly.toml cannot be converted.
+pub(super) async fn runs(
+    cx: &Cx,
+    command: Command,
+    machines: Vec<Machine>,
+    app_machines: &[Machine],
+) -> Result<Runs> {
     let app = &cx.target.config()?.app;
-    let machines = one_off::machines_of(cx, &command.slot, <[Machine]>::is_empty).await?;
     let mut context = flytoml::Context {
         image: &command.image,
         ..flytoml::Context::default()

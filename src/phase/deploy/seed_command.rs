@@ -15,6 +15,7 @@ use super::{
     roster,
 };
 use crate::{
+    fly::Machine,
     phase::{Cx, Slot, Step, StepId, Verdict, step::Result},
     target::Target,
 };
@@ -63,7 +64,8 @@ impl Step for SeedCommand {
             command,
         };
         let machines = roster::ours(cx).await?;
-        let runs = release_command::runs(cx, asked, &machines).await?;
+        let commands = one_off::machines_of(cx, &asked.slot, <[Machine]>::is_empty).await?;
+        let runs = release_command::runs(cx, asked, commands, &machines).await?;
         Ok(Observed::Runs(Box::new(runs)))
     }
 

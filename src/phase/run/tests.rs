@@ -523,7 +523,11 @@ fn a_phase_is_stopped_before_it_waits_and_done_when_all_its_steps_are() {
 async fn one_write_announces_what_all_steps_are_about_to_create_and_then_each_creates() {
     static THERE: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
     fn is(there: &AtomicBool) -> Is {
-        if there.load(SeqCst) { Is::Done } else { Is::Wrong }
+        if there.load(SeqCst) {
+            Is::Done
+        } else {
+            Is::Wrong
+        }
     }
     static ONE: Made = Made {
         slot: Some(false),
@@ -596,7 +600,11 @@ async fn what_is_foreseen_is_announced_while_earlier_steps_work_and_not_created_
         ..Made::new("Then", &["First"], || {
             Box::pin(async {
                 WRITTEN.notify_one();
-                Ok(if THERE.load(SeqCst) { Is::Done } else { Is::Wrong })
+                Ok(if THERE.load(SeqCst) {
+                    Is::Done
+                } else {
+                    Is::Wrong
+                })
             })
         })
     };
