@@ -76,6 +76,8 @@ pub struct StepRecord {
     pub looked: Instant,
     /// When to look again without another cause. `None`: only when something changes.
     pub again: Option<Instant>,
+    /// It counts as done for a moment only, until it is looked at again.
+    pub holds: bool,
     /// The long poll that ends the wait.
     pub wake: Option<Wake>,
 }
@@ -103,6 +105,7 @@ impl StepRecord {
             changes: outcome.sent,
             looked: now,
             again: None,
+            holds: false,
             wake: None,
         };
         // What is done may still want something of a person.
@@ -115,6 +118,7 @@ impl StepRecord {
             }
             Stand::Holds(again) => {
                 record.again = Some(now + again.min(timing.recheck));
+                record.holds = true;
             }
             Stand::Skipped(why) => {
                 record.state = State::Skipped;
@@ -185,6 +189,7 @@ impl StepRecord {
             changes: Vec::new(),
             looked: Instant::now(),
             again: None,
+            holds: false,
             wake: None,
         }
     }

@@ -206,26 +206,30 @@ fn recheck_choice(memory: &mut Memory, digest: &str, timing: &Timing) -> Option<
     if !settled {
         return None;
     }
-    // What is not due is not looked at, and must not take the place of what is; but what will be in
-    // a moment comes along, so that one re-check does not become several.
     let now = Instant::now();
-    let at = |memory: &Memory, step: &dyn AnyStep| memory.steps.get(step.id())?.again;
-    if !all
+    let due = |record: &StepRecord| record.again.is_some_and(|again| again <= now);
+    let known = |step: &dyn AnyStep| memory.steps.get(step.id());
+    let mut begins = all
         .iter()
-        .any(|step| at(memory, *step).is_some_and(|again| again <= now))
-    {
-        return Some(BTreeSet::new());
-    }
-    let soon = now + timing.recheck / 5;
-    let mut due: Vec<(bool, Instant, &'static dyn AnyStep)> = all
+        .filter_map(|step| known(*step))
+        .filter(|r| due(r));
+    // What holds for a moment only is looked at when that is over, and nothing else with it. All the
+    // others are looked at together, whenever the first of them is due: so there is one re-check an
+    // interval, whenever each was looked at before.
+    let whole = begins.any(|record| !record.holds);
+    let mut candidates: Vec<(bool, Instant, &'static dyn AnyStep)> = all
         .into_iter()
-        .filter(|step| at(memory, *step).is_some_and(|again| again <= soon))
-        .filter_map(|step| Some((!step.vital(), memory.steps.get(step.id())?.looked, step)))
+        .filter_map(|step| {
+            let record = known(step)?;
+            let comes = due(record) || (whole && !record.holds && record.again.is_some());
+            let lesser = !step.vital() && !(record.holds && due(record));
+            comes.then_some((lesser, record.looked, step))
+        })
         .collect();
-    due.sort_by_key(|(lesser, looked, _)| (*lesser, *looked));
+    candidates.sort_by_key(|(lesser, looked, _)| (*lesser, *looked));
     let mut reads = 0;
     let mut chosen = BTreeSet::new();
-    for (_, _, step) in due {
+    for (_, _, step) in candidates {
         let fits = reads + step.reads() <= RECHECK_READS;
         if fits {
             reads += step.reads();

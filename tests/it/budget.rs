@@ -76,6 +76,21 @@ impl Record {
         writes
     }
 
+    /// How often our operator has read this Secret.
+    fn reads_of(&self, namespace: &str, secret: &str) -> u64 {
+        let audit = self.plane.audit().unwrap();
+        let reads = audit.iter().filter(|event| {
+            let about = &event["objectRef"];
+            let agent = event["userAgent"].as_str().unwrap_or_default();
+            agent.starts_with("golive/")
+                && event["verb"] == "get"
+                && about["namespace"] == json!(namespace)
+                && about["resource"] == "secrets"
+                && about["name"] == json!(secret)
+        });
+        u64::try_from(reads.count()).unwrap()
+    }
+
     /// The number of writes, once none has come for a while: the record follows the answers.
     async fn settled(&self, namespace: &str) -> BTreeMap<String, u64> {
         let mut before = BTreeMap::new();
@@ -125,6 +140,7 @@ async fn within_budget(record: &Record, env: &Env, name: &str, kinds: &[&str]) {
     assert!(count <= WRITES, "{name}: {count} writes: {writes:#?}");
 
     let (from, since) = (looks(env), Instant::now());
+    let read = record.reads_of(&env.namespace, "fly");
     env.sim.reset();
     let seen = |kind: &str| {
         let counts = env.sim.call_counts();
@@ -154,6 +170,15 @@ async fn within_budget(record: &Record, env: &Env, name: &str, kinds: &[&str]) {
     assert!(
         calls <= READS * intervals,
         "{name}: {calls} calls in {:?}: {counts:#?}",
+        since.elapsed()
+    );
+    // What it names is read as often as it may be old, and not for each look.
+    let read = record.reads_of(&env.namespace, "fly") - read;
+    let most = since.elapsed().as_secs() / 15 + 1;
+    println!("{name}: {read} reads of the token in {looks} looks");
+    assert!(
+        read <= most,
+        "{name}: {read} reads of the token in {looks} looks, {:?}",
         since.elapsed()
     );
     // To ask the database by a command in a machine is a look, and no change.

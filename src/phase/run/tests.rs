@@ -627,3 +627,41 @@ async fn what_is_foreseen_is_announced_while_earlier_steps_work_and_not_created_
     assert_eq!(states, [State::Done, State::Done]);
     assert_eq!(herald.0.announced(), [["Then"]]);
 }
+
+#[test]
+fn what_was_looked_at_at_different_times_shares_one_recheck_an_interval() {
+    let timing = Timing::default();
+    let mut memory = settled("digest");
+    let now = Instant::now();
+    let mut records = memory.steps.values_mut().filter(|r| r.again.is_some());
+    records.next().unwrap().again = Some(now);
+    for record in records {
+        record.again = Some(now + timing.recheck / 2);
+    }
+
+    let chosen = recheck_choice(&mut memory, "digest", &timing).unwrap();
+
+    assert!(chosen.contains("Verify"), "{chosen:?}");
+    let others = memory.steps.iter().filter(|(id, _)| !chosen.contains(*id));
+    for again in others.filter_map(|(_, record)| record.again) {
+        assert!(again >= now + timing.recheck);
+    }
+}
+
+#[test]
+fn what_holds_for_a_moment_is_looked_at_when_that_is_over_and_nothing_else_with_it() {
+    let timing = Timing::default();
+    let mut memory = settled("digest");
+    let now = Instant::now();
+    for record in memory.steps.values_mut().filter(|r| r.again.is_some()) {
+        record.again = Some(now + timing.recheck / 2);
+    }
+    let addresses = memory.steps.get_mut("Addresses").unwrap();
+    (addresses.again, addresses.holds) = (Some(now), true);
+
+    let chosen = recheck_choice(&mut memory, "digest", &timing).unwrap();
+
+    assert_eq!(chosen, BTreeSet::from(["Addresses"]));
+    let verify = memory.steps["Verify"].again.unwrap();
+    assert_eq!(verify, now + timing.recheck / 2);
+}
