@@ -1,10 +1,11 @@
 //! An update of ten machines with each strategy: Golive, a client that knows everything
-//! beforehand, and, when `FLYCTL` names its program, flyctl; in turns, each with an app of its own
-//! at the same simulated Fly.io.
+//! beforehand, and, when `FLYCTL` names its program, flyctl; in turns, each at a simulated Fly.io of
+//! its own with the same latencies.
 //!
 //! The bound is what the rate limits, the boots, the health checks and `max_unavailable` leave to
 //! anybody, and the pauses in which Fly.io's proxies learn where the traffic goes: they are the
-//! same for all three, so they are in the bound as well.
+//! same for all three, so they are in the bound as well. Each has ended when its ten machines run the
+//! new image and pass their checks, Golive when it says so too.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 use crate::Result;
 use crate::floor::client;
 use crate::table::{self, median, seconds};
-use crate::world::{ORGANIZATION, Run, World, scaled};
+use crate::world::{ORGANIZATION, Run, World, fly, scaled};
 
 /// The longest that an update may take, by the bound.
 const MOST: f64 = 1.1;
@@ -109,7 +110,8 @@ fn time(took: &[Took]) -> Duration {
     median(&took.iter().map(|took| took.0).collect::<Vec<_>>())
 }
 
-/// All of one round, at one Fly.io.
+/// All of one round: each at a Fly.io of its own with the same latencies, drawn in the same order,
+/// so that chance favours nobody.
 async fn once(
     world: &World,
     strategy: &str,
@@ -118,59 +120,61 @@ async fn once(
 ) -> Result<(Took, Took, Option<Took>)> {
     let seed = u64::try_from(round)? + 1;
     let cabanas = PathBuf::from(env!("CARGO_BIN_EXE_golive")).with_file_name("cabanas");
-    let image = |app: &str, tag: &str| {
-        Image::new(reference(app, tag), cabanas.clone())
-            .args(["hello"])
-            .env("CABANAS_VERSION", tag)
+    let options = |app: &str| -> Result<Options> {
+        let image = |tag: &str| {
+            Image::new(reference(app, tag), cabanas.clone())
+                .args(["hello"])
+                .env("CABANAS_VERSION", tag)
+        };
+        Ok(Options {
+            images: Images::new(vec![image("1"), image("2")]),
+            ..scaled(scale()?, seed)
+        })
     };
-    let apps = ["bound", "golive", "flyctl"];
-    let images: Vec<Image> = apps
-        .iter()
-        .flat_map(|app| [image(app, "1"), image(app, "2")])
-        .collect();
-    let options = Options {
-        images: Images::new(images),
-        ..scaled(scale()?, seed)
+    let began = |sim: &Sim| {
+        sim.reset();
+        Instant::now()
     };
-    let run = world.run(options).await?;
+    let took = |sim: &Sim, started: Instant| {
+        let took = started.elapsed();
+        Took(took, sim.call_counts().values().sum())
+    };
+
+    let sim = fly(options("bound")?).await?;
+    let client = client(&sim)?;
+    let before = bound_deploys(&sim, &client, strategy).await?;
+    let started = began(&sim);
+    bound_updates(&sim, &client, strategy, &before).await?;
+    let bound = took(&sim, started);
+    sim.stop().await;
+
+    let run = world.run(options("golive")?).await?;
     let operator = run.operator(&[]).await?;
     golive_deploys(&run, strategy, "1").await?;
-    let client = client(&run.sim)?;
-    let before = bound_deploys(&run.sim, &client, strategy).await?;
-    if let Some(flyctl) = flyctl {
-        flyctl_deploys(&run.sim, flyctl, strategy).await?;
-    }
-    // The order changes from round to round, so that nobody always comes first.
-    let (mut bound, mut ours, mut theirs) = (None, None, None);
-    for turn in 0..3 {
-        run.sim.reset();
-        let started = Instant::now();
-        let took = |sim: &Sim| Took(started.elapsed(), sim.call_counts().values().sum());
-        match (turn + round) % 3 {
-            0 => {
-                golive_deploys(&run, strategy, "2").await?;
-                ours = Some(took(&run.sim));
-            }
-            1 => {
-                bound_updates(&run.sim, &client, strategy, &before).await?;
-                bound = Some(took(&run.sim));
-            }
-            _ => {
-                if let Some(flyctl) = flyctl {
-                    match flyctl_updates(&run.sim, flyctl, strategy).await {
-                        Ok(()) => theirs = Some(took(&run.sim)),
-                        // What it does not achieve is told, and is no failure of the bench.
-                        Err(error) => println!("{strategy}, round {round}: {error}"),
-                    }
-                }
-            }
-        }
-        quiet(&run.sim).await;
-    }
+    quiet(&run.sim).await;
+    let started = began(&run.sim);
+    golive_deploys(&run, strategy, "2").await?;
+    let ours = took(&run.sim, started);
     drop(operator);
     run.sim.stop().await;
-    let missing = "not every turn was taken";
-    Ok((bound.ok_or(missing)?, ours.ok_or(missing)?, theirs))
+
+    let Some(flyctl) = flyctl else {
+        return Ok((bound, ours, None));
+    };
+    let sim = fly(options("flyctl")?).await?;
+    flyctl_deploys(&sim, flyctl, strategy).await?;
+    quiet(&sim).await;
+    let started = began(&sim);
+    let theirs = match flyctl_updates(&sim, flyctl, strategy).await {
+        Ok(()) => Some(took(&sim, started)),
+        // What it does not achieve is told, and is no failure of the bench.
+        Err(error) => {
+            println!("{strategy}, round {round}: {error}");
+            None
+        }
+    };
+    sim.stop().await;
+    Ok((bound, ours, theirs))
 }
 
 fn reference(app: &str, tag: &str) -> String {
@@ -396,7 +400,26 @@ async fn flyctl_deploys(sim: &Sim, flyctl: &Path, strategy: &str) -> Result<()> 
 }
 
 async fn flyctl_updates(sim: &Sim, flyctl: &Path, strategy: &str) -> Result<()> {
-    call(sim, flyctl, &deploy(&reference("flyctl", "2"), strategy)).await
+    call(sim, flyctl, &deploy(&reference("flyctl", "2"), strategy)).await?;
+    // With `immediate` it ends before the machines are well. What counts is when they are.
+    let well = |machine: &Value| {
+        let image = machine["config"]["image"].as_str().unwrap_or_default();
+        let checks = machine["checks"].as_array();
+        image.contains(":2")
+            && machine["state"] == "started"
+            && checks.is_some_and(|checks| checks.iter().all(|check| check["status"] == "passing"))
+    };
+    let started = Instant::now();
+    loop {
+        let machines = sim.machines("flyctl");
+        if machines.iter().filter(|machine| well(machine)).count() >= MACHINES {
+            return Ok(());
+        }
+        if started.elapsed() > LIMIT {
+            return Err(format!("flyctl: not well within {LIMIT:?}: {machines:?}").into());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Without its look at the name service, which is not simulated, and without the ten seconds that
