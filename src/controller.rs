@@ -149,7 +149,14 @@ pub async fn run(
         .await;
 }
 
-fn rename(object: &Woken) -> ObjectRef<Guarded> {
+/// The same object as another type knows it.
+fn rename<A, B>(object: &ObjectRef<A>) -> ObjectRef<B>
+where
+    A: Resource,
+    A::DynamicType: Eq + std::hash::Hash,
+    B: Resource,
+    B::DynamicType: Eq + std::hash::Hash + Default,
+{
     let name = ObjectRef::new(&object.name);
     match &object.namespace {
         Some(namespace) => name.within(namespace),
@@ -217,11 +224,7 @@ where
                 .map(|activation| ObjectRef::from_obj(activation.as_ref()))
                 .collect();
             for object in &named {
-                let touched = Woken::new(&object.name);
-                waits.touch(&match &object.namespace {
-                    Some(namespace) => touched.within(namespace),
-                    None => touched,
-                });
+                waits.touch(&rename(object));
             }
             stream::iter(named)
         })

@@ -13,8 +13,21 @@ use crate::{
     operator::Parts,
     phase::{Fence, Timing},
     probe::Probe,
+    settings::Settings,
     wait::Waits,
 };
+
+/// The lengths of time that the settings ask for.
+pub fn timing(settings: &Settings) -> Timing {
+    Timing {
+        recheck: settings.recheck_interval,
+        backoff_min: settings.backoff_min,
+        backoff_max: settings.backoff_max,
+        settle: settings.settle,
+        poll: settings.poll_interval,
+        deadline: settings.reconcile_timeout,
+    }
+}
 
 /// Works until `stop`; what is under way is finished.
 pub async fn work(parts: Parts, stop: CancellationToken) {
@@ -45,14 +58,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
             fly: parts.fly.clone(),
             probe,
             metrics: Arc::new(parts.metrics.clone()),
-            timing: Timing {
-                recheck: settings.recheck_interval,
-                backoff_min: settings.backoff_min,
-                backoff_max: settings.backoff_max,
-                settle: settings.settle,
-                poll: settings.poll_interval,
-                deadline: settings.reconcile_timeout,
-            },
+            timing: timing(settings),
             own_namespace: settings.own_namespace.clone(),
             fence: Fence::new(move || !stopping.is_cancelled() && leader.permit().is_ok()),
             app_tokens: settings.app_tokens,

@@ -56,6 +56,11 @@ pub struct Facts {
     pub one_offs: Fact<crate::phase::deploy::one_off::Known>,
     /// What stood at Fly.io under the app's name before it was created. Set by the step `App`.
     pub app_free: Fact<(Instant, BTreeSet<String>)>,
+    /// The app as it was last seen, and when. Set by the step `App`.
+    pub app_there: Fact<(Instant, fly::App)>,
+    /// What Fly.io has on record of the release that is being deployed, by the release's key; `None`:
+    /// the token may not have it recorded. Set by the step `FlyRelease`.
+    pub fly_release: Fact<(String, Option<fly::releases::Release>)>,
     /// The declared size that is in use for lack of room, and the release that it was refused
     /// for: another one may be luckier. Set by the steps of Deploy.
     pub fallback_size: Fact<(String, FallbackUsed)>,

@@ -23,6 +23,7 @@ mod fleet;
 mod fly_client;
 mod fly_client_machines;
 mod fly_client_platform;
+mod fly_release;
 mod go_live;
 mod guarded;
 mod installed;

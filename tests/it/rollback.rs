@@ -15,6 +15,7 @@ use crate::deploy::{
     machines, shell, step, until, until_deployed,
 };
 use crate::env::{Env, LIMIT};
+use crate::fly_release::at_fly;
 
 /// The plugin, as a person runs it.
 fn plugin(env: &Env, args: &[&str]) -> Output {
@@ -357,14 +358,6 @@ async fn each_release_has_a_record_of_its_own_ten_are_kept_and_deletion_removes_
 
     env.delete("hola").await;
     assert!(records(&env).await.is_empty());
-}
-
-/// The status of each release at Fly.io, oldest first.
-fn at_fly(env: &Env) -> Vec<String> {
-    env.sim.core().read(|world| {
-        let releases = world.apps[crate::deploy::APP].platform.releases.iter();
-        releases.map(|release| release.status.clone()).collect()
-    })
 }
 
 fn outcomes(status: &ActivationStatus) -> Vec<(i64, &str)> {

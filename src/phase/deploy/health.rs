@@ -27,6 +27,10 @@ pub const ID: StepId = "Health";
 /// read five times a second (fly-api.md B.1).
 const SHORTEST: Duration = Duration::from_millis(200);
 
+/// Pause while something has happened lately: with the time that an answer takes, this stays within
+/// the same limit.
+const OFTEN: Duration = Duration::from_millis(150);
+
 /// Shortest pause when something has just happened: ten reads may follow each other (fly-api.md B.1),
 /// and what has taken a moment may well take a moment longer.
 const SOON: Duration = Duration::from_millis(50);
@@ -199,7 +203,7 @@ pub fn pause(machines: &[Machine], poll: Duration, now: Timestamp) -> Duration {
         .max();
     let since = happened.map(|at| now.duration_since(at).max(SignedDuration::ZERO));
     match since.and_then(|since| Duration::try_from(since).ok()) {
-        Some(since) if since <= FRESH => (since / 4).clamp(SOON, (poll / 8).max(SHORTEST)),
+        Some(since) if since <= FRESH => (since / 4).clamp(SOON, OFTEN),
         _ => poll.max(SHORTEST),
     }
 }
@@ -227,7 +231,7 @@ mod tests {
             pause.as_millis()
         };
         assert_eq!([pause(-5), pause(0), pause(100)], [50, 50, 50]);
-        assert_eq!([pause(400), pause(2_000), pause(15_000)], [100, 250, 250]);
+        assert_eq!([pause(400), pause(2_000), pause(15_000)], [100, 150, 150]);
         assert_eq!(pause(15_001), 2_000);
     }
 }

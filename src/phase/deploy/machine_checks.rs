@@ -50,29 +50,6 @@ struct Open {
     runs: Vec<Runs>,
 }
 
-/// What is to be done about the checks, all together.
-#[derive(Debug, PartialEq)]
-pub enum Stand {
-    /// Nothing: all have passed, or there are none.
-    Passed,
-    /// Some run, or wait for their machine.
-    Waits {
-        /// What is awaited.
-        why: Why,
-        /// What ends the wait.
-        wake: Wake,
-    },
-    /// This is to be done next.
-    Needs(Change),
-    /// A machine has failed one.
-    Failed {
-        /// How.
-        why: Why,
-        /// Another try, when it is time for one.
-        again: Option<Change>,
-    },
-}
-
 /// Whether this release is tested at all.
 fn applies(look: &Look) -> bool {
     // What is restored, what runs already and what scales has proven itself.
@@ -280,9 +257,9 @@ impl Checks {
 
     /// What is to be done next: what hangs or is left over is ended first, and of all others a proven
     /// failure counts before what is only awaited.
-    pub fn stand(&self, app: &str, now: Timestamp, pause: Duration) -> Stand {
+    pub fn stand(&self, app: &str, now: Timestamp, pause: Duration) -> Progress {
         if let Some(end) = self.to_end(app, now) {
-            return Stand::Needs(end);
+            return Progress::Needs(end);
         }
         let (mut needs, mut waits) = (None, Vec::new());
         for open in &self.open {
@@ -296,24 +273,24 @@ impl Checks {
             for runs in &open.runs {
                 match runs.progress(app, now) {
                     Progress::Passed => {}
-                    Progress::Failed { why, again } => return Stand::Failed { why, again },
+                    Progress::Failed { why, again } => return Progress::Failed { why, again },
                     Progress::Needs(change) => needs = needs.or(Some(change)),
                     Progress::Waits { why, wake } => waits.push((why, wake)),
                 }
             }
         }
         if let Some(change) = needs {
-            return Stand::Needs(change);
+            return Progress::Needs(change);
         }
         let several = waits.len() > 1;
         match waits.into_iter().next() {
-            None => Stand::Passed,
+            None => Progress::Passed,
             // A long poll on one would see the others late.
-            Some((why, Wake::Machine { .. })) if several => Stand::Waits {
+            Some((why, Wake::Machine { .. })) if several => Progress::Waits {
                 why,
                 wake: Wake::After(pause),
             },
-            Some((why, wake)) => Stand::Waits { why, wake },
+            Some((why, wake)) => Progress::Waits { why, wake },
         }
     }
 
@@ -392,7 +369,7 @@ mod tests {
         }
     }
 
-    fn stand(checks: &Checks, second: i64) -> Stand {
+    fn stand(checks: &Checks, second: i64) -> Progress {
         checks.stand("cabanas", at(second), Duration::from_secs(2))
     }
 
@@ -407,20 +384,26 @@ mod tests {
     #[test]
     fn a_proven_failure_counts_before_what_is_to_be_run_and_what_runs() {
         let mut checks = checks(&[None, running(), failed()]);
-        assert!(matches!(stand(&checks, 11), Stand::Failed { .. }));
+        assert!(matches!(stand(&checks, 11), Progress::Failed { .. }));
         assert!(checks.has_failed("cabanas", at(11)));
         // What hangs is ended all the same.
         let end = stand(&checks, 61);
-        assert!(matches!(end, Stand::Needs(Change::End { .. })), "{end:?}");
+        assert!(
+            matches!(end, Progress::Needs(Change::End { .. })),
+            "{end:?}"
+        );
         checks.open[0].runs.pop();
         let run = stand(&checks, 11);
-        assert!(matches!(run, Stand::Needs(Change::Run { .. })), "{run:?}");
+        assert!(
+            matches!(run, Progress::Needs(Change::Run { .. })),
+            "{run:?}"
+        );
     }
 
     #[test]
     fn several_tests_are_looked_at_together_and_one_by_the_long_poll() {
         let wake = |checks: &Checks| match stand(checks, 11) {
-            Stand::Waits { wake, .. } => wake,
+            Progress::Waits { wake, .. } => wake,
             other => panic!("{other:?}"),
         };
         assert!(matches!(wake(&checks(&[running()])), Wake::Machine { .. }));
@@ -438,8 +421,8 @@ mod tests {
             name: "golive-check-old".to_owned(),
             id: "t9".to_owned(),
         };
-        assert_eq!(stand(&checks, 11), Stand::Needs(end));
-        assert_eq!(stand(&Checks::default(), 11), Stand::Passed);
+        assert_eq!(stand(&checks, 11), Progress::Needs(end));
+        assert_eq!(stand(&Checks::default(), 11), Progress::Passed);
     }
 
     #[test]

@@ -10,8 +10,9 @@ use super::{
     fleet::{self, Wanted},
     leases,
     look::{self, Failure, Look},
-    machine_checks::{self, Stand},
-    one_off, rollback, roster, seed_command,
+    machine_checks,
+    one_off::{self, Progress},
+    rollback, roster, seed_command,
     strategy::Move,
     volumes,
 };
@@ -196,7 +197,7 @@ pub fn decide(target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
     };
     let plan = look.plan(true, now);
     let checks = look.checks.stand(&target.app, now, look.pause);
-    if plan.next == Move::Nothing && checks == Stand::Passed {
+    if plan.next == Move::Nothing && checks == Progress::Passed {
         return Verdict::Done;
     }
     let health = look.judge(&target.app, now, |wanted| {
@@ -204,14 +205,14 @@ pub fn decide(target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
     });
     let (health, again) = match (health, checks) {
         // What hangs or is left over goes, whatever else there is.
-        (_, Stand::Needs(change @ one_off::Change::End { .. })) => {
+        (_, Progress::Needs(change @ one_off::Change::End { .. })) => {
             return Verdict::Change(Change::Check(change));
         }
         // A machine that is proven not to work is told before what tests others.
         (Verdict::Blocked(why), _) => (Verdict::Blocked(why), None),
-        (_, Stand::Failed { why, again }) => (Verdict::Blocked(why), again),
-        (_, Stand::Needs(change)) => return Verdict::Change(Change::Check(change)),
-        (Verdict::Done, Stand::Waits { why, wake }) => (Verdict::Wait { why, wake }, None),
+        (_, Progress::Failed { why, again }) => (Verdict::Blocked(why), again),
+        (_, Progress::Needs(change)) => return Verdict::Change(Change::Check(change)),
+        (Verdict::Done, Progress::Waits { why, wake }) => (Verdict::Wait { why, wake }, None),
         (health, _) => (health, None),
     };
     match health {

@@ -6,6 +6,7 @@
 pub mod changes;
 pub mod diagnosis;
 pub mod fleet;
+pub mod fly_release;
 pub mod health;
 pub mod image;
 pub mod leases;
@@ -30,6 +31,7 @@ use super::AnyStep;
 pub static STEPS: &[&dyn AnyStep] = &[
     &image::Image,
     &rollback::Rollback,
+    &fly_release::FlyRelease,
     &release_command::ReleaseCommand,
     &seed_command::SeedCommand,
     &volumes::Volumes,

@@ -7,14 +7,13 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::{
-    fleet, look,
+    fleet, fly_release, look,
     records::{self, Outcome, Record, Records},
 };
 use crate::{
     api::Reason,
     error::Error,
-    fly::{self, releases::NewRelease},
-    flytoml::{self, AppConfig, Strategy},
+    flytoml::{self, AppConfig},
     phase::{Cx, Note, Removal, Step, StepId, Verdict, Why, facts, step::Result},
     target::Target,
 };
@@ -24,9 +23,6 @@ pub struct Release;
 
 /// Name of the step.
 pub const ID: StepId = "Release";
-
-/// Fly.io's releases that are looked through for one that we recorded before a crash.
-const RECENT: u32 = 5;
 
 /// The release that the target asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,15 +145,12 @@ pub struct Observed {
     wanted: Wanted,
     records: Records,
     instead: Option<(Record, Record)>,
-    /// At Fly.io, of an earlier try whose reply or whose process was lost.
-    begun: Option<fly::releases::Release>,
 }
 
 /// A record to write.
 #[derive(Debug)]
 pub struct Change {
     wanted: Wanted,
-    begun: Option<fly::releases::Release>,
 }
 
 impl fmt::Display for Change {
@@ -175,7 +168,7 @@ impl Step for Release {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[super::verify::ID, super::seed_command::ID]
+        &[super::verify::ID, super::seed_command::ID, fly_release::ID]
     }
 
     /// What is recorded stays recorded.
@@ -187,16 +180,10 @@ impl Step for Release {
         let records = records::load(cx).await?;
         let wanted = look::release(cx, &records)?;
         let instead = effective(&cx.target, &wanted, &records)?.instead;
-        let begun = if instead.is_some() || records.is_good(&wanted.key) {
-            None
-        } else {
-            begun(cx, &wanted, &records).await?
-        };
         Ok(Observed {
             wanted,
             records,
             instead,
-            begun,
         })
     }
 
@@ -217,7 +204,6 @@ impl Step for Release {
         }
         Verdict::Change(Change {
             wanted: observed.wanted.clone(),
-            begun: observed.begun.clone(),
         })
     }
 
@@ -246,7 +232,7 @@ impl Step for Release {
             "",
             before.last_good(),
         );
-        record.fly_version = tell_fly(cx, &change.wanted, change.begun, Outcome::Succeeded).await?;
+        record.fly_version = fly_release::ended(cx, &change.wanted, Outcome::Succeeded).await?;
         records::save(cx, record).await
     }
 
@@ -255,97 +241,4 @@ impl Step for Release {
         records::delete_all(&cx.kube, &cx.own_namespace, &cx.owner.uid).await?;
         Ok(Removal::Gone)
     }
-}
-
-/// The release at Fly.io that an earlier try made: newer than all that are recorded, of the
-/// same image, and not failed. What has failed there stays so: a release that becomes well after
-/// all gets another one.
-async fn begun(
-    cx: &Cx,
-    wanted: &Wanted,
-    records: &Records,
-) -> Result<Option<fly::releases::Release>> {
-    let recorded = records
-        .list
-        .iter()
-        .filter_map(|record| record.fly_version)
-        .max();
-    let listed = match cx.fly.releases(&cx.target.app, RECENT).await {
-        Ok(listed) => listed,
-        Err(error) if refused(&error) => return Ok(None),
-        Err(error) => return Err(Error::fly("list the releases of the app", error)),
-    };
-    Ok(listed.into_iter().find(|release| {
-        release.version > recorded
-            && release.image_ref.as_deref() == Some(wanted.image.pinned.as_str())
-            && matches!(
-                release.status,
-                fly::releases::ReleaseStatus::Pending
-                    | fly::releases::ReleaseStatus::Running
-                    | fly::releases::ReleaseStatus::Complete
-            )
-    }))
-}
-
-/// Records the release at Fly.io, for `fly releases` and the dashboard, and answers with its
-/// number. The application does not depend on it: a token that may not do this is no obstacle.
-///
-/// # Errors
-/// When Fly.io does not answer.
-pub async fn tell_fly(
-    cx: &Cx,
-    wanted: &Wanted,
-    begun: Option<fly::releases::Release>,
-    outcome: Outcome,
-) -> Result<Option<u64>> {
-    let target = &cx.target;
-    let release = match begun {
-        Some(begun) => begun,
-        None => {
-            let new = NewRelease {
-                app_name: cx.target.app.clone(),
-                image: wanted.image.pinned.clone(),
-                strategy: strategy(target).as_str().to_uppercase(),
-                definition: flytoml::definition(
-                    target.config_text(),
-                    &target.app,
-                    &target.region,
-                    target.port(),
-                ),
-                build_id: 0,
-            };
-            match cx.fly.create_release(&new).await {
-                Ok(release) => release,
-                Err(error) if refused(&error) => {
-                    tracing::warn!(%error, "Fly.io does not record the release");
-                    return Ok(None);
-                }
-                Err(error) => return Err(Error::fly("record the release", error)),
-            }
-        }
-    };
-    let status = records::fly_status(outcome);
-    if release.status != status {
-        let set = cx.fly.set_release_status(&release.id, &status, None).await;
-        match set {
-            Err(error) if refused(&error) => {
-                tracing::warn!(%error, "Fly.io does not record how the release ended");
-            }
-            set => set.map_err(|error| Error::fly("record how the release ended", error))?,
-        }
-    }
-    Ok(release.version)
-}
-
-/// How the machines are updated, as the fly.toml says.
-fn strategy(target: &Target) -> Strategy {
-    let config = target.config_or_invalid();
-    config.map_or(Strategy::default(), |config| config.app.strategy())
-}
-
-fn refused(error: &fly::Error) -> bool {
-    matches!(
-        error.class(),
-        fly::Class::Invalid | fly::Class::Gone | fly::Class::Auth { .. }
-    )
 }

@@ -22,7 +22,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    changes, image,
+    changes, fly_release, image,
     look::{self, Look},
     records::{self, Outcome, Record, Records, Request},
     release,
@@ -443,7 +443,7 @@ pub async fn act(cx: &Cx, change: Change) -> Result<()> {
     // Fly.io's own record is for people; nothing waits for it, and it is told once.
     let told = before.left(&change.release.key);
     if told.is_none_or(|told| told.fly_version.is_none()) {
-        let told = release::tell_fly(cx, &change.release, None, Outcome::Failed).await;
+        let told = fly_release::ended(cx, &change.release, Outcome::Failed).await;
         record.fly_version = told.unwrap_or_default();
     }
     records::save(cx, record).await

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::{
     health,
     look::{self, Failure, Look},
-    machine_checks::Stand,
     machines::{self, Change},
+    one_off::Progress,
     rollback,
     strategy::Move,
 };
@@ -51,7 +51,7 @@ impl Step for Verify {
     fn diff(&self, target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
         let checks = look.checks.stand(&target.app, now, look.pause);
         match look.plan(true, now).next {
-            Move::Nothing if checks == Stand::Passed => {
+            Move::Nothing if checks == Progress::Passed => {
                 match look.judge(&target.app, now, |_| true) {
                     Verdict::Blocked(why) => match look.failed(target, why) {
                         Failure::Stop(why) => Verdict::Blocked(why),

@@ -5,6 +5,8 @@ use std::{
     fmt,
 };
 
+use futures::future::try_join_all;
+
 use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
@@ -178,11 +180,16 @@ impl Check for RegionUsable {
     const SEVERITY: Severity = Severity::Blocking;
 
     async fn look(&self, cx: &Cx) -> step::Result<Seen> {
-        let regions = cx
-            .fly
-            .regions()
-            .await
-            .map_err(|source| Error::fly("list the regions", source))?;
+        // Asked at once, though the answer about a region that cannot be used is not wanted then.
+        let regions = async {
+            let regions = cx.fly.regions().await;
+            regions.map_err(|source| Error::fly("list the regions", source))
+        };
+        let rooms = try_join_all(needs(&cx.target).into_iter().map(|need| async {
+            let fits = room(cx, &need).await?;
+            Ok::<_, Error>((need, fits))
+        }));
+        let (regions, rooms) = tokio::try_join!(regions, rooms)?;
         let mut seen = Seen {
             regions,
             paid: None,
@@ -209,18 +216,11 @@ impl Check for RegionUsable {
             let region = find(&ours, code);
             region.is_some_and(|region| obstacle(region, seen.paid).is_none())
         };
-        let mut crowded = Vec::new();
-        for need in needs(&cx.target)
-            .into_iter()
-            .filter(|need| usable(&need.region))
-        {
-            if let Some(fits) = room(cx, &need).await?
-                && fits < need.count
-            {
-                crowded.push(Crowded { need, fits });
-            }
-        }
-        seen.crowded = crowded;
+        let crowded = rooms.into_iter().filter_map(|(need, fits)| {
+            let fits = fits.filter(|fits| *fits < need.count && usable(&need.region))?;
+            Some(Crowded { need, fits })
+        });
+        seen.crowded = crowded.collect();
         let obstacles = ours
             .iter()
             .any(|region| obstacle(region, seen.paid).is_some());

@@ -94,6 +94,9 @@ impl fmt::Display for Change {
 /// (fly-api.md B.1), of which a first pass would need four.
 const FREE_FOR: Duration = Duration::from_millis(500);
 
+/// How long an app that was seen counts as there: the check on its name looks in the same pass.
+const THERE_FOR: Duration = Duration::from_secs(1);
+
 /// Asks Fly.io about an app's name.
 ///
 /// # Errors
@@ -119,17 +122,25 @@ impl Step for App {
         let app = &cx.target.app;
         let free_before = cx.facts.app_free.get();
         let free_before = free_before.filter(|known| known.0.elapsed() < FREE_FOR);
+        let there_before = cx.facts.app_there.get();
+        let there_before = there_before.filter(|known| known.0.elapsed() < THERE_FOR);
         let (seen, claim) = futures::try_join!(
             async {
-                match &free_before {
-                    Some(_) => Ok(Seen::Nothing),
-                    None => look(cx, app).await,
+                match (&free_before, &there_before) {
+                    (Some(_), _) => Ok(Seen::Nothing),
+                    (None, Some(known)) => Ok(Seen::There(Box::new(known.1.clone()))),
+                    (None, None) => look(cx, app).await,
                 }
             },
             claim::read(&cx.kube, &cx.own_namespace, app)
         )?;
         match &seen {
-            Seen::There(app) => cx.facts.app.set((**app).clone()),
+            Seen::There(app) => {
+                if there_before.is_none() {
+                    cx.facts.app_there.set((Instant::now(), (**app).clone()));
+                }
+                cx.facts.app.set((**app).clone());
+            }
             _ => cx.facts.app.clear(),
         }
         let ours = claim.as_ref().filter(|claim| claim.is_of(&cx.owner));
