@@ -19,7 +19,7 @@ use crate::{
     source::store,
     status::{self, Removing, Seen},
     target::Target,
-    tell,
+    tell::Teller,
 };
 
 /// Undoes what the activation made, then lets the object go. Answers with the time of the next
@@ -205,14 +205,12 @@ async fn stop(
         intents: memory.intents.open(),
         ..Seen::default()
     };
-    tell::write(
+    let teller = Teller {
         activation,
         context,
         owner,
-        &memory.told,
-        old.as_ref(),
-        &seen,
-    )
-    .await?;
+        told: memory.told.clone(),
+    };
+    teller.write(old.as_ref(), &seen).await?;
     Ok(again.max(context.timing.backoff_min.min(Duration::from_millis(200))))
 }

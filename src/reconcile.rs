@@ -25,7 +25,10 @@ use crate::{
     events, finalize,
     gate::{self, GateReport},
     phase::{
-        Act, Cx, Memory, Origin, Owner, PHASES, deploy::leases, memory::Read, provision::app_token,
+        Act, Cx, Memory, Origin, Owner, PHASES,
+        deploy::{leases, machines, roster},
+        memory::Read,
+        provision::app_token,
         run, step_named,
     },
     redact,
@@ -33,7 +36,7 @@ use crate::{
     source,
     status::{self, Seen},
     target::{self, Target},
-    tell::{self, Herald},
+    tell::{Herald, Teller},
 };
 
 /// Kubernetes' own annotation for why something was changed.
@@ -95,20 +98,18 @@ async fn pass(
         return finalize::finalize(activation, context, owner, memory).await;
     }
     let old = memory.told.status().or_else(|| status::own(activation));
+    let teller = Teller {
+        activation,
+        context,
+        owner,
+        told: memory.told.clone(),
+    };
     if suspended(activation, (context.clock)()) {
         let seen = Seen {
             suspended: true,
             ..Seen::default()
         };
-        tell::write(
-            activation,
-            context,
-            owner,
-            &memory.told,
-            old.as_ref(),
-            &seen,
-        )
-        .await?;
+        teller.write(old.as_ref(), &seen).await?;
         refuse(activation, context, memory, old.as_ref());
         return Ok(until_resumed(activation, (context.clock)()).unwrap_or(context.timing.recheck));
     }
@@ -136,15 +137,7 @@ async fn pass(
                 intents: memory.intents.open(),
                 ..Seen::default()
             };
-            tell::write(
-                activation,
-                context,
-                owner,
-                &memory.told,
-                old.as_ref(),
-                &seen,
-            )
-            .await?;
+            teller.write(old.as_ref(), &seen).await?;
             memory.requested = Some(tokens);
             memory.forget_looks();
             return Ok(context
@@ -200,26 +193,15 @@ async fn pass(
                 intents: memory.intents.open(),
                 ..Seen::default()
             };
-            tell::write(
-                activation,
-                context,
-                owner,
-                &memory.told,
-                old.as_ref(),
-                &seen,
-            )
-            .await?;
+            teller.write(old.as_ref(), &seen).await?;
             memory.requested = Some(tokens);
             memory.forget_looks();
             return Ok(context.timing.recheck);
         }
     }
     let herald = Herald {
-        activation,
-        context,
-        owner,
+        teller: &teller,
         target: &target,
-        told: memory.told.clone(),
         reporting_drift,
     };
     let gate = |phase| gate(&cx, activation, old.as_ref(), phase);
@@ -234,7 +216,19 @@ async fn pass(
         };
         tokio::try_join!(ours, tokens).map(drop)
     };
-    let report = Box::pin(run::run(&cx, memory, &herald, gate, finalizers)).await?;
+    // What is asked for has changed: its machines are next, once the checks have passed.
+    let known = memory.steps.get(machines::ID);
+    let updates = known.is_some_and(|known| known.digest != target.stamp());
+    let first = async {
+        let ahead = async {
+            if updates {
+                roster::ahead(&cx).await;
+            }
+        };
+        let (put_on, ()) = tokio::join!(finalizers, ahead);
+        put_on
+    };
+    let report = Box::pin(run::run(&cx, memory, &herald, gate, first)).await?;
     // It may have been written meanwhile.
     let old = memory.told.status().or(old);
 
@@ -256,15 +250,7 @@ async fn pass(
         requested,
         ..Seen::default()
     };
-    tell::write(
-        activation,
-        context,
-        owner,
-        &memory.told,
-        old.as_ref(),
-        &seen,
-    )
-    .await?;
+    teller.write(old.as_ref(), &seen).await?;
     let news = memory.facts.take_news();
     context.publish(activation, news.iter().map(events::news).collect());
     context.publish(activation, events::of_changes(&report.sent));
@@ -606,6 +592,12 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
     };
     let memory = &mut held.memory;
     let old = memory.told.status().or_else(|| status::own(activation));
+    let teller = Teller {
+        activation,
+        context,
+        owner: &owner,
+        told: memory.told.clone(),
+    };
     if memory.steps.is_empty() {
         // The pass may have failed before it took them over, and what is written here replaces them.
         recall_intents(memory, old.as_ref());
@@ -620,15 +612,7 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
             .is_some_and(|ready| ready.reason == error.reason().as_str())
     });
     if !already || error.reason() == Reason::InternalError {
-        let told = tell::write(
-            activation,
-            context,
-            &owner,
-            &memory.told,
-            old.as_ref(),
-            &seen,
-        )
-        .await;
+        let told = teller.write(old.as_ref(), &seen).await;
         if let Err(error) = told {
             tracing::warn!(error = %crate::causes::chain(&error), "the failure could not be reported");
         }

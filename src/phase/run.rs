@@ -222,7 +222,7 @@ fn recheck_choice(memory: &mut Memory, digest: &str, timing: &Timing) -> Option<
         .filter_map(|step| {
             let record = known(step)?;
             let comes = due(record) || (whole && !record.holds && record.again.is_some());
-            let lesser = !step.vital() && !(record.holds && due(record));
+            let lesser = !(step.vital() || record.holds && due(record));
             comes.then_some((lesser, record.looked, step))
         })
         .collect();

@@ -33,7 +33,7 @@ const OFTEN: Duration = Duration::from_millis(150);
 
 /// Shortest pause when something has just happened: ten reads may follow each other (fly-api.md B.1),
 /// and what has taken a moment may well take a moment longer.
-const SOON: Duration = Duration::from_millis(50);
+const SOON: Duration = Duration::from_millis(25);
 
 impl Step for Health {
     type Observed = Look;
@@ -230,7 +230,7 @@ mod tests {
             let pause = pause(std::slice::from_ref(&machine), Duration::from_secs(2), now);
             pause.as_millis()
         };
-        assert_eq!([pause(-5), pause(0), pause(100)], [50, 50, 50]);
+        assert_eq!([pause(-5), pause(0), pause(100)], [25, 25, 25]);
         assert_eq!([pause(400), pause(2_000), pause(15_000)], [100, 150, 150]);
         assert_eq!(pause(15_001), 2_000);
     }
