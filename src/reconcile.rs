@@ -123,13 +123,19 @@ async fn pass(
     // Read (Kubernetes). A missing Secret is data, not an error.
     let (mut refs, fresh) = read(activation, context, owner, memory).await?;
     context.secret_looks.read(owner, refs.versions().clone());
-    if activation.spec.deploy.source.is_some() {
+    let follows = activation.spec.deploy.source.is_some();
+    if follows {
         // What is chosen is kept before there is a target.
         credentials::add_finalizer(activation, &context.kube, owner).await?;
+        source::read(activation, context, owner, memory, Arc::make_mut(&mut refs)).await?;
+    } else {
+        memory.source = source::Watch::default();
     }
-    source::read(activation, context, owner, memory, Arc::make_mut(&mut refs)).await?;
-    let target = match Target::parse(activation, &refs, &context.fingerprint_key) {
-        Ok(target) => Arc::new(target),
+    let parse = || Target::parse(activation, &refs, &context.fingerprint_key).map(Arc::new);
+    // The same inputs are the same target.
+    let known = memory.refs.as_ref().and_then(|read| read.target.clone());
+    let target = match known.filter(|_| !follows).map_or_else(parse, Ok) {
+        Ok(target) => target,
         Err(invalid) => {
             let seen = Seen {
                 invalid: &invalid,
@@ -147,6 +153,9 @@ async fn pass(
                 .min(Duration::from_secs(30)));
         }
     };
+    if let Some(read) = &mut memory.refs {
+        read.target = Some(target.clone());
+    }
     let current = &activation.spec.token_secret_ref.name;
     for former in credentials::held(activation, memory, old.as_ref()) {
         if former != *current {
@@ -317,6 +326,7 @@ async fn read(
         generation: activation.metadata.generation,
         annotations: activation.annotations().clone(),
         refs: refs.clone(),
+        target: None,
     });
     Ok((refs, true))
 }

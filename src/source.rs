@@ -70,7 +70,6 @@ pub async fn read(
     refs: &mut Refs,
 ) -> Result<(), Error> {
     let Some(source) = &activation.spec.deploy.source else {
-        memory.source = Watch::default();
         return Ok(());
     };
     // Without a token there is no target either, and parsing says so.

@@ -22,6 +22,7 @@ use crate::{
     error::{self, Retry},
     refs::Refs,
     status::Told,
+    target::Target,
 };
 
 /// Where a step stands, for status and for the next pass.
@@ -329,6 +330,8 @@ pub struct Read {
     pub annotations: BTreeMap<String, String>,
     /// What was there.
     pub refs: Arc<Refs>,
+    /// What it asks for, with that.
+    pub target: Option<Arc<Target>>,
 }
 
 /// What a phase would change if its gate were open.
