@@ -124,19 +124,27 @@ impl Step for App {
         let free_before = free_before.filter(|known| known.0.elapsed() < FREE_FOR);
         let there_before = cx.facts.app_there.get();
         let there_before = there_before.filter(|known| known.0.elapsed() < THERE_FOR);
-        let (seen, claim) = futures::try_join!(
-            async {
-                match (&free_before, &there_before) {
-                    (Some(_), _) => Ok(Seen::Nothing),
-                    (None, Some(known)) => Ok(Seen::There(Box::new(known.1.clone()))),
-                    (None, None) => look(cx, app).await,
+        let claim = claim::read(&cx.kube, &cx.own_namespace, app);
+        let (seen, claim, fresh) = match (&free_before, &there_before) {
+            (Some(_), _) => (Seen::Nothing, claim.await?, false),
+            (None, Some(known)) => {
+                // Of an app that is not ours the claim may go together with the app.
+                let claim = claim.await?;
+                match &claim {
+                    Some(found) if found.is_of(&cx.owner) => {
+                        (Seen::There(Box::new(known.1.clone())), claim, false)
+                    }
+                    _ => (look(cx, app).await?, claim, true),
                 }
-            },
-            claim::read(&cx.kube, &cx.own_namespace, app)
-        )?;
+            }
+            (None, None) => {
+                let (seen, claim) = futures::try_join!(look(cx, app), claim)?;
+                (seen, claim, true)
+            }
+        };
         match &seen {
             Seen::There(app) => {
-                if there_before.is_none() {
+                if fresh {
                     cx.facts.app_there.set((Instant::now(), (**app).clone()));
                 }
                 cx.facts.app.set((**app).clone());
