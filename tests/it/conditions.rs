@@ -31,7 +31,11 @@ impl History {
     fn of(env: &Env, name: &str) -> Self {
         let seen: Arc<Mutex<Vec<Activation>>> = Arc::default();
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let stream = watcher(env.activations(), config).applied_objects();
+        // With pauses after errors: one that fails at once, again and again, would never give way,
+        // not even to the end of the test.
+        let stream = watcher(env.activations(), config)
+            .default_backoff()
+            .applied_objects();
         let to = seen.clone();
         let task = tokio::spawn(async move {
             let mut stream = Box::pin(stream);
