@@ -237,6 +237,7 @@ async fn life(env: &Env, uid: &str, victim: &Victim, changes: &Changes) -> Resul
     let gone = (env.sim.mutations(), changes.count());
     nothing_left(env).await?;
     never_two(&env.sim)?;
+    all_machines_ended(&env.sim, uid).await;
 
     Ok(Run {
         end,
@@ -523,6 +524,25 @@ pub fn history(sim: &Sim, uid: &str) -> BTreeMap<String, u64> {
             None => (key, count),
         })
         .collect()
+}
+
+/// An app goes at once, and its machines' processes end a moment later: waits until the ledger has the
+/// end of each. What never ends is found by the comparison.
+async fn all_machines_ended(sim: &Sim, uid: &str) {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let history = history(sim, uid);
+        let mut made = history
+            .iter()
+            .filter_map(|(key, count)| Some((key.strip_prefix("machine.create ")?, count)));
+        let ended = |(name, count): (&str, &u64)| {
+            history.get(&format!("machine.destroyed {name}")) == Some(count)
+        };
+        if made.all(ended) || Instant::now() > end {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// What must be there once.
