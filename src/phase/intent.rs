@@ -3,7 +3,7 @@
 //!
 //! Only one question is asked here: may this create be sent now? The answers to "did it happen?"
 //! come from observation alone.
-
+//!
 //! Who runs the steps attends to the intents: it writes the status in the middle of a pass, and a
 //! step that needs its intent written waits for that. Nobody attends outside of a pass.
 
@@ -50,7 +50,7 @@ pub struct Intents {
 pub struct Attention {
     /// Somebody writes what is requested.
     attended: bool,
-    /// How often the status was written, or could not be.
+    /// How often the status was written.
     written: u64,
     /// Steps that wait for their intent to be written.
     pub waiting: usize,
@@ -81,8 +81,8 @@ impl Drop for Attending<'_> {
 }
 
 impl Intents {
-    /// From now on requested intents are written, and [`Intents::written`] or
-    /// [`Intents::not_written`] is told of it.
+    /// From now on requested intents are written, and [`Intents::written`] is told of it. When one
+    /// could not be, the answer is dropped, and nobody waits any longer.
     pub fn attend(&self) -> Attending<'_> {
         self.attention
             .send_modify(|attention| attention.attended = true);
@@ -199,11 +199,6 @@ impl Intents {
                 }
             }
         }
-        self.not_written();
-    }
-
-    /// The status could not be written: nobody waits for it any longer.
-    pub fn not_written(&self) {
         self.attention
             .send_modify(|attention| attention.written += 1);
     }

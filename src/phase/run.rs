@@ -371,8 +371,6 @@ impl Pass<'_> {
             );
             if record.state.satisfied() {
                 memory.intents.settled(step.id());
-            }
-            if record.state.satisfied() {
                 settled.insert(step.id());
             }
             memory.steps.insert(step.id(), record);
