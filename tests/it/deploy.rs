@@ -103,14 +103,22 @@ pub async fn until(env: &Env, name: &str, reason: &str) -> (ActivationStatus, St
     (status, message)
 }
 
+/// What the simulator says of the application's machines. One whose end Fly.io has agreed to is not
+/// there any more for us, however long its host takes.
+pub fn alive(env: &Env) -> Vec<Value> {
+    let mut machines = env.sim.machines(APP);
+    machines.retain(|machine| {
+        let state = machine["state"].as_str().unwrap_or_default();
+        !["destroying", "destroyed"].contains(&state)
+    });
+    machines
+}
+
 /// Live machines of the application: id, image, state.
 pub fn machines(env: &Env) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut machines: Vec<_> = env
-        .sim
-        .machines(APP)
+    let mut machines: Vec<_> = alive(env)
         .iter()
-        .filter(|machine| machine["state"] != "destroyed")
         .filter(|machine| {
             let slot = &machine["config"]["metadata"]["golive_slot"];
             !slot.as_str().unwrap_or_default().starts_with("release/")

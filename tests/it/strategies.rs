@@ -21,7 +21,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::deploy::{
-    APP, CREATE, UPDATE, change, deploy, ids, image, machines, shell, step, until, until_deployed,
+    APP, CREATE, UPDATE, alive, change, deploy, ids, image, machines, shell, step, until,
+    until_deployed,
 };
 use crate::env::Env;
 
@@ -182,25 +183,28 @@ async fn loses_no_request(strategy: &str) -> Env {
 }
 
 /// Most machines of the application that were alive at the same time, by the simulator's ledger.
+/// One stops being alive when Fly.io agrees to its end, which its host may carry out later.
 pub fn most_at_once(env: &Env) -> usize {
-    let (mut now, mut most) = (0_usize, 0);
+    let (mut now, mut most) = (BTreeSet::new(), 0);
     for effect in env.sim.ledger() {
         match effect.kind.as_str() {
-            "machine.create" => now += 1,
-            "machine.destroyed" => now -= 1,
+            "machine.create" => {
+                now.insert(effect.id);
+            }
+            "machine.destroy" | "machine.destroyed" => {
+                now.remove(&effect.id);
+            }
             _ => {}
         }
-        most = most.max(now);
+        most = most.max(now.len());
     }
     most
 }
 
 /// Machines that are out of the proxy's pool.
 pub fn cordoned(env: &Env) -> Vec<String> {
-    let live = env.sim.machines(APP);
-    let live = live
-        .iter()
-        .filter(|machine| machine["state"] != "destroyed");
+    let live = alive(env);
+    let live = live.iter();
     live.filter(|machine| machine["cordoned"] == true)
         .map(|machine| machine["id"].as_str().unwrap_or_default().to_owned())
         .collect()
@@ -324,12 +328,10 @@ pub async fn nothing_failed(load: Load) {
 
 /// Ids of the machines with their versions: neither was touched when both are the same.
 fn versions(env: &Env) -> BTreeSet<(String, String)> {
-    let live = env.sim.machines(APP);
-    let live = live
-        .iter()
-        .filter(|machine| machine["state"] != "destroyed");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    live.map(|machine| (text(&machine["id"]), text(&machine["instance_id"])))
+    let live = alive(env);
+    live.iter()
+        .map(|machine| (text(&machine["id"]), text(&machine["instance_id"])))
         .collect()
 }
 
