@@ -267,24 +267,33 @@ fn leased(env: &Env) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_holds_all_its_machines_refreshes_that_and_lets_them_go() {
     const LEASE: &str = "POST /v1/apps/{app}/machines/{id}/lease";
-    let World { env, dir: _dir, .. } = world(&[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let serves = dir.path().join("serves");
+    let script = format!(
+        "while ! test -e {}; do sleep 0.05; done; exec {} hello",
+        serves.display(),
+        cabanas().display()
+    );
+    let images = vec![hello("1"), shell("waits", &script)];
+    let World { env, dir: _dir, .. } = world_of(images, dir, &[]).await;
     deploy(&env, "1", &toml("rolling"), json!({"scale": {"app": 3}})).await;
     until_deployed(&env, "1").await;
     let all: BTreeSet<String> = ids(&env).into_iter().collect();
     assert!(leased(&env).is_empty(), "none is held while nothing moves");
 
     env.sim.reset();
-    // The three leases, and then the first update.
-    let mut first = env.sim.pause_at(4, fly_sim::Point::AfterApply);
-    change(&env, json!({"image": image("2")})).await;
-    first.reached().await.unwrap();
+    change(&env, json!({"image": image("waits")})).await;
+    env.wait("hola", "the first update", |_| env.sim.calls(UPDATE) == 1)
+        .await;
     assert_eq!(leased(&env), all);
     env.wait("hola", "the leases are refreshed", |_| {
         env.sim.calls(LEASE) > 3
     })
     .await;
-    first.resume();
-    until_deployed(&env, "2").await;
+    assert_eq!(leased(&env), all);
+    assert_eq!(env.sim.calls(UPDATE), 1, "the others wait for the first");
+    std::fs::write(&serves, "").unwrap();
+    until_deployed(&env, "waits").await;
     assert!(leased(&env).is_empty());
     assert_eq!(env.sim.calls(&LEASE.replace("POST", "DELETE")), 3);
 }
