@@ -533,7 +533,8 @@ pub struct HistoryEntry {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 71))]
     pub config_hash: String,
-    /// How it ended, in one word.
+    /// How it ended, in one word: `Succeeded`, `RolledBack`, `Failed` (and left as it is),
+    /// `Superseded` by another one before it ended, or `Begun` when it has not ended.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 128))]
     pub outcome: String,

@@ -182,11 +182,12 @@ fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, E
         format!("those that succeeded are {}", numbers.join(", "))
     };
     let serves = status.release.as_ref().and_then(|release| release.number);
-    // Some machines may run what failed and was left as it is: the one before is to serve alone.
+    // Some machines may run what failed and was left as it is, or has not ended: the one before is to
+    // serve alone.
     let left = status
         .history
         .first()
-        .is_some_and(|last| last.outcome == "Failed");
+        .is_some_and(|last| matches!(last.outcome.as_str(), "Failed" | "Begun"));
     let Some(to) = to else {
         return status
             .history

@@ -38,8 +38,8 @@ pub enum Note {
     Release(ReleaseStatus),
     /// Earlier releases, newest first.
     History(Vec<HistoryEntry>),
-    /// A release that has failed and was left as it is, once that is on record.
-    Failed(HistoryEntry),
+    /// A release that has failed and was left as it is, or was superseded, once that is on record.
+    Ended(HistoryEntry),
     /// The last request for a rollback.
     Rollback(RollbackStatus),
     /// The last good release serves, and not the wanted one.

@@ -129,7 +129,7 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
             Note::History(history) => {
                 status.history = history.iter().take(HISTORY).cloned().collect();
             }
-            Note::Failed(entry) => add(&mut status.history, entry),
+            Note::Ended(entry) => add(&mut status.history, entry),
             _ => {}
         }
     }

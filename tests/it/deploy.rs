@@ -243,11 +243,17 @@ async fn the_seed_command_runs_once_before_the_first_machine_and_never_again() {
         "{message}"
     );
     assert!(message.contains("no cabins to plant"), "{message}");
-    assert!(status.history.is_empty(), "the release is not recorded yet");
+    let [failed] = &status.history[..] else {
+        panic!("it is on record: {:?}", status.history);
+    };
+    assert_eq!(failed.outcome, "Failed");
+    assert!(failed.why.contains("code 5"), "{failed:?}");
     assert!(machines(&env).is_empty(), "and no machine was made");
 
     change(&env, json!({"config": {"inline": seed("exit 0")}})).await;
-    until_deployed(&env, "1").await;
+    let status = until_deployed(&env, "1").await;
+    let outcomes: Vec<_> = status.history.iter().map(|e| &e.outcome).collect();
+    assert_eq!(outcomes, ["Succeeded"], "of the same release");
     env.sim.reset();
     change(&env, json!({"image": image("2")})).await;
     until_deployed(&env, "2").await;

@@ -452,6 +452,37 @@ async fn a_release_command_that_failed_has_perhaps_migrated_half_and_is_on_recor
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_migration_of_a_release_that_was_superseded_before_it_ended_counts() {
+    let mut env = env().await;
+    deploy(&env, "1", QUIET, json!({})).await;
+    until_deployed(&env, "1").await;
+    let migrates = QUIET.to_owned() + &MIGRATES.replace("exit 0", "exec sleep 600");
+    let second = json!({"image": image("2"), "config": {"inline": migrates}});
+    change(&env, second).await;
+    until(&env, "ReleaseCommand", "ReleaseCommandRunning").await;
+    env.stop_operator().await;
+    env.start_operator(&[]).await;
+
+    let next = json!({"image": image("exits"), "config": {"inline": QUIET}});
+    change(&env, next).await;
+    let (status, message) = until(&env, "Machines", "RollbackHeld").await;
+    assert!(message.contains("release 2"), "{message}");
+    assert_eq!(
+        outcomes(&status),
+        [(3, "Failed"), (2, "Superseded"), (1, "Succeeded")]
+    );
+    ask(&env, "back", 1).await;
+    let why = refusal(&decided(&env, "back").await);
+    assert!(
+        why.contains("release 2") && why.contains("reversible"),
+        "{why}"
+    );
+    change(&env, json!({"image": image("2")})).await;
+    let status = until_deployed(&env, "2").await;
+    assert_eq!(outcomes(&status)[0], (4, "Succeeded"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failure_that_mends_itself_turns_its_own_record_to_succeeded() {
     let dir = tempfile::tempdir().unwrap();
     let mended = dir.path().join("mended");

@@ -472,10 +472,7 @@ pub enum Failure {
     Record(String),
 }
 
-/// What the status tells of a failure that is on record, before the step `Release` is reached.
+/// What the status tells of releases that are on record, before the step `Release` is reached.
 pub fn notes(look: &Look) -> Vec<Note> {
-    let left = look.records.left(&look.release.key);
-    left.map(|record| Note::Failed(record.entry()))
-        .into_iter()
-        .collect()
+    look.records.notes(&look.release.key)
 }

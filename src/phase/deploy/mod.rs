@@ -4,6 +4,7 @@
 //! How machines are replaced is decided in `strategy`, and done in `machines`.
 
 pub mod changes;
+pub mod command;
 pub mod diagnosis;
 pub mod fleet;
 pub mod fly_release;

@@ -5,7 +5,9 @@
 //! A release that has failed and is left as it is (`onFailure`, a rollback that is held back, a
 //! release command that failed) has a record as well: what its migration has done to the database
 //! keeps later releases from being rolled back over it. Nothing is held by such a record, and when
-//! the release becomes well, the same record says so.
+//! the release becomes well, the same record says so. For the same end a release beside which an
+//! earlier one could be restored is on record before its command is run: another spec may supersede it
+//! before it ends.
 //!
 //! One ConfigMap for each release, in the operator's own namespace: it is written once when the
 //! release has ended and once more when it ends otherwise, the operator needs no right on the users'
@@ -32,7 +34,7 @@ use crate::{
     },
     error::Error,
     fly,
-    phase::{Cx, step::Result},
+    phase::{Cx, Note, step::Result},
     target::Target,
 };
 
@@ -48,12 +50,21 @@ const KEY: &str = "release.json";
 /// The key of a ConfigMap that holds the fly.toml of the release.
 const CONFIG_KEY: &str = "fly.toml";
 
+/// What the history calls a release that has not ended.
+const BEGUN: &str = "Begun";
+
+/// What it calls one that never will, because another one followed.
+const SUPERSEDED: &str = "Superseded";
+
 /// The value of the label `app.kubernetes.io/component` on records.
 const COMPONENT: &str = "release";
 
 /// How a release ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
+    /// It has not ended: its release command was about to be run. One of before the latest was
+    /// superseded, and what its command did is done.
+    Begun,
     /// All machines ran it and were healthy.
     Succeeded,
     /// It failed, or was taken back by somebody. Another release serves instead if the record
@@ -161,6 +172,12 @@ impl Records {
         self.list.last()
     }
 
+    /// The newest that has ended.
+    pub fn ended(&self) -> Option<&Record> {
+        let mut ended = self.list.iter().rev();
+        ended.find(|record| record.outcome != Outcome::Begun)
+    }
+
     /// The release of this number.
     pub fn of(&self, number: u64) -> Option<&Record> {
         self.list.iter().find(|record| record.number == number)
@@ -179,7 +196,7 @@ impl Records {
                 (Outcome::Failed, Some(number)) => self
                     .of(number)
                     .filter(|restored| restored.outcome == Outcome::Succeeded),
-                (Outcome::Failed, None) => None,
+                (Outcome::Failed, None) | (Outcome::Begun, _) => None,
             };
             good.map(|good| (good, record.number))
         })
@@ -230,6 +247,7 @@ impl Records {
         match self.latest() {
             Some(last)
                 if self.is_good(key)
+                    || last.key == key && last.outcome == Outcome::Begun
                     || self.left(key).is_some()
                     || self.held(key, target).is_some() =>
             {
@@ -288,14 +306,28 @@ impl Records {
         next
     }
 
+    /// What the status tells of them before the step `Release` is reached: which ones were
+    /// superseded, and that the release `key` has failed and was left as it is.
+    pub fn notes(&self, key: &str) -> Vec<Note> {
+        let left = self.left(key).map(Record::entry);
+        let superseded = self.history().into_iter();
+        let superseded = superseded.filter(|entry| entry.outcome == SUPERSEDED);
+        left.into_iter()
+            .chain(superseded)
+            .map(Note::Ended)
+            .collect()
+    }
+
     /// What the status tells of them, newest first.
     pub fn history(&self) -> Vec<HistoryEntry> {
-        self.list
-            .iter()
-            .rev()
-            .take(KEPT)
-            .map(Record::entry)
-            .collect()
+        let mut entries: Vec<HistoryEntry> = self.list.iter().rev().map(Record::entry).collect();
+        entries.truncate(KEPT);
+        for entry in entries.iter_mut().skip(1) {
+            if entry.outcome == BEGUN {
+                SUPERSEDED.clone_into(&mut entry.outcome);
+            }
+        }
+        entries
     }
 }
 
@@ -306,6 +338,7 @@ impl Record {
             (Outcome::Succeeded, _) => ("Succeeded", &self.why),
             (Outcome::Failed, Some(_)) => ("RolledBack", &self.reason),
             (Outcome::Failed, None) => ("Failed", &self.reason),
+            (Outcome::Begun, _) => (BEGUN, &self.why),
         };
         HistoryEntry {
             number: i64::try_from(self.number).ok(),
@@ -359,6 +392,7 @@ impl Record {
     /// How it ended, for messages.
     pub fn fate(&self) -> String {
         match (self.outcome, self.taken_back()) {
+            (Outcome::Begun, _) => "has not ended".to_owned(),
             (Outcome::Succeeded, _) => "succeeded".to_owned(),
             (Outcome::Failed, true) => self.reason.clone(),
             (Outcome::Failed, false) => format!("failed: {}", self.reason),
@@ -611,6 +645,7 @@ fn why<'c>(cx: &'c Cx, release: &super::release::Wanted, before: Option<&Record>
 /// What Fly.io calls the state of a release that ended so.
 pub fn fly_status(outcome: Outcome) -> fly::releases::ReleaseStatus {
     match outcome {
+        Outcome::Begun => fly::releases::ReleaseStatus::Pending,
         Outcome::Succeeded => fly::releases::ReleaseStatus::Complete,
         Outcome::Failed => fly::releases::ReleaseStatus::Failed,
     }

@@ -214,7 +214,7 @@ impl Step for Release {
             None => observed
                 .records
                 .latest()
-                .filter(|record| record.key == observed.wanted.key && !record.is_left()),
+                .filter(|_| observed.records.is_good(&observed.wanted.key)),
         };
         notes.extend(running.map(|record| Note::Release(record.status())));
         if observed.instead.is_some() {

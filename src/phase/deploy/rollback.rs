@@ -169,10 +169,10 @@ impl Step for Rollback {
                 }
             },
             Judgement::Go => {
-                let mut record = match records.latest().filter(|last| last.key == wanted.key) {
-                    Some(latest) => latest.clone(),
-                    None => draft.clone(),
-                };
+                let latest = records
+                    .latest()
+                    .filter(|last| last.key == wanted.key && last.outcome != Outcome::Begun);
+                let mut record = latest.unwrap_or(draft).clone();
                 record.outcome = Outcome::Failed;
                 record.reversible = target.deploy.migrations.reversible;
                 record.restores = Some(request.to);
@@ -289,19 +289,19 @@ fn judge(
             request.to
         ));
     };
-    if to.outcome == Outcome::Failed {
+    if to.outcome != Outcome::Succeeded {
         return refuse(format!("{} {}; choose another", to.name(), to.fate()));
     }
     // One that failed and was left as it is may have some machines.
     let recorded = records.latest().filter(|last| last.key == wanted.key);
-    if recorded.is_some_and(|last| !last.is_left())
+    if recorded.is_some_and(|last| last.outcome != Outcome::Begun && !last.is_left())
         && records
             .last_good()
             .is_some_and(|good| good.number == to.number)
     {
         return refuse(format!("{} serves already", to.name()));
     }
-    if let Some(latest) = records.latest()
+    if let Some(latest) = records.ended()
         && request.created.duration_since(latest.time) < -SKEW
     {
         return refuse(format!(
@@ -517,6 +517,17 @@ mod tests {
     #[test]
     fn a_rollout_under_way_can_be_taken_back_to_what_served_before() {
         assert_eq!(refusal(&three(), &wanted("d"), 3), "Go");
+    }
+
+    #[test]
+    fn what_was_begun_does_not_count_as_what_serves_nor_as_an_end() {
+        let mut records = records(&[("a", Outcome::Succeeded), ("b", Outcome::Begun)]);
+        records.list[1].time = Timestamp::from_second(3600).unwrap();
+        assert_eq!(refusal(&records, &wanted("b"), 1), "Go");
+        assert!(refusal(&records, &wanted("b"), 2).contains("has not ended"));
+        records.list[1].migrated = true;
+        let why = refusal(&records, &wanted("c"), 1);
+        assert!(why.contains("release 2"), "{why}");
     }
 
     #[test]

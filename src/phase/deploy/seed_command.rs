@@ -8,15 +8,14 @@
 use jiff::Timestamp;
 
 use super::{
+    command::{self, Change, Command, Observed, Seen},
     fleet, look,
-    one_off::{self, Change, What},
-    records,
-    release_command::{self, Command, Observed},
-    roster,
+    one_off::{self, What},
+    records, release_command, roster,
 };
 use crate::{
     fly::Machine,
-    phase::{Cx, Slot, Step, StepId, Verdict, step::Result},
+    phase::{Cx, Note, Slot, Step, StepId, Verdict, step::Result},
     target::Target,
 };
 
@@ -27,7 +26,7 @@ pub struct SeedCommand;
 pub const ID: StepId = "SeedCommand";
 
 impl Step for SeedCommand {
-    type Observed = Observed;
+    type Observed = Seen;
     type Change = Change;
 
     fn id(&self) -> StepId {
@@ -43,14 +42,14 @@ impl Step for SeedCommand {
         false
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Observed> {
+    async fn observe(&self, cx: &Cx) -> Result<Seen> {
         let config = cx.target.config()?;
-        let Some(command) = config.app.deploy.seed_command.clone() else {
-            return Ok(Observed::NotAsked(What::Seed));
+        let Some(line) = config.app.deploy.seed_command.clone() else {
+            return Ok(Observed::NotAsked(What::Seed).into());
         };
         let records = records::load(cx).await?;
         if records.last_good().is_some() {
-            return Ok(Observed::Ran);
+            return Ok(Observed::Ran.into());
         }
         let release = look::release(cx, &records)?;
         let uid: String = cx.owner.uid.chars().take(8).collect();
@@ -61,16 +60,21 @@ impl Step for SeedCommand {
             announced: name.clone(),
             name,
             image: release.image.pinned.clone(),
-            command,
+            command: line,
         };
         let machines = roster::ours(cx).await?;
         let commands = one_off::machines_of(cx, &asked.slot, <[Machine]>::is_empty).await?;
-        let runs = release_command::runs(cx, asked, commands, &machines).await?;
-        Ok(Observed::Runs(Box::new(runs)))
+        let runs = command::runs(cx, asked, commands, &machines).await?;
+        let runs = Observed::Runs(Box::new(runs));
+        Ok(Seen::of(cx, runs, release, &records))
     }
 
-    fn diff(&self, target: &Target, observed: &Observed, now: Timestamp) -> Verdict<Change> {
-        observed.decide(&target.app, now)
+    fn diff(&self, target: &Target, seen: &Seen, now: Timestamp) -> Verdict<Change> {
+        seen.decide(target, now)
+    }
+
+    fn notes(&self, _target: &Target, seen: &Seen) -> Vec<Note> {
+        seen.notes()
     }
 
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
@@ -78,6 +82,6 @@ impl Step for SeedCommand {
     }
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
-        one_off::apply(cx, change).await
+        command::apply(cx, change).await
     }
 }

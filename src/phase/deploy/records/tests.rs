@@ -91,6 +91,23 @@ fn a_release_that_failed_and_was_left_holds_nothing_and_keeps_its_number_until_i
 }
 
 #[test]
+fn a_release_that_was_begun_serves_nobody_and_its_migration_counts() {
+    let same = target("");
+    let mut records = records(&[("a", Outcome::Succeeded), ("b", Outcome::Begun)]);
+    records.list[1].migrated = true;
+    assert_eq!(records.last_good().unwrap().number, 1);
+    assert!(!records.is_good("a") && !records.is_good("b"));
+    assert!(records.held("b", &same).is_none() && records.left("b").is_none());
+    assert_eq!(records.number("b", &same), 2, "its own");
+    assert_eq!(records.number("c", &same), 3, "another one's");
+    assert_eq!(records.irreversible_after(1, "c").unwrap().number, 2);
+    assert_eq!(records.ended().unwrap().number, 1);
+    assert_eq!(records.history()[0].outcome, "Begun");
+    let records = records.with(record(3, "c", Outcome::Failed));
+    assert_eq!(records.history()[1].outcome, "Superseded");
+}
+
+#[test]
 fn a_migration_counts_from_the_release_with_which_the_good_one_began_to_serve() {
     let mut records = records(&[("a", Outcome::Succeeded), ("b", Outcome::Failed)]);
     records.list[1].migrated = true;
