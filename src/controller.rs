@@ -137,12 +137,21 @@ pub async fn run(
         }
         None => controller,
     };
+    let gone = context.clone();
     controller
         .graceful_shutdown_on(async move { stop.cancelled().await })
         .run(guarded, requeue, context)
         .for_each(|result| {
-            if let Err(controller::Error::QueueError(source)) = result {
-                tracing::warn!(error = %crate::causes::chain(&source), "a watch failed; it is tried again");
+            match result {
+                Err(controller::Error::QueueError(source)) => {
+                    tracing::warn!(error = %crate::causes::chain(&source), "a watch failed; it is tried again");
+                }
+                // It went while a pass had it, which remembered it afterwards, or never was.
+                Err(controller::Error::ObjectNotFound(object)) => {
+                    let namespace = object.namespace.unwrap_or_default();
+                    gone.forget(&namespace, &object.name);
+                }
+                _ => {}
             }
             future::ready(())
         })

@@ -12,7 +12,7 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    api::{Activation, ActivationStatus, FIELD_MANAGER, FINALIZER},
+    api::{Activation, ActivationStatus, FIELD_MANAGER, FINALIZER, Reason},
     error::Error,
     phase::{Memory, Owner},
 };
@@ -20,7 +20,8 @@ use crate::{
 /// Puts the finalizer on the Activation, if it is not there.
 ///
 /// # Errors
-/// When the API server refuses or cannot be reached.
+/// When the API server refuses or cannot be reached, and when the object is gone or is another one of
+/// the same name: nothing may be made for it then, because nobody would remove it.
 pub async fn add_finalizer(
     activation: &Activation,
     kube: &Client,
@@ -35,22 +36,38 @@ pub async fn add_finalizer(
     let mut finalizers = activation.finalizers().to_vec();
     finalizers.push(FINALIZER.to_owned());
     match set_finalizers(&api, &owner.name, version, &finalizers).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => return Err(gone(owner)),
         Err(error) if error.is_conflict() => {}
-        other => return other,
+        Err(error) => return Err(error),
     }
-    let Some(current) = api
+    let current = api
         .get_opt(&owner.name)
         .await
-        .map_err(|source| Error::kube("read the activation", source))?
-    else {
-        return Ok(());
+        .map_err(|source| Error::kube("read the activation", source))?;
+    let same = current.filter(|current| current.uid().as_deref() == Some(&owner.uid));
+    let Some(current) = same else {
+        return Err(gone(owner));
     };
     let mut finalizers = current.finalizers().to_vec();
-    if finalizers.iter().any(|f| f == FINALIZER) || current.uid().as_deref() != Some(&owner.uid) {
+    if finalizers.iter().any(|f| f == FINALIZER) {
         return Ok(());
     }
     finalizers.push(FINALIZER.to_owned());
-    set_finalizers(&api, &owner.name, current.resource_version(), &finalizers).await
+    match set_finalizers(&api, &owner.name, current.resource_version(), &finalizers).await? {
+        true => Ok(()),
+        false => Err(gone(owner)),
+    }
+}
+
+fn gone(owner: &Owner) -> Error {
+    Error::Blocked {
+        reason: Reason::Deleting,
+        message: format!(
+            "the Activation {} was deleted before anything was made for it",
+            owner.name
+        ),
+    }
 }
 
 /// Takes the finalizer off the Activation: the API server then removes the object.
@@ -67,7 +84,8 @@ pub async fn remove_finalizer(kube: &Client, owner: &Owner) -> Result<(), Error>
     match current {
         Some(current) if current.uid().as_deref() == Some(&owner.uid) => {
             let rest = without(current.finalizers());
-            set_finalizers(&api, &owner.name, current.resource_version(), &rest).await
+            let set = set_finalizers(&api, &owner.name, current.resource_version(), &rest);
+            set.await.map(drop)
         }
         _ => Ok(()),
     }
@@ -94,7 +112,8 @@ pub async fn protect(activation: &Activation, kube: &Client, owner: &Owner) -> R
     }
     let mut finalizers = secret.finalizers().to_vec();
     finalizers.push(FINALIZER.to_owned());
-    set_finalizers(&api, name, secret.resource_version(), &finalizers).await
+    let set = set_finalizers(&api, name, secret.resource_version(), &finalizers);
+    set.await.map(drop)
 }
 
 /// The Secrets that may carry our finalizer for this object: the one that the spec names, and those
@@ -147,7 +166,8 @@ pub async fn release(name: &str, kube: &Client, owner: &Owner) -> Result<(), Err
     match secret {
         Some(secret) if secret.finalizers().iter().any(|f| f == FINALIZER) => {
             let rest = without(secret.finalizers());
-            set_finalizers(&api, name, secret.resource_version(), &rest).await
+            let set = set_finalizers(&api, name, secret.resource_version(), &rest);
+            set.await.map(drop)
         }
         _ => Ok(()),
     }
@@ -161,13 +181,13 @@ fn without(finalizers: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Replaces the list of finalizers, if the object is still the one that was read.
+/// Replaces the list of finalizers, if the object is still the one that was read. `false`: it is gone.
 async fn set_finalizers<K>(
     api: &Api<K>,
     name: &str,
     resource_version: Option<String>,
     finalizers: &[String],
-) -> Result<(), Error>
+) -> Result<bool, Error>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
@@ -182,8 +202,8 @@ where
         .patch_metadata(name, &params, &Patch::Merge(&patch))
         .await
     {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
         Err(source) => Err(Error::kube(format!("set the finalizers of {name}"), source)),
     }
 }

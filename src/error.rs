@@ -133,10 +133,31 @@ impl Error {
         }
     }
 
+    /// The one error of several calls that are one change: what is not known of any of them, or has
+    /// happened by one, must not be taken for refused.
+    ///
+    /// # Errors
+    /// When one of them failed.
+    pub fn of_several<T>(calls: Vec<Result<T, Self>>) -> Result<(), Self> {
+        let all = calls.len();
+        let mut failed: Vec<Self> = calls.into_iter().filter_map(Result::err).collect();
+        let some_done = failed.len() < all;
+        let unknown = failed.iter().position(|error| !error.surely_not_applied());
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let mut told = failed.swap_remove(unknown.unwrap_or_default());
+        if let (true, Self::Fly { source, .. }) = (some_done, &mut told) {
+            source.set_ambiguous(true);
+        }
+        Err(told)
+    }
+
     /// True when the call that failed certainly had no effect.
     pub fn surely_not_applied(&self) -> bool {
         match self {
-            Self::Fly { source, .. } => !matches!(source.class(), fly::Class::Ambiguous),
+            // What one try was refused another one of the same call may have got.
+            Self::Fly { source, .. } => !source.is_ambiguous(),
             Self::NotKnown(_) | Self::Blocked { .. } => true,
             _ => false,
         }

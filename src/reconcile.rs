@@ -58,6 +58,10 @@ pub async fn reconcile(activation: &Activation, context: &Context) -> Result<Dur
     redact::keep(held.memory.facts.clone());
     tracing::debug!("a pass begins");
     let result = pass(activation, context, &owner, &mut held.memory).await;
+    if result.is_err() {
+        // What follows from a fresh read, such as the finalizer on the token, may not be done.
+        held.memory.refs = None;
+    }
     tracing::debug!(next = ?result.as_ref().ok(), "a pass ended");
     held.ended = true;
     held.memory.failures = if result.is_ok() {
@@ -223,7 +227,15 @@ async fn pass(
                 false => Ok(()),
             }
         };
-        tokio::try_join!(ours, tokens).map(drop)
+        let (ours, tokens) = tokio::join!(ours, tokens);
+        if ours
+            .as_ref()
+            .is_err_and(|error| error.reason() == Reason::Deleting)
+        {
+            // Nobody is left who would let the token go.
+            credentials::release(current, &context.kube, owner).await?;
+        }
+        ours.and(tokens)
     };
     // What is asked for has changed: its machines are next, once the checks have passed.
     let known = memory.steps.get(machines::ID);
@@ -271,7 +283,7 @@ async fn pass(
     if announced {
         return Ok(Duration::ZERO);
     }
-    let mut look = run::next_look(memory, &context.timing);
+    let mut look = run::next_look(&report, memory, &context.timing);
     if let Some(due) = memory.source.due() {
         look = look.min(due.saturating_duration_since(Instant::now()));
     }

@@ -601,8 +601,8 @@ pub struct RollbackStatus {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Intent {
-    /// The place that it fills, such as `app-0`.
-    #[schemars(length(max = 128))]
+    /// The place that it fills: step, kind and name, such as `Volumes/Volume/data-gru-0`.
+    #[schemars(length(max = 253))]
     pub slot: String,
     /// What it is, such as `Machine`.
     #[schemars(length(max = 64))]

@@ -312,11 +312,6 @@ impl Memory {
         }
         self.rollbacks = uids;
     }
-
-    /// When the next look is due, if nothing happens before.
-    pub fn next_look(&self) -> Option<Instant> {
-        self.steps.values().filter_map(|step| step.again).min()
-    }
 }
 
 /// What an object names, as it was read.

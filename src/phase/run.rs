@@ -548,11 +548,19 @@ fn phase_state(steps: &[(StepId, StepRecord)]) -> PhaseState {
     PhaseState::Running
 }
 
-/// When to look again: the earliest of the steps, never in a tight loop.
-pub fn next_look(memory: &Memory, timing: &super::Timing) -> Duration {
+/// When to look again: the earliest of the steps, never in a tight loop. Those of a phase that is not
+/// reached are looked at when it is, however long they are due.
+pub fn next_look(report: &Report, memory: &Memory, timing: &super::Timing) -> Duration {
+    let reached = report.phases.iter().filter(|phase| {
+        !matches!(
+            phase.state,
+            PhaseState::Pending | PhaseState::AwaitingApproval | PhaseState::Rejected
+        )
+    });
+    let steps = reached.flat_map(|phase| &phase.steps);
+    let due = steps.filter_map(|(id, _)| memory.steps.get(id)?.again);
     let now = Instant::now();
-    memory
-        .next_look()
+    due.min()
         .map_or(timing.recheck, |at| at.saturating_duration_since(now))
         .clamp(Duration::from_millis(5), timing.recheck)
 }

@@ -234,7 +234,8 @@ pub fn intents(
 ) -> Vec<Intent> {
     open.iter()
         .map(|(step, slot)| {
-            let place = format!("{step}/{}", slot.name);
+            // A step may make things of several kinds with one name.
+            let place = format!("{step}/{}/{}", slot.kind, slot.name);
             old.and_then(|old| old.intents.iter().find(|intent| intent.slot == place))
                 .cloned()
                 .unwrap_or_else(|| Intent {
@@ -253,6 +254,23 @@ pub fn intents(
 mod tests {
     use super::*;
     use crate::source::decide::Failure;
+
+    #[test]
+    fn every_announced_create_has_a_place_of_its_own() {
+        let slot = |kind: &str, name: &str| super::Slot {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        };
+        let open = [
+            ("Postgres", slot("App", "shop-db")),
+            ("Postgres", slot("Volume", "shop-db")),
+            ("Redis", slot("App", "shop-db")),
+        ];
+        let told = intents(None, &open, Timestamp::UNIX_EPOCH);
+        let places: std::collections::BTreeSet<&str> =
+            told.iter().map(|intent| intent.slot.as_str()).collect();
+        assert_eq!(places.len(), open.len(), "{places:?}");
+    }
 
     #[test]
     fn since_when_a_source_cannot_be_read_stays_however_the_registry_says_it() {

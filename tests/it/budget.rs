@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fly_sim::{Options, platform::PlatformOptions};
+use fly_sim::{Fault, Kind, Options, platform::PlatformOptions};
 use kube_env::{Cluster, ControlPlane, control_plane};
 use serde_json::json;
 
@@ -187,6 +187,28 @@ async fn within_budget(record: &Record, env: &Env, name: &str, kinds: &[&str]) {
     assert_eq!(changes, 0, "{counts:#?}");
     let after = record.settled(&env.namespace).await;
     assert_eq!(after, writes, "{name}: looks have written something");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_live_and_in_trouble_is_looked_at_only_to_ask_for_something() {
+    let env = Env::start().await;
+    env.activation("hola", json!({})).await;
+    env.wait_live("hola").await;
+    env.sim.fault(Fault::new("*", Kind::status(503)).always());
+    env.sim.reset();
+    // Until what is behind the trouble is due as well: what is live is looked at every two seconds.
+    let at = || env.sim.call_list().last().map_or(0, |call| call.at_ms);
+    env.wait("hola", "the trouble", |_| at() > 0).await;
+    let began = at();
+    env.wait("hola", "more of it", |_| at() > began + 5_000)
+        .await;
+
+    let (before, calls) = (looks(&env), env.sim.call_list().len());
+    env.wait("hola", "tries", |_| env.sim.call_list().len() >= calls + 12)
+        .await;
+    let looks = looks(&env) - before;
+    let calls = env.sim.call_list().len() - calls;
+    assert!(looks <= calls as u64 + 2, "{looks} looks for {calls} calls");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -454,17 +454,28 @@ async fn a_release_command_that_failed_has_perhaps_migrated_half_and_is_on_recor
 #[tokio::test(flavor = "multi_thread")]
 async fn the_migration_of_a_release_that_was_superseded_before_it_ended_counts() {
     let mut env = env().await;
+    let dir = tempfile::tempdir().unwrap();
+    let ends = dir.path().join("ends");
+    let script = format!("while ! test -e {}; do sleep 0.05; done", ends.display());
     deploy(&env, "1", QUIET, json!({})).await;
     until_deployed(&env, "1").await;
-    let migrates = QUIET.to_owned() + &MIGRATES.replace("exit 0", "exec sleep 600");
+    let migrates = QUIET.to_owned() + &MIGRATES.replace("exit 0", &script);
     let second = json!({"image": image("2"), "config": {"inline": migrates}});
     change(&env, second).await;
     until(&env, "ReleaseCommand", "ReleaseCommandRunning").await;
     env.stop_operator().await;
-    env.start_operator(&[]).await;
-
     let next = json!({"image": image("exits"), "config": {"inline": QUIET}});
     change(&env, next).await;
+    let before = digests(&env);
+    env.start_operator(&[]).await;
+
+    let earlier = |status: &ActivationStatus| step(status, "ReleaseCommand").2;
+    env.wait("hola", "its end is waited for", |status| {
+        earlier(status).contains("an earlier release")
+    })
+    .await;
+    assert_eq!(digests(&env), before, "no machine is changed meanwhile");
+    std::fs::write(&ends, "").unwrap();
     let (status, message) = until(&env, "Machines", "RollbackHeld").await;
     assert!(message.contains("release 2"), "{message}");
     assert_eq!(
@@ -480,6 +491,26 @@ async fn the_migration_of_a_release_that_was_superseded_before_it_ended_counts()
     change(&env, json!({"image": image("2")})).await;
     let status = until_deployed(&env, "2").await;
     assert_eq!(outcomes(&status)[0], (4, "Succeeded"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_command_that_hangs_is_ended_also_when_its_release_was_superseded() {
+    let env = env().await;
+    let hangs = MIGRATES.replace("exit 0", "exec sleep 600");
+    let hangs = format!("{QUIET}{hangs}release_command_timeout = '3s'\n");
+    deploy(&env, "1", &hangs, json!({})).await;
+    until(&env, "ReleaseCommand", "ReleaseCommandRunning").await;
+    let limit = format!("{QUIET}[deploy]\nrelease_command_timeout = '3s'\n");
+    change(&env, json!({"config": {"inline": limit}})).await;
+    until_deployed(&env, "1").await;
+    let machines = env.sim.machines(crate::deploy::APP);
+    let command = |machine: &&Value| {
+        let slot = &machine["config"]["metadata"]["golive_slot"];
+        slot.as_str().unwrap_or_default().starts_with("release/")
+    };
+    let left = machines.iter().filter(command);
+    let left = left.filter(|machine| machine["state"] != "destroying");
+    assert_eq!(left.count(), 0, "{machines:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,8 @@
 
 use std::{fmt, time::Duration};
 
-use jiff::Timestamp;
+use futures::future::try_join_all;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     fleet,
@@ -17,9 +18,10 @@ use super::{
 };
 use crate::{
     api::Reason,
-    fly::{Machine, machine_config::MachineGuest},
-    flytoml,
-    phase::{Cx, Note, Slot, Verdict, Why, step::Result},
+    error::Error,
+    fly::{Machine, MachineState, machine_config::MachineGuest},
+    flytoml::{self, AppConfig},
+    phase::{Cx, Note, Slot, Verdict, Wake, Why, step::Result},
     target::Target,
 };
 
@@ -47,6 +49,17 @@ pub struct Seen {
     unrecorded: Option<Box<release::Wanted>>,
     /// What the history tells already.
     told: Vec<Note>,
+    /// What has to end first.
+    former: Option<Former>,
+}
+
+/// The machine in which a release command of another release has not ended.
+#[derive(Clone, Debug)]
+pub struct Former {
+    name: String,
+    id: String,
+    /// It could not start, or takes longer than it may.
+    hangs: bool,
 }
 
 impl From<Observed> for Seen {
@@ -56,6 +69,7 @@ impl From<Observed> for Seen {
             unbegun: None,
             unrecorded: None,
             told: Vec::new(),
+            former: None,
         }
     }
 }
@@ -101,13 +115,23 @@ impl Seen {
         Self {
             command,
             told,
+            former: None,
             unbegun: unbegun.then(|| release.clone()),
             unrecorded: unrecorded.then_some(release),
         }
     }
 
+    /// The same, and what has to end first.
+    #[must_use]
+    pub fn after(self, former: Option<Former>) -> Self {
+        Self { former, ..self }
+    }
+
     /// What has to be done next.
     pub fn decide(&self, target: &Target, now: Timestamp) -> Verdict<Change> {
+        if let Some(former) = &self.former {
+            return former.decide(target);
+        }
         if let Some(release) = &self.unbegun {
             return Verdict::Change(Change::Begin(release.clone()));
         }
@@ -137,6 +161,91 @@ impl Seen {
             _ => Verdict::Blocked(why),
         }
     }
+}
+
+impl Former {
+    /// Two commands at once, or one beside machines that are changed, may harm the database.
+    fn decide(&self, target: &Target) -> Verdict<Change> {
+        let Self { name, id, hangs } = self.clone();
+        if hangs {
+            return Verdict::Change(Change::Machine(one_off::Change::End { name, id }));
+        }
+        Verdict::Wait {
+            why: Why::new(
+                Reason::ReleaseCommandRunning,
+                format!(
+                    "the release command of an earlier release runs in the machine {name} ({id}); no machine is changed before it has ended, or taken longer than it may"
+                ),
+            ),
+            wake: Wake::Machine {
+                app: target.app.clone(),
+                id,
+                version: None,
+                state: MachineState::Destroyed,
+                patience: Duration::from_secs(5),
+            },
+        }
+    }
+}
+
+/// Looks for a release command of another release than the one that has this place. `ours` are the
+/// machines that are there, and `known` those of commands that this process has seen last.
+///
+/// # Errors
+/// When Fly.io does not answer.
+pub async fn former(
+    cx: &Cx,
+    records: &Records,
+    slot: Option<&str>,
+    ours: &[Machine],
+    known: Option<&one_off::Known>,
+) -> Result<Option<Former>> {
+    let is_other = |machine: &&Machine| {
+        let place = machine.metadata(fleet::SLOT_KEY).unwrap_or_default();
+        fleet::is_release_slot(place) && slot != Some(place) && !machine.state.is_over()
+    };
+    // One that was made a moment ago may not be among those that were listed before.
+    let known = known.map_or(&[][..], one_off::Known::machines);
+    let unlisted = known.iter().filter(is_other);
+    let unlisted = unlisted.filter(|machine| ours.iter().all(|listed| listed.id != machine.id));
+    let read = unlisted.map(|machine| cx.fly.machine(&cx.target.app, &machine.id));
+    let read = try_join_all(read)
+        .await
+        .map_err(|source| Error::fly("read the machine of an earlier release command", source))?;
+    let mut others = ours.iter().chain(read.iter().flatten()).filter(is_other);
+    Ok(others.next().map(|machine| Former {
+        name: machine.name.clone(),
+        id: machine.id.clone(),
+        hangs: hangs(machine, longest(cx, records, machine), cx.now()),
+    }))
+}
+
+/// How long the command in a machine may take: as the fly.toml of its release says, or the present one
+/// if that allows more.
+fn longest(cx: &Cx, records: &Records, machine: &Machine) -> Duration {
+    let place = machine.metadata(fleet::SLOT_KEY);
+    let mut list = records.list.iter();
+    let own =
+        list.find(|record| place == Some(fleet::release_slot(record.number, &record.key).as_str()));
+    let own = own.and_then(|record| flytoml::parse(record.config.as_deref()?).ok());
+    let own = own.map(|parsed| timeout(&parsed.config));
+    let now = cx.target.config().ok().map(|config| timeout(&config.app));
+    own.into_iter().chain(now).max().unwrap_or(TIMEOUT)
+}
+
+fn hangs(machine: &Machine, limit: Duration, now: Timestamp) -> bool {
+    let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
+    let late = |since: Timestamp| now.duration_since(since) > limit;
+    matches!(
+        machine.state,
+        MachineState::Failed | MachineState::LaunchFailed
+    ) || machine.created_at.is_some_and(late)
+}
+
+/// Longest run of the release command, as fly.toml says.
+fn timeout(config: &AppConfig) -> Duration {
+    let asked = config.deploy.release_command_timeout;
+    asked.map_or(TIMEOUT, |timeout| timeout.0)
 }
 
 /// Whether it has to be written down that the command of a release begins. Before the first good
@@ -235,10 +344,7 @@ pub async fn runs(
         announced: command.announced,
         region: cx.target.region.clone(),
         config,
-        timeout: app
-            .deploy
-            .release_command_timeout
-            .map_or(TIMEOUT, |timeout| timeout.0),
+        timeout: timeout(app),
     };
     Ok(Runs::new(cx, asked, machines).await)
 }
@@ -319,6 +425,7 @@ mod tests {
         };
         Seen {
             command: Observed::Runs(Box::new(runs)),
+            former: None,
             unbegun: None,
             unrecorded: Some(Box::new(release)),
             told: Vec::new(),

@@ -401,6 +401,12 @@ pub fn seed_slot() -> String {
     format!("{RELEASE_SLOT}seed")
 }
 
+/// Whether a place is that of a machine that runs the release command of some release.
+pub fn is_release_slot(slot: &str) -> bool {
+    let number = slot.strip_prefix(RELEASE_SLOT);
+    number.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && !rest.contains('/'))
+}
+
 /// The place of the machines that test those that are given a release.
 pub fn checks_slot(number: u64, key: &str) -> String {
     format!("{}/checks", release_slot(number, key))

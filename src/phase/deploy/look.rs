@@ -61,7 +61,7 @@ pub struct Look {
     /// The size that is used for lack of room.
     pub fallback: Option<FallbackUsed>,
     /// Versions of machines that this process wrote.
-    pub written: std::collections::BTreeSet<String>,
+    pub written: BTreeSet<String>,
     /// Machines whose update Fly.io took back in this release.
     pub reverted: BTreeSet<String>,
     /// What else is known of machines that have failed, by id.
@@ -88,6 +88,24 @@ pub fn release(cx: &Cx, records: &Records) -> Result<release::Wanted> {
     let image = cx.facts.image.get().ok_or(Error::NotKnown("the image"))?;
     let secrets = push::digest_of(&push::records(cx));
     release::wanted(&cx.target, &image, &secrets, records)
+}
+
+/// Versions that this process is remembered to have written beside those that machines have now.
+const REMEMBERED: usize = 64;
+
+/// Versions of these machines that this process wrote. What no machine has any more is forgotten in
+/// time: a process lives for long.
+fn written(cx: &Cx, machines: &[Machine]) -> BTreeSet<String> {
+    let known = cx.facts.written.get().unwrap_or_default();
+    let has = machines.iter().map(|machine| machine.instance_id.clone());
+    let written: BTreeSet<String> = has.filter(|version| known.contains(version)).collect();
+    if known.len() > written.len() + REMEMBERED {
+        cx.facts.written.set(written.clone());
+        cx.facts.given.add(|given| {
+            given.retain(|id, _| machines.iter().any(|machine| machine.id == *id));
+        });
+    }
+    written
 }
 
 /// What should run and what does.
@@ -150,12 +168,7 @@ pub async fn look(cx: &Cx) -> Result<Look> {
             .deploy
             .wait_timeout
             .map_or(WAIT_TIMEOUT, |wait| wait.0),
-        written: cx
-            .facts
-            .written
-            .get()
-            .map(|set| (*set).clone())
-            .unwrap_or_default(),
+        written: written(cx, &machines),
         // As long as anything is given to settle, ten seconds by default, as flyctl does. A release
         // that has run well is watched no more.
         watch: if records.is_good(&release.key) {

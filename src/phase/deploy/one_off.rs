@@ -525,6 +525,13 @@ pub struct Known {
     machines: Vec<Machine>,
 }
 
+impl Known {
+    /// The machines, as they were then.
+    pub fn machines(&self) -> &[Machine] {
+        &self.machines
+    }
+}
+
 /// The machines that fill this place, also destroyed ones, in the order of their creation. Listed
 /// once: from then on only this process makes more, and only those change whose end is not told
 /// yet. These are read by their ids, for the list is limited to one a second (fly-api.md B.1).

@@ -50,14 +50,22 @@ impl Step for ReleaseCommand {
 
     async fn observe(&self, cx: &Cx) -> Result<Seen> {
         let config = cx.target.config()?;
-        let Some(line) = config.app.deploy.release_command.clone() else {
-            return Ok(Observed::NotAsked(What::Release).into());
-        };
         let records = records::load(cx).await?;
+        let known = cx.facts.one_offs.get();
+        let Some(line) = config.app.deploy.release_command.clone() else {
+            let ours = roster::ours(cx).await?;
+            let former = command::former(cx, &records, None, &ours, known.as_deref()).await?;
+            return Ok(Seen::from(Observed::NotAsked(What::Release)).after(former));
+        };
         let release = look::release(cx, &records)?;
-        // It has run for this release, or the release is held back and another one runs.
-        if records.is_good(&release.key) || records.held(&release.key, &cx.target).is_some() {
+        if records.is_good(&release.key) {
             return Ok(Observed::Ran.into());
+        }
+        // The release is held back, and another one runs.
+        if records.held(&release.key, &cx.target).is_some() {
+            let ours = roster::ours(cx).await?;
+            let former = command::former(cx, &records, None, &ours, known.as_deref()).await?;
+            return Ok(Seen::from(Observed::Ran).after(former));
         }
         let slot = fleet::release_slot(release.number, &release.key);
         let commands = one_off::machines_of(cx, &slot, <[Machine]>::is_empty);
@@ -67,6 +75,10 @@ impl Step for ReleaseCommand {
                 .map(|(ours, commands)| (ours, Some(commands)))?,
             Some(_) => (roster::ours(cx).await?, None),
         };
+        let others = command::former(cx, &records, Some(&slot), &app_machines, known.as_deref());
+        if let Some(former) = others.await? {
+            return Ok(Seen::from(Observed::Ran).after(Some(former)));
+        }
         let marked = |machine: &Machine| {
             machine.metadata(fleet::RELEASE_KEY) == Some(release.key.as_str())
                 && !fleet::runs_a_command(machine)

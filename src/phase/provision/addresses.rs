@@ -22,6 +22,9 @@ pub struct Addresses;
 /// Name of the step.
 pub const ID: StepId = "Addresses";
 
+/// What an address is called in `status`.
+const ADDRESS: &str = "Address";
+
 /// Assign these addresses.
 #[derive(Debug, PartialEq)]
 pub struct Assign(Vec<AddressKind>);
@@ -94,12 +97,9 @@ impl Step for Addresses {
         // An app has one shared address however often it is asked for; of others it would get
         // a second one.
         let twice = change.0.iter().any(|kind| *kind != AddressKind::SharedV4);
+        // One for all: of a change that was cut off nobody knows which of its calls were sent.
         twice.then(|| Slot {
-            kind: if change.0.contains(&AddressKind::V4) {
-                "IPv4Address".to_owned()
-            } else {
-                "IPv6Address".to_owned()
-            },
+            kind: ADDRESS.to_owned(),
             name: target.app.clone(),
         })
     }
@@ -109,7 +109,7 @@ impl Step for Addresses {
             .iter()
             .map(|address| {
                 Note::External(ExternalObject {
-                    kind: "Address".to_owned(),
+                    kind: ADDRESS.to_owned(),
                     id: address.ip.clone(),
                     name: address.ip.clone(),
                     last_observed_time: None,
@@ -127,7 +127,7 @@ impl Step for Addresses {
         };
         // All run to their end, also when one fails: a call that is cut off is one more unknown.
         let assigned = join_all(change.0.into_iter().map(assign)).await;
-        assigned.into_iter().try_for_each(|result| result.map(drop))
+        Error::of_several(assigned)
     }
 }
 
@@ -188,6 +188,16 @@ mod tests {
         );
         let none = "provision: {addresses: {sharedV4: false, v6: false}}";
         assert_eq!(next(none, others), Verdict::Done);
+    }
+
+    #[test]
+    fn what_was_announced_for_all_addresses_is_what_is_announced_for_those_still_missing() {
+        let target = target("provision: {addresses: {v4: true}}");
+        let slot = |kinds| Addresses.intent(&target, &Assign(kinds));
+        let all = slot(vec![AddressKind::V4, AddressKind::V6]);
+        assert!(all.is_some());
+        assert_eq!(slot(vec![AddressKind::V6]), all);
+        assert_eq!(slot(vec![AddressKind::V4]), all);
     }
 
     #[test]

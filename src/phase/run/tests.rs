@@ -451,6 +451,58 @@ fn settled(digest: &str) -> Memory {
     memory
 }
 
+fn earliest(memory: &Memory) -> Instant {
+    memory
+        .steps
+        .values()
+        .filter_map(|step| step.again)
+        .min()
+        .unwrap()
+}
+
+/// All phases as they are remembered, the first of them done and those after it not reached.
+fn stuck(memory: &Memory, state: PhaseState) -> Report {
+    let reports = PHASES.iter().zip(0..).map(|(phase, at)| PhaseReport {
+        id: phase.id,
+        state: match at {
+            0 => PhaseState::Succeeded,
+            1 => state,
+            _ => PhaseState::Pending,
+        },
+        gate: None,
+        steps: remembered(phase, memory, "digest"),
+    });
+    Report {
+        sent: Vec::new(),
+        phases: reports.collect(),
+        behind_gate: Vec::new(),
+    }
+}
+
+#[test]
+fn what_is_due_in_a_phase_that_is_not_reached_makes_no_look_at_once() {
+    let timing = Timing::default();
+    let mut memory = settled("digest");
+    let later = Instant::now() + timing.recheck;
+    for phase in PHASES.iter().take(2) {
+        for step in phase.steps {
+            memory.steps.get_mut(step.id()).unwrap().again = Some(later);
+        }
+    }
+    for state in [PhaseState::Failed, PhaseState::Running, PhaseState::Planned] {
+        let next = next_look(&stuck(&memory, state), &memory, &timing);
+        assert!(next > timing.recheck / 2, "{state:?}: {next:?}");
+    }
+    let first = PHASES[1].steps[0].id();
+    memory.steps.get_mut(first).unwrap().again = Some(Instant::now());
+    for state in [PhaseState::AwaitingApproval, PhaseState::Rejected] {
+        let next = next_look(&stuck(&memory, state), &memory, &timing);
+        assert!(next > timing.recheck / 2, "{state:?}: {next:?}");
+    }
+    let reached = stuck(&memory, PhaseState::Failed);
+    assert!(next_look(&reached, &memory, &timing) < timing.recheck / 2);
+}
+
 #[test]
 fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_turn() {
     let mut memory = settled("digest");
@@ -474,13 +526,13 @@ fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_tu
             "machines are looked at each time"
         );
         let now = Instant::now();
-        let next = memory.next_look().unwrap();
+        let next = earliest(&memory);
         for id in &chosen {
             let record = memory.steps.get_mut(id).unwrap();
             (record.looked, record.again) = (now, Some(next + Timing::default().recheck));
         }
         // Nothing is due before the next re-check, which comes an interval later.
-        let waits = memory.next_look().unwrap().saturating_duration_since(now);
+        let waits = earliest(&memory).saturating_duration_since(now);
         assert!(waits > Timing::default().recheck / 2, "{waits:?}");
         for id in &due {
             memory.steps.get_mut(id).unwrap().again = Some(now);

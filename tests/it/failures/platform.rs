@@ -12,6 +12,7 @@ use crate::{
 };
 
 const LIST: &str = "GET /v1/apps/{app}/machines";
+const ADDRESS: &str = "POST /v1/apps/{app}/ip_assignments";
 const SECRETS: &str = "POST /v1/apps/{app}/secrets";
 
 fn with(more: Value) -> Value {
@@ -91,6 +92,41 @@ async fn lists_that_lag_and_machines_that_are_not_found_at_first_make_no_second_
     recovered(&env, "hola").await;
 
     assert_eq!(env.sim.machines("hola-cabanas").len(), 2);
+    leaves_nothing(&env).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_whose_answer_is_lost_is_not_asked_for_again_because_another_was_refused() {
+    let mut env = world(&["--settle", "60s"]).await;
+    env.sim.fault(Fault::new(ADDRESS, Kind::ResetAfter).nth(1));
+    env.sim.fault(Fault::new(ADDRESS, Kind::status(422)).nth(2));
+    let listed = "GET /v1/apps/{app}/ip_assignments";
+    env.sim.fault(Fault::new(listed, Kind::EmptyList).always());
+    let own = json!({"provision": {"addresses": {"v4": true}}});
+    env.activation("hola", with(own)).await;
+
+    env.wait("hola", "a look before another try", |status| {
+        let message = crate::deploy::step(status, "Addresses").2;
+        message.contains("Address hola-cabanas is unknown; looking again")
+    })
+    .await;
+    let mut intents = env.status("hola").await.intents.into_iter();
+    let intent = intents.find(|intent| intent.slot.starts_with("Addresses/"));
+    assert_eq!(intent.unwrap().slot, "Addresses/Address/hola-cabanas");
+    assert_eq!(
+        env.sim.calls(ADDRESS),
+        2,
+        "nothing is sent before it settles"
+    );
+    env.stop_operator().await;
+    env.sim.clear_faults();
+    env.start_operator(&[]).await;
+    recovered(&env, "hola").await;
+    assert_eq!(
+        env.sim.calls(ADDRESS),
+        3,
+        "only what was refused is asked for again"
+    );
     leaves_nothing(&env).await;
 }
 
