@@ -44,6 +44,8 @@ pub struct Context {
     pub own_namespace: String,
     /// Whether this process may write to the outside.
     pub fence: Fence,
+    /// Whether this process may tell what it saw: also while it stops, but not once another may lead.
+    pub leads: Fence,
     /// Whether a token for each app alone is made and used.
     pub app_tokens: bool,
     /// The shortest pause between two looks at a registry, whatever an object asks for.
@@ -77,6 +79,8 @@ pub struct Parts {
     pub own_namespace: String,
     /// Whether this process may write to the outside.
     pub fence: Fence,
+    /// Whether this process may tell what it saw: also while it stops, but not once another may lead.
+    pub leads: Fence,
     /// Whether a token for each app alone is made and used.
     pub app_tokens: bool,
     /// The shortest pause between two looks at a registry, whatever an object asks for.
@@ -103,6 +107,7 @@ impl Context {
             timing: parts.timing,
             own_namespace: parts.own_namespace,
             fence: parts.fence,
+            leads: parts.leads,
             app_tokens: parts.app_tokens,
             source_interval_min: parts.source_interval_min,
             fingerprint_key: parts.fingerprint_key,

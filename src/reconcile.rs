@@ -113,6 +113,7 @@ async fn pass(
             suspended: true,
             ..Seen::default()
         };
+        leases::let_end(&memory.facts);
         teller.write(old.as_ref(), &seen).await?;
         refuse(activation, context, memory, old.as_ref());
         return Ok(until_resumed(activation, (context.clock)()).unwrap_or(context.timing.recheck));
@@ -271,16 +272,14 @@ async fn pass(
         requested,
         ..Seen::default()
     };
-    teller.write(old.as_ref(), &seen).await?;
+    let announced = teller.write(old.as_ref(), &seen).await?;
     let news = memory.facts.take_news();
     context.publish(activation, news.iter().map(events::news).collect());
     context.publish(activation, events::of_changes(&report.sent));
     memory.requested = Some(tokens);
-    let announced = memory.intents.to_announce();
-    memory.intents.written(&seen.intents);
 
     // Wake again: by a long poll, or at the time of the next look.
-    if announced {
+    if memory.intents.written(&announced) {
         return Ok(Duration::ZERO);
     }
     let mut look = run::next_look(&report, memory, &context.timing);

@@ -7,6 +7,7 @@ mod phases;
 mod told;
 pub mod words;
 
+pub use lists::announced;
 pub use next::{Removing, Seen, next};
 pub use told::Told;
 

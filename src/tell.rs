@@ -7,13 +7,13 @@ use std::time::Instant;
 use futures::FutureExt;
 
 use crate::{
-    api::{Activation, ActivationStatus},
+    api::{Activation, ActivationStatus, Reason},
     context::Context,
     error::Error,
     events,
     phase::{
-        Owner, Slot, StepId,
-        run::{self, Report},
+        Owner,
+        run::{self, Announced, Report},
         step::BoxFuture,
     },
     status::{self, Seen, Told},
@@ -33,15 +33,17 @@ pub struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    /// Derives the next status, writes it if it changed, and tells the story in events.
+    /// Derives the next status, writes it if it changed, and tells the story in events. Answers with
+    /// the announced creates that stand in it: it has room for so many.
     ///
     /// # Errors
-    /// When Kubernetes refuses or does not answer.
+    /// When Kubernetes refuses or does not answer, and when another replica may lead by now: it knows
+    /// better.
     pub async fn write(
         &self,
         old: Option<&ActivationStatus>,
         seen: &Seen<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<Announced, Error> {
         let Self {
             activation,
             context,
@@ -50,6 +52,13 @@ impl Teller<'_> {
         } = self;
         let now = (context.clock)();
         let new = status::next(old, activation, seen, now);
+        let announced = status::announced(&new, &seen.intents);
+        if !context.leads.open() {
+            return Err(Error::Blocked {
+                reason: Reason::NotLeading,
+                message: "this replica may no longer write the status".to_owned(),
+            });
+        }
         let written = told.written();
         let overwritten = written
             .as_ref()
@@ -66,7 +75,7 @@ impl Teller<'_> {
             let due = written.at + context.timing.poll * status::words::POLLS;
             if due > Instant::now() && status::words::only(old, &new) {
                 told.hold_words(Some(due));
-                return Ok(());
+                return Ok(announced);
             }
         }
         let written = status::write(&context.kube, owner, stands, &new).await?;
@@ -75,7 +84,7 @@ impl Teller<'_> {
             context.publish(activation, events::between(old, &new));
         }
         told.tell(new, written);
-        Ok(())
+        Ok(announced)
     }
 }
 
@@ -90,7 +99,7 @@ pub struct Herald<'a> {
 }
 
 impl run::Herald for Herald<'_> {
-    fn announce(&self, report: Report, intents: Vec<(StepId, Slot)>) -> BoxFuture<'_, bool> {
+    fn announce(&self, report: Report, intents: Announced) -> BoxFuture<'_, Announced> {
         async move {
             let old = self.teller.told.status();
             let old = old.or_else(|| status::own(self.teller.activation));
@@ -102,11 +111,11 @@ impl run::Herald for Herald<'_> {
                 ..Seen::default()
             };
             match self.teller.write(old.as_ref(), &seen).await {
-                Ok(()) => true,
+                Ok(announced) => announced,
                 Err(error) => {
                     // The pass tries once more at its end, and says what is wrong.
                     tracing::debug!(error = %crate::causes::chain(&error), "not announced");
-                    false
+                    Vec::new()
                 }
             }
         }

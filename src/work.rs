@@ -51,6 +51,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let (waits, woken) = Waits::new(&scopes);
     let wakes = waits.clone();
     let leader = parts.leader.clone();
+    let leading = leader.clone();
     let stopping = stop.clone();
     let context = Arc::new(Context::new(
         context::Parts {
@@ -61,6 +62,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
             timing: timing(settings),
             own_namespace: settings.own_namespace.clone(),
             fence: Fence::new(move || !stopping.is_cancelled() && leader.permit().is_ok()),
+            leads: Fence::new(move || leading.permit().is_ok()),
             app_tokens: settings.app_tokens,
             source_interval_min: settings.source_interval_min,
             fingerprint_key,

@@ -26,10 +26,14 @@ const STAGES: [(usize, usize); 5] = [
     (48, 8),
 ];
 
+/// What is never shortened for others' sake: the creates that are announced, and the ids of what
+/// exists.
+const KEPT: [&str; 2] = ["intents", "external"];
+
 impl ActivationStatus {
     /// This status within its bounds: texts are one line and end with an ellipsis where they are
     /// cut, lists lose their last entries, and if the whole is still too long, texts and lists
-    /// get shorter until it fits.
+    /// get shorter until it fits; but not [`KEPT`], which another process goes by.
     #[must_use]
     pub fn bounded(self) -> Self {
         let (Some(bounds), Ok(whole)) = (status_schema(), serde_json::to_value(&self)) else {
@@ -91,6 +95,11 @@ fn shorten(value: &mut Value, bounds: &JSONSchemaProps, text: usize, items: usiz
         Value::Object(fields) => {
             for (name, field) in fields {
                 if let Some(bounds) = bounds.properties.as_ref().and_then(|p| p.get(name)) {
+                    let (text, items) = if KEPT.contains(&name.as_str()) {
+                        (usize::MAX, usize::MAX)
+                    } else {
+                        (text, items)
+                    };
                     shorten(field, bounds, text, items);
                 }
             }
@@ -135,8 +144,8 @@ mod tests {
     use crate::api::condition::{self, ConditionStatus, ConditionType, Observation};
     use crate::api::reason::Reason;
     use crate::api::status::{
-        HistoryEntry, PhaseName, PhaseState, PhaseStatus, PlanStatus, PlannedChange,
-        PreflightResult, StepStatus,
+        ExternalObject, HistoryEntry, Intent, PhaseName, PhaseState, PhaseStatus, PlanStatus,
+        PlannedChange, PreflightResult, StepStatus,
     };
 
     fn step(name: String) -> StepStatus {
@@ -220,6 +229,32 @@ mod tests {
         assert_eq!(status.url.as_deref(), Some("https://x.fly.dev"));
         assert!(status.phases.iter().any(|p| p.name == PhaseName::Deploy));
         assert!(!text.contains("\\n"));
+    }
+
+    #[test]
+    fn what_another_process_goes_by_is_whole_in_an_enormous_status_too() {
+        let mut status = enormous();
+        status.intents = (0..64)
+            .map(|i| Intent {
+                slot: format!("Machines/Machine/golive-check-{i}"),
+                kind: "Machine".to_owned(),
+                name: format!("golive-check-{i}"),
+                ..Intent::default()
+            })
+            .collect();
+        status.external = (0..64)
+            .map(|i| ExternalObject {
+                kind: "Machine".to_owned(),
+                id: format!("{i:014x}"),
+                name: format!("golive-app-{i}"),
+                last_observed_time: None,
+            })
+            .collect();
+        let bounded = status.clone().bounded();
+        assert_eq!(bounded.intents, status.intents);
+        assert_eq!(bounded.external, status.external);
+        let text = serde_json::to_string(&bounded).unwrap();
+        assert!(text.len() <= MAX_STATUS, "{}", text.len());
     }
 
     #[test]

@@ -192,7 +192,7 @@ pub struct ActivationStatus {
 
     /// What is about to be created on Fly.io, announced before it is sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["slot".into()]))]
     pub intents: Vec<Intent>,
 

@@ -189,18 +189,22 @@ impl Intents {
         }
     }
 
-    /// The status that holds these intents has been written.
-    pub fn written(&self, intents: &[(StepId, Slot)]) {
+    /// The status that holds these intents has been written. Says whether one of them was waiting for
+    /// that.
+    pub fn written(&self, intents: &[(StepId, Slot)]) -> bool {
+        let mut news = false;
         {
             let mut slots = self.lock();
             for (_, slot) in intents {
                 if let Some((_, state @ State::Requested)) = slots.get_mut(slot) {
                     *state = State::Announced;
+                    news = true;
                 }
             }
         }
         self.attention
             .send_modify(|attention| attention.written += 1);
+        news
     }
 
     /// What was created was observed to have run to its end: its intent has served.

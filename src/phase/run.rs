@@ -85,10 +85,14 @@ impl Report {
     }
 }
 
+/// Creates that are announced, each with the step that asks for it.
+pub type Announced = Vec<(StepId, Slot)>;
+
 /// Writes the status in the middle of a pass: what is about to be created is announced there.
 pub trait Herald: Sync {
-    /// Writes what was found so far, with these intents. `false`: it could not.
-    fn announce(&self, report: Report, intents: Vec<(StepId, Slot)>) -> BoxFuture<'_, bool>;
+    /// Writes what was found so far, with these intents. Answers with those that stand there now:
+    /// none when it could not write.
+    fn announce(&self, report: Report, intents: Announced) -> BoxFuture<'_, Announced>;
 }
 
 /// Runs one pass. `gate` answers for the gate before a phase; it is asked only once the
@@ -245,7 +249,7 @@ fn recheck_choice(memory: &mut Memory, digest: &str, timing: &Timing) -> Option<
 struct Pass<'a> {
     cx: &'a Cx,
     herald: &'a dyn Herald,
-    /// The write of the status that is under way, and the intents that it holds.
+    /// The write of the status that is under way.
     writing: Option<BoxFuture<'a, Announced>>,
     /// Until one could not be written: then each step that needs one waits for the next pass.
     attending: Option<Attending<'a>>,
@@ -256,9 +260,6 @@ struct Pass<'a> {
     dirty: bool,
     sent: Vec<(StepId, String)>,
 }
-
-/// The intents that a write held, and whether it succeeded.
-type Announced = (Vec<(StepId, Slot)>, bool);
 
 impl Pass<'_> {
     async fn phase(
@@ -414,15 +415,14 @@ impl Pass<'_> {
 
     fn announce(&mut self, report: Report) {
         let intents = self.cx.intents.open();
-        let writing = self.herald.announce(report, intents.clone());
-        self.writing = Some(Box::pin(async move { (intents, writing.await) }));
+        self.writing = Some(self.herald.announce(report, intents));
     }
 
-    fn written(&mut self, (intents, written): Announced) {
-        if written {
-            self.cx.intents.written(&intents);
-        } else {
+    fn written(&mut self, announced: Announced) {
+        if announced.is_empty() {
             self.attending = None;
+        } else {
+            self.cx.intents.written(&announced);
         }
     }
 

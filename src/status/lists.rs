@@ -12,7 +12,7 @@ use crate::{
             SecretStatus, SmokeTestResult, SourceStatus, one_line,
         },
     },
-    phase::{Note, Slot, StepId, run::Report},
+    phase::{Note, Slot, StepId, deploy::records::BEGUN, run::Report},
     source::decide::Followed,
 };
 
@@ -135,9 +135,10 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
     }
 }
 
-/// Adds a release to the history. What is told there of its number stays: the step that recorded a
+/// Adds a release to the history. What is told there of its end stays: the step that recorded a
 /// failure is not always looked at again when the release has ended otherwise.
 fn add(history: &mut Vec<HistoryEntry>, entry: &HistoryEntry) {
+    history.retain(|known| known.number != entry.number || known.outcome != BEGUN);
     if history.iter().any(|known| known.number == entry.number) {
         return;
     }
@@ -226,6 +227,21 @@ pub fn source(
     }
 }
 
+/// Which of these creates stand in a status, which has room for so many.
+pub fn announced(status: &ActivationStatus, open: &[(StepId, Slot)]) -> Vec<(StepId, Slot)> {
+    let stands = |step: &StepId, slot: &Slot| {
+        let place = place(step, slot);
+        status.intents.iter().any(|intent| intent.slot == place)
+    };
+    let open = open.iter().filter(|(step, slot)| stands(step, slot));
+    open.cloned().collect()
+}
+
+/// Where an announced create stands. A step may make things of several kinds with one name.
+fn place(step: &StepId, slot: &Slot) -> String {
+    format!("{step}/{}/{}", slot.kind, slot.name)
+}
+
 /// The announced creates. One that stands already keeps its mark and its time.
 pub fn intents(
     old: Option<&ActivationStatus>,
@@ -234,8 +250,7 @@ pub fn intents(
 ) -> Vec<Intent> {
     open.iter()
         .map(|(step, slot)| {
-            // A step may make things of several kinds with one name.
-            let place = format!("{step}/{}/{}", slot.kind, slot.name);
+            let place = place(step, slot);
             old.and_then(|old| old.intents.iter().find(|intent| intent.slot == place))
                 .cloned()
                 .unwrap_or_else(|| Intent {
@@ -270,6 +285,18 @@ mod tests {
         let places: std::collections::BTreeSet<&str> =
             told.iter().map(|intent| intent.slot.as_str()).collect();
         assert_eq!(places.len(), open.len(), "{places:?}");
+
+        let mut status = ActivationStatus {
+            intents: told,
+            ..ActivationStatus::default()
+        };
+        assert_eq!(announced(&status, &open), open);
+        status.intents.truncate(2);
+        assert_eq!(
+            announced(&status, &open),
+            open[..2],
+            "what was cut is not announced"
+        );
     }
 
     #[test]
@@ -313,6 +340,7 @@ mod tests {
             .collect();
         add(&mut history, &entry(10, "Failed"));
         assert_eq!(history[0].outcome, "Succeeded", "it has become well since");
+        add(&mut history, &entry(11, BEGUN));
         add(&mut history, &entry(11, "Failed"));
         assert_eq!((history[0].number, history.len()), (Some(11), HISTORY));
         assert_eq!(history[0].outcome, "Failed");

@@ -5,13 +5,17 @@
 
 use std::time::{Duration, Instant};
 
-use golive::api::FINALIZER;
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, ResourceExt};
+use golive::{api::FINALIZER, credentials, reconcile};
+use k8s_openapi::api::{core::v1::Secret, rbac::v1::ClusterRole};
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use kube_env::{ControlPlane, control_plane};
 use serde_json::json;
 
 use crate::{
-    env::{Env, LIMIT},
+    env::{Env, LIMIT, message, root},
     failures::{options, recovered, world},
 };
 
@@ -88,4 +92,62 @@ async fn a_token_secret_that_was_changed_while_no_operator_ran_is_let_go_too() {
     env.start_operator(&[]).await;
     env.delete("hola").await;
     assert!(!is_held(&env, "fly-2").await && !is_held(&env, "fly-3").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_made_before_the_token_is_held_also_when_the_first_try_to_hold_it_failed() {
+    let plane = ControlPlane::start(control_plane::Options::default())
+        .await
+        .unwrap();
+    let cluster = plane.cluster().clone();
+    let shipped = [root().join("crds"), root().join("manifests/base")];
+    cluster.apply_paths(&shipped).await.unwrap();
+    let mut env = Env::on(cluster.clone(), options()).await;
+    // The shipped rights, without the one to put a finalizer on the Secret.
+    let roles: Api<ClusterRole> = Api::all(env.kube.clone());
+    let mut role = roles.get("golive-operator").await.unwrap();
+    for rule in role.rules.iter_mut().flatten() {
+        if rule.resources.as_deref() == Some(&["secrets".to_owned()]) {
+            rule.verbs.retain(|verb| verb != "patch");
+        }
+    }
+    let rules = Patch::Merge(json!({"rules": role.rules}));
+    let params = PatchParams::default();
+    roles
+        .patch("golive-operator", &params, &rules)
+        .await
+        .unwrap();
+    let rights = cluster.config_as("golive-system", "golive").await.unwrap();
+    let flags = ["--namespace", "", "--own-namespace", "golive-system"];
+    env.start_operator_as(rights, &flags).await;
+    env.activation("hola", json!({})).await;
+    env.wait("hola", "what is missing", |status| {
+        message(status, "Ready").contains("forbidden")
+    })
+    .await;
+    assert_eq!(env.sim.mutations(), 0);
+
+    cluster.apply_paths(&shipped).await.unwrap();
+    env.wait("hola", "the first change at Fly.io", |_| {
+        env.sim.mutations() > 0
+    })
+    .await;
+    assert!(is_held(&env, "fly").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_before_the_finalizer_was_put_on_is_not_worked_on() {
+    let env = Env::without_operator(options()).await;
+    env.activation("hola", json!({})).await;
+    let former = env.get("hola").await.unwrap();
+    let owner = reconcile::owner(&former).unwrap();
+    env.delete("hola").await;
+    let put_on = credentials::add_finalizer(&former, &env.kube, &owner).await;
+    assert!(put_on.is_err(), "it is gone");
+
+    env.activation("hola", json!({})).await;
+    let put_on = credentials::add_finalizer(&former, &env.kube, &owner).await;
+    assert!(put_on.is_err(), "this is another one");
+    let other = env.get("hola").await.unwrap();
+    assert!(other.finalizers().is_empty());
 }

@@ -78,6 +78,7 @@ async fn work(parts: Parts, fence: Fence, stop: CancellationToken) {
             timing: golive::work::timing(settings),
             own_namespace: own.clone(),
             fence,
+            leads: Fence::new(|| true),
             source_interval_min: settings.source_interval_min,
             app_tokens: settings.app_tokens,
             fingerprint_key: key.expect("a key"),
@@ -215,4 +216,26 @@ async fn a_pass_that_hangs_is_cut_off_with_its_intents_kept_and_holds_back_no_ot
         .iter()
         .filter(|effect| effect.kind == "postgres.create");
     assert_eq!(creates.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_goes_during_a_pass_is_forgotten_all_the_same() {
+    let env = Env::start().await;
+    let mut first = env.sim.pause_at(1, fly_sim::Point::BeforeApply);
+    env.activation("hola", json!({})).await;
+    first.reached().await.unwrap();
+    // Somebody lets it go by hand, without asking us.
+    let none = json!({"metadata": {"finalizers": null}});
+    env.patch("hola", none).await;
+    env.delete("hola").await;
+    first.resume();
+    let told = || env.metrics().contains("name=\"hola\"");
+    let end = Instant::now() + LIMIT;
+    // The pass that had it may still be about to say so.
+    let mut quiet = 0;
+    while quiet < 40 {
+        assert!(Instant::now() < end, "it is remembered: {}", env.metrics());
+        quiet = if told() { 0 } else { quiet + 1 };
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

@@ -259,7 +259,12 @@ async fn immediate_updates_all_machines_at_once_and_says_so_when_they_fail() {
 fn leased(env: &Env) -> BTreeSet<String> {
     env.sim.core().read(|world| {
         let machines = world.apps[APP].machines.values();
-        let held = machines.filter(|machine| machine.is_live() && machine.lease.is_some());
+        let now = jiff::Timestamp::now();
+        let lasts = |machine: &fly_sim::machine::Machine| {
+            let lease = machine.lease.as_ref();
+            lease.is_some_and(|lease| lease.expires_at > now)
+        };
+        let held = machines.filter(|machine| machine.is_live() && lasts(machine));
         held.map(|machine| machine.id.clone()).collect()
     })
 }
@@ -292,6 +297,11 @@ async fn a_rollout_holds_all_its_machines_refreshes_that_and_lets_them_go() {
     .await;
     assert_eq!(leased(&env), all);
     assert_eq!(env.sim.calls(UPDATE), 1, "the others wait for the first");
+    // One that is suspended keeps nobody from the machines for longer than a lease lasts.
+    env.patch("hola", json!({"spec": {"suspend": true}})).await;
+    env.wait("hola", "the leases end", |_| leased(&env).is_empty())
+        .await;
+    env.patch("hola", json!({"spec": {"suspend": false}})).await;
     std::fs::write(&serves, "").unwrap();
     until_deployed(&env, "waits").await;
     assert!(leased(&env).is_empty());

@@ -17,7 +17,7 @@ use super::fleet;
 use crate::{
     error::Error,
     fly::{self, Machine, MachineState, machines::HostStatus},
-    phase::{Cx, step::Result},
+    phase::{Cx, facts::Facts, step::Result},
 };
 
 /// How long a lease lasts that is not refreshed. As flyctl (fly-api.md B.6).
@@ -44,6 +44,8 @@ struct Held {
     /// Nonce by machine.
     nonces: BTreeMap<String, String>,
     touched: Instant,
+    /// They are refreshed no more.
+    ended: bool,
 }
 
 impl Drop for Leases {
@@ -121,9 +123,11 @@ pub async fn hold(cx: &Cx, machines: &[(String, String)]) -> Result<()> {
 fn keep(cx: &Cx, nonces: BTreeMap<String, String>) {
     if let Some(leases) = cx.facts.leases.get() {
         let mut held = lock(&leases.held);
-        held.nonces.extend(nonces);
-        held.touched = Instant::now();
-        return;
+        if !held.ended {
+            held.nonces.extend(nonces);
+            held.touched = Instant::now();
+            return;
+        }
     }
     if nonces.is_empty() {
         return;
@@ -131,6 +135,7 @@ fn keep(cx: &Cx, nonces: BTreeMap<String, String>) {
     let held = Arc::new(Mutex::new(Held {
         nonces,
         touched: Instant::now(),
+        ended: false,
     }));
     let refresh = refresh(cx.fly.clone(), cx.target.app.clone(), held.clone());
     cx.facts.leases.set(Leases {
@@ -144,8 +149,11 @@ async fn refresh(fly: fly::Client, app: String, held: Arc<Mutex<Held>>) {
     loop {
         tokio::time::sleep(REFRESH).await;
         let nonces = {
-            let held = lock(&held);
+            let mut held = lock(&held);
             if held.touched.elapsed() > IDLE {
+                // They end by themselves soon: who goes on takes others.
+                held.nonces.clear();
+                held.ended = true;
                 return;
             }
             held.nonces.clone()
@@ -162,6 +170,12 @@ async fn refresh(fly: fly::Client, app: String, held: Arc<Mutex<Held>>) {
             }
         }
     }
+}
+
+/// Nothing moves before somebody asks for it: the leases are refreshed no more, and end by themselves
+/// soon. They would keep others from changing the machines.
+pub fn let_end(facts: &Facts) {
+    facts.leases.clear();
 }
 
 /// The rollout goes on. The lease of a machine that is down by now, and might be wanted, is given

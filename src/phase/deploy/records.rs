@@ -51,7 +51,7 @@ const KEY: &str = "release.json";
 const CONFIG_KEY: &str = "fly.toml";
 
 /// What the history calls a release that has not ended.
-const BEGUN: &str = "Begun";
+pub const BEGUN: &str = "Begun";
 
 /// What it calls one that never will, because another one followed.
 const SUPERSEDED: &str = "Superseded";

@@ -86,15 +86,15 @@ impl Told {
 }
 
 impl Herald for Told {
-    fn announce(&self, report: Report, intents: Vec<(StepId, Slot)>) -> BoxFuture<'_, bool> {
+    fn announce(&self, report: Report, intents: Announced) -> BoxFuture<'_, Announced> {
         assert_eq!(report.phases.len(), PHASES.len());
-        let names = intents.into_iter().map(|(_, slot)| slot.name).collect();
+        let names = intents.iter().map(|(_, slot)| slot.name.clone()).collect();
         self.announced.lock().unwrap().push(names);
         Box::pin(async {
             if let Some(until) = self.until {
                 until.notified().await;
             }
-            !self.fails
+            if self.fails { Vec::new() } else { intents }
         })
     }
 }
@@ -663,7 +663,7 @@ async fn what_is_foreseen_is_announced_while_earlier_steps_work_and_not_created_
     static ALL: &[&dyn AnyStep] = &[&FIRST, &THEN];
     struct First(Told);
     impl Herald for First {
-        fn announce(&self, report: Report, intents: Vec<(StepId, Slot)>) -> BoxFuture<'_, bool> {
+        fn announce(&self, report: Report, intents: Announced) -> BoxFuture<'_, Announced> {
             assert!(!EARLIER.load(SeqCst), "it came after the earlier step");
             self.0.announce(report, intents)
         }
