@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
@@ -39,6 +40,10 @@ pub struct Claim {
     pub name: String,
     /// The Activation is gone, and left the app behind as its deletion policy asked.
     pub retained: bool,
+    /// Slug of the organization in which it was made.
+    pub organization: String,
+    /// When this Activation took it.
+    pub taken: Option<Timestamp>,
     /// What bears the app's name and was made for it, so that it may be deleted: kinds such as
     /// [`DATABASE`]. What was there before us is not among it.
     pub made: BTreeSet<String>,
@@ -91,6 +96,8 @@ pub async fn read(kube: &Client, own_namespace: &str, app: &str) -> Result<Optio
             namespace: text("namespace"),
             name: text("name"),
             retained: text("retained") == "true",
+            organization: text("organization"),
+            taken: text("taken").parse().ok(),
             made,
             version: map.metadata.resource_version,
             object_uid: map.metadata.uid,
@@ -98,8 +105,7 @@ pub async fn read(kube: &Client, own_namespace: &str, app: &str) -> Result<Optio
     }))
 }
 
-/// Takes the app for this Activation: creates the claim, or takes over `before`. `made` are the
-/// kinds of what is going to be made for the app. Losing the race is no error: the next read tells
+/// Takes the app for this Activation: creates the claim, or takes over `before`. Losing the race is no error: the next read tells
 /// who holds it.
 ///
 /// # Errors
@@ -110,9 +116,20 @@ pub async fn take(
     app: &str,
     owner: &Owner,
     before: Option<&Claim>,
-    made: &BTreeSet<String>,
+    terms: &Terms<'_>,
 ) -> Result<(), Error> {
-    write(kube, own_namespace, app, owner, before, (made, false)).await
+    write(kube, own_namespace, app, owner, before, terms).await
+}
+
+/// What stands in a claim beside whose it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// Slug of the organization.
+    pub organization: &'a str,
+    /// When it is taken; `None`: it is left behind.
+    pub taken: Option<Timestamp>,
+    /// Kinds of what is, or is going to be, made for the app.
+    pub made: &'a BTreeSet<String>,
 }
 
 /// Notes that something of this kind is going to be made for the app. Safe to repeat.
@@ -154,7 +171,12 @@ pub async fn retain(
     claim: &Claim,
     kept: &BTreeSet<String>,
 ) -> Result<(), Error> {
-    write(kube, own_namespace, app, owner, Some(claim), (kept, true)).await
+    let terms = Terms {
+        organization: &claim.organization,
+        taken: None,
+        made: kept,
+    };
+    write(kube, own_namespace, app, owner, Some(claim), &terms).await
 }
 
 async fn write(
@@ -163,7 +185,7 @@ async fn write(
     app: &str,
     owner: &Owner,
     before: Option<&Claim>,
-    (made, retained): (&BTreeSet<String>, bool),
+    terms: &Terms<'_>,
 ) -> Result<(), Error> {
     let labels = [
         ("app.kubernetes.io/name", "golive"),
@@ -177,7 +199,15 @@ async fn write(
         ("uid", &owner.uid),
         ("namespace", &owner.namespace),
         ("name", &owner.name),
-        ("retained", if retained { "true" } else { "false" }),
+        ("organization", terms.organization),
+        (
+            "retained",
+            if terms.taken.is_none() {
+                "true"
+            } else {
+                "false"
+            },
+        ),
     ];
     let text = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs
@@ -186,8 +216,11 @@ async fn write(
             .collect()
     };
     let mut data = text(&data);
+    data.extend(terms.taken.map(|at| ("taken".to_owned(), at.to_string())));
     data.extend(
-        made.iter()
+        terms
+            .made
+            .iter()
             .map(|kind| (format!("{MADE}{kind}"), "true".to_owned())),
     );
     let map = ConfigMap {
@@ -259,6 +292,8 @@ pub(crate) mod tests {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             retained,
+            organization: "cabanas".to_owned(),
+            taken: None,
             made: BTreeSet::new(),
             version: Some("1".to_owned()),
             object_uid: None,

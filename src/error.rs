@@ -43,6 +43,12 @@ pub enum Error {
         message: String,
     },
 
+    /// Nothing can be said of the application, because the resolver of this process does not answer.
+    #[error(
+        "cannot look up {0}: the resolver of this process gives no answer; look at the DNS of the cluster"
+    )]
+    Resolver(String),
+
     /// The object has no namespace or uid, which the API server never does.
     #[error("the object has no {0}")]
     Malformed(&'static str),
@@ -128,6 +134,7 @@ impl Error {
             Self::Store(_) => Reason::SecretInvalid,
             Self::Blocked { reason, .. } => *reason,
             Self::NotKnown(_) => Reason::Pending,
+            Self::Resolver(_) => Reason::ObservationUnknown,
             Self::Deadline(_) => Reason::DeadlineExceeded,
             Self::Malformed(_) | Self::Panicked(_) => Reason::InternalError,
         }

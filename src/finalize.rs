@@ -1,7 +1,11 @@
 //! Deletion: steps are undone in reverse order, with progress in a condition, and the object goes
 //! only when everything that the deletion policy names is observed to be gone.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kube::ResourceExt;
 
@@ -12,8 +16,10 @@ use crate::{
     credentials,
     error::{Error, Retry},
     phase::{
-        AnyStep, Memory, Owner, PHASES, Removal, deploy::records, memory::backoff,
-        provision::app_token,
+        AnyStep, Memory, Owner, PHASES, Removal, StepId,
+        deploy::records,
+        memory::backoff,
+        provision::{app_token, postgres, redis},
     },
     reconcile, refs,
     source::store,
@@ -21,6 +27,10 @@ use crate::{
     target::Target,
     tell::Teller,
 };
+
+/// Steps whose things do not go with the app: one that was perhaps created a moment ago, and is not
+/// shown yet, would be left behind.
+const OUTSIDE: [StepId; 3] = [postgres::ID, redis::ID, app_token::ID];
 
 /// Undoes what the activation made, then lets the object go. Answers with the time of the next
 /// look.
@@ -79,6 +89,7 @@ pub async fn finalize(
         old.as_ref(),
         false,
     );
+    reconcile::recall_intents(memory, old.as_ref());
     for step in &steps {
         if memory.removals.contains_key(step.id()) {
             continue;
@@ -88,13 +99,32 @@ pub async fn finalize(
         }
         match step.remove(&cx).await {
             Ok(Removal::Pending { why, again }) => {
+                // It was found: what became of its create is known.
+                memory.intents.settled(step.id());
                 let text = format!("{}: {}", step.id(), why.message);
                 return stop(
                     activation, context, owner, memory, old, &steps, text, false, again,
                 )
                 .await;
             }
+            Ok(Removal::Gone)
+                if OUTSIDE.contains(&step.id())
+                    && let Some((what, again)) =
+                        cx.intents.lost(step.id(), Instant::now(), cx.timing.settle) =>
+            {
+                let text = format!(
+                    "{}: the outcome of creating {} {} is unknown; it is looked for again before it counts as gone",
+                    step.id(),
+                    what.kind,
+                    what.name
+                );
+                return stop(
+                    activation, context, owner, memory, old, &steps, text, false, again,
+                )
+                .await;
+            }
             Ok(removal) => {
+                memory.intents.settled(step.id());
                 memory.removals.insert(step.id(), removal);
             }
             Err(error) => {
@@ -147,12 +177,14 @@ pub async fn forget(
     owner: &Owner,
 ) -> Result<(), Error> {
     tracing::warn!(%app, "forgotten on request: what exists on Fly.io stays there");
-    // The claim goes over to whoever comes next: its owner is no longer there to give it back.
-    if let Some(claim) = claim::read(&context.kube, &context.own_namespace, app).await?
-        && claim.is_of(owner)
-    {
+    // The claims go over to whoever comes next: their owner is no longer there to give them back.
+    for app in [app, &postgres::name(app)] {
         let (kube, namespace) = (&context.kube, &context.own_namespace);
-        claim::retain(kube, namespace, app, owner, &claim, &claim.made).await?;
+        if let Some(claim) = claim::read(kube, namespace, app).await?
+            && claim.is_of(owner)
+        {
+            claim::retain(kube, namespace, app, owner, &claim, &claim.made).await?;
+        }
     }
     app_token::delete(&context.kube, &context.own_namespace, &owner.uid).await?;
     records::delete_all(&context.kube, &context.own_namespace, &owner.uid).await?;

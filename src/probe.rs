@@ -76,6 +76,9 @@ pub enum ProbeError {
     /// The name has no address.
     #[error("{0} does not resolve")]
     NotResolved(String),
+    /// Whether the name has an address is not known: the resolver of this process does not say.
+    #[error("the resolver gives no answer for {0}")]
+    NoResolver(String),
     /// The name leads somewhere where no public application is.
     #[error("{0} resolves to an address that is not public")]
     NotPublic(String),
@@ -108,7 +111,11 @@ impl ProbeError {
     pub fn is_ours(&self) -> bool {
         matches!(
             self,
-            Self::NotResolved(_) | Self::NotPublic(_) | Self::BadPath | Self::TooLarge(_)
+            Self::NotResolved(_)
+                | Self::NoResolver(_)
+                | Self::NotPublic(_)
+                | Self::BadPath
+                | Self::TooLarge(_)
         )
     }
 }
@@ -274,7 +281,7 @@ impl Probe {
         }
         let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
             .await
-            .map_err(|_| ProbeError::NotResolved(host.to_owned()))?
+            .map_err(|error| not_found(&error, host))?
             .collect();
         if found.is_empty() {
             return Err(ProbeError::NotResolved(host.to_owned()));
@@ -284,6 +291,24 @@ impl Probe {
             return Err(ProbeError::NotPublic(host.to_owned()));
         }
         Ok(found)
+    }
+}
+
+/// What it means that a name was not found. `getaddrinfo` tells an outage of the resolver (`EAI_AGAIN`,
+/// `EAI_SYSTEM`) from a name that does not exist, and the standard library keeps only its words: those
+/// of glibc and of musl.
+fn not_found(error: &std::io::Error, host: &str) -> ProbeError {
+    let words = error.to_string();
+    let absent = [
+        "Name or service not known",
+        "No address associated with hostname",
+        "Name does not resolve",
+        "Name has no usable address",
+    ];
+    if absent.iter().any(|absent| words.contains(absent)) {
+        ProbeError::NotResolved(host.to_owned())
+    } else {
+        ProbeError::NoResolver(host.to_owned())
     }
 }
 
@@ -398,6 +423,35 @@ mod tests {
         assert!(matches!(
             refused(&probe, "localhost").await,
             ProbeError::NotPublic(_)
+        ));
+    }
+
+    #[test]
+    fn a_resolver_that_does_not_answer_says_nothing_about_a_name() {
+        let said = |words: &str| not_found(&std::io::Error::other(words), "shop.fly.dev");
+        let lookup = "failed to lookup address information: ";
+        for absent in ["Name or service not known", "Name does not resolve"] {
+            let error = said(&format!("{lookup}{absent}"));
+            assert!(matches!(error, ProbeError::NotResolved(_)), "{absent}");
+        }
+        for outage in [
+            "Temporary failure in name resolution",
+            "Try again",
+            "System error",
+        ] {
+            let error = said(&format!("{lookup}{outage}"));
+            assert!(matches!(error, ProbeError::NoResolver(_)), "{outage}");
+            assert!(error.is_ours());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_exist_is_told_as_that() {
+        // RFC 6761: no such name exists. Where nobody can be asked, that is told.
+        let found = probe(&[]).addresses("shop.invalid", 443).await;
+        assert!(matches!(
+            found,
+            Err(ProbeError::NotResolved(_) | ProbeError::NoResolver(_))
         ));
     }
 

@@ -437,7 +437,7 @@ fn reports_drift(activation: &Activation, target: &Target, old: Option<&Activati
 }
 
 /// Intents of an earlier process, from the status: their outcome is unknown.
-fn recall_intents(memory: &Memory, old: Option<&ActivationStatus>) {
+pub fn recall_intents(memory: &Memory, old: Option<&ActivationStatus>) {
     for intent in old.iter().flat_map(|old| &old.intents) {
         let step = intent.slot.split('/').next().and_then(step_named);
         if let Some(step) = step {

@@ -244,15 +244,18 @@ impl SecretStore {
         Ok(true)
     }
 
-    /// Deletes the Secret, for `deletionPolicy.secrets: Delete`. Fine when it is gone already;
-    /// an error when it is not ours.
+    /// Deletes the Secret, for `deletionPolicy.secrets: Delete`. Fine when it is gone already, and one
+    /// that is not ours stays. What its values are does not matter.
     pub async fn delete(&self) -> Result<(), Error> {
-        let Some(stored) = self.read().await? else {
+        let found = self.api.get_metadata_opt(&self.name()).await;
+        let found = found.map_err(|source| self.kube("read", source))?;
+        let ours = found.filter(|found| is_ours(&found.metadata.labels, &self.owner));
+        let Some(found) = ours else {
             return Ok(());
         };
         let params = DeleteParams {
             preconditions: Some(Preconditions {
-                uid: stored.object.metadata.uid,
+                uid: found.metadata.uid,
                 resource_version: None,
             }),
             ..DeleteParams::default()
@@ -282,10 +285,7 @@ pub fn name(activation: &str) -> String {
 fn stored(secret: Secret, owner: &Owner) -> Result<Stored, Error> {
     let name = name(&owner.activation);
     let labels = secret.metadata.labels.clone().unwrap_or_default();
-    let ours = marks(&owner.activation)
-        .iter()
-        .all(|(key, value)| labels.get(*key) == Some(value));
-    if !ours {
+    if !is_ours(&secret.metadata.labels, owner) {
         let activation = owner.activation.clone();
         return Err(Error::NotOurs { name, activation });
     }
@@ -376,6 +376,15 @@ fn next(
     }
     secret.type_.get_or_insert_with(|| "Opaque".to_owned());
     Ok(secret)
+}
+
+fn is_ours(labels: &Option<BTreeMap<String, String>>, owner: &Owner) -> bool {
+    let has = |key: &str, value: &String| {
+        let labels = labels.as_ref();
+        labels.is_some_and(|labels| labels.get(key) == Some(value))
+    };
+    let marks = marks(&owner.activation);
+    marks.iter().all(|(key, value)| has(key, value))
 }
 
 /// The labels by which a Secret is ours.

@@ -27,6 +27,8 @@ pub struct Facts {
     pub claim: Fact<crate::claim::Claim>,
     /// The token for the app alone, which the client uses. Set by the step `AppToken`.
     pub app_token: Arc<fly::AppToken>,
+    /// The one that this process made last, by its id, and when. Set by the step `AppToken`.
+    pub app_token_made: Fact<(String, std::time::Instant)>,
     /// The image to run. Set by the preflight check on the image and by the step `Image`.
     pub image: Fact<Image>,
     /// The image that was chosen or resolved before, as it is kept. Set by `source::store`.
@@ -35,7 +37,11 @@ pub struct Facts {
     pub database: Fact<Database>,
     /// Why the declared fallback database is in use. Set by `Postgres` and `Attach`.
     pub database_fallback: Fact<String>,
-    /// `DATABASE_URL`. Set by the step `Attach`.
+    /// Addresses that this process assigned. Set by the step `Addresses`.
+    pub addresses: Fact<BTreeSet<String>>,
+    /// Since when addresses that are on record are not listed. Set by the step `Addresses`.
+    pub addresses_lack_since: Fact<std::time::Instant>,
+    /// `DATABASE_URL` as it follows from the cluster. Set by the step `Attach`.
     pub database_url: Fact<SecretString>,
     /// Version of the secrets of legacy Fly Postgres that its machines must see. Set by `Postgres`.
     pub fly_postgres_secrets: Fact<u64>,

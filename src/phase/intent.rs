@@ -207,6 +207,22 @@ impl Intents {
         news
     }
 
+    /// Asks whether what `step` has announced may have been made all the same, given that the caller
+    /// has just observed that nothing of it exists: then it is to be observed again after this time.
+    pub fn lost(&self, step: StepId, now: Instant, settle: Duration) -> Option<(Slot, Duration)> {
+        let mut slots = self.lock();
+        let mine = slots.iter_mut().filter(|(_, (owner, _))| *owner == step);
+        let mut left = mine.filter_map(|(slot, (_, state))| match state {
+            State::Unknown { empty_since } => {
+                let since = *empty_since.get_or_insert(now);
+                let left = settle.checked_sub(now.saturating_duration_since(since))?;
+                (!left.is_zero()).then(|| (slot.clone(), left))
+            }
+            State::Requested | State::Announced => None,
+        });
+        left.next()
+    }
+
     /// What was created was observed to have run to its end: its intent has served.
     pub fn served(&self, slot: &Slot) {
         self.lock().remove(slot);

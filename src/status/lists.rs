@@ -5,14 +5,18 @@ use jiff::Timestamp;
 
 use crate::{
     api::{
-        ActivationStatus, Reason,
+        ActivationStatus, PhaseName, Reason,
         condition::whole_seconds,
         status::{
             ExternalObject, FallbackUsed, HistoryEntry, Intent, MAX_MESSAGE, PreflightResult,
             SecretStatus, SmokeTestResult, SourceStatus, one_line,
         },
     },
-    phase::{Note, Slot, StepId, deploy::records::BEGUN, run::Report},
+    phase::{
+        Note, Slot, StepId,
+        deploy::records::BEGUN,
+        run::{PhaseReport, Report},
+    },
     source::decide::Followed,
 };
 
@@ -108,6 +112,20 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
         },
         complete,
     );
+    // A fallback of Provision is used as long as Provision says so: another process goes by that.
+    let provision = report
+        .phases
+        .iter()
+        .find(|phase| phase.id == PhaseName::Provision);
+    let all = |phase: &PhaseReport| phase.steps.iter().all(|(_, step)| step.state.satisfied());
+    if provision.is_some_and(all) {
+        let told = |what: &str| {
+            let mut notes = notes.iter();
+            notes.any(|note| matches!(note, Note::Fallback(used) if used.what == what))
+        };
+        let kept = |used: &FallbackUsed| !used.what.starts_with("provision.") || told(&used.what);
+        status.fallbacks.retain(kept);
+    }
     for note in notes {
         match note {
             Note::Release(release) => {

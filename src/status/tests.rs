@@ -377,7 +377,7 @@ fn an_announced_create_keeps_its_mark_until_it_is_settled_also_when_a_pass_fails
         ..Seen::default()
     };
     let first = next(None, &object, &with(None), at(0));
-    assert_eq!(first.intents[0].slot, "Postgres/shop-db");
+    assert_eq!(first.intents[0].slot, "Postgres/ManagedPostgres/shop-db");
     let failed = Some((Reason::DeadlineExceeded, "too long".to_owned()));
     let second = next(Some(&first), &object, &with(failed), at(9));
     assert_eq!(second.intents, first.intents);

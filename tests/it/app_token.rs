@@ -114,6 +114,28 @@ async fn a_token_whose_reply_was_lost_is_revoked_and_another_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_token_is_made_though_the_list_of_tokens_lags() {
+    let mut env = Env::without_operator(fly_sim::Options::default()).await;
+    let nodes = |pointer: &str| Kind::Patch {
+        pointer: pointer.to_owned(),
+        value: json!([]),
+    };
+    let list = Fault::new(
+        "POST /graphql#app",
+        nodes("/data/app/limitedAccessTokens/nodes"),
+    );
+    env.sim.fault(list.always());
+    env.start_operator(&["--settle", "60s"]).await;
+    env.activation("hola", json!({})).await;
+    env.wait("hola", "some looks", |_| {
+        env.sim.calls("POST /graphql#app") >= 4
+    })
+    .await;
+    assert_eq!(env.sim.calls(CREATE), 1);
+    assert_eq!(kept(&env).await, at_fly(&env));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_token_is_replaced_and_the_users_own_stands_in_for_it() {
     let env = Env::start().await;
     env.activation("hola", json!({})).await;

@@ -323,6 +323,49 @@ async fn a_database_that_cannot_be_attached_gives_way_to_the_declared_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fallback_that_is_no_longer_declared_gives_way_to_the_cluster() {
+    let env = Env::start().await;
+    let url = "postgres://app:pass-of-the-fallback@db.example/app";
+    env.secret("own-db", &[("url", url)]).await;
+    env.sim
+        .fault(Fault::new("POST /api/v1/postgresv2/{id}/users", Kind::status(500)).always());
+    let fallback = json!({"urlSecretRef": {"name": "own-db", "key": "url"}});
+    let spec = json!({"postgres": {"managed": {}, "fallback": fallback}});
+    env.activation("hola", gated(spec)).await;
+    let before = env.wait_for("hola", "Provisioned", "True").await;
+    env.sim.clear_faults();
+
+    let none = json!({"spec": {"provision": {"postgres": {"fallback": null}}}});
+    env.patch("hola", none).await;
+    env.wait("hola", "the URL of the cluster", |status| {
+        digests(status) != digests(&before) && status.fallbacks.is_empty()
+    })
+    .await;
+    assert_eq!(env.sim.calls("POST /api/v1/postgresv2/{id}/databases"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_goes_as_asked_also_when_the_spec_names_another_database_by_now() {
+    let env = Env::start().await;
+    let spec = json!({"postgres": {"managed": {}}});
+    env.activation("hola", gated(spec)).await;
+    env.wait_for("hola", "Provisioned", "True").await;
+    let url = "postgres://app:pass-of-theirs@db.example/app";
+    env.secret("own-db", &[("url", url)]).await;
+    let external = json!({"urlSecretRef": {"name": "own-db", "key": "url"}});
+    env.patch(
+        "hola",
+        json!({"spec": {
+            "provision": {"postgres": {"managed": null, "external": external}},
+            "deletionPolicy": {"database": "Delete"},
+        }}),
+    )
+    .await;
+    env.delete("hola").await;
+    crate::crash::nothing_left(&env).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_fallback_a_failed_attachment_says_what_to_do_and_mends_itself() {
     let env = Env::start().await;
     env.sim.fault(

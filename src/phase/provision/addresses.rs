@@ -1,16 +1,20 @@
 //! The app's public addresses: one IPv4, shared or its own, and one IPv6. Without them the edge does
 //! not answer.
 
-use std::fmt;
+use std::{
+    collections::BTreeSet,
+    fmt,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::{
-    api::status::ExternalObject,
+    api::{Reason, status::ExternalObject},
     error::Error,
     fly::addresses::{AddressKind, IpAssignment, NewAddress},
-    phase::{Cx, Note, Slot, Step, StepId, Verdict, step::Result},
+    phase::{Cx, Note, Slot, Step, StepId, Verdict, Wake, Why, step::Result},
     target::Target,
 };
 
@@ -25,6 +29,37 @@ pub const ID: StepId = "Addresses";
 /// What an address is called in `status`.
 const ADDRESS: &str = "Address";
 
+/// What is on record, or was made by this process, and is not on the list: for as long as anything is
+/// given to settle, a list that lags or is empty is no reason to assign another one.
+fn lacking(cx: &Cx, listed: &[IpAssignment]) -> Option<(Vec<String>, Duration)> {
+    let recorded = cx.recorded.iter().filter(|object| object.kind == ADDRESS);
+    let recorded = recorded.map(|object| object.id.clone());
+    let made = cx.facts.addresses.get().unwrap_or_default();
+    let known: BTreeSet<String> = recorded.chain(made.iter().cloned()).collect();
+    let is_listed = |ip: &String| listed.iter().any(|address| address.ip == *ip);
+    let lacking: Vec<String> = known.into_iter().filter(|ip| !is_listed(ip)).collect();
+    if lacking.is_empty() {
+        cx.facts.addresses_lack_since.clear();
+        return None;
+    }
+    let since = match cx.facts.addresses_lack_since.get() {
+        Some(since) => *since,
+        None => {
+            let now = Instant::now();
+            cx.facts.addresses_lack_since.set(now);
+            now
+        }
+    };
+    let left = cx.timing.settle.checked_sub(since.elapsed());
+    match left.filter(|left| !left.is_zero()) {
+        Some(left) => Some((lacking, left)),
+        None => {
+            cx.facts.addresses.clear();
+            None
+        }
+    }
+}
+
 /// Assign these addresses.
 #[derive(Debug, PartialEq)]
 pub struct Assign(Vec<AddressKind>);
@@ -36,8 +71,16 @@ impl fmt::Display for Assign {
     }
 }
 
+/// What there is.
+#[derive(Debug, Default)]
+pub struct Observed {
+    listed: Vec<IpAssignment>,
+    /// Addresses that are on record and not on the list: they are looked for again after this time.
+    lacking: Option<(Vec<String>, Duration)>,
+}
+
 impl Step for Addresses {
-    type Observed = Vec<IpAssignment>;
+    type Observed = Observed;
     type Change = Assign;
 
     fn id(&self) -> StepId {
@@ -49,28 +92,27 @@ impl Step for Addresses {
     }
 
     fn foresees(&self, cx: &Cx) -> Vec<Slot> {
-        let all = self.diff(&cx.target, &Vec::new(), cx.now());
+        let all = self.diff(&cx.target, &Observed::default(), cx.now());
         match all {
             Verdict::Change(assign) => self.intent(&cx.target, &assign).into_iter().collect(),
             _ => Vec::new(),
         }
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Vec<IpAssignment>> {
-        cx.fly
+    async fn observe(&self, cx: &Cx) -> Result<Observed> {
+        let listed = cx
+            .fly
             .addresses(&cx.target.app)
             .await
-            .map_err(|source| Error::fly("list the addresses of the app", source))
+            .map_err(|source| Error::fly("list the addresses of the app", source))?;
+        let lacking = lacking(cx, &listed);
+        Ok(Observed { listed, lacking })
     }
 
-    fn diff(
-        &self,
-        target: &Target,
-        observed: &Vec<IpAssignment>,
-        _now: Timestamp,
-    ) -> Verdict<Assign> {
+    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Assign> {
         let has = |kind: &AddressKind| {
             observed
+                .listed
                 .iter()
                 .filter(|address| address.egress != Some(true))
                 .any(|address| address.kind().as_ref() == Some(kind))
@@ -86,10 +128,19 @@ impl Step for Addresses {
         if wanted.v6 && !has(&AddressKind::V6) {
             missing.push(AddressKind::V6);
         }
-        if missing.is_empty() {
-            Verdict::Done
-        } else {
-            Verdict::Change(Assign(missing))
+        match &observed.lacking {
+            _ if missing.is_empty() => Verdict::Done,
+            Some((ips, again)) => Verdict::Wait {
+                why: Why::new(
+                    Reason::ObservationUnknown,
+                    format!(
+                        "Fly.io does not list {}, which the app had; it is looked for once more before another one is assigned",
+                        ips.join(" and ")
+                    ),
+                ),
+                wake: Wake::After(*again),
+            },
+            None => Verdict::Change(Assign(missing)),
         }
     }
 
@@ -104,8 +155,9 @@ impl Step for Addresses {
         })
     }
 
-    fn notes(&self, _target: &Target, observed: &Vec<IpAssignment>) -> Vec<Note> {
+    fn notes(&self, _target: &Target, observed: &Observed) -> Vec<Note> {
         observed
+            .listed
             .iter()
             .map(|address| {
                 Note::External(ExternalObject {
@@ -123,7 +175,11 @@ impl Step for Addresses {
             let doing = format!("assign a {} address", kind.as_str());
             let new = NewAddress::anycast(kind);
             let assigned = cx.fly.assign_address(&cx.target.app, &new).await;
-            assigned.map_err(|source| Error::fly(doing, source))
+            let assigned = assigned.map_err(|source| Error::fly(doing, source))?;
+            cx.facts.addresses.add(|known| {
+                known.insert(assigned.ip);
+            });
+            Ok(())
         };
         // All run to their end, also when one fails: a call that is cut off is one more unknown.
         let assigned = join_all(change.0.into_iter().map(assign)).await;
@@ -138,7 +194,10 @@ mod tests {
     use crate::target::testing::target;
 
     fn next(spec: &str, ips: serde_json::Value) -> Verdict<Assign> {
-        let seen: Vec<IpAssignment> = serde_json::from_value(ips).unwrap();
+        let seen = Observed {
+            listed: serde_json::from_value(ips).unwrap(),
+            lacking: None,
+        };
         Addresses.diff(&target(spec), &seen, Timestamp::UNIX_EPOCH)
     }
 

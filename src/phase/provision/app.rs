@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     api::{
@@ -14,7 +14,7 @@ use crate::{
         policy::{Adoption, Deletion},
         status::ExternalObject,
     },
-    claim::{self, Claim},
+    claim::{self, Claim, Terms},
     error::Error,
     fly,
     phase::{Cx, Note, Owner, Removal, Step, StepId, Verdict, Why, step::Result},
@@ -26,6 +26,9 @@ pub struct App;
 
 /// Name of the step.
 pub const ID: StepId = "App";
+
+/// What an app is called in `status`.
+const APP: &str = "App";
 
 /// What Fly.io says about an app's name.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +60,7 @@ pub enum Change {
         /// The name.
         app: String,
         /// Whose it was.
-        before: Option<Claim>,
+        before: Option<Box<Claim>>,
         /// The app exists already.
         adopt: bool,
         /// Kinds of what will be ours beside the app.
@@ -198,20 +201,20 @@ impl Step for App {
             ));
         }
         let made = || {
+            // What bears the same name in another organization is somebody's else.
             let before = observed.claim.as_ref().filter(|_| namesake);
+            let before = before.filter(|claim| claim.organization == target.organization);
             let kept = before.map(|claim| claim.made.clone()).unwrap_or_default();
             &kept | &observed.free
         };
         match &observed.app {
             Seen::Foreign => Verdict::Blocked(taken(&app)),
             Seen::There(found) => {
-                let slug = found.organization.as_ref().map(|org| org.slug.as_str());
-                if slug.is_some_and(|slug| slug != target.organization) {
+                if let Some(slug) = elsewhere(found, target) {
                     return Verdict::Blocked(Why::new(
                         Reason::NameTaken,
                         format!(
-                            "the app {app} belongs to the organization {}, not to {}: choose another app",
-                            slug.unwrap_or_default(),
+                            "the app {app} belongs to the organization {slug}, not to {}: choose another app",
                             target.organization
                         ),
                     ));
@@ -227,7 +230,7 @@ impl Step for App {
                 if allowed {
                     return Verdict::Change(Change::Claim {
                         app,
-                        before: observed.claim.clone(),
+                        before: observed.claim.clone().map(Box::new),
                         adopt: true,
                         made: made(),
                     });
@@ -245,7 +248,7 @@ impl Step for App {
             }),
             Seen::Nothing => Verdict::Change(Change::Claim {
                 app,
-                before: observed.claim.clone(),
+                before: observed.claim.clone().map(Box::new),
                 adopt: false,
                 made: made(),
             }),
@@ -255,7 +258,7 @@ impl Step for App {
     fn notes(&self, target: &Target, observed: &Observed) -> Vec<Note> {
         match &observed.app {
             Seen::There(app) => vec![Note::External(ExternalObject {
-                kind: "App".to_owned(),
+                kind: APP.to_owned(),
                 id: app.id.clone(),
                 name: target.app.clone(),
                 last_observed_time: None,
@@ -274,8 +277,12 @@ impl Step for App {
                     &cx.own_namespace,
                     &app,
                     &cx.owner,
-                    before.as_ref(),
-                    &made,
+                    before.as_deref(),
+                    &Terms {
+                        organization: &cx.target.organization,
+                        taken: Some(cx.now()),
+                        made: &made,
+                    },
                 )
                 .await
             }
@@ -318,9 +325,30 @@ impl Step for App {
         if !claim.is_of(&cx.owner) {
             return Ok(Removal::Gone);
         }
-        let there = is_there(cx, app).await?;
+        let kept = kept(&claim, &cx.target);
+        let there = match presence(cx, app).await? {
+            Presence::Elsewhere(slug) => {
+                leave(cx, &claim, &kept).await?;
+                return Ok(Removal::Retained(format!(
+                    "the Fly app {app}, which belongs to the organization {slug} by now"
+                )));
+            }
+            Presence::Nowhere if may_be_too_new(cx, &claim) => {
+                return Ok(Removal::Pending {
+                    why: Why::new(
+                        Reason::OutcomeUnknown,
+                        format!(
+                            "Fly.io does not show the app {app}, which may have been made a moment ago"
+                        ),
+                    ),
+                    again: cx.timing.settle / 4,
+                });
+            }
+            Presence::Nowhere => false,
+            Presence::Here => true,
+        };
         if there && cx.target.deletion.app == Deletion::Retain {
-            leave(cx, &claim, &claim.made).await?;
+            leave(cx, &claim, &kept).await?;
             return Ok(Removal::Retained(format!("the Fly app {app}")));
         }
         if there {
@@ -335,7 +363,6 @@ impl Step for App {
                 });
             }
         }
-        let kept = kept(&claim, &cx.target);
         if kept.is_empty() {
             claim::give_back(&cx.kube, &cx.own_namespace, app, &claim).await?;
         } else {
@@ -362,15 +389,55 @@ fn kept(claim: &Claim, target: &Target) -> BTreeSet<String> {
     made.filter(|kind| stays(kind)).cloned().collect()
 }
 
-/// Whether our app still exists. A name that the token may not see is another organization's
-/// only if ours has no such app; otherwise the token has lost its rights, and nothing is known.
+/// The organization of an app that is not in the one that the spec names: then it is not ours, or not
+/// any more.
+pub fn elsewhere<'a>(found: &'a fly::App, target: &Target) -> Option<&'a str> {
+    let slug = found.organization.as_ref()?.slug.as_str();
+    (slug != target.organization).then_some(slug)
+}
+
+/// A new app is not shown everywhere for up to a minute (fly-api.md B.2), six times as long as other
+/// things are given to settle. One that was seen is shown.
+fn may_be_too_new(cx: &Cx, claim: &Claim) -> bool {
+    let seen = cx.recorded.iter().any(|object| object.kind == APP);
+    let shown = SignedDuration::try_from(cx.timing.settle * 6).unwrap_or(SignedDuration::MAX);
+    !seen
+        && claim
+            .taken
+            .is_some_and(|taken| cx.now().duration_since(taken) < shown)
+}
+
+/// Where an app of ours is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// In our organization.
+    Here,
+    /// In this other one.
+    Elsewhere(String),
+    /// There is none that we could mean.
+    Nowhere,
+}
+
+/// Whether our app still exists.
 ///
 /// # Errors
 /// When Fly.io does not say.
 pub async fn is_there(cx: &Cx, app: &str) -> Result<bool> {
+    Ok(presence(cx, app).await? == Presence::Here)
+}
+
+/// Where our app is. A name that the token may not see is another organization's
+/// only if ours has no such app; otherwise the token has lost its rights, and nothing is known.
+///
+/// # Errors
+/// When Fly.io does not say.
+pub async fn presence(cx: &Cx, app: &str) -> Result<Presence> {
     match look(cx, app).await? {
-        Seen::There(_) => Ok(true),
-        Seen::Nothing => Ok(false),
+        Seen::There(found) => Ok(match elsewhere(&found, &cx.target) {
+            Some(slug) => Presence::Elsewhere(slug.to_owned()),
+            None => Presence::Here,
+        }),
+        Seen::Nothing => Ok(Presence::Nowhere),
         Seen::Foreign => {
             let apps = cx.fly.apps(&cx.target.organization).await;
             let apps = apps.map_err(|source| Error::fly("list the apps", source))?;
@@ -383,7 +450,7 @@ pub async fn is_there(cx: &Cx, app: &str) -> Result<bool> {
                     ),
                 });
             }
-            Ok(false)
+            Ok(Presence::Nowhere)
         }
     }
 }

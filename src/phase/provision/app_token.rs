@@ -4,7 +4,11 @@
 //! Fly.io tells a token's value once. So a token whose reply was lost, or that could not be kept, is
 //! found by its name and revoked, and another is made. Its name is this object's alone.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
@@ -72,6 +76,8 @@ pub enum Observed {
         kept: Option<String>,
         /// When the kept one should be replaced.
         renew_at: Option<Timestamp>,
+        /// It was made so short a time ago that Fly.io need not list it yet: look again after this.
+        unlisted: Option<Duration>,
         /// Ids at Fly.io.
         ids: Vec<String>,
         /// Our name.
@@ -184,10 +190,16 @@ impl Step for AppToken {
             Err(error) => return Err(error),
         };
         let first = kept.is_none();
+        let mut unlisted = None;
         let known = kept.and_then(|kept| {
-            let there = ours.iter().find(|token| token.id == kept.id)?;
+            let there = ours.iter().find(|token| token.id == kept.id);
+            if there.is_none() {
+                let made = cx.facts.app_token_made.get();
+                let made = made.filter(|made| made.0 == kept.id)?;
+                unlisted = Some(cx.timing.settle.checked_sub(made.1.elapsed())?);
+            }
             let renew_at = there
-                .expires_at()
+                .and_then(LimitedToken::expires_at)
                 .and_then(|end| end.checked_sub(RENEW_BEFORE).ok());
             let token = fly::Token::parse(kept.value.expose_secret()).ok()?;
             Some((kept, token, renew_at))
@@ -206,6 +218,7 @@ impl Step for AppToken {
         Ok(Observed::There {
             kept,
             renew_at,
+            unlisted,
             ids,
             name: name(&cx.owner.uid),
             first,
@@ -225,6 +238,7 @@ impl Step for AppToken {
             Observed::There {
                 kept,
                 renew_at,
+                unlisted,
                 ids,
                 name,
                 first,
@@ -239,6 +253,9 @@ impl Step for AppToken {
                         ids: strays,
                         forget: false,
                     });
+                }
+                if let (Some(_), Some(again)) = (kept, unlisted) {
+                    return Verdict::Holds(*again);
                 }
                 if kept.is_some() && renew_at.is_none_or(|at| now < at) {
                     return Verdict::Done;
@@ -343,7 +360,9 @@ async fn make(cx: &Cx, name: &str) -> Result<()> {
         .map_err(|source| Error::fly("make a token for the app", source))?;
     let print = fingerprint(&cx.fingerprint_key, &made.value);
     cx.facts.guard(&print, &made.value);
-    keep(cx, &made).await
+    keep(cx, &made).await?;
+    cx.facts.app_token_made.set((made.id, Instant::now()));
+    Ok(())
 }
 
 fn api(kube: &Client, own_namespace: &str) -> Api<Secret> {
@@ -452,6 +471,7 @@ mod tests {
         let observed = Observed::There {
             kept: kept.map(str::to_owned),
             renew_at: renew_at.and_then(|at| Timestamp::from_second(at).ok()),
+            unlisted: None,
             ids: ids.iter().map(|id| (*id).to_owned()).collect(),
             name: "golive-u".to_owned(),
             first: kept.is_none(),

@@ -103,6 +103,17 @@ fn named(cx: &Cx, source: &crate::api::reference::UrlSource) -> Result<SecretStr
         })
 }
 
+/// The URL of a database that is not the cluster's: the external one, or the fallback while it is used.
+fn declared(cx: &Cx) -> Result<Option<SecretString>> {
+    let spec = cx.target.provision.postgres.as_ref();
+    let falls_back = cx.facts.database_fallback.get().is_some();
+    let source = spec.and_then(|spec| match (&spec.fallback, &spec.external) {
+        (Some(source), _) if falls_back => Some(source),
+        (_, external) => external.as_ref(),
+    });
+    source.map(|source| named(cx, source)).transpose()
+}
+
 /// A fallback that was taken stays taken: the application has written there. The status says so,
 /// or the digest at Fly.io being that of the fallback's URL.
 pub fn recall_fallback(cx: &Cx) {
@@ -146,27 +157,29 @@ impl Step for Attach {
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
-        let Some(spec) = &cx.target.provision.postgres else {
+        if cx.target.provision.postgres.is_none() {
             return Ok(Observed::NotAsked);
-        };
+        }
         let fallback = cx
             .facts
             .database_fallback
             .get()
             .map(|reason| (*reason).clone());
-        let url = match (&fallback, &spec.fallback, &spec.external) {
-            (Some(_), Some(source), _) | (_, _, Some(source)) => Some(named(cx, source)?),
-            _ => cx.facts.database_url.get().map(|url| (*url).clone()),
-        };
-        if let Some(url) = url {
+        if let Some(url) = declared(cx)? {
             return known(cx, url, fallback).await;
+        }
+        if let Some(url) = cx.facts.database_url.get() {
+            return known(cx, (*url).clone(), fallback).await;
         }
         let id = match cx.facts.database.get().as_deref().cloned() {
             Some(Database::Managed { id }) => id,
             Some(Database::FlyPostgres { app, .. }) => {
                 return match legacy::look(cx, &app).await? {
                     Err(missing) => Ok(Observed::Incomplete(missing)),
-                    Ok(url) => known(cx, url, fallback).await,
+                    Ok(url) => {
+                        cx.facts.database_url.set(url.clone());
+                        known(cx, url, fallback).await
+                    }
                 };
             }
             _ => return Err(Error::NotKnown("the database cluster")),
@@ -209,6 +222,7 @@ impl Step for Attach {
                 message: "Fly.io gave a database URL that is none: look at the cluster with `fly mpg status`".to_owned(),
             });
         };
+        cx.facts.database_url.set(url.clone());
         known(cx, url, fallback).await
     }
 
@@ -244,10 +258,11 @@ impl Step for Attach {
                 Err(error) => failed(cx, &missing, error),
             },
             Change::Push => {
-                let Some(url) = cx.facts.database_url.get() else {
+                let of_cluster = || cx.facts.database_url.get().map(|url| (*url).clone());
+                let Some(url) = declared(cx)?.or_else(of_cluster) else {
                     return Err(Error::NotKnown("the URL of the database"));
                 };
-                let value = BTreeMap::from([(VARIABLE.to_owned(), Some((*url).clone()))]);
+                let value = BTreeMap::from([(VARIABLE.to_owned(), Some(url))]);
                 push::push(cx, value).await
             }
         }
@@ -256,8 +271,7 @@ impl Step for Attach {
 
 /// The URL is known: is it at Fly.io?
 async fn known(cx: &Cx, url: SecretString, fallback: Option<String>) -> Result<Observed> {
-    let compared = push::look(cx, &one(url.clone())).await?;
-    cx.facts.database_url.set(url);
+    let compared = push::look(cx, &one(url)).await?;
     Ok(Observed::Known { compared, fallback })
 }
 

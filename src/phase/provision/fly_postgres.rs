@@ -18,7 +18,7 @@ use crate::{
         policy::{Adoption, Deletion},
         provision::{Encoding, FlyPostgres as Spec, GeneratedSecret},
     },
-    claim::{self, Claim},
+    claim::{self, Claim, Terms},
     error::Error,
     fly::{
         self, Machine, MachineState, NewMachine,
@@ -56,7 +56,7 @@ pub enum State {
         /// What Fly.io says about the name.
         app: Seen,
         /// Who holds it.
-        claim: Option<Claim>,
+        claim: Option<Box<Claim>>,
         /// Who we are.
         owner: Owner,
     },
@@ -81,7 +81,7 @@ pub enum Change {
         /// The app.
         app: String,
         /// Whose it was.
-        before: Option<Claim>,
+        before: Option<Box<Claim>>,
     },
     /// Create the app.
     Create(String),
@@ -160,9 +160,11 @@ pub async fn observe(cx: &Cx, spec: &Spec) -> Result<State> {
         claim::read(&cx.kube, &cx.own_namespace, &name)
     )?;
     let ours = claim.as_ref().is_some_and(|claim| claim.is_of(&cx.owner));
-    if !ours || !matches!(app, Seen::There(_)) {
+    let usable = matches!(&app, Seen::There(found) if unusable(found, &cx.target).is_none());
+    if !ours || !usable {
         cx.facts.database.clear();
         let owner = cx.owner.clone();
+        let claim = claim.map(Box::new);
         return Ok(State::Outside { app, claim, owner });
     }
     let doing = |source| Error::fly(format!("read the Fly Postgres app {name}"), source);
@@ -199,6 +201,16 @@ pub async fn observe(cx: &Cx, spec: &Spec) -> Result<State> {
     })
 }
 
+/// Why an app of this name cannot be our cluster.
+fn unusable(found: &fly::App, target: &Target) -> Option<String> {
+    if let Some(slug) = app::elsewhere(found, target) {
+        return Some(format!("belongs to the organization {slug}"));
+    }
+    let role = found.app_role.as_deref();
+    role.is_some_and(|role| role != POSTGRES_CLUSTER)
+        .then(|| "is no Postgres cluster".to_owned())
+}
+
 async fn machines(cx: &Cx, app: &str) -> Result<Vec<Machine>> {
     let machines = cx.fly.machines(app, &[]).await;
     let machines = machines.map_err(|source| Error::fly("list the database machines", source))?;
@@ -230,7 +242,7 @@ fn primary(machines: &[Machine]) -> Option<&Machine> {
 pub fn diff(target: &Target, spec: &Spec, state: &State) -> Verdict<Change> {
     let name = super::postgres::name(&target.app);
     match state {
-        State::Outside { app, claim, owner } => outside(target, name, app, claim.as_ref(), owner),
+        State::Outside { app, claim, owner } => outside(target, name, app, claim.as_deref(), owner),
         State::Inside {
             missing,
             stored,
@@ -272,7 +284,7 @@ fn outside(
     }
     let take = Change::Claim {
         app: name.clone(),
-        before: claim.cloned(),
+        before: claim.cloned().map(Box::new),
     };
     match app {
         Seen::Nothing if ours => Verdict::Change(Change::Create(name)),
@@ -284,12 +296,11 @@ fn outside(
             ),
         ),
         Seen::There(found) => {
-            let role = found.app_role.as_deref();
-            if role.is_some_and(|role| role != POSTGRES_CLUSTER) {
+            if let Some(why) = unusable(found, target) {
                 return blocked(
                     Reason::NameTaken,
                     format!(
-                        "the app {name} exists and is no Postgres cluster: destroy it, or use `postgres.external`"
+                        "the app {name} exists and {why}: destroy it, or use `postgres.external`"
                     ),
                 );
             }
@@ -416,16 +427,13 @@ pub async fn act(cx: &Cx, spec: &Spec, change: Change) -> Result<()> {
     let fly = |result: fly::Result<()>| result.map_err(|source| Error::fly(doing, source));
     match change {
         Change::Claim { app, before } => {
-            let (kube, none) = (&cx.kube, BTreeSet::new());
-            claim::take(
-                kube,
-                &cx.own_namespace,
-                &app,
-                &cx.owner,
-                before.as_ref(),
-                &none,
-            )
-            .await
+            let terms = Terms {
+                organization: &cx.target.organization,
+                taken: Some(cx.now()),
+                made: &BTreeSet::new(),
+            };
+            let (kube, namespace) = (&cx.kube, &cx.own_namespace);
+            claim::take(kube, namespace, &app, &cx.owner, before.as_deref(), &terms).await
         }
         Change::Create(name) => {
             let new = fly::NewApp {

@@ -313,46 +313,57 @@ impl Step for Postgres {
         }
     }
 
+    /// What was made is removed, or told of, also when the spec names another database by now.
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
-        let Some(spec) = spec(&cx.target) else {
-            return Ok(Removal::Gone);
-        };
-        if spec.external.is_some() {
-            return Ok(Removal::Gone);
+        let managed = remove_managed(cx).await?;
+        if matches!(managed, Removal::Pending { .. }) {
+            return Ok(managed);
         }
-        if spec.fly_postgres.is_some() {
-            return fly_postgres::remove(cx).await;
-        }
-        let found = find_all(cx)
-            .await
-            .map_err(|source| Error::fly("look for the managed Postgres cluster", source))?;
-        let [cluster] = found.as_slice() else {
-            return Ok(match found.len() {
-                0 => Removal::Gone,
-                several => Removal::Retained(format!(
-                    "{several} managed Postgres clusters called {}, of which it is not known which is ours",
-                    name(&cx.target.app)
-                )),
-            });
-        };
-        let what = format!("managed Postgres {} ({})", cluster.name, cluster.id);
-        if cx.target.deletion.database == Deletion::Retain {
-            return Ok(Removal::Retained(what));
-        }
-        if !app::was_made(cx, claim::DATABASE).await? {
-            return Ok(Removal::Retained(format!(
-                "{what}, which was there before this Activation"
-            )));
-        }
-        cx.fly
-            .delete_postgres_cluster(&cx.target.organization, &cluster.id)
-            .await
-            .map_err(|source| Error::fly(format!("delete {what}"), source))?;
-        Ok(Removal::Pending {
-            why: Why::new(Reason::Deleting, format!("{what} is being deleted")),
-            again: Duration::from_secs(1),
+        Ok(match (managed, fly_postgres::remove(cx).await?) {
+            (Removal::Retained(one), Removal::Retained(other)) => {
+                Removal::Retained(format!("{one}, {other}"))
+            }
+            (Removal::Gone, legacy) => legacy,
+            (managed, Removal::Gone) => managed,
+            (_, legacy) => legacy,
         })
     }
+}
+
+async fn remove_managed(cx: &Cx) -> Result<Removal> {
+    let asked = spec(&cx.target).is_some_and(|spec| spec.managed.is_some());
+    if !asked && !app::was_made(cx, claim::DATABASE).await? {
+        return Ok(Removal::Gone);
+    }
+    let found = find_all(cx)
+        .await
+        .map_err(|source| Error::fly("look for the managed Postgres cluster", source))?;
+    let [cluster] = found.as_slice() else {
+        return Ok(match found.len() {
+            0 => Removal::Gone,
+            several => Removal::Retained(format!(
+                "{several} managed Postgres clusters called {}, of which it is not known which is ours",
+                name(&cx.target.app)
+            )),
+        });
+    };
+    let what = format!("managed Postgres {} ({})", cluster.name, cluster.id);
+    if cx.target.deletion.database == Deletion::Retain {
+        return Ok(Removal::Retained(what));
+    }
+    if !app::was_made(cx, claim::DATABASE).await? {
+        return Ok(Removal::Retained(format!(
+            "{what}, which was there before this Activation"
+        )));
+    }
+    cx.fly
+        .delete_postgres_cluster(&cx.target.organization, &cluster.id)
+        .await
+        .map_err(|source| Error::fly(format!("delete {what}"), source))?;
+    Ok(Removal::Pending {
+        why: Why::new(Reason::Deleting, format!("{what} is being deleted")),
+        again: Duration::from_secs(1),
+    })
 }
 
 /// A cluster that is neither gone nor going.

@@ -192,7 +192,9 @@ impl Step for Redis {
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
         let asked = cx.target.provision.redis.as_ref();
-        if asked.is_none_or(|spec| spec.external.is_some()) {
+        let asked = asked.is_some_and(|spec| spec.external.is_none());
+        // One that was made is ours also when the spec names another one by now.
+        if !asked && !app::was_made(cx, claim::REDIS).await? {
             return Ok(Removal::Gone);
         }
         let name = name(&cx.target.app);

@@ -9,6 +9,7 @@ use crate::{
         Reason,
         smoke_test::{Check, Fallback, HttpCheck, Method as Verb, MetricsCheck, TcpCheck},
     },
+    error::Error,
     probe::{Answer, Ask, MAX_BODY, MAX_METRICS, Probe, ProbeError},
 };
 
@@ -99,27 +100,46 @@ fn way<'a>(
 }
 
 /// Tries the ways of a check in order until one can be carried out; that one decides.
-pub async fn attempt(probe: &Probe, host: &str, ways: &[Way<'_>], timeout: Duration) -> Try {
+///
+/// # Errors
+/// When none could be, and the resolver of this process is why: that says nothing of the application.
+pub async fn attempt(
+    probe: &Probe,
+    host: &str,
+    ways: &[Way<'_>],
+    timeout: Duration,
+) -> Result<Try, Error> {
     let mut before: Vec<String> = Vec::new();
     let mut last = None;
+    let mut unknown = false;
     for way in ways {
-        let tried = one(probe, host, *way, timeout).await;
+        let tried = match one(probe, host, *way, timeout).await {
+            Ok(tried) => tried,
+            Err(ProbeError::NoResolver(_)) => {
+                unknown = true;
+                continue;
+            }
+            Err(error) => refused(name(*way), &error),
+        };
         if tried.carried_out {
-            return tried.after(&before);
+            return Ok(tried.after(&before));
         }
         before.push(format!("{}: {}", tried.path, tried.message));
         last = Some(tried);
     }
+    if unknown {
+        return Err(Error::Resolver(host.to_owned()));
+    }
     // The last one's own words stand in it already.
     before.pop();
-    match last {
+    Ok(match last {
         Some(tried) => tried.after(&before),
         None => Try::failed(
             "nothing".to_owned(),
             Reason::InvalidSpec,
             "the check says nothing to request".to_owned(),
         ),
-    }
+    })
 }
 
 impl Try {
@@ -144,8 +164,13 @@ pub fn name(way: Way<'_>) -> String {
     }
 }
 
-async fn one(probe: &Probe, host: &str, way: Way<'_>, timeout: Duration) -> Try {
-    let result = match way {
+async fn one(
+    probe: &Probe,
+    host: &str,
+    way: Way<'_>,
+    timeout: Duration,
+) -> Result<Try, ProbeError> {
+    let (found, took) = match way {
         Way::Http(check) => {
             let method = match check.method {
                 Verb::Get => Method::GET,
@@ -181,25 +206,26 @@ async fn one(probe: &Probe, host: &str, way: Way<'_>, timeout: Duration) -> Try 
                 .await
                 .map(|()| (Ok(format!("port {} is open", check.port)), began.elapsed()))
         }
-    };
-    let path = name(way);
-    match result {
-        Ok((Ok(message), took)) => Try::passed(path, message, took),
-        Ok((Err(message), took)) => Try {
+    }?;
+    Ok(match found {
+        Ok(message) => Try::passed(name(way), message, took),
+        Err(message) => Try {
             took,
-            ..Try::failed(path, Reason::SmokeCheckFailed, message)
+            ..Try::failed(name(way), Reason::SmokeCheckFailed, message)
         },
-        Err(error) => {
-            let reason = match error {
-                ProbeError::NotResolved(_) | ProbeError::NotPublic(_) => Reason::DnsNotResolved,
-                ProbeError::Tls(_) => Reason::TlsFailed,
-                _ => Reason::SmokeCheckFailed,
-            };
-            Try {
-                carried_out: !error.is_ours(),
-                ..Try::failed(path, reason, error.to_string())
-            }
-        }
+    })
+}
+
+/// A try that got no answer.
+fn refused(path: String, error: &ProbeError) -> Try {
+    let reason = match error {
+        ProbeError::NotResolved(_) | ProbeError::NotPublic(_) => Reason::DnsNotResolved,
+        ProbeError::Tls(_) => Reason::TlsFailed,
+        _ => Reason::SmokeCheckFailed,
+    };
+    Try {
+        carried_out: !error.is_ours(),
+        ..Try::failed(path, reason, error.to_string())
     }
 }
 

@@ -152,7 +152,7 @@ async fn attempt(cx: &Cx, check: &Check) -> Result<Try> {
         ));
     }
     let host = edge::host(&cx.target);
-    let tried = check::attempt(&cx.probe, &host, &ways, edge::timeout(cx, check)).await;
+    let tried = check::attempt(&cx.probe, &host, &ways, edge::timeout(cx, check)).await?;
     Ok(Try {
         reason: if tried.passed {
             Reason::ExecUnavailable

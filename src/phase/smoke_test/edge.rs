@@ -72,17 +72,24 @@ impl Step for EdgeChecks {
             let mut tries = before.get(&check.name).cloned().unwrap_or_default();
             async move {
                 tries.begin(check, cx.target.stamp(), now);
+                let mut unknown = None;
                 if tries.due(check, now) {
                     let ways = check::ways(check);
-                    let tried = check::attempt(&cx.probe, host, &ways, timeout(cx, check)).await;
-                    tries.took(tried, Instant::now());
+                    match check::attempt(&cx.probe, host, &ways, timeout(cx, check)).await {
+                        Ok(tried) => tries.took(tried, Instant::now()),
+                        Err(error) => unknown = Some(error),
+                    }
                 }
-                (check.clone(), tries)
+                ((check.clone(), tries), unknown)
             }
         });
-        let seen: Vec<(Check, Tries)> = join_all(runs).await;
+        let (seen, unknown): (Vec<(Check, Tries)>, Vec<_>) =
+            join_all(runs).await.into_iter().unzip();
         cx.facts.smoke_tries.set(by_name(&seen));
-        Ok(Observed(seen))
+        match unknown.into_iter().flatten().next() {
+            Some(error) => Err(error),
+            None => Ok(Observed(seen)),
+        }
     }
 
     fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Infallible> {

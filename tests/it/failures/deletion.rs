@@ -1,11 +1,15 @@
 //! Deletion when Fly.io refuses or does not answer.
 
 use fly_sim::{Fault, Kind};
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, api::DeleteParams};
 use serde_json::json;
 
 use super::{event, recovered, warnings, world};
-use crate::env::{Env, is, message, reason};
+use crate::{
+    crash,
+    env::{Env, is, message, reason},
+};
 
 /// A token is given up soon, and no re-check finds that before the deletion does.
 const IMPATIENT: [&str; 4] = ["--token-patience", "1s", "--recheck-interval", "1h"];
@@ -81,4 +85,79 @@ async fn a_deletion_waits_for_fly_to_answer_again() {
     env.sim.clear_faults();
     env.delete("hola").await;
     assert!(env.sim.apps().is_empty(), "{:?}", env.sim.apps());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_been_made_a_moment_ago_is_looked_for_again_before_it_counts_as_gone() {
+    let mut env = world(&["--settle", "3s"]).await;
+    let create = "POST /api/v1/organizations/{slug}/postgresv2";
+    let list = "GET /api/v1/organizations/{slug}/postgres";
+    env.sim.fault(Fault::new(create, Kind::ResetAfter).nth(1));
+    env.sim.fault(Fault::new(list, Kind::EmptyList).always());
+    let spec = json!({
+        "provision": {"postgres": {"managed": {}}},
+        "deletionPolicy": {"app": "Delete", "database": "Delete"},
+    });
+    env.activation("hola", spec).await;
+    env.wait("hola", "an outcome that is not known", |status| {
+        crate::deploy::step(status, "Postgres")
+            .2
+            .contains("is unknown")
+    })
+    .await;
+    // Another process has only the status to go by.
+    env.stop_operator().await;
+    begin_deletion(&env).await;
+    env.start_operator(&["--settle", "3s"]).await;
+
+    env.wait("hola", "another look", |status| {
+        message(status, "Deleting").contains("looked for again")
+    })
+    .await;
+    env.sim.clear_faults();
+    env.delete("hola").await;
+    crash::nothing_left(&env).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_is_not_shown_yet_is_not_taken_for_none() {
+    let env = world(&["--settle", "2s"]).await;
+    let hidden = Kind::NotFoundAfterCreate { for_ms: 4_000 };
+    env.sim
+        .fault(Fault::new("GET /v1/apps/{app}", hidden).always());
+    env.activation("hola", json!({"deletionPolicy": {"app": "Delete"}}))
+        .await;
+    env.wait("hola", "the app", |_| !env.sim.apps().is_empty())
+        .await;
+    env.delete("hola").await;
+    crash::nothing_left(&env).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_was_moved_to_another_organization_stays_there() {
+    let env = world(&IMPATIENT).await;
+    // One that sees both.
+    let both = ["cabanas", "acme"].map(|org| env.sim.token(org).unwrap());
+    env.secret("fly", &[("token", &both.join(","))]).await;
+    env.activation("hola", json!({"deletionPolicy": {"app": "Delete"}}))
+        .await;
+    recovered(&env, "hola").await;
+    env.sim.core().write(|world| {
+        let app = world.apps.get_mut("hola-cabanas").unwrap();
+        app.org_slug = "acme".to_owned();
+    });
+    env.delete("hola").await;
+    assert_eq!(env.sim.apps(), ["hola-cabanas"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_somebody_else_keeps_no_deletion_from_ending() {
+    let env = world(&[]).await;
+    env.secret("hola-golive", &[("theirs", "value")]).await;
+    env.activation("hola", json!({"deletionPolicy": {"secrets": "Delete"}}))
+        .await;
+    recovered(&env, "hola").await;
+    env.delete("hola").await;
+    let secrets: Api<Secret> = Api::namespaced(env.kube.clone(), &env.namespace);
+    assert!(secrets.get_opt("hola-golive").await.unwrap().is_some());
 }

@@ -55,11 +55,15 @@ async fn nothing_is_created_because_a_list_was_empty_while_ids_are_on_record() {
     recovered(&env, "hola").await;
     env.sim.reset();
     env.sim.fault(Fault::new(LIST, Kind::EmptyList).always());
+    let addresses = "GET /v1/apps/{app}/ip_assignments";
+    env.sim.fault(Fault::new(addresses, Kind::EmptyList).nth(1));
 
     // By the process that knows them, by one that knows only what the status says, and in the
     // middle of an update.
     until("empty lists", || faulted(&env) >= 3).await;
     assert_eq!(creates(&env), 0, "{:?}", env.sim.call_counts());
+    until("the addresses again", || env.sim.calls(addresses) >= 2).await;
+    assert_eq!(env.sim.calls(ADDRESS), 0, "{:?}", env.sim.call_counts());
     env.stop_operator().await;
     let before = faulted(&env);
     env.start_operator(&["--recheck-interval", "1s"]).await;

@@ -18,6 +18,7 @@ fn outside(app: Seen, claim: Option<Claim>, adoption: &str) -> Verdict<Change> {
         uid: "uid-1".into(),
         generation: 1,
     };
+    let claim = claim.map(Box::new);
     let state = State::Outside { app, claim, owner };
     diff(&target(&format!("adoption: {adoption}")), &spec(), &state)
 }
