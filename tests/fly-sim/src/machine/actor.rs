@@ -416,7 +416,6 @@ impl Actor {
                     machine.state = State::Started;
                     machine.event("start", "started", Source::Flyd, json!({}));
                 });
-                self.log("Machine started");
                 self.start_checks();
             }
             Err(why) => {
@@ -453,7 +452,10 @@ impl Actor {
             Ok((boot, image.builtin.clone()))
         })?;
         self.with(|machine| machine.boot = Some(boot.clone()));
+        // Before the program can print anything: its own lines are the last ones.
+        let started = || self.log("Machine started");
         if let Some(name) = builtin {
+            started();
             let core = Arc::clone(&self.core);
             return Ok(Body::Builtin(tokio::spawn(platform::builtin(
                 core, name, boot,
@@ -461,6 +463,7 @@ impl Actor {
         }
         let program = boot::program(&boot, dir)?;
         let (core, app, id) = (Arc::clone(&self.core), self.app.clone(), self.id.clone());
+        started();
         let running = Running::spawn(&program, move |line, _| {
             log(&core, &app, &id, "app", line);
         })

@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::task::JoinHandle;
 
 use super::{ExecRequest, ExecResult};
 
@@ -30,6 +31,10 @@ const LINE_LIMIT: usize = 8 * 1024;
 
 /// Most output of a command that is given back, in bytes per stream.
 const OUTPUT_LIMIT: u64 = 1024 * 1024;
+
+/// Longest time from a program's end until its output is read: a child of its own that has left its
+/// process group may hold the pipe for as long as it likes.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -47,7 +52,9 @@ pub struct Program {
 pub struct Running {
     child: Child,
     pid: Pid,
-    _lifeline: Option<ChildStdin>,
+    lifeline: Option<ChildStdin>,
+    /// What reads its output.
+    output: Vec<JoinHandle<()>>,
 }
 
 /// How a program ended.
@@ -95,17 +102,19 @@ impl Running {
             .and_then(|pid| i32::try_from(pid).ok())
             .ok_or_else(|| io::Error::other("the process has no id"))?;
         let lifeline = child.stdin.take();
+        let mut output = Vec::new();
         if let Some(stdout) = child.stdout.take() {
             let line = line.clone();
-            tokio::spawn(lines(stdout, move |text| line(text, false)));
+            output.push(tokio::spawn(lines(stdout, move |text| line(text, false))));
         }
         if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(lines(stderr, move |text| line(text, true)));
+            output.push(tokio::spawn(lines(stderr, move |text| line(text, true))));
         }
         Ok(Self {
             child,
             pid: Pid::from_raw(pid),
-            _lifeline: lifeline,
+            lifeline,
+            output,
         })
     }
 
@@ -122,15 +131,26 @@ impl Running {
         }
     }
 
-    /// Waits until it ends.
+    /// Waits until it has ended and all that it printed is read: who is told of the end reads the log
+    /// at once. What it started ends with it. A wait that is given up can be begun again.
     pub async fn wait(&mut self) -> Exit {
-        match self.child.wait().await {
+        let exit = match self.child.wait().await {
             Ok(status) => status.into(),
             Err(_) => Exit {
                 code: 255,
                 signal: -1,
             },
-        }
+        };
+        self.lifeline = None;
+        let read = async {
+            while let Some(task) = self.output.last_mut() {
+                let _ = task.await;
+                self.output.pop();
+            }
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, read).await;
+        self.output.clear();
+        exit
     }
 }
 
@@ -263,6 +283,24 @@ mod tests {
                 signal: -1
             }
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_end_is_told_once_all_output_is_read() {
+        for _ in 0..50 {
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let sink = Arc::clone(&seen);
+            let script = "sleep 600 & echo out; echo err >&2; exit 3";
+            let mut running = Running::spawn(&shell(script), move |line, _| {
+                sink.lock().unwrap().push(line);
+            })
+            .unwrap();
+            let exit = running.wait().await;
+            assert_eq!(exit.code, 3);
+            let mut seen = std::mem::take(&mut *seen.lock().unwrap());
+            seen.sort_unstable();
+            assert_eq!(seen, ["err", "out"]);
+        }
     }
 
     #[tokio::test]
