@@ -185,7 +185,6 @@ async fn lose_a_machine(env: &Env) {
         .to_owned();
     let target = format!("machine:{id}");
     assert!(fly_sim::deletion::delete(env.sim.core(), "hola-cabanas", &target).await);
-    assert_eq!(machines(env), 1);
 }
 
 fn gated() -> Value {

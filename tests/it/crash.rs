@@ -739,7 +739,8 @@ async fn all(reference: &Run, kills: Vec<Kill>) {
         .map(|kill| async move {
             let run = run(Some(kill)).await?;
             // Kubernetes objects may change a time less often than in the run without a crash.
-            if run.crashes == 0 && matches!(kill, Kill::Fly(..)) {
+            // So may a lease be refreshed at Fly.io. But a call that was made has had its crash.
+            if run.crashes == 0 && matches!(kill, Kill::Fly(k, _) if k <= run.calls.1) {
                 return Err(format!("{kill:?}: the point was never reached"));
             }
             compare(reference, &run).map_err(|error| format!("{kill:?}: {error}"))?;

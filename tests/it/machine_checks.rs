@@ -7,8 +7,8 @@ use fly_sim::{Fault, Images, Kind, Options};
 use serde_json::json;
 
 use crate::deploy::{
-    APP, CREATE, UPDATE, another_process_changes_nothing, change, deploy, image, machines, until,
-    until_deployed,
+    APP, CREATE, UPDATE, alive, another_process_changes_nothing, change, deploy, image, machines,
+    until, until_deployed,
 };
 use crate::env::Env;
 use crate::strategies::{Load, cordoned, hello, toml};
@@ -91,10 +91,9 @@ impl World {
 
     /// Live machines that test others.
     fn testers(&self) -> usize {
-        let machines = self.env.sim.machines(APP);
         let group = "fly_app_test_machine_command";
         let tests = |m: &&serde_json::Value| m["config"]["metadata"]["fly_process_group"] == group;
-        machines.iter().filter(tests).count()
+        alive(&self.env).iter().filter(tests).count()
     }
 
     /// Waits until the failure is told, and nothing tests any more.

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::deploy::{APP, LIST, another_process_changes_nothing, env_with, image};
 use crate::env::Env;
 use crate::failures::event;
-use crate::strategies::cabanas;
+use crate::strategies::{cabanas, leased};
 
 /// A file that uses every section.
 const EVERYTHING: &str = include_str!("../../src/flytoml/testdata/everything.toml");
@@ -79,8 +79,12 @@ async fn what_somebody_changes_by_hand_is_put_right_and_an_untouched_app_is_left
     for by_hand in &by_hand[..2] {
         env.wait_for("hola", "Drifted", "False").await;
         change(&env, &id, *by_hand).await;
-        env.wait("hola", "as it was", |_| serving(&env)["config"] == before)
-            .await;
+        // The operator holds the machine a moment longer, and somebody's next change would be refused.
+        // Nor does it let go when it is stopped.
+        env.wait("hola", "as it was, and let go", |_| {
+            serving(&env)["config"] == before && leased(&env).is_empty()
+        })
+        .await;
         env.wait_live("hola").await;
     }
     event(&env, "hola", "DriftDetected").await;

@@ -256,7 +256,7 @@ async fn immediate_updates_all_machines_at_once_and_says_so_when_they_fail() {
 }
 
 /// Ids of the machines whose lease somebody holds.
-fn leased(env: &Env) -> BTreeSet<String> {
+pub fn leased(env: &Env) -> BTreeSet<String> {
     env.sim.core().read(|world| {
         let machines = world.apps[APP].machines.values();
         let now = jiff::Timestamp::now();

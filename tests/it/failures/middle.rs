@@ -1,7 +1,13 @@
 //! Fly.io stops answering in the middle: of Provision, of Deploy, and of an update. When it is back
 //! the work goes on where it was, with nothing twice (O1) and nothing left behind (O2).
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use fly_sim::{Fault, Kind, Point};
 use serde_json::{Value, json};
@@ -29,17 +35,24 @@ fn everything() -> Value {
     })
 }
 
-/// From the call of this endpoint on every call is answered like this.
-fn breaks_at(env: &Env, endpoint: &'static str, kind: &Kind) {
+/// From the call of this endpoint on every call is answered like this. True once it has come to that.
+fn breaks_at(env: &Env, endpoint: &'static str, kind: &Kind) -> Arc<AtomicBool> {
     let fault = Fault::new("*", kind.clone()).always();
+    let broke = Arc::new(AtomicBool::new(false));
+    let breaks = broke.clone();
     once_at(env, endpoint, Point::AfterApply, move |core| {
         core.faults.add(fault.clone());
+        breaks.store(true, Ordering::SeqCst);
     });
+    broke
 }
 
-/// The outage has come, and the object says that it goes on trying.
-async fn tried_again(env: &Env, before: usize) {
-    until("the outage", || faulted(env) >= before + 4).await;
+/// This outage has come, and the object says that it goes on trying. Only calls from then on count:
+/// those of the outage before may still be under way.
+async fn tried_again(env: &Env, broke: &AtomicBool) {
+    until("the outage", || broke.load(Ordering::SeqCst)).await;
+    let before = faulted(env);
+    until("calls in the outage", || faulted(env) >= before + 4).await;
     let status = env
         .wait("hola", "a retry", |status| {
             let mut steps = status.phases.iter().flat_map(|phase| &phase.steps);
@@ -52,16 +65,15 @@ async fn tried_again(env: &Env, before: usize) {
 
 async fn goes_on_after(kind: Kind) {
     let env = world(&[]).await;
-    breaks_at(&env, ADDRESS, &kind);
+    let broke = breaks_at(&env, ADDRESS, &kind);
     env.activation("hola", everything()).await;
     // In Provision: the app is there, and hardly anything else.
-    tried_again(&env, 0).await;
+    tried_again(&env, &broke).await;
     assert!(env.sim.machines("hola-cabanas").is_empty());
-    let before = faulted(&env);
-    breaks_at(&env, RELEASE, &kind);
+    let broke = breaks_at(&env, RELEASE, &kind);
     env.sim.clear_faults();
     // In Deploy: the release is begun.
-    tried_again(&env, before).await;
+    tried_again(&env, &broke).await;
     env.sim.clear_faults();
 
     recovered(&env, "hola").await;
@@ -116,7 +128,7 @@ async fn silence_in_the_middle_of_provision_and_of_deploy_makes_nothing_twice() 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_fly_does_not_answer_an_update_is_not_rolled_back_and_goes_on_afterwards() {
     let env = world(&[]).await;
-    let text = "[deploy]\n  wait_timeout = \"2s\"\n\n[http_service]\n  internal_port = 8080\n\n\
+    let text = "[deploy]\n  wait_timeout = \"8s\"\n\n[http_service]\n  internal_port = 8080\n\n\
         [[http_service.checks]]\n  path = \"/\"\n  interval = \"5s\"\n  timeout = \"2s\"\n  \
         grace_period = \"1s\"\n";
     env.activation("hola", json!({"deploy": {"config": {"inline": text}}}))
@@ -129,10 +141,10 @@ async fn while_fly_does_not_answer_an_update_is_not_rolled_back_and_goes_on_afte
     until("the outage", || faulted(&env) > 0).await;
     let since = Instant::now();
 
-    // For longer than a machine has time to become well.
+    // For longer than a machine has time to become well, which must do for a real start.
     let status = env
         .wait("hola", "an unobserved update", |status| {
-            since.elapsed() > Duration::from_secs(4) && is(status, "Observed", "Unknown")
+            since.elapsed() > Duration::from_secs(10) && is(status, "Observed", "Unknown")
         })
         .await;
 
