@@ -242,6 +242,11 @@ impl Sim {
         self.core.ledger.calls()
     }
 
+    /// Milliseconds since the simulator started, as in `Call.at_ms`.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.core.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Requests and answers since the last call of this, word for word; empty unless
     /// `Options.record` is set.
     pub fn take_exchanges(&self) -> Vec<Exchange> {
