@@ -28,21 +28,33 @@ struct History {
 }
 
 impl History {
-    fn of(env: &Env, name: &str) -> Self {
+    /// From now on: every version that is made after this has returned is seen.
+    async fn of(env: &Env, name: &str) -> Self {
         let seen: Arc<Mutex<Vec<Activation>>> = Arc::default();
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         // With pauses after errors: one that fails at once, again and again, would never give way,
         // not even to the end of the test.
-        let stream = watcher(env.activations(), config)
-            .default_backoff()
-            .applied_objects();
+        let stream = watcher(env.activations(), config).default_backoff();
         let to = seen.clone();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let mut begun = Some(begun);
         let task = tokio::spawn(async move {
             let mut stream = Box::pin(stream);
-            while let Some(object) = stream.next().await {
-                to.lock().unwrap().extend(object.ok());
+            while let Some(event) = stream.next().await {
+                match event {
+                    Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+                        to.lock().unwrap().push(object);
+                    }
+                    // What was there is listed, and what is made after it will be told.
+                    Ok(watcher::Event::InitDone) => {
+                        let _ = begun.take().map(|begun| begun.send(()));
+                    }
+                    _ => {}
+                }
             }
         });
+        let begins = tokio::time::timeout(LIMIT, begins).await;
+        begins.expect("a list in time").expect("a watch");
         Self { seen, task }
     }
 
@@ -220,7 +232,7 @@ async fn asks(env: &Env) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn from_creation_over_a_gate_to_live_and_gone_every_status_is_a_row_of_the_table() {
     let env = world(&[]).await;
-    let history = History::of(&env, "hola");
+    let history = History::of(&env, "hola").await;
     env.activation("hola", gated()).await;
     let digest = asks(&env).await;
     assert_eq!(machines(&env), 0);
@@ -248,7 +260,7 @@ async fn from_creation_over_a_gate_to_live_and_gone_every_status_is_a_row_of_the
 #[tokio::test(flavor = "multi_thread")]
 async fn from_failure_to_live_every_status_is_a_row_of_the_table() {
     let env = world(&[]).await;
-    let history = History::of(&env, "hola");
+    let history = History::of(&env, "hola").await;
     let wrong = json!({"deploy": {"image": "registry.fly.io/hola-cabanas:9.9.9"}});
     env.activation("hola", wrong).await;
     stopped(&env, "hola", "ImageNotFound").await;
@@ -327,7 +339,7 @@ async fn replace_status(env: &Env, name: &str, status: &Value) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_object_is_left_alone_and_goes_on_when_it_is_resumed() {
     let env = world(&["--recheck-interval", "1s"]).await;
-    let history = History::of(&env, "hola");
+    let history = History::of(&env, "hola").await;
     let suspend = json!({"suspend": true, "suspendReason": "holiday"});
     env.activation("hola", suspend).await;
     let status = env.wait_for("hola", "Suspended", "True").await;
@@ -368,7 +380,7 @@ async fn a_suspended_object_is_left_alone_and_goes_on_when_it_is_resumed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_says_what_would_be_done_and_writes_nothing_to_fly() {
     let env = world(&["--recheck-interval", "1s"]).await;
-    let history = History::of(&env, "hola");
+    let history = History::of(&env, "hola").await;
     env.activation("hola", json!({"mode": "Plan"})).await;
 
     let status = env
@@ -553,7 +565,7 @@ async fn what_follows_from_a_changed_secret_is_no_drift() {
     let from = json!({"provision": {"secrets": {"from": [{"secretRef": {"name": "settings"}}]}}});
     env.activation("hola", from).await;
     recovered(&env, "hola").await;
-    let history = History::of(&env, "hola");
+    let history = History::of(&env, "hola").await;
     let updates = || env.sim.calls("POST /v1/apps/{app}/machines/{id}");
     let before = updates();
 
@@ -575,10 +587,12 @@ async fn what_follows_from_a_changed_secret_is_no_drift() {
 async fn a_suspension_ends_at_its_time() {
     let mut env = Env::without_operator(options()).await;
     env.start_operator(&[]).await;
-    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
-    let until = json!({"suspend": true, "suspendUntil": soon.to_string()});
-    env.activation("hola", until).await;
+    env.activation("hola", json!({"suspend": true})).await;
+    // Its time is set only now: it must not have passed before the first look.
     env.wait_for("hola", "Suspended", "True").await;
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
+    let until = json!({"spec": {"suspendUntil": soon.to_string()}});
+    env.patch("hola", until).await;
 
     recovered(&env, "hola").await;
 
@@ -606,7 +620,7 @@ async fn what_is_asked_of_a_suspended_object_is_refused_and_said_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abort_stops_the_plan_that_it_names_until_it_is_taken_back() {
     let env = world(&[]).await;
-    let history = History::of(&env, "hola");
+    let history = History::of(&env, "hola").await;
     env.activation("hola", gated()).await;
     let digest = asks(&env).await;
     annotate(&env, "golive.dev/abort", Some("another-plan")).await;

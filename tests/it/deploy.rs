@@ -174,8 +174,9 @@ async fn a_release_is_deployed_recorded_and_then_costs_one_read_a_look() {
         .await;
     let counts = env.sim.call_counts();
     println!("re-checks: {counts:?}");
+    // One re-check may be under way.
     assert!(
-        counts.values().sum::<u64>() <= 3 * env.sim.calls(LIST),
+        counts.values().sum::<u64>() <= 3 * (env.sim.calls(LIST) + 1),
         "{counts:?}"
     );
     assert_eq!(env.sim.mutations(), 0);

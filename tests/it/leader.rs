@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Faster than in earnest, and slow enough for a busy machine.
-const LEASE: Duration = Duration::from_secs(5);
+const LEASE: Duration = Duration::from_secs(10);
 
 /// No test waits longer than this for anything that must happen.
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(90);
 
 fn election(namespace: &str, identity: &str) -> Election {
     Election {
@@ -27,7 +27,7 @@ fn election(namespace: &str, identity: &str) -> Election {
         name: "golive".into(),
         identity: identity.into(),
         lease_duration: LEASE,
-        renew_deadline: Duration::from_secs(4),
+        renew_deadline: Duration::from_secs(8),
         retry_period: Duration::from_millis(200),
         now: clock::wall,
     }
@@ -55,7 +55,7 @@ async fn wait_for(api: &Api<Lease>, wanted: impl Fn(&Lease) -> bool) -> Lease {
             {
                 return lease;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(LIMIT, found)

@@ -91,9 +91,9 @@ async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_written() {
     assert_eq!(mutations(&env), 0, "nothing is written to Fly.io");
     assert!(is(&status, "Ready", "False") && is(&status, "Stalled", "True"));
     // One event names all of it.
+    let told = crate::failures::event(&env, "hola", "ImageNotFound").await;
     let warned = crate::failures::warnings(&env, "hola").await;
     assert_eq!(warned, ["ImageNotFound"]);
-    let told = crate::failures::event(&env, "hola", "ImageNotFound").await;
     let all = "4 checks failed, which are ImageResolvable, FlyConfigValid, SecretsResolvable, DatabasePlanUsable";
     assert!(told.contains(all), "{told}");
     assert!(message(&status, "Ready").contains(all));
@@ -241,8 +241,9 @@ async fn an_image_for_another_architecture_stops_and_a_written_justification_let
 #[tokio::test(flavor = "multi_thread")]
 async fn while_fly_io_is_down_nothing_is_judged_and_then_it_goes_on() {
     let env = Env::start().await;
+    let for_ms = 3_600_000;
     env.sim
-        .fault(Fault::new("*", Kind::Down { for_ms: 4_000 }).always());
+        .fault(Fault::new("*", Kind::Down { for_ms }).always());
     env.activation("hola", json!({})).await;
 
     let status = env
@@ -260,6 +261,7 @@ async fn while_fly_io_is_down_nothing_is_judged_and_then_it_goes_on() {
         is(&status, "PreflightPassed", "Unknown"),
         "never False for what is not known"
     );
+    env.sim.clear_faults();
     env.wait_live("hola").await;
 }
 

@@ -142,6 +142,12 @@ async fn a_call_under_way_at_sigterm_is_finished_and_no_change_begins_after_it()
     let mut golive = elected(&env);
     env.activation("hola", json!({})).await;
     pause.reached().await;
+    // What runs beside it has been sent too: a change that is on its way while the process is asked to
+    // stop would be counted as begun after that.
+    let creates = || env.sim.calls(CREATE_MACHINE) == 2;
+    until("the other create", creates).await;
+    let recorded = || env.sim.calls("POST /api/v1/releases") == 1;
+    until("the release at Fly.io", recorded).await;
 
     let ending = tokio::task::spawn_blocking(move || {
         golive.stop();

@@ -524,11 +524,13 @@ async fn a_failure_that_mends_itself_turns_its_own_record_to_succeeded() {
     );
     let images = [crate::strategies::hello("1"), shell("waits", &script)];
     let env = crate::deploy::env_with(images).await;
-    let toml =
-        crate::strategies::toml("rolling").replace("[deploy]", "[deploy]\nwait_timeout = '1s'");
+    let toml = crate::strategies::toml("rolling");
+    // The limit holds for the second release alone, and leaves the program before it time to end.
     deploy(&env, "1", &toml, json!({"onFailure": "Pause"})).await;
     until_deployed(&env, "1").await;
-    change(&env, json!({"image": image("waits")})).await;
+    let limited = toml.replace("[deploy]", "[deploy]\nwait_timeout = '5s'");
+    let waits = json!({"image": image("waits"), "config": {"inline": limited}});
+    change(&env, waits).await;
     let (status, message) = left(&env, 2).await;
     assert!(message.contains("does not pass"), "{message}");
     assert_eq!(status.release.unwrap().number, Some(1));

@@ -3,7 +3,7 @@
 use fly_sim::{Fault, Kind};
 use serde_json::{Value, json};
 
-use super::{recovered, stopped, warnings, world};
+use super::{event, recovered, stopped, warnings, world};
 use crate::env::{Env, message, root};
 
 const ATTACH: &str = "POST *attachments";
@@ -195,6 +195,7 @@ async fn a_phase_that_is_late_says_so_with_its_cause_and_recovers_when_that_is_m
         "{text}"
     );
     assert!(text.contains("Postgres"), "{text}");
+    event(&env, "hola", "DeadlineExceeded").await;
     assert_eq!(warnings(&env, "hola").await, ["DeadlineExceeded"]);
     hold(false);
     recovered(&env, "hola").await;

@@ -89,9 +89,9 @@ async fn a_program_that_ends_at_its_start_is_told_with_its_code_and_its_last_lin
     assert_eq!(warnings(&env, "hola").await, ["MachineExited"]);
 }
 
-fn checked(path: &str) -> Value {
+fn checked(path: &str, wait_timeout: &str) -> Value {
     let text = format!(
-        "[deploy]\n  wait_timeout = \"2s\"\n\n[http_service]\n  internal_port = 8080\n\n\
+        "[deploy]\n  wait_timeout = \"{wait_timeout}\"\n\n[http_service]\n  internal_port = 8080\n\n\
         [[http_service.checks]]\n  path = \"{path}\"\n  interval = \"5s\"\n  timeout = \"2s\"\n  \
         grace_period = \"1s\"\n"
     );
@@ -101,14 +101,14 @@ fn checked(path: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_never_becomes_healthy_is_told_with_its_check() {
     let env = world(&[]).await;
-    env.activation("hola", checked("/nothing-here")).await;
+    env.activation("hola", checked("/nothing-here", "2s")).await;
 
     let status = stopped(&env, "hola", "NotHealthy").await;
 
     let text = message(&status, "Ready");
     assert!(text.contains("golive-app-"), "{text}");
     assert!(text.contains("wait_timeout"), "{text}");
-    env.patch("hola", json!({"spec": checked("/")})).await;
+    env.patch("hola", json!({"spec": checked("/", "1m")})).await;
     recovered(&env, "hola").await;
     assert_eq!(warnings(&env, "hola").await, ["NotHealthy"]);
 }

@@ -28,6 +28,7 @@ async fn a_wrong_token_is_named_and_the_right_one_is_taken_up_by_itself() {
     assert!(text.contains("token"), "{text}");
     assert!(!text.contains("nobody-knows"), "{text}");
     assert!(env.sim.apps().is_empty());
+    event(&env, "hola", "TokenInvalid").await;
     assert_eq!(warnings(&env, "hola").await, ["TokenInvalid"]);
     env.secret("fly", &[("token", &env.sim.token("cabanas").unwrap())])
         .await;

@@ -114,7 +114,8 @@ pub async fn event(env: &Env, name: &str, wanted: &str) -> String {
     }
 }
 
-/// Reasons of the Warning events so far, each with a note that says something.
+/// Reasons of the Warning events so far, each with a note that says something. Who has only seen the
+/// status waits for the event first that tells of it: events come later, and in their order.
 pub async fn warnings(env: &Env, name: &str) -> Vec<String> {
     // An event follows the status that it tells of; that none is left to come is seen by that the
     // list stays as it is.

@@ -6,7 +6,7 @@ use fly_sim::{Fault, Kind};
 use kube_env::{ControlPlane, control_plane};
 use serde_json::json;
 
-use super::{CREATE_MACHINE, options, pause_at, recovered, retrying, warnings, world};
+use super::{CREATE_MACHINE, event, options, pause_at, recovered, retrying, warnings, world};
 use crate::env::{Env, LIMIT, is, root};
 
 /// Every call is answered like this until the object says so, and then no more.
@@ -75,6 +75,7 @@ async fn while_fly_is_down_what_is_live_stays_live_and_is_said_to_be_unobserved(
     let after = env.wait_for("hola", "Observed", "True").await;
     assert!(is(&after, "Ready", "True"), "{after:?}");
     assert_eq!(after.go_live, before.go_live);
+    event(&env, "hola", "ObservationLost").await;
     assert_eq!(warnings(&env, "hola").await, ["ObservationLost"]);
 }
 
