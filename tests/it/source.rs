@@ -52,11 +52,17 @@ async fn following(policy: Value, more: Value) -> Env {
 
 /// An Activation that follows the application's image.
 async fn follow(env: &Env, policy: Value, more: Value) {
-    let mut spec = json!({"deploy": {
-        "image": null,
-        "source": {"image": format!("registry.fly.io/{APP}"), "policy": policy, "interval": "1s"},
-        "config": {"inline": QUIET}, "scale": {"app": 1},
-    }});
+    // Nothing serves, and a check that fails at last would be one more write: it is not made again
+    // while a test lasts.
+    let check = json!({"name": "homepage", "http": {"path": "/"}, "interval": "10m"});
+    let mut spec = json!({
+        "deploy": {
+            "image": null,
+            "source": {"image": format!("registry.fly.io/{APP}"), "policy": policy, "interval": "1s"},
+            "config": {"inline": QUIET}, "scale": {"app": 1},
+        },
+        "smokeTest": {"checks": [check]},
+    });
     crate::env::merge(&mut spec, more);
     // A merge patch takes `null` for "not there", and would leave the default image there.
     spec["deploy"]["image"] = Value::Null;

@@ -1,5 +1,7 @@
 //! The rules of a machine's life: restarts and their pauses, schedules, grace, secrets, sleep.
 
+use std::time::Duration;
+
 use fly_sim::{Options, Sim};
 use serde_json::{Value, json};
 
@@ -124,7 +126,13 @@ async fn a_check_says_nothing_good_before_its_grace_period_is_over() {
 
 #[tokio::test]
 async fn secrets_and_memory_are_those_of_the_last_boot_also_after_sleep() {
-    let (sim, api) = world(options()).await;
+    // A request waits for a real program to start and to listen.
+    let edge_patience = Duration::from_secs(15);
+    let (sim, api) = world(Options {
+        edge_patience,
+        ..options()
+    })
+    .await;
     let secret = async |value: &str| {
         let body = json!({"values": {"LEVEL": value}});
         assert_eq!(api.post("/v1/apps/demo/secrets", body).await.0, 200);
