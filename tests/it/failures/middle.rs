@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{deploy, faulted, once_at, recovered, until, warnings, world};
 use crate::{
     crash,
-    env::{Env, is},
+    env::{Env, is, reason},
 };
 
 const ADDRESS: &str = "POST /v1/apps/{app}/ip_assignments";
@@ -47,8 +47,9 @@ fn breaks_at(env: &Env, endpoint: &'static str, kind: &Kind) -> Arc<AtomicBool> 
     broke
 }
 
-/// This outage has come, and the object says that it goes on trying. Only calls from then on count:
-/// those of the outage before may still be under way.
+/// This outage has come, and the object says that it goes on trying, or, where what had succeeded was
+/// looked at again first, that it cannot see what is there. Only calls from then on count: those of
+/// the outage before may still be under way.
 async fn tried_again(env: &Env, broke: &AtomicBool) {
     until("the outage", || broke.load(Ordering::SeqCst)).await;
     let before = faulted(env);
@@ -57,6 +58,7 @@ async fn tried_again(env: &Env, broke: &AtomicBool) {
         .wait("hola", "a retry", |status| {
             let mut steps = status.phases.iter().flat_map(|phase| &phase.steps);
             steps.any(|step| step.state.as_str() == "Retrying")
+                || reason(status, "Observed") == "ObservationUnknown"
         })
         .await;
     assert!(!is(&status, "Stalled", "True"), "{status:?}");
