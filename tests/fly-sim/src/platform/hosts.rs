@@ -47,14 +47,19 @@ fn address(world: &World, org_slug: &str, host: &str) -> Option<String> {
         .apps
         .get(name)
         .filter(|app| app.org_slug == org_slug)?;
-    let wanted = labels.strip_suffix(&format!(".vm.{name}"));
     let mut machines = app.live_machines();
-    machines
-        .find(|machine| match wanted {
-            Some(id) => machine.id == id,
-            None => machine.state == State::Started,
-        })
-        .map(|machine| machine.ip.to_string())
+    let found = match labels.strip_suffix(&format!(".vm.{name}")) {
+        Some(id) => machines.find(|machine| machine.id == id),
+        None => {
+            // A program on Fly asks again when a machine is lost; here the answer is kept until it
+            // boots again. All machines of a cluster of databases answer alike, and the one that gets
+            // lost, and matters, is the primary: another one is named where there is one.
+            let primary = world.platform.primaries.get(&app.internal_numeric_id);
+            let started = machines.filter(|machine| machine.state == State::Started);
+            started.min_by_key(|machine| primary == Some(&machine.id))
+        }
+    };
+    found.map(|machine| machine.ip.to_string())
 }
 
 fn replace(text: &str, resolve: impl Fn(&str) -> Option<String>) -> String {
