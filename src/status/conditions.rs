@@ -19,7 +19,7 @@ use crate::{
         status::{PhaseState, PhaseStatus},
     },
     phase::{
-        Note, PHASES, State,
+        Note, PHASES, State, StepRecord,
         deploy::image,
         provision::{app_token, secrets},
         run,
@@ -433,15 +433,12 @@ fn is_plan(seen: &Seen<'_>) -> bool {
 }
 
 fn retrying(seen: &Seen<'_>, phase: &PhaseStatus) -> bool {
-    let Some(report) = seen
-        .report
-        .and_then(|report| report.phases.iter().find(|p| p.id == phase.name))
-    else {
+    let Some(report) = seen.report else {
         return false;
     };
-    cannot_observe(report)
-        || report
-            .steps
-            .iter()
-            .any(|(_, record)| matches!(record.state, State::Retrying { .. }))
+    let tries = |record: &StepRecord| matches!(record.state, State::Retrying { .. });
+    let mut steps = report.phases.iter().filter(|p| p.id == phase.name);
+    // An earlier phase that cannot be observed holds up the one that is told of.
+    report.phases.iter().any(cannot_observe)
+        || steps.any(|phase| phase.steps.iter().any(|(_, record)| tries(record)))
 }

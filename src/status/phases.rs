@@ -118,6 +118,11 @@ fn one(
     }
     let (owner, deadline_after) = owner_and_deadline(activation, seen, report.id);
     let (mut state, mut reason, mut message) = words(activation, report);
+    if earlier_unobserved && !seen.reporting_drift && state == PhaseState::Pending {
+        // The earlier phase is kept as it was, so that it does not say what holds this one up.
+        reason = Reason::ObservationUnknown;
+        message = "what an earlier phase made cannot be observed at present".to_owned();
+    }
     let was = before.map_or(PhaseState::Pending, |old| old.state);
     let at_work = !matches!(
         state,

@@ -283,6 +283,39 @@ fn what_cannot_be_observed_stays_live_and_is_not_failed() {
 }
 
 #[test]
+fn what_waits_for_an_earlier_phase_that_cannot_be_observed_says_so() {
+    let (target, object) = (target(), activation(json!({})));
+    let works = but(
+        PhaseName::Deploy,
+        run::PhaseState::Running,
+        State::Waiting,
+        Reason::MachineStarting,
+    );
+    let before = next(None, &object, &seen(&target, &works), at(0));
+    let mut lost = but(
+        PhaseName::Provision,
+        run::PhaseState::Running,
+        State::Retrying { observing: true },
+        Reason::FlyUnavailable,
+    );
+    for phase in &mut lost.phases {
+        if phase.id > PhaseName::Provision && phase.state == run::PhaseState::Succeeded {
+            phase.state = run::PhaseState::Pending;
+        }
+    }
+    let status = next(Some(&before), &object, &seen(&target, &lost), at(9));
+    let phase = |name| status.phases.iter().find(|p| p.name == name).unwrap();
+    assert_eq!(phase(PhaseName::Provision).state, PhaseState::Succeeded);
+    let deploy = phase(PhaseName::Deploy);
+    assert_eq!(deploy.reason, "ObservationUnknown");
+    assert!(deploy.message.contains("cannot be observed"));
+    assert_eq!(
+        row(&status),
+        "Unknown ProgressingWithRetry / True ProgressingWithRetry / -"
+    );
+}
+
+#[test]
 fn go_live_keeps_its_time_and_its_generation_for_ever() {
     let (target, report) = (target(), report(&[]));
     let first = live();
