@@ -496,7 +496,7 @@ impl Call<'_> {
             });
         }
         if let Err(error) = &outcome
-            && error.status() == Some(429)
+            && error.status().is_some()
             && let Class::Throttled { after } = error.class()
         {
             // Fly.io is not known to send Retry-After; a token of its buckets comes back in a
@@ -625,7 +625,8 @@ impl Call<'_> {
             // The narrow token's refusals say nothing about the user's.
             Class::Auth { .. } if self.narrow.is_some() => Class::Auth { hard: false },
             Class::Auth { .. } => {
-                let key = if reply.status == 403 { &path } else { &surface };
+                // 401 is about the token; all else, also in an answer of GraphQL, about what was asked.
+                let key = if reply.status == 401 { &surface } else { &path };
                 let options = &self.client.shared.options;
                 Class::Auth {
                     hard: refusals.refused(key, Instant::now(), options),

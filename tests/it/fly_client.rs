@@ -166,6 +166,24 @@ async fn a_429_on_a_read_is_waited_out() {
 }
 
 #[tokio::test]
+async fn a_limit_that_graphql_tells_in_a_200_is_waited_out_as_well() {
+    let world = World::start().await;
+    let told = Kind::Status {
+        status: 200,
+        body: Some(serde_json::json!({"errors": [{"message": "rate limit exceeded"}]})),
+        applied: false,
+    };
+    world.sim.fault(Fault::new("POST /graphql*", told));
+    let started = Instant::now();
+
+    let found = world.client.redis("nothing-here").await;
+    assert!(matches!(found, Ok(None)), "{found:?}");
+
+    assert!(started.elapsed() >= Duration::from_millis(900));
+    assert_eq!(world.tries(), 2);
+}
+
+#[tokio::test]
 async fn a_429_that_would_outlast_the_deadline_is_handed_up_with_its_time() {
     let world = World::start().await;
     let retry_after = Some("120".to_owned());
