@@ -13,13 +13,19 @@ pub use told::Told;
 
 use std::time::Instant;
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams},
+    core::{ApiResource, DynamicObject},
 };
 
 use crate::{
-    api::{Activation, ActivationStatus, FIELD_MANAGER},
+    api::{
+        Activation, ActivationStatus, FIELD_MANAGER, Reason,
+        condition::{self, ConditionStatus, ConditionType, Observation},
+    },
     error::Error,
     phase::Owner,
 };
@@ -132,6 +138,55 @@ pub async fn write(
         .await
         .map_err(|source| Error::kube("write the status", source))?;
     Ok(Written::of(stored))
+}
+
+/// The field manager of what is said of objects that cannot be decoded: one of its own, so that
+/// applying two conditions takes nothing else away.
+const UNDECODABLE: &str = "golive-undecodable";
+
+/// Says that nothing is known of an object that cannot be decoded. `raw` is its status as it stands,
+/// of which all else stays.
+///
+/// # Errors
+/// When the API server refuses or cannot be reached.
+#[expect(clippy::disallowed_methods, reason = "the one writer of status")]
+pub async fn unknown(
+    kube: &Client,
+    owner: &Owner,
+    raw: &serde_json::Value,
+    message: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let told = [ConditionType::Ready, ConditionType::Live];
+    let old = raw.get("conditions").cloned().unwrap_or_default();
+    let mut old: Vec<Condition> = serde_json::from_value(old).unwrap_or_default();
+    old.retain(|known| told.iter().any(|type_| type_.as_str() == known.type_));
+    let mut new = old.clone();
+    for type_ in told {
+        let seen = Observation::new(
+            type_,
+            ConditionStatus::Unknown,
+            Reason::InvalidSpec,
+            message,
+        );
+        condition::set(&mut new, seen, Some(owner.generation), now);
+    }
+    if new == old {
+        return Ok(());
+    }
+    let resource = ApiResource::erase::<Activation>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(kube.clone(), &owner.namespace, &resource);
+    let body = serde_json::json!({
+        "apiVersion": Activation::api_version(&()),
+        "kind": Activation::kind(&()),
+        "metadata": { "name": owner.name, "namespace": owner.namespace, "uid": owner.uid },
+        "status": { "conditions": new },
+    });
+    let params = PatchParams::apply(UNDECODABLE).force();
+    api.patch_status(&owner.name, &params, &Patch::Apply(body))
+        .await
+        .map(drop)
+        .map_err(|source| Error::kube("say that the object cannot be decoded", source))
 }
 
 #[cfg(test)]

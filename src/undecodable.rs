@@ -1,6 +1,6 @@
 //! Objects that cannot be decoded: the API server took them by other definitions than ours, or by a
-//! rule that is wider than a type. Nothing is done for them but to say so on the object, and to let
-//! one go that somebody wants to be forgotten.
+//! rule that is wider than a type. Nothing is done for them but to say so on the object, whose state is
+//! not known from then on, and to let one go that somebody wants to be forgotten.
 
 use std::collections::BTreeSet;
 
@@ -16,6 +16,7 @@ use crate::{
     error::Error,
     events, finalize,
     phase::Owner,
+    status,
 };
 
 /// Tells on the object why it is left alone. One that is being deleted goes when it is to be
@@ -31,15 +32,8 @@ pub async fn pass(
     let error = crate::redact::redact(&invalid.error).into_owned();
     let reference = object.object_ref(&());
     let held = object.finalizers().iter().any(|f| f == FINALIZER);
-    if object.meta().deletion_timestamp.is_none() {
-        let note = format!(
-            "the object cannot be decoded and is left alone until it changes: {error}; correct the field that this names, or apply the crds/ that came with this version of the operator"
-        );
-        let event = events::warning(Reason::InvalidSpec.as_str(), "Validate", &note);
-        context.publisher.publish(&reference, vec![event]);
-        return Ok(());
-    }
-    if !held {
+    let living = object.meta().deletion_timestamp.is_none();
+    if !living && !held {
         return Ok(());
     }
     let owner = Owner {
@@ -48,18 +42,23 @@ pub async fn pass(
         uid: object.uid().ok_or(Error::Malformed("uid"))?,
         generation: object.meta().generation.unwrap_or_default(),
     };
-    let api: Api<DynamicObject> = Api::namespaced_with(
-        context.kube.clone(),
-        &owner.namespace,
-        &ApiResource::erase::<Activation>(&()),
-    );
-    let raw = api
-        .get_opt(&owner.name)
-        .await
-        .map_err(|source| Error::kube("read the activation as it stands", source))?;
-    let Some(raw) = raw.filter(|raw| raw.uid().as_deref() == Some(&owner.uid)) else {
+    let Some(raw) = stands(context, &owner).await? else {
         return Ok(());
     };
+    if living {
+        let note = format!(
+            "the object cannot be decoded and is left alone until it changes: {error}; correct the field that this names, or apply the crds/ that came with this version of the operator"
+        );
+        let event = events::warning(Reason::InvalidSpec.as_str(), "Validate", &note);
+        context.publisher.publish(&reference, vec![event]);
+        // Whatever it was, nobody looks at it any more.
+        let status = raw.data.get("status").cloned().unwrap_or_default();
+        let (kube, now) = (&context.kube, (context.clock)());
+        if context.leads.open() {
+            status::unknown(kube, &owner, &status, &note, now).await?;
+        }
+        return Ok(());
+    }
     let app = app(&raw);
     if raw.annotations().get(ANNOTATION_FORGET) == Some(&app) {
         return finalize::forget(&app, &tokens(&raw.data), context, &owner).await;
@@ -70,6 +69,20 @@ pub async fn pass(
     let event = events::warning(Reason::DeletionBlocked.as_str(), "Delete", &note);
     context.publisher.publish(&reference, vec![event]);
     Ok(())
+}
+
+/// The object as it stands, if it is still the same.
+async fn stands(context: &Context, owner: &Owner) -> Result<Option<DynamicObject>, Error> {
+    let api: Api<DynamicObject> = Api::namespaced_with(
+        context.kube.clone(),
+        &owner.namespace,
+        &ApiResource::erase::<Activation>(&()),
+    );
+    let raw = api
+        .get_opt(&owner.name)
+        .await
+        .map_err(|source| Error::kube("read the activation as it stands", source))?;
+    Ok(raw.filter(|raw| raw.uid().as_deref() == Some(&owner.uid)))
 }
 
 /// The app, or the object's own name when not even that can be read.

@@ -174,7 +174,7 @@ impl Former {
             why: Why::new(
                 Reason::ReleaseCommandRunning,
                 format!(
-                    "the release command of an earlier release runs in the machine {name} ({id}); no machine is changed before it has ended, or taken longer than it may"
+                    "the release command of an earlier release runs in the machine {name} ({id}); no machine is changed before it has ended, or taken longer than it may (to end it now: `fly machine destroy {id} --force`)"
                 ),
             ),
             wake: Wake::Machine {

@@ -185,8 +185,8 @@ async fn raw_patch(env: &Env, patch: serde_json::Value) {
     patched.unwrap();
 }
 
-/// Makes the object one that the API server takes and Golive cannot read: by a time that is later
-/// than the last one that it can tell.
+/// A live object that the API server takes and Golive cannot read: by a time that is later than the
+/// last one that it can tell.
 async fn undecodable() -> Env {
     let env = world(&[]).await;
     env.activation("hola", json!({})).await;
@@ -195,6 +195,33 @@ async fn undecodable() -> Env {
     raw_patch(&env, never).await;
     let note = event(&env, "hola", "InvalidSpec").await;
     assert!(note.contains("cannot be decoded"), "{note}");
+    let told = |object: &DynamicObject| {
+        let conditions = object.data.pointer("/status/conditions");
+        let conditions = conditions.and_then(serde_json::Value::as_array).unwrap();
+        ["Ready", "Live"].map(|wanted| {
+            let mut conditions = conditions.iter();
+            let condition = conditions.find(|c| c["type"] == wanted).unwrap();
+            format!("{} {}", condition["status"], condition["reason"])
+        })
+    };
+    let unknown = "\"Unknown\" \"InvalidSpec\"";
+    let end = Instant::now() + LIMIT;
+    let object = loop {
+        let object = raw(&env).get("hola").await.unwrap();
+        if told(&object) == [unknown, unknown] {
+            break object;
+        }
+        assert!(Instant::now() < end, "{:?}", told(&object));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let release = object.data.pointer("/status/release/number");
+    assert_eq!(release, Some(&json!(1)), "all else of its status stays");
+    env
+}
+
+/// The same, and it is being deleted.
+async fn undeletable() -> Env {
+    let env = undecodable().await;
     raw(&env)
         .delete("hola", &DeleteParams::default())
         .await
@@ -217,7 +244,7 @@ async fn gone(env: &Env) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_cannot_be_decoded_says_so_and_goes_when_it_is_told_to_be_forgotten() {
-    let env = undecodable().await;
+    let env = undeletable().await;
     let other = json!({"metadata": {"annotations": {"golive.dev/forget": "other"}}});
     raw_patch(&env, other).await;
     assert!(raw(&env).get_opt("hola").await.unwrap().is_some());
@@ -231,10 +258,26 @@ async fn an_object_that_cannot_be_decoded_says_so_and_goes_when_it_is_told_to_be
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_cannot_be_decoded_is_deleted_in_order_once_it_is_mended() {
-    let env = undecodable().await;
+    let env = undeletable().await;
 
     raw_patch(&env, json!({"spec": {"suspendUntil": null}})).await;
 
     gone(&env).await;
     assert!(env.sim.apps().is_empty(), "{:?}", env.sim.apps());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_can_be_decoded_again_is_told_as_it_is() {
+    let env = undecodable().await;
+    raw_patch(&env, json!({"spec": {"suspendUntil": null}})).await;
+    let status = recovered(&env, "hola").await;
+    assert_eq!(status.release.unwrap().number, Some(1));
+    // What is said by then is one writer's again: a change of it goes all the way.
+    deploy(&env, "hola", "again").await;
+    env.wait("hola", "the next release", |status| {
+        let release = status.release.as_ref();
+        release.is_some_and(|release| release.number == Some(2))
+            && crate::env::is(status, "Ready", "True")
+    })
+    .await;
 }
