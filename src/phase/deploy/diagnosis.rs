@@ -28,7 +28,8 @@ pub async fn of(cx: &Cx, machines: &[Machine], failed: &Machine) -> String {
             answer
         }
     };
-    let lines = log_tail(cx, &failed.id).await;
+    let ended = failed.exit_since_start().is_some();
+    let lines = log_tail(cx, &failed.id, ended).await;
     let lines = lines.map(|tail| format!("its last lines: {tail}"));
     let told = [answer, lines].into_iter().flatten();
     told.map(|text| format!("; {text}")).collect()
@@ -90,21 +91,55 @@ async fn database(cx: &Cx, machines: &[Machine], failed: &Machine) -> Option<Str
     None
 }
 
-/// The last lines that a machine printed: one line, bounded, without secrets. A tail that cannot
-/// be had is left out: the diagnosis stands without it.
-pub async fn log_tail(cx: &Cx, id: &str) -> Option<String> {
+/// What Fly.io's init says when a program has ended; flyctl goes by the same words (fly-api.md).
+const EXITED: &str = "Main child exited";
+
+/// The last lines that a machine printed, or those up to the end of its program when that has
+/// `ended`: one line, bounded, without secrets. A tail that cannot be had is left out: the diagnosis
+/// stands without it.
+pub async fn log_tail(cx: &Cx, id: &str, ended: bool) -> Option<String> {
     let page = cx.fly.logs(&cx.target.app, Some(id), None).await.ok()?;
-    let lines: Vec<&str> = page
-        .lines
-        .iter()
-        .rev()
-        .take(LINES)
-        .filter_map(|line| line.message.as_deref())
-        .collect();
+    let lines = page.lines.iter();
+    let lines: Vec<&str> = lines.filter_map(|line| line.message.as_deref()).collect();
+    let lines = last(&lines, ended);
     if lines.is_empty() {
         return None;
     }
-    let text: String = lines.into_iter().rev().collect::<Vec<_>>().join(" | ");
+    let text: String = lines.join(" | ");
     let text = crate::redact::redact(&text).into_owned();
     Some(crate::api::status::one_line(&text, TAIL))
+}
+
+/// The last of these lines. What a program that is being restarted prints comes after those that tell
+/// why it ended.
+fn last<'a, 'l>(lines: &'a [&'l str], ended: bool) -> &'a [&'l str] {
+    let exit = lines.iter().rposition(|line| line.contains(EXITED));
+    let lines = match exit.filter(|_| ended) {
+        Some(at) => lines.split_at(at + 1).0,
+        None => lines,
+    };
+    lines.split_at(lines.len().saturating_sub(LINES)).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_of_a_program_that_is_being_restarted_are_those_before_its_end() {
+        let lines = [
+            "Machine started",
+            "loading all bookings",
+            "Out of memory: Killed process",
+            "Main child exited with signal (with signal 9)",
+            "Machine started",
+            "starting",
+            "listening",
+        ];
+        assert_eq!(last(&lines, true), &lines[1..4]);
+        assert_eq!(last(&lines, false), &lines[4..]);
+        assert_eq!(last(&lines[4..], true), &lines[4..]);
+        assert_eq!(last(&lines[..1], true), &lines[..1]);
+        assert!(last(&[], true).is_empty());
+    }
 }

@@ -254,7 +254,7 @@ impl Runs {
                 runs.served(cx);
                 let told = cx.facts.failures_told.get();
                 runs.told = told.is_some_and(|told| told.contains(&last.id));
-                runs.tail = diagnosis::log_tail(cx, &last.id).await;
+                runs.tail = diagnosis::log_tail(cx, &last.id, true).await;
                 cx.facts.failures_told.add(|told| {
                     told.insert(last.id.clone());
                 });
