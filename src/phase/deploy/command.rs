@@ -8,7 +8,7 @@
 use std::{fmt, time::Duration};
 
 use futures::future::try_join_all;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{
     fleet,
@@ -19,9 +19,9 @@ use super::{
 use crate::{
     api::Reason,
     error::Error,
-    fly::{Machine, MachineState, machine_config::MachineGuest},
+    fly::{Machine, machine_config::MachineGuest},
     flytoml::{self, AppConfig},
-    phase::{Cx, Note, Slot, Verdict, Wake, Why, step::Result},
+    phase::{Cx, Note, Slot, Verdict, Why, step::Result},
     target::Target,
 };
 
@@ -56,8 +56,7 @@ pub struct Seen {
 /// The machine in which a release command of another release has not ended.
 #[derive(Clone, Debug)]
 pub struct Former {
-    name: String,
-    id: String,
+    machine: Box<Machine>,
     /// It could not start, or takes longer than it may.
     hangs: bool,
 }
@@ -166,9 +165,12 @@ impl Seen {
 impl Former {
     /// Two commands at once, or one beside machines that are changed, may harm the database.
     fn decide(&self, target: &Target) -> Verdict<Change> {
-        let Self { name, id, hangs } = self.clone();
-        if hangs {
-            return Verdict::Change(Change::Machine(one_off::Change::End { name, id }));
+        let Machine { name, id, .. } = &*self.machine;
+        if self.hangs {
+            return Verdict::Change(Change::Machine(one_off::Change::End {
+                name: name.clone(),
+                id: id.clone(),
+            }));
         }
         Verdict::Wait {
             why: Why::new(
@@ -177,13 +179,7 @@ impl Former {
                     "the release command of an earlier release runs in the machine {name} ({id}); no machine is changed before it has ended, or taken longer than it may (to end it now: `fly machine destroy {id} --force`)"
                 ),
             ),
-            wake: Wake::Machine {
-                app: target.app.clone(),
-                id,
-                version: None,
-                state: MachineState::Destroyed,
-                patience: Duration::from_secs(5),
-            },
+            wake: one_off::until_gone(&target.app, &self.machine),
         }
     }
 }
@@ -214,9 +210,8 @@ pub async fn former(
         .map_err(|source| Error::fly("read the machine of an earlier release command", source))?;
     let mut others = ours.iter().chain(read.iter().flatten()).filter(is_other);
     Ok(others.next().map(|machine| Former {
-        name: machine.name.clone(),
-        id: machine.id.clone(),
-        hangs: hangs(machine, longest(cx, records, machine), cx.now()),
+        hangs: one_off::hangs(machine, longest(cx, records, machine), cx.now()),
+        machine: Box::new(machine.clone()),
     }))
 }
 
@@ -231,15 +226,6 @@ fn longest(cx: &Cx, records: &Records, machine: &Machine) -> Duration {
     let own = own.map(|parsed| timeout(&parsed.config));
     let now = cx.target.config().ok().map(|config| timeout(&config.app));
     own.into_iter().chain(now).max().unwrap_or(TIMEOUT)
-}
-
-fn hangs(machine: &Machine, limit: Duration, now: Timestamp) -> bool {
-    let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
-    let late = |since: Timestamp| now.duration_since(since) > limit;
-    matches!(
-        machine.state,
-        MachineState::Failed | MachineState::LaunchFailed
-    ) || machine.created_at.is_some_and(late)
 }
 
 /// Longest run of the release command, as fly.toml says.
@@ -311,11 +297,23 @@ pub struct Command {
     pub command: String,
 }
 
-/// What is known of the runs of a command, whose `machines` these are.
+/// What is known of a command of this release, whose `machines` these are.
 ///
 /// # Errors
 /// When the fly.toml cannot be converted.
-pub async fn runs(
+pub async fn see(
+    cx: &Cx,
+    command: Command,
+    machines: Vec<Machine>,
+    app_machines: &[Machine],
+    (release, records): (release::Wanted, &Records),
+) -> Result<Seen> {
+    let runs = runs(cx, command, machines, app_machines).await?;
+    let runs = Observed::Runs(Box::new(runs));
+    Ok(Seen::of(cx, runs, release, records))
+}
+
+async fn runs(
     cx: &Cx,
     command: Command,
     machines: Vec<Machine>,

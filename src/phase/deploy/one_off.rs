@@ -187,6 +187,31 @@ impl Change {
     }
 }
 
+/// Whether more than this long has passed; of what is not known it has not.
+fn longer(since: Option<Timestamp>, until: Timestamp, limit: Duration) -> bool {
+    let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
+    since.is_some_and(|since| until.duration_since(since) > limit)
+}
+
+/// Whether a command's machine that is not over could not start, or takes longer than it may.
+pub(super) fn hangs(machine: &Machine, limit: Duration, now: Timestamp) -> bool {
+    matches!(
+        machine.state,
+        MachineState::Failed | MachineState::LaunchFailed
+    ) || longer(machine.created_at, now, limit)
+}
+
+/// What ends the wait for a command: its machine goes when its program has ended.
+pub(super) fn until_gone(app: &str, machine: &Machine) -> Wake {
+    Wake::Machine {
+        app: app.to_owned(),
+        id: machine.id.clone(),
+        version: None,
+        state: MachineState::Destroyed,
+        patience: Duration::from_secs(5),
+    }
+}
+
 /// What announces a run by this name.
 pub(super) fn slot(name: String) -> Slot {
     Slot {
@@ -278,10 +303,6 @@ impl Runs {
         let check = self.asked.what.is_check();
         let timeout = self.asked.timeout.as_secs();
         let limit = self.asked.what.limit();
-        let longer = |since: Option<Timestamp>, until: Timestamp, limit: Duration| {
-            let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
-            since.is_some_and(|since| until.duration_since(since) > limit)
-        };
         let failed = |how: String| Run::Failed {
             out_of_memory: false,
             how,
@@ -327,8 +348,7 @@ impl Runs {
                     Run::Unknown
                 }
             }
-            MachineState::Failed | MachineState::LaunchFailed => Run::Stuck,
-            _ if longer(machine.created_at, now, self.asked.timeout) => Run::Stuck,
+            _ if hangs(machine, self.asked.timeout, now) => Run::Stuck,
             MachineState::Stopped | MachineState::Stopping => Run::Ending,
             _ => Run::Running,
         }
@@ -380,17 +400,7 @@ impl Runs {
         let runs = || format!("the {} runs in {name}", what.name());
         match self.stand(machine, now) {
             Run::Succeeded => Progress::Passed,
-            Run::Running => waits(
-                what.running(),
-                runs(),
-                Wake::Machine {
-                    app: app.to_owned(),
-                    id: machine.id.clone(),
-                    version: None,
-                    state: MachineState::Destroyed,
-                    patience: Duration::from_secs(5),
-                },
-            ),
+            Run::Running => waits(what.running(), runs(), until_gone(app, machine)),
             Run::Ending => waits(what.running(), runs(), Wake::After(SOON)),
             Run::Stuck => Progress::Needs(Change::End {
                 name: machine.name.clone(),

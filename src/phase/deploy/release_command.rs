@@ -7,7 +7,8 @@ use super::{
     command::{self, Change, Command, Observed, Seen},
     fleet, image, look,
     one_off::{self, What},
-    records, rollback, roster,
+    records::{self, Records},
+    rollback, roster,
 };
 use crate::{
     fly::Machine,
@@ -51,11 +52,8 @@ impl Step for ReleaseCommand {
     async fn observe(&self, cx: &Cx) -> Result<Seen> {
         let config = cx.target.config()?;
         let records = records::load(cx).await?;
-        let known = cx.facts.one_offs.get();
         let Some(line) = config.app.deploy.release_command.clone() else {
-            let ours = roster::ours(cx).await?;
-            let former = command::former(cx, &records, None, &ours, known.as_deref()).await?;
-            return Ok(Seen::from(Observed::NotAsked(What::Release)).after(former));
+            return after_others(cx, &records, Observed::NotAsked(What::Release)).await;
         };
         let release = look::release(cx, &records)?;
         if records.is_good(&release.key) {
@@ -63,10 +61,9 @@ impl Step for ReleaseCommand {
         }
         // The release is held back, and another one runs.
         if records.held(&release.key, &cx.target).is_some() {
-            let ours = roster::ours(cx).await?;
-            let former = command::former(cx, &records, None, &ours, known.as_deref()).await?;
-            return Ok(Seen::from(Observed::Ran).after(former));
+            return after_others(cx, &records, Observed::Ran).await;
         }
+        let known = cx.facts.one_offs.get();
         let slot = fleet::release_slot(release.number, &release.key);
         let commands = one_off::machines_of(cx, &slot, <[Machine]>::is_empty);
         let (app_machines, commands) = match records.last_good() {
@@ -101,9 +98,7 @@ impl Step for ReleaseCommand {
             Some(commands) => commands,
             None => one_off::machines_of(cx, &slot, <[Machine]>::is_empty).await?,
         };
-        let runs = command::runs(cx, asked, commands, &app_machines).await?;
-        let runs = Observed::Runs(Box::new(runs));
-        Ok(Seen::of(cx, runs, release, &records))
+        command::see(cx, asked, commands, &app_machines, (release, &records)).await
     }
 
     fn diff(&self, target: &Target, seen: &Seen, now: Timestamp) -> Verdict<Change> {
@@ -121,6 +116,14 @@ impl Step for ReleaseCommand {
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
         command::apply(cx, change).await
     }
+}
+
+/// Where no command is to be run, one of another release has to have ended all the same.
+async fn after_others(cx: &Cx, records: &Records, command: Observed) -> Result<Seen> {
+    let known = cx.facts.one_offs.get();
+    let ours = roster::ours(cx).await?;
+    let former = command::former(cx, records, None, &ours, known.as_deref()).await?;
+    Ok(Seen::from(command).after(former))
 }
 
 /// The name that the runs for a release are announced by. Those of the machines have the release's

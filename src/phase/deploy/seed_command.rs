@@ -64,9 +64,7 @@ impl Step for SeedCommand {
         };
         let machines = roster::ours(cx).await?;
         let commands = one_off::machines_of(cx, &asked.slot, <[Machine]>::is_empty).await?;
-        let runs = command::runs(cx, asked, commands, &machines).await?;
-        let runs = Observed::Runs(Box::new(runs));
-        Ok(Seen::of(cx, runs, release, &records))
+        command::see(cx, asked, commands, &machines, (release, &records)).await
     }
 
     fn diff(&self, target: &Target, seen: &Seen, now: Timestamp) -> Verdict<Change> {
