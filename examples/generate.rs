@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match golive::generate::write(Path::new(env!("CARGO_MANIFEST_DIR"))) {
+    match golive::process::generate::write(Path::new(env!("CARGO_MANIFEST_DIR"))) {
         Ok(written) => {
             for path in written {
                 println!("{path}");

@@ -28,7 +28,7 @@ pub enum Error {
 
     /// The generated values cannot be had.
     #[error("cannot settle the generated secrets")]
-    Store(#[from] crate::secret_store::Error),
+    Store(#[from] crate::store::generated::Error),
 
     /// A fact is not known yet that an earlier step should have observed.
     #[error("{0} is not known yet")]
@@ -106,8 +106,8 @@ impl Error {
             },
             Self::Blocked { .. }
             | Self::Store(
-                crate::secret_store::Error::NotOurs { .. }
-                | crate::secret_store::Error::NotText { .. },
+                crate::store::generated::Error::NotOurs { .. }
+                | crate::store::generated::Error::NotText { .. },
             ) => Retry::OnChange,
             _ => Retry::Backoff,
         }

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use golive::kube_client;
-use golive::metrics::Metrics;
-use golive::operator::{self, Failure};
-use golive::settings::{Cli, Command};
-use golive::{causes, clock, telemetry};
+use golive::process::kube_client;
+use golive::process::metrics::Metrics;
+use golive::process::operator::{self, Failure};
+use golive::process::settings::{Cli, Command};
+use golive::{causes, clock, process::telemetry};
 use nix::sys::resource::{Resource, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -77,7 +77,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         metrics,
         clock::wall,
         shutdown,
-        golive::work::work,
+        golive::controller::work::work,
     )
     .await
 }
@@ -146,7 +146,7 @@ fn print_crds() -> ExitCode {
 }
 
 fn generate(root: &std::path::Path) -> ExitCode {
-    match golive::generate::write(root) {
+    match golive::process::generate::write(root) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             let text = causes::chain(&error);

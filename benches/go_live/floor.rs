@@ -12,8 +12,8 @@ use golive::fly::{
     NewAddress, NewApp, NewCluster, NewMachine, NewRedis, Token, WaitFor,
 };
 use golive::flytoml::{self, AppConfig, Context};
-use golive::probe::Probe;
-use golive::settings::Cli;
+use golive::net::probe::Probe;
+use golive::process::settings::Cli;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::Result;
@@ -238,7 +238,7 @@ async fn smoke(sim: &Sim, client: &Client, probe: &Probe, app: &str) -> Result<(
         let host = host.clone();
         async move {
             let timeout = Duration::from_secs(10);
-            let ask = golive::probe::Ask {
+            let ask = golive::net::probe::Ask {
                 method: http::Method::GET,
                 path,
                 limit: 1 << 20,

@@ -294,7 +294,7 @@ mod tests {
     fn the_generated_files_are_current() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         if std::env::var_os("GOLIVE_GENERATE").is_some() {
-            crate::generate::write(root).unwrap();
+            crate::process::generate::write(root).unwrap();
         }
         for (path, text) in generated().unwrap() {
             let found = std::fs::read_to_string(root.join(path)).unwrap_or_default();

@@ -9,7 +9,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-use crate::{kube_client, metrics::Metrics};
+use crate::process::{kube_client, metrics::Metrics};
 
 /// The flags of kubectl that say which cluster and which namespace.
 #[derive(Debug, clap::Args)]

@@ -53,7 +53,7 @@ pub(super) struct Args {
     wait: bool,
 
     /// For how long `--wait` waits.
-    #[arg(long, default_value = "10m", value_parser = crate::settings::duration, value_name = "DURATION")]
+    #[arg(long, default_value = "10m", value_parser = crate::process::settings::duration, value_name = "DURATION")]
     timeout: Duration,
 
     #[command(flatten)]

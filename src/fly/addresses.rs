@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::answer::{Identified, gone_is_done};
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
 use super::token::Surface::Machines;
 use super::wire::{wire, wire_enum};
+use crate::fly::call::answer::{Identified, gone_is_done};
+use crate::fly::call::client::Client;
 
 wire! {
     /// An address of an app.

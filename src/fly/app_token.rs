@@ -15,10 +15,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
 use super::token::{Surface, Token};
 use super::wire::GoDuration;
+use crate::fly::call::client::Client;
 
 /// The token of one app, shared by all clients of one object. Empty at first.
 #[derive(Debug, Default)]
@@ -174,7 +174,7 @@ impl Client {
         let found: Result<Option<App>> = self
             .graphql(&LIST, document, json!({ "name": app }), &["app"])
             .await;
-        let found = super::answer::optional(found)?.flatten();
+        let found = crate::fly::call::answer::optional(found)?.flatten();
         Ok(found.map(|app| {
             let nodes = app.tokens.map(|tokens| tokens.nodes).unwrap_or_default();
             nodes
@@ -224,7 +224,7 @@ impl Client {
         let done: Result<serde_json::Value> = self
             .graphql(&DELETE, document, input, &["deleteLimitedAccessToken"])
             .await;
-        super::answer::gone_is_done(done.map(drop))
+        crate::fly::call::answer::gone_is_done(done.map(drop))
     }
 }
 

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::answer::{Identified, gone_is_done, optional};
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
-use super::limit::Rate;
 use super::token::Surface::Machines;
 use super::wire::{wire, wire_enum};
+use crate::fly::call::answer::{Identified, gone_is_done, optional};
+use crate::fly::call::client::Client;
+use crate::fly::call::limit::Rate;
 
 wire! {
     /// An app.

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::answer::{Identified, gone_is_done, optional};
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
 use super::token::Surface::Machines;
 use super::wire::{Items, wire, wire_enum};
+use crate::fly::call::answer::{Identified, gone_is_done, optional};
+use crate::fly::call::client::Client;
 
 wire! {
     /// A hostname and the state of its certificates.

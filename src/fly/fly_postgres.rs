@@ -4,11 +4,11 @@
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::answer::Identified;
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
 use super::wire::{Items, wire};
+use crate::fly::call::answer::Identified;
+use crate::fly::call::client::Client;
 
 /// Role of an app that is a legacy cluster, for `NewApp::role`.
 pub const POSTGRES_CLUSTER: &str = "postgres_cluster";
@@ -125,7 +125,7 @@ impl Client {
             "postgresClusterAttachmentId": attachment,
         });
         let call = self.graphql::<Value>(&DETACH, document, json!({ "input": input }), &[]);
-        super::answer::gone_is_done(call.await.map(drop))
+        crate::fly::call::answer::gone_is_done(call.await.map(drop))
     }
 
     /// Address of the Consul that the cluster elects its leader with; a credential, for the

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
 use super::token::Surface::Logs;
 use super::wire::{Items, wire};
+use crate::fly::call::client::Client;
 
 wire! {
     /// A log line. Foreign text: to be cut and redacted before it is shown.

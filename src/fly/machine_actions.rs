@@ -8,14 +8,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::{Identified, gone_is_done, optional};
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
 use super::machine_config::StopConfig;
 use super::machines::MachineState;
 use super::token::Surface::Machines;
 use super::wire::wire;
+use crate::fly::call::answer::{Identified, gone_is_done, optional};
+use crate::fly::call::client::Client;
 
 /// Extra time for the way there and back on calls that wait on the other side.
 const TRAVEL: Duration = Duration::from_secs(15);

@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::answer::{Identified, gone_is_done, optional};
 use super::call::{Call, Endpoint};
-use super::client::Client;
 use super::error::Result;
-use super::limit::Rate;
 use super::machine_config::MachineConfig;
 use super::token::Surface::Machines;
 use super::wire::{Items, wire, wire_enum};
+use crate::fly::call::answer::{Identified, gone_is_done, optional};
+use crate::fly::call::client::Client;
+use crate::fly::call::limit::Rate;
 
 wire! {
     /// A machine.

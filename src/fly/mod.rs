@@ -4,26 +4,19 @@
 //! [`Client`], one file per area. Every call returns [`Error`] with its class.
 
 pub mod addresses;
-mod answer;
 pub mod app_token;
 pub mod apps;
-mod call;
+pub mod call;
 pub mod certificates;
-pub(crate) mod classify;
-pub mod client;
 pub mod error;
 pub mod fly_postgres;
-pub mod graphql;
 pub mod image;
-pub mod limit;
 pub mod logs;
 pub mod machine_actions;
 pub mod machine_config;
 pub mod machines;
-mod memo;
 pub mod organizations;
 pub mod postgres;
-pub mod public_address;
 pub mod redis;
 pub mod regions;
 pub mod registry;
@@ -37,8 +30,8 @@ mod wire;
 pub use addresses::{AddressKind, IpAssignment, NewAddress};
 pub use app_token::AppToken;
 pub use apps::{App, AppStatus, NewApp};
+pub use call::client::{Client, Endpoints, Fly, Gate, HttpOptions, Observation, Observer};
 pub use certificates::{Certificate, CertificateStatus};
-pub use client::{Client, Endpoints, Fly, Gate, HttpOptions, Observation, Observer};
 pub use error::{Class, Conflict, Error, Result, Retry, Scope};
 pub use image::ImageReference;
 pub use logs::{LogLine, LogPage};

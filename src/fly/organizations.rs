@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::answer::{Identified, optional};
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
 use super::token::Surface::Uiex;
 use super::wire::{wire, wire_enum};
+use crate::fly::call::answer::{Identified, optional};
+use crate::fly::call::client::Client;
 
 wire! {
     /// An organization.

@@ -7,12 +7,12 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{Identified, gone_is_done, optional};
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
 use super::token::Surface::Uiex;
 use super::wire::{Items, lenient, secret, wire, wire_enum};
+use crate::fly::call::answer::{Identified, gone_is_done, optional};
+use crate::fly::call::client::Client;
 
 wire! {
     /// A cluster.

@@ -4,11 +4,11 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{gone_is_done, optional};
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
 use super::wire::{Items, lenient, secret, wire};
+use crate::fly::call::answer::{gone_is_done, optional};
+use crate::fly::call::client::Client;
 
 /// The add-on's type, and its provider.
 const UPSTASH: &str = "upstash_redis";

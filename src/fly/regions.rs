@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::answer::Identified;
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
 use super::machine_config::MachineGuest;
 use super::token::Surface::Machines;
 use super::wire::wire;
+use crate::fly::call::answer::Identified;
+use crate::fly::call::client::Client;
 
 wire! {
     /// A region.

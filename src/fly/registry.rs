@@ -12,11 +12,11 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::call::{Auth, Call, Endpoint, Reply, encode};
-use super::client::Client;
 use super::error::{Class, Result};
 use super::image::{ImageReference, is_digest, is_tag};
-use super::public_address::may_be_public;
 use super::token::Surface::Registry;
+use crate::fly::call::client::Client;
+use crate::net::public_address::may_be_public;
 
 /// What a registry knows about an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ impl Client {
                 &[],
             )
             .await;
-        let Some(reply) = super::answer::optional(found)? else {
+        let Some(reply) = crate::fly::call::answer::optional(found)? else {
             return Ok(None);
         };
         let digest = format!("sha256:{}", hex(&Sha256::digest(&reply.body)));
@@ -156,7 +156,7 @@ impl Client {
         let mut access = self.access(image, credentials)?;
         let what = format!("manifests/{}", image.wanted());
         let found = access.get(&DIGEST, image, &what, &[]).await;
-        let reply = super::answer::optional(found)?;
+        let reply = crate::fly::call::answer::optional(found)?;
         let named = reply.as_ref().and_then(|reply| {
             let named = reply.headers.get("docker-content-digest");
             named.and_then(|digest| digest.to_str().ok())
@@ -176,7 +176,7 @@ impl Client {
         let mut query = vec![("n".to_owned(), "1000".to_owned())];
         for _ in 0..PAGES {
             let page = access.get(&TAGS, image, "tags/list", &query).await;
-            let Some(reply) = super::answer::optional(page)? else {
+            let Some(reply) = crate::fly::call::answer::optional(page)? else {
                 return Ok(None);
             };
             let answer: Value = reply.json(&TAGS)?;

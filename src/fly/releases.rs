@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::answer::{Identified, optional};
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
 use super::token::Surface::Uiex;
 use super::wire::{wire, wire_enum};
+use crate::fly::call::answer::{Identified, optional};
+use crate::fly::call::client::Client;
 
 wire! {
     /// A release.

@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
-use super::answer::Identified;
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
 use super::token::Surface::Machines;
 use super::wire::{Items, wire};
+use crate::fly::call::answer::Identified;
+use crate::fly::call::client::Client;
 
 wire! {
     /// A secret, without its value.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::answer::Identified;
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
 use super::token::Surface::Machines;
 use super::wire::wire;
+use crate::fly::call::answer::Identified;
+use crate::fly::call::client::Client;
 
 wire! {
     /// One of the tokens in use, as Fly.io sees it.

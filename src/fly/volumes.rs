@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
-use super::answer::{Identified, gone_is_done, optional};
 use super::call::Endpoint;
-use super::client::Client;
 use super::error::Result;
 use super::machine_config::MachineGuest;
 use super::token::Surface::Machines;
 use super::wire::{wire, wire_enum};
+use crate::fly::call::answer::{Identified, gone_is_done, optional};
+use crate::fly::call::client::Client;
 
 wire! {
     /// A volume: in one region, on one host, for at most one machine.

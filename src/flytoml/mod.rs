@@ -9,28 +9,19 @@
 mod address;
 mod config;
 mod containers;
-#[cfg(test)]
-mod covered;
 mod decode;
 mod decode_service;
 mod definition;
-#[cfg(test)]
-mod deployed;
-#[cfg(test)]
-mod golden;
 mod groups;
 mod guest;
 mod health;
 mod machine;
 mod problem;
 mod reader;
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-mod recorded;
 mod render;
-#[cfg(test)]
-mod robust;
 mod size;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod validate;
 mod validate_service;

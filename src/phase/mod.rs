@@ -1,40 +1,18 @@
-//! The phases in order, and the engine that runs their steps.
+//! The phases in order.
 //!
 //! A phase is a folder and a line in [`PHASES`]; a step is a file and a line in its phase's
-//! `STEPS`. Within a phase all steps whose needs are met run concurrently. Nothing waits here.
+//! `STEPS`.
 
-pub mod cx;
-pub mod facts;
-pub mod intent;
-pub mod memory;
-pub mod note;
-pub mod run;
-pub mod step;
-
+pub mod app_secrets;
 pub mod deploy;
 pub mod preflight;
 pub mod provision;
 pub mod smoke_test;
 
-pub use cx::{Act, Cx, Fence, Origin, Owner, Timing};
-pub use memory::{Memory, State, StepRecord};
-pub use note::{News, Note};
-pub use step::{AnyStep, Removal, Slot, Step, StepId, Verdict, Wake, Why};
-
-use crate::api::{ConditionType, PhaseName};
-
-/// One line of the table.
-pub struct Phase {
-    /// Its name.
-    pub id: PhaseName,
-    /// The condition that says that it is done.
-    pub done: ConditionType,
-    /// In the order in which they are reported; removed in reverse. Empty: not implemented
-    /// yet, and the status says so.
-    pub steps: &'static [&'static dyn AnyStep],
-    /// Go-Live waits for it.
-    pub before_live: bool,
-}
+use crate::{
+    api::{ConditionType, PhaseName},
+    pipeline::{Phase, StepId},
+};
 
 /// Phases in order. Add one here and nowhere else: conditions, status, events and metrics
 /// follow from this table.

@@ -19,11 +19,11 @@ use crate::{
         status::{PhaseState, PhaseStatus},
     },
     phase::{
-        Note, PHASES, State, StepRecord,
+        PHASES,
         deploy::image,
         provision::{app_token, secrets},
-        run,
     },
+    pipeline::{Note, State, StepRecord, run},
 };
 
 use ConditionStatus::{False, True, Unknown};

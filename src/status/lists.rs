@@ -12,12 +12,12 @@ use crate::{
             SecretStatus, SmokeTestResult, SourceStatus, one_line,
         },
     },
-    phase::{
+    phase::deploy::release::records::BEGUN,
+    pipeline::{
         Note, Slot, StepId,
-        deploy::records::BEGUN,
         run::{PhaseReport, Report},
     },
-    source::decide::Followed,
+    plan::source::decide::Followed,
 };
 
 /// Releases in the history.
@@ -286,7 +286,7 @@ pub fn intents(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::source::decide::Failure;
+    use crate::plan::source::decide::Failure;
 
     #[test]
     fn every_announced_create_has_a_place_of_its_own() {

@@ -11,8 +11,8 @@ use crate::{
             GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, SkippedField, one_line,
         },
     },
-    phase::{Slot, StepId, run::Report},
-    target::{Invalid, Target},
+    pipeline::{Slot, StepId, run::Report},
+    plan::{Invalid, Target},
 };
 
 /// What one pass saw of an object.
@@ -182,7 +182,7 @@ fn summary(status: &mut ActivationStatus, seen: &Seen<'_>, live: bool) {
 }
 
 fn plan(target: &Target, report: &Report) -> PlanStatus {
-    use crate::phase::State;
+    use crate::pipeline::State;
     let changes = report
         .phases
         .iter()

@@ -10,8 +10,9 @@ use crate::{
         condition::whole_seconds,
         status::{MAX_MESSAGE, PhaseState, PhaseStatus, StepState, StepStatus, one_line},
     },
-    phase::{
-        PHASES, State, StepId, StepRecord,
+    phase::PHASES,
+    pipeline::{
+        State, StepId, StepRecord,
         run::{self, PhaseReport, Report},
     },
 };

@@ -15,11 +15,12 @@ use crate::{
         condition::{self, ConditionType},
         status::PhaseState,
     },
-    phase::{
-        PHASES, Slot, State, StepId, StepRecord,
+    phase::PHASES,
+    pipeline::{
+        Slot, State, StepId, StepRecord,
         run::{self, PhaseReport, Report},
     },
-    target::{Invalid, Target, testing as targets},
+    plan::{Invalid, Target, testing as targets},
 };
 
 fn at(second: i64) -> Timestamp {

@@ -610,7 +610,7 @@ pub fn never_two(sim: &Sim) -> Result<(), String> {
 /// What the machines see is what is kept in Kubernetes.
 async fn values_agree(env: &Env) -> Result<(), String> {
     let secrets: Api<Secret> = Api::namespaced(env.kube.clone(), &env.namespace);
-    let name = golive::secret_store::name(APP);
+    let name = golive::store::generated::name(APP);
     let kept = secrets
         .get(&name)
         .await

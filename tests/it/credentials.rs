@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use golive::{api::FINALIZER, credentials, reconcile};
+use golive::{api::FINALIZER, reconcile, store::finalizers};
 use k8s_openapi::api::{core::v1::Secret, rbac::v1::ClusterRole};
 use kube::{
     Api, ResourceExt,
@@ -142,11 +142,11 @@ async fn what_was_deleted_before_the_finalizer_was_put_on_is_not_worked_on() {
     let former = env.get("hola").await.unwrap();
     let owner = reconcile::owner(&former).unwrap();
     env.delete("hola").await;
-    let put_on = credentials::add_finalizer(&former, &env.kube, &owner).await;
+    let put_on = finalizers::add_finalizer(&former, &env.kube, &owner).await;
     assert!(put_on.is_err(), "it is gone");
 
     env.activation("hola", json!({})).await;
-    let put_on = credentials::add_finalizer(&former, &env.kube, &owner).await;
+    let put_on = finalizers::add_finalizer(&former, &env.kube, &owner).await;
     assert!(put_on.is_err(), "this is another one");
     let other = env.get("hola").await.unwrap();
     assert!(other.finalizers().is_empty());

@@ -15,8 +15,7 @@ use clap::Parser;
 use fly_sim::{Images, Latency, Options, Sim};
 use golive::{
     api::{Activation, ActivationStatus, condition},
-    metrics::Metrics,
-    settings::Cli,
+    process::{metrics::Metrics, settings::Cli},
 };
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
@@ -177,18 +176,18 @@ impl Env {
         args.extend(self.flags(more));
         let settings = Cli::try_parse_from(args).expect("the flags").settings;
         let metrics = Metrics::new();
-        let kube = golive::kube_client::build(rights, &metrics).expect("a client");
+        let kube = golive::process::kube_client::build(rights, &metrics).expect("a client");
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         let kept = metrics.clone();
         let task = tokio::spawn(async move {
-            let ended = golive::operator::run(
+            let ended = golive::process::operator::run(
                 settings,
                 kube,
                 metrics,
                 golive::clock::wall,
                 stopping,
-                golive::work::work,
+                golive::controller::work::work,
             )
             .await;
             if let Err(error) = ended {

@@ -12,14 +12,12 @@ use clap::Parser;
 use fly_sim::{Fault, Image, Kind, Options};
 use golive::{
     api::ActivationStatus,
-    context::{self, Context},
     controller::{self, Scope},
-    metrics::Metrics,
-    operator::Parts,
-    phase::Fence,
-    probe::Probe,
-    settings::Cli,
-    wait::Waits,
+    net::probe::Probe,
+    pipeline::Fence,
+    process::{metrics::Metrics, operator::Parts, settings::Cli},
+    reconcile::context::{self, Context},
+    triggers::Waits,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -39,9 +37,10 @@ impl Fenced {
         let args = std::iter::once("golive".to_owned()).chain(env.flags(more));
         let settings = Cli::try_parse_from(args).expect("the flags").settings;
         let metrics = Metrics::new();
-        let kube = golive::kube_client::build(env.cluster.config(), &metrics).expect("a client");
+        let kube =
+            golive::process::kube_client::build(env.cluster.config(), &metrics).expect("a client");
         let (stop, kept) = (CancellationToken::new(), metrics.clone());
-        let run = golive::operator::run(
+        let run = golive::process::operator::run(
             settings,
             kube,
             metrics,
@@ -68,7 +67,7 @@ impl Fenced {
 async fn work(parts: Parts, fence: Fence, stop: CancellationToken) {
     let settings = &parts.settings;
     let own = &settings.own_namespace;
-    let key = golive::installation_key::load(&parts.kube, own).await;
+    let key = golive::store::installation_key::load(&parts.kube, own).await;
     let (waits, mut woken) = Waits::new(&[Some(own.clone())]);
     let context = Context::new(
         context::Parts {
@@ -76,7 +75,7 @@ async fn work(parts: Parts, fence: Fence, stop: CancellationToken) {
             fly: parts.fly.clone(),
             probe: Probe::new(settings).expect("a probe"),
             metrics: Arc::new(parts.metrics.clone()),
-            timing: golive::work::timing(settings),
+            timing: golive::controller::work::timing(settings),
             own_namespace: own.clone(),
             fence,
             leads: Fence::new(|| true),

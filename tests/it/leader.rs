@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use golive::clock;
-use golive::leader::{Candidate, Election, Lost, Term};
+use golive::process::leader::{Candidate, Election, Lost, Term};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{DeleteParams, Patch, PatchParams};

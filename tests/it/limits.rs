@@ -36,7 +36,7 @@ async fn make_app(address: &str, token: &str, name: &str) {
 
 /// A thousand activations look and act at once, each as often as Fly.io allows at once for its app
 /// and machine: not one is refused, and none is tried twice. That
-/// more than that waits for its turn: `fly_client_machines.rs`, and `src/fly/limit.rs`.
+/// more than that waits for its turn: `fly_client_machines.rs`, and `src/fly/call/limit.rs`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_activations_never_make_the_platform_say_429() {
     let options = Options {

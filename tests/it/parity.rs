@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../../src/flytoml/recorded.rs"]
+#[path = "../../src/flytoml/tests/recorded.rs"]
 mod recorded;
 #[path = "../fly-sim/conformance/sent.rs"]
 mod sent;

@@ -15,8 +15,8 @@ use golive::{
         status::{CheckResult, StepState},
     },
     fly::{MachineConfig, MachineState, NewApp, NewMachine},
-    phase::{Wake, memory::Fired},
-    wait::{Waits, Woken},
+    pipeline::{Wake, memory::Fired},
+    triggers::{Waits, Woken},
 };
 use serde_json::json;
 

@@ -111,7 +111,7 @@ async fn the_next_process_leads_at_once_after_one_that_stopped_in_good_order() {
     second.wait_for_line("leading", LIMIT).await.unwrap();
     // A lease that was not given back would have to run out first.
     assert!(
-        since.elapsed() < golive::leader::LEASE_DURATION,
+        since.elapsed() < golive::process::leader::LEASE_DURATION,
         "{:?}",
         since.elapsed()
     );

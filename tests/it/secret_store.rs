@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use golive::api::provision::{Encoding, GeneratedSecret};
 use golive::clock;
-use golive::secret_store::{Error, Owner, Rotation, SecretStore, Settled, decide};
+use golive::store::generated::{Error, Owner, Rotation, SecretStore, Settled, decide};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};

@@ -5,8 +5,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use golive::metrics::Metrics;
-use golive::server::{Health, Server};
+use golive::process::metrics::Metrics;
+use golive::process::server::{Health, Server};
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;

@@ -34,18 +34,18 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     // What decides does no I/O.
-    ("src/gate.rs", &["async fn", ".await", "kube::Client"]),
-    ("src/target.rs", &["async fn", ".await", "kube::Client"]),
+    ("src/plan/gate.rs", &["async fn", ".await", "kube::Client"]),
+    ("src/plan/mod.rs", &["async fn", ".await", "kube::Client"]),
     (
-        "src/secret_store/decision.rs",
+        "src/store/generated/decision.rs",
         &["async fn", ".await", "kube::Client"],
     ),
     ("src/status", PURE),
-    ("src/events.rs", PURE),
-    ("src/phase/note.rs", PURE),
-    ("src/phase/deploy/strategy.rs", PURE),
-    ("src/phase/deploy/fleet.rs", PURE),
-    ("src/phase/deploy/changes.rs", PURE),
+    ("src/status/events.rs", PURE),
+    ("src/pipeline/note.rs", PURE),
+    ("src/phase/deploy/fleet/strategy.rs", PURE),
+    ("src/phase/deploy/fleet/mod.rs", PURE),
+    ("src/phase/deploy/release/changes.rs", PURE),
 ];
 
 /// What a decision may not use: it gets the time, and all that it decides about, as arguments.
@@ -267,7 +267,7 @@ fn every_test_file_is_part_of_the_one_target() {
 
 #[test]
 fn every_variable_in_the_manifests_is_a_setting() {
-    let settings = std::fs::read_to_string(root().join("src/settings.rs")).unwrap();
+    let settings = std::fs::read_to_string(root().join("src/process/settings.rs")).unwrap();
     for (name, text) in texts("manifests") {
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         for variable in words.filter(|word| word.starts_with("GOLIVE_")) {

@@ -8,13 +8,14 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     fleet::Health as Is,
     look::{self, Failure, Look},
-    machines, rollback,
+    machines,
 };
+use crate::phase::deploy::release::rollback;
 use crate::{
     api::Reason,
     fly::{Machine, MachineState},
-    phase::{Cx, Note, Step, StepId, Verdict, Wake, Why, step::Result},
-    target::Target,
+    pipeline::{Cx, Note, Step, StepId, Verdict, Wake, Why, step::Result},
+    plan::Target,
 };
 
 /// The health of the machines.

@@ -6,14 +6,14 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::records;
+use crate::phase::deploy::release::records;
 use crate::{
     api::Reason,
     error::Error,
     fly::ImageReference,
-    phase::{Cx, Removal, Step, StepId, Verdict, Why, facts, step::Result},
-    source::store::{self, Choice},
-    target::Target,
+    pipeline::{Cx, Removal, Step, StepId, Verdict, Why, facts, step::Result},
+    plan::Target,
+    store::image::{self as store, Choice},
 };
 
 /// The image.

@@ -8,22 +8,29 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    diagnosis,
     fleet::{self, Health, Wanted},
     health,
     machine_checks::{self, Checks},
-    records::{self, Records},
     release::{self, Effective},
-    rollback, roster,
-    strategy::{self, Fleet, Plan},
+};
+use crate::phase::deploy::{
+    fleet::{
+        diagnosis, roster,
+        strategy::{self, Fleet, Plan},
+    },
+    release::{
+        records::{self, Records},
+        rollback,
+    },
 };
 use crate::{
     api::{Reason, status::FallbackUsed},
     error::Error,
     fly::{Machine, machine_config::MachineGuest},
     flytoml::{self, AppConfig, Strategy},
-    phase::{Cx, Note, Verdict, Why, provision::push, step::Result},
-    target::Target,
+    phase::app_secrets as push,
+    pipeline::{Cx, Note, Verdict, Why, step::Result},
+    plan::Target,
 };
 
 /// How long a machine may take to become healthy, unless fly.toml says otherwise (flyctl's

@@ -17,15 +17,17 @@ use sha2::{Digest, Sha256};
 use super::{
     fleet::{self, CHECK_KEY, Health, SLOT_KEY, UID_KEY, Wanted},
     look::Look,
-    one_off::{self, Change, OneOff, Progress, Runs, What},
-    roster,
+};
+use crate::phase::deploy::{
+    command::one_off::{self, Change, OneOff, Progress, Runs, What},
+    fleet::roster,
 };
 use crate::{
     api::{Reason, status::one_line},
     error::Error,
     fly::{self, Machine, MachineState, machines::HostStatus},
     flytoml::{self, MachineTest, Strategy},
-    phase::{Cx, Wake, Why, step::Result},
+    pipeline::{Cx, Wake, Why, step::Result},
 };
 
 /// Most characters of a check's command in a message.
@@ -355,7 +357,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::phase::deploy::one_off::tests::{at, exit, runs};
+    use crate::phase::deploy::command::one_off::tests::{at, exit, runs};
 
     /// A machine with checks whose tests stand so; `None` has not begun.
     fn checks(tests: &[Option<Value>]) -> Checks {

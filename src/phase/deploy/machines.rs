@@ -8,13 +8,16 @@ use jiff::Timestamp;
 
 use super::{
     fleet::{self, Wanted},
-    leases,
     look::{self, Failure, Look},
-    machine_checks,
-    one_off::{self, Progress},
-    rollback, roster, seed_command,
-    strategy::Move,
-    volumes,
+    machine_checks, volumes,
+};
+use crate::phase::deploy::{
+    command::{
+        one_off::{self, Progress},
+        seed as seed_command,
+    },
+    fleet::{leases, roster, strategy::Move},
+    release::rollback,
 };
 use crate::{
     api::{
@@ -26,8 +29,8 @@ use crate::{
     error::Error,
     fly::{self, Machine, MachineState, MachineUpdate, NewMachine},
     flytoml::{self, AppConfig, Strategy},
-    phase::{Cx, News, Note, Removal, Slot, Step, StepId, Verdict, Wake, Why, step::Result},
-    target::Target,
+    pipeline::{Cx, News, Note, Removal, Slot, Step, StepId, Verdict, Wake, Why, step::Result},
+    plan::Target,
 };
 
 /// The machines.

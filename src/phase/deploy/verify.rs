@@ -8,13 +8,11 @@ use super::{
     health,
     look::{self, Failure, Look},
     machines::{self, Change},
-    one_off::Progress,
-    rollback,
-    strategy::Move,
 };
+use crate::phase::deploy::{command::one_off::Progress, fleet::strategy::Move, release::rollback};
 use crate::{
-    phase::{Cx, Note, Slot, Step, StepId, Verdict, step::Result},
-    target::Target,
+    pipeline::{Cx, Note, Slot, Step, StepId, Verdict, step::Result},
+    plan::Target,
 };
 
 /// The proof of what runs.

@@ -15,8 +15,8 @@ use crate::{
         volumes::{NewVolume, Volume},
     },
     flytoml,
-    phase::{Cx, Slot, Step, StepId, Verdict, Why, step::Result},
-    target::Target,
+    pipeline::{Cx, Slot, Step, StepId, Verdict, Why, step::Result},
+    plan::Target,
 };
 
 /// The volumes.

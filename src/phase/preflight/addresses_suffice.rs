@@ -8,8 +8,8 @@ use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     flytoml::IpKind,
-    phase::{Cx, step::Result},
-    target::Target,
+    pipeline::{Cx, step::Result},
+    plan::Target,
 };
 
 /// The addresses carry what the services speak.

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use super::check::{Check, Finding};
 use crate::{
     api::{preflight::CheckName, status::Severity},
-    phase::{Cx, Step, Verdict, provision::app, step::Result},
-    target::Target,
+    phase::provision::app,
+    pipeline::{Cx, Step, Verdict, step::Result},
+    plan::Target,
 };
 
 /// The app's name is free, or the app is ours, or may be taken over.

@@ -15,8 +15,8 @@ use crate::{
         status::{CheckResult, MAX_MESSAGE, PreflightResult, Severity},
     },
     error::Error,
-    phase::{Cx, Note, Step, StepId, Verdict, Wake, Why, step::Result},
-    target::Target,
+    pipeline::{Cx, Note, Step, StepId, Verdict, Wake, Why, step::Result},
+    plan::Target,
 };
 
 /// Longest next action, in bytes, as the status has it.
@@ -270,7 +270,7 @@ pub(in crate::phase) fn target(spec: &str, secrets: &[(&str, &str, &str)]) -> Ta
     .unwrap();
     let mut all = vec![("fly", "token", "fo1_some-token")];
     all.extend(secrets);
-    let refs = crate::refs::Refs::of(&all, &[]);
+    let refs = crate::plan::refs::Refs::of(&all, &[]);
     Target::parse(&object, &refs, b"key").unwrap()
 }
 

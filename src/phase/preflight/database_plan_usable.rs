@@ -6,12 +6,9 @@ use crate::{
     error::Error,
     fly::{RedisPlan, postgres::ClusterRegion},
     flytoml,
-    phase::{
-        Cx,
-        provision::{postgres, redis},
-        step::Result,
-    },
-    target::{Database, Redis, Target},
+    phase::provision::{postgres, redis},
+    pipeline::{Cx, step::Result},
+    plan::{Database, Redis, Target},
 };
 
 /// The databases that are asked for can be had.

@@ -25,8 +25,8 @@ use super::{
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     error::Error,
-    phase::{Cx, step::Result},
-    target::Target,
+    pipeline::{Cx, step::Result},
+    plan::Target,
 };
 
 /// Somebody holds the right to approve the gates.

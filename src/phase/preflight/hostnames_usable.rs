@@ -8,9 +8,9 @@ use futures::future::join_all;
 use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
-    phase::{Cx, step::Result},
-    probe::ProbeError,
-    target::Target,
+    net::probe::ProbeError,
+    pipeline::{Cx, step::Result},
+    plan::Target,
 };
 
 /// The hostnames lead to the app.

@@ -5,8 +5,9 @@ use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     error::Error,
     fly::{self, Class},
-    phase::{Cx, deploy, facts, step::Result},
-    target::Target,
+    phase::deploy,
+    pipeline::{Cx, facts, step::Result},
+    plan::Target,
 };
 
 /// The image exists, and for the machines' architecture.

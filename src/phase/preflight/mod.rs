@@ -22,7 +22,7 @@ mod token_valid;
 
 use check::Checked;
 
-use super::AnyStep;
+use crate::pipeline::AnyStep;
 
 /// All checks, in the order in which they are reported.
 pub static STEPS: &[&dyn AnyStep] = &[

@@ -5,8 +5,8 @@ use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     error::Error,
     fly::Organization,
-    phase::{Cx, step::Result},
-    target::Target,
+    pipeline::{Cx, step::Result},
+    plan::Target,
 };
 
 /// The organization exists, is not suspended and can pay.

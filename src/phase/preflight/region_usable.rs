@@ -13,8 +13,9 @@ use crate::{
     error::Error,
     fly::{Placement, Region, machine_config::MachineGuest},
     flytoml,
-    phase::{Cx, provision::app, step},
-    target::Target,
+    phase::provision::app,
+    pipeline::{Cx, step},
+    plan::Target,
 };
 
 /// The region exists, is not deprecated, and has room.

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
-    phase::{Cx, step::Result},
-    refs::RefKind,
-    target::Target,
+    pipeline::{Cx, step::Result},
+    plan::{Target, refs::RefKind},
 };
 
 /// Every Secret and key that is named exists, and can become a secret of the app.

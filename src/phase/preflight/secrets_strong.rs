@@ -7,8 +7,8 @@ use secrecy::ExposeSecret;
 use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
-    phase::{Cx, step::Result},
-    target::{Database, Redis, Target},
+    pipeline::{Cx, step::Result},
+    plan::{Database, Redis, Target},
 };
 
 /// No secret is a placeholder, too short, or meant for tests.

@@ -5,8 +5,8 @@ use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     flytoml::Strategy,
-    phase::{Cx, step::Result},
-    target::Target,
+    pipeline::{Cx, step::Result},
+    plan::Target,
 };
 
 /// The deployment strategy goes with the volumes and checks that there are.

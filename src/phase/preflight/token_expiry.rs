@@ -8,8 +8,8 @@ use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     fly::token::Facts,
-    phase::{Cx, step::Result},
-    target::Target,
+    pipeline::{Cx, step::Result},
+    plan::Target,
 };
 
 /// The token outlives the time that the activation is watched.

@@ -8,8 +8,9 @@ use crate::{
         token::{Facts, Scope},
         tokens::CurrentToken,
     },
-    phase::{Cx, provision::app, step::Result},
-    target::{Database, Redis, Target},
+    phase::provision::app,
+    pipeline::{Cx, step::Result},
+    plan::{Database, Redis, Target},
 };
 
 /// The token may do what this activation needs.

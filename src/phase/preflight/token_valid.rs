@@ -7,8 +7,8 @@ use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     error::Error,
     fly::{Class, token::Facts},
-    phase::{Cx, step::Result},
-    target::Target,
+    pipeline::{Cx, step::Result},
+    plan::Target,
 };
 
 /// Fly.io accepts the token.

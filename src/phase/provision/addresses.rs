@@ -14,8 +14,8 @@ use crate::{
     api::{Reason, status::ExternalObject},
     error::Error,
     fly::addresses::{AddressKind, IpAssignment, NewAddress},
-    phase::{Cx, Note, Slot, Step, StepId, Verdict, Wake, Why, step::Result},
-    target::Target,
+    pipeline::{Cx, Note, Slot, Step, StepId, Verdict, Wake, Why, step::Result},
+    plan::Target,
 };
 
 use super::app;
@@ -191,7 +191,7 @@ impl Step for Addresses {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::target::testing::target;
+    use crate::plan::testing::target;
 
     fn next(spec: &str, ips: serde_json::Value) -> Verdict<Assign> {
         let seen = Observed {

@@ -14,11 +14,11 @@ use crate::{
         policy::{Adoption, Deletion},
         status::ExternalObject,
     },
-    claim::{self, Claim, Terms},
     error::Error,
     fly,
-    phase::{Cx, Note, Owner, Removal, Step, StepId, Verdict, Why, step::Result},
-    target::Target,
+    pipeline::{Cx, Note, Owner, Removal, Step, StepId, Verdict, Why, step::Result},
+    plan::Target,
+    store::claim::{self, Claim, Terms},
 };
 
 /// The app.
@@ -531,7 +531,7 @@ fn taken(app: &str) -> Why {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::{claim::tests::claim, target::testing::target};
+    use crate::{plan::testing::target, store::claim::tests::claim};
 
     fn there(organization: &str) -> Seen {
         let app = serde_json::json!({

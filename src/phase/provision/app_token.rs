@@ -24,8 +24,8 @@ use crate::{
     api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION, Reason},
     error::Error,
     fly::{self, app_token::LimitedToken, token::Scope},
-    phase::{Cx, Removal, Slot, Step, StepId, Verdict, Why, step::Result},
-    target::{Target, fingerprint},
+    pipeline::{Cx, Removal, Slot, Step, StepId, Verdict, Why, step::Result},
+    plan::{Target, fingerprint},
 };
 
 /// The token for this app alone.
@@ -465,7 +465,7 @@ pub async fn delete(kube: &Client, own_namespace: &str, uid: &str) -> Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::testing::target;
+    use crate::plan::testing::target;
 
     fn diff(kept: Option<&str>, ids: &[&str], renew_at: Option<i64>) -> Verdict<Change> {
         let observed = Observed::There {

@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, fmt};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{app, legacy_attach as legacy, postgres, push};
+use super::{app, legacy_attach as legacy, postgres};
+use crate::phase::app_secrets as push;
 use crate::{
     api::Reason,
     error::Error,
     fly,
-    phase::{Cx, Note, Step, StepId, Verdict, Why, facts::Database, step::Result},
-    target::Target,
+    pipeline::{Cx, Note, Step, StepId, Verdict, Why, facts::Database, step::Result},
+    plan::Target,
 };
 
 /// The attachment of the database to the app.
@@ -136,7 +137,7 @@ pub fn recall_fallback(cx: &Cx) {
         .any(|used| used.what == postgres::FALLBACK);
     let pushed = || {
         let url = named(cx, source).ok()?;
-        let print = crate::target::fingerprint(&cx.fingerprint_key, &url);
+        let print = crate::plan::fingerprint(&cx.fingerprint_key, &url);
         Some(cx.pushed.get(VARIABLE)?.fingerprint == print)
     };
     if told || pushed() == Some(true) {
@@ -376,7 +377,7 @@ fn url_for(base: &SecretString, role: &str, password: &SecretString) -> Option<S
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::target::testing::target;
+    use crate::plan::testing::target;
 
     fn next(observed: &Observed) -> Verdict<Change> {
         Attach.diff(&target(""), observed, Timestamp::UNIX_EPOCH)

@@ -10,8 +10,8 @@ use crate::{
     api::{Reason, status::ExternalObject},
     error::Error,
     fly::certificates::{Certificate, CertificateStatus, DnsRequirements},
-    phase::{Cx, Note, Step, StepId, Verdict, Why, step::Result},
-    target::Target,
+    pipeline::{Cx, Note, Step, StepId, Verdict, Why, step::Result},
+    plan::Target,
 };
 
 use super::app;
@@ -259,7 +259,7 @@ fn standing(certificate: &Certificate) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::target::testing::target;
+    use crate::plan::testing::target;
 
     fn certificate(json: serde_json::Value) -> Certificate {
         serde_json::from_value(json).unwrap()

@@ -18,7 +18,6 @@ use crate::{
         policy::{Adoption, Deletion},
         provision::{Encoding, FlyPostgres as Spec, GeneratedSecret},
     },
-    claim::{self, Claim, Terms},
     error::Error,
     fly::{
         self, Machine, MachineState, NewMachine,
@@ -30,9 +29,12 @@ use crate::{
         machines::CheckResult,
         volumes::{NewVolume, Volume, VolumeState},
     },
-    phase::{Cx, Owner, Removal, Slot, Verdict, Wake, Why, facts::Database, step::Result},
-    secret_store::Rotation,
-    target::Target,
+    pipeline::{Cx, Owner, Removal, Slot, Verdict, Wake, Why, facts::Database, step::Result},
+    plan::Target,
+    store::{
+        claim::{self, Claim, Terms},
+        generated::Rotation,
+    },
 };
 
 /// Name of the volumes, as the image expects it.

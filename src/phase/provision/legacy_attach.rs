@@ -13,8 +13,8 @@ use crate::{
     api::Reason,
     error::Error,
     fly::{ExecRequest, fly_postgres::NewPostgresAttachment},
-    phase::{Cx, step::Result},
-    target::fingerprint,
+    pipeline::{Cx, step::Result},
+    plan::fingerprint,
 };
 
 /// Where the password of the app's user is kept.

@@ -8,11 +8,10 @@ mod certificates;
 mod fly_postgres;
 mod legacy_attach;
 pub mod postgres;
-pub mod push;
 pub mod redis;
 pub mod secrets;
 
-use super::AnyStep;
+use crate::pipeline::AnyStep;
 
 /// All steps. Those whose needs are met run at once; removal goes in reverse, so that the app,
 /// which everything else lives in, goes last.

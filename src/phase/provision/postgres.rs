@@ -12,16 +12,16 @@ use crate::{
         provision::Postgres as Spec,
         status::{ExternalObject, FallbackUsed},
     },
-    claim,
     error::Error,
     fly::{
         self,
         postgres::{Cluster, NewCluster},
     },
-    phase::{
+    pipeline::{
         Cx, Note, Removal, Slot, Step, StepId, Verdict, Wake, Why, facts::Database, step::Result,
     },
-    target::Target,
+    plan::Target,
+    store::claim,
 };
 
 /// The database.
@@ -466,7 +466,7 @@ pub fn fallback_note(target: &Target, reason: &str) -> Note {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::target::testing::target;
+    use crate::plan::testing::target;
 
     const MANAGED_ONLY: &str = "provision: {postgres: {managed: {plan: launch}}}";
     const WITH_FALLBACK: &str =

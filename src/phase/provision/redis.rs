@@ -5,14 +5,15 @@ use std::{collections::BTreeMap, fmt};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::{app, push};
+use super::app;
+use crate::phase::app_secrets as push;
 use crate::{
     api::{Reason, policy::Deletion, status::ExternalObject},
-    claim,
     error::Error,
     fly::redis::{NewRedis, RedisPlan},
-    phase::{Cx, Note, Removal, Slot, Step, StepId, Verdict, Why, step::Result},
-    target::Target,
+    pipeline::{Cx, Note, Removal, Slot, Step, StepId, Verdict, Why, step::Result},
+    plan::Target,
+    store::claim,
 };
 
 /// Redis.
@@ -306,7 +307,7 @@ fn slug(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::testing::target;
+    use crate::plan::testing::target;
 
     fn known(stale: bool) -> Observed {
         let stale = stale.then(|| VARIABLE.to_owned());

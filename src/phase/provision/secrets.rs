@@ -9,13 +9,14 @@ use std::{
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::{app, attach, push, redis};
+use super::{app, attach, redis};
+use crate::phase::app_secrets as push;
 use crate::{
     api::{Reason, policy::Deletion},
     error::Error,
-    phase::{Cx, Note, Removal, Step, StepId, Verdict, Why, step::Result},
-    secret_store::{self, Rotation, SecretStore},
-    target::Target,
+    pipeline::{Cx, Note, Removal, Step, StepId, Verdict, Why, step::Result},
+    plan::Target,
+    store::generated::{self as secret_store, Rotation, SecretStore},
 };
 
 /// The secrets.
@@ -265,7 +266,7 @@ impl Step for Secrets {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::target::testing::target;
+    use crate::plan::testing::target;
 
     fn observed(unsettled: Option<Change>, stale: &[&str], surplus: &[&str]) -> Observed {
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();

@@ -10,7 +10,7 @@ use crate::{
         smoke_test::{Check, Fallback, HttpCheck, Method as Verb, MetricsCheck, TcpCheck},
     },
     error::Error,
-    probe::{Answer, Ask, MAX_BODY, MAX_METRICS, Probe, ProbeError},
+    net::probe::{Answer, Ask, MAX_BODY, MAX_METRICS, Probe, ProbeError},
 };
 
 /// What one try found.

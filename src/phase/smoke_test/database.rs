@@ -23,8 +23,9 @@ use crate::{
     error::Error,
     fly::{self, Class, Conflict, ExecRequest, Machine, MachineState},
     flytoml,
-    phase::{Cx, Note, Step, StepId, Verdict, Why, deploy::roster, step::Result},
-    target::Target,
+    phase::deploy::fleet::roster,
+    pipeline::{Cx, Note, Step, StepId, Verdict, Why, step::Result},
+    plan::Target,
 };
 
 /// The checks that are commands in a machine.

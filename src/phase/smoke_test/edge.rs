@@ -21,8 +21,8 @@ use crate::{
         smoke_test::Check,
         status::{CheckResult, MAX_MESSAGE, SmokeTestResult},
     },
-    phase::{Cx, Note, Step, StepId, Verdict, Wake, Why, step::Result},
-    target::Target,
+    pipeline::{Cx, Note, Step, StepId, Verdict, Wake, Why, step::Result},
+    plan::Target,
 };
 
 /// All checks that are requests from outside.

@@ -5,7 +5,7 @@ pub mod database;
 pub mod edge;
 pub mod tries;
 
-use super::AnyStep;
+use crate::pipeline::AnyStep;
 
 /// All steps.
 pub static STEPS: &[&dyn AnyStep] = &[&edge::EdgeChecks, &database::DatabaseCheck];

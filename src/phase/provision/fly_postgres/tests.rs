@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{claim::tests::claim, target::testing::target};
+use crate::{plan::testing::target, store::claim::tests::claim};
 
 fn spec() -> Spec {
     Spec::default()

@@ -1,0 +1,386 @@
+//! The streams: what is watched, what wakes which object, and the guard around every reconcile.
+
+pub mod work;
+
+use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::{FutureExt, StreamExt, TryStreamExt, future, stream};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::{DeserializeGuard, PartialObjectMeta},
+    runtime::{
+        Controller, WatchStreamExt,
+        controller::{self, Action},
+        predicates,
+        reflector::{self, ObjectRef, Store},
+        utils::Predicate,
+        watcher,
+    },
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{
+    api::{Activation, ActivationApproval},
+    error::{Error, Retry},
+    pipeline::memory::backoff,
+    plan::refs::{self, RefKind},
+    process::{server::Health, workqueue::Object},
+    reconcile::{self, context::Context, undecodable},
+    redact,
+    triggers::{Waits, Woken},
+};
+
+/// An Activation, or what could not be decoded as one.
+type Guarded = DeserializeGuard<Activation>;
+
+/// What is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The namespace; `None` for all.
+    pub namespace: Option<String>,
+    /// Reconciles at once.
+    pub concurrency: u16,
+}
+
+impl Scope {
+    fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        }
+    }
+}
+
+/// Runs the controller for one scope until `stop`, then lets the reconciles under way finish.
+pub async fn run(
+    context: Arc<Context>,
+    scope: Scope,
+    woken: impl futures::Stream<Item = Woken> + Send + 'static,
+    health: Health,
+    stop: CancellationToken,
+) {
+    let (reader, writer) = reflector::store::<Guarded>();
+    let cache = "activations";
+    health.expect_cache(cache);
+    let gone = context.clone();
+    let objects = watcher(
+        scope.api::<Guarded>(&context.kube),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .modify(|object| reconcile::keep_authors(object.managed_fields_mut()))
+    .inspect_ok(move |event| {
+        if let watcher::Event::Delete(object) = event
+            && let Some(namespace) = object.namespace()
+        {
+            gone.forget(&namespace, &object.name_any());
+        }
+    })
+    .reflect(writer)
+    // Not by `Store::wait_until_ready`: in kube 5 it wakes only the last of several waiters
+    // (`DelayedInit` polls one oneshot), and the controller waits for the same store.
+    .inspect_ok(move |event| {
+        if matches!(event, watcher::Event::InitDone) {
+            health.cache_filled(cache);
+        }
+    })
+    .applied_objects()
+    // Our own status writes are no news. `finalizers` and `annotations` do not change the
+    // generation.
+    .predicate_filter(
+        predicates::generation
+            .combine(predicates::finalizers)
+            .combine(predicates::annotations),
+        kube::runtime::PredicateConfig::default(),
+    );
+    let woken = woken.map(|object: Woken| rename(&object));
+    let waits = context.waits.clone();
+    let controller = Controller::for_stream(objects, reader.clone())
+        .with_config(controller::Config::default().concurrency(scope.concurrency))
+        .reconcile_on(woken)
+        .watches(
+            scope.api::<ActivationApproval>(&context.kube),
+            watcher::Config::default(),
+            move |approval| {
+                let namespace = approval.namespace()?;
+                let object = Woken::new(&approval.spec.activation).within(&namespace);
+                waits.touch(&object);
+                Some(rename(&object))
+            },
+        )
+        .reconcile_on(named_by(
+            metadata::<ConfigMap>(&scope, &context.kube, |_| {}),
+            RefKind::ConfigMap,
+            reader.clone(),
+            context.waits.clone(),
+        ));
+    // Secrets are watched only where the operator's rights are those of single namespaces: nobody
+    // should hold the right to list all Secrets of a cluster. Elsewhere, and while the watch fails,
+    // each that is named is looked at by name (secret_looks.rs).
+    let controller = match scope.namespace.clone() {
+        Some(namespace) => {
+            let looks = context.secret_looks.clone();
+            controller.reconcile_on(named_by(
+                metadata::<Secret>(&scope, &context.kube, move |works| {
+                    looks.set_watched(&namespace, works);
+                }),
+                RefKind::Secret,
+                reader,
+                context.waits.clone(),
+            ))
+        }
+        None => controller,
+    };
+    let gone = context.clone();
+    controller
+        .graceful_shutdown_on(async move { stop.cancelled().await })
+        .run(guarded, requeue, context)
+        .for_each(|result| {
+            match result {
+                Err(controller::Error::QueueError(source)) => {
+                    tracing::warn!(error = %crate::causes::chain(&source), "a watch failed; it is tried again");
+                }
+                // It went while a pass had it, which remembered it afterwards, or never was.
+                Err(controller::Error::ObjectNotFound(object)) => {
+                    let namespace = object.namespace.unwrap_or_default();
+                    gone.forget(&namespace, &object.name);
+                }
+                _ => {}
+            }
+            future::ready(())
+        })
+        .await;
+}
+
+/// The same object as another type knows it.
+fn rename<A, B>(object: &ObjectRef<A>) -> ObjectRef<B>
+where
+    A: Resource,
+    A::DynamicType: Eq + std::hash::Hash,
+    B: Resource,
+    B::DynamicType: Eq + std::hash::Hash + Default,
+{
+    let name = ObjectRef::new(&object.name);
+    match &object.namespace {
+        Some(namespace) => name.within(namespace),
+        None => name,
+    }
+}
+
+/// Names and versions of one kind, without contents: a value never enters the cache. `works` is told
+/// when the watch begins to tell of every change, and when it fails.
+fn metadata<K>(
+    scope: &Scope,
+    client: &Client,
+    works: impl Fn(bool) + Send + 'static,
+) -> impl futures::Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    let api: Api<PartialObjectMeta<K>> = match &scope.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    watcher(api, watcher::Config::default())
+        .inspect(move |event| match event {
+            Ok(watcher::Event::InitDone) => works(true),
+            Ok(_) => {}
+            Err(_) => works(false),
+        })
+        .default_backoff()
+        .touched_objects()
+        .predicate_filter(
+            predicates::resource_version,
+            kube::runtime::PredicateConfig::default(),
+        )
+}
+
+/// The activations that name a changed object.
+fn named_by<K>(
+    changed: impl futures::Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static,
+    kind: RefKind,
+    activations: Store<Guarded>,
+    waits: Waits,
+) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Send + 'static,
+{
+    changed
+        .filter_map(|object| future::ready(object.ok()))
+        .map(move |object| {
+            let (namespace, name) = (object.namespace(), object.name_any());
+            let named: Vec<ObjectRef<Guarded>> = activations
+                .state()
+                .iter()
+                .filter(|activation| activation.namespace() == namespace)
+                .filter(|activation| {
+                    activation.0.as_ref().is_ok_and(|activation| {
+                        let names: BTreeSet<(RefKind, String)> = refs::watched(activation);
+                        names.contains(&(kind, name.clone()))
+                    })
+                })
+                .map(|activation| ObjectRef::from_obj(activation.as_ref()))
+                .collect();
+            for object in &named {
+                waits.touch(&rename(object));
+            }
+            stream::iter(named)
+        })
+        .flatten()
+}
+
+/// One reconcile with its deadline; a panic in it is caught, counted, and told on this object
+/// alone.
+async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
+    let key = Object::new(object.namespace().unwrap_or_default(), object.name_any());
+    let running = context.metrics.reconcile_started(&key);
+    let activation = match &object.0 {
+        Ok(activation) => activation,
+        Err(invalid) => {
+            tracing::warn!(
+                namespace = %key.namespace, name = %key.name, error = %invalid.error,
+                "the object cannot be decoded; it is left alone until it changes"
+            );
+            let told = caught(
+                context.timing.deadline,
+                undecodable::pass(&object, invalid, &context),
+            );
+            let result = told.await;
+            running.finished(crate::process::metrics::Outcome::Terminal);
+            // It says the same until it changes: there is nothing to look for before.
+            return result.map(|()| Action::await_change());
+        }
+    };
+    let span = crate::process::telemetry::object(&key.namespace, &key.name);
+    let pass = caught(
+        context.timing.deadline,
+        reconcile::reconcile(activation, &context),
+    );
+    let result = pass.instrument(span.clone()).await;
+    context.metrics.reconciled_at(&key, (context.clock)());
+    match result {
+        Ok(next) => {
+            running.finished(crate::process::metrics::Outcome::RequeueAfter);
+            context.metrics.queued(&key, next);
+            Ok(Action::requeue(next))
+        }
+        Err(error) => {
+            let outcome = match (&error, error.retry()) {
+                (Error::Panicked(_), _) => crate::process::metrics::Outcome::Panicked,
+                (_, Retry::OnChange) => crate::process::metrics::Outcome::Terminal,
+                _ => crate::process::metrics::Outcome::Error,
+            };
+            running.finished(outcome);
+            let told = tokio::time::timeout(
+                Duration::from_secs(10),
+                reconcile::report_failure(activation, &context, &error),
+            );
+            if told.instrument(span).await.is_err() {
+                tracing::warn!("the failure could not be reported in time");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Runs a pass within its deadline, and turns a panic in it into an error of this object.
+async fn caught<T>(
+    deadline: Duration,
+    pass: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let pass = AssertUnwindSafe(tokio::time::timeout(deadline, pass));
+    redact::until_end(async move {
+        match pass.catch_unwind().await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::Deadline(deadline)),
+            Err(panic) => Err(Error::Panicked(panic_text(panic.as_ref()))),
+        }
+    })
+    .await
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    redact::redact(&text).into_owned()
+}
+
+/// When to come back after a reconcile failed as a whole.
+fn requeue(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
+    let key = Object::new(object.namespace().unwrap_or_default(), object.name_any());
+    let failures = context.failures(&key.namespace, &key.name);
+    let pause = match error.retry() {
+        Retry::After(time) => time,
+        _ => backoff(&context.timing, failures.min(6)),
+    };
+    tracing::warn!(
+        namespace = %key.namespace, name = %key.name, error = %crate::causes::chain(error),
+        again_in = ?pause, "the reconcile failed"
+    );
+    context.metrics.retried(&key, pause);
+    Action::requeue(pause)
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_a_pass_is_an_error_of_its_object_and_says_what_it_was() {
+        let ended = caught(Duration::from_secs(60), async {
+            tokio::task::yield_now().await;
+            if std::hint::black_box(true) {
+                panic!("index {} is out of bounds", 7);
+            }
+            Ok(Duration::ZERO)
+        })
+        .await;
+        let Err(error @ Error::Panicked(_)) = ended else {
+            unreachable!("{ended:?}")
+        };
+        assert!(error.to_string().contains("index 7 is out of bounds"));
+    }
+
+    #[tokio::test]
+    async fn a_panic_that_quotes_a_value_shows_none_though_the_value_is_gone_with_the_pass() {
+        let ended = caught(Duration::from_secs(60), async {
+            let value = redact::guard("canary-of-a-panic-4f1c".into());
+            if std::hint::black_box(true) {
+                panic!("no column {}", value.expose_secret());
+            }
+            Ok(Duration::ZERO)
+        })
+        .await;
+        let Err(error) = ended else {
+            unreachable!("{ended:?}")
+        };
+        assert_eq!(
+            error.to_string(),
+            "the reconcile panicked: no column [redacted]"
+        );
+        let later = redact::redact("canary-of-a-panic-4f1c");
+        assert_eq!(later, "canary-of-a-panic-4f1c", "it is kept for ever");
+    }
+
+    #[tokio::test]
+    async fn a_pass_that_never_ends_is_ended_at_its_deadline() {
+        let deadline = Duration::from_millis(20);
+        let ended = caught(deadline, std::future::pending::<Result<(), Error>>()).await;
+        assert!(matches!(ended, Err(Error::Deadline(after)) if after == deadline));
+    }
+}

@@ -1,0 +1,114 @@
+//! The work of a leading process: one controller for each watched scope, over one context.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::bounds,
+    controller::{self, Scope},
+    net::probe::Probe,
+    pipeline::{Fence, Timing},
+    process::{operator::Parts, settings::Settings},
+    reconcile::context::{self, Context},
+    store::installation_key,
+    triggers::Waits,
+};
+
+/// The lengths of time that the settings ask for.
+pub fn timing(settings: &Settings) -> Timing {
+    Timing {
+        recheck: settings.recheck_interval,
+        backoff_min: settings.backoff_min,
+        backoff_max: settings.backoff_max,
+        settle: settings.settle,
+        poll: settings.poll_interval,
+        deadline: settings.reconcile_timeout,
+    }
+}
+
+/// Works until `stop`; what is under way is finished.
+pub async fn work(parts: Parts, stop: CancellationToken) {
+    let settings = &parts.settings;
+    bounds::prepare();
+    let Some(fingerprint_key) = fingerprint_key(&parts, &stop).await else {
+        return;
+    };
+    let probe = match Probe::new(settings) {
+        Ok(probe) => probe,
+        Err(error) => {
+            tracing::error!(error = %crate::causes::chain(&error), "cannot set up requests to applications");
+            return;
+        }
+    };
+    let scopes: Vec<Option<String>> = if settings.namespace.is_empty() {
+        vec![None]
+    } else {
+        settings.namespace.iter().cloned().map(Some).collect()
+    };
+    let (waits, woken) = Waits::new(&scopes);
+    let wakes = waits.clone();
+    let leader = parts.leader.clone();
+    let leading = leader.clone();
+    let stopping = stop.clone();
+    let context = Arc::new(Context::new(
+        context::Parts {
+            kube: parts.kube.clone(),
+            fly: parts.fly.clone(),
+            probe,
+            metrics: Arc::new(parts.metrics.clone()),
+            timing: timing(settings),
+            own_namespace: settings.own_namespace.clone(),
+            fence: Fence::new(move || !stopping.is_cancelled() && leader.permit().is_ok()),
+            leads: Fence::new(move || leading.permit().is_ok()),
+            app_tokens: settings.app_tokens,
+            source_interval_min: settings.source_interval_min,
+            fingerprint_key,
+            instance: parts.identity.clone(),
+        },
+        waits,
+    ));
+    parts
+        .metrics
+        .set_max_concurrent_reconciles(settings.max_concurrent_reconciles);
+    let runs = scopes.into_iter().zip(woken).map(|(namespace, woken)| {
+        let scope = Scope {
+            namespace,
+            concurrency: settings.max_concurrent_reconciles,
+        };
+        controller::run(
+            context.clone(),
+            scope,
+            woken,
+            parts.health.clone(),
+            stop.clone(),
+        )
+    });
+    let looks = context.secret_looks.clone().run(
+        parts.kube.clone(),
+        wakes,
+        settings.secret_look_interval,
+        stop.clone(),
+    );
+    future::join(future::join_all(runs), looks).await;
+    context.publisher.close().await;
+}
+
+/// The key, as soon as the API server gives it; `None` when asked to stop before.
+async fn fingerprint_key(parts: &Parts, stop: &CancellationToken) -> Option<Arc<[u8]>> {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match installation_key::load(&parts.kube, &parts.settings.own_namespace).await {
+            Ok(key) => return Some(key),
+            Err(error) => {
+                tracing::warn!(error = %crate::causes::chain(&error), again_in = ?pause, "cannot begin yet");
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(Duration::from_secs(30));
+    }
+}

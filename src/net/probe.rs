@@ -1,0 +1,490 @@
+//! Requests to the application from outside, as its users make them: by its public name, over
+//! TLS, to an address that was checked.
+//!
+//! The host is the app's own or one of its hostnames, never a URL from a field. Every address
+//! is checked at the moment of connecting and the checked one is used, so a name that changes
+//! between check and use gains nothing (reliability-and-security.md S3). No credentials are sent,
+//! and nothing that is fetched leaves this file but its length, its status and yes or no.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{Method, Request, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    fly::call::client::{HttpOptions, SetupError, tls},
+    net::public_address::{is_public, may_be_public},
+    process::settings::{Resolve, Settings},
+};
+
+/// Most bytes of a page that are read.
+pub const MAX_BODY: usize = 1 << 20;
+
+/// Most bytes of a page of metrics that are read.
+pub const MAX_METRICS: usize = 4 << 20;
+
+/// Redirects that are followed, on the same host only.
+const MAX_REDIRECTS: usize = 3;
+
+/// Where requests may go, and how names are resolved.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    resolve: Arc<[Resolve]>,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+/// What is requested of a host.
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
+    /// GET or HEAD.
+    pub method: Method,
+    /// Path and query.
+    pub path: &'a str,
+    /// Most bytes of the body that are read.
+    pub limit: usize,
+    /// Statuses that are wanted: a redirect that is one of them is not followed.
+    pub wanted: &'a [u16],
+}
+
+/// What came of a request.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: hyper::HeaderMap,
+    /// The body, for looking into; never for showing.
+    pub body: Bytes,
+    /// From the start of the request to the end of the body.
+    pub took: Duration,
+}
+
+/// Why there was no answer. No variant holds anything that was fetched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    /// The name has no address.
+    #[error("{0} does not resolve")]
+    NotResolved(String),
+    /// Whether the name has an address is not known: the resolver of this process does not say.
+    #[error("the resolver gives no answer for {0}")]
+    NoResolver(String),
+    /// The name leads somewhere where no public application is.
+    #[error("{0} resolves to an address that is not public")]
+    NotPublic(String),
+    /// Nobody answers there.
+    #[error("cannot connect to {0}")]
+    Connect(String),
+    /// The certificate does not fit, or TLS fails otherwise.
+    #[error("TLS with {0} fails: its certificate does not fit the name or is not trusted")]
+    Tls(String),
+    /// The connection broke, or what came was no HTTP.
+    #[error("{0} did not answer with HTTP")]
+    Http(String),
+    /// More bytes than are read.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// It took too long.
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    TimedOut(Duration),
+    /// Redirected elsewhere, or too often.
+    #[error("redirected to another host, or more than {MAX_REDIRECTS} times")]
+    Redirected,
+    /// The path is not one.
+    #[error("the path cannot be requested")]
+    BadPath,
+}
+
+impl ProbeError {
+    /// True when the request could not be made at all, for a reason that lies between us and
+    /// the application and says nothing about it.
+    pub fn is_ours(&self) -> bool {
+        matches!(
+            self,
+            Self::NotResolved(_)
+                | Self::NoResolver(_)
+                | Self::NotPublic(_)
+                | Self::BadPath
+                | Self::TooLarge(_)
+        )
+    }
+}
+
+impl Probe {
+    /// As the operator's flags say.
+    ///
+    /// # Errors
+    /// When the file of certificate authorities cannot be read.
+    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
+        let options = HttpOptions {
+            ca_file: settings.ca_file.clone(),
+            ..HttpOptions::default()
+        };
+        Ok(Self {
+            resolve: settings.resolve.clone().into(),
+            tls: Arc::new(tls(&options)?),
+        })
+    }
+
+    /// One request to `https://host`, in at most `timeout`, redirects on the same host included.
+    ///
+    /// # Errors
+    /// When there is no answer, with the class of what went wrong.
+    pub async fn request(
+        &self,
+        host: &str,
+        ask: &Ask<'_>,
+        timeout: Duration,
+    ) -> Result<Answer, ProbeError> {
+        let began = Instant::now();
+        let follow = async {
+            let mut path = ask.path.to_owned();
+            for _ in 0..=MAX_REDIRECTS {
+                let answer = self.once(ask, host, &path, began).await?;
+                let redirects = (300..400).contains(&answer.status);
+                if !redirects || ask.wanted.contains(&answer.status) {
+                    return Ok(answer);
+                }
+                match location(&answer, host) {
+                    Location::None => return Ok(answer),
+                    Location::Elsewhere => return Err(ProbeError::Redirected),
+                    Location::Here(next) => path = next,
+                }
+            }
+            Err(ProbeError::Redirected)
+        };
+        tokio::time::timeout(timeout, follow)
+            .await
+            .unwrap_or(Err(ProbeError::TimedOut(timeout)))
+    }
+
+    /// Whether a TCP port of the host can be connected to.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub async fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        timeout: Duration,
+    ) -> Result<(), ProbeError> {
+        tokio::time::timeout(timeout, self.stream(host, port))
+            .await
+            .unwrap_or(Err(ProbeError::TimedOut(timeout)))
+            .map(drop)
+    }
+
+    /// The addresses of a host, as its users would find them. Nothing is connected to.
+    ///
+    /// # Errors
+    /// When it has none, or the resolver does not answer in time.
+    pub async fn resolve(&self, host: &str, timeout: Duration) -> Result<Vec<IpAddr>, ProbeError> {
+        let port = 443;
+        if let Some(told) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
+            return Ok(vec![told.to.ip()]);
+        }
+        let look = tokio::net::lookup_host((host, port));
+        let found = tokio::time::timeout(timeout, look)
+            .await
+            .map_err(|_| ProbeError::TimedOut(timeout))?
+            .map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
+        Ok(found.map(|address| address.ip()).collect())
+    }
+
+    async fn once(
+        &self,
+        ask: &Ask<'_>,
+        host: &str,
+        path: &str,
+        began: Instant,
+    ) -> Result<Answer, ProbeError> {
+        let broken = |_| ProbeError::Http(host.to_owned());
+        let stream = self.stream(host, 443).await?;
+        let name = rustls::pki_types::ServerName::try_from(host.to_owned())
+            .map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
+        let stream = TlsConnector::from(self.tls.clone())
+            .connect(name, stream)
+            .await
+            .map_err(|_| ProbeError::Tls(host.to_owned()))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
+        // Ends with the request, also with one that is given up in the middle.
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let request = Request::builder()
+            .method(ask.method.clone())
+            .uri(path)
+            .header(header::HOST, host)
+            .header(
+                header::USER_AGENT,
+                concat!("golive/", env!("CARGO_PKG_VERSION")),
+            )
+            .body(Empty::<Bytes>::new())
+            .map_err(|_| ProbeError::BadPath)?;
+        let answer = async {
+            let response = sender.send_request(request).await.map_err(broken)?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, ask.limit)
+                .collect()
+                .await
+                .map_err(|error| {
+                    if error.is::<http_body_util::LengthLimitError>() {
+                        ProbeError::TooLarge(ask.limit)
+                    } else {
+                        ProbeError::Http(host.to_owned())
+                    }
+                })?
+                .to_bytes();
+            Ok(Answer {
+                status: parts.status.as_u16(),
+                headers: parts.headers,
+                body,
+                took: began.elapsed(),
+            })
+        }
+        .await;
+        drop(connection);
+        answer
+    }
+
+    /// Connects to an address of the host that was checked.
+    async fn stream(&self, host: &str, port: u16) -> Result<TcpStream, ProbeError> {
+        let addresses = self.addresses(host, port).await?;
+        for address in addresses {
+            if let Ok(stream) = TcpStream::connect(address).await {
+                return Ok(stream);
+            }
+        }
+        Err(ProbeError::Connect(host.to_owned()))
+    }
+
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ProbeError> {
+        // The operator's own flags may lead anywhere; a name may not.
+        if let Some(told) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
+            return Ok(vec![told.to]);
+        }
+        // A literal address is none of the app's names, and names of the cluster are none either.
+        let named = url::Host::parse(host).map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
+        let is_name = matches!(named, url::Host::Domain(_));
+        if !is_name || !may_be_public(&borrowed(&named)) {
+            return Err(ProbeError::NotPublic(host.to_owned()));
+        }
+        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+            .await
+            .map_err(|error| not_found(&error, host))?
+            .collect();
+        if found.is_empty() {
+            return Err(ProbeError::NotResolved(host.to_owned()));
+        }
+        // One private address among public ones is one too many: which is used is chance.
+        if found.iter().any(|address| !is_public(address.ip())) {
+            return Err(ProbeError::NotPublic(host.to_owned()));
+        }
+        Ok(found)
+    }
+}
+
+/// What it means that a name was not found. `getaddrinfo` tells an outage of the resolver (`EAI_AGAIN`,
+/// `EAI_SYSTEM`) from a name that does not exist, and the standard library keeps only its words: those
+/// of glibc and of musl.
+fn not_found(error: &std::io::Error, host: &str) -> ProbeError {
+    let words = error.to_string();
+    let absent = [
+        "Name or service not known",
+        "No address associated with hostname",
+        "Name does not resolve",
+        "Name has no usable address",
+    ];
+    if absent.iter().any(|absent| words.contains(absent)) {
+        ProbeError::NotResolved(host.to_owned())
+    } else {
+        ProbeError::NoResolver(host.to_owned())
+    }
+}
+
+fn borrowed(host: &url::Host<String>) -> url::Host<&str> {
+    match host {
+        url::Host::Domain(name) => url::Host::Domain(name),
+        url::Host::Ipv4(ip) => url::Host::Ipv4(*ip),
+        url::Host::Ipv6(ip) => url::Host::Ipv6(*ip),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Location {
+    None,
+    Here(String),
+    Elsewhere,
+}
+
+/// Where an answer redirects to, as far as it is the same host over HTTPS.
+fn location(answer: &Answer, host: &str) -> Location {
+    let Some(to) = answer
+        .headers
+        .get(header::LOCATION)
+        .and_then(|to| to.to_str().ok())
+    else {
+        return Location::None;
+    };
+    let Ok(base) = url::Url::parse(&format!("https://{host}/")) else {
+        return Location::Elsewhere;
+    };
+    match base.join(to) {
+        Ok(url)
+            if url.scheme() == "https"
+                && url.host_str() == Some(host)
+                && url.port().is_none()
+                && url.username().is_empty() =>
+        {
+            let query = url
+                .query()
+                .map_or(String::new(), |query| format!("?{query}"));
+            Location::Here(format!("{}{query}", url.path()))
+        }
+        _ => Location::Elsewhere,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn probe(resolve: &[&str]) -> Probe {
+        let tls = tls(&HttpOptions::default()).unwrap();
+        Probe {
+            resolve: resolve
+                .iter()
+                .map(|rule| Resolve::parse(rule).unwrap())
+                .collect(),
+            tls: Arc::new(tls),
+        }
+    }
+
+    async fn refused(probe: &Probe, host: &str) -> ProbeError {
+        let limit = Duration::from_secs(5);
+        probe.connect(host, 443, limit).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn only_public_names_are_connected_to() {
+        let probe = probe(&[]);
+        for host in [
+            "127.0.0.1",
+            "169.254.169.254",
+            "10.0.0.1",
+            "[::1]",
+            "[fdaa::3]",
+            "[::ffff:169.254.169.254]",
+            "0x7f000001",
+            "017700000001",
+            "127.1",
+            "0",
+            "localhost",
+            "localhost.",
+            "a.localhost",
+            "kubernetes",
+            "kubernetes.default.svc",
+            "x.internal",
+            "x.flycast",
+            "x.local",
+            "8.8.8.8",
+        ] {
+            let error = refused(&probe, host).await;
+            assert_eq!(error, ProbeError::NotPublic(host.to_owned()), "{host}");
+        }
+        for host in ["user@host.example", "host.example/x", "a b", ""] {
+            let error = refused(&probe, host).await;
+            assert!(
+                matches!(error, ProbeError::NotResolved(_)),
+                "{host}: {error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_operator_alone_may_lead_a_name_elsewhere() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let probe = probe(&[&format!("*.fly.dev:443={to}")]);
+        let limit = Duration::from_secs(5);
+        probe.connect("shop.fly.dev", 443, limit).await.unwrap();
+        // The rule is for one port and the names under one domain.
+        assert!(matches!(
+            refused(&probe, "localhost").await,
+            ProbeError::NotPublic(_)
+        ));
+    }
+
+    #[test]
+    fn a_resolver_that_does_not_answer_says_nothing_about_a_name() {
+        let said = |words: &str| not_found(&std::io::Error::other(words), "shop.fly.dev");
+        let lookup = "failed to lookup address information: ";
+        for absent in ["Name or service not known", "Name does not resolve"] {
+            let error = said(&format!("{lookup}{absent}"));
+            assert!(matches!(error, ProbeError::NotResolved(_)), "{absent}");
+        }
+        for outage in [
+            "Temporary failure in name resolution",
+            "Try again",
+            "System error",
+        ] {
+            let error = said(&format!("{lookup}{outage}"));
+            assert!(matches!(error, ProbeError::NoResolver(_)), "{outage}");
+            assert!(error.is_ours());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_exist_is_told_as_that() {
+        // RFC 6761: no such name exists. Where nobody can be asked, that is told.
+        let found = probe(&[]).addresses("shop.invalid", 443).await;
+        assert!(matches!(
+            found,
+            Err(ProbeError::NotResolved(_) | ProbeError::NoResolver(_))
+        ));
+    }
+
+    #[test]
+    fn redirects_stay_on_the_host_and_on_https() {
+        let to = |location: &str| {
+            let headers = [(
+                header::LOCATION,
+                hyper::header::HeaderValue::from_str(location).unwrap(),
+            )];
+            let answer = Answer {
+                status: 302,
+                headers: headers.into_iter().collect(),
+                body: Bytes::new(),
+                took: Duration::ZERO,
+            };
+            location_of(&answer)
+        };
+        fn location_of(answer: &Answer) -> Location {
+            location(answer, "shop.fly.dev")
+        }
+        for (location, here) in [
+            ("/login?next=/", Some("/login?next=/")),
+            ("https://shop.fly.dev/a", Some("/a")),
+            ("http://shop.fly.dev/a", None),
+            ("https://shop.fly.dev:8443/a", None),
+            ("https://shop.fly.dev@evil.example/", None),
+            ("https://u@shop.fly.dev/", None),
+            ("https://evil.example/", None),
+            ("//evil.example/", None),
+            ("http://169.254.169.254/latest", None),
+            ("file:///etc/passwd", None),
+        ] {
+            let wanted = here.map_or(Location::Elsewhere, |path| Location::Here(path.to_owned()));
+            assert_eq!(to(location), wanted, "{location}");
+        }
+    }
+}

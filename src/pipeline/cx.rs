@@ -1,0 +1,181 @@
+//! What a step gets: the target, the clients, the facts, and the limits of this pass.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::{facts::Facts, intent::Intents};
+use crate::{
+    api::{
+        approval::{ActivationApprovalSpec, DecidedOn, Decision},
+        status::{ExternalObject, FallbackUsed, SecretStatus},
+    },
+    fly,
+    plan::{Target, refs::Refs},
+};
+
+/// The object that a pass works for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`: the mark on everything that this object makes.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+}
+
+/// Lengths of time that the operator's flags set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Pause between re-checks of an object that is as it should be.
+    pub recheck: Duration,
+    /// First pause after a failure.
+    pub backoff_min: Duration,
+    /// Longest pause after failures.
+    pub backoff_max: Duration,
+    /// Time between two empty looks before a create of unknown outcome is sent again.
+    pub settle: Duration,
+    /// Longest time of one reconcile.
+    pub deadline: Duration,
+    /// Pause between two looks at something that Fly offers no long poll for.
+    pub poll: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            recheck: Duration::from_secs(300),
+            backoff_min: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(300),
+            settle: Duration::from_secs(10),
+            deadline: Duration::from_secs(120),
+            poll: Duration::from_secs(2),
+        }
+    }
+}
+
+/// May this process still write to the outside? Closed on shutdown and when the leader's
+/// lease has too little time left for one more call.
+#[derive(Clone)]
+pub struct Fence(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Fence {
+    /// A fence that asks `open` before every write.
+    pub fn new(open: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(open))
+    }
+
+    /// True while writes may start.
+    pub fn open(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Fence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Fence").field(&self.open()).finish()
+    }
+}
+
+/// May steps change the world in this pass?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Yes.
+    Apply,
+    /// No: changes are listed in the plan.
+    Plan,
+}
+
+/// Who asked for what the spec says now, and why, as far as Kubernetes tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The field manager that last wrote the spec: `kubectl-client-side-apply`,
+    /// `argocd-controller`. The API server keeps no user's name.
+    pub manager: String,
+    /// The annotation `kubernetes.io/change-cause`.
+    pub cause: String,
+}
+
+impl Origin {
+    /// Who asked for the plan of this digest: those who approved it, and the manager.
+    pub fn by(&self, votes: &[ActivationApprovalSpec], digest: &str) -> String {
+        let approvers: BTreeSet<&str> = votes
+            .iter()
+            .filter(|vote| {
+                vote.digest == digest
+                    && vote.gate == DecidedOn::Deploy
+                    && vote.decision == Decision::Approve
+            })
+            .map(|vote| vote.approver.as_str())
+            .collect();
+        let approved = approvers.into_iter().collect::<Vec<_>>().join(", ");
+        match (approved.is_empty(), self.manager.is_empty()) {
+            (true, _) => self.manager.clone(),
+            (false, true) => format!("approved by {approved}"),
+            (false, false) => format!("{}, approved by {approved}", self.manager),
+        }
+    }
+}
+
+/// What every step gets.
+#[derive(Clone)]
+pub struct Cx {
+    /// What should be, parsed and valid.
+    pub target: Arc<Target>,
+    /// The Secrets and ConfigMaps that the object names.
+    pub refs: Arc<Refs>,
+    /// The object.
+    pub owner: Owner,
+    /// Who asked for what the spec says now, and why.
+    pub change: Origin,
+    /// Fly.io, with the object's token.
+    pub fly: fly::Client,
+    /// Kubernetes, for the secret store, the claim and release records.
+    pub kube: kube::Client,
+    /// The operator's own namespace, where claims live.
+    pub own_namespace: String,
+    /// Outbound requests to the application's public address.
+    pub probe: crate::net::probe::Probe,
+    /// What earlier steps observed.
+    pub facts: Arc<Facts>,
+    /// Creates announced before they are sent.
+    pub intents: Arc<Intents>,
+    /// Lengths of time.
+    pub timing: Timing,
+    /// Whether this process may still write.
+    pub fence: Fence,
+    /// Whether a token for the app alone is made and used.
+    pub app_tokens: bool,
+    /// Whether this pass may change the world.
+    pub act: Act,
+    /// Key of the fingerprints of secret values that stand in status (HMAC), one per installation.
+    pub fingerprint_key: Arc<[u8]>,
+    /// Secrets that were pushed before: name, Fly's digest and our fingerprint, from the status.
+    /// A wrong entry costs one push of the same value and changes nothing.
+    pub pushed: Arc<BTreeMap<String, SecretStatus>>,
+    /// What the status names at Fly.io. A place to look, never a proof: a list may lag behind it.
+    pub recorded: Arc<Vec<ExternalObject>>,
+    /// The fallbacks that are in use by the status.
+    pub fallbacks: Arc<Vec<FallbackUsed>>,
+    /// The clock.
+    pub clock: fn() -> Timestamp,
+}
+
+impl Cx {
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// True when steps may change the world in this pass.
+    pub fn may_act(&self) -> bool {
+        self.act == Act::Apply
+    }
+}

@@ -1,0 +1,718 @@
+//! The engine with steps that are made up here: what runs when, and what is left alone.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
+
+use clap::Parser;
+use jiff::Timestamp;
+use tokio::sync::{Barrier, Notify};
+
+use super::*;
+use crate::{
+    api::{ConditionType, Reason},
+    error::Error,
+    fly,
+    net::probe::Probe,
+    pipeline::{
+        Act, Fence, Origin, Owner, Step, Timing, Verdict, Wake, Why,
+        step::{BoxFuture, Result},
+    },
+    plan::{Target, refs::Refs, testing},
+    process::settings::Cli,
+};
+
+/// Longest time that anything here takes, on a busy computer too.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What a step finds.
+enum Is {
+    Done,
+    Waits,
+    Stopped,
+    Wrong,
+}
+
+/// A step that is made up.
+struct Made {
+    id: StepId,
+    needs: &'static [StepId],
+    observe: fn() -> BoxFuture<'static, Result<Is>>,
+    act: fn(),
+    /// Its create is announced; `true`: and foreseen.
+    slot: Option<bool>,
+}
+
+impl Made {
+    const fn new(
+        id: StepId,
+        needs: &'static [StepId],
+        observe: fn() -> BoxFuture<'static, Result<Is>>,
+    ) -> Self {
+        Self {
+            id,
+            needs,
+            observe,
+            act: || (),
+            slot: None,
+        }
+    }
+
+    fn announced(&self) -> Slot {
+        Slot {
+            kind: "Made".to_owned(),
+            name: self.id.to_owned(),
+        }
+    }
+}
+
+/// Writes nothing, and remembers what it was to announce.
+#[derive(Default)]
+struct Told {
+    announced: Mutex<Vec<Vec<String>>>,
+    /// What a write waits for.
+    until: Option<&'static Notify>,
+    fails: bool,
+}
+
+impl Told {
+    fn announced(&self) -> Vec<Vec<String>> {
+        self.announced.lock().unwrap().clone()
+    }
+}
+
+impl Herald for Told {
+    fn announce(&self, report: Report, intents: Announced) -> BoxFuture<'_, Announced> {
+        assert_eq!(report.phases.len(), PHASES.len());
+        let names = intents.iter().map(|(_, slot)| slot.name.clone()).collect();
+        self.announced.lock().unwrap().push(names);
+        Box::pin(async {
+            if let Some(until) = self.until {
+                until.notified().await;
+            }
+            if self.fails { Vec::new() } else { intents }
+        })
+    }
+}
+
+impl Step for Made {
+    type Observed = Is;
+    type Change = String;
+
+    fn id(&self) -> StepId {
+        self.id
+    }
+
+    fn needs(&self) -> &'static [StepId] {
+        self.needs
+    }
+
+    async fn observe(&self, _cx: &Cx) -> Result<Is> {
+        (self.observe)().await
+    }
+
+    fn diff(&self, _target: &Target, observed: &Is, _now: Timestamp) -> Verdict<String> {
+        match observed {
+            Is::Done => Verdict::Done,
+            Is::Waits => Verdict::Wait {
+                why: Why::new(Reason::MachineStarting, "it starts"),
+                wake: Wake::Poll,
+            },
+            Is::Stopped => Verdict::Blocked(Why::new(Reason::FlyRefused, "it may not")),
+            Is::Wrong => Verdict::Change("put it right".to_owned()),
+        }
+    }
+
+    fn foresees(&self, _cx: &Cx) -> Vec<Slot> {
+        let foreseen = self.slot == Some(true);
+        foreseen.then(|| self.announced()).into_iter().collect()
+    }
+
+    fn intent(&self, _target: &Target, _change: &String) -> Option<Slot> {
+        self.slot.map(|_| self.announced())
+    }
+
+    async fn act(&self, _cx: &Cx, _change: String) -> Result<()> {
+        (self.act)();
+        Ok(())
+    }
+}
+
+fn cx() -> Cx {
+    let settings = Cli::try_parse_from(["golive"]).unwrap().settings;
+    let nobody = "http://127.0.0.1:9".to_owned();
+    let endpoints = fly::Endpoints {
+        machines: nobody.clone(),
+        api: nobody.clone(),
+        uiex: nobody.clone(),
+        registry: nobody,
+    };
+    let kube = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+        Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("there is none"))
+    });
+    let target = testing::target("");
+    Cx {
+        fly: fly::Fly::new(endpoints, fly::HttpOptions::default())
+            .unwrap()
+            .client(target.token.clone()),
+        target: target.into(),
+        refs: Refs::default().into(),
+        owner: Owner {
+            namespace: "n".to_owned(),
+            name: "shop".to_owned(),
+            uid: "u".to_owned(),
+            generation: 1,
+        },
+        change: Origin::default(),
+        kube: kube::Client::new(kube, "n"),
+        own_namespace: "n".to_owned(),
+        probe: Probe::new(&settings).unwrap(),
+        facts: Default::default(),
+        intents: Default::default(),
+        timing: Timing::default(),
+        fence: Fence::new(|| true),
+        app_tokens: false,
+        act: Act::Apply,
+        fingerprint_key: b"key".to_vec().into(),
+        pushed: Default::default(),
+        recorded: Default::default(),
+        fallbacks: Default::default(),
+        clock: || Timestamp::UNIX_EPOCH,
+    }
+}
+
+/// Runs these steps as one phase, once, and says where each of them stands.
+async fn pass(
+    cx: &Cx,
+    memory: &mut Memory,
+    fired: &[StepId],
+    steps: &'static [&'static dyn AnyStep],
+) -> Vec<State> {
+    told_pass(cx, memory, fired, steps, &Told::default()).await
+}
+
+/// The same, with this one to announce creates.
+async fn told_pass(
+    cx: &Cx,
+    memory: &mut Memory,
+    fired: &[StepId],
+    steps: &'static [&'static dyn AnyStep],
+    herald: &dyn Herald,
+) -> Vec<State> {
+    let intents = cx.intents.clone();
+    let phase = Phase {
+        id: PhaseName::Provision,
+        done: ConditionType::Provisioned,
+        steps,
+        before_live: true,
+    };
+    let mut pass = Pass {
+        cx,
+        herald,
+        writing: None,
+        attending: Some(intents.attend()),
+        digest: "digest".to_owned(),
+        fired: fired.iter().copied().collect(),
+        allowed: None,
+        dirty: false,
+        sent: Vec::new(),
+    };
+    let steps_of = [phase];
+    pass.foresee(&steps_of, &|_| None);
+    let [phase] = steps_of;
+    let ran = tokio::time::timeout(LIMIT, pass.steps(&phase, memory, (&[], None))).await;
+    assert!(
+        ran.is_ok(),
+        "the pass does not end: steps wait for each other"
+    );
+    let steps = remembered(&phase, memory, "digest").into_iter();
+    steps.map(|(_, record)| record.state).collect()
+}
+
+#[tokio::test]
+async fn steps_whose_needs_are_met_run_at_the_same_time() {
+    static BOTH: std::sync::LazyLock<Barrier> = std::sync::LazyLock::new(|| Barrier::new(2));
+    static ONE: Made = Made::new("One", &[], || {
+        Box::pin(async {
+            BOTH.wait().await;
+            Ok(Is::Done)
+        })
+    });
+    static TWO: Made = Made::new("Two", &[], || {
+        Box::pin(async {
+            BOTH.wait().await;
+            Ok(Is::Done)
+        })
+    });
+
+    static ALL: &[&dyn AnyStep] = &[&ONE, &TWO];
+    let states = pass(&cx(), &mut Memory::new("u".into()), &[], ALL).await;
+
+    assert_eq!(states, [State::Done, State::Done]);
+}
+
+#[tokio::test]
+async fn a_slow_step_holds_back_what_needs_it_and_nothing_else() {
+    static ENDED: Mutex<Vec<StepId>> = Mutex::new(Vec::new());
+    static LAST: Notify = Notify::const_new();
+    // It ends only when the chain beside it has ended.
+    static SLOW: Made = Made::new("Slow", &[], || {
+        Box::pin(async {
+            LAST.notified().await;
+            ENDED.lock().unwrap().push("Slow");
+            Ok(Is::Done)
+        })
+    });
+    static FIRST: Made = Made::new("First", &[], || {
+        Box::pin(async {
+            ENDED.lock().unwrap().push("First");
+            Ok(Is::Done)
+        })
+    });
+    static SECOND: Made = Made::new("Second", &["First"], || {
+        Box::pin(async {
+            ENDED.lock().unwrap().push("Second");
+            LAST.notify_one();
+            Ok(Is::Done)
+        })
+    });
+    static AFTER: Made = Made::new("After", &["Slow", "Second"], || {
+        Box::pin(async {
+            ENDED.lock().unwrap().push("After");
+            Ok(Is::Done)
+        })
+    });
+
+    let mut memory = Memory::new("u".into());
+    static ALL: &[&dyn AnyStep] = &[&SLOW, &FIRST, &SECOND, &AFTER];
+    let states = pass(&cx(), &mut memory, &[], ALL).await;
+
+    assert!(states.iter().all(|state| *state == State::Done));
+    assert_eq!(*ENDED.lock().unwrap(), ["First", "Second", "Slow", "After"]);
+}
+
+#[tokio::test]
+async fn steps_that_fail_wait_or_are_stopped_hold_only_what_needs_them() {
+    static REACHED: AtomicBool = AtomicBool::new(false);
+    static FAILS: Made = Made::new("Fails", &[], || {
+        Box::pin(async { Err(Error::NotKnown("the app")) })
+    });
+    static WAITS: Made = Made::new("Waits", &[], || Box::pin(async { Ok(Is::Waits) }));
+    static STOPPED: Made = Made::new("Stopped", &[], || Box::pin(async { Ok(Is::Stopped) }));
+    fn reached() -> BoxFuture<'static, Result<Is>> {
+        REACHED.store(true, SeqCst);
+        Box::pin(async { Ok(Is::Done) })
+    }
+    static NEEDS_ONE: Made = Made::new("NeedsOne", &["Fails"], reached);
+    static NEEDS_TWO: Made = Made::new("NeedsTwo", &["Free", "Waits"], reached);
+    static NEEDS_THREE: Made = Made::new("NeedsThree", &["Stopped"], reached);
+    static FREE: Made = Made::new("Free", &[], || Box::pin(async { Ok(Is::Done) }));
+    static NEEDS_FREE: Made =
+        Made::new("NeedsFree", &["Free"], || Box::pin(async { Ok(Is::Done) }));
+    static ALL: &[&dyn AnyStep] = &[
+        &FAILS,
+        &WAITS,
+        &STOPPED,
+        &FREE,
+        &NEEDS_ONE,
+        &NEEDS_TWO,
+        &NEEDS_THREE,
+        &NEEDS_FREE,
+    ];
+
+    let states = pass(&cx(), &mut Memory::new("u".into()), &[], ALL).await;
+
+    assert!(!REACHED.load(SeqCst), "a step ran without what it needs");
+    assert_eq!(
+        states,
+        [
+            State::Retrying { observing: true },
+            State::Waiting,
+            State::Blocked,
+            State::Done,
+            State::Pending,
+            State::Pending,
+            State::Pending,
+            State::Done,
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_holds_is_not_looked_at_again_until_it_is_due_or_its_wait_has_ended() {
+    static LOOKS: Mutex<Vec<StepId>> = Mutex::new(Vec::new());
+    static DONE: Made = Made::new("Done", &[], || {
+        LOOKS.lock().unwrap().push("Done");
+        Box::pin(async { Ok(Is::Done) })
+    });
+    static WAITS: Made = Made::new("Waits", &["Done"], || {
+        LOOKS.lock().unwrap().push("Waits");
+        Box::pin(async { Ok(Is::Waits) })
+    });
+    static ALL: &[&dyn AnyStep] = &[&DONE, &WAITS];
+    let (cx, mut memory) = (cx(), Memory::new("u".into()));
+    let looks = || std::mem::take(&mut *LOOKS.lock().unwrap());
+
+    pass(&cx, &mut memory, &[], ALL).await;
+    assert_eq!(looks(), ["Done", "Waits"]);
+    pass(&cx, &mut memory, &[], ALL).await;
+    assert_eq!(looks(), [""; 0]);
+    pass(&cx, &mut memory, &["Waits"], ALL).await;
+    assert_eq!(looks(), ["Waits"]);
+    memory.steps.get_mut("Done").unwrap().again = Some(Instant::now());
+    pass(&cx, &mut memory, &[], ALL).await;
+    assert_eq!(looks(), ["Done"]);
+}
+
+#[tokio::test]
+async fn what_depends_on_a_change_is_looked_at_again_in_the_same_pass() {
+    static WRONG: AtomicBool = AtomicBool::new(false);
+    static LOOKS: Mutex<u32> = Mutex::new(0);
+    static FIRST: Made = Made {
+        act: || WRONG.store(false, SeqCst),
+        ..Made::new("First", &[], || {
+            Box::pin(async {
+                Ok(if WRONG.load(SeqCst) {
+                    Is::Wrong
+                } else {
+                    Is::Done
+                })
+            })
+        })
+    };
+    static AFTER: Made = Made::new("After", &["First"], || {
+        *LOOKS.lock().unwrap() += 1;
+        Box::pin(async { Ok(Is::Done) })
+    });
+    static ALL: &[&dyn AnyStep] = &[&FIRST, &AFTER];
+    let (cx, mut memory) = (cx(), Memory::new("u".into()));
+    pass(&cx, &mut memory, &[], ALL).await;
+
+    WRONG.store(true, SeqCst);
+    let states = pass(&cx, &mut memory, &["First"], ALL).await;
+
+    assert_eq!(states, [State::Done, State::Done]);
+    assert_eq!(*LOOKS.lock().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_change_without_effect_is_not_sent_for_ever() {
+    static SENT: Mutex<usize> = Mutex::new(0);
+    static SPINS: Made = Made {
+        act: || *SENT.lock().unwrap() += 1,
+        ..Made::new("Spins", &[], || Box::pin(async { Ok(Is::Wrong) }))
+    };
+
+    static ALL: &[&dyn AnyStep] = &[&SPINS];
+    let states = pass(&cx(), &mut Memory::new("u".into()), &[], ALL).await;
+
+    assert_eq!(states, [State::Waiting]);
+    assert!(*SENT.lock().unwrap() <= 12);
+}
+
+#[tokio::test]
+async fn a_closed_fence_lets_no_change_begin() {
+    static ACTED: AtomicBool = AtomicBool::new(false);
+    static WRONG: Made = Made {
+        act: || ACTED.store(true, SeqCst),
+        ..Made::new("Wrong", &[], || Box::pin(async { Ok(Is::Wrong) }))
+    };
+    let cx = Cx {
+        fence: Fence::new(|| false),
+        ..cx()
+    };
+
+    let mut memory = Memory::new("u".into());
+    static ALL: &[&dyn AnyStep] = &[&WRONG];
+    let states = pass(&cx, &mut memory, &[], ALL).await;
+
+    assert_eq!(states, [State::Waiting]);
+    assert_eq!(memory.steps["Wrong"].reason, Reason::NotLeading);
+    assert!(!ACTED.load(SeqCst));
+}
+
+/// A live object whose steps are all due, the later ones looked at longer ago.
+fn settled(digest: &str) -> Memory {
+    let mut memory = Memory::new("u".into());
+    let steps: Vec<_> = PHASES.iter().flat_map(|phase| phase.steps).collect();
+    let now = Instant::now();
+    for (at, step) in steps.iter().enumerate() {
+        let ago = Duration::from_millis(at.try_into().unwrap());
+        let mut record = StepRecord::pending(digest);
+        record.state = State::Done;
+        record.looked = now.checked_sub(ago).unwrap();
+        record.again = step.rechecked().then_some(now);
+        memory.steps.insert(step.id(), record);
+    }
+    memory
+}
+
+fn earliest(memory: &Memory) -> Instant {
+    memory
+        .steps
+        .values()
+        .filter_map(|step| step.again)
+        .min()
+        .unwrap()
+}
+
+/// All phases as they are remembered, the first of them done and those after it not reached.
+fn stuck(memory: &Memory, state: PhaseState) -> Report {
+    let reports = PHASES.iter().zip(0..).map(|(phase, at)| PhaseReport {
+        id: phase.id,
+        state: match at {
+            0 => PhaseState::Succeeded,
+            1 => state,
+            _ => PhaseState::Pending,
+        },
+        gate: None,
+        steps: remembered(phase, memory, "digest"),
+    });
+    Report {
+        sent: Vec::new(),
+        phases: reports.collect(),
+        behind_gate: Vec::new(),
+    }
+}
+
+#[test]
+fn what_is_due_in_a_phase_that_is_not_reached_makes_no_look_at_once() {
+    let timing = Timing::default();
+    let mut memory = settled("digest");
+    let later = Instant::now() + timing.recheck;
+    for phase in PHASES.iter().take(2) {
+        for step in phase.steps {
+            memory.steps.get_mut(step.id()).unwrap().again = Some(later);
+        }
+    }
+    for state in [PhaseState::Failed, PhaseState::Running, PhaseState::Planned] {
+        let next = next_look(&stuck(&memory, state), &memory, &timing);
+        assert!(next > timing.recheck / 2, "{state:?}: {next:?}");
+    }
+    let first = PHASES[1].steps[0].id();
+    memory.steps.get_mut(first).unwrap().again = Some(Instant::now());
+    for state in [PhaseState::AwaitingApproval, PhaseState::Rejected] {
+        let next = next_look(&stuck(&memory, state), &memory, &timing);
+        assert!(next > timing.recheck / 2, "{state:?}: {next:?}");
+    }
+    let reached = stuck(&memory, PhaseState::Failed);
+    assert!(next_look(&reached, &memory, &timing) < timing.recheck / 2);
+}
+
+#[test]
+fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_turn() {
+    let mut memory = settled("digest");
+    let due: BTreeSet<StepId> = memory
+        .steps
+        .iter()
+        .filter(|(_, record)| record.again.is_some())
+        .map(|(id, _)| *id)
+        .collect();
+    let mut reached = BTreeSet::new();
+    for _ in 0..due.len() {
+        let chosen = recheck_choice(&mut memory, "digest", &Timing::default()).unwrap();
+        let steps = PHASES.iter().flat_map(|phase| phase.steps);
+        let reads: u32 = steps
+            .filter(|step| chosen.contains(step.id()))
+            .map(|step| step.reads())
+            .sum();
+        assert!(reads <= RECHECK_READS, "{reads} reads: {chosen:?}");
+        assert!(
+            chosen.contains("Verify"),
+            "machines are looked at each time"
+        );
+        let now = Instant::now();
+        let next = earliest(&memory);
+        for id in &chosen {
+            let record = memory.steps.get_mut(id).unwrap();
+            (record.looked, record.again) = (now, Some(next + Timing::default().recheck));
+        }
+        // Nothing is due before the next re-check, which comes an interval later.
+        let waits = earliest(&memory).saturating_duration_since(now);
+        assert!(waits > Timing::default().recheck / 2, "{waits:?}");
+        for id in &due {
+            memory.steps.get_mut(id).unwrap().again = Some(now);
+        }
+        reached.extend(chosen);
+    }
+    assert_eq!(reached, due);
+}
+
+#[test]
+fn what_is_not_settled_has_no_limit_of_reads() {
+    let mut memory = settled("digest");
+    let timing = Timing::default();
+    assert_eq!(recheck_choice(&mut memory, "another digest", &timing), None);
+    memory.steps.values_mut().next().unwrap().state = State::Waiting;
+    assert_eq!(recheck_choice(&mut memory, "digest", &timing), None);
+}
+
+#[test]
+fn a_phase_is_stopped_before_it_waits_and_done_when_all_its_steps_are() {
+    let of = |states: &[State]| {
+        let steps: Vec<(StepId, StepRecord)> = states
+            .iter()
+            .map(|state| {
+                let mut record = StepRecord::pending("digest");
+                record.state = state.clone();
+                ("Step", record)
+            })
+            .collect();
+        phase_state(&steps)
+    };
+    use State::{Blocked, Done, Pending, Planned, Skipped, Waiting};
+    assert_eq!(of(&[Done, Skipped]), PhaseState::Succeeded);
+    assert_eq!(of(&[Done, Waiting, Pending]), PhaseState::Running);
+    assert_eq!(of(&[Waiting, Blocked, Planned]), PhaseState::Failed);
+    assert_eq!(of(&[Planned, Pending]), PhaseState::Planned);
+}
+
+#[tokio::test]
+async fn one_write_announces_what_all_steps_are_about_to_create_and_then_each_creates() {
+    static THERE: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
+    fn is(there: &AtomicBool) -> Is {
+        if there.load(SeqCst) {
+            Is::Done
+        } else {
+            Is::Wrong
+        }
+    }
+    static ONE: Made = Made {
+        slot: Some(false),
+        act: || THERE[0].store(true, SeqCst),
+        ..Made::new("One", &[], || Box::pin(async { Ok(is(&THERE[0])) }))
+    };
+    // It looks longer than the other.
+    static TWO: Made = Made {
+        slot: Some(false),
+        act: || THERE[1].store(true, SeqCst),
+        ..Made::new("Two", &[], || {
+            Box::pin(async {
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                Ok(is(&THERE[1]))
+            })
+        })
+    };
+    static ALL: &[&dyn AnyStep] = &[&ONE, &TWO];
+    let herald = Told::default();
+
+    let states = told_pass(&cx(), &mut Memory::new("u".into()), &[], ALL, &herald).await;
+
+    assert_eq!(states, [State::Done, State::Done]);
+    assert_eq!(herald.announced(), [["One", "Two"]]);
+}
+
+#[tokio::test]
+async fn what_could_not_be_announced_is_not_created() {
+    static WRONG: Made = Made {
+        slot: Some(false),
+        act: || panic!("it was created"),
+        ..Made::new("Wrong", &[], || Box::pin(async { Ok(Is::Wrong) }))
+    };
+    static ALSO: Made = Made {
+        slot: Some(true),
+        act: || panic!("it was created"),
+        ..Made::new("Also", &[], || Box::pin(async { Ok(Is::Wrong) }))
+    };
+    static ALL: &[&dyn AnyStep] = &[&WRONG, &ALSO];
+    let herald = Told {
+        fails: true,
+        ..Told::default()
+    };
+    let cx = cx();
+
+    let states = told_pass(&cx, &mut Memory::new("u".into()), &[], ALL, &herald).await;
+
+    assert_eq!(states, [State::Running, State::Running]);
+    assert_eq!(herald.announced().len(), 1, "it was tried again");
+    assert!(cx.intents.to_announce(), "the end of the pass tries again");
+}
+
+#[tokio::test]
+async fn what_is_foreseen_is_announced_while_earlier_steps_work_and_not_created_before() {
+    static WRITTEN: Notify = Notify::const_new();
+    static EARLIER: AtomicBool = AtomicBool::new(false);
+    static THERE: AtomicBool = AtomicBool::new(false);
+    static FIRST: Made = Made::new("First", &[], || {
+        Box::pin(async {
+            EARLIER.store(true, SeqCst);
+            Ok(Is::Done)
+        })
+    });
+    // The write ends only once this has looked, and it creates only once the write has ended.
+    static THEN: Made = Made {
+        slot: Some(true),
+        act: || THERE.store(true, SeqCst),
+        ..Made::new("Then", &["First"], || {
+            Box::pin(async {
+                WRITTEN.notify_one();
+                Ok(if THERE.load(SeqCst) {
+                    Is::Done
+                } else {
+                    Is::Wrong
+                })
+            })
+        })
+    };
+    static ALL: &[&dyn AnyStep] = &[&FIRST, &THEN];
+    struct First(Told);
+    impl Herald for First {
+        fn announce(&self, report: Report, intents: Announced) -> BoxFuture<'_, Announced> {
+            assert!(!EARLIER.load(SeqCst), "it came after the earlier step");
+            self.0.announce(report, intents)
+        }
+    }
+    let herald = Told {
+        until: Some(&WRITTEN),
+        ..Told::default()
+    };
+    let herald = First(herald);
+
+    let states = told_pass(&cx(), &mut Memory::new("u".into()), &[], ALL, &herald).await;
+
+    assert_eq!(states, [State::Done, State::Done]);
+    assert_eq!(herald.0.announced(), [["Then"]]);
+}
+
+#[test]
+fn what_was_looked_at_at_different_times_shares_one_recheck_an_interval() {
+    let timing = Timing::default();
+    let mut memory = settled("digest");
+    let now = Instant::now();
+    let mut records = memory.steps.values_mut().filter(|r| r.again.is_some());
+    records.next().unwrap().again = Some(now);
+    for record in records {
+        record.again = Some(now + timing.recheck / 2);
+    }
+
+    let chosen = recheck_choice(&mut memory, "digest", &timing).unwrap();
+
+    assert!(chosen.contains("Verify"), "{chosen:?}");
+    let others = memory.steps.iter().filter(|(id, _)| !chosen.contains(*id));
+    for again in others.filter_map(|(_, record)| record.again) {
+        assert!(again >= now + timing.recheck);
+    }
+}
+
+#[test]
+fn what_holds_for_a_moment_is_looked_at_when_that_is_over_and_nothing_else_with_it() {
+    let timing = Timing::default();
+    let mut memory = settled("digest");
+    let now = Instant::now();
+    for record in memory.steps.values_mut().filter(|r| r.again.is_some()) {
+        record.again = Some(now + timing.recheck / 2);
+    }
+    let addresses = memory.steps.get_mut("Addresses").unwrap();
+    (addresses.again, addresses.holds) = (Some(now), true);
+
+    let chosen = recheck_choice(&mut memory, "digest", &timing).unwrap();
+
+    assert_eq!(chosen, BTreeSet::from(["Addresses"]));
+    let verify = memory.steps["Verify"].again.unwrap();
+    assert_eq!(verify, now + timing.recheck / 2);
+}

@@ -1,0 +1,262 @@
+//! The names, labels and buckets of all metrics.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::process::workqueue::Object;
+
+/// The name of our one controller, in labels.
+pub(super) const CONTROLLER: &str = "activation";
+
+type Float = Gauge<f64, AtomicU64>;
+type Histograms<L> = Family<L, Histogram, Buckets>;
+
+/// Declares the families and registers each under its name. Counters get `_total` when encoded.
+macro_rules! families {
+    ($($field:ident: $type:ty = $make:expr, $name:literal, $help:literal;)*) => {
+        pub(super) struct Families { $(pub(super) $field: $type),* }
+
+        impl Families {
+            pub(super) fn new(registry: &mut Registry) -> Families {
+                let families = Families { $($field: $make),* };
+                $(families.$field.register($name, $help, registry);)*
+                families
+            }
+        }
+    };
+}
+
+families! {
+    reconciles: Family<ReconcileLabels, Counter> = Family::default(),
+        "controller_runtime_reconcile", "Reconciles, by result";
+    reconcile_errors: Family<ControllerLabel, Counter> = Family::default(),
+        "controller_runtime_reconcile_errors", "Reconciles that failed";
+    reconcile_terminal: Family<ControllerLabel, Counter> = Family::default(),
+        "controller_runtime_terminal_reconcile_errors",
+        "Reconciles that failed in a way that only a change of the object, a Secret or the token can mend";
+    reconcile_panics: Family<ControllerLabel, Counter> = Family::default(),
+        "controller_runtime_reconcile_panics", "Reconciles that panicked";
+    reconcile_time: Histograms<ControllerLabel> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
+        "controller_runtime_reconcile_time_seconds", "Length of one reconcile";
+    max_concurrent: Family<ControllerLabel, Gauge> = Family::default(),
+        "controller_runtime_max_concurrent_reconciles", "How many reconciles may run at once";
+    active_workers: Family<ControllerLabel, Gauge> = Family::default(),
+        "controller_runtime_active_workers", "How many reconciles run now";
+    queue_depth: Family<QueueLabels, Gauge> = Family::default(),
+        "workqueue_depth", "Objects that are due and not being worked on";
+    queue_adds: Family<QueueLabels, Counter> = Family::default(),
+        "workqueue_adds", "Objects added to the queue";
+    queue_retries: Family<QueueLabels, Counter> = Family::default(),
+        "workqueue_retries", "Objects put back after a failure";
+    queue_duration: Histograms<QueueLabels> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
+        "workqueue_queue_duration_seconds", "How long an object waited after it was due";
+    work_duration: Histograms<QueueLabels> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
+        "workqueue_work_duration_seconds", "How long the work on an object took";
+    queue_unfinished: Family<QueueLabels, Float> = Family::default(),
+        "workqueue_unfinished_work_seconds", "Age of all work under way, summed";
+    queue_longest: Family<QueueLabels, Float> = Family::default(),
+        "workqueue_longest_running_processor_seconds", "Age of the oldest work under way";
+    kube_requests: Family<KubeLabels, Counter> = Family::default(),
+        "rest_client_requests", "Requests to the Kubernetes API server, by code; error when there was no answer";
+    leader: Family<LeaseLabel, Gauge> = Family::default(),
+        "leader_election_master_status", "1 when this process leads";
+    resident_memory: Gauge = Gauge::default(),
+        "process_resident_memory_bytes", "Memory of this process that is in RAM";
+    info: PerObject<InfoLabels> = PerObject::default(),
+        "golive_info", "One line per activation, always 1";
+    phase_duration: Histograms<PhaseResultLabels> = Family::new_with_constructor(Buckets(PHASE_SECONDS)),
+        "golive_phase_duration_seconds", "Length of one phase";
+    phase_attempts: Family<PhaseResultLabels, Counter> = Family::default(),
+        "golive_phase_attempts", "Phases that ended, by result";
+    time_to_live: Histogram = Buckets(PHASE_SECONDS).new_metric(),
+        "golive_time_to_live_seconds", "From the creation of an activation to its Go-Live";
+    gate_wait: Histograms<GateLabel> = Family::new_with_constructor(Buckets(GATE_SECONDS)),
+        "golive_gate_wait_seconds", "How long an activation waited at a gate";
+    deadline: PerObject<PhaseLabel> = PerObject::default(),
+        "golive_deadline_timestamp_seconds", "By when a running phase must be done";
+    preflight: PerObject<CheckLabels> = PerObject::default(),
+        "golive_preflight_check_result", "1 passed, 0 failed, -1 skipped or not to be told";
+    probe: Histograms<KindLabel> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
+        "golive_probe_duration_seconds", "Length of one request to an application";
+    rollbacks: Family<RollbackLabels, Counter> = Family::default(),
+        "golive_rollbacks", "Rollbacks that ended, by what called for them and how they ended";
+    drift: PerObject<NoMore> = PerObject::default(),
+        "golive_drift_fields", "Changes that would put right what differs from what is wanted; absent while not known";
+    last_reconcile: PerObject<NoMore> = PerObject::default(),
+        "golive_last_reconcile_timestamp_seconds", "When an activation was last looked at";
+    fly_requests: Family<FlyLabels, Counter> = Family::default(),
+        "fly_api_requests", "Requests to Fly.io, by code; error when there was no answer";
+    fly_duration: Histograms<EndpointLabel> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
+        "fly_api_request_duration_seconds", "Length of one request to Fly.io";
+    fly_limited: Family<EndpointLabel, Counter> = Family::default(),
+        "fly_api_rate_limited", "Requests held back by the rate limits of Fly.io, by us or by a 429";
+    build_info: Family<BuildLabels, Gauge> = Family::default(),
+        "golive_build_info", "What this binary was built from, always 1";
+}
+
+/// Something that can be registered under a name.
+trait Register {
+    fn register(&self, name: &str, help: &str, registry: &mut Registry);
+}
+
+impl<M: prometheus_client::registry::Metric + Clone> Register for M {
+    fn register(&self, name: &str, help: &str, registry: &mut Registry) {
+        registry.register(name, help, self.clone());
+    }
+}
+
+/// A gauge with series per object, which knows them, so that they can be removed.
+pub(super) struct PerObject<L: Clone + Eq + Hash> {
+    family: Family<(ObjectLabels, L), Float>,
+    known: Mutex<HashMap<Object, HashSet<L>>>,
+}
+
+impl<L> PerObject<L>
+where
+    L: Clone + Debug + Eq + Hash + EncodeLabelSet + Send + Sync + 'static,
+{
+    pub(super) fn set(&self, object: &Object, labels: L, value: f64) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let series = series(object, labels.clone());
+        self.family.get_or_create_owned(&series).set(value);
+        known.entry(object.clone()).or_default().insert(labels);
+    }
+
+    /// Sets this series and removes the object's others.
+    pub(super) fn set_only(&self, object: &Object, labels: L, value: f64) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = known.entry(object.clone()).or_default();
+        mine.retain(|old| {
+            let stays = *old == labels;
+            if !stays {
+                self.family.remove(&series(object, old.clone()));
+            }
+            stays
+        });
+        mine.insert(labels.clone());
+        let series = series(object, labels);
+        self.family.get_or_create_owned(&series).set(value);
+    }
+
+    pub(super) fn remove(&self, object: &Object, labels: &L) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mine) = known.get_mut(object) {
+            mine.remove(labels);
+        }
+        self.family.remove(&series(object, labels.clone()));
+    }
+
+    pub(super) fn forget(&self, object: &Object) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for labels in known.remove(object).unwrap_or_default() {
+            self.family.remove(&series(object, labels));
+        }
+    }
+
+    /// Not a metric itself, so that its family is only changed through it.
+    fn register(&self, name: &str, help: &str, registry: &mut Registry) {
+        registry.register(name, help, self.family.clone());
+    }
+}
+
+impl<L: Clone + Eq + Hash> Default for PerObject<L> {
+    fn default() -> PerObject<L> {
+        PerObject {
+            family: Family::default(),
+            known: Mutex::default(),
+        }
+    }
+}
+
+fn series<L>(object: &Object, more: L) -> (ObjectLabels, L) {
+    let labels = ObjectLabels {
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
+    };
+    (labels, more)
+}
+
+/// Makes histograms with fixed bounds, in seconds.
+#[derive(Clone, Copy)]
+pub(super) struct Buckets(&'static [f64]);
+
+impl MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(self.0.iter().copied())
+    }
+}
+
+/// For one call or one reconcile: 5 ms to a minute, a shorter list than controller-runtime's.
+const CALL_SECONDS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0,
+];
+
+/// For a phase or a whole go-live: 1 s to an hour. The plan's deadlines are 5, 10 and 12 minutes.
+const PHASE_SECONDS: &[f64] = &[
+    1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 480.0, 600.0, 720.0, 1200.0, 1800.0, 3600.0,
+];
+
+/// For a person's decision: a minute to a day.
+const GATE_SECONDS: &[f64] = &[
+    60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14_400.0, 28_800.0, 86_400.0,
+];
+
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+        pub(super) struct $name { $(pub(super) $field: $type),* }
+    };
+}
+
+labels!(ControllerLabel { controller: &'static str });
+labels!(ReconcileLabels { controller: &'static str, result: &'static str });
+labels!(QueueLabels { name: &'static str, controller: &'static str });
+labels!(ObjectLabels {
+    namespace: String,
+    name: String
+});
+labels!(KubeLabels {
+    code: String,
+    method: String,
+    host: String
+});
+labels!(LeaseLabel { name: String });
+labels!(InfoLabels {
+    phase: String,
+    ready: String,
+    suspended: &'static str,
+    app: String,
+    region: String,
+});
+labels!(PhaseLabel { phase: &'static str });
+labels!(PhaseResultLabels { phase: &'static str, result: &'static str });
+labels!(CheckLabels { check: &'static str, severity: &'static str });
+labels!(GateLabel { gate: &'static str });
+labels!(KindLabel { kind: &'static str });
+labels!(RollbackLabels { trigger: &'static str, result: &'static str });
+labels!(EndpointLabel { endpoint: &'static str });
+labels!(FlyLabels { endpoint: &'static str, code: String });
+labels!(BuildLabels { version: &'static str, revision: &'static str, rustc: &'static str });
+
+pub(super) const CONTROLLED: ControllerLabel = ControllerLabel {
+    controller: CONTROLLER,
+};
+pub(super) const QUEUE: QueueLabels = QueueLabels {
+    name: CONTROLLER,
+    controller: CONTROLLER,
+};
+
+/// For series that name an object and nothing else.
+pub(super) const NO_MORE: NoMore = [];
+pub(super) type NoMore = [(&'static str, &'static str); 0];

@@ -1,0 +1,519 @@
+//! What the operator shows of itself at `/metrics`.
+//!
+//! Names and labels of the first half are those of controller-runtime, client-go and their
+//! workqueue, so that the dashboards and alerts a platform team already has apply. Nothing in a
+//! label grows without bound: no URL, no request id, no error text. Series that name an object
+//! are removed with [`Metrics::forget`] when the object goes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use prometheus_client::encoding::{prometheus_text, text};
+use prometheus_client::registry::Registry;
+
+use self::families::*;
+use crate::process::workqueue::{Object, WorkQueue};
+
+mod families;
+
+/// The metrics of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    families: Arc<Families>,
+    registry: Arc<Registry>,
+    queue: Arc<WorkQueue>,
+}
+
+/// How one reconcile ended, in the words of controller-runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing more to do until something changes.
+    Success,
+    /// To be looked at again at once.
+    Requeue,
+    /// To be looked at again later.
+    RequeueAfter,
+    /// Failed, and will be tried again.
+    Error,
+    /// Failed in a way that only a change of the object, a Secret or the token can mend.
+    Terminal,
+    /// Panicked. Caught, and counted on this object alone.
+    Panicked,
+}
+
+impl Outcome {
+    fn result(self) -> &'static str {
+        match self {
+            Outcome::Success => "success",
+            Outcome::Requeue => "requeue",
+            Outcome::RequeueAfter => "requeue_after",
+            Outcome::Error | Outcome::Terminal | Outcome::Panicked => "error",
+        }
+    }
+}
+
+/// The one line about an activation that tables and joins are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// `status.phase`.
+    pub phase: String,
+    /// Status of the condition `Ready`: `True`, `False` or `Unknown`.
+    pub ready: String,
+    /// `spec.suspend`.
+    pub suspended: bool,
+    /// Name of the Fly app.
+    pub app: String,
+    /// Primary region.
+    pub region: String,
+}
+
+/// One call to Fly.io that has ended, however it ended.
+#[derive(Clone, Copy, Debug)]
+pub struct FlyCall {
+    /// Which endpoint, by a fixed name, such as `machines.create`.
+    pub endpoint: &'static str,
+    /// HTTP status; `None` when there was no answer.
+    pub code: Option<u16>,
+    /// From sending to the last byte of the answer.
+    pub duration: Duration,
+    /// Whether Fly.io, or our own limiter on its behalf, held the call back.
+    pub limited: bool,
+}
+
+impl Metrics {
+    /// A fresh set, every family registered.
+    pub fn new() -> Metrics {
+        let mut registry = Registry::default();
+        let families = Families::new(&mut registry);
+        let build = BuildLabels {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: env!("GOLIVE_REVISION"),
+            rustc: env!("GOLIVE_RUSTC"),
+        };
+        families.build_info.get_or_create(&build).set(1);
+        Metrics {
+            families: Arc::new(families),
+            registry: Arc::new(registry),
+            queue: Arc::new(WorkQueue::new(Instant::now())),
+        }
+    }
+
+    /// The account of waiting and running work, for `/healthz`.
+    pub fn queue(&self) -> &WorkQueue {
+        &self.queue
+    }
+
+    /// An object will be looked at in `after`.
+    pub fn queued(&self, object: &Object, after: Duration) {
+        let now = Instant::now();
+        self.queue
+            .scheduled(object, now.checked_add(after).unwrap_or(now));
+        self.families.queue_adds.get_or_create(&QUEUE).inc();
+    }
+
+    /// Work on an object was put back after a failure.
+    pub fn retried(&self, object: &Object, after: Duration) {
+        self.families.queue_retries.get_or_create(&QUEUE).inc();
+        self.queued(object, after);
+    }
+
+    /// How many reconciles may run at once.
+    pub fn set_max_concurrent_reconciles(&self, count: u16) {
+        let gauge = self
+            .families
+            .max_concurrent
+            .get_or_create_owned(&CONTROLLED);
+        gauge.set(i64::from(count));
+    }
+
+    /// A reconcile begins. Keep the guard while it runs; tell it how it ended.
+    pub fn reconcile_started(&self, object: &Object) -> Reconciling {
+        let now = Instant::now();
+        if let Some(waited) = self.queue.started(object, now) {
+            let histogram = self.families.queue_duration.get_or_create_owned(&QUEUE);
+            histogram.observe(waited.as_secs_f64());
+        }
+        Reconciling {
+            metrics: self.clone(),
+            object: object.clone(),
+            started: now,
+        }
+    }
+
+    /// The reconcile of this object has read and written what it wanted at `now`.
+    pub fn reconciled_at(&self, object: &Object, now: Timestamp) {
+        let value = now.as_duration().as_secs_f64();
+        self.families.last_reconcile.set(object, NO_MORE, value);
+    }
+
+    /// The summary of one activation. Replaces the one before.
+    pub fn set_info(&self, object: &Object, info: &Info) {
+        let labels = InfoLabels {
+            phase: info.phase.clone(),
+            ready: info.ready.clone(),
+            suspended: if info.suspended { "true" } else { "false" },
+            app: info.app.clone(),
+            region: info.region.clone(),
+        };
+        self.families.info.set_only(object, labels, 1.0);
+    }
+
+    /// By when the phase must be done. `None` when it is done or has no deadline.
+    pub fn set_deadline(&self, object: &Object, phase: &'static str, at: Option<Timestamp>) {
+        let labels = PhaseLabel { phase };
+        match at {
+            Some(at) => {
+                let value = at.as_duration().as_secs_f64();
+                self.families.deadline.set(object, labels, value);
+            }
+            None => self.families.deadline.remove(object, &labels),
+        }
+    }
+
+    /// The result of one preflight check: `Some(true)` passed, `Some(false)` failed, `None` could
+    /// not be told or was skipped.
+    pub fn set_preflight_check(
+        &self,
+        object: &Object,
+        check: &'static str,
+        severity: &'static str,
+        passed: Option<bool>,
+    ) {
+        let value = match passed {
+            Some(true) => 1.0,
+            Some(false) => 0.0,
+            None => -1.0,
+        };
+        let labels = CheckLabels { check, severity };
+        self.families.preflight.set(object, labels, value);
+    }
+
+    /// How many changes would put right what differs from what is wanted, after Go-Live. `None`
+    /// while that is not known: no number is shown then.
+    pub fn set_drift(&self, object: &Object, changes: Option<u32>) {
+        match changes {
+            Some(changes) => self.families.drift.set(object, NO_MORE, f64::from(changes)),
+            None => self.families.drift.forget(object),
+        }
+    }
+
+    /// The object is gone: so are all series that name it.
+    pub fn forget(&self, object: &Object) {
+        self.queue.forget(object);
+        self.families.info.forget(object);
+        self.families.deadline.forget(object);
+        self.families.preflight.forget(object);
+        self.families.drift.forget(object);
+        self.families.last_reconcile.forget(object);
+    }
+
+    /// A phase has ended: `succeeded`, `failed` or another fixed word.
+    pub fn phase_finished(&self, phase: &'static str, result: &'static str, took: Duration) {
+        let labels = PhaseResultLabels { phase, result };
+        self.families.phase_attempts.get_or_create(&labels).inc();
+        let histogram = self.families.phase_duration.get_or_create_owned(&labels);
+        histogram.observe(took.as_secs_f64());
+    }
+
+    /// An activation is live, `took` after it was created.
+    pub fn went_live(&self, took: Duration) {
+        self.families.time_to_live.observe(took.as_secs_f64());
+    }
+
+    /// A gate was opened or closed for good, after so long a wait.
+    pub fn gate_waited(&self, gate: &'static str, waited: Duration) {
+        let histogram = self
+            .families
+            .gate_wait
+            .get_or_create_owned(&GateLabel { gate });
+        histogram.observe(waited.as_secs_f64());
+    }
+
+    /// One smoke check was decided: `http`, `metrics`, `database` or `other`.
+    pub fn probed(&self, kind: &'static str, took: Duration) {
+        let histogram = self.families.probe.get_or_create_owned(&KindLabel { kind });
+        histogram.observe(took.as_secs_f64());
+    }
+
+    /// A rollback has ended: after a `failure` or by `request`, with `success`, `failure`, `held` or
+    /// `refused`.
+    pub fn rolled_back(&self, trigger: &'static str, result: &'static str) {
+        let labels = RollbackLabels { trigger, result };
+        self.families.rollbacks.get_or_create(&labels).inc();
+    }
+
+    /// A call to Fly.io has ended.
+    pub fn fly_call(&self, call: FlyCall) {
+        let endpoint = call.endpoint;
+        let code = code(call.code);
+        let labels = FlyLabels { endpoint, code };
+        self.families.fly_requests.get_or_create(&labels).inc();
+        let labels = EndpointLabel { endpoint };
+        let histogram = self.families.fly_duration.get_or_create_owned(&labels);
+        histogram.observe(call.duration.as_secs_f64());
+        if call.limited {
+            self.families.fly_limited.get_or_create(&labels).inc();
+        }
+    }
+
+    /// A call to the API server has ended. `code` is `None` when there was no answer.
+    pub fn kube_call(&self, method: &http::Method, host: &str, code: Option<u16>) {
+        let labels = KubeLabels {
+            code: self::code(code),
+            method: method.as_str().to_owned(),
+            host: host.to_owned(),
+        };
+        self.families.kube_requests.get_or_create(&labels).inc();
+    }
+
+    /// Whether this process leads.
+    pub fn set_leader(&self, lease: &str, leading: bool) {
+        let name = lease.to_owned();
+        let gauge = self
+            .families
+            .leader
+            .get_or_create_owned(&LeaseLabel { name });
+        gauge.set(i64::from(leading));
+    }
+
+    /// Everything in the text format of Prometheus (version 0.0.4).
+    pub fn prometheus(&self) -> Result<String, std::fmt::Error> {
+        self.measure(Instant::now());
+        let mut out = String::new();
+        prometheus_text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+
+    /// Everything in the OpenMetrics text format (version 1.0.0).
+    pub fn open_metrics(&self) -> Result<String, std::fmt::Error> {
+        self.measure(Instant::now());
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+
+    /// Sets the gauges that are measured when they are read.
+    fn measure(&self, now: Instant) {
+        let families = &self.families;
+        let depth = i64::try_from(self.queue.depth(now)).unwrap_or(i64::MAX);
+        families.queue_depth.get_or_create(&QUEUE).set(depth);
+        let (sum, longest) = self.queue.under_way(now);
+        let gauge = families.queue_unfinished.get_or_create_owned(&QUEUE);
+        gauge.set(sum.as_secs_f64());
+        let gauge = families.queue_longest.get_or_create_owned(&QUEUE);
+        gauge.set(longest.as_secs_f64());
+        let running = i64::try_from(self.queue.running()).unwrap_or(i64::MAX);
+        families
+            .active_workers
+            .get_or_create(&CONTROLLED)
+            .set(running);
+        if let Some(bytes) = resident_bytes() {
+            families.resident_memory.set(bytes);
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+/// A reconcile under way. Dropped without a word, it counts as ended but with no result, as when
+/// it was cancelled at shutdown.
+pub struct Reconciling {
+    metrics: Metrics,
+    object: Object,
+    started: Instant,
+}
+
+impl Reconciling {
+    /// The reconcile has ended like this.
+    pub fn finished(self, outcome: Outcome) {
+        let families = &self.metrics.families;
+        let labels = ReconcileLabels {
+            controller: CONTROLLER,
+            result: outcome.result(),
+        };
+        families.reconciles.get_or_create(&labels).inc();
+        let took = self.started.elapsed().as_secs_f64();
+        families
+            .reconcile_time
+            .get_or_create_owned(&CONTROLLED)
+            .observe(took);
+        families
+            .work_duration
+            .get_or_create_owned(&QUEUE)
+            .observe(took);
+        match outcome {
+            Outcome::Success | Outcome::Requeue | Outcome::RequeueAfter => return,
+            Outcome::Error => {}
+            Outcome::Terminal => {
+                families.reconcile_terminal.get_or_create(&CONTROLLED).inc();
+            }
+            Outcome::Panicked => {
+                families.reconcile_panics.get_or_create(&CONTROLLED).inc();
+            }
+        }
+        families.reconcile_errors.get_or_create(&CONTROLLED).inc();
+    }
+}
+
+impl Drop for Reconciling {
+    fn drop(&mut self) {
+        self.metrics.queue.finished(&self.object, Instant::now());
+    }
+}
+
+/// The code of an answer, or `error` when there was none.
+fn code(code: Option<u16>) -> String {
+    code.map_or_else(|| "error".to_owned(), |code| code.to_string())
+}
+
+/// Memory of this process that is in RAM, in bytes; `None` where there is no `/proc`.
+fn resident_bytes() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn info(phase: &str) -> Info {
+        Info {
+            phase: phase.into(),
+            ready: "Unknown".into(),
+            suspended: false,
+            app: "sist-cabanas-mvp".into(),
+            region: "eze".into(),
+        }
+    }
+
+    fn lines(metrics: &Metrics, word: &str) -> Vec<String> {
+        let text = metrics.prometheus().unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .filter(|line| line.contains(word))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn an_activation_has_one_info_line_and_none_after_it_is_gone() {
+        let metrics = Metrics::new();
+        let object = Object::new("cabanas", "mvp");
+        metrics.set_info(&object, &info("Provision"));
+        metrics.set_info(&object, &info("Deploy"));
+        metrics.set_preflight_check(&object, "TokenValid", "blocking", Some(true));
+        metrics.set_deadline(&object, "Deploy", "2026-11-24T12:00:00Z".parse().ok());
+        metrics.set_drift(&object, Some(2));
+        metrics.reconciled_at(&object, "2026-11-24T12:00:00Z".parse().unwrap());
+        let expected = "golive_info{namespace=\"cabanas\",name=\"mvp\",phase=\"Deploy\",\
+            ready=\"Unknown\",suspended=\"false\",app=\"sist-cabanas-mvp\",region=\"eze\"} 1";
+        let found: Vec<String> = lines(&metrics, "golive_info{");
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].replace(" 1.0", " 1"), expected);
+        assert_eq!(lines(&metrics, "namespace=\"cabanas\"").len(), 5);
+
+        metrics.forget(&object);
+
+        assert_eq!(
+            lines(&metrics, "namespace=\"cabanas\""),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn a_deadline_that_is_met_has_no_series() {
+        let metrics = Metrics::new();
+        let object = Object::new("cabanas", "mvp");
+        metrics.set_deadline(&object, "Deploy", "2026-11-24T12:00:00Z".parse().ok());
+        metrics.set_deadline(&object, "Deploy", None);
+        assert_eq!(lines(&metrics, "golive_deadline").len(), 0);
+    }
+
+    #[test]
+    fn names_are_those_that_platform_dashboards_know() {
+        let metrics = Metrics::new();
+        let object = Object::new("cabanas", "mvp");
+        metrics.queued(&object, Duration::ZERO);
+        metrics
+            .reconcile_started(&object)
+            .finished(Outcome::RequeueAfter);
+        metrics
+            .reconcile_started(&object)
+            .finished(Outcome::Terminal);
+        metrics
+            .reconcile_started(&object)
+            .finished(Outcome::Panicked);
+        metrics.retried(&object, Duration::from_secs(60));
+        metrics.set_max_concurrent_reconciles(16);
+        metrics.kube_call(&http::Method::PATCH, "10.0.0.1:443", Some(200));
+        metrics.set_leader("golive", true);
+        metrics.phase_finished("Deploy", "succeeded", Duration::from_secs(90));
+        metrics.fly_call(FlyCall {
+            endpoint: "machines.create",
+            code: Some(429),
+            duration: Duration::from_millis(20),
+            limited: true,
+        });
+        for line in [
+            "controller_runtime_reconcile_total{controller=\"activation\",result=\"requeue_after\"} 1",
+            "controller_runtime_reconcile_total{controller=\"activation\",result=\"error\"} 2",
+            "controller_runtime_reconcile_errors_total{controller=\"activation\"} 2",
+            "controller_runtime_terminal_reconcile_errors_total{controller=\"activation\"} 1",
+            "controller_runtime_reconcile_panics_total{controller=\"activation\"} 1",
+            "controller_runtime_reconcile_time_seconds_count{controller=\"activation\"} 3",
+            "controller_runtime_max_concurrent_reconciles{controller=\"activation\"} 16",
+            "controller_runtime_active_workers{controller=\"activation\"} 0",
+            "workqueue_depth{name=\"activation\",controller=\"activation\"} 0",
+            "workqueue_adds_total{name=\"activation\",controller=\"activation\"} 2",
+            "workqueue_retries_total{name=\"activation\",controller=\"activation\"} 1",
+            "workqueue_queue_duration_seconds_count{name=\"activation\",controller=\"activation\"} 1",
+            "rest_client_requests_total{code=\"200\",method=\"PATCH\",host=\"10.0.0.1:443\"} 1",
+            "leader_election_master_status{name=\"golive\"} 1",
+            "golive_phase_attempts_total{phase=\"Deploy\",result=\"succeeded\"} 1",
+            "fly_api_requests_total{endpoint=\"machines.create\",code=\"429\"} 1",
+            "fly_api_rate_limited_total{endpoint=\"machines.create\"} 1",
+        ] {
+            let found = lines(&metrics, line);
+            assert_eq!(found, [line], "{}", metrics.prometheus().unwrap());
+        }
+        assert_eq!(lines(&metrics, "golive_build_info{version=").len(), 1);
+    }
+
+    #[test]
+    fn work_that_is_dropped_without_an_end_is_no_longer_running() {
+        let metrics = Metrics::new();
+        let running = metrics.reconcile_started(&Object::new("cabanas", "mvp"));
+        assert_eq!(
+            lines(&metrics, "active_workers")[0].chars().last(),
+            Some('1')
+        );
+        drop(running);
+        assert_eq!(
+            lines(&metrics, "active_workers")[0].chars().last(),
+            Some('0')
+        );
+    }
+
+    #[test]
+    fn a_label_cannot_forge_a_line() {
+        let metrics = Metrics::new();
+        let object = Object::new("cabanas", "mvp");
+        let forged = Info {
+            region: "eze\"} 1\ngolive_info{name=\"other".into(),
+            ..info("Deploy")
+        };
+        metrics.set_info(&object, &forged);
+        assert_eq!(lines(&metrics, "golive_info{").len(), 1);
+        assert!(metrics.open_metrics().unwrap().ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,261 @@
+//! The life of the process: serve, be elected, work, stop.
+//!
+//! The order of the end matters. After the signal no change is begun any more (the gate of the
+//! Fly client is closed), changes under way are waited for, and only then is the lease given
+//! back. When the lease is lost instead, nothing is waited for: the process ends at once, since
+//! another replica may lead already.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Now;
+use crate::fly::{Endpoints, Fly, HttpOptions};
+use crate::process::leader::{Candidate, Leader, Lost, Term};
+use crate::process::metrics::{FlyCall, Metrics};
+use crate::process::server::{Health, Server};
+use crate::process::settings::Settings;
+
+/// The cache that a leader has to fill before it is ready.
+pub const ACTIVATIONS: &str = "activations";
+
+/// Why the process ends otherwise than after a signal. Each has its exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A setting cannot work.
+    #[error("{0}")]
+    Setting(#[from] crate::process::settings::Invalid),
+    /// `--log` cannot be parsed.
+    #[error("--log cannot be parsed")]
+    LogFilter(#[from] tracing_subscriber::filter::ParseError),
+    /// The address of the probes cannot be bound.
+    #[error("cannot listen on {address}; choose another --listen")]
+    Listen {
+        /// The address asked for.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// There is no way to the API server.
+    #[error(transparent)]
+    Kube(#[from] crate::process::kube_client::Error),
+    /// There is no way to Fly.io.
+    #[error("cannot set up the way to Fly.io")]
+    Fly(#[from] crate::fly::call::client::SetupError),
+    /// Another replica leads, or may.
+    #[error("leadership is lost: {0}")]
+    Leadership(#[from] Lost),
+    /// Work did not end in time after the signal.
+    #[error("work was cut off {} s after the signal to stop", .0.as_secs())]
+    Grace(Duration),
+    /// The controller ended although nobody asked it to.
+    #[error("the controller ended by itself")]
+    Ended,
+}
+
+impl Failure {
+    /// What the process says to whoever started it: 1 for what a restart does not mend, 3 for a
+    /// lost lease, 4 for work cut off at the end of the grace period. (2 is a wrong flag.)
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Leadership(_) => 3,
+            Failure::Grace(_) => 4,
+            _ => 1,
+        }
+    }
+}
+
+/// What the work is done with.
+#[derive(Clone)]
+pub struct Parts {
+    /// How the operator was started.
+    pub settings: Arc<Settings>,
+    /// The API server.
+    pub kube: Client,
+    /// Fly.io. Refuses changes when this process does not lead or is stopping.
+    pub fly: Fly,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What the probes look at.
+    pub health: Health,
+    /// Whether, and for how long, this process leads.
+    pub leader: Leader,
+    /// The wall clock.
+    pub now: Now,
+    /// Who this process is, as `reportingInstance` of events.
+    pub identity: String,
+}
+
+/// Runs until `shutdown`, doing `work` while this process leads. `work` gets a token that says
+/// when to end; it then finishes what it has begun and returns.
+pub async fn run<W>(
+    settings: Settings,
+    kube: Client,
+    metrics: Metrics,
+    now: Now,
+    shutdown: CancellationToken,
+    work: impl FnOnce(Parts, CancellationToken) -> W,
+) -> Result<(), Failure>
+where
+    W: Future<Output = ()>,
+{
+    settings.validate()?;
+    let health = Health::new();
+    let stop_serving = CancellationToken::new();
+    // Dropped at the end, however it comes.
+    let _stop_serving = stop_serving.clone().drop_guard();
+    let server = serve(&settings, &metrics, &health, stop_serving).await?;
+
+    let identity = identity();
+    metrics.set_leader(&settings.lease_name, false);
+    let mut term = None;
+    if settings.leader_elect {
+        let election = settings.election(identity.clone(), now);
+        match Candidate::new(kube.clone(), election)
+            .acquire(&shutdown)
+            .await
+        {
+            Some(won) => term = Some(won),
+            None => return Ok(()),
+        }
+    }
+    let leader = term.as_ref().map_or_else(Leader::always, Term::leader);
+    // A leader is ready when it has seen the activations; a replica standing by is ready already.
+    health.expect_cache(ACTIVATIONS);
+    metrics.set_leader(&settings.lease_name, true);
+
+    let fly = fly(&settings, &metrics, leader.clone(), shutdown.clone())?;
+    let grace = settings.shutdown_grace;
+    let lease_name = settings.lease_name.clone();
+    let parts = Parts {
+        settings: Arc::new(settings),
+        kube,
+        fly,
+        metrics: metrics.clone(),
+        health,
+        leader,
+        now,
+        identity,
+    };
+    let mut work = Box::pin(work(parts, shutdown.clone()));
+    let stopping = || {
+        tracing::info!(
+            grace_seconds = grace.as_secs(),
+            "stopping: no change is begun any more"
+        );
+    };
+    tokio::select! {
+        () = &mut work => {
+            if !shutdown.is_cancelled() {
+                return Err(Failure::Ended);
+            }
+            // It had nothing to finish, and ended before we saw why.
+            stopping();
+        }
+        lost = lost(term.as_mut()) => return Err(lost.into()),
+        () = shutdown.cancelled() => {
+            stopping();
+            tokio::select! {
+                () = &mut work => {}
+                lost = lost(term.as_mut()) => return Err(lost.into()),
+                () = tokio::time::sleep(grace) => return Err(Failure::Grace(grace)),
+            }
+        }
+    }
+    drop(work);
+    metrics.set_leader(&lease_name, false);
+    if let Some(term) = term {
+        term.release().await;
+    }
+    drop(_stop_serving);
+    let _ = server.await;
+    Ok(())
+}
+
+/// Never returns without an election: then there is nothing to lose.
+async fn lost(term: Option<&mut Term>) -> Lost {
+    match term {
+        Some(term) => term.lost().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn serve(
+    settings: &Settings,
+    metrics: &Metrics,
+    health: &Health,
+    stop: CancellationToken,
+) -> Result<tokio::task::JoinHandle<()>, Failure> {
+    let address = settings.listen;
+    let listen = |source| Failure::Listen { address, source };
+    let server = Server::bind(address, metrics.clone(), health.clone()).await;
+    let server = server.map_err(listen)?;
+    let bound = server.address().map_err(listen)?;
+    tracing::info!(address = %bound, "serving /healthz, /readyz and /metrics");
+    Ok(tokio::spawn(async move {
+        if let Err(error) = server.serve(stop).await {
+            tracing::error!(%error, "probes and metrics are no longer served");
+        }
+    }))
+}
+
+/// The way to Fly.io, counted, and closed to changes when they must not be made.
+fn fly(
+    settings: &Settings,
+    metrics: &Metrics,
+    leader: Leader,
+    shutdown: CancellationToken,
+) -> Result<Fly, crate::fly::call::client::SetupError> {
+    let endpoints = Endpoints {
+        machines: base(&settings.fly_machines_url),
+        api: base(&settings.fly_api_url),
+        uiex: base(&settings.fly_uiex_url),
+        registry: base(&settings.fly_registry_url),
+    };
+    let metrics = metrics.clone();
+    let options = HttpOptions {
+        ca_file: settings.ca_file.clone(),
+        auth_soft_for: settings.token_patience,
+        registries: settings
+            .registry_mirror
+            .iter()
+            .map(|mirror| (mirror.domain.clone(), base(&mirror.url)))
+            .collect(),
+        observer: Some(Arc::new(move |seen| {
+            metrics.fly_call(FlyCall {
+                endpoint: seen.endpoint,
+                code: seen.status,
+                duration: seen.duration,
+                limited: !seen.limited.is_zero() || seen.status == Some(429),
+            });
+        })),
+        gate: Some(Arc::new(move || {
+            if shutdown.is_cancelled() {
+                return Err("the operator is stopping".to_owned());
+            }
+            leader.permit()
+        })),
+        ..HttpOptions::default()
+    };
+    Fly::new(endpoints, options)
+}
+
+/// The URL without the slash that the parser adds.
+fn base(url: &url::Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// Who this process is: its host (in Kubernetes the pod's name) and a word that no other life of
+/// it has. At most 128 characters, as events demand.
+fn identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().take(100).collect();
+    let host = if host.is_empty() {
+        "golive".to_owned()
+    } else {
+        host
+    };
+    format!("{host}_{:016x}", rand::random::<u64>())
+}
