@@ -511,6 +511,24 @@ pub struct ReleaseStatus {
     pub time: Option<Time>,
 }
 
+words! {
+    /// How a release ended.
+    pub enum HistoryOutcome, lenient, default Unknown {
+        /// A newer version of Golive wrote an outcome that this one does not know.
+        Unknown = "Unknown",
+        /// Every machine ran it and was healthy.
+        Succeeded = "Succeeded",
+        /// It was rolled back: an earlier release serves in its place.
+        RolledBack = "RolledBack",
+        /// It failed and was left as it is.
+        Failed = "Failed",
+        /// Its release command was begun, and another release followed before it ended.
+        Superseded = "Superseded",
+        /// Its release command was begun, and it has not ended.
+        Begun = "Begun",
+    }
+}
+
 /// One release of the past, and how it ended.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -533,11 +551,9 @@ pub struct HistoryEntry {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 71))]
     pub config_hash: String,
-    /// How it ended, in one word: `Succeeded`, `RolledBack`, `Failed` (and left as it is),
-    /// `Superseded` by another one before it ended, or `Begun` when it has not ended.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 128))]
-    pub outcome: String,
+    /// How it ended.
+    #[serde(default)]
+    pub outcome: HistoryOutcome,
     /// Who asked for it: the field manager that last wrote the spec, and who approved the gate
     /// before Deploy.
     #[serde(default, skip_serializing_if = "String::is_empty")]

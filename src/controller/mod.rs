@@ -253,7 +253,7 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
                 "the object cannot be decoded; it is left alone until it changes"
             );
             let told = caught(
-                context.timing.deadline,
+                context.installation.timing.deadline,
                 undecodable::pass(&object, invalid, &context),
             );
             let result = told.await;
@@ -264,11 +264,13 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
     };
     let span = crate::process::telemetry::object(&key.namespace, &key.name);
     let pass = caught(
-        context.timing.deadline,
+        context.installation.timing.deadline,
         reconcile::reconcile(activation, &context),
     );
     let result = pass.instrument(span.clone()).await;
-    context.metrics.reconciled_at(&key, (context.clock)());
+    context
+        .metrics
+        .reconciled_at(&key, (context.installation.clock)());
     match result {
         Ok(next) => {
             running.finished(crate::process::metrics::Outcome::RequeueAfter);
@@ -322,10 +324,10 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 /// When to come back after a reconcile failed as a whole.
 fn requeue(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
     let key = Object::new(object.namespace().unwrap_or_default(), object.name_any());
-    let failures = context.failures(&key.namespace, &key.name);
+    let failures = context.memories.failures(&key.namespace, &key.name);
     let pause = match error.retry() {
         Retry::After(time) => time,
-        _ => backoff(&context.timing, failures.min(6)),
+        _ => backoff(&context.installation.timing, failures.min(6)),
     };
     tracing::warn!(
         namespace = %key.namespace, name = %key.name, error = %crate::causes::chain(error),

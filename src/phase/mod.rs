@@ -11,7 +11,7 @@ pub mod smoke_test;
 
 use crate::{
     api::{ConditionType, PhaseName},
-    pipeline::{Phase, StepId},
+    pipeline::Phase,
 };
 
 /// Phases in order. Add one here and nowhere else: conditions, status, events and metrics
@@ -54,15 +54,6 @@ pub static PHASES: &[Phase] = &[
         before_live: false,
     },
 ];
-
-/// The step of this name, if there is one. Names come back from status as text.
-pub fn step_named(name: &str) -> Option<StepId> {
-    PHASES
-        .iter()
-        .flat_map(|phase| phase.steps)
-        .map(|step| step.id())
-        .find(|id| *id == name)
-}
 
 #[cfg(test)]
 mod tests {

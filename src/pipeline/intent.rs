@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::step::{Slot, StepId};
+use super::{StepId, step::Slot};
 
 /// May the create be sent?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,18 +272,18 @@ mod tests {
         let intents = Intents::default();
         let now = Instant::now();
         assert_eq!(
-            intents.before_create("Postgres", &slot(), now, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), now, SETTLE),
             Permit::Announce
         );
         assert_eq!(
-            intents.before_create("Postgres", &slot(), now, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), now, SETTLE),
             Permit::Announce
         );
         assert!(intents.to_announce());
         intents.written(&intents.open());
         assert!(!intents.to_announce());
         assert_eq!(
-            intents.before_create("Postgres", &slot(), now, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), now, SETTLE),
             Permit::Send
         );
     }
@@ -292,21 +292,21 @@ mod tests {
     fn a_create_whose_outcome_is_unknown_is_sent_again_only_after_two_empty_looks_a_window_apart() {
         let intents = Intents::default();
         let now = Instant::now();
-        intents.before_create("Postgres", &slot(), now, SETTLE);
+        intents.before_create(StepId::Postgres, &slot(), now, SETTLE);
         intents.written(&intents.open());
-        intents.before_create("Postgres", &slot(), now, SETTLE);
+        intents.before_create(StepId::Postgres, &slot(), now, SETTLE);
 
         assert_eq!(
-            intents.before_create("Postgres", &slot(), now, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), now, SETTLE),
             Permit::Settle(SETTLE)
         );
         let later = now + Duration::from_secs(4);
         assert_eq!(
-            intents.before_create("Postgres", &slot(), later, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), later, SETTLE),
             Permit::Settle(Duration::from_secs(6))
         );
         assert_eq!(
-            intents.before_create("Postgres", &slot(), now + SETTLE, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), now + SETTLE, SETTLE),
             Permit::Send
         );
     }
@@ -315,9 +315,9 @@ mod tests {
     fn an_intent_of_an_earlier_process_settles_before_it_is_sent() {
         let intents = Intents::default();
         let now = Instant::now();
-        intents.recall("Postgres", slot());
+        intents.recall(StepId::Postgres, slot());
         assert_eq!(
-            intents.before_create("Postgres", &slot(), now, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), now, SETTLE),
             Permit::Settle(SETTLE)
         );
     }
@@ -326,12 +326,12 @@ mod tests {
     fn a_refused_create_may_be_sent_again_at_once() {
         let intents = Intents::default();
         let now = Instant::now();
-        intents.before_create("Postgres", &slot(), now, SETTLE);
+        intents.before_create(StepId::Postgres, &slot(), now, SETTLE);
         intents.written(&intents.open());
-        intents.before_create("Postgres", &slot(), now, SETTLE);
+        intents.before_create(StepId::Postgres, &slot(), now, SETTLE);
         intents.refused(&slot());
         assert_eq!(
-            intents.before_create("Postgres", &slot(), now, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), now, SETTLE),
             Permit::Send
         );
     }
@@ -340,12 +340,12 @@ mod tests {
     fn an_intent_that_has_served_is_dropped_and_a_later_create_is_announced_anew() {
         let intents = Intents::default();
         let now = Instant::now();
-        intents.before_create("Machines", &slot(), now, SETTLE);
+        intents.before_create(StepId::Machines, &slot(), now, SETTLE);
         intents.written(&intents.open());
-        intents.before_create("Machines", &slot(), now, SETTLE);
+        intents.before_create(StepId::Machines, &slot(), now, SETTLE);
         intents.served(&slot());
         assert!(intents.open().is_empty());
-        let permit = intents.before_create("Machines", &slot(), now, SETTLE);
+        let permit = intents.before_create(StepId::Machines, &slot(), now, SETTLE);
         assert_eq!(permit, Permit::Announce);
     }
 
@@ -356,9 +356,9 @@ mod tests {
             kind: "Redis".into(),
             name: "cabanas-redis".into(),
         };
-        intents.recall("Postgres", slot());
-        intents.recall("Redis", other.clone());
-        intents.settled("Postgres");
-        assert_eq!(intents.open(), vec![("Redis", other)]);
+        intents.recall(StepId::Postgres, slot());
+        intents.recall(StepId::Redis, other.clone());
+        intents.settled(StepId::Postgres);
+        assert_eq!(intents.open(), vec![(StepId::Redis, other)]);
     }
 }

@@ -11,11 +11,13 @@ use std::{
 };
 
 use super::{
-    cx::Timing,
+    StepId,
+    cx::{Owner, Timing},
     facts::Facts,
     intent::Intents,
     note::Note,
-    step::{Outcome, Removal, Stand, StepId, Wake},
+    step::{Outcome, Removal, Stand, Wake},
+    typed_map::TypedMap,
 };
 use crate::{
     api::{PhaseName, Reason},
@@ -102,7 +104,7 @@ impl StepRecord {
             message: String::new(),
             attempts: 0,
             notes: outcome.notes.into(),
-            changes: outcome.sent,
+            changes: outcome.sent.into_iter().map(|sent| sent.line).collect(),
             looked: now,
             again: None,
             holds: false,
@@ -228,6 +230,10 @@ pub struct Memory {
     pub steps: BTreeMap<StepId, StepRecord>,
     /// What the steps observed.
     pub facts: Arc<Facts>,
+    /// What this process has sent.
+    pub journal: Arc<TypedMap>,
+    /// Passes so far.
+    pub pass: u64,
     /// Creates announced before they are sent.
     pub intents: Arc<Intents>,
     /// Steps whose wait a long poll has ended since the last pass.
@@ -260,6 +266,8 @@ impl Memory {
             told: Told::default(),
             steps: BTreeMap::new(),
             facts: Arc::default(),
+            journal: Arc::default(),
+            pass: 0,
             intents: Arc::default(),
             fired: Arc::default(),
             rollbacks: Vec::new(),
@@ -302,7 +310,7 @@ impl Memory {
             .filter(|phase| phase.id >= first)
         {
             for step in phase.steps {
-                self.steps.remove(step.id());
+                self.steps.remove(&step.id());
             }
         }
     }
@@ -313,6 +321,43 @@ impl Memory {
             self.forget_from(PhaseName::Deploy);
         }
         self.rollbacks = uids;
+    }
+}
+
+/// What this process remembers of every object.
+#[derive(Debug, Default)]
+pub struct Memories(Mutex<BTreeMap<(String, String), Memory>>);
+
+impl Memories {
+    /// Takes what is remembered of an object. A new object of the same name starts with nothing.
+    /// Nobody else has it until it is put back: one object is never reconciled twice at once.
+    pub fn recall(&self, owner: &Owner) -> Memory {
+        self.lock()
+            .remove(&(owner.namespace.clone(), owner.name.clone()))
+            .filter(|memory| memory.uid == owner.uid)
+            .unwrap_or_else(|| Memory::new(owner.uid.clone()))
+    }
+
+    /// Puts back what is remembered.
+    pub fn remember(&self, owner: &Owner, memory: Memory) {
+        self.lock()
+            .insert((owner.namespace.clone(), owner.name.clone()), memory);
+    }
+
+    /// Removes what is remembered of an object that is gone.
+    pub fn forget(&self, namespace: &str, name: &str) -> Option<Memory> {
+        self.lock().remove(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Reconciles of this object that failed as a whole in a row, at least one.
+    pub fn failures(&self, namespace: &str, name: &str) -> u32 {
+        self.lock()
+            .get(&(namespace.to_owned(), name.to_owned()))
+            .map_or(1, |memory| memory.failures.max(1))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Memory>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -373,10 +418,10 @@ mod tests {
             kind: "ManagedPostgres".to_owned(),
             name: "shop-db".to_owned(),
         };
-        memory.intents.recall("Postgres", slot.clone());
+        memory.intents.recall(StepId::Postgres, slot.clone());
         memory
             .steps
-            .insert("Postgres", StepRecord::pending("digest"));
+            .insert(StepId::Postgres, StepRecord::pending("digest"));
         memory.facts.attach_failures.set(2);
         memory.requested = Some(vec!["now".to_owned()]);
         memory.failures = 3;
@@ -384,7 +429,7 @@ mod tests {
         let memory = memory.cut_off();
 
         assert_eq!(memory.uid, "u");
-        assert_eq!(memory.intents.open(), [("Postgres", slot)]);
+        assert_eq!(memory.intents.open(), [(StepId::Postgres, slot)]);
         assert_eq!(memory.requested, Some(vec!["now".to_owned()]));
         assert_eq!(memory.failures, 4);
         assert!(memory.steps.is_empty());

@@ -2,6 +2,7 @@
 //!
 //! Within a phase all steps whose needs are met run concurrently. Nothing waits here.
 
+pub mod change;
 pub mod cx;
 pub mod facts;
 pub mod intent;
@@ -9,11 +10,15 @@ pub mod memory;
 pub mod note;
 pub mod run;
 pub mod step;
+pub mod typed_map;
 
-pub use cx::{Act, Cx, Fence, Origin, Owner, Timing};
+pub use change::{ChangeKind, Sent, StepChange};
+pub use cx::{Act, Cx, Fence, Installation, Origin, Owner, Recorded, Timing};
 pub use memory::{Memory, State, StepRecord};
 pub use note::{News, Note};
-pub use step::{AnyStep, Removal, Slot, Step, StepId, Verdict, Wake, Why};
+pub use step::{AnyStep, Removal, Slot, Step, Verdict, Wake, Why};
+
+pub use crate::api::StepId;
 
 use crate::api::{ConditionType, PhaseName};
 

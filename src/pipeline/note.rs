@@ -1,6 +1,6 @@
 //! What a step tells the status beside its own state.
 
-use super::step::{StepId, Why};
+use super::{StepId, step::Why};
 use crate::api::{
     Reason,
     status::{

@@ -9,7 +9,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use tracing::Instrument;
 
 use super::{
-    Cx, Memory, Phase, Slot, State, StepId, StepRecord, Timing,
+    Cx, Memory, Phase, Sent, Slot, State, StepId, StepRecord, Timing,
     intent::{Attending, Attention},
     step::{AnyStep, BoxFuture},
 };
@@ -22,8 +22,8 @@ pub const RECHECK_READS: u32 = 3;
 /// What one pass found. Plain data: status, events and metrics are computed from it.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The changes that this pass sent, as lines of the plan.
-    pub sent: Vec<(StepId, String)>,
+    /// The changes that this pass sent.
+    pub sent: Vec<Sent>,
     /// All phases of the table, in order.
     pub phases: Vec<PhaseReport>,
     /// What the phase behind a closed gate would change: what an approval is about.
@@ -114,7 +114,7 @@ pub async fn run(
     // A pass begins because something may have changed.
     crate::phase::deploy::fleet::roster::changed(cx);
     let began = Instant::now();
-    let allowed = recheck_choice(memory, &digest, &cx.timing);
+    let allowed = recheck_choice(memory, &digest, &cx.installation.timing);
     let intents = cx.intents.clone();
     let mut pass = Pass {
         cx,
@@ -167,7 +167,7 @@ pub async fn run(
             && record.state.satisfied()
             && let Some(again) = &mut record.again
         {
-            *again = (*again).min(began + cx.timing.recheck);
+            *again = (*again).min(began + cx.installation.timing.recheck);
         }
     }
     let behind_gate = memory
@@ -205,7 +205,7 @@ fn recheck_choice(memory: &mut Memory, digest: &str, timing: &Timing) -> Option<
     let settled = all.iter().all(|step| {
         memory
             .steps
-            .get(step.id())
+            .get(&step.id())
             .is_some_and(|record| record.digest == digest && record.state.satisfied())
     });
     if !settled {
@@ -213,7 +213,7 @@ fn recheck_choice(memory: &mut Memory, digest: &str, timing: &Timing) -> Option<
     }
     let now = Instant::now();
     let due = |record: &StepRecord| record.again.is_some_and(|again| again <= now);
-    let known = |step: &dyn AnyStep| memory.steps.get(step.id());
+    let known = |step: &dyn AnyStep| memory.steps.get(&step.id());
     let mut begins = all
         .iter()
         .filter_map(|step| known(*step))
@@ -240,7 +240,7 @@ fn recheck_choice(memory: &mut Memory, digest: &str, timing: &Timing) -> Option<
             reads += step.reads();
             chosen.insert(step.id());
         }
-        if let Some(record) = memory.steps.get_mut(step.id()) {
+        if let Some(record) = memory.steps.get_mut(&step.id()) {
             record.again = Some(if fits { now } else { now + timing.recheck });
         }
     }
@@ -259,7 +259,7 @@ struct Pass<'a> {
     allowed: Option<BTreeSet<StepId>>,
     /// An earlier phase changed the world in this pass: later ones look again.
     dirty: bool,
-    sent: Vec<(StepId, String)>,
+    sent: Vec<Sent>,
 }
 
 impl Pass<'_> {
@@ -330,7 +330,7 @@ impl Pass<'_> {
                 let cx = self.cx;
                 // Every line that the step logs says which one it is.
                 let phase = telemetry::phase(phase.id.as_str());
-                let span = phase.in_scope(|| telemetry::step(step.id()));
+                let span = phase.in_scope(|| telemetry::step(step.id().as_str()));
                 running.push(async move { (step, step.advance(cx).await) }.instrument(span));
             }
             if !idle && running.is_empty() {
@@ -353,8 +353,7 @@ impl Pass<'_> {
                 }
                 Ok(()) = attention.changed() => continue,
             };
-            let sent = outcome.sent.iter().map(|line| (step.id(), line.clone()));
-            self.sent.extend(sent);
+            self.sent.extend(outcome.sent.iter().cloned());
             if !outcome.sent.is_empty() {
                 changed.insert(step.id());
                 for disturbed in step.disturbs() {
@@ -366,8 +365,8 @@ impl Pass<'_> {
             let record = StepRecord::of(
                 &self.digest,
                 outcome,
-                memory.steps.get(step.id()),
-                &self.cx.timing,
+                memory.steps.get(&step.id()),
+                &self.cx.installation.timing,
                 step.rechecked(),
                 Instant::now(),
             );
@@ -379,7 +378,7 @@ impl Pass<'_> {
         }
         // What was not reached is forgotten: its needs are no longer met.
         for step in waiting {
-            memory.steps.remove(step.id());
+            memory.steps.remove(&step.id());
         }
         self.dirty |= !changed.is_empty();
     }
@@ -389,7 +388,7 @@ impl Pass<'_> {
     /// whether anything may be created.
     fn foresee(&self, phases: &[Phase], gate: &impl Fn(PhaseName) -> Option<GateReport>) {
         let cx = self.cx;
-        if !cx.recorded.is_empty() || !cx.may_act() {
+        if !cx.recorded.external.is_empty() || !cx.may_act() {
             return;
         }
         let later = phases.iter().skip(1);
@@ -466,8 +465,8 @@ impl Pass<'_> {
 
     /// The last look, if it still holds.
     fn reusable<'m>(&self, step: &dyn AnyStep, memory: &'m Memory) -> Option<&'m StepRecord> {
-        let record = memory.steps.get(step.id())?;
-        if record.digest != self.digest || self.fired.contains(step.id()) {
+        let record = memory.steps.get(&step.id())?;
+        if record.digest != self.digest || self.fired.contains(&step.id()) {
             return None;
         }
         let due = record.again.is_some_and(|again| again <= Instant::now());
@@ -475,7 +474,9 @@ impl Pass<'_> {
             return Some(record);
         }
         match &self.allowed {
-            Some(chosen) if record.state.satisfied() && !chosen.contains(step.id()) => Some(record),
+            Some(chosen) if record.state.satisfied() && !chosen.contains(&step.id()) => {
+                Some(record)
+            }
             _ => None,
         }
     }
@@ -525,7 +526,7 @@ fn remembered(phase: &Phase, memory: &Memory, digest: &str) -> Vec<(StepId, Step
         .map(|step| {
             let record = memory
                 .steps
-                .get(step.id())
+                .get(&step.id())
                 .filter(|record| record.digest == digest)
                 .cloned()
                 .unwrap_or_else(|| StepRecord::pending(digest));

@@ -4,7 +4,6 @@
 //! `crate::triggers` keeps the long poll in the background.
 
 use std::{
-    fmt,
     future::Future,
     pin::Pin,
     time::{Duration, Instant},
@@ -12,14 +11,21 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{cx::Cx, intent::Permit, note::Note};
-use crate::{api::Reason, error::Error, fly, plan::Target};
+use super::{
+    change::{Sent, StepChange},
+    cx::Cx,
+    intent::Permit,
+    note::Note,
+};
+use crate::{
+    api::{Reason, StepId},
+    error::Error,
+    fly,
+    plan::Target,
+};
 
 /// Result of I/O in a step. The error is classified once, in `fly::error` or `crate::error`.
 pub type Result<T> = std::result::Result<T, Error>;
-
-/// The name of a step, as it stands in `status.phases[].steps[].name`: PascalCase, unique.
-pub type StepId = &'static str;
 
 /// A machine-readable reason and a sentence for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,8 +122,8 @@ pub enum Removal {
 pub trait Step: Send + Sync + 'static {
     /// What `observe` saw. It holds everything that `diff` needs, also facts of earlier steps.
     type Observed: Send + Sync;
-    /// What `act` will do. Its `Display` is one line of the plan, without secrets.
-    type Change: fmt::Display + Send + Sync;
+    /// What `act` will do.
+    type Change: StepChange;
 
     /// Name in status, events, logs and metrics.
     fn id(&self) -> StepId;
@@ -258,8 +264,8 @@ pub struct Outcome {
     pub stand: Stand,
     /// What the last observation tells the status.
     pub notes: Vec<Note>,
-    /// The changes that were sent in this pass, as lines of the plan.
-    pub sent: Vec<String>,
+    /// The changes that were sent in this pass.
+    pub sent: Vec<Sent>,
 }
 
 /// Changes that one step may send in one pass. More than a step ever needs; it stops a step
@@ -305,7 +311,7 @@ impl<S: Step> AnyStep for S {
 }
 
 async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
-    let mut sent: Vec<String> = Vec::new();
+    let mut sent: Vec<Sent> = Vec::new();
     // Once it has sent a change it is not what others wait for to be announced with.
     let mut acting = None;
     loop {
@@ -333,6 +339,7 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
             Verdict::Change(change) => change,
         };
         let line = change.to_string();
+        let kind = change.kind();
         if !cx.may_act() {
             return end(Stand::Planned(vec![line]), sent);
         }
@@ -344,16 +351,24 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
             return end(
                 Stand::Wait {
                     why,
-                    wake: Wake::After(cx.timing.backoff_max.min(Duration::from_secs(10))),
+                    wake: Wake::After(
+                        cx.installation
+                            .timing
+                            .backoff_max
+                            .min(Duration::from_secs(10)),
+                    ),
                 },
                 sent,
             );
         }
         let mut announced = None;
         if let Some(slot) = step.intent(&cx.target, &change) {
-            let permit =
-                cx.intents
-                    .before_create(Step::id(step), &slot, Instant::now(), cx.timing.settle);
+            let permit = cx.intents.before_create(
+                Step::id(step),
+                &slot,
+                Instant::now(),
+                cx.installation.timing.settle,
+            );
             match permit {
                 Permit::Send => announced = Some(slot),
                 Permit::Announce => {
@@ -413,6 +428,10 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
                 sent,
             );
         }
-        sent.push(line);
+        sent.push(Sent {
+            step: Step::id(step),
+            line,
+            kind,
+        });
     }
 }

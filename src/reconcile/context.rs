@@ -1,28 +1,20 @@
 //! What the controller shares between all objects: clients, memory, waits, and the clock.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::runtime::{
-    events::{Event, Recorder},
-    reflector::ObjectRef,
-};
+use kube::runtime::{events::Event, reflector::ObjectRef};
 
 use crate::{
     api::{
-        Activation, ActivationStatus, FIELD_MANAGER, PhaseName, Reason,
+        Activation, ActivationStatus, PhaseName, Reason,
         condition::{self, ConditionType},
         preflight::CheckName,
         status::{CheckResult, GateState, PhaseState, RollbackState, Severity},
     },
     fly,
     net::probe::Probe,
-    phase::deploy::look,
-    pipeline::{Fence, Memory, Owner, Timing},
+    pipeline::{Fence, Installation, Owner, memory::Memories},
     process::{
         metrics::{Info, Metrics},
         publisher::Publisher,
@@ -40,107 +32,28 @@ pub struct Context {
     pub probe: Probe,
     /// Metrics of this process.
     pub metrics: Arc<Metrics>,
-    /// Lengths of time.
-    pub timing: Timing,
-    /// The operator's own namespace.
-    pub own_namespace: String,
+    /// What all objects have in common.
+    pub installation: Arc<Installation>,
     /// Whether this process may write to the outside.
     pub fence: Fence,
     /// Whether this process may tell what it saw: also while it stops, but not once another may lead.
     pub leads: Fence,
-    /// Whether a token for each app alone is made and used.
-    pub app_tokens: bool,
     /// The shortest pause between two looks at a registry, whatever an object asks for.
     pub source_interval_min: Duration,
-    /// Key of the fingerprints of secret values.
-    pub fingerprint_key: Arc<[u8]>,
-    /// The wall clock.
-    pub clock: fn() -> Timestamp,
     /// Waits in the background.
     pub waits: Waits,
     /// Which versions of Secrets the objects have read.
     pub secret_looks: SecretLooks,
     /// Publishes events.
     pub publisher: Publisher,
-    memories: Mutex<BTreeMap<(String, String), Memory>>,
-}
-
-/// What a context is made of.
-pub struct Parts {
-    /// Kubernetes.
-    pub kube: kube::Client,
-    /// Fly.io, without a token.
-    pub fly: fly::Fly,
-    /// Requests to applications.
-    pub probe: Probe,
-    /// Metrics of this process.
-    pub metrics: Arc<Metrics>,
-    /// Lengths of time.
-    pub timing: Timing,
-    /// The operator's own namespace.
-    pub own_namespace: String,
-    /// Whether this process may write to the outside.
-    pub fence: Fence,
-    /// Whether this process may tell what it saw: also while it stops, but not once another may lead.
-    pub leads: Fence,
-    /// Whether a token for each app alone is made and used.
-    pub app_tokens: bool,
-    /// The shortest pause between two looks at a registry, whatever an object asks for.
-    pub source_interval_min: Duration,
-    /// Key of the fingerprints of secret values.
-    pub fingerprint_key: Arc<[u8]>,
-    /// The name of this process in events, such as the pod's name.
-    pub instance: String,
+    /// What this process remembers of each object.
+    pub memories: Memories,
 }
 
 impl Context {
-    /// A context with nothing remembered. Must be made within a tokio runtime.
-    pub fn new(parts: Parts, waits: Waits) -> Self {
-        let reporter = kube::runtime::events::Reporter {
-            controller: format!("{}/{FIELD_MANAGER}", crate::api::GROUP),
-            instance: Some(parts.instance),
-        };
-        Self {
-            publisher: Publisher::start(&Recorder::new(parts.kube.clone(), reporter)),
-            kube: parts.kube,
-            fly: parts.fly,
-            probe: parts.probe,
-            metrics: parts.metrics,
-            timing: parts.timing,
-            own_namespace: parts.own_namespace,
-            fence: parts.fence,
-            leads: parts.leads,
-            app_tokens: parts.app_tokens,
-            source_interval_min: parts.source_interval_min,
-            fingerprint_key: parts.fingerprint_key,
-            clock: crate::clock::wall,
-            waits,
-            secret_looks: SecretLooks::default(),
-            memories: Mutex::default(),
-        }
-    }
-
-    /// Takes what is remembered of an object. A new object of the same name starts with nothing.
-    /// While it is taken nobody else has it: the same object is never reconciled twice at once.
-    pub fn recall(&self, owner: &Owner) -> Memory {
-        self.memories()
-            .remove(&(owner.namespace.clone(), owner.name.clone()))
-            .filter(|memory| memory.uid == owner.uid)
-            .unwrap_or_else(|| Memory::new(owner.uid.clone()))
-    }
-
-    /// Puts back what is remembered.
-    pub fn remember(&self, owner: &Owner, memory: Memory) {
-        self.memories()
-            .insert((owner.namespace.clone(), owner.name.clone()), memory);
-    }
-
     /// Forgets an object that is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
-        let gone = self
-            .memories()
-            .remove(&(namespace.to_owned(), name.to_owned()));
-        if let Some(memory) = gone {
+        if let Some(memory) = self.memories.forget(namespace, name) {
             self.waits.forget(&memory.uid);
         }
         let object = ObjectRef::new(name).within(namespace);
@@ -154,10 +67,6 @@ impl Context {
     pub fn publish(&self, activation: &Activation, events: Vec<Event>) {
         use kube::Resource as _;
         self.publisher.publish(&activation.object_ref(&()), events);
-    }
-
-    fn memories(&self) -> MutexGuard<'_, BTreeMap<(String, String), Memory>> {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -175,7 +84,7 @@ fn rollbacks(
                 "success"
             } else if deploy.reason == Reason::RollbackHeld.as_str() {
                 "held"
-            } else if deploy.message.contains(look::RESTORED) {
+            } else if deploy.reason == Reason::RestoreFailed.as_str() {
                 "failure"
             } else {
                 "none"
@@ -215,13 +124,6 @@ pub fn reference(owner: &Owner) -> ObjectRef<Activation> {
 }
 
 impl Context {
-    /// Reconciles of this object that failed as a whole in a row, at least one.
-    pub fn failures(&self, namespace: &str, name: &str) -> u32 {
-        self.memories()
-            .get(&(namespace.to_owned(), name.to_owned()))
-            .map_or(1, |memory| memory.failures.max(1))
-    }
-
     /// Takes a new status into the metrics.
     pub fn observe_status(
         &self,
@@ -379,7 +281,7 @@ mod tests {
         let none = serde_json::Value::Null;
         let held = status("RollbackHeld", "", none.clone());
         let done = status("RolledBack", "", none.clone());
-        let failed = status("NotHealthy", &format!("x{}", look::RESTORED), none.clone());
+        let failed = status("RestoreFailed", "", none.clone());
         let other = status("NotHealthy", "x", none);
         assert_eq!(rollbacks(None, &held), [("failure", "held")]);
         assert_eq!(rollbacks(Some(&other), &done), [("failure", "success")]);

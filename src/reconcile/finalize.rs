@@ -15,7 +15,7 @@ use crate::{
     phase::{
         PHASES,
         deploy::release::records,
-        provision::{app_token, postgres, redis},
+        provision::{app_token, postgres},
     },
     pipeline::{AnyStep, Memory, Owner, Removal, StepId, memory::backoff},
     plan::{Target, refs},
@@ -26,7 +26,7 @@ use crate::{
 
 /// Steps whose things do not go with the app: one that was perhaps created a moment ago, and is not
 /// shown yet, would be left behind.
-const OUTSIDE: [StepId; 3] = [postgres::ID, redis::ID, app_token::ID];
+const OUTSIDE: [StepId; 3] = [StepId::Postgres, StepId::Redis, StepId::AppToken];
 
 /// Undoes what the activation made, then lets the object go. Answers with the time of the next
 /// look.
@@ -41,13 +41,13 @@ pub async fn finalize(
 ) -> Result<Duration, Error> {
     if !activation.finalizers().iter().any(|f| f == FINALIZER) {
         context.waits.forget(&owner.uid);
-        return Ok(context.timing.recheck);
+        return Ok(context.installation.timing.recheck);
     }
     let forget = activation.annotations().get(ANNOTATION_FORGET);
     if forget == Some(&activation.spec.app) {
         let tokens = credentials::held(activation, memory, memory.told.status().as_ref());
         self::forget(&activation.spec.app, &tokens, context, owner).await?;
-        return Ok(context.timing.recheck);
+        return Ok(context.installation.timing.recheck);
     }
     let steps: Vec<&'static dyn AnyStep> = PHASES
         .iter()
@@ -60,7 +60,7 @@ pub async fn finalize(
     let old = memory.told.status().or_else(|| status::own(activation));
     // Only a missing or unreadable token makes a target impossible: deletion works with a spec
     // that is invalid otherwise.
-    let target = match Target::parse(activation, &refs, &context.fingerprint_key) {
+    let target = match Target::parse(activation, &refs, &context.installation.fingerprint_key) {
         Ok(target) => Arc::new(target),
         Err(invalid) => {
             let list: Vec<String> = invalid.iter().map(ToString::to_string).collect();
@@ -69,7 +69,7 @@ pub async fn finalize(
                 list.join("; "),
                 activation.spec.app
             );
-            let again = Duration::from_secs(10).min(context.timing.backoff_max);
+            let again = Duration::from_secs(10).min(context.installation.timing.backoff_max);
             return stop(
                 activation, context, owner, memory, old, &steps, text, true, again,
             )
@@ -87,7 +87,7 @@ pub async fn finalize(
     );
     reconcile::recall_intents(memory, old.as_ref());
     for step in &steps {
-        if memory.removals.contains_key(step.id()) {
+        if memory.removals.contains_key(&step.id()) {
             continue;
         }
         if !context.fence.open() {
@@ -105,8 +105,11 @@ pub async fn finalize(
             }
             Ok(Removal::Gone)
                 if OUTSIDE.contains(&step.id())
-                    && let Some((what, again)) =
-                        cx.intents.lost(step.id(), Instant::now(), cx.timing.settle) =>
+                    && let Some((what, again)) = cx.intents.lost(
+                        step.id(),
+                        Instant::now(),
+                        cx.installation.timing.settle,
+                    ) =>
             {
                 let text = format!(
                     "{}: the outcome of creating {} {} is unknown; it is looked for again before it counts as gone",
@@ -135,7 +138,7 @@ pub async fn finalize(
                 }
                 let again = match error.retry() {
                     Retry::After(time) => time,
-                    _ => backoff(&context.timing, memory.failures),
+                    _ => backoff(&context.installation.timing, memory.failures),
                 };
                 return stop(
                     activation, context, owner, memory, old, &steps, text, blocked, again,
@@ -158,7 +161,7 @@ pub async fn finalize(
     }
     let tokens = credentials::held(activation, memory, memory.told.status().as_ref());
     release(&tokens, context, owner).await?;
-    Ok(context.timing.recheck)
+    Ok(context.installation.timing.recheck)
 }
 
 /// Lets an object go, as somebody asks by annotation: what exists on Fly.io stays as it is. `tokens`
@@ -175,16 +178,31 @@ pub async fn forget(
     tracing::warn!(%app, "forgotten on request: what exists on Fly.io stays there");
     // The claims go over to whoever comes next: their owner is no longer there to give them back.
     for app in [app, &postgres::name(app)] {
-        let (kube, namespace) = (&context.kube, &context.own_namespace);
+        let (kube, namespace) = (&context.kube, &context.installation.own_namespace);
         if let Some(claim) = claim::read(kube, namespace, app).await?
             && claim.is_of(owner)
         {
             claim::retain(kube, namespace, app, owner, &claim, &claim.made).await?;
         }
     }
-    app_token::delete(&context.kube, &context.own_namespace, &owner.uid).await?;
-    records::delete_all(&context.kube, &context.own_namespace, &owner.uid).await?;
-    store::delete(&context.kube, &context.own_namespace, &owner.uid).await?;
+    app_token::delete(
+        &context.kube,
+        &context.installation.own_namespace,
+        &owner.uid,
+    )
+    .await?;
+    records::delete_all(
+        &context.kube,
+        &context.installation.own_namespace,
+        &owner.uid,
+    )
+    .await?;
+    store::delete(
+        &context.kube,
+        &context.installation.own_namespace,
+        &owner.uid,
+    )
+    .await?;
     release(tokens, context, owner).await
 }
 
@@ -240,5 +258,11 @@ async fn stop(
         told: memory.told.clone(),
     };
     teller.write(old.as_ref(), &seen).await?;
-    Ok(again.max(context.timing.backoff_min.min(Duration::from_millis(200))))
+    Ok(again.max(
+        context
+            .installation
+            .timing
+            .backoff_min
+            .min(Duration::from_millis(200)),
+    ))
 }

@@ -7,7 +7,7 @@ pub mod publish;
 pub mod undecodable;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ use kube::ResourceExt;
 use crate::{
     api::{
         ANNOTATION_RECONCILE, ANNOTATION_RECONCILE_FLUX, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM,
-        Activation, ActivationStatus, PhaseName, Reason,
+        Activation, ActivationStatus, PhaseName, Reason, StepId,
         condition::{self, ConditionType},
         policy::{DriftPolicy, Mode},
         status::PhaseState,
@@ -26,14 +26,9 @@ use crate::{
     error::Error,
     phase::{
         PHASES,
-        deploy::{
-            fleet::{leases, roster},
-            machines,
-        },
-        provision::app_token,
-        step_named,
+        deploy::fleet::{leases, roster},
     },
-    pipeline::{Act, Cx, Memory, Origin, Owner, memory::Read, run},
+    pipeline::{Act, Cx, Memory, Origin, Owner, Recorded, memory::Read, run},
     plan::{
         self as target, Target,
         abort::{self, Abort},
@@ -61,7 +56,7 @@ const ANNOTATION_CAUSE: &str = "kubernetes.io/change-cause";
 pub async fn reconcile(activation: &Activation, context: &Context) -> Result<Duration, Error> {
     let owner = owner(activation)?;
     let mut held = Held {
-        memory: context.recall(&owner),
+        memory: context.memories.recall(&owner),
         context,
         owner: &owner,
         ended: false,
@@ -99,7 +94,7 @@ impl Drop for Held<'_> {
         if !self.ended {
             memory = memory.cut_off();
         }
-        self.context.remember(self.owner, memory);
+        self.context.memories.remember(self.owner, memory);
     }
 }
 
@@ -119,7 +114,7 @@ async fn pass(
         owner,
         told: memory.told.clone(),
     };
-    if suspended(activation, (context.clock)()) {
+    if suspended(activation, (context.installation.clock)()) {
         let seen = Seen {
             suspended: true,
             ..Seen::default()
@@ -127,7 +122,8 @@ async fn pass(
         leases::let_end(&memory.facts);
         teller.write(old.as_ref(), &seen).await?;
         refuse(activation, context, memory, old.as_ref());
-        return Ok(until_resumed(activation, (context.clock)()).unwrap_or(context.timing.recheck));
+        return Ok(until_resumed(activation, (context.installation.clock)())
+            .unwrap_or(context.installation.timing.recheck));
     }
     recall_intents(memory, old.as_ref());
     let tokens = tokens(activation);
@@ -147,7 +143,8 @@ async fn pass(
     } else {
         memory.source = source::Watch::default();
     }
-    let parse = || Target::parse(activation, &refs, &context.fingerprint_key).map(Arc::new);
+    let parse =
+        || Target::parse(activation, &refs, &context.installation.fingerprint_key).map(Arc::new);
     // The same inputs are the same target.
     let known = memory.refs.as_ref().and_then(|read| read.target.clone());
     let target = match known.filter(|_| !follows).map_or_else(parse, Ok) {
@@ -163,9 +160,10 @@ async fn pass(
             memory.requested = Some(tokens);
             memory.forget_looks();
             return Ok(context
+                .installation
                 .timing
                 .recheck
-                .min(context.timing.backoff_max)
+                .min(context.installation.timing.backoff_max)
                 .min(Duration::from_secs(30)));
         }
     };
@@ -179,8 +177,12 @@ async fn pass(
         }
     }
     memory.protected = BTreeSet::from([current.clone()]);
-    if memory.facts.app_token.is_due((context.clock)()) {
-        memory.steps.remove(app_token::ID);
+    if memory
+        .facts
+        .app_token
+        .is_due((context.installation.clock)())
+    {
+        memory.steps.remove(&StepId::AppToken);
     }
     let rollbacks = refs.rollbacks().iter();
     memory.notice_rollbacks(rollbacks.map(|request| request.uid.clone()).collect());
@@ -221,7 +223,7 @@ async fn pass(
             teller.write(old.as_ref(), &seen).await?;
             memory.requested = Some(tokens);
             memory.forget_looks();
-            return Ok(context.timing.recheck);
+            return Ok(context.installation.timing.recheck);
         }
     }
     let herald = Herald {
@@ -250,7 +252,7 @@ async fn pass(
         ours.and(tokens)
     };
     // What is asked for has changed: its machines are next, once the checks have passed.
-    let known = memory.steps.get(machines::ID);
+    let known = memory.steps.get(&StepId::Machines);
     let updates = known.is_some_and(|known| known.digest != target.stamp());
     let first = async {
         let ahead = async {
@@ -271,7 +273,7 @@ async fn pass(
         let wake = record.wake.as_ref();
         context
             .waits
-            .ensure(&object, &owner.uid, step, wake, &cx.fly, &memory.fired);
+            .ensure(&object, &owner.uid, *step, wake, &cx.fly, &memory.fired);
     }
 
     // Derive (pure), then write (Kubernetes). The only place that does.
@@ -293,7 +295,7 @@ async fn pass(
     if memory.intents.written(&announced) {
         return Ok(Duration::ZERO);
     }
-    let mut look = run::next_look(&report, memory, &context.timing);
+    let mut look = run::next_look(&report, memory, &context.installation.timing);
     if let Some(due) = memory.source.due() {
         look = look.min(due.saturating_duration_since(Instant::now()));
     }
@@ -306,7 +308,7 @@ async fn pass(
         .is_some_and(|status| condition::is_true(&status.conditions, ConditionType::Drifted));
     if drifted && !report.sent.is_empty() {
         // What was put right is soon told to be in order again.
-        look = look.min(context.timing.poll);
+        look = look.min(context.installation.timing.poll);
     }
     Ok(
         match told.and_then(|status| next_instant(&status, cx.now())) {
@@ -369,32 +371,20 @@ pub fn cx(
             .fly
             .client(target.token.clone())
             .with_app_token(memory.facts.app_token.clone()),
-        app_tokens: context.app_tokens,
-        change,
+        origin: change,
         target,
         refs,
         owner: owner.clone(),
         kube: context.kube.clone(),
-        own_namespace: context.own_namespace.clone(),
         probe: context.probe.clone(),
         facts: memory.facts.clone(),
+        journal: memory.journal.clone(),
         intents: memory.intents.clone(),
-        timing: context.timing,
+        recorded: Arc::new(old.map(Recorded::of).unwrap_or_default()),
+        installation: context.installation.clone(),
         fence: context.fence.clone(),
         act: if plan { Act::Plan } else { Act::Apply },
-        fingerprint_key: context.fingerprint_key.clone(),
-        pushed: Arc::new(
-            old.map(|old| {
-                old.secrets
-                    .iter()
-                    .map(|secret| (secret.name.clone(), secret.clone()))
-                    .collect::<BTreeMap<_, _>>()
-            })
-            .unwrap_or_default(),
-        ),
-        recorded: Arc::new(old.map(|old| old.external.clone()).unwrap_or_default()),
-        fallbacks: Arc::new(old.map(|old| old.fallbacks.clone()).unwrap_or_default()),
-        clock: context.clock,
+        pass: memory.pass,
     }
 }
 
@@ -450,7 +440,7 @@ fn reports_drift(activation: &Activation, target: &Target, old: Option<&Activati
 /// Intents of an earlier process, from the status: their outcome is unknown.
 pub fn recall_intents(memory: &Memory, old: Option<&ActivationStatus>) {
     for intent in old.iter().flat_map(|old| &old.intents) {
-        let step = intent.slot.split('/').next().and_then(step_named);
+        let step = intent.slot.split('/').next().and_then(StepId::parse);
         if let Some(step) = step {
             memory.intents.recall(
                 step,
@@ -617,7 +607,7 @@ fn next_instant(status: &ActivationStatus, now: jiff::Timestamp) -> Option<Durat
 pub async fn report_failure(activation: &Activation, context: &Context, error: &Error) {
     let Ok(owner) = owner(activation) else { return };
     let mut held = Held {
-        memory: context.recall(&owner),
+        memory: context.memories.recall(&owner),
         context,
         owner: &owner,
         ended: false,

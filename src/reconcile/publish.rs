@@ -49,7 +49,7 @@ impl Teller<'_> {
             owner,
             told,
         } = self;
-        let now = (context.clock)();
+        let now = (context.installation.clock)();
         let new = status::next(old, activation, seen, now);
         let announced = status::announced(&new, &seen.intents);
         if !context.leads.open() {
@@ -71,7 +71,7 @@ impl Teller<'_> {
         let stands = old.filter(|_| !overwritten);
         told.hold_words(None);
         if let (Some(old), Some(written)) = (stands, &written) {
-            let due = written.at + context.timing.poll * status::words::POLLS;
+            let due = written.at + context.installation.timing.poll * status::words::POLLS;
             if due > Instant::now() && status::words::only(old, &new) {
                 told.hold_words(Some(due));
                 return Ok(announced);

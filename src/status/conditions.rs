@@ -18,12 +18,8 @@ use crate::{
         policy::ReadyWhen,
         status::{PhaseState, PhaseStatus},
     },
-    phase::{
-        PHASES,
-        deploy::image,
-        provision::{app_token, secrets},
-    },
-    pipeline::{Note, State, StepRecord, run},
+    phase::PHASES,
+    pipeline::{ChangeKind, Note, State, StepRecord, run},
 };
 
 use ConditionStatus::{False, True, Unknown};
@@ -229,9 +225,7 @@ fn observed(to: &mut Setter<'_>, seen: &Seen<'_>) {
 /// Whether generated values were replaced in this pass, at their age or because somebody asked. That
 /// is no drift, and neither is the update of the machines that follows from it.
 fn rotates(report: &run::Report) -> bool {
-    let sent = report.sent.iter();
-    sent.into_iter()
-        .any(|(step, change)| *step == secrets::ID && secrets::rotates(change))
+    report.sent.iter().any(|sent| sent.kind.is_rotation())
 }
 
 /// Drift is a change that a step wants, or made, in a phase that was done for this generation. That
@@ -266,8 +260,8 @@ fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, live: bool, same_generation: bo
         .iter()
         .flat_map(|report| &report.sent)
         // A token that is replaced is no news about the application, nor is what we keep for ourselves.
-        .filter(|(step, _)| ![app_token::ID, image::ID].contains(step))
-        .map(|(step, change)| format!("{step}: {change}"))
+        .filter(|sent| sent.kind != ChangeKind::Housekeeping)
+        .map(|sent| format!("{}: {}", sent.step, sent.line))
         .collect();
     if !sent.is_empty() {
         let text = format!(

@@ -13,8 +13,7 @@ use crate::{
         condition::{self, ConditionType},
         status::{GateState, PhaseState, RollbackState, StepState, StepStatus, one_line},
     },
-    phase::{deploy::release::rollback, provision::secrets},
-    pipeline::{News, StepId},
+    pipeline::{ChangeKind, News, Sent},
 };
 
 /// Longest note of an event, in bytes (kubernetes/api, events/v1/types.go).
@@ -48,27 +47,25 @@ pub fn between(old: Option<&ActivationStatus>, new: &ActivationStatus) -> Vec<Ev
 
 /// What the changes that a pass has sent tell: what they begin is over, or is something else, when
 /// the next status is written.
-pub fn of_changes(sent: &[(StepId, String)]) -> Vec<Event> {
+pub fn of_changes(sent: &[Sent]) -> Vec<Event> {
     let mut events = Vec::new();
-    for (step, change) in sent {
-        // A rollback that somebody asks for is told from the request.
-        if *step != rollback::ID && change.starts_with(rollback::STARTS) {
-            events.push(event(
+    for Sent { step, line, kind } in sent {
+        match kind {
+            ChangeKind::RollbackStart => events.push(event(
                 EventType::Normal,
                 "RollbackStarted",
                 "RollBack",
-                &format!("the release has failed for certain ({step}): {change}"),
-            ));
-        }
-        if *step == secrets::ID && secrets::replaces(change) {
-            events.push(event(
+                &format!("the release has failed for certain ({step}): {line}"),
+            )),
+            ChangeKind::Rotation => events.push(event(
                 EventType::Normal,
                 "SecretRotated",
                 "Rotate",
                 &format!(
-                    "{change}; the values before stay in the Secret for the `overlap`, and the machines are updated"
+                    "{line}; the values before stay in the Secret for the `overlap`, and the machines are updated"
                 ),
-            ));
+            )),
+            ChangeKind::Ordinary | ChangeKind::RotationEnd | ChangeKind::Housekeeping => {}
         }
     }
     events
@@ -79,7 +76,7 @@ pub fn news(news: &News) -> Event {
     event(
         EventType::Warning,
         news.reason.as_str(),
-        news.step,
+        news.step.as_str(),
         &news.note,
     )
 }

@@ -8,11 +8,10 @@ use crate::{
         ActivationStatus, PhaseName, Reason,
         condition::whole_seconds,
         status::{
-            ExternalObject, FallbackUsed, HistoryEntry, Intent, MAX_MESSAGE, PreflightResult,
-            SecretStatus, SmokeTestResult, SourceStatus, one_line,
+            ExternalObject, FallbackUsed, HistoryEntry, HistoryOutcome, Intent, MAX_MESSAGE,
+            PreflightResult, SecretStatus, SmokeTestResult, SourceStatus, one_line,
         },
     },
-    phase::deploy::release::records::BEGUN,
     pipeline::{
         Note, Slot, StepId,
         run::{PhaseReport, Report},
@@ -156,7 +155,7 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
 /// Adds a release to the history. What is told there of its end stays: the step that recorded a
 /// failure is not always looked at again when the release has ended otherwise.
 fn add(history: &mut Vec<HistoryEntry>, entry: &HistoryEntry) {
-    history.retain(|known| known.number != entry.number || known.outcome != BEGUN);
+    history.retain(|known| known.number != entry.number || known.outcome != HistoryOutcome::Begun);
     if history.iter().any(|known| known.number == entry.number) {
         return;
     }
@@ -295,9 +294,9 @@ mod tests {
             name: name.to_owned(),
         };
         let open = [
-            ("Postgres", slot("App", "shop-db")),
-            ("Postgres", slot("Volume", "shop-db")),
-            ("Redis", slot("App", "shop-db")),
+            (StepId::Postgres, slot("App", "shop-db")),
+            (StepId::Postgres, slot("Volume", "shop-db")),
+            (StepId::Redis, slot("App", "shop-db")),
         ];
         let told = intents(None, &open, Timestamp::UNIX_EPOCH);
         let places: std::collections::BTreeSet<&str> =
@@ -347,20 +346,24 @@ mod tests {
 
     #[test]
     fn a_failure_is_added_to_the_history_and_replaces_nothing_that_is_told_of_its_release() {
-        let entry = |number: i64, outcome: &str| HistoryEntry {
+        let entry = |number: i64, outcome: HistoryOutcome| HistoryEntry {
             number: Some(number),
-            outcome: outcome.to_owned(),
+            outcome,
             ..HistoryEntry::default()
         };
         let mut history: Vec<HistoryEntry> = (1..=10)
             .rev()
-            .map(|number| entry(number, "Succeeded"))
+            .map(|number| entry(number, HistoryOutcome::Succeeded))
             .collect();
-        add(&mut history, &entry(10, "Failed"));
-        assert_eq!(history[0].outcome, "Succeeded", "it has become well since");
-        add(&mut history, &entry(11, BEGUN));
-        add(&mut history, &entry(11, "Failed"));
+        add(&mut history, &entry(10, HistoryOutcome::Failed));
+        assert_eq!(
+            history[0].outcome,
+            HistoryOutcome::Succeeded,
+            "it has become well since"
+        );
+        add(&mut history, &entry(11, HistoryOutcome::Begun));
+        add(&mut history, &entry(11, HistoryOutcome::Failed));
         assert_eq!((history[0].number, history.len()), (Some(11), HISTORY));
-        assert_eq!(history[0].outcome, "Failed");
+        assert_eq!(history[0].outcome, HistoryOutcome::Failed);
     }
 }

@@ -194,7 +194,7 @@ fn plan(target: &Target, report: &Report) -> PlanStatus {
                 .flat_map(move |(step, record)| {
                     record.changes.iter().map(move |change| PlannedChange {
                         phase: phase.id.to_string(),
-                        step: (*step).to_owned(),
+                        step: step.to_string(),
                         change: one_line(change, 256),
                     })
                 })
@@ -205,7 +205,7 @@ fn plan(target: &Target, report: &Report) -> PlanStatus {
                 .iter()
                 .map(|(phase, step, change)| PlannedChange {
                     phase: phase.to_string(),
-                    step: (*step).to_owned(),
+                    step: step.to_string(),
                     change: one_line(change, 256),
                 }),
         )

@@ -178,7 +178,7 @@ fn one(
         steps: report
             .steps
             .iter()
-            .map(|(id, record)| step(before, id, record, now))
+            .map(|(id, record)| step(before, *id, record, now))
             .collect(),
     }
 }
@@ -259,7 +259,7 @@ fn at_work(report: &PhaseReport) -> (PhaseState, Reason, String) {
         return (PhaseState::Running, Reason::Progressing, String::new());
     };
     let mut message = if record.message.is_empty() {
-        (*id).to_owned()
+        id.to_string()
     } else {
         format!("{id}: {}", record.message)
     };
@@ -268,7 +268,7 @@ fn at_work(report: &PhaseReport) -> (PhaseState, Reason, String) {
         .steps
         .iter()
         .filter(|(_, record)| record.state == State::Blocked);
-    let blocked: Vec<&str> = blocked.map(|(id, _)| *id).collect();
+    let blocked: Vec<&str> = blocked.map(|(id, _)| id.as_str()).collect();
     if report.id == PhaseName::Preflight && blocked.len() > 1 {
         message = format!(
             "{} checks failed, which are {}; `status.preflight` has what to do about each: {message}",
@@ -290,7 +290,7 @@ fn step(
     record: &StepRecord,
     now: Timestamp,
 ) -> StepStatus {
-    let old = before.and_then(|phase| phase.steps.iter().find(|step| step.name == id));
+    let old = before.and_then(|phase| phase.steps.iter().find(|step| step.name == id.as_str()));
     let state = match record.state {
         State::Pending => StepState::Pending,
         State::Running => StepState::Running,
@@ -314,7 +314,7 @@ fn step(
         _ => None,
     };
     StepStatus {
-        name: id.to_owned(),
+        name: id.to_string(),
         state,
         // What is done as it should be needs no reason; one that is done and wants something does.
         reason: if state == StepState::Done && record.reason == Reason::Succeeded {

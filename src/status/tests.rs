@@ -406,7 +406,7 @@ fn an_announced_create_keeps_its_mark_until_it_is_settled_also_when_a_pass_fails
         name: "shop-db".to_owned(),
     };
     let with = |failed| Seen {
-        intents: vec![("Postgres", slot.clone())],
+        intents: vec![(StepId::Postgres, slot.clone())],
         failed,
         ..Seen::default()
     };

@@ -247,13 +247,13 @@ async fn the_seed_command_runs_once_before_the_first_machine_and_never_again() {
     let [failed] = &status.history[..] else {
         panic!("it is on record: {:?}", status.history);
     };
-    assert_eq!(failed.outcome, "Failed");
+    assert_eq!(failed.outcome.as_str(), "Failed");
     assert!(failed.why.contains("code 5"), "{failed:?}");
     assert!(machines(&env).is_empty(), "and no machine was made");
 
     change(&env, json!({"config": {"inline": seed("exit 0")}})).await;
     let status = until_deployed(&env, "1").await;
-    let outcomes: Vec<_> = status.history.iter().map(|e| &e.outcome).collect();
+    let outcomes: Vec<_> = status.history.iter().map(|e| e.outcome.as_str()).collect();
     assert_eq!(outcomes, ["Succeeded"], "of the same release");
     env.sim.reset();
     change(&env, json!({"image": image("2")})).await;
@@ -300,7 +300,7 @@ async fn a_failed_release_is_rolled_back_once_and_held_until_the_spec_changes() 
     let (status, message) = until(&env, "Release", "RolledBack").await;
     assert!(message.contains("exited with code 3"), "{message}");
     assert_eq!(status.release.unwrap().digest, good.digest);
-    assert_eq!(status.history[0].outcome, "RolledBack");
+    assert_eq!(status.history[0].outcome.as_str(), "RolledBack");
     assert_eq!(digests(&env), [good.digest.clone()].into());
     assert!(machines(&env).iter().all(|machine| machine.2 == "started"));
     let counted = "golive_rollbacks_total{trigger=\"failure\",result=\"success\"} 1";

@@ -12,11 +12,10 @@ use clap::Parser;
 use fly_sim::{Fault, Image, Kind, Options};
 use golive::{
     api::ActivationStatus,
-    controller::{self, Scope},
+    controller::{self, Scope, work},
     net::probe::Probe,
     pipeline::Fence,
     process::{metrics::Metrics, operator::Parts, settings::Cli},
-    reconcile::context::{self, Context},
     triggers::Waits,
 };
 use serde_json::{Value, json};
@@ -69,23 +68,10 @@ async fn work(parts: Parts, fence: Fence, stop: CancellationToken) {
     let own = &settings.own_namespace;
     let key = golive::store::installation_key::load(&parts.kube, own).await;
     let (waits, mut woken) = Waits::new(&[Some(own.clone())]);
-    let context = Context::new(
-        context::Parts {
-            kube: parts.kube.clone(),
-            fly: parts.fly.clone(),
-            probe: Probe::new(settings).expect("a probe"),
-            metrics: Arc::new(parts.metrics.clone()),
-            timing: golive::controller::work::timing(settings),
-            own_namespace: own.clone(),
-            fence,
-            leads: Fence::new(|| true),
-            source_interval_min: settings.source_interval_min,
-            app_tokens: settings.app_tokens,
-            fingerprint_key: key.expect("a key"),
-            instance: parts.identity.clone(),
-        },
-        waits,
-    );
+    let installation = work::installation(settings, key.expect("a key"));
+    let probe = Probe::new(settings).expect("a probe");
+    let leads = Fence::new(|| true);
+    let context = work::context(&parts, installation, probe, waits, (fence, leads));
     let scope = Scope {
         namespace: Some(own.clone()),
         concurrency: 8,

@@ -15,7 +15,7 @@ use golive::{
         status::{CheckResult, StepState},
     },
     fly::{MachineConfig, MachineState, NewApp, NewMachine},
-    pipeline::{Wake, memory::Fired},
+    pipeline::{StepId, Wake, memory::Fired},
     triggers::{Waits, Woken},
 };
 use serde_json::json;
@@ -189,10 +189,24 @@ async fn a_wait_wakes_its_object_in_its_scope_when_the_machine_gets_there_and_no
     let object = Woken::new("hola").within("here");
     let fired = Arc::new(Fired::default());
 
-    waits.ensure(&object, "u", "Health", Some(&wake), &world.client, &fired);
+    waits.ensure(
+        &object,
+        "u",
+        StepId::Health,
+        Some(&wake),
+        &world.client,
+        &fired,
+    );
     until("the poll", || polls(&world) == 1).await;
     // Asked for again in every pass while it is under way.
-    waits.ensure(&object, "u", "Health", Some(&wake), &world.client, &fired);
+    waits.ensure(
+        &object,
+        "u",
+        StepId::Health,
+        Some(&wake),
+        &world.client,
+        &fired,
+    );
     assert!(fired.take().is_empty());
 
     world.client.start_machine("waits", id, None).await.unwrap();
@@ -205,7 +219,7 @@ async fn a_wait_wakes_its_object_in_its_scope_when_the_machine_gets_there_and_no
         woken[1].try_recv().is_err(),
         "another namespace is not woken"
     );
-    assert_eq!(fired.take(), ["Health"].into());
+    assert_eq!(fired.take(), [StepId::Health].into());
     assert_eq!(polls(&world), 1, "one wait has one poll");
 }
 
@@ -221,16 +235,16 @@ async fn a_wait_ends_without_a_word_when_nothing_is_awaited_or_the_object_is_gon
     let begin = |uid: &str, step| {
         waits.ensure(&object(uid), uid, step, Some(&wake), &world.client, &fired);
     };
-    begin("gone", "Health");
-    begin("done", "Health");
-    begin("stays", "Health");
+    begin("gone", StepId::Health);
+    begin("done", StepId::Health);
+    begin("stays", StepId::Health);
     until("the polls", || polls(&world) == 3).await;
 
     waits.forget("gone");
     waits.ensure(
         &object("done"),
         "done",
-        "Health",
+        StepId::Health,
         None,
         &world.client,
         &fired,
@@ -240,7 +254,7 @@ async fn a_wait_ends_without_a_word_when_nothing_is_awaited_or_the_object_is_gon
     let first = tokio::time::timeout(LIMIT, woken[0].next()).await;
     assert_eq!(first.expect("it is woken"), Some(object("stays")));
     // All three had the same poll: the others would have come by now.
-    begin("last", "Health");
+    begin("last", StepId::Health);
     let next = tokio::time::timeout(LIMIT, woken[0].next()).await;
     assert_eq!(next.expect("it is woken"), Some(object("last")));
 }

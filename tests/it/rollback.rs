@@ -130,7 +130,7 @@ async fn a_release_is_taken_back_once_by_who_asks_and_held_until_the_spec_change
     assert!(message.contains("search is wrong"), "{message}");
     assert_eq!(status.release.unwrap().number, Some(1));
     assert_eq!(digests(&env), [first.digest.clone()].into());
-    assert_eq!(status.history[0].outcome, "RolledBack");
+    assert_eq!(status.history[0].outcome.as_str(), "RolledBack");
     assert_eq!(status.history[0].restores, Some(1));
     let asked = status.rollback.unwrap();
     assert_eq!((asked.state, asked.to), (RollbackState::Accepted, Some(1)));
@@ -154,7 +154,7 @@ async fn a_release_is_taken_back_once_by_who_asks_and_held_until_the_spec_change
     until_deployed(&env, "1").await;
     change(&env, json!({"image": image("2"), "config": {"inline": format!("{QUIET}[env]\nMODE = 'quick'\n")}})).await;
     let again = until_deployed(&env, "2").await;
-    assert_eq!(again.history[0].outcome, "Succeeded");
+    assert_eq!(again.history[0].outcome.as_str(), "Succeeded");
     env.sim.reset();
     env.wait("hola", "looks", |_| env.sim.calls(LIST) >= 2)
         .await;
@@ -209,7 +209,7 @@ async fn a_rollback_that_cannot_be_done_is_refused_and_says_why() {
         status.release.clone().unwrap().digest,
         second.release.unwrap().digest
     );
-    assert_eq!(status.history[0].outcome, "Succeeded");
+    assert_eq!(status.history[0].outcome.as_str(), "Succeeded");
     assert!(
         is_deployed(&status),
         "a refusal is no failure of the release"
@@ -306,10 +306,9 @@ async fn a_held_release_is_tried_again_when_it_is_asked_for_and_each_word_asks_o
         )
         .await;
         env.wait("hola", &format!("release {failed} rolled back"), |status| {
-            status
-                .history
-                .first()
-                .is_some_and(|last| last.number == Some(failed) && last.outcome == "RolledBack")
+            status.history.first().is_some_and(|last| {
+                last.number == Some(failed) && last.outcome.as_str() == "RolledBack"
+            })
         })
         .await;
         until(&env, "Release", "RolledBack").await;

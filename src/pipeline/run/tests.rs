@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::{
-    Mutex,
+    Arc, Mutex,
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
@@ -18,7 +18,7 @@ use crate::{
     fly,
     net::probe::Probe,
     pipeline::{
-        Act, Fence, Origin, Owner, Step, Timing, Verdict, Wake, Why,
+        Act, Fence, Installation, Origin, Owner, Step, StepChange, Timing, Verdict, Wake, Why,
         step::{BoxFuture, Result},
     },
     plan::{Target, refs::Refs, testing},
@@ -27,6 +27,32 @@ use crate::{
 
 /// Longest time that anything here takes, on a busy computer too.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// The made-up steps borrow the names of real ones.
+mod id {
+    use super::StepId;
+
+    pub const AFTER: StepId = StepId::App;
+    pub const ALSO: StepId = StepId::AppToken;
+    pub const DONE: StepId = StepId::Certificates;
+    pub const FAILS: StepId = StepId::Postgres;
+    pub const FIRST: StepId = StepId::Attach;
+    pub const FREE: StepId = StepId::Redis;
+    pub const NEEDS_FREE: StepId = StepId::Secrets;
+    pub const NEEDS_ONE: StepId = StepId::Image;
+    pub const NEEDS_THREE: StepId = StepId::Rollback;
+    pub const NEEDS_TWO: StepId = StepId::FlyRelease;
+    pub const ONE: StepId = StepId::ReleaseCommand;
+    pub const SECOND: StepId = StepId::SeedCommand;
+    pub const SLOW: StepId = StepId::Volumes;
+    pub const SPINS: StepId = StepId::Machines;
+    pub const STOPPED: StepId = StepId::Health;
+    pub const THEN: StepId = StepId::Release;
+    pub const TWO: StepId = StepId::EdgeChecks;
+    pub const WAITS: StepId = StepId::DatabaseCheck;
+    pub const WRONG: StepId = StepId::TokenValid;
+    pub const STEP: StepId = StepId::TokenScope;
+}
 
 /// What a step finds.
 enum Is {
@@ -64,7 +90,7 @@ impl Made {
     fn announced(&self) -> Slot {
         Slot {
             kind: "Made".to_owned(),
-            name: self.id.to_owned(),
+            name: self.id.to_string(),
         }
     }
 }
@@ -98,9 +124,20 @@ impl Herald for Told {
     }
 }
 
+/// The change of every made-up step.
+struct PutRight;
+
+impl std::fmt::Display for PutRight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("put it right")
+    }
+}
+
+impl StepChange for PutRight {}
+
 impl Step for Made {
     type Observed = Is;
-    type Change = String;
+    type Change = PutRight;
 
     fn id(&self) -> StepId {
         self.id
@@ -114,7 +151,7 @@ impl Step for Made {
         (self.observe)().await
     }
 
-    fn diff(&self, _target: &Target, observed: &Is, _now: Timestamp) -> Verdict<String> {
+    fn diff(&self, _target: &Target, observed: &Is, _now: Timestamp) -> Verdict<PutRight> {
         match observed {
             Is::Done => Verdict::Done,
             Is::Waits => Verdict::Wait {
@@ -122,7 +159,7 @@ impl Step for Made {
                 wake: Wake::Poll,
             },
             Is::Stopped => Verdict::Blocked(Why::new(Reason::FlyRefused, "it may not")),
-            Is::Wrong => Verdict::Change("put it right".to_owned()),
+            Is::Wrong => Verdict::Change(PutRight),
         }
     }
 
@@ -131,11 +168,11 @@ impl Step for Made {
         foreseen.then(|| self.announced()).into_iter().collect()
     }
 
-    fn intent(&self, _target: &Target, _change: &String) -> Option<Slot> {
+    fn intent(&self, _target: &Target, _change: &PutRight) -> Option<Slot> {
         self.slot.map(|_| self.announced())
     }
 
-    async fn act(&self, _cx: &Cx, _change: String) -> Result<()> {
+    async fn act(&self, _cx: &Cx, _change: PutRight) -> Result<()> {
         (self.act)();
         Ok(())
     }
@@ -166,21 +203,23 @@ fn cx() -> Cx {
             uid: "u".to_owned(),
             generation: 1,
         },
-        change: Origin::default(),
+        origin: Origin::default(),
         kube: kube::Client::new(kube, "n"),
-        own_namespace: "n".to_owned(),
         probe: Probe::new(&settings).unwrap(),
         facts: Default::default(),
+        journal: Default::default(),
         intents: Default::default(),
-        timing: Timing::default(),
+        installation: Arc::new(Installation {
+            own_namespace: "n".to_owned(),
+            fingerprint_key: b"key".to_vec().into(),
+            app_tokens: false,
+            timing: Timing::default(),
+            clock: || Timestamp::UNIX_EPOCH,
+        }),
         fence: Fence::new(|| true),
-        app_tokens: false,
         act: Act::Apply,
-        fingerprint_key: b"key".to_vec().into(),
-        pushed: Default::default(),
         recorded: Default::default(),
-        fallbacks: Default::default(),
-        clock: || Timestamp::UNIX_EPOCH,
+        pass: 0,
     }
 }
 
@@ -235,13 +274,13 @@ async fn told_pass(
 #[tokio::test]
 async fn steps_whose_needs_are_met_run_at_the_same_time() {
     static BOTH: std::sync::LazyLock<Barrier> = std::sync::LazyLock::new(|| Barrier::new(2));
-    static ONE: Made = Made::new("One", &[], || {
+    static ONE: Made = Made::new(id::ONE, &[], || {
         Box::pin(async {
             BOTH.wait().await;
             Ok(Is::Done)
         })
     });
-    static TWO: Made = Made::new("Two", &[], || {
+    static TWO: Made = Made::new(id::TWO, &[], || {
         Box::pin(async {
             BOTH.wait().await;
             Ok(Is::Done)
@@ -259,29 +298,29 @@ async fn a_slow_step_holds_back_what_needs_it_and_nothing_else() {
     static ENDED: Mutex<Vec<StepId>> = Mutex::new(Vec::new());
     static LAST: Notify = Notify::const_new();
     // It ends only when the chain beside it has ended.
-    static SLOW: Made = Made::new("Slow", &[], || {
+    static SLOW: Made = Made::new(id::SLOW, &[], || {
         Box::pin(async {
             LAST.notified().await;
-            ENDED.lock().unwrap().push("Slow");
+            ENDED.lock().unwrap().push(id::SLOW);
             Ok(Is::Done)
         })
     });
-    static FIRST: Made = Made::new("First", &[], || {
+    static FIRST: Made = Made::new(id::FIRST, &[], || {
         Box::pin(async {
-            ENDED.lock().unwrap().push("First");
+            ENDED.lock().unwrap().push(id::FIRST);
             Ok(Is::Done)
         })
     });
-    static SECOND: Made = Made::new("Second", &["First"], || {
+    static SECOND: Made = Made::new(id::SECOND, &[id::FIRST], || {
         Box::pin(async {
-            ENDED.lock().unwrap().push("Second");
+            ENDED.lock().unwrap().push(id::SECOND);
             LAST.notify_one();
             Ok(Is::Done)
         })
     });
-    static AFTER: Made = Made::new("After", &["Slow", "Second"], || {
+    static AFTER: Made = Made::new(id::AFTER, &[id::SLOW, id::SECOND], || {
         Box::pin(async {
-            ENDED.lock().unwrap().push("After");
+            ENDED.lock().unwrap().push(id::AFTER);
             Ok(Is::Done)
         })
     });
@@ -291,27 +330,31 @@ async fn a_slow_step_holds_back_what_needs_it_and_nothing_else() {
     let states = pass(&cx(), &mut memory, &[], ALL).await;
 
     assert!(states.iter().all(|state| *state == State::Done));
-    assert_eq!(*ENDED.lock().unwrap(), ["First", "Second", "Slow", "After"]);
+    assert_eq!(
+        *ENDED.lock().unwrap(),
+        [id::FIRST, id::SECOND, id::SLOW, id::AFTER]
+    );
 }
 
 #[tokio::test]
 async fn steps_that_fail_wait_or_are_stopped_hold_only_what_needs_them() {
     static REACHED: AtomicBool = AtomicBool::new(false);
-    static FAILS: Made = Made::new("Fails", &[], || {
+    static FAILS: Made = Made::new(id::FAILS, &[], || {
         Box::pin(async { Err(Error::NotKnown("the app")) })
     });
-    static WAITS: Made = Made::new("Waits", &[], || Box::pin(async { Ok(Is::Waits) }));
-    static STOPPED: Made = Made::new("Stopped", &[], || Box::pin(async { Ok(Is::Stopped) }));
+    static WAITS: Made = Made::new(id::WAITS, &[], || Box::pin(async { Ok(Is::Waits) }));
+    static STOPPED: Made = Made::new(id::STOPPED, &[], || Box::pin(async { Ok(Is::Stopped) }));
     fn reached() -> BoxFuture<'static, Result<Is>> {
         REACHED.store(true, SeqCst);
         Box::pin(async { Ok(Is::Done) })
     }
-    static NEEDS_ONE: Made = Made::new("NeedsOne", &["Fails"], reached);
-    static NEEDS_TWO: Made = Made::new("NeedsTwo", &["Free", "Waits"], reached);
-    static NEEDS_THREE: Made = Made::new("NeedsThree", &["Stopped"], reached);
-    static FREE: Made = Made::new("Free", &[], || Box::pin(async { Ok(Is::Done) }));
-    static NEEDS_FREE: Made =
-        Made::new("NeedsFree", &["Free"], || Box::pin(async { Ok(Is::Done) }));
+    static NEEDS_ONE: Made = Made::new(id::NEEDS_ONE, &[id::FAILS], reached);
+    static NEEDS_TWO: Made = Made::new(id::NEEDS_TWO, &[id::FREE, id::WAITS], reached);
+    static NEEDS_THREE: Made = Made::new(id::NEEDS_THREE, &[id::STOPPED], reached);
+    static FREE: Made = Made::new(id::FREE, &[], || Box::pin(async { Ok(Is::Done) }));
+    static NEEDS_FREE: Made = Made::new(id::NEEDS_FREE, &[id::FREE], || {
+        Box::pin(async { Ok(Is::Done) })
+    });
     static ALL: &[&dyn AnyStep] = &[
         &FAILS,
         &WAITS,
@@ -344,12 +387,12 @@ async fn steps_that_fail_wait_or_are_stopped_hold_only_what_needs_them() {
 #[tokio::test]
 async fn what_holds_is_not_looked_at_again_until_it_is_due_or_its_wait_has_ended() {
     static LOOKS: Mutex<Vec<StepId>> = Mutex::new(Vec::new());
-    static DONE: Made = Made::new("Done", &[], || {
-        LOOKS.lock().unwrap().push("Done");
+    static DONE: Made = Made::new(id::DONE, &[], || {
+        LOOKS.lock().unwrap().push(id::DONE);
         Box::pin(async { Ok(Is::Done) })
     });
-    static WAITS: Made = Made::new("Waits", &["Done"], || {
-        LOOKS.lock().unwrap().push("Waits");
+    static WAITS: Made = Made::new(id::WAITS, &[id::DONE], || {
+        LOOKS.lock().unwrap().push(id::WAITS);
         Box::pin(async { Ok(Is::Waits) })
     });
     static ALL: &[&dyn AnyStep] = &[&DONE, &WAITS];
@@ -357,14 +400,14 @@ async fn what_holds_is_not_looked_at_again_until_it_is_due_or_its_wait_has_ended
     let looks = || std::mem::take(&mut *LOOKS.lock().unwrap());
 
     pass(&cx, &mut memory, &[], ALL).await;
-    assert_eq!(looks(), ["Done", "Waits"]);
+    assert_eq!(looks(), [id::DONE, id::WAITS]);
     pass(&cx, &mut memory, &[], ALL).await;
-    assert_eq!(looks(), [""; 0]);
-    pass(&cx, &mut memory, &["Waits"], ALL).await;
-    assert_eq!(looks(), ["Waits"]);
-    memory.steps.get_mut("Done").unwrap().again = Some(Instant::now());
+    assert!(looks().is_empty());
+    pass(&cx, &mut memory, &[id::WAITS], ALL).await;
+    assert_eq!(looks(), [id::WAITS]);
+    memory.steps.get_mut(&id::DONE).unwrap().again = Some(Instant::now());
     pass(&cx, &mut memory, &[], ALL).await;
-    assert_eq!(looks(), ["Done"]);
+    assert_eq!(looks(), [id::DONE]);
 }
 
 #[tokio::test]
@@ -373,7 +416,7 @@ async fn what_depends_on_a_change_is_looked_at_again_in_the_same_pass() {
     static LOOKS: Mutex<u32> = Mutex::new(0);
     static FIRST: Made = Made {
         act: || WRONG.store(false, SeqCst),
-        ..Made::new("First", &[], || {
+        ..Made::new(id::FIRST, &[], || {
             Box::pin(async {
                 Ok(if WRONG.load(SeqCst) {
                     Is::Wrong
@@ -383,7 +426,7 @@ async fn what_depends_on_a_change_is_looked_at_again_in_the_same_pass() {
             })
         })
     };
-    static AFTER: Made = Made::new("After", &["First"], || {
+    static AFTER: Made = Made::new(id::AFTER, &[id::FIRST], || {
         *LOOKS.lock().unwrap() += 1;
         Box::pin(async { Ok(Is::Done) })
     });
@@ -392,7 +435,7 @@ async fn what_depends_on_a_change_is_looked_at_again_in_the_same_pass() {
     pass(&cx, &mut memory, &[], ALL).await;
 
     WRONG.store(true, SeqCst);
-    let states = pass(&cx, &mut memory, &["First"], ALL).await;
+    let states = pass(&cx, &mut memory, &[id::FIRST], ALL).await;
 
     assert_eq!(states, [State::Done, State::Done]);
     assert_eq!(*LOOKS.lock().unwrap(), 2);
@@ -403,7 +446,7 @@ async fn a_change_without_effect_is_not_sent_for_ever() {
     static SENT: Mutex<usize> = Mutex::new(0);
     static SPINS: Made = Made {
         act: || *SENT.lock().unwrap() += 1,
-        ..Made::new("Spins", &[], || Box::pin(async { Ok(Is::Wrong) }))
+        ..Made::new(id::SPINS, &[], || Box::pin(async { Ok(Is::Wrong) }))
     };
 
     static ALL: &[&dyn AnyStep] = &[&SPINS];
@@ -418,7 +461,7 @@ async fn a_closed_fence_lets_no_change_begin() {
     static ACTED: AtomicBool = AtomicBool::new(false);
     static WRONG: Made = Made {
         act: || ACTED.store(true, SeqCst),
-        ..Made::new("Wrong", &[], || Box::pin(async { Ok(Is::Wrong) }))
+        ..Made::new(id::WRONG, &[], || Box::pin(async { Ok(Is::Wrong) }))
     };
     let cx = Cx {
         fence: Fence::new(|| false),
@@ -430,7 +473,7 @@ async fn a_closed_fence_lets_no_change_begin() {
     let states = pass(&cx, &mut memory, &[], ALL).await;
 
     assert_eq!(states, [State::Waiting]);
-    assert_eq!(memory.steps["Wrong"].reason, Reason::NotLeading);
+    assert_eq!(memory.steps[&id::WRONG].reason, Reason::NotLeading);
     assert!(!ACTED.load(SeqCst));
 }
 
@@ -485,7 +528,7 @@ fn what_is_due_in_a_phase_that_is_not_reached_makes_no_look_at_once() {
     let later = Instant::now() + timing.recheck;
     for phase in PHASES.iter().take(2) {
         for step in phase.steps {
-            memory.steps.get_mut(step.id()).unwrap().again = Some(later);
+            memory.steps.get_mut(&step.id()).unwrap().again = Some(later);
         }
     }
     for state in [PhaseState::Failed, PhaseState::Running, PhaseState::Planned] {
@@ -493,7 +536,7 @@ fn what_is_due_in_a_phase_that_is_not_reached_makes_no_look_at_once() {
         assert!(next > timing.recheck / 2, "{state:?}: {next:?}");
     }
     let first = PHASES[1].steps[0].id();
-    memory.steps.get_mut(first).unwrap().again = Some(Instant::now());
+    memory.steps.get_mut(&first).unwrap().again = Some(Instant::now());
     for state in [PhaseState::AwaitingApproval, PhaseState::Rejected] {
         let next = next_look(&stuck(&memory, state), &memory, &timing);
         assert!(next > timing.recheck / 2, "{state:?}: {next:?}");
@@ -516,12 +559,12 @@ fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_tu
         let chosen = recheck_choice(&mut memory, "digest", &Timing::default()).unwrap();
         let steps = PHASES.iter().flat_map(|phase| phase.steps);
         let reads: u32 = steps
-            .filter(|step| chosen.contains(step.id()))
+            .filter(|step| chosen.contains(&step.id()))
             .map(|step| step.reads())
             .sum();
         assert!(reads <= RECHECK_READS, "{reads} reads: {chosen:?}");
         assert!(
-            chosen.contains("Verify"),
+            chosen.contains(&StepId::Verify),
             "machines are looked at each time"
         );
         let now = Instant::now();
@@ -558,7 +601,7 @@ fn a_phase_is_stopped_before_it_waits_and_done_when_all_its_steps_are() {
             .map(|state| {
                 let mut record = StepRecord::pending("digest");
                 record.state = state.clone();
-                ("Step", record)
+                (id::STEP, record)
             })
             .collect();
         phase_state(&steps)
@@ -583,13 +626,13 @@ async fn one_write_announces_what_all_steps_are_about_to_create_and_then_each_cr
     static ONE: Made = Made {
         slot: Some(false),
         act: || THERE[0].store(true, SeqCst),
-        ..Made::new("One", &[], || Box::pin(async { Ok(is(&THERE[0])) }))
+        ..Made::new(id::ONE, &[], || Box::pin(async { Ok(is(&THERE[0])) }))
     };
     // It looks longer than the other.
     static TWO: Made = Made {
         slot: Some(false),
         act: || THERE[1].store(true, SeqCst),
-        ..Made::new("Two", &[], || {
+        ..Made::new(id::TWO, &[], || {
             Box::pin(async {
                 for _ in 0..20 {
                     tokio::task::yield_now().await;
@@ -604,7 +647,7 @@ async fn one_write_announces_what_all_steps_are_about_to_create_and_then_each_cr
     let states = told_pass(&cx(), &mut Memory::new("u".into()), &[], ALL, &herald).await;
 
     assert_eq!(states, [State::Done, State::Done]);
-    assert_eq!(herald.announced(), [["One", "Two"]]);
+    assert_eq!(herald.announced(), [[id::ONE.as_str(), id::TWO.as_str()]]);
 }
 
 #[tokio::test]
@@ -612,12 +655,12 @@ async fn what_could_not_be_announced_is_not_created() {
     static WRONG: Made = Made {
         slot: Some(false),
         act: || panic!("it was created"),
-        ..Made::new("Wrong", &[], || Box::pin(async { Ok(Is::Wrong) }))
+        ..Made::new(id::WRONG, &[], || Box::pin(async { Ok(Is::Wrong) }))
     };
     static ALSO: Made = Made {
         slot: Some(true),
         act: || panic!("it was created"),
-        ..Made::new("Also", &[], || Box::pin(async { Ok(Is::Wrong) }))
+        ..Made::new(id::ALSO, &[], || Box::pin(async { Ok(Is::Wrong) }))
     };
     static ALL: &[&dyn AnyStep] = &[&WRONG, &ALSO];
     let herald = Told {
@@ -638,7 +681,7 @@ async fn what_is_foreseen_is_announced_while_earlier_steps_work_and_not_created_
     static WRITTEN: Notify = Notify::const_new();
     static EARLIER: AtomicBool = AtomicBool::new(false);
     static THERE: AtomicBool = AtomicBool::new(false);
-    static FIRST: Made = Made::new("First", &[], || {
+    static FIRST: Made = Made::new(id::FIRST, &[], || {
         Box::pin(async {
             EARLIER.store(true, SeqCst);
             Ok(Is::Done)
@@ -648,7 +691,7 @@ async fn what_is_foreseen_is_announced_while_earlier_steps_work_and_not_created_
     static THEN: Made = Made {
         slot: Some(true),
         act: || THERE.store(true, SeqCst),
-        ..Made::new("Then", &["First"], || {
+        ..Made::new(id::THEN, &[id::FIRST], || {
             Box::pin(async {
                 WRITTEN.notify_one();
                 Ok(if THERE.load(SeqCst) {
@@ -676,7 +719,7 @@ async fn what_is_foreseen_is_announced_while_earlier_steps_work_and_not_created_
     let states = told_pass(&cx(), &mut Memory::new("u".into()), &[], ALL, &herald).await;
 
     assert_eq!(states, [State::Done, State::Done]);
-    assert_eq!(herald.0.announced(), [["Then"]]);
+    assert_eq!(herald.0.announced(), [[id::THEN.as_str()]]);
 }
 
 #[test]
@@ -692,7 +735,7 @@ fn what_was_looked_at_at_different_times_shares_one_recheck_an_interval() {
 
     let chosen = recheck_choice(&mut memory, "digest", &timing).unwrap();
 
-    assert!(chosen.contains("Verify"), "{chosen:?}");
+    assert!(chosen.contains(&StepId::Verify), "{chosen:?}");
     let others = memory.steps.iter().filter(|(id, _)| !chosen.contains(*id));
     for again in others.filter_map(|(_, record)| record.again) {
         assert!(again >= now + timing.recheck);
@@ -707,12 +750,12 @@ fn what_holds_for_a_moment_is_looked_at_when_that_is_over_and_nothing_else_with_
     for record in memory.steps.values_mut().filter(|r| r.again.is_some()) {
         record.again = Some(now + timing.recheck / 2);
     }
-    let addresses = memory.steps.get_mut("Addresses").unwrap();
+    let addresses = memory.steps.get_mut(&StepId::Addresses).unwrap();
     (addresses.again, addresses.holds) = (Some(now), true);
 
     let chosen = recheck_choice(&mut memory, "digest", &timing).unwrap();
 
-    assert_eq!(chosen, BTreeSet::from(["Addresses"]));
-    let verify = memory.steps["Verify"].again.unwrap();
+    assert_eq!(chosen, BTreeSet::from([StepId::Addresses]));
+    let verify = memory.steps[&StepId::Verify].again.unwrap();
     assert_eq!(verify, now + timing.recheck / 2);
 }

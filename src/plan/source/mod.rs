@@ -75,14 +75,14 @@ pub async fn read(
         return Ok(());
     };
     let mark = target::asked(activation);
-    let key = key(&mark, source, refs, &context.fingerprint_key);
+    let key = key(&mark, source, refs, &context.installation.fingerprint_key);
     let now = Instant::now();
     let same = memory.source.key == key;
     if same && memory.source.due.is_some_and(|due| due > now) {
         refs.set_source(memory.source.decision.clone());
         return Ok(());
     }
-    let (kube, namespace) = (&context.kube, &context.own_namespace);
+    let (kube, namespace) = (&context.kube, &context.installation.own_namespace);
     let stored = store::load(kube, namespace, owner, &memory.facts).await?;
     let held = stored.choice.as_ref();
     let failed = |failure| Followed {
@@ -135,7 +135,7 @@ pub async fn read(
     let pause = if passing {
         memory.source.failures = memory.source.failures.saturating_add(1);
         // Ever more seldom, but no more seldom than without a failure.
-        backoff(&context.timing, memory.source.failures).min(interval)
+        backoff(&context.installation.timing, memory.source.failures).min(interval)
     } else {
         memory.source.failures = 0;
         interval

@@ -174,7 +174,7 @@ async fn a_machine_that_runs_out_of_memory_is_told_as_that_and_its_release_is_ta
     assert!(note.contains("[[vm]] memory"), "{note}");
     let status = stopped(&env, "hola", "RolledBack").await;
     assert_eq!(started(&env), None, "the release before runs again");
-    assert_eq!(status.history[0].outcome, "RolledBack");
+    assert_eq!(status.history[0].outcome.as_str(), "RolledBack");
     env.patch(
         "hola",
         json!({"spec": config(text("/", "  LEAN = \"yes\""))}),

@@ -268,7 +268,7 @@ impl Runs {
             asked,
             tail: None,
             told: false,
-            timing: cx.timing,
+            timing: cx.installation.timing,
         };
         let Some(last) = &runs.last else {
             return runs;
