@@ -24,7 +24,7 @@ use tracing::Instrument;
 use crate::{
     api::{Activation, ActivationApproval},
     error::{Error, Retry},
-    pipeline::memory::backoff,
+    pipeline::cx::backoff,
     plan::refs::{self, RefKind},
     process::{server::Health, workqueue::Object},
     reconcile::{self, context::Context, undecodable},
@@ -74,7 +74,7 @@ pub async fn run(
         watcher::Config::default(),
     )
     .default_backoff()
-    .modify(|object| reconcile::keep_authors(object.managed_fields_mut()))
+    .modify(|object| reconcile::begin::keep_authors(object.managed_fields_mut()))
     .inspect_ok(move |event| {
         if let watcher::Event::Delete(object) = event
             && let Some(namespace) = object.namespace()

@@ -11,9 +11,9 @@ use crate::{
     api::{FIELD_MANAGER, GROUP, bounds},
     controller::{self, Scope},
     net::probe::Probe,
-    pipeline::{Fence, Installation, Timing, memory::Memories},
+    pipeline::{Fence, Installation, Timing},
     process::{operator::Parts, publisher::Publisher, settings::Settings},
-    reconcile::context::Context,
+    reconcile::{context::Context, memory::Memories},
     store::installation_key,
     triggers::{Waits, secrets::SecretLooks},
 };

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{StepId, step::Slot};
+use super::{StepId, verdict::Slot};
 
 /// May the create be sent?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What a step tells the status beside its own state.
 
-use super::{StepId, step::Why};
+use super::{StepId, verdict::Why};
 use crate::api::{
     Reason,
     status::{

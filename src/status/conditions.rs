@@ -7,70 +7,24 @@
 
 use jiff::Timestamp;
 
-use super::{
-    next::{Seen, about},
-    phases::{before_live, cannot_observe},
-};
+use super::{PassResult, drift, phases::cannot_observe, setter::Setter};
 use crate::{
     api::{
         Activation, ActivationStatus, PhaseName, Reason,
-        condition::{self, ConditionStatus, ConditionType, Observation},
+        condition::{self, ConditionStatus, ConditionType},
         policy::ReadyWhen,
         status::{PhaseState, PhaseStatus},
     },
-    phase::PHASES,
-    pipeline::{ChangeKind, Note, State, StepRecord, run},
+    pipeline::{Note, State, StepRecord, report::PhaseProgress},
 };
 
 use ConditionStatus::{False, True, Unknown};
-
-struct Setter<'a> {
-    status: &'a mut ActivationStatus,
-    generation: Option<i64>,
-    now: Timestamp,
-}
-
-impl Setter<'_> {
-    fn set(
-        &mut self,
-        type_: ConditionType,
-        status: ConditionStatus,
-        reason: Reason,
-        message: &str,
-    ) {
-        condition::set(
-            &mut self.status.conditions,
-            Observation::new(type_, status, reason, message),
-            self.generation,
-            self.now,
-        );
-    }
-
-    fn unset(&mut self, type_: ConditionType) {
-        condition::remove(&mut self.status.conditions, type_);
-    }
-
-    fn reconciling(&mut self, reason: Reason, message: &str) {
-        self.set(ConditionType::Reconciling, True, reason, message);
-        self.unset(ConditionType::Stalled);
-    }
-
-    fn stalled(&mut self, reason: Reason, message: &str) {
-        self.set(ConditionType::Stalled, True, reason, message);
-        self.unset(ConditionType::Reconciling);
-    }
-
-    fn quiet(&mut self) {
-        self.unset(ConditionType::Reconciling);
-        self.unset(ConditionType::Stalled);
-    }
-}
 
 /// Sets all conditions of `status`, whose phases and lists are already the next ones.
 pub fn next(
     status: &mut ActivationStatus,
     activation: &Activation,
-    seen: &Seen<'_>,
+    seen: &PassResult<'_>,
     live: bool,
     same_generation: bool,
     steady: bool,
@@ -115,12 +69,12 @@ pub fn next(
         Reason::NotSuspended,
         "not suspended",
     );
-    for phase in PHASES {
-        phase_condition(&mut to, phase.id, phase.done);
+    for phase in PhaseName::ALL {
+        phase_condition(&mut to, *phase);
     }
     stabilized(&mut to, activation);
     observed(&mut to, seen);
-    drifted(&mut to, seen, live, same_generation, steady);
+    drift::set(&mut to, seen, live, same_generation, steady);
 
     if let Some(removing) = &seen.removing {
         let progress = format!(
@@ -162,7 +116,8 @@ pub fn next(
     ready(&mut to, activation, seen, live);
 }
 
-fn phase_condition(to: &mut Setter<'_>, name: PhaseName, type_: ConditionType) {
+fn phase_condition(to: &mut Setter<'_>, name: PhaseName) {
+    let type_ = name.condition();
     let Some(phase) = to
         .status
         .phases
@@ -194,7 +149,7 @@ fn stabilized(to: &mut Setter<'_>, activation: &Activation) {
     to.set(ConditionType::Stabilized, Unknown, reason, message);
 }
 
-fn observed(to: &mut Setter<'_>, seen: &Seen<'_>) {
+fn observed(to: &mut Setter<'_>, seen: &PassResult<'_>) {
     let Some(report) = seen.report else {
         if condition::find(&to.status.conditions, ConditionType::Observed).is_none() {
             to.set(
@@ -222,122 +177,7 @@ fn observed(to: &mut Setter<'_>, seen: &Seen<'_>) {
     }
 }
 
-/// Whether generated values were replaced in this pass, at their age or because somebody asked. That
-/// is no drift, and neither is the update of the machines that follows from it.
-fn rotates(report: &run::Report) -> bool {
-    report.sent.iter().any(|sent| sent.kind.is_rotation())
-}
-
-/// Drift is a change that a step wants, or made, in a phase that was done for this generation. That
-/// there is none is said only of what is live and was observed.
-fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, live: bool, same_generation: bool, steady: bool) {
-    let lines: Vec<String> = seen
-        .report
-        .filter(|_| seen.reporting_drift)
-        .iter()
-        .flat_map(|report| &report.phases)
-        .flat_map(|phase| &phase.steps)
-        .filter(|(_, record)| record.state == State::Planned)
-        .flat_map(|(step, record)| {
-            record
-                .changes
-                .iter()
-                .map(move |change| format!("{step}: {change}"))
-        })
-        .collect();
-    if !lines.is_empty() {
-        let text = format!(
-            "{}; `drift` is Report, so nothing was changed",
-            lines.join("; ")
-        );
-        to.set(ConditionType::Drifted, True, Reason::DriftDetected, &text);
-        return;
-    }
-    // What was put right within one pass is told as well: the next pass finds it in order.
-    let sent: Vec<String> = seen
-        .report
-        .filter(|report| steady && !rotates(report))
-        .iter()
-        .flat_map(|report| &report.sent)
-        // A token that is replaced is no news about the application, nor is what we keep for ourselves.
-        .filter(|sent| sent.kind != ChangeKind::Housekeeping)
-        .map(|sent| format!("{}: {}", sent.step, sent.line))
-        .collect();
-    if !sent.is_empty() {
-        let text = format!(
-            "what ran was not what was asked for; it is being put right: {}",
-            sent.join("; ")
-        );
-        to.set(ConditionType::Drifted, True, Reason::DriftDetected, &text);
-        return;
-    }
-    let observed = condition::is_true(&to.status.conditions, ConditionType::Observed);
-    // Over several passes it is drift when it began as such: in an object that was live for this
-    // very target. A changed Secret is a new target, and what follows from it is no drift.
-    let was = condition::is_true(&to.status.conditions, ConditionType::Drifted);
-    let correcting = same_generation
-        && ((steady && !seen.report.is_some_and(rotates)) || was)
-        && to.status.go_live.is_some()
-        && to.status.phases.iter().any(|phase| {
-            phase.name != PhaseName::Preflight
-                && before_live(phase.name)
-                && matches!(phase.state, PhaseState::Running | PhaseState::Waiting)
-                && phase.attempts > 1
-        });
-    if correcting {
-        to.set(
-            ConditionType::Drifted,
-            True,
-            Reason::DriftDetected,
-            "what runs is not what was asked for; it is being put right",
-        );
-        return;
-    }
-    let before = condition::find(&to.status.conditions, ConditionType::Drifted).cloned();
-    let (status, reason, message) = match (before, seen.report) {
-        _ if to.status.go_live.is_none() => (
-            Unknown,
-            Reason::Pending,
-            "nothing is live yet that could differ".to_owned(),
-        ),
-        // A difference that was seen is not gone because it cannot be looked at, or because what
-        // was to put it right has failed.
-        (Some(before), _) if was && same_generation && !(live && observed) => (
-            True,
-            Reason::parse(&before.reason).unwrap_or_default(),
-            before.message,
-        ),
-        // The pass ended before it looked.
-        (Some(before), None) if same_generation && seen.failed.is_some() => (
-            ConditionStatus::parse(&before.status).unwrap_or_default(),
-            Reason::parse(&before.reason).unwrap_or_default(),
-            before.message,
-        ),
-        (_, None) => (
-            Unknown,
-            Reason::ObservationUnknown,
-            "what runs was not compared with what is asked for".to_owned(),
-        ),
-        (_, Some(_)) if !observed => (
-            Unknown,
-            Reason::ObservationUnknown,
-            "Fly.io cannot be observed: what runs there is not known".to_owned(),
-        ),
-        (_, Some(_)) if !live => (
-            Unknown,
-            Reason::Progressing,
-            "what is asked for is not live yet: there is nothing to compare with".to_owned(),
-        ),
-        (_, Some(_)) => (
-            False,
-            Reason::NoDrift,
-            "what runs is what was asked for".to_owned(),
-        ),
-    };
-    to.set(ConditionType::Drifted, status, reason, &message);
-}
-
-fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &Seen<'_>, live: bool) {
+fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &PassResult<'_>, live: bool) {
     if live {
         let url = to.status.url.clone().unwrap_or_default();
         let message = format!("live at {url}");
@@ -367,7 +207,7 @@ fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &Seen<'_>, live: bo
         .status
         .phases
         .iter()
-        .filter(|phase| before_live(phase.name))
+        .filter(|phase| phase.name.before_live())
         .find(|phase| phase.state != PhaseState::Succeeded)
         .cloned()
     else {
@@ -417,16 +257,16 @@ fn waiting(to: &mut Setter<'_>, reason: Reason, message: &str) {
     to.reconciling(reason, message);
 }
 
-fn is_plan(seen: &Seen<'_>) -> bool {
+fn is_plan(seen: &PassResult<'_>) -> bool {
     seen.report.is_some_and(|report| {
         report
             .phases
             .iter()
-            .any(|phase| phase.state == run::PhaseState::Planned)
+            .any(|phase| phase.progress == PhaseProgress::Planned)
     })
 }
 
-fn retrying(seen: &Seen<'_>, phase: &PhaseStatus) -> bool {
+fn retrying(seen: &PassResult<'_>, phase: &PhaseStatus) -> bool {
     let Some(report) = seen.report else {
         return false;
     };
@@ -435,4 +275,13 @@ fn retrying(seen: &Seen<'_>, phase: &PhaseStatus) -> bool {
     // An earlier phase that cannot be observed holds up the one that is told of.
     report.phases.iter().any(cannot_observe)
         || steps.any(|phase| phase.steps.iter().any(|(_, record)| tries(record)))
+}
+
+/// The phase that a message is about, for conditions.
+fn about(phase: PhaseName, message: &str) -> String {
+    if message.is_empty() {
+        phase.to_string()
+    } else {
+        format!("{phase}: {message}")
+    }
 }

@@ -14,7 +14,7 @@ use crate::{
     },
     pipeline::{
         Note, Slot, StepId,
-        run::{PhaseReport, Report},
+        report::{PhaseReport, Report},
     },
     plan::source::decide::Followed,
 };

@@ -3,42 +3,25 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::next::Seen;
+use super::PassResult;
 use crate::{
     api::{
         Activation, ActivationStatus, PhaseName, Reason,
         condition::whole_seconds,
         status::{MAX_MESSAGE, PhaseState, PhaseStatus, StepState, StepStatus, one_line},
     },
-    phase::PHASES,
     pipeline::{
         State, StepId, StepRecord,
-        run::{self, PhaseReport, Report},
+        report::{PhaseProgress, PhaseReport, Report},
     },
 };
 
-/// True for the phases that Go-Live waits for.
-pub fn before_live(name: PhaseName) -> bool {
-    PHASES
-        .iter()
-        .any(|phase| phase.id == name && phase.before_live)
-}
-
-/// True when all phases that Go-Live waits for have succeeded.
-pub fn live(phases: &[PhaseStatus]) -> bool {
-    let mut waited = phases
-        .iter()
-        .filter(|phase| before_live(phase.name))
-        .peekable();
-    waited.peek().is_some() && waited.all(|phase| phase.state == PhaseState::Succeeded)
-}
-
 /// The phases before anything was seen.
 pub fn unseen() -> Vec<PhaseStatus> {
-    PHASES
+    PhaseName::ALL
         .iter()
-        .map(|phase| PhaseStatus {
-            name: phase.id,
+        .map(|name| PhaseStatus {
+            name: *name,
             state: PhaseState::Pending,
             reason: Reason::Pending.to_string(),
             message: String::new(),
@@ -57,7 +40,7 @@ pub fn unseen() -> Vec<PhaseStatus> {
 pub fn next(
     old: Option<&ActivationStatus>,
     activation: &Activation,
-    seen: &Seen<'_>,
+    seen: &PassResult<'_>,
     report: &Report,
     same_generation: bool,
     now: Timestamp,
@@ -95,13 +78,13 @@ pub fn cannot_observe(phase: &PhaseReport) -> bool {
 }
 
 fn planned(phase: &PhaseReport) -> bool {
-    phase.state == run::PhaseState::Planned
+    phase.progress == PhaseProgress::Planned
 }
 
 fn one(
     before: Option<&PhaseStatus>,
     activation: &Activation,
-    seen: &Seen<'_>,
+    seen: &PassResult<'_>,
     report: &PhaseReport,
     same_generation: bool,
     earlier_unobserved: bool,
@@ -112,7 +95,7 @@ fn one(
     // What cannot be observed is not known to have failed: the last known state stays.
     let keep = succeeded_before
         && (cannot_observe(report)
-            || (earlier_unobserved && report.state == run::PhaseState::Pending)
+            || (earlier_unobserved && report.progress == PhaseProgress::Pending)
             || (seen.reporting_drift && planned(report)));
     if keep && let Some(before) = before {
         return before.clone();
@@ -189,16 +172,16 @@ fn words(activation: &Activation, report: &PhaseReport) -> (PhaseState, Reason, 
         .as_ref()
         .map(|gate| gate.message.clone())
         .unwrap_or_default();
-    match report.state {
-        run::PhaseState::Pending => (
+    match report.progress {
+        PhaseProgress::Pending => (
             PhaseState::Pending,
             Reason::Waiting,
             "an earlier phase is not done".to_owned(),
         ),
-        run::PhaseState::AwaitingApproval => {
+        PhaseProgress::AwaitingApproval => {
             (PhaseState::AwaitingApproval, Reason::AwaitingApproval, gate)
         }
-        run::PhaseState::Rejected => {
+        PhaseProgress::Rejected => {
             let expired = report
                 .gate
                 .as_ref()
@@ -210,8 +193,8 @@ fn words(activation: &Activation, report: &PhaseReport) -> (PhaseState, Reason, 
             };
             (PhaseState::Failed, reason, gate)
         }
-        run::PhaseState::Succeeded => (PhaseState::Succeeded, Reason::Succeeded, String::new()),
-        run::PhaseState::NotImplemented => {
+        PhaseProgress::Succeeded => (PhaseState::Succeeded, Reason::Succeeded, String::new()),
+        PhaseProgress::NotImplemented => {
             let asked = match report.id {
                 PhaseName::Integrations => activation.spec.integrations.is_some(),
                 PhaseName::Observe => activation.spec.observe.is_some(),
@@ -231,12 +214,12 @@ fn words(activation: &Activation, report: &PhaseReport) -> (PhaseState, Reason, 
                 )
             }
         }
-        run::PhaseState::Planned => (
+        PhaseProgress::Planned => (
             PhaseState::Waiting,
             Reason::Planned,
             "changes are planned and not made; see `status.plan`".to_owned(),
         ),
-        run::PhaseState::Running | run::PhaseState::Failed => at_work(report),
+        PhaseProgress::Running | PhaseProgress::Failed => at_work(report),
     }
 }
 
@@ -330,7 +313,7 @@ fn step(
 
 fn owner_and_deadline(
     activation: &Activation,
-    seen: &Seen<'_>,
+    seen: &PassResult<'_>,
     phase: PhaseName,
 ) -> (Option<String>, Option<SignedDuration>) {
     let spec = &activation.spec;

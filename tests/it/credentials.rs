@@ -140,7 +140,7 @@ async fn what_was_deleted_before_the_finalizer_was_put_on_is_not_worked_on() {
     let env = Env::without_operator(options()).await;
     env.activation("hola", json!({})).await;
     let former = env.get("hola").await.unwrap();
-    let owner = reconcile::owner(&former).unwrap();
+    let owner = reconcile::begin::owner(&former).unwrap();
     env.delete("hola").await;
     let put_on = finalizers::add_finalizer(&former, &env.kube, &owner).await;
     assert!(put_on.is_err(), "it is gone");

@@ -15,7 +15,7 @@ use golive::{
         status::{CheckResult, StepState},
     },
     fly::{MachineConfig, MachineState, NewApp, NewMachine},
-    pipeline::{StepId, Wake, memory::Fired},
+    pipeline::{StepId, Wake, observations::Fired},
     triggers::{Waits, Woken},
 };
 use serde_json::json;

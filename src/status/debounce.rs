@@ -1,6 +1,6 @@
-//! What may wait a moment before it is written: other words for the same state. A rollout of many
-//! machines changes its sentence with each of them, and a thousand objects that do so would keep
-//! the API server busy with sentences.
+//! Debounce of messages: another message for the same state may wait before it is written. A rollout
+//! changes its message with each machine, and a thousand objects that do so would keep the API server
+//! busy with messages.
 
 use crate::api::{
     ActivationStatus,
@@ -8,13 +8,13 @@ use crate::api::{
     status::{PhaseState, StepState},
 };
 
-/// How many poll intervals other words for the same state wait after a write: twenty seconds, unless
-/// the operator's flags say otherwise.
+/// Poll intervals that a message for the same state waits after a write: twenty seconds with the
+/// default flags.
 pub const POLLS: u32 = 10;
 
-/// True when the two differ in reasons and messages of what is under way alone. What failed, what
-/// is stopped, and every state and condition that changes is never held back.
-pub fn only(old: &ActivationStatus, new: &ActivationStatus) -> bool {
+/// True when the two differ only in reasons and messages of work under way. A failure, a stop, and
+/// every change of a state or a condition is written at once.
+pub fn only_messages_differ(old: &ActivationStatus, new: &ActivationStatus) -> bool {
     under_way(old) && under_way(new) && without(old) == without(new)
 }
 
@@ -43,7 +43,7 @@ fn without(status: &ActivationStatus) -> ActivationStatus {
         condition.reason.clear();
         condition.message.clear();
     }
-    // Whether what is under way works or waits at this moment is a word as well.
+    // Whether what is under way works or waits at this moment is part of the message.
     for phase in &mut status.phases {
         phase.reason.clear();
         phase.message.clear();
@@ -84,22 +84,28 @@ mod tests {
     #[test]
     fn other_words_for_the_same_state_may_wait() {
         let old = status("Waiting", "a starts", "MachineStarting");
-        assert!(only(&old, &status("Waiting", "b starts", "NotHealthy")));
+        assert!(only_messages_differ(
+            &old,
+            &status("Waiting", "b starts", "NotHealthy")
+        ));
         let announced = status("Running", "creating a", "Announcing");
-        assert!(only(&announced, &old));
+        assert!(only_messages_differ(&announced, &old));
     }
 
     #[test]
     fn another_state_never_waits_and_neither_does_a_failure() {
         let old = status("Waiting", "a starts", "MachineStarting");
-        assert!(!only(&old, &status("Done", "a starts", "MachineStarting")));
+        assert!(!only_messages_differ(
+            &old,
+            &status("Done", "a starts", "MachineStarting")
+        ));
         for state in ["Blocked", "Retrying"] {
             let failed = status(state, "a failed", "MachineExited");
             let other = status(state, "b failed", "MachineExited");
-            assert!(!only(&failed, &other), "{state}");
+            assert!(!only_messages_differ(&failed, &other), "{state}");
         }
         let mut live = status("Waiting", "a starts", "MachineStarting");
         live.url = Some("https://shop.fly.dev".to_owned());
-        assert!(!only(&old, &live));
+        assert!(!only_messages_differ(&old, &live));
     }
 }

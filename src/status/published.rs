@@ -1,4 +1,4 @@
-//! What this process has told of an object, which its cache may not hold yet.
+//! The status that this process wrote last, which its cache may not hold yet.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,18 +8,18 @@ use std::{
 use super::Written;
 use crate::api::ActivationStatus;
 
-/// The last status that was written, and how the API server stored it. Clones tell the same.
+/// The last status that was written, and how the API server stored it. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Told(Arc<Mutex<Inner>>);
+pub struct Published(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
     status: Option<ActivationStatus>,
     written: Option<Written>,
-    words_due: Option<Instant>,
+    message_due: Option<Instant>,
 }
 
-impl Told {
+impl Published {
     /// The last status that this process wrote.
     pub fn status(&self) -> Option<ActivationStatus> {
         self.lock().status.clone()
@@ -30,18 +30,18 @@ impl Told {
         self.lock().written.clone()
     }
 
-    /// When other words for the same state are to be written.
-    pub fn words_due(&self) -> Option<Instant> {
-        self.lock().words_due
+    /// When a held message is written.
+    pub fn message_due(&self) -> Option<Instant> {
+        self.lock().message_due
     }
 
-    /// Other words for the same state are held back until then.
-    pub fn hold_words(&self, due: Option<Instant>) {
-        self.lock().words_due = due;
+    /// Holds a message for the same state back until then.
+    pub fn hold_message(&self, due: Option<Instant>) {
+        self.lock().message_due = due;
     }
 
-    /// This status holds now; `written` when that took a write.
-    pub fn tell(&self, status: ActivationStatus, written: Option<Written>) {
+    /// Sets the present status; `written` when that took a write.
+    pub fn set(&self, status: ActivationStatus, written: Option<Written>) {
         let mut inner = self.lock();
         inner.status = Some(status);
         if written.is_some() {
