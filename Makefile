@@ -29,7 +29,7 @@ endif
 unexport KUBECONFIG
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash bench \
+.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash bench house \
   lint lint-rust lint-go licences generate
 
 help: ## list the targets
@@ -84,6 +84,9 @@ bench: prereqs ## measure: time to live, calls, writes, memory
 	@$(MAKE) --no-print-directory control-plane
 	cargo build --workspace --bins --profile $(BENCH_PROFILE)
 	cargo bench --workspace --profile $(BENCH_PROFILE) --bench go_live
+
+house: ## measure the structure of src/: circles, arrows up, long functions, wide types
+	@cargo run -q -p house
 
 lint: lint-rust lint-go licences ## formats, lints, licences
 
