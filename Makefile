@@ -78,7 +78,7 @@ test: prereqs ## run every test, from nothing
 
 test-crash: prereqs ## kill the operator at every single external write (long)
 	@$(MAKE) --no-print-directory -j2 control-plane build
-	GOLIVE_CRASH_TEST=full cargo test -p golive --test it crash
+	GOLIVE_CRASH_TEST=full cargo test -p golive --test it trouble::crash
 
 bench: prereqs ## measure: time to live, calls, writes, memory
 	@$(MAKE) --no-print-directory control-plane

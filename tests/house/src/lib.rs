@@ -17,7 +17,6 @@ pub mod names;
 pub mod report;
 pub mod scan;
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "the sources are part of the tests")]
 mod tests;
 mod tokens;
 
