@@ -24,11 +24,11 @@ pub const LAYERS: &[&[&str]] = &[
 /// The name under which the programs use the library.
 pub const LIBRARY: &str = "golive";
 
-/// Layers that work without Kubernetes, and the crates that they therefore do not use.
-pub const NO_KUBERNETES: (&[&str], &[&str]) = (
-    &["src/fly/", "src/flytoml/", "src/net/", "src/redact/"],
-    &["kube", "k8s_openapi"],
-);
+/// Layers that work without Kubernetes.
+pub const NO_KUBERNETES: &[&str] = &["src/fly/", "src/flytoml/", "src/net/", "src/redact/"];
+
+/// The crates and the folder of ours that are Kubernetes.
+pub const KUBERNETES: (&[&str], &str) = (&["kube", "k8s_openapi"], "src/api/");
 
 /// The number of a file's layer, 0 at the top; none for a file outside of the list.
 #[must_use]

@@ -127,20 +127,25 @@ impl House {
         arrows.map(|arrow| self.describe(arrow)).collect()
     }
 
-    /// Uses of Kubernetes in layers that work without it.
+    /// Uses of Kubernetes, or of the types of our API, in layers that work without it.
     #[must_use]
     pub fn kubernetes(&self) -> Vec<String> {
-        let (folders, crates) = layers::NO_KUBERNETES;
+        let (crates, folder) = layers::KUBERNETES;
+        let is_without = |file: usize| {
+            let mut folders = layers::NO_KUBERNETES.iter();
+            folders.any(|folder| self.path(file).starts_with(folder))
+        };
         let mut found = Vec::new();
-        for (file, source) in self.sources.iter().enumerate() {
-            if folders.iter().any(|folder| source.path.starts_with(folder)) {
-                for (name, line) in &self.externals[file] {
-                    if crates.contains(&name.as_str()) {
-                        found.push(format!("{}:{line}: {name}", source.path));
-                    }
+        for (file, externals) in self.externals.iter().enumerate() {
+            for (name, line) in externals.iter().filter(|_| is_without(file)) {
+                if crates.contains(&name.as_str()) {
+                    found.push(format!("{}:{line}: {name}", self.path(file)));
                 }
             }
         }
+        let arrows = self.arrows.iter();
+        let own = arrows.filter(|a| is_without(a.from) && self.path(a.to).starts_with(folder));
+        found.extend(own.map(|arrow| self.describe(arrow)));
         found
     }
 

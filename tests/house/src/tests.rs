@@ -381,6 +381,8 @@ fn a_decision_by_a_message_is_found() {
             fn by_match(x: &X) -> u8 { match x.note.as_str() { "a" => 1, _ => 2 } }
             fn token(x: &X) -> bool { x.reason == "Ready" || x.kind == crate::b::TOKEN }
             fn parts(x: &X) -> bool { x.text.contains(' ') || x.notes.contains(&Note::Held) }
+            fn changed(x: &X, line: &str) -> bool { x.message != *line }
+            fn made(change: &str) -> bool { change == crate::b::sentence(1) }
             #[test] fn in_a_test() { assert!(x.message.contains("restored")); }
             "#,
         ),
@@ -396,6 +398,13 @@ fn a_decision_by_a_message_is_found() {
         .collect();
     assert_eq!(
         functions,
-        ["by_part", "by_start", "by_value", "by_constant", "by_match"]
+        [
+            "by_part",
+            "by_start",
+            "by_value",
+            "by_constant",
+            "by_match",
+            "made"
+        ]
     );
 }

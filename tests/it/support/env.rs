@@ -19,7 +19,12 @@ use clap::Parser;
 use fly_sim::{Images, Latency, Options, Sim};
 use golive::{
     api::{Activation, ActivationStatus, condition},
-    process::{metrics::Metrics, settings::Cli},
+    clock,
+    process::{
+        metrics::Metrics,
+        settings::{Cli, LogFormat},
+        telemetry,
+    },
 };
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
@@ -35,6 +40,12 @@ use crate::support::{guarded::Guarded, leaks};
 
 /// Longest time that a test waits for anything.
 pub const LIMIT: Duration = Duration::from_secs(90);
+
+/// Shows the log of the operator in this process, if a filter is given: `GOLIVE_TEST_LOG=debug`.
+const LOG: &str = "GOLIVE_TEST_LOG";
+
+/// How many of the last calls to Fly.io a failed test prints.
+const LAST_CALLS: usize = 30;
 
 /// The root of the repository.
 pub fn root() -> &'static Path {
@@ -102,6 +113,9 @@ impl Env {
 
     /// The same on a cluster of the test's own, which has the definitions already.
     pub async fn on(cluster: Cluster, options: Options) -> Self {
+        if let Ok(filter) = std::env::var(LOG) {
+            telemetry::start(LogFormat::Text, &filter, clock::wall).expect("a filter for the log");
+        }
         let namespace = cluster.create_namespace("it").await.expect("a namespace");
         let sim = Sim::start(Options {
             images: if options.images.iter().next().is_some() {
@@ -500,13 +514,28 @@ impl Env {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+
+    /// What Fly.io was last asked, for whoever looks for the cause of a failure.
+    fn print_last_calls(&self) {
+        let calls = self.sim.call_list();
+        let last = calls.len().saturating_sub(LAST_CALLS);
+        println!("{} calls to Fly.io, the last of them:", calls.len());
+        for call in &calls[last..] {
+            let status = call
+                .status
+                .map_or("-".to_owned(), |status| status.to_string());
+            let fault = call.fault.as_deref().unwrap_or_default();
+            println!("{:>7} ms {status} {} {fault}", call.at_ms, call.endpoint);
+        }
+    }
 }
 
 impl Drop for Env {
     fn drop(&mut self) {
         self.kill_operator();
-        // A test that has failed says why already.
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            self.print_last_calls();
+        } else {
             let leaked = self.leaked();
             assert!(leaked.is_empty(), "the log shows secrets: {leaked:#?}");
         }
