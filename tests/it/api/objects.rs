@@ -55,7 +55,7 @@ fn with(mut base: Value, change: &Value) -> Value {
     base
 }
 
-/// Sends an object as it is, past our own types.
+/// Sends an object as JSON, without our own types.
 async fn create(
     client: &Client,
     namespace: &str,
@@ -93,7 +93,7 @@ async fn a_minimal_object_is_valid_and_gets_every_default() {
     assert_eq!(spec.token_secret_ref.key, "token");
     assert_eq!(spec.deploy.deadline.to_string(), "10m");
     assert!(spec.provision.addresses.shared_v4);
-    // What the server puts in is what our types put in, so both sides mean the same.
+    // The server and our types have the same defaults.
     let ours: Activation = serde_json::from_value(minimal("minimal")).unwrap();
     assert_eq!(ours.spec, *spec);
 }

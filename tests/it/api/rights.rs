@@ -1,4 +1,4 @@
-//! Who may do what, asked of the real API server: the operator, editors, viewers, approvers.
+//! Rights of the operator, editors, viewers and approvers, checked by the real API server.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -18,7 +18,7 @@ use crate::support::installed::{cluster, eventually, root};
 /// The operator, as its ServiceAccount is known.
 const OPERATOR: &str = "system:serviceaccount:golive-system:golive";
 
-/// Whether the server lets a user do something.
+/// Whether the server allows a user an action.
 async fn may(
     client: &Client,
     user: &str,
@@ -133,7 +133,7 @@ async fn viewers_editors_and_approvers_hold_exactly_their_rights() {
     ] {
         bind(&client, &namespace, user, role).await;
     }
-    // The roles of the cluster are filled by a controller, in its own time.
+    // A controller aggregates the cluster's roles, some time later.
     for (user, verb) in [("vera", "get"), ("ed", "create"), ("ana", "approve")] {
         eventually("the roles to be aggregated", async || {
             may(

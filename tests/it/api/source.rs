@@ -1,4 +1,4 @@
-//! Rules of `deploy.source`, each broken once, for `api.rs`.
+//! Rules of `deploy.source`, each broken once, for `objects.rs`.
 
 use serde_json::{Value, json};
 

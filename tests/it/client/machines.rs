@@ -1,4 +1,4 @@
-//! The Fly client's changes against the simulator: what is known when a reply is lost.
+//! The Fly client's changes: what is known when a reply is lost.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -65,7 +65,7 @@ async fn started(world: &World, id: &str) -> Machine {
     world.client.machine(APP, id).await.unwrap().unwrap()
 }
 
-/// Tries that end with an unknown outcome though the machine was created.
+/// Attempts whose outcome is unknown although the machine was created.
 fn lost_replies() -> Vec<Kind> {
     vec![
         Kind::ResetAfter,
@@ -518,8 +518,8 @@ async fn many_callers_never_make_the_platform_say_429() {
     assert!(reads.len() >= 30 && lists.len() >= 6);
     assert_within(&reads, 10, Duration::from_millis(200));
     assert_within(&lists, 3, Duration::from_secs(1));
-    // The platform counts when it gets a request: on a computer that stands still for a while, requests
-    // may come closer to each other than they were sent.
+    // The platform counts requests when they arrive: on a computer that stalls, they may arrive closer
+    // together than they were sent.
     let in_time = arrive_in_time(&world, GET, begun_ms, &reads)
         && arrive_in_time(&world, LIST, begun_ms, &lists);
     let seen = world.seen.lock().unwrap();
@@ -529,7 +529,7 @@ async fn many_callers_never_make_the_platform_say_429() {
     assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
-/// When the tries of a call were sent, oldest first.
+/// When the attempts of a call were sent, oldest first.
 fn sent(world: &World, endpoint: &str, begun: Instant) -> Vec<Duration> {
     let (seen, sent) = (world.seen.lock().unwrap(), world.sent.lock().unwrap());
     let tries = seen.iter().zip(sent.iter());
@@ -541,14 +541,14 @@ fn sent(world: &World, endpoint: &str, begun: Instant) -> Vec<Duration> {
     sent
 }
 
-/// At most `burst` go at once, and then one in each `period`.
+/// Asserts at most `burst` at once, then one per `period`.
 fn assert_within(sent: &[Duration], burst: usize, period: Duration) {
     for (number, at) in (1..).zip(&sent[burst..]) {
         assert!(*at - sent[0] >= period * number, "{number}: {sent:?}");
     }
 }
 
-/// Whether none came later by what the client leaves between a burst and the rest.
+/// Whether no request arrived later than the margin that the client keeps after a burst.
 fn arrive_in_time(world: &World, endpoint: &str, begun_ms: u64, sent: &[Duration]) -> bool {
     let calls = world.sim.call_list().into_iter();
     let calls = calls.filter(|call| call.endpoint == endpoint && call.at_ms >= begun_ms);

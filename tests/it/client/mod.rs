@@ -1,4 +1,4 @@
-//! The Fly client alone against the simulator: what it makes of every reply, and of none.
+//! The Fly client alone against the simulator: how it handles every reply, and none.
 
 mod machines;
 mod platform;

@@ -1,5 +1,4 @@
-//! The Fly client against the platform side of the simulator: secrets, addresses, certificates,
-//! databases, releases, images, tokens.
+//! The Fly client on secrets, addresses, certificates, databases, releases, images and tokens.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -308,7 +307,7 @@ async fn a_mirror_stands_in_for_another_registry_and_never_sees_our_token() {
     assert_eq!(found.unwrap().runs_on_fly(), Some(true));
 }
 
-/// A registry that is not Fly.io's, of this user alone, and a client that reaches it.
+/// A private registry outside of Fly.io, and a client that can reach it.
 async fn private(bearer: bool) -> (World, World) {
     let shop = |n: usize| Image::new(format!("quay.io/me/shop:1.{n}.0"), "/bin/sleep");
     let options = Options {

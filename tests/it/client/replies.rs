@@ -1,4 +1,4 @@
-//! The Fly client against the simulator: what it makes of a platform that misbehaves.
+//! The Fly client's handling of errors, invalid replies, rejected tokens and time limits.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! A failure in the middle of each strategy, at each machine: what serves goes on serving, and what is
-//! told names the machine, how it ended, its last lines, and what to do. The first machines of a
+//! A failure at each machine of each strategy: the serving release goes on serving, and the message
+//! names the machine, its exit, its last log lines and the next action. The first machines of a
 //! rolling update, a green machine and the canary itself are in `strategies.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
@@ -36,7 +36,7 @@ async fn world(flags: &[&str]) -> World {
     world_of(images, dir, flags).await
 }
 
-/// Deploys release 1 on so many machines, and then this image while there are requests.
+/// Deploys release 1 on `scale` machines, then this image under load.
 async fn begin(strategy: &str, tag: &str, on_failure: &str, scale: usize) -> (World, Load) {
     let mut world = world(&["--settle", "1s"]).await;
     let more = json!({"scale": {"app": scale}, "onFailure": on_failure});
@@ -48,7 +48,7 @@ async fn begin(strategy: &str, tag: &str, on_failure: &str, scale: usize) -> (Wo
     (world, load)
 }
 
-/// The failure as it is told in the end: in the step, in the condition, and as the next action.
+/// The final failure as it is reported in the step, the condition and the next action.
 async fn failure(env: &Env, words: &[&str]) -> ActivationStatus {
     let status = env.wait("hola", "the failure", |status| told(status).is_some());
     let status = status.await;
@@ -85,7 +85,7 @@ async fn the_last_machine_of_a_rolling_update_takes_all_back_when_it_fails() {
     let env = &world.env;
     failure(env, &[&EXITED[..], &["golive-app-2", "release 1"]].concat()).await;
     assert_eq!(of_first(&world), 3);
-    // Three there, three back, and none twice.
+    // Three machines updated, three rolled back, none of them twice.
     assert_eq!(env.sim.calls(UPDATE), 6);
     nothing_failed(load).await;
     recovers(env).await;
@@ -126,7 +126,7 @@ async fn an_immediate_update_that_fails_goes_back_or_stays_as_asked_and_what_wor
                 assert_eq!(env.sim.calls(UPDATE), 3);
             }
         }
-        // What was put back has started, and its program may still be about to listen.
+        // The rolled-back machine has started, but its program may not listen yet.
         let end = Instant::now() + LIMIT;
         while get(env.sim.edge()).await != Some(200) {
             assert!(Instant::now() < end, "what works does not serve");
@@ -140,7 +140,7 @@ async fn an_immediate_update_that_fails_goes_back_or_stays_as_asked_and_what_wor
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_green_machine_that_fails_while_both_sets_serve_leaves_blue_serving() {
-    // Both serve for as long as the proxies get to learn about it.
+    // Both serve until the proxies have learned of the change.
     let world = world(&["--settle", "4s"]).await;
     let env = &world.env;
     deploy(env, "1", &toml("bluegreen"), json!({})).await;
@@ -167,7 +167,7 @@ async fn a_green_machine_that_fails_while_both_sets_serve_leaves_blue_serving() 
     assert_eq!(ids(env), blue, "blue was there all along");
     assert_eq!(env.sim.calls(UPDATE), 0);
     let (sent, failed) = load.end().await;
-    // What was under way in the killed program is lost with it, and no more.
+    // Only the requests that the killed program was serving are lost.
     assert!(sent > 20 && failed <= 2, "{failed} of {sent} requests");
     recovers(env).await;
 }

@@ -1,5 +1,5 @@
-//! The fleet: how many machines, of which process group, in which region, with which volume; and
-//! what is told when one of them fails.
+//! The fleet: the number of machines, their process groups, regions and volumes; and the message
+//! when one of them fails.
 
 use std::collections::BTreeMap;
 
@@ -51,14 +51,14 @@ async fn process_groups_and_regions_come_grow_shrink_and_go() {
                 ("web", "eze", "started", 1),
                 ("web", "gru", "started", 2),
                 ("worker", "eze", "started", 1),
-                // Runs only when the host of the other one fails.
+                // A standby: starts only when the host of the other machine fails.
                 ("worker", "eze", "stopped", 1),
             ])
     })
     .await;
     until_deployed(&env, "1").await;
 
-    // The worker goes, something else comes, and a region has one machine less.
+    // The worker group is replaced by another one, and a region has one machine less.
     let toml = GROUPS.replace("worker", "cron");
     let more = json!({
         "config": {"inline": toml}, "scale": {"cron": 1}, "regions": {"web": {"gru": 1}},

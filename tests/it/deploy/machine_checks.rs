@@ -1,5 +1,5 @@
-//! Machine checks: each machine that is given a release is tested from a machine of its own, once,
-//! and a rollout goes on only over those that pass.
+//! Machine checks: each updated machine is tested once, from a temporary machine, and a rollout
+//! continues only when the test passes.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -44,7 +44,7 @@ impl World {
         Self { env, dir }
     }
 
-    /// The check asks the machine that it tests, at the address and port that it has on Fly.io.
+    /// The check sends a request to the tested machine, at its private address and port.
     fn toml(&self, strategy: &str) -> String {
         let dir = self.dir.path().display();
         let script = format!(
@@ -80,7 +80,7 @@ impl World {
         self.tested().0
     }
 
-    /// Tests run until this is called.
+    /// Lets held tests end.
     fn release(&self) {
         std::fs::remove_file(self.dir.path().join("hold")).unwrap();
     }
@@ -96,7 +96,7 @@ impl World {
         alive(&self.env).iter().filter(tests).count()
     }
 
-    /// Waits until the failure is told, and nothing tests any more.
+    /// Waits until the failure is reported and no tester is left.
     async fn fails(&self, name: &str, reason: &str, machine: &str) {
         let (_, message) = until(&self.env, name, reason).await;
         for told in [machine, "/bin/bash -c", "code 4", "no cabins on offer"] {
@@ -131,7 +131,7 @@ async fn a_check_that_passes_lets_the_rollout_go_on_and_leaves_nothing_behind() 
     world.env.wait("hola", "no intent", intents).await;
 
     another_process_changes_nothing(&mut world.env).await;
-    // More of the same release is no deployment.
+    // Scaling up is no deployment.
     change(&world.env, json!({"scale": {"app": 3}})).await;
     world
         .env
@@ -236,7 +236,7 @@ async fn a_test_goes_on_without_the_operator_and_is_not_run_again_by_the_next() 
             .wait("hola", "a test that runs", |_| world.runs() == tested)
             .await;
         world.env.kill_operator();
-        // One test ends while nobody looks, the other while the next operator does.
+        // One test ends while no operator runs, the other while the next one does.
         if tested == 1 {
             world.release();
             world

@@ -1,4 +1,4 @@
-//! Releases: what runs and how it is replaced, followed, tested and rolled back.
+//! Releases: how they are deployed, replaced, followed, tested and rolled back.
 
 mod failure_matrix;
 mod fleet;

@@ -1,5 +1,5 @@
-//! The operator beside a real flyctl: for the same files, what it sends to Fly.io is what flyctl
-//! sent, field by field, save for what docs/fly-toml.md explains.
+//! The operator compared with a real flyctl: for the same file both send the same requests, field by
+//! field, except for the differences that docs/fly-toml.md explains.
 
 #![allow(
     clippy::panic,
@@ -43,7 +43,7 @@ fn read(case: &Case) -> toml_edit::DocumentMut {
     case.toml.parse().unwrap()
 }
 
-/// The file as flyctl was told to deploy it: all machines at once, healthy or not.
+/// The file with the options that flyctl had: all machines at once, healthy or not.
 fn immediate(case: &Case) -> String {
     let mut document = read(case);
     document["deploy"]["strategy"] = toml_edit::value("immediate");
@@ -69,7 +69,7 @@ fn app(case: &Case) -> String {
     format!("app-{}", case.name)
 }
 
-/// Why a difference is meant, if it is; each of these is a row of the page.
+/// Why a difference is intended, if it is; each is a row of docs/fly-toml.md.
 fn meant(case: &Case, difference: &Difference) -> Option<&'static str> {
     let Difference { at, flyctl, ours } = difference;
     let release = ["fly_release_id", "fly_release_version"];
@@ -97,13 +97,13 @@ fn meant(case: &Case, difference: &Difference) -> Option<&'static str> {
     }
 }
 
-/// One world with all cases, and what was asked of Fly.io in it.
+/// One world with all cases, and the requests that were sent in it.
 struct World {
     env: Env,
     cases: Vec<Case>,
-    /// What was asked and not taken yet, by app.
+    /// Requests that were sent and not compared yet, by app.
     exchanges: BTreeMap<String, Vec<Exchange>>,
-    /// Words for ids, by app.
+    /// Placeholders for ids, by app.
     names: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -217,7 +217,7 @@ impl World {
         changes().count() >= wanted as usize && machines.iter().all(is_up)
     }
 
-    /// What was sent since the last call of this, as flyctl's is kept.
+    /// The requests since the last call of this, in the form of flyctl's recording.
     fn take(&mut self, case: &Case) -> (Vec<Sent>, Vec<Exchange>) {
         let exchanges = self.exchanges.remove(&app(case)).unwrap_or_default();
         let names = self.names.entry(app(case)).or_default();

@@ -1,5 +1,5 @@
-//! What is read back of a machine: somebody's change by hand is found in any section, and an
-//! application that nobody touched is left alone, also by another process.
+//! Drift of a machine's configuration: a manual change is found in every section, and an unchanged
+//! application is left alone, also by a new operator process.
 
 #![allow(
     clippy::expect_used,
@@ -22,7 +22,7 @@ use crate::support::trouble::event;
 /// A file that uses every section.
 const EVERYTHING: &str = include_str!("../../../src/flytoml/testdata/everything.toml");
 
-/// Fly.io for somebody who has a token too.
+/// A Fly client of another user of the same organization.
 fn somebody(env: &Env) -> Client {
     let base = env.sim.base_url();
     let endpoints = Endpoints {
@@ -83,8 +83,8 @@ async fn what_somebody_changes_by_hand_is_put_right_and_an_untouched_app_is_left
     for by_hand in &by_hand[..2] {
         env.wait_for("hola", "Drifted", "False").await;
         change(&env, &id, *by_hand).await;
-        // The operator holds the machine a moment longer, and somebody's next change would be refused.
-        // Nor does it let go when it is stopped.
+        // The operator keeps its lease for a moment, also when it is stopped; until then Fly.io would
+        // refuse the next manual change.
         env.wait("hola", "as it was, and let go", |_| {
             serving(&env)["config"] == before && leased(&env).is_empty()
         })
@@ -94,7 +94,7 @@ async fn what_somebody_changes_by_hand_is_put_right_and_an_untouched_app_is_left
     event(&env, "hola", "DriftDetected").await;
     env.wait_for("hola", "Drifted", "False").await;
 
-    // What may be the platform's own way to say the same restarts nothing.
+    // A value that the platform may have normalized does not restart a machine.
     env.stop_operator().await;
     change(&env, &id, by_hand[2]).await;
     env.sim.reset();

@@ -1,4 +1,4 @@
-//! Deploy: what runs, how it is replaced, and what happens when it fails.
+//! Deploy: how a release is made and replaced, and what happens when it fails.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ async fn a_release_is_deployed_recorded_and_then_costs_one_read_a_look() {
     assert_eq!(release.version, Some(1));
     assert_eq!(status.history.len(), 1);
     assert_eq!(env.sim.calls("POST /api/v1/releases"), 1);
-    // flyctl goes on from what is recorded there: it must be a configuration.
+    // flyctl continues from this record, so it must be a complete configuration.
     let (strategy, recorded) = env.sim.core().read(|world| {
         let release = world.apps[APP].platform.releases.last().unwrap();
         (release.strategy.clone(), release.definition.clone())
@@ -55,7 +55,7 @@ async fn a_release_is_deployed_recorded_and_then_costs_one_read_a_look() {
     assert_eq!(env.sim.calls(UPDATE), 2);
     assert_eq!(status.history.len(), 2);
 
-    // More machines are no new release, and those that run are not touched.
+    // Scaling up makes no new release and does not change the running machines.
     change(&env, json!({"scale": {"app": 3}})).await;
     env.wait("hola", "a third machine", |status| {
         deployed(status) && machines(&env).len() == 3
@@ -176,10 +176,10 @@ async fn a_failed_release_is_rolled_back_once_and_held_until_the_spec_changes() 
     .await;
     env.wait_event("hola", "RollbackStarted").await;
     env.wait_event("hola", "RollbackSucceeded").await;
-    // The first machine alone was tried, and put back.
+    // Only the first machine was updated, and rolled back.
     assert_eq!(env.sim.calls(UPDATE), 2);
 
-    // Another process holds it too.
+    // A new process holds it as well.
     another_process_changes_nothing(&mut env).await;
     assert_eq!(digests(&env), [good.digest].into());
 

@@ -1,5 +1,4 @@
-//! Rollback: what somebody asks for with `kubectl golive rollback`, what is recorded, and what is
-//! refused.
+//! Rollback: requests by `kubectl golive rollback`, what is recorded, and what is refused.
 
 #![allow(
     clippy::expect_used,
@@ -61,7 +60,7 @@ async fn records(env: &Env) -> Vec<(ConfigMap, Value)> {
     records
 }
 
-/// Asks by an approval that no plugin looked at first.
+/// Requests a rollback by an approval that was not made by the plugin.
 pub async fn ask(env: &Env, name: &str, to: i64) {
     let digest = env.status("hola").await.plan.unwrap().digest;
     env.apply(
@@ -150,8 +149,8 @@ async fn a_release_is_taken_back_once_by_who_asks_and_held_until_the_spec_change
     // Nothing more happens, in this process or another.
     another_process_changes_nothing(&mut env).await;
 
-    // The spec changes: it is deployed. And the very spec that was taken back can be asked for
-    // again: yesterday's request does not take it back once more.
+    // A changed spec is deployed. So is the spec that was rolled back, when it is applied again: a
+    // rollback request counts once.
     change(
         &env,
         json!({"image": image("1"), "config": {"inline": QUIET}}),
@@ -194,7 +193,7 @@ async fn a_rollback_that_cannot_be_done_is_refused_and_says_why() {
     let status = decided(&env, "no-such-release").await;
     assert!(refusal(&status).contains("no release 9"));
 
-    // Its owner knows better by now, but the image is gone.
+    // The owner has allowed it by now, but the image no longer exists.
     change(&env, json!({"migrations": {"reversible": true}})).await;
     let generation = env.get("hola").await.unwrap().metadata.generation;
     env.wait("hola", "the new spec deployed", |status| {
@@ -243,7 +242,7 @@ async fn an_image_that_is_gone_keeps_a_failed_release_from_being_rolled_back() {
     assert!(message.contains("cannot be pulled any more"), "{message}");
 }
 
-/// A request is one word, spoken once: whoever is killed in the middle, one rollback comes of it.
+/// One request makes one rollback, also when the operator is killed in the middle of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_carried_out_once_though_the_operator_is_killed_in_the_middle() {
     let mut env = env().await;
@@ -404,7 +403,7 @@ async fn nothing_goes_back_over_the_migration_of_a_release_that_failed_and_was_h
     assert!(status.history[0].why.contains("exited with code 3"));
     assert_eq!(at_fly(&env), ["complete", "failed"]);
 
-    // It is written down once, also by another process.
+    // It is recorded once, also by a new process.
     let before = versions(&env).await;
     env.stop_operator().await;
     env.sim.reset();
@@ -428,7 +427,7 @@ async fn nothing_goes_back_over_the_migration_of_a_release_that_failed_and_was_h
     assert!(why.contains("release 2"), "{why}");
     assert_ne!(digests(&env), [first].into(), "nothing went back");
 
-    // What works on the present database goes on.
+    // A release that works on the present database is deployed.
     change(&env, json!({"image": image("2")})).await;
     let status = until_deployed(&env, "2").await;
     assert_eq!(outcomes(&status)[0], (4, "Succeeded"));
@@ -531,7 +530,7 @@ async fn a_failure_that_mends_itself_turns_its_own_record_to_succeeded() {
     let images = [crate::support::service::hello("1"), shell("waits", &script)];
     let env = crate::support::deploy::env_with(images).await;
     let toml = crate::support::service::toml("rolling");
-    // The limit holds for the second release alone, and leaves the program before it time to end.
+    // The limit holds for the second release only, and is long enough for the program before it to end.
     deploy(&env, "1", &toml, json!({"onFailure": "Pause"})).await;
     until_deployed(&env, "1").await;
     let limited = toml.replace("[deploy]", "[deploy]\nwait_timeout = '5s'");

@@ -1,4 +1,4 @@
-//! `deploy.source`: an image that is built elsewhere is followed.
+//! `deploy.source`: Golive follows an image that is built elsewhere.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -18,10 +18,10 @@ use crate::support::env::{Env, is};
 
 const REGISTRY: &str = "GET /v2/{*rest}";
 
-/// Every second, as often as an operator can be told to look.
+/// Polls every second, the shortest interval that the operator accepts.
 const FAST: &[&str] = &["--source-interval-min", "1s"];
 
-/// Builds that no policy of these tests chooses by their own names.
+/// Images whose tags no policy of these tests selects.
 fn builds(repository: &str) -> Vec<Image> {
     let build = |tag: &str, script: &str| {
         Image::new(format!("{repository}:{tag}"), "/bin/sh").args(["-c", script])
@@ -52,8 +52,8 @@ async fn following(policy: Value, more: Value) -> Env {
 
 /// An Activation that follows the application's image.
 async fn follow(env: &Env, policy: Value, more: Value) {
-    // Nothing serves, and a check that fails at last would be one more write: it is not made again
-    // while a test lasts.
+    // Nothing serves HTTP. A failing check would write the status once more, so its interval is longer
+    // than a test.
     let check = json!({"name": "homepage", "http": {"path": "/"}, "interval": "10m"});
     let mut spec = json!({
         "deploy": {
@@ -64,7 +64,7 @@ async fn follow(env: &Env, policy: Value, more: Value) {
         "smokeTest": {"checks": [check]},
     });
     crate::support::env::merge(&mut spec, more);
-    // A merge patch takes `null` for "not there", and would leave the default image there.
+    // In a merge patch `null` removes a field; the default image would stay.
     spec["deploy"]["image"] = Value::Null;
     env.activation("hola", spec).await;
 }
@@ -85,7 +85,7 @@ fn push_to(env: &Env, repository: &str, tag: &str, build: &str) {
     });
 }
 
-/// A tag is deleted; what it stood for stays.
+/// Deletes a tag; the image stays.
 fn untag(env: &Env, tag: &str) {
     let tag = image(tag);
     let removed = |world: &mut fly_sim::state::World| world.platform.removed_images.insert(tag);
@@ -103,7 +103,7 @@ async fn until_source(env: &Env, reason: &str) -> ActivationStatus {
     .await
 }
 
-/// Two more looks at the registry, and at the machines.
+/// Waits for two more polls of the registry and of the machines.
 async fn looks(env: &Env) {
     let (registry, list) = (env.sim.calls(REGISTRY), env.sim.calls(LIST));
     env.wait("hola", "looks", |_| {
@@ -125,7 +125,7 @@ async fn a_new_matching_tag_is_deployed_at_the_interval_and_nothing_costs_nothin
     assert_eq!(source(&first).digest, first.release.unwrap().digest);
     until_source(&env, "SourceFollowed").await;
 
-    // Nothing new: nothing is written, neither there nor here.
+    // No change: no write, neither to Fly.io nor to Kubernetes.
     looks(&env).await;
     let before = version(&env).await;
     env.sim.reset();
@@ -140,7 +140,7 @@ async fn a_new_matching_tag_is_deployed_at_the_interval_and_nothing_costs_nothin
         .sum();
     // One re-check may be under way.
     assert!(fly <= 3 * (env.sim.calls(LIST) + 1), "{reads:?}");
-    // What is unchanged is asked for by its digest: no registry counts that as a pull.
+    // An unchanged image is requested with HEAD by digest, which no registry counts as a pull.
     assert!(reads.contains_key("HEAD /v2/{*rest}"), "{reads:?}");
 
     push(&env, "2.0.0", "build-c");
@@ -159,7 +159,7 @@ async fn a_new_matching_tag_is_deployed_at_the_interval_and_nothing_costs_nothin
     assert!(!is(&second, "Drifted", "True"), "a new choice is no drift");
     env.wait_event("hola", "ImageChosen").await;
 
-    // A version that is deleted or pushed again is told, and changes nothing.
+    // A version that is deleted or pushed again is reported, and changes nothing.
     env.sim.reset();
     untag(&env, "1.5.0");
     let gone = source(&until_source(&env, "TagGone").await);
@@ -193,7 +193,7 @@ async fn a_failed_image_is_held_until_another_one_is_chosen() {
     looks(&env).await;
     assert_eq!(env.sim.mutations(), 0, "nor by another process");
 
-    // Whoever withdraws it has what serves as the choice again.
+    // When it is withdrawn, the serving image is the choice again.
     untag(&env, "1.5.0");
     let back = until_deployed(&env, "1.4.0").await;
     assert_eq!(back.history[0].digest_short, good.digest_short);
@@ -219,7 +219,7 @@ async fn a_pinned_tag_that_moves_is_told_and_not_deployed_also_by_another_proces
     another_process_changes_nothing(&mut env).await;
     assert_eq!(digests(&env), [release.digest.clone()].into());
 
-    // Another spec asks anew.
+    // A changed spec needs a new decision.
     change(&env, json!({"scale": {"app": 2}})).await;
     let wanted = moved.pending.unwrap().digest;
     env.wait("hola", "the moved tag", |_| {
@@ -239,7 +239,7 @@ async fn a_tag_of_the_spec_that_moves_is_not_deployed_by_a_restart() {
 
     another_process_changes_nothing(&mut env).await;
     assert_eq!(digests(&env), [release.digest.clone()].into());
-    // Neither when what does not decide changes, and the next process begins with that.
+    // Nor when an irrelevant field changes, also not in a new process.
     change(&env, json!({"owner": "somebody else"})).await;
     another_process_changes_nothing(&mut env).await;
 
@@ -266,7 +266,7 @@ async fn a_tag_is_followed_and_the_newest_of_many_is_found() {
         status.history[0]
     );
 
-    // More tags than a page has, and in another order than that of texts.
+    // More tags than fit on a page, and not in lexical order.
     for number in 1..=120 {
         push(&env, &format!("main-{number}"), "build-a");
     }
@@ -405,7 +405,7 @@ async fn a_registry_that_cannot_be_reached_leaves_what_is_live_alone() {
     looks(&env).await;
     assert_eq!(version(&env).await, before, "the same again is no write");
 
-    // Also a process that has never seen the registry.
+    // The same in a new process, which has not read the registry yet.
     env.stop_operator().await;
     env.sim.reset();
     let down = Kind::ResetBefore;
@@ -449,7 +449,7 @@ async fn a_private_registry_is_read_with_a_secret_and_what_fly_cannot_pull_is_sa
     }}});
     follow(&env, json!({"semver": {"range": "1.x"}}), more).await;
 
-    // Each thing that is wrong has a reason of its own, and passes when it is mended.
+    // Each problem has its own reason, and disappears when it is fixed.
     let (_, message) = until(&env, "ImageResolvable", "SecretNotFound").await;
     assert!(message.contains("Secret ghcr"), "{message}");
     let login = |password: &str| {
@@ -484,7 +484,7 @@ async fn a_private_registry_is_read_with_a_secret_and_what_fly_cannot_pull_is_sa
     let text = serde_json::to_string(&status).unwrap();
     assert!(!text.contains("canary"), "{text}");
 
-    // Wrong again, later: what runs stays.
+    // The same problem later: the running release stays.
     env.secret("ghcr", &[(".dockerconfigjson", &login("canary-of-nobody"))])
         .await;
     let status = until_source(&env, "SourceForbidden").await;

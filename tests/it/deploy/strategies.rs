@@ -1,7 +1,7 @@
-//! Strategies: what serves goes on serving, whatever becomes of an update.
+//! Strategies: the serving release goes on serving while an update succeeds or fails.
 //!
-//! One update of each kind under load; `GOLIVE_UPDATES=10` makes it ten, and the numbers of sent
-//! and failed requests are printed.
+//! Each strategy makes one update under load; `GOLIVE_UPDATES=10` makes ten. The numbers of sent and
+//! failed requests are printed.
 
 #![allow(
     clippy::expect_used,
@@ -134,7 +134,7 @@ async fn a_rollout_holds_all_its_machines_refreshes_that_and_lets_them_go() {
     .await;
     assert_eq!(leased(&env), all);
     assert_eq!(env.sim.calls(UPDATE), 1, "the others wait for the first");
-    // One that is suspended keeps nobody from the machines for longer than a lease lasts.
+    // A suspended operator blocks the machines no longer than its leases last.
     env.patch("hola", json!({"spec": {"suspend": true}})).await;
     env.wait("hola", "the leases end", |_| leased(&env).is_empty())
         .await;
@@ -145,7 +145,7 @@ async fn a_rollout_holds_all_its_machines_refreshes_that_and_lets_them_go() {
     assert_eq!(env.sim.calls(&LEASE.replace("POST", "DELETE")), 3);
 }
 
-/// Deploys release 1, then `tag` under load; returns once the failure is told.
+/// Deploys release 1, then `tag` under load; returns once the failure is reported.
 async fn fails(strategy: &str, tag: &str, on_failure: &str, scale: usize) -> (World, String, Load) {
     let mut world = world(&[]).await;
     let env = &world.env;
@@ -162,7 +162,7 @@ async fn fails(strategy: &str, tag: &str, on_failure: &str, scale: usize) -> (Wo
     (world, message, load)
 }
 
-/// Ids of the machines with their versions: neither was touched when both are the same.
+/// Ids of the machines with their versions. An unchanged pair is an unchanged machine.
 fn versions(env: &Env) -> BTreeSet<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let live = alive(env);

@@ -1,5 +1,5 @@
-//! What an activation costs: writes to Kubernetes until it is live, by the API server's own record,
-//! and calls to Fly.io each time that an unchanged one is looked at again.
+//! The cost of an Activation: writes to Kubernetes until it is live, by the API server's audit log,
+//! and calls to Fly.io per re-check of an unchanged one.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -19,7 +19,7 @@ use crate::support::{
 
 /// Writes of a whole go-live besides events.
 const WRITES: u64 = 12;
-/// Calls of one look at what is live and has not changed.
+/// Calls of one re-check of a live and unchanged object.
 const READS: u64 = 3;
 const FULL: &str = "sist-cabanas-mvp";
 const EXEC: &str = "POST /v1/apps/{app}/machines/{id}/exec";
@@ -60,7 +60,7 @@ impl Record {
             let verb = event["verb"].as_str().unwrap_or_default();
             let resource = about["resource"].as_str().unwrap_or_default();
             let reads = ["get", "list", "watch"].contains(&verb);
-            // Made once by an installation, whatever it works on.
+            // Created once per installation.
             let key = about["name"] == "golive-fingerprint-key";
             let about_us = ours && about["namespace"] == json!(namespace);
             if !about_us || reads || key || resource == "events" {
@@ -91,7 +91,7 @@ impl Record {
         u64::try_from(reads.count()).unwrap()
     }
 
-    /// The number of writes, once none has come for a while: the record follows the answers.
+    /// The number of writes, once there was none for a while: the audit log lags behind the replies.
     async fn settled(&self, namespace: &str) -> BTreeMap<String, u64> {
         let mut before = BTreeMap::new();
         loop {
@@ -105,7 +105,7 @@ impl Record {
     }
 }
 
-/// How often objects were looked at.
+/// How often objects were reconciled.
 fn looks(env: &Env) -> u64 {
     let text = env.metrics();
     let lines = text.lines();
@@ -124,13 +124,13 @@ async fn world(record: &Record) -> Env {
         ..Options::default()
     };
     let mut env = Env::on(record.cluster(), options).await;
-    // As often as it is allowed, so that a test sees many looks; all else as users run it.
+    // The shortest re-check interval, so that a test has many; all other settings are the defaults.
     let flags = ["--recheck-interval", "1s", "--poll-interval", "2s"];
     env.start_operator(&flags).await;
     env
 }
 
-/// Holds a go-live and the looks after it to their budget.
+/// Checks the budget of a go-live and of the re-checks after it.
 async fn within_budget(record: &Record, env: &Env, name: &str, kinds: &[&str]) {
     env.wait_live(name).await;
     let writes = record.settled(&env.namespace).await;
@@ -160,20 +160,20 @@ async fn within_budget(record: &Record, env: &Env, name: &str, kinds: &[&str]) {
         "{name}: {calls} calls in {looks} looks, {:?}: {counts:#?}",
         since.elapsed()
     );
-    // One look may have been under way on each side.
+    // One re-check may have been in flight at either end.
     assert!(
         calls <= READS * (looks + 1),
         "{name}: {calls} calls in {looks} looks: {counts:#?}"
     );
-    // And no more often than once an interval of one second, by whatever woke it.
+    // At most one per interval of a second, whatever triggered it.
     let intervals = since.elapsed().as_secs() + 2;
     assert!(
         calls <= READS * intervals,
         "{name}: {calls} calls in {:?}: {counts:#?}",
         since.elapsed()
     );
-    // What it names is read as often as it may be old, and not for each look; and as often whether it
-    // has changed, which the record does not tell apart.
+    // References are read once per TTL of the cache and not per re-check; and as often to poll for a
+    // change, which the audit log does not tell apart.
     let read = record.reads_of(&env.namespace, "fly") - read;
     let most = 2 * (since.elapsed().as_secs() / 15 + 1);
     println!("{name}: {read} reads of the token in {looks} looks");
@@ -182,7 +182,7 @@ async fn within_budget(record: &Record, env: &Env, name: &str, kinds: &[&str]) {
         "{name}: {read} reads of the token in {looks} looks, {:?}",
         since.elapsed()
     );
-    // To ask the database by a command in a machine is a look, and no change.
+    // A command in a machine that checks the database counts as a read.
     let changes = env.sim.mutations() - env.sim.calls(EXEC);
     assert_eq!(changes, 0, "{counts:#?}");
     let after = record.settled(&env.namespace).await;

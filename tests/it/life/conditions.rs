@@ -1,5 +1,5 @@
-//! The table of states that kstatus, Flux and Argo CD read, held against every status that an
-//! object ever had; and the switches of the object that decide what is done at all.
+//! The states that kstatus, Flux and Argo CD read, checked on every status that an object has had;
+//! and suspending, aborting and re-running.
 
 #![allow(
     clippy::expect_used,
@@ -28,19 +28,19 @@ use crate::support::{
     trouble::{event, options, recovered, stopped, warnings, world},
 };
 
-/// Every version of one object, as a client sees them go by.
+/// Every version of one object, from a watch.
 struct History {
     seen: Arc<Mutex<Vec<Activation>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl History {
-    /// From now on: every version that is made after this has returned is seen.
+    /// Starts the watch: every version that is written after this returns is recorded.
     async fn of(env: &Env, name: &str) -> Self {
         let seen: Arc<Mutex<Vec<Activation>>> = Arc::default();
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        // With pauses after errors: one that fails at once, again and again, would never give way,
-        // not even to the end of the test.
+        // With pauses after errors: a watch that fails at once every time would never yield, not even
+        // at the end of the test.
         let stream = watcher(env.activations(), config).default_backoff();
         let to = seen.clone();
         let (begun, begins) = tokio::sync::oneshot::channel();
@@ -52,7 +52,7 @@ impl History {
                     Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
                         to.lock().unwrap().push(object);
                     }
-                    // What was there is listed, and what is made after it will be told.
+                    // The existing versions are listed; later ones arrive by the watch.
                     Ok(watcher::Event::InitDone) => {
                         let _ = begun.take().map(|begun| begun.send(()));
                     }
@@ -65,7 +65,7 @@ impl History {
         Self { seen, task }
     }
 
-    /// Ready, Reconciling and Stalled as they went by, each combination once in a row.
+    /// Ready, Reconciling and Stalled over time, without repetitions.
     fn rows(&self) -> Vec<String> {
         let mut rows: Vec<String> = Vec::new();
         for object in self.seen.lock().unwrap().iter() {
@@ -116,7 +116,7 @@ fn holds_alone(object: &Activation) {
     let status = object.status.as_ref().expect("a status from the start");
     let text = || serde_json::to_string_pretty(status).unwrap();
     if status.conditions.is_empty() {
-        // kstatus takes an object without conditions as done, unless the generation says not.
+        // kstatus reads an object without conditions as current, unless the generation differs.
         assert_eq!(status.observed_generation, Some(-1), "{}", text());
         return;
     }
@@ -145,7 +145,7 @@ fn holds_alone(object: &Activation) {
         ),
         _ => panic!("no row of the table: {}", text()),
     }
-    // That nothing has drifted is said only of what went live and was observed.
+    // "No drift" is reported only for an object that is live and was observed.
     if !suspended && is(status, "Drifted", "False") {
         assert!(status.go_live.is_some(), "{}", text());
         assert!(is(status, "Observed", "True"), "{}", text());
@@ -183,7 +183,7 @@ fn holds_between(before: &Activation, after: &Activation) {
     }
 }
 
-/// Waits until something outside of the status is so.
+/// Waits for a condition outside of the status.
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let end = Instant::now() + LIMIT;
     while !holds() {
@@ -196,7 +196,7 @@ fn machines(env: &Env) -> usize {
     env.sim.machines("hola-cabanas").len()
 }
 
-/// Somebody deletes one machine at a console.
+/// Deletes one machine by hand.
 async fn lose_a_machine(env: &Env) {
     let id = env.sim.machines("hola-cabanas")[0]["id"]
         .as_str()
@@ -291,7 +291,7 @@ async fn a_gate_that_is_rejected_stops_until_the_plan_is_another_one() {
 
     assert!(message(&status, "Ready").contains("admin"));
     assert_eq!(machines(&env), 0);
-    // A changed plan asks again, and yesterday's vote does not count for it.
+    // A changed plan needs a new approval; the earlier one does not count.
     let other = json!({"spec": {"deploy": {"scale": {"app": 1}}}});
     env.patch("hola", other).await;
     let again = env
@@ -313,7 +313,7 @@ async fn a_gate_that_nobody_decides_on_expires() {
     env.activation("hola", gated()).await;
     asks(&env).await;
     env.stop_operator().await;
-    // Three hours pass: the question was put that much earlier.
+    // Three hours pass: the gate's start is moved back by that much.
     let mut status = serde_json::to_value(env.status("hola").await).unwrap();
     for phase in status["phases"].as_array_mut().unwrap() {
         if phase["name"] == "Deploy" {
@@ -365,7 +365,7 @@ async fn a_suspended_object_is_left_alone_and_goes_on_when_it_is_resumed() {
     assert!(is(&status, "Ready", "True"), "frozen as it was: {status:?}");
     lose_a_machine(&env).await;
     let calls = env.sim.call_list().len();
-    // Something else than time shows that the operator is at work: another object passes.
+    // Another object that passes shows that the operator works.
     let other = json!({"app": "other-app", "deploy": {"image": "nowhere.example/other:1"}});
     env.activation("other", other).await;
     env.wait("other", "a first look", |status| {
@@ -473,7 +473,7 @@ async fn drift_that_is_only_to_be_reported_is_told_and_left() {
     );
     assert!(is(&status, "Ready", "True"), "{status:?}");
     assert_eq!((machines(&env), env.sim.mutations()), (1, mutations));
-    // Counted after the status is written: the one who reads the status may be faster.
+    // The metric is updated after the status is written, so it may lag behind it.
     until("the drift among the metrics", || {
         let metrics = env.metrics();
         let drift = metrics
@@ -509,7 +509,7 @@ async fn an_unchanged_object_costs_no_write_and_at_most_three_reads_a_recheck() 
 
     let calls = env.sim.call_list();
     let calls = calls.iter().filter(|call| call.at_ms > first).count();
-    // One for each second that began, and one may have been under way on each side.
+    // One per started second, and one more at either end.
     let rechecks = usize::try_from(passed() / 1_000).unwrap() + 2;
     assert!(
         calls <= 3 * rechecks,
@@ -527,7 +527,7 @@ async fn a_status_from_a_backup_is_not_believed() {
     let mut old = serde_json::to_value(env.status("hola").await).unwrap();
     env.delete("hola").await;
     env.stop_operator().await;
-    // As it stood when the backup was made: with an intent that was open, and a failure.
+    // The state at the time of the backup: with an open intent, and a failure.
     old["intents"] = json!([{
         "slot": "App/App/hola-cabanas", "kind": "App", "name": "hola-cabanas",
         "announcedAt": "2026-01-01T00:00:00Z",
@@ -600,7 +600,7 @@ async fn a_suspension_ends_at_its_time() {
     let mut env = Env::without_operator(options()).await;
     env.start_operator(&[]).await;
     env.activation("hola", json!({"suspend": true})).await;
-    // Its time is set only now: it must not have passed before the first look.
+    // The time is set only now, so that it has not passed before the first observation.
     env.wait_for("hola", "Suspended", "True").await;
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
     let until = json!({"spec": {"suspendUntil": soon.to_string()}});
@@ -643,7 +643,7 @@ async fn an_abort_stops_the_plan_that_it_names_until_it_is_taken_back() {
 
     let status = stopped(&env, "hola", "Aborted").await;
     assert!(message(&status, "Ready").contains("remove the annotation"));
-    // Nobody's vote makes an aborted plan go on.
+    // No approval resumes an aborted plan.
     vote(&env, "yes", &digest, "Approve").await;
     let calls = env.sim.call_list().len();
     annotate(&env, "golive.dev/retry", Some("look")).await;

@@ -1,4 +1,4 @@
-//! Fly.io's rate limits with as many objects as one operator is made for.
+//! Fly.io's rate limits with the number of objects that one operator is designed for.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -15,13 +15,13 @@ use crate::support::fly::World;
 
 const IMAGE: &str = "registry.fly.io/shop:1";
 
-/// Activations that one operator is made for.
+/// Activations that one operator is designed for.
 const THOUSAND: usize = 1_000;
 
-/// Calls under way at once.
+/// Concurrent calls.
 const AT_ONCE: usize = 300;
 
-/// Makes an app past our client, whose limiter would take its time as well.
+/// Creates an app without our client, whose rate limiter would delay it.
 async fn make_app(address: &str, token: &str, name: &str) {
     let body = format!(r#"{{"name":"{name}","org_slug":"cabanas"}}"#);
     let request = format!(
@@ -36,9 +36,9 @@ async fn make_app(address: &str, token: &str, name: &str) {
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
 }
 
-/// A thousand activations look and act at once, each as often as Fly.io allows at once for its app
-/// and machine: not one is refused, and none is tried twice. That
-/// more than that waits for its turn: `fly_client_machines.rs`, and `src/fly/call/limit.rs`.
+/// A thousand activations read and change at once, each within the burst of its app and machine: no
+/// call is refused or repeated. That more calls than that wait is tested in `client/machines.rs` and
+/// `src/fly/call/limit.rs`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_activations_never_make_the_platform_say_429() {
     let options = Options {
@@ -70,7 +70,7 @@ async fn a_thousand_activations_never_make_the_platform_say_429() {
             let new = NewMachine {
                 name: "golive-app-0".into(),
                 region: "eze".into(),
-                // It is not started: a thousand processes are not what this is about.
+                // Not started: the test needs no thousand processes.
                 skip_launch: true,
                 config: MachineConfig {
                     image: IMAGE.into(),

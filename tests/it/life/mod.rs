@@ -1,4 +1,5 @@
-//! One object's life when all goes well, and what it costs: from its creation to its removal.
+//! The life of one object without failures, from creation to removal, and what it costs in calls and
+//! writes.
 
 mod budget;
 mod conditions;

@@ -1,4 +1,5 @@
-//! Steps run as soon as what they need is there, and a wait ends the moment its fact changes.
+//! A step runs as soon as the steps that it needs are done, and a wait ends as soon as the awaited
+//! state changes.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -78,7 +79,7 @@ async fn a_slow_postgres_holds_back_neither_secrets_nor_addresses_redis_or_the_i
     env.wait_live("hola").await;
 }
 
-/// Waits until something outside of the status is so.
+/// Waits for a condition outside of the status.
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let end = Instant::now() + LIMIT;
     while !holds() {
@@ -108,14 +109,14 @@ async fn a_long_poll_notices_a_change_at_once_and_not_at_the_next_look() {
             .any(|call| call.endpoint == WAIT && call.status.is_none())
     };
     until("a long poll", waits).await;
-    // When the operator looked at the machine.
+    // When the operator read the machine.
     let looks = || -> Vec<u64> {
         let calls = env.sim.call_list().into_iter();
         let looks = calls.filter(|call| call.endpoint == READ);
         looks.map(|call| call.at_ms).collect()
     };
-    // The operator looks by itself too, in case that the poll never answers: 5 s after the look
-    // before. So the next such look is as far away as it can be.
+    // In case the long poll never answers, the operator also reads the machine 5 s after the read
+    // before. At this moment the next such read is as far away as possible.
     let so_far = looks().len();
     until("a look without the poll", || looks().len() > so_far).await;
 
@@ -125,15 +126,14 @@ async fn a_long_poll_notices_a_change_at_once_and_not_at_the_next_look() {
         is_done(status, "ReleaseCommand")
     })
     .await;
-    // A look that came sooner than that is one that the poll has caused, and the last one is that
-    // which found the end.
+    // A read that came sooner was caused by the poll. The last read found the end.
     let looks = looks();
     let gap = looks.last().unwrap() - looks[so_far];
     assert!(looks.len() > so_far + 1, "{looks:?}");
     assert!(gap < 4_900, "{gap} ms");
 }
 
-/// A machine that was never started, and what waits for it to be.
+/// A machine that was never started, and the waits for its start.
 async fn a_machine() -> (World, Wake) {
     let image = Image::new("registry.fly.io/waits", "/bin/sleep").args(["600"]);
     let options = Options {
@@ -191,7 +191,7 @@ async fn a_wait_wakes_its_object_in_its_scope_when_the_machine_gets_there_and_no
 
     waits.ensure(&object, "u", "Health", Some(&wake), &world.client, &fired);
     until("the poll", || polls(&world) == 1).await;
-    // Asked for again in every pass while it is under way.
+    // Every pass requests the wait again while it is in flight.
     waits.ensure(&object, "u", "Health", Some(&wake), &world.client, &fired);
     assert!(fired.take().is_empty());
 
@@ -239,7 +239,7 @@ async fn a_wait_ends_without_a_word_when_nothing_is_awaited_or_the_object_is_gon
 
     let first = tokio::time::timeout(LIMIT, woken[0].next()).await;
     assert_eq!(first.expect("it is woken"), Some(object("stays")));
-    // All three had the same poll: the others would have come by now.
+    // All three shared one poll: other polls would have arrived by now.
     begin("last", "Health");
     let next = tokio::time::timeout(LIMIT, woken[0].next()).await;
     assert_eq!(next.expect("it is woken"), Some(object("last")));

@@ -1,4 +1,5 @@
-//! Preflight: what is wrong is told all at once, before anything is written, and mends itself.
+//! Preflight: all problems are reported at once, before any write, and the object recovers when they
+//! are fixed.
 
 #![allow(clippy::panic, reason = "a helper fails its test by a panic")]
 
@@ -90,7 +91,7 @@ async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_written() {
     assert!(approvable.next_action.contains(&env.namespace));
     assert_eq!(mutations(&env), 0, "nothing is written to Fly.io");
     assert!(is(&status, "Ready", "False") && is(&status, "Stalled", "True"));
-    // One event names all of it.
+    // One event names all problems.
     let told = crate::support::trouble::event(&env, "hola", "ImageNotFound").await;
     let warned = crate::support::trouble::warnings(&env, "hola").await;
     assert_eq!(warned, ["ImageNotFound"]);
@@ -115,7 +116,7 @@ async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_written() {
             .iter()
             .all(|check| check.result.as_str() != "Failed")
     );
-    // A Go-Live has been seen: nothing of preflight is asked again.
+    // After a Go-Live, preflight makes no more calls.
     let asked = env.sim.calls("GET /v1/tokens/current");
     let looks = || env.sim.calls("GET /v1/apps/{app}");
     let before = looks();
@@ -146,7 +147,7 @@ async fn a_wrong_token_says_so_and_a_right_one_goes_on() {
         })
         .await;
 
-    // One refusal is no proof: Fly.io now and then refuses a good token.
+    // One rejection is not final: Fly.io sometimes rejects a valid token.
     assert_eq!(result(&status, "TokenValid").0, "Unknown");
     assert!(!is(&status, "Ready", "True"));
     assert_eq!(mutations(&env), 0);
@@ -180,7 +181,7 @@ async fn a_name_that_somebody_else_has_stops_before_any_write() {
     };
     acme.create_app(&theirs).await.unwrap();
     let before = mutations(&env);
-    // The image is somebody else's too, then.
+    // Then the image belongs to another organization as well.
     env.activation(
         "hola",
         json!({"preflight": {"skip": [
@@ -330,7 +331,7 @@ async fn machines_for_which_there_is_no_room_are_told_before_anything_is_written
     assert_eq!(mutations(&env), 0);
     room(10);
     env.wait_live("hola").await;
-    // What runs has its room already.
+    // Running machines already have their capacity.
     room(0);
     let scaled = json!({"spec": {"smokeTest": {"deadline": "6m"}}});
     env.patch("hola", scaled).await;

@@ -1,4 +1,4 @@
-//! Provision: what the application needs around it, made once, kept right, and removed as asked.
+//! Provision: the application's resources are created once, corrected, and removed by policy.
 //!
 //! A gate before Deploy keeps machines out of most of these tests.
 
@@ -37,7 +37,7 @@ fn everything() -> Value {
     }))
 }
 
-/// How often each kind of thing was made.
+/// How often each kind of resource was created.
 fn made(env: &Env) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for effect in env.sim.ledger() {
@@ -148,7 +148,7 @@ async fn everything_is_made_once_kept_in_step_and_outlives_the_object_as_asked()
     );
     let values = kept(&env, "hola").await;
 
-    // Nothing changes while nothing is changed.
+    // Without a change of the spec there is no call that changes anything.
     env.sim.reset();
     let reads = "GET /v1/apps/{app}/secrets";
     let end = tokio::time::Instant::now() + crate::support::env::LIMIT;
@@ -162,7 +162,7 @@ async fn everything_is_made_once_kept_in_step_and_outlives_the_object_as_asked()
     }
     assert_eq!(mutations(&env), [""; 0]);
 
-    // A Secret that changes in Kubernetes is pushed, alone.
+    // Of the secrets, only the one that has changed in Kubernetes is pushed.
     let before = digests(&status);
     env.secret("integrations", &[("WHATSAPP_TOKEN", "another-value-of-it")])
         .await;
@@ -198,7 +198,7 @@ async fn everything_is_made_once_kept_in_step_and_outlives_the_object_as_asked()
     .await;
     once(&env, &["certificate.delete"]);
 
-    // Deleted, the app goes and the data stays.
+    // Deletion removes the app and keeps the data.
     env.delete("hola").await;
     assert!(env.sim.apps().is_empty());
     assert!(
@@ -206,7 +206,7 @@ async fn everything_is_made_once_kept_in_step_and_outlives_the_object_as_asked()
     );
     assert_eq!(kept(&env, "hola").await, values);
 
-    // Created again, it finds its values and its databases, and may delete them.
+    // A new object of the same name finds its values and databases, and may delete them.
     env.sim.reset();
     let mut again = everything();
     merge(
@@ -249,7 +249,7 @@ async fn a_lost_reply_makes_nothing_twice() {
             .fault(Fault::new(endpoint, Kind::ResetAfter).occurrences(1..=times));
     }
     let mut spec = everything();
-    // The attachment's three calls lose a reply each: that is no failure to fall back from.
+    // Each of the attachment's three calls loses a reply. That does not trigger the fallback.
     merge(
         &mut spec,
         json!({"provision": {"postgres": {"managed": {"plan": "launch"}}}}),
@@ -306,7 +306,7 @@ async fn a_database_that_cannot_be_attached_gives_way_to_the_declared_one() {
     assert!(!used.reason.contains("pass-of-the-fallback"));
     let before = digests(&status);
 
-    // It stays in use: the application has written there, and another operator knows it.
+    // The fallback stays in use, also with a new operator process: the application has written to it.
     env.sim.clear_faults();
     env.stop_operator().await;
     env.sim.reset();
@@ -441,7 +441,7 @@ async fn one_app_serves_one_activation() {
     env.wait_for("first", "Provisioned", "True").await;
     env.activation("second", gated(json!({"postgres": {"managed": {}}})))
         .await;
-    // Preflight looks with the eyes of the step, and so says it before anything is tried.
+    // Preflight uses the step's own observation, so it reports the problem before any change.
     let status = env
         .wait("second", "AppClaimed", |status| {
             reason(status, "PreflightPassed") == "AppClaimed"
@@ -453,7 +453,7 @@ async fn one_app_serves_one_activation() {
     assert_eq!(env.sim.apps(), [APP]);
     once(&env, &["app.create", "postgres.create"]);
 
-    // Left behind, it is not taken over by a stranger, and by its namesake only when asked.
+    // A retained app is never adopted by another object, and by one of the same name only on request.
     env.patch(
         "first",
         json!({"spec": {"deletionPolicy": {"app": "Retain"}}}),
@@ -642,7 +642,7 @@ async fn a_hostname_without_its_dns_record_says_which_one_to_set_and_holds_up_no
     assert_eq!(step.reason, "CertificatePending");
     let record = "set `reservas.cabanas.example ";
     assert!(step.message.contains(record), "{step:?}");
-    // What is ours carries the version that wrote it.
+    // Our resources carry the version that wrote them.
     let claims: Api<k8s_openapi::api::core::v1::ConfigMap> =
         Api::namespaced(env.kube.clone(), &env.namespace);
     let claim = claims.get("golive-app-hola-cabanas").await.unwrap();
@@ -684,7 +684,7 @@ async fn legacy_fly_postgres_is_made_attached_and_left_behind() {
         claims(&env).await
     );
 
-    // Found again, and deleted when asked.
+    // It is found again, and deleted on request.
     env.sim.reset();
     env.apply(&text.replace(
         "database: Retain, redis: Retain",

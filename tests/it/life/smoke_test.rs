@@ -1,4 +1,4 @@
-//! SmokeTest: the proof from the public edge, and that of the database from within.
+//! SmokeTest: checks through the public edge, and of the database from inside.
 
 #![allow(clippy::panic, reason = "a helper fails its test by a panic")]
 
@@ -10,7 +10,7 @@ use crate::support::env::{Env, is, message, reason};
 
 const EXEC: &str = "POST /v1/apps/{app}/machines/{id}/exec";
 
-/// A check that is decided by few tries.
+/// A check that is decided after few attempts.
 fn quick(check: Value) -> Value {
     let mut whole = json!({"interval": "1s", "count": 2, "failureLimit": 1});
     crate::support::env::merge(&mut whole, check);

@@ -19,10 +19,10 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Faster than in earnest, and slow enough for a busy machine.
+/// Shorter than in production, and long enough for a busy computer.
 const LEASE: Duration = Duration::from_secs(10);
 
-/// No test waits longer than this for anything that must happen.
+/// Longest time that a test waits.
 const LIMIT: Duration = Duration::from_secs(90);
 
 fn election(namespace: &str, identity: &str) -> Election {
@@ -50,7 +50,7 @@ async fn acquire(kube: Client, namespace: &str, identity: &str) -> Term {
     term.expect("no leader in time").expect("shut down")
 }
 
-/// Reads the lease until it is as wanted.
+/// Waits until the lease satisfies `wanted`.
 async fn wait_for(api: &Api<Lease>, wanted: impl Fn(&Lease) -> bool) -> Lease {
     let found = async {
         loop {
@@ -88,7 +88,7 @@ async fn of_many_candidates_one_leads_and_the_next_follows_a_release_at_once() {
     let first = candidates.join_next().await.unwrap().unwrap();
     assert!(first.leader().permit().is_ok());
 
-    // Longer than a lease: nobody else gets it while it is renewed.
+    // Longer than a lease: no other candidate gets it while it is renewed.
     let second = tokio::time::timeout(LEASE + LEASE / 2, candidates.join_next()).await;
     assert!(second.is_err(), "two leaders at once");
     assert!(first.leader().permit().is_ok());
@@ -108,7 +108,7 @@ async fn of_many_candidates_one_leads_and_the_next_follows_a_release_at_once() {
     assert!(second.leader().permit().is_ok());
 }
 
-/// What SIGSTOP and SIGCONT do to a leader: nothing of it runs, and time goes on.
+/// The effect of SIGSTOP and SIGCONT on a leader: it does not run while time passes.
 #[tokio::test]
 async fn a_leader_that_stood_still_finds_the_door_closed_when_it_wakes_up() {
     let (kube, namespace) = place().await;
@@ -123,7 +123,7 @@ async fn a_leader_that_stood_still_finds_the_door_closed_when_it_wakes_up() {
             let mut term = runtime
                 .block_on(async { acquire(cluster.client().unwrap(), &namespace, "zombie").await });
             said.send(()).unwrap();
-            // Nobody drives the runtime here: the process stands still.
+            // The runtime is not driven here: the process is suspended.
             woken.recv().unwrap();
             let permit = term.leader().permit();
             let remaining = term.leader().remaining();
@@ -193,7 +193,7 @@ async fn a_lease_given_to_another_by_hand_ends_the_term() {
     let holder = "somebody".to_owned();
     assert_eq!(lost, Lost::Taken { holder });
     assert!(term.leader().permit().is_err());
-    // What is not ours is not given back.
+    // A lease of another holder is not released.
     term.release().await;
     assert_eq!(self::holder(&api.get("golive").await.unwrap()), "somebody");
 }

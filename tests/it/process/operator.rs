@@ -23,14 +23,14 @@ use crate::support::crash;
 use crate::support::env::Env;
 use crate::support::trouble::{CREATE_MACHINE, options, pause_at, until};
 
-/// Nothing that must happen takes longer.
+/// Longest time that a test waits.
 const LIMIT: Duration = Duration::from_secs(60);
 
 async fn start(namespace: &str, log: PathBuf) -> Process {
     let cluster = ControlPlane::shared().await.unwrap().cluster();
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     cluster.apply_paths([root.join("crds")]).await.unwrap();
-    // No activation is in the namespace, so no call goes to this address, where nobody listens.
+    // There is no Activation in the namespace, so nothing is sent to this address.
     let nobody = "http://127.0.0.1:9";
     let spec = Spec::new("golive", env!("CARGO_BIN_EXE_golive"), log)
         .env("KUBECONFIG", cluster.kubeconfig())
@@ -45,7 +45,7 @@ async fn start(namespace: &str, log: PathBuf) -> Process {
     spec.spawn().unwrap()
 }
 
-/// Waits until the process leads and has filled its caches, as its own probes tell.
+/// Waits until the process leads and has filled its caches, by its own probes.
 async fn wait_until_ready(golive: &mut Process) {
     let line = golive
         .wait_for_line("serving /healthz", LIMIT)
@@ -113,7 +113,7 @@ async fn the_next_process_leads_at_once_after_one_that_stopped_in_good_order() {
     assert!(first.output().unwrap().contains("gave the lease back"));
     let since = std::time::Instant::now();
     second.wait_for_line("leading", LIMIT).await.unwrap();
-    // A lease that was not given back would have to run out first.
+    // A lease that was not released would have to expire first.
     assert!(
         since.elapsed() < golive::process::leader::LEASE_DURATION,
         "{:?}",
@@ -146,8 +146,8 @@ async fn a_call_under_way_at_sigterm_is_finished_and_no_change_begins_after_it()
     let mut golive = elected(&env);
     env.activation("hola", json!({})).await;
     pause.reached().await;
-    // What runs beside it has been sent too: a change that is on its way while the process is asked to
-    // stop would be counted as begun after that.
+    // The concurrent calls have been sent as well: a change in flight at SIGTERM would otherwise count
+    // as begun after it.
     let creates = || env.sim.calls(CREATE_MACHINE) == 2;
     until("the other create", creates).await;
     let recorded = || env.sim.calls("POST /api/v1/releases") == 1;
@@ -182,7 +182,7 @@ async fn a_call_under_way_at_sigterm_is_finished_and_no_change_begins_after_it()
     assert!(output.trim_end().ends_with("INFO stopped"), "{output}");
     assert_eq!(holder(&env).await, "");
 
-    // The next one goes on with what is there.
+    // The next process continues from there.
     let mut next = elected(&env);
     env.wait_live("hola").await;
     assert_eq!(env.sim.machines("hola-cabanas").len(), 2);

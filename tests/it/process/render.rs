@@ -1,4 +1,4 @@
-//! The plugin as a process: what it prints where, and its exit codes.
+//! The plugin as a process: its output streams and exit codes.
 
 #![allow(clippy::expect_used, reason = "a helper fails its test by a panic")]
 

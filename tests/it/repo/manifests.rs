@@ -1,4 +1,4 @@
-//! What is shipped in `manifests/`, read as text: no right that must never be given.
+//! The shipped manifests, read as text: they contain no right that must never be granted.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 

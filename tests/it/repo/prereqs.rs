@@ -1,5 +1,5 @@
-//! What `make` says first of all when something is missing or too old: its name, the version that
-//! is wanted, and the command that mends it.
+//! `make prereqs` names each program that is missing or too old, the required version, and the
+//! command that installs it.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 

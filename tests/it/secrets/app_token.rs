@@ -1,4 +1,4 @@
-//! The token of least privilege: made once for an app, used where it is enough, and gone with it.
+//! The app token: created once for an app, used wherever it suffices, and revoked with the app.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -51,7 +51,7 @@ fn revoke(env: &Env, which: impl Fn(&str) -> bool) {
     });
 }
 
-/// Statuses of the looks at machines since the last reset.
+/// Statuses of the reads of machines since the last reset.
 fn looks(env: &Env) -> Vec<u16> {
     let calls = env.sim.call_list();
     let looks = calls
@@ -69,7 +69,7 @@ async fn the_app_gets_a_token_of_its_own_that_is_used_for_its_machines_and_goes_
     assert_eq!(at_fly(&env).len(), 1);
     assert_eq!(kept(&env).await, at_fly(&env));
 
-    // The user's token may not change anything any more, and the machines are updated all the same.
+    // The user's token may no longer change anything; the machines are updated nevertheless.
     let user = env.sim.token("cabanas").unwrap();
     let set = |scope| {
         env.sim.core().write(|world| {

@@ -41,7 +41,7 @@ const VALUES: [(&str, &str); 3] = [
     ),
 ];
 
-/// A world with these values, in which the operator runs and tells everything.
+/// A world with these values, in which the operator logs at the finest level.
 async fn begin(toml: impl FnOnce(String) -> String, before: impl FnOnce(&Env)) -> Env {
     let mut options = fly_sim::Options {
         platform: PlatformOptions {
@@ -86,7 +86,7 @@ async fn canaries(env: &Env) -> BTreeMap<String, Vec<u8>> {
     canaries
 }
 
-/// Everything that the operator shows, by where.
+/// Everything that the operator shows, by place.
 async fn shown(env: &Env) -> BTreeMap<&'static str, String> {
     let log = std::fs::read_to_string(env.log()).unwrap();
     let address = log
@@ -228,7 +228,7 @@ async fn canary_values_appear_nowhere_when_a_migration_prints_them_and_fly_echoe
 
     let canaries = canaries(&env).await;
     let shown = shown(&env).await;
-    // What was printed did come to the operator, and was taken out there.
+    // The operator received the printed text, and redacted it.
     let text = serde_json::to_string(&status).unwrap();
     assert!(text.contains("key:[redacted]:[redacted]"), "{text}");
     let refused = env.sim.call_list().iter().any(|call| call.fault.is_some());

@@ -1,4 +1,4 @@
-//! A changed Secret is noticed in the shipped installation, whose operator may `get` Secrets and
+//! A changed Secret is noticed by the shipped installation, whose operator may `get` Secrets but
 //! neither list nor watch them.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
@@ -15,8 +15,8 @@ use crate::support::{
     trouble::{options, recovered, stopped},
 };
 
-/// Nothing but a look at the Secrets can find a change in the time of a test: the shortest timer of
-/// an object that is stopped is 30 s, and every other one is an hour.
+/// Only polling of the Secrets can find a change within a test: the shortest timer of a stalled object
+/// is 30 s, and every other one is an hour.
 const FLAGS: [&str; 10] = [
     "--namespace",
     "",
@@ -30,7 +30,7 @@ const FLAGS: [&str; 10] = [
     "1s",
 ];
 
-/// Time in which a look must have found a change: shorter than any timer of the object.
+/// Time in which polling must have found a change: shorter than any timer of the object.
 const SOON: Duration = Duration::from_secs(20);
 
 /// A cluster of the test's own with the shipped installation, and its operator at work. The control
@@ -80,7 +80,7 @@ async fn a_changed_secret_is_pushed_by_an_operator_that_may_not_watch_secrets() 
     let from = json!({"provision": {"secrets": {"from": [{"secretRef": {"name": "settings"}}]}}});
     env.activation("hola", from).await;
     recovered(&env, "hola").await;
-    // Looks alone cost no write and no call to Fly.io.
+    // Polling makes no write and no call to Fly.io.
     let quiet = gets(&env);
     until("the end of the go-live", LIMIT, || gets(&env) > quiet + 8.0).await;
     let (calls, first) = (env.sim.call_list().len(), gets(&env));

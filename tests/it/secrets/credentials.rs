@@ -1,5 +1,4 @@
-//! The finalizer on the Secret with the token: it is there while the token may be needed, and not a
-//! moment longer than somebody needs it.
+//! The finalizer on the Secret with the token: it is set exactly while an object may need the token.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -85,7 +84,7 @@ async fn a_token_secret_that_was_changed_while_no_operator_ran_is_let_go_too() {
 
     held(&env, "fly-2", true).await;
     held(&env, "fly", false).await;
-    // An object that is deleted before anybody saw the change lets both go.
+    // An object that is deleted before the change was observed releases both.
     env.stop_operator().await;
     another_token(&env, "fly-3").await;
     names(&env, "hola", "fly-3").await;

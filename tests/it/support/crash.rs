@@ -110,7 +110,7 @@ impl Drop for Life {
     }
 }
 
-/// A full activation: the example, without what waits for people or comes after Go-Live.
+/// A full Activation: the example without gates, and without what comes after Go-Live.
 pub fn activation() -> Value {
     let text = std::fs::read_to_string(root().join("examples/sist-cabanas.yaml")).unwrap();
     let mut objects = kube_env::cluster::parse_yaml(&text).unwrap();
@@ -153,7 +153,7 @@ pub fn creates(kind: &str) -> Option<(&str, bool)> {
     match (object, verb) {
         ("postgres", "attach") => Some(("attachment", true)),
         ("postgres", "detach") => Some(("attachment", false)),
-        // It is held while something moves, ends by itself, and leaves nothing.
+        // A lease is held for the time of a change and expires by itself.
         ("lease", _) => None,
         (_, "create" | "allocate") => Some((object, true)),
         ("machine", "destroyed") | (_, "delete" | "release") => Some((object, false)),
@@ -171,7 +171,7 @@ pub fn history(sim: &Sim, uid: &str) -> BTreeMap<String, u64> {
                 "machine.update" | "machine.exec" | "postgres.user.rotate" | "token.create"
             );
         if counts {
-            // Which of several equal machines answers a question is chance, and changes nothing.
+            // Any of several equal machines may run a command.
             let name = if effect.kind == "machine.exec" {
                 "any machine".to_owned()
             } else {
@@ -180,8 +180,8 @@ pub fn history(sim: &Sim, uid: &str) -> BTreeMap<String, u64> {
             let key = format!("{} {name}", effect.kind).replace(uid, UID);
             let count = history.entry(key).or_default();
             *count += 1;
-            // A question whose answer was lost is asked again. A token whose value was lost is revoked
-            // and another is made; that there is one at a time is O1.
+            // A command whose reply was lost is run again. A token whose value was lost is revoked and
+            // replaced; that there is one at a time is O1.
             if effect.kind == "machine.exec" || effect.kind.starts_with("token.") {
                 *count = 1;
             }
@@ -229,11 +229,11 @@ pub fn never_two(sim: &Sim) -> Result<(), String> {
         let mut app = effect.app.clone().unwrap_or_default();
         let mut key = key(&effect);
         if object == "token" {
-            // What revokes one does not say of which app it was; its name does.
+            // A revocation does not name the app; the token's name does.
             app.clear();
         }
         if object == "address" {
-            // What removes an address does not say of which kind it was.
+            // A removal does not name the kind of the address.
             key = kinds.entry(effect.id.clone()).or_insert(key).clone();
         }
         let count = live
@@ -308,7 +308,7 @@ pub async fn nothing_left(env: &Env) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether every point is taken.
+/// Whether the test crashes at every point.
 pub fn full() -> bool {
     std::env::var("GOLIVE_CRASH_TEST").is_ok_and(|value| value == "full")
 }

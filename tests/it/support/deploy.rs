@@ -18,7 +18,7 @@ pub const UPDATE: &str = "POST /v1/apps/{app}/machines/{id}";
 
 pub const LIST: &str = "GET /v1/apps/{app}/machines";
 
-/// Two machines without a port: what they run is a shell's word.
+/// Machines without a port, which run a shell script.
 pub const QUIET: &str = "kill_timeout = '1s'\n[[restart]]\npolicy = 'never'\n";
 
 pub fn shell(tag: &str, script: &str) -> Image {
@@ -57,7 +57,7 @@ pub async fn deploy(env: &Env, tag: &str, toml: &str, more: Value) {
     env.activation("hola", spec).await;
 }
 
-/// The operator starts anew, looks twice, and finds nothing to do.
+/// Restarts the operator, waits for two passes, and expects no change.
 pub async fn another_process_changes_nothing(env: &mut Env) {
     env.stop_operator().await;
     env.sim.reset();
@@ -105,8 +105,7 @@ pub async fn until(env: &Env, name: &str, reason: &str) -> (ActivationStatus, St
     (status, message)
 }
 
-/// What the simulator says of the application's machines. One whose end Fly.io has agreed to is not
-/// there any more for us, however long its host takes.
+/// The application's machines at the simulator, without those whose destruction Fly.io has accepted.
 pub fn alive(env: &Env) -> Vec<Value> {
     let mut machines = env.sim.machines(APP);
     machines.retain(|machine| {

@@ -167,8 +167,7 @@ impl Env {
         .flat_map(|(flag, value)| [flag.to_owned(), value])
         .collect();
         flags.push("--leader-elect=false".to_owned());
-        // A later flag does not override an earlier one: what a test gives, replaces ours.
-        // Nothing takes ours away.
+        // A flag may be given once: a test's flag replaces the default, and an empty value removes it.
         for pair in more.chunks(2) {
             let ours = flags.iter().position(|flag| flag == pair[0]);
             let nothing = pair.get(1).is_some_and(|value| value.is_empty());
@@ -312,7 +311,7 @@ impl Env {
     fn keep_in_mind(&self, objects: &[Value]) {
         let mut values = self.values.lock().unwrap();
         for (name, value) in leaks::values(objects) {
-            // The value before stays one that nobody may see.
+            // The previous value stays a secret.
             let number = values.len();
             values.insert(format!("{name} ({number})"), value);
         }
@@ -419,7 +418,7 @@ impl Env {
             .unwrap_or_default()
     }
 
-    /// Waits until `holds` is true of the status, and says what it was when it never became so.
+    /// Waits until `holds` is true of the status; fails with the last status otherwise.
     pub async fn wait(
         &self,
         name: &str,
@@ -515,7 +514,7 @@ impl Env {
         }
     }
 
-    /// What Fly.io was last asked, for whoever looks for the cause of a failure.
+    /// Prints the last calls to Fly.io, to find the cause of a failure.
     fn print_last_calls(&self) {
         let calls = self.sim.call_list();
         let last = calls.len().saturating_sub(LAST_CALLS);

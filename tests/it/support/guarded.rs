@@ -5,7 +5,7 @@
 
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-/// Kills the process when its own standard input ends, which the kernel sees to.
+/// Kills the process when its own standard input is closed, which the kernel does when we end.
 const WATCH: &str = "cat >/dev/null; kill -KILL \"$1\" 2>/dev/null";
 
 /// The process and its watcher.
@@ -35,7 +35,7 @@ impl Guarded {
 
     /// SIGKILL; says how it ended.
     pub fn kill(&mut self) -> ExitStatus {
-        // The watcher first: once the child is reaped its number may be another's.
+        // The watcher first: once the child is reaped, its id may be reused.
         self.watcher.kill().expect("SIGKILL");
         self.watcher.wait().expect("it has ended");
         self.child.kill().expect("SIGKILL");

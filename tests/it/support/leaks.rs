@@ -56,7 +56,7 @@ pub fn leaks(canaries: &BTreeMap<String, Vec<u8>>, shown: &BTreeMap<&str, String
     leaks
 }
 
-/// The password alone of an address is as good as the whole.
+/// The password in an address, which is a secret by itself.
 pub fn password(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("://")?;
     let (user, _) = rest.split_once('@')?;
@@ -79,8 +79,8 @@ pub fn values(objects: &[Value]) -> Vec<(String, Vec<u8>)> {
     .collect()
 }
 
-/// Where any of these can be read in what a process has written, but for the first characters
-/// alone: a made-up value often begins like a name that may be seen.
+/// Where a log shows any of these values. The first characters alone do not count: a generated value
+/// often begins like a public name.
 pub fn in_log(values: &BTreeMap<String, Vec<u8>>, log: String) -> Vec<String> {
     let found = leaks(values, &BTreeMap::from([("the log", log)]));
     let whole = found.into_iter();

@@ -138,8 +138,8 @@ pub async fn get(edge: SocketAddr) -> Option<u16> {
     answer.split(' ').nth(1)?.parse().ok()
 }
 
-/// Most machines of the application that were alive at the same time, by the simulator's ledger.
-/// One stops being alive when Fly.io agrees to its end, which its host may carry out later.
+/// Most machines of the application that were alive at the same time, by the simulator's ledger. A
+/// machine counts until Fly.io accepts its destruction, which its host may carry out later.
 pub fn most_at_once(env: &Env) -> usize {
     let (mut now, mut most) = (BTreeSet::new(), 0);
     for effect in env.sim.ledger() {

@@ -1,5 +1,5 @@
-//! What all tests of trouble share: worlds with images that fail, faults at a chosen call, and the
-//! contract that a status holds to while something is wrong and when it is mended.
+//! Failures: worlds with images that fail, faults at a chosen call, and the contract of a status
+//! while something is wrong and after it is fixed.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -32,7 +32,7 @@ pub fn options() -> Options {
         Image::new("registry.fly.io/hola-cabanas:crash", "/bin/sh")
             .args(["-c", "echo cannot read the configuration; exit 3"]),
     );
-    // A second good one. Its version stands in its environment: the digest must differ.
+    // A second one that works. The variable makes its digest differ.
     let cabanas = std::path::PathBuf::from(env!("CARGO_BIN_EXE_golive")).with_file_name("cabanas");
     images.add(
         Image::new("registry.fly.io/hola-cabanas:again", cabanas)
@@ -52,8 +52,8 @@ pub async fn world(flags: &[&str]) -> Env {
     env
 }
 
-/// Waits until the object is stopped for this reason, and holds it to the contract: not ready,
-/// with one and the same reason, a message of one line, and a next action.
+/// Waits until the object is stalled for this reason, and checks the contract: not ready with the
+/// same reason, a message of one line, and a next action.
 pub async fn stopped(env: &Env, name: &str, wanted: &str) -> ActivationStatus {
     let status = env
         .wait(name, &format!("Stalled by {wanted}"), |status| {
@@ -68,7 +68,7 @@ pub async fn stopped(env: &Env, name: &str, wanted: &str) -> ActivationStatus {
     status
 }
 
-/// Waits until the object says that it is trying again because of this, and is not stopped.
+/// Waits until the object reports a retry for this cause, and is not stalled.
 pub async fn retrying(env: &Env, name: &str, cause: &[&str]) -> ActivationStatus {
     let status = env
         .wait(name, &format!("a retry because of {cause:?}"), |status| {
@@ -87,7 +87,7 @@ pub async fn retrying(env: &Env, name: &str, cause: &[&str]) -> ActivationStatus
     status
 }
 
-/// Waits for the Go-Live and its event, which is the last one of the story.
+/// Waits for the Go-Live and its event, which is the last one.
 pub async fn recovered(env: &Env, name: &str) -> ActivationStatus {
     let status = env.wait_live(name).await;
     event(env, name, "GoLive").await;
@@ -110,11 +110,10 @@ pub async fn event(env: &Env, name: &str, wanted: &str) -> String {
     }
 }
 
-/// Reasons of the Warning events so far, each with a note that says something. Who has only seen the
-/// status waits for the event first that tells of it: events come later, and in their order.
+/// Reasons of the Warning events so far; each has a note. Events follow the status that they report,
+/// in order: a test that has only observed the status waits for the event first.
 pub async fn warnings(env: &Env, name: &str) -> Vec<String> {
-    // An event follows the status that it tells of; that none is left to come is seen by that the
-    // list stays as it is.
+    // No event is outstanding when the list has not changed for a while.
     let mut events = env.events(name).await;
     let mut same = 0;
     while same < 4 {
@@ -132,7 +131,7 @@ pub async fn warnings(env: &Env, name: &str) -> Vec<String> {
         .collect()
 }
 
-/// Calls of one go-live that change something are fewer.
+/// More than the calls of one go-live that change something.
 const MUTATIONS: u64 = 120;
 
 /// Does this, once, at a point of the next call of this endpoint, which must change something.
@@ -181,7 +180,7 @@ pub fn pause_at(env: &Env, endpoint: &'static str, point: Point) -> Pause {
     pause
 }
 
-/// Waits until something outside of the status is so.
+/// Waits for a condition outside of the status.
 pub async fn until(what: &str, holds: impl Fn() -> bool) {
     let end = Instant::now() + LIMIT;
     while !holds() {
@@ -203,7 +202,7 @@ pub fn machine_limit(env: &Env, limit: Option<usize>) {
     });
 }
 
-/// Somebody else's, or our own, hands at Fly.io.
+/// A Fly client of an organization, for manual changes.
 pub fn fly(env: &Env, organization: &str) -> Client {
     let base = env.sim.base_url();
     let endpoints = Endpoints {

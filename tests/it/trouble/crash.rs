@@ -40,14 +40,14 @@ use crate::support::crash::{
 };
 use crate::support::env::{Env, is, root};
 
-/// Worlds at a time, over all tests of this file. More only wait for each other: every world runs
-/// a database, a Redis, two machines and an operator.
+/// Most worlds at a time, over all tests of this file: every world runs a database, a Redis, two
+/// machines and an operator.
 static WORLDS: Semaphore = Semaphore::const_new(2);
 
 /// Longest time until live, and from there until gone, with a crash and on a busy computer.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// What happens without a crash; found out once.
+/// The run without a crash, made once.
 static REFERENCE: OnceCell<Run> = OnceCell::const_new();
 
 /// Where the operator is killed.
@@ -59,7 +59,7 @@ enum Kill {
     Kubernetes(u64),
 }
 
-/// What one run leaves to be compared.
+/// The parts of a run that are compared.
 #[derive(Debug, PartialEq)]
 struct Run {
     /// The world when it went live, without what differs from run to run.
@@ -271,7 +271,7 @@ fn at_fly(sim: &Sim) -> Value {
                     .iter()
                     .map(|r| json!({"version": r.version, "status": r.status, "image": r.image_ref}))
                     .collect();
-                // Both are asked for at once: which comes first is chance.
+                // Both are requested at the same time, so their order varies.
                 let mut addresses: Vec<String> =
                     of.addresses.iter().map(|a| json!(a.kind).to_string()).collect();
                 addresses.sort_unstable();
@@ -356,8 +356,8 @@ fn mask(value: Value, uid: &str) -> Value {
     }
 }
 
-/// An app goes at once, and its machines' processes end a moment later: waits until the ledger has the
-/// end of each. What never ends is found by the comparison.
+/// Waits until the ledger has the end of every machine: an app is deleted at once, its machines'
+/// processes end later. A machine that never ends is found by the comparison.
 async fn all_machines_ended(sim: &Sim, uid: &str) {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
@@ -375,7 +375,7 @@ async fn all_machines_ended(sim: &Sim, uid: &str) {
     }
 }
 
-/// What the machines see is what is kept in Kubernetes.
+/// The machines have the values that Kubernetes stores.
 async fn values_agree(env: &Env) -> Result<(), String> {
     let secrets: Api<Secret> = Api::namespaced(env.kube.clone(), &env.namespace);
     let name = golive::store::generated::name(APP);
@@ -452,8 +452,8 @@ async fn all(reference: &Run, kills: Vec<Kill>) {
     let outcomes: Vec<Result<(), String>> = futures::stream::iter(kills)
         .map(|kill| async move {
             let run = run(Some(kill)).await?;
-            // Kubernetes objects may change a time less often than in the run without a crash.
-            // So may a lease be refreshed at Fly.io. But a call that was made has had its crash.
+            // A run may have fewer writes to Kubernetes or refreshes of leases than the run without a
+            // crash, so the point may not be reached. A call that was made has had its crash.
             if run.crashes == 0 && matches!(kill, Kill::Fly(k, _) if k <= run.calls.1) {
                 return Err(format!("{kill:?}: the point was never reached"));
             }
@@ -484,7 +484,7 @@ async fn crash_before_during_and_after_every_write_to_fly_ends_the_same() {
     let kills = (1..=reference.calls.1)
         .flat_map(|k| points.map(|point| (k, point)))
         .filter(|(k, point)| {
-            // Every third call, each with another point than the one before.
+            // Every third call; the points alternate.
             full() || k % 3 == 1 && points[usize::try_from(k / 3 % 3).unwrap()] == *point
         })
         .map(|(k, point)| Kill::Fly(k, point))

@@ -15,7 +15,7 @@ use crate::support::deploy::{APP, change, deploy, image, until_deployed};
 use crate::support::env::Env;
 use crate::support::service::{Load, cordoned, hello, most_at_once, toml};
 
-/// What an update has made and unmade, without the names that follow from the configuration.
+/// What an update has created and removed, without names that depend on the configuration.
 fn history(env: &Env) -> BTreeMap<String, u64> {
     let mut history = BTreeMap::new();
     for effect in env.sim.ledger() {
@@ -53,7 +53,7 @@ fn never_two(env: &Env) {
     }
 }
 
-/// Updates again and again, each time with a crash at another point: at every so many-th call.
+/// Updates repeatedly, each time with a crash at another call: at every `every`-th one.
 async fn ends_the_same(strategy: &str, toml: &str, every: u64) {
     let images = (1..=3).map(|tag| hello(&tag.to_string()));
     let options = Options {
@@ -66,7 +66,7 @@ async fn ends_the_same(strategy: &str, toml: &str, every: u64) {
     until_deployed(&env, "1").await;
     settled(&env, 0).await;
 
-    // Without a crash: what it takes.
+    // Without a crash: the number of calls.
     let live = env.sim.machines(APP).len();
     env.sim.reset();
     change(&env, json!({"image": image("2")})).await;
@@ -80,7 +80,7 @@ async fn ends_the_same(strategy: &str, toml: &str, every: u64) {
     let kills = (1..=calls)
         .flat_map(|k| points.map(|point| (k, point)))
         .filter(|(k, point)| {
-            // Each with another point than the one before.
+            // The points alternate.
             let nth = usize::try_from(k / every % 3).unwrap();
             full() || k % every == 2 && points[nth] == *point
         });
@@ -95,8 +95,8 @@ async fn ends_the_same(strategy: &str, toml: &str, every: u64) {
         victim.crash_at(&env.sim, k, point);
         change(&env, json!({"image": image(&tag.to_string())})).await;
         until_deployed(&env, &tag.to_string()).await;
-        // A slower update refreshes its leases more often, so a quicker one may have fewer calls. But
-        // a call that was made has had its crash.
+        // The number of calls varies, since a slower update refreshes its leases more often. A call
+        // that was made has had its crash.
         let what = format!("the crash at {k} {point:?}");
         env.wait("hola", &what, |_| {
             victim.crashes() > before || env.sim.mutations() < k

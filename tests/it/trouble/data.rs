@@ -77,7 +77,7 @@ async fn an_attachment_that_fails_three_times_stops_until_it_can_be_made() {
     assert!(text.contains("failed 3 times"), "{text}");
     env.sim.clear_faults();
     recovered(&env, "hola").await;
-    // The first tries were told as what they were, the end as what it is.
+    // The first attempts were reported as retries, the last one as the failure.
     let warnings = warnings(&env, "hola").await;
     assert_eq!(warnings, ["OutcomeUnknown", "AttachFailed"]);
 }
@@ -183,7 +183,7 @@ async fn a_phase_that_is_late_says_so_with_its_cause_and_recovers_when_that_is_m
     };
     hold(true);
     let mut spec = managed();
-    // The shortest that may be asked for.
+    // The shortest deadline that the API accepts.
     spec["provision"]["deadline"] = json!("10s");
     env.activation("hola", spec).await;
 
@@ -202,7 +202,7 @@ async fn a_phase_that_is_late_says_so_with_its_cause_and_recovers_when_that_is_m
     assert_eq!(warnings(&env, "hola").await, ["DeadlineExceeded"]);
 }
 
-/// What the report says of the way in which the database was proven.
+/// How the database was checked, by the report.
 fn way(status: &golive::api::ActivationStatus) -> String {
     let checks = status.smoke_test.iter();
     let database = checks.filter(|check| check.check == "database");

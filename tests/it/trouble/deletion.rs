@@ -13,7 +13,7 @@ use crate::support::{
     env::{Env, is, message, reason},
 };
 
-/// A token is given up soon, and no re-check finds that before the deletion does.
+/// A rejected token counts as final soon, and no re-check finds it before the deletion does.
 const IMPATIENT: [&str; 4] = ["--token-patience", "1s", "--recheck-interval", "1h"];
 
 async fn live(flags: &[&str]) -> Env {
@@ -62,7 +62,7 @@ async fn a_deletion_that_was_blocked_ends_by_itself_with_a_good_token() {
         reason(status, "Deleting") == "DeletionBlocked"
     })
     .await;
-    // Somebody else's app is no way out: the value must name this one.
+    // The annotation must name this app; another app's name changes nothing.
     let wrong = json!({"metadata": {"annotations": {"golive.dev/forget": "other"}}});
     env.patch("hola", wrong).await;
 
@@ -107,7 +107,7 @@ async fn what_may_have_been_made_a_moment_ago_is_looked_for_again_before_it_coun
             .contains("is unknown")
     })
     .await;
-    // Another process has only the status to go by.
+    // A new process knows only the status.
     env.stop_operator().await;
     begin_deletion(&env).await;
     env.start_operator(&["--settle", "3s"]).await;
@@ -138,7 +138,7 @@ async fn an_app_that_is_not_shown_yet_is_not_taken_for_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_was_moved_to_another_organization_stays_there() {
     let env = world(&IMPATIENT).await;
-    // One that sees both.
+    // A token that can see both apps.
     let both = ["cabanas", "acme"].map(|org| env.sim.token(org).unwrap());
     env.secret("fly", &[("token", &both.join(","))]).await;
     env.activation("hola", json!({"deletionPolicy": {"app": "Delete"}}))

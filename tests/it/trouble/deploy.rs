@@ -1,4 +1,4 @@
-//! There is no room, the program fails, or the proof does.
+//! There is no capacity, the program fails, or the smoke test does.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -163,7 +163,7 @@ async fn a_machine_that_runs_out_of_memory_is_told_as_that_and_its_release_is_ta
     let env = world(&[]).await;
     env.activation("hola", config(text("/", ""))).await;
     recovered(&env, "hola").await;
-    // It would be waited for a long time, but it dies.
+    // The machine exits long before the deadline of its start.
     let greedy = config(text("/nothing-here", "  GREEDY = \"yes\""));
     env.patch("hola", json!({"spec": greedy})).await;
     until("a new machine", || started(&env).is_some()).await;

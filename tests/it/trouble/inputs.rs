@@ -1,4 +1,4 @@
-//! What the object names, or is itself, cannot be used.
+//! The object, or something that it references, cannot be used.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -71,7 +71,7 @@ async fn an_app_name_of_somebody_else_is_never_touched_and_taken_when_it_is_free
     };
     acme.create_app(&app).await.unwrap();
     env.start_operator(&[]).await;
-    // The image is of an app that is nobody's: only the name is in the way.
+    // The image's app does not exist: only the name is a problem.
     env.activation("hola", json!({"app": "taken-cabanas"}))
         .await;
 
@@ -150,7 +150,7 @@ async fn objects_that_cannot_be_read_or_used_disturb_no_other() {
         crate::support::env::merge(&mut spec, more);
         spec
     };
-    // The API server takes this time; it is later than the last one that Golive can tell.
+    // The API server accepts this time; it is later than the latest that Golive can represent.
     let unreadable = spec(
         "unreadable",
         json!({"suspendUntil": "9999-12-31T23:59:59Z"}),
@@ -175,7 +175,7 @@ async fn objects_that_cannot_be_read_or_used_disturb_no_other() {
     assert!(!env.sim.apps().contains(&"hola-cabanas".to_owned()));
 }
 
-/// The object as it stands, whatever we can make of it.
+/// The stored object, also when it cannot be decoded.
 fn raw(env: &Env) -> Api<DynamicObject> {
     let resource = ApiResource::erase::<Activation>(&());
     Api::namespaced_with(env.kube.clone(), &env.namespace, &resource)
@@ -187,8 +187,8 @@ async fn raw_patch(env: &Env, patch: serde_json::Value) {
     patched.unwrap();
 }
 
-/// A live object that the API server takes and Golive cannot read: by a time that is later than the
-/// last one that it can tell.
+/// A live object that the API server accepts and Golive cannot decode, because of a time that is
+/// later than the latest that it can represent.
 async fn undecodable() -> Env {
     let env = world(&[]).await;
     env.activation("hola", json!({})).await;
@@ -221,7 +221,7 @@ async fn undecodable() -> Env {
     env
 }
 
-/// The same, and it is being deleted.
+/// The same object while it is being deleted.
 async fn undeletable() -> Env {
     let env = undecodable().await;
     raw(&env)
@@ -274,7 +274,7 @@ async fn an_object_that_can_be_decoded_again_is_told_as_it_is() {
     raw_patch(&env, json!({"spec": {"suspendUntil": null}})).await;
     let status = recovered(&env, "hola").await;
     assert_eq!(status.release.unwrap().number, Some(1));
-    // What is said by then is one writer's again: a change of it goes all the way.
+    // From then on there is one writer of the status again, and a change of the spec takes effect.
     deploy(&env, "hola", "again").await;
     env.wait("hola", "the next release", |status| {
         let release = status.release.as_ref();

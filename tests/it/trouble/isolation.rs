@@ -1,5 +1,5 @@
-//! One object's trouble is told on that object and is nobody else's: a bug that panics, and a pass
-//! that does not end.
+//! A failure of one object is reported on that object and does not affect others: a bug that panics,
+//! and a pass that does not end.
 
 #![allow(
     clippy::expect_used,
@@ -28,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::env::{Env, LIMIT, is, message, reason};
 
-/// The operator, with a fence of the test's own: it is asked before every change, in the middle of
-/// a pass, so what it does there is what a bug in a step would do.
+/// The operator with the test's own fence. It is called before every change, in the middle of a pass,
+/// so a panic or a hang in it has the effect of a bug in a step.
 struct Fenced {
     metrics: Metrics,
     stop: CancellationToken,
@@ -105,7 +105,7 @@ async fn other(env: &Env, more: Value) {
     env.activation("other", spec).await;
 }
 
-/// Waits until the live object has been looked at twice from now on.
+/// Waits for two more passes of the live object.
 async fn looked_at_twice(env: &Env) {
     let looks = || {
         let calls = env.sim.call_list().into_iter();
@@ -128,7 +128,7 @@ async fn a_panic_is_counted_and_told_on_its_object_and_leaves_the_others_alone()
         ..Options::default()
     })
     .await;
-    // A token that only the object with the bug has: nothing else keeps it redacted.
+    // A token that only the failing object has: no other pass keeps it redacted.
     let token = env.sim.token("acme").unwrap();
     env.secret("acme", &[("token", &token)]).await;
     // When it panicked; `None` while it does not.
@@ -169,7 +169,7 @@ async fn a_panic_is_counted_and_told_on_its_object_and_leaves_the_others_alone()
     looked_at_twice(&env).await;
     env.wait("other", "five panics", |_| operator.panics() >= 5)
         .await;
-    // 0.3, 0.6, 1.2 and 2.4 s at least: what panics is tried ever more seldom.
+    // Backoff of at least 0.3, 0.6, 1.2 and 2.4 s.
     let times = panicked.lock().unwrap().take().unwrap();
     let took = times[4].duration_since(times[0]);
     assert!(
@@ -179,7 +179,7 @@ async fn a_panic_is_counted_and_told_on_its_object_and_leaves_the_others_alone()
     let after = env.status("hola").await;
     assert_eq!(after.conditions, before.conditions);
 
-    // Mended, it goes on by itself.
+    // When the bug is gone, the object recovers by itself.
     env.wait_live("other").await;
     assert_eq!(env.sim.machines("other-cabanas").len(), 2);
     operator.stop.cancel();
@@ -189,14 +189,14 @@ async fn a_panic_is_counted_and_told_on_its_object_and_leaves_the_others_alone()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pass_that_hangs_is_cut_off_with_its_intents_kept_and_holds_back_no_other() {
     let mut env = Env::without_operator(Options::default()).await;
-    // The create is done, and its answer never comes.
+    // The create succeeds, and its reply never arrives.
     let hangs = Kind::TimeoutApplied { hang_ms: 120_000 };
     env.sim.fault(Fault::new(
         "POST /api/v1/organizations/{slug}/postgresv2",
         hangs,
     ));
-    // Long enough for a pass that does not hang, and the next pass comes late enough for what is told
-    // of the one before to be seen.
+    // The timeout is long enough for a pass that does not hang, and the backoff long enough for the
+    // report of the hanging pass to be observed before the next pass.
     let limits = [
         "--reconcile-timeout",
         "6s",
@@ -210,7 +210,7 @@ async fn a_pass_that_hangs_is_cut_off_with_its_intents_kept_and_holds_back_no_ot
     let since = Instant::now();
     env.activation("hola", json!({})).await;
 
-    // The outcome is unknown, and that is not forgotten.
+    // The unknown outcome stays on record.
     let unknown = |status: &ActivationStatus| {
         let mut intents = status.intents.iter();
         intents.any(|intent| intent.kind == "ManagedPostgres")
@@ -238,14 +238,14 @@ async fn an_object_that_goes_during_a_pass_is_forgotten_all_the_same() {
     let mut first = env.sim.pause_at(1, fly_sim::Point::BeforeApply);
     env.activation("hola", json!({})).await;
     first.reached().await.unwrap();
-    // Somebody lets it go by hand, without asking us.
+    // A person removes the finalizer by hand.
     let none = json!({"metadata": {"finalizers": null}});
     env.patch("hola", none).await;
     env.delete("hola").await;
     first.resume();
     let told = || env.metrics().contains("name=\"hola\"");
     let end = Instant::now() + LIMIT;
-    // The pass that had it may still be about to say so.
+    // The pass that was running may still write its status.
     let mut quiet = 0;
     while quiet < 40 {
         assert!(Instant::now() < end, "it is remembered: {}", env.metrics());

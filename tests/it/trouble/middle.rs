@@ -1,5 +1,5 @@
-//! Fly.io stops answering in the middle: of Provision, of Deploy, and of an update. When it is back
-//! the work goes on where it was, with nothing twice (O1) and nothing left behind (O2).
+//! Fly.io stops answering in the middle of Provision, of Deploy, and of an update. When it is back,
+//! Golive continues, creates nothing twice (O1) and leaves nothing behind (O2).
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -37,7 +37,8 @@ fn everything() -> Value {
     })
 }
 
-/// From the call of this endpoint on every call is answered like this. True once it has come to that.
+/// Answers every call with this fault, from the next call of this endpoint on. True once that call was
+/// made.
 fn breaks_at(env: &Env, endpoint: &'static str, kind: &Kind) -> Arc<AtomicBool> {
     let fault = Fault::new("*", kind.clone()).always();
     let broke = Arc::new(AtomicBool::new(false));
@@ -49,9 +50,9 @@ fn breaks_at(env: &Env, endpoint: &'static str, kind: &Kind) -> Arc<AtomicBool> 
     broke
 }
 
-/// This outage has come, and the object says that it goes on trying, or, where what had succeeded was
-/// looked at again first, that it cannot see what is there. Only calls from then on count: those of
-/// the outage before may still be under way.
+/// Waits until the outage has begun and the object reports a retry, or `ObservationUnknown` when a
+/// re-check failed first. Only calls from then on count: those of the previous outage may still be in
+/// flight.
 async fn tried_again(env: &Env, broke: &AtomicBool) {
     until("the outage", || broke.load(Ordering::SeqCst)).await;
     let before = faulted(env);
@@ -71,7 +72,7 @@ async fn goes_on_after(kind: Kind) {
     let env = world(&[]).await;
     let broke = breaks_at(&env, ADDRESS, &kind);
     env.activation("hola", everything()).await;
-    // In Provision: the app is there, and hardly anything else.
+    // In Provision: little more than the app exists.
     tried_again(&env, &broke).await;
     assert!(env.sim.machines("hola-cabanas").is_empty());
     let broke = breaks_at(&env, RELEASE, &kind);
@@ -139,13 +140,13 @@ async fn while_fly_does_not_answer_an_update_is_not_rolled_back_and_goes_on_afte
         .await;
     recovered(&env, "hola").await;
     env.sim.reset();
-    // The first of two machines has been updated, and from then on nothing is known.
+    // The first of two machines has been updated; from then on no call is answered.
     breaks_at(&env, UPDATE, &Kind::status(503));
     deploy(&env, "hola", "again").await;
     until("the outage", || faulted(&env) > 0).await;
     let since = Instant::now();
 
-    // For longer than a machine has time to become well, which must do for a real start.
+    // Longer than the deadline for a machine to become healthy.
     let status = env
         .wait("hola", "an unobserved update", |status| {
             since.elapsed() > Duration::from_secs(10) && is(status, "Observed", "Unknown")

@@ -1,5 +1,5 @@
-//! What goes wrong ends in a clear condition with the evidence and the next action, tells it in
-//! one Warning event, and recovers by itself when it is mended.
+//! Failures: each ends in a clear condition with the evidence and the next action and in one Warning
+//! event, and the object recovers by itself when the cause is gone.
 
 mod crash;
 mod crash_update;

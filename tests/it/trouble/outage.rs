@@ -11,7 +11,7 @@ use crate::support::trouble::{
     CREATE_MACHINE, event, options, pause_at, recovered, retrying, warnings, world,
 };
 
-/// Every call is answered like this until the object says so, and then no more.
+/// Answers every call with this fault until the object reports it.
 async fn answers(kind: Kind, cause: &[&str]) {
     let env = world(&[]).await;
     env.sim.fault(Fault::new("*", kind).always());
@@ -67,7 +67,7 @@ async fn while_fly_is_down_what_is_live_stays_live_and_is_said_to_be_unobserved(
     assert!(is(&status, "Live", "True"), "{status:?}");
     assert!(!is(&status, "Stalled", "True"), "{status:?}");
     assert!(is(&status, "Drifted", "Unknown"), "{status:?}");
-    // Taken into the metrics after it is written: the one who reads the status may be faster.
+    // The metric is updated after the status is written, so it may lag behind it.
     let end = Instant::now() + LIMIT;
     while env.metrics().contains("\ngolive_drift_fields{") {
         assert!(Instant::now() < end, "a number of unknown drift is shown");
@@ -94,7 +94,7 @@ async fn while_the_api_server_is_down_nothing_is_lost_and_the_activation_goes_on
     cluster.apply_paths([root().join("crds")]).await.unwrap();
     let mut env = Env::on(cluster, options()).await;
     env.start_operator_process(&[]);
-    // The create of the app is held until the API server is gone, so that the rest happens without.
+    // The create of the app is held until the API server is down, so that the rest runs without it.
     let mut pause = env.sim.pause_at(1, fly_sim::Point::BeforeApply);
     env.activation("hola", json!({})).await;
     pause.reached().await;
@@ -105,8 +105,8 @@ async fn while_the_api_server_is_down_nothing_is_lost_and_the_activation_goes_on
     let mut pause = pause_at(&env, CREATE_MACHINE, fly_sim::Point::AfterApply);
     own.resume().await.unwrap();
 
-    // The same in the middle of Deploy: one machine is there, and its answer comes too late to be
-    // written down.
+    // The same in the middle of Deploy: one machine is created, and the reply comes too late to be
+    // recorded.
     pause.reached().await;
     own.stop();
     pause.resume();
@@ -123,8 +123,8 @@ async fn while_the_api_server_is_down_nothing_is_lost_and_the_activation_goes_on
     assert_eq!(creates("machine.create"), 2);
 }
 
-/// Waits until the operator has noticed that the API server is gone, so many times from now on, and
-/// has come so far without it.
+/// Waits until the operator has failed to reach the API server this often, and has made this progress
+/// without it.
 async fn noticed(env: &Env, times: usize, far: impl Fn() -> bool) {
     let count = || {
         let log = std::fs::read_to_string(env.log()).unwrap_or_default();

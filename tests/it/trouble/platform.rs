@@ -1,6 +1,6 @@
-//! Fly.io answers, and is wrong: lists that lag or are empty, requests that arrive twice, writes
-//! without effect, machines that take their time, a token that goes. Each ends where it would have
-//! ended, with nothing twice (O1) and nothing left behind (O2).
+//! Fly.io answers wrongly: stale or empty lists, requests that arrive twice, writes without effect,
+//! slow machines, a token that is revoked. Each ends in the same state as without the fault, with
+//! nothing twice (O1) and nothing left behind (O2).
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
@@ -31,7 +31,7 @@ fn creates(env: &Env) -> u64 {
     env.sim.calls(CREATE_MACHINE)
 }
 
-/// Deleted, nothing is left, and there were never two of a kind.
+/// Deletes the object: nothing is left, and there were never two of a kind.
 async fn leaves_nothing(env: &Env) {
     env.sim.clear_faults();
     env.delete("hola").await;
@@ -39,7 +39,7 @@ async fn leaves_nothing(env: &Env) {
     crash::nothing_left(env).await.unwrap();
 }
 
-/// Waits until another image is what is live.
+/// Waits until the other image is live.
 async fn until_live(env: &Env, tag: &str) {
     let wanted = format!(":{tag}");
     env.wait("hola", tag, |status| {
@@ -62,8 +62,8 @@ async fn nothing_is_created_because_a_list_was_empty_while_ids_are_on_record() {
     let addresses = "GET /v1/apps/{app}/ip_assignments";
     env.sim.fault(Fault::new(addresses, Kind::EmptyList).nth(1));
 
-    // By the process that knows them, by one that knows only what the status says, and in the
-    // middle of an update.
+    // In the process that created them, in a new one that knows only the status, and in the middle of
+    // an update.
     until("empty lists", || faulted(&env) >= 3).await;
     assert_eq!(creates(&env), 0, "{:?}", env.sim.call_counts());
     until("the addresses again", || env.sim.calls(addresses) >= 2).await;
