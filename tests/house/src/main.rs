@@ -1,5 +1,6 @@
 //! Prints the measure of a crate's structure: `house [ROOT] [--arrows]`.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,7 +16,9 @@ fn main() -> ExitCode {
     }
     match house::House::read(&root) {
         Ok(house) => {
-            print!("{}", house::report::text(&house, all_arrows));
+            let text = house::report::text(&house, all_arrows);
+            // An error means that the reader, such as `head`, has seen enough.
+            let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -120,7 +120,11 @@ fn circles(house: &House, all_arrows: bool, out: &mut String) -> std::fmt::Resul
                 writeln!(out, "      {}", house.describe(arrow))?;
             }
         } else {
-            writeln!(out, "      {} arrows; --arrows lists them", arrows.len())?;
+            writeln!(
+                out,
+                "      {} arrows; `cargo run -p house -- . --arrows` lists them",
+                arrows.len()
+            )?;
         }
     }
     Ok(())
