@@ -1,6 +1,6 @@
 //! The conditions, all of them, every time. The table of states is the contract with
 //! kstatus, Flux and Argo CD; it stands row by row in `tests.rs` beside this file, and
-//! `tests/it/conditions.rs` holds it against every status that an object ever has.
+//! `tests/it/life/conditions.rs` holds it against every status that an object ever has.
 //!
 //! `Reconciling` and `Stalled` are present only when True, and never both. kstatus reads them
 //! before `Ready` (kubernetes-sigs/cli-utils, pkg/kstatus/status/generic.go).
