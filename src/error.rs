@@ -26,9 +26,18 @@ pub enum Error {
         source: Box<fly::Error>,
     },
 
-    /// The generated values cannot be had.
-    #[error("cannot settle the generated secrets")]
-    Store(#[from] crate::store::generated::Error),
+    /// Something that Golive stores in Kubernetes cannot be used.
+    #[error("cannot {doing}")]
+    Store {
+        /// What was being done.
+        doing: &'static str,
+        /// The reason for conditions and events.
+        reason: Reason,
+        /// When to try again.
+        retry: Retry,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 
     /// A fact is not known yet that an earlier step should have observed.
     #[error("{0} is not known yet")]
@@ -104,11 +113,8 @@ impl Error {
                 fly::Retry::Backoff => Retry::Backoff,
                 fly::Retry::OnChange => Retry::OnChange,
             },
-            Self::Blocked { .. }
-            | Self::Store(
-                crate::store::generated::Error::NotOurs { .. }
-                | crate::store::generated::Error::NotText { .. },
-            ) => Retry::OnChange,
+            Self::Store { retry, .. } => *retry,
+            Self::Blocked { .. } => Retry::OnChange,
             _ => Retry::Backoff,
         }
     }
@@ -131,8 +137,7 @@ impl Error {
                 fly::Class::Transient => Reason::FlyUnavailable,
             },
             Self::Kube { .. } => Reason::KubernetesUnavailable,
-            Self::Store(_) => Reason::SecretInvalid,
-            Self::Blocked { reason, .. } => *reason,
+            Self::Blocked { reason, .. } | Self::Store { reason, .. } => *reason,
             Self::NotKnown(_) => Reason::Pending,
             Self::Resolver(_) => Reason::ObservationUnknown,
             Self::Deadline(_) => Reason::DeadlineExceeded,

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 the command failed (the reason is on standard error), 2 wrong usage.
 
 mod connect;
+mod output;
 mod render;
 mod rollback;
 
@@ -10,6 +11,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use self::output::Output;
 
 /// Exit code of a command that failed.
 const FAILED: u8 = 1;
@@ -71,22 +74,6 @@ where
         .enable_all()
         .build()?;
     Ok(runtime.block_on(command)?)
-}
-
-/// Prints at once what a person wants to see while the command goes on.
-fn say(text: &str) {
-    let mut out = io::stdout().lock();
-    // A reader that has seen enough is no failure, and the command goes on without it.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// What a command prints.
-#[derive(Debug, Default)]
-struct Output {
-    /// To standard output.
-    text: String,
-    /// One line each, to standard error.
-    warnings: Vec<String>,
 }
 
 fn complain(line: &str) {

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Output;
+use super::output::Output;
 use crate::api::Activation;
 use crate::api::deploy::DEFAULT_PORT;
 use crate::flytoml::{self, AppConfig, Context, Machines};

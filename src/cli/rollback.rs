@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt, api::PostParams, core::ObjectMeta};
 use tokio::time::Instant;
 
 use super::connect::{self, Connected, Connection};
-use super::{Output, say};
+use super::output::{Output, say};
 use crate::api::{
     Activation, ActivationApproval, ActivationStatus, Reason,
     approval::{ActivationApprovalSpec, DecidedOn, Decision},

@@ -1,5 +1,6 @@
 //! The streams: what is watched, what wakes which object, and the guard around every reconcile.
 
+pub mod operator;
 pub mod work;
 
 use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};

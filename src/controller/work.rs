@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::bounds,
-    controller::{self, Scope},
+    controller::{self, Scope, operator::Parts},
     net::probe::Probe,
     pipeline::{Fence, Timing},
-    process::{operator::Parts, settings::Settings},
+    process::settings::Settings,
     reconcile::context::{self, Context},
     store::installation_key,
     triggers::Waits,
@@ -19,12 +19,12 @@ use crate::{
 /// The lengths of time that the settings ask for.
 pub fn timing(settings: &Settings) -> Timing {
     Timing {
-        recheck: settings.recheck_interval,
-        backoff_min: settings.backoff_min,
-        backoff_max: settings.backoff_max,
-        settle: settings.settle,
-        poll: settings.poll_interval,
-        deadline: settings.reconcile_timeout,
+        recheck: settings.work.recheck_interval,
+        backoff_min: settings.work.backoff_min,
+        backoff_max: settings.work.backoff_max,
+        settle: settings.work.settle,
+        poll: settings.work.poll_interval,
+        deadline: settings.work.reconcile_timeout,
     }
 }
 
@@ -35,17 +35,26 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let Some(fingerprint_key) = fingerprint_key(&parts, &stop).await else {
         return;
     };
-    let probe = match Probe::new(settings) {
+    let probe = match Probe::new(
+        &settings.network.resolve,
+        settings.network.ca_file.as_deref(),
+    ) {
         Ok(probe) => probe,
         Err(error) => {
             tracing::error!(error = %crate::causes::chain(&error), "cannot set up requests to applications");
             return;
         }
     };
-    let scopes: Vec<Option<String>> = if settings.namespace.is_empty() {
+    let scopes: Vec<Option<String>> = if settings.namespaces.watched.is_empty() {
         vec![None]
     } else {
-        settings.namespace.iter().cloned().map(Some).collect()
+        settings
+            .namespaces
+            .watched
+            .iter()
+            .cloned()
+            .map(Some)
+            .collect()
     };
     let (waits, woken) = Waits::new(&scopes);
     let wakes = waits.clone();
@@ -59,11 +68,11 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
             probe,
             metrics: Arc::new(parts.metrics.clone()),
             timing: timing(settings),
-            own_namespace: settings.own_namespace.clone(),
+            own_namespace: settings.namespaces.own.clone(),
             fence: Fence::new(move || !stopping.is_cancelled() && leader.permit().is_ok()),
             leads: Fence::new(move || leading.permit().is_ok()),
-            app_tokens: settings.app_tokens,
-            source_interval_min: settings.source_interval_min,
+            app_tokens: settings.fly.app_tokens,
+            source_interval_min: settings.work.source_interval_min,
             fingerprint_key,
             instance: parts.identity.clone(),
         },
@@ -71,11 +80,11 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     ));
     parts
         .metrics
-        .set_max_concurrent_reconciles(settings.max_concurrent_reconciles);
+        .set_max_concurrent_reconciles(settings.work.max_concurrent_reconciles);
     let runs = scopes.into_iter().zip(woken).map(|(namespace, woken)| {
         let scope = Scope {
             namespace,
-            concurrency: settings.max_concurrent_reconciles,
+            concurrency: settings.work.max_concurrent_reconciles,
         };
         controller::run(
             context.clone(),
@@ -88,7 +97,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let looks = context.secret_looks.clone().run(
         parts.kube.clone(),
         wakes,
-        settings.secret_look_interval,
+        settings.work.secret_look_interval,
         stop.clone(),
     );
     future::join(future::join_all(runs), looks).await;
@@ -99,7 +108,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
 async fn fingerprint_key(parts: &Parts, stop: &CancellationToken) -> Option<Arc<[u8]>> {
     let mut pause = Duration::from_millis(200);
     loop {
-        match installation_key::load(&parts.kube, &parts.settings.own_namespace).await {
+        match installation_key::load(&parts.kube, &parts.settings.namespaces.own).await {
             Ok(key) => return Some(key),
             Err(error) => {
                 tracing::warn!(error = %crate::causes::chain(&error), again_in = ?pause, "cannot begin yet");

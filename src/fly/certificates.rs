@@ -111,10 +111,6 @@ impl Identified for Certificate {
 const LIST: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/certificates").list();
 const GET: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/certificates/{hostname}");
 const ADD: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/certificates/acme");
-const CHECK: Endpoint = Endpoint::change(
-    Machines,
-    "POST /v1/apps/{app}/certificates/{hostname}/check",
-);
 const DELETE: Endpoint =
     Endpoint::change(Machines, "DELETE /v1/apps/{app}/certificates/{hostname}");
 
@@ -158,11 +154,6 @@ impl Client {
             .json(&json!({ "hostname": hostname }))
             .object()
             .await
-    }
-
-    /// Has Fly.io look at DNS again now. Safe when its reply is lost.
-    pub async fn check_certificate(&self, app: &str, hostname: &str) -> Result<Certificate> {
-        self.call(&CHECK, &[app, hostname]).object().await
     }
 
     /// Removes a hostname. Already gone is success, so it is safe when its reply is lost.

@@ -117,14 +117,8 @@ const WAIT: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/machines/{id
     .expects(&[408]);
 const EXEC: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/machines/{id}/exec");
 const METADATA: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/machines/{id}/metadata");
-const SET_METADATA: Endpoint =
-    Endpoint::change(Machines, "POST /v1/apps/{app}/machines/{id}/metadata/{key}");
 const PATCH_METADATA: Endpoint =
     Endpoint::change(Machines, "PATCH /v1/apps/{app}/machines/{id}/metadata");
-const DELETE_METADATA: Endpoint = Endpoint::change(
-    Machines,
-    "DELETE /v1/apps/{app}/machines/{id}/metadata/{key}",
-);
 const LEASE: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/machines/{id}/lease");
 const RELEASE: Endpoint = Endpoint::change(Machines, "DELETE /v1/apps/{app}/machines/{id}/lease");
 
@@ -213,22 +207,6 @@ impl Client {
         Ok(marks.into_iter().filter_map(text).collect())
     }
 
-    /// Sets one mark; the machine does not start again. Safe when its reply is lost.
-    pub async fn set_metadata(
-        &self,
-        app: &str,
-        id: &str,
-        key: &str,
-        value: &str,
-        lease: Option<&str>,
-    ) -> Result<()> {
-        self.call(&SET_METADATA, &[app, id, key])
-            .leased(lease)
-            .json(&json!({"value": value}))
-            .done()
-            .await
-    }
-
     /// Sets and (`None`) removes several marks at once; the machine does not start again. Safe
     /// when its reply is lost.
     pub async fn patch_metadata(
@@ -243,22 +221,6 @@ impl Client {
             .json(&json!({"metadata": marks}))
             .done()
             .await
-    }
-
-    /// Removes one mark. Already gone is success, so it is safe when its reply is lost.
-    pub async fn delete_metadata(
-        &self,
-        app: &str,
-        id: &str,
-        key: &str,
-        lease: Option<&str>,
-    ) -> Result<()> {
-        gone_is_done(
-            self.call(&DELETE_METADATA, &[app, id, key])
-                .leased(lease)
-                .done()
-                .await,
-        )
     }
 
     /// Takes the lease of a machine for `ttl` (flyctl: 13 s, refreshed every 4 s). When its

@@ -45,14 +45,6 @@ wire! {
         pub name: String,
     }
 
-    /// A user of a cluster.
-    pub struct ClusterUser {
-        /// Its name.
-        pub name: String,
-        /// `schema_admin`, `writer` or `reader`.
-        pub role: Option<String>,
-    }
-
     /// A database of a cluster.
     pub struct ClusterDatabase {
         /// Its name.
@@ -112,7 +104,6 @@ macro_rules! identified {
 
 identified! {
     Cluster by id,
-    ClusterUser by name,
     ClusterDatabase by name,
     ClusterRegion by code,
 }
@@ -185,7 +176,6 @@ const CREATE: Endpoint = Endpoint::change(Uiex, "POST /api/v1/organizations/{slu
 const GET: Endpoint = Endpoint::read(Uiex, "GET /api/v1/postgresv2/{id}");
 const DELETE: Endpoint =
     Endpoint::change(Uiex, "DELETE /api/v1/organizations/{slug}/postgresv2/{id}");
-const USERS: Endpoint = Endpoint::read(Uiex, "GET /api/v1/postgresv2/{id}/users").list();
 const ADD_USER: Endpoint = Endpoint::change(Uiex, "POST /api/v1/postgresv2/{id}/users");
 const CREDENTIALS: Endpoint =
     Endpoint::read(Uiex, "GET /api/v1/postgresv2/{id}/users/{user}/credentials");
@@ -235,11 +225,6 @@ impl Client {
     /// is lost.
     pub async fn delete_postgres_cluster(&self, org_slug: &str, id: &str) -> Result<()> {
         gone_is_done(self.call(&DELETE, &[org_slug, id]).done().await)
-    }
-
-    /// The users of a cluster.
-    pub async fn postgres_users(&self, id: &str) -> Result<Vec<ClusterUser>> {
-        self.call(&USERS, &[id]).array_in("data").await
     }
 
     /// Creates a user with role `schema_admin`, `writer` or `reader`. Safe when its reply is

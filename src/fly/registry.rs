@@ -11,7 +11,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::call::{Auth, Call, Endpoint, Reply, encode};
+use super::call::endpoint::encode;
+use super::call::{Auth, Call, Endpoint, Reply};
 use super::error::{Class, Result};
 use super::image::{ImageReference, is_digest, is_tag};
 use super::token::Surface::Registry;

@@ -8,7 +8,7 @@ use super::call::Endpoint;
 use super::error::Result;
 use super::token::Surface::Uiex;
 use super::wire::{wire, wire_enum};
-use crate::fly::call::answer::{Identified, optional};
+use crate::fly::call::answer::Identified;
 use crate::fly::call::client::Client;
 
 wire! {
@@ -73,7 +73,6 @@ pub struct NewRelease {
 const CREATE: Endpoint = Endpoint::change(Uiex, "POST /api/v1/releases");
 const UPDATE: Endpoint = Endpoint::change(Uiex, "PATCH /api/v1/releases/{id}");
 const LIST: Endpoint = Endpoint::read(Uiex, "GET /api/v1/apps/{app}/releases").list();
-const CURRENT: Endpoint = Endpoint::read(Uiex, "GET /api/v1/apps/{app}/releases/current");
 
 impl Client {
     /// Records a release. When its reply is lost, a second one only makes a gap in the
@@ -104,10 +103,5 @@ impl Client {
             .query("limit", &limit.to_string())
             .array_in("releases")
             .await
-    }
-
-    /// The current release of an app. `None`: it has none.
-    pub async fn current_release(&self, app: &str) -> Result<Option<Release>> {
-        optional(self.call(&CURRENT, &[app]).object().await)
     }
 }

@@ -9,7 +9,7 @@ use super::error::Result;
 use super::machine_config::MachineGuest;
 use super::token::Surface::Machines;
 use super::wire::{wire, wire_enum};
-use crate::fly::call::answer::{Identified, gone_is_done, optional};
+use crate::fly::call::answer::{Identified, optional};
 use crate::fly::call::client::Client;
 
 wire! {
@@ -135,7 +135,6 @@ const LIST: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/volumes").li
 const GET: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/volumes/{id}");
 const CREATE: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/volumes");
 const EXTEND: Endpoint = Endpoint::change(Machines, "PUT /v1/apps/{app}/volumes/{id}/extend");
-const DELETE: Endpoint = Endpoint::change(Machines, "DELETE /v1/apps/{app}/volumes/{id}");
 
 impl Client {
     /// The volumes of an app, those that are being destroyed too.
@@ -166,11 +165,5 @@ impl Client {
             .get("needs_restart")
             .and_then(serde_json::Value::as_bool)
             .unwrap_or(false))
-    }
-
-    /// Deletes a volume and its data. Already gone is success, so it is safe when its reply is
-    /// lost. Refused while a machine has it, and for a moment after.
-    pub async fn delete_volume(&self, app: &str, id: &str) -> Result<()> {
-        gone_is_done(self.call(&DELETE, &[app, id]).done().await)
     }
 }

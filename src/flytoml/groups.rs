@@ -2,6 +2,7 @@
 //! Source: fly-api.md F.2, G.3.
 
 use super::config::{AppConfig, MachineTest, Mount, Service, Vm};
+use super::reader::Reader;
 
 /// The name of the only group when there is no `[processes]`.
 pub const APP: &str = "app";
@@ -91,5 +92,22 @@ impl AppConfig {
             (2, 0)
         };
         FirstMachines { running, standby }
+    }
+}
+
+/// Warns about process groups that do not exist. flyctl accepts them silently; the section then has
+/// no effect.
+pub(super) fn known_groups(config: &AppConfig, reader: &Reader, at: &str, names: &[String]) {
+    let groups = config.process_groups();
+    for name in names {
+        if !name.is_empty() && !groups.contains(name) {
+            reader.warn(
+                &format!("{at}.processes"),
+                format!(
+                    "there is no process group {name}, so this has no effect for it; there are {}",
+                    groups.join(", ")
+                ),
+            );
+        }
     }
 }

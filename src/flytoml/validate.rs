@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::config::{AppConfig, Mount, Strategy};
+use super::groups::known_groups;
 use super::reader::Reader;
 use super::{containers, guest, size, validate_service, words};
 
@@ -381,22 +382,6 @@ fn metrics(config: &AppConfig, reader: &Reader) {
         known_groups(config, reader, &at, &metrics.processes);
         if metrics.endpoint.port.is_none() {
             reader.warn(&at, "has no port, so nothing is scraped");
-        }
-    }
-}
-
-/// Warns about groups that do not exist, where flyctl says nothing and the section has no effect.
-pub(super) fn known_groups(config: &AppConfig, reader: &Reader, at: &str, names: &[String]) {
-    let groups = config.process_groups();
-    for name in names {
-        if !name.is_empty() && !groups.contains(name) {
-            reader.warn(
-                &format!("{at}.processes"),
-                format!(
-                    "there is no process group {name}, so this has no effect for it; there are {}",
-                    groups.join(", ")
-                ),
-            );
         }
     }
 }

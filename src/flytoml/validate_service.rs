@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::fly::GoDuration;
 
 use super::config::{AppConfig, HttpCheck, MachineTest, Service, TcpCheck};
+use super::groups::known_groups;
 use super::reader::Reader;
-use super::validate::known_groups;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

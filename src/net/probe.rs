@@ -8,6 +8,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,10 +21,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{
-    fly::call::client::{HttpOptions, SetupError, tls},
-    net::public_address::{is_public, may_be_public},
-    process::settings::{Resolve, Settings},
+use super::{
+    public_address::{is_public, may_be_public},
+    resolve::Resolve,
+    tls::{self, SetupError},
 };
 
 /// Most bytes of a page that are read.
@@ -119,18 +120,15 @@ impl ProbeError {
 }
 
 impl Probe {
-    /// As the operator's flags say.
+    /// With these overrides of DNS, and the certificate authorities of `ca_file` beside the
+    /// system's.
     ///
     /// # Errors
-    /// When the file of certificate authorities cannot be read.
-    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
-        let options = HttpOptions {
-            ca_file: settings.ca_file.clone(),
-            ..HttpOptions::default()
-        };
+    /// When `ca_file` cannot be used.
+    pub fn new(resolve: &[Resolve], ca_file: Option<&Path>) -> Result<Self, SetupError> {
         Ok(Self {
-            resolve: settings.resolve.clone().into(),
-            tls: Arc::new(tls(&options)?),
+            resolve: resolve.into(),
+            tls: Arc::new(tls::config(ca_file)?),
         })
     }
 
@@ -359,14 +357,11 @@ mod tests {
     use super::*;
 
     fn probe(resolve: &[&str]) -> Probe {
-        let tls = tls(&HttpOptions::default()).unwrap();
-        Probe {
-            resolve: resolve
-                .iter()
-                .map(|rule| Resolve::parse(rule).unwrap())
-                .collect(),
-            tls: Arc::new(tls),
-        }
+        let rules: Vec<Resolve> = resolve
+            .iter()
+            .map(|rule| Resolve::parse(rule).unwrap())
+            .collect();
+        Probe::new(&rules, None).unwrap()
     }
 
     async fn refused(probe: &Probe, host: &str) -> ProbeError {

@@ -4,7 +4,7 @@ pub mod generate;
 pub mod kube_client;
 pub mod leader;
 pub mod metrics;
-pub mod operator;
+
 pub mod publisher;
 pub mod server;
 pub mod settings;

@@ -14,8 +14,6 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, Recorder};
 use tokio::{sync::mpsc, task::JoinSet};
 
-use crate::error::Error;
-
 /// Events that may wait in each lane. Beyond that the API server has been away for long, and the
 /// newest are dropped: what they tell stands in the status.
 const WAITING: usize = 1024;
@@ -85,8 +83,8 @@ impl Publisher {
 async fn lane(recorder: Recorder, mut waiting: mpsc::Receiver<(ObjectReference, Event)>) {
     while let Some((about, event)) = waiting.recv().await {
         if let Err(source) = recorder.publish(&event, &about).await {
-            let error = Error::kube("publish an event", source);
-            tracing::warn!(error = %crate::causes::chain(&error), reason = %event.reason, "event lost");
+            let error = crate::causes::chain(&source);
+            tracing::warn!(error, reason = %event.reason, "cannot publish an event");
         }
     }
 }

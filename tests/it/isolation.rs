@@ -8,14 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Parser;
 use fly_sim::{Fault, Image, Kind, Options};
 use golive::{
     api::ActivationStatus,
-    controller::{self, Scope},
+    controller::{self, Scope, operator::Parts},
     net::probe::Probe,
     pipeline::Fence,
-    process::{metrics::Metrics, operator::Parts, settings::Cli},
+    process::metrics::Metrics,
     reconcile::context::{self, Context},
     triggers::Waits,
 };
@@ -34,13 +33,12 @@ struct Fenced {
 
 impl Fenced {
     fn start(env: &Env, fence: Fence, more: &[&str]) -> Self {
-        let args = std::iter::once("golive".to_owned()).chain(env.flags(more));
-        let settings = Cli::try_parse_from(args).expect("the flags").settings;
+        let settings = env.settings(more);
         let metrics = Metrics::new();
         let kube =
             golive::process::kube_client::build(env.cluster.config(), &metrics).expect("a client");
         let (stop, kept) = (CancellationToken::new(), metrics.clone());
-        let run = golive::process::operator::run(
+        let run = golive::controller::operator::run(
             settings,
             kube,
             metrics,
@@ -66,21 +64,25 @@ impl Fenced {
 
 async fn work(parts: Parts, fence: Fence, stop: CancellationToken) {
     let settings = &parts.settings;
-    let own = &settings.own_namespace;
+    let own = &settings.namespaces.own;
     let key = golive::store::installation_key::load(&parts.kube, own).await;
     let (waits, mut woken) = Waits::new(&[Some(own.clone())]);
     let context = Context::new(
         context::Parts {
             kube: parts.kube.clone(),
             fly: parts.fly.clone(),
-            probe: Probe::new(settings).expect("a probe"),
+            probe: Probe::new(
+                &settings.network.resolve,
+                settings.network.ca_file.as_deref(),
+            )
+            .expect("a probe"),
             metrics: Arc::new(parts.metrics.clone()),
             timing: golive::controller::work::timing(settings),
             own_namespace: own.clone(),
             fence,
             leads: Fence::new(|| true),
-            source_interval_min: settings.source_interval_min,
-            app_tokens: settings.app_tokens,
+            source_interval_min: settings.work.source_interval_min,
+            app_tokens: settings.fly.app_tokens,
             fingerprint_key: key.expect("a key"),
             instance: parts.identity.clone(),
         },

@@ -7,7 +7,6 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-use clap::Parser;
 use jiff::Timestamp;
 use tokio::sync::{Barrier, Notify};
 
@@ -22,7 +21,6 @@ use crate::{
         step::{BoxFuture, Result},
     },
     plan::{Target, refs::Refs, testing},
-    process::settings::Cli,
 };
 
 /// Longest time that anything here takes, on a busy computer too.
@@ -142,7 +140,6 @@ impl Step for Made {
 }
 
 fn cx() -> Cx {
-    let settings = Cli::try_parse_from(["golive"]).unwrap().settings;
     let nobody = "http://127.0.0.1:9".to_owned();
     let endpoints = fly::Endpoints {
         machines: nobody.clone(),
@@ -169,7 +166,7 @@ fn cx() -> Cx {
         change: Origin::default(),
         kube: kube::Client::new(kube, "n"),
         own_namespace: "n".to_owned(),
-        probe: Probe::new(&settings).unwrap(),
+        probe: Probe::new(&[], None).unwrap(),
         facts: Default::default(),
         intents: Default::default(),
         timing: Timing::default(),

@@ -6,7 +6,35 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::ObjectMeta;
 
-use super::Election;
+use crate::clock::Now;
+
+/// How long a lease holds without a renewal. Default 15 s, as client-go.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+
+/// After how long without a successful renewal the leader gives up. Default 10 s, as client-go.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Pause between two looks at the lease, or two renewals. Default 2 s, as client-go.
+pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
+
+/// What an election is about, and how fast it goes.
+#[derive(Clone, Debug)]
+pub struct Election {
+    /// Namespace of the Lease.
+    pub namespace: String,
+    /// Name of the Lease.
+    pub name: String,
+    /// Who we are. Must differ between any two processes, also between two lives of one pod.
+    pub identity: String,
+    /// How long the lease holds without a renewal.
+    pub lease_duration: Duration,
+    /// After how long without a successful renewal we give up. Shorter than `lease_duration`.
+    pub renew_deadline: Duration,
+    /// Pause between two tries. Shorter than `renew_deadline`.
+    pub retry_period: Duration,
+    /// The wall clock, for the times people read in the Lease. Nothing is decided by them.
+    pub now: Now,
+}
 
 /// How often longer than our own duration a lease may claim to hold. A mistyped
 /// `leaseDurationSeconds` must not lock every replica out for a day.
@@ -158,7 +186,6 @@ fn whole_seconds(duration: Duration) -> i32 {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
-    use super::super::{LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD};
     use super::*;
 
     fn election() -> Election {

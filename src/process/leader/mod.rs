@@ -22,37 +22,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::lease::{Move, Record, Renewal, Seen, after_conflict, claim, decide, freed};
-use crate::clock::Now;
 
 mod lease;
 
-/// How long a lease holds without a renewal. Default 15 s, as client-go.
-pub const LEASE_DURATION: Duration = Duration::from_secs(15);
-
-/// After how long without a successful renewal the leader gives up. Default 10 s, as client-go.
-pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Pause between two looks at the lease, or two renewals. Default 2 s, as client-go.
-pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
-
-/// What an election is about, and how fast it goes.
-#[derive(Clone, Debug)]
-pub struct Election {
-    /// Namespace of the Lease.
-    pub namespace: String,
-    /// Name of the Lease.
-    pub name: String,
-    /// Who we are. Must differ between any two processes, also between two lives of one pod.
-    pub identity: String,
-    /// How long the lease holds without a renewal.
-    pub lease_duration: Duration,
-    /// After how long without a successful renewal we give up. Shorter than `lease_duration`.
-    pub renew_deadline: Duration,
-    /// Pause between two tries. Shorter than `renew_deadline`.
-    pub retry_period: Duration,
-    /// The wall clock, for the times people read in the Lease. Nothing is decided by them.
-    pub now: Now,
-}
+pub use self::lease::{Election, LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD};
 
 /// Why a term ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -25,18 +25,15 @@ pub struct Metrics {
     queue: Arc<WorkQueue>,
 }
 
-/// How one reconcile ended, in the words of controller-runtime.
+/// How one reconcile ended. controller-runtime also knows `success` and `requeue`, which never
+/// happen here: every object has a time of its next reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing more to do until something changes.
-    Success,
-    /// To be looked at again at once.
-    Requeue,
-    /// To be looked at again later.
+    /// Succeeded; reconciled again later.
     RequeueAfter,
-    /// Failed, and will be tried again.
+    /// Failed; retried.
     Error,
-    /// Failed in a way that only a change of the object, a Secret or the token can mend.
+    /// Failed until the object, a Secret or the token changes.
     Terminal,
     /// Panicked. Caught, and counted on this object alone.
     Panicked,
@@ -45,8 +42,6 @@ pub enum Outcome {
 impl Outcome {
     fn result(self) -> &'static str {
         match self {
-            Outcome::Success => "success",
-            Outcome::Requeue => "requeue",
             Outcome::RequeueAfter => "requeue_after",
             Outcome::Error | Outcome::Terminal | Outcome::Panicked => "error",
         }
@@ -347,7 +342,7 @@ impl Reconciling {
             .get_or_create_owned(&QUEUE)
             .observe(took);
         match outcome {
-            Outcome::Success | Outcome::Requeue | Outcome::RequeueAfter => return,
+            Outcome::RequeueAfter => return,
             Outcome::Error => {}
             Outcome::Terminal => {
                 families.reconcile_terminal.get_or_create(&CONTROLLED).inc();

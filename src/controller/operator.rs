@@ -12,11 +12,13 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Now;
+use crate::fly::call::client::SetupError;
 use crate::fly::{Endpoints, Fly, HttpOptions};
+use crate::process::kube_client;
 use crate::process::leader::{Candidate, Leader, Lost, Term};
 use crate::process::metrics::{FlyCall, Metrics};
 use crate::process::server::{Health, Server};
-use crate::process::settings::Settings;
+use crate::process::settings::{self, Settings};
 
 /// The cache that a leader has to fill before it is ready.
 pub const ACTIVATIONS: &str = "activations";
@@ -26,7 +28,7 @@ pub const ACTIVATIONS: &str = "activations";
 pub enum Failure {
     /// A setting cannot work.
     #[error("{0}")]
-    Setting(#[from] crate::process::settings::Invalid),
+    Setting(#[from] settings::Invalid),
     /// `--log` cannot be parsed.
     #[error("--log cannot be parsed")]
     LogFilter(#[from] tracing_subscriber::filter::ParseError),
@@ -40,10 +42,10 @@ pub enum Failure {
     },
     /// There is no way to the API server.
     #[error(transparent)]
-    Kube(#[from] crate::process::kube_client::Error),
+    Kube(#[from] kube_client::Error),
     /// There is no way to Fly.io.
     #[error("cannot set up the way to Fly.io")]
-    Fly(#[from] crate::fly::call::client::SetupError),
+    Fly(#[from] SetupError),
     /// Another replica leads, or may.
     #[error("leadership is lost: {0}")]
     Leadership(#[from] Lost),
@@ -109,9 +111,9 @@ where
     let server = serve(&settings, &metrics, &health, stop_serving).await?;
 
     let identity = identity();
-    metrics.set_leader(&settings.lease_name, false);
+    metrics.set_leader(&settings.lease.name, false);
     let mut term = None;
-    if settings.leader_elect {
+    if settings.lease.elect {
         let election = settings.election(identity.clone(), now);
         match Candidate::new(kube.clone(), election)
             .acquire(&shutdown)
@@ -124,11 +126,11 @@ where
     let leader = term.as_ref().map_or_else(Leader::always, Term::leader);
     // A leader is ready when it has seen the activations; a replica standing by is ready already.
     health.expect_cache(ACTIVATIONS);
-    metrics.set_leader(&settings.lease_name, true);
+    metrics.set_leader(&settings.lease.name, true);
 
     let fly = fly(&settings, &metrics, leader.clone(), shutdown.clone())?;
-    let grace = settings.shutdown_grace;
-    let lease_name = settings.lease_name.clone();
+    let grace = settings.process.shutdown_grace;
+    let lease_name = settings.lease.name.clone();
     let parts = Parts {
         settings: Arc::new(settings),
         kube,
@@ -188,7 +190,7 @@ async fn serve(
     health: &Health,
     stop: CancellationToken,
 ) -> Result<tokio::task::JoinHandle<()>, Failure> {
-    let address = settings.listen;
+    let address = settings.process.listen;
     let listen = |source| Failure::Listen { address, source };
     let server = Server::bind(address, metrics.clone(), health.clone()).await;
     let server = server.map_err(listen)?;
@@ -207,18 +209,19 @@ fn fly(
     metrics: &Metrics,
     leader: Leader,
     shutdown: CancellationToken,
-) -> Result<Fly, crate::fly::call::client::SetupError> {
+) -> Result<Fly, SetupError> {
     let endpoints = Endpoints {
-        machines: base(&settings.fly_machines_url),
-        api: base(&settings.fly_api_url),
-        uiex: base(&settings.fly_uiex_url),
-        registry: base(&settings.fly_registry_url),
+        machines: base(&settings.fly.machines_url),
+        api: base(&settings.fly.api_url),
+        uiex: base(&settings.fly.uiex_url),
+        registry: base(&settings.fly.registry_url),
     };
     let metrics = metrics.clone();
     let options = HttpOptions {
-        ca_file: settings.ca_file.clone(),
-        auth_soft_for: settings.token_patience,
+        ca_file: settings.network.ca_file.clone(),
+        auth_soft_for: settings.fly.token_patience,
         registries: settings
+            .fly
             .registry_mirror
             .iter()
             .map(|mirror| (mirror.domain.clone(), base(&mirror.url)))
