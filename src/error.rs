@@ -1,4 +1,5 @@
-//! What can go wrong in a reconcile, and when trying again makes sense.
+//! Errors of a reconcile, and when to retry. Stands above `api` and `fly`, whose reasons and errors
+//! it joins.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ pub enum Error {
     Kube {
         /// What was being done, such as `write the status`.
         doing: String,
-        /// What kube says.
+        /// The error of kube.
         source: Box<kube::Error>,
     },
 
@@ -22,7 +23,7 @@ pub enum Error {
     Fly {
         /// What was being done.
         doing: String,
-        /// What the client says, classified.
+        /// The classified error of the client.
         source: Box<fly::Error>,
     },
 
@@ -39,20 +40,20 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// A fact is not known yet that an earlier step should have observed.
+    /// A fact that an earlier step observes is not known yet.
     #[error("{0} is not known yet")]
     NotKnown(&'static str),
 
     /// Something a person must change first.
     #[error("{message}")]
     Blocked {
-        /// One word.
+        /// The reason for conditions and events.
         reason: Reason,
         /// The evidence and the next action.
         message: String,
     },
 
-    /// Nothing can be said of the application, because the resolver of this process does not answer.
+    /// The resolver of this process does not answer, so the state of the application is unknown.
     #[error(
         "cannot look up {0}: the resolver of this process gives no answer; look at the DNS of the cluster"
     )]
@@ -71,14 +72,15 @@ pub enum Error {
     Panicked(String),
 }
 
-/// When trying again makes sense.
+/// When to retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// The server said when.
+    /// After this time, which the server named.
     After(Duration),
-    /// Probably passes by itself: with back-off.
+    /// With backoff.
     Backoff,
-    /// Not before the spec, a Secret, a token or the world changes. Looked at again, seldom.
+    /// When the spec, a Secret, a token or the state of Fly.io changes. Observed again at the
+    /// interval of an unchanged object.
     OnChange,
 }
 
@@ -91,7 +93,7 @@ impl Error {
         }
     }
 
-    /// True when Kubernetes refused a write because somebody else has written meanwhile.
+    /// Whether Kubernetes refused a write because of a concurrent one.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Kube { source, .. }
             if matches!(&**source, kube::Error::Api(status) if status.is_conflict()))
@@ -145,8 +147,8 @@ impl Error {
         }
     }
 
-    /// The one error of several calls that are one change: what is not known of any of them, or has
-    /// happened by one, must not be taken for refused.
+    /// Joins the results of several calls that make one change. If the outcome of one is unknown or
+    /// one has succeeded, the error counts as ambiguous, not as refused.
     ///
     /// # Errors
     /// When one of them failed.
@@ -165,10 +167,10 @@ impl Error {
         Err(told)
     }
 
-    /// True when the call that failed certainly had no effect.
+    /// Whether the failed call certainly had no effect.
     pub fn surely_not_applied(&self) -> bool {
         match self {
-            // What one try was refused another one of the same call may have got.
+            // An earlier attempt of the same call may have succeeded.
             Self::Fly { source, .. } => !source.is_ambiguous(),
             Self::NotKnown(_) | Self::Blocked { .. } => true,
             _ => false,
@@ -176,7 +178,7 @@ impl Error {
     }
 }
 
-/// The error with its causes, and with what a person can do about it where Fly.io's refusal does not pass by itself.
+/// The error with its causes, and with the next action if Fly.io's refusal is permanent.
 pub fn with_next_action(error: &Error) -> String {
     let text = crate::causes::chain(error);
     match error {

@@ -1,4 +1,4 @@
-//! `kubectl golive render`: the machine configurations of a manifest, offline.
+//! `kubectl golive render`: prints the machine configurations of a manifest, offline.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -54,7 +54,7 @@ enum Format {
     Json,
 }
 
-/// Why nothing can be rendered.
+/// Why rendering fails.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("cannot read {path}")]
@@ -62,7 +62,7 @@ enum Error {
     #[error("{path} is not YAML")]
     Yaml {
         path: String,
-        // Large, because it carries a piece of the text.
+        // Boxed, because it is large.
         source: Box<serde_saphyr::Error>,
     },
     #[error("there is no Activation in {0}; it is an object of golive.dev/v1alpha1")]
@@ -107,7 +107,7 @@ struct Rendered {
     machines: Vec<Machines>,
 }
 
-/// Reads the files, renders, and prints.
+/// Reads the files and renders.
 pub(super) fn run(args: &Args) -> Result<Output, Box<dyn StdError>> {
     let mut texts = Vec::new();
     for path in &args.files {
@@ -144,7 +144,7 @@ fn read(path: &Path) -> Result<String, Error> {
     })
 }
 
-/// The rendered Activation and the warnings about it. `texts` and `given` are names and contents.
+/// The rendered Activation and its warnings. `texts` and `given` are names and contents.
 fn render(
     texts: &[(String, String)],
     given: Option<(String, String)>,
@@ -299,7 +299,7 @@ fn decode(object: &Value) -> Result<Activation, Error> {
     })
 }
 
-/// The text under a key of a ConfigMap among the objects, and where it is from.
+/// The text under a key of a ConfigMap among the objects, and its origin.
 fn from_config_map(
     objects: &[Value],
     namespace: Option<&str>,
@@ -314,7 +314,7 @@ fn from_config_map(
         .filter(|object| kind(object) == "ConfigMap" && name(object) == wanted)
         .filter_map(|object| serde_json::from_value::<ConfigMap>(object.clone()).ok())
         .find(|map| {
-            // A manifest without a namespace goes where kubectl is told, so it fits any.
+            // kubectl chooses the namespace of a manifest without one, so it matches any.
             let theirs = map.metadata.namespace.as_deref();
             namespace.is_none() || theirs.is_none() || theirs == namespace
         })

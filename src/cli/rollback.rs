@@ -1,7 +1,7 @@
-//! `kubectl golive rollback`: asks the operator to restore an earlier release.
+//! `kubectl golive rollback`: requests that the operator restore an earlier release.
 //!
-//! Nothing of the Activation is changed: the request is an ActivationApproval, so that the API
-//! server proves who asks, and a GitOps tool that holds the spec does not undo it.
+//! The Activation is not changed: the request is an ActivationApproval, so that the API server
+//! authenticates the requester, and a GitOps tool that manages the spec does not revert it.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::api::{
     status::{HistoryEntry, RollbackState},
 };
 
-/// Pause between two looks at the Activation.
+/// Interval of reading the Activation with `--wait`.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Arguments of `rollback`.
@@ -103,7 +103,7 @@ pub(super) enum Error {
     Late { limit: Duration, last: String },
 }
 
-/// Says what is going to be done, asks for it, and waits for the outcome.
+/// Prints the plan, requests the rollback, and waits for the outcome with `--wait`.
 pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     let connected = args.connection.open().await?;
     let activation = read(&connected, &args.name).await?;
@@ -122,7 +122,7 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     let number = to.number.unwrap_or_default();
     let approval = ActivationApproval {
         metadata: ObjectMeta {
-            // The server completes it: a second request is another one.
+            // The server completes the name, so that every request is a new object.
             generate_name: Some(format!("{}-rollback-", args.name)),
             ..ObjectMeta::default()
         },
@@ -166,7 +166,7 @@ async fn read(connected: &Connected, name: &str) -> Result<Activation, Error> {
     })
 }
 
-/// The release to go back to. Pure.
+/// Chooses the release to restore. Pure.
 fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, Error> {
     let good = |entry: &&HistoryEntry| entry.outcome == "Succeeded" && entry.number.is_some();
     let numbers: Vec<String> = status
@@ -182,8 +182,8 @@ fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, E
         format!("those that succeeded are {}", numbers.join(", "))
     };
     let serves = status.release.as_ref().and_then(|release| release.number);
-    // Some machines may run what failed and was left as it is, or has not ended: the one before is to
-    // serve alone.
+    // Some machines may run a release that failed and was left, or has not ended. The release to
+    // restore is then the one that serves.
     let left = status
         .history
         .first()
@@ -222,7 +222,7 @@ fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, E
     Ok(entry)
 }
 
-/// What is going to be done, for a person. Pure.
+/// The plan, as text. Pure.
 fn plan(activation: &Activation, status: &ActivationStatus, to: &HistoryEntry) -> String {
     let mut text = String::new();
     let number = to.number.unwrap_or_default();
@@ -312,7 +312,7 @@ async fn wait(
     }
 }
 
-/// How far a rollback has come.
+/// Progress of a rollback.
 #[derive(Debug, PartialEq, Eq)]
 enum Stand {
     Done,

@@ -1,4 +1,6 @@
-//! The streams: what is watched, what wakes which object, and the guard around every reconcile.
+//! The controller: what is watched, which change triggers which object, and the deadline and panic
+//! guard of every reconcile. The topmost layer below the programs: may use everything. [`operator`]
+//! is the life of the process, [`work`] what a leading process does; start reading there.
 
 pub mod operator;
 pub mod work;
@@ -33,15 +35,15 @@ use crate::{
     triggers::{Waits, Woken},
 };
 
-/// An Activation, or what could not be decoded as one.
+/// An Activation, or an object that cannot be decoded as one.
 type Guarded = DeserializeGuard<Activation>;
 
-/// What is watched.
+/// The scope of one controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// The namespace; `None` for all.
     pub namespace: Option<String>,
-    /// Reconciles at once.
+    /// Number of concurrent reconciles.
     pub concurrency: u16,
 }
 
@@ -58,7 +60,7 @@ impl Scope {
     }
 }
 
-/// Runs the controller for one scope until `stop`, then lets the reconciles under way finish.
+/// Runs the controller for one scope until `stop`, then waits for running reconciles.
 pub async fn run(
     context: Arc<Context>,
     scope: Scope,
@@ -84,7 +86,7 @@ pub async fn run(
         }
     })
     .reflect(writer)
-    // Not by `Store::wait_until_ready`: in kube 5 it wakes only the last of several waiters
+    // `Store::wait_until_ready` cannot be used: in kube 5 it wakes only the last of several waiters
     // (`DelayedInit` polls one oneshot), and the controller waits for the same store.
     .inspect_ok(move |event| {
         if matches!(event, watcher::Event::InitDone) {
@@ -92,8 +94,7 @@ pub async fn run(
         }
     })
     .applied_objects()
-    // Our own status writes are no news. `finalizers` and `annotations` do not change the
-    // generation.
+    // Ignores our own status writes. Finalizers and annotations do not change the generation.
     .predicate_filter(
         predicates::generation
             .combine(predicates::finalizers)
@@ -121,9 +122,9 @@ pub async fn run(
             reader.clone(),
             context.waits.clone(),
         ));
-    // Secrets are watched only where the operator's rights are those of single namespaces: nobody
-    // should hold the right to list all Secrets of a cluster. Elsewhere, and while the watch fails,
-    // each that is named is looked at by name (secret_looks.rs).
+    // Secrets are watched only with rights to single namespaces: no right to list all Secrets of a
+    // cluster is required. Otherwise, and while the watch fails, each referenced Secret is polled
+    // by name (`triggers/secrets.rs`).
     let controller = match scope.namespace.clone() {
         Some(namespace) => {
             let looks = context.secret_looks.clone();
@@ -147,7 +148,8 @@ pub async fn run(
                 Err(controller::Error::QueueError(source)) => {
                     tracing::warn!(error = %crate::causes::chain(&source), "a watch failed; it is tried again");
                 }
-                // It went while a pass had it, which remembered it afterwards, or never was.
+                // It was deleted during a pass, which stored it in memory afterwards, or never
+                // existed.
                 Err(controller::Error::ObjectNotFound(object)) => {
                     let namespace = object.namespace.unwrap_or_default();
                     gone.forget(&namespace, &object.name);
@@ -159,7 +161,7 @@ pub async fn run(
         .await;
 }
 
-/// The same object as another type knows it.
+/// The same reference for another type.
 fn rename<A, B>(object: &ObjectRef<A>) -> ObjectRef<B>
 where
     A: Resource,
@@ -174,8 +176,8 @@ where
     }
 }
 
-/// Names and versions of one kind, without contents: a value never enters the cache. `works` is told
-/// when the watch begins to tell of every change, and when it fails.
+/// Metadata of one kind: values never enter the cache. Calls `works` with true when the watch is
+/// established and with false when it fails.
 fn metadata<K>(
     scope: &Scope,
     client: &Client,
@@ -207,7 +209,7 @@ where
         )
 }
 
-/// The activations that name a changed object.
+/// The activations that reference a changed object.
 fn named_by<K>(
     changed: impl futures::Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static,
     kind: RefKind,
@@ -241,8 +243,7 @@ where
         .flatten()
 }
 
-/// One reconcile with its deadline; a panic in it is caught, counted, and told on this object
-/// alone.
+/// One reconcile with its deadline. A panic is caught, counted, and reported on this object alone.
 async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
     let key = Object::new(object.namespace().unwrap_or_default(), object.name_any());
     let running = context.metrics.reconcile_started(&key);
@@ -259,7 +260,7 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
             );
             let result = told.await;
             running.finished(crate::process::metrics::Outcome::Terminal);
-            // It says the same until it changes: there is nothing to look for before.
+            // Nothing changes until the object does.
             return result.map(|()| Action::await_change());
         }
     };
@@ -295,7 +296,7 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
     }
 }
 
-/// Runs a pass within its deadline, and turns a panic in it into an error of this object.
+/// Runs a pass within its deadline, and turns a panic into an error of this object.
 async fn caught<T>(
     deadline: Duration,
     pass: impl Future<Output = Result<T, Error>>,
@@ -320,7 +321,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     redact::redact(&text).into_owned()
 }
 
-/// When to come back after a reconcile failed as a whole.
+/// When to reconcile again after a failure of the whole pass.
 fn requeue(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
     let key = Object::new(object.namespace().unwrap_or_default(), object.name_any());
     let failures = context.failures(&key.namespace, &key.name);

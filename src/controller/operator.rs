@@ -1,9 +1,8 @@
-//! The life of the process: serve, be elected, work, stop.
+//! The life of the process: serve probes, be elected, work, stop.
 //!
-//! The order of the end matters. After the signal no change is begun any more (the gate of the
-//! Fly client is closed), changes under way are waited for, and only then is the lease given
-//! back. When the lease is lost instead, nothing is waited for: the process ends at once, since
-//! another replica may lead already.
+//! The order of shutdown matters: after the signal no change begins (the gate of the Fly.io client
+//! is closed), running changes end, and only then is the lease released. When the lease is lost,
+//! the process ends at once without waiting, because another replica may lead already.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +19,13 @@ use crate::process::metrics::{FlyCall, Metrics};
 use crate::process::server::{Health, Server};
 use crate::process::settings::{self, Settings};
 
-/// The cache that a leader has to fill before it is ready.
+/// The cache that a leader must fill before it is ready.
 pub const ACTIVATIONS: &str = "activations";
 
-/// Why the process ends otherwise than after a signal. Each has its exit code.
+/// Why the process ends other than by a signal. Determines the exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// A setting cannot work.
+    /// An invalid setting.
     #[error("{0}")]
     Setting(#[from] settings::Invalid),
     /// `--log` cannot be parsed.
@@ -35,15 +34,15 @@ pub enum Failure {
     /// The address of the probes cannot be bound.
     #[error("cannot listen on {address}; choose another --listen")]
     Listen {
-        /// The address asked for.
+        /// The configured address.
         address: std::net::SocketAddr,
         /// What the system says.
         source: std::io::Error,
     },
-    /// There is no way to the API server.
+    /// No client for the API server.
     #[error(transparent)]
     Kube(#[from] kube_client::Error),
-    /// There is no way to Fly.io.
+    /// No client for Fly.io.
     #[error("cannot set up the way to Fly.io")]
     Fly(#[from] SetupError),
     /// Another replica leads, or may.
@@ -52,14 +51,14 @@ pub enum Failure {
     /// Work did not end in time after the signal.
     #[error("work was cut off {} s after the signal to stop", .0.as_secs())]
     Grace(Duration),
-    /// The controller ended although nobody asked it to.
+    /// The controller ended without a signal.
     #[error("the controller ended by itself")]
     Ended,
 }
 
 impl Failure {
-    /// What the process says to whoever started it: 1 for what a restart does not mend, 3 for a
-    /// lost lease, 4 for work cut off at the end of the grace period. (2 is a wrong flag.)
+    /// The exit code: 1 for a failure that a restart does not resolve, 3 for a lost lease, 4 for
+    /// work that was cut off at the end of the grace period. (2 is wrong usage.)
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Leadership(_) => 3,
@@ -69,29 +68,29 @@ impl Failure {
     }
 }
 
-/// What the work is done with.
+/// Inputs of the work.
 #[derive(Clone)]
 pub struct Parts {
-    /// How the operator was started.
+    /// The settings.
     pub settings: Arc<Settings>,
     /// The API server.
     pub kube: Client,
-    /// Fly.io. Refuses changes when this process does not lead or is stopping.
+    /// The client of Fly.io. Refuses changes when this process does not lead or is stopping.
     pub fly: Fly,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Metrics,
-    /// What the probes look at.
+    /// The state of the readiness probe.
     pub health: Health,
-    /// Whether, and for how long, this process leads.
+    /// Whether and for how long this process leads.
     pub leader: Leader,
     /// The wall clock.
     pub now: Now,
-    /// Who this process is, as `reportingInstance` of events.
+    /// Identity of this process, the `reportingInstance` of events.
     pub identity: String,
 }
 
-/// Runs until `shutdown`, doing `work` while this process leads. `work` gets a token that says
-/// when to end; it then finishes what it has begun and returns.
+/// Runs until `shutdown`, with `work` while this process leads. `work` gets a token; when it is
+/// cancelled, `work` finishes what it has begun and returns.
 pub async fn run<W>(
     settings: Settings,
     kube: Client,
@@ -106,7 +105,7 @@ where
     settings.validate()?;
     let health = Health::new();
     let stop_serving = CancellationToken::new();
-    // Dropped at the end, however it comes.
+    // Stops the server on every return.
     let _stop_serving = stop_serving.clone().drop_guard();
     let server = serve(&settings, &metrics, &health, stop_serving).await?;
 
@@ -124,7 +123,7 @@ where
         }
     }
     let leader = term.as_ref().map_or_else(Leader::always, Term::leader);
-    // A leader is ready when it has seen the activations; a replica standing by is ready already.
+    // A leader is ready once it has listed the activations; a standby replica is ready at once.
     health.expect_cache(ACTIVATIONS);
     metrics.set_leader(&settings.lease.name, true);
 
@@ -153,7 +152,7 @@ where
             if !shutdown.is_cancelled() {
                 return Err(Failure::Ended);
             }
-            // It had nothing to finish, and ended before we saw why.
+            // The work ended first, with nothing left to finish.
             stopping();
         }
         lost = lost(term.as_mut()) => return Err(lost.into()),
@@ -176,7 +175,7 @@ where
     Ok(())
 }
 
-/// Never returns without an election: then there is nothing to lose.
+/// Never returns without an election.
 async fn lost(term: Option<&mut Term>) -> Lost {
     match term {
         Some(term) => term.lost().await,
@@ -203,7 +202,7 @@ async fn serve(
     }))
 }
 
-/// The way to Fly.io, counted, and closed to changes when they must not be made.
+/// The client of Fly.io, with metrics and the gate for changes.
 fn fly(
     settings: &Settings,
     metrics: &Metrics,
@@ -245,13 +244,13 @@ fn fly(
     Fly::new(endpoints, options)
 }
 
-/// The URL without the slash that the parser adds.
+/// The URL without the trailing slash that the parser adds.
 fn base(url: &url::Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// Who this process is: its host (in Kubernetes the pod's name) and a word that no other life of
-/// it has. At most 128 characters, as events demand.
+/// Identity of this process: its host name (in Kubernetes the pod's name) and a random suffix. At
+/// most 128 characters, as events require.
 fn identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String = host.trim().chars().take(100).collect();

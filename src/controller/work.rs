@@ -1,4 +1,4 @@
-//! The work of a leading process: one controller for each watched scope, over one context.
+//! The work of a leading process: one controller for each watched scope, with a shared context.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     triggers::Waits,
 };
 
-/// The lengths of time that the settings ask for.
+/// The timing of the settings.
 pub fn timing(settings: &Settings) -> Timing {
     Timing {
         recheck: settings.work.recheck_interval,
@@ -28,7 +28,7 @@ pub fn timing(settings: &Settings) -> Timing {
     }
 }
 
-/// Works until `stop`; what is under way is finished.
+/// Works until `stop`, then waits for running reconciles.
 pub async fn work(parts: Parts, stop: CancellationToken) {
     let settings = &parts.settings;
     bounds::prepare();
@@ -104,7 +104,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     context.publisher.close().await;
 }
 
-/// The key, as soon as the API server gives it; `None` when asked to stop before.
+/// The key, as soon as the API server returns it; `None` after `stop`.
 async fn fingerprint_key(parts: &Parts, stop: &CancellationToken) -> Option<Arc<[u8]>> {
     let mut pause = Duration::from_millis(200);
     loop {

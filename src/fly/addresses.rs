@@ -1,4 +1,4 @@
-//! Addresses of an app. Source: fly-api.md B.10.
+//! Addresses of an app. Source: the OpenAPI specification of the Machines API, `ip_assignments`.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -19,9 +19,9 @@ wire! {
         pub region: Option<String>,
         /// Shared with other apps.
         pub shared: Option<bool>,
-        /// For connections going out.
+        /// For outgoing connections.
         pub egress: Option<bool>,
-        /// Private network it is in.
+        /// Its private network.
         pub network: Option<String>,
         /// Service it is for.
         pub service_name: Option<String>,
@@ -33,9 +33,9 @@ wire! {
 wire_enum! {
     /// Kind of an address.
     pub enum AddressKind {
-        /// Own IPv4 address; costs money.
+        /// Dedicated IPv4 address, which costs money.
         V4 = "v4",
-        /// Own IPv6 address.
+        /// Dedicated IPv6 address.
         V6 = "v6",
         /// IPv4 address shared with other apps; HTTP and TLS only.
         SharedV4 = "shared_v4",
@@ -51,7 +51,7 @@ impl Identified for IpAssignment {
 }
 
 impl IpAssignment {
-    /// What kind it is, told from the address itself.
+    /// Its kind, derived from the address.
     pub fn kind(&self) -> Option<AddressKind> {
         match self.ip.parse().ok()? {
             std::net::IpAddr::V4(_) if self.shared == Some(true) => Some(AddressKind::SharedV4),
@@ -63,7 +63,7 @@ impl IpAssignment {
     }
 }
 
-/// An address to be assigned.
+/// An address to assign.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewAddress {
     /// Its kind.
@@ -101,8 +101,8 @@ impl Client {
         self.call(&LIST, &[app]).array_in("ips").await
     }
 
-    /// Assigns an address. NOT safe when its reply is lost, but for `SharedV4`, of which an app
-    /// has one: announce it, and on an unknown outcome list the addresses before a second try.
+    /// Assigns an address. NOT idempotent, except for `SharedV4`, of which an app has one: record
+    /// the intent first, and after an unknown outcome list the addresses before a retry.
     pub async fn assign_address(&self, app: &str, address: &NewAddress) -> Result<IpAssignment> {
         self.call(&ASSIGN, &[app]).json(address).object().await
     }

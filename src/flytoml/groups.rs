@@ -1,5 +1,5 @@
-//! Process groups: which there are, and which section belongs to which.
-//! Source: fly-api.md F.2, G.3.
+//! Process groups and the sections that belong to them. Source: flyctl
+//! `internal/appconfig/processgroups.go`, `internal/command/deploy/deploy_first.go`.
 
 use super::config::{AppConfig, MachineTest, Mount, Service, Vm};
 use super::reader::Reader;
@@ -12,7 +12,7 @@ pub const APP: &str = "app";
 pub struct FirstMachines {
     /// Machines that run.
     pub running: u32,
-    /// Machines that stand by for the first one and are not started.
+    /// Standby machines of the first one, which are not started.
     pub standby: u32,
 }
 
@@ -25,7 +25,7 @@ impl AppConfig {
         self.processes.keys().cloned().collect()
     }
 
-    /// The group of sections that name none: `app` if there is one, else the first by name.
+    /// The group of sections without `processes`: `app` if it exists, else the first by name.
     pub fn default_group(&self) -> String {
         let groups = self.process_groups();
         if groups.iter().any(|group| group == APP) {
@@ -61,7 +61,7 @@ impl AppConfig {
             .collect()
     }
 
-    /// The volumes of a group; one at most in a valid configuration.
+    /// The volumes of a group; at most one in a valid configuration.
     pub fn mounts_of(&self, group: &str) -> Vec<&Mount> {
         self.mounts
             .iter()

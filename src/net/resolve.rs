@@ -13,7 +13,7 @@ pub struct Resolve {
 }
 
 impl Resolve {
-    /// Reads `HOST:PORT=ADDR:PORT`.
+    /// Parses `HOST:PORT=ADDR:PORT`.
     pub fn parse(text: &str) -> Result<Resolve, String> {
         let wanted = || "must look like `*.fly.dev:443=127.0.0.1:34443`".to_owned();
         let (from, to) = text.split_once('=').ok_or_else(wanted)?;
@@ -29,8 +29,8 @@ impl Resolve {
         })
     }
 
-    /// Whether a connection to this host and port goes to [`Resolve::to`]. `*.` stands for one or
-    /// more labels; a trailing dot of the host does not matter.
+    /// Whether a connection to this host and port goes to [`Resolve::to`]. `*.` matches one or more
+    /// labels; a trailing dot of the host is ignored.
     pub fn applies(&self, host: &str, port: u16) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         if port != self.port {

@@ -342,7 +342,7 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Reads `DOMAIN=URL`.
+    /// Parses `DOMAIN=URL`.
     pub fn parse(text: &str) -> Result<Mirror, String> {
         let wanted = "must look like `docker.io=https://mirror.example`";
         let (domain, url) = text.split_once('=').ok_or(wanted)?;

@@ -1,4 +1,4 @@
-//! What the Lease says, and what follows from it. Pure: no I/O, and the time is an argument.
+//! Contents of the Lease and the decisions about it. Pure: no I/O, and the time is an argument.
 
 use std::time::{Duration, Instant};
 
@@ -8,46 +8,46 @@ use kube::api::ObjectMeta;
 
 use crate::clock::Now;
 
-/// How long a lease holds without a renewal. Default 15 s, as client-go.
+/// How long a lease is valid without a renewal. Default 15 s, as in client-go.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 
-/// After how long without a successful renewal the leader gives up. Default 10 s, as client-go.
+/// How long the leader tries to renew before it gives up. Default 10 s, as in client-go.
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Pause between two looks at the lease, or two renewals. Default 2 s, as client-go.
+/// Interval of reading or renewing the lease. Default 2 s, as in client-go.
 pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
-/// What an election is about, and how fast it goes.
+/// Configuration of an election.
 #[derive(Clone, Debug)]
 pub struct Election {
     /// Namespace of the Lease.
     pub namespace: String,
     /// Name of the Lease.
     pub name: String,
-    /// Who we are. Must differ between any two processes, also between two lives of one pod.
+    /// Identity of this process. Must be unique, also among restarts of one pod.
     pub identity: String,
-    /// How long the lease holds without a renewal.
+    /// How long the lease is valid without a renewal.
     pub lease_duration: Duration,
-    /// After how long without a successful renewal we give up. Shorter than `lease_duration`.
+    /// How long this process tries to renew before it gives up. Shorter than `lease_duration`.
     pub renew_deadline: Duration,
-    /// Pause between two tries. Shorter than `renew_deadline`.
+    /// Interval of attempts. Shorter than `renew_deadline`.
     pub retry_period: Duration,
-    /// The wall clock, for the times people read in the Lease. Nothing is decided by them.
+    /// The wall clock, for the times in the Lease, which decide nothing.
     pub now: Now,
 }
 
-/// How often longer than our own duration a lease may claim to hold. A mistyped
+/// Largest accepted duration of a foreign lease, as a multiple of our own. A mistyped
 /// `leaseDurationSeconds` must not lock every replica out for a day.
 const LONGEST_FOREIGN_DURATION: u32 = 4;
 
-/// What became of a renewal.
+/// Result of a renewal.
 pub(super) enum Renewal {
     Done(Lease),
     Moved(Lease),
     Taken(String),
 }
 
-/// What a changed lease means for its leader. An emptied holder is anybody's to take, so also ours.
+/// What a changed lease means for its leader. A lease without a holder is available, also to us.
 pub(super) fn after_conflict(identity: &str, current: Lease) -> Renewal {
     let holder = Record::of(&current).holder;
     if holder.is_empty() || holder == identity {
@@ -57,7 +57,7 @@ pub(super) fn after_conflict(identity: &str, current: Lease) -> Renewal {
     }
 }
 
-/// The part of a lease whose change proves that its holder lives.
+/// The part of a lease whose change proves that its holder is alive.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Record {
     pub(super) holder: String,
@@ -78,7 +78,7 @@ impl Record {
     }
 }
 
-/// A record and when we first saw it, by our own monotonic clock.
+/// A record and when it was first observed, by our own monotonic clock.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) record: Record,
@@ -95,25 +95,25 @@ impl Seen {
     }
 }
 
-/// What a candidate does now.
+/// Next action of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Move {
-    /// Write our claim.
+    /// Acquire the lease.
     Take,
-    /// Somebody else leads, as far as we can know.
+    /// Wait: another replica leads.
     Wait,
 }
 
-/// Decides without I/O whether the lease is to be had.
+/// Decides whether the lease is available.
 pub(super) fn decide(election: &Election, seen: Option<&Seen>, now: Instant) -> Move {
     let Some(seen) = seen else {
         return Move::Take;
     };
-    // Ours already: a claim whose reply was lost.
+    // Ours already: the response to the claim was lost.
     if seen.record.holder.is_empty() || seen.record.holder == election.identity {
         return Move::Take;
     }
-    // The holder may count on its own duration, if it is longer than ours.
+    // The holder's own duration applies, if it is longer than ours.
     let claimed = Duration::from_secs(u64::try_from(seen.record.seconds).unwrap_or(0));
     let holds = claimed.clamp(
         election.lease_duration,
@@ -126,7 +126,7 @@ pub(super) fn decide(election: &Election, seen: Option<&Seen>, now: Instant) -> 
     }
 }
 
-/// The lease as we want it: held by us, renewed now, with the version we decided on.
+/// The lease to write: held by us, renewed now, with the version the decision is based on.
 pub(super) fn claim(election: &Election, current: Option<&Lease>, now: jiff::Timestamp) -> Lease {
     let old = current
         .and_then(|lease| lease.spec.clone())
@@ -161,7 +161,7 @@ pub(super) fn claim(election: &Election, current: Option<&Lease>, now: jiff::Tim
     }
 }
 
-/// The lease as it is given back: no holder, as client-go leaves it.
+/// The released lease: without a holder, as client-go writes it.
 pub(super) fn freed(lease: Lease, now: jiff::Timestamp) -> Lease {
     let spec = lease.spec.unwrap_or_default();
     Lease {
@@ -179,7 +179,7 @@ pub(super) fn freed(lease: Lease, now: jiff::Timestamp) -> Lease {
 }
 
 fn whole_seconds(duration: Duration) -> i32 {
-    // The API wants a positive whole number.
+    // The API requires a positive integer.
     i32::try_from(duration.as_secs()).unwrap_or(i32::MAX).max(1)
 }
 

@@ -1,16 +1,16 @@
-//! One leader at a time, by a Lease.
+//! Leader election by a Lease.
 //!
-//! The algorithm and its proportions (15 s, 10 s, 2 s) are those of client-go, with two things
-//! made strict. Every write carries the `resourceVersion` it was decided on, so of two claimants
-//! exactly one wins and the other gets a 409. And no clock is compared with the clock of another
-//! machine: a lease has run out when *this* process has watched it unchanged for the whole
-//! duration by its own monotonic clock. (The monotonic clock runs on while a process is stopped
-//! by a signal, so a leader that wakes up late knows at once that its time is over.)
+//! Algorithm and defaults (15 s, 10 s, 2 s) are those of client-go, with two additions. Every write
+//! carries the `resourceVersion` it was decided on, so of two candidates exactly one succeeds and
+//! the other gets a 409. And clocks of different machines are never compared: a lease has expired
+//! when *this* process has observed it unchanged for its whole duration by its own monotonic clock.
+//! (That clock continues while a process is stopped by a signal, so a leader that resumes late
+//! knows at once that its term is over.)
 //!
-//! A lease alone does not fence: a call to Fly.io that began in time may end after another
-//! replica has taken over. [`Leader::remaining`] says how much time is surely left, so that a call
-//! can be left unsent when it would not end in time; the other fences are deterministic names and
-//! Fly's own machine lease.
+//! A lease alone is no fence: a call to Fly.io that began in time may end after another replica has
+//! taken over. [`Leader::remaining`] is the time for which leadership is certain, so that a call
+//! that would not end in time is not sent. The other fences are deterministic names and Fly.io's
+//! machine leases.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,36 +30,36 @@ pub use self::lease::{Election, LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD};
 /// Why a term ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
-    /// Somebody else holds the lease.
+    /// Another replica holds the lease.
     #[error("the lease is held by {holder}")]
     Taken {
-        /// The identity that the Lease names now.
+        /// Its identity.
         holder: String,
     },
-    /// The API server could not be reached, or refused, for too long.
+    /// The API server was unavailable, or refused the renewal, for too long.
     #[error("the lease could not be renewed for {} s: {last}", after.as_secs())]
     NotRenewed {
-        /// How long we tried.
+        /// Duration of the attempts.
         after: Duration,
-        /// The last thing that went wrong.
+        /// The last error.
         last: String,
     },
 }
 
-/// A replica that would like to lead.
+/// A replica that wants to lead.
 pub struct Candidate {
     api: Api<Lease>,
     election: Election,
 }
 
 impl Candidate {
-    /// A candidate. Sends nothing yet.
+    /// Creates a candidate. Sends nothing yet.
     pub fn new(kube: Client, election: Election) -> Candidate {
         let api = Api::namespaced(kube, &election.namespace);
         Candidate { api, election }
     }
 
-    /// Waits until we lead, for as long as it takes. `None` when `shutdown` comes first.
+    /// Waits until this process leads. `None` after `shutdown`.
     pub async fn acquire(self, shutdown: &CancellationToken) -> Option<Term> {
         let mut seen: Option<Seen> = None;
         let mut told = String::new();
@@ -91,7 +91,7 @@ impl Candidate {
         }
     }
 
-    /// One look and, if the lease is to be had, one try to take it.
+    /// Reads the lease and, if it is available, tries once to acquire it.
     async fn attempt(&self, seen: &mut Option<Seen>) -> Result<Option<(Lease, Instant)>, Failed> {
         let limit = self.election.renew_deadline / 2;
         let lease = within(limit, self.api.get_opt(&self.election.name)).await?;
@@ -106,14 +106,14 @@ impl Candidate {
         let sent = Instant::now();
         match within(limit, put(&self.api, &claim)).await {
             Ok(lease) => Ok(Some((lease, sent))),
-            // Somebody was faster. The next look tells who.
+            // Another candidate was faster.
             Err(Failed::Kube(error)) if is_conflict(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Our time as leader: renews the lease in the background until it is lost or given back.
+/// A term as leader: renews the lease in the background until it is lost or released.
 pub struct Term {
     leader: Leader,
     stop: CancellationToken,
@@ -148,12 +148,12 @@ impl Term {
         }
     }
 
-    /// A handle that says how much of the term is surely left.
+    /// A handle to the remaining time of the term.
     pub fn leader(&self) -> Leader {
         self.leader.clone()
     }
 
-    /// Returns when the term is over. The process must then stop acting at once.
+    /// Returns when the term is over. The process must then stop at once.
     pub async fn lost(&mut self) -> Lost {
         if let Some(end) = &self.end {
             return end.clone();
@@ -174,8 +174,8 @@ impl Term {
         end
     }
 
-    /// Gives the lease back, so that another replica need not wait for it to run out. Call it
-    /// after the last write to Fly.io has ended.
+    /// Releases the lease, so that another replica need not wait for its expiry. To be called after
+    /// the last write to Fly.io has ended.
     pub async fn release(mut self) {
         self.stop.cancel();
         if self.end.is_none() {
@@ -189,7 +189,8 @@ impl Term {
         let name = &self.election.name;
         let mut result = within(limit, put(&self.api, &free)).await.map(drop);
         if matches!(&result, Err(Failed::Kube(error)) if is_conflict(error)) {
-            // Perhaps only edited, or our last renewal lost its reply. Give back what is ours.
+            // Perhaps it was only edited, or the response to our last renewal was lost. Release it
+            // if it is still ours.
             result = match within(limit, self.api.get_opt(name)).await {
                 Ok(Some(lease)) if Record::of(&lease).holder == self.election.identity => {
                     let free = freed(lease, (self.election.now)());
@@ -209,26 +210,27 @@ impl Term {
 }
 
 impl Drop for Term {
-    /// A term that nobody holds is not renewed any more, and runs out.
+    /// A dropped term is not renewed, so the lease expires.
     fn drop(&mut self) {
         self.stop.cancel();
     }
 }
 
-/// Says whether this process leads, and for how much longer that is sure. Cheap to clone.
+/// Whether this process leads, and for how long that is certain. Cheap to clone.
 #[derive(Clone)]
 pub struct Leader {
     lease_duration: Duration,
-    /// What must be left for a change to be begun: the time between giving up and running out.
+    /// Remaining time that a change needs to begin: the time between giving up and the expiry of
+    /// the lease.
     margin: Duration,
     held: Option<Arc<Mutex<Held>>>,
 }
 
 #[derive(Debug)]
 enum Held {
-    /// Renewed by a request that we began to send then.
+    /// Held. `sent` is when the last successful renewal was sent.
     Since { sent: Instant, lease: Box<Lease> },
-    /// Over.
+    /// Not held any more.
     Not,
 }
 
@@ -242,24 +244,23 @@ impl Leader {
         }
     }
 
-    /// How long nobody else can hold the lease, seen from now. Zero when we do not lead.
+    /// How long no other replica can hold the lease. Zero when this process does not lead.
     ///
-    /// Counted from the moment *before* the last successful renewal was sent: no other replica
-    /// can have seen that renewal earlier, and each waits a whole lease duration after seeing it.
+    /// Counted from *before* the last successful renewal was sent: no other replica can have
+    /// observed that renewal earlier, and each waits a whole lease duration after observing it.
     pub fn remaining(&self) -> Duration {
         self.remaining_at(Instant::now())
     }
 
-    /// Whether a call that may take `call` can be sent and ended within our time.
+    /// Whether a call that takes up to `call` can end within the remaining time.
     pub fn allows(&self, call: Duration) -> bool {
         self.remaining() > call
     }
 
-    /// Whether a change may be begun now, or why not, in words.
+    /// Whether a change may begin now, or why not.
     ///
-    /// It may until the moment at which the leader gives up, by this process's own clock: a
-    /// process that was stopped and wakes up finds the door closed before it finds out why. What
-    /// is left then is the margin between giving up and running out.
+    /// It may until the leader gives up, by this process's own clock: a process that was suspended
+    /// is refused as soon as it resumes. The margin between giving up and expiry then remains.
     pub fn permit(&self) -> Result<(), String> {
         let remaining = self.remaining();
         if remaining > self.margin {
@@ -293,7 +294,7 @@ impl Leader {
     }
 }
 
-/// Renews until stopped (`None`) or lost.
+/// Renews the lease until stopped (`None`) or lost.
 async fn renew(
     api: Api<Lease>,
     election: Election,
@@ -321,9 +322,9 @@ async fn renew(
     }
 }
 
-/// One renewal, tried until it works, the lease is somebody else's, or the deadline has passed.
-/// `None` when stopped. A renewal under way is never cut short: a half-sent one would change the
-/// version that the release needs.
+/// One renewal, retried until it succeeds, another replica holds the lease, or the deadline has
+/// passed. `None` when stopped. A running renewal is never cancelled: its unknown outcome might
+/// change the version that the release needs.
 async fn renew_in_time(
     api: &Api<Lease>,
     election: &Election,
@@ -345,7 +346,7 @@ async fn renew_in_time(
         let pause = match renewal(api, election, &lease, limit).await {
             Ok(Renewal::Done(renewed)) => return Some(Ok((sent, renewed))),
             Ok(Renewal::Taken(holder)) => return Some(Err(Lost::Taken { holder })),
-            // Edited by hand, or an earlier renewal whose reply was lost: still ours.
+            // Edited by hand, or the response to an earlier renewal was lost: still ours.
             Ok(Renewal::Moved(current)) => {
                 lease = current;
                 last = Some(String::from("the lease was changed by someone else"));
@@ -353,8 +354,8 @@ async fn renew_in_time(
             }
             Err(error) => {
                 tracing::warn!(lease = %election.name, %error, "cannot renew the lease, trying again");
-                // A try that began just before the end had no time for its answer: the one before
-                // it tells more.
+                // An attempt just before the deadline had no time for its response: the error
+                // before it is more informative.
                 let cut_short = matches!(error, Failed::TimedOut(limit) if limit < longest);
                 if last.is_none() || !cut_short {
                     last = Some(error.to_string());
@@ -368,7 +369,7 @@ async fn renew_in_time(
     }
 }
 
-/// One renewal, fenced by the version we know. A 409 or 404 is followed by a look.
+/// One renewal, with the known version. After a 409 or 404 the lease is read.
 async fn renewal(
     api: &Api<Lease>,
     election: &Election,
@@ -383,12 +384,12 @@ async fn renewal(
     }
     Ok(match within(limit, api.get_opt(&election.name)).await? {
         Some(current) => after_conflict(&election.identity, current),
-        // Deleted by hand. Whoever creates it first leads; the loser gets a 409.
+        // Deleted by hand. The first to create it leads; others get a 409.
         None => Renewal::Moved(Lease::default()),
     })
 }
 
-/// Creates a lease that has no version yet, replaces one that has.
+/// Creates a lease without a version, replaces one with a version.
 async fn put(api: &Api<Lease>, lease: &Lease) -> kube::Result<Lease> {
     let params = PostParams::default();
     match (&lease.metadata.resource_version, &lease.metadata.name) {
@@ -423,7 +424,7 @@ fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
-/// Up to a fifth longer, so that candidates do not all look at the same moment.
+/// Adds up to 20 % jitter, so that candidates do not all read at the same time.
 fn jittered(period: Duration) -> Duration {
     period.mul_f64(1.0 + rand::random::<f64>() * 0.2)
 }
