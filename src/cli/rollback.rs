@@ -12,19 +12,19 @@ use tokio::time::Instant;
 use super::connect::{self, Connected, Connection};
 use super::output::{Output, say};
 use crate::api::{
-    Activation, ActivationApproval, ActivationStatus, Reason,
+    Activation, ActivationApproval, ActivationStatus, PhaseName, Reason,
     approval::{ActivationApprovalSpec, DecidedOn, Decision},
     status::{HistoryEntry, RollbackState},
 };
 
 /// Interval of reading the Activation with `--wait`.
-const LOOK: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(500);
 
 /// Arguments of `rollback`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The release is restored as it was recorded: the image by its digest, and the fly.toml. Secrets keep
-their present values. What the spec asks for is then held back until the spec changes.
+their current values. The current spec is not deployed until it changes.
 
 You need the verb `approve` on the Activation: the ClusterRole activation-approver has it.
 
@@ -35,16 +35,16 @@ pub(super) struct Args {
     /// The Activation.
     name: String,
 
-    /// Number of the release to restore, as `status.history[].number` has it. Default: the one that
+    /// Number of the release to restore, from `status.history[].number`. Default: the last one that
     /// succeeded before the one that serves.
     #[arg(long, value_name = "N")]
     to: Option<i64>,
 
-    /// Why; kept in the record of the release.
+    /// Reason, stored in the record of the release.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
 
-    /// Say what would be done, and ask for nothing.
+    /// Print the plan without requesting the rollback.
     #[arg(long)]
     dry_run: bool,
 
@@ -52,7 +52,7 @@ pub(super) struct Args {
     #[arg(long)]
     wait: bool,
 
-    /// For how long `--wait` waits.
+    /// Time limit of `--wait`.
     #[arg(long, default_value = "10m", value_parser = crate::process::settings::duration, value_name = "DURATION")]
     timeout: Duration,
 
@@ -72,34 +72,34 @@ pub(super) enum Error {
     },
     #[error("there is no Activation {name} in namespace {namespace}")]
     NoActivation { name: String, namespace: String },
-    #[error("Activation {0} has no plan yet: wait until the operator has looked at it")]
+    #[error("Activation {0} has no plan yet; wait until the operator has reconciled it")]
     NoPlan(String),
     #[error(
-        "the operator has not looked at the present spec of Activation {0} yet: ask again in a moment"
+        "the operator has not observed the current spec of Activation {0} yet; retry in a moment"
     )]
     NotSeen(String),
     #[error("there is no release {to} on record; {known}")]
     NoRelease { to: i64, known: String },
     #[error("there is no earlier release that succeeded; {known}")]
     NoEarlier { known: String },
-    #[error("release {to} did not succeed ({outcome}{why}): choose another; {known}")]
+    #[error("release {to} did not succeed ({outcome}{why}); choose another: {known}")]
     NotGood {
         to: i64,
         outcome: String,
         why: String,
         known: String,
     },
-    #[error("release {0} serves already")]
+    #[error("release {0} already serves")]
     Serves(i64),
-    #[error("cannot ask for the rollback")]
+    #[error("cannot request the rollback")]
     Ask(#[source] Box<kube::Error>),
     #[error("the rollback was refused: {0}")]
     Refused(String),
     #[error(
-        "the spec has changed since the rollback was asked for, so that it asks for nothing any more"
+        "the spec has changed since the rollback was requested, so the request no longer applies"
     )]
     Lapsed,
-    #[error("the rollback is not done within {} s: {last}", .limit.as_secs())]
+    #[error("the rollback did not complete within {} s: {last}", .limit.as_secs())]
     Late { limit: Duration, last: String },
 }
 
@@ -144,7 +144,7 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
         .map_err(|error| Error::Ask(Box::new(error)))?;
     let request = made.name_any();
     say(&format!(
-        "asked for as {request} by {}\n",
+        "requested as {request} by {}\n",
         made.spec.approver
     ));
     if args.wait {
@@ -229,7 +229,7 @@ fn plan(activation: &Activation, status: &ActivationStatus, to: &HistoryEntry) -
     let name = activation.name_any();
     let from = status.release.as_ref();
     let serves = from.map_or_else(
-        || "nothing that is on record".to_owned(),
+        || "nothing on record".to_owned(),
         |release| {
             format!(
                 "release {} ({}, {})",
@@ -240,7 +240,7 @@ fn plan(activation: &Activation, status: &ActivationStatus, to: &HistoryEntry) -
         },
     );
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "activation {name} goes back");
+    let _ = writeln!(text, "activation {name} will be rolled back");
     let _ = writeln!(text, "  from {serves}");
     let _ = writeln!(
         text,
@@ -261,21 +261,18 @@ fn plan(activation: &Activation, status: &ActivationStatus, to: &HistoryEntry) -
         .filter(|entry| entry.number > to.number)
     {
         let changes = if entry.changes.is_empty() {
-            "nothing that is on record"
+            "nothing on record"
         } else {
             &entry.changes
         };
         let _ = writeln!(
             text,
-            "  takes back what release {} changed: {changes}",
+            "  reverts the changes of release {}: {changes}",
             entry.number.unwrap_or_default()
         );
     }
-    let _ = writeln!(text, "  secrets keep their present values");
-    let _ = writeln!(
-        text,
-        "  what the spec asks for is held back until the spec changes"
-    );
+    let _ = writeln!(text, "  secrets keep their current values");
+    let _ = writeln!(text, "  the current spec is not deployed until it changes");
     text
 }
 
@@ -287,53 +284,54 @@ async fn wait(
     number: i64,
 ) -> Result<(), Error> {
     let end = Instant::now() + args.timeout;
-    let mut told = String::new();
+    let mut printed = String::new();
     loop {
         let status = read(connected, &args.name)
             .await?
             .status
             .unwrap_or_default();
-        match stand(&status, request, digest, number)? {
-            Stand::Done => return Ok(()),
-            Stand::Going(line) => {
-                if line != told {
+        match progress(&status, request, digest, number)? {
+            Progress::Done => return Ok(()),
+            Progress::Waiting(line) => {
+                if line != printed {
                     say(&format!("{line}\n"));
-                    told = line;
+                    printed = line;
                 }
             }
         }
         if Instant::now() > end {
             return Err(Error::Late {
                 limit: args.timeout,
-                last: told,
+                last: printed,
             });
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
 /// Progress of a rollback.
 #[derive(Debug, PartialEq, Eq)]
-enum Stand {
+enum Progress {
     Done,
-    Going(String),
+    /// Not complete, with the current state.
+    Waiting(String),
 }
 
-fn stand(
+fn progress(
     status: &ActivationStatus,
     request: &str,
     digest: &str,
     number: i64,
-) -> Result<Stand, Error> {
-    let going = |text: &str| Ok(Stand::Going(text.to_owned()));
-    let asked = status.rollback.as_ref().filter(|r| r.request == request);
-    match asked.map(|asked| (asked.state, &asked.message)) {
+) -> Result<Progress, Error> {
+    let waiting = |text: &str| Ok(Progress::Waiting(text.to_owned()));
+    let rollback = status.rollback.as_ref().filter(|r| r.request == request);
+    match rollback.map(|rollback| (rollback.state, &rollback.message)) {
         Some((RollbackState::Refused, why)) => Err(Error::Refused(why.clone())),
         Some((RollbackState::Accepted, _)) => {
             let deploy = status
                 .phases
                 .iter()
-                .find(|phase| phase.name.as_str() == "Deploy");
+                .find(|phase| phase.name == PhaseName::Deploy);
             let restored = deploy.is_some_and(|phase| {
                 phase.steps.iter().any(|step| {
                     step.name == "Release" && step.reason == Reason::RolledBack.as_str()
@@ -341,11 +339,11 @@ fn stand(
             });
             let serves = status.release.as_ref().and_then(|release| release.number);
             if restored && serves == Some(number) {
-                return Ok(Stand::Done);
+                return Ok(Progress::Done);
             }
             match deploy {
-                Some(phase) if !phase.message.is_empty() => going(&phase.message),
-                _ => going("accepted; the machines are being changed"),
+                Some(phase) if !phase.message.is_empty() => waiting(&phase.message),
+                _ => waiting("accepted; the machines are being changed"),
             }
         }
         _ if status
@@ -355,8 +353,8 @@ fn stand(
         {
             Err(Error::Lapsed)
         }
-        Some((RollbackState::Waiting, why)) if !why.is_empty() => going(why),
-        _ => going("waiting for the operator"),
+        Some((RollbackState::Waiting, why)) if !why.is_empty() => waiting(why),
+        _ => waiting("waiting for the operator"),
     }
 }
 
@@ -421,7 +419,7 @@ mod tests {
         for (to, word) in [
             (9, "those that succeeded are 4, 2, 1"),
             (3, "did not succeed"),
-            (4, "serves already"),
+            (4, "already serves"),
         ] {
             let error = choose(&status, Some(to)).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
@@ -439,7 +437,7 @@ mod tests {
         for line in [
             "from release 4 (registry.fly.io/shop:4",
             "to   release 2 (registry.fly.io/shop:2",
-            "takes back what release 4 changed: image 2 to 4; secrets KEY",
+            "reverts the changes of release 4: image 2 to 4; secrets KEY",
         ] {
             assert!(text.contains(line), "{text}");
         }
@@ -448,22 +446,25 @@ mod tests {
     #[test]
     fn a_request_that_is_not_seen_yet_is_waited_for_and_one_of_another_plan_has_lapsed() {
         let mut status = status();
-        let going = stand(&status, "r", "sha256:a", 2).unwrap();
-        assert_eq!(going, Stand::Going("waiting for the operator".to_owned()));
+        let going = progress(&status, "r", "sha256:a", 2).unwrap();
+        assert_eq!(
+            going,
+            Progress::Waiting("waiting for the operator".to_owned())
+        );
         status.rollback = Some(RollbackStatus {
             request: "r".to_owned(),
             state: RollbackState::Refused,
             message: "no image".to_owned(),
             ..RollbackStatus::default()
         });
-        let refused = stand(&status, "r", "sha256:a", 2).unwrap_err();
+        let refused = progress(&status, "r", "sha256:a", 2).unwrap_err();
         assert!(refused.to_string().contains("no image"), "{refused}");
         status.rollback = None;
         status.plan = Some(crate::api::status::PlanStatus {
             digest: "sha256:b".to_owned(),
             changes: Vec::new(),
         });
-        let lapsed = stand(&status, "r", "sha256:a", 2).unwrap_err();
+        let lapsed = progress(&status, "r", "sha256:a", 2).unwrap_err();
         assert!(lapsed.to_string().contains("has changed"), "{lapsed}");
     }
 }

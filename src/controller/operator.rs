@@ -36,7 +36,7 @@ pub enum Failure {
     Listen {
         /// The configured address.
         address: std::net::SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// No client for the API server.

@@ -101,7 +101,7 @@ wire! {
         pub host_dedication_id: Option<String>,
         /// Arguments of the kernel.
         pub kernel_args: Vec<String>,
-        /// Deprecated; a word or a number from 0 to 3.
+        /// Deprecated; a text or a number from 0 to 3.
         pub persist_rootfs: Option<Value>,
     }
 
@@ -496,7 +496,7 @@ wire_enum! {
 
 /// How the proxy treats an idle machine.
 ///
-/// On the wire `false`, `true` or `"suspend"`; the words `"off"` and `"stop"` are read too.
+/// On the wire `false`, `true` or `"suspend"`; `"off"` and `"stop"` are accepted too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Autostop {
     /// Keep it running.

@@ -19,7 +19,7 @@ use super::token::Surface::Registry;
 use crate::fly::call::client::Client;
 use crate::net::public_address::may_be_public;
 
-/// What a registry knows about an image.
+/// A resolved image reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedImage {
     /// Digest of what the reference names: an index or a single image.

@@ -162,7 +162,7 @@ pub struct Mount {
     pub destination: Option<String>,
     /// Size of a new volume, such as `10gb`; a bare number is GB.
     pub initial_size: Option<String>,
-    /// Days that snapshots are kept, 1 to 60.
+    /// Days for which snapshots are retained, 1 to 60.
     pub snapshot_retention: Option<i64>,
     /// Whether snapshots are taken daily.
     pub scheduled_snapshots: Option<bool>,
@@ -450,7 +450,7 @@ impl HttpService {
 }
 
 impl Strategy {
-    /// All, in flyctl's words.
+    /// All names, as in flyctl.
     pub const ALL: [Self; 4] = [
         Self::Rolling,
         Self::Canary,
@@ -458,7 +458,7 @@ impl Strategy {
         Self::Immediate,
     ];
 
-    /// The word in `fly.toml`.
+    /// The name in `fly.toml`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rolling => "rolling",

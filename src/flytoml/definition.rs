@@ -40,7 +40,7 @@ mod tests {
                 let items: Vec<String> = items.iter().map(inline).collect();
                 format!("[{}]", items.join(", "))
             }
-            // JSON's texts are TOML's, save for an escape that nobody needs.
+            // A JSON string is a TOML string, except for the escape `\/`, which serde_json never writes.
             other => other.to_string(),
         }
     }

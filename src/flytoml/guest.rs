@@ -153,7 +153,7 @@ impl AppConfig {
             return Ok(None);
         };
         let mut guest = of_vm(vm)?;
-        // The top level wins, although flyctl's documentation says nothing of the kind.
+        // The top level takes precedence in flyctl, which is undocumented.
         if self.host_dedication_id.is_some() {
             guest
                 .host_dedication_id

@@ -60,7 +60,7 @@ fn list(problems: &[Problem]) -> String {
 
 /// The known word that is most similar to `word`.
 pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    // One mistake in three characters is a typing error, more is another word.
+    // One mistake in three characters is a typing error; more is a different word.
     let limit = (word.chars().count() / 3).max(1);
     known
         .iter()

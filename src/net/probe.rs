@@ -183,11 +183,11 @@ impl Probe {
     /// When it has none, or the resolver does not answer in time.
     pub async fn resolve(&self, host: &str, timeout: Duration) -> Result<Vec<IpAddr>, ProbeError> {
         let port = 443;
-        if let Some(told) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
-            return Ok(vec![told.to.ip()]);
+        if let Some(over) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
+            return Ok(vec![over.to.ip()]);
         }
-        let look = tokio::net::lookup_host((host, port));
-        let found = tokio::time::timeout(timeout, look)
+        let lookup = tokio::net::lookup_host((host, port));
+        let found = tokio::time::timeout(timeout, lookup)
             .await
             .map_err(|_| ProbeError::TimedOut(timeout))?
             .map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
@@ -263,8 +263,8 @@ impl Probe {
 
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ProbeError> {
         // The operator's flags may name any address.
-        if let Some(told) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
-            return Ok(vec![told.to]);
+        if let Some(over) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
+            return Ok(vec![over.to]);
         }
         // Literal addresses and names of the cluster are refused.
         let named = url::Host::parse(host).map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
@@ -291,14 +291,14 @@ impl Probe {
 /// both (`EAI_NONAME`; `EAI_AGAIN`, `EAI_SYSTEM`), but the standard library keeps only the message,
 /// here of glibc and musl.
 fn not_found(error: &std::io::Error, host: &str) -> ProbeError {
-    let words = error.to_string();
+    let message = error.to_string();
     let absent = [
         "Name or service not known",
         "No address associated with hostname",
         "Name does not resolve",
         "Name has no usable address",
     ];
-    if absent.iter().any(|absent| words.contains(absent)) {
+    if absent.iter().any(|absent| message.contains(absent)) {
         ProbeError::NotResolved(host.to_owned())
     } else {
         ProbeError::NoResolver(host.to_owned())
@@ -437,7 +437,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_does_not_exist_is_told_as_that() {
-        // RFC 6761: no such name exists. Where nobody can be asked, that is told.
+        // RFC 6761: the name never exists. Without a resolver the error says so.
         let found = probe(&[]).addresses("shop.invalid", 443).await;
         assert!(matches!(
             found,

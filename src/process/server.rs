@@ -4,7 +4,7 @@
 //! nothing that a restart cannot correct, such as Fly.io or the API server. Ready: the caches are
 //! filled. A standby replica is ready, because it can take over.
 //!
-//! Nothing here needs authentication, and nothing secret is shown.
+//! Nothing here needs authentication, and nothing secret is state.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -68,7 +68,7 @@ impl Health {
 }
 
 #[derive(Clone)]
-struct Shown {
+struct AppState {
     metrics: Metrics,
     health: Health,
 }
@@ -92,7 +92,7 @@ impl Server {
             .route("/livez", get(healthz))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics_text))
-            .with_state(Shown { metrics, health });
+            .with_state(AppState { metrics, health });
         Ok(Server { listener, router })
     }
 
@@ -109,9 +109,9 @@ impl Server {
     }
 }
 
-async fn healthz(State(shown): State<Shown>) -> Response {
+async fn healthz(State(state): State<AppState>) -> Response {
     let now = Instant::now();
-    let stall = shown.metrics.queue().stalled(now, QUEUE_STALL);
+    let stall = state.metrics.queue().stalled(now, QUEUE_STALL);
     let wrong = stall.map(|stall| {
         format!(
             "the queue has not moved for {} s with {} objects waiting",
@@ -122,8 +122,8 @@ async fn healthz(State(shown): State<Shown>) -> Response {
     probe(wrong.as_slice())
 }
 
-async fn readyz(State(shown): State<Shown>) -> Response {
-    let missing = shown.health.missing();
+async fn readyz(State(state): State<AppState>) -> Response {
+    let missing = state.health.missing();
     let wrong: Vec<String> = missing
         .iter()
         .map(|name| format!("cache {name} is not filled yet"))
@@ -139,15 +139,15 @@ fn probe(wrong: &[String]) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-async fn metrics_text(State(shown): State<Shown>, headers: HeaderMap) -> Response {
+async fn metrics_text(State(state): State<AppState>, headers: HeaderMap) -> Response {
     let accept = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok());
     let open = accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
     let (kind, text) = if open {
-        (OPEN_METRICS, shown.metrics.open_metrics())
+        (OPEN_METRICS, state.metrics.open_metrics())
     } else {
-        (PROMETHEUS, shown.metrics.prometheus())
+        (PROMETHEUS, state.metrics.prometheus())
     };
     match text {
         Ok(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),

@@ -66,7 +66,7 @@ pub fn log_panics() {
 /// Escapes text for a terminal and a line-based log: control characters, line and paragraph
 /// separators, and invisible or bidirectional marks become `\u{202e}`.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_treacherous) {
+    if !text.chars().any(must_be_escaped) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 8);
@@ -75,7 +75,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if is_treacherous(c) => out.extend(c.escape_unicode()),
+            c if must_be_escaped(c) => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }
@@ -83,7 +83,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether a character affects the surrounding text instead of being displayed.
-fn is_treacherous(c: char) -> bool {
+fn must_be_escaped(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' // soft hyphen
@@ -254,7 +254,7 @@ fn json_line(now: Timestamp, level: Level, target: &str, fields: Map<String, Val
     let line = Value::Object(line).to_string();
     let mut out = String::with_capacity(line.len());
     for c in line.chars() {
-        if is_treacherous(c) {
+        if must_be_escaped(c) {
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
                 let _ = write!(out, "\\u{unit:04x}");
@@ -305,7 +305,7 @@ fn text_line(now: Timestamp, level: Level, target: &str, fields: &Map<String, Va
 fn is_plain(text: &str) -> bool {
     !text.is_empty()
         && !text.contains(|c: char| c.is_whitespace() || c == '"' || c == '=' || c == '\\')
-        && !text.chars().any(is_treacherous)
+        && !text.chars().any(must_be_escaped)
 }
 
 /// RFC 3339 in milliseconds.
@@ -380,7 +380,7 @@ mod tests {
             });
             assert_eq!(lines.len(), 1, "{format:?}");
             assert!(
-                !lines[0].chars().any(is_treacherous),
+                !lines[0].chars().any(must_be_escaped),
                 "{format:?}: {}",
                 lines[0]
             );

@@ -80,17 +80,17 @@ impl Record {
 
 /// A record and when it was first observed, by our own monotonic clock.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct Observed {
     pub(super) record: Record,
     since: Instant,
 }
 
-impl Seen {
-    pub(super) fn next(before: Option<Seen>, lease: &Lease, now: Instant) -> Seen {
+impl Observed {
+    pub(super) fn next(before: Option<Observed>, lease: &Lease, now: Instant) -> Observed {
         let record = Record::of(lease);
         match before {
             Some(before) if before.record == record => before,
-            _ => Seen { record, since: now },
+            _ => Observed { record, since: now },
         }
     }
 }
@@ -105,21 +105,21 @@ pub(super) enum Move {
 }
 
 /// Decides whether the lease is available.
-pub(super) fn decide(election: &Election, seen: Option<&Seen>, now: Instant) -> Move {
-    let Some(seen) = seen else {
+pub(super) fn decide(election: &Election, observed: Option<&Observed>, now: Instant) -> Move {
+    let Some(observed) = observed else {
         return Move::Take;
     };
     // Ours already: the response to the claim was lost.
-    if seen.record.holder.is_empty() || seen.record.holder == election.identity {
+    if observed.record.holder.is_empty() || observed.record.holder == election.identity {
         return Move::Take;
     }
     // The holder's own duration applies, if it is longer than ours.
-    let claimed = Duration::from_secs(u64::try_from(seen.record.seconds).unwrap_or(0));
+    let claimed = Duration::from_secs(u64::try_from(observed.record.seconds).unwrap_or(0));
     let holds = claimed.clamp(
         election.lease_duration,
         election.lease_duration * LONGEST_FOREIGN_DURATION,
     );
-    if now.saturating_duration_since(seen.since) >= holds {
+    if now.saturating_duration_since(observed.since) >= holds {
         Move::Take
     } else {
         Move::Wait
@@ -212,25 +212,32 @@ mod tests {
     fn a_lease_is_taken_only_after_it_stood_still_for_its_whole_duration() {
         let t0 = Instant::now();
         let lease = held_by("pod-b_1", "2026-11-24T12:00:00Z");
-        let seen = Seen::next(None, &lease, t0);
+        let observed = Observed::next(None, &lease, t0);
         let just_before = t0 + LEASE_DURATION - Duration::from_millis(1);
-        assert_eq!(decide(&election(), Some(&seen), just_before), Move::Wait);
+        assert_eq!(
+            decide(&election(), Some(&observed), just_before),
+            Move::Wait
+        );
         let after = t0 + LEASE_DURATION;
-        assert_eq!(decide(&election(), Some(&seen), after), Move::Take);
+        assert_eq!(decide(&election(), Some(&observed), after), Move::Take);
     }
 
     #[test]
     fn a_renewal_starts_the_wait_again_and_an_unchanged_lease_does_not() {
         let t0 = Instant::now();
         let t1 = t0 + Duration::from_secs(14);
-        let seen = Seen::next(None, &held_by("pod-b_1", "2026-11-24T12:00:00Z"), t0);
-        let same = Seen::next(
-            Some(seen.clone()),
+        let observed = Observed::next(None, &held_by("pod-b_1", "2026-11-24T12:00:00Z"), t0);
+        let same = Observed::next(
+            Some(observed.clone()),
             &held_by("pod-b_1", "2026-11-24T12:00:00Z"),
             t1,
         );
         assert_eq!(same.since, t0);
-        let renewed = Seen::next(Some(seen), &held_by("pod-b_1", "2026-11-24T12:00:02Z"), t1);
+        let renewed = Observed::next(
+            Some(observed),
+            &held_by("pod-b_1", "2026-11-24T12:00:02Z"),
+            t1,
+        );
         assert_eq!(renewed.since, t1);
     }
 
@@ -238,10 +245,10 @@ mod tests {
     fn the_clock_of_another_machine_decides_nothing() {
         let t0 = Instant::now();
         for renewed in ["1999-01-01T00:00:00Z", "2999-01-01T00:00:00Z"] {
-            let seen = Seen::next(None, &held_by("pod-b_1", renewed), t0);
-            assert_eq!(decide(&election(), Some(&seen), t0), Move::Wait);
+            let observed = Observed::next(None, &held_by("pod-b_1", renewed), t0);
+            assert_eq!(decide(&election(), Some(&observed), t0), Move::Wait);
             let later = t0 + LEASE_DURATION;
-            assert_eq!(decide(&election(), Some(&seen), later), Move::Take);
+            assert_eq!(decide(&election(), Some(&observed), later), Move::Take);
         }
     }
 
@@ -250,8 +257,8 @@ mod tests {
         let now = Instant::now();
         assert_eq!(decide(&election(), None, now), Move::Take);
         for holder in ["", "pod-a_1"] {
-            let seen = Seen::next(None, &held_by(holder, "2026-11-24T12:00:00Z"), now);
-            assert_eq!(decide(&election(), Some(&seen), now), Move::Take);
+            let observed = Observed::next(None, &held_by(holder, "2026-11-24T12:00:00Z"), now);
+            assert_eq!(decide(&election(), Some(&observed), now), Move::Take);
         }
     }
 
@@ -260,11 +267,11 @@ mod tests {
         let t0 = Instant::now();
         let mut lease = held_by("pod-b_1", "2026-11-24T12:00:00Z");
         lease.spec.as_mut().unwrap().lease_duration_seconds = Some(1);
-        let short = Seen::next(None, &lease, t0);
+        let short = Observed::next(None, &lease, t0);
         let soon = t0 + Duration::from_secs(14);
         assert_eq!(decide(&election(), Some(&short), soon), Move::Wait);
         lease.spec.as_mut().unwrap().lease_duration_seconds = Some(86_400);
-        let long = Seen::next(None, &lease, t0);
+        let long = Observed::next(None, &lease, t0);
         let later = t0 + LEASE_DURATION * LONGEST_FOREIGN_DURATION;
         assert_eq!(decide(&election(), Some(&long), later), Move::Take);
     }

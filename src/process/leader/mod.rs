@@ -21,7 +21,7 @@ use kube::{Api, Client};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::lease::{Move, Record, Renewal, Seen, after_conflict, claim, decide, freed};
+use self::lease::{Move, Observed, Record, Renewal, after_conflict, claim, decide, freed};
 
 mod lease;
 
@@ -61,11 +61,11 @@ impl Candidate {
 
     /// Waits until this process leads. `None` after `shutdown`.
     pub async fn acquire(self, shutdown: &CancellationToken) -> Option<Term> {
-        let mut seen: Option<Seen> = None;
-        let mut told = String::new();
+        let mut observed: Option<Observed> = None;
+        let mut logged = String::new();
         loop {
             let tried = shutdown
-                .run_until_cancelled(self.attempt(&mut seen))
+                .run_until_cancelled(self.attempt(&mut observed))
                 .await?;
             match tried {
                 Ok(Some((lease, sent))) => {
@@ -73,11 +73,11 @@ impl Candidate {
                     return Some(Term::start(self.api, self.election, lease, sent));
                 }
                 Ok(None) => {
-                    let holder = seen.as_ref().map(|s| s.record.holder.clone());
+                    let holder = observed.as_ref().map(|s| s.record.holder.clone());
                     let holder = holder.unwrap_or_default();
-                    if told != holder {
+                    if logged != holder {
                         tracing::info!(lease = %self.election.name, %holder, "standing by");
-                        told = holder;
+                        logged = holder;
                     }
                 }
                 Err(error) => {
@@ -92,14 +92,17 @@ impl Candidate {
     }
 
     /// Reads the lease and, if it is available, tries once to acquire it.
-    async fn attempt(&self, seen: &mut Option<Seen>) -> Result<Option<(Lease, Instant)>, Failed> {
+    async fn attempt(
+        &self,
+        observed: &mut Option<Observed>,
+    ) -> Result<Option<(Lease, Instant)>, Failed> {
         let limit = self.election.renew_deadline / 2;
         let lease = within(limit, self.api.get_opt(&self.election.name)).await?;
         let now = Instant::now();
-        *seen = lease
+        *observed = lease
             .as_ref()
-            .map(|lease| Seen::next(seen.take(), lease, now));
-        if decide(&self.election, seen.as_ref(), now) == Move::Wait {
+            .map(|lease| Observed::next(observed.take(), lease, now));
+        if decide(&self.election, observed.as_ref(), now) == Move::Wait {
             return Ok(None);
         }
         let claim = claim(&self.election, lease.as_ref(), (self.election.now)());
@@ -125,7 +128,7 @@ pub struct Term {
 
 impl Term {
     fn start(api: Api<Lease>, election: Election, lease: Lease, sent: Instant) -> Term {
-        let held = Arc::new(Mutex::new(Held::Since {
+        let tenure = Arc::new(Mutex::new(Tenure::Held {
             sent,
             lease: Box::new(lease),
         }));
@@ -134,10 +137,10 @@ impl Term {
             margin: election
                 .lease_duration
                 .saturating_sub(election.renew_deadline),
-            held: Some(held.clone()),
+            tenure: Some(tenure.clone()),
         };
         let stop = CancellationToken::new();
-        let renewals = tokio::spawn(renew(api.clone(), election.clone(), held, stop.clone()));
+        let renewals = tokio::spawn(renew(api.clone(), election.clone(), tenure, stop.clone()));
         Term {
             leader,
             stop,
@@ -223,15 +226,15 @@ pub struct Leader {
     /// Remaining time that a change needs to begin: the time between giving up and the expiry of
     /// the lease.
     margin: Duration,
-    held: Option<Arc<Mutex<Held>>>,
+    tenure: Option<Arc<Mutex<Tenure>>>,
 }
 
 #[derive(Debug)]
-enum Held {
+enum Tenure {
     /// Held. `sent` is when the last successful renewal was sent.
-    Since { sent: Instant, lease: Box<Lease> },
-    /// Not held any more.
-    Not,
+    Held { sent: Instant, lease: Box<Lease> },
+    /// The term is over.
+    Over,
 }
 
 impl Leader {
@@ -240,7 +243,7 @@ impl Leader {
         Leader {
             lease_duration: Duration::MAX,
             margin: Duration::ZERO,
-            held: None,
+            tenure: None,
         }
     }
 
@@ -273,23 +276,23 @@ impl Leader {
     }
 
     fn remaining_at(&self, now: Instant) -> Duration {
-        let Some(held) = &self.held else {
+        let Some(tenure) = &self.tenure else {
             return Duration::MAX;
         };
-        match &*held.lock().unwrap_or_else(PoisonError::into_inner) {
-            Held::Since { sent, .. } => self
+        match &*tenure.lock().unwrap_or_else(PoisonError::into_inner) {
+            Tenure::Held { sent, .. } => self
                 .lease_duration
                 .saturating_sub(now.saturating_duration_since(*sent)),
-            Held::Not => Duration::ZERO,
+            Tenure::Over => Duration::ZERO,
         }
     }
 
     fn end(&self) -> Option<Lease> {
-        let held = self.held.as_ref()?;
-        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut *held, Held::Not) {
-            Held::Since { lease, .. } => Some(*lease),
-            Held::Not => None,
+        let tenure = self.tenure.as_ref()?;
+        let mut tenure = tenure.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *tenure, Tenure::Over) {
+            Tenure::Held { lease, .. } => Some(*lease),
+            Tenure::Over => None,
         }
     }
 }
@@ -298,24 +301,24 @@ impl Leader {
 async fn renew(
     api: Api<Lease>,
     election: Election,
-    held: Arc<Mutex<Held>>,
+    tenure: Arc<Mutex<Tenure>>,
     stop: CancellationToken,
 ) -> Option<Lost> {
-    let lock = || held.lock().unwrap_or_else(PoisonError::into_inner);
+    let lock = || tenure.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         let pause = tokio::time::sleep(election.retry_period);
         stop.run_until_cancelled(pause).await?;
         let (sent, lease) = match &*lock() {
-            Held::Since { sent, lease } => (*sent, Lease::clone(lease)),
-            Held::Not => return None,
+            Tenure::Held { sent, lease } => (*sent, Lease::clone(lease)),
+            Tenure::Over => return None,
         };
         match renew_in_time(&api, &election, lease, sent, &stop).await? {
             Ok((sent, lease)) => {
                 let lease = Box::new(lease);
-                *lock() = Held::Since { sent, lease };
+                *lock() = Tenure::Held { sent, lease };
             }
             Err(lost) => {
-                *lock() = Held::Not;
+                *lock() = Tenure::Over;
                 return Some(lost);
             }
         }
@@ -439,7 +442,7 @@ mod tests {
         let leader = Leader {
             lease_duration: LEASE_DURATION,
             margin: LEASE_DURATION - RENEW_DEADLINE,
-            held: Some(Arc::new(Mutex::new(Held::Since {
+            tenure: Some(Arc::new(Mutex::new(Tenure::Held {
                 sent,
                 lease: Box::default(),
             }))),

@@ -123,7 +123,7 @@ impl Metrics {
         gauge.set(i64::from(count));
     }
 
-    /// A reconcile begins. Keep the guard while it runs; tell it how it ended.
+    /// A reconcile begins. Hold the result while it runs, and call [`Reconciling::finished`].
     pub fn reconcile_started(&self, object: &Object) -> Reconciling {
         let now = Instant::now();
         if let Some(waited) = self.queue.started(object, now) {
