@@ -29,7 +29,7 @@ use crate::{
     error::{Error, Retry},
     pipeline::memory::backoff,
     plan::refs::{self, RefKind},
-    process::{server::Health, workqueue::Object},
+    process::{metrics::Outcome, server::Health, telemetry, workqueue::Object},
     reconcile::{self, context::Context, undecodable},
     redact,
     triggers::{Waits, Woken},
@@ -69,43 +69,11 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let (reader, writer) = reflector::store::<Guarded>();
-    let cache = "activations";
-    health.expect_cache(cache);
-    let gone = context.clone();
-    let objects = watcher(
-        scope.api::<Guarded>(&context.kube),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .modify(|object| reconcile::keep_authors(object.managed_fields_mut()))
-    .inspect_ok(move |event| {
-        if let watcher::Event::Delete(object) = event
-            && let Some(namespace) = object.namespace()
-        {
-            gone.forget(&namespace, &object.name_any());
-        }
-    })
-    .reflect(writer)
-    // `Store::wait_until_ready` cannot be used: in kube 5 it wakes only the last of several waiters
-    // (`DelayedInit` polls one oneshot), and the controller waits for the same store.
-    .inspect_ok(move |event| {
-        if matches!(event, watcher::Event::InitDone) {
-            health.cache_filled(cache);
-        }
-    })
-    .applied_objects()
-    // Ignores our own status writes. Finalizers and annotations do not change the generation.
-    .predicate_filter(
-        predicates::generation
-            .combine(predicates::finalizers)
-            .combine(predicates::annotations),
-        kube::runtime::PredicateConfig::default(),
-    );
-    let woken = woken.map(|object: Woken| rename(&object));
+    let objects = activations(context.clone(), &scope, health, writer);
     let waits = context.waits.clone();
     let controller = Controller::for_stream(objects, reader.clone())
         .with_config(controller::Config::default().concurrency(scope.concurrency))
-        .reconcile_on(woken)
+        .reconcile_on(woken.map(|object: Woken| rename(&object)))
         .watches(
             scope.api::<ActivationApproval>(&context.kube),
             watcher::Config::default(),
@@ -123,14 +91,14 @@ pub async fn run(
             context.waits.clone(),
         ));
     // Secrets are watched only with rights to single namespaces: no right to list all Secrets of a
-    // cluster is required. Otherwise, and while the watch fails, each referenced Secret is polled
-    // by name (`triggers/secrets.rs`).
+    // cluster is required. Otherwise, and while the watch fails, each referenced Secret is polled by
+    // name (`triggers/secrets.rs`).
     let controller = match scope.namespace.clone() {
         Some(namespace) => {
-            let looks = context.secret_looks.clone();
+            let polled = context.secret_looks.clone();
             controller.reconcile_on(named_by(
                 metadata::<Secret>(&scope, &context.kube, move |works| {
-                    looks.set_watched(&namespace, works);
+                    polled.set_watched(&namespace, works);
                 }),
                 RefKind::Secret,
                 reader,
@@ -139,26 +107,73 @@ pub async fn run(
         }
         None => controller,
     };
-    let gone = context.clone();
+    let ended = context.clone();
     controller
         .graceful_shutdown_on(async move { stop.cancelled().await })
         .run(guarded, requeue, context)
         .for_each(|result| {
-            match result {
-                Err(controller::Error::QueueError(source)) => {
-                    tracing::warn!(error = %crate::causes::chain(&source), "a watch failed; it is tried again");
-                }
-                // It was deleted during a pass, which stored it in memory afterwards, or never
-                // existed.
-                Err(controller::Error::ObjectNotFound(object)) => {
-                    let namespace = object.namespace.unwrap_or_default();
-                    gone.forget(&namespace, &object.name);
-                }
-                _ => {}
+            if let Err(error) = result {
+                not_reconciled(&ended, error);
             }
             future::ready(())
         })
         .await;
+}
+
+/// The watch of Activations: fills the cache behind `writer`, forgets deleted objects, and yields
+/// the changes that call for a reconcile.
+fn activations(
+    context: Arc<Context>,
+    scope: &Scope,
+    health: Health,
+    writer: reflector::store::Writer<Guarded>,
+) -> impl futures::Stream<Item = Result<Guarded, watcher::Error>> + Send + 'static {
+    let cache = "activations";
+    health.expect_cache(cache);
+    let api = scope.api::<Guarded>(&context.kube);
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(|object| reconcile::keep_authors(object.managed_fields_mut()))
+        .inspect_ok(move |event| {
+            if let watcher::Event::Delete(object) = event
+                && let Some(namespace) = object.namespace()
+            {
+                context.forget(&namespace, &object.name_any());
+            }
+        })
+        .reflect(writer)
+        // `Store::wait_until_ready` cannot be used: in kube 5 it wakes only the last of several
+        // waiters (`DelayedInit` polls one oneshot), and the controller waits for the same store.
+        .inspect_ok(move |event| {
+            if matches!(event, watcher::Event::InitDone) {
+                health.cache_filled(cache);
+            }
+        })
+        .applied_objects()
+        // Ignores our own status writes. Finalizers and annotations do not change the generation.
+        .predicate_filter(
+            predicates::generation
+                .combine(predicates::finalizers)
+                .combine(predicates::annotations),
+            kube::runtime::PredicateConfig::default(),
+        )
+}
+
+/// Handles what the controller reports other than the result of a reconcile, which [`requeue`] has
+/// logged.
+fn not_reconciled(context: &Context, error: controller::Error<Error, watcher::Error>) {
+    match error {
+        controller::Error::QueueError(source) => {
+            let error = crate::causes::chain(&source);
+            tracing::warn!(error, "a watch failed; it is retried");
+        }
+        // It was deleted during a pass, which stored it in memory afterwards, or never existed.
+        controller::Error::ObjectNotFound(object) => {
+            let namespace = object.namespace.unwrap_or_default();
+            context.forget(&namespace, &object.name);
+        }
+        _ => {}
+    }
 }
 
 /// The same reference for another type.
@@ -252,19 +267,16 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
         Err(invalid) => {
             tracing::warn!(
                 namespace = %key.namespace, name = %key.name, error = %invalid.error,
-                "the object cannot be decoded; it is left alone until it changes"
+                "the object cannot be decoded; it is not reconciled until it changes"
             );
-            let told = caught(
-                context.timing.deadline,
-                undecodable::pass(&object, invalid, &context),
-            );
-            let result = told.await;
-            running.finished(crate::process::metrics::Outcome::Terminal);
+            let pass = undecodable::pass(&object, invalid, &context);
+            let result = caught(context.timing.deadline, pass).await;
+            running.finished(Outcome::Terminal);
             // Nothing changes until the object does.
             return result.map(|()| Action::await_change());
         }
     };
-    let span = crate::process::telemetry::object(&key.namespace, &key.name);
+    let span = telemetry::object(&key.namespace, &key.name);
     let pass = caught(
         context.timing.deadline,
         reconcile::reconcile(activation, &context),
@@ -273,22 +285,22 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
     context.metrics.reconciled_at(&key, (context.clock)());
     match result {
         Ok(next) => {
-            running.finished(crate::process::metrics::Outcome::RequeueAfter);
+            running.finished(Outcome::RequeueAfter);
             context.metrics.queued(&key, next);
             Ok(Action::requeue(next))
         }
         Err(error) => {
             let outcome = match (&error, error.retry()) {
-                (Error::Panicked(_), _) => crate::process::metrics::Outcome::Panicked,
-                (_, Retry::OnChange) => crate::process::metrics::Outcome::Terminal,
-                _ => crate::process::metrics::Outcome::Error,
+                (Error::Panicked(_), _) => Outcome::Panicked,
+                (_, Retry::OnChange) => Outcome::Terminal,
+                _ => Outcome::Error,
             };
             running.finished(outcome);
-            let told = tokio::time::timeout(
+            let reported = tokio::time::timeout(
                 Duration::from_secs(10),
                 reconcile::report_failure(activation, &context, &error),
             );
-            if told.instrument(span).await.is_err() {
+            if reported.instrument(span).await.is_err() {
                 tracing::warn!("the failure could not be reported in time");
             }
             Err(error)

@@ -4,6 +4,7 @@
 //! is closed), running changes end, and only then is the lease released. When the lease is lost,
 //! the process ends at once without waiting, because another replica may lead already.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,32 +141,8 @@ where
         now,
         identity,
     };
-    let mut work = Box::pin(work(parts, shutdown.clone()));
-    let stopping = || {
-        tracing::info!(
-            grace_seconds = grace.as_secs(),
-            "stopping: no change is begun any more"
-        );
-    };
-    tokio::select! {
-        () = &mut work => {
-            if !shutdown.is_cancelled() {
-                return Err(Failure::Ended);
-            }
-            // The work ended first, with nothing left to finish.
-            stopping();
-        }
-        lost = lost(term.as_mut()) => return Err(lost.into()),
-        () = shutdown.cancelled() => {
-            stopping();
-            tokio::select! {
-                () = &mut work => {}
-                lost = lost(term.as_mut()) => return Err(lost.into()),
-                () = tokio::time::sleep(grace) => return Err(Failure::Grace(grace)),
-            }
-        }
-    }
-    drop(work);
+    let work = work(parts, shutdown.clone());
+    supervise(work, term.as_mut(), &shutdown, grace).await?;
     metrics.set_leader(&lease_name, false);
     if let Some(term) = term {
         term.release().await;
@@ -173,6 +150,41 @@ where
     drop(_stop_serving);
     let _ = server.await;
     Ok(())
+}
+
+/// Runs `work` to its end: within `grace` after `shutdown`. Returns at once when the lease is lost.
+async fn supervise(
+    work: impl Future<Output = ()>,
+    term: Option<&mut Term>,
+    shutdown: &CancellationToken,
+    grace: Duration,
+) -> Result<(), Failure> {
+    // On the heap, because the work of an operator is a large future.
+    let mut work = Box::pin(work);
+    let mut lost = pin!(lost(term));
+    let stopping = || {
+        tracing::info!(
+            grace_seconds = grace.as_secs(),
+            "stopping: no further change is made"
+        );
+    };
+    tokio::select! {
+        () = &mut work => {
+            if !shutdown.is_cancelled() {
+                return Err(Failure::Ended);
+            }
+            // The work ended first, with nothing to finish.
+            stopping();
+            return Ok(());
+        }
+        lost = &mut lost => return Err(lost.into()),
+        () = shutdown.cancelled() => stopping(),
+    }
+    tokio::select! {
+        () = &mut work => Ok(()),
+        lost = &mut lost => Err(lost.into()),
+        () = tokio::time::sleep(grace) => Err(Failure::Grace(grace)),
+    }
 }
 
 /// Never returns without an election.

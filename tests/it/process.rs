@@ -82,7 +82,7 @@ async fn a_process_that_is_asked_to_stop_gives_the_lease_back_and_says_so() {
     let output = golive.output().unwrap();
     let order = [
         "asked to stop",
-        "no change is begun any more",
+        "no further change is made",
         "gave the lease back",
     ];
     let places = order.map(|line| {
@@ -155,7 +155,7 @@ async fn a_call_under_way_at_sigterm_is_finished_and_no_change_begins_after_it()
     });
     let said = || {
         let log = std::fs::read_to_string(env.log()).unwrap_or_default();
-        log.contains("no change is begun any more")
+        log.contains("no further change is made")
     };
     until("the word that it stops", said).await;
     let begun = env.sim.mutations();
