@@ -31,7 +31,9 @@ mod wire;
 
 pub use addresses::{AddressKind, IpAssignment, NewAddress};
 pub use apps::{App, AppStatus, NewApp};
-pub use call::client::{Client, Endpoints, Fly, Gate, HttpOptions, Observation, Observer};
+pub use call::client::{
+    Client, Endpoints, Fly, Gate, HttpOptions, Observation, Observer, TimeLimits,
+};
 pub use call::narrow::AppToken;
 pub use certificates::{Certificate, CertificateStatus};
 pub use error::{Class, Conflict, Error, Result, Retry, Scope};

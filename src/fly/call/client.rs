@@ -64,16 +64,8 @@ pub struct HttpOptions {
     /// PEM file of certificates that are trusted in addition to the system's. `SSL_CERT_FILE`
     /// applies as well.
     pub ca_file: Option<PathBuf>,
-    /// Time to open a connection.
-    pub connect_timeout: Duration,
-    /// Time limit of one attempt of a read.
-    pub read_timeout: Duration,
-    /// Time limit of a whole read, with its retries and its wait for the limiter.
-    pub read_deadline: Duration,
-    /// Time limit of a change, from sending to the last byte of the response.
-    pub change_timeout: Duration,
-    /// Longest wait of a change for the limiter.
-    pub change_queue: Duration,
+    /// Time limits of calls.
+    pub limits: TimeLimits,
     /// How long refusals of a token count as soft.
     pub auth_soft_for: Duration,
     /// Number of refusals before they can be hard.
@@ -87,15 +79,38 @@ pub struct HttpOptions {
     pub gate: Option<Gate>,
 }
 
+/// Time limits of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeLimits {
+    /// Time to open a connection.
+    pub connect: Duration,
+    /// Time limit of one attempt of a read.
+    pub read: Duration,
+    /// Time limit of a whole read, with its retries and its wait for the limiter.
+    pub read_deadline: Duration,
+    /// Time limit of a change, from sending to the last byte of the response.
+    pub change: Duration,
+    /// Longest wait of a change for the limiter.
+    pub change_queue: Duration,
+}
+
+impl Default for TimeLimits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            read: Duration::from_secs(10),
+            read_deadline: Duration::from_secs(30),
+            change: Duration::from_secs(60),
+            change_queue: Duration::from_secs(30),
+        }
+    }
+}
+
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {
             ca_file: None,
-            connect_timeout: Duration::from_secs(5),
-            read_timeout: Duration::from_secs(10),
-            read_deadline: Duration::from_secs(30),
-            change_timeout: Duration::from_secs(60),
-            change_queue: Duration::from_secs(30),
+            limits: TimeLimits::default(),
             auth_soft_for: Duration::from_secs(60),
             auth_soft_count: 3,
             registries: BTreeMap::new(),
@@ -109,11 +124,7 @@ impl fmt::Debug for HttpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpOptions")
             .field("ca_file", &self.ca_file)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("read_timeout", &self.read_timeout)
-            .field("read_deadline", &self.read_deadline)
-            .field("change_timeout", &self.change_timeout)
-            .field("change_queue", &self.change_queue)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }
@@ -340,7 +351,7 @@ impl Refusals {
 }
 
 fn prepare<R>(connector: &mut HttpConnector<R>, options: &HttpOptions) {
-    connector.set_connect_timeout(Some(options.connect_timeout));
+    connector.set_connect_timeout(Some(options.limits.connect));
     connector.set_nodelay(true);
     connector.set_keepalive(Some(Duration::from_secs(30)));
     connector.enforce_http(false);

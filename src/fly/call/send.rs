@@ -63,7 +63,7 @@ impl Call<'_> {
     pub(crate) async fn send_or_recall(self, age: Duration) -> Result<Reply> {
         let shared = self.client.shared.clone();
         let entry = shared.memo.entry(self.memo_key());
-        let deadline = Instant::now() + shared.options.read_deadline;
+        let deadline = Instant::now() + shared.options.limits.read_deadline;
         let Ok(mut remembered) = tokio::time::timeout_at(deadline, entry.lock()).await else {
             let text = "another caller's identical request was not answered in time";
             return Err(self.refused(Class::Transient, text));
@@ -109,18 +109,16 @@ impl Call<'_> {
     }
 
     fn deadlines(&self, start: Instant) -> Deadlines {
-        let options = &self.client.shared.options;
+        let limits = &self.client.shared.options.limits;
         let changes = self.endpoint.changes;
-        let per_attempt = self.timeout.unwrap_or(if changes {
-            options.change_timeout
-        } else {
-            options.read_timeout
-        });
+        let per_attempt = self
+            .timeout
+            .unwrap_or(if changes { limits.change } else { limits.read });
         let (queue, mut end) = if changes {
-            let queue = start + options.change_queue;
+            let queue = start + limits.change_queue;
             (queue, queue + per_attempt)
         } else {
-            let end = start + options.read_deadline.max(per_attempt);
+            let end = start + limits.read_deadline.max(per_attempt);
             (end, end)
         };
         if let Some(deadline) = self.client.deadline {
