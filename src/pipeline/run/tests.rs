@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
 use jiff::Timestamp;
 use tokio::sync::{Barrier, Notify};
 
@@ -30,7 +29,6 @@ use crate::{
         verdict::{Result, Slot},
     },
     plan::{Target, refs::Refs, testing},
-    process::settings::Cli,
 };
 
 /// Longest time that anything here takes, on a busy computer too.
@@ -187,7 +185,6 @@ impl Step for Made {
 }
 
 fn cx() -> Cx {
-    let settings = Cli::try_parse_from(["golive"]).unwrap().settings;
     let nobody = "http://127.0.0.1:9".to_owned();
     let endpoints = fly::Endpoints {
         machines: nobody.clone(),
@@ -213,7 +210,7 @@ fn cx() -> Cx {
         },
         origin: Origin::default(),
         kube: kube::Client::new(kube, "n"),
-        probe: Probe::new(&settings).unwrap(),
+        probe: Probe::new(&[], None).unwrap(),
         facts: Default::default(),
         journal: Default::default(),
         intents: Default::default(),

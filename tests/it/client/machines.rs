@@ -392,8 +392,9 @@ async fn marks_are_set_found_and_removed_without_a_new_version() {
     let before = started(&world, &id).await;
     let client = &world.client;
 
+    let colour = BTreeMap::from([("colour".to_owned(), Some("blue".to_owned()))]);
     client
-        .set_metadata(APP, &id, "colour", "blue", None)
+        .patch_metadata(APP, &id, &colour, None)
         .await
         .unwrap();
     let marks = BTreeMap::from([
@@ -414,8 +415,9 @@ async fn marks_are_set_found_and_removed_without_a_new_version() {
         [id.as_str()]
     );
     assert_eq!(client.metadata(APP, &id).await.unwrap().get("colour"), None);
+    let release = BTreeMap::from([("golive_release".to_owned(), None)]);
     client
-        .delete_metadata(APP, &id, "golive_release", None)
+        .patch_metadata(APP, &id, &release, None)
         .await
         .unwrap();
     let after = client.machine(APP, &id).await.unwrap().unwrap();

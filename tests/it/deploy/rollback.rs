@@ -126,7 +126,7 @@ async fn a_release_is_taken_back_once_by_who_asks_and_held_until_the_spec_change
     for line in [
         "from release 2",
         "to   release 1",
-        "takes back what release 2 changed: image registry.fly.io/hola-cabanas:1 to 2",
+        "reverts the changes of release 2: image registry.fly.io/hola-cabanas:1 to 2",
         "release 1 serves",
     ] {
         assert!(text.contains(line), "{line}: {text}");

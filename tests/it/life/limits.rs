@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fly_sim::{Image, Images, Options};
 use futures::StreamExt;
-use golive::fly::{HttpOptions, MachineConfig, NewMachine};
+use golive::fly::{HttpOptions, MachineConfig, NewMachine, TimeLimits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -47,8 +47,11 @@ async fn a_thousand_activations_never_make_the_platform_say_429() {
         ..Options::default()
     };
     let http = HttpOptions {
-        read_timeout: Duration::from_secs(60),
-        read_deadline: Duration::from_secs(90),
+        limits: TimeLimits {
+            read: Duration::from_secs(60),
+            read_deadline: Duration::from_secs(90),
+            ..TimeLimits::default()
+        },
         ..HttpOptions::default()
     };
     let world = World::with(options, http).await;

@@ -34,7 +34,7 @@ async fn start(namespace: &str, log: PathBuf) -> Process {
     let nobody = "http://127.0.0.1:9";
     let spec = Spec::new("golive", env!("CARGO_BIN_EXE_golive"), log)
         .env("KUBECONFIG", cluster.kubeconfig())
-        .args(["--listen=127.0.0.1:0", "--log-format=text"])
+        .args(["run", "--listen=127.0.0.1:0", "--log-format=text"])
         .arg(format!("--namespace={namespace}"))
         .arg(format!("--own-namespace={namespace}"))
         .arg(format!("--fly-machines-url={nobody}"))
@@ -86,7 +86,7 @@ async fn a_process_that_is_asked_to_stop_gives_the_lease_back_and_says_so() {
     let output = golive.output().unwrap();
     let order = [
         "asked to stop",
-        "no change is begun any more",
+        "no further change is made",
         "gave the lease back",
     ];
     let places = order.map(|line| {
@@ -127,7 +127,7 @@ fn elected(env: &Env) -> Process {
     let flags = flags.map(|flag| flag.replace("--leader-elect=false", "--leader-elect=true"));
     let spec = Spec::new("golive", env!("CARGO_BIN_EXE_golive"), env.log())
         .env("KUBECONFIG", env.cluster.kubeconfig())
-        .arg("--log-format=text")
+        .args(["run", "--log-format=text"])
         .args(flags)
         .stop_with("TERM", LIMIT);
     spec.spawn().unwrap()
@@ -159,7 +159,7 @@ async fn a_call_under_way_at_sigterm_is_finished_and_no_change_begins_after_it()
     });
     let said = || {
         let log = std::fs::read_to_string(env.log()).unwrap_or_default();
-        log.contains("no change is begun any more")
+        log.contains("no further change is made")
     };
     until("the word that it stops", said).await;
     let begun = env.sim.mutations();
@@ -221,4 +221,22 @@ async fn a_process_that_loses_the_lease_ends_at_once_though_a_call_is_under_way(
     assert!(output.contains("exit_code=3"), "{output}");
     assert!(!output.contains("gave the lease back"), "{output}");
     assert_eq!(holder(&env).await, "somebody");
+}
+
+/// Without a subcommand nothing starts on the cluster of the current kubeconfig.
+#[test]
+fn the_program_alone_starts_no_operator_and_names_the_subcommand_that_does() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_golive"))
+        .env("KUBECONFIG", "/nonexistent")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let help = String::from_utf8(output.stderr).unwrap();
+    let names = |command: &str| {
+        let mut lines = help.lines().map(str::trim_start);
+        lines.any(|line| line.split(' ').next() == Some(command))
+    };
+    for command in ["run", "crd", "generate"] {
+        assert!(names(command), "{command} is not in\n{help}");
+    }
 }

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::Instant;
 
 use golive::process::metrics::Metrics;
-use golive::process::server::{Health, Server};
+use golive::process::server::{Health, QUEUE_STALL, Server};
+use golive::process::workqueue::Object;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -55,16 +56,22 @@ async fn get(served: &Served, path: &str, accept: &str) -> (StatusCode, String, 
 }
 
 #[tokio::test]
-async fn health_turns_red_when_a_loop_is_silent_and_green_when_it_ends() {
+async fn health_turns_red_when_the_queue_stops_with_work_due_and_green_when_it_moves() {
     let served = serve().await;
     for path in ["/healthz", "/livez"] {
         assert_eq!(get(&served, path, "*/*").await.0, StatusCode::OK);
     }
-    let silent = served.health.heartbeat("controller", Duration::ZERO);
+    let queue = served.metrics.queue();
+    let past = Instant::now().checked_sub(QUEUE_STALL * 2).unwrap();
+    queue.scheduled(&Object::new("cabanas", "mvp"), past);
+    queue.finished(&Object::new("cabanas", "other"), past);
     let (status, _, said) = get(&served, "/healthz", "*/*").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(said.contains("controller has not moved for"), "{said}");
-    drop(silent);
+    assert_eq!(
+        said,
+        "the queue has not moved for 120 s with 1 objects waiting\n"
+    );
+    queue.started(&Object::new("cabanas", "mvp"), Instant::now());
     assert_eq!(get(&served, "/healthz", "*/*").await.0, StatusCode::OK);
 }
 

@@ -22,7 +22,7 @@ use golive::{
     clock,
     process::{
         metrics::Metrics,
-        settings::{Cli, LogFormat},
+        settings::{Cli, Command, LogFormat, Settings},
         telemetry,
     },
 };
@@ -182,6 +182,16 @@ impl Env {
         flags
     }
 
+    /// The operator's settings with these flags.
+    pub fn settings(&self, more: &[&str]) -> Settings {
+        let args = ["golive".to_owned(), "run".to_owned()].into_iter();
+        let cli = Cli::try_parse_from(args.chain(self.flags(more))).expect("the flags");
+        let Command::Run(settings) = cli.command else {
+            unreachable!("not `run`")
+        };
+        *settings
+    }
+
     /// Starts the operator in this process, with the administrator's rights.
     pub async fn start_operator(&mut self, more: &[&str]) {
         self.start_operator_as(self.cluster.config(), more).await;
@@ -189,16 +199,14 @@ impl Env {
 
     /// Starts the operator in this process, with the rights of this configuration.
     pub async fn start_operator_as(&mut self, rights: kube::Config, more: &[&str]) {
-        let mut args = vec!["golive".to_owned()];
-        args.extend(self.flags(more));
-        let settings = Cli::try_parse_from(args).expect("the flags").settings;
+        let settings = self.settings(more);
         let metrics = Metrics::new();
         let kube = golive::process::kube_client::build(rights, &metrics).expect("a client");
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         let kept = metrics.clone();
         let task = tokio::spawn(async move {
-            let ended = golive::process::operator::run(
+            let ended = golive::controller::operator::run(
                 settings,
                 kube,
                 metrics,
@@ -233,6 +241,7 @@ impl Env {
             .unwrap();
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_golive"));
         command
+            .arg("run")
             .args(self.flags(more))
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .stdin(std::process::Stdio::null())

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fly_sim::{Options, Sim};
-use golive::fly::{Client, Endpoints, Fly, HttpOptions, Observation, Token};
+use golive::fly::{Client, Endpoints, Fly, HttpOptions, Observation, TimeLimits, Token};
 
 /// A simulator and a client of it.
 pub struct World {
@@ -60,9 +60,12 @@ impl World {
 /// Time limits for tests in which an answer never comes.
 pub fn impatient() -> HttpOptions {
     HttpOptions {
-        read_timeout: Duration::from_secs(1),
-        read_deadline: Duration::from_secs(6),
-        change_timeout: Duration::from_secs(2),
+        limits: TimeLimits {
+            read: Duration::from_secs(1),
+            read_deadline: Duration::from_secs(6),
+            change: Duration::from_secs(2),
+            ..TimeLimits::default()
+        },
         ..HttpOptions::default()
     }
 }

@@ -12,14 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Parser;
 use fly_sim::{Fault, Image, Kind, Options};
 use golive::{
     api::ActivationStatus,
-    controller::{self, Scope, work},
+    controller::{self, Scope, operator::Parts, work},
     net::probe::Probe,
     pipeline::Fence,
-    process::{metrics::Metrics, operator::Parts, settings::Cli},
+    process::metrics::Metrics,
     triggers::Waits,
 };
 use serde_json::{Value, json};
@@ -37,13 +36,12 @@ struct Fenced {
 
 impl Fenced {
     fn start(env: &Env, fence: Fence, more: &[&str]) -> Self {
-        let args = std::iter::once("golive".to_owned()).chain(env.flags(more));
-        let settings = Cli::try_parse_from(args).expect("the flags").settings;
+        let settings = env.settings(more);
         let metrics = Metrics::new();
         let kube =
             golive::process::kube_client::build(env.cluster.config(), &metrics).expect("a client");
         let (stop, kept) = (CancellationToken::new(), metrics.clone());
-        let run = golive::process::operator::run(
+        let run = golive::controller::operator::run(
             settings,
             kube,
             metrics,
@@ -69,11 +67,15 @@ impl Fenced {
 
 async fn work(parts: Parts, fence: Fence, stop: CancellationToken) {
     let settings = &parts.settings;
-    let own = &settings.own_namespace;
+    let own = &settings.namespaces.own;
     let key = golive::store::installation_key::load(&parts.kube, own).await;
     let (waits, mut woken) = Waits::new(&[Some(own.clone())]);
     let installation = work::installation(settings, key.expect("a key"));
-    let probe = Probe::new(settings).expect("a probe");
+    let probe = Probe::new(
+        &settings.network.resolve,
+        settings.network.ca_file.as_deref(),
+    )
+    .expect("a probe");
     let leads = Fence::new(|| true);
     let context = work::context(&parts, installation, probe, waits, (fence, leads));
     let scope = Scope {

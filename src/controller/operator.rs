@@ -1,10 +1,10 @@
-//! The life of the process: serve, be elected, work, stop.
+//! The life of the process: serve probes, be elected, work, stop.
 //!
-//! The order of the end matters. After the signal no change is begun any more (the gate of the
-//! Fly client is closed), changes under way are waited for, and only then is the lease given
-//! back. When the lease is lost instead, nothing is waited for: the process ends at once, since
-//! another replica may lead already.
+//! The order of shutdown matters: after the signal no change begins (the gate of the Fly.io client
+//! is closed), running changes end, and only then is the lease released. When the lease is lost,
+//! the process ends at once without waiting, because another replica may lead already.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,52 +12,54 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Now;
+use crate::fly::call::client::SetupError;
 use crate::fly::{Endpoints, Fly, HttpOptions};
+use crate::process::kube_client;
 use crate::process::leader::{Candidate, Leader, Lost, Term};
 use crate::process::metrics::{FlyCall, Metrics};
 use crate::process::server::{Health, Server};
-use crate::process::settings::Settings;
+use crate::process::settings::{self, Settings};
 
-/// The cache that a leader has to fill before it is ready.
+/// The cache that a leader must fill before it is ready.
 pub const ACTIVATIONS: &str = "activations";
 
-/// Why the process ends otherwise than after a signal. Each has its exit code.
+/// Why the process ends other than by a signal. Determines the exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// A setting cannot work.
+    /// An invalid setting.
     #[error("{0}")]
-    Setting(#[from] crate::process::settings::Invalid),
+    Setting(#[from] settings::Invalid),
     /// `--log` cannot be parsed.
     #[error("--log cannot be parsed")]
     LogFilter(#[from] tracing_subscriber::filter::ParseError),
     /// The address of the probes cannot be bound.
     #[error("cannot listen on {address}; choose another --listen")]
     Listen {
-        /// The address asked for.
+        /// The configured address.
         address: std::net::SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// There is no way to the API server.
+    /// No client for the API server.
     #[error(transparent)]
-    Kube(#[from] crate::process::kube_client::Error),
-    /// There is no way to Fly.io.
+    Kube(#[from] kube_client::Error),
+    /// No client for Fly.io.
     #[error("cannot set up the way to Fly.io")]
-    Fly(#[from] crate::fly::call::client::SetupError),
+    Fly(#[from] SetupError),
     /// Another replica leads, or may.
     #[error("leadership is lost: {0}")]
     Leadership(#[from] Lost),
     /// Work did not end in time after the signal.
     #[error("work was cut off {} s after the signal to stop", .0.as_secs())]
     Grace(Duration),
-    /// The controller ended although nobody asked it to.
+    /// The controller ended without a signal.
     #[error("the controller ended by itself")]
     Ended,
 }
 
 impl Failure {
-    /// What the process says to whoever started it: 1 for what a restart does not mend, 3 for a
-    /// lost lease, 4 for work cut off at the end of the grace period. (2 is a wrong flag.)
+    /// The exit code: 1 for a failure that a restart does not resolve, 3 for a lost lease, 4 for
+    /// work that was cut off at the end of the grace period. (2 is wrong usage.)
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Leadership(_) => 3,
@@ -67,29 +69,29 @@ impl Failure {
     }
 }
 
-/// What the work is done with.
+/// Inputs of the work.
 #[derive(Clone)]
 pub struct Parts {
-    /// How the operator was started.
+    /// The settings.
     pub settings: Arc<Settings>,
     /// The API server.
     pub kube: Client,
-    /// Fly.io. Refuses changes when this process does not lead or is stopping.
+    /// The client of Fly.io. Refuses changes when this process does not lead or is stopping.
     pub fly: Fly,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Metrics,
-    /// What the probes look at.
+    /// The state of the readiness probe.
     pub health: Health,
-    /// Whether, and for how long, this process leads.
+    /// Whether and for how long this process leads.
     pub leader: Leader,
     /// The wall clock.
     pub now: Now,
-    /// Who this process is, as `reportingInstance` of events.
+    /// Identity of this process, the `reportingInstance` of events.
     pub identity: String,
 }
 
-/// Runs until `shutdown`, doing `work` while this process leads. `work` gets a token that says
-/// when to end; it then finishes what it has begun and returns.
+/// Runs until `shutdown`, with `work` while this process leads. `work` gets a token; when it is
+/// cancelled, `work` finishes what it has begun and returns.
 pub async fn run<W>(
     settings: Settings,
     kube: Client,
@@ -104,14 +106,14 @@ where
     settings.validate()?;
     let health = Health::new();
     let stop_serving = CancellationToken::new();
-    // Dropped at the end, however it comes.
+    // Stops the server on every return.
     let _stop_serving = stop_serving.clone().drop_guard();
     let server = serve(&settings, &metrics, &health, stop_serving).await?;
 
     let identity = identity();
-    metrics.set_leader(&settings.lease_name, false);
+    metrics.set_leader(&settings.lease.name, false);
     let mut term = None;
-    if settings.leader_elect {
+    if settings.lease.elect {
         let election = settings.election(identity.clone(), now);
         match Candidate::new(kube.clone(), election)
             .acquire(&shutdown)
@@ -122,13 +124,13 @@ where
         }
     }
     let leader = term.as_ref().map_or_else(Leader::always, Term::leader);
-    // A leader is ready when it has seen the activations; a replica standing by is ready already.
+    // A leader is ready once it has listed the activations; a standby replica is ready at once.
     health.expect_cache(ACTIVATIONS);
-    metrics.set_leader(&settings.lease_name, true);
+    metrics.set_leader(&settings.lease.name, true);
 
     let fly = fly(&settings, &metrics, leader.clone(), shutdown.clone())?;
-    let grace = settings.shutdown_grace;
-    let lease_name = settings.lease_name.clone();
+    let grace = settings.process.shutdown_grace;
+    let lease_name = settings.lease.name.clone();
     let parts = Parts {
         settings: Arc::new(settings),
         kube,
@@ -139,32 +141,8 @@ where
         now,
         identity,
     };
-    let mut work = Box::pin(work(parts, shutdown.clone()));
-    let stopping = || {
-        tracing::info!(
-            grace_seconds = grace.as_secs(),
-            "stopping: no change is begun any more"
-        );
-    };
-    tokio::select! {
-        () = &mut work => {
-            if !shutdown.is_cancelled() {
-                return Err(Failure::Ended);
-            }
-            // It had nothing to finish, and ended before we saw why.
-            stopping();
-        }
-        lost = lost(term.as_mut()) => return Err(lost.into()),
-        () = shutdown.cancelled() => {
-            stopping();
-            tokio::select! {
-                () = &mut work => {}
-                lost = lost(term.as_mut()) => return Err(lost.into()),
-                () = tokio::time::sleep(grace) => return Err(Failure::Grace(grace)),
-            }
-        }
-    }
-    drop(work);
+    let work = work(parts, shutdown.clone());
+    supervise(work, term.as_mut(), &shutdown, grace).await?;
     metrics.set_leader(&lease_name, false);
     if let Some(term) = term {
         term.release().await;
@@ -174,7 +152,42 @@ where
     Ok(())
 }
 
-/// Never returns without an election: then there is nothing to lose.
+/// Runs `work` to its end: within `grace` after `shutdown`. Returns at once when the lease is lost.
+async fn supervise(
+    work: impl Future<Output = ()>,
+    term: Option<&mut Term>,
+    shutdown: &CancellationToken,
+    grace: Duration,
+) -> Result<(), Failure> {
+    // On the heap, because the work of an operator is a large future.
+    let mut work = Box::pin(work);
+    let mut lost = pin!(lost(term));
+    let stopping = || {
+        tracing::info!(
+            grace_seconds = grace.as_secs(),
+            "stopping: no further change is made"
+        );
+    };
+    tokio::select! {
+        () = &mut work => {
+            if !shutdown.is_cancelled() {
+                return Err(Failure::Ended);
+            }
+            // The work ended first, with nothing to finish.
+            stopping();
+            return Ok(());
+        }
+        lost = &mut lost => return Err(lost.into()),
+        () = shutdown.cancelled() => stopping(),
+    }
+    tokio::select! {
+        () = &mut work => Ok(()),
+        lost = &mut lost => Err(lost.into()),
+        () = tokio::time::sleep(grace) => Err(Failure::Grace(grace)),
+    }
+}
+
+/// Never returns without an election.
 async fn lost(term: Option<&mut Term>) -> Lost {
     match term {
         Some(term) => term.lost().await,
@@ -188,7 +201,7 @@ async fn serve(
     health: &Health,
     stop: CancellationToken,
 ) -> Result<tokio::task::JoinHandle<()>, Failure> {
-    let address = settings.listen;
+    let address = settings.process.listen;
     let listen = |source| Failure::Listen { address, source };
     let server = Server::bind(address, metrics.clone(), health.clone()).await;
     let server = server.map_err(listen)?;
@@ -201,24 +214,25 @@ async fn serve(
     }))
 }
 
-/// The way to Fly.io, counted, and closed to changes when they must not be made.
+/// The client of Fly.io, with metrics and the gate for changes.
 fn fly(
     settings: &Settings,
     metrics: &Metrics,
     leader: Leader,
     shutdown: CancellationToken,
-) -> Result<Fly, crate::fly::call::client::SetupError> {
+) -> Result<Fly, SetupError> {
     let endpoints = Endpoints {
-        machines: base(&settings.fly_machines_url),
-        api: base(&settings.fly_api_url),
-        uiex: base(&settings.fly_uiex_url),
-        registry: base(&settings.fly_registry_url),
+        machines: base(&settings.fly.machines_url),
+        api: base(&settings.fly.api_url),
+        uiex: base(&settings.fly.uiex_url),
+        registry: base(&settings.fly.registry_url),
     };
     let metrics = metrics.clone();
     let options = HttpOptions {
-        ca_file: settings.ca_file.clone(),
-        auth_soft_for: settings.token_patience,
+        ca_file: settings.network.ca_file.clone(),
+        auth_soft_for: settings.fly.token_patience,
         registries: settings
+            .fly
             .registry_mirror
             .iter()
             .map(|mirror| (mirror.domain.clone(), base(&mirror.url)))
@@ -242,13 +256,13 @@ fn fly(
     Fly::new(endpoints, options)
 }
 
-/// The URL without the slash that the parser adds.
+/// The URL without the trailing slash that the parser adds.
 fn base(url: &url::Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// Who this process is: its host (in Kubernetes the pod's name) and a word that no other life of
-/// it has. At most 128 characters, as events demand.
+/// Identity of this process: its host name (in Kubernetes the pod's name) and a random suffix. At
+/// most 128 characters, as events require.
 fn identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String = host.trim().chars().take(100).collect();
