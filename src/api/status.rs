@@ -734,6 +734,18 @@ pub struct FallbackUsed {
     pub time: Option<Time>,
 }
 
+impl FallbackUsed {
+    /// The phase whose part of the spec declares the fallback: the first name of the field path.
+    #[must_use]
+    pub fn phase(&self) -> Option<PhaseName> {
+        match self.what.split('.').next()? {
+            "provision" => Some(PhaseName::Provision),
+            "deploy" => Some(PhaseName::Deploy),
+            _ => None,
+        }
+    }
+}
+
 /// One integration.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -7,7 +7,7 @@
 
 use jiff::Timestamp;
 
-use super::{PassResult, drift, phases::cannot_observe, setter::Setter};
+use super::{PassResult, Removing, drift, phases::cannot_observe, setter::Setter};
 use crate::{
     api::{
         Activation, ActivationStatus, PhaseName, Reason,
@@ -16,18 +16,27 @@ use crate::{
         status::{PhaseState, PhaseStatus},
     },
     pipeline::{Note, State, StepRecord, report::PhaseProgress},
+    plan::Invalid,
 };
 
 use ConditionStatus::{False, True, Unknown};
+
+/// What the conditions are derived from, beside the result of the pass.
+pub struct Given {
+    /// Every phase that Go-Live waits for has succeeded, and nothing contradicts that.
+    pub live: bool,
+    /// The status before was of this generation.
+    pub same_generation: bool,
+    /// The object was live for this very target before the pass.
+    pub steady: bool,
+}
 
 /// Sets all conditions of `status`, whose phases and lists are already the next ones.
 pub fn next(
     status: &mut ActivationStatus,
     activation: &Activation,
     seen: &PassResult<'_>,
-    live: bool,
-    same_generation: bool,
-    steady: bool,
+    given: &Given,
     now: Timestamp,
 ) {
     let mut to = Setter {
@@ -36,31 +45,8 @@ pub fn next(
         now,
     };
     if seen.suspended && seen.removing.is_none() {
-        let reason = activation
-            .spec
-            .suspend_reason
-            .as_deref()
-            .unwrap_or("no reason given");
-        let until = activation
-            .spec
-            .suspend_until
-            .as_ref()
-            .map_or(String::new(), |time| format!(", until {}", time.0));
-        to.set(
-            ConditionType::Suspended,
-            True,
-            Reason::Suspended,
-            &format!("suspended: {reason}{until}"),
-        );
-        if condition::find(&to.status.conditions, ConditionType::Ready).is_none() {
-            to.set(
-                ConditionType::Ready,
-                Unknown,
-                Reason::Suspended,
-                "suspended before anything was done",
-            );
-        }
-        // Everything else stays frozen as it was.
+        // Everything else stays as it was.
+        suspended(&mut to, activation);
         return;
     }
     to.set(
@@ -74,46 +60,70 @@ pub fn next(
     }
     stabilized(&mut to, activation);
     observed(&mut to, seen);
-    drift::set(&mut to, seen, live, same_generation, steady);
-
+    drift::set(&mut to, seen, given);
     if let Some(removing) = &seen.removing {
-        let progress = format!(
-            "{} of {} removed: {}",
-            removing.done, removing.all, removing.message
+        deleting(&mut to, removing);
+    } else if let Some((reason, message)) = &seen.failed {
+        failed(&mut to, *reason, message);
+    } else if let Some(first) = seen.invalid.first() {
+        invalid(&mut to, seen.invalid, first.reason);
+    } else {
+        ready(&mut to, activation, seen, given.live);
+    }
+}
+
+fn suspended(to: &mut Setter<'_>, activation: &Activation) {
+    let spec = &activation.spec;
+    let reason = spec.suspend_reason.as_deref().unwrap_or("no reason given");
+    let until = spec.suspend_until.as_ref();
+    let until = until.map_or(String::new(), |time| format!(", until {}", time.0));
+    to.set(
+        ConditionType::Suspended,
+        True,
+        Reason::Suspended,
+        &format!("suspended: {reason}{until}"),
+    );
+    if condition::find(&to.status.conditions, ConditionType::Ready).is_none() {
+        to.set(
+            ConditionType::Ready,
+            Unknown,
+            Reason::Suspended,
+            "suspended before anything was done",
         );
-        let reason = if removing.blocked {
-            Reason::DeletionBlocked
-        } else {
-            Reason::Deleting
-        };
-        to.set(ConditionType::Deleting, True, reason, &progress);
-        to.set(ConditionType::Ready, False, Reason::Deleting, &progress);
-        to.set(ConditionType::Live, False, Reason::Deleting, &progress);
-        to.reconciling(reason, &progress);
-        return;
     }
-    if let Some((reason, message)) = &seen.failed {
-        // The pass failed as a whole: what was known stays, and the failure is told.
-        if condition::find(&to.status.conditions, ConditionType::Live).is_none() {
-            to.set(ConditionType::Live, Unknown, *reason, message);
-        }
-        to.set(ConditionType::Ready, Unknown, *reason, message);
-        to.reconciling(Reason::ProgressingWithRetry, message);
-        return;
+}
+
+fn deleting(to: &mut Setter<'_>, removing: &Removing) {
+    let progress = format!(
+        "{} of {} removed: {}",
+        removing.done, removing.all, removing.message
+    );
+    let reason = if removing.blocked {
+        Reason::DeletionBlocked
+    } else {
+        Reason::Deleting
+    };
+    to.set(ConditionType::Deleting, True, reason, &progress);
+    to.set(ConditionType::Ready, False, Reason::Deleting, &progress);
+    to.set(ConditionType::Live, False, Reason::Deleting, &progress);
+    to.reconciling(reason, &progress);
+}
+
+/// The pass failed as a whole: what was known stays, and the failure is reported.
+fn failed(to: &mut Setter<'_>, reason: Reason, message: &str) {
+    if condition::find(&to.status.conditions, ConditionType::Live).is_none() {
+        to.set(ConditionType::Live, Unknown, reason, message);
     }
-    if !seen.invalid.is_empty() {
-        let list: Vec<String> = seen.invalid.iter().map(ToString::to_string).collect();
-        let message = list.join("; ");
-        let reason = seen
-            .invalid
-            .first()
-            .map_or(Reason::InvalidSpec, |invalid| invalid.reason);
-        to.set(ConditionType::Live, Unknown, reason, &message);
-        to.set(ConditionType::Ready, False, reason, &message);
-        to.stalled(reason, &message);
-        return;
-    }
-    ready(&mut to, activation, seen, live);
+    to.set(ConditionType::Ready, Unknown, reason, message);
+    to.reconciling(Reason::ProgressingWithRetry, message);
+}
+
+fn invalid(to: &mut Setter<'_>, invalid: &[Invalid], reason: Reason) {
+    let list: Vec<String> = invalid.iter().map(ToString::to_string).collect();
+    let message = list.join("; ");
+    to.set(ConditionType::Live, Unknown, reason, &message);
+    to.set(ConditionType::Ready, False, reason, &message);
+    to.stalled(reason, &message);
 }
 
 fn phase_condition(to: &mut Setter<'_>, name: PhaseName) {

@@ -1,7 +1,7 @@
 //! The condition `Drifted`: a change that a step wants, or made, in a phase that was done for this
 //! generation. `False` is said only of what is live and was observed.
 
-use super::{PassResult, setter::Setter};
+use super::{PassResult, conditions::Given, setter::Setter};
 use crate::{
     api::{
         PhaseName, Reason,
@@ -14,34 +14,24 @@ use crate::{
 use ConditionStatus::{False, True, Unknown};
 
 /// What drift is judged by, beside the result of the pass.
-struct Before {
+struct Before<'a> {
     /// The present status says that there is drift.
     drifted: bool,
-    /// The status before was of this generation.
-    same_generation: bool,
-    /// The object was live for this very target before the pass.
-    steady: bool,
+    given: &'a Given,
 }
 
 /// Sets the condition.
-pub fn set(
-    to: &mut Setter<'_>,
-    result: &PassResult<'_>,
-    live: bool,
-    same_generation: bool,
-    steady: bool,
-) {
+pub fn set(to: &mut Setter<'_>, result: &PassResult<'_>, given: &Given) {
     let before = Before {
         drifted: condition::is_true(&to.status.conditions, ConditionType::Drifted),
-        same_generation,
-        steady,
+        given,
     };
     let found = reported(result)
         .or_else(|| corrected(result, &before))
         .or_else(|| correcting(to, result, &before));
     let (status, reason, message) = match found {
         Some(message) => (True, Reason::DriftDetected, message),
-        None => without_evidence(to, result, live, &before),
+        None => without_evidence(to, result, &before),
     };
     to.set(ConditionType::Drifted, status, reason, &message);
 }
@@ -66,9 +56,9 @@ fn reported(result: &PassResult<'_>) -> Option<String> {
 }
 
 /// Drift that was corrected within this pass: the next pass finds the object in order.
-fn corrected(result: &PassResult<'_>, before: &Before) -> Option<String> {
+fn corrected(result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
     let report = result.report?;
-    if !before.steady || rotates(report) {
+    if !before.given.steady || rotates(report) {
         return None;
     }
     // What Golive keeps for itself is no news about the application.
@@ -87,9 +77,9 @@ fn corrected(result: &PassResult<'_>, before: &Before) -> Option<String> {
 
 /// A correction over several passes is drift when it began as such: in an object that was live for
 /// this very target. A changed Secret is a new target, and what follows from it is no drift.
-fn correcting(to: &Setter<'_>, result: &PassResult<'_>, before: &Before) -> Option<String> {
-    let began = before.steady && !result.report.is_some_and(rotates);
-    let correcting = before.same_generation
+fn correcting(to: &Setter<'_>, result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
+    let began = before.given.steady && !result.report.is_some_and(rotates);
+    let correcting = before.given.same_generation
         && (began || before.drifted)
         && to.status.go_live.is_some()
         && to.status.phases.iter().any(|phase| {
@@ -105,12 +95,11 @@ fn correcting(to: &Setter<'_>, result: &PassResult<'_>, before: &Before) -> Opti
 fn without_evidence(
     to: &Setter<'_>,
     result: &PassResult<'_>,
-    live: bool,
-    before: &Before,
+    before: &Before<'_>,
 ) -> (ConditionStatus, Reason, String) {
     let observed = condition::is_true(&to.status.conditions, ConditionType::Observed);
     let known = condition::find(&to.status.conditions, ConditionType::Drifted)
-        .filter(|_| before.same_generation);
+        .filter(|_| before.given.same_generation);
     let reason = |reason: &str| Reason::parse(reason).unwrap_or_default();
     let unknown = |reason, message: &str| (Unknown, reason, message.to_owned());
     match (known, result.report) {
@@ -118,7 +107,7 @@ fn without_evidence(
             unknown(Reason::Pending, "nothing is live yet that could differ")
         }
         // Known drift is not gone because it cannot be observed, or because its correction failed.
-        (Some(known), _) if before.drifted && !(live && observed) => {
+        (Some(known), _) if before.drifted && !(before.given.live && observed) => {
             (True, reason(&known.reason), known.message.clone())
         }
         // The pass ended before it observed.
@@ -135,7 +124,7 @@ fn without_evidence(
             Reason::ObservationUnknown,
             "Fly.io cannot be observed: what runs there is not known",
         ),
-        (_, Some(_)) if !live => unknown(
+        (_, Some(_)) if !before.given.live => unknown(
             Reason::Progressing,
             "what is asked for is not live yet: there is nothing to compare with",
         ),

@@ -65,17 +65,14 @@ pub fn next(
                 && old.plan.as_ref().map(|plan| plan.digest.as_str())
                     == seen.target.map(Target::digest)
         });
-    conditions::next(
-        &mut status,
-        activation,
-        seen,
+    let given = conditions::Given {
         live,
         same_generation,
         steady,
-        now,
-    );
+    };
+    conditions::next(&mut status, activation, seen, &given, now);
     status.next_action = next_action(&status, seen, live).map(|text| one_line(&text, MAX_MESSAGE));
-    // A status beyond its bounds would be refused as a whole, and then nothing is told.
+    // The API server refuses a status beyond its bounds as a whole.
     status.bounded()
 }
 
