@@ -33,25 +33,25 @@ pub trait Step: Send + Sync + 'static {
         &[]
     }
 
-    /// Earlier steps of the same phase whose last look no longer holds once this one has sent a
-    /// change: they are looked at again in the next pass.
+    /// Earlier steps of the same phase whose last observation is stale once this one has sent a
+    /// change: they observe again in the next pass.
     fn disturbs(&self) -> &'static [StepId] {
         &[]
     }
 
-    /// How many Fly reads an `observe` of an unchanged world costs. The re-check of a live
-    /// object spends at most three a time.
+    /// Fly.io reads that an `observe` of an unchanged world costs. A re-check of a live object spends
+    /// at most three.
     fn reads(&self) -> u32 {
         1
     }
 
-    /// Whether every re-check looks at it. The others take turns.
+    /// Whether every re-check includes it. The others take turns.
     fn vital(&self) -> bool {
         false
     }
 
-    /// Whether a done step is looked at again at re-checks. Preflight checks are not: they hold
-    /// for one target.
+    /// Whether a done step is observed again at re-checks. Preflight checks are not: they hold for one
+    /// target.
     fn rechecked(&self) -> bool {
         true
     }
@@ -67,12 +67,12 @@ pub trait Step: Send + Sync + 'static {
         now: Timestamp,
     ) -> Verdict<Self::Change>;
 
-    /// What the status should tell of the observation beside the step's state. Pure.
+    /// What the observation adds to the status beside the step's state. Pure.
     fn notes(&self, _target: &Target, _observed: &Self::Observed) -> Vec<Note> {
         Vec::new()
     }
 
-    /// What the status should tell when the world could not be observed. Pure.
+    /// What is added to the status when the world could not be observed. Pure.
     fn notes_of_failure(&self, _error: &Error) -> Vec<Note> {
         Vec::new()
     }
@@ -83,19 +83,19 @@ pub trait Step: Send + Sync + 'static {
         None
     }
 
-    /// The slots that this step will need announced, as far as that can be told before it has
-    /// looked: they are announced while earlier steps work, so that nothing waits for it. One that is
+    /// The slots that this step will need announced, as far as that is known before it observes.
+    /// They are announced while earlier steps work, so that nothing waits for the write. One that is
     /// not needed in the end does no harm. Pure.
     fn foresees(&self, _cx: &Cx) -> Vec<Slot> {
         Vec::new()
     }
 
-    /// Acts. Must tolerate having run before with the reply lost. Its answer is not believed:
-    /// the engine observes again.
+    /// Acts. Must tolerate having run before with the reply lost. Its result is not believed: the
+    /// engine observes again.
     fn act(&self, cx: &Cx, change: Self::Change) -> impl Future<Output = Result<()>> + Send;
 
-    /// Removes what this step made, if the deletion policy asks for it. Must tolerate that it
-    /// is gone already, and never removes what is not provably ours.
+    /// Removes what this step created, if the deletion policy requests it. Must tolerate that it is
+    /// gone already, and never removes what is not provably ours.
     fn remove(&self, _cx: &Cx) -> impl Future<Output = Result<Removal>> + Send {
         async { Ok(Removal::Gone) }
     }

@@ -59,7 +59,7 @@ pub fn refuse_while_suspended(pass: &Pass<'_>, memory: &mut Memory) {
     let requested = Requested::read(pass, memory);
     if let Some(token) = &requested.new {
         let note = format!(
-            "the activation is suspended, so that it is not looked at although an annotation asks for it ({token}); set `spec.suspend` to false, which has everything looked at"
+            "the activation is suspended, so the reconcile that an annotation requests ({token}) does not run; set `spec.suspend` to false, which reconciles everything"
         );
         let event = events::warning("RetryRefused", "Retry", &note);
         pass.context.publish(pass.activation, vec![event]);

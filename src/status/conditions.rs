@@ -7,7 +7,11 @@
 
 use jiff::Timestamp;
 
-use super::{PassResult, Removing, drift, phases::cannot_observe, setter::Setter};
+use super::{
+    PassResult, Removing, drift,
+    phases::{cannot_observe, succeeded},
+    setter::Setter,
+};
 use crate::{
     api::{
         Activation, ActivationStatus, PhaseName, Reason,
@@ -135,12 +139,12 @@ fn phase_condition(to: &mut Setter<'_>, name: PhaseName) {
         .find(|phase| phase.name == name)
         .cloned()
     else {
-        to.set(type_, Unknown, Reason::Pending, "not looked at yet");
+        to.set(type_, Unknown, Reason::Pending, "not observed yet");
         return;
     };
     let reason = Reason::parse(&phase.reason).unwrap_or_default();
     let (status, message) = match phase.state {
-        PhaseState::Succeeded => (True, format!("{name} is done")),
+        PhaseState::Succeeded => (True, succeeded(&phase)),
         PhaseState::Failed => (False, phase.message),
         _ => (Unknown, phase.message),
     };
@@ -154,7 +158,7 @@ fn stabilized(to: &mut Setter<'_>, activation: &Activation) {
             "this version of Golive does not watch objectives",
         )
     } else {
-        (Reason::NotRequested, "no watch was asked for")
+        (Reason::NotRequested, "no watch is requested")
     };
     to.set(ConditionType::Stabilized, Unknown, reason, message);
 }
@@ -166,7 +170,7 @@ fn observed(to: &mut Setter<'_>, seen: &PassResult<'_>) {
                 ConditionType::Observed,
                 Unknown,
                 Reason::Pending,
-                "not looked at yet",
+                "not observed yet",
             );
         }
         return;
@@ -182,7 +186,7 @@ fn observed(to: &mut Setter<'_>, seen: &PassResult<'_>) {
             ConditionType::Observed,
             True,
             Reason::Observed,
-            "what was looked at could be observed",
+            "all observations succeeded",
         ),
     }
 }
@@ -225,15 +229,15 @@ fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &PassResult<'_>, li
             ConditionType::Live,
             Unknown,
             Reason::Pending,
-            "not looked at yet",
+            "not observed yet",
         );
         to.set(
             ConditionType::Ready,
             Unknown,
             Reason::Pending,
-            "not looked at yet",
+            "not observed yet",
         );
-        to.reconciling(Reason::Progressing, "not looked at yet");
+        to.reconciling(Reason::Progressing, "not observed yet");
         return;
     };
     let message = about(phase.name, &phase.message);
@@ -282,7 +286,7 @@ fn retrying(seen: &PassResult<'_>, phase: &PhaseStatus) -> bool {
     };
     let tries = |record: &StepRecord| matches!(record.state, State::Retrying { .. });
     let mut steps = report.phases.iter().filter(|p| p.id == phase.name);
-    // An earlier phase that cannot be observed holds up the one that is told of.
+    // An earlier phase that cannot be observed holds up the one that is reported.
     report.phases.iter().any(cannot_observe)
         || steps.any(|phase| phase.steps.iter().any(|(_, record)| tries(record)))
 }

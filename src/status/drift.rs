@@ -69,7 +69,7 @@ fn corrected(result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
         .collect();
     (!lines.is_empty()).then(|| {
         format!(
-            "what ran was not what was asked for; it is being put right: {}",
+            "the running configuration did not match the spec; it is being corrected: {}",
             lines.join("; ")
         )
     })
@@ -88,7 +88,9 @@ fn correcting(to: &Setter<'_>, result: &PassResult<'_>, before: &Before<'_>) -> 
                 && matches!(phase.state, PhaseState::Running | PhaseState::Waiting)
                 && phase.attempts > 1
         });
-    correcting.then(|| "what runs is not what was asked for; it is being put right".to_owned())
+    correcting.then(|| {
+        "the running configuration does not match the spec; it is being corrected".to_owned()
+    })
 }
 
 /// The condition when this pass found no drift.
@@ -103,9 +105,7 @@ fn without_evidence(
     let reason = |reason: &str| Reason::parse(reason).unwrap_or_default();
     let unknown = |reason, message: &str| (Unknown, reason, message.to_owned());
     match (known, result.report) {
-        _ if to.status.go_live.is_none() => {
-            unknown(Reason::Pending, "nothing is live yet that could differ")
-        }
+        _ if to.status.go_live.is_none() => unknown(Reason::Pending, "nothing is live yet"),
         // Known drift is not gone because it cannot be observed, or because its correction failed.
         (Some(known), _) if before.drifted && !(before.given.live && observed) => {
             (True, reason(&known.reason), known.message.clone())
@@ -118,20 +118,20 @@ fn without_evidence(
         ),
         (_, None) => unknown(
             Reason::ObservationUnknown,
-            "what runs was not compared with what is asked for",
+            "the running configuration was not compared with the spec",
         ),
         (_, Some(_)) if !observed => unknown(
             Reason::ObservationUnknown,
-            "Fly.io cannot be observed: what runs there is not known",
+            "Fly.io cannot be observed: the running configuration is unknown",
         ),
         (_, Some(_)) if !before.given.live => unknown(
             Reason::Progressing,
-            "what is asked for is not live yet: there is nothing to compare with",
+            "the spec is not live yet: there is nothing to compare with",
         ),
         (_, Some(_)) => (
             False,
             Reason::NoDrift,
-            "what runs is what was asked for".to_owned(),
+            "no drift: the running configuration matches the spec".to_owned(),
         ),
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use kube::runtime::events::{Event, EventType};
 
+use super::phases::succeeded;
 use crate::{
     api::{
         ActivationStatus, PhaseName, Reason,
@@ -154,12 +155,7 @@ fn phases(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Activat
                 } else {
                     "PhaseSucceeded"
                 };
-                events.push(event(
-                    EventType::Normal,
-                    reason,
-                    action,
-                    &format!("{} is done", phase.name),
-                ));
+                events.push(event(EventType::Normal, reason, action, &succeeded(phase)));
             }
             PhaseState::Failed
                 if was != PhaseState::Failed
@@ -338,7 +334,7 @@ fn transitions(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Ac
         events.push(change.event(Normal, "Suspended", "Suspend", Suspended));
     }
     if change.was(Suspended, "True") && change.became(Suspended, "False") {
-        events.push(event(Normal, "Resumed", "Resume", "work goes on"));
+        events.push(event(Normal, "Resumed", "Resume", "reconciled again"));
     }
     if change.was(Live, "True") && change.became(Observed, "Unknown") {
         events.push(change.event(Warning, "ObservationLost", "Observe", Observed));

@@ -12,10 +12,7 @@ use crate::{
             PreflightResult, ReleaseStatus, SecretStatus, SmokeTestResult, SourceStatus, one_line,
         },
     },
-    pipeline::{
-        Note, Slot, StepId,
-        report::Report,
-    },
+    pipeline::{Note, Slot, StepId, report::Report},
     plan::source::decide::Followed,
 };
 

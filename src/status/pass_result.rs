@@ -15,9 +15,9 @@ pub struct PassResult<'a> {
     pub report: Option<&'a Report>,
     /// What is wrong with the object.
     pub invalid: &'a [Invalid],
-    /// Creates that are announced.
+    /// Announced creates.
     pub intents: Announced,
-    /// The object is suspended: everything else stays as it was.
+    /// The object is suspended: everything else in the status stays as it was.
     pub suspended: bool,
     /// `drift: Report` holds: changes are reported and not made.
     pub reporting_drift: bool,

@@ -75,6 +75,18 @@ pub fn cannot_observe(phase: &PhaseReport) -> bool {
     open.peek().is_some() && open.all(|state| *state == State::Retrying { observing: true })
 }
 
+/// What is said of a phase that has succeeded.
+pub fn succeeded(phase: &PhaseStatus) -> String {
+    let times = phase.started_at.as_ref().zip(phase.finished_at.as_ref());
+    match times {
+        Some((began, ended)) => {
+            let seconds = ended.0.duration_since(began.0).as_secs();
+            format!("{} succeeded in {seconds} s", phase.name)
+        }
+        None => format!("{} succeeded", phase.name),
+    }
+}
+
 fn planned(phase: &PhaseReport) -> bool {
     phase.progress == PhaseProgress::Planned
 }
@@ -99,7 +111,7 @@ impl Given<'_> {
         if self.earlier_unobserved && !self.seen.reporting_drift && state == PhaseState::Pending {
             // The earlier phase is kept as it was, so that it does not say what holds this one up.
             reason = Reason::ObservationUnknown;
-            message = "what an earlier phase made cannot be observed at present".to_owned();
+            message = "the result of an earlier phase cannot be observed now".to_owned();
         }
         let (owner, deadline_after) = owner_and_deadline(self.activation, self.seen, report.id);
         let restarted = self.restarted(state);
@@ -114,7 +126,7 @@ impl Given<'_> {
         if late && matches!(state, PhaseState::Running | PhaseState::Waiting) {
             state = PhaseState::Failed;
             message = format!(
-                "not done within its deadline ({reason}); it goes on by itself when the cause is mended: {message}"
+                "exceeded its deadline ({reason}); Golive continues when the cause is fixed: {message}"
             );
             reason = Reason::DeadlineExceeded;
         }
@@ -199,7 +211,7 @@ fn state_of(activation: &Activation, report: &PhaseReport) -> (PhaseState, Reaso
         PhaseProgress::Pending => (
             PhaseState::Pending,
             Reason::Waiting,
-            "an earlier phase is not done".to_owned(),
+            "waits for an earlier phase".to_owned(),
         ),
         PhaseProgress::AwaitingApproval => {
             (PhaseState::AwaitingApproval, Reason::AwaitingApproval, gate)
@@ -227,13 +239,13 @@ fn state_of(activation: &Activation, report: &PhaseReport) -> (PhaseState, Reaso
                 (
                     PhaseState::Skipped,
                     Reason::NotImplemented,
-                    "this version of Golive does nothing in this phase yet".to_owned(),
+                    "this version of Golive does not implement this phase".to_owned(),
                 )
             } else {
                 (
                     PhaseState::Skipped,
                     Reason::NotRequested,
-                    "not asked for".to_owned(),
+                    "not requested".to_owned(),
                 )
             }
         }

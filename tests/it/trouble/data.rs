@@ -191,7 +191,7 @@ async fn a_phase_that_is_late_says_so_with_its_cause_and_recovers_when_that_is_m
 
     let text = message(&status, "Ready");
     assert!(
-        text.starts_with("Provision: not done within its deadline"),
+        text.starts_with("Provision: exceeded its deadline"),
         "{text}"
     );
     assert!(text.contains("Postgres"), "{text}");
