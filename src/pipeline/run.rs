@@ -111,8 +111,6 @@ pub async fn run(
 ) -> Result<Report, Error> {
     let digest = cx.target.stamp().to_owned();
     let fired = memory.fired.take();
-    // A pass begins because something may have changed.
-    crate::phase::deploy::fleet::roster::changed(cx);
     let began = Instant::now();
     let allowed = recheck_choice(memory, &digest, &cx.installation.timing);
     let intents = cx.intents.clone();

@@ -119,7 +119,7 @@ async fn pass(
             suspended: true,
             ..Seen::default()
         };
-        leases::let_end(&memory.facts);
+        leases::let_end(&memory.journal);
         teller.write(old.as_ref(), &seen).await?;
         refuse(activation, context, memory, old.as_ref());
         return Ok(until_resumed(activation, (context.installation.clock)())
@@ -189,6 +189,7 @@ async fn pass(
 
     // Observe, diff, act (Fly.io). Its errors are part of the report.
     let reporting_drift = reports_drift(activation, &target, old.as_ref());
+    memory.pass += 1;
     let cx = cx(
         context,
         owner,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::phase::deploy::{
     fleet::{
-        diagnosis, roster,
+        diagnosis, fallback_size, roster, sent,
         strategy::{self, Fleet, Plan},
     },
     release::{
@@ -26,8 +26,8 @@ use crate::phase::deploy::{
 use crate::{
     api::{Reason, status::FallbackUsed},
     error::Error,
-    fly::{Machine, machine_config::MachineGuest},
-    flytoml::{self, AppConfig, Strategy},
+    fly::Machine,
+    flytoml::{AppConfig, Strategy},
     phase::app_secrets as push,
     pipeline::{Cx, Note, Verdict, Why, step::Result},
     plan::Target,
@@ -97,24 +97,6 @@ pub fn release(cx: &Cx, records: &Records) -> Result<release::Wanted> {
     release::wanted(&cx.target, &image, &secrets, records)
 }
 
-/// Versions that this process is remembered to have written beside those that machines have now.
-const REMEMBERED: usize = 64;
-
-/// Versions of these machines that this process wrote. What no machine has any more is forgotten in
-/// time: a process lives for long.
-fn written(cx: &Cx, machines: &[Machine]) -> BTreeSet<String> {
-    let known = cx.facts.written.get().unwrap_or_default();
-    let has = machines.iter().map(|machine| machine.instance_id.clone());
-    let written: BTreeSet<String> = has.filter(|version| known.contains(version)).collect();
-    if known.len() > written.len() + REMEMBERED {
-        cx.facts.written.set(written.clone());
-        cx.facts.given.add(|given| {
-            given.retain(|id, _| machines.iter().any(|machine| machine.id == *id));
-        });
-    }
-    written
-}
-
 /// What should run and what does.
 ///
 /// # Errors
@@ -124,7 +106,7 @@ pub async fn look(cx: &Cx) -> Result<Look> {
     let release = release(cx, &records)?;
     let effective = release::effective(&cx.target, &release, &records)?;
     let mut machines = roster::ours(cx).await?;
-    let reverted = reverted(cx, &effective.key);
+    let reverted = sent::reverted(cx, &effective.key);
     for machine in &mut machines {
         // Whatever its host means by that: it goes on saying so, and the machine is not restarted
         // for ever.
@@ -132,10 +114,10 @@ pub async fn look(cx: &Cx) -> Result<Look> {
             machine.image_ref = None;
         }
     }
-    let fallback = fallback(cx, &effective.config, &effective.key, &machines);
+    let fallback = fallback_size::in_use(cx, &effective.config, &effective.key, &machines);
     let size = match &fallback {
         None => None,
-        Some(used) => Some(size(&used.to)?),
+        Some(used) => Some(fallback_size::guest(&used.to)?),
     };
     let strategy = match effective.config.strategy() {
         // What is restored has proven itself.
@@ -175,7 +157,7 @@ pub async fn look(cx: &Cx) -> Result<Look> {
             .deploy
             .wait_timeout
             .map_or(WAIT_TIMEOUT, |wait| wait.0),
-        written: written(cx, &machines),
+        written: sent::written(cx, &machines),
         // As long as anything is given to settle, ten seconds by default, as flyctl does. A release
         // that has run well is watched no more.
         watch: if records.is_good(&release.key) {
@@ -206,12 +188,6 @@ pub async fn look(cx: &Cx) -> Result<Look> {
     Ok(look)
 }
 
-fn reverted(cx: &Cx, release: &str) -> BTreeMap<String, u32> {
-    let known = cx.facts.reverted.get();
-    let known = known.filter(|known| known.0 == release);
-    known.map(|known| known.1.clone()).unwrap_or_default()
-}
-
 /// How many machines of each process group an update takes at a time.
 fn pools(config: &AppConfig, wanted: &[Wanted]) -> BTreeMap<String, usize> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -220,58 +196,6 @@ fn pools(config: &AppConfig, wanted: &[Wanted]) -> BTreeMap<String, usize> {
     }
     let pool = |(group, count)| (group, config.pool_size(count));
     counts.into_iter().map(pool).collect()
-}
-
-fn size(name: &str) -> Result<MachineGuest> {
-    flytoml::parse_size(name).map_err(|error| Error::Blocked {
-        reason: Reason::FlyConfigInvalid,
-        message: format!("`deploy.fallbackSizes`: {error}"),
-    })
-}
-
-/// The declared size that is in use for lack of room: known to this process, or told by the
-/// marks of the machines, so that a restart does not ask for the refused size again.
-fn fallback(
-    cx: &Cx,
-    config: &AppConfig,
-    release: &str,
-    machines: &[Machine],
-) -> Option<FallbackUsed> {
-    let sizes = &cx.target.deploy.fallback_sizes;
-    if let Some(known) = cx.facts.fallback_size.get()
-        && known.0 == release
-        && sizes.contains(&known.1.to)
-    {
-        return Some(known.1.clone());
-    }
-    let to = machines
-        .iter()
-        .filter(|machine| machine.metadata(fleet::RELEASE_KEY) == Some(release))
-        .filter_map(|machine| machine.metadata(fleet::SIZE_KEY))
-        .find(|size| sizes.iter().any(|declared| declared == size))?;
-    let used = FallbackUsed {
-        what: "deploy.size".to_owned(),
-        from: asked_size(config),
-        to: to.to_owned(),
-        reason: String::new(),
-        time: None,
-    };
-    cx.facts
-        .fallback_size
-        .set((release.to_owned(), used.clone()));
-    Some(used)
-}
-
-/// The size that the fly.toml asks for, as Fly.io names sizes.
-pub fn asked_size(config: &AppConfig) -> String {
-    let asked = config.machine_config(&config.default_group(), &flytoml::Context::default());
-    let guest = asked.ok().and_then(|machine| machine.guest);
-    let guest = guest.unwrap_or_default();
-    format!(
-        "{}-cpu-{}x",
-        guest.cpu_kind.as_deref().unwrap_or("shared"),
-        guest.cpus.unwrap_or(1)
-    )
 }
 
 /// What else is known of the machines that have ended, or are late.

@@ -332,7 +332,7 @@ pub async fn end_all(cx: &Cx) -> Result<bool> {
         return Ok(true);
     }
     // What is known may lack one that was just made: only a list tells.
-    roster::lost(cx);
+    roster::note_unknown(cx);
     let machines = match roster::ours(cx).await {
         // The app is gone, and all with it.
         Err(Error::Fly { source, .. }) if *source.class() == fly::Class::Gone => return Ok(true),

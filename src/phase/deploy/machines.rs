@@ -13,16 +13,15 @@ use super::{
 };
 use crate::phase::deploy::{
     command::one_off::{self, Progress},
-    fleet::{leases, roster, strategy::Move},
+    fleet::{
+        fallback_size::{is_no_room, take_next},
+        leases, roster, sent,
+        strategy::Move,
+    },
     release::rollback,
 };
 use crate::{
-    api::{
-        Reason,
-        deploy::OnFailure,
-        policy::Deletion,
-        status::{ExternalObject, FallbackUsed},
-    },
+    api::{Reason, deploy::OnFailure, policy::Deletion, status::ExternalObject},
     error::Error,
     fly::{self, Machine, MachineState, MachineUpdate, NewMachine},
     flytoml::{self, AppConfig, Strategy},
@@ -330,7 +329,8 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
             leased,
         } => (next, config, leased),
     };
-    roster::changed(cx);
+    // Whoever observes them from now on reads them again.
+    roster::note_changed(cx, []);
     leases::hold(cx, &leased).await?;
     // All run to their end, also when one fails: a call that is cut off is one more unknown.
     let done: Vec<Result<()>> = match &next {
@@ -352,43 +352,27 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
     };
     let done: Result<()> = done.into_iter().collect();
     match &done {
-        Ok(()) => roster::touched(cx, next.of()),
-        Err(_) => roster::lost(cx),
+        Ok(()) => roster::note_changed(cx, next.of()),
+        Err(_) => roster::note_unknown(cx),
     }
     done
-}
-
-/// Remembers the version that the platform made of our words.
-fn wrote(cx: &Cx, machine: &Machine) {
-    cx.facts.written.add(|written| {
-        written.insert(machine.instance_id.clone());
-    });
 }
 
 /// Tells of machines that were given this before and do not have it any more: Fly.io has been seen
 /// to take an update back silently (fly-api.md L). Each is news once in a release.
 fn tell_reverts(cx: &Cx, pairs: &[(Machine, Wanted)]) {
-    let given = cx.facts.given.get().unwrap_or_default();
-    let written = cx.facts.written.get().unwrap_or_default();
     for (machine, wanted) in pairs {
         let host = machine.image_ref.as_ref();
         let host = host.and_then(|image| image.digest.as_deref());
         let other = host.is_some_and(|digest| !wanted.config.image.ends_with(digest));
         // Under a version of ours nothing else but its host's word makes an update.
-        let back = !wanted.marks(machine) || written.contains(&machine.instance_id) && other;
-        if given.get(&machine.id) != Some(&wanted.hash) || !back {
+        let back = !wanted.marks(machine) || sent::is_written(cx, machine) && other;
+        if !sent::was_given(cx, machine, wanted) || !back {
             continue;
         }
         let release = wanted.config.metadata.get(fleet::RELEASE_KEY);
         let release = release.cloned().unwrap_or_default();
-        let known = cx.facts.reverted.get();
-        let mut times = known
-            .filter(|known| known.0 == release)
-            .map(|known| known.1.clone())
-            .unwrap_or_default();
-        let count = times.entry(machine.name.clone()).or_default();
-        *count += 1;
-        if *count == 1 {
+        if sent::count_revert(cx, release, machine) == 1 {
             let note = format!(
                 "Fly.io took the update of the machine {} ({}) to {} back without a word; it is updated again",
                 machine.name, machine.id, wanted.config.image
@@ -400,15 +384,7 @@ fn tell_reverts(cx: &Cx, pairs: &[(Machine, Wanted)]) {
                 note,
             });
         }
-        cx.facts.reverted.set((release, times));
     }
-}
-
-/// Remembers what a machine was given.
-fn gave(cx: &Cx, machine: &Machine, wanted: &Wanted) {
-    cx.facts.given.add(|given| {
-        given.insert(machine.id.clone(), wanted.hash.clone());
-    });
 }
 
 /// Creates one machine. Its name is unique among the app's live machines: when it is in use,
@@ -426,8 +402,8 @@ async fn create(cx: &Cx, wanted: &Wanted) -> Result<()> {
     let doing = format!("create the machine {}", wanted.name);
     match cx.fly.create_machine(&cx.target.app, &new).await {
         Ok(machine) => {
-            wrote(cx, &machine);
-            roster::created(cx, &machine);
+            sent::remember_version(cx, &machine);
+            roster::note_created(cx, &machine);
             Ok(())
         }
         Err(error) => match error.conflict() {
@@ -438,7 +414,7 @@ async fn create(cx: &Cx, wanted: &Wanted) -> Result<()> {
                 let found = found.map_err(|source| Error::fly(doing.clone(), source))?;
                 match found {
                     Some(found) if fleet::is_ours(&found, &cx.owner) => {
-                        roster::created(cx, &found);
+                        roster::note_created(cx, &found);
                         Ok(())
                     }
                     _ => Err(Error::Blocked {
@@ -450,38 +426,10 @@ async fn create(cx: &Cx, wanted: &Wanted) -> Result<()> {
                     }),
                 }
             }
-            _ if no_room(&error) => fall_back(cx, wanted, error, doing),
+            _ if is_no_room(&error) => take_next(cx, wanted, error, doing),
             _ => Err(Error::fly(doing, error)),
         },
     }
-}
-
-/// Takes the next declared size when there is no room for the wanted one.
-fn fall_back(cx: &Cx, wanted: &Wanted, error: fly::Error, doing: String) -> Result<()> {
-    let sizes = &cx.target.deploy.fallback_sizes;
-    let release = wanted.config.metadata.get(fleet::RELEASE_KEY);
-    let release = release.cloned().unwrap_or_default();
-    // Others of the same move may have fallen back already: what this one was refused counts.
-    let used = wanted.config.metadata.get(fleet::SIZE_KEY);
-    let next = match used {
-        None => sizes.first(),
-        Some(used) => sizes
-            .iter()
-            .position(|size| size == used)
-            .and_then(|at| sizes.get(at + 1)),
-    };
-    let Some(next) = next else {
-        return Err(Error::fly(doing, error));
-    };
-    let used = FallbackUsed {
-        what: "deploy.size".to_owned(),
-        from: look::asked_size(&cx.target.config()?.app),
-        to: next.clone(),
-        reason: crate::api::status::one_line(error.message(), 500),
-        time: None,
-    };
-    cx.facts.fallback_size.set((release, used));
-    Ok(())
 }
 
 /// Updates one machine under a lease, fenced by the version that was read.
@@ -549,20 +497,13 @@ async fn update(cx: &Cx, app_config: &AppConfig, machine: &Machine, wanted: &Wan
     let doing = format!("update the machine {}", machine.name);
     match updated {
         Ok(updated) => {
-            wrote(cx, &updated);
-            gave(cx, machine, wanted);
+            sent::remember_version(cx, &updated);
+            sent::remember_given(cx, machine, wanted);
             Ok(())
         }
-        Err(error) if no_room(&error) => fall_back(cx, wanted, error, doing),
+        Err(error) if is_no_room(&error) => take_next(cx, wanted, error, doing),
         Err(error) => Err(Error::fly(doing, error)),
     }
-}
-
-fn no_room(error: &fly::Error) -> bool {
-    matches!(
-        error.conflict(),
-        Some(fly::Conflict::Capacity(_) | fly::Conflict::Quota)
-    )
 }
 
 async fn start(cx: &Cx, machine: &Machine) -> Result<()> {

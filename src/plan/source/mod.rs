@@ -104,7 +104,8 @@ pub async fn read(
                 image: &source.image,
                 rule: &rule,
             };
-            let serving = memory.facts.releases.get();
+            let serving =
+                crate::phase::deploy::release::records::known(&memory.facts, &memory.journal);
             let serving = serving.as_ref().and_then(|records| records.last_good());
             let client = context
                 .fly

@@ -200,7 +200,7 @@ impl Former {
 }
 
 /// Looks for a release command of another release than the one that has this place. `ours` are the
-/// machines that are there, and `known` those of commands that this process has seen last.
+/// machines that are there.
 ///
 /// # Errors
 /// When Fly.io does not answer.
@@ -209,14 +209,13 @@ pub async fn former(
     records: &Records,
     slot: Option<&str>,
     ours: &[Machine],
-    known: Option<&one_off::Known>,
 ) -> Result<Option<Former>> {
     let is_other = |machine: &&Machine| {
         let place = machine.metadata(fleet::SLOT_KEY).unwrap_or_default();
         fleet::is_release_slot(place) && slot != Some(place) && !machine.state.is_over()
     };
     // One that was made a moment ago may not be among those that were listed before.
-    let known = known.map_or(&[][..], one_off::Known::machines);
+    let known = one_off::known_machines(cx);
     let unlisted = known.iter().filter(is_other);
     let unlisted = unlisted.filter(|machine| ours.iter().all(|listed| listed.id != machine.id));
     let read = unlisted.map(|machine| cx.fly.machine(&cx.target.app, &machine.id));
@@ -276,7 +275,7 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
         Change::Record(change) => {
             rollback::act(cx, *change).await?;
             // Now it is told to people, before the command is run again.
-            cx.facts.failures_told.clear();
+            one_off::publish_again(cx);
             Ok(())
         }
     }

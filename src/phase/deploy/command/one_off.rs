@@ -8,6 +8,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeSet,
     fmt,
     time::{Duration, Instant},
 };
@@ -276,11 +277,10 @@ impl Runs {
         match runs.stand(last, cx.now()) {
             Run::Failed { .. } | Run::Stuck => {
                 runs.served(cx);
-                let told = cx.facts.failures_told.get();
-                runs.told = told.is_some_and(|told| told.contains(&last.id));
+                runs.told = is_published(cx, &last.id);
                 runs.tail = diagnosis::log_tail(cx, &last.id, true).await;
-                cx.facts.failures_told.add(|told| {
-                    told.insert(last.id.clone());
+                cx.facts.change_or_default::<Published>(|published| {
+                    published.0.insert(last.id.clone());
                 });
             }
             // Its end is seen: the announcement has served.
@@ -369,11 +369,6 @@ impl Runs {
         let ended = machine.updated_at.unwrap_or(Timestamp::UNIX_EPOCH);
         let passed = Duration::try_from(now.duration_since(ended)).unwrap_or_default();
         pause.checked_sub(passed).filter(|left| !left.is_zero())
-    }
-
-    /// Whether there has been no run yet.
-    pub fn is_new(&self) -> bool {
-        self.last.is_none()
     }
 
     /// Whether the program of the latest has been started. When nothing tells, it has.
@@ -496,11 +491,10 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
                 ..NewMachine::default()
             };
             let created = cx.fly.create_machine(app, &new).await;
-            let known = &cx.facts.one_offs;
-            match &created {
-                Ok(machine) => known.change(|known| known.machines.push(machine.clone())),
-                Err(_) => known.clear(),
-            }
+            cx.journal.change_or_default::<Sent>(|sent| match &created {
+                Ok(machine) => sent.created.push(machine.clone()),
+                Err(_) => sent.unknown = true,
+            });
             match created {
                 Ok(_) => Ok(()),
                 // It is there: an earlier try got through, and the list lags behind.
@@ -516,7 +510,8 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
         // Only what carries our mark gets here.
         Change::End { name, id } => {
             let deleted = cx.fly.delete_machine(app, &id, true, None).await;
-            cx.facts.one_offs.clear();
+            cx.journal
+                .change_or_default::<Sent>(|sent| sent.unknown = true);
             deleted.map_err(|source| Error::fly(format!("destroy the machine {name}"), source))
         }
     }
@@ -525,20 +520,60 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
 /// How long a list that lacks a machine is believed: until its create is announced.
 const NONE_FOR: Duration = Duration::from_secs(1);
 
-/// The machines that fill one place, as they were last seen.
+/// The machines that fill one place, as they were last observed. A fact.
 #[derive(Clone, Debug)]
-pub struct Known {
+struct Known {
     slot: String,
     listed: Instant,
     /// In the order in which they were created.
     machines: Vec<Machine>,
 }
 
-impl Known {
-    /// The machines, as they were then.
-    pub fn machines(&self) -> &[Machine] {
-        &self.machines
+/// What this process has sent since they were last observed. In the journal.
+#[derive(Clone, Debug, Default)]
+struct Sent {
+    created: Vec<Machine>,
+    /// A machine was deleted, or the outcome of a create is unknown: only a list tells which
+    /// machines there are.
+    unknown: bool,
+}
+
+/// What is known, with the machines that this process has created since.
+fn known(cx: &Cx) -> Option<Known> {
+    let sent = cx.journal.get::<Sent>().unwrap_or_default();
+    let known = cx.facts.get::<Known>().filter(|_| !sent.unknown)?;
+    let mut known = (*known).clone();
+    known.machines.extend(sent.created.iter().cloned());
+    Some(known)
+}
+
+/// The machines of commands that this process knows of, without reading them.
+pub fn known_machines(cx: &Cx) -> Vec<Machine> {
+    known(cx).map(|known| known.machines).unwrap_or_default()
+}
+
+/// Machines whose failure was published before their command is run again, by id. A fact.
+#[derive(Clone, Debug, Default)]
+struct Published(BTreeSet<String>);
+
+/// This process has recorded a failure, which is published before the command is run again. In the
+/// journal.
+#[derive(Debug)]
+struct FailureRecorded;
+
+/// Whether the failure of this machine was published.
+fn is_published(cx: &Cx, id: &str) -> bool {
+    if cx.journal.get::<FailureRecorded>().is_some() {
+        cx.facts.clear::<Published>();
+        cx.journal.clear::<FailureRecorded>();
     }
+    let published = cx.facts.get::<Published>();
+    published.is_some_and(|published| published.0.contains(id))
+}
+
+/// Has the failures of commands published again before any command is run again.
+pub fn publish_again(cx: &Cx) {
+    cx.journal.set(FailureRecorded);
 }
 
 /// The machines that fill this place, also destroyed ones, in the order of their creation. Listed
@@ -553,15 +588,16 @@ pub async fn machines_of(
     slot: &str,
     lacks: impl Fn(&[Machine]) -> bool,
 ) -> Result<Vec<Machine>> {
-    let known = cx.facts.one_offs.get();
+    let known = known(cx);
     if let Some(known) = known.filter(|known| known.slot == slot)
         && let Some(machines) = read_again(cx, &known.machines).await?
         && (!lacks(&machines) || known.listed.elapsed() < NONE_FOR)
     {
-        cx.facts.one_offs.set(Known {
+        cx.facts.set(Known {
             machines: machines.clone(),
-            ..(*known).clone()
+            ..known
         });
+        cx.journal.clear::<Sent>();
         return Ok(machines);
     }
     let marks = [(UID_KEY, cx.owner.uid.as_str()), (SLOT_KEY, slot)];
@@ -577,11 +613,12 @@ pub async fn machines_of(
         fleet::is_ours(machine, &cx.owner) && machine.metadata(SLOT_KEY) == Some(slot)
     });
     machines.sort_by_key(|machine| machine.created_at);
-    cx.facts.one_offs.set(Known {
+    cx.facts.set(Known {
         slot: slot.to_owned(),
         listed,
         machines: machines.clone(),
     });
+    cx.journal.clear::<Sent>();
     Ok(machines)
 }
 

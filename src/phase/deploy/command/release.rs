@@ -60,7 +60,6 @@ impl Step for ReleaseCommand {
         if records.held(&release.key, &cx.target).is_some() {
             return after_others(cx, &records, Observed::Ran).await;
         }
-        let known = cx.facts.one_offs.get();
         let slot = fleet::release_slot(release.number, &release.key);
         let commands = one_off::machines_of(cx, &slot, <[Machine]>::is_empty);
         let (app_machines, commands) = match records.last_good() {
@@ -69,7 +68,7 @@ impl Step for ReleaseCommand {
                 .map(|(ours, commands)| (ours, Some(commands)))?,
             Some(_) => (roster::ours(cx).await?, None),
         };
-        let others = command::former(cx, &records, Some(&slot), &app_machines, known.as_deref());
+        let others = command::former(cx, &records, Some(&slot), &app_machines);
         if let Some(former) = others.await? {
             return Ok(Seen::from(Observed::Ran).after(Some(former)));
         }
@@ -117,9 +116,8 @@ impl Step for ReleaseCommand {
 
 /// Where no command is to be run, one of another release has to have ended all the same.
 async fn after_others(cx: &Cx, records: &Records, command: Observed) -> Result<Seen> {
-    let known = cx.facts.one_offs.get();
     let ours = roster::ours(cx).await?;
-    let former = command::former(cx, records, None, &ours, known.as_deref()).await?;
+    let former = command::former(cx, records, None, &ours).await?;
     Ok(Seen::from(command).after(former))
 }
 

@@ -18,15 +18,26 @@ const TAIL: usize = 400;
 /// Lines of a log tail.
 const LINES: usize = 3;
 
+/// Whether the database answered from inside, for a machine that has failed.
+#[derive(Debug)]
+struct DatabaseAnswer {
+    /// Id and version of the machine.
+    failed: (String, String),
+    answer: Option<String>,
+}
+
 /// What is to be told beside the failure itself; begins with `;` unless it is empty.
 pub async fn of(cx: &Cx, machines: &[Machine], failed: &Machine) -> String {
     let key = (failed.id.clone(), failed.instance_id.clone());
-    let known = cx.facts.diagnosis.get();
-    let answer = match known.filter(|known| known.0 == key) {
-        Some(known) => known.1.clone(),
+    let known = cx.facts.get::<DatabaseAnswer>();
+    let answer = match known.filter(|known| known.failed == key) {
+        Some(known) => known.answer.clone(),
         None => {
             let answer = database(cx, machines, failed).await;
-            cx.facts.diagnosis.set((key, answer.clone()));
+            cx.facts.set(DatabaseAnswer {
+                failed: key,
+                answer: answer.clone(),
+            });
             answer
         }
     };

@@ -17,7 +17,7 @@ use crate::phase::deploy::fleet;
 use crate::{
     error::Error,
     fly::{self, Machine, MachineState, machines::HostStatus},
-    pipeline::{Cx, facts::Facts, step::Result},
+    pipeline::{Cx, step::Result, typed_map::TypedMap},
 };
 
 /// How long a lease lasts that is not refreshed. As flyctl (fly-api.md B.6).
@@ -32,9 +32,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// What the lease is for, as others see it.
 pub const WHY: &str = "golive deploys";
 
-/// The leases that this process holds for one object.
+/// The leases that this process holds for one object. In the journal.
 #[derive(Debug)]
-pub struct Leases {
+struct Leases {
     held: Arc<Mutex<Held>>,
     refresh: AbortHandle,
 }
@@ -72,7 +72,7 @@ pub fn wanted(machines: &[Machine]) -> Vec<(String, String)> {
 
 /// The nonce to show with a change to a machine, if its lease is held.
 pub fn nonce(cx: &Cx, id: &str) -> Option<String> {
-    let leases = cx.facts.leases.get()?;
+    let leases = cx.journal.get::<Leases>()?;
     lock(&leases.held).nonces.get(id).cloned()
 }
 
@@ -121,7 +121,7 @@ pub async fn hold(cx: &Cx, machines: &[(String, String)]) -> Result<()> {
 }
 
 fn keep(cx: &Cx, nonces: BTreeMap<String, String>) {
-    if let Some(leases) = cx.facts.leases.get() {
+    if let Some(leases) = cx.journal.get::<Leases>() {
         let mut held = lock(&leases.held);
         if !held.ended {
             held.nonces.extend(nonces);
@@ -138,7 +138,7 @@ fn keep(cx: &Cx, nonces: BTreeMap<String, String>) {
         ended: false,
     }));
     let refresh = refresh(cx.fly.clone(), cx.target.app.clone(), held.clone());
-    cx.facts.leases.set(Leases {
+    cx.journal.set(Leases {
         held,
         refresh: tokio::spawn(refresh).abort_handle(),
     });
@@ -174,14 +174,14 @@ async fn refresh(fly: fly::Client, app: String, held: Arc<Mutex<Held>>) {
 
 /// Nothing moves before somebody asks for it: the leases are refreshed no more, and end by themselves
 /// soon. They would keep others from changing the machines.
-pub fn let_end(facts: &Facts) {
-    facts.leases.clear();
+pub fn let_end(journal: &TypedMap) {
+    journal.clear::<Leases>();
 }
 
 /// The rollout goes on. The lease of a machine that is down by now, and might be wanted, is given
 /// back.
 pub async fn go_on(cx: &Cx, machines: &[Machine]) {
-    let Some(leases) = cx.facts.leases.get() else {
+    let Some(leases) = cx.journal.get::<Leases>() else {
         return;
     };
     let asleep = |machine: &&Machine| {
@@ -203,17 +203,17 @@ pub async fn go_on(cx: &Cx, machines: &[Machine]) {
 
 /// A machine is gone, and its lease with it.
 pub fn forget(cx: &Cx, id: &str) {
-    if let Some(leases) = cx.facts.leases.get() {
+    if let Some(leases) = cx.journal.get::<Leases>() {
         lock(&leases.held).nonces.remove(id);
     }
 }
 
 /// Gives all leases back: the rollout has ended, or stands still.
 pub async fn release(cx: &Cx) {
-    let Some(leases) = cx.facts.leases.get() else {
+    let Some(leases) = cx.journal.get::<Leases>() else {
         return;
     };
-    cx.facts.leases.clear();
+    cx.journal.clear::<Leases>();
     leases.refresh.abort();
     let nonces = std::mem::take(&mut lock(&leases.held).nonces);
     give_back(cx, nonces).await;

@@ -1,9 +1,11 @@
 //! The machines that should be, and how those that are do. Pure.
 
 pub mod diagnosis;
+pub mod fallback_size;
 pub mod leases;
 pub mod readback;
 pub mod roster;
+pub mod sent;
 pub mod strategy;
 
 use std::{collections::BTreeMap, time::Duration};

@@ -32,19 +32,37 @@ const ONE_BY_ONE: usize = 12;
 /// Kind of a machine among what the status names at Fly.io.
 pub const MACHINE: &str = "Machine";
 
-/// What was seen, and when.
-#[derive(Clone, Debug)]
-pub struct Roster {
+/// Our machines as they were last observed. A fact.
+#[derive(Debug)]
+struct Roster {
+    /// The pass that observed them: in a later pass they may have changed.
+    pass: u64,
     /// When all machines were last listed.
     listed: Instant,
-    /// When they were last looked at; `None` once something was changed since.
-    looked: Option<Instant>,
-    /// Ids of machines that this process has changed since.
-    touched: BTreeSet<String>,
+    /// When they were last listed or read.
+    read: Instant,
     machines: Vec<Machine>,
 }
 
-impl Roster {
+/// What this process has sent since the machines were last observed. In the journal.
+#[derive(Clone, Debug, Default)]
+struct Sent {
+    /// Ids of the machines that it changed.
+    changed: BTreeSet<String>,
+    /// Machines that it created.
+    created: Vec<Machine>,
+    /// The outcome of a call is unknown, so that only a list tells which machines there are.
+    unknown: bool,
+}
+
+/// What is known before machines are read.
+struct Known {
+    listed: Instant,
+    changed: BTreeSet<String>,
+    machines: Vec<Machine>,
+}
+
+impl Known {
     fn is_restless(&self, machine: &Machine) -> bool {
         let quiet = match machine.state {
             // One without checks is watched, and only a look tells that it has not ended.
@@ -56,7 +74,7 @@ impl Roster {
             MachineState::Stopped | MachineState::Suspended => true,
             _ => false,
         };
-        !quiet || self.touched.contains(&machine.id)
+        !quiet || self.changed.contains(&machine.id)
     }
 }
 
@@ -65,12 +83,18 @@ impl Roster {
 /// # Errors
 /// When Fly.io does not answer.
 pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
-    let known = cx.facts.roster.get();
-    if let Some(known) = &known
-        && known.looked.is_some_and(|at| at.elapsed() < SHARED_FOR)
+    let roster = cx.facts.get::<Roster>();
+    let sent = cx.journal.get::<Sent>();
+    if let Some(roster) = &roster
+        && sent.is_none()
+        && roster.pass == cx.pass
+        && roster.read.elapsed() < SHARED_FOR
     {
-        return Ok(known.machines.clone());
+        return Ok(roster.machines.clone());
     }
+    let sent = sent.map(|sent| (*sent).clone()).unwrap_or_default();
+    let known = roster.filter(|_| !sent.unknown);
+    let known = known.map(|roster| with_sent(&roster, sent));
     let read = match &known {
         Some(known) if known.listed.elapsed() < LISTED_FOR => {
             let (restless, quiet): (Vec<&Machine>, Vec<&Machine>) = known
@@ -94,7 +118,7 @@ pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
         None => {
             let begun = Instant::now();
             let listed = list(cx).await?;
-            let unlisted = unlisted(cx, known.as_deref(), &listed).await?;
+            let unlisted = unlisted(cx, known.as_ref(), &listed).await?;
             (begun, listed.into_iter().chain(unlisted).collect())
         }
     };
@@ -102,13 +126,26 @@ pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
         .into_iter()
         .filter(|machine| !machine.state.is_over() && fleet::is_ours(machine, &cx.owner))
         .collect();
-    cx.facts.roster.set(Roster {
+    cx.facts.set(Roster {
+        pass: cx.pass,
         listed,
-        looked: Some(Instant::now()),
-        touched: BTreeSet::new(),
+        read: Instant::now(),
         machines: ours.clone(),
     });
+    cx.journal.clear::<Sent>();
     Ok(ours)
+}
+
+/// The machines that were observed, and those that this process has created since.
+fn with_sent(roster: &Roster, sent: Sent) -> Known {
+    let mut machines = roster.machines.clone();
+    machines.retain(|machine| sent.created.iter().all(|new| new.id != machine.id));
+    machines.extend(sent.created);
+    Known {
+        listed: roster.listed,
+        changed: sent.changed,
+        machines,
+    }
 }
 
 /// Lists the machines ahead of the steps that share a look, while others work. What goes wrong here
@@ -126,7 +163,7 @@ async fn list(cx: &Cx) -> Result<Vec<Machine>> {
 
 /// Machines that are on record and not on the list: a list may lag behind, and may be empty for no
 /// reason (fly-api.md B.3). One that is read by its id is there, whatever the list says.
-async fn unlisted(cx: &Cx, known: Option<&Roster>, listed: &[Machine]) -> Result<Vec<Machine>> {
+async fn unlisted(cx: &Cx, known: Option<&Known>, listed: &[Machine]) -> Result<Vec<Machine>> {
     let known = known.into_iter().flat_map(|known| &known.machines);
     let known = known.map(|machine| machine.id.as_str());
     let recorded = cx
@@ -156,29 +193,22 @@ async fn read(cx: &Cx, machines: &[&Machine]) -> Result<Option<Vec<Machine>>> {
     Ok(found.into_iter().collect())
 }
 
-/// Machines that are known may have changed: the next look reads them again.
-pub fn changed(cx: &Cx) {
-    cx.facts.roster.change(|known| known.looked = None);
+/// Notes that this process has changed these machines, by id: they are read again.
+pub fn note_changed(cx: &Cx, ids: impl IntoIterator<Item = String>) {
+    cx.journal
+        .change_or_default::<Sent>(|sent| sent.changed.extend(ids));
 }
 
-/// This process has changed these machines, by id: the next look reads them again.
-pub fn touched(cx: &Cx, ids: impl IntoIterator<Item = String>) {
-    cx.facts.roster.change(|known| {
-        known.looked = None;
-        known.touched.extend(ids);
+/// Notes that this process has created a machine, which a list may not name yet.
+pub fn note_created(cx: &Cx, machine: &Machine) {
+    cx.journal.change_or_default::<Sent>(|sent| {
+        sent.created.retain(|other| other.id != machine.id);
+        sent.created.push(machine.clone());
     });
 }
 
-/// This process has created a machine: the next look reads it by its id.
-pub fn created(cx: &Cx, machine: &Machine) {
-    cx.facts.roster.change(|known| {
-        known.looked = None;
-        known.machines.retain(|other| other.id != machine.id);
-        known.machines.push(machine.clone());
-    });
-}
-
-/// It is not known what a call has done: the next look lists all machines.
-pub fn lost(cx: &Cx) {
-    cx.facts.roster.clear();
+/// Notes that the outcome of a call is unknown: all machines are listed again.
+pub fn note_unknown(cx: &Cx) {
+    cx.journal
+        .change_or_default::<Sent>(|sent| sent.unknown = true);
 }

@@ -28,6 +28,11 @@ pub struct FlyRelease;
 /// Fly.io's releases that are looked through for one that we recorded before a crash.
 const RECENT: u32 = 5;
 
+/// What this process, or one before it, had Fly.io record: the key of our release and Fly.io's own
+/// record of it; `None`: the token may not have it recorded. In the journal.
+#[derive(Debug)]
+struct Recorded(String, Option<Release>);
+
 /// What is on record at Fly.io.
 #[derive(Debug)]
 pub enum Observed {
@@ -85,7 +90,7 @@ impl Step for FlyRelease {
         if ended || !cx.may_act() {
             return Ok(Observed::There);
         }
-        let known = cx.facts.fly_release.get();
+        let known = cx.journal.get::<Recorded>();
         if known.as_ref().is_some_and(|known| known.0 == wanted.key) {
             return Ok(Observed::There);
         }
@@ -101,7 +106,7 @@ impl Step for FlyRelease {
         if superseded.is_none()
             && let Some(found) = begun(cx, &wanted, &records).await?
         {
-            cx.facts.fly_release.set((wanted.key, Some(found)));
+            cx.journal.set(Recorded(wanted.key, Some(found)));
             return Ok(Observed::There);
         }
         Ok(Observed::Missing {
@@ -123,7 +128,7 @@ impl Step for FlyRelease {
     async fn act(&self, cx: &Cx, Begin { wanted, superseded }: Begin) -> Result<()> {
         if let Some(superseded) = superseded {
             end(cx, &superseded, &ReleaseStatus::Interrupted).await?;
-            cx.facts.fly_release.clear();
+            cx.journal.clear::<Recorded>();
         }
         begin(cx, &wanted).await.map(drop)
     }
@@ -175,8 +180,8 @@ async fn begin(cx: &Cx, wanted: &Wanted) -> Result<Option<Release>> {
         }
         Err(error) => return Err(Error::fly("record the release", error)),
     };
-    let known = (wanted.key.clone(), release.clone());
-    cx.facts.fly_release.set(known);
+    cx.journal
+        .set(Recorded(wanted.key.clone(), release.clone()));
     Ok(release)
 }
 
@@ -187,7 +192,7 @@ async fn begin(cx: &Cx, wanted: &Wanted) -> Result<Option<Release>> {
 /// When Fly.io does not answer.
 pub async fn ended(cx: &Cx, wanted: &Wanted, outcome: Outcome) -> Result<Option<u64>> {
     let status = records::fly_status(outcome);
-    let known = cx.facts.fly_release.get();
+    let known = cx.journal.get::<Recorded>();
     let release = match known.filter(|known| known.0 == wanted.key) {
         Some(known) => match &known.1 {
             Some(release)
@@ -207,9 +212,7 @@ pub async fn ended(cx: &Cx, wanted: &Wanted, outcome: Outcome) -> Result<Option<
         release.status = status;
     }
     let version = release.version;
-    cx.facts
-        .fly_release
-        .set((wanted.key.clone(), Some(release)));
+    cx.journal.set(Recorded(wanted.key.clone(), Some(release)));
     Ok(version)
 }
 

@@ -239,7 +239,7 @@ impl Step for Release {
     }
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
-        cx.facts.releases.clear();
+        records::forget(cx);
         records::delete_all(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
         Ok(Removal::Gone)
     }

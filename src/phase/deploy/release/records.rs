@@ -34,7 +34,7 @@ use crate::{
     },
     error::Error,
     fly,
-    pipeline::{Cx, Note, step::Result},
+    pipeline::{Cx, Note, step::Result, typed_map::TypedMap},
     plan::Target,
 };
 
@@ -426,14 +426,37 @@ fn selector(uid: &str) -> ListParams {
     ))
 }
 
+/// The records as they were read from Kubernetes. A fact.
+#[derive(Debug)]
+struct Loaded(Records);
+
+/// The records as this process has written them since; `None`: the outcome of a write is unknown.
+/// In the journal.
+#[derive(Debug)]
+struct Saved(Option<Records>);
+
+/// The records as far as this process knows them; `None`: they have to be read.
+pub fn known(facts: &TypedMap, journal: &TypedMap) -> Option<Records> {
+    match journal.get::<Saved>() {
+        Some(saved) => saved.0.clone(),
+        None => facts.get::<Loaded>().map(|loaded| loaded.0.clone()),
+    }
+}
+
+/// Forgets the records.
+pub fn forget(cx: &Cx) {
+    cx.facts.clear::<Loaded>();
+    cx.journal.clear::<Saved>();
+}
+
 /// The records. Read once in the life of this process: nobody else writes them.
 ///
 /// # Errors
 /// When Kubernetes does not answer, or what is there cannot be read: never taken for "none",
 /// because that would forget that a release has failed.
 pub async fn load(cx: &Cx) -> Result<Records> {
-    if let Some(records) = cx.facts.releases.get() {
-        return Ok((*records).clone());
+    if let Some(records) = known(&cx.facts, &cx.journal) {
+        return Ok(records);
     }
     let found = api(&cx.kube, &cx.installation.own_namespace)
         .list(&selector(&cx.owner.uid))
@@ -456,7 +479,8 @@ pub async fn load(cx: &Cx) -> Result<Records> {
         records.list.push(record);
     }
     records.list.sort_by_key(|record| record.number);
-    cx.facts.releases.set(records.clone());
+    cx.facts.set(Loaded(records.clone()));
+    cx.journal.clear::<Saved>();
     Ok(records)
 }
 
@@ -497,7 +521,7 @@ pub async fn save(cx: &Cx, mut record: Record) -> Result<()> {
         Ok(map) => map,
         Err(source) => {
             // Whatever happened, what is there now counts.
-            cx.facts.releases.clear();
+            cx.journal.set(Saved(None));
             return match source {
                 kube::Error::Api(status) if status.is_already_exists() || status.is_conflict() => {
                     Ok(())
@@ -520,7 +544,7 @@ pub async fn save(cx: &Cx, mut record: Record) -> Result<()> {
             }
         }
     }
-    cx.facts.releases.set(after);
+    cx.journal.set(Saved(Some(after)));
     Ok(())
 }
 

@@ -61,6 +61,14 @@ pub enum Pull {
     Unknown(String),
 }
 
+/// What the registry answered last about the last good image.
+#[derive(Debug)]
+struct KnownPull {
+    pinned: String,
+    at: Instant,
+    pull: Pull,
+}
+
 /// What is known about the next request.
 #[derive(Debug)]
 pub struct Observed {
@@ -364,17 +372,19 @@ pub async fn good_is_gone(cx: &Cx, records: &Records) -> bool {
         return false;
     };
     // A failure is looked at again and again; the registry need not be.
-    if let Some(known) = cx.facts.pull.get()
-        && known.0 == good.pinned
-        && known.1.elapsed() < BELIEVED
+    if let Some(known) = cx.facts.get::<KnownPull>()
+        && known.pinned == good.pinned
+        && known.at.elapsed() < BELIEVED
     {
-        return known.2 == Pull::Gone;
+        return known.pull == Pull::Gone;
     }
     let answer = pull(cx, &good.pinned).await;
     let gone = answer == Pull::Gone;
-    cx.facts
-        .pull
-        .set((good.pinned.clone(), Instant::now(), answer));
+    cx.facts.set(KnownPull {
+        pinned: good.pinned.clone(),
+        at: Instant::now(),
+        pull: answer,
+    });
     gone
 }
 
