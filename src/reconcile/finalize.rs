@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Retry},
     phase::{
         PHASES,
-        deploy::release::records,
+        deploy::release::store as records,
         provision::{app_token, postgres},
     },
     pipeline::{AnyStep, Memory, Owner, Removal, StepId, memory::backoff},

@@ -1,6 +1,6 @@
 //! The declared fallback size that is in use because Fly.io had no room for the wanted one.
 
-use super::{RELEASE_KEY, SIZE_KEY, Wanted};
+use super::wanted::WantedMachine;
 use crate::{
     api::{
         Reason,
@@ -9,6 +9,7 @@ use crate::{
     error::Error,
     fly::{self, Machine, machine_config::MachineGuest},
     flytoml::{self, AppConfig},
+    phase::marks::{RELEASE_KEY, SIZE_KEY},
     pipeline::{Cx, step::Result},
 };
 
@@ -66,7 +67,7 @@ pub fn is_no_room(error: &fly::Error) -> bool {
 ///
 /// # Errors
 /// That error, when no declared size is left.
-pub fn take_next(cx: &Cx, wanted: &Wanted, error: fly::Error, doing: String) -> Result<()> {
+pub fn take_next(cx: &Cx, wanted: &WantedMachine, error: fly::Error, doing: String) -> Result<()> {
     let sizes = &cx.target.deploy.fallback_sizes;
     let release = wanted.config.metadata.get(RELEASE_KEY);
     let release = release.cloned().unwrap_or_default();

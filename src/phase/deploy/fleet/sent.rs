@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{fly::Machine, pipeline::Cx};
 
-use super::Wanted;
+use super::wanted::WantedMachine;
 
 /// Versions of machines (`instance_id`) that this process wrote.
 #[derive(Clone, Debug, Default)]
@@ -55,13 +55,13 @@ pub fn remember_version(cx: &Cx, machine: &Machine) {
 }
 
 /// Whether this configuration is what this process gave to the machine last.
-pub fn was_given(cx: &Cx, machine: &Machine, wanted: &Wanted) -> bool {
+pub fn was_given(cx: &Cx, machine: &Machine, wanted: &WantedMachine) -> bool {
     let given = cx.journal.get::<Given>();
     given.is_some_and(|given| given.0.get(&machine.id) == Some(&wanted.hash))
 }
 
 /// Remembers the configuration that a machine was given.
-pub fn remember_given(cx: &Cx, machine: &Machine, wanted: &Wanted) {
+pub fn remember_given(cx: &Cx, machine: &Machine, wanted: &WantedMachine) {
     cx.journal.change_or_default::<Given>(|given| {
         given.0.insert(machine.id.clone(), wanted.hash.clone());
     });
