@@ -5,6 +5,7 @@
 
 pub mod app_secrets;
 pub mod deploy;
+pub mod marks;
 pub mod preflight;
 pub mod provision;
 pub mod smoke_test;

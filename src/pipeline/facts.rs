@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 use super::{note::News, typed_map::TypedMap};
 use crate::{
-    api::status::{FallbackUsed, SecretStatus},
+    api::status::SecretStatus,
     fly,
     redact::{self, Guarded},
 };
@@ -56,49 +56,13 @@ pub struct Facts {
     pub secret_list: Fact<(Instant, Vec<fly::secrets::AppSecret>)>,
     /// Version of the app's secrets that machines must see. Set by the steps that push secrets.
     pub secrets_version: Fact<u64>,
-    /// Our machines as they were last seen. Shared by the steps of Deploy, `deploy::roster`.
-    pub roster: Fact<crate::phase::deploy::fleet::roster::Roster>,
-    /// Machines that run a command once, as they were last listed, and the place that they fill.
-    /// Set by the steps of Deploy, `deploy::one_off`.
-    pub one_offs: Fact<crate::phase::deploy::command::one_off::Known>,
     /// What stood at Fly.io under the app's name before it was created. Set by the step `App`.
     pub app_free: Fact<(Instant, BTreeSet<String>)>,
     /// The app as it was last seen, and when. Set by the step `App`.
     pub app_there: Fact<(Instant, fly::App)>,
-    /// What Fly.io has on record of the release that is being deployed, by the release's key; `None`:
-    /// the token may not have it recorded. Set by the step `FlyRelease`.
-    pub fly_release: Fact<(String, Option<fly::releases::Release>)>,
-    /// The declared size that is in use for lack of room, and the release that it was refused
-    /// for: another one may be luckier. Set by the steps of Deploy.
-    pub fallback_size: Fact<(String, FallbackUsed)>,
     /// The DNS records that hostnames need, which the list of certificates does not tell. Set by the
     /// step `Certificates`.
     pub dns: Fact<BTreeMap<String, fly::certificates::DnsRequirements>>,
-    /// The record of releases. Set where it is read and written, `deploy::records`.
-    pub releases: Fact<crate::phase::deploy::release::records::Records>,
-    /// Whether an image can still be pulled, and when that was asked. Set by `deploy::rollback`.
-    pub pull: Fact<(
-        String,
-        Instant,
-        crate::phase::deploy::release::rollback::Pull,
-    )>,
-    /// Machines of commands whose failure was told before they are run again. Set by the steps of
-    /// Deploy, `deploy::one_off`.
-    pub failures_told: Fact<BTreeSet<String>>,
-    /// The configuration that this process gave each machine last, by its hash. Set by the steps of
-    /// Deploy.
-    pub given: Fact<BTreeMap<String, String>>,
-    /// How often Fly.io took the update of a machine back, by name, and the release. Set by the
-    /// steps of Deploy.
-    pub reverted: Fact<(String, BTreeMap<String, u32>)>,
-    /// Leases on the machines of a rollout. Set by the steps of Deploy.
-    pub leases: Fact<crate::phase::deploy::fleet::leases::Leases>,
-    /// Whether the database answered from inside, for a machine (id and version) that has failed.
-    /// Set by the steps of Deploy.
-    pub diagnosis: Fact<((String, String), Option<String>)>,
-    /// Versions of machines that this process wrote: what the platform made of our words there
-    /// is no drift. Set by the steps of Deploy.
-    pub written: Fact<BTreeSet<String>>,
     /// Tries of the smoke checks. Set by the step `EdgeChecks`.
     pub smoke_tries: Fact<crate::phase::smoke_test::edge::AllTries>,
     /// Tries of the checks of the database. Set by the step `DatabaseCheck`.

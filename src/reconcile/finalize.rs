@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Retry},
     phase::{
         PHASES,
-        deploy::release::records,
+        deploy::release::store as records,
         provision::{app_token, postgres},
     },
     pipeline::{AnyStep, Cx, Owner, Removal},

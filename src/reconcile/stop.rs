@@ -30,7 +30,7 @@ pub async fn suspended(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration,
         suspended: true,
         ..PassResult::default()
     };
-    leases::let_end(&memory.wanted.facts);
+    leases::let_end(&memory.wanted.journal);
     pass.publisher.publish(pass.old.as_ref(), &result).await?;
     requests::refuse_while_suspended(pass, memory);
     let recheck = pass.context.installation.timing.recheck;

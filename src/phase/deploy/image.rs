@@ -1,12 +1,12 @@
-//! The image: the tag is resolved to a digest once, and machines get the digest, so that a tag
-//! that moves changes nothing behind our back. What was resolved is kept before anything runs it,
-//! so that a restart does not resolve it again. What `deploy.source` chose is resolved already.
+//! The image: the tag is resolved to a digest once, and machines get the digest, so that a moved tag
+//! changes nothing. The digest is stored before anything runs it, so that a restart does not resolve
+//! the tag again. An image that `deploy.source` chose is resolved already.
 
 use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::phase::deploy::release::records;
+use super::release::store as records;
 use crate::{
     api::Reason,
     error::Error,
@@ -21,9 +21,9 @@ use crate::{
 /// The image.
 pub struct Image;
 
-/// Gives the image of the target: the one that was chosen, the one that was resolved for the same
-/// question before, also by another process, or what the registry says now. `None`: the registry has
-/// no such image.
+/// The image of the target: the one that was chosen, the one that was resolved before for the same
+/// target, also by another process, or the one that the registry has now. `None`: the registry has no
+/// such image.
 ///
 /// # Errors
 /// When the reference cannot be read, or the registry or Kubernetes does not answer.
@@ -47,7 +47,7 @@ pub async fn resolve(cx: &Cx) -> Result<Option<facts::Image>> {
     {
         return Ok(Some((*image).clone()));
     }
-    let image = match kept(cx, reference).await? {
+    let image = match stored(cx, reference).await? {
         Some((digest, runs_on_fly)) => of(&digest, runs_on_fly),
         None => {
             let name = target.image_name();
@@ -66,8 +66,8 @@ pub async fn resolve(cx: &Cx) -> Result<Option<facts::Image>> {
     Ok(Some(image))
 }
 
-/// The digest that the tag was resolved to before, for the same question.
-async fn kept(cx: &Cx, reference: &ImageReference) -> Result<Option<(String, Option<bool>)>> {
+/// The digest that the tag was resolved to before, for the same target.
+async fn stored(cx: &Cx, reference: &ImageReference) -> Result<Option<(String, Option<bool>)>> {
     if reference.digest.is_some() {
         return Ok(None);
     }
@@ -82,33 +82,33 @@ async fn kept(cx: &Cx, reference: &ImageReference) -> Result<Option<(String, Opt
         let same = choice.asked == cx.target.asked();
         return Ok(same.then_some((choice.digest, choice.runs_on_fly)));
     }
-    // An installation that did not keep it yet: what ran for this very target.
+    // An earlier version did not store it: the record of what ran for this target.
     let records = records::load(cx).await?;
     let record = records.list.iter().rev().find(|record| {
-        record.image == cx.target.image_name() && record.target == cx.target.digest()
+        record.content.image == cx.target.image_name() && record.hold.target == cx.target.digest()
     });
-    Ok(record.map(|record| (record.digest.clone(), None)))
+    Ok(record.map(|record| (record.content.digest.clone(), None)))
 }
 
-/// What is known of the image.
+/// The image, and whether its digest is stored.
 #[derive(Debug)]
 pub struct Observed {
     image: Option<facts::Image>,
-    /// Whether a restart finds the same.
-    kept: bool,
+    /// Whether a restart finds the same image.
+    is_stored: bool,
 }
 
-/// The image is kept.
+/// Stores the digest of the image.
 #[derive(Debug)]
-pub struct Keep(facts::Image);
+pub struct StoreDigest(facts::Image);
 
-impl fmt::Display for Keep {
+impl fmt::Display for StoreDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "keep {} at {}", self.0.reference, self.0.digest)
     }
 }
 
-impl StepChange for Keep {
+impl StepChange for StoreDigest {
     fn kind(&self) -> ChangeKind {
         ChangeKind::Housekeeping
     }
@@ -116,22 +116,22 @@ impl StepChange for Keep {
 
 impl Step for Image {
     type Observed = Observed;
-    type Change = Keep;
+    type Change = StoreDigest;
 
     fn id(&self) -> StepId {
         StepId::Image
     }
 
-    /// What runs is pinned to the digest: a re-check has nothing to see here.
+    /// Machines are pinned to the digest: there is nothing to re-check.
     fn rechecked(&self) -> bool {
         false
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
         let image = resolve(cx).await?;
-        // A plan keeps nothing, and a digest in the spec needs no keeping.
+        // A plan stores nothing, and a digest in the spec need not be stored.
         let fixed = cx.target.choice().is_some() || cx.target.image()?.digest.is_some();
-        let kept = !cx.may_act() || fixed || {
+        let is_stored = !cx.may_act() || fixed || {
             let stored = store::load(
                 &cx.kube,
                 &cx.installation.own_namespace,
@@ -146,13 +146,13 @@ impl Step for Image {
                     choice.asked == image.asked && choice.digest == image.digest
                 })
         };
-        Ok(Observed { image, kept })
+        Ok(Observed { image, is_stored })
     }
 
-    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Keep> {
+    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<StoreDigest> {
         match &observed.image {
-            Some(_) if observed.kept => Verdict::Done,
-            Some(image) => Verdict::Change(Keep(image.clone())),
+            Some(_) if observed.is_stored => Verdict::Done,
+            Some(image) => Verdict::Change(StoreDigest(image.clone())),
             None => Verdict::Blocked(Why::new(
                 Reason::ImageNotFound,
                 format!(
@@ -163,7 +163,7 @@ impl Step for Image {
         }
     }
 
-    async fn act(&self, cx: &Cx, Keep(image): Keep) -> Result<()> {
+    async fn act(&self, cx: &Cx, StoreDigest(image): StoreDigest) -> Result<()> {
         let choice = Choice {
             asked: image.asked,
             image: image.reference,

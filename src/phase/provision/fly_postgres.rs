@@ -591,7 +591,7 @@ fn config(owner: &Owner, region: &str, volume: String) -> MachineConfig {
             ("fly-managed-postgres", "true"),
             ("managed-by-fly-deploy", "true"),
             ("fly_platform_version", "v2"),
-            (crate::phase::deploy::fleet::UID_KEY, &owner.uid),
+            (crate::phase::marks::UID_KEY, &owner.uid),
         ]),
         mounts: vec![MachineMount {
             volume: Some(volume),

@@ -104,15 +104,17 @@ pub async fn read(
                 image: &source.image,
                 rule: &rule,
             };
-            let serving = memory.wanted.facts.releases.get();
-            let serving = serving.as_ref().and_then(|records| records.last_good());
+            let serving = crate::phase::deploy::release::store::known_serving_digest(
+                &memory.wanted.facts,
+                &memory.wanted.journal,
+            );
             let client = context
                 .fly
                 .client(token)
                 .with_deadline(tokio::time::Instant::now() + LOOK);
             let on = held.filter(|choice| choice.asked == mark);
             let seen = look(&client, refs, source, &image, &rule, on).await;
-            decide::decide(&asked, held, serving.map(|good| good.digest.as_str()), seen)
+            decide::decide(&asked, held, serving.as_deref(), seen)
         }
     };
     if let Some(choice) = &decision.choice

@@ -6,7 +6,13 @@ use super::*;
 use crate::{
     fly::machine_config::MachineGuest,
     flytoml,
-    phase::deploy::fleet::{Asked, CONFIG_KEY, canaries, release_slot, wanted},
+    phase::{
+        deploy::fleet::{
+            slots,
+            wanted::{FleetSpec, canaries, machines as wanted},
+        },
+        marks::{CONFIG_KEY, SIZE_KEY},
+    },
     pipeline::Owner,
 };
 
@@ -53,19 +59,19 @@ impl Case {
         self
     }
 
-    fn asked<T>(&self, of: impl Fn(&Asked) -> T) -> T {
-        self.asked_with(None, of)
+    fn with_spec<T>(&self, of: impl Fn(&FleetSpec) -> T) -> T {
+        self.with_size(None, of)
     }
 
     /// The first machine with a declared size, for lack of room.
-    fn sized(&self, name: &str, guest: &MachineGuest) -> Wanted {
-        let first = |asked: &Asked| wanted(asked).unwrap().remove(0);
-        self.asked_with(Some((name, guest)), first)
+    fn sized(&self, name: &str, guest: &MachineGuest) -> WantedMachine {
+        let first = |spec: &FleetSpec| wanted(spec).unwrap().remove(0);
+        self.with_size(Some((name, guest)), first)
     }
 
-    fn asked_with<T>(&self, size: Option<(&str, &MachineGuest)>, of: impl Fn(&Asked) -> T) -> T {
+    fn with_size<T>(&self, size: Option<(&str, &MachineGuest)>, of: impl Fn(&FleetSpec) -> T) -> T {
         let config = flytoml::parse(self.toml).unwrap().config;
-        of(&Asked {
+        of(&FleetSpec {
             scale: &self.scale,
             regions: &self.regions,
             region: "eze",
@@ -78,17 +84,17 @@ impl Case {
         })
     }
 
-    fn wanted(&self) -> Vec<Wanted> {
-        self.asked(|asked| wanted(asked).unwrap())
+    fn wanted(&self) -> Vec<WantedMachine> {
+        self.with_spec(|spec| wanted(spec).unwrap())
     }
 
-    fn canaries(&self) -> Vec<Wanted> {
-        self.asked(|asked| canaries(asked).unwrap())
+    fn canaries(&self) -> Vec<WantedMachine> {
+        self.with_spec(|spec| canaries(spec).unwrap())
     }
 }
 
 /// A started machine that is as wanted, as Fly.io lists it.
-fn running(wanted: &Wanted, id: &str) -> Machine {
+fn running(wanted: &WantedMachine, id: &str) -> Machine {
     let mut machine: Machine = serde_json::from_value(json!({
         "id": id,
         "name": wanted.name,
@@ -103,7 +109,7 @@ fn running(wanted: &Wanted, id: &str) -> Machine {
     machine
 }
 
-fn fleet(wanted: &[Wanted]) -> Vec<Machine> {
+fn fleet(wanted: &[WantedMachine]) -> Vec<Machine> {
     wanted
         .iter()
         .enumerate()
@@ -170,11 +176,11 @@ fn planned_with(
     })
 }
 
-fn plan_of(wanted: &[Wanted], machines: &[Machine], pool: usize) -> Move {
+fn plan_of(wanted: &[WantedMachine], machines: &[Machine], pool: usize) -> Move {
     whole_plan(wanted, machines, pool).next
 }
 
-fn whole_plan(wanted: &[Wanted], machines: &[Machine], pool: usize) -> Plan {
+fn whole_plan(wanted: &[WantedMachine], machines: &[Machine], pool: usize) -> Plan {
     plan(&Fleet {
         wanted,
         canaries: &[],
@@ -244,7 +250,7 @@ fn surplus_machines_go_and_those_of_the_release_command_stay() {
     let mut machines = fleet(&wanted);
     let mut release = running(&wanted[0], "r");
     let marks = &mut release.config.as_mut().unwrap().metadata;
-    marks.insert(SLOT_KEY.to_owned(), release_slot(1, "0123456789"));
+    marks.insert(SLOT_KEY.to_owned(), slots::release_command(1, "0123456789"));
     machines.push(release);
     let less = Case::new(TOML).scaled(1).wanted();
     let next = |machines: &[Machine]| plan_of(&less, machines, 1);
@@ -338,7 +344,7 @@ fn only_a_machine_without_checks_is_watched_after_its_start() {
 }
 
 /// Creates what the plan asks for, started.
-fn created(next: Move, machines: &mut Vec<Machine>) -> Vec<Wanted> {
+fn created(next: Move, machines: &mut Vec<Machine>) -> Vec<WantedMachine> {
     let Move::Create(wanted) = next else {
         panic!("{next:?}")
     };

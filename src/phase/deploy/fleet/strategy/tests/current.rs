@@ -35,7 +35,7 @@ fn resize(machine: &mut Machine, memory_mb: u32, for_lack_of_room: bool) {
     config.guest.as_mut().unwrap().memory_mb = Some(memory_mb);
     if for_lack_of_room {
         let size = "shared-cpu-2x".to_owned();
-        config.metadata.insert(fleet::SIZE_KEY.to_owned(), size);
+        config.metadata.insert(SIZE_KEY.to_owned(), size);
     }
 }
 
