@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{super::run_state::EXIT_DELAY, *};
 
 /// When the machine was created; times below are in seconds from here.
 const BEGAN: i64 = 1_800_000_000;
