@@ -45,7 +45,7 @@ impl Former {
             why: Why::new(
                 Reason::ReleaseCommandRunning,
                 format!(
-                    "the release command of an earlier release runs in the machine {name} ({id}); no machine is changed before it has ended, or taken longer than it may (to end it now: `fly machine destroy {id} --force`)"
+                    "the release command of an earlier release runs in the machine {name} ({id}); no machine is changed until it has ended or exceeded its timeout (to end it now: `fly machine destroy {id} --force`)"
                 ),
             ),
             wake: one_off::until_gone(&target.app, &self.machine),

@@ -241,7 +241,7 @@ impl Runs {
                 Some(left) => waits(
                     Reason::OutcomeUnknown,
                     format!(
-                        "the {} was ended in {name}, or could not start there, and nothing tells how it would have ended; it is run again",
+                        "the {} in {name} was stopped or could not start, so that its result is unknown; Golive runs it again",
                         program.name()
                     ),
                     Wake::After(left),
