@@ -1,5 +1,5 @@
-# The controller as one static binary in an empty image: no shell, no package manager, nobody to
-# be but user 65532. Build: docker build --build-arg REVISION=$(git rev-parse HEAD) -t golive .
+# The operator as one static binary in an empty image: no shell, no package manager, and no other
+# user than 65532. Build: docker build --build-arg REVISION=$(git rev-parse HEAD) -t golive .
 # Pin both images by digest where builds must be reproducible.
 
 FROM rust:1.95-alpine AS build
@@ -24,3 +24,4 @@ ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 USER 65532:65532
 EXPOSE 8080
 ENTRYPOINT ["/golive"]
+CMD ["run"]

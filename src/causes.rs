@@ -1,9 +1,10 @@
-//! Errors with their causes, for logs, conditions and the terminal. Knows nothing else.
+//! Formats errors with their causes, for logs, conditions and the terminal. Uses nothing of the
+//! crate.
 
 use std::error::Error;
 
-/// An error and its causes in one line. A cause whose text its parent already holds is left out,
-/// since some errors (kube's) print their cause themselves.
+/// An error and its causes in one line. A cause whose text its parent already contains is left out,
+/// because some errors (kube's) print their cause themselves.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,33 +1,36 @@
-//! The controller.
+//! The program `golive`: runs the operator, or prints and writes what is generated from its types.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use golive::controller::operator::{self, Failure};
 use golive::process::kube_client;
 use golive::process::metrics::Metrics;
-use golive::process::operator::{self, Failure};
-use golive::process::settings::{Cli, Command};
+use golive::process::settings::{Cli, Command, Settings};
 use golive::{causes, clock, process::telemetry};
 use nix::sys::resource::{Resource, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Exit code of a process that was told to stop twice.
+/// Exit code after a second signal to stop.
 const STOPPED_TWICE: i32 = 130;
 
 fn main() -> ExitCode {
-    // Before anything can make a connection: with two providers in the tree and none chosen,
-    // rustls panics. An error means that one is chosen already.
+    // rustls panics at the first connection if two providers are linked and none is installed. An
+    // error means that one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cli = Cli::parse();
-    match &cli.command {
-        Some(Command::Crd) => return print_crds(),
-        Some(Command::Generate { root }) => return generate(root),
-        None => {}
+    match Cli::parse().command {
+        Command::Run(settings) => operate(*settings),
+        Command::Crd => print_crds(),
+        Command::Generate { root } => generate(&root),
     }
+}
+
+/// Runs the operator until it is stopped.
+fn operate(settings: Settings) -> ExitCode {
     keep_memory_private();
-    if let Err(error) = telemetry::start(cli.settings.log_format, &cli.settings.log, clock::wall) {
+    if let Err(error) = telemetry::start(settings.log.format, &settings.log.filter, clock::wall) {
         return complain(&Failure::from(error));
     }
     telemetry::log_panics();
@@ -38,8 +41,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(run(cli));
-    // Not waited for: what still runs was cut off on purpose, and a lost lease cannot wait.
+    let ended = runtime.block_on(run(settings));
+    // Does not wait: work that still runs was cut off on purpose, and after a lost lease the
+    // process must end at once.
     runtime.shutdown_background();
     match ended {
         Ok(()) => {
@@ -54,17 +58,16 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Failure> {
-    let settings = cli.settings;
+async fn run(settings: Settings) -> Result<(), Failure> {
     settings.validate()?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        fly_machines_url = %settings.fly_machines_url,
-        fly_api_url = %settings.fly_api_url,
-        namespaces = ?settings.namespace,
-        own_namespace = settings.own_namespace,
-        recheck_seconds = settings.recheck_interval.as_secs(),
-        leader_elect = settings.leader_elect,
+        fly_machines_url = %settings.fly.machines_url,
+        fly_api_url = %settings.fly.api_url,
+        namespaces = ?settings.namespaces.watched,
+        own_namespace = settings.namespaces.own,
+        recheck_seconds = settings.work.recheck_interval.as_secs(),
+        leader_elect = settings.lease.elect,
         "starting"
     );
     let shutdown = CancellationToken::new();
@@ -82,7 +85,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     .await
 }
 
-/// SIGTERM or SIGINT stops in good order; a second one stops at once.
+/// SIGTERM or SIGINT begins a graceful shutdown; a second one ends the process at once.
 fn watch_signals(shutdown: CancellationToken) {
     let signals = signal(SignalKind::terminate()).and_then(|terminate| {
         let interrupt = signal(SignalKind::interrupt())?;
@@ -111,7 +114,8 @@ fn watch_signals(shutdown: CancellationToken) {
     });
 }
 
-/// Keeps secrets out of core files, and out of reach of other processes of the same user.
+/// Disables core dumps, and access by other processes of the same user, because memory holds
+/// secrets.
 fn keep_memory_private() {
     let no_core = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     #[cfg(target_os = "linux")]
@@ -131,7 +135,7 @@ fn print_crds() -> ExitCode {
             .map_err(std::io::Error::other)
             .and_then(|yaml| write!(out, "---\n{yaml}"));
         if let Err(error) = printed {
-            // The reader, such as `head`, has seen enough.
+            // The reader, such as `head`, has closed the pipe: no failure.
             if error.kind() == std::io::ErrorKind::BrokenPipe {
                 break;
             }
@@ -156,7 +160,7 @@ fn generate(root: &std::path::Path) -> ExitCode {
     }
 }
 
-/// For what goes wrong before there is a log.
+/// Reports a failure before logging has started.
 fn complain(failure: &Failure) -> ExitCode {
     let text = causes::chain(failure);
     let _ = writeln!(std::io::stderr(), "golive: {text}");

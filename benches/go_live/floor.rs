@@ -13,7 +13,7 @@ use golive::fly::{
 };
 use golive::flytoml::{self, AppConfig, Context};
 use golive::net::probe::Probe;
-use golive::process::settings::Cli;
+use golive::net::resolve::Resolve;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::Result;
@@ -78,16 +78,10 @@ pub fn client(sim: &Sim) -> Result<Client> {
 }
 
 fn probe(sim: &Sim) -> Result<Probe> {
-    use clap::Parser as _;
     let ca = sim.dir().join("floor-ca.pem");
     std::fs::write(&ca, sim.ca_pem())?;
-    let settings = Cli::try_parse_from([
-        "golive".to_owned(),
-        format!("--resolve=*.fly.dev:443={}", sim.edge()),
-        format!("--ca-file={}", ca.display()),
-    ])?
-    .settings;
-    Ok(Probe::new(&settings)?)
+    let edge = Resolve::parse(&format!("*.fly.dev:443={}", sim.edge()))?;
+    Ok(Probe::new(&[edge], Some(&ca))?)
 }
 
 async fn resolve(client: &Client, reference: &ImageReference) -> Result<String> {

@@ -119,7 +119,7 @@ impl Run<'_> {
         };
         let mut spec = Spec::new("golive", env!("CARGO_BIN_EXE_golive"), log)
             .env("KUBECONFIG", self.world.plane.cluster().kubeconfig())
-            .args(["--listen=127.0.0.1:0", "--log-format=text"])
+            .args(["run", "--listen=127.0.0.1:0", "--log-format=text"])
             .arg(format!("--log={level}"))
             .arg("--leader-elect=false")
             .arg(format!("--resolve=*.fly.dev:443={}", self.sim.edge()))

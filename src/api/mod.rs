@@ -14,7 +14,7 @@ pub mod preflight;
 pub mod provision;
 pub mod reason;
 pub mod reference;
-mod reference_doc;
+pub mod reference_doc;
 pub mod smoke_test;
 pub mod source;
 pub mod status;

@@ -6,6 +6,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::bounds::one_line;
+use super::condition::ConditionType;
 pub use super::source::{PendingImage, SourceStatus};
 use super::words::words;
 
@@ -27,6 +28,43 @@ words! {
         Integrations = "Integrations",
         /// The watch after Go-Live.
         Observe = "Observe",
+    }
+}
+
+impl PhaseName {
+    /// The condition that says that the phase is done.
+    #[must_use]
+    pub const fn condition(self) -> ConditionType {
+        match self {
+            Self::Preflight => ConditionType::PreflightPassed,
+            Self::Provision => ConditionType::Provisioned,
+            Self::Deploy => ConditionType::Deployed,
+            Self::SmokeTest => ConditionType::SmokeTested,
+            Self::Integrations => ConditionType::IntegrationsHealthy,
+            Self::Observe => ConditionType::SloMet,
+        }
+    }
+
+    /// Whether Go-Live waits for the phase.
+    #[must_use]
+    pub const fn before_live(self) -> bool {
+        match self {
+            Self::Preflight | Self::Provision | Self::Deploy | Self::SmokeTest => true,
+            Self::Integrations | Self::Observe => false,
+        }
+    }
+}
+
+impl ActivationStatus {
+    /// True when all phases that Go-Live waits for have succeeded.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        let mut required = self
+            .phases
+            .iter()
+            .filter(|phase| phase.name.before_live())
+            .peekable();
+        required.peek().is_some() && required.all(|phase| phase.state == PhaseState::Succeeded)
     }
 }
 
@@ -694,6 +732,18 @@ pub struct FallbackUsed {
     /// When.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
+}
+
+impl FallbackUsed {
+    /// The phase whose part of the spec declares the fallback: the first name of the field path.
+    #[must_use]
+    pub fn phase(&self) -> Option<PhaseName> {
+        match self.what.split('.').next()? {
+            "provision" => Some(PhaseName::Provision),
+            "deploy" => Some(PhaseName::Deploy),
+            _ => None,
+        }
+    }
 }
 
 /// One integration.

@@ -1,4 +1,4 @@
-//! The kubectl plugin: `kubectl golive …`.
+//! The kubectl plugin `kubectl golive`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! How a command of the plugin reaches the cluster: the flags of kubectl, and who we are there.
+//! Connection of a command to the cluster: kubectl's flags, and the identity of the user.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use kube::{
 
 use crate::process::{kube_client, metrics::Metrics};
 
-/// The flags of kubectl that say which cluster and which namespace.
+/// kubectl's flags for cluster and namespace.
 #[derive(Debug, clap::Args)]
 pub(super) struct Connection {
     /// Namespace of the Activation. Default: the one of the context.
@@ -27,7 +27,7 @@ pub(super) struct Connection {
     kubeconfig: Option<PathBuf>,
 }
 
-/// A client, and the namespace to work in.
+/// A client and a namespace.
 pub(super) struct Connected {
     /// The client.
     pub kube: Client,
@@ -35,7 +35,7 @@ pub(super) struct Connected {
     pub namespace: String,
 }
 
-/// Why the cluster cannot be worked with.
+/// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("cannot find out how to reach the cluster")]
@@ -81,7 +81,7 @@ impl Connection {
 }
 
 impl Connected {
-    /// The user that the API server takes us for.
+    /// The user's name, as the API server knows it.
     pub(super) async fn user(&self) -> Result<String, Error> {
         let api: Api<SelfSubjectReview> = Api::all(self.kube.clone());
         let review = api

@@ -1,8 +1,10 @@
-//! The kubectl plugin's command line.
+//! The command line of the kubectl plugin: `kubectl golive`.
 //!
-//! Exit codes: 0 done, 1 the command failed (the reason is on standard error), 2 wrong usage.
+//! Exit codes: 0 success, 1 failure (the reason is on standard error), 2 wrong usage. A command is
+//! a file with `Args` and `run`, and a line in [`Command`].
 
 mod connect;
+mod output;
 mod render;
 mod rollback;
 
@@ -10,6 +12,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use self::output::Output;
 
 /// Exit code of a command that failed.
 const FAILED: u8 = 1;
@@ -22,7 +26,7 @@ struct Cli {
     command: Command,
 }
 
-/// What can be asked.
+/// The commands.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print the machine configurations that would be sent to Fly.io; needs no cluster and no token.
@@ -33,7 +37,7 @@ enum Command {
 
 /// Runs the plugin with the arguments of the process.
 pub fn main() -> ExitCode {
-    // Wrong usage ends the process here, with clap's message and exit code 2; --help with 0.
+    // On wrong usage clap ends the process with exit code 2, and on --help with 0.
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Render(args) => render::run(&args),
@@ -44,7 +48,7 @@ pub fn main() -> ExitCode {
             for warning in warnings {
                 complain(&format!("warning: {warning}"));
             }
-            // A reader that has seen enough, such as `head`, is no failure.
+            // A closed pipe, such as by `head`, is no failure.
             match io::stdout().lock().write_all(text.as_bytes()) {
                 Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                     complain(&format!("error: cannot write the output: {error}"));
@@ -73,24 +77,8 @@ where
     Ok(runtime.block_on(command)?)
 }
 
-/// Prints at once what a person wants to see while the command goes on.
-fn say(text: &str) {
-    let mut out = io::stdout().lock();
-    // A reader that has seen enough is no failure, and the command goes on without it.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// What a command prints.
-#[derive(Debug, Default)]
-struct Output {
-    /// To standard output.
-    text: String,
-    /// One line each, to standard error.
-    warnings: Vec<String>,
-}
-
 fn complain(line: &str) {
-    // When even standard error is gone, nobody is left to tell.
+    // A closed standard error cannot be reported.
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 

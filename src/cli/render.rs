@@ -1,4 +1,4 @@
-//! `kubectl golive render`: the machine configurations of a manifest, offline.
+//! `kubectl golive render`: prints the machine configurations of a manifest, offline.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Output;
+use super::output::Output;
 use crate::api::Activation;
 use crate::api::deploy::DEFAULT_PORT;
 use crate::flytoml::{self, AppConfig, Context, Machines};
@@ -18,8 +18,8 @@ use crate::flytoml::{self, AppConfig, Context, Machines};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The fly.toml is the Activation's own: inline, or from its ConfigMap, which must then be in one of
-the files. What is only known when a deployment runs is missing from the output: the image's
-digest, the tag that `deploy.source` chooses, ids of releases and volumes, and Golive's own metadata.
+the files. The output lacks what is known only during a deployment: the image's digest, the tag that
+`deploy.source` chooses, ids of releases and volumes, and Golive's own metadata.
 
 Examples:
   kubectl golive render -f activation.yaml
@@ -33,8 +33,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// The image to show, when the Activation follows one with `deploy.source`: which tag is chosen,
-    /// only its registry can tell.
+    /// The image to show when the Activation has a `deploy.source`, whose tag depends on the
+    /// registry.
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
 
@@ -54,7 +54,7 @@ enum Format {
     Json,
 }
 
-/// Why nothing can be rendered.
+/// Why rendering fails.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("cannot read {path}")]
@@ -62,7 +62,7 @@ enum Error {
     #[error("{path} is not YAML")]
     Yaml {
         path: String,
-        // Large, because it carries a piece of the text.
+        // Boxed, because it is large.
         source: Box<serde_saphyr::Error>,
     },
     #[error("there is no Activation in {0}; it is an object of golive.dev/v1alpha1")]
@@ -107,7 +107,7 @@ struct Rendered {
     machines: Vec<Machines>,
 }
 
-/// Reads the files, renders, and prints.
+/// Reads the files and renders.
 pub(super) fn run(args: &Args) -> Result<Output, Box<dyn StdError>> {
     let mut texts = Vec::new();
     for path in &args.files {
@@ -144,7 +144,7 @@ fn read(path: &Path) -> Result<String, Error> {
     })
 }
 
-/// The rendered Activation and the warnings about it. `texts` and `given` are names and contents.
+/// The rendered Activation and its warnings. `texts` and `given` are names and contents.
 fn render(
     texts: &[(String, String)],
     given: Option<(String, String)>,
@@ -156,44 +156,7 @@ fn render(
     let name = activation.metadata.name.clone().unwrap_or_default();
     let deploy = &activation.spec.deploy;
 
-    let text = match (given, &deploy.config) {
-        (Some(given), _) => Some(given),
-        (None, Some(config)) => match (&config.inline, &config.config_map_ref) {
-            (Some(text), _) => Some((format!("Activation {name}, inline"), text.clone())),
-            (None, Some(reference)) => Some(from_config_map(
-                &objects,
-                activation.metadata.namespace.as_deref(),
-                &reference.name,
-                &reference.key,
-            )?),
-            (None, None) => return Err(Error::NoConfig(name)),
-        },
-        (None, None) => None,
-    };
-    let mut warnings = Vec::new();
-    let mut config = match text {
-        None => AppConfig::minimal(
-            &activation.spec.app,
-            &activation.spec.region,
-            deploy.port.unwrap_or(DEFAULT_PORT),
-        ),
-        Some((origin, text)) => {
-            let place = |problem: &flytoml::Problem| format!("{origin}:{problem}");
-            match flytoml::parse(&text) {
-                Ok(parsed) => {
-                    for warning in &parsed.warnings {
-                        warnings.push(place(warning).replacen("warning: ", "", 1));
-                    }
-                    parsed.config
-                }
-                Err(invalid) => {
-                    let lines: Vec<String> = invalid.problems.iter().map(place).collect();
-                    return Err(Error::FlyToml(lines.join("\n")));
-                }
-            }
-        }
-    };
-    warnings.extend(config.bind(&activation.spec.app, &activation.spec.region));
+    let (config, mut warnings) = config(&objects, &activation, given)?;
     let groups = config.process_groups();
     for group in deploy.scale.keys().filter(|group| !groups.contains(group)) {
         warnings.push(format!(
@@ -201,7 +164,6 @@ fn render(
             groups.join(", ")
         ));
     }
-
     let image = match (image, &deploy.image, &deploy.source) {
         (Some(given), ..) => given.to_owned(),
         (None, Some(image), _) => image.clone(),
@@ -224,6 +186,55 @@ fn render(
         machines,
     };
     Ok((rendered, warnings))
+}
+
+/// The configuration of an Activation, bound to its app and region, and the warnings about it.
+fn config(
+    objects: &[Value],
+    activation: &Activation,
+    given: Option<(String, String)>,
+) -> Result<(AppConfig, Vec<String>), Error> {
+    let spec = &activation.spec;
+    let mut warnings = Vec::new();
+    let mut config = match fly_toml(objects, activation, given)? {
+        None => {
+            let port = spec.deploy.port.unwrap_or(DEFAULT_PORT);
+            AppConfig::minimal(&spec.app, &spec.region, port)
+        }
+        Some((origin, text)) => {
+            let place = |problem: &flytoml::Problem| format!("{origin}:{problem}");
+            let parsed = flytoml::parse(&text).map_err(|invalid| {
+                let lines: Vec<String> = invalid.problems.iter().map(place).collect();
+                Error::FlyToml(lines.join("\n"))
+            })?;
+            for warning in &parsed.warnings {
+                warnings.push(place(warning).replacen("warning: ", "", 1));
+            }
+            parsed.config
+        }
+    };
+    warnings.extend(config.bind(&spec.app, &spec.region));
+    Ok((config, warnings))
+}
+
+/// The text of the fly.toml and its origin; `None` when the Activation has none.
+fn fly_toml(
+    objects: &[Value],
+    activation: &Activation,
+    given: Option<(String, String)>,
+) -> Result<Option<(String, String)>, Error> {
+    let name = activation.metadata.name.as_deref().unwrap_or_default();
+    let (None, Some(config)) = (&given, &activation.spec.deploy.config) else {
+        return Ok(given);
+    };
+    match (&config.inline, &config.config_map_ref) {
+        (Some(text), _) => Ok(Some((format!("Activation {name}, inline"), text.clone()))),
+        (None, Some(reference)) => {
+            let namespace = activation.metadata.namespace.as_deref();
+            from_config_map(objects, namespace, &reference.name, &reference.key).map(Some)
+        }
+        (None, None) => Err(Error::NoConfig(name.to_owned())),
+    }
 }
 
 /// All objects of all files; a `List` counts as its items.
@@ -299,7 +310,7 @@ fn decode(object: &Value) -> Result<Activation, Error> {
     })
 }
 
-/// The text under a key of a ConfigMap among the objects, and where it is from.
+/// The text under a key of a ConfigMap among the objects, and its origin.
 fn from_config_map(
     objects: &[Value],
     namespace: Option<&str>,
@@ -314,7 +325,7 @@ fn from_config_map(
         .filter(|object| kind(object) == "ConfigMap" && name(object) == wanted)
         .filter_map(|object| serde_json::from_value::<ConfigMap>(object.clone()).ok())
         .find(|map| {
-            // A manifest without a namespace goes where kubectl is told, so it fits any.
+            // kubectl chooses the namespace of a manifest without one, so it matches any.
             let theirs = map.metadata.namespace.as_deref();
             namespace.is_none() || theirs.is_none() || theirs == namespace
         })

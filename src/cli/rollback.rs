@@ -1,7 +1,7 @@
-//! `kubectl golive rollback`: asks the operator to restore an earlier release.
+//! `kubectl golive rollback`: requests that the operator restore an earlier release.
 //!
-//! Nothing of the Activation is changed: the request is an ActivationApproval, so that the API
-//! server proves who asks, and a GitOps tool that holds the spec does not undo it.
+//! The Activation is not changed: the request is an ActivationApproval, so that the API server
+//! authenticates the requester, and a GitOps tool that manages the spec does not revert it.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,21 +10,21 @@ use kube::{Api, ResourceExt, api::PostParams, core::ObjectMeta};
 use tokio::time::Instant;
 
 use super::connect::{self, Connected, Connection};
-use super::{Output, say};
+use super::output::{Output, say};
 use crate::api::{
-    Activation, ActivationApproval, ActivationStatus, Reason,
+    Activation, ActivationApproval, ActivationStatus, PhaseName, Reason,
     approval::{ActivationApprovalSpec, DecidedOn, Decision},
     status::{HistoryEntry, HistoryOutcome, RollbackState},
 };
 
-/// Pause between two looks at the Activation.
-const LOOK: Duration = Duration::from_millis(500);
+/// Interval of reading the Activation with `--wait`.
+const POLL: Duration = Duration::from_millis(500);
 
 /// Arguments of `rollback`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The release is restored as it was recorded: the image by its digest, and the fly.toml. Secrets keep
-their present values. What the spec asks for is then held back until the spec changes.
+their current values. The current spec is not deployed until it changes.
 
 You need the verb `approve` on the Activation: the ClusterRole activation-approver has it.
 
@@ -35,16 +35,16 @@ pub(super) struct Args {
     /// The Activation.
     name: String,
 
-    /// Number of the release to restore, as `status.history[].number` has it. Default: the one that
+    /// Number of the release to restore, from `status.history[].number`. Default: the last one that
     /// succeeded before the one that serves.
     #[arg(long, value_name = "N")]
     to: Option<i64>,
 
-    /// Why; kept in the record of the release.
+    /// Reason, stored in the record of the release.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
 
-    /// Say what would be done, and ask for nothing.
+    /// Print the plan without requesting the rollback.
     #[arg(long)]
     dry_run: bool,
 
@@ -52,7 +52,7 @@ pub(super) struct Args {
     #[arg(long)]
     wait: bool,
 
-    /// For how long `--wait` waits.
+    /// Time limit of `--wait`.
     #[arg(long, default_value = "10m", value_parser = crate::process::settings::duration, value_name = "DURATION")]
     timeout: Duration,
 
@@ -72,38 +72,38 @@ pub(super) enum Error {
     },
     #[error("there is no Activation {name} in namespace {namespace}")]
     NoActivation { name: String, namespace: String },
-    #[error("Activation {0} has no plan yet: wait until the operator has looked at it")]
+    #[error("Activation {0} has no plan yet; wait until the operator has reconciled it")]
     NoPlan(String),
     #[error(
-        "the operator has not looked at the present spec of Activation {0} yet: ask again in a moment"
+        "the operator has not observed the current spec of Activation {0} yet; retry in a moment"
     )]
     NotSeen(String),
     #[error("there is no release {to} on record; {known}")]
     NoRelease { to: i64, known: String },
     #[error("there is no earlier release that succeeded; {known}")]
     NoEarlier { known: String },
-    #[error("release {to} did not succeed ({outcome}{why}): choose another; {known}")]
+    #[error("release {to} did not succeed ({outcome}{why}); choose another: {known}")]
     NotGood {
         to: i64,
         outcome: HistoryOutcome,
         why: String,
         known: String,
     },
-    #[error("release {0} serves already")]
+    #[error("release {0} already serves")]
     Serves(i64),
-    #[error("cannot ask for the rollback")]
+    #[error("cannot request the rollback")]
     Ask(#[source] Box<kube::Error>),
     #[error("the rollback was refused: {0}")]
     Refused(String),
     #[error(
-        "the spec has changed since the rollback was asked for, so that it asks for nothing any more"
+        "the spec has changed since the rollback was requested, so the request no longer applies"
     )]
     Lapsed,
-    #[error("the rollback is not done within {} s: {last}", .limit.as_secs())]
+    #[error("the rollback did not complete within {} s: {last}", .limit.as_secs())]
     Late { limit: Duration, last: String },
 }
 
-/// Says what is going to be done, asks for it, and waits for the outcome.
+/// Prints the plan, requests the rollback, and waits for the outcome with `--wait`.
 pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     let connected = args.connection.open().await?;
     let activation = read(&connected, &args.name).await?;
@@ -122,7 +122,7 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     let number = to.number.unwrap_or_default();
     let approval = ActivationApproval {
         metadata: ObjectMeta {
-            // The server completes it: a second request is another one.
+            // The server completes the name, so that every request is a new object.
             generate_name: Some(format!("{}-rollback-", args.name)),
             ..ObjectMeta::default()
         },
@@ -144,7 +144,7 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
         .map_err(|error| Error::Ask(Box::new(error)))?;
     let request = made.name_any();
     say(&format!(
-        "asked for as {request} by {}\n",
+        "requested as {request} by {}\n",
         made.spec.approver
     ));
     if args.wait {
@@ -166,7 +166,7 @@ async fn read(connected: &Connected, name: &str) -> Result<Activation, Error> {
     })
 }
 
-/// The release to go back to. Pure.
+/// Chooses the release to restore. Pure.
 fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, Error> {
     let good = |entry: &&HistoryEntry| {
         entry.outcome == HistoryOutcome::Succeeded && entry.number.is_some()
@@ -184,8 +184,8 @@ fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, E
         format!("those that succeeded are {}", numbers.join(", "))
     };
     let serves = status.release.as_ref().and_then(|release| release.number);
-    // Some machines may run what failed and was left as it is, or has not ended: the one before is to
-    // serve alone.
+    // Some machines may run a release that failed and was left, or has not ended. The release to
+    // restore is then the one that serves.
     let left = status
         .history
         .first()
@@ -223,14 +223,14 @@ fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, E
     Ok(entry)
 }
 
-/// What is going to be done, for a person. Pure.
+/// The plan, as text. Pure.
 fn plan(activation: &Activation, status: &ActivationStatus, to: &HistoryEntry) -> String {
     let mut text = String::new();
     let number = to.number.unwrap_or_default();
     let name = activation.name_any();
     let from = status.release.as_ref();
     let serves = from.map_or_else(
-        || "nothing that is on record".to_owned(),
+        || "nothing on record".to_owned(),
         |release| {
             format!(
                 "release {} ({}, {})",
@@ -241,7 +241,7 @@ fn plan(activation: &Activation, status: &ActivationStatus, to: &HistoryEntry) -
         },
     );
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "activation {name} goes back");
+    let _ = writeln!(text, "activation {name} will be rolled back");
     let _ = writeln!(text, "  from {serves}");
     let _ = writeln!(
         text,
@@ -262,21 +262,18 @@ fn plan(activation: &Activation, status: &ActivationStatus, to: &HistoryEntry) -
         .filter(|entry| entry.number > to.number)
     {
         let changes = if entry.changes.is_empty() {
-            "nothing that is on record"
+            "nothing on record"
         } else {
             &entry.changes
         };
         let _ = writeln!(
             text,
-            "  takes back what release {} changed: {changes}",
+            "  reverts the changes of release {}: {changes}",
             entry.number.unwrap_or_default()
         );
     }
-    let _ = writeln!(text, "  secrets keep their present values");
-    let _ = writeln!(
-        text,
-        "  what the spec asks for is held back until the spec changes"
-    );
+    let _ = writeln!(text, "  secrets keep their current values");
+    let _ = writeln!(text, "  the current spec is not deployed until it changes");
     text
 }
 
@@ -288,53 +285,54 @@ async fn wait(
     number: i64,
 ) -> Result<(), Error> {
     let end = Instant::now() + args.timeout;
-    let mut told = String::new();
+    let mut printed = String::new();
     loop {
         let status = read(connected, &args.name)
             .await?
             .status
             .unwrap_or_default();
-        match stand(&status, request, digest, number)? {
-            Stand::Done => return Ok(()),
-            Stand::Going(line) => {
-                if line != told {
+        match progress(&status, request, digest, number)? {
+            Progress::Done => return Ok(()),
+            Progress::Waiting(line) => {
+                if line != printed {
                     say(&format!("{line}\n"));
-                    told = line;
+                    printed = line;
                 }
             }
         }
         if Instant::now() > end {
             return Err(Error::Late {
                 limit: args.timeout,
-                last: told,
+                last: printed,
             });
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
-/// How far a rollback has come.
+/// Progress of a rollback.
 #[derive(Debug, PartialEq, Eq)]
-enum Stand {
+enum Progress {
     Done,
-    Going(String),
+    /// Not complete, with the current state.
+    Waiting(String),
 }
 
-fn stand(
+fn progress(
     status: &ActivationStatus,
     request: &str,
     digest: &str,
     number: i64,
-) -> Result<Stand, Error> {
-    let going = |text: &str| Ok(Stand::Going(text.to_owned()));
-    let asked = status.rollback.as_ref().filter(|r| r.request == request);
-    match asked.map(|asked| (asked.state, &asked.message)) {
+) -> Result<Progress, Error> {
+    let waiting = |text: &str| Ok(Progress::Waiting(text.to_owned()));
+    let rollback = status.rollback.as_ref().filter(|r| r.request == request);
+    match rollback.map(|rollback| (rollback.state, &rollback.message)) {
         Some((RollbackState::Refused, why)) => Err(Error::Refused(why.clone())),
         Some((RollbackState::Accepted, _)) => {
             let deploy = status
                 .phases
                 .iter()
-                .find(|phase| phase.name.as_str() == "Deploy");
+                .find(|phase| phase.name == PhaseName::Deploy);
             let restored = deploy.is_some_and(|phase| {
                 phase.steps.iter().any(|step| {
                     step.name == "Release" && step.reason == Reason::RolledBack.as_str()
@@ -342,11 +340,11 @@ fn stand(
             });
             let serves = status.release.as_ref().and_then(|release| release.number);
             if restored && serves == Some(number) {
-                return Ok(Stand::Done);
+                return Ok(Progress::Done);
             }
             match deploy {
-                Some(phase) if !phase.message.is_empty() => going(&phase.message),
-                _ => going("accepted; the machines are being changed"),
+                Some(phase) if !phase.message.is_empty() => waiting(&phase.message),
+                _ => waiting("accepted; the machines are being changed"),
             }
         }
         _ if status
@@ -356,8 +354,8 @@ fn stand(
         {
             Err(Error::Lapsed)
         }
-        Some((RollbackState::Waiting, why)) if !why.is_empty() => going(why),
-        _ => going("waiting for the operator"),
+        Some((RollbackState::Waiting, why)) if !why.is_empty() => waiting(why),
+        _ => waiting("waiting for the operator"),
     }
 }
 
@@ -422,7 +420,7 @@ mod tests {
         for (to, word) in [
             (9, "those that succeeded are 4, 2, 1"),
             (3, "did not succeed"),
-            (4, "serves already"),
+            (4, "already serves"),
         ] {
             let error = choose(&status, Some(to)).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
@@ -440,7 +438,7 @@ mod tests {
         for line in [
             "from release 4 (registry.fly.io/shop:4",
             "to   release 2 (registry.fly.io/shop:2",
-            "takes back what release 4 changed: image 2 to 4; secrets KEY",
+            "reverts the changes of release 4: image 2 to 4; secrets KEY",
         ] {
             assert!(text.contains(line), "{text}");
         }
@@ -449,22 +447,25 @@ mod tests {
     #[test]
     fn a_request_that_is_not_seen_yet_is_waited_for_and_one_of_another_plan_has_lapsed() {
         let mut status = status();
-        let going = stand(&status, "r", "sha256:a", 2).unwrap();
-        assert_eq!(going, Stand::Going("waiting for the operator".to_owned()));
+        let going = progress(&status, "r", "sha256:a", 2).unwrap();
+        assert_eq!(
+            going,
+            Progress::Waiting("waiting for the operator".to_owned())
+        );
         status.rollback = Some(RollbackStatus {
             request: "r".to_owned(),
             state: RollbackState::Refused,
             message: "no image".to_owned(),
             ..RollbackStatus::default()
         });
-        let refused = stand(&status, "r", "sha256:a", 2).unwrap_err();
+        let refused = progress(&status, "r", "sha256:a", 2).unwrap_err();
         assert!(refused.to_string().contains("no image"), "{refused}");
         status.rollback = None;
         status.plan = Some(crate::api::status::PlanStatus {
             digest: "sha256:b".to_owned(),
             changes: Vec::new(),
         });
-        let lapsed = stand(&status, "r", "sha256:a", 2).unwrap_err();
+        let lapsed = progress(&status, "r", "sha256:a", 2).unwrap_err();
         assert!(lapsed.to_string().contains("has changed"), "{lapsed}");
     }
 }

@@ -1,5 +1,8 @@
-//! The streams: what is watched, what wakes which object, and the guard around every reconcile.
+//! The controller: what is watched, which change triggers which object, and the deadline and panic
+//! guard of every reconcile. The topmost layer below the programs: may use everything. [`operator`]
+//! is the life of the process, [`work`] what a leading process does; start reading there.
 
+pub mod operator;
 pub mod work;
 
 use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -24,23 +27,23 @@ use tracing::Instrument;
 use crate::{
     api::{Activation, ActivationApproval},
     error::{Error, Retry},
-    pipeline::memory::backoff,
+    pipeline::cx::backoff,
     plan::refs::{self, RefKind},
-    process::{server::Health, workqueue::Object},
+    process::{metrics::Outcome, server::Health, telemetry, workqueue::Object},
     reconcile::{self, context::Context, undecodable},
     redact,
     triggers::{Waits, Woken},
 };
 
-/// An Activation, or what could not be decoded as one.
+/// An Activation, or an object that cannot be decoded as one.
 type Guarded = DeserializeGuard<Activation>;
 
-/// What is watched.
+/// The scope of one controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// The namespace; `None` for all.
     pub namespace: Option<String>,
-    /// Reconciles at once.
+    /// Number of concurrent reconciles.
     pub concurrency: u16,
 }
 
@@ -57,7 +60,7 @@ impl Scope {
     }
 }
 
-/// Runs the controller for one scope until `stop`, then lets the reconciles under way finish.
+/// Runs the controller for one scope until `stop`, then waits for running reconciles.
 pub async fn run(
     context: Arc<Context>,
     scope: Scope,
@@ -66,44 +69,11 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let (reader, writer) = reflector::store::<Guarded>();
-    let cache = "activations";
-    health.expect_cache(cache);
-    let gone = context.clone();
-    let objects = watcher(
-        scope.api::<Guarded>(&context.kube),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .modify(|object| reconcile::keep_authors(object.managed_fields_mut()))
-    .inspect_ok(move |event| {
-        if let watcher::Event::Delete(object) = event
-            && let Some(namespace) = object.namespace()
-        {
-            gone.forget(&namespace, &object.name_any());
-        }
-    })
-    .reflect(writer)
-    // Not by `Store::wait_until_ready`: in kube 5 it wakes only the last of several waiters
-    // (`DelayedInit` polls one oneshot), and the controller waits for the same store.
-    .inspect_ok(move |event| {
-        if matches!(event, watcher::Event::InitDone) {
-            health.cache_filled(cache);
-        }
-    })
-    .applied_objects()
-    // Our own status writes are no news. `finalizers` and `annotations` do not change the
-    // generation.
-    .predicate_filter(
-        predicates::generation
-            .combine(predicates::finalizers)
-            .combine(predicates::annotations),
-        kube::runtime::PredicateConfig::default(),
-    );
-    let woken = woken.map(|object: Woken| rename(&object));
+    let objects = activations(context.clone(), &scope, health, writer);
     let waits = context.waits.clone();
     let controller = Controller::for_stream(objects, reader.clone())
         .with_config(controller::Config::default().concurrency(scope.concurrency))
-        .reconcile_on(woken)
+        .reconcile_on(woken.map(|object: Woken| rename(&object)))
         .watches(
             scope.api::<ActivationApproval>(&context.kube),
             watcher::Config::default(),
@@ -120,15 +90,15 @@ pub async fn run(
             reader.clone(),
             context.waits.clone(),
         ));
-    // Secrets are watched only where the operator's rights are those of single namespaces: nobody
-    // should hold the right to list all Secrets of a cluster. Elsewhere, and while the watch fails,
-    // each that is named is looked at by name (secret_looks.rs).
+    // Secrets are watched only with rights to single namespaces: no right to list all Secrets of a
+    // cluster is required. Otherwise, and while the watch fails, each referenced Secret is polled by
+    // name (`triggers/secrets.rs`).
     let controller = match scope.namespace.clone() {
         Some(namespace) => {
-            let looks = context.secret_looks.clone();
+            let polled = context.secret_looks.clone();
             controller.reconcile_on(named_by(
                 metadata::<Secret>(&scope, &context.kube, move |works| {
-                    looks.set_watched(&namespace, works);
+                    polled.set_watched(&namespace, works);
                 }),
                 RefKind::Secret,
                 reader,
@@ -137,28 +107,76 @@ pub async fn run(
         }
         None => controller,
     };
-    let gone = context.clone();
+    let ended = context.clone();
     controller
         .graceful_shutdown_on(async move { stop.cancelled().await })
         .run(guarded, requeue, context)
         .for_each(|result| {
-            match result {
-                Err(controller::Error::QueueError(source)) => {
-                    tracing::warn!(error = %crate::causes::chain(&source), "a watch failed; it is tried again");
-                }
-                // It went while a pass had it, which remembered it afterwards, or never was.
-                Err(controller::Error::ObjectNotFound(object)) => {
-                    let namespace = object.namespace.unwrap_or_default();
-                    gone.forget(&namespace, &object.name);
-                }
-                _ => {}
+            if let Err(error) = result {
+                not_reconciled(&ended, error);
             }
             future::ready(())
         })
         .await;
 }
 
-/// The same object as another type knows it.
+/// The watch of Activations: fills the cache behind `writer`, forgets deleted objects, and yields
+/// the changes that call for a reconcile.
+fn activations(
+    context: Arc<Context>,
+    scope: &Scope,
+    health: Health,
+    writer: reflector::store::Writer<Guarded>,
+) -> impl futures::Stream<Item = Result<Guarded, watcher::Error>> + Send + 'static {
+    let cache = "activations";
+    health.expect_cache(cache);
+    let api = scope.api::<Guarded>(&context.kube);
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(|object| reconcile::begin::keep_authors(object.managed_fields_mut()))
+        .inspect_ok(move |event| {
+            if let watcher::Event::Delete(object) = event
+                && let Some(namespace) = object.namespace()
+            {
+                context.forget(&namespace, &object.name_any());
+            }
+        })
+        .reflect(writer)
+        // `Store::wait_until_ready` cannot be used: in kube 5 it wakes only the last of several
+        // waiters (`DelayedInit` polls one oneshot), and the controller waits for the same store.
+        .inspect_ok(move |event| {
+            if matches!(event, watcher::Event::InitDone) {
+                health.cache_filled(cache);
+            }
+        })
+        .applied_objects()
+        // Ignores our own status writes. Finalizers and annotations do not change the generation.
+        .predicate_filter(
+            predicates::generation
+                .combine(predicates::finalizers)
+                .combine(predicates::annotations),
+            kube::runtime::PredicateConfig::default(),
+        )
+}
+
+/// Handles what the controller reports other than the result of a reconcile, which [`requeue`] has
+/// logged.
+fn not_reconciled(context: &Context, error: controller::Error<Error, watcher::Error>) {
+    match error {
+        controller::Error::QueueError(source) => {
+            let error = crate::causes::chain(&source);
+            tracing::warn!(error, "a watch failed; it is retried");
+        }
+        // It was deleted during a pass, which stored it in memory afterwards, or never existed.
+        controller::Error::ObjectNotFound(object) => {
+            let namespace = object.namespace.unwrap_or_default();
+            context.forget(&namespace, &object.name);
+        }
+        _ => {}
+    }
+}
+
+/// The same reference for another type.
 fn rename<A, B>(object: &ObjectRef<A>) -> ObjectRef<B>
 where
     A: Resource,
@@ -173,8 +191,8 @@ where
     }
 }
 
-/// Names and versions of one kind, without contents: a value never enters the cache. `works` is told
-/// when the watch begins to tell of every change, and when it fails.
+/// Metadata of one kind: values never enter the cache. Calls `works` with true when the watch is
+/// established and with false when it fails.
 fn metadata<K>(
     scope: &Scope,
     client: &Client,
@@ -206,7 +224,7 @@ where
         )
 }
 
-/// The activations that name a changed object.
+/// The activations that reference a changed object.
 fn named_by<K>(
     changed: impl futures::Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static,
     kind: RefKind,
@@ -240,8 +258,7 @@ where
         .flatten()
 }
 
-/// One reconcile with its deadline; a panic in it is caught, counted, and told on this object
-/// alone.
+/// One reconcile with its deadline. A panic is caught, counted, and reported on this object alone.
 async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
     let key = Object::new(object.namespace().unwrap_or_default(), object.name_any());
     let running = context.metrics.reconcile_started(&key);
@@ -250,19 +267,16 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
         Err(invalid) => {
             tracing::warn!(
                 namespace = %key.namespace, name = %key.name, error = %invalid.error,
-                "the object cannot be decoded; it is left alone until it changes"
+                "the object cannot be decoded; it is not reconciled until it changes"
             );
-            let told = caught(
-                context.installation.timing.deadline,
-                undecodable::pass(&object, invalid, &context),
-            );
-            let result = told.await;
-            running.finished(crate::process::metrics::Outcome::Terminal);
-            // It says the same until it changes: there is nothing to look for before.
+            let pass = undecodable::pass(&object, invalid, &context);
+            let result = caught(context.installation.timing.deadline, pass).await;
+            running.finished(Outcome::Terminal);
+            // Nothing changes until the object does.
             return result.map(|()| Action::await_change());
         }
     };
-    let span = crate::process::telemetry::object(&key.namespace, &key.name);
+    let span = telemetry::object(&key.namespace, &key.name);
     let pass = caught(
         context.installation.timing.deadline,
         reconcile::reconcile(activation, &context),
@@ -273,22 +287,22 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
         .reconciled_at(&key, (context.installation.clock)());
     match result {
         Ok(next) => {
-            running.finished(crate::process::metrics::Outcome::RequeueAfter);
+            running.finished(Outcome::RequeueAfter);
             context.metrics.queued(&key, next);
             Ok(Action::requeue(next))
         }
         Err(error) => {
             let outcome = match (&error, error.retry()) {
-                (Error::Panicked(_), _) => crate::process::metrics::Outcome::Panicked,
-                (_, Retry::OnChange) => crate::process::metrics::Outcome::Terminal,
-                _ => crate::process::metrics::Outcome::Error,
+                (Error::Panicked(_), _) => Outcome::Panicked,
+                (_, Retry::OnChange) => Outcome::Terminal,
+                _ => Outcome::Error,
             };
             running.finished(outcome);
-            let told = tokio::time::timeout(
+            let reported = tokio::time::timeout(
                 Duration::from_secs(10),
                 reconcile::report_failure(activation, &context, &error),
             );
-            if told.instrument(span).await.is_err() {
+            if reported.instrument(span).await.is_err() {
                 tracing::warn!("the failure could not be reported in time");
             }
             Err(error)
@@ -296,7 +310,7 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
     }
 }
 
-/// Runs a pass within its deadline, and turns a panic in it into an error of this object.
+/// Runs a pass within its deadline, and turns a panic into an error of this object.
 async fn caught<T>(
     deadline: Duration,
     pass: impl Future<Output = Result<T, Error>>,
@@ -321,7 +335,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     redact::redact(&text).into_owned()
 }
 
-/// When to come back after a reconcile failed as a whole.
+/// When to reconcile again after a failure of the whole pass.
 fn requeue(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
     let key = Object::new(object.namespace().unwrap_or_default(), object.name_any());
     let failures = context.memories.failures(&key.namespace, &key.name);

@@ -1,4 +1,4 @@
-//! The work of a leading process: one controller for each watched scope, over one context.
+//! The work of a leading process: one controller for each watched scope, with a shared context.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,33 +9,33 @@ use kube::runtime::events::{Recorder, Reporter};
 
 use crate::{
     api::{FIELD_MANAGER, GROUP, bounds},
-    controller::{self, Scope},
+    controller::{self, Scope, operator::Parts},
     net::probe::Probe,
-    pipeline::{Fence, Installation, Timing, memory::Memories},
-    process::{operator::Parts, publisher::Publisher, settings::Settings},
-    reconcile::context::Context,
+    pipeline::{Fence, Installation, Timing},
+    process::{publisher::Publisher, settings::Settings},
+    reconcile::{context::Context, memory::Memories},
     store::installation_key,
     triggers::{Waits, secrets::SecretLooks},
 };
 
-/// The lengths of time that the settings ask for.
+/// The timing of the settings.
 pub fn timing(settings: &Settings) -> Timing {
     Timing {
-        recheck: settings.recheck_interval,
-        backoff_min: settings.backoff_min,
-        backoff_max: settings.backoff_max,
-        settle: settings.settle,
-        poll: settings.poll_interval,
-        deadline: settings.reconcile_timeout,
+        recheck: settings.work.recheck_interval,
+        backoff_min: settings.work.backoff_min,
+        backoff_max: settings.work.backoff_max,
+        settle: settings.work.settle,
+        poll: settings.work.poll_interval,
+        deadline: settings.work.reconcile_timeout,
     }
 }
 
 /// What all objects of this operator have in common.
 pub fn installation(settings: &Settings, fingerprint_key: Arc<[u8]>) -> Installation {
     Installation {
-        own_namespace: settings.own_namespace.clone(),
+        own_namespace: settings.namespaces.own.clone(),
         fingerprint_key,
-        app_tokens: settings.app_tokens,
+        app_tokens: settings.fly.app_tokens,
         timing: timing(settings),
         clock: crate::clock::wall,
     }
@@ -60,7 +60,7 @@ pub fn context(
         probe,
         metrics: Arc::new(parts.metrics.clone()),
         installation: Arc::new(installation),
-        source_interval_min: parts.settings.source_interval_min,
+        source_interval_min: parts.settings.work.source_interval_min,
         fence,
         leads,
         waits,
@@ -70,24 +70,33 @@ pub fn context(
     }
 }
 
-/// Works until `stop`; what is under way is finished.
+/// Works until `stop`, then waits for running reconciles.
 pub async fn work(parts: Parts, stop: CancellationToken) {
     let settings = &parts.settings;
     bounds::prepare();
     let Some(fingerprint_key) = fingerprint_key(&parts, &stop).await else {
         return;
     };
-    let probe = match Probe::new(settings) {
+    let probe = match Probe::new(
+        &settings.network.resolve,
+        settings.network.ca_file.as_deref(),
+    ) {
         Ok(probe) => probe,
         Err(error) => {
             tracing::error!(error = %crate::causes::chain(&error), "cannot set up requests to applications");
             return;
         }
     };
-    let scopes: Vec<Option<String>> = if settings.namespace.is_empty() {
+    let scopes: Vec<Option<String>> = if settings.namespaces.watched.is_empty() {
         vec![None]
     } else {
-        settings.namespace.iter().cloned().map(Some).collect()
+        settings
+            .namespaces
+            .watched
+            .iter()
+            .cloned()
+            .map(Some)
+            .collect()
     };
     let (waits, woken) = Waits::new(&scopes);
     let wakes = waits.clone();
@@ -100,11 +109,11 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let context = Arc::new(context(&parts, installation, probe, waits, (fence, leads)));
     parts
         .metrics
-        .set_max_concurrent_reconciles(settings.max_concurrent_reconciles);
+        .set_max_concurrent_reconciles(settings.work.max_concurrent_reconciles);
     let runs = scopes.into_iter().zip(woken).map(|(namespace, woken)| {
         let scope = Scope {
             namespace,
-            concurrency: settings.max_concurrent_reconciles,
+            concurrency: settings.work.max_concurrent_reconciles,
         };
         controller::run(
             context.clone(),
@@ -117,18 +126,18 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let looks = context.secret_looks.clone().run(
         parts.kube.clone(),
         wakes,
-        settings.secret_look_interval,
+        settings.work.secret_look_interval,
         stop.clone(),
     );
     future::join(future::join_all(runs), looks).await;
     context.publisher.close().await;
 }
 
-/// The key, as soon as the API server gives it; `None` when asked to stop before.
+/// The key, as soon as the API server returns it; `None` after `stop`.
 async fn fingerprint_key(parts: &Parts, stop: &CancellationToken) -> Option<Arc<[u8]>> {
     let mut pause = Duration::from_millis(200);
     loop {
-        match installation_key::load(&parts.kube, &parts.settings.own_namespace).await {
+        match installation_key::load(&parts.kube, &parts.settings.namespaces.own).await {
             Ok(key) => return Some(key),
             Err(error) => {
                 tracing::warn!(error = %crate::causes::chain(&error), again_in = ?pause, "cannot begin yet");

@@ -1,4 +1,4 @@
-//! Addresses of an app. Source: fly-api.md B.10.
+//! Addresses of an app. Source: the OpenAPI specification of the Machines API, `ip_assignments`.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -7,7 +7,7 @@ use super::call::Endpoint;
 use super::error::Result;
 use super::token::Surface::Machines;
 use super::wire::{wire, wire_enum};
-use crate::fly::call::answer::{Identified, gone_is_done};
+use crate::fly::call::answer::Identified;
 use crate::fly::call::client::Client;
 
 wire! {
@@ -19,9 +19,9 @@ wire! {
         pub region: Option<String>,
         /// Shared with other apps.
         pub shared: Option<bool>,
-        /// For connections going out.
+        /// For outgoing connections.
         pub egress: Option<bool>,
-        /// Private network it is in.
+        /// Its private network.
         pub network: Option<String>,
         /// Service it is for.
         pub service_name: Option<String>,
@@ -33,9 +33,9 @@ wire! {
 wire_enum! {
     /// Kind of an address.
     pub enum AddressKind {
-        /// Own IPv4 address; costs money.
+        /// Dedicated IPv4 address, which costs money.
         V4 = "v4",
-        /// Own IPv6 address.
+        /// Dedicated IPv6 address.
         V6 = "v6",
         /// IPv4 address shared with other apps; HTTP and TLS only.
         SharedV4 = "shared_v4",
@@ -51,7 +51,7 @@ impl Identified for IpAssignment {
 }
 
 impl IpAssignment {
-    /// What kind it is, told from the address itself.
+    /// Its kind, derived from the address.
     pub fn kind(&self) -> Option<AddressKind> {
         match self.ip.parse().ok()? {
             std::net::IpAddr::V4(_) if self.shared == Some(true) => Some(AddressKind::SharedV4),
@@ -63,7 +63,7 @@ impl IpAssignment {
     }
 }
 
-/// An address to be assigned.
+/// An address to assign.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewAddress {
     /// Its kind.
@@ -94,7 +94,6 @@ impl NewAddress {
 
 const LIST: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/ip_assignments").list();
 const ASSIGN: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/ip_assignments");
-const RELEASE: Endpoint = Endpoint::change(Machines, "DELETE /v1/apps/{app}/ip_assignments/{ip}");
 
 impl Client {
     /// The addresses of an app.
@@ -102,15 +101,9 @@ impl Client {
         self.call(&LIST, &[app]).array_in("ips").await
     }
 
-    /// Assigns an address. NOT safe when its reply is lost, but for `SharedV4`, of which an app
-    /// has one: announce it, and on an unknown outcome list the addresses before a second try.
+    /// Assigns an address. NOT idempotent, except for `SharedV4`, of which an app has one: record
+    /// the intent first, and after an unknown outcome list the addresses before a retry.
     pub async fn assign_address(&self, app: &str, address: &NewAddress) -> Result<IpAssignment> {
         self.call(&ASSIGN, &[app]).json(address).object().await
-    }
-
-    /// Releases an address. Already gone is success; as addresses are given to others later,
-    /// list before a second try.
-    pub async fn release_address(&self, app: &str, ip: &str) -> Result<()> {
-        gone_is_done(self.call(&RELEASE, &[app, ip]).done().await)
     }
 }

@@ -1,4 +1,5 @@
-//! Fly apps. Names are unique across all of Fly.io. Source: fly-api.md B.2.
+//! Fly apps. Names are unique across all of Fly.io. Source:
+//! fly.io/docs/machines/api/apps-resource/.
 
 use serde::Serialize;
 
@@ -17,45 +18,45 @@ wire! {
         pub id: String,
         /// Its name.
         pub name: String,
-        /// Where it is in its life.
+        /// Its state.
         pub status: AppStatus,
-        /// The organization that has it.
+        /// Its organization.
         pub organization: Option<AppOrganization>,
-        /// Number that tokens name it by.
+        /// Numeric id, as tokens contain it.
         pub internal_numeric_id: Option<u64>,
-        /// Private network it is in.
+        /// Its private network.
         pub network: Option<String>,
         /// Number of machines.
         pub machine_count: Option<u64>,
         /// Number of volumes.
         pub volume_count: Option<u64>,
-        /// What a CNAME record of an own hostname must point to.
+        /// Target of the CNAME record of a custom hostname.
         pub cname_target: Option<String>,
         /// `postgres_cluster` for legacy Fly Postgres.
         pub app_role: Option<String>,
     }
 
-    /// An organization, as an app names it.
+    /// The organization of an app.
     pub struct AppOrganization {
         /// Display name.
         pub name: Option<String>,
         /// Slug.
         pub slug: String,
-        /// Number that tokens name it by.
+        /// Numeric id, as tokens contain it.
         pub internal_numeric_id: Option<u64>,
     }
 }
 
 wire_enum! {
-    /// Where an app is in its life.
+    /// State of an app.
     pub enum AppStatus {
-        /// Has had no machine yet.
+        /// Never had a machine.
         Pending = "pending",
         /// Has been deployed.
         Deployed = "deployed",
         /// Has been suspended; counts as deployed.
         Suspended = "suspended",
-        /// Has no machine any more.
+        /// All machines are gone.
         Dead = "dead",
     }
 }
@@ -100,14 +101,14 @@ impl Client {
             .await
     }
 
-    /// One app. `None`: Fly.io has none, or just does not know it yet (up to a minute after
-    /// creation). A name that another organization has is `Auth` with status 403 instead.
+    /// One app. `None`: it does not exist, or is not visible yet (up to a minute after creation).
+    /// For an app of another organization the error is `Auth` with status 403.
     pub async fn app(&self, name: &str) -> Result<Option<App>> {
         optional(self.call(&GET, &[name]).object().await)
     }
 
-    /// Creates an app. Safe when its reply is lost: names are unique, so a second try answers
-    /// `NameTaken`, and [`Client::app`] tells whose it is (403 when it is not ours).
+    /// Creates an app. Idempotent: names are unique, so a retry fails with `NameTaken`, and
+    /// [`Client::app`] shows the owner (403 when it is not ours).
     pub async fn create_app(&self, app: &NewApp) -> Result<App> {
         let call = self
             .call(&CREATE, &[])
@@ -115,18 +116,17 @@ impl Client {
             .query("wait", "true")
             .json(app);
         let mut created: App = call.object().await?;
-        // The specification's answer has an id only.
+        // By the OpenAPI specification the response contains only an id.
         if created.name.is_empty() {
             created.name.clone_from(&app.name);
         }
         Ok(created)
     }
 
-    /// Deletes an app; with `force` also its machines. Already gone is success. Safe when its
-    /// reply is lost: deleting twice is deleting once, as long as nobody else takes the name
-    /// in between, so look whose it is first.
+    /// Deletes an app; with `force` also its machines. Idempotent unless somebody else takes the
+    /// name in between, so check the owner before a retry. A missing app counts as deleted.
     pub async fn delete_app(&self, name: &str, force: bool) -> Result<()> {
-        // All deletions together are limited, not those of one app.
+        // The limit applies to all deletions together, not to those of one app.
         let call = self.call(&DELETE, &[name]).counted_by("all apps");
         let call = if force {
             call.query("force", "true")

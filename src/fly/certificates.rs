@@ -1,4 +1,5 @@
-//! Certificates for an app's own hostnames. Source: fly-api.md B.11.
+//! Certificates for an app's custom hostnames. Source: the OpenAPI specification of the Machines
+//! API, `certificates`.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -17,19 +18,19 @@ wire! {
         pub hostname: String,
         /// Whether DNS points here and a certificate was issued.
         pub configured: Option<bool>,
-        /// Whether Fly.io was asked to get one.
+        /// Whether a certificate was requested.
         pub acme_requested: Option<bool>,
-        /// Where it is in its life.
+        /// Its state.
         pub status: CertificateStatus,
-        /// When the issuing authority will listen again.
+        /// Until when the issuing authority accepts no request.
         pub rate_limited_until: Option<Timestamp>,
         /// The certificates.
         pub certificates: Items<IssuedCertificate>,
-        /// What has been validated.
+        /// Which validations have succeeded.
         pub validation: Option<Validation>,
-        /// What DNS must say.
+        /// Required DNS records.
         pub dns_requirements: Option<DnsRequirements>,
-        /// Why it is not valid; foreign text in various shapes.
+        /// Why it is not valid; foreign text in various formats.
         pub validation_errors: Items<Value>,
     }
 
@@ -39,25 +40,25 @@ wire! {
         pub source: Option<String>,
         /// Its state.
         pub status: Option<String>,
-        /// When it ends.
+        /// When it expires.
         pub expires_at: Option<Timestamp>,
-        /// Who issued it.
+        /// Its issuer.
         pub issuer: Option<String>,
     }
 
-    /// What has been validated.
+    /// Which validations have succeeded.
     pub struct Validation {
-        /// DNS points here.
+        /// DNS points to the app.
         pub dns_configured: Option<bool>,
-        /// The ALPN challenge works.
+        /// The ALPN challenge succeeds.
         pub alpn_configured: Option<bool>,
-        /// The HTTP challenge works.
+        /// The HTTP challenge succeeds.
         pub http_configured: Option<bool>,
-        /// The TXT record that proves ownership is there.
+        /// The TXT record that proves ownership exists.
         pub ownership_txt_configured: Option<bool>,
     }
 
-    /// What DNS must say.
+    /// Required DNS records.
     pub struct DnsRequirements {
         /// A records.
         pub a: Vec<String>,
@@ -75,7 +76,7 @@ wire! {
     pub struct AcmeChallenge {
         /// Name of the record.
         pub name: Option<String>,
-        /// What it points to.
+        /// Its target.
         pub target: Option<String>,
     }
 
@@ -91,7 +92,7 @@ wire! {
 }
 
 wire_enum! {
-    /// Where a certificate is in its life.
+    /// State of a certificate.
     pub enum CertificateStatus {
         /// Issued and served.
         Active = "active",
@@ -111,14 +112,10 @@ impl Identified for Certificate {
 const LIST: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/certificates").list();
 const GET: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/certificates/{hostname}");
 const ADD: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/certificates/acme");
-const CHECK: Endpoint = Endpoint::change(
-    Machines,
-    "POST /v1/apps/{app}/certificates/{hostname}/check",
-);
 const DELETE: Endpoint =
     Endpoint::change(Machines, "DELETE /v1/apps/{app}/certificates/{hostname}");
 
-/// Pages that are read at most, of 500 each.
+/// Largest number of pages of 500 that are read.
 const PAGES: usize = 10;
 
 impl Client {
@@ -152,7 +149,7 @@ impl Client {
         optional(self.call(&GET, &[app, hostname]).object().await)
     }
 
-    /// Asks Fly.io to get a certificate. Safe when its reply is lost: a hostname has one entry.
+    /// Requests a certificate. Idempotent: a hostname has one entry.
     pub async fn add_certificate(&self, app: &str, hostname: &str) -> Result<Certificate> {
         self.call(&ADD, &[app])
             .json(&json!({ "hostname": hostname }))
@@ -160,12 +157,7 @@ impl Client {
             .await
     }
 
-    /// Has Fly.io look at DNS again now. Safe when its reply is lost.
-    pub async fn check_certificate(&self, app: &str, hostname: &str) -> Result<Certificate> {
-        self.call(&CHECK, &[app, hostname]).object().await
-    }
-
-    /// Removes a hostname. Already gone is success, so it is safe when its reply is lost.
+    /// Removes a hostname. Idempotent: a missing one counts as removed.
     pub async fn delete_certificate(&self, app: &str, hostname: &str) -> Result<()> {
         gone_is_done(self.call(&DELETE, &[app, hostname]).done().await)
     }

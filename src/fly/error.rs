@@ -1,8 +1,7 @@
-//! What went wrong with a call to Fly.io, classified once.
+//! Errors of calls to Fly.io, classified once.
 //!
-//! The class says what a caller may conclude; nobody looks at texts after this. A `status` code
-//! in the body outranks every text, because the platform's 503 bodies quote other errors
-//! (fly-api.md L, reliability-and-security.md 1.2).
+//! Callers decide by the class, never by a text. A `status` code in the body takes precedence over
+//! the message, because messages of Fly.io's 503 responses quote other errors.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,8 +13,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// A call to Fly.io that did not succeed.
 ///
-/// Display is one line: method and endpoint template, the status, Fly.io's own words (redacted
-/// and bounded) and Fly.io's request id. It never holds a token, a header or a whole body.
+/// Display is one line: method and path template, status, Fly.io's message (redacted and truncated)
+/// and Fly.io's request id. It never contains a token, a header or a whole body.
 #[derive(Clone, PartialEq)]
 pub struct Error {
     details: Box<Details>,
@@ -33,84 +32,84 @@ pub(crate) struct Details {
     pub(crate) ambiguous: bool,
 }
 
-/// What may be concluded from an error.
+/// What a caller may conclude from an error.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Class {
-    /// Did not happen, and may pass by itself: try again later.
+    /// Had no effect and is probably temporary: retry later.
     Transient,
-    /// Did not happen: too many requests. Not before `after`, when the platform named a time.
+    /// Had no effect: too many requests. Retry after `after`, if Fly.io named a time.
     Throttled {
         /// How long to wait.
         after: Option<Duration>,
     },
-    /// A change whose outcome is unknown: look before it is sent again.
+    /// A change whose outcome is unknown: observe before a retry.
     Ambiguous,
-    /// Did not happen: something else is in the way.
+    /// Had no effect: a conflict with the present state.
     Conflict(Conflict),
-    /// The token was not accepted (401), or not for this (403).
+    /// The token was refused (401), or lacks the permission (403).
     ///
-    /// Soft until it has happened often enough for long enough (three times in at least 60 s),
-    /// because Fly.io sometimes refuses a good token; hard means: stop until the token changes.
+    /// Soft until it has happened three times over at least 60 s, because Fly.io occasionally
+    /// refuses a valid token. Hard: stop until the token changes.
     Auth {
         /// Whether to stop.
         hard: bool,
     },
-    /// Did not happen, and will not until the request changes.
+    /// Had no effect, and will not succeed until the request changes.
     Invalid,
-    /// There is no such thing, or no longer; also seen for a short time after creation.
+    /// Not found. Also returned for a short time after creation.
     Gone,
 }
 
-/// What is in the way of a change.
+/// What a change conflicts with.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Conflict {
     /// Somebody else holds the lease of the machine.
     Lease {
-        /// When it expires, if that was said.
+        /// When it expires, if Fly.io says so.
         expires_at: Option<Timestamp>,
     },
-    /// The thing has changed since it was read: read again.
+    /// The resource has changed since it was read: read it again.
     Version,
-    /// No room.
+    /// No capacity.
     Capacity(Scope),
-    /// The name is in use. For a machine, the platform says by which one.
+    /// The name is in use. For a machine, Fly.io names the one that has it.
     NameTaken {
         /// The machine that has the name.
         machine_id: Option<String>,
     },
-    /// Exists already, and is not told apart by a name.
+    /// Exists already, without a name to identify it.
     Exists,
-    /// The machine's state does not allow it now (412); wait for it to settle.
+    /// The machine's state does not allow it now (412): wait until it has settled.
     State,
     /// The volume is in use by another machine.
     VolumeBusy,
-    /// The version of the secrets asked for has not reached that region yet.
+    /// The requested version of the secrets has not reached that region yet.
     SecretsNotVisible,
-    /// A limit of the organization, or its billing: only a person can help.
+    /// A limit of the organization or its billing, which a person must resolve.
     Quota,
-    /// A conflict that this version does not know.
+    /// An unknown conflict.
     Other,
 }
 
-/// Where there is no room.
+/// Where capacity is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// On this host; another machine elsewhere may work.
+    /// On this host; another host may have capacity.
     Host,
-    /// On the host that has the volume.
+    /// On the host of the volume.
     Volume,
     /// In the region.
     Region,
 }
 
-/// When trying again makes sense.
+/// When to retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// The platform said when.
+    /// After this time, which Fly.io named.
     After(Duration),
-    /// It may pass by itself.
+    /// With backoff.
     Backoff,
-    /// Not before the request, the token or the account changes.
+    /// When the request, the token or the account changes.
     OnChange,
 }
 
@@ -135,7 +134,7 @@ impl Error {
         self.details.endpoint
     }
 
-    /// The HTTP status; `None` when there was no answer.
+    /// The HTTP status; `None` without a response.
     pub fn status(&self) -> Option<u16> {
         self.details.status
     }
@@ -145,40 +144,40 @@ impl Error {
         self.details.code.as_deref()
     }
 
-    /// Fly.io's words or ours: one line, at most [`MESSAGE_LIMIT`] bytes, without secrets.
+    /// Fly.io's message or ours: one line, at most [`MESSAGE_LIMIT`] bytes, without secrets.
     pub fn message(&self) -> &str {
         &self.details.message
     }
 
-    /// Fly.io's id of the request, to quote to its support.
+    /// Fly.io's id of the request, for its support.
     pub fn request_id(&self) -> Option<&str> {
         self.details.request_id.as_deref()
     }
 
-    /// What may be concluded.
+    /// The class.
     pub fn class(&self) -> &Class {
         &self.details.class
     }
 
-    /// Whether this was a change that may have happened all the same.
+    /// Whether this was a change that may have happened nevertheless.
     ///
-    /// True for every [`Class::Ambiguous`], and for conflicts that came with a 5xx: such an
-    /// answer can follow an earlier try of the platform's own that got through.
+    /// True for every [`Class::Ambiguous`], and for conflicts with a 5xx status, which may follow a
+    /// successful attempt that Fly.io itself retried.
     pub fn is_ambiguous(&self) -> bool {
         self.details.ambiguous
     }
 
-    /// Whether there is no such thing (404, 410, GraphQL `NOT_FOUND`).
+    /// Whether the resource was not found (404, 410, GraphQL `NOT_FOUND`).
     pub fn is_gone(&self) -> bool {
         self.details.class == Class::Gone
     }
 
-    /// Whether the call was refused as such, and will be until it is another one.
+    /// Whether the request itself was refused.
     pub fn is_invalid(&self) -> bool {
         self.details.class == Class::Invalid
     }
 
-    /// Whether the token is good but not for this (403).
+    /// Whether the token lacks the permission (403).
     pub fn is_forbidden(&self) -> bool {
         self.details.status == Some(403) && matches!(self.details.class, Class::Auth { .. })
     }
@@ -191,7 +190,7 @@ impl Error {
         }
     }
 
-    /// When trying again makes sense.
+    /// When to retry.
     pub fn retry(&self) -> Retry {
         match &self.details.class {
             Class::Throttled { after: Some(after) } => Retry::After(*after),
@@ -202,28 +201,30 @@ impl Error {
         }
     }
 
-    /// What a person can do about it, as a clause in lower case.
+    /// The next action of a person, as a clause in lower case.
     pub fn next_action(&self) -> &'static str {
         match &self.details.class {
-            Class::Transient | Class::Ambiguous => "nothing: it is tried again",
-            Class::Throttled { .. } => "nothing: it is tried again when Fly.io allows",
-            Class::Gone => "check the name, and that it was not deleted on Fly.io",
-            Class::Auth { hard: false } => "nothing yet: the token is tried again",
+            Class::Transient | Class::Ambiguous => "no action needed; Golive retries",
+            Class::Throttled { .. } => "no action needed; Golive retries when Fly.io allows it",
+            Class::Gone => "check the name, and whether it was deleted on Fly.io",
+            Class::Auth { hard: false } => "no action needed yet; Golive retries the token",
             Class::Auth { hard: true } if self.details.status == Some(403) => {
-                "use a token that may do this, or a name that is not somebody else's"
+                "use a token with this permission, or a name that belongs to your organization"
             }
             Class::Auth { hard: true } => "put a valid token into the Secret",
-            Class::Invalid => "correct what Fly.io names",
+            Class::Invalid => "correct what Fly.io reports",
             Class::Conflict(conflict) => match conflict {
-                Conflict::Lease { .. } => "nothing: it is tried again when the lease ends",
+                Conflict::Lease { .. } => "no action needed; Golive retries when the lease expires",
                 Conflict::Version | Conflict::State | Conflict::SecretsNotVisible => {
-                    "nothing: it is tried again from a fresh look"
+                    "no action needed; Golive observes again and retries"
                 }
                 Conflict::Capacity(_) => "choose another region or size, or wait",
                 Conflict::NameTaken { .. } | Conflict::Exists => "choose another name",
                 Conflict::VolumeBusy => "free the volume, or name another",
-                Conflict::Quota => "raise the limit or mend the billing of the organization",
-                Conflict::Other => "read what Fly.io says",
+                Conflict::Quota => {
+                    "raise the limit, or resolve the billing problem of the organization"
+                }
+                Conflict::Other => "follow Fly.io's message",
             },
         }
     }
@@ -253,7 +254,7 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {}
 
 impl Class {
-    /// A word for metrics and logs.
+    /// Its name in metrics and logs.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Transient => "transient",
@@ -270,8 +271,8 @@ impl Class {
 /// Longest message of an error, in bytes.
 pub const MESSAGE_LIMIT: usize = 400;
 
-/// Makes foreign text fit for logs and status: one line, bounded, without control and
-/// direction characters, and without anything in `secrets`, a URL's password or a Fly.io token.
+/// Sanitizes foreign text for logs and status: one line, truncated, without control and direction
+/// characters, without `secrets`, passwords in URLs and Fly.io tokens.
 pub(crate) fn clean(text: &str, secrets: &[&str]) -> String {
     let mut text = text.to_owned();
     for secret in secrets.iter().filter(|secret| secret.len() >= 4) {
@@ -297,7 +298,7 @@ pub(crate) fn clean(text: &str, secrets: &[&str]) -> String {
     out
 }
 
-/// Hides what looks like a credential in one word.
+/// Masks what looks like a credential in one word.
 fn mask(word: &str) -> String {
     let mut word = word.to_owned();
     for prefix in ["fm1r_", "fm1a_", "fm2_", "fo1_"] {

@@ -1,5 +1,6 @@
-//! Legacy Fly Postgres: what of it is a pure call. The cluster is an app with the role
-//! `postgres_cluster` whose machines we create ourselves. Source: fly-api.md E.2, E.3, D.2.
+//! Calls for legacy Fly Postgres. A cluster is an app with the role `postgres_cluster` whose
+//! machines Golive creates itself. The operations are those that flyctl sends
+//! (`internal/command/postgres`).
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -13,11 +14,11 @@ use crate::fly::call::client::Client;
 /// Role of an app that is a legacy cluster, for `NewApp::role`.
 pub const POSTGRES_CLUSTER: &str = "postgres_cluster";
 
-/// Repository of the image.
+/// Repository of the cluster's image.
 pub const POSTGRES_IMAGE: &str = "flyio/postgres-flex";
 
 wire! {
-    /// That an app uses a cluster.
+    /// Record that an app uses a cluster.
     pub struct PostgresAttachment {
         /// Opaque id.
         pub id: String,
@@ -71,9 +72,9 @@ impl Client {
         .await
     }
 
-    /// Records that an app uses a cluster. Creates no user, no database and no secret: those
-    /// are made with `exec` in the cluster's machine. Look with
-    /// [`Client::postgres_attachments`] before a second try.
+    /// Records that an app uses a cluster. Creates no user, database or secret: those are created
+    /// with `exec` in the cluster's machine. NOT idempotent: list with
+    /// [`Client::postgres_attachments`] before a retry.
     pub async fn attach_fly_postgres(&self, attachment: &NewPostgresAttachment<'_>) -> Result<()> {
         let document = "mutation AttachPostgresCluster($input: AttachPostgresClusterInput!) { \
             attachPostgresCluster(input: $input) { \
@@ -93,7 +94,7 @@ impl Client {
             .map(drop)
     }
 
-    /// What an app uses of a cluster.
+    /// The attachments of an app to a cluster.
     pub async fn postgres_attachments(
         &self,
         app: &str,
@@ -110,7 +111,7 @@ impl Client {
         Ok(nodes.unwrap_or_default().0)
     }
 
-    /// Removes the record of an attachment. Already gone is success.
+    /// Removes the record of an attachment. Idempotent: a missing one counts as removed.
     pub async fn detach_fly_postgres(
         &self,
         app: &str,
@@ -128,8 +129,8 @@ impl Client {
         crate::fly::call::answer::gone_is_done(call.await.map(drop))
     }
 
-    /// Address of the Consul that the cluster elects its leader with; a credential, for the
-    /// secret `FLY_CONSUL_URL`. Safe when its reply is lost.
+    /// URL of the Consul with which the cluster elects its leader: a credential, for the secret
+    /// `FLY_CONSUL_URL`. Idempotent.
     pub async fn enable_postgres_consul(&self, app: &str) -> Result<SecretString> {
         let document = "mutation EnablePostgresConsul($appName: ID!) { \
             enablePostgresConsul(input: {appId: $appName}) { consulUrl } }";

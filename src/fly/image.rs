@@ -1,4 +1,4 @@
-//! Image references as Docker reads them: `[domain/]repository[:tag][@digest]`.
+//! Image references in Docker's notation: `[domain/]repository[:tag][@digest]`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,11 +6,11 @@ use std::str::FromStr;
 /// Fly.io's own registry.
 pub const FLY_REGISTRY: &str = "registry.fly.io";
 
-/// Where names without a domain are.
+/// Registry of names without a domain.
 const DOCKER_HUB: &str = "docker.io";
 
-/// An image reference, complete: a name without a domain is Docker Hub's, one without tag and
-/// digest is `latest`.
+/// A normalized image reference: the domain defaults to Docker Hub, and the tag to `latest` when
+/// there is no digest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageReference {
     /// Host and port of the registry.
@@ -23,7 +23,7 @@ pub struct ImageReference {
     pub digest: Option<String>,
 }
 
-/// Why a text is no image reference.
+/// Why a text is not an image reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no image reference: {reason}")]
 pub struct ReferenceError {
@@ -106,8 +106,8 @@ impl ImageReference {
         self.domain == FLY_REGISTRY
     }
 
-    /// The same image by this digest only: what a machine should be given, so that a tag that
-    /// moves changes nothing.
+    /// The same image by this digest alone. Machines get this form, so that a moved tag changes
+    /// nothing.
     #[must_use]
     pub fn pinned(&self, digest: &str) -> Self {
         Self {
@@ -117,7 +117,7 @@ impl ImageReference {
         }
     }
 
-    /// What a registry is asked for: the digest if there is one, else the tag.
+    /// What a registry is queried by: the digest if there is one, else the tag.
     pub(crate) fn wanted(&self) -> &str {
         self.digest
             .as_deref()
@@ -155,7 +155,7 @@ pub(crate) fn is_tag(text: &str) -> bool {
         && text.bytes().all(|b| word(b) || b == b'.' || b == b'-')
 }
 
-/// Words of lower-case letters and digits, joined by `.`, `_`, `__` or any number of `-`.
+/// Lower-case letters and digits, separated by `.`, `_`, `__` or any number of `-`.
 fn is_component(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();

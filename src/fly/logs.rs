@@ -1,4 +1,4 @@
-//! Log lines over HTTP. Source: fly-api.md H.
+//! Log lines over HTTP. Source: fly.io/docs/monitoring/logs-api-options/.
 
 use serde_json::Value;
 
@@ -9,11 +9,11 @@ use super::wire::{Items, wire};
 use crate::fly::call::client::Client;
 
 wire! {
-    /// A log line. Foreign text: to be cut and redacted before it is shown.
+    /// A log line. Foreign text: truncate and redact it before showing it.
     pub struct LogLine {
-        /// When, RFC 3339 with nanoseconds.
+        /// Time in RFC 3339 with nanoseconds.
         pub timestamp: Option<String>,
-        /// What was printed.
+        /// The text.
         pub message: Option<String>,
         /// `info`, `error`, …
         pub level: Option<String>,
@@ -23,7 +23,7 @@ wire! {
         pub region: Option<String>,
     }
 
-    /// A log line as it is sent.
+    /// A log line in the response's envelope.
     pub struct LogEntry {
         /// Id.
         pub id: Option<String>,
@@ -37,15 +37,14 @@ wire! {
 pub struct LogPage {
     /// The lines.
     pub lines: Vec<LogLine>,
-    /// For the next call; the same as before means that there is nothing new.
+    /// For the next call. An unchanged token means that there are no new lines.
     pub next_token: Option<String>,
 }
 
 const LOGS: Endpoint = Endpoint::read(Logs, "GET /api/v1/apps/{app}/logs").list();
 
 impl Client {
-    /// Log lines of an app, or of one machine: without `next_token` about the last hundred,
-    /// with it those after.
+    /// Log lines of an app or of one machine: about the last hundred, or those after `next_token`.
     pub async fn logs(
         &self,
         app: &str,

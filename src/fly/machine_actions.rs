@@ -1,5 +1,5 @@
-//! What is done with a machine: start, stop, cordon, wait, run a command, lease, mark.
-//! Sources: fly-api.md B.4–B.7, I, L.
+//! Actions on a machine: start, stop, cordon, wait, run a command, lease, metadata. Source:
+//! fly.io/docs/machines/api/machines-resource/.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,22 +17,22 @@ use super::wire::wire;
 use crate::fly::call::answer::{Identified, gone_is_done, optional};
 use crate::fly::call::client::Client;
 
-/// Extra time for the way there and back on calls that wait on the other side.
+/// Extra time for the network on calls that wait at Fly.io.
 const TRAVEL: Duration = Duration::from_secs(15);
 
-/// The longest wait that one call may ask for: the platform's proxy cuts after 60 s.
+/// Longest wait of one call: Fly.io's proxy ends it after 60 s.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What to wait for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitFor {
     /// `started`, `stopped`, `suspended`, `destroyed`, `failed` or `settled` (as
-    /// `MachineState::Other`). For a machine with `auto_destroy` wait for `destroyed`:
-    /// `stopped` never comes.
+    /// `MachineState::Other`). A machine with `auto_destroy` never becomes `stopped`: wait for
+    /// `destroyed`.
     pub state: MachineState,
-    /// Only in this version of the machine (its `instance_id`).
+    /// Wait for this version of the machine (its `instance_id`).
     pub version: Option<String>,
-    /// How long this one call waits: 1–60 s.
+    /// How long the call waits: 1–60 s.
     pub timeout: Duration,
 }
 
@@ -41,12 +41,12 @@ pub struct WaitFor {
 pub enum Waited {
     /// The state was reached.
     Reached {
-        /// Version of the machine that reached it, if it was said.
+        /// Version of the machine that reached it, if the response contains it.
         version: Option<String>,
     },
-    /// Not yet; wait again.
+    /// Not yet: wait again.
     NotYet,
-    /// There is no such machine: too new, or an `auto_destroy` one that ended.
+    /// There is no such machine: it is too new, or had `auto_destroy` and ended.
     Gone,
 }
 
@@ -58,7 +58,7 @@ pub struct ExecRequest {
     /// Longest time, in seconds; below 60.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u32>,
-    /// What it reads.
+    /// Standard input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
     /// The container, in a machine with several.
@@ -67,28 +67,27 @@ pub struct ExecRequest {
 }
 
 wire! {
-    /// How a command ended. The texts are foreign: not for status or events.
+    /// How a command ended. Its output is foreign text: never for status or events.
     pub struct ExecOutcome {
         /// Exit code; absent means 0.
         pub exit_code: Option<i64>,
         /// Signal that ended it; 0 for none.
         pub exit_signal: Option<i64>,
-        /// What it printed.
+        /// Standard output.
         pub stdout: Option<String>,
-        /// What it printed as errors.
+        /// Standard error.
         pub stderr: Option<String>,
     }
 
-    /// A lease that we hold. Short, and never held while idle: it also keeps the proxy from
-    /// starting the machine.
+    /// A lease that we hold. Keep it short: it also keeps the proxy from starting the machine.
     pub struct Lease {
-        /// Shown with every change to the machine.
+        /// Sent with every change to the machine.
         pub nonce: String,
-        /// When it ends, in seconds since 1970.
+        /// When it expires, in seconds since 1970.
         pub expires_at: Option<i64>,
-        /// Who holds it.
+        /// Its holder.
         pub owner: Option<String>,
-        /// What for.
+        /// Its purpose.
         pub description: Option<String>,
         /// Version of the machine when it was taken.
         pub version: Option<String>,
@@ -102,7 +101,7 @@ impl Identified for Lease {
 }
 
 impl Lease {
-    /// When it ends.
+    /// When it expires.
     pub fn expires(&self) -> Option<Timestamp> {
         Timestamp::from_second(self.expires_at?).ok()
     }
@@ -117,26 +116,20 @@ const WAIT: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/machines/{id
     .expects(&[408]);
 const EXEC: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/machines/{id}/exec");
 const METADATA: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/machines/{id}/metadata");
-const SET_METADATA: Endpoint =
-    Endpoint::change(Machines, "POST /v1/apps/{app}/machines/{id}/metadata/{key}");
 const PATCH_METADATA: Endpoint =
     Endpoint::change(Machines, "PATCH /v1/apps/{app}/machines/{id}/metadata");
-const DELETE_METADATA: Endpoint = Endpoint::change(
-    Machines,
-    "DELETE /v1/apps/{app}/machines/{id}/metadata/{key}",
-);
 const LEASE: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/machines/{id}/lease");
 const RELEASE: Endpoint = Endpoint::change(Machines, "DELETE /v1/apps/{app}/machines/{id}/lease");
 
 impl Client {
-    /// Starts a machine. Safe when its reply is lost. `Conflict(State)` right after a create
-    /// or update: wait for it to settle, then start.
+    /// Starts a machine. Idempotent. Fails with `Conflict(State)` right after a create or update:
+    /// wait until it has settled.
     pub async fn start_machine(&self, app: &str, id: &str, lease: Option<&str>) -> Result<()> {
         self.call(&START, &[app, id]).leased(lease).done().await
     }
 
-    /// Asks a machine to stop; `how` overrides its own configuration. Safe when its reply is
-    /// lost. It goes on by itself: wait for `stopped`.
+    /// Begins to stop a machine; `how` overrides its own configuration. Idempotent. Wait for
+    /// `stopped` afterwards.
     pub async fn stop_machine(
         &self,
         app: &str,
@@ -151,18 +144,18 @@ impl Client {
         }
     }
 
-    /// Takes a machine out of the proxy's pool; it goes on running. Safe when its reply is lost.
+    /// Removes a machine from the proxy's pool; it keeps running. Idempotent.
     pub async fn cordon_machine(&self, app: &str, id: &str, lease: Option<&str>) -> Result<()> {
         self.call(&CORDON, &[app, id]).leased(lease).done().await
     }
 
-    /// Puts a machine into the proxy's pool. Safe when its reply is lost.
+    /// Adds a machine to the proxy's pool. Idempotent.
     pub async fn uncordon_machine(&self, app: &str, id: &str, lease: Option<&str>) -> Result<()> {
         self.call(&UNCORDON, &[app, id]).leased(lease).done().await
     }
 
-    /// Waits until a machine is in a state: one long poll, to be repeated on `NotYet`. Not
-    /// tried again here; a transient error means no more than `NotYet`.
+    /// Waits until a machine is in a state: one long poll, to be repeated on `NotYet`. Not retried
+    /// here; a transient error means the same as `NotYet`.
     pub async fn wait_machine(&self, app: &str, id: &str, what: &WaitFor) -> Result<Waited> {
         let timeout = what.timeout.clamp(Duration::from_secs(1), LONGEST_WAIT);
         let reply = optional(
@@ -188,8 +181,8 @@ impl Client {
         })
     }
 
-    /// Runs a command in a running machine. An exit code other than zero is no error here.
-    /// When its reply is lost the command may have run: send only what may run twice.
+    /// Runs a command in a running machine. A non-zero exit code is no error here. NOT idempotent:
+    /// after an unknown outcome the command may have run.
     pub async fn exec(
         &self,
         app: &str,
@@ -206,31 +199,14 @@ impl Client {
             .await
     }
 
-    /// All marks of a machine. Lags a little behind changes.
+    /// All metadata of a machine. Lags slightly behind changes.
     pub async fn metadata(&self, app: &str, id: &str) -> Result<BTreeMap<String, String>> {
         let marks: Map<String, Value> = self.call(&METADATA, &[app, id]).read().await?;
         let text = |(key, value): (String, Value)| Some((key, value.as_str()?.to_owned()));
         Ok(marks.into_iter().filter_map(text).collect())
     }
 
-    /// Sets one mark; the machine does not start again. Safe when its reply is lost.
-    pub async fn set_metadata(
-        &self,
-        app: &str,
-        id: &str,
-        key: &str,
-        value: &str,
-        lease: Option<&str>,
-    ) -> Result<()> {
-        self.call(&SET_METADATA, &[app, id, key])
-            .leased(lease)
-            .json(&json!({"value": value}))
-            .done()
-            .await
-    }
-
-    /// Sets and (`None`) removes several marks at once; the machine does not start again. Safe
-    /// when its reply is lost.
+    /// Sets and (`None`) removes metadata; the machine is not restarted. Idempotent.
     pub async fn patch_metadata(
         &self,
         app: &str,
@@ -245,25 +221,9 @@ impl Client {
             .await
     }
 
-    /// Removes one mark. Already gone is success, so it is safe when its reply is lost.
-    pub async fn delete_metadata(
-        &self,
-        app: &str,
-        id: &str,
-        key: &str,
-        lease: Option<&str>,
-    ) -> Result<()> {
-        gone_is_done(
-            self.call(&DELETE_METADATA, &[app, id, key])
-                .leased(lease)
-                .done()
-                .await,
-        )
-    }
-
-    /// Takes the lease of a machine for `ttl` (flyctl: 13 s, refreshed every 4 s). When its
-    /// reply is lost the lease may be held without anybody knowing its nonce; it ends by
-    /// itself, so keep `ttl` short.
+    /// Takes the lease of a machine for `ttl` (flyctl: 13 s, refreshed every 4 s). After an unknown
+    /// outcome the lease may be held by a nonce that nobody knows until it expires, so keep `ttl`
+    /// short.
     pub async fn acquire_lease(
         &self,
         app: &str,
@@ -277,7 +237,7 @@ impl Client {
             .await
     }
 
-    /// Makes a lease that we hold last `ttl` from now. Safe when its reply is lost.
+    /// Extends a lease that we hold to `ttl` from now. Idempotent.
     pub async fn refresh_lease(
         &self,
         app: &str,
@@ -292,7 +252,7 @@ impl Client {
             .await
     }
 
-    /// Gives a lease back. Already gone is success, so it is safe when its reply is lost.
+    /// Releases a lease. Idempotent: a missing one counts as released.
     pub async fn release_lease(&self, app: &str, id: &str, nonce: &str) -> Result<()> {
         gone_is_done(
             self.call(&RELEASE, &[app, id])

@@ -1,8 +1,8 @@
 //! The configuration of a machine, exactly as it is on the wire.
 //!
 //! An update replaces the whole configuration, so a change starts from the live one; every type
-//! here keeps what it does not know in `extra` for that. Absent and empty are the same to Fly.io.
-//! Source: fly-api.md C (fly-go machine_types.go and the documentation of the Machines API).
+//! preserves unknown fields in `extra`. Absent and empty mean the same to Fly.io. Sources: fly-go
+//! `machine_types.go`, fly.io/docs/machines/api/machines-resource/.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::wire::{GoDuration, wire, wire_enum};
 
 wire! {
-    /// What one machine runs and how.
+    /// The configuration of a machine.
     pub struct MachineConfig {
         /// Image reference; any registry that Fly.io can pull from, a digest is allowed.
         pub image: String,
@@ -23,11 +23,11 @@ wire! {
         pub init: Option<MachineInit>,
         /// CPU and memory; shared-cpu-1x with 256 MB when absent.
         pub guest: Option<MachineGuest>,
-        /// Marks for people and programs; ours start with `golive_`, the platform's with `fly_`.
+        /// Metadata. Golive's keys start with `golive_`, the platform's with `fly_`.
         pub metadata: BTreeMap<String, String>,
         /// Volumes; in practice at most one.
         pub mounts: Vec<MachineMount>,
-        /// What the proxy sends to this machine.
+        /// Services that the proxy routes to this machine.
         pub services: Vec<MachineService>,
         /// Top-level checks by name. No effect on routing unless `kind` is `readiness`.
         pub checks: BTreeMap<String, MachineCheck>,
@@ -37,7 +37,7 @@ wire! {
         pub statics: Vec<MachineStatic>,
         /// Files that are written into the machine before it starts.
         pub files: Vec<MachineFile>,
-        /// When the program is started again; `on-failure` when absent.
+        /// Restart policy; `on-failure` when absent.
         pub restart: Option<MachineRestart>,
         /// `hourly`, `daily`, `weekly` or `monthly`.
         pub schedule: Option<String>,
@@ -47,19 +47,19 @@ wire! {
         pub dns: Option<MachineDns>,
         /// Several programs in one machine; rarely used.
         pub processes: Vec<MachineProcess>,
-        /// Machines that this one stands in for when their host dies.
+        /// Machines that this one replaces when their host fails.
         pub standbys: Vec<String>,
-        /// How the program is asked to stop.
+        /// How the program is stopped.
         pub stop_config: Option<StopConfig>,
         /// Containers of a machine with several.
         pub containers: Vec<MachineContainer>,
         /// Volumes of containers.
         pub volumes: Vec<MachineVolume>,
-        /// Whether the root file system survives a restart.
+        /// The root file system.
         pub rootfs: Option<MachineRootfs>,
         /// A scratch disk for caches.
         pub cache_drive: Option<CacheDrive>,
-        /// A machine that may be taken away.
+        /// A machine that may be reclaimed.
         pub spot: Option<Spot>,
         /// Deprecated name of a size; `guest` replaces it.
         pub size: Option<String>,
@@ -67,7 +67,7 @@ wire! {
         pub disable_machine_autostart: Option<bool>,
     }
 
-    /// Overrides of what the image says about starting.
+    /// Overrides of the image's entry point and command.
     pub struct MachineInit {
         /// Replaces entry point and command.
         pub exec: Vec<String>,
@@ -101,7 +101,7 @@ wire! {
         pub host_dedication_id: Option<String>,
         /// Arguments of the kernel.
         pub kernel_args: Vec<String>,
-        /// Deprecated; a word or a number from 0 to 3.
+        /// Deprecated; a text or a number from 0 to 3.
         pub persist_rootfs: Option<Value>,
     }
 
@@ -133,7 +133,7 @@ wire! {
         pub internal_port: Option<u16>,
         /// Ports at the edge.
         pub ports: Vec<MachinePort>,
-        /// Whether and how the proxy stops idle machines.
+        /// How the proxy treats idle machines.
         pub autostop: Option<Autostop>,
         /// Whether the proxy starts stopped machines on demand.
         pub autostart: Option<bool>,
@@ -159,7 +159,7 @@ wire! {
         pub end_port: Option<u16>,
         /// `http`, `tls`, `pg_tls`, `proxy_proto`.
         pub handlers: Vec<String>,
-        /// Answer plain HTTP with a redirect to HTTPS.
+        /// Redirect HTTP to HTTPS.
         pub force_https: Option<bool>,
         /// Options of the `tls` handler.
         pub tls_options: Option<TlsOptions>,
@@ -181,21 +181,21 @@ wire! {
 
     /// Options of the `http` handler.
     pub struct HttpOptions {
-        /// Compress answers.
+        /// Compress responses.
         pub compress: Option<bool>,
-        /// Speak HTTP/2 without TLS to the machine.
+        /// Use HTTP/2 without TLS to the machine.
         pub h2_backend: Option<bool>,
         /// Seconds.
         pub idle_timeout: Option<u32>,
         /// Seconds.
         pub headers_read_timeout: Option<u32>,
-        /// What is done to answers.
+        /// Changes of responses.
         pub response: Option<HttpResponseOptions>,
-        /// Where replays are remembered.
+        /// Replay cache.
         pub replay_cache: Vec<ReplayCache>,
     }
 
-    /// What the proxy does to answers.
+    /// Changes of responses by the proxy.
     pub struct HttpResponseOptions {
         /// Header to value, list of values, or `false` to remove it.
         pub headers: BTreeMap<String, Value>,
@@ -203,9 +203,9 @@ wire! {
         pub pristine: Option<bool>,
     }
 
-    /// One rule of remembering replays.
+    /// A rule of the replay cache.
     pub struct ReplayCache {
-        /// Paths it holds for.
+        /// Paths it applies to.
         pub path_prefix: Option<String>,
         /// Seconds.
         pub ttl_seconds: Option<u32>,
@@ -305,7 +305,7 @@ wire! {
         pub mode: Option<u32>,
     }
 
-    /// When the program is started again.
+    /// Restart policy.
     pub struct MachineRestart {
         /// The policy.
         pub policy: Option<RestartPolicy>,
@@ -313,7 +313,7 @@ wire! {
         pub max_retries: Option<u32>,
     }
 
-    /// How the program is asked to stop.
+    /// How the program is stopped.
     pub struct StopConfig {
         /// Time until it is killed: 5 s when absent, at most 300 s.
         pub timeout: Option<GoDuration>,
@@ -331,7 +331,7 @@ wire! {
         pub searches: Vec<String>,
         /// Options of the resolver.
         pub options: Vec<DnsOption>,
-        /// Domains that are asked elsewhere.
+        /// Domains with other name servers.
         pub dns_forward_rules: Vec<DnsForwardRule>,
         /// Host name.
         pub hostname: Option<String>,
@@ -347,7 +347,7 @@ wire! {
         pub value: Option<String>,
     }
 
-    /// A domain that is asked elsewhere.
+    /// A domain with another name server.
     pub struct DnsForwardRule {
         /// The domain.
         pub basename: Option<String>,
@@ -367,9 +367,9 @@ wire! {
         pub user: Option<String>,
         /// Its environment.
         pub env: BTreeMap<String, String>,
-        /// App secrets it is given.
+        /// App secrets that it gets.
         pub secrets: Vec<SecretEnv>,
-        /// Facts about the machine it is given.
+        /// Properties of the machine that it gets.
         pub env_from: Vec<EnvFrom>,
         /// Give it no app secrets.
         pub ignore_app_secrets: Option<bool>,
@@ -383,7 +383,7 @@ wire! {
         pub name: Option<String>,
     }
 
-    /// A fact about the machine as an environment variable.
+    /// A property of the machine as an environment variable.
     pub struct EnvFrom {
         /// The variable.
         pub env_var: Option<String>,
@@ -407,15 +407,15 @@ wire! {
         pub user: Option<String>,
         /// Its environment.
         pub env: BTreeMap<String, String>,
-        /// App secrets it is given.
+        /// App secrets that it gets.
         pub secrets: Vec<SecretEnv>,
-        /// Facts about the machine it is given.
+        /// Properties of the machine that it gets.
         pub env_from: Vec<EnvFrom>,
         /// Files written before it starts.
         pub files: Vec<MachineFile>,
-        /// When it is started again.
+        /// Restart policy.
         pub restart: Option<MachineRestart>,
-        /// How it is asked to stop.
+        /// How it is stopped.
         pub stop: Option<StopConfig>,
         /// Containers it waits for.
         pub depends_on: Vec<ContainerDependency>,
@@ -475,7 +475,7 @@ wire! {
         pub size_mb: Option<u64>,
     }
 
-    /// A machine that may be taken away.
+    /// A machine that may be reclaimed.
     pub struct Spot {
         /// Highest price as a share of the full one.
         pub max_price_fraction: Option<f64>,
@@ -483,7 +483,7 @@ wire! {
 }
 
 wire_enum! {
-    /// When a program is started again.
+    /// Restart policy.
     pub enum RestartPolicy {
         /// Never.
         No = "no",
@@ -494,16 +494,16 @@ wire_enum! {
     }
 }
 
-/// What the proxy does with a machine that has nothing to do.
+/// How the proxy treats an idle machine.
 ///
-/// On the wire `false`, `true` or `"suspend"`; the words `"off"` and `"stop"` are read too.
+/// On the wire `false`, `true` or `"suspend"`; `"off"` and `"stop"` are accepted too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Autostop {
-    /// Leaves it running.
+    /// Keep it running.
     Off,
-    /// Stops it.
+    /// Stop it.
     Stop,
-    /// Suspends it.
+    /// Suspend it.
     Suspend,
 }
 
@@ -534,8 +534,8 @@ impl<'de> Deserialize<'de> for Autostop {
 }
 
 impl MachineGuest {
-    /// The size that Fly.io calls by this name, such as `shared-cpu-1x` or `performance-2x`;
-    /// `None` when there is none. Source: fly-api.md C.2.
+    /// The size with this name, such as `shared-cpu-1x` or `performance-2x`; `None` if there is
+    /// none. Source: fly-go `machine_types.go`, `MachinePresets`.
     pub fn preset(name: &str) -> Option<Self> {
         let (kind, cpus, memory_mb) = if let Some(count) = name.strip_prefix("shared-cpu-") {
             let cpus = times(count, &[1, 2, 4, 6, 8])?;
@@ -568,7 +568,7 @@ impl MachineGuest {
     }
 }
 
-/// The number in `4x`, when it is one of those that are offered.
+/// The number in `4x`, if Fly.io offers it.
 fn times(count: &str, offered: &[u32]) -> Option<u32> {
     let cpus = count.strip_suffix('x')?.parse().ok()?;
     offered.contains(&cpus).then_some(cpus)

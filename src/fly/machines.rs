@@ -1,8 +1,8 @@
-//! Machines: list, read, create, update, delete. Sources: fly-api.md B.3, B.13, L.
+//! Machines: list, read, create, update, delete. Sources:
+//! fly.io/docs/machines/api/machines-resource/, fly.io/docs/machines/machine-states/.
 //!
-//! Lists lag behind; reading one machine by its id does not lag as much, and goes on working
-//! after it was destroyed (state `destroyed`). Never conclude from a list alone that there is
-//! nothing.
+//! Lists lag behind. A read by id lags less, and also returns destroyed machines (state
+//! `destroyed`). Never conclude from a list alone that a machine does not exist.
 
 use std::collections::BTreeMap;
 
@@ -25,15 +25,15 @@ wire! {
         pub id: String,
         /// Unique among the live machines of its app.
         pub name: String,
-        /// Where it is in its life.
+        /// Its state.
         pub state: MachineState,
-        /// Region it is in.
+        /// Its region.
         pub region: String,
         /// Version of the machine (a ULID); changes with every update.
         pub instance_id: String,
         /// Version of the machine, normally equal to `instance_id`.
         pub version: Option<String>,
-        /// Address in the private network; can change when it starts again.
+        /// Address in the private network; can change at a restart.
         pub private_ip: Option<String>,
         /// When it was created.
         pub created_at: Option<Timestamp>,
@@ -41,25 +41,25 @@ wire! {
         pub updated_at: Option<Timestamp>,
         /// Its configuration; absent when its host cannot be reached.
         pub config: Option<MachineConfig>,
-        /// What is known of its configuration when its host cannot be reached; for display only.
+        /// Partial configuration when its host cannot be reached; for display only.
         pub incomplete_config: Option<MachineConfig>,
-        /// The image that its host resolved.
+        /// The image as its host resolved it.
         pub image_ref: Option<ImageRef>,
-        /// What happened, newest first; about the last twenty.
+        /// About the last twenty events, newest first.
         pub events: Items<MachineEvent>,
-        /// Results of its checks; those of a machine that is not running mean nothing.
+        /// Results of its checks; meaningless when it is not running.
         pub checks: Items<CheckStatus>,
         /// Nonce of the lease taken at creation.
         pub nonce: Option<String>,
-        /// Whether its host can be reached.
+        /// Reachability of its host.
         pub host_status: HostStatus,
-        /// Out of the proxy's pool.
+        /// Whether it is removed from the proxy's pool.
         pub cordoned: Option<bool>,
-        /// Who holds its lease; only when asked for.
+        /// Holder of its lease, if requested.
         pub lease: Option<LeaseHolder>,
     }
 
-    /// The image that a host resolved.
+    /// An image as a host resolved it.
     pub struct ImageRef {
         /// Registry's host.
         pub registry: Option<String>,
@@ -73,17 +73,17 @@ wire! {
         pub labels: Option<BTreeMap<String, String>>,
     }
 
-    /// Something that happened to a machine.
+    /// An event of a machine.
     pub struct MachineEvent {
         /// Id (a ULID).
         pub id: String,
         /// `launch`, `start`, `stop`, `exit`, `restart`, `update`, `destroy`, …
         pub kind: String = "type",
-        /// State it led to.
+        /// Resulting state.
         pub status: String,
         /// `user` or `flyd`.
         pub source: Option<String>,
-        /// When, in milliseconds since 1970.
+        /// Time in milliseconds since 1970.
         pub timestamp: Option<i64>,
         /// Details; `null` for launch and destroy.
         pub request: Option<EventRequest>,
@@ -93,13 +93,13 @@ wire! {
     pub struct EventRequest {
         /// How the program ended.
         pub exit_event: Option<ExitEvent>,
-        /// The same from another place; preferred when there.
+        /// The same from the monitor; preferred when present.
         pub monitor_event: Option<MonitorEvent> = "MonitorEvent",
-        /// How often it was started again.
+        /// Number of restarts.
         pub restart_count: Option<u64>,
     }
 
-    /// How the program ended, as the monitor saw it.
+    /// How the program ended, as the monitor observed it.
     pub struct MonitorEvent {
         /// How the program ended.
         pub exit_event: Option<ExitEvent>,
@@ -117,40 +117,40 @@ wire! {
         pub signal: Option<i64>,
         /// When.
         pub exited_at: Option<Timestamp>,
-        /// Ran out of memory.
+        /// Whether it ran out of memory.
         pub oom_killed: Option<bool>,
-        /// Somebody asked it to stop.
+        /// Whether a stop was requested.
         pub requested_stop: Option<bool>,
-        /// Is being started again.
+        /// Whether it is being restarted.
         pub restarting: Option<bool>,
     }
 
     /// Result of one check.
     pub struct CheckStatus {
-        /// `servicecheck-00-http-8080` for a service's, else the name it was given.
+        /// `servicecheck-00-http-8080` for a check of a service, else its name.
         pub name: String,
         /// The result.
         pub status: CheckResult,
-        /// What the check printed: foreign text, never to be shown whole.
+        /// Output of the check: foreign text, never shown whole.
         pub output: Option<String>,
         /// When the result last changed.
         pub updated_at: Option<Timestamp>,
     }
 
-    /// Who holds a lease.
+    /// Holder of a lease.
     pub struct LeaseHolder {
-        /// Who.
+        /// Its name.
         pub owner: Option<String>,
-        /// Until when, in seconds since 1970.
+        /// Expiry in seconds since 1970.
         pub expires_at: Option<i64>,
-        /// What for.
+        /// Its purpose.
         pub description: Option<String>,
     }
 
 }
 
 wire_enum! {
-    /// Where a machine is in its life. Source: fly-api.md B.13.
+    /// State of a machine. Source: fly.io/docs/machines/machine-states/.
     pub enum MachineState {
         /// Being created.
         Creating = "creating",
@@ -168,7 +168,7 @@ wire_enum! {
         Suspending = "suspending",
         /// Suspended.
         Suspended = "suspended",
-        /// Being started again.
+        /// Being restarted.
         Restarting = "restarting",
         /// Being updated.
         Updating = "updating",
@@ -182,7 +182,7 @@ wire_enum! {
         Failed = "failed",
         /// Being destroyed.
         Destroying = "destroying",
-        /// Destroyed; readable by its id only.
+        /// Destroyed; returned by id only.
         Destroyed = "destroyed",
         /// Moved to another host.
         Migrated = "migrated",
@@ -192,25 +192,25 @@ wire_enum! {
     pub enum CheckResult {
         /// Passed.
         Passing = "passing",
-        /// Not yet decided, or failing a little.
+        /// Undecided, or failing partly.
         Warning = "warning",
         /// Failed.
         Critical = "critical",
     }
 
-    /// Whether a host can be reached.
+    /// Reachability of a host.
     pub enum HostStatus {
-        /// It can.
+        /// Reachable.
         Ok = "ok",
         /// Not known.
         Unknown = "unknown",
-        /// It cannot.
+        /// Unreachable.
         Unreachable = "unreachable",
     }
 }
 
 impl MachineState {
-    /// Whether it is gone, or going.
+    /// Whether it is deleted or being deleted.
     pub fn is_over(&self) -> bool {
         matches!(
             self,
@@ -226,9 +226,9 @@ impl Machine {
         config.metadata.get(key).map(String::as_str)
     }
 
-    /// How the program ended since it was last started, or given another version: the newest `exit`
-    /// event that is newer than the newest `start` and the newest `update` that began (fly-api.md
-    /// B.3). What an earlier version did is not this one's failure.
+    /// How the program ended since its last start or update: the newest `exit` event after the
+    /// newest `start` and the newest `update` that began. The exit of an earlier version is no
+    /// failure of this one.
     pub fn exit_since_start(&self) -> Option<&ExitEvent> {
         let exits = self.events.iter().filter(|event| event.kind == "exit");
         let exit = exits.max_by_key(|event| event.timestamp.unwrap_or(i64::MIN))?;
@@ -245,7 +245,7 @@ impl Machine {
 }
 
 impl MachineEvent {
-    /// How the program ended, if this is about that.
+    /// How the program ended, if this is an `exit` event.
     pub fn exit(&self) -> Option<&ExitEvent> {
         let request = self.request.as_ref()?;
         let monitor = request
@@ -262,24 +262,24 @@ impl Identified for Machine {
     }
 }
 
-/// A machine to be created.
+/// A machine to create.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct NewMachine {
-    /// Give one, always: it makes a second create harmless.
+    /// Always set: it makes the create idempotent.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Region; nearest to us when empty.
+    /// Region; the nearest one when empty.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub region: String,
-    /// Its configuration, with our marks in the metadata.
+    /// Its configuration, with our metadata.
     pub config: MachineConfig,
     /// Do not start it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skip_launch: bool,
-    /// Do not enter it into the proxy's pool; `uncordon` does that later.
+    /// Do not add it to the proxy's pool; `uncordon` does that later.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skip_service_registration: bool,
-    /// Take a lease as well, in seconds; its nonce is in the answer.
+    /// Also take a lease of this many seconds; the response contains its nonce.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_ttl: Option<u32>,
     /// Do not start it with secrets older than this version.
@@ -287,16 +287,16 @@ pub struct NewMachine {
     pub min_secrets_version: Option<u64>,
 }
 
-/// An update: replaces the whole configuration. A running machine starts again with it.
+/// An update: replaces the whole configuration and restarts a running machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct MachineUpdate {
-    /// The whole new configuration, made from the live one.
+    /// The whole new configuration, derived from the live one.
     pub config: MachineConfig,
-    /// The region that it is in; an update moves none.
+    /// Its region; an update does not move it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub region: String,
-    /// `instance_id` of the machine that the configuration was made from: when it has changed
-    /// meanwhile, the answer is `Conflict(Version)`.
+    /// `instance_id` of the machine that the configuration is derived from. If it has changed
+    /// meanwhile, the update fails with `Conflict(Version)`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_version: Option<String>,
     /// Keep a stopped machine stopped.
@@ -318,8 +318,8 @@ const UPDATE: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/machine
 const DELETE: Endpoint = Endpoint::change(Machines, "DELETE /v1/apps/{app}/machines/{id}");
 
 impl Client {
-    /// The live machines of an app whose metadata has all of `metadata`. The list can lag, and
-    /// has been wrongly empty: a hint, not a proof of absence.
+    /// The live machines of an app whose metadata has all of `metadata`. The list can lag and can
+    /// be wrongly empty: it does not prove absence.
     pub async fn machines(&self, app: &str, metadata: &[(&str, &str)]) -> Result<Vec<Machine>> {
         let mut call = self.call(&LIST, &[app]);
         for (key, value) in metadata {
@@ -328,8 +328,8 @@ impl Client {
         call.array().await
     }
 
-    /// The machines of an app whose metadata has all of `metadata`, destroyed ones too: how a
-    /// machine with `auto_destroy` ended is read there. The list can lag.
+    /// The machines of an app whose metadata has all of `metadata`, including destroyed ones, such
+    /// as a machine with `auto_destroy` that has ended. The list can lag.
     pub async fn machines_and_destroyed(
         &self,
         app: &str,
@@ -342,22 +342,22 @@ impl Client {
         call.array().await
     }
 
-    /// One machine. `None`: the id has never existed, or is too new; a destroyed machine is
-    /// still there, with its state and events.
+    /// One machine. `None`: the id never existed, or is too new. A destroyed machine is returned
+    /// with its state and events.
     pub async fn machine(&self, app: &str, id: &str) -> Result<Option<Machine>> {
         optional(self.call(&GET, &[app, id]).object().await)
     }
 
-    /// Creates a machine. Safe when its reply is lost if `name` is given: a second try answers
-    /// `NameTaken` with the id of the first; adopt it if its mark is ours. Without a name a
-    /// second try makes a second machine.
+    /// Creates a machine. Idempotent if `name` is set: a retry fails with `NameTaken` and the id of
+    /// the first; adopt it if its metadata is ours. Without a name a retry creates a second
+    /// machine.
     pub async fn create_machine(&self, app: &str, machine: &NewMachine) -> Result<Machine> {
         self.call(&CREATE, &[app]).json(machine).object().await
     }
 
-    /// Updates a machine. Safe when its reply is lost if `current_version` is given: a second
-    /// try answers `Conflict(Version)` when the first got through. Read the machine again and
-    /// compare; Fly.io has been seen to revert an update silently.
+    /// Updates a machine. Idempotent if `current_version` is set: a retry fails with
+    /// `Conflict(Version)` when the first succeeded. Read the machine back and compare: Fly.io
+    /// sometimes reverts an update silently.
     pub async fn update_machine(
         &self,
         app: &str,
@@ -372,8 +372,8 @@ impl Client {
             .await
     }
 
-    /// Destroys a machine; with `force` also a running one. Already gone is success, so it is
-    /// safe when its reply is lost.
+    /// Destroys a machine; with `force` also a running one. Idempotent: a missing one counts as
+    /// deleted.
     pub async fn delete_machine(
         &self,
         app: &str,
@@ -392,7 +392,7 @@ impl Client {
 }
 
 impl Call<'_> {
-    /// Shows that we hold the machine's lease.
+    /// Adds the nonce of the machine's lease.
     pub(crate) fn leased(self, nonce: Option<&str>) -> Self {
         match nonce {
             Some(nonce) => self.header("fly-machine-lease-nonce", nonce),

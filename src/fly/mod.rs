@@ -1,7 +1,9 @@
-//! Fly.io on the wire. Knows no Kubernetes.
+//! The client of Fly.io: Machines API, GraphQL, managed Postgres, registry, logs.
 //!
-//! [`Fly`] is made once per process, [`Fly::client`] once per token; the calls are methods of
-//! [`Client`], one file per area. Every call returns [`Error`] with its class.
+//! [`Fly`] is created once per process, [`Fly::client`] once per token; the calls are methods of
+//! [`Client`], one file per kind of resource. Every call returns [`Error`] with its class. Uses
+//! `net` and `causes` only, and nothing of Kubernetes. Start reading in `apps.rs` for the form of
+//! a call, and in `call/` for how it is sent.
 
 pub mod addresses;
 pub mod app_token;
@@ -28,9 +30,11 @@ pub mod volumes;
 mod wire;
 
 pub use addresses::{AddressKind, IpAssignment, NewAddress};
-pub use app_token::AppToken;
 pub use apps::{App, AppStatus, NewApp};
-pub use call::client::{Client, Endpoints, Fly, Gate, HttpOptions, Observation, Observer};
+pub use call::client::{
+    Client, Endpoints, Fly, Gate, HttpOptions, Observation, Observer, TimeLimits,
+};
+pub use call::narrow::AppToken;
 pub use certificates::{Certificate, CertificateStatus};
 pub use error::{Class, Conflict, Error, Result, Retry, Scope};
 pub use image::ImageReference;

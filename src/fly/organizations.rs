@@ -1,4 +1,4 @@
-//! Organizations, and whether they can pay. Source: fly-api.md D.4, L 12.
+//! Organizations and the state of their billing, as flyctl reads them (`internal/uiex`).
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use crate::fly::call::client::Client;
 wire! {
     /// An organization.
     pub struct Organization {
-        /// Opaque id, as GraphQL wants it.
+        /// Opaque id, as GraphQL requires it.
         pub id: String,
-        /// Number that tokens name it by, as text.
+        /// Numeric id, as tokens contain it, as text.
         pub internal_numeric_id: Option<serde_json::Value>,
         /// Slug.
         pub slug: String,
-        /// Slug before it is made short for the personal organization.
+        /// Full slug; `slug` is `personal` for the personal organization.
         pub raw_slug: Option<String>,
         /// Display name.
         pub name: Option<String>,
         /// Whether it has a paid plan.
         pub paid_plan: Option<bool>,
-        /// Whether it is one person's own.
+        /// Whether it is a personal organization.
         pub personal: Option<bool>,
         /// Whether it can be billed.
         pub billable: Option<bool>,
@@ -36,13 +36,13 @@ wire! {
 wire_enum! {
     /// State of an organization's billing.
     pub enum BillingStatus {
-        /// In order.
+        /// Up to date.
         Current = "CURRENT",
-        /// Has not paid for long.
+        /// Unpaid for a long time.
         Delinquent = "DELINQUENT",
-        /// Has not paid.
+        /// Unpaid.
         PastDue = "PAST_DUE",
-        /// Needs a means of payment.
+        /// No payment method.
         SourceRequired = "SOURCE_REQUIRED",
         /// Suspended.
         Suspended = "SUSPENDED",
@@ -54,7 +54,7 @@ wire_enum! {
 }
 
 impl BillingStatus {
-    /// Whether new things can be created. Unknown states are given the benefit of the doubt.
+    /// Whether resources can be created. True for unknown states.
     pub fn can_create(&self) -> bool {
         !matches!(
             self,
@@ -70,7 +70,7 @@ impl Identified for Organization {
 }
 
 impl Organization {
-    /// Number that tokens name it by; sent as a number or as text.
+    /// Numeric id, as tokens contain it; sent as a number or as text.
     pub fn numeric_id(&self) -> Option<u64> {
         match self.internal_numeric_id.as_ref()? {
             serde_json::Value::Number(number) => number.as_u64(),
@@ -83,7 +83,8 @@ impl Organization {
 const LIST: Endpoint = Endpoint::read(Uiex, "GET /api/v1/organizations").list();
 const GET: Endpoint = Endpoint::read(Uiex, "GET /api/v1/organizations/{slug}");
 
-/// Many activations of one organization ask at the same time.
+/// Age up to which a remembered response is used: many activations of one organization request the
+/// same.
 const AGE: Duration = Duration::from_secs(5);
 
 impl Client {
@@ -92,7 +93,8 @@ impl Client {
         self.call(&LIST, &[]).array_in("organizations").await
     }
 
-    /// One organization; up to five seconds old. `None`: there is none, or the token cannot see it.
+    /// One organization; up to five seconds old. `None`: it does not exist, or the token cannot see
+    /// it.
     pub async fn organization(&self, slug: &str) -> Result<Option<Organization>> {
         let reply = optional(self.call(&GET, &[slug]).send_or_recall(AGE).await)?;
         reply

@@ -1,7 +1,7 @@
-//! Managed Postgres as flyctl drives it (version 2). Source: fly-api.md E.1.
+//! Managed Postgres, version 2 of the API that flyctl uses (`internal/uiex/mpg/v2`).
 //!
-//! The databases themselves can be reached from Fly.io's private network only; everything here
-//! is the public API around them.
+//! The databases are reachable from Fly.io's private network only. This is the public API that
+//! manages them.
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ wire! {
         pub id: String,
         /// Its name. Not unique.
         pub name: String,
-        /// Where it is in its life.
+        /// Its state.
         pub status: ClusterStatus,
         /// Plan.
         pub plan: Option<String>,
@@ -31,26 +31,18 @@ wire! {
         pub replicas: Option<u32>,
         /// Size of the disk, in GB.
         pub disk: Option<u32>,
-        /// Whether PostGIS is there.
+        /// Whether PostGIS is installed.
         pub postgis_enabled: Option<bool>,
-        /// Not empty: version 2.
+        /// Not empty in version 2.
         pub mpgd_cluster_id: Option<String>,
-        /// Apps that it is attached to.
+        /// Attached apps.
         pub attached_apps: Items<AttachedApp>,
     }
 
-    /// An app that a cluster is attached to.
+    /// An attached app.
     pub struct AttachedApp {
         /// Its name.
         pub name: String,
-    }
-
-    /// A user of a cluster.
-    pub struct ClusterUser {
-        /// Its name.
-        pub name: String,
-        /// `schema_admin`, `writer` or `reader`.
-        pub role: Option<String>,
     }
 
     /// A database of a cluster.
@@ -63,13 +55,13 @@ wire! {
     pub struct ClusterRegion {
         /// Code, such as `eze`.
         pub code: String,
-        /// Whether new clusters can be there.
+        /// Whether new clusters can be created there.
         pub available: Option<bool>,
     }
 }
 
 wire_enum! {
-    /// Where a cluster is in its life.
+    /// State of a cluster.
     pub enum ClusterStatus {
         /// Being created.
         Creating = "creating",
@@ -89,12 +81,12 @@ wire_enum! {
 }
 
 impl ClusterStatus {
-    /// Whether only a person, or a new cluster, can help.
+    /// Whether it will not recover by itself.
     pub fn is_failed(&self) -> bool {
         matches!(self, Self::Error | Self::Failed)
     }
 
-    /// Whether it is gone, or going.
+    /// Whether it is deleted or being deleted.
     pub fn is_over(&self) -> bool {
         matches!(self, Self::Deleting | Self::Deleted)
     }
@@ -112,7 +104,6 @@ macro_rules! identified {
 
 identified! {
     Cluster by id,
-    ClusterUser by name,
     ClusterDatabase by name,
     ClusterRegion by code,
 }
@@ -122,11 +113,11 @@ identified! {
 pub struct ClusterDetails {
     /// The cluster.
     pub cluster: Cluster,
-    /// Its credentials, once they are ready.
+    /// Its credentials, when they are ready.
     pub credentials: Option<ClusterCredentials>,
 }
 
-/// Credentials of a cluster's first user. Texts from elsewhere: nothing shows them.
+/// Credentials of a cluster's first user. Never shown.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ClusterCredentials {
     /// `ready` when the rest is there.
@@ -141,8 +132,8 @@ pub struct ClusterCredentials {
     /// Database.
     #[serde(default, deserialize_with = "lenient")]
     pub dbname: Option<String>,
-    /// URL of the pooler with all of it; other users' are made by replacing user, password
-    /// and database.
+    /// URL of the connection pooler for this user. For other users, replace user, password and
+    /// database.
     #[serde(default, deserialize_with = "secret")]
     pub pgbouncer_uri: Option<SecretString>,
 }
@@ -167,8 +158,8 @@ pub struct NewCluster {
     pub region: String,
     /// Slug of the organization.
     pub org_slug: String,
-    /// `basic`, `starter`, `launch`, `scale` or `performance`. Fly.io's own tool turns a
-    /// misspelt one into `basic` without a word, so check it first.
+    /// `basic`, `starter`, `launch`, `scale` or `performance`. flyctl silently replaces a misspelt
+    /// plan with `basic`, so check it first.
     pub plan: String,
     /// Major version of PostgreSQL, such as `16`.
     pub pg_major_version: String,
@@ -185,7 +176,6 @@ const CREATE: Endpoint = Endpoint::change(Uiex, "POST /api/v1/organizations/{slu
 const GET: Endpoint = Endpoint::read(Uiex, "GET /api/v1/postgresv2/{id}");
 const DELETE: Endpoint =
     Endpoint::change(Uiex, "DELETE /api/v1/organizations/{slug}/postgresv2/{id}");
-const USERS: Endpoint = Endpoint::read(Uiex, "GET /api/v1/postgresv2/{id}/users").list();
 const ADD_USER: Endpoint = Endpoint::change(Uiex, "POST /api/v1/postgresv2/{id}/users");
 const CREDENTIALS: Endpoint =
     Endpoint::read(Uiex, "GET /api/v1/postgresv2/{id}/users/{user}/credentials");
@@ -194,7 +184,7 @@ const ADD_DATABASE: Endpoint = Endpoint::change(Uiex, "POST /api/v1/postgresv2/{
 const ATTACH: Endpoint = Endpoint::change(Uiex, "POST /api/v1/postgresv2/{id}/attachments");
 
 impl Client {
-    /// Where an organization can have managed Postgres.
+    /// The regions where an organization can use managed Postgres.
     pub async fn postgres_regions(&self, org_slug: &str) -> Result<Vec<ClusterRegion>> {
         self.call(&REGIONS, &[org_slug]).array_in("data").await
     }
@@ -221,9 +211,8 @@ impl Client {
         }))
     }
 
-    /// Creates a cluster. NOT safe when its reply is lost: names are not unique. Announce it,
-    /// and on an unknown outcome list the clusters and match name and region before a second
-    /// try.
+    /// Creates a cluster. NOT idempotent: names are not unique. Record the intent first, and after
+    /// an unknown outcome list the clusters and match name and region before a retry.
     pub async fn create_postgres_cluster(&self, cluster: &NewCluster) -> Result<Cluster> {
         self.call(&CREATE, &[&cluster.org_slug])
             .json(cluster)
@@ -231,19 +220,13 @@ impl Client {
             .await
     }
 
-    /// Deletes a cluster and its data. Already gone is success, so it is safe when its reply
-    /// is lost.
+    /// Deletes a cluster and its data. Idempotent: a missing one counts as deleted.
     pub async fn delete_postgres_cluster(&self, org_slug: &str, id: &str) -> Result<()> {
         gone_is_done(self.call(&DELETE, &[org_slug, id]).done().await)
     }
 
-    /// The users of a cluster.
-    pub async fn postgres_users(&self, id: &str) -> Result<Vec<ClusterUser>> {
-        self.call(&USERS, &[id]).array_in("data").await
-    }
-
-    /// Creates a user with role `schema_admin`, `writer` or `reader`. Safe when its reply is
-    /// lost: names are unique, a second try answers a conflict.
+    /// Creates a user with role `schema_admin`, `writer` or `reader`. Idempotent: names are unique,
+    /// so a retry fails with a conflict.
     pub async fn create_postgres_user(&self, id: &str, user: &str, role: &str) -> Result<()> {
         self.call(&ADD_USER, &[id])
             .json(&json!({ "username": user, "role": role }))
@@ -275,7 +258,7 @@ impl Client {
         self.call(&DATABASES, &[id]).array_in("data").await
     }
 
-    /// Creates a database. Safe when its reply is lost: names are unique.
+    /// Creates a database. Idempotent: names are unique.
     pub async fn create_postgres_database(&self, id: &str, name: &str) -> Result<()> {
         self.call(&ADD_DATABASE, &[id])
             .json(&json!({ "name": name }))
@@ -283,8 +266,7 @@ impl Client {
             .await
     }
 
-    /// Records that an app uses the cluster. Sets no secret. Safe when its reply is lost: a
-    /// second try finds the first.
+    /// Records that an app uses the cluster. Sets no secret. Idempotent.
     pub async fn attach_postgres(&self, id: &str, app: &str) -> Result<()> {
         self.call(&ATTACH, &[id])
             .json(&json!({ "app_name": app }))

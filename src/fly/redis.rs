@@ -1,4 +1,4 @@
-//! Upstash Redis, an add-on. Source: fly-api.md D.3.
+//! Upstash Redis, an add-on. The operations are those that flyctl sends (`internal/command/redis`).
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use super::wire::{Items, lenient, secret, wire};
 use crate::fly::call::answer::{gone_is_done, optional};
 use crate::fly::call::client::Client;
 
-/// The add-on's type, and its provider.
+/// Type and provider of the add-on.
 const UPSTASH: &str = "upstash_redis";
 
 wire! {
@@ -18,11 +18,11 @@ wire! {
     pub struct RedisPlan {
         /// Opaque id.
         pub id: String,
-        /// Name, where it is told.
+        /// Name, if the response contains it.
         pub name: Option<String>,
-        /// Name for people.
+        /// Display name.
         pub display_name: Option<String> = "displayName",
-        /// What it is.
+        /// Description.
         pub description: Option<String>,
         /// Largest amount of data, as text.
         pub max_data_size: Option<String> = "maxDataSize",
@@ -45,7 +45,7 @@ pub struct Redis {
     pub id: Option<String>,
     /// Its name; unique.
     pub name: String,
-    /// Its state; Fly.io creates it in one call, so it is ready when it is there.
+    /// Its state. Fly.io creates it in one call, so it is ready once it exists.
     #[serde(default, deserialize_with = "lenient")]
     pub status: Option<String>,
     /// Why it failed; foreign text.
@@ -57,7 +57,7 @@ pub struct Redis {
     /// URL with its password, for `REDIS_URL`.
     #[serde(rename = "publicUrl", default, deserialize_with = "secret")]
     pub url: Option<SecretString>,
-    /// Organization that has it.
+    /// Its organization.
     #[serde(default, deserialize_with = "lenient")]
     pub organization: Option<RedisOrganization>,
     /// Its plan.
@@ -65,7 +65,7 @@ pub struct Redis {
     pub plan: Option<RedisPlan>,
 }
 
-/// The organization that has a database.
+/// The organization of a database.
 #[derive(Clone, Debug, Deserialize)]
 pub struct RedisOrganization {
     /// Slug.
@@ -85,7 +85,7 @@ pub struct NewRedis {
     pub primary_region: String,
     /// Id of the plan.
     pub plan_id: String,
-    /// Throw old keys away when it is full.
+    /// Evict old keys when it is full.
     pub eviction: bool,
 }
 
@@ -130,8 +130,8 @@ impl Client {
         optional(found).map(Option::flatten)
     }
 
-    /// Creates a database. Safe when its reply is lost: names are unique, so a second try
-    /// answers a conflict and [`Client::redis`] finds it, URL included.
+    /// Creates a database. Idempotent: names are unique, so a retry answers a conflict and
+    /// [`Client::redis`] finds it, URL included.
     pub async fn create_redis(&self, redis: &NewRedis) -> Result<Redis> {
         let document = "mutation CreateAddOn($input: CreateAddOnInput!) { \
             createAddOn(input: $input) { addOn { id name publicUrl primaryRegion } } }";
@@ -153,8 +153,7 @@ impl Client {
             .await
     }
 
-    /// Deletes a database and its data. Already gone is success, so it is safe when its reply
-    /// is lost.
+    /// Deletes a database and its data. Idempotent: a missing one counts as deleted.
     pub async fn delete_redis(&self, name: &str) -> Result<()> {
         let document = "mutation DeleteAddOn($name: String, $provider: String) { \
             deleteAddOn(input: {name: $name, provider: $provider}) { deletedAddOnName } }";

@@ -1,4 +1,4 @@
-//! Regions. Source: fly-api.md B.12.
+//! Regions and their capacity. Source: the OpenAPI specification of the Machines API, `/platform`.
 
 use std::time::Duration;
 
@@ -19,30 +19,30 @@ wire! {
         pub code: String,
         /// Name.
         pub name: Option<String>,
-        /// Whether no new machines should go there.
+        /// Whether new machines should use other regions.
         pub deprecated: Option<bool>,
-        /// Whether it takes a paid plan.
+        /// Whether it requires a paid plan.
         pub requires_paid_plan: Option<bool>,
-        /// How many machines fit, as a hint; the unit is not published.
+        /// A hint of its free capacity; the unit is not published.
         pub capacity: Option<i64>,
-        /// Part of the world.
+        /// Continent or similar.
         pub geo_region: Option<String>,
-        /// Whether managed Postgres is there.
+        /// Whether managed Postgres is available.
         pub mpg_available: Option<bool>,
     }
 }
 
 wire! {
-    /// How many machines a region has room for.
+    /// Free capacity of a region.
     pub struct Placed {
         /// Code of the region.
         pub region: String,
-        /// How many of those that were asked about.
+        /// How many of the requested machines fit.
         pub count: Option<u32>,
     }
 }
 
-/// Machines to ask about: so many of one size in one region.
+/// Requested capacity: a number of machines of one size in one region.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placement {
     /// Slug of the organization.
@@ -71,16 +71,16 @@ impl Identified for Region {
 
 const LIST: Endpoint = Endpoint::read(Machines, "GET /v1/platform/regions").list();
 
-/// A question, although it is a POST: nothing is reserved.
+/// A read despite the POST: nothing is reserved.
 const PLACE: Endpoint = Endpoint::read(Machines, "POST /v1/platform/placements").list();
 
-/// Bytes of a GB, as Fly.io counts the size of volumes.
+/// Bytes per GB of volume size.
 const GB: u64 = 1 << 30;
 
-/// Many activations ask for the same at the same time; room comes and goes.
+/// Age up to which a remembered response about capacity is used. Short, because capacity changes.
 const ROOM_AGE: Duration = Duration::from_secs(5);
 
-/// Regions change seldom.
+/// Age up to which a remembered list of regions is used.
 const AGE: Duration = Duration::from_secs(60);
 
 impl Client {
@@ -91,7 +91,7 @@ impl Client {
             .counted_by(self.token.fingerprint())
             .send_or_recall(AGE)
             .await?;
-        // Go reads field names in any case, and its own library calls this one "Regions".
+        // fly-go calls the field `Regions`; Go ignores case.
         let mut regions: Vec<Region> = reply.items_in(&LIST, "regions")?;
         if regions.is_empty() {
             regions = reply.items_in(&LIST, "Regions")?;
@@ -99,8 +99,8 @@ impl Client {
         Ok(regions)
     }
 
-    /// How many of these machines Fly.io has room for: a hint, up to five seconds old, and nothing is
-    /// reserved. `None` when it does not say.
+    /// How many of these machines fit, by Fly.io's estimate, up to five seconds old. Nothing is
+    /// reserved. `None` when Fly.io gives no number.
     pub async fn room_for(&self, wanted: &Placement) -> Result<Option<u32>> {
         let mut body = json!({
             "org_slug": wanted.org_slug,
@@ -120,7 +120,7 @@ impl Client {
             .await?;
         let placed: Vec<Placed> = reply.items_in(&PLACE, "regions")?;
         let ours = placed.iter().filter(|place| place.region == wanted.region);
-        // Where there is no room at all, the region is left out of the answer.
+        // A region without any capacity is missing from the response.
         Ok(ours.map(|place| place.count).next().unwrap_or(Some(0)))
     }
 }

@@ -1,9 +1,9 @@
 //! Image registries (Docker's API, version 2): from a tag to a digest and its platforms.
 //!
-//! Fly.io's own registry is the configured base URL and takes the token as a password. Any
-//! other is asked anonymously or with credentials of its own, by HTTPS only and only on the public
-//! Internet, since its name comes from a user. Content is believed only if its hash is right.
-//! Sources: fly-api.md J; the OCI distribution specification.
+//! Fly.io's own registry is the configured base URL and takes the token as a password. Any other
+//! registry is named by a user, so it is queried by HTTPS only, only on the public Internet, and
+//! anonymously or with credentials of its own. Content must match its digest. Source: the OCI
+//! distribution specification.
 
 use http::header::{LINK, LOCATION, WWW_AUTHENTICATE};
 use secrecy::{ExposeSecret, SecretString};
@@ -11,19 +11,20 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::call::{Auth, Call, Endpoint, Reply, encode};
+use super::call::endpoint::encode;
+use super::call::{Auth, Call, Endpoint, Reply};
 use super::error::{Class, Result};
 use super::image::{ImageReference, is_digest, is_tag};
 use super::token::Surface::Registry;
 use crate::fly::call::client::Client;
 use crate::net::public_address::may_be_public;
 
-/// What a registry knows about an image.
+/// A resolved image reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedImage {
     /// Digest of what the reference names: an index or a single image.
     pub digest: String,
-    /// Platforms it can run on; empty when the registry does not tell.
+    /// Platforms it can run on; empty when unknown.
     pub platforms: Vec<Platform>,
 }
 
@@ -44,7 +45,7 @@ impl ResolvedImage {
     }
 }
 
-/// Kinds of manifests that are understood.
+/// Supported media types of manifests.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.oci.image.manifest.v1+json, \
@@ -53,11 +54,11 @@ const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
 /// Redirects of a blob that are followed.
 const REDIRECTS: usize = 3;
 
-/// Pages of tags that are read. Unit: requests; a page has up to a thousand tags, or as many as the
-/// registry likes.
+/// Largest number of pages of tags that are read. The registry decides how many tags a page has,
+/// usually up to a thousand.
 const PAGES: usize = 50;
 
-/// Tags that are read: more say nothing that a pattern of tags could not say better.
+/// Largest number of tags that are read. With more, a pattern of tags is needed.
 pub const MAX_TAGS: usize = 20_000;
 
 const TAGS: Endpoint = Endpoint::read(Registry, "GET /v2/{repository}/tags/list")
@@ -72,7 +73,7 @@ const BLOB: Endpoint = Endpoint::read(Registry, "GET /v2/{repository}/blobs/{dig
     .expects(&[301, 302, 303, 307, 308, 401]);
 const TOKEN: Endpoint = Endpoint::read(Registry, "GET /token").expects(&[401, 403]);
 
-/// Who we are to one registry. Sent there, and to where it says that tokens are given out.
+/// Credentials for one registry. Sent to it and to its token service.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     /// User name.
@@ -87,20 +88,20 @@ impl Credentials {
     }
 }
 
-/// A registry, and how we show who we are.
+/// A registry and how to authenticate there.
 struct Access<'c> {
     client: &'c Client,
     base: Url,
-    /// Ours or the operator's choice, not a user's.
+    /// Whether its address is configured, not named by a user.
     trusted: bool,
     auth: Auth,
-    /// The user's own for this registry.
+    /// Credentials of the user for this registry.
     credentials: Option<&'c Credentials>,
 }
 
 impl Client {
-    /// Asks the registry what a reference names, with the Fly token at registry.fly.io and
-    /// anonymously elsewhere: as Fly.io pulls. `None`: there is no such image.
+    /// Resolves a reference, with the Fly token at registry.fly.io and anonymously elsewhere, as
+    /// Fly.io pulls images. `None`: there is no such image.
     pub async fn resolve_image(&self, image: &ImageReference) -> Result<Option<ResolvedImage>> {
         self.resolve_image_as(image, None).await
     }
@@ -145,9 +146,9 @@ impl Client {
         Ok(Some(ResolvedImage { digest, platforms }))
     }
 
-    /// The digest that the registry names for a reference, without its content: good for telling
-    /// that nothing is new, and for no more. Registries count a look at content as a pull, and allow
-    /// only so many.
+    /// The digest of a reference, without its content. It is not verified: use it only to detect
+    /// that nothing has changed. Registries limit the number of pulls, which reading content counts
+    /// as.
     pub async fn image_digest(
         &self,
         image: &ImageReference,
@@ -164,8 +165,7 @@ impl Client {
         Ok(named.filter(|digest| is_digest(digest)).map(str::to_owned))
     }
 
-    /// The tags of an image, as the registry has them: in no order, and with whatever people call
-    /// tags. `None`: there is no such image.
+    /// The tags of an image, in no particular order. `None`: there is no such image.
     pub async fn image_tags(
         &self,
         image: &ImageReference,
@@ -181,7 +181,7 @@ impl Client {
             };
             let answer: Value = reply.json(&TAGS)?;
             match answer.get("tags") {
-                // An image without tags is told as `null`.
+                // `null` for an image without tags.
                 Some(Value::Null) | None if answer.is_object() => {}
                 Some(Value::Array(list)) => {
                     let texts = list.iter().filter_map(Value::as_str);
@@ -197,7 +197,7 @@ impl Client {
                 Some(next) => next,
             };
         }
-        // The newest may be among those that were not read.
+        // The newest may be on a page that was not read.
         let text = format!("the image has more tags than are read, {MAX_TAGS} in {PAGES} pages");
         Err(self.call(&TOKEN, &[]).refused(Class::Invalid, &text))
     }
@@ -240,7 +240,7 @@ impl Client {
             client: self,
             base,
             trusted,
-            // Shown when the registry asks for them.
+            // Sent when the registry requests them.
             auth: Auth::None,
             credentials,
         })
@@ -248,7 +248,7 @@ impl Client {
 }
 
 impl Access<'_> {
-    /// One request; when the registry wants a token first, gets it and asks again.
+    /// One request. If the registry requires a token first, obtains it and repeats the request.
     async fn get(
         &mut self,
         endpoint: &'static Endpoint,
@@ -301,8 +301,8 @@ impl Access<'_> {
         })
     }
 
-    /// Gets a bearer token. The Fly token goes to the registry's own origin only; credentials for
-    /// this registry also to where it gives out tokens, on the public Internet and by HTTPS.
+    /// Obtains a bearer token. The Fly token is sent to the registry's own origin only; credentials
+    /// for this registry also to its token service, on the public Internet and by HTTPS.
     async fn authorize(
         &self,
         challenge: &Challenge,
@@ -360,7 +360,7 @@ impl Access<'_> {
         self.hiding(call).send().await
     }
 
-    /// Keeps the credentials out of errors, should the registry quote them.
+    /// Removes the credentials from errors, in case the registry quotes them.
     fn hiding<'a>(&self, call: Call<'a>) -> Call<'a> {
         match self.credentials {
             Some(credentials) => call.hide(&credentials.password).hide(&credentials.basic()),
@@ -394,7 +394,7 @@ impl Access<'_> {
             let Some(to) = to.and_then(|to| self.base.join(to).ok()) else {
                 break;
             };
-            // Storage elsewhere: without credentials, and only on the public Internet.
+            // Storage of another host: without credentials, and only on the public Internet.
             let own = self.trusted && to.origin() == self.base.origin();
             let public =
                 to.scheme() == "https" && to.host().is_some_and(|host| may_be_public(&host));
@@ -412,7 +412,7 @@ impl Access<'_> {
     }
 }
 
-/// The platforms of an index; attestations call themselves `unknown`.
+/// The platforms of an index; attestations have the platform `unknown`.
 fn platforms(index: &Value) -> Vec<Platform> {
     let entries = index.get("manifests").and_then(Value::as_array);
     entries
@@ -431,8 +431,8 @@ fn platform(value: &Value) -> Option<Platform> {
     })
 }
 
-/// What the header `Link` says of the next page: the query alone. Where the registry is, it cannot
-/// change, so that credentials go nowhere else.
+/// The query of the next page, from the header `Link`. Its host and path are ignored, so
+/// credentials go nowhere else.
 fn next_page(reply: &Reply) -> Option<Vec<(String, String)>> {
     let links = reply.headers.get_all(LINK).iter();
     let link = links
@@ -451,7 +451,7 @@ fn next_page(reply: &Reply) -> Option<Vec<(String, String)>> {
     Some(pairs.into_owned().collect())
 }
 
-/// Whether a challenge asks for user and password.
+/// Whether a challenge requires user and password.
 fn is_basic(challenge: &str) -> bool {
     let scheme = challenge.trim_start().get(..5).unwrap_or_default();
     scheme.eq_ignore_ascii_case("basic")

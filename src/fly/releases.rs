@@ -1,4 +1,4 @@
-//! Fly.io's record of releases. Source: fly-api.md D.4.
+//! Fly.io's record of releases, as flyctl writes it (`internal/uiex`).
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use super::call::Endpoint;
 use super::error::Result;
 use super::token::Surface::Uiex;
 use super::wire::{wire, wire_enum};
-use crate::fly::call::answer::{Identified, optional};
+use crate::fly::call::answer::Identified;
 use crate::fly::call::client::Client;
 
 wire! {
@@ -16,35 +16,35 @@ wire! {
     pub struct Release {
         /// Opaque id; goes into the machines' metadata as `fly_release_id`.
         pub id: String,
-        /// Number, counted per app; goes there as `fly_release_version`.
+        /// Number, counted per app; goes into the machines' metadata as `fly_release_version`.
         pub version: Option<u64>,
-        /// Where it is in its life.
+        /// Its state.
         pub status: ReleaseStatus,
-        /// Whether it is good.
+        /// Whether it is marked stable.
         pub stable: Option<bool>,
-        /// Whether it is going on.
+        /// Whether it is in progress.
         pub in_progress: Option<bool>,
-        /// How machines were replaced.
+        /// Deployment strategy.
         pub strategy: Option<String>,
         /// Image.
         pub image_ref: Option<String>,
-        /// When it was made.
+        /// When it was created.
         pub created_at: Option<Timestamp>,
     }
 }
 
 wire_enum! {
-    /// Where a release is in its life.
+    /// State of a release.
     pub enum ReleaseStatus {
-        /// Made.
+        /// Created.
         Pending = "pending",
-        /// Going on.
+        /// In progress.
         Running = "running",
-        /// Done.
+        /// Succeeded.
         Complete = "complete",
         /// Failed.
         Failed = "failed",
-        /// Broken off.
+        /// Interrupted.
         Interrupted = "interrupted",
     }
 }
@@ -55,7 +55,7 @@ impl Identified for Release {
     }
 }
 
-/// A release to be recorded.
+/// A release to record.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NewRelease {
     /// App.
@@ -66,18 +66,17 @@ pub struct NewRelease {
     pub strategy: String,
     /// The app's configuration as JSON.
     pub definition: Value,
-    /// Build that made the image; 0 for none.
+    /// Id of the build of the image; 0 for none.
     pub build_id: u64,
 }
 
 const CREATE: Endpoint = Endpoint::change(Uiex, "POST /api/v1/releases");
 const UPDATE: Endpoint = Endpoint::change(Uiex, "PATCH /api/v1/releases/{id}");
 const LIST: Endpoint = Endpoint::read(Uiex, "GET /api/v1/apps/{app}/releases").list();
-const CURRENT: Endpoint = Endpoint::read(Uiex, "GET /api/v1/apps/{app}/releases/current");
 
 impl Client {
-    /// Records a release. When its reply is lost, a second one only makes a gap in the
-    /// numbers; the newest release in the list with our image and status `pending` is ours.
+    /// Records a release. NOT idempotent, but harmless: a retry leaves a gap in the numbers. The
+    /// newest release with our image and status `pending` is ours.
     pub async fn create_release(&self, release: &NewRelease) -> Result<Release> {
         self.call(&CREATE, &[])
             .json(release)
@@ -85,7 +84,7 @@ impl Client {
             .await
     }
 
-    /// Sets the state of a release. Safe when its reply is lost.
+    /// Sets the state of a release. Idempotent.
     pub async fn set_release_status(
         &self,
         id: &str,
@@ -104,10 +103,5 @@ impl Client {
             .query("limit", &limit.to_string())
             .array_in("releases")
             .await
-    }
-
-    /// The current release of an app. `None`: it has none.
-    pub async fn current_release(&self, app: &str) -> Result<Option<Release>> {
-        optional(self.call(&CURRENT, &[app]).object().await)
     }
 }

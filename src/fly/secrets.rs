@@ -1,8 +1,8 @@
-//! Secrets of an app. Source: fly-api.md B.8.
+//! Secrets of an app. Source: the OpenAPI specification of the Machines API, `secrets`.
 //!
-//! Fly.io never gives values back, only digests. Writing secrets starts no machine again: they
-//! reach a machine when it next starts, and only if its host has seen their version, which is
-//! what `min_secrets_version` of a create or update is for.
+//! Fly.io returns digests, never values. Writing secrets restarts no machine: a machine reads them
+//! at its next start, and only if its host knows their version. `min_secrets_version` of a create
+//! or update requires that.
 
 use std::collections::BTreeMap;
 
@@ -30,13 +30,13 @@ wire! {
         pub updated_at: Option<Timestamp>,
     }
 
-    /// What a write of secrets led to.
+    /// The result of writing secrets.
     pub struct SecretsWritten {
-        /// Version of the app's secrets from now on.
+        /// New version of the app's secrets.
         pub version: Option<u64>,
-        /// The same under its old name.
+        /// The same under its former name.
         pub old_version: Option<u64> = "Version",
-        /// The secrets, as far as they are told.
+        /// The secrets, if the response contains them.
         pub secrets: Items<AppSecret>,
     }
 }
@@ -48,7 +48,7 @@ impl Identified for AppSecret {
 }
 
 impl SecretsWritten {
-    /// Version of the app's secrets from now on: for `min_secrets_version`.
+    /// New version of the app's secrets, for `min_secrets_version`.
     pub fn version(&self) -> Option<u64> {
         self.version.or(self.old_version)
     }
@@ -67,8 +67,8 @@ impl Client {
             .await
     }
 
-    /// Sets and (`None`) removes secrets in one call. Safe when its reply is lost: the same
-    /// values again give the same digests, only the version grows. Read the digests to see.
+    /// Sets and (`None`) removes secrets in one call. Idempotent: the same values give the same
+    /// digests; only the version increases. Read the digests to verify.
     pub async fn set_secrets(
         &self,
         app: &str,

@@ -1,10 +1,10 @@
-//! Token strings: what kind they are, what they allow, when they end, and which header carries
-//! them. All offline: nothing is sent anywhere to find out.
+//! Token strings: their kind, scope, expiry and header. All offline: nothing is sent.
 //!
-//! A token is a comma-separated list. Items that start with `fm1r_`, `fm2_` (permission) or
-//! `fm1a_` (discharge) are macaroons, everything else is an OAuth token. A macaroon is base64 of
-//! a msgpack array `[nonce, location, caveats, tail]`; caveats are an array of alternating type
-//! and body. Sources: fly-api.md A.2; superfly/macaroon `caveat.go`, `flyio/caveats.go`.
+//! A token is a comma-separated list. Items that start with `fm1r_`, `fm2_` (permission) or `fm1a_`
+//! (discharge) are macaroons, everything else is an OAuth token. A macaroon is base64 of a msgpack
+//! array `[nonce, location, caveats, tail]`; caveats are an array of alternating type and body.
+//! Sources: github.com/superfly/macaroon `caveat.go`, `flyio/caveats.go`; fly-go
+//! `tokens/tokens.go`.
 
 use std::fmt;
 
@@ -27,10 +27,10 @@ const MACHINES: u64 = 7;
 const THIRD_PARTY: u64 = 11;
 const IF_PRESENT: u64 = 13;
 
-/// Longest token that is looked at, in bytes; Fly.io's are below 8 kB.
+/// Longest accepted token, in bytes; Fly.io's are below 8 kB.
 const LONGEST: usize = 64 * 1024;
 
-/// A token for Fly.io. Cheap to clone; never shows itself.
+/// A token for Fly.io. Cheap to clone; its `Debug` shows no secret.
 #[derive(Clone)]
 pub struct Token {
     macaroons: SecretString,
@@ -39,35 +39,35 @@ pub struct Token {
     facts: Facts,
 }
 
-/// What can be read from a token without asking anybody.
+/// What the text of a token contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// What it may be used for, as far as its text tells.
+    /// Its scope, as far as the text contains it.
     pub scope: Scope,
-    /// When it ends; `None` when its text does not say.
+    /// When it expires; `None` if unknown.
     pub expires_at: Option<Timestamp>,
-    /// When it begins; `None` when its text does not say.
+    /// When it becomes valid; `None` if unknown.
     pub valid_from: Option<Timestamp>,
-    /// Whether the organization's caveat allows reading only; `None` when its text does not say.
+    /// Whether the organization's caveat allows reading only; `None` if unknown.
     pub read_only: Option<bool>,
-    /// Whether somebody else must vouch for it again and again (a personal login): such a
-    /// token ends in the middle of a run.
+    /// Whether it needs third-party discharges that expire soon (a personal login). Such a token
+    /// stops working while Golive runs.
     pub needs_discharge: bool,
     /// Number of macaroons that could not be read; flyctl drops them silently.
     pub unreadable: usize,
 }
 
-/// What a token may be used for.
+/// Scope of a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// Not told by its text (an OAuth token, or a macaroon without such a caveat).
+    /// Unknown: an OAuth token, or a macaroon without such a caveat.
     #[default]
     Unknown,
     /// One organization, by its internal numeric id.
     Organization(u64),
     /// Some apps of one organization, by their internal numeric ids.
     Apps {
-        /// The organization, if it is named.
+        /// The organization, if known.
         organization: Option<u64>,
         /// The apps.
         apps: Vec<u64>,
@@ -76,26 +76,26 @@ pub enum Scope {
     Machines(Vec<String>),
 }
 
-/// Why a text is no token.
+/// Why a text is not a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Nothing is left after the scheme.
+    /// Empty.
     #[error("the token is empty")]
     Empty,
-    /// It cannot be put into a header.
+    /// Not usable in a header.
     #[error("the token contains characters that no token has")]
     Characters,
-    /// It is longer than any token.
+    /// Too long.
     #[error("the token is longer than {LONGEST} bytes")]
     TooLong,
 }
 
-/// Where a request goes; decides the form of the header.
+/// An API of Fly.io. Determines base URL and form of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Surface {
     /// The Machines API.
     Machines,
-    /// GraphQL, and logs and Prometheus beside it.
+    /// GraphQL.
     Graphql,
     /// Logs and Prometheus on the GraphQL host.
     Logs,
@@ -106,8 +106,7 @@ pub enum Surface {
 }
 
 impl Token {
-    /// Reads a token as people paste it: with or without `FlyV1 ` or `Bearer `, with blanks and
-    /// line ends around it.
+    /// Parses a token with or without `FlyV1 ` or `Bearer `, surrounded by any white space.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
         if text.len() > LONGEST {
             return Err(TokenError::TooLong);
@@ -146,22 +145,22 @@ impl Token {
         })
     }
 
-    /// What its text tells.
+    /// The contents of its text.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// Whether it holds a macaroon; managed Postgres takes nothing else from flyctl.
+    /// Whether it contains a macaroon, which managed Postgres requires of flyctl.
     pub fn is_macaroon(&self) -> bool {
         !self.macaroons.expose_secret().is_empty()
     }
 
-    /// SHA-256 in hexadecimal. Tells tokens apart; not for logs or status.
+    /// SHA-256 in hexadecimal, to compare tokens. Not for logs or status.
     pub(crate) fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// The value of the `Authorization` header (fly-api.md A.2).
+    /// The value of the `Authorization` header, as fly-go sends it (`tokens/tokens.go`).
     pub(crate) fn authorization(&self, surface: Surface) -> SecretString {
         let scheme = match surface {
             Surface::Uiex => "Bearer",
@@ -193,7 +192,7 @@ impl Token {
         items.join(",").into()
     }
 
-    /// The secret parts, for removing them from foreign texts.
+    /// The secret parts, for removing them from foreign text.
     pub(crate) fn secrets(&self) -> Vec<&str> {
         let (macaroons, others) = (self.macaroons.expose_secret(), self.others.expose_secret());
         macaroons
@@ -226,8 +225,8 @@ impl Facts {
                 facts.unreadable += 1;
                 continue;
             };
-            // The shortest life of all macaroons is the life of the token: a discharge that has
-            // ended takes its permission with it.
+            // The token expires with the first of its macaroons: without its discharge a permission
+            // is void.
             for (from, until) in read.windows() {
                 facts.valid_from = facts.valid_from.max(from);
                 facts.expires_at = match (facts.expires_at, until) {
@@ -245,7 +244,7 @@ impl Facts {
         }
         facts.needs_discharge = third_parties > 0 || discharges > 0;
         if !only_macaroons {
-            // An OAuth token beside it may allow more than the macaroon says.
+            // An OAuth token beside it may allow more than the macaroon.
             facts.scope = Scope::Unknown;
             facts.read_only = None;
         }
@@ -327,7 +326,7 @@ impl Macaroon {
     }
 }
 
-/// Flattens a caveat set; those inside "if present" count too, as they narrow the scope.
+/// Flattens a caveat set, including caveats inside "if present", which restrict the scope too.
 fn caveats(set: &Value, depth: usize) -> Vec<(u64, Value)> {
     let mut flat = Vec::new();
     let Some(items) = set.as_array().filter(|_| depth < 4) else {

@@ -1,4 +1,5 @@
-//! What Fly.io says about the token in use. Source: fly-api.md A.3, B.12.
+//! The token in use as Fly.io sees it. Source: the OpenAPI specification of the Machines API,
+//! `/tokens/current`.
 
 use std::time::Duration;
 
@@ -10,28 +11,28 @@ use crate::fly::call::answer::Identified;
 use crate::fly::call::client::Client;
 
 wire! {
-    /// One of the tokens in use, as Fly.io sees it.
+    /// One of the tokens in use.
     pub struct CurrentToken {
         /// Its id.
         pub token_id: String,
-        /// User it stands for.
+        /// Its user.
         pub user: Option<String>,
-        /// Organization it is for.
+        /// Its organization.
         pub organization: Option<String>,
         /// Slug of that organization.
         pub org_slug: Option<String>,
-        /// Apps it is narrowed to.
+        /// Apps that it is restricted to.
         pub apps: Vec<String>,
-        /// Machine it may be used from.
+        /// Machine that it is restricted to.
         pub restricted_to_machine: Option<String>,
-        /// Machine it is used from.
+        /// Machine of the caller.
         pub source_machine_id: Option<String>,
     }
 }
 
 impl Identified for CurrentToken {
     fn identity(&self) -> &str {
-        // Only facts are read from it; none is needed.
+        // No field is required.
         if self.token_id.is_empty() {
             "token"
         } else {
@@ -42,12 +43,11 @@ impl Identified for CurrentToken {
 
 const CURRENT: Endpoint = Endpoint::read(Machines, "GET /v1/tokens/current");
 
-/// Many activations with one token ask at the same time.
+/// Age up to which a remembered response is used: many activations share a token.
 const AGE: Duration = Duration::from_secs(5);
 
 impl Client {
-    /// What Fly.io says about the token in use: the cheapest proof that it is accepted. Up to
-    /// five seconds old.
+    /// The token in use, up to five seconds old. The cheapest proof that Fly.io accepts it.
     pub async fn current_tokens(&self) -> Result<Vec<CurrentToken>> {
         let call = self
             .call(&CURRENT, &[])

@@ -1,4 +1,5 @@
-//! Volumes of an app. Source: fly-api.md B.9, L.
+//! Volumes of an app. Sources: fly.io/docs/machines/api/volumes-resource/,
+//! fly.io/docs/volumes/volume-states/.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,17 +10,17 @@ use super::error::Result;
 use super::machine_config::MachineGuest;
 use super::token::Surface::Machines;
 use super::wire::{wire, wire_enum};
-use crate::fly::call::answer::{Identified, gone_is_done, optional};
+use crate::fly::call::answer::{Identified, optional};
 use crate::fly::call::client::Client;
 
 wire! {
     /// A volume: in one region, on one host, for at most one machine.
     pub struct Volume {
-        /// Id, `vol_…`. A migration gives a new one.
+        /// Id, `vol_…`. Changes when the volume is migrated.
         pub id: String,
         /// Name; several may have the same.
         pub name: String,
-        /// Where it is in its life.
+        /// Its state.
         pub state: VolumeState,
         /// Size, in GB.
         pub size_gb: Option<u32>,
@@ -29,49 +30,49 @@ wire! {
         pub zone: Option<String>,
         /// Whether it is encrypted.
         pub encrypted: Option<bool>,
-        /// Machine that has it.
+        /// Machine that it is attached to.
         pub attached_machine_id: Option<String>,
         /// When it was created.
         pub created_at: Option<Timestamp>,
-        /// Days that snapshots are kept.
+        /// Days for which snapshots are retained.
         pub snapshot_retention: Option<u32>,
-        /// Whether snapshots are taken by themselves.
+        /// Whether snapshots are taken automatically.
         pub auto_backup_enabled: Option<bool>,
-        /// Whether its host can be reached: `ok`, `unknown`, `unreachable`.
+        /// Reachability of its host: `ok`, `unknown`, `unreachable`.
         pub host_status: Option<String>,
     }
 }
 
 wire_enum! {
-    /// Where a volume is in its life.
+    /// State of a volume.
     pub enum VolumeState {
         /// Being created.
         Creating = "creating",
-        /// There.
+        /// Ready.
         Created = "created",
-        /// Being made larger.
+        /// Being extended.
         Extending = "extending",
         /// Being restored from a snapshot.
         Restoring = "restoring",
-        /// A copy whose content is still coming; can be mounted.
+        /// A copy whose content is still being transferred; can be mounted.
         Hydrating = "hydrating",
         /// Being recovered.
         Recovering = "recovering",
-        /// To be destroyed.
+        /// Scheduled to be destroyed.
         ScheduledDestroy = "scheduling_destroy",
-        /// Deleted; kept for 24 hours.
+        /// Deleted; retained for 24 hours.
         PendingDestroy = "pending_destroy",
-        /// Deleted when its machine lets go.
+        /// Deleted once its machine detaches it.
         WaitingForDetach = "waiting_for_detach",
         /// Being destroyed.
         Destroying = "destroying",
-        /// A copy that is being tidied away.
+        /// A copy that is being removed.
         ForkCleanup = "fork_cleanup",
     }
 }
 
 impl VolumeState {
-    /// Whether it is gone, or going.
+    /// Whether it is deleted or being deleted.
     pub fn is_over(&self) -> bool {
         matches!(
             self,
@@ -101,7 +102,7 @@ impl Identified for Volume {
     }
 }
 
-/// A volume to be created. Absent fields have Fly.io's defaults.
+/// A volume to create. Fly.io has defaults for absent fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct NewVolume {
     /// Letters, digits and `_`; at most 30.
@@ -117,13 +118,13 @@ pub struct NewVolume {
     /// On another host than the app's other volumes of this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require_unique_zone: Option<bool>,
-    /// Days that snapshots are kept: 1–60.
+    /// Days for which snapshots are retained: 1–60.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_retention: Option<u32>,
-    /// Whether snapshots are taken by themselves, every day.
+    /// Whether snapshots are taken automatically, every day.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_backup_enabled: Option<bool>,
-    /// Size of the machine that will mount it, so that its host has room for that.
+    /// Size of the machine that will mount it, so that Fly.io chooses a host with that capacity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute: Option<MachineGuest>,
     /// Image of the machine that will mount it.
@@ -135,10 +136,9 @@ const LIST: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/volumes").li
 const GET: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/volumes/{id}");
 const CREATE: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/volumes");
 const EXTEND: Endpoint = Endpoint::change(Machines, "PUT /v1/apps/{app}/volumes/{id}/extend");
-const DELETE: Endpoint = Endpoint::change(Machines, "DELETE /v1/apps/{app}/volumes/{id}");
 
 impl Client {
-    /// The volumes of an app, those that are being destroyed too.
+    /// The volumes of an app, including those that are being destroyed.
     pub async fn volumes(&self, app: &str) -> Result<Vec<Volume>> {
         self.call(&LIST, &[app]).array().await
     }
@@ -148,14 +148,14 @@ impl Client {
         optional(self.call(&GET, &[app, id]).object().await)
     }
 
-    /// Creates a volume. NOT safe when its reply is lost: names are not unique. Announce it,
-    /// and on an unknown outcome list the volumes before a second try.
+    /// Creates a volume. NOT idempotent: names are not unique. Record the intent first, and after
+    /// an unknown outcome list the volumes before a retry.
     pub async fn create_volume(&self, app: &str, volume: &NewVolume) -> Result<Volume> {
         self.call(&CREATE, &[app]).json(volume).object().await
     }
 
-    /// Makes a volume larger. Safe when its reply is lost. Says whether its machine must start
-    /// again to see it.
+    /// Extends a volume. Idempotent. Returns whether its machine must be restarted to see the new
+    /// size.
     pub async fn extend_volume(&self, app: &str, id: &str, size_gb: u32) -> Result<bool> {
         let answer: serde_json::Value = self
             .call(&EXTEND, &[app, id])
@@ -166,11 +166,5 @@ impl Client {
             .get("needs_restart")
             .and_then(serde_json::Value::as_bool)
             .unwrap_or(false))
-    }
-
-    /// Deletes a volume and its data. Already gone is success, so it is safe when its reply is
-    /// lost. Refused while a machine has it, and for a moment after.
-    pub async fn delete_volume(&self, app: &str, id: &str) -> Result<()> {
-        gone_is_done(self.call(&DELETE, &[app, id]).done().await)
     }
 }

@@ -1,10 +1,9 @@
-//! What Fly.io's JSON may do to us without breaking anything.
+//! Tolerant decoding of Fly.io's JSON, and encoding without loss.
 //!
-//! Types made with `wire!` read any object: a missing or `null` field is the
-//! default, an unknown field is kept in `extra`, and a field of the wrong type is kept in
-//! `extra` too and reads as its default. Writing puts `extra` back, so that reading a machine's
-//! configuration, changing one field and writing it again loses nothing of what a newer
-//! platform put there. Types made with `wire_enum!` read any text.
+//! Types declared with `wire!` decode any object: a missing or `null` field is the default; an
+//! unknown field, or one of the wrong type, is preserved in `extra`. Encoding writes `extra` back,
+//! so changing one field of a machine's configuration loses nothing that a newer platform has
+//! added. Types declared with `wire_enum!` decode any text.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +14,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// Takes one field out of an object; leaves it there when it cannot be read.
+/// Takes one field out of an object; leaves an undecodable one there.
 pub(crate) fn take<T: DeserializeOwned + Default>(fields: &mut Map<String, Value>, key: &str) -> T {
     let Some(value) = fields.remove(key) else {
         return T::default();
@@ -31,7 +30,7 @@ pub(crate) fn take<T: DeserializeOwned + Default>(fields: &mut Map<String, Value
     }
 }
 
-/// Whether a field is left out when it is written (Go's `omitempty`).
+/// Whether a field is omitted when it is encoded (Go's `omitempty`).
 pub(crate) trait Absent {
     fn is_absent(&self) -> bool;
 }
@@ -70,7 +69,7 @@ macro_rules! wire_key {
     };
 }
 
-/// Declares structs that read leniently and write without loss; see the module's page.
+/// Declares structs with tolerant decoding; see the module.
 macro_rules! wire {
     ($(
         $(#[$meta:meta])*
@@ -122,7 +121,7 @@ macro_rules! wire {
     )* };
 }
 
-/// Declares an enumeration of texts with a last variant `Other` for those we do not know.
+/// Declares an enum of texts with a last variant `Other` for unknown ones.
 macro_rules! wire_enum {
     ($(
         $(#[$meta:meta])*
@@ -139,7 +138,7 @@ macro_rules! wire_enum {
         }
 
         impl $name {
-            /// The word on the wire.
+            /// The text on the wire.
             pub fn as_str(&self) -> &str {
                 match self {
                     $( Self::$variant => $text, )*
@@ -149,7 +148,7 @@ macro_rules! wire_enum {
         }
 
         impl Default for $name {
-            /// The empty word: what a missing field reads as.
+            /// The empty text, which a missing field is decoded as.
             fn default() -> Self {
                 Self::Other(String::new())
             }
@@ -193,8 +192,7 @@ macro_rules! wire_enum {
 
 pub(crate) use {wire, wire_enum, wire_key};
 
-/// For structs that cannot be made by `wire!`, because they hold secrets: a field of the wrong
-/// type is absent.
+/// For structs with secrets, which `wire!` cannot declare: a field of the wrong type is absent.
 pub(crate) fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -216,8 +214,8 @@ where
         .map(SecretString::from))
 }
 
-/// A list inside an answer. Elements that cannot be read are left out, so that one of them
-/// does not hide the others. Only for lists that nothing is concluded from when they are short.
+/// A list inside a response. Undecodable elements are skipped, so that one of them does not hide
+/// the others. Only for lists where a missing element has no consequence.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Items<T>(pub Vec<T>);
@@ -262,9 +260,8 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Items<T> {
 
 /// A length of time as Go writes it in JSON: `"1m30s"`; a bare number means nanoseconds.
 ///
-/// Written as Go's `time.Duration.String` does, because that is what the platform's own tools
-/// send (`"5m0s"`, `"15s"`, `"500ms"`). Negative lengths are not representable and do not read.
-/// Source: fly-api.md C.1.
+/// Encoded as by Go's `time.Duration.String` (`"5m0s"`, `"15s"`, `"500ms"`), as flyctl sends it.
+/// Negative values cannot be represented and are not decoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GoDuration(pub Duration);
 

@@ -1,4 +1,4 @@
-//! Which addresses an app needs. Source: fly-api.md F.3, last paragraph.
+//! Which addresses an app needs. Source: flyctl `internal/appconfig/config.go`, `DetermineIPType`.
 
 use crate::fly::machine_config::MachinePort;
 
@@ -14,9 +14,9 @@ pub enum IpKind {
 }
 
 impl AppConfig {
-    /// The addresses that the services need; `None` when there are no services to reach.
+    /// The addresses that the services need; `None` without services.
     ///
-    /// An app that is to be private (flycast) needs neither; that is not written in `fly.toml`.
+    /// A private app (Flycast) needs neither, which `fly.toml` does not say.
     pub fn ip_kind(&self) -> Option<IpKind> {
         if self.http_service.is_none() && self.services.is_empty() {
             return None;
@@ -36,13 +36,13 @@ impl AppConfig {
         })
     }
 
-    /// Whether a service speaks UDP, which needs an own IPv4 address.
+    /// Whether a service uses UDP, which needs a dedicated IPv4 address.
     pub fn has_udp_service(&self) -> bool {
         let mut protocols = self.services.iter().map(|s| s.protocol.as_deref());
         protocols.any(|protocol| protocol == Some("udp"))
     }
 
-    /// Where the app answers HTTP, as flyctl would open it in a browser.
+    /// The URL of the app, as flyctl opens it in a browser.
     pub fn url(&self, app: &str) -> Option<String> {
         let has_port = |service: &super::config::HttpService| service.internal_port.is_some();
         if self.http_service.as_ref().is_some_and(has_port) {

@@ -1,8 +1,8 @@
-//! What a `fly.toml` says, after all old spellings are understood and before anything is decided.
+//! The contents of a `fly.toml`, with old spellings resolved and defaults not yet applied.
 //!
-//! Absent and empty texts are the same, as in flyctl. Sections keep their order. `processes` of a
-//! section is the list of process groups it is for; an empty list means the default group, except
-//! in [`Vm`], where it means every group that has none of its own.
+//! Absent and empty texts mean the same, as in flyctl. Sections keep their order. `processes` lists
+//! the process groups of a section; an empty list means the default group, except in [`Vm`], where
+//! it means every group without a section of its own.
 
 use std::collections::BTreeMap;
 
@@ -20,19 +20,19 @@ pub struct AppConfig {
     pub app: Option<String>,
     /// Region of the first machines and volumes; also the variable `PRIMARY_REGION`.
     pub primary_region: Option<String>,
-    /// Signal that asks the program to stop; SIGINT when absent.
+    /// Signal that stops the program; SIGINT when absent.
     pub kill_signal: Option<String>,
     /// Time between that signal and SIGKILL; 5 s when absent.
     pub kill_timeout: Option<GoDuration>,
     /// Swap, in MB.
     pub swap_size_mb: Option<u64>,
-    /// Command of `fly console`; it reaches no machine of a deployment.
+    /// Command of `fly console`; not used by deployments.
     pub console_command: Option<String>,
     /// Hosts reserved for the organization.
     pub host_dedication_id: Option<String>,
     /// `[experimental]`.
     pub experimental: Experimental,
-    /// `[build]`; Golive builds nothing and uses only what it can check.
+    /// `[build]`; Golive builds nothing and only validates it.
     pub build: Build,
     /// `[deploy]`.
     pub deploy: Deploy,
@@ -50,7 +50,7 @@ pub struct AppConfig {
     pub checks: BTreeMap<String, TopLevelCheck>,
     /// `[[files]]`.
     pub files: Vec<File>,
-    /// Inline JSON of a machine configuration to start from (machines with several containers).
+    /// JSON of a base machine configuration (machines with several containers).
     pub machine_config: Option<String>,
     /// Name of the container that runs the deployed image.
     pub container: Option<String>,
@@ -77,7 +77,7 @@ pub struct Experimental {
     pub exec: Vec<String>,
     /// Accepted and without effect, as in flyctl.
     pub auto_rollback: bool,
-    /// Asks for a Consul secret; Golive does not provide one and warns.
+    /// Requests a Consul secret; Golive provides none and warns.
     pub enable_consul: bool,
     /// Accepted and without effect, as in flyctl.
     pub enable_etcd: bool,
@@ -92,7 +92,7 @@ pub struct Experimental {
 /// `[build]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Build {
-    /// Image to run; the Activation's own `image` wins.
+    /// Image to run; the Activation's own `image` takes precedence.
     pub image: Option<String>,
     /// Path of a Dockerfile.
     pub dockerfile: Option<String>,
@@ -110,7 +110,7 @@ pub struct Build {
     pub ignorefile: Option<String>,
     /// Stage of the Dockerfile.
     pub build_target: Option<String>,
-    /// Whether `[build.compose]` is there.
+    /// Whether there is a `[build.compose]`.
     pub compose: bool,
     /// Path of a compose file.
     pub compose_file: Option<String>,
@@ -142,7 +142,7 @@ pub struct Deploy {
 /// How machines are updated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {
-    /// The first machine alone, then some at a time.
+    /// The first machine alone, then several at a time.
     #[default]
     Rolling,
     /// One extra machine first, then rolling.
@@ -162,15 +162,15 @@ pub struct Mount {
     pub destination: Option<String>,
     /// Size of a new volume, such as `10gb`; a bare number is GB.
     pub initial_size: Option<String>,
-    /// Days that snapshots are kept, 1 to 60.
+    /// Days for which snapshots are retained, 1 to 60.
     pub snapshot_retention: Option<i64>,
     /// Whether snapshots are taken daily.
     pub scheduled_snapshots: Option<bool>,
     /// Use in percent at which the volume grows, 50 to 99.
     pub auto_extend_size_threshold: Option<i64>,
-    /// How much it grows then.
+    /// Increment.
     pub auto_extend_size_increment: Option<String>,
-    /// Size at which it stops growing.
+    /// Largest size.
     pub auto_extend_size_limit: Option<String>,
     /// Process groups.
     pub processes: Vec<String>,
@@ -181,15 +181,15 @@ pub struct Mount {
 pub struct HttpService {
     /// Port inside the machine.
     pub internal_port: Option<u16>,
-    /// Answer plain HTTP with a redirect to HTTPS.
+    /// Redirect HTTP to HTTPS.
     pub force_https: bool,
-    /// What the proxy does with idle machines.
+    /// How the proxy treats idle machines.
     pub auto_stop_machines: Option<Autostop>,
     /// Whether the proxy starts stopped machines.
     pub auto_start_machines: Option<bool>,
     /// Machines of the primary region that are left running.
     pub min_machines_running: Option<u32>,
-    /// How much the proxy sends to one machine.
+    /// Concurrency limits of one machine.
     pub concurrency: Option<Concurrency>,
     /// Options of TLS on 443.
     pub tls_options: Option<TlsOptions>,
@@ -210,7 +210,7 @@ pub struct Service {
     pub protocol: Option<String>,
     /// Port inside the machine.
     pub internal_port: Option<u16>,
-    /// What the proxy does with idle machines.
+    /// How the proxy treats idle machines.
     pub auto_stop_machines: Option<Autostop>,
     /// Whether the proxy starts stopped machines.
     pub auto_start_machines: Option<bool>,
@@ -218,7 +218,7 @@ pub struct Service {
     pub min_machines_running: Option<u32>,
     /// Ports at the edge.
     pub ports: Vec<MachinePort>,
-    /// How much the proxy sends to one machine.
+    /// Concurrency limits of one machine.
     pub concurrency: Option<Concurrency>,
     /// TCP checks.
     pub tcp_checks: Vec<TcpCheck>,
@@ -260,7 +260,7 @@ pub struct HttpCheck {
     pub headers: BTreeMap<String, String>,
 }
 
-/// `[checks.NAME]`: a check that is not of a service.
+/// `[checks.NAME]`: a check that belongs to no service.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopLevelCheck {
     /// `tcp` or `http`.
@@ -284,7 +284,7 @@ pub struct MachineTest {
     pub image: Option<String>,
     /// Entry point; that of the tested machine when absent.
     pub entrypoint: Option<Vec<String>>,
-    /// Signal that asks it to stop.
+    /// Stop signal.
     pub kill_signal: Option<String>,
     /// Time until it is killed.
     pub kill_timeout: Option<GoDuration>,
@@ -295,7 +295,7 @@ pub struct MachineTest {
 pub struct File {
     /// Absolute path in the machine.
     pub guest_path: Option<String>,
-    /// Path beside `fly.toml`; an error in Golive, which has no such directory.
+    /// Path relative to `fly.toml`; an error in Golive, which has no such directory.
     pub local_path: Option<String>,
     /// Content, as plain text.
     pub raw_value: Option<String>,
@@ -305,7 +305,7 @@ pub struct File {
     pub processes: Vec<String>,
 }
 
-/// When programs are started again.
+/// Restart policy.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Restart {
     /// `always`, `never` or `on-failure`.
@@ -352,8 +352,8 @@ pub struct Metrics {
 }
 
 impl AppConfig {
-    /// The configuration of somebody who wrote none: one HTTP service that forces HTTPS, without
-    /// checks and without autostop, so that the machines that prove a Go-Live keep running.
+    /// The configuration without a `fly.toml`: one HTTP service that forces HTTPS, without checks
+    /// and without autostop, so that the machines keep running after Go-Live.
     pub fn minimal(app: &str, region: &str, internal_port: u16) -> Self {
         Self {
             app: Some(app.to_owned()),
@@ -367,8 +367,8 @@ impl AppConfig {
         }
     }
 
-    /// Sets the app and the primary region that the Activation names, which win, and returns a
-    /// sentence for each that `fly.toml` says differently.
+    /// Sets app and primary region to those of the Activation. Returns a warning for each that
+    /// differs in `fly.toml`.
     pub fn bind(&mut self, app: &str, region: &str) -> Vec<String> {
         let mut differences = Vec::new();
         for (key, mine, given) in [
@@ -392,8 +392,8 @@ impl AppConfig {
 
     /// How many of `machines` a rolling update works on at a time; at least one.
     ///
-    /// `max_unavailable` from 1 on is a count, below it a share that is rounded up.
-    /// Source: fly-api.md G.1, G.5.
+    /// `max_unavailable` from 1 on is a count, below it a share that is rounded up. Source: flyctl
+    /// `internal/command/deploy/machines_deploymachinesapp.go`.
     pub fn pool_size(&self, machines: usize) -> usize {
         let limit = self.deploy.max_unavailable.unwrap_or(0.33);
         let pool = if limit >= 1.0 {
@@ -450,7 +450,7 @@ impl HttpService {
 }
 
 impl Strategy {
-    /// All, in flyctl's words.
+    /// All names, as in flyctl.
     pub const ALL: [Self; 4] = [
         Self::Rolling,
         Self::Canary,
@@ -458,7 +458,7 @@ impl Strategy {
         Self::Immediate,
     ];
 
-    /// The word in `fly.toml`.
+    /// The name in `fly.toml`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rolling => "rolling",

@@ -1,14 +1,14 @@
 //! Machines with several containers: `machine_config` holds the machine configuration to start
 //! from, as JSON, and `container` names the one that runs the deployed image.
 //!
-//! flyctl also reads it from a file beside `fly.toml`, or from a compose file. An object in
-//! Kubernetes has no files beside it, so both are refused with a way out.
+//! flyctl also accepts a file or a compose file. An object in Kubernetes has no files beside it, so
+//! both are refused, with an alternative.
 
 use crate::fly::machine_config::MachineConfig;
 
 use super::config::AppConfig;
 
-/// Stands for the deployed image.
+/// Placeholder for the deployed image.
 const DEPLOYED_IMAGE: &str = ".";
 
 /// Why a machine configuration cannot be used.
@@ -23,15 +23,16 @@ pub enum ContainerError {
     /// It is not JSON of an object.
     #[error("it is not a JSON object: {0}")]
     Json(String),
-    /// `container` names none of them.
+    /// `container` names no container.
     #[error("there is no container {0}")]
     NoSuchContainer(String),
-    /// A container other than the deployed one says no image.
+    /// Another container than the deployed one has no image.
     #[error("container {0} must have an image")]
     NoImage(String),
 }
 
-/// Puts the given machine configuration over `machine` and marks the deployed container.
+/// Merges the given machine configuration into `machine` and sets the image of the deployed
+/// container.
 pub(super) fn apply(config: &AppConfig, machine: &mut MachineConfig) -> Result<(), ContainerError> {
     if config.build.compose {
         return Err(ContainerError::Compose);
@@ -83,7 +84,7 @@ fn mark(config: &AppConfig, machine: &mut MachineConfig) -> Result<(), Container
     Ok(())
 }
 
-/// Puts the machine's image where the deployed one is meant.
+/// Replaces the placeholder with the machine's image.
 pub(super) fn set_image(machine: &mut MachineConfig) {
     let image = machine.image.clone();
     let deployed = |reference: &mut Option<String>| {

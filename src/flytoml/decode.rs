@@ -1,5 +1,6 @@
-//! From the tree to [`AppConfig`]: every section and key, and the old spellings of them that
-//! flyctl still reads. Source: fly-api.md F.1.
+//! Decodes the tree to an [`AppConfig`]: every section and key, with the old spellings that flyctl
+//! still accepts. Sources: flyctl `internal/appconfig/config.go`, `patches.go`;
+//! fly.io/docs/reference/configuration/.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use super::problem::nearest;
 use super::reader::{Field, Reader, Section, Unit};
 use super::tree::{Kind, Table};
 
-/// Reads the whole file.
+/// Decodes the whole file.
 pub(super) fn app_config(reader: &Reader, table: &Table) -> AppConfig {
     let root = Section::new(reader, table, "");
     let experimental = root.table("experimental");
@@ -61,8 +62,8 @@ pub(super) fn app_config(reader: &Reader, table: &Table) -> AppConfig {
     config
 }
 
-/// A section that may be one table or a list of them, under any of several names. The entries
-/// are numbered through; each remembers its own place under the last, current name.
+/// A section that may be one table or a list, under any of several names. The entries are numbered
+/// consecutively; each keeps its position under the last, current name.
 fn several<T>(
     root: &Section,
     names: &[&'static str],
@@ -88,7 +89,7 @@ fn several<T>(
 
 fn env(field: Field) -> BTreeMap<String, String> {
     let tables = match &field.node.value {
-        // An old spelling: a list of tables, the later ones win.
+        // Old spelling: a list of tables, of which the later ones take precedence.
         Kind::List(_) => field.list().unwrap_or_default(),
         _ => vec![field],
     };
@@ -103,7 +104,7 @@ fn processes(field: Field) -> BTreeMap<String, String> {
     if !matches!(field.node.value, Kind::List(_)) {
         return field.text_map().unwrap_or_default();
     }
-    // An old spelling: a list of tables with name and command.
+    // Old spelling: a list of tables with name and command.
     let mut processes = BTreeMap::new();
     for section in field.tables().unwrap_or_default() {
         let name = section.get("name").and_then(|name| name.text_or_scalar());
@@ -149,7 +150,7 @@ fn read_experimental(section: Section, root: &Section, config: &mut AppConfig) {
             .unwrap_or_default(),
         machine_config: section.text("machine_config"),
     };
-    // Old places of what is at the top level today, which wins.
+    // Former places of keys that are at the top level now, which takes precedence.
     let kill_timeout = section.duration("kill_timeout", Unit::Seconds);
     if !root.has("kill_timeout") {
         config.kill_timeout = kill_timeout;
@@ -199,7 +200,7 @@ fn build(section: Section) -> Build {
         ignorefile: section.text("ignorefile"),
         build_target: section
             .text("build-target")
-            // An old spelling; it wins in flyctl, which copies it over the new one.
+            // Old spelling. It takes precedence in flyctl, which copies it over the new one.
             .into_iter()
             .chain(section.text("build_target"))
             .next_back(),
@@ -304,7 +305,7 @@ fn vm(section: Section) -> Vm {
     finish_vm(section, memory)
 }
 
-/// `release_command_vm`, where flyctl reads memory as a string only.
+/// `release_command_vm`, where flyctl accepts memory as a string only.
 fn strict_vm(section: Section) -> Vm {
     let memory = section.text("memory");
     finish_vm(section, memory)

@@ -1,8 +1,7 @@
-//! `[http_service]`, `[[services]]` and `[checks]` from the tree.
+//! Decodes `[http_service]`, `[[services]]` and `[checks]`.
 //!
-//! The two kinds of service differ in what they forgive: the old spellings of `[[services]]`
-//! (ports as strings, numbers as milliseconds, `concurrency = "20,25"`) are not read in
-//! `[http_service]`, in flyctl and so here.
+//! As in flyctl, `[http_service]` does not accept the old spellings of `[[services]]`: ports as
+//! strings, numbers as milliseconds, `concurrency = "20,25"`.
 
 use std::collections::BTreeMap;
 

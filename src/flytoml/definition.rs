@@ -1,12 +1,12 @@
-//! What a release is recorded with at Fly.io, so that its own tools can go on from it.
+//! The configuration that is recorded with a release at Fly.io, for its own tools.
 //!
-//! flyctl reads the configuration of an app without a `fly.toml` at hand from there (`config
-//! show`, `scale`, `secrets set`); a record without one makes it end with a panic.
+//! Without a local `fly.toml`, flyctl reads the configuration from there (`config show`, `scale`,
+//! `secrets set`). It panics on a release without one.
 
 use serde_json::{Map, Value, json};
 
-/// The text of a `fly.toml` as JSON, or what stands for it when there is none. The Activation's app
-/// and region win over those of the text, as in the machines.
+/// The text of a `fly.toml` as JSON, or a default without one. The Activation's app and region take
+/// precedence, as in the machines.
 pub fn definition(text: Option<&str>, app: &str, region: &str, port: u16) -> Value {
     let read = text.and_then(|text| toml_edit::de::from_str::<Map<String, Value>>(text).ok());
     let mut all = read.unwrap_or_default();
@@ -40,7 +40,7 @@ mod tests {
                 let items: Vec<String> = items.iter().map(inline).collect();
                 format!("[{}]", items.join(", "))
             }
-            // JSON's texts are TOML's, save for an escape that nobody needs.
+            // A JSON string is a TOML string, except for the escape `\/`, which serde_json never writes.
             other => other.to_string(),
         }
     }

@@ -1,7 +1,8 @@
-//! Process groups: which there are, and which section belongs to which.
-//! Source: fly-api.md F.2, G.3.
+//! Process groups and the sections that belong to them. Source: flyctl
+//! `internal/appconfig/processgroups.go`, `internal/command/deploy/deploy_first.go`.
 
 use super::config::{AppConfig, MachineTest, Mount, Service, Vm};
+use super::reader::Reader;
 
 /// The name of the only group when there is no `[processes]`.
 pub const APP: &str = "app";
@@ -11,7 +12,7 @@ pub const APP: &str = "app";
 pub struct FirstMachines {
     /// Machines that run.
     pub running: u32,
-    /// Machines that stand by for the first one and are not started.
+    /// Standby machines of the first one, which are not started.
     pub standby: u32,
 }
 
@@ -24,7 +25,7 @@ impl AppConfig {
         self.processes.keys().cloned().collect()
     }
 
-    /// The group of sections that name none: `app` if there is one, else the first by name.
+    /// The group of sections without `processes`: `app` if it exists, else the first by name.
     pub fn default_group(&self) -> String {
         let groups = self.process_groups();
         if groups.iter().any(|group| group == APP) {
@@ -60,7 +61,7 @@ impl AppConfig {
             .collect()
     }
 
-    /// The volumes of a group; one at most in a valid configuration.
+    /// The volumes of a group; at most one in a valid configuration.
     pub fn mounts_of(&self, group: &str) -> Vec<&Mount> {
         self.mounts
             .iter()
@@ -91,5 +92,22 @@ impl AppConfig {
             (2, 0)
         };
         FirstMachines { running, standby }
+    }
+}
+
+/// Warns about process groups that do not exist. flyctl accepts them silently; the section then has
+/// no effect.
+pub(super) fn known_groups(config: &AppConfig, reader: &Reader, at: &str, names: &[String]) {
+    let groups = config.process_groups();
+    for name in names {
+        if !name.is_empty() && !groups.contains(name) {
+            reader.warn(
+                &format!("{at}.processes"),
+                format!(
+                    "there is no process group {name}, so this has no effect for it; there are {}",
+                    groups.join(", ")
+                ),
+            );
+        }
     }
 }

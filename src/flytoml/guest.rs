@@ -1,15 +1,15 @@
-//! CPU and memory: from `[[vm]]` and from a short text such as `shared-cpu-2x:1gb`.
-//! Source: fly-api.md C.2, F.2.
+//! CPU and memory: from `[[vm]]` and from a short text such as `shared-cpu-2x:1gb`. Sources: fly-go
+//! `machine_types.go`; flyctl `internal/appconfig/machines.go`, `toMachineGuest`.
 
 use crate::fly::machine_config::MachineGuest;
 
 use super::config::{AppConfig, Vm};
 use super::size;
 
-/// The size of a machine of which nothing is said: 1 CPU, 256 MB.
+/// The default size: 1 CPU, 256 MB.
 pub const DEFAULT_SIZE: &str = "shared-cpu-1x";
 
-/// The size of a machine of which only a GPU is said.
+/// The default size with a GPU.
 const DEFAULT_GPU_SIZE: &str = "performance-8x";
 
 /// Every size by name.
@@ -36,16 +36,16 @@ pub const SIZES: [&str; 20] = [
     "a100-sxm4-80gb",
 ];
 
-/// Why there is no such machine.
+/// Why there is no such size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GuestError {
-    /// Fly.io has no size of this name.
+    /// Fly.io has no size with this name.
     #[error("no machine size is called {0}; there are {names}", names = SIZES.join(", "))]
     UnknownSize(String),
-    /// Not a text such as `512mb` or `2gb`.
+    /// Not an amount such as `512mb` or `2gb`.
     #[error("{0} is not an amount of memory; write it like 512mb or 2gb, or as a number of MB")]
     BadMemory(String),
-    /// More or less memory than Fly.io gives to so many CPUs, or not in its steps.
+    /// Memory outside of the bounds or steps for this number of CPUs.
     #[error(
         "{cpus} {kind} CPUs may have {lowest} to {highest} MB of memory in steps of {step}, not {memory} MB"
     )]
@@ -54,7 +54,7 @@ pub enum GuestError {
         kind: String,
         /// Number of CPUs.
         cpus: u32,
-        /// What was asked for, in MB.
+        /// Requested memory, in MB.
         memory: u32,
         /// Least, in MB.
         lowest: u32,
@@ -65,7 +65,7 @@ pub enum GuestError {
     },
 }
 
-/// Reads a size with optional memory: `shared-cpu-1x`, `shared-cpu-2x:1gb`, `performance-2x:8192`.
+/// Parses a size with optional memory: `shared-cpu-1x`, `shared-cpu-2x:1gb`, `performance-2x:8192`.
 ///
 /// This is the notation of `spec.deploy.fallbackSizes`.
 pub fn parse_size(text: &str) -> Result<MachineGuest, GuestError> {
@@ -81,7 +81,8 @@ pub fn parse_size(text: &str) -> Result<MachineGuest, GuestError> {
     Ok(guest)
 }
 
-/// The machine that `[[vm]]` describes: the size, then memory, then single values.
+/// The size that `[[vm]]` describes: the named size, overridden by memory and then by single
+/// values.
 pub(super) fn of_vm(vm: &Vm) -> Result<MachineGuest, GuestError> {
     let size = match (&vm.size, &vm.guest.gpu_kind) {
         (Some(size), _) => size.as_str(),
@@ -115,8 +116,8 @@ fn memory_mb(text: &str) -> Result<u32, GuestError> {
         .ok_or_else(|| GuestError::BadMemory(text.to_owned()))
 }
 
-/// Whether Fly.io gives that much memory to that many CPUs. Machines with GPUs are not checked:
-/// their bounds are not published.
+/// Whether the memory is allowed for the number of CPUs. Not checked with GPUs, whose bounds are
+/// not published.
 pub fn check_limits(guest: &MachineGuest) -> Result<(), GuestError> {
     let (Some(kind), Some(cpus), Some(memory)) = (&guest.cpu_kind, guest.cpus, guest.memory_mb)
     else {
@@ -145,14 +146,14 @@ pub fn check_limits(guest: &MachineGuest) -> Result<(), GuestError> {
 }
 
 impl AppConfig {
-    /// The size that `fly.toml` gives to a process group; `None` when it gives none, so that the
-    /// size of a machine that is already there is kept.
+    /// The size of a process group; `None` if `fly.toml` has none, so that an existing machine
+    /// keeps its size.
     pub fn guest(&self, group: &str) -> Result<Option<MachineGuest>, GuestError> {
         let Some(vm) = self.vm_of(group) else {
             return Ok(None);
         };
         let mut guest = of_vm(vm)?;
-        // The top level wins, although flyctl's documentation says nothing of the kind.
+        // The top level takes precedence in flyctl, which is undocumented.
         if self.host_dedication_id.is_some() {
             guest
                 .host_dedication_id

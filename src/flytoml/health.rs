@@ -1,4 +1,4 @@
-//! The checks that a `fly.toml` declares.
+//! The health checks of a `fly.toml`.
 
 use std::time::Duration;
 
@@ -7,11 +7,12 @@ use super::config::{AppConfig, HttpCheck, TcpCheck};
 /// One declared check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// Where it is declared: `http_service.checks[0]`, `services[1].tcp_checks[0]`, `checks.alive`.
+    /// Path of its declaration: `http_service.checks[0]`, `services[1].tcp_checks[0]`,
+    /// `checks.alive`.
     pub key: String,
-    /// Path of an HTTP check, `/` when it says none; `None` for TCP.
+    /// Path of an HTTP check, by default `/`; `None` for TCP.
     pub path: Option<String>,
-    /// Whether the proxy keeps requests away from a machine that fails it.
+    /// Whether the proxy sends no requests to a machine that fails it.
     pub routes: bool,
     /// Time after the start before its first run.
     pub grace_period: Option<Duration>,
@@ -62,7 +63,7 @@ impl AppConfig {
         found
     }
 
-    /// The paths of all HTTP checks of all groups, each once, in order of the groups.
+    /// The distinct paths of all HTTP checks, in order of the groups.
     pub fn health_paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
         for group in self.process_groups() {

@@ -1,9 +1,9 @@
-//! The configuration of a machine, as flyctl builds it from `fly.toml`.
-//! Source: fly-api.md F.3, G.3, G.4.
+//! Builds the configuration of a machine from `fly.toml`, as flyctl does. Sources: flyctl
+//! `internal/appconfig/machines.go`, `internal/command/deploy/machines_releasecommand.go`.
 //!
-//! An update starts from the configuration of the machine that is there: what `fly.toml` speaks
-//! of is replaced, and the rest (schedule, DNS, other people's metadata, the size when there is
-//! no `[[vm]]`) is kept.
+//! An update starts from the live configuration of the machine: what `fly.toml` defines is
+//! replaced, and the rest (schedule, DNS, foreign metadata, the size without a `[[vm]]`) is
+//! preserved.
 
 use std::collections::BTreeMap;
 
@@ -29,20 +29,20 @@ pub const TEST_MACHINE_GROUP: &str = "fly_app_test_machine_command";
 /// Metadata key of the process group.
 pub const PROCESS_GROUP_KEY: &str = "fly_process_group";
 
-/// What a machine configuration needs beside `fly.toml`.
+/// Inputs of a machine configuration other than `fly.toml`.
 #[derive(Clone, Debug, Default)]
 pub struct Context<'a> {
-    /// Image reference, best with a digest.
+    /// Image reference, preferably with a digest.
     pub image: &'a str,
     /// The release that the machine belongs to.
     pub release: Option<Release>,
     /// The configuration of the machine that is updated; `None` for a new machine.
     pub live: Option<&'a MachineConfig>,
-    /// A size that overrides everything else: the fallback after a refusal for lack of capacity.
+    /// A size that overrides all others: a fallback for missing capacity.
     pub size: Option<&'a MachineGuest>,
-    /// Machines that this one stands by for; only for a new machine.
+    /// Machines that this one is a standby for; only for a new machine.
     pub standby_for: &'a [String],
-    /// Metadata on top of Fly.io's own, such as our marks.
+    /// Additional metadata, such as Golive's own.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -55,14 +55,14 @@ pub struct Release {
     pub version: u64,
 }
 
-/// Why there is no machine configuration. A parsed [`AppConfig`] has been checked for all but
-/// the first and the last.
+/// Why there is no machine configuration. For a parsed [`AppConfig`] only the first and the last
+/// can occur.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConversionError {
     /// `fly.toml` has no such group.
     #[error("fly.toml has no process group {0}")]
     UnknownGroup(String),
-    /// A command line that cannot be cut into words.
+    /// A command line that cannot be split.
     #[error("cannot split {what} into words: {source}")]
     Command {
         /// Which one.
@@ -121,7 +121,7 @@ impl AppConfig {
             .iter()
             .find(|metrics| self.belongs(&metrics.processes, group))
             .map(|metrics| metrics.endpoint.clone())
-            // A section that says nothing is nothing, and hides those below it all the same.
+            // An empty section has no effect, but still hides those below it.
             .filter(|endpoint| *endpoint != MachineMetrics::default());
         machine.statics = self.machine_statics();
         machine.mounts = self.machine_mounts(group, live_mounts);
@@ -137,7 +137,7 @@ impl AppConfig {
                 .insert("FLY_STANDBY_FOR".to_owned(), machine.standbys.join(","));
         }
         if !machine.services.is_empty() {
-            // What has services is started by the proxy and stands by for nobody.
+            // A machine with services is started by the proxy, so it is no standby.
             machine.standbys.clear();
             machine.env.remove("FLY_STANDBY_FOR");
         }
@@ -158,8 +158,8 @@ impl AppConfig {
 
     /// The configuration of the machine that runs `[deploy] release_command`.
     ///
-    /// `largest` is the largest size among the machines of the default group, if there are any;
-    /// it counts when `release_command_vm` is absent. A first deployment uses shared-cpu-2x.
+    /// `largest` is the largest size among the machines of the default group, if any; it is used
+    /// when `release_command_vm` is absent. A first deployment uses shared-cpu-2x.
     pub fn release_machine_config(
         &self,
         context: &Context,
@@ -170,7 +170,7 @@ impl AppConfig {
         self.one_off_machine_config(command, context, largest)
     }
 
-    /// As the release command's machine, for another command line (`seed_command`).
+    /// The same for another command line (`seed_command`).
     pub fn one_off_machine_config(
         &self,
         command: &str,
@@ -228,7 +228,7 @@ impl AppConfig {
             let init = tested.init.as_ref();
             init.map(|init| init.entrypoint.clone()).unwrap_or_default()
         };
-        // The tested machine's environment wins over `[env]`, as far as they differ.
+        // The environment of the tested machine takes precedence over `[env]`.
         let mut env = self.env.clone();
         env.extend(tested.env.clone());
         env.extend([
@@ -245,7 +245,7 @@ impl AppConfig {
         if let Some(region) = &self.primary_region {
             env.insert("PRIMARY_REGION".to_owned(), region.clone());
         }
-        // An image of its own is stopped in its own way.
+        // With an image of its own, the stop settings of the tested machine do not apply.
         let inherits = test.image.is_none();
         let own = |own: Option<String>, app: &Option<String>| {
             own.or_else(|| app.clone().filter(|_| inherits))
@@ -315,7 +315,7 @@ impl AppConfig {
     }
 
     fn machine_statics(&self) -> Vec<MachineStatic> {
-        // flyctl writes all four keys, empty or not.
+        // flyctl always writes all four keys.
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         self.statics
             .iter()
@@ -329,7 +329,7 @@ impl AppConfig {
             .collect()
     }
 
-    /// The volumes; the id of a live one is carried over when its name is the same or unknown.
+    /// The volumes. The id of a live one is preserved when its name is the same or unknown.
     fn machine_mounts(&self, group: &str, live: Vec<MachineMount>) -> Vec<MachineMount> {
         let gb = |text: &Option<String>| {
             let gb = size::volume_gb(text.as_deref()?)?;
@@ -352,7 +352,7 @@ impl AppConfig {
         if let (Some(mount), Some(live)) = (mounts.first_mut(), live.into_iter().next()) {
             let wanted = mount.clone();
             if live.name.is_none() {
-                // Nothing says that it is another volume, so it stays as it is.
+                // Without a name it is taken for the same volume.
                 *mount = live;
             } else if live.name == wanted.name {
                 *mount = MachineMount {
@@ -367,8 +367,8 @@ impl AppConfig {
         mounts
     }
 
-    /// All files, for every group: flyctl merges them before it looks at `processes`. Of two for
-    /// the same path the later counts, and one without content takes the earlier away.
+    /// All files, for every group: flyctl merges them before it evaluates `processes`. Of two with
+    /// the same path the later applies, and one without content removes the earlier.
     fn machine_files(&self) -> Vec<MachineFile> {
         let mut files: Vec<MachineFile> = Vec::new();
         for file in &self.files {
@@ -409,7 +409,7 @@ impl AppConfig {
         })
     }
 
-    /// The last section of the group wins.
+    /// The last section of the group applies.
     fn machine_restart(&self, group: &str) -> Option<MachineRestart> {
         let restart = self
             .restart
@@ -449,7 +449,7 @@ impl AppConfig {
     }
 }
 
-/// What all machines share that run one command and go.
+/// Common settings of machines that run one command and exit.
 fn one_off() -> MachineConfig {
     MachineConfig {
         restart: Some(MachineRestart {

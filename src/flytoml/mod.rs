@@ -1,10 +1,12 @@
-//! `fly.toml` to machine configurations, as flyctl does it. Knows no Kubernetes, does no I/O.
+//! Converts a `fly.toml` to machine configurations, as flyctl does.
 //!
-//! [`parse`] reads the text into an [`AppConfig`] and finds everything that is wrong with it at
-//! once. [`AppConfig::machine_config`] builds what is sent to Fly.io for one machine of a process
-//! group. A configuration that has been parsed converts without an error.
+//! [`parse`] reads the text into an [`AppConfig`] and reports all problems at once.
+//! [`AppConfig::machine_config`] builds the configuration that is sent to Fly.io for one machine of
+//! a process group. A parsed configuration converts without an error.
 //!
-//! What differs from flyctl on purpose is listed in `docs/fly-toml.md`.
+//! Intended differences from flyctl are listed in `docs/fly-toml.md`. Uses the types of `fly` only;
+//! knows no Kubernetes and does no I/O. Start reading in `decode.rs` for reading and in
+//! `machine.rs` for the conversion.
 
 mod address;
 mod config;
@@ -45,19 +47,19 @@ pub use render::{Machines, first_deployment};
 pub use size::{memory_mb, volume_gb};
 pub use words::{SplitError, split};
 
-/// A `fly.toml` that can be deployed.
+/// A deployable `fly.toml`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
-    /// What it says.
+    /// Its contents.
     pub config: AppConfig,
-    /// What is probably not meant as it is written, in the order of the file.
+    /// Warnings, in the order of the file.
     pub warnings: Vec<Problem>,
 }
 
-/// Reads and checks a `fly.toml`.
+/// Parses and validates a `fly.toml`.
 ///
-/// On failure all problems are returned, warnings among them. Only an error of the TOML syntax
-/// comes alone, because after it nothing is certain.
+/// On failure all problems are returned, including warnings. A TOML syntax error is returned alone,
+/// because the rest of the text cannot be read.
 pub fn parse(text: &str) -> Result<Parsed, Invalid> {
     let reader = reader::Reader::new(text);
     let table = match tree::read(text) {

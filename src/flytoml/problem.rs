@@ -1,4 +1,4 @@
-//! What is wrong with a `fly.toml`, and where.
+//! Problems of a `fly.toml` and their positions.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use std::fmt;
 pub enum Severity {
     /// Nothing is deployed.
     Error,
-    /// It is deployed, but probably not what was meant.
+    /// It is deployed, but is probably a mistake.
     Warning,
 }
 
-/// One thing that is wrong, and where.
+/// One problem and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Whether it stops a deployment.
@@ -22,7 +22,7 @@ pub struct Problem {
     pub column: usize,
     /// Path of the key, such as `services[0].ports[1].port`; empty for the file as a whole.
     pub key: String,
-    /// A sentence that says what is allowed. It never quotes a value of `[env]`.
+    /// A sentence that states what is allowed. It never quotes a value of `[env]`.
     pub message: String,
 }
 
@@ -39,9 +39,9 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A `fly.toml` that cannot be deployed: every problem found, errors and warnings, in file order.
+/// All problems of an invalid `fly.toml`, errors and warnings, in file order.
 ///
-/// Shown, it is the list of the errors; the reader is told elsewhere which file they are in.
+/// `Display` lists the errors, without the name of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", list(.problems))]
 pub struct Invalid {
@@ -58,9 +58,9 @@ fn list(problems: &[Problem]) -> String {
     errors.join("; ")
 }
 
-/// The known word that `word` was probably meant to be.
+/// The known word that is most similar to `word`.
 pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    // One mistake in three characters is a typing error, more is another word.
+    // One mistake in three characters is a typing error; more is a different word.
     let limit = (word.chars().count() / 3).max(1);
     known
         .iter()

@@ -1,7 +1,7 @@
-//! Reads a tree section by section, remembers where each key stands, and collects problems.
+//! Reads a tree section by section, records the position of each key, and collects problems.
 //!
-//! A section knows which keys were asked of it; what is left over when it is closed is unknown,
-//! and the keys that were asked for are the candidates for what was meant.
+//! A section records the keys that are read from it. The remaining keys are unknown when it is
+//! closed; the keys that were read are candidates for a suggestion.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,25 +11,25 @@ use crate::fly::GoDuration;
 use super::problem::{Problem, Severity, nearest};
 use super::tree::{Kind, Node, Table};
 
-/// What a bare number means where a length of time is expected.
+/// Unit of a bare number where a length of time is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     /// `kill_timeout`.
     Seconds,
     /// Checks of `[[services]]` and `[checks]`.
     Milliseconds,
-    /// Everywhere else, because flyctl hands the number to Go.
+    /// Everywhere else, because flyctl passes the number to Go.
     Nanoseconds,
 }
 
-/// Problems and places of one file.
+/// Problems and positions of one file.
 pub(super) struct Reader {
     /// Byte offsets at which lines begin.
     lines: Vec<usize>,
     text: String,
     places: RefCell<BTreeMap<String, usize>>,
     problems: RefCell<Vec<Problem>>,
-    /// Keys whose value could not be read, and which the rules therefore do not judge.
+    /// Keys with an unreadable value, which are exempt from the rules.
     unread: RefCell<BTreeSet<String>>,
 }
 
@@ -64,8 +64,8 @@ impl Reader {
         });
     }
 
-    /// From here on nothing more is said about keys that already have an error: what could not
-    /// be read looks absent, and "is required" would only confuse.
+    /// Suppresses further problems of keys that already have an error: an unreadable value seems
+    /// absent, and "is required" would be wrong.
     pub fn begin_rules(&self) {
         let problems = self.problems.borrow();
         let errors = problems
@@ -76,7 +76,7 @@ impl Reader {
             .extend(errors.map(|problem| problem.key.clone()));
     }
 
-    /// Adds a problem at a key that was read, or at the nearest section above it.
+    /// Adds a problem at a key, or at the nearest section above it.
     pub fn report(&self, severity: Severity, key: &str, message: String) {
         if self.unread.borrow().contains(key) {
             return;
@@ -106,12 +106,12 @@ impl Reader {
         self.report(Severity::Warning, key, message.into());
     }
 
-    /// Remembers where a key stands.
+    /// Records the position of a key.
     pub fn place(&self, key: &str, at: usize) {
         self.places.borrow_mut().entry(key.to_owned()).or_insert(at);
     }
 
-    /// Gives a section the place of another path, under which it is known from now on.
+    /// Records the position of a section under another path, its name from now on.
     pub fn alias(&self, from: &str, to: &str) {
         let mut places = self.places.borrow_mut();
         if let Some(at) = places.get(from).copied() {
@@ -119,7 +119,7 @@ impl Reader {
         }
     }
 
-    /// All problems in the order of the file; errors first on the same place.
+    /// All problems in the order of the file; errors first at the same position.
     pub fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by(|a, b| {
@@ -155,7 +155,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A string, or what can be written as one.
+    /// A string, or a value that can be written as one.
     pub fn text_or_scalar(&self) -> Option<String> {
         match &self.node.value {
             Kind::Text(text) | Kind::Datetime(text) => Some(text.clone()),
@@ -181,7 +181,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A whole number within bounds. A float without a fraction is one, as in JSON.
+    /// An integer within bounds. A float without a fraction counts, as in JSON.
     pub fn integer(&self, lowest: i64, highest: i64) -> Option<i64> {
         let number = match self.node.value {
             Kind::Integer(number) => number,
@@ -191,7 +191,7 @@ impl<'a> Field<'a> {
         self.bounded(number, lowest, highest)
     }
 
-    /// As `integer`; digits in a string are read too.
+    /// As `integer`; digits in a string are accepted too.
     pub fn integer_or_digits(&self, lowest: i64, highest: i64) -> Option<i64> {
         let number = match &self.node.value {
             Kind::Text(text) => match text.parse() {
@@ -221,7 +221,7 @@ impl<'a> Field<'a> {
     /// A length of time: Go's notation, or a number in `unit`.
     pub fn duration(&self, unit: Unit) -> Option<GoDuration> {
         let number = match &self.node.value {
-            // Where flyctl reads old spellings, an empty text is the same as none.
+            // Where flyctl accepts old spellings, an empty text counts as absent.
             Kind::Text(text) if text.is_empty() && unit != Unit::Nanoseconds => return None,
             Kind::Text(text) => {
                 let read = GoDuration::parse(text);
@@ -319,7 +319,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A list of tables, or one table in its place.
+    /// A list of tables, or one table.
     pub fn table_or_tables(&self) -> Option<Vec<Section<'a>>> {
         match &self.node.value {
             Kind::Table(table) => {
@@ -331,7 +331,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The path without indices, as it is written in a header.
+    /// The path without indices, as in a table header.
     fn section_name(&self) -> String {
         let mut name = String::new();
         let mut inside = false;
@@ -354,7 +354,7 @@ impl<'a> Field<'a> {
         })
     }
 
-    /// A table whose values are read one by one.
+    /// A table whose values are read individually.
     pub fn map<T>(&self, read: impl Fn(&Field<'a>) -> Option<T>) -> Option<BTreeMap<String, T>> {
         let section = self.table()?;
         let mut map = BTreeMap::new();
@@ -366,7 +366,7 @@ impl<'a> Field<'a> {
         Some(map)
     }
 
-    /// As JSON, for values that are handed on as they are.
+    /// As JSON, for values that are passed on unchanged.
     pub fn json(&self) -> serde_json::Value {
         json(self.node)
     }
@@ -386,7 +386,7 @@ fn json(node: &Node) -> serde_json::Value {
     }
 }
 
-/// A float as Go's `%v` writes it: with an exponent below 1e-4 and from 1e6 on.
+/// A float as formatted by Go's `%v`: with an exponent below 1e-4 and from 1e6 on.
 fn go_float(number: f64) -> String {
     if number.is_nan() {
         return "NaN".to_owned();
@@ -406,7 +406,7 @@ fn go_float(number: f64) -> String {
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
-/// A table that is being read.
+/// A table under decoding.
 pub(super) struct Section<'a> {
     pub reader: &'a Reader,
     pub path: String,
@@ -441,7 +441,7 @@ impl<'a> Section<'a> {
         self.table.iter().any(|(key, _, _)| key == name)
     }
 
-    /// A key that this section may have.
+    /// A known key of this section.
     pub fn get(&self, name: &'static str) -> Option<Field<'a>> {
         self.known.borrow_mut().push(name);
         let (_, at, node) = self.table.iter().find(|(key, _, _)| key == name)?;
@@ -488,13 +488,13 @@ impl<'a> Section<'a> {
         self.get(name)?.duration(unit)
     }
 
-    /// A number that is zero or more; zero is absent where Go leaves it out.
+    /// A non-negative number; zero is absent where Go omits it.
     pub fn count(&self, name: &'static str) -> Option<u32> {
         let number = self.get(name)?.integer(0, u32::MAX.into())?;
         u32::try_from(number).ok()
     }
 
-    /// A count of which zero is the same as absent.
+    /// A count; zero counts as absent.
     pub fn positive(&self, name: &'static str) -> Option<u32> {
         self.count(name).filter(|number| *number != 0)
     }
@@ -519,7 +519,7 @@ impl<'a> Section<'a> {
             .unwrap_or_default()
     }
 
-    /// Warns about the keys that nobody asked for.
+    /// Warns about unknown keys.
     pub fn close(self) {
         let known = self.known.borrow();
         for (name, at, _) in self.table {

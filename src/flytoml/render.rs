@@ -1,4 +1,4 @@
-//! What a first deployment would send, without sending it.
+//! The machine configurations of a first deployment, without sending them.
 
 use std::collections::BTreeMap;
 
@@ -9,29 +9,28 @@ use crate::fly::machine_config::MachineConfig;
 use super::config::AppConfig;
 use super::machine::{Context, ConversionError, RELEASE_COMMAND_GROUP};
 
-/// Machines of a process group that are created alike.
+/// Machines of a process group with the same configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Machines {
     /// The process group.
     pub process_group: String,
-    /// How many.
+    /// Number of machines.
     pub count: u32,
-    /// Region; the platform chooses when absent.
+    /// Region; Fly.io chooses one when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// Whether they are created without being started.
     pub skip_launch: bool,
-    /// The configuration as it is sent.
+    /// The configuration.
     pub config: MachineConfig,
 }
 
-/// The machines that a first deployment creates, in the order in which it creates them: the
-/// release command's, then group by group, each followed by its standby.
+/// The machines of a first deployment, in the order of creation: the release command's, then each
+/// group's, followed by its standby.
 ///
-/// `scale` and `regions` override how many a group gets, and where; a group that is named there has
-/// no standby. What is known
-/// only at the time of a deployment is missing: ids of volumes and releases, and Golive's marks.
-/// A standby names its group in place of the id of the machine that it stands by for.
+/// `scale` and `regions` override the number and regions of a group's machines; such a group has no
+/// standby. Ids of volumes and releases and Golive's own metadata are missing, because they are
+/// known only during a deployment. A standby refers to its group instead of a machine id.
 pub fn first_deployment(
     config: &AppConfig,
     context: &Context,

@@ -1,7 +1,7 @@
-//! Sizes as people write them: `10gb`, `512 MB`, `1GiB`, `256`.
+//! Sizes such as `10gb`, `512 MB`, `1GiB`, `256`.
 //!
-//! flyctl reads them with docker/go-units: volumes count in powers of ten, memory in powers of
-//! two, whatever the `i` says, and a bare number is already in the unit of the field.
+//! As in flyctl (docker/go-units), units of volumes are powers of ten and units of memory powers of
+//! two, with or without an `i`. A bare number has the unit of the field.
 
 /// A gigabyte of volume, in bytes.
 const GB: f64 = 1e9;
@@ -28,7 +28,7 @@ fn bytes(text: &str, base: f64) -> Option<f64> {
     let last = text.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ' ')?;
     let (number, unit) = text.split_at(last + 1);
     let number = number.strip_suffix(' ').unwrap_or(number);
-    // Rust reads `inf` and `nan` too; Go's ending in a digit or point keeps them out, and so here.
+    // Rust also parses `inf` and `nan`; as in Go, the text must end with a digit or point.
     let size: f64 = number.parse().ok()?;
     if !size.is_finite() || size < 0.0 {
         return None;

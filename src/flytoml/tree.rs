@@ -1,19 +1,19 @@
-//! A TOML document as a tree of values with their places in the text.
+//! A TOML document as a tree of values with their positions.
 //!
-//! `toml_edit` has five kinds of tables and lists, because it keeps how they were written; a
-//! reader of configuration wants two.
+//! `toml_edit` has five kinds of tables and lists, because it preserves formatting; this tree has
+//! two.
 
 use std::ops::Range;
 
 use toml_edit::{Document, Item, TableLike, Value};
 
-/// Longest `fly.toml` that is read, in bytes. A ConfigMap holds at most 1 MiB.
+/// Longest accepted `fly.toml`, in bytes. A ConfigMap holds at most 1 MiB.
 const MAX_BYTES: usize = 1 << 20;
 
-/// Deepest nesting that is read; `fly.toml` itself needs six. The parser has a bound of its own.
+/// Deepest accepted nesting; `fly.toml` itself needs six. The parser has its own limit.
 const MAX_DEPTH: usize = 32;
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub value: Kind,
@@ -28,23 +28,23 @@ pub(super) enum Kind {
     Integer(i64),
     Float(f64),
     Bool(bool),
-    /// As it is written.
+    /// A date or time, as written.
     Datetime(String),
     List(Vec<Node>),
     Table(Table),
 }
 
-/// Keys with the byte offsets at which they stand.
+/// Keys with their byte offsets.
 pub(super) type Table = Vec<(String, usize, Node)>;
 
-/// Why there is no tree: what, and at which byte offset.
+/// A syntax error and its byte offset.
 pub(super) struct SyntaxError {
     pub message: String,
     pub at: usize,
 }
 
 impl Kind {
-    /// What it is, for a message.
+    /// Its type, for messages.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Text(_) => "a string",
@@ -61,7 +61,7 @@ impl Kind {
     }
 }
 
-/// Reads a document.
+/// Parses a document.
 pub(super) fn read(text: &str) -> Result<Table, SyntaxError> {
     if text.len() > MAX_BYTES {
         return Err(SyntaxError {

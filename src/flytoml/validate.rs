@@ -1,24 +1,26 @@
-//! What a `fly.toml` must not say, although each of its keys can be read.
-//! Source: fly-api.md F.4; what Golive adds is listed in `docs/fly-toml.md`.
+//! Rules for the values of a `fly.toml`. Source: flyctl `internal/appconfig/validation.go`;
+//! Golive's own rules are listed in `docs/fly-toml.md`.
 
 use std::time::Duration;
 
 use super::config::{AppConfig, Mount, Strategy};
+use super::groups::known_groups;
 use super::reader::Reader;
 use super::{containers, guest, size, validate_service, words};
 
-/// Longest `kill_timeout` on shared hosts, in seconds. Source: fly-api.md C.1.
+/// Longest `kill_timeout` on shared hosts, in seconds. Source:
+/// fly.io/docs/reference/configuration/.
 const MAX_KILL_TIMEOUT_S: u64 = 300;
 
-/// Most `[[statics]]`. Source: fly-api.md C.1.
+/// Largest number of `[[statics]]`. Source: fly.io/docs/reference/configuration/.
 const MAX_STATICS: usize = 10;
 
-/// The signals that Fly.io sends. Source: fly-go machine_types.go, StopConfig.
+/// The signals that Fly.io can send. Source: fly-go machine_types.go, StopConfig.
 const SIGNALS: [&str; 8] = [
     "SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGSTOP",
 ];
 
-/// Reports everything that is wrong.
+/// Reports all violations.
 pub(super) fn check(config: &AppConfig, reader: &Reader) {
     top_level(config, reader);
     build(config, reader);
@@ -114,7 +116,7 @@ fn deploy(config: &AppConfig, reader: &Reader) {
             "canary cannot be used with volumes; use rolling, or remove [[mounts]]",
         );
     }
-    // Not a number is not positive either.
+    // Written this way because NaN is not positive either.
     if deploy
         .max_unavailable
         .is_some_and(|limit| !limit.is_finite() || limit <= 0.0)
@@ -207,7 +209,7 @@ fn volume_sizes(mount: &Mount, at: &str, reader: &Reader) {
         100,
     );
     let limit = read("auto_extend_size_limit", &mount.auto_extend_size_limit, 500);
-    // flyctl says "all or none", and yet takes a threshold and an increment without a limit.
+    // flyctl documents "all or none" but accepts a threshold and an increment without a limit.
     if (threshold.is_some() || increment.is_some() || limit.is_some())
         && (threshold.is_none() || increment.is_none())
     {
@@ -381,22 +383,6 @@ fn metrics(config: &AppConfig, reader: &Reader) {
         known_groups(config, reader, &at, &metrics.processes);
         if metrics.endpoint.port.is_none() {
             reader.warn(&at, "has no port, so nothing is scraped");
-        }
-    }
-}
-
-/// Warns about groups that do not exist, where flyctl says nothing and the section has no effect.
-pub(super) fn known_groups(config: &AppConfig, reader: &Reader, at: &str, names: &[String]) {
-    let groups = config.process_groups();
-    for name in names {
-        if !name.is_empty() && !groups.contains(name) {
-            reader.warn(
-                &format!("{at}.processes"),
-                format!(
-                    "there is no process group {name}, so this has no effect for it; there are {}",
-                    groups.join(", ")
-                ),
-            );
         }
     }
 }

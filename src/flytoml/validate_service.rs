@@ -1,12 +1,12 @@
-//! What services and checks must not say. Source: fly-api.md F.4.
+//! Rules for services and checks. Source: flyctl `internal/appconfig/validation.go`.
 
 use std::time::Duration;
 
 use crate::fly::GoDuration;
 
 use super::config::{AppConfig, HttpCheck, MachineTest, Service, TcpCheck};
+use super::groups::known_groups;
 use super::reader::Reader;
-use super::validate::known_groups;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -14,7 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Shortest interval of a top-level check.
 const MIN_TOP_LEVEL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The handlers that the proxy has. Source: fly-api.md C.3.
+/// The handlers of the proxy. Source: fly.io/docs/networking/services/.
 const HANDLERS: [&str; 4] = ["http", "tls", "pg_tls", "proxy_proto"];
 
 pub(super) fn check(config: &AppConfig, reader: &Reader) {
@@ -146,7 +146,7 @@ fn request(reader: &Reader, at: &str, check: &HttpCheck) {
     }
 }
 
-/// Times of a service's check, which the platform moves into its bounds.
+/// Times of a service's check, which Fly.io limits to its bounds.
 fn times(reader: &Reader, at: &str, check: &TcpCheck) {
     let bounds = |name: &str, time: Option<GoDuration>, zero_allowed: bool| {
         let Some(time) = time else {
@@ -226,7 +226,7 @@ fn top_level_checks(config: &AppConfig, reader: &Reader) {
     }
 }
 
-/// Whether a group that has the check has no `[http_service]`.
+/// Whether a group with the check has no `[http_service]`.
 fn lacks_port(config: &AppConfig, processes: &[String]) -> bool {
     config.process_groups().iter().any(|group| {
         config.belongs(processes, group)

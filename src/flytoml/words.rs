@@ -1,12 +1,12 @@
-//! A command line cut into words, as flyctl cuts it.
+//! Splits a command line into words, as flyctl does.
 //!
-//! Its rules (google/shlex) differ from a shell's in one place: between double quotes a backslash
-//! takes the next character as it is, whatever it is.
+//! The rules (google/shlex) differ from a shell's in one point: within double quotes a backslash
+//! escapes any character.
 
-/// Why a command line cannot be cut.
+/// Why a command line cannot be split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SplitError {
-    /// A quote is opened and not closed.
+    /// A quote is not closed.
     #[error("a quote is not closed")]
     OpenQuote,
     /// The last character is a backslash.
@@ -14,7 +14,7 @@ pub enum SplitError {
     TrailingBackslash,
 }
 
-/// Cuts a command line into words. A `#` at the beginning of a word starts a comment.
+/// Splits a command line into words. A `#` at the beginning of a word starts a comment.
 pub fn split(line: &str) -> Result<Vec<String>, SplitError> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

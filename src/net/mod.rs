@@ -1,4 +1,9 @@
-//! The network: requests to applications, and which addresses are public.
+//! The network: TLS, which addresses are public, and requests to applications.
+//!
+//! Knows neither Fly.io nor Kubernetes and uses no other folder. Start reading in
+//! [`public_address`] for the rule that guards every connection to a host that a user names.
 
 pub mod probe;
 pub mod public_address;
+pub mod resolve;
+pub mod tls;

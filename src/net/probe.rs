@@ -1,13 +1,12 @@
-//! Requests to the application from outside, as its users make them: by its public name, over
-//! TLS, to an address that was checked.
+//! HTTPS requests to the application by its public name, as its users make them.
 //!
-//! The host is the app's own or one of its hostnames, never a URL from a field. Every address
-//! is checked at the moment of connecting and the checked one is used, so a name that changes
-//! between check and use gains nothing (reliability-and-security.md S3). No credentials are sent,
-//! and nothing that is fetched leaves this file but its length, its status and yes or no.
+//! The host is the app's own or one of its hostnames, never a URL from a field. Addresses are
+//! checked when connecting and the checked address is used, so DNS rebinding has no effect. No
+//! credentials are sent, and fetched content is never shown.
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,92 +19,92 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{
-    fly::call::client::{HttpOptions, SetupError, tls},
-    net::public_address::{is_public, may_be_public},
-    process::settings::{Resolve, Settings},
+use super::{
+    public_address::{is_public, may_be_public},
+    resolve::Resolve,
+    tls::{self, SetupError},
 };
 
-/// Most bytes of a page that are read.
+/// Limit of a page, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
 
-/// Most bytes of a page of metrics that are read.
+/// Limit of a page of metrics, in bytes.
 pub const MAX_METRICS: usize = 4 << 20;
 
-/// Redirects that are followed, on the same host only.
+/// Largest number of redirects that are followed, on the same host only.
 const MAX_REDIRECTS: usize = 3;
 
-/// Where requests may go, and how names are resolved.
+/// Sends requests to applications.
 #[derive(Clone, Debug)]
 pub struct Probe {
     resolve: Arc<[Resolve]>,
     tls: Arc<rustls::ClientConfig>,
 }
 
-/// What is requested of a host.
+/// A request.
 #[derive(Clone, Debug)]
 pub struct Ask<'a> {
     /// GET or HEAD.
     pub method: Method,
     /// Path and query.
     pub path: &'a str,
-    /// Most bytes of the body that are read.
+    /// Limit of the body, in bytes.
     pub limit: usize,
-    /// Statuses that are wanted: a redirect that is one of them is not followed.
+    /// Expected statuses. A redirect with one of them is not followed.
     pub wanted: &'a [u16],
 }
 
-/// What came of a request.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
     /// Headers.
     pub headers: hyper::HeaderMap,
-    /// The body, for looking into; never for showing.
+    /// The body, to evaluate; never shown.
     pub body: Bytes,
     /// From the start of the request to the end of the body.
     pub took: Duration,
 }
 
-/// Why there was no answer. No variant holds anything that was fetched.
+/// Why there is no response. No variant contains fetched content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeError {
     /// The name has no address.
     #[error("{0} does not resolve")]
     NotResolved(String),
-    /// Whether the name has an address is not known: the resolver of this process does not say.
+    /// The resolver of this process does not answer, so it is unknown whether the name has an
+    /// address.
     #[error("the resolver gives no answer for {0}")]
     NoResolver(String),
-    /// The name leads somewhere where no public application is.
+    /// The name resolves to an address that is not public.
     #[error("{0} resolves to an address that is not public")]
     NotPublic(String),
-    /// Nobody answers there.
+    /// The connection fails.
     #[error("cannot connect to {0}")]
     Connect(String),
-    /// The certificate does not fit, or TLS fails otherwise.
+    /// The certificate is not valid for the name, or TLS fails otherwise.
     #[error("TLS with {0} fails: its certificate does not fit the name or is not trusted")]
     Tls(String),
-    /// The connection broke, or what came was no HTTP.
+    /// The connection was closed, or the response is not HTTP.
     #[error("{0} did not answer with HTTP")]
     Http(String),
-    /// More bytes than are read.
+    /// The response exceeds the limit.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
-    /// It took too long.
+    /// The time limit was reached.
     #[error("no answer within {} s", .0.as_secs_f32())]
     TimedOut(Duration),
-    /// Redirected elsewhere, or too often.
+    /// Redirected to another host, or too often.
     #[error("redirected to another host, or more than {MAX_REDIRECTS} times")]
     Redirected,
-    /// The path is not one.
+    /// The path is not valid.
     #[error("the path cannot be requested")]
     BadPath,
 }
 
 impl ProbeError {
-    /// True when the request could not be made at all, for a reason that lies between us and
-    /// the application and says nothing about it.
+    /// Whether the request could not be made for a reason that says nothing about the application.
     pub fn is_ours(&self) -> bool {
         matches!(
             self,
@@ -119,25 +118,21 @@ impl ProbeError {
 }
 
 impl Probe {
-    /// As the operator's flags say.
+    /// With these overrides of DNS, and the certificate authorities of `ca_file` beside the
+    /// system's.
     ///
     /// # Errors
-    /// When the file of certificate authorities cannot be read.
-    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
-        let options = HttpOptions {
-            ca_file: settings.ca_file.clone(),
-            ..HttpOptions::default()
-        };
+    /// When `ca_file` cannot be used.
+    pub fn new(resolve: &[Resolve], ca_file: Option<&Path>) -> Result<Self, SetupError> {
         Ok(Self {
-            resolve: settings.resolve.clone().into(),
-            tls: Arc::new(tls(&options)?),
+            resolve: resolve.into(),
+            tls: Arc::new(tls::config(ca_file)?),
         })
     }
 
-    /// One request to `https://host`, in at most `timeout`, redirects on the same host included.
+    /// One request to `https://host`, in at most `timeout`, including redirects on the same host.
     ///
-    /// # Errors
-    /// When there is no answer, with the class of what went wrong.
+    /// # Errors When there is no response, with the cause.
     pub async fn request(
         &self,
         host: &str,
@@ -182,17 +177,17 @@ impl Probe {
             .map(drop)
     }
 
-    /// The addresses of a host, as its users would find them. Nothing is connected to.
+    /// The addresses of a host, as its users resolve them. Connects to nothing.
     ///
     /// # Errors
     /// When it has none, or the resolver does not answer in time.
     pub async fn resolve(&self, host: &str, timeout: Duration) -> Result<Vec<IpAddr>, ProbeError> {
         let port = 443;
-        if let Some(told) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
-            return Ok(vec![told.to.ip()]);
+        if let Some(over) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
+            return Ok(vec![over.to.ip()]);
         }
-        let look = tokio::net::lookup_host((host, port));
-        let found = tokio::time::timeout(timeout, look)
+        let lookup = tokio::net::lookup_host((host, port));
+        let found = tokio::time::timeout(timeout, lookup)
             .await
             .map_err(|_| ProbeError::TimedOut(timeout))?
             .map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
@@ -217,7 +212,7 @@ impl Probe {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(broken)?;
-        // Ends with the request, also with one that is given up in the middle.
+        // Aborted with the request, also when that is dropped.
         let connection = AbortOnDropHandle::new(tokio::spawn(connection));
         let request = Request::builder()
             .method(ask.method.clone())
@@ -255,7 +250,7 @@ impl Probe {
         answer
     }
 
-    /// Connects to an address of the host that was checked.
+    /// Connects to a checked address of the host.
     async fn stream(&self, host: &str, port: u16) -> Result<TcpStream, ProbeError> {
         let addresses = self.addresses(host, port).await?;
         for address in addresses {
@@ -267,11 +262,11 @@ impl Probe {
     }
 
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ProbeError> {
-        // The operator's own flags may lead anywhere; a name may not.
-        if let Some(told) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
-            return Ok(vec![told.to]);
+        // The operator's flags may name any address.
+        if let Some(over) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
+            return Ok(vec![over.to]);
         }
-        // A literal address is none of the app's names, and names of the cluster are none either.
+        // Literal addresses and names of the cluster are refused.
         let named = url::Host::parse(host).map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
         let is_name = matches!(named, url::Host::Domain(_));
         if !is_name || !may_be_public(&borrowed(&named)) {
@@ -284,7 +279,7 @@ impl Probe {
         if found.is_empty() {
             return Err(ProbeError::NotResolved(host.to_owned()));
         }
-        // One private address among public ones is one too many: which is used is chance.
+        // One private address among public ones suffices to refuse: any of them might be used.
         if found.iter().any(|address| !is_public(address.ip())) {
             return Err(ProbeError::NotPublic(host.to_owned()));
         }
@@ -292,18 +287,18 @@ impl Probe {
     }
 }
 
-/// What it means that a name was not found. `getaddrinfo` tells an outage of the resolver (`EAI_AGAIN`,
-/// `EAI_SYSTEM`) from a name that does not exist, and the standard library keeps only its words: those
-/// of glibc and of musl.
+/// Tells a name that does not exist from an outage of the resolver. `getaddrinfo` has codes for
+/// both (`EAI_NONAME`; `EAI_AGAIN`, `EAI_SYSTEM`), but the standard library keeps only the message,
+/// here of glibc and musl.
 fn not_found(error: &std::io::Error, host: &str) -> ProbeError {
-    let words = error.to_string();
+    let message = error.to_string();
     let absent = [
         "Name or service not known",
         "No address associated with hostname",
         "Name does not resolve",
         "Name has no usable address",
     ];
-    if absent.iter().any(|absent| words.contains(absent)) {
+    if absent.iter().any(|absent| message.contains(absent)) {
         ProbeError::NotResolved(host.to_owned())
     } else {
         ProbeError::NoResolver(host.to_owned())
@@ -325,7 +320,7 @@ enum Location {
     Elsewhere,
 }
 
-/// Where an answer redirects to, as far as it is the same host over HTTPS.
+/// Target of a redirect: a path on the same host over HTTPS, or elsewhere.
 fn location(answer: &Answer, host: &str) -> Location {
     let Some(to) = answer
         .headers
@@ -359,14 +354,11 @@ mod tests {
     use super::*;
 
     fn probe(resolve: &[&str]) -> Probe {
-        let tls = tls(&HttpOptions::default()).unwrap();
-        Probe {
-            resolve: resolve
-                .iter()
-                .map(|rule| Resolve::parse(rule).unwrap())
-                .collect(),
-            tls: Arc::new(tls),
-        }
+        let rules: Vec<Resolve> = resolve
+            .iter()
+            .map(|rule| Resolve::parse(rule).unwrap())
+            .collect();
+        Probe::new(&rules, None).unwrap()
     }
 
     async fn refused(probe: &Probe, host: &str) -> ProbeError {
@@ -445,7 +437,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_does_not_exist_is_told_as_that() {
-        // RFC 6761: no such name exists. Where nobody can be asked, that is told.
+        // RFC 6761: the name never exists. Without a resolver the error says so.
         let found = probe(&[]).addresses("shop.invalid", 443).await;
         assert!(matches!(
             found,

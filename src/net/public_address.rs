@@ -1,9 +1,9 @@
-//! Which addresses a host that a user names may have.
+//! Which hosts may be connected to when a user names them.
 //!
-//! Such a host must be on the public Internet: otherwise anybody who can write an Activation
-//! could make the operator talk to the cluster, the cloud's metadata service or Fly.io's private
-//! network (reliability-and-security.md S3). Every address of the name is checked at the moment
-//! of connecting, so a name that changes between check and use gains nothing.
+//! Such a host must be on the public Internet. Otherwise anybody who can write an Activation could
+//! make the operator send requests to the cluster, the cloud's metadata service or Fly.io's private
+//! network (server-side request forgery). Addresses are checked when connecting, so DNS rebinding
+//! has no effect.
 
 use std::future::Future;
 use std::io;
@@ -21,8 +21,8 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether a host of a URL may be connected to at all: literal addresses are checked here,
-/// names when they are resolved.
+/// Whether a host of a URL may be connected to: literal addresses are decided here, names when they
+/// are resolved.
 pub fn may_be_public(host: &url::Host<&str>) -> bool {
     match host {
         url::Host::Ipv4(ip) => is_public_v4(*ip),
@@ -31,13 +31,13 @@ pub fn may_be_public(host: &url::Host<&str>) -> bool {
             let name = name.trim_end_matches('.').to_ascii_lowercase();
             let private = ["localhost", "internal", "local", "svc", "flycast"];
             let last = name.rsplit('.').next().unwrap_or_default();
-            // A name without a dot is looked up in the cluster's search domains.
+            // A name without a dot is resolved in the cluster's search domains.
             name.contains('.') && !private.contains(&last)
         }
     }
 }
 
-/// IANA's special-purpose registry, as far as it is not global.
+/// IANA's IPv4 Special-Purpose Address Registry: addresses that are not globally reachable.
 fn is_public_v4(ip: Ipv4Addr) -> bool {
     let [a, b, c, _] = ip.octets();
     !(a == 0
@@ -57,7 +57,7 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
     if let Some(v4) = ip.to_ipv4_mapped() {
         return is_public_v4(v4);
     }
-    // NAT64 and 6to4 hold an IPv4 address.
+    // NAT64 and 6to4 addresses contain an IPv4 address.
     let embedded = |high: u16, low: u16| {
         let [a, b] = high.to_be_bytes();
         let [c, d] = low.to_be_bytes();
@@ -74,7 +74,7 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
     }
 }
 
-/// Resolves names and refuses those that have an address which is not public.
+/// Resolves names and refuses those with an address that is not public.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PublicResolver;
 

@@ -10,49 +10,34 @@ pub mod preflight;
 pub mod provision;
 pub mod smoke_test;
 
-use crate::{
-    api::{ConditionType, PhaseName},
-    pipeline::Phase,
-};
+use crate::{api::PhaseName, pipeline::Phase};
 
 /// Phases in order. Add one here and nowhere else: conditions, status, events and metrics
 /// follow from this table.
 pub static PHASES: &[Phase] = &[
     Phase {
         id: PhaseName::Preflight,
-        done: ConditionType::PreflightPassed,
         steps: preflight::STEPS,
-        before_live: true,
     },
     Phase {
         id: PhaseName::Provision,
-        done: ConditionType::Provisioned,
         steps: provision::STEPS,
-        before_live: true,
     },
     Phase {
         id: PhaseName::Deploy,
-        done: ConditionType::Deployed,
         steps: deploy::STEPS,
-        before_live: true,
     },
     Phase {
         id: PhaseName::SmokeTest,
-        done: ConditionType::SmokeTested,
         steps: smoke_test::STEPS,
-        before_live: true,
     },
     Phase {
         id: PhaseName::Integrations,
-        done: ConditionType::IntegrationsHealthy,
         steps: &[],
-        before_live: false,
     },
     Phase {
         id: PhaseName::Observe,
-        done: ConditionType::SloMet,
         steps: &[],
-        before_live: false,
     },
 ];
 

@@ -1,9 +1,9 @@
 //! The client for the Kubernetes API server.
 //!
-//! kube retries 429, 503 and 504 by itself, any verb, for close to three minutes, and waits for
-//! an answer without a limit. Both are off here: a retried POST can meet its own first try as a
-//! 409, and a hung API server must not hang a reconcile. Errors come back at once or after
-//! [`CALL_TIMEOUT`], and the controller's backoff decides when to try again.
+//! kube retries 429, 503 and 504 of any verb for almost three minutes, and waits for responses
+//! without a limit. Both are disabled: a retried POST can get a 409 caused by its own first
+//! attempt, and an unresponsive API server must not block a reconcile. Errors are returned at once
+//! or after [`CALL_TIMEOUT`]; the controller's backoff decides when to retry.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,22 +23,22 @@ use tower::{BoxError, Layer, Service, ServiceBuilder};
 
 use crate::process::metrics::Metrics;
 
-/// How long one request may take, until the last byte of its answer. A watch only has to begin
-/// within this time; that it goes on is what kube's own idle timeout looks after.
+/// Time limit of a request, until the last byte of its response. A watch must only begin within
+/// this time; kube has an idle timeout for the rest.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Neither a kubeconfig nor a service account was found, or it cannot be read.
+    /// No kubeconfig or service account was found, or it cannot be read.
     #[error("cannot find out how to reach the API server")]
     Config(#[source] Box<kube::config::InferConfigError>),
-    /// The configuration was found but makes no client.
+    /// The configuration cannot be used.
     #[error("cannot make a client for the API server")]
     Client(#[source] Box<kube::Error>),
 }
 
-/// Makes the client from `KUBECONFIG`, `~/.kube/config` or the pod's service account. Sends
+/// Creates the client from `KUBECONFIG`, `~/.kube/config` or the pod's service account. Sends
 /// nothing yet.
 pub async fn connect(metrics: &Metrics) -> Result<Client, Error> {
     let config = Config::infer().await;
@@ -46,7 +46,7 @@ pub async fn connect(metrics: &Metrics) -> Result<Client, Error> {
     build(config, metrics).map_err(|error| Error::Client(Box::new(error)))
 }
 
-/// Makes the client from a configuration of the caller.
+/// Creates the client from this configuration.
 pub fn build(mut config: Config, metrics: &Metrics) -> kube::Result<Client> {
     config.default_retry = false;
     let agent = concat!("golive/", env!("CARGO_PKG_VERSION"));
@@ -71,14 +71,13 @@ pub fn build(mut config: Config, metrics: &Metrics) -> kube::Result<Client> {
     Ok(client)
 }
 
-/// Unused for so long, the connection is asked whether it is still there, and given up when it does
-/// not answer within half of it. As client-go does.
+/// Interval of HTTP/2 pings. A connection that does not answer within half of it is closed. As in
+/// client-go.
 const PING: Duration = Duration::from_secs(30);
 
-/// One connection for everything, as client-go has it: HTTP/2, where the API server speaks it. kube
-/// itself makes one of HTTP/1.1 for each request under way, each with a TLS handshake of its own, and
-/// leaves Nagle's algorithm on: then the first request waits for the server's delayed
-/// acknowledgement of the handshake, 40 ms.
+/// One HTTP/2 connection for all requests, as in client-go. kube's own transport opens an HTTP/1.1
+/// connection with a TLS handshake for each concurrent request, and leaves Nagle's algorithm
+/// enabled, with which the first request waits 40 ms for the server's delayed acknowledgement.
 fn transport(config: &Config) -> kube::Result<legacy::Client<HttpsConnector<HttpConnector>, Body>> {
     if let Some(proxy) = &config.proxy_url {
         return Err(kube::Error::ProxyProtocolDisabled {
@@ -107,7 +106,7 @@ fn transport(config: &Config) -> kube::Result<legacy::Client<HttpsConnector<Http
     Ok(client)
 }
 
-/// `host:port`, as client-go's label `host` has it.
+/// `host:port`, as in client-go's label `host`.
 fn host(url: &http::Uri) -> String {
     let host = url.host().unwrap_or_default();
     let default = if url.scheme_str() == Some("http") {
@@ -120,7 +119,7 @@ fn host(url: &http::Uri) -> String {
 
 type Answering<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>;
 
-/// A stream as it comes, or an answer that was read to its end.
+/// A stream, or a complete response.
 type Limited<B> = Either<B, Full<Bytes>>;
 
 /// Counts requests by code, `rest_client_requests_total`, and logs each.
@@ -170,7 +169,7 @@ where
             let answer = answer.await;
             let code = answer.as_ref().ok().map(|answer| answer.status().as_u16());
             layer.metrics.kube_call(&method, &layer.host, code);
-            // As `fly::call` logs each of its own: a slow go-live shows where its time went.
+            // Like each call to Fly.io, so that the log shows where the time of a go-live is spent.
             let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             tracing::debug!(%method, path, status = code, duration_ms, "Kubernetes answered");
             answer
@@ -199,7 +198,7 @@ struct Limit<S> {
     limit: Duration,
 }
 
-/// The API server did not answer in time. Whether it did what was asked is not known.
+/// The API server did not answer in time. The outcome is unknown.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("no answer from the API server within {} s", .0.as_secs())]
 pub struct TimedOut(pub Duration);
@@ -242,7 +241,7 @@ where
     }
 }
 
-/// Whether the answer is a stream that is meant to go on.
+/// Whether the response is an endless stream.
 fn is_watch(uri: &http::Uri) -> bool {
     uri.query().is_some_and(|query| {
         query

@@ -1,10 +1,14 @@
-//! The life of the process.
+//! The parts of a process: settings, logging, metrics, probes, leader election, the Kubernetes
+//! client, events.
+//!
+//! Uses `api`, `redact`, `net`, `causes` and `clock`, and nothing that knows how an Activation is
+//! reconciled. How the parts are put together is `controller/operator.rs`. Start reading in
+//! [`settings`].
 
 pub mod generate;
 pub mod kube_client;
 pub mod leader;
 pub mod metrics;
-pub mod operator;
 pub mod publisher;
 pub mod server;
 pub mod settings;

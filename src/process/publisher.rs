@@ -1,8 +1,7 @@
-//! Events are published in the background, those of one object in their order: a pass does not
-//! wait until its story is told.
+//! Publishes events in the background, so that a pass does not wait for them. Events of one object
+//! keep their order.
 //!
-//! An event that cannot be published is logged and not tried again: events are a story for people,
-//! the status is the record.
+//! An event that cannot be published is logged and not retried: the status is the record.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -14,16 +13,14 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, Recorder};
 use tokio::{sync::mpsc, task::JoinSet};
 
-use crate::error::Error;
-
-/// Events that may wait in each lane. Beyond that the API server has been away for long, and the
-/// newest are dropped: what they tell stands in the status.
+/// Capacity of the queue of each worker. It fills only after a long outage of the API server;
+/// further events are then dropped.
 const WAITING: usize = 1024;
 
-/// Events of different objects that are published at a time.
+/// Number of workers.
 const LANES: usize = 4;
 
-/// How long what waits may take when the process ends.
+/// Time for publishing queued events when the process ends.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Publishes events.
@@ -34,7 +31,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Starts to publish with this recorder. Must be called within a tokio runtime.
+    /// Starts the workers. Must be called within a tokio runtime.
     pub fn start(recorder: &Recorder) -> Self {
         let mut workers = JoinSet::new();
         let lanes = (0..LANES)
@@ -50,7 +47,7 @@ impl Publisher {
         }
     }
 
-    /// Has these published about an object, after what was given before.
+    /// Queues events of an object, after those queued before.
     pub fn publish(&self, about: &ObjectReference, events: Vec<Event>) {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut hasher = DefaultHasher::new();
@@ -67,7 +64,7 @@ impl Publisher {
         }
     }
 
-    /// Takes no more, and waits a moment for what is under way.
+    /// Accepts no further events, and waits briefly for queued ones.
     pub async fn close(&self) {
         self.lanes
             .lock()
@@ -85,8 +82,8 @@ impl Publisher {
 async fn lane(recorder: Recorder, mut waiting: mpsc::Receiver<(ObjectReference, Event)>) {
     while let Some((about, event)) = waiting.recv().await {
         if let Err(source) = recorder.publish(&event, &about).await {
-            let error = Error::kube("publish an event", source);
-            tracing::warn!(error = %crate::causes::chain(&error), reason = %event.reason, "event lost");
+            let error = crate::causes::chain(&source);
+            tracing::warn!(error, reason = %event.reason, "cannot publish an event");
         }
     }
 }

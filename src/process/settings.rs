@@ -1,6 +1,6 @@
-//! What an operator of the operator can set: flags, each also an environment variable.
+//! The command line of the operator: flags, each also an environment variable.
 //!
-//! A value that cannot work is refused at the start, in words that say what is required. Nothing
+//! An invalid value is refused at the start, with a message that says what is required. Nothing
 //! here is secret: tokens come from Kubernetes Secrets, never from a flag.
 
 use std::net::{IpAddr, SocketAddr};
@@ -10,26 +10,27 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use url::{Host, Url};
 
+use crate::net::resolve::Resolve;
 use crate::process::leader;
 
-/// Takes web applications from nothing to live on Fly.io, one Activation object each.
+/// Takes web applications live on Fly.io, one Activation object each.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "golive", version, args_conflicts_with_subcommands = true)]
+#[command(name = "golive", version)]
 pub struct Cli {
-    /// Something else than running the controller.
+    /// What to do.
     #[command(subcommand)]
-    pub command: Option<Command>,
-    /// How the controller runs.
-    #[command(flatten)]
-    pub settings: Settings,
+    pub command: Command,
 }
 
-/// Something else than running the controller.
+/// What to do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Run the operator, on the cluster of the pod's service account or of the current kubeconfig.
+    Run(Box<Settings>),
     /// Print the CustomResourceDefinitions, for `kubectl apply --server-side -f -`.
     Crd,
-    /// Write what follows from the API types: `crds/` and `docs/reference/activation.md`.
+    /// Write the files that are generated from the API types: `crds/` and
+    /// `docs/reference/activation.md`.
     Generate {
         /// The root of the repository.
         #[arg(default_value = ".", value_name = "DIR")]
@@ -37,32 +38,73 @@ pub enum Command {
     },
 }
 
-/// How the controller runs.
+/// How the operator runs.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
+    /// Fly.io and image registries.
+    #[command(flatten)]
+    pub fly: FlySettings,
+    /// Outgoing connections.
+    #[command(flatten)]
+    pub network: NetworkSettings,
+    /// Namespaces.
+    #[command(flatten)]
+    pub namespaces: NamespaceSettings,
+    /// Intervals, pauses and time limits of the work.
+    #[command(flatten)]
+    pub work: WorkSettings,
+    /// The process: probes and shutdown.
+    #[command(flatten)]
+    pub process: ProcessSettings,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogSettings,
+    /// The election of a leader.
+    #[command(flatten)]
+    pub lease: LeaseSettings,
+}
+
+/// Fly.io and image registries.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Fly.io")]
+pub struct FlySettings {
     /// Base URL of Fly's Machines API. Tokens are sent to these four URLs and nowhere else.
-    #[arg(long, env = "GOLIVE_FLY_MACHINES_URL", default_value = "https://api.machines.dev", value_parser = base_url, value_name = "URL")]
-    pub fly_machines_url: Url,
+    #[arg(long = "fly-machines-url", env = "GOLIVE_FLY_MACHINES_URL", default_value = "https://api.machines.dev", value_parser = base_url, value_name = "URL")]
+    pub machines_url: Url,
 
     /// Base URL of Fly's GraphQL and log API.
-    #[arg(long, env = "GOLIVE_FLY_API_URL", default_value = "https://api.fly.io", value_parser = base_url, value_name = "URL")]
-    pub fly_api_url: Url,
+    #[arg(long = "fly-api-url", env = "GOLIVE_FLY_API_URL", default_value = "https://api.fly.io", value_parser = base_url, value_name = "URL")]
+    pub api_url: Url,
 
     /// Base URL of Fly's API for managed Postgres.
-    #[arg(long, env = "GOLIVE_FLY_UIEX_URL", default_value = "https://api.fly.io", value_parser = base_url, value_name = "URL")]
-    pub fly_uiex_url: Url,
+    #[arg(long = "fly-uiex-url", env = "GOLIVE_FLY_UIEX_URL", default_value = "https://api.fly.io", value_parser = base_url, value_name = "URL")]
+    pub uiex_url: Url,
 
     /// Base URL of Fly's image registry.
-    #[arg(long, env = "GOLIVE_FLY_REGISTRY_URL", default_value = "https://registry.fly.io", value_parser = base_url, value_name = "URL")]
-    pub fly_registry_url: Url,
+    #[arg(long = "fly-registry-url", env = "GOLIVE_FLY_REGISTRY_URL", default_value = "https://registry.fly.io", value_parser = base_url, value_name = "URL")]
+    pub registry_url: Url,
 
-    /// Ask URL for images of the registry DOMAIN, such as `docker.io`: a mirror of your choice, which
-    /// may be anywhere. Credentials that an object names for DOMAIN go there, the Fly token never.
-    /// Repeatable.
+    /// Mirror of the registry DOMAIN, such as `docker.io`. It may have any address. It gets the
+    /// credentials that an object names for DOMAIN, never the Fly token. Repeatable.
     #[arg(long, env = "GOLIVE_REGISTRY_MIRROR", value_delimiter = ',', value_parser = Mirror::parse, value_name = "DOMAIN=URL")]
     pub registry_mirror: Vec<Mirror>,
 
-    /// Connect to ADDR instead of asking DNS for hosts that match, as curl's --connect-to does.
+    /// How long a refused token is retried before the activation stops. Fly.io occasionally
+    /// refuses a valid token.
+    #[arg(long, env = "GOLIVE_TOKEN_PATIENCE", default_value = "60s", value_parser = duration, value_name = "DURATION")]
+    pub token_patience: Duration,
+
+    /// Create a token for each app and use it in place of the user's wherever Fly.io accepts it.
+    /// `--app-tokens=false` revokes the existing ones.
+    #[arg(long, env = "GOLIVE_APP_TOKENS", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub app_tokens: bool,
+}
+
+/// Outgoing connections.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Network")]
+pub struct NetworkSettings {
+    /// Connect to ADDR instead of resolving hosts that match, as curl's --connect-to does.
     /// HOST may begin with `*.`; names and certificates stay those of HOST. Repeatable.
     #[arg(long, env = "GOLIVE_RESOLVE", value_delimiter = ',', value_parser = Resolve::parse, value_name = "HOST:PORT=ADDR:PORT")]
     pub resolve: Vec<Resolve>,
@@ -70,15 +112,25 @@ pub struct Settings {
     /// PEM file of certificate authorities to trust beside those of the system.
     #[arg(long, env = "GOLIVE_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+}
 
-    /// Watch this namespace only. Repeatable; without it, all namespaces are watched.
-    #[arg(long, env = "GOLIVE_NAMESPACE", value_delimiter = ',', value_parser = namespace, value_name = "NAME")]
-    pub namespace: Vec<String>,
+/// Namespaces.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Namespaces")]
+pub struct NamespaceSettings {
+    /// Watch this namespace only. Repeatable. Default: all namespaces.
+    #[arg(long = "namespace", env = "GOLIVE_NAMESPACE", value_delimiter = ',', value_parser = namespace, value_name = "NAME")]
+    pub watched: Vec<String>,
 
-    /// The operator's own namespace: its Lease and its claims on Fly apps are there.
-    #[arg(long, env = "GOLIVE_OWN_NAMESPACE", default_value = "golive-system", value_parser = namespace, value_name = "NAME")]
-    pub own_namespace: String,
+    /// The operator's own namespace, which contains its Lease and its claims on Fly apps.
+    #[arg(long = "own-namespace", env = "GOLIVE_OWN_NAMESPACE", default_value = "golive-system", value_parser = namespace, value_name = "NAME")]
+    pub own: String,
+}
 
+/// Intervals, pauses and time limits of the work.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Work")]
+pub struct WorkSettings {
     /// How often an unchanged activation is compared with Fly.io. At least 1s.
     #[arg(long, env = "GOLIVE_RECHECK_INTERVAL", default_value = "5m", value_parser = duration, value_name = "DURATION")]
     pub recheck_interval: Duration,
@@ -91,52 +143,46 @@ pub struct Settings {
     #[arg(long, env = "GOLIVE_BACKOFF_MAX", default_value = "5m", value_parser = duration, value_name = "DURATION")]
     pub backoff_max: Duration,
 
-    /// How long something must be seen not to exist before a create whose outcome is unknown is
-    /// sent again.
+    /// How long a resource must be absent before a create with an unknown outcome is sent again.
     #[arg(long, env = "GOLIVE_SETTLE", default_value = "10s", value_parser = duration, value_name = "DURATION")]
     pub settle: Duration,
 
-    /// Pause between two looks at what Fly.io offers no long poll for, such as a database that
-    /// is being created.
+    /// Interval of polling where Fly.io offers no long poll, such as for a database that is being
+    /// created.
     #[arg(long, env = "GOLIVE_POLL_INTERVAL", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub poll_interval: Duration,
 
-    /// How often each Secret that an activation names is looked at, by name and its metadata alone,
-    /// where the operator may not watch Secrets: in all namespaces. A round that would take more
-    /// than 25 looks a second takes longer. At least 1s.
+    /// How often the metadata of each Secret that an activation names is read where the operator
+    /// may not watch Secrets, which is the case with all namespaces. At most 25 are read per
+    /// second; with more Secrets the interval is longer. At least 1s.
     #[arg(long, env = "GOLIVE_SECRET_LOOK_INTERVAL", default_value = "15s", value_parser = duration, value_name = "DURATION")]
     pub secret_look_interval: Duration,
 
-    /// For how long a token that Fly.io refuses is tried again before the activation stops:
-    /// Fly.io refuses a good token now and then.
-    #[arg(long, env = "GOLIVE_TOKEN_PATIENCE", default_value = "60s", value_parser = duration, value_name = "DURATION")]
-    pub token_patience: Duration,
-
-    /// Make a token for each app alone, and use it in place of the user's wherever Fly.io takes it.
-    /// With `--app-tokens=false` those that were made are revoked.
-    #[arg(long, env = "GOLIVE_APP_TOKENS", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    pub app_tokens: bool,
-
-    /// The shortest pause between two looks at the registry of an activation's `deploy.source`,
-    /// whatever its `interval` says. At least 1s.
+    /// Shortest interval of reading the registry of an activation's `deploy.source`, whatever its
+    /// `interval` says. At least 1s.
     #[arg(long, env = "GOLIVE_SOURCE_INTERVAL_MIN", default_value = "30s", value_parser = duration, value_name = "DURATION")]
     pub source_interval_min: Duration,
 
-    /// How many activations are worked on at once. From 1 to 1000.
+    /// Number of activations that are reconciled concurrently. From 1 to 1000.
     #[arg(long, env = "GOLIVE_MAX_CONCURRENT_RECONCILES", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000), value_name = "COUNT")]
     pub max_concurrent_reconciles: u16,
 
-    /// After how long one look at one activation is cut off, to be tried again.
+    /// Time limit of one reconcile of one activation. It is retried after that.
     #[arg(long, env = "GOLIVE_RECONCILE_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "DURATION")]
     pub reconcile_timeout: Duration,
+}
 
-    /// How long work under way may take to end after SIGTERM. Longer than --reconcile-timeout
+/// The process: probes and shutdown.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Process")]
+pub struct ProcessSettings {
+    /// How long running work may take to end after SIGTERM. Longer than --reconcile-timeout
     /// and shorter than the pod's terminationGracePeriodSeconds.
     #[arg(long, env = "GOLIVE_SHUTDOWN_GRACE", default_value = "75s", value_parser = duration, value_name = "DURATION")]
     pub shutdown_grace: Duration,
 
-    /// Address of /healthz, /readyz and /metrics. Port 0 lets the system choose; the log says
-    /// which.
+    /// Address of /healthz, /readyz and /metrics. With port 0 the system chooses one, which is
+    /// logged.
     #[arg(
         long,
         env = "GOLIVE_LISTEN",
@@ -144,51 +190,66 @@ pub struct Settings {
         value_name = "ADDR:PORT"
     )]
     pub listen: SocketAddr,
+}
 
-    /// How log lines look.
-    #[arg(long, env = "GOLIVE_LOG_FORMAT", default_value = "json", value_enum)]
-    pub log_format: LogFormat,
-
-    /// Which log lines are written: a level, or `target=level` pairs, as of tracing's EnvFilter.
+/// The log.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Log")]
+pub struct LogSettings {
+    /// Format of log lines.
     #[arg(
-        long,
+        long = "log-format",
+        env = "GOLIVE_LOG_FORMAT",
+        default_value = "json",
+        value_enum
+    )]
+    pub format: LogFormat,
+
+    /// Which log lines are written: a level, or `target=level` pairs, as for tracing's EnvFilter.
+    #[arg(
+        long = "log",
         env = "GOLIVE_LOG",
         default_value = "info",
         value_name = "FILTER"
     )]
-    pub log: String,
-
-    /// Elect one leader among several replicas. `--leader-elect=false` for a single one.
-    #[arg(long, env = "GOLIVE_LEADER_ELECT", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    pub leader_elect: bool,
-
-    /// Name of the Lease.
-    #[arg(long, env = "GOLIVE_LEASE_NAME", default_value = "golive", value_parser = namespace, value_name = "NAME")]
-    pub lease_name: String,
-
-    /// How long the lease holds without a renewal. Whole seconds.
-    #[arg(long, env = "GOLIVE_LEASE_DURATION", default_value = "15s", value_parser = duration, value_name = "DURATION")]
-    pub lease_duration: Duration,
-
-    /// After how long without a renewal the leader gives up and exits.
-    #[arg(long, env = "GOLIVE_LEASE_RENEW_DEADLINE", default_value = "10s", value_parser = duration, value_name = "DURATION")]
-    pub lease_renew_deadline: Duration,
-
-    /// Pause between two looks at the lease.
-    #[arg(long, env = "GOLIVE_LEASE_RETRY_PERIOD", default_value = "2s", value_parser = duration, value_name = "DURATION")]
-    pub lease_retry_period: Duration,
+    pub filter: String,
 }
 
-/// How log lines look.
+/// The election of a leader.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Leader election")]
+pub struct LeaseSettings {
+    /// Elect one leader among several replicas. `--leader-elect=false` for a single one.
+    #[arg(long = "leader-elect", env = "GOLIVE_LEADER_ELECT", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub elect: bool,
+
+    /// Name of the Lease.
+    #[arg(long = "lease-name", env = "GOLIVE_LEASE_NAME", default_value = "golive", value_parser = namespace, value_name = "NAME")]
+    pub name: String,
+
+    /// How long the lease is valid without a renewal. Whole seconds.
+    #[arg(long = "lease-duration", env = "GOLIVE_LEASE_DURATION", default_value = "15s", value_parser = duration, value_name = "DURATION")]
+    pub duration: Duration,
+
+    /// How long the leader tries to renew the lease before it gives up and exits.
+    #[arg(long = "lease-renew-deadline", env = "GOLIVE_LEASE_RENEW_DEADLINE", default_value = "10s", value_parser = duration, value_name = "DURATION")]
+    pub renew_deadline: Duration,
+
+    /// Interval of reading or renewing the lease.
+    #[arg(long = "lease-retry-period", env = "GOLIVE_LEASE_RETRY_PERIOD", default_value = "2s", value_parser = duration, value_name = "DURATION")]
+    pub retry_period: Duration,
+}
+
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line, for machines.
+    /// One JSON object per line, for machines.
     Json,
-    /// For people.
+    /// Plain text, for people.
     Text,
 }
 
-/// A setting that cannot work.
+/// An invalid setting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{flag} {required}")]
 pub struct Invalid {
@@ -197,53 +258,56 @@ pub struct Invalid {
 }
 
 impl Settings {
-    /// Checks what one flag alone cannot tell. Returns the first thing that is wrong.
+    /// Checks the ranges of values and the relations between flags.
+    ///
+    /// # Errors
+    /// The first violation.
     pub fn validate(&self) -> Result<(), Invalid> {
         let second = Duration::from_secs(1);
         let rules = [
             (
-                self.recheck_interval >= second,
+                self.work.recheck_interval >= second,
                 "--recheck-interval",
                 "must be at least 1s",
             ),
             (
-                self.source_interval_min >= second,
+                self.work.source_interval_min >= second,
                 "--source-interval-min",
                 "must be at least 1s",
             ),
             (
-                self.secret_look_interval >= second,
+                self.work.secret_look_interval >= second,
                 "--secret-look-interval",
                 "must be at least 1s",
             ),
             (
-                self.reconcile_timeout >= second,
+                self.work.reconcile_timeout >= second,
                 "--reconcile-timeout",
                 "must be at least 1s",
             ),
             (
-                self.shutdown_grace > self.reconcile_timeout,
+                self.process.shutdown_grace > self.work.reconcile_timeout,
                 "--shutdown-grace",
                 "must be longer than --reconcile-timeout, or work is cut off in the middle",
             ),
             (
-                self.lease_duration.subsec_nanos() == 0 && self.lease_duration >= second,
+                self.lease.duration.subsec_nanos() == 0 && self.lease.duration >= second,
                 "--lease-duration",
                 "must be whole seconds, at least 1s",
             ),
             (
-                self.lease_renew_deadline < self.lease_duration,
+                self.lease.renew_deadline < self.lease.duration,
                 "--lease-renew-deadline",
                 "must be shorter than --lease-duration, or two replicas can lead at once",
             ),
             (
-                // client-go asks for the same: a jittered period must fit into the deadline.
-                self.lease_retry_period.mul_f64(1.2) < self.lease_renew_deadline,
+                // As in client-go: a period with jitter must be shorter than the deadline.
+                self.lease.retry_period.mul_f64(1.2) < self.lease.renew_deadline,
                 "--lease-retry-period",
                 "must be shorter than --lease-renew-deadline divided by 1.2",
             ),
             (
-                self.lease_retry_period >= Duration::from_millis(10),
+                self.lease.retry_period >= Duration::from_millis(10),
                 "--lease-retry-period",
                 "must be at least 10ms",
             ),
@@ -254,31 +318,31 @@ impl Settings {
         }
     }
 
-    /// The election these settings ask for.
+    /// The election with these settings.
     pub fn election(&self, identity: String, now: crate::clock::Now) -> leader::Election {
         leader::Election {
-            namespace: self.own_namespace.clone(),
-            name: self.lease_name.clone(),
+            namespace: self.namespaces.own.clone(),
+            name: self.lease.name.clone(),
             identity,
-            lease_duration: self.lease_duration,
-            renew_deadline: self.lease_renew_deadline,
-            retry_period: self.lease_retry_period,
+            lease_duration: self.lease.duration,
+            renew_deadline: self.lease.renew_deadline,
+            retry_period: self.lease.retry_period,
             now,
         }
     }
 }
 
-/// Where to ask for images of a registry.
+/// A mirror of an image registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
-    /// The registry as images name it, in lower case.
+    /// The registry's domain as in image references, in lower case.
     pub domain: String,
     /// The base URL.
     pub url: Url,
 }
 
 impl Mirror {
-    /// Reads `DOMAIN=URL`.
+    /// Parses `DOMAIN=URL`.
     pub fn parse(text: &str) -> Result<Mirror, String> {
         let wanted = "must look like `docker.io=https://mirror.example`";
         let (domain, url) = text.split_once('=').ok_or(wanted)?;
@@ -292,48 +356,7 @@ impl Mirror {
     }
 }
 
-/// Where to connect for some hosts instead of asking DNS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolve {
-    /// A host name in lower case, or `*.` and a suffix.
-    host: String,
-    port: u16,
-    /// The address to connect to.
-    pub to: SocketAddr,
-}
-
-impl Resolve {
-    /// Reads `HOST:PORT=ADDR:PORT`.
-    pub fn parse(text: &str) -> Result<Resolve, String> {
-        let wanted = || "must look like `*.fly.dev:443=127.0.0.1:34443`".to_owned();
-        let (from, to) = text.split_once('=').ok_or_else(wanted)?;
-        let (host, port) = from.rsplit_once(':').ok_or_else(wanted)?;
-        let name = host.strip_prefix("*.").unwrap_or(host);
-        if name.is_empty() || name.contains(['*', '/', ' ', '@']) {
-            return Err(wanted());
-        }
-        Ok(Resolve {
-            host: host.to_ascii_lowercase(),
-            port: port.parse().map_err(|_| wanted())?,
-            to: to.parse().map_err(|_| wanted())?,
-        })
-    }
-
-    /// Whether a connection to this host and port goes to [`Resolve::to`]. `*.` stands for one or
-    /// more labels; a trailing dot of the host does not matter.
-    pub fn applies(&self, host: &str, port: u16) -> bool {
-        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        if port != self.port {
-            return false;
-        }
-        match self.host.strip_prefix('*') {
-            Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
-            None => host == self.host,
-        }
-    }
-}
-
-/// A length of time as everywhere in Kubernetes: `30s`, `5m`, `1h30m`.
+/// Parses a length of time as in Kubernetes: `30s`, `5m`, `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: kube::core::Duration = text
         .parse()
@@ -344,8 +367,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(parsed.into())
 }
 
-/// An https URL that paths can be appended to; http is for the same machine only, since tokens
-/// are sent there.
+/// Parses an https origin. http is allowed for loopback only, because tokens are sent there.
 fn base_url(text: &str) -> Result<Url, String> {
     let url: Url = text
         .parse()
@@ -374,7 +396,7 @@ fn base_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// A DNS label, as names of namespaces are.
+/// Parses a DNS label, such as the name of a namespace.
 fn namespace(text: &str) -> Result<String, String> {
     let fine = (1..=63).contains(&text.len())
         && text
@@ -396,10 +418,13 @@ mod tests {
     use clap::CommandFactory;
 
     fn parse(flags: &[&str]) -> Result<Settings, String> {
-        let args = std::iter::once("golive").chain(flags.iter().copied());
+        let args = ["golive", "run"].into_iter().chain(flags.iter().copied());
         let cli = Cli::try_parse_from(args).map_err(|error| error.to_string())?;
-        cli.settings.validate().map_err(|error| error.to_string())?;
-        Ok(cli.settings)
+        let Command::Run(settings) = cli.command else {
+            return Err("not `run`".to_owned());
+        };
+        settings.validate().map_err(|error| error.to_string())?;
+        Ok(*settings)
     }
 
     #[test]
@@ -420,22 +445,27 @@ mod tests {
     #[test]
     fn the_defaults_are_valid_and_those_of_client_go() {
         let settings = parse(&[]).unwrap();
-        assert_eq!(settings.lease_duration, leader::LEASE_DURATION);
-        assert_eq!(settings.lease_renew_deadline, leader::RENEW_DEADLINE);
-        assert_eq!(settings.lease_retry_period, leader::RETRY_PERIOD);
+        assert_eq!(settings.lease.duration, leader::LEASE_DURATION);
+        assert_eq!(settings.lease.renew_deadline, leader::RENEW_DEADLINE);
+        assert_eq!(settings.lease.retry_period, leader::RETRY_PERIOD);
         assert_eq!(
-            settings.fly_machines_url.as_str(),
+            settings.fly.machines_url.as_str(),
             "https://api.machines.dev/"
         );
-        assert!(settings.leader_elect);
-        assert!(settings.namespace.is_empty());
+        assert!(settings.lease.elect);
+        assert!(settings.namespaces.watched.is_empty());
     }
 
     #[test]
     fn every_flag_has_a_variable_and_a_description() {
         let mut command = Cli::command();
         command.build();
-        for arg in command.get_arguments() {
+        let run = command.find_subcommand("run").expect("`run`");
+        assert!(
+            run.get_arguments().count() > 20,
+            "the flags belong to `run`"
+        );
+        for arg in run.get_arguments() {
             let name = arg.get_id().as_str();
             if ["help", "version"].contains(&name) {
                 continue;
@@ -486,38 +516,16 @@ mod tests {
 
     #[test]
     fn a_boolean_flag_can_be_given_bare_or_with_a_value() {
-        assert!(parse(&["--leader-elect"]).unwrap().leader_elect);
-        assert!(!parse(&["--leader-elect=false"]).unwrap().leader_elect);
+        assert!(parse(&["--leader-elect"]).unwrap().lease.elect);
+        assert!(!parse(&["--leader-elect=false"]).unwrap().lease.elect);
     }
 
     #[test]
     fn namespaces_can_be_repeated_or_listed() {
         let repeated = parse(&["--namespace", "a", "--namespace", "b"]).unwrap();
         let listed = parse(&["--namespace", "a,b"]).unwrap();
-        assert_eq!(repeated.namespace, ["a", "b"]);
-        assert_eq!(repeated.namespace, listed.namespace);
+        assert_eq!(repeated.namespaces.watched, ["a", "b"]);
+        assert_eq!(repeated.namespaces.watched, listed.namespaces.watched);
         assert!(parse(&["--namespace", "Not_A_Name"]).is_err());
-    }
-
-    #[test]
-    fn an_override_applies_to_its_hosts_and_its_port_alone() {
-        let edge = Resolve::parse("*.fly.dev:443=127.0.0.1:34443").unwrap();
-        assert!(edge.applies("sist-cabanas-mvp.fly.dev", 443));
-        assert!(edge.applies("SIST-cabanas-mvp.fly.dev.", 443));
-        assert!(!edge.applies("fly.dev", 443));
-        assert!(!edge.applies("evilfly.dev", 443));
-        assert!(!edge.applies("sist-cabanas-mvp.fly.dev", 80));
-        let one = Resolve::parse("Reservas.Cabanas.Example:443=[::1]:1").unwrap();
-        assert!(one.applies("reservas.cabanas.example", 443));
-        for bad in [
-            "",
-            "a=b",
-            "a:443",
-            "a:443=b:1",
-            "*:443=127.0.0.1:1",
-            "a*b:443=127.0.0.1:1",
-        ] {
-            assert!(Resolve::parse(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -1,10 +1,10 @@
-//! Log lines: one event, one line, as JSON for machines or as text for people.
+//! Logging: one line per event, as JSON for machines or as text for people.
 //!
-//! The fields of the spans around an event stand in its line, so that each line says which
-//! object, phase and step it is about. Two promises hold for each line whatever it quotes: no
-//! secret value that [`crate::redact`] knows is in it, and nothing in it can forge another line
-//! or change what a terminal shows (control characters, line ends and bidirectional marks are
-//! escaped).
+//! A line contains the fields of the surrounding spans: object, phase and step. Two guarantees hold
+//! for every line: it contains no secret value that [`crate::redact`] knows, and it can neither
+//! forge another line nor change the display of a terminal, because control characters, line ends
+//! and bidirectional marks are escaped. tracing-subscriber's own JSON formatter offers neither
+//! redaction of values before they are escaped nor this escaping, and nests the fields of spans.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -26,16 +26,16 @@ use crate::redact::Redactor;
 
 /// Starts logging to standard error for the whole process, with the process-wide redactor.
 ///
-/// Says when the filter cannot be parsed. Does nothing if logging was started before.
+/// Does nothing if logging was started before.
 pub fn start(format: LogFormat, filter: &str, now: Now) -> Result<(), ParseError> {
     let filter = EnvFilter::try_new(filter)?;
     let lines = Lines::new(format, crate::redact::global().clone(), now, io::stderr);
-    // An error means that a logger is there already, as in a test that starts two controllers.
+    // An error means that a logger is installed already, as in a test that starts two operators.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(filter).with(lines));
     Ok(())
 }
 
-/// The span of one look at one object. Phases and steps open [`phase`] and [`step`] within it.
+/// The span of one reconcile of one object. Contains [`phase`] and [`step`].
 pub fn object(namespace: &str, name: &str) -> tracing::Span {
     tracing::info_span!("reconcile", object = %format_args!("{namespace}/{name}"))
 }
@@ -50,8 +50,8 @@ pub fn step(step: &'static str) -> tracing::Span {
     tracing::info_span!("step", step)
 }
 
-/// Makes a panic one log line like any other: redacted, with its place, and without the lines
-/// that the standard hook would write to standard error past the redactor.
+/// Logs a panic as one redacted line with its source location, instead of the standard hook's
+/// output, which bypasses the redactor.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("no message");
@@ -63,10 +63,10 @@ pub fn log_panics() {
     }));
 }
 
-/// Text that a terminal and a line-based log show as what it is: control characters, line and
-/// paragraph separators, and marks that turn or hide text are written as `\u{202e}`.
+/// Escapes text for a terminal and a line-based log: control characters, line and paragraph
+/// separators, and invisible or bidirectional marks become `\u{202e}`.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_treacherous) {
+    if !text.chars().any(must_be_escaped) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 8);
@@ -75,15 +75,15 @@ pub fn escape(text: &str) -> Cow<'_, str> {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if is_treacherous(c) => out.extend(c.escape_unicode()),
+            c if must_be_escaped(c) => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }
     Cow::Owned(out)
 }
 
-/// Whether a character does something to the text around it instead of being shown.
-fn is_treacherous(c: char) -> bool {
+/// Whether a character affects the surrounding text instead of being displayed.
+fn must_be_escaped(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' // soft hyphen
@@ -96,12 +96,12 @@ fn is_treacherous(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}') // tags
 }
 
-/// The layer that writes a line for each event.
+/// The layer that writes a line per event.
 struct Lines<W> {
     format: LogFormat,
     redactor: Redactor,
     now: Now,
-    /// Gives the place to write one line to.
+    /// Opens the writer of one line.
     open: W,
 }
 
@@ -125,8 +125,8 @@ where
             LogFormat::Json => json_line(now, level, target, fields),
             LogFormat::Text => text_line(now, level, target, &fields),
         };
-        // Once more, for what only the whole line holds, such as a value split over two fields'
-        // ends. The fields were redacted before they were escaped.
+        // Redacts once more, for values that only the whole line contains, such as one that spans
+        // two fields. The fields were redacted before they were escaped.
         match self.redactor.redact(&line) {
             Cow::Borrowed(_) => line,
             Cow::Owned(redacted) => redacted,
@@ -177,12 +177,12 @@ where
         all.extend(fields.map);
         let mut line = self.line(*event.metadata().level(), event.metadata().target(), all);
         line.push('\n');
-        // A log that cannot be written has nowhere to say so.
+        // An unwritable log cannot be reported.
         let _ = (self.open)().write_all(line.as_bytes());
     }
 }
 
-/// The fields of one span, kept with it.
+/// The fields of one span.
 struct SpanFields(Map<String, Value>);
 
 /// Collects fields, each value redacted.
@@ -246,15 +246,15 @@ fn json_line(now: Timestamp, level: Level, target: &str, fields: Map<String, Val
     line.insert("level".to_owned(), level.as_str().into());
     line.insert("target".to_owned(), target.into());
     for (name, value) in fields {
-        // A field cannot stand in for what the line itself says.
+        // A field cannot replace the line's own fields.
         let taken = matches!(name.as_str(), "time" | "level" | "target");
         line.insert(if taken { format!("field_{name}") } else { name }, value);
     }
-    // JSON escapes control characters; marks that turn text are legal in it, so escape them too.
+    // JSON requires control characters to be escaped, but not bidirectional marks.
     let line = Value::Object(line).to_string();
     let mut out = String::with_capacity(line.len());
     for c in line.chars() {
-        if is_treacherous(c) {
+        if must_be_escaped(c) {
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
                 let _ = write!(out, "\\u{unit:04x}");
@@ -276,7 +276,7 @@ fn text_line(now: Timestamp, level: Level, target: &str, fields: &Map<String, Va
         .iter()
         .filter(|(name, _)| *name != "message")
         .collect();
-    // What a line is about comes first.
+    // The subject of a line comes first.
     let first = ["object", "phase", "step"];
     rest.sort_by_key(|(name, _)| {
         let rank = first.iter().position(|f| f == name);
@@ -294,18 +294,18 @@ fn text_line(now: Timestamp, level: Level, target: &str, fields: &Map<String, Va
         };
         let _ = write!(line, " {name}={value}");
     }
-    // Where our own lines come from is told by their fields; others name their crate.
+    // The target is written for lines of other crates only.
     if !target.starts_with("golive") {
         let _ = write!(line, " target={target}");
     }
     line
 }
 
-/// Whether a value can stand in a text line without quotes.
+/// Whether a value needs no quotes in a text line.
 fn is_plain(text: &str) -> bool {
     !text.is_empty()
         && !text.contains(|c: char| c.is_whitespace() || c == '"' || c == '=' || c == '\\')
-        && !text.chars().any(is_treacherous)
+        && !text.chars().any(must_be_escaped)
 }
 
 /// RFC 3339 in milliseconds.
@@ -380,7 +380,7 @@ mod tests {
             });
             assert_eq!(lines.len(), 1, "{format:?}");
             assert!(
-                !lines[0].chars().any(is_treacherous),
+                !lines[0].chars().any(must_be_escaped),
                 "{format:?}: {}",
                 lines[0]
             );

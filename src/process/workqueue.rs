@@ -1,13 +1,13 @@
-//! An account of the work queue: which objects wait, which are being worked on, and since when.
+//! State of the work queue: which objects are due, which are being worked on, and since when.
 //!
-//! The queue itself is kube's, which shows nothing of it. The controller tells this account what
-//! it schedules, begins and ends; metrics and `/healthz` read it. It decides nothing.
+//! The queue itself is kube's, which does not expose its state. The controller records here what it
+//! schedules, begins and ends; metrics and `/healthz` read it. It decides nothing.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The object that work is about.
+/// The key of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Object {
     /// Its namespace.
@@ -32,16 +32,16 @@ impl std::fmt::Display for Object {
     }
 }
 
-/// Work is due and nothing has begun or ended for too long.
+/// Work is due, but nothing has begun or ended for too long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stall {
-    /// How many objects are due.
+    /// Number of objects that are due.
     pub waiting: usize,
-    /// How long the one that is longest due waits already.
+    /// How long the oldest of them has been due.
     pub since: Duration,
 }
 
-/// What waits, what runs, and when the queue last moved.
+/// Which objects are due and running, and when work last began or ended.
 pub struct WorkQueue {
     state: Mutex<State>,
 }
@@ -54,7 +54,7 @@ struct State {
 }
 
 impl WorkQueue {
-    /// An empty queue that moved last at `now`.
+    /// An empty queue that last moved at `now`.
     pub fn new(now: Instant) -> WorkQueue {
         WorkQueue {
             state: Mutex::new(State {
@@ -65,7 +65,7 @@ impl WorkQueue {
         }
     }
 
-    /// The object is to be looked at, not before `due`. The earliest time counts.
+    /// Records that the object is due at `due`. The earliest time applies.
     pub fn scheduled(&self, object: &Object, due: Instant) {
         let mut state = self.lock();
         state
@@ -75,7 +75,8 @@ impl WorkQueue {
             .or_insert(due);
     }
 
-    /// Work on the object begins. Says how long it waited after it was due, if it was scheduled.
+    /// Records that work on the object begins. Returns how long it had been due, if it was
+    /// scheduled.
     pub fn started(&self, object: &Object, now: Instant) -> Option<Duration> {
         let mut state = self.lock();
         state.moved = now;
@@ -84,29 +85,29 @@ impl WorkQueue {
         Some(now.saturating_duration_since(due))
     }
 
-    /// Work on the object has ended, in whatever way.
+    /// Records that work on the object has ended.
     pub fn finished(&self, object: &Object, now: Instant) {
         let mut state = self.lock();
         state.moved = now;
         state.running.remove(object);
     }
 
-    /// The object is gone: nothing is due for it any more.
+    /// Removes a deleted object.
     pub fn forget(&self, object: &Object) {
         self.lock().due.remove(object);
     }
 
-    /// How many objects are due at `now`.
+    /// Number of objects that are due at `now`.
     pub fn depth(&self, now: Instant) -> usize {
         self.lock().due.values().filter(|due| **due <= now).count()
     }
 
-    /// How many objects are being worked on.
+    /// Number of objects that are being worked on.
     pub fn running(&self) -> usize {
         self.lock().running.len()
     }
 
-    /// For how long all the work under way has been under way, summed, and the longest of it.
+    /// Age of all running work: the sum and the longest.
     pub fn under_way(&self, now: Instant) -> (Duration, Duration) {
         let state = self.lock();
         let times = state
@@ -118,7 +119,7 @@ impl WorkQueue {
         })
     }
 
-    /// Whether work has been due for `limit` and nothing has begun or ended for as long.
+    /// Whether work has been due for `limit` while nothing began or ended.
     pub fn stalled(&self, now: Instant, limit: Duration) -> Option<Stall> {
         let state = self.lock();
         if now.saturating_duration_since(state.moved) < limit {

@@ -1,16 +1,18 @@
-//! The forms in which a secret value can turn up in a text.
+//! The encodings in which a secret value can occur in a text.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use data_encoding::{HEXLOWER, HEXUPPER};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use zeroize::Zeroizing;
 
-use super::WINDOW;
+/// This much of a secret is enough to recognize it. Unit: bytes of the encoded form.
+pub(super) const WINDOW: usize = 12;
 
-/// So many lines of one value are learnt by themselves. A private key of 8192 bits has 102.
+/// Lines of one value that are registered separately. A private key of 8192 bits has 102.
 const MOST_LINES: usize = 128;
 
-/// A form in which a value can turn up.
+/// An encoding of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Raw,
@@ -25,8 +27,9 @@ pub(super) enum Form {
     Base64Url(u8),
     HexLower,
     HexUpper,
-    /// Everything but letters, digits and `-._~` as `%41`; digits in upper or lower case.
+    /// Everything but letters, digits and `-._~` as `%41`, with digits in upper case.
     PercentUpper,
+    /// As `PercentUpper`, with digits in lower case.
     PercentLower,
     /// As `PercentUpper`, with `+` for a space.
     PlusForSpace,
@@ -53,7 +56,7 @@ pub(super) const FORMS: &[Form] = &[
     Form::PlusForSpace,
 ];
 
-/// 1 if the value ends within a base64 character, which then holds its last bits.
+/// 1 if the text continues with a base64 character that holds the last bits of the value.
 pub(super) fn shared_character(form: Form, needle: &[u8], text: &[u8]) -> usize {
     let base64 = matches!(form, Form::Base64(_) | Form::Base64Url(_));
     let next = text.get(needle.len()).filter(|_| text.starts_with(needle));
@@ -80,14 +83,15 @@ pub(super) fn encode(form: Form, value: &[u8]) -> Zeroizing<Vec<u8>> {
         Form::Base64Url(offset) => base64(&URL_SAFE_NO_PAD, offset, value).into_bytes(),
         Form::HexLower => HEXLOWER.encode(value).into_bytes(),
         Form::HexUpper => HEXUPPER.encode(value).into_bytes(),
-        Form::PercentUpper => percent(value, b"0123456789ABCDEF", false),
-        Form::PercentLower => percent(value, b"0123456789abcdef", false),
-        Form::PlusForSpace => percent(value, b"0123456789ABCDEF", true),
+        Form::PercentUpper => percent(value).into_bytes(),
+        Form::PercentLower => lower_digits(&percent(value)).into_bytes(),
+        // A percent sign of the value itself is `%25`, so `%20` is always a space.
+        Form::PlusForSpace => percent(value).replace("%20", "+").into_bytes(),
     };
     Zeroizing::new(encoded)
 }
 
-/// The text as it stands between the quotes of a JSON string, so many times over.
+/// The text as the content of a JSON string, nested `depth` times.
 fn json(text: &str, depth: u8) -> String {
     (0..depth).fold(text.to_owned(), |text, _| {
         let quoted = serde_json::Value::String(text).to_string();
@@ -95,7 +99,7 @@ fn json(text: &str, depth: u8) -> String {
     })
 }
 
-/// The characters of a base64 text that depend on the value alone, if it begins at this offset.
+/// The base64 characters that depend on the value alone, if it begins at this offset.
 fn base64(engine: &impl Engine, offset: u8, value: &[u8]) -> String {
     let offset = usize::from(offset);
     let mut padded = Zeroizing::new(vec![0; offset]);
@@ -106,23 +110,32 @@ fn base64(engine: &impl Engine, offset: u8, value: &[u8]) -> String {
     encoded.get(first..last).unwrap_or_default().to_owned()
 }
 
-fn percent(value: &[u8], digits: &[u8; 16], form: bool) -> Vec<u8> {
-    let mut out = Vec::with_capacity(value.len());
-    for byte in value {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(*byte),
-            b' ' if form => out.push(b'+'),
-            _ => {
-                out.push(b'%');
-                out.push(digits[usize::from(byte >> 4)]);
-                out.push(digits[usize::from(byte & 15)]);
-            }
-        }
+/// Everything but RFC 3986's unreserved characters.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+fn percent(value: &[u8]) -> String {
+    percent_encode(value, RESERVED).to_string()
+}
+
+/// The same percent-encoded text with digits in lower case.
+fn lower_digits(encoded: &str) -> String {
+    let mut pieces = encoded.split('%');
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        // Two digits follow each percent sign.
+        let (digits, rest) = piece.split_at_checked(2).unwrap_or((piece, ""));
+        out.push('%');
+        out.push_str(&digits.to_ascii_lowercase());
+        out.push_str(rest);
     }
     out
 }
 
-/// The password of `scheme://user:password@host`, still percent-encoded and decoded.
+/// The password of `scheme://user:password@host`, percent-encoded and decoded.
 pub(super) fn password_in_url(value: &[u8]) -> Vec<Vec<u8>> {
     let Ok(text) = std::str::from_utf8(value) else {
         return Vec::new();
@@ -134,14 +147,14 @@ pub(super) fn password_in_url(value: &[u8]) -> Vec<Vec<u8>> {
         return Vec::new();
     };
     let mut found = vec![password.as_bytes().to_vec()];
-    let decoded = decode_percent(password);
+    let decoded: Vec<u8> = percent_decode_str(password).collect();
     if decoded != found[0] {
         found.push(decoded);
     }
     found
 }
 
-/// The lines of a value that has several, as a log would show them.
+/// The lines of a multi-line value, as a log would show them.
 pub(super) fn lines(value: &[u8]) -> Vec<Vec<u8>> {
     let lines: Vec<&[u8]> = value.split(|byte| *byte == b'\n').collect();
     if lines.len() < 2 {
@@ -150,25 +163,4 @@ pub(super) fn lines(value: &[u8]) -> Vec<Vec<u8>> {
     let lines = lines.into_iter().map(<[u8]>::trim_ascii);
     let long = lines.filter(|line| line.len() >= WINDOW);
     long.take(MOST_LINES).map(<[u8]>::to_vec).collect()
-}
-
-fn decode_percent(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let hex = bytes.get(i + 1..i + 3).filter(|_| bytes[i] == b'%');
-        let decoded = hex.and_then(|hex| std::str::from_utf8(hex).ok());
-        match decoded.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                i += 3;
-            }
-            None => {
-                out.push(bytes[i]);
-                i += 1;
-            }
-        }
-    }
-    out
 }

@@ -1,15 +1,17 @@
 //! Keeps secret values out of everything that is written: logs, error texts, log tails.
 //!
-//! Types keep secrets out of our own code (`SecretString` has no `Display`, and a `Debug` without
-//! the value). This is the second line: text that comes from elsewhere, such as the last words of
-//! a machine or the message of an error, may quote a value in whatever form. A [`Redactor`] knows
-//! the values that are live in this process, and replaces every one of them, in any of the forms
-//! of [`Form`], also when only its first twelve characters are there.
+//! Types protect secrets in our own code (`SecretString` has no `Display`, and a `Debug` without
+//! the value). This is the second line of defence: text from elsewhere, such as the last output of
+//! a machine or the message of an error, may quote a value in any encoding. A [`Redactor`] knows
+//! the values that are in use in this process and replaces each of them, in every [`Form`], also
+//! when only its first twelve characters occur. Uses nothing of the crate. Start reading at
+//! [`Redactor::redact`].
 //!
-//! An automaton over all forms of all values would have to be rebuilt with every Secret that
-//! changes. So the redactor keeps a hash of the first twelve bytes of each form, looks at every
-//! window of the text, and where the hash is known compares the rest. Learning and forgetting a
-//! value cost the same whether ten or ten thousand are known.
+//! An Aho-Corasick automaton over all forms of all values would have to be rebuilt whenever a
+//! Secret changes, and does not extend a match of a prefix to the longest common part. So the
+//! redactor keeps a hash of the first twelve bytes of each form, compares the hash of every window
+//! of the text, and on a hit compares the rest. Adding and removing a value costs the same
+//! whether ten or ten thousand are known.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -22,27 +24,24 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use self::forms::{FORMS, Form, encode, lines, password_in_url, shared_character};
+use self::forms::{FORMS, Form, WINDOW, encode, lines, password_in_url, shared_character};
 
 mod forms;
 
-/// What stands where a secret stood.
+/// The replacement for a secret.
 pub const REDACTED: &str = "[redacted]";
 
-/// Shorter values are not looked for: `yes` or `8080` in a Secret would make every log unreadable.
+/// Shorter values are not redacted: `yes` or `8080` in a Secret would make every log unreadable.
 /// Unit: bytes.
 pub const SHORTEST: usize = 6;
 
-/// So much of a secret is enough to recognize it. Unit: bytes of the encoded form.
-const WINDOW: usize = 12;
-
-/// Knows the secret values that are live. Cheap to clone; clones know the same.
+/// A set of secret values and their search index. Cheap to clone; clones share the set.
 #[derive(Clone, Default)]
 pub struct Redactor {
     known: Arc<RwLock<Known>>,
 }
 
-/// A secret value that is redacted for as long as this, or a clone of it, lives.
+/// A secret value that is redacted while this or a clone of it exists.
 #[derive(Clone)]
 pub struct Guarded {
     value: SecretString,
@@ -55,7 +54,7 @@ impl Guarded {
         self.value.expose_secret()
     }
 
-    /// The value as it is passed on.
+    /// The value, to pass on.
     pub fn secret(&self) -> &SecretString {
         &self.value
     }
@@ -67,8 +66,8 @@ impl fmt::Debug for Guarded {
     }
 }
 
-/// Says that a value is known. Dropped, the value is forgotten, unless it is known twice.
-#[must_use = "the value is forgotten when this is dropped"]
+/// The registration of a value. Dropping it removes the value, unless it is registered twice.
+#[must_use = "dropping this removes the value from the redactor"]
 pub struct Registered {
     redactor: Redactor,
     ids: Vec<u64>,
@@ -83,13 +82,13 @@ impl Drop for Registered {
     }
 }
 
-/// The redactor of this process: what is registered here never reaches the log.
+/// The redactor of this process, which its log uses.
 pub fn global() -> &'static Redactor {
     static GLOBAL: LazyLock<Redactor> = LazyLock::new(Redactor::default);
     &GLOBAL
 }
 
-/// Puts a value under the guard of the process-wide redactor.
+/// Registers a value with the process-wide redactor.
 pub fn guard(value: SecretString) -> Guarded {
     let guarded = global().guard(value);
     keep(guarded._registered.clone());
@@ -100,25 +99,25 @@ tokio::task_local! {
     static KEPT: RefCell<Vec<Arc<dyn Any + Send + Sync>>>;
 }
 
-/// Does this work. What it puts under guard stays there until its end: a panic drops all that it
-/// takes down, and what the panic says may still quote it.
+/// Runs `work`. Its secrets stay redacted until it returns, because a panic drops them and its
+/// message may still quote one.
 pub async fn until_end<W: Future>(work: W) -> W::Output {
     KEPT.scope(RefCell::default(), work).await
 }
 
-/// Keeps this until the end of the work that is under way, if it is done by [`until_end`].
+/// Keeps `holder` alive until the surrounding [`until_end`] returns, if there is one.
 pub fn keep(holder: Arc<dyn Any + Send + Sync>) {
-    // Elsewhere nobody catches a panic, so nobody could show it.
+    // Outside of `until_end` no panic is caught, so its message is not shown.
     let _ = KEPT.try_with(|kept| kept.borrow_mut().push(holder));
 }
 
-/// Replaces every value that the process-wide redactor knows.
+/// Replaces every value of the process-wide redactor.
 pub fn redact(text: &str) -> Cow<'_, str> {
     global().redact(text)
 }
 
 impl Redactor {
-    /// Puts a value under guard.
+    /// Registers a value for as long as the result exists.
     pub fn guard(&self, value: SecretString) -> Guarded {
         let registered = self.register(&value);
         Guarded {
@@ -127,18 +126,18 @@ impl Redactor {
         }
     }
 
-    /// Learns a value until the answer is dropped. Values below [`SHORTEST`] are not learnt. The
-    /// password within a URL such as `postgres://user:password@host` is learnt by itself too, and
-    /// so is each line of a value that has several, such as a private key.
+    /// Registers a value until the result is dropped. Values below [`SHORTEST`] are ignored. The
+    /// password in a URL such as `postgres://user:password@host` is registered as well, and so is
+    /// each line of a multi-line value such as a private key.
     pub fn register(&self, value: &SecretString) -> Registered {
         self.register_bytes(value.expose_secret().as_bytes())
     }
 
-    /// As [`Redactor::register`], for a value that need not be text.
+    /// As [`Redactor::register`], for a value that may not be text.
     pub fn register_bytes(&self, value: &[u8]) -> Registered {
         let mut known = self.write();
         let mut ids = Vec::new();
-        // Secrets made with `echo` end with a newline that nobody repeats.
+        // Secrets made with `echo` end with a newline that is not part of the value.
         let trimmed = value.trim_ascii();
         let parts = std::iter::once(trimmed.to_vec())
             .chain(password_in_url(trimmed))
@@ -164,7 +163,7 @@ impl Redactor {
         let mut out = String::with_capacity(text.len());
         let mut done = 0;
         for (start, end) in found {
-            // A truncated value may end within a character: then the whole character goes.
+            // A truncated value may end within a character, which is then removed whole.
             let start = (0..=start).rev().find(|i| text.is_char_boundary(*i));
             let start = start.unwrap_or(0).max(done);
             let end = (end..=text.len()).find(|i| text.is_char_boundary(*i));
@@ -176,12 +175,12 @@ impl Redactor {
         Cow::Owned(out)
     }
 
-    /// How many different values are known.
+    /// Number of different values.
     pub fn len(&self) -> usize {
         self.read().values.len()
     }
 
-    /// Whether no value is known.
+    /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -204,17 +203,17 @@ impl fmt::Debug for Redactor {
 #[derive(Default)]
 struct Known {
     values: HashMap<u64, Value>,
-    /// Hash of the first window of a form, to the values that have it.
+    /// Hash of the first window of a form, and the values that have it.
     index: HashMap<u64, Vec<(u64, Form)>>,
-    /// How many entries of the index have a window of this length.
+    /// Number of index entries by length of their window.
     lengths: BTreeMap<usize, usize>,
-    /// Keyed at random, so that a hash tells nothing about a value.
+    /// Randomly keyed, so that a hash reveals nothing about a value.
     hasher: RandomState,
 }
 
 struct Value {
     bytes: Zeroizing<Vec<u8>>,
-    /// How often it is registered.
+    /// Number of registrations.
     count: usize,
 }
 
@@ -227,7 +226,7 @@ impl Known {
                     value.count += 1;
                     return id;
                 }
-                // Another value with the same hash: as good as impossible, and harmless.
+                // Another value with the same hash: practically impossible, and harmless.
                 Some(_) => id = id.wrapping_add(1),
                 None => break,
             }
@@ -267,7 +266,7 @@ impl Known {
         }
     }
 
-    /// The first window of each form that differs from those before: its hash and its length.
+    /// Hash and length of the first window of each distinct form.
     fn windows(&self, value: &[u8]) -> Vec<(u64, usize, Form)> {
         let mut seen: Vec<Zeroizing<Vec<u8>>> = Vec::new();
         let mut windows = Vec::new();
@@ -283,7 +282,7 @@ impl Known {
         windows
     }
 
-    /// Where known values stand in the text, in order and without overlap.
+    /// The ranges of known values in the text, in order and without overlap.
     fn find(&self, text: &[u8]) -> Vec<(usize, usize)> {
         let mut found: Vec<(usize, usize)> = Vec::new();
         for start in 0..text.len() {
@@ -291,7 +290,7 @@ impl Known {
                 continue;
             };
             match found.last_mut() {
-                // Two values side by side or overlapping become one gap.
+                // Adjacent or overlapping values become one range.
                 Some(last) if last.1 >= start => last.1 = last.1.max(end),
                 _ => found.push((start, end)),
             }
@@ -299,7 +298,7 @@ impl Known {
         found
     }
 
-    /// The end of the longest known value that begins here.
+    /// The end of the longest known value that begins at `start`.
     fn longest_at(&self, text: &[u8], start: usize) -> Option<usize> {
         let mut longest = None;
         for length in self.lengths.keys() {

@@ -1,29 +1,39 @@
-//! Answers as values: what must be in them, and what may be missing.
+//! Responses as values: which fields are required, and which may be missing.
 //!
-//! A field may be missing, but not the one that says which thing it is: an object without it,
-//! or a list with something unreadable in it, is an answer that cannot be understood, never a
-//! shorter list. The platform has answered with lists that were wrongly empty, and machines
-//! were created twice because of it (reliability-and-security.md 1.2).
+//! Any field may be missing except the one that identifies the object. An object without it, or
+//! a list with an unreadable element, makes the response an error, never a shorter list: a list
+//! that is wrongly short would make Golive create things twice.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::fly::call::{Call, Endpoint, Reply};
+use super::{endpoint::Endpoint, reply::Reply, request::Call};
 use crate::fly::error::Result;
 
-/// A thing that has an id or a name.
+/// An object with an id or a name.
 pub(crate) trait Identified {
-    /// Empty when the answer did not say.
+    /// Empty when the response does not contain it.
     fn identity(&self) -> &str;
 }
 
 impl Call<'_> {
-    /// Sends it and reads one thing.
+    /// Sends the call and decodes the response.
+    pub(crate) async fn read<T: DeserializeOwned>(self) -> Result<T> {
+        let endpoint = self.endpoint();
+        self.send().await?.json(endpoint)
+    }
+
+    /// Sends the call and ignores the body.
+    pub(crate) async fn done(self) -> Result<()> {
+        self.send().await.map(drop)
+    }
+
+    /// Sends the call and reads one object.
     pub(crate) async fn object<T: DeserializeOwned + Identified>(self) -> Result<T> {
         self.object_in(&[]).await
     }
 
-    /// Sends it and reads one thing under these keys.
+    /// Sends the call and reads one object under these keys.
     pub(crate) async fn object_in<T>(self, keys: &[&str]) -> Result<T>
     where
         T: DeserializeOwned + Identified,
@@ -33,7 +43,7 @@ impl Call<'_> {
         reply.object_in(endpoint, keys)
     }
 
-    /// Sends it and reads a list; `null` is an empty one.
+    /// Sends the call and reads a list; `null` is an empty one.
     pub(crate) async fn array<T: DeserializeOwned + Identified>(self) -> Result<Vec<T>> {
         let endpoint = self.endpoint();
         let reply = self.send().await?;
@@ -41,7 +51,7 @@ impl Call<'_> {
         items(&reply, endpoint, Some(&json))
     }
 
-    /// Sends it and reads the list under `key`; none there is an empty one (Go's `omitempty`).
+    /// Sends the call and reads the list under `key`. A missing list is empty (Go's `omitempty`).
     pub(crate) async fn array_in<T>(self, key: &str) -> Result<Vec<T>>
     where
         T: DeserializeOwned + Identified,
@@ -53,7 +63,7 @@ impl Call<'_> {
 }
 
 impl Reply {
-    /// Reads the list under `key`; none there is an empty one.
+    /// The list under `key`. A missing list is empty.
     pub(crate) fn items_in<T>(&self, endpoint: &'static Endpoint, key: &str) -> Result<Vec<T>>
     where
         T: DeserializeOwned + Identified,
@@ -65,7 +75,7 @@ impl Reply {
         items(self, endpoint, json.get(key))
     }
 
-    /// Reads one thing under these keys.
+    /// The object under these keys.
     pub(crate) fn object_in<T>(&self, endpoint: &'static Endpoint, keys: &[&str]) -> Result<T>
     where
         T: DeserializeOwned + Identified,
@@ -81,7 +91,7 @@ impl Reply {
     }
 }
 
-/// The elements of a list. `null` elements are left out; anything else unreadable is an error.
+/// The elements of a list. `null` elements are skipped; any other unreadable element is an error.
 fn items<T>(reply: &Reply, endpoint: &'static Endpoint, list: Option<&Value>) -> Result<Vec<T>>
 where
     T: DeserializeOwned + Identified,
@@ -103,7 +113,7 @@ where
         .collect()
 }
 
-/// Turns "there is no such thing" into `None`.
+/// Turns "not found" into `None`.
 pub(crate) fn optional<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -112,7 +122,7 @@ pub(crate) fn optional<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// Takes "there is no such thing" as success, for deletions.
+/// Treats "not found" as success, for deletions.
 pub(crate) fn gone_is_done(result: Result<()>) -> Result<()> {
     optional(result).map(drop)
 }

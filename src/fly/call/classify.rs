@@ -1,7 +1,9 @@
-//! From an answer of Fly.io to the class of an error. Pure.
+//! From a response of Fly.io to the class of an error. Pure.
 //!
-//! In this order: the `status` code of the body, then the HTTP status, then words inside one
-//! HTTP status. Source of codes and words: fly-api.md B.1, B.6, D.1 and L.
+//! What decides, in this order: the `status` code in the body, the HTTP status, and within one
+//! HTTP status the text of the message. Fly.io gives most conflicts no code, so this is the one
+//! place where its texts are parsed. Codes: fly.io/docs/machines/api/working-with-machines-api/.
+//! Texts: recorded responses, all of them in the tests below.
 
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use serde_json::Value;
 
 use crate::fly::error::{Class, Conflict, Scope};
 
-/// An answer that is not a success.
+/// A response that is not a success.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {
     /// Whether the call was meant to change something.
@@ -19,23 +21,23 @@ pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
     /// The body, as far as it was read.
     pub(crate) body: &'a [u8],
-    /// What `Retry-After` said.
+    /// The value of `Retry-After`.
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// What was made of it. `message` is still foreign text.
+/// The result of the classification. `message` is still foreign text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Verdict {
     pub(crate) class: Class,
     pub(crate) code: Option<String>,
     pub(crate) message: String,
-    /// The change may have happened.
+    /// Whether the change may have happened.
     pub(crate) ambiguous: bool,
 }
 
 /// Classifies an HTTP answer.
 pub(crate) fn answer(answer: Answer<'_>) -> Verdict {
-    let (code, message) = words(answer.body);
+    let (code, message) = code_and_message(answer.body);
     let message = message.unwrap_or_else(|| format!("status {}", answer.status));
     let unknown = answer.mutates && (answer.status == 408 || answer.status >= 500);
     let class = by_code(code.as_deref())
@@ -79,8 +81,8 @@ fn by_status(answer: &Answer<'_>, text: &str, unknown: bool) -> Class {
         },
         _ if unknown => return Class::Ambiguous,
         408 | 425 | 500.. => return Class::Transient,
-        // A redirect, or another success than the one expected, from something between us and
-        // Fly.io: it says nothing about the request.
+        // A redirect or an unexpected success comes from something between us and Fly.io, and says
+        // nothing about the request.
         ..400 if answer.mutates => return Class::Ambiguous,
         ..400 => return Class::Transient,
         _ => return Class::Invalid,
@@ -88,8 +90,8 @@ fn by_status(answer: &Answer<'_>, text: &str, unknown: bool) -> Class {
     Class::Conflict(conflict)
 }
 
-/// 409 and 412: recorded lease conflicts are all 409, but folklore says 412, so both are read
-/// alike.
+/// 409 and 412. Recorded lease conflicts are all 409; 412 is reported as well, so both are
+/// treated alike.
 fn blocked(status: u16, text: &str) -> Conflict {
     if text.contains("lease currently held") || text.contains("lease is held") {
         return Conflict::Lease {
@@ -136,7 +138,7 @@ fn blocked(status: u16, text: &str) -> Conflict {
     }
 }
 
-/// 400 and 422 that are more than a wrong request.
+/// 400 and 422 with a more specific cause than an invalid request.
 fn refused(text: &str) -> Option<Conflict> {
     if text.contains("could not find a candidate host") || text.contains("no capacity") {
         return Some(Conflict::Capacity(Scope::Region));
@@ -162,7 +164,7 @@ fn no_room_on_host(text: &str) -> bool {
         || text.contains("deploys to this host are temporarily disabled")
 }
 
-/// Limits and billing: trying again does not help.
+/// Limits and billing: retrying does not help.
 fn needs_a_person(text: &str) -> bool {
     text.contains("machine limit")
         || text.contains("payment method")
@@ -190,14 +192,14 @@ fn machine_id(text: &str) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-/// Code and words of an error body: the Machines API, leases, managed Postgres and registries
-/// each have their own shape.
-fn words(body: &[u8]) -> (Option<String>, Option<String>) {
+/// Code and message of an error body. The Machines API, leases, managed Postgres and registries
+/// each have their own format.
+fn code_and_message(body: &[u8]) -> (Option<String>, Option<String>) {
     let Ok(json) = serde_json::from_slice::<Value>(body) else {
         let text = String::from_utf8_lossy(&body[..body.len().min(1024)])
             .trim()
             .to_owned();
-        // A page of HTML comes from something in between and explains nothing.
+        // An HTML page comes from a proxy in between and explains nothing.
         let plain = !text.is_empty() && !text.starts_with('<');
         return (None, plain.then_some(text));
     };
@@ -220,7 +222,7 @@ fn words(body: &[u8]) -> (Option<String>, Option<String>) {
     (code, message)
 }
 
-/// Classifies the first error of a GraphQL answer, which comes with HTTP 200.
+/// Classifies an error of a GraphQL response.
 pub(crate) fn graphql(mutates: bool, code: Option<&str>, message: &str) -> Verdict {
     let text = message.to_lowercase();
     let class = match code {
@@ -248,8 +250,23 @@ pub(crate) fn graphql(mutates: bool, code: Option<&str>, message: &str) -> Verdi
     }
 }
 
-/// Reads `Retry-After`: seconds, or a date, which is compared with the answer's own `Date` so
-/// that our clock plays no part. Nonsense is `None`; a date in the past is zero.
+/// The first error in a GraphQL response, which comes with HTTP 200.
+pub(crate) fn first_error(body: &[u8], changes: bool) -> Option<Verdict> {
+    let json: Value = serde_json::from_slice(body).ok()?;
+    let error = json.get("errors")?.as_array()?.first()?;
+    let message = error
+        .get("message")
+        .and_then(Value::as_str)
+        .unwrap_or("unspecified error");
+    let code = error
+        .get("extensions")
+        .and_then(|extensions| extensions.get("code"))
+        .and_then(Value::as_str);
+    Some(graphql(changes, code, message))
+}
+
+/// Reads `Retry-After`: seconds, or a date, which is compared with the response's own `Date`, so
+/// that our clock does not matter. An unreadable value is `None`; a date in the past is zero.
 pub(crate) fn retry_after(value: Option<&str>, date: Option<&str>) -> Option<Duration> {
     let value = value?.trim();
     if let Ok(seconds) = value.parse::<u64>() {

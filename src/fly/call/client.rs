@@ -1,10 +1,10 @@
-//! One way to Fly.io for the whole process: connections, limits, deadlines and retries.
+//! What all calls of the process share: connections, rate limits, base URLs, refusals of tokens.
 //!
-//! Rules that every call keeps:
-//! - A token goes only to the configured base URLs; redirects are not followed.
-//! - Each try has a time limit and each call a deadline, waiting for the limiter included.
-//! - Reads that fail transiently are tried up to three times; changes are sent once.
-//! - Bodies are read up to a bound. Bodies, headers and tokens are never logged.
+//! Rules that hold for every call:
+//! - A token is sent only to the configured base URLs; redirects are not followed.
+//! - Each attempt has a time limit and each call a deadline, which includes waiting for the limiter.
+//! - Reads that fail transiently are sent up to three times; changes are sent once.
+//! - Bodies are read up to a limit. Bodies, headers and tokens are never logged.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -17,18 +17,17 @@ use http_body_util::Full;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
 use url::Url;
 
 use super::limit::Limiter;
 use super::memo::Memo;
-use crate::fly::app_token::AppToken;
+use super::narrow::AppToken;
 use crate::fly::token::{Surface, Token};
 use crate::net::public_address::PublicResolver;
+use crate::net::tls;
 
-/// Where Fly.io is. The operator's flags, never a field of an object.
+/// Base URLs of Fly.io. Set by the operator's flags, never by a field of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
     /// Machines API, `https://api.machines.dev`.
@@ -52,50 +51,66 @@ impl Default for Endpoints {
     }
 }
 
-/// Told about every call; for metrics. Must not block.
+/// Called after every attempt, for metrics. Must not block.
 pub type Observer = Arc<dyn Fn(&Observation) + Send + Sync>;
 
-/// Asked before every change whether this process may still make changes (it is the leader,
-/// and is not stopping). The answer `Err` says why not. Must not block.
+/// Called before every change: whether this process may still make changes (it leads, and is not
+/// stopping). `Err` is the reason why not. Must not block.
 pub type Gate = Arc<dyn Fn() -> std::result::Result<(), String> + Send + Sync>;
 
 /// How calls are made.
 #[derive(Clone)]
 pub struct HttpOptions {
-    /// Certificates (PEM) trusted beside the system's; `SSL_CERT_FILE` is honoured as well.
+    /// PEM file of certificates that are trusted in addition to the system's. `SSL_CERT_FILE`
+    /// applies as well.
     pub ca_file: Option<PathBuf>,
+    /// Time limits of calls.
+    pub limits: TimeLimits,
+    /// How long refusals of a token count as soft.
+    pub auth_soft_for: Duration,
+    /// Number of refusals before they can be hard.
+    pub auth_soft_count: u32,
+    /// Base URLs of registry mirrors, by the domain that they replace. Mirrors may have any
+    /// address; all other registries must be on the public Internet.
+    pub registries: BTreeMap<String, String>,
+    /// Called after every attempt.
+    pub observer: Option<Observer>,
+    /// Called before every change.
+    pub gate: Option<Gate>,
+}
+
+/// Time limits of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeLimits {
     /// Time to open a connection.
-    pub connect_timeout: Duration,
-    /// Time of one try of a read.
-    pub read_timeout: Duration,
-    /// Time of a whole read with its retries and its wait for the limiter.
+    pub connect: Duration,
+    /// Time limit of one attempt of a read.
+    pub read: Duration,
+    /// Time limit of a whole read, with its retries and its wait for the limiter.
     pub read_deadline: Duration,
-    /// Time of a change, from sending to the last byte of the answer.
-    pub change_timeout: Duration,
+    /// Time limit of a change, from sending to the last byte of the response.
+    pub change: Duration,
     /// Longest wait of a change for the limiter.
     pub change_queue: Duration,
-    /// For how long refusals of a token are soft.
-    pub auth_soft_for: Duration,
-    /// How many refusals at least before they are hard.
-    pub auth_soft_count: u32,
-    /// Base URLs of image registries that are not at `https://<domain>`, by domain: mirrors of
-    /// the operator's choice. These may be anywhere; all others must be on the public Internet.
-    pub registries: BTreeMap<String, String>,
-    /// Told about every call.
-    pub observer: Option<Observer>,
-    /// Asked before every change.
-    pub gate: Option<Gate>,
+}
+
+impl Default for TimeLimits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            read: Duration::from_secs(10),
+            read_deadline: Duration::from_secs(30),
+            change: Duration::from_secs(60),
+            change_queue: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {
             ca_file: None,
-            connect_timeout: Duration::from_secs(5),
-            read_timeout: Duration::from_secs(10),
-            read_deadline: Duration::from_secs(30),
-            change_timeout: Duration::from_secs(60),
-            change_queue: Duration::from_secs(30),
+            limits: TimeLimits::default(),
             auth_soft_for: Duration::from_secs(60),
             auth_soft_count: 3,
             registries: BTreeMap::new(),
@@ -109,31 +124,27 @@ impl fmt::Debug for HttpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpOptions")
             .field("ca_file", &self.ca_file)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("read_timeout", &self.read_timeout)
-            .field("read_deadline", &self.read_deadline)
-            .field("change_timeout", &self.change_timeout)
-            .field("change_queue", &self.change_queue)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }
 
-/// One try of one call, for metrics.
+/// One attempt of one call, for metrics.
 #[derive(Clone, Debug)]
 pub struct Observation {
-    /// Method and template of the endpoint, such as `GET /v1/apps/{app}`. Bounded in number.
+    /// Method and path template, such as `GET /v1/apps/{app}`. Their number is bounded.
     pub endpoint: &'static str,
-    /// HTTP status; `None` when there was no answer.
+    /// HTTP status; `None` without a response.
     pub status: Option<u16>,
     /// Class of the error (`Class::as_str`); `None` when it succeeded.
     pub class: Option<&'static str>,
-    /// From sending to the last byte of the answer.
+    /// From sending to the last byte of the response.
     pub duration: Duration,
     /// Time spent waiting for the limiter.
     pub limited: Duration,
 }
 
-/// Why a client cannot be made.
+/// Why no client can be created.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// A base URL cannot be used.
@@ -144,20 +155,12 @@ pub enum SetupError {
         /// What is wrong.
         reason: String,
     },
-    /// The file with additional certificates cannot be used.
-    #[error("certificates in {path} cannot be used: {reason}")]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
     /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Tls(#[source] rustls::Error),
+    #[error(transparent)]
+    Tls(#[from] tls::SetupError),
 }
 
-/// Fly.io, for this process: connections and limits. Make one; clones share everything.
+/// Connections to Fly.io and rate limits. One per process; clones share everything.
 #[derive(Clone)]
 pub struct Fly {
     pub(crate) shared: Arc<Shared>,
@@ -165,7 +168,7 @@ pub struct Fly {
 
 pub(crate) struct Shared {
     pub(crate) http: Http,
-    /// For hosts that a user named.
+    /// For hosts that a user names: connects to public addresses only.
     pub(crate) guarded: GuardedHttp,
     pub(crate) registries: BTreeMap<String, Url>,
     pub(crate) limiter: Limiter,
@@ -188,14 +191,14 @@ pub(crate) struct Bases {
     registry: Url,
 }
 
-/// Fly.io with one token. Cheap to make and to clone.
+/// The client of Fly.io with one token. Cheap to create and to clone.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) shared: Arc<Shared>,
     pub(crate) token: Token,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) deadline: Option<Instant>,
-    /// Used in place of `token` where it is enough.
+    /// Used in place of `token` where it suffices.
     pub(crate) app_token: Option<Arc<AppToken>>,
 }
 
@@ -211,7 +214,7 @@ impl Fly {
             uiex: base(&endpoints.uiex)?,
             registry: base(&endpoints.registry)?,
         };
-        let tls = tls(&options)?;
+        let tls = tls::config(options.ca_file.as_deref())?;
         let registries = options
             .registries
             .iter()
@@ -219,8 +222,8 @@ impl Fly {
             .collect::<std::result::Result<_, SetupError>>()?;
         let mut connector = HttpConnector::new();
         prepare(&mut connector, &options);
-        // HTTP/1.1 only: a thousand long polls over one HTTP/2 connection would queue behind
-        // its limit of streams.
+        // HTTP/1.1 only: a thousand long polls over one HTTP/2 connection would exceed its
+        // limit of concurrent streams.
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls.clone())
             .https_or_http()
@@ -247,8 +250,7 @@ impl Fly {
         })
     }
 
-    /// Fly.io with this token. What is known about the token's refusals is shared by all
-    /// clients that have it.
+    /// A client with this token. All clients of one token share its count of refusals.
     pub fn client(&self, token: Token) -> Client {
         let mut tokens = self
             .shared
@@ -279,22 +281,22 @@ impl fmt::Debug for Fly {
 }
 
 impl Client {
-    /// The same client, whose calls all end by `deadline` (the deadline of a reconcile). A
-    /// change that could not end in time by a fair chance is not sent.
+    /// The same client with a deadline for all calls (that of a reconcile). A change that would
+    /// probably not end in time is not sent.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// The same client, which uses this narrower token wherever that is enough.
+    /// The same client, using this app-scoped token wherever it suffices.
     #[must_use]
     pub fn with_app_token(mut self, token: Arc<AppToken>) -> Self {
         self.app_token = Some(token);
         self
     }
 
-    /// What the token's text tells.
+    /// The token.
     pub fn token(&self) -> &Token {
         &self.token
     }
@@ -319,14 +321,14 @@ impl Bases {
     }
 }
 
-/// How often a token was refused, by surface (401) or path (403).
+/// Refusals of a token, by API (401) or path (403): how many, and since when.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     counts: Mutex<HashMap<String, (u32, Instant)>>,
 }
 
 impl Refusals {
-    /// Counts a refusal; says whether it is hard.
+    /// Counts a refusal; returns whether it is hard.
     pub(crate) fn refused(&self, key: &str, now: Instant, options: &HttpOptions) -> bool {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() > 1024 {
@@ -337,7 +339,7 @@ impl Refusals {
         *count >= options.auth_soft_count && now.duration_since(*since) >= options.auth_soft_for
     }
 
-    /// The token was accepted.
+    /// The token was accepted: forgets its refusals.
     pub(crate) fn accepted(&self, keys: [&str; 2]) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if !counts.is_empty() {
@@ -349,7 +351,7 @@ impl Refusals {
 }
 
 fn prepare<R>(connector: &mut HttpConnector<R>, options: &HttpOptions) {
-    connector.set_connect_timeout(Some(options.connect_timeout));
+    connector.set_connect_timeout(Some(options.limits.connect));
     connector.set_nodelay(true);
     connector.set_keepalive(Some(Duration::from_secs(30)));
     connector.enforce_http(false);
@@ -365,7 +367,7 @@ fn pool() -> hyper_util::client::legacy::Builder {
     builder
 }
 
-/// Checks that a base URL is an origin and nothing more: no path, no credentials.
+/// Parses a base URL, which must be an origin: no path, no query, no credentials.
 fn base(url: &str) -> std::result::Result<Url, SetupError> {
     let refuse = |reason: &str| SetupError::BaseUrl {
         url: url.to_owned(),
@@ -388,41 +390,6 @@ fn base(url: &str) -> std::result::Result<Url, SetupError> {
         return Err(refuse("it has a path or a query"));
     }
     Ok(parsed)
-}
-
-/// TLS with the system's certificates and those of the operator's file.
-/// TLS with the roots of the system and those of `ca_file`.
-pub fn tls(options: &HttpOptions) -> std::result::Result<rustls::ClientConfig, SetupError> {
-    let mut roots = rustls::RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    for error in &native.errors {
-        tracing::warn!(%error, "some of the system's certificates cannot be read");
-    }
-    roots.add_parsable_certificates(native.certs);
-    if let Some(path) = &options.ca_file {
-        let refuse = |reason: String| SetupError::CaFile {
-            path: path.clone(),
-            reason,
-        };
-        let certificates = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
-            .map_err(|source| refuse(source.to_string()))?;
-        if certificates.is_empty() {
-            return Err(refuse("there are none in it".to_owned()));
-        }
-        for certificate in certificates {
-            roots
-                .add(certificate)
-                .map_err(|source| refuse(source.to_string()))?;
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(SetupError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
 }
 
 #[cfg(test)]

@@ -1,29 +1,17 @@
-//! GraphQL, for what has no REST endpoint. Source: fly-api.md D.1.
+//! GraphQL, for what has no REST endpoint. The operations are those that flyctl sends
+//! (github.com/superfly/fly-go).
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::classify;
 use super::client::Client;
-use crate::fly::call::{Endpoint, Reply};
+use super::endpoint::Endpoint;
+use super::reply::Reply;
 use crate::fly::error::Result;
-use crate::fly::token::Surface::Graphql;
-
-impl Endpoint {
-    /// A query; the name is `POST /graphql ` and the operation.
-    pub(crate) const fn query(name: &'static str) -> Self {
-        Self::read(Graphql, name)
-    }
-
-    /// A mutation; the name is `POST /graphql ` and the operation.
-    pub(crate) const fn mutation(name: &'static str) -> Self {
-        Self::change(Graphql, name)
-    }
-}
 
 impl Client {
-    /// Runs an operation and takes what is under `path` in its data; `null` there is the
-    /// default of `T`'s reading, so ask for an `Option` where it can be.
+    /// Runs an operation and decodes what is under `path` in its data. `null` there is decoded as
+    /// JSON `null`: use an `Option` where it can occur.
     pub(crate) async fn graphql<T: DeserializeOwned>(
         &self,
         endpoint: &'static Endpoint,
@@ -46,7 +34,7 @@ impl Client {
 }
 
 impl Reply {
-    /// What is under `path` in the data of a GraphQL answer.
+    /// Decodes what is under `path` in the data of a GraphQL response.
     fn data<T: DeserializeOwned>(&self, endpoint: &'static Endpoint, path: &[&str]) -> Result<T> {
         let mut json: Value = self.json(endpoint)?;
         let mut data = json.get_mut("data").map(Value::take).unwrap_or_default();
@@ -56,19 +44,4 @@ impl Reply {
         T::deserialize(&data)
             .map_err(|_| self.unreadable(endpoint, &format!("no usable {}", path.join("."))))
     }
-}
-
-/// The first error in an answer that came with HTTP 200.
-pub(crate) fn first_error(reply: &Reply, changes: bool) -> Option<classify::Verdict> {
-    let json: Value = serde_json::from_slice(&reply.body).ok()?;
-    let error = json.get("errors")?.as_array()?.first()?;
-    let message = error
-        .get("message")
-        .and_then(Value::as_str)
-        .unwrap_or("unspecified error");
-    let code = error
-        .get("extensions")
-        .and_then(|e| e.get("code"))
-        .and_then(Value::as_str);
-    Some(classify::graphql(changes, code, message))
 }

@@ -1,13 +1,12 @@
-//! Keeps us under Fly.io's rate limits, so that the platform never has to say 429 because of us.
+//! Rate limiter: keeps this process below Fly.io's limits, so that it causes no 429.
 //!
-//! Fly.io counts per action and per object (a machine's id for actions on a machine, the app
-//! otherwise): 1 request/s with a burst of 3, 5/s with 10 for reading one machine, and 100 app
-//! deletions a minute. Source: fly-api.md B.1. The buckets here count the same way, in this
-//! process, whatever token is used: the platform's buckets know no tokens either.
+//! Fly.io counts per action and object (the machine's id for actions on a machine, otherwise the
+//! app): 1 request/s with a burst of 3, 5/s with a burst of 10 for reading one machine, and 100 app
+//! deletions per minute. Source: fly.io/docs/machines/api/working-with-machines-api/#rate-limits.
+//! The buckets here count the same way, independent of the token, as Fly.io's do.
 //!
-//! A caller takes the next free place in its bucket's queue and sleeps until it comes, so
-//! waiting is first come, first served. A place that lies beyond the caller's deadline is not
-//! taken at all.
+//! A caller reserves the next free slot of its bucket and sleeps until then: first come, first
+//! served. A slot after the caller's deadline is not reserved.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,54 +14,53 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often one action may be sent for one object.
+/// Rate limit of one action on one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Time in which one request becomes free again.
+    /// Time until one more request is allowed.
     pub period: Duration,
-    /// Requests that may go at once after a pause.
+    /// Requests that are allowed at once after a pause.
     pub burst: u32,
 }
 
 impl Rate {
-    /// Any action of the Machines API: 1 request/s, burst 3; 3 % slower, for clocks that differ.
+    /// Any action of the Machines API: 1 request/s, burst 3; 3 % slower to allow for clock
+    /// differences.
     pub const ACTION: Self = Self {
         period: Duration::from_millis(1_030),
         burst: 3,
     };
 
-    /// Reading one machine: 5 requests/s, burst 10; 3 % slower, for clocks that differ.
+    /// Reading one machine: 5 requests/s, burst 10; 3 % slower to allow for clock differences.
     pub const GET_MACHINE: Self = Self {
         period: Duration::from_millis(206),
         burst: 10,
     };
 
-    /// Deleting apps, all of them together: 100 a minute, of which we take 95.
+    /// Deleting apps, counted for all apps together: 95 per minute of the 100 allowed.
     pub const DELETE_APP: Self = Self {
         period: Duration::from_millis(632),
         burst: 20,
     };
 
-    /// GraphQL, releases, managed Postgres, logs and registries have no published limit. This
-    /// is our own, per token and endpoint: a controller without one took Fly.io's API down in
-    /// May 2025 (reliability-and-security.md 1.2).
+    /// GraphQL, releases, managed Postgres, logs and registries have no published limit. This is
+    /// our own, per token and endpoint, so that a defect cannot overload Fly.io.
     pub const UNPUBLISHED: Self = Self {
         period: Duration::from_millis(50),
         burst: 20,
     };
 }
 
-/// Added once between a spent burst and what follows it.
+/// Pause that is added once after a burst.
 ///
-/// The first requests of a burst open connections and so arrive late; without this pause the
-/// next one would arrive too close behind them. Measured against nothing but reason: one TLS
-/// handshake across an ocean.
+/// The first requests of a burst open connections and arrive late; without this pause the next one
+/// would arrive too soon after them. An estimate: one TLS handshake across an ocean.
 const AFTER_BURST: Duration = Duration::from_millis(250);
 
-/// The longest `Retry-After` that is believed.
+/// Longest accepted `Retry-After`.
 const LONGEST_BLOCK: Duration = Duration::from_secs(300);
 
-/// Buckets above this number are swept of those that are full.
+/// Above this number, full buckets are removed.
 const SWEEP_ABOVE: usize = 20_000;
 
 /// All buckets of this process.
@@ -76,30 +74,30 @@ pub struct Limiter {
 pub struct Key {
     /// The action: method and endpoint template.
     pub action: &'static str,
-    /// The object: a machine's id, an app's name, or what else the limit counts by.
+    /// The object: a machine's id, an app's name, or whatever the limit counts by.
     pub object: String,
 }
 
-/// A place in the queue would come after the deadline; nothing was sent.
+/// The next free slot is after the deadline; nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLate {
-    /// When a request would be free.
+    /// Time until a request is allowed.
     pub after: Duration,
 }
 
 /// State of one bucket (the generic cell rate algorithm).
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    /// When the bucket will be full again, if nothing more is taken.
+    /// When the bucket is full again without further requests.
     full_at: Instant,
-    /// Until then nothing may be sent: the platform said so.
+    /// Nothing may be sent before: Fly.io answered 429.
     blocked_until: Instant,
     /// Whether `AFTER_BURST` has been added since the bucket was last full.
     spread: bool,
 }
 
 impl Limiter {
-    /// Waits for a free request and takes it; returns how long it waited.
+    /// Waits until a request is allowed and takes it; returns the time waited.
     pub async fn acquire(
         &self,
         key: &Key,
@@ -110,7 +108,7 @@ impl Limiter {
         loop {
             let go = self.reserve(key, rate, Instant::now(), deadline)?;
             tokio::time::sleep_until(go).await;
-            // Somebody may have been told to wait while we slept; then queue again.
+            // The bucket may have been closed by a 429 meanwhile: queue again.
             if self
                 .blocked_until(key)
                 .is_none_or(|until| until <= Instant::now())
@@ -120,7 +118,7 @@ impl Limiter {
         }
     }
 
-    /// The platform answered 429: empties the bucket and closes it for `after`.
+    /// Fly.io answered 429: empties the bucket and closes it for `after`.
     pub fn throttled(&self, key: &Key, rate: Rate, after: Duration) {
         self.close(key, rate, Instant::now(), after);
     }
@@ -178,7 +176,7 @@ impl Limiter {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Bucket>> {
-        // A panic elsewhere cannot leave a bucket half written: each is replaced whole.
+        // A panic cannot leave a bucket half written: each is replaced as a whole.
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

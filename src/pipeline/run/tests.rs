@@ -2,27 +2,33 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
-use clap::Parser;
 use jiff::Timestamp;
 use tokio::sync::{Barrier, Notify};
 
 use super::*;
 use crate::{
-    api::{ConditionType, Reason},
+    api::Reason,
     error::Error,
     fly,
     net::probe::Probe,
+    phase::PHASES,
     pipeline::{
         Act, Fence, Installation, Origin, Owner, Step, StepChange, Timing, Verdict, Wake, Why,
-        step::{BoxFuture, Result},
+        advance::BoxFuture,
+        announce::Announced,
+        recheck,
+        record::State,
+        verdict::{Result, Slot},
     },
     plan::{Target, refs::Refs, testing},
-    process::settings::Cli,
 };
 
 /// Longest time that anything here takes, on a busy computer too.
@@ -110,7 +116,7 @@ impl Told {
     }
 }
 
-impl Herald for Told {
+impl Announcer for Told {
     fn announce(&self, report: Report, intents: Announced) -> BoxFuture<'_, Announced> {
         assert_eq!(report.phases.len(), PHASES.len());
         let names = intents.iter().map(|(_, slot)| slot.name.clone()).collect();
@@ -179,7 +185,6 @@ impl Step for Made {
 }
 
 fn cx() -> Cx {
-    let settings = Cli::try_parse_from(["golive"]).unwrap().settings;
     let nobody = "http://127.0.0.1:9".to_owned();
     let endpoints = fly::Endpoints {
         machines: nobody.clone(),
@@ -205,7 +210,7 @@ fn cx() -> Cx {
         },
         origin: Origin::default(),
         kube: kube::Client::new(kube, "n"),
-        probe: Probe::new(&settings).unwrap(),
+        probe: Probe::new(&[], None).unwrap(),
         facts: Default::default(),
         journal: Default::default(),
         intents: Default::default(),
@@ -226,7 +231,7 @@ fn cx() -> Cx {
 /// Runs these steps as one phase, once, and says where each of them stands.
 async fn pass(
     cx: &Cx,
-    memory: &mut Memory,
+    memory: &mut Observations,
     fired: &[StepId],
     steps: &'static [&'static dyn AnyStep],
 ) -> Vec<State> {
@@ -236,23 +241,19 @@ async fn pass(
 /// The same, with this one to announce creates.
 async fn told_pass(
     cx: &Cx,
-    memory: &mut Memory,
+    memory: &mut Observations,
     fired: &[StepId],
     steps: &'static [&'static dyn AnyStep],
-    herald: &dyn Herald,
+    announcer: &dyn Announcer,
 ) -> Vec<State> {
-    let intents = cx.intents.clone();
     let phase = Phase {
         id: PhaseName::Provision,
-        done: ConditionType::Provisioned,
         steps,
-        before_live: true,
     };
     let mut pass = Pass {
         cx,
-        herald,
-        writing: None,
-        attending: Some(intents.attend()),
+        phases: PHASES,
+        announcements: Announcements::new(announcer, &cx.intents),
         digest: "digest".to_owned(),
         fired: fired.iter().copied().collect(),
         allowed: None,
@@ -260,9 +261,14 @@ async fn told_pass(
         sent: Vec::new(),
     };
     let steps_of = [phase];
-    pass.foresee(&steps_of, &|_| None);
+    expect_creates(cx, &steps_of, &|_| None);
     let [phase] = steps_of;
-    let ran = tokio::time::timeout(LIMIT, pass.steps(&phase, memory, (&[], None))).await;
+    let running = Running {
+        phase: &phase,
+        earlier: &[],
+        gate: None,
+    };
+    let ran = tokio::time::timeout(LIMIT, pass.steps(running, memory)).await;
     assert!(
         ran.is_ok(),
         "the pass does not end: steps wait for each other"
@@ -288,7 +294,7 @@ async fn steps_whose_needs_are_met_run_at_the_same_time() {
     });
 
     static ALL: &[&dyn AnyStep] = &[&ONE, &TWO];
-    let states = pass(&cx(), &mut Memory::new("u".into()), &[], ALL).await;
+    let states = pass(&cx(), &mut Observations::default(), &[], ALL).await;
 
     assert_eq!(states, [State::Done, State::Done]);
 }
@@ -325,7 +331,7 @@ async fn a_slow_step_holds_back_what_needs_it_and_nothing_else() {
         })
     });
 
-    let mut memory = Memory::new("u".into());
+    let mut memory = Observations::default();
     static ALL: &[&dyn AnyStep] = &[&SLOW, &FIRST, &SECOND, &AFTER];
     let states = pass(&cx(), &mut memory, &[], ALL).await;
 
@@ -366,7 +372,7 @@ async fn steps_that_fail_wait_or_are_stopped_hold_only_what_needs_them() {
         &NEEDS_FREE,
     ];
 
-    let states = pass(&cx(), &mut Memory::new("u".into()), &[], ALL).await;
+    let states = pass(&cx(), &mut Observations::default(), &[], ALL).await;
 
     assert!(!REACHED.load(SeqCst), "a step ran without what it needs");
     assert_eq!(
@@ -396,7 +402,7 @@ async fn what_holds_is_not_looked_at_again_until_it_is_due_or_its_wait_has_ended
         Box::pin(async { Ok(Is::Waits) })
     });
     static ALL: &[&dyn AnyStep] = &[&DONE, &WAITS];
-    let (cx, mut memory) = (cx(), Memory::new("u".into()));
+    let (cx, mut memory) = (cx(), Observations::default());
     let looks = || std::mem::take(&mut *LOOKS.lock().unwrap());
 
     pass(&cx, &mut memory, &[], ALL).await;
@@ -431,7 +437,7 @@ async fn what_depends_on_a_change_is_looked_at_again_in_the_same_pass() {
         Box::pin(async { Ok(Is::Done) })
     });
     static ALL: &[&dyn AnyStep] = &[&FIRST, &AFTER];
-    let (cx, mut memory) = (cx(), Memory::new("u".into()));
+    let (cx, mut memory) = (cx(), Observations::default());
     pass(&cx, &mut memory, &[], ALL).await;
 
     WRONG.store(true, SeqCst);
@@ -450,7 +456,7 @@ async fn a_change_without_effect_is_not_sent_for_ever() {
     };
 
     static ALL: &[&dyn AnyStep] = &[&SPINS];
-    let states = pass(&cx(), &mut Memory::new("u".into()), &[], ALL).await;
+    let states = pass(&cx(), &mut Observations::default(), &[], ALL).await;
 
     assert_eq!(states, [State::Waiting]);
     assert!(*SENT.lock().unwrap() <= 12);
@@ -468,7 +474,7 @@ async fn a_closed_fence_lets_no_change_begin() {
         ..cx()
     };
 
-    let mut memory = Memory::new("u".into());
+    let mut memory = Observations::default();
     static ALL: &[&dyn AnyStep] = &[&WRONG];
     let states = pass(&cx, &mut memory, &[], ALL).await;
 
@@ -478,22 +484,22 @@ async fn a_closed_fence_lets_no_change_begin() {
 }
 
 /// A live object whose steps are all due, the later ones looked at longer ago.
-fn settled(digest: &str) -> Memory {
-    let mut memory = Memory::new("u".into());
+fn settled(digest: &str) -> Observations {
+    let mut memory = Observations::default();
     let steps: Vec<_> = PHASES.iter().flat_map(|phase| phase.steps).collect();
     let now = Instant::now();
     for (at, step) in steps.iter().enumerate() {
         let ago = Duration::from_millis(at.try_into().unwrap());
         let mut record = StepRecord::pending(digest);
         record.state = State::Done;
-        record.looked = now.checked_sub(ago).unwrap();
+        record.observed_at = now.checked_sub(ago).unwrap();
         record.again = step.rechecked().then_some(now);
         memory.steps.insert(step.id(), record);
     }
     memory
 }
 
-fn earliest(memory: &Memory) -> Instant {
+fn earliest(memory: &Observations) -> Instant {
     memory
         .steps
         .values()
@@ -503,13 +509,13 @@ fn earliest(memory: &Memory) -> Instant {
 }
 
 /// All phases as they are remembered, the first of them done and those after it not reached.
-fn stuck(memory: &Memory, state: PhaseState) -> Report {
+fn stuck(memory: &Observations, state: PhaseProgress) -> Report {
     let reports = PHASES.iter().zip(0..).map(|(phase, at)| PhaseReport {
         id: phase.id,
-        state: match at {
-            0 => PhaseState::Succeeded,
+        progress: match at {
+            0 => PhaseProgress::Succeeded,
             1 => state,
-            _ => PhaseState::Pending,
+            _ => PhaseProgress::Pending,
         },
         gate: None,
         steps: remembered(phase, memory, "digest"),
@@ -531,18 +537,22 @@ fn what_is_due_in_a_phase_that_is_not_reached_makes_no_look_at_once() {
             memory.steps.get_mut(&step.id()).unwrap().again = Some(later);
         }
     }
-    for state in [PhaseState::Failed, PhaseState::Running, PhaseState::Planned] {
-        let next = next_look(&stuck(&memory, state), &memory, &timing);
+    for state in [
+        PhaseProgress::Failed,
+        PhaseProgress::Running,
+        PhaseProgress::Planned,
+    ] {
+        let next = recheck::next(&stuck(&memory, state), &memory, &timing);
         assert!(next > timing.recheck / 2, "{state:?}: {next:?}");
     }
     let first = PHASES[1].steps[0].id();
     memory.steps.get_mut(&first).unwrap().again = Some(Instant::now());
-    for state in [PhaseState::AwaitingApproval, PhaseState::Rejected] {
-        let next = next_look(&stuck(&memory, state), &memory, &timing);
+    for state in [PhaseProgress::AwaitingApproval, PhaseProgress::Rejected] {
+        let next = recheck::next(&stuck(&memory, state), &memory, &timing);
         assert!(next > timing.recheck / 2, "{state:?}: {next:?}");
     }
-    let reached = stuck(&memory, PhaseState::Failed);
-    assert!(next_look(&reached, &memory, &timing) < timing.recheck / 2);
+    let reached = stuck(&memory, PhaseProgress::Failed);
+    assert!(recheck::next(&reached, &memory, &timing) < timing.recheck / 2);
 }
 
 #[test]
@@ -556,13 +566,13 @@ fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_tu
         .collect();
     let mut reached = BTreeSet::new();
     for _ in 0..due.len() {
-        let chosen = recheck_choice(&mut memory, "digest", &Timing::default()).unwrap();
+        let chosen = recheck::choose(PHASES, &mut memory, "digest", &Timing::default()).unwrap();
         let steps = PHASES.iter().flat_map(|phase| phase.steps);
         let reads: u32 = steps
             .filter(|step| chosen.contains(&step.id()))
             .map(|step| step.reads())
             .sum();
-        assert!(reads <= RECHECK_READS, "{reads} reads: {chosen:?}");
+        assert!(reads <= recheck::RECHECK_READS, "{reads} reads: {chosen:?}");
         assert!(
             chosen.contains(&StepId::Verify),
             "machines are looked at each time"
@@ -571,7 +581,7 @@ fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_tu
         let next = earliest(&memory);
         for id in &chosen {
             let record = memory.steps.get_mut(id).unwrap();
-            (record.looked, record.again) = (now, Some(next + Timing::default().recheck));
+            (record.observed_at, record.again) = (now, Some(next + Timing::default().recheck));
         }
         // Nothing is due before the next re-check, which comes an interval later.
         let waits = earliest(&memory).saturating_duration_since(now);
@@ -588,9 +598,15 @@ fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_tu
 fn what_is_not_settled_has_no_limit_of_reads() {
     let mut memory = settled("digest");
     let timing = Timing::default();
-    assert_eq!(recheck_choice(&mut memory, "another digest", &timing), None);
+    assert_eq!(
+        recheck::choose(PHASES, &mut memory, "another digest", &timing),
+        None
+    );
     memory.steps.values_mut().next().unwrap().state = State::Waiting;
-    assert_eq!(recheck_choice(&mut memory, "digest", &timing), None);
+    assert_eq!(
+        recheck::choose(PHASES, &mut memory, "digest", &timing),
+        None
+    );
 }
 
 #[test]
@@ -604,13 +620,13 @@ fn a_phase_is_stopped_before_it_waits_and_done_when_all_its_steps_are() {
                 (id::STEP, record)
             })
             .collect();
-        phase_state(&steps)
+        phase_progress(&steps)
     };
     use State::{Blocked, Done, Pending, Planned, Skipped, Waiting};
-    assert_eq!(of(&[Done, Skipped]), PhaseState::Succeeded);
-    assert_eq!(of(&[Done, Waiting, Pending]), PhaseState::Running);
-    assert_eq!(of(&[Waiting, Blocked, Planned]), PhaseState::Failed);
-    assert_eq!(of(&[Planned, Pending]), PhaseState::Planned);
+    assert_eq!(of(&[Done, Skipped]), PhaseProgress::Succeeded);
+    assert_eq!(of(&[Done, Waiting, Pending]), PhaseProgress::Running);
+    assert_eq!(of(&[Waiting, Blocked, Planned]), PhaseProgress::Failed);
+    assert_eq!(of(&[Planned, Pending]), PhaseProgress::Planned);
 }
 
 #[tokio::test]
@@ -642,12 +658,15 @@ async fn one_write_announces_what_all_steps_are_about_to_create_and_then_each_cr
         })
     };
     static ALL: &[&dyn AnyStep] = &[&ONE, &TWO];
-    let herald = Told::default();
+    let announcer = Told::default();
 
-    let states = told_pass(&cx(), &mut Memory::new("u".into()), &[], ALL, &herald).await;
+    let states = told_pass(&cx(), &mut Observations::default(), &[], ALL, &announcer).await;
 
     assert_eq!(states, [State::Done, State::Done]);
-    assert_eq!(herald.announced(), [[id::ONE.as_str(), id::TWO.as_str()]]);
+    assert_eq!(
+        announcer.announced(),
+        [[id::ONE.as_str(), id::TWO.as_str()]]
+    );
 }
 
 #[tokio::test]
@@ -663,16 +682,16 @@ async fn what_could_not_be_announced_is_not_created() {
         ..Made::new(id::ALSO, &[], || Box::pin(async { Ok(Is::Wrong) }))
     };
     static ALL: &[&dyn AnyStep] = &[&WRONG, &ALSO];
-    let herald = Told {
+    let announcer = Told {
         fails: true,
         ..Told::default()
     };
     let cx = cx();
 
-    let states = told_pass(&cx, &mut Memory::new("u".into()), &[], ALL, &herald).await;
+    let states = told_pass(&cx, &mut Observations::default(), &[], ALL, &announcer).await;
 
     assert_eq!(states, [State::Running, State::Running]);
-    assert_eq!(herald.announced().len(), 1, "it was tried again");
+    assert_eq!(announcer.announced().len(), 1, "it was tried again");
     assert!(cx.intents.to_announce(), "the end of the pass tries again");
 }
 
@@ -704,22 +723,22 @@ async fn what_is_foreseen_is_announced_while_earlier_steps_work_and_not_created_
     };
     static ALL: &[&dyn AnyStep] = &[&FIRST, &THEN];
     struct First(Told);
-    impl Herald for First {
+    impl Announcer for First {
         fn announce(&self, report: Report, intents: Announced) -> BoxFuture<'_, Announced> {
             assert!(!EARLIER.load(SeqCst), "it came after the earlier step");
             self.0.announce(report, intents)
         }
     }
-    let herald = Told {
+    let announcer = Told {
         until: Some(&WRITTEN),
         ..Told::default()
     };
-    let herald = First(herald);
+    let announcer = First(announcer);
 
-    let states = told_pass(&cx(), &mut Memory::new("u".into()), &[], ALL, &herald).await;
+    let states = told_pass(&cx(), &mut Observations::default(), &[], ALL, &announcer).await;
 
     assert_eq!(states, [State::Done, State::Done]);
-    assert_eq!(herald.0.announced(), [[id::THEN.as_str()]]);
+    assert_eq!(announcer.0.announced(), [[id::THEN.as_str()]]);
 }
 
 #[test]
@@ -733,7 +752,7 @@ fn what_was_looked_at_at_different_times_shares_one_recheck_an_interval() {
         record.again = Some(now + timing.recheck / 2);
     }
 
-    let chosen = recheck_choice(&mut memory, "digest", &timing).unwrap();
+    let chosen = recheck::choose(PHASES, &mut memory, "digest", &timing).unwrap();
 
     assert!(chosen.contains(&StepId::Verify), "{chosen:?}");
     let others = memory.steps.iter().filter(|(id, _)| !chosen.contains(*id));
@@ -753,7 +772,7 @@ fn what_holds_for_a_moment_is_looked_at_when_that_is_over_and_nothing_else_with_
     let addresses = memory.steps.get_mut(&StepId::Addresses).unwrap();
     (addresses.again, addresses.holds) = (Some(now), true);
 
-    let chosen = recheck_choice(&mut memory, "digest", &timing).unwrap();
+    let chosen = recheck::choose(PHASES, &mut memory, "digest", &timing).unwrap();
 
     assert_eq!(chosen, BTreeSet::from([StepId::Addresses]));
     let verify = memory.steps[&StepId::Verify].again.unwrap();

@@ -15,9 +15,9 @@ use crate::{
     },
     error::Error,
     fly::{self, Class, ImageReference},
-    pipeline::{Memory, Owner, memory::backoff},
+    pipeline::{Owner, cx::backoff},
     plan::{self as target, refs::Refs},
-    reconcile::context::Context,
+    reconcile::{context::Context, memory::Memory},
 };
 
 pub mod choose;
@@ -83,7 +83,7 @@ pub async fn read(
         return Ok(());
     }
     let (kube, namespace) = (&context.kube, &context.installation.own_namespace);
-    let stored = store::load(kube, namespace, owner, &memory.facts).await?;
+    let stored = store::load(kube, namespace, owner, &memory.wanted.facts).await?;
     let held = stored.choice.as_ref();
     let failed = |failure| Followed {
         choice: None,
@@ -105,8 +105,8 @@ pub async fn read(
                 rule: &rule,
             };
             let serving = crate::phase::deploy::release::store::known_serving_digest(
-                &memory.facts,
-                &memory.journal,
+                &memory.wanted.facts,
+                &memory.wanted.journal,
             );
             let client = context
                 .fly
@@ -126,7 +126,7 @@ pub async fn read(
             return Ok(());
         }
         // Before anything follows from it: a restart must find the same.
-        store::save(kube, namespace, owner, &memory.facts, choice).await?;
+        store::save(kube, namespace, owner, &memory.wanted.facts, choice).await?;
         tracing::info!(tag = %choice.tag, digest = %choice.digest, why = %choice.why, "image chosen");
     }
     let interval = source.interval.get().max(context.source_interval_min);

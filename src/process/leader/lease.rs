@@ -1,4 +1,4 @@
-//! What the Lease says, and what follows from it. Pure: no I/O, and the time is an argument.
+//! Contents of the Lease and the decisions about it. Pure: no I/O, and the time is an argument.
 
 use std::time::{Duration, Instant};
 
@@ -6,20 +6,48 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::ObjectMeta;
 
-use super::Election;
+use crate::clock::Now;
 
-/// How often longer than our own duration a lease may claim to hold. A mistyped
+/// How long a lease is valid without a renewal. Default 15 s, as in client-go.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+
+/// How long the leader tries to renew before it gives up. Default 10 s, as in client-go.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Interval of reading or renewing the lease. Default 2 s, as in client-go.
+pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
+
+/// Configuration of an election.
+#[derive(Clone, Debug)]
+pub struct Election {
+    /// Namespace of the Lease.
+    pub namespace: String,
+    /// Name of the Lease.
+    pub name: String,
+    /// Identity of this process. Must be unique, also among restarts of one pod.
+    pub identity: String,
+    /// How long the lease is valid without a renewal.
+    pub lease_duration: Duration,
+    /// How long this process tries to renew before it gives up. Shorter than `lease_duration`.
+    pub renew_deadline: Duration,
+    /// Interval of attempts. Shorter than `renew_deadline`.
+    pub retry_period: Duration,
+    /// The wall clock, for the times in the Lease, which decide nothing.
+    pub now: Now,
+}
+
+/// Largest accepted duration of a foreign lease, as a multiple of our own. A mistyped
 /// `leaseDurationSeconds` must not lock every replica out for a day.
 const LONGEST_FOREIGN_DURATION: u32 = 4;
 
-/// What became of a renewal.
+/// Result of a renewal.
 pub(super) enum Renewal {
     Done(Lease),
     Moved(Lease),
     Taken(String),
 }
 
-/// What a changed lease means for its leader. An emptied holder is anybody's to take, so also ours.
+/// What a changed lease means for its leader. A lease without a holder is available, also to us.
 pub(super) fn after_conflict(identity: &str, current: Lease) -> Renewal {
     let holder = Record::of(&current).holder;
     if holder.is_empty() || holder == identity {
@@ -29,7 +57,7 @@ pub(super) fn after_conflict(identity: &str, current: Lease) -> Renewal {
     }
 }
 
-/// The part of a lease whose change proves that its holder lives.
+/// The part of a lease whose change proves that its holder is alive.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Record {
     pub(super) holder: String,
@@ -50,55 +78,55 @@ impl Record {
     }
 }
 
-/// A record and when we first saw it, by our own monotonic clock.
+/// A record and when it was first observed, by our own monotonic clock.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct Observed {
     pub(super) record: Record,
     since: Instant,
 }
 
-impl Seen {
-    pub(super) fn next(before: Option<Seen>, lease: &Lease, now: Instant) -> Seen {
+impl Observed {
+    pub(super) fn next(before: Option<Observed>, lease: &Lease, now: Instant) -> Observed {
         let record = Record::of(lease);
         match before {
             Some(before) if before.record == record => before,
-            _ => Seen { record, since: now },
+            _ => Observed { record, since: now },
         }
     }
 }
 
-/// What a candidate does now.
+/// Next action of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Move {
-    /// Write our claim.
+    /// Acquire the lease.
     Take,
-    /// Somebody else leads, as far as we can know.
+    /// Wait: another replica leads.
     Wait,
 }
 
-/// Decides without I/O whether the lease is to be had.
-pub(super) fn decide(election: &Election, seen: Option<&Seen>, now: Instant) -> Move {
-    let Some(seen) = seen else {
+/// Decides whether the lease is available.
+pub(super) fn decide(election: &Election, observed: Option<&Observed>, now: Instant) -> Move {
+    let Some(observed) = observed else {
         return Move::Take;
     };
-    // Ours already: a claim whose reply was lost.
-    if seen.record.holder.is_empty() || seen.record.holder == election.identity {
+    // Ours already: the response to the claim was lost.
+    if observed.record.holder.is_empty() || observed.record.holder == election.identity {
         return Move::Take;
     }
-    // The holder may count on its own duration, if it is longer than ours.
-    let claimed = Duration::from_secs(u64::try_from(seen.record.seconds).unwrap_or(0));
+    // The holder's own duration applies, if it is longer than ours.
+    let claimed = Duration::from_secs(u64::try_from(observed.record.seconds).unwrap_or(0));
     let holds = claimed.clamp(
         election.lease_duration,
         election.lease_duration * LONGEST_FOREIGN_DURATION,
     );
-    if now.saturating_duration_since(seen.since) >= holds {
+    if now.saturating_duration_since(observed.since) >= holds {
         Move::Take
     } else {
         Move::Wait
     }
 }
 
-/// The lease as we want it: held by us, renewed now, with the version we decided on.
+/// The lease to write: held by us, renewed now, with the version the decision is based on.
 pub(super) fn claim(election: &Election, current: Option<&Lease>, now: jiff::Timestamp) -> Lease {
     let old = current
         .and_then(|lease| lease.spec.clone())
@@ -133,7 +161,7 @@ pub(super) fn claim(election: &Election, current: Option<&Lease>, now: jiff::Tim
     }
 }
 
-/// The lease as it is given back: no holder, as client-go leaves it.
+/// The released lease: without a holder, as client-go writes it.
 pub(super) fn freed(lease: Lease, now: jiff::Timestamp) -> Lease {
     let spec = lease.spec.unwrap_or_default();
     Lease {
@@ -151,14 +179,13 @@ pub(super) fn freed(lease: Lease, now: jiff::Timestamp) -> Lease {
 }
 
 fn whole_seconds(duration: Duration) -> i32 {
-    // The API wants a positive whole number.
+    // The API requires a positive integer.
     i32::try_from(duration.as_secs()).unwrap_or(i32::MAX).max(1)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
-    use super::super::{LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD};
     use super::*;
 
     fn election() -> Election {
@@ -185,25 +212,32 @@ mod tests {
     fn a_lease_is_taken_only_after_it_stood_still_for_its_whole_duration() {
         let t0 = Instant::now();
         let lease = held_by("pod-b_1", "2026-11-24T12:00:00Z");
-        let seen = Seen::next(None, &lease, t0);
+        let observed = Observed::next(None, &lease, t0);
         let just_before = t0 + LEASE_DURATION - Duration::from_millis(1);
-        assert_eq!(decide(&election(), Some(&seen), just_before), Move::Wait);
+        assert_eq!(
+            decide(&election(), Some(&observed), just_before),
+            Move::Wait
+        );
         let after = t0 + LEASE_DURATION;
-        assert_eq!(decide(&election(), Some(&seen), after), Move::Take);
+        assert_eq!(decide(&election(), Some(&observed), after), Move::Take);
     }
 
     #[test]
     fn a_renewal_starts_the_wait_again_and_an_unchanged_lease_does_not() {
         let t0 = Instant::now();
         let t1 = t0 + Duration::from_secs(14);
-        let seen = Seen::next(None, &held_by("pod-b_1", "2026-11-24T12:00:00Z"), t0);
-        let same = Seen::next(
-            Some(seen.clone()),
+        let observed = Observed::next(None, &held_by("pod-b_1", "2026-11-24T12:00:00Z"), t0);
+        let same = Observed::next(
+            Some(observed.clone()),
             &held_by("pod-b_1", "2026-11-24T12:00:00Z"),
             t1,
         );
         assert_eq!(same.since, t0);
-        let renewed = Seen::next(Some(seen), &held_by("pod-b_1", "2026-11-24T12:00:02Z"), t1);
+        let renewed = Observed::next(
+            Some(observed),
+            &held_by("pod-b_1", "2026-11-24T12:00:02Z"),
+            t1,
+        );
         assert_eq!(renewed.since, t1);
     }
 
@@ -211,10 +245,10 @@ mod tests {
     fn the_clock_of_another_machine_decides_nothing() {
         let t0 = Instant::now();
         for renewed in ["1999-01-01T00:00:00Z", "2999-01-01T00:00:00Z"] {
-            let seen = Seen::next(None, &held_by("pod-b_1", renewed), t0);
-            assert_eq!(decide(&election(), Some(&seen), t0), Move::Wait);
+            let observed = Observed::next(None, &held_by("pod-b_1", renewed), t0);
+            assert_eq!(decide(&election(), Some(&observed), t0), Move::Wait);
             let later = t0 + LEASE_DURATION;
-            assert_eq!(decide(&election(), Some(&seen), later), Move::Take);
+            assert_eq!(decide(&election(), Some(&observed), later), Move::Take);
         }
     }
 
@@ -223,8 +257,8 @@ mod tests {
         let now = Instant::now();
         assert_eq!(decide(&election(), None, now), Move::Take);
         for holder in ["", "pod-a_1"] {
-            let seen = Seen::next(None, &held_by(holder, "2026-11-24T12:00:00Z"), now);
-            assert_eq!(decide(&election(), Some(&seen), now), Move::Take);
+            let observed = Observed::next(None, &held_by(holder, "2026-11-24T12:00:00Z"), now);
+            assert_eq!(decide(&election(), Some(&observed), now), Move::Take);
         }
     }
 
@@ -233,11 +267,11 @@ mod tests {
         let t0 = Instant::now();
         let mut lease = held_by("pod-b_1", "2026-11-24T12:00:00Z");
         lease.spec.as_mut().unwrap().lease_duration_seconds = Some(1);
-        let short = Seen::next(None, &lease, t0);
+        let short = Observed::next(None, &lease, t0);
         let soon = t0 + Duration::from_secs(14);
         assert_eq!(decide(&election(), Some(&short), soon), Move::Wait);
         lease.spec.as_mut().unwrap().lease_duration_seconds = Some(86_400);
-        let long = Seen::next(None, &lease, t0);
+        let long = Observed::next(None, &lease, t0);
         let later = t0 + LEASE_DURATION * LONGEST_FOREIGN_DURATION;
         assert_eq!(decide(&election(), Some(&long), later), Move::Take);
     }

@@ -1,16 +1,16 @@
-//! One leader at a time, by a Lease.
+//! Leader election by a Lease.
 //!
-//! The algorithm and its proportions (15 s, 10 s, 2 s) are those of client-go, with two things
-//! made strict. Every write carries the `resourceVersion` it was decided on, so of two claimants
-//! exactly one wins and the other gets a 409. And no clock is compared with the clock of another
-//! machine: a lease has run out when *this* process has watched it unchanged for the whole
-//! duration by its own monotonic clock. (The monotonic clock runs on while a process is stopped
-//! by a signal, so a leader that wakes up late knows at once that its time is over.)
+//! Algorithm and defaults (15 s, 10 s, 2 s) are those of client-go, with two additions. Every write
+//! carries the `resourceVersion` it was decided on, so of two candidates exactly one succeeds and
+//! the other gets a 409. And clocks of different machines are never compared: a lease has expired
+//! when *this* process has observed it unchanged for its whole duration by its own monotonic clock.
+//! (That clock continues while a process is stopped by a signal, so a leader that resumes late
+//! knows at once that its term is over.)
 //!
-//! A lease alone does not fence: a call to Fly.io that began in time may end after another
-//! replica has taken over. [`Leader::remaining`] says how much time is surely left, so that a call
-//! can be left unsent when it would not end in time; the other fences are deterministic names and
-//! Fly's own machine lease.
+//! A lease alone is no fence: a call to Fly.io that began in time may end after another replica has
+//! taken over. [`Leader::remaining`] is the time for which leadership is certain, so that a call
+//! that would not end in time is not sent. The other fences are deterministic names and Fly.io's
+//! machine leases.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,78 +21,51 @@ use kube::{Api, Client};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::lease::{Move, Record, Renewal, Seen, after_conflict, claim, decide, freed};
-use crate::clock::Now;
+use self::lease::{Move, Observed, Record, Renewal, after_conflict, claim, decide, freed};
 
 mod lease;
 
-/// How long a lease holds without a renewal. Default 15 s, as client-go.
-pub const LEASE_DURATION: Duration = Duration::from_secs(15);
-
-/// After how long without a successful renewal the leader gives up. Default 10 s, as client-go.
-pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Pause between two looks at the lease, or two renewals. Default 2 s, as client-go.
-pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
-
-/// What an election is about, and how fast it goes.
-#[derive(Clone, Debug)]
-pub struct Election {
-    /// Namespace of the Lease.
-    pub namespace: String,
-    /// Name of the Lease.
-    pub name: String,
-    /// Who we are. Must differ between any two processes, also between two lives of one pod.
-    pub identity: String,
-    /// How long the lease holds without a renewal.
-    pub lease_duration: Duration,
-    /// After how long without a successful renewal we give up. Shorter than `lease_duration`.
-    pub renew_deadline: Duration,
-    /// Pause between two tries. Shorter than `renew_deadline`.
-    pub retry_period: Duration,
-    /// The wall clock, for the times people read in the Lease. Nothing is decided by them.
-    pub now: Now,
-}
+pub use self::lease::{Election, LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD};
 
 /// Why a term ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
-    /// Somebody else holds the lease.
+    /// Another replica holds the lease.
     #[error("the lease is held by {holder}")]
     Taken {
-        /// The identity that the Lease names now.
+        /// Its identity.
         holder: String,
     },
-    /// The API server could not be reached, or refused, for too long.
+    /// The API server was unavailable, or refused the renewal, for too long.
     #[error("the lease could not be renewed for {} s: {last}", after.as_secs())]
     NotRenewed {
-        /// How long we tried.
+        /// Duration of the attempts.
         after: Duration,
-        /// The last thing that went wrong.
+        /// The last error.
         last: String,
     },
 }
 
-/// A replica that would like to lead.
+/// A replica that wants to lead.
 pub struct Candidate {
     api: Api<Lease>,
     election: Election,
 }
 
 impl Candidate {
-    /// A candidate. Sends nothing yet.
+    /// Creates a candidate. Sends nothing yet.
     pub fn new(kube: Client, election: Election) -> Candidate {
         let api = Api::namespaced(kube, &election.namespace);
         Candidate { api, election }
     }
 
-    /// Waits until we lead, for as long as it takes. `None` when `shutdown` comes first.
+    /// Waits until this process leads. `None` after `shutdown`.
     pub async fn acquire(self, shutdown: &CancellationToken) -> Option<Term> {
-        let mut seen: Option<Seen> = None;
-        let mut told = String::new();
+        let mut observed: Option<Observed> = None;
+        let mut logged = String::new();
         loop {
             let tried = shutdown
-                .run_until_cancelled(self.attempt(&mut seen))
+                .run_until_cancelled(self.attempt(&mut observed))
                 .await?;
             match tried {
                 Ok(Some((lease, sent))) => {
@@ -100,11 +73,11 @@ impl Candidate {
                     return Some(Term::start(self.api, self.election, lease, sent));
                 }
                 Ok(None) => {
-                    let holder = seen.as_ref().map(|s| s.record.holder.clone());
+                    let holder = observed.as_ref().map(|s| s.record.holder.clone());
                     let holder = holder.unwrap_or_default();
-                    if told != holder {
+                    if logged != holder {
                         tracing::info!(lease = %self.election.name, %holder, "standing by");
-                        told = holder;
+                        logged = holder;
                     }
                 }
                 Err(error) => {
@@ -118,29 +91,32 @@ impl Candidate {
         }
     }
 
-    /// One look and, if the lease is to be had, one try to take it.
-    async fn attempt(&self, seen: &mut Option<Seen>) -> Result<Option<(Lease, Instant)>, Failed> {
+    /// Reads the lease and, if it is available, tries once to acquire it.
+    async fn attempt(
+        &self,
+        observed: &mut Option<Observed>,
+    ) -> Result<Option<(Lease, Instant)>, Failed> {
         let limit = self.election.renew_deadline / 2;
         let lease = within(limit, self.api.get_opt(&self.election.name)).await?;
         let now = Instant::now();
-        *seen = lease
+        *observed = lease
             .as_ref()
-            .map(|lease| Seen::next(seen.take(), lease, now));
-        if decide(&self.election, seen.as_ref(), now) == Move::Wait {
+            .map(|lease| Observed::next(observed.take(), lease, now));
+        if decide(&self.election, observed.as_ref(), now) == Move::Wait {
             return Ok(None);
         }
         let claim = claim(&self.election, lease.as_ref(), (self.election.now)());
         let sent = Instant::now();
         match within(limit, put(&self.api, &claim)).await {
             Ok(lease) => Ok(Some((lease, sent))),
-            // Somebody was faster. The next look tells who.
+            // Another candidate was faster.
             Err(Failed::Kube(error)) if is_conflict(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Our time as leader: renews the lease in the background until it is lost or given back.
+/// A term as leader: renews the lease in the background until it is lost or released.
 pub struct Term {
     leader: Leader,
     stop: CancellationToken,
@@ -152,7 +128,7 @@ pub struct Term {
 
 impl Term {
     fn start(api: Api<Lease>, election: Election, lease: Lease, sent: Instant) -> Term {
-        let held = Arc::new(Mutex::new(Held::Since {
+        let tenure = Arc::new(Mutex::new(Tenure::Held {
             sent,
             lease: Box::new(lease),
         }));
@@ -161,10 +137,10 @@ impl Term {
             margin: election
                 .lease_duration
                 .saturating_sub(election.renew_deadline),
-            held: Some(held.clone()),
+            tenure: Some(tenure.clone()),
         };
         let stop = CancellationToken::new();
-        let renewals = tokio::spawn(renew(api.clone(), election.clone(), held, stop.clone()));
+        let renewals = tokio::spawn(renew(api.clone(), election.clone(), tenure, stop.clone()));
         Term {
             leader,
             stop,
@@ -175,12 +151,12 @@ impl Term {
         }
     }
 
-    /// A handle that says how much of the term is surely left.
+    /// A handle to the remaining time of the term.
     pub fn leader(&self) -> Leader {
         self.leader.clone()
     }
 
-    /// Returns when the term is over. The process must then stop acting at once.
+    /// Returns when the term is over. The process must then stop at once.
     pub async fn lost(&mut self) -> Lost {
         if let Some(end) = &self.end {
             return end.clone();
@@ -201,8 +177,8 @@ impl Term {
         end
     }
 
-    /// Gives the lease back, so that another replica need not wait for it to run out. Call it
-    /// after the last write to Fly.io has ended.
+    /// Releases the lease, so that another replica need not wait for its expiry. To be called after
+    /// the last write to Fly.io has ended.
     pub async fn release(mut self) {
         self.stop.cancel();
         if self.end.is_none() {
@@ -216,7 +192,8 @@ impl Term {
         let name = &self.election.name;
         let mut result = within(limit, put(&self.api, &free)).await.map(drop);
         if matches!(&result, Err(Failed::Kube(error)) if is_conflict(error)) {
-            // Perhaps only edited, or our last renewal lost its reply. Give back what is ours.
+            // Perhaps it was only edited, or the response to our last renewal was lost. Release it
+            // if it is still ours.
             result = match within(limit, self.api.get_opt(name)).await {
                 Ok(Some(lease)) if Record::of(&lease).holder == self.election.identity => {
                     let free = freed(lease, (self.election.now)());
@@ -236,27 +213,28 @@ impl Term {
 }
 
 impl Drop for Term {
-    /// A term that nobody holds is not renewed any more, and runs out.
+    /// A dropped term is not renewed, so the lease expires.
     fn drop(&mut self) {
         self.stop.cancel();
     }
 }
 
-/// Says whether this process leads, and for how much longer that is sure. Cheap to clone.
+/// Whether this process leads, and for how long that is certain. Cheap to clone.
 #[derive(Clone)]
 pub struct Leader {
     lease_duration: Duration,
-    /// What must be left for a change to be begun: the time between giving up and running out.
+    /// Remaining time that a change needs to begin: the time between giving up and the expiry of
+    /// the lease.
     margin: Duration,
-    held: Option<Arc<Mutex<Held>>>,
+    tenure: Option<Arc<Mutex<Tenure>>>,
 }
 
 #[derive(Debug)]
-enum Held {
-    /// Renewed by a request that we began to send then.
-    Since { sent: Instant, lease: Box<Lease> },
-    /// Over.
-    Not,
+enum Tenure {
+    /// Held. `sent` is when the last successful renewal was sent.
+    Held { sent: Instant, lease: Box<Lease> },
+    /// The term is over.
+    Over,
 }
 
 impl Leader {
@@ -265,28 +243,27 @@ impl Leader {
         Leader {
             lease_duration: Duration::MAX,
             margin: Duration::ZERO,
-            held: None,
+            tenure: None,
         }
     }
 
-    /// How long nobody else can hold the lease, seen from now. Zero when we do not lead.
+    /// How long no other replica can hold the lease. Zero when this process does not lead.
     ///
-    /// Counted from the moment *before* the last successful renewal was sent: no other replica
-    /// can have seen that renewal earlier, and each waits a whole lease duration after seeing it.
+    /// Counted from *before* the last successful renewal was sent: no other replica can have
+    /// observed that renewal earlier, and each waits a whole lease duration after observing it.
     pub fn remaining(&self) -> Duration {
         self.remaining_at(Instant::now())
     }
 
-    /// Whether a call that may take `call` can be sent and ended within our time.
+    /// Whether a call that takes up to `call` can end within the remaining time.
     pub fn allows(&self, call: Duration) -> bool {
         self.remaining() > call
     }
 
-    /// Whether a change may be begun now, or why not, in words.
+    /// Whether a change may begin now, or why not.
     ///
-    /// It may until the moment at which the leader gives up, by this process's own clock: a
-    /// process that was stopped and wakes up finds the door closed before it finds out why. What
-    /// is left then is the margin between giving up and running out.
+    /// It may until the leader gives up, by this process's own clock: a process that was suspended
+    /// is refused as soon as it resumes. The margin between giving up and expiry then remains.
     pub fn permit(&self) -> Result<(), String> {
         let remaining = self.remaining();
         if remaining > self.margin {
@@ -299,58 +276,58 @@ impl Leader {
     }
 
     fn remaining_at(&self, now: Instant) -> Duration {
-        let Some(held) = &self.held else {
+        let Some(tenure) = &self.tenure else {
             return Duration::MAX;
         };
-        match &*held.lock().unwrap_or_else(PoisonError::into_inner) {
-            Held::Since { sent, .. } => self
+        match &*tenure.lock().unwrap_or_else(PoisonError::into_inner) {
+            Tenure::Held { sent, .. } => self
                 .lease_duration
                 .saturating_sub(now.saturating_duration_since(*sent)),
-            Held::Not => Duration::ZERO,
+            Tenure::Over => Duration::ZERO,
         }
     }
 
     fn end(&self) -> Option<Lease> {
-        let held = self.held.as_ref()?;
-        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut *held, Held::Not) {
-            Held::Since { lease, .. } => Some(*lease),
-            Held::Not => None,
+        let tenure = self.tenure.as_ref()?;
+        let mut tenure = tenure.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *tenure, Tenure::Over) {
+            Tenure::Held { lease, .. } => Some(*lease),
+            Tenure::Over => None,
         }
     }
 }
 
-/// Renews until stopped (`None`) or lost.
+/// Renews the lease until stopped (`None`) or lost.
 async fn renew(
     api: Api<Lease>,
     election: Election,
-    held: Arc<Mutex<Held>>,
+    tenure: Arc<Mutex<Tenure>>,
     stop: CancellationToken,
 ) -> Option<Lost> {
-    let lock = || held.lock().unwrap_or_else(PoisonError::into_inner);
+    let lock = || tenure.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         let pause = tokio::time::sleep(election.retry_period);
         stop.run_until_cancelled(pause).await?;
         let (sent, lease) = match &*lock() {
-            Held::Since { sent, lease } => (*sent, Lease::clone(lease)),
-            Held::Not => return None,
+            Tenure::Held { sent, lease } => (*sent, Lease::clone(lease)),
+            Tenure::Over => return None,
         };
         match renew_in_time(&api, &election, lease, sent, &stop).await? {
             Ok((sent, lease)) => {
                 let lease = Box::new(lease);
-                *lock() = Held::Since { sent, lease };
+                *lock() = Tenure::Held { sent, lease };
             }
             Err(lost) => {
-                *lock() = Held::Not;
+                *lock() = Tenure::Over;
                 return Some(lost);
             }
         }
     }
 }
 
-/// One renewal, tried until it works, the lease is somebody else's, or the deadline has passed.
-/// `None` when stopped. A renewal under way is never cut short: a half-sent one would change the
-/// version that the release needs.
+/// One renewal, retried until it succeeds, another replica holds the lease, or the deadline has
+/// passed. `None` when stopped. A running renewal is never cancelled: its unknown outcome might
+/// change the version that the release needs.
 async fn renew_in_time(
     api: &Api<Lease>,
     election: &Election,
@@ -372,7 +349,7 @@ async fn renew_in_time(
         let pause = match renewal(api, election, &lease, limit).await {
             Ok(Renewal::Done(renewed)) => return Some(Ok((sent, renewed))),
             Ok(Renewal::Taken(holder)) => return Some(Err(Lost::Taken { holder })),
-            // Edited by hand, or an earlier renewal whose reply was lost: still ours.
+            // Edited by hand, or the response to an earlier renewal was lost: still ours.
             Ok(Renewal::Moved(current)) => {
                 lease = current;
                 last = Some(String::from("the lease was changed by someone else"));
@@ -380,8 +357,8 @@ async fn renew_in_time(
             }
             Err(error) => {
                 tracing::warn!(lease = %election.name, %error, "cannot renew the lease, trying again");
-                // A try that began just before the end had no time for its answer: the one before
-                // it tells more.
+                // An attempt just before the deadline had no time for its response: the error
+                // before it is more informative.
                 let cut_short = matches!(error, Failed::TimedOut(limit) if limit < longest);
                 if last.is_none() || !cut_short {
                     last = Some(error.to_string());
@@ -395,7 +372,7 @@ async fn renew_in_time(
     }
 }
 
-/// One renewal, fenced by the version we know. A 409 or 404 is followed by a look.
+/// One renewal, with the known version. After a 409 or 404 the lease is read.
 async fn renewal(
     api: &Api<Lease>,
     election: &Election,
@@ -410,12 +387,12 @@ async fn renewal(
     }
     Ok(match within(limit, api.get_opt(&election.name)).await? {
         Some(current) => after_conflict(&election.identity, current),
-        // Deleted by hand. Whoever creates it first leads; the loser gets a 409.
+        // Deleted by hand. The first to create it leads; others get a 409.
         None => Renewal::Moved(Lease::default()),
     })
 }
 
-/// Creates a lease that has no version yet, replaces one that has.
+/// Creates a lease without a version, replaces one with a version.
 async fn put(api: &Api<Lease>, lease: &Lease) -> kube::Result<Lease> {
     let params = PostParams::default();
     match (&lease.metadata.resource_version, &lease.metadata.name) {
@@ -450,7 +427,7 @@ fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
-/// Up to a fifth longer, so that candidates do not all look at the same moment.
+/// Adds up to 20 % jitter, so that candidates do not all read at the same time.
 fn jittered(period: Duration) -> Duration {
     period.mul_f64(1.0 + rand::random::<f64>() * 0.2)
 }
@@ -465,7 +442,7 @@ mod tests {
         let leader = Leader {
             lease_duration: LEASE_DURATION,
             margin: LEASE_DURATION - RENEW_DEADLINE,
-            held: Some(Arc::new(Mutex::new(Held::Since {
+            tenure: Some(Arc::new(Mutex::new(Tenure::Held {
                 sent,
                 lease: Box::default(),
             }))),

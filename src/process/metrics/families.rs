@@ -1,4 +1,4 @@
-//! The names, labels and buckets of all metrics.
+//! Names, labels and buckets of all metrics.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
@@ -115,7 +115,7 @@ impl<M: prometheus_client::registry::Metric + Clone> Register for M {
     }
 }
 
-/// A gauge with series per object, which knows them, so that they can be removed.
+/// A gauge with series per object, which can be removed together.
 pub(super) struct PerObject<L: Clone + Eq + Hash> {
     family: Family<(ObjectLabels, L), Float>,
     known: Mutex<HashMap<Object, HashSet<L>>>,
@@ -163,7 +163,7 @@ where
         }
     }
 
-    /// Not a metric itself, so that its family is only changed through it.
+    /// Not a metric itself, so that the family changes only through this type.
     fn register(&self, name: &str, help: &str, registry: &mut Registry) {
         registry.register(name, help, self.family.clone());
     }
@@ -186,7 +186,7 @@ fn series<L>(object: &Object, more: L) -> (ObjectLabels, L) {
     (labels, more)
 }
 
-/// Makes histograms with fixed bounds, in seconds.
+/// Creates histograms with fixed buckets, in seconds.
 #[derive(Clone, Copy)]
 pub(super) struct Buckets(&'static [f64]);
 
@@ -257,6 +257,6 @@ pub(super) const QUEUE: QueueLabels = QueueLabels {
     controller: CONTROLLER,
 };
 
-/// For series that name an object and nothing else.
+/// No further labels beside the object's.
 pub(super) const NO_MORE: NoMore = [];
 pub(super) type NoMore = [(&'static str, &'static str); 0];

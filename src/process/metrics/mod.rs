@@ -1,9 +1,10 @@
-//! What the operator shows of itself at `/metrics`.
+//! Metrics of the operator, served at `/metrics`.
 //!
 //! Names and labels of the first half are those of controller-runtime, client-go and their
-//! workqueue, so that the dashboards and alerts a platform team already has apply. Nothing in a
-//! label grows without bound: no URL, no request id, no error text. Series that name an object
-//! are removed with [`Metrics::forget`] when the object goes.
+//! workqueue, so that existing dashboards and alerts apply. The number of label values is bounded:
+//! no URL, request id or error text. Series with an object's name are removed with
+//! [`Metrics::forget`] when the object is deleted. Start reading in `families.rs`, the list of all
+//! metrics.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,18 +26,15 @@ pub struct Metrics {
     queue: Arc<WorkQueue>,
 }
 
-/// How one reconcile ended, in the words of controller-runtime.
+/// How one reconcile ended. controller-runtime also knows `success` and `requeue`, which never
+/// happen here: every object has a time of its next reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing more to do until something changes.
-    Success,
-    /// To be looked at again at once.
-    Requeue,
-    /// To be looked at again later.
+    /// Succeeded; reconciled again later.
     RequeueAfter,
-    /// Failed, and will be tried again.
+    /// Failed; retried.
     Error,
-    /// Failed in a way that only a change of the object, a Secret or the token can mend.
+    /// Failed until the object, a Secret or the token changes.
     Terminal,
     /// Panicked. Caught, and counted on this object alone.
     Panicked,
@@ -45,15 +43,13 @@ pub enum Outcome {
 impl Outcome {
     fn result(self) -> &'static str {
         match self {
-            Outcome::Success => "success",
-            Outcome::Requeue => "requeue",
             Outcome::RequeueAfter => "requeue_after",
             Outcome::Error | Outcome::Terminal | Outcome::Panicked => "error",
         }
     }
 }
 
-/// The one line about an activation that tables and joins are made of.
+/// Labels of `golive_info`, one line per activation, for tables and joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
     /// `status.phase`.
@@ -68,21 +64,21 @@ pub struct Info {
     pub region: String,
 }
 
-/// One call to Fly.io that has ended, however it ended.
+/// One finished call to Fly.io.
 #[derive(Clone, Copy, Debug)]
 pub struct FlyCall {
-    /// Which endpoint, by a fixed name, such as `machines.create`.
+    /// Method and path template of the endpoint.
     pub endpoint: &'static str,
-    /// HTTP status; `None` when there was no answer.
+    /// HTTP status; `None` without a response.
     pub code: Option<u16>,
-    /// From sending to the last byte of the answer.
+    /// From sending to the last byte of the response.
     pub duration: Duration,
-    /// Whether Fly.io, or our own limiter on its behalf, held the call back.
+    /// Whether our rate limiter delayed the call, or Fly.io answered 429.
     pub limited: bool,
 }
 
 impl Metrics {
-    /// A fresh set, every family registered.
+    /// A new set with every family registered.
     pub fn new() -> Metrics {
         let mut registry = Registry::default();
         let families = Families::new(&mut registry);
@@ -99,7 +95,7 @@ impl Metrics {
         }
     }
 
-    /// The account of waiting and running work, for `/healthz`.
+    /// The state of the work queue, for `/healthz`.
     pub fn queue(&self) -> &WorkQueue {
         &self.queue
     }
@@ -127,7 +123,7 @@ impl Metrics {
         gauge.set(i64::from(count));
     }
 
-    /// A reconcile begins. Keep the guard while it runs; tell it how it ended.
+    /// A reconcile begins. Hold the result while it runs, and call [`Reconciling::finished`].
     pub fn reconcile_started(&self, object: &Object) -> Reconciling {
         let now = Instant::now();
         if let Some(waited) = self.queue.started(object, now) {
@@ -141,13 +137,13 @@ impl Metrics {
         }
     }
 
-    /// The reconcile of this object has read and written what it wanted at `now`.
+    /// A reconcile of this object has ended at `now`.
     pub fn reconciled_at(&self, object: &Object, now: Timestamp) {
         let value = now.as_duration().as_secs_f64();
         self.families.last_reconcile.set(object, NO_MORE, value);
     }
 
-    /// The summary of one activation. Replaces the one before.
+    /// Sets the labels of one activation, replacing earlier ones.
     pub fn set_info(&self, object: &Object, info: &Info) {
         let labels = InfoLabels {
             phase: info.phase.clone(),
@@ -159,7 +155,7 @@ impl Metrics {
         self.families.info.set_only(object, labels, 1.0);
     }
 
-    /// By when the phase must be done. `None` when it is done or has no deadline.
+    /// Sets the deadline of a phase. `None` when it has ended or has no deadline.
     pub fn set_deadline(&self, object: &Object, phase: &'static str, at: Option<Timestamp>) {
         let labels = PhaseLabel { phase };
         match at {
@@ -171,8 +167,8 @@ impl Metrics {
         }
     }
 
-    /// The result of one preflight check: `Some(true)` passed, `Some(false)` failed, `None` could
-    /// not be told or was skipped.
+    /// Sets the result of one preflight check: `Some(true)` passed, `Some(false)` failed, `None`
+    /// unknown or skipped.
     pub fn set_preflight_check(
         &self,
         object: &Object,
@@ -189,8 +185,8 @@ impl Metrics {
         self.families.preflight.set(object, labels, value);
     }
 
-    /// How many changes would put right what differs from what is wanted, after Go-Live. `None`
-    /// while that is not known: no number is shown then.
+    /// Sets the number of changes that would correct the drift after Go-Live. `None` while it is
+    /// unknown: the series is absent then.
     pub fn set_drift(&self, object: &Object, changes: Option<u32>) {
         match changes {
             Some(changes) => self.families.drift.set(object, NO_MORE, f64::from(changes)),
@@ -198,7 +194,7 @@ impl Metrics {
         }
     }
 
-    /// The object is gone: so are all series that name it.
+    /// Removes all series of a deleted object.
     pub fn forget(&self, object: &Object) {
         self.queue.forget(object);
         self.families.info.forget(object);
@@ -208,7 +204,7 @@ impl Metrics {
         self.families.last_reconcile.forget(object);
     }
 
-    /// A phase has ended: `succeeded`, `failed` or another fixed word.
+    /// A phase has ended: `succeeded`, `failed` or another fixed result.
     pub fn phase_finished(&self, phase: &'static str, result: &'static str, took: Duration) {
         let labels = PhaseResultLabels { phase, result };
         self.families.phase_attempts.get_or_create(&labels).inc();
@@ -221,7 +217,7 @@ impl Metrics {
         self.families.time_to_live.observe(took.as_secs_f64());
     }
 
-    /// A gate was opened or closed for good, after so long a wait.
+    /// A gate was decided after this time.
     pub fn gate_waited(&self, gate: &'static str, waited: Duration) {
         let histogram = self
             .families
@@ -230,7 +226,7 @@ impl Metrics {
         histogram.observe(waited.as_secs_f64());
     }
 
-    /// One smoke check was decided: `http`, `metrics`, `database` or `other`.
+    /// A smoke check has ended: `http`, `metrics`, `database` or `other`.
     pub fn probed(&self, kind: &'static str, took: Duration) {
         let histogram = self.families.probe.get_or_create_owned(&KindLabel { kind });
         histogram.observe(took.as_secs_f64());
@@ -257,7 +253,7 @@ impl Metrics {
         }
     }
 
-    /// A call to the API server has ended. `code` is `None` when there was no answer.
+    /// A call to the API server has ended. `code` is `None` without a response.
     pub fn kube_call(&self, method: &http::Method, host: &str, code: Option<u16>) {
         let labels = KubeLabels {
             code: self::code(code),
@@ -267,7 +263,7 @@ impl Metrics {
         self.families.kube_requests.get_or_create(&labels).inc();
     }
 
-    /// Whether this process leads.
+    /// Sets whether this process leads.
     pub fn set_leader(&self, lease: &str, leading: bool) {
         let name = lease.to_owned();
         let gauge = self
@@ -277,7 +273,7 @@ impl Metrics {
         gauge.set(i64::from(leading));
     }
 
-    /// Everything in the text format of Prometheus (version 0.0.4).
+    /// All metrics in the text format of Prometheus (version 0.0.4).
     pub fn prometheus(&self) -> Result<String, std::fmt::Error> {
         self.measure(Instant::now());
         let mut out = String::new();
@@ -285,7 +281,7 @@ impl Metrics {
         Ok(out)
     }
 
-    /// Everything in the OpenMetrics text format (version 1.0.0).
+    /// All metrics in the OpenMetrics text format (version 1.0.0).
     pub fn open_metrics(&self) -> Result<String, std::fmt::Error> {
         self.measure(Instant::now());
         let mut out = String::new();
@@ -320,8 +316,8 @@ impl Default for Metrics {
     }
 }
 
-/// A reconcile under way. Dropped without a word, it counts as ended but with no result, as when
-/// it was cancelled at shutdown.
+/// A running reconcile. When it is dropped, as by cancellation at shutdown, it counts as ended
+/// without a result.
 pub struct Reconciling {
     metrics: Metrics,
     object: Object,
@@ -329,7 +325,7 @@ pub struct Reconciling {
 }
 
 impl Reconciling {
-    /// The reconcile has ended like this.
+    /// The reconcile has ended with this outcome.
     pub fn finished(self, outcome: Outcome) {
         let families = &self.metrics.families;
         let labels = ReconcileLabels {
@@ -347,7 +343,7 @@ impl Reconciling {
             .get_or_create_owned(&QUEUE)
             .observe(took);
         match outcome {
-            Outcome::Success | Outcome::Requeue | Outcome::RequeueAfter => return,
+            Outcome::RequeueAfter => return,
             Outcome::Error => {}
             Outcome::Terminal => {
                 families.reconcile_terminal.get_or_create(&CONTROLLED).inc();
@@ -366,12 +362,12 @@ impl Drop for Reconciling {
     }
 }
 
-/// The code of an answer, or `error` when there was none.
+/// The code of a response, or `error` without one.
 fn code(code: Option<u16>) -> String {
     code.map_or_else(|| "error".to_owned(), |code| code.to_string())
 }
 
-/// Memory of this process that is in RAM, in bytes; `None` where there is no `/proc`.
+/// Resident memory of this process, in bytes; `None` without `/proc`.
 fn resident_bytes() -> Option<i64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

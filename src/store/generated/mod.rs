@@ -19,7 +19,8 @@ use kube::{Api, Client};
 use secrecy::SecretString;
 
 use crate::api::provision::GeneratedSecret;
-use crate::api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION};
+use crate::api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION, Reason};
+use crate::error::Retry;
 use crate::redact::{self, Guarded};
 
 mod decision;
@@ -113,6 +114,21 @@ pub enum Error {
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes: {0}")]
     Entropy(String),
+}
+
+impl From<Error> for crate::error::Error {
+    fn from(error: Error) -> Self {
+        let retry = match &error {
+            Error::NotOurs { .. } | Error::NotText { .. } => Retry::OnChange,
+            _ => Retry::Backoff,
+        };
+        Self::Store {
+            doing: "settle the generated secrets",
+            reason: Reason::SecretInvalid,
+            retry,
+            source: Box::new(error),
+        }
+    }
 }
 
 /// Whose values they are.

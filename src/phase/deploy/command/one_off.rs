@@ -21,9 +21,7 @@ use crate::{
     error::Error,
     fly::{self, Machine, MachineConfig, MachineState, NewMachine},
     phase::deploy::fleet::diagnosis,
-    pipeline::{
-        Cx, Slot, Timing, Verdict, Wake, Why, memory::backoff_without_spread, step::Result,
-    },
+    pipeline::{Cx, Slot, Timing, Verdict, Wake, Why, cx::backoff_without_spread, step::Result},
 };
 
 /// Pause between two observations of a machine that is ending.

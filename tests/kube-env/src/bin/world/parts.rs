@@ -91,6 +91,7 @@ pub async fn start_operator(
     let listen = SocketAddr::from(([127, 0, 0, 1], port::free()?));
     let log = place.dir().join("operator.log");
     let mut process = Spec::new("operator", beside("golive")?, &log)
+        .arg("run")
         .arg(format!(
             "--fly-machines-url={}",
             variable("FLY_FLAPS_BASE_URL")?
