@@ -141,7 +141,7 @@ fn obstacle(assessment: &Assessment, target: &Target) -> Option<Obstacle> {
         }
         OnFailure::Leave => {
             return Some(Obstacle::requested(
-                "; the rollout goes on (`onFailure: Leave`)",
+                "; the rollout continues (`onFailure: Leave`)",
             ));
         }
     }

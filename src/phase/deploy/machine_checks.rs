@@ -278,7 +278,7 @@ impl Checks {
             if open.runs.is_empty() {
                 let why = Why::new(
                     Reason::MachineCheckRunning,
-                    format!("the machine {} is tested once it is well", open.name),
+                    format!("the machine {} is tested once it is healthy", open.name),
                 );
                 waits.push((why, Wake::After(pause)));
             }

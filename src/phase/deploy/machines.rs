@@ -75,10 +75,10 @@ impl fmt::Display for Change {
             }
             Move::Start(machines) => write!(f, "start the machines {}", names(machines)),
             Move::Uncordon(machines) => {
-                write!(f, "let the machines {} serve", names(machines))
+                write!(f, "uncordon the machines {}", names(machines))
             }
             Move::Cordon(machines) => {
-                write!(f, "take the machines {} out of service", names(machines))
+                write!(f, "cordon the machines {}", names(machines))
             }
             Move::Stop(machines) => write!(f, "stop the machines {}", names(machines)),
             Move::Destroy(machines) => write!(f, "destroy the machines {}", names(machines)),
@@ -163,7 +163,7 @@ impl Step for Machines {
                 });
             }
             return Ok(Removal::Retained(format!(
-                "the machines of {}, which go on running",
+                "the machines of {}, which keep running",
                 cx.target.app
             )));
         }
@@ -254,7 +254,7 @@ fn proceed(
         Move::Pause(left) => Verdict::Wait {
             why: Why::new(
                 Reason::TrafficMoving,
-                "the proxies of Fly.io get a moment to learn which machines serve now",
+                "waiting for Fly.io's proxies to learn which machines serve now",
             ),
             wake: Wake::After(left),
         },
@@ -295,7 +295,7 @@ fn mention_reverts(rollout: &Rollout, verdict: Verdict<Change>) -> Verdict<Chang
         Verdict::Wait { mut why, wake } if !rollout.reverted.is_empty() => {
             let names: Vec<&str> = rollout.reverted.iter().map(String::as_str).collect();
             why.message = format!(
-                "{}; Fly.io took the update of {} back, and it was made again",
+                "{}; Fly.io reverted the update of {}, and Golive repeated it",
                 why.message,
                 names.join(", ")
             );

@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use super::{
     machine::{TIMEOUT, timeout},
     one_off::{self, Change},
-    one_off_machines,
+    one_off_machines, run_state,
 };
 use crate::{
     api::Reason,
@@ -45,7 +45,7 @@ impl Former {
             why: Why::new(
                 Reason::ReleaseCommandRunning,
                 format!(
-                    "the release command of an earlier release runs in the machine {name} ({id}); no machine is changed before it has ended, or taken longer than it may (to end it now: `fly machine destroy {id} --force`)"
+                    "the release command of an earlier release runs in the machine {name} ({id}); no machine is changed until it has ended or exceeded its timeout (to end it now: `fly machine destroy {id} --force`)"
                 ),
             ),
             wake: one_off::until_gone(&target.app, &self.machine),
@@ -78,7 +78,7 @@ pub async fn find(
         .map_err(|source| Error::fly("read the machine of an earlier release command", source))?;
     let mut others = ours.iter().chain(read.iter().flatten()).filter(is_other);
     Ok(others.next().map(|machine| Former {
-        hangs: one_off::hangs(machine, longest(cx, records, machine), cx.now()),
+        hangs: run_state::hangs(machine, longest(cx, records, machine), cx.now()),
         machine: Box::new(machine.clone()),
     }))
 }

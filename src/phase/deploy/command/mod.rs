@@ -11,4 +11,5 @@ pub mod one_off_machines;
 pub mod program;
 pub mod published;
 pub mod release;
+pub mod run_state;
 pub mod seed;

@@ -8,9 +8,14 @@
 
 use std::{fmt, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::{one_off_machines, program::Program, published};
+use super::{
+    one_off_machines,
+    program::Program,
+    published,
+    run_state::{self, Run},
+};
 use crate::{
     api::Reason,
     error::Error,
@@ -18,9 +23,6 @@ use crate::{
     phase::deploy::fleet::diagnosis,
     pipeline::{Cx, Slot, Timing, Verdict, Wake, Why, cx::backoff_without_spread, step::Result},
 };
-
-/// How long after its end the exit of a machine may not be readable yet.
-const EXIT_DELAY: Duration = Duration::from_secs(15);
 
 /// Pause between two observations of a machine that is ending.
 const SOON: Duration = Duration::from_millis(300);
@@ -103,20 +105,6 @@ impl Change {
     }
 }
 
-/// Whether more than this much time has passed. An unknown start counts as not elapsed.
-fn longer(since: Option<Timestamp>, until: Timestamp, limit: Duration) -> bool {
-    let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
-    since.is_some_and(|since| until.duration_since(since) > limit)
-}
-
-/// Whether the machine of a command could not start, or has run longer than it may.
-pub(super) fn hangs(machine: &Machine, limit: Duration, now: Timestamp) -> bool {
-    matches!(
-        machine.state,
-        MachineState::Failed | MachineState::LaunchFailed
-    ) || longer(machine.created_at, now, limit)
-}
-
 /// What ends the wait for a command: its machine is destroyed when its program ends.
 pub(super) fn until_gone(app: &str, machine: &Machine) -> Wake {
     Wake::Machine {
@@ -134,23 +122,6 @@ pub(super) fn slot(name: String) -> Slot {
         kind: "Machine".to_owned(),
         name,
     }
-}
-
-/// The state of the latest run.
-#[derive(Debug, PartialEq)]
-enum Run {
-    /// It is running.
-    Running,
-    /// It has ended, and its exit cannot be read yet.
-    Ending,
-    /// It succeeded.
-    Succeeded,
-    /// It failed, for this reason.
-    Failed { out_of_memory: bool, how: String },
-    /// It has ended, and its exit is unknown, or somebody stopped it.
-    Unknown,
-    /// It could not start, or has run too long.
-    Stuck,
 }
 
 /// The progress of a program.
@@ -210,60 +181,9 @@ impl Runs {
         cx.intents.served(&slot(announced));
     }
 
-    /// The state of a run.
+    /// The state of one of its runs.
     fn state(&self, machine: &Machine, now: Timestamp) -> Run {
-        let check = self.one_off.program.is_check();
-        let timeout = self.one_off.timeout.as_secs();
-        let limit = self.one_off.program.limit();
-        let failed = |how: String| Run::Failed {
-            out_of_memory: false,
-            how,
-        };
-        let raise = format!("raise `[deploy] {limit}` in fly.toml if it needs more");
-        // A stop by somebody else proves nothing about the machine that a check tests.
-        let ended_by_us = |at: Option<Timestamp>| {
-            longer(machine.created_at, at.unwrap_or(now), self.one_off.timeout)
-        };
-        if let Some(exit) = machine.exit_since_start() {
-            let code = exit.guest_exit_code.or(exit.exit_code).unwrap_or(-1);
-            return if exit.oom_killed == Some(true) {
-                Run::Failed {
-                    out_of_memory: true,
-                    how: format!(
-                        "ran out of memory: give it more with `{}` in fly.toml",
-                        self.one_off.program.memory()
-                    ),
-                }
-            } else if exit.requested_stop != Some(true) && code == 0 {
-                Run::Succeeded
-            } else if exit.requested_stop != Some(true) {
-                failed(format!("exited with code {code}{}", after(machine, exit)))
-            } else if !check {
-                failed(format!(
-                    "was stopped before it had ended (allowed are {timeout} s: {raise})"
-                ))
-            } else if ended_by_us(exit.exited_at) {
-                failed(format!("took longer than {timeout} s ({raise})"))
-            } else {
-                Run::Unknown
-            };
-        }
-        match &machine.state {
-            state if state.is_over() => {
-                if !longer(machine.updated_at, now, EXIT_DELAY) {
-                    Run::Ending
-                } else if !check {
-                    failed(format!("was ended, or took longer than {timeout} s"))
-                } else if ended_by_us(machine.updated_at) {
-                    failed(format!("took longer than {timeout} s ({raise})"))
-                } else {
-                    Run::Unknown
-                }
-            }
-            _ if hangs(machine, self.one_off.timeout, now) => Run::Stuck,
-            MachineState::Stopped | MachineState::Stopping => Run::Ending,
-            _ => Run::Running,
-        }
+        run_state::of(&self.one_off.program, self.one_off.timeout, machine, now)
     }
 
     fn next(&self) -> Change {
@@ -319,7 +239,7 @@ impl Runs {
                 Some(left) => waits(
                     Reason::OutcomeUnknown,
                     format!(
-                        "the {} was ended in {name}, or could not start there, and nothing tells how it would have ended; it is run again",
+                        "the {} in {name} was stopped or could not start, so that its result is unknown; Golive runs it again",
                         program.name()
                     ),
                     Wake::After(left),
@@ -426,24 +346,6 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
             one_off_machines::note_unknown(cx);
             deleted.map_err(|source| Error::fly(format!("destroy the machine {name}"), source))
         }
-    }
-}
-
-/// How long a program ran.
-fn after(machine: &Machine, exit: &fly::machines::ExitEvent) -> String {
-    let started = machine
-        .events
-        .iter()
-        .filter(|event| event.kind == "start")
-        .filter_map(|event| event.timestamp)
-        .max()
-        .and_then(|at| Timestamp::from_millisecond(at).ok());
-    match started.zip(exit.exited_at) {
-        Some((started, exited)) => {
-            let ran = exited.duration_since(started).as_millis().max(0);
-            format!(" after {}.{} s", ran / 1000, ran % 1000 / 100)
-        }
-        None => String::new(),
     }
 }
 

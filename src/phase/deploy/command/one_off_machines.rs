@@ -79,7 +79,7 @@ pub async fn in_slot(
         .fly
         .machines_and_destroyed(&cx.target.app, &marks)
         .await
-        .map_err(|source| Error::fly("look for the machines of commands", source));
+        .map_err(|source| Error::fly("list the machines of commands", source));
     let mut machines = machines?;
     // The server filters too, but an unknown filter would be ignored.
     machines

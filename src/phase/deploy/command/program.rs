@@ -61,12 +61,12 @@ impl Program {
     pub fn after_failure(&self) -> &'static str {
         match self {
             Self::Release => {
-                "no machine of the application was touched; mend the migration and deploy another image; it is also tried again by itself"
+                "no machine of the application was changed; fix the migration and deploy another image; Golive also retries it"
             }
             Self::Seed => {
-                "no machine of the application was touched; mend the command or what it depends on; it is also tried again by itself"
+                "no machine of the application was changed; fix the command or what it depends on; Golive also retries it"
             }
-            Self::Check { .. } => "mend the application or the check",
+            Self::Check { .. } => "fix the application or the check",
         }
     }
 

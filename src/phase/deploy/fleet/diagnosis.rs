@@ -94,7 +94,7 @@ async fn database(cx: &Cx, machines: &[Machine], failed: &Machine) -> Option<Str
             (126 | 127, _) => {}
             (code, _) => {
                 return Some(format!(
-                    "the database does not answer from inside {} ({name} exits with {code}): look at it first",
+                    "the database does not answer from inside {} ({name} exits with {code}): check the database first",
                     inside.name
                 ));
             }

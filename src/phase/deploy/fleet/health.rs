@@ -185,7 +185,7 @@ impl JudgedMachine<'_> {
                 self.blocked(
                     Reason::MachineExited,
                     format!(
-                        "{name} exited with code {code}{restarting}: mend the application and deploy another image"
+                        "{name} exited with code {code}{restarting}: fix the application and deploy another image"
                     ),
                 )
             }
@@ -228,7 +228,7 @@ impl JudgedMachine<'_> {
 
 fn too_late(limit: Duration) -> String {
     format!(
-        "within {} s: mend the application or what it depends on, or raise `grace_period` of the check or `[deploy] wait_timeout` in fly.toml",
+        "within {} s: fix the application or what it depends on, or raise `grace_period` of the check or `[deploy] wait_timeout` in fly.toml",
         limit.as_secs()
     )
 }

@@ -89,7 +89,7 @@ fn publish_reverts(cx: &Cx, pairs: &[(Machine, WantedMachine)]) {
         let release = release.cloned().unwrap_or_default();
         if sent::count_revert(cx, release, machine) == 1 {
             let note = format!(
-                "Fly.io took the update of the machine {} ({}) to {} back without a word; it is updated again",
+                "Fly.io reverted the update of the machine {} ({}) to {} without an error; Golive updates it again",
                 machine.name, machine.id, wanted.config.image
             );
             tracing::warn!(machine = %machine.name, id = %machine.id, "{note}");
@@ -135,7 +135,7 @@ async fn create(cx: &Cx, wanted: &WantedMachine) -> Result<()> {
                     _ => Err(Error::Blocked {
                         reason: Reason::NameTaken,
                         message: format!(
-                            "a machine {} ({id}) exists that this Activation did not make: destroy or rename it",
+                            "a machine {} ({id}) exists that this Activation did not create: destroy or rename it",
                             wanted.name
                         ),
                     }),
@@ -237,7 +237,7 @@ async fn uncordon(cx: &Cx, machine: &Machine) -> Result<()> {
     cx.fly
         .uncordon_machine(&cx.target.app, &machine.id, nonce.as_deref())
         .await
-        .map_err(|source| Error::fly(format!("let the machine {} serve", machine.name), source))
+        .map_err(|source| Error::fly(format!("uncordon the machine {}", machine.name), source))
 }
 
 async fn cordon(cx: &Cx, machine: &Machine) -> Result<()> {
@@ -246,7 +246,7 @@ async fn cordon(cx: &Cx, machine: &Machine) -> Result<()> {
         .cordon_machine(&cx.target.app, &machine.id, nonce.as_deref())
         .await
         .map_err(|source| {
-            let doing = format!("take the machine {} out of service", machine.name);
+            let doing = format!("cordon the machine {}", machine.name);
             Error::fly(doing, source)
         })
 }

@@ -67,13 +67,13 @@ pub fn judge(
             .serving_record()
             .is_some_and(|serving| serving.number == to.number)
     {
-        return refuse(format!("{} serves already", to.name()));
+        return refuse(format!("{} already serves", to.name()));
     }
     if let Some(latest) = records.ended()
         && request.created.duration_since(latest.time) < -SKEW
     {
         return refuse(format!(
-            "{} ended after this was asked for; look at it and ask again",
+            "{} ended after this rollback was requested; review it and request the rollback again",
             latest.name()
         ));
     }
@@ -97,7 +97,7 @@ pub fn judge(
         Pull::Possible => Judgement::Accept,
         Pull::Gone => refuse(gone(to)),
         Pull::Unknown(why) => Judgement::Wait(format!(
-            "whether the image of {} can still be pulled is not known: {why}",
+            "it is unknown whether the image of {} can still be pulled: {why}",
             to.name()
         )),
     }
@@ -169,7 +169,7 @@ mod tests {
             "{none}"
         );
         assert!(refusal(&records, &wanted, 2).contains("failed"));
-        assert!(refusal(&records, &wanted, 3).contains("serves already"));
+        assert!(refusal(&records, &wanted, 3).contains("already serves"));
     }
 
     #[test]
@@ -233,6 +233,6 @@ mod tests {
     fn a_request_that_is_older_than_the_latest_release_is_refused() {
         let (mut records, wanted) = (three(), wanted("c"));
         records.list[2].time = Timestamp::from_second(3600).unwrap();
-        assert!(refusal(&records, &wanted, 1).contains("ask again"));
+        assert!(refusal(&records, &wanted, 1).contains("request the rollback again"));
     }
 }

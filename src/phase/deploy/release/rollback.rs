@@ -117,7 +117,7 @@ impl Step for Rollback {
 
     fn diff(&self, target: &Target, observed: &Observed, now: Timestamp) -> Verdict<Decided> {
         let Some(pending) = &observed.request else {
-            return Verdict::Skipped(Why::new(Reason::NotRequested, "no rollback is asked for"));
+            return Verdict::Skipped(Why::new(Reason::NotRequested, "no rollback is requested"));
         };
         let Targets {
             records, wanted, ..
@@ -133,7 +133,7 @@ impl Step for Rollback {
                 None => Verdict::Skipped(Why::new(Reason::RollbackRefused, why)),
                 Some(latest) => {
                     let mut record = latest.clone();
-                    let line = format!("refuse the rollback that {} asks for", request.by);
+                    let line = format!("refuse the rollback that {} requested", request.by);
                     record
                         .requests
                         .push(decided(request, Some(why), String::new(), now));

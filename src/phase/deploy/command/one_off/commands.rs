@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{super::run_state::EXIT_DELAY, *};
 
 /// When the machine was created; times below are in seconds from here.
 const BEGAN: i64 = 1_800_000_000;
@@ -146,7 +146,7 @@ fn a_command_that_failed_says_how_and_what_to_do() {
         let (got, message) = blocked(&failed, 5);
         assert_eq!(got, reason);
         assert!(message.contains(text), "{message}");
-        assert!(message.contains("no machine of the application was touched"));
+        assert!(message.contains("no machine of the application was changed"));
         assert!(
             message.ends_with("its last lines: no such table"),
             "{message}"
