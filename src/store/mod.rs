@@ -22,10 +22,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{
-    api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION},
-    pipeline::Owner,
-};
+use crate::api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION, Owner};
 
 pub mod claim;
 pub mod finalizers;
