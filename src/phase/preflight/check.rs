@@ -10,9 +10,8 @@ use jiff::Timestamp;
 use crate::{
     api::{
         Reason,
-        bounds::one_line,
         preflight::CheckName,
-        status::{CheckResult, MAX_MESSAGE, PreflightResult, Severity},
+        status::{CheckResult, MAX_MESSAGE, PreflightResult, Severity, one_line},
     },
     error::Error,
     pipeline::{Cx, Note, Step, StepId, Verdict, Wake, Why, step::Result},

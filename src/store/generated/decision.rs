@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Stored;
+use super::stored::Stored;
 use crate::api::provision::{GeneratedSecret, SecretRotation};
 
 /// When values are replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// The token of [`super::ANNOTATION_ROTATE`] on the Activation. A token that was not handled
+    /// The token of `golive.dev/rotate-secrets` on the Activation. A token that was not handled
     /// yet replaces all values once.
     pub token: Option<String>,
     /// Values older than this are replaced. `None`: never by age.
@@ -125,7 +125,7 @@ pub fn decide(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::{next, operating_system, stored};
+    use super::super::{entropy::operating_system, next::next, stored::stored};
     use super::*;
     use crate::api::{Owner, provision::Encoding};
 
