@@ -413,6 +413,7 @@ mod tests {
 
     #[test]
     fn a_pass_that_is_cut_off_forgets_what_it_saw_and_keeps_what_it_announced() {
+        struct Observed;
         let mut memory = Memory::new("u".to_owned());
         let slot = super::super::Slot {
             kind: "ManagedPostgres".to_owned(),
@@ -422,7 +423,7 @@ mod tests {
         memory
             .steps
             .insert(StepId::Postgres, StepRecord::pending("digest"));
-        memory.facts.attach_failures.set(2);
+        memory.facts.set(Observed);
         memory.requested = Some(vec!["now".to_owned()]);
         memory.failures = 3;
 
@@ -433,7 +434,7 @@ mod tests {
         assert_eq!(memory.requested, Some(vec!["now".to_owned()]));
         assert_eq!(memory.failures, 4);
         assert!(memory.steps.is_empty());
-        assert!(memory.facts.attach_failures.get().is_none());
+        assert!(memory.facts.get::<Observed>().is_none());
     }
 
     #[test]

@@ -12,11 +12,7 @@ use kube::ResourceExt;
 use crate::{
     api::{ANNOTATION_FORGET, Activation, FINALIZER},
     error::{Error, Retry},
-    phase::{
-        PHASES,
-        deploy::release::records,
-        provision::{app_token, postgres},
-    },
+    phase::{PHASES, deploy::release::records, names, provision::app_token_secret},
     pipeline::{AnyStep, Memory, Owner, Removal, StepId, memory::backoff},
     plan::{Target, refs},
     reconcile::{self, context::Context, publish::Teller},
@@ -177,7 +173,7 @@ pub async fn forget(
 ) -> Result<(), Error> {
     tracing::warn!(%app, "forgotten on request: what exists on Fly.io stays there");
     // The claims go over to whoever comes next: their owner is no longer there to give them back.
-    for app in [app, &postgres::name(app)] {
+    for app in [app, &names::postgres(app)] {
         let (kube, namespace) = (&context.kube, &context.installation.own_namespace);
         if let Some(claim) = claim::read(kube, namespace, app).await?
             && claim.is_of(owner)
@@ -185,7 +181,7 @@ pub async fn forget(
             claim::retain(kube, namespace, app, owner, &claim, &claim.made).await?;
         }
     }
-    app_token::delete(
+    app_token_secret::delete(
         &context.kube,
         &context.installation.own_namespace,
         &owner.uid,

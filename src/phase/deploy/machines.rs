@@ -396,7 +396,7 @@ async fn create(cx: &Cx, wanted: &Wanted) -> Result<()> {
         config: wanted.config.clone(),
         skip_launch: wanted.standby,
         skip_service_registration: wanted.cordoned,
-        min_secrets_version: cx.facts.secrets_version.get().map(|version| *version),
+        min_secrets_version: crate::phase::app_secrets::version(cx),
         ..NewMachine::default()
     };
     let doing = format!("create the machine {}", wanted.name);
@@ -481,7 +481,7 @@ async fn update(cx: &Cx, app_config: &AppConfig, machine: &Machine, wanted: &Wan
             machine.state,
             MachineState::Started | MachineState::Starting | MachineState::Failed
         ) && (wanted.standby || fleet::starts_on_demand(wanted)),
-        min_secrets_version: cx.facts.secrets_version.get().map(|version| *version),
+        min_secrets_version: crate::phase::app_secrets::version(cx),
         ..MachineUpdate::default()
     };
     let updated = cx

@@ -59,7 +59,7 @@ impl Check for AddressesSuffice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     /// What a person is told, if it does not hold.
     fn told(addresses: &str, toml: &str) -> Option<String> {

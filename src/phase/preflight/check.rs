@@ -249,34 +249,10 @@ fn sentence(message: &str, action: &str) -> String {
     format!("{message}: {action}")
 }
 
-/// A target for the tests of checks: the given YAML beside the smallest object, in a namespace
-/// with these Secrets (name, key, value).
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-pub(in crate::phase) fn target(spec: &str, secrets: &[(&str, &str, &str)]) -> Target {
-    let mut whole: serde_json::Value = serde_saphyr::from_str(&format!(
-        "organization: cabanas\napp: shop\nregion: eze\n{spec}\n"
-    ))
-    .unwrap();
-    if whole["deploy"]["image"].is_null() {
-        if whole["deploy"].is_null() {
-            whole["deploy"] = serde_json::json!({});
-        }
-        whole["deploy"]["image"] = "registry.fly.io/shop:1".into();
-    }
-    let object = serde_json::from_value(
-        serde_json::json!({"metadata": {"name": "shop", "namespace": "ns"}, "spec": whole}),
-    )
-    .unwrap();
-    let mut all = vec![("fly", "token", "fo1_some-token")];
-    all.extend(secrets);
-    let refs = crate::plan::refs::Refs::of(&all, &[]);
-    Target::parse(&object, &refs, b"key").unwrap()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::phase::testing::target;
 
     struct Fails;
     impl Check for Fails {

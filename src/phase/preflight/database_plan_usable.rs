@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     fly::{RedisPlan, postgres::ClusterRegion},
     flytoml,
-    phase::provision::{postgres, redis},
+    phase::{names, redis_plans},
     pipeline::{Cx, step::Result},
     plan::{Database, Redis, Target},
 };
@@ -69,7 +69,7 @@ impl Check for DatabasePlanUsable {
             if has_postgres(&regions, &target.region) && offered(target) {
                 return Ok((Some(regions), false));
             }
-            let wanted = postgres::name(&target.app);
+            let wanted = names::postgres(&target.app);
             let found = cx
                 .fly
                 .postgres_clusters(slug)
@@ -232,7 +232,7 @@ async fn redis_region(cx: &Cx) -> Result<Option<&'static str>> {
     };
     let there = cx
         .fly
-        .redis(&redis::name(&target.app))
+        .redis(&names::redis(&target.app))
         .await
         .map_err(|source| Error::fly("look for the Redis", source))?;
     Ok(there.is_none().then_some(why))
@@ -257,14 +257,14 @@ fn plan_of_redis(target: &Target, seen: &Seen) -> Option<(String, String)> {
         return None;
     };
     let plans = seen.plans.as_ref()?;
-    if redis::plan_named(plans, &spec.plan).is_some() {
+    if redis_plans::find(plans, &spec.plan).is_some() {
         return None;
     }
     Some((
         format!("there is no Redis plan {}", spec.plan),
         format!(
             "set `redis.upstash.plan` to one of {}",
-            redis::names_of(plans).join(", ")
+            redis_plans::names(plans).join(", ")
         ),
     ))
 }
@@ -272,7 +272,7 @@ fn plan_of_redis(target: &Target, seen: &Seen) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     fn seen(codes: &[&str], exists: bool) -> Seen {
         Seen {

@@ -81,7 +81,7 @@ impl Check for FlyConfigValid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     fn judge(deploy: &str) -> Finding {
         FlyConfigValid.judge(&target(&format!("deploy: {{{deploy}}}"), &[]), &())

@@ -256,7 +256,7 @@ impl Check for GatesApprovable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     fn place() -> Place {
         Place {

@@ -105,7 +105,7 @@ fn yes(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     fn warns(path: Option<&str>, env: &str, redis: bool) -> bool {
         let check = path.map_or(String::new(), |path| {

@@ -9,6 +9,7 @@ use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     net::probe::ProbeError,
+    phase::names::public_host,
     pipeline::{Cx, step::Result},
     plan::Target,
 };
@@ -60,7 +61,7 @@ impl Check for HostnamesUsable {
                 hostnames: Vec::new(),
             });
         }
-        let own = format!("{}.fly.dev", cx.target.app);
+        let own = public_host(&cx.target.app);
         let app = resolve(cx, &own);
         let hostnames = join_all(
             names
@@ -72,7 +73,7 @@ impl Check for HostnamesUsable {
     }
 
     fn judge(&self, target: &Target, seen: &Seen) -> Finding {
-        let own = format!("{}.fly.dev", target.app);
+        let own = public_host(&target.app);
         if seen.hostnames.is_empty() {
             return Finding::passed("no hostnames are asked for");
         }
@@ -125,7 +126,7 @@ impl Check for HostnamesUsable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     fn to(address: &str) -> Leads {
         Leads::To(address.parse().into_iter().collect())

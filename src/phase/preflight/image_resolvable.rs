@@ -5,7 +5,7 @@ use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     error::Error,
     fly::{self, Class},
-    phase::deploy,
+    phase::image,
     pipeline::{Cx, facts, step::Result},
     plan::Target,
 };
@@ -43,7 +43,7 @@ impl Check for ImageResolvable {
                 None => Ok(Seen::NotAReference),
             };
         }
-        match deploy::image::resolve(cx).await {
+        match image::resolve(cx).await {
             Ok(Some(image)) => match private(cx).await? {
                 Some(why) => Ok(Seen::Private(why)),
                 None => Ok(Seen::There(image)),
@@ -126,7 +126,7 @@ async fn private(cx: &Cx) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     fn judge(seen: Seen) -> Option<Reason> {
         match ImageResolvable.judge(&target("", &[]), &seen) {

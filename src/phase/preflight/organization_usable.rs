@@ -52,7 +52,7 @@ impl Check for OrganizationUsable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fly::BillingStatus, phase::preflight::check::target};
+    use crate::{fly::BillingStatus, phase::testing::target};
 
     #[test]
     fn an_organization_that_is_missing_or_cannot_pay_fails_with_its_own_reason() {

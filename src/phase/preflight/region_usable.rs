@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     fly::{Placement, Region, machine_config::MachineGuest},
     flytoml,
-    phase::provision::app,
+    phase::app_lookup::{AppLookup, look_up},
     pipeline::{Cx, step},
     plan::Target,
 };
@@ -226,7 +226,7 @@ impl Check for RegionUsable {
             .iter()
             .any(|region| obstacle(region, seen.paid).is_some());
         if (obstacles || !seen.crowded.is_empty())
-            && let app::Seen::There(app) = app::look(cx, &cx.target.app).await?
+            && let AppLookup::Found(app) = look_up(cx, &cx.target.app).await?
         {
             seen.running = app.machine_count.is_some_and(|count| count > 0);
         }
@@ -303,7 +303,7 @@ fn find<'a>(regions: &'a [Region], code: &str) -> Option<&'a Region> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     fn region(code: &str) -> Region {
         Region {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
+    phase::names::{DATABASE_URL, REDIS_URL},
     pipeline::{Cx, step::Result},
     plan::{Target, refs::RefKind},
 };
@@ -78,8 +79,8 @@ fn names(target: &Target, seen: &BTreeMap<String, Vec<String>>) -> Option<Findin
             .push("`secrets.generate`".to_owned());
     }
     for (variable, asked) in [
-        ("DATABASE_URL", target.database().is_some()),
-        ("REDIS_URL", target.redis().is_some()),
+        (DATABASE_URL, target.database().is_some()),
+        (REDIS_URL, target.redis().is_some()),
     ] {
         if asked {
             let giver = "the database that is asked for".to_owned();
@@ -125,7 +126,7 @@ fn is_variable(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     const SPEC: &str = "
 provision:

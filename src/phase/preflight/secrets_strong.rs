@@ -153,7 +153,7 @@ fn bits(value: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     #[test]
     fn placeholders_test_credentials_and_short_values_are_found() {

@@ -74,7 +74,7 @@ impl Check for StrategyCompatible {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     /// The reason of the failure, if it fails.
     fn fails(strategy: &str, rest: &str) -> Option<Reason> {

@@ -53,7 +53,7 @@ impl Check for TokenExpiry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     #[test]
     fn the_token_must_outlive_the_watch() {

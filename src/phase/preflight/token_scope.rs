@@ -8,7 +8,7 @@ use crate::{
         token::{Facts, Scope},
         tokens::CurrentToken,
     },
-    phase::provision::app,
+    phase::app_lookup::{AppLookup, look_up},
     pipeline::{Cx, step::Result},
     plan::{Database, Redis, Target},
 };
@@ -54,9 +54,9 @@ impl Check for TokenScope {
             if !matches!(facts.scope, Scope::Apps { .. }) {
                 return Ok(None);
             }
-            match app::look(cx, &cx.target.app).await? {
-                app::Seen::There(app) => Ok(app.internal_numeric_id),
-                app::Seen::Nothing | app::Seen::Foreign => Ok(None),
+            match look_up(cx, &cx.target.app).await? {
+                AppLookup::Found(app) => Ok(app.internal_numeric_id),
+                AppLookup::NotFound | AppLookup::Forbidden => Ok(None),
             }
         };
         let (told, organization, app) = futures::try_join!(told, organization, app)?;
@@ -154,7 +154,7 @@ fn for_apps(target: &Target, ours: bool) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     fn token(org: &str, apps: &[&str]) -> CurrentToken {
         CurrentToken {

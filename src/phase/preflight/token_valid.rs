@@ -93,7 +93,7 @@ impl Check for TokenValid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     fn judge(facts: Facts, answer: Answer) -> Finding {
         let now = Timestamp::from_second(1_000).unwrap_or_default();

@@ -4,7 +4,6 @@ pub mod diagnosis;
 pub mod fallback_size;
 pub mod leases;
 pub mod readback;
-pub mod roster;
 pub mod sent;
 pub mod strategy;
 
@@ -13,6 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+pub use crate::phase::roster;
 use crate::{
     api::Reason,
     error::Error,

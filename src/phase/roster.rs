@@ -12,7 +12,7 @@ use std::{
 
 use futures::future::try_join_all;
 
-use crate::phase::deploy::fleet;
+use super::marks::is_ours;
 use crate::{
     error::Error,
     fly::{Machine, MachineState, machines::CheckResult},
@@ -124,7 +124,7 @@ pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
     };
     let ours: Vec<Machine> = machines
         .into_iter()
-        .filter(|machine| !machine.state.is_over() && fleet::is_ours(machine, &cx.owner))
+        .filter(|machine| !machine.state.is_over() && is_ours(machine, &cx.owner))
         .collect();
     cx.facts.set(Roster {
         pass: cx.pass,
