@@ -1,4 +1,4 @@
-//! The app's name is free, or the app is ours, or may be taken over.
+//! The app's name is free, or the app is ours or may be taken over.
 
 use super::check::{Check, Finding};
 use crate::{
@@ -8,22 +8,22 @@ use crate::{
     plan::Target,
 };
 
-/// The app's name is free, or the app is ours, or may be taken over.
+/// The app's name is free, or the app is ours or may be taken over.
 pub struct AppNameAvailable;
 
 impl Check for AppNameAvailable {
     /// The same observation as of the step `App`, so that the two never disagree.
-    type Seen = AppObservation;
+    type Observed = AppObservation;
     const NAME: CheckName = CheckName::AppNameAvailable;
     const SEVERITY: Severity = Severity::Blocking;
 
-    async fn look(&self, cx: &Cx) -> Result<AppObservation> {
+    async fn observe(&self, cx: &Cx) -> Result<AppObservation> {
         app_name::observe(cx).await
     }
 
-    fn judge(&self, target: &Target, seen: &AppObservation) -> Finding {
+    fn judge(&self, target: &Target, observed: &AppObservation) -> Finding {
         let name = &target.app;
-        match app_name::decide(target, seen) {
+        match app_name::decide(target, observed) {
             Verdict::Blocked(why) => Finding::from_sentence(why.reason, &why.message),
             Verdict::Change(AppChange::Claim { adopt: true, .. }) => {
                 Finding::passed(format!("the app {name} exists and may be taken over"))
