@@ -1,4 +1,5 @@
-//! What can go wrong in a reconcile, and when trying again makes sense.
+//! Errors of a reconcile, and when to retry. Stands above `api` and `fly`, whose reasons and errors
+//! it joins.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ pub enum Error {
     Kube {
         /// What was being done, such as `write the status`.
         doing: String,
-        /// What kube says.
+        /// The error of kube.
         source: Box<kube::Error>,
     },
 
@@ -22,28 +23,37 @@ pub enum Error {
     Fly {
         /// What was being done.
         doing: String,
-        /// What the client says, classified.
+        /// The classified error of the client.
         source: Box<fly::Error>,
     },
 
-    /// The generated values cannot be had.
-    #[error("cannot settle the generated secrets")]
-    Store(#[from] crate::store::generated::Error),
+    /// Something that Golive stores in Kubernetes cannot be used.
+    #[error("cannot {doing}")]
+    Store {
+        /// What was being done.
+        doing: &'static str,
+        /// The reason for conditions and events.
+        reason: Reason,
+        /// When to try again.
+        retry: Retry,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 
-    /// A fact is not known yet that an earlier step should have observed.
+    /// A fact that an earlier step observes is not known yet.
     #[error("{0} is not known yet")]
     NotKnown(&'static str),
 
     /// Something a person must change first.
     #[error("{message}")]
     Blocked {
-        /// One word.
+        /// The reason for conditions and events.
         reason: Reason,
         /// The evidence and the next action.
         message: String,
     },
 
-    /// Nothing can be said of the application, because the resolver of this process does not answer.
+    /// The resolver of this process does not answer, so the state of the application is unknown.
     #[error(
         "cannot look up {0}: the resolver of this process gives no answer; look at the DNS of the cluster"
     )]
@@ -62,14 +72,15 @@ pub enum Error {
     Panicked(String),
 }
 
-/// When trying again makes sense.
+/// When to retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// The server said when.
+    /// After this time, which the server named.
     After(Duration),
-    /// Probably passes by itself: with back-off.
+    /// With backoff.
     Backoff,
-    /// Not before the spec, a Secret, a token or the world changes. Looked at again, seldom.
+    /// When the spec, a Secret, a token or the state of Fly.io changes. Observed again at the
+    /// interval of an unchanged object.
     OnChange,
 }
 
@@ -82,7 +93,7 @@ impl Error {
         }
     }
 
-    /// True when Kubernetes refused a write because somebody else has written meanwhile.
+    /// Whether Kubernetes refused a write because of a concurrent one.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Kube { source, .. }
             if matches!(&**source, kube::Error::Api(status) if status.is_conflict()))
@@ -104,11 +115,8 @@ impl Error {
                 fly::Retry::Backoff => Retry::Backoff,
                 fly::Retry::OnChange => Retry::OnChange,
             },
-            Self::Blocked { .. }
-            | Self::Store(
-                crate::store::generated::Error::NotOurs { .. }
-                | crate::store::generated::Error::NotText { .. },
-            ) => Retry::OnChange,
+            Self::Store { retry, .. } => *retry,
+            Self::Blocked { .. } => Retry::OnChange,
             _ => Retry::Backoff,
         }
     }
@@ -131,8 +139,7 @@ impl Error {
                 fly::Class::Transient => Reason::FlyUnavailable,
             },
             Self::Kube { .. } => Reason::KubernetesUnavailable,
-            Self::Store(_) => Reason::SecretInvalid,
-            Self::Blocked { reason, .. } => *reason,
+            Self::Blocked { reason, .. } | Self::Store { reason, .. } => *reason,
             Self::NotKnown(_) => Reason::Pending,
             Self::Resolver(_) => Reason::ObservationUnknown,
             Self::Deadline(_) => Reason::DeadlineExceeded,
@@ -140,8 +147,8 @@ impl Error {
         }
     }
 
-    /// The one error of several calls that are one change: what is not known of any of them, or has
-    /// happened by one, must not be taken for refused.
+    /// Joins the results of several calls that make one change. If the outcome of one is unknown or
+    /// one has succeeded, the error counts as ambiguous, not as refused.
     ///
     /// # Errors
     /// When one of them failed.
@@ -160,10 +167,10 @@ impl Error {
         Err(told)
     }
 
-    /// True when the call that failed certainly had no effect.
+    /// Whether the failed call certainly had no effect.
     pub fn surely_not_applied(&self) -> bool {
         match self {
-            // What one try was refused another one of the same call may have got.
+            // An earlier attempt of the same call may have succeeded.
             Self::Fly { source, .. } => !source.is_ambiguous(),
             Self::NotKnown(_) | Self::Blocked { .. } => true,
             _ => false,
@@ -171,7 +178,7 @@ impl Error {
     }
 }
 
-/// The error with its causes, and with what a person can do about it where Fly.io's refusal does not pass by itself.
+/// The error with its causes, and with the next action if Fly.io's refusal is permanent.
 pub fn with_next_action(error: &Error) -> String {
     let text = crate::causes::chain(error);
     match error {

@@ -167,33 +167,6 @@ fn bound_conditions(conditions: &mut JSONSchemaProps) {
     }
 }
 
-/// The files that are generated from the types: path from the root of the repository, and text.
-///
-/// # Errors
-/// When a definition cannot be written as YAML, which is a mistake in the types.
-pub fn generated() -> Result<Vec<(&'static str, String)>, serde_saphyr::ser::Error> {
-    let mut files = Vec::new();
-    for crd in crds() {
-        let path = match crd.spec.names.kind.as_str() {
-            "Activation" => "crds/activations.yaml",
-            _ => "crds/activationapprovals.yaml",
-        };
-        files.push((path, yaml(&crd)?));
-    }
-    files.push((
-        "docs/reference/activation.md",
-        super::reference_doc::text(&crds()),
-    ));
-    Ok(files)
-}
-
-fn yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::ser::Error> {
-    let body = serde_saphyr::to_string(crd)?;
-    Ok(format!(
-        "# Generated from src/api by `make generate`.\n{body}"
-    ))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
@@ -287,18 +260,5 @@ mod tests {
                 );
             }
         });
-    }
-
-    /// With GOLIVE_GENERATE=1 they are written first, as `golive generate` does.
-    #[test]
-    fn the_generated_files_are_current() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        if std::env::var_os("GOLIVE_GENERATE").is_some() {
-            crate::process::generate::write(root).unwrap();
-        }
-        for (path, text) in generated().unwrap() {
-            let found = std::fs::read_to_string(root.join(path)).unwrap_or_default();
-            assert!(found == text, "{path} is not current: run `make generate`");
-        }
     }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use super::crd::schema;
 
 /// The whole page.
-pub(super) fn text(crds: &[CustomResourceDefinition]) -> String {
+pub fn text(crds: &[CustomResourceDefinition]) -> String {
     let mut page = String::from(
         "# Activation: the fields\n\n\
          Generated from the types by `make generate`; `kubectl explain` shows the same.\n\n\

@@ -6,6 +6,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::bounds::one_line;
+use super::condition::ConditionType;
 pub use super::source::{PendingImage, SourceStatus};
 use super::words::words;
 
@@ -27,6 +28,30 @@ words! {
         Integrations = "Integrations",
         /// The watch after Go-Live.
         Observe = "Observe",
+    }
+}
+
+impl PhaseName {
+    /// The condition that is True when the phase has succeeded.
+    #[must_use]
+    pub const fn condition(self) -> ConditionType {
+        match self {
+            Self::Preflight => ConditionType::PreflightPassed,
+            Self::Provision => ConditionType::Provisioned,
+            Self::Deploy => ConditionType::Deployed,
+            Self::SmokeTest => ConditionType::SmokeTested,
+            Self::Integrations => ConditionType::IntegrationsHealthy,
+            Self::Observe => ConditionType::SloMet,
+        }
+    }
+
+    /// True for the phases that must succeed before Go-Live.
+    #[must_use]
+    pub const fn before_live(self) -> bool {
+        match self {
+            Self::Preflight | Self::Provision | Self::Deploy | Self::SmokeTest => true,
+            Self::Integrations | Self::Observe => false,
+        }
     }
 }
 
@@ -264,6 +289,19 @@ pub struct ActivationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_retry: Option<String>,
+}
+
+impl ActivationStatus {
+    /// True when every phase before Go-Live has succeeded.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        let mut required = self
+            .phases
+            .iter()
+            .filter(|phase| phase.name.before_live())
+            .peekable();
+        required.peek().is_some() && required.all(|phase| phase.state == PhaseState::Succeeded)
+    }
 }
 
 /// The moment at which the application was first proven live.

@@ -23,9 +23,9 @@ use tracing::Instrument;
 
 use crate::{
     api::{Activation, ActivationApproval},
+    clock::backoff,
     error::{Error, Retry},
-    pipeline::memory::backoff,
-    plan::refs::{self, RefKind},
+    plan::named::{RefKind, watched},
     process::{server::Health, workqueue::Object},
     reconcile::{self, context::Context, undecodable},
     redact,
@@ -226,7 +226,7 @@ where
                 .filter(|activation| activation.namespace() == namespace)
                 .filter(|activation| {
                     activation.0.as_ref().is_ok_and(|activation| {
-                        let names: BTreeSet<(RefKind, String)> = refs::watched(activation);
+                        let names: BTreeSet<(RefKind, String)> = watched(activation);
                         names.contains(&(kind, name.clone()))
                     })
                 })

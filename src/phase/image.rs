@@ -1,15 +1,17 @@
 //! Which digest the image of the target has. The preflight check and the deployment share the answer.
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, api::ListParams};
+use kube::Api;
 use serde::Deserialize;
 
 use crate::{
-    api::LABEL_UID,
     error::Error,
     fly::ImageReference,
-    pipeline::{Cx, facts, step::Result},
-    store::image as store,
+    pipeline::{Cx, step::Result},
+    store::{
+        self,
+        image::{Image, Stored},
+    },
 };
 
 /// The image of the target: the chosen one, the one that was resolved for the same question before, also
@@ -17,10 +19,10 @@ use crate::{
 ///
 /// # Errors
 /// When the reference cannot be parsed, or the registry or Kubernetes does not answer.
-pub async fn resolve(cx: &Cx) -> Result<Option<facts::Image>> {
+pub async fn resolve(cx: &Cx) -> Result<Option<Image>> {
     let target = &cx.target;
     let reference = target.image()?;
-    let of = |digest: &str, runs_on_fly| facts::Image {
+    let of = |digest: &str, runs_on_fly| Image {
         asked: target.asked().to_owned(),
         reference: target.image_name().to_owned(),
         pinned: reference.pinned(digest).to_string(),
@@ -29,10 +31,10 @@ pub async fn resolve(cx: &Cx) -> Result<Option<facts::Image>> {
     };
     if let Some(choice) = target.choice() {
         let image = of(&choice.digest, choice.runs_on_fly);
-        cx.facts.image.set(image.clone());
+        cx.facts.set(image.clone());
         return Ok(Some(image));
     }
-    if let Some(image) = cx.facts.image.get()
+    if let Some(image) = cx.facts.get::<Image>()
         && image.asked == target.asked()
     {
         return Ok(Some((*image).clone()));
@@ -52,8 +54,22 @@ pub async fn resolve(cx: &Cx) -> Result<Option<facts::Image>> {
             of(&resolved.digest, resolved.runs_on_fly())
         }
     };
-    cx.facts.image.set(image.clone());
+    cx.facts.set(image.clone());
     Ok(Some(image))
+}
+
+/// What is stored, as this process has read or written it last. In the journal, because a source that
+/// is followed shares it and writes it.
+///
+/// # Errors
+/// When Kubernetes does not answer, or what is stored cannot be parsed.
+pub async fn stored(cx: &Cx) -> Result<Stored> {
+    if let Some(stored) = cx.journal.get::<Stored>() {
+        return Ok((*stored).clone());
+    }
+    let stored = store::image::load(&cx.kube, &cx.installation.own_namespace, &cx.owner).await?;
+    cx.journal.set(stored.clone());
+    Ok(stored)
 }
 
 /// The digest that the tag was resolved to before, for the same question.
@@ -64,13 +80,7 @@ async fn resolved_before(
     if reference.digest.is_some() {
         return Ok(None);
     }
-    let stored = store::load(
-        &cx.kube,
-        &cx.installation.own_namespace,
-        &cx.owner,
-        &cx.facts,
-    )
-    .await?;
+    let stored = stored(cx).await?;
     if let Some(choice) = stored.choice {
         let same = choice.asked == cx.target.asked();
         return Ok(same.then_some((choice.digest, choice.runs_on_fly)));
@@ -91,12 +101,8 @@ struct ReleaseImage {
 /// resolved images yet.
 async fn deployed(cx: &Cx) -> Result<Option<String>> {
     let api: Api<ConfigMap> = Api::namespaced(cx.kube.clone(), &cx.installation.own_namespace);
-    let selector = format!(
-        "app.kubernetes.io/component=release,{LABEL_UID}={}",
-        cx.owner.uid
-    );
     let found = api
-        .list(&ListParams::default().labels(&selector))
+        .list(&store::selector("release", &cx.owner.uid))
         .await
         .map_err(|source| Error::kube("list the records of releases", source))?;
     let releases = found.items.into_iter().filter_map(|map| {

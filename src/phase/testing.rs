@@ -23,5 +23,5 @@ pub fn target(spec: &str, secrets: &[(&str, &str, &str)]) -> Target {
     let mut all = vec![("fly", "token", "fo1_some-token")];
     all.extend(secrets);
     let refs = crate::plan::refs::Refs::of(&all, &[]);
-    Target::parse(&object, &refs, b"key").unwrap()
+    Target::parse(&object, &refs, None, b"key").unwrap()
 }

@@ -3,10 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use jiff::Timestamp;
+
+pub use crate::{api::Owner, clock::Timing};
 
 use super::{facts::Facts, intent::Intents, typed_map::TypedMap};
 use crate::{
@@ -18,49 +19,6 @@ use crate::{
     fly,
     plan::{Target, refs::Refs},
 };
-
-/// The object that a pass works for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// `metadata.namespace`.
-    pub namespace: String,
-    /// `metadata.name`.
-    pub name: String,
-    /// `metadata.uid`: the mark on everything that this object makes.
-    pub uid: String,
-    /// `metadata.generation`.
-    pub generation: i64,
-}
-
-/// Lengths of time that the operator's flags set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// Pause between re-checks of an object that is as it should be.
-    pub recheck: Duration,
-    /// First pause after a failure.
-    pub backoff_min: Duration,
-    /// Longest pause after failures.
-    pub backoff_max: Duration,
-    /// Time between two empty looks before a create of unknown outcome is sent again.
-    pub settle: Duration,
-    /// Longest time of one reconcile.
-    pub deadline: Duration,
-    /// Pause between two looks at something that Fly offers no long poll for.
-    pub poll: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            recheck: Duration::from_secs(300),
-            backoff_min: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(300),
-            settle: Duration::from_secs(10),
-            deadline: Duration::from_secs(120),
-            poll: Duration::from_secs(2),
-        }
-    }
-}
 
 /// May this process still write to the outside? Closed on shutdown and when the leader's
 /// lease has too little time left for one more call.

@@ -10,6 +10,8 @@ use std::{
 
 use secrecy::SecretString;
 
+pub use crate::store::image::Image;
+
 use super::{note::News, typed_map::TypedMap};
 use crate::{
     fly,
@@ -22,10 +24,6 @@ pub struct Facts {
     observed: TypedMap,
     /// The token for the app alone, which the client uses. Set by the step `AppToken`.
     pub app_token: Arc<fly::AppToken>,
-    /// The image to run. Set by the preflight check on the image and by the step `Image`.
-    pub image: Fact<Image>,
-    /// The image that was chosen or resolved before, as it is kept. Set by `source::store`.
-    pub stored_image: Fact<crate::store::image::Stored>,
     news: Mutex<Vec<News>>,
     guarded: Mutex<BTreeMap<String, Guarded>>,
 }
@@ -69,21 +67,6 @@ impl Facts {
             ..Self::default()
         }
     }
-}
-
-/// An image that was resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// The question that it answers; see `crate::plan::asked`.
-    pub asked: String,
-    /// As the spec names it, or with the tag that was chosen.
-    pub reference: String,
-    /// Reference with the digest, as machines get it: `registry/repository@sha256:...`.
-    pub pinned: String,
-    /// `sha256:...`.
-    pub digest: String,
-    /// Whether Fly.io's machines can run it; `None` when the registry does not tell.
-    pub runs_on_fly: Option<bool>,
 }
 
 /// One fact: unknown until its step has observed it.

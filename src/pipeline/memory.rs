@@ -7,12 +7,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
+
+pub use crate::clock::{backoff, backoff_without_jitter as backoff_without_spread};
 
 use super::{
     StepId,
-    cx::{Owner, Timing},
     facts::Facts,
     intent::Intents,
     note::Note,
@@ -20,7 +21,8 @@ use super::{
     typed_map::TypedMap,
 };
 use crate::{
-    api::{PhaseName, Reason},
+    api::{Owner, PhaseName, Reason},
+    clock::Timing,
     error::{self, Retry},
     plan::{Target, refs::Refs},
     status::Told,
@@ -200,23 +202,6 @@ impl StepRecord {
         self.reason = reason;
         self.message = message;
     }
-}
-
-/// Pause before try `attempts` + 1: doubling from the minimum to the maximum.
-pub fn backoff_without_spread(timing: &Timing, attempts: u32) -> Duration {
-    let doubled = timing.backoff_min.saturating_mul(
-        1u32.checked_shl(attempts.saturating_sub(1))
-            .unwrap_or(u32::MAX),
-    );
-    doubled.min(timing.backoff_max)
-}
-
-/// The same, spread by up to a tenth so that objects that failed together do not come back
-/// together.
-pub fn backoff(timing: &Timing, attempts: u32) -> Duration {
-    let base = backoff_without_spread(timing, attempts);
-    let spread = u32::try_from(base.as_millis() / 10).unwrap_or(u32::MAX);
-    base + Duration::from_millis(u64::from(rand::random_range(0..=spread)))
 }
 
 /// What this process remembers of one Activation.
@@ -435,30 +420,5 @@ mod tests {
         assert_eq!(memory.failures, 4);
         assert!(memory.steps.is_empty());
         assert!(memory.facts.get::<Observed>().is_none());
-    }
-
-    #[test]
-    fn back_off_doubles_to_its_maximum_and_never_overflows() {
-        let timing = Timing {
-            backoff_min: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(300),
-            ..Timing::default()
-        };
-        for (attempts, least) in [
-            (0, 1),
-            (1, 1),
-            (2, 2),
-            (5, 16),
-            (9, 256),
-            (10, 300),
-            (99, 300),
-        ] {
-            let pause = backoff(&timing, attempts);
-            assert!(pause >= Duration::from_secs(least), "{attempts}: {pause:?}");
-            assert!(
-                pause <= Duration::from_secs(least) * 11 / 10,
-                "{attempts}: {pause:?}"
-            );
-        }
     }
 }

@@ -14,7 +14,12 @@ use super::{
     step::{AnyStep, BoxFuture},
 };
 use crate::phase::PHASES;
-use crate::{api::PhaseName, error::Error, plan::gate::GateReport, process::telemetry};
+use crate::{
+    api::PhaseName,
+    error::Error,
+    plan::gate::{GateReport, Passage},
+    process::telemetry,
+};
 
 /// Fly reads that one re-check of an unchanged live object may cost.
 pub const RECHECK_READS: u32 = 3;
@@ -281,7 +286,7 @@ impl Pass<'_> {
         }
         report.gate = gate(phase.id);
         if let Some(gate) = &report.gate
-            && let Some(state) = gate.holds()
+            && let Some(state) = held_state(gate.passage())
         {
             report.state = state;
             report.steps = remembered(phase, memory, &self.digest);
@@ -535,6 +540,15 @@ fn remembered(phase: &Phase, memory: &Memory, digest: &str) -> Vec<(StepId, Step
 
 /// The state of a phase follows from its steps: one that is stopped stops it, all that are
 /// satisfied end it.
+/// The state of a phase that its gate holds back; `None` when the gate is open.
+fn held_state(passage: Passage) -> Option<PhaseState> {
+    match passage {
+        Passage::Open => None,
+        Passage::Waiting => Some(PhaseState::AwaitingApproval),
+        Passage::Closed => Some(PhaseState::Rejected),
+    }
+}
+
 fn phase_state(steps: &[(StepId, StepRecord)]) -> PhaseState {
     if steps.iter().all(|(_, step)| step.state.satisfied()) {
         return PhaseState::Succeeded;

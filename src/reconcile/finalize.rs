@@ -41,7 +41,8 @@ pub async fn finalize(
     }
     let forget = activation.annotations().get(ANNOTATION_FORGET);
     if forget == Some(&activation.spec.app) {
-        let tokens = credentials::held(activation, memory, memory.told.status().as_ref());
+        let tokens =
+            credentials::held(activation, &memory.protected, memory.told.status().as_ref());
         self::forget(&activation.spec.app, &tokens, context, owner).await?;
         return Ok(context.installation.timing.recheck);
     }
@@ -56,7 +57,12 @@ pub async fn finalize(
     let old = memory.told.status().or_else(|| status::own(activation));
     // Only a missing or unreadable token makes a target impossible: deletion works with a spec
     // that is invalid otherwise.
-    let target = match Target::parse(activation, &refs, &context.installation.fingerprint_key) {
+    let target = match Target::parse(
+        activation,
+        &refs,
+        None,
+        &context.installation.fingerprint_key,
+    ) {
         Ok(target) => Arc::new(target),
         Err(invalid) => {
             let list: Vec<String> = invalid.iter().map(ToString::to_string).collect();
@@ -155,7 +161,7 @@ pub async fn finalize(
         let note = format!("retained as `deletionPolicy` asks: {}", retained.join(", "));
         context.publish(activation, vec![retained_event(&note)]);
     }
-    let tokens = credentials::held(activation, memory, memory.told.status().as_ref());
+    let tokens = credentials::held(activation, &memory.protected, memory.told.status().as_ref());
     release(&tokens, context, owner).await?;
     Ok(context.installation.timing.recheck)
 }

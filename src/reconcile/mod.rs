@@ -34,7 +34,7 @@ use crate::{
         abort::{self, Abort},
         gate::{self, GateReport},
         refs::{self, Refs},
-        source,
+        source::{self, decide::Followed},
     },
     reconcile::{
         context::Context,
@@ -42,7 +42,7 @@ use crate::{
     },
     redact,
     status::{self, Seen, events},
-    store::finalizers as credentials,
+    store::{finalizers as credentials, image::Stored},
 };
 
 /// Kubernetes' own annotation for why something was changed.
@@ -133,18 +133,16 @@ async fn pass(
     }
 
     // Read (Kubernetes). A missing Secret is data, not an error.
-    let (mut refs, fresh) = read(activation, context, owner, memory).await?;
+    let (refs, fresh) = read(activation, context, owner, memory).await?;
     context.secret_looks.read(owner, refs.versions().clone());
     let follows = activation.spec.deploy.source.is_some();
     if follows {
         // What is chosen is kept before there is a target.
         credentials::add_finalizer(activation, &context.kube, owner).await?;
-        source::read(activation, context, owner, memory, Arc::make_mut(&mut refs)).await?;
-    } else {
-        memory.source = source::Watch::default();
     }
-    let parse =
-        || Target::parse(activation, &refs, &context.installation.fingerprint_key).map(Arc::new);
+    let followed = follow(activation, context, owner, memory, &refs).await?;
+    let key = &context.installation.fingerprint_key;
+    let parse = || Target::parse(activation, &refs, followed.as_ref(), key).map(Arc::new);
     // The same inputs are the same target.
     let known = memory.refs.as_ref().and_then(|read| read.target.clone());
     let target = match known.filter(|_| !follows).map_or_else(parse, Ok) {
@@ -171,7 +169,7 @@ async fn pass(
         read.target = Some(target.clone());
     }
     let current = &activation.spec.token_secret_ref.name;
-    for former in credentials::held(activation, memory, old.as_ref()) {
+    for former in credentials::held(activation, &memory.protected, old.as_ref()) {
         if former != *current {
             credentials::release(&former, &context.kube, owner).await?;
         }
@@ -317,6 +315,49 @@ async fn pass(
             None => look,
         },
     )
+}
+
+/// Chooses the image of `deploy.source`.
+async fn follow(
+    activation: &Activation,
+    context: &Context,
+    owner: &Owner,
+    memory: &mut Memory,
+    refs: &Refs,
+) -> Result<Option<Followed>, Error> {
+    if activation.spec.deploy.source.is_none() {
+        memory.source = source::Watch::default();
+        return Ok(None);
+    }
+    let registry = source::Registry {
+        kube: &context.kube,
+        own_namespace: &context.installation.own_namespace,
+        fly: &context.fly,
+        timing: &context.installation.timing,
+        interval_min: context.source_interval_min,
+        key: &context.installation.fingerprint_key,
+        may_write: &|| context.fence.open(),
+    };
+    let records = crate::phase::deploy::release::records::known(&memory.facts, &memory.journal);
+    let serving = records.as_ref().and_then(|records| records.last_good());
+    let serving = serving.map(|good| good.digest.as_str());
+    // Shared with the step Image, which stores what it resolves in the same place.
+    let stored = memory.journal.get::<Stored>();
+    memory.journal.clear::<Stored>();
+    memory.source.stored = stored.map(|stored| (*stored).clone());
+    let followed = source::follow(
+        &registry,
+        owner,
+        activation,
+        refs,
+        &mut memory.source,
+        serving,
+    )
+    .await;
+    if let Some(stored) = memory.source.stored.take() {
+        memory.journal.set(stored);
+    }
+    followed
 }
 
 /// How long what an object names is believed, unless something tells of a change: as long as the

@@ -323,7 +323,7 @@ mod tests {
             let failure = Failure {
                 reason: Reason::SourceUnreadable,
                 message: words.to_owned(),
-                passing: None,
+                transient: None,
             };
             Followed {
                 choice: None,

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt, runtime::reflector::ObjectRef};
 use tokio_util::sync::CancellationToken;
 
-use crate::{pipeline::Owner, triggers::Waits};
+use crate::{api::Owner, triggers::Waits};
 
 /// Shortest pause between two looks, so that there are never more than 25 a second: the API server
 /// has others to serve. With more than 375 Secrets and the default interval of 15 s, a round takes

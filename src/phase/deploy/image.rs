@@ -6,14 +6,14 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::phase::image::resolve;
+use crate::phase::image::{resolve, stored};
 use crate::{
     api::Reason,
     pipeline::{
         ChangeKind, Cx, Removal, Step, StepChange, StepId, Verdict, Why, facts, step::Result,
     },
     plan::Target,
-    store::image::{self as store, Choice},
+    store::image::{self as store, Choice, Stored},
 };
 
 /// The image.
@@ -61,13 +61,7 @@ impl Step for Image {
         // A plan keeps nothing, and a digest in the spec needs no keeping.
         let fixed = cx.target.choice().is_some() || cx.target.image()?.digest.is_some();
         let kept = !cx.may_act() || fixed || {
-            let stored = store::load(
-                &cx.kube,
-                &cx.installation.own_namespace,
-                &cx.owner,
-                &cx.facts,
-            )
-            .await?;
+            let stored = stored(cx).await?;
             stored
                 .choice
                 .zip(image.as_ref())
@@ -101,18 +95,17 @@ impl Step for Image {
             runs_on_fly: image.runs_on_fly,
             why: String::new(),
         };
-        store::save(
-            &cx.kube,
-            &cx.installation.own_namespace,
-            &cx.owner,
-            &cx.facts,
-            &choice,
-        )
-        .await
+        let before = stored(cx).await?;
+        // Whatever becomes of the write, what was read before it counts no longer.
+        cx.journal.clear::<Stored>();
+        let namespace = &cx.installation.own_namespace;
+        let after = store::save(&cx.kube, namespace, &cx.owner, &before, &choice).await?;
+        cx.journal.set(after);
+        Ok(())
     }
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
-        cx.facts.stored_image.clear();
+        cx.journal.clear::<Stored>();
         store::delete(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
         Ok(Removal::Gone)
     }

@@ -92,7 +92,10 @@ pub struct Look {
 /// # Errors
 /// When the image is not known or the fly.toml cannot be converted.
 pub fn release(cx: &Cx, records: &Records) -> Result<release::Wanted> {
-    let image = cx.facts.image.get().ok_or(Error::NotKnown("the image"))?;
+    let image = cx
+        .facts
+        .get::<crate::store::image::Image>()
+        .ok_or(Error::NotKnown("the image"))?;
     let secrets = push::digest_of(&push::records(cx));
     release::wanted(&cx.target, &image, &secrets, records)
 }

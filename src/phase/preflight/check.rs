@@ -109,6 +109,7 @@ pub enum Observed<S> {
 
 fn justification(target: &Target, name: CheckName) -> Option<&str> {
     target
+        .preflight
         .skips
         .iter()
         .find(|skip| skip.check == name)

@@ -6,8 +6,9 @@ use crate::{
     error::Error,
     fly::{self, Class},
     phase::image,
-    pipeline::{Cx, facts, step::Result},
+    pipeline::{Cx, step::Result},
     plan::Target,
+    store::image::Image,
 };
 
 /// The image exists for the machines' architecture.
@@ -26,7 +27,7 @@ pub enum RegistryAnswer {
     /// credentials.
     Private(String),
     /// The image.
-    Found(facts::Image),
+    Found(Image),
 }
 
 impl Check for ImageResolvable {
@@ -36,10 +37,10 @@ impl Check for ImageResolvable {
 
     async fn observe(&self, cx: &Cx) -> Result<RegistryAnswer> {
         if cx.target.image_or_invalid().is_err() {
-            let source = cx.target.source.as_ref();
+            let source = cx.target.followed();
             let failure = source.and_then(|source| source.failure.as_ref());
             // What may pass without a change is no finding.
-            return match failure.and_then(|failure| failure.passing.clone()) {
+            return match failure.and_then(|failure| failure.transient.clone()) {
                 Some(error) => Err(Error::fly("choose an image of `deploy.source`", error)),
                 None => Ok(RegistryAnswer::NoReference),
             };
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn each_failure_has_its_own_reason() {
         let image = |runs_on_fly| {
-            RegistryAnswer::Found(facts::Image {
+            RegistryAnswer::Found(Image {
                 asked: String::new(),
                 reference: "registry.fly.io/shop:1".to_owned(),
                 pinned: "registry.fly.io/shop@sha256:1".to_owned(),

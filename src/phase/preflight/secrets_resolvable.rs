@@ -7,7 +7,7 @@ use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     phase::names::{DATABASE_URL, REDIS_URL},
     pipeline::{Cx, step::Result},
-    plan::{Target, refs::RefKind},
+    plan::{Target, named::RefKind},
 };
 
 /// Every Secret and key that the spec names exists, and can become a secret of the app.
@@ -37,6 +37,7 @@ impl Check for SecretsResolvable {
     fn judge(&self, target: &Target, keys: &BTreeMap<String, Vec<String>>) -> Finding {
         let secrets = || {
             target
+                .preflight
                 .missing
                 .iter()
                 // FlyConfigValid reports a missing fly.toml.

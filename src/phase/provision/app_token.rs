@@ -366,7 +366,7 @@ async fn create(cx: &Cx, name: &str) -> Result<()> {
         .map_err(|source| Error::fly("create a token for the app", source))?;
     let print = fingerprint(&cx.installation.fingerprint_key, &made.value);
     cx.facts.guard(&print, &made.value);
-    secret::store(cx, &made).await?;
+    secret::save(cx, &made).await?;
     cx.journal.set(CreatedToken {
         id: made.id,
         at: Instant::now(),

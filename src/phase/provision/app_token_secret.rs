@@ -3,18 +3,14 @@
 use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{
-    Api, Client,
-    api::{DeleteParams, PostParams},
-    core::ObjectMeta,
-};
+use kube::{Api, Client};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION},
     error::Error,
     fly::app_token::MadeToken,
     pipeline::{Cx, step::Result},
+    store::{self, Write},
 };
 
 /// Keys of the Secret.
@@ -78,56 +74,23 @@ pub async fn read(cx: &Cx) -> Result<Option<StoredToken>> {
 ///
 /// # Errors
 /// When Kubernetes refuses or does not answer, or another process wrote the Secret in the meantime.
-pub async fn store(cx: &Cx, made: &MadeToken) -> Result<()> {
+pub async fn save(cx: &Cx, created: &MadeToken) -> Result<()> {
     let name = name(&cx.owner.uid);
     let before = read(cx).await?;
-    let labels = [
-        ("app.kubernetes.io/name", "golive"),
-        ("app.kubernetes.io/component", "app-token"),
-        ("app.kubernetes.io/managed-by", "golive"),
-        LABEL_VERSION,
-        (LABEL_UID, cx.owner.uid.as_str()),
-    ];
-    let annotations = [
-        ("golive.dev/namespace", cx.owner.namespace.as_str()),
-        ("golive.dev/activation", cx.owner.name.as_str()),
-    ];
-    let text = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect()
-    };
+    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
     let secret = Secret {
-        metadata: ObjectMeta {
-            name: Some(name.clone()),
-            labels: Some(text(&labels)),
-            annotations: Some(text(&annotations)),
-            resource_version: before.as_ref().and_then(|stored| stored.version.clone()),
-            ..ObjectMeta::default()
-        },
+        metadata: store::metadata(name.clone(), "app-token", &cx.owner),
         data: Some(BTreeMap::from([
-            (
-                TOKEN_ID.to_owned(),
-                ByteString(made.id.clone().into_bytes()),
-            ),
-            (
-                TOKEN.to_owned(),
-                ByteString(made.value.expose_secret().as_bytes().to_vec()),
-            ),
+            (TOKEN_ID.to_owned(), bytes(&created.id)),
+            (TOKEN.to_owned(), bytes(created.value.expose_secret())),
         ])),
         ..Secret::default()
     };
-    let params = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
+    let version = before.as_ref().and_then(|stored| stored.version.as_deref());
     let api = api(&cx.kube, &cx.installation.own_namespace);
-    let written = match before {
-        None => api.create(&params, &secret).await,
-        Some(_) => api.replace(&name, &params, &secret).await,
-    };
-    written
+    store::put(&api, secret, version)
+        .await
+        .and_then(Write::into_result)
         .map(drop)
         .map_err(|source| Error::kube(format!("store the token in the Secret {name}"), source))
 }
@@ -138,12 +101,7 @@ pub async fn store(cx: &Cx, made: &MadeToken) -> Result<()> {
 /// When Kubernetes refuses or does not answer.
 pub async fn delete(kube: &Client, own_namespace: &str, uid: &str) -> Result<()> {
     let name = name(uid);
-    let gone = api(kube, own_namespace)
-        .delete(&name, &DeleteParams::default())
-        .await;
-    match gone {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => Err(Error::kube(format!("delete the Secret {name}"), source)),
-    }
+    store::delete(&api(kube, own_namespace), &name)
+        .await
+        .map_err(|source| Error::kube(format!("delete the Secret {name}"), source))
 }

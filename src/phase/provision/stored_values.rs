@@ -8,17 +8,12 @@ use secrecy::SecretString;
 use crate::{
     api::provision::{Encoding, GeneratedSecret},
     pipeline::{Cx, step::Result},
-    store::generated::{self, Rotation, SecretStore},
+    store::generated::{Rotation, SecretStore},
 };
 
 /// The store of the generated values of this Activation.
 pub fn store(cx: &Cx) -> SecretStore {
-    let owner = generated::Owner {
-        namespace: cx.owner.namespace.clone(),
-        activation: cx.owner.name.clone(),
-        uid: cx.owner.uid.clone(),
-    };
-    SecretStore::new(cx.kube.clone(), owner)
+    SecretStore::new(cx.kube.clone(), cx.owner.clone())
 }
 
 /// Whether all passwords of these keys are stored.

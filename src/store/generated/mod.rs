@@ -1,10 +1,10 @@
-//! The Kubernetes Secret that keeps the generated values of one Activation.
+//! The Kubernetes Secret with the generated values of one Activation.
 //!
-//! It is called `<activation>-golive` and has no owner: values outlive the Activation, so that one
-//! that is deleted and created again finds the passwords its database still has. A value is made
-//! up once. It is not made up again because Fly.io has lost it, or because a reply was lost, or
-//! because the Activation is new; only a rotation that somebody asked for replaces it, and then
-//! the value before stays for a while under `<NAME>.previous`.
+//! It is called `<activation>-golive`, is in the Activation's namespace and has no owner: the values
+//! outlive the Activation, so that one that is deleted and created again finds the passwords that its
+//! database still has. A value is generated once. It is not generated again because Fly.io lost it,
+//! because a reply was lost, or because the Activation is new. Only a requested rotation replaces it,
+//! and then the previous value stays for a while under `<NAME>.previous`.
 //!
 //! [`read`](SecretStore::read) and [`write`](SecretStore::write) do I/O and decide nothing;
 //! [`decide`] decides and does no I/O.
@@ -14,13 +14,15 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::ObjectMeta;
 use kube::{Api, Client};
 use secrecy::SecretString;
 
 use crate::api::provision::GeneratedSecret;
-use crate::api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION};
+use crate::api::{LABEL_UID, Owner, Reason};
+use crate::error::Retry;
 use crate::redact::{self, Guarded};
+use crate::store::{self, LABEL_MANAGED_BY, MANAGED_BY, Write};
 
 mod decision;
 mod entropy;
@@ -28,21 +30,21 @@ mod entropy;
 pub use decision::{Changes, Rotation, decide};
 pub use entropy::{Entropy, generate, operating_system};
 
-/// Annotation on an Activation that asks for new values; its value is a token of the caller's
+/// Annotation on an Activation that requests a rotation; its value is a token of the caller's
 /// choice, and each new token rotates once.
 pub const ANNOTATION_ROTATE: &str = "golive.dev/rotate-secrets";
 
-/// Annotation on the Secret: the token that was acted on last.
+/// Annotation on the Secret: the rotation token that was handled last.
 const ANNOTATION_ROTATED_FOR: &str = "golive.dev/rotated-for";
 
-/// Annotation on the Secret: when each value was made up, as JSON.
+/// Annotation on the Secret: when each value was generated, as JSON.
 const ANNOTATION_GENERATED_AT: &str = "golive.dev/generated-at";
 
-/// What is appended to the name of a value that was replaced. A dot cannot be in the name of an
-/// environment variable, so this never hides a value of the user's.
+/// Suffix of the key of a previous value. The name of an environment variable has no dot, so this
+/// never hides a value of the user's.
 const PREVIOUS: &str = ".previous";
 
-/// Tools that prune what they do not know must leave this Secret alone.
+/// Annotations that keep other tools from pruning the Secret.
 const RETENTION: &[(&str, &str)] = &[
     ("golive.dev/data-retention", "Retain"),
     ("helm.sh/resource-policy", "keep"),
@@ -54,13 +56,16 @@ const RETENTION: &[(&str, &str)] = &[
     ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
 ];
 
-/// Most tries to write when somebody else writes at the same time.
+/// What the object is for, in its labels.
+const COMPONENT: &str = "generated-secrets";
+
+/// Most attempts to write when somebody else writes at the same time.
 const MOST_CONFLICTS: usize = 4;
 
-/// Why generated values cannot be had. No message holds a value.
+/// Why generated values are not available. No message holds a value.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server said no, or nothing.
+    /// The API server refused or did not answer.
     #[error("cannot {doing} secret {name}")]
     Kube {
         /// What was being done.
@@ -70,7 +75,7 @@ pub enum Error {
         /// What went wrong.
         source: Box<kube::Error>,
     },
-    /// A Secret of that name exists and is somebody else's.
+    /// A Secret of that name exists and does not belong to the Activation.
     #[error(
         "secret {name} exists and is not managed by golive for activation {activation}; \
          rename or remove it, or label it app.kubernetes.io/managed-by=golive and \
@@ -82,9 +87,9 @@ pub enum Error {
         /// Name of the Activation.
         activation: String,
     },
-    /// A value was changed by hand into something that cannot be an environment variable.
+    /// Somebody changed a value into something that cannot be an environment variable.
     #[error(
-        "key {key} of secret {name} is not UTF-8 text; set it to text, or remove the key to have it made up anew"
+        "key {key} of secret {name} is not UTF-8 text; set it to text, or remove the key to have a new value generated"
     )]
     NotText {
         /// Name of the Secret.
@@ -92,7 +97,7 @@ pub enum Error {
         /// The key.
         key: String,
     },
-    /// What was written is not what is there.
+    /// The Secret does not hold what was just written.
     #[error(
         "secret {name} was read back with another value of {key}; another writer is at work, trying again"
     )]
@@ -102,7 +107,7 @@ pub enum Error {
         /// The first key that differs.
         key: String,
     },
-    /// Others kept changing the Secret while we tried to.
+    /// Others changed the Secret at each attempt to write it.
     #[error("secret {name} changed {times} times while it was being written, trying again later")]
     Contended {
         /// Name of the Secret.
@@ -115,15 +120,19 @@ pub enum Error {
     Entropy(String),
 }
 
-/// Whose values they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// Namespace of the Activation, and of the Secret.
-    pub namespace: String,
-    /// Name of the Activation.
-    pub activation: String,
-    /// UID of the Activation.
-    pub uid: String,
+impl From<Error> for crate::error::Error {
+    fn from(error: Error) -> Self {
+        let retry = match &error {
+            Error::NotOurs { .. } | Error::NotText { .. } => Retry::OnChange,
+            _ => Retry::Backoff,
+        };
+        Self::Store {
+            doing: "settle the generated secrets",
+            reason: Reason::SecretInvalid,
+            retry,
+            source: Box::new(error),
+        }
+    }
 }
 
 /// What the Secret holds.
@@ -131,24 +140,24 @@ pub struct Owner {
 pub struct Stored {
     /// The values in use, by name.
     pub values: BTreeMap<String, Guarded>,
-    /// The values before the last rotation, by name, while they are kept.
+    /// The values before the last rotation, by name, until the overlap ends.
     pub previous: BTreeMap<String, Guarded>,
-    /// When each value in use was made up.
+    /// When each value in use was generated.
     pub generated_at: BTreeMap<String, Timestamp>,
-    /// The rotation token that was acted on last.
+    /// The rotation token that was handled last.
     pub rotated_for: Option<String>,
     /// UID of the Activation that the Secret is labelled with.
     pub uid: Option<String>,
-    /// The object as it was read, to be replaced by its next version.
+    /// The object as it was read: a write replaces this version.
     object: Secret,
 }
 
-/// The values of one Activation, settled.
+/// The values of one Activation after all changes were made.
 #[derive(Clone, Debug)]
 pub struct Settled {
     /// The values in use, by name.
     pub values: BTreeMap<String, Guarded>,
-    /// What was changed to get there; empty when nothing was.
+    /// The changes that were made; empty when there were none.
     pub changes: Changes,
 }
 
@@ -172,10 +181,13 @@ impl SecretStore {
 
     /// Name of the Secret.
     pub fn name(&self) -> String {
-        name(&self.owner.activation)
+        name(&self.owner.name)
     }
 
-    /// What is stored. `None` when nothing is. An error when the Secret is not ours.
+    /// Reads what is stored; `None` when the Secret does not exist.
+    ///
+    /// # Errors
+    /// When the API server refuses or cannot be reached, or the Secret is not ours.
     pub async fn read(&self) -> Result<Option<Stored>, Error> {
         let secret = self.api.get_opt(&self.name()).await;
         let secret = secret.map_err(|source| self.kube("read", source))?;
@@ -184,6 +196,9 @@ impl SecretStore {
 
     /// Reads, decides, writes and reads back, until nothing is left to change. A second call
     /// with the same arguments changes nothing.
+    ///
+    /// # Errors
+    /// When a read or a write fails, or others write at the same time at every attempt.
     pub async fn settle(
         &self,
         wanted: &[GeneratedSecret],
@@ -209,8 +224,11 @@ impl SecretStore {
         })
     }
 
-    /// Makes the changes and reads them back. `false` when somebody else wrote in between, or an
-    /// earlier try of ours whose reply was lost: then read and decide again.
+    /// Makes the changes and reads them back. `false` on a conflict with another writer, or with an
+    /// earlier attempt of ours whose reply was lost: then read and decide again.
+    ///
+    /// # Errors
+    /// When the API server refuses or cannot be reached, or the Secret does not hold what was written.
     pub async fn write(
         &self,
         stored: Option<&Stored>,
@@ -218,19 +236,13 @@ impl SecretStore {
         now: Timestamp,
     ) -> Result<bool, Error> {
         let next = next(stored, changes, &self.owner, now, self.entropy)?;
-        let params = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        let written = match stored {
-            Some(_) => self.api.replace(&self.name(), &params, &next).await,
-            None => self.api.create(&params, &next).await,
-        };
-        match written {
-            Ok(_) => {}
-            // Changed, created or deleted since it was read.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(false),
-            Err(source) => return Err(self.kube("write", source)),
+        let version = next.metadata.resource_version.clone();
+        let written = store::put(&self.api, next.clone(), version.as_deref()).await;
+        if written
+            .map_err(|source| self.kube("write", source))?
+            .is_conflict()
+        {
+            return Ok(false);
         }
         let found = self.api.get(&self.name()).await;
         let found = found.map_err(|source| self.kube("read back", source))?;
@@ -244,8 +256,11 @@ impl SecretStore {
         Ok(true)
     }
 
-    /// Deletes the Secret, for `deletionPolicy.secrets: Delete`. Fine when it is gone already, and one
-    /// that is not ours stays. What its values are does not matter.
+    /// Deletes the Secret, for `deletionPolicy.secrets: Delete`. Already gone is fine, and a Secret
+    /// that is not ours stays.
+    ///
+    /// # Errors
+    /// When the API server refuses or cannot be reached.
     pub async fn delete(&self) -> Result<(), Error> {
         let found = self.api.get_metadata_opt(&self.name()).await;
         let found = found.map_err(|source| self.kube("read", source))?;
@@ -253,18 +268,10 @@ impl SecretStore {
         let Some(found) = ours else {
             return Ok(());
         };
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: found.metadata.uid,
-                resource_version: None,
-            }),
-            ..DeleteParams::default()
-        };
-        match self.api.delete(&self.name(), &params).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(source) => Err(self.kube("delete", source)),
-        }
+        store::delete_if(&self.api, &self.name(), found.metadata.uid.as_deref())
+            .await
+            .and_then(Write::into_result)
+            .map_err(|source| self.kube("delete", source))
     }
 
     fn kube(&self, doing: &'static str, source: kube::Error) -> Error {
@@ -276,22 +283,22 @@ impl SecretStore {
     }
 }
 
-/// Name of the Secret that keeps the values of an Activation.
+/// Name of the Secret with the generated values of an Activation.
 pub fn name(activation: &str) -> String {
     format!("{activation}-golive")
 }
 
-/// What a Secret holds, if it is ours.
+/// Parses a Secret, if it is ours.
 fn stored(secret: Secret, owner: &Owner) -> Result<Stored, Error> {
-    let name = name(&owner.activation);
+    let name = name(&owner.name);
     let labels = secret.metadata.labels.clone().unwrap_or_default();
     if !is_ours(&secret.metadata.labels, owner) {
-        let activation = owner.activation.clone();
+        let activation = owner.name.clone();
         return Err(Error::NotOurs { name, activation });
     }
     let annotations = secret.metadata.annotations.clone().unwrap_or_default();
     let generated_at = annotations.get(ANNOTATION_GENERATED_AT);
-    // Unreadable is as good as not recorded: ages are then counted from the next rotation.
+    // Unreadable counts as not recorded: ages then count from the next rotation.
     let generated_at = generated_at.and_then(|json| serde_json::from_str(json).ok());
     let mut found = Stored {
         generated_at: generated_at.unwrap_or_default(),
@@ -314,7 +321,7 @@ fn stored(secret: Secret, owner: &Owner) -> Result<Stored, Error> {
     Ok(found)
 }
 
-/// The Secret as it is to be written. Keys, labels and annotations of others stay.
+/// The next version of the Secret. Keys, labels and annotations of others stay.
 fn next(
     stored: Option<&Stored>,
     changes: &Changes,
@@ -345,28 +352,21 @@ fn next(
     let generated_at = serde_json::to_string(&generated_at).unwrap_or_default();
 
     let metadata = ObjectMeta {
-        name: Some(name(&owner.activation)),
+        name: Some(name(&owner.name)),
         namespace: Some(owner.namespace.clone()),
         managed_fields: None,
         ..secret.metadata
     };
     secret.metadata = metadata;
     let labels = secret.metadata.labels.get_or_insert_default();
-    for (key, value) in marks(&owner.activation) {
+    labels.extend(store::labels(COMPONENT, &owner.uid));
+    labels.extend(store::text([("app.kubernetes.io/part-of", MANAGED_BY)]));
+    for (key, value) in marks(&owner.name) {
         labels.insert(key.to_owned(), value);
-    }
-    for (key, value) in [
-        ("app.kubernetes.io/name", "golive-secrets"),
-        ("app.kubernetes.io/part-of", "golive"),
-        ("app.kubernetes.io/component", "generated-secrets"),
-        LABEL_VERSION,
-        (LABEL_UID, &owner.uid),
-    ] {
-        labels.insert(key.to_owned(), value.to_owned());
     }
     let annotations = secret.metadata.annotations.get_or_insert_default();
     for (key, value) in RETENTION {
-        // Somebody who wants it pruned may say so.
+        // A user may override it.
         let annotation = annotations.entry((*key).to_owned());
         annotation.or_insert_with(|| (*value).to_owned());
     }
@@ -383,18 +383,18 @@ fn is_ours(labels: &Option<BTreeMap<String, String>>, owner: &Owner) -> bool {
         let labels = labels.as_ref();
         labels.is_some_and(|labels| labels.get(key) == Some(value))
     };
-    let marks = marks(&owner.activation);
+    let marks = marks(&owner.name);
     marks.iter().all(|(key, value)| has(key, value))
 }
 
-/// The labels by which a Secret is ours.
+/// The labels that mark a Secret as ours.
 fn marks(activation: &str) -> [(&'static str, String); 2] {
     // A label value has at most 63 characters and ends with a letter or digit. Names of
     // Activations are ASCII.
     let value: String = activation.chars().take(63).collect();
     let value = value.trim_end_matches(['-', '.']).to_owned();
     [
-        ("app.kubernetes.io/managed-by", "golive".to_owned()),
+        (LABEL_MANAGED_BY, MANAGED_BY.to_owned()),
         ("app.kubernetes.io/instance", value),
     ]
 }
