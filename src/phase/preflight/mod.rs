@@ -17,6 +17,7 @@ mod hostnames_usable;
 mod image_resolvable;
 mod organization_usable;
 mod region_usable;
+mod room;
 mod secrets_resolvable;
 mod secrets_strong;
 mod strategy_compatible;

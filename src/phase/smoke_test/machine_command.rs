@@ -76,7 +76,7 @@ pub enum Ran {
 /// Runs one command in a machine of the app.
 ///
 /// # Errors
-/// When Fly.io does not answer, fewer than [`MAX_FAILURES`] times in a row.
+/// When Fly.io does not answer, fewer than three times in a row.
 pub async fn run(cx: &Cx, check: &Check, command: &Command, known: &mut KnownExec) -> Result<Ran> {
     let id = match known.machine.clone() {
         Some(id) => id,
