@@ -1,7 +1,7 @@
 //! Whether this Activation may use its app's name: what Fly.io and the claim say, and what follows.
 //!
-//! The check `AppNameAvailable` and the step `App` share this observation and this decision, so that
-//! they never disagree.
+//! The check `AppNameAvailable` and the step `App` share this observation and this decision, so
+//! that they never disagree.
 
 use std::{
     collections::BTreeSet,
@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// How long a name that was observed to be free counts as free. Fly.io takes one read of an app a
-/// second (fly.io/docs/machines/api/working-with-machines-api/, "Rate limits"), and a first pass would need four. A name that is taken in
-/// the meantime is refused when the app is created.
+/// second (fly.io/docs/machines/api/working-with-machines-api/, "Rate limits"), and a first pass
+/// would need four. A name that is taken in the meantime is refused when the app is created.
 const FREE_FOR: Duration = Duration::from_millis(500);
 
 /// How long an observed app counts as existing: the check on its name reads it in the same pass.
@@ -188,8 +188,8 @@ async fn read_app(cx: &Cx) -> Result<AppLookup> {
     Ok(lookup)
 }
 
-/// Kinds of the requested resources that do not exist yet. One that cannot be read is left out; then it
-/// is recorded when it is created.
+/// Kinds of the requested resources that do not exist yet. One that cannot be read is left out;
+/// then it is recorded when it is created.
 async fn absent_resources(cx: &Cx) -> BTreeSet<String> {
     let provision = &cx.target.provision;
     let database = async {

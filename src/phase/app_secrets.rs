@@ -1,8 +1,8 @@
 //! The secrets of the app at Fly.io: pushing them, and comparing them with what was pushed.
 //!
-//! Fly.io never returns a value, only a digest that changes with it. For every secret that was pushed,
-//! Fly.io's digest and our own fingerprint are recorded. When the record is lost or wrong, the same
-//! value is pushed once more, which changes nothing.
+//! Fly.io never returns a value, only a digest that changes with it. For every secret that was
+//! pushed, Fly.io's digest and our own fingerprint are recorded. When the record is lost or wrong,
+//! the same value is pushed once more, which changes nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -148,8 +148,8 @@ pub async fn compare(cx: &Cx, values: &BTreeMap<String, SecretString>) -> Result
 /// Sets and (`None`) removes secrets in one call, and records the digests that Fly.io has for them.
 ///
 /// # Errors
-/// When Fly.io refuses or does not answer, or accepted the values without effect. The same values can
-/// be pushed again.
+/// When Fly.io refuses or does not answer, or accepted the values without effect. The same values
+/// can be pushed again.
 pub async fn push(cx: &Cx, values: BTreeMap<String, Option<SecretString>>) -> Result<()> {
     let before = match shared(cx) {
         Some(secrets) => secrets,
@@ -203,11 +203,12 @@ fn find<'a>(secrets: &'a [AppSecret], name: &str) -> Option<&'a AppSecret> {
     secrets.iter().find(|secret| secret.name == name)
 }
 
-/// The digest of a pushed value at Fly.io, from the list before the push, the answer of the push, and
-/// the list after it; `None` when the push had no effect. Pure.
+/// The digest of a pushed value at Fly.io, from the list before the push, the answer of the push,
+/// and the list after it; `None` when the push had no effect. Pure.
 ///
-/// The list after it counts when it agrees with the answer. It also counts when the entry was written
-/// since: then the answer computes digests in another way, and pushing again would never end.
+/// The list after it counts when it agrees with the answer. It also counts when the entry was
+/// written since: then the answer computes digests in another way, and pushing again would never
+/// end.
 fn digest_after<'a>(
     before: Option<&AppSecret>,
     answered: Option<&AppSecret>,
@@ -221,8 +222,8 @@ fn digest_after<'a>(
     (agrees || written).then_some(after.digest.as_str())
 }
 
-/// One digest over all secrets that were pushed. A machine that was started with another digest runs
-/// with outdated secrets.
+/// One digest over all secrets that were pushed. A machine that was started with another digest
+/// runs with outdated secrets.
 pub fn digest_of(records: &BTreeMap<String, SecretStatus>) -> String {
     let mut hash = Sha256::new();
     for (name, record) in records {
@@ -284,8 +285,8 @@ mod tests {
             updated_at: Some("2026-01-02T00:00:00Z".parse().unwrap_or_default()),
             ..at_fly("A", "old")
         };
-        // In order: the usual case; a digest that the answer computes in another way; a write without
-        // effect; a secret that the list does not show.
+        // In order: the usual case; a digest that the answer computes in another way; a write
+        // without effect; a secret that the list does not show.
         assert_eq!(
             digest_after(Some(&old), Some(&new), Some(&new)),
             Some("new")

@@ -22,8 +22,8 @@ pub enum Database {
 }
 
 impl Database {
-    /// True when both are the same database, which has one URL. A Fly Postgres cluster keeps its URL
-    /// when another machine becomes the primary.
+    /// True when both are the same database, which has one URL. A Fly Postgres cluster keeps its
+    /// URL when another machine becomes the primary.
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::FlyPostgres { app, .. }, Self::FlyPostgres { app: other, .. }) => app == other,

@@ -26,8 +26,8 @@ pub fn declared(check: &Check) -> Option<Command> {
 
 /// The default commands: the application's own, then the tools of PostgreSQL.
 ///
-/// The application's own is `<program> db-check`. The program is that of the fly.toml's release command,
-/// if the release command is a program with a subcommand, such as `cabanas migrate`.
+/// The application's own is `<program> db-check`. The program is that of the fly.toml's release
+/// command, if the release command is a program with a subcommand, such as `cabanas migrate`.
 pub fn default_commands(target: &Target) -> Vec<Command> {
     let mut commands = Vec::new();
     let release = target

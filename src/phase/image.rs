@@ -1,4 +1,5 @@
-//! Which digest the image of the target has. The preflight check and the deployment share the answer.
+//! Which digest the image of the target has. The preflight check and the deployment share the
+//! answer.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -14,8 +15,8 @@ use crate::{
     },
 };
 
-/// The image of the target: the chosen one, the one that was resolved for the same question before, also
-/// by another process, or what the registry says now. `None`: the registry has no such image.
+/// The image of the target: the chosen one, the one that was resolved for the same question before,
+/// also by another process, or what the registry says now. `None`: the registry has no such image.
 ///
 /// # Errors
 /// When the reference cannot be parsed, or the registry or Kubernetes does not answer.
@@ -58,8 +59,8 @@ pub async fn resolve(cx: &Cx) -> Result<Option<Image>> {
     Ok(Some(image))
 }
 
-/// What is stored, as this process has read or written it last. In the journal, because a source that
-/// is followed shares it and writes it.
+/// What is stored, as this process has read or written it last. In the journal, because a source
+/// that is followed shares it and writes it.
 ///
 /// # Errors
 /// When Kubernetes does not answer, or what is stored cannot be parsed.
@@ -97,8 +98,8 @@ struct ReleaseImage {
     target: String,
 }
 
-/// The digest of the release that was deployed for this very target, by an operator that did not store
-/// resolved images yet.
+/// The digest of the release that was deployed for this very target, by an operator that did not
+/// store resolved images yet.
 async fn deployed(cx: &Cx) -> Result<Option<String>> {
     let api: Api<ConfigMap> = Api::namespaced(cx.kube.clone(), &cx.installation.own_namespace);
     let found = api

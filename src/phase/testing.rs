@@ -4,7 +4,8 @@
 
 use crate::plan::Target;
 
-/// A target: this YAML added to the smallest spec, in a namespace with these Secrets (name, key, value).
+/// A target: this YAML added to the smallest spec, in a namespace with these Secrets (name, key,
+/// value).
 pub fn target(spec: &str, secrets: &[(&str, &str, &str)]) -> Target {
     let mut whole: serde_json::Value = serde_saphyr::from_str(&format!(
         "organization: cabanas\napp: shop\nregion: eze\n{spec}\n"

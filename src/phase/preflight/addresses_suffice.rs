@@ -1,8 +1,8 @@
 //! The requested addresses carry the protocols of the fly.toml's services.
 //!
-//! A shared IPv4 address carries only HTTP on port 80 and TLS on 443 (fly.io/docs/networking/services/). For
-//! everything else flyctl asks at the first deployment whether to allocate a dedicated address, which
-//! costs money; here the spec says so.
+//! A shared IPv4 address carries only HTTP on port 80 and TLS on 443
+//! (fly.io/docs/networking/services/). For everything else flyctl asks at the first deployment
+//! whether to allocate a dedicated address, which costs money; here the spec says so.
 
 use super::check::{Check, Finding};
 use crate::{

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 
-/// The members of this group may do everything in every cluster, without a role. It is for emergencies,
-/// not for people who decide about a plan.
+/// The members of this group may do everything in every cluster, without a role. It is for
+/// emergencies, not for people who decide about a plan.
 const BREAK_GLASS: &str = "system:masters";
 
 /// A binding of a role to subjects.
@@ -41,9 +41,9 @@ pub fn roles_of(bindings: &[Binding]) -> BTreeSet<(String, String)> {
 }
 
 impl Rights {
-    /// Who may approve the Activation of this name: users, groups and service accounts. A service account
-    /// that may do everything is an add-on of the cluster and does not decide; one that was granted
-    /// `approve` by name does.
+    /// Who may approve the Activation of this name: users, groups and service accounts. A service
+    /// account that may do everything is an add-on of the cluster and does not decide; one that was
+    /// granted `approve` by name does.
     pub fn approvers(&self, activation: &str) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for binding in &self.bindings {

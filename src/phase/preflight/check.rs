@@ -1,7 +1,7 @@
 //! What a preflight check is, and how it becomes a step.
 //!
-//! A check is made once for each target, before anything is written to Fly.io. All checks run at the same
-//! time and every result is reported, so that a person can correct everything at once.
+//! A check is made once for each target, before anything is written to Fly.io. All checks run at
+//! the same time and every result is reported, so that a person can correct everything at once.
 
 use std::{convert::Infallible, future::Future};
 

@@ -14,8 +14,8 @@ use crate::{
 /// Fly.io offers the requested databases.
 pub struct DatabasePlanUsable;
 
-/// The plans of managed Postgres (fly.io/docs/mpg/). flyctl takes a misspelt plan for the cheapest, so
-/// they are compared here.
+/// The plans of managed Postgres (fly.io/docs/mpg/). flyctl takes a misspelt plan for the cheapest,
+/// so they are compared here.
 const PLANS: [&str; 5] = ["basic", "starter", "launch", "scale", "performance"];
 
 /// The major versions of PostgreSQL that managed clusters are created with.

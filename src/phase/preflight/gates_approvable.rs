@@ -1,10 +1,10 @@
 //! Somebody has the right to approve the gates.
 //!
-//! Kubernetes answers whether a user may do something, and not who may. That follows from the bindings
-//! and roles, which contain no secrets. The shipped rights let the operator list the bindings and get the
-//! roles that they name, and nothing else of RBAC. Without these rights a SubjectAccessReview is made for
-//! the subjects that are known: all authenticated users, and those who have decided about this object
-//! before.
+//! Kubernetes answers whether a user may do something, and not who may. That follows from the
+//! bindings and roles, which contain no secrets. The shipped rights let the operator list the
+//! bindings and get the roles that they name, and nothing else of RBAC. Without these rights a
+//! SubjectAccessReview is made for the subjects that are known: all authenticated users, and those
+//! who have decided about this object before.
 
 use std::collections::BTreeSet;
 
@@ -35,8 +35,8 @@ pub struct GatesApprovable;
 /// Most users for whom a review is made.
 const MAX_REVIEWS: usize = 3;
 
-/// Most roles that are read. Where more are bound somebody may approve, and reading all of them would
-/// take long.
+/// Most roles that are read. Where more are bound somebody may approve, and reading all of them
+/// would take long.
 const MAX_ROLES: usize = 64;
 
 /// Most bindings of each kind that are read.

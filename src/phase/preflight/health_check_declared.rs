@@ -1,7 +1,7 @@
 //! A health check is declared, and it covers what the application depends on.
 //!
-//! What a health check depends on cannot be observed from outside. It can only be read from names: a path
-//! or a check named after Redis or readiness, or a variable of the fly.toml such as
+//! What a health check depends on cannot be observed from outside. It can only be read from names:
+//! a path or a check named after Redis or readiness, or a variable of the fly.toml such as
 //! `HEALTHZ_CHECKS_REDIS`.
 
 use super::check::{Check, Finding};

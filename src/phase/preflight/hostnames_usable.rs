@@ -1,5 +1,5 @@
-//! The hostnames resolve to the app. Before the app exists, it can only be known that they resolve to
-//! something else or to nothing; the step `Certificates` proves the rest.
+//! The hostnames resolve to the app. Before the app exists, it can only be known that they resolve
+//! to something else or to nothing; the step `Certificates` proves the rest.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 

@@ -23,8 +23,8 @@ pub enum RegistryAnswer {
     NotFound,
     /// It refuses the image, for this reason.
     Refused(String),
-    /// It returns the image only with credentials, which Fly.io does not have; with the answer without
-    /// credentials.
+    /// It returns the image only with credentials, which Fly.io does not have; with the answer
+    /// without credentials.
     Private(String),
     /// The image.
     Found(Image),

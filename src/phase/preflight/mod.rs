@@ -1,9 +1,9 @@
-//! Preflight: the checks before anything is written to Fly.io. All run at the same time, and every result
-//! is reported.
+//! Preflight: the checks before anything is written to Fly.io. All run at the same time, and every
+//! result is reported.
 //!
-//! A check is a file that implements `check::Check`. This folder may use `pipeline` and what lies below
-//! it, and the files directly in `src/phase/`; it uses no other phase. Start with `check`, then
-//! `organization_usable`, a short check.
+//! A check is a file that implements `check::Check`. This folder may use `pipeline` and what lies
+//! below it, and the files directly in `src/phase/`; it uses no other phase. Start with `check`,
+//! then `organization_usable`, a short check.
 
 mod addresses_suffice;
 mod app_name_available;

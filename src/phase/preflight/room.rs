@@ -43,7 +43,8 @@ impl fmt::Display for Need {
     }
 }
 
-/// The machines that the target needs; machines of the same size in one region are counted together.
+/// The machines that the target needs; machines of the same size in one region are counted
+/// together.
 pub fn needs(target: &Target) -> Vec<Need> {
     let Ok(config) = target.config_or_invalid() else {
         return Vec::new();
@@ -89,8 +90,8 @@ pub fn needs(target: &Target) -> Vec<Need> {
     needs
 }
 
-/// How many of these machines fit, in their own size or in one of `deploy.fallbackSizes`; `None` when
-/// Fly.io does not say.
+/// How many of these machines fit, in their own size or in one of `deploy.fallbackSizes`; `None`
+/// when Fly.io does not say.
 ///
 /// # Errors
 /// When Fly.io does not answer.

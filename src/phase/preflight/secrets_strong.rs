@@ -38,8 +38,8 @@ const PLACEHOLDERS: [&str; 17] = [
 /// Prefixes of test credentials: Mercado Pago, Stripe.
 const TESTS: [&str; 4] = ["TEST-", "sk_test_", "pk_test_", "rk_test_"];
 
-/// Bits of entropy below which a secret can be guessed. NIST SP 800-131A no longer accepts 64 bits for
-/// keys, and it is far more than can be tried over a network.
+/// Bits of entropy below which a secret can be guessed. NIST SP 800-131A no longer accepts 64 bits
+/// for keys, and it is far more than can be tried over a network.
 const LEAST_BITS: f64 = 64.0;
 
 impl Check for SecretsStrong {
@@ -119,8 +119,8 @@ fn weakness(name: &str, value: &str) -> Option<&'static str> {
     None
 }
 
-/// What is wrong with the password in a URL. A URL without a password is no secret, and one that cannot
-/// be parsed is reported by the step that uses it.
+/// What is wrong with the password in a URL. A URL without a password is no secret, and one that
+/// cannot be parsed is reported by the step that uses it.
 fn weak_password(url_text: &str) -> Option<&'static str> {
     let url = url::Url::parse(url_text).ok()?;
     let password = url.password().filter(|password| !password.is_empty())?;
@@ -133,8 +133,8 @@ fn looks_random(value: &str) -> bool {
     has(char::is_ascii_digit) && has(|c| c.is_alphabetic()) && bits(value) >= 90.0
 }
 
-/// Shannon's entropy of the characters times their number, in bits: an upper bound of the effort to guess
-/// the value.
+/// Shannon's entropy of the characters times their number, in bits: an upper bound of the effort to
+/// guess the value.
 fn bits(value: &str) -> f64 {
     let mut counts: BTreeMap<char, u32> = BTreeMap::new();
     for character in value.chars() {

@@ -1,5 +1,5 @@
-//! The app's public addresses: one IPv4, shared or dedicated, and one IPv6. Without them Fly.io's edge
-//! does not answer for the app.
+//! The app's public addresses: one IPv4, shared or dedicated, and one IPv6. Without them Fly.io's
+//! edge does not answer for the app.
 
 use std::{
     collections::BTreeSet,
@@ -40,8 +40,8 @@ struct Unlisted {
     remaining: Duration,
 }
 
-/// Addresses that are on record, or that this process assigned, and that are not listed. A list may lag,
-/// so that no other address is assigned before the settle time has passed.
+/// Addresses that are on record, or that this process assigned, and that are not listed. A list may
+/// lag, so that no other address is assigned before the settle time has passed.
 fn unlisted(cx: &Cx, listed: &[IpAssignment]) -> Option<Unlisted> {
     let recorded = cx
         .recorded

@@ -1,9 +1,10 @@
-//! A token of least privilege: created for this one app with the user's token, stored in a Secret in
-//! the operator's namespace (`app_token_secret`), and used from then on wherever Fly.io accepts it
-//! (`fly::app_token`).
+//! A token of least privilege: created for this one app with the user's token, stored in a Secret
+//! in the operator's namespace (`app_token_secret`), and used from then on wherever Fly.io accepts
+//! it (`fly::app_token`).
 //!
-//! Fly.io returns a token's value once. So a token whose reply was lost, or that could not be stored, is
-//! found by its name and revoked, and another is created. Only this Activation uses the name.
+//! Fly.io returns a token's value once. So a token whose reply was lost, or that could not be
+//! stored, is found by its name and revoked, and another is created. Only this Activation uses the
+//! name.
 
 use std::{
     fmt,
@@ -86,9 +87,9 @@ pub enum TokenChange {
     Create {
         /// Its name.
         name: String,
-        /// It is the first, and is announced. A later one is created without an announcement, so that a
-        /// live application does not appear to be in progress; if its reply is lost, the next
-        /// observation finds it by its name.
+        /// It is the first, and is announced. A later one is created without an announcement, so
+        /// that a live application does not appear to be in progress; if its reply is lost, the
+        /// next observation finds it by its name.
         first: bool,
     },
     /// Revoke these tokens, whose values are lost or no longer needed.
@@ -258,8 +259,8 @@ fn is_narrow(cx: &Cx) -> bool {
     matches!(cx.target.token.facts().scope, Scope::Apps { .. })
 }
 
-/// Has the client use the stored token, if Fly.io lists it, or it was created a moment ago, and it can be
-/// parsed.
+/// Has the client use the stored token, if Fly.io lists it, or it was created a moment ago, and it
+/// can be parsed.
 fn use_stored(cx: &Cx, stored: &StoredToken, listed: &[LimitedToken]) -> Option<UsableToken> {
     let found = listed.iter().find(|token| token.id == stored.id);
     let unlisted = match found {

@@ -1,5 +1,5 @@
-//! `DATABASE_URL`: a user and a database of the app's own in the cluster, and the URL as a secret of the
-//! app.
+//! `DATABASE_URL`: a user and a database of the app's own in the cluster, and the URL as a secret
+//! of the app.
 //!
 //! What the two kinds of clusters lack, and how it is created, is in `attach_managed` and
 //! `attach_fly_postgres`.
@@ -185,7 +185,8 @@ async fn attach(cx: &Cx, missing: &MissingParts) -> Result<()> {
     }
 }
 
-/// True for a failure of the attachment itself, and not of the token, the rate limit or the connection.
+/// True for a failure of the attachment itself, and not of the token, the rate limit or the
+/// connection.
 fn is_attach_failure(error: &Error) -> bool {
     match error {
         Error::Fly { source, .. } => !matches!(

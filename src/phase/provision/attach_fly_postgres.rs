@@ -1,6 +1,6 @@
-//! Attaches the app to its Fly Postgres cluster, as `fly postgres attach` does: a user and a database
-//! through the cluster's own API, then Fly.io's record. That API listens in the private network only, so
-//! it is called from within the primary machine. Source: fly-apps/postgres-flex.
+//! Attaches the app to its Fly Postgres cluster, as `fly postgres attach` does: a user and a
+//! database through the cluster's own API, then Fly.io's record. That API listens in the private
+//! network only, so it is called from within the primary machine. Source: fly-apps/postgres-flex.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};

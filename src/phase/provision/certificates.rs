@@ -1,6 +1,6 @@
-//! Certificates for the app's own hostnames. DNS belongs to the user: a missing record is reported and
-//! does not delay the go-live of `<app>.fly.dev`. A hostname that is removed from the spec loses its
-//! certificate; certificates that were never in the spec are left alone.
+//! Certificates for the app's own hostnames. DNS belongs to the user: a missing record is reported
+//! and does not delay the go-live of `<app>.fly.dev`. A hostname that is removed from the spec
+//! loses its certificate; certificates that were never in the spec are left alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,17 +25,17 @@ pub struct Certificates;
 /// Kind of a certificate in `status.external[]`.
 const KIND: &str = "Certificate";
 
-/// Hostnames whose required DNS records are read in one observation: Fly.io accepts so many calls at
-/// once.
+/// Hostnames whose required DNS records are read in one observation: Fly.io accepts so many calls
+/// at once.
 const MAX_DNS_READS: usize = 3;
 
-/// Fact: the DNS records that hostnames need, and when they were read. The list of certificates does
-/// not contain them.
+/// Fact: the DNS records that hostnames need, and when they were read. The list of certificates
+/// does not contain them.
 #[derive(Clone, Debug, Default)]
 struct RequiredDns(BTreeMap<String, (Instant, DnsRequirements)>);
 
-/// Journal: when this process last requested a certificate for a hostname. Fly.io then requires another
-/// record as proof of ownership.
+/// Journal: when this process last requested a certificate for a hostname. Fly.io then requires
+/// another record as proof of ownership.
 #[derive(Clone, Debug, Default)]
 struct Requested(BTreeMap<String, Instant>);
 

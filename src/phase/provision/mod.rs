@@ -1,11 +1,11 @@
 //! Provision: creates everything that the application needs around it.
 //!
-//! A step is a file with the name of the step; the files that lie below the steps hold what several of
-//! them share (`ours`, `fallback`, `attachment`, `stored_values`) or one part of a step that has kinds
-//! (`managed_postgres` and `fly_postgres` of `Postgres`, `attach_managed` and `attach_fly_postgres` of
-//! `Attach`). This folder may use `pipeline` and what lies below it, and the files directly in
-//! `src/phase/`; it uses no other phase. Start with `app`, then `redis`, the shortest step that creates
-//! a resource and pushes a secret.
+//! A step is a file with the name of the step; the files that lie below the steps hold what several
+//! of them share (`ours`, `fallback`, `attachment`, `stored_values`) or one part of a step that has
+//! kinds (`managed_postgres` and `fly_postgres` of `Postgres`, `attach_managed` and
+//! `attach_fly_postgres` of `Attach`). This folder may use `pipeline` and what lies below it, and
+//! the files directly in `src/phase/`; it uses no other phase. Start with `app`, then `redis`, the
+//! shortest step that creates a resource and pushes a secret.
 
 mod addresses;
 mod app;
@@ -27,8 +27,8 @@ mod stored_values;
 
 use crate::pipeline::AnyStep;
 
-/// All steps. Those whose needs are met run at the same time. Removal goes in reverse order, so that the
-/// app, which contains everything else, is removed last.
+/// All steps. Those whose needs are met run at the same time. Removal goes in reverse order, so
+/// that the app, which contains everything else, is removed last.
 pub static STEPS: &[&dyn AnyStep] = &[
     &app::App,
     &addresses::Addresses,

@@ -59,8 +59,8 @@ pub async fn presence(cx: &Cx, app: &str) -> Result<Presence> {
     }
 }
 
-/// Records in the claim, before a create is sent, that a resource of this kind will be ours. The caller
-/// has just observed that it does not exist. Safe to repeat.
+/// Records in the claim, before a create is sent, that a resource of this kind will be ours. The
+/// caller has just observed that it does not exist. Safe to repeat.
 ///
 /// # Errors
 /// When the claim cannot be written.

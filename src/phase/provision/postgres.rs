@@ -1,7 +1,7 @@
 //! The database server: managed Postgres, Fly Postgres, or one that exists elsewhere.
 //!
-//! The step chooses the kind. What each kind observes, decides and does is in `managed_postgres` and
-//! `fly_postgres`; the switch to the declared fallback is in `fallback`.
+//! The step chooses the kind. What each kind observes, decides and does is in `managed_postgres`
+//! and `fly_postgres`; the switch to the declared fallback is in `fallback`.
 
 use std::{fmt, sync::Arc};
 

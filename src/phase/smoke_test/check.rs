@@ -103,8 +103,8 @@ fn way<'a>(
 /// Makes the requests of a check in order until one can be made; that one decides.
 ///
 /// # Errors
-/// When none could be made because the resolver of this process does not work: that says nothing about
-/// the application.
+/// When none could be made because the resolver of this process does not work: that says nothing
+/// about the application.
 pub async fn attempt(
     probe: &Probe,
     host: &str,

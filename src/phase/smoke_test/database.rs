@@ -2,8 +2,8 @@
 //! When no command can be run there, the fallbacks of the check decide from outside.
 //!
 //! A declared command passes when it exits with 0, and fails otherwise. The default commands are
-//! guesses about the image, so that they can only pass. The report names the command or fallback that
-//! passed, and why the command was not the one.
+//! guesses about the image, so that they can only pass. The report names the command or fallback
+//! that passed, and why the command was not the one.
 
 use std::{collections::BTreeMap, convert::Infallible, time::Instant};
 

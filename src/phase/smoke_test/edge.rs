@@ -1,5 +1,5 @@
-//! The checks that are requests to the public edge. All are made at the same time, and the tries of one
-//! check are spread over passes: nothing waits here.
+//! The checks that are requests to the public edge. All are made at the same time, and the tries of
+//! one check are spread over passes: nothing waits here.
 
 use std::{collections::BTreeMap, convert::Infallible, time::Instant};
 

@@ -140,8 +140,8 @@ fn command_refused(error: &fly::Error) -> bool {
     error.status() == Some(400)
 }
 
-/// True when Fly.io says that no command can be run in the machine: it does not exist, is not started or
-/// is leased, or the token may not run commands.
+/// True when Fly.io says that no command can be run in the machine: it does not exist, is not
+/// started or is leased, or the token may not run commands.
 fn exec_refused(error: &fly::Error) -> bool {
     error.is_forbidden()
         || matches!(

@@ -1,8 +1,10 @@
-//! SmokeTest: the proof that the application is live, from the public edge and from inside its machines.
+//! SmokeTest: the proof that the application is live, from the public edge and from inside its
+//! machines.
 //!
 //! The steps are `edge` and `database`. Both make one try of each check that is due (`check`,
-//! `machine_command`), count it (`tries`) and report (`report`). This folder may use `pipeline` and what
-//! lies below it, and the files directly in `src/phase/`; it uses no other phase. Start with `edge`.
+//! `machine_command`), count it (`tries`) and report (`report`). This folder may use `pipeline` and
+//! what lies below it, and the files directly in `src/phase/`; it uses no other phase. Start with
+//! `edge`.
 
 mod check;
 mod database;

@@ -41,8 +41,8 @@ pub fn notes(observed: &ObservedChecks) -> Vec<Note> {
         .collect()
 }
 
-/// The verdict of all checks together: a failed one blocks, an undecided one waits. `action` is what a
-/// person can do about a failure.
+/// The verdict of all checks together: a failed one blocks, an undecided one waits. `action` is
+/// what a person can do about a failure.
 pub fn verdict(action: &str, observed: &ObservedChecks) -> Verdict<Infallible> {
     let checks = &observed.0;
     let decided = |wanted: Decision| {

@@ -1,8 +1,8 @@
 //! Counting tries: `count`, `failureLimit` and `consecutiveSuccess` as in Argo Rollouts. Pure.
 //!
-//! Tries come in rounds, and a round decides. The decision of a round counts until the next round is
-//! decided: one failed try does not fail an application that has passed, and an application that has
-//! failed does not become undecided with every try.
+//! Tries come in rounds, and a round decides. The decision of a round counts until the next round
+//! is decided: one failed try does not fail an application that has passed, and an application that
+//! has failed does not become undecided with every try.
 
 use std::time::{Duration, Instant};
 
@@ -103,8 +103,8 @@ impl Tries {
         Decision::Open
     }
 
-    /// The decision that counts: this round's, or the previous one's while this round is open. A success
-    /// after a failed round makes the check undecided.
+    /// The decision that counts: this round's, or the previous one's while this round is open. A
+    /// success after a failed round makes the check undecided.
     pub fn outcome(&self, check: &Check) -> Decision {
         match (self.decision(check), self.previous) {
             (Decision::Open, Decision::Failed) if self.successes > 0 => Decision::Open,

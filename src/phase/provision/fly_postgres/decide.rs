@@ -157,8 +157,8 @@ fn outside(
     }
 }
 
-/// The app is ours, with all its secrets: every machine is created and ready, one is the primary, and
-/// every volume is large enough.
+/// The app is ours, with all its secrets: every machine is created and ready, one is the primary,
+/// and every volume is large enough.
 fn inside(
     spec: &Spec,
     app: String,

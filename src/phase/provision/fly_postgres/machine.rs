@@ -50,8 +50,8 @@ pub async fn list(cx: &Cx, app: &str) -> Result<Vec<Machine>> {
     Ok(live.filter(|machine| !machine.state.is_over()).collect())
 }
 
-/// The request that creates a machine of this name with this volume. `secrets` is the version of the
-/// app's secrets that it must see.
+/// The request that creates a machine of this name with this volume. `secrets` is the version of
+/// the app's secrets that it must see.
 ///
 /// # Errors
 /// When Fly.io does not name the newest image, or the size in the spec is none.
