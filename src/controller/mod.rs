@@ -301,7 +301,7 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
                 reconcile::report_failure(activation, &context, &error),
             );
             if reported.instrument(span).await.is_err() {
-                tracing::warn!("the failure could not be reported in time");
+                tracing::warn!("the failure was not reported in time");
             }
             Err(error)
         }

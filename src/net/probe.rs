@@ -84,7 +84,7 @@ pub enum ProbeError {
     #[error("cannot connect to {0}")]
     Connect(String),
     /// The certificate is not valid for the name, or TLS fails otherwise.
-    #[error("TLS with {0} fails: its certificate does not fit the name or is not trusted")]
+    #[error("TLS with {0} fails: its certificate is not valid for the name or not trusted")]
     Tls(String),
     /// The connection was closed, or the response is not HTTP.
     #[error("{0} did not answer with HTTP")]
