@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_does_not_exist_is_told_as_that() {
+    async fn a_name_that_does_not_exist_is_not_resolved() {
         // RFC 6761: the name never exists. Without a resolver the error says so.
         let found = probe(&[]).addresses("shop.invalid", 443).await;
         assert!(matches!(
