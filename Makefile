@@ -29,7 +29,7 @@ endif
 unexport KUBECONFIG
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash bench \
+.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash bench house \
   lint lint-rust lint-go licences generate
 
 help: ## list the targets
@@ -78,12 +78,15 @@ test: prereqs ## run every test, from nothing
 
 test-crash: prereqs ## kill the operator at every single external write (long)
 	@$(MAKE) --no-print-directory -j2 control-plane build
-	GOLIVE_CRASH_TEST=full cargo test -p golive --test it crash
+	GOLIVE_CRASH_TEST=full cargo test -p golive --test it trouble::crash
 
 bench: prereqs ## measure: time to live, calls, writes, memory
 	@$(MAKE) --no-print-directory control-plane
 	cargo build --workspace --bins --profile $(BENCH_PROFILE)
 	cargo bench --workspace --profile $(BENCH_PROFILE) --bench go_live
+
+house: ## measure the structure of src/: circles, arrows up, long functions, wide types
+	@cargo run -q -p house
 
 lint: lint-rust lint-go licences ## formats, lints, licences
 

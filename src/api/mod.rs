@@ -18,6 +18,7 @@ pub mod reference_doc;
 pub mod smoke_test;
 pub mod source;
 pub mod status;
+pub mod step_id;
 pub(crate) mod words;
 
 pub use activation::{Activation, ActivationSpec};
@@ -27,6 +28,7 @@ pub use crd::crds;
 pub use duration::Duration;
 pub use reason::Reason;
 pub use status::{ActivationStatus, PhaseName, PhaseState, StepState};
+pub use step_id::StepId;
 
 use kube::core::Rule;
 

@@ -28,6 +28,8 @@ words! {
         RollbackRefused = "RollbackRefused",
         /// A rollback was called for, and held back.
         RollbackHeld = "RollbackHeld",
+        /// The last good release was restored, and it has failed as well.
+        RestoreFailed = "RestoreFailed",
         /// Only a plan was asked for, and it is ready.
         Planned = "Planned",
         /// Somebody has stopped the work on this plan.

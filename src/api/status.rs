@@ -6,6 +6,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::bounds::one_line;
+use super::condition::ConditionType;
 pub use super::source::{PendingImage, SourceStatus};
 use super::words::words;
 
@@ -27,6 +28,43 @@ words! {
         Integrations = "Integrations",
         /// The watch after Go-Live.
         Observe = "Observe",
+    }
+}
+
+impl PhaseName {
+    /// The condition that says that the phase is done.
+    #[must_use]
+    pub const fn condition(self) -> ConditionType {
+        match self {
+            Self::Preflight => ConditionType::PreflightPassed,
+            Self::Provision => ConditionType::Provisioned,
+            Self::Deploy => ConditionType::Deployed,
+            Self::SmokeTest => ConditionType::SmokeTested,
+            Self::Integrations => ConditionType::IntegrationsHealthy,
+            Self::Observe => ConditionType::SloMet,
+        }
+    }
+
+    /// Whether Go-Live waits for the phase.
+    #[must_use]
+    pub const fn before_live(self) -> bool {
+        match self {
+            Self::Preflight | Self::Provision | Self::Deploy | Self::SmokeTest => true,
+            Self::Integrations | Self::Observe => false,
+        }
+    }
+}
+
+impl ActivationStatus {
+    /// True when all phases that Go-Live waits for have succeeded.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        let mut required = self
+            .phases
+            .iter()
+            .filter(|phase| phase.name.before_live())
+            .peekable();
+        required.peek().is_some() && required.all(|phase| phase.state == PhaseState::Succeeded)
     }
 }
 
@@ -511,6 +549,24 @@ pub struct ReleaseStatus {
     pub time: Option<Time>,
 }
 
+words! {
+    /// How a release ended.
+    pub enum HistoryOutcome, lenient, default Unknown {
+        /// A newer version of Golive wrote an outcome that this one does not know.
+        Unknown = "Unknown",
+        /// Every machine ran it and was healthy.
+        Succeeded = "Succeeded",
+        /// It was rolled back: an earlier release serves in its place.
+        RolledBack = "RolledBack",
+        /// It failed and was left as it is.
+        Failed = "Failed",
+        /// Its release command was begun, and another release followed before it ended.
+        Superseded = "Superseded",
+        /// Its release command was begun, and it has not ended.
+        Begun = "Begun",
+    }
+}
+
 /// One release of the past, and how it ended.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -533,11 +589,9 @@ pub struct HistoryEntry {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 71))]
     pub config_hash: String,
-    /// How it ended, in one word: `Succeeded`, `RolledBack`, `Failed` (and left as it is),
-    /// `Superseded` by another one before it ended, or `Begun` when it has not ended.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 128))]
-    pub outcome: String,
+    /// How it ended.
+    #[serde(default)]
+    pub outcome: HistoryOutcome,
     /// Who asked for it: the field manager that last wrote the spec, and who approved the gate
     /// before Deploy.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -678,6 +732,18 @@ pub struct FallbackUsed {
     /// When.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
+}
+
+impl FallbackUsed {
+    /// The phase whose part of the spec declares the fallback: the first name of the field path.
+    #[must_use]
+    pub fn phase(&self) -> Option<PhaseName> {
+        match self.what.split('.').next()? {
+            "provision" => Some(PhaseName::Provision),
+            "deploy" => Some(PhaseName::Deploy),
+            _ => None,
+        }
+    }
 }
 
 /// One integration.

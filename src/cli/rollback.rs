@@ -14,7 +14,7 @@ use super::output::{Output, say};
 use crate::api::{
     Activation, ActivationApproval, ActivationStatus, PhaseName, Reason,
     approval::{ActivationApprovalSpec, DecidedOn, Decision},
-    status::{HistoryEntry, RollbackState},
+    status::{HistoryEntry, HistoryOutcome, RollbackState},
 };
 
 /// Interval of reading the Activation with `--wait`.
@@ -85,7 +85,7 @@ pub(super) enum Error {
     #[error("release {to} did not succeed ({outcome}{why}); choose another: {known}")]
     NotGood {
         to: i64,
-        outcome: String,
+        outcome: HistoryOutcome,
         why: String,
         known: String,
     },
@@ -168,7 +168,9 @@ async fn read(connected: &Connected, name: &str) -> Result<Activation, Error> {
 
 /// Chooses the release to restore. Pure.
 fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, Error> {
-    let good = |entry: &&HistoryEntry| entry.outcome == "Succeeded" && entry.number.is_some();
+    let good = |entry: &&HistoryEntry| {
+        entry.outcome == HistoryOutcome::Succeeded && entry.number.is_some()
+    };
     let numbers: Vec<String> = status
         .history
         .iter()
@@ -187,7 +189,7 @@ fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, E
     let left = status
         .history
         .first()
-        .is_some_and(|last| matches!(last.outcome.as_str(), "Failed" | "Begun"));
+        .is_some_and(|last| matches!(last.outcome, HistoryOutcome::Failed | HistoryOutcome::Begun));
     let Some(to) = to else {
         return status
             .history
@@ -199,7 +201,7 @@ fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, E
     let Some(entry) = status.history.iter().find(|e| e.number == Some(to)) else {
         return Err(Error::NoRelease { to, known });
     };
-    if entry.outcome != "Succeeded" {
+    if entry.outcome != HistoryOutcome::Succeeded {
         let why = if entry.why.is_empty() {
             String::new()
         } else {
@@ -207,15 +209,14 @@ fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, E
         };
         return Err(Error::NotGood {
             to,
-            outcome: entry.outcome.clone(),
+            outcome: entry.outcome,
             why,
             known,
         });
     }
-    let deploying = status
-        .history
-        .first()
-        .is_none_or(|last| left || last.outcome == "Succeeded" && last.number != serves);
+    let deploying = status.history.first().is_none_or(|last| {
+        left || last.outcome == HistoryOutcome::Succeeded && last.number != serves
+    });
     if serves == Some(to) && !deploying {
         return Err(Error::Serves(to));
     }
@@ -366,19 +367,19 @@ mod tests {
     use crate::api::status::{ReleaseStatus, RollbackStatus};
 
     fn status() -> ActivationStatus {
-        let entry = |number: i64, outcome: &str, changes: &str| HistoryEntry {
+        let entry = |number: i64, outcome: HistoryOutcome, changes: &str| HistoryEntry {
             number: Some(number),
             image: format!("registry.fly.io/shop:{number}"),
-            outcome: outcome.to_owned(),
+            outcome,
             changes: changes.to_owned(),
             ..HistoryEntry::default()
         };
         ActivationStatus {
             history: vec![
-                entry(4, "Succeeded", "image 2 to 4; secrets KEY"),
-                entry(3, "RolledBack", "image 2 to 3"),
-                entry(2, "Succeeded", ""),
-                entry(1, "Succeeded", ""),
+                entry(4, HistoryOutcome::Succeeded, "image 2 to 4; secrets KEY"),
+                entry(3, HistoryOutcome::RolledBack, "image 2 to 3"),
+                entry(2, HistoryOutcome::Succeeded, ""),
+                entry(1, HistoryOutcome::Succeeded, ""),
             ],
             release: Some(ReleaseStatus {
                 number: Some(4),
@@ -404,7 +405,7 @@ mod tests {
         let mut status = status();
         let failed = HistoryEntry {
             number: Some(5),
-            outcome: "Failed".to_owned(),
+            outcome: HistoryOutcome::Failed,
             ..HistoryEntry::default()
         };
         status.history.insert(0, failed);

@@ -27,7 +27,7 @@ use tracing::Instrument;
 use crate::{
     api::{Activation, ActivationApproval},
     error::{Error, Retry},
-    pipeline::memory::backoff,
+    pipeline::cx::backoff,
     plan::refs::{self, RefKind},
     process::{metrics::Outcome, server::Health, telemetry, workqueue::Object},
     reconcile::{self, context::Context, undecodable},
@@ -133,7 +133,7 @@ fn activations(
     let api = scope.api::<Watched>(&context.kube);
     watcher(api, watcher::Config::default())
         .default_backoff()
-        .modify(|object| reconcile::keep_authors(object.managed_fields_mut()))
+        .modify(|object| reconcile::begin::keep_authors(object.managed_fields_mut()))
         .inspect_ok(move |event| {
             if let watcher::Event::Delete(object) = event
                 && let Some(namespace) = object.namespace()
@@ -270,7 +270,7 @@ async fn reconcile_one(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
                 "the object cannot be decoded; it is not reconciled until it changes"
             );
             let pass = undecodable::pass(&object, invalid, &context);
-            let result = run_guarded(context.timing.deadline, pass).await;
+            let result = run_guarded(context.installation.timing.deadline, pass).await;
             running.finished(Outcome::Terminal);
             // Nothing changes until the object does.
             return result.map(|()| Action::await_change());
@@ -278,11 +278,13 @@ async fn reconcile_one(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
     };
     let span = telemetry::object(&key.namespace, &key.name);
     let pass = run_guarded(
-        context.timing.deadline,
+        context.installation.timing.deadline,
         reconcile::reconcile(activation, &context),
     );
     let result = pass.instrument(span.clone()).await;
-    context.metrics.reconciled_at(&key, (context.clock)());
+    context
+        .metrics
+        .reconciled_at(&key, (context.installation.clock)());
     match result {
         Ok(next) => {
             running.finished(Outcome::RequeueAfter);
@@ -336,10 +338,10 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 /// When to reconcile again after a failure of the whole pass.
 fn requeue(object: Arc<Watched>, error: &Error, context: Arc<Context>) -> Action {
     let key = Object::new(object.namespace().unwrap_or_default(), object.name_any());
-    let failures = context.failures(&key.namespace, &key.name);
+    let failures = context.memories.failures(&key.namespace, &key.name);
     let pause = match error.retry() {
         Retry::After(time) => time,
-        _ => backoff(&context.timing, failures.min(6)),
+        _ => backoff(&context.installation.timing, failures.min(6)),
     };
     tracing::warn!(
         namespace = %key.namespace, name = %key.name, error = %crate::causes::chain(error),

@@ -5,15 +5,17 @@ use std::{sync::Arc, time::Duration};
 use futures::future;
 use tokio_util::sync::CancellationToken;
 
+use kube::runtime::events::{Recorder, Reporter};
+
 use crate::{
-    api::bounds,
+    api::{FIELD_MANAGER, GROUP, bounds},
     controller::{self, Scope, operator::Parts},
     net::probe::Probe,
-    pipeline::{Fence, Timing},
-    process::settings::Settings,
-    reconcile::context::{self, Context},
+    pipeline::{Fence, Installation, Timing},
+    process::{publisher::Publisher, settings::Settings},
+    reconcile::{context::Context, memory::Memories},
     store::installation_key,
-    triggers::Waits,
+    triggers::{Waits, secrets::SecretLooks},
 };
 
 /// The timing of the settings.
@@ -25,6 +27,46 @@ pub fn timing(settings: &Settings) -> Timing {
         settle: settings.work.settle,
         poll: settings.work.poll_interval,
         deadline: settings.work.reconcile_timeout,
+    }
+}
+
+/// What all objects of this operator have in common.
+pub fn installation(settings: &Settings, fingerprint_key: Arc<[u8]>) -> Installation {
+    Installation {
+        own_namespace: settings.namespaces.own.clone(),
+        fingerprint_key,
+        app_tokens: settings.fly.app_tokens,
+        timing: timing(settings),
+        clock: crate::clock::wall,
+    }
+}
+
+/// A context with nothing remembered, which writes while the first fence is open and publishes
+/// while the second is. Must be called within a tokio runtime.
+pub fn context(
+    parts: &Parts,
+    installation: Installation,
+    probe: Probe,
+    waits: Waits,
+    (fence, leads): (Fence, Fence),
+) -> Context {
+    let reporter = Reporter {
+        controller: format!("{GROUP}/{FIELD_MANAGER}"),
+        instance: Some(parts.identity.clone()),
+    };
+    Context {
+        kube: parts.kube.clone(),
+        fly: parts.fly.clone(),
+        probe,
+        metrics: Arc::new(parts.metrics.clone()),
+        installation: Arc::new(installation),
+        source_interval_min: parts.settings.work.source_interval_min,
+        fence,
+        leads,
+        waits,
+        secret_looks: SecretLooks::default(),
+        publisher: Publisher::start(&Recorder::new(parts.kube.clone(), reporter)),
+        memories: Memories::default(),
     }
 }
 
@@ -61,23 +103,10 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let leader = parts.leader.clone();
     let leading = leader.clone();
     let stopping = stop.clone();
-    let context = Arc::new(Context::new(
-        context::Parts {
-            kube: parts.kube.clone(),
-            fly: parts.fly.clone(),
-            probe,
-            metrics: Arc::new(parts.metrics.clone()),
-            timing: timing(settings),
-            own_namespace: settings.namespaces.own.clone(),
-            fence: Fence::new(move || !stopping.is_cancelled() && leader.permit().is_ok()),
-            leads: Fence::new(move || leading.permit().is_ok()),
-            app_tokens: settings.fly.app_tokens,
-            source_interval_min: settings.work.source_interval_min,
-            fingerprint_key,
-            instance: parts.identity.clone(),
-        },
-        waits,
-    ));
+    let fence = Fence::new(move || !stopping.is_cancelled() && leader.permit().is_ok());
+    let leads = Fence::new(move || leading.permit().is_ok());
+    let installation = installation(settings, fingerprint_key);
+    let context = Arc::new(context(&parts, installation, probe, waits, (fence, leads)));
     parts
         .metrics
         .set_max_concurrent_reconciles(settings.work.max_concurrent_reconciles);

@@ -66,7 +66,7 @@ pub fn compare(
 
 /// Everything that this step knows of, by name: the record in memory before the one in status.
 pub fn records(cx: &Cx) -> BTreeMap<String, SecretStatus> {
-    let mut records = (*cx.pushed).clone();
+    let mut records = cx.recorded.secrets.clone();
     records.extend(cx.facts.pushed());
     records
 }
@@ -97,7 +97,12 @@ pub fn fingerprints<'a>(
 ) -> BTreeMap<String, String> {
     values
         .into_iter()
-        .map(|(name, value)| (name.clone(), fingerprint(&cx.fingerprint_key, value)))
+        .map(|(name, value)| {
+            (
+                name.clone(),
+                fingerprint(&cx.installation.fingerprint_key, value),
+            )
+        })
         .collect()
 }
 
@@ -147,7 +152,7 @@ pub async fn push(cx: &Cx, values: BTreeMap<String, Option<SecretString>>) -> Re
         match digest_after(of(&before, &name), answered, of(&after, &name)) {
             Some(digest) => cx.facts.record_push(SecretStatus {
                 digest: digest.to_owned(),
-                fingerprint: fingerprint(&cx.fingerprint_key, &value),
+                fingerprint: fingerprint(&cx.installation.fingerprint_key, &value),
                 name,
             }),
             None => without_effect = true,

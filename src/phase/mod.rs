@@ -9,60 +9,36 @@ pub mod preflight;
 pub mod provision;
 pub mod smoke_test;
 
-use crate::{
-    api::{ConditionType, PhaseName},
-    pipeline::{Phase, StepId},
-};
+use crate::{api::PhaseName, pipeline::Phase};
 
 /// Phases in order. Add one here and nowhere else: conditions, status, events and metrics
 /// follow from this table.
 pub static PHASES: &[Phase] = &[
     Phase {
         id: PhaseName::Preflight,
-        done: ConditionType::PreflightPassed,
         steps: preflight::STEPS,
-        before_live: true,
     },
     Phase {
         id: PhaseName::Provision,
-        done: ConditionType::Provisioned,
         steps: provision::STEPS,
-        before_live: true,
     },
     Phase {
         id: PhaseName::Deploy,
-        done: ConditionType::Deployed,
         steps: deploy::STEPS,
-        before_live: true,
     },
     Phase {
         id: PhaseName::SmokeTest,
-        done: ConditionType::SmokeTested,
         steps: smoke_test::STEPS,
-        before_live: true,
     },
     Phase {
         id: PhaseName::Integrations,
-        done: ConditionType::IntegrationsHealthy,
         steps: &[],
-        before_live: false,
     },
     Phase {
         id: PhaseName::Observe,
-        done: ConditionType::SloMet,
         steps: &[],
-        before_live: false,
     },
 ];
-
-/// The step of this name, if there is one. Names come back from status as text.
-pub fn step_named(name: &str) -> Option<StepId> {
-    PHASES
-        .iter()
-        .flat_map(|phase| phase.steps)
-        .map(|step| step.id())
-        .find(|id| *id == name)
-}
 
 #[cfg(test)]
 mod tests {

@@ -8,9 +8,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{facts::Facts, intent::Intents};
+use super::{facts::Facts, intent::Intents, typed_map::TypedMap};
 use crate::{
     api::{
+        ActivationStatus,
         approval::{ActivationApprovalSpec, DecidedOn, Decision},
         status::{ExternalObject, FallbackUsed, SecretStatus},
     },
@@ -124,58 +125,137 @@ impl Origin {
     }
 }
 
+/// What all objects of this operator have in common.
+#[derive(Clone)]
+pub struct Installation {
+    /// The operator's own namespace, where claims and records are stored.
+    pub own_namespace: String,
+    /// Key of the fingerprints of secret values in status (HMAC), one per installation.
+    pub fingerprint_key: Arc<[u8]>,
+    /// Whether a token for the app alone is made and used.
+    pub app_tokens: bool,
+    /// Lengths of time.
+    pub timing: Timing,
+    /// The wall clock.
+    pub clock: fn() -> Timestamp,
+}
+
+/// What the status recorded before this pass. Places to observe, never a proof.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    /// Secrets of the app that were pushed: name, Fly.io's digest and our fingerprint. A wrong
+    /// entry costs one push of the same value and changes nothing.
+    pub secrets: BTreeMap<String, SecretStatus>,
+    /// What exists at Fly.io. A list may lag behind it.
+    pub external: Vec<ExternalObject>,
+    /// Declared fallbacks in use.
+    pub fallbacks: Vec<FallbackUsed>,
+}
+
+impl Recorded {
+    /// What a status recorded.
+    pub fn of(status: &ActivationStatus) -> Self {
+        let secrets = status.secrets.iter();
+        Self {
+            secrets: secrets
+                .map(|secret| (secret.name.clone(), secret.clone()))
+                .collect(),
+            external: status.external.clone(),
+            fallbacks: status.fallbacks.clone(),
+        }
+    }
+}
+
 /// What every step gets.
 #[derive(Clone)]
 pub struct Cx {
-    /// What should be, parsed and valid.
+    /// The wanted target: what the spec asks for, parsed and valid.
     pub target: Arc<Target>,
     /// The Secrets and ConfigMaps that the object names.
     pub refs: Arc<Refs>,
     /// The object.
     pub owner: Owner,
-    /// Who asked for what the spec says now, and why.
-    pub change: Origin,
+    /// Who requested the present spec, and why.
+    pub origin: Origin,
     /// Fly.io, with the object's token.
     pub fly: fly::Client,
-    /// Kubernetes, for the secret store, the claim and release records.
+    /// Kubernetes, for what Golive stores there.
     pub kube: kube::Client,
-    /// The operator's own namespace, where claims live.
-    pub own_namespace: String,
-    /// Outbound requests to the application's public address.
+    /// Requests to the application's public address.
     pub probe: crate::net::probe::Probe,
-    /// What earlier steps observed.
+    /// What steps observed, in this pass and before.
     pub facts: Arc<Facts>,
-    /// Creates announced before they are sent.
+    /// What this process has sent for the object.
+    pub journal: Arc<TypedMap>,
+    /// Creates that are announced before they are sent.
     pub intents: Arc<Intents>,
-    /// Lengths of time.
-    pub timing: Timing,
+    /// What the status recorded before this pass.
+    pub recorded: Arc<Recorded>,
+    /// What all objects have in common.
+    pub installation: Arc<Installation>,
     /// Whether this process may still write.
     pub fence: Fence,
-    /// Whether a token for the app alone is made and used.
-    pub app_tokens: bool,
     /// Whether this pass may change the world.
     pub act: Act,
-    /// Key of the fingerprints of secret values that stand in status (HMAC), one per installation.
-    pub fingerprint_key: Arc<[u8]>,
-    /// Secrets that were pushed before: name, Fly's digest and our fingerprint, from the status.
-    /// A wrong entry costs one push of the same value and changes nothing.
-    pub pushed: Arc<BTreeMap<String, SecretStatus>>,
-    /// What the status names at Fly.io. A place to look, never a proof: a list may lag behind it.
-    pub recorded: Arc<Vec<ExternalObject>>,
-    /// The fallbacks that are in use by the status.
-    pub fallbacks: Arc<Vec<FallbackUsed>>,
-    /// The clock.
-    pub clock: fn() -> Timestamp,
+    /// The number of this pass of the object: what was listed in an earlier one is stale.
+    pub pass: u64,
 }
 
 impl Cx {
     /// The time now.
     pub fn now(&self) -> Timestamp {
-        (self.clock)()
+        (self.installation.clock)()
     }
 
     /// True when steps may change the world in this pass.
     pub fn may_act(&self) -> bool {
         self.act == Act::Apply
+    }
+}
+
+/// Pause before try `attempts` + 1: doubling from the minimum to the maximum.
+pub fn backoff_without_spread(timing: &Timing, attempts: u32) -> Duration {
+    let doubled = timing.backoff_min.saturating_mul(
+        1u32.checked_shl(attempts.saturating_sub(1))
+            .unwrap_or(u32::MAX),
+    );
+    doubled.min(timing.backoff_max)
+}
+
+/// The same, spread by up to a tenth so that objects that failed together do not come back
+/// together.
+pub fn backoff(timing: &Timing, attempts: u32) -> Duration {
+    let base = backoff_without_spread(timing, attempts);
+    let spread = u32::try_from(base.as_millis() / 10).unwrap_or(u32::MAX);
+    base + Duration::from_millis(u64::from(rand::random_range(0..=spread)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_doubles_to_its_maximum_and_never_overflows() {
+        let timing = Timing {
+            backoff_min: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(300),
+            ..Timing::default()
+        };
+        for (attempts, least) in [
+            (0, 1),
+            (1, 1),
+            (2, 2),
+            (5, 16),
+            (9, 256),
+            (10, 300),
+            (99, 300),
+        ] {
+            let pause = backoff(&timing, attempts);
+            assert!(pause >= Duration::from_secs(least), "{attempts}: {pause:?}");
+            assert!(
+                pause <= Duration::from_secs(least) * 11 / 10,
+                "{attempts}: {pause:?}"
+            );
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use secrecy::SecretString;
 
-use super::note::News;
+use super::{note::News, typed_map::TypedMap};
 use crate::{
     api::status::{FallbackUsed, SecretStatus},
     fly,
@@ -21,6 +21,7 @@ use crate::{
 /// All facts. Each is set by the step that its comment names.
 #[derive(Debug, Default)]
 pub struct Facts {
+    observed: TypedMap,
     /// The app. Set by the step `App`.
     pub app: Fact<fly::App>,
     /// Our claim on the app. Set by the step `App`.
@@ -107,6 +108,14 @@ pub struct Facts {
     news: Mutex<Vec<News>>,
     pushed: Mutex<BTreeMap<String, SecretStatus>>,
     guarded: Mutex<BTreeMap<String, Guarded>>,
+}
+
+impl std::ops::Deref for Facts {
+    type Target = TypedMap;
+
+    fn deref(&self) -> &TypedMap {
+        &self.observed
+    }
 }
 
 impl Facts {

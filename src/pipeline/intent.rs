@@ -1,11 +1,12 @@
 //! Write-ahead intents: a create that Fly does not make idempotent is announced in
 //! `status.intents[]` before it is sent, and looked up before it is sent a second time.
 //!
-//! Only one question is asked here: may this create be sent now? The answers to "did it happen?"
-//! come from observation alone.
+//! This file answers one question: may this create be sent now? Whether an earlier create happened
+//! is answered by observation alone.
 //!
-//! Who runs the steps attends to the intents: it writes the status in the middle of a pass, and a
-//! step that needs its intent written waits for that. Nobody attends outside of a pass.
+//! During a pass the runner persists requested intents: it writes the status in the middle of the
+//! pass, and a step that needs its intent written waits for that. Outside of a pass nobody does, and
+//! [`Intents::announce`] returns false.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::step::{Slot, StepId};
+use super::{StepId, verdict::Slot};
 
 /// May the create be sent?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub enum Permit {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Asked for in this pass; the status with it is not written yet.
+    /// Requested in this pass; the status that holds it is not written yet.
     Requested,
     /// Written to the status and not sent since.
     Announced,
@@ -45,10 +46,10 @@ pub struct Intents {
     attention: watch::Sender<Attention>,
 }
 
-/// What the steps and the one who runs them tell each other.
+/// What the steps and the runner of the pass know of each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attention {
-    /// Somebody writes what is requested.
+    /// The runner writes requested intents.
     attended: bool,
     /// How often the status was written.
     written: u64,
@@ -58,7 +59,7 @@ pub struct Attention {
     pub acting: usize,
 }
 
-/// One is counted for as long as this lives.
+/// Counts one until it is dropped.
 struct Counted<'a>(&'a Intents, fn(&mut Attention) -> &mut usize);
 
 impl Drop for Counted<'_> {
@@ -69,7 +70,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Somebody attends for as long as this lives.
+/// The runner writes requested intents until this is dropped.
 pub struct Attending<'a>(&'a Intents);
 
 impl Drop for Attending<'_> {
@@ -81,21 +82,21 @@ impl Drop for Attending<'_> {
 }
 
 impl Intents {
-    /// From now on requested intents are written, and [`Intents::written`] is told of it. When one
-    /// could not be, the answer is dropped, and nobody waits any longer.
+    /// From now until the result is dropped, requested intents are written and
+    /// [`Intents::written`] is called. The runner drops it when a write fails: then nobody waits.
     pub fn attend(&self) -> Attending<'_> {
         self.attention
             .send_modify(|attention| attention.attended = true);
         Attending(self)
     }
 
-    /// How many steps wait and act, and what tells of the next change of that.
+    /// The numbers of steps that wait and act, and their changes.
     pub fn attention(&self) -> watch::Receiver<Attention> {
         self.attention.subscribe()
     }
 
-    /// Waits until the requested intent of `slot` is written. `false`: it was not, and the pass ends
-    /// for this step.
+    /// Waits until the requested intent of `slot` is written. `false`: it was not written, and the
+    /// step waits for the next pass.
     pub async fn announce(&self, slot: &Slot) -> bool {
         let mut told = self.attention.subscribe();
         let before = told.borrow_and_update().written;
@@ -105,7 +106,7 @@ impl Intents {
             if !self.is_requested(slot) {
                 return true;
             }
-            // One that was under way already may not hold it; the next one does.
+            // A write that was under way already may not hold it; the next one does.
             if !now.attended || now.written > before + 1 {
                 return false;
             }
@@ -115,7 +116,7 @@ impl Intents {
         }
     }
 
-    /// A step begins to send a change; it has, when the answer is dropped.
+    /// A step sends a change until the result is dropped.
     pub fn act(&self) -> impl Drop + '_ {
         self.count(|attention| &mut attention.acting)
     }
@@ -130,21 +131,20 @@ impl Intents {
         matches!(self.lock().get(slot), Some((_, State::Requested)))
     }
 
-    /// Asks for the announcement of a create that is expected, before it is known to be needed.
+    /// Requests the announcement of an expected create, before it is known to be needed.
     pub fn foresee(&self, step: StepId, slot: Slot) {
         self.lock().entry(slot).or_insert((step, State::Requested));
     }
 
-    /// Takes over an intent that stands in the status, written by an earlier process: it may
-    /// have been sent.
+    /// Takes over an intent that an earlier process wrote to the status: it may have been sent.
     pub fn recall(&self, step: StepId, slot: Slot) {
         self.lock()
             .entry(slot)
             .or_insert((step, State::Unknown { empty_since: None }));
     }
 
-    /// Asks whether the create of `slot` may be sent at `now`, given that the caller has just
-    /// observed that it does not exist. `Send` is given once; the slot then counts as sent.
+    /// Whether the create of `slot` may be sent at `now`, given that the caller has just observed
+    /// that it does not exist. `Send` is returned once; the slot then counts as sent.
     pub fn before_create(
         &self,
         step: StepId,
@@ -182,15 +182,14 @@ impl Intents {
         }
     }
 
-    /// Fly refused the create for certain: nothing was made, so the next try need not settle.
+    /// Fly.io refused the create for certain: nothing was created, so the next try need not settle.
     pub fn refused(&self, slot: &Slot) {
         if let Some((_, state)) = self.lock().get_mut(slot) {
             *state = State::Announced;
         }
     }
 
-    /// The status that holds these intents has been written. Says whether one of them was waiting for
-    /// that.
+    /// The status that holds these intents is written. True when a step was waiting for one of them.
     pub fn written(&self, intents: &[(StepId, Slot)]) -> bool {
         let mut news = false;
         {
@@ -207,8 +206,8 @@ impl Intents {
         news
     }
 
-    /// Asks whether what `step` has announced may have been made all the same, given that the caller
-    /// has just observed that nothing of it exists: then it is to be observed again after this time.
+    /// An announced create of `step` that may still come into being, although the caller has just
+    /// observed that it does not exist; and the pause before it must be observed again.
     pub fn lost(&self, step: StepId, now: Instant, settle: Duration) -> Option<(Slot, Duration)> {
         let mut slots = self.lock();
         let mine = slots.iter_mut().filter(|(_, (owner, _))| *owner == step);
@@ -223,17 +222,17 @@ impl Intents {
         left.next()
     }
 
-    /// What was created was observed to have run to its end: its intent has served.
+    /// The created object was observed to have run to its end: its intent is removed.
     pub fn served(&self, slot: &Slot) {
         self.lock().remove(slot);
     }
 
-    /// The step has been observed to be done: its intents have served.
+    /// The step was observed to be done: its intents are removed.
     pub fn settled(&self, step: StepId) {
         self.lock().retain(|_, (owner, _)| *owner != step);
     }
 
-    /// All intents that must stand in the status, with the step that owns each.
+    /// All intents that the status must hold, each with its step.
     pub fn open(&self) -> Vec<(StepId, Slot)> {
         self.lock()
             .iter()
@@ -272,18 +271,18 @@ mod tests {
         let intents = Intents::default();
         let now = Instant::now();
         assert_eq!(
-            intents.before_create("Postgres", &slot(), now, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), now, SETTLE),
             Permit::Announce
         );
         assert_eq!(
-            intents.before_create("Postgres", &slot(), now, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), now, SETTLE),
             Permit::Announce
         );
         assert!(intents.to_announce());
         intents.written(&intents.open());
         assert!(!intents.to_announce());
         assert_eq!(
-            intents.before_create("Postgres", &slot(), now, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), now, SETTLE),
             Permit::Send
         );
     }
@@ -292,21 +291,21 @@ mod tests {
     fn a_create_whose_outcome_is_unknown_is_sent_again_only_after_two_empty_looks_a_window_apart() {
         let intents = Intents::default();
         let now = Instant::now();
-        intents.before_create("Postgres", &slot(), now, SETTLE);
+        intents.before_create(StepId::Postgres, &slot(), now, SETTLE);
         intents.written(&intents.open());
-        intents.before_create("Postgres", &slot(), now, SETTLE);
+        intents.before_create(StepId::Postgres, &slot(), now, SETTLE);
 
         assert_eq!(
-            intents.before_create("Postgres", &slot(), now, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), now, SETTLE),
             Permit::Settle(SETTLE)
         );
         let later = now + Duration::from_secs(4);
         assert_eq!(
-            intents.before_create("Postgres", &slot(), later, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), later, SETTLE),
             Permit::Settle(Duration::from_secs(6))
         );
         assert_eq!(
-            intents.before_create("Postgres", &slot(), now + SETTLE, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), now + SETTLE, SETTLE),
             Permit::Send
         );
     }
@@ -315,9 +314,9 @@ mod tests {
     fn an_intent_of_an_earlier_process_settles_before_it_is_sent() {
         let intents = Intents::default();
         let now = Instant::now();
-        intents.recall("Postgres", slot());
+        intents.recall(StepId::Postgres, slot());
         assert_eq!(
-            intents.before_create("Postgres", &slot(), now, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), now, SETTLE),
             Permit::Settle(SETTLE)
         );
     }
@@ -326,12 +325,12 @@ mod tests {
     fn a_refused_create_may_be_sent_again_at_once() {
         let intents = Intents::default();
         let now = Instant::now();
-        intents.before_create("Postgres", &slot(), now, SETTLE);
+        intents.before_create(StepId::Postgres, &slot(), now, SETTLE);
         intents.written(&intents.open());
-        intents.before_create("Postgres", &slot(), now, SETTLE);
+        intents.before_create(StepId::Postgres, &slot(), now, SETTLE);
         intents.refused(&slot());
         assert_eq!(
-            intents.before_create("Postgres", &slot(), now, SETTLE),
+            intents.before_create(StepId::Postgres, &slot(), now, SETTLE),
             Permit::Send
         );
     }
@@ -340,12 +339,12 @@ mod tests {
     fn an_intent_that_has_served_is_dropped_and_a_later_create_is_announced_anew() {
         let intents = Intents::default();
         let now = Instant::now();
-        intents.before_create("Machines", &slot(), now, SETTLE);
+        intents.before_create(StepId::Machines, &slot(), now, SETTLE);
         intents.written(&intents.open());
-        intents.before_create("Machines", &slot(), now, SETTLE);
+        intents.before_create(StepId::Machines, &slot(), now, SETTLE);
         intents.served(&slot());
         assert!(intents.open().is_empty());
-        let permit = intents.before_create("Machines", &slot(), now, SETTLE);
+        let permit = intents.before_create(StepId::Machines, &slot(), now, SETTLE);
         assert_eq!(permit, Permit::Announce);
     }
 
@@ -356,9 +355,9 @@ mod tests {
             kind: "Redis".into(),
             name: "cabanas-redis".into(),
         };
-        intents.recall("Postgres", slot());
-        intents.recall("Redis", other.clone());
-        intents.settled("Postgres");
-        assert_eq!(intents.open(), vec![("Redis", other)]);
+        intents.recall(StepId::Postgres, slot());
+        intents.recall(StepId::Redis, other.clone());
+        intents.settled(StepId::Postgres);
+        assert_eq!(intents.open(), vec![(StepId::Redis, other)]);
     }
 }

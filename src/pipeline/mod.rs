@@ -1,31 +1,43 @@
 //! The engine that runs the steps of the phases. It knows no phase and no step.
 //!
-//! Within a phase all steps whose needs are met run concurrently. Nothing waits here.
+//! Uses `plan/` and everything below it. Start with [`run`]: one pass over the phases; then
+//! [`advance`]: one step in one pass; then [`step`]: what a step is.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `step`, `verdict`, `change` | the vocabulary of a step |
+//! | `advance` | observe, diff, act, and observe again |
+//! | `run` | one pass: every step whose needs are met runs, all of them at once |
+//! | `announce`, `intent` | creates that are announced before they are sent |
+//! | `recheck` | what a re-check observes, and when |
+//! | `preview` | what the phase behind a closed gate would change |
+//! | `cx`, `facts`, `typed_map` | what every step gets |
+//! | `record`, `observations` | what is remembered between passes |
+//! | `report`, `note` | what a pass found, for the status |
 
+pub mod advance;
+pub mod announce;
+pub mod change;
 pub mod cx;
 pub mod facts;
 pub mod intent;
-pub mod memory;
 pub mod note;
+pub mod observations;
+mod preview;
+pub mod recheck;
+pub mod record;
+pub mod report;
 pub mod run;
 pub mod step;
+pub mod typed_map;
+pub mod verdict;
 
-pub use cx::{Act, Cx, Fence, Origin, Owner, Timing};
-pub use memory::{Memory, State, StepRecord};
+pub use advance::{AnyStep, Phase};
+pub use change::{ChangeKind, Sent, StepChange};
+pub use cx::{Act, Cx, Fence, Installation, Origin, Owner, Recorded, Timing};
 pub use note::{News, Note};
-pub use step::{AnyStep, Removal, Slot, Step, StepId, Verdict, Wake, Why};
+pub use record::{State, StepRecord};
+pub use step::Step;
+pub use verdict::{Removal, Slot, Verdict, Wake, Why};
 
-use crate::api::{ConditionType, PhaseName};
-
-/// One line of the table.
-pub struct Phase {
-    /// Its name.
-    pub id: PhaseName,
-    /// The condition that says that it is done.
-    pub done: ConditionType,
-    /// In the order in which they are reported; removed in reverse. Empty: not implemented
-    /// yet, and the status says so.
-    pub steps: &'static [&'static dyn AnyStep],
-    /// Go-Live waits for it.
-    pub before_live: bool,
-}
+pub use crate::api::StepId;

@@ -1,6 +1,6 @@
-//! What a step tells the status beside its own state.
+//! What a step adds to the status beside its own state.
 
-use super::step::{StepId, Why};
+use super::{StepId, verdict::Why};
 use crate::api::{
     Reason,
     status::{
@@ -9,10 +9,10 @@ use crate::api::{
     },
 };
 
-/// Something that went wrong and was put right: told once, by an event, and no state.
+/// A problem that a step met and corrected: published once, by an event, and not part of the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct News {
-    /// In one word.
+    /// The reason token of the event.
     pub reason: Reason,
     /// The step that met it.
     pub step: StepId,
@@ -20,8 +20,8 @@ pub struct News {
     pub note: String,
 }
 
-/// One thing that the status should tell. Times in it are left out: `status::next` sets them,
-/// and keeps the old ones while nothing changes.
+/// One entry for the status. Times are left out: `status::next` sets them, and keeps the old ones
+/// while nothing changes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Note {
     /// The outcome of a preflight check.
@@ -38,18 +38,18 @@ pub enum Note {
     Release(ReleaseStatus),
     /// Earlier releases, newest first.
     History(Vec<HistoryEntry>),
-    /// A release that has failed and was left as it is, or was superseded, once that is on record.
+    /// A release that failed and was left as it is, or was superseded, once that is on record.
     Ended(HistoryEntry),
     /// The last request for a rollback.
     Rollback(RollbackStatus),
     /// The last good release serves, and not the wanted one.
     RolledBack,
-    /// What a step that is done still wants of a person.
+    /// What a step that is done still needs from a person.
     Remark(Why),
 }
 
 impl Note {
-    /// What a step that is done still wants of a person, if this is it.
+    /// What a step that is done still needs from a person, if this is it.
     pub fn remark(&self) -> Option<&Why> {
         match self {
             Self::Remark(why) => Some(why),

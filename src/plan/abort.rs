@@ -8,7 +8,6 @@ use kube::ResourceExt;
 use crate::{
     api::{ANNOTATION_ABORT, Activation, ActivationStatus, Reason, status::one_line},
     plan::Invalid,
-    status,
 };
 
 /// What the annotation comes to.
@@ -40,7 +39,7 @@ pub fn decide(
     let word = one_line(word, 256);
     let known =
         |old: &ActivationStatus| old.plan.as_ref().is_some_and(|plan| plan.digest == digest);
-    let live = old.is_some_and(|old| status::is_live(old) && known(old));
+    let live = old.is_some_and(|old| old.is_live() && known(old));
     if word == digest && !live {
         return Abort::Stop(Invalid {
             field: "metadata.annotations",

@@ -4,13 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{
-    api::{
-        approval::{ActivationApprovalSpec, Decision},
-        policy::{Gate, OnTimeout},
-        status::{GateState, GateStatus},
-    },
-    pipeline::run::PhaseState,
+use crate::api::{
+    approval::{ActivationApprovalSpec, Decision},
+    policy::{Gate, OnTimeout},
+    status::{GateState, GateStatus},
 };
 
 /// Where a gate stands.
@@ -20,17 +17,6 @@ pub struct GateReport {
     pub status: GateStatus,
     /// The sentence for a person.
     pub message: String,
-}
-
-impl GateReport {
-    /// The state of the phase while the gate holds it; `None` when it is open.
-    pub fn holds(&self) -> Option<PhaseState> {
-        match self.status.state {
-            GateState::Approved => None,
-            GateState::Rejected | GateState::Expired => Some(PhaseState::Rejected),
-            GateState::Pending | GateState::Requested => Some(PhaseState::AwaitingApproval),
-        }
-    }
 }
 
 /// Decides a gate. A vote counts only for the plan that it names: a changed plan is not approved
@@ -207,6 +193,5 @@ mod tests {
         let asked = decide(&gate, "sha256:bbbbbbbb", &[], None, at(0)).status;
         let report = decide(&gate, PLAN, &[], Some(&asked), at(60));
         assert_eq!(report.status.state, GateState::Requested);
-        assert_eq!(report.holds(), Some(PhaseState::AwaitingApproval));
     }
 }

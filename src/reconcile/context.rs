@@ -1,32 +1,19 @@
-//! What the controller shares between all objects: clients, memory, waits, and the clock.
+//! What all reconciles of this process share: clients, memory, waits and limits.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-use kube::runtime::{
-    events::{Event, Recorder},
-    reflector::ObjectRef,
+use kube::{
+    Resource as _,
+    runtime::{events::Event, reflector::ObjectRef},
 };
 
 use crate::{
-    api::{
-        Activation, ActivationStatus, FIELD_MANAGER, PhaseName, Reason,
-        condition::{self, ConditionType},
-        preflight::CheckName,
-        status::{CheckResult, GateState, PhaseState, RollbackState, Severity},
-    },
+    api::Activation,
     fly,
     net::probe::Probe,
-    phase::deploy::look,
-    pipeline::{Fence, Memory, Owner, Timing},
-    process::{
-        metrics::{Info, Metrics},
-        publisher::Publisher,
-    },
+    pipeline::{Fence, Installation},
+    process::{metrics::Metrics, publisher::Publisher, workqueue::Object},
+    reconcile::memory::Memories,
     triggers::{Waits, secrets::SecretLooks},
 };
 
@@ -40,360 +27,38 @@ pub struct Context {
     pub probe: Probe,
     /// Metrics of this process.
     pub metrics: Arc<Metrics>,
-    /// Lengths of time.
-    pub timing: Timing,
-    /// The operator's own namespace.
-    pub own_namespace: String,
+    /// What all objects have in common.
+    pub installation: Arc<Installation>,
     /// Whether this process may write to the outside.
     pub fence: Fence,
     /// Whether this process may tell what it saw: also while it stops, but not once another may lead.
     pub leads: Fence,
-    /// Whether a token for each app alone is made and used.
-    pub app_tokens: bool,
     /// The shortest pause between two looks at a registry, whatever an object asks for.
     pub source_interval_min: Duration,
-    /// Key of the fingerprints of secret values.
-    pub fingerprint_key: Arc<[u8]>,
-    /// The wall clock.
-    pub clock: fn() -> Timestamp,
     /// Waits in the background.
     pub waits: Waits,
     /// Which versions of Secrets the objects have read.
     pub secret_looks: SecretLooks,
     /// Publishes events.
     pub publisher: Publisher,
-    memories: Mutex<BTreeMap<(String, String), Memory>>,
-}
-
-/// What a context is made of.
-pub struct Parts {
-    /// Kubernetes.
-    pub kube: kube::Client,
-    /// Fly.io, without a token.
-    pub fly: fly::Fly,
-    /// Requests to applications.
-    pub probe: Probe,
-    /// Metrics of this process.
-    pub metrics: Arc<Metrics>,
-    /// Lengths of time.
-    pub timing: Timing,
-    /// The operator's own namespace.
-    pub own_namespace: String,
-    /// Whether this process may write to the outside.
-    pub fence: Fence,
-    /// Whether this process may tell what it saw: also while it stops, but not once another may lead.
-    pub leads: Fence,
-    /// Whether a token for each app alone is made and used.
-    pub app_tokens: bool,
-    /// The shortest pause between two looks at a registry, whatever an object asks for.
-    pub source_interval_min: Duration,
-    /// Key of the fingerprints of secret values.
-    pub fingerprint_key: Arc<[u8]>,
-    /// The name of this process in events, such as the pod's name.
-    pub instance: String,
+    /// What this process remembers of each object.
+    pub memories: Memories,
 }
 
 impl Context {
-    /// A context with nothing remembered. Must be made within a tokio runtime.
-    pub fn new(parts: Parts, waits: Waits) -> Self {
-        let reporter = kube::runtime::events::Reporter {
-            controller: format!("{}/{FIELD_MANAGER}", crate::api::GROUP),
-            instance: Some(parts.instance),
-        };
-        Self {
-            publisher: Publisher::start(&Recorder::new(parts.kube.clone(), reporter)),
-            kube: parts.kube,
-            fly: parts.fly,
-            probe: parts.probe,
-            metrics: parts.metrics,
-            timing: parts.timing,
-            own_namespace: parts.own_namespace,
-            fence: parts.fence,
-            leads: parts.leads,
-            app_tokens: parts.app_tokens,
-            source_interval_min: parts.source_interval_min,
-            fingerprint_key: parts.fingerprint_key,
-            clock: crate::clock::wall,
-            waits,
-            secret_looks: SecretLooks::default(),
-            memories: Mutex::default(),
-        }
-    }
-
-    /// Takes what is remembered of an object. A new object of the same name starts with nothing.
-    /// While it is taken nobody else has it: the same object is never reconciled twice at once.
-    pub fn recall(&self, owner: &Owner) -> Memory {
-        self.memories()
-            .remove(&(owner.namespace.clone(), owner.name.clone()))
-            .filter(|memory| memory.uid == owner.uid)
-            .unwrap_or_else(|| Memory::new(owner.uid.clone()))
-    }
-
-    /// Puts back what is remembered.
-    pub fn remember(&self, owner: &Owner, memory: Memory) {
-        self.memories()
-            .insert((owner.namespace.clone(), owner.name.clone()), memory);
-    }
-
     /// Forgets an object that is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
-        let gone = self
-            .memories()
-            .remove(&(namespace.to_owned(), name.to_owned()));
-        if let Some(memory) = gone {
+        if let Some(memory) = self.memories.forget(namespace, name) {
             self.waits.forget(&memory.uid);
         }
         let object = ObjectRef::new(name).within(namespace);
         self.waits.take_touched(&object);
         self.secret_looks.forget(namespace, name);
-        self.metrics
-            .forget(&crate::process::workqueue::Object::new(namespace, name));
+        self.metrics.forget(&Object::new(namespace, name));
     }
 
     /// Has events published about an object, without waiting for it.
     pub fn publish(&self, activation: &Activation, events: Vec<Event>) {
-        use kube::Resource as _;
         self.publisher.publish(&activation.object_ref(&()), events);
-    }
-
-    fn memories(&self) -> MutexGuard<'_, BTreeMap<(String, String), Memory>> {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The rollbacks that ended between two statuses: what called for each, and how it ended. Pure.
-fn rollbacks(
-    old: Option<&ActivationStatus>,
-    new: &ActivationStatus,
-) -> Vec<(&'static str, &'static str)> {
-    let deploy = |status: Option<&ActivationStatus>| {
-        let phases = status.map(|status| status.phases.as_slice());
-        let mut phases = phases.unwrap_or_default().iter();
-        let deploy = phases.find(|phase| phase.name == PhaseName::Deploy)?;
-        (deploy.state == PhaseState::Failed).then(|| {
-            if deploy.reason == Reason::RolledBack.as_str() {
-                "success"
-            } else if deploy.reason == Reason::RollbackHeld.as_str() {
-                "held"
-            } else if deploy.message.contains(look::RESTORED) {
-                "failure"
-            } else {
-                "none"
-            }
-        })
-    };
-    // A request and the release that it takes back are dated alike, since they are recorded as one.
-    let by_request = new.rollback.as_ref().is_some_and(|request| {
-        request.state == RollbackState::Accepted
-            && new
-                .history
-                .first()
-                .is_some_and(|last| last.restores == request.to && last.time == request.time)
-    });
-    let trigger = if by_request { "request" } else { "failure" };
-    let mut ended = Vec::new();
-    if let Some(result) = deploy(Some(new)).filter(|result| *result != "none")
-        && deploy(old) != Some(result)
-    {
-        ended.push((trigger, result));
-    }
-    let refused = |status: Option<&ActivationStatus>| {
-        let rollback = status.and_then(|status| status.rollback.as_ref())?;
-        (rollback.state == RollbackState::Refused).then(|| rollback.request.clone())
-    };
-    if let Some(request) = refused(Some(new))
-        && refused(old).as_ref() != Some(&request)
-    {
-        ended.push(("request", "refused"));
-    }
-    ended
-}
-
-/// The object of a reference, by what a reconcile knows of it.
-pub fn reference(owner: &Owner) -> ObjectRef<Activation> {
-    ObjectRef::new(&owner.name).within(&owner.namespace)
-}
-
-impl Context {
-    /// Reconciles of this object that failed as a whole in a row, at least one.
-    pub fn failures(&self, namespace: &str, name: &str) -> u32 {
-        self.memories()
-            .get(&(namespace.to_owned(), name.to_owned()))
-            .map_or(1, |memory| memory.failures.max(1))
-    }
-
-    /// Takes a new status into the metrics.
-    pub fn observe_status(
-        &self,
-        owner: &Owner,
-        activation: &Activation,
-        old: Option<&ActivationStatus>,
-        new: &ActivationStatus,
-        now: Timestamp,
-    ) {
-        let object = crate::process::workqueue::Object::new(&owner.namespace, &owner.name);
-        let ready = condition::find(&new.conditions, ConditionType::Ready);
-        self.metrics.set_info(
-            &object,
-            &Info {
-                phase: new.phase.clone().unwrap_or_default(),
-                ready: ready.map_or_else(|| "Unknown".to_owned(), |ready| ready.status.clone()),
-                suspended: activation.spec.suspend,
-                app: activation.spec.app.clone(),
-                region: activation.spec.region.clone(),
-            },
-        );
-        for phase in &new.phases {
-            let before = old.and_then(|old| old.phases.iter().find(|p| p.name == phase.name));
-            let open = phase.finished_at.is_none();
-            let deadline = phase.deadline.as_ref().filter(|_| open).map(|time| time.0);
-            self.metrics
-                .set_deadline(&object, phase.name.as_str(), deadline);
-            let ended = |state| matches!(state, PhaseState::Succeeded | PhaseState::Failed);
-            if ended(phase.state)
-                && before.is_none_or(|before| before.state != phase.state)
-                && let Some(began) = &phase.started_at
-            {
-                let result = if phase.state == PhaseState::Succeeded {
-                    "success"
-                } else {
-                    "failure"
-                };
-                let took = Duration::try_from(now.duration_since(began.0)).unwrap_or_default();
-                self.metrics
-                    .phase_finished(phase.name.as_str(), result, took);
-            }
-        }
-        self.observe_checks(&object, new);
-        self.observe_gates(old, new, now);
-        self.observe_drift(&object, new);
-        self.observe_smoke_tests(old, new);
-        for (trigger, result) in rollbacks(old, new) {
-            self.metrics.rolled_back(trigger, result);
-        }
-        if new.go_live.is_some() && old.is_none_or(|old| old.go_live.is_none()) {
-            let since = activation.metadata.creation_timestamp.as_ref();
-            if let Some(took) = since.and_then(|t| Duration::try_from(now.duration_since(t.0)).ok())
-            {
-                self.metrics.went_live(took);
-            }
-        }
-    }
-
-    fn observe_drift(&self, object: &crate::process::workqueue::Object, new: &ActivationStatus) {
-        let Some(drifted) = condition::find(&new.conditions, ConditionType::Drifted) else {
-            return;
-        };
-        // What is put right at once is in no plan any more.
-        let planned = new.plan.as_ref().map_or(0, |plan| plan.changes.len());
-        let changes = u32::try_from(planned).unwrap_or(u32::MAX).max(1);
-        let known = match drifted.status.as_str() {
-            "True" => Some(changes),
-            "False" => Some(0),
-            _ => None,
-        };
-        self.metrics.set_drift(object, known);
-    }
-
-    fn observe_smoke_tests(&self, old: Option<&ActivationStatus>, new: &ActivationStatus) {
-        for test in &new.smoke_test {
-            let known = old.is_some_and(|old| old.smoke_test.contains(test));
-            let took = test.duration_ms.and_then(|ms| u64::try_from(ms).ok());
-            if let Some(took) = took.filter(|_| !known) {
-                let way = test.path.as_deref().and_then(|path| path.split(' ').next());
-                let kind = match way {
-                    Some("http") => "http",
-                    Some("metrics") => "metrics",
-                    _ if test.check == "database" => "database",
-                    _ => "other",
-                };
-                self.metrics.probed(kind, Duration::from_millis(took));
-            }
-        }
-    }
-
-    fn observe_checks(&self, object: &crate::process::workqueue::Object, new: &ActivationStatus) {
-        for check in &new.preflight {
-            let Some(name) = CheckName::parse(&check.check) else {
-                continue;
-            };
-            let passed = match check.result {
-                CheckResult::Passed => Some(true),
-                CheckResult::Failed | CheckResult::Warning => Some(false),
-                CheckResult::Skipped | CheckResult::Unknown => None,
-            };
-            let severity = match check.severity {
-                Severity::Blocking => "blocking",
-                Severity::Warning => "warning",
-            };
-            self.metrics
-                .set_preflight_check(object, name.as_str(), severity, passed);
-        }
-    }
-
-    fn observe_gates(
-        &self,
-        old: Option<&ActivationStatus>,
-        new: &ActivationStatus,
-        now: Timestamp,
-    ) {
-        let open = |state| matches!(state, GateState::Pending | GateState::Requested);
-        for phase in &new.phases {
-            let before = old.and_then(|old| old.phases.iter().find(|p| p.name == phase.name));
-            let was = before.and_then(|phase| phase.gate.as_ref());
-            let (Some(was), Some(is)) = (was, &phase.gate) else {
-                continue;
-            };
-            if open(was.state)
-                && !open(is.state)
-                && let Some(asked) = &was.requested_at
-            {
-                let waited = Duration::try_from(now.duration_since(asked.0)).unwrap_or_default();
-                self.metrics.gate_waited(phase.name.as_str(), waited);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn status(reason: &str, message: &str, rollback: serde_json::Value) -> ActivationStatus {
-        let time = "2026-01-02T03:04:05Z";
-        serde_json::from_value(serde_json::json!({
-            "phases": [{"name": "Deploy", "state": "Failed", "reason": reason, "message": message}],
-            "history": [{"number": 3, "outcome": "RolledBack", "restores": 1, "time": time}],
-            "rollback": rollback,
-        }))
-        .unwrap()
-    }
-
-    fn asked(state: &str, time: &str) -> serde_json::Value {
-        serde_json::json!({"request": "r", "to": 1, "state": state, "time": time})
-    }
-
-    #[test]
-    fn a_rollback_is_counted_once_by_what_called_for_it_and_how_it_ended() {
-        let none = serde_json::Value::Null;
-        let held = status("RollbackHeld", "", none.clone());
-        let done = status("RolledBack", "", none.clone());
-        let failed = status("NotHealthy", &format!("x{}", look::RESTORED), none.clone());
-        let other = status("NotHealthy", "x", none);
-        assert_eq!(rollbacks(None, &held), [("failure", "held")]);
-        assert_eq!(rollbacks(Some(&other), &done), [("failure", "success")]);
-        assert_eq!(rollbacks(Some(&other), &failed), [("failure", "failure")]);
-        assert!(rollbacks(Some(&done), &done).is_empty());
-        assert!(rollbacks(None, &other).is_empty());
-        let same = asked("Accepted", "2026-01-02T03:04:05Z");
-        let by = status("RolledBack", "", same);
-        assert_eq!(rollbacks(Some(&other), &by), [("request", "success")]);
-        let earlier = asked("Accepted", "2026-01-01T00:00:00Z");
-        let by = status("RolledBack", "", earlier);
-        assert_eq!(rollbacks(Some(&other), &by), [("failure", "success")]);
-        let refused = status("NotHealthy", "x", asked("Refused", "2026-01-01T00:00:00Z"));
-        assert_eq!(rollbacks(Some(&other), &refused), [("request", "refused")]);
-        assert!(rollbacks(Some(&refused), &refused).is_empty());
     }
 }

@@ -7,162 +7,233 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube::ResourceExt;
+use kube::{
+    ResourceExt,
+    runtime::events::{Event, EventType},
+};
 
 use crate::{
-    api::{ANNOTATION_FORGET, Activation, FINALIZER},
+    api::{ANNOTATION_FORGET, FINALIZER, StepId, bounds::one_line},
     error::{Error, Retry},
     phase::{
         PHASES,
         deploy::release::records,
-        provision::{app_token, postgres, redis},
+        provision::{app_token, postgres},
     },
-    pipeline::{AnyStep, Memory, Owner, Removal, StepId, memory::backoff},
-    plan::{Target, refs},
-    reconcile::{self, context::Context, publish::Teller},
-    status::{self, Removing, Seen},
-    store::{claim, finalizers as credentials, image as store},
+    pipeline::{AnyStep, Cx, Owner, Removal},
+    plan::{Invalid, Target, refs},
+    reconcile::{
+        begin::{self, Pass},
+        context::Context,
+        memory::Memory,
+    },
+    status::{PassResult, Removing},
+    store::{claim, finalizers, image},
 };
 
-/// Steps whose things do not go with the app: one that was perhaps created a moment ago, and is not
-/// shown yet, would be left behind.
-const OUTSIDE: [StepId; 3] = [postgres::ID, redis::ID, app_token::ID];
+/// Steps whose objects are not removed with the app: one that was perhaps created a moment ago, and
+/// is not listed yet, would be left behind.
+const OUTSIDE_THE_APP: [StepId; 3] = [StepId::Postgres, StepId::Redis, StepId::AppToken];
 
-/// Undoes what the activation made, then lets the object go. Answers with the time of the next
-/// look.
+/// Pause before a token that is missing is read again, if the operator's longest pause is not
+/// shorter.
+const NO_TOKEN_PAUSE: Duration = Duration::from_secs(10);
+
+/// Pause of a replica that may not write.
+const CLOSED_FENCE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Shortest pause between two passes of a deletion, if the operator's shortest one is not shorter.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// What keeps a deletion from its end for now.
+struct Stop {
+    /// What is being done, or what is in the way.
+    message: String,
+    /// Deletion cannot go on without a person.
+    blocked: bool,
+    /// When to go on.
+    again: Duration,
+}
+
+/// Undoes what the activation made, then lets the object go. Returns the pause before the next
+/// reconcile.
 ///
 /// # Errors
 /// Only when Kubernetes could not be read or written.
-pub async fn finalize(
-    activation: &Activation,
-    context: &Context,
-    owner: &Owner,
-    memory: &mut Memory,
-) -> Result<Duration, Error> {
-    if !activation.finalizers().iter().any(|f| f == FINALIZER) {
-        context.waits.forget(&owner.uid);
-        return Ok(context.timing.recheck);
+pub async fn finalize(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration, Error> {
+    let context = pass.context;
+    let recheck = context.installation.timing.recheck;
+    if !pass.activation.finalizers().iter().any(|f| f == FINALIZER) {
+        context.waits.forget(&pass.owner.uid);
+        return Ok(recheck);
     }
-    let forget = activation.annotations().get(ANNOTATION_FORGET);
-    if forget == Some(&activation.spec.app) {
-        let tokens = credentials::held(activation, memory, memory.told.status().as_ref());
-        self::forget(&activation.spec.app, &tokens, context, owner).await?;
-        return Ok(context.timing.recheck);
+    let app = &pass.activation.spec.app;
+    if pass.activation.annotations().get(ANNOTATION_FORGET) == Some(app) {
+        forget(app, &tokens(pass, memory), context, pass.owner).await?;
+        return Ok(recheck);
     }
-    let steps: Vec<&'static dyn AnyStep> = PHASES
-        .iter()
-        .flat_map(|phase| phase.steps)
-        .rev()
-        .copied()
-        .collect();
-    let refs = Arc::new(refs::fetch(&context.kube, activation).await?);
-    context.secret_looks.read(owner, refs.versions().clone());
-    let old = memory.told.status().or_else(|| status::own(activation));
-    // Only a missing or unreadable token makes a target impossible: deletion works with a spec
-    // that is invalid otherwise.
-    let target = match Target::parse(activation, &refs, &context.fingerprint_key) {
-        Ok(target) => Arc::new(target),
-        Err(invalid) => {
-            let list: Vec<String> = invalid.iter().map(ToString::to_string).collect();
-            let text = format!(
-                "nothing on Fly.io can be removed without the token ({}); put it back, or annotate the object with {ANNOTATION_FORGET}={} to leave everything on Fly.io as it is",
-                list.join("; "),
-                activation.spec.app
-            );
-            let again = Duration::from_secs(10).min(context.timing.backoff_max);
-            return stop(
-                activation, context, owner, memory, old, &steps, text, true, again,
-            )
-            .await;
-        }
+    let cx = match read(pass, memory).await? {
+        Ok(cx) => cx,
+        Err(invalid) => return stop(pass, memory, no_token(pass, &invalid)).await,
     };
-    let cx = reconcile::cx(
-        context,
-        owner,
-        reconcile::origin(activation),
-        memory,
-        (target, refs),
-        old.as_ref(),
-        false,
-    );
-    reconcile::recall_intents(memory, old.as_ref());
-    for step in &steps {
-        if memory.removals.contains_key(step.id()) {
+    begin::recall_intents(&memory.wanted, pass.old.as_ref());
+    for step in steps() {
+        if memory.removals.contains_key(&step.id()) {
             continue;
         }
         if !context.fence.open() {
-            return Ok(Duration::from_secs(1));
+            return Ok(CLOSED_FENCE_PAUSE);
         }
-        match step.remove(&cx).await {
-            Ok(Removal::Pending { why, again }) => {
-                // It was found: what became of its create is known.
-                memory.intents.settled(step.id());
-                let text = format!("{}: {}", step.id(), why.message);
-                return stop(
-                    activation, context, owner, memory, old, &steps, text, false, again,
-                )
-                .await;
-            }
-            Ok(Removal::Gone)
-                if OUTSIDE.contains(&step.id())
-                    && let Some((what, again)) =
-                        cx.intents.lost(step.id(), Instant::now(), cx.timing.settle) =>
-            {
-                let text = format!(
-                    "{}: the outcome of creating {} {} is unknown; it is looked for again before it counts as gone",
-                    step.id(),
-                    what.kind,
-                    what.name
-                );
-                return stop(
-                    activation, context, owner, memory, old, &steps, text, false, again,
-                )
-                .await;
-            }
-            Ok(removal) => {
-                memory.intents.settled(step.id());
-                memory.removals.insert(step.id(), removal);
-            }
-            Err(error) => {
-                memory.failures += 1;
-                let blocked = error.retry() == Retry::OnChange;
-                let mut text = format!("{}: {}", step.id(), crate::causes::chain(&error));
-                if blocked {
-                    text.push_str(&format!(
-                        "; mend the token or the app, or annotate the object with {ANNOTATION_FORGET}={} to leave everything on Fly.io as it is",
-                        activation.spec.app
-                    ));
-                }
-                let again = match error.retry() {
-                    Retry::After(time) => time,
-                    _ => backoff(&context.timing, memory.failures),
-                };
-                return stop(
-                    activation, context, owner, memory, old, &steps, text, blocked, again,
-                )
-                .await;
-            }
+        if let Err(reason) = remove(step, &cx, memory).await {
+            return stop(pass, memory, reason).await;
         }
     }
-    let retained: Vec<String> = memory
-        .removals
-        .values()
-        .filter_map(|removal| match removal {
-            Removal::Retained(what) => Some(what.clone()),
-            _ => None,
-        })
-        .collect();
-    if !retained.is_empty() {
-        let note = format!("retained as `deletionPolicy` asks: {}", retained.join(", "));
-        context.publish(activation, vec![retained_event(&note)]);
-    }
-    let tokens = credentials::held(activation, memory, memory.told.status().as_ref());
-    release(&tokens, context, owner).await?;
-    Ok(context.timing.recheck)
+    publish_retained(pass, memory);
+    release(&tokens(pass, memory), context, pass.owner).await?;
+    Ok(recheck)
 }
 
-/// Lets an object go, as somebody asks by annotation: what exists on Fly.io stays as it is. `tokens`
-/// are the Secrets that may carry our finalizer for it.
+/// All steps, in the order of their removal.
+fn steps() -> impl Iterator<Item = &'static dyn AnyStep> {
+    let steps = PHASES.iter().flat_map(|phase| phase.steps);
+    steps.rev().copied()
+}
+
+/// What the steps get. Only a missing or unreadable token makes it impossible: a spec that is invalid
+/// otherwise can still be deleted.
+async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Result<Cx, Vec<Invalid>>, Error> {
+    let context = pass.context;
+    let refs = Arc::new(refs::fetch(&context.kube, pass.activation).await?);
+    let versions = refs.versions().clone();
+    context.secret_looks.read(pass.owner, versions);
+    let key = &context.installation.fingerprint_key;
+    let target = Target::parse(pass.activation, &refs, key);
+    Ok(target.map(|target| begin::cx(pass, memory, (Arc::new(target), refs), false)))
+}
+
+fn no_token(pass: &Pass<'_>, invalid: &[Invalid]) -> Stop {
+    let list: Vec<String> = invalid.iter().map(ToString::to_string).collect();
+    Stop {
+        message: format!(
+            "nothing on Fly.io can be removed without the token ({}); put it back, or annotate the object with {ANNOTATION_FORGET}={} to leave everything on Fly.io as it is",
+            list.join("; "),
+            pass.activation.spec.app
+        ),
+        blocked: true,
+        again: NO_TOKEN_PAUSE.min(pass.context.installation.timing.backoff_max),
+    }
+}
+
+/// Removes what a step made. `Err` says why the deletion must stop there for now.
+async fn remove(step: &dyn AnyStep, cx: &Cx, memory: &mut Memory) -> Result<(), Stop> {
+    let id = step.id();
+    match step.remove(cx).await {
+        Ok(Removal::Pending { why, again }) => {
+            // It was found: the outcome of its create is known.
+            memory.wanted.intents.settled(id);
+            Err(Stop {
+                message: format!("{id}: {}", why.message),
+                blocked: false,
+                again,
+            })
+        }
+        Ok(Removal::Gone) if let Some(stop) = perhaps_created(id, cx) => Err(stop),
+        Ok(removal) => {
+            memory.wanted.intents.settled(id);
+            memory.removals.insert(id, removal);
+            Ok(())
+        }
+        Err(error) => {
+            memory.failures += 1;
+            Err(failed(id, &error, cx, memory.failures))
+        }
+    }
+}
+
+/// A create of unknown outcome may still come into being outside of the app: it is observed again
+/// before it counts as gone.
+fn perhaps_created(id: StepId, cx: &Cx) -> Option<Stop> {
+    if !OUTSIDE_THE_APP.contains(&id) {
+        return None;
+    }
+    let settle = cx.installation.timing.settle;
+    let (slot, again) = cx.intents.lost(id, Instant::now(), settle)?;
+    Some(Stop {
+        message: format!(
+            "{id}: the outcome of creating {} {} is unknown; it is looked for again before it counts as gone",
+            slot.kind, slot.name
+        ),
+        blocked: false,
+        again,
+    })
+}
+
+fn failed(id: StepId, error: &Error, cx: &Cx, failures: u32) -> Stop {
+    let blocked = error.retry() == Retry::OnChange;
+    let mut message = format!("{id}: {}", crate::causes::chain(error));
+    if blocked {
+        message.push_str(&format!(
+            "; mend the token or the app, or annotate the object with {ANNOTATION_FORGET}={} to leave everything on Fly.io as it is",
+            cx.target.app
+        ));
+    }
+    let again = match error.retry() {
+        Retry::After(time) => time,
+        _ => crate::pipeline::cx::backoff(&cx.installation.timing, failures),
+    };
+    Stop {
+        message,
+        blocked,
+        again,
+    }
+}
+
+/// Publishes how far the deletion has come. Returns the pause before it goes on.
+async fn stop(pass: &Pass<'_>, memory: &Memory, stop: Stop) -> Result<Duration, Error> {
+    let result = PassResult {
+        removing: Some(Removing {
+            done: memory.removals.len(),
+            all: steps().count(),
+            message: stop.message,
+            blocked: stop.blocked,
+        }),
+        intents: memory.wanted.intents.open(),
+        ..PassResult::default()
+    };
+    pass.publisher.publish(pass.old.as_ref(), &result).await?;
+    let shortest = pass.context.installation.timing.backoff_min;
+    Ok(stop.again.max(shortest.min(SHORTEST_PAUSE)))
+}
+
+fn publish_retained(pass: &Pass<'_>, memory: &Memory) {
+    let removals = memory.removals.values();
+    let retained = removals.filter_map(|removal| match removal {
+        Removal::Retained(what) => Some(what.as_str()),
+        _ => None,
+    });
+    let retained: Vec<&str> = retained.collect();
+    if retained.is_empty() {
+        return;
+    }
+    let note = format!("retained as `deletionPolicy` asks: {}", retained.join(", "));
+    let event = Event {
+        type_: EventType::Normal,
+        reason: "Retained".to_owned(),
+        note: Some(one_line(&note, 1024)),
+        action: "Delete".to_owned(),
+        secondary: None,
+    };
+    pass.context.publish(pass.activation, vec![event]);
+}
+
+/// The Secrets that may carry our finalizer for this object.
+fn tokens(pass: &Pass<'_>, memory: &Memory) -> BTreeSet<String> {
+    let written = memory.published.status();
+    finalizers::held(pass.activation, &memory.protected, written.as_ref())
+}
+
+/// Lets an object go, as somebody requests by annotation: what exists on Fly.io stays as it is.
+/// `tokens` are the Secrets that may carry our finalizer for it.
 ///
 /// # Errors
 /// When Kubernetes could not be read or written.
@@ -173,72 +244,27 @@ pub async fn forget(
     owner: &Owner,
 ) -> Result<(), Error> {
     tracing::warn!(%app, "forgotten on request: what exists on Fly.io stays there");
-    // The claims go over to whoever comes next: their owner is no longer there to give them back.
+    let (kube, namespace) = (&context.kube, &context.installation.own_namespace);
+    // The next owner takes the claims over: this one is no longer there to give them back.
     for app in [app, &postgres::name(app)] {
-        let (kube, namespace) = (&context.kube, &context.own_namespace);
         if let Some(claim) = claim::read(kube, namespace, app).await?
             && claim.is_of(owner)
         {
             claim::retain(kube, namespace, app, owner, &claim, &claim.made).await?;
         }
     }
-    app_token::delete(&context.kube, &context.own_namespace, &owner.uid).await?;
-    records::delete_all(&context.kube, &context.own_namespace, &owner.uid).await?;
-    store::delete(&context.kube, &context.own_namespace, &owner.uid).await?;
+    app_token::delete(kube, namespace, &owner.uid).await?;
+    records::delete_all(kube, namespace, &owner.uid).await?;
+    image::delete(kube, namespace, &owner.uid).await?;
     release(tokens, context, owner).await
-}
-
-fn retained_event(note: &str) -> kube::runtime::events::Event {
-    kube::runtime::events::Event {
-        type_: kube::runtime::events::EventType::Normal,
-        reason: "Retained".to_owned(),
-        note: Some(crate::api::status::one_line(note, 1024)),
-        action: "Delete".to_owned(),
-        secondary: None,
-    }
 }
 
 async fn release(tokens: &BTreeSet<String>, context: &Context, owner: &Owner) -> Result<(), Error> {
     // The token last of all: until here it may still be needed.
     for secret in tokens {
-        credentials::release(secret, &context.kube, owner).await?;
+        finalizers::release(secret, &context.kube, owner).await?;
     }
-    credentials::remove_finalizer(&context.kube, owner).await?;
+    finalizers::remove_finalizer(&context.kube, owner).await?;
     context.waits.forget(&owner.uid);
     Ok(())
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one private place tells how far a deletion has come"
-)]
-async fn stop(
-    activation: &Activation,
-    context: &Context,
-    owner: &Owner,
-    memory: &mut Memory,
-    old: Option<crate::api::ActivationStatus>,
-    steps: &[&'static dyn AnyStep],
-    message: String,
-    blocked: bool,
-    again: Duration,
-) -> Result<Duration, Error> {
-    let seen = Seen {
-        removing: Some(Removing {
-            done: memory.removals.len(),
-            all: steps.len(),
-            message,
-            blocked,
-        }),
-        intents: memory.intents.open(),
-        ..Seen::default()
-    };
-    let teller = Teller {
-        activation,
-        context,
-        owner,
-        told: memory.told.clone(),
-    };
-    teller.write(old.as_ref(), &seen).await?;
-    Ok(again.max(context.timing.backoff_min.min(Duration::from_millis(200))))
 }

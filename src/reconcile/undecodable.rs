@@ -52,7 +52,7 @@ pub async fn pass(
         context.publisher.publish(&reference, vec![event]);
         // Whatever it was, nobody looks at it any more.
         let status = raw.data.get("status").cloned().unwrap_or_default();
-        let (kube, now) = (&context.kube, (context.clock)());
+        let (kube, now) = (&context.kube, (context.installation.clock)());
         if context.leads.open() {
             status::unknown(kube, &owner, &status, &note, now).await?;
         }

@@ -1,6 +1,6 @@
 //! The conditions, all of them, every time. The table of states is the contract with
 //! kstatus, Flux and Argo CD; it stands row by row in `tests.rs` beside this file, and
-//! `tests/it/conditions.rs` holds it against every status that an object ever has.
+//! `tests/it/life/conditions.rs` holds it against every status that an object ever has.
 //!
 //! `Reconciling` and `Stalled` are present only when True, and never both. kstatus reads them
 //! before `Ready` (kubernetes-sigs/cli-utils, pkg/kstatus/status/generic.go).
@@ -8,76 +8,39 @@
 use jiff::Timestamp;
 
 use super::{
-    next::{Seen, about},
-    phases::{before_live, cannot_observe},
+    PassResult, Removing, drift,
+    phases::{cannot_observe, succeeded},
+    setter::Setter,
 };
 use crate::{
     api::{
         Activation, ActivationStatus, PhaseName, Reason,
-        condition::{self, ConditionStatus, ConditionType, Observation},
+        condition::{self, ConditionStatus, ConditionType},
         policy::ReadyWhen,
         status::{PhaseState, PhaseStatus},
     },
-    phase::{
-        PHASES,
-        deploy::image,
-        provision::{app_token, secrets},
-    },
-    pipeline::{Note, State, StepRecord, run},
+    pipeline::{Note, State, StepRecord, report::PhaseProgress},
+    plan::Invalid,
 };
 
 use ConditionStatus::{False, True, Unknown};
 
-struct Setter<'a> {
-    status: &'a mut ActivationStatus,
-    generation: Option<i64>,
-    now: Timestamp,
-}
-
-impl Setter<'_> {
-    fn set(
-        &mut self,
-        type_: ConditionType,
-        status: ConditionStatus,
-        reason: Reason,
-        message: &str,
-    ) {
-        condition::set(
-            &mut self.status.conditions,
-            Observation::new(type_, status, reason, message),
-            self.generation,
-            self.now,
-        );
-    }
-
-    fn unset(&mut self, type_: ConditionType) {
-        condition::remove(&mut self.status.conditions, type_);
-    }
-
-    fn reconciling(&mut self, reason: Reason, message: &str) {
-        self.set(ConditionType::Reconciling, True, reason, message);
-        self.unset(ConditionType::Stalled);
-    }
-
-    fn stalled(&mut self, reason: Reason, message: &str) {
-        self.set(ConditionType::Stalled, True, reason, message);
-        self.unset(ConditionType::Reconciling);
-    }
-
-    fn quiet(&mut self) {
-        self.unset(ConditionType::Reconciling);
-        self.unset(ConditionType::Stalled);
-    }
+/// What the conditions are derived from, beside the result of the pass.
+pub struct Given {
+    /// Every phase that Go-Live waits for has succeeded, and nothing contradicts that.
+    pub live: bool,
+    /// The status before was of this generation.
+    pub same_generation: bool,
+    /// The object was live for this very target before the pass.
+    pub steady: bool,
 }
 
 /// Sets all conditions of `status`, whose phases and lists are already the next ones.
 pub fn next(
     status: &mut ActivationStatus,
     activation: &Activation,
-    seen: &Seen<'_>,
-    live: bool,
-    same_generation: bool,
-    steady: bool,
+    seen: &PassResult<'_>,
+    given: &Given,
     now: Timestamp,
 ) {
     let mut to = Setter {
@@ -86,31 +49,8 @@ pub fn next(
         now,
     };
     if seen.suspended && seen.removing.is_none() {
-        let reason = activation
-            .spec
-            .suspend_reason
-            .as_deref()
-            .unwrap_or("no reason given");
-        let until = activation
-            .spec
-            .suspend_until
-            .as_ref()
-            .map_or(String::new(), |time| format!(", until {}", time.0));
-        to.set(
-            ConditionType::Suspended,
-            True,
-            Reason::Suspended,
-            &format!("suspended: {reason}{until}"),
-        );
-        if condition::find(&to.status.conditions, ConditionType::Ready).is_none() {
-            to.set(
-                ConditionType::Ready,
-                Unknown,
-                Reason::Suspended,
-                "suspended before anything was done",
-            );
-        }
-        // Everything else stays frozen as it was.
+        // Everything else stays as it was.
+        suspended(&mut to, activation);
         return;
     }
     to.set(
@@ -119,54 +59,79 @@ pub fn next(
         Reason::NotSuspended,
         "not suspended",
     );
-    for phase in PHASES {
-        phase_condition(&mut to, phase.id, phase.done);
+    for phase in PhaseName::ALL {
+        phase_condition(&mut to, *phase);
     }
     stabilized(&mut to, activation);
     observed(&mut to, seen);
-    drifted(&mut to, seen, live, same_generation, steady);
-
+    drift::set(&mut to, seen, given);
     if let Some(removing) = &seen.removing {
-        let progress = format!(
-            "{} of {} removed: {}",
-            removing.done, removing.all, removing.message
-        );
-        let reason = if removing.blocked {
-            Reason::DeletionBlocked
-        } else {
-            Reason::Deleting
-        };
-        to.set(ConditionType::Deleting, True, reason, &progress);
-        to.set(ConditionType::Ready, False, Reason::Deleting, &progress);
-        to.set(ConditionType::Live, False, Reason::Deleting, &progress);
-        to.reconciling(reason, &progress);
-        return;
+        deleting(&mut to, removing);
+    } else if let Some((reason, message)) = &seen.failed {
+        failed(&mut to, *reason, message);
+    } else if let Some(first) = seen.invalid.first() {
+        invalid(&mut to, seen.invalid, first.reason);
+    } else {
+        ready(&mut to, activation, seen, given.live);
     }
-    if let Some((reason, message)) = &seen.failed {
-        // The pass failed as a whole: what was known stays, and the failure is told.
-        if condition::find(&to.status.conditions, ConditionType::Live).is_none() {
-            to.set(ConditionType::Live, Unknown, *reason, message);
-        }
-        to.set(ConditionType::Ready, Unknown, *reason, message);
-        to.reconciling(Reason::ProgressingWithRetry, message);
-        return;
-    }
-    if !seen.invalid.is_empty() {
-        let list: Vec<String> = seen.invalid.iter().map(ToString::to_string).collect();
-        let message = list.join("; ");
-        let reason = seen
-            .invalid
-            .first()
-            .map_or(Reason::InvalidSpec, |invalid| invalid.reason);
-        to.set(ConditionType::Live, Unknown, reason, &message);
-        to.set(ConditionType::Ready, False, reason, &message);
-        to.stalled(reason, &message);
-        return;
-    }
-    ready(&mut to, activation, seen, live);
 }
 
-fn phase_condition(to: &mut Setter<'_>, name: PhaseName, type_: ConditionType) {
+fn suspended(to: &mut Setter<'_>, activation: &Activation) {
+    let spec = &activation.spec;
+    let reason = spec.suspend_reason.as_deref().unwrap_or("no reason given");
+    let until = spec.suspend_until.as_ref();
+    let until = until.map_or(String::new(), |time| format!(", until {}", time.0));
+    to.set(
+        ConditionType::Suspended,
+        True,
+        Reason::Suspended,
+        &format!("suspended: {reason}{until}"),
+    );
+    if condition::find(&to.status.conditions, ConditionType::Ready).is_none() {
+        to.set(
+            ConditionType::Ready,
+            Unknown,
+            Reason::Suspended,
+            "suspended before anything was done",
+        );
+    }
+}
+
+fn deleting(to: &mut Setter<'_>, removing: &Removing) {
+    let progress = format!(
+        "{} of {} removed: {}",
+        removing.done, removing.all, removing.message
+    );
+    let reason = if removing.blocked {
+        Reason::DeletionBlocked
+    } else {
+        Reason::Deleting
+    };
+    to.set(ConditionType::Deleting, True, reason, &progress);
+    to.set(ConditionType::Ready, False, Reason::Deleting, &progress);
+    to.set(ConditionType::Live, False, Reason::Deleting, &progress);
+    to.reconciling(reason, &progress);
+}
+
+/// The pass failed as a whole: what was known stays, and the failure is reported.
+fn failed(to: &mut Setter<'_>, reason: Reason, message: &str) {
+    if condition::find(&to.status.conditions, ConditionType::Live).is_none() {
+        to.set(ConditionType::Live, Unknown, reason, message);
+    }
+    to.set(ConditionType::Ready, Unknown, reason, message);
+    to.reconciling(Reason::ProgressingWithRetry, message);
+}
+
+fn invalid(to: &mut Setter<'_>, invalid: &[Invalid], reason: Reason) {
+    let list: Vec<String> = invalid.iter().map(ToString::to_string).collect();
+    let message = list.join("; ");
+    to.set(ConditionType::Live, Unknown, reason, &message);
+    to.set(ConditionType::Ready, False, reason, &message);
+    to.stalled(reason, &message);
+}
+
+fn phase_condition(to: &mut Setter<'_>, name: PhaseName) {
+    let type_ = name.condition();
     let Some(phase) = to
         .status
         .phases
@@ -174,12 +139,12 @@ fn phase_condition(to: &mut Setter<'_>, name: PhaseName, type_: ConditionType) {
         .find(|phase| phase.name == name)
         .cloned()
     else {
-        to.set(type_, Unknown, Reason::Pending, "not looked at yet");
+        to.set(type_, Unknown, Reason::Pending, "not observed yet");
         return;
     };
     let reason = Reason::parse(&phase.reason).unwrap_or_default();
     let (status, message) = match phase.state {
-        PhaseState::Succeeded => (True, format!("{name} is done")),
+        PhaseState::Succeeded => (True, succeeded(&phase)),
         PhaseState::Failed => (False, phase.message),
         _ => (Unknown, phase.message),
     };
@@ -193,19 +158,19 @@ fn stabilized(to: &mut Setter<'_>, activation: &Activation) {
             "this version of Golive does not watch objectives",
         )
     } else {
-        (Reason::NotRequested, "no watch was asked for")
+        (Reason::NotRequested, "no watch is requested")
     };
     to.set(ConditionType::Stabilized, Unknown, reason, message);
 }
 
-fn observed(to: &mut Setter<'_>, seen: &Seen<'_>) {
+fn observed(to: &mut Setter<'_>, seen: &PassResult<'_>) {
     let Some(report) = seen.report else {
         if condition::find(&to.status.conditions, ConditionType::Observed).is_none() {
             to.set(
                 ConditionType::Observed,
                 Unknown,
                 Reason::Pending,
-                "not looked at yet",
+                "not observed yet",
             );
         }
         return;
@@ -221,129 +186,12 @@ fn observed(to: &mut Setter<'_>, seen: &Seen<'_>) {
             ConditionType::Observed,
             True,
             Reason::Observed,
-            "what was looked at could be observed",
+            "all observations succeeded",
         ),
     }
 }
 
-/// Whether generated values were replaced in this pass, at their age or because somebody asked. That
-/// is no drift, and neither is the update of the machines that follows from it.
-fn rotates(report: &run::Report) -> bool {
-    let sent = report.sent.iter();
-    sent.into_iter()
-        .any(|(step, change)| *step == secrets::ID && secrets::rotates(change))
-}
-
-/// Drift is a change that a step wants, or made, in a phase that was done for this generation. That
-/// there is none is said only of what is live and was observed.
-fn drifted(to: &mut Setter<'_>, seen: &Seen<'_>, live: bool, same_generation: bool, steady: bool) {
-    let lines: Vec<String> = seen
-        .report
-        .filter(|_| seen.reporting_drift)
-        .iter()
-        .flat_map(|report| &report.phases)
-        .flat_map(|phase| &phase.steps)
-        .filter(|(_, record)| record.state == State::Planned)
-        .flat_map(|(step, record)| {
-            record
-                .changes
-                .iter()
-                .map(move |change| format!("{step}: {change}"))
-        })
-        .collect();
-    if !lines.is_empty() {
-        let text = format!(
-            "{}; `drift` is Report, so nothing was changed",
-            lines.join("; ")
-        );
-        to.set(ConditionType::Drifted, True, Reason::DriftDetected, &text);
-        return;
-    }
-    // What was put right within one pass is told as well: the next pass finds it in order.
-    let sent: Vec<String> = seen
-        .report
-        .filter(|report| steady && !rotates(report))
-        .iter()
-        .flat_map(|report| &report.sent)
-        // A token that is replaced is no news about the application, nor is what we keep for ourselves.
-        .filter(|(step, _)| ![app_token::ID, image::ID].contains(step))
-        .map(|(step, change)| format!("{step}: {change}"))
-        .collect();
-    if !sent.is_empty() {
-        let text = format!(
-            "what ran was not what was asked for; it is being put right: {}",
-            sent.join("; ")
-        );
-        to.set(ConditionType::Drifted, True, Reason::DriftDetected, &text);
-        return;
-    }
-    let observed = condition::is_true(&to.status.conditions, ConditionType::Observed);
-    // Over several passes it is drift when it began as such: in an object that was live for this
-    // very target. A changed Secret is a new target, and what follows from it is no drift.
-    let was = condition::is_true(&to.status.conditions, ConditionType::Drifted);
-    let correcting = same_generation
-        && ((steady && !seen.report.is_some_and(rotates)) || was)
-        && to.status.go_live.is_some()
-        && to.status.phases.iter().any(|phase| {
-            phase.name != PhaseName::Preflight
-                && before_live(phase.name)
-                && matches!(phase.state, PhaseState::Running | PhaseState::Waiting)
-                && phase.attempts > 1
-        });
-    if correcting {
-        to.set(
-            ConditionType::Drifted,
-            True,
-            Reason::DriftDetected,
-            "what runs is not what was asked for; it is being put right",
-        );
-        return;
-    }
-    let before = condition::find(&to.status.conditions, ConditionType::Drifted).cloned();
-    let (status, reason, message) = match (before, seen.report) {
-        _ if to.status.go_live.is_none() => (
-            Unknown,
-            Reason::Pending,
-            "nothing is live yet that could differ".to_owned(),
-        ),
-        // A difference that was seen is not gone because it cannot be looked at, or because what
-        // was to put it right has failed.
-        (Some(before), _) if was && same_generation && !(live && observed) => (
-            True,
-            Reason::parse(&before.reason).unwrap_or_default(),
-            before.message,
-        ),
-        // The pass ended before it looked.
-        (Some(before), None) if same_generation && seen.failed.is_some() => (
-            ConditionStatus::parse(&before.status).unwrap_or_default(),
-            Reason::parse(&before.reason).unwrap_or_default(),
-            before.message,
-        ),
-        (_, None) => (
-            Unknown,
-            Reason::ObservationUnknown,
-            "what runs was not compared with what is asked for".to_owned(),
-        ),
-        (_, Some(_)) if !observed => (
-            Unknown,
-            Reason::ObservationUnknown,
-            "Fly.io cannot be observed: what runs there is not known".to_owned(),
-        ),
-        (_, Some(_)) if !live => (
-            Unknown,
-            Reason::Progressing,
-            "what is asked for is not live yet: there is nothing to compare with".to_owned(),
-        ),
-        (_, Some(_)) => (
-            False,
-            Reason::NoDrift,
-            "what runs is what was asked for".to_owned(),
-        ),
-    };
-    to.set(ConditionType::Drifted, status, reason, &message);
-}
-
-fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &Seen<'_>, live: bool) {
+fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &PassResult<'_>, live: bool) {
     if live {
         let url = to.status.url.clone().unwrap_or_default();
         let message = format!("live at {url}");
@@ -373,7 +221,7 @@ fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &Seen<'_>, live: bo
         .status
         .phases
         .iter()
-        .filter(|phase| before_live(phase.name))
+        .filter(|phase| phase.name.before_live())
         .find(|phase| phase.state != PhaseState::Succeeded)
         .cloned()
     else {
@@ -381,15 +229,15 @@ fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &Seen<'_>, live: bo
             ConditionType::Live,
             Unknown,
             Reason::Pending,
-            "not looked at yet",
+            "not observed yet",
         );
         to.set(
             ConditionType::Ready,
             Unknown,
             Reason::Pending,
-            "not looked at yet",
+            "not observed yet",
         );
-        to.reconciling(Reason::Progressing, "not looked at yet");
+        to.reconciling(Reason::Progressing, "not observed yet");
         return;
     };
     let message = about(phase.name, &phase.message);
@@ -423,22 +271,31 @@ fn waiting(to: &mut Setter<'_>, reason: Reason, message: &str) {
     to.reconciling(reason, message);
 }
 
-fn is_plan(seen: &Seen<'_>) -> bool {
+fn is_plan(seen: &PassResult<'_>) -> bool {
     seen.report.is_some_and(|report| {
         report
             .phases
             .iter()
-            .any(|phase| phase.state == run::PhaseState::Planned)
+            .any(|phase| phase.progress == PhaseProgress::Planned)
     })
 }
 
-fn retrying(seen: &Seen<'_>, phase: &PhaseStatus) -> bool {
+fn retrying(seen: &PassResult<'_>, phase: &PhaseStatus) -> bool {
     let Some(report) = seen.report else {
         return false;
     };
     let tries = |record: &StepRecord| matches!(record.state, State::Retrying { .. });
     let mut steps = report.phases.iter().filter(|p| p.id == phase.name);
-    // An earlier phase that cannot be observed holds up the one that is told of.
+    // An earlier phase that cannot be observed holds up the one that is reported.
     report.phases.iter().any(cannot_observe)
         || steps.any(|phase| phase.steps.iter().any(|(_, record)| tries(record)))
+}
+
+/// The phase that a message is about, for conditions.
+fn about(phase: PhaseName, message: &str) -> String {
+    if message.is_empty() {
+        phase.to_string()
+    } else {
+        format!("{phase}: {message}")
+    }
 }

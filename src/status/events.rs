@@ -1,4 +1,4 @@
-//! Events: the story that `kubectl describe` tells. They follow from two statuses, purely.
+//! Events, as `kubectl describe` lists them. They follow from two statuses, purely.
 //!
 //! A repeat of the same reason and action on the same object becomes a series
 //! (kube-runtime's `Recorder`), so notes carry no times and counts.
@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 
 use kube::runtime::events::{Event, EventType};
 
+use super::phases::succeeded;
 use crate::{
     api::{
         ActivationStatus, PhaseName, Reason,
         condition::{self, ConditionType},
         status::{GateState, PhaseState, RollbackState, StepState, StepStatus, one_line},
     },
-    phase::{deploy::release::rollback, provision::secrets},
-    pipeline::{News, StepId},
+    pipeline::{ChangeKind, News, Sent},
 };
 
 /// Longest note of an event, in bytes (kubernetes/api, events/v1/types.go).
@@ -46,40 +46,38 @@ pub fn between(old: Option<&ActivationStatus>, new: &ActivationStatus) -> Vec<Ev
     events
 }
 
-/// What the changes that a pass has sent tell: what they begin is over, or is something else, when
-/// the next status is written.
-pub fn of_changes(sent: &[(StepId, String)]) -> Vec<Event> {
+/// Events that follow from the changes that a pass sent: what they begin may be over when the next
+/// status is written.
+pub fn of_changes(sent: &[Sent]) -> Vec<Event> {
     let mut events = Vec::new();
-    for (step, change) in sent {
-        // A rollback that somebody asks for is told from the request.
-        if *step != rollback::ID && change.starts_with(rollback::STARTS) {
-            events.push(event(
+    for Sent { step, line, kind } in sent {
+        match kind {
+            ChangeKind::RollbackStart => events.push(event(
                 EventType::Normal,
                 "RollbackStarted",
                 "RollBack",
-                &format!("the release has failed for certain ({step}): {change}"),
-            ));
-        }
-        if *step == secrets::ID && secrets::replaces(change) {
-            events.push(event(
+                &format!("the release has failed for certain ({step}): {line}"),
+            )),
+            ChangeKind::Rotation => events.push(event(
                 EventType::Normal,
                 "SecretRotated",
                 "Rotate",
                 &format!(
-                    "{change}; the values before stay in the Secret for the `overlap`, and the machines are updated"
+                    "{line}; the values before stay in the Secret for the `overlap`, and the machines are updated"
                 ),
-            ));
+            )),
+            ChangeKind::Ordinary | ChangeKind::RotationEnd | ChangeKind::Housekeeping => {}
         }
     }
     events
 }
 
-/// What went wrong on the way and was put right.
+/// A problem that a pass met and corrected.
 pub fn news(news: &News) -> Event {
     event(
         EventType::Warning,
         news.reason.as_str(),
-        news.step,
+        news.step.as_str(),
         &news.note,
     )
 }
@@ -89,7 +87,7 @@ pub fn warning(reason: &str, action: &str, note: &str) -> Event {
     event(EventType::Warning, reason, action, note)
 }
 
-/// Another image is chosen, or the looks at the registry end in another way.
+/// Another image was chosen, or the result of reading the registry changed.
 fn source(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &ActivationStatus) {
     let Some(is) = &new.source else { return };
     let was = old.and_then(|old| old.source.as_ref());
@@ -157,12 +155,7 @@ fn phases(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Activat
                 } else {
                     "PhaseSucceeded"
                 };
-                events.push(event(
-                    EventType::Normal,
-                    reason,
-                    action,
-                    &format!("{} is done", phase.name),
-                ));
+                events.push(event(EventType::Normal, reason, action, &succeeded(phase)));
             }
             PhaseState::Failed
                 if was != PhaseState::Failed
@@ -190,9 +183,9 @@ fn phases(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Activat
     }
 }
 
-/// Steps that are being tried again tell why, once for each reason: when Fly.io is down, all steps
-/// of a phase fail alike, and that is one piece of news. A token that is refused is none before it
-/// is proven to be wrong, since Fly.io refuses good ones now and then.
+/// Steps that are being retried publish why, once for each reason: when Fly.io is down, all steps of a
+/// phase fail alike. A refused token is not published before it is proven to be wrong: Fly.io refuses
+/// good ones now and then.
 fn retries(
     events: &mut Vec<Event>,
     before: Option<&crate::api::status::PhaseStatus>,
@@ -284,106 +277,77 @@ fn fallbacks(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Acti
     }
 }
 
+/// Two statuses, compared by their conditions.
+struct Transition<'a> {
+    old: Option<&'a ActivationStatus>,
+    new: &'a ActivationStatus,
+}
+
+impl Transition<'_> {
+    fn was(&self, type_: ConditionType, status: &str) -> bool {
+        self.old
+            .and_then(|old| condition::find(&old.conditions, type_))
+            .is_some_and(|condition| condition.status == status)
+    }
+
+    /// The condition has this status now, and had another one before.
+    fn became(&self, type_: ConditionType, status: &str) -> bool {
+        let now = condition::find(&self.new.conditions, type_);
+        now.is_some_and(|condition| condition.status == status) && !self.was(type_, status)
+    }
+
+    fn message(&self, type_: ConditionType) -> &str {
+        let now = condition::find(&self.new.conditions, type_);
+        now.map_or("", |condition| &condition.message)
+    }
+
+    /// The reason of the condition now, if it is another one than before.
+    fn new_reason(&self, type_: ConditionType) -> Option<&str> {
+        let now = condition::find(&self.new.conditions, type_)?;
+        let before = self
+            .old
+            .and_then(|old| condition::find(&old.conditions, type_));
+        let same = before.is_some_and(|before| before.reason == now.reason);
+        (!same).then_some(now.reason.as_str())
+    }
+
+    fn event(&self, type_: EventType, reason: &str, action: &str, about: ConditionType) -> Event {
+        event(type_, reason, action, self.message(about))
+    }
+}
+
+/// Events that follow from changed conditions.
 fn transitions(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &ActivationStatus) {
-    let status = |status: Option<&ActivationStatus>, type_| {
-        status
-            .and_then(|status| condition::find(&status.conditions, type_))
-            .map(|condition| condition.status.clone())
-    };
-    let message = |type_| {
-        condition::find(&new.conditions, type_).map_or(String::new(), |c| c.message.clone())
-    };
-    let became = |type_, value: &str| {
-        status(Some(new), type_).as_deref() == Some(value)
-            && status(old, type_).as_deref() != Some(value)
-    };
+    use ConditionType::{Deleting, Drifted, Live, Observed, Stalled, Suspended};
+    use EventType::{Normal, Warning};
+    let change = Transition { old, new };
     if new.go_live.is_some() && old.is_none_or(|old| old.go_live.is_none()) {
-        events.push(event(
-            EventType::Normal,
-            "GoLive",
-            "GoLive",
-            &message(ConditionType::Live),
-        ));
+        events.push(change.event(Normal, "GoLive", "GoLive", Live));
     }
-    if became(ConditionType::Drifted, "True") {
-        events.push(event(
-            EventType::Warning,
-            "DriftDetected",
-            "Observe",
-            &message(ConditionType::Drifted),
-        ));
+    if change.became(Drifted, "True") {
+        events.push(change.event(Warning, "DriftDetected", "Observe", Drifted));
     }
-    let drifted = status(old, ConditionType::Drifted).as_deref() == Some("True");
-    if drifted && became(ConditionType::Drifted, "False") {
-        events.push(event(
-            EventType::Normal,
-            "DriftCorrected",
-            "Observe",
-            &message(ConditionType::Drifted),
-        ));
+    if change.was(Drifted, "True") && change.became(Drifted, "False") {
+        events.push(change.event(Normal, "DriftCorrected", "Observe", Drifted));
     }
-    if became(ConditionType::Suspended, "True") {
-        events.push(event(
-            EventType::Normal,
-            "Suspended",
-            "Suspend",
-            &message(ConditionType::Suspended),
-        ));
+    if change.became(Suspended, "True") {
+        events.push(change.event(Normal, "Suspended", "Suspend", Suspended));
     }
-    let suspended = status(old, ConditionType::Suspended).as_deref() == Some("True");
-    if suspended && became(ConditionType::Suspended, "False") {
-        events.push(event(
-            EventType::Normal,
-            "Resumed",
-            "Resume",
-            "work goes on",
-        ));
+    if change.was(Suspended, "True") && change.became(Suspended, "False") {
+        events.push(event(Normal, "Resumed", "Resume", "reconciled again"));
     }
-    let live_before =
-        old.is_some_and(|old| condition::is_true(&old.conditions, ConditionType::Live));
-    if live_before && became(ConditionType::Observed, "Unknown") {
-        events.push(event(
-            EventType::Warning,
-            "ObservationLost",
-            "Observe",
-            &message(ConditionType::Observed),
-        ));
+    if change.was(Live, "True") && change.became(Observed, "Unknown") {
+        events.push(change.event(Warning, "ObservationLost", "Observe", Observed));
     }
-    let stalled = |status: Option<&ActivationStatus>| {
-        status
-            .and_then(|status| condition::find(&status.conditions, ConditionType::Stalled))
-            .map(|condition| condition.reason.clone())
-    };
-    // Phases tell their own failures; this is for objects that never reached a phase.
-    let failed_phase = new
-        .phases
-        .iter()
-        .any(|phase| phase.state == PhaseState::Failed);
-    if let Some(reason) = stalled(Some(new))
-        && !failed_phase
-        && stalled(old).as_deref() != Some(reason.as_str())
-    {
-        events.push(event(
-            EventType::Warning,
-            reason,
-            "Validate",
-            &message(ConditionType::Stalled),
-        ));
+    // Phases have events of their own for a failure; this is for objects that reached no phase.
+    let mut phases = new.phases.iter();
+    let failed_phase = phases.any(|phase| phase.state == PhaseState::Failed);
+    if let Some(reason) = change.new_reason(Stalled).filter(|_| !failed_phase) {
+        events.push(change.event(Warning, reason, "Validate", Stalled));
     }
-    let deleting = |status: Option<&ActivationStatus>| {
-        status
-            .and_then(|status| condition::find(&status.conditions, ConditionType::Deleting))
-            .map(|condition| condition.reason.clone())
-    };
-    if deleting(Some(new)).as_deref() == Some(Reason::DeletionBlocked.as_str())
-        && deleting(old).as_deref() != Some(Reason::DeletionBlocked.as_str())
-    {
-        events.push(event(
-            EventType::Warning,
-            "DeletionBlocked",
-            "Delete",
-            &message(ConditionType::Deleting),
-        ));
+    let blocked = Reason::DeletionBlocked.as_str();
+    if change.new_reason(Deleting) == Some(blocked) {
+        events.push(change.event(Warning, blocked, "Delete", Deleting));
     }
 }
 

@@ -1,5 +1,5 @@
-//! The lists of the status: checks, external objects, secrets, fallbacks, intents. An entry that
-//! did not change keeps its time, so that a re-check changes nothing.
+//! The lists of the status: checks, external objects, secrets, fallbacks, history, intents. An entry
+//! that did not change keeps its time, so that a re-check changes nothing.
 
 use jiff::Timestamp;
 
@@ -8,140 +8,48 @@ use crate::{
         ActivationStatus, PhaseName, Reason,
         condition::whole_seconds,
         status::{
-            ExternalObject, FallbackUsed, HistoryEntry, Intent, MAX_MESSAGE, PreflightResult,
-            SecretStatus, SmokeTestResult, SourceStatus, one_line,
+            ExternalObject, FallbackUsed, HistoryEntry, HistoryOutcome, Intent, MAX_MESSAGE,
+            PreflightResult, ReleaseStatus, SecretStatus, SmokeTestResult, SourceStatus, one_line,
         },
     },
-    phase::deploy::release::records::BEGUN,
-    pipeline::{
-        Note, Slot, StepId,
-        run::{PhaseReport, Report},
-    },
+    pipeline::{Note, Slot, StepId, report::Report},
     plan::source::decide::Followed,
 };
 
 /// Releases in the history.
 const HISTORY: usize = 10;
 
-/// Puts what the steps told into the lists.
+/// Adds the notes of the steps to the lists.
 pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
     let records = || report.phases.iter().flat_map(|phase| &phase.steps);
     let notes: Vec<&Note> = records()
         .flat_map(|(_, record)| record.notes.iter())
         .collect();
-    // After a restart, or while a step waits for another, some have told nothing yet: then the
-    // old entries stay beside the new ones.
+    // After a restart, or while a step waits for another, some steps have no notes yet: then the old
+    // entries stay beside the new ones.
     let complete = records().all(|(_, record)| record.state.satisfied());
-
-    status.preflight = merged(
-        &status.preflight,
-        notes.iter().filter_map(|note| match note {
-            Note::Preflight(result) => Some(result.clone()),
-            _ => None,
-        }),
-        |result: &PreflightResult| result.check.clone(),
-        |_, new| new,
+    let lists = Merge {
+        notes: &notes,
         complete,
-    );
-    status.smoke_test = merged(
-        &status.smoke_test,
-        notes.iter().filter_map(|note| match note {
-            Note::SmokeTest(result) => Some(result.clone()),
-            _ => None,
-        }),
-        |result: &SmokeTestResult| result.check.clone(),
-        |old, new| {
-            let same = old.is_some_and(|old| {
-                (old.result, &old.path, &old.reason) == (new.result, &new.path, &new.reason)
-            });
-            match old {
-                // How long it took this time is no news.
-                Some(old) if same => old.clone(),
-                _ => SmokeTestResult {
-                    time: Some(whole_seconds(now)),
-                    ..new
-                },
-            }
-        },
-        complete,
-    );
-    status.external = merged(
-        &status.external,
-        notes.iter().filter_map(|note| match note {
-            Note::External(object) => Some(object.clone()),
-            _ => None,
-        }),
-        |object: &ExternalObject| format!("{}/{}", object.kind, object.name),
-        |old, new| ExternalObject {
-            last_observed_time: old
-                .filter(|old| old.id == new.id)
-                .and_then(|old| old.last_observed_time.clone())
-                .or_else(|| Some(whole_seconds(now))),
-            ..new
-        },
-        complete,
-    );
-    status.secrets = merged(
-        &status.secrets,
-        notes.iter().filter_map(|note| match note {
-            Note::Secret(secret) => Some(secret.clone()),
-            _ => None,
-        }),
-        |secret: &SecretStatus| secret.name.clone(),
-        |_, new| new,
-        complete,
-    );
-    status.fallbacks = merged(
-        &status.fallbacks,
-        notes.iter().filter_map(|note| match note {
-            Note::Fallback(fallback) => Some(fallback.clone()),
-            _ => None,
-        }),
-        |fallback: &FallbackUsed| fallback.what.clone(),
-        |old, new| FallbackUsed {
-            time: old
-                .filter(|old| (&old.from, &old.to) == (&new.from, &new.to))
-                .and_then(|old| old.time.clone())
-                .or_else(|| Some(whole_seconds(now))),
-            // After a restart the first reason is known from here alone.
-            reason: match old {
-                Some(old) if new.reason.is_empty() => old.reason.clone(),
-                _ => new.reason.clone(),
-            },
-            ..new
-        },
-        complete,
-    );
-    // A fallback of Provision is used as long as Provision says so: another process goes by that.
-    let provision = report
-        .phases
-        .iter()
-        .find(|phase| phase.id == PhaseName::Provision);
-    let all = |phase: &PhaseReport| phase.steps.iter().all(|(_, step)| step.state.satisfied());
-    if provision.is_some_and(all) {
-        let told = |what: &str| {
-            let mut notes = notes.iter();
-            notes.any(|note| matches!(note, Note::Fallback(used) if used.what == what))
-        };
-        let kept = |used: &FallbackUsed| !used.what.starts_with("provision.") || told(&used.what);
-        status.fallbacks.retain(kept);
+        now,
+    };
+    status.preflight = lists.preflight(&status.preflight);
+    status.smoke_test = lists.smoke_test(&status.smoke_test);
+    status.external = lists.external(&status.external);
+    status.secrets = lists.secrets(&status.secrets);
+    status.fallbacks = lists.fallbacks(&status.fallbacks);
+    if provision_is_done(report) {
+        // A fallback of Provision is in use as long as Provision notes it: a process that starts
+        // later relies on this list.
+        status.fallbacks.retain(|used| {
+            used.phase() != Some(PhaseName::Provision) || lists.notes_fallback(&used.what)
+        });
     }
     for note in notes {
         match note {
-            Note::Release(release) => {
-                let time = status
-                    .release
-                    .as_ref()
-                    .filter(|old| {
-                        (&old.digest, &old.config_hash) == (&release.digest, &release.config_hash)
-                    })
-                    .and_then(|old| old.time.clone())
-                    .or_else(|| release.time.clone())
-                    .or_else(|| Some(whole_seconds(now)));
-                status.release = Some(crate::api::status::ReleaseStatus {
-                    time,
-                    ..release.clone()
-                });
+            Note::Release(new) => {
+                let release = release(status.release.as_ref(), new, now);
+                status.release = Some(release);
             }
             Note::Rollback(rollback) => status.rollback = Some(rollback.clone()),
             Note::History(history) => {
@@ -153,10 +61,119 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
     }
 }
 
-/// Adds a release to the history. What is told there of its end stays: the step that recorded a
-/// failure is not always looked at again when the release has ended otherwise.
+fn provision_is_done(report: &Report) -> bool {
+    let mut phases = report.phases.iter();
+    let provision = phases.find(|phase| phase.id == PhaseName::Provision);
+    provision.is_some_and(|phase| phase.steps.iter().all(|(_, step)| step.state.satisfied()))
+}
+
+/// What the lists are merged from.
+struct Merge<'a> {
+    notes: &'a [&'a Note],
+    /// Every step has noted what it has to note: entries without a note are gone.
+    complete: bool,
+    now: Timestamp,
+}
+
+impl Merge<'_> {
+    fn preflight(&self, old: &[PreflightResult]) -> Vec<PreflightResult> {
+        let new = self.notes.iter().filter_map(|note| match note {
+            Note::Preflight(result) => Some(result.clone()),
+            _ => None,
+        });
+        let key = |result: &PreflightResult| result.check.clone();
+        merged(old, new, key, |_, new| new, self.complete)
+    }
+
+    fn smoke_test(&self, old: &[SmokeTestResult]) -> Vec<SmokeTestResult> {
+        let new = self.notes.iter().filter_map(|note| match note {
+            Note::SmokeTest(result) => Some(result.clone()),
+            _ => None,
+        });
+        let key = |result: &SmokeTestResult| result.check.clone();
+        let join = |old: Option<&SmokeTestResult>, new: SmokeTestResult| match old {
+            // Another duration alone is no news.
+            Some(old)
+                if (old.result, &old.path, &old.reason) == (new.result, &new.path, &new.reason) =>
+            {
+                old.clone()
+            }
+            _ => SmokeTestResult {
+                time: Some(whole_seconds(self.now)),
+                ..new
+            },
+        };
+        merged(old, new, key, join, self.complete)
+    }
+
+    fn external(&self, old: &[ExternalObject]) -> Vec<ExternalObject> {
+        let new = self.notes.iter().filter_map(|note| match note {
+            Note::External(object) => Some(object.clone()),
+            _ => None,
+        });
+        let key = |object: &ExternalObject| format!("{}/{}", object.kind, object.name);
+        let join = |old: Option<&ExternalObject>, new: ExternalObject| ExternalObject {
+            last_observed_time: old
+                .filter(|old| old.id == new.id)
+                .and_then(|old| old.last_observed_time.clone())
+                .or_else(|| Some(whole_seconds(self.now))),
+            ..new
+        };
+        merged(old, new, key, join, self.complete)
+    }
+
+    fn secrets(&self, old: &[SecretStatus]) -> Vec<SecretStatus> {
+        let new = self.notes.iter().filter_map(|note| match note {
+            Note::Secret(secret) => Some(secret.clone()),
+            _ => None,
+        });
+        let key = |secret: &SecretStatus| secret.name.clone();
+        merged(old, new, key, |_, new| new, self.complete)
+    }
+
+    fn fallbacks(&self, old: &[FallbackUsed]) -> Vec<FallbackUsed> {
+        let new = self.notes.iter().filter_map(|note| match note {
+            Note::Fallback(fallback) => Some(fallback.clone()),
+            _ => None,
+        });
+        let key = |fallback: &FallbackUsed| fallback.what.clone();
+        let join = |old: Option<&FallbackUsed>, new: FallbackUsed| FallbackUsed {
+            time: old
+                .filter(|old| (&old.from, &old.to) == (&new.from, &new.to))
+                .and_then(|old| old.time.clone())
+                .or_else(|| Some(whole_seconds(self.now))),
+            // After a restart only the status knows the first reason.
+            reason: match old {
+                Some(old) if new.reason.is_empty() => old.reason.clone(),
+                _ => new.reason.clone(),
+            },
+            ..new
+        };
+        merged(old, new, key, join, self.complete)
+    }
+
+    fn notes_fallback(&self, what: &str) -> bool {
+        let mut notes = self.notes.iter();
+        notes.any(|note| matches!(note, Note::Fallback(used) if used.what == what))
+    }
+}
+
+/// The release that runs. The time of the same release stays.
+fn release(old: Option<&ReleaseStatus>, new: &ReleaseStatus, now: Timestamp) -> ReleaseStatus {
+    let same = old.filter(|old| (&old.digest, &old.config_hash) == (&new.digest, &new.config_hash));
+    let time = same.and_then(|old| old.time.clone());
+    ReleaseStatus {
+        time: time
+            .or_else(|| new.time.clone())
+            .or_else(|| Some(whole_seconds(now))),
+        ..new.clone()
+    }
+}
+
+/// Adds a release to the history. An entry that says how it ended stays: the step that recorded a
+/// failure does not always observe again when the release has ended otherwise.
 fn add(history: &mut Vec<HistoryEntry>, entry: &HistoryEntry) {
-    history.retain(|known| known.number != entry.number || known.outcome != BEGUN);
+    history.retain(|known| known.number != entry.number || known.outcome != HistoryOutcome::Begun);
     if history.iter().any(|known| known.number == entry.number) {
         return;
     }
@@ -165,17 +182,17 @@ fn add(history: &mut Vec<HistoryEntry>, entry: &HistoryEntry) {
     history.truncate(HISTORY);
 }
 
-/// The entries of the new list: those told now, joined with their old ones by key; old ones
-/// that were not told stay unless everything was seen.
+/// The entries of the new list: the new ones, each joined with its old one by key, and the old ones
+/// without a new one unless the new ones are complete.
 fn merged<T: Clone>(
     old: &[T],
-    told: impl Iterator<Item = T>,
+    new: impl Iterator<Item = T>,
     key: impl Fn(&T) -> String,
     join: impl Fn(Option<&T>, T) -> T,
     complete: bool,
 ) -> Vec<T> {
     let mut next: Vec<T> = Vec::new();
-    for entry in told {
+    for entry in new {
         let name = key(&entry);
         let before = old.iter().find(|candidate| key(candidate) == name);
         let entry = join(before, entry);
@@ -195,8 +212,8 @@ fn merged<T: Clone>(
     next
 }
 
-/// What is known of the image that is followed. As long as looks end alike, the words of the first
-/// of them and its time stay: errors of a registry differ from try to try, and that is no news.
+/// What is known about the image that is followed. The message and the time of an unchanged result
+/// stay: the errors of a registry differ from try to try, and that is no news.
 pub fn source(
     old: Option<&SourceStatus>,
     image: &str,
@@ -245,22 +262,22 @@ pub fn source(
     }
 }
 
-/// Which of these creates stand in a status, which has room for so many.
+/// Which of these creates the status holds: it has room for a limited number.
 pub fn announced(status: &ActivationStatus, open: &[(StepId, Slot)]) -> Vec<(StepId, Slot)> {
-    let stands = |step: &StepId, slot: &Slot| {
-        let place = place(step, slot);
+    let holds = |step: &StepId, slot: &Slot| {
+        let place = key(step, slot);
         status.intents.iter().any(|intent| intent.slot == place)
     };
-    let open = open.iter().filter(|(step, slot)| stands(step, slot));
+    let open = open.iter().filter(|(step, slot)| holds(step, slot));
     open.cloned().collect()
 }
 
-/// Where an announced create stands. A step may make things of several kinds with one name.
-fn place(step: &StepId, slot: &Slot) -> String {
+/// The key of an announced create. A step may create objects of several kinds with one name.
+fn key(step: &StepId, slot: &Slot) -> String {
     format!("{step}/{}/{}", slot.kind, slot.name)
 }
 
-/// The announced creates. One that stands already keeps its mark and its time.
+/// The announced creates. One that the status holds already keeps its nonce and its time.
 pub fn intents(
     old: Option<&ActivationStatus>,
     open: &[(StepId, Slot)],
@@ -268,7 +285,7 @@ pub fn intents(
 ) -> Vec<Intent> {
     open.iter()
         .map(|(step, slot)| {
-            let place = place(step, slot);
+            let place = key(step, slot);
             old.and_then(|old| old.intents.iter().find(|intent| intent.slot == place))
                 .cloned()
                 .unwrap_or_else(|| Intent {
@@ -295,9 +312,9 @@ mod tests {
             name: name.to_owned(),
         };
         let open = [
-            ("Postgres", slot("App", "shop-db")),
-            ("Postgres", slot("Volume", "shop-db")),
-            ("Redis", slot("App", "shop-db")),
+            (StepId::Postgres, slot("App", "shop-db")),
+            (StepId::Postgres, slot("Volume", "shop-db")),
+            (StepId::Redis, slot("App", "shop-db")),
         ];
         let told = intents(None, &open, Timestamp::UNIX_EPOCH);
         let places: std::collections::BTreeSet<&str> =
@@ -347,20 +364,24 @@ mod tests {
 
     #[test]
     fn a_failure_is_added_to_the_history_and_replaces_nothing_that_is_told_of_its_release() {
-        let entry = |number: i64, outcome: &str| HistoryEntry {
+        let entry = |number: i64, outcome: HistoryOutcome| HistoryEntry {
             number: Some(number),
-            outcome: outcome.to_owned(),
+            outcome,
             ..HistoryEntry::default()
         };
         let mut history: Vec<HistoryEntry> = (1..=10)
             .rev()
-            .map(|number| entry(number, "Succeeded"))
+            .map(|number| entry(number, HistoryOutcome::Succeeded))
             .collect();
-        add(&mut history, &entry(10, "Failed"));
-        assert_eq!(history[0].outcome, "Succeeded", "it has become well since");
-        add(&mut history, &entry(11, BEGUN));
-        add(&mut history, &entry(11, "Failed"));
+        add(&mut history, &entry(10, HistoryOutcome::Failed));
+        assert_eq!(
+            history[0].outcome,
+            HistoryOutcome::Succeeded,
+            "it has become well since"
+        );
+        add(&mut history, &entry(11, HistoryOutcome::Begun));
+        add(&mut history, &entry(11, HistoryOutcome::Failed));
         assert_eq!((history[0].number, history.len()), (Some(11), HISTORY));
-        assert_eq!(history[0].outcome, "Failed");
+        assert_eq!(history[0].outcome, HistoryOutcome::Failed);
     }
 }

@@ -2,61 +2,25 @@
 
 use jiff::Timestamp;
 
-use super::{conditions, lists, phases};
+use super::{PassResult, conditions, lists, phases};
 use crate::{
     api::{
-        Activation, ActivationStatus, PhaseName, Reason,
+        Activation, ActivationStatus, Reason,
         condition::{self, ConditionType},
         status::{
             GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, SkippedField, one_line,
         },
     },
-    pipeline::{Slot, StepId, run::Report},
-    plan::{Invalid, Target},
+    pipeline::{State, report::Report},
+    plan::Target,
 };
-
-/// What one pass saw of an object.
-#[derive(Debug, Default)]
-pub struct Seen<'a> {
-    /// The target, when the object is valid.
-    pub target: Option<&'a Target>,
-    /// What the phases found.
-    pub report: Option<&'a Report>,
-    /// What is wrong with the object.
-    pub invalid: &'a [Invalid],
-    /// Creates that are announced.
-    pub intents: Vec<(StepId, Slot)>,
-    /// The object is suspended: everything else stays as it was.
-    pub suspended: bool,
-    /// `drift: Report` holds: changes are told and not made.
-    pub reporting_drift: bool,
-    /// What deletion has come to.
-    pub removing: Option<Removing>,
-    /// The pass as a whole failed: reason and message.
-    pub failed: Option<(Reason, String)>,
-    /// The annotation that asked for this pass.
-    pub requested: Option<String>,
-}
-
-/// How far a deletion has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Removing {
-    /// Steps whose removal is done, of all.
-    pub done: usize,
-    /// All steps.
-    pub all: usize,
-    /// What is being done, or what is in the way.
-    pub message: String,
-    /// Deletion cannot go on without a person.
-    pub blocked: bool,
-}
 
 /// The next status. Everything that did not change stays as it was, to the byte, so that an
 /// unchanged object costs no write.
 pub fn next(
     old: Option<&ActivationStatus>,
     activation: &Activation,
-    seen: &Seen<'_>,
+    seen: &PassResult<'_>,
     now: Timestamp,
 ) -> ActivationStatus {
     let generation = activation.metadata.generation.unwrap_or_default();
@@ -86,7 +50,7 @@ pub fn next(
     if !seen.suspended {
         status.intents = lists::intents(old, &seen.intents, now);
     }
-    let live = phases::live(&status.phases)
+    let live = status.is_live()
         && seen.invalid.is_empty()
         && seen.removing.is_none()
         && (same_generation || seen.report.is_some());
@@ -101,24 +65,21 @@ pub fn next(
                 && old.plan.as_ref().map(|plan| plan.digest.as_str())
                     == seen.target.map(Target::digest)
         });
-    conditions::next(
-        &mut status,
-        activation,
-        seen,
+    let given = conditions::Given {
         live,
         same_generation,
         steady,
-        now,
-    );
+    };
+    conditions::next(&mut status, activation, seen, &given, now);
     status.next_action = next_action(&status, seen, live).map(|text| one_line(&text, MAX_MESSAGE));
-    // A status beyond its bounds would be refused as a whole, and then nothing is told.
+    // The API server refuses a status beyond its bounds as a whole.
     status.bounded()
 }
 
 fn go_live(
     status: &mut ActivationStatus,
     activation: &Activation,
-    seen: &Seen<'_>,
+    seen: &PassResult<'_>,
     generation: i64,
     now: Timestamp,
 ) {
@@ -155,11 +116,11 @@ fn go_live(
 }
 
 /// `phase`, `pendingGate`, `currentOwner` and `currentDeadline`: one word each for people.
-fn summary(status: &mut ActivationStatus, seen: &Seen<'_>, live: bool) {
+fn summary(status: &mut ActivationStatus, seen: &PassResult<'_>, live: bool) {
     let current = status
         .phases
         .iter()
-        .filter(|phase| phases::before_live(phase.name))
+        .filter(|phase| phase.name.before_live())
         .find(|phase| phase.state != PhaseState::Succeeded);
     let word = if seen.removing.is_some() {
         "Deleting"
@@ -182,7 +143,6 @@ fn summary(status: &mut ActivationStatus, seen: &Seen<'_>, live: bool) {
 }
 
 fn plan(target: &Target, report: &Report) -> PlanStatus {
-    use crate::pipeline::State;
     let changes = report
         .phases
         .iter()
@@ -194,7 +154,7 @@ fn plan(target: &Target, report: &Report) -> PlanStatus {
                 .flat_map(move |(step, record)| {
                     record.changes.iter().map(move |change| PlannedChange {
                         phase: phase.id.to_string(),
-                        step: (*step).to_owned(),
+                        step: step.to_string(),
                         change: one_line(change, 256),
                     })
                 })
@@ -205,7 +165,7 @@ fn plan(target: &Target, report: &Report) -> PlanStatus {
                 .iter()
                 .map(|(phase, step, change)| PlannedChange {
                     phase: phase.to_string(),
-                    step: (*step).to_owned(),
+                    step: step.to_string(),
                     change: one_line(change, 256),
                 }),
         )
@@ -248,7 +208,7 @@ fn not_implemented(activation: &Activation) -> Vec<SkippedField> {
     fields
 }
 
-fn next_action(status: &ActivationStatus, seen: &Seen<'_>, live: bool) -> Option<String> {
+fn next_action(status: &ActivationStatus, seen: &PassResult<'_>, live: bool) -> Option<String> {
     if let Some(removing) = &seen.removing {
         return Some(removing.message.clone());
     }
@@ -262,13 +222,4 @@ fn next_action(status: &ActivationStatus, seen: &Seen<'_>, live: bool) -> Option
         return Some(stalled.message.clone());
     }
     condition::find(&status.conditions, ConditionType::Ready).map(|ready| ready.message.clone())
-}
-
-/// The phase that a message is about, for conditions.
-pub(super) fn about(phase: PhaseName, message: &str) -> String {
-    if message.is_empty() {
-        phase.to_string()
-    } else {
-        format!("{phase}: {message}")
-    }
 }

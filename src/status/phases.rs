@@ -3,42 +3,25 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::next::Seen;
+use super::PassResult;
 use crate::{
     api::{
         Activation, ActivationStatus, PhaseName, Reason,
         condition::whole_seconds,
         status::{MAX_MESSAGE, PhaseState, PhaseStatus, StepState, StepStatus, one_line},
     },
-    phase::PHASES,
     pipeline::{
         State, StepId, StepRecord,
-        run::{self, PhaseReport, Report},
+        report::{PhaseProgress, PhaseReport, Report},
     },
 };
 
-/// True for the phases that Go-Live waits for.
-pub fn before_live(name: PhaseName) -> bool {
-    PHASES
-        .iter()
-        .any(|phase| phase.id == name && phase.before_live)
-}
-
-/// True when all phases that Go-Live waits for have succeeded.
-pub fn live(phases: &[PhaseStatus]) -> bool {
-    let mut waited = phases
-        .iter()
-        .filter(|phase| before_live(phase.name))
-        .peekable();
-    waited.peek().is_some() && waited.all(|phase| phase.state == PhaseState::Succeeded)
-}
-
 /// The phases before anything was seen.
 pub fn unseen() -> Vec<PhaseStatus> {
-    PHASES
+    PhaseName::ALL
         .iter()
-        .map(|phase| PhaseStatus {
-            name: phase.id,
+        .map(|name| PhaseStatus {
+            name: *name,
             state: PhaseState::Pending,
             reason: Reason::Pending.to_string(),
             message: String::new(),
@@ -53,32 +36,30 @@ pub fn unseen() -> Vec<PhaseStatus> {
         .collect()
 }
 
-/// All phases, from the old ones and what was seen.
+/// All phases, from the old ones and the result of the pass.
 pub fn next(
     old: Option<&ActivationStatus>,
     activation: &Activation,
-    seen: &Seen<'_>,
+    seen: &PassResult<'_>,
     report: &Report,
     same_generation: bool,
     now: Timestamp,
 ) -> Vec<PhaseStatus> {
-    let mut unobserved = false;
-    report
-        .phases
-        .iter()
+    let mut earlier_unobserved = false;
+    let phases = report.phases.iter();
+    phases
         .map(|phase| {
             let before = old.and_then(|old| old.phases.iter().find(|p| p.name == phase.id));
-            let next = one(
+            let given = Given {
                 before,
                 activation,
                 seen,
-                phase,
                 same_generation,
-                unobserved,
+                earlier_unobserved,
                 now,
-            );
-            unobserved |= cannot_observe(phase) || (seen.reporting_drift && planned(phase));
-            next
+            };
+            earlier_unobserved |= cannot_observe(phase) || (seen.reporting_drift && planned(phase));
+            given.next(phase)
         })
         .collect()
 }
@@ -94,111 +75,148 @@ pub fn cannot_observe(phase: &PhaseReport) -> bool {
     open.peek().is_some() && open.all(|state| *state == State::Retrying { observing: true })
 }
 
-fn planned(phase: &PhaseReport) -> bool {
-    phase.state == run::PhaseState::Planned
+/// What is said of a phase that has succeeded.
+pub fn succeeded(phase: &PhaseStatus) -> String {
+    let times = phase.started_at.as_ref().zip(phase.finished_at.as_ref());
+    match times {
+        Some((began, ended)) => {
+            let seconds = ended.0.duration_since(began.0).as_secs();
+            format!("{} succeeded in {seconds} s", phase.name)
+        }
+        None => format!("{} succeeded", phase.name),
+    }
 }
 
-fn one(
-    before: Option<&PhaseStatus>,
-    activation: &Activation,
-    seen: &Seen<'_>,
-    report: &PhaseReport,
+fn planned(phase: &PhaseReport) -> bool {
+    phase.progress == PhaseProgress::Planned
+}
+
+/// What one phase is derived from, beside its report.
+struct Given<'a> {
+    before: Option<&'a PhaseStatus>,
+    activation: &'a Activation,
+    seen: &'a PassResult<'a>,
     same_generation: bool,
     earlier_unobserved: bool,
     now: Timestamp,
-) -> PhaseStatus {
-    let succeeded_before =
-        same_generation && before.is_some_and(|old| old.state == PhaseState::Succeeded);
-    // What cannot be observed is not known to have failed: the last known state stays.
-    let keep = succeeded_before
-        && (cannot_observe(report)
-            || (earlier_unobserved && report.state == run::PhaseState::Pending)
-            || (seen.reporting_drift && planned(report)));
-    if keep && let Some(before) = before {
-        return before.clone();
-    }
-    let (owner, deadline_after) = owner_and_deadline(activation, seen, report.id);
-    let (mut state, mut reason, mut message) = words(activation, report);
-    if earlier_unobserved && !seen.reporting_drift && state == PhaseState::Pending {
-        // The earlier phase is kept as it was, so that it does not say what holds this one up.
-        reason = Reason::ObservationUnknown;
-        message = "what an earlier phase made cannot be observed at present".to_owned();
-    }
-    let was = before.map_or(PhaseState::Pending, |old| old.state);
-    let at_work = !matches!(
-        state,
-        PhaseState::Pending | PhaseState::Skipped | PhaseState::AwaitingApproval
-    );
-    let began_before = before.and_then(|old| old.started_at.clone());
-    let restart = at_work
-        && (began_before.is_none()
-            || (was == PhaseState::Succeeded && state != PhaseState::Succeeded)
-            || (!same_generation && state != PhaseState::Succeeded && was != PhaseState::Pending));
-    let started_at = match (at_work, restart) {
-        (true, true) => Some(whole_seconds(now)),
-        (true, false) => began_before,
-        (false, _) => None,
-    };
-    let deadline = deadline_after
-        .filter(|_| state != PhaseState::Skipped)
-        .and_then(|after| {
-            let began: &Time = started_at.as_ref()?;
-            Some(whole_seconds(began.0.saturating_add(after).ok()?))
-        });
-    let late = deadline.as_ref().is_some_and(|deadline| now >= deadline.0);
-    if late && matches!(state, PhaseState::Running | PhaseState::Waiting) {
-        state = PhaseState::Failed;
-        message = format!(
-            "not done within its deadline ({reason}); it goes on by itself when the cause is mended: {message}"
-        );
-        reason = Reason::DeadlineExceeded;
-    }
-    let finished_at = match state {
-        PhaseState::Succeeded if was == PhaseState::Succeeded && !restart => {
-            before.and_then(|old| old.finished_at.clone())
+}
+
+impl Given<'_> {
+    fn next(&self, report: &PhaseReport) -> PhaseStatus {
+        // What cannot be observed is not known to have failed: the last known state stays.
+        if let Some(before) = self.before.filter(|_| self.keeps_success(report)) {
+            return before.clone();
         }
-        PhaseState::Succeeded => Some(whole_seconds(now)),
-        _ => None,
-    };
-    PhaseStatus {
-        name: report.id,
-        state,
-        reason: reason.to_string(),
-        message: one_line(&message, MAX_MESSAGE),
-        attempts: before.map_or(0, |old| old.attempts) + u32::from(restart),
-        started_at,
-        finished_at,
-        deadline,
-        owner,
-        gate: report
-            .gate
-            .as_ref()
-            .map(|gate| gate.status.clone())
-            .or_else(|| before.and_then(|old| old.gate.clone())),
-        steps: report
-            .steps
-            .iter()
-            .map(|(id, record)| step(before, id, record, now))
-            .collect(),
+        let (mut state, mut reason, mut message) = state_of(self.activation, report);
+        if self.earlier_unobserved && !self.seen.reporting_drift && state == PhaseState::Pending {
+            // The earlier phase is kept as it was, so that it does not say what holds this one up.
+            reason = Reason::ObservationUnknown;
+            message = "the result of an earlier phase cannot be observed now".to_owned();
+        }
+        let (owner, deadline_after) = owner_and_deadline(self.activation, self.seen, report.id);
+        let restarted = self.restarted(state);
+        let started_at = self.started_at(state, restarted);
+        let deadline = deadline_after
+            .filter(|_| state != PhaseState::Skipped)
+            .and_then(|after| {
+                let began: &Time = started_at.as_ref()?;
+                Some(whole_seconds(began.0.saturating_add(after).ok()?))
+            });
+        let late = deadline.as_ref().is_some_and(|at| self.now >= at.0);
+        if late && matches!(state, PhaseState::Running | PhaseState::Waiting) {
+            state = PhaseState::Failed;
+            message = format!(
+                "exceeded its deadline ({reason}); Golive continues when the cause is fixed: {message}"
+            );
+            reason = Reason::DeadlineExceeded;
+        }
+        let gate = report.gate.as_ref().map(|gate| gate.status.clone());
+        let steps = report.steps.iter();
+        PhaseStatus {
+            name: report.id,
+            state,
+            reason: reason.to_string(),
+            message: one_line(&message, MAX_MESSAGE),
+            attempts: self.before.map_or(0, |old| old.attempts) + u32::from(restarted),
+            finished_at: self.finished_at(state, restarted),
+            started_at,
+            deadline,
+            owner,
+            gate: gate.or_else(|| self.before.and_then(|old| old.gate.clone())),
+            steps: steps
+                .map(|(id, record)| step(self.before, *id, record, self.now))
+                .collect(),
+        }
+    }
+
+    fn was(&self) -> PhaseState {
+        self.before.map_or(PhaseState::Pending, |old| old.state)
+    }
+
+    /// The phase had succeeded, and this pass found nothing that contradicts it.
+    fn keeps_success(&self, report: &PhaseReport) -> bool {
+        self.same_generation
+            && self.was() == PhaseState::Succeeded
+            && (cannot_observe(report)
+                || (self.earlier_unobserved && report.progress == PhaseProgress::Pending)
+                || (self.seen.reporting_drift && planned(report)))
+    }
+
+    /// The work of the phase begins, or begins anew.
+    fn restarted(&self, state: PhaseState) -> bool {
+        let began_before = self
+            .before
+            .is_some_and(|before| before.started_at.is_some());
+        let open = state != PhaseState::Succeeded;
+        is_at_work(state)
+            && (!began_before
+                || (self.was() == PhaseState::Succeeded && open)
+                || (!self.same_generation && open && self.was() != PhaseState::Pending))
+    }
+
+    fn started_at(&self, state: PhaseState, restarted: bool) -> Option<Time> {
+        match (is_at_work(state), restarted) {
+            (true, true) => Some(whole_seconds(self.now)),
+            (true, false) => self.before.and_then(|old| old.started_at.clone()),
+            (false, _) => None,
+        }
+    }
+
+    fn finished_at(&self, state: PhaseState, restarted: bool) -> Option<Time> {
+        match state {
+            PhaseState::Succeeded if self.was() == PhaseState::Succeeded && !restarted => {
+                self.before.and_then(|old| old.finished_at.clone())
+            }
+            PhaseState::Succeeded => Some(whole_seconds(self.now)),
+            _ => None,
+        }
     }
 }
 
-fn words(activation: &Activation, report: &PhaseReport) -> (PhaseState, Reason, String) {
+fn is_at_work(state: PhaseState) -> bool {
+    !matches!(
+        state,
+        PhaseState::Pending | PhaseState::Skipped | PhaseState::AwaitingApproval
+    )
+}
+
+/// State, reason and message of a phase as its report gives them.
+fn state_of(activation: &Activation, report: &PhaseReport) -> (PhaseState, Reason, String) {
     let gate = report
         .gate
         .as_ref()
         .map(|gate| gate.message.clone())
         .unwrap_or_default();
-    match report.state {
-        run::PhaseState::Pending => (
+    match report.progress {
+        PhaseProgress::Pending => (
             PhaseState::Pending,
             Reason::Waiting,
-            "an earlier phase is not done".to_owned(),
+            "waits for an earlier phase".to_owned(),
         ),
-        run::PhaseState::AwaitingApproval => {
+        PhaseProgress::AwaitingApproval => {
             (PhaseState::AwaitingApproval, Reason::AwaitingApproval, gate)
         }
-        run::PhaseState::Rejected => {
+        PhaseProgress::Rejected => {
             let expired = report
                 .gate
                 .as_ref()
@@ -210,8 +228,8 @@ fn words(activation: &Activation, report: &PhaseReport) -> (PhaseState, Reason, 
             };
             (PhaseState::Failed, reason, gate)
         }
-        run::PhaseState::Succeeded => (PhaseState::Succeeded, Reason::Succeeded, String::new()),
-        run::PhaseState::NotImplemented => {
+        PhaseProgress::Succeeded => (PhaseState::Succeeded, Reason::Succeeded, String::new()),
+        PhaseProgress::NotImplemented => {
             let asked = match report.id {
                 PhaseName::Integrations => activation.spec.integrations.is_some(),
                 PhaseName::Observe => activation.spec.observe.is_some(),
@@ -221,27 +239,27 @@ fn words(activation: &Activation, report: &PhaseReport) -> (PhaseState, Reason, 
                 (
                     PhaseState::Skipped,
                     Reason::NotImplemented,
-                    "this version of Golive does nothing in this phase yet".to_owned(),
+                    "this version of Golive does not implement this phase".to_owned(),
                 )
             } else {
                 (
                     PhaseState::Skipped,
                     Reason::NotRequested,
-                    "not asked for".to_owned(),
+                    "not requested".to_owned(),
                 )
             }
         }
-        run::PhaseState::Planned => (
+        PhaseProgress::Planned => (
             PhaseState::Waiting,
             Reason::Planned,
             "changes are planned and not made; see `status.plan`".to_owned(),
         ),
-        run::PhaseState::Running | run::PhaseState::Failed => at_work(report),
+        PhaseProgress::Running | PhaseProgress::Failed => at_work(report),
     }
 }
 
-/// The step that says most about where the phase stands: one that is stopped before one that
-/// fails, before one that waits.
+/// The state follows from the step that matters most: one that is stopped before one that fails,
+/// before one that waits.
 fn at_work(report: &PhaseReport) -> (PhaseState, Reason, String) {
     let rank = |state: &State| match state {
         State::Blocked => 0,
@@ -259,7 +277,7 @@ fn at_work(report: &PhaseReport) -> (PhaseState, Reason, String) {
         return (PhaseState::Running, Reason::Progressing, String::new());
     };
     let mut message = if record.message.is_empty() {
-        (*id).to_owned()
+        id.to_string()
     } else {
         format!("{id}: {}", record.message)
     };
@@ -268,7 +286,7 @@ fn at_work(report: &PhaseReport) -> (PhaseState, Reason, String) {
         .steps
         .iter()
         .filter(|(_, record)| record.state == State::Blocked);
-    let blocked: Vec<&str> = blocked.map(|(id, _)| *id).collect();
+    let blocked: Vec<&str> = blocked.map(|(id, _)| id.as_str()).collect();
     if report.id == PhaseName::Preflight && blocked.len() > 1 {
         message = format!(
             "{} checks failed, which are {}; `status.preflight` has what to do about each: {message}",
@@ -290,7 +308,7 @@ fn step(
     record: &StepRecord,
     now: Timestamp,
 ) -> StepStatus {
-    let old = before.and_then(|phase| phase.steps.iter().find(|step| step.name == id));
+    let old = before.and_then(|phase| phase.steps.iter().find(|step| step.name == id.as_str()));
     let state = match record.state {
         State::Pending => StepState::Pending,
         State::Running => StepState::Running,
@@ -314,7 +332,7 @@ fn step(
         _ => None,
     };
     StepStatus {
-        name: id.to_owned(),
+        name: id.to_string(),
         state,
         // What is done as it should be needs no reason; one that is done and wants something does.
         reason: if state == StepState::Done && record.reason == Reason::Succeeded {
@@ -330,7 +348,7 @@ fn step(
 
 fn owner_and_deadline(
     activation: &Activation,
-    seen: &Seen<'_>,
+    seen: &PassResult<'_>,
     phase: PhaseName,
 ) -> (Option<String>, Option<SignedDuration>) {
     let spec = &activation.spec;

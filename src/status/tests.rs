@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     api::{
-        PhaseName, Reason,
+        Activation, ActivationStatus, PhaseName, Reason,
         condition::{self, ConditionType},
         status::PhaseState,
     },
     phase::PHASES,
     pipeline::{
         Slot, State, StepId, StepRecord,
-        run::{self, PhaseReport, Report},
+        report::{PhaseProgress, PhaseReport, Report},
     },
     plan::{Invalid, Target, testing as targets},
 };
@@ -53,7 +53,7 @@ fn record(state: State, reason: Reason, message: &str) -> StepRecord {
         state,
         reason,
         message: message.to_owned(),
-        looked: Instant::now(),
+        observed_at: Instant::now(),
         ..StepRecord::pending("digest")
     }
 }
@@ -63,8 +63,8 @@ fn done() -> StepRecord {
 }
 
 /// A report in which everything before Go-Live is done, but the first step of these phases.
-fn report(others: &[(PhaseName, run::PhaseState, StepRecord)]) -> Report {
-    let others: BTreeMap<PhaseName, (run::PhaseState, StepRecord)> = others
+fn report(others: &[(PhaseName, PhaseProgress, StepRecord)]) -> Report {
+    let others: BTreeMap<PhaseName, (PhaseProgress, StepRecord)> = others
         .iter()
         .map(|(phase, state, record)| (*phase, (*state, record.clone())))
         .collect();
@@ -78,12 +78,12 @@ fn report(others: &[(PhaseName, run::PhaseState, StepRecord)]) -> Report {
                     steps[0].1 = record.clone();
                     *state
                 }
-                (None, true) => run::PhaseState::NotImplemented,
-                (None, false) => run::PhaseState::Succeeded,
+                (None, true) => PhaseProgress::NotImplemented,
+                (None, false) => PhaseProgress::Succeeded,
             };
             PhaseReport {
                 id: phase.id,
-                state,
+                progress: state,
                 gate: None,
                 steps,
             }
@@ -97,15 +97,15 @@ fn report(others: &[(PhaseName, run::PhaseState, StepRecord)]) -> Report {
 }
 
 /// One step of one phase is in this state, and all else is done.
-fn but(phase: PhaseName, state: run::PhaseState, step: State, reason: Reason) -> Report {
+fn but(phase: PhaseName, state: PhaseProgress, step: State, reason: Reason) -> Report {
     report(&[(phase, state, record(step, reason, "what it says"))])
 }
 
-fn seen<'a>(target: &'a Target, report: &'a Report) -> Seen<'a> {
-    Seen {
+fn seen<'a>(target: &'a Target, report: &'a Report) -> PassResult<'a> {
+    PassResult {
         target: Some(target),
         report: Some(report),
-        ..Seen::default()
+        ..PassResult::default()
     }
 }
 
@@ -135,7 +135,7 @@ fn live() -> ActivationStatus {
 #[test]
 fn every_state_is_its_row_of_the_table() {
     use PhaseName::{Deploy, Provision};
-    use run::PhaseState::{AwaitingApproval, Failed, Planned, Running};
+    use PhaseProgress::{AwaitingApproval, Failed, Planned, Running};
     let rows = [
         (report(&[]), "True GoLive / - / -"),
         (
@@ -202,30 +202,30 @@ fn states_without_a_report_are_rows_of_the_table_as_well() {
     };
     let rows = [
         (
-            Seen {
+            PassResult {
                 invalid: &invalid,
-                ..Seen::default()
+                ..PassResult::default()
             },
             "False InvalidSpec / - / True InvalidSpec",
         ),
         (
-            Seen {
+            PassResult {
                 failed: Some((Reason::InternalError, "it panicked".to_owned())),
-                ..Seen::default()
+                ..PassResult::default()
             },
             "Unknown InternalError / True ProgressingWithRetry / -",
         ),
         (
-            Seen {
+            PassResult {
                 removing: Some(removing(false)),
-                ..Seen::default()
+                ..PassResult::default()
             },
             "False Deleting / True Deleting / -",
         ),
         (
-            Seen {
+            PassResult {
                 removing: Some(removing(true)),
-                ..Seen::default()
+                ..PassResult::default()
             },
             "False Deleting / True DeletionBlocked / -",
         ),
@@ -234,9 +234,9 @@ fn states_without_a_report_are_rows_of_the_table_as_well() {
         let status = next(Some(&before), &object, &seen, at(1));
         assert_eq!(row(&status), wanted);
     }
-    let suspended = Seen {
+    let suspended = PassResult {
         suspended: true,
-        ..Seen::default()
+        ..PassResult::default()
     };
     let status = next(None, &object, &suspended, at(1));
     assert_eq!(row(&status), "Unknown Suspended / - / -");
@@ -267,7 +267,7 @@ fn what_cannot_be_observed_stays_live_and_is_not_failed() {
     let lost = State::Retrying { observing: true };
     let report = but(
         PhaseName::Provision,
-        run::PhaseState::Running,
+        PhaseProgress::Running,
         lost,
         Reason::FlyUnavailable,
     );
@@ -288,20 +288,20 @@ fn what_waits_for_an_earlier_phase_that_cannot_be_observed_says_so() {
     let (target, object) = (target(), activation(json!({})));
     let works = but(
         PhaseName::Deploy,
-        run::PhaseState::Running,
+        PhaseProgress::Running,
         State::Waiting,
         Reason::MachineStarting,
     );
     let before = next(None, &object, &seen(&target, &works), at(0));
     let mut lost = but(
         PhaseName::Provision,
-        run::PhaseState::Running,
+        PhaseProgress::Running,
         State::Retrying { observing: true },
         Reason::FlyUnavailable,
     );
     for phase in &mut lost.phases {
-        if phase.id > PhaseName::Provision && phase.state == run::PhaseState::Succeeded {
-            phase.state = run::PhaseState::Pending;
+        if phase.id > PhaseName::Provision && phase.progress == PhaseProgress::Succeeded {
+            phase.progress = PhaseProgress::Pending;
         }
     }
     let status = next(Some(&before), &object, &seen(&target, &lost), at(9));
@@ -335,7 +335,7 @@ fn a_phase_that_is_late_fails_with_its_deadline_and_recovers_by_itself() {
     let object = activation(json!({}));
     let waits = but(
         PhaseName::Provision,
-        run::PhaseState::Running,
+        PhaseProgress::Running,
         State::Waiting,
         Reason::MachineStarting,
     );
@@ -380,7 +380,7 @@ fn the_transition_time_of_a_condition_moves_with_its_status_alone() {
     let waits = |reason| {
         but(
             PhaseName::Deploy,
-            run::PhaseState::Running,
+            PhaseProgress::Running,
             State::Waiting,
             reason,
         )
@@ -405,17 +405,17 @@ fn an_announced_create_keeps_its_mark_until_it_is_settled_also_when_a_pass_fails
         kind: "ManagedPostgres".to_owned(),
         name: "shop-db".to_owned(),
     };
-    let with = |failed| Seen {
-        intents: vec![("Postgres", slot.clone())],
+    let with = |failed| PassResult {
+        intents: vec![(StepId::Postgres, slot.clone())],
         failed,
-        ..Seen::default()
+        ..PassResult::default()
     };
     let first = next(None, &object, &with(None), at(0));
     assert_eq!(first.intents[0].slot, "Postgres/ManagedPostgres/shop-db");
     let failed = Some((Reason::DeadlineExceeded, "too long".to_owned()));
     let second = next(Some(&first), &object, &with(failed), at(9));
     assert_eq!(second.intents, first.intents);
-    let third = next(Some(&second), &object, &Seen::default(), at(10));
+    let third = next(Some(&second), &object, &PassResult::default(), at(10));
     assert_eq!(third.intents, []);
 }
 
@@ -424,7 +424,7 @@ fn fields_about_which_nothing_is_done_are_named() {
     let object = activation(json!({
         "notifications": [{"webhook": {"urlSecretRef": {"name": "n", "key": "url"}}}],
     }));
-    let status = next(None, &object, &Seen::default(), at(0));
+    let status = next(None, &object, &PassResult::default(), at(0));
     let fields: Vec<&str> = status.skipped.iter().map(|s| s.field.as_str()).collect();
     assert_eq!(fields, ["spec.notifications"]);
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::{
     api::{Activation, ActivationStatus, FIELD_MANAGER, FINALIZER, Reason},
     error::Error,
-    pipeline::{Memory, Owner},
+    pipeline::Owner,
 };
 
 /// Puts the finalizer on the Activation, if it is not there.
@@ -122,14 +122,14 @@ pub async fn protect(activation: &Activation, kube: &Client, owner: &Owner) -> R
 /// that was copied or made up does no harm.
 pub fn held(
     activation: &Activation,
-    memory: &Memory,
+    protected: &BTreeSet<String>,
     old: Option<&ActivationStatus>,
 ) -> BTreeSet<String> {
     let told = [old, activation.status.as_ref()];
     let told = told.into_iter().flatten();
     told.filter_map(|status| status.token_secret.clone())
         .chain([activation.spec.token_secret_ref.name.clone()])
-        .chain(memory.protected.iter().cloned())
+        .chain(protected.iter().cloned())
         .collect()
 }
 

@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use crate::{
     api::Activation,
     fly,
-    pipeline::{StepId, Wake, memory::Fired},
+    pipeline::{StepId, Wake, observations::Fired},
 };
 
 /// Longest time of one long poll. Fly.io's proxy ends a call after 60 s

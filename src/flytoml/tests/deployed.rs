@@ -2,7 +2,7 @@
 //!
 //! `testdata/NAME.flyctl.json` was written by a run of flyctl against the simulator; see
 //! `docs/fly-toml.md`, which also explains every difference that is allowed here. What the operator
-//! sends is compared with it in `tests/it/parity.rs`.
+//! sends is compared with it in `tests/it/deploy/parity.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

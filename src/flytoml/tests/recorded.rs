@@ -2,7 +2,7 @@
 //!
 //! `testdata/NAME.flyctl.json` was written by a run of flyctl against the simulator; see
 //! `docs/fly-toml.md`, which also explains every difference that is allowed. Two tests use this:
-//! `deployed.rs` for the conversion alone, and `tests/it/parity.rs` for what the operator sends.
+//! `deployed.rs` for the conversion alone, and `tests/it/deploy/parity.rs` for what the operator sends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -8,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     fleet::Health as Is,
     look::{self, Failure, Look},
-    machines,
 };
 use crate::phase::deploy::release::rollback;
 use crate::{
@@ -20,9 +19,6 @@ use crate::{
 
 /// The health of the machines.
 pub struct Health;
-
-/// Name of the step.
-pub const ID: StepId = "Health";
 
 /// Shortest pause between two looks at checks, for which Fly.io has no long poll: a machine may be
 /// read five times a second (fly-api.md B.1).
@@ -41,15 +37,15 @@ impl Step for Health {
     type Change = rollback::Change;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::Health
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[machines::ID]
+        &[StepId::Machines]
     }
 
     fn disturbs(&self) -> &'static [StepId] {
-        &[machines::ID]
+        &[StepId::Machines]
     }
 
     /// `Verify` looks at the health too, from then on.

@@ -11,16 +11,15 @@ use crate::{
     api::Reason,
     error::Error,
     fly::ImageReference,
-    pipeline::{Cx, Removal, Step, StepId, Verdict, Why, facts, step::Result},
+    pipeline::{
+        ChangeKind, Cx, Removal, Step, StepChange, StepId, Verdict, Why, facts, step::Result,
+    },
     plan::Target,
     store::image::{self as store, Choice},
 };
 
 /// The image.
 pub struct Image;
-
-/// Name of the step.
-pub const ID: StepId = "Image";
 
 /// Gives the image of the target: the one that was chosen, the one that was resolved for the same
 /// question before, also by another process, or what the registry says now. `None`: the registry has
@@ -72,7 +71,13 @@ async fn kept(cx: &Cx, reference: &ImageReference) -> Result<Option<(String, Opt
     if reference.digest.is_some() {
         return Ok(None);
     }
-    let stored = store::load(&cx.kube, &cx.own_namespace, &cx.owner, &cx.facts).await?;
+    let stored = store::load(
+        &cx.kube,
+        &cx.installation.own_namespace,
+        &cx.owner,
+        &cx.facts,
+    )
+    .await?;
     if let Some(choice) = stored.choice {
         let same = choice.asked == cx.target.asked();
         return Ok(same.then_some((choice.digest, choice.runs_on_fly)));
@@ -103,12 +108,18 @@ impl fmt::Display for Keep {
     }
 }
 
+impl StepChange for Keep {
+    fn kind(&self) -> ChangeKind {
+        ChangeKind::Housekeeping
+    }
+}
+
 impl Step for Image {
     type Observed = Observed;
     type Change = Keep;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::Image
     }
 
     /// What runs is pinned to the digest: a re-check has nothing to see here.
@@ -121,7 +132,13 @@ impl Step for Image {
         // A plan keeps nothing, and a digest in the spec needs no keeping.
         let fixed = cx.target.choice().is_some() || cx.target.image()?.digest.is_some();
         let kept = !cx.may_act() || fixed || {
-            let stored = store::load(&cx.kube, &cx.own_namespace, &cx.owner, &cx.facts).await?;
+            let stored = store::load(
+                &cx.kube,
+                &cx.installation.own_namespace,
+                &cx.owner,
+                &cx.facts,
+            )
+            .await?;
             stored
                 .choice
                 .zip(image.as_ref())
@@ -155,12 +172,19 @@ impl Step for Image {
             runs_on_fly: image.runs_on_fly,
             why: String::new(),
         };
-        store::save(&cx.kube, &cx.own_namespace, &cx.owner, &cx.facts, &choice).await
+        store::save(
+            &cx.kube,
+            &cx.installation.own_namespace,
+            &cx.owner,
+            &cx.facts,
+            &choice,
+        )
+        .await
     }
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
         cx.facts.stored_image.clear();
-        store::delete(&cx.kube, &cx.own_namespace, &cx.owner.uid).await?;
+        store::delete(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
         Ok(Removal::Gone)
     }
 }

@@ -166,10 +166,10 @@ pub async fn look(cx: &Cx) -> Result<Look> {
         pools: pools(&effective.config, &wanted),
         // As flyctl, which waits ten seconds before and after it takes the old ones out of the
         // proxy's pool (fly-api.md G.1).
-        drain: cx.timing.settle,
+        drain: cx.installation.timing.settle,
         strategy,
         canaries,
-        pause: health::pause(&machines, cx.timing.poll, cx.now()),
+        pause: health::pause(&machines, cx.installation.timing.poll, cx.now()),
         wait_timeout: effective
             .config
             .deploy
@@ -181,7 +181,7 @@ pub async fn look(cx: &Cx) -> Result<Look> {
         watch: if records.is_good(&release.key) {
             Duration::ZERO
         } else {
-            cx.timing.settle
+            cx.installation.timing.settle
         },
         release,
         wanted,
@@ -427,7 +427,11 @@ impl Look {
         let stop =
             |text: &str| Failure::Stop(Why::new(why.reason, format!("{}{text}", why.message)));
         if self.effective.instead.is_some() {
-            return stop(RESTORED);
+            let message = format!(
+                "{}; this is the last good release, which was restored",
+                why.message
+            );
+            return Failure::Stop(Why::new(Reason::RestoreFailed, message));
         }
         if self.records.is_good(&self.release.key) {
             // It ran well before: this is no failed deployment.
@@ -477,9 +481,6 @@ impl Look {
         None
     }
 }
-
-/// What is said of a failure that a rollback has run into.
-pub const RESTORED: &str = "; this is the last good release, which was restored";
 
 /// What a failure means for the release.
 #[derive(Debug, PartialEq, Eq)]

@@ -12,10 +12,7 @@ use super::{
     machine_checks, volumes,
 };
 use crate::phase::deploy::{
-    command::{
-        one_off::{self, Progress},
-        seed as seed_command,
-    },
+    command::one_off::{self, Progress},
     fleet::{leases, roster, strategy::Move},
     release::rollback,
 };
@@ -29,15 +26,15 @@ use crate::{
     error::Error,
     fly::{self, Machine, MachineState, MachineUpdate, NewMachine},
     flytoml::{self, AppConfig, Strategy},
-    pipeline::{Cx, News, Note, Removal, Slot, Step, StepId, Verdict, Wake, Why, step::Result},
+    pipeline::{
+        ChangeKind, Cx, News, Note, Removal, Slot, Step, StepChange, StepId, Verdict, Wake, Why,
+        step::Result,
+    },
     plan::Target,
 };
 
 /// The machines.
 pub struct Machines;
-
-/// Name of the step.
-pub const ID: StepId = "Machines";
 
 /// One move of the fleet, or back to the last good release.
 #[derive(Debug)]
@@ -103,16 +100,25 @@ impl fmt::Display for Change {
     }
 }
 
+impl StepChange for Change {
+    fn kind(&self) -> ChangeKind {
+        match self {
+            Self::RollBack(change) => change.kind(),
+            Self::Move { .. } | Self::Check(_) => ChangeKind::Ordinary,
+        }
+    }
+}
+
 impl Step for Machines {
     type Observed = Look;
     type Change = Change;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::Machines
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[seed_command::ID, volumes::ID]
+        &[StepId::SeedCommand, StepId::Volumes]
     }
 
     /// `Verify` looks at the machines from then on.
@@ -390,7 +396,7 @@ fn tell_reverts(cx: &Cx, pairs: &[(Machine, Wanted)]) {
             tracing::warn!(machine = %machine.name, id = %machine.id, "{note}");
             cx.facts.tell(News {
                 reason: Reason::UpdateReverted,
-                step: ID,
+                step: StepId::Machines,
                 note,
             });
         }

@@ -5,7 +5,6 @@
 use jiff::Timestamp;
 
 use super::{
-    health,
     look::{self, Failure, Look},
     machines::{self, Change},
 };
@@ -18,23 +17,20 @@ use crate::{
 /// The proof of what runs.
 pub struct Verify;
 
-/// Name of the step.
-pub const ID: StepId = "Verify";
-
 impl Step for Verify {
     type Observed = Look;
     type Change = Change;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::Verify
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[health::ID]
+        &[StepId::Health]
     }
 
     fn disturbs(&self) -> &'static [StepId] {
-        &[machines::ID, health::ID]
+        &[StepId::Machines, StepId::Health]
     }
 
     /// A machine that is lost, or was changed by hand, is what users notice first.

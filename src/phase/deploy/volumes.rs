@@ -6,7 +6,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::{fleet::Wanted, image, look};
+use super::{fleet::Wanted, look};
 use crate::{
     api::Reason,
     error::Error,
@@ -15,15 +15,12 @@ use crate::{
         volumes::{NewVolume, Volume},
     },
     flytoml,
-    pipeline::{Cx, Slot, Step, StepId, Verdict, Why, step::Result},
+    pipeline::{Cx, Slot, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
 };
 
 /// The volumes.
 pub struct Volumes;
-
-/// Name of the step.
-pub const ID: StepId = "Volumes";
 
 /// Size of a new volume, in GB, unless fly.toml says otherwise (flyctl's, fly-api.md G.2).
 const SIZE_GB: u32 = 1;
@@ -67,6 +64,8 @@ impl fmt::Display for Change {
         )
     }
 }
+
+impl StepChange for Change {}
 
 /// The first needed volume for which there is no free one. Pure.
 fn lacking(needed: &[Needed], volumes: &[Volume]) -> Option<Change> {
@@ -152,11 +151,11 @@ impl Step for Volumes {
     type Change = Change;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::Volumes
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[image::ID]
+        &[StepId::Image]
     }
 
     /// A machine keeps its volume.

@@ -117,7 +117,7 @@ impl<C: Check> Step for Checked<C> {
     type Change = Infallible;
 
     fn id(&self) -> StepId {
-        C::NAME.as_str()
+        C::NAME.into()
     }
 
     fn reads(&self) -> u32 {

@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn every_check_of_the_api_has_its_step() {
-        let steps: Vec<&str> = STEPS.iter().map(|step| step.id()).collect();
+        let steps: Vec<&str> = STEPS.iter().map(|step| step.id().as_str()).collect();
         let names: Vec<&str> = CheckName::ALL.iter().map(|name| name.as_str()).collect();
         assert_eq!(steps, names);
     }

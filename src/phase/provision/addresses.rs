@@ -14,17 +14,12 @@ use crate::{
     api::{Reason, status::ExternalObject},
     error::Error,
     fly::addresses::{AddressKind, IpAssignment, NewAddress},
-    pipeline::{Cx, Note, Slot, Step, StepId, Verdict, Wake, Why, step::Result},
+    pipeline::{Cx, Note, Slot, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
     plan::Target,
 };
 
-use super::app;
-
 /// The addresses.
 pub struct Addresses;
-
-/// Name of the step.
-pub const ID: StepId = "Addresses";
 
 /// What an address is called in `status`.
 const ADDRESS: &str = "Address";
@@ -32,7 +27,11 @@ const ADDRESS: &str = "Address";
 /// What is on record, or was made by this process, and is not on the list: for as long as anything is
 /// given to settle, a list that lags or is empty is no reason to assign another one.
 fn lacking(cx: &Cx, listed: &[IpAssignment]) -> Option<(Vec<String>, Duration)> {
-    let recorded = cx.recorded.iter().filter(|object| object.kind == ADDRESS);
+    let recorded = cx
+        .recorded
+        .external
+        .iter()
+        .filter(|object| object.kind == ADDRESS);
     let recorded = recorded.map(|object| object.id.clone());
     let made = cx.facts.addresses.get().unwrap_or_default();
     let known: BTreeSet<String> = recorded.chain(made.iter().cloned()).collect();
@@ -50,7 +49,7 @@ fn lacking(cx: &Cx, listed: &[IpAssignment]) -> Option<(Vec<String>, Duration)> 
             now
         }
     };
-    let left = cx.timing.settle.checked_sub(since.elapsed());
+    let left = cx.installation.timing.settle.checked_sub(since.elapsed());
     match left.filter(|left| !left.is_zero()) {
         Some(left) => Some((lacking, left)),
         None => {
@@ -71,6 +70,8 @@ impl fmt::Display for Assign {
     }
 }
 
+impl StepChange for Assign {}
+
 /// What there is.
 #[derive(Debug, Default)]
 pub struct Observed {
@@ -84,11 +85,11 @@ impl Step for Addresses {
     type Change = Assign;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::Addresses
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[app::ID]
+        &[StepId::App]
     }
 
     fn foresees(&self, cx: &Cx) -> Vec<Slot> {

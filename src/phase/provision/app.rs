@@ -16,16 +16,13 @@ use crate::{
     },
     error::Error,
     fly,
-    pipeline::{Cx, Note, Owner, Removal, Step, StepId, Verdict, Why, step::Result},
+    pipeline::{Cx, Note, Owner, Removal, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
     store::claim::{self, Claim, Terms},
 };
 
 /// The app.
 pub struct App;
-
-/// Name of the step.
-pub const ID: StepId = "App";
 
 /// What an app is called in `status`.
 const APP: &str = "App";
@@ -92,6 +89,8 @@ impl fmt::Display for Change {
     }
 }
 
+impl StepChange for Change {}
+
 /// How long a name that was seen free counts as free. One that is taken meanwhile is refused when
 /// the app is created, which is when it matters; and a read of an app is limited to one a second
 /// (fly-api.md B.1), of which a first pass would need four.
@@ -118,7 +117,7 @@ impl Step for App {
     type Change = Change;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::App
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
@@ -127,7 +126,7 @@ impl Step for App {
         let free_before = free_before.filter(|known| known.0.elapsed() < FREE_FOR);
         let there_before = cx.facts.app_there.get();
         let there_before = there_before.filter(|known| known.0.elapsed() < THERE_FOR);
-        let claim = claim::read(&cx.kube, &cx.own_namespace, app);
+        let claim = claim::read(&cx.kube, &cx.installation.own_namespace, app);
         let (seen, claim, fresh) = match (&free_before, &there_before) {
             (Some(_), _) => (Seen::Nothing, claim.await?, false),
             (None, Some(known)) => {
@@ -274,7 +273,7 @@ impl Step for App {
             } => {
                 claim::take(
                     &cx.kube,
-                    &cx.own_namespace,
+                    &cx.installation.own_namespace,
                     &app,
                     &cx.owner,
                     before.as_deref(),
@@ -319,7 +318,7 @@ impl Step for App {
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
         let app = &cx.target.app;
-        let Some(claim) = claim::read(&cx.kube, &cx.own_namespace, app).await? else {
+        let Some(claim) = claim::read(&cx.kube, &cx.installation.own_namespace, app).await? else {
             return Ok(Removal::Gone);
         };
         if !claim.is_of(&cx.owner) {
@@ -341,7 +340,7 @@ impl Step for App {
                             "Fly.io does not show the app {app}, which may have been made a moment ago"
                         ),
                     ),
-                    again: cx.timing.settle / 4,
+                    again: cx.installation.timing.settle / 4,
                 });
             }
             Presence::Nowhere => false,
@@ -364,7 +363,7 @@ impl Step for App {
             }
         }
         if kept.is_empty() {
-            claim::give_back(&cx.kube, &cx.own_namespace, app, &claim).await?;
+            claim::give_back(&cx.kube, &cx.installation.own_namespace, app, &claim).await?;
         } else {
             // So that the next Activation of this name still knows whose the data is.
             leave(cx, &claim, &kept).await?;
@@ -375,7 +374,15 @@ impl Step for App {
 
 async fn leave(cx: &Cx, claim: &Claim, kept: &BTreeSet<String>) -> Result<()> {
     let app = &cx.target.app;
-    claim::retain(&cx.kube, &cx.own_namespace, app, &cx.owner, claim, kept).await
+    claim::retain(
+        &cx.kube,
+        &cx.installation.own_namespace,
+        app,
+        &cx.owner,
+        claim,
+        kept,
+    )
+    .await
 }
 
 /// What was made for the app and stays after it.
@@ -399,8 +406,9 @@ pub fn elsewhere<'a>(found: &'a fly::App, target: &Target) -> Option<&'a str> {
 /// A new app is not shown everywhere for up to a minute (fly-api.md B.2), six times as long as other
 /// things are given to settle. One that was seen is shown.
 fn may_be_too_new(cx: &Cx, claim: &Claim) -> bool {
-    let seen = cx.recorded.iter().any(|object| object.kind == APP);
-    let shown = SignedDuration::try_from(cx.timing.settle * 6).unwrap_or(SignedDuration::MAX);
+    let seen = cx.recorded.external.iter().any(|object| object.kind == APP);
+    let shown =
+        SignedDuration::try_from(cx.installation.timing.settle * 6).unwrap_or(SignedDuration::MAX);
     !seen
         && claim
             .taken
@@ -494,7 +502,14 @@ pub async fn note_made(cx: &Cx, kind: &str) -> Result<()> {
     if claim.made.contains(kind) {
         return Ok(());
     }
-    claim::note_made(&cx.kube, &cx.own_namespace, &cx.target.app, &claim, kind).await?;
+    claim::note_made(
+        &cx.kube,
+        &cx.installation.own_namespace,
+        &cx.target.app,
+        &claim,
+        kind,
+    )
+    .await?;
     cx.facts.claim.change(|claim| {
         claim.made.insert(kind.to_owned());
     });
@@ -506,7 +521,7 @@ pub async fn note_made(cx: &Cx, kind: &str) -> Result<()> {
 /// # Errors
 /// When the claim cannot be read.
 pub async fn was_made(cx: &Cx, kind: &str) -> Result<bool> {
-    let claim = claim::read(&cx.kube, &cx.own_namespace, &cx.target.app).await?;
+    let claim = claim::read(&cx.kube, &cx.installation.own_namespace, &cx.target.app).await?;
     Ok(claim.is_some_and(|claim| claim.is_of(&cx.owner) && claim.made.contains(kind)))
 }
 

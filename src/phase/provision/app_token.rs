@@ -19,20 +19,18 @@ use kube::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::app;
 use crate::{
     api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION, Reason},
     error::Error,
     fly::{self, app_token::LimitedToken, token::Scope},
-    pipeline::{Cx, Removal, Slot, Step, StepId, Verdict, Why, step::Result},
+    pipeline::{
+        ChangeKind, Cx, Removal, Slot, Step, StepChange, StepId, Verdict, Why, step::Result,
+    },
     plan::{Target, fingerprint},
 };
 
 /// The token for this app alone.
 pub struct AppToken;
-
-/// Name of the step.
-pub const ID: StepId = "AppToken";
 
 /// How long a token lasts: 30 days, where flyctl's last 20 years.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -117,6 +115,12 @@ impl fmt::Display for Change {
     }
 }
 
+impl StepChange for Change {
+    fn kind(&self) -> ChangeKind {
+        ChangeKind::Housekeeping
+    }
+}
+
 /// The name of our tokens at Fly.io.
 fn name(uid: &str) -> String {
     format!("golive-{uid}")
@@ -139,11 +143,11 @@ impl Step for AppToken {
     type Change = Change;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::AppToken
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[app::ID]
+        &[StepId::App]
     }
 
     /// It is looked at again when Fly.io refuses it or its end comes near.
@@ -153,7 +157,7 @@ impl Step for AppToken {
 
     fn foresees(&self, cx: &Cx) -> Vec<Slot> {
         let narrow = matches!(cx.target.token.facts().scope, Scope::Apps { .. });
-        if cx.app_tokens && !narrow {
+        if cx.installation.app_tokens && !narrow {
             vec![slot(name(&cx.owner.uid))]
         } else {
             Vec::new()
@@ -163,7 +167,7 @@ impl Step for AppToken {
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
         let app_name = &cx.target.app;
         let kept = read(cx).await?;
-        let why = if !cx.app_tokens {
+        let why = if !cx.installation.app_tokens {
             Some("the operator runs with `--app-tokens=false`")
         } else if matches!(cx.target.token.facts().scope, Scope::Apps { .. }) {
             Some("the token is one for single apps already")
@@ -196,7 +200,12 @@ impl Step for AppToken {
             if there.is_none() {
                 let made = cx.facts.app_token_made.get();
                 let made = made.filter(|made| made.0 == kept.id)?;
-                unlisted = Some(cx.timing.settle.checked_sub(made.1.elapsed())?);
+                unlisted = Some(
+                    cx.installation
+                        .timing
+                        .settle
+                        .checked_sub(made.1.elapsed())?,
+                );
             }
             let renew_at = there
                 .and_then(LimitedToken::expires_at)
@@ -207,7 +216,7 @@ impl Step for AppToken {
         let ids = ours.iter().map(|token| token.id.clone()).collect();
         let renew_at = known.as_ref().and_then(|(_, _, renew_at)| *renew_at);
         let kept = known.map(|(kept, token, renew_at)| {
-            let print = fingerprint(&cx.fingerprint_key, &kept.value);
+            let print = fingerprint(&cx.installation.fingerprint_key, &kept.value);
             cx.facts.guard(&print, &kept.value);
             cx.facts.app_token.set(app_name, token, renew_at);
             kept.id
@@ -283,7 +292,7 @@ impl Step for AppToken {
                     revoke(cx, &id).await?;
                 }
                 if forget {
-                    delete(&cx.kube, &cx.own_namespace, &cx.owner.uid).await?;
+                    delete(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
                 }
                 Ok(())
             }
@@ -291,7 +300,7 @@ impl Step for AppToken {
     }
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
-        if !cx.app_tokens && read(cx).await?.is_none() {
+        if !cx.installation.app_tokens && read(cx).await?.is_none() {
             return Ok(Removal::Gone);
         }
         match listed(cx).await {
@@ -305,7 +314,7 @@ impl Step for AppToken {
             Err(error) => return Err(error),
         }
         cx.facts.app_token.clear();
-        delete(&cx.kube, &cx.own_namespace, &cx.owner.uid).await?;
+        delete(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
         Ok(Removal::Gone)
     }
 }
@@ -358,7 +367,7 @@ async fn make(cx: &Cx, name: &str) -> Result<()> {
         .create_app_token(&found.id, &app.id, name, LIFETIME)
         .await
         .map_err(|source| Error::fly("make a token for the app", source))?;
-    let print = fingerprint(&cx.fingerprint_key, &made.value);
+    let print = fingerprint(&cx.installation.fingerprint_key, &made.value);
     cx.facts.guard(&print, &made.value);
     keep(cx, &made).await?;
     cx.facts.app_token_made.set((made.id, Instant::now()));
@@ -372,7 +381,7 @@ fn api(kube: &Client, own_namespace: &str) -> Api<Secret> {
 /// The token that is kept. One that cannot be read is none: then it is revoked by its name.
 async fn read(cx: &Cx) -> Result<Option<Kept>> {
     let name = secret_name(&cx.owner.uid);
-    let found = api(&cx.kube, &cx.own_namespace)
+    let found = api(&cx.kube, &cx.installation.own_namespace)
         .get_opt(&name)
         .await
         .map_err(|source| Error::kube(format!("read the Secret {name}"), source))?;
@@ -436,7 +445,7 @@ async fn keep(cx: &Cx, made: &fly::app_token::MadeToken) -> Result<()> {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     };
-    let api = api(&cx.kube, &cx.own_namespace);
+    let api = api(&cx.kube, &cx.installation.own_namespace);
     let written = match before {
         None => api.create(&params, &secret).await,
         Some(_) => api.replace(&name, &params, &secret).await,

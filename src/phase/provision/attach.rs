@@ -11,15 +11,12 @@ use crate::{
     api::Reason,
     error::Error,
     fly,
-    pipeline::{Cx, Note, Step, StepId, Verdict, Why, facts::Database, step::Result},
+    pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Why, facts::Database, step::Result},
     plan::Target,
 };
 
 /// The attachment of the database to the app.
 pub struct Attach;
-
-/// Name of the step.
-pub const ID: StepId = "Attach";
 
 /// The variable that carries the URL.
 pub const VARIABLE: &str = "DATABASE_URL";
@@ -83,6 +80,8 @@ impl fmt::Display for Change {
     }
 }
 
+impl StepChange for Change {}
+
 /// Name of the user and of the database: the app's, as PostgreSQL takes it without quotes.
 pub fn role(app: &str) -> String {
     app.replace('-', "_")
@@ -132,13 +131,14 @@ pub fn recall_fallback(cx: &Cx) {
         return;
     }
     let told = cx
+        .recorded
         .fallbacks
         .iter()
         .any(|used| used.what == postgres::FALLBACK);
     let pushed = || {
         let url = named(cx, source).ok()?;
-        let print = crate::plan::fingerprint(&cx.fingerprint_key, &url);
-        Some(cx.pushed.get(VARIABLE)?.fingerprint == print)
+        let print = crate::plan::fingerprint(&cx.installation.fingerprint_key, &url);
+        Some(cx.recorded.secrets.get(VARIABLE)?.fingerprint == print)
     };
     if told || pushed() == Some(true) {
         cx.facts.database_fallback.set(String::new());
@@ -150,11 +150,11 @@ impl Step for Attach {
     type Change = Change;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::Attach
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[app::ID, postgres::ID]
+        &[StepId::App, StepId::Postgres]
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {

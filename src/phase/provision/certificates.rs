@@ -10,7 +10,7 @@ use crate::{
     api::{Reason, status::ExternalObject},
     error::Error,
     fly::certificates::{Certificate, CertificateStatus, DnsRequirements},
-    pipeline::{Cx, Note, Step, StepId, Verdict, Why, step::Result},
+    pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
 };
 
@@ -18,9 +18,6 @@ use super::app;
 
 /// The certificates.
 pub struct Certificates;
-
-/// Name of the step.
-pub const ID: StepId = "Certificates";
 
 /// Kind of a certificate in `status.external[]`.
 const KIND: &str = "Certificate";
@@ -54,20 +51,26 @@ impl fmt::Display for Change {
     }
 }
 
+impl StepChange for Change {}
+
 impl Step for Certificates {
     type Observed = Observed;
     type Change = Change;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::Certificates
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[app::ID]
+        &[StepId::App]
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
-        let recorded = cx.recorded.iter().filter(|object| object.kind == KIND);
+        let recorded = cx
+            .recorded
+            .external
+            .iter()
+            .filter(|object| object.kind == KIND);
         let asked_before: BTreeSet<String> = recorded.map(|object| object.name.clone()).collect();
         if cx.target.provision.hostnames.is_empty() && asked_before.is_empty() {
             return Ok(Observed::default());

@@ -159,7 +159,7 @@ pub async fn observe(cx: &Cx, spec: &Spec) -> Result<State> {
     }
     let (app, claim) = futures::try_join!(
         app::look(cx, &name),
-        claim::read(&cx.kube, &cx.own_namespace, &name)
+        claim::read(&cx.kube, &cx.installation.own_namespace, &name)
     )?;
     let ours = claim.as_ref().is_some_and(|claim| claim.is_of(&cx.owner));
     let usable = matches!(&app, Seen::There(found) if unusable(found, &cx.target).is_none());
@@ -434,7 +434,7 @@ pub async fn act(cx: &Cx, spec: &Spec, change: Change) -> Result<()> {
                 taken: Some(cx.now()),
                 made: &BTreeSet::new(),
             };
-            let (kube, namespace) = (&cx.kube, &cx.own_namespace);
+            let (kube, namespace) = (&cx.kube, &cx.installation.own_namespace);
             claim::take(kube, namespace, &app, &cx.owner, before.as_deref(), &terms).await
         }
         Change::Create(name) => {
@@ -619,7 +619,7 @@ fn config(owner: &Owner, region: &str, volume: String) -> MachineConfig {
 /// When Fly.io or Kubernetes refuses or does not answer.
 pub async fn remove(cx: &Cx) -> Result<Removal> {
     let name = super::postgres::name(&cx.target.app);
-    let (kube, namespace) = (&cx.kube, &cx.own_namespace);
+    let (kube, namespace) = (&cx.kube, &cx.installation.own_namespace);
     let Some(claim) = claim::read(kube, namespace, &name).await? else {
         return Ok(Removal::Gone);
     };

@@ -147,7 +147,7 @@ async fn post(cx: &Cx, cluster: &str, machine: &str, what: &str, body: Value) ->
 /// Name of the user. It changes with the password, since the API cannot set another one: should
 /// the kept password be lost, another user takes over.
 fn user(cx: &Cx, password: &SecretString) -> String {
-    let print = fingerprint(&cx.fingerprint_key, password);
+    let print = fingerprint(&cx.installation.fingerprint_key, password);
     let role: String = role(&cx.target.app).chars().take(50).collect();
     format!("{role}_{}", print.get(..8).unwrap_or_default())
 }

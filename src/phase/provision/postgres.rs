@@ -18,7 +18,8 @@ use crate::{
         postgres::{Cluster, NewCluster},
     },
     pipeline::{
-        Cx, Note, Removal, Slot, Step, StepId, Verdict, Wake, Why, facts::Database, step::Result,
+        Cx, Note, Removal, Slot, Step, StepChange, StepId, Verdict, Wake, Why, facts::Database,
+        step::Result,
     },
     plan::Target,
     store::claim,
@@ -32,9 +33,6 @@ pub const FALLBACK: &str = "provision.postgres";
 
 /// Kind of the external object, and of its announcement.
 const MANAGED: &str = "ManagedPostgres";
-
-/// Name of the step.
-pub const ID: StepId = "Postgres";
 
 /// What there is.
 #[derive(Debug)]
@@ -78,6 +76,8 @@ impl fmt::Display for Change {
     }
 }
 
+impl StepChange for Change {}
+
 /// Name of the cluster, and of the app of legacy Fly Postgres.
 pub fn name(app: &str) -> String {
     format!("{app}-db")
@@ -99,12 +99,12 @@ impl Step for Postgres {
     type Change = Change;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::Postgres
     }
 
     /// A database costs money and keeps data: none is made for an app that is not ours.
     fn needs(&self) -> &'static [StepId] {
-        &[app::ID]
+        &[StepId::App]
     }
 
     fn foresees(&self, cx: &Cx) -> Vec<Slot> {
@@ -385,7 +385,7 @@ async fn find_all(cx: &Cx) -> fly::Result<Vec<Cluster>> {
         .collect();
     if clusters.is_empty() {
         // The list may lag behind what the status names.
-        for object in cx.recorded.iter() {
+        for object in cx.recorded.external.iter() {
             if object.kind == MANAGED
                 && let Some(cluster) = by_id(cx, &object.id).await?
                 && cluster.name == wanted

@@ -11,16 +11,13 @@ use crate::{
     api::{Reason, policy::Deletion, status::ExternalObject},
     error::Error,
     fly::redis::{NewRedis, RedisPlan},
-    pipeline::{Cx, Note, Removal, Slot, Step, StepId, Verdict, Why, step::Result},
+    pipeline::{Cx, Note, Removal, Slot, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
     store::claim,
 };
 
 /// Redis.
 pub struct Redis;
-
-/// Name of the step.
-pub const ID: StepId = "Redis";
 
 /// The variable that carries the URL.
 pub const VARIABLE: &str = "REDIS_URL";
@@ -59,6 +56,8 @@ impl fmt::Display for Change {
     }
 }
 
+impl StepChange for Change {}
+
 /// Name of the database.
 pub fn name(app: &str) -> String {
     format!("{app}-redis")
@@ -76,11 +75,11 @@ impl Step for Redis {
     type Change = Change;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::Redis
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[app::ID]
+        &[StepId::App]
     }
 
     fn reads(&self) -> u32 {

@@ -9,21 +9,20 @@ use std::{
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::{app, attach, redis};
+use super::{attach, redis};
 use crate::phase::app_secrets as push;
 use crate::{
     api::{Reason, policy::Deletion},
     error::Error,
-    pipeline::{Cx, Note, Removal, Step, StepId, Verdict, Why, step::Result},
+    pipeline::{
+        ChangeKind, Cx, Note, Removal, Step, StepChange, StepId, Verdict, Why, step::Result,
+    },
     plan::Target,
     store::generated::{self as secret_store, Rotation, SecretStore},
 };
 
 /// The secrets.
 pub struct Secrets;
-
-/// Name of the step.
-pub const ID: StepId = "Secrets";
 
 /// What is stored, wanted and at Fly.io.
 #[derive(Debug)]
@@ -61,9 +60,15 @@ impl fmt::Display for Change {
         let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
         match self {
             Self::Generate => f.write_str("generate secret values and keep them in Kubernetes"),
-            Self::Replace => f.write_str(REPLACE),
-            Self::Rotate => f.write_str(ROTATE),
-            Self::GiveUp => f.write_str(GIVE_UP),
+            Self::Replace => {
+                f.write_str("replace the generated secret values, as the annotation asks")
+            }
+            Self::Rotate => {
+                f.write_str("replace generated secret values that have come to their age")
+            }
+            Self::GiveUp => f.write_str(
+                "give up the generated secret values before, which were kept long enough",
+            ),
             Self::Push { set, unset } if unset.is_empty() => {
                 write!(f, "set the secrets {}", list(set))
             }
@@ -77,24 +82,14 @@ impl fmt::Display for Change {
     }
 }
 
-/// What the plan calls the replacement of values at their age. It is asked for by the spec, so that
-/// what follows from it is no drift.
-pub const ROTATE: &str = "replace generated secret values that have come to their age";
-
-/// The same, when somebody asks for it by annotation.
-pub const REPLACE: &str = "replace the generated secret values, as the annotation asks";
-
-/// What the plan calls the end of the overlap.
-const GIVE_UP: &str = "give up the generated secret values before, which were kept long enough";
-
-/// Whether this line of a plan replaces generated values.
-pub fn replaces(change: &str) -> bool {
-    [REPLACE, ROTATE].contains(&change)
-}
-
-/// Whether this line of a plan is asked for by the rotation, so that it is no drift.
-pub fn rotates(change: &str) -> bool {
-    replaces(change) || change == GIVE_UP
+impl StepChange for Change {
+    fn kind(&self) -> ChangeKind {
+        match self {
+            Self::Replace | Self::Rotate => ChangeKind::Rotation,
+            Self::GiveUp => ChangeKind::RotationEnd,
+            Self::Generate | Self::Push { .. } => ChangeKind::Ordinary,
+        }
+    }
 }
 
 /// The store of generated values of this Activation.
@@ -171,11 +166,11 @@ impl Step for Secrets {
     type Change = Change;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::Secrets
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[app::ID]
+        &[StepId::App]
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {

@@ -31,9 +31,6 @@ use crate::{
 /// The checks that are commands in a machine.
 pub struct DatabaseCheck;
 
-/// Name of the step.
-pub const ID: StepId = "DatabaseCheck";
-
 /// Longest time of one command, in seconds: the step shares the reconcile's deadline.
 const LONGEST: u64 = 20;
 
@@ -358,7 +355,7 @@ impl Step for DatabaseCheck {
     type Change = Infallible;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::DatabaseCheck
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {

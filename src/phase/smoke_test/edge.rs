@@ -28,9 +28,6 @@ use crate::{
 /// All checks that are requests from outside.
 pub struct EdgeChecks;
 
-/// Name of the step.
-pub const ID: StepId = "EdgeChecks";
-
 /// The tries of each check since it was last decided.
 pub type AllTries = BTreeMap<String, Tries>;
 
@@ -56,7 +53,7 @@ impl Step for EdgeChecks {
     type Change = Infallible;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::EdgeChecks
     }
 
     fn reads(&self) -> u32 {
@@ -111,7 +108,7 @@ impl Step for EdgeChecks {
 
 /// Longest time of one try: what the check allows, and never more than half of a reconcile.
 pub fn timeout(cx: &Cx, check: &Check) -> Duration {
-    check.timeout.get().min(cx.timing.deadline / 2)
+    check.timeout.get().min(cx.installation.timing.deadline / 2)
 }
 
 /// The tries by name, to be kept for the next look.

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicBool, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -12,19 +15,50 @@ use tokio::sync::{Barrier, Notify};
 
 use super::*;
 use crate::{
-    api::{ConditionType, Reason},
+    api::Reason,
     error::Error,
     fly,
     net::probe::Probe,
+    phase::PHASES,
     pipeline::{
-        Act, Fence, Origin, Owner, Step, Timing, Verdict, Wake, Why,
-        step::{BoxFuture, Result},
+        Act, Fence, Installation, Origin, Owner, Step, StepChange, Timing, Verdict, Wake, Why,
+        advance::BoxFuture,
+        announce::Announced,
+        recheck,
+        record::State,
+        verdict::{Result, Slot},
     },
     plan::{Target, refs::Refs, testing},
 };
 
 /// Longest time that anything here takes, on a busy computer too.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// The made-up steps borrow the names of real ones.
+mod id {
+    use super::StepId;
+
+    pub const AFTER: StepId = StepId::App;
+    pub const ALSO: StepId = StepId::AppToken;
+    pub const DONE: StepId = StepId::Certificates;
+    pub const FAILS: StepId = StepId::Postgres;
+    pub const FIRST: StepId = StepId::Attach;
+    pub const FREE: StepId = StepId::Redis;
+    pub const NEEDS_FREE: StepId = StepId::Secrets;
+    pub const NEEDS_ONE: StepId = StepId::Image;
+    pub const NEEDS_THREE: StepId = StepId::Rollback;
+    pub const NEEDS_TWO: StepId = StepId::FlyRelease;
+    pub const ONE: StepId = StepId::ReleaseCommand;
+    pub const SECOND: StepId = StepId::SeedCommand;
+    pub const SLOW: StepId = StepId::Volumes;
+    pub const SPINS: StepId = StepId::Machines;
+    pub const STOPPED: StepId = StepId::Health;
+    pub const THEN: StepId = StepId::Release;
+    pub const TWO: StepId = StepId::EdgeChecks;
+    pub const WAITS: StepId = StepId::DatabaseCheck;
+    pub const WRONG: StepId = StepId::TokenValid;
+    pub const STEP: StepId = StepId::TokenScope;
+}
 
 /// What a step finds.
 enum Is {
@@ -62,7 +96,7 @@ impl Made {
     fn announced(&self) -> Slot {
         Slot {
             kind: "Made".to_owned(),
-            name: self.id.to_owned(),
+            name: self.id.to_string(),
         }
     }
 }
@@ -82,7 +116,7 @@ impl Told {
     }
 }
 
-impl Herald for Told {
+impl Announcer for Told {
     fn announce(&self, report: Report, intents: Announced) -> BoxFuture<'_, Announced> {
         assert_eq!(report.phases.len(), PHASES.len());
         let names = intents.iter().map(|(_, slot)| slot.name.clone()).collect();
@@ -96,9 +130,20 @@ impl Herald for Told {
     }
 }
 
+/// The change of every made-up step.
+struct PutRight;
+
+impl std::fmt::Display for PutRight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("put it right")
+    }
+}
+
+impl StepChange for PutRight {}
+
 impl Step for Made {
     type Observed = Is;
-    type Change = String;
+    type Change = PutRight;
 
     fn id(&self) -> StepId {
         self.id
@@ -112,7 +157,7 @@ impl Step for Made {
         (self.observe)().await
     }
 
-    fn diff(&self, _target: &Target, observed: &Is, _now: Timestamp) -> Verdict<String> {
+    fn diff(&self, _target: &Target, observed: &Is, _now: Timestamp) -> Verdict<PutRight> {
         match observed {
             Is::Done => Verdict::Done,
             Is::Waits => Verdict::Wait {
@@ -120,7 +165,7 @@ impl Step for Made {
                 wake: Wake::Poll,
             },
             Is::Stopped => Verdict::Blocked(Why::new(Reason::FlyRefused, "it may not")),
-            Is::Wrong => Verdict::Change("put it right".to_owned()),
+            Is::Wrong => Verdict::Change(PutRight),
         }
     }
 
@@ -129,11 +174,11 @@ impl Step for Made {
         foreseen.then(|| self.announced()).into_iter().collect()
     }
 
-    fn intent(&self, _target: &Target, _change: &String) -> Option<Slot> {
+    fn intent(&self, _target: &Target, _change: &PutRight) -> Option<Slot> {
         self.slot.map(|_| self.announced())
     }
 
-    async fn act(&self, _cx: &Cx, _change: String) -> Result<()> {
+    async fn act(&self, _cx: &Cx, _change: PutRight) -> Result<()> {
         (self.act)();
         Ok(())
     }
@@ -163,28 +208,30 @@ fn cx() -> Cx {
             uid: "u".to_owned(),
             generation: 1,
         },
-        change: Origin::default(),
+        origin: Origin::default(),
         kube: kube::Client::new(kube, "n"),
-        own_namespace: "n".to_owned(),
         probe: Probe::new(&[], None).unwrap(),
         facts: Default::default(),
+        journal: Default::default(),
         intents: Default::default(),
-        timing: Timing::default(),
+        installation: Arc::new(Installation {
+            own_namespace: "n".to_owned(),
+            fingerprint_key: b"key".to_vec().into(),
+            app_tokens: false,
+            timing: Timing::default(),
+            clock: || Timestamp::UNIX_EPOCH,
+        }),
         fence: Fence::new(|| true),
-        app_tokens: false,
         act: Act::Apply,
-        fingerprint_key: b"key".to_vec().into(),
-        pushed: Default::default(),
         recorded: Default::default(),
-        fallbacks: Default::default(),
-        clock: || Timestamp::UNIX_EPOCH,
+        pass: 0,
     }
 }
 
 /// Runs these steps as one phase, once, and says where each of them stands.
 async fn pass(
     cx: &Cx,
-    memory: &mut Memory,
+    memory: &mut Observations,
     fired: &[StepId],
     steps: &'static [&'static dyn AnyStep],
 ) -> Vec<State> {
@@ -194,23 +241,19 @@ async fn pass(
 /// The same, with this one to announce creates.
 async fn told_pass(
     cx: &Cx,
-    memory: &mut Memory,
+    memory: &mut Observations,
     fired: &[StepId],
     steps: &'static [&'static dyn AnyStep],
-    herald: &dyn Herald,
+    announcer: &dyn Announcer,
 ) -> Vec<State> {
-    let intents = cx.intents.clone();
     let phase = Phase {
         id: PhaseName::Provision,
-        done: ConditionType::Provisioned,
         steps,
-        before_live: true,
     };
     let mut pass = Pass {
         cx,
-        herald,
-        writing: None,
-        attending: Some(intents.attend()),
+        phases: PHASES,
+        announcements: Announcements::new(announcer, &cx.intents),
         digest: "digest".to_owned(),
         fired: fired.iter().copied().collect(),
         allowed: None,
@@ -218,9 +261,14 @@ async fn told_pass(
         sent: Vec::new(),
     };
     let steps_of = [phase];
-    pass.foresee(&steps_of, &|_| None);
+    expect_creates(cx, &steps_of, &|_| None);
     let [phase] = steps_of;
-    let ran = tokio::time::timeout(LIMIT, pass.steps(&phase, memory, (&[], None))).await;
+    let running = Running {
+        phase: &phase,
+        earlier: &[],
+        gate: None,
+    };
+    let ran = tokio::time::timeout(LIMIT, pass.steps(running, memory)).await;
     assert!(
         ran.is_ok(),
         "the pass does not end: steps wait for each other"
@@ -232,13 +280,13 @@ async fn told_pass(
 #[tokio::test]
 async fn steps_whose_needs_are_met_run_at_the_same_time() {
     static BOTH: std::sync::LazyLock<Barrier> = std::sync::LazyLock::new(|| Barrier::new(2));
-    static ONE: Made = Made::new("One", &[], || {
+    static ONE: Made = Made::new(id::ONE, &[], || {
         Box::pin(async {
             BOTH.wait().await;
             Ok(Is::Done)
         })
     });
-    static TWO: Made = Made::new("Two", &[], || {
+    static TWO: Made = Made::new(id::TWO, &[], || {
         Box::pin(async {
             BOTH.wait().await;
             Ok(Is::Done)
@@ -246,7 +294,7 @@ async fn steps_whose_needs_are_met_run_at_the_same_time() {
     });
 
     static ALL: &[&dyn AnyStep] = &[&ONE, &TWO];
-    let states = pass(&cx(), &mut Memory::new("u".into()), &[], ALL).await;
+    let states = pass(&cx(), &mut Observations::default(), &[], ALL).await;
 
     assert_eq!(states, [State::Done, State::Done]);
 }
@@ -256,59 +304,63 @@ async fn a_slow_step_holds_back_what_needs_it_and_nothing_else() {
     static ENDED: Mutex<Vec<StepId>> = Mutex::new(Vec::new());
     static LAST: Notify = Notify::const_new();
     // It ends only when the chain beside it has ended.
-    static SLOW: Made = Made::new("Slow", &[], || {
+    static SLOW: Made = Made::new(id::SLOW, &[], || {
         Box::pin(async {
             LAST.notified().await;
-            ENDED.lock().unwrap().push("Slow");
+            ENDED.lock().unwrap().push(id::SLOW);
             Ok(Is::Done)
         })
     });
-    static FIRST: Made = Made::new("First", &[], || {
+    static FIRST: Made = Made::new(id::FIRST, &[], || {
         Box::pin(async {
-            ENDED.lock().unwrap().push("First");
+            ENDED.lock().unwrap().push(id::FIRST);
             Ok(Is::Done)
         })
     });
-    static SECOND: Made = Made::new("Second", &["First"], || {
+    static SECOND: Made = Made::new(id::SECOND, &[id::FIRST], || {
         Box::pin(async {
-            ENDED.lock().unwrap().push("Second");
+            ENDED.lock().unwrap().push(id::SECOND);
             LAST.notify_one();
             Ok(Is::Done)
         })
     });
-    static AFTER: Made = Made::new("After", &["Slow", "Second"], || {
+    static AFTER: Made = Made::new(id::AFTER, &[id::SLOW, id::SECOND], || {
         Box::pin(async {
-            ENDED.lock().unwrap().push("After");
+            ENDED.lock().unwrap().push(id::AFTER);
             Ok(Is::Done)
         })
     });
 
-    let mut memory = Memory::new("u".into());
+    let mut memory = Observations::default();
     static ALL: &[&dyn AnyStep] = &[&SLOW, &FIRST, &SECOND, &AFTER];
     let states = pass(&cx(), &mut memory, &[], ALL).await;
 
     assert!(states.iter().all(|state| *state == State::Done));
-    assert_eq!(*ENDED.lock().unwrap(), ["First", "Second", "Slow", "After"]);
+    assert_eq!(
+        *ENDED.lock().unwrap(),
+        [id::FIRST, id::SECOND, id::SLOW, id::AFTER]
+    );
 }
 
 #[tokio::test]
 async fn steps_that_fail_wait_or_are_stopped_hold_only_what_needs_them() {
     static REACHED: AtomicBool = AtomicBool::new(false);
-    static FAILS: Made = Made::new("Fails", &[], || {
+    static FAILS: Made = Made::new(id::FAILS, &[], || {
         Box::pin(async { Err(Error::NotKnown("the app")) })
     });
-    static WAITS: Made = Made::new("Waits", &[], || Box::pin(async { Ok(Is::Waits) }));
-    static STOPPED: Made = Made::new("Stopped", &[], || Box::pin(async { Ok(Is::Stopped) }));
+    static WAITS: Made = Made::new(id::WAITS, &[], || Box::pin(async { Ok(Is::Waits) }));
+    static STOPPED: Made = Made::new(id::STOPPED, &[], || Box::pin(async { Ok(Is::Stopped) }));
     fn reached() -> BoxFuture<'static, Result<Is>> {
         REACHED.store(true, SeqCst);
         Box::pin(async { Ok(Is::Done) })
     }
-    static NEEDS_ONE: Made = Made::new("NeedsOne", &["Fails"], reached);
-    static NEEDS_TWO: Made = Made::new("NeedsTwo", &["Free", "Waits"], reached);
-    static NEEDS_THREE: Made = Made::new("NeedsThree", &["Stopped"], reached);
-    static FREE: Made = Made::new("Free", &[], || Box::pin(async { Ok(Is::Done) }));
-    static NEEDS_FREE: Made =
-        Made::new("NeedsFree", &["Free"], || Box::pin(async { Ok(Is::Done) }));
+    static NEEDS_ONE: Made = Made::new(id::NEEDS_ONE, &[id::FAILS], reached);
+    static NEEDS_TWO: Made = Made::new(id::NEEDS_TWO, &[id::FREE, id::WAITS], reached);
+    static NEEDS_THREE: Made = Made::new(id::NEEDS_THREE, &[id::STOPPED], reached);
+    static FREE: Made = Made::new(id::FREE, &[], || Box::pin(async { Ok(Is::Done) }));
+    static NEEDS_FREE: Made = Made::new(id::NEEDS_FREE, &[id::FREE], || {
+        Box::pin(async { Ok(Is::Done) })
+    });
     static ALL: &[&dyn AnyStep] = &[
         &FAILS,
         &WAITS,
@@ -320,7 +372,7 @@ async fn steps_that_fail_wait_or_are_stopped_hold_only_what_needs_them() {
         &NEEDS_FREE,
     ];
 
-    let states = pass(&cx(), &mut Memory::new("u".into()), &[], ALL).await;
+    let states = pass(&cx(), &mut Observations::default(), &[], ALL).await;
 
     assert!(!REACHED.load(SeqCst), "a step ran without what it needs");
     assert_eq!(
@@ -341,27 +393,27 @@ async fn steps_that_fail_wait_or_are_stopped_hold_only_what_needs_them() {
 #[tokio::test]
 async fn what_holds_is_not_looked_at_again_until_it_is_due_or_its_wait_has_ended() {
     static LOOKS: Mutex<Vec<StepId>> = Mutex::new(Vec::new());
-    static DONE: Made = Made::new("Done", &[], || {
-        LOOKS.lock().unwrap().push("Done");
+    static DONE: Made = Made::new(id::DONE, &[], || {
+        LOOKS.lock().unwrap().push(id::DONE);
         Box::pin(async { Ok(Is::Done) })
     });
-    static WAITS: Made = Made::new("Waits", &["Done"], || {
-        LOOKS.lock().unwrap().push("Waits");
+    static WAITS: Made = Made::new(id::WAITS, &[id::DONE], || {
+        LOOKS.lock().unwrap().push(id::WAITS);
         Box::pin(async { Ok(Is::Waits) })
     });
     static ALL: &[&dyn AnyStep] = &[&DONE, &WAITS];
-    let (cx, mut memory) = (cx(), Memory::new("u".into()));
+    let (cx, mut memory) = (cx(), Observations::default());
     let looks = || std::mem::take(&mut *LOOKS.lock().unwrap());
 
     pass(&cx, &mut memory, &[], ALL).await;
-    assert_eq!(looks(), ["Done", "Waits"]);
+    assert_eq!(looks(), [id::DONE, id::WAITS]);
     pass(&cx, &mut memory, &[], ALL).await;
-    assert_eq!(looks(), [""; 0]);
-    pass(&cx, &mut memory, &["Waits"], ALL).await;
-    assert_eq!(looks(), ["Waits"]);
-    memory.steps.get_mut("Done").unwrap().again = Some(Instant::now());
+    assert!(looks().is_empty());
+    pass(&cx, &mut memory, &[id::WAITS], ALL).await;
+    assert_eq!(looks(), [id::WAITS]);
+    memory.steps.get_mut(&id::DONE).unwrap().again = Some(Instant::now());
     pass(&cx, &mut memory, &[], ALL).await;
-    assert_eq!(looks(), ["Done"]);
+    assert_eq!(looks(), [id::DONE]);
 }
 
 #[tokio::test]
@@ -370,7 +422,7 @@ async fn what_depends_on_a_change_is_looked_at_again_in_the_same_pass() {
     static LOOKS: Mutex<u32> = Mutex::new(0);
     static FIRST: Made = Made {
         act: || WRONG.store(false, SeqCst),
-        ..Made::new("First", &[], || {
+        ..Made::new(id::FIRST, &[], || {
             Box::pin(async {
                 Ok(if WRONG.load(SeqCst) {
                     Is::Wrong
@@ -380,16 +432,16 @@ async fn what_depends_on_a_change_is_looked_at_again_in_the_same_pass() {
             })
         })
     };
-    static AFTER: Made = Made::new("After", &["First"], || {
+    static AFTER: Made = Made::new(id::AFTER, &[id::FIRST], || {
         *LOOKS.lock().unwrap() += 1;
         Box::pin(async { Ok(Is::Done) })
     });
     static ALL: &[&dyn AnyStep] = &[&FIRST, &AFTER];
-    let (cx, mut memory) = (cx(), Memory::new("u".into()));
+    let (cx, mut memory) = (cx(), Observations::default());
     pass(&cx, &mut memory, &[], ALL).await;
 
     WRONG.store(true, SeqCst);
-    let states = pass(&cx, &mut memory, &["First"], ALL).await;
+    let states = pass(&cx, &mut memory, &[id::FIRST], ALL).await;
 
     assert_eq!(states, [State::Done, State::Done]);
     assert_eq!(*LOOKS.lock().unwrap(), 2);
@@ -400,11 +452,11 @@ async fn a_change_without_effect_is_not_sent_for_ever() {
     static SENT: Mutex<usize> = Mutex::new(0);
     static SPINS: Made = Made {
         act: || *SENT.lock().unwrap() += 1,
-        ..Made::new("Spins", &[], || Box::pin(async { Ok(Is::Wrong) }))
+        ..Made::new(id::SPINS, &[], || Box::pin(async { Ok(Is::Wrong) }))
     };
 
     static ALL: &[&dyn AnyStep] = &[&SPINS];
-    let states = pass(&cx(), &mut Memory::new("u".into()), &[], ALL).await;
+    let states = pass(&cx(), &mut Observations::default(), &[], ALL).await;
 
     assert_eq!(states, [State::Waiting]);
     assert!(*SENT.lock().unwrap() <= 12);
@@ -415,39 +467,39 @@ async fn a_closed_fence_lets_no_change_begin() {
     static ACTED: AtomicBool = AtomicBool::new(false);
     static WRONG: Made = Made {
         act: || ACTED.store(true, SeqCst),
-        ..Made::new("Wrong", &[], || Box::pin(async { Ok(Is::Wrong) }))
+        ..Made::new(id::WRONG, &[], || Box::pin(async { Ok(Is::Wrong) }))
     };
     let cx = Cx {
         fence: Fence::new(|| false),
         ..cx()
     };
 
-    let mut memory = Memory::new("u".into());
+    let mut memory = Observations::default();
     static ALL: &[&dyn AnyStep] = &[&WRONG];
     let states = pass(&cx, &mut memory, &[], ALL).await;
 
     assert_eq!(states, [State::Waiting]);
-    assert_eq!(memory.steps["Wrong"].reason, Reason::NotLeading);
+    assert_eq!(memory.steps[&id::WRONG].reason, Reason::NotLeading);
     assert!(!ACTED.load(SeqCst));
 }
 
 /// A live object whose steps are all due, the later ones looked at longer ago.
-fn settled(digest: &str) -> Memory {
-    let mut memory = Memory::new("u".into());
+fn settled(digest: &str) -> Observations {
+    let mut memory = Observations::default();
     let steps: Vec<_> = PHASES.iter().flat_map(|phase| phase.steps).collect();
     let now = Instant::now();
     for (at, step) in steps.iter().enumerate() {
         let ago = Duration::from_millis(at.try_into().unwrap());
         let mut record = StepRecord::pending(digest);
         record.state = State::Done;
-        record.looked = now.checked_sub(ago).unwrap();
+        record.observed_at = now.checked_sub(ago).unwrap();
         record.again = step.rechecked().then_some(now);
         memory.steps.insert(step.id(), record);
     }
     memory
 }
 
-fn earliest(memory: &Memory) -> Instant {
+fn earliest(memory: &Observations) -> Instant {
     memory
         .steps
         .values()
@@ -457,13 +509,13 @@ fn earliest(memory: &Memory) -> Instant {
 }
 
 /// All phases as they are remembered, the first of them done and those after it not reached.
-fn stuck(memory: &Memory, state: PhaseState) -> Report {
+fn stuck(memory: &Observations, state: PhaseProgress) -> Report {
     let reports = PHASES.iter().zip(0..).map(|(phase, at)| PhaseReport {
         id: phase.id,
-        state: match at {
-            0 => PhaseState::Succeeded,
+        progress: match at {
+            0 => PhaseProgress::Succeeded,
             1 => state,
-            _ => PhaseState::Pending,
+            _ => PhaseProgress::Pending,
         },
         gate: None,
         steps: remembered(phase, memory, "digest"),
@@ -482,21 +534,25 @@ fn what_is_due_in_a_phase_that_is_not_reached_makes_no_look_at_once() {
     let later = Instant::now() + timing.recheck;
     for phase in PHASES.iter().take(2) {
         for step in phase.steps {
-            memory.steps.get_mut(step.id()).unwrap().again = Some(later);
+            memory.steps.get_mut(&step.id()).unwrap().again = Some(later);
         }
     }
-    for state in [PhaseState::Failed, PhaseState::Running, PhaseState::Planned] {
-        let next = next_look(&stuck(&memory, state), &memory, &timing);
+    for state in [
+        PhaseProgress::Failed,
+        PhaseProgress::Running,
+        PhaseProgress::Planned,
+    ] {
+        let next = recheck::next(&stuck(&memory, state), &memory, &timing);
         assert!(next > timing.recheck / 2, "{state:?}: {next:?}");
     }
     let first = PHASES[1].steps[0].id();
-    memory.steps.get_mut(first).unwrap().again = Some(Instant::now());
-    for state in [PhaseState::AwaitingApproval, PhaseState::Rejected] {
-        let next = next_look(&stuck(&memory, state), &memory, &timing);
+    memory.steps.get_mut(&first).unwrap().again = Some(Instant::now());
+    for state in [PhaseProgress::AwaitingApproval, PhaseProgress::Rejected] {
+        let next = recheck::next(&stuck(&memory, state), &memory, &timing);
         assert!(next > timing.recheck / 2, "{state:?}: {next:?}");
     }
-    let reached = stuck(&memory, PhaseState::Failed);
-    assert!(next_look(&reached, &memory, &timing) < timing.recheck / 2);
+    let reached = stuck(&memory, PhaseProgress::Failed);
+    assert!(recheck::next(&reached, &memory, &timing) < timing.recheck / 2);
 }
 
 #[test]
@@ -510,22 +566,22 @@ fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_tu
         .collect();
     let mut reached = BTreeSet::new();
     for _ in 0..due.len() {
-        let chosen = recheck_choice(&mut memory, "digest", &Timing::default()).unwrap();
+        let chosen = recheck::choose(PHASES, &mut memory, "digest", &Timing::default()).unwrap();
         let steps = PHASES.iter().flat_map(|phase| phase.steps);
         let reads: u32 = steps
-            .filter(|step| chosen.contains(step.id()))
+            .filter(|step| chosen.contains(&step.id()))
             .map(|step| step.reads())
             .sum();
-        assert!(reads <= RECHECK_READS, "{reads} reads: {chosen:?}");
+        assert!(reads <= recheck::RECHECK_READS, "{reads} reads: {chosen:?}");
         assert!(
-            chosen.contains("Verify"),
+            chosen.contains(&StepId::Verify),
             "machines are looked at each time"
         );
         let now = Instant::now();
         let next = earliest(&memory);
         for id in &chosen {
             let record = memory.steps.get_mut(id).unwrap();
-            (record.looked, record.again) = (now, Some(next + Timing::default().recheck));
+            (record.observed_at, record.again) = (now, Some(next + Timing::default().recheck));
         }
         // Nothing is due before the next re-check, which comes an interval later.
         let waits = earliest(&memory).saturating_duration_since(now);
@@ -542,9 +598,15 @@ fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_tu
 fn what_is_not_settled_has_no_limit_of_reads() {
     let mut memory = settled("digest");
     let timing = Timing::default();
-    assert_eq!(recheck_choice(&mut memory, "another digest", &timing), None);
+    assert_eq!(
+        recheck::choose(PHASES, &mut memory, "another digest", &timing),
+        None
+    );
     memory.steps.values_mut().next().unwrap().state = State::Waiting;
-    assert_eq!(recheck_choice(&mut memory, "digest", &timing), None);
+    assert_eq!(
+        recheck::choose(PHASES, &mut memory, "digest", &timing),
+        None
+    );
 }
 
 #[test]
@@ -555,16 +617,16 @@ fn a_phase_is_stopped_before_it_waits_and_done_when_all_its_steps_are() {
             .map(|state| {
                 let mut record = StepRecord::pending("digest");
                 record.state = state.clone();
-                ("Step", record)
+                (id::STEP, record)
             })
             .collect();
-        phase_state(&steps)
+        phase_progress(&steps)
     };
     use State::{Blocked, Done, Pending, Planned, Skipped, Waiting};
-    assert_eq!(of(&[Done, Skipped]), PhaseState::Succeeded);
-    assert_eq!(of(&[Done, Waiting, Pending]), PhaseState::Running);
-    assert_eq!(of(&[Waiting, Blocked, Planned]), PhaseState::Failed);
-    assert_eq!(of(&[Planned, Pending]), PhaseState::Planned);
+    assert_eq!(of(&[Done, Skipped]), PhaseProgress::Succeeded);
+    assert_eq!(of(&[Done, Waiting, Pending]), PhaseProgress::Running);
+    assert_eq!(of(&[Waiting, Blocked, Planned]), PhaseProgress::Failed);
+    assert_eq!(of(&[Planned, Pending]), PhaseProgress::Planned);
 }
 
 #[tokio::test]
@@ -580,13 +642,13 @@ async fn one_write_announces_what_all_steps_are_about_to_create_and_then_each_cr
     static ONE: Made = Made {
         slot: Some(false),
         act: || THERE[0].store(true, SeqCst),
-        ..Made::new("One", &[], || Box::pin(async { Ok(is(&THERE[0])) }))
+        ..Made::new(id::ONE, &[], || Box::pin(async { Ok(is(&THERE[0])) }))
     };
     // It looks longer than the other.
     static TWO: Made = Made {
         slot: Some(false),
         act: || THERE[1].store(true, SeqCst),
-        ..Made::new("Two", &[], || {
+        ..Made::new(id::TWO, &[], || {
             Box::pin(async {
                 for _ in 0..20 {
                     tokio::task::yield_now().await;
@@ -596,12 +658,15 @@ async fn one_write_announces_what_all_steps_are_about_to_create_and_then_each_cr
         })
     };
     static ALL: &[&dyn AnyStep] = &[&ONE, &TWO];
-    let herald = Told::default();
+    let announcer = Told::default();
 
-    let states = told_pass(&cx(), &mut Memory::new("u".into()), &[], ALL, &herald).await;
+    let states = told_pass(&cx(), &mut Observations::default(), &[], ALL, &announcer).await;
 
     assert_eq!(states, [State::Done, State::Done]);
-    assert_eq!(herald.announced(), [["One", "Two"]]);
+    assert_eq!(
+        announcer.announced(),
+        [[id::ONE.as_str(), id::TWO.as_str()]]
+    );
 }
 
 #[tokio::test]
@@ -609,24 +674,24 @@ async fn what_could_not_be_announced_is_not_created() {
     static WRONG: Made = Made {
         slot: Some(false),
         act: || panic!("it was created"),
-        ..Made::new("Wrong", &[], || Box::pin(async { Ok(Is::Wrong) }))
+        ..Made::new(id::WRONG, &[], || Box::pin(async { Ok(Is::Wrong) }))
     };
     static ALSO: Made = Made {
         slot: Some(true),
         act: || panic!("it was created"),
-        ..Made::new("Also", &[], || Box::pin(async { Ok(Is::Wrong) }))
+        ..Made::new(id::ALSO, &[], || Box::pin(async { Ok(Is::Wrong) }))
     };
     static ALL: &[&dyn AnyStep] = &[&WRONG, &ALSO];
-    let herald = Told {
+    let announcer = Told {
         fails: true,
         ..Told::default()
     };
     let cx = cx();
 
-    let states = told_pass(&cx, &mut Memory::new("u".into()), &[], ALL, &herald).await;
+    let states = told_pass(&cx, &mut Observations::default(), &[], ALL, &announcer).await;
 
     assert_eq!(states, [State::Running, State::Running]);
-    assert_eq!(herald.announced().len(), 1, "it was tried again");
+    assert_eq!(announcer.announced().len(), 1, "it was tried again");
     assert!(cx.intents.to_announce(), "the end of the pass tries again");
 }
 
@@ -635,7 +700,7 @@ async fn what_is_foreseen_is_announced_while_earlier_steps_work_and_not_created_
     static WRITTEN: Notify = Notify::const_new();
     static EARLIER: AtomicBool = AtomicBool::new(false);
     static THERE: AtomicBool = AtomicBool::new(false);
-    static FIRST: Made = Made::new("First", &[], || {
+    static FIRST: Made = Made::new(id::FIRST, &[], || {
         Box::pin(async {
             EARLIER.store(true, SeqCst);
             Ok(Is::Done)
@@ -645,7 +710,7 @@ async fn what_is_foreseen_is_announced_while_earlier_steps_work_and_not_created_
     static THEN: Made = Made {
         slot: Some(true),
         act: || THERE.store(true, SeqCst),
-        ..Made::new("Then", &["First"], || {
+        ..Made::new(id::THEN, &[id::FIRST], || {
             Box::pin(async {
                 WRITTEN.notify_one();
                 Ok(if THERE.load(SeqCst) {
@@ -658,22 +723,22 @@ async fn what_is_foreseen_is_announced_while_earlier_steps_work_and_not_created_
     };
     static ALL: &[&dyn AnyStep] = &[&FIRST, &THEN];
     struct First(Told);
-    impl Herald for First {
+    impl Announcer for First {
         fn announce(&self, report: Report, intents: Announced) -> BoxFuture<'_, Announced> {
             assert!(!EARLIER.load(SeqCst), "it came after the earlier step");
             self.0.announce(report, intents)
         }
     }
-    let herald = Told {
+    let announcer = Told {
         until: Some(&WRITTEN),
         ..Told::default()
     };
-    let herald = First(herald);
+    let announcer = First(announcer);
 
-    let states = told_pass(&cx(), &mut Memory::new("u".into()), &[], ALL, &herald).await;
+    let states = told_pass(&cx(), &mut Observations::default(), &[], ALL, &announcer).await;
 
     assert_eq!(states, [State::Done, State::Done]);
-    assert_eq!(herald.0.announced(), [["Then"]]);
+    assert_eq!(announcer.0.announced(), [[id::THEN.as_str()]]);
 }
 
 #[test]
@@ -687,9 +752,9 @@ fn what_was_looked_at_at_different_times_shares_one_recheck_an_interval() {
         record.again = Some(now + timing.recheck / 2);
     }
 
-    let chosen = recheck_choice(&mut memory, "digest", &timing).unwrap();
+    let chosen = recheck::choose(PHASES, &mut memory, "digest", &timing).unwrap();
 
-    assert!(chosen.contains("Verify"), "{chosen:?}");
+    assert!(chosen.contains(&StepId::Verify), "{chosen:?}");
     let others = memory.steps.iter().filter(|(id, _)| !chosen.contains(*id));
     for again in others.filter_map(|(_, record)| record.again) {
         assert!(again >= now + timing.recheck);
@@ -704,12 +769,12 @@ fn what_holds_for_a_moment_is_looked_at_when_that_is_over_and_nothing_else_with_
     for record in memory.steps.values_mut().filter(|r| r.again.is_some()) {
         record.again = Some(now + timing.recheck / 2);
     }
-    let addresses = memory.steps.get_mut("Addresses").unwrap();
+    let addresses = memory.steps.get_mut(&StepId::Addresses).unwrap();
     (addresses.again, addresses.holds) = (Some(now), true);
 
-    let chosen = recheck_choice(&mut memory, "digest", &timing).unwrap();
+    let chosen = recheck::choose(PHASES, &mut memory, "digest", &timing).unwrap();
 
-    assert_eq!(chosen, BTreeSet::from(["Addresses"]));
-    let verify = memory.steps["Verify"].again.unwrap();
+    assert_eq!(chosen, BTreeSet::from([StepId::Addresses]));
+    let verify = memory.steps[&StepId::Verify].again.unwrap();
     assert_eq!(verify, now + timing.recheck / 2);
 }

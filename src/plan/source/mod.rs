@@ -15,9 +15,9 @@ use crate::{
     },
     error::Error,
     fly::{self, Class, ImageReference},
-    pipeline::{Memory, Owner, memory::backoff},
+    pipeline::{Owner, cx::backoff},
     plan::{self as target, refs::Refs},
-    reconcile::context::Context,
+    reconcile::{context::Context, memory::Memory},
 };
 
 pub mod choose;
@@ -75,15 +75,15 @@ pub async fn read(
         return Ok(());
     };
     let mark = target::asked(activation);
-    let key = key(&mark, source, refs, &context.fingerprint_key);
+    let key = key(&mark, source, refs, &context.installation.fingerprint_key);
     let now = Instant::now();
     let same = memory.source.key == key;
     if same && memory.source.due.is_some_and(|due| due > now) {
         refs.set_source(memory.source.decision.clone());
         return Ok(());
     }
-    let (kube, namespace) = (&context.kube, &context.own_namespace);
-    let stored = store::load(kube, namespace, owner, &memory.facts).await?;
+    let (kube, namespace) = (&context.kube, &context.installation.own_namespace);
+    let stored = store::load(kube, namespace, owner, &memory.wanted.facts).await?;
     let held = stored.choice.as_ref();
     let failed = |failure| Followed {
         choice: None,
@@ -104,7 +104,7 @@ pub async fn read(
                 image: &source.image,
                 rule: &rule,
             };
-            let serving = memory.facts.releases.get();
+            let serving = memory.wanted.facts.releases.get();
             let serving = serving.as_ref().and_then(|records| records.last_good());
             let client = context
                 .fly
@@ -124,7 +124,7 @@ pub async fn read(
             return Ok(());
         }
         // Before anything follows from it: a restart must find the same.
-        store::save(kube, namespace, owner, &memory.facts, choice).await?;
+        store::save(kube, namespace, owner, &memory.wanted.facts, choice).await?;
         tracing::info!(tag = %choice.tag, digest = %choice.digest, why = %choice.why, "image chosen");
     }
     let interval = source.interval.get().max(context.source_interval_min);
@@ -135,7 +135,7 @@ pub async fn read(
     let pause = if passing {
         memory.source.failures = memory.source.failures.saturating_add(1);
         // Ever more seldom, but no more seldom than without a failure.
-        backoff(&context.timing, memory.source.failures).min(interval)
+        backoff(&context.installation.timing, memory.source.failures).min(interval)
     } else {
         memory.source.failures = 0;
         interval

@@ -31,8 +31,7 @@ pub struct Cluster {
 impl Cluster {
     /// The current context of a kubeconfig file.
     pub async fn from_kubeconfig(path: &Path) -> Result<Self> {
-        // The first user of TLS in a process chooses the provider; a second choice is refused,
-        // and that is fine.
+        // The first user of TLS in a process chooses the provider. An error means that it is chosen.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let kubeconfig = Kubeconfig::read_from(path).map_err(|source| Error::Kubeconfig {
             path: path.to_owned(),

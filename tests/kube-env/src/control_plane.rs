@@ -91,8 +91,8 @@ impl ControlPlane {
         drop(self.process.take());
     }
 
-    /// Starts it again, on the same port and with the same state, so that its clients go on.
-    /// Only with a directory of its own ([`Options::dir`]): a temporary one goes with the process.
+    /// Starts it again, on the same port and with the same state, so that its clients continue. Needs
+    /// [`Options::dir`]: a temporary directory is removed with the process.
     pub async fn resume(&mut self) -> Result<()> {
         if self.process.is_none() {
             let port = self.cluster.config().cluster_url.port_u16();
@@ -101,7 +101,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// What the API server was asked so far, one audit event per answered request; empty unless
+    /// The requests to the API server so far, one audit event per answered request; empty unless
     /// [`Options::audit`] is on. Source: `audit.k8s.io/v1`, `Event`, level Metadata.
     pub fn audit(&self) -> Result<Vec<Value>> {
         let path = audit_log(&self.dir);

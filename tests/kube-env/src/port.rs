@@ -6,8 +6,8 @@ use crate::{Error, Result};
 
 /// A port of 127.0.0.1 on which nothing listened a moment ago.
 ///
-/// Somebody else may take it before its user binds it: a start that fails on a taken port is
-/// tried again with another one.
+/// Another process may take it first: a start that fails on a taken port is repeated with another
+/// one.
 pub fn free() -> Result<u16> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())

@@ -1,4 +1,4 @@
-//! A real PostgreSQL server on loopback, with a data directory of its own that goes with it.
+//! A real PostgreSQL server on loopback, with its own data directory, which is removed with it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use crate::{Error, Result, port, random};
 
 const READY: Duration = Duration::from_secs(60);
 
-/// Starts with another port when the chosen one was taken in between.
+/// Attempts, each with another port, in case the chosen one is taken in the meantime.
 const TRIES: usize = 5;
 
 /// A running PostgreSQL server; ends when dropped, or with us.
@@ -163,7 +163,7 @@ impl Postgres {
 }
 
 fn as_user(spec: Spec, user: Option<(u32, u32)>) -> Spec {
-    // Settings of a developer's own server must not reach this one.
+    // A developer's settings for another server must not apply here.
     let spec = ["PGDATA", "PGPORT", "PGHOST", "PGUSER", "PGPASSWORD"]
         .into_iter()
         .fold(spec, Spec::env_remove);

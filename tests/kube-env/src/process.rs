@@ -19,7 +19,7 @@ use crate::{Error, Result};
 
 const GUARD: &str = include_str!("process/guard.sh");
 
-/// How often a condition is looked at while waiting for it.
+/// How often a condition is checked while waiting for it.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Bytes of a log that an error shows.
@@ -42,7 +42,7 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// `name` is how messages call the process; its output is appended to the file `log`.
+    /// `name` is the name of the process in messages; its output is appended to the file `log`.
     pub fn new(
         name: impl Into<String>,
         program: impl Into<PathBuf>,
@@ -107,8 +107,8 @@ impl Spec {
         self
     }
 
-    /// A directory that is removed when the process has ended, by the guard, so also when nobody
-    /// else is left to do it.
+    /// A directory that the guard removes when the process has ended, also when this program has been
+    /// killed.
     #[must_use]
     pub fn remove_on_exit(mut self, dir: impl Into<PathBuf>) -> Self {
         self.remove = Some(dir.into());
@@ -192,7 +192,7 @@ impl Process {
         self.child.id()
     }
 
-    /// How messages call the process.
+    /// Its name in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -270,7 +270,7 @@ impl Drop for Process {
     }
 }
 
-/// One process for good: ids are used again, but not with the same start time.
+/// The identity of a process: ids are reused, but not with the same start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Process id.

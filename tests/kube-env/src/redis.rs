@@ -1,4 +1,4 @@
-//! A real Redis server on loopback that keeps nothing.
+//! A real Redis server on loopback, without persistence.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use crate::{Error, Result, port, random, write_private};
 
 const READY: Duration = Duration::from_secs(30);
 
-/// Starts with another port when the chosen one was taken in between.
+/// Attempts, each with another port, in case the chosen one is taken in the meantime.
 const TRIES: usize = 5;
 
 /// A running Redis server; ends when dropped, or with us.
@@ -59,7 +59,7 @@ impl Redis {
                 port,
                 password,
             }),
-            // 127: the shell's word for a program that is not there.
+            // 127: the shell's exit status for a missing program.
             Err(_) if process.exited().and_then(|status| status.code()) == Some(127) => {
                 Err(Error::Missing {
                     program: "Redis".to_owned(),

@@ -27,7 +27,7 @@ use crate::{
     error::Error,
     fly::{Machine, machine_config::MachineGuest},
     flytoml::{self, AppConfig},
-    pipeline::{Cx, Note, Slot, Verdict, Why, step::Result},
+    pipeline::{ChangeKind, Cx, Note, Slot, StepChange, Verdict, Why, step::Result},
     plan::Target,
 };
 
@@ -96,6 +96,15 @@ impl fmt::Display for Change {
             Self::Begin(release) => write!(f, "record that release {} begins", release.number),
             Self::Machine(change) => change.fmt(f),
             Self::Record(change) => change.fmt(f),
+        }
+    }
+}
+
+impl StepChange for Change {
+    fn kind(&self) -> ChangeKind {
+        match self {
+            Self::Record(change) => change.kind(),
+            Self::Begin(_) | Self::Machine(_) => ChangeKind::Ordinary,
         }
     }
 }

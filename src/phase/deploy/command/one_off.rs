@@ -20,9 +20,7 @@ use crate::{
     api::Reason,
     error::Error,
     fly::{self, Machine, MachineConfig, MachineState, NewMachine},
-    pipeline::{
-        Cx, Slot, Timing, Verdict, Wake, Why, memory::backoff_without_spread, step::Result,
-    },
+    pipeline::{Cx, Slot, Timing, Verdict, Wake, Why, cx::backoff_without_spread, step::Result},
 };
 
 /// How long a machine that ends may take until its exit can be read.
@@ -268,7 +266,7 @@ impl Runs {
             asked,
             tail: None,
             told: false,
-            timing: cx.timing,
+            timing: cx.installation.timing,
         };
         let Some(last) = &runs.last else {
             return runs;

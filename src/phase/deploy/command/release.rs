@@ -7,11 +7,8 @@ use super::one_off::{self, What};
 use crate::phase::deploy::{
     command::{self, Change, Command, Observed, Seen},
     fleet::{self, roster},
-    image, look,
-    release::{
-        records::{self, Records},
-        rollback,
-    },
+    look,
+    release::records::{self, Records},
 };
 use crate::{
     fly::Machine,
@@ -22,19 +19,16 @@ use crate::{
 /// The release command.
 pub struct ReleaseCommand;
 
-/// Name of the step.
-pub const ID: StepId = "ReleaseCommand";
-
 impl Step for ReleaseCommand {
     type Observed = Seen;
     type Change = Change;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::ReleaseCommand
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[image::ID, rollback::ID]
+        &[StepId::Image, StepId::Rollback]
     }
 
     /// What has run has run.

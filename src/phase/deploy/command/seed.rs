@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::one_off::{self, What};
 use crate::phase::deploy::{
-    command::{self, Change, Command, Observed, Seen, release as release_command},
+    command::{self, Change, Command, Observed, Seen},
     fleet::{self, roster},
     look,
     release::records,
@@ -23,19 +23,16 @@ use crate::{
 /// The seed command.
 pub struct SeedCommand;
 
-/// Name of the step.
-pub const ID: StepId = "SeedCommand";
-
 impl Step for SeedCommand {
     type Observed = Seen;
     type Change = Change;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::SeedCommand
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[release_command::ID]
+        &[StepId::ReleaseCommand]
     }
 
     /// What has run has run.

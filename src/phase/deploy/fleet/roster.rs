@@ -129,7 +129,11 @@ async fn list(cx: &Cx) -> Result<Vec<Machine>> {
 async fn unlisted(cx: &Cx, known: Option<&Roster>, listed: &[Machine]) -> Result<Vec<Machine>> {
     let known = known.into_iter().flat_map(|known| &known.machines);
     let known = known.map(|machine| machine.id.as_str());
-    let recorded = cx.recorded.iter().filter(|object| object.kind == MACHINE);
+    let recorded = cx
+        .recorded
+        .external
+        .iter()
+        .filter(|object| object.kind == MACHINE);
     let recorded = recorded.map(|object| object.id.as_str());
     let missing: BTreeSet<&str> = known
         .chain(recorded)

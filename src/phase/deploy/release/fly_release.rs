@@ -6,12 +6,9 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::{
-    records::{self, Outcome, Records},
-    rollback,
-};
+use super::records::{self, Outcome, Records};
 use crate::phase::deploy::{
-    image, look,
+    look,
     release::{Wanted, effective},
 };
 use crate::{
@@ -21,15 +18,12 @@ use crate::{
         releases::{NewRelease, Release, ReleaseStatus},
     },
     flytoml::{self, Strategy},
-    pipeline::{Cx, Step, StepId, Verdict, step::Result},
+    pipeline::{Cx, Step, StepChange, StepId, Verdict, step::Result},
     plan::Target,
 };
 
 /// Fly.io's record of the release that is being deployed.
 pub struct FlyRelease;
-
-/// Name of the step.
-pub const ID: StepId = "FlyRelease";
 
 /// Fly.io's releases that are looked through for one that we recorded before a crash.
 const RECENT: u32 = 5;
@@ -61,16 +55,18 @@ impl fmt::Display for Begin {
     }
 }
 
+impl StepChange for Begin {}
+
 impl Step for FlyRelease {
     type Observed = Observed;
     type Change = Begin;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::FlyRelease
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[image::ID, rollback::ID]
+        &[StepId::Image, StepId::Rollback]
     }
 
     /// What is recorded stays recorded.

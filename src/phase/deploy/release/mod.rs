@@ -16,16 +16,13 @@ use crate::{
     api::Reason,
     error::Error,
     flytoml::{self, AppConfig},
-    pipeline::{Cx, Note, Removal, Step, StepId, Verdict, Why, facts, step::Result},
+    pipeline::{Cx, Note, Removal, Step, StepChange, StepId, Verdict, Why, facts, step::Result},
     plan::Target,
 };
 use records::{Outcome, Record, Records};
 
 /// The record of the release.
 pub struct Release;
-
-/// Name of the step.
-pub const ID: StepId = "Release";
 
 /// The release that the target asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -162,20 +159,18 @@ impl fmt::Display for Change {
     }
 }
 
+impl StepChange for Change {}
+
 impl Step for Release {
     type Observed = Observed;
     type Change = Change;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::Release
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[
-            super::verify::ID,
-            crate::phase::deploy::command::seed::ID,
-            fly_release::ID,
-        ]
+        &[StepId::Verify, StepId::SeedCommand, StepId::FlyRelease]
     }
 
     /// What is recorded stays recorded.
@@ -245,7 +240,7 @@ impl Step for Release {
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
         cx.facts.releases.clear();
-        records::delete_all(&cx.kube, &cx.own_namespace, &cx.owner.uid).await?;
+        records::delete_all(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
         Ok(Removal::Gone)
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     api::{
         FIELD_MANAGER, LABEL_UID, LABEL_VERSION, Reason,
         condition::whole_seconds,
-        status::{HistoryEntry, ReleaseStatus, one_line},
+        status::{HistoryEntry, HistoryOutcome, ReleaseStatus, one_line},
     },
     error::Error,
     fly,
@@ -49,12 +49,6 @@ const KEY: &str = "release.json";
 
 /// The key of a ConfigMap that holds the fly.toml of the release.
 const CONFIG_KEY: &str = "fly.toml";
-
-/// What the history calls a release that has not ended.
-pub const BEGUN: &str = "Begun";
-
-/// What it calls one that never will, because another one followed.
-const SUPERSEDED: &str = "Superseded";
 
 /// The value of the label `app.kubernetes.io/component` on records.
 const COMPONENT: &str = "release";
@@ -311,7 +305,7 @@ impl Records {
     pub fn notes(&self, key: &str) -> Vec<Note> {
         let left = self.left(key).map(Record::entry);
         let superseded = self.history().into_iter();
-        let superseded = superseded.filter(|entry| entry.outcome == SUPERSEDED);
+        let superseded = superseded.filter(|entry| entry.outcome == HistoryOutcome::Superseded);
         left.into_iter()
             .chain(superseded)
             .map(Note::Ended)
@@ -323,8 +317,8 @@ impl Records {
         let mut entries: Vec<HistoryEntry> = self.list.iter().rev().map(Record::entry).collect();
         entries.truncate(KEPT);
         for entry in entries.iter_mut().skip(1) {
-            if entry.outcome == BEGUN {
-                SUPERSEDED.clone_into(&mut entry.outcome);
+            if entry.outcome == HistoryOutcome::Begun {
+                entry.outcome = HistoryOutcome::Superseded;
             }
         }
         entries
@@ -335,10 +329,10 @@ impl Record {
     /// What the history tells of it.
     pub fn entry(&self) -> HistoryEntry {
         let (outcome, why) = match (self.outcome, self.restores) {
-            (Outcome::Succeeded, _) => ("Succeeded", &self.why),
-            (Outcome::Failed, Some(_)) => ("RolledBack", &self.reason),
-            (Outcome::Failed, None) => ("Failed", &self.reason),
-            (Outcome::Begun, _) => (BEGUN, &self.why),
+            (Outcome::Succeeded, _) => (HistoryOutcome::Succeeded, &self.why),
+            (Outcome::Failed, Some(_)) => (HistoryOutcome::RolledBack, &self.reason),
+            (Outcome::Failed, None) => (HistoryOutcome::Failed, &self.reason),
+            (Outcome::Begun, _) => (HistoryOutcome::Begun, &self.why),
         };
         HistoryEntry {
             number: i64::try_from(self.number).ok(),
@@ -346,7 +340,7 @@ impl Record {
             image: self.image.clone(),
             digest_short: short(&self.digest),
             config_hash: self.config_hash.clone(),
-            outcome: outcome.to_owned(),
+            outcome,
             by: self.by.clone(),
             why: why.clone(),
             changes: self.changes.clone(),
@@ -441,7 +435,7 @@ pub async fn load(cx: &Cx) -> Result<Records> {
     if let Some(records) = cx.facts.releases.get() {
         return Ok((*records).clone());
     }
-    let found = api(&cx.kube, &cx.own_namespace)
+    let found = api(&cx.kube, &cx.installation.own_namespace)
         .list(&selector(&cx.owner.uid))
         .await
         .map_err(|source| Error::kube("list the records of releases", source))?;
@@ -453,7 +447,7 @@ pub async fn load(cx: &Cx) -> Result<Records> {
             reason: Reason::InternalError,
             message: format!(
                 "the ConfigMap {}/{name} does not hold a release ({why}): restore it, or delete it to forget the release",
-                cx.own_namespace
+                cx.installation.own_namespace
             ),
         })?;
         records
@@ -492,7 +486,7 @@ pub async fn save(cx: &Cx, mut record: Record) -> Result<()> {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     };
-    let api = api(&cx.kube, &cx.own_namespace);
+    let api = api(&cx.kube, &cx.installation.own_namespace);
     let written = if before.versions.contains_key(&number) {
         let name = name(&cx.owner.uid, number);
         api.replace(&name, &params, &map).await
@@ -620,7 +614,7 @@ pub fn record(
         target: cx.target.digest().to_owned(),
         retry: cx.target.retry.clone(),
         restores: None,
-        by: one_line(&cx.change.by(cx.refs.approvals(), cx.target.digest()), 256),
+        by: one_line(&cx.origin.by(cx.refs.approvals(), cx.target.digest()), 256),
         why: one_line(&crate::redact::redact(why(cx, release, before)), 512),
         changes: String::new(),
         migrated: release.migrates,
@@ -643,7 +637,7 @@ fn why<'c>(
     let other = before.is_none_or(|before| before.digest != release.image.digest);
     choice
         .filter(|_| other)
-        .map_or(&cx.change.cause, |choice| &choice.why)
+        .map_or(&cx.origin.cause, |choice| &choice.why)
 }
 
 /// What Fly.io calls the state of a release that ended so.

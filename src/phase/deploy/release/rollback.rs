@@ -26,7 +26,6 @@ use super::{
     records::{self, Outcome, Record, Records, Request},
 };
 use crate::phase::deploy::{
-    image,
     look::{self, Look},
     release,
 };
@@ -37,15 +36,12 @@ use crate::{
         status::{RollbackState, RollbackStatus, one_line},
     },
     flytoml,
-    pipeline::{Cx, Note, Step, StepId, Verdict, Wake, Why, step::Result},
+    pipeline::{ChangeKind, Cx, Note, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
     plan::{Target, refs::RollbackRequest},
 };
 
 /// The requests for a rollback.
 pub struct Rollback;
-
-/// Name of the step.
-pub const ID: StepId = "Rollback";
 
 /// How much older than the latest release a request may be: the clock of the API server, which
 /// dates requests, and ours, which dates releases, are not one.
@@ -88,6 +84,8 @@ impl fmt::Display for Decided {
     }
 }
 
+impl StepChange for Decided {}
+
 /// What a request comes to.
 #[derive(Debug, PartialEq, Eq)]
 enum Judgement {
@@ -101,11 +99,11 @@ impl Step for Rollback {
     type Change = Decided;
 
     fn id(&self) -> StepId {
-        ID
+        StepId::Rollback
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[image::ID]
+        &[StepId::Image]
     }
 
     fn reads(&self) -> u32 {
@@ -380,9 +378,6 @@ pub async fn good_is_gone(cx: &Cx, records: &Records) -> bool {
     gone
 }
 
-/// How the line of a plan begins that takes back a release because it has failed.
-pub const STARTS: &str = "roll back to ";
-
 /// The release that has failed.
 #[derive(Debug, PartialEq)]
 pub struct Change {
@@ -416,8 +411,17 @@ impl Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.to {
-            Some((_, name)) => write!(f, "{STARTS}{name}"),
+            Some((_, name)) => write!(f, "roll back to {name}"),
             None => write!(f, "record that release {} has failed", self.release.number),
+        }
+    }
+}
+
+impl StepChange for Change {
+    fn kind(&self) -> ChangeKind {
+        match self.to {
+            Some(_) => ChangeKind::RollbackStart,
+            None => ChangeKind::Ordinary,
         }
     }
 }

@@ -604,14 +604,25 @@ impl Actor {
             machine.state = State::Destroyed;
             machine.lease = None;
             machine.event("destroy", "destroyed", Source::Flyd, Value::Null);
+            let (name, owner) = (machine.name.clone(), machine.metadata.clone());
             for volume in app.volumes.values_mut() {
                 if volume.attached_machine_id.as_deref() == Some(self.id.as_str()) {
                     volume.attached_machine_id = None;
                 }
             }
+            // With the state, in one step: whoever sees the state may remove the app, and the machine's
+            // name with it.
+            self.core.effect(
+                CallId(None),
+                "machine.destroyed",
+                Some(&self.app),
+                &self.id,
+                &name,
+                owner,
+                json!({}),
+            );
             Some(())
         });
-        self.effect("machine.destroyed", json!({}));
     }
 }
 

@@ -77,3 +77,24 @@ async fn deleting_an_app_takes_its_machines_along() {
     assert!(kinds.contains(&"machine.destroyed".to_owned()), "{kinds:?}");
     assert_eq!(kinds.last().map(String::as_str), Some("app.delete"));
 }
+
+/// The end of a machine was lost from the ledger when the app was removed at the same moment.
+#[tokio::test]
+async fn the_ledger_has_the_end_of_every_machine_of_a_deleted_app() {
+    const MACHINES: usize = 12;
+    let sim = Sim::start(options()).await.unwrap();
+    let api = Api::of(&sim);
+    api.create_app("demo").await;
+    for number in 0..MACHINES {
+        let name = format!("app-{number}");
+        api.create("demo", &name, json!({"image": IMAGE})).await;
+    }
+    let (status, _) = api.call("DELETE", "/v1/apps/demo", None).await;
+    assert_eq!(status, 202);
+    assert_eq!(api.get("/v1/apps/demo").await.0, 404);
+    let ends = sim.ledger();
+    let ends = ends
+        .iter()
+        .filter(|effect| effect.kind == "machine.destroyed");
+    assert_eq!(ends.count(), MACHINES);
+}

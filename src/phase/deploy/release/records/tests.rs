@@ -74,7 +74,7 @@ fn a_release_that_failed_and_was_left_holds_nothing_and_keeps_its_number_until_i
     assert_eq!(records.last_good().unwrap().number, 1);
     assert_eq!(records.number("b", &same), 2, "its own");
     assert_eq!(records.number("c", &same), 3);
-    assert_eq!(records.history()[0].outcome, "Failed");
+    assert_eq!(records.history()[0].outcome, HistoryOutcome::Failed);
     assert!(records.tells_failure("b", &same) && !records.tells_failure("c", &same));
     let undone = target("deploy: {migrations: {reversible: true}}");
     assert!(!records.tells_failure("b", &undone), "that is written down");
@@ -102,9 +102,9 @@ fn a_release_that_was_begun_serves_nobody_and_its_migration_counts() {
     assert_eq!(records.number("c", &same), 3, "another one's");
     assert_eq!(records.irreversible_after(1, "c").unwrap().number, 2);
     assert_eq!(records.ended().unwrap().number, 1);
-    assert_eq!(records.history()[0].outcome, "Begun");
+    assert_eq!(records.history()[0].outcome, HistoryOutcome::Begun);
     let records = records.with(record(3, "c", Outcome::Failed));
-    assert_eq!(records.history()[1].outcome, "Superseded");
+    assert_eq!(records.history()[1].outcome, HistoryOutcome::Superseded);
 }
 
 #[test]

@@ -16,7 +16,7 @@ const ORDERLY: Duration = Duration::from_secs(60);
 /// How long a guard may take after its supervisor has gone.
 const ALONE: Duration = Duration::from_secs(30);
 
-/// Ends the world. No world is no error.
+/// Ends the world. It is no error if there is none.
 pub async fn down(place: &Place) -> Result<(), Fault> {
     let Some(state) = State::read(place) else {
         remove(place)?;
@@ -24,8 +24,8 @@ pub async fn down(place: &Place) -> Result<(), Fault> {
         return Ok(());
     };
     let was_alive = state.is_alive();
-    // Asked, the supervisor ends the parts in order; gone, it takes them with it all the same,
-    // since their guards hold on to it.
+    // On SIGTERM the supervisor ends the parts in order. If it is killed instead, their guards end
+    // them.
     state.supervisor.signal(Signal::SIGTERM);
     if !gone(&[state.supervisor], ORDERLY).await {
         state.supervisor.signal(Signal::SIGKILL);
@@ -87,7 +87,7 @@ fn remove(place: &Place) -> Result<(), Fault> {
             std::fs::remove_file(&file).map_err(cannot(&file))?;
         }
     }
-    // The common directory goes with the last world.
+    // The last world removes the common directory.
     let _ = std::fs::remove_dir(place.root().join(".golive"));
     Ok(())
 }

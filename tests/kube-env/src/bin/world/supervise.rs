@@ -1,5 +1,5 @@
-//! The process that holds a world: starts the parts, waits, and ends them in order. Should it be
-//! killed, every part ends by itself, because its guard holds on to this process.
+//! The process that holds a world: starts the parts, waits, and ends them in order. If it is killed,
+//! the guards end the parts.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -17,10 +17,10 @@ use crate::place::Place;
 use crate::state::{Part, State, render_env};
 use crate::{Which, install, parts};
 
-/// How often the parts are looked at.
+/// How often the parts are checked.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Everything that runs, in the order in which it must end: nobody loses what it works with.
+/// Everything that runs, in the order in which it must end: a part ends before those that it uses.
 #[derive(Default)]
 struct World {
     operator: Option<Process>,

@@ -1,0 +1,87 @@
+//! What this process remembers between passes of what the steps observed for one target.
+//!
+//! Nothing here is needed for correctness: after a restart it is empty, and every step observes
+//! again. It saves calls: a step that was observed a moment ago is not observed again because
+//! something else woke the object.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    StepId, advance::Phase, facts::Facts, intent::Intents, record::StepRecord, typed_map::TypedMap,
+};
+use crate::api::PhaseName;
+
+/// What the steps observed, and what they sent.
+#[derive(Debug, Default)]
+pub struct Observations {
+    /// The last observation of each step.
+    pub steps: BTreeMap<StepId, StepRecord>,
+    /// What the steps observed.
+    pub facts: Arc<Facts>,
+    /// What this process has sent.
+    pub journal: Arc<TypedMap>,
+    /// Creates announced before they are sent.
+    pub intents: Arc<Intents>,
+    /// Steps whose wait has ended since the last pass.
+    pub fired: Arc<Fired>,
+    /// What the phase behind a closed gate would change.
+    pub preview: Option<Preview>,
+    /// Passes so far.
+    pub passes: u64,
+}
+
+impl Observations {
+    /// What remains when a pass was cut off: intents that may have been sent, and the guarded values
+    /// of the application. Everything else may be incomplete and is observed again.
+    #[must_use]
+    pub fn cut_off(self) -> Self {
+        Self {
+            facts: Arc::new(self.facts.cut_off()),
+            intents: self.intents,
+            passes: self.passes,
+            ..Self::default()
+        }
+    }
+
+    /// Forgets the last observations of the steps of `first` and of all later phases.
+    pub fn forget_from(&mut self, phases: &[Phase], first: PhaseName) {
+        let later = phases.iter().filter(|phase| phase.id >= first);
+        for step in later.flat_map(|phase| phase.steps) {
+            self.steps.remove(&step.id());
+        }
+    }
+}
+
+/// What a phase would change if its gate were open.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// The target that it was made for.
+    pub stamp: String,
+    /// The phase.
+    pub phase: PhaseName,
+    /// Lines of the plan by step.
+    pub changes: Vec<(StepId, String)>,
+}
+
+/// Steps whose awaited fact has arrived.
+#[derive(Debug, Default)]
+pub struct Fired(Mutex<BTreeSet<StepId>>);
+
+impl Fired {
+    /// The wait of `step` has ended.
+    pub fn fire(&self, step: StepId) {
+        self.lock().insert(step);
+    }
+
+    /// Takes all that fired since the last call.
+    pub fn take(&self) -> BTreeSet<StepId> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<StepId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

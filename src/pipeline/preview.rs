@@ -1,0 +1,60 @@
+//! What the phase behind a closed gate would change.
+
+use super::{
+    StepId,
+    advance::Phase,
+    cx::{Act, Cx},
+    observations::{Observations, Preview},
+    report::{PhaseProgress, PhaseReport},
+    step::Progress,
+};
+use crate::api::PhaseName;
+
+/// Finds what the phase would change, as far as it can be known now: each step observes once for a
+/// target, in order, and does not act. What cannot be observed yet is left out.
+pub async fn make(cx: &Cx, digest: &str, phase: &Phase, observations: &mut Observations) {
+    let known = observations.preview.as_ref();
+    if known.is_some_and(|known| known.stamp == digest && known.phase == phase.id) {
+        return;
+    }
+    let cx = Cx {
+        act: Act::Plan,
+        ..cx.clone()
+    };
+    let mut changes = Vec::new();
+    for step in phase.steps {
+        if let Progress::Planned(lines) = step.advance(&cx).await.progress {
+            // A later step corrects what an earlier one has not done yet: one change, listed once.
+            for line in lines {
+                if !changes.iter().any(|(_, known)| *known == line) {
+                    changes.push((step.id(), line));
+                }
+            }
+        }
+    }
+    observations.preview = Some(Preview {
+        stamp: digest.to_owned(),
+        phase: phase.id,
+        changes,
+    });
+}
+
+/// The preview of the phase whose gate is closed, if it was made for this target.
+pub fn behind_gate(
+    observations: &Observations,
+    digest: &str,
+    phases: &[PhaseReport],
+) -> Vec<(PhaseName, StepId, String)> {
+    let preview = observations.preview.as_ref();
+    let current = preview.filter(|preview| {
+        preview.stamp == digest
+            && phases.iter().any(|phase| {
+                phase.id == preview.phase && phase.progress == PhaseProgress::AwaitingApproval
+            })
+    });
+    let changes = current.iter().flat_map(|preview| {
+        let changes = preview.changes.iter();
+        changes.map(|(step, change)| (preview.phase, *step, change.clone()))
+    });
+    changes.collect()
+}

@@ -1,0 +1,106 @@
+//! When an object is observed again, and which steps a re-check of an unchanged live object
+//! observes.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use super::{
+    StepId,
+    advance::{AnyStep, Phase},
+    cx::Timing,
+    observations::Observations,
+    record::StepRecord,
+    report::{PhaseProgress, Report},
+};
+
+/// Fly.io reads that one re-check of an unchanged live object may cost.
+pub const RECHECK_READS: u32 = 3;
+
+/// Shortest pause before the next pass, so that no object spins.
+const SHORTEST: Duration = Duration::from_millis(5);
+
+/// Which of the due steps a re-check of a live, unchanged object observes. `None`: no limit, since
+/// the object is not settled. Required and free steps are always included, then those observed
+/// longest ago; the others are put off to the next re-checks, an interval later.
+pub fn choose(
+    phases: &[Phase],
+    observations: &mut Observations,
+    digest: &str,
+    timing: &Timing,
+) -> Option<BTreeSet<StepId>> {
+    let all: Vec<&'static dyn AnyStep> = phases
+        .iter()
+        .flat_map(|phase| phase.steps)
+        .copied()
+        .collect();
+    let settled = all.iter().all(|step| {
+        observations
+            .steps
+            .get(&step.id())
+            .is_some_and(|record| record.digest == digest && record.state.satisfied())
+    });
+    if !settled {
+        return None;
+    }
+    let now = Instant::now();
+    let mut reads = 0;
+    let mut chosen = BTreeSet::new();
+    for step in candidates(all, observations, now) {
+        let fits = reads + step.reads() <= RECHECK_READS;
+        if fits {
+            reads += step.reads();
+            chosen.insert(step.id());
+        }
+        if let Some(record) = observations.steps.get_mut(&step.id()) {
+            record.again = Some(if fits { now } else { now + timing.recheck });
+        }
+    }
+    Some(chosen)
+}
+
+/// The steps that this re-check may observe, the most urgent first.
+fn candidates(
+    all: Vec<&'static dyn AnyStep>,
+    observations: &Observations,
+    now: Instant,
+) -> Vec<&'static dyn AnyStep> {
+    let due = |record: &StepRecord| record.again.is_some_and(|again| again <= now);
+    let known = |step: &dyn AnyStep| observations.steps.get(&step.id());
+    let mut due_now = all
+        .iter()
+        .filter_map(|step| known(*step))
+        .filter(|record| due(record));
+    // A step that only holds for a moment is observed alone when that moment is over. All others
+    // are re-checked together when the first of them is due: one re-check an interval.
+    let whole = due_now.any(|record| !record.holds);
+    let mut candidates: Vec<(bool, Instant, &'static dyn AnyStep)> = all
+        .into_iter()
+        .filter_map(|step| {
+            let record = known(step)?;
+            let included = due(record) || (whole && !record.holds && record.again.is_some());
+            let optional = !(step.vital() || record.holds && due(record));
+            included.then_some((optional, record.observed_at, step))
+        })
+        .collect();
+    candidates.sort_by_key(|(optional, observed_at, _)| (*optional, *observed_at));
+    candidates.into_iter().map(|(_, _, step)| step).collect()
+}
+
+/// The pause before the next pass: until the earliest due step, never in a tight loop. Steps of a
+/// phase that was not reached do not count, however long they are due.
+pub fn next(report: &Report, observations: &Observations, timing: &Timing) -> Duration {
+    let reached = report.phases.iter().filter(|phase| {
+        !matches!(
+            phase.progress,
+            PhaseProgress::Pending | PhaseProgress::AwaitingApproval | PhaseProgress::Rejected
+        )
+    });
+    let steps = reached.flat_map(|phase| &phase.steps);
+    let due = steps.filter_map(|(id, _)| observations.steps.get(id)?.again);
+    let now = Instant::now();
+    due.min()
+        .map_or(timing.recheck, |at| at.saturating_duration_since(now))
+        .clamp(SHORTEST, timing.recheck)
+}

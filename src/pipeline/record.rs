@@ -1,0 +1,203 @@
+//! The last observation of one step, for the status and for the next pass.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    cx::{Timing, backoff},
+    note::Note,
+    step::{Outcome, Progress},
+    verdict::{Wake, Why},
+};
+use crate::{
+    api::Reason,
+    error::{self, Error, Retry},
+};
+
+/// The state of a step, for the status and for the next pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A need is not met yet.
+    Pending,
+    /// Working: an intent is being announced.
+    Running,
+    /// Waits for a fact.
+    Waiting,
+    /// Observed to match the target.
+    Done,
+    /// Not requested.
+    Skipped,
+    /// Plan mode: what would be done.
+    Planned,
+    /// A call failed and will be tried again.
+    Retrying {
+        /// The world could not be observed: nothing is known of it.
+        observing: bool,
+    },
+    /// Stopped until a person, or something elsewhere, changes something.
+    Blocked,
+}
+
+impl State {
+    /// Later steps and phases may go on.
+    pub fn satisfied(&self) -> bool {
+        matches!(self, Self::Done | Self::Skipped)
+    }
+}
+
+/// The last observation of one step.
+#[derive(Clone, Debug)]
+pub struct StepRecord {
+    /// Digest of the target that it was observed for.
+    pub digest: String,
+    /// The state that followed.
+    pub state: State,
+    /// The reason token.
+    pub reason: Reason,
+    /// One line.
+    pub message: String,
+    /// Observations in a row that failed or were blocked.
+    pub attempts: u32,
+    /// What it adds to the status.
+    pub notes: Arc<[Note]>,
+    /// Changes of the plan: sent in the last pass, or planned.
+    pub changes: Vec<String>,
+    /// When it was observed.
+    pub observed_at: Instant,
+    /// When to observe again without another cause. `None`: only when something changes.
+    pub again: Option<Instant>,
+    /// It counts as done for a moment only, until it is observed again.
+    pub holds: bool,
+    /// The long poll that ends the wait.
+    pub wake: Option<Wake>,
+}
+
+impl StepRecord {
+    /// The record of an outcome, given the record before it.
+    pub fn of(
+        digest: &str,
+        outcome: Outcome,
+        before: Option<&StepRecord>,
+        timing: &Timing,
+        rechecked: bool,
+        now: Instant,
+    ) -> Self {
+        let mut record = Self {
+            state: State::Done,
+            reason: Reason::Succeeded,
+            notes: outcome.notes.into(),
+            changes: outcome.sent.into_iter().map(|sent| sent.line).collect(),
+            observed_at: now,
+            ..Self::pending(digest)
+        };
+        // A step that is done may still need something from a person.
+        if let Some(why) = record.notes.iter().find_map(Note::remark).cloned() {
+            record.explain(why);
+        }
+        let attempts = before
+            .filter(|before| before.digest == digest)
+            .map_or(0, |before| before.attempts);
+        record.follow(outcome.progress, attempts, timing, rechecked, now);
+        record
+    }
+
+    /// Takes over the state that follows from `progress`, and the time of the next observation.
+    fn follow(
+        &mut self,
+        progress: Progress,
+        attempts: u32,
+        timing: &Timing,
+        rechecked: bool,
+        now: Instant,
+    ) {
+        match progress {
+            Progress::Done => self.again = rechecked.then(|| now + timing.recheck),
+            Progress::Holds(again) => {
+                self.again = Some(now + again.min(timing.recheck));
+                self.holds = true;
+            }
+            Progress::Skipped(why) => {
+                self.state = State::Skipped;
+                self.explain(why);
+            }
+            Progress::Planned(lines) => {
+                self.state = State::Planned;
+                self.explain(Why::new(Reason::Planned, lines.join("; ")));
+                self.changes = lines;
+                self.again = Some(now + timing.recheck);
+            }
+            Progress::Announce(slot) => {
+                self.state = State::Running;
+                let message = format!(
+                    "creating {} {}, which is announced first so that it is made once",
+                    slot.kind, slot.name
+                );
+                self.explain(Why::new(Reason::Announcing, message));
+                self.again = Some(now);
+            }
+            Progress::Wait { why, wake } => {
+                self.state = State::Waiting;
+                self.explain(why);
+                self.again = Some(now + longest(&wake, timing));
+                self.wake = Some(wake);
+            }
+            Progress::Blocked(why) => {
+                self.state = State::Blocked;
+                self.explain(why);
+                self.attempts = attempts + 1;
+                self.again = Some(now + backoff(timing, self.attempts + 1));
+            }
+            Progress::Failed { observing, error } => {
+                self.attempts = attempts + 1;
+                self.fail(observing, &error, timing, now);
+            }
+        }
+    }
+
+    fn fail(&mut self, observing: bool, error: &Error, timing: &Timing, now: Instant) {
+        self.explain(Why::new(error.reason(), error::with_next_action(error)));
+        let (state, pause) = match error.retry() {
+            Retry::After(time) => (State::Retrying { observing }, time.max(timing.backoff_min)),
+            Retry::Backoff => (
+                State::Retrying { observing },
+                backoff(timing, self.attempts),
+            ),
+            Retry::OnChange => (State::Blocked, backoff(timing, self.attempts + 2)),
+        };
+        self.state = state;
+        self.again = Some(now + pause);
+    }
+
+    /// A need is not met: not observed yet.
+    pub fn pending(digest: &str) -> Self {
+        Self {
+            digest: digest.to_owned(),
+            state: State::Pending,
+            reason: Reason::Waiting,
+            message: String::new(),
+            attempts: 0,
+            notes: Arc::new([]),
+            changes: Vec::new(),
+            observed_at: Instant::now(),
+            again: None,
+            holds: false,
+            wake: None,
+        }
+    }
+
+    fn explain(&mut self, why: Why) {
+        self.reason = why.reason;
+        self.message = why.message;
+    }
+}
+
+/// The time after which a step observes again although its wait has not ended.
+fn longest(wake: &Wake, timing: &Timing) -> Duration {
+    match wake {
+        Wake::After(time) => *time,
+        Wake::Poll => timing.poll,
+        Wake::Machine { patience, .. } => *patience,
+    }
+}

@@ -1,0 +1,99 @@
+//! What a step finds: the verdict over an observation, and what it asks of the engine.
+
+use std::time::Duration;
+
+use crate::{api::Reason, error::Error, fly};
+
+/// Result of I/O in a step. The error is classified once, in `fly::error` or `crate::error`.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A machine-readable reason and a sentence for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// Stable: part of the API.
+    pub reason: Reason,
+    /// One line: what was found, the evidence, and the next action.
+    pub message: String,
+}
+
+impl Why {
+    /// A reason with its sentence.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// What a step found.
+#[derive(Debug, PartialEq)]
+pub enum Verdict<C> {
+    /// The world matches the target.
+    Done,
+    /// The world matched the target before, and one observation that differs is no proof: the step
+    /// still counts as done, and observes again after this time.
+    Holds(Duration),
+    /// The spec does not request it.
+    Skipped(Why),
+    /// Apply this change now, then observe again.
+    Change(C),
+    /// Nothing to do now; observe again when `wake` fires.
+    Wait {
+        /// What is awaited.
+        why: Why,
+        /// What ends the wait.
+        wake: Wake,
+    },
+    /// Only a person or a change elsewhere can help. Observed again, ever more seldom.
+    Blocked(Why),
+}
+
+/// What ends a wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Observe again after this time.
+    After(Duration),
+    /// Observe again after the operator's poll interval: Fly.io offers no long poll for this.
+    Poll,
+    /// The Machines API's long poll answers that the machine reached one of these states.
+    Machine {
+        /// Fly app.
+        app: String,
+        /// Machine id.
+        id: String,
+        /// Only this version (`instance_id`) counts, when given.
+        version: Option<String>,
+        /// The state that is awaited.
+        state: fly::MachineState,
+        /// Observe without the poll's answer after this time: a machine that exits never reaches
+        /// the state.
+        patience: Duration,
+    },
+}
+
+/// A create that Fly.io does not make idempotent. It is announced in `status.intents[]` before it is
+/// sent, so that after a crash Golive looks it up before it sends it again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot {
+    /// Kind of the external object, such as `ManagedPostgres`.
+    pub kind: String,
+    /// Its deterministic name.
+    pub name: String,
+}
+
+/// The result of a removal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// It was observed to be gone.
+    Gone,
+    /// It stays, as the deletion policy asks. Says what stays, for the report.
+    Retained(String),
+    /// The removal is under way; observe again after the given time.
+    Pending {
+        /// What is awaited.
+        why: Why,
+        /// When to observe again.
+        again: Duration,
+    },
+}

@@ -1,0 +1,258 @@
+//! The beginning of a pass: who the object is, and what every step of the pass gets.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
+
+use crate::{
+    api::{Activation, ActivationStatus, PhaseName, StepId, policy::Mode},
+    error::Error,
+    fly,
+    pipeline::{Act, Cx, Origin, Owner, Recorded, Slot, observations::Observations},
+    plan::{
+        Target,
+        gate::{self, GateReport},
+        refs::Refs,
+    },
+    reconcile::{context::Context, memory::Memory, publish::StatusPublisher},
+    status,
+};
+
+/// Kubernetes' own annotation for why something was changed.
+const ANNOTATION_CAUSE: &str = "kubernetes.io/change-cause";
+
+/// One pass over one object.
+pub struct Pass<'a> {
+    /// The object.
+    pub activation: &'a Activation,
+    /// What this process shares between objects.
+    pub context: &'a Context,
+    /// Who the object is.
+    pub owner: &'a Owner,
+    /// The status before this pass.
+    pub old: Option<ActivationStatus>,
+    /// Publishes the status, its events and metrics.
+    pub publisher: StatusPublisher<'a>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass over an object of which this process remembers `memory`.
+    pub fn begin(
+        activation: &'a Activation,
+        context: &'a Context,
+        owner: &'a Owner,
+        memory: &Memory,
+    ) -> Self {
+        let published = memory.published.clone();
+        Self {
+            activation,
+            context,
+            owner,
+            old: published.status().or_else(|| status::own(activation)),
+            publisher: StatusPublisher::new(activation, context, owner, published),
+        }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        (self.context.installation.clock)()
+    }
+
+    /// Whether the object is being deleted.
+    pub fn is_deleted(&self) -> bool {
+        self.activation.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether the spec suspends the object now.
+    pub fn is_suspended(&self) -> bool {
+        let spec = &self.activation.spec;
+        let until = spec.suspend_until.as_ref();
+        spec.suspend && until.is_none_or(|until| self.now() < until.0)
+    }
+
+    /// The time until `suspendUntil`.
+    pub fn until_resumed(&self) -> Option<Duration> {
+        let until = self.activation.spec.suspend_until.as_ref()?;
+        Duration::try_from(until.0.duration_since(self.now())).ok()
+    }
+
+    /// The object as the queue knows it.
+    pub fn reference(&self) -> ObjectRef<Activation> {
+        ObjectRef::new(&self.owner.name).within(&self.owner.namespace)
+    }
+
+    /// Runs the long polls that the steps wait for. A fact may arrive while the status is being
+    /// written.
+    pub fn ensure_waits(&self, observations: &Observations, fly: &fly::Client) {
+        let object = self.reference();
+        for (step, record) in &observations.steps {
+            self.context.waits.ensure(
+                &object,
+                &self.owner.uid,
+                *step,
+                record.wake.as_ref(),
+                fly,
+                &observations.fired,
+            );
+        }
+    }
+}
+
+/// Who the object is.
+///
+/// # Errors
+/// When it lacks what the API server always sets.
+pub fn owner(activation: &Activation) -> Result<Owner, Error> {
+    Ok(Owner {
+        namespace: activation
+            .namespace()
+            .ok_or(Error::Malformed("namespace"))?,
+        name: activation.name_any(),
+        uid: activation.uid().ok_or(Error::Malformed("uid"))?,
+        generation: activation.metadata.generation.unwrap_or_default(),
+    })
+}
+
+/// What every step of this pass gets. With `plan_only` no step changes anything.
+pub fn cx(
+    pass: &Pass<'_>,
+    memory: &mut Memory,
+    (target, refs): (Arc<Target>, Arc<Refs>),
+    plan_only: bool,
+) -> Cx {
+    let context = pass.context;
+    let wanted = &mut memory.wanted;
+    wanted.passes += 1;
+    let plan_only = plan_only || target.mode == Mode::Plan;
+    Cx {
+        fly: context
+            .fly
+            .client(target.token.clone())
+            .with_app_token(wanted.facts.app_token.clone()),
+        origin: origin(pass.activation),
+        target,
+        refs,
+        owner: pass.owner.clone(),
+        kube: context.kube.clone(),
+        probe: context.probe.clone(),
+        facts: wanted.facts.clone(),
+        journal: wanted.journal.clone(),
+        intents: wanted.intents.clone(),
+        recorded: Arc::new(pass.old.as_ref().map(Recorded::of).unwrap_or_default()),
+        installation: context.installation.clone(),
+        fence: context.fence.clone(),
+        act: if plan_only { Act::Plan } else { Act::Apply },
+        pass: wanted.passes,
+    }
+}
+
+/// The gate before a phase, if the spec has one.
+pub fn gate(cx: &Cx, pass: &Pass<'_>, phase: PhaseName) -> Option<GateReport> {
+    let mut gates = pass.activation.spec.gates.iter();
+    let gate = gates.find(|gate| gate.before.as_str() == phase.as_str())?;
+    let old = pass.old.as_ref();
+    let before = old
+        .and_then(|old| old.phases.iter().find(|p| p.name == phase))
+        .and_then(|phase| phase.gate.as_ref());
+    Some(gate::decide(
+        gate,
+        cx.target.digest(),
+        cx.refs.approvals(),
+        before,
+        cx.now(),
+    ))
+}
+
+/// Takes over the intents that an earlier process wrote to the status: their outcome is unknown.
+pub fn recall_intents(observations: &Observations, old: Option<&ActivationStatus>) {
+    for intent in old.iter().flat_map(|old| &old.intents) {
+        let step = intent.slot.split('/').next().and_then(StepId::parse);
+        if let Some(step) = step {
+            let slot = Slot {
+                kind: intent.kind.clone(),
+                name: intent.name.clone(),
+            };
+            observations.intents.recall(step, slot);
+        }
+    }
+}
+
+/// Reduces an object's managed fields to who wrote the spec and when. The lists of fields are large,
+/// and nothing reads them.
+pub fn keep_authors(fields: &mut Vec<ManagedFieldsEntry>) {
+    fields.retain_mut(|entry| {
+        let written = entry.fields_v1.take();
+        entry.subresource.is_none()
+            && written.is_some_and(|fields| fields.0.get("f:spec").is_some())
+    });
+}
+
+/// Who wrote the spec last, and why.
+fn origin(activation: &Activation) -> Origin {
+    let last = activation
+        .managed_fields()
+        .iter()
+        .max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    Origin {
+        manager: last
+            .and_then(|entry| entry.manager.clone())
+            .unwrap_or_default(),
+        cause: activation
+            .annotations()
+            .get(ANNOTATION_CAUSE)
+            .cloned()
+            .unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_managed_fields_stays_only_who_wrote_the_spec() {
+        let entry = |manager: &str, fields: serde_json::Value, time: &str, sub: Option<&str>| {
+            serde_json::from_value::<ManagedFieldsEntry>(serde_json::json!({
+                "manager": manager, "operation": "Update", "time": time, "fieldsType": "FieldsV1",
+                "fieldsV1": fields, "subresource": sub,
+            }))
+        };
+        let spec = serde_json::json!({"f:spec": {"f:app": {}}});
+        let meta = serde_json::json!({"f:metadata": {"f:finalizers": {}}});
+        let mut fields: Vec<ManagedFieldsEntry> = [
+            entry(
+                "argocd-controller",
+                spec.clone(),
+                "2026-01-02T00:00:00Z",
+                None,
+            ),
+            entry("kubectl-edit", spec.clone(), "2026-01-01T00:00:00Z", None),
+            entry("golive-controller", meta, "2026-01-03T00:00:00Z", None),
+            entry(
+                "golive-controller",
+                spec,
+                "2026-01-04T00:00:00Z",
+                Some("status"),
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        assert_eq!(fields.len(), 4);
+
+        keep_authors(&mut fields);
+
+        assert_eq!(fields.len(), 2);
+        assert!(fields.iter().all(|entry| entry.fields_v1.is_none()));
+        let object = serde_json::json!({"metadata": {"name": "x"}, "spec": {
+            "organization": "o", "app": "x", "region": "eze", "deploy": {"image": "x:1"},
+        }});
+        let Ok(mut object) = serde_json::from_value::<Activation>(object) else {
+            unreachable!("it is valid");
+        };
+        object.metadata.managed_fields = Some(fields);
+        assert_eq!(origin(&object).manager, "argocd-controller");
+    }
+}

@@ -1,0 +1,252 @@
+//! Metrics that follow from a status.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{
+        Activation, ActivationStatus, PhaseName, Reason,
+        condition::{self, ConditionType},
+        preflight::CheckName,
+        status::{CheckResult, GateState, PhaseState, RollbackState, Severity},
+    },
+    pipeline::Owner,
+    process::{
+        metrics::{Info, Metrics},
+        workqueue::Object,
+    },
+    reconcile::context::Context,
+};
+
+/// Takes a new status into the metrics.
+pub fn status(
+    context: &Context,
+    owner: &Owner,
+    activation: &Activation,
+    old: Option<&ActivationStatus>,
+    new: &ActivationStatus,
+) {
+    let metrics = &*context.metrics;
+    let now = (context.installation.clock)();
+    let object = Object::new(&owner.namespace, &owner.name);
+    info(metrics, &object, activation, new);
+    phases(metrics, &object, old, new, now);
+    checks(metrics, &object, new);
+    gates(metrics, old, new, now);
+    drift(metrics, &object, new);
+    smoke_tests(metrics, old, new);
+    for (trigger, result) in rollbacks(old, new) {
+        metrics.rolled_back(trigger, result);
+    }
+    if new.go_live.is_some() && old.is_none_or(|old| old.go_live.is_none()) {
+        let since = activation.metadata.creation_timestamp.as_ref();
+        if let Some(took) = since.and_then(|t| Duration::try_from(now.duration_since(t.0)).ok()) {
+            metrics.went_live(took);
+        }
+    }
+}
+
+fn info(metrics: &Metrics, object: &Object, activation: &Activation, new: &ActivationStatus) {
+    let ready = condition::find(&new.conditions, ConditionType::Ready);
+    metrics.set_info(
+        object,
+        &Info {
+            phase: new.phase.clone().unwrap_or_default(),
+            ready: ready.map_or_else(|| "Unknown".to_owned(), |ready| ready.status.clone()),
+            suspended: activation.spec.suspend,
+            app: activation.spec.app.clone(),
+            region: activation.spec.region.clone(),
+        },
+    );
+}
+
+fn phases(
+    metrics: &Metrics,
+    object: &Object,
+    old: Option<&ActivationStatus>,
+    new: &ActivationStatus,
+    now: Timestamp,
+) {
+    for phase in &new.phases {
+        let before = old.and_then(|old| old.phases.iter().find(|p| p.name == phase.name));
+        let open = phase.finished_at.is_none();
+        let deadline = phase.deadline.as_ref().filter(|_| open).map(|time| time.0);
+        metrics.set_deadline(object, phase.name.as_str(), deadline);
+        let result = match phase.state {
+            PhaseState::Succeeded => "success",
+            PhaseState::Failed => "failure",
+            _ => continue,
+        };
+        if before.is_none_or(|before| before.state != phase.state)
+            && let Some(began) = &phase.started_at
+        {
+            let took = Duration::try_from(now.duration_since(began.0)).unwrap_or_default();
+            metrics.phase_finished(phase.name.as_str(), result, took);
+        }
+    }
+}
+
+fn drift(metrics: &Metrics, object: &Object, new: &ActivationStatus) {
+    let Some(drifted) = condition::find(&new.conditions, ConditionType::Drifted) else {
+        return;
+    };
+    // What is put right at once is in no plan any more.
+    let planned = new.plan.as_ref().map_or(0, |plan| plan.changes.len());
+    let changes = u32::try_from(planned).unwrap_or(u32::MAX).max(1);
+    let known = match drifted.status.as_str() {
+        "True" => Some(changes),
+        "False" => Some(0),
+        _ => None,
+    };
+    metrics.set_drift(object, known);
+}
+
+fn smoke_tests(metrics: &Metrics, old: Option<&ActivationStatus>, new: &ActivationStatus) {
+    for test in &new.smoke_test {
+        let known = old.is_some_and(|old| old.smoke_test.contains(test));
+        let took = test.duration_ms.and_then(|ms| u64::try_from(ms).ok());
+        if let Some(took) = took.filter(|_| !known) {
+            let way = test.path.as_deref().and_then(|path| path.split(' ').next());
+            let kind = match way {
+                Some("http") => "http",
+                Some("metrics") => "metrics",
+                _ if test.check == "database" => "database",
+                _ => "other",
+            };
+            metrics.probed(kind, Duration::from_millis(took));
+        }
+    }
+}
+
+fn checks(metrics: &Metrics, object: &Object, new: &ActivationStatus) {
+    for check in &new.preflight {
+        let Some(name) = CheckName::parse(&check.check) else {
+            continue;
+        };
+        let passed = match check.result {
+            CheckResult::Passed => Some(true),
+            CheckResult::Failed | CheckResult::Warning => Some(false),
+            CheckResult::Skipped | CheckResult::Unknown => None,
+        };
+        let severity = match check.severity {
+            Severity::Blocking => "blocking",
+            Severity::Warning => "warning",
+        };
+        metrics.set_preflight_check(object, name.as_str(), severity, passed);
+    }
+}
+
+fn gates(
+    metrics: &Metrics,
+    old: Option<&ActivationStatus>,
+    new: &ActivationStatus,
+    now: Timestamp,
+) {
+    let open = |state| matches!(state, GateState::Pending | GateState::Requested);
+    for phase in &new.phases {
+        let before = old.and_then(|old| old.phases.iter().find(|p| p.name == phase.name));
+        let was = before.and_then(|phase| phase.gate.as_ref());
+        let (Some(was), Some(is)) = (was, &phase.gate) else {
+            continue;
+        };
+        if open(was.state)
+            && !open(is.state)
+            && let Some(asked) = &was.requested_at
+        {
+            let waited = Duration::try_from(now.duration_since(asked.0)).unwrap_or_default();
+            metrics.gate_waited(phase.name.as_str(), waited);
+        }
+    }
+}
+
+/// The rollbacks that ended between two statuses: what triggered each, and its result. Pure.
+fn rollbacks(
+    old: Option<&ActivationStatus>,
+    new: &ActivationStatus,
+) -> Vec<(&'static str, &'static str)> {
+    let deploy = |status: Option<&ActivationStatus>| {
+        let phases = status.map(|status| status.phases.as_slice());
+        let mut phases = phases.unwrap_or_default().iter();
+        let deploy = phases.find(|phase| phase.name == PhaseName::Deploy)?;
+        (deploy.state == PhaseState::Failed).then(|| {
+            if deploy.reason == Reason::RolledBack.as_str() {
+                "success"
+            } else if deploy.reason == Reason::RollbackHeld.as_str() {
+                "held"
+            } else if deploy.reason == Reason::RestoreFailed.as_str() {
+                "failure"
+            } else {
+                "none"
+            }
+        })
+    };
+    // A request and the release that it takes back are dated alike, since they are recorded as one.
+    let by_request = new.rollback.as_ref().is_some_and(|request| {
+        request.state == RollbackState::Accepted
+            && new
+                .history
+                .first()
+                .is_some_and(|last| last.restores == request.to && last.time == request.time)
+    });
+    let trigger = if by_request { "request" } else { "failure" };
+    let mut ended = Vec::new();
+    if let Some(result) = deploy(Some(new)).filter(|result| *result != "none")
+        && deploy(old) != Some(result)
+    {
+        ended.push((trigger, result));
+    }
+    let refused = |status: Option<&ActivationStatus>| {
+        let rollback = status.and_then(|status| status.rollback.as_ref())?;
+        (rollback.state == RollbackState::Refused).then(|| rollback.request.clone())
+    };
+    if let Some(request) = refused(Some(new))
+        && refused(old).as_ref() != Some(&request)
+    {
+        ended.push(("request", "refused"));
+    }
+    ended
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn status(reason: &str, message: &str, rollback: serde_json::Value) -> ActivationStatus {
+        let time = "2026-01-02T03:04:05Z";
+        serde_json::from_value(serde_json::json!({
+            "phases": [{"name": "Deploy", "state": "Failed", "reason": reason, "message": message}],
+            "history": [{"number": 3, "outcome": "RolledBack", "restores": 1, "time": time}],
+            "rollback": rollback,
+        }))
+        .unwrap()
+    }
+
+    fn asked(state: &str, time: &str) -> serde_json::Value {
+        serde_json::json!({"request": "r", "to": 1, "state": state, "time": time})
+    }
+
+    #[test]
+    fn a_rollback_is_counted_once_by_what_called_for_it_and_how_it_ended() {
+        let none = serde_json::Value::Null;
+        let held = status("RollbackHeld", "", none.clone());
+        let done = status("RolledBack", "", none.clone());
+        let failed = status("RestoreFailed", "", none.clone());
+        let other = status("NotHealthy", "x", none);
+        assert_eq!(rollbacks(None, &held), [("failure", "held")]);
+        assert_eq!(rollbacks(Some(&other), &done), [("failure", "success")]);
+        assert_eq!(rollbacks(Some(&other), &failed), [("failure", "failure")]);
+        assert!(rollbacks(Some(&done), &done).is_empty());
+        assert!(rollbacks(None, &other).is_empty());
+        let same = asked("Accepted", "2026-01-02T03:04:05Z");
+        let by = status("RolledBack", "", same);
+        assert_eq!(rollbacks(Some(&other), &by), [("request", "success")]);
+        let earlier = asked("Accepted", "2026-01-01T00:00:00Z");
+        let by = status("RolledBack", "", earlier);
+        assert_eq!(rollbacks(Some(&other), &by), [("failure", "success")]);
+        let refused = status("NotHealthy", "x", asked("Refused", "2026-01-01T00:00:00Z"));
+        assert_eq!(rollbacks(Some(&other), &refused), [("request", "refused")]);
+        assert!(rollbacks(Some(&refused), &refused).is_empty());
+    }
+}

@@ -1,0 +1,102 @@
+//! Reads what the object names, and parses the target.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kube::ResourceExt;
+
+use crate::{
+    error::Error,
+    plan::{
+        Invalid, Target,
+        refs::{self, Refs},
+        source,
+    },
+    reconcile::{
+        begin::Pass,
+        memory::{Memory, Reading},
+    },
+    store::finalizers,
+};
+
+/// TTL of what an object names, unless something reports a change. The slowest reporter, the poll of
+/// Secrets by name, takes as long.
+const TTL: Duration = Duration::from_secs(15);
+
+/// What the object names, and its target.
+pub struct Read {
+    /// The Secrets, ConfigMaps and approvals.
+    pub refs: Arc<Refs>,
+    /// Whether they were read from Kubernetes in this pass.
+    pub fresh: bool,
+    /// The wanted target, or everything that is wrong with the object.
+    pub target: Result<Arc<Target>, Vec<Invalid>>,
+}
+
+/// Reads what the object names, and parses the target with it.
+///
+/// # Errors
+/// When Kubernetes could not be read or written.
+pub async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Read, Error> {
+    let (mut refs, fresh) = refs(pass, memory).await?;
+    let Pass {
+        activation,
+        context,
+        owner,
+        ..
+    } = *pass;
+    context.secret_looks.read(owner, refs.versions().clone());
+    let follows = activation.spec.deploy.source.is_some();
+    if follows {
+        // The chosen image is stored before there is a target.
+        finalizers::add_finalizer(activation, &context.kube, owner).await?;
+        source::read(activation, context, owner, memory, Arc::make_mut(&mut refs)).await?;
+    } else {
+        memory.source = source::Watch::default();
+    }
+    // The same inputs are the same target.
+    let known = memory.reading.as_ref().filter(|_| !follows);
+    let known = known.and_then(|reading| reading.target.clone());
+    let parse =
+        || Target::parse(activation, &refs, &context.installation.fingerprint_key).map(Arc::new);
+    let target = known.map_or_else(parse, Ok);
+    if let (Some(reading), Ok(target)) = (&mut memory.reading, &target) {
+        reading.target = Some(target.clone());
+    }
+    Ok(Read {
+        refs,
+        fresh,
+        target,
+    })
+}
+
+/// What the object names, and whether it was read now. It is not read again only because a step
+/// observes Fly.io again: that would be six reads each time. Whatever reports a change has the next
+/// pass read.
+async fn refs(pass: &Pass<'_>, memory: &mut Memory) -> Result<(Arc<Refs>, bool), Error> {
+    let activation = pass.activation;
+    let touched = pass.context.waits.take_touched(&pass.reference());
+    let known = memory.reading.take().filter(|known| {
+        !touched
+            && known.at.elapsed() < TTL
+            && known.generation == activation.metadata.generation
+            && known.annotations == *activation.annotations()
+    });
+    if let Some(known) = known {
+        let refs = known.refs.clone();
+        memory.reading = Some(known);
+        return Ok((refs, false));
+    }
+    let at = Instant::now();
+    let refs = Arc::new(refs::fetch(&pass.context.kube, activation).await?);
+    memory.reading = Some(Reading {
+        at,
+        generation: activation.metadata.generation,
+        annotations: activation.annotations().clone(),
+        refs: refs.clone(),
+        target: None,
+    });
+    Ok((refs, true))
+}

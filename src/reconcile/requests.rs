@@ -1,0 +1,179 @@
+//! What people and tools request by annotations: a reconcile, a retry, an abort.
+
+use kube::ResourceExt;
+
+use crate::{
+    api::{
+        ANNOTATION_RECONCILE, ANNOTATION_RECONCILE_FLUX, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM,
+        Activation, ActivationStatus, PhaseName, StepId, bounds::one_line,
+    },
+    phase::PHASES,
+    plan::{
+        self, Invalid, Target,
+        abort::{self, Abort},
+        refs::Refs,
+    },
+    reconcile::{begin::Pass, memory::Memory},
+    status::events,
+};
+
+/// Longest token of an annotation, in bytes.
+const MAX_TOKEN: usize = 256;
+
+/// The tokens of the annotations that request a reconcile, and the new one among them.
+pub struct Requested {
+    tokens: Vec<String>,
+    new: Option<String>,
+}
+
+impl Requested {
+    /// Reads the tokens; a new one has the steps that it names observe again.
+    pub fn take(pass: &Pass<'_>, memory: &mut Memory) -> Self {
+        let requested = Self::read(pass, memory);
+        if let Some(token) = &requested.new {
+            forget(pass, memory, token);
+        }
+        requested
+    }
+
+    fn read(pass: &Pass<'_>, memory: &Memory) -> Self {
+        let tokens = tokens(pass.activation);
+        let new = newly_requested(&tokens, memory.handled.tokens.as_deref(), pass.old.as_ref());
+        Self { tokens, new }
+    }
+
+    /// The new token, for the status. The request counts as handled once that status is written.
+    pub fn new_token(&self) -> Option<String> {
+        self.new.clone()
+    }
+
+    /// The status that names the token is written.
+    pub fn handled(self, memory: &mut Memory) {
+        memory.handled.tokens = Some(self.tokens);
+    }
+}
+
+/// Publishes that a request is not handled while the object is suspended. Without that a person
+/// would wait for it.
+pub fn refuse_while_suspended(pass: &Pass<'_>, memory: &mut Memory) {
+    let requested = Requested::read(pass, memory);
+    if let Some(token) = &requested.new {
+        let note = format!(
+            "the activation is suspended, so the reconcile that an annotation requests ({token}) does not run; set `spec.suspend` to false, which reconciles everything"
+        );
+        let event = events::warning("RetryRefused", "Retry", &note);
+        pass.context.publish(pass.activation, vec![event]);
+    }
+    requested.handled(memory);
+}
+
+/// Takes note of what is due because of the present requests: rollbacks, and a token for the app
+/// that expires soon.
+pub fn apply(refs: &Refs, pass: &Pass<'_>, memory: &mut Memory) {
+    if memory.wanted.facts.app_token.is_due(pass.now()) {
+        memory.wanted.steps.remove(&StepId::AppToken);
+    }
+    let rollbacks = refs.rollbacks().iter();
+    memory.notice_rollbacks(rollbacks.map(|request| request.uid.clone()).collect());
+}
+
+/// The end of the work on this target, if the annotation `golive.dev/abort` requests it. A request
+/// that stops nothing is refused by an event, once.
+pub fn abort(pass: &Pass<'_>, memory: &mut Memory, target: &Target) -> Option<Invalid> {
+    let decision = abort::decide(
+        pass.activation,
+        target.digest(),
+        pass.old.as_ref(),
+        memory.handled.abort.as_deref(),
+    );
+    match decision {
+        Abort::None => None,
+        Abort::Refuse { word, why } => {
+            let event = events::warning("AbortRefused", "Abort", &why);
+            pass.context.publish(pass.activation, vec![event]);
+            memory.handled.abort = Some(word);
+            None
+        }
+        Abort::Stop(invalid) => Some(invalid),
+    }
+}
+
+/// The tokens of all annotations that request a reconcile.
+fn tokens(activation: &Activation) -> Vec<String> {
+    let annotations = activation.annotations();
+    [
+        ANNOTATION_RECONCILE,
+        ANNOTATION_RECONCILE_FLUX,
+        ANNOTATION_RETRY,
+        ANNOTATION_RETRY_FROM,
+    ]
+    .iter()
+    .filter_map(|key| annotations.get(*key))
+    .map(|token| one_line(token, MAX_TOKEN))
+    .collect()
+}
+
+/// Forgets observations as a new token requests: all, or those from one phase on.
+fn forget(pass: &Pass<'_>, memory: &mut Memory, token: &str) {
+    let annotations = pass.activation.annotations();
+    let from = annotations
+        .get(ANNOTATION_RETRY_FROM)
+        .map(|value| one_line(value, MAX_TOKEN))
+        .filter(|value| value == token);
+    match from.as_deref().map(plan::retry_from) {
+        None => memory.forget_observations(),
+        Some(Some(phase)) => memory.wanted.forget_from(PHASES, phase),
+        Some(None) => {
+            let phases: Vec<&str> = PhaseName::ALL.iter().map(|name| name.as_str()).collect();
+            let note = format!(
+                "the annotation {ANNOTATION_RETRY_FROM} names no phase: {token}; use one of {}, or one of them and `/<word>` to ask for the same once more",
+                phases.join(", ")
+            );
+            let event = events::warning("RetryRefused", "Retry", &note);
+            pass.context.publish(pass.activation, vec![event]);
+        }
+    }
+}
+
+/// The token that was not there in the last pass. For an object that this process has not reconciled
+/// yet, the status says which token was handled last.
+fn newly_requested(
+    tokens: &[String],
+    before: Option<&[String]>,
+    old: Option<&ActivationStatus>,
+) -> Option<String> {
+    let new = match before {
+        Some(before) => tokens.iter().find(|token| !before.contains(token)),
+        None => {
+            let handled = old.and_then(|old| old.last_handled_reconcile_at.as_ref());
+            let known = handled.is_some_and(|handled| tokens.contains(handled));
+            tokens.first().filter(|_| !known)
+        }
+    };
+    new.cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_token_of_any_annotation_asks_once_beside_old_ones() {
+        let list = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let (one, both) = (list(&["a"]), list(&["a", "b"]));
+        let handled = ActivationStatus {
+            last_handled_reconcile_at: Some("b".to_owned()),
+            ..ActivationStatus::default()
+        };
+
+        assert_eq!(newly_requested(&one, None, None).as_deref(), Some("a"));
+        assert_eq!(newly_requested(&one, Some(&one), None), None);
+        assert_eq!(
+            newly_requested(&both, Some(&one), None).as_deref(),
+            Some("b")
+        );
+        assert_eq!(newly_requested(&both, Some(&both), None), None);
+        assert_eq!(newly_requested(&both, None, Some(&handled)), None);
+        assert_eq!(newly_requested(&[], Some(&both), None), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! The early ends of a pass, and a pass that failed as a whole. Each publishes why it ended.
+
+use std::time::Duration;
+
+use crate::{
+    api::{
+        Activation, Reason,
+        condition::{self, ConditionType},
+    },
+    error::Error,
+    phase::deploy::fleet::leases,
+    pipeline::Cx,
+    plan::Invalid,
+    reconcile::{
+        begin::{self, Pass},
+        context::Context,
+        memory::{Memory, MemoryGuard},
+        requests::{self, Requested},
+    },
+    status::PassResult,
+};
+
+/// Longest pause before an invalid object is read again: what it names may have come into being
+/// without a report.
+const INVALID_PAUSE: Duration = Duration::from_secs(30);
+
+/// The spec suspends the object: nothing is done, and everything stays as it was.
+pub async fn suspended(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration, Error> {
+    let result = PassResult {
+        suspended: true,
+        ..PassResult::default()
+    };
+    leases::let_end(&memory.wanted.facts);
+    pass.publisher.publish(pass.old.as_ref(), &result).await?;
+    requests::refuse_while_suspended(pass, memory);
+    let recheck = pass.context.installation.timing.recheck;
+    Ok(pass.until_resumed().unwrap_or(recheck))
+}
+
+/// The object is invalid: there is no target.
+pub async fn invalid(
+    pass: &Pass<'_>,
+    memory: &mut Memory,
+    invalid: &[Invalid],
+    requested: Requested,
+) -> Result<Duration, Error> {
+    publish(pass, memory, invalid, requested).await?;
+    let timing = &pass.context.installation.timing;
+    Ok(timing.recheck.min(timing.backoff_max).min(INVALID_PAUSE))
+}
+
+/// Somebody has aborted the work on this target: no wait and no lease on a machine remains.
+pub async fn aborted(
+    pass: &Pass<'_>,
+    memory: &mut Memory,
+    cx: &Cx,
+    invalid: Invalid,
+    requested: Requested,
+) -> Result<Duration, Error> {
+    pass.context.waits.forget(&pass.owner.uid);
+    leases::release(cx).await;
+    publish(pass, memory, &[invalid], requested).await?;
+    Ok(pass.context.installation.timing.recheck)
+}
+
+async fn publish(
+    pass: &Pass<'_>,
+    memory: &mut Memory,
+    invalid: &[Invalid],
+    requested: Requested,
+) -> Result<(), Error> {
+    let result = PassResult {
+        invalid,
+        requested: requested.new_token(),
+        intents: memory.wanted.intents.open(),
+        ..PassResult::default()
+    };
+    pass.publisher.publish(pass.old.as_ref(), &result).await?;
+    requested.handled(memory);
+    memory.forget_observations();
+    Ok(())
+}
+
+/// Reports a pass that failed as a whole on the object itself, as far as Kubernetes can be reached.
+pub async fn report_failure(activation: &Activation, context: &Context, error: &Error) {
+    let Ok(owner) = begin::owner(activation) else {
+        return;
+    };
+    let guard = MemoryGuard::take(context, &owner);
+    let pass = Pass::begin(activation, context, &owner, &guard.memory);
+    let wanted = &guard.memory.wanted;
+    if wanted.steps.is_empty() {
+        // The pass may have failed before it took them over, and this status replaces them.
+        begin::recall_intents(wanted, pass.old.as_ref());
+    }
+    let result = PassResult {
+        failed: Some((error.reason(), crate::causes::chain(error))),
+        intents: wanted.intents.open(),
+        ..PassResult::default()
+    };
+    let already = pass.old.as_ref().is_some_and(|old| {
+        condition::find(&old.conditions, ConditionType::Ready)
+            .is_some_and(|ready| ready.reason == error.reason().as_str())
+    });
+    if !already || error.reason() == Reason::InternalError {
+        let published = pass.publisher.publish(pass.old.as_ref(), &result).await;
+        if let Err(error) = published {
+            tracing::warn!(error = %crate::causes::chain(&error), "the failure could not be reported");
+        }
+    }
+    guard.release();
+}

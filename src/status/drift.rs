@@ -1,0 +1,143 @@
+//! The condition `Drifted`: a change that a step wants, or made, in a phase that was done for this
+//! generation. `False` is said only of what is live and was observed.
+
+use super::{PassResult, conditions::Given, setter::Setter};
+use crate::{
+    api::{
+        PhaseName, Reason,
+        condition::{self, ConditionStatus, ConditionType},
+        status::PhaseState,
+    },
+    pipeline::{ChangeKind, State, report::Report},
+};
+
+use ConditionStatus::{False, True, Unknown};
+
+/// What drift is judged by, beside the result of the pass.
+struct Before<'a> {
+    /// The present status says that there is drift.
+    drifted: bool,
+    given: &'a Given,
+}
+
+/// Sets the condition.
+pub fn set(to: &mut Setter<'_>, result: &PassResult<'_>, given: &Given) {
+    let before = Before {
+        drifted: condition::is_true(&to.status.conditions, ConditionType::Drifted),
+        given,
+    };
+    let found = reported(result)
+        .or_else(|| corrected(result, &before))
+        .or_else(|| correcting(to, result, &before));
+    let (status, reason, message) = match found {
+        Some(message) => (True, Reason::DriftDetected, message),
+        None => without_evidence(to, result, &before),
+    };
+    to.set(ConditionType::Drifted, status, reason, &message);
+}
+
+/// Drift that is reported and not corrected: the changes that the steps plan.
+fn reported(result: &PassResult<'_>) -> Option<String> {
+    let report = result.report.filter(|_| result.reporting_drift)?;
+    let steps = report.phases.iter().flat_map(|phase| &phase.steps);
+    let planned = steps.filter(|(_, record)| record.state == State::Planned);
+    let lines: Vec<String> = planned
+        .flat_map(|(step, record)| {
+            let changes = record.changes.iter();
+            changes.map(move |change| format!("{step}: {change}"))
+        })
+        .collect();
+    (!lines.is_empty()).then(|| {
+        format!(
+            "{}; `drift` is Report, so nothing was changed",
+            lines.join("; ")
+        )
+    })
+}
+
+/// Drift that was corrected within this pass: the next pass finds the object in order.
+fn corrected(result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
+    let report = result.report?;
+    if !before.given.steady || rotates(report) {
+        return None;
+    }
+    // What Golive keeps for itself is no news about the application.
+    let sent = report.sent.iter();
+    let sent = sent.filter(|sent| sent.kind != ChangeKind::Housekeeping);
+    let lines: Vec<String> = sent
+        .map(|sent| format!("{}: {}", sent.step, sent.line))
+        .collect();
+    (!lines.is_empty()).then(|| {
+        format!(
+            "the running configuration did not match the spec; it is being corrected: {}",
+            lines.join("; ")
+        )
+    })
+}
+
+/// A correction over several passes is drift when it began as such: in an object that was live for
+/// this very target. A changed Secret is a new target, and what follows from it is no drift.
+fn correcting(to: &Setter<'_>, result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
+    let began = before.given.steady && !result.report.is_some_and(rotates);
+    let correcting = before.given.same_generation
+        && (began || before.drifted)
+        && to.status.go_live.is_some()
+        && to.status.phases.iter().any(|phase| {
+            phase.name != PhaseName::Preflight
+                && phase.name.before_live()
+                && matches!(phase.state, PhaseState::Running | PhaseState::Waiting)
+                && phase.attempts > 1
+        });
+    correcting.then(|| {
+        "the running configuration does not match the spec; it is being corrected".to_owned()
+    })
+}
+
+/// The condition when this pass found no drift.
+fn without_evidence(
+    to: &Setter<'_>,
+    result: &PassResult<'_>,
+    before: &Before<'_>,
+) -> (ConditionStatus, Reason, String) {
+    let observed = condition::is_true(&to.status.conditions, ConditionType::Observed);
+    let known = condition::find(&to.status.conditions, ConditionType::Drifted)
+        .filter(|_| before.given.same_generation);
+    let reason = |reason: &str| Reason::parse(reason).unwrap_or_default();
+    let unknown = |reason, message: &str| (Unknown, reason, message.to_owned());
+    match (known, result.report) {
+        _ if to.status.go_live.is_none() => unknown(Reason::Pending, "nothing is live yet"),
+        // Known drift is not gone because it cannot be observed, or because its correction failed.
+        (Some(known), _) if before.drifted && !(before.given.live && observed) => {
+            (True, reason(&known.reason), known.message.clone())
+        }
+        // The pass ended before it observed.
+        (Some(known), None) if result.failed.is_some() => (
+            ConditionStatus::parse(&known.status).unwrap_or_default(),
+            reason(&known.reason),
+            known.message.clone(),
+        ),
+        (_, None) => unknown(
+            Reason::ObservationUnknown,
+            "the running configuration was not compared with the spec",
+        ),
+        (_, Some(_)) if !observed => unknown(
+            Reason::ObservationUnknown,
+            "Fly.io cannot be observed: the running configuration is unknown",
+        ),
+        (_, Some(_)) if !before.given.live => unknown(
+            Reason::Progressing,
+            "the spec is not live yet: there is nothing to compare with",
+        ),
+        (_, Some(_)) => (
+            False,
+            Reason::NoDrift,
+            "no drift: the running configuration matches the spec".to_owned(),
+        ),
+    }
+}
+
+/// Whether generated values were replaced in this pass, at their age or on request. That is no
+/// drift, and neither is the update of the machines that follows.
+fn rotates(report: &Report) -> bool {
+    report.sent.iter().any(|sent| sent.kind.is_rotation())
+}

@@ -1,0 +1,7 @@
+//! The programs as processes: the operator starts, leads, answers probes and stops; the plugin
+//! prints and exits.
+
+mod leader;
+mod operator;
+mod render;
+mod server;

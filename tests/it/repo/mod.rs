@@ -1,0 +1,7 @@
+//! Rules of this repository: its code, pages, manifests and tools.
+
+mod architecture;
+mod manifests;
+mod pages;
+mod prereqs;
+mod tidy;

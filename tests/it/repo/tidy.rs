@@ -1,0 +1,284 @@
+//! Rules of the repository that no compiler checks.
+
+#![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
+
+use std::path::{Path, PathBuf};
+
+/// Files at this length are two files. Unit: lines.
+const LONGEST: usize = 800;
+
+/// Written by `golive` itself, from the types.
+const GENERATED: &[&str] = &["crds/", "docs/reference/activation.md"];
+
+/// Not ours, not text, or not kept.
+const SKIPPED: &[&str] = &[".git", "target", ".golive", "bin", "Cargo.lock", "go.sum"];
+
+/// What a module may not use, since it lies above it or does what it must not.
+const LAYERS: &[(&str, &[&str])] = &[
+    // Fly.io on the wire knows no Kubernetes.
+    ("src/fly", &["kube::", "k8s_openapi", "crate::api"]),
+    (
+        "src/flytoml",
+        &["kube::", "k8s_openapi", "crate::api", "async fn", ".await"],
+    ),
+    // What users write does no I/O.
+    (
+        "src/api",
+        &[
+            "async fn",
+            ".await",
+            "tokio::",
+            "std::net",
+            "kube::Client",
+            "crate::fly::client",
+        ],
+    ),
+    // What decides does no I/O.
+    ("src/plan/gate.rs", &["async fn", ".await", "kube::Client"]),
+    ("src/plan/mod.rs", &["async fn", ".await", "kube::Client"]),
+    (
+        "src/store/generated/decision.rs",
+        &["async fn", ".await", "kube::Client"],
+    ),
+    ("src/status", PURE),
+    ("src/status/events.rs", PURE),
+    ("src/pipeline/note.rs", PURE),
+    ("src/phase/deploy/fleet/strategy.rs", PURE),
+    ("src/phase/deploy/fleet/mod.rs", PURE),
+    ("src/phase/deploy/release/changes.rs", PURE),
+];
+
+/// What a decision may not use: it gets the time, and all that it decides about, as arguments.
+const PURE: &[&str] = &[
+    "async fn",
+    "async {",
+    "async move",
+    ".await",
+    "tokio::",
+    "Client",
+    "Timestamp::now",
+    "Instant::now",
+    "SystemTime",
+    "rand::",
+    "std::env",
+    "std::fs",
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below a path, or the file itself, with their names from the root.
+fn files(below: &str) -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(below)];
+    while let Some(path) = open.pop() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if SKIPPED.contains(&&*name) {
+            continue;
+        }
+        if path.is_dir() {
+            let entries = std::fs::read_dir(&path).unwrap();
+            open.extend(entries.map(|entry| entry.unwrap().path()));
+        } else if path.exists() {
+            let name = path
+                .strip_prefix(root())
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
+            found.push((name, path));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The files that are text, with their text.
+fn texts(below: &str) -> Vec<(String, String)> {
+    let files = files(below).into_iter();
+    files
+        .filter_map(|(name, path)| Some((name, std::fs::read_to_string(path).ok()?)))
+        .collect()
+}
+
+fn is_code(name: &str) -> bool {
+    let extension = Path::new(name).extension().unwrap_or_default();
+    ["rs", "go", "sh", "toml", "yaml", "md"]
+        .iter()
+        .any(|known| *known == extension)
+}
+
+/// The part of a source file before its unit tests.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or(text)
+}
+
+#[test]
+fn no_file_is_longer_than_one_can_read() {
+    let long: Vec<String> = texts("")
+        .into_iter()
+        .filter(|(name, _)| is_code(name) && !GENERATED.iter().any(|g| name.starts_with(g)))
+        .filter(|(_, text)| text.lines().count() > LONGEST)
+        .map(|(name, text)| format!("{name}: {} lines", text.lines().count()))
+        .collect();
+    assert!(long.is_empty(), "split by behaviour: {long:#?}");
+}
+
+#[test]
+fn modules_only_use_what_lies_below_them() {
+    for (module, banned) in LAYERS {
+        let sources = texts(module);
+        assert!(!sources.is_empty(), "{module} has moved; move its rule too");
+        for (name, text) in sources {
+            // A module of tests beside what it tests, and what writes the decided status.
+            let writes = ["src/status/mod.rs", "src/status/write.rs"].contains(&name.as_str());
+            if name.ends_with("tests.rs") || writes {
+                continue;
+            }
+            for word in *banned {
+                let line = without_tests(&text)
+                    .lines()
+                    .find(|line| line.contains(word) && !line.trim_start().starts_with("//"));
+                assert!(line.is_none(), "{name} must not use `{word}`: {line:?}");
+            }
+        }
+    }
+}
+
+/// The body of each function of this name in a source file.
+fn bodies<'a>(text: &'a str, function: &str) -> Vec<&'a str> {
+    let starts = text.match_indices(function);
+    starts
+        .filter_map(|(at, _)| {
+            let line = text[..at].rfind('\n').map_or(0, |at| at + 1);
+            let indent = &text[line..at];
+            let end = format!("\n{indent}}}\n");
+            let rest = &text[at..];
+            // One without a body is the trait's own.
+            let open = rest.find(['{', ';'])?;
+            (indent.trim().is_empty() && rest[open..].starts_with('{'))
+                .then(|| rest.split(&end).next())?
+        })
+        .collect()
+}
+
+#[test]
+fn every_diff_decides_from_its_arguments_alone() {
+    let mut seen = 0;
+    for (name, text) in texts("src/phase") {
+        for body in bodies(without_tests(&text), "fn diff(") {
+            seen += 1;
+            for word in PURE.iter().chain(&["cx.", "elapsed()"]) {
+                assert!(
+                    !body.contains(word),
+                    "{name}: diff must not use `{word}`: {body}"
+                );
+            }
+        }
+    }
+    // One for each step, and the one that passes the checks of the preflight on.
+    assert!(seen >= 20, "only {seen} were found");
+}
+
+#[test]
+fn a_body_ends_where_its_function_ends() {
+    let text = "trait S {\n    fn diff(&self);\n}\nimpl S for A {\n    fn diff(&self) {\n        one\n    }\n\n    async fn act() {\n    }\n}\n";
+    assert_eq!(bodies(text, "fn diff("), ["fn diff(&self) {\n        one"]);
+}
+
+/// The operator starts no other program: nothing in an object can become an argument of one.
+#[test]
+fn the_operator_starts_no_program() {
+    for (name, text) in texts("src") {
+        // In two parts, so that this rule does not find itself.
+        for word in [concat!("Command", "::new"), concat!("process", "::Command")] {
+            assert!(!text.contains(word), "{name} starts a program");
+        }
+    }
+}
+
+#[test]
+fn nothing_names_a_machine_it_was_written_on() {
+    let home = concat!("/ho", "me/");
+    let words = [
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        home,
+        concat!("/Us", "ers/"),
+    ];
+    for (name, text) in texts("") {
+        for (number, line) in text.lines().enumerate() {
+            let named = words.iter().find(|word| line.contains(**word));
+            assert!(named.is_none(), "{name}:{}: {line}", number + 1);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later_without_an_issue() {
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X:"),
+    ];
+    for (name, text) in texts("") {
+        let found = marks
+            .iter()
+            .find(|mark| is_code(&name) && text.contains(**mark));
+        assert!(
+            found.is_none(),
+            "{name} has a {found:?}; file an issue instead"
+        );
+    }
+}
+
+#[test]
+fn no_test_is_switched_off() {
+    let ignored = concat!("#[ign", "ore");
+    for (name, text) in texts("src")
+        .into_iter()
+        .chain(texts("tests"))
+        .chain(texts("examples"))
+    {
+        if name.ends_with(".rs") {
+            assert!(!text.contains(ignored), "{name} switches a test off");
+        }
+    }
+}
+
+#[test]
+fn every_test_file_is_part_of_the_one_target() {
+    for (name, path) in files("tests/it") {
+        let module = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if !name.ends_with(".rs") || name == "tests/it/main.rs" {
+            continue;
+        }
+        // Who declares it: `main.rs` for a folder, the folder's `mod.rs` for a file in it.
+        let folder = path.parent().unwrap();
+        let (module, parent) = match module.as_str() {
+            "mod" => (
+                folder.file_name().unwrap().to_string_lossy().into_owned(),
+                folder.parent().unwrap().join("main.rs"),
+            ),
+            _ => (module, folder.join("mod.rs")),
+        };
+        let declarations = std::fs::read_to_string(&parent).unwrap_or_default();
+        assert!(
+            declarations.contains(&format!("mod {module};")),
+            "{name} is not declared in {}, so it never runs",
+            parent.display()
+        );
+    }
+}
+
+#[test]
+fn every_variable_in_the_manifests_is_a_setting() {
+    let settings = std::fs::read_to_string(root().join("src/process/settings.rs")).unwrap();
+    for (name, text) in texts("manifests") {
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        for variable in words.filter(|word| word.starts_with("GOLIVE_")) {
+            let known = settings.contains(&format!("\"{variable}\""));
+            assert!(known, "{name} sets {variable}, which nothing reads");
+        }
+    }
+}

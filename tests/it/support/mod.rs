@@ -1,0 +1,11 @@
+//! What tests share. A helper that one file uses stays in that file.
+
+pub mod crash;
+pub mod deploy;
+pub mod env;
+pub mod fly;
+pub mod guarded;
+pub mod installed;
+pub mod leaks;
+pub mod service;
+pub mod trouble;

@@ -1,0 +1,165 @@
+//! Deletion when Fly.io refuses or does not answer.
+
+#![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
+
+use fly_sim::{Fault, Kind};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, api::DeleteParams};
+use serde_json::json;
+
+use crate::support::trouble::{event, recovered, warnings, world};
+use crate::support::{
+    crash,
+    env::{Env, is, message, reason},
+};
+
+/// A rejected token counts as final soon, and no re-check finds it before the deletion does.
+const IMPATIENT: [&str; 4] = ["--token-patience", "1s", "--recheck-interval", "1h"];
+
+async fn live(flags: &[&str]) -> Env {
+    let env = world(flags).await;
+    env.activation("hola", json!({})).await;
+    recovered(&env, "hola").await;
+    env
+}
+
+async fn begin_deletion(env: &Env) {
+    env.activations()
+        .delete("hola", &DeleteParams::default())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_dead_token_deletion_says_so_and_ends_when_it_is_told_to_forget() {
+    let env = live(&IMPATIENT).await;
+    env.sim.revoke(None);
+    begin_deletion(&env).await;
+
+    let status = env
+        .wait("hola", "DeletionBlocked", |status| {
+            reason(status, "Deleting") == "DeletionBlocked"
+        })
+        .await;
+
+    let text = message(&status, "Deleting");
+    assert!(text.contains("golive.dev/forget=hola-cabanas"), "{text}");
+    assert!(is(&status, "Ready", "False"), "{status:?}");
+    event(&env, "hola", "DeletionBlocked").await;
+    assert_eq!(warnings(&env, "hola").await, ["DeletionBlocked"]);
+    let forget = json!({"metadata": {"annotations": {"golive.dev/forget": "hola-cabanas"}}});
+    env.patch("hola", forget).await;
+    env.delete("hola").await;
+    assert_eq!(env.sim.apps(), ["hola-cabanas"], "it stays as it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_was_blocked_ends_by_itself_with_a_good_token() {
+    let env = live(&IMPATIENT).await;
+    env.sim.revoke(None);
+    begin_deletion(&env).await;
+    env.wait("hola", "DeletionBlocked", |status| {
+        reason(status, "Deleting") == "DeletionBlocked"
+    })
+    .await;
+    // The annotation must name this app; another app's name changes nothing.
+    let wrong = json!({"metadata": {"annotations": {"golive.dev/forget": "other"}}});
+    env.patch("hola", wrong).await;
+
+    env.sim.unrevoke(None);
+
+    env.delete("hola").await;
+    assert!(env.sim.apps().is_empty(), "{:?}", env.sim.apps());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_waits_for_fly_to_answer_again() {
+    let env = live(&IMPATIENT).await;
+    env.sim.fault(Fault::new("*", Kind::status(503)).always());
+    begin_deletion(&env).await;
+
+    let status = env.wait_for("hola", "Deleting", "True").await;
+
+    assert_eq!(reason(&status, "Deleting"), "Deleting");
+    assert_eq!(reason(&status, "Ready"), "Deleting");
+    assert!(message(&status, "Deleting").contains("removed"));
+    assert_eq!(env.sim.apps().len(), 1);
+    env.sim.clear_faults();
+    env.delete("hola").await;
+    assert!(env.sim.apps().is_empty(), "{:?}", env.sim.apps());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_been_made_a_moment_ago_is_looked_for_again_before_it_counts_as_gone() {
+    let mut env = world(&["--settle", "3s"]).await;
+    let create = "POST /api/v1/organizations/{slug}/postgresv2";
+    let list = "GET /api/v1/organizations/{slug}/postgres";
+    env.sim.fault(Fault::new(create, Kind::ResetAfter).nth(1));
+    env.sim.fault(Fault::new(list, Kind::EmptyList).always());
+    let spec = json!({
+        "provision": {"postgres": {"managed": {}}},
+        "deletionPolicy": {"app": "Delete", "database": "Delete"},
+    });
+    env.activation("hola", spec).await;
+    env.wait("hola", "an outcome that is not known", |status| {
+        crate::support::deploy::step(status, "Postgres")
+            .2
+            .contains("is unknown")
+    })
+    .await;
+    // A new process knows only the status.
+    env.stop_operator().await;
+    begin_deletion(&env).await;
+    env.start_operator(&["--settle", "3s"]).await;
+
+    env.wait("hola", "another look", |status| {
+        message(status, "Deleting").contains("looked for again")
+    })
+    .await;
+    env.sim.clear_faults();
+    env.delete("hola").await;
+    crash::nothing_left(&env).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_is_not_shown_yet_is_not_taken_for_none() {
+    let env = world(&["--settle", "2s"]).await;
+    let hidden = Kind::NotFoundAfterCreate { for_ms: 4_000 };
+    env.sim
+        .fault(Fault::new("GET /v1/apps/{app}", hidden).always());
+    env.activation("hola", json!({"deletionPolicy": {"app": "Delete"}}))
+        .await;
+    env.wait("hola", "the app", |_| !env.sim.apps().is_empty())
+        .await;
+    env.delete("hola").await;
+    crash::nothing_left(&env).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_was_moved_to_another_organization_stays_there() {
+    let env = world(&IMPATIENT).await;
+    // A token that can see both apps.
+    let both = ["cabanas", "acme"].map(|org| env.sim.token(org).unwrap());
+    env.secret("fly", &[("token", &both.join(","))]).await;
+    env.activation("hola", json!({"deletionPolicy": {"app": "Delete"}}))
+        .await;
+    recovered(&env, "hola").await;
+    env.sim.core().write(|world| {
+        let app = world.apps.get_mut("hola-cabanas").unwrap();
+        app.org_slug = "acme".to_owned();
+    });
+    env.delete("hola").await;
+    assert_eq!(env.sim.apps(), ["hola-cabanas"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_somebody_else_keeps_no_deletion_from_ending() {
+    let env = world(&[]).await;
+    env.secret("hola-golive", &[("theirs", "value")]).await;
+    env.activation("hola", json!({"deletionPolicy": {"secrets": "Delete"}}))
+        .await;
+    recovered(&env, "hola").await;
+    env.delete("hola").await;
+    let secrets: Api<Secret> = Api::namespaced(env.kube.clone(), &env.namespace);
+    assert!(secrets.get_opt("hola-golive").await.unwrap().is_some());
+}

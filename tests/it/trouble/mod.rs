@@ -1,0 +1,13 @@
+//! Failures: each ends in a clear condition with the evidence and the next action and in one Warning
+//! event, and the object recovers by itself when the cause is gone.
+
+mod crash;
+mod crash_update;
+mod data;
+mod deletion;
+mod deploy;
+mod inputs;
+mod isolation;
+mod middle;
+mod outage;
+mod platform;
