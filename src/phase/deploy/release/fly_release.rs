@@ -57,7 +57,11 @@ pub struct Begin {
 
 impl fmt::Display for Begin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "record at Fly.io that release {} begins", self.wanted.number)
+        write!(
+            f,
+            "record at Fly.io that release {} begins",
+            self.wanted.number
+        )
     }
 }
 
