@@ -51,7 +51,7 @@ struct Sent {
     changed: BTreeSet<String>,
     /// Machines that it created.
     created: Vec<Machine>,
-    /// The outcome of a call is unknown, so that only a list tells which machines there are.
+    /// The outcome of a call is unknown, so that only a list shows which machines exist.
     unknown: bool,
 }
 

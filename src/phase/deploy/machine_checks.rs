@@ -97,13 +97,13 @@ pub async fn observe(cx: &Cx, rollout: &Rollout) -> Result<Checks> {
         .iter()
         .flat_map(|tested| tested.tests.iter().map(|(label, _)| label.as_str()))
         .collect();
-    let place = slots::machine_checks(rollout.targets.wanted.number, &rollout.targets.wanted.key);
+    let slot = slots::machine_checks(rollout.targets.wanted.number, &rollout.targets.wanted.key);
     let stale = rollout
         .machines
         .iter()
         .filter_map(|machine| Some((machine, machine.metadata(CHECK_KEY)?)))
         .filter(|(machine, label)| {
-            machine.metadata(SLOT_KEY) != Some(place.as_str()) || !labels.contains(label)
+            machine.metadata(SLOT_KEY) != Some(slot.as_str()) || !labels.contains(label)
         })
         .map(|(machine, _)| (machine.name.clone(), machine.id.clone()))
         .collect();
@@ -120,9 +120,9 @@ pub async fn observe(cx: &Cx, rollout: &Rollout) -> Result<Checks> {
         due.flat_map(|tested| &tested.tests)
             .any(|(label, _)| !known.contains(label.as_str()))
     };
-    let machines = one_off_machines::in_slot(cx, &place, lacks).await?;
+    let machines = one_off_machines::in_slot(cx, &slot, lacks).await?;
     for tested in tested {
-        let open = tested.open(cx, rollout, &place, &machines).await?;
+        let open = tested.open(cx, rollout, &slot, &machines).await?;
         if let Some(open) = open {
             checks.untested.insert(tested.machine.id.clone());
             checks.open.push(open);
@@ -153,7 +153,7 @@ impl<'a> Tested<'a> {
         tests: Vec<MachineTest>,
         cx: &Cx,
     ) -> Self {
-        let well = rollout.health_of(machine, wanted, cx.now()) == Health::Healthy;
+        let is_healthy = rollout.health_of(machine, wanted, cx.now()) == Health::Healthy;
         let has_address = machine.private_ip.as_ref().is_some_and(|ip| !ip.is_empty());
         let tests = tests.into_iter().enumerate();
         Self {
@@ -162,7 +162,7 @@ impl<'a> Tested<'a> {
             tests: tests
                 .map(|(at, test)| (label_of(&machine.id, at, &test), test))
                 .collect(),
-            due: well
+            due: is_healthy
                 && has_address
                 && machine.state == MachineState::Started
                 // An unreachable host proves nothing about its machine.
@@ -175,7 +175,7 @@ impl<'a> Tested<'a> {
         &self,
         cx: &Cx,
         rollout: &Rollout,
-        place: &str,
+        slot: &str,
         machines: &[Machine],
     ) -> Result<Option<Open>> {
         let mut open = Open {
@@ -192,8 +192,8 @@ impl<'a> Tested<'a> {
                 passed = false;
                 continue;
             }
-            let asked = self.one_off(cx, rollout, place, label, test)?;
-            let runs = Runs::new(cx, asked, of).await;
+            let one_off = self.one_off(cx, rollout, slot, label, test)?;
+            let runs = Runs::new(cx, one_off, of).await;
             if runs.progress(&cx.target.app, cx.now()) != Progress::Passed {
                 passed = false;
                 open.runs.push(runs);
@@ -206,14 +206,14 @@ impl<'a> Tested<'a> {
         &self,
         cx: &Cx,
         rollout: &Rollout,
-        place: &str,
+        slot: &str,
         label: &str,
         test: &MachineTest,
     ) -> Result<OneOff> {
         let mut context = flytoml::Context::default();
         for (key, value) in [
             (UID_KEY, cx.owner.uid.as_str()),
-            (SLOT_KEY, place),
+            (SLOT_KEY, slot),
             (CHECK_KEY, label),
         ] {
             context.metadata.insert(key.to_owned(), value.to_owned());
@@ -423,7 +423,7 @@ mod tests {
         assert!(matches!(wake(&checks(&[running()])), Wake::Machine { .. }));
         let several = wake(&checks(&[running(), running()]));
         assert_eq!(several, Wake::After(Duration::from_secs(2)));
-        // A machine that is not well yet holds the rollout as well.
+        // A machine that is not healthy yet holds the rollout too.
         assert!(matches!(wake(&checks(&[])), Wake::After(_)));
     }
 

@@ -94,7 +94,7 @@ pub async fn observe(cx: &Cx) -> Result<Rollout> {
     let reverted = sent::reverted(cx, &effective.key);
     for machine in &mut machines {
         // Its host keeps reporting another image, whatever that means. The machine is not updated
-        // for ever.
+        // forever.
         if reverted.get(&machine.name).is_some_and(|n| *n >= REPEATS) {
             machine.image_ref = None;
         }

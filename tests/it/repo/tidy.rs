@@ -43,9 +43,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("src/status", PURE),
     ("src/status/events.rs", PURE),
     ("src/pipeline/note.rs", PURE),
+    ("src/phase/deploy/judge.rs", PURE),
+    ("src/phase/deploy/command/run_state.rs", PURE),
+    ("src/phase/deploy/fleet/health.rs", PURE),
+    ("src/phase/deploy/fleet/readback.rs", PURE),
+    ("src/phase/deploy/fleet/restart.rs", PURE),
+    ("src/phase/deploy/fleet/retire.rs", PURE),
     ("src/phase/deploy/fleet/strategy.rs", PURE),
-    ("src/phase/deploy/fleet/mod.rs", PURE),
+    ("src/phase/deploy/fleet/wanted.rs", PURE),
     ("src/phase/deploy/release/changes.rs", PURE),
+    ("src/phase/deploy/release/records.rs", PURE),
+    ("src/phase/deploy/release/request.rs", PURE),
+    ("src/phase/deploy/release/wanted.rs", PURE),
 ];
 
 /// What a decision may not use: it gets the time, and all that it decides about, as arguments.

@@ -30,7 +30,7 @@ struct Known {
 #[derive(Clone, Debug, Default)]
 struct Sent {
     created: Vec<Machine>,
-    /// A machine was deleted, or the outcome of a create is unknown: only a list tells which
+    /// A machine was deleted, or the outcome of a create is unknown: only a list shows which
     /// machines there are.
     unknown: bool,
 }
@@ -95,7 +95,7 @@ pub async fn in_slot(
 }
 
 /// Reads the machines again that can still change; `None` when one is not found: it may be too new
-/// for the server that answered, so that only a list can tell.
+/// for the server that answered, so that only a list is reliable.
 async fn read_again(cx: &Cx, machines: &[Machine]) -> Result<Option<Vec<Machine>>> {
     let read = machines.iter().map(|machine| async move {
         if machine.state.is_over() && machine.exit_since_start().is_some() {

@@ -59,14 +59,14 @@ pub struct Fleet<'a> {
 
 /// One slot: the machine that should fill it, the one that does, and what else has its mark.
 #[derive(Debug)]
-struct Place<'a> {
+struct SlotState<'a> {
     wanted: &'a WantedMachine,
     fill: Option<&'a Machine>,
     others: Vec<&'a Machine>,
 }
 
-impl Place<'_> {
-    fn marked(&self) -> bool {
+impl SlotState<'_> {
+    fn is_updated(&self) -> bool {
         self.fill
             .is_some_and(|machine| self.wanted.was_given_to(machine))
     }
@@ -74,33 +74,30 @@ impl Place<'_> {
 
 /// Plans the next move.
 pub fn plan(fleet: &Fleet) -> Plan {
-    let places = fleet.places();
-    let replaced: Vec<&Place> = places
-        .iter()
-        .filter(|place| fleet.replaces(place))
-        .collect();
+    let slots = fleet.slots();
+    let replaced: Vec<&SlotState> = slots.iter().filter(|slot| fleet.replaces(slot)).collect();
     // What an earlier try left is removed first, so that a slot never has three machines.
-    let left = replaced.iter().flat_map(|place| place.others.clone());
+    let left = replaced.iter().flat_map(|slot| slot.others.clone());
     if let Some(next) = fleet.retire(left.collect()) {
         return Plan::of(next);
     }
-    if let Some(plan) = fleet.canaries_first(&places) {
+    if let Some(plan) = fleet.canaries_first(&slots) {
         return plan;
     }
-    if let Some(next) = fleet.retire_canaries(&places) {
+    if let Some(next) = fleet.retire_canaries(&slots) {
         return Plan::of(next);
     }
-    if let Some(next) = fleet.create(&places, &replaced) {
+    if let Some(next) = fleet.create(&slots, &replaced) {
         return Plan::of(next);
     }
-    if let Some(plan) = fleet.update(&places) {
+    if let Some(plan) = fleet.update(&slots) {
         return plan;
     }
-    fleet.take_over(&places)
+    fleet.take_over(&slots)
 }
 
 impl Fleet<'_> {
-    fn places(&self) -> Vec<Place<'_>> {
+    fn slots(&self) -> Vec<SlotState<'_>> {
         self.wanted
             .iter()
             .map(|wanted| {
@@ -109,7 +106,7 @@ impl Fleet<'_> {
                     machine.metadata(SLOT_KEY) == Some(wanted.slot.as_str())
                         && fill.is_none_or(|fill| fill.id != machine.id)
                 });
-                Place {
+                SlotState {
                     wanted,
                     fill,
                     others: others.collect(),
@@ -119,22 +116,22 @@ impl Fleet<'_> {
     }
 
     /// Whether the machine in a slot gets a successor beside it instead of an update.
-    fn replaces(&self, place: &Place) -> bool {
-        place.fill.is_some()
-            && !place.marked()
+    fn replaces(&self, slot: &SlotState) -> bool {
+        slot.fill.is_some()
+            && !slot.is_updated()
             && (self.strategy == Strategy::BlueGreen
-                || place
+                || slot
                     .fill
-                    .is_some_and(|machine| changes_volume(machine, place.wanted)))
+                    .is_some_and(|machine| changes_volume(machine, slot.wanted)))
     }
 
     /// Slots for which a machine has to be created.
     pub fn lacking(&self) -> Vec<&WantedMachine> {
-        let places = self.places();
+        let slots = self.slots();
         self.wanted
             .iter()
-            .zip(&places)
-            .filter(|(_, place)| place.fill.is_none() || self.replaces(place))
+            .zip(&slots)
+            .filter(|(_, slot)| slot.fill.is_none() || self.replaces(slot))
             .map(|(wanted, _)| wanted)
             .collect()
     }
@@ -205,7 +202,7 @@ impl Fleet<'_> {
     }
 
     /// Before the first machine of a process group is updated, its canary must be healthy.
-    fn canaries_first(&self, places: &[Place]) -> Option<Plan> {
+    fn canaries_first(&self, slots: &[SlotState]) -> Option<Plan> {
         if self.strategy != Strategy::Canary {
             return None;
         }
@@ -213,12 +210,10 @@ impl Fleet<'_> {
             .canaries
             .iter()
             .filter(|canary| {
-                let mut group = places.iter().filter(|place| {
-                    place.wanted.group == canary.group
-                        && !place.wanted.standby
-                        && place.fill.is_some()
+                let mut group = slots.iter().filter(|slot| {
+                    slot.wanted.group == canary.group && !slot.wanted.standby && slot.fill.is_some()
                 });
-                group.clone().next().is_some() && !group.any(Place::marked)
+                group.clone().next().is_some() && !group.any(SlotState::is_updated)
             })
             .collect();
         let stale = self.machines.iter().filter(|machine| {
@@ -239,8 +234,8 @@ impl Fleet<'_> {
             .iter()
             .filter(|canary| filled(canary).is_none())
             .map(|canary| {
-                let like = places.iter().filter(|p| p.wanted.group == canary.group);
-                canary.sized_as(like.filter_map(|place| place.fill).next())
+                let like = slots.iter().filter(|p| p.wanted.group == canary.group);
+                canary.sized_as(like.filter_map(|slot| slot.fill).next())
             })
             .collect();
         if !missing.is_empty() {
@@ -261,15 +256,15 @@ impl Fleet<'_> {
 
     /// A canary is removed once a machine of its group is healthy. The rollout of the others does
     /// not wait until it has finished its requests.
-    fn retire_canaries(&self, places: &[Place]) -> Option<Move> {
+    fn retire_canaries(&self, slots: &[SlotState]) -> Option<Move> {
         let proven = |canary: &WantedMachine| {
-            places.iter().any(|place| {
-                place.wanted.group == canary.group
-                    && !place.wanted.standby
-                    && place.marked()
-                    && place
+            slots.iter().any(|slot| {
+                slot.wanted.group == canary.group
+                    && !slot.wanted.standby
+                    && slot.is_updated()
+                    && slot
                         .fill
-                        .is_some_and(|machine| self.is_healthy(machine, place.wanted))
+                        .is_some_and(|machine| self.is_healthy(machine, slot.wanted))
             })
         };
         let canaries = self.canaries.iter().filter(|canary| proven(canary));
@@ -278,20 +273,20 @@ impl Fleet<'_> {
     }
 
     /// Creates the missing machines, all at once; standbys after the machines that they replace.
-    fn create(&self, places: &[Place], replaced: &[&Place]) -> Option<Move> {
+    fn create(&self, slots: &[SlotState], replaced: &[&SlotState]) -> Option<Move> {
         let all_beside = self.strategy == Strategy::BlueGreen && !replaced.is_empty();
-        let missing: Vec<WantedMachine> = places
+        let missing: Vec<WantedMachine> = slots
             .iter()
-            .filter(|place| place.fill.is_none())
-            .map(|place| {
-                let mut wanted = place.wanted.clone();
+            .filter(|slot| slot.fill.is_none())
+            .map(|slot| {
+                let mut wanted = slot.wanted.clone();
                 wanted.cordoned = all_beside;
                 wanted
             })
             .chain(
                 replaced
                     .iter()
-                    .map(|place| place.wanted.sized_as(place.fill).beside()),
+                    .map(|slot| slot.wanted.sized_as(slot.fill).beside()),
             )
             .collect();
         let (standbys, running): (Vec<_>, Vec<_>) =
@@ -305,16 +300,16 @@ impl Fleet<'_> {
 
     /// Updates in place: in each process group the first machine alone, then as many as
     /// `max_unavailable` allows to be unhealthy.
-    fn update(&self, places: &[Place]) -> Option<Plan> {
+    fn update(&self, slots: &[SlotState]) -> Option<Plan> {
         let mut updates = Vec::new();
         let mut settling = Vec::new();
         let mut behind = false;
-        let groups: BTreeSet<&str> = places.iter().map(|p| p.wanted.group.as_str()).collect();
+        let groups: BTreeSet<&str> = slots.iter().map(|p| p.wanted.group.as_str()).collect();
         for group in groups {
-            let (current, outdated): (Vec<_>, Vec<_>) = places
+            let (current, outdated): (Vec<_>, Vec<_>) = slots
                 .iter()
-                .filter(|place| place.wanted.group == group)
-                .filter_map(|place| Some((place.fill?, place.wanted)))
+                .filter(|slot| slot.wanted.group == group)
+                .filter_map(|slot| Some((slot.fill?, slot.wanted)))
                 .partition(|(machine, wanted)| self.is_current(machine, wanted));
             if outdated.is_empty() {
                 continue;
@@ -352,10 +347,10 @@ impl Fleet<'_> {
     }
 
     /// The new machines take over, and those that are no longer wanted are retired.
-    fn take_over(&self, places: &[Place]) -> Plan {
-        let filled: Vec<(&Machine, &WantedMachine)> = places
+    fn take_over(&self, slots: &[SlotState]) -> Plan {
+        let filled: Vec<(&Machine, &WantedMachine)> = slots
             .iter()
-            .filter_map(|place| Some((place.fill?, place.wanted)))
+            .filter_map(|slot| Some((slot.fill?, slot.wanted)))
             .collect();
         let down: Vec<Machine> = filled
             .iter()
@@ -389,10 +384,7 @@ impl Fleet<'_> {
                 settle(settling)
             };
         }
-        let others: Vec<&Machine> = places
-            .iter()
-            .flat_map(|place| place.others.clone())
-            .collect();
+        let others: Vec<&Machine> = slots.iter().flat_map(|slot| slot.others.clone()).collect();
         let surplus = self.machines.iter().filter(|machine| {
             let slot = machine.metadata(SLOT_KEY).unwrap_or_default();
             !runs_a_command(machine) && !self.wanted.iter().any(|wanted| wanted.slot == slot)

@@ -15,7 +15,7 @@ pub enum Pull {
     Possible,
     /// Its registry says that it does not exist.
     Gone,
-    /// The registry does not tell; says why.
+    /// The registry does not answer; says why.
     Unknown(String),
 }
 

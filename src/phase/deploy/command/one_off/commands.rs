@@ -103,7 +103,7 @@ fn how_a_command_ended_is_decided_only_by_its_exit() {
     assert!(matches!(decide(&ending, 5), Verdict::Wait { .. }));
     let gone = runs(Some(machine("destroyed", 4, json!([]))));
     assert!(matches!(decide(&gone, 4), Verdict::Wait { .. }));
-    // It never comes: then the machine was ended by somebody.
+    // It never arrives: then somebody ended the machine.
     let late = 4 + 1 + i64::try_from(EXIT_DELAY.as_secs()).unwrap();
     assert_eq!(blocked(&gone, late).0, Reason::ReleaseCommandFailed);
 }

@@ -224,7 +224,7 @@ fn an_update_takes_the_first_machine_alone_and_then_as_many_as_may_be_unavailabl
     assert_eq!(updated(&plan_of(&after, &machines, 2)), ["m1", "m2"]);
     machines[1] = running(&after[1], "m1");
     machines[2] = running(&after[2], "m2");
-    // As soon as one of them is well the next one goes, and the other one is not forgotten.
+    // As soon as one of them is healthy the next one is updated, and the other one still settles.
     machines[1].state = MachineState::Starting;
     let next = whole_plan(&after, &machines, 2);
     assert_eq!(updated(&next.next), ["m3"]);
@@ -343,7 +343,7 @@ fn only_a_machine_without_checks_is_watched_after_its_start() {
     assert_eq!(started(checked, 3), Health::Healthy);
 }
 
-/// Creates what the plan asks for, started.
+/// The machines that the plan creates, started.
 fn created(next: Move, machines: &mut Vec<Machine>) -> Vec<WantedMachine> {
     let Move::Create(wanted) = next else {
         panic!("{next:?}")
@@ -423,7 +423,7 @@ fn bluegreen_goes_back_at_every_point_with_what_is_there() {
 
     // Before green serves: it is stopped, and blue is not touched.
     assert!(matches!(back(&machines), Move::Stop(gone) if of(&gone) == green));
-    // Also when blue is not well at this moment.
+    // Also when blue is unhealthy at this moment.
     machines[0].state = MachineState::Starting;
     assert!(matches!(back(&machines), Move::Stop(gone) if of(&gone) == green));
     machines[0].state = MachineState::Started;
@@ -438,7 +438,7 @@ fn bluegreen_goes_back_at_every_point_with_what_is_there() {
     assert!(matches!(back(&machines), Move::Start(of) if of[0].id == "m1"));
     machines[1].state = MachineState::Started;
     assert!(matches!(back(&machines), Move::Uncordon(of) if of.len() == 2));
-    // After half of blue is gone: its place is filled again, out of the pool.
+    // After half of blue is gone, its slot is filled again by a cordoned machine.
     machines.remove(1);
     let new = created(back(&machines), &mut machines);
     assert_eq!(new.len(), 1);
@@ -579,7 +579,7 @@ fn a_canary_goes_first_and_away_while_the_others_are_rolled() {
     assert_eq!(
         updated(&next(&machines).next),
         ["m1", "m2"],
-        "its drain holds nobody up"
+        "its drain delays nothing"
     );
     // Gone meanwhile, it is not made again: a machine has proven the release.
     let without = machines[..3].to_vec();

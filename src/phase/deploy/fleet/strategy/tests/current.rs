@@ -1,4 +1,4 @@
-//! What counts as the machine that was asked for, and what is a change of it.
+//! What counts as the wanted machine, and what is a change of it.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn a_machine_that_went_back_or_was_changed_by_hand_is_updated() {
     }
 }
 
-/// Somebody gave it more memory, or it has a declared size for lack of room.
+/// Somebody gave it more memory, or it has a declared fallback size.
 fn resize(machine: &mut Machine, memory_mb: u32, for_lack_of_room: bool) {
     let config = machine.config.as_mut().unwrap();
     config.guest.as_mut().unwrap().memory_mb = Some(memory_mb);
