@@ -1,17 +1,14 @@
-//! The two targets of an object: the release that serves, and the one that is wanted. Pure.
+//! The release that serves. Pure.
 //!
-//! They are the same while nothing is rolled out. During an update, and after one that was rolled
-//! back, an earlier release serves: what is live is judged by it, and what is done by the wanted
-//! target.
-
-use std::sync::Arc;
+//! An object has two targets: the release that serves, and the wanted [`Target`]. They are the same
+//! while nothing is rolled out. During an update, and after one that was rolled back, an earlier
+//! release serves.
+//!
+//! [`Target`]: crate::plan::Target
 
 use jiff::Timestamp;
 
-use crate::{
-    api::status::{ActivationStatus, ReleaseStatus},
-    plan::target::Target,
-};
+use crate::api::status::{ActivationStatus, ReleaseStatus};
 
 /// The last good release, which serves the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +16,8 @@ pub struct Serving {
     /// Number of the release within this Activation; `None` when only an older version of Golive
     /// recorded it.
     pub number: Option<u64>,
+    /// Fly.io's number of the release where it is known, else ours.
+    pub version: Option<i64>,
     /// The image as the spec named it, or with the tag that was chosen.
     pub image: String,
     /// Digest of the image: `sha256:...`.
@@ -36,34 +35,19 @@ impl Serving {
         status.release.as_ref().and_then(Self::of_release)
     }
 
-    fn of_release(release: &ReleaseStatus) -> Option<Self> {
+    /// The release of this entry of a status; `None` when its digest is not known.
+    pub fn of_release(release: &ReleaseStatus) -> Option<Self> {
         if release.digest.is_empty() {
             return None;
         }
         Some(Self {
             number: release.number.and_then(|number| u64::try_from(number).ok()),
+            version: release.version,
             image: release.image.clone(),
             digest: release.digest.clone(),
             config_hash: release.config_hash.clone(),
             since: release.time.as_ref().map(|time| time.0),
         })
-    }
-}
-
-/// The release that serves and the target that is wanted.
-#[derive(Clone, Debug)]
-pub struct Targets {
-    /// The release that serves; `None` before the first one, or while it is not known.
-    pub serving: Option<Serving>,
-    /// What the spec requests.
-    pub wanted: Arc<Target>,
-}
-
-impl Targets {
-    /// Digest of the image that serves.
-    pub fn serving_digest(&self) -> Option<&str> {
-        let serving = self.serving.as_ref();
-        serving.map(|serving| serving.digest.as_str())
     }
 }
 
@@ -99,15 +83,5 @@ mod tests {
     fn a_release_without_a_digest_serves_nothing() {
         assert_eq!(Serving::of_status(&ActivationStatus::default()), None);
         assert_eq!(Serving::of_status(&status(json!({"number": 1}))), None);
-    }
-
-    #[test]
-    fn before_the_first_release_nothing_serves() {
-        let wanted = Arc::new(crate::plan::testing::target(""));
-        let targets = Targets {
-            serving: None,
-            wanted,
-        };
-        assert_eq!(targets.serving_digest(), None);
     }
 }

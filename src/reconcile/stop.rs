@@ -86,7 +86,7 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
     let Ok(owner) = begin::owner(activation) else {
         return;
     };
-    let guard = MemoryGuard::take(context, &owner);
+    let guard = MemoryGuard::take(&context.memories, &owner);
     let pass = Pass::begin(activation, context, &owner, &guard.memory);
     let wanted = &guard.memory.wanted;
     if wanted.steps.is_empty() {
