@@ -26,9 +26,9 @@ use tracing::Instrument;
 
 use crate::{
     api::{Activation, ActivationApproval},
+    clock::backoff,
     error::{Error, Retry},
-    pipeline::cx::backoff,
-    plan::refs::{self, RefKind},
+    plan::named::{RefKind, watched},
     process::{metrics::Outcome, server::Health, telemetry, workqueue::Object},
     reconcile::{self, context::Context, undecodable},
     redact,
@@ -244,7 +244,7 @@ where
                 .filter(|activation| activation.namespace() == namespace)
                 .filter(|activation| {
                     activation.0.as_ref().is_ok_and(|activation| {
-                        let names: BTreeSet<(RefKind, String)> = refs::watched(activation);
+                        let names: BTreeSet<(RefKind, String)> = watched(activation);
                         names.contains(&(kind, name.clone()))
                     })
                 })

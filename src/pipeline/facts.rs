@@ -11,6 +11,8 @@ use std::{
 
 use secrecy::SecretString;
 
+pub use crate::store::image::Image;
+
 use super::{note::News, typed_map::TypedMap};
 use crate::{
     api::status::SecretStatus,
@@ -30,10 +32,6 @@ pub struct Facts {
     pub app_token: Arc<fly::AppToken>,
     /// The one that this process made last, by its id, and when. Set by the step `AppToken`.
     pub app_token_made: Fact<(String, std::time::Instant)>,
-    /// The image to run. Set by the preflight check on the image and by the step `Image`.
-    pub image: Fact<Image>,
-    /// The image that was chosen or resolved before, as it is kept. Set by `source::store`.
-    pub stored_image: Fact<crate::store::image::Stored>,
     /// The database. Set by the step `Postgres`.
     pub database: Fact<Database>,
     /// Why the declared fallback database is in use. Set by `Postgres` and `Attach`.
@@ -161,21 +159,6 @@ impl Database {
             _ => self == other,
         }
     }
-}
-
-/// An image that was resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// The question that it answers; see `crate::plan::asked`.
-    pub asked: String,
-    /// As the spec names it, or with the tag that was chosen.
-    pub reference: String,
-    /// Reference with the digest, as machines get it: `registry/repository@sha256:...`.
-    pub pinned: String,
-    /// `sha256:...`.
-    pub digest: String,
-    /// Whether Fly.io's machines can run it; `None` when the registry does not tell.
-    pub runs_on_fly: Option<bool>,
 }
 
 /// One fact: unknown until its step has observed it.

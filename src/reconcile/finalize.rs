@@ -13,7 +13,7 @@ use kube::{
 };
 
 use crate::{
-    api::{ANNOTATION_FORGET, FINALIZER, StepId, bounds::one_line},
+    api::{ANNOTATION_FORGET, FINALIZER, StepId, status::one_line},
     error::{Error, Retry},
     phase::{
         PHASES,
@@ -21,7 +21,7 @@ use crate::{
         provision::{app_token, postgres},
     },
     pipeline::{AnyStep, Cx, Owner, Removal},
-    plan::{Invalid, Target, refs},
+    plan::{Target, invalid::Invalid, refs},
     reconcile::{
         begin::{self, Pass},
         context::Context,
@@ -107,7 +107,7 @@ async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Result<Cx, Vec<Inv
     let versions = refs.versions().clone();
     context.secret_looks.read(pass.owner, versions);
     let key = &context.installation.fingerprint_key;
-    let target = Target::parse(pass.activation, &refs, key);
+    let target = Target::parse(pass.activation, &refs, None, key);
     Ok(target.map(|target| begin::cx(pass, memory, (Arc::new(target), refs), false)))
 }
 
@@ -179,7 +179,7 @@ fn failed(id: StepId, error: &Error, cx: &Cx, failures: u32) -> Stop {
     }
     let again = match error.retry() {
         Retry::After(time) => time,
-        _ => crate::pipeline::cx::backoff(&cx.installation.timing, failures),
+        _ => crate::clock::backoff(&cx.installation.timing, failures),
     };
     Stop {
         message,

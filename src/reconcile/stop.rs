@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     phase::deploy::fleet::leases,
     pipeline::Cx,
-    plan::Invalid,
+    plan::invalid::Invalid,
     reconcile::{
         begin::{self, Pass},
         context::Context,

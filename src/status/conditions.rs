@@ -20,7 +20,7 @@ use crate::{
         status::{PhaseState, PhaseStatus},
     },
     pipeline::{Note, State, StepRecord, report::PhaseProgress},
-    plan::Invalid,
+    plan::invalid::Invalid,
 };
 
 use ConditionStatus::{False, True, Unknown};

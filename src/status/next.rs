@@ -38,7 +38,7 @@ pub fn next(
         status.phases = phases::next(old, activation, seen, report, same_generation, now);
         lists::merge(&mut status, report, now);
         status.plan = seen.target.map(|target| plan(target, report));
-        let source = seen.target.and_then(|target| target.source.as_ref());
+        let source = seen.target.and_then(|target| target.followed());
         let image = activation.spec.deploy.source.as_ref();
         status.source = source.zip(image).map(|(followed, source)| {
             let before = old.and_then(|old| old.source.as_ref());

@@ -3,7 +3,7 @@
 use crate::{
     api::Reason,
     pipeline::{announce::Announced, report::Report},
-    plan::{Invalid, Target},
+    plan::{Target, invalid::Invalid},
 };
 
 /// What one pass found about an object.

@@ -15,7 +15,7 @@ use crate::{
         ChangeKind, Cx, Removal, Step, StepChange, StepId, Verdict, Why, facts, step::Result,
     },
     plan::Target,
-    store::image::{self as store, Choice},
+    store::image::{self as store, Choice, Stored},
 };
 
 /// The image.
@@ -39,15 +39,15 @@ pub async fn resolve(cx: &Cx) -> Result<Option<facts::Image>> {
     };
     if let Some(choice) = target.choice() {
         let image = of(&choice.digest, choice.runs_on_fly);
-        cx.facts.image.set(image.clone());
+        cx.facts.set(image.clone());
         return Ok(Some(image));
     }
-    if let Some(image) = cx.facts.image.get()
+    if let Some(image) = cx.facts.get::<facts::Image>()
         && image.asked == target.asked()
     {
         return Ok(Some((*image).clone()));
     }
-    let image = match stored(cx, reference).await? {
+    let image = match stored_digest(cx, reference).await? {
         Some((digest, runs_on_fly)) => of(&digest, runs_on_fly),
         None => {
             let name = target.image_name();
@@ -62,22 +62,30 @@ pub async fn resolve(cx: &Cx) -> Result<Option<facts::Image>> {
             of(&resolved.digest, resolved.runs_on_fly())
         }
     };
-    cx.facts.image.set(image.clone());
+    cx.facts.set(image.clone());
     Ok(Some(image))
 }
 
-/// The digest that the tag was resolved to before, for the same target.
-async fn stored(cx: &Cx, reference: &ImageReference) -> Result<Option<(String, Option<bool>)>> {
+/// What is stored, as this process has read or written it last. In the journal, because a source that
+/// is followed shares it and writes it.
+async fn stored(cx: &Cx) -> Result<Stored> {
+    if let Some(stored) = cx.journal.get::<Stored>() {
+        return Ok((*stored).clone());
+    }
+    let stored = store::load(&cx.kube, &cx.installation.own_namespace, &cx.owner).await?;
+    cx.journal.set(stored.clone());
+    Ok(stored)
+}
+
+/// The digest that the tag was resolved to before, for the same question.
+async fn stored_digest(
+    cx: &Cx,
+    reference: &ImageReference,
+) -> Result<Option<(String, Option<bool>)>> {
     if reference.digest.is_some() {
         return Ok(None);
     }
-    let stored = store::load(
-        &cx.kube,
-        &cx.installation.own_namespace,
-        &cx.owner,
-        &cx.facts,
-    )
-    .await?;
+    let stored = stored(cx).await?;
     if let Some(choice) = stored.choice {
         let same = choice.asked == cx.target.asked();
         return Ok(same.then_some((choice.digest, choice.runs_on_fly)));
@@ -132,13 +140,7 @@ impl Step for Image {
         // A plan stores nothing, and a digest in the spec need not be stored.
         let fixed = cx.target.choice().is_some() || cx.target.image()?.digest.is_some();
         let is_stored = !cx.may_act() || fixed || {
-            let stored = store::load(
-                &cx.kube,
-                &cx.installation.own_namespace,
-                &cx.owner,
-                &cx.facts,
-            )
-            .await?;
+            let stored = stored(cx).await?;
             stored
                 .choice
                 .zip(image.as_ref())
@@ -172,18 +174,17 @@ impl Step for Image {
             runs_on_fly: image.runs_on_fly,
             why: String::new(),
         };
-        store::save(
-            &cx.kube,
-            &cx.installation.own_namespace,
-            &cx.owner,
-            &cx.facts,
-            &choice,
-        )
-        .await
+        let before = stored(cx).await?;
+        // Whatever becomes of the write, what was read before it counts no longer.
+        cx.journal.clear::<Stored>();
+        let namespace = &cx.installation.own_namespace;
+        let after = store::save(&cx.kube, namespace, &cx.owner, &before, &choice).await?;
+        cx.journal.set(after);
+        Ok(())
     }
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
-        cx.facts.stored_image.clear();
+        cx.journal.clear::<Stored>();
         store::delete(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
         Ok(Removal::Gone)
     }

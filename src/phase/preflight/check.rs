@@ -10,9 +10,8 @@ use jiff::Timestamp;
 use crate::{
     api::{
         Reason,
-        bounds::one_line,
         preflight::CheckName,
-        status::{CheckResult, MAX_MESSAGE, PreflightResult, Severity},
+        status::{CheckResult, MAX_MESSAGE, PreflightResult, Severity, one_line},
     },
     error::Error,
     pipeline::{Cx, Note, Step, StepId, Verdict, Wake, Why, step::Result},
@@ -106,6 +105,7 @@ pub enum Observed<S> {
 
 fn justification(target: &Target, name: CheckName) -> Option<&str> {
     target
+        .preflight
         .skips
         .iter()
         .find(|skip| skip.check == name)
@@ -271,7 +271,7 @@ pub(in crate::phase) fn target(spec: &str, secrets: &[(&str, &str, &str)]) -> Ta
     let mut all = vec![("fly", "token", "fo1_some-token")];
     all.extend(secrets);
     let refs = crate::plan::refs::Refs::of(&all, &[]);
-    Target::parse(&object, &refs, b"key").unwrap()
+    Target::parse(&object, &refs, None, b"key").unwrap()
 }
 
 #[cfg(test)]

@@ -35,10 +35,10 @@ impl Check for ImageResolvable {
 
     async fn look(&self, cx: &Cx) -> Result<Seen> {
         if cx.target.image_or_invalid().is_err() {
-            let source = cx.target.source.as_ref();
+            let source = cx.target.followed();
             let failure = source.and_then(|source| source.failure.as_ref());
             // What may pass by itself is no finding.
-            return match failure.and_then(|failure| failure.passing.clone()) {
+            return match failure.and_then(|failure| failure.transient.clone()) {
                 Some(error) => Err(Error::fly("choose an image of `deploy.source`", error)),
                 None => Ok(Seen::NotAReference),
             };

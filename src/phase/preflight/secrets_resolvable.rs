@@ -6,7 +6,7 @@ use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     pipeline::{Cx, step::Result},
-    plan::{Target, refs::RefKind},
+    plan::{Target, named::RefKind},
 };
 
 /// Every Secret and key that is named exists, and can become a secret of the app.
@@ -36,6 +36,7 @@ impl Check for SecretsResolvable {
     fn judge(&self, target: &Target, seen: &BTreeMap<String, Vec<String>>) -> Finding {
         let secrets = || {
             target
+                .preflight
                 .missing
                 .iter()
                 // A fly.toml that is missing is FlyConfigValid's.

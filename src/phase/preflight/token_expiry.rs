@@ -30,7 +30,7 @@ impl Check for TokenExpiry {
     fn judge(&self, target: &Target, (facts, now): &(Facts, Timestamp)) -> Finding {
         let action =
             "put a token that lasts longer into the Secret: `fly tokens create org -x 8760h`";
-        let needed = SignedDuration::try_from(GO_LIVE + target.token_lifetime)
+        let needed = SignedDuration::try_from(GO_LIVE + target.preflight.token_lifetime)
             .unwrap_or(SignedDuration::MAX);
         let until = now.saturating_add(needed).unwrap_or(Timestamp::MAX);
         match facts.expires_at {

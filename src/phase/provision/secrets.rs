@@ -94,12 +94,7 @@ impl StepChange for Change {
 
 /// The store of generated values of this Activation.
 pub fn store(cx: &Cx) -> SecretStore {
-    let owner = secret_store::Owner {
-        namespace: cx.owner.namespace.clone(),
-        activation: cx.owner.name.clone(),
-        uid: cx.owner.uid.clone(),
-    };
-    SecretStore::new(cx.kube.clone(), owner)
+    SecretStore::new(cx.kube.clone(), cx.owner.clone())
 }
 
 fn rotation(cx: &Cx) -> Rotation {

@@ -17,9 +17,8 @@ use super::{
 use crate::{
     api::{
         Reason,
-        bounds::one_line,
         smoke_test::Check,
-        status::{CheckResult, MAX_MESSAGE, SmokeTestResult},
+        status::{CheckResult, MAX_MESSAGE, SmokeTestResult, one_line},
     },
     pipeline::{Cx, Note, Step, StepId, Verdict, Wake, Why, step::Result},
     plan::Target,

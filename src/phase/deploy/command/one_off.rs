@@ -18,10 +18,11 @@ use super::{
 };
 use crate::{
     api::Reason,
+    clock::backoff_without_jitter,
     error::Error,
     fly::{self, Machine, MachineConfig, MachineState, NewMachine},
     phase::deploy::fleet::diagnosis,
-    pipeline::{Cx, Slot, Timing, Verdict, Wake, Why, cx::backoff_without_spread, step::Result},
+    pipeline::{Cx, Slot, Timing, Verdict, Wake, Why, step::Result},
 };
 
 /// Pause between two observations of a machine that is ending.
@@ -198,7 +199,7 @@ impl Runs {
 
     /// How much of the pause before the next run is left. The pause grows with each run.
     fn rest(&self, machine: &Machine, now: Timestamp) -> Option<Duration> {
-        let pause = backoff_without_spread(&self.timing, self.count + 1);
+        let pause = backoff_without_jitter(&self.timing, self.count + 1);
         let ended = machine.updated_at.unwrap_or(Timestamp::UNIX_EPOCH);
         let passed = Duration::try_from(now.duration_since(ended)).unwrap_or_default();
         pause.checked_sub(passed).filter(|left| !left.is_zero())

@@ -67,7 +67,10 @@ pub async fn observe(cx: &Cx) -> Result<Targets> {
 /// # Errors
 /// When the image is not known or the fly.toml cannot be converted.
 pub fn of(cx: &Cx, records: Records) -> Result<Targets> {
-    let image = cx.facts.image.get().ok_or(Error::NotKnown("the image"))?;
+    let image = cx
+        .facts
+        .get::<crate::store::image::Image>()
+        .ok_or(Error::NotKnown("the image"))?;
     let secrets = app_secrets::digest_of(&app_secrets::records(cx));
     Ok(Targets {
         serving: records.serving(),
