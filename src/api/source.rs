@@ -1,5 +1,5 @@
 //! Spec and status of an image that is built elsewhere and followed: where it is, which tag is
-//! chosen, how often the registry is asked.
+//! chosen, how often the registry is read.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;

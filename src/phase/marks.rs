@@ -1,6 +1,8 @@
 //! The metadata that Golive writes on machines. A machine is identified by it, also after a crash
 //! and by another process.
 
+use crate::{fly::Machine, pipeline::Owner};
+
 /// UID of the Activation that a machine belongs to.
 pub const UID_KEY: &str = "golive_activation_uid";
 /// The slot that a machine fills, such as `app-0`.
@@ -13,3 +15,8 @@ pub const RELEASE_KEY: &str = "golive_release";
 pub const CHECK_KEY: &str = "golive_check";
 /// The declared fallback size that a machine has because Fly.io had no room for the wanted one.
 pub const SIZE_KEY: &str = "golive_size";
+
+/// Whether the metadata of a machine names this Activation.
+pub fn is_ours(machine: &Machine, owner: &Owner) -> bool {
+    machine.metadata(UID_KEY) == Some(owner.uid.as_str())
+}

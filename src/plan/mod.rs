@@ -1,7 +1,7 @@
 //! From the object to the target: what should run on Fly.io, parsed once.
 //!
 //! [`refs::fetch`] reads what an Activation names, [`source::follow`] chooses the image when
-//! `deploy.source` asks for one, and [`Target::parse`] makes the target of both. After that nobody
+//! `deploy.source` asks for one, and [`Target::parse`] makes the target of both. After that nothing
 //! reads the spec. Decisions about the target as a whole are here too: [`gate`] (may a phase begin),
 //! [`abort`] (is the work on this plan to stop), and [`serving`] (which release serves meanwhile).
 //!
@@ -16,6 +16,7 @@ pub mod gate;
 pub mod invalid;
 pub mod named;
 pub mod refs;
+pub mod rollback_request;
 pub mod serving;
 pub mod source;
 pub mod target;

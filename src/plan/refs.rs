@@ -3,7 +3,6 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use jiff::Timestamp;
 #[cfg(test)]
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -12,14 +11,16 @@ use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    api::{
-        Activation, ActivationApproval, Reason,
-        approval::{ActivationApprovalSpec, DecidedOn, Decision},
-    },
+    api::{Activation, ActivationApproval, Reason, approval::ActivationApprovalSpec},
     error::Error,
-    plan::named::{Named, RefKind, named, watched},
+    plan::{
+        named::{Named, RefKind, named, watched},
+        rollback_request,
+    },
     redact::{self, Guarded},
 };
+
+pub use crate::plan::rollback_request::RollbackRequest;
 
 /// Why a value that is named is not available.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,43 +106,6 @@ pub struct Refs {
     config_maps: BTreeMap<String, Option<BTreeMap<String, String>>>,
     approvals: Vec<ActivationApprovalSpec>,
     rollbacks: Vec<RollbackRequest>,
-}
-
-/// A request of a person to restore an earlier release.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RollbackRequest {
-    /// UID of the ActivationApproval: the request is carried out once for each UID.
-    pub uid: String,
-    /// Its name.
-    pub name: String,
-    /// When the API server stored it.
-    pub created: Timestamp,
-    /// Digest of the plan to roll back.
-    pub digest: String,
-    /// Number of the release to restore.
-    pub to: u64,
-    /// Who requests it, as the API server authenticated.
-    pub by: String,
-    /// Why.
-    pub message: Option<String>,
-}
-
-impl RollbackRequest {
-    fn of(approval: &ActivationApproval) -> Option<Self> {
-        let spec = &approval.spec;
-        if spec.gate != DecidedOn::Rollback || spec.decision != Decision::Approve {
-            return None;
-        }
-        Some(Self {
-            uid: approval.uid()?,
-            name: approval.name_any(),
-            created: approval.creation_timestamp()?.0,
-            digest: spec.digest.clone(),
-            to: u64::try_from(spec.to_release?).ok()?,
-            by: spec.approver.clone(),
-            message: spec.message.clone(),
-        })
-    }
 }
 
 impl Refs {
@@ -282,7 +246,7 @@ pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error
             .into_iter()
             .map(|(name, map)| (name, map.map(|map| map.data.unwrap_or_default())))
             .collect(),
-        rollbacks: rollbacks(activation, &approvals),
+        rollbacks: rollback_request::of(activation, &approvals),
         approvals: approvals
             .into_iter()
             .map(|approval| approval.spec)
@@ -307,19 +271,6 @@ where
         Ok((name, found))
     });
     futures::future::try_join_all(reads).await
-}
-
-/// The requests for a rollback, oldest first. A request that is older than the object was about an
-/// earlier object of the same name.
-fn rollbacks(activation: &Activation, approvals: &[ActivationApproval]) -> Vec<RollbackRequest> {
-    let created = activation.creation_timestamp().map(|time| time.0);
-    let mut rollbacks: Vec<RollbackRequest> = approvals
-        .iter()
-        .filter_map(RollbackRequest::of)
-        .filter(|request| created.is_none_or(|created| request.created >= created))
-        .collect();
-    rollbacks.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
-    rollbacks
 }
 
 /// The approvals for this object, and the requests for a rollback.

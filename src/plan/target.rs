@@ -1,4 +1,4 @@
-//! The target: the desired state of an application, parsed once. Pure. After this nobody reads the
+//! The target: the desired state of an application, parsed once. Pure. After this nothing reads the
 //! spec.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -114,7 +114,7 @@ struct ImageTarget {
     followed: Option<Followed>,
 }
 
-/// What tells one target from another.
+/// What identifies a target.
 #[derive(Clone, Debug)]
 struct Identity {
     digest: String,

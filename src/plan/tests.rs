@@ -282,7 +282,7 @@ fn a_target_shows_no_secret() {
     );
 }
 
-/// The target of an Activation that follows an image, and of the question that it asks.
+/// The target of an Activation that follows an image, and the identity of its image question.
 fn following(source: &str, more: &str, tag: &str, digest: &str) -> (Target, String) {
     use crate::{plan::source::decide::Followed, store::image::Choice};
     let mut object = activation(more);

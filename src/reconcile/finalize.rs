@@ -15,11 +15,7 @@ use kube::{
 use crate::{
     api::{ANNOTATION_FORGET, FINALIZER, StepId, status::one_line},
     error::{Error, Retry},
-    phase::{
-        PHASES,
-        deploy::release::store as records,
-        provision::{app_token, postgres},
-    },
+    phase::{PHASES, deploy::release::store as records, names, provision::app_token_secret},
     pipeline::{AnyStep, Cx, Owner, Removal},
     plan::{Target, invalid::Invalid, refs},
     reconcile::{
@@ -246,14 +242,14 @@ pub async fn forget(
     tracing::warn!(%app, "forgotten on request: what exists on Fly.io stays there");
     let (kube, namespace) = (&context.kube, &context.installation.own_namespace);
     // The next owner takes the claims over: this one is no longer there to give them back.
-    for app in [app, &postgres::name(app)] {
+    for app in [app, &names::postgres(app)] {
         if let Some(claim) = claim::read(kube, namespace, app).await?
             && claim.is_of(owner)
         {
             claim::retain(kube, namespace, app, owner, &claim, &claim.made).await?;
         }
     }
-    app_token::delete(kube, namespace, &owner.uid).await?;
+    app_token_secret::delete(kube, namespace, &owner.uid).await?;
     records::delete_all(kube, namespace, &owner.uid).await?;
     image::delete(kube, namespace, &owner.uid).await?;
     release(tokens, context, owner).await

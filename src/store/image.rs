@@ -99,8 +99,8 @@ fn name(uid: &str) -> String {
     format!("golive-image-{uid}")
 }
 
-/// Reads what is stored for an Activation. Once in the life of a process is enough, because nobody
-/// else writes it.
+/// Reads what is stored for an Activation. Once in the life of a process is enough, because no
+/// other process writes it.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached, or the ConfigMap cannot be parsed. It is never

@@ -98,8 +98,8 @@ pub fn labels(component: &str, uid: &str) -> BTreeMap<String, String> {
     labels
 }
 
-/// Annotations that tell a person which Activation an object belongs to. A name is too long for a
-/// label.
+/// Annotations that name the Activation that an object belongs to, for people. A name can be too long
+/// for a label.
 pub fn annotations(owner: &Owner) -> BTreeMap<String, String> {
     text([
         (ANNOTATION_NAMESPACE, owner.namespace.as_str()),

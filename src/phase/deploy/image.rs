@@ -6,11 +6,9 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::release::store as records;
+use crate::phase::image::{resolve, stored};
 use crate::{
     api::Reason,
-    error::Error,
-    fly::ImageReference,
     pipeline::{
         ChangeKind, Cx, Removal, Step, StepChange, StepId, Verdict, Why, facts, step::Result,
     },
@@ -20,83 +18,6 @@ use crate::{
 
 /// The image.
 pub struct Image;
-
-/// The image of the target: the one that was chosen, the one that was resolved before for the same
-/// target, also by another process, or the one that the registry has now. `None`: the registry has no
-/// such image.
-///
-/// # Errors
-/// When the reference cannot be read, or the registry or Kubernetes does not answer.
-pub async fn resolve(cx: &Cx) -> Result<Option<facts::Image>> {
-    let target = &cx.target;
-    let reference = target.image()?;
-    let of = |digest: &str, runs_on_fly| facts::Image {
-        asked: target.asked().to_owned(),
-        reference: target.image_name().to_owned(),
-        pinned: reference.pinned(digest).to_string(),
-        runs_on_fly,
-        digest: digest.to_owned(),
-    };
-    if let Some(choice) = target.choice() {
-        let image = of(&choice.digest, choice.runs_on_fly);
-        cx.facts.set(image.clone());
-        return Ok(Some(image));
-    }
-    if let Some(image) = cx.facts.get::<facts::Image>()
-        && image.asked == target.asked()
-    {
-        return Ok(Some((*image).clone()));
-    }
-    let image = match stored_digest(cx, reference).await? {
-        Some((digest, runs_on_fly)) => of(&digest, runs_on_fly),
-        None => {
-            let name = target.image_name();
-            let resolved = cx
-                .fly
-                .resolve_image(reference)
-                .await
-                .map_err(|source| Error::fly(format!("resolve the image {name}"), source))?;
-            let Some(resolved) = resolved else {
-                return Ok(None);
-            };
-            of(&resolved.digest, resolved.runs_on_fly())
-        }
-    };
-    cx.facts.set(image.clone());
-    Ok(Some(image))
-}
-
-/// What is stored, as this process has read or written it last. In the journal, because a source that
-/// is followed shares it and writes it.
-async fn stored(cx: &Cx) -> Result<Stored> {
-    if let Some(stored) = cx.journal.get::<Stored>() {
-        return Ok((*stored).clone());
-    }
-    let stored = store::load(&cx.kube, &cx.installation.own_namespace, &cx.owner).await?;
-    cx.journal.set(stored.clone());
-    Ok(stored)
-}
-
-/// The digest that the tag was resolved to before, for the same question.
-async fn stored_digest(
-    cx: &Cx,
-    reference: &ImageReference,
-) -> Result<Option<(String, Option<bool>)>> {
-    if reference.digest.is_some() {
-        return Ok(None);
-    }
-    let stored = stored(cx).await?;
-    if let Some(choice) = stored.choice {
-        let same = choice.asked == cx.target.asked();
-        return Ok(same.then_some((choice.digest, choice.runs_on_fly)));
-    }
-    // An earlier version did not store it: the record of what ran for this target.
-    let records = records::load(cx).await?;
-    let record = records.list.iter().rev().find(|record| {
-        record.content.image == cx.target.image_name() && record.hold.target == cx.target.digest()
-    });
-    Ok(record.map(|record| (record.content.digest.clone(), None)))
-}
 
 /// The image, and whether its digest is stored.
 #[derive(Debug)]

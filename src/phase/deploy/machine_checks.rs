@@ -22,11 +22,12 @@ use super::{
     },
     fleet::{
         health::Health,
-        roster, slots,
+        slots,
         wanted::{WantedMachine, not_convertible, starts_on_demand},
     },
     rollout::Rollout,
 };
+use crate::phase::roster;
 use crate::{
     api::{Reason, status::one_line},
     error::Error,

@@ -12,12 +12,13 @@ use super::{
         leases,
         moves::{self, MoveRequest},
         next_move::{Move, Plan},
-        roster, slots,
+        slots,
     },
     judge, machine_checks,
     release::failure::{self, FailedRelease},
     rollout::Rollout,
 };
+use crate::phase::roster;
 use crate::{
     api::{Reason, deploy::OnFailure, policy::Deletion, status::ExternalObject},
     fly::{Machine, MachineState},

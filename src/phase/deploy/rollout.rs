@@ -13,12 +13,13 @@ use super::{
         fallback_size,
         health::{self, Health, Watch, health_of},
         next_move::Plan,
-        roster, sent,
+        sent,
         strategy::{self, Fleet},
         wanted::{self, FleetSpec, WantedMachine, machine_in_slot},
     },
     release::targets::{self, Effective, Targets},
 };
+use crate::phase::roster;
 use crate::{
     api::status::FallbackUsed,
     fly::Machine,

@@ -1,4 +1,4 @@
-//! The token outlives the time that the activation is watched.
+//! The token is valid for as long as the activation is observed.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use crate::{
     plan::Target,
 };
 
-/// The token outlives the time that the activation is watched.
+/// The token is valid for as long as the activation is observed.
 pub struct TokenExpiry;
 
-/// Time that a Go-Live may take, on top of the time of the watch.
+/// Time that a go-live may take, in addition to the time of observation.
 const GO_LIVE: Duration = Duration::from_secs(3600);
 
 impl Check for TokenExpiry {
-    type Seen = (Facts, Timestamp);
+    type Observed = (Facts, Timestamp);
     const NAME: CheckName = CheckName::TokenExpiry;
     const SEVERITY: Severity = Severity::Warning;
 
-    async fn look(&self, cx: &Cx) -> Result<(Facts, Timestamp)> {
+    async fn observe(&self, cx: &Cx) -> Result<(Facts, Timestamp)> {
         Ok((cx.target.token.facts().clone(), cx.now()))
     }
 
@@ -36,16 +36,16 @@ impl Check for TokenExpiry {
         match facts.expires_at {
             Some(end) if end < until => Finding::failed(
                 Reason::TokenExpiring,
-                format!("the token ends at {end}, and is needed until {until}"),
+                format!("the token expires at {end}, and is needed until {until}"),
                 action,
             ),
             _ if facts.needs_discharge => Finding::failed(
                 Reason::TokenExpiring,
-                "the token is a personal login, which has to be renewed again and again and cannot be here",
+                "the token is a personal login, which must be renewed regularly and cannot be renewed here",
                 action,
             ),
-            Some(end) => Finding::passed(format!("the token lasts until {end}")),
-            None => Finding::passed("the token does not say when it ends"),
+            Some(end) => Finding::passed(format!("the token is valid until {end}")),
+            None => Finding::passed("the token does not say when it expires"),
         }
     }
 }
@@ -53,10 +53,10 @@ impl Check for TokenExpiry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     #[test]
-    fn the_token_must_outlive_the_watch() {
+    fn the_token_must_be_valid_for_the_time_of_observation() {
         let now = Timestamp::UNIX_EPOCH;
         let watched = target(
             "observe: {window: 72h, source: {metricsPath: /m}, objectives: []}",

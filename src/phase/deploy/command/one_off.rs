@@ -321,7 +321,7 @@ pub async fn apply(cx: &Cx, change: Action) -> Result<()> {
                 name: name.clone(),
                 region,
                 config: *config,
-                min_secrets_version: cx.facts.secrets_version.get().map(|version| *version),
+                min_secrets_version: crate::phase::app_secrets::version(cx),
                 ..NewMachine::default()
             };
             let created = cx.fly.create_machine(app, &new).await;

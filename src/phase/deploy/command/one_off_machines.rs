@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     fly::Machine,
     phase::{
-        deploy::fleet::wanted::is_ours,
+        marks::is_ours,
         marks::{SLOT_KEY, UID_KEY},
     },
     pipeline::{Cx, step::Result},

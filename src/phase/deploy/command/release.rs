@@ -10,11 +10,12 @@ use super::{
     one_off, one_off_machines,
     program::Program,
 };
+use crate::phase::roster;
 use crate::{
     fly::Machine,
     phase::{
         deploy::{
-            fleet::{roster, slots},
+            fleet::slots,
             release::{records::Records, store, targets},
         },
         marks::RELEASE_KEY,

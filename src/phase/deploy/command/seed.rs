@@ -13,10 +13,11 @@ use super::{
     one_off_machines,
     program::Program,
 };
+use crate::phase::roster;
 use crate::{
     fly::Machine,
     phase::deploy::{
-        fleet::{roster, slots},
+        fleet::slots,
         release::{store, targets},
     },
     pipeline::{Cx, Note, Slot, Step, StepId, Verdict, step::Result},

@@ -4,7 +4,7 @@
 use super::{leases, slots};
 use crate::{
     fly::{ExecRequest, Machine, MachineState},
-    phase::smoke_test::database,
+    phase::{database::Database, database_probe},
     pipeline::Cx,
 };
 
@@ -55,7 +55,7 @@ async fn database(cx: &Cx, machines: &[Machine], failed: &Machine) -> Option<Str
         .filter_map(|check| check.database.as_ref())
         .map(|database| database.command.clone())
         .find(|command| !command.is_empty());
-    if !cx.may_act() || (own.is_none() && cx.facts.database.get().is_none()) {
+    if !cx.may_act() || (own.is_none() && cx.facts.get::<Database>().is_none()) {
         return None;
     }
     let started = |machine: &&Machine| {
@@ -66,7 +66,7 @@ async fn database(cx: &Cx, machines: &[Machine], failed: &Machine) -> Option<Str
         .or_else(|| machines.iter().find(started))?;
     let commands: Vec<(String, Vec<String>)> = match own {
         Some(command) => vec![(command.first().cloned().unwrap_or_default(), command)],
-        None => database::default_commands(&cx.target)
+        None => database_probe::default_commands(&cx.target)
             .into_iter()
             .map(|command| (command.name, command.argv))
             .collect(),

@@ -13,7 +13,6 @@ pub mod next_move;
 pub mod readback;
 pub mod restart;
 pub mod retire;
-pub mod roster;
 pub mod sent;
 pub mod slots;
 pub mod strategy;

@@ -8,9 +8,10 @@ use super::{
     fallback_size::{is_no_room, take_next},
     leases,
     next_move::Move,
-    roster, sent, volumes,
-    wanted::{WantedMachine, is_ours, not_convertible, starts_on_demand},
+    sent, volumes,
+    wanted::{WantedMachine, not_convertible, starts_on_demand},
 };
+use crate::phase::{app_secrets, marks::is_ours, roster};
 use crate::{
     api::Reason,
     error::Error,
@@ -111,7 +112,7 @@ async fn create(cx: &Cx, wanted: &WantedMachine) -> Result<()> {
         config: wanted.config.clone(),
         skip_launch: wanted.standby,
         skip_service_registration: wanted.cordoned,
-        min_secrets_version: cx.facts.secrets_version.get().map(|version| *version),
+        min_secrets_version: app_secrets::version(cx),
         ..NewMachine::default()
     };
     let doing = format!("create the machine {}", wanted.name);
@@ -199,7 +200,7 @@ async fn update(
             machine.state,
             MachineState::Started | MachineState::Starting | MachineState::Failed
         ) && (wanted.standby || starts_on_demand(wanted)),
-        min_secrets_version: cx.facts.secrets_version.get().map(|version| *version),
+        min_secrets_version: app_secrets::version(cx),
         ..MachineUpdate::default()
     };
     let updated = cx

@@ -253,11 +253,6 @@ pub fn machine_in_slot<'a>(machines: &'a [Machine], wanted: &WantedMachine) -> O
         })
 }
 
-/// Whether the metadata of a machine names this Activation.
-pub fn is_ours(machine: &Machine, owner: &Owner) -> bool {
-    machine.metadata(UID_KEY) == Some(owner.uid.as_str())
-}
-
 /// Whether the proxy starts the machine when a request comes in (`autostart`).
 pub fn starts_on_demand(wanted: &WantedMachine) -> bool {
     let mut services = wanted.config.services.iter();

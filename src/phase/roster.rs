@@ -12,7 +12,7 @@ use std::{
 
 use futures::future::try_join_all;
 
-use super::wanted::is_ours;
+use super::marks::is_ours;
 use crate::{
     error::Error,
     fly::{Machine, MachineState, machines::CheckResult},
