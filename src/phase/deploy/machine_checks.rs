@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     command::{
-        one_off::{self, Change, OneOff, Progress, Runs},
+        one_off::{self, Action, OneOff, Progress, Runs},
         one_off_machines,
         program::Program,
     },
@@ -307,16 +307,16 @@ impl Checks {
         }
     }
 
-    fn to_end(&self, app: &str, now: Timestamp) -> Option<Change> {
+    fn to_end(&self, app: &str, now: Timestamp) -> Option<Action> {
         if let Some((name, id)) = self.stale.first() {
-            return Some(Change::End {
+            return Some(Action::End {
                 name: name.clone(),
                 id: id.clone(),
             });
         }
         let runs = self.open.iter().flat_map(|open| &open.runs);
         runs.filter_map(|runs| match runs.progress(app, now) {
-            Progress::Needs(change @ Change::End { .. }) => Some(change),
+            Progress::Needs(change @ Action::End { .. }) => Some(change),
             _ => None,
         })
         .next()
@@ -353,7 +353,7 @@ pub async fn end_all(cx: &Cx) -> Result<bool> {
     let mut none = true;
     for machine in machines.iter().filter(|machine| label(machine).is_some()) {
         none = false;
-        let end = Change::End {
+        let end = Action::End {
             name: machine.name.clone(),
             id: machine.id.clone(),
         };
@@ -403,13 +403,13 @@ mod tests {
         // What hangs is ended all the same.
         let end = progress(&checks, 61);
         assert!(
-            matches!(end, Progress::Needs(Change::End { .. })),
+            matches!(end, Progress::Needs(Action::End { .. })),
             "{end:?}"
         );
         checks.open[0].runs.pop();
         let run = progress(&checks, 11);
         assert!(
-            matches!(run, Progress::Needs(Change::Run { .. })),
+            matches!(run, Progress::Needs(Action::Run { .. })),
             "{run:?}"
         );
     }
@@ -431,7 +431,7 @@ mod tests {
     fn a_test_that_is_no_longer_waited_for_is_ended_first() {
         let mut checks = checks(&[failed()]);
         checks.stale = vec![("golive-check-old".to_owned(), "t9".to_owned())];
-        let end = Change::End {
+        let end = Action::End {
             name: "golive-check-old".to_owned(),
             id: "t9".to_owned(),
         };

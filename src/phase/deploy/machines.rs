@@ -39,7 +39,7 @@ pub enum Change {
     /// The next move of the rollout.
     Move(MoveRequest),
     /// One change to the machines of the `machine_checks`.
-    Check(one_off::Change),
+    Check(one_off::Action),
     /// The record that the release has failed.
     Fail(FailedRelease),
 }
@@ -203,7 +203,7 @@ pub fn decide(target: &Target, assessment: &Assessment, now: Timestamp) -> Verdi
     });
     match (health, checks) {
         // A test that hangs or is left over is ended first.
-        (_, Progress::Needs(change @ one_off::Change::End { .. })) => {
+        (_, Progress::Needs(change @ one_off::Action::End { .. })) => {
             Verdict::Change(Change::Check(change))
         }
         // A machine that has failed is reported before the result of its tests.
@@ -221,7 +221,7 @@ pub fn decide(target: &Target, assessment: &Assessment, now: Timestamp) -> Verdi
 fn failed(
     target: &Target,
     assessment: &Assessment,
-    (why, again): (Why, Option<one_off::Change>),
+    (why, again): (Why, Option<one_off::Action>),
     now: Timestamp,
 ) -> Verdict<Change> {
     if target.deploy.on_failure == OnFailure::Leave {

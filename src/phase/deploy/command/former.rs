@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 
 use super::{
     machine::{TIMEOUT, timeout},
-    one_off::{self, Change},
+    one_off::{self, Action},
     one_off_machines, run_state,
 };
 use crate::{
@@ -33,10 +33,10 @@ pub struct Former {
 impl Former {
     /// It is waited for, or ended if it hangs: two commands at once, or one while machines are
     /// changed, may harm the database.
-    pub fn decide(&self, target: &Target) -> Verdict<Change> {
+    pub fn decide(&self, target: &Target) -> Verdict<Action> {
         let Machine { name, id, .. } = &*self.machine;
         if self.hangs {
-            return Verdict::Change(Change::End {
+            return Verdict::Change(Action::End {
                 name: name.clone(),
                 id: id.clone(),
             });

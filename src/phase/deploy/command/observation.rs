@@ -74,7 +74,7 @@ pub enum Change {
     /// Record that the release has begun.
     Begin(Box<WantedRelease>),
     /// Run the command, or end a run.
-    Machine(one_off::Change),
+    Machine(one_off::Action),
     /// Record that the release has failed.
     Fail(Box<FailedRelease>),
 }
@@ -182,7 +182,7 @@ impl Observation {
 }
 
 /// The same verdict; a change is one to the machine of the command.
-fn in_machine(verdict: Verdict<one_off::Change>) -> Verdict<Change> {
+fn in_machine(verdict: Verdict<one_off::Action>) -> Verdict<Change> {
     match verdict {
         Verdict::Change(change) => Verdict::Change(Change::Machine(change)),
         Verdict::Wait { why, wake } => Verdict::Wait { why, wake },
@@ -195,7 +195,7 @@ fn in_machine(verdict: Verdict<one_off::Change>) -> Verdict<Change> {
 
 impl CommandState {
     /// What is sent next, or what keeps it.
-    fn decide(&self, app: &str, now: Timestamp) -> Verdict<one_off::Change> {
+    fn decide(&self, app: &str, now: Timestamp) -> Verdict<one_off::Action> {
         match self {
             Self::NotRequested(program) => Verdict::Skipped(Why::new(
                 Reason::NotRequested,

@@ -62,7 +62,7 @@ pub struct Runs {
 
 /// What is sent next.
 #[derive(Debug, PartialEq)]
-pub enum Change {
+pub enum Action {
     /// Run it.
     Run {
         /// Which program.
@@ -85,7 +85,7 @@ pub enum Change {
     },
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Run { program, name, .. } => {
@@ -96,7 +96,7 @@ impl fmt::Display for Change {
     }
 }
 
-impl Change {
+impl Action {
     /// A run is announced: names are unique among live machines only, and this machine ends.
     pub fn intent(&self) -> Option<Slot> {
         match self {
@@ -138,13 +138,13 @@ pub enum Progress {
         wake: Wake,
     },
     /// This has to be sent.
-    Needs(Change),
+    Needs(Action),
     /// It failed.
     Failed {
         /// How.
         why: Why,
         /// The next run, once the failure was published and the pause is over.
-        again: Option<Change>,
+        again: Option<Action>,
     },
 }
 
@@ -187,8 +187,8 @@ impl Runs {
         run_state::of(&self.one_off.program, self.one_off.timeout, machine, now)
     }
 
-    fn next(&self) -> Change {
-        Change::Run {
+    fn next(&self) -> Action {
+        Action::Run {
             program: self.one_off.program.clone(),
             name: format!("{}-{}", self.one_off.name, self.count),
             announced: format!("{}-{}", self.one_off.announced, self.count),
@@ -230,7 +230,7 @@ impl Runs {
             Run::Succeeded => Progress::Passed,
             Run::Running => waits(program.running_reason(), runs(), until_gone(app, machine)),
             Run::Ending => waits(program.running_reason(), runs(), Wake::After(SOON)),
-            Run::Stuck => Progress::Needs(Change::End {
+            Run::Stuck => Progress::Needs(Action::End {
                 name: machine.name.clone(),
                 id: machine.id.clone(),
             }),
@@ -289,7 +289,7 @@ impl Runs {
     }
 
     /// The verdict on it; a failure is published, and then the program is run again.
-    pub fn decide(&self, app: &str, now: Timestamp) -> Verdict<Change> {
+    pub fn decide(&self, app: &str, now: Timestamp) -> Verdict<Action> {
         match self.progress(app, now) {
             Progress::Passed => Verdict::Done,
             Progress::Waits { why, wake } => Verdict::Wait { why, wake },
@@ -307,10 +307,10 @@ impl Runs {
 ///
 /// # Errors
 /// When Fly.io refuses or does not answer.
-pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
+pub async fn apply(cx: &Cx, change: Action) -> Result<()> {
     let app = &cx.target.app;
     match change {
-        Change::Run {
+        Action::Run {
             program,
             name,
             announced: _,
@@ -342,7 +342,7 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
             }
         }
         // Only machines with our metadata get here.
-        Change::End { name, id } => {
+        Action::End { name, id } => {
             let deleted = cx.fly.delete_machine(app, &id, true, None).await;
             one_off_machines::note_unknown(cx);
             deleted.map_err(|source| Error::fly(format!("destroy the machine {name}"), source))
@@ -411,8 +411,8 @@ pub(in crate::phase::deploy) mod tests {
 
     fn name_of(progress: &Progress) -> &str {
         match progress {
-            Progress::Needs(Change::Run { name, .. }) => name,
-            Progress::Needs(Change::End { id, .. }) => id,
+            Progress::Needs(Action::Run { name, .. }) => name,
+            Progress::Needs(Action::End { id, .. }) => id,
             other => panic!("{other:?}"),
         }
     }

@@ -8,17 +8,14 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{
-    Api, Client, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams},
-    core::ObjectMeta,
-};
+use kube::{Api, Client, ResourceExt};
 
 use super::{record::Record, records::Records};
 use crate::{
-    api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION, Reason},
+    api::Reason,
     error::Error,
     pipeline::{Cx, step::Result, typed_map::TypedMap},
+    store::{self, Write},
 };
 
 /// Requests for a rollback that one record remembers.
@@ -30,7 +27,7 @@ const KEY: &str = "release.json";
 /// The key of a ConfigMap that holds the fly.toml of the release.
 const CONFIG_KEY: &str = "fly.toml";
 
-/// The value of the label `app.kubernetes.io/component` on records.
+/// What the objects are for, in their labels.
 const COMPONENT: &str = "release";
 
 /// The records as they are stored.
@@ -78,7 +75,7 @@ async fn stored(cx: &Cx) -> Result<Stored> {
         return Ok(stored);
     }
     let found = api(&cx.kube, &cx.installation.own_namespace)
-        .list(&selector(&cx.owner.uid))
+        .list(&store::selector(COMPONENT, &cx.owner.uid))
         .await
         .map_err(|source| Error::kube("list the records of releases", source))?;
     let mut stored = Stored::default();
@@ -123,19 +120,19 @@ pub async fn save(cx: &Cx, mut record: Record) -> Result<()> {
     let excess = record.requests.len().saturating_sub(REQUESTS);
     record.requests.drain(..excess);
     let number = record.number;
-    let map = config_map(cx, &record, before.versions.get(&number))?;
+    let map = config_map(cx, &record)?;
     let api = api(&cx.kube, &cx.installation.own_namespace);
-    let written = match put(&api, &map).await {
-        Ok(map) => map,
-        Err(source) => {
-            // Whatever happened, what is stored now counts.
+    let version = before.versions.get(&number).map(String::as_str);
+    let written = match store::put(&api, map, version).await {
+        Ok(Write::Done(map)) => map,
+        // Somebody else wrote it, or an earlier try of ours did: what is stored now counts.
+        Ok(Write::Conflict(_)) => {
             cx.journal.set(Saved(None));
-            return match source {
-                kube::Error::Api(status) if status.is_already_exists() || status.is_conflict() => {
-                    Ok(())
-                }
-                source => Err(Error::kube("record the release", source)),
-            };
+            return Ok(());
+        }
+        Err(source) => {
+            cx.journal.set(Saved(None));
+            return Err(Error::kube("record the release", source));
         }
     };
     let mut after = before;
@@ -164,48 +161,13 @@ pub fn forget(cx: &Cx) {
     cx.journal.clear::<Saved>();
 }
 
-/// Replaces the ConfigMap by its resource version, or creates it if it has none.
-async fn put(api: &Api<ConfigMap>, map: &ConfigMap) -> std::result::Result<ConfigMap, kube::Error> {
-    let params = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    match map.resource_version() {
-        Some(_) => api.replace(&map.name_any(), &params, map).await,
-        None => api.create(&params, map).await,
-    }
-}
-
-fn config_map(cx: &Cx, record: &Record, version: Option<&String>) -> Result<ConfigMap> {
+fn config_map(cx: &Cx, record: &Record) -> Result<ConfigMap> {
     let text = serde_json::to_string(record).map_err(|_| Error::Malformed("release record"))?;
-    let labels = [
-        ("app.kubernetes.io/name", "golive"),
-        ("app.kubernetes.io/component", COMPONENT),
-        ("app.kubernetes.io/managed-by", "golive"),
-        LABEL_VERSION,
-        (LABEL_UID, cx.owner.uid.as_str()),
-    ];
-    let annotations = [
-        ("golive.dev/namespace", cx.owner.namespace.as_str()),
-        ("golive.dev/activation", cx.owner.name.as_str()),
-    ];
-    let text_of = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect()
-    };
     let mut data = BTreeMap::from([(KEY.to_owned(), text)]);
     let config = record.content.config.clone();
     data.extend(config.map(|text| (CONFIG_KEY.to_owned(), text)));
     Ok(ConfigMap {
-        metadata: ObjectMeta {
-            name: Some(name(&cx.owner.uid, record.number)),
-            labels: Some(text_of(&labels)),
-            annotations: Some(text_of(&annotations)),
-            resource_version: version.cloned(),
-            ..ObjectMeta::default()
-        },
+        metadata: store::metadata(name(&cx.owner.uid, record.number), COMPONENT, &cx.owner),
         data: Some(data),
         ..ConfigMap::default()
     })
@@ -220,19 +182,10 @@ fn api(kube: &Client, own_namespace: &str) -> Api<ConfigMap> {
     Api::namespaced(kube.clone(), own_namespace)
 }
 
-/// Selects the records of one Activation.
-fn selector(uid: &str) -> ListParams {
-    ListParams::default().labels(&format!(
-        "{LABEL_UID}={uid},app.kubernetes.io/component={COMPONENT}"
-    ))
-}
-
 async fn remove(api: &Api<ConfigMap>, name: &str) -> Result<()> {
-    match api.delete(name, &DeleteParams::default()).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => Err(Error::kube("delete the record of a release", source)),
-    }
+    store::delete(api, name)
+        .await
+        .map_err(|source| Error::kube("delete the record of a release", source))
 }
 
 /// Deletes all records of an Activation. It is no error when there are none.
@@ -242,7 +195,7 @@ async fn remove(api: &Api<ConfigMap>, name: &str) -> Result<()> {
 pub async fn delete_all(kube: &Client, own_namespace: &str, uid: &str) -> Result<()> {
     let api = api(kube, own_namespace);
     let found = api
-        .list(&selector(uid))
+        .list(&store::selector(COMPONENT, uid))
         .await
         .map_err(|source| Error::kube("list the records of releases", source))?;
     for map in found.items {

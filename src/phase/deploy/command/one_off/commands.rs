@@ -56,7 +56,7 @@ fn ended(exit: Value) -> Value {
     machine("destroyed", 4, events)
 }
 
-fn decide(runs: &Runs, second: i64) -> Verdict<Change> {
+fn decide(runs: &Runs, second: i64) -> Verdict<Action> {
     runs.decide("shop", at(second))
 }
 
@@ -67,12 +67,12 @@ fn blocked(runs: &Runs, second: i64) -> (Reason, String) {
     }
 }
 
-fn is_run(verdict: &Verdict<Change>) -> bool {
-    matches!(verdict, Verdict::Change(Change::Run { name, .. }) if name.starts_with("golive-release-k-"))
+fn is_run(verdict: &Verdict<Action>) -> bool {
+    matches!(verdict, Verdict::Change(Action::Run { name, .. }) if name.starts_with("golive-release-k-"))
 }
 
-fn is_end(verdict: &Verdict<Change>) -> bool {
-    matches!(verdict, Verdict::Change(Change::End { id, .. }) if id == "m1")
+fn is_end(verdict: &Verdict<Action>) -> bool {
+    matches!(verdict, Verdict::Change(Action::End { id, .. }) if id == "m1")
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn only_what_creates_a_machine_is_announced() {
         unreachable!()
     };
     assert_eq!(run.intent().unwrap().name, "golive-release-1-1");
-    let end = Change::End {
+    let end = Action::End {
         name: "golive-release-k-0".to_owned(),
         id: "m1".to_owned(),
     };
