@@ -1,28 +1,71 @@
-//! Every invariant in ARCHITECTURE.md has a test.
+//! Every invariant has a test, and every link in the pages has a target.
 
 #![allow(clippy::panic, reason = "a helper fails its test by a panic")]
 
 use std::path::Path;
 
+/// The page for who changes the code.
 const PAGE: &str = "ARCHITECTURE.md";
+
+/// The list of all invariants: a line `N. What holds.` for each, and a line for each of its tests.
+const INVARIANTS: &str = "docs/invariants.md";
+
+/// The number of invariants. A new one raises it; it never falls.
+const COUNT: usize = 110;
+
+/// Most invariants that ARCHITECTURE.md names for a newcomer.
+const FIRST: usize = 25;
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The numbered invariants, as number and text.
-fn invariants(page: &str) -> Vec<(usize, &str)> {
-    let lines = page.lines().filter_map(|line| line.split_once(". "));
-    lines
-        .filter_map(|(number, text)| Some((number.parse().ok()?, text)))
+/// One invariant of the list.
+struct Invariant<'a> {
+    number: usize,
+    /// The heading above it.
+    group: &'a str,
+    /// File without `.rs`, and name of the test.
+    tests: Vec<(&'a str, &'a str)>,
+}
+
+/// The numbered invariants with the tests below each.
+fn invariants(page: &str) -> Vec<Invariant<'_>> {
+    let mut group = "";
+    let mut found: Vec<Invariant<'_>> = Vec::new();
+    for line in page.lines() {
+        let numbered = line.split_once(". ").map(|(number, _)| number.parse());
+        if let Some(heading) = line.strip_prefix("## ") {
+            group = heading;
+        } else if let Some(Ok(number)) = numbered {
+            found.push(Invariant {
+                number,
+                group,
+                tests: Vec::new(),
+            });
+        } else if let Some(last) = found.last_mut() {
+            last.tests.extend(tests_named_in(line));
+        }
+    }
+    found
+}
+
+/// `path/of/file.rs::name_of_the_test` between backticks.
+fn tests_named_in(text: &str) -> Vec<(&str, &str)> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted
+        .filter_map(|quoted| quoted.split_once(".rs::"))
         .collect()
 }
 
-/// `path/of/file.rs::name_of_the_test` as it stands between backticks.
-fn tests_named_in(text: &str) -> Vec<(&str, &str)> {
-    let quoted = text.split('`').skip(1).step_by(2);
-    quoted.filter_map(|word| word.split_once(".rs::")).collect()
+/// The anchor of a heading, as Markdown renderers make it.
+fn anchor(heading: &str) -> String {
+    let heading = heading.to_lowercase();
+    let kept = heading
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().replace(' ', "-")
 }
 
 /// Whether the source has a function of this name right below a `#[test]` or `#[tokio::test]`.
@@ -40,15 +83,13 @@ fn is_a_test(source: &str, name: &str) -> bool {
 
 #[test]
 fn every_invariant_names_a_test_that_exists() {
-    let page = read(PAGE);
+    let page = read(INVARIANTS);
     let invariants = invariants(&page);
-    assert!(invariants.len() >= 40, "{} invariants", invariants.len());
+    assert!(invariants.len() >= COUNT, "{} invariants", invariants.len());
     let mut before = 0;
-    for (number, text) in &invariants {
-        // A number stays, and those of several changes at a time leave room between them.
-        assert!(*number > before, "{number} stands twice or too late");
+    for Invariant { number, tests, .. } in &invariants {
+        assert!(*number > before, "{number} is there twice or too late");
         before = *number;
-        let tests = tests_named_in(text);
         assert!(!tests.is_empty(), "invariant {number} names no test");
         for (file, test) in tests {
             let source = read(&format!("{file}.rs"));
@@ -61,6 +102,25 @@ fn every_invariant_names_a_test_that_exists() {
 }
 
 #[test]
+fn the_invariants_to_know_first_are_few_and_link_to_the_list() {
+    let (page, list) = (read(PAGE), read(INVARIANTS));
+    let invariants = invariants(&list);
+    let links = page.split("](docs/invariants.md#").collect::<Vec<_>>();
+    assert!(links.len() > 1 && links.len() - 1 <= FIRST);
+    for pair in links.windows(2) {
+        let number = pair[0].rsplit('[').next().unwrap_or_default();
+        let group = pair[1].split(')').next().unwrap_or_default();
+        let found = invariants.iter().find(|i| i.number.to_string() == number);
+        let found = found.map(|invariant| anchor(invariant.group));
+        assert_eq!(
+            found.as_deref(),
+            Some(group),
+            "the link of invariant {number}"
+        );
+    }
+}
+
+#[test]
 fn a_function_that_is_no_test_does_not_count_as_one() {
     let source =
         "#[test]\nfn holds() {}\nfn helper() {}\n#[tokio::test]\n// why\nasync fn waits() {}";
@@ -68,9 +128,10 @@ fn a_function_that_is_no_test_does_not_count_as_one() {
     assert!(!is_a_test(source, "helper") && !is_a_test(source, "missing"));
 }
 
-#[test]
-fn every_link_in_the_pages_leads_somewhere() {
-    let mut pages = vec!["README.md".to_owned(), PAGE.to_owned()];
+/// Every page for people, generated ones too.
+fn pages() -> Vec<String> {
+    let root = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", PAGE];
+    let mut pages: Vec<String> = root.map(str::to_owned).to_vec();
     for folder in ["docs", "docs/tasks", "docs/reference"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let names = std::fs::read_dir(path).unwrap();
@@ -78,19 +139,36 @@ fn every_link_in_the_pages_leads_somewhere() {
         let markdown = names.filter(|name| name.ends_with(".md"));
         pages.extend(markdown.map(|name| format!("{folder}/{name}")));
     }
-    for page in pages {
+    pages
+}
+
+/// The links of a page to files of the repository and to headings.
+fn local_links(text: &str) -> impl Iterator<Item = &str> {
+    let links = text.split("](").skip(1);
+    let links = links.filter_map(|rest| rest.split(')').next());
+    links.filter(|link| !link.contains("://"))
+}
+
+#[test]
+fn every_link_in_the_pages_leads_somewhere() {
+    for page in pages() {
         let text = read(&page);
-        let links = text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next());
-        for link in links.filter(|link| !link.contains("://") && !link.starts_with('#')) {
-            let target = link.split('#').next().unwrap_or(link);
-            let folder = Path::new(&page).parent().unwrap_or(Path::new(""));
-            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join(folder)
-                .join(target);
-            assert!(path.exists(), "{page} links to {link}, which is not there");
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join(&page);
+        for link in local_links(&text) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => here.clone(),
+                file => here.with_file_name(file),
+            };
+            assert!(target.exists(), "{page} links to {link}: no such file");
+            if !heading.is_empty() {
+                let target = std::fs::read_to_string(&target).unwrap();
+                let mut headings = target.lines().filter(|line| line.starts_with('#'));
+                assert!(
+                    headings.any(|line| anchor(line.trim_start_matches('#').trim()) == heading),
+                    "{page} links to {link}: no such heading"
+                );
+            }
         }
     }
 }
