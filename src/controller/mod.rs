@@ -95,7 +95,7 @@ pub async fn run(
     // name (`triggers/secrets.rs`).
     let controller = match scope.namespace.clone() {
         Some(namespace) => {
-            let polled = context.secret_looks.clone();
+            let polled = context.secret_poller.clone();
             controller.reconcile_on(named_by(
                 metadata::<Secret>(&scope, &context.kube, move |works| {
                     polled.set_watched(&namespace, works);

@@ -15,7 +15,7 @@ use crate::{
     process::{publisher::Publisher, settings::Settings},
     reconcile::{context::Context, memory::Memories},
     store::installation_key,
-    triggers::{Waits, secrets::SecretLooks},
+    triggers::{Waits, secrets::SecretPoller},
 };
 
 /// The timing of the settings.
@@ -64,7 +64,7 @@ pub fn context(
         fence,
         leads,
         waits,
-        secret_looks: SecretLooks::default(),
+        secret_poller: SecretPoller::default(),
         publisher: Publisher::start(&Recorder::new(parts.kube.clone(), reporter)),
         memories: Memories::default(),
     }
@@ -123,7 +123,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
             stop.clone(),
         )
     });
-    let looks = context.secret_looks.clone().run(
+    let looks = context.secret_poller.clone().run(
         parts.kube.clone(),
         wakes,
         settings.work.secret_look_interval,

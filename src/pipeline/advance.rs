@@ -35,16 +35,16 @@ pub trait AnyStep: Send + Sync {
     fn id(&self) -> StepId;
     /// See [`Step::needs`].
     fn needs(&self) -> &'static [StepId];
-    /// See [`Step::disturbs`].
-    fn disturbs(&self) -> &'static [StepId];
+    /// See [`Step::invalidates`].
+    fn invalidates(&self) -> &'static [StepId];
     /// See [`Step::reads`].
     fn reads(&self) -> u32;
-    /// See [`Step::vital`].
-    fn vital(&self) -> bool;
+    /// See [`Step::always_rechecked`].
+    fn always_rechecked(&self) -> bool;
     /// See [`Step::rechecked`].
     fn rechecked(&self) -> bool;
-    /// See [`Step::foresees`].
-    fn foresees(&self, cx: &Cx) -> Vec<Slot>;
+    /// See [`Step::expected_creates`].
+    fn expected_creates(&self, cx: &Cx) -> Vec<Slot>;
     /// Observe, diff, act and observe again, until there is nothing to do now.
     fn advance<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Outcome>;
     /// See [`Step::remove`].
@@ -60,24 +60,24 @@ impl<S: Step> AnyStep for S {
         Step::needs(self)
     }
 
-    fn disturbs(&self) -> &'static [StepId] {
-        Step::disturbs(self)
+    fn invalidates(&self) -> &'static [StepId] {
+        Step::invalidates(self)
     }
 
     fn reads(&self) -> u32 {
         Step::reads(self)
     }
 
-    fn vital(&self) -> bool {
-        Step::vital(self)
+    fn always_rechecked(&self) -> bool {
+        Step::always_rechecked(self)
     }
 
     fn rechecked(&self) -> bool {
         Step::rechecked(self)
     }
 
-    fn foresees(&self, cx: &Cx) -> Vec<Slot> {
-        Step::foresees(self, cx)
+    fn expected_creates(&self, cx: &Cx) -> Vec<Slot> {
+        Step::expected_creates(self, cx)
     }
 
     fn advance<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Outcome> {

@@ -93,8 +93,8 @@ pub fn expect_creates(cx: &Cx, phases: &[Phase], gate: &impl Fn(PhaseName) -> Op
     let later = later.take_while(|phase| gate(phase.id).is_none());
     let this = phases.iter().take(1);
     for step in this.chain(later).flat_map(|phase| phase.steps) {
-        for slot in step.foresees(cx) {
-            cx.intents.foresee(step.id(), slot);
+        for slot in step.expected_creates(cx) {
+            cx.intents.expect(step.id(), slot);
         }
     }
 }

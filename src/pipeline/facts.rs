@@ -1,9 +1,11 @@
-//! What the steps have observed, for the steps that need it.
+//! What the steps observed, for later steps and later passes.
 //!
-//! One step sets a fact, in `observe`; later ones read it. Facts live in memory only: after a
-//! restart every step observes again before a later one may run.
+//! `observe` sets a fact: a value of a type that its step declares. `act` sets none; what it sent is
+//! in the journal ([`Cx::journal`](super::Cx)). Facts live in memory only: after a restart every step
+//! observes again before a later one may run.
 
 use std::{
+    any::Any,
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -12,44 +14,71 @@ use secrecy::SecretString;
 
 pub use crate::store::image::Image;
 
-use super::{note::News, typed_map::TypedMap};
+use super::{note::Incident, typed_map::TypedMap};
 use crate::{
     fly,
     redact::{self, Guarded},
 };
 
-/// All facts. Each is set by the step that its comment names.
+/// The facts of one Activation, by type, and what a pass shares beside them.
 #[derive(Debug, Default)]
 pub struct Facts {
     observed: TypedMap,
-    /// The token for the app alone, which the client uses. Set by the step `AppToken`.
+    /// The token for the app alone, which the client uses.
     pub app_token: Arc<fly::AppToken>,
-    news: Mutex<Vec<News>>,
+    incidents: Mutex<Vec<Incident>>,
     guarded: Mutex<BTreeMap<String, Guarded>>,
 }
 
-impl std::ops::Deref for Facts {
-    type Target = TypedMap;
-
-    fn deref(&self) -> &TypedMap {
-        &self.observed
-    }
-}
-
 impl Facts {
-    /// Has this told by an event when the pass has ended.
-    pub fn tell(&self, news: News) {
-        let mut told = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        told.push(news);
+    /// The fact of this type.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.observed.get()
     }
 
-    /// What is to be told, once.
-    pub fn take_news(&self) -> Vec<News> {
-        std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Sets the fact of this type.
+    pub fn set<T: Any + Send + Sync>(&self, value: T) {
+        self.observed.set(value);
     }
 
-    /// Keeps a value of the application out of everything that is shown for as long as the object
-    /// is remembered: a machine may print it at any time, also after it was replaced.
+    /// Removes the fact of this type.
+    pub fn clear<T: Any + Send + Sync>(&self) {
+        self.observed.clear::<T>();
+    }
+
+    /// Changes the fact of this type, if it is known.
+    pub fn change<T: Any + Send + Sync + Clone>(&self, change: impl FnOnce(&mut T)) {
+        self.observed.change(change);
+    }
+
+    /// Changes the fact of this type, or its default if it is not known.
+    pub fn change_or_default<T: Any + Send + Sync + Clone + Default>(
+        &self,
+        change: impl FnOnce(&mut T),
+    ) {
+        self.observed.change_or_default(change);
+    }
+
+    /// Publishes an incident by an event at the end of the pass.
+    pub fn report(&self, incident: Incident) {
+        let mut incidents = self
+            .incidents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        incidents.push(incident);
+    }
+
+    /// Takes the incidents that were reported since the last call.
+    pub fn take_incidents(&self) -> Vec<Incident> {
+        let mut incidents = self
+            .incidents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *incidents)
+    }
+
+    /// Redacts a value of the application in all output for as long as the object is remembered: a
+    /// machine may print it at any time, also after it was replaced.
     pub fn guard(&self, fingerprint: &str, value: &SecretString) {
         self.guarded
             .lock()
@@ -58,7 +87,7 @@ impl Facts {
             .or_insert_with(|| redact::guard(value.clone()));
     }
 
-    /// Nothing is known any more, and what was kept out of all that is shown still is.
+    /// Forgets all facts; guarded values stay guarded.
     #[must_use]
     pub fn cut_off(&self) -> Self {
         let mut guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,55 +95,6 @@ impl Facts {
             guarded: Mutex::new(std::mem::take(&mut *guarded)),
             ..Self::default()
         }
-    }
-}
-
-/// One fact: unknown until its step has observed it.
-#[derive(Debug)]
-pub struct Fact<T>(Mutex<Option<Arc<T>>>);
-
-impl<T> Default for Fact<T> {
-    fn default() -> Self {
-        Self(Mutex::new(None))
-    }
-}
-
-impl<T> Fact<T> {
-    /// Sets what was observed just now.
-    pub fn set(&self, value: T) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(value));
-    }
-
-    /// Forgets: the thing is not there.
-    pub fn clear(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// Changes what is known, if anything is.
-    pub fn change(&self, change: impl FnOnce(&mut T))
-    where
-        T: Clone,
-    {
-        if let Some(known) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            change(Arc::make_mut(known));
-        }
-    }
-
-    /// Changes what is known, or the default when nothing is.
-    pub fn add(&self, change: impl FnOnce(&mut T))
-    where
-        T: Clone + Default,
-    {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        change(Arc::make_mut(known.get_or_insert_default()));
-    }
-
-    /// What was last observed.
-    pub fn get(&self) -> Option<Arc<T>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
     }
 }
 

@@ -132,7 +132,7 @@ impl Intents {
     }
 
     /// Requests the announcement of an expected create, before it is known to be needed.
-    pub fn foresee(&self, step: StepId, slot: Slot) {
+    pub fn expect(&self, step: StepId, slot: Slot) {
         self.lock().entry(slot).or_insert((step, State::Requested));
     }
 
@@ -191,19 +191,19 @@ impl Intents {
 
     /// The status that holds these intents is written. True when a step was waiting for one of them.
     pub fn written(&self, intents: &[(StepId, Slot)]) -> bool {
-        let mut news = false;
+        let mut awaited = false;
         {
             let mut slots = self.lock();
             for (_, slot) in intents {
                 if let Some((_, state @ State::Requested)) = slots.get_mut(slot) {
                     *state = State::Announced;
-                    news = true;
+                    awaited = true;
                 }
             }
         }
         self.attention
             .send_modify(|attention| attention.written += 1);
-        news
+        awaited
     }
 
     /// An announced create of `step` that may still come into being, although the caller has just

@@ -11,7 +11,7 @@ use crate::api::{
 
 /// A problem that a step met and corrected: published once, by an event, and not part of the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
+pub struct Incident {
     /// The reason token of the event.
     pub reason: Reason,
     /// The step that met it.

@@ -80,7 +80,7 @@ fn candidates(
         .filter_map(|step| {
             let record = known(step)?;
             let included = due(record) || (whole && !record.holds && record.again.is_some());
-            let optional = !(step.vital() || record.holds && due(record));
+            let optional = !(step.always_rechecked() || record.holds && due(record));
             included.then_some((optional, record.observed_at, step))
         })
         .collect();

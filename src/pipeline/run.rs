@@ -220,8 +220,8 @@ impl<'a> Pass<'a> {
     ) -> bool {
         self.sent.extend(outcome.sent.iter().cloned());
         if !outcome.sent.is_empty() {
-            for disturbed in step.disturbs() {
-                if let Some(record) = observations.steps.get_mut(disturbed) {
+            for stale in step.invalidates() {
+                if let Some(record) = observations.steps.get_mut(stale) {
                     record.again = Some(Instant::now());
                 }
             }

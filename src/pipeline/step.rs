@@ -35,7 +35,7 @@ pub trait Step: Send + Sync + 'static {
 
     /// Earlier steps of the same phase whose last observation is stale once this one has sent a
     /// change: they observe again in the next pass.
-    fn disturbs(&self) -> &'static [StepId] {
+    fn invalidates(&self) -> &'static [StepId] {
         &[]
     }
 
@@ -46,7 +46,7 @@ pub trait Step: Send + Sync + 'static {
     }
 
     /// Whether every re-check includes it. The others take turns.
-    fn vital(&self) -> bool {
+    fn always_rechecked(&self) -> bool {
         false
     }
 
@@ -86,7 +86,7 @@ pub trait Step: Send + Sync + 'static {
     /// The slots that this step will need announced, as far as that is known before it observes.
     /// They are announced while earlier steps work, so that nothing waits for the write. One that is
     /// not needed in the end does no harm. Pure.
-    fn foresees(&self, _cx: &Cx) -> Vec<Slot> {
+    fn expected_creates(&self, _cx: &Cx) -> Vec<Slot> {
         Vec::new()
     }
 

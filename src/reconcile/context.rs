@@ -14,7 +14,7 @@ use crate::{
     pipeline::{Fence, Installation},
     process::{metrics::Metrics, publisher::Publisher, workqueue::Object},
     reconcile::memory::Memories,
-    triggers::{Waits, secrets::SecretLooks},
+    triggers::{Waits, secrets::SecretPoller},
 };
 
 /// Shared by all reconciles.
@@ -38,7 +38,7 @@ pub struct Context {
     /// Waits in the background.
     pub waits: Waits,
     /// Which versions of Secrets the objects have read.
-    pub secret_looks: SecretLooks,
+    pub secret_poller: SecretPoller,
     /// Publishes events.
     pub publisher: Publisher,
     /// What this process remembers of each object.
@@ -53,7 +53,7 @@ impl Context {
         }
         let object = ObjectRef::new(name).within(namespace);
         self.waits.take_touched(&object);
-        self.secret_looks.forget(namespace, name);
+        self.secret_poller.forget(namespace, name);
         self.metrics.forget(&Object::new(namespace, name));
     }
 

@@ -101,7 +101,7 @@ async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Result<Cx, Vec<Inv
     let context = pass.context;
     let refs = Arc::new(refs::fetch(&context.kube, pass.activation).await?);
     let versions = refs.versions().clone();
-    context.secret_looks.read(pass.owner, versions);
+    context.secret_poller.read(pass.owner, versions);
     let key = &context.installation.fingerprint_key;
     let target = Target::parse(pass.activation, &refs, None, key);
     Ok(target.map(|target| begin::cx(pass, memory, (Arc::new(target), refs), false)))

@@ -14,7 +14,7 @@
 //! | `publish` | publishes what the pass found |
 //! | `status_publisher` | the one way to a new status, its events and metrics |
 //! | `measure` | metrics that follow from a status |
-//! | `next_look` | when the object is reconciled again |
+//! | `next_pass` | when the object is reconciled again |
 //! | `finalize` | deletion |
 //! | `undecodable` | objects that cannot be decoded |
 //! | `memory` | what this process remembers of an object |
@@ -25,7 +25,7 @@ mod drift;
 mod finalize;
 mod measure;
 pub mod memory;
-mod next_look;
+mod next_pass;
 mod protect;
 mod publish;
 mod read;
@@ -105,5 +105,5 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     // Derive the status (pure), then write it (Kubernetes).
     let announced =
         publish::report(pass, memory, &cx, &report, (reporting_drift, requested)).await?;
-    Ok(next_look::after(pass, memory, &report, &announced))
+    Ok(next_pass::after(pass, memory, &report, &announced))
 }

@@ -33,9 +33,9 @@ pub async fn report(
     };
     let announced = pass.publisher.publish(old, &result).await?;
     memory.serving = serving;
-    let news = memory.wanted.facts.take_news();
-    let news = news.iter().map(events::news).collect();
-    pass.context.publish(pass.activation, news);
+    let incidents = memory.wanted.facts.take_incidents();
+    let events = incidents.iter().map(events::incident).collect();
+    pass.context.publish(pass.activation, events);
     let began = events::of_changes(&report.sent);
     pass.context.publish(pass.activation, began);
     requested.handled(memory);

@@ -49,7 +49,7 @@ pub async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Read, Error> {
         owner,
         ..
     } = *pass;
-    context.secret_looks.read(owner, refs.versions().clone());
+    context.secret_poller.read(owner, refs.versions().clone());
     let follows = activation.spec.deploy.source.is_some();
     let followed = match follows {
         true => follow(pass, memory, &refs).await?,

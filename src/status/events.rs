@@ -14,7 +14,7 @@ use crate::{
         condition::{self, ConditionType},
         status::{GateState, PhaseState, RollbackState, StepState, StepStatus, one_line},
     },
-    pipeline::{ChangeKind, News, Sent},
+    pipeline::{ChangeKind, Incident, Sent},
 };
 
 /// Longest note of an event, in bytes (kubernetes/api, events/v1/types.go).
@@ -73,12 +73,12 @@ pub fn of_changes(sent: &[Sent]) -> Vec<Event> {
 }
 
 /// A problem that a pass met and corrected.
-pub fn news(news: &News) -> Event {
+pub fn incident(incident: &Incident) -> Event {
     event(
         EventType::Warning,
-        news.reason.as_str(),
-        news.step.as_str(),
-        &news.note,
+        incident.reason.as_str(),
+        incident.step.as_str(),
+        &incident.note,
     )
 }
 

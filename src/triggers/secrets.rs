@@ -41,11 +41,11 @@ struct Known {
 
 /// The versions of Secrets that objects have read, and the poll that compares them.
 #[derive(Clone, Debug, Default)]
-pub struct SecretLooks {
+pub struct SecretPoller {
     known: Arc<Mutex<Known>>,
 }
 
-impl SecretLooks {
+impl SecretPoller {
     /// Records the versions of Secrets that an object has read: another version of one wakes it.
     pub fn read(&self, owner: &Owner, versions: BTreeMap<String, Version>) {
         self.lock()
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_secret_that_many_name_is_looked_at_once_and_wakes_only_who_read_another_version() {
-        let looks = SecretLooks::default();
+        let looks = SecretPoller::default();
         looks.read(&owner("a"), versions(&[("fly", Some("1")), ("app", None)]));
         looks.read(&owner("b"), versions(&[("fly", Some("2"))]));
         assert_eq!(
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_a_watch_tells_and_what_is_gone_is_not_looked_at() {
-        let looks = SecretLooks::default();
+        let looks = SecretPoller::default();
         looks.read(&owner("a"), versions(&[("fly", None)]));
         looks.set_watched("ns", true);
         assert!(looks.places().is_empty());

@@ -29,7 +29,7 @@ impl Step for Health {
         &[StepId::Machines]
     }
 
-    fn disturbs(&self) -> &'static [StepId] {
+    fn invalidates(&self) -> &'static [StepId] {
         &[StepId::Machines]
     }
 

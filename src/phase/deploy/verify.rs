@@ -31,12 +31,12 @@ impl Step for Verify {
         &[StepId::Health]
     }
 
-    fn disturbs(&self) -> &'static [StepId] {
+    fn invalidates(&self) -> &'static [StepId] {
         &[StepId::Machines, StepId::Health]
     }
 
     /// Users notice a lost or changed machine first.
-    fn vital(&self) -> bool {
+    fn always_rechecked(&self) -> bool {
         true
     }
 

@@ -110,7 +110,7 @@ impl Step for Addresses {
         &[StepId::App]
     }
 
-    fn foresees(&self, cx: &Cx) -> Vec<Slot> {
+    fn expected_creates(&self, cx: &Cx) -> Vec<Slot> {
         let all = self.diff(&cx.target, &AddressList::default(), cx.now());
         match all {
             Verdict::Change(assign) => self.intent(&cx.target, &assign).into_iter().collect(),

@@ -145,7 +145,7 @@ impl Step for AppToken {
         false
     }
 
-    fn foresees(&self, cx: &Cx) -> Vec<Slot> {
+    fn expected_creates(&self, cx: &Cx) -> Vec<Slot> {
         match why_not_created(cx) {
             None => vec![slot(name(&cx.owner.uid))],
             Some(_) => Vec::new(),

@@ -74,7 +74,7 @@ impl Step for Postgres {
         &[StepId::App]
     }
 
-    fn foresees(&self, cx: &Cx) -> Vec<Slot> {
+    fn expected_creates(&self, cx: &Cx) -> Vec<Slot> {
         let managed =
             spec(&cx.target).filter(|spec| spec.external.is_none() && spec.fly_postgres.is_none());
         managed

@@ -90,7 +90,7 @@ impl Step for Redis {
         2
     }
 
-    fn foresees(&self, cx: &Cx) -> Vec<Slot> {
+    fn expected_creates(&self, cx: &Cx) -> Vec<Slot> {
         let spec = cx.target.provision.redis.as_ref();
         spec.filter(|spec| spec.external.is_none())
             .map(|_| slot(names::redis(&cx.target.app)))

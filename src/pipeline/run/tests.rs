@@ -74,7 +74,7 @@ struct Made {
     needs: &'static [StepId],
     observe: fn() -> BoxFuture<'static, Result<Is>>,
     act: fn(),
-    /// Its create is announced; `true`: and foreseen.
+    /// Its create is announced; `true`: and expected.
     slot: Option<bool>,
 }
 
@@ -169,9 +169,9 @@ impl Step for Made {
         }
     }
 
-    fn foresees(&self, _cx: &Cx) -> Vec<Slot> {
-        let foreseen = self.slot == Some(true);
-        foreseen.then(|| self.announced()).into_iter().collect()
+    fn expected_creates(&self, _cx: &Cx) -> Vec<Slot> {
+        let expected = self.slot == Some(true);
+        expected.then(|| self.announced()).into_iter().collect()
     }
 
     fn intent(&self, _target: &Target, _change: &PutRight) -> Option<Slot> {

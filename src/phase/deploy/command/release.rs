@@ -45,7 +45,7 @@ impl Step for ReleaseCommand {
     }
 
     /// The first run for the first release.
-    fn foresees(&self, cx: &Cx) -> Vec<Slot> {
+    fn expected_creates(&self, cx: &Cx) -> Vec<Slot> {
         let config = cx.target.config();
         let requested = config.is_ok_and(|config| config.app.deploy.release_command.is_some());
         requested

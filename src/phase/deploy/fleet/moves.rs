@@ -18,7 +18,7 @@ use crate::{
     fly::{self, Machine, MachineState, MachineUpdate, NewMachine},
     flytoml::{self, AppConfig},
     phase::marks::{RELEASE_KEY, SIZE_KEY},
-    pipeline::{Cx, News, StepId, step::Result},
+    pipeline::{Cx, Incident, StepId, step::Result},
 };
 
 /// A move, with what sending it needs.
@@ -94,7 +94,7 @@ fn publish_reverts(cx: &Cx, pairs: &[(Machine, WantedMachine)]) {
                 machine.name, machine.id, wanted.config.image
             );
             tracing::warn!(machine = %machine.name, id = %machine.id, "{note}");
-            cx.facts.tell(News {
+            cx.facts.report(Incident {
                 reason: Reason::UpdateReverted,
                 step: StepId::Machines,
                 note,

@@ -14,7 +14,7 @@ use super::{record::Record, records::Records};
 use crate::{
     api::Reason,
     error::Error,
-    pipeline::{Cx, step::Result, typed_map::TypedMap},
+    pipeline::{Cx, facts::Facts, step::Result, typed_map::TypedMap},
     store::{self, Write},
 };
 
@@ -47,7 +47,7 @@ struct Loaded(Stored);
 #[derive(Debug)]
 struct Saved(Option<Stored>);
 
-fn known(facts: &TypedMap, journal: &TypedMap) -> Option<Stored> {
+fn known(facts: &Facts, journal: &TypedMap) -> Option<Stored> {
     match journal.get::<Saved>() {
         Some(saved) => saved.0.clone(),
         None => facts.get::<Loaded>().map(|loaded| loaded.0.clone()),
@@ -55,7 +55,7 @@ fn known(facts: &TypedMap, journal: &TypedMap) -> Option<Stored> {
 }
 
 /// The digest of the image that serves, as far as this process knows it without reading.
-pub fn known_serving_digest(facts: &TypedMap, journal: &TypedMap) -> Option<String> {
+pub fn known_serving_digest(facts: &Facts, journal: &TypedMap) -> Option<String> {
     let stored = known(facts, journal)?;
     let serving = stored.records.serving_record();
     serving.map(|serving| serving.content.digest.clone())
