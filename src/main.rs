@@ -106,10 +106,10 @@ fn watch_signals(shutdown: CancellationToken) {
             }
         };
         next().await;
-        tracing::info!("asked to stop");
+        tracing::info!("received a signal to stop");
         shutdown.cancel();
         next().await;
-        tracing::warn!("asked to stop again: stopping at once");
+        tracing::warn!("received a second signal; stopping at once");
         std::process::exit(STOPPED_TWICE);
     });
 }

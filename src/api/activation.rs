@@ -14,8 +14,8 @@ use super::reference::TokenSecretRef;
 use super::smoke_test::SmokeTest;
 use super::status::ActivationStatus;
 
-/// What a web application on Fly.io needs to go live: where, with what, how it is proven, and
-/// who decides. Only `organization`, `app`, `region` and `deploy.image` or `deploy.source` are
+/// What a web application on Fly.io needs to go live: where it runs, with what, how it is proven
+/// live, and who approves. Only `organization`, `app`, `region` and `deploy.image` or `deploy.source` are
 /// required.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -97,7 +97,7 @@ pub struct ActivationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observe: Option<Observe>,
 
-    /// Where a person must approve before the next phase begins. At most one gate a phase.
+    /// Phases that people must approve before they begin. At most one gate for each phase.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 5))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["before".into()]))]
@@ -107,7 +107,7 @@ pub struct ActivationSpec {
     #[serde(default)]
     pub ready_when: ReadyWhen,
 
-    /// Whether Golive acts, or only says what it would do.
+    /// Whether Golive acts, or only publishes what it would do.
     #[serde(default)]
     pub mode: Mode,
 
@@ -126,7 +126,7 @@ pub struct ActivationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend_until: Option<Time>,
 
-    /// What happens when something on Fly.io no longer is as this object says.
+    /// What happens when something on Fly.io no longer matches this object.
     #[serde(default)]
     pub drift: DriftPolicy,
 
@@ -138,7 +138,7 @@ pub struct ActivationSpec {
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 
-    /// Who is told about phases, gates, Go-Live and failures.
+    /// Receivers of notifications about phases, gates, Go-Live and failures.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub notifications: Vec<Notification>,

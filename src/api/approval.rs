@@ -3,10 +3,10 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::words::words;
+use super::enumeration::api_enum;
 
-words! {
-    /// What was decided.
+api_enum! {
+    /// The decision.
     pub enum Decision, strict {
         /// The phase may begin.
         Approve = "Approve",
@@ -15,8 +15,8 @@ words! {
     }
 }
 
-words! {
-    /// What a decision is about.
+api_enum! {
+    /// The subject of a decision.
     pub enum DecidedOn, strict {
         /// The gate before anything is created on Fly.io.
         Provision = "Provision",
@@ -28,12 +28,12 @@ words! {
         Integrations = "Integrations",
         /// The gate before the watch begins.
         Observe = "Observe",
-        /// No gate: the release `toRelease` is to be restored.
+        /// No gate: a request to restore the release `toRelease`.
         Rollback = "Rollback",
     }
 }
 
-/// One person's decision at a gate, or to roll back. Nothing of it can change: to decide otherwise, create another.
+/// One person's decision at a gate, or to roll back. It is immutable: to decide otherwise, create another.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "golive.dev",
@@ -61,10 +61,10 @@ pub struct ActivationApprovalSpec {
     )]
     pub activation: String,
 
-    /// The phase that waits, or `Rollback` to ask for an earlier release.
+    /// The phase that waits, or `Rollback` to request an earlier release.
     pub gate: DecidedOn,
 
-    /// Digest of the plan that is decided on, as it stands in the Activation's
+    /// Digest of the plan to decide on: the value of the Activation's
     /// `status.phases[].gate.digest`, or in `status.plan.digest` for a rollback. A changed plan
     /// needs another decision.
     #[schemars(
@@ -73,10 +73,10 @@ pub struct ActivationApprovalSpec {
     )]
     pub digest: String,
 
-    /// What is decided.
+    /// The decision.
     pub decision: Decision,
 
-    /// Number of the release to go back to, as it stands in `status.history[].number`. Only with
+    /// Number of the release to restore: a value of `status.history[].number`. Only with
     /// gate `Rollback`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
@@ -86,7 +86,7 @@ pub struct ActivationApprovalSpec {
     #[schemars(length(min = 1, max = 256))]
     pub approver: String,
 
-    /// Why, for whoever reads it later.
+    /// Why, for people who read it later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,

@@ -1,7 +1,8 @@
-//! The bounds of a status: what the schema allows, and 64 kB for the whole.
+//! The bounds of a status: those of the schema, and 64 kB in total.
 //!
-//! The API server refuses a status that breaks a bound, and then nothing at all is told. So every
-//! status is cut to its bounds before it is written, by the schema itself, which cannot drift.
+//! The API server refuses a status that exceeds a bound, and then nothing is published at all. So
+//! every status is cut to its bounds before it is written. The bounds are read from the schema, so
+//! that the two cannot differ.
 
 use std::sync::OnceLock;
 
@@ -12,9 +13,10 @@ use serde_json::Value;
 
 use super::crd::{crds, schema};
 use super::status::ActivationStatus;
+use super::text::{MAX_MESSAGE, one_line};
 
-/// Longest status, in bytes of JSON. Source: the design, section 6; leaves room for the rest of
-/// the object in what etcd and watches carry.
+/// Longest status, in bytes of JSON. Leaves room for the rest of the object: etcd stores at most
+/// 1.5 MiB an object, and every watch sends the whole.
 pub const MAX_STATUS: usize = 64 * 1024;
 
 /// Longest text and longest list, stage by stage, until the whole fits.
@@ -26,14 +28,14 @@ const STAGES: [(usize, usize); 5] = [
     (48, 8),
 ];
 
-/// What is never shortened for others' sake: the creates that are announced, and the ids of what
-/// exists.
+/// Fields that are never shortened to make room for others: another process needs the announced
+/// creates and the ids of what exists.
 const KEPT: [&str; 2] = ["intents", "external"];
 
 impl ActivationStatus {
     /// This status within its bounds: texts are one line and end with an ellipsis where they are
     /// cut, lists lose their last entries, and if the whole is still too long, texts and lists
-    /// get shorter until it fits; but not [`KEPT`], which another process goes by.
+    /// get shorter until it fits, except for [`KEPT`].
     #[must_use]
     pub fn bounded(self) -> Self {
         let (Some(bounds), Ok(whole)) = (status_schema(), serde_json::to_value(&self)) else {
@@ -53,7 +55,7 @@ impl ActivationStatus {
     }
 }
 
-/// Derives the bounds now, so that the first pass need not.
+/// Reads the bounds now, so that the first pass does not spend the time.
 pub fn prepare() {
     status_schema();
 }
@@ -76,7 +78,7 @@ fn shorten(value: &mut Value, bounds: &JSONSchemaProps, text: usize, items: usiz
                 // The bound counts characters and we count bytes, which are never fewer.
                 let max = usize::try_from(max).unwrap_or(usize::MAX);
                 // A condition's message may be longer by its schema than what we ever write.
-                let max = max.min(text).min(super::status::MAX_MESSAGE);
+                let max = max.min(text).min(MAX_MESSAGE);
                 let line = one_line(s, max);
                 if line != *s {
                     *s = line;
@@ -106,35 +108,6 @@ fn shorten(value: &mut Value, bounds: &JSONSchemaProps, text: usize, items: usiz
         }
         _ => {}
     }
-}
-
-/// One line of at most `max` bytes: control characters become blanks, and what is too long ends
-/// with an ellipsis.
-#[must_use]
-pub fn one_line(text: &str, max: usize) -> String {
-    let mut line = String::with_capacity(text.len().min(max));
-    for c in text.trim().chars() {
-        let c = if breaks_a_line(c) { ' ' } else { c };
-        if c == ' ' && line.ends_with(' ') {
-            continue;
-        }
-        if line.len() + c.len_utf8() > max {
-            let ellipsis = '…';
-            while line.len() + ellipsis.len_utf8() > max && line.pop().is_some() {}
-            if max >= ellipsis.len_utf8() {
-                line.push(ellipsis);
-            }
-            break;
-        }
-        line.push(c);
-    }
-    line
-}
-
-/// Characters that would break a line, a terminal, or the direction of a text.
-fn breaks_a_line(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -1,50 +1,50 @@
-//! Conditions: what is known about an Activation, as `kubectl wait`, kstatus and Argo CD read it.
+//! Conditions of an Activation, as `kubectl wait`, kstatus and Argo CD read them.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::enumeration::api_enum;
 use super::reason::Reason;
-use super::status::{MAX_MESSAGE, one_line};
-use super::words::words;
+use super::text::{MAX_MESSAGE, one_line};
 
-words! {
+api_enum! {
     /// The types of conditions.
     pub enum ConditionType, lenient, default Ready {
-        /// The activation has reached what `readyWhen` asks for. Always present.
+        /// The activation has reached the state of `readyWhen`. Always present.
         Ready = "Ready",
         /// Work is under way. Present only when True.
         Reconciling = "Reconciling",
-        /// Work has stopped, and only a change can start it again. Present only when True.
+        /// Work has stopped, and only a change restarts it. Present only when True.
         Stalled = "Stalled",
         /// All blocking checks of the preflight have passed or are skipped.
         PreflightPassed = "PreflightPassed",
-        /// Database, Redis, secrets and addresses are there.
+        /// Database, Redis, secrets and addresses exist.
         Provisioned = "Provisioned",
         /// Every machine runs the wanted release and is healthy.
         Deployed = "Deployed",
         /// All checks from the public edge have passed.
         SmokeTested = "SmokeTested",
-        /// The application is live: Go-Live was reached, and holds.
+        /// The application is live: Go-Live was reached, and still holds.
         Live = "Live",
         /// All integrations have been verified.
         IntegrationsHealthy = "IntegrationsHealthy",
-        /// All objectives are met at present.
+        /// All objectives are met now.
         SloMet = "SLOMet",
         /// The watch has ended with all objectives met.
         Stabilized = "Stabilized",
-        /// Something on Fly.io is not as the object says. Normally False.
+        /// Something on Fly.io does not match the object. Normally False.
         Drifted = "Drifted",
         /// The activation is suspended. Normally False.
         Suspended = "Suspended",
-        /// The activation is being deleted; the message says what remains. Present only when True.
+        /// The activation is being deleted; the message lists what remains. Present only when True.
         Deleting = "Deleting",
-        /// Fly.io can be observed. Unknown when it cannot, and then nothing is concluded.
+        /// Fly.io can be observed. Unknown when it cannot; then nothing is concluded.
         Observed = "Observed",
     }
 }
 
-words! {
-    /// What is known about a condition.
+api_enum! {
+    /// The status of a condition.
     pub enum ConditionStatus, lenient, default Unknown {
         /// It holds.
         True = "True",
@@ -55,21 +55,21 @@ words! {
     }
 }
 
-/// One condition as it is seen now, before it is merged into the list.
+/// One condition as observed now, before it is merged into the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
     /// Which condition.
     pub type_: ConditionType,
     /// Whether it holds.
     pub status: ConditionStatus,
-    /// Why, in one word.
+    /// The reason, for programs.
     pub reason: Reason,
-    /// Why, in a sentence with names and numbers in it.
+    /// The reason in a sentence, with names and numbers.
     pub message: String,
 }
 
 impl Observation {
-    /// A condition as it is seen now.
+    /// A condition as observed now.
     #[must_use]
     pub fn new(
         type_: ConditionType,

@@ -1,5 +1,5 @@
-//! The CustomResourceDefinitions, as they are installed: what the types derive, put into the
-//! shape that reads well in `kubectl explain` and that the API server takes without a warning.
+//! The CustomResourceDefinitions as they are installed: derived from the types, then adapted so that
+//! `kubectl explain` reads well and the API server accepts them without a warning.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -47,12 +47,12 @@ fn installed(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
             continue;
         };
         if let Some(status) = properties.get_mut("status") {
-            // A fresh object is in progress before the controller has seen it: kstatus
-            // compares observedGeneration with metadata.generation.
+            // For kstatus, which compares observedGeneration with metadata.generation: a new object
+            // is in progress before the controller has observed it.
             status.default = Some(JSON(json!({ "observedGeneration": -1 })));
             describe(
                 status,
-                "What was seen of the application; written by the controller.",
+                "What was observed of the application; written by the controller.",
             );
             let conditions = status
                 .properties
@@ -63,7 +63,7 @@ fn installed(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
             }
         }
         if let Some(spec) = properties.get_mut("spec") {
-            describe(spec, "What is wanted.");
+            describe(spec, "The desired state.");
         }
     }
     crd
@@ -99,13 +99,13 @@ pub fn visit(schema: &mut JSONSchemaProps, f: &mut impl FnMut(&mut JSONSchemaPro
 }
 
 fn tidy(schema: &mut JSONSchemaProps) {
-    // Without it, the server drops a null and puts the default in its place, which is what
-    // somebody who writes `deadline: null` wants.
+    // Without `nullable`, the server replaces a null by the default, which is what a user who writes
+    // `deadline: null` wants.
     schema.nullable = None;
     if let Some(words) = &mut schema.enum_ {
         words.retain(|JSON(word)| *word != Value::Null);
     }
-    // `words!` puts the meanings here, because a field's own comment replaces the description.
+    // `api_enum!` puts the meanings here, because a field's own comment replaces the description.
     if let Some(meanings) = schema.title.take() {
         let own = schema.description.take().unwrap_or_default();
         schema.description = Some(format!("{own} {meanings}").trim().to_owned());
@@ -121,18 +121,18 @@ fn tidy(schema: &mut JSONSchemaProps) {
             format!("{own} Default: `{word}`.")
         });
     }
-    // The server knows only these, and warns about any other.
+    // The server warns about every other format.
     schema.format = match schema.format.take().as_deref() {
         Some("uint32" | "int64" | "uint64") => Some("int64".into()),
         Some("uint16" | "uint8" | "int16" | "int8" | "int32") => Some("int32".into()),
         Some("date-time") => Some("date-time".into()),
         _ => None,
     };
-    // Paragraphs of doc comments are wrapped for reading code; a field's text is one line.
+    // Doc comments are wrapped; the description of a field is one line.
     if let Some(text) = schema.description.take() {
         schema.description = Some(text.split_whitespace().collect::<Vec<_>>().join(" "));
     }
-    // A map's values need a bound as well, or the cost of a rule over them cannot be estimated.
+    // A map's values need a bound too, or the server cannot estimate the cost of a rule over them.
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties
         && values.type_.as_deref() == Some("string")
         && values.max_length.is_none()

@@ -6,29 +6,29 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
+use super::enumeration::api_enum;
 use super::reference::ConfigMapKeyRef;
 use super::source::Source;
-use super::words::words;
 
 /// What runs, and how it is rolled out.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.image) != has(self.source)").message("exactly one of `image` and `source` is required"))]
-#[x_kube(validation = Rule::new("!has(self.port) || !has(self.config)").message("`port` must not be set with `config`: the fly.toml says the port"))]
+#[x_kube(validation = Rule::new("!has(self.port) || !has(self.config)").message("`port` must not be set with `config`: the fly.toml declares the port"))]
 #[x_kube(validation = Rule::new("!has(self.scale) || !has(self.regions) || self.regions.all(g, !(g in self.scale))").message("a process group must be in `scale` or in `regions`, not in both"))]
 pub struct Deploy {
-    /// Who answers for this phase: a person or a team. Shown in status, events and notifications.
+    /// Who is responsible for this phase: a person or a team. Shown in status, events and notifications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub owner: Option<String>,
 
-    /// Time within which the phase must be done. Between 10s and 24h. Default: 10m.
+    /// Time within which the phase must succeed. Between 10s and 24h. Default: 10m.
     #[serde(default = "deadline")]
     #[x_kube(validation = super::deadline_rule())]
     pub deadline: Duration,
 
     /// The image, such as `registry.fly.io/my-app:1.4.0` or `ghcr.io/me/my-app@sha256:…`. A tag is
-    /// resolved to its digest once, and again when the spec asks for something else; every machine
+    /// resolved to its digest once, and again when the spec changes what is deployed; every machine
     /// runs that digest. Exactly one of `image` and `source` is required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
@@ -37,8 +37,8 @@ pub struct Deploy {
     )]
     pub image: Option<String>,
 
-    /// An image that is built elsewhere: its registry is asked at an interval, and what the policy
-    /// chooses is deployed.
+    /// An image that is built elsewhere: its registry is read at an interval, and the image that the
+    /// policy chooses is deployed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
 
@@ -53,7 +53,7 @@ pub struct Deploy {
 
     /// Number of machines for each process group of the fly.toml, such as `{app: 2}`. A group
     /// that is not named gets what `fly deploy` creates first: one with a volume, two with
-    /// services, else one and a standby. A larger number creates machines with what runs now; with
+    /// services, else one and a standby. A larger number creates machines with the running release; with
     /// a smaller one those with the highest numbers finish their requests and are destroyed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
@@ -75,7 +75,7 @@ pub struct Deploy {
 
     /// Machine sizes that are tried in this order when Fly.io refuses the one in the fly.toml for
     /// lack of quota or capacity, each as `shared-cpu-2x` or with its memory, `shared-cpu-2x:1gb`.
-    /// The status records which was taken, and why.
+    /// The status records which one was used, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 8),
@@ -91,9 +91,9 @@ pub struct Deploy {
     #[serde(default)]
     pub migrations: Migrations,
 
-    /// What happens when a deployment has failed for certain. Whatever it is, what serves goes on
-    /// serving: with the strategy `canary` nothing is updated before the canary is well, and with
-    /// `bluegreen` the old machines serve until all new ones are well.
+    /// What happens when a deployment has certainly failed. In every case the application keeps
+    /// serving: with the strategy `canary` nothing else is updated before the canary is healthy, and with
+    /// `bluegreen` the old machines serve until all new ones are healthy.
     #[serde(default)]
     pub on_failure: OnFailure,
 }
@@ -102,11 +102,11 @@ fn deadline() -> Duration {
     Duration::from_mins(10)
 }
 
-/// The port that an application without a fly.toml is expected to listen on.
+/// The port of an application without a fly.toml.
 /// Source: `fly launch` writes `internal_port = 8080` when it finds no other.
 pub const DEFAULT_PORT: u16 = 8080;
 
-/// Where the fly.toml is: exactly one of `configMapRef`, `inline`.
+/// The source of the fly.toml: exactly one of `configMapRef`, `inline`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.configMapRef) != has(self.inline)").message("exactly one of `configMapRef` and `inline` is required"))]
@@ -126,20 +126,20 @@ pub struct FlyConfig {
 #[serde(rename_all = "camelCase")]
 pub struct Migrations {
     /// Whether the previous release can run on the migrated database. When false, Golive does not
-    /// roll back over a release command that has run: it stops and says so. Default: false.
+    /// roll back over a release command that has run: it stops and reports it. Default: false.
     #[serde(default)]
     pub reversible: bool,
 }
 
-words! {
-    /// What happens when a deployment has failed for certain. Never on a mere lack of knowledge.
+api_enum! {
+    /// What happens when a deployment has certainly failed. Never when its result is only unknown.
     pub enum OnFailure, strict, default RollBack {
         /// The last good release is restored: image and configuration, while secrets keep their values.
         RollBack = "RollBack",
         /// Everything stays as it is, and a person decides.
         Pause = "Pause",
-        /// The rollout goes on to the machines that it has not reached, and is tried again. With
-        /// `canary` and `bluegreen` it goes on only once the new machines are well.
+        /// The rollout continues with the remaining machines, and is retried. With `canary` and
+        /// `bluegreen` it continues only once the new machines are healthy.
         Leave = "Leave",
     }
 }

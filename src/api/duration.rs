@@ -1,4 +1,4 @@
-//! Lengths of time as Kubernetes writes them: `30s`, `5m`, `1h30m`.
+//! Durations as Kubernetes writes them: `30s`, `5m`, `1h30m`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,45 +6,45 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A length of time, written as in Go: whole numbers with the units `ms`, `s`, `m`, `h`.
+/// A duration, written as in Go: whole numbers with the units `ms`, `s`, `m`, `h`.
 ///
-/// Ours and not `kube::core::Duration`, because that one panics on values that overflow, and a
-/// panic while decoding one object would stop the watch for all of them. It also carries its own
-/// pattern, so that the API server refuses what we could not read.
+/// Not `kube::core::Duration`, because that one panics on values that overflow, and a panic while
+/// one object is decoded would stop the watch for all of them. It also has a pattern, so that the API
+/// server refuses what cannot be parsed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(std::time::Duration);
 
-/// What the API server accepts; `FromStr` reads exactly this.
+/// The pattern that the API server enforces; `FromStr` parses exactly this.
 pub const PATTERN: &str = r"^([0-9]{1,7}(ms|s|m|h))+$";
 
 /// Longest text of a duration, in characters.
 pub const MAX_LENGTH: u32 = 32;
 
-/// A text that is not a length of time.
+/// The text is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a length of time such as 30s, 5m or 1h30m")]
 pub struct ParseError(String);
 
 impl Duration {
-    /// So many seconds.
+    /// A duration of whole seconds.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
         Self(std::time::Duration::from_secs(seconds))
     }
 
-    /// So many minutes.
+    /// A duration of whole minutes.
     #[must_use]
     pub const fn from_mins(minutes: u64) -> Self {
         Self(std::time::Duration::from_secs(minutes * 60))
     }
 
-    /// So many hours.
+    /// A duration of whole hours.
     #[must_use]
     pub const fn from_hours(hours: u64) -> Self {
         Self(std::time::Duration::from_secs(hours * 3600))
     }
 
-    /// The same length for the standard library.
+    /// The duration as the standard library's type.
     #[must_use]
     pub const fn get(self) -> std::time::Duration {
         self.0

@@ -4,14 +4,14 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
+use super::enumeration::api_enum;
 use super::reference::SecretKeyRef;
-use super::words::words;
 
 /// Webhooks and calendars of third parties, tested after Go-Live.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Integrations {
-    /// Who answers for this phase: a person or a team. Shown in status, events and notifications.
+    /// Who is responsible for this phase: a person or a team. Shown in status, events and notifications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub owner: Option<String>,
@@ -24,7 +24,7 @@ pub struct Integrations {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mercado_pago: Option<MercadoPago>,
 
-    /// Calendars: what the application exports, and how old its last import is.
+    /// Calendars: the application's export, and the age of its last import.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ical: Option<Ical>,
 
@@ -67,12 +67,12 @@ pub struct Ical {
     #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
     pub export_path: String,
 
-    /// How old the last import may be. Between 1m and 168h. Default: 30m.
+    /// Greatest age of the last import. Between 1m and 168h. Default: 30m.
     #[serde(default = "thirty_minutes")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('168h')").message("`maxSyncAge` must be between 1m and 168h"))]
     pub max_sync_age: Duration,
 
-    /// The metric that says how old the last import is, in minutes. Default:
+    /// The metric with the age of the last import, in minutes. Default:
     /// `ical_last_sync_age_minutes`.
     #[serde(default = "sync_age_metric")]
     #[schemars(
@@ -90,7 +90,7 @@ fn sync_age_metric() -> String {
     "ical_last_sync_age_minutes".into()
 }
 
-words! {
+api_enum! {
     /// How a webhook is signed.
     pub enum SignatureAlgorithm, strict, default HmacSha256 {
         /// HMAC with SHA-256.
@@ -131,7 +131,7 @@ pub struct Webhook {
     #[serde(default = "empty_object")]
     #[schemars(length(max = 16384))]
     pub body: String,
-    /// What the application must answer.
+    /// The required response of the application.
     #[serde(default)]
     pub expect: WebhookExpectation,
 }
@@ -140,7 +140,7 @@ fn empty_object() -> String {
     "{}".into()
 }
 
-/// What the application must answer.
+/// The required response of the application.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookExpectation {

@@ -1,4 +1,8 @@
-//! What users write and read: the kinds of `golive.dev/v1alpha1`. No I/O happens here.
+//! The kinds of `golive.dev/v1alpha1`: what users write and read, and the identities that all layers
+//! share (`Owner`, `StepId`, `PhaseName`, `Reason`). No I/O.
+//!
+//! May use nothing of the crate. Start reading at [`activation`] for the spec and [`status`] for the
+//! status; the schema that is installed is made in [`crd`]. After a change run `make generate`.
 
 pub mod activation;
 pub mod approval;
@@ -7,8 +11,10 @@ pub mod condition;
 pub mod crd;
 pub mod deploy;
 pub mod duration;
+pub(crate) mod enumeration;
 pub mod integrations;
 pub mod observe;
+pub mod owner;
 pub mod policy;
 pub mod preflight;
 pub mod provision;
@@ -19,13 +25,14 @@ pub mod smoke_test;
 pub mod source;
 pub mod status;
 pub mod step_id;
-pub(crate) mod words;
+pub mod text;
 
 pub use activation::{Activation, ActivationSpec};
 pub use approval::{ActivationApproval, ActivationApprovalSpec, Decision};
 pub use condition::{ConditionStatus, ConditionType, Observation};
 pub use crd::crds;
 pub use duration::Duration;
+pub use owner::Owner;
 pub use reason::Reason;
 pub use status::{ActivationStatus, PhaseName, PhaseState, StepState};
 pub use step_id::StepId;
@@ -47,17 +54,17 @@ pub const FINALIZER: &str = "golive.dev/activation";
 /// Label on everything that belongs to an Activation: the Activation's UID.
 pub const LABEL_UID: &str = "golive.dev/activation-uid";
 
-/// Annotation that asks for a reconcile now; its value is repeated in
+/// Annotation that requests a reconcile now; its value is repeated in
 /// `status.lastHandledReconcileAt`.
 pub const ANNOTATION_RECONCILE: &str = "golive.dev/reconcile-requested-at";
 
 /// The same, as Flux and its tools write it.
 pub const ANNOTATION_RECONCILE_FLUX: &str = "reconcile.fluxcd.io/requestedAt";
 
-/// Annotation that asks to try again what has stopped; its value is a token.
+/// Annotation that requests a retry of what has stopped; its value is a token.
 pub const ANNOTATION_RETRY: &str = "golive.dev/retry";
 
-/// Annotation that asks to try again from a phase; its value is the phase.
+/// Annotation that requests a retry from a phase; its value is the phase.
 pub const ANNOTATION_RETRY_FROM: &str = "golive.dev/retry-from";
 
 /// Annotation that stops the work on one plan; its value is the digest of that plan.
@@ -66,8 +73,8 @@ pub const ANNOTATION_ABORT: &str = "golive.dev/abort";
 /// The version of Golive that wrote an object last, as a label on it: its name and its value.
 pub const LABEL_VERSION: (&str, &str) = ("app.kubernetes.io/version", env!("CARGO_PKG_VERSION"));
 
-/// Annotation that lets a deletion end although Fly.io cannot be reached with the token any
-/// more: its value must be the app's name. What exists on Fly.io then stays there.
+/// Annotation that lets a deletion end although the token no longer gives access to Fly.io: its value
+/// must be the app's name. What exists on Fly.io then stays there.
 pub const ANNOTATION_FORGET: &str = "golive.dev/forget";
 
 /// The bounds of a phase's deadline, as the API server checks them.

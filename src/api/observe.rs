@@ -6,14 +6,14 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
+use super::enumeration::api_enum;
 use super::reference::SecretKeyRef;
-use super::words::words;
 
 /// The watch after Go-Live.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Observe {
-    /// Who answers for this phase: a person or a team. Shown in status, events and notifications.
+    /// Who is responsible for this phase: a person or a team. Shown in status, events and notifications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub owner: Option<String>,
@@ -23,11 +23,11 @@ pub struct Observe {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('720h')").message("`window` must be between 1h and 720h"))]
     pub window: Duration,
 
-    /// Where the figures come from.
+    /// The source of the metrics.
     #[serde(default)]
     pub source: MetricsSource,
 
-    /// What must hold.
+    /// The objectives.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -42,7 +42,7 @@ fn window() -> Duration {
     Duration::from_hours(72)
 }
 
-/// Where the figures come from: at most one of `metricsPath`, `prometheus`, `flyPrometheus`.
+/// The source of the metrics: at most one of `metricsPath`, `prometheus`, `flyPrometheus`.
 /// Default: the path `/metrics` of the application.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -92,7 +92,7 @@ pub struct Prometheus {
 #[serde(rename_all = "camelCase")]
 pub struct FlyPrometheus {}
 
-/// What must hold: exactly one of `latency`, `errorRate`.
+/// An objective: exactly one of `latency`, `errorRate`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.latency) != has(self.errorRate)").message("exactly one of `latency` and `errorRate` is required"))]
@@ -167,7 +167,7 @@ pub struct ErrorRate {
     pub below: String,
 }
 
-words! {
+api_enum! {
     /// What happens when an objective is breached.
     pub enum OnBreach, strict, default Notify {
         /// An event, a condition and a notification.

@@ -4,11 +4,11 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
+use super::enumeration::api_enum;
 use super::reference::SecretKeyRef;
-use super::words::words;
 
-words! {
-    /// The phases that a gate may stand before.
+api_enum! {
+    /// The phases that can have a gate.
     pub enum GatedPhase, strict {
         /// Before anything is created on Fly.io.
         Provision = "Provision",
@@ -23,19 +23,19 @@ words! {
     }
 }
 
-words! {
+api_enum! {
     /// What happens when nobody decides in time.
     pub enum OnTimeout, strict, default Reject {
         /// The activation stops, as if somebody had rejected it.
         Reject = "Reject",
-        /// The activation goes on, as if it had been approved.
+        /// The activation continues, as if it had been approved.
         Continue = "Continue",
-        /// The activation keeps waiting, and says so again.
+        /// The activation keeps waiting, and reports it again.
         Remind = "Remind",
     }
 }
 
-/// A place where a person must approve.
+/// A phase that people must approve before it begins.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gate {
@@ -65,7 +65,7 @@ fn one() -> u32 {
     1
 }
 
-words! {
+api_enum! {
     /// What makes `Ready` true.
     pub enum ReadyWhen, strict, default GoLive {
         /// The application is live: Preflight to SmokeTest have passed.
@@ -77,30 +77,30 @@ words! {
     }
 }
 
-words! {
+api_enum! {
     /// Whether Golive acts.
     pub enum Mode, strict, default Apply {
         /// Everything is carried out.
         Apply = "Apply",
-        /// Nothing is written to Fly.io; the changes stand in `status.plan`.
+        /// Nothing is written to Fly.io; the changes are listed in `status.plan`.
         Plan = "Plan",
     }
 }
 
-words! {
-    /// What happens when something on Fly.io no longer is as the object says.
+api_enum! {
+    /// What happens when something on Fly.io no longer matches the object.
     pub enum DriftPolicy, strict, default Correct {
-        /// It is put right.
+        /// It is corrected.
         Correct = "Correct",
-        /// It is reported in the condition `Drifted`, and left alone.
+        /// It is reported in the condition `Drifted`, and not changed.
         Report = "Report",
     }
 }
 
-words! {
+api_enum! {
     /// Whether an app that already exists on Fly.io may be taken over.
     pub enum Adoption, strict, default Never {
-        /// An app that Golive has not created is left alone, and the activation stops.
+        /// An app that Golive has not created is not changed, and the activation stops.
         Never = "Never",
         /// An app that an earlier Activation of the same name and namespace left behind is taken over.
         IfOwned = "IfOwned",
@@ -109,7 +109,7 @@ words! {
     }
 }
 
-words! {
+api_enum! {
     /// What happens to something on Fly.io when the object is deleted.
     pub enum Deletion, strict, default Retain {
         /// It is deleted too.
@@ -156,17 +156,17 @@ fn delete() -> Deletion {
     Deletion::Delete
 }
 
-words! {
+api_enum! {
     /// How a notification is written.
     pub enum NotificationFormat, strict, default Json {
         /// A JSON object with the activation, phase, reason and message.
         Json = "Json",
-        /// A message for an incoming webhook of Slack, or of what is compatible with it.
+        /// A message for an incoming webhook of Slack, or a compatible one.
         Slack = "Slack",
     }
 }
 
-/// Who is told.
+/// A receiver of notifications.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Notification {

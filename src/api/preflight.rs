@@ -4,9 +4,9 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
-use super::words::words;
+use super::enumeration::api_enum;
 
-words! {
+api_enum! {
     /// The checks of the preflight. All run, and all are reported in `status.preflight`.
     pub enum CheckName, strict {
         /// Fly.io accepts the token. Blocking.
@@ -21,21 +21,21 @@ words! {
         AppNameAvailable = "AppNameAvailable",
         /// The region exists, is not deprecated and has room. Blocking.
         RegionUsable = "RegionUsable",
-        /// The image exists, and for the machines' architecture. Blocking.
+        /// The image exists for the machines' architecture. Blocking.
         ImageResolvable = "ImageResolvable",
         /// The fly.toml is valid. Blocking.
         FlyConfigValid = "FlyConfigValid",
-        /// The deployment strategy goes with the volumes and checks that there are. Blocking.
+        /// The deployment strategy works with the volumes and checks of the fly.toml. Blocking.
         StrategyCompatible = "StrategyCompatible",
         /// A health check is declared, and it covers what the application depends on. Warning.
         HealthCheckDeclared = "HealthCheckDeclared",
-        /// The addresses that are asked for carry what the services speak. Warning.
+        /// The requested addresses support the protocols of the services. Warning.
         AddressesSuffice = "AddressesSuffice",
         /// Every Secret and key that is named exists. Blocking.
         SecretsResolvable = "SecretsResolvable",
         /// No secret is a placeholder, too short, or meant for tests. Warning.
         SecretsStrong = "SecretsStrong",
-        /// The database's plan and size can be had in the region. Blocking.
+        /// The database's plan and size are available in the region. Blocking.
         DatabasePlanUsable = "DatabasePlanUsable",
         /// The hostnames resolve to the app. Warning.
         HostnamesUsable = "HostnamesUsable",
@@ -48,17 +48,17 @@ words! {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Preflight {
-    /// Who answers for this phase: a person or a team. Shown in status, events and notifications.
+    /// Who is responsible for this phase: a person or a team. Shown in status, events and notifications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub owner: Option<String>,
 
-    /// Time within which the phase must be done. Between 10s and 24h. Default: 5m.
+    /// Time within which the phase must succeed. Between 10s and 24h. Default: 5m.
     #[serde(default = "deadline")]
     #[x_kube(validation = super::deadline_rule())]
     pub deadline: Duration,
 
-    /// Checks that are left out, each with a justification that stays in the status.
+    /// Checks that are skipped, each with a justification that stays in the status.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["check".into()]))]
@@ -79,14 +79,14 @@ fn deadline() -> Duration {
     Duration::from_mins(5)
 }
 
-/// A check that is left out, and why.
+/// A check that is skipped, and why.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SkippedCheck {
     /// Name of the check.
     pub check: CheckName,
-    /// Why it is safe to leave the check out: a sentence of at least 10 characters, for whoever
-    /// reads the status later.
+    /// Why it is safe to skip the check: a sentence of at least 10 characters, for people who read
+    /// the status later.
     #[schemars(length(min = 10, max = 512))]
     pub justification: String,
 }

@@ -4,19 +4,19 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
+use super::enumeration::api_enum;
 use super::reference::{SecretRef, UrlSource};
-use super::words::words;
 
 /// What the application needs around it.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Provision {
-    /// Who answers for this phase: a person or a team. Shown in status, events and notifications.
+    /// Who is responsible for this phase: a person or a team. Shown in status, events and notifications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub owner: Option<String>,
 
-    /// Time within which the phase must be done. Between 10s and 24h. Default: 12m.
+    /// Time within which the phase must succeed. Between 10s and 24h. Default: 12m.
     #[serde(default = "deadline")]
     #[x_kube(validation = super::deadline_rule())]
     pub deadline: Duration,
@@ -40,8 +40,8 @@ pub struct Provision {
     pub addresses: Addresses,
 
     /// Hostnames beside `<app>.fly.dev` that get a certificate, such as `www.example.org` or
-    /// `*.example.org`. The DNS records are yours; the status says which are missing. One that is
-    /// taken out of the list loses its certificate.
+    /// `*.example.org`. The DNS records are yours; the status says which are missing. A hostname
+    /// that is removed from the list loses its certificate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 20),
@@ -85,7 +85,7 @@ pub struct Postgres {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managed: Option<ManagedPostgres>,
 
-    /// An unmanaged cluster of Fly machines, as `fly postgres create` makes it.
+    /// An unmanaged cluster of Fly machines, as `fly postgres create` creates it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fly_postgres: Option<FlyPostgres>,
 
@@ -108,8 +108,8 @@ pub struct ManagedPostgres {
     #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z][a-z0-9-]*$"))]
     pub plan: String,
 
-    /// Size of the volume that the cluster is made with, in GB. Cannot change: Fly.io's public API
-    /// has no call that resizes a managed volume; its dashboard has. Default: 10.
+    /// Size of the volume that the cluster is created with, in GB. Cannot change: Fly.io's public API
+    /// cannot resize a managed volume; its dashboard can. Default: 10.
     #[serde(default = "ten")]
     #[schemars(range(min = 10, max = 1000))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("`volumeSizeGb` is immutable: Fly.io's API cannot resize a managed volume; grow it in Fly.io's dashboard"))]
@@ -207,7 +207,7 @@ pub struct UpstashRedis {
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[a-z0-9][a-z0-9-]*$"))]
     pub plan: String,
 
-    /// Whether old keys are thrown away when the memory is full. Default: false.
+    /// Whether old keys are evicted when the memory is full. Default: false.
     #[serde(default)]
     pub eviction: bool,
 
@@ -235,8 +235,8 @@ fn pay_as_you_go() -> String {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Secrets {
-    /// Secrets that Golive makes up, once. They are kept in a Kubernetes Secret that survives
-    /// this object, and are never made up again because Fly.io has lost them.
+    /// Secrets that Golive generates, once. They are stored in a Kubernetes Secret that survives
+    /// this object, and are not generated again when Fly.io loses them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -249,8 +249,8 @@ pub struct Secrets {
     #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, b.secretRef.name == a.secretRef.name))").message("`from` must name each Secret once"))]
     pub from: Vec<SecretSource>,
 
-    /// When the generated values are replaced beside the annotation `golive.dev/rotate-secrets`,
-    /// which asks for it at once.
+    /// When the generated values are replaced, besides the annotation `golive.dev/rotate-secrets`,
+    /// which requests it at once.
     #[serde(default)]
     pub rotation: SecretRotation,
 }
@@ -260,14 +260,14 @@ pub struct Secrets {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretRotation {
-    /// How old a value may become before it is replaced. Between 1h and 17520h. Without this
-    /// field none is replaced because of its age.
+    /// Age at which a value is replaced. Between 1h and 17520h. Without this field no value is
+    /// replaced because of its age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('17520h')").message("`maxAge` must be between 1h and 17520h (two years)"))]
     pub max_age: Option<Duration>,
 
-    /// For how long the value before is kept beside the new one, as `NAME.previous` in the
-    /// Kubernetes Secret, so that what was signed with it can still be checked. Between 0s and
+    /// For how long the previous value is stored beside the new one, as `NAME.previous` in the
+    /// Kubernetes Secret, so that signatures made with it can still be verified. Between 0s and
     /// 720h. Default: 24h.
     #[serde(default = "overlap")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('720h')").message("`overlap` must be between 0s and 720h (30 days)"))]
@@ -287,8 +287,8 @@ fn overlap() -> Duration {
     Duration::from_mins(24 * 60)
 }
 
-words! {
-    /// How the random bytes of a secret are written.
+api_enum! {
+    /// How the random bytes of a secret are encoded.
     pub enum Encoding, strict, default Base64Url {
         /// Base 64 with the URL-safe alphabet, without padding.
         Base64Url = "base64url",
@@ -299,7 +299,7 @@ words! {
     }
 }
 
-/// A secret that Golive makes up.
+/// A secret that Golive generates.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GeneratedSecret {
@@ -315,7 +315,7 @@ pub struct GeneratedSecret {
     #[schemars(range(min = 16, max = 256))]
     pub bytes: u32,
 
-    /// How the bytes are written.
+    /// How the bytes are encoded.
     #[serde(default)]
     pub encoding: Encoding,
 }

@@ -1,18 +1,19 @@
-//! Reasons of conditions, steps and events. They are part of the API: once given out, a reason
-//! keeps its meaning.
+//! Reasons of conditions, steps and events. They are part of the API: a published reason keeps its
+//! meaning. A new one is a line here and a row in `docs/tasks/recover-from-failures.md`; a test
+//! requires both.
 
-use super::words::words;
+use super::enumeration::api_enum;
 
-words! {
-    /// Why something is as it is, in one word.
+api_enum! {
+    /// The reason of a condition, a step or an event.
     pub enum Reason, lenient, default Unknown {
-        /// No more is known.
+        /// The reason is not known.
         Unknown = "Unknown",
 
-        // Where an activation stands.
+        // The state of an activation.
         /// Work is under way.
         Progressing = "Progressing",
-        /// Something passed for a moment; it is tried again.
+        /// Something failed for the moment and is retried.
         ProgressingWithRetry = "ProgressingWithRetry",
         /// A person must approve.
         AwaitingApproval = "AwaitingApproval",
@@ -24,15 +25,15 @@ words! {
         Stabilized = "Stabilized",
         /// The last good release serves, and the wanted one does not.
         RolledBack = "RolledBack",
-        /// A rollback that somebody asked for was refused.
+        /// A requested rollback was refused.
         RollbackRefused = "RollbackRefused",
-        /// A rollback was called for, and held back.
+        /// A rollback was due, and is held back.
         RollbackHeld = "RollbackHeld",
-        /// The last good release was restored, and it has failed as well.
+        /// The last good release was restored, and it failed too.
         RestoreFailed = "RestoreFailed",
-        /// Only a plan was asked for, and it is ready.
+        /// Only a plan was requested, and it is ready.
         Planned = "Planned",
-        /// Somebody has stopped the work on this plan.
+        /// A person stopped the work on this plan.
         Aborted = "Aborted",
         /// The activation is suspended.
         Suspended = "Suspended",
@@ -40,40 +41,40 @@ words! {
         NotSuspended = "NotSuspended",
         /// The activation is being deleted.
         Deleting = "Deleting",
-        /// Deletion cannot go on.
+        /// Deletion cannot continue.
         DeletionBlocked = "DeletionBlocked",
-        /// An earlier phase or step is not done.
+        /// An earlier phase or step has not succeeded.
         Waiting = "Waiting",
-        /// It has not been looked at yet.
+        /// It has not been observed yet.
         Pending = "Pending",
-        /// It is as it should be.
+        /// It matches the spec.
         Succeeded = "Succeeded",
-        /// It was not asked for.
+        /// It was not requested.
         NotRequested = "NotRequested",
-        /// This version of Golive does not do this yet; nothing was done about it.
+        /// This version of Golive does not implement it.
         NotImplemented = "NotImplemented",
-        /// A change was sent, and the next look still asks for it.
+        /// A change was sent, and the next observation still requires it.
         ChangeWithoutEffect = "ChangeWithoutEffect",
-        /// The creation of something is being announced before it is sent.
+        /// The creation of something is recorded in the status before the request is sent.
         Announcing = "Announcing",
         /// This replica is stopping, or no longer leads.
         NotLeading = "NotLeading",
         /// The Kubernetes API does not answer, or refuses.
         KubernetesUnavailable = "KubernetesUnavailable",
-        /// Golive made a mistake; the message says which.
+        /// Golive has a bug; the message describes it.
         InternalError = "InternalError",
-        /// The phase was not done within its deadline.
+        /// The phase did not succeed within its deadline.
         DeadlineExceeded = "DeadlineExceeded",
         /// Everything on Fly.io could be observed.
         Observed = "Observed",
-        /// Fly.io could not be observed; what is said about it is what was last known.
+        /// Fly.io could not be observed; the status shows the last known state.
         ObservationUnknown = "ObservationUnknown",
-        /// What runs is what was asked for.
+        /// No drift: what runs matches the spec.
         NoDrift = "NoDrift",
-        /// What runs is not what was asked for.
+        /// Drift: what runs does not match the spec.
         DriftDetected = "DriftDetected",
 
-        // What is wrong with the object or with what it names.
+        // Errors of the object or of what it names.
         /// A field has a value that cannot be used.
         InvalidSpec = "InvalidSpec",
         /// A Secret that is named does not exist.
@@ -88,11 +89,11 @@ words! {
         ConfigMapKeyMissing = "ConfigMapKeyMissing",
         /// The fly.toml is not valid.
         FlyConfigInvalid = "FlyConfigInvalid",
-        /// The deployment strategy does not go with volumes or checks.
+        /// The deployment strategy does not work with the volumes or checks.
         StrategyIncompatible = "StrategyIncompatible",
         /// No health check is declared, or it does not cover what the application depends on.
         HealthCheckMissing = "HealthCheckMissing",
-        /// The addresses that are asked for do not carry what the services speak.
+        /// The requested addresses do not support the protocols of the services.
         AddressesInsufficient = "AddressesInsufficient",
         /// A secret is a placeholder, too short, or meant for tests.
         SecretWeak = "SecretWeak",
@@ -102,31 +103,31 @@ words! {
         // The image that is followed.
         /// The image that is followed is the one that the policy chooses.
         SourceFollowed = "SourceFollowed",
-        /// The tag stands for another image by now, which is not deployed.
+        /// The tag now points to another image, which is not deployed.
         TagMoved = "TagMoved",
-        /// The tag that was chosen is gone, and nothing goes back to an older one.
+        /// The chosen tag is gone, and Golive does not go back to an older one.
         TagGone = "TagGone",
-        /// No tag of the image fits the policy.
+        /// No tag of the image matches the policy.
         NoMatchingTag = "NoMatchingTag",
-        /// The registry does not let us read the tags.
+        /// The registry denies access to the tags.
         SourceForbidden = "SourceForbidden",
-        /// The registry cannot be read for the moment.
+        /// The registry cannot be read at the moment.
         SourceUnreadable = "SourceUnreadable",
 
-        // What Fly.io says.
+        // Answers of Fly.io.
         /// Fly.io refuses the token.
         TokenInvalid = "TokenInvalid",
         /// The token may not do what is needed.
         TokenScopeMissing = "TokenScopeMissing",
-        /// The token ends too early.
+        /// The token expires too early.
         TokenExpiring = "TokenExpiring",
-        /// The organization does not exist, or the token does not see it.
+        /// The organization does not exist, or the token has no access to it.
         OrganizationNotFound = "OrganizationNotFound",
         /// The organization is suspended or cannot pay.
         OrganizationUnusable = "OrganizationUnusable",
         /// The app's name belongs to somebody else.
         NameTaken = "NameTaken",
-        /// The app exists, and `adoption` does not allow to take it over.
+        /// The app exists, and `adoption` does not allow Golive to take it over.
         AdoptionRefused = "AdoptionRefused",
         /// The region does not exist, or is deprecated.
         RegionUnusable = "RegionUnusable",
@@ -134,9 +135,9 @@ words! {
         ImageNotFound = "ImageNotFound",
         /// The registry refuses access to the image.
         ImageForbidden = "ImageForbidden",
-        /// The image is not there for the machines' architecture.
+        /// The image does not exist for the machines' architecture.
         ImageArchitectureMissing = "ImageArchitectureMissing",
-        /// The database's plan, size or version cannot be had.
+        /// The database's plan, size or version is not available.
         DatabasePlanUnusable = "DatabasePlanUnusable",
         /// A hostname does not resolve to the app.
         HostnameNotPointed = "HostnameNotPointed",
@@ -146,13 +147,13 @@ words! {
         QuotaExceeded = "QuotaExceeded",
         /// Fly.io has no room for the machine.
         CapacityUnavailable = "CapacityUnavailable",
-        /// Fly.io asks us to slow down.
+        /// Fly.io limits the rate of requests.
         RateLimited = "RateLimited",
         /// Fly.io does not answer, or answers with an error of its own.
         FlyUnavailable = "FlyUnavailable",
         /// Fly.io refuses the call as invalid.
         FlyRefused = "FlyRefused",
-        /// It is not known whether a call took effect; Golive looks before it calls again.
+        /// It is not known whether a call took effect; Golive observes before it calls again.
         OutcomeUnknown = "OutcomeUnknown",
 
         // Provision.
@@ -166,7 +167,7 @@ words! {
         AttachFailed = "AttachFailed",
         /// Redis failed at Fly.io.
         RedisFailed = "RedisFailed",
-        /// The certificate is not issued yet: a DNS record is missing, or Fly.io is at work on it.
+        /// The certificate is not issued yet: a DNS record is missing, or Fly.io is issuing it.
         CertificatePending = "CertificatePending",
 
         // Deploy.
@@ -174,7 +175,7 @@ words! {
         ReleaseCommandRunning = "ReleaseCommandRunning",
         /// The release command failed.
         ReleaseCommandFailed = "ReleaseCommandFailed",
-        /// A machine of its own tests a machine that was given the release.
+        /// A separate machine tests a machine that runs the release.
         MachineCheckRunning = "MachineCheckRunning",
         /// A machine failed one of the `machine_checks` of the fly.toml.
         MachineCheckFailed = "MachineCheckFailed",
@@ -192,7 +193,7 @@ words! {
         MachineLeased = "MachineLeased",
         /// A machine does not run the wanted image or configuration.
         MachineOutdated = "MachineOutdated",
-        /// Fly.io took the update of a machine back; it is made again.
+        /// Fly.io reverted the update of a machine; it is sent again.
         UpdateReverted = "UpdateReverted",
 
         // SmokeTest.
@@ -208,7 +209,7 @@ words! {
         TlsFailed = "TlsFailed",
 
         // Gates.
-        /// Somebody has rejected.
+        /// A person rejected.
         Rejected = "Rejected",
         /// Nobody decided in time.
         ApprovalExpired = "ApprovalExpired",

@@ -85,7 +85,7 @@ fn config_key() -> String {
     "fly.toml".into()
 }
 
-/// Where a value that must stay secret comes from.
+/// The source of a value that must stay secret.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UrlSource {

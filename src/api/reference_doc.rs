@@ -13,7 +13,7 @@ pub fn text(crds: &[CustomResourceDefinition]) -> String {
     let mut page = String::from(
         "# Activation: the fields\n\n\
          Generated from the types by `make generate`; `kubectl explain` shows the same.\n\n\
-         Lengths of time are written `30s`, `5m`, `1h30m`. References name an object in the same \
+         Durations are written `30s`, `5m`, `1h30m`. References name an object in the same \
          namespace. A field marked *required* must be given when the object around it is.\n",
     );
     for crd in crds {
@@ -95,7 +95,7 @@ fn type_of(schema: &JSONSchemaProps) -> String {
         },
         "string" if schema.format.as_deref() == Some("date-time") => "time".into(),
         "string" if schema.pattern.as_deref() == Some(super::duration::PATTERN) => {
-            "length of time".into()
+            "duration".into()
         }
         _ => own.into(),
     }

@@ -4,18 +4,18 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
-use super::words::words;
+use super::enumeration::api_enum;
 
 /// The proof, from the public edge, that the application is live.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SmokeTest {
-    /// Who answers for this phase: a person or a team. Shown in status, events and notifications.
+    /// Who is responsible for this phase: a person or a team. Shown in status, events and notifications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub owner: Option<String>,
 
-    /// Time within which the phase must be done. Between 10s and 24h. Default: 5m.
+    /// Time within which the phase must succeed. Between 10s and 24h. Default: 5m.
     #[serde(default = "deadline")]
     #[x_kube(validation = super::deadline_rule())]
     pub deadline: Duration,
@@ -99,16 +99,16 @@ pub struct Check {
     #[schemars(range(min = 1, max = 100))]
     pub consecutive_success: u32,
 
-    /// Other ways to prove the same, in this order, when the check itself cannot be carried out
-    /// (not when it fails). The status says which way passed. A `database` check without this
-    /// field falls back to what the checks `ready` (else `health`) and `metrics` ask for.
+    /// Other proofs of the same, in this order, when the check itself cannot run (not when it
+    /// fails). The status shows which one passed. A `database` check without this field falls back
+    /// to the requests of the checks `ready` (else `health`) and `metrics`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub fallbacks: Option<Vec<Fallback>>,
 }
 
-/// Another way to prove the same: exactly one of `http`, `metrics`, `tcp`.
+/// Another proof of the same: exactly one of `http`, `metrics`, `tcp`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.http), has(self.metrics), has(self.tcp)].filter(x, x).size() == 1").message("exactly one of `http`, `metrics` and `tcp` is required").reason(Reason::FieldValueRequired))]
@@ -145,7 +145,7 @@ fn consecutive_success() -> u32 {
 }
 
 impl Check {
-    /// A check of this name with the defaults, and nothing to do yet.
+    /// A check of this name with the defaults and no request yet.
     #[must_use]
     pub fn named(name: &str) -> Self {
         Self {
@@ -164,12 +164,12 @@ impl Check {
     }
 }
 
-words! {
+api_enum! {
     /// The methods that a check may use: those that change nothing.
     pub enum Method, strict, default Get {
-        /// Asks for the page.
+        /// Requests the page.
         Get = "GET",
-        /// Asks for the headers only.
+        /// Requests the headers only.
         Head = "HEAD",
     }
 }
@@ -199,7 +199,7 @@ pub struct HttpCheck {
     #[schemars(length(min = 1, max = 1024))]
     pub body_contains: Option<String>,
 
-    /// A header that the answer must have.
+    /// A header that the response must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<ExpectedHeader>,
 }
@@ -222,14 +222,14 @@ fn ok() -> Vec<u16> {
     vec![200]
 }
 
-/// A header that an answer must have.
+/// A header that a response must have.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExpectedHeader {
     /// Name of the header; upper and lower case are the same.
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9-]+$"))]
     pub name: String,
-    /// Text that the header's value must contain. Without it, the header must only be there.
+    /// Text that the header's value must contain. Without it, any value passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub contains: Option<String>,
@@ -244,7 +244,7 @@ pub struct MetricsCheck {
     #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
     pub path: String,
 
-    /// Names of metrics that must be there. Without it, any valid page with a sample passes.
+    /// Names of metrics that the page must have. Without it, any valid page with a sample passes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 32),

@@ -1,10 +1,10 @@
 //! The names of the steps.
 
-use super::{preflight::CheckName, words::words};
+use super::{enumeration::api_enum, preflight::CheckName};
 
-words! {
-    /// The steps of all phases, in the order of the pipeline. The name stands in
-    /// `status.phases[].steps[].name`, in events, logs and metrics.
+api_enum! {
+    /// The steps of all phases, in the order of the pipeline. The name is
+    /// used in `status.phases[].steps[].name`, events, logs and metrics.
     pub enum StepId, strict {
         /// Preflight: the check `TokenValid`.
         TokenValid = "TokenValid",
@@ -56,7 +56,7 @@ words! {
         Secrets = "Secrets",
         /// The image, resolved to a digest.
         Image = "Image",
-        /// Which release should run.
+        /// The decision which release should run.
         Rollback = "Rollback",
         /// The release as Fly.io records it.
         FlyRelease = "FlyRelease",
@@ -70,7 +70,7 @@ words! {
         Machines = "Machines",
         /// Health checks of the machines.
         Health = "Health",
-        /// Every machine runs the release that is wanted.
+        /// Every machine runs the wanted release.
         Verify = "Verify",
         /// The record of the release.
         Release = "Release",

@@ -38,13 +38,13 @@ pub(super) struct Connected {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("cannot find out how to reach the cluster")]
+    #[error("cannot find a configuration for the cluster")]
     Config(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("cannot make a client for the cluster")]
+    #[error("cannot create a client for the cluster")]
     Client(#[source] Box<kube::Error>),
-    #[error("cannot ask the cluster who you are")]
+    #[error("cannot read your user name from the cluster")]
     WhoAmI(#[source] Box<kube::Error>),
-    #[error("the cluster does not say who you are")]
+    #[error("the cluster returned no user name")]
     Nobody,
 }
 

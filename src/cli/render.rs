@@ -421,7 +421,7 @@ spec:
     }
 
     #[test]
-    fn a_config_map_in_the_same_file_is_used_and_differences_are_told() {
+    fn a_config_map_in_the_same_file_is_used_and_differences_are_warnings() {
         let (rendered, warnings) = render(&files(&[WITH_MAP]), None, None, None).unwrap();
         let rendered = serde_json::to_value(rendered).unwrap();
         let counts: Vec<_> = rendered["machines"]

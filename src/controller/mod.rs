@@ -26,9 +26,9 @@ use tracing::Instrument;
 
 use crate::{
     api::{Activation, ActivationApproval},
+    clock::backoff,
     error::{Error, Retry},
-    pipeline::cx::backoff,
-    plan::refs::{self, RefKind},
+    plan::named::{RefKind, watched},
     process::{metrics::Outcome, server::Health, telemetry, workqueue::Object},
     reconcile::{self, context::Context, undecodable},
     redact,
@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// An Activation, or an object that cannot be decoded as one.
-type Guarded = DeserializeGuard<Activation>;
+type Watched = DeserializeGuard<Activation>;
 
 /// The scope of one controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub async fn run(
     health: Health,
     stop: CancellationToken,
 ) {
-    let (reader, writer) = reflector::store::<Guarded>();
+    let (reader, writer) = reflector::store::<Watched>();
     let objects = activations(context.clone(), &scope, health, writer);
     let waits = context.waits.clone();
     let controller = Controller::for_stream(objects, reader.clone())
@@ -110,7 +110,7 @@ pub async fn run(
     let ended = context.clone();
     controller
         .graceful_shutdown_on(async move { stop.cancelled().await })
-        .run(guarded, requeue, context)
+        .run(reconcile_one, requeue, context)
         .for_each(|result| {
             if let Err(error) = result {
                 not_reconciled(&ended, error);
@@ -126,11 +126,11 @@ fn activations(
     context: Arc<Context>,
     scope: &Scope,
     health: Health,
-    writer: reflector::store::Writer<Guarded>,
-) -> impl futures::Stream<Item = Result<Guarded, watcher::Error>> + Send + 'static {
+    writer: reflector::store::Writer<Watched>,
+) -> impl futures::Stream<Item = Result<Watched, watcher::Error>> + Send + 'static {
     let cache = "activations";
     health.expect_cache(cache);
-    let api = scope.api::<Guarded>(&context.kube);
+    let api = scope.api::<Watched>(&context.kube);
     watcher(api, watcher::Config::default())
         .default_backoff()
         .modify(|object| reconcile::begin::keep_authors(object.managed_fields_mut()))
@@ -228,9 +228,9 @@ where
 fn named_by<K>(
     changed: impl futures::Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static,
     kind: RefKind,
-    activations: Store<Guarded>,
+    activations: Store<Watched>,
     waits: Waits,
-) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static
+) -> impl futures::Stream<Item = ObjectRef<Watched>> + Send + 'static
 where
     K: Resource<DynamicType = ()> + Send + 'static,
 {
@@ -238,13 +238,13 @@ where
         .filter_map(|object| future::ready(object.ok()))
         .map(move |object| {
             let (namespace, name) = (object.namespace(), object.name_any());
-            let named: Vec<ObjectRef<Guarded>> = activations
+            let named: Vec<ObjectRef<Watched>> = activations
                 .state()
                 .iter()
                 .filter(|activation| activation.namespace() == namespace)
                 .filter(|activation| {
                     activation.0.as_ref().is_ok_and(|activation| {
-                        let names: BTreeSet<(RefKind, String)> = refs::watched(activation);
+                        let names: BTreeSet<(RefKind, String)> = watched(activation);
                         names.contains(&(kind, name.clone()))
                     })
                 })
@@ -259,7 +259,7 @@ where
 }
 
 /// One reconcile with its deadline. A panic is caught, counted, and reported on this object alone.
-async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
+async fn reconcile_one(object: Arc<Watched>, context: Arc<Context>) -> Result<Action, Error> {
     let key = Object::new(object.namespace().unwrap_or_default(), object.name_any());
     let running = context.metrics.reconcile_started(&key);
     let activation = match &object.0 {
@@ -270,14 +270,14 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
                 "the object cannot be decoded; it is not reconciled until it changes"
             );
             let pass = undecodable::pass(&object, invalid, &context);
-            let result = caught(context.installation.timing.deadline, pass).await;
+            let result = run_guarded(context.installation.timing.deadline, pass).await;
             running.finished(Outcome::Terminal);
             // Nothing changes until the object does.
             return result.map(|()| Action::await_change());
         }
     };
     let span = telemetry::object(&key.namespace, &key.name);
-    let pass = caught(
+    let pass = run_guarded(
         context.installation.timing.deadline,
         reconcile::reconcile(activation, &context),
     );
@@ -303,7 +303,7 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
                 reconcile::report_failure(activation, &context, &error),
             );
             if reported.instrument(span).await.is_err() {
-                tracing::warn!("the failure could not be reported in time");
+                tracing::warn!("the failure was not reported in time");
             }
             Err(error)
         }
@@ -311,7 +311,7 @@ async fn guarded(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
 }
 
 /// Runs a pass within its deadline, and turns a panic into an error of this object.
-async fn caught<T>(
+async fn run_guarded<T>(
     deadline: Duration,
     pass: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
@@ -336,7 +336,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// When to reconcile again after a failure of the whole pass.
-fn requeue(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
+fn requeue(object: Arc<Watched>, error: &Error, context: Arc<Context>) -> Action {
     let key = Object::new(object.namespace().unwrap_or_default(), object.name_any());
     let failures = context.memories.failures(&key.namespace, &key.name);
     let pause = match error.retry() {
@@ -358,7 +358,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_in_a_pass_is_an_error_of_its_object_and_says_what_it_was() {
-        let ended = caught(Duration::from_secs(60), async {
+        let ended = run_guarded(Duration::from_secs(60), async {
             tokio::task::yield_now().await;
             if std::hint::black_box(true) {
                 panic!("index {} is out of bounds", 7);
@@ -374,7 +374,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_that_quotes_a_value_shows_none_though_the_value_is_gone_with_the_pass() {
-        let ended = caught(Duration::from_secs(60), async {
+        let ended = run_guarded(Duration::from_secs(60), async {
             let value = redact::guard("canary-of-a-panic-4f1c".into());
             if std::hint::black_box(true) {
                 panic!("no column {}", value.expose_secret());
@@ -396,7 +396,7 @@ mod tests {
     #[tokio::test]
     async fn a_pass_that_never_ends_is_ended_at_its_deadline() {
         let deadline = Duration::from_millis(20);
-        let ended = caught(deadline, std::future::pending::<Result<(), Error>>()).await;
+        let ended = run_guarded(deadline, std::future::pending::<Result<(), Error>>()).await;
         assert!(matches!(ended, Err(Error::Deadline(after)) if after == deadline));
     }
 }

@@ -44,7 +44,7 @@ pub enum Failure {
     #[error(transparent)]
     Kube(#[from] kube_client::Error),
     /// No client for Fly.io.
-    #[error("cannot set up the way to Fly.io")]
+    #[error("cannot set up the client of Fly.io")]
     Fly(#[from] SetupError),
     /// Another replica leads, or may.
     #[error("leadership is lost: {0}")]
@@ -53,7 +53,7 @@ pub enum Failure {
     #[error("work was cut off {} s after the signal to stop", .0.as_secs())]
     Grace(Duration),
     /// The controller ended without a signal.
-    #[error("the controller ended by itself")]
+    #[error("the controller ended without a signal")]
     Ended,
 }
 

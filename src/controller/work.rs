@@ -140,7 +140,7 @@ async fn fingerprint_key(parts: &Parts, stop: &CancellationToken) -> Option<Arc<
         match installation_key::load(&parts.kube, &parts.settings.namespaces.own).await {
             Ok(key) => return Some(key),
             Err(error) => {
-                tracing::warn!(error = %crate::causes::chain(&error), again_in = ?pause, "cannot begin yet");
+                tracing::warn!(error = %crate::causes::chain(&error), again_in = ?pause, "cannot read the installation key; retrying");
             }
         }
         tokio::select! {

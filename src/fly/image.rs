@@ -25,7 +25,7 @@ pub struct ImageReference {
 
 /// Why a text is not an image reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no image reference: {reason}")]
+#[error("{text:?} is not an image reference: {reason}")]
 pub struct ReferenceError {
     text: String,
     reason: &'static str,
@@ -44,9 +44,7 @@ impl FromStr for ImageReference {
             None => (text, None),
         };
         if digest.is_some_and(|digest| !is_digest(digest)) {
-            return Err(refuse(
-                "what follows @ is no sha256:<64 hexadecimal digits>",
-            ));
+            return Err(refuse("the digest must be sha256:<64 hexadecimal digits>"));
         }
         // A colon before the last slash is a port.
         let slash = rest.rfind('/').map_or(0, |slash| slash + 1);
@@ -55,7 +53,7 @@ impl FromStr for ImageReference {
             None => (rest, None),
         };
         if tag.is_some_and(|tag| !is_tag(tag)) {
-            return Err(refuse("the tag has characters that no tag has"));
+            return Err(refuse("the tag contains an invalid character"));
         }
         let (domain, path) = match name.split_once('/') {
             Some((first, path))
@@ -67,10 +65,12 @@ impl FromStr for ImageReference {
             _ => (DOCKER_HUB.to_owned(), format!("library/{name}")),
         };
         if domain.contains('@') || url::Url::parse(&format!("https://{domain}/")).is_err() {
-            return Err(refuse("the registry is no host"));
+            return Err(refuse("the registry is not a host"));
         }
         if path.len() > 255 || !path.split('/').all(is_component) {
-            return Err(refuse("the name has something else than lower-case words"));
+            return Err(refuse(
+                "the name may contain only lower-case letters, digits, `.`, `_`, `-` and `/`",
+            ));
         }
         Ok(Self {
             domain: if domain == "index.docker.io" {

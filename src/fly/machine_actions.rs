@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -97,13 +96,6 @@ wire! {
 impl Identified for Lease {
     fn identity(&self) -> &str {
         &self.nonce
-    }
-}
-
-impl Lease {
-    /// When it expires.
-    pub fn expires(&self) -> Option<Timestamp> {
-        Timestamp::from_second(self.expires_at?).ok()
     }
 }
 

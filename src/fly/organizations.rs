@@ -80,7 +80,6 @@ impl Organization {
     }
 }
 
-const LIST: Endpoint = Endpoint::read(Uiex, "GET /api/v1/organizations").list();
 const GET: Endpoint = Endpoint::read(Uiex, "GET /api/v1/organizations/{slug}");
 
 /// Age up to which a remembered response is used: many activations of one organization request the
@@ -88,11 +87,6 @@ const GET: Endpoint = Endpoint::read(Uiex, "GET /api/v1/organizations/{slug}");
 const AGE: Duration = Duration::from_secs(5);
 
 impl Client {
-    /// The organizations that the token can see.
-    pub async fn organizations(&self) -> Result<Vec<Organization>> {
-        self.call(&LIST, &[]).array_in("organizations").await
-    }
-
     /// One organization; up to five seconds old. `None`: it does not exist, or the token cannot see
     /// it.
     pub async fn organization(&self, slug: &str) -> Result<Option<Organization>> {

@@ -198,7 +198,7 @@ impl Client {
             };
         }
         // The newest may be on a page that was not read.
-        let text = format!("the image has more tags than are read, {MAX_TAGS} in {PAGES} pages");
+        let text = format!("the image has more tags than the limit, {MAX_TAGS} in {PAGES} pages");
         Err(self.call(&TOKEN, &[]).refused(Class::Invalid, &text))
     }
 
@@ -292,10 +292,10 @@ impl Access<'_> {
         let call = self.client.call(endpoint, &["-", "-"]);
         let domain = &image.domain;
         Err(match self.credentials {
-            Some(_) => call.denied(&reply, &format!("{domain} does not take the credentials")),
+            Some(_) => call.denied(&reply, &format!("{domain} rejects the credentials")),
             None if image.is_fly() => call.unauthorized(&reply),
             None => {
-                let text = format!("{domain} does not give this image to everybody, or has none");
+                let text = format!("{domain} does not have this image, or it is not public");
                 call.denied(&reply, &text)
             }
         })

@@ -83,7 +83,7 @@ pub enum TokenError {
     #[error("the token is empty")]
     Empty,
     /// Not usable in a header.
-    #[error("the token contains characters that no token has")]
+    #[error("the token contains invalid characters")]
     Characters,
     /// Too long.
     #[error("the token is longer than {LONGEST} bytes")]

@@ -34,6 +34,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// A reader of this text.
     pub fn new(text: &str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Self {
@@ -147,6 +148,7 @@ impl<'a> Field<'a> {
         None
     }
 
+    /// The value as a string; `None` when it is empty.
     pub fn text(&self) -> Option<String> {
         match &self.node.value {
             Kind::Text(text) if text.is_empty() => None,
@@ -166,6 +168,7 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// The value as a boolean.
     pub fn bool(&self) -> Option<bool> {
         match self.node.value {
             Kind::Bool(truth) => Some(truth),
@@ -173,6 +176,7 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// The value as a number.
     pub fn float(&self) -> Option<f64> {
         match self.node.value {
             Kind::Integer(number) => Some(number as f64),
@@ -272,6 +276,7 @@ impl<'a> Field<'a> {
         fields
     }
 
+    /// The value as a list.
     pub fn list(&self) -> Option<Vec<Field<'a>>> {
         match &self.node.value {
             Kind::List(list) => Some(self.items(list)),
@@ -279,6 +284,7 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// The value as a list of strings.
     pub fn texts(&self) -> Option<Vec<String>> {
         match &self.node.value {
             Kind::List(list) => Some(
@@ -294,6 +300,7 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// The value as a list of strings, also when it is one string.
     pub fn text_or_texts(&self) -> Option<Vec<String>> {
         match &self.node.value {
             Kind::Text(text) => Some(vec![text.clone()]),
@@ -301,6 +308,7 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// The value as a table.
     pub fn table(&self) -> Option<Section<'a>> {
         match &self.node.value {
             Kind::Table(table) => Some(Section::new(self.reader, table, &self.path)),
@@ -415,6 +423,7 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
+    /// The section at `path`.
     pub fn new(reader: &'a Reader, table: &'a Table, path: &str) -> Self {
         Self {
             reader,
@@ -433,10 +442,12 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// True when the section has no key.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
+    /// True when the section has this key.
     pub fn has(&self, name: &str) -> bool {
         self.table.iter().any(|(key, _, _)| key == name)
     }
@@ -470,20 +481,24 @@ impl<'a> Section<'a> {
         fields
     }
 
+    /// The value of a key as a string.
     pub fn text(&self, name: &'static str) -> Option<String> {
         self.get(name)?.text()
     }
 
+    /// The value of a key as a boolean.
     pub fn bool(&self, name: &'static str) -> Option<bool> {
         self.get(name)?.bool()
     }
 
+    /// The value of a key as a list of strings.
     pub fn texts(&self, name: &'static str) -> Vec<String> {
         self.get(name)
             .and_then(|field| field.texts())
             .unwrap_or_default()
     }
 
+    /// The value of a key as a duration; a bare number counts in `unit`.
     pub fn duration(&self, name: &'static str, unit: Unit) -> Option<GoDuration> {
         self.get(name)?.duration(unit)
     }
@@ -499,20 +514,24 @@ impl<'a> Section<'a> {
         self.count(name).filter(|number| *number != 0)
     }
 
+    /// The value of a key as a port.
     pub fn port(&self, name: &'static str) -> Option<u16> {
         let number = self.get(name)?.integer(1, u16::MAX.into())?;
         u16::try_from(number).ok()
     }
 
+    /// The value of a key as a port, also when it is a string of digits.
     pub fn port_or_digits(&self, name: &'static str) -> Option<u16> {
         let number = self.get(name)?.integer_or_digits(1, u16::MAX.into())?;
         u16::try_from(number).ok()
     }
 
+    /// The value of a key as a table.
     pub fn table(&self, name: &'static str) -> Option<Section<'a>> {
         self.get(name)?.table()
     }
 
+    /// The value of a key as an array of tables.
     pub fn tables(&self, name: &'static str) -> Vec<Section<'a>> {
         self.get(name)
             .and_then(|field| field.tables())

@@ -84,7 +84,7 @@ pub enum ProbeError {
     #[error("cannot connect to {0}")]
     Connect(String),
     /// The certificate is not valid for the name, or TLS fails otherwise.
-    #[error("TLS with {0} fails: its certificate does not fit the name or is not trusted")]
+    #[error("TLS with {0} fails: its certificate is not valid for the name or not trusted")]
     Tls(String),
     /// The connection was closed, or the response is not HTTP.
     #[error("{0} did not answer with HTTP")]
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_does_not_exist_is_told_as_that() {
+    async fn a_name_that_does_not_exist_is_not_resolved() {
         // RFC 6761: the name never exists. Without a resolver the error says so.
         let found = probe(&[]).addresses("shop.invalid", 443).await;
         assert!(matches!(

@@ -1,8 +1,8 @@
-//! Pushing secrets to the app, and telling from digests whether they are still what was pushed.
+//! The secrets of the app at Fly.io: pushing them, and comparing them with what was pushed.
 //!
-//! Fly.io never gives a value back, only a digest that changes with it. What was pushed is
-//! recorded as Fly's digest and our own fingerprint; the record may be lost or wrong, which costs
-//! one push of the same value and changes nothing.
+//! Fly.io never returns a value, only a digest that changes with it. For every secret that was
+//! pushed, Fly.io's digest and our own fingerprint are recorded. When the record is lost or wrong,
+//! the same value is pushed once more, which changes nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,41 +20,66 @@ use crate::{
     plan::fingerprint,
 };
 
-/// How long a list of the app's secrets is good for several steps. Only this process writes there,
-/// which ends it, and Fly.io lets us list once a second (fly-api.md B.1).
+/// How long several steps share one list of the app's secrets. Fly.io answers one such list a
+/// second; only this process writes there, and a write ends the sharing.
 const SHARED_FOR: Duration = Duration::from_secs(3);
 
-/// Fingerprints of what is wanted and what is known of it at Fly.io.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Compared {
-    /// Names to push: missing, changed, or not what was pushed.
-    pub stale: BTreeSet<String>,
-    /// What is as it should be.
-    pub settled: Vec<SecretStatus>,
+/// The app's secrets at Fly.io, and when they were read. A fact when a step observed it; in the
+/// journal when it was read after a push.
+#[derive(Clone, Debug)]
+struct SecretList {
+    read: Instant,
+    secrets: Vec<AppSecret>,
 }
 
-impl Compared {
-    /// What the status tells of them.
+/// Journal: when this process last wrote secrets. A list that was read before is outdated.
+#[derive(Debug)]
+struct LastWrite(Instant);
+
+/// Journal: what this process has pushed, by name.
+#[derive(Clone, Debug, Default)]
+struct Pushed(BTreeMap<String, SecretStatus>);
+
+/// Journal: the version of the app's secrets that machines must see.
+#[derive(Debug)]
+struct SecretsVersion(u64);
+
+/// The version of the app's secrets that machines must see, if this process has written any.
+pub fn version(cx: &Cx) -> Option<u64> {
+    cx.journal.get::<SecretsVersion>().map(|version| version.0)
+}
+
+/// How the wanted secrets compare with those at Fly.io.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Comparison {
+    /// Names to push: missing, changed, or not what was pushed.
+    pub stale: BTreeSet<String>,
+    /// Secrets that match.
+    pub current: Vec<SecretStatus>,
+}
+
+impl Comparison {
+    /// The notes for the status.
     pub fn notes(&self) -> Vec<Note> {
-        self.settled.iter().cloned().map(Note::Secret).collect()
+        self.current.iter().cloned().map(Note::Secret).collect()
     }
 }
 
-/// Compares what is wanted (name to fingerprint) with what Fly.io has and what was pushed. Pure.
-pub fn compare(
+/// Compares wanted secrets (name to fingerprint) with what Fly.io has and what was pushed. Pure.
+fn comparison(
     wanted: &BTreeMap<String, String>,
     at_fly: &[AppSecret],
     pushed: &BTreeMap<String, SecretStatus>,
-) -> Compared {
-    let mut compared = Compared::default();
+) -> Comparison {
+    let mut compared = Comparison::default();
     for (name, fingerprint) in wanted {
-        let there = at_fly.iter().find(|secret| secret.name == *name);
+        let found = at_fly.iter().find(|secret| secret.name == *name);
         let record = pushed.get(name);
-        match (there, record) {
-            (Some(there), Some(record))
-                if record.fingerprint == *fingerprint && record.digest == there.digest =>
+        match (found, record) {
+            (Some(found), Some(record))
+                if record.fingerprint == *fingerprint && record.digest == found.digest =>
             {
-                compared.settled.push(record.clone());
+                compared.current.push(record.clone());
             }
             _ => {
                 compared.stale.insert(name.clone());
@@ -64,97 +89,102 @@ pub fn compare(
     compared
 }
 
-/// Everything that this step knows of, by name: the record in memory before the one in status.
+/// What was pushed, by name: the record of this process before the one in the status.
 pub fn records(cx: &Cx) -> BTreeMap<String, SecretStatus> {
     let mut records = cx.recorded.secrets.clone();
-    records.extend(cx.facts.pushed());
+    if let Some(pushed) = cx.journal.get::<Pushed>() {
+        records.extend(pushed.0.clone());
+    }
     records
 }
 
-/// The app's secrets at Fly.io; steps of one pass share one list.
+/// The app's secrets at Fly.io. Steps of one pass share one list.
 ///
 /// # Errors
 /// When Fly.io does not answer.
 pub async fn list(cx: &Cx) -> Result<Vec<AppSecret>> {
-    if let Some(list) = cx.facts.secret_list.get()
-        && list.0.elapsed() < SHARED_FOR
-    {
-        return Ok(list.1.clone());
+    if let Some(secrets) = shared(cx) {
+        return Ok(secrets);
     }
-    let secrets = cx
-        .fly
-        .secrets(&cx.target.app, None)
-        .await
-        .map_err(|source| Error::fly("list the secrets of the app", source))?;
-    cx.facts.secret_list.set((Instant::now(), secrets.clone()));
-    Ok(secrets)
+    let list = read(cx).await?;
+    cx.facts.set(list.clone());
+    Ok(list.secrets)
 }
 
-/// Fingerprints of values.
-pub fn fingerprints<'a>(
-    cx: &Cx,
-    values: impl IntoIterator<Item = (&'a String, &'a SecretString)>,
-) -> BTreeMap<String, String> {
-    values
-        .into_iter()
-        .map(|(name, value)| {
-            (
-                name.clone(),
-                fingerprint(&cx.installation.fingerprint_key, value),
-            )
-        })
-        .collect()
+/// The newest list, unless it is too old or outdated by a write.
+fn shared(cx: &Cx) -> Option<Vec<AppSecret>> {
+    let lists = [cx.facts.get::<SecretList>(), cx.journal.get::<SecretList>()];
+    let newest = lists.into_iter().flatten().max_by_key(|list| list.read)?;
+    let write = cx.journal.get::<LastWrite>();
+    let outdated = write.is_some_and(|write| newest.read < write.0);
+    (!outdated && newest.read.elapsed() < SHARED_FOR).then(|| newest.secrets.clone())
 }
 
-/// Compares with Fly.io now.
+async fn read(cx: &Cx) -> Result<SecretList> {
+    let secrets = cx.fly.secrets(&cx.target.app, None).await;
+    let secrets = secrets.map_err(|source| Error::fly("list the secrets of the app", source))?;
+    Ok(SecretList {
+        read: Instant::now(),
+        secrets,
+    })
+}
+
+/// Compares these values with what Fly.io has. The values are redacted from everything that is
+/// shown from here on.
 ///
 /// # Errors
 /// When Fly.io does not answer.
-pub async fn look(cx: &Cx, values: &BTreeMap<String, SecretString>) -> Result<Compared> {
-    let prints = fingerprints(cx, values);
-    for (name, print) in &prints {
-        if let Some(value) = values.get(name) {
-            cx.facts.guard(print, value);
-        }
+pub async fn compare(cx: &Cx, values: &BTreeMap<String, SecretString>) -> Result<Comparison> {
+    let mut fingerprints = BTreeMap::new();
+    for (name, value) in values {
+        let print = fingerprint(&cx.installation.fingerprint_key, value);
+        cx.facts.guard(&print, value);
+        fingerprints.insert(name.clone(), print);
     }
     let at_fly = list(cx).await?;
-    Ok(compare(&prints, &at_fly, &records(cx)))
+    Ok(comparison(&fingerprints, &at_fly, &records(cx)))
 }
 
-/// Sets and (`None`) removes secrets in one call, and records what Fly.io says about them. The
-/// record is only believed where the next list says the same.
+/// Sets and (`None`) removes secrets in one call, and records the digests that Fly.io has for them.
 ///
 /// # Errors
-/// When Fly.io refuses or does not answer, or took the values without effect. The same values can
-/// be pushed again.
+/// When Fly.io refuses or does not answer, or accepted the values without effect. The same values
+/// can be pushed again.
 pub async fn push(cx: &Cx, values: BTreeMap<String, Option<SecretString>>) -> Result<()> {
-    let before = list(cx).await?;
+    let before = match shared(cx) {
+        Some(secrets) => secrets,
+        None => read(cx).await?.secrets,
+    };
     let written = cx
         .fly
         .set_secrets(&cx.target.app, &values)
         .await
         .map_err(|source| Error::fly("set the secrets of the app", source));
     // Also when the outcome is unknown: what was read before no longer holds.
-    cx.facts.secret_list.clear();
+    cx.journal.set(LastWrite(Instant::now()));
     let written = written?;
-    if let Some(version) = written.version() {
-        let before = cx.facts.secrets_version.get().map_or(0, |version| *version);
-        cx.facts.secrets_version.set(version.max(before));
+    if let Some(new) = written.version() {
+        let newest = version(cx).map_or(new, |known| known.max(new));
+        cx.journal.set(SecretsVersion(newest));
     }
-    let after = list(cx).await?;
+    let after = read(cx).await?;
+    cx.journal.set(after.clone());
     let mut without_effect = false;
     for (name, value) in values {
         let Some(value) = value else {
-            cx.facts.forget_push(&name);
+            record(cx, |pushed| drop(pushed.remove(&name)));
             continue;
         };
-        let answered = of(&written.secrets.0, &name);
-        match digest_after(of(&before, &name), answered, of(&after, &name)) {
-            Some(digest) => cx.facts.record_push(SecretStatus {
-                digest: digest.to_owned(),
-                fingerprint: fingerprint(&cx.installation.fingerprint_key, &value),
-                name,
-            }),
+        let answered = find(&written.secrets.0, &name);
+        match digest_after(find(&before, &name), answered, find(&after.secrets, &name)) {
+            Some(digest) => {
+                let status = SecretStatus {
+                    digest: digest.to_owned(),
+                    fingerprint: fingerprint(&cx.installation.fingerprint_key, &value),
+                    name: name.clone(),
+                };
+                record(cx, |pushed| drop(pushed.insert(name, status)));
+            }
             None => without_effect = true,
         }
     }
@@ -164,15 +194,21 @@ pub async fn push(cx: &Cx, values: BTreeMap<String, Option<SecretString>>) -> Re
     Ok(())
 }
 
-fn of<'a>(secrets: &'a [AppSecret], name: &str) -> Option<&'a AppSecret> {
+fn record(cx: &Cx, change: impl FnOnce(&mut BTreeMap<String, SecretStatus>)) {
+    cx.journal
+        .change_or_default::<Pushed>(|pushed| change(&mut pushed.0));
+}
+
+fn find<'a>(secrets: &'a [AppSecret], name: &str) -> Option<&'a AppSecret> {
     secrets.iter().find(|secret| secret.name == name)
 }
 
-/// The digest that a pushed value has at Fly.io, from the entry before, the answer of the push,
-/// and the entry after; `None` when the push had no effect. Pure.
+/// The digest of a pushed value at Fly.io, from the list before the push, the answer of the push,
+/// and the list after it; `None` when the push had no effect. Pure.
 ///
-/// The list is believed when it agrees with the answer, or when the entry was written since: then
-/// the answer counts digests in another way, and pushing again would never end.
+/// The list after it counts when it agrees with the answer. It also counts when the entry was
+/// written since: then the answer computes digests in another way, and pushing again would never
+/// end.
 fn digest_after<'a>(
     before: Option<&AppSecret>,
     answered: Option<&AppSecret>,
@@ -186,8 +222,8 @@ fn digest_after<'a>(
     (agrees || written).then_some(after.digest.as_str())
 }
 
-/// One digest over all secrets that were pushed: machines that started with another one run
-/// with old secrets.
+/// One digest over all secrets that were pushed. A machine that was started with another digest
+/// runs with outdated secrets.
 pub fn digest_of(records: &BTreeMap<String, SecretStatus>) -> String {
     let mut hash = Sha256::new();
     for (name, record) in records {
@@ -234,11 +270,11 @@ mod tests {
         ]
         .into();
 
-        let compared = compare(&wanted, &at_fly, &pushed);
+        let compared = comparison(&wanted, &at_fly, &pushed);
 
         let stale: Vec<&str> = compared.stale.iter().map(String::as_str).collect();
         assert_eq!(stale, ["B", "C", "D"]);
-        assert_eq!(compared.settled.len(), 1);
+        assert_eq!(compared.current.len(), 1);
     }
 
     #[test]
@@ -249,8 +285,8 @@ mod tests {
             updated_at: Some("2026-01-02T00:00:00Z".parse().unwrap_or_default()),
             ..at_fly("A", "old")
         };
-        // The usual one; a digest that the answer tells in another way; a write without effect;
-        // one that the list does not show.
+        // In order: the usual case; a digest that the answer computes in another way; a write
+        // without effect; a secret that the list does not show.
         assert_eq!(
             digest_after(Some(&old), Some(&new), Some(&new)),
             Some("new")
@@ -261,7 +297,7 @@ mod tests {
         );
         assert_eq!(digest_after(Some(&old), Some(&new), Some(&old)), None);
         assert_eq!(digest_after(None, Some(&new), None), None);
-        // Pushed again with the same value.
+        // The same value pushed again.
         assert_eq!(
             digest_after(Some(&new), Some(&new), Some(&new)),
             Some("new")

@@ -3,11 +3,23 @@
 //! A phase is a folder and a line in [`PHASES`]; a step is a file and a line in its phase's
 //! `STEPS`.
 
+pub mod app_lookup;
+pub mod app_name;
 pub mod app_secrets;
+pub mod clusters;
+pub mod database;
+pub mod database_probe;
 pub mod deploy;
+pub mod image;
+pub mod marks;
+pub mod names;
 pub mod preflight;
 pub mod provision;
+pub mod redis_plans;
+pub mod roster;
 pub mod smoke_test;
+#[cfg(test)]
+pub mod testing;
 
 use crate::{api::PhaseName, pipeline::Phase};
 

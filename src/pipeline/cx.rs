@@ -3,10 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use jiff::Timestamp;
+
+pub use crate::{api::Owner, clock::Timing};
 
 use super::{facts::Facts, intent::Intents, typed_map::TypedMap};
 use crate::{
@@ -18,49 +19,6 @@ use crate::{
     fly,
     plan::{Target, refs::Refs},
 };
-
-/// The object that a pass works for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// `metadata.namespace`.
-    pub namespace: String,
-    /// `metadata.name`.
-    pub name: String,
-    /// `metadata.uid`: the mark on everything that this object makes.
-    pub uid: String,
-    /// `metadata.generation`.
-    pub generation: i64,
-}
-
-/// Lengths of time that the operator's flags set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// Pause between re-checks of an object that is as it should be.
-    pub recheck: Duration,
-    /// First pause after a failure.
-    pub backoff_min: Duration,
-    /// Longest pause after failures.
-    pub backoff_max: Duration,
-    /// Time between two empty looks before a create of unknown outcome is sent again.
-    pub settle: Duration,
-    /// Longest time of one reconcile.
-    pub deadline: Duration,
-    /// Pause between two looks at something that Fly offers no long poll for.
-    pub poll: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            recheck: Duration::from_secs(300),
-            backoff_min: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(300),
-            settle: Duration::from_secs(10),
-            deadline: Duration::from_secs(120),
-            poll: Duration::from_secs(2),
-        }
-    }
-}
 
 /// May this process still write to the outside? Closed on shutdown and when the leader's
 /// lease has too little time left for one more call.
@@ -210,52 +168,5 @@ impl Cx {
     /// True when steps may change the world in this pass.
     pub fn may_act(&self) -> bool {
         self.act == Act::Apply
-    }
-}
-
-/// Pause before try `attempts` + 1: doubling from the minimum to the maximum.
-pub fn backoff_without_spread(timing: &Timing, attempts: u32) -> Duration {
-    let doubled = timing.backoff_min.saturating_mul(
-        1u32.checked_shl(attempts.saturating_sub(1))
-            .unwrap_or(u32::MAX),
-    );
-    doubled.min(timing.backoff_max)
-}
-
-/// The same, spread by up to a tenth so that objects that failed together do not come back
-/// together.
-pub fn backoff(timing: &Timing, attempts: u32) -> Duration {
-    let base = backoff_without_spread(timing, attempts);
-    let spread = u32::try_from(base.as_millis() / 10).unwrap_or(u32::MAX);
-    base + Duration::from_millis(u64::from(rand::random_range(0..=spread)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn back_off_doubles_to_its_maximum_and_never_overflows() {
-        let timing = Timing {
-            backoff_min: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(300),
-            ..Timing::default()
-        };
-        for (attempts, least) in [
-            (0, 1),
-            (1, 1),
-            (2, 2),
-            (5, 16),
-            (9, 256),
-            (10, 300),
-            (99, 300),
-        ] {
-            let pause = backoff(&timing, attempts);
-            assert!(pause >= Duration::from_secs(least), "{attempts}: {pause:?}");
-            assert!(
-                pause <= Duration::from_secs(least) * 11 / 10,
-                "{attempts}: {pause:?}"
-            );
-        }
     }
 }

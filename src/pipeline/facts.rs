@@ -4,16 +4,16 @@
 //! restart every step observes again before a later one may run.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use secrecy::SecretString;
 
+pub use crate::store::image::Image;
+
 use super::{note::News, typed_map::TypedMap};
 use crate::{
-    api::status::{FallbackUsed, SecretStatus},
     fly,
     redact::{self, Guarded},
 };
@@ -22,91 +22,9 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Facts {
     observed: TypedMap,
-    /// The app. Set by the step `App`.
-    pub app: Fact<fly::App>,
-    /// Our claim on the app. Set by the step `App`.
-    pub claim: Fact<crate::store::claim::Claim>,
     /// The token for the app alone, which the client uses. Set by the step `AppToken`.
     pub app_token: Arc<fly::AppToken>,
-    /// The one that this process made last, by its id, and when. Set by the step `AppToken`.
-    pub app_token_made: Fact<(String, std::time::Instant)>,
-    /// The image to run. Set by the preflight check on the image and by the step `Image`.
-    pub image: Fact<Image>,
-    /// The image that was chosen or resolved before, as it is kept. Set by `source::store`.
-    pub stored_image: Fact<crate::store::image::Stored>,
-    /// The database. Set by the step `Postgres`.
-    pub database: Fact<Database>,
-    /// Why the declared fallback database is in use. Set by `Postgres` and `Attach`.
-    pub database_fallback: Fact<String>,
-    /// Addresses that this process assigned. Set by the step `Addresses`.
-    pub addresses: Fact<BTreeSet<String>>,
-    /// Since when addresses that are on record are not listed. Set by the step `Addresses`.
-    pub addresses_lack_since: Fact<std::time::Instant>,
-    /// `DATABASE_URL` as it follows from the cluster. Set by the step `Attach`.
-    pub database_url: Fact<SecretString>,
-    /// Version of the secrets of legacy Fly Postgres that its machines must see. Set by `Postgres`.
-    pub fly_postgres_secrets: Fact<u64>,
-    /// Legacy Fly Postgres: the size, in GB, that no volume is below. Set by `Postgres`.
-    pub fly_postgres_volumes: Fact<u32>,
-    /// Attempts to attach that failed in a row.
-    pub attach_failures: Fact<u32>,
-    /// `REDIS_URL` as it was last seen. Set by the step `Redis`.
-    pub redis_url: Fact<SecretString>,
-    /// The app's secrets at Fly.io and when they were read. Shared by the steps that push.
-    pub secret_list: Fact<(Instant, Vec<fly::secrets::AppSecret>)>,
-    /// Version of the app's secrets that machines must see. Set by the steps that push secrets.
-    pub secrets_version: Fact<u64>,
-    /// Our machines as they were last seen. Shared by the steps of Deploy, `deploy::roster`.
-    pub roster: Fact<crate::phase::deploy::fleet::roster::Roster>,
-    /// Machines that run a command once, as they were last listed, and the place that they fill.
-    /// Set by the steps of Deploy, `deploy::one_off`.
-    pub one_offs: Fact<crate::phase::deploy::command::one_off::Known>,
-    /// What stood at Fly.io under the app's name before it was created. Set by the step `App`.
-    pub app_free: Fact<(Instant, BTreeSet<String>)>,
-    /// The app as it was last seen, and when. Set by the step `App`.
-    pub app_there: Fact<(Instant, fly::App)>,
-    /// What Fly.io has on record of the release that is being deployed, by the release's key; `None`:
-    /// the token may not have it recorded. Set by the step `FlyRelease`.
-    pub fly_release: Fact<(String, Option<fly::releases::Release>)>,
-    /// The declared size that is in use for lack of room, and the release that it was refused
-    /// for: another one may be luckier. Set by the steps of Deploy.
-    pub fallback_size: Fact<(String, FallbackUsed)>,
-    /// The DNS records that hostnames need, which the list of certificates does not tell. Set by the
-    /// step `Certificates`.
-    pub dns: Fact<BTreeMap<String, fly::certificates::DnsRequirements>>,
-    /// The record of releases. Set where it is read and written, `deploy::records`.
-    pub releases: Fact<crate::phase::deploy::release::records::Records>,
-    /// Whether an image can still be pulled, and when that was asked. Set by `deploy::rollback`.
-    pub pull: Fact<(
-        String,
-        Instant,
-        crate::phase::deploy::release::rollback::Pull,
-    )>,
-    /// Machines of commands whose failure was told before they are run again. Set by the steps of
-    /// Deploy, `deploy::one_off`.
-    pub failures_told: Fact<BTreeSet<String>>,
-    /// The configuration that this process gave each machine last, by its hash. Set by the steps of
-    /// Deploy.
-    pub given: Fact<BTreeMap<String, String>>,
-    /// How often Fly.io took the update of a machine back, by name, and the release. Set by the
-    /// steps of Deploy.
-    pub reverted: Fact<(String, BTreeMap<String, u32>)>,
-    /// Leases on the machines of a rollout. Set by the steps of Deploy.
-    pub leases: Fact<crate::phase::deploy::fleet::leases::Leases>,
-    /// Whether the database answered from inside, for a machine (id and version) that has failed.
-    /// Set by the steps of Deploy.
-    pub diagnosis: Fact<((String, String), Option<String>)>,
-    /// Versions of machines that this process wrote: what the platform made of our words there
-    /// is no drift. Set by the steps of Deploy.
-    pub written: Fact<BTreeSet<String>>,
-    /// Tries of the smoke checks. Set by the step `EdgeChecks`.
-    pub smoke_tries: Fact<crate::phase::smoke_test::edge::AllTries>,
-    /// Tries of the checks of the database. Set by the step `DatabaseCheck`.
-    pub database_tries: Fact<crate::phase::smoke_test::edge::AllTries>,
-    /// What is known about running commands in machines. Set by the step `DatabaseCheck`.
-    pub exec: Fact<crate::phase::smoke_test::database::Known>,
     news: Mutex<Vec<News>>,
-    pushed: Mutex<BTreeMap<String, SecretStatus>>,
     guarded: Mutex<BTreeMap<String, Guarded>>,
 }
 
@@ -119,11 +37,6 @@ impl std::ops::Deref for Facts {
 }
 
 impl Facts {
-    /// What this process pushed, by name.
-    pub fn pushed(&self) -> BTreeMap<String, SecretStatus> {
-        self.lock_pushed().clone()
-    }
-
     /// Has this told by an event when the pass has ended.
     pub fn tell(&self, news: News) {
         let mut told = self.news.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,16 +46,6 @@ impl Facts {
     /// What is to be told, once.
     pub fn take_news(&self) -> Vec<News> {
         std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Records a secret that was pushed.
-    pub fn record_push(&self, secret: SecretStatus) {
-        self.lock_pushed().insert(secret.name.clone(), secret);
-    }
-
-    /// Forgets a secret that was removed.
-    pub fn forget_push(&self, name: &str) {
-        self.lock_pushed().remove(name);
     }
 
     /// Keeps a value of the application out of everything that is shown for as long as the object
@@ -164,54 +67,6 @@ impl Facts {
             ..Self::default()
         }
     }
-
-    fn lock_pushed(&self) -> MutexGuard<'_, BTreeMap<String, SecretStatus>> {
-        self.pushed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Where the database is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Database {
-    /// Elsewhere: its URL is in a Secret.
-    External,
-    /// A managed Postgres cluster.
-    Managed {
-        /// Its id.
-        id: String,
-    },
-    /// Legacy Fly Postgres.
-    FlyPostgres {
-        /// The app that is the cluster.
-        app: String,
-        /// Id of the machine that is the primary.
-        primary: String,
-    },
-}
-
-impl Database {
-    /// True when both are one database, which has one address.
-    pub fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::FlyPostgres { app, .. }, Self::FlyPostgres { app: other, .. }) => app == other,
-            _ => self == other,
-        }
-    }
-}
-
-/// An image that was resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// The question that it answers; see `crate::plan::asked`.
-    pub asked: String,
-    /// As the spec names it, or with the tag that was chosen.
-    pub reference: String,
-    /// Reference with the digest, as machines get it: `registry/repository@sha256:...`.
-    pub pinned: String,
-    /// `sha256:...`.
-    pub digest: String,
-    /// Whether Fly.io's machines can run it; `None` when the registry does not tell.
-    pub runs_on_fly: Option<bool>,
 }
 
 /// One fact: unknown until its step has observed it.

@@ -6,13 +6,13 @@ use std::{
 };
 
 use super::{
-    cx::{Timing, backoff},
     note::Note,
     step::{Outcome, Progress},
     verdict::{Wake, Why},
 };
 use crate::{
     api::Reason,
+    clock::{Timing, backoff},
     error::{self, Error, Retry},
 };
 

@@ -1,23 +1,26 @@
-//! The annotation `golive.dev/abort`: stop the work on one plan, and leave everything as it is. Pure.
+//! The annotation `golive.dev/abort`: stops the work on one plan and leaves everything as it is. Pure.
 //!
-//! The value is the digest of the plan (`status.plan.digest`), as a run is named in other tools: an
-//! abort that comes too late, or that was left on the object, stops nothing else.
+//! The value is the digest of the plan (`status.plan.digest`). So an abort that comes too late, or
+//! that was left on the object, stops no other plan.
 
 use kube::ResourceExt;
 
 use crate::{
     api::{ANNOTATION_ABORT, Activation, ActivationStatus, Reason, status::one_line},
-    plan::Invalid,
+    plan::invalid::Invalid,
 };
 
-/// What the annotation comes to.
+/// Longest value that is compared and repeated, in bytes.
+const LONGEST: usize = 256;
+
+/// The effect of the annotation.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Abort {
-    /// There is none, or it was told before that it stops nothing.
+    /// There is no annotation, or its refusal was published before.
     None,
     /// The work on this plan stops.
     Stop(Invalid),
-    /// It stops nothing; says why. The word is what was asked for.
+    /// It stops nothing.
     Refuse {
         /// The value of the annotation.
         word: String,
@@ -26,17 +29,17 @@ pub enum Abort {
     },
 }
 
-/// Decides. `told` is the value that was looked at last.
+/// Decides. `refused` is the value whose refusal was published last.
 pub fn decide(
     activation: &Activation,
     digest: &str,
     old: Option<&ActivationStatus>,
-    told: Option<&str>,
+    refused: Option<&str>,
 ) -> Abort {
     let Some(word) = activation.annotations().get(ANNOTATION_ABORT) else {
         return Abort::None;
     };
-    let word = one_line(word, 256);
+    let word = one_line(word, LONGEST);
     let known =
         |old: &ActivationStatus| old.plan.as_ref().is_some_and(|plan| plan.digest == digest);
     let live = old.is_some_and(|old| old.is_live() && known(old));
@@ -45,19 +48,17 @@ pub fn decide(
             field: "metadata.annotations",
             reason: Reason::Aborted,
             message: format!(
-                "the work on plan {digest} was stopped by {ANNOTATION_ABORT}, and what is there stays as it is; change the spec, or remove the annotation to go on with this plan"
+                "the work on plan {digest} was stopped by {ANNOTATION_ABORT}, and what exists stays as it is; change the spec, or remove the annotation to resume this plan"
             ),
         });
     }
-    if told == Some(word.as_str()) {
+    if refused == Some(word.as_str()) {
         return Abort::None;
     }
     let why = if live && word == digest {
-        "that plan is live already, and there is nothing to stop; to restore an earlier release use `kubectl golive rollback`".to_owned()
+        "this plan is live already, so there is nothing to stop; to restore an earlier release use `kubectl golive rollback`".to_owned()
     } else {
-        format!(
-            "it names another plan than the present one; the value must be its digest: {digest}"
-        )
+        format!("it does not name the current plan; the value must be its digest: {digest}")
     };
     Abort::Refuse { word, why }
 }
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn asked(word: Option<&str>, live: bool, told: Option<&str>) -> Abort {
+    fn decided(word: Option<&str>, live: bool, refused: Option<&str>) -> Abort {
         let annotations = word.map(|word| json!({ANNOTATION_ABORT: word}));
         let state = if live { "Succeeded" } else { "Running" };
         let phases: Vec<_> = ["Preflight", "Provision", "Deploy", "SmokeTest"]
@@ -80,25 +81,25 @@ mod tests {
             "status": {"phases": phases, "plan": {"digest": "sha256:a"}},
         }))
         .unwrap();
-        decide(&object, "sha256:a", object.status.as_ref(), told)
+        decide(&object, "sha256:a", object.status.as_ref(), refused)
     }
 
     #[test]
     fn an_abort_stops_the_plan_that_it_names_and_no_other() {
-        assert_eq!(asked(None, false, None), Abort::None);
+        assert_eq!(decided(None, false, None), Abort::None);
         assert!(matches!(
-            asked(Some("sha256:a"), false, None),
+            decided(Some("sha256:a"), false, None),
             Abort::Stop(_)
         ));
         assert!(matches!(
-            asked(Some("sha256:a"), false, Some("sha256:a")),
+            decided(Some("sha256:a"), false, Some("sha256:a")),
             Abort::Stop(_)
         ));
         assert!(
-            matches!(asked(Some("sha256:b"), false, None), Abort::Refuse { why, .. } if why.contains("sha256:a"))
+            matches!(decided(Some("sha256:b"), false, None), Abort::Refuse { why, .. } if why.contains("sha256:a"))
         );
         assert_eq!(
-            asked(Some("sha256:b"), false, Some("sha256:b")),
+            decided(Some("sha256:b"), false, Some("sha256:b")),
             Abort::None
         );
     }
@@ -106,7 +107,7 @@ mod tests {
     #[test]
     fn what_is_live_is_not_aborted() {
         assert!(
-            matches!(asked(Some("sha256:a"), true, None), Abort::Refuse { why, .. } if why.contains("rollback"))
+            matches!(decided(Some("sha256:a"), true, None), Abort::Refuse { why, .. } if why.contains("rollback"))
         );
     }
 }

@@ -1,21 +1,22 @@
-//! Which smoke checks there are when the spec names none, and how each is filled in.
+//! The smoke checks of a target: the default ones when the spec names none, and the defaults of each.
+//! Pure.
 
 use crate::api::Activation;
 use crate::api::smoke_test::{Check, DatabaseCheck, Fallback, HttpCheck, MetricsCheck};
 
-use super::{ConfigInvalid, FlyConfig};
+use super::{fly_config::FlyConfig, invalid::ConfigInvalid};
 
-/// Where the health check is expected when the fly.toml says nothing.
+/// Path of the health check when the fly.toml declares none.
 const HEALTH: &str = "/api/v1/healthz";
 
-/// Where readiness is expected.
+/// Path of the readiness check.
 const READY: &str = "/api/v1/readyz";
 
-/// The checks, with every default in them.
+/// The checks, with all defaults filled in.
 ///
-/// An application without a fly.toml has told nothing about itself, so only its homepage is
-/// asked for: a default that most images fail would make no small thing small. Whoever brings a
-/// fly.toml gets the five checks of a go-live.
+/// Nothing is known about an application without a fly.toml, so only its homepage is checked: most
+/// images would fail any other default. An application with a fly.toml gets the five checks of a
+/// go-live.
 pub(super) fn effective(
     activation: &Activation,
     config: Result<&FlyConfig, &ConfigInvalid>,
@@ -64,8 +65,8 @@ fn defaults(activation: &Activation, health: &str) -> Vec<Check> {
     checks
 }
 
-/// The indirect proof of the database: the readiness (else health) and metrics that the other
-/// checks ask for, which an application without its database cannot give.
+/// The indirect proof of the database: the readiness (else health) and metrics of the other checks,
+/// which an application without its database does not answer.
 fn database_fallbacks(checks: &[Check], health: &str) -> Vec<Fallback> {
     let named = |name: &str| checks.iter().find(|check| check.name == name);
     let health = named("ready")

@@ -6,10 +6,13 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::api::{Activation, Duration};
-use crate::plan::refs::{self, RefKind, Refs};
+use crate::plan::{
+    named::{RefKind, named},
+    refs::Refs,
+};
 
-/// Keyed fingerprint of a secret value, in hex: it tells whether the value has changed, and
-/// cannot be searched for without the installation's key.
+/// Keyed fingerprint of a secret value, in hex. It shows whether the value has changed, and guesses
+/// of the value cannot be checked without the installation's key.
 pub fn fingerprint(key: &[u8], value: &SecretString) -> String {
     // HMAC takes keys of any length.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
@@ -20,21 +23,19 @@ pub fn fingerprint(key: &[u8], value: &SecretString) -> String {
     data_encoding::HEXLOWER.encode(&tag[..8])
 }
 
-/// Digest of everything that decides what is done. The token is not in it: another token of the
-/// same rights does the same.
-pub(super) fn of(activation: &Activation, refs: &Refs, key: &[u8]) -> String {
+/// Digest of everything that decides what is done. `chosen` is the image that was chosen for
+/// `deploy.source`. The token is not part of it: another token with the same rights does the same.
+pub(super) fn of(activation: &Activation, refs: &Refs, chosen: Option<&str>, key: &[u8]) -> String {
     let mut hash = Sha256::new();
-    // Lengths keep two parts from being read as one.
+    // The lengths keep two parts from being hashed as one.
     let mut part = |name: &str, value: &str| {
         for text in [name, value] {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text);
         }
     };
-    let chosen = refs.source().and_then(|source| source.choice.as_ref());
-    let chosen = chosen.map(|choice| format!("{}@{}", choice.reference(), choice.digest));
     part("spec", &decisive(activation, chosen).to_string());
-    for named in refs::named(activation) {
+    for named in named(activation) {
         if !named.decides {
             continue;
         }
@@ -67,9 +68,9 @@ pub(super) fn of(activation: &Activation, refs: &Refs, key: &[u8]) -> String {
     )
 }
 
-/// Tells one question about the image from another: what was answered for one is not believed for
-/// another. One tag is resolved again whenever the spec asks for something else; a policy that goes on
-/// by itself goes on whatever else changes.
+/// Hash that identifies the question which image to run: an answer to another question does not
+/// count. A single tag is resolved again whenever the spec changes what is done; a policy that follows
+/// new tags goes on following whatever else changes.
 pub fn asked(activation: &Activation) -> String {
     let source = activation.spec.deploy.source.as_ref();
     let question = match source {
@@ -85,10 +86,10 @@ pub fn asked(activation: &Activation) -> String {
     data_encoding::HEXLOWER.encode(&hash[..12])
 }
 
-/// The part of the spec that decides what is done on Fly.io, with the image that was chosen in the
-/// place of where it comes from. Owners, deadlines, gates, notifications and what happens later do
-/// not: they may change without a new approval.
-fn decisive(activation: &Activation, chosen: Option<String>) -> serde_json::Value {
+/// The part of the spec that decides what is done on Fly.io, with the chosen image in the place of
+/// `deploy.source`. Owners, deadlines, gates, notifications and what happens after Go-Live are not
+/// part of it: they may change without a new approval.
+fn decisive(activation: &Activation, chosen: Option<&str>) -> serde_json::Value {
     let spec = &activation.spec;
     let (mut provision, mut deploy, mut smoke) = (
         spec.provision.clone(),
@@ -96,7 +97,7 @@ fn decisive(activation: &Activation, chosen: Option<String>) -> serde_json::Valu
         spec.smoke_test.clone(),
     );
     if deploy.source.take().is_some() {
-        deploy.image = chosen;
+        deploy.image = chosen.map(str::to_owned);
     }
     let none = Duration::default();
     (provision.owner, deploy.owner, smoke.owner) = (None, None, None);

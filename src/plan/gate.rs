@@ -1,4 +1,4 @@
-//! Gates: a phase that a person must approve. Pure: the approvals and the time are arguments.
+//! Gates: a phase that people must approve before it begins. Pure: approvals and time are arguments.
 
 use std::collections::BTreeSet;
 
@@ -6,21 +6,79 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{
     approval::{ActivationApprovalSpec, Decision},
+    condition::whole_seconds,
     policy::{Gate, OnTimeout},
     status::{GateState, GateStatus},
 };
 
-/// Where a gate stands.
+/// Most approvers that a status lists.
+const LISTED_APPROVERS: usize = 10;
+
+/// The state of a gate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GateReport {
-    /// As it is written to the status; `expires_at` follows from the request.
+    /// As it is written to the status; `expires_at` follows from the time of the request.
     pub status: GateStatus,
     /// The sentence for a person.
     pub message: String,
 }
 
-/// Decides a gate. A vote counts only for the plan that it names: a changed plan is not approved
-/// by yesterday's approval. One rejection is enough to stop.
+/// Whether a phase may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// The gate is open: the phase may begin.
+    Open,
+    /// The phase waits for people.
+    Waiting,
+    /// The phase may not begin until the plan changes.
+    Closed,
+}
+
+impl GateReport {
+    /// Whether the phase behind the gate may begin.
+    pub fn passage(&self) -> Passage {
+        match self.status.state {
+            GateState::Approved => Passage::Open,
+            GateState::Rejected | GateState::Expired => Passage::Closed,
+            GateState::Pending | GateState::Requested => Passage::Waiting,
+        }
+    }
+}
+
+/// The votes on one plan at one gate.
+struct Votes<'a> {
+    approved: BTreeSet<&'a str>,
+    rejected: Option<&'a str>,
+}
+
+impl<'a> Votes<'a> {
+    /// A vote counts only for the plan that it names: yesterday's approval does not approve a
+    /// changed plan. Several approvals of one person count once.
+    fn count(gate: &Gate, digest: &str, votes: &'a [ActivationApprovalSpec]) -> Self {
+        let ours = || {
+            votes
+                .iter()
+                .filter(|vote| vote.gate.as_str() == gate.before.as_str() && vote.digest == digest)
+        };
+        let of = |decision| ours().filter(move |vote| vote.decision == decision);
+        Self {
+            approved: of(Decision::Approve)
+                .map(|vote| vote.approver.as_str())
+                .collect(),
+            rejected: of(Decision::Reject)
+                .map(|vote| vote.approver.as_str())
+                .next(),
+        }
+    }
+
+    /// Approvals that are still needed.
+    fn remaining(&self, gate: &Gate) -> u32 {
+        let approved = u32::try_from(self.approved.len()).unwrap_or(u32::MAX);
+        gate.approvals.max(1).saturating_sub(approved)
+    }
+}
+
+/// Decides a gate. One rejection is enough to close it.
 pub fn decide(
     gate: &Gate,
     digest: &str,
@@ -34,68 +92,60 @@ pub fn decide(
         .map_or(now, |time| time.0);
     let timeout = SignedDuration::try_from(gate.timeout.get()).unwrap_or(SignedDuration::MAX);
     let expires = requested.saturating_add(timeout).unwrap_or(Timestamp::MAX);
-    let ours: Vec<&ActivationApprovalSpec> = votes
-        .iter()
-        .filter(|vote| vote.gate.as_str() == gate.before.as_str() && vote.digest == digest)
-        .collect();
-    let approved: BTreeSet<&str> = ours
-        .iter()
-        .filter(|vote| vote.decision == Decision::Approve)
-        .map(|vote| vote.approver.as_str())
-        .collect();
-    let rejected = ours
-        .iter()
-        .find(|vote| vote.decision == Decision::Reject)
-        .map(|vote| vote.approver.clone());
-    let wanted = gate.approvals.max(1);
-    let enough = u32::try_from(approved.len()).unwrap_or(u32::MAX) >= wanted;
+    let votes = Votes::count(gate, digest, votes);
+    let (state, message) = state(gate, digest, &votes, now >= expires);
+    let approvers = votes.approved.iter().take(LISTED_APPROVERS);
+    GateReport {
+        status: GateStatus {
+            state,
+            digest: digest.to_owned(),
+            requested_at: Some(whole_seconds(requested)),
+            expires_at: Some(whole_seconds(expires)),
+            approved_by: approvers.map(|name| (*name).to_owned()).collect(),
+            rejected_by: votes.rejected.map(str::to_owned),
+        },
+        message,
+    }
+}
+
+fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateState, String) {
     let phase = gate.before;
-    let (state, message) = if let Some(who) = &rejected {
-        (
+    let remaining = votes.remaining(gate);
+    if let Some(who) = votes.rejected {
+        return (
             GateState::Rejected,
-            format!("{who} rejected {phase}; change the spec to ask again"),
-        )
-    } else if enough {
-        let who: Vec<&str> = approved.iter().copied().collect();
-        (
+            format!("{who} rejected {phase}; change the spec to request approval again"),
+        );
+    }
+    if remaining == 0 {
+        let who: Vec<&str> = votes.approved.iter().copied().collect();
+        return (
             GateState::Approved,
             format!("approved by {}", who.join(", ")),
-        )
-    } else if now >= expires && gate.on_timeout == OnTimeout::Reject {
-        (
+        );
+    }
+    match gate.on_timeout {
+        OnTimeout::Reject if expired => (
             GateState::Expired,
             format!(
-                "nobody decided on {phase} within {}; change the spec to ask again",
+                "nobody decided on {phase} within {}; change the spec to request approval again",
                 gate.timeout
             ),
-        )
-    } else if now >= expires && gate.on_timeout == OnTimeout::Continue {
-        (
+        ),
+        OnTimeout::Continue if expired => (
             GateState::Approved,
             format!(
                 "nobody decided within {}; `onTimeout` is Continue",
                 gate.timeout
             ),
-        )
-    } else {
-        (
+        ),
+        _ => (
             GateState::Requested,
             format!(
-                "{phase} waits for {} of {wanted} approvals: create an ActivationApproval with `gate: {phase}` and `digest: {digest}`",
-                wanted - u32::try_from(approved.len()).unwrap_or(0).min(wanted)
+                "{phase} waits for {remaining} of {} approvals: create an ActivationApproval with `gate: {phase}` and `digest: {digest}`",
+                gate.approvals.max(1)
             ),
-        )
-    };
-    GateReport {
-        status: GateStatus {
-            state,
-            digest: digest.to_owned(),
-            requested_at: Some(crate::api::condition::whole_seconds(requested)),
-            expires_at: Some(crate::api::condition::whole_seconds(expires)),
-            approved_by: approved.into_iter().map(str::to_owned).take(10).collect(),
-            rejected_by: rejected,
-        },
-        message,
+        ),
     }
 }
 
@@ -193,5 +243,6 @@ mod tests {
         let asked = decide(&gate, "sha256:bbbbbbbb", &[], None, at(0)).status;
         let report = decide(&gate, PLAN, &[], Some(&asked), at(60));
         assert_eq!(report.status.state, GateState::Requested);
+        assert_eq!(report.passage(), Passage::Waiting);
     }
 }

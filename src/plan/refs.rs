@@ -1,50 +1,38 @@
-//! What an Activation names in its own namespace: Secrets, ConfigMaps, approvals. Read only; a
-//! missing one is data, not an error. There is no way to name another namespace.
+//! The values that an Activation names in its own namespace: Secrets, ConfigMaps, approvals. Read
+//! only. A missing object is data, not an error. No field can name another namespace.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use jiff::Timestamp;
 #[cfg(test)]
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use secrecy::SecretString;
+use serde::de::DeserializeOwned;
 
 use crate::{
-    api::{
-        Activation, ActivationApproval, Reason,
-        approval::{ActivationApprovalSpec, DecidedOn, Decision},
-        reference::SecretKeyRef,
-    },
+    api::{Activation, ActivationApproval, Reason, approval::ActivationApprovalSpec},
     error::Error,
-    plan::source::decide::Followed,
+    plan::{
+        named::{Named, RefKind, named, watched},
+        rollback_request,
+    },
     redact::{self, Guarded},
 };
 
-/// What kind of object is named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RefKind {
-    /// A Secret.
-    Secret,
-    /// A ConfigMap.
-    ConfigMap,
-}
+pub use crate::plan::rollback_request::RollbackRequest;
 
-/// Why a value that is named cannot be had.
+/// Why a value that is named is not available.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// There is no such object.
+    /// The object does not exist.
     Object {
         /// Its kind.
         kind: RefKind,
         /// Its name.
         name: String,
     },
-    /// The object has no such key.
+    /// The object does not have the key.
     Key {
         /// Its kind.
         kind: RefKind,
@@ -65,7 +53,7 @@ pub enum Missing {
 }
 
 impl Missing {
-    /// One word for conditions.
+    /// The reason for conditions.
     pub fn reason(&self) -> Reason {
         match self {
             Self::Object {
@@ -109,8 +97,8 @@ impl fmt::Display for Missing {
 
 type SecretData = BTreeMap<String, Result<Guarded, &'static str>>;
 
-/// Everything that an Activation names, as it was read. Values are redacted from all output
-/// while this lives.
+/// Everything that an Activation names, as it was read. Its values are redacted from all output
+/// until this is dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Refs {
     secrets: Arc<BTreeMap<String, Option<SecretData>>>,
@@ -118,48 +106,10 @@ pub struct Refs {
     config_maps: BTreeMap<String, Option<BTreeMap<String, String>>>,
     approvals: Vec<ActivationApprovalSpec>,
     rollbacks: Vec<RollbackRequest>,
-    source: Option<Followed>,
-}
-
-/// Somebody asks for an earlier release.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RollbackRequest {
-    /// UID of the ActivationApproval: what makes the request one that counts once.
-    pub uid: String,
-    /// Its name.
-    pub name: String,
-    /// When the API server took it.
-    pub created: Timestamp,
-    /// Digest of the plan that is to be taken back.
-    pub digest: String,
-    /// Number of the release to restore.
-    pub to: u64,
-    /// Who asks, as the API server proved.
-    pub by: String,
-    /// Why.
-    pub message: Option<String>,
-}
-
-impl RollbackRequest {
-    fn of(approval: &ActivationApproval) -> Option<Self> {
-        let spec = &approval.spec;
-        if spec.gate != DecidedOn::Rollback || spec.decision != Decision::Approve {
-            return None;
-        }
-        Some(Self {
-            uid: approval.uid()?,
-            name: approval.name_any(),
-            created: approval.creation_timestamp()?.0,
-            digest: spec.digest.clone(),
-            to: u64::try_from(spec.to_release?).ok()?,
-            by: spec.approver.clone(),
-            message: spec.message.clone(),
-        })
-    }
 }
 
 impl Refs {
-    /// What is named and cannot be had.
+    /// What is named and not available.
     pub fn missing(&self, activation: &Activation) -> Vec<(Named, Missing)> {
         let lack = |named: &Named| match (named.kind, &named.key) {
             (RefKind::Secret, Some(key)) => self.secret(&named.name, key).err(),
@@ -175,7 +125,7 @@ impl Refs {
             .collect()
     }
 
-    /// The versions of the Secrets as they were read, by name; `None`: it does not exist.
+    /// The resource versions of the Secrets as they were read, by name; `None`: it does not exist.
     pub fn versions(&self) -> &BTreeMap<String, Option<String>> {
         &self.versions
     }
@@ -244,16 +194,6 @@ impl Refs {
         &self.rollbacks
     }
 
-    /// What is known of the image that `deploy.source` asks for.
-    pub fn source(&self) -> Option<&Followed> {
-        self.source.as_ref()
-    }
-
-    /// Adds what is known of the image that `deploy.source` asks for; see `crate::plan::source`.
-    pub fn set_source(&mut self, source: Option<Followed>) {
-        self.source = source;
-    }
-
     fn secret_data(&self, name: &str) -> Result<&SecretData, Missing> {
         self.secrets
             .get(name)
@@ -265,147 +205,10 @@ impl Refs {
     }
 }
 
-/// One thing that an Activation names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
-    /// Path of the field that names it, such as `spec.tokenSecretRef`.
-    pub field: String,
-    /// Its kind.
-    pub kind: RefKind,
-    /// Its name.
-    pub name: String,
-    /// The key in it; `None` for all of its keys.
-    pub key: Option<String>,
-    /// Whether a live application needs it. What is used after Go-Live only never holds it up.
-    pub required: bool,
-    /// Whether its value decides what is done, so that a new value needs a new approval.
-    pub decides: bool,
-}
-
-/// Everything that an Activation names, in the order of its fields. The one table behind what is
-/// read, what is watched, and what preflight looks for.
-pub fn named(activation: &Activation) -> Vec<Named> {
-    let spec = &activation.spec;
-    let mut list = Vec::new();
-    let mut secret = |field: String, reference: &SecretKeyRef, required: bool, decides: bool| {
-        list.push(Named {
-            field,
-            kind: RefKind::Secret,
-            name: reference.name.clone(),
-            key: Some(reference.key.clone()),
-            required,
-            decides,
-        });
-    };
-    let token = SecretKeyRef {
-        name: spec.token_secret_ref.name.clone(),
-        key: spec.token_secret_ref.key.clone(),
-    };
-    secret("spec.tokenSecretRef".to_owned(), &token, true, false);
-    if let Some(postgres) = &spec.provision.postgres {
-        for (field, source) in [
-            ("external", &postgres.external),
-            ("fallback", &postgres.fallback),
-        ] {
-            if let Some(source) = source {
-                let field = format!("spec.provision.postgres.{field}.urlSecretRef");
-                secret(field, &source.url_secret_ref, true, true);
-            }
-        }
-    }
-    if let Some(external) = spec
-        .provision
-        .redis
-        .as_ref()
-        .and_then(|r| r.external.as_ref())
-    {
-        let field = "spec.provision.redis.external.urlSecretRef".to_owned();
-        secret(field, &external.url_secret_ref, true, true);
-    }
-    if let Some(integrations) = &spec.integrations {
-        if let Some(whatsapp) = &integrations.whatsapp {
-            let field = |name: &str| format!("spec.integrations.whatsapp.{name}");
-            secret(
-                field("verifyTokenSecretRef"),
-                &whatsapp.verify_token_secret_ref,
-                false,
-                false,
-            );
-            secret(
-                field("appSecretRef"),
-                &whatsapp.app_secret_ref,
-                false,
-                false,
-            );
-        }
-        if let Some(mercado_pago) = &integrations.mercado_pago {
-            let field = "spec.integrations.mercadoPago.signingSecretRef".to_owned();
-            secret(field, &mercado_pago.signing_secret_ref, false, false);
-        }
-        for webhook in &integrations.webhooks {
-            let field = format!("spec.integrations.webhooks[{}].secretRef", webhook.name);
-            secret(field, &webhook.secret_ref, false, false);
-        }
-    }
-    let prometheus = spec
-        .observe
-        .as_ref()
-        .and_then(|o| o.source.prometheus.as_ref());
-    if let Some(token) = prometheus.and_then(|p| p.token_secret_ref.as_ref()) {
-        let field = "spec.observe.source.prometheus.tokenSecretRef".to_owned();
-        secret(field, token, false, false);
-    }
-    for (index, notification) in spec.notifications.iter().enumerate() {
-        let field = format!("spec.notifications[{index}].webhook.urlSecretRef");
-        secret(field, &notification.webhook.url_secret_ref, false, false);
-    }
-    for (index, source) in spec.provision.secrets.from.iter().enumerate() {
-        list.push(Named {
-            field: format!("spec.provision.secrets.from[{index}].secretRef"),
-            kind: RefKind::Secret,
-            name: source.secret_ref.name.clone(),
-            key: None,
-            required: true,
-            decides: true,
-        });
-    }
-    let source = spec.deploy.source.as_ref();
-    if let Some(credentials) = source.and_then(|source| source.credentials_secret_ref.as_ref()) {
-        list.push(Named {
-            field: "spec.deploy.source.credentialsSecretRef".to_owned(),
-            kind: RefKind::Secret,
-            name: credentials.name.clone(),
-            key: None,
-            // They are for reading tags: what is live needs them no more, and without them the
-            // check on the image says so.
-            required: false,
-            decides: false,
-        });
-    }
-    let config = spec.deploy.config.as_ref();
-    if let Some(map) = config.and_then(|config| config.config_map_ref.as_ref()) {
-        list.push(Named {
-            field: "spec.deploy.config.configMapRef".to_owned(),
-            kind: RefKind::ConfigMap,
-            name: map.name.clone(),
-            key: Some(map.key.clone()),
-            required: true,
-            decides: true,
-        });
-    }
-    list
-}
-
-/// What an Activation names, each once: a change of any of these wakes it.
-pub fn watched(activation: &Activation) -> BTreeSet<(RefKind, String)> {
-    let named = named(activation).into_iter();
-    named.map(|named| (named.kind, named.name)).collect()
-}
-
-/// Reads everything that the Activation names, all at once.
+/// Reads everything that the Activation names, concurrently.
 ///
 /// # Errors
-/// When the API server refuses or cannot be reached. What does not exist is no error.
+/// When the API server refuses or cannot be reached. A missing object is no error.
 pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error> {
     let namespace = activation
         .namespace()
@@ -419,37 +222,11 @@ pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error
     };
     let secrets: Api<Secret> = Api::namespaced(kube.clone(), &namespace);
     let config_maps: Api<ConfigMap> = Api::namespaced(kube.clone(), &namespace);
-    let read_secrets = futures::future::try_join_all(of_kind(RefKind::Secret).map(|name| {
-        let secrets = secrets.clone();
-        async move {
-            let secret = secrets
-                .get_opt(&name)
-                .await
-                .map_err(|source| Error::kube(format!("read the Secret {name}"), source))?;
-            Ok::<_, Error>((name, secret))
-        }
-    }));
-    let read_config_maps = futures::future::try_join_all(of_kind(RefKind::ConfigMap).map(|name| {
-        let config_maps = config_maps.clone();
-        async move {
-            let map = config_maps
-                .get_opt(&name)
-                .await
-                .map_err(|source| Error::kube(format!("read the ConfigMap {name}"), source))?;
-            Ok::<_, Error>((name, map.map(|map| map.data.unwrap_or_default())))
-        }
-    }));
-    let read_approvals = approvals(kube, &namespace, activation);
-    let (secrets, config_maps, approvals) =
-        futures::try_join!(read_secrets, read_config_maps, read_approvals)?;
-    // What was decided about an earlier object of the same name is not about this one.
-    let born = activation.creation_timestamp().map(|time| time.0);
-    let mut rollbacks: Vec<RollbackRequest> = approvals
-        .iter()
-        .filter_map(RollbackRequest::of)
-        .filter(|request| born.is_none_or(|born| request.created >= born))
-        .collect();
-    rollbacks.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+    let (secrets, config_maps, approvals) = futures::try_join!(
+        read_all(&secrets, of_kind(RefKind::Secret), "Secret"),
+        read_all(&config_maps, of_kind(RefKind::ConfigMap), "ConfigMap"),
+        approvals(kube, &namespace, activation)
+    )?;
     let versions = secrets
         .iter()
         .map(|(name, secret)| {
@@ -465,14 +242,35 @@ pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error
                 .collect(),
         ),
         versions,
-        config_maps: config_maps.into_iter().collect(),
+        config_maps: config_maps
+            .into_iter()
+            .map(|(name, map)| (name, map.map(|map| map.data.unwrap_or_default())))
+            .collect(),
+        rollbacks: rollback_request::of(activation, &approvals),
         approvals: approvals
             .into_iter()
             .map(|approval| approval.spec)
             .collect(),
-        rollbacks,
-        source: None,
     })
+}
+
+/// Reads objects by name; `None` for one that does not exist.
+async fn read_all<K>(
+    api: &Api<K>,
+    names: impl Iterator<Item = String>,
+    kind: &str,
+) -> Result<Vec<(String, Option<K>)>, Error>
+where
+    K: Clone + DeserializeOwned + fmt::Debug,
+{
+    let reads = names.map(|name| async move {
+        let found = api
+            .get_opt(&name)
+            .await
+            .map_err(|source| Error::kube(format!("read the {kind} {name}"), source))?;
+        Ok((name, found))
+    });
+    futures::future::try_join_all(reads).await
 }
 
 /// The approvals for this object, and the requests for a rollback.
@@ -491,8 +289,8 @@ async fn approvals(
     Ok(list.items)
 }
 
-/// The values of a Secret as text. A newline at the end, which editors and `echo` leave there,
-/// is not part of the value.
+/// The values of a Secret as text. A newline at the end, which editors and `echo` add, is not part
+/// of a value.
 fn values(secret: Secret) -> SecretData {
     secret
         .data
@@ -517,7 +315,7 @@ fn values(secret: Secret) -> SecretData {
 
 #[cfg(test)]
 impl Refs {
-    /// What a namespace with these Secrets (name, key, value) and ConfigMaps would give.
+    /// The values in a namespace with these Secrets (name, key, value) and ConfigMaps.
     pub(crate) fn of(secrets: &[(&str, &str, &str)], config_maps: &[(&str, &str, &str)]) -> Self {
         let mut refs = Self::default();
         let mut all: BTreeMap<String, Option<SecretData>> = BTreeMap::new();
@@ -547,55 +345,7 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
-
-    fn activation(spec: &str) -> Activation {
-        let spec: serde_json::Value = serde_saphyr::from_str(spec).unwrap();
-        serde_json::from_value(serde_json::json!({"metadata": {"name": "x"}, "spec": spec}))
-            .unwrap()
-    }
-
-    const FULL: &str = "
-        organization: o
-        app: x
-        region: eze
-        tokenSecretRef: {name: fly}
-        provision:
-          postgres: {managed: {}, fallback: {urlSecretRef: {name: db, key: url}}}
-          redis: {external: {urlSecretRef: {name: redis, key: url}}}
-          secrets: {from: [{secretRef: {name: app}}, {secretRef: {name: db}}]}
-        deploy: {image: 'x:1', config: {configMapRef: {name: config}}}
-        integrations:
-          whatsapp: {path: /w, verifyTokenSecretRef: {name: wa, key: a}, appSecretRef: {name: wa, key: b}}
-        notifications: [{webhook: {urlSecretRef: {name: slack, key: url}}}]
-    ";
-
-    #[test]
-    fn everything_that_is_named_is_watched_once() {
-        let watched = watched(&activation(FULL));
-        let names: Vec<&str> = watched.iter().map(|(_, name)| name.as_str()).collect();
-        assert_eq!(
-            names,
-            ["app", "db", "fly", "redis", "slack", "wa", "config"]
-        );
-    }
-
-    #[test]
-    fn only_what_a_live_application_needs_is_required() {
-        let named = named(&activation(FULL));
-        let optional: Vec<&str> = named
-            .iter()
-            .filter(|named| !named.required)
-            .map(|named| named.field.as_str())
-            .collect();
-        assert_eq!(
-            optional,
-            [
-                "spec.integrations.whatsapp.verifyTokenSecretRef",
-                "spec.integrations.whatsapp.appSecretRef",
-                "spec.notifications[0].webhook.urlSecretRef",
-            ]
-        );
-    }
+    use crate::plan::named::tests::{FULL, activation};
 
     #[test]
     fn what_is_missing_is_told_with_the_field_that_names_it() {

@@ -1,8 +1,11 @@
-//! What a target must hold, told by specs as users write them.
+//! What must hold for a target, shown with specs as users write them.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use super::*;
+use std::time::Duration;
+
+use super::{refs::Refs, *};
+use crate::api::{Activation, PhaseName, Reason};
 
 const KEY: &[u8] = b"installation";
 
@@ -48,7 +51,7 @@ fn refs() -> Refs {
 
 /// The target of an Activation of the app `shop` with this in its spec, in YAML.
 pub fn target(extra: &str) -> Target {
-    match Target::parse(&activation(extra), &refs(), KEY) {
+    match Target::parse(&activation(extra), &refs(), None, KEY) {
         Ok(target) => target,
         Err(invalid) => panic!("{invalid:?}"),
     }
@@ -143,13 +146,13 @@ fn the_object_decides_name_and_region_and_the_fly_toml_the_rest() {
 #[test]
 fn a_missing_or_senseless_token_says_what_to_put_where() {
     let none = Refs::of(&[], &[]);
-    let invalid = Target::parse(&activation(""), &none, KEY).unwrap_err();
+    let invalid = Target::parse(&activation(""), &none, None, KEY).unwrap_err();
     assert_eq!(invalid[0].field, "spec.tokenSecretRef");
     assert_eq!(invalid[0].reason, Reason::SecretNotFound);
     assert!(invalid[0].message.contains("Secret fly"), "{}", invalid[0]);
 
     let bad = Refs::of(&[("fly", "token", "two lines\nof-canary-text")], &[]);
-    let invalid = Target::parse(&activation(""), &bad, KEY).unwrap_err();
+    let invalid = Target::parse(&activation(""), &bad, None, KEY).unwrap_err();
     assert_eq!(invalid[0].reason, Reason::TokenInvalid);
     assert!(
         invalid[0].message.contains("fly tokens create"),
@@ -233,7 +236,7 @@ deploy: {config: {configMapRef: {name: config}}}
             &[("fly", "token", token), ("app", "A", value)],
             &[("config", "fly.toml", toml)],
         );
-        Target::parse(&object, &refs, KEY)
+        Target::parse(&object, &refs, None, KEY)
             .unwrap()
             .digest()
             .to_owned()
@@ -252,7 +255,7 @@ deploy: {config: {configMapRef: {name: config}}}
 fn the_stamp_follows_the_token_as_well() {
     let with = |token: &str| {
         let refs = Refs::of(&[("fly", "token", token)], &[]);
-        Target::parse(&activation(""), &refs, KEY)
+        Target::parse(&activation(""), &refs, None, KEY)
             .unwrap()
             .stamp()
             .to_owned()
@@ -279,13 +282,12 @@ fn a_target_shows_no_secret() {
     );
 }
 
-/// The target of an Activation that follows an image, and of the question that it asks.
+/// The target of an Activation that follows an image, and the identity of its image question.
 fn following(source: &str, more: &str, tag: &str, digest: &str) -> (Target, String) {
     use crate::{plan::source::decide::Followed, store::image::Choice};
     let mut object = activation(more);
     object.spec.deploy.image = None;
     object.spec.deploy.source = Some(serde_saphyr::from_str(source).unwrap());
-    let mut refs = refs();
     let choice = Choice {
         asked: asked(&object),
         image: "registry.fly.io/shop".to_owned(),
@@ -294,14 +296,14 @@ fn following(source: &str, more: &str, tag: &str, digest: &str) -> (Target, Stri
         runs_on_fly: Some(true),
         why: String::new(),
     };
-    refs.set_source(Some(Followed {
+    let followed = Followed {
         choice: (!tag.is_empty()).then_some(choice),
         reason: Reason::SourceFollowed,
         message: String::new(),
         pending: None,
         failure: None,
-    }));
-    let target = Target::parse(&object, &refs, KEY).unwrap();
+    };
+    let target = Target::parse(&object, &refs(), Some(&followed), KEY).unwrap();
     (target, asked(&object))
 }
 

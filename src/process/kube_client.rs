@@ -31,10 +31,10 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No kubeconfig or service account was found, or it cannot be read.
-    #[error("cannot find out how to reach the API server")]
+    #[error("cannot find a configuration for the API server")]
     Config(#[source] Box<kube::config::InferConfigError>),
     /// The configuration cannot be used.
-    #[error("cannot make a client for the API server")]
+    #[error("cannot create a client for the API server")]
     Client(#[source] Box<kube::Error>),
 }
 

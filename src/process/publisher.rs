@@ -59,7 +59,7 @@ impl Publisher {
                 .get(at)
                 .is_some_and(|lane| lane.try_send((about.clone(), event)).is_ok());
             if !taken {
-                tracing::warn!(%reason, "event lost: too many wait to be published");
+                tracing::warn!(%reason, "event dropped: the queue is full");
             }
         }
     }
@@ -74,7 +74,7 @@ impl Publisher {
             std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
         let all = async { while workers.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_WORDS, all).await.is_err() {
-            tracing::warn!("some events were not published before the end");
+            tracing::warn!("some events were not published before shutdown");
         }
     }
 }

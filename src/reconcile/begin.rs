@@ -12,11 +12,11 @@ use crate::{
     fly,
     pipeline::{Act, Cx, Origin, Owner, Recorded, Slot, observations::Observations},
     plan::{
-        Target,
+        Serving, Target,
         gate::{self, GateReport},
         refs::Refs,
     },
-    reconcile::{context::Context, memory::Memory, publish::StatusPublisher},
+    reconcile::{context::Context, memory::Memory, status_publisher::StatusPublisher},
     status,
 };
 
@@ -33,6 +33,8 @@ pub struct Pass<'a> {
     pub owner: &'a Owner,
     /// The status before this pass.
     pub old: Option<ActivationStatus>,
+    /// The release that serves, as far as it is known before this pass.
+    pub serving: Option<Serving>,
     /// Publishes the status, its events and metrics.
     pub publisher: StatusPublisher<'a>,
 }
@@ -46,11 +48,14 @@ impl<'a> Pass<'a> {
         memory: &Memory,
     ) -> Self {
         let published = memory.published.clone();
+        let old = published.status().or_else(|| status::own(activation));
+        let serving = memory.serving.clone();
         Self {
             activation,
             context,
             owner,
-            old: published.status().or_else(|| status::own(activation)),
+            serving: serving.or_else(|| old.as_ref().and_then(Serving::of_status)),
+            old,
             publisher: StatusPublisher::new(activation, context, owner, published),
         }
     }

@@ -13,15 +13,11 @@ use kube::{
 };
 
 use crate::{
-    api::{ANNOTATION_FORGET, FINALIZER, StepId, bounds::one_line},
+    api::{ANNOTATION_FORGET, FINALIZER, StepId, status::one_line},
     error::{Error, Retry},
-    phase::{
-        PHASES,
-        deploy::release::records,
-        provision::{app_token, postgres},
-    },
+    phase::{PHASES, deploy::release::store as records, names, provision::app_token_secret},
     pipeline::{AnyStep, Cx, Owner, Removal},
-    plan::{Invalid, Target, refs},
+    plan::{Target, invalid::Invalid, refs},
     reconcile::{
         begin::{self, Pass},
         context::Context,
@@ -107,7 +103,7 @@ async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Result<Cx, Vec<Inv
     let versions = refs.versions().clone();
     context.secret_looks.read(pass.owner, versions);
     let key = &context.installation.fingerprint_key;
-    let target = Target::parse(pass.activation, &refs, key);
+    let target = Target::parse(pass.activation, &refs, None, key);
     Ok(target.map(|target| begin::cx(pass, memory, (Arc::new(target), refs), false)))
 }
 
@@ -179,7 +175,7 @@ fn failed(id: StepId, error: &Error, cx: &Cx, failures: u32) -> Stop {
     }
     let again = match error.retry() {
         Retry::After(time) => time,
-        _ => crate::pipeline::cx::backoff(&cx.installation.timing, failures),
+        _ => crate::clock::backoff(&cx.installation.timing, failures),
     };
     Stop {
         message,
@@ -246,14 +242,14 @@ pub async fn forget(
     tracing::warn!(%app, "forgotten on request: what exists on Fly.io stays there");
     let (kube, namespace) = (&context.kube, &context.installation.own_namespace);
     // The next owner takes the claims over: this one is no longer there to give them back.
-    for app in [app, &postgres::name(app)] {
+    for app in [app, &names::postgres(app)] {
         if let Some(claim) = claim::read(kube, namespace, app).await?
             && claim.is_of(owner)
         {
             claim::retain(kube, namespace, app, owner, &claim, &claim.made).await?;
         }
     }
-    app_token::delete(kube, namespace, &owner.uid).await?;
+    app_token_secret::delete(kube, namespace, &owner.uid).await?;
     records::delete_all(kube, namespace, &owner.uid).await?;
     image::delete(kube, namespace, &owner.uid).await?;
     release(tokens, context, owner).await

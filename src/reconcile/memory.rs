@@ -12,8 +12,7 @@ use crate::{
     api::{PhaseName, StepId},
     phase::PHASES,
     pipeline::{Owner, Removal, observations::Observations},
-    plan::{Target, refs::Refs, source},
-    reconcile::context::Context,
+    plan::{Serving, Target, refs::Refs, source},
     status::Published,
 };
 
@@ -24,6 +23,8 @@ pub struct Memory {
     pub uid: String,
     /// The status that was written last, which the cache may not hold yet.
     pub published: Published,
+    /// The release that served at the end of the last pass.
+    pub serving: Option<Serving>,
     /// What was observed for the wanted target.
     pub wanted: Observations,
     /// What the object names, as it was read last.
@@ -72,6 +73,7 @@ impl Memory {
         Self {
             uid,
             published: Published::default(),
+            serving: None,
             wanted: Observations::default(),
             reading: None,
             source: source::Watch::default(),
@@ -163,10 +165,10 @@ pub struct MemoryGuard<'a> {
 
 impl<'a> MemoryGuard<'a> {
     /// Takes the memory of an object.
-    pub fn take(context: &'a Context, owner: &'a Owner) -> Self {
+    pub fn take(memories: &'a Memories, owner: &'a Owner) -> Self {
         Self {
-            memory: context.memories.recall(owner),
-            memories: &context.memories,
+            memory: memories.recall(owner),
+            memories,
             owner,
             ended: false,
         }

@@ -11,7 +11,8 @@
 //! | `stop` | the early ends of a pass: suspended, invalid, aborted |
 //! | `protect` | finalizers, before anything is changed |
 //! | `drift` | when drift is only reported |
-//! | `publish` | the one way to a new status, its events and metrics |
+//! | `publish` | publishes what the pass found |
+//! | `status_publisher` | the one way to a new status, its events and metrics |
 //! | `measure` | metrics that follow from a status |
 //! | `next_look` | when the object is reconciled again |
 //! | `finalize` | deletion |
@@ -29,6 +30,7 @@ mod protect;
 mod publish;
 mod read;
 mod requests;
+mod status_publisher;
 mod stop;
 pub mod undecodable;
 
@@ -57,7 +59,7 @@ use crate::{
 /// Only when Kubernetes could not be read or written; everything about Fly.io is in the status.
 pub async fn reconcile(activation: &Activation, context: &Context) -> Result<Duration, Error> {
     let owner = begin::owner(activation)?;
-    let mut guard = MemoryGuard::take(context, &owner);
+    let mut guard = MemoryGuard::take(&context.memories, &owner);
     redact::keep(guard.memory.wanted.facts.clone());
     tracing::debug!("a pass begins");
     let pass = Pass::begin(activation, context, &owner, &guard.memory);

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, future::Future};
 use crate::{
     api::{Reason, StepId},
     error::Error,
-    phase::deploy::fleet::roster,
+    phase::roster,
     pipeline::Cx,
     reconcile::{begin::Pass, memory::Memory},
     store::finalizers,

@@ -1,159 +1,11 @@
-//! Publishes what a pass found: derives the next status, writes it if it changed, and publishes the
-//! events and metrics that follow. Every write of a status goes through here, also the one in the
-//! middle of a pass that announces creates.
-
-use std::time::Instant;
-
-use futures::FutureExt;
+//! Publishes what a whole pass found.
 
 use crate::{
-    api::{Activation, ActivationStatus, Reason},
     error::Error,
-    pipeline::{
-        Cx, Owner,
-        advance::BoxFuture,
-        announce::{Announced, Announcer},
-        report::Report,
-    },
-    plan::Target,
-    reconcile::{begin::Pass, context::Context, measure, memory::Memory, requests::Requested},
-    status::{self, PassResult, Published, debounce, events},
+    pipeline::{Cx, announce::Announced, report::Report},
+    reconcile::{begin::Pass, memory::Memory, requests::Requested},
+    status::{self, PassResult, events},
 };
-
-/// Publishes the status of one object.
-pub struct StatusPublisher<'a> {
-    activation: &'a Activation,
-    context: &'a Context,
-    owner: &'a Owner,
-    published: Published,
-}
-
-impl<'a> StatusPublisher<'a> {
-    /// A publisher for an object whose last status is `published`.
-    pub fn new(
-        activation: &'a Activation,
-        context: &'a Context,
-        owner: &'a Owner,
-        published: Published,
-    ) -> Self {
-        Self {
-            activation,
-            context,
-            owner,
-            published,
-        }
-    }
-
-    /// Derives the next status, writes it if it changed, and publishes its events. Returns the
-    /// announced creates that it holds: a status has room for a limited number.
-    ///
-    /// # Errors
-    /// When Kubernetes refuses or does not answer, and when another replica may lead by now.
-    pub async fn publish(
-        &self,
-        old: Option<&ActivationStatus>,
-        result: &PassResult<'_>,
-    ) -> Result<Announced, Error> {
-        let context = self.context;
-        let now = (context.installation.clock)();
-        let new = status::next(old, self.activation, result, now);
-        let announced = status::announced(&new, &result.intents);
-        if !context.leads.open() {
-            return Err(Error::Blocked {
-                reason: Reason::NotLeading,
-                message: "this replica may no longer write the status".to_owned(),
-            });
-        }
-        let current = self.current(old).await?;
-        if self.only_a_message_changed(current, &new) {
-            return Ok(announced);
-        }
-        let written = status::write(&context.kube, self.owner, current, &new).await?;
-        measure::status(context, self.owner, self.activation, old, &new);
-        if written.is_some() {
-            context.publish(self.activation, events::between(old, &new));
-        }
-        self.published.set(new, written);
-        Ok(announced)
-    }
-
-    /// The status that the object holds now. One that is not its own, or that somebody else wrote
-    /// over ours, is cleared first.
-    async fn current<'o>(
-        &self,
-        old: Option<&'o ActivationStatus>,
-    ) -> Result<Option<&'o ActivationStatus>, Error> {
-        let written = self.published.written();
-        let overwritten = written.is_some_and(|written| written.overwritten(self.activation));
-        if overwritten {
-            tracing::warn!("somebody else has written the status; it is written anew");
-        }
-        if overwritten || (old.is_none() && status::foreign(self.activation)) {
-            status::clear(&self.context.kube, self.owner).await?;
-        }
-        Ok(old.filter(|_| !overwritten))
-    }
-
-    /// True when the two differ in messages of work under way only, and the last write is recent:
-    /// then this write waits.
-    fn only_a_message_changed(
-        &self,
-        old: Option<&ActivationStatus>,
-        new: &ActivationStatus,
-    ) -> bool {
-        self.published.hold_message(None);
-        if let (Some(old), Some(written)) = (old, self.published.written()) {
-            let due = written.at + self.context.installation.timing.poll * debounce::POLLS;
-            if due > Instant::now() && debounce::only_messages_differ(old, new) {
-                self.published.hold_message(Some(due));
-                return true;
-            }
-        }
-        false
-    }
-
-    /// What announces creates in the middle of a pass for this target.
-    pub fn announcer(&'a self, target: &'a Target, reporting_drift: bool) -> StatusAnnouncer<'a> {
-        StatusAnnouncer {
-            publisher: self,
-            target,
-            reporting_drift,
-        }
-    }
-}
-
-/// Writes the status in the middle of a pass.
-pub struct StatusAnnouncer<'a> {
-    publisher: &'a StatusPublisher<'a>,
-    target: &'a Target,
-    reporting_drift: bool,
-}
-
-impl Announcer for StatusAnnouncer<'_> {
-    fn announce(&self, report: Report, intents: Announced) -> BoxFuture<'_, Announced> {
-        async move {
-            let publisher = self.publisher;
-            let old = publisher.published.status();
-            let old = old.or_else(|| status::own(publisher.activation));
-            let result = PassResult {
-                target: Some(self.target),
-                report: Some(&report),
-                intents,
-                reporting_drift: self.reporting_drift,
-                ..PassResult::default()
-            };
-            match publisher.publish(old.as_ref(), &result).await {
-                Ok(announced) => announced,
-                Err(error) => {
-                    // The pass tries once more at its end, and reports the error.
-                    tracing::debug!(error = %crate::causes::chain(&error), "not announced");
-                    Vec::new()
-                }
-            }
-        }
-        .boxed()
-    }
-}
 
 /// Publishes what a whole pass found. Returns the announced creates that the status holds.
 ///
@@ -169,8 +21,10 @@ pub async fn report(
     // The status may have been written in the middle of the pass.
     let written = memory.published.status();
     let old = written.as_ref().or(pass.old.as_ref());
+    let serving = status::serving(report, pass.serving.as_ref());
     let result = PassResult {
-        target: Some(&cx.target),
+        serving: serving.clone(),
+        wanted: Some(&cx.target),
         report: Some(report),
         intents: memory.wanted.intents.open(),
         reporting_drift,
@@ -178,6 +32,7 @@ pub async fn report(
         ..PassResult::default()
     };
     let announced = pass.publisher.publish(old, &result).await?;
+    memory.serving = serving;
     let news = memory.wanted.facts.take_news();
     let news = news.iter().map(events::news).collect();
     pass.context.publish(pass.activation, news);

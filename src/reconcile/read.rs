@@ -9,16 +9,18 @@ use kube::ResourceExt;
 
 use crate::{
     error::Error,
+    phase::deploy::release,
     plan::{
-        Invalid, Target,
+        Target,
+        invalid::Invalid,
         refs::{self, Refs},
-        source,
+        source::{self, decide::Followed},
     },
     reconcile::{
         begin::Pass,
         memory::{Memory, Reading},
     },
-    store::finalizers,
+    store::{finalizers, image::Stored},
 };
 
 /// TTL of what an object names, unless something reports a change. The slowest reporter, the poll of
@@ -40,7 +42,7 @@ pub struct Read {
 /// # Errors
 /// When Kubernetes could not be read or written.
 pub async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Read, Error> {
-    let (mut refs, fresh) = refs(pass, memory).await?;
+    let (refs, fresh) = refs(pass, memory).await?;
     let Pass {
         activation,
         context,
@@ -49,18 +51,18 @@ pub async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Read, Error> {
     } = *pass;
     context.secret_looks.read(owner, refs.versions().clone());
     let follows = activation.spec.deploy.source.is_some();
-    if follows {
-        // The chosen image is stored before there is a target.
-        finalizers::add_finalizer(activation, &context.kube, owner).await?;
-        source::read(activation, context, owner, memory, Arc::make_mut(&mut refs)).await?;
-    } else {
-        memory.source = source::Watch::default();
-    }
+    let followed = match follows {
+        true => follow(pass, memory, &refs).await?,
+        false => {
+            memory.source = source::Watch::default();
+            None
+        }
+    };
     // The same inputs are the same target.
     let known = memory.reading.as_ref().filter(|_| !follows);
     let known = known.and_then(|reading| reading.target.clone());
-    let parse =
-        || Target::parse(activation, &refs, &context.installation.fingerprint_key).map(Arc::new);
+    let key = &context.installation.fingerprint_key;
+    let parse = || Target::parse(activation, &refs, followed.as_ref(), key).map(Arc::new);
     let target = known.map_or_else(parse, Ok);
     if let (Some(reading), Ok(target)) = (&mut memory.reading, &target) {
         reading.target = Some(target.clone());
@@ -70,6 +72,45 @@ pub async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Read, Error> {
         fresh,
         target,
     })
+}
+
+/// The image of `deploy.source`, chosen before there is a target.
+async fn follow(
+    pass: &Pass<'_>,
+    memory: &mut Memory,
+    refs: &Refs,
+) -> Result<Option<Followed>, Error> {
+    let context = pass.context;
+    // The chosen image is stored: the object must not go before it can be removed.
+    finalizers::add_finalizer(pass.activation, &context.kube, pass.owner).await?;
+    let registry = source::Registry {
+        kube: &context.kube,
+        own_namespace: &context.installation.own_namespace,
+        fly: &context.fly,
+        timing: &context.installation.timing,
+        interval_min: context.source_interval_min,
+        key: &context.installation.fingerprint_key,
+        may_write: &|| context.fence.open(),
+    };
+    let (facts, journal) = (&memory.wanted.facts, &memory.wanted.journal);
+    let serving = release::store::known_serving_digest(facts, journal);
+    // Shared with the step Image, which stores what it resolves in the same place.
+    let stored = journal.get::<Stored>();
+    journal.clear::<Stored>();
+    memory.source.stored = stored.map(|stored| (*stored).clone());
+    let followed = source::follow(
+        &registry,
+        pass.owner,
+        pass.activation,
+        refs,
+        &mut memory.source,
+        serving.as_deref(),
+    )
+    .await;
+    if let Some(stored) = memory.source.stored.take() {
+        memory.wanted.journal.set(stored);
+    }
+    followed
 }
 
 /// What the object names, and whether it was read now. It is not read again only because a step

@@ -5,12 +5,13 @@ use kube::ResourceExt;
 use crate::{
     api::{
         ANNOTATION_RECONCILE, ANNOTATION_RECONCILE_FLUX, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM,
-        Activation, ActivationStatus, PhaseName, StepId, bounds::one_line,
+        Activation, ActivationStatus, PhaseName, StepId, status::one_line,
     },
     phase::PHASES,
     plan::{
-        self, Invalid, Target,
+        self, Target,
         abort::{self, Abort},
+        invalid::Invalid,
         refs::Refs,
     },
     reconcile::{begin::Pass, memory::Memory},

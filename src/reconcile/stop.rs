@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     phase::deploy::fleet::leases,
     pipeline::Cx,
-    plan::Invalid,
+    plan::invalid::Invalid,
     reconcile::{
         begin::{self, Pass},
         context::Context,
@@ -30,7 +30,7 @@ pub async fn suspended(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration,
         suspended: true,
         ..PassResult::default()
     };
-    leases::let_end(&memory.wanted.facts);
+    leases::let_end(&memory.wanted.journal);
     pass.publisher.publish(pass.old.as_ref(), &result).await?;
     requests::refuse_while_suspended(pass, memory);
     let recheck = pass.context.installation.timing.recheck;
@@ -86,7 +86,7 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
     let Ok(owner) = begin::owner(activation) else {
         return;
     };
-    let guard = MemoryGuard::take(context, &owner);
+    let guard = MemoryGuard::take(&context.memories, &owner);
     let pass = Pass::begin(activation, context, &owner, &guard.memory);
     let wanted = &guard.memory.wanted;
     if wanted.steps.is_empty() {

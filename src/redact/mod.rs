@@ -347,15 +347,15 @@ mod tests {
         let json = serde_json::to_string(&inner).unwrap();
         let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
         let url: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
-        let percent: String = value
-            .bytes()
-            .map(|byte| match byte {
+        let percent = |digits: fn(u8) -> String| -> String {
+            let encode = |byte| match byte {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
                     (byte as char).to_string()
                 }
-                _ => format!("%{byte:02X}"),
-            })
-            .collect();
+                _ => format!("%{}", digits(byte)),
+            };
+            value.bytes().map(encode).collect()
+        };
         let named = |name: &str, text: String| (name.to_owned(), text);
         vec![
             named("raw", inner.clone()),
@@ -371,7 +371,8 @@ mod tests {
             named("hex", hex.clone()),
             named("HEX", hex.to_uppercase()),
             named("form", url),
-            named("percent", percent),
+            named("percent", percent(|byte| format!("{byte:02X}"))),
+            named("percent lower", percent(|byte| format!("{byte:02x}"))),
         ]
     }
 

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     PassResult, Removing, drift,
+    pass_result::Given,
     phases::{cannot_observe, succeeded},
     setter::Setter,
 };
@@ -20,20 +21,10 @@ use crate::{
         status::{PhaseState, PhaseStatus},
     },
     pipeline::{Note, State, StepRecord, report::PhaseProgress},
-    plan::Invalid,
+    plan::invalid::Invalid,
 };
 
 use ConditionStatus::{False, True, Unknown};
-
-/// What the conditions are derived from, beside the result of the pass.
-pub struct Given {
-    /// Every phase that Go-Live waits for has succeeded, and nothing contradicts that.
-    pub live: bool,
-    /// The status before was of this generation.
-    pub same_generation: bool,
-    /// The object was live for this very target before the pass.
-    pub steady: bool,
-}
 
 /// Sets all conditions of `status`, whose phases and lists are already the next ones.
 pub fn next(

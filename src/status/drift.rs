@@ -1,7 +1,7 @@
 //! The condition `Drifted`: a change that a step wants, or made, in a phase that was done for this
 //! generation. `False` is said only of what is live and was observed.
 
-use super::{PassResult, conditions::Given, setter::Setter};
+use super::{PassResult, pass_result::Given, setter::Setter};
 use crate::{
     api::{
         PhaseName, Reason,

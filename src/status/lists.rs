@@ -341,7 +341,7 @@ mod tests {
             let failure = Failure {
                 reason: Reason::SourceUnreadable,
                 message: words.to_owned(),
-                passing: None,
+                transient: None,
             };
             Followed {
                 choice: None,

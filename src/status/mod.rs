@@ -29,7 +29,7 @@ mod write;
 
 pub use lists::announced;
 pub use next::next;
-pub use pass_result::{PassResult, Removing};
+pub use pass_result::{PassResult, Removing, serving};
 pub use published::Published;
 pub use write::{Written, clear, foreign, own, unknown, write};
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{PassResult, conditions, lists, phases};
+use super::{PassResult, conditions, lists, pass_result::Given, phases};
 use crate::{
     api::{
         Activation, ActivationStatus, Reason,
@@ -37,8 +37,8 @@ pub fn next(
         status.token_secret = Some(activation.spec.token_secret_ref.name.clone());
         status.phases = phases::next(old, activation, seen, report, same_generation, now);
         lists::merge(&mut status, report, now);
-        status.plan = seen.target.map(|target| plan(target, report));
-        let source = seen.target.and_then(|target| target.source.as_ref());
+        status.plan = seen.wanted.map(|target| plan(target, report));
+        let source = seen.wanted.and_then(|target| target.followed());
         let image = activation.spec.deploy.source.as_ref();
         status.source = source.zip(image).map(|(followed, source)| {
             let before = old.and_then(|old| old.source.as_ref());
@@ -63,9 +63,9 @@ pub fn next(
         && old.is_some_and(|old| {
             condition::is_true(&old.conditions, ConditionType::Live)
                 && old.plan.as_ref().map(|plan| plan.digest.as_str())
-                    == seen.target.map(Target::digest)
+                    == seen.wanted.map(Target::digest)
         });
-    let given = conditions::Given {
+    let given = Given {
         live,
         same_generation,
         steady,
@@ -83,7 +83,7 @@ fn go_live(
     generation: i64,
     now: Timestamp,
 ) {
-    if let Some(target) = seen.target {
+    if let Some(target) = seen.wanted {
         status.url = Some(target.url());
     }
     if status.go_live.is_some() {
@@ -102,12 +102,12 @@ fn go_live(
     status.go_live = Some(GoLive {
         time: condition::whole_seconds(now),
         generation: Some(generation),
-        release: status.release.as_ref().and_then(|release| release.version),
-        image: status.release.as_ref().map(|release| {
-            if release.digest.is_empty() || release.image.contains('@') {
-                release.image.clone()
+        release: seen.serving.as_ref().and_then(|serving| serving.version),
+        image: seen.serving.as_ref().map(|serving| {
+            if serving.image.contains('@') {
+                serving.image.clone()
             } else {
-                format!("{}@{}", release.image, release.digest)
+                format!("{}@{}", serving.image, serving.digest)
             }
         }),
         duration_seconds: since.map(|time| now.duration_since(time.0).as_secs()),

@@ -2,15 +2,17 @@
 
 use crate::{
     api::Reason,
-    pipeline::{announce::Announced, report::Report},
-    plan::{Invalid, Target},
+    pipeline::{Note, announce::Announced, report::Report},
+    plan::{Serving, Target, invalid::Invalid},
 };
 
 /// What one pass found about an object.
 #[derive(Debug, Default)]
 pub struct PassResult<'a> {
-    /// The target, when the object is valid.
-    pub target: Option<&'a Target>,
+    /// The release that serves, as far as it is known.
+    pub serving: Option<Serving>,
+    /// The wanted target, when the object is valid.
+    pub wanted: Option<&'a Target>,
     /// What the phases found.
     pub report: Option<&'a Report>,
     /// What is wrong with the object.
@@ -40,4 +42,25 @@ pub struct Removing {
     pub message: String,
     /// Deletion cannot go on without a person.
     pub blocked: bool,
+}
+
+/// What the conditions are derived from, beside the result of the pass.
+pub struct Given {
+    /// Every phase that Go-Live waits for has succeeded, and nothing contradicts that.
+    pub live: bool,
+    /// The status before was of this generation.
+    pub same_generation: bool,
+    /// The object was live for this very target before the pass.
+    pub steady: bool,
+}
+
+/// The release that serves after a pass: the one that a step of it noted, else the one before.
+pub fn serving(report: &Report, before: Option<&Serving>) -> Option<Serving> {
+    let steps = report.phases.iter().flat_map(|phase| &phase.steps);
+    let notes = steps.flat_map(|(_, record)| record.notes.iter());
+    let noted = notes.filter_map(|note| match note {
+        Note::Release(release) => Serving::of_release(release),
+        _ => None,
+    });
+    noted.last().or_else(|| before.cloned())
 }

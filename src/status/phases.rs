@@ -361,7 +361,7 @@ fn owner_and_deadline(
         PhaseName::Observe => spec.observe.as_ref().and_then(|o| o.owner.clone()),
     };
     let deadline = seen
-        .target
+        .wanted
         .and_then(|target| target.deadline(phase))
         .and_then(|after| SignedDuration::try_from(after).ok());
     (owner, deadline)

@@ -103,7 +103,8 @@ fn but(phase: PhaseName, state: PhaseProgress, step: State, reason: Reason) -> R
 
 fn seen<'a>(target: &'a Target, report: &'a Report) -> PassResult<'a> {
     PassResult {
-        target: Some(target),
+        serving: serving(report, None),
+        wanted: Some(target),
         report: Some(report),
         ..PassResult::default()
     }

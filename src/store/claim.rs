@@ -1,8 +1,10 @@
-//! Claims on Fly apps: a ConfigMap in the operator's own namespace, named after the app.
+//! The claim on a Fly app: which Activation an app belongs to. A ConfigMap in the operator's own
+//! namespace, named after the app.
 //!
-//! An app carries no mark at Fly.io. The name of the ConfigMap is unique across all namespaces
-//! because the API server makes it so; it is written only after Fly.io said that the app does not
-//! exist (or adoption allows to take it over), so whoever holds the claim made the app.
+//! An app at Fly.io carries no mark of ours. The name of the ConfigMap is unique in the namespace,
+//! and all Activations of all namespaces have their claims in this one, so that the API server lets
+//! only one of them claim an app. A claim is written only after Fly.io answered that the app does
+//! not exist, or when adoption allows to take it over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,15 +12,17 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
-    core::ObjectMeta,
+    api::{Patch, PatchParams},
 };
 
 use crate::{
-    api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION},
+    api::{FIELD_MANAGER, Owner},
     error::Error,
-    pipeline::Owner,
+    store,
 };
+
+/// What the object is for, in its labels.
+const COMPONENT: &str = "claim";
 
 /// Kind of the managed Postgres cluster in [`Claim::made`].
 pub const DATABASE: &str = "database";
@@ -26,10 +30,11 @@ pub const DATABASE: &str = "database";
 /// Kind of the Redis database in [`Claim::made`].
 pub const REDIS: &str = "redis";
 
-/// Prefix of the keys that hold [`Claim::made`]: one key each, so that two writers do not meet.
+/// Prefix of the keys that hold [`Claim::made`]: one key for each kind, so that two writers do not
+/// overwrite each other.
 const MADE: &str = "made-";
 
-/// Who holds an app.
+/// The Activation that an app belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// UID of the Activation.
@@ -38,14 +43,14 @@ pub struct Claim {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// The Activation is gone, and left the app behind as its deletion policy asked.
+    /// The Activation was deleted, and its deletion policy retained the app.
     pub retained: bool,
-    /// Slug of the organization in which it was made.
+    /// Slug of the organization in which the app was created.
     pub organization: String,
-    /// When this Activation took it.
+    /// When this Activation claimed it.
     pub taken: Option<Timestamp>,
-    /// What bears the app's name and was made for it, so that it may be deleted: kinds such as
-    /// [`DATABASE`]. What was there before us is not among it.
+    /// Kinds of objects that carry the app's name and were created for it, such as [`DATABASE`], and
+    /// therefore may be deleted with it. Objects that existed before are not included.
     pub made: BTreeSet<String>,
     version: Option<String>,
     object_uid: Option<String>,
@@ -58,13 +63,14 @@ impl Claim {
     }
 
     /// True when an Activation of the same namespace and name held the app before. The API server
-    /// has one object of a name, so the one with another UID is gone, whatever the claim says.
+    /// has one object of a name at a time, so an Activation with another UID is gone, whatever the
+    /// claim says.
     pub fn left_by_namesake(&self, owner: &Owner) -> bool {
         self.namespace == owner.namespace && self.name == owner.name
     }
 }
 
-/// Name of the ConfigMap for an app.
+/// Name of the ConfigMap of an app.
 pub fn name(app: &str) -> String {
     format!("golive-app-{app}")
 }
@@ -82,31 +88,11 @@ pub async fn read(kube: &Client, own_namespace: &str, app: &str) -> Result<Optio
         .get_opt(&name(app))
         .await
         .map_err(|source| Error::kube(format!("read the claim on the app {app}"), source))?;
-    Ok(found.map(|map| {
-        let mut data = map.data.unwrap_or_default();
-        let made = data
-            .iter()
-            .filter(|(_, value)| *value == "true")
-            .filter_map(|(key, _)| key.strip_prefix(MADE))
-            .map(str::to_owned)
-            .collect();
-        let mut text = |key: &str| data.remove(key).unwrap_or_default();
-        Claim {
-            uid: text("uid"),
-            namespace: text("namespace"),
-            name: text("name"),
-            retained: text("retained") == "true",
-            organization: text("organization"),
-            taken: text("taken").parse().ok(),
-            made,
-            version: map.metadata.resource_version,
-            object_uid: map.metadata.uid,
-        }
-    }))
+    Ok(found.map(parse))
 }
 
-/// Takes the app for this Activation: creates the claim, or takes over `before`. Losing the race is no error: the next read tells
-/// who holds it.
+/// Claims the app for this Activation: creates the claim, or takes over `before`. Losing the race is
+/// no error: the next read shows who holds it.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached.
@@ -121,21 +107,22 @@ pub async fn take(
     write(kube, own_namespace, app, owner, before, terms).await
 }
 
-/// What stands in a claim beside whose it is.
+/// The content of a claim besides its owner.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
     /// Slug of the organization.
     pub organization: &'a str,
-    /// When it is taken; `None`: it is left behind.
+    /// When it is claimed; `None`: the app is retained after deletion.
     pub taken: Option<Timestamp>,
-    /// Kinds of what is, or is going to be, made for the app.
+    /// Kinds of objects that were, or are about to be, created for the app.
     pub made: &'a BTreeSet<String>,
 }
 
-/// Notes that something of this kind is going to be made for the app. Safe to repeat.
+/// Records that an object of this kind is about to be created for the app. Safe to repeat.
 ///
 /// # Errors
-/// When the API server refuses or cannot be reached, or the claim is not the one that was read.
+/// When the API server refuses or cannot be reached, or another claim has replaced the one that was
+/// read.
 pub async fn note_made(
     kube: &Client,
     own_namespace: &str,
@@ -158,8 +145,8 @@ pub async fn note_made(
         .map_err(|source| Error::kube(format!("note in the claim on the app {app}"), source))
 }
 
-/// Marks the claim as left behind, for an app, or for something of its name (`kept`), that stays
-/// after deletion.
+/// Marks the claim as retained: the app, or objects of its name of the kinds `kept`, outlive the
+/// Activation.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached.
@@ -179,6 +166,8 @@ pub async fn retain(
     write(kube, own_namespace, app, owner, Some(claim), &terms).await
 }
 
+/// Creates the claim, or replaces `before`. A conflict is fine: somebody else has written, and the
+/// next read shows who holds the app.
 async fn write(
     kube: &Client,
     own_namespace: &str,
@@ -187,74 +176,59 @@ async fn write(
     before: Option<&Claim>,
     terms: &Terms<'_>,
 ) -> Result<(), Error> {
-    let labels = [
-        ("app.kubernetes.io/name", "golive"),
-        ("app.kubernetes.io/component", "claim"),
-        ("app.kubernetes.io/managed-by", "golive"),
-        LABEL_VERSION,
-        (LABEL_UID, owner.uid.as_str()),
-    ];
-    let data = [
+    let map = ConfigMap {
+        metadata: store::metadata(name(app), COMPONENT, owner),
+        data: Some(data(app, owner, terms)),
+        ..ConfigMap::default()
+    };
+    let version = before.and_then(|claim| claim.version.as_deref());
+    store::put(&api(kube, own_namespace), map, version)
+        .await
+        .map(drop)
+        .map_err(|source| Error::kube(format!("write the claim on the app {app}"), source))
+}
+
+/// The data of the ConfigMap; [`read`] parses it.
+fn data(app: &str, owner: &Owner, terms: &Terms<'_>) -> BTreeMap<String, String> {
+    let retained = terms.taken.is_none();
+    let mut data = store::text([
         ("app", app),
         ("uid", &owner.uid),
         ("namespace", &owner.namespace),
         ("name", &owner.name),
         ("organization", terms.organization),
-        (
-            "retained",
-            if terms.taken.is_none() {
-                "true"
-            } else {
-                "false"
-            },
-        ),
-    ];
-    let text = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect()
-    };
-    let mut data = text(&data);
+        ("retained", if retained { "true" } else { "false" }),
+    ]);
     data.extend(terms.taken.map(|at| ("taken".to_owned(), at.to_string())));
-    data.extend(
-        terms
-            .made
-            .iter()
-            .map(|kind| (format!("{MADE}{kind}"), "true".to_owned())),
-    );
-    let map = ConfigMap {
-        metadata: ObjectMeta {
-            name: Some(name(app)),
-            labels: Some(text(&labels)),
-            resource_version: before.and_then(|claim| claim.version.clone()),
-            ..ObjectMeta::default()
-        },
-        data: Some(data),
-        ..ConfigMap::default()
-    };
-    let params = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    let api = api(kube, own_namespace);
-    let written = match before {
-        None => api.create(&params, &map).await,
-        Some(_) => api.replace(&name(app), &params, &map).await,
-    };
-    match written {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => {
-            Ok(())
-        }
-        Err(source) => Err(Error::kube(
-            format!("write the claim on the app {app}"),
-            source,
-        )),
+    let made = terms.made.iter();
+    data.extend(made.map(|kind| (format!("{MADE}{kind}"), "true".to_owned())));
+    data
+}
+
+/// A claim, from the ConfigMap that holds it.
+fn parse(map: ConfigMap) -> Claim {
+    let mut data = map.data.unwrap_or_default();
+    let made = data
+        .iter()
+        .filter(|(_, value)| *value == "true")
+        .filter_map(|(key, _)| key.strip_prefix(MADE))
+        .map(str::to_owned)
+        .collect();
+    let mut text = |key: &str| data.remove(key).unwrap_or_default();
+    Claim {
+        uid: text("uid"),
+        namespace: text("namespace"),
+        name: text("name"),
+        retained: text("retained") == "true",
+        organization: text("organization"),
+        taken: text("taken").parse().ok(),
+        made,
+        version: map.metadata.resource_version,
+        object_uid: map.metadata.uid,
     }
 }
 
-/// Gives the app back. Already gone is fine.
+/// Deletes the claim. Already gone is fine, and so is another claim in its place, which stays.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached.
@@ -264,21 +238,11 @@ pub async fn give_back(
     app: &str,
     claim: &Claim,
 ) -> Result<(), Error> {
-    let params = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: claim.object_uid.clone(),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
-    };
-    match api(kube, own_namespace).delete(&name(app), &params).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
-        Err(source) => Err(Error::kube(
-            format!("give back the claim on the app {app}"),
-            source,
-        )),
-    }
+    let api = api(kube, own_namespace);
+    store::delete_if(&api, &name(app), claim.object_uid.as_deref())
+        .await
+        .map(drop)
+        .map_err(|source| Error::kube(format!("give back the claim on the app {app}"), source))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Finalizers: on the Activation before the first external write, and on the Secret with its
-//! token until the work is done, so that deletion can still reach Fly.io.
+//! Our finalizers: on the Activation from before the first external write, and on the Secret with
+//! its token for as long as deletion needs the token to reach Fly.io.
 
 use std::collections::BTreeSet;
 
@@ -12,16 +12,15 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    api::{Activation, ActivationStatus, FIELD_MANAGER, FINALIZER, Reason},
+    api::{Activation, ActivationStatus, FIELD_MANAGER, FINALIZER, Owner, Reason},
     error::Error,
-    pipeline::Owner,
 };
 
-/// Puts the finalizer on the Activation, if it is not there.
+/// Adds the finalizer to the Activation, if it is missing.
 ///
 /// # Errors
-/// When the API server refuses or cannot be reached, and when the object is gone or is another one of
-/// the same name: nothing may be made for it then, because nobody would remove it.
+/// When the API server refuses or cannot be reached, and when the object is gone or another one has
+/// its name: nothing may be created for it then, because nobody would remove it.
 pub async fn add_finalizer(
     activation: &Activation,
     kube: &Client,
@@ -31,7 +30,7 @@ pub async fn add_finalizer(
         return Ok(());
     }
     let api: Api<Activation> = Api::namespaced(kube.clone(), &owner.namespace);
-    // The version fences the change: only if the cache is old does it take a look first.
+    // The write is fenced by the cached version. Only when the cache is stale is the object read.
     let version = activation.resource_version();
     let mut finalizers = activation.finalizers().to_vec();
     finalizers.push(FINALIZER.to_owned());
@@ -64,19 +63,19 @@ fn gone(owner: &Owner) -> Error {
     Error::Blocked {
         reason: Reason::Deleting,
         message: format!(
-            "the Activation {} was deleted before anything was made for it",
+            "the Activation {} was deleted before anything was created for it",
             owner.name
         ),
     }
 }
 
-/// Takes the finalizer off the Activation: the API server then removes the object.
+/// Removes the finalizer from the Activation: the API server then deletes the object.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached.
 pub async fn remove_finalizer(kube: &Client, owner: &Owner) -> Result<(), Error> {
     let api: Api<Activation> = Api::namespaced(kube.clone(), &owner.namespace);
-    // The metadata alone: an object that cannot be decoded can be let go as well.
+    // Metadata only, so that it works for an object that cannot be decoded too.
     let current = api
         .get_metadata_opt(&owner.name)
         .await
@@ -91,8 +90,8 @@ pub async fn remove_finalizer(kube: &Client, owner: &Owner) -> Result<(), Error>
     }
 }
 
-/// Puts the finalizer on the Secret that holds the Fly token. A Secret that is not there is
-/// found by preflight.
+/// Adds the finalizer to the Secret that holds the Fly token. A missing Secret is reported by
+/// preflight.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached.
@@ -104,7 +103,7 @@ pub async fn protect(activation: &Activation, kube: &Client, owner: &Owner) -> R
         .await
         .map_err(|source| Error::kube(format!("read the Secret {name}"), source))?;
     let Some(secret) = secret else { return Ok(()) };
-    // A finalizer cannot be added to what is being deleted.
+    // The API server refuses new finalizers on an object that is being deleted.
     if secret.finalizers().iter().any(|f| f == FINALIZER)
         || secret.metadata.deletion_timestamp.is_some()
     {
@@ -116,31 +115,32 @@ pub async fn protect(activation: &Activation, kube: &Client, owner: &Owner) -> R
     set.await.map(drop)
 }
 
-/// The Secrets that may carry our finalizer for this object: the one that the spec names, and those
-/// that it named before, as far as this process or the status knows. The status is only a place to
-/// look: nothing but our own finalizer is ever taken off, and only where nobody needs it, so that one
-/// that was copied or made up does no harm.
+/// Names of the Secrets that may carry our finalizer for this object: the one that the spec names,
+/// those that this process `protected`, and the one that the status recorded. A wrong entry in a
+/// status does no harm: [`release`] removes nothing but our own finalizer, and only where no other
+/// Activation needs it.
 pub fn held(
     activation: &Activation,
     protected: &BTreeSet<String>,
     old: Option<&ActivationStatus>,
 ) -> BTreeSet<String> {
-    let told = [old, activation.status.as_ref()];
-    let told = told.into_iter().flatten();
-    told.filter_map(|status| status.token_secret.clone())
+    let statuses = [old, activation.status.as_ref()];
+    let statuses = statuses.into_iter().flatten();
+    statuses
+        .filter_map(|status| status.token_secret.clone())
         .chain([activation.spec.token_secret_ref.name.clone()])
         .chain(protected.iter().cloned())
         .collect()
 }
 
-/// Takes the finalizer off a token's Secret, unless another Activation in the namespace still needs
-/// it.
+/// Removes the finalizer from a token's Secret, unless another Activation of the namespace needs the
+/// token.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached.
 pub async fn release(name: &str, kube: &Client, owner: &Owner) -> Result<(), Error> {
-    // One that cannot be decoded must not keep others from being deleted; with our finalizer on it
-    // it may need any token.
+    // An Activation that cannot be decoded must not block the deletion of others. If it carries our
+    // finalizer, it may need any token.
     let activations: Api<DeserializeGuard<Activation>> =
         Api::namespaced(kube.clone(), &owner.namespace);
     let others = activations
@@ -181,7 +181,8 @@ fn without(finalizers: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Replaces the list of finalizers, if the object is still the one that was read. `false`: it is gone.
+/// Replaces the list of finalizers, if the object still has the version that was read. `false`: the
+/// object is gone.
 async fn set_finalizers<K>(
     api: &Api<K>,
     name: &str,

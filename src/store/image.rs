@@ -1,37 +1,34 @@
-//! What was chosen and resolved, kept where a restart finds it: a tag that moves while this process
-//! is away changes nothing.
+//! The image that was chosen or resolved, stored so that a restart finds it: a tag that moves while
+//! no process runs changes nothing.
 //!
-//! One ConfigMap for each Activation, in the operator's own namespace, written when the answer
-//! changes and never otherwise. The status tells the same and is not asked: it is a report, and one
-//! from a backup must change nothing.
-
-use std::collections::BTreeMap;
+//! One ConfigMap for each Activation in the operator's own namespace, written only when the image
+//! changes. The status shows the same but is never read for it: a status is a report, and one from a
+//! backup must change nothing.
+//!
+//! [`load`] and [`save`] keep nothing in memory: their caller holds the [`Stored`].
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{
-    Api, Client, ResourceExt,
-    api::{DeleteParams, PostParams},
-    core::ObjectMeta,
-};
+use kube::{Api, Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{FIELD_MANAGER, LABEL_UID, Reason},
+    api::{Owner, Reason},
     error::Error,
-    pipeline::{Owner, facts::Facts},
+    store::{self, Write},
 };
 
 /// The key of the ConfigMap.
 const KEY: &str = "image.json";
 
-/// The value of the label `app.kubernetes.io/component`.
+/// What the object is for, in its labels.
 const COMPONENT: &str = "image";
 
 /// An image that was chosen, or a tag that was resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Choice {
-    /// The question that it answers; see [`crate::plan::asked`].
+    /// The question that it answers, as `plan::asked` computes it. An answer to another question
+    /// does not count.
     pub asked: String,
     /// The image as the spec names it; of `deploy.source`, without a tag.
     pub image: String,
@@ -40,7 +37,7 @@ pub struct Choice {
     pub tag: String,
     /// Its digest.
     pub digest: String,
-    /// Whether Fly.io's machines can run it; `None` when the registry does not tell.
+    /// Whether Fly.io's machines can run it; `None` when the registry does not say.
     #[serde(default)]
     pub runs_on_fly: Option<bool>,
     /// Why it was chosen, for the record of the release.
@@ -70,10 +67,26 @@ pub fn short(digest: &str) -> String {
     hex.chars().take(12).collect()
 }
 
-/// What is kept, and the version of the ConfigMap.
+/// An image whose digest is known: what machines are given. A fact of a pass, set where the image is
+/// resolved and read by the steps of Deploy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The question that it answers, as `plan::asked` computes it.
+    pub asked: String,
+    /// As the spec names it, or with the tag that was chosen.
+    pub reference: String,
+    /// Reference with the digest, as machines get it: `registry/repository@sha256:...`.
+    pub pinned: String,
+    /// `sha256:...`.
+    pub digest: String,
+    /// Whether Fly.io's machines can run it; `None` when the registry does not say.
+    pub runs_on_fly: Option<bool>,
+}
+
+/// What is stored for an Activation, and in which version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// The answer.
+    /// The image; `None` when none was ever stored.
     pub choice: Option<Choice>,
     version: Option<String>,
 }
@@ -86,122 +99,119 @@ fn name(uid: &str) -> String {
     format!("golive-image-{uid}")
 }
 
-/// What is kept for an object. Read once in the life of this process: nobody else writes it.
+/// Reads what is stored for an Activation. Once in the life of a process is enough, because no
+/// other process writes it.
 ///
 /// # Errors
-/// When Kubernetes does not answer, or what is there cannot be read: never taken for "none", because
-/// then a tag that has moved would be deployed.
-pub async fn load(
-    kube: &Client,
-    own_namespace: &str,
-    owner: &Owner,
-    facts: &Facts,
-) -> Result<Stored, Error> {
-    if let Some(stored) = facts.stored_image.get() {
-        return Ok((*stored).clone());
-    }
-    let name = name(&owner.uid);
+/// When the API server refuses or cannot be reached, or the ConfigMap cannot be parsed. It is never
+/// taken for "none", because then a tag that has moved would be deployed.
+pub async fn load(kube: &Client, own_namespace: &str, owner: &Owner) -> Result<Stored, Error> {
     let found = api(kube, own_namespace)
-        .get_opt(&name)
+        .get_opt(&name(&owner.uid))
         .await
         .map_err(|source| Error::kube("read which image was chosen", source))?;
-    let stored = match found {
-        None => Stored::default(),
-        Some(map) => {
-            let version = map.resource_version();
-            let text = map.data.unwrap_or_default().remove(KEY).unwrap_or_default();
-            let choice = serde_json::from_str(&text).map_err(|why| Error::Blocked {
-                reason: Reason::InternalError,
-                message: format!(
-                    "the ConfigMap {own_namespace}/{name} does not hold an image ({why}): restore it, or delete it to have the image chosen anew"
-                ),
-            })?;
-            Stored {
-                choice: Some(choice),
-                version,
-            }
-        }
-    };
-    facts.stored_image.set(stored.clone());
-    Ok(stored)
+    match found {
+        None => Ok(Stored::default()),
+        Some(map) => parse(map).map_err(|why| Error::Blocked {
+            reason: Reason::InternalError,
+            message: format!(
+                "the ConfigMap {own_namespace}/{} does not hold an image ({why}): restore it, or delete it to have the image chosen again",
+                name(&owner.uid)
+            ),
+        }),
+    }
 }
 
-/// Keeps an answer in the place of the one before.
+fn parse(map: ConfigMap) -> Result<Stored, serde_json::Error> {
+    let version = map.resource_version();
+    let text = map.data.unwrap_or_default().remove(KEY).unwrap_or_default();
+    Ok(Stored {
+        choice: Some(serde_json::from_str(&text)?),
+        version,
+    })
+}
+
+/// Stores a choice in the place of `before`, and returns what is stored then.
 ///
 /// # Errors
-/// When Kubernetes does not answer, or somebody else has written meanwhile. What is there is read
-/// again by the next look.
+/// When the API server refuses or cannot be reached, or somebody else has written since `before` was
+/// read: what follows from the choice must not begin, and what is stored must be loaded again.
 pub async fn save(
     kube: &Client,
     own_namespace: &str,
     owner: &Owner,
-    facts: &Facts,
+    before: &Stored,
     choice: &Choice,
-) -> Result<(), Error> {
-    let before = load(kube, own_namespace, owner, facts).await?;
-    let map = config_map(owner, choice, before.version.clone())?;
-    let params = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    let api = api(kube, own_namespace);
-    let written = match before.version {
-        Some(_) => api.replace(&name(&owner.uid), &params, &map).await,
-        None => api.create(&params, &map).await,
-    };
-    match written {
-        Ok(map) => {
-            facts.stored_image.set(Stored {
-                choice: Some(choice.clone()),
-                version: map.resource_version(),
-            });
-            Ok(())
-        }
-        Err(source) => {
-            facts.stored_image.clear();
-            Err(Error::kube("keep which image was chosen", source))
-        }
-    }
+) -> Result<Stored, Error> {
+    let map = config_map(owner, choice)?;
+    let version = before.version.as_deref();
+    let written = store::put(&api(kube, own_namespace), map, version).await;
+    let map = written
+        .and_then(Write::into_result)
+        .map_err(|source| Error::kube("store which image was chosen", source))?;
+    Ok(Stored {
+        choice: Some(choice.clone()),
+        version: map.resource_version(),
+    })
 }
 
-fn config_map(owner: &Owner, choice: &Choice, version: Option<String>) -> Result<ConfigMap, Error> {
+fn config_map(owner: &Owner, choice: &Choice) -> Result<ConfigMap, Error> {
     let text = serde_json::to_string(choice).map_err(|_| Error::Malformed("chosen image"))?;
-    let pairs = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-        let pairs = pairs.iter();
-        pairs
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect()
-    };
     Ok(ConfigMap {
-        metadata: ObjectMeta {
-            name: Some(name(&owner.uid)),
-            labels: Some(pairs(&[
-                ("app.kubernetes.io/name", "golive"),
-                ("app.kubernetes.io/component", COMPONENT),
-                ("app.kubernetes.io/managed-by", "golive"),
-                (LABEL_UID, &owner.uid),
-            ])),
-            annotations: Some(pairs(&[
-                ("golive.dev/namespace", &owner.namespace),
-                ("golive.dev/activation", &owner.name),
-            ])),
-            resource_version: version,
-            ..ObjectMeta::default()
-        },
-        data: Some(pairs(&[(KEY, &text)])),
+        metadata: store::metadata(name(&owner.uid), COMPONENT, owner),
+        data: Some(store::text([(KEY, text.as_str())])),
         ..ConfigMap::default()
     })
 }
 
-/// Forgets what is kept. Already gone is fine.
+/// Deletes what is stored. Already gone is fine.
 ///
 /// # Errors
-/// When Kubernetes refuses or does not answer.
+/// When the API server refuses or cannot be reached.
 pub async fn delete(kube: &Client, own_namespace: &str, uid: &str) -> Result<(), Error> {
-    let api = api(kube, own_namespace);
-    match api.delete(&name(uid), &DeleteParams::default()).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => Err(Error::kube("forget which image was chosen", source)),
+    store::delete(&api(kube, own_namespace), &name(uid))
+        .await
+        .map_err(|source| Error::kube("delete which image was chosen", source))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_read_back_and_what_cannot_be_parsed_is_never_none() {
+        let owner = Owner {
+            namespace: "cabanas".to_owned(),
+            name: "mvp".to_owned(),
+            uid: "u-1".to_owned(),
+            generation: 1,
+        };
+        let choice = Choice {
+            asked: "q".to_owned(),
+            image: "registry.fly.io/shop".to_owned(),
+            tag: "1.4.0".to_owned(),
+            digest: "sha256:a".to_owned(),
+            runs_on_fly: Some(true),
+            why: "source: semver 1.4.0".to_owned(),
+        };
+        let mut map = config_map(&owner, &choice).unwrap();
+        assert_eq!(map.metadata.name.as_deref(), Some("golive-image-u-1"));
+        map.metadata.resource_version = Some("7".to_owned());
+        let stored = parse(map).unwrap();
+        assert_eq!(stored.choice, Some(choice));
+        assert_eq!(stored.version.as_deref(), Some("7"));
+        assert!(parse(ConfigMap::default()).is_err());
+    }
+
+    #[test]
+    fn an_object_of_an_earlier_version_is_read_the_same() {
+        let text = r#"{"asked": "q", "image": "shop:1", "digest": "sha256:a"}"#;
+        let map = ConfigMap {
+            data: Some(store::text([(KEY, text)])),
+            ..ConfigMap::default()
+        };
+        let choice = parse(map).unwrap().choice.unwrap();
+        assert_eq!((choice.tag.as_str(), choice.runs_on_fly), ("", None));
     }
 }

@@ -1,5 +1,10 @@
-//! Waits in the background: a long poll on Fly.io that wakes the object the moment the fact
-//! changes. No worker waits.
+//! What starts a pass besides the queue: long polls on Fly.io, and observations of Secrets.
+//!
+//! A step never waits in a worker. It returns what would end its wait; [`Waits`] runs the long poll in
+//! the background and wakes the object when the poll ends. [`secrets`] reads Secrets by name where no
+//! watch may list them.
+//!
+//! May use: `pipeline` (`Wake`, `Fired`), `fly`, `api`, `error`. Start reading at [`Waits::ensure`].
 
 pub mod secrets;
 
@@ -23,9 +28,10 @@ use crate::{
 /// (fly.io/docs/machines/api/machines-resource/#wait-for-a-machine-to-reach-a-specified-state).
 const POLL: Duration = Duration::from_secs(55);
 
-/// Tries of one wait before the object looks for itself.
+/// Most polls of one wait. After them the object is woken anyway.
 const TRIES: u32 = 5;
 
+/// A long poll that is under way.
 #[derive(Debug)]
 struct Running {
     wake: Wake,
@@ -40,15 +46,15 @@ pub struct Waits {
     running: Arc<Mutex<BTreeMap<(String, StepId), Running>>>,
 }
 
-/// One namespace that is watched, or all of them, and where its wakes go.
+/// A namespace that is watched (`None`: all), and the stream of objects to wake in it.
 type Scope = (Option<String>, mpsc::UnboundedSender<Woken>);
 
-/// An object that is to be looked at now.
+/// An object whose next pass is due now.
 pub type Woken = ObjectRef<Activation>;
 
 impl Waits {
-    /// The waits, and for each scope (a namespace, or `None` for all) the stream of objects that
-    /// they wake.
+    /// No waits yet. Returns for each scope (a namespace, or `None` for all) the stream of objects to
+    /// wake.
     pub fn new(scopes: &[Option<String>]) -> (Self, Vec<mpsc::UnboundedReceiver<Woken>>) {
         let (senders, receivers): (Vec<Scope>, Vec<_>) = scopes
             .iter()
@@ -65,12 +71,13 @@ impl Waits {
         (waits, receivers)
     }
 
-    /// Notes that something which an object names may have changed: its next pass reads it anew.
+    /// Marks an object: something that it names may have changed, so that its next pass reads it
+    /// again.
     pub fn touch(&self, object: &Woken) {
         self.touched().insert(object.clone());
     }
 
-    /// Whether an object was touched since this was asked last.
+    /// Whether the object was marked since the last call. Removes the mark.
     pub fn take_touched(&self, object: &Woken) -> bool {
         self.touched().remove(object)
     }
@@ -89,7 +96,7 @@ impl Waits {
         }
     }
 
-    /// Sees to it that the wait of `step` is under way, and that no other one of this step is.
+    /// Starts the wait of `step` unless it is under way, and ends any other wait of the step.
     pub fn ensure(
         &self,
         object: &Woken,
@@ -141,7 +148,7 @@ impl Waits {
         );
     }
 
-    /// Ends all waits of an object that is gone.
+    /// Ends all waits of an object.
     pub fn forget(&self, uid: &str) {
         self.lock().retain(|(owner, _), running| {
             if owner == uid {
@@ -156,8 +163,8 @@ impl Waits {
     }
 }
 
-/// Polls until the machine is in the state, cannot get there any more, or Fly.io does not answer.
-/// Whatever ends it, the object looks for itself: the answer is not believed.
+/// Polls until the machine has the state, can no longer reach it, or Fly.io does not answer. However
+/// it ends, the object is observed: the answer of the poll decides nothing.
 async fn long_poll(fly: fly::Client, app: String, id: String, what: fly::WaitFor) {
     for _ in 0..TRIES {
         match fly.wait_machine(&app, &id, &what).await {

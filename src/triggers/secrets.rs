@@ -1,9 +1,9 @@
-//! Looks at the Secrets that objects name, one by one and by name, where no watch tells of a change.
+//! Polls the Secrets that objects name, one by one and by name, where no watch reports changes.
 //!
-//! A watch takes the right to list every Secret of its scope, and nobody should hold that for a whole
-//! cluster. `get` is enough for this: each Secret that some Activation names is asked for once an
-//! interval, its metadata alone, however many objects name it. What a pass read is compared with what
-//! stands there now, so that a change between the pass and the first look is found too.
+//! A watch needs the right to list every Secret of its scope, and the operator should not have it for
+//! a whole cluster. `get` is enough here: the metadata of each named Secret is read once an interval,
+//! however many objects name it, and compared with the version that the last pass read. So a change
+//! between the pass and the first poll is found too.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,14 +16,13 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt, runtime::reflector::ObjectRef};
 use tokio_util::sync::CancellationToken;
 
-use crate::{pipeline::Owner, triggers::Waits};
+use crate::{api::Owner, triggers::Waits};
 
-/// Shortest pause between two looks, so that there are never more than 25 a second: the API server
-/// has others to serve. With more than 375 Secrets and the default interval of 15 s, a round takes
-/// longer than the interval.
+/// Shortest pause between two reads: at most 25 a second, to limit the load on the API server. With
+/// more than 375 Secrets and the default interval of 15 s, a round takes longer than the interval.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(40);
 
-/// Looks under way at once: an answer that is slow does not hold up the others.
+/// Most concurrent reads: a slow answer does not delay the others.
 const AT_ONCE: usize = 4;
 
 /// A Secret: its namespace and its name.
@@ -34,35 +33,34 @@ type Version = Option<String>;
 
 #[derive(Debug, Default)]
 struct Known {
-    /// For each object what its last pass read of each Secret that it names.
+    /// For each object, the version of each named Secret that its last pass read.
     read: BTreeMap<(String, String), BTreeMap<String, Version>>,
-    /// Namespaces whose Secrets are watched at present.
+    /// Namespaces whose Secrets are watched.
     watched: BTreeSet<String>,
 }
 
-/// What objects have read, and which of it is looked at.
+/// The versions of Secrets that objects have read, and the poll that compares them.
 #[derive(Clone, Debug, Default)]
 pub struct SecretLooks {
     known: Arc<Mutex<Known>>,
 }
 
 impl SecretLooks {
-    /// An object has read these versions of the Secrets that it names: a change of any of them is
-    /// to wake it.
+    /// Records the versions of Secrets that an object has read: another version of one wakes it.
     pub fn read(&self, owner: &Owner, versions: BTreeMap<String, Version>) {
         self.lock()
             .read
             .insert((owner.namespace.clone(), owner.name.clone()), versions);
     }
 
-    /// An object is gone.
+    /// Forgets an object.
     pub fn forget(&self, namespace: &str, name: &str) {
         self.lock()
             .read
             .remove(&(namespace.to_owned(), name.to_owned()));
     }
 
-    /// Whether a watch tells of the changes in a namespace, so that looks are needless there.
+    /// Records whether a watch reports the changes in a namespace, which then is not polled.
     pub fn set_watched(&self, namespace: &str, watched: bool) {
         let mut known = self.lock();
         if watched {
@@ -72,7 +70,7 @@ impl SecretLooks {
         }
     }
 
-    /// The Secrets to look at, each once.
+    /// The Secrets to poll, each once.
     fn places(&self) -> BTreeSet<Place> {
         let known = self.lock();
         known
@@ -87,8 +85,8 @@ impl SecretLooks {
             .collect()
     }
 
-    /// The objects that have read another version than this one. Each is named once for each
-    /// change: its next pass says what it has read.
+    /// The objects that have read another version than this one. Each is returned once for each
+    /// change: its next pass records what it has read.
     fn behind(&self, place: &Place, version: &Version) -> Vec<(String, String)> {
         let (namespace, secret) = place;
         let mut known = self.lock();
@@ -109,8 +107,8 @@ impl SecretLooks {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at every named Secret once an interval, until `stop`, and wakes who has read another
-    /// version. Reads only.
+    /// Reads every named Secret once an interval, until `stop`, and wakes the objects that have read
+    /// another version. Reads only.
     pub async fn run(
         self,
         kube: Client,
@@ -128,10 +126,10 @@ impl SecretLooks {
                 let pause = pause(interval, places.len());
                 stream::iter(places)
                     .then(|place| async move {
-                        tokio::time::sleep(spread(pause)).await;
+                        tokio::time::sleep(jittered(pause)).await;
                         place
                     })
-                    .for_each_concurrent(AT_ONCE, |place| self.look(&kube, &waits, place))
+                    .for_each_concurrent(AT_ONCE, |place| self.compare(&kube, &waits, place))
                     .await;
             }
         };
@@ -141,16 +139,17 @@ impl SecretLooks {
         }
     }
 
-    async fn look(&self, kube: &Client, waits: &Waits, place: Place) {
+    /// Reads one Secret and wakes the objects that have read another version.
+    async fn compare(&self, kube: &Client, waits: &Waits, place: Place) {
         let api: Api<Secret> = Api::namespaced(kube.clone(), &place.0);
         let version = match api.get_metadata_opt(&place.1).await {
             Ok(found) => found.and_then(|secret| secret.resource_version()),
-            // Nothing is known then, and nobody is woken: the pass of the object itself meets the
-            // same and tells it.
+            // Nothing is known, so nothing is woken: the pass of the object gets the same error and
+            // publishes it.
             Err(error) => {
                 tracing::debug!(
                     namespace = %place.0, secret = %place.1,
-                    error = %crate::causes::chain(&error), "a Secret could not be looked at"
+                    error = %crate::causes::chain(&error), "a Secret could not be read"
                 );
                 return;
             }
@@ -163,14 +162,14 @@ impl SecretLooks {
     }
 }
 
-/// The pause before each look of a round, so that the round fills the interval.
-fn pause(interval: Duration, looks: usize) -> Duration {
-    let looks = u32::try_from(looks).unwrap_or(u32::MAX).max(1);
-    (interval / looks).max(SHORTEST_PAUSE)
+/// The pause before each read of a round, so that the round fills the interval.
+fn pause(interval: Duration, reads: usize) -> Duration {
+    let reads = u32::try_from(reads).unwrap_or(u32::MAX).max(1);
+    (interval / reads).max(SHORTEST_PAUSE)
 }
 
-/// The same, more or less by a tenth, so that replicas and rounds do not fall into step.
-fn spread(pause: Duration) -> Duration {
+/// Adds ±10 % jitter, so that replicas and rounds do not synchronize.
+fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.9..=1.1))
 }
 
@@ -209,12 +208,15 @@ mod tests {
 
         let two = Some("2".to_owned());
         assert_eq!(looks.behind(&place("fly"), &two), [place("a")]);
-        assert!(looks.behind(&place("fly"), &two).is_empty(), "told once");
+        assert!(
+            looks.behind(&place("fly"), &two).is_empty(),
+            "returned once"
+        );
         assert!(looks.behind(&place("app"), &None).is_empty());
         assert_eq!(
             looks.behind(&place("app"), &Some("1".to_owned())),
             [place("a")],
-            "it is there now"
+            "it exists now"
         );
         let both = [place("a"), place("b")];
         assert_eq!(looks.behind(&place("fly"), &None), both, "it is gone now");

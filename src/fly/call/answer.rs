@@ -87,7 +87,7 @@ impl Reply {
         T::deserialize(&json)
             .ok()
             .filter(|object| !object.identity().is_empty())
-            .ok_or_else(|| self.unreadable(endpoint, "it does not say what it is about"))
+            .ok_or_else(|| self.unreadable(endpoint, "its id or name is missing"))
     }
 }
 

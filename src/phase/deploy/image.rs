@@ -1,114 +1,43 @@
-//! The image: the tag is resolved to a digest once, and machines get the digest, so that a tag
-//! that moves changes nothing behind our back. What was resolved is kept before anything runs it,
-//! so that a restart does not resolve it again. What `deploy.source` chose is resolved already.
+//! The image: the tag is resolved to a digest once, and machines get the digest, so that a moved tag
+//! changes nothing. The digest is stored before anything runs it, so that a restart does not resolve
+//! the tag again. An image that `deploy.source` chose is resolved already.
 
 use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::phase::deploy::release::records;
+use crate::phase::image::{resolve, stored};
 use crate::{
     api::Reason,
-    error::Error,
-    fly::ImageReference,
     pipeline::{
         ChangeKind, Cx, Removal, Step, StepChange, StepId, Verdict, Why, facts, step::Result,
     },
     plan::Target,
-    store::image::{self as store, Choice},
+    store::image::{self as store, Choice, Stored},
 };
 
 /// The image.
 pub struct Image;
 
-/// Gives the image of the target: the one that was chosen, the one that was resolved for the same
-/// question before, also by another process, or what the registry says now. `None`: the registry has
-/// no such image.
-///
-/// # Errors
-/// When the reference cannot be read, or the registry or Kubernetes does not answer.
-pub async fn resolve(cx: &Cx) -> Result<Option<facts::Image>> {
-    let target = &cx.target;
-    let reference = target.image()?;
-    let of = |digest: &str, runs_on_fly| facts::Image {
-        asked: target.asked().to_owned(),
-        reference: target.image_name().to_owned(),
-        pinned: reference.pinned(digest).to_string(),
-        runs_on_fly,
-        digest: digest.to_owned(),
-    };
-    if let Some(choice) = target.choice() {
-        let image = of(&choice.digest, choice.runs_on_fly);
-        cx.facts.image.set(image.clone());
-        return Ok(Some(image));
-    }
-    if let Some(image) = cx.facts.image.get()
-        && image.asked == target.asked()
-    {
-        return Ok(Some((*image).clone()));
-    }
-    let image = match kept(cx, reference).await? {
-        Some((digest, runs_on_fly)) => of(&digest, runs_on_fly),
-        None => {
-            let name = target.image_name();
-            let resolved = cx
-                .fly
-                .resolve_image(reference)
-                .await
-                .map_err(|source| Error::fly(format!("resolve the image {name}"), source))?;
-            let Some(resolved) = resolved else {
-                return Ok(None);
-            };
-            of(&resolved.digest, resolved.runs_on_fly())
-        }
-    };
-    cx.facts.image.set(image.clone());
-    Ok(Some(image))
-}
-
-/// The digest that the tag was resolved to before, for the same question.
-async fn kept(cx: &Cx, reference: &ImageReference) -> Result<Option<(String, Option<bool>)>> {
-    if reference.digest.is_some() {
-        return Ok(None);
-    }
-    let stored = store::load(
-        &cx.kube,
-        &cx.installation.own_namespace,
-        &cx.owner,
-        &cx.facts,
-    )
-    .await?;
-    if let Some(choice) = stored.choice {
-        let same = choice.asked == cx.target.asked();
-        return Ok(same.then_some((choice.digest, choice.runs_on_fly)));
-    }
-    // An installation that did not keep it yet: what ran for this very target.
-    let records = records::load(cx).await?;
-    let record = records.list.iter().rev().find(|record| {
-        record.image == cx.target.image_name() && record.target == cx.target.digest()
-    });
-    Ok(record.map(|record| (record.digest.clone(), None)))
-}
-
-/// What is known of the image.
+/// The image, and whether its digest is stored.
 #[derive(Debug)]
 pub struct Observed {
     image: Option<facts::Image>,
-    /// Whether a restart finds the same.
-    kept: bool,
+    /// Whether a restart finds the same image.
+    is_stored: bool,
 }
 
-/// The image is kept.
+/// Stores the digest of the image.
 #[derive(Debug)]
-pub struct Keep(facts::Image);
+pub struct StoreDigest(facts::Image);
 
-impl fmt::Display for Keep {
+impl fmt::Display for StoreDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "keep {} at {}", self.0.reference, self.0.digest)
     }
 }
 
-impl StepChange for Keep {
+impl StepChange for StoreDigest {
     fn kind(&self) -> ChangeKind {
         ChangeKind::Housekeeping
     }
@@ -116,29 +45,23 @@ impl StepChange for Keep {
 
 impl Step for Image {
     type Observed = Observed;
-    type Change = Keep;
+    type Change = StoreDigest;
 
     fn id(&self) -> StepId {
         StepId::Image
     }
 
-    /// What runs is pinned to the digest: a re-check has nothing to see here.
+    /// Machines are pinned to the digest: there is nothing to re-check.
     fn rechecked(&self) -> bool {
         false
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
         let image = resolve(cx).await?;
-        // A plan keeps nothing, and a digest in the spec needs no keeping.
+        // A plan stores nothing, and a digest in the spec need not be stored.
         let fixed = cx.target.choice().is_some() || cx.target.image()?.digest.is_some();
-        let kept = !cx.may_act() || fixed || {
-            let stored = store::load(
-                &cx.kube,
-                &cx.installation.own_namespace,
-                &cx.owner,
-                &cx.facts,
-            )
-            .await?;
+        let is_stored = !cx.may_act() || fixed || {
+            let stored = stored(cx).await?;
             stored
                 .choice
                 .zip(image.as_ref())
@@ -146,13 +69,13 @@ impl Step for Image {
                     choice.asked == image.asked && choice.digest == image.digest
                 })
         };
-        Ok(Observed { image, kept })
+        Ok(Observed { image, is_stored })
     }
 
-    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Keep> {
+    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<StoreDigest> {
         match &observed.image {
-            Some(_) if observed.kept => Verdict::Done,
-            Some(image) => Verdict::Change(Keep(image.clone())),
+            Some(_) if observed.is_stored => Verdict::Done,
+            Some(image) => Verdict::Change(StoreDigest(image.clone())),
             None => Verdict::Blocked(Why::new(
                 Reason::ImageNotFound,
                 format!(
@@ -163,7 +86,7 @@ impl Step for Image {
         }
     }
 
-    async fn act(&self, cx: &Cx, Keep(image): Keep) -> Result<()> {
+    async fn act(&self, cx: &Cx, StoreDigest(image): StoreDigest) -> Result<()> {
         let choice = Choice {
             asked: image.asked,
             image: image.reference,
@@ -172,18 +95,17 @@ impl Step for Image {
             runs_on_fly: image.runs_on_fly,
             why: String::new(),
         };
-        store::save(
-            &cx.kube,
-            &cx.installation.own_namespace,
-            &cx.owner,
-            &cx.facts,
-            &choice,
-        )
-        .await
+        let before = stored(cx).await?;
+        // Whatever becomes of the write, what was read before it counts no longer.
+        cx.journal.clear::<Stored>();
+        let namespace = &cx.installation.own_namespace;
+        let after = store::save(&cx.kube, namespace, &cx.owner, &before, &choice).await?;
+        cx.journal.set(after);
+        Ok(())
     }
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
-        cx.facts.stored_image.clear();
+        cx.journal.clear::<Stored>();
         store::delete(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
         Ok(Removal::Gone)
     }

@@ -1,13 +1,13 @@
-//! `machine_checks` of the fly.toml: each machine that is given a release is tested from a machine of
-//! its own before the rollout goes on over it. How such a machine runs is in `one_off`.
+//! The `machine_checks` of fly.toml: each machine that is given a release is tested from another
+//! machine before the rollout continues. How such a test machine runs is in `command::one_off`.
 //!
-//! As flyctl: not on a first deployment, not with the strategy immediate, and no machine that is not
-//! launched. Beyond flyctl: the new set of bluegreen is tested before the traffic moves to it, and a
-//! test begins when its machine is well, so that it proves something about the release and not
-//! about how fast it starts.
+//! As with flyctl, there are no tests on a first deployment, with the strategy immediate, and of
+//! machines that are not launched. Unlike flyctl, the new machines of bluegreen are tested before
+//! they get traffic, and a test begins when its machine is healthy, so that it proves something
+//! about the release and not about how fast it starts.
 //!
-//! A test is found by its mark: the release, the machine that it tests and what it runs. So one
-//! that has passed is not run again for this release, also by another process.
+//! A test is identified by its metadata: the release, the machine that it tests and what it runs. So
+//! a test that has passed is not run again for this release, also not by another process.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -15,32 +15,39 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::{
-    fleet::{self, CHECK_KEY, Health, SLOT_KEY, UID_KEY, Wanted},
-    look::Look,
+    command::{
+        one_off::{self, Change, OneOff, Progress, Runs},
+        one_off_machines,
+        program::Program,
+    },
+    fleet::{
+        health::Health,
+        slots,
+        wanted::{WantedMachine, not_convertible, starts_on_demand},
+    },
+    rollout::Rollout,
 };
-use crate::phase::deploy::{
-    command::one_off::{self, Change, OneOff, Progress, Runs, What},
-    fleet::roster,
-};
+use crate::phase::roster;
 use crate::{
     api::{Reason, status::one_line},
     error::Error,
     fly::{self, Machine, MachineState, machines::HostStatus},
     flytoml::{self, MachineTest, Strategy},
+    phase::marks::{CHECK_KEY, RELEASE_KEY, SLOT_KEY, UID_KEY},
     pipeline::{Cx, Wake, Why, step::Result},
 };
 
 /// Most characters of a check's command in a message.
 const COMMAND: usize = 120;
 
-/// Where the checks of a release stand.
+/// The progress of the checks of a release.
 #[derive(Debug, Default)]
 pub struct Checks {
     /// Machines that have not passed all of theirs.
     open: Vec<Open>,
     /// Their ids.
     untested: BTreeSet<String>,
-    /// Test machines that nobody waits for any more: name and id.
+    /// Test machines that are no longer waited for: name and id.
     stale: Vec<(String, String)>,
 }
 
@@ -52,50 +59,51 @@ struct Open {
     runs: Vec<Runs>,
 }
 
-/// Whether this release is tested at all.
-fn applies(look: &Look) -> bool {
-    // What is restored, what runs already and what scales has proven itself.
-    look.effective.instead.is_none()
-        && !look.records.is_good(&look.release.key)
-        && look.records.last_good().is_some()
-        && look.strategy != Strategy::Immediate
+/// Whether this release is tested.
+fn applies(rollout: &Rollout) -> bool {
+    // A release that is restored or has run well needs no test, and neither does scaling.
+    rollout.effective.rollback.is_none()
+        && !rollout.targets.is_wanted_good()
+        && rollout.targets.serving.is_some()
+        && rollout.desired.strategy != Strategy::Immediate
 }
 
 /// Whether a machine was given this release and is launched.
-fn is_launched(look: &Look, machine: &Machine, wanted: &Wanted) -> bool {
-    wanted.marks(machine)
-        // One whose configuration is the same was not touched.
-        && machine.metadata(fleet::RELEASE_KEY) == Some(look.effective.key.as_str())
+fn is_launched(rollout: &Rollout, machine: &Machine, wanted: &WantedMachine) -> bool {
+    wanted.was_given_to(machine)
+        // A machine with the same configuration was not updated.
+        && machine.metadata(RELEASE_KEY) == Some(rollout.effective.key.as_str())
         && !wanted.standby
-        && !(fleet::starts_on_demand(wanted)
+        && !(starts_on_demand(wanted)
             && machine.cordoned != Some(true)
             && matches!(machine.state, MachineState::Stopped | MachineState::Suspended))
 }
 
-/// What is known of the checks.
+/// Observes the checks.
 ///
 /// # Errors
 /// When Fly.io does not answer, or the fly.toml cannot be converted.
-pub async fn observe(cx: &Cx, look: &Look) -> Result<Checks> {
+pub async fn observe(cx: &Cx, rollout: &Rollout) -> Result<Checks> {
     let mut tested: Vec<Tested> = Vec::new();
-    if applies(look) {
-        for (machine, wanted) in look.pairs().filter(|(m, w)| is_launched(look, m, w)) {
-            let tests = look.effective.config.machine_tests_of(&wanted.group);
-            tested
-                .extend((!tests.is_empty()).then(|| Tested::of(look, machine, wanted, tests, cx)));
+    if applies(rollout) {
+        for (machine, wanted) in rollout.pairs().filter(|(m, w)| is_launched(rollout, m, w)) {
+            let tests = rollout.effective.config.machine_tests_of(&wanted.group);
+            tested.extend(
+                (!tests.is_empty()).then(|| Tested::of(rollout, machine, wanted, tests, cx)),
+            );
         }
     }
     let labels: BTreeSet<&str> = tested
         .iter()
         .flat_map(|tested| tested.tests.iter().map(|(label, _)| label.as_str()))
         .collect();
-    let place = fleet::checks_slot(look.release.number, &look.release.key);
-    let stale = look
+    let slot = slots::machine_checks(rollout.targets.wanted.number, &rollout.targets.wanted.key);
+    let stale = rollout
         .machines
         .iter()
         .filter_map(|machine| Some((machine, machine.metadata(CHECK_KEY)?)))
         .filter(|(machine, label)| {
-            machine.metadata(SLOT_KEY) != Some(place.as_str()) || !labels.contains(label)
+            machine.metadata(SLOT_KEY) != Some(slot.as_str()) || !labels.contains(label)
         })
         .map(|(machine, _)| (machine.name.clone(), machine.id.clone()))
         .collect();
@@ -112,9 +120,9 @@ pub async fn observe(cx: &Cx, look: &Look) -> Result<Checks> {
         due.flat_map(|tested| &tested.tests)
             .any(|(label, _)| !known.contains(label.as_str()))
     };
-    let machines = one_off::machines_of(cx, &place, lacks).await?;
+    let machines = one_off_machines::in_slot(cx, &slot, lacks).await?;
     for tested in tested {
-        let open = tested.open(cx, look, &place, &machines).await?;
+        let open = tested.open(cx, rollout, &slot, &machines).await?;
         if let Some(open) = open {
             checks.untested.insert(tested.machine.id.clone());
             checks.open.push(open);
@@ -130,22 +138,22 @@ fn label(machine: &Machine) -> Option<&str> {
 /// A machine that has checks.
 struct Tested<'a> {
     machine: &'a Machine,
-    wanted: &'a Wanted,
-    /// What tells each from all others.
+    wanted: &'a WantedMachine,
+    /// The tests, each with its label.
     tests: Vec<(String, MachineTest)>,
-    /// Whether they can begin.
+    /// Whether the tests can begin.
     due: bool,
 }
 
 impl<'a> Tested<'a> {
     fn of(
-        look: &Look,
+        rollout: &Rollout,
         machine: &'a Machine,
-        wanted: &'a Wanted,
+        wanted: &'a WantedMachine,
         tests: Vec<MachineTest>,
         cx: &Cx,
     ) -> Self {
-        let well = look.health_of(machine, wanted, cx.now()) == Health::Healthy;
+        let is_healthy = rollout.health_of(machine, wanted, cx.now()) == Health::Healthy;
         let has_address = machine.private_ip.as_ref().is_some_and(|ip| !ip.is_empty());
         let tests = tests.into_iter().enumerate();
         Self {
@@ -154,20 +162,20 @@ impl<'a> Tested<'a> {
             tests: tests
                 .map(|(at, test)| (label_of(&machine.id, at, &test), test))
                 .collect(),
-            due: well
+            due: is_healthy
                 && has_address
                 && machine.state == MachineState::Started
-                // A host that cannot be reached says nothing about its machine.
+                // An unreachable host proves nothing about its machine.
                 && machine.host_status == HostStatus::Ok,
         }
     }
 
-    /// What is known of its checks; `None` when it has passed them all.
+    /// Its open checks; `None` when it has passed them all.
     async fn open(
         &self,
         cx: &Cx,
-        look: &Look,
-        place: &str,
+        rollout: &Rollout,
+        slot: &str,
         machines: &[Machine],
     ) -> Result<Option<Open>> {
         let mut open = Open {
@@ -179,13 +187,13 @@ impl<'a> Tested<'a> {
         for (label, test) in &self.tests {
             let of = |machine: &&Machine| machine.metadata(CHECK_KEY) == Some(label.as_str());
             let of: Vec<Machine> = machines.iter().filter(of).cloned().collect();
-            // It begins when its machine is well, and whatever was begun is looked at.
+            // A test begins when its machine is healthy, and a test that was begun is observed.
             if of.is_empty() && !self.due {
                 passed = false;
                 continue;
             }
-            let asked = self.one_off(cx, look, place, label, test)?;
-            let runs = Runs::new(cx, asked, of).await;
+            let one_off = self.one_off(cx, rollout, slot, label, test)?;
+            let runs = Runs::new(cx, one_off, of).await;
             if runs.progress(&cx.target.app, cx.now()) != Progress::Passed {
                 passed = false;
                 open.runs.push(runs);
@@ -197,33 +205,36 @@ impl<'a> Tested<'a> {
     fn one_off(
         &self,
         cx: &Cx,
-        look: &Look,
-        place: &str,
+        rollout: &Rollout,
+        slot: &str,
         label: &str,
         test: &MachineTest,
     ) -> Result<OneOff> {
         let mut context = flytoml::Context::default();
         for (key, value) in [
             (UID_KEY, cx.owner.uid.as_str()),
-            (SLOT_KEY, place),
+            (SLOT_KEY, slot),
             (CHECK_KEY, label),
         ] {
             context.metadata.insert(key.to_owned(), value.to_owned());
         }
         let live = self.machine.config.as_ref();
         let address = self.machine.private_ip.as_deref().unwrap_or_default();
-        let config = look
+        let config = rollout
             .effective
             .config
             .test_machine_config(test, &context, live.unwrap_or(&self.wanted.config), address)
-            .map_err(|error| fleet::not_convertible("machine of a machine check", &error))?;
+            .map_err(|error| not_convertible("machine of a machine check", &error))?;
         let command = crate::redact::redact(&test.command.join(" ")).into_owned();
-        let release: String = look.release.key.chars().take(8).collect();
-        let name = format!("golive-check-{release}-{}-{label}", look.release.number);
+        let release: String = rollout.targets.wanted.key.chars().take(8).collect();
+        let name = format!(
+            "golive-check-{release}-{}-{label}",
+            rollout.targets.wanted.number
+        );
         Ok(OneOff {
             announced: name.clone(),
             name,
-            what: What::Check {
+            program: Program::Check {
                 command: one_line(&command, COMMAND),
                 tested: format!("{} ({})", self.machine.name, self.machine.id),
             },
@@ -232,13 +243,13 @@ impl<'a> Tested<'a> {
                 false => self.machine.region.clone(),
             },
             config,
-            timeout: look.wait_timeout,
+            timeout: rollout.patience.wait_timeout,
         })
     }
 }
 
-/// What tells a check from all others of a release: the machine, and what it runs. One that was
-/// changed in the fly.toml is another one.
+/// The label of a check, unique within a release: the machine, and what the check runs. A check that
+/// was changed in fly.toml gets another label.
 fn label_of(machine: &str, at: usize, test: &MachineTest) -> String {
     let mut hash = Sha256::new();
     hash.update(format!("{at} {test:?}"));
@@ -247,19 +258,19 @@ fn label_of(machine: &str, at: usize, test: &MachineTest) -> String {
 }
 
 impl Checks {
-    /// Ids of the machines that have not passed all of theirs.
+    /// Ids of the machines that have not passed all of their checks.
     pub fn untested(&self) -> &BTreeSet<String> {
         &self.untested
     }
 
-    /// Whether this is the place of a machine that has not passed all of its checks.
+    /// Whether this is the slot of a machine that has not passed all of its checks.
     pub fn is_open(&self, slot: &str) -> bool {
         self.open.iter().any(|open| open.slot == slot)
     }
 
-    /// What is to be done next: what hangs or is left over is ended first, and of all others a proven
-    /// failure counts before what is only awaited.
-    pub fn stand(&self, app: &str, now: Timestamp, pause: Duration) -> Progress {
+    /// The progress of all checks together: a test that hangs or is left over is ended first, and then
+    /// a proven failure counts before what is only awaited.
+    pub fn progress(&self, app: &str, now: Timestamp, pause: Duration) -> Progress {
         if let Some(end) = self.to_end(app, now) {
             return Progress::Needs(end);
         }
@@ -268,7 +279,7 @@ impl Checks {
             if open.runs.is_empty() {
                 let why = Why::new(
                     Reason::MachineCheckRunning,
-                    format!("the machine {} is tested once it is well", open.name),
+                    format!("the machine {} is tested once it is healthy", open.name),
                 );
                 waits.push((why, Wake::After(pause)));
             }
@@ -287,7 +298,7 @@ impl Checks {
         let several = waits.len() > 1;
         match waits.into_iter().next() {
             None => Progress::Passed,
-            // A long poll on one would see the others late.
+            // A long poll on one of them would miss the others.
             Some((why, Wake::Machine { .. })) if several => Progress::Waits {
                 why,
                 wake: Wake::After(pause),
@@ -311,14 +322,15 @@ impl Checks {
         .next()
     }
 
-    /// Whether a machine has failed one.
+    /// Whether a machine has failed a check.
     pub fn has_failed(&self, app: &str, now: Timestamp) -> bool {
         let mut runs = self.open.iter().flat_map(|open| &open.runs);
         runs.any(|runs| matches!(runs.progress(app, now), Progress::Failed { .. }))
     }
 }
 
-/// Ends the tests that run while their object goes and its app stays; true when there are none.
+/// Ends the running tests of an object that is deleted while its app is retained; true when there
+/// are none.
 ///
 /// # Errors
 /// When Fly.io does not answer.
@@ -331,10 +343,10 @@ pub async fn end_all(cx: &Cx) -> Result<bool> {
     if !has_tests {
         return Ok(true);
     }
-    // What is known may lack one that was just made: only a list tells.
-    roster::lost(cx);
+    // A test that was just created may not be known: only a list shows all.
+    roster::note_unknown(cx);
     let machines = match roster::ours(cx).await {
-        // The app is gone, and all with it.
+        // The app is gone, and its machines with it.
         Err(Error::Fly { source, .. }) if *source.class() == fly::Class::Gone => return Ok(true),
         machines => machines?,
     };
@@ -359,7 +371,7 @@ mod tests {
     use super::*;
     use crate::phase::deploy::command::one_off::tests::{at, exit, runs};
 
-    /// A machine with checks whose tests stand so; `None` has not begun.
+    /// A machine with these tests; `None` is a test that has not begun.
     fn checks(tests: &[Option<Value>]) -> Checks {
         Checks {
             open: vec![Open {
@@ -371,8 +383,8 @@ mod tests {
         }
     }
 
-    fn stand(checks: &Checks, second: i64) -> Progress {
-        checks.stand("cabanas", at(second), Duration::from_secs(2))
+    fn progress(checks: &Checks, second: i64) -> Progress {
+        checks.progress("cabanas", at(second), Duration::from_secs(2))
     }
 
     fn running() -> Option<Value> {
@@ -384,18 +396,18 @@ mod tests {
     }
 
     #[test]
-    fn a_proven_failure_counts_before_what_is_to_be_run_and_what_runs() {
+    fn a_proven_failure_counts_before_tests_that_run_or_are_due() {
         let mut checks = checks(&[None, running(), failed()]);
-        assert!(matches!(stand(&checks, 11), Progress::Failed { .. }));
+        assert!(matches!(progress(&checks, 11), Progress::Failed { .. }));
         assert!(checks.has_failed("cabanas", at(11)));
         // What hangs is ended all the same.
-        let end = stand(&checks, 61);
+        let end = progress(&checks, 61);
         assert!(
             matches!(end, Progress::Needs(Change::End { .. })),
             "{end:?}"
         );
         checks.open[0].runs.pop();
-        let run = stand(&checks, 11);
+        let run = progress(&checks, 11);
         assert!(
             matches!(run, Progress::Needs(Change::Run { .. })),
             "{run:?}"
@@ -403,34 +415,34 @@ mod tests {
     }
 
     #[test]
-    fn several_tests_are_looked_at_together_and_one_by_the_long_poll() {
-        let wake = |checks: &Checks| match stand(checks, 11) {
+    fn several_tests_are_observed_together_and_one_by_a_long_poll() {
+        let wake = |checks: &Checks| match progress(checks, 11) {
             Progress::Waits { wake, .. } => wake,
             other => panic!("{other:?}"),
         };
         assert!(matches!(wake(&checks(&[running()])), Wake::Machine { .. }));
         let several = wake(&checks(&[running(), running()]));
         assert_eq!(several, Wake::After(Duration::from_secs(2)));
-        // A machine that is not well yet holds the rollout as well.
+        // A machine that is not healthy yet holds the rollout too.
         assert!(matches!(wake(&checks(&[])), Wake::After(_)));
     }
 
     #[test]
-    fn a_test_that_nobody_waits_for_is_ended_before_anything_else() {
+    fn a_test_that_is_no_longer_waited_for_is_ended_first() {
         let mut checks = checks(&[failed()]);
         checks.stale = vec![("golive-check-old".to_owned(), "t9".to_owned())];
         let end = Change::End {
             name: "golive-check-old".to_owned(),
             id: "t9".to_owned(),
         };
-        assert_eq!(stand(&checks, 11), Progress::Needs(end));
-        assert_eq!(stand(&Checks::default(), 11), Progress::Passed);
+        assert_eq!(progress(&checks, 11), Progress::Needs(end));
+        assert_eq!(progress(&Checks::default(), 11), Progress::Passed);
     }
 
     #[test]
-    fn a_check_that_was_changed_is_another_one() {
-        let test = |word: &str| MachineTest {
-            command: vec![word.to_owned()],
+    fn a_check_that_was_changed_gets_another_label() {
+        let test = |program: &str| MachineTest {
+            command: vec![program.to_owned()],
             ..MachineTest::default()
         };
         let label = label_of("m0", 0, &test("a"));

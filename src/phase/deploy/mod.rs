@@ -1,22 +1,27 @@
 //! Deploy: the image, the release command, the machines that run it, their health, the proof that
 //! they run what they should, and the record of the release.
 //!
-//! How machines are replaced is decided in `strategy`, and done in `machines`.
+//! Start reading in [`STEPS`]. A step observes the rollout (`rollout`, then `assessment`), decides
+//! (`judge`, `fleet::strategy`; pure) and sends one change (`fleet::moves`, `command::one_off`,
+//! `release::failure`). The folders `fleet` and `release` know no step; `command` uses both. Of the
+//! other phases nothing is used.
 
+pub mod assessment;
 pub mod command;
 pub mod fleet;
 pub mod health;
 pub mod image;
-pub mod look;
+pub mod judge;
 pub mod machine_checks;
 pub mod machines;
 pub mod release;
+pub mod rollout;
 pub mod verify;
 pub mod volumes;
 
 use crate::pipeline::AnyStep;
 
-/// All steps. Those whose needs are met run at once; removal goes in reverse.
+/// All steps. Those whose needs are met run concurrently; removal goes in reverse.
 pub static STEPS: &[&dyn AnyStep] = &[
     &image::Image,
     &release::rollback::Rollback,
@@ -27,5 +32,5 @@ pub static STEPS: &[&dyn AnyStep] = &[
     &machines::Machines,
     &health::Health,
     &verify::Verify,
-    &release::Release,
+    &release::success::Release,
 ];

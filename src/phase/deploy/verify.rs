@@ -1,14 +1,16 @@
-//! Verify: every machine runs the wanted image and configuration, and goes on doing so. Fly.io has
-//! been seen to take an update back silently (fly-api.md L), and people change machines by hand:
-//! both are found here, and mended as the drift policy allows. This is the look of every re-check.
+//! Verify: every machine runs the wanted image and configuration, and continues to. Fly.io sometimes
+//! reverts an update without an error, and people change machines by hand: both are found here, and
+//! corrected as the drift policy allows. This is the observation of every re-check.
 
 use jiff::Timestamp;
 
 use super::{
-    look::{self, Failure, Look},
+    assessment::Assessment,
+    command::one_off::Progress,
+    fleet::next_move::Move,
+    judge,
     machines::{self, Change},
 };
-use crate::phase::deploy::{command::one_off::Progress, fleet::strategy::Move, release::rollback};
 use crate::{
     pipeline::{Cx, Note, Slot, Step, StepId, Verdict, step::Result},
     plan::Target,
@@ -18,7 +20,7 @@ use crate::{
 pub struct Verify;
 
 impl Step for Verify {
-    type Observed = Look;
+    type Observed = Assessment;
     type Change = Change;
 
     fn id(&self) -> StepId {
@@ -33,39 +35,32 @@ impl Step for Verify {
         &[StepId::Machines, StepId::Health]
     }
 
-    /// A machine that is lost, or was changed by hand, is what users notice first.
+    /// Users notice a lost or changed machine first.
     fn vital(&self) -> bool {
         true
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Look> {
+    async fn observe(&self, cx: &Cx) -> Result<Assessment> {
         machines::observe(cx).await
     }
 
-    fn diff(&self, target: &Target, look: &Look, now: Timestamp) -> Verdict<Change> {
-        let checks = look.checks.stand(&target.app, now, look.pause);
-        match look.plan(true, now).next {
-            Move::Nothing if checks == Progress::Passed => {
-                match look.judge(&target.app, now, |_| true) {
-                    Verdict::Blocked(why) => match look.failed(target, why) {
-                        Failure::Stop(why) => Verdict::Blocked(why),
-                        Failure::RollBack(cause) => {
-                            Verdict::Change(Change::RollBack(rollback::Change::of(look, cause)))
-                        }
-                        Failure::Record(cause) => {
-                            let change = rollback::Change::left(look.release.clone(), cause);
-                            Verdict::Change(Change::RollBack(change))
-                        }
-                    },
-                    other => other,
-                }
-            }
-            _ => machines::decide(target, look, now),
+    fn diff(&self, target: &Target, assessment: &Assessment, now: Timestamp) -> Verdict<Change> {
+        let pause = assessment.rollout.patience.pause;
+        let checks = assessment.checks.progress(&target.app, now, pause);
+        if assessment.plan(true, now).next != Move::Nothing || checks != Progress::Passed {
+            return machines::decide(target, assessment, now);
+        }
+        match judge::health(assessment, &target.app, now, |_| true) {
+            Verdict::Blocked(why) => match judge::failure(assessment, target, why) {
+                Ok(failed) => Verdict::Change(Change::Fail(failed)),
+                Err(why) => Verdict::Blocked(why),
+            },
+            other => other,
         }
     }
 
-    fn notes(&self, _target: &Target, look: &Look) -> Vec<Note> {
-        look::notes(look)
+    fn notes(&self, _target: &Target, assessment: &Assessment) -> Vec<Note> {
+        assessment.notes()
     }
 
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {

@@ -1,12 +1,15 @@
-//! The volumes that machines with `[[mounts]]` need: one for each machine, created before it. A
-//! new machine is given a free one of the name by its id, as flyctl does. Volumes are data: nothing here
-//! deletes one, and one that a machine has let go is used again.
+//! The volumes of machines with `[[mounts]]`: one for each machine, created before it. A new machine
+//! mounts a free volume of the right name by its id, as with flyctl. Volumes are data: nothing here
+//! deletes one, and a volume whose machine is gone is used again.
 
 use std::fmt;
 
 use jiff::Timestamp;
 
-use super::{fleet::Wanted, look};
+use super::{
+    assessment,
+    fleet::{self, wanted::WantedMachine},
+};
 use crate::{
     api::Reason,
     error::Error,
@@ -22,12 +25,12 @@ use crate::{
 /// The volumes.
 pub struct Volumes;
 
-/// Size of a new volume, in GB, unless fly.toml says otherwise (flyctl's, fly-api.md G.2).
+/// Size of a new volume, in GB, unless fly.toml declares one. As flyctl.
 const SIZE_GB: u32 = 1;
 /// The same for a machine with a GPU.
 const SIZE_GB_GPU: u32 = 100;
 
-/// A volume that is needed by a machine that is not there yet.
+/// A volume for a machine that does not exist yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Needed {
     name: String,
@@ -39,10 +42,11 @@ pub struct Needed {
     image: String,
 }
 
-/// What is needed and what is there.
+/// The needed volumes, and those that exist.
 #[derive(Debug)]
 pub struct Observed {
-    asked: bool,
+    /// Whether fly.toml declares mounts.
+    requested: bool,
     needed: Vec<Needed>,
     volumes: Vec<Volume>,
 }
@@ -51,7 +55,7 @@ pub struct Observed {
 #[derive(Debug, PartialEq)]
 pub struct Change {
     volume: Needed,
-    /// How many of its name there are already: it makes the announcement unique.
+    /// The number of volumes of its name: it makes the announcement unique.
     before: usize,
 }
 
@@ -93,38 +97,7 @@ fn lacking(needed: &[Needed], volumes: &[Volume]) -> Option<Change> {
     })
 }
 
-/// Gives each machine that needs a volume a free one of its name.
-///
-/// # Errors
-/// When Fly.io does not answer, or there are fewer than there should be: then the next look
-/// creates what is missing.
-pub async fn assign(cx: &Cx, mut wanted: Vec<Wanted>) -> Result<Vec<Wanted>> {
-    if wanted.iter().all(|wanted| wanted.volume.is_none()) {
-        return Ok(wanted);
-    }
-    let mut free = volumes(cx).await?;
-    free.retain(Volume::is_free);
-    for wanted in &mut wanted {
-        let Some(name) = &wanted.volume else { continue };
-        let at = free
-            .iter()
-            .position(|volume| volume.name == *name && volume.region == wanted.region);
-        let volume = at.map(|at| free.swap_remove(at));
-        let volume = volume.ok_or(Error::NotKnown("a free volume for a new machine"))?;
-        if let Some(mount) = wanted.config.mounts.first_mut() {
-            mount.volume = Some(volume.id);
-        }
-    }
-    Ok(wanted)
-}
-
-/// The app's volumes.
-async fn volumes(cx: &Cx) -> Result<Vec<Volume>> {
-    let volumes = cx.fly.volumes(&cx.target.app).await;
-    volumes.map_err(|source| Error::fly("list the volumes of the app", source))
-}
-
-fn needed(config: &flytoml::AppConfig, wanted: &Wanted) -> Option<Needed> {
+fn needed(config: &flytoml::AppConfig, wanted: &WantedMachine) -> Option<Needed> {
     let mounts = config.mounts_of(&wanted.group);
     let mount = mounts.first()?;
     let size = mount.initial_size.as_deref().and_then(flytoml::volume_gb);
@@ -165,27 +138,27 @@ impl Step for Volumes {
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
         let mut observed = Observed {
-            asked: !cx.target.config()?.app.mounts.is_empty(),
+            requested: !cx.target.config()?.app.mounts.is_empty(),
             needed: Vec::new(),
             volumes: Vec::new(),
         };
-        if !observed.asked {
+        if !observed.requested {
             return Ok(observed);
         }
-        let look = look::look(cx).await?;
-        observed.needed = look
+        let rollout = assessment::observe(cx).await?.rollout;
+        observed.needed = rollout
             .lacking()
             .into_iter()
-            .filter_map(|wanted| needed(&look.effective.config, wanted))
+            .filter_map(|wanted| needed(&rollout.effective.config, wanted))
             .collect();
         if !observed.needed.is_empty() {
-            observed.volumes = volumes(cx).await?;
+            observed.volumes = fleet::volumes::list(cx).await?;
         }
         Ok(observed)
     }
 
     fn diff(&self, _target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Change> {
-        if !observed.asked {
+        if !observed.requested {
             return Verdict::Skipped(Why::new(
                 Reason::NotRequested,
                 "fly.toml has no `[[mounts]]`",

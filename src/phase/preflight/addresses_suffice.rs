@@ -1,8 +1,8 @@
-//! The addresses that are asked for carry what the services of the fly.toml speak.
+//! The requested addresses carry the protocols of the fly.toml's services.
 //!
-//! A shared IPv4 address is for HTTP on port 80 and TLS on 443 alone. For everything else flyctl
-//! asks at the first deployment whether an address that costs money shall be allocated; here the
-//! Activation says it. Source: fly-api.md F.3, G.2.
+//! A shared IPv4 address carries only HTTP on port 80 and TLS on 443
+//! (fly.io/docs/networking/services/). For everything else flyctl asks at the first deployment
+//! whether to allocate a dedicated address, which costs money; here the spec says so.
 
 use super::check::{Check, Finding};
 use crate::{
@@ -12,15 +12,15 @@ use crate::{
     plan::Target,
 };
 
-/// The addresses carry what the services speak.
+/// The requested addresses carry the protocols of the services.
 pub struct AddressesSuffice;
 
 impl Check for AddressesSuffice {
-    type Seen = ();
+    type Observed = ();
     const NAME: CheckName = CheckName::AddressesSuffice;
     const SEVERITY: Severity = Severity::Warning;
 
-    async fn look(&self, _cx: &Cx) -> Result<()> {
+    async fn observe(&self, _cx: &Cx) -> Result<()> {
         Ok(())
     }
 
@@ -34,9 +34,11 @@ impl Check for AddressesSuffice {
         let udp = config.app.has_udp_service();
         match config.app.ip_kind() {
             None => Finding::passed("fly.toml has no services to reach"),
-            Some(_) if addresses.v4 => Finding::passed("an own IPv4 address carries everything"),
+            Some(_) if addresses.v4 => {
+                Finding::passed("a dedicated IPv4 address carries everything")
+            }
             Some(IpKind::Dedicated) if udp => fails(
-                "fly.toml has a UDP service, and Fly.io carries UDP over an own IPv4 address only",
+                "fly.toml has a UDP service, and Fly.io carries UDP over a dedicated IPv4 address only",
                 "set `provision.addresses.v4` to true; that address costs money",
             ),
             Some(IpKind::Dedicated) => fails(
@@ -48,7 +50,7 @@ impl Check for AddressesSuffice {
                 "set `provision.addresses.v4` to true; that address costs money",
             ),
             Some(IpKind::Shared) if !addresses.shared_v4 && !addresses.v6 => fails(
-                "fly.toml has services, and no address is asked for to reach them",
+                "fly.toml has services, and no address is requested to reach them",
                 "set `provision.addresses.sharedV4` and `v6` to true, unless the addresses are assigned by somebody else",
             ),
             Some(IpKind::Shared) => Finding::passed("HTTP and TLS on their usual ports"),
@@ -59,10 +61,10 @@ impl Check for AddressesSuffice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
-    /// What a person is told, if it does not hold.
-    fn told(addresses: &str, toml: &str) -> Option<String> {
+    /// Message and action, if it fails.
+    fn failure(addresses: &str, toml: &str) -> Option<String> {
         let spec = format!(
             "provision: {{addresses: {{{addresses}}}}}\ndeploy: {{config: {{inline: \"{toml}\"}}}}"
         );
@@ -90,12 +92,12 @@ mod tests {
             (
                 "sharedV4: false, v6: false",
                 HTTP,
-                "no address is asked for",
+                "no address is requested",
             ),
         ] {
-            let told = told(addresses, toml).unwrap_or_default();
-            assert!(told.contains(says), "{addresses} {toml}: {told}");
-            assert!(told.contains("set `provision.addresses."), "{told}");
+            let text = failure(addresses, toml).unwrap_or_default();
+            assert!(text.contains(says), "{addresses} {toml}: {text}");
+            assert!(text.contains("set `provision.addresses."), "{text}");
         }
     }
 
@@ -108,7 +110,7 @@ mod tests {
             ("v4: true", RAW),
             ("v4: true", UDP),
         ] {
-            assert_eq!(told(addresses, toml), None, "{addresses} {toml}");
+            assert_eq!(failure(addresses, toml), None, "{addresses} {toml}");
         }
     }
 }

@@ -5,32 +5,32 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 
-/// Everybody in this group may do everything, in every cluster, and no role is asked. It stands for
-/// the keys under glass, not for somebody who decides about a plan.
+/// The members of this group may do everything in every cluster, without a role. It is for
+/// emergencies, not for people who decide about a plan.
 const BREAK_GLASS: &str = "system:masters";
 
-/// A binding: to which role, and whom.
+/// A binding of a role to subjects.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Binding {
     /// The role.
     pub role: RoleRef,
-    /// Who has it.
+    /// Who has the role.
     pub subjects: Vec<Subject>,
 }
 
-/// What could be read of who may do what.
+/// The bindings and roles that could be read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rights {
     /// The bindings of the namespace and of the cluster.
     pub bindings: Vec<Binding>,
     /// The rules of the roles that they name, by kind and name. One that does not exist has none.
     pub roles: BTreeMap<(String, String), Vec<PolicyRule>>,
-    /// What could not be read; somebody may hold the right all the same.
+    /// What could not be read: somebody may hold the right through it.
     pub unread: BTreeSet<String>,
 }
 
 /// The roles that must be read to know who may approve: those that are bound to somebody, without
-/// the cluster's own. These begin with `system:`, and none of them names our kinds.
+/// Kubernetes' own, which begin with `system:` and do not name our kinds.
 pub fn roles_of(bindings: &[Binding]) -> BTreeSet<(String, String)> {
     bindings
         .iter()
@@ -41,9 +41,9 @@ pub fn roles_of(bindings: &[Binding]) -> BTreeSet<(String, String)> {
 }
 
 impl Rights {
-    /// Who may approve the Activation of this name: people, groups, and programs by the words that
-    /// RBAC has for them. A program that may do everything is an add-on of the cluster and nobody
-    /// who decides; one that was given `approve` by name is.
+    /// Who may approve the Activation of this name: users, groups and service accounts. A service
+    /// account that may do everything is an add-on of the cluster and does not decide; one that was
+    /// granted `approve` by name does.
     pub fn approvers(&self, activation: &str) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for binding in &self.bindings {
@@ -61,7 +61,7 @@ impl Rights {
                     subject.kind == "ServiceAccount" || subject.name.starts_with("system:");
                 let everybody = subject.name == "system:authenticated";
                 if subject.name != BREAK_GLASS && (by_name || everybody || !program) {
-                    found.insert(told(subject));
+                    found.insert(describe(subject));
                 }
             }
         }
@@ -69,7 +69,7 @@ impl Rights {
     }
 }
 
-fn told(subject: &Subject) -> String {
+fn describe(subject: &Subject) -> String {
     match (subject.kind.as_str(), &subject.namespace) {
         ("User", _) => subject.name.clone(),
         ("ServiceAccount", Some(namespace)) => {
@@ -79,8 +79,8 @@ fn told(subject: &Subject) -> String {
     }
 }
 
-fn holds(list: Option<&Vec<String>>, word: &str) -> bool {
-    list.is_some_and(|list| list.iter().any(|item| item == word || item == "*"))
+fn holds(list: Option<&Vec<String>>, wanted: &str) -> bool {
+    list.is_some_and(|list| list.iter().any(|item| item == wanted || item == "*"))
 }
 
 /// Whether a rule gives the verb `approve` on the Activation of this name.
@@ -92,7 +92,7 @@ fn allows(rule: &PolicyRule, activation: &str) -> bool {
         && (named.is_empty() || named.iter().any(|name| name == activation))
 }
 
-/// Whether it says `approve`, and not only everything.
+/// Whether the rule names `approve`, and does not only grant everything.
 fn names_it(rule: &PolicyRule) -> bool {
     rule.verbs.iter().any(|verb| verb == "approve")
 }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn administrators_may_approve_and_neither_add_ons_nor_the_keys_under_glass_count() {
+    fn administrators_may_approve_and_add_ons_and_the_emergency_group_do_not_count() {
         let role = "cluster-admin";
         assert_eq!(who(role, everything(), subject("User", "root")), ["root"]);
         assert!(who(role, everything(), subject("Group", "system:masters")).is_empty());
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn another_verb_kind_group_or_object_gives_nothing() {
+    fn another_verb_kind_group_or_object_grants_nothing() {
         for rule in [
             json!({"apiGroups": ["golive.dev"], "resources": ["activations"], "verbs": ["get", "patch"]}),
             json!({"apiGroups": ["golive.dev"], "resources": ["activationapprovals"], "verbs": ["approve"]}),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn only_roles_that_can_matter_are_read() {
+    fn only_roles_that_can_grant_approve_are_read() {
         let bound = rights(&[
             ("activation-approver", approver(), subject("User", "ana")),
             ("system:node", everything(), subject("Group", "nodes")),

@@ -1,7 +1,7 @@
 //! What a preflight check is, and how it becomes a step.
 //!
-//! A check looks once for each target, before anything is written to Fly.io. All of them run at
-//! the same time and every outcome is reported, so that a person mends everything in one go.
+//! A check is made once for each target, before anything is written to Fly.io. All checks run at
+//! the same time and every result is reported, so that a person can correct everything at once.
 
 use std::{convert::Infallible, future::Future};
 
@@ -10,9 +10,8 @@ use jiff::Timestamp;
 use crate::{
     api::{
         Reason,
-        bounds::one_line,
         preflight::CheckName,
-        status::{CheckResult, MAX_MESSAGE, PreflightResult, Severity},
+        status::{CheckResult, MAX_MESSAGE, PreflightResult, Severity, one_line},
     },
     error::Error,
     pipeline::{Cx, Note, Step, StepId, Verdict, Wake, Why, step::Result},
@@ -24,38 +23,41 @@ const MAX_ACTION: usize = 512;
 
 /// One thing that must hold before anything is written.
 pub trait Check: Send + Sync + 'static {
-    /// What was read; holds everything that `judge` needs, the time included.
-    type Seen: Send + Sync;
+    /// What `observe` reads: everything that `judge` needs, also the time.
+    type Observed: Send + Sync;
 
     /// Its name, also the name of the step.
     const NAME: CheckName;
-    /// Whether a failure stops.
+    /// Whether a failure blocks the go-live.
     const SEVERITY: Severity;
 
-    /// Reads. Fails only when the world cannot be observed: that is tried again.
-    fn look(&self, cx: &Cx) -> impl Future<Output = Result<Self::Seen>> + Send;
+    /// Reads. Must not change anything.
+    ///
+    /// # Errors
+    /// Only when something cannot be read: then the check is retried.
+    fn observe(&self, cx: &Cx) -> impl Future<Output = Result<Self::Observed>> + Send;
 
     /// Judges what was read. Pure.
-    fn judge(&self, target: &Target, seen: &Self::Seen) -> Finding;
+    fn judge(&self, target: &Target, observed: &Self::Observed) -> Finding;
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// It holds. Says what was found.
+    /// It passed, with this evidence.
     Passed(String),
-    /// It does not hold.
+    /// It failed.
     Failed {
-        /// One word.
+        /// Why, for programs.
         reason: Reason,
-        /// What was found.
+        /// The evidence.
         message: String,
         /// What a person must do.
         action: String,
     },
-    /// It cannot be told with the means at hand. Only for checks that warn.
-    Untold {
-        /// Why not.
+    /// What is needed to judge cannot be read. Only for checks that warn.
+    Unknown {
+        /// What cannot be read.
         message: String,
         /// How a person can find out.
         action: String,
@@ -63,12 +65,12 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// It holds.
+    /// It passed.
     pub fn passed(message: impl Into<String>) -> Self {
         Self::Passed(message.into())
     }
 
-    /// It does not hold.
+    /// It failed.
     pub fn failed(reason: Reason, message: impl Into<String>, action: impl Into<String>) -> Self {
         Self::Failed {
             reason,
@@ -77,15 +79,15 @@ impl Finding {
         }
     }
 
-    /// It cannot be told.
-    pub fn untold(message: impl Into<String>, action: impl Into<String>) -> Self {
-        Self::Untold {
+    /// What is needed to judge cannot be read.
+    pub fn unknown(message: impl Into<String>, action: impl Into<String>) -> Self {
+        Self::Unknown {
             message: message.into(),
             action: action.into(),
         }
     }
 
-    /// It does not hold, in a sentence of the form `what was found: what to do`.
+    /// It failed; the sentence has the form `evidence: next action`.
     pub fn from_sentence(reason: Reason, sentence: &str) -> Self {
         let (message, action) = sentence.rsplit_once(": ").unwrap_or((sentence, ""));
         Self::failed(reason, message, action)
@@ -95,17 +97,18 @@ impl Finding {
 /// A check as a step.
 pub struct Checked<C>(pub C);
 
-/// What became of a check.
+/// Whether a check was made.
 #[derive(Debug, PartialEq)]
 pub enum Observed<S> {
-    /// It is left out, with this justification.
-    LeftOut(String),
-    /// It was looked at.
-    Seen(S),
+    /// It is skipped, with this justification.
+    Skipped(String),
+    /// It was made, and this was read.
+    Read(S),
 }
 
 fn justification(target: &Target, name: CheckName) -> Option<&str> {
     target
+        .preflight
         .skips
         .iter()
         .find(|skip| skip.check == name)
@@ -113,7 +116,7 @@ fn justification(target: &Target, name: CheckName) -> Option<&str> {
 }
 
 impl<C: Check> Step for Checked<C> {
-    type Observed = Observed<C::Seen>;
+    type Observed = Observed<C::Observed>;
     type Change = Infallible;
 
     fn id(&self) -> StepId {
@@ -128,29 +131,29 @@ impl<C: Check> Step for Checked<C> {
         false
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Observed<C::Seen>> {
+    async fn observe(&self, cx: &Cx) -> Result<Observed<C::Observed>> {
         match justification(&cx.target, C::NAME) {
-            Some(text) => Ok(Observed::LeftOut(text.to_owned())),
-            None => self.0.look(cx).await.map(Observed::Seen),
+            Some(text) => Ok(Observed::Skipped(text.to_owned())),
+            None => self.0.observe(cx).await.map(Observed::Read),
         }
     }
 
     fn diff(
         &self,
         target: &Target,
-        observed: &Observed<C::Seen>,
+        observed: &Observed<C::Observed>,
         _now: Timestamp,
     ) -> Verdict<Infallible> {
-        let seen = match observed {
-            Observed::LeftOut(text) => {
+        let read = match observed {
+            Observed::Skipped(text) => {
                 return Verdict::Skipped(Why::new(
                     Reason::NotRequested,
-                    format!("left out: {text}"),
+                    format!("skipped: {text}"),
                 ));
             }
-            Observed::Seen(seen) => seen,
+            Observed::Read(read) => read,
         };
-        match (self.0.judge(target, seen), C::SEVERITY) {
+        match (self.0.judge(target, read), C::SEVERITY) {
             (Finding::Passed(_), _) | (_, Severity::Warning) => Verdict::Done,
             (
                 Finding::Failed {
@@ -160,36 +163,36 @@ impl<C: Check> Step for Checked<C> {
                 },
                 Severity::Blocking,
             ) => Verdict::Blocked(Why::new(reason, sentence(&message, &action))),
-            (Finding::Untold { message, action }, Severity::Blocking) => Verdict::Wait {
+            (Finding::Unknown { message, action }, Severity::Blocking) => Verdict::Wait {
                 why: Why::new(Reason::ObservationUnknown, sentence(&message, &action)),
                 wake: Wake::Poll,
             },
         }
     }
 
-    fn notes(&self, target: &Target, observed: &Observed<C::Seen>) -> Vec<Note> {
+    fn notes(&self, target: &Target, observed: &Observed<C::Observed>) -> Vec<Note> {
         let empty = PreflightResult {
             check: C::NAME.to_string(),
             severity: C::SEVERITY,
             ..PreflightResult::default()
         };
-        let told = match observed {
-            Observed::LeftOut(text) => PreflightResult {
+        let result = match observed {
+            Observed::Skipped(text) => PreflightResult {
                 result: CheckResult::Skipped,
                 reason: Reason::NotRequested.to_string(),
-                message: "left out, as `preflight.skip` asks".to_owned(),
+                message: "skipped, as `preflight.skip` requests".to_owned(),
                 justification: Some(text.clone()),
                 ..empty
             },
-            Observed::Seen(seen) => told(self.0.judge(target, seen), empty),
+            Observed::Read(read) => result_of(self.0.judge(target, read), empty),
         };
-        vec![Note::Preflight(told)]
+        vec![Note::Preflight(result)]
     }
 
     fn notes_of_failure(&self, error: &Error) -> Vec<Note> {
         let action = match error {
             Error::Fly { source, .. } => source.next_action(),
-            _ => "nothing: it is tried again",
+            _ => "no action needed; Golive retries",
         };
         vec![Note::Preflight(PreflightResult {
             check: C::NAME.to_string(),
@@ -207,7 +210,7 @@ impl<C: Check> Step for Checked<C> {
     }
 }
 
-fn told(finding: Finding, empty: PreflightResult) -> PreflightResult {
+fn result_of(finding: Finding, empty: PreflightResult) -> PreflightResult {
     let (result, reason, message, action) = match finding {
         Finding::Passed(message) => (
             CheckResult::Passed,
@@ -226,7 +229,7 @@ fn told(finding: Finding, empty: PreflightResult) -> PreflightResult {
             };
             (result, reason, message, action)
         }
-        Finding::Untold { message, action } => (
+        Finding::Unknown { message, action } => (
             CheckResult::Unknown,
             Reason::ObservationUnknown,
             message,
@@ -249,41 +252,17 @@ fn sentence(message: &str, action: &str) -> String {
     format!("{message}: {action}")
 }
 
-/// A target for the tests of checks: the given YAML beside the smallest object, in a namespace
-/// with these Secrets (name, key, value).
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-pub(in crate::phase) fn target(spec: &str, secrets: &[(&str, &str, &str)]) -> Target {
-    let mut whole: serde_json::Value = serde_saphyr::from_str(&format!(
-        "organization: cabanas\napp: shop\nregion: eze\n{spec}\n"
-    ))
-    .unwrap();
-    if whole["deploy"]["image"].is_null() {
-        if whole["deploy"].is_null() {
-            whole["deploy"] = serde_json::json!({});
-        }
-        whole["deploy"]["image"] = "registry.fly.io/shop:1".into();
-    }
-    let object = serde_json::from_value(
-        serde_json::json!({"metadata": {"name": "shop", "namespace": "ns"}, "spec": whole}),
-    )
-    .unwrap();
-    let mut all = vec![("fly", "token", "fo1_some-token")];
-    all.extend(secrets);
-    let refs = crate::plan::refs::Refs::of(&all, &[]);
-    Target::parse(&object, &refs, b"key").unwrap()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::phase::testing::target;
 
     struct Fails;
     impl Check for Fails {
-        type Seen = ();
+        type Observed = ();
         const NAME: CheckName = CheckName::RegionUsable;
         const SEVERITY: Severity = Severity::Blocking;
-        async fn look(&self, _cx: &Cx) -> Result<()> {
+        async fn observe(&self, _cx: &Cx) -> Result<()> {
             Ok(())
         }
         fn judge(&self, _target: &Target, (): &()) -> Finding {
@@ -293,10 +272,10 @@ mod tests {
 
     struct Warns;
     impl Check for Warns {
-        type Seen = ();
+        type Observed = ();
         const NAME: CheckName = CheckName::SecretsStrong;
         const SEVERITY: Severity = Severity::Warning;
-        async fn look(&self, _cx: &Cx) -> Result<()> {
+        async fn observe(&self, _cx: &Cx) -> Result<()> {
             Ok(())
         }
         fn judge(&self, _target: &Target, (): &()) -> Finding {
@@ -312,33 +291,33 @@ mod tests {
     }
 
     #[test]
-    fn a_blocking_failure_stops_with_its_reason_and_its_next_action() {
+    fn a_blocking_failure_blocks_with_its_reason_and_next_action() {
         let target = target("", &[]);
-        let verdict = Checked(Fails).diff(&target, &Observed::Seen(()), Timestamp::UNIX_EPOCH);
+        let verdict = Checked(Fails).diff(&target, &Observed::Read(()), Timestamp::UNIX_EPOCH);
         let text = "no such region: choose another";
         assert_eq!(
             verdict,
             Verdict::Blocked(Why::new(Reason::RegionUnusable, text))
         );
-        let notes = Checked(Fails).notes(&target, &Observed::Seen(()));
+        let notes = Checked(Fails).notes(&target, &Observed::Read(()));
         let result = note(&notes);
         assert_eq!(result.result, CheckResult::Failed);
         assert_eq!(result.next_action, "choose another");
     }
 
     #[test]
-    fn a_warning_is_reported_and_does_not_stop() {
+    fn a_warning_is_reported_and_does_not_block() {
         let target = target("", &[]);
-        let verdict = Checked(Warns).diff(&target, &Observed::Seen(()), Timestamp::UNIX_EPOCH);
+        let verdict = Checked(Warns).diff(&target, &Observed::Read(()), Timestamp::UNIX_EPOCH);
         assert_eq!(verdict, Verdict::Done);
-        let notes = Checked(Warns).notes(&target, &Observed::Seen(()));
+        let notes = Checked(Warns).notes(&target, &Observed::Read(()));
         assert_eq!(note(&notes).result, CheckResult::Warning);
     }
 
     #[test]
-    fn a_check_that_is_left_out_keeps_its_justification() {
+    fn a_skipped_check_reports_its_justification() {
         let target = target("", &[]);
-        let out = Observed::LeftOut("agreed with Ops on Monday".to_owned());
+        let out = Observed::Skipped("agreed with Ops on Monday".to_owned());
         let verdict = Checked(Fails).diff(&target, &out, Timestamp::UNIX_EPOCH);
         assert!(matches!(verdict, Verdict::Skipped(_)), "{verdict:?}");
         let notes = Checked(Fails).notes(&target, &out);
@@ -351,10 +330,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_observed_is_unknown_and_says_what_happens_next() {
+    fn a_check_that_cannot_be_made_is_unknown_and_says_what_happens_next() {
         let notes = Checked(Fails).notes_of_failure(&Error::NotKnown("the region"));
         let result = note(&notes);
         assert_eq!(result.result, CheckResult::Unknown);
-        assert!(result.next_action.contains("tried again"), "{result:?}");
+        assert!(result.next_action.contains("Golive retries"), "{result:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The databases that are asked for can be had: plan, size, region.
+//! Fly.io offers the requested databases: plan, version, size, region.
 
 use super::check::{Check, Finding};
 use crate::{
@@ -6,37 +6,37 @@ use crate::{
     error::Error,
     fly::{RedisPlan, postgres::ClusterRegion},
     flytoml,
-    phase::provision::{postgres, redis},
+    phase::{names, redis_plans},
     pipeline::{Cx, step::Result},
     plan::{Database, Redis, Target},
 };
 
-/// The databases that are asked for can be had.
+/// Fly.io offers the requested databases.
 pub struct DatabasePlanUsable;
 
-/// The plans of managed Postgres. Fly.io's own tool takes a misspelt one for the cheapest
-/// (fly-api.md E.1), so they are compared here.
+/// The plans of managed Postgres (fly.io/docs/mpg/). flyctl takes a misspelt plan for the cheapest,
+/// so they are compared here.
 const PLANS: [&str; 5] = ["basic", "starter", "launch", "scale", "performance"];
 
-/// The major versions of PostgreSQL that Fly.io makes managed clusters with (fly-api.md E.1).
+/// The major versions of PostgreSQL that managed clusters are created with.
 const VERSIONS: std::ops::RangeInclusive<u32> = 16..=17;
 
-/// The sizes of volume of a managed cluster, in GB.
+/// Volume sizes of a managed cluster, in GB.
 const MANAGED_GB: std::ops::RangeInclusive<u32> = 10..=1000;
 
-/// The sizes of volume of any other machine, in GB (fly-api.md B.10).
+/// Volume sizes of any other machine, in GB (fly.io/docs/volumes/).
 const VOLUME_GB: std::ops::RangeInclusive<u32> = 1..=500;
 
-/// What Fly.io offers, as far as it was asked.
+/// What Fly.io offers, as far as it was read.
 #[derive(Debug, Default)]
-pub struct Seen {
-    /// Where there is managed Postgres; `None`: not asked.
+pub struct Offers {
+    /// The regions of managed Postgres; `None`: not read.
     regions: Option<Vec<ClusterRegion>>,
-    /// The cluster exists already, so the region no longer matters.
+    /// The cluster exists already, so that region, version and size no longer matter.
     exists: bool,
-    /// The plans of Redis; `None`: not asked.
+    /// The plans of Redis; `None`: not read.
     plans: Option<Vec<RedisPlan>>,
-    /// Why there can be no Redis in its region.
+    /// Why no Redis can be created in its region.
     redis_region: Option<&'static str>,
 }
 
@@ -47,11 +47,11 @@ fn has_postgres(regions: &[ClusterRegion], code: &str) -> bool {
 }
 
 impl Check for DatabasePlanUsable {
-    type Seen = Seen;
+    type Observed = Offers;
     const NAME: CheckName = CheckName::DatabasePlanUsable;
     const SEVERITY: Severity = Severity::Blocking;
 
-    async fn look(&self, cx: &Cx) -> Result<Seen> {
+    async fn observe(&self, cx: &Cx) -> Result<Offers> {
         let target = &cx.target;
         let slug = &target.organization;
         let clusters = async {
@@ -60,16 +60,16 @@ impl Check for DatabasePlanUsable {
             }
             let regions = match cx.fly.postgres_regions(slug).await {
                 Ok(regions) => regions,
-                // OrganizationUsable and TokenScope tell about it.
+                // OrganizationUsable and TokenScope report it.
                 Err(error) if error.is_forbidden() || error.is_gone() => return Ok((None, false)),
                 Err(source) => {
                     return Err(Error::fly("list the regions of managed Postgres", source));
                 }
             };
-            if has_postgres(&regions, &target.region) && offered(target) {
+            if has_postgres(&regions, &target.region) && is_offered(target) {
                 return Ok((Some(regions), false));
             }
-            let wanted = postgres::name(&target.app);
+            let wanted = names::postgres(&target.app);
             let found = cx
                 .fly
                 .postgres_clusters(slug)
@@ -90,9 +90,10 @@ impl Check for DatabasePlanUsable {
                 .map(Some)
                 .map_err(|source| Error::fly("list the plans of Redis", source))
         };
-        let place = redis_region(cx);
-        let ((regions, exists), plans, redis_region) = futures::try_join!(clusters, plans, place)?;
-        Ok(Seen {
+        let redis_region = redis_region(cx);
+        let ((regions, exists), plans, redis_region) =
+            futures::try_join!(clusters, plans, redis_region)?;
+        Ok(Offers {
             regions,
             exists,
             plans,
@@ -100,19 +101,19 @@ impl Check for DatabasePlanUsable {
         })
     }
 
-    fn judge(&self, target: &Target, seen: &Seen) -> Finding {
+    fn judge(&self, target: &Target, offers: &Offers) -> Finding {
         let found = [
-            database(target, seen),
-            plan_of_redis(target, seen),
-            region_of_redis(target, seen),
+            database(target, offers),
+            plan_of_redis(target, offers),
+            region_of_redis(target, offers),
         ];
         let wrong: Vec<(String, String)> = found.into_iter().flatten().collect();
         if wrong.is_empty() {
-            let asked = target.database().is_some() || target.redis().is_some();
-            return Finding::passed(if asked {
-                "the databases that are asked for can be had"
+            let requested = target.database().is_some() || target.redis().is_some();
+            return Finding::passed(if requested {
+                "Fly.io offers the requested databases"
             } else {
-                "no database is asked for"
+                "no database is requested"
             });
         }
         let (messages, actions): (Vec<String>, Vec<String>) = wrong.into_iter().unzip();
@@ -124,7 +125,7 @@ impl Check for DatabasePlanUsable {
     }
 }
 
-fn database(target: &Target, seen: &Seen) -> Option<(String, String)> {
+fn database(target: &Target, offers: &Offers) -> Option<(String, String)> {
     match target.database()? {
         Database::Managed(spec) => {
             if !PLANS.contains(&spec.plan.as_str()) {
@@ -133,7 +134,7 @@ fn database(target: &Target, seen: &Seen) -> Option<(String, String)> {
                     format!("set `postgres.managed.plan` to one of {}", PLANS.join(", ")),
                 ));
             }
-            if !seen.exists && !VERSIONS.contains(&spec.version) {
+            if !offers.exists && !VERSIONS.contains(&spec.version) {
                 return Some((
                     format!(
                         "Fly.io makes no managed Postgres with PostgreSQL {}",
@@ -146,11 +147,11 @@ fn database(target: &Target, seen: &Seen) -> Option<(String, String)> {
                     ),
                 ));
             }
-            if !seen.exists && !MANAGED_GB.contains(&spec.volume_size_gb) {
+            if !offers.exists && !MANAGED_GB.contains(&spec.volume_size_gb) {
                 return Some(size("managed", spec.volume_size_gb, &MANAGED_GB));
             }
-            let regions = seen.regions.as_ref()?;
-            if seen.exists || has_postgres(regions, &target.region) {
+            let regions = offers.regions.as_ref()?;
+            if offers.exists || has_postgres(regions, &target.region) {
                 return None;
             }
             let codes: Vec<&str> = regions
@@ -179,7 +180,7 @@ fn database(target: &Target, seen: &Seen) -> Option<(String, String)> {
     }
 }
 
-/// A volume that nobody offers.
+/// The finding about a volume size that Fly.io does not offer.
 fn size(kind: &str, gb: u32, offered: &std::ops::RangeInclusive<u32>) -> (String, String) {
     (
         format!("there is no volume of {gb} GB for the database"),
@@ -191,8 +192,8 @@ fn size(kind: &str, gb: u32, offered: &std::ops::RangeInclusive<u32>) -> (String
     )
 }
 
-/// Whether a new managed cluster can be made as it is asked for, its region aside.
-fn offered(target: &Target) -> bool {
+/// Whether a managed cluster of the requested version and size can be created.
+fn is_offered(target: &Target) -> bool {
     match target.database() {
         Some(Database::Managed(spec)) => {
             VERSIONS.contains(&spec.version) && MANAGED_GB.contains(&spec.volume_size_gb)
@@ -201,18 +202,18 @@ fn offered(target: &Target) -> bool {
     }
 }
 
-/// Where the Redis that is asked for would be.
-fn place_of<'a>(target: &'a Target, spec: &'a UpstashRedis) -> &'a str {
+/// The region of the requested Redis.
+fn region_of<'a>(target: &'a Target, spec: &'a UpstashRedis) -> &'a str {
     spec.region.as_deref().unwrap_or(&target.region)
 }
 
-/// Why there can be no Redis in its region. One that is there already is not looked at.
+/// Why no Redis can be created in its region; `None` also for one that exists already.
 async fn redis_region(cx: &Cx) -> Result<Option<&'static str>> {
     let target = &cx.target;
     let Some(Redis::Upstash(spec)) = target.redis() else {
         return Ok(None);
     };
-    let code = place_of(target, spec);
+    let code = region_of(target, spec);
     let regions = cx
         .fly
         .regions()
@@ -232,39 +233,39 @@ async fn redis_region(cx: &Cx) -> Result<Option<&'static str>> {
     };
     let there = cx
         .fly
-        .redis(&redis::name(&target.app))
+        .redis(&names::redis(&target.app))
         .await
         .map_err(|source| Error::fly("look for the Redis", source))?;
     Ok(there.is_none().then_some(why))
 }
 
-fn region_of_redis(target: &Target, seen: &Seen) -> Option<(String, String)> {
+fn region_of_redis(target: &Target, offers: &Offers) -> Option<(String, String)> {
     let Redis::Upstash(spec) = target.redis()? else {
         return None;
     };
-    let why = seen.redis_region?;
+    let why = offers.redis_region?;
     Some((
         format!(
             "Redis cannot be in the region {}: {why}",
-            place_of(target, spec)
+            region_of(target, spec)
         ),
         "set `redis.upstash.region` to a region near the app that has it".to_owned(),
     ))
 }
 
-fn plan_of_redis(target: &Target, seen: &Seen) -> Option<(String, String)> {
+fn plan_of_redis(target: &Target, offers: &Offers) -> Option<(String, String)> {
     let Redis::Upstash(spec) = target.redis()? else {
         return None;
     };
-    let plans = seen.plans.as_ref()?;
-    if redis::plan_named(plans, &spec.plan).is_some() {
+    let plans = offers.plans.as_ref()?;
+    if redis_plans::find(plans, &spec.plan).is_some() {
         return None;
     }
     Some((
         format!("there is no Redis plan {}", spec.plan),
         format!(
             "set `redis.upstash.plan` to one of {}",
-            redis::names_of(plans).join(", ")
+            redis_plans::names(plans).join(", ")
         ),
     ))
 }
@@ -272,10 +273,10 @@ fn plan_of_redis(target: &Target, seen: &Seen) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
-    fn seen(codes: &[&str], exists: bool) -> Seen {
-        Seen {
+    fn offers(codes: &[&str], exists: bool) -> Offers {
+        Offers {
             regions: Some(
                 codes
                     .iter()
@@ -294,28 +295,34 @@ mod tests {
         }
     }
 
-    fn passes(provision: &str, seen: &Seen) -> bool {
+    fn passes(provision: &str, offers: &Offers) -> bool {
         let target = target(&format!("provision: {{{provision}}}"), &[]);
-        matches!(DatabasePlanUsable.judge(&target, seen), Finding::Passed(_))
+        matches!(
+            DatabasePlanUsable.judge(&target, offers),
+            Finding::Passed(_)
+        )
     }
 
     #[test]
     fn managed_postgres_needs_a_plan_that_exists_and_a_region_that_has_it() {
         let managed = "postgres: {managed: {plan: basic}}";
-        assert!(passes(managed, &seen(&["eze"], false)));
-        assert!(!passes(managed, &seen(&["ams"], false)));
-        assert!(passes(managed, &seen(&["ams"], true)), "it exists already");
+        assert!(passes(managed, &offers(&["eze"], false)));
+        assert!(!passes(managed, &offers(&["ams"], false)));
+        assert!(
+            passes(managed, &offers(&["ams"], true)),
+            "it exists already"
+        );
         let typo = "postgres: {managed: {plan: basik}}";
-        assert!(!passes(typo, &seen(&["eze"], false)));
+        assert!(!passes(typo, &offers(&["eze"], false)));
     }
 
     #[test]
-    fn a_version_and_a_volume_that_nobody_offers_are_found_before_anything_is_made() {
-        let here = seen(&["eze"], false);
+    fn a_version_and_a_volume_size_that_fly_does_not_offer_fail() {
+        let here = offers(&["eze"], false);
         for version in [14, 18] {
             let old = format!("postgres: {{managed: {{version: {version}}}}}");
             assert!(!passes(&old, &here), "{version}");
-            assert!(passes(&old, &seen(&["eze"], true)), "it exists already");
+            assert!(passes(&old, &offers(&["eze"], true)), "it exists already");
         }
         assert!(passes("postgres: {managed: {version: 17}}", &here));
         assert!(!passes("postgres: {managed: {volumeSizeGb: 9}}", &here));
@@ -327,22 +334,22 @@ mod tests {
 
     #[test]
     fn redis_needs_a_region_that_has_it() {
-        let nowhere = Seen {
+        let nowhere = Offers {
             redis_region: Some("Upstash has no Redis there"),
-            ..seen(&["eze"], false)
+            ..offers(&["eze"], false)
         };
         assert!(!passes("redis: {upstash: {region: mad}}", &nowhere));
     }
 
     #[test]
     fn sizes_and_plans_of_the_others_are_compared_too() {
-        let here = seen(&["eze"], false);
+        let here = offers(&["eze"], false);
         assert!(passes("redis: {upstash: {}}", &here));
         assert!(!passes("redis: {upstash: {plan: huge}}", &here));
         assert!(passes("postgres: {flyPostgres: {}}", &here));
         assert!(!passes("postgres: {flyPostgres: {size: huge}}", &here));
         let external = "postgres: {external: {urlSecretRef: {name: a, key: b}}}";
-        assert!(passes(external, &Seen::default()));
-        assert!(passes("", &Seen::default()));
+        assert!(passes(external, &Offers::default()));
+        assert!(passes("", &Offers::default()));
     }
 }

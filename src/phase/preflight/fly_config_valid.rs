@@ -1,4 +1,4 @@
-//! The fly.toml is valid, and the spec's words about machines fit it.
+//! The fly.toml is valid, and the fields of the spec about machines match it.
 
 use super::check::{Check, Finding};
 use crate::{
@@ -8,18 +8,18 @@ use crate::{
     plan::Target,
 };
 
-/// The fly.toml is valid, and the spec's words about machines fit it.
+/// The fly.toml is valid, and the fields of the spec about machines match it.
 pub struct FlyConfigValid;
 
-/// Warnings that are quoted; the rest is counted.
-const QUOTED: usize = 5;
+/// Warnings in the message; the rest is counted.
+const MAX_WARNINGS: usize = 5;
 
 impl Check for FlyConfigValid {
-    type Seen = ();
+    type Observed = ();
     const NAME: CheckName = CheckName::FlyConfigValid;
     const SEVERITY: Severity = Severity::Blocking;
 
-    async fn look(&self, _cx: &Cx) -> Result<()> {
+    async fn observe(&self, _cx: &Cx) -> Result<()> {
         Ok(())
     }
 
@@ -66,29 +66,29 @@ impl Check for FlyConfigValid {
         if warnings.is_empty() {
             return Finding::passed("the fly.toml is valid");
         }
-        let mut told: Vec<String> = warnings
+        let mut shown: Vec<String> = warnings
             .iter()
-            .take(QUOTED)
+            .take(MAX_WARNINGS)
             .map(ToString::to_string)
             .collect();
-        if warnings.len() > QUOTED {
-            told.push(format!("and {} more", warnings.len() - QUOTED));
+        if warnings.len() > MAX_WARNINGS {
+            shown.push(format!("and {} more", warnings.len() - MAX_WARNINGS));
         }
-        Finding::passed(format!("the fly.toml is valid; {}", told.join("; ")))
+        Finding::passed(format!("the fly.toml is valid; {}", shown.join("; ")))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     fn judge(deploy: &str) -> Finding {
         FlyConfigValid.judge(&target(&format!("deploy: {{{deploy}}}"), &[]), &())
     }
 
     #[test]
-    fn all_problems_are_told_with_line_and_column() {
+    fn all_problems_are_reported_with_line_and_column() {
         let toml =
             r#"config: {inline: "[http_service]\ninternal_port = 99999\n[[vm]]\nsize = 'huge'\n"}"#;
         let finding = judge(toml);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_groups_that_do_not_exist_are_told() {
+    fn sizes_and_groups_that_do_not_exist_are_reported() {
         let finding =
             judge("fallbackSizes: [huge-1x], scale: {worker: 2}, regions: {web: {gru: 1}}");
         assert!(
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn none_at_all_is_fine() {
+    fn a_missing_fly_toml_passes() {
         assert!(matches!(judge(""), Finding::Passed(_)));
     }
 }

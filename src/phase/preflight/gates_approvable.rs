@@ -1,10 +1,10 @@
-//! Somebody holds the right to approve the gates.
+//! Somebody has the right to approve the gates.
 //!
-//! Kubernetes answers "may this user do that?", never "who may?". The answer is in the bindings and
-//! roles, which hold no secret. The shipped rights let the operator list the bindings and get the
-//! roles that they name, and nothing more of RBAC. Where somebody takes that right away, those are
-//! asked about who can be known: everybody who is logged in, and those who have decided about this
-//! object before.
+//! Kubernetes answers whether a user may do something, and not who may. That follows from the
+//! bindings and roles, which contain no secrets. The shipped rights let the operator list the
+//! bindings and get the roles that they name, and nothing else of RBAC. Without these rights a
+//! SubjectAccessReview is made for the subjects that are known: all authenticated users, and those
+//! who have decided about this object before.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{ListParams, PostParams},
+    api::{ListParams, ObjectList, PostParams},
     core::ObjectMeta,
 };
 
@@ -29,38 +29,38 @@ use crate::{
     plan::Target,
 };
 
-/// Somebody holds the right to approve the gates.
+/// Somebody has the right to approve the gates.
 pub struct GatesApprovable;
 
-/// Users that are asked about, at most.
-const MOST_ASKED: usize = 3;
+/// Most users for whom a review is made.
+const MAX_REVIEWS: usize = 3;
 
-/// Roles that are read, at most. A namespace in which more are bound is no place where nobody may
-/// approve, and reading all of them would take long.
-const MOST_ROLES: usize = 64;
+/// Most roles that are read. Where more are bound somebody may approve, and reading all of them
+/// would take long.
+const MAX_ROLES: usize = 64;
 
-/// Bindings that are read, at most, of each of the two kinds.
-const MOST_BINDINGS: u32 = 500;
+/// Most bindings of each kind that are read.
+const MAX_BINDINGS: u32 = 500;
 
-/// Approvers that are told by name, at most.
-const MOST_TOLD: usize = 3;
+/// Most approvers in the message.
+const MAX_SHOWN: usize = 3;
 
-/// Everybody who is logged in.
+/// The group of all authenticated users.
 const EVERYBODY: &str = "system:authenticated";
 
-/// What the API server says.
+/// Who may approve the gates.
 #[derive(Debug, PartialEq)]
-pub enum Seen {
-    /// Not asked: there are no gates.
-    NotAsked,
+pub enum Approvers {
+    /// There are no gates.
+    NotNeeded,
     /// These may approve.
-    May(BTreeSet<String>),
+    Known(BTreeSet<String>),
     /// All rights were read, and nobody may.
-    Nobody(Place),
-    /// Nobody who can be known may; others may, for all we know.
-    NotKnown {
+    Nobody(ObjectName),
+    /// No known subject may, and some rights could not be read.
+    Unknown {
         /// The object.
-        place: Place,
+        object: ObjectName,
         /// What could not be read.
         unread: BTreeSet<String>,
     },
@@ -68,14 +68,14 @@ pub enum Seen {
 
 /// The object whose gates are to be approved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ObjectName {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
 }
 
-/// An answer of the API server, or `None` when it refuses: each of these rights is optional.
+/// An answer of the API server, or `None` when it refuses: the right to ask is optional.
 fn unless_forbidden<T>(doing: &str, answer: kube::Result<T>) -> Result<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
@@ -84,51 +84,29 @@ fn unless_forbidden<T>(doing: &str, answer: kube::Result<T>) -> Result<Option<T>
     }
 }
 
-/// The rights that concern a namespace, as far as they may be read.
+/// The bindings that apply in a namespace and their roles, as far as they may be read.
 async fn rights(kube: &Client, namespace: &str) -> Result<Rights> {
     let mut rights = Rights::default();
-    let params = ListParams::default().limit(MOST_BINDINGS);
+    let params = ListParams::default().limit(MAX_BINDINGS);
     let narrow: Api<RoleBinding> = Api::namespaced(kube.clone(), namespace);
     let wide: Api<ClusterRoleBinding> = Api::all(kube.clone());
     let (narrow, wide) = futures::join!(narrow.list(&params), wide.list(&params));
-    let cut = |name: &str, more: Option<String>| {
-        let more = more.filter(|more| !more.is_empty());
-        more.map(|_| format!("the {name} after the first {MOST_BINDINGS}"))
-    };
-    match unless_forbidden("list the RoleBindings", narrow)? {
-        Some(list) => {
-            rights
-                .unread
-                .extend(cut("RoleBindings", list.metadata.continue_));
-            rights
-                .bindings
-                .extend(list.items.into_iter().map(|item| Binding {
-                    role: item.role_ref,
-                    subjects: item.subjects.unwrap_or_default(),
-                }));
-        }
-        None => drop(rights.unread.insert("the RoleBindings".to_owned())),
-    }
-    match unless_forbidden("list the ClusterRoleBindings", wide)? {
-        Some(list) => {
-            rights
-                .unread
-                .extend(cut("ClusterRoleBindings", list.metadata.continue_));
-            rights
-                .bindings
-                .extend(list.items.into_iter().map(|item| Binding {
-                    role: item.role_ref,
-                    subjects: item.subjects.unwrap_or_default(),
-                }));
-        }
-        None => drop(rights.unread.insert("the ClusterRoleBindings".to_owned())),
-    }
+    let narrow = unless_forbidden("list the RoleBindings", narrow)?;
+    let wide = unless_forbidden("list the ClusterRoleBindings", wide)?;
+    add_bindings(&mut rights, "RoleBindings", narrow, |item| Binding {
+        role: item.role_ref,
+        subjects: item.subjects.unwrap_or_default(),
+    });
+    add_bindings(&mut rights, "ClusterRoleBindings", wide, |item| Binding {
+        role: item.role_ref,
+        subjects: item.subjects.unwrap_or_default(),
+    });
     let wanted = roles_of(&rights.bindings);
-    if wanted.len() > MOST_ROLES {
-        let more = format!("the roles after the first {MOST_ROLES}");
+    if wanted.len() > MAX_ROLES {
+        let more = format!("the roles after the first {MAX_ROLES}");
         rights.unread.insert(more);
     }
-    for (kind, name) in wanted.into_iter().take(MOST_ROLES) {
+    for (kind, name) in wanted.into_iter().take(MAX_ROLES) {
         let doing = format!("read the {kind} {name}");
         let found = if kind == "ClusterRole" {
             let api: Api<ClusterRole> = Api::all(kube.clone());
@@ -150,7 +128,26 @@ async fn rights(kube: &Client, namespace: &str) -> Result<Rights> {
     Ok(rights)
 }
 
-/// Whether a subject may approve; `None` when the API server does not tell us.
+/// Adds the bindings of one kind to the rights, or records that they could not be read.
+fn add_bindings<K: Clone>(
+    rights: &mut Rights,
+    kind: &str,
+    list: Option<ObjectList<K>>,
+    binding: fn(K) -> Binding,
+) {
+    let Some(list) = list else {
+        rights.unread.insert(format!("the {kind}"));
+        return;
+    };
+    let more = list.metadata.continue_.filter(|more| !more.is_empty());
+    if more.is_some() {
+        let unread = format!("the {kind} after the first {MAX_BINDINGS}");
+        rights.unread.insert(unread);
+    }
+    rights.bindings.extend(list.items.into_iter().map(binding));
+}
+
+/// Whether a subject may approve; `None` when the API server refuses the review.
 async fn may(cx: &Cx, user: Option<&str>, groups: &[&str]) -> Option<bool> {
     let review = SubjectAccessReview {
         metadata: ObjectMeta::default(),
@@ -170,40 +167,40 @@ async fn may(cx: &Cx, user: Option<&str>, groups: &[&str]) -> Option<bool> {
         status: None,
     };
     let api: Api<SubjectAccessReview> = Api::all(cx.kube.clone());
-    // A refusal is no failure: the right to ask is optional.
+    // A refusal is no failure: the right to create reviews is optional.
     let answer = api.create(&PostParams::default(), &review).await.ok()?;
     Some(answer.status?.allowed)
 }
 
 impl Check for GatesApprovable {
-    type Seen = Seen;
+    type Observed = Approvers;
     const NAME: CheckName = CheckName::GatesApprovable;
     const SEVERITY: Severity = Severity::Warning;
 
-    async fn look(&self, cx: &Cx) -> Result<Seen> {
+    async fn observe(&self, cx: &Cx) -> Result<Approvers> {
         if cx.target.gates.is_empty() {
-            return Ok(Seen::NotAsked);
+            return Ok(Approvers::NotNeeded);
         }
-        let place = Place {
+        let object = ObjectName {
             namespace: cx.owner.namespace.clone(),
             name: cx.owner.name.clone(),
         };
-        let rights = rights(&cx.kube, &place.namespace).await?;
-        let approvers = rights.approvers(&place.name);
+        let rights = rights(&cx.kube, &object.namespace).await?;
+        let approvers = rights.approvers(&object.name);
         if !approvers.is_empty() {
-            return Ok(Seen::May(approvers));
+            return Ok(Approvers::Known(approvers));
         }
         if rights.unread.is_empty() {
-            return Ok(Seen::Nobody(place));
+            return Ok(Approvers::Nobody(object));
         }
-        let one = |who: &str| Seen::May(BTreeSet::from([who.to_owned()]));
+        let one = |who: &str| Approvers::Known(BTreeSet::from([who.to_owned()]));
         let known: BTreeSet<&str> = cx
             .refs
             .approvals()
             .iter()
             .map(|approval| approval.approver.as_str())
             .collect();
-        for user in known.into_iter().take(MOST_ASKED) {
+        for user in known.into_iter().take(MAX_REVIEWS) {
             if may(cx, Some(user), &[EVERYBODY]).await == Some(true) {
                 return Ok(one(user));
             }
@@ -211,24 +208,24 @@ impl Check for GatesApprovable {
         if may(cx, None, &[EVERYBODY]).await == Some(true) {
             return Ok(one("everybody who is logged in"));
         }
-        Ok(Seen::NotKnown {
-            place,
+        Ok(Approvers::Unknown {
+            object,
             unread: rights.unread,
         })
     }
 
-    fn judge(&self, _target: &Target, seen: &Seen) -> Finding {
-        match seen {
-            Seen::NotAsked => Finding::passed("there are no gates"),
-            Seen::May(who) => {
-                let more = who.len().saturating_sub(MOST_TOLD);
-                let mut told: Vec<String> = who.iter().take(MOST_TOLD).cloned().collect();
+    fn judge(&self, _target: &Target, observed: &Approvers) -> Finding {
+        match observed {
+            Approvers::NotNeeded => Finding::passed("there are no gates"),
+            Approvers::Known(who) => {
+                let more = who.len().saturating_sub(MAX_SHOWN);
+                let mut shown: Vec<String> = who.iter().take(MAX_SHOWN).cloned().collect();
                 if more > 0 {
-                    told.push(format!("{more} more"));
+                    shown.push(format!("{more} more"));
                 }
-                Finding::passed(format!("{} may approve", told.join(", ")))
+                Finding::passed(format!("{} may approve", shown.join(", ")))
             }
-            Seen::Nobody(Place { namespace, name }) => Finding::failed(
+            Approvers::Nobody(ObjectName { namespace, name }) => Finding::failed(
                 Reason::NobodyMayApprove,
                 format!(
                     "a gate is set, and nobody but the cluster's administrators holds the verb `approve` on the activation {name}"
@@ -237,10 +234,10 @@ impl Check for GatesApprovable {
                     "`kubectl create rolebinding activation-approvers --clusterrole=activation-approver --user=PERSON -n {namespace}`, with the name of who decides in place of PERSON"
                 ),
             ),
-            Seen::NotKnown {
-                place: Place { namespace, name },
+            Approvers::Unknown {
+                object: ObjectName { namespace, name },
                 unread,
-            } => Finding::untold(
+            } => Finding::unknown(
                 format!(
                     "who may approve is not known: the operator may not read {}",
                     unread.iter().cloned().collect::<Vec<_>>().join(", ")
@@ -256,35 +253,35 @@ impl Check for GatesApprovable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
-    fn place() -> Place {
-        Place {
+    fn object() -> ObjectName {
+        ObjectName {
             namespace: "ns".to_owned(),
             name: "shop".to_owned(),
         }
     }
 
-    fn judge(seen: &Seen) -> Finding {
-        GatesApprovable.judge(&target("gates: [{before: Deploy}]", &[]), seen)
+    fn judge(observed: &Approvers) -> Finding {
+        GatesApprovable.judge(&target("gates: [{before: Deploy}]", &[]), observed)
     }
 
     #[test]
-    fn what_kubernetes_does_not_tell_is_no_warning_but_a_hint() {
-        let finding = judge(&Seen::NotKnown {
-            place: place(),
+    fn rights_that_cannot_be_read_are_unknown_and_no_warning() {
+        let finding = judge(&Approvers::Unknown {
+            object: object(),
             unread: BTreeSet::from(["the RoleBindings".to_owned()]),
         });
         assert!(
-            matches!(&finding, Finding::Untold { message, action }
+            matches!(&finding, Finding::Unknown { message, action }
                 if action.contains("can-i approve") && message.contains("RoleBindings")),
             "{finding:?}"
         );
     }
 
     #[test]
-    fn that_nobody_may_approve_is_a_warning_with_the_command_that_mends_it() {
-        let finding = judge(&Seen::Nobody(place()));
+    fn nobody_who_may_approve_is_a_warning_with_the_command_that_corrects_it() {
+        let finding = judge(&Approvers::Nobody(object()));
         assert!(
             matches!(&finding, Finding::Failed { reason: Reason::NobodyMayApprove, action, .. }
                 if action.contains("kubectl create rolebinding activation-approvers --clusterrole=activation-approver --user=PERSON -n ns")),
@@ -293,9 +290,9 @@ mod tests {
     }
 
     #[test]
-    fn who_may_approve_is_told_by_name_and_not_without_end() {
+    fn approvers_are_named_up_to_a_maximum() {
         let who = ["ana", "bob", "eve", "joe", "pia"].map(str::to_owned);
-        let finding = judge(&Seen::May(BTreeSet::from(who)));
+        let finding = judge(&Approvers::Known(BTreeSet::from(who)));
         assert_eq!(
             finding,
             Finding::passed("ana, bob, eve, 2 more may approve")

@@ -1,7 +1,7 @@
 //! A health check is declared, and it covers what the application depends on.
 //!
-//! What a path looks at cannot be seen from outside. What can be read is whether somebody says
-//! so: a path or a check named after Redis or readiness, or a variable of the fly.toml such as
+//! What a health check depends on cannot be observed from outside. It can only be read from names:
+//! a path or a check named after Redis or readiness, or a variable of the fly.toml such as
 //! `HEALTHZ_CHECKS_REDIS`.
 
 use super::check::{Check, Finding};
@@ -16,11 +16,11 @@ use crate::{
 pub struct HealthCheckDeclared;
 
 impl Check for HealthCheckDeclared {
-    type Seen = ();
+    type Observed = ();
     const NAME: CheckName = CheckName::HealthCheckDeclared;
     const SEVERITY: Severity = Severity::Warning;
 
-    async fn look(&self, _cx: &Cx) -> Result<()> {
+    async fn observe(&self, _cx: &Cx) -> Result<()> {
         Ok(())
     }
 
@@ -53,8 +53,8 @@ impl Check for HealthCheckDeclared {
         if target.redis().is_some() && !covers_redis(app) {
             return Finding::failed(
                 Reason::HealthCheckMissing,
-                "Redis is asked for, and nothing says that a health check looks at it".to_owned(),
-                "let the path of a health check look at Redis and say so (`HEALTHZ_CHECKS_REDIS = \"true\"` in `[env]`, or a path such as /readyz), or accept that a machine without Redis stays in service",
+                "Redis is requested, and no health check is named after it".to_owned(),
+                "have a health check test Redis and name it so (`HEALTHZ_CHECKS_REDIS = \"true\"` in `[env]`, or a path such as /readyz), or accept that a machine without Redis stays in service",
             );
         }
         let unchecked = app
@@ -65,25 +65,25 @@ impl Check for HealthCheckDeclared {
             return Finding::failed(
                 Reason::HealthCheckMissing,
                 "the fly.toml has neither a service nor a check, so a release counts as healthy as soon as its machines run",
-                "add a `[checks]` section that asks the program whether it works, or an `[http_service]` with `[[http_service.checks]]`",
+                "add a `[checks]` section that tests the program, or an `[http_service]` with `[[http_service.checks]]`",
             );
         }
         let paths = app.health_paths();
         if paths.is_empty() {
             return Finding::passed("health checks are declared");
         }
-        Finding::passed(format!("health checks ask for {}", paths.join(", ")))
+        Finding::passed(format!("health checks request {}", paths.join(", ")))
     }
 }
 
-/// Whether something says that a health check looks at Redis.
+/// Whether a name says that a health check tests Redis.
 fn covers_redis(app: &AppConfig) -> bool {
-    // A word for or against it counts more than the name of a path.
-    let said = app.env.iter().find_map(|(name, value)| {
+    // A variable, true or false, takes precedence over the name of a path.
+    let declared = app.env.iter().find_map(|(name, value)| {
         let name = name.to_ascii_lowercase();
         (name.contains("health") && name.contains("redis")).then(|| yes(value))
     });
-    said.unwrap_or_else(|| {
+    declared.unwrap_or_else(|| {
         app.process_groups()
             .iter()
             .flat_map(|group| app.health_checks(group))
@@ -105,7 +105,7 @@ fn yes(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     fn warns(path: Option<&str>, env: &str, redis: bool) -> bool {
         let check = path.map_or(String::new(), |path| {
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_of_which_nothing_is_checked_at_all_is_warned_about() {
+    fn a_program_without_service_and_check_is_warned_about() {
         let judge = |toml: &str| {
             let spec = format!("deploy: {{config: {{inline: \"{toml}\"}}}}");
             HealthCheckDeclared.judge(&target(&spec, &[]), &())
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_health_check_that_does_not_look_at_redis_is_warned_about_when_redis_is_asked_for() {
+    fn a_health_check_that_does_not_test_redis_is_warned_about_when_redis_is_requested() {
         assert!(warns(Some("/api/v1/healthz"), "", true));
         assert!(warns(
             Some("/api/v1/healthz"),

@@ -1,5 +1,5 @@
-//! The hostnames lead to the app. Before the app exists they can only be known to lead somewhere
-//! else, or nowhere; after that, the step on certificates proves the rest.
+//! The hostnames resolve to the app. Before the app exists, it can only be known that they resolve
+//! to something else or to nothing; the step `Certificates` proves the rest.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
@@ -9,58 +9,59 @@ use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     net::probe::ProbeError,
+    phase::names::public_host,
     pipeline::{Cx, step::Result},
     plan::Target,
 };
 
-/// The hostnames lead to the app.
+/// The hostnames resolve to the app.
 pub struct HostnamesUsable;
 
-/// Longest time for the resolver to answer: a warning must not hold up a Go-Live.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time limit for the resolver: a warning must not delay the go-live.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// Where a name leads.
+/// What a name resolves to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Leads {
-    /// To these addresses.
+pub enum Resolved {
+    /// These addresses.
     To(BTreeSet<IpAddr>),
-    /// Nowhere.
+    /// Nothing.
     Nowhere,
     /// The resolver did not answer in time.
     Unknown,
 }
 
-/// Where the app's own name and the hostnames lead.
+/// What the app's own name and the hostnames resolve to.
 #[derive(Debug)]
-pub struct Seen {
-    app: Leads,
-    hostnames: Vec<(String, Leads)>,
+pub struct Resolutions {
+    app: Resolved,
+    hostnames: Vec<(String, Resolved)>,
 }
 
-async fn resolve(cx: &Cx, name: &str) -> Leads {
-    // Any name under a wildcard will do.
+async fn resolve(cx: &Cx, name: &str) -> Resolved {
+    // A wildcard is tested with any name under it.
     let name = name.replace('*', "golive-check");
-    match cx.probe.resolve(&name, PATIENCE).await {
-        Ok(addresses) => Leads::To(addresses.into_iter().collect()),
-        Err(ProbeError::NotResolved(_)) => Leads::Nowhere,
-        Err(_) => Leads::Unknown,
+    match cx.probe.resolve(&name, MAX_WAIT).await {
+        Ok(addresses) => Resolved::To(addresses.into_iter().collect()),
+        Err(ProbeError::NotResolved(_)) => Resolved::Nowhere,
+        Err(_) => Resolved::Unknown,
     }
 }
 
 impl Check for HostnamesUsable {
-    type Seen = Seen;
+    type Observed = Resolutions;
     const NAME: CheckName = CheckName::HostnamesUsable;
     const SEVERITY: Severity = Severity::Warning;
 
-    async fn look(&self, cx: &Cx) -> Result<Seen> {
+    async fn observe(&self, cx: &Cx) -> Result<Resolutions> {
         let names = &cx.target.provision.hostnames;
         if names.is_empty() {
-            return Ok(Seen {
-                app: Leads::Unknown,
+            return Ok(Resolutions {
+                app: Resolved::Unknown,
                 hostnames: Vec::new(),
             });
         }
-        let own = format!("{}.fly.dev", cx.target.app);
+        let own = public_host(&cx.target.app);
         let app = resolve(cx, &own);
         let hostnames = join_all(
             names
@@ -68,15 +69,15 @@ impl Check for HostnamesUsable {
                 .map(|name| async { (name.clone(), resolve(cx, name).await) }),
         );
         let (app, hostnames) = futures::join!(app, hostnames);
-        Ok(Seen { app, hostnames })
+        Ok(Resolutions { app, hostnames })
     }
 
-    fn judge(&self, target: &Target, seen: &Seen) -> Finding {
-        let own = format!("{}.fly.dev", target.app);
-        if seen.hostnames.is_empty() {
-            return Finding::passed("no hostnames are asked for");
+    fn judge(&self, target: &Target, observed: &Resolutions) -> Finding {
+        let own = public_host(&target.app);
+        if observed.hostnames.is_empty() {
+            return Finding::passed("no hostnames are requested");
         }
-        let reserved: Vec<&str> = seen
+        let reserved: Vec<&str> = observed
             .hostnames
             .iter()
             .map(|(name, _)| name.as_str())
@@ -90,16 +91,18 @@ impl Check for HostnamesUsable {
             );
         }
         let (mut astray, mut unknown) = (Vec::new(), Vec::new());
-        for (name, leads) in &seen.hostnames {
-            match (leads, &seen.app) {
-                (Leads::Nowhere, _) => astray.push(format!("{name} does not resolve")),
-                (Leads::Unknown, _) | (_, Leads::Unknown) => unknown.push(name.as_str()),
-                (Leads::To(addresses), Leads::To(ours)) if !addresses.is_disjoint(ours) => {}
-                (Leads::To(_), Leads::To(_)) => {
-                    astray.push(format!("{name} leads to another place than {own}"));
+        for (name, resolved) in &observed.hostnames {
+            match (resolved, &observed.app) {
+                (Resolved::Nowhere, _) => astray.push(format!("{name} does not resolve")),
+                (Resolved::Unknown, _) | (_, Resolved::Unknown) => unknown.push(name.as_str()),
+                (Resolved::To(addresses), Resolved::To(ours)) if !addresses.is_disjoint(ours) => {}
+                (Resolved::To(_), Resolved::To(_)) => {
+                    astray.push(format!("{name} does not resolve to the addresses of {own}"));
                 }
-                (Leads::To(_), Leads::Nowhere) => {
-                    astray.push(format!("{name} leads elsewhere: {own} has no address yet"));
+                (Resolved::To(_), Resolved::Nowhere) => {
+                    astray.push(format!(
+                        "{name} resolves to something else: {own} has no address yet"
+                    ));
                 }
             }
         }
@@ -108,43 +111,43 @@ impl Check for HostnamesUsable {
                 Reason::HostnameNotPointed,
                 astray.join("; "),
                 format!(
-                    "make a CNAME record to {own} for each; certificates are issued once they are there"
+                    "create a CNAME record to {own} for each; certificates are issued once they exist"
                 ),
             );
         }
         if !unknown.is_empty() {
-            return Finding::untold(
+            return Finding::unknown(
                 format!("no answer from the resolver about {}", unknown.join(", ")),
-                format!("see that `dig CNAME` of each says {own}"),
+                format!("check that `dig CNAME` of each returns {own}"),
             );
         }
-        Finding::passed(format!("all hostnames lead to {own}"))
+        Finding::passed(format!("all hostnames resolve to {own}"))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
-    fn to(address: &str) -> Leads {
-        Leads::To(address.parse().into_iter().collect())
+    fn to(address: &str) -> Resolved {
+        Resolved::To(address.parse().into_iter().collect())
     }
 
-    fn judge(app: Leads, name: &str, leads: Leads) -> Finding {
-        let hostnames = vec![(name.to_owned(), leads)];
-        HostnamesUsable.judge(&target("", &[]), &Seen { app, hostnames })
+    fn judge(app: Resolved, name: &str, resolved: Resolved) -> Finding {
+        let hostnames = vec![(name.to_owned(), resolved)];
+        HostnamesUsable.judge(&target("", &[]), &Resolutions { app, hostnames })
     }
 
     #[test]
-    fn a_hostname_leads_to_the_app_or_there_is_a_warning() {
+    fn a_hostname_that_does_not_resolve_to_the_app_is_warned_about() {
         let ours = || to("66.241.124.1");
-        for (leads, passes) in [
+        for (resolved, passes) in [
             (ours(), true),
             (to("93.184.216.34"), false),
-            (Leads::Nowhere, false),
+            (Resolved::Nowhere, false),
         ] {
-            let finding = judge(ours(), "a.example", leads);
+            let finding = judge(ours(), "a.example", resolved);
             assert_eq!(matches!(finding, Finding::Passed(_)), passes, "{finding:?}");
         }
         let reserved = judge(ours(), "a.fly.dev", ours());
@@ -152,8 +155,8 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_resolver_is_no_verdict() {
-        let finding = judge(to("66.241.124.1"), "a.example", Leads::Unknown);
-        assert!(matches!(finding, Finding::Untold { .. }), "{finding:?}");
+    fn a_resolver_that_does_not_answer_is_unknown() {
+        let finding = judge(to("66.241.124.1"), "a.example", Resolved::Unknown);
+        assert!(matches!(finding, Finding::Unknown { .. }), "{finding:?}");
     }
 }

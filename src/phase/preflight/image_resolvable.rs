@@ -1,86 +1,88 @@
-//! The image exists, and for the machines' architecture. Its tag becomes a digest here.
+//! The image exists for the machines' architecture. Its tag is resolved to a digest here.
 
 use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     error::Error,
     fly::{self, Class},
-    phase::deploy,
-    pipeline::{Cx, facts, step::Result},
+    phase::image,
+    pipeline::{Cx, step::Result},
     plan::Target,
+    store::image::Image,
 };
 
-/// The image exists, and for the machines' architecture.
+/// The image exists for the machines' architecture.
 pub struct ImageResolvable;
 
-/// What the registry says.
+/// What the registry answers.
 #[derive(Debug)]
-pub enum Seen {
-    /// There is no image to look for: the text is no reference, or nothing was chosen yet.
-    NotAReference,
+pub enum RegistryAnswer {
+    /// It was not asked: the text is no reference, or no image was chosen yet.
+    NoReference,
     /// There is no such image.
-    Nothing,
-    /// The registry does not give it to us. Says why.
+    NotFound,
+    /// It refuses the image, for this reason.
     Refused(String),
-    /// Its registry gives it to us, with credentials that Fly.io does not have. Says why not without.
+    /// It returns the image only with credentials, which Fly.io does not have; with the answer
+    /// without credentials.
     Private(String),
-    /// Here it is.
-    There(facts::Image),
+    /// The image.
+    Found(Image),
 }
 
 impl Check for ImageResolvable {
-    type Seen = Seen;
+    type Observed = RegistryAnswer;
     const NAME: CheckName = CheckName::ImageResolvable;
     const SEVERITY: Severity = Severity::Blocking;
 
-    async fn look(&self, cx: &Cx) -> Result<Seen> {
+    async fn observe(&self, cx: &Cx) -> Result<RegistryAnswer> {
         if cx.target.image_or_invalid().is_err() {
-            let source = cx.target.source.as_ref();
+            let source = cx.target.followed();
             let failure = source.and_then(|source| source.failure.as_ref());
-            // What may pass by itself is no finding.
-            return match failure.and_then(|failure| failure.passing.clone()) {
+            // What may pass without a change is no finding.
+            return match failure.and_then(|failure| failure.transient.clone()) {
                 Some(error) => Err(Error::fly("choose an image of `deploy.source`", error)),
-                None => Ok(Seen::NotAReference),
+                None => Ok(RegistryAnswer::NoReference),
             };
         }
-        match deploy::image::resolve(cx).await {
+        match image::resolve(cx).await {
             Ok(Some(image)) => match private(cx).await? {
-                Some(why) => Ok(Seen::Private(why)),
-                None => Ok(Seen::There(image)),
+                Some(why) => Ok(RegistryAnswer::Private(why)),
+                None => Ok(RegistryAnswer::Found(image)),
             },
-            Ok(None) => Ok(Seen::Nothing),
+            Ok(None) => Ok(RegistryAnswer::NotFound),
             Err(Error::Fly { source, .. }) if is_refusal(&source) => {
-                Ok(Seen::Refused(source.to_string()))
+                Ok(RegistryAnswer::Refused(source.to_string()))
             }
             Err(error) => Err(error),
         }
     }
 
-    fn judge(&self, target: &Target, seen: &Seen) -> Finding {
+    fn judge(&self, target: &Target, answer: &RegistryAnswer) -> Finding {
         let name = target.image_name();
-        match seen {
-            Seen::NotAReference => match target.image_or_invalid() {
+        match answer {
+            RegistryAnswer::NoReference => match target.image_or_invalid() {
                 Err(invalid) => Finding::from_sentence(invalid.reason, &invalid.message),
                 Ok(_) => Finding::passed(format!("{name} is an image")),
             },
-            Seen::Nothing => Finding::failed(
+            RegistryAnswer::NotFound => Finding::failed(
                 Reason::ImageNotFound,
                 format!("the registry has no image {name}"),
                 "push it, or correct `deploy.image`",
             ),
-            Seen::Refused(why) => Finding::failed(
+            RegistryAnswer::Refused(why) => Finding::failed(
                 Reason::ImageForbidden,
-                format!("the registry does not give out {name} ({why})"),
+                format!("the registry refuses {name} ({why})"),
                 PUBLIC,
             ),
-            Seen::Private(why) => Finding::failed(
+            RegistryAnswer::Private(why) => Finding::failed(
                 Reason::ImageForbidden,
                 format!(
                     "{name} can be read only with credentials, and Fly.io pulls images by itself and without any, except from registry.fly.io ({why})"
                 ),
                 PUBLIC,
             ),
-            Seen::There(image) => match image.runs_on_fly {
+            RegistryAnswer::Found(image) => match image.runs_on_fly {
                 Some(false) => Finding::failed(
                     Reason::ImageArchitectureMissing,
                     format!("{name} is not built for linux/amd64, which Fly.io's machines are"),
@@ -98,7 +100,7 @@ impl Check for ImageResolvable {
     }
 }
 
-/// What makes an image one that Fly.io can pull.
+/// How to make an image one that Fly.io can pull.
 const PUBLIC: &str =
     "make the image public, or push it to registry.fly.io under an app of this organization";
 
@@ -106,7 +108,7 @@ fn is_refusal(error: &fly::Error) -> bool {
     error.is_forbidden() || matches!(error.class(), Class::Invalid | Class::Auth { hard: true })
 }
 
-/// Why Fly.io could not pull what was read with credentials (fly-api.md J): it asks as anybody does.
+/// Why Fly.io could not pull an image that was read with credentials: it pulls without any.
 async fn private(cx: &Cx) -> Result<Option<String>> {
     let source = cx.target.deploy.source.as_ref();
     let image = cx.target.image()?;
@@ -116,29 +118,29 @@ async fn private(cx: &Cx) -> Result<Option<String>> {
     match cx.fly.resolve_image(image).await {
         Ok(Some(_)) => Ok(None),
         Ok(None) => Ok(Some(
-            "anybody else is told that it does not exist".to_owned(),
+            "without them the registry answers that it does not exist".to_owned(),
         )),
         Err(error) if is_refusal(&error) => Ok(Some(error.to_string())),
-        Err(error) => Err(Error::fly("ask for the image as Fly.io does", error)),
+        Err(error) => Err(Error::fly("read the image as Fly.io does", error)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
-    fn judge(seen: Seen) -> Option<Reason> {
-        match ImageResolvable.judge(&target("", &[]), &seen) {
+    fn judge(answer: RegistryAnswer) -> Option<Reason> {
+        match ImageResolvable.judge(&target("", &[]), &answer) {
             Finding::Failed { reason, .. } => Some(reason),
             _ => None,
         }
     }
 
     #[test]
-    fn what_cannot_be_had_or_cannot_run_has_a_reason_of_its_own() {
+    fn each_failure_has_its_own_reason() {
         let image = |runs_on_fly| {
-            Seen::There(facts::Image {
+            RegistryAnswer::Found(Image {
                 asked: String::new(),
                 reference: "registry.fly.io/shop:1".to_owned(),
                 pinned: "registry.fly.io/shop@sha256:1".to_owned(),
@@ -146,13 +148,13 @@ mod tests {
                 runs_on_fly,
             })
         };
-        assert_eq!(judge(Seen::Nothing), Some(Reason::ImageNotFound));
+        assert_eq!(judge(RegistryAnswer::NotFound), Some(Reason::ImageNotFound));
         assert_eq!(
-            judge(Seen::Refused("403".to_owned())),
+            judge(RegistryAnswer::Refused("403".to_owned())),
             Some(Reason::ImageForbidden)
         );
         assert_eq!(
-            judge(Seen::Private("401".to_owned())),
+            judge(RegistryAnswer::Private("401".to_owned())),
             Some(Reason::ImageForbidden)
         );
         assert_eq!(
@@ -160,13 +162,13 @@ mod tests {
             Some(Reason::ImageArchitectureMissing)
         );
         assert_eq!(judge(image(Some(true))), None);
-        assert_eq!(judge(image(None)), None, "unknown is not no");
+        assert_eq!(judge(image(None)), None, "an unknown architecture passes");
     }
 
     #[test]
     fn a_text_that_is_no_reference_says_how_to_write_one() {
         let target = target("deploy: {image: 'UPPER CASE'}", &[]);
-        let finding = ImageResolvable.judge(&target, &Seen::NotAReference);
+        let finding = ImageResolvable.judge(&target, &RegistryAnswer::NoReference);
         assert!(
             matches!(
                 &finding,

@@ -1,10 +1,14 @@
-//! Preflight: sixteen checks before anything is written to Fly.io. All run at once, and all are
-//! reported.
+//! Preflight: the checks before anything is written to Fly.io. All run at the same time, and every
+//! result is reported.
+//!
+//! A check is a file that implements `check::Check`. This folder may use `pipeline` and what lies
+//! below it, and the files directly in `src/phase/`; it uses no other phase. Start with `check`,
+//! then `organization_usable`, a short check.
 
 mod addresses_suffice;
 mod app_name_available;
 mod approvers;
-pub mod check;
+mod check;
 mod database_plan_usable;
 mod fly_config_valid;
 mod gates_approvable;
@@ -13,6 +17,7 @@ mod hostnames_usable;
 mod image_resolvable;
 mod organization_usable;
 mod region_usable;
+mod room;
 mod secrets_resolvable;
 mod secrets_strong;
 mod strategy_compatible;

@@ -13,12 +13,12 @@ use crate::{
 pub struct OrganizationUsable;
 
 impl Check for OrganizationUsable {
-    /// `None`: there is none, or the token does not see it.
-    type Seen = Option<Organization>;
+    /// `None`: there is none, or the token may not read it.
+    type Observed = Option<Organization>;
     const NAME: CheckName = CheckName::OrganizationUsable;
     const SEVERITY: Severity = Severity::Blocking;
 
-    async fn look(&self, cx: &Cx) -> Result<Option<Organization>> {
+    async fn observe(&self, cx: &Cx) -> Result<Option<Organization>> {
         match cx.fly.organization(&cx.target.organization).await {
             Ok(found) => Ok(found),
             Err(error) if error.is_forbidden() => Ok(None),
@@ -26,12 +26,12 @@ impl Check for OrganizationUsable {
         }
     }
 
-    fn judge(&self, target: &Target, seen: &Option<Organization>) -> Finding {
+    fn judge(&self, target: &Target, found: &Option<Organization>) -> Finding {
         let slug = &target.organization;
-        let Some(organization) = seen else {
+        let Some(organization) = found else {
             return Finding::failed(
                 Reason::OrganizationNotFound,
-                format!("there is no organization {slug}, or the token does not see it"),
+                format!("there is no organization {slug}, or the token may not read it"),
                 "compare `organization` with `fly orgs list`, and use a token of that organization",
             );
         };
@@ -44,7 +44,7 @@ impl Check for OrganizationUsable {
             );
         }
         Finding::passed(format!(
-            "{slug} is there; the state of its billing is {billing}"
+            "{slug} exists; the state of its billing is {billing}"
         ))
     }
 }
@@ -52,7 +52,7 @@ impl Check for OrganizationUsable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fly::BillingStatus, phase::preflight::check::target};
+    use crate::{fly::BillingStatus, phase::testing::target};
 
     #[test]
     fn an_organization_that_is_missing_or_cannot_pay_fails_with_its_own_reason() {
@@ -63,7 +63,7 @@ mod tests {
                 ..Organization::default()
             })
         };
-        for (seen, reason) in [
+        for (found, reason) in [
             (None, Some(Reason::OrganizationNotFound)),
             (
                 with(BillingStatus::Suspended),
@@ -72,7 +72,7 @@ mod tests {
             (with(BillingStatus::Current), None),
             (with(BillingStatus::PastDue), None),
         ] {
-            let finding = OrganizationUsable.judge(&target("", &[]), &seen);
+            let finding = OrganizationUsable.judge(&target("", &[]), &found);
             let failed = match &finding {
                 Finding::Failed { reason, .. } => Some(*reason),
                 _ => None,

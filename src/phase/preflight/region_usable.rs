@@ -1,19 +1,18 @@
 //! The region exists, is not deprecated, and has room.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::BTreeSet;
 
 use futures::future::try_join_all;
 
-use super::check::{Check, Finding};
+use super::{
+    check::{Check, Finding},
+    room::{Need, needs, room},
+};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
     error::Error,
-    fly::{Placement, Region, machine_config::MachineGuest},
-    flytoml,
-    phase::provision::app,
+    fly::Region,
+    phase::app_lookup::{AppLookup, look_up},
     pipeline::{Cx, step},
     plan::Target,
 };
@@ -21,13 +20,13 @@ use crate::{
 /// The region exists, is not deprecated, and has room.
 pub struct RegionUsable;
 
-/// The regions, and what matters about ours.
+/// The regions of Fly.io, and what is known of the requested ones.
 #[derive(Debug)]
-pub struct Seen {
-    regions: Vec<Region>,
+pub struct Regions {
+    all: Vec<Region>,
     /// Whether the organization has a paid plan; `None` when it is not known.
     paid: Option<bool>,
-    /// The app has machines already: what new ones would need does not matter.
+    /// The app has machines already: room for new ones is not needed.
     running: bool,
     /// The machines for which Fly.io says that there is no room.
     crowded: Vec<Crowded>,
@@ -41,113 +40,7 @@ struct Crowded {
     fits: u32,
 }
 
-/// Machines of one size that are wanted in one region.
-#[derive(Clone, Debug, PartialEq)]
-struct Need {
-    region: String,
-    count: u32,
-    guest: MachineGuest,
-    /// Name and size in GB of the volume of each.
-    volume: Option<(String, u32)>,
-}
-
-impl fmt::Display for Need {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let one = if self.count == 1 {
-            "machine"
-        } else {
-            "machines"
-        };
-        let (cpus, memory) = (
-            self.guest.cpus.unwrap_or(1),
-            self.guest.memory_mb.unwrap_or_default(),
-        );
-        let kind = self.guest.cpu_kind.as_deref().unwrap_or("shared");
-        write!(f, "{} {one} ({cpus} {kind} CPU, {memory} MB", self.count)?;
-        if let Some((name, size)) = &self.volume {
-            write!(f, ", volume {name} of {size} GB")?;
-        }
-        f.write_str(")")
-    }
-}
-
-/// The machines that the target wants, those alike in one region together.
-fn needs(target: &Target) -> Vec<Need> {
-    let Ok(config) = target.config_or_invalid() else {
-        return Vec::new();
-    };
-    let app = &config.app;
-    let mut needs: Vec<Need> = Vec::new();
-    for group in app.process_groups() {
-        // A size that is none is FlyConfigValid's.
-        let smallest = || flytoml::parse_size(flytoml::DEFAULT_SIZE).ok();
-        let Some(guest) = app.guest(&group).ok().flatten().or_else(smallest) else {
-            continue;
-        };
-        let mounts = app.mounts_of(&group);
-        let volume = mounts.first().and_then(|mount| {
-            let size = mount.initial_size.as_deref().and_then(flytoml::volume_gb);
-            let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or(1);
-            Some((mount.source.clone()?, size.max(1)))
-        });
-        let first = app.first_machines(&group, true);
-        let counts: BTreeMap<String, u32> = match target.deploy.regions.get(&group) {
-            Some(regions) => regions.clone(),
-            None => {
-                let scaled = target.deploy.scale.get(&group).copied();
-                let count = scaled.unwrap_or(first.running + first.standby);
-                BTreeMap::from([(target.region.clone(), count)])
-            }
-        };
-        for (region, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-            let alike = needs
-                .iter_mut()
-                .find(|need| need.region == region && need.guest == guest && need.volume == volume);
-            match alike {
-                Some(need) => need.count += count,
-                None => needs.push(Need {
-                    region,
-                    count,
-                    guest: guest.clone(),
-                    volume: volume.clone(),
-                }),
-            }
-        }
-    }
-    needs
-}
-
-/// How many of these machines fit, in their own size or in one of `deploy.fallbackSizes`; `None` when
-/// Fly.io does not say.
-async fn room(cx: &Cx, need: &Need) -> step::Result<Option<u32>> {
-    let sizes = cx.target.deploy.fallback_sizes.iter();
-    let fallbacks = sizes.filter_map(|size| flytoml::parse_size(size).ok());
-    let mut most = None;
-    for guest in std::iter::once(need.guest.clone()).chain(fallbacks) {
-        let wanted = Placement {
-            org_slug: cx.target.organization.clone(),
-            region: need.region.clone(),
-            count: need.count,
-            guest,
-            volume: need.volume.clone(),
-        };
-        let fits = match cx.fly.room_for(&wanted).await {
-            Ok(fits) => fits,
-            // TokenScope and OrganizationUsable tell about it; and what Fly.io refuses to answer
-            // is no word about room.
-            Err(error) if error.is_forbidden() || error.is_gone() || error.is_invalid() => None,
-            Err(source) => return Err(Error::fly("ask for room in the regions", source)),
-        };
-        let Some(fits) = fits else { return Ok(None) };
-        if fits >= need.count {
-            return Ok(Some(fits));
-        }
-        most = most.max(Some(fits));
-    }
-    Ok(most)
-}
-
-/// Something that keeps new machines out of a region.
+/// Why a region takes no new machines.
 fn obstacle(region: &Region, paid: Option<bool>) -> Option<(Reason, String, &'static str)> {
     let code = &region.code;
     if region.deprecated == Some(true) {
@@ -160,11 +53,11 @@ fn obstacle(region: &Region, paid: Option<bool>) -> Option<(Reason, String, &'st
     if region.requires_paid_plan == Some(true) && paid == Some(false) {
         return Some((
             Reason::RegionUnusable,
-            format!("the region {code} takes a paid plan, which the organization does not have"),
+            format!("the region {code} requires a paid plan, which the organization does not have"),
             "choose another `region`, or a paid plan",
         ));
     }
-    // The unit of the number is not published; nothing or less means full in any.
+    // The unit of the number is not published; zero or less means full in any unit.
     if region.capacity.is_some_and(|capacity| capacity <= 0) {
         return Some((
             Reason::CapacityUnavailable,
@@ -176,12 +69,12 @@ fn obstacle(region: &Region, paid: Option<bool>) -> Option<(Reason, String, &'st
 }
 
 impl Check for RegionUsable {
-    type Seen = Seen;
+    type Observed = Regions;
     const NAME: CheckName = CheckName::RegionUsable;
     const SEVERITY: Severity = Severity::Blocking;
 
-    async fn look(&self, cx: &Cx) -> step::Result<Seen> {
-        // Asked at once, though the answer about a region that cannot be used is not wanted then.
+    async fn observe(&self, cx: &Cx) -> step::Result<Regions> {
+        // Read at the same time, although the room in an unusable region is not used.
         let regions = async {
             let regions = cx.fly.regions().await;
             regions.map_err(|source| Error::fly("list the regions", source))
@@ -191,8 +84,8 @@ impl Check for RegionUsable {
             Ok::<_, Error>((need, fits))
         }));
         let (regions, rooms) = tokio::try_join!(regions, rooms)?;
-        let mut seen = Seen {
-            regions,
+        let mut found = Regions {
+            all: regions,
             paid: None,
             running: false,
             crowded: Vec::new(),
@@ -200,43 +93,45 @@ impl Check for RegionUsable {
         let codes = codes(&cx.target);
         let ours: Vec<Region> = codes
             .iter()
-            .filter_map(|code| find(&seen.regions, code).cloned())
+            .filter_map(|code| find(&found.all, code).cloned())
             .collect();
         if ours
             .iter()
             .any(|region| region.requires_paid_plan == Some(true))
         {
             match cx.fly.organization(&cx.target.organization).await {
-                Ok(found) => seen.paid = found.and_then(|found| found.paid_plan),
-                // OrganizationUsable tells about it.
+                Ok(organization) => {
+                    found.paid = organization.and_then(|organization| organization.paid_plan);
+                }
+                // OrganizationUsable reports it.
                 Err(error) if error.is_forbidden() => {}
                 Err(source) => return Err(Error::fly("read the organization", source)),
             }
         }
         let usable = |code: &str| {
             let region = find(&ours, code);
-            region.is_some_and(|region| obstacle(region, seen.paid).is_none())
+            region.is_some_and(|region| obstacle(region, found.paid).is_none())
         };
         let crowded = rooms.into_iter().filter_map(|(need, fits)| {
             let fits = fits.filter(|fits| *fits < need.count && usable(&need.region))?;
             Some(Crowded { need, fits })
         });
-        seen.crowded = crowded.collect();
+        found.crowded = crowded.collect();
         let obstacles = ours
             .iter()
-            .any(|region| obstacle(region, seen.paid).is_some());
-        if (obstacles || !seen.crowded.is_empty())
-            && let app::Seen::There(app) = app::look(cx, &cx.target.app).await?
+            .any(|region| obstacle(region, found.paid).is_some());
+        if (obstacles || !found.crowded.is_empty())
+            && let AppLookup::Found(app) = look_up(cx, &cx.target.app).await?
         {
-            seen.running = app.machine_count.is_some_and(|count| count > 0);
+            found.running = app.machine_count.is_some_and(|count| count > 0);
         }
-        Ok(seen)
+        Ok(found)
     }
 
-    fn judge(&self, target: &Target, seen: &Seen) -> Finding {
+    fn judge(&self, target: &Target, found: &Regions) -> Finding {
         let mut good = Vec::new();
         for code in codes(target) {
-            match seen.judge(code) {
+            match found.judge(code) {
                 Ok(message) => good.push(message),
                 Err(bad) => return bad,
             }
@@ -252,12 +147,12 @@ fn codes(target: &Target) -> BTreeSet<&str> {
     more.chain([&target.region]).map(String::as_str).collect()
 }
 
-impl Seen {
-    /// What is well about one region, or the finding that it is not.
+impl Regions {
+    /// The evidence that a region is usable, or the finding that it is not.
     fn judge(&self, code: &str) -> Result<String, Finding> {
-        let Some(region) = find(&self.regions, code) else {
+        let Some(region) = find(&self.all, code) else {
             let usable: Vec<&str> = self
-                .regions
+                .all
                 .iter()
                 .filter(|region| obstacle(region, self.paid).is_none())
                 .map(|region| region.code.as_str())
@@ -283,11 +178,11 @@ impl Seen {
                     "the region {code} has room for {} of {}",
                     crowded.fits, crowded.need
                 ),
-                "ask for fewer or smaller machines, declare `deploy.fallbackSizes`, choose another `region`, or wait",
+                "request fewer or smaller machines, declare `deploy.fallbackSizes`, choose another `region`, or wait",
             )
         });
         match obstacle(region, self.paid).or(full) {
-            None => Ok(format!("{code} ({name}) is there and has room")),
+            None => Ok(format!("{code} ({name}) exists and has room")),
             Some((_, message, _)) if self.running => Ok(format!(
                 "{message}; the app's machines run there already and stay"
             )),
@@ -303,7 +198,7 @@ fn find<'a>(regions: &'a [Region], code: &str) -> Option<&'a Region> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     fn region(code: &str) -> Region {
         Region {
@@ -314,25 +209,25 @@ mod tests {
     }
 
     fn judge(region: Region, paid: Option<bool>, running: bool) -> Finding {
-        let seen = Seen {
-            regions: vec![self::region("ams"), region],
+        let found = Regions {
+            all: vec![self::region("ams"), region],
             paid,
             running,
             crowded: Vec::new(),
         };
-        RegionUsable.judge(&target("", &[]), &seen)
+        RegionUsable.judge(&target("", &[]), &found)
     }
 
     #[test]
-    fn every_region_of_the_machines_is_looked_at() {
+    fn every_region_of_the_machines_is_checked() {
         let spec = "deploy: {regions: {app: {ams: 1, gru: 1}}}";
-        let seen = Seen {
-            regions: vec![region("eze"), region("ams")],
+        let found = Regions {
+            all: vec![region("eze"), region("ams")],
             paid: None,
             running: false,
             crowded: Vec::new(),
         };
-        let finding = RegionUsable.judge(&target(spec, &[]), &seen);
+        let finding = RegionUsable.judge(&target(spec, &[]), &found);
         assert!(
             matches!(&finding, Finding::Failed { message, .. } if message.contains("gru")),
             "{finding:?}"
@@ -353,7 +248,10 @@ mod tests {
             ..region("eze")
         };
         assert!(fails(&judge(deprecated(), None, false)));
-        assert!(!fails(&judge(deprecated(), None, true)), "it runs there");
+        assert!(
+            !fails(&judge(deprecated(), None, true)),
+            "its machines run there"
+        );
         let full = Region {
             capacity: Some(0),
             ..region("eze")
@@ -365,45 +263,25 @@ mod tests {
         };
         assert!(fails(&judge(paid(), Some(false), false)));
         assert!(!fails(&judge(paid(), Some(true), false)));
-        assert!(!fails(&judge(paid(), None, false)), "unknown is not no");
-    }
-
-    #[test]
-    fn machines_that_are_alike_are_counted_together_with_their_size_and_volume() {
-        let toml = "[processes]\\nweb = 'a'\\nworker = 'b'\\n[http_service]\\ninternal_port = 80\\nprocesses = ['web']\\n[[vm]]\\nsize = 'shared-cpu-2x'\\n[[mounts]]\\nsource = 'data'\\ndestination = '/data'\\ninitial_size = '3gb'\\nprocesses = ['worker']\\n";
-        let spec = format!("deploy: {{scale: {{worker: 2}}, config: {{inline: \"{toml}\"}}}}");
-        let told: Vec<String> = needs(&target(&spec, &[]))
-            .iter()
-            .map(|need| format!("{}: {need}", need.region))
-            .collect();
-        assert_eq!(
-            told,
-            [
-                "eze: 2 machines (2 shared CPU, 512 MB)",
-                "eze: 2 machines (2 shared CPU, 512 MB, volume data of 3 GB)"
-            ]
+        assert!(
+            !fails(&judge(paid(), None, false)),
+            "an unknown plan passes"
         );
-        let spread = needs(&target("deploy: {regions: {app: {ams: 1, gru: 3}}}", &[]));
-        let places: Vec<(&str, u32)> = spread
-            .iter()
-            .map(|need| (need.region.as_str(), need.count))
-            .collect();
-        assert_eq!(places, [("ams", 1), ("gru", 3)]);
     }
 
     #[test]
-    fn room_for_fewer_than_are_wanted_is_too_little_unless_they_run_already() {
+    fn too_little_room_fails_unless_machines_run_already() {
         let spec = "deploy: {scale: {app: 3}}";
         let crowded = |running| {
             let target = target(spec, &[]);
             let need = needs(&target).remove(0);
-            let seen = Seen {
-                regions: vec![region("eze")],
+            let found = Regions {
+                all: vec![region("eze")],
                 paid: None,
                 running,
                 crowded: vec![Crowded { need, fits: 1 }],
             };
-            RegionUsable.judge(&target, &seen)
+            RegionUsable.judge(&target, &found)
         };
         let finding = crowded(false);
         assert!(

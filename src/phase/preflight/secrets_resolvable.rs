@@ -1,24 +1,25 @@
-//! Every Secret and key that is named exists, and can become a secret of the app.
+//! Every Secret and key that the spec names exists, and can become a secret of the app.
 
 use std::collections::BTreeMap;
 
 use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
+    phase::names::{DATABASE_URL, REDIS_URL},
     pipeline::{Cx, step::Result},
-    plan::{Target, refs::RefKind},
+    plan::{Target, named::RefKind},
 };
 
-/// Every Secret and key that is named exists, and can become a secret of the app.
+/// Every Secret and key that the spec names exists, and can become a secret of the app.
 pub struct SecretsResolvable;
 
 impl Check for SecretsResolvable {
     /// The names of the secrets that each Kubernetes Secret would give the app.
-    type Seen = BTreeMap<String, Vec<String>>;
+    type Observed = BTreeMap<String, Vec<String>>;
     const NAME: CheckName = CheckName::SecretsResolvable;
     const SEVERITY: Severity = Severity::Blocking;
 
-    async fn look(&self, cx: &Cx) -> Result<BTreeMap<String, Vec<String>>> {
+    async fn observe(&self, cx: &Cx) -> Result<BTreeMap<String, Vec<String>>> {
         let from = &cx.target.provision.secrets.from;
         Ok(from
             .iter()
@@ -33,12 +34,13 @@ impl Check for SecretsResolvable {
             .collect())
     }
 
-    fn judge(&self, target: &Target, seen: &BTreeMap<String, Vec<String>>) -> Finding {
+    fn judge(&self, target: &Target, keys: &BTreeMap<String, Vec<String>>) -> Finding {
         let secrets = || {
             target
+                .preflight
                 .missing
                 .iter()
-                // A fly.toml that is missing is FlyConfigValid's.
+                // FlyConfigValid reports a missing fly.toml.
                 .filter(|(named, _)| named.kind == RefKind::Secret)
         };
         let needed: Vec<String> = secrets()
@@ -49,10 +51,10 @@ impl Check for SecretsResolvable {
             return Finding::failed(
                 first.reason(),
                 needed.join("; "),
-                "create what is named in the namespace of the Activation; it is noticed by itself within seconds",
+                "create what is missing in the namespace of the Activation; Golive notices it within seconds",
             );
         }
-        if let Some(finding) = names(target, seen) {
+        if let Some(finding) = invalid_names(target, keys) {
             return finding;
         }
         let later: Vec<String> = secrets()
@@ -60,49 +62,49 @@ impl Check for SecretsResolvable {
             .collect();
         if !later.is_empty() {
             return Finding::passed(format!(
-                "all that is needed to go live is there; needed later: {}",
+                "everything that the go-live needs exists; needed later: {}",
                 later.join("; ")
             ));
         }
-        Finding::passed("every Secret and key that is named is there")
+        Finding::passed("every Secret and key that the spec names exists")
     }
 }
 
-/// Names that no environment variable can have, and names that two sources give.
-fn names(target: &Target, seen: &BTreeMap<String, Vec<String>>) -> Option<Finding> {
-    let mut givers: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+/// Names that no environment variable can have, and names with two sources.
+fn invalid_names(target: &Target, keys: &BTreeMap<String, Vec<String>>) -> Option<Finding> {
+    let mut sources: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for wanted in &target.provision.secrets.generate {
-        givers
+        sources
             .entry(&wanted.name)
             .or_default()
             .push("`secrets.generate`".to_owned());
     }
-    for (variable, asked) in [
-        ("DATABASE_URL", target.database().is_some()),
-        ("REDIS_URL", target.redis().is_some()),
+    for (variable, requested) in [
+        (DATABASE_URL, target.database().is_some()),
+        (REDIS_URL, target.redis().is_some()),
     ] {
-        if asked {
-            let giver = "the database that is asked for".to_owned();
-            givers.entry(variable).or_default().push(giver);
+        if requested {
+            let source = "the requested database".to_owned();
+            sources.entry(variable).or_default().push(source);
         }
     }
     let mut bad = Vec::new();
-    for (secret, keys) in seen {
+    for (secret, keys) in keys {
         for key in keys {
             if !is_variable(key) {
                 bad.push(format!(
-                    "key {key} of the Secret {secret} is no name of an environment variable"
+                    "the key {key} of the Secret {secret} is not a valid name of an environment variable"
                 ));
             }
-            givers
+            sources
                 .entry(key)
                 .or_default()
                 .push(format!("the Secret {secret}"));
         }
     }
-    for (name, from) in givers {
+    for (name, from) in sources {
         if from.len() > 1 {
-            bad.push(format!("{name} is given by {}", from.join(" and ")));
+            bad.push(format!("{name} is set by {}", from.join(" and ")));
         }
     }
     (!bad.is_empty()).then(|| {
@@ -125,7 +127,7 @@ fn is_variable(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     const SPEC: &str = "
 provision:
@@ -136,12 +138,12 @@ notifications: [{webhook: {urlSecretRef: {name: slack, key: url}}}]
 
     fn judge(secrets: &[(&str, &str, &str)], keys: &[&str]) -> Finding {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-        let seen = BTreeMap::from([("app".to_owned(), keys)]);
-        SecretsResolvable.judge(&target(SPEC, secrets), &seen)
+        let given = BTreeMap::from([("app".to_owned(), keys)]);
+        SecretsResolvable.judge(&target(SPEC, secrets), &given)
     }
 
     #[test]
-    fn all_that_is_missing_is_told_at_once() {
+    fn everything_that_is_missing_is_reported_at_once() {
         let finding = judge(&[("db", "other", "x")], &[]);
         assert!(
             matches!(&finding, Finding::Failed { reason: Reason::SecretKeyMissing, message, .. }
@@ -151,7 +153,7 @@ notifications: [{webhook: {urlSecretRef: {name: slack, key: url}}}]
     }
 
     #[test]
-    fn what_is_needed_after_go_live_does_not_stop_it() {
+    fn what_is_needed_after_the_go_live_does_not_block_it() {
         let finding = judge(&[("db", "url", "x"), ("app", "B", "x")], &["B"]);
         assert!(
             matches!(&finding, Finding::Passed(message) if message.contains("slack")),
@@ -163,8 +165,8 @@ notifications: [{webhook: {urlSecretRef: {name: slack, key: url}}}]
     fn a_secret_of_the_app_has_one_source_and_a_usable_name() {
         let here: &[(&str, &str, &str)] = &[("db", "url", "x"), ("app", "B", "x")];
         for (key, part) in [
-            ("A", "A is given by `secrets.generate` and the Secret app"),
-            ("DATABASE_URL", "DATABASE_URL is given by"),
+            ("A", "A is set by `secrets.generate` and the Secret app"),
+            ("DATABASE_URL", "DATABASE_URL is set by"),
             ("not-a-name", "not-a-name"),
         ] {
             let finding = judge(here, &[key]);

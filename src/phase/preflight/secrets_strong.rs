@@ -1,4 +1,4 @@
-//! No secret is a placeholder, too short, or meant for tests. Values are looked at and never told.
+//! No secret is a placeholder, too short, or meant for tests. Values are never shown.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
 /// No secret is a placeholder, too short, or meant for tests.
 pub struct SecretsStrong;
 
-/// Words that stand where somebody forgot to put a value.
+/// Words that people put in place of a value.
 const PLACEHOLDERS: [&str; 17] = [
     "changeme",
     "change-me",
@@ -35,24 +35,24 @@ const PLACEHOLDERS: [&str; 17] = [
     "<",
 ];
 
-/// Beginnings of credentials that their makers give out for tests: Mercado Pago, Stripe.
+/// Prefixes of test credentials: Mercado Pago, Stripe.
 const TESTS: [&str; 4] = ["TEST-", "sk_test_", "pk_test_", "rk_test_"];
 
-/// Bits below which a secret can be guessed: 64 is what NIST SP 800-131A no longer accepts for
-/// keys, and far above what can be tried over a network.
+/// Bits of entropy below which a secret can be guessed. NIST SP 800-131A no longer accepts 64 bits
+/// for keys, and it is far more than can be tried over a network.
 const LEAST_BITS: f64 = 64.0;
 
 impl Check for SecretsStrong {
-    /// Where a value is, and what is wrong with it.
-    type Seen = Vec<(String, &'static str)>;
+    /// The places of weak values, and what is wrong with each.
+    type Observed = Vec<(String, &'static str)>;
     const NAME: CheckName = CheckName::SecretsStrong;
     const SEVERITY: Severity = Severity::Warning;
 
-    async fn look(&self, cx: &Cx) -> Result<Vec<(String, &'static str)>> {
+    async fn observe(&self, cx: &Cx) -> Result<Vec<(String, &'static str)>> {
         let mut weak = Vec::new();
         for source in &cx.target.provision.secrets.from {
             let name = &source.secret_ref.name;
-            // What is missing is SecretsResolvable's.
+            // SecretsResolvable reports what is missing.
             for (key, value) in cx.refs.secret_values(name).unwrap_or_default() {
                 if let Some(what) = weakness(key, value.expose_secret()) {
                     weak.push((format!("{key} of the Secret {name}"), what));
@@ -68,8 +68,8 @@ impl Check for SecretsStrong {
             Some(Redis::External(reference)) => Some(reference),
             _ => None,
         };
-        let addresses = [external, target.database_fallback(), redis];
-        for reference in addresses.into_iter().flatten() {
+        let urls = [external, target.database_fallback(), redis];
+        for reference in urls.into_iter().flatten() {
             let (name, key) = (&reference.name, &reference.key);
             if let Ok(value) = cx.refs.secret(name, key)
                 && let Some(what) = weak_password(value.expose_secret())
@@ -84,25 +84,25 @@ impl Check for SecretsStrong {
         if weak.is_empty() {
             return Finding::passed("no weak secret was found");
         }
-        let told: Vec<String> = weak
+        let texts: Vec<String> = weak
             .iter()
             .map(|(place, what)| format!("{place} {what}"))
             .collect();
         Finding::failed(
             Reason::SecretWeak,
-            told.join("; "),
-            "put the real values there, or let Golive make them up (`provision.secrets.generate`)",
+            texts.join("; "),
+            "put the real values there, or let Golive generate them (`provision.secrets.generate`)",
         )
     }
 }
 
-/// What is wrong with a value, in words that do not tell it.
+/// What is wrong with a value, in words that do not reveal it.
 fn weakness(name: &str, value: &str) -> Option<&'static str> {
     let lower = value.to_lowercase();
     if TESTS.iter().any(|prefix| value.starts_with(prefix)) {
         return Some("is a credential for tests");
     }
-    // A placeholder is short; a long value that happens to contain a word is none.
+    // A placeholder is short; a long value may contain such a word by chance.
     let placeholder = PLACEHOLDERS.iter().any(|word| {
         lower == *word || (lower.len() <= 40 && !looks_random(value) && lower.contains(word))
     });
@@ -119,22 +119,22 @@ fn weakness(name: &str, value: &str) -> Option<&'static str> {
     None
 }
 
-/// What is wrong with the password in an address. An address without one is no secret, and one that
-/// cannot be read is told by the step that uses it.
-fn weak_password(address: &str) -> Option<&'static str> {
-    let url = url::Url::parse(address).ok()?;
+/// What is wrong with the password in a URL. A URL without a password is no secret, and one that
+/// cannot be parsed is reported by the step that uses it.
+fn weak_password(url_text: &str) -> Option<&'static str> {
+    let url = url::Url::parse(url_text).ok()?;
     let password = url.password().filter(|password| !password.is_empty())?;
     weakness("PASSWORD", password)
 }
 
-/// Whether a value has the look of something that was made up by chance.
+/// Whether a value appears to be random.
 fn looks_random(value: &str) -> bool {
     let has = |is: fn(&char) -> bool| value.chars().any(|c| is(&c));
     has(char::is_ascii_digit) && has(|c| c.is_alphabetic()) && bits(value) >= 90.0
 }
 
-/// Shannon's entropy of the characters times their number: an upper bound of what has to be
-/// tried.
+/// Shannon's entropy of the characters times their number, in bits: an upper bound of the effort to
+/// guess the value.
 fn bits(value: &str) -> f64 {
     let mut counts: BTreeMap<char, u32> = BTreeMap::new();
     for character in value.chars() {
@@ -153,7 +153,7 @@ fn bits(value: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     #[test]
     fn placeholders_test_credentials_and_short_values_are_found() {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn real_values_and_plain_settings_are_left_alone() {
+    fn real_values_and_plain_settings_pass() {
         for (name, value) in [
             ("TOKEN", "ea863b245a47f4a0deed25c7faece57037cf4321d2e7379a"),
             ("WHATSAPP_APP_SECRET", "59c3330781715efd040ae625b7699406"),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_password_in_the_address_of_a_database_is_looked_at_too() {
+    fn the_password_in_the_url_of_a_database_is_checked_too() {
         for weak in [
             "postgres://cabanas:password@db.example/x",
             "postgres://cabanas:changeme@db.example/x",

@@ -1,5 +1,5 @@
-//! The deployment strategy goes with the volumes and checks that there are.
-//! Source of the rules: fly-api.md F.4, G.6.
+//! The deployment strategy is compatible with the declared volumes and checks. Source of the rules:
+//! fly.io/docs/reference/configuration/, "The deploy section".
 
 use super::check::{Check, Finding};
 use crate::{
@@ -9,15 +9,15 @@ use crate::{
     plan::Target,
 };
 
-/// The deployment strategy goes with the volumes and checks that there are.
+/// The deployment strategy is compatible with the declared volumes and checks.
 pub struct StrategyCompatible;
 
 impl Check for StrategyCompatible {
-    type Seen = ();
+    type Observed = ();
     const NAME: CheckName = CheckName::StrategyCompatible;
     const SEVERITY: Severity = Severity::Blocking;
 
-    async fn look(&self, _cx: &Cx) -> Result<()> {
+    async fn observe(&self, _cx: &Cx) -> Result<()> {
         Ok(())
     }
 
@@ -51,9 +51,11 @@ impl Check for StrategyCompatible {
             );
         }
         let means = match strategy {
-            Strategy::Rolling => "rolling goes with everything",
+            Strategy::Rolling => "rolling is compatible with everything",
             Strategy::Canary => "canary: one extra machine for each process group goes first",
-            Strategy::BlueGreen => "bluegreen: all machines are replaced at once when all are well",
+            Strategy::BlueGreen => {
+                "bluegreen: all machines are replaced at once when all new ones are healthy"
+            }
             Strategy::Immediate => {
                 "immediate: all machines are updated at once, also if that stops the application"
             }
@@ -62,7 +64,7 @@ impl Check for StrategyCompatible {
             .process_groups()
             .iter()
             .any(|group| !app.machine_tests_of(group).is_empty());
-        // Nothing pretends: what is not carried out is said.
+        // The message says what is not run.
         Finding::passed(if tested && strategy == Strategy::Immediate {
             format!("{means}; `machine_checks` are not run with it, as with flyctl")
         } else {
@@ -74,7 +76,7 @@ impl Check for StrategyCompatible {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     /// The reason of the failure, if it fails.
     fn fails(strategy: &str, rest: &str) -> Option<Reason> {
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_carried_out_is_said() {
+    fn machine_checks_that_are_not_run_are_reported() {
         let says = |strategy: &str| {
             let toml = format!(
                 "[deploy]\\nstrategy = '{strategy}'\\n{SERVICE}[[machine_checks]]\\ncommand = ['t']\\n"
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn rolling_goes_with_everything() {
+    fn rolling_is_compatible_with_everything() {
         assert_eq!(fails("rolling", &format!("{SERVICE}{MOUNT}")), None);
         assert_eq!(fails("rolling", ""), None);
         assert_eq!(fails("immediate", SERVICE), None);

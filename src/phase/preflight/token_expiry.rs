@@ -1,4 +1,4 @@
-//! The token outlives the time that the activation is watched.
+//! The token is valid for as long as the activation is observed.
 
 use std::time::Duration;
 
@@ -12,40 +12,40 @@ use crate::{
     plan::Target,
 };
 
-/// The token outlives the time that the activation is watched.
+/// The token is valid for as long as the activation is observed.
 pub struct TokenExpiry;
 
-/// Time that a Go-Live may take, on top of the time of the watch.
+/// Time that a go-live may take, in addition to the time of observation.
 const GO_LIVE: Duration = Duration::from_secs(3600);
 
 impl Check for TokenExpiry {
-    type Seen = (Facts, Timestamp);
+    type Observed = (Facts, Timestamp);
     const NAME: CheckName = CheckName::TokenExpiry;
     const SEVERITY: Severity = Severity::Warning;
 
-    async fn look(&self, cx: &Cx) -> Result<(Facts, Timestamp)> {
+    async fn observe(&self, cx: &Cx) -> Result<(Facts, Timestamp)> {
         Ok((cx.target.token.facts().clone(), cx.now()))
     }
 
     fn judge(&self, target: &Target, (facts, now): &(Facts, Timestamp)) -> Finding {
         let action =
             "put a token that lasts longer into the Secret: `fly tokens create org -x 8760h`";
-        let needed = SignedDuration::try_from(GO_LIVE + target.token_lifetime)
+        let needed = SignedDuration::try_from(GO_LIVE + target.preflight.token_lifetime)
             .unwrap_or(SignedDuration::MAX);
         let until = now.saturating_add(needed).unwrap_or(Timestamp::MAX);
         match facts.expires_at {
             Some(end) if end < until => Finding::failed(
                 Reason::TokenExpiring,
-                format!("the token ends at {end}, and is needed until {until}"),
+                format!("the token expires at {end}, and is needed until {until}"),
                 action,
             ),
             _ if facts.needs_discharge => Finding::failed(
                 Reason::TokenExpiring,
-                "the token is a personal login, which has to be renewed again and again and cannot be here",
+                "the token is a personal login, which must be renewed regularly and cannot be renewed here",
                 action,
             ),
-            Some(end) => Finding::passed(format!("the token lasts until {end}")),
-            None => Finding::passed("the token does not say when it ends"),
+            Some(end) => Finding::passed(format!("the token is valid until {end}")),
+            None => Finding::passed("the token does not say when it expires"),
         }
     }
 }
@@ -53,10 +53,10 @@ impl Check for TokenExpiry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     #[test]
-    fn the_token_must_outlive_the_watch() {
+    fn the_token_must_be_valid_for_the_time_of_observation() {
         let now = Timestamp::UNIX_EPOCH;
         let watched = target(
             "observe: {window: 72h, source: {metricsPath: /m}, objectives: []}",

@@ -8,7 +8,7 @@ use crate::{
         token::{Facts, Scope},
         tokens::CurrentToken,
     },
-    phase::provision::app,
+    phase::app_lookup::{AppLookup, look_up},
     pipeline::{Cx, step::Result},
     plan::{Database, Redis, Target},
 };
@@ -16,11 +16,11 @@ use crate::{
 /// The token may do what this activation needs.
 pub struct TokenScope;
 
-/// What is known about the token's reach.
+/// What is known of the token's scope.
 #[derive(Debug)]
-pub struct Seen {
+pub struct KnownScope {
     facts: Facts,
-    told: Vec<CurrentToken>,
+    current: Vec<CurrentToken>,
     organization: Option<u64>,
     app: Option<u64>,
 }
@@ -28,23 +28,23 @@ pub struct Seen {
 const ORG_TOKEN: &str = "use a token made with `fly tokens create org` for this organization";
 
 impl Check for TokenScope {
-    type Seen = Seen;
+    type Observed = KnownScope;
     const NAME: CheckName = CheckName::TokenScope;
     const SEVERITY: Severity = Severity::Blocking;
 
-    async fn look(&self, cx: &Cx) -> Result<Seen> {
+    async fn observe(&self, cx: &Cx) -> Result<KnownScope> {
         let slug = &cx.target.organization;
         let facts = cx.target.token.facts().clone();
-        let told = async {
+        let current = async {
             cx.fly
                 .current_tokens()
                 .await
-                .map_err(|source| Error::fly("ask what the token may do", source))
+                .map_err(|source| Error::fly("read what the token may do", source))
         };
         let organization = async {
             match cx.fly.organization(slug).await {
                 Ok(found) => Ok(found.and_then(|found| found.numeric_id())),
-                // OrganizationUsable tells about it.
+                // OrganizationUsable reports it.
                 Err(error) if error.is_forbidden() => Ok(None),
                 Err(source) => Err(Error::fly("read the organization", source)),
             }
@@ -54,30 +54,30 @@ impl Check for TokenScope {
             if !matches!(facts.scope, Scope::Apps { .. }) {
                 return Ok(None);
             }
-            match app::look(cx, &cx.target.app).await? {
-                app::Seen::There(app) => Ok(app.internal_numeric_id),
-                app::Seen::Nothing | app::Seen::Foreign => Ok(None),
+            match look_up(cx, &cx.target.app).await? {
+                AppLookup::Found(app) => Ok(app.internal_numeric_id),
+                AppLookup::NotFound | AppLookup::Forbidden => Ok(None),
             }
         };
-        let (told, organization, app) = futures::try_join!(told, organization, app)?;
-        Ok(Seen {
+        let (current, organization, app) = futures::try_join!(current, organization, app)?;
+        Ok(KnownScope {
             facts,
-            told,
+            current,
             organization,
             app,
         })
     }
 
-    fn judge(&self, target: &Target, seen: &Seen) -> Finding {
+    fn judge(&self, target: &Target, known: &KnownScope) -> Finding {
         let lacks = |what: String| Finding::failed(Reason::TokenScopeMissing, what, ORG_TOKEN);
-        if seen.facts.read_only == Some(true) {
+        if known.facts.read_only == Some(true) {
             return lacks("the token may only read".to_owned());
         }
-        match &seen.facts.scope {
+        match &known.facts.scope {
             Scope::Machines(_) => {
                 return lacks("the token is for single machines".to_owned());
             }
-            Scope::Organization(id) if seen.organization.is_some_and(|org| org != *id) => {
+            Scope::Organization(id) if known.organization.is_some_and(|org| org != *id) => {
                 return lacks(format!(
                     "the token is for another organization than {}",
                     target.organization
@@ -85,22 +85,22 @@ impl Check for TokenScope {
             }
             Scope::Apps { apps, .. } => {
                 if let Some(finding) =
-                    for_apps(target, seen.app.is_some_and(|id| apps.contains(&id)))
+                    for_apps(target, known.app.is_some_and(|id| apps.contains(&id)))
                 {
                     return finding;
                 }
             }
             Scope::Organization(_) | Scope::Unknown => {}
         }
-        let told = &seen.told;
+        let current = &known.current;
         let elsewhere = |token: &CurrentToken| {
             token
                 .org_slug
                 .as_deref()
                 .is_some_and(|slug| !slug.is_empty() && slug != target.organization)
         };
-        if !told.is_empty() && told.iter().all(elsewhere) {
-            let slug = told[0].org_slug.as_deref().unwrap_or_default();
+        if !current.is_empty() && current.iter().all(elsewhere) {
+            let slug = current[0].org_slug.as_deref().unwrap_or_default();
             return lacks(format!(
                 "the token is for the organization {slug}, not for {}",
                 target.organization
@@ -112,16 +112,16 @@ impl Check for TokenScope {
                 .as_deref()
                 .is_some_and(|machine| !machine.is_empty())
         };
-        if !told.is_empty() && told.iter().all(bound) {
+        if !current.is_empty() && current.iter().all(bound) {
             return lacks("the token may be used from one machine only".to_owned());
         }
-        if !told.is_empty() && told.iter().all(|token| !token.apps.is_empty()) {
-            let ours = told.iter().any(|token| token.apps.contains(&target.app));
-            if let Some(finding) = for_apps(target, ours && seen.facts.scope != Scope::Unknown) {
+        if !current.is_empty() && current.iter().all(|token| !token.apps.is_empty()) {
+            let ours = current.iter().any(|token| token.apps.contains(&target.app));
+            if let Some(finding) = for_apps(target, ours && known.facts.scope != Scope::Unknown) {
                 return finding;
             }
         }
-        Finding::passed(match seen.facts.scope {
+        Finding::passed(match known.facts.scope {
             Scope::Unknown => "the token does not say what it may do; Fly.io accepts it",
             Scope::Apps { .. } => "the token is for this app",
             _ => "the token is for this organization",
@@ -154,7 +154,7 @@ fn for_apps(target: &Target, ours: bool) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     fn token(org: &str, apps: &[&str]) -> CurrentToken {
         CurrentToken {
@@ -164,18 +164,18 @@ mod tests {
         }
     }
 
-    fn judge(spec: &str, scope: Scope, told: CurrentToken, app: Option<u64>) -> Finding {
+    fn judge(spec: &str, scope: Scope, current: CurrentToken, app: Option<u64>) -> Finding {
         let facts = Facts {
             scope,
             ..Facts::default()
         };
-        let seen = Seen {
+        let known = KnownScope {
             facts,
-            told: vec![told],
+            current: vec![current],
             organization: Some(7),
             app,
         };
-        TokenScope.judge(&target(spec, &[]), &seen)
+        TokenScope.judge(&target(spec, &[]), &known)
     }
 
     fn passes(finding: &Finding) -> bool {
@@ -216,18 +216,18 @@ mod tests {
             organization: Some(7),
             apps: vec![42],
         };
-        let told = || token("cabanas", &["shop"]);
-        assert!(passes(&judge("", scope(), told(), Some(42))));
+        let current = || token("cabanas", &["shop"]);
+        assert!(passes(&judge("", scope(), current(), Some(42))));
         assert!(
-            !passes(&judge("", scope(), told(), None)),
+            !passes(&judge("", scope(), current(), None)),
             "no such app yet"
         );
         assert!(
-            !passes(&judge("", scope(), told(), Some(43))),
+            !passes(&judge("", scope(), current(), Some(43))),
             "another app"
         );
         let database = "provision: {postgres: {managed: {}}}";
-        assert!(!passes(&judge(database, scope(), told(), Some(42))));
+        assert!(!passes(&judge(database, scope(), current(), Some(42))));
     }
 
     #[test]
@@ -237,12 +237,12 @@ mod tests {
             read_only: Some(true),
             ..Facts::default()
         };
-        let seen = Seen {
+        let known = KnownScope {
             facts,
-            told: vec![token("cabanas", &[])],
+            current: vec![token("cabanas", &[])],
             organization: Some(7),
             app: None,
         };
-        assert!(!passes(&TokenScope.judge(&target("", &[]), &seen)));
+        assert!(!passes(&TokenScope.judge(&target("", &[]), &known)));
     }
 }

@@ -14,75 +14,79 @@ use crate::{
 /// Fly.io accepts the token.
 pub struct TokenValid;
 
-/// What the token says of itself, and what Fly.io says.
+/// What the token and Fly.io say about its validity.
 #[derive(Debug)]
-pub struct Seen {
+pub struct Validity {
     facts: Facts,
     now: Timestamp,
     answer: Answer,
 }
 
-/// What Fly.io says.
+/// What Fly.io answers.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
-    /// Not asked: the token's own text says that it cannot be used.
+    /// It was not asked: the token itself says that it is not valid now.
     NotAsked,
     /// Accepted.
     Accepted,
-    /// Refused, and not by mistake. Fly.io's words.
+    /// It refuses the token for good, with this answer.
     Refused(String),
 }
 
 const NEW_TOKEN: &str =
-    "make one with `fly tokens create org` and put it into the Secret of `tokenSecretRef`";
+    "create one with `fly tokens create org` and put it into the Secret of `tokenSecretRef`";
 
-fn out_of_time(facts: &Facts, now: Timestamp) -> bool {
+fn is_out_of_period(facts: &Facts, now: Timestamp) -> bool {
     facts.expires_at.is_some_and(|end| end <= now)
         || facts.valid_from.is_some_and(|start| start > now)
 }
 
 impl Check for TokenValid {
-    type Seen = Seen;
+    type Observed = Validity;
     const NAME: CheckName = CheckName::TokenValid;
     const SEVERITY: Severity = Severity::Blocking;
 
-    async fn look(&self, cx: &Cx) -> Result<Seen> {
+    async fn observe(&self, cx: &Cx) -> Result<Validity> {
         let facts = cx.target.token.facts().clone();
         let now = cx.now();
-        let answer = if out_of_time(&facts, now) {
+        let answer = if is_out_of_period(&facts, now) {
             Answer::NotAsked
         } else {
             match cx.fly.current_tokens().await {
                 Ok(_) => Answer::Accepted,
-                // Fly.io now and then refuses a good token, so one refusal proves nothing.
+                // Fly.io sometimes refuses a valid token, so that one refusal proves nothing.
                 Err(error) if *error.class() == Class::Auth { hard: true } => {
                     Answer::Refused(error.to_string())
                 }
-                Err(error) => return Err(Error::fly("ask whether the token is accepted", error)),
+                Err(error) => return Err(Error::fly("read whether the token is accepted", error)),
             }
         };
-        Ok(Seen { facts, now, answer })
+        Ok(Validity { facts, now, answer })
     }
 
-    fn judge(&self, _target: &Target, seen: &Seen) -> Finding {
-        if let Some(end) = seen.facts.expires_at.filter(|end| *end <= seen.now) {
+    fn judge(&self, _target: &Target, validity: &Validity) -> Finding {
+        if let Some(end) = validity.facts.expires_at.filter(|end| *end <= validity.now) {
             return Finding::failed(
                 Reason::TokenInvalid,
-                format!("the token ended at {end}"),
+                format!("the token expired at {end}"),
                 NEW_TOKEN,
             );
         }
-        if let Some(start) = seen.facts.valid_from.filter(|start| *start > seen.now) {
+        if let Some(start) = validity
+            .facts
+            .valid_from
+            .filter(|start| *start > validity.now)
+        {
             return Finding::failed(
                 Reason::TokenInvalid,
                 format!("the token is not valid before {start}"),
-                format!("set the clock right, or {NEW_TOKEN}"),
+                format!("correct the clock, or {NEW_TOKEN}"),
             );
         }
-        match &seen.answer {
-            Answer::Refused(words) => Finding::failed(
+        match &validity.answer {
+            Answer::Refused(answer) => Finding::failed(
                 Reason::TokenInvalid,
-                format!("Fly.io refuses the token ({words})"),
+                format!("Fly.io refuses the token ({answer})"),
                 NEW_TOKEN,
             ),
             Answer::Accepted | Answer::NotAsked => Finding::passed("Fly.io accepts the token"),
@@ -93,15 +97,15 @@ impl Check for TokenValid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::preflight::check::target;
+    use crate::phase::testing::target;
 
     fn judge(facts: Facts, answer: Answer) -> Finding {
         let now = Timestamp::from_second(1_000).unwrap_or_default();
-        TokenValid.judge(&target("", &[]), &Seen { facts, now, answer })
+        TokenValid.judge(&target("", &[]), &Validity { facts, now, answer })
     }
 
     #[test]
-    fn a_token_outside_its_time_is_not_even_asked_about() {
+    fn a_token_outside_its_period_of_validity_is_not_sent() {
         let at = |second| Timestamp::from_second(second).ok();
         let ended = Facts {
             expires_at: at(999),
@@ -122,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn fly_io_has_the_last_word() {
+    fn the_answer_of_fly_decides() {
         let good = judge(Facts::default(), Answer::Accepted);
         assert!(matches!(good, Finding::Passed(_)), "{good:?}");
         let bad = judge(Facts::default(), Answer::Refused("401".to_owned()));

@@ -1,5 +1,5 @@
-//! The app's public addresses: one IPv4, shared or its own, and one IPv6. Without them the edge does
-//! not answer.
+//! The app's public addresses: one IPv4, shared or dedicated, and one IPv6. Without them Fly.io's
+//! edge does not answer for the app.
 
 use std::{
     collections::BTreeSet,
@@ -18,42 +18,61 @@ use crate::{
     plan::Target,
 };
 
-/// The addresses.
+/// Assigns the addresses.
 pub struct Addresses;
 
-/// What an address is called in `status`.
+/// Kind of an address in `status.external[]` and `status.intents[]`.
 const ADDRESS: &str = "Address";
 
-/// What is on record, or was made by this process, and is not on the list: for as long as anything is
-/// given to settle, a list that lags or is empty is no reason to assign another one.
-fn lacking(cx: &Cx, listed: &[IpAssignment]) -> Option<(Vec<String>, Duration)> {
+/// Journal: the addresses that this process assigned.
+#[derive(Clone, Debug, Default)]
+struct Assigned(BTreeSet<String>);
+
+/// Fact: since when addresses that the app had are not listed.
+#[derive(Debug)]
+struct UnlistedSince(Instant);
+
+/// Addresses that the app had and that are not listed.
+#[derive(Debug)]
+struct Unlisted {
+    addresses: Vec<String>,
+    /// Time until another address may be assigned.
+    remaining: Duration,
+}
+
+/// Addresses that are on record, or that this process assigned, and that are not listed. A list may
+/// lag, so that no other address is assigned before the settle time has passed.
+fn unlisted(cx: &Cx, listed: &[IpAssignment]) -> Option<Unlisted> {
     let recorded = cx
         .recorded
         .external
         .iter()
         .filter(|object| object.kind == ADDRESS);
     let recorded = recorded.map(|object| object.id.clone());
-    let made = cx.facts.addresses.get().unwrap_or_default();
-    let known: BTreeSet<String> = recorded.chain(made.iter().cloned()).collect();
+    let assigned = cx.journal.get::<Assigned>().unwrap_or_default();
+    let known: BTreeSet<String> = recorded.chain(assigned.0.iter().cloned()).collect();
     let is_listed = |ip: &String| listed.iter().any(|address| address.ip == *ip);
-    let lacking: Vec<String> = known.into_iter().filter(|ip| !is_listed(ip)).collect();
-    if lacking.is_empty() {
-        cx.facts.addresses_lack_since.clear();
+    let addresses: Vec<String> = known.into_iter().filter(|ip| !is_listed(ip)).collect();
+    if addresses.is_empty() {
+        cx.facts.clear::<UnlistedSince>();
         return None;
     }
-    let since = match cx.facts.addresses_lack_since.get() {
-        Some(since) => *since,
+    let since = match cx.facts.get::<UnlistedSince>() {
+        Some(since) => since.0,
         None => {
             let now = Instant::now();
-            cx.facts.addresses_lack_since.set(now);
+            cx.facts.set(UnlistedSince(now));
             now
         }
     };
-    let left = cx.installation.timing.settle.checked_sub(since.elapsed());
-    match left.filter(|left| !left.is_zero()) {
-        Some(left) => Some((lacking, left)),
+    let remaining = cx.installation.timing.settle.checked_sub(since.elapsed());
+    match remaining.filter(|remaining| !remaining.is_zero()) {
+        Some(remaining) => Some(Unlisted {
+            addresses,
+            remaining,
+        }),
         None => {
-            cx.facts.addresses.clear();
+            cx.journal.clear::<Assigned>();
             None
         }
     }
@@ -72,16 +91,15 @@ impl fmt::Display for Assign {
 
 impl StepChange for Assign {}
 
-/// What there is.
+/// The addresses of the app.
 #[derive(Debug, Default)]
-pub struct Observed {
+pub struct AddressList {
     listed: Vec<IpAssignment>,
-    /// Addresses that are on record and not on the list: they are looked for again after this time.
-    lacking: Option<(Vec<String>, Duration)>,
+    unlisted: Option<Unlisted>,
 }
 
 impl Step for Addresses {
-    type Observed = Observed;
+    type Observed = AddressList;
     type Change = Assign;
 
     fn id(&self) -> StepId {
@@ -93,24 +111,24 @@ impl Step for Addresses {
     }
 
     fn foresees(&self, cx: &Cx) -> Vec<Slot> {
-        let all = self.diff(&cx.target, &Observed::default(), cx.now());
+        let all = self.diff(&cx.target, &AddressList::default(), cx.now());
         match all {
             Verdict::Change(assign) => self.intent(&cx.target, &assign).into_iter().collect(),
             _ => Vec::new(),
         }
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Observed> {
+    async fn observe(&self, cx: &Cx) -> Result<AddressList> {
         let listed = cx
             .fly
             .addresses(&cx.target.app)
             .await
             .map_err(|source| Error::fly("list the addresses of the app", source))?;
-        let lacking = lacking(cx, &listed);
-        Ok(Observed { listed, lacking })
+        let unlisted = unlisted(cx, &listed);
+        Ok(AddressList { listed, unlisted })
     }
 
-    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Assign> {
+    fn diff(&self, target: &Target, observed: &AddressList, _now: Timestamp) -> Verdict<Assign> {
         let has = |kind: &AddressKind| {
             observed
                 .listed
@@ -119,7 +137,7 @@ impl Step for Addresses {
                 .any(|address| address.kind().as_ref() == Some(kind))
         };
         let wanted = &target.provision.addresses;
-        // A dedicated IPv4 address serves what the shared one would.
+        // A dedicated IPv4 address also serves what a shared one does.
         let mut missing = Vec::new();
         if wanted.v4 && !has(&AddressKind::V4) {
             missing.push(AddressKind::V4);
@@ -129,34 +147,35 @@ impl Step for Addresses {
         if wanted.v6 && !has(&AddressKind::V6) {
             missing.push(AddressKind::V6);
         }
-        match &observed.lacking {
+        match &observed.unlisted {
             _ if missing.is_empty() => Verdict::Done,
-            Some((ips, again)) => Verdict::Wait {
+            Some(unlisted) => Verdict::Wait {
                 why: Why::new(
                     Reason::ObservationUnknown,
                     format!(
-                        "Fly.io does not list {}, which the app had; it is looked for once more before another one is assigned",
-                        ips.join(" and ")
+                        "Fly.io does not list {}, which the app had; the list is read again before another address is assigned",
+                        unlisted.addresses.join(" and ")
                     ),
                 ),
-                wake: Wake::After(*again),
+                wake: Wake::After(unlisted.remaining),
             },
             None => Verdict::Change(Assign(missing)),
         }
     }
 
     fn intent(&self, target: &Target, change: &Assign) -> Option<Slot> {
-        // An app has one shared address however often it is asked for; of others it would get
-        // a second one.
+        // An app has at most one shared address; a repeated request for another kind assigns a
+        // second address.
         let twice = change.0.iter().any(|kind| *kind != AddressKind::SharedV4);
-        // One for all: of a change that was cut off nobody knows which of its calls were sent.
+        // One announcement covers all addresses: it is not known which calls of an interrupted
+        // change were sent.
         twice.then(|| Slot {
             kind: ADDRESS.to_owned(),
             name: target.app.clone(),
         })
     }
 
-    fn notes(&self, _target: &Target, observed: &Observed) -> Vec<Note> {
+    fn notes(&self, _target: &Target, observed: &AddressList) -> Vec<Note> {
         observed
             .listed
             .iter()
@@ -177,12 +196,12 @@ impl Step for Addresses {
             let new = NewAddress::anycast(kind);
             let assigned = cx.fly.assign_address(&cx.target.app, &new).await;
             let assigned = assigned.map_err(|source| Error::fly(doing, source))?;
-            cx.facts.addresses.add(|known| {
-                known.insert(assigned.ip);
+            cx.journal.change_or_default::<Assigned>(|known| {
+                known.0.insert(assigned.ip);
             });
             Ok(())
         };
-        // All run to their end, also when one fails: a call that is cut off is one more unknown.
+        // All run to their end, also when one fails: the outcome of a cancelled call is unknown.
         let assigned = join_all(change.0.into_iter().map(assign)).await;
         Error::of_several(assigned)
     }
@@ -195,15 +214,15 @@ mod tests {
     use crate::plan::testing::target;
 
     fn next(spec: &str, ips: serde_json::Value) -> Verdict<Assign> {
-        let seen = Observed {
+        let observed = AddressList {
             listed: serde_json::from_value(ips).unwrap(),
-            lacking: None,
+            unlisted: None,
         };
-        Addresses.diff(&target(spec), &seen, Timestamp::UNIX_EPOCH)
+        Addresses.diff(&target(spec), &observed, Timestamp::UNIX_EPOCH)
     }
 
     #[test]
-    fn what_is_missing_is_assigned() {
+    fn missing_addresses_are_assigned() {
         let v4 = serde_json::json!([{"ip": "66.241.125.1", "shared": true}]);
         let both = serde_json::json!([
             {"ip": "66.241.125.1", "shared": true}, {"ip": "2a09:8280:1::1"},
@@ -217,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_its_own_stands_in_for_the_shared_one() {
+    fn a_dedicated_address_replaces_the_shared_one() {
         let own = "provision: {addresses: {v4: true}}";
         let shared = serde_json::json!([
             {"ip": "66.241.125.1", "shared": true}, {"ip": "2a09:8280:1::1"},
@@ -236,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_or_outgoing_address_does_not_count_and_an_own_one_does() {
+    fn a_dedicated_address_counts_and_a_private_or_egress_address_does_not() {
         let others = serde_json::json!([
             {"ip": "149.248.1.1"},
             {"ip": "fdaa:0:1::3"},
@@ -251,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_announced_for_all_addresses_is_what_is_announced_for_those_still_missing() {
+    fn all_addresses_and_the_remaining_ones_have_the_same_announcement() {
         let target = target("provision: {addresses: {v4: true}}");
         let slot = |kinds| Addresses.intent(&target, &Assign(kinds));
         let all = slot(vec![AddressKind::V4, AddressKind::V6]);
@@ -261,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_come_twice_is_announced() {
+    fn only_addresses_that_could_be_assigned_twice_are_announced() {
         let target = target("");
         let slot = |kinds| Addresses.intent(&target, &Assign(kinds));
         assert_eq!(slot(vec![AddressKind::SharedV4]), None);

@@ -1,35 +1,32 @@
-//! A token of least privilege: made for this one app with the user's token, kept in a Secret in the
-//! operator's namespace, and used from then on wherever Fly.io takes it (`fly::app_token`).
+//! A token of least privilege: created for this one app with the user's token, stored in a Secret
+//! in the operator's namespace (`app_token_secret`), and used from then on wherever Fly.io accepts
+//! it (`fly::app_token`).
 //!
-//! Fly.io tells a token's value once. So a token whose reply was lost, or that could not be kept, is
-//! found by its name and revoked, and another is made. Its name is this object's alone.
+//! Fly.io returns a token's value once. So a token whose reply was lost, or that could not be
+//! stored, is found by its name and revoked, and another is created. Only this Activation uses the
+//! name.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{
-    Api, Client,
-    api::{DeleteParams, PostParams},
-    core::ObjectMeta,
-};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
+use super::app_token_secret::{self as secret, StoredToken};
 use crate::{
-    api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION, Reason},
+    api::Reason,
     error::Error,
     fly::{self, app_token::LimitedToken, token::Scope},
+    phase::app_name::FoundApp,
     pipeline::{
         ChangeKind, Cx, Removal, Slot, Step, StepChange, StepId, Verdict, Why, step::Result,
     },
     plan::{Target, fingerprint},
 };
 
-/// The token for this app alone.
+/// Creates, renews and revokes the token for this app.
 pub struct AppToken;
 
 /// How long a token lasts: 30 days, where flyctl's last 20 years.
@@ -38,84 +35,82 @@ const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long before its end a token is replaced.
 const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(10 * 24);
 
-/// Keys of the Secret.
-const TOKEN: &str = "token";
-const TOKEN_ID: &str = "id";
-
-/// The token that is kept.
-#[derive(Clone)]
-struct Kept {
-    id: String,
-    value: SecretString,
-    version: Option<String>,
-}
-
-impl fmt::Debug for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What is known of the token.
+/// Journal: the token that this process created last.
 #[derive(Debug)]
-pub enum Observed {
-    /// The operator makes none; says why.
-    NotMade(String),
-    /// The operator makes none any more, and one is left from before.
-    Left {
-        /// Ids at Fly.io.
-        ids: Vec<String>,
-    },
-    /// What is kept, and what Fly.io has under our name.
-    There {
-        /// Id of the one that is kept, if it can be used.
-        kept: Option<String>,
-        /// When the kept one should be replaced.
-        renew_at: Option<Timestamp>,
-        /// It was made so short a time ago that Fly.io need not list it yet: look again after this.
-        unlisted: Option<Duration>,
-        /// Ids at Fly.io.
-        ids: Vec<String>,
-        /// Our name.
-        name: String,
-        /// None was ever kept.
-        first: bool,
-    },
+struct CreatedToken {
+    id: String,
+    at: Instant,
 }
 
-/// What to do.
+/// The state of the token.
+#[derive(Debug)]
+pub enum TokenState {
+    /// The operator creates none, for this reason.
+    NotCreated(String),
+    /// The operator no longer creates any, and one is stored from before.
+    Leftover {
+        /// Ids of our tokens at Fly.io.
+        ids: Vec<String>,
+    },
+    /// The operator creates one.
+    Managed(ManagedToken),
+}
+
+/// What is stored, and what Fly.io lists under our name.
+#[derive(Debug, Default)]
+pub struct ManagedToken {
+    /// The stored token, if it can be used.
+    stored: Option<UsableToken>,
+    /// Ids of our tokens at Fly.io.
+    ids: Vec<String>,
+    /// The name of our tokens.
+    name: String,
+    /// None was ever stored.
+    first: bool,
+}
+
+/// A token that is stored and can be used.
+#[derive(Debug, Default)]
+struct UsableToken {
+    /// Its id at Fly.io.
+    id: String,
+    /// When it should be replaced.
+    renew_at: Option<Timestamp>,
+    /// It was created so recently that Fly.io need not list it yet: observe again after this time.
+    unlisted: Option<Duration>,
+}
+
+/// What to do about the token.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Make one and keep it.
-    Make {
+pub enum TokenChange {
+    /// Create a token and store it.
+    Create {
         /// Its name.
         name: String,
-        /// It is the first, and is announced. A later one is made within one look, so that an
-        /// application that is live does not seem to be at work; should it be lost, the next look
-        /// finds it by its name.
+        /// It is the first, and is announced. A later one is created without an announcement, so
+        /// that a live application does not appear to be in progress; if its reply is lost, the
+        /// next observation finds it by its name.
         first: bool,
     },
-    /// Revoke these, whose values nobody knows or needs.
+    /// Revoke these tokens, whose values are lost or no longer needed.
     Revoke {
         /// Ids.
         ids: Vec<String>,
-        /// Also forget the one that is kept.
+        /// Also delete the stored one.
         forget: bool,
     },
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for TokenChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Make { .. } => f.write_str("make a token for this app alone"),
+            Self::Create { .. } => f.write_str("create a token for this app alone"),
             Self::Revoke { ids, .. } => write!(f, "revoke {} tokens of this app", ids.len()),
         }
     }
 }
 
-impl StepChange for Change {
+impl StepChange for TokenChange {
     fn kind(&self) -> ChangeKind {
         ChangeKind::Housekeeping
     }
@@ -126,11 +121,6 @@ fn name(uid: &str) -> String {
     format!("golive-{uid}")
 }
 
-/// The name of the Secret.
-fn secret_name(uid: &str) -> String {
-    format!("golive-app-token-{uid}")
-}
-
 fn slot(name: String) -> Slot {
     Slot {
         kind: "AppToken".to_owned(),
@@ -139,8 +129,8 @@ fn slot(name: String) -> Slot {
 }
 
 impl Step for AppToken {
-    type Observed = Observed;
-    type Change = Change;
+    type Observed = TokenState;
+    type Change = TokenChange;
 
     fn id(&self) -> StepId {
         StepId::AppToken
@@ -150,37 +140,27 @@ impl Step for AppToken {
         &[StepId::App]
     }
 
-    /// It is looked at again when Fly.io refuses it or its end comes near.
+    /// It is observed again when Fly.io refuses it or it is about to expire.
     fn rechecked(&self) -> bool {
         false
     }
 
     fn foresees(&self, cx: &Cx) -> Vec<Slot> {
-        let narrow = matches!(cx.target.token.facts().scope, Scope::Apps { .. });
-        if cx.installation.app_tokens && !narrow {
-            vec![slot(name(&cx.owner.uid))]
-        } else {
-            Vec::new()
+        match why_not_created(cx) {
+            None => vec![slot(name(&cx.owner.uid))],
+            Some(_) => Vec::new(),
         }
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Observed> {
-        let app_name = &cx.target.app;
-        let kept = read(cx).await?;
-        let why = if !cx.installation.app_tokens {
-            Some("the operator runs with `--app-tokens=false`")
-        } else if matches!(cx.target.token.facts().scope, Scope::Apps { .. }) {
-            Some("the token is one for single apps already")
-        } else {
-            None
-        };
-        if let Some(why) = why {
+    async fn observe(&self, cx: &Cx) -> Result<TokenState> {
+        let stored = secret::read(cx).await?;
+        if let Some(why) = why_not_created(cx) {
             cx.facts.app_token.clear();
-            if kept.is_none() {
-                return Ok(Observed::NotMade(why.to_owned()));
+            if stored.is_none() {
+                return Ok(TokenState::NotCreated(why.to_owned()));
             }
             let ids = listed(cx).await?.unwrap_or_default();
-            return Ok(Observed::Left {
+            return Ok(TokenState::Leftover {
                 ids: ids.into_iter().map(|token| token.id).collect(),
             });
         }
@@ -189,110 +169,58 @@ impl Step for AppToken {
             Err(error) if refused(&error) => {
                 cx.facts.app_token.clear();
                 let why = format!("the token may not list tokens: {error}");
-                return Ok(Observed::NotMade(why));
+                return Ok(TokenState::NotCreated(why));
             }
             Err(error) => return Err(error),
         };
-        let first = kept.is_none();
-        let mut unlisted = None;
-        let known = kept.and_then(|kept| {
-            let there = ours.iter().find(|token| token.id == kept.id);
-            if there.is_none() {
-                let made = cx.facts.app_token_made.get();
-                let made = made.filter(|made| made.0 == kept.id)?;
-                unlisted = Some(
-                    cx.installation
-                        .timing
-                        .settle
-                        .checked_sub(made.1.elapsed())?,
-                );
-            }
-            let renew_at = there
-                .and_then(LimitedToken::expires_at)
-                .and_then(|end| end.checked_sub(RENEW_BEFORE).ok());
-            let token = fly::Token::parse(kept.value.expose_secret()).ok()?;
-            Some((kept, token, renew_at))
-        });
-        let ids = ours.iter().map(|token| token.id.clone()).collect();
-        let renew_at = known.as_ref().and_then(|(_, _, renew_at)| *renew_at);
-        let kept = known.map(|(kept, token, renew_at)| {
-            let print = fingerprint(&cx.installation.fingerprint_key, &kept.value);
-            cx.facts.guard(&print, &kept.value);
-            cx.facts.app_token.set(app_name, token, renew_at);
-            kept.id
-        });
-        if kept.is_none() {
+        let first = stored.is_none();
+        let stored = stored.and_then(|stored| use_stored(cx, &stored, &ours));
+        if stored.is_none() {
             cx.facts.app_token.clear();
         }
-        Ok(Observed::There {
-            kept,
-            renew_at,
-            unlisted,
-            ids,
+        Ok(TokenState::Managed(ManagedToken {
+            stored,
+            ids: ours.into_iter().map(|token| token.id).collect(),
             name: name(&cx.owner.uid),
             first,
-        })
+        }))
     }
 
-    fn diff(&self, _target: &Target, observed: &Observed, now: Timestamp) -> Verdict<Change> {
+    fn diff(
+        &self,
+        _target: &Target,
+        observed: &TokenState,
+        now: Timestamp,
+    ) -> Verdict<TokenChange> {
         match observed {
-            Observed::NotMade(why) => Verdict::Skipped(Why::new(
+            TokenState::NotCreated(why) => Verdict::Skipped(Why::new(
                 Reason::NotRequested,
                 format!("the user's own token is used: {why}"),
             )),
-            Observed::Left { ids } => Verdict::Change(Change::Revoke {
+            TokenState::Leftover { ids } => Verdict::Change(TokenChange::Revoke {
                 ids: ids.clone(),
                 forget: true,
             }),
-            Observed::There {
-                kept,
-                renew_at,
-                unlisted,
-                ids,
-                name,
-                first,
-            } => {
-                let strays: Vec<String> = ids
-                    .iter()
-                    .filter(|id| Some(*id) != kept.as_ref())
-                    .cloned()
-                    .collect();
-                if !strays.is_empty() {
-                    return Verdict::Change(Change::Revoke {
-                        ids: strays,
-                        forget: false,
-                    });
-                }
-                if let (Some(_), Some(again)) = (kept, unlisted) {
-                    return Verdict::Holds(*again);
-                }
-                if kept.is_some() && renew_at.is_none_or(|at| now < at) {
-                    return Verdict::Done;
-                }
-                Verdict::Change(Change::Make {
-                    name: name.clone(),
-                    first: *first,
-                })
-            }
+            TokenState::Managed(token) => decide(token, now),
         }
     }
 
-    fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
+    fn intent(&self, _target: &Target, change: &TokenChange) -> Option<Slot> {
         match change {
-            Change::Make { name, first: true } => Some(slot(name.clone())),
-            Change::Make { .. } | Change::Revoke { .. } => None,
+            TokenChange::Create { name, first: true } => Some(slot(name.clone())),
+            TokenChange::Create { .. } | TokenChange::Revoke { .. } => None,
         }
     }
 
-    async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
+    async fn act(&self, cx: &Cx, change: TokenChange) -> Result<()> {
         match change {
-            Change::Make { name, .. } => make(cx, &name).await,
-            Change::Revoke { ids, forget } => {
+            TokenChange::Create { name, .. } => create(cx, &name).await,
+            TokenChange::Revoke { ids, forget } => {
                 for id in ids {
                     revoke(cx, &id).await?;
                 }
                 if forget {
-                    delete(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
+                    secret::delete(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
                 }
                 Ok(())
             }
@@ -300,7 +228,7 @@ impl Step for AppToken {
     }
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
-        if !cx.installation.app_tokens && read(cx).await?.is_none() {
+        if !cx.installation.app_tokens && secret::read(cx).await?.is_none() {
             return Ok(Removal::Gone);
         }
         match listed(cx).await {
@@ -309,13 +237,80 @@ impl Step for AppToken {
                     revoke(cx, &token.id).await?;
                 }
             }
-            // Then it could not be made either.
+            // Then it could not be created either.
             Err(error) if refused(&error) => {}
             Err(error) => return Err(error),
         }
         cx.facts.app_token.clear();
-        delete(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
+        secret::delete(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
         Ok(Removal::Gone)
+    }
+}
+
+/// Why the operator creates no token.
+fn why_not_created(cx: &Cx) -> Option<&'static str> {
+    if !cx.installation.app_tokens {
+        return Some("the operator runs with `--app-tokens=false`");
+    }
+    is_narrow(cx).then_some("the token is one for single apps already")
+}
+
+fn is_narrow(cx: &Cx) -> bool {
+    matches!(cx.target.token.facts().scope, Scope::Apps { .. })
+}
+
+/// Has the client use the stored token, if Fly.io lists it, or it was created a moment ago, and it
+/// can be parsed.
+fn use_stored(cx: &Cx, stored: &StoredToken, listed: &[LimitedToken]) -> Option<UsableToken> {
+    let found = listed.iter().find(|token| token.id == stored.id);
+    let unlisted = match found {
+        Some(_) => None,
+        None => {
+            let created = cx.journal.get::<CreatedToken>();
+            let created = created.filter(|created| created.id == stored.id)?;
+            let settle = cx.installation.timing.settle;
+            Some(settle.checked_sub(created.at.elapsed())?)
+        }
+    };
+    let renew_at = found
+        .and_then(LimitedToken::expires_at)
+        .and_then(|end| end.checked_sub(RENEW_BEFORE).ok());
+    let token = fly::Token::parse(stored.value.expose_secret()).ok()?;
+    let print = fingerprint(&cx.installation.fingerprint_key, &stored.value);
+    cx.facts.guard(&print, &stored.value);
+    cx.facts.app_token.set(&cx.target.app, token, renew_at);
+    Some(UsableToken {
+        id: stored.id.clone(),
+        renew_at,
+        unlisted,
+    })
+}
+
+/// Decides what comes next: tokens that are not stored are revoked before another is created.
+fn decide(token: &ManagedToken, now: Timestamp) -> Verdict<TokenChange> {
+    let stored = token.stored.as_ref();
+    let unknown: Vec<String> = token
+        .ids
+        .iter()
+        .filter(|id| stored.is_none_or(|stored| stored.id != **id))
+        .cloned()
+        .collect();
+    if !unknown.is_empty() {
+        return Verdict::Change(TokenChange::Revoke {
+            ids: unknown,
+            forget: false,
+        });
+    }
+    match stored {
+        Some(UsableToken {
+            unlisted: Some(again),
+            ..
+        }) => Verdict::Holds(*again),
+        Some(stored) if stored.renew_at.is_none_or(|at| now < at) => Verdict::Done,
+        _ => Verdict::Change(TokenChange::Create {
+            name: token.name.clone(),
+            first: token.first,
+        }),
     }
 }
 
@@ -335,7 +330,7 @@ async fn listed(cx: &Cx) -> Result<Option<Vec<LimitedToken>>> {
     }))
 }
 
-/// Whether Fly.io says no for certain, rather than not now.
+/// Whether Fly.io refuses for good, and not for the moment.
 fn refused(error: &Error) -> bool {
     match error {
         Error::Fly { source, .. } => matches!(
@@ -353,7 +348,7 @@ async fn revoke(cx: &Cx, id: &str) -> Result<()> {
         .map_err(|source| Error::fly("revoke a token of the app", source))
 }
 
-async fn make(cx: &Cx, name: &str) -> Result<()> {
+async fn create(cx: &Cx, name: &str) -> Result<()> {
     let organization = &cx.target.organization;
     let found = cx
         .fly
@@ -361,114 +356,23 @@ async fn make(cx: &Cx, name: &str) -> Result<()> {
         .await
         .map_err(|source| Error::fly(format!("read the organization {organization}"), source))?
         .ok_or(Error::NotKnown("the organization"))?;
-    let app = cx.facts.app.get().ok_or(Error::NotKnown("the app"))?;
+    let app = cx
+        .facts
+        .get::<FoundApp>()
+        .ok_or(Error::NotKnown("the app"))?;
     let made = cx
         .fly
-        .create_app_token(&found.id, &app.id, name, LIFETIME)
+        .create_app_token(&found.id, &app.app.id, name, LIFETIME)
         .await
-        .map_err(|source| Error::fly("make a token for the app", source))?;
+        .map_err(|source| Error::fly("create a token for the app", source))?;
     let print = fingerprint(&cx.installation.fingerprint_key, &made.value);
     cx.facts.guard(&print, &made.value);
-    keep(cx, &made).await?;
-    cx.facts.app_token_made.set((made.id, Instant::now()));
+    secret::save(cx, &made).await?;
+    cx.journal.set(CreatedToken {
+        id: made.id,
+        at: Instant::now(),
+    });
     Ok(())
-}
-
-fn api(kube: &Client, own_namespace: &str) -> Api<Secret> {
-    Api::namespaced(kube.clone(), own_namespace)
-}
-
-/// The token that is kept. One that cannot be read is none: then it is revoked by its name.
-async fn read(cx: &Cx) -> Result<Option<Kept>> {
-    let name = secret_name(&cx.owner.uid);
-    let found = api(&cx.kube, &cx.installation.own_namespace)
-        .get_opt(&name)
-        .await
-        .map_err(|source| Error::kube(format!("read the Secret {name}"), source))?;
-    Ok(found.map(|secret| {
-        let data = secret.data.unwrap_or_default();
-        let text = |key: &str| {
-            let bytes = data.get(key).map(|bytes| bytes.0.clone());
-            bytes
-                .and_then(|bytes| String::from_utf8(bytes).ok())
-                .unwrap_or_default()
-        };
-        Kept {
-            id: text(TOKEN_ID),
-            value: text(TOKEN).into(),
-            version: secret.metadata.resource_version,
-        }
-    }))
-}
-
-async fn keep(cx: &Cx, made: &fly::app_token::MadeToken) -> Result<()> {
-    let name = secret_name(&cx.owner.uid);
-    let before = read(cx).await?;
-    let labels = [
-        ("app.kubernetes.io/name", "golive"),
-        ("app.kubernetes.io/component", "app-token"),
-        ("app.kubernetes.io/managed-by", "golive"),
-        LABEL_VERSION,
-        (LABEL_UID, cx.owner.uid.as_str()),
-    ];
-    let annotations = [
-        ("golive.dev/namespace", cx.owner.namespace.as_str()),
-        ("golive.dev/activation", cx.owner.name.as_str()),
-    ];
-    let text = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect()
-    };
-    let secret = Secret {
-        metadata: ObjectMeta {
-            name: Some(name.clone()),
-            labels: Some(text(&labels)),
-            annotations: Some(text(&annotations)),
-            resource_version: before.as_ref().and_then(|kept| kept.version.clone()),
-            ..ObjectMeta::default()
-        },
-        data: Some(BTreeMap::from([
-            (
-                TOKEN_ID.to_owned(),
-                ByteString(made.id.clone().into_bytes()),
-            ),
-            (
-                TOKEN.to_owned(),
-                ByteString(made.value.expose_secret().as_bytes().to_vec()),
-            ),
-        ])),
-        ..Secret::default()
-    };
-    let params = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    let api = api(&cx.kube, &cx.installation.own_namespace);
-    let written = match before {
-        None => api.create(&params, &secret).await,
-        Some(_) => api.replace(&name, &params, &secret).await,
-    };
-    written
-        .map(drop)
-        .map_err(|source| Error::kube(format!("keep the token in the Secret {name}"), source))
-}
-
-/// Removes the Secret. Already gone is fine.
-///
-/// # Errors
-/// When Kubernetes refuses or does not answer.
-pub async fn delete(kube: &Client, own_namespace: &str, uid: &str) -> Result<()> {
-    let name = secret_name(uid);
-    let gone = api(kube, own_namespace)
-        .delete(&name, &DeleteParams::default())
-        .await;
-    match gone {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => Err(Error::kube(format!("delete the Secret {name}"), source)),
-    }
 }
 
 #[cfg(test)]
@@ -476,43 +380,45 @@ mod tests {
     use super::*;
     use crate::plan::testing::target;
 
-    fn diff(kept: Option<&str>, ids: &[&str], renew_at: Option<i64>) -> Verdict<Change> {
-        let observed = Observed::There {
-            kept: kept.map(str::to_owned),
-            renew_at: renew_at.and_then(|at| Timestamp::from_second(at).ok()),
-            unlisted: None,
+    fn diff(stored: Option<&str>, ids: &[&str], renew_at: Option<i64>) -> Verdict<TokenChange> {
+        let observed = TokenState::Managed(ManagedToken {
+            stored: stored.map(|id| UsableToken {
+                id: id.to_owned(),
+                renew_at: renew_at.and_then(|at| Timestamp::from_second(at).ok()),
+                unlisted: None,
+            }),
             ids: ids.iter().map(|id| (*id).to_owned()).collect(),
             name: "golive-u".to_owned(),
-            first: kept.is_none(),
-        };
+            first: stored.is_none(),
+        });
         AppToken.diff(&target(""), &observed, Timestamp::UNIX_EPOCH)
     }
 
-    fn revoke(ids: &[&str]) -> Verdict<Change> {
-        Verdict::Change(Change::Revoke {
+    fn revoke(ids: &[&str]) -> Verdict<TokenChange> {
+        Verdict::Change(TokenChange::Revoke {
             ids: ids.iter().map(|id| (*id).to_owned()).collect(),
             forget: false,
         })
     }
 
-    fn make(first: bool) -> Verdict<Change> {
-        Verdict::Change(Change::Make {
+    fn create(first: bool) -> Verdict<TokenChange> {
+        Verdict::Change(TokenChange::Create {
             name: "golive-u".to_owned(),
             first,
         })
     }
 
     #[test]
-    fn one_token_is_made_and_what_nobody_knows_is_revoked_first() {
-        assert_eq!(diff(None, &[], None), make(true));
+    fn one_token_is_created_after_those_with_lost_values_are_revoked() {
+        assert_eq!(diff(None, &[], None), create(true));
         assert_eq!(diff(None, &["lost"], None), revoke(&["lost"]));
         assert_eq!(diff(Some("a"), &["a"], None), Verdict::Done);
         assert_eq!(diff(Some("a"), &["a", "lost"], None), revoke(&["lost"]));
     }
 
     #[test]
-    fn a_token_is_replaced_before_its_end() {
+    fn a_token_is_replaced_before_it_expires() {
         assert_eq!(diff(Some("a"), &["a"], Some(60)), Verdict::Done);
-        assert_eq!(diff(Some("a"), &["a"], Some(-60)), make(false));
+        assert_eq!(diff(Some("a"), &["a"], Some(-60)), create(false));
     }
 }

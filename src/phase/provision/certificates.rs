@@ -1,8 +1,12 @@
-//! Certificates for the app's own hostnames. DNS belongs to the user: a record that is missing is
-//! told, and does not hold up the go-live of `<app>.fly.dev`. A hostname that is taken out of the
-//! spec loses its certificate, if it once stood there; others of the app are left alone.
+//! Certificates for the app's own hostnames. DNS belongs to the user: a missing record is reported
+//! and does not delay the go-live of `<app>.fly.dev`. A hostname that is removed from the spec
+//! loses its certificate; certificates that were never in the spec are left alone.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Instant,
+};
 
 use jiff::Timestamp;
 
@@ -10,52 +14,62 @@ use crate::{
     api::{Reason, status::ExternalObject},
     error::Error,
     fly::certificates::{Certificate, CertificateStatus, DnsRequirements},
+    phase::app_lookup::is_name_taken,
     pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
 };
 
-use super::app;
-
-/// The certificates.
+/// Requests and removes certificates.
 pub struct Certificates;
 
 /// Kind of a certificate in `status.external[]`.
 const KIND: &str = "Certificate";
 
-/// Hostnames whose DNS records are asked for in one look: as many calls as Fly.io takes at once.
-const MOST_ASKED: usize = 3;
+/// Hostnames whose required DNS records are read in one observation: Fly.io accepts so many calls
+/// at once.
+const MAX_DNS_READS: usize = 3;
 
-/// What there is, and what was asked for before.
+/// Fact: the DNS records that hostnames need, and when they were read. The list of certificates
+/// does not contain them.
+#[derive(Clone, Debug, Default)]
+struct RequiredDns(BTreeMap<String, (Instant, DnsRequirements)>);
+
+/// Journal: when this process last requested a certificate for a hostname. Fly.io then requires
+/// another record as proof of ownership.
+#[derive(Clone, Debug, Default)]
+struct Requested(BTreeMap<String, Instant>);
+
+/// The certificates of the app.
 #[derive(Debug, Default)]
-pub struct Observed {
+pub struct CertificateList {
     certificates: Vec<Certificate>,
-    /// Hostnames that the status tells of: they stood in the spec.
-    asked_before: BTreeSet<String>,
+    /// Hostnames that the status has certificates of: they were in the spec.
+    recorded: BTreeSet<String>,
 }
 
-/// One certificate.
+/// What to do, with the hostname.
 #[derive(Debug, PartialEq)]
-pub enum Change {
-    /// Ask for it.
+pub enum CertificateChange {
+    /// Request a certificate.
     Add(String),
-    /// Give it up: its hostname is no longer in the spec.
+    /// Remove the certificate: the hostname is no longer in the spec.
     Remove(String),
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for CertificateChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Add(name) => write!(f, "ask for a certificate for {name}"),
-            Self::Remove(name) => write!(f, "give up the certificate for {name}"),
+            Self::Add(name) => write!(f, "request a certificate for {name}"),
+            Self::Remove(name) => write!(f, "remove the certificate for {name}"),
         }
     }
 }
 
-impl StepChange for Change {}
+impl StepChange for CertificateChange {}
 
 impl Step for Certificates {
-    type Observed = Observed;
-    type Change = Change;
+    type Observed = CertificateList;
+    type Change = CertificateChange;
 
     fn id(&self) -> StepId {
         StepId::Certificates
@@ -65,51 +79,55 @@ impl Step for Certificates {
         &[StepId::App]
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Observed> {
-        let recorded = cx
+    async fn observe(&self, cx: &Cx) -> Result<CertificateList> {
+        let objects = cx
             .recorded
             .external
             .iter()
             .filter(|object| object.kind == KIND);
-        let asked_before: BTreeSet<String> = recorded.map(|object| object.name.clone()).collect();
-        if cx.target.provision.hostnames.is_empty() && asked_before.is_empty() {
-            return Ok(Observed::default());
+        let recorded: BTreeSet<String> = objects.map(|object| object.name.clone()).collect();
+        if cx.target.provision.hostnames.is_empty() && recorded.is_empty() {
+            return Ok(CertificateList::default());
         }
         let certificates = cx.fly.certificates(&cx.target.app).await;
         let mut certificates = certificates
             .map_err(|source| Error::fly("list the certificates of the app", source))?;
         let hostnames = &cx.target.provision.hostnames;
-        let known = cx.facts.dns.get().unwrap_or_default();
-        let mut asked = 0;
+        let mut reads = 0;
         for found in &mut certificates {
             if !hostnames.contains(&found.hostname) || !is_missing(found) {
                 continue;
             }
-            if let Some(needs) = known.get(&found.hostname) {
-                found.dns_requirements = Some(needs.clone());
-            } else if asked < MOST_ASKED {
-                asked += 1;
-                found.dns_requirements = Some(needs(cx, &found.hostname).await?);
+            if let Some(known) = known_dns(cx, &found.hostname) {
+                found.dns_requirements = Some(known);
+            } else if reads < MAX_DNS_READS {
+                reads += 1;
+                found.dns_requirements = Some(read_dns(cx, &found.hostname).await?);
             }
         }
-        Ok(Observed {
+        Ok(CertificateList {
             certificates,
-            asked_before,
+            recorded,
         })
     }
 
-    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Change> {
+    fn diff(
+        &self,
+        target: &Target,
+        observed: &CertificateList,
+        _now: Timestamp,
+    ) -> Verdict<CertificateChange> {
         let hostnames = &target.provision.hostnames;
         let there = |name: &String| {
             let mut all = observed.certificates.iter();
             all.any(|found| found.hostname == *name)
         };
         if let Some(name) = hostnames.iter().find(|name| !there(name)) {
-            return Verdict::Change(Change::Add(name.clone()));
+            return Verdict::Change(CertificateChange::Add(name.clone()));
         }
-        let mut given_up = observed.asked_before.iter();
+        let mut given_up = observed.recorded.iter();
         if let Some(name) = given_up.find(|name| !hostnames.contains(name) && there(name)) {
-            return Verdict::Change(Change::Remove(name.clone()));
+            return Verdict::Change(CertificateChange::Remove(name.clone()));
         }
         if hostnames.is_empty() {
             return Verdict::Skipped(Why::new(Reason::NotRequested, "no `hostnames`"));
@@ -117,9 +135,9 @@ impl Step for Certificates {
         Verdict::Done
     }
 
-    fn notes(&self, target: &Target, observed: &Observed) -> Vec<Note> {
+    fn notes(&self, target: &Target, observed: &CertificateList) -> Vec<Note> {
         let ours = |name: &String| {
-            target.provision.hostnames.contains(name) || observed.asked_before.contains(name)
+            target.provision.hostnames.contains(name) || observed.recorded.contains(name)
         };
         let mut found: Vec<&Certificate> = observed.certificates.iter().collect();
         found.retain(|found| ours(&found.hostname));
@@ -128,7 +146,7 @@ impl Step for Certificates {
             .map(|found| {
                 Note::External(ExternalObject {
                     kind: KIND.to_owned(),
-                    id: standing(found),
+                    id: issuance(found),
                     name: found.hostname.clone(),
                     last_observed_time: None,
                 })
@@ -147,83 +165,72 @@ impl Step for Certificates {
         notes
     }
 
-    async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
+    async fn act(&self, cx: &Cx, change: CertificateChange) -> Result<()> {
         let doing = change.to_string();
         let app = &cx.target.app;
         let done = match change {
-            Change::Add(name) => {
-                // What proves that the name is ours is another word each time.
-                cx.facts.dns.add(|known| drop(known.remove(&name)));
-                let added = cx.fly.add_certificate(app, &name).await;
-                added
-                    .map(drop)
-                    .or_else(|error| match app::is_name_taken(&error) {
-                        // Our own first try, whose reply was lost; the list shows it in a moment.
-                        true => Ok(()),
-                        false => Err(error),
-                    })
+            CertificateChange::Add(name) => {
+                cx.journal.change_or_default::<Requested>(|requested| {
+                    requested.0.insert(name.clone(), Instant::now());
+                });
+                match cx.fly.add_certificate(app, &name).await {
+                    Ok(_) => Ok(()),
+                    // Our own first request, whose reply was lost; the list shows it in a moment.
+                    Err(error) if is_name_taken(&error) => Ok(()),
+                    Err(error) => Err(error),
+                }
             }
-            Change::Remove(name) => cx.fly.delete_certificate(app, &name).await,
+            CertificateChange::Remove(name) => cx.fly.delete_certificate(app, &name).await,
         };
         done.map_err(|source| Error::fly(doing, source))
     }
 }
 
-/// Whether a hostname has no certificate, for want of a DNS record.
+/// Whether a hostname has no certificate because a DNS record is missing.
 fn is_missing(certificate: &Certificate) -> bool {
     certificate.status != CertificateStatus::Active
         && certificate.status != CertificateStatus::PendingValidation
         && certificate.configured != Some(true)
 }
 
-/// The DNS records that a hostname needs. The list of certificates does not tell them, and they stay
-/// as they are: each is asked for once.
-async fn needs(cx: &Cx, hostname: &str) -> Result<DnsRequirements> {
+/// The DNS records that a hostname needs, if they were read since its certificate was requested.
+fn known_dns(cx: &Cx, hostname: &str) -> Option<DnsRequirements> {
+    let known = cx.facts.get::<RequiredDns>()?;
+    let (read, needs) = known.0.get(hostname)?;
+    let requested = cx.journal.get::<Requested>();
+    let requested = requested.and_then(|requested| requested.0.get(hostname).copied());
+    (requested.is_none_or(|at| at < *read)).then(|| needs.clone())
+}
+
+/// Reads the DNS records that a hostname needs. They stay the same, so that each hostname is read
+/// once.
+async fn read_dns(cx: &Cx, hostname: &str) -> Result<DnsRequirements> {
     let found = cx.fly.certificate(&cx.target.app, hostname).await;
-    let found = found
-        .map_err(|source| Error::fly(format!("read what DNS must say of {hostname}"), source))?;
+    let found = found.map_err(|source| {
+        Error::fly(
+            format!("read the DNS records that {hostname} needs"),
+            source,
+        )
+    })?;
     let needs = found.and_then(|found| found.dns_requirements);
     let needs = needs.unwrap_or_default();
-    let (name, kept) = (hostname.to_owned(), needs.clone());
-    cx.facts.dns.add(|known| drop(known.insert(name, kept)));
+    let entry = (Instant::now(), needs.clone());
+    cx.facts.change_or_default::<RequiredDns>(|known| {
+        known.0.insert(hostname.to_owned(), entry);
+    });
     Ok(needs)
 }
 
-/// What a hostname without a certificate waits for: the DNS records to set, each as it stands in a
-/// zone file.
+/// Why a hostname has no certificate yet: the DNS records to set, each as in a zone file.
 fn missing(certificate: &Certificate) -> Option<String> {
     if certificate.status == CertificateStatus::Active {
         return None;
     }
     let name = &certificate.hostname;
-    let needs = certificate.dns_requirements.as_ref();
-    let mut records: Vec<String> = Vec::new();
-    if let Some(needs) = needs {
-        let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        // A zone's own name can have no CNAME (RFC 1034, 3.6.2).
-        let apex = name.matches('.').count() == 1 && !needs.a.is_empty();
-        match set(&needs.cname).filter(|_| !apex) {
-            Some(to) => records.push(format!("`{name} CNAME {to}`")),
-            None => {
-                let a = needs.a.iter().map(|to| format!("`{name} A {to}`"));
-                let aaaa = needs.aaaa.iter().map(|to| format!("`{name} AAAA {to}`"));
-                records.extend(a.chain(aaaa));
-            }
-        }
-        // Of a wildcard nothing else proves that it is yours.
-        let challenge = needs.acme_challenge.as_ref();
-        if (name.starts_with("*.") || records.is_empty())
-            && let Some(to) = challenge.and_then(|challenge| set(&challenge.target))
-        {
-            let bare = name.trim_start_matches("*.");
-            let from = challenge.and_then(|challenge| set(&challenge.name));
-            let from = from.unwrap_or_else(|| format!("_acme-challenge.{bare}"));
-            records.push(format!("`{from} CNAME {to}`"));
-        }
-    }
     if !is_missing(certificate) {
         return Some(format!("the certificate for {name} is being issued"));
     }
+    let records = records(certificate);
     if records.is_empty() {
         return Some(format!(
             "{name} waits for DNS: `fly certs setup {name}` names the records"
@@ -235,8 +242,39 @@ fn missing(certificate: &Certificate) -> Option<String> {
     ))
 }
 
+/// The DNS records to set.
+fn records(certificate: &Certificate) -> Vec<String> {
+    let name = &certificate.hostname;
+    let Some(needs) = certificate.dns_requirements.as_ref() else {
+        return Vec::new();
+    };
+    let mut records: Vec<String> = Vec::new();
+    let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    // A zone's own name can have no CNAME (RFC 1034, 3.6.2).
+    let apex = name.matches('.').count() == 1 && !needs.a.is_empty();
+    match set(&needs.cname).filter(|_| !apex) {
+        Some(to) => records.push(format!("`{name} CNAME {to}`")),
+        None => {
+            let a = needs.a.iter().map(|to| format!("`{name} A {to}`"));
+            let aaaa = needs.aaaa.iter().map(|to| format!("`{name} AAAA {to}`"));
+            records.extend(a.chain(aaaa));
+        }
+    }
+    // Nothing else proves the ownership of a wildcard's domain.
+    let challenge = needs.acme_challenge.as_ref();
+    if (name.starts_with("*.") || records.is_empty())
+        && let Some(to) = challenge.and_then(|challenge| set(&challenge.target))
+    {
+        let bare = name.trim_start_matches("*.");
+        let from = challenge.and_then(|challenge| set(&challenge.name));
+        let from = from.unwrap_or_else(|| format!("_acme-challenge.{bare}"));
+        records.push(format!("`{from} CNAME {to}`"));
+    }
+    records
+}
+
 /// Whether it is issued, and if not, the DNS record that is missing. At most 128 characters.
-fn standing(certificate: &Certificate) -> String {
+fn issuance(certificate: &Certificate) -> String {
     if certificate.status == CertificateStatus::Active {
         return "issued".to_owned();
     }
@@ -269,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn each_hostname_is_asked_for_once_and_dns_holds_up_nothing() {
+    fn each_hostname_is_requested_once_and_missing_dns_delays_nothing() {
         let target = target("provision: {hostnames: [a.example.com, b.example.com]}");
         let pending = |name: &str| {
             certificate(serde_json::json!({
@@ -278,26 +316,26 @@ mod tests {
             }))
         };
         let next = |certificates: Vec<Certificate>| {
-            let seen = Observed {
+            let observed = CertificateList {
                 certificates,
-                asked_before: BTreeSet::new(),
+                recorded: BTreeSet::new(),
             };
-            Certificates.diff(&target, &seen, Timestamp::UNIX_EPOCH)
+            Certificates.diff(&target, &observed, Timestamp::UNIX_EPOCH)
         };
         assert_eq!(
             next(vec![pending("a.example.com")]),
-            Verdict::Change(Change::Add("b.example.com".to_owned()))
+            Verdict::Change(CertificateChange::Add("b.example.com".to_owned()))
         );
         let all = vec![pending("a.example.com"), pending("b.example.com")];
-        assert_eq!(standing(&all[0]), "waits for DNS: CNAME x.fly.dev");
+        assert_eq!(issuance(&all[0]), "waits for DNS: CNAME x.fly.dev");
         assert_eq!(next(all), Verdict::Done);
     }
 
     #[test]
-    fn a_missing_record_is_told_as_it_is_to_be_set() {
+    fn a_missing_record_is_reported_as_it_must_be_set() {
         let target =
             target("provision: {hostnames: [example.com, '*.b.example.com', c.example.com]}");
-        let seen = Observed {
+        let observed = CertificateList {
             certificates: vec![
                 certificate(serde_json::json!({
                     "hostname": "example.com", "status": "pending_ownership",
@@ -312,41 +350,43 @@ mod tests {
                 })),
                 certificate(serde_json::json!({"hostname": "c.example.com", "status": "active"})),
             ],
-            asked_before: BTreeSet::new(),
+            recorded: BTreeSet::new(),
         };
-        let notes = Certificates.notes(&target, &seen);
-        let told = notes.iter().find_map(Note::remark).unwrap();
-        assert_eq!(told.reason, Reason::CertificatePending);
+        let notes = Certificates.notes(&target, &observed);
+        let remark = notes.iter().find_map(Note::remark).unwrap();
+        assert_eq!(remark.reason, Reason::CertificatePending);
         assert_eq!(
-            told.message,
+            remark.message,
             "example.com waits for DNS: set `example.com A 10.0.0.1` and `example.com AAAA fc00::1`; \
              *.b.example.com waits for DNS: set `*.b.example.com CNAME x.fly.dev` and `_acme-challenge.b.example.com CNAME b.example.com.x.flydns.net`"
         );
         assert_eq!(
-            Certificates.diff(&target, &seen, Timestamp::UNIX_EPOCH),
+            Certificates.diff(&target, &observed, Timestamp::UNIX_EPOCH),
             Verdict::Done
         );
     }
 
     #[test]
-    fn a_hostname_that_leaves_the_spec_loses_its_certificate_and_a_strangers_is_left_alone() {
+    fn a_hostname_removed_from_the_spec_loses_its_certificate_and_others_keep_theirs() {
         let target = target("provision: {hostnames: [a.example.com]}");
         let active =
             |name: &str| certificate(serde_json::json!({"hostname": name, "status": "active"}));
-        let mut seen = Observed {
+        let mut observed = CertificateList {
             certificates: ["a", "old", "theirs"]
                 .map(|name| active(&format!("{name}.example.com")))
                 .into(),
-            asked_before: ["a.example.com", "old.example.com"]
+            recorded: ["a.example.com", "old.example.com"]
                 .map(str::to_owned)
                 .into(),
         };
-        let next = |seen: &Observed| Certificates.diff(&target, seen, Timestamp::UNIX_EPOCH);
+        let next = |observed: &CertificateList| {
+            Certificates.diff(&target, observed, Timestamp::UNIX_EPOCH)
+        };
         assert_eq!(
-            next(&seen),
-            Verdict::Change(Change::Remove("old.example.com".to_owned()))
+            next(&observed),
+            Verdict::Change(CertificateChange::Remove("old.example.com".to_owned()))
         );
-        seen.certificates.remove(1);
-        assert_eq!(next(&seen), Verdict::Done);
+        observed.certificates.remove(1);
+        assert_eq!(next(&observed), Verdict::Done);
     }
 }

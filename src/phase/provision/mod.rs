@@ -1,20 +1,34 @@
-//! Provision: everything that the application needs around it.
+//! Provision: creates everything that the application needs around it.
+//!
+//! A step is a file with the name of the step; the files that lie below the steps hold what several
+//! of them share (`ours`, `fallback`, `attachment`, `stored_values`) or one part of a step that has
+//! kinds (`managed_postgres` and `fly_postgres` of `Postgres`, `attach_managed` and
+//! `attach_fly_postgres` of `Attach`). This folder may use `pipeline` and what lies below it, and
+//! the files directly in `src/phase/`; it uses no other phase. Start with `app`, then `redis`, the
+//! shortest step that creates a resource and pushes a secret.
 
 mod addresses;
-pub mod app;
-pub mod app_token;
-pub mod attach;
+mod app;
+mod app_token;
+pub mod app_token_secret;
+mod attach;
+mod attach_fly_postgres;
+mod attach_managed;
+mod attachment;
 mod certificates;
+mod fallback;
 mod fly_postgres;
-mod legacy_attach;
-pub mod postgres;
-pub mod redis;
-pub mod secrets;
+mod managed_postgres;
+mod ours;
+mod postgres;
+mod redis;
+mod secrets;
+mod stored_values;
 
 use crate::pipeline::AnyStep;
 
-/// All steps. Those whose needs are met run at once; removal goes in reverse, so that the app,
-/// which everything else lives in, goes last.
+/// All steps. Those whose needs are met run at the same time. Removal goes in reverse order, so
+/// that the app, which contains everything else, is removed last.
 pub static STEPS: &[&dyn AnyStep] = &[
     &app::App,
     &addresses::Addresses,

@@ -5,34 +5,43 @@ use std::{collections::BTreeMap, fmt};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::app;
-use crate::phase::app_secrets as push;
+use super::ours::{record_creation, was_created};
 use crate::{
-    api::{Reason, policy::Deletion, status::ExternalObject},
+    api::{Reason, policy::Deletion, reference::UrlSource, status::ExternalObject},
     error::Error,
-    fly::redis::{NewRedis, RedisPlan},
+    fly::NewRedis,
+    phase::{
+        app_lookup::is_name_taken,
+        app_secrets::{self, Comparison},
+        names::{self, REDIS_URL},
+        redis_plans,
+    },
     pipeline::{Cx, Note, Removal, Slot, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
     store::claim,
 };
 
-/// Redis.
+/// Creates Redis and pushes its URL.
 pub struct Redis;
 
-/// The variable that carries the URL.
-pub const VARIABLE: &str = "REDIS_URL";
+/// Kind of the database in `status.external[]` and `status.intents[]`.
+const KIND: &str = "UpstashRedis";
 
-/// What there is.
+/// Fact: `REDIS_URL`.
 #[derive(Debug)]
-pub enum Observed {
-    /// None is asked for.
-    NotAsked,
+struct RedisUrl(SecretString);
+
+/// What is known of Redis.
+#[derive(Debug)]
+pub enum RedisState {
+    /// The spec requests none.
+    NotRequested,
     /// The database does not exist.
-    Nothing,
-    /// The URL is known; is it at Fly.io?
+    NotFound,
+    /// The URL is known.
     Known {
-        /// What Fly.io has of it.
-        compared: push::Compared,
+        /// Whether Fly.io has it.
+        compared: Comparison,
         /// It exists elsewhere.
         external: bool,
     },
@@ -40,39 +49,34 @@ pub enum Observed {
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum RedisChange {
     /// Create the Upstash database.
     Create(String),
     /// Set `REDIS_URL`.
     Push,
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for RedisChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Create(name) => write!(f, "create the Redis database {name}"),
-            Self::Push => write!(f, "set the secret {VARIABLE}"),
+            Self::Push => write!(f, "set the secret {REDIS_URL}"),
         }
     }
 }
 
-impl StepChange for Change {}
-
-/// Name of the database.
-pub fn name(app: &str) -> String {
-    format!("{app}-redis")
-}
+impl StepChange for RedisChange {}
 
 fn slot(name: String) -> Slot {
     Slot {
-        kind: "UpstashRedis".to_owned(),
+        kind: KIND.to_owned(),
         name,
     }
 }
 
 impl Step for Redis {
-    type Observed = Observed;
-    type Change = Change;
+    type Observed = RedisState;
+    type Change = RedisChange;
 
     fn id(&self) -> StepId {
         StepId::Redis
@@ -89,115 +93,92 @@ impl Step for Redis {
     fn foresees(&self, cx: &Cx) -> Vec<Slot> {
         let spec = cx.target.provision.redis.as_ref();
         spec.filter(|spec| spec.external.is_none())
-            .map(|_| slot(name(&cx.target.app)))
+            .map(|_| slot(names::redis(&cx.target.app)))
             .into_iter()
             .collect()
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Observed> {
+    async fn observe(&self, cx: &Cx) -> Result<RedisState> {
         let Some(spec) = &cx.target.provision.redis else {
-            return Ok(Observed::NotAsked);
+            return Ok(RedisState::NotRequested);
         };
-        let url = if let Some(source) = &spec.external {
-            let reference = &source.url_secret_ref;
-            let value = cx.refs.secret(&reference.name, &reference.key);
-            value.cloned().map_err(|missing| Error::Blocked {
-                reason: missing.reason(),
-                message: missing.to_string(),
-            })?
-        } else {
-            let found = cx.fly.redis(&name(&cx.target.app)).await;
-            let found = found.map_err(|source| Error::fly("read the Redis database", source))?;
-            let Some(found) = found else {
-                return Ok(Observed::Nothing);
-            };
-            let owner = found.organization.and_then(|org| org.slug);
-            if owner.is_some_and(|slug| slug != cx.target.organization) {
-                return Err(Error::Blocked {
-                    reason: Reason::RedisFailed,
-                    message: format!(
-                        "a Redis database {} exists in another organization: use `redis.external`",
-                        name(&cx.target.app)
-                    ),
-                });
-            }
-            match (found.url, found.error_message) {
-                (Some(url), _) => url,
-                (None, Some(error)) if !error.is_empty() => {
-                    return Err(Error::Blocked {
-                        reason: Reason::RedisFailed,
-                        message: format!(
-                            "the Redis database {0} failed at Fly.io: look at it with `fly redis status {0}`, destroy it to have it created anew, or use `redis.external`",
-                            name(&cx.target.app)
-                        ),
-                    });
-                }
-                _ => return Err(Error::NotKnown("the URL of the Redis database")),
-            }
+        let url = match &spec.external {
+            Some(source) => external_url(cx, source)?,
+            None => match upstash_url(cx).await? {
+                Some(url) => url,
+                None => return Ok(RedisState::NotFound),
+            },
         };
-        let values = BTreeMap::from([(VARIABLE.to_owned(), url.clone())]);
-        let compared = push::look(cx, &values).await?;
-        cx.facts.redis_url.set(url);
-        Ok(Observed::Known {
+        let values = BTreeMap::from([(REDIS_URL.to_owned(), url.clone())]);
+        let compared = app_secrets::compare(cx, &values).await?;
+        cx.facts.set(RedisUrl(url));
+        Ok(RedisState::Known {
             compared,
             external: spec.external.is_some(),
         })
     }
 
-    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Change> {
+    fn diff(
+        &self,
+        target: &Target,
+        observed: &RedisState,
+        _now: Timestamp,
+    ) -> Verdict<RedisChange> {
         match observed {
-            Observed::NotAsked => Verdict::Skipped(Why::new(Reason::NotRequested, "no `redis`")),
-            Observed::Nothing => Verdict::Change(Change::Create(name(&target.app))),
-            Observed::Known { compared, .. } if compared.stale.is_empty() => Verdict::Done,
-            Observed::Known { .. } => Verdict::Change(Change::Push),
+            RedisState::NotRequested => {
+                Verdict::Skipped(Why::new(Reason::NotRequested, "no `redis`"))
+            }
+            RedisState::NotFound => Verdict::Change(RedisChange::Create(names::redis(&target.app))),
+            RedisState::Known { compared, .. } if compared.stale.is_empty() => Verdict::Done,
+            RedisState::Known { .. } => Verdict::Change(RedisChange::Push),
         }
     }
 
-    fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
+    fn intent(&self, _target: &Target, change: &RedisChange) -> Option<Slot> {
         match change {
-            Change::Create(name) => Some(slot(name.clone())),
-            Change::Push => None,
+            RedisChange::Create(name) => Some(slot(name.clone())),
+            RedisChange::Push => None,
         }
     }
 
-    fn notes(&self, target: &Target, observed: &Observed) -> Vec<Note> {
-        let Observed::Known { compared, external } = observed else {
+    fn notes(&self, target: &Target, observed: &RedisState) -> Vec<Note> {
+        let RedisState::Known { compared, external } = observed else {
             return Vec::new();
         };
         let mut notes = compared.notes();
         if !external {
             notes.push(Note::External(ExternalObject {
-                kind: "UpstashRedis".to_owned(),
-                id: name(&target.app),
-                name: name(&target.app),
+                kind: KIND.to_owned(),
+                id: names::redis(&target.app),
+                name: names::redis(&target.app),
                 last_observed_time: None,
             }));
         }
         notes
     }
 
-    async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
+    async fn act(&self, cx: &Cx, change: RedisChange) -> Result<()> {
         match change {
-            Change::Create(name) => create(cx, name).await,
-            Change::Push => {
-                let Some(url) = cx.facts.redis_url.get() else {
+            RedisChange::Create(name) => create(cx, name).await,
+            RedisChange::Push => {
+                let Some(url) = cx.facts.get::<RedisUrl>() else {
                     return Err(Error::NotKnown("the URL of the Redis database"));
                 };
                 let value: BTreeMap<String, Option<SecretString>> =
-                    BTreeMap::from([(VARIABLE.to_owned(), Some((*url).clone()))]);
-                push::push(cx, value).await
+                    BTreeMap::from([(REDIS_URL.to_owned(), Some(url.0.clone()))]);
+                app_secrets::push(cx, value).await
             }
         }
     }
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
-        let asked = cx.target.provision.redis.as_ref();
-        let asked = asked.is_some_and(|spec| spec.external.is_none());
-        // One that was made is ours also when the spec names another one by now.
-        if !asked && !app::was_made(cx, claim::REDIS).await? {
+        let requested = cx.target.provision.redis.as_ref();
+        let requested = requested.is_some_and(|spec| spec.external.is_none());
+        // One that was created is ours also when the spec names another one by now.
+        if !requested && !was_created(cx, claim::REDIS).await? {
             return Ok(Removal::Gone);
         }
-        let name = name(&cx.target.app);
+        let name = names::redis(&cx.target.app);
         let found = cx.fly.redis(&name).await;
         let found = found.map_err(|source| Error::fly("read the Redis database", source))?;
         let ours = found.is_some_and(|found| {
@@ -212,7 +193,7 @@ impl Step for Redis {
         if cx.target.deletion.redis == Deletion::Retain {
             return Ok(Removal::Retained(format!("the Redis database {name}")));
         }
-        if !app::was_made(cx, claim::REDIS).await? {
+        if !was_created(cx, claim::REDIS).await? {
             return Ok(Removal::Retained(format!(
                 "the Redis database {name}, which was there before this Activation"
             )));
@@ -225,7 +206,44 @@ impl Step for Redis {
     }
 }
 
-/// Creates the database. The API wants ids where people write names.
+/// The URL in the Secret that the spec names.
+fn external_url(cx: &Cx, source: &UrlSource) -> Result<SecretString> {
+    let reference = &source.url_secret_ref;
+    let value = cx.refs.secret(&reference.name, &reference.key);
+    value.cloned().map_err(|missing| Error::Blocked {
+        reason: missing.reason(),
+        message: missing.to_string(),
+    })
+}
+
+/// The URL of the Upstash database of our name; `None` when there is no such database.
+async fn upstash_url(cx: &Cx) -> Result<Option<SecretString>> {
+    let name = names::redis(&cx.target.app);
+    let failed = |message| Error::Blocked {
+        reason: Reason::RedisFailed,
+        message,
+    };
+    let found = cx.fly.redis(&name).await;
+    let found = found.map_err(|source| Error::fly("read the Redis database", source))?;
+    let Some(found) = found else {
+        return Ok(None);
+    };
+    let owner = found.organization.and_then(|org| org.slug);
+    if owner.is_some_and(|slug| slug != cx.target.organization) {
+        return Err(failed(format!(
+            "a Redis database {name} exists in another organization: use `redis.external`"
+        )));
+    }
+    match (found.url, found.error_message) {
+        (Some(url), _) => Ok(Some(url)),
+        (None, Some(error)) if !error.is_empty() => Err(failed(format!(
+            "the Redis database {name} failed at Fly.io: look at it with `fly redis status {name}`, destroy it to have it created anew, or use `redis.external`"
+        ))),
+        _ => Err(Error::NotKnown("the URL of the Redis database")),
+    }
+}
+
+/// Creates the database. The API takes ids where the spec has names.
 async fn create(cx: &Cx, name: String) -> Result<()> {
     let spec = cx
         .target
@@ -245,13 +263,13 @@ async fn create(cx: &Cx, name: String) -> Result<()> {
         .redis_plans()
         .await
         .map_err(|source| Error::fly("list the plans of Redis", source))?;
-    let Some(plan) = plan_named(&plans, &spec.plan) else {
+    let Some(plan) = redis_plans::find(&plans, &spec.plan) else {
         return Err(Error::Blocked {
             reason: Reason::RedisFailed,
             message: format!(
                 "there is no Redis plan {}: set `redis.upstash.plan` to one of {}",
                 spec.plan,
-                names_of(&plans).join(", ")
+                redis_plans::names(&plans).join(", ")
             ),
         });
     };
@@ -262,11 +280,11 @@ async fn create(cx: &Cx, name: String) -> Result<()> {
         plan_id: plan.id.clone(),
         eviction: spec.eviction,
     };
-    app::note_made(cx, claim::REDIS).await?;
+    record_creation(cx, claim::REDIS).await?;
     match cx.fly.create_redis(&new).await {
         Ok(_) => Ok(()),
-        // Names are unique: the first try, whose reply was lost. The next look finds it.
-        Err(error) if app::is_name_taken(&error) => Ok(()),
+        // Names are unique: our first request, whose reply was lost. The next observation finds it.
+        Err(error) if is_name_taken(&error) => Ok(()),
         Err(source) => Err(Error::fly(
             format!("create the Redis database {name}"),
             source,
@@ -274,68 +292,37 @@ async fn create(cx: &Cx, name: String) -> Result<()> {
     }
 }
 
-/// The plan that is meant by a name.
-pub fn plan_named<'a>(plans: &'a [RedisPlan], wanted: &str) -> Option<&'a RedisPlan> {
-    plans.iter().find(|plan| {
-        let names = [
-            plan.name.as_deref(),
-            plan.display_name.as_deref(),
-            Some(plan.id.as_str()),
-        ];
-        names
-            .into_iter()
-            .flatten()
-            .any(|name| slug(name) == slug(wanted))
-    })
-}
-
-/// The names of the plans that there are.
-pub fn names_of(plans: &[RedisPlan]) -> Vec<String> {
-    plans
-        .iter()
-        .filter_map(|plan| plan.display_name.as_deref().or(plan.name.as_deref()))
-        .map(slug)
-        .collect()
-}
-
-/// `Pay-as-you-go` and `pay as you go` are the same plan.
-fn slug(name: &str) -> String {
-    name.trim().to_lowercase().replace([' ', '_'], "-")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::testing::target;
 
-    fn known(stale: bool) -> Observed {
-        let stale = stale.then(|| VARIABLE.to_owned());
-        Observed::Known {
-            compared: push::Compared {
+    fn known(stale: bool) -> RedisState {
+        let stale = stale.then(|| REDIS_URL.to_owned());
+        RedisState::Known {
+            compared: Comparison {
                 stale: stale.into_iter().collect(),
-                settled: Vec::new(),
+                current: Vec::new(),
             },
             external: false,
         }
     }
 
     #[test]
-    fn redis_is_created_once_announced_and_its_url_pushed() {
+    fn redis_is_created_after_its_announcement_and_its_url_is_pushed() {
         let target = target("provision: {redis: {upstash: {}}}");
-        let next = |observed: &Observed| Redis.diff(&target, observed, Timestamp::UNIX_EPOCH);
-        let create = Change::Create("shop-redis".to_owned());
+        let next = |observed: &RedisState| Redis.diff(&target, observed, Timestamp::UNIX_EPOCH);
+        let create = RedisChange::Create("shop-redis".to_owned());
         assert_eq!(
             Redis.intent(&target, &create).map(|s| s.name),
             Some("shop-redis".to_owned())
         );
-        assert_eq!(next(&Observed::Nothing), Verdict::Change(create));
-        assert_eq!(next(&known(true)), Verdict::Change(Change::Push));
+        assert_eq!(next(&RedisState::NotFound), Verdict::Change(create));
+        assert_eq!(next(&known(true)), Verdict::Change(RedisChange::Push));
         assert_eq!(next(&known(false)), Verdict::Done);
-        assert!(matches!(next(&Observed::NotAsked), Verdict::Skipped(_)));
-    }
-
-    #[test]
-    fn a_plan_is_found_however_people_write_it() {
-        assert_eq!(slug(" Pay as you go "), slug("pay-as-you-go"));
+        assert!(matches!(
+            next(&RedisState::NotRequested),
+            Verdict::Skipped(_)
+        ));
     }
 }

@@ -1,4 +1,4 @@
-//! The application's secrets: generated once and kept in Kubernetes, or taken from Secrets, and
+//! The application's secrets: generated once and stored in Kubernetes, or taken from Secrets, and
 //! pushed to the app in one call.
 
 use std::{
@@ -9,44 +9,48 @@ use std::{
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::{attach, redis};
-use crate::phase::app_secrets as push;
+use super::stored_values::store;
 use crate::{
     api::{Reason, policy::Deletion},
     error::Error,
+    phase::{
+        app_secrets::{self, Comparison},
+        names::{DATABASE_URL, REDIS_URL},
+    },
     pipeline::{
         ChangeKind, Cx, Note, Removal, Step, StepChange, StepId, Verdict, Why, step::Result,
     },
     plan::Target,
-    store::generated::{self as secret_store, Rotation, SecretStore},
+    store::generated::{self, Rotation},
 };
 
-/// The secrets.
+/// Generates and pushes the secrets.
 pub struct Secrets;
 
-/// What is stored, wanted and at Fly.io.
+/// What is stored, requested and at Fly.io.
 #[derive(Debug)]
-pub struct Observed {
-    /// The store must be written first, for this.
-    unsettled: Option<Change>,
-    compared: push::Compared,
-    /// Pushed by us before, and asked for no more.
+pub struct SecretsState {
+    /// The change of the store that must come before a push.
+    unsettled: Option<SecretsChange>,
+    compared: Comparison,
+    /// Names that we pushed before and that are no longer requested.
     surplus: BTreeSet<String>,
+    /// Number of the requested secrets whose values exist.
     count: usize,
 }
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
-    /// Make up the values that are not there yet, or are to be replaced.
+pub enum SecretsChange {
+    /// Generate the values that do not exist yet.
     Generate,
-    /// Replace the values, as somebody asks by annotation.
+    /// Replace the values, as the annotation requests.
     Replace,
-    /// Replace the values that have come to their age.
+    /// Replace the values that have reached their age.
     Rotate,
-    /// Give up the values before, which were kept for the overlap.
+    /// Delete the previous values, which were stored for the overlap.
     GiveUp,
-    /// Set these at Fly.io and remove those.
+    /// Set and remove secrets at Fly.io.
     Push {
         /// Names to set.
         set: BTreeSet<String>,
@@ -55,20 +59,20 @@ pub enum Change {
     },
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for SecretsChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
         match self {
-            Self::Generate => f.write_str("generate secret values and keep them in Kubernetes"),
+            Self::Generate => f.write_str("generate secret values and store them in Kubernetes"),
             Self::Replace => {
-                f.write_str("replace the generated secret values, as the annotation asks")
+                f.write_str("replace the generated secret values, as the annotation requests")
             }
             Self::Rotate => {
-                f.write_str("replace generated secret values that have come to their age")
+                f.write_str("replace generated secret values that have reached their age")
             }
-            Self::GiveUp => f.write_str(
-                "give up the generated secret values before, which were kept long enough",
-            ),
+            Self::GiveUp => {
+                f.write_str("delete the previous generated secret values, whose overlap has ended")
+            }
             Self::Push { set, unset } if unset.is_empty() => {
                 write!(f, "set the secrets {}", list(set))
             }
@@ -82,7 +86,7 @@ impl fmt::Display for Change {
     }
 }
 
-impl StepChange for Change {
+impl StepChange for SecretsChange {
     fn kind(&self) -> ChangeKind {
         match self {
             Self::Replace | Self::Rotate => ChangeKind::Rotation,
@@ -92,29 +96,19 @@ impl StepChange for Change {
     }
 }
 
-/// The store of generated values of this Activation.
-pub fn store(cx: &Cx) -> SecretStore {
-    let owner = secret_store::Owner {
-        namespace: cx.owner.namespace.clone(),
-        activation: cx.owner.name.clone(),
-        uid: cx.owner.uid.clone(),
-    };
-    SecretStore::new(cx.kube.clone(), owner)
-}
-
 fn rotation(cx: &Cx) -> Rotation {
     let spec = &cx.target.provision.secrets.rotation;
     Rotation::new(spec, cx.target.rotation.clone())
 }
 
-/// The values that are wanted, as far as they exist.
-async fn values(cx: &Cx) -> Result<(Option<Change>, BTreeMap<String, SecretString>)> {
+/// The requested values that exist, and the change of the store that must come first.
+async fn values(cx: &Cx) -> Result<(Option<SecretsChange>, BTreeMap<String, SecretString>)> {
     let spec = &cx.target.provision.secrets;
     let mut values = BTreeMap::new();
     let mut unsettled = None;
     if !spec.generate.is_empty() {
         let stored = store(cx).read().await?;
-        let changes = secret_store::decide(
+        let changes = generated::decide(
             stored.as_ref(),
             &cx.owner.uid,
             &spec.generate,
@@ -122,13 +116,13 @@ async fn values(cx: &Cx) -> Result<(Option<Change>, BTreeMap<String, SecretStrin
             cx.now(),
         );
         unsettled = if changes.is_by_age() && changes.rotate.is_empty() {
-            Some(Change::GiveUp)
+            Some(SecretsChange::GiveUp)
         } else if changes.is_by_age() {
-            Some(Change::Rotate)
+            Some(SecretsChange::Rotate)
         } else if !changes.rotate.is_empty() {
-            Some(Change::Replace)
+            Some(SecretsChange::Replace)
         } else {
-            (!changes.is_empty()).then_some(Change::Generate)
+            (!changes.is_empty()).then_some(SecretsChange::Generate)
         };
         let stored = stored.map(|stored| stored.values).unwrap_or_default();
         for wanted in &spec.generate {
@@ -149,7 +143,7 @@ async fn values(cx: &Cx) -> Result<(Option<Change>, BTreeMap<String, SecretStrin
             values.insert(key.to_owned(), value.clone());
         }
     }
-    // Two steps that set one name would take turns for ever.
+    // Two steps that set the same name would overwrite each other forever.
     values.retain(|name, _| !of_another_step(&cx.target, name));
     Ok((unsettled, values))
 }
@@ -157,13 +151,13 @@ async fn values(cx: &Cx) -> Result<(Option<Change>, BTreeMap<String, SecretStrin
 /// True for the URLs that the steps `Attach` and `Redis` set.
 fn of_another_step(target: &Target, name: &str) -> bool {
     let provision = &target.provision;
-    (name == attach::VARIABLE && provision.postgres.is_some())
-        || (name == redis::VARIABLE && provision.redis.is_some())
+    (name == DATABASE_URL && provision.postgres.is_some())
+        || (name == REDIS_URL && provision.redis.is_some())
 }
 
 impl Step for Secrets {
-    type Observed = Observed;
-    type Change = Change;
+    type Observed = SecretsState;
+    type Change = SecretsChange;
 
     fn id(&self) -> StepId {
         StepId::Secrets
@@ -173,24 +167,24 @@ impl Step for Secrets {
         &[StepId::App]
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Observed> {
+    async fn observe(&self, cx: &Cx) -> Result<SecretsState> {
         let (unsettled, values) = values(cx).await?;
-        if values.is_empty() && push::records(cx).is_empty() {
-            return Ok(Observed {
+        if values.is_empty() && app_secrets::records(cx).is_empty() {
+            return Ok(SecretsState {
                 unsettled,
-                compared: push::Compared::default(),
+                compared: Comparison::default(),
                 surplus: BTreeSet::new(),
                 count: 0,
             });
         }
-        let compared = push::look(cx, &values).await?;
-        let at_fly = push::list(cx).await?;
-        let surplus = push::records(cx)
+        let compared = app_secrets::compare(cx, &values).await?;
+        let at_fly = app_secrets::list(cx).await?;
+        let surplus = app_secrets::records(cx)
             .into_keys()
             .filter(|name| !values.contains_key(name) && !of_another_step(&cx.target, name))
             .filter(|name| at_fly.iter().any(|secret| secret.name == *name))
             .collect();
-        Ok(Observed {
+        Ok(SecretsState {
             unsettled,
             compared,
             surplus,
@@ -198,12 +192,17 @@ impl Step for Secrets {
         })
     }
 
-    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Change> {
+    fn diff(
+        &self,
+        target: &Target,
+        observed: &SecretsState,
+        _now: Timestamp,
+    ) -> Verdict<SecretsChange> {
         if let Some(change) = &observed.unsettled {
             return Verdict::Change(change.clone());
         }
         if !observed.compared.stale.is_empty() || !observed.surplus.is_empty() {
-            return Verdict::Change(Change::Push {
+            return Verdict::Change(SecretsChange::Push {
                 set: observed.compared.stale.clone(),
                 unset: observed.surplus.clone(),
             });
@@ -215,18 +214,21 @@ impl Step for Secrets {
         Verdict::Done
     }
 
-    fn notes(&self, _target: &Target, observed: &Observed) -> Vec<Note> {
+    fn notes(&self, _target: &Target, observed: &SecretsState) -> Vec<Note> {
         observed.compared.notes()
     }
 
-    async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
+    async fn act(&self, cx: &Cx, change: SecretsChange) -> Result<()> {
         match change {
-            Change::Generate | Change::Replace | Change::Rotate | Change::GiveUp => {
+            SecretsChange::Generate
+            | SecretsChange::Replace
+            | SecretsChange::Rotate
+            | SecretsChange::GiveUp => {
                 let wanted = &cx.target.provision.secrets.generate;
                 store(cx).settle(wanted, &rotation(cx), cx.now()).await?;
                 Ok(())
             }
-            Change::Push { set, unset } => {
+            SecretsChange::Push { set, unset } => {
                 let (_, values) = values(cx).await?;
                 let mut send: BTreeMap<String, Option<SecretString>> =
                     unset.into_iter().map(|name| (name, None)).collect();
@@ -236,13 +238,13 @@ impl Step for Secrets {
                         .filter(|(name, _)| set.contains(name))
                         .map(|(name, value)| (name, Some(value))),
                 );
-                push::push(cx, send).await
+                app_secrets::push(cx, send).await
             }
         }
     }
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
-        // The app's own secrets go with the app. What is decided here is the Kubernetes Secret.
+        // The app's secrets are deleted with the app. This decides about the Kubernetes Secret.
         let store = store(cx);
         match cx.target.deletion.secrets {
             Deletion::Delete => {
@@ -263,31 +265,35 @@ mod tests {
     use super::*;
     use crate::plan::testing::target;
 
-    fn observed(unsettled: Option<Change>, stale: &[&str], surplus: &[&str]) -> Observed {
+    fn observed(
+        unsettled: Option<SecretsChange>,
+        stale: &[&str],
+        surplus: &[&str],
+    ) -> SecretsState {
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Observed {
+        SecretsState {
             unsettled,
-            compared: push::Compared {
+            compared: Comparison {
                 stale: set(stale),
-                settled: Vec::new(),
+                current: Vec::new(),
             },
             surplus: set(surplus),
             count: 1,
         }
     }
 
-    fn next(observed: &Observed) -> Verdict<Change> {
+    fn next(observed: &SecretsState) -> Verdict<SecretsChange> {
         Secrets.diff(&target(""), observed, Timestamp::UNIX_EPOCH)
     }
 
     #[test]
-    fn values_are_kept_in_kubernetes_before_they_are_pushed() {
-        let verdict = next(&observed(Some(Change::Generate), &["A"], &[]));
-        assert_eq!(verdict, Verdict::Change(Change::Generate));
+    fn values_are_stored_in_kubernetes_before_they_are_pushed() {
+        let verdict = next(&observed(Some(SecretsChange::Generate), &["A"], &[]));
+        assert_eq!(verdict, Verdict::Change(SecretsChange::Generate));
     }
 
     #[test]
-    fn what_is_stale_is_set_and_what_is_no_longer_asked_for_removed_in_one_call() {
+    fn stale_secrets_are_set_and_surplus_ones_removed_in_one_call() {
         let Verdict::Change(change) = next(&observed(None, &["A", "B"], &["C"])) else {
             unreachable!("a change")
         };
@@ -296,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_urls_of_other_steps_are_theirs_alone() {
+    fn the_urls_that_other_steps_set_are_left_to_them() {
         let asked = target("provision: {postgres: {managed: {}}, redis: {upstash: {}}}");
         assert!(of_another_step(&asked, "DATABASE_URL"));
         assert!(of_another_step(&asked, "REDIS_URL"));

@@ -1,9 +1,18 @@
-//! SmokeTest: the proof, from the public edge, that the application is live.
+//! SmokeTest: the proof that the application is live, from the public edge and from inside its
+//! machines.
+//!
+//! The steps are `edge` and `database`. Both make one try of each check that is due (`check`,
+//! `machine_command`), count it (`tries`) and report (`report`). This folder may use `pipeline` and
+//! what lies below it, and the files directly in `src/phase/`; it uses no other phase. Start with
+//! `edge`.
 
-pub mod check;
-pub mod database;
-pub mod edge;
-pub mod tries;
+mod check;
+mod database;
+mod edge;
+mod judge;
+mod machine_command;
+mod report;
+mod tries;
 
 use crate::pipeline::AnyStep;
 

@@ -1,16 +1,15 @@
-//! Counting tries: `count`, `failureLimit`, `consecutiveSuccess` with the meaning that they have
-//! in Argo Rollouts. Pure.
+//! Counting tries: `count`, `failureLimit` and `consecutiveSuccess` as in Argo Rollouts. Pure.
 //!
-//! Tries come in rounds; a round decides. Until the next one has decided, what the last one said
-//! still counts: one failing look takes no application down, and one that is down is not called
-//! undecided with every look.
+//! Tries come in rounds, and a round decides. The decision of a round counts until the next round
+//! is decided: one failed try does not fail an application that has passed, and an application that
+//! has failed does not become undecided with every try.
 
 use std::time::{Duration, Instant};
 
 use super::check::Try;
 use crate::api::smoke_test::Check;
 
-/// What the tries of a check come to.
+/// The decision about a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Decision {
     /// Enough successes in a row.
@@ -26,8 +25,8 @@ pub enum Decision {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tries {
     stamp: String,
-    /// What the round before this one decided.
-    before: Decision,
+    /// The decision of the previous round.
+    previous: Decision,
     /// Tries in this round.
     pub count: u32,
     failures: u32,
@@ -35,12 +34,12 @@ pub struct Tries {
     /// The last try.
     pub last: Option<Try>,
     /// The last try that passed.
-    good: Option<Try>,
+    last_passed: Option<Try>,
     at: Option<Instant>,
 }
 
 impl Tries {
-    /// Begins a new round when the last one is decided, or was for another target.
+    /// Begins a new round when the current one is decided, or was for another target.
     pub fn begin(&mut self, check: &Check, stamp: &str, now: Instant) {
         if self.stamp != stamp {
             *self = Self {
@@ -50,9 +49,9 @@ impl Tries {
             return;
         }
         let decision = self.decision(check);
-        if decision != Decision::Open && self.settled_before(now) {
+        if decision != Decision::Open && self.is_settled(now) {
             *self = Self {
-                before: decision,
+                previous: decision,
                 count: 0,
                 failures: 0,
                 successes: 0,
@@ -61,14 +60,14 @@ impl Tries {
         }
     }
 
-    fn settled_before(&self, now: Instant) -> bool {
-        // A second look within one pass is the same look.
+    fn is_settled(&self, now: Instant) -> bool {
+        // A second observation in the same pass begins no round.
         self.at
             .is_some_and(|at| now.saturating_duration_since(at) > Duration::from_millis(50))
     }
 
     /// Whether the next try is due.
-    pub fn due(&self, check: &Check, now: Instant) -> bool {
+    pub fn is_due(&self, check: &Check, now: Instant) -> bool {
         self.decision(check) == Decision::Open
             && self.at.is_none_or(|at| {
                 let slack = Duration::from_millis(20);
@@ -76,12 +75,12 @@ impl Tries {
             })
     }
 
-    /// Takes a try into account.
-    pub fn took(&mut self, tried: Try, now: Instant) {
+    /// Counts a try.
+    pub fn add(&mut self, tried: Try, now: Instant) {
         self.count += 1;
         if tried.passed {
             self.successes += 1;
-            self.good = Some(tried.clone());
+            self.last_passed = Some(tried.clone());
         } else {
             self.successes = 0;
             self.failures += 1;
@@ -90,7 +89,7 @@ impl Tries {
         self.at = Some(now);
     }
 
-    /// What the tries of this round come to so far.
+    /// The decision of this round so far.
     pub fn decision(&self, check: &Check) -> Decision {
         if self.count == 0 {
             return Decision::Open;
@@ -104,20 +103,20 @@ impl Tries {
         Decision::Open
     }
 
-    /// How the check stands: this round's decision, or that of the one before. A success after
-    /// a failed round opens it again.
-    pub fn standing(&self, check: &Check) -> Decision {
-        match (self.decision(check), self.before) {
+    /// The decision that counts: this round's, or the previous one's while this round is open. A
+    /// success after a failed round makes the check undecided.
+    pub fn outcome(&self, check: &Check) -> Decision {
+        match (self.decision(check), self.previous) {
             (Decision::Open, Decision::Failed) if self.successes > 0 => Decision::Open,
-            (Decision::Open, before) => before,
+            (Decision::Open, previous) => previous,
             (decided, _) => decided,
         }
     }
 
-    /// The try that speaks for how the check stands.
-    pub fn telling(&self, check: &Check) -> Option<&Try> {
-        match self.standing(check) {
-            Decision::Passed => self.good.as_ref(),
+    /// The try that explains the decision that counts.
+    pub fn decisive_try(&self, check: &Check) -> Option<&Try> {
+        match self.outcome(check) {
+            Decision::Passed => self.last_passed.as_ref(),
             Decision::Failed | Decision::Open => self.last.as_ref(),
         }
     }
@@ -139,22 +138,22 @@ mod tests {
     fn after(check: &Check, results: &[bool]) -> Decision {
         let mut tries = Tries::default();
         for passed in results {
-            tries.took(tried(*passed), Instant::now());
+            tries.add(tried(*passed), Instant::now());
         }
         tries.decision(check)
     }
 
-    /// How a check stands after each of a row of tries, with new rounds begun as they are due.
-    fn standings(check: &Check, results: &[bool]) -> Vec<Decision> {
+    /// The outcome after each of these tries, with a new round whenever one is due.
+    fn outcomes(check: &Check, results: &[bool]) -> Vec<Decision> {
         let mut tries = Tries::default();
         let mut now = Instant::now();
         let mut list = Vec::new();
         for passed in results {
             now += Duration::from_secs(60);
             tries.begin(check, "stamp", now);
-            assert!(tries.due(check, now));
-            tries.took(tried(*passed), now);
-            list.push(tries.standing(check));
+            assert!(tries.is_due(check, now));
+            tries.add(tried(*passed), now);
+            list.push(tries.outcome(check));
         }
         list
     }
@@ -203,7 +202,7 @@ mod tests {
             ..Check::named("health")
         };
         assert_eq!(
-            standings(&check, &[true, false, false, true, false, false, false]),
+            outcomes(&check, &[true, false, false, true, false, false, false]),
             [Passed, Passed, Passed, Passed, Passed, Passed, Failed]
         );
     }
@@ -218,7 +217,7 @@ mod tests {
             ..Check::named("health")
         };
         assert_eq!(
-            standings(&check, &[false, false, false, true, true]),
+            outcomes(&check, &[false, false, false, true, true]),
             [Open, Failed, Failed, Open, Passed]
         );
     }
@@ -229,9 +228,12 @@ mod tests {
         let mut tries = Tries::default();
         let now = Instant::now();
         tries.begin(&check, "one", now);
-        tries.took(tried(true), now);
+        tries.add(tried(true), now);
         tries.begin(&check, "two", now + Duration::from_secs(60));
-        assert_eq!(tries.standing(&check), Decision::Open);
-        assert!(tries.due(&check, now), "without waiting for the interval");
+        assert_eq!(tries.outcome(&check), Decision::Open);
+        assert!(
+            tries.is_due(&check, now),
+            "without waiting for the interval"
+        );
     }
 }

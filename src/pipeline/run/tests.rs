@@ -48,13 +48,13 @@ mod id {
     pub const NEEDS_ONE: StepId = StepId::Image;
     pub const NEEDS_THREE: StepId = StepId::Rollback;
     pub const NEEDS_TWO: StepId = StepId::FlyRelease;
-    pub const ONE: StepId = StepId::ReleaseCommand;
+    pub const ONE: StepId = StepId::EdgeChecks;
     pub const SECOND: StepId = StepId::SeedCommand;
     pub const SLOW: StepId = StepId::Volumes;
     pub const SPINS: StepId = StepId::Machines;
     pub const STOPPED: StepId = StepId::Health;
     pub const THEN: StepId = StepId::Release;
-    pub const TWO: StepId = StepId::EdgeChecks;
+    pub const TWO: StepId = StepId::ReleaseCommand;
     pub const WAITS: StepId = StepId::DatabaseCheck;
     pub const WRONG: StepId = StepId::TokenValid;
     pub const STEP: StepId = StepId::TokenScope;

@@ -1,4 +1,4 @@
-//! Which tag a policy chooses. Pure.
+//! Chooses a tag by a policy. Pure.
 
 use std::cmp::Ordering;
 
@@ -7,23 +7,24 @@ use semver::{Version, VersionReq};
 
 use crate::api::source::{NewestPolicy, Order, Policy};
 
-/// Largest automaton of a pattern, in bytes: a pattern comes from a user.
+/// Largest compiled pattern, in bytes. A pattern comes from a user, and a small one can compile to a
+/// huge automaton.
 const PATTERN_LIMIT: usize = 1 << 20;
 
-/// A policy that is understood.
+/// A policy, parsed.
 #[derive(Clone, Debug)]
 pub enum Rule {
     /// One tag, resolved once.
     Pinned(String),
     /// One tag, followed.
     Tag(String),
-    /// The highest version that any of these takes.
+    /// The highest version that matches one of these.
     Semver(Vec<VersionReq>),
-    /// The last in order of the tags that match.
+    /// The last tag in order of those that match.
     Newest(Newest),
 }
 
-/// The last in order of the tags that match.
+/// The last tag in order of those that match.
 #[derive(Clone, Debug)]
 pub struct Newest {
     pattern: Regex,
@@ -32,28 +33,28 @@ pub struct Newest {
     order: Order,
 }
 
-/// What is put in order.
+/// The key by which tags are sorted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Version(Version),
     Text(String),
-    /// Digits without leading zeros: a longer number is a larger one.
+    /// Length and digits of a number without leading zeros: a longer number is a larger one.
     Number(usize, String),
 }
 
-/// What is chosen among tags.
+/// The tag that was chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pick<'t> {
     /// This one.
     Take(&'t str),
-    /// Only older ones than the one that is held are there; this is the last of them.
+    /// Every matching tag is older than the held one; this is the last of them.
     Older(&'t str),
-    /// None fits.
+    /// No tag matches.
     Nothing,
 }
 
 impl Rule {
-    /// Reads a policy.
+    /// Parses a policy.
     ///
     /// # Errors
     /// What is wrong with it, and the field.
@@ -73,7 +74,7 @@ impl Rule {
         }
     }
 
-    /// The one tag that it is about, when it is about one.
+    /// The tag of a policy that names a single one.
     pub fn tag(&self) -> Option<&str> {
         match self {
             Self::Pinned(tag) | Self::Tag(tag) => Some(tag),
@@ -82,7 +83,7 @@ impl Rule {
     }
 
     /// Its name, as the spec has it.
-    pub fn word(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Pinned(_) => "pinned",
             Self::Tag(_) => "tag",
@@ -91,11 +92,11 @@ impl Rule {
         }
     }
 
-    /// Whether `tag` comes before `other` in its order; false when either does not fit.
+    /// Whether `tag` is before `other` in the order of the policy; false when either does not match.
     pub fn is_older(&self, tag: &str, other: &str) -> bool {
         let order = |a, b| matches!((a, b), (Some(a), Some(b)) if a < b);
         match self {
-            // Also when the range of now takes only one of them.
+            // Also when the present range matches only one of them.
             Self::Semver(_) => order(
                 version(tag).map(Key::Version),
                 version(other).map(Key::Version),
@@ -104,14 +105,14 @@ impl Rule {
         }
     }
 
-    /// Chooses among tags. Of `held`, which was chosen by the same policy, it goes on, never back.
+    /// Chooses among tags. `held` was chosen by the same policy before; an older tag is never taken in
+    /// its place.
     pub fn pick<'t>(&self, tags: &'t [String], held: Option<&str>) -> Pick<'t> {
         let best = tags
             .iter()
             .filter_map(|tag| Some((self.key(tag)?, tag.as_str())))
             .max_by(|a, b| match a.0.cmp(&b.0) {
-                // Two names for one place in the order: the one that is held, else any, but always
-                // the same.
+                // Two tags with one key: the held one, else always the same one.
                 Ordering::Equal if held == Some(a.1) => Ordering::Greater,
                 Ordering::Equal if held == Some(b.1) => Ordering::Less,
                 Ordering::Equal => a.1.cmp(b.1),
@@ -153,13 +154,13 @@ impl Newest {
     }
 }
 
-/// A tag as a version, with or without a `v`. Tags have no `+`, so that there is no build in it.
+/// A tag as a version, with or without a `v`. Tags cannot have a `+`, so a version has no build.
 fn version(tag: &str) -> Option<Version> {
     Version::parse(tag.strip_prefix('v').unwrap_or(tag)).ok()
 }
 
-/// Reads a range as npm, Helm and Flux write it: alternatives with `||`, comparisons side by side,
-/// and a version alone for itself, where Cargo would take all that are compatible with it.
+/// Parses a range as npm, Helm and Flux write it: alternatives with `||`, several comparisons in a
+/// row, and a lone version that matches only itself (Cargo would match all compatible ones).
 fn ranges(text: &str) -> Result<Vec<VersionReq>, String> {
     text.split("||").map(|part| range(part, text)).collect()
 }
@@ -167,26 +168,26 @@ fn ranges(text: &str) -> Result<Vec<VersionReq>, String> {
 fn range(part: &str, whole: &str) -> Result<VersionReq, String> {
     let mut comparators: Vec<String> = Vec::new();
     let mut operator = String::new();
-    let mut words = part
+    let mut tokens = part
         .split(|c: char| c == ',' || c.is_whitespace())
-        .filter(|word| !word.is_empty())
+        .filter(|token| !token.is_empty())
         .peekable();
-    while let Some(word) = words.next() {
-        if word.bytes().all(|byte| b"<>=~^".contains(&byte)) {
-            operator.push_str(word);
+    while let Some(token) = tokens.next() {
+        if token.bytes().all(|byte| b"<>=~^".contains(&byte)) {
+            operator.push_str(token);
             continue;
         }
-        let word = format!("{}{word}", std::mem::take(&mut operator));
-        let bare = word.starts_with(|c: char| c.is_ascii_digit());
-        if bare && words.peek() == Some(&"-") {
-            words.next();
-            let end = words.next().unwrap_or_default();
-            comparators.push(format!(">={word}"));
+        let token = format!("{}{token}", std::mem::take(&mut operator));
+        let bare = token.starts_with(|c: char| c.is_ascii_digit());
+        if bare && tokens.peek() == Some(&"-") {
+            tokens.next();
+            let end = tokens.next().unwrap_or_default();
+            comparators.push(format!(">={token}"));
             comparators.push(format!("<={end}"));
-        } else if bare && !word.contains(['x', 'X', '*']) {
-            comparators.push(format!("={word}"));
+        } else if bare && !token.contains(['x', 'X', '*']) {
+            comparators.push(format!("={token}"));
         } else {
-            comparators.push(word);
+            comparators.push(token);
         }
     }
     if comparators.is_empty() || !operator.is_empty() {

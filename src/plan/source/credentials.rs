@@ -1,5 +1,5 @@
 //! Credentials for a registry, from the Secret that `deploy.source.credentialsSecretRef` names. Pure.
-//! What is taken out of a Secret is redacted from all output for as long as it is held.
+//! They are redacted from all output until they are dropped.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -17,19 +17,19 @@ use crate::{
 /// Key of a Secret of the type `kubernetes.io/dockerconfigjson`.
 const DOCKER_CONFIG: &str = ".dockerconfigjson";
 
-/// Docker Hub's name in Docker's configuration.
+/// Names of Docker Hub in Docker's configuration.
 const HUB: [&str; 3] = ["index.docker.io", "registry-1.docker.io", "docker.io"];
 
-/// Credentials that are redacted while they are held.
+/// Credentials that are redacted from all output until this is dropped.
 #[derive(Clone)]
-pub struct Held {
+pub struct GuardedCredentials {
     /// For the client.
     pub credentials: fly::Credentials,
-    /// What is redacted: the password, and how it stands in the Secret.
+    /// The texts to redact: the password, and the pair as the Secret holds it.
     _guarded: [Guarded; 2],
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for GuardedCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(redact::REDACTED)
     }
@@ -38,7 +38,7 @@ impl fmt::Debug for Held {
 /// Why there are no credentials, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unusable {
-    /// One word.
+    /// The reason for the status.
     pub reason: Reason,
     /// What is wrong, a colon, and the next action.
     pub message: String,
@@ -75,19 +75,19 @@ fn secret<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<SecretStri
 /// The credentials for the registry of `image` in the Secret `name`.
 ///
 /// # Errors
-/// When the Secret is not there, or holds none for this registry.
-pub fn of(refs: &Refs, name: &str, image: &ImageReference) -> Result<Held, Unusable> {
+/// When the Secret does not exist, or holds no credentials for this registry.
+pub fn of(refs: &Refs, name: &str, image: &ImageReference) -> Result<GuardedCredentials, Unusable> {
     match refs.secret(name, DOCKER_CONFIG) {
         Ok(config) => of_docker(config, name, &image.domain),
         Err(Missing::Key { .. }) => {
             let username = refs.secret(name, "username");
             let password = refs.secret(name, "password");
             match (username, password) {
-                (Ok(username), Ok(password)) => Ok(held(username.expose_secret(), password)),
+                (Ok(username), Ok(password)) => Ok(guarded(username.expose_secret(), password)),
                 (Err(Missing::Key { .. }), Err(Missing::Key { .. })) => Err(Unusable {
                     reason: Reason::SecretKeyMissing,
                     message: format!(
-                        "the Secret {name} holds no credentials: make it with `kubectl create secret docker-registry`, or with the keys username and password"
+                        "the Secret {name} holds no credentials: create it with `kubectl create secret docker-registry`, or with the keys username and password"
                     ),
                 }),
                 (Err(missing), _) | (_, Err(missing)) => Err(missing.into()),
@@ -97,17 +97,21 @@ pub fn of(refs: &Refs, name: &str, image: &ImageReference) -> Result<Held, Unusa
     }
 }
 
-fn of_docker(config: &SecretString, name: &str, domain: &str) -> Result<Held, Unusable> {
+fn of_docker(
+    config: &SecretString,
+    name: &str,
+    domain: &str,
+) -> Result<GuardedCredentials, Unusable> {
     let unusable = |what: String| Unusable {
         reason: Reason::SecretInvalid,
         message: format!(
-            "{what}: make it with `kubectl create secret docker-registry {name} --docker-server={domain} …`"
+            "{what}: create it with `kubectl create secret docker-registry {name} --docker-server={domain} …`"
         ),
     };
-    // serde's words can quote the text.
+    // The error of serde is dropped: it may quote the text.
     let config: DockerConfig = serde_json::from_str(config.expose_secret()).map_err(|_| {
         unusable(format!(
-            "key {DOCKER_CONFIG} of the Secret {name} is no configuration of Docker"
+            "key {DOCKER_CONFIG} of the Secret {name} is no Docker configuration"
         ))
     })?;
     let found = config.auths.iter().find(|(key, _)| server(key) == domain);
@@ -119,11 +123,11 @@ fn of_docker(config: &SecretString, name: &str, domain: &str) -> Result<Held, Un
             known.join(", ")
         };
         return Err(unusable(format!(
-            "the Secret {name} has no credentials for {domain}, but for {known}"
+            "the Secret {name} has no credentials for {domain}, only for {known}"
         )));
     };
     if let (Some(username), Some(password)) = (&entry.username, &entry.password) {
-        return Ok(held(username, password));
+        return Ok(guarded(username, password));
     }
     let pair = entry.auth.as_ref().and_then(|auth| {
         let bytes = BASE64.decode(auth.expose_secret().trim().as_bytes()).ok()?;
@@ -132,7 +136,7 @@ fn of_docker(config: &SecretString, name: &str, domain: &str) -> Result<Held, Un
         Some((username.to_owned(), SecretString::from(password)))
     });
     match pair {
-        Some((username, password)) if !username.is_empty() => Ok(held(&username, &password)),
+        Some((username, password)) if !username.is_empty() => Ok(guarded(&username, &password)),
         _ => Err(unusable(format!(
             "the Secret {name} has neither user and password nor `auth` for {domain}"
         ))),
@@ -150,9 +154,9 @@ fn server(key: &str) -> &str {
     }
 }
 
-fn held(username: &str, password: &SecretString) -> Held {
+fn guarded(username: &str, password: &SecretString) -> GuardedCredentials {
     let pair = SecretString::from(format!("{username}:{}", password.expose_secret()));
-    Held {
+    GuardedCredentials {
         credentials: fly::Credentials {
             username: username.to_owned(),
             password: password.clone(),
@@ -173,7 +177,7 @@ mod tests {
         format!(r#"{{"auths":{{"{server}":{{"auth":"{auth}"}}}}}}"#)
     }
 
-    fn found(secrets: &[(&str, &str, &str)], image: &str) -> Result<Held, Unusable> {
+    fn found(secrets: &[(&str, &str, &str)], image: &str) -> Result<GuardedCredentials, Unusable> {
         of(&Refs::of(secrets, &[]), "pull", &image.parse().unwrap())
     }
 
@@ -218,12 +222,12 @@ mod tests {
             (
                 vec![("pull", DOCKER_CONFIG, "{")],
                 Reason::SecretInvalid,
-                "no configuration of Docker",
+                "no Docker configuration",
             ),
             (
                 vec![("pull", DOCKER_CONFIG, other.as_str())],
                 Reason::SecretInvalid,
-                "no credentials for quay.io, but for ghcr.io",
+                "no credentials for quay.io, only for ghcr.io",
             ),
             (
                 vec![(

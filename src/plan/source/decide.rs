@@ -1,25 +1,24 @@
-//! What comes of a look at the registry: the image that is the target now, and what the status
-//! tells. Pure.
+//! Decides which image is the target, from what is stored and what the registry has. Pure.
 //!
-//! Three rules, each for the sake of what is live:
-//! - What cannot be read changes nothing.
-//! - A choice goes on and never back by itself: a tag that was deleted is no reason to run older code
-//!   on a database that newer code has migrated. The one exception is an older image that serves
-//!   already, since going back to it changes nothing.
-//! - A version stands for one image. A tag that is moved is deployed only if it is to be followed.
+//! Three rules protect what is live:
+//! - A registry that cannot be read changes nothing.
+//! - A choice never goes back by itself: that a tag was deleted is no reason to run older code on a
+//!   database that newer code has migrated. The one exception is an older image that serves already,
+//!   since going back to it changes nothing.
+//! - A version is one image. A tag that moved is deployed only by the policy that follows it.
 
 use super::choose::Rule;
-use crate::store::image::{Choice, short};
 use crate::{
     api::{Reason, source::PendingImage},
     fly,
+    store::image::{Choice, short},
 };
 
-/// What is asked for.
+/// The question which image to run.
 #[derive(Debug)]
-pub struct Asked<'a> {
-    /// Tells one question from another; see [`crate::plan::asked`].
-    pub mark: &'a str,
+pub struct Question<'a> {
+    /// Identifies the question; see [`crate::plan::asked`].
+    pub id: &'a str,
     /// The image as the spec names it.
     pub image: &'a str,
     /// The policy.
@@ -29,177 +28,193 @@ pub struct Asked<'a> {
 /// Why there is no new choice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
-    /// One word.
+    /// The reason for the status.
     pub reason: Reason,
     /// What was found, a colon, and the next action.
     pub message: String,
-    /// What the client says, when it may pass by itself.
-    pub passing: Option<fly::Error>,
+    /// The error of the client, when it may pass by itself.
+    pub transient: Option<fly::Error>,
 }
 
-/// What the registry said.
+/// An image in the registry, by its tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaggedImage {
+    /// The tag.
+    pub tag: String,
+    /// The digest that the tag points to.
+    pub digest: String,
+    /// Whether Fly.io's machines can run it; `None` when the registry does not say.
+    pub runs_on_fly: Option<bool>,
+}
+
+/// What an observation of the registry found.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Seen {
-    /// The tag that the policy chooses, and what it stands for.
-    Image {
-        /// The tag.
-        tag: String,
-        /// Its digest.
-        digest: String,
-        /// Whether Fly.io's machines can run it.
-        runs_on_fly: Option<bool>,
-    },
-    /// Only tags before the one that is held are there.
-    Older {
-        /// The last of them.
-        tag: String,
-        /// Its digest.
-        digest: String,
-        /// Whether Fly.io's machines can run it.
-        runs_on_fly: Option<bool>,
-    },
+pub enum Found {
+    /// The image that the policy chooses.
+    Image(TaggedImage),
+    /// The registry has only tags that are older than the held one; this is the newest of them.
+    Older(TaggedImage),
     /// Nothing that could be chosen.
-    Failed(Failure),
+    Nothing(Failure),
 }
 
-/// What comes of it.
+/// The result: the image to run, and what the status says about the source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Followed {
-    /// What should run; `None` when nothing was ever chosen for this question.
+    /// The image to run; `None` when none was ever chosen for this question.
     pub choice: Option<Choice>,
-    /// How the look ended, in one word.
+    /// The reason for the status.
     pub reason: Reason,
     /// What was found, and what a person must do if anything.
     pub message: String,
-    /// What the registry has and is not deployed.
+    /// An image that the registry has and that is not deployed.
     pub pending: Option<PendingImage>,
     /// Why there is no new choice.
     pub failure: Option<Failure>,
 }
 
-/// The choice that stands for this question: the one that was made for it, or, of one tag, the one
-/// that was made for the same tag when the spec asked for something else beside it.
-pub fn stands<'c>(asked: &Asked<'_>, stored: Option<&'c Choice>) -> Option<&'c Choice> {
+/// The stored choice that answers this question: one that was made for it, or, for a pinned tag, one
+/// that was made for the same tag when the rest of the spec was different.
+pub fn answer<'c>(question: &Question<'_>, stored: Option<&'c Choice>) -> Option<&'c Choice> {
     stored.filter(|choice| {
         let same_tag = || {
-            matches!(asked.rule, Rule::Pinned(tag) if *tag == choice.tag)
-                && choice.image == asked.image
+            matches!(question.rule, Rule::Pinned(tag) if *tag == choice.tag)
+                && choice.image == question.image
         };
-        choice.asked == asked.mark || same_tag()
+        choice.asked == question.id || same_tag()
     })
 }
 
-/// Decides. `serving` is the digest of the release that serves, when it is known.
+/// Decides. `serving` is the digest of the image that serves, when it is known.
 pub fn decide(
-    asked: &Asked<'_>,
+    question: &Question<'_>,
     stored: Option<&Choice>,
     serving: Option<&str>,
-    seen: Seen,
+    found: Found,
 ) -> Followed {
-    let held = stored.filter(|choice| choice.asked == asked.mark);
-    let keep = |reason, message: String, pending| Followed {
-        choice: stands(asked, stored).cloned(),
-        reason,
-        message,
-        pending,
-        failure: None,
+    let (image, older) = match found {
+        Found::Image(image) => (image, false),
+        Found::Older(image) => (image, true),
+        Found::Nothing(failure) => return unread(question, stored, failure),
     };
-    let (tag, digest, runs_on_fly, older) = match seen {
-        Seen::Failed(failure) => {
-            let mut decision = keep(failure.reason, failure.message.clone(), None);
-            if let Some(choice) = &decision.choice {
-                decision.message = format!("{}; {} stays", failure.message, choice.name());
-            }
-            decision.failure = Some(failure);
-            return decision;
-        }
-        Seen::Image {
-            tag,
-            digest,
-            runs_on_fly,
-        } => (tag, digest, runs_on_fly, false),
-        Seen::Older {
-            tag,
-            digest,
-            runs_on_fly,
-        } => (tag, digest, runs_on_fly, true),
-    };
-    let pending = || {
-        Some(PendingImage {
-            tag: tag.clone(),
-            digest: digest.clone(),
-        })
-    };
+    let held = stored.filter(|choice| choice.asked == question.id);
     if let Some(held) = held {
-        if older && serving != Some(digest.as_str()) {
-            let message = format!(
-                "{} is gone from the registry, and {tag} is the last one left; nothing goes back by itself: change the policy to deploy {tag}",
-                held.name()
-            );
-            return keep(Reason::TagGone, message, pending());
-        }
-        if held.tag == tag && held.digest == digest {
-            return keep(Reason::SourceFollowed, followed(asked.rule, held), None);
-        }
-        if held.tag == tag && !matches!(asked.rule, Rule::Tag(_)) {
-            let next = match asked.rule {
-                Rule::Pinned(_) => {
-                    "change the spec to deploy it, or follow the tag with the policy `tag`"
-                }
-                _ => "push it under a tag of its own to deploy it",
-            };
-            let message = format!(
-                "the tag {tag} stands for {} by now, which is not deployed; {} stays: {next}",
-                short(&digest),
-                held.name()
-            );
-            return keep(Reason::TagMoved, message, pending());
+        let goes_back = older && serving != Some(image.digest.as_str());
+        if let Some(followed) = unchanged(question, held, &image, goes_back) {
+            return followed;
         }
     }
     let choice = Choice {
-        asked: asked.mark.to_owned(),
-        image: asked.image.to_owned(),
-        why: why(asked, stored, &tag, &digest),
-        tag,
-        digest,
-        runs_on_fly,
+        asked: question.id.to_owned(),
+        image: question.image.to_owned(),
+        why: why(question, stored, &image),
+        tag: image.tag,
+        digest: image.digest,
+        runs_on_fly: image.runs_on_fly,
     };
     Followed {
         reason: Reason::SourceFollowed,
-        message: followed(asked.rule, &choice),
+        message: followed(question.rule, &choice),
         pending: None,
         failure: None,
         choice: Some(choice),
     }
 }
 
+/// Nothing could be chosen: the stored choice stays.
+fn unread(question: &Question<'_>, stored: Option<&Choice>, failure: Failure) -> Followed {
+    let choice = answer(question, stored).cloned();
+    let message = match &choice {
+        Some(choice) => format!("{}; {} stays", failure.message, choice.name()),
+        None => failure.message.clone(),
+    };
+    Followed {
+        choice,
+        reason: failure.reason,
+        message,
+        pending: None,
+        failure: Some(failure),
+    }
+}
+
+/// The result when the held image stays; `None` when the found one replaces it.
+fn unchanged(
+    question: &Question<'_>,
+    held: &Choice,
+    image: &TaggedImage,
+    goes_back: bool,
+) -> Option<Followed> {
+    let keep = |reason, message, pending| {
+        Some(Followed {
+            choice: Some(held.clone()),
+            reason,
+            message,
+            pending,
+            failure: None,
+        })
+    };
+    let tag = &image.tag;
+    let pending = || {
+        Some(PendingImage {
+            tag: tag.clone(),
+            digest: image.digest.clone(),
+        })
+    };
+    if goes_back {
+        let message = format!(
+            "{} is gone from the registry, and {tag} is the newest tag that is left; Golive never goes back to an older image by itself: change the policy to deploy {tag}",
+            held.name()
+        );
+        return keep(Reason::TagGone, message, pending());
+    }
+    if held.tag != *tag {
+        return None;
+    }
+    if held.digest == image.digest {
+        let message = followed(question.rule, held);
+        return keep(Reason::SourceFollowed, message, None);
+    }
+    let next = match question.rule {
+        Rule::Tag(_) => return None,
+        Rule::Pinned(_) => "change the spec to deploy it, or follow the tag with the policy `tag`",
+        Rule::Semver(_) | Rule::Newest(_) => "push it under a tag of its own to deploy it",
+    };
+    let message = format!(
+        "the tag {tag} now points to {}, which is not deployed; {} stays: {next}",
+        short(&image.digest),
+        held.name()
+    );
+    keep(Reason::TagMoved, message, pending())
+}
+
 fn followed(rule: &Rule, choice: &Choice) -> String {
     let how = match rule {
         Rule::Pinned(_) => "is pinned",
-        Rule::Tag(_) => "is what the tag stands for",
-        Rule::Semver(_) | Rule::Newest(_) => "is what the policy chooses",
+        Rule::Tag(_) => "is the image that the tag points to",
+        Rule::Semver(_) | Rule::Newest(_) => "is the choice of the policy",
     };
     format!("{} {how}", choice.name())
 }
 
-/// Why the image is another one, for the record of the release.
-fn why(asked: &Asked<'_>, before: Option<&Choice>, tag: &str, digest: &str) -> String {
-    let word = asked.rule.word();
-    let before = before.filter(|before| before.image == asked.image && !before.tag.is_empty());
+/// Why the image was chosen, for the record of the release.
+fn why(question: &Question<'_>, before: Option<&Choice>, image: &TaggedImage) -> String {
+    let policy = question.rule.name();
+    let (tag, digest) = (&image.tag, &image.digest);
+    let before = before.filter(|before| before.image == question.image && !before.tag.is_empty());
     match before {
-        None => format!("source: {word} {tag}"),
-        Some(before) if before.tag == tag && before.digest == digest => {
-            format!("source: {word} {tag}")
+        None => format!("source: {policy} {tag}"),
+        Some(before) if before.tag == *tag && before.digest == *digest => {
+            format!("source: {policy} {tag}")
         }
-        Some(before) if before.tag == tag => format!(
-            "source: {word} {tag} {} → {}",
+        Some(before) if before.tag == *tag => format!(
+            "source: {policy} {tag} {} → {}",
             short(&before.digest),
             short(digest)
         ),
         Some(before) => {
-            let older = asked.rule.is_older(tag, &before.tag);
+            let older = question.rule.is_older(tag, &before.tag);
             let note = if older { " (older)" } else { "" };
-            format!("source: {word} {} → {tag}{note}", before.tag)
+            format!("source: {policy} {} → {tag}{note}", before.tag)
         }
     }
 }
@@ -226,22 +241,26 @@ mod tests {
         }
     }
 
-    fn image(tag: &str, digest: &str) -> Seen {
-        Seen::Image {
+    fn tagged(tag: &str, digest: &str) -> TaggedImage {
+        TaggedImage {
             tag: tag.to_owned(),
             digest: digest.to_owned(),
             runs_on_fly: Some(true),
         }
     }
 
-    fn decided(policy: &str, stored: Option<&Choice>, seen: Seen) -> Followed {
+    fn image(tag: &str, digest: &str) -> Found {
+        Found::Image(tagged(tag, digest))
+    }
+
+    fn decided(policy: &str, stored: Option<&Choice>, found: Found) -> Followed {
         let rule = rule(policy);
-        let asked = Asked {
-            mark: "now",
+        let question = Question {
+            id: "now",
             image: IMAGE,
             rule: &rule,
         };
-        decide(&asked, stored, None, seen)
+        decide(&question, stored, None, found)
     }
 
     fn digest(decision: &Followed) -> &str {
@@ -281,11 +300,7 @@ mod tests {
     #[test]
     fn a_tag_that_is_gone_is_told_and_nothing_goes_back_but_to_what_serves() {
         let held = choice("1.5.0", "sha256:b");
-        let older = || Seen::Older {
-            tag: "1.4.1".to_owned(),
-            digest: "sha256:a".to_owned(),
-            runs_on_fly: Some(true),
-        };
+        let older = || Found::Older(tagged("1.4.1", "sha256:a"));
         let decision = decided(SEMVER, Some(&held), older());
         assert_eq!(decision.reason, Reason::TagGone);
         assert_eq!(digest(&decision), "sha256:b");
@@ -293,12 +308,12 @@ mod tests {
         assert!(decision.message.contains("change the policy"));
 
         let rule = rule(SEMVER);
-        let asked = Asked {
-            mark: "now",
+        let question = Question {
+            id: "now",
             image: IMAGE,
             rule: &rule,
         };
-        let back = decide(&asked, Some(&held), Some("sha256:a"), older());
+        let back = decide(&question, Some(&held), Some("sha256:a"), older());
         assert_eq!(digest(&back), "sha256:a");
         assert_eq!(
             back.choice.unwrap().why,
@@ -332,11 +347,11 @@ mod tests {
     fn what_cannot_be_read_changes_nothing() {
         let failure = Failure {
             reason: Reason::SourceUnreadable,
-            message: "the registry does not answer: nothing, it is tried again".to_owned(),
-            passing: None,
+            message: "the registry does not answer: no action needed, Golive retries".to_owned(),
+            transient: None,
         };
         let held = choice("1.5.0", "sha256:b");
-        let decision = decided(SEMVER, Some(&held), Seen::Failed(failure.clone()));
+        let decision = decided(SEMVER, Some(&held), Found::Nothing(failure.clone()));
         assert_eq!(digest(&decision), "sha256:b");
         assert_eq!(decision.reason, Reason::SourceUnreadable);
         assert!(
@@ -344,17 +359,21 @@ mod tests {
             "{}",
             decision.message
         );
-        let none = decided(SEMVER, None, Seen::Failed(failure.clone()));
+        let none = decided(SEMVER, None, Found::Nothing(failure.clone()));
         assert_eq!(none.choice, None);
         assert!(none.failure.is_some());
 
         // What was chosen for another policy is no answer to this one.
         let mut other = held.clone();
         other.asked = "before".to_owned();
-        let decision = decided(SEMVER, Some(&other), Seen::Failed(failure.clone()));
+        let decision = decided(SEMVER, Some(&other), Found::Nothing(failure.clone()));
         assert_eq!(decision.choice, None);
         // But a pinned tag is the same tag whatever else the spec says.
-        let decision = decided("pinned: {tag: 1.5.0}", Some(&other), Seen::Failed(failure));
+        let decision = decided(
+            "pinned: {tag: 1.5.0}",
+            Some(&other),
+            Found::Nothing(failure),
+        );
         assert_eq!(digest(&decision), "sha256:b");
     }
 }

@@ -1,164 +1,211 @@
-//! The image that is built elsewhere: `deploy.source`. It is read as everything else that an object
-//! names is, before there is a target, so that a new choice is a new target like any change of the
-//! spec: checked, asked about at the gates, rolled out, recorded, held when it fails.
+//! The image that is built elsewhere: `deploy.source`. It is chosen before there is a target, so that
+//! a new choice is a new target like any change of the spec: checked, approved at the gates, rolled
+//! out, recorded, and held when it fails.
 //!
-//! `choose` and `decide` are pure; here is what asks the registry, at the interval and never between.
+//! [`choose`] and [`decide`] are pure; [`registry`] reads the registry, once an interval. Start
+//! reading at [`follow`].
 
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
 use crate::{
-    api::{
-        Activation, Reason,
-        source::{Policy, Source},
-    },
+    api::{Activation, Owner, Reason, source::Source},
+    clock::{Timing, backoff},
     error::Error,
-    fly::{self, Class, ImageReference},
-    pipeline::{Owner, cx::backoff},
-    plan::{self as target, refs::Refs},
-    reconcile::{context::Context, memory::Memory},
+    fly::{self, ImageReference},
+    plan::{
+        digest::{asked, fingerprint},
+        refs::Refs,
+        token::token,
+    },
+    store::image::{self as store, Stored},
 };
 
 pub mod choose;
 pub mod credentials;
 pub mod decide;
+mod registry;
 
-use crate::store::image::{self as store, Choice};
-use choose::{Pick, Rule};
-use decide::{Asked, Failure, Followed, Seen};
+use choose::Rule;
+use decide::{Failure, Followed, Question};
 
-/// Time of one look at a registry, with all its pages: a slow one must not use up the pass.
-const LOOK: Duration = Duration::from_secs(15);
+/// Deadline of one observation of a registry, with all its pages: a slow registry must not use up the
+/// deadline of the pass.
+const OBSERVATION: Duration = Duration::from_secs(15);
 
-/// What this process remembers of the looks at one object's source.
+/// How registries are read and choices are stored.
+#[derive(Clone, Copy)]
+pub struct Registry<'a> {
+    /// Kubernetes, where choices are stored.
+    pub kube: &'a kube::Client,
+    /// The operator's own namespace.
+    pub own_namespace: &'a str,
+    /// Fly.io, whose registry takes the object's token.
+    pub fly: &'a fly::Fly,
+    /// Pauses after failures.
+    pub timing: &'a Timing,
+    /// Shortest interval between two observations, whatever the spec requests.
+    pub interval_min: Duration,
+    /// Key of the fingerprints of secrets.
+    pub key: &'a [u8],
+    /// Whether this process may still write.
+    pub may_write: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// The last observation of the source of one object, as this process remembers it.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// What was asked, and with which credentials.
+    /// What is stored, as far as this process has read or written it.
+    pub stored: Option<Stored>,
+    /// Hash of the question, the credentials and the interval.
     key: String,
-    /// When to look again.
+    /// When to observe again.
     due: Option<Instant>,
-    /// Looks in a row that failed.
+    /// Observations in a row that failed.
     failures: u32,
-    /// What came of the last one.
-    decision: Option<Followed>,
+    /// The result of the last one.
+    followed: Option<Followed>,
 }
 
 impl Watch {
-    /// The next pass looks.
+    /// Makes the next pass observe the registry.
     pub fn forget(&mut self) {
         self.due = None;
     }
 
-    /// When to look again.
+    /// When to observe again.
     pub fn due(&self) -> Option<Instant> {
         self.due
     }
+
+    /// The last result, while it counts.
+    fn current(&self, key: &str, now: Instant) -> Option<Followed> {
+        let counts = self.key == key && self.due.is_some_and(|due| due > now);
+        self.followed.clone().filter(|_| counts)
+    }
+
+    /// Remembers a result. A failure that may pass shortens the pause, never prolongs it.
+    fn record(&mut self, key: String, followed: &Followed, interval: Duration, timing: &Timing) {
+        let failure = followed.failure.as_ref();
+        let pause = if failure.is_some_and(|failure| failure.transient.is_some()) {
+            self.failures = self.failures.saturating_add(1);
+            backoff(timing, self.failures).min(interval)
+        } else {
+            self.failures = 0;
+            interval
+        };
+        self.key = key;
+        self.due = Some(Instant::now() + pause);
+        self.followed = Some(followed.clone());
+    }
 }
 
-/// Looks at the source, if it is time, and puts what is known of it into `refs`.
+/// Chooses the image of `deploy.source`: reads the registry when the interval has passed, and returns
+/// the last result otherwise. `serving` is the digest of the image that serves, when it is known.
+/// `None` when the spec has no source, or no usable token, which [`Target::parse`] reports.
+///
+/// [`Target::parse`]: crate::plan::Target::parse
 ///
 /// # Errors
-/// Only when Kubernetes could not be read or written; everything about the registry is in `refs`.
-pub async fn read(
-    activation: &Activation,
-    context: &Context,
+/// Only when Kubernetes could not be read or written; everything about the registry is in the result.
+pub async fn follow(
+    registry: &Registry<'_>,
     owner: &Owner,
-    memory: &mut Memory,
-    refs: &mut Refs,
-) -> Result<(), Error> {
+    activation: &Activation,
+    refs: &Refs,
+    watch: &mut Watch,
+    serving: Option<&str>,
+) -> Result<Option<Followed>, Error> {
     let Some(source) = &activation.spec.deploy.source else {
-        return Ok(());
+        return Ok(None);
     };
-    // Without a token there is no target either, and parsing says so.
-    let Ok(token) = target::token(activation, refs) else {
-        return Ok(());
+    let Ok(token) = token(activation, refs) else {
+        return Ok(None);
     };
-    let mark = target::asked(activation);
-    let key = key(&mark, source, refs, &context.installation.fingerprint_key);
-    let now = Instant::now();
-    let same = memory.source.key == key;
-    if same && memory.source.due.is_some_and(|due| due > now) {
-        refs.set_source(memory.source.decision.clone());
-        return Ok(());
+    let id = asked(activation);
+    let key = observation_key(&id, source, refs, registry.key);
+    if let Some(followed) = watch.current(&key, Instant::now()) {
+        return Ok(Some(followed));
     }
-    let (kube, namespace) = (&context.kube, &context.installation.own_namespace);
-    let stored = store::load(kube, namespace, owner, &memory.wanted.facts).await?;
-    let held = stored.choice.as_ref();
-    let failed = |failure| Followed {
+    // Taken out: an error below leaves nothing, so that the next pass loads it again.
+    let (kube, namespace) = (registry.kube, registry.own_namespace);
+    let before = match watch.stored.take() {
+        Some(stored) => stored,
+        None => store::load(kube, namespace, owner).await?,
+    };
+    let client = registry
+        .fly
+        .client(token)
+        .with_deadline(tokio::time::Instant::now() + OBSERVATION);
+    let followed = observe(&client, &id, source, refs, &before, serving).await;
+    watch.stored = Some(before.clone());
+    if let Some(choice) = &followed.choice
+        && Some(choice) != before.choice.as_ref()
+    {
+        if !(registry.may_write)() {
+            // Nothing is done any more, and the process that may write chooses again.
+            return Ok(Some(followed));
+        }
+        // Before anything follows from it: a restart must find the same.
+        watch.stored = None;
+        let after = store::save(kube, namespace, owner, &before, choice).await?;
+        watch.stored = Some(after);
+        tracing::info!(tag = %choice.tag, digest = %choice.digest, why = %choice.why, "image chosen");
+    }
+    let interval = source.interval.get().max(registry.interval_min);
+    watch.record(key, &followed, interval, registry.timing);
+    Ok(Some(followed))
+}
+
+/// Observes the registry and decides.
+async fn observe(
+    client: &fly::Client,
+    id: &str,
+    source: &Source,
+    refs: &Refs,
+    stored: &Stored,
+    serving: Option<&str>,
+) -> Followed {
+    let (rule, image) = match (Rule::parse(&source.policy), source.image.parse()) {
+        (Ok(rule), Ok(image)) => (rule, image),
+        (Err(why), _) => return invalid(&why, "policy"),
+        (_, Err(why)) => {
+            let why: fly::image::ReferenceError = why;
+            return invalid(&why.to_string(), "image");
+        }
+    };
+    let image: ImageReference = image;
+    let stored = stored.choice.as_ref();
+    let held = stored.filter(|choice| choice.asked == id);
+    let found = registry::find(client, refs, source, &image, &rule, held).await;
+    let question = Question {
+        id,
+        image: &source.image,
+        rule: &rule,
+    };
+    decide::decide(&question, stored, serving, found)
+}
+
+fn invalid(what: &str, field: &str) -> Followed {
+    Followed {
         choice: None,
         reason: Reason::InvalidSpec,
         message: String::new(),
         pending: None,
-        failure: Some(failure),
-    };
-    let decision = match (Rule::parse(&source.policy), source.image.parse()) {
-        (Err(why), _) => failed(invalid(why, "policy")),
-        (_, Err(why)) => {
-            let why: fly::image::ReferenceError = why;
-            failed(invalid(why.to_string(), "image"))
-        }
-        (Ok(rule), Ok(image)) => {
-            let asked = Asked {
-                mark: &mark,
-                image: &source.image,
-                rule: &rule,
-            };
-            let serving = memory.wanted.facts.releases.get();
-            let serving = serving.as_ref().and_then(|records| records.last_good());
-            let client = context
-                .fly
-                .client(token)
-                .with_deadline(tokio::time::Instant::now() + LOOK);
-            let on = held.filter(|choice| choice.asked == mark);
-            let seen = look(&client, refs, source, &image, &rule, on).await;
-            decide::decide(&asked, held, serving.map(|good| good.digest.as_str()), seen)
-        }
-    };
-    if let Some(choice) = &decision.choice
-        && Some(choice) != held
-    {
-        if !context.fence.open() {
-            // Nothing is done any more, and the next one that may look finds it again.
-            refs.set_source(Some(decision));
-            return Ok(());
-        }
-        // Before anything follows from it: a restart must find the same.
-        store::save(kube, namespace, owner, &memory.wanted.facts, choice).await?;
-        tracing::info!(tag = %choice.tag, digest = %choice.digest, why = %choice.why, "image chosen");
-    }
-    let interval = source.interval.get().max(context.source_interval_min);
-    let passing = decision
-        .failure
-        .as_ref()
-        .is_some_and(|f| f.passing.is_some());
-    let pause = if passing {
-        memory.source.failures = memory.source.failures.saturating_add(1);
-        // Ever more seldom, but no more seldom than without a failure.
-        backoff(&context.installation.timing, memory.source.failures).min(interval)
-    } else {
-        memory.source.failures = 0;
-        interval
-    };
-    refs.set_source(Some(decision.clone()));
-    memory.source.key = key;
-    memory.source.due = Some(Instant::now() + pause);
-    memory.source.decision = Some(decision);
-    Ok(())
-}
-
-fn invalid(what: String, field: &str) -> Failure {
-    Failure {
-        reason: Reason::InvalidSpec,
-        message: format!("{what}: correct `deploy.source.{field}`"),
-        passing: None,
+        failure: Some(Failure {
+            reason: Reason::InvalidSpec,
+            message: format!("{what}: correct `deploy.source.{field}`"),
+            transient: None,
+        }),
     }
 }
 
-/// Tells one look from another: another question, other credentials, another interval.
-fn key(mark: &str, source: &Source, refs: &Refs, key: &[u8]) -> String {
+/// Hash that identifies an observation: another question, other credentials or another interval make
+/// another one.
+fn observation_key(question: &str, source: &Source, refs: &Refs, key: &[u8]) -> String {
     let mut hash = Sha256::new();
-    hash.update(mark);
+    hash.update(question);
     hash.update(source.interval.to_string());
     if let Some(reference) = &source.credentials_secret_ref {
         hash.update(&reference.name);
@@ -166,7 +213,7 @@ fn key(mark: &str, source: &Source, refs: &Refs, key: &[u8]) -> String {
             Ok(values) => {
                 for (name, value) in values {
                     hash.update(name);
-                    hash.update(target::fingerprint(key, value));
+                    hash.update(fingerprint(key, value));
                 }
             }
             Err(missing) => hash.update(missing.to_string()),
@@ -175,158 +222,53 @@ fn key(mark: &str, source: &Source, refs: &Refs, key: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(&hash.finalize())
 }
 
-/// Asks the registry. `held` is what the same policy chose before.
-async fn look(
-    client: &fly::Client,
-    refs: &Refs,
-    source: &Source,
-    image: &ImageReference,
-    rule: &Rule,
-    held: Option<&Choice>,
-) -> Seen {
-    let credentials = match &source.credentials_secret_ref {
-        None => None,
-        Some(reference) => match credentials::of(refs, &reference.name, image) {
-            Ok(held) => Some(held),
-            Err(unusable) => {
-                return Seen::Failed(Failure {
-                    reason: unusable.reason,
-                    message: unusable.message,
-                    passing: None,
-                });
-            }
-        },
-    };
-    let credentials = credentials.as_ref().map(|held| &held.credentials);
-    let named = source.credentials_secret_ref.as_ref();
-    let named = named.map(|reference| reference.name.as_str());
-    let (tag, older) = match rule.tag() {
-        Some(tag) => (tag.to_owned(), false),
-        None => {
-            let tags = match client.image_tags(image, credentials).await {
-                Ok(tags) => tags.unwrap_or_default(),
-                Err(error) => return Seen::Failed(failure(error, source, named)),
-            };
-            match rule.pick(&tags, held.map(|held| held.tag.as_str())) {
-                Pick::Take(tag) => (tag.to_owned(), false),
-                Pick::Older(tag) => (tag.to_owned(), true),
-                Pick::Nothing => return Seen::Failed(nothing(source, &tags)),
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn followed(transient: bool) -> Followed {
+        let mut followed = invalid("x", "policy");
+        if let Some(failure) = &mut followed.failure
+            && transient
+        {
+            failure.transient = Some(fly::Error::new(fly::error::Details {
+                endpoint: "image_tags",
+                status: Some(503),
+                code: None,
+                message: "down".to_owned(),
+                request_id: None,
+                class: fly::Class::Transient,
+                ambiguous: false,
+            }));
         }
-    };
-    let mut tagged = image.clone();
-    tagged.tag = Some(tag.clone());
-    if let Some(held) = held.filter(|held| held.tag == tag)
-        && let Ok(Some(digest)) = client.image_digest(&tagged, credentials).await
-        && digest == held.digest
-    {
-        return Seen::Image {
-            tag,
-            digest,
-            runs_on_fly: held.runs_on_fly,
-        };
+        followed
     }
-    match client.resolve_image_as(&tagged, credentials).await {
-        Err(error) => Seen::Failed(failure(error, source, named)),
-        Ok(None) => Seen::Failed(Failure {
-            reason: Reason::ImageNotFound,
-            message: format!(
-                "the registry has no image {}:{tag}: push it, or correct `deploy.source`",
-                source.image
-            ),
-            passing: None,
-        }),
-        Ok(Some(found)) => {
-            let (digest, runs_on_fly) = (found.digest.clone(), found.runs_on_fly());
-            if older {
-                Seen::Older {
-                    tag,
-                    digest,
-                    runs_on_fly,
-                }
-            } else {
-                Seen::Image {
-                    tag,
-                    digest,
-                    runs_on_fly,
-                }
-            }
-        }
-    }
-}
 
-/// No tag fits: how many there are, and a few of them, so that a person sees what is wrong.
-fn nothing(source: &Source, tags: &[String]) -> Failure {
-    if tags.is_empty() {
-        return Failure {
-            reason: Reason::NoMatchingTag,
-            message: format!(
-                "the registry has no image {}, or none with a tag: push one, or correct `deploy.source.image`",
-                source.image
-            ),
-            passing: None,
-        };
+    #[test]
+    fn a_result_counts_for_its_key_until_the_interval_has_passed() {
+        let mut watch = Watch::default();
+        let hour = Duration::from_secs(3600);
+        watch.record("a".to_owned(), &followed(false), hour, &Timing::default());
+        let now = Instant::now();
+        assert_eq!(watch.current("a", now), Some(followed(false)));
+        assert_eq!(watch.current("b", now), None);
+        assert_eq!(watch.current("a", now + hour), None);
+        watch.forget();
+        assert_eq!(watch.current("a", now), None);
     }
-    let mut last: Vec<&str> = tags.iter().map(String::as_str).collect();
-    last.sort_unstable();
-    let some: Vec<&str> = last.into_iter().rev().take(5).collect();
-    Failure {
-        reason: Reason::NoMatchingTag,
-        message: format!(
-            "of {} tags of {} none fits {}; some of them are {}: push one that fits, or correct `deploy.source.policy`",
-            tags.len(),
-            source.image,
-            asks(&source.policy),
-            crate::api::status::one_line(&some.join(", "), 300),
-        ),
-        passing: None,
-    }
-}
 
-fn asks(policy: &Policy) -> String {
-    match (&policy.semver, &policy.newest) {
-        (Some(semver), _) => format!("the range {}", semver.range),
-        (_, Some(newest)) => format!("the pattern {}", newest.pattern),
-        _ => "the policy".to_owned(),
-    }
-}
-
-/// What an error of the registry means for the source.
-fn failure(error: fly::Error, source: &Source, secret: Option<&str>) -> Failure {
-    let denied = error.is_forbidden() || error.status() == Some(401);
-    let hard = matches!(error.class(), Class::Invalid | Class::Auth { hard: true });
-    // A Fly token that is refused once is no proof: Fly.io refuses good ones now and then.
-    if denied && (hard || secret.is_some() || error.is_forbidden()) {
-        let action = match secret {
-            Some(name) => format!("mend the Secret {name}"),
-            None => "name a Secret with credentials in `deploy.source.credentialsSecretRef`, or make the image public"
-                .to_owned(),
-        };
-        return Failure {
-            reason: Reason::SourceForbidden,
-            message: format!(
-                "the registry does not let {} be read ({error}): {action}",
-                source.image
-            ),
-            passing: None,
-        };
-    }
-    if *error.class() == Class::Invalid {
-        return Failure {
-            reason: Reason::SourceUnreadable,
-            message: format!(
-                "the tags of {} cannot be read ({error}): correct `deploy.source`",
-                source.image
-            ),
-            passing: None,
-        };
-    }
-    Failure {
-        reason: Reason::SourceUnreadable,
-        message: format!(
-            "{} cannot be read at its registry ({error}): nothing, it is tried again",
-            source.image
-        ),
-        passing: Some(error),
+    #[test]
+    fn a_failure_that_may_pass_is_retried_before_the_interval_has_passed() {
+        let mut watch = Watch::default();
+        let hour = Duration::from_secs(3600);
+        let timing = Timing::default();
+        watch.record("a".to_owned(), &followed(true), hour, &timing);
+        let soon = Instant::now() + Duration::from_secs(10);
+        assert!(watch.due().is_some_and(|due| due < soon));
+        watch.record("a".to_owned(), &followed(false), hour, &timing);
+        assert!(watch.due().is_some_and(|due| due > soon));
+        // A spec may request an interval that is shorter than the back-off.
+        watch.record("a".to_owned(), &followed(true), Duration::ZERO, &timing);
+        assert!(watch.due().is_some_and(|due| due <= Instant::now()));
     }
 }

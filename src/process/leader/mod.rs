@@ -81,7 +81,7 @@ impl Candidate {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(lease = %self.election.name, %error, "cannot take the lease, trying again");
+                    tracing::warn!(lease = %self.election.name, %error, "cannot acquire the lease; retrying");
                 }
             }
             let pause = jittered(self.election.retry_period);
@@ -204,9 +204,9 @@ impl Term {
             };
         }
         match result {
-            Ok(()) => tracing::info!(lease = %name, "gave the lease back"),
+            Ok(()) => tracing::info!(lease = %name, "released the lease"),
             Err(error) => {
-                tracing::warn!(lease = %name, %error, "could not give the lease back; it runs out by itself");
+                tracing::warn!(lease = %name, %error, "cannot release the lease; it expires");
             }
         }
     }
@@ -253,11 +253,6 @@ impl Leader {
     /// observed that renewal earlier, and each waits a whole lease duration after observing it.
     pub fn remaining(&self) -> Duration {
         self.remaining_at(Instant::now())
-    }
-
-    /// Whether a call that takes up to `call` can end within the remaining time.
-    pub fn allows(&self, call: Duration) -> bool {
-        self.remaining() > call
     }
 
     /// Whether a change may begin now, or why not.
@@ -340,7 +335,7 @@ async fn renew_in_time(
         let left = election.renew_deadline.saturating_sub(last_good.elapsed());
         if left.is_zero() {
             let after = last_good.elapsed();
-            let last = last.unwrap_or_else(|| String::from("the process stood still"));
+            let last = last.unwrap_or_else(|| String::from("the process was suspended"));
             return Some(Err(Lost::NotRenewed { after, last }));
         }
         let sent = Instant::now();
@@ -352,11 +347,11 @@ async fn renew_in_time(
             // Edited by hand, or the response to an earlier renewal was lost: still ours.
             Ok(Renewal::Moved(current)) => {
                 lease = current;
-                last = Some(String::from("the lease was changed by someone else"));
+                last = Some(String::from("the lease was changed by another client"));
                 election.retry_period / 20
             }
             Err(error) => {
-                tracing::warn!(lease = %election.name, %error, "cannot renew the lease, trying again");
+                tracing::warn!(lease = %election.name, %error, "cannot renew the lease; retrying");
                 // An attempt just before the deadline had no time for its response: the error
                 // before it is more informative.
                 let cut_short = matches!(error, Failed::TimedOut(limit) if limit < longest);

@@ -43,65 +43,65 @@ families! {
         "controller_runtime_reconcile_errors", "Reconciles that failed";
     reconcile_terminal: Family<ControllerLabel, Counter> = Family::default(),
         "controller_runtime_terminal_reconcile_errors",
-        "Reconciles that failed in a way that only a change of the object, a Secret or the token can mend";
+        "Reconciles that failed until the object, a Secret or the token changes";
     reconcile_panics: Family<ControllerLabel, Counter> = Family::default(),
         "controller_runtime_reconcile_panics", "Reconciles that panicked";
     reconcile_time: Histograms<ControllerLabel> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
-        "controller_runtime_reconcile_time_seconds", "Length of one reconcile";
+        "controller_runtime_reconcile_time_seconds", "Duration of one reconcile";
     max_concurrent: Family<ControllerLabel, Gauge> = Family::default(),
-        "controller_runtime_max_concurrent_reconciles", "How many reconciles may run at once";
+        "controller_runtime_max_concurrent_reconciles", "Limit of concurrent reconciles";
     active_workers: Family<ControllerLabel, Gauge> = Family::default(),
-        "controller_runtime_active_workers", "How many reconciles run now";
+        "controller_runtime_active_workers", "Running reconciles";
     queue_depth: Family<QueueLabels, Gauge> = Family::default(),
-        "workqueue_depth", "Objects that are due and not being worked on";
+        "workqueue_depth", "Objects that are due and not being reconciled";
     queue_adds: Family<QueueLabels, Counter> = Family::default(),
         "workqueue_adds", "Objects added to the queue";
     queue_retries: Family<QueueLabels, Counter> = Family::default(),
-        "workqueue_retries", "Objects put back after a failure";
+        "workqueue_retries", "Objects queued again after a failure";
     queue_duration: Histograms<QueueLabels> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
-        "workqueue_queue_duration_seconds", "How long an object waited after it was due";
+        "workqueue_queue_duration_seconds", "Time from when an object was due until its reconcile began";
     work_duration: Histograms<QueueLabels> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
-        "workqueue_work_duration_seconds", "How long the work on an object took";
+        "workqueue_work_duration_seconds", "Duration of the work on an object";
     queue_unfinished: Family<QueueLabels, Float> = Family::default(),
-        "workqueue_unfinished_work_seconds", "Age of all work under way, summed";
+        "workqueue_unfinished_work_seconds", "Sum of the ages of all running work";
     queue_longest: Family<QueueLabels, Float> = Family::default(),
-        "workqueue_longest_running_processor_seconds", "Age of the oldest work under way";
+        "workqueue_longest_running_processor_seconds", "Age of the oldest running work";
     kube_requests: Family<KubeLabels, Counter> = Family::default(),
-        "rest_client_requests", "Requests to the Kubernetes API server, by code; error when there was no answer";
+        "rest_client_requests", "Requests to the Kubernetes API server, by code; error without a response";
     leader: Family<LeaseLabel, Gauge> = Family::default(),
         "leader_election_master_status", "1 when this process leads";
     resident_memory: Gauge = Gauge::default(),
-        "process_resident_memory_bytes", "Memory of this process that is in RAM";
+        "process_resident_memory_bytes", "Resident memory of this process";
     info: PerObject<InfoLabels> = PerObject::default(),
-        "golive_info", "One line per activation, always 1";
+        "golive_info", "Always 1, one series per activation";
     phase_duration: Histograms<PhaseResultLabels> = Family::new_with_constructor(Buckets(PHASE_SECONDS)),
-        "golive_phase_duration_seconds", "Length of one phase";
+        "golive_phase_duration_seconds", "Duration of one phase";
     phase_attempts: Family<PhaseResultLabels, Counter> = Family::default(),
         "golive_phase_attempts", "Phases that ended, by result";
     time_to_live: Histogram = Buckets(PHASE_SECONDS).new_metric(),
-        "golive_time_to_live_seconds", "From the creation of an activation to its Go-Live";
+        "golive_time_to_live_seconds", "Time from the creation of an activation to its Go-Live";
     gate_wait: Histograms<GateLabel> = Family::new_with_constructor(Buckets(GATE_SECONDS)),
-        "golive_gate_wait_seconds", "How long an activation waited at a gate";
+        "golive_gate_wait_seconds", "Time until a gate was decided";
     deadline: PerObject<PhaseLabel> = PerObject::default(),
-        "golive_deadline_timestamp_seconds", "By when a running phase must be done";
+        "golive_deadline_timestamp_seconds", "Deadline of a running phase";
     preflight: PerObject<CheckLabels> = PerObject::default(),
-        "golive_preflight_check_result", "1 passed, 0 failed, -1 skipped or not to be told";
+        "golive_preflight_check_result", "1 passed, 0 failed, -1 skipped or unknown";
     probe: Histograms<KindLabel> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
-        "golive_probe_duration_seconds", "Length of one request to an application";
+        "golive_probe_duration_seconds", "Duration of one smoke check";
     rollbacks: Family<RollbackLabels, Counter> = Family::default(),
-        "golive_rollbacks", "Rollbacks that ended, by what called for them and how they ended";
+        "golive_rollbacks", "Rollbacks that ended, by trigger and result";
     drift: PerObject<NoMore> = PerObject::default(),
-        "golive_drift_fields", "Changes that would put right what differs from what is wanted; absent while not known";
+        "golive_drift_fields", "Changes that would correct the drift; absent while unknown";
     last_reconcile: PerObject<NoMore> = PerObject::default(),
-        "golive_last_reconcile_timestamp_seconds", "When an activation was last looked at";
+        "golive_last_reconcile_timestamp_seconds", "Time of the last reconcile of an activation";
     fly_requests: Family<FlyLabels, Counter> = Family::default(),
-        "fly_api_requests", "Requests to Fly.io, by code; error when there was no answer";
+        "fly_api_requests", "Requests to Fly.io, by code; error without a response";
     fly_duration: Histograms<EndpointLabel> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
-        "fly_api_request_duration_seconds", "Length of one request to Fly.io";
+        "fly_api_request_duration_seconds", "Duration of one request to Fly.io";
     fly_limited: Family<EndpointLabel, Counter> = Family::default(),
-        "fly_api_rate_limited", "Requests held back by the rate limits of Fly.io, by us or by a 429";
+        "fly_api_rate_limited", "Requests delayed by the rate limits of Fly.io, by our limiter or a 429";
     build_info: Family<BuildLabels, Gauge> = Family::default(),
-        "golive_build_info", "What this binary was built from, always 1";
+        "golive_build_info", "Always 1, with version and revision of the binary";
 }
 
 /// Something that can be registered under a name.

@@ -1,26 +1,26 @@
-//! What has to change in the stored values. Pure.
+//! Decides what has to change in the stored values. Pure.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Stored;
+use super::stored::Stored;
 use crate::api::provision::{GeneratedSecret, SecretRotation};
 
 /// When values are replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// The token of [`super::ANNOTATION_ROTATE`] on the Activation. A token that was not acted
-    /// on yet replaces all values once.
+    /// The token of `golive.dev/rotate-secrets` on the Activation. A token that was not handled
+    /// yet replaces all values once.
     pub token: Option<String>,
     /// Values older than this are replaced. `None`: never by age.
     pub max_age: Option<Duration>,
-    /// For how long the value before is kept.
+    /// For how long the previous value is kept.
     pub overlap: Duration,
 }
 
 impl Rotation {
-    /// As the spec asks for it, with the token of the annotation.
+    /// The rotation of the spec, with the token of the annotation.
     pub fn new(spec: &SecretRotation, token: Option<String>) -> Rotation {
         Rotation {
             token,
@@ -39,35 +39,35 @@ impl Default for Rotation {
 /// What has to change.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
-    /// Values that are wanted and not there.
+    /// Values that are requested and missing.
     pub generate: Vec<GeneratedSecret>,
-    /// Values that are there and to be replaced.
+    /// Values to replace.
     pub rotate: Vec<GeneratedSecret>,
-    /// Names whose value before has been kept long enough.
+    /// Names whose previous value has outlived the overlap.
     pub drop_previous: Vec<String>,
-    /// The rotation token that is hereby acted on.
+    /// The rotation token that these changes handle.
     pub handled: Option<String>,
-    /// Whether the Secret has to be labelled with the Activation's UID.
+    /// Whether the Secret has to get the label with the Activation's UID.
     pub claim: bool,
 }
 
 impl Changes {
-    /// Whether this is nothing but what time brings: values replaced at their age, and values
-    /// before them given up at theirs.
+    /// True when age is the only cause: values are replaced at their age, and previous values are
+    /// dropped at theirs.
     pub fn is_by_age(&self) -> bool {
         !self.is_empty() && self.generate.is_empty() && self.handled.is_none() && !self.claim
     }
 
-    /// Whether there is nothing to change.
+    /// True when there is nothing to change.
     pub fn is_empty(&self) -> bool {
         *self == Changes::default()
     }
 }
 
-/// Compares what is wanted with what is stored.
+/// Compares the requested values with the stored ones.
 ///
-/// Values that are no longer wanted stay: what is thrown away cannot be made up again. Nothing is
-/// created for an Activation that wants nothing.
+/// Values that are no longer requested stay, because they could not be restored. Nothing is created
+/// for an Activation that requests nothing.
 pub fn decide(
     stored: Option<&Stored>,
     uid: &str,
@@ -81,7 +81,7 @@ pub fn decide(
         }
         return Changes {
             generate: wanted.to_vec(),
-            // Values that are new need no rotation: a token from before is done with.
+            // New values need no rotation: an earlier token counts as handled.
             handled: rotation.token.clone(),
             claim: true,
             ..Changes::default()
@@ -89,7 +89,7 @@ pub fn decide(
     };
     let age = |name: &str| {
         let since = stored.generated_at.get(name)?;
-        // Negative when the clock was put back: then nothing is old.
+        // Negative when the clock was set back: then nothing is old.
         Duration::try_from(now.duration_since(*since)).ok()
     };
     let asked = rotation.token.is_some() && rotation.token != stored.rotated_for;
@@ -103,7 +103,7 @@ pub fn decide(
             .max_age
             .is_some_and(|max| age(&wanted.name).is_some_and(|age| age > max));
         match stored.values.get(&wanted.name) {
-            // An empty value protects nothing, so it is as good as lost.
+            // An empty value protects nothing, so it counts as missing.
             None => changes.generate.push(wanted.clone()),
             Some(value) if value.expose_secret().is_empty() => {
                 changes.generate.push(wanted.clone());
@@ -125,9 +125,9 @@ pub fn decide(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::{Owner, next, operating_system, stored};
+    use super::super::{entropy::operating_system, next::next, stored::stored};
     use super::*;
-    use crate::api::provision::Encoding;
+    use crate::api::{Owner, provision::Encoding};
 
     const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -147,8 +147,9 @@ mod tests {
     fn owner() -> Owner {
         Owner {
             namespace: "cabanas".into(),
-            activation: "mvp".into(),
+            name: "mvp".into(),
             uid: "uid-1".into(),
+            generation: 1,
         }
     }
 

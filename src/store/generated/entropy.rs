@@ -1,11 +1,11 @@
-//! New values, from the random source of the operating system.
+//! Generates values from the random source of the operating system.
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use zeroize::Zeroizing;
 
-use super::Error;
+use super::error::Error;
 use crate::api::provision::{Encoding, GeneratedSecret};
 
 /// Fills a buffer with random bytes.
@@ -14,8 +14,7 @@ pub type Entropy = fn(&mut [u8]) -> Result<(), Error>;
 /// Letters and digits, in the order of ASCII.
 const ALPHANUMERIC: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Bytes below this are used, so that each of the 62 characters is as likely as the others:
-/// 248 is four times 62.
+/// Bytes below this are used, so that all 62 characters are equally likely: 248 is four times 62.
 const FAIR: u8 = 248;
 
 /// The random source of the operating system.
@@ -24,7 +23,7 @@ pub fn operating_system(buffer: &mut [u8]) -> Result<(), Error> {
     filled.map_err(|error| Error::Entropy(error.to_string()))
 }
 
-/// Makes up a value as it is asked for.
+/// Generates a value as the spec requests it.
 pub fn generate(wanted: &GeneratedSecret, entropy: Entropy) -> Result<Zeroizing<String>, Error> {
     let count = usize::try_from(wanted.bytes).unwrap_or(usize::MAX);
     if wanted.encoding == Encoding::Alphanumeric {

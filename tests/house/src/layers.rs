@@ -12,13 +12,15 @@ pub const LAYERS: &[&[&str]] = &[
     &["pipeline/"],
     &["plan/"],
     &["store/"],
+    // An error of a pass wraps what Fly.io and Kubernetes answered.
+    &["error.rs"],
     &["flytoml/"],
     &["fly/"],
     &["process/"],
     &["net/"],
     &["redact/"],
     &["api/"],
-    &["error.rs", "causes.rs", "clock.rs"],
+    &["causes.rs", "clock.rs"],
 ];
 
 /// The name under which the programs use the library.

@@ -32,7 +32,14 @@ pub enum Error {
     /// A file or folder cannot be read.
     Read(PathBuf, std::io::Error),
     /// A file is not valid Rust.
-    Parse(String, syn::Error),
+    Parse {
+        /// Its path.
+        path: String,
+        /// The line of the first error.
+        line: usize,
+        /// What the parser expected.
+        message: String,
+    },
     /// A thread that reads files panicked.
     Panicked,
 }
@@ -41,9 +48,11 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Error::Read(path, error) => write!(f, "cannot read {}: {error}", path.display()),
-            Error::Parse(path, error) => {
-                write!(f, "{path}:{}: {error}", error.span().start().line)
-            }
+            Error::Parse {
+                path,
+                line,
+                message,
+            } => write!(f, "{path}:{line}: {message}"),
             Error::Panicked => f.write_str("a thread that reads files panicked"),
         }
     }
@@ -202,8 +211,12 @@ fn scan_all<P: AsRef<str> + Sync, T: AsRef<str> + Sync>(
     let size = files.len().div_ceil(threads).max(1);
     let scan = |part: &[(P, T)]| -> Result<Vec<Source>, Error> {
         let scanned = part.iter().map(|(path, text)| {
-            scan::scan(path.as_ref(), text.as_ref())
-                .map_err(|error| Error::Parse(path.as_ref().to_owned(), error))
+            // A place in a text has a meaning only in the thread that has parsed it.
+            scan::scan(path.as_ref(), text.as_ref()).map_err(|error| Error::Parse {
+                path: path.as_ref().to_owned(),
+                line: error.span().start().line,
+                message: error.to_string(),
+            })
         });
         scanned.collect()
     };

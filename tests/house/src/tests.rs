@@ -39,6 +39,12 @@ fn circles(house: &House) -> Vec<Vec<&str>> {
 }
 
 #[test]
+fn a_file_that_is_not_rust_is_named_with_the_line() {
+    let error = House::of(&[("src/lib.rs", "\nfn f() {}\nfn g( {}\n")]).unwrap_err();
+    assert!(error.to_string().starts_with("src/lib.rs:3: "), "{error}");
+}
+
+#[test]
 fn files_that_use_each_other_are_a_circle() {
     let house = library(&[
         ("a.rs", "use crate::b::B; pub struct A;"),

@@ -69,7 +69,7 @@ async fn failure(env: &Env, words: &[&str]) -> ActivationStatus {
 const EXITED: [&str; 3] = [
     "exited with code 3",
     "no such table: cabins",
-    "mend the application",
+    "fix the application",
 ];
 
 /// Machines that run the first release.

@@ -84,7 +84,7 @@ async fn the_release_command_runs_once_a_release_and_stops_it_when_it_fails() {
     );
     assert!(
         machines(&env).is_empty(),
-        "no machine of the application was touched"
+        "no machine of the application was changed"
     );
 
     change(&env, json!({"config": {"inline": command("exit 0")}})).await;

@@ -459,7 +459,7 @@ async fn a_private_registry_is_read_with_a_secret_and_what_fly_cannot_pull_is_sa
     env.secret("ghcr", &[(".dockerconfigjson", &login("canary-of-nobody"))])
         .await;
     let (_, message) = until(&env, "ImageResolvable", "SourceForbidden").await;
-    assert!(message.contains("mend the Secret ghcr"), "{message}");
+    assert!(message.contains("correct the Secret ghcr"), "{message}");
     env.secret("ghcr", &[(".dockerconfigjson", &login(PASSWORD))])
         .await;
     let (status, message) = until(&env, "ImageResolvable", "ImageForbidden").await;

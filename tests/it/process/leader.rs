@@ -98,7 +98,7 @@ async fn of_many_candidates_one_leads_and_the_next_follows_a_release_at_once() {
     let released = Instant::now();
     assert!(
         leader.permit().is_err(),
-        "who gave the lease back leads no more"
+        "who released the lease leads no more"
     );
     let second = candidates.join_next().await.unwrap().unwrap();
     assert!(

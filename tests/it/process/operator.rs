@@ -85,9 +85,9 @@ async fn a_process_that_is_asked_to_stop_gives_the_lease_back_and_says_so() {
 
     let output = golive.output().unwrap();
     let order = [
-        "asked to stop",
+        "received a signal to stop",
         "no further change is made",
-        "gave the lease back",
+        "released the lease",
     ];
     let places = order.map(|line| {
         output
@@ -110,7 +110,7 @@ async fn the_next_process_leads_at_once_after_one_that_stopped_in_good_order() {
     let mut second = start(&namespace, folder.path().join("second.log")).await;
     second.wait_for_line("standing by", LIMIT).await.unwrap();
     first.stop();
-    assert!(first.output().unwrap().contains("gave the lease back"));
+    assert!(first.output().unwrap().contains("released the lease"));
     let since = std::time::Instant::now();
     second.wait_for_line("leading", LIMIT).await.unwrap();
     // A lease that was not released would have to expire first.
@@ -178,7 +178,7 @@ async fn a_call_under_way_at_sigterm_is_finished_and_no_change_begins_after_it()
     assert_eq!(u64::try_from(made).unwrap(), env.sim.calls(CREATE_MACHINE));
     assert!(made >= 1, "the held one was carried out");
     let output = golive.output().unwrap();
-    assert!(output.contains("gave the lease back"), "{output}");
+    assert!(output.contains("released the lease"), "{output}");
     assert!(output.trim_end().ends_with("INFO stopped"), "{output}");
     assert_eq!(holder(&env).await, "");
 
@@ -219,7 +219,7 @@ async fn a_process_that_loses_the_lease_ends_at_once_though_a_call_is_under_way(
     let output = golive.output().unwrap();
     assert!(output.contains("leadership is lost"), "{output}");
     assert!(output.contains("exit_code=3"), "{output}");
-    assert!(!output.contains("gave the lease back"), "{output}");
+    assert!(!output.contains("released the lease"), "{output}");
     assert_eq!(holder(&env).await, "somebody");
 }
 

@@ -1,6 +1,7 @@
 //! Rules of this repository: its code, pages, manifests and tools.
 
 mod architecture;
+mod house;
 mod manifests;
 mod pages;
 mod prereqs;

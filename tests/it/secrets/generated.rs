@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use golive::api::Owner;
 use golive::api::provision::{Encoding, GeneratedSecret};
 use golive::clock;
-use golive::store::generated::{Error, Owner, Rotation, SecretStore, Settled, decide};
+use golive::store::generated::{Error, Rotation, SecretStore, Settled, decide};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
@@ -29,8 +30,9 @@ fn wanted() -> Vec<GeneratedSecret> {
 fn owner(namespace: &str, uid: &str) -> Owner {
     Owner {
         namespace: namespace.into(),
-        activation: "mvp".into(),
+        name: "mvp".into(),
         uid: uid.into(),
+        generation: 1,
     }
 }
 

@@ -85,7 +85,7 @@ async fn a_program_that_ends_at_its_start_is_told_with_its_code_and_its_last_lin
 
     let text = message(&status, "Ready");
     assert!(text.contains("code 3"), "{text}");
-    assert!(text.contains("mend the application"), "{text}");
+    assert!(text.contains("fix the application"), "{text}");
     deploy(&env, "hola", "1.0.0").await;
     recovered(&env, "hola").await;
     assert_eq!(warnings(&env, "hola").await, ["MachineExited"]);

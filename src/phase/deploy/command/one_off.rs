@@ -1,123 +1,45 @@
-//! Programs that run once, each in a machine of its own: the release command, the seed command and
+//! A program that runs once in a machine of its own: the release command, the seed command or one of
 //! the machine checks.
 //!
-//! Such a machine is destroyed when its program ends, and stays readable with its exit code
-//! (fly-api.md B.3, G.4). So a later look, also of another process, finds how it ended by its mark. A
-//! machine's name is unique among live machines only, so the create is announced: one whose outcome
-//! is unknown is looked up before another is sent.
+//! Such a machine is destroyed when its program ends (`auto_destroy`), and can still be read with its
+//! exit code. So its metadata shows how it ended, also to another process. The name of a machine is
+//! unique among live machines only, so that the create is announced: after an unknown outcome the
+//! machine is looked up before another is created.
 
-use std::{
-    borrow::Cow,
-    fmt,
-    time::{Duration, Instant},
+use std::{fmt, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    one_off_machines,
+    program::Program,
+    published,
+    run_state::{self, Run},
 };
-
-use futures::future::try_join_all;
-use jiff::{SignedDuration, Timestamp};
-
-use crate::phase::deploy::fleet::{self, SLOT_KEY, UID_KEY, diagnosis};
 use crate::{
     api::Reason,
+    clock::backoff_without_jitter,
     error::Error,
     fly::{self, Machine, MachineConfig, MachineState, NewMachine},
-    pipeline::{Cx, Slot, Timing, Verdict, Wake, Why, cx::backoff_without_spread, step::Result},
+    phase::deploy::fleet::diagnosis,
+    pipeline::{Cx, Slot, Timing, Verdict, Wake, Why, step::Result},
 };
 
-/// How long a machine that ends may take until its exit can be read.
-const TELLING: Duration = Duration::from_secs(15);
-
-/// Pause between two looks at a machine that ends.
+/// Pause between two observations of a machine that is ending.
 const SOON: Duration = Duration::from_millis(300);
 
-/// A program that runs once in a machine of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// `[deploy] release_command`.
-    Release,
-    /// `[deploy] seed_command`.
-    Seed,
-    /// One of `machine_checks`.
-    Check {
-        /// Its command line.
-        command: String,
-        /// The machine that it tests: name and id.
-        tested: String,
-    },
-}
-
-impl What {
-    fn name(&self) -> Cow<'static, str> {
-        match self {
-            Self::Release => "release command".into(),
-            Self::Seed => "seed command".into(),
-            Self::Check { command, tested } => {
-                format!("machine check `{command}` of the machine {tested}").into()
-            }
-        }
-    }
-
-    /// As fly.toml spells it.
-    pub fn key(&self) -> &'static str {
-        match self {
-            Self::Release => "release_command",
-            Self::Seed => "seed_command",
-            Self::Check { .. } => "machine_checks",
-        }
-    }
-
-    /// What bounds its run, as fly.toml spells it.
-    fn limit(&self) -> &'static str {
-        match self {
-            Self::Release | Self::Seed => "release_command_timeout",
-            Self::Check { .. } => "wait_timeout",
-        }
-    }
-
-    /// What gives it more memory.
-    fn memory(&self) -> &'static str {
-        match self {
-            Self::Release | Self::Seed => "[deploy.release_command_vm] memory",
-            Self::Check { .. } => "[[vm]] memory",
-        }
-    }
-
-    /// What its failure leaves, and what to do about it.
-    fn failed(&self) -> &'static str {
-        match self {
-            Self::Release => {
-                "no machine of the application was touched; mend the migration and deploy another image; it is also tried again by itself"
-            }
-            Self::Seed => {
-                "no machine of the application was touched; mend the command or what it depends on; it is also tried again by itself"
-            }
-            Self::Check { .. } => "mend the application or the check",
-        }
-    }
-
-    fn running(&self) -> Reason {
-        match self {
-            Self::Release | Self::Seed => Reason::ReleaseCommandRunning,
-            Self::Check { .. } => Reason::MachineCheckRunning,
-        }
-    }
-
-    fn is_check(&self) -> bool {
-        matches!(self, Self::Check { .. })
-    }
-}
-
-/// A run that is asked for.
+/// A program to run.
 #[derive(Clone, Debug)]
 pub struct OneOff {
     /// Which program.
-    pub what: What,
+    pub program: Program,
     /// Name of its machine without the number of the run.
     pub name: String,
-    /// The same as it is announced, where that has to be known before the name is.
+    /// The name in the announcement, which may be known before the name of the machine is.
     pub announced: String,
     /// Where it runs.
     pub region: String,
-    /// What it runs in.
+    /// The configuration of its machine.
     pub config: MachineConfig,
     /// Longest run.
     pub timeout: Duration,
@@ -126,35 +48,35 @@ pub struct OneOff {
 /// The machines of one program, as far as they are known.
 #[derive(Debug)]
 pub struct Runs {
-    asked: OneOff,
+    one_off: OneOff,
     /// The latest.
     last: Option<Machine>,
-    /// How many there have been.
+    /// The number of machines so far.
     count: u32,
-    /// Whether the failure of the latest was told before: it is, once, before another is run.
-    told: bool,
-    /// The last lines of the latest, when it has ended badly.
+    /// Whether the failure of the latest was published, which comes before another run.
+    published: bool,
+    /// The last log lines of the latest, when it has failed.
     tail: Option<String>,
     timing: Timing,
 }
 
-/// What to do.
+/// What is sent next.
 #[derive(Debug, PartialEq)]
 pub enum Change {
     /// Run it.
     Run {
         /// Which program.
-        what: What,
+        program: Program,
         /// Name of the machine.
         name: String,
-        /// The name that it is announced by.
+        /// The name in the announcement.
         announced: String,
         /// Where.
         region: String,
         /// Its configuration.
         config: Box<MachineConfig>,
     },
-    /// End a run that takes too long, that could not start, or that nobody waits for.
+    /// End a run that takes too long, could not start, or is no longer waited for.
     End {
         /// Name of the machine.
         name: String,
@@ -166,8 +88,8 @@ pub enum Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Run { what, name, .. } => {
-                write!(f, "run the {} in the machine {name}", what.name())
+            Self::Run { program, name, .. } => {
+                write!(f, "run the {} in the machine {name}", program.name())
             }
             Self::End { name, .. } => write!(f, "end the command's machine {name}"),
         }
@@ -175,7 +97,7 @@ impl fmt::Display for Change {
 }
 
 impl Change {
-    /// A run is announced: names are unique among live machines only, and this one ends.
+    /// A run is announced: names are unique among live machines only, and this machine ends.
     pub fn intent(&self) -> Option<Slot> {
         match self {
             Self::Run { announced, .. } => Some(slot(announced.clone())),
@@ -184,21 +106,7 @@ impl Change {
     }
 }
 
-/// Whether more than this long has passed; of what is not known it has not.
-fn longer(since: Option<Timestamp>, until: Timestamp, limit: Duration) -> bool {
-    let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
-    since.is_some_and(|since| until.duration_since(since) > limit)
-}
-
-/// Whether a command's machine that is not over could not start, or takes longer than it may.
-pub(super) fn hangs(machine: &Machine, limit: Duration, now: Timestamp) -> bool {
-    matches!(
-        machine.state,
-        MachineState::Failed | MachineState::LaunchFailed
-    ) || longer(machine.created_at, now, limit)
-}
-
-/// What ends the wait for a command: its machine goes when its program has ended.
+/// What ends the wait for a command: its machine is destroyed when its program ends.
 pub(super) fn until_gone(app: &str, machine: &Machine) -> Wake {
     Wake::Machine {
         app: app.to_owned(),
@@ -209,7 +117,7 @@ pub(super) fn until_gone(app: &str, machine: &Machine) -> Wake {
     }
 }
 
-/// What announces a run by this name.
+/// The announcement of a run with this name.
 pub(super) fn slot(name: String) -> Slot {
     Slot {
         kind: "Machine".to_owned(),
@@ -217,164 +125,87 @@ pub(super) fn slot(name: String) -> Slot {
     }
 }
 
-/// How the latest run stands.
-#[derive(Debug, PartialEq)]
-enum Run {
-    /// It goes on.
-    Running,
-    /// It has ended, and how is not told yet.
-    Ending,
-    /// It ended well.
-    Succeeded,
-    /// It ended badly, for this reason.
-    Failed { out_of_memory: bool, how: String },
-    /// It is over, and nothing tells how its program ended, or somebody stopped it.
-    Unknown,
-    /// It could not start, or takes too long.
-    Stuck,
-}
-
-/// Where a program stands.
+/// The progress of a program.
 #[derive(Debug, PartialEq)]
 pub enum Progress {
-    /// It has ended well.
+    /// It succeeded.
     Passed,
-    /// It runs, or nothing can be said about it yet.
+    /// It is running, or its exit is not known yet.
     Waits {
         /// What is awaited.
         why: Why,
         /// What ends the wait.
         wake: Wake,
     },
-    /// This has to be done.
+    /// This has to be sent.
     Needs(Change),
-    /// It has ended badly.
+    /// It failed.
     Failed {
         /// How.
         why: Why,
-        /// The next run, once the failure was told and enough time has passed.
+        /// The next run, once the failure was published and the pause is over.
         again: Option<Change>,
     },
 }
 
 impl Runs {
-    /// What is known of a program whose `machines` these are, oldest first.
-    pub async fn new(cx: &Cx, asked: OneOff, mut machines: Vec<Machine>) -> Self {
+    /// The runs of a program in these machines, oldest first.
+    pub async fn new(cx: &Cx, one_off: OneOff, mut machines: Vec<Machine>) -> Self {
         let mut runs = Self {
             count: u32::try_from(machines.len()).unwrap_or(u32::MAX),
             last: machines.pop(),
-            asked,
+            one_off,
             tail: None,
-            told: false,
+            published: false,
             timing: cx.installation.timing,
         };
         let Some(last) = &runs.last else {
             return runs;
         };
-        match runs.stand(last, cx.now()) {
+        match runs.state(last, cx.now()) {
             Run::Failed { .. } | Run::Stuck => {
-                runs.served(cx);
-                let told = cx.facts.failures_told.get();
-                runs.told = told.is_some_and(|told| told.contains(&last.id));
+                runs.close_announcement(cx);
+                runs.published = published::is_published(cx, &last.id);
                 runs.tail = diagnosis::log_tail(cx, &last.id, true).await;
-                cx.facts.failures_told.add(|told| {
-                    told.insert(last.id.clone());
-                });
+                published::note_published(cx, &last.id);
             }
-            // Its end is seen: the announcement has served.
-            Run::Succeeded => runs.served(cx),
+            Run::Succeeded => runs.close_announcement(cx),
             Run::Running | Run::Ending | Run::Unknown => {}
         }
         runs
     }
 
-    /// The end of the latest run is seen: what announced it has served.
-    fn served(&self, cx: &Cx) {
+    /// Closes the announcement of the latest run, whose end was observed.
+    fn close_announcement(&self, cx: &Cx) {
         let run = self.count.saturating_sub(1);
-        let announced = format!("{}-{run}", self.asked.announced);
+        let announced = format!("{}-{run}", self.one_off.announced);
         cx.intents.served(&slot(announced));
     }
 
-    /// How a run stands.
-    fn stand(&self, machine: &Machine, now: Timestamp) -> Run {
-        let check = self.asked.what.is_check();
-        let timeout = self.asked.timeout.as_secs();
-        let limit = self.asked.what.limit();
-        let failed = |how: String| Run::Failed {
-            out_of_memory: false,
-            how,
-        };
-        let raise = format!("raise `[deploy] {limit}` in fly.toml if it needs more");
-        // Nobody else's doing proves anything about the machine that a check tests.
-        let ended_by_us = |at: Option<Timestamp>| {
-            longer(machine.created_at, at.unwrap_or(now), self.asked.timeout)
-        };
-        if let Some(exit) = machine.exit_since_start() {
-            let code = exit.guest_exit_code.or(exit.exit_code).unwrap_or(-1);
-            return if exit.oom_killed == Some(true) {
-                Run::Failed {
-                    out_of_memory: true,
-                    how: format!(
-                        "ran out of memory: give it more with `{}` in fly.toml",
-                        self.asked.what.memory()
-                    ),
-                }
-            } else if exit.requested_stop != Some(true) && code == 0 {
-                Run::Succeeded
-            } else if exit.requested_stop != Some(true) {
-                failed(format!("exited with code {code}{}", after(machine, exit)))
-            } else if !check {
-                failed(format!(
-                    "was stopped before it had ended (allowed are {timeout} s: {raise})"
-                ))
-            } else if ended_by_us(exit.exited_at) {
-                failed(format!("took longer than {timeout} s ({raise})"))
-            } else {
-                Run::Unknown
-            };
-        }
-        match &machine.state {
-            state if state.is_over() => {
-                if !longer(machine.updated_at, now, TELLING) {
-                    Run::Ending
-                } else if !check {
-                    failed(format!("was ended, or took longer than {timeout} s"))
-                } else if ended_by_us(machine.updated_at) {
-                    failed(format!("took longer than {timeout} s ({raise})"))
-                } else {
-                    Run::Unknown
-                }
-            }
-            _ if hangs(machine, self.asked.timeout, now) => Run::Stuck,
-            MachineState::Stopped | MachineState::Stopping => Run::Ending,
-            _ => Run::Running,
-        }
+    /// The state of one of its runs.
+    fn state(&self, machine: &Machine, now: Timestamp) -> Run {
+        run_state::of(&self.one_off.program, self.one_off.timeout, machine, now)
     }
 
     fn next(&self) -> Change {
         Change::Run {
-            what: self.asked.what.clone(),
-            name: format!("{}-{}", self.asked.name, self.count),
-            announced: format!("{}-{}", self.asked.announced, self.count),
-            region: self.asked.region.clone(),
-            config: Box::new(self.asked.config.clone()),
+            program: self.one_off.program.clone(),
+            name: format!("{}-{}", self.one_off.name, self.count),
+            announced: format!("{}-{}", self.one_off.announced, self.count),
+            region: self.one_off.region.clone(),
+            config: Box::new(self.one_off.config.clone()),
         }
     }
 
-    /// How much of the pause before another run is left: ever more with each run.
+    /// How much of the pause before the next run is left. The pause grows with each run.
     fn rest(&self, machine: &Machine, now: Timestamp) -> Option<Duration> {
-        let pause = backoff_without_spread(&self.timing, self.count + 1);
+        let pause = backoff_without_jitter(&self.timing, self.count + 1);
         let ended = machine.updated_at.unwrap_or(Timestamp::UNIX_EPOCH);
         let passed = Duration::try_from(now.duration_since(ended)).unwrap_or_default();
         pause.checked_sub(passed).filter(|left| !left.is_zero())
     }
 
-    /// Whether there has been no run yet.
-    pub fn is_new(&self) -> bool {
-        self.last.is_none()
-    }
-
-    /// Whether the program of the latest has been started. When nothing tells, it has.
+    /// Whether the latest program was started. Without events it counts as started.
     pub fn has_run(&self) -> bool {
         self.last.as_ref().is_some_and(|machine| {
             let started = |kind: &str| ["start", "exit"].contains(&kind);
@@ -383,60 +214,60 @@ impl Runs {
         })
     }
 
-    /// Where it stands.
+    /// Its progress.
     pub fn progress(&self, app: &str, now: Timestamp) -> Progress {
         let Some(machine) = &self.last else {
             return Progress::Needs(self.next());
         };
-        let what = &self.asked.what;
+        let program = &self.one_off.program;
         let name = format!("the machine {} ({})", machine.name, machine.id);
         let waits = |reason: Reason, text: String, wake: Wake| Progress::Waits {
             why: Why::new(reason, text),
             wake,
         };
-        let runs = || format!("the {} runs in {name}", what.name());
-        match self.stand(machine, now) {
+        let runs = || format!("the {} runs in {name}", program.name());
+        match self.state(machine, now) {
             Run::Succeeded => Progress::Passed,
-            Run::Running => waits(what.running(), runs(), until_gone(app, machine)),
-            Run::Ending => waits(what.running(), runs(), Wake::After(SOON)),
+            Run::Running => waits(program.running_reason(), runs(), until_gone(app, machine)),
+            Run::Ending => waits(program.running_reason(), runs(), Wake::After(SOON)),
             Run::Stuck => Progress::Needs(Change::End {
                 name: machine.name.clone(),
                 id: machine.id.clone(),
             }),
-            // It proves nothing, so it is run again, ever more seldom.
+            // It proves nothing, so that it is run again after a pause that grows.
             Run::Unknown => match self.rest(machine, now) {
                 None => Progress::Needs(self.next()),
                 Some(left) => waits(
                     Reason::OutcomeUnknown,
                     format!(
-                        "the {} was ended in {name}, or could not start there, and nothing tells how it would have ended; it is run again",
-                        what.name()
+                        "the {} in {name} was stopped or could not start, so that its result is unknown; Golive runs it again",
+                        program.name()
                     ),
                     Wake::After(left),
                 ),
             },
-            // Logs come a little later than the end that they explain.
+            // Logs arrive a little later than the exit that they explain.
             Run::Failed { .. } if self.lacks_its_log(machine, now) => {
-                waits(what.running(), runs(), Wake::After(SOON))
+                waits(program.running_reason(), runs(), Wake::After(SOON))
             }
             Run::Failed { out_of_memory, how } => {
                 let lines = self
                     .tail
                     .as_ref()
                     .map_or(String::new(), |tail| format!("; its last lines: {tail}"));
-                // Mended elsewhere, it recovers by itself.
-                let again = self.told && self.rest(machine, now).is_none();
+                // It recovers by itself when the cause is removed elsewhere.
+                let again = self.published && self.rest(machine, now).is_none();
                 Progress::Failed {
                     why: Why::new(
-                        match what {
-                            What::Check { .. } => Reason::MachineCheckFailed,
+                        match program {
+                            Program::Check { .. } => Reason::MachineCheckFailed,
                             _ if out_of_memory => Reason::OutOfMemory,
                             _ => Reason::ReleaseCommandFailed,
                         },
                         format!(
                             "the {} {how} in {name}; {}{lines}",
-                            what.name(),
-                            what.failed()
+                            program.name(),
+                            program.after_failure()
                         ),
                     ),
                     again: again.then(|| self.next()),
@@ -445,11 +276,11 @@ impl Runs {
         }
     }
 
-    /// What a check says decides about a release at once, so its last words are waited for, as long
-    /// as anything is given to settle. As flyctl, which waits for ten seconds.
+    /// Whether the log lines of a failed check have not arrived yet. Its failure decides about the
+    /// release at once, so that they are waited for. As flyctl, which waits ten seconds.
     fn lacks_its_log(&self, machine: &Machine, now: Timestamp) -> bool {
         let ended = machine.exit_since_start().and_then(|exit| exit.exited_at);
-        self.asked.what.is_check()
+        self.one_off.program.is_check()
             && self.tail.is_none()
             && ended.is_some_and(|ended| {
                 let passed = Duration::try_from(now.duration_since(ended)).unwrap_or_default();
@@ -457,7 +288,7 @@ impl Runs {
             })
     }
 
-    /// Whether it is to be run, has run, or runs; a failure is told, and then it is run again.
+    /// The verdict on it; a failure is published, and then the program is run again.
     pub fn decide(&self, app: &str, now: Timestamp) -> Verdict<Change> {
         match self.progress(app, now) {
             Progress::Passed => Verdict::Done,
@@ -472,7 +303,7 @@ impl Runs {
     }
 }
 
-/// Runs it, or ends a run.
+/// Runs a program, or ends a run.
 ///
 /// # Errors
 /// When Fly.io refuses or does not answer.
@@ -480,7 +311,7 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
     let app = &cx.target.app;
     match change {
         Change::Run {
-            what,
+            program,
             name,
             announced: _,
             region,
@@ -490,129 +321,32 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
                 name: name.clone(),
                 region,
                 config: *config,
-                min_secrets_version: cx.facts.secrets_version.get().map(|version| *version),
+                min_secrets_version: crate::phase::app_secrets::version(cx),
                 ..NewMachine::default()
             };
             let created = cx.fly.create_machine(app, &new).await;
-            let known = &cx.facts.one_offs;
             match &created {
-                Ok(machine) => known.change(|known| known.machines.push(machine.clone())),
-                Err(_) => known.clear(),
+                Ok(machine) => one_off_machines::note_created(cx, machine),
+                Err(_) => one_off_machines::note_unknown(cx),
             }
             match created {
                 Ok(_) => Ok(()),
-                // It is there: an earlier try got through, and the list lags behind.
+                // It exists: an earlier try got through, and the list lags behind.
                 Err(error) if matches!(error.conflict(), Some(fly::Conflict::NameTaken { .. })) => {
                     Ok(())
                 }
                 Err(source) => Err(Error::fly(
-                    format!("run the {} in the machine {name}", what.name()),
+                    format!("run the {} in the machine {name}", program.name()),
                     source,
                 )),
             }
         }
-        // Only what carries our mark gets here.
+        // Only machines with our metadata get here.
         Change::End { name, id } => {
             let deleted = cx.fly.delete_machine(app, &id, true, None).await;
-            cx.facts.one_offs.clear();
+            one_off_machines::note_unknown(cx);
             deleted.map_err(|source| Error::fly(format!("destroy the machine {name}"), source))
         }
-    }
-}
-
-/// How long a list that lacks a machine is believed: until its create is announced.
-const NONE_FOR: Duration = Duration::from_secs(1);
-
-/// The machines that fill one place, as they were last seen.
-#[derive(Clone, Debug)]
-pub struct Known {
-    slot: String,
-    listed: Instant,
-    /// In the order in which they were created.
-    machines: Vec<Machine>,
-}
-
-impl Known {
-    /// The machines, as they were then.
-    pub fn machines(&self) -> &[Machine] {
-        &self.machines
-    }
-}
-
-/// The machines that fill this place, also destroyed ones, in the order of their creation. Listed
-/// once: from then on only this process makes more, and only those change whose end is not told
-/// yet. These are read by their ids, for the list is limited to one a second (fly-api.md B.1).
-/// `lacks` says that one is to be created for lack of it, which only a fresh list can tell.
-///
-/// # Errors
-/// When Fly.io does not answer.
-pub async fn machines_of(
-    cx: &Cx,
-    slot: &str,
-    lacks: impl Fn(&[Machine]) -> bool,
-) -> Result<Vec<Machine>> {
-    let known = cx.facts.one_offs.get();
-    if let Some(known) = known.filter(|known| known.slot == slot)
-        && let Some(machines) = read_again(cx, &known.machines).await?
-        && (!lacks(&machines) || known.listed.elapsed() < NONE_FOR)
-    {
-        cx.facts.one_offs.set(Known {
-            machines: machines.clone(),
-            ..(*known).clone()
-        });
-        return Ok(machines);
-    }
-    let marks = [(UID_KEY, cx.owner.uid.as_str()), (SLOT_KEY, slot)];
-    let listed = Instant::now();
-    let machines = cx
-        .fly
-        .machines_and_destroyed(&cx.target.app, &marks)
-        .await
-        .map_err(|source| Error::fly("look for the machines of commands", source));
-    let mut machines = machines?;
-    // The server filters; a platform that does not know the filter must not mislead us.
-    machines.retain(|machine| {
-        fleet::is_ours(machine, &cx.owner) && machine.metadata(SLOT_KEY) == Some(slot)
-    });
-    machines.sort_by_key(|machine| machine.created_at);
-    cx.facts.one_offs.set(Known {
-        slot: slot.to_owned(),
-        listed,
-        machines: machines.clone(),
-    });
-    Ok(machines)
-}
-
-/// Reads those again that can still change; `None` when only a list can tell: one is not there,
-/// and may be so new that not every reader knows it.
-async fn read_again(cx: &Cx, machines: &[Machine]) -> Result<Option<Vec<Machine>>> {
-    let read = machines.iter().map(|machine| async move {
-        if machine.state.is_over() && machine.exit_since_start().is_some() {
-            return Ok(Some(machine.clone()));
-        }
-        let found = cx.fly.machine(&cx.target.app, &machine.id).await;
-        found.map_err(|source| {
-            Error::fly(format!("read the command's machine {}", machine.id), source)
-        })
-    });
-    Ok(try_join_all(read).await?.into_iter().collect())
-}
-
-/// How long a program ran.
-fn after(machine: &Machine, exit: &fly::machines::ExitEvent) -> String {
-    let started = machine
-        .events
-        .iter()
-        .filter(|event| event.kind == "start")
-        .filter_map(|event| event.timestamp)
-        .max()
-        .and_then(|at| Timestamp::from_millisecond(at).ok());
-    match started.zip(exit.exited_at) {
-        Some((started, exited)) => {
-            let ran = exited.duration_since(started).as_millis().max(0);
-            format!(" after {}.{} s", ran / 1000, ran % 1000 / 100)
-        }
-        None => String::new(),
     }
 }
 
@@ -645,8 +379,8 @@ pub(in crate::phase::deploy) mod tests {
             serde_json::from_value(machine).unwrap()
         });
         Runs {
-            asked: OneOff {
-                what: What::Check {
+            one_off: OneOff {
+                program: Program::Check {
                     command: "curl -f".to_owned(),
                     tested: "golive-app-0 (m0)".to_owned(),
                 },
@@ -658,7 +392,7 @@ pub(in crate::phase::deploy) mod tests {
             },
             count: u32::from(machine.is_some()),
             last: machine,
-            told: false,
+            published: false,
             tail: Some("curl: (7)".to_owned()),
             timing: Timing::default(),
         }
@@ -699,13 +433,13 @@ pub(in crate::phase::deploy) mod tests {
             panic!("not failed");
         };
         assert_eq!(why.reason, Reason::MachineCheckFailed);
-        for told in ["`curl -f`", "golive-app-0 (m0)", "code 22", "curl: (7)"] {
-            assert!(why.message.contains(told), "{told}: {}", why.message);
+        for text in ["`curl -f`", "golive-app-0 (m0)", "code 22", "curl: (7)"] {
+            assert!(why.message.contains(text), "{text}: {}", why.message);
         }
     }
 
     #[test]
-    fn a_test_whose_end_is_not_known_has_neither_passed_nor_failed() {
+    fn a_test_with_an_unknown_exit_has_neither_passed_nor_failed() {
         let stopped = exit(10, json!({"exit_code": 0, "requested_stop": true}));
         let gone = json!({});
         for machine in [stopped, gone] {
@@ -733,14 +467,14 @@ pub(in crate::phase::deploy) mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_before_the_test_is_run_again_and_its_last_lines_are_waited_for() {
+    fn a_failure_is_published_before_the_test_is_run_again_and_its_log_is_waited_for() {
         let mut failed = runs(Some(exit(10, json!({"exit_code": 1}))));
         let again = |runs: &Runs| match runs.progress(APP, at(600)) {
             Progress::Failed { again, .. } => again.is_some(),
             other => panic!("{other:?}"),
         };
         assert!(!again(&failed));
-        failed.told = true;
+        failed.published = true;
         assert!(again(&failed));
 
         failed.tail = None;

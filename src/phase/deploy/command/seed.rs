@@ -1,21 +1,25 @@
 //! The seed command: once in the life of an Activation, right after the release command of its
-//! first deployment and before any machine of the application exists. That is when flyctl runs it,
-//! in `fly launch`; a `fly deploy` never does.
+//! first deployment and before any machine of the application exists. flyctl runs it then, in
+//! `fly launch`; `fly deploy` never does.
 //!
-//! It runs like a release command: in a machine of its own whose end is found by its mark, so it is
-//! neither forgotten nor repeated after a crash. Once a release is on record it has run.
+//! It runs like a release command: in a machine of its own whose exit is found by its metadata, so
+//! that a crash neither loses nor repeats it. Once a release has succeeded it counts as run.
 
 use jiff::Timestamp;
 
-use super::one_off::{self, What};
-use crate::phase::deploy::{
-    command::{self, Change, Command, Observed, Seen},
-    fleet::{self, roster},
-    look,
-    release::records,
+use super::{
+    machine::Command,
+    observation::{self, Change, CommandState, Observation},
+    one_off_machines,
+    program::Program,
 };
+use crate::phase::roster;
 use crate::{
     fly::Machine,
+    phase::deploy::{
+        fleet::slots,
+        release::{store, targets},
+    },
     pipeline::{Cx, Note, Slot, Step, StepId, Verdict, step::Result},
     plan::Target,
 };
@@ -24,7 +28,7 @@ use crate::{
 pub struct SeedCommand;
 
 impl Step for SeedCommand {
-    type Observed = Seen;
+    type Observed = Observation;
     type Change = Change;
 
     fn id(&self) -> StepId {
@@ -35,42 +39,42 @@ impl Step for SeedCommand {
         &[StepId::ReleaseCommand]
     }
 
-    /// What has run has run.
+    /// A command that has run is not run again.
     fn rechecked(&self) -> bool {
         false
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Seen> {
+    async fn observe(&self, cx: &Cx) -> Result<Observation> {
         let config = cx.target.config()?;
         let Some(line) = config.app.deploy.seed_command.clone() else {
-            return Ok(Observed::NotAsked(What::Seed).into());
+            return Ok(CommandState::NotRequested(Program::Seed).into());
         };
-        let records = records::load(cx).await?;
-        if records.last_good().is_some() {
-            return Ok(Observed::Ran.into());
+        let records = store::load(cx).await?;
+        if records.serving_record().is_some() {
+            return Ok(CommandState::Ran.into());
         }
-        let release = look::release(cx, &records)?;
+        let targets = targets::of(cx, records)?;
         let uid: String = cx.owner.uid.chars().take(8).collect();
         let name = format!("golive-seed-{uid}");
-        let asked = Command {
-            what: What::Seed,
-            slot: fleet::seed_slot(),
+        let command = Command {
+            program: Program::Seed,
+            slot: slots::seed_command(),
             announced: name.clone(),
             name,
-            image: release.image.pinned.clone(),
+            image: targets.wanted.image.pinned.clone(),
             command: line,
         };
-        let machines = roster::ours(cx).await?;
-        let commands = one_off::machines_of(cx, &asked.slot, <[Machine]>::is_empty).await?;
-        command::see(cx, asked, commands, &machines, (release, &records)).await
+        let ours = roster::ours(cx).await?;
+        let commands = one_off_machines::in_slot(cx, &command.slot, <[Machine]>::is_empty).await?;
+        observation::observe(cx, command, commands, &ours, targets).await
     }
 
-    fn diff(&self, target: &Target, seen: &Seen, now: Timestamp) -> Verdict<Change> {
-        seen.decide(target, now)
+    fn diff(&self, target: &Target, observation: &Observation, now: Timestamp) -> Verdict<Change> {
+        observation.decide(target, now)
     }
 
-    fn notes(&self, _target: &Target, seen: &Seen) -> Vec<Note> {
-        seen.notes()
+    fn notes(&self, _target: &Target, observation: &Observation) -> Vec<Note> {
+        observation.notes()
     }
 
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
@@ -78,6 +82,6 @@ impl Step for SeedCommand {
     }
 
     async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
-        command::apply(cx, change).await
+        observation::apply(cx, change).await
     }
 }

@@ -1,15 +1,14 @@
-//! Why a machine failed, as far as can be seen from here: its last lines, and whether the database
-//! answers from inside. Read once for each failure, and only then.
+//! Why a machine failed: its last log lines, and whether the database answers from inside. Read once
+//! for each failure, and only then.
 
-use super::leases;
-use crate::phase::deploy::fleet;
+use super::{leases, slots};
 use crate::{
     fly::{ExecRequest, Machine, MachineState},
-    phase::smoke_test::database,
+    phase::{database::Database, database_probe},
     pipeline::Cx,
 };
 
-/// Longest time of one command, in seconds: a look must not hold a worker for long.
+/// Longest run of one command, in seconds: an observation must not occupy a worker for long.
 const LONGEST: u32 = 5;
 
 /// Most characters of a log tail in a message.
@@ -18,45 +17,56 @@ const TAIL: usize = 400;
 /// Lines of a log tail.
 const LINES: usize = 3;
 
-/// What is to be told beside the failure itself; begins with `;` unless it is empty.
+/// Whether the database answered from inside, for a machine that has failed.
+#[derive(Debug)]
+struct DatabaseAnswer {
+    /// Id and version of the machine.
+    failed: (String, String),
+    answer: Option<String>,
+}
+
+/// The evidence for a failure, for its message; begins with `;` unless it is empty.
 pub async fn of(cx: &Cx, machines: &[Machine], failed: &Machine) -> String {
     let key = (failed.id.clone(), failed.instance_id.clone());
-    let known = cx.facts.diagnosis.get();
-    let answer = match known.filter(|known| known.0 == key) {
-        Some(known) => known.1.clone(),
+    let known = cx.facts.get::<DatabaseAnswer>();
+    let answer = match known.filter(|known| known.failed == key) {
+        Some(known) => known.answer.clone(),
         None => {
             let answer = database(cx, machines, failed).await;
-            cx.facts.diagnosis.set((key, answer.clone()));
+            cx.facts.set(DatabaseAnswer {
+                failed: key,
+                answer: answer.clone(),
+            });
             answer
         }
     };
     let ended = failed.exit_since_start().is_some();
     let lines = log_tail(cx, &failed.id, ended).await;
     let lines = lines.map(|tail| format!("its last lines: {tail}"));
-    let told = [answer, lines].into_iter().flatten();
-    told.map(|text| format!("; {text}")).collect()
+    let parts = [answer, lines].into_iter().flatten();
+    parts.map(|text| format!("; {text}")).collect()
 }
 
 /// Whether the database answers in a machine: in the failed one when it runs, else in another.
-/// `None` when there is no database, or no way to ask.
+/// `None` when there is no database or no command to test it.
 async fn database(cx: &Cx, machines: &[Machine], failed: &Machine) -> Option<String> {
     let own = cx.target.smoke_checks.iter();
     let own = own
         .filter_map(|check| check.database.as_ref())
         .map(|database| database.command.clone())
         .find(|command| !command.is_empty());
-    if !cx.may_act() || (own.is_none() && cx.facts.database.get().is_none()) {
+    if !cx.may_act() || (own.is_none() && cx.facts.get::<Database>().is_none()) {
         return None;
     }
     let started = |machine: &&Machine| {
-        machine.state == MachineState::Started && !fleet::runs_a_command(machine)
+        machine.state == MachineState::Started && !slots::runs_a_command(machine)
     };
     let inside = Some(failed)
         .filter(started)
         .or_else(|| machines.iter().find(started))?;
     let commands: Vec<(String, Vec<String>)> = match own {
         Some(command) => vec![(command.first().cloned().unwrap_or_default(), command)],
-        None => database::default_commands(&cx.target)
+        None => database_probe::default_commands(&cx.target)
             .into_iter()
             .map(|command| (command.name, command.argv))
             .collect(),
@@ -80,11 +90,11 @@ async fn database(cx: &Cx, machines: &[Machine], failed: &Machine) -> Option<Str
                     inside.name
                 ));
             }
-            // There is no such program in the image.
+            // The image has no such program.
             (126 | 127, _) => {}
             (code, _) => {
                 return Some(format!(
-                    "the database does not answer from inside {} ({name} exits with {code}): look at it first",
+                    "the database does not answer from inside {} ({name} exits with {code}): check the database first",
                     inside.name
                 ));
             }
@@ -93,12 +103,11 @@ async fn database(cx: &Cx, machines: &[Machine], failed: &Machine) -> Option<Str
     None
 }
 
-/// What Fly.io's init says when a program has ended; flyctl goes by the same words (fly-api.md).
+/// What Fly.io's init logs when a program has ended. flyctl matches the same text.
 const EXITED: &str = "Main child exited";
 
 /// The last lines that a machine printed, or those up to the end of its program when that has
-/// `ended`: one line, bounded, without secrets. A tail that cannot be had is left out: the diagnosis
-/// stands without it.
+/// `ended`: in one line, bounded, without secrets. `None` when the logs cannot be read.
 pub async fn log_tail(cx: &Cx, id: &str, ended: bool) -> Option<String> {
     let page = cx.fly.logs(&cx.target.app, Some(id), None).await.ok()?;
     let lines = page.lines.iter();
@@ -112,8 +121,8 @@ pub async fn log_tail(cx: &Cx, id: &str, ended: bool) -> Option<String> {
     Some(crate::api::status::one_line(&text, TAIL))
 }
 
-/// The last of these lines. What a program that is being restarted prints comes after those that tell
-/// why it ended.
+/// The last of these lines. A program that is being restarted prints more lines after those that
+/// show why it ended.
 fn last<'a, 'l>(lines: &'a [&'l str], ended: bool) -> &'a [&'l str] {
     let exit = lines.iter().rposition(|line| line.contains(EXITED));
     let lines = match exit.filter(|_| ended) {

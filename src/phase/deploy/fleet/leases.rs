@@ -1,8 +1,8 @@
-//! Leases on the machines of a rollout: nobody else changes them in the middle of it.
+//! Leases on the machines of a rollout, so that nobody else changes them during it.
 //!
-//! They are held by this process only while a rollout moves, and never on a machine that is down:
-//! a lease keeps Fly.io's proxy from starting it (fly-api.md L). They are short and refreshed in the
-//! background, so they end by themselves soon after a crash.
+//! This process holds them only while a rollout makes progress, and never on a machine that is
+//! down: Fly.io's proxy does not start a leased machine. They are short and refreshed in the
+//! background, so that they expire soon after a crash.
 
 use std::{
     collections::BTreeMap,
@@ -13,38 +13,40 @@ use std::{
 use futures::future::join_all;
 use tokio::task::AbortHandle;
 
-use crate::phase::deploy::fleet;
+use super::slots;
 use crate::{
     error::Error,
     fly::{self, Machine, MachineState, machines::HostStatus},
-    pipeline::{Cx, facts::Facts, step::Result},
+    pipeline::{Cx, step::Result, typed_map::TypedMap},
 };
 
-/// How long a lease lasts that is not refreshed. As flyctl (fly-api.md B.6).
+/// How long a lease lasts without a refresh. As flyctl.
 pub const LEASE: Duration = Duration::from_secs(13);
 
 /// Pause between two refreshes. As flyctl.
 const REFRESH: Duration = Duration::from_secs(4);
 
-/// A rollout that nobody has moved on for this long is idle: its leases are left to end.
+/// After this long without a move a rollout is idle, and its leases expire.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// What the lease is for, as others see it.
-pub const WHY: &str = "golive deploys";
+/// The description of the lease, which others see.
+pub const DESCRIPTION: &str = "golive deploys";
 
-/// The leases that this process holds for one object.
+/// The leases that this process holds for one object. In the journal.
 #[derive(Debug)]
-pub struct Leases {
+struct Leases {
     held: Arc<Mutex<Held>>,
     refresh: AbortHandle,
 }
 
+/// The state that the background refresh shares.
 #[derive(Debug)]
 struct Held {
     /// Nonce by machine.
     nonces: BTreeMap<String, String>,
-    touched: Instant,
-    /// They are refreshed no more.
+    /// When a move last used them.
+    used: Instant,
+    /// Whether they are no longer refreshed.
     ended: bool,
 }
 
@@ -58,28 +60,28 @@ fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Machines that a rollout holds: ours that run.
-pub fn wanted(machines: &[Machine]) -> Vec<(String, String)> {
+/// The machines that a rollout leases, by id and name: ours that run.
+pub fn leasable(machines: &[Machine]) -> Vec<(String, String)> {
     machines
         .iter()
         .filter(|machine| machine.state == MachineState::Started)
-        // No lease can be had where nobody answers.
+        // An unreachable host grants no lease.
         .filter(|machine| machine.host_status == HostStatus::Ok)
-        .filter(|machine| !fleet::runs_a_command(machine))
+        .filter(|machine| !slots::runs_a_command(machine))
         .map(|machine| (machine.id.clone(), machine.name.clone()))
         .collect()
 }
 
-/// The nonce to show with a change to a machine, if its lease is held.
+/// The nonce to send with a change to a machine, if this process holds its lease.
 pub fn nonce(cx: &Cx, id: &str) -> Option<String> {
-    let leases = cx.facts.leases.get()?;
+    let leases = cx.journal.get::<Leases>()?;
     lock(&leases.held).nonces.get(id).cloned()
 }
 
-/// Takes the leases that are not held yet; each machine by id and name.
+/// Acquires the leases that are not held yet; each machine by id and name.
 ///
 /// # Errors
-/// When one of them cannot be had: then none is kept, and nothing was changed.
+/// When a lease is refused: then all are released, and nothing was changed.
 pub async fn hold(cx: &Cx, machines: &[(String, String)]) -> Result<()> {
     let app = &cx.target.app;
     let missing: Vec<_> = machines
@@ -87,7 +89,7 @@ pub async fn hold(cx: &Cx, machines: &[(String, String)]) -> Result<()> {
         .filter(|(id, _)| nonce(cx, id).is_none())
         .collect();
     let taken = missing.into_iter().map(|(id, name)| async move {
-        let lease = cx.fly.acquire_lease(app, id, LEASE, WHY).await;
+        let lease = cx.fly.acquire_lease(app, id, LEASE, DESCRIPTION).await;
         let doing = || format!("lease the machine {name}");
         lease
             .map(|lease| (id.clone(), lease.nonce))
@@ -105,12 +107,12 @@ pub async fn hold(cx: &Cx, machines: &[(String, String)]) -> Result<()> {
             Ok((id, nonce)) => {
                 nonces.insert(id, nonce);
             }
-            // Gone meanwhile: the next look knows.
+            // The machine is gone, which the next observation finds.
             Err((true, _)) => {}
             Err((false, error)) => failed = Some(error),
         }
     }
-    keep(cx, nonces);
+    store(cx, nonces);
     match failed {
         None => Ok(()),
         Some(error) => {
@@ -120,12 +122,12 @@ pub async fn hold(cx: &Cx, machines: &[(String, String)]) -> Result<()> {
     }
 }
 
-fn keep(cx: &Cx, nonces: BTreeMap<String, String>) {
-    if let Some(leases) = cx.facts.leases.get() {
+fn store(cx: &Cx, nonces: BTreeMap<String, String>) {
+    if let Some(leases) = cx.journal.get::<Leases>() {
         let mut held = lock(&leases.held);
         if !held.ended {
             held.nonces.extend(nonces);
-            held.touched = Instant::now();
+            held.used = Instant::now();
             return;
         }
     }
@@ -134,11 +136,11 @@ fn keep(cx: &Cx, nonces: BTreeMap<String, String>) {
     }
     let held = Arc::new(Mutex::new(Held {
         nonces,
-        touched: Instant::now(),
+        used: Instant::now(),
         ended: false,
     }));
     let refresh = refresh(cx.fly.clone(), cx.target.app.clone(), held.clone());
-    cx.facts.leases.set(Leases {
+    cx.journal.set(Leases {
         held,
         refresh: tokio::spawn(refresh).abort_handle(),
     });
@@ -150,8 +152,8 @@ async fn refresh(fly: fly::Client, app: String, held: Arc<Mutex<Held>>) {
         tokio::time::sleep(REFRESH).await;
         let nonces = {
             let mut held = lock(&held);
-            if held.touched.elapsed() > IDLE {
-                // They end by themselves soon: who goes on takes others.
+            if held.used.elapsed() > IDLE {
+                // They expire soon. A rollout that continues acquires others.
                 held.nonces.clear();
                 held.ended = true;
                 return;
@@ -164,7 +166,7 @@ async fn refresh(fly: fly::Client, app: String, held: Arc<Mutex<Held>>) {
         });
         for (id, lease) in join_all(refreshed).await {
             if let Err(error) = lease {
-                // It ended, or its machine did. The next move takes another one, if it can.
+                // It expired, or its machine is gone. The next move acquires another one.
                 tracing::debug!(machine = %id, %error, "the lease was not refreshed");
                 lock(&held).nonces.remove(id);
             }
@@ -172,16 +174,16 @@ async fn refresh(fly: fly::Client, app: String, held: Arc<Mutex<Held>>) {
     }
 }
 
-/// Nothing moves before somebody asks for it: the leases are refreshed no more, and end by themselves
-/// soon. They would keep others from changing the machines.
-pub fn let_end(facts: &Facts) {
-    facts.leases.clear();
+/// Stops the refresh, so that the leases expire: nothing moves before it is requested, and until
+/// then others may change the machines.
+pub fn let_end(journal: &TypedMap) {
+    journal.clear::<Leases>();
 }
 
-/// The rollout goes on. The lease of a machine that is down by now, and might be wanted, is given
-/// back.
-pub async fn go_on(cx: &Cx, machines: &[Machine]) {
-    let Some(leases) = cx.facts.leases.get() else {
+/// Keeps the leases of a rollout that continues. The lease of a machine that has stopped is
+/// released, so that the proxy can start it.
+pub async fn keep_for(cx: &Cx, machines: &[Machine]) {
+    let Some(leases) = cx.journal.get::<Leases>() else {
         return;
     };
     let asleep = |machine: &&Machine| {
@@ -192,38 +194,38 @@ pub async fn go_on(cx: &Cx, machines: &[Machine]) {
     };
     let ended: BTreeMap<String, String> = {
         let mut held = lock(&leases.held);
-        held.touched = Instant::now();
+        held.used = Instant::now();
         let asleep = machines.iter().filter(asleep);
         asleep
             .filter_map(|machine| held.nonces.remove_entry(&machine.id))
             .collect()
     };
-    give_back(cx, ended).await;
+    send_releases(cx, ended).await;
 }
 
-/// A machine is gone, and its lease with it.
+/// Forgets the lease of a machine that is gone.
 pub fn forget(cx: &Cx, id: &str) {
-    if let Some(leases) = cx.facts.leases.get() {
+    if let Some(leases) = cx.journal.get::<Leases>() {
         lock(&leases.held).nonces.remove(id);
     }
 }
 
-/// Gives all leases back: the rollout has ended, or stands still.
+/// Releases all leases: the rollout has ended or is blocked.
 pub async fn release(cx: &Cx) {
-    let Some(leases) = cx.facts.leases.get() else {
+    let Some(leases) = cx.journal.get::<Leases>() else {
         return;
     };
-    cx.facts.leases.clear();
+    cx.journal.clear::<Leases>();
     leases.refresh.abort();
     let nonces = std::mem::take(&mut lock(&leases.held).nonces);
-    give_back(cx, nonces).await;
+    send_releases(cx, nonces).await;
 }
 
-async fn give_back(cx: &Cx, nonces: BTreeMap<String, String>) {
+async fn send_releases(cx: &Cx, nonces: BTreeMap<String, String>) {
     let app = &cx.target.app;
     let released = nonces.iter().map(|(id, nonce)| async move {
         if let Err(error) = cx.fly.release_lease(app, id, nonce).await {
-            tracing::warn!(machine = %id, %error, "the lease was not given back; it ends by itself");
+            tracing::warn!(machine = %id, %error, "the lease was not released; it expires by itself");
         }
     });
     join_all(released).await;

@@ -1,9 +1,9 @@
 //! Whether a machine has the configuration that it was given. Pure.
 //!
-//! Everything that we send is compared, and nothing else: the platform adds fields. It may also spell
-//! what it was sent in another way (a length of time, a number as text, a default left out). After a
-//! restart of the operator a difference that is none would have machines restarted that serve well.
-//! So where it is not certain that there is a difference, there is none.
+//! Everything that Golive sends is compared, and nothing else: Fly.io adds fields. It may also return
+//! a value in another spelling (a duration, a number as text, an omitted default). A false difference
+//! would restart healthy machines after a restart of the operator, so that a difference counts only
+//! when it is certain.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::fly::{GoDuration, MachineConfig};
 
-/// What is not compared: it is decided by marks, by the platform, or compared elsewhere.
+/// Fields that are not compared: metadata decides about them, Fly.io sets them, or they are compared
+/// elsewhere.
 const SKIPPED: &[&str] = &[
     "env",
     "image",
@@ -19,18 +20,18 @@ const SKIPPED: &[&str] = &[
     "standbys",
     "volume",
     "encrypted",
-    // Volumes grow by themselves.
+    // Volumes grow automatically.
     "size_gb",
-    // As sent; the platform's own words for them are not known.
+    // How Fly.io returns them is not known.
     "healthchecks",
 ];
 
-/// Words that mean the same in capitals.
-const WORDS: &[&str] = &[
+/// Fields whose values are compared without case.
+const CASELESS: &[&str] = &[
     "cpu_kind", "kind", "method", "name", "policy", "protocol", "signal", "type",
 ];
 
-/// What a field means that is not there, where its absence is surely a change.
+/// Defaults of fields whose absence is certainly a change if another value was sent.
 const DEFAULTS: &[(&str, &str)] = &[
     ("autostop", "false"),
     ("force_https", "false"),
@@ -39,12 +40,12 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("skip_registration", "false"),
 ];
 
-/// Lists and maps that are not there once somebody has emptied them.
+/// Lists and maps that are absent once somebody has emptied them.
 const LISTS: &[&str] = &[
     "checks", "files", "handlers", "ports", "services", "statics",
 ];
 
-/// Whether a machine has what is wanted.
+/// Whether a machine has the wanted configuration.
 pub fn same(wanted: &MachineConfig, actual: &MachineConfig) -> bool {
     let (Ok(wanted_value), Ok(actual_value)) =
         (serde_json::to_value(wanted), serde_json::to_value(actual))
@@ -58,13 +59,13 @@ pub fn same(wanted: &MachineConfig, actual: &MachineConfig) -> bool {
         && covers("", &wanted_value, &actual_value)
 }
 
-/// What is run. Somebody's own command is a change too where we sent none.
+/// The command. It is compared completely: a command where none was sent is a change too.
 fn command(config: &MachineConfig) -> (Vec<String>, Vec<String>, Vec<String>) {
     let init = config.init.clone().unwrap_or_default();
     (init.cmd, init.entrypoint, init.exec)
 }
 
-/// The ports inside and at the edge: one more serves what nobody asked for.
+/// The internal and public ports. They are compared completely: an additional port is a change.
 fn served(config: &Value) -> Vec<(Option<String>, Vec<Option<String>>)> {
     fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
         let list = value.get(name).and_then(Value::as_array);
@@ -92,7 +93,7 @@ fn same_env(wanted: &Value, actual: &Value) -> bool {
     names.all(|name| of(wanted, name) == of(actual, name))
 }
 
-/// Whether everything of `wanted` stands in `actual`; `key` is the name of the field.
+/// Whether `actual` contains everything of `wanted`; `key` is the name of the field.
 fn covers(key: &str, wanted: &Value, actual: &Value) -> bool {
     if SKIPPED.contains(&key) {
         return true;
@@ -103,13 +104,13 @@ fn covers(key: &str, wanted: &Value, actual: &Value) -> bool {
             fields(wanted, &Map::new())
         }
         (wanted, Value::Null) => may_be_absent(key, wanted),
-        // In whatever order.
+        // In any order.
         (Value::Array(wanted), Value::Array(actual)) => wanted.iter().all(|wanted| {
             let mut actual = actual.iter();
             actual.any(|actual| covers(key, wanted, actual))
         }),
         (Value::Object(_) | Value::Array(_), _) | (_, Value::Object(_) | Value::Array(_)) => true,
-        (wanted, actual) => same_word(key, wanted, actual),
+        (wanted, actual) => same_scalar(key, wanted, actual),
     }
 }
 
@@ -119,41 +120,41 @@ fn fields(wanted: &Map<String, Value>, actual: &Map<String, Value>) -> bool {
         .all(|(name, value)| covers(name, value, actual.get(name).unwrap_or(&Value::Null)))
 }
 
-/// Whether a field that is not there may say this all the same.
+/// Whether the absence of a field may mean this value.
 fn may_be_absent(key: &str, wanted: &Value) -> bool {
     let empty = match wanted {
         Value::Array(list) => list.is_empty(),
         Value::Object(fields) => fields.is_empty(),
-        word => ["", "0", "0s", "false", "null"].contains(&&*text(word)),
+        scalar => ["", "0", "0s", "false", "null"].contains(&&*text(scalar)),
     };
     if empty {
         return true;
     }
     let default = DEFAULTS.iter().find(|(name, _)| *name == key);
     match default {
-        Some((_, default)) => word(key, wanted) == *default,
+        Some((_, default)) => normalized(key, wanted) == *default,
         None => !LISTS.contains(&key),
     }
 }
 
-/// Whether two words, numbers or switches say the same.
-fn same_word(key: &str, wanted: &Value, actual: &Value) -> bool {
+/// Whether two texts, numbers or booleans are equal.
+fn same_scalar(key: &str, wanted: &Value, actual: &Value) -> bool {
     if matches!(key, "interval" | "timeout" | "grace_period") {
         return same_time(wanted, actual);
     }
-    let (one, other) = (word(key, wanted), word(key, actual));
+    let (one, other) = (normalized(key, wanted), normalized(key, actual));
     if one == other {
         return true;
     }
-    let switch = |word: &str| match word {
+    let boolean = |text: &str| match text {
         "true" | "1" => Some(true),
         "false" | "0" => Some(false),
         _ => None,
     };
-    // A word that is not one of those that we know is not surely another one.
+    // An unknown value is not certainly a different one.
     match (wanted, actual) {
         _ if key == "autostop" => !["true", "false", "suspend"].contains(&&*other),
-        (Value::Bool(wanted), _) => switch(&other).is_none_or(|actual| actual == *wanted),
+        (Value::Bool(wanted), _) => boolean(&other).is_none_or(|actual| actual == *wanted),
         (Value::String(_), Value::String(_)) => false,
         _ => match (one.parse::<f64>(), other.parse::<f64>()) {
             (Ok(one), Ok(other)) => (one - other).abs() < f64::EPSILON,
@@ -162,8 +163,8 @@ fn same_word(key: &str, wanted: &Value, actual: &Value) -> bool {
     }
 }
 
-/// A word as it is compared.
-fn word(key: &str, value: &Value) -> String {
+/// A value as it is compared.
+fn normalized(key: &str, value: &Value) -> String {
     let text = text(value);
     let lower = text.to_ascii_lowercase();
     match key {
@@ -177,7 +178,7 @@ fn word(key: &str, value: &Value) -> String {
         "path" | "guest_path" | "url_prefix" => text.trim_end_matches('/').to_owned(),
         // Base64, padded or not.
         "raw_value" => text.trim().trim_end_matches('=').to_owned(),
-        _ if WORDS.contains(&key) => lower,
+        _ if CASELESS.contains(&key) => lower,
         _ => text,
     }
 }
@@ -189,7 +190,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// Lengths of time are Go's words, or a number whose unit is not told.
+/// Durations are texts as in Go, or numbers of an unknown unit.
 fn same_time(wanted: &Value, actual: &Value) -> bool {
     let (wanted, actual) = (times(wanted), times(actual));
     wanted.is_empty() || actual.is_empty() || actual.iter().any(|time| wanted.contains(time))

@@ -1,39 +1,43 @@
-//! What has to happen next to get from the machines that are to those that should be. Pure.
+//! The next move from the machines that exist to those that should. Pure.
 //!
-//! Nothing is remembered between two plans: which machine is old, new, a canary or half way is
-//! read off its marks and off Fly.io's own word that it is cordoned. So a plan after a crash is
-//! the plan that would have come without it, and going back is the same way with old and new
-//! exchanged.
+//! Nothing is remembered between two plans: the metadata of a machine and Fly.io's `cordoned` show
+//! whether it is old, new, a canary or half way. So a crash does not change the plan, and a rollback
+//! is the same rollout with old and new exchanged.
 //!
 //! | strategy | a machine whose configuration has changed |
 //! |---|---|
-//! | rolling | is updated in place: one alone for each process group, then some at a time |
-//! | canary | the same, once one extra machine for each process group is well |
-//! | bluegreen | gets a new one beside it, which takes over when all new ones are well |
-//! | immediate | is updated in place with all others at once |
+//! | rolling | is updated in place: the first of each process group alone, then several at a time |
+//! | canary | the same, once an extra machine of each process group is healthy |
+//! | bluegreen | gets a new one beside it, which takes over when all new ones are healthy |
+//! | immediate | is updated in place, together with all others |
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
-
-use super::readback;
-use crate::phase::deploy::fleet::{self, Health, SLOT_KEY, Wanted, Watch, health_of};
+use super::{
+    health::{Health, Watch, health_of},
+    next_move::{Move, Plan},
+    readback, restart,
+    retire::{self, Drain, has_services},
+    slots::{is_canary, runs_a_command},
+    wanted::{WantedMachine, machine_in_slot},
+};
 use crate::{
     fly::{Machine, MachineState, machines::HostStatus},
     flytoml::Strategy,
+    phase::marks::SLOT_KEY,
 };
 
-/// What the plan looks at.
+/// What a plan follows from.
 #[derive(Debug)]
 pub struct Fleet<'a> {
-    /// The machines that should be.
-    pub wanted: &'a [Wanted],
+    /// The machines that should exist.
+    pub wanted: &'a [WantedMachine],
     /// The canary of each process group.
-    pub canaries: &'a [Wanted],
-    /// Ours that are.
+    pub canaries: &'a [WantedMachine],
+    /// Our machines that exist.
     pub machines: &'a [Machine],
     /// Digests of other releases.
     pub other_digests: &'a [String],
@@ -41,141 +45,68 @@ pub struct Fleet<'a> {
     pub written: &'a BTreeSet<String>,
     /// How machines are replaced.
     pub strategy: Strategy,
-    /// How many machines of a process group an update takes at a time.
+    /// How many machines of a process group may be updated at the same time.
     pub pools: &'a BTreeMap<String, usize>,
-    /// Whether an update goes on only over healthy machines.
+    /// Whether an update waits for the machines that it has updated to become healthy.
     pub careful: bool,
-    /// Machines, by id, that have not passed their `machine_checks`: they are not well yet.
+    /// Ids of machines that have not passed their `machine_checks`: they are not healthy yet.
     pub untested: &'a BTreeSet<String>,
     /// How machines without checks are watched.
     pub watch: Watch,
-    /// How long the proxy gets to learn where the traffic goes now.
+    /// How long the proxies get to learn where the traffic goes.
     pub drain: Duration,
 }
 
-/// What has to happen next.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Move {
-    /// Everything runs what it should.
-    Nothing,
-    /// Create these, all at once.
-    Create(Vec<Wanted>),
-    /// Update these, all at once: a machine and what it should be.
-    Update(Vec<(Machine, Wanted)>),
-    /// Start these, which are as they should be but do not run.
-    Start(Vec<Machine>),
-    /// Put these into the proxy's pool.
-    Uncordon(Vec<Machine>),
-    /// Take these out of the proxy's pool; they go on running.
-    Cordon(Vec<Machine>),
-    /// Stop these in good order.
-    Stop(Vec<Machine>),
-    /// Destroy these, which nobody wants any more.
-    Destroy(Vec<Machine>),
-    /// Nothing may be touched before those that settle are healthy.
-    Settle,
-    /// The traffic moves: nothing is touched for this long.
-    Pause(Duration),
-    /// These are stopping.
-    Await(Vec<Machine>),
-}
-
-impl Move {
-    /// Whether it changes anything at Fly.io.
-    pub fn changes(&self) -> bool {
-        !matches!(
-            self,
-            Self::Nothing | Self::Settle | Self::Pause(_) | Self::Await(_)
-        )
-    }
-
-    /// Ids of the machines that it changes.
-    pub fn of(&self) -> Vec<String> {
-        match self {
-            Self::Update(pairs) => pairs.iter().map(|(m, _)| m.id.clone()).collect(),
-            Self::Start(of)
-            | Self::Uncordon(of)
-            | Self::Cordon(of)
-            | Self::Stop(of)
-            | Self::Destroy(of) => of.iter().map(|m| m.id.clone()).collect(),
-            Self::Nothing | Self::Create(_) | Self::Settle | Self::Pause(_) | Self::Await(_) => {
-                Vec::new()
-            }
-        }
-    }
-}
-
-/// The next move, and whose health decides whether it may be made.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// What to do.
-    pub next: Move,
-    /// Places of machines that were given the new configuration and are not healthy yet. One that
-    /// has failed for certain stops the rollout.
-    pub settling: Vec<String>,
-}
-
-impl Plan {
-    fn of(next: Move) -> Self {
-        Self {
-            next,
-            settling: Vec::new(),
-        }
-    }
-}
-
-/// One place: what should fill it, what does, and what else is there.
+/// One slot: the machine that should fill it, the one that does, and what else has its mark.
 #[derive(Debug)]
-struct Place<'a> {
-    wanted: &'a Wanted,
+struct SlotState<'a> {
+    wanted: &'a WantedMachine,
     fill: Option<&'a Machine>,
     others: Vec<&'a Machine>,
 }
 
-impl Place<'_> {
-    fn marked(&self) -> bool {
-        self.fill.is_some_and(|machine| self.wanted.marks(machine))
+impl SlotState<'_> {
+    fn is_updated(&self) -> bool {
+        self.fill
+            .is_some_and(|machine| self.wanted.was_given_to(machine))
     }
 }
 
 /// Plans the next move.
 pub fn plan(fleet: &Fleet) -> Plan {
-    let places = fleet.places();
-    let replaced: Vec<&Place> = places
-        .iter()
-        .filter(|place| fleet.replaces(place))
-        .collect();
-    // What an earlier try has left goes first, so that there are never three in one place.
-    let left = replaced.iter().flat_map(|place| place.others.clone());
+    let slots = fleet.slots();
+    let replaced: Vec<&SlotState> = slots.iter().filter(|slot| fleet.replaces(slot)).collect();
+    // What an earlier try left is removed first, so that a slot never has three machines.
+    let left = replaced.iter().flat_map(|slot| slot.others.clone());
     if let Some(next) = fleet.retire(left.collect()) {
         return Plan::of(next);
     }
-    if let Some(plan) = fleet.canaries_first(&places) {
+    if let Some(plan) = fleet.canaries_first(&slots) {
         return plan;
     }
-    if let Some(next) = fleet.relieve_canaries(&places) {
+    if let Some(next) = fleet.retire_canaries(&slots) {
         return Plan::of(next);
     }
-    if let Some(next) = fleet.create(&places, &replaced) {
+    if let Some(next) = fleet.create(&slots, &replaced) {
         return Plan::of(next);
     }
-    if let Some(plan) = fleet.update(&places) {
+    if let Some(plan) = fleet.update(&slots) {
         return plan;
     }
-    fleet.take_over(&places)
+    fleet.take_over(&slots)
 }
 
 impl Fleet<'_> {
-    fn places(&self) -> Vec<Place<'_>> {
+    fn slots(&self) -> Vec<SlotState<'_>> {
         self.wanted
             .iter()
             .map(|wanted| {
-                let fill = fleet::fill(self.machines, wanted);
+                let fill = machine_in_slot(self.machines, wanted);
                 let others = self.machines.iter().filter(|machine| {
                     machine.metadata(SLOT_KEY) == Some(wanted.slot.as_str())
                         && fill.is_none_or(|fill| fill.id != machine.id)
                 });
-                Place {
+                SlotState {
                     wanted,
                     fill,
                     others: others.collect(),
@@ -184,44 +115,44 @@ impl Fleet<'_> {
             .collect()
     }
 
-    /// Whether the machine in a place gets a successor beside it, and is not updated.
-    fn replaces(&self, place: &Place) -> bool {
-        place.fill.is_some()
-            && !place.marked()
+    /// Whether the machine in a slot gets a successor beside it instead of an update.
+    fn replaces(&self, slot: &SlotState) -> bool {
+        slot.fill.is_some()
+            && !slot.is_updated()
             && (self.strategy == Strategy::BlueGreen
-                || place
+                || slot
                     .fill
-                    .is_some_and(|machine| changes_volume(machine, place.wanted)))
+                    .is_some_and(|machine| changes_volume(machine, slot.wanted)))
     }
 
-    /// Places for which a machine has to be created.
-    pub fn lacking(&self) -> Vec<&Wanted> {
-        let places = self.places();
+    /// Slots for which a machine has to be created.
+    pub fn lacking(&self) -> Vec<&WantedMachine> {
+        let slots = self.slots();
         self.wanted
             .iter()
-            .zip(&places)
-            .filter(|(_, place)| place.fill.is_none() || self.replaces(place))
+            .zip(&slots)
+            .filter(|(_, slot)| slot.fill.is_none() || self.replaces(slot))
             .map(|(wanted, _)| wanted)
             .collect()
     }
 
-    /// True when the machine runs what it should. A silent revert brings back the old marks with
+    /// Whether the machine runs what it should. A silent revert brings back the old marks with
     /// the old configuration; somebody else's change keeps the marks and changes a field.
     ///
-    /// A version that we wrote ourselves is not compared field by field: whatever the platform
-    /// made of our words there, writing them again would change nothing and restart the machine.
-    /// What its host runs is looked at all the same, once that is not on its way any more.
-    fn is_current(&self, machine: &Machine, wanted: &Wanted) -> bool {
-        let marked = wanted.marks(machine);
+    /// A version that this process wrote is not compared field by field: however the platform
+    /// spells it, writing it again would change nothing and restart the machine. The image that its
+    /// host reports is compared all the same, once the machine has settled.
+    fn is_current(&self, machine: &Machine, wanted: &WantedMachine) -> bool {
+        let marked = wanted.was_given_to(machine);
         let Some(config) = &machine.config else {
-            // Its host cannot be reached, so nothing can be compared, and nothing updated.
+            // Its host cannot be reached, so that nothing can be compared or updated.
             return marked || machine.host_status != HostStatus::Ok;
         };
         if !marked || config.image != wanted.config.image {
             return false;
         }
         if self
-            .stood_in_for(wanted)
+            .primary_of(wanted)
             .is_some_and(|first| config.standbys != [first.id.as_str()])
         {
             return false;
@@ -241,21 +172,21 @@ impl Fleet<'_> {
         written || readback::same(&wanted.sized_as(Some(machine)).config, config)
     }
 
-    /// The machine that a standby stands in for: the first of its group.
-    fn stood_in_for(&self, wanted: &Wanted) -> Option<&Machine> {
+    /// The machine that a standby replaces on failure: the first of its group.
+    fn primary_of(&self, wanted: &WantedMachine) -> Option<&Machine> {
         let first = self
             .wanted
             .iter()
             .find(|first| first.group == wanted.group && !first.standby);
         first
             .filter(|_| wanted.standby)
-            .and_then(|first| fleet::fill(self.machines, first))
+            .and_then(|first| machine_in_slot(self.machines, first))
     }
 
-    /// A standby names the machine that it stands in for.
-    fn standing_by(&self, wanted: &Wanted) -> Wanted {
+    /// The same machine; a standby names the machine that it replaces.
+    fn with_primary(&self, wanted: &WantedMachine) -> WantedMachine {
         let mut wanted = wanted.clone();
-        if let Some(first) = self.stood_in_for(&wanted) {
+        if let Some(first) = self.primary_of(&wanted) {
             let config = &mut wanted.config;
             config.standbys = vec![first.id.clone()];
             config
@@ -265,30 +196,32 @@ impl Fleet<'_> {
         wanted
     }
 
-    fn is_well(&self, machine: &Machine, wanted: &Wanted) -> bool {
+    fn is_healthy(&self, machine: &Machine, wanted: &WantedMachine) -> bool {
         !self.untested.contains(&machine.id)
             && health_of(machine, wanted, self.watch) == Health::Healthy
     }
 
-    /// Before the first machine of a process group is updated, its canary must be well.
-    fn canaries_first(&self, places: &[Place]) -> Option<Plan> {
+    /// Before the first machine of a process group is updated, its canary must be healthy.
+    fn canaries_first(&self, slots: &[SlotState]) -> Option<Plan> {
         if self.strategy != Strategy::Canary {
             return None;
         }
-        let needed: Vec<&Wanted> = self
+        let needed: Vec<&WantedMachine> = self
             .canaries
             .iter()
             .filter(|canary| {
-                let mut group = places.iter().filter(|place| {
-                    place.wanted.group == canary.group
-                        && !place.wanted.standby
-                        && place.fill.is_some()
+                let mut group = slots.iter().filter(|slot| {
+                    slot.wanted.group == canary.group && !slot.wanted.standby && slot.fill.is_some()
                 });
-                group.clone().next().is_some() && !group.any(Place::marked)
+                group.clone().next().is_some() && !group.any(SlotState::is_updated)
             })
             .collect();
         let stale = self.machines.iter().filter(|machine| {
-            is_canary(machine) && !self.canaries.iter().any(|canary| canary.marks(machine))
+            is_canary(machine)
+                && !self
+                    .canaries
+                    .iter()
+                    .any(|canary| canary.was_given_to(machine))
         });
         if needed.is_empty() {
             return None;
@@ -296,13 +229,13 @@ impl Fleet<'_> {
         if let Some(next) = self.retire(stale.collect()) {
             return Some(Plan::of(next));
         }
-        let filled = |canary: &Wanted| fleet::fill(self.machines, canary);
-        let missing: Vec<Wanted> = needed
+        let filled = |canary: &WantedMachine| machine_in_slot(self.machines, canary);
+        let missing: Vec<WantedMachine> = needed
             .iter()
             .filter(|canary| filled(canary).is_none())
             .map(|canary| {
-                let like = places.iter().filter(|p| p.wanted.group == canary.group);
-                canary.sized_as(like.filter_map(|place| place.fill).next())
+                let like = slots.iter().filter(|p| p.wanted.group == canary.group);
+                canary.sized_as(like.filter_map(|slot| slot.fill).next())
             })
             .collect();
         if !missing.is_empty() {
@@ -310,7 +243,9 @@ impl Fleet<'_> {
         }
         let settling: Vec<String> = needed
             .iter()
-            .filter(|canary| filled(canary).is_some_and(|machine| !self.is_well(machine, canary)))
+            .filter(|canary| {
+                filled(canary).is_some_and(|machine| !self.is_healthy(machine, canary))
+            })
             .map(|canary| canary.slot.clone())
             .collect();
         (!settling.is_empty()).then_some(Plan {
@@ -319,39 +254,39 @@ impl Fleet<'_> {
         })
     }
 
-    /// A canary has done its part when a machine of its group is well. It goes while the others are
-    /// rolled, which do not wait for it to finish its requests.
-    fn relieve_canaries(&self, places: &[Place]) -> Option<Move> {
-        let proven = |canary: &Wanted| {
-            places.iter().any(|place| {
-                place.wanted.group == canary.group
-                    && !place.wanted.standby
-                    && place.marked()
-                    && place
+    /// A canary is removed once a machine of its group is healthy. The rollout of the others does
+    /// not wait until it has finished its requests.
+    fn retire_canaries(&self, slots: &[SlotState]) -> Option<Move> {
+        let proven = |canary: &WantedMachine| {
+            slots.iter().any(|slot| {
+                slot.wanted.group == canary.group
+                    && !slot.wanted.standby
+                    && slot.is_updated()
+                    && slot
                         .fill
-                        .is_some_and(|machine| self.is_well(machine, place.wanted))
+                        .is_some_and(|machine| self.is_healthy(machine, slot.wanted))
             })
         };
         let canaries = self.canaries.iter().filter(|canary| proven(canary));
-        let done = canaries.filter_map(|canary| fleet::fill(self.machines, canary));
+        let done = canaries.filter_map(|canary| machine_in_slot(self.machines, canary));
         self.retire(done.collect()).filter(Move::changes)
     }
 
-    /// Machines that are not there, all at once; standbys after those that they stand in for.
-    fn create(&self, places: &[Place], replaced: &[&Place]) -> Option<Move> {
+    /// Creates the missing machines, all at once; standbys after the machines that they replace.
+    fn create(&self, slots: &[SlotState], replaced: &[&SlotState]) -> Option<Move> {
         let all_beside = self.strategy == Strategy::BlueGreen && !replaced.is_empty();
-        let missing: Vec<Wanted> = places
+        let missing: Vec<WantedMachine> = slots
             .iter()
-            .filter(|place| place.fill.is_none())
-            .map(|place| {
-                let mut wanted = place.wanted.clone();
+            .filter(|slot| slot.fill.is_none())
+            .map(|slot| {
+                let mut wanted = slot.wanted.clone();
                 wanted.cordoned = all_beside;
                 wanted
             })
             .chain(
                 replaced
                     .iter()
-                    .map(|place| place.wanted.sized_as(place.fill).beside()),
+                    .map(|slot| slot.wanted.sized_as(slot.fill).beside()),
             )
             .collect();
         let (standbys, running): (Vec<_>, Vec<_>) =
@@ -359,46 +294,46 @@ impl Fleet<'_> {
         if !running.is_empty() {
             return Some(Move::Create(running));
         }
-        let standbys: Vec<Wanted> = standbys.iter().map(|w| self.standing_by(w)).collect();
+        let standbys: Vec<WantedMachine> = standbys.iter().map(|w| self.with_primary(w)).collect();
         (!standbys.is_empty()).then_some(Move::Create(standbys))
     }
 
-    /// Updates in place: in each process group the first machine alone, and then so many that no
-    /// more than `max_unavailable` are not healthy.
-    fn update(&self, places: &[Place]) -> Option<Plan> {
+    /// Updates in place: in each process group the first machine alone, then as many as
+    /// `max_unavailable` allows to be unhealthy.
+    fn update(&self, slots: &[SlotState]) -> Option<Plan> {
         let mut updates = Vec::new();
         let mut settling = Vec::new();
         let mut behind = false;
-        let groups: BTreeSet<&str> = places.iter().map(|p| p.wanted.group.as_str()).collect();
+        let groups: BTreeSet<&str> = slots.iter().map(|p| p.wanted.group.as_str()).collect();
         for group in groups {
-            let (current, outdated): (Vec<_>, Vec<_>) = places
+            let (current, outdated): (Vec<_>, Vec<_>) = slots
                 .iter()
-                .filter(|place| place.wanted.group == group)
-                .filter_map(|place| Some((place.fill?, place.wanted)))
+                .filter(|slot| slot.wanted.group == group)
+                .filter_map(|slot| Some((slot.fill?, slot.wanted)))
                 .partition(|(machine, wanted)| self.is_current(machine, wanted));
             if outdated.is_empty() {
                 continue;
             }
             behind = true;
-            let (well, unwell): (Vec<_>, Vec<_>) = current
+            let (healthy, unhealthy): (Vec<_>, Vec<_>) = current
                 .into_iter()
                 .filter(|(_, wanted)| !wanted.standby)
-                .partition(|(machine, wanted)| self.is_well(machine, wanted));
+                .partition(|(machine, wanted)| self.is_healthy(machine, wanted));
             let pool = self.pools.get(group).copied().unwrap_or(1).max(1);
             let free = match self.strategy {
                 Strategy::Immediate => usize::MAX,
                 _ if !self.careful => pool,
                 _ => {
-                    settling.extend(unwell.iter().map(|(_, wanted)| wanted.slot.clone()));
-                    let most = if well.is_empty() { 1 } else { pool };
-                    most.saturating_sub(unwell.len())
+                    settling.extend(unhealthy.iter().map(|(_, wanted)| wanted.slot.clone()));
+                    let most = if healthy.is_empty() { 1 } else { pool };
+                    most.saturating_sub(unhealthy.len())
                 }
             };
             updates.extend(
                 outdated
                     .into_iter()
                     .take(free)
-                    .map(|(machine, wanted)| (machine.clone(), self.standing_by(wanted))),
+                    .map(|(machine, wanted)| (machine.clone(), self.with_primary(wanted))),
             );
         }
         behind.then_some(Plan {
@@ -411,16 +346,17 @@ impl Fleet<'_> {
         })
     }
 
-    /// The new machines take over, and what nobody wants any more goes: first out of the proxy's
-    /// pool, then stopped in good order, then destroyed.
-    fn take_over(&self, places: &[Place]) -> Plan {
-        let filled: Vec<(&Machine, &Wanted)> = places
+    /// The new machines take over, and those that are no longer wanted are retired.
+    fn take_over(&self, slots: &[SlotState]) -> Plan {
+        let filled: Vec<(&Machine, &WantedMachine)> = slots
             .iter()
-            .filter_map(|place| Some((place.fill?, place.wanted)))
+            .filter_map(|slot| Some((slot.fill?, slot.wanted)))
             .collect();
         let down: Vec<Machine> = filled
             .iter()
-            .filter(|(machine, wanted)| !wanted.standby && self.is_to_be_started(machine, wanted))
+            .filter(|(machine, wanted)| {
+                !wanted.standby && restart::is_due(machine, wanted, self.watch.now)
+            })
             .map(|(machine, _)| (*machine).clone())
             .collect();
         if !down.is_empty() {
@@ -428,7 +364,7 @@ impl Fleet<'_> {
         }
         let settling: Vec<String> = filled
             .iter()
-            .filter(|(machine, wanted)| !wanted.standby && !self.is_well(machine, wanted))
+            .filter(|(machine, wanted)| !wanted.standby && !self.is_healthy(machine, wanted))
             .map(|(_, wanted)| wanted.slot.clone())
             .collect();
         let settle = |settling| Plan {
@@ -441,23 +377,20 @@ impl Fleet<'_> {
             .map(|(machine, _)| (*machine).clone())
             .collect();
         if !hidden.is_empty() {
-            // All or none: the two sets never serve side by side for longer than it takes to say so.
+            // All or none: the two sets serve side by side only while the calls take.
             return if settling.is_empty() {
                 Plan::of(Move::Uncordon(hidden))
             } else {
                 settle(settling)
             };
         }
-        let others: Vec<&Machine> = places
-            .iter()
-            .flat_map(|place| place.others.clone())
-            .collect();
+        let others: Vec<&Machine> = slots.iter().flat_map(|slot| slot.others.clone()).collect();
         let surplus = self.machines.iter().filter(|machine| {
             let slot = machine.metadata(SLOT_KEY).unwrap_or_default();
-            !fleet::runs_a_command(machine) && !self.wanted.iter().any(|wanted| wanted.slot == slot)
+            !runs_a_command(machine) && !self.wanted.iter().any(|wanted| wanted.slot == slot)
         });
         let serving = |machine: &&Machine| machine.cordoned != Some(true);
-        // A machine that serves nobody may go, however the others do.
+        // A cordoned machine may be removed even when the others are not healthy.
         let replaced = others.iter().any(serving);
         let old: Vec<&Machine> = others.into_iter().chain(surplus).collect();
         let gated = old.iter().any(serving) && self.strategy != Strategy::Immediate;
@@ -469,7 +402,7 @@ impl Fleet<'_> {
             .any(|machine| serving(machine) && has_services(machine))
             && let Some(left) = filled
                 .iter()
-                .filter_map(|(machine, _)| self.left(said(machine, "uncordon")?))
+                .filter_map(|(machine, _)| self.drain().left_since(machine, "uncordon"))
                 .max()
         {
             return Plan::of(Move::Pause(left));
@@ -477,90 +410,21 @@ impl Fleet<'_> {
         Plan::of(self.retire(old).unwrap_or(Move::Nothing))
     }
 
-    /// What happens next on the way out of these machines; `None` when there are none.
     fn retire(&self, old: Vec<&Machine>) -> Option<Move> {
-        let all = |machines: Vec<&Machine>| machines.into_iter().cloned().collect::<Vec<_>>();
-        let up: Vec<&Machine> = old
-            .iter()
-            .filter(|machine| machine.state == MachineState::Started)
-            .copied()
-            .collect();
-        let serving: Vec<&Machine> = up
-            .iter()
-            .filter(|machine| machine.cordoned != Some(true) && has_services(machine))
-            .copied()
-            .collect();
-        if !serving.is_empty() {
-            return Some(Move::Cordon(all(serving)));
-        }
-        let left = up
-            .iter()
-            .filter(|machine| has_services(machine))
-            .filter_map(|machine| self.left(said(machine, "cordon")?))
-            .max();
-        if let Some(left) = left {
-            return Some(Move::Pause(left));
-        }
-        if !up.is_empty() {
-            return Some(Move::Stop(all(up)));
-        }
-        let (stopping, down): (Vec<&Machine>, Vec<&Machine>) = old
-            .into_iter()
-            .partition(|machine| self.is_stopping(machine));
-        if !down.is_empty() {
-            return Some(Move::Destroy(all(down)));
-        }
-        (!stopping.is_empty()).then(|| Move::Await(all(stopping)))
+        retire::retire(old, self.drain())
     }
 
-    /// How much of the drain is left since then.
-    fn left(&self, since: Timestamp) -> Option<Duration> {
-        let passed = self.watch.now.duration_since(since);
-        let passed = Duration::try_from(passed).unwrap_or_default();
-        let left = self.drain.checked_sub(passed);
-        left.filter(|left| !left.is_zero())
-    }
-
-    /// On its way down, and not for so long that it hangs (fly-api.md B.13).
-    fn is_stopping(&self, machine: &Machine) -> bool {
-        let hangs = machine
-            .updated_at
-            .is_some_and(|since| self.watch.now.duration_since(since) > STUCK);
-        matches!(
-            machine.state,
-            MachineState::Stopping | MachineState::Suspending
-        ) && !hangs
-    }
-
-    fn is_to_be_started(&self, machine: &Machine, wanted: &Wanted) -> bool {
-        let by_proxy = fleet::starts_on_demand(wanted) && machine.cordoned != Some(true);
-        (!by_proxy && is_stopped_on_request(machine)) || has_rested(machine, self.watch.now)
+    fn drain(&self) -> Drain {
+        Drain {
+            span: self.drain,
+            now: self.watch.now,
+        }
     }
 }
 
-/// After this long in a state that passes by itself, a machine is stuck (fly-api.md B.13).
-const STUCK: SignedDuration = SignedDuration::from_mins(10);
-
-/// When something was last done to a machine, if its events tell.
-fn said(machine: &Machine, kind: &str) -> Option<Timestamp> {
-    let events = machine.events.iter().filter(|event| event.kind == kind);
-    events
-        .filter_map(|event| Timestamp::from_millisecond(event.timestamp?).ok())
-        .max()
-}
-
-fn has_services(machine: &Machine) -> bool {
-    let config = machine.config.as_ref();
-    config.is_some_and(|config| !config.services.is_empty())
-}
-
-fn is_canary(machine: &Machine) -> bool {
-    machine.metadata(SLOT_KEY).is_some_and(fleet::is_canary)
-}
-
-/// A machine cannot change its volume, so it needs a successor with another one. What cannot be
-/// compared is taken for unchanged.
-fn changes_volume(machine: &Machine, wanted: &Wanted) -> bool {
+/// Whether a machine has another volume than it should: it cannot change its volume, so that it
+/// needs a successor. An unknown configuration counts as unchanged.
+fn changes_volume(machine: &Machine, wanted: &WantedMachine) -> bool {
     let Some(config) = &machine.config else {
         return false;
     };
@@ -571,36 +435,6 @@ fn changes_volume(machine: &Machine, wanted: &Wanted) -> bool {
         (Some(_), Some(wanted)) => name.is_some_and(|name| name != wanted),
         (Some(_), None) | (None, Some(_)) => true,
     }
-}
-
-/// Stopped, and not because its program ended by itself.
-fn is_stopped_on_request(machine: &Machine) -> bool {
-    matches!(
-        machine.state,
-        MachineState::Stopped | MachineState::Suspended
-    ) && machine
-        .exit_since_start()
-        .is_none_or(|exit| exit.requested_stop == Some(true))
-}
-
-/// Shortest and longest rest of a machine whose program ended by itself.
-const REST: (SignedDuration, SignedDuration) =
-    (SignedDuration::from_secs(30), SignedDuration::from_mins(10));
-
-/// Stopped because its program ended by itself, often enough that the platform gave up, and long
-/// enough ago to try once more: what it depends on may have been mended. The rest grows with the
-/// machine's age at its end, so it doubles.
-fn has_rested(machine: &Machine, now: Timestamp) -> bool {
-    let Some(exit) = machine.exit_since_start() else {
-        return false;
-    };
-    let Some((ended, created)) = exit.exited_at.zip(machine.created_at) else {
-        return false;
-    };
-    let rest = ended.duration_since(created).clamp(REST.0, REST.1);
-    machine.state == MachineState::Stopped
-        && exit.requested_stop != Some(true)
-        && now.duration_since(ended) > rest
 }
 
 #[cfg(test)]

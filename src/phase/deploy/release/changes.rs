@@ -1,11 +1,11 @@
-//! What is different between two releases, told by names and never by values: the image, the keys
-//! of the fly.toml, the secrets. Pure.
+//! The difference between two releases: the image, the keys of the fly.toml, the secrets. It consists
+//! of names and never of values. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use toml_edit::{Item, TableLike};
 
-use super::records::Record;
+use super::record::Record;
 use crate::api::status::one_line;
 
 /// Longest description, in bytes.
@@ -17,7 +17,7 @@ const LISTED: usize = 12;
 /// What a release changed, in one line; empty when nothing did.
 pub fn between(before: &Record, after: &Record) -> String {
     let mut parts = Vec::new();
-    if before.pinned != after.pinned {
+    if before.content.pinned != after.content.pinned {
         parts.push(format!(
             "image {} to {}",
             image(before),
@@ -31,18 +31,21 @@ pub fn between(before: &Record, after: &Record) -> String {
     let config = differing(&keys(before), &keys(after));
     if !config.is_empty() {
         parts.push(format!("fly.toml {}", list(&config)));
-    } else if before.config_hash != after.config_hash {
+    } else if before.content.config_hash != after.content.config_hash {
         parts.push("configuration".to_owned());
     }
-    let secrets = differing(&before.secrets, &after.secrets);
+    let secrets = differing(&before.content.secrets, &after.content.secrets);
     if !secrets.is_empty() {
         parts.push(format!("secrets {}", list(&secrets)));
     }
     one_line(&parts.join("; "), LONGEST)
 }
 
-/// What a rollback leaves as it is: secrets whose values are others now. Empty when there are none.
-pub fn kept_secrets(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> String {
+/// What a rollback does not restore: secrets whose values have changed. Empty when there are none.
+pub fn secrets_not_restored(
+    before: &BTreeMap<String, String>,
+    now: &BTreeMap<String, String>,
+) -> String {
     let names = differing(before, now);
     if names.is_empty() {
         return String::new();
@@ -54,12 +57,13 @@ pub fn kept_secrets(before: &BTreeMap<String, String>, now: &BTreeMap<String, St
 }
 
 fn repository(record: &Record) -> &str {
-    record.pinned.split('@').next().unwrap_or_default()
+    record.content.pinned.split('@').next().unwrap_or_default()
 }
 
 /// The image as the spec named it, without a digest.
 fn image(record: &Record) -> String {
     record
+        .content
         .image
         .split('@')
         .next()
@@ -73,18 +77,18 @@ fn tag(record: &Record) -> String {
     let last = image.rsplit('/').next().unwrap_or_default();
     match last.split_once(':') {
         Some((_, tag)) => tag.to_owned(),
-        None => record.digest.chars().take(19).collect(),
+        None => record.content.digest.chars().take(19).collect(),
     }
 }
 
 /// Every key of the fly.toml, with its value as text.
 fn keys(record: &Record) -> BTreeMap<String, String> {
     let mut keys = BTreeMap::new();
-    match &record.config {
+    match &record.content.config {
         None => {
             keys.insert(
                 "http_service.internal_port".to_owned(),
-                record.port.to_string(),
+                record.content.port.to_string(),
             );
         }
         Some(text) => {
@@ -138,30 +142,33 @@ fn list(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::records::{Outcome, tests::record};
-    use super::*;
+    use super::{
+        super::{record::Outcome, records::tests::record},
+        *,
+    };
 
     #[test]
-    fn what_changed_is_told_by_names_and_never_by_values() {
+    fn changes_are_named_and_their_values_are_never_shown() {
         let mut before = record(1, "a", Outcome::Succeeded);
-        before.config = Some("[env]\nMODE = 'hidden-one'\nSAME = '1'\n[[vm]]\nsize = 'x'".into());
-        before.secrets = [("KEY".to_owned(), "d1".to_owned())].into();
+        before.content.config =
+            Some("[env]\nMODE = 'hidden-one'\nSAME = '1'\n[[vm]]\nsize = 'x'".into());
+        before.content.secrets = [("KEY".to_owned(), "d1".to_owned())].into();
         let mut after = record(2, "b", Outcome::Succeeded);
-        after.image = "registry.fly.io/a:2".to_owned();
-        after.pinned = "registry.fly.io/a@sha256:2".to_owned();
-        after.config = Some(
+        after.content.image = "registry.fly.io/a:2".to_owned();
+        after.content.pinned = "registry.fly.io/a@sha256:2".to_owned();
+        after.content.config = Some(
             "# said otherwise\n[env]\nMODE = 'hidden-two'\nSAME = '1'\n[[vm]]\nsize = 'y'".into(),
         );
-        after.secrets = [
+        after.content.secrets = [
             ("KEY".to_owned(), "d2".to_owned()),
             ("NEW".to_owned(), "d3".to_owned()),
         ]
         .into();
 
-        let told = between(&before, &after);
+        let text = between(&before, &after);
 
         assert_eq!(
-            told,
+            text,
             "image registry.fly.io/a:1 to 2; fly.toml env.MODE, vm[0].size; secrets KEY, NEW"
         );
         assert_eq!(between(&before, &before), "");
@@ -170,14 +177,14 @@ mod tests {
     #[test]
     fn many_changes_stay_one_short_line() {
         let mut before = record(1, "a", Outcome::Succeeded);
-        before.config = Some(String::new());
+        before.content.config = Some(String::new());
         let mut after = before.clone();
         let lines = (0..500).map(|n| format!("[env.K{n}]\nvalue = 'x'\n"));
-        after.config = Some(lines.collect());
-        let told = between(&before, &after);
+        after.content.config = Some(lines.collect());
+        let text = between(&before, &after);
         assert!(
-            told.len() <= LONGEST && told.contains("and 488 more"),
-            "{told}"
+            text.len() <= LONGEST && text.contains("and 488 more"),
+            "{text}"
         );
     }
 }

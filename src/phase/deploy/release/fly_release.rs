@@ -1,15 +1,16 @@
-//! Fly.io's own record of the release, for `fly releases` and the dashboard: made when the release
-//! begins, as flyctl does, and told how it ended. The application does not depend on it: a token that
-//! may not do this is no obstacle.
+//! Fly.io's own record of the release, for `fly releases` and the dashboard: created when the release
+//! begins, as flyctl does, and updated when it ends. The application does not depend on it: a token
+//! that may not do this is no obstacle.
 
 use std::fmt;
 
 use jiff::Timestamp;
 
-use super::records::{self, Outcome, Records};
-use crate::phase::deploy::{
-    look,
-    release::{Wanted, effective},
+use super::{
+    record::Outcome,
+    records::Records,
+    targets::{self, Targets},
+    wanted::WantedRelease,
 };
 use crate::{
     error::Error,
@@ -25,19 +26,24 @@ use crate::{
 /// Fly.io's record of the release that is being deployed.
 pub struct FlyRelease;
 
-/// Fly.io's releases that are looked through for one that we recorded before a crash.
+/// The number of Fly.io's latest releases among which one that was recorded before a crash is found.
 const RECENT: u32 = 5;
 
-/// What is on record at Fly.io.
+/// What this process, or one before it, had Fly.io record: the key of our release and Fly.io's own
+/// record of it; `None`: the token may not have it recorded. In the journal.
+#[derive(Debug)]
+struct OnRecord(String, Option<Release>);
+
+/// Whether Fly.io has the wanted release on record.
 #[derive(Debug)]
 pub enum Observed {
-    /// This release, or nothing is to be recorded now.
-    There,
-    /// Not this release.
+    /// It has, or nothing is to be recorded now.
+    Recorded,
+    /// It has not.
     Missing {
         /// What is being deployed.
-        wanted: Box<Wanted>,
-        /// The release that this process began before and that this one supersedes.
+        wanted: Box<WantedRelease>,
+        /// The release that this process began before, and that this one supersedes.
         superseded: Option<Box<Release>>,
     },
 }
@@ -45,13 +51,17 @@ pub enum Observed {
 /// A release begins.
 #[derive(Debug)]
 pub struct Begin {
-    wanted: Box<Wanted>,
+    wanted: Box<WantedRelease>,
     superseded: Option<Box<Release>>,
 }
 
 impl fmt::Display for Begin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tell Fly.io that release {} begins", self.wanted.number)
+        write!(
+            f,
+            "record at Fly.io that release {} begins",
+            self.wanted.number
+        )
     }
 }
 
@@ -69,25 +79,27 @@ impl Step for FlyRelease {
         &[StepId::Image, StepId::Rollback]
     }
 
-    /// What is recorded stays recorded.
+    /// A record stays.
     fn rechecked(&self) -> bool {
         false
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
-        let records = records::load(cx).await?;
-        let wanted = look::release(cx, &records)?;
-        // What runs in place of it is on record already. What has failed and was left gets another
-        // record once it is well, and a plan makes none.
-        let ended = effective(&cx.target, &wanted, &records)?.instead.is_some()
-            || records.is_good(&wanted.key)
-            || records.left(&wanted.key).is_some();
+        let targets = targets::observe(cx).await?;
+        // The release that a rollback restored is on record already. A failed release that was left
+        // gets another record once it is healthy, and a plan writes none.
+        let ended = targets.effective(&cx.target)?.rollback.is_some()
+            || targets.is_wanted_good()
+            || targets.records.left(&targets.wanted.key).is_some();
+        let Targets {
+            wanted, records, ..
+        } = targets;
         if ended || !cx.may_act() {
-            return Ok(Observed::There);
+            return Ok(Observed::Recorded);
         }
-        let known = cx.facts.fly_release.get();
+        let known = cx.journal.get::<OnRecord>();
         if known.as_ref().is_some_and(|known| known.0 == wanted.key) {
-            return Ok(Observed::There);
+            return Ok(Observed::Recorded);
         }
         let superseded = known
             .and_then(|known| known.1.clone())
@@ -101,8 +113,8 @@ impl Step for FlyRelease {
         if superseded.is_none()
             && let Some(found) = begun(cx, &wanted, &records).await?
         {
-            cx.facts.fly_release.set((wanted.key, Some(found)));
-            return Ok(Observed::There);
+            cx.journal.set(OnRecord(wanted.key, Some(found)));
+            return Ok(Observed::Recorded);
         }
         Ok(Observed::Missing {
             wanted: Box::new(wanted),
@@ -112,7 +124,7 @@ impl Step for FlyRelease {
 
     fn diff(&self, _target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Begin> {
         match observed {
-            Observed::There => Verdict::Done,
+            Observed::Recorded => Verdict::Done,
             Observed::Missing { wanted, superseded } => Verdict::Change(Begin {
                 wanted: wanted.clone(),
                 superseded: superseded.clone(),
@@ -122,16 +134,16 @@ impl Step for FlyRelease {
 
     async fn act(&self, cx: &Cx, Begin { wanted, superseded }: Begin) -> Result<()> {
         if let Some(superseded) = superseded {
-            end(cx, &superseded, &ReleaseStatus::Interrupted).await?;
-            cx.facts.fly_release.clear();
+            set_status(cx, &superseded, &ReleaseStatus::Interrupted).await?;
+            cx.journal.clear::<OnRecord>();
         }
         begin(cx, &wanted).await.map(drop)
     }
 }
 
-/// The release at Fly.io that an earlier try made: newer than all that are recorded, of the
-/// same image, and not failed.
-async fn begun(cx: &Cx, wanted: &Wanted, records: &Records) -> Result<Option<Release>> {
+/// The release at Fly.io that an earlier process created: newer than all that are on record, with
+/// the same image, and not failed.
+async fn begun(cx: &Cx, wanted: &WantedRelease, records: &Records) -> Result<Option<Release>> {
     let recorded = records
         .list
         .iter()
@@ -152,8 +164,8 @@ async fn begun(cx: &Cx, wanted: &Wanted, records: &Records) -> Result<Option<Rel
     }))
 }
 
-/// Records the release at Fly.io; `None` where the token may not.
-async fn begin(cx: &Cx, wanted: &Wanted) -> Result<Option<Release>> {
+/// Has Fly.io record the release; `None` if the token may not.
+async fn begin(cx: &Cx, wanted: &WantedRelease) -> Result<Option<Release>> {
     let target = &cx.target;
     let new = NewRelease {
         app_name: target.app.clone(),
@@ -175,19 +187,19 @@ async fn begin(cx: &Cx, wanted: &Wanted) -> Result<Option<Release>> {
         }
         Err(error) => return Err(Error::fly("record the release", error)),
     };
-    let known = (wanted.key.clone(), release.clone());
-    cx.facts.fly_release.set(known);
+    cx.journal
+        .set(OnRecord(wanted.key.clone(), release.clone()));
     Ok(release)
 }
 
-/// Tells Fly.io how the release has ended, and answers with its number there. One that it does not
-/// know of yet is recorded first, and so is one that is well after all.
+/// Records at Fly.io how the release ended, and returns its number there. A release that Fly.io does
+/// not have yet is recorded first, and so is one that is healthy after it had failed.
 ///
 /// # Errors
 /// When Fly.io does not answer.
-pub async fn ended(cx: &Cx, wanted: &Wanted, outcome: Outcome) -> Result<Option<u64>> {
-    let status = records::fly_status(outcome);
-    let known = cx.facts.fly_release.get();
+pub async fn end(cx: &Cx, wanted: &WantedRelease, outcome: Outcome) -> Result<Option<u64>> {
+    let status = outcome.fly_status();
+    let known = cx.journal.get::<OnRecord>();
     let release = match known.filter(|known| known.0 == wanted.key) {
         Some(known) => match &known.1 {
             Some(release)
@@ -203,17 +215,15 @@ pub async fn ended(cx: &Cx, wanted: &Wanted, outcome: Outcome) -> Result<Option<
         return Ok(None);
     };
     if release.status != status {
-        end(cx, &release, &status).await?;
+        set_status(cx, &release, &status).await?;
         release.status = status;
     }
     let version = release.version;
-    cx.facts
-        .fly_release
-        .set((wanted.key.clone(), Some(release)));
+    cx.journal.set(OnRecord(wanted.key.clone(), Some(release)));
     Ok(version)
 }
 
-async fn end(cx: &Cx, release: &Release, status: &ReleaseStatus) -> Result<()> {
+async fn set_status(cx: &Cx, release: &Release, status: &ReleaseStatus) -> Result<()> {
     match cx.fly.set_release_status(&release.id, status, None).await {
         Err(error) if refused(&error) => {
             tracing::warn!(%error, "Fly.io does not record how the release ended");
@@ -223,7 +233,7 @@ async fn end(cx: &Cx, release: &Release, status: &ReleaseStatus) -> Result<()> {
     }
 }
 
-/// How the machines are updated, as the fly.toml says.
+/// The strategy that fly.toml declares.
 fn strategy(target: &Target) -> Strategy {
     let config = target.config_or_invalid();
     config.map_or(Strategy::default(), |config| config.app.strategy())

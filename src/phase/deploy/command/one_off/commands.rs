@@ -1,10 +1,10 @@
-//! What is done about a command whose machine stands like this.
+//! What follows from the state of a command's machine.
 
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{super::run_state::EXIT_DELAY, *};
 
 /// When the machine was created; times below are in seconds from here.
 const BEGAN: i64 = 1_800_000_000;
@@ -16,8 +16,8 @@ fn at(second: i64) -> Timestamp {
 /// A command of at most a minute, whose last machine is like this.
 fn runs(last: Option<Value>) -> Runs {
     Runs {
-        asked: OneOff {
-            what: What::Release,
+        one_off: OneOff {
+            program: Program::Release,
             name: "golive-release-k".to_owned(),
             announced: "golive-release-1".to_owned(),
             region: "eze".to_owned(),
@@ -26,7 +26,7 @@ fn runs(last: Option<Value>) -> Runs {
         },
         count: 1,
         last: last.map(|machine| serde_json::from_value(machine).unwrap()),
-        told: false,
+        published: false,
         tail: None,
         timing: Timing::default(),
     }
@@ -76,7 +76,7 @@ fn is_end(verdict: &Verdict<Change>) -> bool {
 }
 
 #[test]
-fn a_command_that_never_ran_is_run_and_one_that_ended_well_is_done() {
+fn a_command_that_never_ran_is_run_and_one_that_succeeded_is_done() {
     assert!(is_run(&decide(&runs(None), 0)));
     assert_eq!(decide(&runs(Some(ended(json!({})))), 5), Verdict::Done);
 }
@@ -97,14 +97,14 @@ fn a_command_that_runs_is_waited_for_by_a_long_poll_until_its_machine_is_gone() 
 }
 
 #[test]
-fn how_a_command_ended_is_told_only_when_fly_tells_it() {
-    // Stopped already, and the event is not there yet: nothing is concluded.
+fn how_a_command_ended_is_decided_only_by_its_exit() {
+    // Stopped, and the exit event is missing: nothing is concluded.
     let ending = runs(Some(machine("stopping", 4, json!([]))));
     assert!(matches!(decide(&ending, 5), Verdict::Wait { .. }));
     let gone = runs(Some(machine("destroyed", 4, json!([]))));
     assert!(matches!(decide(&gone, 4), Verdict::Wait { .. }));
-    // It never comes: then the machine was ended by somebody.
-    let late = 4 + 1 + i64::try_from(TELLING.as_secs()).unwrap();
+    // It never arrives: then somebody ended the machine.
+    let late = 4 + 1 + i64::try_from(EXIT_DELAY.as_secs()).unwrap();
     assert_eq!(blocked(&gone, late).0, Reason::ReleaseCommandFailed);
 }
 
@@ -143,10 +143,10 @@ fn a_command_that_failed_says_how_and_what_to_do() {
     for (exit, reason, text) in cases {
         let mut failed = runs(Some(ended(exit)));
         failed.tail = Some("no such table".to_owned());
-        let (told, message) = blocked(&failed, 5);
-        assert_eq!(told, reason);
+        let (got, message) = blocked(&failed, 5);
+        assert_eq!(got, reason);
         assert!(message.contains(text), "{message}");
-        assert!(message.contains("no machine of the application was touched"));
+        assert!(message.contains("no machine of the application was changed"));
         assert!(
             message.ends_with("its last lines: no such table"),
             "{message}"
@@ -155,10 +155,10 @@ fn a_command_that_failed_says_how_and_what_to_do() {
 }
 
 #[test]
-fn a_failed_command_is_run_again_after_it_was_told_and_ever_more_seldom() {
+fn a_failed_command_is_run_again_after_it_was_published_and_after_growing_pauses() {
     let mut failed = runs(Some(ended(json!({"guest_exit_code": 3}))));
     assert_eq!(blocked(&failed, 10_000).0, Reason::ReleaseCommandFailed);
-    failed.told = true;
+    failed.published = true;
     // Two seconds after the first failure; ended at second 4.
     assert!(!is_run(&decide(&failed, 5)));
     assert!(is_run(&decide(&failed, 6)));

@@ -39,7 +39,7 @@ fn read(value: Value) -> MachineConfig {
     serde_json::from_value(value).unwrap()
 }
 
-/// The same in other words, as far as a platform may choose them.
+/// The same configuration in another spelling that Fly.io may choose.
 fn respelt(key: &str, value: &Value) -> Value {
     match value {
         Value::Object(fields) => {

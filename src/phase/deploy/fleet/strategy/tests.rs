@@ -6,7 +6,13 @@ use super::*;
 use crate::{
     fly::machine_config::MachineGuest,
     flytoml,
-    phase::deploy::fleet::{Asked, CONFIG_KEY, canaries, release_slot, wanted},
+    phase::{
+        deploy::fleet::{
+            slots,
+            wanted::{FleetSpec, canaries, machines as wanted},
+        },
+        marks::{CONFIG_KEY, SIZE_KEY},
+    },
     pipeline::Owner,
 };
 
@@ -53,19 +59,19 @@ impl Case {
         self
     }
 
-    fn asked<T>(&self, of: impl Fn(&Asked) -> T) -> T {
-        self.asked_with(None, of)
+    fn with_spec<T>(&self, of: impl Fn(&FleetSpec) -> T) -> T {
+        self.with_size(None, of)
     }
 
     /// The first machine with a declared size, for lack of room.
-    fn sized(&self, name: &str, guest: &MachineGuest) -> Wanted {
-        let first = |asked: &Asked| wanted(asked).unwrap().remove(0);
-        self.asked_with(Some((name, guest)), first)
+    fn sized(&self, name: &str, guest: &MachineGuest) -> WantedMachine {
+        let first = |spec: &FleetSpec| wanted(spec).unwrap().remove(0);
+        self.with_size(Some((name, guest)), first)
     }
 
-    fn asked_with<T>(&self, size: Option<(&str, &MachineGuest)>, of: impl Fn(&Asked) -> T) -> T {
+    fn with_size<T>(&self, size: Option<(&str, &MachineGuest)>, of: impl Fn(&FleetSpec) -> T) -> T {
         let config = flytoml::parse(self.toml).unwrap().config;
-        of(&Asked {
+        of(&FleetSpec {
             scale: &self.scale,
             regions: &self.regions,
             region: "eze",
@@ -78,17 +84,17 @@ impl Case {
         })
     }
 
-    fn wanted(&self) -> Vec<Wanted> {
-        self.asked(|asked| wanted(asked).unwrap())
+    fn wanted(&self) -> Vec<WantedMachine> {
+        self.with_spec(|spec| wanted(spec).unwrap())
     }
 
-    fn canaries(&self) -> Vec<Wanted> {
-        self.asked(|asked| canaries(asked).unwrap())
+    fn canaries(&self) -> Vec<WantedMachine> {
+        self.with_spec(|spec| canaries(spec).unwrap())
     }
 }
 
 /// A started machine that is as wanted, as Fly.io lists it.
-fn running(wanted: &Wanted, id: &str) -> Machine {
+fn running(wanted: &WantedMachine, id: &str) -> Machine {
     let mut machine: Machine = serde_json::from_value(json!({
         "id": id,
         "name": wanted.name,
@@ -103,7 +109,7 @@ fn running(wanted: &Wanted, id: &str) -> Machine {
     machine
 }
 
-fn fleet(wanted: &[Wanted]) -> Vec<Machine> {
+fn fleet(wanted: &[WantedMachine]) -> Vec<Machine> {
     wanted
         .iter()
         .enumerate()
@@ -170,11 +176,11 @@ fn planned_with(
     })
 }
 
-fn plan_of(wanted: &[Wanted], machines: &[Machine], pool: usize) -> Move {
+fn plan_of(wanted: &[WantedMachine], machines: &[Machine], pool: usize) -> Move {
     whole_plan(wanted, machines, pool).next
 }
 
-fn whole_plan(wanted: &[Wanted], machines: &[Machine], pool: usize) -> Plan {
+fn whole_plan(wanted: &[WantedMachine], machines: &[Machine], pool: usize) -> Plan {
     plan(&Fleet {
         wanted,
         canaries: &[],
@@ -218,7 +224,7 @@ fn an_update_takes_the_first_machine_alone_and_then_as_many_as_may_be_unavailabl
     assert_eq!(updated(&plan_of(&after, &machines, 2)), ["m1", "m2"]);
     machines[1] = running(&after[1], "m1");
     machines[2] = running(&after[2], "m2");
-    // As soon as one of them is well the next one goes, and the other one is not forgotten.
+    // As soon as one of them is healthy the next one is updated, and the other one still settles.
     machines[1].state = MachineState::Starting;
     let next = whole_plan(&after, &machines, 2);
     assert_eq!(updated(&next.next), ["m3"]);
@@ -244,7 +250,7 @@ fn surplus_machines_go_and_those_of_the_release_command_stay() {
     let mut machines = fleet(&wanted);
     let mut release = running(&wanted[0], "r");
     let marks = &mut release.config.as_mut().unwrap().metadata;
-    marks.insert(SLOT_KEY.to_owned(), release_slot(1, "0123456789"));
+    marks.insert(SLOT_KEY.to_owned(), slots::release_command(1, "0123456789"));
     machines.push(release);
     let less = Case::new(TOML).scaled(1).wanted();
     let next = |machines: &[Machine]| plan_of(&less, machines, 1);
@@ -337,8 +343,8 @@ fn only_a_machine_without_checks_is_watched_after_its_start() {
     assert_eq!(started(checked, 3), Health::Healthy);
 }
 
-/// Creates what the plan asks for, started.
-fn created(next: Move, machines: &mut Vec<Machine>) -> Vec<Wanted> {
+/// The machines that the plan creates, started.
+fn created(next: Move, machines: &mut Vec<Machine>) -> Vec<WantedMachine> {
     let Move::Create(wanted) = next else {
         panic!("{next:?}")
     };
@@ -417,7 +423,7 @@ fn bluegreen_goes_back_at_every_point_with_what_is_there() {
 
     // Before green serves: it is stopped, and blue is not touched.
     assert!(matches!(back(&machines), Move::Stop(gone) if of(&gone) == green));
-    // Also when blue is not well at this moment.
+    // Also when blue is unhealthy at this moment.
     machines[0].state = MachineState::Starting;
     assert!(matches!(back(&machines), Move::Stop(gone) if of(&gone) == green));
     machines[0].state = MachineState::Started;
@@ -432,7 +438,7 @@ fn bluegreen_goes_back_at_every_point_with_what_is_there() {
     assert!(matches!(back(&machines), Move::Start(of) if of[0].id == "m1"));
     machines[1].state = MachineState::Started;
     assert!(matches!(back(&machines), Move::Uncordon(of) if of.len() == 2));
-    // After half of blue is gone: its place is filled again, out of the pool.
+    // After half of blue is gone, its slot is filled again by a cordoned machine.
     machines.remove(1);
     let new = created(back(&machines), &mut machines);
     assert_eq!(new.len(), 1);
@@ -573,7 +579,7 @@ fn a_canary_goes_first_and_away_while_the_others_are_rolled() {
     assert_eq!(
         updated(&next(&machines).next),
         ["m1", "m2"],
-        "its drain holds nobody up"
+        "its drain delays nothing"
     );
     // Gone meanwhile, it is not made again: a machine has proven the release.
     let without = machines[..3].to_vec();

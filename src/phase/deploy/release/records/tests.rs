@@ -1,34 +1,42 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use super::*;
-use crate::plan::testing::target;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// A record as it would be read.
+use jiff::Timestamp;
+
+use super::*;
+use crate::{
+    phase::deploy::release::record::{Content, Hold, Migration, Provenance},
+    plan::testing::target,
+};
+
+/// A record as it is read.
 pub fn record(number: u64, key: &str, outcome: Outcome) -> Record {
     Record {
         number,
         key: key.to_owned(),
-        image: "registry.fly.io/a:1".to_owned(),
-        pinned: "registry.fly.io/a@sha256:1".to_owned(),
-        digest: "sha256:0123456789abcdef".to_owned(),
-        config: Some("app = 'a'".to_owned()),
-        port: 8080,
-        config_hash: String::new(),
-        env: Vec::new(),
-        secrets: BTreeMap::new(),
+        content: Content {
+            image: "registry.fly.io/a:1".to_owned(),
+            pinned: "registry.fly.io/a@sha256:1".to_owned(),
+            digest: "sha256:0123456789abcdef".to_owned(),
+            config: Some("app = 'a'".to_owned()),
+            port: 8080,
+            config_hash: String::new(),
+            env: Vec::new(),
+            secrets: BTreeMap::new(),
+        },
         outcome,
         reason: String::new(),
-        target: target("").digest().to_owned(),
-        retry: BTreeSet::new(),
         restores: None,
-        by: String::new(),
-        why: String::new(),
-        changes: String::new(),
-        migrated: false,
-        reversible: false,
+        time: Timestamp::UNIX_EPOCH,
+        hold: Hold {
+            target: target("").digest().to_owned(),
+            retry: BTreeSet::new(),
+        },
+        provenance: Provenance::default(),
+        migration: Migration::default(),
         requests: Vec::new(),
         fly_version: None,
-        time: Timestamp::UNIX_EPOCH,
     }
 }
 
@@ -42,11 +50,10 @@ pub fn records(list: &[(&str, Outcome)]) -> Records {
     };
     Records {
         list: list.map(record).collect(),
-        versions: BTreeMap::new(),
     }
 }
 
-/// The same, and the last of them failed and was left as it is.
+/// The same, and one more that failed and was left as it is.
 pub fn with_left(list: &[(&str, Outcome)], key: &str) -> Records {
     let records = records(list);
     let number = records.list.len() as u64 + 1;
@@ -67,21 +74,21 @@ fn a_failed_release_is_held_for_the_same_target_only() {
 }
 
 #[test]
-fn a_release_that_failed_and_was_left_holds_nothing_and_keeps_its_number_until_it_is_well() {
+fn a_failed_release_that_was_left_is_not_held_and_keeps_its_number_until_it_is_healthy() {
     let same = target("");
     let mut records = with_left(&[("a", Outcome::Succeeded)], "b");
     assert!(records.held("b", &same).is_none() && !records.is_good("b"));
-    assert_eq!(records.last_good().unwrap().number, 1);
+    assert_eq!(records.serving_record().unwrap().number, 1);
     assert_eq!(records.number("b", &same), 2, "its own");
     assert_eq!(records.number("c", &same), 3);
     assert_eq!(records.history()[0].outcome, HistoryOutcome::Failed);
-    assert!(records.tells_failure("b", &same) && !records.tells_failure("c", &same));
+    assert!(records.has_failure("b", &same) && !records.has_failure("c", &same));
     let undone = target("deploy: {migrations: {reversible: true}}");
-    assert!(!records.tells_failure("b", &undone), "that is written down");
+    assert!(!records.has_failure("b", &undone), "that is recorded");
 
     let mut well = record(2, "b", Outcome::Succeeded);
     records.list[1].fly_version = Some(7);
-    well.follow(&records.list[1]);
+    well.merge(&records.list[1]);
     records = records.with(well);
     assert!(records.is_good("b"));
     assert_eq!(
@@ -91,11 +98,11 @@ fn a_release_that_failed_and_was_left_holds_nothing_and_keeps_its_number_until_i
 }
 
 #[test]
-fn a_release_that_was_begun_serves_nobody_and_its_migration_counts() {
+fn a_begun_release_does_not_serve_and_its_migration_counts() {
     let same = target("");
     let mut records = records(&[("a", Outcome::Succeeded), ("b", Outcome::Begun)]);
-    records.list[1].migrated = true;
-    assert_eq!(records.last_good().unwrap().number, 1);
+    records.list[1].migration.migrated = true;
+    assert_eq!(records.serving_record().unwrap().number, 1);
     assert!(!records.is_good("a") && !records.is_good("b"));
     assert!(records.held("b", &same).is_none() && records.left("b").is_none());
     assert_eq!(records.number("b", &same), 2, "its own");
@@ -108,27 +115,30 @@ fn a_release_that_was_begun_serves_nobody_and_its_migration_counts() {
 }
 
 #[test]
-fn a_migration_counts_from_the_release_with_which_the_good_one_began_to_serve() {
+fn a_migration_counts_from_the_release_with_which_the_serving_one_began() {
     let mut records = records(&[("a", Outcome::Succeeded), ("b", Outcome::Failed)]);
-    records.list[1].migrated = true;
-    let (good, since) = records.serving().unwrap();
+    records.list[1].migration.migrated = true;
+    let Serving {
+        record: good,
+        since,
+    } = records.serving().unwrap();
     assert_eq!((good.number, since), (1, 2));
     assert!(
         records.irreversible_after(since, "").is_none(),
         "it was decided on then"
     );
     records.list[1].restores = None;
-    let (_, since) = records.serving().unwrap();
+    let since = records.serving().unwrap().since;
     assert_eq!(records.irreversible_after(since, "").unwrap().number, 2);
     assert!(records.irreversible_after(since, "b").is_none());
-    records.list[1].reversible = true;
+    records.list[1].migration.reversible = true;
     assert!(records.irreversible_after(since, "").is_none());
 }
 
 #[test]
-fn a_migration_is_on_record_for_as_long_as_it_keeps_the_good_release_from_being_restored() {
+fn a_migration_stays_on_record_while_it_keeps_the_serving_release_from_being_restored() {
     let mut all = with_left(&[("good", Outcome::Succeeded)], "migrates");
-    all.list[1].migrated = true;
+    all.list[1].migration.migrated = true;
     for number in 3..30 {
         all = all.with(record(number, "bad", Outcome::Failed));
         for number in all.superfluous() {
@@ -136,47 +146,50 @@ fn a_migration_is_on_record_for_as_long_as_it_keeps_the_good_release_from_being_
         }
     }
     assert_eq!(all.list.len(), KEPT);
-    let (good, since) = all.serving().unwrap();
+    let Serving {
+        record: good,
+        since,
+    } = all.serving().unwrap();
     assert_eq!(good.key, "good");
     assert_eq!(all.irreversible_after(since, "bad").unwrap().number, 2);
 }
 
 #[test]
-fn a_new_word_that_asks_to_try_again_lifts_the_hold_once() {
+fn a_new_retry_token_lifts_the_hold_once() {
     let mut records = records(&[("a", Outcome::Succeeded), ("b", Outcome::Failed)]);
     let mut target = target("");
     target.retry = BTreeSet::from(["now".to_owned()]);
     assert!(records.held("b", &target).is_none());
     assert_eq!(records.number("b", &target), 3);
-    records.list[1].retry = target.retry.clone();
+    records.list[1].hold.retry = target.retry.clone();
     assert!(
         records.held("b", &target).is_some(),
-        "it failed with this word"
+        "it failed with this token"
     );
     target.retry.clear();
     assert!(
         records.held("b", &target).is_some(),
-        "a word that is taken away asks for nothing"
+        "a token that is removed requests nothing"
     );
 }
 
 #[test]
-fn what_served_last_is_what_was_restored_last() {
+fn the_release_that_was_restored_last_serves() {
     let mut records = records(&[
         ("a", Outcome::Succeeded),
         ("b", Outcome::Succeeded),
         ("c", Outcome::Failed),
     ]);
     records.list[2].restores = Some(1);
-    assert_eq!(records.last_good().unwrap().number, 1);
+    assert_eq!(records.serving_record().unwrap().number, 1);
     records.list[2].restores = None;
-    assert_eq!(records.last_good().unwrap().number, 2);
+    assert_eq!(records.serving_record().unwrap().number, 2);
     records.list[2].outcome = Outcome::Succeeded;
-    assert_eq!(records.last_good().unwrap().number, 3);
+    assert_eq!(records.serving_record().unwrap().number, 3);
 }
 
 #[test]
-fn ten_releases_are_kept_and_the_last_good_one_always() {
+fn ten_releases_are_kept_and_the_serving_one_always() {
     let mut all = records(&[("good", Outcome::Succeeded)]);
     for number in 2..30 {
         all = all.with(record(number, "bad", Outcome::Failed));
@@ -185,14 +198,14 @@ fn ten_releases_are_kept_and_the_last_good_one_always() {
         }
     }
     assert_eq!(all.list.len(), KEPT);
-    assert_eq!(all.last_good().unwrap().key, "good");
+    assert_eq!(all.serving_record().unwrap().key, "good");
     assert_eq!(all.latest().unwrap().number, 29);
     assert_eq!(all.history().len(), KEPT);
     assert_eq!(all.history().first().unwrap().version, Some(29));
 }
 
 #[test]
-fn a_request_is_remembered_by_the_record_that_it_was_decided_on() {
+fn a_request_is_found_in_the_record_that_was_the_latest() {
     let mut all = records(&[("a", Outcome::Succeeded), ("b", Outcome::Failed)]);
     all.list[1].requests.push(Request {
         uid: "u1".to_owned(),

@@ -1,4 +1,4 @@
-//! What counts as the machine that was asked for, and what is a change of it.
+//! What counts as the wanted machine, and what is a change of it.
 
 use super::*;
 
@@ -29,13 +29,13 @@ fn a_machine_that_went_back_or_was_changed_by_hand_is_updated() {
     }
 }
 
-/// Somebody gave it more memory, or it has a declared size for lack of room.
+/// Somebody gave it more memory, or it has a declared fallback size.
 fn resize(machine: &mut Machine, memory_mb: u32, for_lack_of_room: bool) {
     let config = machine.config.as_mut().unwrap();
     config.guest.as_mut().unwrap().memory_mb = Some(memory_mb);
     if for_lack_of_room {
         let size = "shared-cpu-2x".to_owned();
-        config.metadata.insert(fleet::SIZE_KEY.to_owned(), size);
+        config.metadata.insert(SIZE_KEY.to_owned(), size);
     }
 }
 

@@ -1,17 +1,20 @@
-//! The way of a legacy cluster from nothing to ready, decision by decision.
+//! The decisions on the way from nothing to a cluster that is ready.
 
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{plan::testing::target, store::claim::tests::claim};
+use crate::{
+    phase::app_lookup::AppLookup, pipeline::Owner, plan::testing::target,
+    store::claim::tests::claim,
+};
 
 fn spec() -> Spec {
     Spec::default()
 }
 
-fn outside(app: Seen, claim: Option<Claim>, adoption: &str) -> Verdict<Change> {
+fn outside(lookup: AppLookup, claim: Option<Claim>, adoption: &str) -> Verdict<ClusterChange> {
     let owner = Owner {
         namespace: "cabanas".into(),
         name: "shop".into(),
@@ -19,8 +22,12 @@ fn outside(app: Seen, claim: Option<Claim>, adoption: &str) -> Verdict<Change> {
         generation: 1,
     };
     let claim = claim.map(Box::new);
-    let state = State::Outside { app, claim, owner };
-    diff(&target(&format!("adoption: {adoption}")), &spec(), &state)
+    let state = ClusterState::Outside {
+        lookup,
+        claim,
+        owner,
+    };
+    decide(&target(&format!("adoption: {adoption}")), &spec(), &state)
 }
 
 fn inside(
@@ -28,19 +35,19 @@ fn inside(
     stored: bool,
     volumes: Value,
     machines: Value,
-) -> Verdict<Change> {
-    let state = State::Inside {
+) -> Verdict<ClusterChange> {
+    let state = ClusterState::Inside {
         missing: missing.iter().copied().collect(),
         stored,
         volumes: serde_json::from_value(volumes).unwrap(),
         machines: serde_json::from_value(machines).unwrap(),
     };
-    diff(&target(""), &spec(), &state)
+    decide(&target(""), &spec(), &state)
 }
 
-fn there(role: &str) -> Seen {
+fn there(role: &str) -> AppLookup {
     let app = json!({"id": "shop-db", "name": "shop-db", "app_role": role});
-    Seen::There(Box::new(serde_json::from_value(app).unwrap()))
+    AppLookup::Found(Box::new(serde_json::from_value(app).unwrap()))
 }
 
 fn volume(state: &str, size: u32, attached: &str) -> Value {
@@ -56,14 +63,14 @@ fn machine(state: &str, role: &str, pg: &str) -> Value {
 }
 
 #[test]
-fn the_app_is_claimed_then_created_and_data_left_behind_is_found_again() {
+fn the_app_is_claimed_then_created_and_retained_data_is_found_again() {
     let ours = claim("uid-1", "cabanas", "shop", false);
     let left = claim("uid-0", "cabanas", "shop", true);
-    let take = |verdict| matches!(verdict, Verdict::Change(Change::Claim { .. }));
-    assert!(take(outside(Seen::Nothing, None, "Never")));
+    let take = |verdict| matches!(verdict, Verdict::Change(ClusterChange::Claim { .. }));
+    assert!(take(outside(AppLookup::NotFound, None, "Never")));
     assert_eq!(
-        outside(Seen::Nothing, Some(ours), "Never"),
-        Verdict::Change(Change::Create("shop-db".to_owned()))
+        outside(AppLookup::NotFound, Some(ours), "Never"),
+        Verdict::Change(ClusterChange::Create("shop-db".to_owned()))
     );
     assert!(take(outside(
         there("postgres_cluster"),
@@ -93,25 +100,25 @@ fn what_is_not_ours_is_not_touched() {
         Reason::NameTaken
     );
     assert_eq!(
-        reason(outside(Seen::Foreign, None, "Always")),
+        reason(outside(AppLookup::Forbidden, None, "Always")),
         Reason::NameTaken
     );
 }
 
 #[test]
-fn passwords_are_kept_before_they_are_set_and_set_before_a_machine_starts() {
+fn passwords_are_stored_before_they_are_set_and_set_before_a_machine_starts() {
     let none = || json!([]);
     let app = || "shop-db".to_owned();
     let missing = ["SU_PASSWORD", "FLY_CONSUL_URL"];
     assert_eq!(
         inside(&missing, false, none(), none()),
-        Verdict::Change(Change::Generate(app()))
+        Verdict::Change(ClusterChange::Generate(app()))
     );
     assert_eq!(
         inside(&missing, true, none(), none()),
-        Verdict::Change(Change::Secrets(app(), missing.into()))
+        Verdict::Change(ClusterChange::Secrets(app(), missing.into()))
     );
-    let volume_change = Change::Volume(app(), 0);
+    let volume_change = ClusterChange::Volume(app(), 0);
     assert!(intent(&volume_change).is_some());
     assert_eq!(
         inside(&[], true, none(), none()),
@@ -120,9 +127,11 @@ fn passwords_are_kept_before_they_are_set_and_set_before_a_machine_starts() {
 }
 
 #[test]
-fn a_volume_is_used_before_another_is_made() {
+fn a_volume_is_used_before_another_is_created() {
     let free = inside(&[], true, volume("created", 1, ""), json!([]));
-    assert!(matches!(free, Verdict::Change(Change::Machine { volume, .. }) if volume == "vol_1"));
+    assert!(
+        matches!(free, Verdict::Change(ClusterChange::Machine { volume, .. }) if volume == "vol_1")
+    );
     for held in [volume("creating", 1, ""), volume("created", 1, "m9")] {
         let verdict = inside(&[], true, held, json!([]));
         assert!(matches!(verdict, Verdict::Wait { .. }), "{verdict:?}");
@@ -144,7 +153,7 @@ fn the_cluster_is_ready_when_every_check_passes_and_one_is_the_primary() {
         assert!(matches!(verdict, Verdict::Wait { .. }), "{verdict:?}");
     }
     let stopped = on(machine("stopped", "primary", "passing"), 1);
-    assert!(matches!(stopped, Verdict::Change(Change::Start(..))));
+    assert!(matches!(stopped, Verdict::Change(ClusterChange::Start(..))));
     let failed = on(machine("failed", "primary", "passing"), 1);
     assert!(matches!(failed, Verdict::Blocked(why) if why.reason == Reason::DatabaseFailed));
 }

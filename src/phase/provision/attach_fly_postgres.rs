@@ -1,24 +1,25 @@
-//! Attaching legacy Fly Postgres, as `fly postgres attach` does it: a user and a database through
-//! the cluster's own API, then Fly.io's record. That API listens in the private network only, so
-//! it is called from within the primary machine. Sources: fly-api.md E.2, E.3, I.
+//! Attaches the app to its Fly Postgres cluster, as `fly postgres attach` does: a user and a
+//! database through the cluster's own API, then Fly.io's record. That API listens in the private
+//! network only, so it is called from within the primary machine. Source: fly-apps/postgres-flex.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    attach::{Missing, VARIABLE, role},
-    fly_postgres, secrets,
+    attachment::{Attachment, MissingParts},
+    stored_values,
 };
 use crate::{
     api::Reason,
     error::Error,
     fly::{ExecRequest, fly_postgres::NewPostgresAttachment},
+    phase::names::{DATABASE_URL, role},
     pipeline::{Cx, step::Result},
     plan::fingerprint,
 };
 
-/// Where the password of the app's user is kept.
-const PASSWORD: &[(&str, &str)] = &[("", "golive_postgres_app")];
+/// The key under which the password of the app's user is stored.
+const PASSWORD: &str = "golive_postgres_app";
 
 /// The cluster's API in its machine.
 const API: &str = "http://localhost:5500/commands";
@@ -26,16 +27,16 @@ const API: &str = "http://localhost:5500/commands";
 /// Longest time of one call of that API, in seconds.
 const LONGEST: u32 = 30;
 
-/// The URL, if the app is attached with the password that is kept.
+/// Reads whether the app is attached with the stored password.
 ///
 /// # Errors
 /// When Fly.io or Kubernetes does not answer.
-pub async fn look(cx: &Cx, cluster: &str) -> Result<std::result::Result<SecretString, Missing>> {
+pub async fn observe(cx: &Cx, cluster: &str) -> Result<Attachment> {
     let app = &cx.target.app;
     let attached = cx.fly.postgres_attachments(app, cluster).await;
     let attached = attached.map_err(|source| Error::fly("read what is attached", source))?;
-    let stored = secrets::store(cx).read().await?.unwrap_or_default();
-    let password = stored.values.get(PASSWORD[0].1);
+    let stored = stored_values::store(cx).read().await?.unwrap_or_default();
+    let password = stored.values.get(PASSWORD);
     if let Some(password) = password {
         let user = user(cx, password.secret());
         let ours = attached.iter().any(|found| {
@@ -43,10 +44,11 @@ pub async fn look(cx: &Cx, cluster: &str) -> Result<std::result::Result<SecretSt
                 && found.database_name.as_deref() == Some(&role(app))
         });
         if ours {
-            return Ok(Ok(url(cluster, &user, password.secret(), &role(app))));
+            let url = url(cluster, &user, password.secret(), &role(app));
+            return Ok(Attachment::Complete(url));
         }
     }
-    Ok(Err(Missing {
+    Ok(Attachment::Incomplete(MissingParts {
         cluster: cluster.to_owned(),
         user: Some(role(app)),
         database: Some(role(app)),
@@ -54,15 +56,15 @@ pub async fn look(cx: &Cx, cluster: &str) -> Result<std::result::Result<SecretSt
     }))
 }
 
-/// Makes the user and the database, and records the attachment. Every part is found when it is
-/// there already.
+/// Creates the user and the database, and records the attachment. Parts that exist are left as they
+/// are.
 ///
 /// # Errors
 /// When Fly.io, Kubernetes or the cluster refuses or does not answer.
 pub async fn attach(cx: &Cx, cluster: &str, primary: &str) -> Result<()> {
-    // Kept before it is used: a password that nobody knows any more locks the user out.
-    let kept = fly_postgres::keep(cx, PASSWORD).await?;
-    let Some(password) = kept.get(PASSWORD[0].1) else {
+    // Stored before it is used: a password that is lost locks the user out.
+    let stored = stored_values::ensure_passwords(cx, &[PASSWORD]).await?;
+    let Some(password) = stored.get(PASSWORD) else {
         return Err(Error::NotKnown("the password of the database's user"));
     };
     let (app, user) = (&cx.target.app, user(cx, password));
@@ -72,7 +74,7 @@ pub async fn attach(cx: &Cx, cluster: &str, primary: &str) -> Result<()> {
     let new = json!({
         "username": user,
         "password": password.expose_secret(),
-        // As `fly postgres attach` makes it: migrations create extensions and schemas.
+        // As with `fly postgres attach`: migrations create extensions and schemas.
         "superuser": true,
     });
     call("users/create", new).await?;
@@ -80,11 +82,11 @@ pub async fn attach(cx: &Cx, cluster: &str, primary: &str) -> Result<()> {
     let attached = cx.fly.postgres_attachments(app, cluster).await;
     for old in attached.map_err(doing)? {
         let same = old.database_user.as_deref() == Some(&user);
-        if old.variable.as_deref() == Some(VARIABLE) && same {
+        if old.variable.as_deref() == Some(DATABASE_URL) && same {
             return Ok(());
         }
-        if old.variable.as_deref() == Some(VARIABLE) {
-            // Of a password that is lost. Its user stays: it may own tables.
+        if old.variable.as_deref() == Some(DATABASE_URL) {
+            // Its password is lost. Its user stays, because it may own tables.
             let gone = cx.fly.detach_fly_postgres(app, cluster, &old.id).await;
             gone.map_err(doing)?;
         }
@@ -94,12 +96,12 @@ pub async fn attach(cx: &Cx, cluster: &str, primary: &str) -> Result<()> {
         postgres_app: cluster,
         database: &database,
         user: &user,
-        variable: VARIABLE,
+        variable: DATABASE_URL,
     };
     cx.fly.attach_fly_postgres(&attachment).await.map_err(doing)
 }
 
-/// One call of the cluster's API. What exists already is fine.
+/// One call of the cluster's API. Creating what exists already succeeds.
 async fn post(cx: &Cx, cluster: &str, machine: &str, what: &str, body: Value) -> Result<()> {
     let command = [
         "curl",
@@ -111,7 +113,7 @@ async fn post(cx: &Cx, cluster: &str, machine: &str, what: &str, body: Value) ->
         "%{http_code}",
         "--header",
         "Content-Type: application/json",
-        // The body has the password, so it goes in by the standard input.
+        // The body holds the password, so it is passed on the standard input.
         "--data-binary",
         "@-",
     ];
@@ -144,8 +146,8 @@ async fn post(cx: &Cx, cluster: &str, machine: &str, what: &str, body: Value) ->
     }
 }
 
-/// Name of the user. It changes with the password, since the API cannot set another one: should
-/// the kept password be lost, another user takes over.
+/// Name of the user. It changes with the password, because the API cannot change a password: if the
+/// stored one is lost, another user is created.
 fn user(cx: &Cx, password: &SecretString) -> String {
     let print = fingerprint(&cx.installation.fingerprint_key, password);
     let role: String = role(&cx.target.app).chars().take(50).collect();
@@ -153,7 +155,7 @@ fn user(cx: &Cx, password: &SecretString) -> String {
 }
 
 fn url(cluster: &str, user: &str, password: &SecretString, database: &str) -> SecretString {
-    // The password has letters and digits only.
+    // The password consists of letters and digits, so it needs no escaping.
     SecretString::from(format!(
         "postgres://{user}:{}@top2.nearest.of.{cluster}.internal:5432/{database}?sslmode=disable",
         password.expose_secret()

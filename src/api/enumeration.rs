@@ -1,14 +1,15 @@
-//! Enumerations as they stand in the API: one word each, with a sentence that says what it means.
+//! Enumerations of the API: a text for each value, with a sentence that explains it.
 //!
-//! Why a macro: a derived schema drops the sentences of the variants, and a derived reader
-//! rejects the whole object when it meets a word that a newer version of Golive wrote. Here the
-//! sentences reach `kubectl explain`, and the words of the *status* may be unknown without harm.
+//! Why a macro: a derived schema drops the doc comments of the variants, and a derived
+//! deserializer rejects the whole object when it finds a value of a newer version of Golive. Here the
+//! comments appear in `kubectl explain`, and an unknown value in a *status* is no error.
 
 /// Declares an enumeration of the API.
 ///
-/// `strict` refuses unknown words (what users write), `lenient` reads them as the default
-/// (what we write: after a downgrade the old version meets words of the new one).
-macro_rules! words {
+/// `strict` refuses unknown values, for fields that users write. `lenient` parses them as the
+/// default, for fields that Golive writes: after a downgrade the old version finds values of the new
+/// one.
+macro_rules! api_enum {
     (
         $(#[doc = $doc:literal])+
         pub enum $name:ident, $mode:ident $(, default $default:ident)? {
@@ -25,13 +26,13 @@ macro_rules! words {
             /// Every value, in the order in which they are documented.
             pub const ALL: &'static [$name] = &[$( $name::$variant, )+];
 
-            /// The word as it is written in YAML.
+            /// The text as it is written in YAML.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $( $name::$variant => $word, )+ }
             }
 
-            /// The value with this word, if there is one.
+            /// The value with this text, if there is one.
             #[must_use]
             pub fn parse(word: &str) -> Option<Self> {
                 match word { $( $word => Some($name::$variant), )+ _ => None }
@@ -61,7 +62,7 @@ macro_rules! words {
                 let word = String::deserialize(d)?;
                 match Self::parse(&word) {
                     Some(value) => Ok(value),
-                    None => words!(@unknown $mode $name word $($word)+),
+                    None => api_enum!(@unknown $mode $name word $($word)+),
                 }
             }
         }
@@ -72,12 +73,12 @@ macro_rules! words {
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 schemars::json_schema!({
                     "type": "string",
-                    "description": $crate::api::words::sentence(&[$($doc),+]),
+                    "description": $crate::api::enumeration::sentence(&[$($doc),+]),
                     "enum": [$($word),+],
                     // `crd.rs` moves this into the description; a field's own comment would
                     // replace a description that stood here.
-                    "title": $crate::api::words::meanings(&[
-                        $( ($word, $crate::api::words::sentence(&[$($vdoc),+])) ),+
+                    "title": $crate::api::enumeration::meanings(&[
+                        $( ($word, $crate::api::enumeration::sentence(&[$($vdoc),+])) ),+
                     ]),
                 })
             }
@@ -91,7 +92,7 @@ macro_rules! words {
     };
 }
 
-pub(crate) use words;
+pub(crate) use api_enum;
 
 /// Joins the lines of a doc comment into one paragraph.
 pub(crate) fn sentence(lines: &[&str]) -> String {
@@ -122,7 +123,7 @@ fn lower_first(text: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    words! {
+    api_enum! {
         /// What a test wants.
         pub enum Strict, strict, default One {
             /// The first.
@@ -132,7 +133,7 @@ mod tests {
             Two = "two",
         }
     }
-    words! {
+    api_enum! {
         /// What a status says.
         pub enum Lenient, lenient, default One {
             /// The first.

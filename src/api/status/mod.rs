@@ -1,0 +1,259 @@
+//! `Activation.status`: a report of what was observed, never an input to what is done, except for the
+//! announced creates. Every field is bounded, and `bounds` enforces the bounds.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+mod checks;
+mod external;
+mod phase;
+mod release;
+
+pub use super::source::{PendingImage, SourceStatus};
+pub use super::text::{MAX_MESSAGE, one_line};
+pub use checks::{
+    CheckResult, IntegrationStatus, ObjectiveStatus, PreflightResult, Severity, SmokeTestResult,
+};
+pub use external::{ExternalObject, FallbackUsed, Intent, SecretStatus};
+pub use phase::{
+    GateState, GateStatus, PhaseName, PhaseState, PhaseStatus, PlanStatus, PlannedChange,
+    StepState, StepStatus,
+};
+pub use release::{HistoryEntry, HistoryOutcome, ReleaseStatus, RollbackState, RollbackStatus};
+
+/// What was observed of an activation.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivationStatus {
+    /// Generation of the object that this status describes; -1 before the first observation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// The object's own UID. A status with another UID was copied or restored, and is ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub uid: Option<String>,
+
+    /// Name of the Secret with the token that carries Golive's finalizer, so that it is not deleted
+    /// before the Activation. When the spec names another one, the finalizer is removed from this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub token_secret: Option<String>,
+
+    /// State of the activation, for people. Programs read the conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub phase: Option<String>,
+
+    /// The application's public address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub url: Option<String>,
+
+    /// When the application was first proven live, and by what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go_live: Option<GoLive>,
+
+    /// The conditions, as `kubectl wait` reads them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+
+    /// The phases with their steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub phases: Vec<PhaseStatus>,
+
+    /// The changes that are planned or under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanStatus>,
+
+    /// The checks of the preflight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["check".into()]))]
+    pub preflight: Vec<PreflightResult>,
+
+    /// The checks of the smoke test.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["check".into()]))]
+    pub smoke_test: Vec<SmokeTestResult>,
+
+    /// The image that is followed, when the spec has `deploy.source`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceStatus>,
+
+    /// The release that serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseStatus>,
+
+    /// The last releases, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub history: Vec<HistoryEntry>,
+
+    /// The last request for a rollback, and its result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackStatus>,
+
+    /// What is about to be created on Fly.io, recorded before the request is sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["slot".into()]))]
+    pub intents: Vec<Intent>,
+
+    /// The application's secrets: names and fingerprints, never values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub secrets: Vec<SecretStatus>,
+
+    /// What exists on Fly.io for this activation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["kind".into(), "name".into()]))]
+    pub external: Vec<ExternalObject>,
+
+    /// The fallbacks that were used, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["what".into()]))]
+    pub fallbacks: Vec<FallbackUsed>,
+
+    /// The integrations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 24))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub integrations: Vec<IntegrationStatus>,
+
+    /// The objectives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub objectives: Vec<ObjectiveStatus>,
+
+    /// Fields of the spec that were not acted on, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["field".into()]))]
+    pub skipped: Vec<SkippedField>,
+
+    /// The phase that waits for approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub pending_gate: Option<String>,
+
+    /// Who is responsible for the phase that is running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub current_owner: Option<String>,
+
+    /// Deadline of the phase that is running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_deadline: Option<Time>,
+
+    /// What happens next, or what a person must do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub next_action: Option<String>,
+
+    /// Latest time of the next action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_action_time: Option<Time>,
+
+    /// The value of the annotation `golive.dev/reconcile-requested-at` that was handled last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub last_handled_reconcile_at: Option<String>,
+
+    /// The value of the annotation `golive.dev/retry` that was handled last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub last_handled_retry: Option<String>,
+}
+
+impl ActivationStatus {
+    /// True when every phase before Go-Live has succeeded.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        let mut required = self
+            .phases
+            .iter()
+            .filter(|phase| phase.name.before_live())
+            .peekable();
+        required.peek().is_some() && required.all(|phase| phase.state == PhaseState::Succeeded)
+    }
+}
+
+/// When the application was first proven live, and by what.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GoLive {
+    /// When the last check passed.
+    pub time: Time,
+    /// Generation of the object that went live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Number of the release that went live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<i64>,
+    /// The image that went live, with its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 640))]
+    pub image: Option<String>,
+    /// Time from the first observation of the object to Go-Live, in whole seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_seconds: Option<i64>,
+    /// The proof: one line for each check.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 256)))]
+    pub evidence: Vec<String>,
+}
+
+/// A field of the spec that was not acted on.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SkippedField {
+    /// Path of the field, such as `spec.integrations`.
+    #[schemars(length(max = 128))]
+    pub field: String,
+    /// The reason, for programs, such as `NotImplemented`.
+    #[schemars(length(max = 128))]
+    pub reason: String,
+    /// The reason, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub message: String,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn status(states: &[(&str, &str)]) -> ActivationStatus {
+        let phases: Vec<_> = states
+            .iter()
+            .map(|(name, state)| serde_json::json!({"name": name, "state": state}))
+            .collect();
+        serde_json::from_value(serde_json::json!({ "phases": phases })).unwrap()
+    }
+
+    #[test]
+    fn an_activation_is_live_when_every_phase_before_go_live_has_succeeded() {
+        let succeeded = |name| (name, "Succeeded");
+        let before = ["Preflight", "Provision", "Deploy", "SmokeTest"].map(succeeded);
+        assert!(status(&before).is_live());
+        let later = [&before[..], &[("Observe", "Failed")]].concat();
+        assert!(status(&later).is_live());
+        let mut failed = before;
+        failed[2].1 = "Failed";
+        assert!(!status(&failed).is_live());
+        assert!(!status(&[]).is_live());
+        assert!(!status(&[("Observe", "Succeeded")]).is_live());
+    }
+}

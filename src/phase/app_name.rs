@@ -1,0 +1,406 @@
+//! Whether this Activation may use its app's name: what Fly.io and the claim say, and what follows.
+//!
+//! The check `AppNameAvailable` and the step `App` share this observation and this decision, so
+//! that they never disagree.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use super::{
+    app_lookup::{AppLookup, Holder, NameStatus, look_up, other_organization},
+    clusters, names,
+};
+use crate::{
+    api::{Reason, policy::Adoption},
+    fly,
+    pipeline::{Cx, Owner, StepChange, Verdict, Why, step::Result},
+    plan::Target,
+    store::claim::{self, Claim},
+};
+
+/// How long a name that was observed to be free counts as free. Fly.io takes one read of an app a
+/// second (fly.io/docs/machines/api/working-with-machines-api/, "Rate limits"), and a first pass
+/// would need four. A name that is taken in the meantime is refused when the app is created.
+const FREE_FOR: Duration = Duration::from_millis(500);
+
+/// How long an observed app counts as existing: the check on its name reads it in the same pass.
+const FOUND_FOR: Duration = Duration::from_secs(1);
+
+/// The app and its claim.
+#[derive(Debug)]
+pub struct AppObservation {
+    /// What Fly.io says.
+    pub lookup: AppLookup,
+    /// Who holds the name.
+    pub claim: Option<Claim>,
+    /// This Activation.
+    pub owner: Owner,
+    /// Kinds of the requested resources that do not exist under our names yet, so that they will be
+    /// ours. Observed only while the app is not claimed.
+    pub absent: BTreeSet<String>,
+}
+
+/// What to do about the app.
+#[derive(Debug, PartialEq)]
+pub enum AppChange {
+    /// Claim the name for this Activation.
+    Claim {
+        /// The name.
+        app: String,
+        /// The claim that is replaced.
+        before: Option<Box<Claim>>,
+        /// The app exists already.
+        adopt: bool,
+        /// Kinds of what will be ours beside the app.
+        made: BTreeSet<String>,
+    },
+    /// Create the app at Fly.io.
+    Create {
+        /// Its name.
+        app: String,
+        /// Slug of the organization.
+        organization: String,
+    },
+}
+
+impl fmt::Display for AppChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Claim {
+                app, adopt: true, ..
+            } => write!(f, "take over the Fly app {app}"),
+            Self::Claim { app, .. } => write!(f, "claim the name {app}"),
+            Self::Create { app, organization } => {
+                write!(
+                    f,
+                    "create the Fly app {app} in the organization {organization}"
+                )
+            }
+        }
+    }
+}
+
+impl StepChange for AppChange {}
+
+/// Fact: the app, and when it was read.
+#[derive(Clone, Debug)]
+pub struct FoundApp {
+    /// The app.
+    pub app: fly::App,
+    at: Instant,
+}
+
+/// Fact: our claim on the app, as it was read last.
+#[derive(Clone, Debug)]
+pub struct OwnClaim(pub Claim);
+
+/// Fact: the name was free at this time, and these kinds of resources were absent.
+#[derive(Clone, Debug)]
+struct NameFree {
+    at: Instant,
+    absent: BTreeSet<String>,
+}
+
+/// Journal: when the request to create the app was sent.
+#[derive(Debug)]
+struct CreateSent(Instant);
+
+/// Records that the request to create the app was sent: the name no longer counts as free.
+pub fn record_create(cx: &Cx) {
+    cx.journal.set(CreateSent(Instant::now()));
+}
+
+/// Kinds of absent resources, if the name was observed to be free a moment ago.
+fn recently_free(cx: &Cx) -> Option<BTreeSet<String>> {
+    let free = cx.facts.get::<NameFree>()?;
+    let sent = cx.journal.get::<CreateSent>();
+    let outdated = sent.is_some_and(|sent| sent.0 >= free.at);
+    (!outdated && free.at.elapsed() < FREE_FOR).then(|| free.absent.clone())
+}
+
+/// Reads the app and its claim.
+///
+/// # Errors
+/// When Fly.io or Kubernetes does not answer.
+pub async fn observe(cx: &Cx) -> Result<AppObservation> {
+    let free_before = recently_free(cx);
+    let (lookup, claim) = match &free_before {
+        Some(_) => (AppLookup::NotFound, read_claim(cx).await?),
+        None => read_both(cx).await?,
+    };
+    if !matches!(lookup, AppLookup::Found(_)) {
+        cx.facts.clear::<FoundApp>();
+    }
+    let ours = claim.as_ref().filter(|claim| claim.is_of(&cx.owner));
+    match ours {
+        Some(claim) => cx.facts.set(OwnClaim(claim.clone())),
+        None => cx.facts.clear::<OwnClaim>(),
+    }
+    let is_new = free_before.is_none();
+    let absent = match (ours, free_before) {
+        (Some(_), _) => BTreeSet::new(),
+        (None, Some(absent)) => absent,
+        (None, None) => absent_resources(cx).await,
+    };
+    if matches!(lookup, AppLookup::NotFound) && is_new {
+        cx.facts.set(NameFree {
+            at: Instant::now(),
+            absent: absent.clone(),
+        });
+    }
+    Ok(AppObservation {
+        lookup,
+        claim,
+        owner: cx.owner.clone(),
+        absent,
+    })
+}
+
+async fn read_claim(cx: &Cx) -> Result<Option<Claim>> {
+    claim::read(&cx.kube, &cx.installation.own_namespace, &cx.target.app).await
+}
+
+/// Reads the app, unless it was read a moment ago and is ours, and its claim.
+async fn read_both(cx: &Cx) -> Result<(AppLookup, Option<Claim>)> {
+    let known = cx.facts.get::<FoundApp>();
+    let Some(known) = known.filter(|known| known.at.elapsed() < FOUND_FOR) else {
+        return futures::try_join!(read_app(cx), read_claim(cx));
+    };
+    // An app that is not ours may be deleted together with its claim.
+    let claim = read_claim(cx).await?;
+    if claim.as_ref().is_some_and(|claim| claim.is_of(&cx.owner)) {
+        return Ok((AppLookup::Found(Box::new(known.app.clone())), claim));
+    }
+    Ok((read_app(cx).await?, claim))
+}
+
+async fn read_app(cx: &Cx) -> Result<AppLookup> {
+    let lookup = look_up(cx, &cx.target.app).await?;
+    if let AppLookup::Found(app) = &lookup {
+        cx.facts.set(FoundApp {
+            app: (**app).clone(),
+            at: Instant::now(),
+        });
+    }
+    Ok(lookup)
+}
+
+/// Kinds of the requested resources that do not exist yet. One that cannot be read is left out;
+/// then it is recorded when it is created.
+async fn absent_resources(cx: &Cx) -> BTreeSet<String> {
+    let provision = &cx.target.provision;
+    let database = async {
+        let requested = provision.postgres.as_ref();
+        if requested.is_none_or(|postgres| postgres.managed.is_none()) {
+            return false;
+        }
+        matches!(clusters::find_all(cx).await, Ok(found) if found.is_empty())
+    };
+    let redis = async {
+        let requested = provision.redis.as_ref();
+        if requested.is_none_or(|redis| redis.upstash.is_none()) {
+            return false;
+        }
+        let name = names::redis(&cx.target.app);
+        matches!(cx.fly.redis(&name).await, Ok(None))
+    };
+    let (database, redis) = futures::join!(database, redis);
+    [(claim::DATABASE, database), (claim::REDIS, redis)]
+        .into_iter()
+        .filter(|(_, absent)| *absent)
+        .map(|(kind, _)| kind.to_owned())
+        .collect()
+}
+
+/// Decides whether the app can be created or taken over. Pure.
+pub fn decide(target: &Target, observed: &AppObservation) -> Verdict<AppChange> {
+    let app = &target.app;
+    match NameStatus::of(&observed.lookup, observed.claim.as_ref(), &observed.owner) {
+        NameStatus::ClaimedByAnother(claim) => Verdict::Blocked(Why::new(
+            Reason::AppClaimed,
+            format!(
+                "the app {app} belongs to the Activation {}/{}: choose another app, or delete that Activation (if it is gone already, delete the ConfigMap {} in the namespace of the operator)",
+                claim.namespace,
+                claim.name,
+                claim::name(app)
+            ),
+        )),
+        NameStatus::Forbidden => Verdict::Blocked(taken(app)),
+        NameStatus::Free { claimed: true } => Verdict::Change(AppChange::Create {
+            app: app.clone(),
+            organization: target.organization.clone(),
+        }),
+        NameStatus::Free { claimed: false } => take(target, observed, false),
+        NameStatus::Exists { app: found, holder } => existing(target, observed, found, holder),
+    }
+}
+
+/// Decides about an app that exists.
+fn existing(
+    target: &Target,
+    observed: &AppObservation,
+    found: &fly::App,
+    holder: Holder,
+) -> Verdict<AppChange> {
+    let app = &target.app;
+    if let Some(slug) = other_organization(found, target) {
+        return Verdict::Blocked(Why::new(
+            Reason::NameTaken,
+            format!(
+                "the app {app} belongs to the organization {slug}, not to {}: choose another app",
+                target.organization
+            ),
+        ));
+    }
+    let may_adopt = match (holder, target.adoption) {
+        (Holder::Us, _) => return Verdict::Done,
+        (_, Adoption::Always) => true,
+        (_, Adoption::IfOwned) => holder == Holder::Namesake,
+        (_, Adoption::Never) => false,
+    };
+    if may_adopt {
+        return take(target, observed, true);
+    }
+    Verdict::Blocked(Why::new(
+        Reason::AdoptionRefused,
+        format!(
+            "the app {app} exists already and this Activation did not create it: choose another app, or set `adoption` to Always (or IfOwned, for one that an earlier Activation of this name left behind)"
+        ),
+    ))
+}
+
+fn take(target: &Target, observed: &AppObservation, adopt: bool) -> Verdict<AppChange> {
+    let namesake = observed
+        .claim
+        .as_ref()
+        .filter(|claim| claim.left_by_namesake(&observed.owner));
+    // A resource of the same name in another organization belongs to somebody else.
+    let before = namesake.filter(|claim| claim.organization == target.organization);
+    let made_before = before.map(|claim| claim.made.clone()).unwrap_or_default();
+    Verdict::Change(AppChange::Claim {
+        app: target.app.clone(),
+        before: observed.claim.clone().map(Box::new),
+        adopt,
+        made: &made_before | &observed.absent,
+    })
+}
+
+/// Why an app cannot be created: another organization has its name.
+pub fn taken(app: &str) -> Why {
+    Why::new(
+        Reason::NameTaken,
+        format!(
+            "the name {app} is taken by another organization on Fly.io, where names are global: choose another `app`"
+        ),
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{plan::testing::target, store::claim::tests::claim};
+
+    fn there(organization: &str) -> AppLookup {
+        let app = serde_json::json!({
+            "id": "shop", "name": "shop", "organization": {"slug": organization},
+        });
+        AppLookup::Found(Box::new(serde_json::from_value(app).unwrap()))
+    }
+
+    fn next(adoption: &str, lookup: AppLookup, claim: Option<Claim>) -> Verdict<AppChange> {
+        let owner = Owner {
+            namespace: "cabanas".into(),
+            name: "shop".into(),
+            uid: "uid-1".into(),
+            generation: 1,
+        };
+        let observed = AppObservation {
+            lookup,
+            claim,
+            owner,
+            absent: BTreeSet::from([claim::DATABASE.to_owned()]),
+        };
+        decide(&target(&format!("adoption: {adoption}")), &observed)
+    }
+
+    fn blocked(verdict: Verdict<AppChange>) -> Reason {
+        match verdict {
+            Verdict::Blocked(why) => why.reason,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn adopts(verdict: &Verdict<AppChange>) -> bool {
+        matches!(
+            verdict,
+            Verdict::Change(AppChange::Claim { adopt: true, .. })
+        )
+    }
+
+    #[test]
+    fn a_name_is_claimed_before_the_app_is_created() {
+        let ours = claim("uid-1", "cabanas", "shop", false);
+        let first = next("Never", AppLookup::NotFound, None);
+        assert!(matches!(
+            &first,
+            Verdict::Change(AppChange::Claim { adopt: false, before: None, made, .. }) if made.contains("database")
+        ));
+        let second = next("Never", AppLookup::NotFound, Some(ours.clone()));
+        assert!(matches!(second, Verdict::Change(AppChange::Create { .. })));
+        assert_eq!(next("Never", there("cabanas"), Some(ours)), Verdict::Done);
+    }
+
+    #[test]
+    fn an_app_of_somebody_else_is_left_alone() {
+        let theirs = claim("uid-9", "other", "shop", false);
+        for seen in [AppLookup::NotFound, there("cabanas")] {
+            assert_eq!(
+                blocked(next("Always", seen, Some(theirs.clone()))),
+                Reason::AppClaimed
+            );
+        }
+        assert_eq!(
+            blocked(next("Always", AppLookup::Forbidden, None)),
+            Reason::NameTaken
+        );
+        assert_eq!(
+            blocked(next("Always", there("acme"), None)),
+            Reason::NameTaken
+        );
+    }
+
+    #[test]
+    fn an_existing_app_is_taken_over_as_far_as_adoption_allows() {
+        let namesake = claim("uid-0", "cabanas", "shop", true);
+        let stranger = claim("uid-0", "other", "shop", true);
+        let refused = Reason::AdoptionRefused;
+        let look = |adoption: &str, claim: Option<&Claim>| {
+            next(adoption, there("cabanas"), claim.cloned())
+        };
+        assert_eq!(blocked(look("Never", Some(&namesake))), refused);
+        assert_eq!(blocked(look("IfOwned", None)), refused);
+        assert_eq!(blocked(look("IfOwned", Some(&stranger))), refused);
+        assert!(adopts(&look("IfOwned", Some(&namesake))));
+        assert!(adopts(&look("Always", None)));
+        assert!(adopts(&look("Always", Some(&stranger))));
+    }
+
+    #[test]
+    fn what_an_earlier_activation_of_this_name_made_stays_known_and_anothers_does_not() {
+        for (namespace, known) in [("cabanas", true), ("other", false)] {
+            let mut left = claim("uid-0", namespace, "shop", true);
+            left.made.insert("redis".to_owned());
+            let Verdict::Change(AppChange::Claim { made, .. }) =
+                next("Never", AppLookup::NotFound, Some(left))
+            else {
+                unreachable!("a claim")
+            };
+            assert_eq!(made.contains("redis"), known);
+            assert!(made.contains("database"));
+        }
+    }
+}

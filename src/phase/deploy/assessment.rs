@@ -1,0 +1,113 @@
+//! Whether the machines of a rollout are healthy, and what is known of those that are not. What
+//! follows from it is decided in [`judge`](super::judge).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{
+    fleet::{
+        diagnosis,
+        health::{Health, health},
+        next_move::Plan,
+        wanted::WantedMachine,
+    },
+    machine_checks::{self, Checks},
+    release::pull,
+    rollout::{self, Rollout},
+};
+use crate::{
+    fly::Machine,
+    pipeline::{Cx, Note, step::Result},
+};
+
+/// The number of machines whose failure is diagnosed in one observation.
+const DIAGNOSED: usize = 2;
+
+/// A rollout, and the evidence about it.
+#[derive(Debug)]
+pub struct Assessment {
+    /// The machines that exist and those that should.
+    pub rollout: Rollout,
+    /// The progress of the `machine_checks` of the release.
+    pub checks: Checks,
+    /// What else is known of machines that have failed, by id.
+    pub evidence: BTreeMap<String, String>,
+    /// Whether something has failed, and the image to go back to cannot be pulled any more.
+    pub is_serving_gone: bool,
+    /// Whether a failure of the release is to be recorded, because it is not on record yet.
+    pub is_unrecorded: bool,
+}
+
+/// Observes the machines and the evidence about them.
+///
+/// # Errors
+/// When Fly.io or Kubernetes does not answer or the fly.toml cannot be converted.
+pub async fn observe(cx: &Cx) -> Result<Assessment> {
+    let rollout = rollout::observe(cx).await?;
+    let checks = machine_checks::observe(cx, &rollout).await?;
+    let evidence = evidence(cx, &rollout).await;
+    let targets = &rollout.targets;
+    let is_serving_gone = rollout.effective.rollback.is_none()
+        && !targets.is_wanted_good()
+        && (is_any_failed(&rollout, cx.now()) || checks.has_failed(&cx.target.app, cx.now()))
+        && pull::is_serving_gone(cx, targets.serving_record()).await;
+    Ok(Assessment {
+        is_unrecorded: cx.may_act()
+            && !targets.records.has_failure(&targets.wanted.key, &cx.target),
+        checks,
+        evidence,
+        is_serving_gone,
+        rollout,
+    })
+}
+
+/// What else is known of the machines that have ended or are late.
+async fn evidence(cx: &Cx, rollout: &Rollout) -> BTreeMap<String, String> {
+    let mut evidence = BTreeMap::new();
+    for (machine, wanted) in rollout.pairs() {
+        if evidence.len() >= DIAGNOSED {
+            break;
+        }
+        if has_failed(rollout, machine, wanted, cx.now()) {
+            let text = diagnosis::of(cx, &rollout.machines, machine).await;
+            evidence.insert(machine.id.clone(), text);
+        }
+    }
+    evidence
+}
+
+/// Whether a machine of this release has ended or is late.
+fn has_failed(
+    rollout: &Rollout,
+    machine: &Machine,
+    wanted: &WantedMachine,
+    now: Timestamp,
+) -> bool {
+    // An old machine that is to be replaced is no failure of this release.
+    match health(machine, wanted.checks) {
+        _ if !wanted.was_given_to(machine) => false,
+        Health::Exited { .. } | Health::Down(_) => !wanted.standby,
+        Health::Unhealthy(_) | Health::Starting => rollout.is_late(machine, now),
+        Health::Healthy | Health::Watched(_) => false,
+    }
+}
+
+/// Whether any machine of this release has ended or is late.
+fn is_any_failed(rollout: &Rollout, now: Timestamp) -> bool {
+    let mut pairs = rollout.pairs();
+    pairs.any(|(machine, wanted)| has_failed(rollout, machine, wanted, now))
+}
+
+impl Assessment {
+    /// The next move. With `careful` an update waits for the machines that it has updated.
+    pub fn plan(&self, careful: bool, now: Timestamp) -> Plan {
+        self.rollout.plan(self.checks.untested(), careful, now)
+    }
+
+    /// What the status shows of releases on record before the step `Release` is reached.
+    pub fn notes(&self) -> Vec<Note> {
+        let targets = &self.rollout.targets;
+        targets.records.notes(&targets.wanted.key)
+    }
+}

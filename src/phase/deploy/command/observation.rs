@@ -1,0 +1,339 @@
+//! What is observed about a command, what follows from it, and what is sent.
+//!
+//! A command may change the database partly or completely, so that two facts are recorded before
+//! anything else is done or published: that the command begins for a release that could be rolled
+//! back, and that it has failed.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::{
+    former::Former,
+    machine::{self, Command},
+    one_off::{self, Runs},
+    program::Program,
+    published,
+};
+use crate::{
+    api::Reason,
+    fly::Machine,
+    phase::deploy::release::{
+        draft::draft,
+        failure::{self, FailedRelease},
+        record::{Outcome, Record},
+        records::Records,
+        store,
+        targets::Targets,
+        wanted::WantedRelease,
+    },
+    pipeline::{ChangeKind, Cx, Note, Slot, StepChange, Verdict, Why, step::Result},
+    plan::Target,
+};
+
+/// The state of a command.
+#[derive(Debug)]
+pub enum CommandState {
+    /// The fly.toml has none.
+    NotRequested(Program),
+    /// It has run, as far as this release needs it.
+    Ran,
+    /// Its machines show its progress.
+    Runs(Box<Runs>),
+}
+
+/// A command, and what is on record about the release that it runs for.
+#[derive(Debug)]
+pub struct Observation {
+    command: CommandState,
+    /// The release, until it is on record that its command begins.
+    unbegun: Option<Box<WantedRelease>>,
+    /// The release, until it is on record that its command has failed.
+    unrecorded: Option<Box<WantedRelease>>,
+    /// What the status shows of releases on record.
+    notes: Vec<Note>,
+    /// A release command of another release, which has to end first.
+    former: Option<Former>,
+}
+
+impl From<CommandState> for Observation {
+    fn from(command: CommandState) -> Self {
+        Self {
+            command,
+            unbegun: None,
+            unrecorded: None,
+            notes: Vec::new(),
+            former: None,
+        }
+    }
+}
+
+/// What is sent next.
+#[derive(Debug, PartialEq)]
+pub enum Change {
+    /// Record that the release has begun.
+    Begin(Box<WantedRelease>),
+    /// Run the command, or end a run.
+    Machine(one_off::Change),
+    /// Record that the release has failed.
+    Fail(Box<FailedRelease>),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Begin(release) => write!(f, "record that release {} begins", release.number),
+            Self::Machine(change) => change.fmt(f),
+            Self::Fail(failed) => failed.fmt(f),
+        }
+    }
+}
+
+impl StepChange for Change {
+    fn kind(&self) -> ChangeKind {
+        match self {
+            Self::Fail(failed) => failed.kind(),
+            Self::Begin(_) | Self::Machine(_) => ChangeKind::Ordinary,
+        }
+    }
+}
+
+impl Change {
+    /// What has to be announced before it is sent.
+    pub fn intent(&self) -> Option<Slot> {
+        match self {
+            Self::Machine(change) => change.intent(),
+            Self::Begin(_) | Self::Fail(_) => None,
+        }
+    }
+}
+
+/// Observes a command of the wanted release in these machines.
+///
+/// # Errors
+/// When the fly.toml cannot be converted.
+pub async fn observe(
+    cx: &Cx,
+    command: Command,
+    machines: Vec<Machine>,
+    app_machines: &[Machine],
+    targets: Targets,
+) -> Result<Observation> {
+    let runs = machine::runs(cx, command, machines, app_machines).await?;
+    let runs = CommandState::Runs(Box::new(runs));
+    Ok(Observation::of(cx, runs, targets))
+}
+
+impl Observation {
+    /// A command in this state, and what is on record about the wanted release.
+    pub fn of(cx: &Cx, command: CommandState, targets: Targets) -> Self {
+        let Targets {
+            wanted, records, ..
+        } = targets;
+        let unrecorded = cx.may_act() && !records.has_failure(&wanted.key, &cx.target);
+        let unbegun = cx.may_act() && is_unbegun(&wanted, &records, &cx.target);
+        let notes = records.notes(&wanted.key);
+        let wanted = Box::new(wanted);
+        Self {
+            command,
+            notes,
+            former: None,
+            unbegun: unbegun.then(|| wanted.clone()),
+            unrecorded: unrecorded.then_some(wanted),
+        }
+    }
+
+    /// The same, after a release command of another release.
+    #[must_use]
+    pub fn after(self, former: Option<Former>) -> Self {
+        Self { former, ..self }
+    }
+
+    /// What is sent next, or what keeps it.
+    pub fn decide(&self, target: &Target, now: Timestamp) -> Verdict<Change> {
+        if let Some(former) = &self.former {
+            return in_machine(former.decide(target));
+        }
+        if let Some(release) = &self.unbegun {
+            return Verdict::Change(Change::Begin(release.clone()));
+        }
+        match self.command.decide(&target.app, now) {
+            Verdict::Blocked(why) => self.record_first(why),
+            verdict => in_machine(verdict),
+        }
+    }
+
+    /// What the status shows of releases on record.
+    pub fn notes(&self) -> Vec<Note> {
+        self.notes.clone()
+    }
+
+    /// A release whose command has run and failed is recorded before the failure is published: a
+    /// part of the migration may be done.
+    fn record_first(&self, why: Why) -> Verdict<Change> {
+        match (&self.unrecorded, &self.command) {
+            (Some(release), CommandState::Runs(runs)) if runs.has_run() => {
+                let failed = FailedRelease::left((**release).clone(), why.message);
+                Verdict::Change(Change::Fail(Box::new(failed)))
+            }
+            _ => Verdict::Blocked(why),
+        }
+    }
+}
+
+/// The same verdict; a change is one to the machine of the command.
+fn in_machine(verdict: Verdict<one_off::Change>) -> Verdict<Change> {
+    match verdict {
+        Verdict::Change(change) => Verdict::Change(Change::Machine(change)),
+        Verdict::Wait { why, wake } => Verdict::Wait { why, wake },
+        Verdict::Skipped(why) => Verdict::Skipped(why),
+        Verdict::Blocked(why) => Verdict::Blocked(why),
+        Verdict::Holds(time) => Verdict::Holds(time),
+        Verdict::Done => Verdict::Done,
+    }
+}
+
+impl CommandState {
+    /// What is sent next, or what keeps it.
+    fn decide(&self, app: &str, now: Timestamp) -> Verdict<one_off::Change> {
+        match self {
+            Self::NotRequested(program) => Verdict::Skipped(Why::new(
+                Reason::NotRequested,
+                format!("fly.toml has no `[deploy] {}`", program.key()),
+            )),
+            Self::Ran => Verdict::Done,
+            Self::Runs(runs) => runs.decide(app, now),
+        }
+    }
+}
+
+/// Whether it has to be recorded that the command of a release begins. Before the first good release
+/// no rollback is possible, so that there is nothing to keep from it.
+fn is_unbegun(release: &WantedRelease, records: &Records, target: &Target) -> bool {
+    let stale = |record: &Record| {
+        record.outcome == Outcome::Begun
+            && record.migration.reversible != target.deploy.migrations.reversible
+    };
+    release.migrates
+        && records.serving_record().is_some()
+        && records.of(release.number).is_none_or(stale)
+}
+
+/// Sends a change.
+///
+/// # Errors
+/// When Fly.io or Kubernetes refuses or does not answer: no command runs without the record of it.
+pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
+    match change {
+        Change::Begin(release) => {
+            let records = store::load(cx).await?;
+            let serving = records.serving_record();
+            let record = draft(cx, &release, Outcome::Begun, "", serving);
+            store::save(cx, record).await
+        }
+        Change::Machine(change) => one_off::apply(cx, change).await,
+        Change::Fail(failed) => {
+            failure::record(cx, *failed).await?;
+            // Now it is published, before the command is run again.
+            published::note_failure_recorded(cx);
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        phase::deploy::release::records::tests::records as all, pipeline::facts,
+        plan::testing::target,
+    };
+
+    /// A command whose last machine has these events, and whose release is not on record.
+    fn observation(events: serde_json::Value) -> Observation {
+        let runs = one_off::tests::runs(Some(json!({"events": events})));
+        let release = WantedRelease {
+            number: 2,
+            key: "k".to_owned(),
+            image: facts::Image {
+                asked: String::new(),
+                reference: "r/a:2".to_owned(),
+                pinned: "r/a@sha256:2".to_owned(),
+                digest: "sha256:2".to_owned(),
+                runs_on_fly: None,
+            },
+            config_hash: String::new(),
+            env: Vec::new(),
+            migrates: true,
+        };
+        Observation {
+            command: CommandState::Runs(Box::new(runs)),
+            former: None,
+            unbegun: None,
+            unrecorded: Some(Box::new(release)),
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_command_is_run_only_after_the_begin_of_its_release_is_recorded() {
+        let release = |number, key: &str| WantedRelease {
+            number,
+            key: key.to_owned(),
+            ..*observation(json!([])).unrecorded.unwrap()
+        };
+        let good = all(&[("a", Outcome::Succeeded)]);
+        let same = target("");
+        assert!(is_unbegun(&release(2, "b"), &good, &same));
+        let first = Records::default();
+        assert!(
+            !is_unbegun(&release(1, "a"), &first, &same),
+            "nothing to restore"
+        );
+        let begun_record = all(&[("a", Outcome::Succeeded), ("b", Outcome::Begun)]);
+        assert!(!is_unbegun(&release(2, "b"), &begun_record, &same));
+        let undone = target("deploy: {migrations: {reversible: true}}");
+        assert!(
+            is_unbegun(&release(2, "b"), &begun_record, &undone),
+            "that is recorded"
+        );
+        let ended = all(&[("a", Outcome::Succeeded), ("b", Outcome::Failed)]);
+        assert!(!is_unbegun(&release(2, "b"), &ended, &undone));
+        let mut none = release(2, "b");
+        none.migrates = false;
+        assert!(!is_unbegun(&none, &good, &same));
+
+        let mut begun = observation(json!([]));
+        begun.unbegun = Some(Box::new(release(2, "b")));
+        let next = begun.decide(&same, Timestamp::UNIX_EPOCH);
+        assert!(
+            matches!(next, Verdict::Change(Change::Begin(_))),
+            "{next:?}"
+        );
+    }
+
+    #[test]
+    fn only_a_command_that_was_started_may_have_migrated_partly() {
+        let why = || Why::new(Reason::ReleaseCommandFailed, "it failed");
+        let launched = json!({"type": "launch", "status": "launch_failed"});
+        let started = json!({"type": "start", "status": "started"});
+        for (events, recorded) in [
+            (json!([launched]), false),
+            (json!([started, launched]), true),
+            (json!([]), true),
+        ] {
+            let verdict = observation(events).record_first(why());
+            assert_eq!(
+                matches!(verdict, Verdict::Change(Change::Fail(_))),
+                recorded
+            );
+        }
+        let mut recorded = observation(json!([started]));
+        recorded.unrecorded = None;
+        assert_eq!(recorded.record_first(why()), Verdict::Blocked(why()));
+    }
+}

@@ -1,0 +1,122 @@
+//! The machines that run commands, as far as they are known.
+
+use std::time::{Duration, Instant};
+
+use futures::future::try_join_all;
+
+use crate::{
+    error::Error,
+    fly::Machine,
+    phase::{
+        marks::is_ours,
+        marks::{SLOT_KEY, UID_KEY},
+    },
+    pipeline::{Cx, step::Result},
+};
+
+/// TTL of a list that lacks a machine. Then the create of the machine is announced.
+const NONE_FOR: Duration = Duration::from_secs(1);
+
+/// The machines that fill one slot, as they were last observed. A fact.
+#[derive(Clone, Debug)]
+struct Known {
+    slot: String,
+    listed: Instant,
+    /// In the order in which they were created.
+    machines: Vec<Machine>,
+}
+
+/// What this process has sent since they were last observed. In the journal.
+#[derive(Clone, Debug, Default)]
+struct Sent {
+    created: Vec<Machine>,
+    /// A machine was deleted, or the outcome of a create is unknown: only a list shows which
+    /// machines there are.
+    unknown: bool,
+}
+
+/// What is known, with the machines that this process has created since.
+fn known(cx: &Cx) -> Option<Known> {
+    let sent = cx.journal.get::<Sent>().unwrap_or_default();
+    let known = cx.facts.get::<Known>().filter(|_| !sent.unknown)?;
+    let mut known = (*known).clone();
+    known.machines.extend(sent.created.iter().cloned());
+    Some(known)
+}
+
+/// The machines of commands that this process knows of, without reading them.
+pub fn known_machines(cx: &Cx) -> Vec<Machine> {
+    known(cx).map(|known| known.machines).unwrap_or_default()
+}
+
+/// The machines that fill this slot, destroyed ones included, in the order of their creation. Listed
+/// once: from then on only this process creates more, and only those change whose exit is not known
+/// yet. These are read by id, because the Machines API allows one list a second. `lacks` says that a
+/// machine is to be created, for which the list must be fresh.
+///
+/// # Errors
+/// When Fly.io does not answer.
+pub async fn in_slot(
+    cx: &Cx,
+    slot: &str,
+    lacks: impl Fn(&[Machine]) -> bool,
+) -> Result<Vec<Machine>> {
+    let known = known(cx);
+    if let Some(known) = known.filter(|known| known.slot == slot)
+        && let Some(machines) = read_again(cx, &known.machines).await?
+        && (!lacks(&machines) || known.listed.elapsed() < NONE_FOR)
+    {
+        cx.facts.set(Known {
+            machines: machines.clone(),
+            ..known
+        });
+        cx.journal.clear::<Sent>();
+        return Ok(machines);
+    }
+    let marks = [(UID_KEY, cx.owner.uid.as_str()), (SLOT_KEY, slot)];
+    let listed = Instant::now();
+    let machines = cx
+        .fly
+        .machines_and_destroyed(&cx.target.app, &marks)
+        .await
+        .map_err(|source| Error::fly("list the machines of commands", source));
+    let mut machines = machines?;
+    // The server filters too, but an unknown filter would be ignored.
+    machines
+        .retain(|machine| is_ours(machine, &cx.owner) && machine.metadata(SLOT_KEY) == Some(slot));
+    machines.sort_by_key(|machine| machine.created_at);
+    cx.facts.set(Known {
+        slot: slot.to_owned(),
+        listed,
+        machines: machines.clone(),
+    });
+    cx.journal.clear::<Sent>();
+    Ok(machines)
+}
+
+/// Reads the machines again that can still change; `None` when one is not found: it may be too new
+/// for the server that answered, so that only a list is reliable.
+async fn read_again(cx: &Cx, machines: &[Machine]) -> Result<Option<Vec<Machine>>> {
+    let read = machines.iter().map(|machine| async move {
+        if machine.state.is_over() && machine.exit_since_start().is_some() {
+            return Ok(Some(machine.clone()));
+        }
+        let found = cx.fly.machine(&cx.target.app, &machine.id).await;
+        found.map_err(|source| {
+            Error::fly(format!("read the command's machine {}", machine.id), source)
+        })
+    });
+    Ok(try_join_all(read).await?.into_iter().collect())
+}
+
+/// Notes that this process has created a machine, which a list may not name yet.
+pub fn note_created(cx: &Cx, machine: &Machine) {
+    cx.journal
+        .change_or_default::<Sent>(|sent| sent.created.push(machine.clone()));
+}
+
+/// Notes that a machine was deleted, or that the outcome of a create is unknown.
+pub fn note_unknown(cx: &Cx) {
+    cx.journal
+        .change_or_default::<Sent>(|sent| sent.unknown = true);
+}

@@ -1,0 +1,85 @@
+//! The programs that run once in a machine of their own. Plain data.
+
+use std::borrow::Cow;
+
+use crate::api::Reason;
+
+/// A program that runs once in a machine of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `[deploy] release_command`.
+    Release,
+    /// `[deploy] seed_command`.
+    Seed,
+    /// One of `machine_checks`.
+    Check {
+        /// Its command line.
+        command: String,
+        /// The machine that it tests: name and id.
+        tested: String,
+    },
+}
+
+impl Program {
+    /// Its name, for messages.
+    pub fn name(&self) -> Cow<'static, str> {
+        match self {
+            Self::Release => "release command".into(),
+            Self::Seed => "seed command".into(),
+            Self::Check { command, tested } => {
+                format!("machine check `{command}` of the machine {tested}").into()
+            }
+        }
+    }
+
+    /// Its key in fly.toml.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Release => "release_command",
+            Self::Seed => "seed_command",
+            Self::Check { .. } => "machine_checks",
+        }
+    }
+
+    /// The key in fly.toml that limits its run.
+    pub fn limit(&self) -> &'static str {
+        match self {
+            Self::Release | Self::Seed => "release_command_timeout",
+            Self::Check { .. } => "wait_timeout",
+        }
+    }
+
+    /// The key in fly.toml that sets its memory.
+    pub fn memory(&self) -> &'static str {
+        match self {
+            Self::Release | Self::Seed => "[deploy.release_command_vm] memory",
+            Self::Check { .. } => "[[vm]] memory",
+        }
+    }
+
+    /// What its failure has affected, and the next action.
+    pub fn after_failure(&self) -> &'static str {
+        match self {
+            Self::Release => {
+                "no machine of the application was changed; fix the migration and deploy another image; Golive also retries it"
+            }
+            Self::Seed => {
+                "no machine of the application was changed; fix the command or what it depends on; Golive also retries it"
+            }
+            Self::Check { .. } => "fix the application or the check",
+        }
+    }
+
+    /// The reason while it runs.
+    pub fn running_reason(&self) -> Reason {
+        match self {
+            Self::Release | Self::Seed => Reason::ReleaseCommandRunning,
+            Self::Check { .. } => Reason::MachineCheckRunning,
+        }
+    }
+
+    /// Whether it tests another machine.
+    pub fn is_check(&self) -> bool {
+        matches!(self, Self::Check { .. })
+    }
+}

@@ -1,0 +1,274 @@
+//! The health of a machine, what it means for a rollout, and when to observe it again. Pure.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::wanted::{WantedMachine, starts_on_demand};
+use crate::{
+    api::Reason,
+    fly::{Machine, MachineState, machines::CheckResult},
+    pipeline::{Verdict, Wake, Why},
+};
+
+/// Shortest pause between two observations of checks, for which Fly.io has no long poll. The
+/// Machines API allows 5 requests/s for "get machine" (fly.io/docs/machines/api, rate limits).
+const SHORTEST: Duration = Duration::from_millis(200);
+
+/// Longest pause while an event is recent. With the time that a reply takes, it stays within the
+/// same limit.
+const OFTEN: Duration = Duration::from_millis(150);
+
+/// Shortest pause just after an event: the same limit allows a burst of 10 reads.
+const SOON: Duration = Duration::from_millis(25);
+
+/// How long an event counts as recent.
+const FRESH: Duration = Duration::from_secs(15);
+
+/// The health of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Started, and all checks pass.
+    Healthy,
+    /// It is starting.
+    Starting,
+    /// Started just now. It has no health check, so that it is watched for this much longer.
+    Watched(Duration),
+    /// Started; these checks do not pass yet.
+    Unhealthy(Vec<String>),
+    /// Its program ended, and nobody requested that.
+    Exited {
+        /// Exit code of the program.
+        code: i64,
+        /// Whether it ran out of memory.
+        out_of_memory: bool,
+        /// Whether it is being restarted.
+        restarting: bool,
+    },
+    /// It is stopped, suspended or failed.
+    Down(MachineState),
+}
+
+/// The health of a machine, as Fly.io lists it.
+pub fn health(machine: &Machine, checks: usize) -> Health {
+    if let Some(exit) = machine.exit_since_start()
+        && exit.requested_stop != Some(true)
+    {
+        return Health::Exited {
+            code: exit.guest_exit_code.or(exit.exit_code).unwrap_or(-1),
+            out_of_memory: exit.oom_killed == Some(true),
+            restarting: exit.restarting == Some(true),
+        };
+    }
+    match &machine.state {
+        MachineState::Started => {
+            let failing: Vec<String> = machine
+                .checks
+                .0
+                .iter()
+                .filter(|check| check.status != CheckResult::Passing)
+                .map(|check| check.name.clone())
+                .collect();
+            if !failing.is_empty() {
+                Health::Unhealthy(failing)
+            } else if machine.checks.0.len() < checks {
+                Health::Unhealthy(vec!["not all checks have run yet".to_owned()])
+            } else {
+                Health::Healthy
+            }
+        }
+        MachineState::Created
+        | MachineState::Creating
+        | MachineState::Starting
+        | MachineState::Restarting
+        | MachineState::Updating
+        | MachineState::Replacing => Health::Starting,
+        other => Health::Down(other.clone()),
+    }
+}
+
+/// The health of a machine of the application. One that the proxy stopped because it was idle is
+/// healthy: the proxy starts it with the next request. One without checks is watched for a while
+/// after its start, because nothing else shows whether its program keeps running. flyctl does the
+/// same ("smoke checks").
+pub fn health_of(machine: &Machine, wanted: &WantedMachine, watch: Watch) -> Health {
+    match health(machine, wanted.checks) {
+        Health::Down(MachineState::Stopped | MachineState::Suspended)
+            if starts_on_demand(wanted) =>
+        {
+            Health::Healthy
+        }
+        Health::Healthy if wanted.checks == 0 => {
+            let starts = machine.events.iter().filter(|event| event.kind == "start");
+            let since = starts
+                .filter_map(|event| Timestamp::from_millisecond(event.timestamp?).ok())
+                .max();
+            let left = since.and_then(|since| {
+                let passed =
+                    Duration::try_from(watch.now.duration_since(since)).unwrap_or_default();
+                watch
+                    .span
+                    .checked_sub(passed)
+                    .filter(|left| !left.is_zero())
+            });
+            left.map_or(Health::Healthy, Health::Watched)
+        }
+        other => other,
+    }
+}
+
+/// How long a machine without checks is watched after its start.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// For how long; zero: not at all.
+    pub span: Duration,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// A machine whose health is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct JudgedMachine<'a> {
+    /// Name of the app.
+    pub app: &'a str,
+    /// The machine.
+    pub machine: &'a Machine,
+    /// The time that it had to become healthy, once that is over.
+    pub late: Option<Duration>,
+    /// What else is known of a failure; begins with `;` unless it is empty.
+    pub evidence: &'a str,
+    /// The pause until it is observed again.
+    pub pause: Duration,
+}
+
+impl JudgedMachine<'_> {
+    /// What the health of the machine means for a rollout.
+    pub fn verdict<C>(&self, health: &Health) -> Verdict<C> {
+        let name = format!("the machine {} ({})", self.machine.name, self.machine.id);
+        let state = self.machine.state.as_str();
+        match health {
+            Health::Healthy => Verdict::Done,
+            Health::Starting => self.starting(&name, state),
+            Health::Watched(left) => Verdict::Wait {
+                why: Why::new(
+                    Reason::MachineStarting,
+                    format!("{name} has started; it has no check, so it is watched for a moment"),
+                ),
+                wake: Wake::After(*left),
+            },
+            Health::Unhealthy(checks) => {
+                let text = format!("{name} does not pass {}", checks.join(", "));
+                match self.late {
+                    Some(limit) => {
+                        self.blocked(Reason::NotHealthy, format!("{text} {}", too_late(limit)))
+                    }
+                    None => Verdict::Wait {
+                        why: Why::new(Reason::NotHealthy, text),
+                        wake: Wake::After(self.pause),
+                    },
+                }
+            }
+            Health::Exited {
+                out_of_memory: true,
+                ..
+            } => self.blocked(
+                Reason::OutOfMemory,
+                format!("{name} ran out of memory: give it more with `[[vm]] memory` in fly.toml"),
+            ),
+            Health::Exited {
+                code, restarting, ..
+            } => {
+                let restarting = match restarting {
+                    true => " and is being restarted",
+                    false => "",
+                };
+                self.blocked(
+                    Reason::MachineExited,
+                    format!(
+                        "{name} exited with code {code}{restarting}: fix the application and deploy another image"
+                    ),
+                )
+            }
+            Health::Down(_) => self.blocked(
+                Reason::MachineExited,
+                format!(
+                    "{name} is {state}: look at `fly machine status {}`",
+                    self.machine.id
+                ),
+            ),
+        }
+    }
+
+    fn starting<C>(&self, name: &str, state: &str) -> Verdict<C> {
+        match self.late {
+            Some(limit) => self.blocked(
+                Reason::MachineStarting,
+                format!(
+                    "{name} is still {state}, and did not start {}",
+                    too_late(limit)
+                ),
+            ),
+            None => Verdict::Wait {
+                why: Why::new(Reason::MachineStarting, format!("{name} is {state}")),
+                wake: Wake::Machine {
+                    app: self.app.to_owned(),
+                    id: self.machine.id.clone(),
+                    version: None,
+                    state: MachineState::Started,
+                    patience: Duration::from_secs(2),
+                },
+            },
+        }
+    }
+
+    fn blocked<C>(&self, reason: Reason, text: String) -> Verdict<C> {
+        Verdict::Blocked(Why::new(reason, text + self.evidence))
+    }
+}
+
+fn too_late(limit: Duration) -> String {
+    format!(
+        "within {} s: fix the application or what it depends on, or raise `grace_period` of the check or `[deploy] wait_timeout` in fly.toml",
+        limit.as_secs()
+    )
+}
+
+/// The pause until the machines are observed again: a quarter of the time since their last event
+/// while that is recent, and the operator's poll interval afterwards.
+pub fn pause(machines: &[Machine], poll: Duration, now: Timestamp) -> Duration {
+    let events = machines.iter().flat_map(|machine| machine.events.iter());
+    let happened = events
+        .filter_map(|event| Timestamp::from_millisecond(event.timestamp?).ok())
+        .chain(machines.iter().filter_map(|machine| machine.updated_at))
+        .max();
+    let since = happened.map(|at| now.duration_since(at).max(SignedDuration::ZERO));
+    match since.and_then(|since| Duration::try_from(since).ok()) {
+        Some(since) if since <= FRESH => (since / 4).clamp(SOON, OFTEN),
+        _ => poll.max(SHORTEST),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn machines_are_observed_less_often_the_longer_nothing_happened() {
+        let began = Timestamp::from_millisecond(1_780_000_000_000).unwrap();
+        let machine: Machine = serde_json::from_value(serde_json::json!({
+            "id": "m", "updated_at": "1970-01-01T00:00:00Z",
+            "events": [{"id": "e", "type": "start", "timestamp": began.as_millisecond()}],
+        }))
+        .unwrap();
+        let pause = |after: i64| {
+            let now = began + SignedDuration::from_millis(after);
+            let pause = pause(std::slice::from_ref(&machine), Duration::from_secs(2), now);
+            pause.as_millis()
+        };
+        assert_eq!([pause(-5), pause(0), pause(100)], [25, 25, 25]);
+        assert_eq!([pause(400), pause(2_000), pause(15_000)], [100, 150, 150]);
+        assert_eq!(pause(15_001), 2_000);
+    }
+}

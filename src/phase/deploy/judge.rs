@@ -1,0 +1,166 @@
+//! What the health of the machines means for the rollout, and what a failure means for the release.
+//! Pure.
+
+use jiff::Timestamp;
+
+use super::{
+    assessment::Assessment,
+    fleet::{
+        health::{Health, JudgedMachine},
+        wanted::WantedMachine,
+    },
+    release::{failure::FailedRelease, pull, targets::Targets},
+};
+use crate::{
+    api::{Reason, deploy::OnFailure},
+    pipeline::{Verdict, Why},
+    plan::Target,
+};
+
+/// What the health of these machines means for the rollout: the verdict on the worst of them.
+pub fn health<C>(
+    assessment: &Assessment,
+    app: &str,
+    now: Timestamp,
+    only: impl Fn(&WantedMachine) -> bool,
+) -> Verdict<C> {
+    // A proven failure is reported before what is only awaited.
+    let rank = |health: &Health| match health {
+        Health::Exited { .. } => 0,
+        Health::Down(_) => 1,
+        Health::Unhealthy(_) => 2,
+        Health::Starting => 3,
+        Health::Watched(_) => 4,
+        Health::Healthy => 5,
+    };
+    let rollout = &assessment.rollout;
+    let worst = rollout
+        .pairs()
+        .filter(|(_, wanted)| !wanted.standby && only(wanted))
+        .map(|(machine, wanted)| (machine, rollout.health_of(machine, wanted, now)))
+        .min_by_key(|(_, health)| rank(health));
+    let Some((machine, health)) = worst else {
+        return Verdict::Done;
+    };
+    let evidence = assessment.evidence.get(&machine.id);
+    let late = rollout.is_late(machine, now);
+    let judged = JudgedMachine {
+        app,
+        machine,
+        late: late.then_some(rollout.patience.wait_timeout),
+        evidence: evidence.map_or("", String::as_str),
+        pause: rollout.patience.pause,
+    };
+    judged.verdict(&health)
+}
+
+/// What a failure means for the release: it is rolled back if that is requested, possible and
+/// allowed; else it is recorded, and then the release is blocked with the diagnosis. Never called
+/// when the health is merely unknown.
+///
+/// # Errors
+/// Why a person must help.
+pub fn failure(
+    assessment: &Assessment,
+    target: &Target,
+    why: Why,
+) -> std::result::Result<FailedRelease, Why> {
+    let rollout = &assessment.rollout;
+    let targets = &rollout.targets;
+    if rollout.effective.rollback.is_some() {
+        let message = format!(
+            "{}; this is the last good release, which was restored",
+            why.message
+        );
+        return Err(Why::new(Reason::RestoreFailed, message));
+    }
+    if targets.is_wanted_good() {
+        // It ran well before: this is no failed deployment.
+        return Err(why);
+    }
+    let release = targets.wanted.clone();
+    match obstacle(assessment, target) {
+        None => {
+            let serving = targets.serving_record();
+            Ok(FailedRelease::rolled_back(release, serving, why.message))
+        }
+        Some(_) if assessment.is_unrecorded => Ok(FailedRelease::left(release, why.message)),
+        Some(Obstacle { reason, text }) => Err(Why::new(
+            reason.unwrap_or(why.reason),
+            format!("{}{text}", why.message),
+        )),
+    }
+}
+
+/// Why a failed release is not rolled back.
+struct Obstacle {
+    /// The reason, unless the spec requests that it is not rolled back.
+    reason: Option<Reason>,
+    /// Appended to the message of the failure.
+    text: String,
+}
+
+impl Obstacle {
+    /// The spec requests it, or there is nothing to go back to.
+    fn requested(text: &str) -> Self {
+        Self {
+            reason: None,
+            text: text.to_owned(),
+        }
+    }
+
+    /// The spec requests a rollback that is not possible.
+    fn held(text: String) -> Self {
+        Self {
+            reason: Some(Reason::RollbackHeld),
+            text,
+        }
+    }
+}
+
+/// What keeps a failed release from being rolled back.
+fn obstacle(assessment: &Assessment, target: &Target) -> Option<Obstacle> {
+    let rollout = &assessment.rollout;
+    let Targets {
+        serving,
+        wanted,
+        records,
+    } = &rollout.targets;
+    let Some(serving) = serving else {
+        return Some(Obstacle::requested(
+            "; there is no earlier release to go back to",
+        ));
+    };
+    let name = serving.record.name();
+    match target.deploy.on_failure {
+        OnFailure::RollBack => {}
+        OnFailure::Pause => {
+            return Some(Obstacle::requested(
+                "; everything stays as it is (`onFailure: Pause`)",
+            ));
+        }
+        OnFailure::Leave => {
+            return Some(Obstacle::requested(
+                "; the rollout continues (`onFailure: Leave`)",
+            ));
+        }
+    }
+    let migrated = rollout.effective.config.deploy.release_command.is_some();
+    if migrated && !target.deploy.migrations.reversible {
+        return Some(Obstacle::held(format!(
+            "; not rolled back to {name}: its release command has run, and `migrations.reversible` is false; deploy a release that works, or set it to true"
+        )));
+    }
+    if let Some(over) = records.irreversible_after(serving.since, &wanted.key) {
+        return Some(Obstacle::held(format!(
+            "; not rolled back to {name}: {} has run its release command since, and its `migrations.reversible` was false; deploy a release that works on the present database",
+            over.name()
+        )));
+    }
+    assessment.is_serving_gone.then(|| {
+        Obstacle::held(format!(
+            "; not rolled back: {}",
+            pull::gone(&serving.record)
+        ))
+    })
+}

@@ -1,0 +1,312 @@
+//! The records of releases in Kubernetes: one ConfigMap for each release, in the operator's own
+//! namespace.
+//!
+//! It is written once when the release has ended, and once more when it ends differently. The
+//! operator needs no right on the users' ConfigMaps for it, and nobody who may edit those can change
+//! what a rollback restores.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, PostParams},
+    core::ObjectMeta,
+};
+
+use super::{record::Record, records::Records};
+use crate::{
+    api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION, Reason},
+    error::Error,
+    pipeline::{Cx, step::Result, typed_map::TypedMap},
+};
+
+/// Requests for a rollback that one record remembers.
+const REQUESTS: usize = 16;
+
+/// The key of a ConfigMap that holds the record.
+const KEY: &str = "release.json";
+
+/// The key of a ConfigMap that holds the fly.toml of the release.
+const CONFIG_KEY: &str = "fly.toml";
+
+/// The value of the label `app.kubernetes.io/component` on records.
+const COMPONENT: &str = "release";
+
+/// The records as they are stored.
+#[derive(Clone, Debug, Default)]
+struct Stored {
+    records: Records,
+    /// Resource versions of the ConfigMaps, by the number of the release.
+    versions: BTreeMap<u64, String>,
+}
+
+/// The records as they were read from Kubernetes. A fact.
+#[derive(Debug)]
+struct Loaded(Stored);
+
+/// The records as this process has written them since; `None`: the outcome of a write is unknown.
+/// In the journal.
+#[derive(Debug)]
+struct Saved(Option<Stored>);
+
+fn known(facts: &TypedMap, journal: &TypedMap) -> Option<Stored> {
+    match journal.get::<Saved>() {
+        Some(saved) => saved.0.clone(),
+        None => facts.get::<Loaded>().map(|loaded| loaded.0.clone()),
+    }
+}
+
+/// The digest of the image that serves, as far as this process knows it without reading.
+pub fn known_serving_digest(facts: &TypedMap, journal: &TypedMap) -> Option<String> {
+    let stored = known(facts, journal)?;
+    let serving = stored.records.serving_record();
+    serving.map(|serving| serving.content.digest.clone())
+}
+
+/// The records. Read once in the life of this process, because nobody else writes them.
+///
+/// # Errors
+/// When Kubernetes does not answer or a record cannot be decoded. An unreadable record never counts
+/// as missing, because that would forget that a release has failed.
+pub async fn load(cx: &Cx) -> Result<Records> {
+    Ok(stored(cx).await?.records)
+}
+
+async fn stored(cx: &Cx) -> Result<Stored> {
+    if let Some(stored) = known(&cx.facts, &cx.journal) {
+        return Ok(stored);
+    }
+    let found = api(&cx.kube, &cx.installation.own_namespace)
+        .list(&selector(&cx.owner.uid))
+        .await
+        .map_err(|source| Error::kube("list the records of releases", source))?;
+    let mut stored = Stored::default();
+    for map in found.items {
+        let name = map.name_any();
+        let version = map.resource_version();
+        let record = decode(map).map_err(|why| Error::Blocked {
+            reason: Reason::InternalError,
+            message: format!(
+                "the ConfigMap {}/{name} does not hold a release ({why}): restore it, or delete it to forget the release",
+                cx.installation.own_namespace
+            ),
+        })?;
+        let version = version.map(|version| (record.number, version));
+        stored.versions.extend(version);
+        stored.records.list.push(record);
+    }
+    stored.records.list.sort_by_key(|record| record.number);
+    cx.facts.set(Loaded(stored.clone()));
+    cx.journal.clear::<Saved>();
+    Ok(stored)
+}
+
+fn decode(map: ConfigMap) -> std::result::Result<Record, String> {
+    let mut data = map.data.unwrap_or_default();
+    let text = data.remove(KEY).unwrap_or_default();
+    let mut record: Record = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    record.content.config = data.remove(CONFIG_KEY);
+    Ok(record)
+}
+
+/// Writes a record, new or again, and deletes those beyond the number that is kept. A second try
+/// after a lost reply finds the first.
+///
+/// # Errors
+/// When Kubernetes does not answer. The records are then read again.
+pub async fn save(cx: &Cx, mut record: Record) -> Result<()> {
+    let before = stored(cx).await?;
+    if let Some(same) = before.records.of(record.number) {
+        record.merge(same);
+    }
+    let excess = record.requests.len().saturating_sub(REQUESTS);
+    record.requests.drain(..excess);
+    let number = record.number;
+    let map = config_map(cx, &record, before.versions.get(&number))?;
+    let api = api(&cx.kube, &cx.installation.own_namespace);
+    let written = match put(&api, &map).await {
+        Ok(map) => map,
+        Err(source) => {
+            // Whatever happened, what is stored now counts.
+            cx.journal.set(Saved(None));
+            return match source {
+                kube::Error::Api(status) if status.is_already_exists() || status.is_conflict() => {
+                    Ok(())
+                }
+                source => Err(Error::kube("record the release", source)),
+            };
+        }
+    };
+    let mut after = before;
+    after.records = after.records.with(record);
+    let version = written.resource_version().map(|version| (number, version));
+    after.versions.extend(version);
+    for number in after.records.superfluous() {
+        match remove(&api, &name(&cx.owner.uid, number)).await {
+            Ok(()) => {
+                after.records = after.records.without(number);
+                after.versions.remove(&number);
+            }
+            // It is tried again with the next record.
+            Err(error) => {
+                tracing::warn!(number, error = %crate::causes::chain(&error), "an old record of a release was not deleted");
+            }
+        }
+    }
+    cx.journal.set(Saved(Some(after)));
+    Ok(())
+}
+
+/// Forgets what is known of the records.
+pub fn forget(cx: &Cx) {
+    cx.facts.clear::<Loaded>();
+    cx.journal.clear::<Saved>();
+}
+
+/// Replaces the ConfigMap by its resource version, or creates it if it has none.
+async fn put(api: &Api<ConfigMap>, map: &ConfigMap) -> std::result::Result<ConfigMap, kube::Error> {
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    match map.resource_version() {
+        Some(_) => api.replace(&map.name_any(), &params, map).await,
+        None => api.create(&params, map).await,
+    }
+}
+
+fn config_map(cx: &Cx, record: &Record, version: Option<&String>) -> Result<ConfigMap> {
+    let text = serde_json::to_string(record).map_err(|_| Error::Malformed("release record"))?;
+    let labels = [
+        ("app.kubernetes.io/name", "golive"),
+        ("app.kubernetes.io/component", COMPONENT),
+        ("app.kubernetes.io/managed-by", "golive"),
+        LABEL_VERSION,
+        (LABEL_UID, cx.owner.uid.as_str()),
+    ];
+    let annotations = [
+        ("golive.dev/namespace", cx.owner.namespace.as_str()),
+        ("golive.dev/activation", cx.owner.name.as_str()),
+    ];
+    let text_of = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    let mut data = BTreeMap::from([(KEY.to_owned(), text)]);
+    let config = record.content.config.clone();
+    data.extend(config.map(|text| (CONFIG_KEY.to_owned(), text)));
+    Ok(ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name(&cx.owner.uid, record.number)),
+            labels: Some(text_of(&labels)),
+            annotations: Some(text_of(&annotations)),
+            resource_version: version.cloned(),
+            ..ObjectMeta::default()
+        },
+        data: Some(data),
+        ..ConfigMap::default()
+    })
+}
+
+/// Name of the ConfigMap of a release.
+fn name(uid: &str, number: u64) -> String {
+    format!("golive-release-{uid}-{number}")
+}
+
+fn api(kube: &Client, own_namespace: &str) -> Api<ConfigMap> {
+    Api::namespaced(kube.clone(), own_namespace)
+}
+
+/// Selects the records of one Activation.
+fn selector(uid: &str) -> ListParams {
+    ListParams::default().labels(&format!(
+        "{LABEL_UID}={uid},app.kubernetes.io/component={COMPONENT}"
+    ))
+}
+
+async fn remove(api: &Api<ConfigMap>, name: &str) -> Result<()> {
+    match api.delete(name, &DeleteParams::default()).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => Err(Error::kube("delete the record of a release", source)),
+    }
+}
+
+/// Deletes all records of an Activation. It is no error when there are none.
+///
+/// # Errors
+/// When Kubernetes refuses or does not answer.
+pub async fn delete_all(kube: &Client, own_namespace: &str, uid: &str) -> Result<()> {
+    let api = api(kube, own_namespace);
+    let found = api
+        .list(&selector(uid))
+        .await
+        .map_err(|source| Error::kube("list the records of releases", source))?;
+    for map in found.items {
+        remove(&api, &map.name_any()).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_decoded_and_written_with_the_same_keys() {
+        let text = serde_json::json!({
+            "number": 3, "key": "k", "image": "r/a:1", "pinned": "r/a@sha256:1",
+            "digest": "sha256:1", "port": 8080, "configHash": "c", "env": ["A"],
+            "secrets": {"S": "d"}, "outcome": "Failed", "time": "2026-01-01T00:00:00Z",
+        });
+        let map = |value: &serde_json::Value| ConfigMap {
+            data: Some(BTreeMap::from([
+                (KEY.to_owned(), value.to_string()),
+                (CONFIG_KEY.to_owned(), "app = 'a'".to_owned()),
+            ])),
+            ..ConfigMap::default()
+        };
+        let record = decode(map(&text)).unwrap();
+        assert_eq!(record.content.config.as_deref(), Some("app = 'a'"));
+        assert_eq!(record.content.secrets["S"], "d");
+        assert!(record.hold.retry.is_empty() && !record.migration.migrated);
+        let written = serde_json::to_value(&record).unwrap();
+        for (key, value) in text.as_object().unwrap() {
+            assert_eq!(&written[key], value, "{key}");
+        }
+        let mut keys: Vec<&str> = written.as_object().unwrap().keys().map(|k| &**k).collect();
+        keys.sort_unstable();
+        assert_eq!(
+            keys,
+            [
+                "by",
+                "changes",
+                "configHash",
+                "digest",
+                "env",
+                "flyVersion",
+                "image",
+                "key",
+                "migrated",
+                "number",
+                "outcome",
+                "pinned",
+                "port",
+                "reason",
+                "requests",
+                "restores",
+                "retry",
+                "reversible",
+                "secrets",
+                "target",
+                "time",
+                "why",
+            ]
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! Which digest the image of the target has. The preflight check and the deployment share the
+//! answer.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use serde::Deserialize;
+
+use crate::{
+    error::Error,
+    fly::ImageReference,
+    pipeline::{Cx, step::Result},
+    store::{
+        self,
+        image::{Image, Stored},
+    },
+};
+
+/// The image of the target: the chosen one, the one that was resolved for the same question before,
+/// also by another process, or what the registry says now. `None`: the registry has no such image.
+///
+/// # Errors
+/// When the reference cannot be parsed, or the registry or Kubernetes does not answer.
+pub async fn resolve(cx: &Cx) -> Result<Option<Image>> {
+    let target = &cx.target;
+    let reference = target.image()?;
+    let of = |digest: &str, runs_on_fly| Image {
+        asked: target.asked().to_owned(),
+        reference: target.image_name().to_owned(),
+        pinned: reference.pinned(digest).to_string(),
+        runs_on_fly,
+        digest: digest.to_owned(),
+    };
+    if let Some(choice) = target.choice() {
+        let image = of(&choice.digest, choice.runs_on_fly);
+        cx.facts.set(image.clone());
+        return Ok(Some(image));
+    }
+    if let Some(image) = cx.facts.get::<Image>()
+        && image.asked == target.asked()
+    {
+        return Ok(Some((*image).clone()));
+    }
+    let image = match resolved_before(cx, reference).await? {
+        Some((digest, runs_on_fly)) => of(&digest, runs_on_fly),
+        None => {
+            let name = target.image_name();
+            let resolved = cx
+                .fly
+                .resolve_image(reference)
+                .await
+                .map_err(|source| Error::fly(format!("resolve the image {name}"), source))?;
+            let Some(resolved) = resolved else {
+                return Ok(None);
+            };
+            of(&resolved.digest, resolved.runs_on_fly())
+        }
+    };
+    cx.facts.set(image.clone());
+    Ok(Some(image))
+}
+
+/// What is stored, as this process has read or written it last. In the journal, because a source
+/// that is followed shares it and writes it.
+///
+/// # Errors
+/// When Kubernetes does not answer, or what is stored cannot be parsed.
+pub async fn stored(cx: &Cx) -> Result<Stored> {
+    if let Some(stored) = cx.journal.get::<Stored>() {
+        return Ok((*stored).clone());
+    }
+    let stored = store::image::load(&cx.kube, &cx.installation.own_namespace, &cx.owner).await?;
+    cx.journal.set(stored.clone());
+    Ok(stored)
+}
+
+/// The digest that the tag was resolved to before, for the same question.
+async fn resolved_before(
+    cx: &Cx,
+    reference: &ImageReference,
+) -> Result<Option<(String, Option<bool>)>> {
+    if reference.digest.is_some() {
+        return Ok(None);
+    }
+    let stored = stored(cx).await?;
+    if let Some(choice) = stored.choice {
+        let same = choice.asked == cx.target.asked();
+        return Ok(same.then_some((choice.digest, choice.runs_on_fly)));
+    }
+    Ok(deployed(cx).await?.map(|digest| (digest, None)))
+}
+
+/// What the record of a release says about its image. Its format belongs to `deploy::release`.
+#[derive(Deserialize)]
+struct ReleaseImage {
+    number: u64,
+    image: String,
+    digest: String,
+    target: String,
+}
+
+/// The digest of the release that was deployed for this very target, by an operator that did not
+/// store resolved images yet.
+async fn deployed(cx: &Cx) -> Result<Option<String>> {
+    let api: Api<ConfigMap> = Api::namespaced(cx.kube.clone(), &cx.installation.own_namespace);
+    let found = api
+        .list(&store::selector("release", &cx.owner.uid))
+        .await
+        .map_err(|source| Error::kube("list the records of releases", source))?;
+    let releases = found.items.into_iter().filter_map(|map| {
+        let text = map.data?.remove("release.json")?;
+        serde_json::from_str::<ReleaseImage>(&text).ok()
+    });
+    let matching = releases.filter(|release| {
+        release.image == cx.target.image_name() && release.target == cx.target.digest()
+    });
+    let last = matching.max_by_key(|release| release.number);
+    Ok(last.map(|release| release.digest))
+}

@@ -1,0 +1,22 @@
+//! The metadata that Golive writes on machines. A machine is identified by it, also after a crash
+//! and by another process.
+
+use crate::{fly::Machine, pipeline::Owner};
+
+/// UID of the Activation that a machine belongs to.
+pub const UID_KEY: &str = "golive_activation_uid";
+/// The slot that a machine fills, such as `app-0`.
+pub const SLOT_KEY: &str = "golive_slot";
+/// Hash of the configuration that a machine was given.
+pub const CONFIG_KEY: &str = "golive_config";
+/// Key of the release whose command ran before the machine was given its configuration.
+pub const RELEASE_KEY: &str = "golive_release";
+/// On a machine that tests another one: which one it tests, and with what.
+pub const CHECK_KEY: &str = "golive_check";
+/// The declared fallback size that a machine has because Fly.io had no room for the wanted one.
+pub const SIZE_KEY: &str = "golive_size";
+
+/// Whether the metadata of a machine names this Activation.
+pub fn is_ours(machine: &Machine, owner: &Owner) -> bool {
+    machine.metadata(UID_KEY) == Some(owner.uid.as_str())
+}

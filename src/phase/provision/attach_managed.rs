@@ -1,0 +1,120 @@
+//! Attaches the app to its managed Postgres cluster: a user, a database, and Fly.io's record.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::attachment::{Attachment, MissingParts};
+use crate::{
+    api::Reason,
+    error::Error,
+    fly,
+    phase::{app_lookup::is_name_taken, names},
+    pipeline::{Cx, step::Result},
+};
+
+/// Reads what there is of the attachment in the cluster of this id.
+///
+/// # Errors
+/// When Fly.io does not answer, or does not show the cluster or its URL.
+pub async fn observe(cx: &Cx, id: &str) -> Result<Attachment> {
+    let role = names::role(&cx.target.app);
+    let doing = |source| Error::fly("read the database cluster", source);
+    let (details, user, databases) = futures::try_join!(
+        cx.fly.postgres_cluster(id),
+        cx.fly.postgres_user_credentials(id, &role),
+        cx.fly.postgres_databases(id),
+    )
+    .map_err(doing)?;
+    let Some(details) = details else {
+        return Err(Error::NotKnown("the database cluster"));
+    };
+    let mut attached = details.cluster.attached_apps.0.iter();
+    let missing = MissingParts {
+        user: user.is_none().then(|| role.clone()),
+        database: (!databases.iter().any(|found| found.name == role)).then(|| role.clone()),
+        record: !attached.any(|attached| attached.name == cx.target.app),
+        cluster: id.to_owned(),
+    };
+    if missing.user.is_some() || missing.database.is_some() || missing.record {
+        return Ok(Attachment::Incomplete(missing));
+    }
+    let base = details
+        .credentials
+        .and_then(|credentials| credentials.pgbouncer_uri);
+    let password = user.and_then(|user| user.password);
+    let (Some(base), Some(password)) = (base, password) else {
+        return Err(Error::NotKnown("the URL of the database cluster"));
+    };
+    match url_for(&base, &role, &password) {
+        Some(url) => Ok(Attachment::Complete(url)),
+        None => Err(Error::Blocked {
+            reason: Reason::AttachFailed,
+            message: "Fly.io returned a database URL that cannot be parsed: look at the cluster with `fly mpg status`".to_owned(),
+        }),
+    }
+}
+
+/// Creates what is missing. Every part is unique by name, so a second request finds the first.
+///
+/// # Errors
+/// When Fly.io refuses or does not answer.
+pub async fn attach(cx: &Cx, missing: &MissingParts) -> Result<()> {
+    let exists_already = |result: fly::Result<()>| match result {
+        Err(error) if is_name_taken(&error) => Ok(()),
+        other => other.map_err(|source| {
+            Error::fly(
+                format!("attach the database cluster {}", missing.cluster),
+                source,
+            )
+        }),
+    };
+    let id = &missing.cluster;
+    let user = async {
+        match &missing.user {
+            // The role that may create tables, which migrations do.
+            Some(user) => {
+                exists_already(cx.fly.create_postgres_user(id, user, "schema_admin").await)
+            }
+            None => Ok(()),
+        }
+    };
+    let database = async {
+        match &missing.database {
+            Some(database) => exists_already(cx.fly.create_postgres_database(id, database).await),
+            None => Ok(()),
+        }
+    };
+    // Both run to their end, also when one fails: the outcome of a cancelled call is unknown.
+    let (user, database) = futures::join!(user, database);
+    user.and(database)?;
+    if missing.record {
+        exists_already(cx.fly.attach_postgres(id, &cx.target.app).await)?;
+    }
+    Ok(())
+}
+
+/// The pooler's URL with this user, password and database.
+fn url_for(base: &SecretString, role: &str, password: &SecretString) -> Option<SecretString> {
+    let mut url = url::Url::parse(base.expose_secret()).ok()?;
+    url.set_username(role).ok()?;
+    url.set_password(Some(password.expose_secret())).ok()?;
+    url.set_path(role);
+    Some(SecretString::from(url.to_string()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_keeps_host_and_options_and_gets_user_password_and_database() {
+        let base = SecretString::from(
+            "postgresql://fly-user:old@pgbouncer.x.flympg.net/fly-db?sslmode=disable",
+        );
+        let url = url_for(&base, "cabanas", &SecretString::from("p@ss/word")).unwrap();
+        assert_eq!(
+            url.expose_secret(),
+            "postgresql://cabanas:p%40ss%2Fword@pgbouncer.x.flympg.net/cabanas?sslmode=disable"
+        );
+    }
+}

@@ -1,0 +1,277 @@
+//! What comes next on the way from nothing to a cluster with a primary. Pure.
+
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+use super::{
+    machine::{CHECKS, passes, primary},
+    state::{ClusterState, VOLUME, data_volumes, unusable},
+};
+use crate::{
+    api::{Reason, policy::Adoption, provision::FlyPostgres as Spec},
+    fly::{self, Machine, MachineState, Volume, VolumeState},
+    phase::{
+        app_lookup::{Holder, NameStatus},
+        names,
+    },
+    pipeline::{Slot, Verdict, Wake, Why},
+    plan::Target,
+    store::claim::Claim,
+};
+
+/// What to do next. `app` is the app that is the cluster.
+#[derive(Debug, PartialEq)]
+pub enum ClusterChange {
+    /// Claim its name.
+    Claim {
+        /// The app.
+        app: String,
+        /// The claim that is replaced.
+        before: Option<Box<Claim>>,
+    },
+    /// Create the app.
+    Create(String),
+    /// Generate and store the passwords.
+    Generate(String),
+    /// Set these secrets of the app.
+    Secrets(String, BTreeSet<&'static str>),
+    /// Create a volume; the number of those that exist.
+    Volume(String, usize),
+    /// Create the machine of this name with this volume.
+    Machine {
+        /// The app.
+        app: String,
+        /// Its name.
+        name: String,
+        /// The volume.
+        volume: String,
+    },
+    /// Start this machine of the app, which is stopped.
+    Start(String, String),
+    /// Extend this volume of the app to this size in GB.
+    Extend(String, String, u32),
+}
+
+impl fmt::Display for ClusterChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Claim { app, .. } => write!(f, "claim the name {app}"),
+            Self::Create(app) => write!(f, "create the Fly Postgres app {app}"),
+            Self::Generate(app) => write!(f, "generate the passwords of {app} and store them"),
+            Self::Secrets(app, names) => {
+                let names: Vec<&str> = names.iter().copied().collect();
+                write!(f, "set the secrets {} of {app}", names.join(", "))
+            }
+            Self::Volume(app, _) => write!(f, "create a volume of {app}"),
+            Self::Machine { name, .. } => write!(f, "create the database machine {name}"),
+            Self::Start(_, id) => write!(f, "start the database machine {id}"),
+            Self::Extend(_, id, size) => write!(f, "extend the volume {id} to {size} GB"),
+        }
+    }
+}
+
+/// The slot under which a create that Fly.io would repeat is announced.
+pub fn intent(change: &ClusterChange) -> Option<Slot> {
+    match change {
+        ClusterChange::Volume(app, number) => Some(Slot {
+            kind: "Volume".to_owned(),
+            name: format!("{app}-{VOLUME}-{number}"),
+        }),
+        _ => None,
+    }
+}
+
+/// Decides what comes next.
+pub fn decide(target: &Target, spec: &Spec, state: &ClusterState) -> Verdict<ClusterChange> {
+    let app = names::postgres(&target.app);
+    match state {
+        ClusterState::Outside {
+            lookup,
+            claim,
+            owner,
+        } => {
+            let claim = claim.as_deref();
+            outside(target, app, NameStatus::of(lookup, claim, owner), claim)
+        }
+        ClusterState::Inside {
+            missing, stored, ..
+        } if !missing.is_empty() => Verdict::Change(match stored {
+            true => ClusterChange::Secrets(app, missing.clone()),
+            false => ClusterChange::Generate(app),
+        }),
+        ClusterState::Inside {
+            volumes, machines, ..
+        } => inside(spec, app, volumes, machines),
+    }
+}
+
+/// The app does not exist, or is not ours.
+fn outside(
+    target: &Target,
+    app: String,
+    status: NameStatus<'_>,
+    claim: Option<&Claim>,
+) -> Verdict<ClusterChange> {
+    let blocked = |reason, message| Verdict::Blocked(Why::new(reason, message));
+    let take = |app| {
+        Verdict::Change(ClusterChange::Claim {
+            app,
+            before: claim.cloned().map(Box::new),
+        })
+    };
+    match status {
+        NameStatus::ClaimedByAnother(claim) => blocked(
+            Reason::AppClaimed,
+            format!(
+                "the app {app}, which the database would be, belongs to the Activation {}/{}: use `postgres.external`, or another app",
+                claim.namespace, claim.name
+            ),
+        ),
+        NameStatus::Forbidden => blocked(
+            Reason::NameTaken,
+            format!(
+                "the name {app} of the database's app is taken on Fly.io: use `postgres.managed` or `postgres.external`"
+            ),
+        ),
+        NameStatus::Free { claimed: true } => Verdict::Change(ClusterChange::Create(app)),
+        NameStatus::Free { claimed: false } => take(app),
+        NameStatus::Exists { app: found, holder } => {
+            if let Some(why) = unusable(found, target) {
+                return blocked(
+                    Reason::NameTaken,
+                    format!(
+                        "the app {app} exists and {why}: destroy it, or use `postgres.external`"
+                    ),
+                );
+            }
+            // Data that an earlier Activation of this name retained is meant to be found.
+            if holder != Holder::Nobody || target.adoption == Adoption::Always {
+                return take(app);
+            }
+            blocked(
+                Reason::AdoptionRefused,
+                format!(
+                    "the Postgres app {app} exists already and this Activation did not create it: use `postgres.external`, or set `adoption` to Always"
+                ),
+            )
+        }
+    }
+}
+
+/// The app is ours, with all its secrets: every machine is created and ready, one is the primary,
+/// and every volume is large enough.
+fn inside(
+    spec: &Spec,
+    app: String,
+    volumes: &[Volume],
+    machines: &[Machine],
+) -> Verdict<ClusterChange> {
+    let volumes: Vec<&Volume> = data_volumes(volumes).collect();
+    for number in 0..spec.count {
+        let name = format!("{app}-{number}");
+        if !machines.iter().any(|machine| machine.name == name) {
+            return new_machine(spec, app, name, &volumes);
+        }
+    }
+    if let Some(verdict) = machines.iter().find_map(|machine| unready(&app, machine)) {
+        return verdict;
+    }
+    if primary(machines).is_none() {
+        return wait(
+            format!("no machine of {app} is the primary yet"),
+            Wake::Poll,
+        );
+    }
+    let small = volumes.iter().find(|volume| {
+        volume
+            .size_gb
+            .is_some_and(|size| size < spec.volume_size_gb)
+    });
+    match small {
+        Some(volume) => Verdict::Change(ClusterChange::Extend(
+            app,
+            volume.id.clone(),
+            spec.volume_size_gb,
+        )),
+        None => Verdict::Done,
+    }
+}
+
+fn wait(message: String, wake: Wake) -> Verdict<ClusterChange> {
+    Verdict::Wait {
+        why: Why::new(Reason::DatabaseCreating, message),
+        wake,
+    }
+}
+
+/// A machine is missing: it is created with a free volume, or a volume is created for it.
+fn new_machine(
+    spec: &Spec,
+    app: String,
+    name: String,
+    volumes: &[&Volume],
+) -> Verdict<ClusterChange> {
+    if let Some(volume) = volumes.iter().find(|volume| volume.is_free()) {
+        let volume = volume.id.clone();
+        return Verdict::Change(ClusterChange::Machine { app, name, volume });
+    }
+    let creating = |volume: &&Volume| volume.state == VolumeState::Creating;
+    if volumes.len() >= spec.count as usize || volumes.iter().any(creating) {
+        return wait(format!("a volume of {app} is not free yet"), Wake::Poll);
+    }
+    Verdict::Change(ClusterChange::Volume(app, volumes.len()))
+}
+
+/// What to do about a machine that is not ready; `None`: it is.
+fn unready(app: &str, machine: &Machine) -> Option<Verdict<ClusterChange>> {
+    match &machine.state {
+        MachineState::Started => {}
+        MachineState::Stopped | MachineState::Suspended => {
+            let start = ClusterChange::Start(app.to_owned(), machine.id.clone());
+            return Some(Verdict::Change(start));
+        }
+        MachineState::Failed => {
+            return Some(Verdict::Blocked(Why::new(
+                Reason::DatabaseFailed,
+                format!(
+                    "the database machine {} ({}) failed: look at `fly logs -a {app}`, and destroy the machine to have it created anew",
+                    machine.name, machine.id
+                ),
+            )));
+        }
+        state => return Some(starting(app, machine, state)),
+    }
+    let failing: Vec<&str> = CHECKS
+        .into_iter()
+        .filter(|check| !passes(machine, check))
+        .collect();
+    (!failing.is_empty()).then(|| {
+        wait(
+            format!(
+                "the database machine {} does not pass {} yet",
+                machine.name,
+                failing.join(", ")
+            ),
+            Wake::Poll,
+        )
+    })
+}
+
+fn starting(app: &str, machine: &Machine, state: &fly::MachineState) -> Verdict<ClusterChange> {
+    wait(
+        format!(
+            "the database machine {} is {}",
+            machine.name,
+            state.as_str()
+        ),
+        Wake::Machine {
+            app: app.to_owned(),
+            id: machine.id.clone(),
+            version: None,
+            state: MachineState::Started,
+            patience: Duration::from_secs(2),
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! Managed Postgres: the cluster of our name at Fly.io.
+
+use std::{fmt, time::Duration};
+
+use super::{
+    fallback::spec,
+    ours::{record_creation, was_created},
+};
+use crate::{
+    api::{Reason, policy::Deletion, status::ExternalObject},
+    error::Error,
+    fly::{Cluster, ClusterStatus, NewCluster},
+    phase::{
+        clusters::{MANAGED_POSTGRES, by_id, find_all},
+        database::Database,
+        names,
+    },
+    pipeline::{Cx, Note, Removal, Slot, Verdict, Wake, Why, step::Result},
+    plan::Target,
+    store::claim,
+};
+
+/// The clusters of our name.
+#[derive(Debug)]
+pub enum Clusters {
+    /// There is none.
+    None,
+    /// The cluster.
+    One(Box<Cluster>),
+    /// Several clusters have our name: their ids.
+    Several(Vec<String>),
+}
+
+impl Clusters {
+    /// That the cluster has failed, if it has.
+    pub fn failure(&self) -> Option<String> {
+        match self {
+            Self::One(cluster) if cluster.status.is_failed() => Some(format!(
+                "managed Postgres {} ({}) failed at Fly.io",
+                cluster.name, cluster.id
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// Create this cluster.
+#[derive(Debug)]
+pub struct CreateCluster(NewCluster);
+
+impl fmt::Display for CreateCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let new = &self.0;
+        write!(
+            f,
+            "create managed Postgres {} ({}, {} GB, PostgreSQL {}) in {}",
+            new.name, new.plan, new.storage_in_gb, new.pg_major_version, new.region
+        )
+    }
+}
+
+/// Journal: the id of the cluster that this process created. A list may lag behind it.
+#[derive(Debug)]
+struct CreatedCluster(String);
+
+/// The slot under which the create is announced.
+pub fn slot(app: &str) -> Slot {
+    Slot {
+        kind: MANAGED_POSTGRES.to_owned(),
+        name: names::postgres(app),
+    }
+}
+
+/// Reads the cluster: by its id once that is known, because a list may lag.
+///
+/// # Errors
+/// When Fly.io does not answer.
+pub async fn observe(cx: &Cx) -> Result<Clusters> {
+    let created = cx.journal.get::<CreatedCluster>();
+    let id = match cx.facts.get::<Database>().as_deref() {
+        Some(Database::Managed { id }) => Some(id.clone()),
+        _ => created.map(|created| created.0.clone()),
+    };
+    let found = match id {
+        Some(id) => by_id(cx, &id)
+            .await
+            .map(|found| found.into_iter().collect()),
+        None => find_all(cx).await,
+    };
+    let mut clusters =
+        found.map_err(|source| Error::fly("read the managed Postgres cluster", source))?;
+    // From here on the fact holds the id, or the cluster is gone.
+    cx.journal.clear::<CreatedCluster>();
+    if clusters.len() > 1 {
+        cx.facts.clear::<Database>();
+        let ids = clusters.into_iter().map(|cluster| cluster.id).collect();
+        return Ok(Clusters::Several(ids));
+    }
+    Ok(match clusters.pop() {
+        Some(cluster) => {
+            cx.facts.set(Database::Managed {
+                id: cluster.id.clone(),
+            });
+            Clusters::One(Box::new(cluster))
+        }
+        None => {
+            cx.facts.clear::<Database>();
+            Clusters::None
+        }
+    })
+}
+
+/// Decides what comes next. Pure.
+pub fn decide(target: &Target, clusters: &Clusters) -> Verdict<CreateCluster> {
+    let cluster = match clusters {
+        Clusters::None => return Verdict::Change(CreateCluster(new_cluster(target))),
+        Clusters::Several(ids) => {
+            return Verdict::Blocked(Why::new(
+                Reason::DatabaseFailed,
+                format!(
+                    "several managed Postgres clusters are called {} ({}): destroy all but the one with the data with `fly mpg destroy`",
+                    names::postgres(&target.app),
+                    ids.join(", ")
+                ),
+            ));
+        }
+        Clusters::One(cluster) => cluster,
+    };
+    if cluster.status == ClusterStatus::Ready {
+        return Verdict::Done;
+    }
+    if let Some(failure) = clusters.failure() {
+        return Verdict::Blocked(Why::new(
+            Reason::DatabaseFailed,
+            format!(
+                "{failure}: destroy it with `fly mpg destroy {}` and it is created anew, or declare `postgres.fallback`",
+                cluster.id
+            ),
+        ));
+    }
+    let progress = match &cluster.status {
+        ClusterStatus::Creating | ClusterStatus::Initializing => {
+            "is being created, which takes Fly.io a minute or two"
+        }
+        other => other.as_str(),
+    };
+    Verdict::Wait {
+        why: Why::new(
+            Reason::DatabaseCreating,
+            format!("managed Postgres {} {progress}", cluster.name),
+        ),
+        wake: Wake::Poll,
+    }
+}
+
+fn new_cluster(target: &Target) -> NewCluster {
+    let managed = spec(target).and_then(|spec| spec.managed.clone());
+    let managed = managed.unwrap_or_default();
+    NewCluster {
+        name: names::postgres(&target.app),
+        region: target.region.clone(),
+        org_slug: target.organization.clone(),
+        plan: managed.plan,
+        pg_major_version: managed.version.to_string(),
+        storage_in_gb: managed.volume_size_gb,
+        postgis_enabled: false,
+    }
+}
+
+/// The notes for the status.
+pub fn notes(clusters: &Clusters) -> Vec<Note> {
+    match clusters {
+        Clusters::One(cluster) => vec![Note::External(ExternalObject {
+            kind: MANAGED_POSTGRES.to_owned(),
+            id: cluster.id.clone(),
+            name: cluster.name.clone(),
+            last_observed_time: None,
+        })],
+        Clusters::None | Clusters::Several(_) => Vec::new(),
+    }
+}
+
+/// Creates the cluster.
+///
+/// # Errors
+/// When Fly.io or Kubernetes refuses or does not answer.
+pub async fn act(cx: &Cx, CreateCluster(new): CreateCluster) -> Result<()> {
+    record_creation(cx, claim::DATABASE).await?;
+    let created = cx.fly.create_postgres_cluster(&new).await;
+    let cluster = created
+        .map_err(|source| Error::fly(format!("create managed Postgres {}", new.name), source))?;
+    cx.journal.set(CreatedCluster(cluster.id));
+    Ok(())
+}
+
+/// Deletes the cluster with its data, or retains it, as the deletion policy says.
+///
+/// # Errors
+/// When Fly.io or Kubernetes refuses or does not answer.
+pub async fn remove(cx: &Cx) -> Result<Removal> {
+    let requested = spec(&cx.target).is_some_and(|spec| spec.managed.is_some());
+    if !requested && !was_created(cx, claim::DATABASE).await? {
+        return Ok(Removal::Gone);
+    }
+    let found = find_all(cx)
+        .await
+        .map_err(|source| Error::fly("look for the managed Postgres cluster", source))?;
+    let [cluster] = found.as_slice() else {
+        return Ok(match found.len() {
+            0 => Removal::Gone,
+            several => Removal::Retained(format!(
+                "{several} managed Postgres clusters called {}, of which it is not known which is ours",
+                names::postgres(&cx.target.app)
+            )),
+        });
+    };
+    let what = format!("managed Postgres {} ({})", cluster.name, cluster.id);
+    if cx.target.deletion.database == Deletion::Retain {
+        return Ok(Removal::Retained(what));
+    }
+    if !was_created(cx, claim::DATABASE).await? {
+        return Ok(Removal::Retained(format!(
+            "{what}, which was there before this Activation"
+        )));
+    }
+    cx.fly
+        .delete_postgres_cluster(&cx.target.organization, &cluster.id)
+        .await
+        .map_err(|source| Error::fly(format!("delete {what}"), source))?;
+    Ok(Removal::Pending {
+        why: Why::new(Reason::Deleting, format!("{what} is being deleted")),
+        again: Duration::from_secs(1),
+    })
+}

@@ -1,0 +1,215 @@
+//! Our machines as they were last observed. The Machines API allows one list of an app's machines a
+//! second (burst 3), and five reads of each machine by its id (fly.io/docs/machines/api, rate
+//! limits). So a list shows which machines exist, and observations soon after it read them by id.
+//!
+//! Only this process creates machines with our metadata, so that between two lists there are no
+//! others than those that it created. After a call of unknown outcome all machines are listed.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use futures::future::try_join_all;
+
+use super::marks::is_ours;
+use crate::{
+    error::Error,
+    fly::{Machine, MachineState, machines::CheckResult},
+    pipeline::{Cx, step::Result},
+};
+
+/// How old an observation may be that steps of one pass share.
+const SHARED_FOR: Duration = Duration::from_millis(500);
+
+/// How long after a list machines are read by id: lists at this pace stay within the rate limit.
+const LISTED_FOR: Duration = Duration::from_millis(900);
+
+/// Most machines that are read one by one; for more of them a list is cheaper. Only those are read
+/// that change or were just changed: healthy and stopped machines are as they were listed.
+const ONE_BY_ONE: usize = 12;
+
+/// The kind of a machine in `status.external`.
+pub const MACHINE: &str = "Machine";
+
+/// Our machines as they were last observed. A fact.
+#[derive(Debug)]
+struct Roster {
+    /// The pass that observed them: in a later pass they may have changed.
+    pass: u64,
+    /// When all machines were last listed.
+    listed: Instant,
+    /// When they were last listed or read.
+    read: Instant,
+    machines: Vec<Machine>,
+}
+
+/// What this process has sent since the machines were last observed. In the journal.
+#[derive(Clone, Debug, Default)]
+struct Sent {
+    /// Ids of the machines that it changed.
+    changed: BTreeSet<String>,
+    /// Machines that it created.
+    created: Vec<Machine>,
+    /// The outcome of a call is unknown, so that only a list shows which machines exist.
+    unknown: bool,
+}
+
+/// What is known before machines are read.
+struct Known {
+    listed: Instant,
+    changed: BTreeSet<String>,
+    machines: Vec<Machine>,
+}
+
+impl Known {
+    /// Whether the machine may have changed by itself since it was listed.
+    fn may_have_changed(&self, machine: &Machine) -> bool {
+        let settled = match machine.state {
+            // One without checks is watched, and only a read shows whether it has ended.
+            MachineState::Started => {
+                let mut checks = machine.checks.iter();
+                !machine.checks.is_empty()
+                    && checks.all(|check| check.status == CheckResult::Passing)
+            }
+            MachineState::Stopped | MachineState::Suspended => true,
+            _ => false,
+        };
+        !settled || self.changed.contains(&machine.id)
+    }
+}
+
+/// The app's machines that are ours and not destroyed.
+///
+/// # Errors
+/// When Fly.io does not answer.
+pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
+    let roster = cx.facts.get::<Roster>();
+    let sent = cx.journal.get::<Sent>();
+    if let Some(roster) = &roster
+        && sent.is_none()
+        && roster.pass == cx.pass
+        && roster.read.elapsed() < SHARED_FOR
+    {
+        return Ok(roster.machines.clone());
+    }
+    let sent = sent.map(|sent| (*sent).clone()).unwrap_or_default();
+    let known = roster.filter(|_| !sent.unknown);
+    let known = known.map(|roster| with_sent(&roster, sent));
+    let read = match &known {
+        Some(known) if known.listed.elapsed() < LISTED_FOR => {
+            let (moving, settled): (Vec<&Machine>, Vec<&Machine>) = known
+                .machines
+                .iter()
+                .partition(|machine| known.may_have_changed(machine));
+            if moving.len() <= ONE_BY_ONE {
+                let read = read(cx, &moving).await?;
+                read.map(|mut machines| {
+                    machines.extend(settled.into_iter().cloned());
+                    (known.listed, machines)
+                })
+            } else {
+                None
+            }
+        }
+        _ => None,
+    };
+    let (listed, machines) = match read {
+        Some(read) => read,
+        None => {
+            let begun = Instant::now();
+            let listed = list(cx).await?;
+            let unlisted = unlisted(cx, known.as_ref(), &listed).await?;
+            (begun, listed.into_iter().chain(unlisted).collect())
+        }
+    };
+    let ours: Vec<Machine> = machines
+        .into_iter()
+        .filter(|machine| !machine.state.is_over() && is_ours(machine, &cx.owner))
+        .collect();
+    cx.facts.set(Roster {
+        pass: cx.pass,
+        listed,
+        read: Instant::now(),
+        machines: ours.clone(),
+    });
+    cx.journal.clear::<Sent>();
+    Ok(ours)
+}
+
+/// The machines that were observed, and those that this process has created since.
+fn with_sent(roster: &Roster, sent: Sent) -> Known {
+    let mut machines = roster.machines.clone();
+    machines.retain(|machine| sent.created.iter().all(|new| new.id != machine.id));
+    machines.extend(sent.created);
+    Known {
+        listed: roster.listed,
+        changed: sent.changed,
+        machines,
+    }
+}
+
+/// Lists the machines before the steps that need them run. A failure is only logged: the steps list
+/// them again.
+pub async fn ahead(cx: &Cx) {
+    if let Err(error) = ours(cx).await {
+        tracing::debug!(%error, "the machines were not listed ahead");
+    }
+}
+
+async fn list(cx: &Cx) -> Result<Vec<Machine>> {
+    let machines = cx.fly.machines(&cx.target.app, &[]).await;
+    machines.map_err(|source| Error::fly("list the machines of the app", source))
+}
+
+/// Machines that are on record and not on the list: a list may lag behind, or be empty without a
+/// reason. A machine that can be read by its id exists, whatever the list says.
+async fn unlisted(cx: &Cx, known: Option<&Known>, listed: &[Machine]) -> Result<Vec<Machine>> {
+    let known = known.into_iter().flat_map(|known| &known.machines);
+    let known = known.map(|machine| machine.id.as_str());
+    let recorded = cx
+        .recorded
+        .external
+        .iter()
+        .filter(|object| object.kind == MACHINE);
+    let recorded = recorded.map(|object| object.id.as_str());
+    let missing: BTreeSet<&str> = known
+        .chain(recorded)
+        .filter(|id| !id.is_empty() && !listed.iter().any(|machine| machine.id == *id))
+        .collect();
+    let found = try_join_all(missing.into_iter().map(|id| by_id(cx, id))).await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn by_id(cx: &Cx, id: &str) -> Result<Option<Machine>> {
+    let found = cx.fly.machine(&cx.target.app, id).await;
+    found.map_err(|source| Error::fly(format!("read the machine {id}"), source))
+}
+
+/// Reads these machines again, each by its id; `None` when one is not found: it may be gone, or too
+/// new for the server that answered.
+async fn read(cx: &Cx, machines: &[&Machine]) -> Result<Option<Vec<Machine>>> {
+    let read = machines.iter().map(|machine| by_id(cx, &machine.id));
+    let found = try_join_all(read).await?;
+    Ok(found.into_iter().collect())
+}
+
+/// Notes that this process has changed these machines, by id: they are read again.
+pub fn note_changed(cx: &Cx, ids: impl IntoIterator<Item = String>) {
+    cx.journal
+        .change_or_default::<Sent>(|sent| sent.changed.extend(ids));
+}
+
+/// Notes that this process has created a machine, which a list may not name yet.
+pub fn note_created(cx: &Cx, machine: &Machine) {
+    cx.journal.change_or_default::<Sent>(|sent| {
+        sent.created.retain(|other| other.id != machine.id);
+        sent.created.push(machine.clone());
+    });
+}
+
+/// Notes that the outcome of a call is unknown: all machines are listed again.
+pub fn note_unknown(cx: &Cx) {
+    cx.journal
+        .change_or_default::<Sent>(|sent| sent.unknown = true);
+}

@@ -1,0 +1,72 @@
+//! The fly.toml of an application, parsed. Pure.
+
+use std::sync::Arc;
+
+use crate::{
+    api::{
+        Activation, Reason,
+        deploy::{DEFAULT_PORT, Deploy},
+    },
+    flytoml,
+    plan::{invalid::ConfigInvalid, refs::Refs},
+};
+
+/// The fly.toml of an application, or the minimal one when the object has none.
+#[derive(Clone, Debug)]
+pub struct FlyConfig {
+    /// The configuration.
+    pub app: flytoml::AppConfig,
+    /// Unknown keys and the like: reported, but no obstacle.
+    pub warnings: Vec<flytoml::Problem>,
+    /// The text; `None` when the object has no fly.toml.
+    pub text: Option<String>,
+}
+
+/// Parses the fly.toml that the spec holds or names. App and primary region come from the object, as
+/// flyctl's `-a` and `--primary-region` override the file.
+///
+/// # Errors
+/// When it is missing or not valid.
+pub(super) fn config(
+    activation: &Activation,
+    refs: &Refs,
+) -> Result<Arc<FlyConfig>, ConfigInvalid> {
+    let spec = &activation.spec;
+    let Some(text) = text(&spec.deploy, refs)? else {
+        let port = spec.deploy.port.unwrap_or(DEFAULT_PORT);
+        return Ok(Arc::new(FlyConfig {
+            app: flytoml::AppConfig::minimal(&spec.app, &spec.region, port),
+            warnings: Vec::new(),
+            text: None,
+        }));
+    };
+    let parsed = flytoml::parse(&text).map_err(|invalid| ConfigInvalid {
+        reason: Reason::FlyConfigInvalid,
+        message: format!("the fly.toml is not valid: {invalid}"),
+    })?;
+    let mut app = parsed.config;
+    app.bind(&spec.app, &spec.region);
+    Ok(Arc::new(FlyConfig {
+        app,
+        warnings: parsed.warnings,
+        text: Some(text),
+    }))
+}
+
+/// The text of the fly.toml; `None` when the spec has none.
+fn text(deploy: &Deploy, refs: &Refs) -> Result<Option<String>, ConfigInvalid> {
+    let Some(config) = &deploy.config else {
+        return Ok(None);
+    };
+    match (&config.config_map_ref, &config.inline) {
+        (Some(reference), _) => match refs.config_map(&reference.name, &reference.key) {
+            Ok(text) => Ok(Some(text.to_owned())),
+            Err(missing) => Err(ConfigInvalid {
+                reason: missing.reason(),
+                message: missing.to_string(),
+            }),
+        },
+        (None, Some(inline)) => Ok(Some(inline.clone())),
+        (None, None) => Ok(Some(String::new())),
+    }
+}

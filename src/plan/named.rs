@@ -1,0 +1,258 @@
+//! What an Activation names in its own namespace: Secrets and ConfigMaps, with the fields that name
+//! them. Pure. The one table behind what is read, what is watched, and what preflight checks.
+
+use std::collections::BTreeSet;
+
+use crate::api::{
+    Activation, integrations::Integrations, provision::Provision, reference::SecretKeyRef,
+};
+
+/// The kind of an object that is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RefKind {
+    /// A Secret.
+    Secret,
+    /// A ConfigMap.
+    ConfigMap,
+}
+
+/// One reference of an Activation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Path of the field that holds the reference, such as `spec.tokenSecretRef`.
+    pub field: String,
+    /// Kind of the object.
+    pub kind: RefKind,
+    /// Name of the object.
+    pub name: String,
+    /// The key in it; `None` for all of its keys.
+    pub key: Option<String>,
+    /// Whether a live application needs it. What is used only after Go-Live never blocks Go-Live.
+    pub required: bool,
+    /// Whether its value decides what is done, so that a new value needs a new approval.
+    pub decides: bool,
+}
+
+/// What a value is used for, which decides [`Named::required`] and [`Named::decides`].
+#[derive(Clone, Copy)]
+enum Use {
+    /// The live application is made of it.
+    Application,
+    /// Golive needs it to do its work, and any value of equal rights does the same.
+    Access,
+    /// It is used only after Go-Live, or for reading tags of an image.
+    Later,
+}
+
+impl Named {
+    fn new(field: String, kind: RefKind, name: &str, key: Option<&str>, purpose: Use) -> Self {
+        Self {
+            field,
+            kind,
+            name: name.to_owned(),
+            key: key.map(str::to_owned),
+            required: matches!(purpose, Use::Application | Use::Access),
+            decides: matches!(purpose, Use::Application),
+        }
+    }
+
+    fn secret(field: impl Into<String>, reference: &SecretKeyRef, purpose: Use) -> Self {
+        let key = Some(reference.key.as_str());
+        Self::new(field.into(), RefKind::Secret, &reference.name, key, purpose)
+    }
+}
+
+/// Everything that an Activation names. The order is part of the digest of a plan
+/// ([`crate::plan::digest`]): append, and never reorder what decides.
+pub fn named(activation: &Activation) -> Vec<Named> {
+    let spec = &activation.spec;
+    let token = SecretKeyRef {
+        name: spec.token_secret_ref.name.clone(),
+        key: spec.token_secret_ref.key.clone(),
+    };
+    let mut list = vec![Named::secret("spec.tokenSecretRef", &token, Use::Access)];
+    addresses(&spec.provision, &mut list);
+    if let Some(integrations) = &spec.integrations {
+        integration_secrets(integrations, &mut list);
+    }
+    later(activation, &mut list);
+    application(activation, &mut list);
+    list
+}
+
+/// Addresses of databases and Redis.
+fn addresses(provision: &Provision, list: &mut Vec<Named>) {
+    if let Some(postgres) = &provision.postgres {
+        for (field, source) in [
+            ("external", &postgres.external),
+            ("fallback", &postgres.fallback),
+        ] {
+            list.extend(source.as_ref().map(|source| {
+                let field = format!("spec.provision.postgres.{field}.urlSecretRef");
+                Named::secret(field, &source.url_secret_ref, Use::Application)
+            }));
+        }
+    }
+    let redis = provision.redis.as_ref();
+    list.extend(redis.and_then(|redis| redis.external.as_ref()).map(|url| {
+        let field = "spec.provision.redis.external.urlSecretRef";
+        Named::secret(field, &url.url_secret_ref, Use::Application)
+    }));
+}
+
+fn integration_secrets(integrations: &Integrations, list: &mut Vec<Named>) {
+    if let Some(whatsapp) = &integrations.whatsapp {
+        for (field, reference) in [
+            ("verifyTokenSecretRef", &whatsapp.verify_token_secret_ref),
+            ("appSecretRef", &whatsapp.app_secret_ref),
+        ] {
+            let field = format!("spec.integrations.whatsapp.{field}");
+            list.push(Named::secret(field, reference, Use::Later));
+        }
+    }
+    if let Some(mercado_pago) = &integrations.mercado_pago {
+        let field = "spec.integrations.mercadoPago.signingSecretRef";
+        let reference = &mercado_pago.signing_secret_ref;
+        list.push(Named::secret(field, reference, Use::Later));
+    }
+    for webhook in &integrations.webhooks {
+        let field = format!("spec.integrations.webhooks[{}].secretRef", webhook.name);
+        list.push(Named::secret(field, &webhook.secret_ref, Use::Later));
+    }
+}
+
+/// The token of Prometheus, and the addresses of notifications.
+fn later(activation: &Activation, list: &mut Vec<Named>) {
+    let spec = &activation.spec;
+    let observe = spec.observe.as_ref();
+    let prometheus = observe.and_then(|observe| observe.source.prometheus.as_ref());
+    if let Some(token) = prometheus.and_then(|prometheus| prometheus.token_secret_ref.as_ref()) {
+        let field = "spec.observe.source.prometheus.tokenSecretRef";
+        list.push(Named::secret(field, token, Use::Later));
+    }
+    for (index, notification) in spec.notifications.iter().enumerate() {
+        let field = format!("spec.notifications[{index}].webhook.urlSecretRef");
+        let reference = &notification.webhook.url_secret_ref;
+        list.push(Named::secret(field, reference, Use::Later));
+    }
+}
+
+/// Secrets of the application, credentials of its registry, and its fly.toml.
+fn application(activation: &Activation, list: &mut Vec<Named>) {
+    let spec = &activation.spec;
+    for (index, source) in spec.provision.secrets.from.iter().enumerate() {
+        let field = format!("spec.provision.secrets.from[{index}].secretRef");
+        let name = &source.secret_ref.name;
+        list.push(Named::new(
+            field,
+            RefKind::Secret,
+            name,
+            None,
+            Use::Application,
+        ));
+    }
+    let source = spec.deploy.source.as_ref();
+    if let Some(credentials) = source.and_then(|source| source.credentials_secret_ref.as_ref()) {
+        // A live application does not need them; without them the check on the image fails.
+        list.push(Named::new(
+            "spec.deploy.source.credentialsSecretRef".to_owned(),
+            RefKind::Secret,
+            &credentials.name,
+            None,
+            Use::Later,
+        ));
+    }
+    let config = spec.deploy.config.as_ref();
+    if let Some(map) = config.and_then(|config| config.config_map_ref.as_ref()) {
+        list.push(Named::new(
+            "spec.deploy.config.configMapRef".to_owned(),
+            RefKind::ConfigMap,
+            &map.name,
+            Some(&map.key),
+            Use::Application,
+        ));
+    }
+}
+
+/// The objects that an Activation names, each once: a change of one of them wakes the Activation.
+pub fn watched(activation: &Activation) -> BTreeSet<(RefKind, String)> {
+    let named = named(activation).into_iter();
+    named.map(|named| (named.kind, named.name)).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An Activation with this spec, in YAML.
+    pub fn activation(spec: &str) -> Activation {
+        let spec: serde_json::Value = serde_saphyr::from_str(spec).unwrap();
+        serde_json::from_value(serde_json::json!({"metadata": {"name": "x"}, "spec": spec}))
+            .unwrap()
+    }
+
+    /// A spec that names something in every place.
+    pub const FULL: &str = "
+        organization: o
+        app: x
+        region: eze
+        tokenSecretRef: {name: fly}
+        provision:
+          postgres: {managed: {}, fallback: {urlSecretRef: {name: db, key: url}}}
+          redis: {external: {urlSecretRef: {name: redis, key: url}}}
+          secrets: {from: [{secretRef: {name: app}}, {secretRef: {name: db}}]}
+        deploy: {image: 'x:1', config: {configMapRef: {name: config}}}
+        integrations:
+          whatsapp: {path: /w, verifyTokenSecretRef: {name: wa, key: a}, appSecretRef: {name: wa, key: b}}
+        notifications: [{webhook: {urlSecretRef: {name: slack, key: url}}}]
+    ";
+
+    #[test]
+    fn everything_that_is_named_is_watched_once() {
+        let watched = watched(&activation(FULL));
+        let names: Vec<&str> = watched.iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["app", "db", "fly", "redis", "slack", "wa", "config"]
+        );
+    }
+
+    #[test]
+    fn only_what_a_live_application_needs_is_required() {
+        let named = named(&activation(FULL));
+        let optional: Vec<&str> = named
+            .iter()
+            .filter(|named| !named.required)
+            .map(|named| named.field.as_str())
+            .collect();
+        assert_eq!(
+            optional,
+            [
+                "spec.integrations.whatsapp.verifyTokenSecretRef",
+                "spec.integrations.whatsapp.appSecretRef",
+                "spec.notifications[0].webhook.urlSecretRef",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_token_decides_nothing_and_the_order_of_what_decides_stays() {
+        let named = named(&activation(FULL));
+        let deciding: Vec<&str> = named
+            .iter()
+            .filter(|named| named.decides)
+            .map(|named| named.field.as_str())
+            .collect();
+        assert_eq!(
+            deciding,
+            [
+                "spec.provision.postgres.fallback.urlSecretRef",
+                "spec.provision.redis.external.urlSecretRef",
+                "spec.provision.secrets.from[0].secretRef",
+                "spec.provision.secrets.from[1].secretRef",
+                "spec.deploy.config.configMapRef",
+            ]
+        );
+    }
+}

@@ -1,0 +1,386 @@
+//! The target: the desired state of an application, parsed once. Pure. After this nothing reads the
+//! spec.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use kube::ResourceExt;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    api::{
+        ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation, PhaseName, Reason,
+        deploy::{DEFAULT_PORT, Deploy},
+        policy::{Adoption, DeletionPolicy, Gate, Mode},
+        preflight::SkippedCheck,
+        provision::{FlyPostgres, ManagedPostgres, Provision, UpstashRedis},
+        reference::SecretKeyRef,
+        smoke_test::Check,
+        status::one_line,
+    },
+    error::Error,
+    fly,
+    plan::{
+        checks,
+        digest::{self, asked, fingerprint},
+        fly_config::{self, FlyConfig},
+        invalid::{ConfigInvalid, Invalid},
+        named::Named,
+        refs::{Missing, Refs},
+        source::decide::Followed,
+        token::token,
+    },
+    store::{generated::ANNOTATION_ROTATE, image::Choice},
+};
+
+/// Longest token of a retry annotation, in bytes.
+const LONGEST_RETRY: usize = 256;
+
+/// The database that is requested.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Database<'a> {
+    /// Fly.io's Managed Postgres.
+    Managed(&'a ManagedPostgres),
+    /// An unmanaged cluster of Fly machines.
+    FlyPostgres(&'a FlyPostgres),
+    /// A database outside Fly.io: the reference to its address.
+    External(&'a SecretKeyRef),
+}
+
+/// The Redis that is requested.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Redis<'a> {
+    /// Upstash Redis, created by Fly.io.
+    Upstash(&'a UpstashRedis),
+    /// A Redis outside Fly.io: the reference to its address.
+    External(&'a SecretKeyRef),
+}
+
+/// The desired state of one application. All defaults are filled in.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Fly organization slug.
+    pub organization: String,
+    /// Fly app name.
+    pub app: String,
+    /// Primary region.
+    pub region: String,
+    /// The token, parsed.
+    pub token: fly::Token,
+    /// What only the preflight checks need.
+    pub preflight: PreflightTarget,
+    /// What the application needs around it.
+    pub provision: Provision,
+    /// How it is deployed. Use [`Target::config`] and [`Target::image`] instead of `config`, `image`
+    /// and `source` in it, except to read names.
+    pub deploy: Deploy,
+    /// The smoke checks: those of the spec, or the default ones.
+    pub smoke_checks: Vec<Check>,
+    /// The phases that people must approve.
+    pub gates: Vec<Gate>,
+    /// Apply or plan.
+    pub mode: Mode,
+    /// Whether an existing app may be taken over.
+    pub adoption: Adoption,
+    /// What remains after deletion.
+    pub deletion: DeletionPolicy,
+    /// Tokens of the annotations that request a retry: a new one lifts the hold of a release that
+    /// has failed.
+    pub retry: BTreeSet<String>,
+    /// Token that requests new values of the generated secrets.
+    pub rotation: Option<String>,
+    image: ImageTarget,
+    config: Result<Arc<FlyConfig>, ConfigInvalid>,
+    deadlines: [(PhaseName, Duration); 4],
+    identity: Identity,
+}
+
+/// What only the preflight checks need of a target.
+#[derive(Clone, Debug)]
+pub struct PreflightTarget {
+    /// Checks that are skipped, with their justification.
+    pub skips: Vec<SkippedCheck>,
+    /// What is named and not available.
+    pub missing: Vec<(Named, Missing)>,
+    /// Time that the token must outlast: the observe window.
+    pub token_lifetime: Duration,
+}
+
+/// The image of a target.
+#[derive(Clone, Debug)]
+struct ImageTarget {
+    reference: Result<fly::ImageReference, Invalid>,
+    name: String,
+    asked: String,
+    followed: Option<Followed>,
+}
+
+/// What identifies a target.
+#[derive(Clone, Debug)]
+struct Identity {
+    digest: String,
+    stamp: String,
+}
+
+impl Target {
+    /// Parses an Activation with what it names. `followed` is the image that was chosen for
+    /// `deploy.source`, and `key` the key of fingerprints.
+    ///
+    /// # Errors
+    /// On everything that makes it impossible to begin. What preflight reports is no error here.
+    pub fn parse(
+        activation: &Activation,
+        refs: &Refs,
+        followed: Option<&Followed>,
+        key: &[u8],
+    ) -> Result<Self, Vec<Invalid>> {
+        let spec = &activation.spec;
+        let token = token(activation, refs).map_err(|invalid| vec![invalid])?;
+        let config = fly_config::config(activation, refs);
+        let annotations = activation.annotations();
+        let rotation = annotations.get(ANNOTATION_ROTATE).cloned();
+        Ok(Self {
+            organization: spec.organization.clone(),
+            app: spec.app.clone(),
+            region: spec.region.clone(),
+            token,
+            preflight: preflight(activation, refs),
+            provision: spec.provision.clone(),
+            deploy: spec.deploy.clone(),
+            smoke_checks: checks::effective(activation, config.as_deref()),
+            gates: spec.gates.clone(),
+            mode: spec.mode,
+            adoption: spec.adoption,
+            deletion: spec.deletion_policy.clone(),
+            retry: retry(activation),
+            identity: identity(activation, refs, followed, rotation.as_deref(), key),
+            rotation,
+            image: ImageTarget {
+                reference: image(&spec.deploy, followed),
+                name: image_name(&spec.deploy, followed),
+                asked: asked(activation),
+                followed: followed.cloned(),
+            },
+            config,
+            deadlines: [
+                (PhaseName::Preflight, spec.preflight.deadline.get()),
+                (PhaseName::Provision, spec.provision.deadline.get()),
+                (PhaseName::Deploy, spec.deploy.deadline.get()),
+                (PhaseName::SmokeTest, spec.smoke_test.deadline.get()),
+            ],
+        })
+    }
+
+    /// The configuration of the application, as `fly deploy` understands it.
+    ///
+    /// # Errors
+    /// When the fly.toml cannot be used. Preflight blocks then, so later phases do not see this.
+    pub fn config(&self) -> Result<Arc<FlyConfig>, Error> {
+        self.config_or_invalid().map_err(|invalid| Error::Blocked {
+            reason: invalid.reason,
+            message: invalid.message,
+        })
+    }
+
+    /// The same, for the preflight check that reports it.
+    ///
+    /// # Errors
+    /// When the fly.toml cannot be used.
+    pub fn config_or_invalid(&self) -> Result<Arc<FlyConfig>, ConfigInvalid> {
+        self.config.clone()
+    }
+
+    /// The text of the fly.toml, if the object has a usable one.
+    pub fn config_text(&self) -> Option<&str> {
+        self.config.as_ref().ok()?.text.as_deref()
+    }
+
+    /// The port that the application listens on when there is no fly.toml.
+    pub fn port(&self) -> u16 {
+        self.deploy.port.unwrap_or(DEFAULT_PORT)
+    }
+
+    /// The image that is requested.
+    ///
+    /// # Errors
+    /// When the text is no image reference. Preflight blocks then.
+    pub fn image(&self) -> Result<&fly::ImageReference, Error> {
+        self.image_or_invalid().map_err(|invalid| Error::Blocked {
+            reason: invalid.reason,
+            message: invalid.message.clone(),
+        })
+    }
+
+    /// The same, for the preflight check that reports it.
+    ///
+    /// # Errors
+    /// When the text is no image reference.
+    pub fn image_or_invalid(&self) -> Result<&fly::ImageReference, &Invalid> {
+        self.image.reference.as_ref()
+    }
+
+    /// The image for people: as the spec names it, or with the tag that was chosen.
+    pub fn image_name(&self) -> &str {
+        &self.image.name
+    }
+
+    /// The state of `deploy.source`: the image that was chosen, and why no other one was.
+    pub fn followed(&self) -> Option<&Followed> {
+        self.image.followed.as_ref()
+    }
+
+    /// The image that was chosen for `deploy.source`.
+    pub fn choice(&self) -> Option<&Choice> {
+        self.followed()?.choice.as_ref()
+    }
+
+    /// The question about the image; see [`asked`].
+    pub fn asked(&self) -> &str {
+        &self.image.asked
+    }
+
+    /// The database that is requested.
+    pub fn database(&self) -> Option<Database<'_>> {
+        let postgres = self.provision.postgres.as_ref()?;
+        let external = postgres.external.as_ref();
+        external
+            .map(|url| Database::External(&url.url_secret_ref))
+            .or_else(|| postgres.fly_postgres.as_ref().map(Database::FlyPostgres))
+            .or_else(|| postgres.managed.as_ref().map(Database::Managed))
+    }
+
+    /// The address to use when attaching has failed for good.
+    pub fn database_fallback(&self) -> Option<&SecretKeyRef> {
+        let fallback = self.provision.postgres.as_ref()?.fallback.as_ref()?;
+        Some(&fallback.url_secret_ref)
+    }
+
+    /// The Redis that is requested.
+    pub fn redis(&self) -> Option<Redis<'_>> {
+        let redis = self.provision.redis.as_ref()?;
+        let external = redis.external.as_ref();
+        external
+            .map(|url| Redis::External(&url.url_secret_ref))
+            .or_else(|| redis.upstash.as_ref().map(Redis::Upstash))
+    }
+
+    /// Digest of everything that decides what is done: the plan that an approval names. It covers
+    /// values of secrets by keyed fingerprint only.
+    pub fn digest(&self) -> &str {
+        &self.identity.digest
+    }
+
+    /// Hash of the digest and the token's fingerprint. An observation for one stamp does not count
+    /// for another.
+    pub fn stamp(&self) -> &str {
+        &self.identity.stamp
+    }
+
+    /// The public address.
+    pub fn url(&self) -> String {
+        format!("https://{}.fly.dev", self.app)
+    }
+
+    /// The deadline of a phase, as a duration from its start.
+    pub fn deadline(&self, phase: PhaseName) -> Option<Duration> {
+        self.deadlines
+            .iter()
+            .find(|(name, _)| *name == phase)
+            .map(|(_, after)| *after)
+    }
+}
+
+fn preflight(activation: &Activation, refs: &Refs) -> PreflightTarget {
+    let spec = &activation.spec;
+    let observe = spec.observe.as_ref();
+    PreflightTarget {
+        skips: spec.preflight.skip.clone(),
+        missing: refs.missing(activation),
+        token_lifetime: observe.map_or(Duration::ZERO, |observe| observe.window.get()),
+    }
+}
+
+fn identity(
+    activation: &Activation,
+    refs: &Refs,
+    followed: Option<&Followed>,
+    rotation: Option<&str>,
+    key: &[u8],
+) -> Identity {
+    let choice = followed.and_then(|followed| followed.choice.as_ref());
+    let chosen = choice.map(|choice| format!("{}@{}", choice.reference(), choice.digest));
+    let digest = digest::of(activation, refs, chosen.as_deref(), key);
+    let mut hash = Sha256::new();
+    hash.update(&digest);
+    hash.update(rotation.unwrap_or_default());
+    // Another reason why there is no image is reported at once.
+    let without_choice = followed.filter(|followed| followed.choice.is_none());
+    let failure = without_choice.and_then(|followed| followed.failure.as_ref());
+    hash.update(failure.map_or("", |failure| failure.reason.as_str()));
+    let reference = &activation.spec.token_secret_ref;
+    if let Ok(value) = refs.secret(&reference.name, &reference.key) {
+        hash.update(fingerprint(key, value));
+    }
+    let stamp = data_encoding::HEXLOWER.encode(&hash.finalize());
+    Identity { digest, stamp }
+}
+
+/// The tokens that request a retry of a release that is held back.
+fn retry(activation: &Activation) -> BTreeSet<String> {
+    let token = |key: &str| {
+        let token = activation.annotations().get(key)?;
+        Some(one_line(token, LONGEST_RETRY))
+    };
+    let from = token(ANNOTATION_RETRY_FROM)
+        .filter(|token| retry_from(token).is_some_and(|phase| phase <= PhaseName::Deploy));
+    token(ANNOTATION_RETRY).into_iter().chain(from).collect()
+}
+
+/// Parses a value of the annotation `golive.dev/retry-from`, a phase: `Deploy`, or
+/// `Deploy/<anything>` to request the same once more.
+pub fn retry_from(token: &str) -> Option<PhaseName> {
+    PhaseName::parse(token.split('/').next().unwrap_or_default().trim())
+}
+
+fn image(deploy: &Deploy, followed: Option<&Followed>) -> Result<fly::ImageReference, Invalid> {
+    let parse = |text: &str, field| {
+        text.parse::<fly::ImageReference>()
+            .map_err(|error| Invalid {
+                field,
+                reason: Reason::InvalidSpec,
+                message: format!(
+                    "{error}: write it as registry.fly.io/<app>:<tag>, or with @sha256:<digest>"
+                ),
+            })
+    };
+    if deploy.source.is_none() {
+        let text = deploy.image.as_deref().unwrap_or_default();
+        return parse(text, "spec.deploy.image");
+    }
+    let field = "spec.deploy.source";
+    if let Some(choice) = followed.and_then(|followed| followed.choice.as_ref()) {
+        let text = format!("{}@{}", choice.reference(), choice.digest);
+        return parse(&text, field);
+    }
+    let failure = followed.and_then(|followed| followed.failure.as_ref());
+    Err(match failure {
+        Some(failure) => Invalid {
+            field,
+            reason: failure.reason,
+            message: failure.message.clone(),
+        },
+        None => Invalid {
+            field,
+            reason: Reason::Pending,
+            message: "the registry has not been read yet".to_owned(),
+        },
+    })
+}
+
+fn image_name(deploy: &Deploy, followed: Option<&Followed>) -> String {
+    let choice = followed.and_then(|followed| followed.choice.as_ref());
+    match (&deploy.source, choice) {
+        (Some(_), Some(choice)) => choice.reference(),
+        (Some(source), None) => source.image.clone(),
+        (None, _) => deploy.image.clone().unwrap_or_default(),
+    }
+}

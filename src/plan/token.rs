@@ -1,0 +1,32 @@
+//! The Fly token of an Activation. Pure.
+
+use secrecy::ExposeSecret;
+
+use crate::{
+    api::{Activation, Reason},
+    fly,
+    plan::{invalid::Invalid, refs::Refs},
+};
+
+/// Parses the Fly token in the Secret that the spec names.
+///
+/// # Errors
+/// When the value is missing or cannot be a token.
+pub fn token(activation: &Activation, refs: &Refs) -> Result<fly::Token, Invalid> {
+    let reference = &activation.spec.token_secret_ref;
+    let value = refs
+        .secret(&reference.name, &reference.key)
+        .map_err(|missing| Invalid {
+            field: "spec.tokenSecretRef",
+            reason: missing.reason(),
+            message: missing.to_string(),
+        })?;
+    fly::Token::parse(value.expose_secret()).map_err(|error| Invalid {
+        field: "spec.tokenSecretRef",
+        reason: Reason::TokenInvalid,
+        message: format!(
+            "key {} of the Secret {} is not a Fly token ({error}): put the output of `fly tokens create org` there",
+            reference.key, reference.name
+        ),
+    })
+}
