@@ -21,6 +21,15 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// Files that ARCHITECTURE.md names as examples of what a change adds.
+const TO_ADD: &[&str] = &[
+    "src/cli/status.rs",
+    "src/phase/integrations/mod.rs",
+    "src/phase/integrations/webhooks.rs",
+    "src/phase/preflight/slo_reachable.rs",
+    "src/process/notifier.rs",
+];
+
 /// One invariant of the list.
 struct Invariant<'a> {
     number: usize,
@@ -169,6 +178,23 @@ fn every_link_in_the_pages_leads_somewhere() {
                     "{page} links to {link}: no such heading"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn every_file_that_the_pages_for_contributors_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for page in [PAGE, "CONTRIBUTING.md"] {
+        let text = read(page);
+        let quoted = text.split('`').skip(1).step_by(2);
+        let paths =
+            quoted.filter(|quoted| quoted.starts_with("src/") || quoted.starts_with("tests/"));
+        for path in paths.filter(|path| !TO_ADD.contains(path)) {
+            assert!(
+                root.join(path).exists(),
+                "{page} names {path}: no such file"
+            );
         }
     }
 }
