@@ -60,7 +60,7 @@ pub struct Preflight {
 
     /// Checks that are skipped, each with a justification that stays in the status.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["check".into()]))]
     pub skip: Vec<SkippedCheck>,
 }

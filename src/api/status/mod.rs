@@ -73,7 +73,7 @@ pub struct ActivationStatus {
 
     /// The checks of the preflight.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
+    #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["check".into()]))]
     pub preflight: Vec<PreflightResult>,
 

@@ -37,6 +37,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// The made-up steps borrow the names of real ones.
 mod id {
     use super::StepId;
+    use crate::api::preflight::CheckName;
 
     pub const AFTER: StepId = StepId::App;
     pub const ALSO: StepId = StepId::AppToken;
@@ -56,8 +57,8 @@ mod id {
     pub const THEN: StepId = StepId::Release;
     pub const TWO: StepId = StepId::ReleaseCommand;
     pub const WAITS: StepId = StepId::DatabaseCheck;
-    pub const WRONG: StepId = StepId::TokenValid;
-    pub const STEP: StepId = StepId::TokenScope;
+    pub const WRONG: StepId = StepId::Check(CheckName::TokenValid);
+    pub const STEP: StepId = StepId::Check(CheckName::TokenScope);
 }
 
 /// What a step finds.

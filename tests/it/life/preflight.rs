@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fly_sim::{Fault, Kind, Options};
 use golive::{
-    api::{ActivationStatus, status::PreflightResult},
+    api::{ActivationStatus, preflight::CheckName, status::PreflightResult},
     fly::{Endpoints, Fly, HttpOptions, NewApp, Token},
 };
 use serde_json::json;
@@ -54,7 +54,12 @@ async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_written() {
 
     let status = env.wait_for("hola", "PreflightPassed", "False").await;
 
-    assert_eq!(status.preflight.len(), 16, "{:?}", status.preflight);
+    assert_eq!(
+        status.preflight.len(),
+        CheckName::ALL.len(),
+        "{:?}",
+        status.preflight
+    );
     for (name, why) in [
         ("ImageResolvable", "ImageNotFound"),
         ("FlyConfigValid", "FlyConfigInvalid"),
