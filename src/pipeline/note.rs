@@ -20,14 +20,40 @@ pub struct Incident {
     pub note: String,
 }
 
+/// What a smoke check requested, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// An HTTP request.
+    Http,
+    /// A page of metrics.
+    Metrics,
+    /// A command that asks the database.
+    Database,
+    /// Anything else.
+    #[default]
+    Other,
+}
+
+impl ProbeKind {
+    /// The value of the label `kind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Metrics => "metrics",
+            Self::Database => "database",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// One entry for the status. Times are left out: `status::next` sets them, and keeps the old ones
 /// while nothing changes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Note {
     /// The outcome of a preflight check.
     Preflight(PreflightResult),
-    /// The outcome of a smoke check.
-    SmokeTest(SmokeTestResult),
+    /// The outcome of a smoke check, and what the decisive try requested.
+    SmokeTest(SmokeTestResult, ProbeKind),
     /// Something that exists on Fly.io for this object.
     External(ExternalObject),
     /// A secret of the app: name, digest, fingerprint.

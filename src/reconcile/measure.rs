@@ -11,12 +11,13 @@ use crate::{
         preflight::CheckName,
         status::{CheckResult, GateState, PhaseState, RollbackState, Severity},
     },
-    pipeline::Owner,
+    pipeline::{Note, Owner},
     process::{
         metrics::{Info, Metrics},
         workqueue::Object,
     },
     reconcile::context::Context,
+    status::PassResult,
 };
 
 /// Takes a new status into the metrics.
@@ -24,6 +25,7 @@ pub fn status(
     context: &Context,
     owner: &Owner,
     activation: &Activation,
+    result: &PassResult<'_>,
     old: Option<&ActivationStatus>,
     new: &ActivationStatus,
 ) {
@@ -35,7 +37,7 @@ pub fn status(
     checks(metrics, &object, new);
     gates(metrics, old, new, now);
     drift(metrics, &object, new);
-    smoke_tests(metrics, old, new);
+    smoke_tests(metrics, result, old, new);
     for (trigger, result) in rollbacks(old, new) {
         metrics.rolled_back(trigger, result);
     }
@@ -102,19 +104,26 @@ fn drift(metrics: &Metrics, object: &Object, new: &ActivationStatus) {
     metrics.set_drift(object, known);
 }
 
-fn smoke_tests(metrics: &Metrics, old: Option<&ActivationStatus>, new: &ActivationStatus) {
-    for test in &new.smoke_test {
+fn smoke_tests(
+    metrics: &Metrics,
+    result: &PassResult<'_>,
+    old: Option<&ActivationStatus>,
+    new: &ActivationStatus,
+) {
+    let phases = result.report.iter().flat_map(|report| &report.phases);
+    let steps = phases.flat_map(|phase| &phase.steps);
+    for note in steps.flat_map(|(_, record)| record.notes.iter()) {
+        let Note::SmokeTest(noted, kind) = note else {
+            continue;
+        };
+        let mut entries = new.smoke_test.iter();
+        let Some(test) = entries.find(|test| test.check == noted.check) else {
+            continue;
+        };
         let known = old.is_some_and(|old| old.smoke_test.contains(test));
         let took = test.duration_ms.and_then(|ms| u64::try_from(ms).ok());
         if let Some(took) = took.filter(|_| !known) {
-            let way = test.path.as_deref().and_then(|path| path.split(' ').next());
-            let kind = match way {
-                Some("http") => "http",
-                Some("metrics") => "metrics",
-                _ if test.check == "database" => "database",
-                _ => "other",
-            };
-            metrics.probed(kind, Duration::from_millis(took));
+            metrics.probed(kind.as_str(), Duration::from_millis(took));
         }
     }
 }

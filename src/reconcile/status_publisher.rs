@@ -69,7 +69,7 @@ impl<'a> StatusPublisher<'a> {
             return Ok(announced);
         }
         let written = status::write(&context.kube, self.owner, current, &new).await?;
-        measure::status(context, self.owner, self.activation, old, &new);
+        measure::status(context, self.owner, self.activation, result, old, &new);
         if written.is_some() {
             context.publish(self.activation, events::between(old, &new));
         }

@@ -87,7 +87,7 @@ impl Merge<'_> {
 
     fn smoke_test(&self, old: &[SmokeTestResult]) -> Vec<SmokeTestResult> {
         let new = self.notes.iter().filter_map(|note| match note {
-            Note::SmokeTest(result) => Some(result.clone()),
+            Note::SmokeTest(result, _) => Some(result.clone()),
             _ => None,
         });
         let key = |result: &SmokeTestResult| result.check.clone();

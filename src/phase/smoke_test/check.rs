@@ -12,6 +12,7 @@ use crate::{
     },
     error::Error,
     net::probe::{Ask, MAX_BODY, MAX_METRICS, Probe, ProbeError},
+    pipeline::ProbeKind,
 };
 
 /// The result of one try.
@@ -19,6 +20,8 @@ use crate::{
 pub struct Try {
     /// The request that passed or failed, such as `http /api/v1/healthz`.
     pub path: String,
+    /// The kind of that request.
+    pub kind: ProbeKind,
     /// Whether it passed.
     pub passed: bool,
     /// Why it failed.
@@ -37,6 +40,7 @@ impl Try {
     pub fn passed(path: String, message: String, took: Duration) -> Self {
         Self {
             path,
+            kind: ProbeKind::Other,
             passed: true,
             reason: Reason::Succeeded,
             message,
@@ -49,6 +53,7 @@ impl Try {
     pub fn failed(path: String, reason: Reason, message: String) -> Self {
         Self {
             path,
+            kind: ProbeKind::Other,
             passed: false,
             reason,
             message,
@@ -123,6 +128,10 @@ pub async fn attempt(
             }
             Err(error) => refused(name(*way), &error),
         };
+        let tried = Try {
+            kind: kind(*way),
+            ..tried
+        };
         if tried.carried_out {
             return Ok(tried.after(&before));
         }
@@ -163,6 +172,14 @@ fn name(way: Way<'_>) -> String {
         Way::Http(check) => format!("http {}", check.path),
         Way::Metrics(check) => format!("metrics {}", check.path),
         Way::Tcp(check) => format!("tcp {}", check.port),
+    }
+}
+
+fn kind(way: Way<'_>) -> ProbeKind {
+    match way {
+        Way::Http(_) => ProbeKind::Http,
+        Way::Metrics(_) => ProbeKind::Metrics,
+        Way::Tcp(_) => ProbeKind::Other,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
         database_probe::{Command, declared, default_commands},
         names::public_host,
     },
-    pipeline::{Cx, Note, Step, StepId, Verdict, Why, step::Result},
+    pipeline::{Cx, Note, ProbeKind, Step, StepId, Verdict, Why, step::Result},
     plan::Target,
 };
 
@@ -43,7 +43,12 @@ enum Direct {
 /// Makes one try of a check.
 async fn attempt(cx: &Cx, check: &Check) -> Result<Try> {
     let why = match directly(cx, check).await? {
-        Direct::Tried(tried) => return Ok(tried),
+        Direct::Tried(tried) => {
+            return Ok(Try {
+                kind: ProbeKind::Database,
+                ..tried
+            });
+        }
         Direct::Unavailable(why) => why,
     };
     let ways = check::ways(check);

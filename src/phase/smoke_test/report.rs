@@ -10,7 +10,7 @@ use crate::{
         status::one_line,
         status::{CheckResult, MAX_MESSAGE, SmokeTestResult},
     },
-    pipeline::{Cx, Note, Verdict, Wake, Why},
+    pipeline::{Cx, Note, ProbeKind, Verdict, Wake, Why},
 };
 
 /// The checks of a step, each with its tries since it was last decided.
@@ -37,7 +37,11 @@ pub fn notes(observed: &ObservedChecks) -> Vec<Note> {
     observed
         .0
         .iter()
-        .map(|(check, tries)| Note::SmokeTest(result(check, tries)))
+        .map(|(check, tries)| {
+            let decisive = tries.decisive_try(check);
+            let kind = decisive.map_or(ProbeKind::Other, |tried| tried.kind);
+            Note::SmokeTest(result(check, tries), kind)
+        })
         .collect()
 }
 

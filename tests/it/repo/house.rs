@@ -43,6 +43,11 @@ const READS_TEXT: &[(&str, &str, &str)] = &[
     ),
     ("src/fly/wire.rs", "GoDuration::parse", "parses a duration"),
     (
+        "src/net/probe.rs",
+        "not_found",
+        "the standard library keeps only the resolver's message",
+    ),
+    (
         "src/phase/deploy/fleet/diagnosis.rs",
         "last",
         "finds the line in which Fly.io logs the end of a program",
