@@ -57,7 +57,9 @@ pub struct Given {
 /// The release that serves after a pass: the one that a step of it noted, else the one before.
 pub fn serving(report: &Report, before: Option<&Serving>) -> Option<Serving> {
     let steps = report.phases.iter().flat_map(|phase| &phase.steps);
-    let notes = steps.rev().flat_map(|(_, record)| record.notes.iter().rev());
+    let notes = steps
+        .rev()
+        .flat_map(|(_, record)| record.notes.iter().rev());
     let mut noted = notes.filter_map(|note| match note {
         Note::Release(release) => Serving::of_release(release),
         _ => None,

@@ -1,6 +1,10 @@
 //! Every invariant has a test, and every link in the pages has a target.
 
-#![allow(clippy::panic, reason = "a helper fails its test by a panic")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a helper fails its test by a panic"
+)]
 
 use std::path::Path;
 
