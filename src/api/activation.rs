@@ -31,7 +31,7 @@ use super::status::ActivationStatus;
     selectable = ".spec.organization",
     selectable = ".spec.app",
     selectable = ".spec.region",
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Where the activation stands, in one word"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Current phase, or Live"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "True from Go-Live on"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why Ready is what it is"),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url", description = "Where the application answers"),

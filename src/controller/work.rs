@@ -123,13 +123,13 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
             stop.clone(),
         )
     });
-    let looks = context.secret_poller.clone().run(
+    let polls = context.secret_poller.clone().run(
         parts.kube.clone(),
         wakes,
         settings.work.secret_look_interval,
         stop.clone(),
     );
-    future::join(future::join_all(runs), looks).await;
+    future::join(future::join_all(runs), polls).await;
     context.publisher.close().await;
 }
 

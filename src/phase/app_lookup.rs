@@ -1,8 +1,8 @@
 //! Whether an app of a given name exists at Fly.io, and who holds the name.
 //!
 //! Names of apps are global at Fly.io, and an app carries no mark of its owner. So the claim, a
-//! ConfigMap in the operator's namespace, says which Activation holds a name. The rule is one for
-//! every app that Golive creates: the application's and that of a Fly Postgres cluster.
+//! ConfigMap in the operator's namespace, says which Activation holds a name. The same rule
+//! applies to every app that Golive creates: the application's and that of a Fly Postgres cluster.
 
 use crate::{
     error::Error,

@@ -1,13 +1,10 @@
 //! Which digest the image of the target has. The preflight check and the deployment share the
 //! answer.
 
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
-use serde::Deserialize;
-
 use crate::{
     error::Error,
     fly::ImageReference,
+    phase::releases,
     pipeline::{Cx, step::Result},
     store::{
         self,
@@ -86,33 +83,12 @@ async fn resolved_before(
         let same = choice.asked == cx.target.asked();
         return Ok(same.then_some((choice.digest, choice.runs_on_fly)));
     }
-    Ok(deployed(cx).await?.map(|digest| (digest, None)))
-}
-
-/// What the record of a release says about its image. Its format belongs to `deploy::release`.
-#[derive(Deserialize)]
-struct ReleaseImage {
-    number: u64,
-    image: String,
-    digest: String,
-    target: String,
-}
-
-/// The digest of the release that was deployed for this very target, by an operator that did not
-/// store resolved images yet.
-async fn deployed(cx: &Cx) -> Result<Option<String>> {
-    let api: Api<ConfigMap> = Api::namespaced(cx.kube.clone(), &cx.installation.own_namespace);
-    let found = api
-        .list(&store::selector("release", &cx.owner.uid))
-        .await
-        .map_err(|source| Error::kube("list the records of releases", source))?;
-    let releases = found.items.into_iter().filter_map(|map| {
-        let text = map.data?.remove("release.json")?;
-        serde_json::from_str::<ReleaseImage>(&text).ok()
+    // Nothing is stored: the record of what was deployed for this very target. An unreadable record
+    // is an error, never a missing one.
+    let records = releases::store::load(cx).await?;
+    let mut deployed = records.list.iter().rev();
+    let same = deployed.find(|record| {
+        record.content.image == cx.target.image_name() && record.hold.target == cx.target.digest()
     });
-    let matching = releases.filter(|release| {
-        release.image == cx.target.image_name() && release.target == cx.target.digest()
-    });
-    let last = matching.max_by_key(|release| release.number);
-    Ok(last.map(|release| release.digest))
+    Ok(same.map(|record| (record.content.digest.clone(), None)))
 }

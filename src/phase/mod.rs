@@ -16,6 +16,7 @@ pub mod names;
 pub mod preflight;
 pub mod provision;
 pub mod redis_plans;
+pub mod releases;
 pub mod roster;
 pub mod smoke_test;
 #[cfg(test)]
@@ -62,7 +63,7 @@ mod tests {
     fn step_names_are_unique_across_all_phases() {
         let mut seen = BTreeSet::new();
         for step in PHASES.iter().flat_map(|phase| phase.steps) {
-            assert!(seen.insert(step.id()), "{} stands twice", step.id());
+            assert!(seen.insert(step.id()), "{} is listed twice", step.id());
         }
     }
 

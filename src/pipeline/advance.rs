@@ -98,7 +98,7 @@ const MAX_CHANGES: usize = 12;
 const NO_EFFECT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Pause before a replica that may not write observes again.
-const CLOSED_FENCE_PAUSE: Duration = Duration::from_secs(1);
+pub const CLOSED_FENCE_PAUSE: Duration = Duration::from_secs(1);
 
 async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
     let mut sent: Vec<Sent> = Vec::new();
@@ -154,7 +154,7 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
     }
 }
 
-/// The change of a verdict, or the progress that any other verdict comes to.
+/// The change of a verdict, or the progress that any other verdict leads to.
 fn settle<C>(verdict: Verdict<C>) -> ControlFlow<Progress, C> {
     match verdict {
         Verdict::Change(change) => Continue(change),
@@ -182,7 +182,7 @@ async fn permit<S: Step>(
         return Break(Progress::Planned(vec![line.to_owned()]));
     }
     if sent >= MAX_CHANGES {
-        let message = format!("{line}: sent, but the next observation still asks for it");
+        let message = format!("{line}: sent, but the next observation still requires it");
         let pause = cx.installation.timing.backoff_max.min(NO_EFFECT_PAUSE);
         return Break(wait(Reason::ChangeWithoutEffect, message, pause));
     }

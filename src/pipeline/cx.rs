@@ -26,7 +26,7 @@ use crate::{
 pub struct Fence(Arc<dyn Fn() -> bool + Send + Sync>);
 
 impl Fence {
-    /// A fence that asks `open` before every write.
+    /// A fence that calls `open` before every write.
     pub fn new(open: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(open))
     }
@@ -43,7 +43,7 @@ impl std::fmt::Debug for Fence {
     }
 }
 
-/// May steps change the world in this pass?
+/// May steps change anything in this pass?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Yes.
@@ -52,7 +52,7 @@ pub enum Act {
     Plan,
 }
 
-/// Who asked for what the spec says now, and why, as far as Kubernetes tells.
+/// Who last wrote the spec, and why, as far as Kubernetes records it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The field manager that last wrote the spec: `kubectl-client-side-apply`,
@@ -63,7 +63,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Who asked for the plan of this digest: those who approved it, and the manager.
+    /// Who requested the plan of this digest: those who approved it, and the manager.
     pub fn by(&self, votes: &[ActivationApprovalSpec], digest: &str) -> String {
         let approvers: BTreeSet<&str> = votes
             .iter()
@@ -153,7 +153,7 @@ pub struct Cx {
     pub installation: Arc<Installation>,
     /// Whether this process may still write.
     pub fence: Fence,
-    /// Whether this pass may change the world.
+    /// Whether steps may change anything in this pass.
     pub act: Act,
     /// The number of this pass of the object: what was listed in an earlier one is stale.
     pub pass: u64,
@@ -165,7 +165,7 @@ impl Cx {
         (self.installation.clock)()
     }
 
-    /// True when steps may change the world in this pass.
+    /// True when steps may change anything in this pass.
     pub fn may_act(&self) -> bool {
         self.act == Act::Apply
     }

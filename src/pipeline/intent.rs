@@ -206,7 +206,7 @@ impl Intents {
         awaited
     }
 
-    /// An announced create of `step` that may still come into being, although the caller has just
+    /// An announced create of `step` that may still appear, although the caller has just
     /// observed that it does not exist; and the pause before it must be observed again.
     pub fn lost(&self, step: StepId, now: Instant, settle: Duration) -> Option<(Slot, Duration)> {
         let mut slots = self.lock();

@@ -12,9 +12,9 @@ use crate::api::PhaseName;
 
 /// Finds what the phase would change, as far as it can be known now: each step observes once for a
 /// target, in order, and does not act. What cannot be observed yet is left out.
-pub async fn make(cx: &Cx, digest: &str, phase: &Phase, observations: &mut Observations) {
+pub async fn make(cx: &Cx, stamp: &str, phase: &Phase, observations: &mut Observations) {
     let known = observations.preview.as_ref();
-    if known.is_some_and(|known| known.stamp == digest && known.phase == phase.id) {
+    if known.is_some_and(|known| known.stamp == stamp && known.phase == phase.id) {
         return;
     }
     let cx = Cx {
@@ -33,7 +33,7 @@ pub async fn make(cx: &Cx, digest: &str, phase: &Phase, observations: &mut Obser
         }
     }
     observations.preview = Some(Preview {
-        stamp: digest.to_owned(),
+        stamp: stamp.to_owned(),
         phase: phase.id,
         changes,
     });
@@ -42,12 +42,12 @@ pub async fn make(cx: &Cx, digest: &str, phase: &Phase, observations: &mut Obser
 /// The preview of the phase whose gate is closed, if it was made for this target.
 pub fn behind_gate(
     observations: &Observations,
-    digest: &str,
+    stamp: &str,
     phases: &[PhaseReport],
 ) -> Vec<(PhaseName, StepId, String)> {
     let preview = observations.preview.as_ref();
     let current = preview.filter(|preview| {
-        preview.stamp == digest
+        preview.stamp == stamp
             && phases.iter().any(|phase| {
                 phase.id == preview.phase && phase.progress == PhaseProgress::AwaitingApproval
             })

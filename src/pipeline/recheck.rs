@@ -27,7 +27,7 @@ const SHORTEST: Duration = Duration::from_millis(5);
 pub fn choose(
     phases: &[Phase],
     observations: &mut Observations,
-    digest: &str,
+    stamp: &str,
     timing: &Timing,
 ) -> Option<BTreeSet<StepId>> {
     let all: Vec<&'static dyn AnyStep> = phases
@@ -39,7 +39,7 @@ pub fn choose(
         observations
             .steps
             .get(&step.id())
-            .is_some_and(|record| record.digest == digest && record.state.satisfied())
+            .is_some_and(|record| record.stamp == stamp && record.state.satisfied())
     });
     if !settled {
         return None;

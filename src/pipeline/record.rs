@@ -50,8 +50,8 @@ impl State {
 /// The last observation of one step.
 #[derive(Clone, Debug)]
 pub struct StepRecord {
-    /// Digest of the target that it was observed for.
-    pub digest: String,
+    /// The stamp of the target that it was observed for.
+    pub stamp: String,
     /// The state that followed.
     pub state: State,
     /// The reason token.
@@ -77,7 +77,7 @@ pub struct StepRecord {
 impl StepRecord {
     /// The record of an outcome, given the record before it.
     pub fn of(
-        digest: &str,
+        stamp: &str,
         outcome: Outcome,
         before: Option<&StepRecord>,
         timing: &Timing,
@@ -90,14 +90,14 @@ impl StepRecord {
             notes: outcome.notes.into(),
             changes: outcome.sent.into_iter().map(|sent| sent.line).collect(),
             observed_at: now,
-            ..Self::pending(digest)
+            ..Self::pending(stamp)
         };
         // A step that is done may still need something from a person.
         if let Some(why) = record.notes.iter().find_map(Note::remark).cloned() {
             record.explain(why);
         }
         let attempts = before
-            .filter(|before| before.digest == digest)
+            .filter(|before| before.stamp == stamp)
             .map_or(0, |before| before.attempts);
         record.follow(outcome.progress, attempts, timing, rechecked, now);
         record
@@ -171,9 +171,9 @@ impl StepRecord {
     }
 
     /// A need is not met: not observed yet.
-    pub fn pending(digest: &str) -> Self {
+    pub fn pending(stamp: &str) -> Self {
         Self {
-            digest: digest.to_owned(),
+            stamp: stamp.to_owned(),
             state: State::Pending,
             reason: Reason::Waiting,
             message: String::new(),

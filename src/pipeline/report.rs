@@ -82,7 +82,7 @@ impl PhaseReport {
         phase: &Phase,
         progress: PhaseProgress,
         observations: &Observations,
-        digest: &str,
+        stamp: &str,
     ) -> Self {
         Self {
             id: phase.id,
@@ -92,7 +92,7 @@ impl PhaseReport {
                 progress
             },
             gate: None,
-            steps: remembered(phase, observations, digest),
+            steps: remembered(phase, observations, stamp),
         }
     }
 }
@@ -101,7 +101,7 @@ impl PhaseReport {
 pub fn remembered(
     phase: &Phase,
     observations: &Observations,
-    digest: &str,
+    stamp: &str,
 ) -> Vec<(StepId, StepRecord)> {
     phase
         .steps
@@ -110,9 +110,9 @@ pub fn remembered(
             let record = observations
                 .steps
                 .get(&step.id())
-                .filter(|record| record.digest == digest)
+                .filter(|record| record.stamp == stamp)
                 .cloned()
-                .unwrap_or_else(|| StepRecord::pending(digest));
+                .unwrap_or_else(|| StepRecord::pending(stamp));
             (step.id(), record)
         })
         .collect()

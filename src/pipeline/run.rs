@@ -17,7 +17,12 @@ use super::{
     report::{PhaseProgress, PhaseReport, Report, phase_progress, remembered},
     step::Outcome,
 };
-use crate::{api::PhaseName, error::Error, plan::gate::GateReport, process::telemetry};
+use crate::{
+    api::PhaseName,
+    error::Error,
+    plan::gate::{GateReport, Passage},
+    process::telemetry,
+};
 
 /// Runs one pass over `phases`. `gate` answers for the gate before a phase; it is asked only once the
 /// earlier phases are done. `first` must be done before anything is changed: it runs beside the first
@@ -34,7 +39,7 @@ pub async fn run(
     first: impl Future<Output = Result<(), Error>>,
 ) -> Result<Report, Error> {
     let began = Instant::now();
-    let mut pass = Pass::begin(cx, phases, observations, announcer);
+    let mut pass = Runner::begin(cx, phases, observations, announcer);
     let mut reports = Vec::with_capacity(phases.len());
     let mut open = true;
     let mut first = Some(first);
@@ -55,13 +60,13 @@ pub async fn run(
                 PhaseProgress::Succeeded | PhaseProgress::NotImplemented
             );
         if report.progress == PhaseProgress::AwaitingApproval {
-            preview::make(cx, &pass.digest, phase, observations).await;
+            preview::make(cx, &pass.stamp, phase, observations).await;
         }
         reports.push(report);
     }
     pass.announcements.finish().await;
     pass.align_rechecks(observations, began);
-    let behind_gate = preview::behind_gate(observations, &pass.digest, &reports);
+    let behind_gate = preview::behind_gate(observations, &pass.stamp, &reports);
     Ok(Report {
         sent: pass.sent,
         phases: reports,
@@ -69,11 +74,11 @@ pub async fn run(
     })
 }
 
-struct Pass<'a> {
+struct Runner<'a> {
     cx: &'a Cx,
     phases: &'static [Phase],
     announcements: Announcements<'a>,
-    digest: String,
+    stamp: String,
     fired: BTreeSet<StepId>,
     /// The steps that a re-check observes; `None`: all that are due.
     allowed: Option<BTreeSet<StepId>>,
@@ -90,22 +95,22 @@ struct Running<'a> {
     gate: Option<&'a GateReport>,
 }
 
-impl<'a> Pass<'a> {
+impl<'a> Runner<'a> {
     fn begin(
         cx: &'a Cx,
         phases: &'static [Phase],
         observations: &mut Observations,
         announcer: &'a dyn Announcer,
     ) -> Self {
-        let digest = cx.target.stamp().to_owned();
+        let stamp = cx.target.stamp().to_owned();
         let fired = observations.fired.take();
         let timing = &cx.installation.timing;
-        let allowed = recheck::choose(phases, observations, &digest, timing);
+        let allowed = recheck::choose(phases, observations, &stamp, timing);
         Self {
             cx,
             phases,
             announcements: Announcements::new(announcer, &cx.intents),
-            digest,
+            stamp,
             fired,
             allowed,
             dirty: false,
@@ -121,17 +126,17 @@ impl<'a> Pass<'a> {
         gate: &impl Fn(PhaseName) -> Option<GateReport>,
         earlier: &[PhaseReport],
     ) -> PhaseReport {
-        let not_run = |progress, observations: &Observations, digest: &str| {
-            PhaseReport::not_run(phase, progress, observations, digest)
+        let not_run = |progress, observations: &Observations, stamp: &str| {
+            PhaseReport::not_run(phase, progress, observations, stamp)
         };
         if !open || phase.steps.is_empty() {
-            return not_run(PhaseProgress::Pending, observations, &self.digest);
+            return not_run(PhaseProgress::Pending, observations, &self.stamp);
         }
         let gate_report = gate(phase.id);
         if let Some(progress) = gate_report.as_ref().and_then(held_by) {
             return PhaseReport {
                 gate: gate_report,
-                ..not_run(progress, observations, &self.digest)
+                ..not_run(progress, observations, &self.stamp)
             };
         }
         if !earlier.is_empty() {
@@ -144,7 +149,7 @@ impl<'a> Pass<'a> {
             gate: gate_report.as_ref(),
         };
         self.steps(running, observations).await;
-        let steps = remembered(phase, observations, &self.digest);
+        let steps = remembered(phase, observations, &self.stamp);
         PhaseReport {
             id: phase.id,
             progress: phase_progress(&steps),
@@ -227,7 +232,7 @@ impl<'a> Pass<'a> {
             }
         }
         let record = StepRecord::of(
-            &self.digest,
+            &self.stamp,
             outcome,
             observations.steps.get(&step.id()),
             &self.cx.installation.timing,
@@ -244,7 +249,7 @@ impl<'a> Pass<'a> {
 
     /// What is known in the middle of the pass.
     fn snapshot(&self, running: &Running<'_>, observations: &Observations) -> Report {
-        let steps = remembered(running.phase, observations, &self.digest);
+        let steps = remembered(running.phase, observations, &self.stamp);
         let now = PhaseReport {
             id: running.phase.id,
             progress: phase_progress(&steps),
@@ -253,7 +258,7 @@ impl<'a> Pass<'a> {
         };
         let later = self.phases.iter().skip(running.earlier.len() + 1);
         let later = later.map(|phase| {
-            PhaseReport::not_run(phase, PhaseProgress::Pending, observations, &self.digest)
+            PhaseReport::not_run(phase, PhaseProgress::Pending, observations, &self.stamp)
         });
         Report {
             sent: self.sent.clone(),
@@ -275,7 +280,7 @@ impl<'a> Pass<'a> {
         observations: &'o Observations,
     ) -> Option<&'o StepRecord> {
         let record = observations.steps.get(&step.id())?;
-        if record.digest != self.digest || self.fired.contains(&step.id()) {
+        if record.stamp != self.stamp || self.fired.contains(&step.id()) {
             return None;
         }
         let due = record.again.is_some_and(|again| again <= Instant::now());
@@ -305,11 +310,10 @@ impl<'a> Pass<'a> {
 
 /// The progress of a phase while its gate holds it; `None` when the gate is open.
 fn held_by(gate: &GateReport) -> Option<PhaseProgress> {
-    use crate::api::status::GateState;
-    match gate.status.state {
-        GateState::Approved => None,
-        GateState::Rejected | GateState::Expired => Some(PhaseProgress::Rejected),
-        GateState::Pending | GateState::Requested => Some(PhaseProgress::AwaitingApproval),
+    match gate.passage() {
+        Passage::Open => None,
+        Passage::Closed => Some(PhaseProgress::Rejected),
+        Passage::Waiting => Some(PhaseProgress::AwaitingApproval),
     }
 }
 

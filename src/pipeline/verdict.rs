@@ -1,4 +1,4 @@
-//! What a step finds: the verdict over an observation, and what it asks of the engine.
+//! What a step finds: the verdict over an observation, and what it requires of the engine.
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ pub struct Slot {
 pub enum Removal {
     /// It was observed to be gone.
     Gone,
-    /// It stays, as the deletion policy asks. Says what stays, for the report.
+    /// It stays, as the deletion policy requires. Says what stays, for the report.
     Retained(String),
     /// The removal is under way; observe again after the given time.
     Pending {

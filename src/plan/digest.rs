@@ -68,8 +68,7 @@ pub(super) fn of(activation: &Activation, refs: &Refs, chosen: Option<&str>, key
     )
 }
 
-/// Hash that identifies the question which image to run: an answer to another question does not
-/// count. A single tag is resolved again whenever the spec changes what is done; a policy that follows
+/// Hash that identifies the request for an image: a choice counts only for the same request. A single tag is resolved again whenever the spec changes what is done; a policy that follows
 /// new tags goes on following whatever else changes.
 pub fn asked(activation: &Activation) -> String {
     let source = activation.spec.deploy.source.as_ref();

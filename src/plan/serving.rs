@@ -12,9 +12,8 @@ use crate::api::status::{ActivationStatus, ReleaseStatus};
 
 /// The last good release, which serves the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Serving {
-    /// Number of the release within this Activation; `None` when only an older version of Golive
-    /// recorded it.
+pub struct ServingRelease {
+    /// Number of the release within this Activation; `None` when it is not recorded.
     pub number: Option<u64>,
     /// Fly.io's number of the release where it is known, else ours.
     pub version: Option<i64>,
@@ -28,7 +27,7 @@ pub struct Serving {
     pub since: Option<Timestamp>,
 }
 
-impl Serving {
+impl ServingRelease {
     /// The release that a status names as serving; `None` when it names none. A status is a report:
     /// the records of releases take precedence where they were read.
     pub fn of_status(status: &ActivationStatus) -> Option<Self> {
@@ -64,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_status_names_the_release_that_serves() {
-        let serving = Serving::of_status(&status(json!({
+        let serving = ServingRelease::of_status(&status(json!({
             "number": 3,
             "image": "registry.fly.io/shop:1.4.0",
             "digest": "sha256:a",
@@ -81,7 +80,13 @@ mod tests {
 
     #[test]
     fn a_release_without_a_digest_serves_nothing() {
-        assert_eq!(Serving::of_status(&ActivationStatus::default()), None);
-        assert_eq!(Serving::of_status(&status(json!({"number": 1}))), None);
+        assert_eq!(
+            ServingRelease::of_status(&ActivationStatus::default()),
+            None
+        );
+        assert_eq!(
+            ServingRelease::of_status(&status(json!({"number": 1}))),
+            None
+        );
     }
 }

@@ -4,7 +4,7 @@
 //! nothing that a restart cannot correct, such as Fly.io or the API server. Ready: the caches are
 //! filled. A standby replica is ready, because it can take over.
 //!
-//! Nothing here needs authentication, and nothing secret is state.
+//! Nothing here needs authentication, and none of it is secret.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

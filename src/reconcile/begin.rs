@@ -12,7 +12,7 @@ use crate::{
     fly,
     pipeline::{Act, Cx, Origin, Owner, Recorded, Slot, observations::Observations},
     plan::{
-        Serving, Target,
+        ServingRelease, Target,
         gate::{self, GateReport},
         refs::Refs,
     },
@@ -34,7 +34,7 @@ pub struct Pass<'a> {
     /// The status before this pass.
     pub old: Option<ActivationStatus>,
     /// The release that serves, as far as it is known before this pass.
-    pub serving: Option<Serving>,
+    pub serving: Option<ServingRelease>,
     /// Publishes the status, its events and metrics.
     pub publisher: StatusPublisher<'a>,
 }
@@ -54,7 +54,7 @@ impl<'a> Pass<'a> {
             activation,
             context,
             owner,
-            serving: serving.or_else(|| old.as_ref().and_then(Serving::of_status)),
+            serving: serving.or_else(|| old.as_ref().and_then(ServingRelease::of_status)),
             old,
             publisher: StatusPublisher::new(activation, context, owner, published),
         }

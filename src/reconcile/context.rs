@@ -31,9 +31,10 @@ pub struct Context {
     pub installation: Arc<Installation>,
     /// Whether this process may write to the outside.
     pub fence: Fence,
-    /// Whether this process may tell what it saw: also while it stops, but not once another may lead.
+    /// Whether this process may publish status and events: also while it stops, but not once another
+    /// replica may lead.
     pub leads: Fence,
-    /// The shortest pause between two looks at a registry, whatever an object asks for.
+    /// The shortest pause between two reads of a registry; it overrides a shorter `interval`.
     pub source_interval_min: Duration,
     /// Waits in the background.
     pub waits: Waits,

@@ -15,8 +15,8 @@ use kube::{
 use crate::{
     api::{ANNOTATION_FORGET, FINALIZER, StepId, status::one_line},
     error::{Error, Retry},
-    phase::{PHASES, deploy::release::store as records, names, provision::app_token_secret},
-    pipeline::{AnyStep, Cx, Owner, Removal},
+    phase::{PHASES, names, provision::app_token_secret, releases::store as records},
+    pipeline::{AnyStep, Cx, Owner, Removal, advance::CLOSED_FENCE_PAUSE},
     plan::{Target, invalid::Invalid, refs},
     reconcile::{
         begin::{self, Pass},
@@ -35,14 +35,11 @@ const OUTSIDE_THE_APP: [StepId; 3] = [StepId::Postgres, StepId::Redis, StepId::A
 /// shorter.
 const NO_TOKEN_PAUSE: Duration = Duration::from_secs(10);
 
-/// Pause of a replica that may not write.
-const CLOSED_FENCE_PAUSE: Duration = Duration::from_secs(1);
-
 /// Shortest pause between two passes of a deletion, if the operator's shortest one is not shorter.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// What keeps a deletion from its end for now.
-struct Stop {
+struct Obstacle {
     /// What is being done, or what is in the way.
     message: String,
     /// Deletion cannot go on without a person.
@@ -70,7 +67,7 @@ pub async fn finalize(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration, 
     }
     let cx = match read(pass, memory).await? {
         Ok(cx) => cx,
-        Err(invalid) => return stop(pass, memory, no_token(pass, &invalid)).await,
+        Err(invalid) => return publish_progress(pass, memory, no_token(pass, &invalid)).await,
     };
     begin::recall_intents(&memory.wanted, pass.old.as_ref());
     for step in steps() {
@@ -80,8 +77,8 @@ pub async fn finalize(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration, 
         if !context.fence.open() {
             return Ok(CLOSED_FENCE_PAUSE);
         }
-        if let Err(reason) = remove(step, &cx, memory).await {
-            return stop(pass, memory, reason).await;
+        if let Err(obstacle) = remove(step, &cx, memory).await {
+            return publish_progress(pass, memory, obstacle).await;
         }
     }
     publish_retained(pass, memory);
@@ -107,9 +104,9 @@ async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Result<Cx, Vec<Inv
     Ok(target.map(|target| begin::cx(pass, memory, (Arc::new(target), refs), false)))
 }
 
-fn no_token(pass: &Pass<'_>, invalid: &[Invalid]) -> Stop {
+fn no_token(pass: &Pass<'_>, invalid: &[Invalid]) -> Obstacle {
     let list: Vec<String> = invalid.iter().map(ToString::to_string).collect();
-    Stop {
+    Obstacle {
         message: format!(
             "nothing on Fly.io can be removed without the token ({}); put it back, or annotate the object with {ANNOTATION_FORGET}={} to leave everything on Fly.io as it is",
             list.join("; "),
@@ -121,19 +118,19 @@ fn no_token(pass: &Pass<'_>, invalid: &[Invalid]) -> Stop {
 }
 
 /// Removes what a step made. `Err` says why the deletion must stop there for now.
-async fn remove(step: &dyn AnyStep, cx: &Cx, memory: &mut Memory) -> Result<(), Stop> {
+async fn remove(step: &dyn AnyStep, cx: &Cx, memory: &mut Memory) -> Result<(), Obstacle> {
     let id = step.id();
     match step.remove(cx).await {
         Ok(Removal::Pending { why, again }) => {
             // It was found: the outcome of its create is known.
             memory.wanted.intents.settled(id);
-            Err(Stop {
+            Err(Obstacle {
                 message: format!("{id}: {}", why.message),
                 blocked: false,
                 again,
             })
         }
-        Ok(Removal::Gone) if let Some(stop) = perhaps_created(id, cx) => Err(stop),
+        Ok(Removal::Gone) if let Some(obstacle) = perhaps_created(id, cx) => Err(obstacle),
         Ok(removal) => {
             memory.wanted.intents.settled(id);
             memory.removals.insert(id, removal);
@@ -146,17 +143,17 @@ async fn remove(step: &dyn AnyStep, cx: &Cx, memory: &mut Memory) -> Result<(), 
     }
 }
 
-/// A create of unknown outcome may still come into being outside of the app: it is observed again
+/// A create of unknown outcome may still appear outside of the app: it is observed again
 /// before it counts as gone.
-fn perhaps_created(id: StepId, cx: &Cx) -> Option<Stop> {
+fn perhaps_created(id: StepId, cx: &Cx) -> Option<Obstacle> {
     if !OUTSIDE_THE_APP.contains(&id) {
         return None;
     }
     let settle = cx.installation.timing.settle;
     let (slot, again) = cx.intents.lost(id, Instant::now(), settle)?;
-    Some(Stop {
+    Some(Obstacle {
         message: format!(
-            "{id}: the outcome of creating {} {} is unknown; it is looked for again before it counts as gone",
+            "{id}: the outcome of creating {} {} is unknown; Golive checks again before it treats it as gone",
             slot.kind, slot.name
         ),
         blocked: false,
@@ -164,12 +161,12 @@ fn perhaps_created(id: StepId, cx: &Cx) -> Option<Stop> {
     })
 }
 
-fn failed(id: StepId, error: &Error, cx: &Cx, failures: u32) -> Stop {
+fn failed(id: StepId, error: &Error, cx: &Cx, failures: u32) -> Obstacle {
     let blocked = error.retry() == Retry::OnChange;
     let mut message = format!("{id}: {}", crate::causes::chain(error));
     if blocked {
         message.push_str(&format!(
-            "; mend the token or the app, or annotate the object with {ANNOTATION_FORGET}={} to leave everything on Fly.io as it is",
+            "; replace the token or repair the app, or annotate the object with {ANNOTATION_FORGET}={} to leave everything on Fly.io as it is",
             cx.target.app
         ));
     }
@@ -177,7 +174,7 @@ fn failed(id: StepId, error: &Error, cx: &Cx, failures: u32) -> Stop {
         Retry::After(time) => time,
         _ => crate::clock::backoff(&cx.installation.timing, failures),
     };
-    Stop {
+    Obstacle {
         message,
         blocked,
         again,
@@ -185,20 +182,24 @@ fn failed(id: StepId, error: &Error, cx: &Cx, failures: u32) -> Stop {
 }
 
 /// Publishes how far the deletion has come. Returns the pause before it goes on.
-async fn stop(pass: &Pass<'_>, memory: &Memory, stop: Stop) -> Result<Duration, Error> {
+async fn publish_progress(
+    pass: &Pass<'_>,
+    memory: &Memory,
+    obstacle: Obstacle,
+) -> Result<Duration, Error> {
     let result = PassResult {
         removing: Some(Removing {
             done: memory.removals.len(),
             all: steps().count(),
-            message: stop.message,
-            blocked: stop.blocked,
+            message: obstacle.message,
+            blocked: obstacle.blocked,
         }),
         intents: memory.wanted.intents.open(),
         ..PassResult::default()
     };
     pass.publisher.publish(pass.old.as_ref(), &result).await?;
     let shortest = pass.context.installation.timing.backoff_min;
-    Ok(stop.again.max(shortest.min(SHORTEST_PAUSE)))
+    Ok(obstacle.again.max(shortest.min(SHORTEST_PAUSE)))
 }
 
 fn publish_retained(pass: &Pass<'_>, memory: &Memory) {
@@ -211,7 +212,10 @@ fn publish_retained(pass: &Pass<'_>, memory: &Memory) {
     if retained.is_empty() {
         return;
     }
-    let note = format!("retained as `deletionPolicy` asks: {}", retained.join(", "));
+    let note = format!(
+        "retained as `deletionPolicy` requires: {}",
+        retained.join(", ")
+    );
     let event = Event {
         type_: EventType::Normal,
         reason: "Retained".to_owned(),

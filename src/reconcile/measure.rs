@@ -93,7 +93,7 @@ fn drift(metrics: &Metrics, object: &Object, new: &ActivationStatus) {
     let Some(drifted) = condition::find(&new.conditions, ConditionType::Drifted) else {
         return;
     };
-    // What is put right at once is in no plan any more.
+    // Drift that was corrected in the same pass is not in the plan.
     let planned = new.plan.as_ref().map_or(0, |plan| plan.changes.len());
     let changes = u32::try_from(planned).unwrap_or(u32::MAX).max(1);
     let known = match drifted.status.as_str() {

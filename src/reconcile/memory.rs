@@ -12,7 +12,7 @@ use crate::{
     api::{PhaseName, StepId},
     phase::PHASES,
     pipeline::{Owner, Removal, observations::Observations},
-    plan::{Serving, Target, refs::Refs, source},
+    plan::{ServingRelease, Target, refs::Refs, source},
     status::Published,
 };
 
@@ -24,7 +24,7 @@ pub struct Memory {
     /// The status that was written last, which the cache may not hold yet.
     pub published: Published,
     /// The release that served at the end of the last pass.
-    pub serving: Option<Serving>,
+    pub serving: Option<ServingRelease>,
     /// What was observed for the wanted target.
     pub wanted: Observations,
     /// What the object names, as it was read last.

@@ -1,10 +1,11 @@
-//! One reconcile of one object, on one screen: read, parse, protect, run, publish, next look.
+//! One reconcile of one object, on one screen: read, parse, protect, run, publish, next pass.
 //!
 //! Uses everything below it; only `controller/` and the programs use it. Start with [`reconcile`];
 //! each step of a pass is a file of its own:
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `context` | what all reconciles share |
 //! | `begin` | who the object is, and what every step of the pass gets |
 //! | `read` | reads what the object names, and parses the target |
 //! | `requests` | annotations that request something: reconcile, retry, abort |
@@ -86,7 +87,7 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
         Err(invalid) => return stop::invalid(pass, memory, &invalid, requested).await,
     };
     protect::release_former_tokens(pass, memory).await?;
-    requests::apply(&read.refs, pass, memory);
+    requests::note_due_steps(&read.refs, pass, memory);
 
     let reporting_drift = drift::is_only_reported(pass, &target);
     let cx = begin::cx(pass, memory, (target, read.refs), reporting_drift);
@@ -97,8 +98,15 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     // Observe, diff, act (Fly.io). Its errors are part of the report.
     let announcer = pass.publisher.announcer(&cx.target, reporting_drift);
     let gate = |phase| begin::gate(&cx, pass, phase);
-    let first = protect::before_changes(pass, memory, &cx, read.fresh);
-    let run = run::run(&cx, PHASES, &mut memory.wanted, &announcer, gate, first);
+    let finalizers_first = protect::before_changes(pass, memory, &cx, read.fresh);
+    let run = run::run(
+        &cx,
+        PHASES,
+        &mut memory.wanted,
+        &announcer,
+        gate,
+        finalizers_first,
+    );
     let report = Box::pin(run).await?;
     pass.ensure_waits(&memory.wanted, &cx.fly);
 

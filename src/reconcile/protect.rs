@@ -37,7 +37,7 @@ pub fn before_changes<'a>(
 ) -> impl Future<Output = Result<(), Error>> + Send + use<'a> {
     // The spec requests something else: its machines are next, once the checks have passed.
     let known = memory.wanted.steps.get(&StepId::Machines);
-    let updates = known.is_some_and(|known| known.digest != cx.target.stamp());
+    let updates = known.is_some_and(|known| known.stamp != cx.target.stamp());
     async move {
         let ahead = async {
             if updates {

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use crate::{
     error::Error,
-    phase::deploy::release,
+    phase::releases,
     plan::{
         Target,
         invalid::Invalid,
@@ -23,8 +23,8 @@ use crate::{
     store::{finalizers, image::Stored},
 };
 
-/// TTL of what an object names, unless something reports a change. The slowest reporter, the poll of
-/// Secrets by name, takes as long.
+/// TTL of what an object names, unless something reports a change: by default the slowest reporter,
+/// the poll of Secrets by name, takes as long.
 const TTL: Duration = Duration::from_secs(15);
 
 /// What the object names, and its target.
@@ -93,7 +93,7 @@ async fn follow(
         may_write: &|| context.fence.open(),
     };
     let (facts, journal) = (&memory.wanted.facts, &memory.wanted.journal);
-    let serving = release::store::known_serving_digest(facts, journal);
+    let serving = releases::store::known_serving_digest(facts, journal);
     // Shared with the step Image, which stores what it resolves in the same place.
     let stored = journal.get::<Stored>();
     journal.clear::<Stored>();

@@ -68,9 +68,9 @@ pub fn refuse_while_suspended(pass: &Pass<'_>, memory: &mut Memory) {
     requested.handled(memory);
 }
 
-/// Takes note of what is due because of the present requests: rollbacks, and a token for the app
-/// that expires soon.
-pub fn apply(refs: &Refs, pass: &Pass<'_>, memory: &mut Memory) {
+/// Has steps observe again that are due: those of Deploy for a new request for a rollback, and the
+/// token for the app when it expires soon.
+pub fn note_due_steps(refs: &Refs, pass: &Pass<'_>, memory: &mut Memory) {
     if memory.wanted.facts.app_token.is_due(pass.now()) {
         memory.wanted.steps.remove(&StepId::AppToken);
     }
@@ -127,7 +127,7 @@ fn forget(pass: &Pass<'_>, memory: &mut Memory, token: &str) {
         Some(None) => {
             let phases: Vec<&str> = PhaseName::ALL.iter().map(|name| name.as_str()).collect();
             let note = format!(
-                "the annotation {ANNOTATION_RETRY_FROM} names no phase: {token}; use one of {}, or one of them and `/<word>` to ask for the same once more",
+                "the annotation {ANNOTATION_RETRY_FROM} names no phase: {token}; use one of {}, or PHASE/TOKEN to request the same phase again",
                 phases.join(", ")
             );
             let event = events::warning("RetryRefused", "Retry", &note);

@@ -15,7 +15,7 @@ use crate::{
         announce::{Announced, Announcer},
         report::Report,
     },
-    plan::{Serving, Target},
+    plan::{ServingRelease, Target},
     reconcile::{context::Context, measure},
     status::{self, PassResult, Published, debounce, events},
 };
@@ -135,7 +135,7 @@ impl Announcer for StatusAnnouncer<'_> {
             let publisher = self.publisher;
             let old = publisher.published.status();
             let old = old.or_else(|| status::own(publisher.activation));
-            let before = old.as_ref().and_then(Serving::of_status);
+            let before = old.as_ref().and_then(ServingRelease::of_status);
             let result = PassResult {
                 serving: status::serving(&report, before.as_ref()),
                 wanted: Some(self.target),

@@ -1,6 +1,6 @@
-//! Objects that cannot be decoded: the API server took them by other definitions than ours, or by a
-//! rule that is wider than a type. Nothing is done for them but to say so on the object, whose state is
-//! not known from then on, and to let one go that somebody wants to be forgotten.
+//! Objects that cannot be decoded, because the CRD that accepted them differs from this version's
+//! types. Golive reports that on the object and sets its state to Unknown; a deletion needs the
+//! annotation `golive.dev/forget`.
 
 use std::collections::BTreeSet;
 
@@ -18,8 +18,8 @@ use crate::{
     status::{self, events},
 };
 
-/// Tells on the object why it is left alone. One that is being deleted goes when it is to be
-/// forgotten; nothing else is safe without knowing what it asks for.
+/// Reports on the object why it is not reconciled. A deleted object is released when the annotation
+/// requests it; nothing else is safe without its spec.
 ///
 /// # Errors
 /// When Kubernetes could not be read or written.
@@ -41,7 +41,7 @@ pub async fn pass(
         uid: object.uid().ok_or(Error::Malformed("uid"))?,
         generation: object.meta().generation.unwrap_or_default(),
     };
-    let Some(raw) = stands(context, &owner).await? else {
+    let Some(raw) = read_raw(context, &owner).await? else {
         return Ok(());
     };
     if living {
@@ -50,7 +50,7 @@ pub async fn pass(
         );
         let event = events::warning(Reason::InvalidSpec.as_str(), "Validate", &note);
         context.publisher.publish(&reference, vec![event]);
-        // Whatever it was, nobody looks at it any more.
+        // Its old status is outdated: Ready and Live become Unknown.
         let status = raw.data.get("status").cloned().unwrap_or_default();
         let (kube, now) = (&context.kube, (context.installation.clock)());
         if context.leads.open() {
@@ -70,8 +70,8 @@ pub async fn pass(
     Ok(())
 }
 
-/// The object as it stands, if it is still the same.
-async fn stands(context: &Context, owner: &Owner) -> Result<Option<DynamicObject>, Error> {
+/// The object in the API server, if it is still the same.
+async fn read_raw(context: &Context, owner: &Owner) -> Result<Option<DynamicObject>, Error> {
     let api: Api<DynamicObject> = Api::namespaced_with(
         context.kube.clone(),
         &owner.namespace,
@@ -80,7 +80,7 @@ async fn stands(context: &Context, owner: &Owner) -> Result<Option<DynamicObject
     let raw = api
         .get_opt(&owner.name)
         .await
-        .map_err(|source| Error::kube("read the activation as it stands", source))?;
+        .map_err(|source| Error::kube("read the activation", source))?;
     Ok(raw.filter(|raw| raw.uid().as_deref() == Some(&owner.uid)))
 }
 

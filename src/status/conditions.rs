@@ -1,5 +1,5 @@
 //! The conditions, all of them, every time. The table of states is the contract with
-//! kstatus, Flux and Argo CD; it stands row by row in `tests.rs` beside this file, and
+//! kstatus, Flux and Argo CD; each row is a test in `tests.rs` beside this file, and
 //! `tests/it/life/conditions.rs` holds it against every status that an object ever has.
 //!
 //! `Reconciling` and `Stalled` are present only when True, and never both. kstatus reads them
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     PassResult, Removing, drift,
-    pass_result::Given,
+    pass_result::Liveness,
     phases::{cannot_observe, succeeded},
     setter::Setter,
 };
@@ -31,7 +31,7 @@ pub fn next(
     status: &mut ActivationStatus,
     activation: &Activation,
     seen: &PassResult<'_>,
-    given: &Given,
+    liveness: &Liveness,
     now: Timestamp,
 ) {
     let mut to = Setter {
@@ -55,7 +55,7 @@ pub fn next(
     }
     stabilized(&mut to, activation);
     observed(&mut to, seen);
-    drift::set(&mut to, seen, given);
+    drift::set(&mut to, seen, liveness);
     if let Some(removing) = &seen.removing {
         deleting(&mut to, removing);
     } else if let Some((reason, message)) = &seen.failed {
@@ -63,13 +63,16 @@ pub fn next(
     } else if let Some(first) = seen.invalid.first() {
         invalid(&mut to, seen.invalid, first.reason);
     } else {
-        ready(&mut to, activation, seen, given.live);
+        ready(&mut to, activation, seen, liveness.live);
     }
 }
 
 fn suspended(to: &mut Setter<'_>, activation: &Activation) {
     let spec = &activation.spec;
-    let reason = spec.suspend_reason.as_deref().unwrap_or("no reason given");
+    let reason = spec
+        .suspend_reason
+        .as_deref()
+        .unwrap_or("no reason liveness");
     let until = spec.suspend_until.as_ref();
     let until = until.map_or(String::new(), |time| format!(", until {}", time.0));
     to.set(

@@ -1,7 +1,7 @@
 //! The condition `Drifted`: a change that a step wants, or made, in a phase that was done for this
 //! generation. `False` is said only of what is live and was observed.
 
-use super::{PassResult, pass_result::Given, setter::Setter};
+use super::{PassResult, pass_result::Liveness, setter::Setter};
 use crate::{
     api::{
         PhaseName, Reason,
@@ -17,14 +17,14 @@ use ConditionStatus::{False, True, Unknown};
 struct Before<'a> {
     /// The present status says that there is drift.
     drifted: bool,
-    given: &'a Given,
+    liveness: &'a Liveness,
 }
 
 /// Sets the condition.
-pub fn set(to: &mut Setter<'_>, result: &PassResult<'_>, given: &Given) {
+pub fn set(to: &mut Setter<'_>, result: &PassResult<'_>, liveness: &Liveness) {
     let before = Before {
         drifted: condition::is_true(&to.status.conditions, ConditionType::Drifted),
-        given,
+        liveness,
     };
     let found = reported(result)
         .or_else(|| corrected(result, &before))
@@ -58,7 +58,7 @@ fn reported(result: &PassResult<'_>) -> Option<String> {
 /// Drift that was corrected within this pass: the next pass finds the object in order.
 fn corrected(result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
     let report = result.report?;
-    if !before.given.steady || rotates(report) {
+    if !before.liveness.steady || rotates(report) {
         return None;
     }
     // What Golive keeps for itself is no news about the application.
@@ -78,8 +78,8 @@ fn corrected(result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
 /// A correction over several passes is drift when it began as such: in an object that was live for
 /// this very target. A changed Secret is a new target, and what follows from it is no drift.
 fn correcting(to: &Setter<'_>, result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
-    let began = before.given.steady && !result.report.is_some_and(rotates);
-    let correcting = before.given.same_generation
+    let began = before.liveness.steady && !result.report.is_some_and(rotates);
+    let correcting = before.liveness.same_generation
         && (began || before.drifted)
         && to.status.go_live.is_some()
         && to.status.phases.iter().any(|phase| {
@@ -101,13 +101,13 @@ fn without_evidence(
 ) -> (ConditionStatus, Reason, String) {
     let observed = condition::is_true(&to.status.conditions, ConditionType::Observed);
     let known = condition::find(&to.status.conditions, ConditionType::Drifted)
-        .filter(|_| before.given.same_generation);
+        .filter(|_| before.liveness.same_generation);
     let reason = |reason: &str| Reason::parse(reason).unwrap_or_default();
     let unknown = |reason, message: &str| (Unknown, reason, message.to_owned());
     match (known, result.report) {
         _ if to.status.go_live.is_none() => unknown(Reason::Pending, "nothing is live yet"),
         // Known drift is not gone because it cannot be observed, or because its correction failed.
-        (Some(known), _) if before.drifted && !(before.given.live && observed) => {
+        (Some(known), _) if before.drifted && !(before.liveness.live && observed) => {
             (True, reason(&known.reason), known.message.clone())
         }
         // The pass ended before it observed.
@@ -124,7 +124,7 @@ fn without_evidence(
             Reason::ObservationUnknown,
             "Fly.io cannot be observed: the running configuration is unknown",
         ),
-        (_, Some(_)) if !before.given.live => unknown(
+        (_, Some(_)) if !before.liveness.live => unknown(
             Reason::Progressing,
             "the spec is not live yet: there is nothing to compare with",
         ),

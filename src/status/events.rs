@@ -56,14 +56,14 @@ pub fn of_changes(sent: &[Sent]) -> Vec<Event> {
                 EventType::Normal,
                 "RollbackStarted",
                 "RollBack",
-                &format!("the release has failed for certain ({step}): {line}"),
+                &format!("the release has failed ({step}): {line}"),
             )),
             ChangeKind::Rotation => events.push(event(
                 EventType::Normal,
                 "SecretRotated",
                 "Rotate",
                 &format!(
-                    "{line}; the values before stay in the Secret for the `overlap`, and the machines are updated"
+                    "{line}; the previous values stay in the Secret for the `overlap`, and the machines are updated"
                 ),
             )),
             ChangeKind::Ordinary | ChangeKind::RotationEnd | ChangeKind::Housekeeping => {}
@@ -122,7 +122,7 @@ fn requested(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Acti
             Reason::RollbackRefused.as_str(),
             "RollBack",
             &format!(
-                "the rollback to release {to} that {} asks for is refused: {}",
+                "the rollback to release {to} requested by {} is refused: {}",
                 is.by, is.message
             ),
         )),

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{PassResult, conditions, lists, pass_result::Given, phases};
+use super::{PassResult, conditions, lists, pass_result::Liveness, phases};
 use crate::{
     api::{
         Activation, ActivationStatus, Reason,
@@ -65,12 +65,12 @@ pub fn next(
                 && old.plan.as_ref().map(|plan| plan.digest.as_str())
                     == seen.wanted.map(Target::digest)
         });
-    let given = Given {
+    let liveness = Liveness {
         live,
         same_generation,
         steady,
     };
-    conditions::next(&mut status, activation, seen, &given, now);
+    conditions::next(&mut status, activation, seen, &liveness, now);
     status.next_action = next_action(&status, seen, live).map(|text| one_line(&text, MAX_MESSAGE));
     // The API server refuses a status beyond its bounds as a whole.
     status.bounded()
@@ -177,7 +177,7 @@ fn plan(target: &Target, report: &Report) -> PlanStatus {
     }
 }
 
-/// Fields that are accepted and about which nothing is done yet. Nothing pretends.
+/// Fields that are accepted and not implemented yet.
 fn not_implemented(activation: &Activation) -> Vec<SkippedField> {
     let spec = &activation.spec;
     let mut fields = Vec::new();

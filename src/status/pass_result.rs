@@ -3,14 +3,14 @@
 use crate::{
     api::Reason,
     pipeline::{Note, announce::Announced, report::Report},
-    plan::{Serving, Target, invalid::Invalid},
+    plan::{ServingRelease, Target, invalid::Invalid},
 };
 
 /// What one pass found about an object.
 #[derive(Debug, Default)]
 pub struct PassResult<'a> {
     /// The release that serves, as far as it is known.
-    pub serving: Option<Serving>,
+    pub serving: Option<ServingRelease>,
     /// The wanted target, when the object is valid.
     pub wanted: Option<&'a Target>,
     /// What the phases found.
@@ -45,7 +45,7 @@ pub struct Removing {
 }
 
 /// What the conditions are derived from, beside the result of the pass.
-pub struct Given {
+pub struct Liveness {
     /// Every phase that Go-Live waits for has succeeded, and nothing contradicts that.
     pub live: bool,
     /// The status before was of this generation.
@@ -55,13 +55,13 @@ pub struct Given {
 }
 
 /// The release that serves after a pass: the one that a step of it noted, else the one before.
-pub fn serving(report: &Report, before: Option<&Serving>) -> Option<Serving> {
+pub fn serving(report: &Report, before: Option<&ServingRelease>) -> Option<ServingRelease> {
     let steps = report.phases.iter().flat_map(|phase| &phase.steps);
     let notes = steps
         .rev()
         .flat_map(|(_, record)| record.notes.iter().rev());
     let mut noted = notes.filter_map(|note| match note {
-        Note::Release(release) => Serving::of_release(release),
+        Note::Release(release) => ServingRelease::of_release(release),
         _ => None,
     });
     noted.next().or_else(|| before.cloned())

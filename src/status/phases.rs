@@ -50,7 +50,7 @@ pub fn next(
     phases
         .map(|phase| {
             let before = old.and_then(|old| old.phases.iter().find(|p| p.name == phase.id));
-            let given = Given {
+            let input = PhaseInput {
                 before,
                 activation,
                 seen,
@@ -59,7 +59,7 @@ pub fn next(
                 now,
             };
             earlier_unobserved |= cannot_observe(phase) || (seen.reporting_drift && planned(phase));
-            given.next(phase)
+            input.next(phase)
         })
         .collect()
 }
@@ -92,7 +92,7 @@ fn planned(phase: &PhaseReport) -> bool {
 }
 
 /// What one phase is derived from, beside its report.
-struct Given<'a> {
+struct PhaseInput<'a> {
     before: Option<&'a PhaseStatus>,
     activation: &'a Activation,
     seen: &'a PassResult<'a>,
@@ -101,7 +101,7 @@ struct Given<'a> {
     now: Timestamp,
 }
 
-impl Given<'_> {
+impl PhaseInput<'_> {
     fn next(&self, report: &PhaseReport) -> PhaseStatus {
         // What cannot be observed is not known to have failed: the last known state stays.
         if let Some(before) = self.before.filter(|_| self.keeps_success(report)) {
@@ -281,7 +281,7 @@ fn at_work(report: &PhaseReport) -> (PhaseState, Reason, String) {
     } else {
         format!("{id}: {}", record.message)
     };
-    // Of checks that all look at once a person mends all at once.
+    // Preflight reports all failed checks, so that a person can fix them together.
     let blocked = report
         .steps
         .iter()

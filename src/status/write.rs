@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The old status of an object, if it is its own: one that was copied or restored from a backup
-/// carries another UID and is not believed.
+/// carries another UID and is ignored.
 pub fn own(activation: &Activation) -> Option<ActivationStatus> {
     let status = activation.status.clone()?;
     let own = status.uid.is_some() && status.uid == activation.metadata.uid;
@@ -28,7 +28,7 @@ pub fn own(activation: &Activation) -> Option<ActivationStatus> {
 }
 
 /// True when an object carries a status that is not its own. Server-side apply would leave in place
-/// what we do not set ourselves: the Go-Live of another life, its URL, its open intents.
+/// what we do not set ourselves: the Go-Live of another object, its URL, its open intents.
 pub fn foreign(activation: &Activation) -> bool {
     let fresh = ActivationStatus {
         observed_generation: Some(-1),
@@ -128,8 +128,8 @@ pub async fn write(
 /// applying two conditions takes nothing else away.
 const UNDECODABLE: &str = "golive-undecodable";
 
-/// Says that nothing is known of an object that cannot be decoded. `raw` is its status as it stands,
-/// of which all else stays.
+/// Sets Ready and Live of an object that cannot be decoded to Unknown. `raw` is its present status;
+/// everything else in it stays.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached.

@@ -1,7 +1,7 @@
 //! Golden cases: `testdata/NAME.toml` must give `testdata/NAME.json`.
 //!
 //! The machine configurations in them were compared with those that flyctl builds from the same
-//! file; see `docs/fly-toml.md`. `GOLIVE_UPDATE_GOLDEN=1 cargo test -p golive flytoml::golden`
+//! file; see `docs/fly-toml.md`. `GOLIVE_UPDATE_GOLDEN=1 cargo test -p golive flytoml::tests::golden`
 //! writes them anew, and the difference is then to be judged by a person.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

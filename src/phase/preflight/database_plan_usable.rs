@@ -141,7 +141,7 @@ fn database(target: &Target, offers: &Offers) -> Option<(String, String)> {
                         spec.version
                     ),
                     format!(
-                        "set `postgres.managed.version` to {} or {}; it is fixed once the object exists: make the object anew",
+                        "set `postgres.managed.version` to {} or {}; it is fixed once the object exists: delete and create the Activation again",
                         VERSIONS.start(),
                         VERSIONS.end()
                     ),

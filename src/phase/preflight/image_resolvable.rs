@@ -17,7 +17,7 @@ pub struct ImageResolvable;
 /// What the registry answers.
 #[derive(Debug)]
 pub enum RegistryAnswer {
-    /// It was not asked: the text is no reference, or no image was chosen yet.
+    /// No request was sent: the text is no reference, or no image was chosen yet.
     NoReference,
     /// There is no such image.
     NotFound,

@@ -25,7 +25,7 @@ pub struct Validity {
 /// What Fly.io answers.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
-    /// It was not asked: the token itself says that it is not valid now.
+    /// No request was sent: the token itself says that it is not valid now.
     NotAsked,
     /// Accepted.
     Accepted,

@@ -127,7 +127,7 @@ async fn create(cx: &Cx, app: String, organization: String) -> Result<()> {
     match created {
         Ok(_) => Ok(()),
         // Either our own first request, whose reply was lost, or somebody else's app: the next
-        // observation tells. Until Fly.io shows the app, neither is known.
+        // observation shows which. Until Fly.io shows the app, neither is known.
         Err(error) if is_name_taken(&error) => match look_up(cx, &app).await? {
             AppLookup::Found(_) => Ok(()),
             AppLookup::Forbidden => Err(Error::Blocked {

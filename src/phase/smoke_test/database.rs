@@ -53,11 +53,12 @@ async fn attempt(cx: &Cx, check: &Check) -> Result<Try> {
     };
     let ways = check::ways(check);
     if ways.is_empty() {
-        return Ok(Try::failed(
-            declared(check).map_or_else(|| "exec".to_owned(), |command| command.name),
-            Reason::ExecUnavailable,
-            format!("{why}; the check declares no fallbacks"),
-        ));
+        let name = declared(check).map_or_else(|| "exec".to_owned(), |command| command.name);
+        let message = format!("{why}; the check declares no fallbacks");
+        return Ok(Try {
+            kind: ProbeKind::Database,
+            ..Try::failed(name, Reason::ExecUnavailable, message)
+        });
     }
     let host = public_host(&cx.target.app);
     let tried = check::attempt(&cx.probe, &host, &ways, report::timeout(cx, check)).await?;

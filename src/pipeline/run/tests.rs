@@ -251,11 +251,11 @@ async fn told_pass(
         id: PhaseName::Provision,
         steps,
     };
-    let mut pass = Pass {
+    let mut pass = Runner {
         cx,
         phases: PHASES,
         announcements: Announcements::new(announcer, &cx.intents),
-        digest: "digest".to_owned(),
+        stamp: "digest".to_owned(),
         fired: fired.iter().copied().collect(),
         allowed: None,
         dirty: false,

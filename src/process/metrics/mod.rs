@@ -100,7 +100,7 @@ impl Metrics {
         &self.queue
     }
 
-    /// An object will be looked at in `after`.
+    /// An object is reconciled again in `after`.
     pub fn queued(&self, object: &Object, after: Duration) {
         let now = Instant::now();
         self.queue

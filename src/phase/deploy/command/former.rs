@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use super::{
     machine::{TIMEOUT, timeout},
     one_off::{self, Action},
-    one_off_machines, run_state,
+    run_state,
 };
 use crate::{
     api::Reason,
@@ -31,7 +31,7 @@ pub struct Former {
 }
 
 impl Former {
-    /// It is waited for, or ended if it hangs: two commands at once, or one while machines are
+    /// Waits for the command, or ends it if it hangs: two commands at once, or one while machines are
     /// changed, may harm the database.
     pub fn decide(&self, target: &Target) -> Verdict<Action> {
         let Machine { name, id, .. } = &*self.machine;
@@ -54,7 +54,8 @@ impl Former {
 }
 
 /// Finds a release command of another release than the one with this slot among `ours`, our machines
-/// that exist.
+/// that exist, and `known`, the command machines that this process knew before it listed those of the
+/// slot.
 ///
 /// # Errors
 /// When Fly.io does not answer.
@@ -63,13 +64,13 @@ pub async fn find(
     records: &Records,
     slot: Option<&str>,
     ours: &[Machine],
+    known: &[Machine],
 ) -> Result<Option<Former>> {
     let is_other = |machine: &&Machine| {
         let of = machine.metadata(SLOT_KEY).unwrap_or_default();
         slots::is_release_command(of) && slot != Some(of) && !machine.state.is_over()
     };
     // A machine that was just created may not be listed yet.
-    let known = one_off_machines::known_machines(cx);
     let unlisted = known.iter().filter(is_other);
     let unlisted = unlisted.filter(|machine| ours.iter().all(|listed| listed.id != machine.id));
     let read = unlisted.map(|machine| cx.fly.machine(&cx.target.app, &machine.id));

@@ -71,6 +71,8 @@ impl Step for ReleaseCommand {
             return after_others(cx, records, CommandState::Ran).await;
         }
         let slot = slots::release_command(wanted.number, &wanted.key);
+        // Before the list of this slot, which replaces what is known.
+        let known = one_off_machines::known_machines(cx);
         let commands = one_off_machines::in_slot(cx, &slot, <[Machine]>::is_empty);
         let (app_machines, commands) = match targets.serving {
             // Before the first release no machine could show that the command has run.
@@ -78,7 +80,7 @@ impl Step for ReleaseCommand {
                 .map(|(ours, commands)| (ours, Some(commands)))?,
             Some(_) => (roster::ours(cx).await?, None),
         };
-        if let Some(former) = former::find(cx, records, Some(&slot), &app_machines).await? {
+        if let Some(former) = former::find(cx, records, Some(&slot), &app_machines, &known).await? {
             return Ok(Observation::from(CommandState::Ran).after(Some(former)));
         }
         let has_release = |machine: &Machine| {
@@ -126,7 +128,8 @@ impl Step for ReleaseCommand {
 /// Where no command is to be run, one of another release has to end all the same.
 async fn after_others(cx: &Cx, records: &Records, command: CommandState) -> Result<Observation> {
     let ours = roster::ours(cx).await?;
-    let former = former::find(cx, records, None, &ours).await?;
+    let known = one_off_machines::known_machines(cx);
+    let former = former::find(cx, records, None, &ours, &known).await?;
     Ok(Observation::from(command).after(former))
 }
 

@@ -11,19 +11,19 @@ use crate::{
     pipeline::{Verdict, Wake, Why},
 };
 
-/// Shortest pause between two observations of checks, for which Fly.io has no long poll. The
+/// Shortest pause between two observations of checks without a recent event, for which Fly.io has no long poll. The
 /// Machines API allows 5 requests/s for "get machine" (fly.io/docs/machines/api, rate limits).
-const SHORTEST: Duration = Duration::from_millis(200);
+const SETTLED_MIN: Duration = Duration::from_millis(200);
 
 /// Longest pause while an event is recent. With the time that a reply takes, it stays within the
 /// same limit.
-const OFTEN: Duration = Duration::from_millis(150);
+const RECENT_MAX: Duration = Duration::from_millis(150);
 
 /// Shortest pause just after an event: the same limit allows a burst of 10 reads.
-const SOON: Duration = Duration::from_millis(25);
+const RECENT_MIN: Duration = Duration::from_millis(25);
 
 /// How long an event counts as recent.
-const FRESH: Duration = Duration::from_secs(15);
+const RECENT_FOR: Duration = Duration::from_secs(15);
 
 /// The health of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,8 +243,8 @@ pub fn pause(machines: &[Machine], poll: Duration, now: Timestamp) -> Duration {
         .max();
     let since = happened.map(|at| now.duration_since(at).max(SignedDuration::ZERO));
     match since.and_then(|since| Duration::try_from(since).ok()) {
-        Some(since) if since <= FRESH => (since / 4).clamp(SOON, OFTEN),
-        _ => poll.max(SHORTEST),
+        Some(since) if since <= RECENT_FOR => (since / 4).clamp(RECENT_MIN, RECENT_MAX),
+        _ => poll.max(SETTLED_MIN),
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::next_move::Move;
 use crate::fly::{Machine, MachineState};
 
-/// A machine that has been stopping for longer than this hangs. Fly.io's states of passage last
+/// A machine that has been stopping for longer than this hangs. Fly.io's transitional states last
 /// seconds; `kill_timeout` allows five minutes at most.
 const STUCK: SignedDuration = SignedDuration::from_mins(10);
 
@@ -21,7 +21,7 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// How much of it is left since an event of this kind, if the machine's events name one.
+    /// Time left of the drain after an event of this kind, if the machine's events name one.
     pub fn left_since(self, machine: &Machine, kind: &str) -> Option<Duration> {
         let since = last_event(machine, kind)?;
         let passed = Duration::try_from(self.now.duration_since(since)).unwrap_or_default();
@@ -30,7 +30,7 @@ impl Drain {
     }
 }
 
-/// The next move on the way out of service of these machines; `None` when there are none.
+/// The next move to take these machines out of service; `None` when there are none.
 pub fn retire(old: Vec<&Machine>, drain: Drain) -> Option<Move> {
     let all = |machines: Vec<&Machine>| machines.into_iter().cloned().collect::<Vec<_>>();
     let up: Vec<&Machine> = old

@@ -13,7 +13,7 @@ struct Written(BTreeSet<String>);
 
 /// The hash of the configuration that this process gave to each machine last, by machine id.
 #[derive(Clone, Debug, Default)]
-struct Given(BTreeMap<String, String>);
+struct GivenConfigs(BTreeMap<String, String>);
 
 /// How often Fly.io reverted an update of this release, by the machine's name.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +33,7 @@ pub fn written(cx: &Cx, machines: &[Machine]) -> BTreeSet<String> {
     let written: BTreeSet<String> = has.filter(|version| known.0.contains(version)).collect();
     if known.0.len() > written.len() + REMEMBERED {
         cx.journal.set(Written(written.clone()));
-        cx.journal.change_or_default::<Given>(|given| {
+        cx.journal.change_or_default::<GivenConfigs>(|given| {
             let is_there = |id: &String| machines.iter().any(|machine| machine.id == *id);
             given.0.retain(|id, _| is_there(id));
         });
@@ -56,13 +56,13 @@ pub fn remember_version(cx: &Cx, machine: &Machine) {
 
 /// Whether this configuration is what this process gave to the machine last.
 pub fn was_given(cx: &Cx, machine: &Machine, wanted: &WantedMachine) -> bool {
-    let given = cx.journal.get::<Given>();
+    let given = cx.journal.get::<GivenConfigs>();
     given.is_some_and(|given| given.0.get(&machine.id) == Some(&wanted.hash))
 }
 
 /// Remembers the configuration that a machine was given.
 pub fn remember_given(cx: &Cx, machine: &Machine, wanted: &WantedMachine) {
-    cx.journal.change_or_default::<Given>(|given| {
+    cx.journal.change_or_default::<GivenConfigs>(|given| {
         given.0.insert(machine.id.clone(), wanted.hash.clone());
     });
 }

@@ -9,11 +9,10 @@ pub mod draft;
 pub mod failure;
 pub mod fly_release;
 pub mod pull;
-pub mod record;
-pub mod records;
 pub mod request;
 pub mod rollback;
-pub mod store;
 pub mod success;
 pub mod targets;
 pub mod wanted;
+
+pub use crate::phase::releases::{record, records, store};

@@ -40,7 +40,7 @@ pub async fn observe(cx: &Cx, pinned: &str) -> Pull {
     }
 }
 
-/// Whether the registry has for certain lost the image that an automatic rollback would restore. An
+/// Whether the registry no longer has the image that an automatic rollback would restore. An
 /// unknown answer is no obstacle: the failed release serves nobody, so that a try loses nothing.
 pub async fn is_serving_gone(cx: &Cx, serving: Option<&Record>) -> bool {
     let Some(serving) = serving else {

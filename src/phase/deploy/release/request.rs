@@ -1,4 +1,4 @@
-//! What a request for a rollback comes to: it is carried out, refused or has to wait. Pure.
+//! The decision on a request for a rollback: it is carried out, refused or must wait. Pure.
 //!
 //! No rollback goes back over an irreversible migration, whichever release ran it since the one that
 //! is to be restored.
@@ -20,7 +20,7 @@ use crate::{
 /// requests, and ours dates releases.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
-/// What a request comes to.
+/// The decision on a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// It is carried out.

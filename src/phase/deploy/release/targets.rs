@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     record::Record,
-    records::{Records, Serving},
+    records::{Records, ServingRecord},
     store,
     wanted::WantedRelease,
 };
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Targets {
     /// The release that serves; `None` before the first has succeeded.
-    pub serving: Option<Serving>,
+    pub serving: Option<ServingRecord>,
     /// The release that the spec requests.
     pub wanted: WantedRelease,
     /// The records.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::{
-    phase::deploy::release::record::{Content, Hold, Migration, Provenance},
+    phase::releases::record::{Content, Hold, Migration, Provenance},
     plan::testing::target,
 };
 
@@ -118,7 +118,7 @@ fn a_begun_release_does_not_serve_and_its_migration_counts() {
 fn a_migration_counts_from_the_release_with_which_the_serving_one_began() {
     let mut records = records(&[("a", Outcome::Succeeded), ("b", Outcome::Failed)]);
     records.list[1].migration.migrated = true;
-    let Serving {
+    let ServingRecord {
         record: good,
         since,
     } = records.serving().unwrap();
@@ -146,7 +146,7 @@ fn a_migration_stays_on_record_while_it_keeps_the_serving_release_from_being_res
         }
     }
     assert_eq!(all.list.len(), KEPT);
-    let Serving {
+    let ServingRecord {
         record: good,
         since,
     } = all.serving().unwrap();

@@ -22,7 +22,7 @@ pub struct Records {
 
 /// The release that serves: the last good one.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Serving {
+pub struct ServingRecord {
     /// Its record.
     pub record: Record,
     /// Number of the release with which it began to serve: its own, or that of a failed release in
@@ -48,9 +48,9 @@ impl Records {
     }
 
     /// The release that serves: the newest that succeeded, or the one that was restored after it.
-    pub fn serving(&self) -> Option<Serving> {
+    pub fn serving(&self) -> Option<ServingRecord> {
         let (record, since) = self.serving_since()?;
-        Some(Serving {
+        Some(ServingRecord {
             record: record.clone(),
             since,
         })
@@ -151,7 +151,7 @@ impl Records {
         let mut stay = Vec::new();
         if let Some((serving, since)) = self.serving_since() {
             let newest = self.irreversible_after(since, "");
-            // The spec may speak for the newest, and then another one counts.
+            // The spec may declare the newest reversible; then the one before it counts.
             let other = newest.and_then(|newest| self.irreversible_after(since, &newest.key));
             let kept = [Some(serving), newest, other];
             stay.extend(kept.into_iter().flatten().map(|record| record.number));
@@ -206,4 +206,4 @@ impl Records {
 }
 
 #[cfg(test)]
-pub(in crate::phase::deploy) mod tests;
+pub(in crate::phase) mod tests;
