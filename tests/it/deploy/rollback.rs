@@ -9,6 +9,7 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use fly_sim::{Fault, Kind};
 use golive::api::ActivationStatus;
 use golive::api::status::RollbackState;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -544,4 +545,30 @@ async fn a_failure_that_mends_itself_turns_its_own_record_to_succeeded() {
     assert_eq!(outcomes(&status), [(2, "Succeeded"), (1, "Succeeded")]);
     assert_eq!(records(&env).await.len(), 2);
     assert_eq!(at_fly(&env), ["complete", "failed", "complete"]);
+}
+
+/// Before the first release only what this process knows names a command's machine that the list
+/// does not show yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_release_command_that_no_list_shows_is_waited_for_when_it_is_superseded() {
+    let env = env().await;
+    let dir = tempfile::tempdir().unwrap();
+    let ends = dir.path().join("ends");
+    let script = format!("while ! test -e {}; do sleep 0.05; done", ends.display());
+    let waits = QUIET.to_owned() + &MIGRATES.replace("exit 0", &script);
+    deploy(&env, "1", &waits, json!({})).await;
+    until(&env, "ReleaseCommand", "ReleaseCommandRunning").await;
+    let list = "GET /v1/apps/{app}/machines";
+    let stale = Kind::StaleList { mutations: 1 };
+    env.sim.fault(Fault::new(list, stale).always());
+
+    change(&env, json!({"image": image("2")})).await;
+    env.wait("hola", "the first command is waited for", |status| {
+        step(status, "ReleaseCommand").2.contains("earlier release")
+    })
+    .await;
+
+    env.sim.clear_faults();
+    std::fs::write(&ends, "").unwrap();
+    until_deployed(&env, "2").await;
 }

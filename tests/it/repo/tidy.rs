@@ -34,7 +34,7 @@ const NO_IO: &[(&str, &[&str])] = &[
     ("src/phase/deploy/fleet/strategy.rs", PURE),
     ("src/phase/deploy/fleet/wanted.rs", PURE),
     ("src/phase/deploy/release/changes.rs", PURE),
-    ("src/phase/deploy/release/records.rs", PURE),
+    ("src/phase/releases/records.rs", PURE),
     ("src/phase/deploy/release/request.rs", PURE),
     ("src/phase/deploy/release/wanted.rs", PURE),
 ];
