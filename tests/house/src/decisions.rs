@@ -103,6 +103,14 @@ pub(crate) fn of_call(call: &syn::ExprMethodCall) -> Option<Decision> {
         return None;
     }
     let argument = call.args.first()?;
+    // `[FIRST, SECOND].contains(&message)` asks the same question the other way around.
+    if let syn::Expr::Array(list) = strip(&call.receiver) {
+        let line = call.method.span().start().line;
+        return list
+            .elems
+            .iter()
+            .find_map(|element| decision(argument, element, line));
+    }
     decision(&call.receiver, argument, call.method.span().start().line)
 }
 
@@ -121,23 +129,48 @@ pub(crate) fn of_comparison(binary: &syn::ExprBinary) -> Option<Decision> {
         .or_else(|| decision(&binary.right, &binary.left, line))
 }
 
-/// A match on a text: the first arm that is a literal counts.
+/// A match on a text: an arm with a literal counts.
 pub(crate) fn of_match(expr: &syn::ExprMatch) -> Option<Decision> {
-    let mut literals = expr.arms.iter().filter_map(|arm| match &arm.pat {
-        syn::Pat::Lit(lit) => text_of(&lit.lit),
-        _ => None,
-    });
-    let what = last_name(&expr.expr);
+    let patterns = expr.arms.iter().map(|arm| &arm.pat);
+    let line = expr.match_token.span.start().line;
+    of_patterns(&expr.expr, patterns, line)
+}
+
+/// An `if let` or a `let … else` on a text.
+pub(crate) fn of_let(expr: &syn::ExprLet) -> Option<Decision> {
+    let line = expr.let_token.span.start().line;
+    of_patterns(&expr.expr, [&*expr.pat].into_iter(), line)
+}
+
+fn of_patterns<'a>(
+    what: &syn::Expr,
+    patterns: impl Iterator<Item = &'a syn::Pat>,
+    line: usize,
+) -> Option<Decision> {
+    let literals: Vec<String> = patterns.flat_map(literals_of).collect();
+    let what = last_name(what);
     let is_text = TEXTS.contains(&what.as_str());
-    let first = literals.clone().next()?;
-    let literal = literals.find(|text| is_sentence(text)).unwrap_or(first);
+    let sentence = literals.iter().find(|text| is_sentence(text));
+    let literal = sentence.or_else(|| literals.first())?.clone();
     (is_text || is_sentence(&literal)).then(|| Decision {
         function: String::new(),
-        line: expr.match_token.span.start().line,
+        line,
         what,
         with: With::Literal(literal),
         is_text,
     })
+}
+
+/// The texts in a pattern: `Some("a" | "b")` has two.
+fn literals_of(pattern: &syn::Pat) -> Vec<String> {
+    match pattern {
+        syn::Pat::Lit(lit) => text_of(&lit.lit).into_iter().collect(),
+        syn::Pat::Or(or) => or.cases.iter().flat_map(literals_of).collect(),
+        syn::Pat::Paren(inner) => literals_of(&inner.pat),
+        syn::Pat::Reference(inner) => literals_of(&inner.pat),
+        syn::Pat::TupleStruct(inner) => inner.elems.iter().flat_map(literals_of).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// `what` compared with `with`, if one of them is a text for people.

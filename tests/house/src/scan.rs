@@ -498,6 +498,11 @@ impl<'ast> Visit<'ast> for Scan {
         visit::visit_expr_match(self, expr);
     }
 
+    fn visit_expr_let(&mut self, expr: &'ast syn::ExprLet) {
+        self.decision(decisions::of_let(expr));
+        visit::visit_expr_let(self, expr);
+    }
+
     fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
         if let syn::Meta::List(list) = &attribute.meta {
             let line = attribute.pound_token.span.start().line;

@@ -385,6 +385,9 @@ fn a_decision_by_a_message_is_found() {
             fn by_value(x: &X) -> bool { "it has failed" == x.whatever() }
             fn by_constant(x: &X) -> bool { x.what == crate::b::STARTS }
             fn by_match(x: &X) -> u8 { match x.note.as_str() { "a" => 1, _ => 2 } }
+            fn by_option(x: &X) -> u8 { match x.message.as_deref() { Some("a" | "b") => 1, _ => 2 } }
+            fn by_let(x: &X) -> bool { if let Some("it has failed") = x.whatever() { true } else { false } }
+            fn by_list(change: &str) -> bool { [crate::b::STARTS].contains(&change) }
             fn token(x: &X) -> bool { x.reason == "Ready" || x.kind == crate::b::TOKEN }
             fn parts(x: &X) -> bool { x.text.contains(' ') || x.notes.contains(&Note::Held) }
             fn changed(x: &X, line: &str) -> bool { x.message != *line }
@@ -410,6 +413,9 @@ fn a_decision_by_a_message_is_found() {
             "by_value",
             "by_constant",
             "by_match",
+            "by_option",
+            "by_let",
+            "by_list",
             "made"
         ]
     );

@@ -53,6 +53,11 @@ const READS_TEXT: &[(&str, &str, &str)] = &[
         "finds the line in which Fly.io logs the end of a program",
     ),
     (
+        "src/phase/deploy/fleet/readback.rs",
+        "same_scalar",
+        "compares a scalar that Fly.io returned as text",
+    ),
+    (
         "src/process/metrics/mod.rs",
         "resident_bytes",
         "parses /proc/self/status",
