@@ -3,8 +3,8 @@
 //!
 //! Start reading in [`STEPS`]. A step observes the rollout (`rollout`, then `assessment`), decides
 //! (`judge`, `fleet::strategy`; pure) and sends one change (`fleet::moves`, `command::one_off`,
-//! `release::failure`). The folders `fleet` and `release` know no step; `command` uses both. Of the
-//! other phases nothing is used.
+//! `release::failure`). The folder `fleet` knows no step; `release` has the steps Rollback, FlyRelease and
+//! Release; `command` uses both.
 
 pub mod assessment;
 pub mod command;

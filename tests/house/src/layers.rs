@@ -54,9 +54,46 @@ pub fn is_up(from: &str, to: &str) -> bool {
     }
 }
 
-/// The folder of one phase, for a file in it: `preflight`, `deploy`.
+/// The phases: folders of `src/phase/`. Everything else there is shared by phases and lies below them,
+/// except the table of phases.
+pub const PHASES: &[&str] = &[
+    "preflight",
+    "provision",
+    "deploy",
+    "smoke_test",
+    "integrations",
+    "observe",
+];
+
+/// What a file of `src/phase/` belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InPhase<'a> {
+    /// The phase of this name.
+    Phase(&'a str),
+    /// The table of phases.
+    Table,
+    /// What phases share.
+    Shared,
+}
+
+/// What a file of `src/phase/` belongs to; none for a file elsewhere.
 #[must_use]
-pub fn phase(path: &str) -> Option<&str> {
+pub fn in_phase(path: &str) -> Option<InPhase<'_>> {
     let rest = path.strip_prefix("src/phase/")?;
-    rest.split_once('/').map(|(phase, _)| phase)
+    let folder = rest.split_once('/').map(|(folder, _)| folder);
+    Some(match folder {
+        Some(folder) if PHASES.contains(&folder) => InPhase::Phase(folder),
+        None if rest == "mod.rs" => InPhase::Table,
+        _ => InPhase::Shared,
+    })
+}
+
+/// Whether a use of the second file by the first one couples two phases.
+#[must_use]
+pub fn couples_phases(from: &str, to: &str) -> bool {
+    match (in_phase(from), in_phase(to)) {
+        (Some(InPhase::Phase(from)), Some(InPhase::Phase(to))) => from != to,
+        (Some(InPhase::Shared), Some(InPhase::Phase(_) | InPhase::Table)) => true,
+        _ => false,
+    }
 }

@@ -124,14 +124,11 @@ impl House {
         self.arrows.iter().filter(is_up).collect()
     }
 
-    /// Uses of one phase's folder by another one's.
+    /// Uses of one phase's folder by another one's, or by what phases share.
     #[must_use]
     pub fn between_phases(&self) -> Vec<String> {
-        let is_between = |arrow: &&Arrow| {
-            let from = layers::phase(self.path(arrow.from));
-            let to = layers::phase(self.path(arrow.to));
-            from.is_some() && to.is_some() && from != to
-        };
+        let is_between =
+            |arrow: &&Arrow| layers::couples_phases(self.path(arrow.from), self.path(arrow.to));
         let arrows = self.arrows.iter().filter(is_between);
         arrows.map(|arrow| self.describe(arrow)).collect()
     }

@@ -300,11 +300,17 @@ fn phases_do_not_use_each_other() {
             "pub struct D; use crate::phase::shared::S;",
         ),
         ("phase/provision/mod.rs", "use crate::phase::deploy::D;"),
-        ("phase/shared.rs", "pub struct S;"),
+        (
+            "phase/shared.rs",
+            "pub struct S; fn f() { crate::phase::deploy::D; }",
+        ),
     ]);
     assert_eq!(
         house.between_phases(),
-        ["src/phase/provision/mod.rs:1 -> src/phase/deploy/mod.rs: D"]
+        [
+            "src/phase/provision/mod.rs:1 -> src/phase/deploy/mod.rs: D",
+            "src/phase/shared.rs:1 -> src/phase/deploy/mod.rs: D"
+        ]
     );
 }
 

@@ -1,8 +1,8 @@
 //! Releases: the two targets of the phase (the release that serves and the release that the spec
 //! requests), the records of earlier releases, how a release ends, and requests for a rollback.
 //!
-//! Start reading in `targets` and `records` (pure); `store` keeps the records in Kubernetes. Of the
-//! machines, only `fleet::wanted` is used.
+//! Start reading in `targets`: the release that serves, the one that is wanted, and the one that should
+//! run now. The records themselves are in `phase::releases`.
 
 pub mod changes;
 pub mod draft;
