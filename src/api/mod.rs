@@ -1,7 +1,7 @@
 //! The kinds of `golive.dev/v1alpha1`: what users write and read, and the identities that all layers
 //! share (`Owner`, `StepId`, `PhaseName`, `Reason`). No I/O.
 //!
-//! May use nothing of the crate. Start reading at [`activation`] for the spec and [`status`] for the
+//! May use: `clock`, `causes`. Start reading at [`activation`] for the spec and [`status`] for the
 //! status; the schema that is installed is made in [`crd`]. After a change run `make generate`.
 
 pub mod activation;

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 success, 1 failure (the reason is on standard error), 2 wrong usage. A command is
 //! a file with `Args` and `run`, and a line in [`Command`].
+//! May use: everything below the programs. Start reading in `render`, which works offline.
 
 mod connect;
 mod output;

@@ -1,7 +1,9 @@
-//! The phases in order.
+//! The phases in order, and what they share.
 //!
 //! A phase is a folder and a line in [`PHASES`]; a step is a file and a line in its phase's
-//! `STEPS`.
+//! `STEPS`. A phase uses no other phase. The files and folders here that are no phase are shared by
+//! several, and use none. May use: `pipeline` and what is below it. Start reading in
+//! [`provision`]: `app`, then `redis`.
 
 pub mod app_lookup;
 pub mod app_name;

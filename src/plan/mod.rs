@@ -5,7 +5,7 @@
 //! reads the spec. Decisions about the target as a whole are here too: [`gate`] (may a phase begin),
 //! [`abort`] (is the work on this plan to stop), and [`serving`] (which release serves meanwhile).
 //!
-//! May use: `store`, `flytoml`, `fly`, `redact`, `api`, `error`, `clock`. Start reading at
+//! May use: `store` and what is below it. Start reading at
 //! [`target`]; only `refs::fetch` and `source` do I/O.
 
 pub mod abort;

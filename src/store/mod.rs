@@ -4,7 +4,7 @@
 //! them: claims on apps, the image that was chosen, records of releases, the token of an app, the
 //! key of fingerprints. The generated secrets of an Activation are in its own namespace.
 //!
-//! May use: `api`, `redact`, `error`, `clock`. Start reading at [`put`]; a small user of it is
+//! May use: `error`, `redact`, `api` and what is below them. Start reading at [`put`]; a small user of it is
 //! [`image`].
 //!
 //! Every object has the labels of [`labels`] and, when it belongs to one Activation, the

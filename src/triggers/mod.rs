@@ -4,7 +4,7 @@
 //! the background and wakes the object when the poll ends. [`secrets`] reads Secrets by name where no
 //! watch may list them.
 //!
-//! May use: `pipeline` (`Wake`, `Fired`), `fly`, `api`, `error`. Start reading at [`Waits::ensure`].
+//! May use: `pipeline` and what is below it. Start reading at [`Waits::ensure`].
 
 pub mod secrets;
 
