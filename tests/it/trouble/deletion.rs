@@ -113,7 +113,7 @@ async fn what_may_have_been_made_a_moment_ago_is_looked_for_again_before_it_coun
     env.start_operator(&["--settle", "3s"]).await;
 
     env.wait("hola", "another look", |status| {
-        message(status, "Deleting").contains("looked for again")
+        message(status, "Deleting").contains("checks again")
     })
     .await;
     env.sim.clear_faults();
