@@ -1,5 +1,7 @@
 //! `Activation.status`: a report of what was observed, never an input to what is done, except for the
 //! announced creates. Every field is bounded, and `bounds` enforces the bounds.
+//!
+//! Uses the rest of `api` only. Start reading at [`ActivationStatus`], then in `phase`.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;

@@ -1,4 +1,5 @@
-//! What must hold of whole files.
+//! What must hold of whole files. Uses `flytoml` as its users do; the cases are in `testdata/`. Start
+//! reading in `golden`.
 
 mod covered;
 mod deployed;

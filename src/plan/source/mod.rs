@@ -3,7 +3,7 @@
 //! out, recorded, and held when it fails.
 //!
 //! [`choose`] and [`decide`] are pure; [`registry`] reads the registry, once an interval. Start
-//! reading at [`follow`].
+//! reading at [`follow`]. May use: the rest of `plan` but the target, `store` and what is below it.
 
 use std::time::{Duration, Instant};
 

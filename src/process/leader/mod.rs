@@ -11,6 +11,8 @@
 //! taken over. [`Leader::remaining`] is the time for which leadership is certain, so that a call
 //! that would not end in time is not sent. The other fences are deterministic names and Fly.io's
 //! machine leases.
+//!
+//! Uses `causes` and `clock` only. Start reading in `lease.rs`, which decides without I/O.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

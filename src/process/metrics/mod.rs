@@ -4,7 +4,7 @@
 //! workqueue, so that existing dashboards and alerts apply. The number of label values is bounded:
 //! no URL, request id or error text. Series with an object's name are removed with
 //! [`Metrics::forget`] when the object is deleted. Start reading in `families.rs`, the list of all
-//! metrics.
+//! metrics. Uses `clock` only.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

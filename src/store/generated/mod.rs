@@ -7,7 +7,8 @@
 //! and then the previous value stays for a while under `<NAME>.previous`.
 //!
 //! [`read`](SecretStore::read) and [`write`](SecretStore::write) do I/O and decide nothing;
-//! [`decide`] decides and does no I/O. Start reading at [`SecretStore::settle`].
+//! [`decide`] decides and does no I/O. Start reading at [`SecretStore::settle`]. Uses
+//! `store`, `redact` and `api`.
 
 use std::collections::BTreeMap;
 

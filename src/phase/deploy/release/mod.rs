@@ -2,7 +2,8 @@
 //! requests), the records of earlier releases, how a release ends, and requests for a rollback.
 //!
 //! Start reading in `targets`: the release that serves, the one that is wanted, and the one that should
-//! run now. The records themselves are in `phase::releases`.
+//! run now. The records themselves are in `phase::releases`. May use: `fleet` and the shared files of
+//! `phase`.
 
 pub mod changes;
 pub mod draft;

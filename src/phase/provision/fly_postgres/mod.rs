@@ -2,7 +2,8 @@
 //! `fly postgres create` does. Everything in such an app is ours because the app is: its name is
 //! claimed before it is created.
 //!
-//! Start with `state` (what is observed), then `decide` (pure) and `act`.
+//! Start with `state` (what is observed), then `decide` (pure) and `act`. May use: the files below the
+//! steps of Provision, and the shared files of `phase`.
 
 mod act;
 mod decide;
