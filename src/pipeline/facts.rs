@@ -46,11 +46,6 @@ impl Facts {
         self.observed.clear::<T>();
     }
 
-    /// Changes the fact of this type, if it is known.
-    pub fn change<T: Any + Send + Sync + Clone>(&self, change: impl FnOnce(&mut T)) {
-        self.observed.change(change);
-    }
-
     /// Changes the fact of this type, or its default if it is not known.
     pub fn change_or_default<T: Any + Send + Sync + Clone + Default>(
         &self,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 
 use crate::{
     api::{Activation, ActivationStatus, PhaseName, StepId, policy::Mode},
@@ -109,14 +109,12 @@ impl<'a> Pass<'a> {
 ///
 /// # Errors
 /// When it lacks what the API server always sets.
-pub fn owner(activation: &Activation) -> Result<Owner, Error> {
+pub fn owner(object: &impl Resource) -> Result<Owner, Error> {
     Ok(Owner {
-        namespace: activation
-            .namespace()
-            .ok_or(Error::Malformed("namespace"))?,
-        name: activation.name_any(),
-        uid: activation.uid().ok_or(Error::Malformed("uid"))?,
-        generation: activation.metadata.generation.unwrap_or_default(),
+        namespace: object.namespace().ok_or(Error::Malformed("namespace"))?,
+        name: object.name_any(),
+        uid: object.uid().ok_or(Error::Malformed("uid"))?,
+        generation: object.meta().generation.unwrap_or_default(),
     })
 }
 

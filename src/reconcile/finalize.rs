@@ -7,13 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube::{
-    ResourceExt,
-    runtime::events::{Event, EventType},
-};
+use kube::ResourceExt;
 
 use crate::{
-    api::{ANNOTATION_FORGET, FINALIZER, StepId, status::one_line},
+    api::{ANNOTATION_FORGET, FINALIZER, StepId},
     error::{Error, Retry},
     phase::{PHASES, names, provision::app_token_secret, releases::store as records},
     pipeline::{AnyStep, Cx, Owner, Removal, advance::CLOSED_FENCE_PAUSE},
@@ -23,7 +20,7 @@ use crate::{
         context::Context,
         memory::Memory,
     },
-    status::{PassResult, Removing},
+    status::{PassResult, Removing, events},
     store::{claim, finalizers, image},
 };
 
@@ -216,13 +213,7 @@ fn publish_retained(pass: &Pass<'_>, memory: &Memory) {
         "retained as `deletionPolicy` requires: {}",
         retained.join(", ")
     );
-    let event = Event {
-        type_: EventType::Normal,
-        reason: "Retained".to_owned(),
-        note: Some(one_line(&note, 1024)),
-        action: "Delete".to_owned(),
-        secondary: None,
-    };
+    let event = events::normal("Retained", "Delete", &note);
     pass.context.publish(pass.activation, vec![event]);
 }
 

@@ -14,7 +14,7 @@ use crate::{
     api::{ANNOTATION_FORGET, Activation, FINALIZER, Reason},
     error::Error,
     pipeline::Owner,
-    reconcile::{context::Context, finalize},
+    reconcile::{begin, context::Context, finalize},
     status::{self, events},
 };
 
@@ -35,12 +35,7 @@ pub async fn pass(
     if !living && !held {
         return Ok(());
     }
-    let owner = Owner {
-        namespace: object.namespace().ok_or(Error::Malformed("namespace"))?,
-        name: object.name_any(),
-        uid: object.uid().ok_or(Error::Malformed("uid"))?,
-        generation: object.meta().generation.unwrap_or_default(),
-    };
+    let owner = begin::owner(object)?;
     let Some(raw) = read_raw(context, &owner).await? else {
         return Ok(());
     };

@@ -82,6 +82,11 @@ pub fn incident(incident: &Incident) -> Event {
     )
 }
 
+/// An event about the object as a whole.
+pub fn normal(reason: &str, action: &str, note: &str) -> Event {
+    event(EventType::Normal, reason, action, note)
+}
+
 /// A warning about the object as a whole.
 pub fn warning(reason: &str, action: &str, note: &str) -> Event {
     event(EventType::Warning, reason, action, note)
