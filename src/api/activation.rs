@@ -34,6 +34,7 @@ use super::status::ActivationStatus;
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Current phase, or Live"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "True from Go-Live on"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why Ready is what it is"),
+    printcolumn(name = "Live", type_ = "string", json_path = ".status.conditions[?(@.type==\"Live\")].status", description = "Whether the site answers"),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url", description = "Where the application answers"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since creation"),
     printcolumn(name = "Live-Since", type_ = "date", json_path = ".status.goLive.time", description = "Time since Go-Live", priority = 1),

@@ -81,6 +81,8 @@ steps! {
     EdgeChecks,
     /// Smoke check of the database.
     DatabaseCheck,
+    /// The release that passed its SmokeTest is the one that serves.
+    Promote,
 }
 
 impl fmt::Display for StepId {

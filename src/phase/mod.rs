@@ -20,6 +20,7 @@ pub mod provision;
 pub mod redis_plans;
 pub mod releases;
 pub mod roster;
+pub mod smoke_failure;
 pub mod smoke_test;
 #[cfg(test)]
 pub mod testing;
@@ -54,6 +55,31 @@ pub static PHASES: &[Phase] = &[
         steps: &[],
     },
 ];
+
+/// What keeps the release that serves while the spec cannot be brought live. Each line runs on its
+/// own: one that is stopped holds up no other. Deploy comes first, because its steps have long polls.
+pub static KEPT: &[Phase] = &[
+    Phase {
+        id: PhaseName::Deploy,
+        steps: deploy::KEPT,
+    },
+    Phase {
+        id: PhaseName::Provision,
+        steps: provision::KEPT,
+    },
+];
+
+/// The proof that the release that serves still does.
+pub static PROOF: &[Phase] = &[Phase {
+    id: PhaseName::SmokeTest,
+    steps: smoke_test::CHECKS,
+}];
+
+/// The same without a token for Fly.io.
+pub static PROOF_FROM_OUTSIDE: &[Phase] = &[Phase {
+    id: PhaseName::SmokeTest,
+    steps: smoke_test::CHECKS_FROM_OUTSIDE,
+}];
 
 #[cfg(test)]
 mod tests {

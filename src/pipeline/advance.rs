@@ -26,6 +26,14 @@ pub struct Phase {
     pub steps: &'static [&'static dyn AnyStep],
 }
 
+impl Phase {
+    /// Whether the step is part of the table. A need that is not counts as met: it was met when what
+    /// serves went live.
+    pub fn has(&self, id: StepId) -> bool {
+        self.steps.iter().any(|step| step.id() == id)
+    }
+}
+
 /// A boxed future of an erased step.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 

@@ -52,6 +52,16 @@ pub enum Act {
     Plan,
 }
 
+/// Which of the two targets a run is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Care {
+    /// The spec: it is brought live.
+    #[default]
+    Wanted,
+    /// The release that serves, while the spec cannot be brought live: it is kept as it is.
+    Serving,
+}
+
 /// Who last wrote the spec, and why, as far as Kubernetes records it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
@@ -127,8 +137,10 @@ impl Recorded {
 /// What every step gets.
 #[derive(Clone)]
 pub struct Cx {
-    /// The wanted target: what the spec asks for, parsed and valid.
+    /// The target of this run: what the spec asks for, or what serves (`care`).
     pub target: Arc<Target>,
+    /// Which target it is.
+    pub care: Care,
     /// The Secrets and ConfigMaps that the object names.
     pub refs: Arc<Refs>,
     /// The object.

@@ -82,6 +82,14 @@ impl Facts {
             .or_insert_with(|| redact::guard(value.clone()));
     }
 
+    /// Empty facts of another target of the same object, with the same token for the app.
+    pub fn beside(other: &Self) -> Self {
+        Self {
+            app_token: other.app_token.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Forgets all facts; guarded values stay guarded.
     #[must_use]
     pub fn cut_off(&self) -> Self {

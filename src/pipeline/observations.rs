@@ -34,6 +34,17 @@ pub struct Observations {
 }
 
 impl Observations {
+    /// Empty observations of another target of the same object. They share what was sent and
+    /// announced, because both change the same app.
+    pub fn beside(other: &Self) -> Self {
+        Self {
+            facts: Arc::new(Facts::beside(&other.facts)),
+            journal: other.journal.clone(),
+            intents: other.intents.clone(),
+            ..Self::default()
+        }
+    }
+
     /// What remains when a pass was cut off: intents that may have been sent, and the guarded values
     /// of the application. Everything else may be incomplete and is observed again.
     #[must_use]

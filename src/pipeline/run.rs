@@ -13,7 +13,7 @@ use super::{
     cx::Cx,
     observations::Observations,
     preview, recheck,
-    record::StepRecord,
+    record::{State, StepRecord},
     report::{PhaseProgress, PhaseReport, Report, phase_progress, remembered},
     step::Outcome,
 };
@@ -166,9 +166,10 @@ impl<'a> Runner<'a> {
         let mut settled: BTreeSet<StepId> = BTreeSet::new();
         let mut changed: BTreeSet<StepId> = BTreeSet::new();
         loop {
-            let (ready, rest): (Vec<_>, Vec<_>) = waiting
-                .into_iter()
-                .partition(|step| step.needs().iter().all(|need| settled.contains(need)));
+            let (ready, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|step| {
+                let mut needs = step.needs().iter();
+                needs.all(|need| settled.contains(need) || !phase.phase.has(*need))
+            });
             waiting = rest;
             let idle = ready.is_empty();
             for step in ready {
@@ -280,7 +281,9 @@ impl<'a> Runner<'a> {
         observations: &'o Observations,
     ) -> Option<&'o StepRecord> {
         let record = observations.steps.get(&step.id())?;
-        if record.stamp != self.stamp || self.fired.contains(&step.id()) {
+        // What was only planned is done once that is allowed.
+        let may_now = record.state == State::Planned && self.cx.may_act();
+        if record.stamp != self.stamp || may_now || self.fired.contains(&step.id()) {
             return None;
         }
         let due = record.again.is_some_and(|again| again <= Instant::now());

@@ -25,7 +25,7 @@ pub mod token;
 pub use digest::{asked, fingerprint};
 pub use fly_config::FlyConfig;
 pub use invalid::{ConfigInvalid, Invalid};
-pub use serving::ServingRelease;
+pub use serving::{ServedSpec, ServingRelease};
 pub use target::{Database, Redis, Target, retry_from};
 
 #[cfg(test)]

@@ -1,14 +1,114 @@
 //! The release that serves. Pure.
 //!
 //! An object has two targets: the release that serves, and the wanted [`Target`]. They are the same
-//! while nothing is rolled out. During an update, and after one that was rolled back, an earlier
-//! release serves.
-//!
-//! [`Target`]: crate::plan::Target
+//! while nothing is rolled out. They differ during an update, while the spec is invalid, planned or
+//! waits for an approval, and after a release was rolled back. The target of the release that serves
+//! follows from its record: the part of the spec that it went live with, its fly.toml and its image.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::api::status::{ActivationStatus, ReleaseStatus};
+use super::{Target, invalid::Invalid, refs::Refs};
+use crate::{
+    api::{
+        Activation,
+        deploy::{Deploy, FlyConfig},
+        policy::Mode,
+        provision::Provision,
+        smoke_test::SmokeTest,
+        status::{ActivationStatus, ReleaseStatus},
+    },
+    fly,
+};
+
+/// The part of a spec that a release went live with: what it takes to keep that release and to
+/// prove it again. It contains no value of a secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServedSpec {
+    /// Primary region.
+    pub region: String,
+    /// Addresses, hostnames, and what else the application has around it.
+    pub provision: Provision,
+    /// Sizes, regions and numbers of machines. Without image and fly.toml, which the record of the
+    /// release has.
+    pub deploy: Deploy,
+    /// How it was proven.
+    pub smoke_test: SmokeTest,
+}
+
+impl ServedSpec {
+    /// The part of this target that a record keeps.
+    pub fn of(target: &Target) -> Self {
+        let mut deploy = target.deploy.clone();
+        (deploy.image, deploy.source, deploy.config) = (None, None, None);
+        Self {
+            region: target.region.clone(),
+            provision: target.provision.clone(),
+            deploy,
+            smoke_test: target.smoke_test.clone(),
+        }
+    }
+}
+
+/// What the record of the release that serves says of its target.
+#[derive(Clone, Copy, Debug)]
+pub struct Served<'a> {
+    /// The spec that it went live with; `None` in records of older versions.
+    pub spec: Option<&'a ServedSpec>,
+    /// The text of its fly.toml, if it had one.
+    pub config: Option<&'a str>,
+    /// The port, when it had no fly.toml.
+    pub port: u16,
+    /// The image with its digest.
+    pub pinned: &'a str,
+}
+
+/// The target of the release that serves. What keeps and observes it now is what the present spec
+/// says: token, drift policy, deletion. It has no gates, because it was approved.
+///
+/// # Errors
+/// When there is no usable token.
+pub fn target(
+    activation: &Activation,
+    served: &Served<'_>,
+    refs: &Refs,
+    key: &[u8],
+) -> Result<Target, Vec<Invalid>> {
+    Target::parse(&as_served(activation, served), refs, None, key)
+}
+
+/// The same with this token instead of the one that the spec names: for what needs no token.
+pub fn target_with(
+    activation: &Activation,
+    served: &Served<'_>,
+    refs: &Refs,
+    (token, key): (fly::Token, &[u8]),
+) -> Target {
+    Target::parse_with(&as_served(activation, served), refs, None, (token, key))
+}
+
+/// The object as it was when the release went live.
+fn as_served(activation: &Activation, served: &Served<'_>) -> Activation {
+    let mut object = activation.clone();
+    let spec = &mut object.spec;
+    if let Some(then) = served.spec {
+        spec.region.clone_from(&then.region);
+        spec.provision.clone_from(&then.provision);
+        spec.deploy.clone_from(&then.deploy);
+        spec.smoke_test.clone_from(&then.smoke_test);
+    }
+    spec.deploy.source = None;
+    spec.deploy.image = Some(served.pinned.to_owned());
+    spec.deploy.port = Some(served.port);
+    spec.deploy.config = served.config.map(|text| FlyConfig {
+        inline: Some(text.to_owned()),
+        config_map_ref: None,
+    });
+    spec.mode = Mode::Apply;
+    spec.gates.clear();
+    object
+}
 
 /// The last good release, which serves the application.
 #[derive(Clone, Debug, PartialEq, Eq)]

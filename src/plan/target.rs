@@ -14,7 +14,7 @@ use crate::{
         preflight::SkippedCheck,
         provision::{FlyPostgres, ManagedPostgres, Provision, UpstashRedis},
         reference::SecretKeyRef,
-        smoke_test::Check,
+        smoke_test::{Check, SmokeTest},
         status::one_line,
     },
     error::Error,
@@ -73,6 +73,9 @@ pub struct Target {
     /// How it is deployed. Use [`Target::config`] and [`Target::image`] instead of `config`, `image`
     /// and `source` in it, except to read names.
     pub deploy: Deploy,
+    /// How the application is proven, as the spec says it. Use [`Target::smoke_checks`] for the
+    /// checks.
+    pub smoke_test: SmokeTest,
     /// The smoke checks: those of the spec, or the default ones.
     pub smoke_checks: Vec<Check>,
     /// The phases that people must approve.
@@ -133,12 +136,22 @@ impl Target {
         followed: Option<&Followed>,
         key: &[u8],
     ) -> Result<Self, Vec<Invalid>> {
-        let spec = &activation.spec;
         let token = token(activation, refs).map_err(|invalid| vec![invalid])?;
+        Ok(Self::parse_with(activation, refs, followed, (token, key)))
+    }
+
+    /// The same with this token.
+    pub(super) fn parse_with(
+        activation: &Activation,
+        refs: &Refs,
+        followed: Option<&Followed>,
+        (token, key): (fly::Token, &[u8]),
+    ) -> Self {
+        let spec = &activation.spec;
         let config = fly_config::config(activation, refs);
         let annotations = activation.annotations();
         let rotation = annotations.get(ANNOTATION_ROTATE).cloned();
-        Ok(Self {
+        Self {
             organization: spec.organization.clone(),
             app: spec.app.clone(),
             region: spec.region.clone(),
@@ -146,6 +159,7 @@ impl Target {
             preflight: preflight(activation, refs),
             provision: spec.provision.clone(),
             deploy: spec.deploy.clone(),
+            smoke_test: spec.smoke_test.clone(),
             smoke_checks: checks::effective(activation, config.as_deref()),
             gates: spec.gates.clone(),
             mode: spec.mode,
@@ -167,7 +181,7 @@ impl Target {
                 (PhaseName::Deploy, spec.deploy.deadline.get()),
                 (PhaseName::SmokeTest, spec.smoke_test.deadline.get()),
             ],
-        })
+        }
     }
 
     /// The configuration of the application, as `fly deploy` understands it.

@@ -10,7 +10,7 @@ use crate::{
     api::{Activation, ActivationStatus, PhaseName, StepId, policy::Mode},
     error::Error,
     fly,
-    pipeline::{Act, Cx, Origin, Owner, Recorded, Slot, observations::Observations},
+    pipeline::{Act, Care, Cx, Origin, Owner, Recorded, Slot, observations::Observations},
     plan::{
         ServingRelease, Target,
         gate::{self, GateReport},
@@ -103,6 +103,25 @@ impl<'a> Pass<'a> {
             );
         }
     }
+
+    /// The same for what keeps the release that serves, except for steps that the pass over the spec
+    /// waits in: a step has one wait.
+    pub fn ensure_kept_waits(&self, wanted: &Observations, kept: &Observations, fly: &fly::Client) {
+        let object = self.reference();
+        let waits = |step| {
+            wanted
+                .steps
+                .get(step)
+                .is_some_and(|known| known.wake.is_some())
+        };
+        for (step, record) in kept.steps.iter().filter(|(step, _)| !waits(step)) {
+            let wake = record.wake.as_ref();
+            let uid = &self.owner.uid;
+            self.context
+                .waits
+                .ensure(&object, uid, *step, wake, fly, &kept.fired);
+        }
+    }
 }
 
 /// Who the object is.
@@ -125,29 +144,39 @@ pub fn cx(
     (target, refs): (Arc<Target>, Arc<Refs>),
     plan_only: bool,
 ) -> Cx {
-    let context = pass.context;
-    let wanted = &mut memory.wanted;
-    wanted.passes += 1;
     let plan_only = plan_only || target.mode == Mode::Plan;
+    cx_for(pass, &mut memory.wanted, (target, refs), plan_only)
+}
+
+/// The same for one of the two targets, with its observations.
+pub fn cx_for(
+    pass: &Pass<'_>,
+    observations: &mut Observations,
+    (target, refs): (Arc<Target>, Arc<Refs>),
+    plan_only: bool,
+) -> Cx {
+    let context = pass.context;
+    observations.passes += 1;
     Cx {
+        care: Care::Wanted,
         fly: context
             .fly
             .client(target.token.clone())
-            .with_app_token(wanted.facts.app_token.clone()),
+            .with_app_token(observations.facts.app_token.clone()),
         origin: origin(pass.activation),
         target,
         refs,
         owner: pass.owner.clone(),
         kube: context.kube.clone(),
         probe: context.probe.clone(),
-        facts: wanted.facts.clone(),
-        journal: wanted.journal.clone(),
-        intents: wanted.intents.clone(),
+        facts: observations.facts.clone(),
+        journal: observations.journal.clone(),
+        intents: observations.intents.clone(),
         recorded: Arc::new(pass.old.as_ref().map(Recorded::of).unwrap_or_default()),
         installation: context.installation.clone(),
         fence: context.fence.clone(),
         act: if plan_only { Act::Plan } else { Act::Apply },
-        pass: wanted.passes,
+        pass: observations.passes,
     }
 }
 

@@ -27,6 +27,10 @@ pub struct Memory {
     pub serving: Option<ServingRelease>,
     /// What was observed for the wanted target.
     pub wanted: Observations,
+    /// What was observed of the release that serves, while it is kept beside the wanted target.
+    pub kept: Option<Observations>,
+    /// When the proof of what serves was last decided, either way.
+    pub proven_at: Instant,
     /// What the object names, as it was read last.
     pub reading: Option<Reading>,
     /// The observations of the registry for `deploy.source`.
@@ -75,6 +79,8 @@ impl Memory {
             published: Published::default(),
             serving: None,
             wanted: Observations::default(),
+            kept: None,
+            proven_at: Instant::now(),
             reading: None,
             source: source::Watch::default(),
             handled: Handled::default(),
@@ -97,12 +103,21 @@ impl Memory {
                 ..Handled::default()
             },
             failures: self.failures.saturating_add(1),
+            proven_at: self.proven_at,
             ..Self::new(self.uid)
         }
     }
 
     /// Forgets every observation, so that the next pass observes everything.
     pub fn forget_observations(&mut self) {
+        self.forget_wanted();
+        if let Some(kept) = &mut self.kept {
+            kept.steps.clear();
+        }
+    }
+
+    /// Forgets what was observed for the spec; what serves is not observed again for that.
+    pub fn forget_wanted(&mut self) {
         self.wanted.steps.clear();
         self.source.forget();
     }

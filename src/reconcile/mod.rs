@@ -12,6 +12,8 @@
 //! | `stop` | the early ends of a pass: suspended, invalid, aborted |
 //! | `protect` | finalizers, before anything is changed |
 //! | `drift` | when drift is only reported |
+//! | `failed_proof` | a release that fails its SmokeTest |
+//! | `guard` | keeps and proves what serves while the spec cannot be brought live |
 //! | `publish` | publishes what the pass found |
 //! | `status_publisher` | the one way to a new status, its events and metrics |
 //! | `measure` | metrics that follow from a status |
@@ -23,7 +25,9 @@
 pub mod begin;
 pub mod context;
 mod drift;
+mod failed_proof;
 mod finalize;
+mod guard;
 mod measure;
 pub mod memory;
 mod next_pass;
@@ -84,7 +88,10 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     let read = read::read(pass, memory).await?;
     let target = match read.target {
         Ok(target) => target,
-        Err(invalid) => return stop::invalid(pass, memory, &invalid, requested).await,
+        Err(invalid) => {
+            let invalid = (invalid.as_slice(), &read.refs);
+            return stop::invalid(pass, memory, invalid, requested).await;
+        }
     };
     protect::release_former_tokens(pass, memory).await?;
     requests::note_due_steps(&read.refs, pass, memory);
@@ -110,8 +117,15 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     let report = Box::pin(run).await?;
     pass.ensure_waits(&memory.wanted, &cx.fly);
 
+    // What serves is kept and proven, as far as this run has not (Fly.io).
+    let site = guard::after(pass, memory, (&cx, &report), reporting_drift).await?;
+    let kept = next_pass::of_site(pass, memory, site.as_ref());
+
     // Derive the status (pure), then write it (Kubernetes).
-    let announced =
-        publish::report(pass, memory, &cx, &report, (reporting_drift, requested)).await?;
-    Ok(next_pass::after(pass, memory, &report, &announced))
+    let found = (&report, site);
+    let announced = publish::report(pass, memory, &cx, found, (reporting_drift, requested)).await?;
+    if failed_proof::note(memory, &cx, &report) {
+        return Ok(Duration::ZERO);
+    }
+    Ok(next_pass::after(pass, memory, (&report, kept), &announced))
 }

@@ -10,6 +10,7 @@ use crate::{
     },
     pipeline::{announce::Announced, recheck, report::Report},
     reconcile::{begin::Pass, memory::Memory},
+    status::Site,
 };
 
 /// Added to the pause before an instant of the status, so that the pass comes after it.
@@ -17,13 +18,18 @@ const MARGIN: Duration = Duration::from_millis(50);
 
 /// The pause before the next pass: until a step, the registry, a held message or the status itself
 /// needs one. Long polls wake the object before that.
-pub fn after(pass: &Pass<'_>, memory: &Memory, report: &Report, announced: &Announced) -> Duration {
+pub fn after(
+    pass: &Pass<'_>,
+    memory: &Memory,
+    (report, kept): (&Report, Duration),
+    announced: &Announced,
+) -> Duration {
     // A step waits for what was announced just now.
     if memory.wanted.intents.written(announced) {
         return Duration::ZERO;
     }
     let timing = &pass.context.installation.timing;
-    let mut pause = recheck::next(report, &memory.wanted, timing);
+    let mut pause = recheck::next(report, &memory.wanted, timing).min(kept);
     let due = [memory.source.due(), memory.published.message_due()];
     for due in due.into_iter().flatten() {
         pause = pause.min(due.saturating_duration_since(Instant::now()));
@@ -39,6 +45,15 @@ pub fn after(pass: &Pass<'_>, memory: &Memory, report: &Report, announced: &Anno
     match next_instant(&status, pass.now()) {
         Some(at) => pause.min(at),
         None => pause,
+    }
+}
+
+/// The pause until what serves needs the next pass, when it is kept beside the spec.
+pub fn of_site(pass: &Pass<'_>, memory: &Memory, site: Option<&Site>) -> Duration {
+    let timing = &pass.context.installation.timing;
+    match (site, &memory.kept) {
+        (Some(site), Some(kept)) => recheck::next(&site.report, kept, timing),
+        _ => timing.recheck,
     }
 }
 

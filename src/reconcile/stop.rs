@@ -1,6 +1,6 @@
 //! The early ends of a pass, and a pass that failed as a whole. Each publishes why it ended.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     api::{
@@ -10,11 +10,13 @@ use crate::{
     error::Error,
     phase::deploy::fleet::leases,
     pipeline::Cx,
-    plan::invalid::Invalid,
+    plan::{invalid::Invalid, refs::Refs},
     reconcile::{
         begin::{self, Pass},
         context::Context,
+        guard,
         memory::{Memory, MemoryGuard},
+        next_pass,
         requests::{self, Requested},
     },
     status::PassResult,
@@ -41,12 +43,13 @@ pub async fn suspended(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration,
 pub async fn invalid(
     pass: &Pass<'_>,
     memory: &mut Memory,
-    invalid: &[Invalid],
+    (invalid, refs): (&[Invalid], &Arc<Refs>),
     requested: Requested,
 ) -> Result<Duration, Error> {
-    publish(pass, memory, invalid, requested).await?;
+    let pause = publish(pass, memory, (invalid, refs), requested).await?;
     let timing = &pass.context.installation.timing;
-    Ok(timing.recheck.min(timing.backoff_max).min(INVALID_PAUSE))
+    let again = timing.recheck.min(timing.backoff_max).min(INVALID_PAUSE);
+    Ok(pause.min(again))
 }
 
 /// Somebody has aborted the work on this target: no wait and no lease on a machine remains.
@@ -59,26 +62,37 @@ pub async fn aborted(
 ) -> Result<Duration, Error> {
     pass.context.waits.forget(&pass.owner.uid);
     leases::release(cx).await;
-    publish(pass, memory, &[invalid], requested).await?;
-    Ok(pass.context.installation.timing.recheck)
+    publish(pass, memory, (&[invalid], &cx.refs), requested).await
 }
 
+/// Looks after what serves, and publishes both. Returns the pause until that needs the next pass.
 async fn publish(
     pass: &Pass<'_>,
     memory: &mut Memory,
-    invalid: &[Invalid],
+    (invalid, refs): (&[Invalid], &Arc<Refs>),
     requested: Requested,
-) -> Result<(), Error> {
+) -> Result<Duration, Error> {
+    if requested.new_token().is_some() {
+        memory.forget_observations();
+    }
+    let site = guard::beside_invalid(pass, memory, refs).await?;
+    let next = next_pass::of_site(pass, memory, site.as_ref());
     let result = PassResult {
         invalid,
         requested: requested.new_token(),
         intents: memory.wanted.intents.open(),
+        unproven: guard::is_unproven(pass, memory, None, site.as_ref()),
+        serving: pass.serving.clone(),
+        site,
         ..PassResult::default()
     };
-    pass.publisher.publish(pass.old.as_ref(), &result).await?;
+    let announced = pass.publisher.publish(pass.old.as_ref(), &result).await?;
     requested.handled(memory);
-    memory.forget_observations();
-    Ok(())
+    memory.forget_wanted();
+    match memory.wanted.intents.written(&announced) {
+        true => Ok(Duration::ZERO),
+        false => Ok(next),
+    }
 }
 
 /// Reports a pass that failed as a whole on the object itself, as far as Kubernetes can be reached.

@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 
 use super::{
-    PassResult, Removing, drift,
+    PassResult, Removing, drift, live,
     pass_result::Liveness,
     phases::{cannot_observe, succeeded},
     setter::Setter,
@@ -20,7 +20,10 @@ use crate::{
         policy::ReadyWhen,
         status::{PhaseState, PhaseStatus},
     },
-    pipeline::{Note, State, StepRecord, report::PhaseProgress},
+    pipeline::{
+        Note, State, StepRecord,
+        report::{PhaseProgress, Report},
+    },
     plan::invalid::Invalid,
 };
 
@@ -58,13 +61,18 @@ pub fn next(
     drift::set(&mut to, seen, liveness);
     if let Some(removing) = &seen.removing {
         deleting(&mut to, removing);
-    } else if let Some((reason, message)) = &seen.failed {
+        return;
+    }
+    if let Some((reason, message)) = &seen.failed {
         failed(&mut to, *reason, message);
-    } else if let Some(first) = seen.invalid.first() {
+        return;
+    }
+    if let Some(first) = seen.invalid.first() {
         invalid(&mut to, seen.invalid, first.reason);
     } else {
         ready(&mut to, activation, seen, liveness.live);
     }
+    live::set(&mut to, seen, liveness);
 }
 
 fn suspended(to: &mut Setter<'_>, activation: &Activation) {
@@ -119,7 +127,6 @@ fn failed(to: &mut Setter<'_>, reason: Reason, message: &str) {
 fn invalid(to: &mut Setter<'_>, invalid: &[Invalid], reason: Reason) {
     let list: Vec<String> = invalid.iter().map(ToString::to_string).collect();
     let message = list.join("; ");
-    to.set(ConditionType::Live, Unknown, reason, &message);
     to.set(ConditionType::Ready, False, reason, &message);
     to.stalled(reason, &message);
 }
@@ -169,12 +176,17 @@ fn observed(to: &mut Setter<'_>, seen: &PassResult<'_>) {
         }
         return;
     };
-    match report.first(|state| *state == State::Retrying { observing: true }) {
-        Some((_, step, record)) => to.set(
+    let lost = |report: &'_ Report| {
+        let lost = report.first(|state| *state == State::Retrying { observing: true });
+        lost.map(|(_, step, record)| (step, record.message.clone()))
+    };
+    let site = seen.site.as_ref().map(|site| &site.report);
+    match lost(report).or_else(|| site.and_then(lost)) {
+        Some((step, message)) => to.set(
             ConditionType::Observed,
             Unknown,
             Reason::ObservationUnknown,
-            &format!("{step}: {}", record.message),
+            &format!("{step}: {message}"),
         ),
         None => to.set(
             ConditionType::Observed,
@@ -189,7 +201,6 @@ fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &PassResult<'_>, li
     if live {
         let url = to.status.url.clone().unwrap_or_default();
         let message = format!("live at {url}");
-        to.set(ConditionType::Live, True, Reason::GoLive, &message);
         match activation.spec.ready_when {
             ReadyWhen::GoLive => to.set(ConditionType::Ready, True, Reason::GoLive, &message),
             ReadyWhen::IntegrationsVerified | ReadyWhen::Stabilized => to.set(
@@ -220,12 +231,6 @@ fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &PassResult<'_>, li
         .cloned()
     else {
         to.set(
-            ConditionType::Live,
-            Unknown,
-            Reason::Pending,
-            "not observed yet",
-        );
-        to.set(
             ConditionType::Ready,
             Unknown,
             Reason::Pending,
@@ -243,13 +248,11 @@ fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &PassResult<'_>, li
             } else {
                 cause
             };
-            to.set(ConditionType::Live, False, cause, &message);
             to.set(ConditionType::Ready, False, cause, &message);
             to.stalled(cause, &message);
         }
         PhaseState::AwaitingApproval => waiting(to, Reason::AwaitingApproval, &message),
         _ if is_plan(seen) => {
-            to.set(ConditionType::Live, Unknown, Reason::Planned, &message);
             to.set(ConditionType::Ready, Unknown, Reason::Planned, &message);
             to.quiet();
         }
@@ -260,7 +263,6 @@ fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &PassResult<'_>, li
 
 /// Work is under way: not False, because Argo CD reads `Ready=False` as Degraded.
 fn waiting(to: &mut Setter<'_>, reason: Reason, message: &str) {
-    to.set(ConditionType::Live, Unknown, reason, message);
     to.set(ConditionType::Ready, Unknown, reason, message);
     to.reconciling(reason, message);
 }

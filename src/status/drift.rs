@@ -8,7 +8,10 @@ use crate::{
         condition::{self, ConditionStatus, ConditionType},
         status::PhaseState,
     },
-    pipeline::{ChangeKind, State, report::Report},
+    pipeline::{
+        ChangeKind, State,
+        report::{PhaseProgress, Report},
+    },
 };
 
 use ConditionStatus::{False, True, Unknown};
@@ -27,6 +30,7 @@ pub fn set(to: &mut Setter<'_>, result: &PassResult<'_>, liveness: &Liveness) {
         liveness,
     };
     let found = reported(result)
+        .or_else(|| of_site(result))
         .or_else(|| corrected(result, &before))
         .or_else(|| correcting(to, result, &before));
     let (status, reason, message) = match found {
@@ -52,6 +56,46 @@ fn reported(result: &PassResult<'_>) -> Option<String> {
             "{}; `drift` is Report, so nothing was changed",
             lines.join("; ")
         )
+    })
+}
+
+/// Drift of the release that serves, found while the spec cannot be brought live.
+fn of_site(result: &PassResult<'_>) -> Option<String> {
+    let site = result.site.as_ref()?;
+    let phases = site.report.phases.iter();
+    let planned = phases
+        .flat_map(|phase| &phase.steps)
+        .filter(|(_, record)| record.state == State::Planned)
+        .flat_map(|(step, record)| {
+            let changes = record.changes.iter();
+            changes.map(move |change| format!("{step}: {change}"))
+        });
+    let sent = site.report.sent.iter();
+    let sent = sent
+        .filter(|sent| sent.kind != ChangeKind::Housekeeping)
+        .map(|sent| format!("{}: {}", sent.step, sent.line));
+    let lines: Vec<String> = planned.chain(sent).collect();
+    let outcome = match site.reporting_drift {
+        true => "`drift` is Report, so nothing was changed",
+        false => "it is being corrected",
+    };
+    (!lines.is_empty()).then(|| {
+        format!(
+            "what runs is not the release that serves ({}): {}; {outcome}",
+            site.release.image,
+            lines.join("; ")
+        )
+    })
+}
+
+/// Whether everything that keeps the release that serves was observed and found in order.
+fn site_is_in_order(result: &PassResult<'_>) -> bool {
+    result.site.as_ref().is_some_and(|site| {
+        let mut kept = site.report.phases.iter();
+        site.is_kept()
+            && kept.all(|phase| {
+                phase.id == PhaseName::SmokeTest || phase.progress == PhaseProgress::Succeeded
+            })
     })
 }
 
@@ -106,6 +150,11 @@ fn without_evidence(
     let unknown = |reason, message: &str| (Unknown, reason, message.to_owned());
     match (known, result.report) {
         _ if to.status.go_live.is_none() => unknown(Reason::Pending, "nothing is live yet"),
+        _ if site_is_in_order(result) => (
+            False,
+            Reason::NoDrift,
+            "no drift: what runs is the release that serves; the spec is not live".to_owned(),
+        ),
         // Known drift is not gone because it cannot be observed, or because its correction failed.
         (Some(known), _) if before.drifted && !(before.liveness.live && observed) => {
             (True, reason(&known.reason), known.message.clone())

@@ -344,6 +344,7 @@ fn transitions(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Ac
     if change.was(Live, "True") && change.became(Observed, "Unknown") {
         events.push(change.event(Warning, "ObservationLost", "Observe", Observed));
     }
+    site(events, &change);
     // Phases have events of their own for a failure; this is for objects that reached no phase.
     let mut phases = new.phases.iter();
     let failed_phase = phases.any(|phase| phase.state == PhaseState::Failed);
@@ -353,6 +354,25 @@ fn transitions(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Ac
     let blocked = Reason::DeletionBlocked.as_str();
     if change.new_reason(Deleting) == Some(blocked) {
         events.push(change.event(Warning, blocked, "Delete", Deleting));
+    }
+}
+
+/// The site stopped to answer, or answers again. A SmokeTest of the spec that fails has an event of
+/// its own.
+fn site(events: &mut Vec<Event>, change: &Transition<'_>) {
+    use ConditionType::{Deleting, Live};
+    let smoke_test = |status: &ActivationStatus| {
+        let mut phases = status.phases.iter();
+        phases.any(|phase| phase.name == PhaseName::SmokeTest && phase.state == PhaseState::Failed)
+    };
+    let told = smoke_test(change.new) && !change.old.is_some_and(smoke_test);
+    let deleting = condition::is_true(&change.new.conditions, Deleting);
+    if change.became(Live, "False") && change.old.is_some() && !told && !deleting {
+        let reason = change.new_reason(Live).unwrap_or("SmokeCheckFailed");
+        events.push(change.event(EventType::Warning, reason, "Observe", Live));
+    }
+    if change.was(Live, "False") && change.became(Live, "True") {
+        events.push(change.event(EventType::Normal, "LiveAgain", "Observe", Live));
     }
 }
 

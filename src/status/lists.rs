@@ -61,6 +61,22 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
     }
 }
 
+/// Adds what was found of the release that serves, beside what the pass over the spec found.
+pub fn merge_site(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
+    let records = report.phases.iter().flat_map(|phase| &phase.steps);
+    let notes: Vec<&Note> = records
+        .flat_map(|(_, record)| record.notes.iter())
+        .collect();
+    let lists = Merge {
+        notes: &notes,
+        complete: false,
+        now,
+    };
+    status.smoke_test = lists.smoke_test(&status.smoke_test);
+    status.external = lists.external(&status.external);
+    status.fallbacks = lists.fallbacks(&status.fallbacks);
+}
+
 fn provision_is_done(report: &Report) -> bool {
     let mut phases = report.phases.iter();
     let provision = phases.find(|phase| phase.id == PhaseName::Provision);

@@ -9,7 +9,7 @@
 //! | `next` | the whole status |
 //! | `phases` | `status.phases[]` |
 //! | `lists` | checks, external objects, secrets, history, intents |
-//! | `conditions`, `drift`, `setter` | the conditions |
+//! | `conditions`, `live`, `drift`, `setter` | the conditions |
 //! | `events` | events that follow from two statuses |
 //! | `debounce` | which writes may wait |
 //! | `published` | the status that this process wrote last |
@@ -20,6 +20,7 @@ pub mod debounce;
 mod drift;
 pub mod events;
 mod lists;
+mod live;
 mod next;
 mod pass_result;
 mod phases;
@@ -28,8 +29,10 @@ mod setter;
 mod write;
 
 pub use lists::announced;
+pub use live::{Proof, proof};
 pub use next::next;
-pub use pass_result::{PassResult, Removing, serving};
+pub use pass_result::{PassResult, Removing, Site, serving};
+pub use phases::cannot_observe;
 pub use published::Published;
 pub use write::{Written, clear, foreign, own, unknown, write};
 

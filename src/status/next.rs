@@ -47,6 +47,9 @@ pub fn next(
     } else if status.phases.is_empty() {
         status.phases = phases::unseen();
     }
+    if let Some(site) = &seen.site {
+        lists::merge_site(&mut status, &site.report, now);
+    }
     if !seen.suspended {
         status.intents = lists::intents(old, &seen.intents, now);
     }
@@ -61,7 +64,7 @@ pub fn next(
     // Before this pass it was live, for this very target.
     let steady = same_generation
         && old.is_some_and(|old| {
-            condition::is_true(&old.conditions, ConditionType::Live)
+            old.is_live()
                 && old.plan.as_ref().map(|plan| plan.digest.as_str())
                     == seen.wanted.map(Target::digest)
         });

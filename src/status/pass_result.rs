@@ -1,7 +1,7 @@
 //! What one pass found about an object: the input of the next status.
 
 use crate::{
-    api::Reason,
+    api::{PhaseName, Reason},
     pipeline::{Note, announce::Announced, report::Report},
     plan::{ServingRelease, Target, invalid::Invalid},
 };
@@ -15,6 +15,10 @@ pub struct PassResult<'a> {
     pub wanted: Option<&'a Target>,
     /// What the phases found.
     pub report: Option<&'a Report>,
+    /// What was found of the release that serves, when the pass over the spec did not find it.
+    pub site: Option<Site>,
+    /// What serves was not proven for longer than a few re-checks.
+    pub unproven: bool,
     /// What is wrong with the object.
     pub invalid: &'a [Invalid],
     /// Announced creates.
@@ -29,6 +33,25 @@ pub struct PassResult<'a> {
     pub failed: Option<(Reason, String)>,
     /// The token of the annotation that requested this pass.
     pub requested: Option<String>,
+}
+
+/// What was found of the release that serves while the spec cannot be brought live.
+#[derive(Debug)]
+pub struct Site {
+    /// The release.
+    pub release: ServingRelease,
+    /// What its steps found: those that keep it, if they ran, and the checks.
+    pub report: Report,
+    /// Changes are reported and not made.
+    pub reporting_drift: bool,
+}
+
+impl Site {
+    /// Whether the machines and what is around them were observed, and not only the checks made.
+    pub fn is_kept(&self) -> bool {
+        let mut phases = self.report.phases.iter();
+        phases.any(|phase| phase.id == PhaseName::Deploy)
+    }
 }
 
 /// How far a deletion has come.

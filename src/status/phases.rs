@@ -8,6 +8,7 @@ use crate::{
     api::{
         Activation, ActivationStatus, PhaseName, Reason,
         condition::whole_seconds,
+        policy::Mode,
         status::{MAX_MESSAGE, PhaseState, PhaseStatus, StepState, StepStatus, one_line},
     },
     pipeline::{
@@ -117,7 +118,7 @@ impl PhaseInput<'_> {
         let restarted = self.restarted(state);
         let started_at = self.started_at(state, restarted);
         let deadline = deadline_after
-            .filter(|_| state != PhaseState::Skipped)
+            .filter(|_| state != PhaseState::Skipped && !self.is_planning())
             .and_then(|after| {
                 let began: &Time = started_at.as_ref()?;
                 Some(whole_seconds(began.0.saturating_add(after).ok()?))
@@ -147,6 +148,11 @@ impl PhaseInput<'_> {
                 .map(|(id, record)| step(self.before, *id, record, self.now))
                 .collect(),
         }
+    }
+
+    /// A plan waits for people, as long as they need.
+    fn is_planning(&self) -> bool {
+        self.activation.spec.mode == Mode::Plan
     }
 
     fn was(&self) -> PhaseState {

@@ -125,6 +125,7 @@ fn obstacle(assessment: &Assessment, target: &Target) -> Option<Obstacle> {
         serving,
         wanted,
         records,
+        ..
     } = &rollout.targets;
     let Some(serving) = serving else {
         return Some(Obstacle::requested(

@@ -63,7 +63,7 @@ struct Open {
 fn applies(rollout: &Rollout) -> bool {
     // A release that is restored or has run well needs no test, and neither does scaling.
     rollout.effective.rollback.is_none()
-        && !rollout.targets.is_wanted_good()
+        && !rollout.targets.is_wanted_rolled_out()
         && rollout.targets.serving.is_some()
         && rollout.desired.strategy != Strategy::Immediate
 }

@@ -34,3 +34,11 @@ pub static STEPS: &[&dyn AnyStep] = &[
     &verify::Verify,
     &release::success::Release,
 ];
+
+/// What is kept of the release that serves while the spec cannot be brought live.
+pub static KEPT: &[&dyn AnyStep] = &[
+    &volumes::Volumes,
+    &machines::Machines,
+    &health::Health,
+    &verify::Verify,
+];

@@ -12,6 +12,7 @@ use super::{
     fleet::{
         fallback_size,
         health::{self, Health, Watch, health_of},
+        kept,
         next_move::Plan,
         sent,
         strategy::{self, Fleet},
@@ -25,7 +26,7 @@ use crate::{
     fly::Machine,
     flytoml::{AppConfig, Strategy},
     phase::app_secrets,
-    pipeline::{Cx, step::Result},
+    pipeline::{Care, Cx, step::Result},
 };
 
 /// How long a machine may take to become healthy, unless fly.toml declares `wait_timeout`. The
@@ -99,8 +100,13 @@ pub async fn observe(cx: &Cx) -> Result<Rollout> {
             machine.image_ref = None;
         }
     }
+    let mut desired = desired(cx, &effective, &machines)?;
+    if targets.keeps_serving {
+        desired.machines = kept::wanted(desired.machines, &machines, &effective.key);
+        machines = kept::machines(machines, &effective.key);
+    }
     Ok(Rollout {
-        desired: desired(cx, &effective, &machines)?,
+        desired,
         patience: patience(cx, &targets, &effective, &machines),
         written: sent::written(cx, &machines),
         reverted: reverted.into_keys().collect(),
@@ -117,8 +123,10 @@ fn desired(cx: &Cx, effective: &Effective, machines: &[Machine]) -> Result<Desir
         Some(used) => Some(fallback_size::guest(&used.to)?),
     };
     let strategy = match effective.config.strategy() {
-        // A release that is restored needs no canary: it has run well before.
-        Strategy::Canary if effective.rollback.is_some() => Strategy::Rolling,
+        // A release that has run well before needs no canary.
+        Strategy::Canary if effective.rollback.is_some() || cx.care == Care::Serving => {
+            Strategy::Rolling
+        }
         strategy => strategy,
     };
     let secrets = app_secrets::digest_of(&app_secrets::records(cx));
@@ -155,7 +163,7 @@ fn patience(cx: &Cx, targets: &Targets, effective: &Effective, machines: &[Machi
     let wait_timeout = effective.config.deploy.wait_timeout;
     Patience {
         // As flyctl, which waits ten seconds by default. A release that has run well is not watched.
-        watch: if targets.is_wanted_good() {
+        watch: if targets.is_wanted_rolled_out() {
             Duration::ZERO
         } else {
             timing.settle

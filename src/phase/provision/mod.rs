@@ -39,3 +39,6 @@ pub static STEPS: &[&dyn AnyStep] = &[
     &secrets::Secrets,
     &app_token::AppToken,
 ];
+
+/// What is kept of the release that serves while the spec cannot be brought live.
+pub static KEPT: &[&dyn AnyStep] = &[&addresses::Addresses, &certificates::Certificates];

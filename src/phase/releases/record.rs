@@ -19,6 +19,7 @@ use crate::{
         status::{HistoryEntry, HistoryOutcome, ReleaseStatus},
     },
     fly,
+    plan::ServedSpec,
 };
 
 /// How a release ended.
@@ -27,7 +28,7 @@ pub enum Outcome {
     /// It has not ended: its release command was about to run. If it is not the latest, it was
     /// superseded, and what its command did is done.
     Begun,
-    /// All machines ran it and were healthy.
+    /// All machines ran it and were healthy. It is good once it is proven too.
     Succeeded,
     /// It failed, or somebody rolled it back. If the record names another release, that one serves
     /// instead; else the failed release was left as it is.
@@ -45,6 +46,10 @@ impl Outcome {
     }
 }
 
+fn proven_by_default() -> bool {
+    true
+}
+
 /// One release.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,6 +63,10 @@ pub struct Record {
     pub content: Content,
     /// How it ended.
     pub outcome: Outcome,
+    /// Whether it has passed its SmokeTest. Only such a release serves, and only such a release is
+    /// restored. Older versions recorded a success without it.
+    #[serde(default = "proven_by_default")]
+    pub proven: bool,
     /// Why it failed. One line.
     #[serde(default)]
     pub reason: String,
@@ -96,6 +105,9 @@ pub struct Content {
     /// The text of the fly.toml; `None` when there was none. A key of its own in the ConfigMap.
     #[serde(skip)]
     pub config: Option<String>,
+    /// The spec that it went live with; `None` until then. A key of its own in the ConfigMap.
+    #[serde(skip)]
+    pub served: Option<ServedSpec>,
     /// The port, when there was no fly.toml.
     pub port: u16,
     /// Hash of the machines' configuration.
@@ -177,6 +189,9 @@ impl Record {
     /// Its entry in the history of the status.
     pub fn entry(&self) -> HistoryEntry {
         let (outcome, why) = match (self.outcome, self.restores) {
+            (Outcome::Succeeded, _) if !self.proven => {
+                (HistoryOutcome::Begun, &self.provenance.why)
+            }
             (Outcome::Succeeded, _) => (HistoryOutcome::Succeeded, &self.provenance.why),
             (Outcome::Failed, Some(_)) => (HistoryOutcome::RolledBack, &self.reason),
             (Outcome::Failed, None) => (HistoryOutcome::Failed, &self.reason),
@@ -213,6 +228,11 @@ impl Record {
     /// Fly.io's number where it is known, else ours.
     fn version(&self) -> Option<i64> {
         i64::try_from(self.fly_version.unwrap_or(self.number)).ok()
+    }
+
+    /// Whether it ran well and passed its SmokeTest.
+    pub fn is_good(&self) -> bool {
+        self.outcome == Outcome::Succeeded && self.proven
     }
 
     /// Whether it failed and nothing was restored in its place.

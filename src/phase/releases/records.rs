@@ -47,7 +47,7 @@ impl Records {
         self.list.iter().find(|record| record.number == number)
     }
 
-    /// The release that serves: the newest that succeeded, or the one that was restored after it.
+    /// The release that serves: the newest that passed its SmokeTest, or the one that was restored after it.
     pub fn serving(&self) -> Option<ServingRecord> {
         let (record, since) = self.serving_since()?;
         Some(ServingRecord {
@@ -64,10 +64,10 @@ impl Records {
     fn serving_since(&self) -> Option<(&Record, u64)> {
         self.list.iter().rev().find_map(|record| {
             let serving = match (record.outcome, record.restores) {
-                (Outcome::Succeeded, _) => Some(record),
-                (Outcome::Failed, Some(number)) => self
-                    .of(number)
-                    .filter(|restored| restored.outcome == Outcome::Succeeded),
+                (Outcome::Succeeded, _) => Some(record).filter(|record| record.is_good()),
+                (Outcome::Failed, Some(number)) => {
+                    self.of(number).filter(|restored| restored.is_good())
+                }
                 (Outcome::Failed, None) | (Outcome::Begun, _) => None,
             };
             serving.map(|serving| (serving, record.number))
@@ -97,10 +97,23 @@ impl Records {
             .is_some_and(|record| record.migration.reversible == reversible)
     }
 
-    /// Whether the release `key` is the latest and succeeded.
-    pub fn is_good(&self, key: &str) -> bool {
+    /// Whether the release `key` is the latest and all machines run it well. It serves once it has
+    /// passed its SmokeTest too.
+    pub fn is_rolled_out(&self, key: &str) -> bool {
         self.latest()
             .is_some_and(|record| record.key == key && record.outcome == Outcome::Succeeded)
+    }
+
+    /// Whether the release `key` is the latest and good.
+    pub fn is_good(&self, key: &str) -> bool {
+        self.latest()
+            .is_some_and(|record| record.key == key && record.is_good())
+    }
+
+    /// Whether any release was ever rolled out.
+    pub fn was_any_rolled_out(&self) -> bool {
+        let mut all = self.list.iter();
+        all.any(|record| record.outcome == Outcome::Succeeded)
     }
 
     /// The record of the failure that holds the release `key` back for this target.
@@ -119,7 +132,7 @@ impl Records {
     pub fn number(&self, key: &str, target: &Target) -> u64 {
         match self.latest() {
             Some(last)
-                if self.is_good(key)
+                if self.is_rolled_out(key)
                     || last.key == key && last.outcome == Outcome::Begun
                     || self.left(key).is_some()
                     || self.held(key, target).is_some() =>

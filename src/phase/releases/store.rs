@@ -27,6 +27,9 @@ const KEY: &str = "release.json";
 /// The key of a ConfigMap that holds the fly.toml of the release.
 const CONFIG_KEY: &str = "fly.toml";
 
+/// The key of a ConfigMap that holds the spec that the release went live with.
+const SPEC_KEY: &str = "spec.json";
+
 /// What the objects are for, in their labels.
 const COMPONENT: &str = "release";
 
@@ -71,11 +74,51 @@ pub async fn load(cx: &Cx) -> Result<Records> {
 }
 
 async fn stored(cx: &Cx) -> Result<Stored> {
-    if let Some(stored) = known(&cx.facts, &cx.journal) {
+    let place = Place {
+        kube: &cx.kube,
+        own_namespace: &cx.installation.own_namespace,
+        uid: &cx.owner.uid,
+    };
+    stored_at(place, &cx.facts, &cx.journal).await
+}
+
+/// Where the records of an Activation are.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// Kubernetes.
+    pub kube: &'a Client,
+    /// The operator's own namespace.
+    pub own_namespace: &'a str,
+    /// UID of the Activation.
+    pub uid: &'a str,
+}
+
+/// The records, for a caller that has no target yet.
+///
+/// # Errors
+/// As [`load`].
+pub async fn load_at(place: Place<'_>, facts: &Facts, journal: &TypedMap) -> Result<Records> {
+    Ok(stored_at(place, facts, journal).await?.records)
+}
+
+/// Hands what was read to another target of the same object.
+pub fn share(from: &Facts, to: &Facts) {
+    if let Some(loaded) = from.get::<Loaded>() {
+        to.set(Loaded(loaded.0.clone()));
+    }
+}
+
+async fn stored_at(place: Place<'_>, facts: &Facts, journal: &TypedMap) -> Result<Stored> {
+    if let Some(stored) = known(facts, journal) {
         return Ok(stored);
     }
-    let found = api(&cx.kube, &cx.installation.own_namespace)
-        .list(&store::selector(COMPONENT, &cx.owner.uid))
+    let Place {
+        kube,
+        own_namespace,
+        uid,
+    } = place;
+    let found = api(kube, own_namespace)
+        .list(&store::selector(COMPONENT, uid))
         .await
         .map_err(|source| Error::kube("list the records of releases", source))?;
     let mut stored = Stored::default();
@@ -85,8 +128,7 @@ async fn stored(cx: &Cx) -> Result<Stored> {
         let record = decode(map).map_err(|why| Error::Blocked {
             reason: Reason::InternalError,
             message: format!(
-                "the ConfigMap {}/{name} does not hold a release ({why}): restore it, or delete it to forget the release",
-                cx.installation.own_namespace
+                "the ConfigMap {own_namespace}/{name} does not hold a release ({why}): restore it, or delete it to forget the release"
             ),
         })?;
         let version = version.map(|version| (record.number, version));
@@ -94,8 +136,8 @@ async fn stored(cx: &Cx) -> Result<Stored> {
         stored.records.list.push(record);
     }
     stored.records.list.sort_by_key(|record| record.number);
-    cx.facts.set(Loaded(stored.clone()));
-    cx.journal.clear::<Saved>();
+    facts.set(Loaded(stored.clone()));
+    journal.clear::<Saved>();
     Ok(stored)
 }
 
@@ -104,6 +146,9 @@ fn decode(map: ConfigMap) -> std::result::Result<Record, String> {
     let text = data.remove(KEY).unwrap_or_default();
     let mut record: Record = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     record.content.config = data.remove(CONFIG_KEY);
+    // Without it the present spec says how the release is kept.
+    let served = data.remove(SPEC_KEY);
+    record.content.served = served.and_then(|text| serde_json::from_str(&text).ok());
     Ok(record)
 }
 
@@ -166,6 +211,9 @@ fn config_map(cx: &Cx, record: &Record) -> Result<ConfigMap> {
     let mut data = BTreeMap::from([(KEY.to_owned(), text)]);
     let config = record.content.config.clone();
     data.extend(config.map(|text| (CONFIG_KEY.to_owned(), text)));
+    let served = record.content.served.as_ref();
+    let served = served.and_then(|served| serde_json::to_string(served).ok());
+    data.extend(served.map(|text| (SPEC_KEY.to_owned(), text)));
     Ok(ConfigMap {
         metadata: store::metadata(name(&cx.owner.uid, record.number), COMPONENT, &cx.owner),
         data: Some(data),
@@ -250,6 +298,7 @@ mod tests {
                 "outcome",
                 "pinned",
                 "port",
+                "proven",
                 "reason",
                 "requests",
                 "restores",

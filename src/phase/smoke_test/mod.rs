@@ -11,10 +11,21 @@ mod database;
 mod edge;
 mod judge;
 mod machine_command;
+mod promote;
 mod report;
 mod tries;
 
 use crate::pipeline::AnyStep;
 
 /// All steps.
-pub static STEPS: &[&dyn AnyStep] = &[&edge::EdgeChecks, &database::DatabaseCheck];
+pub static STEPS: &[&dyn AnyStep] = &[
+    &edge::EdgeChecks,
+    &database::DatabaseCheck,
+    &promote::Promote,
+];
+
+/// The checks alone: the proof that what serves still does.
+pub static CHECKS: &[&dyn AnyStep] = &[&edge::EdgeChecks, &database::DatabaseCheck];
+
+/// Those that ask nothing of Fly.io.
+pub static CHECKS_FROM_OUTSIDE: &[&dyn AnyStep] = &[&edge::EdgeChecks];

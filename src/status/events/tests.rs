@@ -212,7 +212,7 @@ fn what_becomes_of_an_object_as_a_whole_is_told_when_it_becomes_so() {
 }
 
 #[test]
-fn go_live_is_told_once_in_a_life() {
+fn go_live_is_published_once_in_a_life_and_each_outage_of_the_site_with_its_end() {
     let live = status(json!({
         "goLive": {"time": "2026-01-02T03:04:05Z"},
         "conditions": [condition("Live", "True", "GoLive", "live at https://shop.fly.dev")],
@@ -220,8 +220,9 @@ fn go_live_is_told_once_in_a_life() {
     assert_eq!(reasons(None, &live), ["GoLive"]);
     let mut down = live.clone();
     down.conditions[0].status = "False".to_owned();
-    assert_eq!(reasons(Some(&live), &down), [""; 0]);
-    assert_eq!(reasons(Some(&down), &live), [""; 0]);
+    down.conditions[0].reason = "SmokeCheckFailed".to_owned();
+    assert_eq!(reasons(Some(&live), &down), ["SmokeCheckFailed"]);
+    assert_eq!(reasons(Some(&down), &live), ["LiveAgain"]);
 }
 
 #[test]

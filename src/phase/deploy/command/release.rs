@@ -63,7 +63,7 @@ impl Step for ReleaseCommand {
         };
         let targets = targets::of(cx, records)?;
         let (wanted, records) = (&targets.wanted, &targets.records);
-        if targets.is_wanted_good() {
+        if targets.is_wanted_rolled_out() {
             return Ok(CommandState::Ran.into());
         }
         // The release is held back, and another one runs.

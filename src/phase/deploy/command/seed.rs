@@ -50,7 +50,7 @@ impl Step for SeedCommand {
             return Ok(CommandState::NotRequested(Program::Seed).into());
         };
         let records = store::load(cx).await?;
-        if records.serving_record().is_some() {
+        if records.was_any_rolled_out() {
             return Ok(CommandState::Ran.into());
         }
         let targets = targets::of(cx, records)?;

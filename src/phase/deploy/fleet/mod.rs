@@ -7,6 +7,7 @@
 pub mod diagnosis;
 pub mod fallback_size;
 pub mod health;
+pub mod kept;
 pub mod leases;
 pub mod moves;
 pub mod next_move;

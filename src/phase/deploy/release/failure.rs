@@ -42,6 +42,13 @@ impl FailedRelease {
     }
 }
 
+impl FailedRelease {
+    /// Whether another release is restored.
+    pub fn is_rolled_back(&self) -> bool {
+        self.restores.is_some()
+    }
+}
+
 impl fmt::Display for FailedRelease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.restores {

@@ -89,7 +89,7 @@ impl Step for FlyRelease {
         // The release that a rollback restored is on record already. A failed release that was left
         // gets another record once it is healthy, and a plan writes none.
         let ended = targets.effective(&cx.target)?.rollback.is_some()
-            || targets.is_wanted_good()
+            || targets.is_wanted_rolled_out()
             || targets.records.left(&targets.wanted.key).is_some();
         let Targets {
             wanted, records, ..

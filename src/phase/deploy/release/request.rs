@@ -44,7 +44,7 @@ pub fn judge(
         let known: Vec<String> = records
             .list
             .iter()
-            .filter(|record| record.outcome == Outcome::Succeeded)
+            .filter(|record| record.is_good())
             .map(|record| record.number.to_string())
             .collect();
         let known = if known.is_empty() {
@@ -57,7 +57,7 @@ pub fn judge(
             request.to
         ));
     };
-    if to.outcome != Outcome::Succeeded {
+    if !to.is_good() {
         return refuse(format!("{} {}; choose another", to.name(), to.ending()));
     }
     // A failed release that was left as it is may run on some machines.

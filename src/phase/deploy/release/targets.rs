@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     flytoml::{self, AppConfig},
     phase::app_secrets,
-    pipeline::{Cx, step::Result},
+    pipeline::{Care, Cx, step::Result},
     plan::Target,
 };
 
@@ -23,8 +23,10 @@ use crate::{
 pub struct Targets {
     /// The release that serves; `None` before the first has succeeded.
     pub serving: Option<ServingRecord>,
-    /// The release that the spec requests.
+    /// The release that the spec requests; while what serves is kept, the one that serves.
     pub wanted: WantedRelease,
+    /// Whether this pass only keeps what serves.
+    pub keeps_serving: bool,
     /// The records.
     pub records: Records,
 }
@@ -67,22 +69,39 @@ pub async fn observe(cx: &Cx) -> Result<Targets> {
 /// # Errors
 /// When the image is not known or the fly.toml cannot be converted.
 pub fn of(cx: &Cx, records: Records) -> Result<Targets> {
+    let serving = records.serving();
+    if cx.care == Care::Serving {
+        let record = serving.as_ref().map(|serving| &serving.record);
+        let record = record.ok_or(Error::NotKnown("the release that serves"))?;
+        return Ok(Targets {
+            wanted: WantedRelease::of_record(record),
+            keeps_serving: true,
+            serving,
+            records,
+        });
+    }
     let image = cx
         .facts
         .get::<crate::store::image::Image>()
         .ok_or(Error::NotKnown("the image"))?;
     let secrets = app_secrets::digest_of(&app_secrets::records(cx));
     Ok(Targets {
-        serving: records.serving(),
+        serving,
         wanted: WantedRelease::of(&cx.target, &image, &secrets, &records)?,
+        keeps_serving: false,
         records,
     })
 }
 
 impl Targets {
-    /// Whether the wanted release has run well already.
+    /// Whether the wanted release was rolled out well already.
+    pub fn is_wanted_rolled_out(&self) -> bool {
+        self.keeps_serving || self.records.is_rolled_out(&self.wanted.key)
+    }
+
+    /// Whether the wanted release has also passed its SmokeTest: it serves.
     pub fn is_wanted_good(&self) -> bool {
-        self.records.is_good(&self.wanted.key)
+        self.keeps_serving || self.records.is_good(&self.wanted.key)
     }
 
     /// The record of the release that serves.
@@ -95,6 +114,9 @@ impl Targets {
     /// # Errors
     /// When the record of the release that serves cannot be used any more.
     pub fn effective(&self, target: &Target) -> Result<Effective> {
+        if let Some(serving) = self.serving_record().filter(|_| self.keeps_serving) {
+            return restored(serving, target, None);
+        }
         let held = self.records.held(&self.wanted.key, target);
         let Some((failed, serving)) = held.zip(self.serving_record()) else {
             return Ok(Effective {
@@ -105,8 +127,19 @@ impl Targets {
                 rollback: None,
             });
         };
-        let content = &serving.content;
-        let mut config = match &content.config {
+        let rollback = RolledBack {
+            failed: failed.clone(),
+            serving: serving.clone(),
+        };
+        restored(serving, target, Some(rollback))
+    }
+}
+
+/// What the machines run when they run the release of this record.
+fn restored(serving: &Record, target: &Target, rollback: Option<RolledBack>) -> Result<Effective> {
+    let content = &serving.content;
+    let mut config =
+        match &content.config {
             None => AppConfig::minimal(&target.app, &target.region, content.port),
             Some(text) => flytoml::parse(text)
                 .map_err(|error| Error::Blocked {
@@ -118,16 +151,12 @@ impl Targets {
                 })?
                 .config,
         };
-        config.bind(&target.app, &target.region);
-        Ok(Effective {
-            key: serving.key.clone(),
-            pinned: content.pinned.clone(),
-            digest: content.digest.clone(),
-            config: Arc::new(config),
-            rollback: Some(RolledBack {
-                failed: failed.clone(),
-                serving: serving.clone(),
-            }),
-        })
-    }
+    config.bind(&target.app, &target.region);
+    Ok(Effective {
+        key: serving.key.clone(),
+        pinned: content.pinned.clone(),
+        digest: content.digest.clone(),
+        config: Arc::new(config),
+        rollback,
+    })
 }

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::records::Records;
+use super::{record::Record, records::Records};
 use crate::{
     flytoml,
     phase::deploy::fleet::wanted::not_convertible,
@@ -65,6 +65,27 @@ impl WantedRelease {
             env: app.env.keys().cloned().collect(),
             migrates: app.deploy.release_command.is_some(),
         })
+    }
+}
+
+impl WantedRelease {
+    /// The release of this record.
+    pub fn of_record(record: &Record) -> Self {
+        let content = &record.content;
+        Self {
+            number: record.number,
+            key: record.key.clone(),
+            image: facts::Image {
+                asked: String::new(),
+                reference: content.image.clone(),
+                pinned: content.pinned.clone(),
+                digest: content.digest.clone(),
+                runs_on_fly: None,
+            },
+            config_hash: content.config_hash.clone(),
+            env: content.env.clone(),
+            migrates: false,
+        }
     }
 }
 

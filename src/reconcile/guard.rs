@@ -1,0 +1,332 @@
+//! The guard of what serves. While the spec cannot be brought live (it is invalid, waits for an
+//! approval, is only planned, failed or was rolled back) the release that serves is kept and proven
+//! as before: its machines, addresses and certificates, and the checks from the public edge.
+
+use std::{future::ready, sync::Arc, time::Instant};
+
+use futures::FutureExt;
+
+use crate::{
+    api::{PhaseName, StepId, policy::DriftPolicy},
+    error::Error,
+    fly,
+    phase::{
+        KEPT, PROOF, PROOF_FROM_OUTSIDE,
+        releases::{
+            record::Record,
+            store::{self, Place},
+        },
+    },
+    pipeline::{
+        Act, Care, Cx, Phase, State,
+        advance::BoxFuture,
+        announce::{Announced, Announcer},
+        observations::Observations,
+        report::{PhaseProgress, Report},
+        run,
+    },
+    plan::{
+        ServingRelease, Target,
+        refs::Refs,
+        serving::{self, Served},
+    },
+    reconcile::{
+        begin::{self, Pass},
+        memory::Memory,
+    },
+    status::{self, Proof, Site, cannot_observe},
+};
+
+/// What the release that serves needs beside the pass over the spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: the pass has proven it.
+    Nothing,
+    /// The proof alone: the pass looks after the machines.
+    Prove,
+    /// Everything.
+    Keep,
+}
+
+/// What the release that serves needs after this pass over the spec. `is_wanted` says that the spec
+/// asks for the release that serves. Pure.
+pub fn need(report: &Report, is_wanted: bool, act: Act, reporting_drift: bool) -> Need {
+    let phase = |name| report.phases.iter().find(|phase| phase.id == name);
+    let reached = |name| {
+        phase(name).filter(|phase| {
+            !matches!(
+                phase.progress,
+                PhaseProgress::Pending | PhaseProgress::AwaitingApproval | PhaseProgress::Rejected
+            )
+        })
+    };
+    if report.live() || (is_wanted && reached(PhaseName::SmokeTest).is_some()) {
+        return Need::Nothing;
+    }
+    let machines = reached(PhaseName::Deploy).and_then(|deploy| {
+        let mut steps = deploy.steps.iter();
+        steps.find(|(step, _)| *step == StepId::Machines)
+    });
+    let looked_after = machines.is_some_and(|(_, record)| record.state != State::Pending);
+    let unobservable = report.phases.iter().any(cannot_observe);
+    match act {
+        _ if unobservable || reporting_drift => Need::Prove,
+        Act::Apply if looked_after => Need::Prove,
+        Act::Apply | Act::Plan => Need::Keep,
+    }
+}
+
+/// After a pass over the spec: keeps and proves what serves, as far as the pass has not.
+///
+/// # Errors
+/// When Kubernetes could not be read.
+pub async fn after(
+    pass: &Pass<'_>,
+    memory: &mut Memory,
+    (cx, report): (&Cx, &Report),
+    reporting_drift: bool,
+) -> Result<Option<Site>, Error> {
+    if report.live() {
+        memory.kept = None;
+        return Ok(None);
+    }
+    let records = store::load(cx).await?;
+    let is_wanted = records.latest().is_some_and(Record::is_good);
+    let need = need(report, is_wanted, cx.act, reporting_drift);
+    guard(pass, memory, &cx.refs, need).await
+}
+
+/// Keeps and proves what serves, beside a spec that cannot be parsed.
+///
+/// # Errors
+/// When Kubernetes could not be read.
+pub async fn beside_invalid(
+    pass: &Pass<'_>,
+    memory: &mut Memory,
+    refs: &Arc<Refs>,
+) -> Result<Option<Site>, Error> {
+    guard(pass, memory, refs, Need::Keep).await
+}
+
+/// Re-checks without a decision after which nothing is known of what serves.
+const FORGOTTEN_AFTER: u32 = 3;
+
+/// Whether the proof of what serves was not decided for longer than a few re-checks. Takes note of a
+/// decision of this pass.
+pub fn is_unproven(
+    pass: &Pass<'_>,
+    memory: &mut Memory,
+    report: Option<&Report>,
+    site: Option<&Site>,
+) -> bool {
+    let report = site.map(|site| &site.report).or(report);
+    let smoke_test = report.and_then(|report| {
+        let mut phases = report.phases.iter();
+        phases.find(|phase| phase.id == PhaseName::SmokeTest)
+    });
+    let made = smoke_test.filter(|phase| phase.progress != PhaseProgress::Pending);
+    if made.is_some_and(|phase| status::proof(phase) != Proof::Open) {
+        memory.proven_at = Instant::now();
+    }
+    let limit = pass.context.installation.timing.recheck * FORGOTTEN_AFTER;
+    memory.proven_at.elapsed() > limit
+}
+
+async fn guard(
+    pass: &Pass<'_>,
+    memory: &mut Memory,
+    refs: &Arc<Refs>,
+    need: Need,
+) -> Result<Option<Site>, Error> {
+    let wanted = &memory.wanted;
+    let place = Place {
+        kube: &pass.context.kube,
+        own_namespace: &pass.context.installation.own_namespace,
+        uid: &pass.owner.uid,
+    };
+    let records = match need {
+        Need::Nothing => None,
+        _ => Some(store::load_at(place, &wanted.facts, &wanted.journal).await?),
+    };
+    let Some(serving) = records
+        .as_ref()
+        .and_then(|records| records.serving_record())
+    else {
+        memory.kept = None;
+        return Ok(None);
+    };
+    let kept = memory.kept.take();
+    let mut kept = kept.unwrap_or_else(|| Observations::beside(wanted));
+    store::share(&wanted.facts, &kept.facts);
+    let (target, has_token) = target(pass, serving, refs);
+    let cx = cx(pass, &mut kept, (target, refs.clone()));
+    let tables: &[&'static [Phase]] = match (need, has_token) {
+        (_, false) => &[PROOF_FROM_OUTSIDE],
+        (Need::Keep, true) => &[KEPT.split_at(1).0, KEPT.split_at(1).1, PROOF],
+        _ => &[PROOF],
+    };
+    let mut report = Report {
+        sent: Vec::new(),
+        phases: Vec::new(),
+        behind_gate: Vec::new(),
+    };
+    for table in tables {
+        let run = run::run(&cx, table, &mut kept, &AtTheEnd, |_| None, ready(Ok(())));
+        let part = Box::pin(run).await?;
+        report.sent.extend(part.sent);
+        report.phases.extend(part.phases);
+    }
+    let Some(release) = ServingRelease::of_release(&serving.status()) else {
+        return Ok(None);
+    };
+    pass.ensure_kept_waits(&memory.wanted, &kept, &cx.fly);
+    memory.kept = Some(kept);
+    Ok(Some(Site {
+        release,
+        report,
+        reporting_drift: cx.act == Act::Plan,
+    }))
+}
+
+/// The target of the release that serves, and whether there is a token for it.
+fn target(pass: &Pass<'_>, serving: &Record, refs: &Refs) -> (Arc<Target>, bool) {
+    let content = &serving.content;
+    let served = Served {
+        spec: content.served.as_ref(),
+        config: content.config.as_deref(),
+        port: content.port,
+        pinned: &content.pinned,
+    };
+    let key = &pass.context.installation.fingerprint_key;
+    match serving::target(pass.activation, &served, refs, key) {
+        Ok(target) => (Arc::new(target), true),
+        Err(_) => {
+            let token = (fly::Token::none(), &**key);
+            let target = serving::target_with(pass.activation, &served, refs, token);
+            (Arc::new(target), false)
+        }
+    }
+}
+
+/// What every step gets that keeps what serves.
+fn cx(pass: &Pass<'_>, kept: &mut Observations, (target, refs): (Arc<Target>, Arc<Refs>)) -> Cx {
+    let drift = pass.activation.spec.drift;
+    let cx = begin::cx_for(pass, kept, (target, refs), drift == DriftPolicy::Report);
+    Cx {
+        care: Care::Serving,
+        ..cx
+    }
+}
+
+/// Announces no create in the middle of the pass: the status at its end does.
+struct AtTheEnd;
+
+impl Announcer for AtTheEnd {
+    fn announce(&self, _report: Report, _intents: Announced) -> BoxFuture<'_, Announced> {
+        ready(Vec::new()).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::Reason,
+        phase::PHASES,
+        pipeline::{StepRecord, report::PhaseReport},
+    };
+
+    /// A report with these phases; those that are not named come before them and are done, or come
+    /// after them and are not reached.
+    fn report(phase: PhaseName, progress: PhaseProgress, steps: &[(StepId, State)]) -> Report {
+        let phases = PHASES.iter().map(|line| {
+            let reached = match line.id {
+                id if id == phase => progress,
+                id if id < phase => PhaseProgress::Succeeded,
+                _ => PhaseProgress::Pending,
+            };
+            let state = |id: StepId| {
+                let named = steps.iter().find(|(step, _)| *step == id);
+                match (named, reached) {
+                    (Some((_, state)), _) => state.clone(),
+                    (None, PhaseProgress::Succeeded) => State::Done,
+                    (None, _) => State::Pending,
+                }
+            };
+            let record = |id| StepRecord {
+                state: state(id),
+                reason: Reason::Waiting,
+                ..StepRecord::pending("s")
+            };
+            PhaseReport {
+                id: line.id,
+                progress: reached,
+                gate: None,
+                steps: line
+                    .steps
+                    .iter()
+                    .map(|s| (s.id(), record(s.id())))
+                    .collect(),
+            }
+        });
+        Report {
+            sent: Vec::new(),
+            phases: phases.collect(),
+            behind_gate: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_serves_is_kept_unless_the_pass_over_the_spec_looks_after_its_machines() {
+        use PhaseName::{Deploy, Preflight, Provision, SmokeTest};
+        use PhaseProgress::{AwaitingApproval, Failed, Planned, Running};
+        let machines = |state| [(StepId::Machines, state)];
+        let image = [(StepId::Image, State::Blocked)];
+        let cases = [
+            // A check fails, a gate waits, a plan is made, an image is not there: kept.
+            (report(Preflight, Failed, &[]), Act::Apply, Need::Keep),
+            (report(Provision, Running, &[]), Act::Apply, Need::Keep),
+            (
+                report(Deploy, AwaitingApproval, &machines(State::Done)),
+                Act::Apply,
+                Need::Keep,
+            ),
+            (
+                report(Deploy, Planned, &machines(State::Planned)),
+                Act::Plan,
+                Need::Keep,
+            ),
+            (report(Deploy, Failed, &image), Act::Apply, Need::Keep),
+            // An update is under way, or an earlier release is restored: proven only.
+            (
+                report(Deploy, Running, &machines(State::Waiting)),
+                Act::Apply,
+                Need::Prove,
+            ),
+            (
+                report(Deploy, Failed, &machines(State::Done)),
+                Act::Apply,
+                Need::Prove,
+            ),
+            (report(SmokeTest, Running, &[]), Act::Apply, Need::Prove),
+        ];
+        for (index, (report, act, expected)) in cases.iter().enumerate() {
+            assert_eq!(need(report, false, *act, false), *expected, "case {index}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_beside_a_spec_that_is_live_or_whose_own_checks_are_made() {
+        let live = report(PhaseName::Observe, PhaseProgress::NotImplemented, &[]);
+        assert_eq!(need(&live, true, Act::Apply, false), Need::Nothing);
+        let failing = report(PhaseName::SmokeTest, PhaseProgress::Failed, &[]);
+        assert_eq!(need(&failing, true, Act::Apply, false), Need::Nothing);
+    }
+
+    #[test]
+    fn what_cannot_be_observed_for_the_spec_is_not_asked_for_twice() {
+        let lost = [(StepId::App, State::Retrying { observing: true })];
+        let report = report(PhaseName::Provision, PhaseProgress::Running, &lost);
+        assert_eq!(need(&report, true, Act::Apply, false), Need::Prove);
+    }
+}

@@ -1,0 +1,264 @@
+//! The condition `Live`: whether the site answers. It is about the release that serves, whatever
+//! becomes of the spec: a wrong image in the spec, a gate that waits or a plan takes nothing from it.
+
+use super::{PassResult, pass_result::Liveness, setter::Setter};
+use crate::{
+    api::{
+        PhaseName, Reason,
+        condition::{self, ConditionStatus, ConditionType},
+        status::CheckResult,
+    },
+    pipeline::{
+        Note, State, StepRecord,
+        report::{PhaseProgress, PhaseReport},
+    },
+    plan::ServingRelease,
+};
+
+use ConditionStatus::{False, True, Unknown};
+
+/// What the checks of a release say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// All passed.
+    Answers,
+    /// One was carried out and failed.
+    Fails(Reason, String),
+    /// Not decided, or not to be decided from here.
+    Open,
+}
+
+/// What the checks of this phase say. Pure.
+pub fn proof(phase: &PhaseReport) -> Proof {
+    if phase.progress == PhaseProgress::Succeeded {
+        return Proof::Answers;
+    }
+    let failed_check = |note: &Note| match note {
+        Note::SmokeTest(result, _) => result.result == CheckResult::Failed,
+        _ => false,
+    };
+    let failed = |record: &&StepRecord| {
+        record.state == State::Blocked && record.notes.iter().any(failed_check)
+    };
+    let mut records = phase.steps.iter().map(|(_, record)| record);
+    match records.find(failed) {
+        Some(record) => Proof::Fails(record.reason, record.message.clone()),
+        None => Proof::Open,
+    }
+}
+
+/// Sets the condition, after `Ready`.
+pub fn set(to: &mut Setter<'_>, result: &PassResult<'_>, liveness: &Liveness) {
+    let (status, reason, message) = decide(to, result, liveness);
+    to.set(ConditionType::Live, status, reason, &message);
+}
+
+fn decide(
+    to: &Setter<'_>,
+    result: &PassResult<'_>,
+    liveness: &Liveness,
+) -> (ConditionStatus, Reason, String) {
+    let url = to.status.url.clone().unwrap_or_default();
+    let site = result.site.as_ref();
+    let release = site.map(|site| &site.release).or(result.serving.as_ref());
+    let name = release.map_or_else(String::new, named);
+    if result.unproven && to.status.go_live.is_some() {
+        let message = format!("nothing is known of the site: {name} could not be checked lately");
+        return (Unknown, Reason::ObservationUnknown, message);
+    }
+    if liveness.live {
+        return (
+            True,
+            Reason::GoLive,
+            format!("live at {url}: {name} serves"),
+        );
+    }
+    let report = result.report.filter(|_| to.status.go_live.is_some());
+    let phases = site.map(|site| &site.report).or(report);
+    let smoke_test = phases.and_then(|report| {
+        let mut phases = report.phases.iter();
+        phases.find(|phase| phase.id == PhaseName::SmokeTest)
+    });
+    // Of the spec's own checks only those count that were made in this pass.
+    let made =
+        smoke_test.filter(|phase| site.is_some() || phase.progress != PhaseProgress::Pending);
+    match made.map_or(Proof::Open, proof) {
+        Proof::Answers => (
+            True,
+            Reason::GoLive,
+            format!("live at {url}: {name} serves; `Ready` says how the spec stands"),
+        ),
+        Proof::Fails(reason, message) => {
+            (False, reason, format!("{name} fails its checks: {message}"))
+        }
+        Proof::Open => as_before(to),
+    }
+}
+
+/// No news of the site: what was known stays. Before the first Go-Live nothing is known, and `Ready`
+/// says what is under way.
+fn as_before(to: &Setter<'_>) -> (ConditionStatus, Reason, String) {
+    let conditions = &to.status.conditions;
+    let known = condition::find(conditions, ConditionType::Live);
+    let known = known.filter(|_| to.status.go_live.is_some());
+    if let Some(known) = known {
+        return (
+            ConditionStatus::parse(&known.status).unwrap_or_default(),
+            Reason::parse(&known.reason).unwrap_or_default(),
+            known.message.clone(),
+        );
+    }
+    match condition::find(conditions, ConditionType::Ready) {
+        Some(ready) => (
+            Unknown,
+            Reason::parse(&ready.reason).unwrap_or_default(),
+            ready.message.clone(),
+        ),
+        None => (Unknown, Reason::Pending, "not observed yet".to_owned()),
+    }
+}
+
+/// A release for people, and since when it serves.
+fn named(release: &ServingRelease) -> String {
+    let number = release.number.or_else(|| {
+        let version = release.version?;
+        u64::try_from(version).ok()
+    });
+    let number = number.map_or_else(String::new, |number| format!("release {number}, "));
+    let since = release
+        .since
+        .map_or_else(String::new, |since| format!(", since {since}"));
+    format!("{number}{}{since}", release.image)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Instant;
+
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::super::Site;
+    use super::*;
+    use crate::{
+        api::{ActivationStatus, StepId, status::SmokeTestResult},
+        pipeline::{ProbeKind, report::Report},
+        plan::Invalid,
+    };
+
+    fn check(result: CheckResult) -> Note {
+        let result = SmokeTestResult {
+            check: "homepage".to_owned(),
+            result,
+            ..SmokeTestResult::default()
+        };
+        Note::SmokeTest(result, ProbeKind::Http)
+    }
+
+    fn checks(progress: PhaseProgress, state: State, result: CheckResult) -> PhaseReport {
+        let record = StepRecord {
+            state,
+            reason: Reason::SmokeCheckFailed,
+            message: "homepage (http /): answered 500".to_owned(),
+            notes: [check(result)].into(),
+            observed_at: Instant::now(),
+            ..StepRecord::pending("s")
+        };
+        PhaseReport {
+            id: PhaseName::SmokeTest,
+            progress,
+            gate: None,
+            steps: vec![(StepId::EdgeChecks, record)],
+        }
+    }
+
+    fn site(checks: PhaseReport) -> Site {
+        Site {
+            release: ServingRelease {
+                number: Some(2),
+                version: None,
+                image: "shop:2".to_owned(),
+                digest: "sha256:2".to_owned(),
+                config_hash: String::new(),
+                since: "2026-01-02T03:04:05Z".parse().ok(),
+            },
+            report: Report {
+                sent: Vec::new(),
+                phases: vec![checks],
+                behind_gate: Vec::new(),
+            },
+            reporting_drift: false,
+        }
+    }
+
+    /// The condition that follows for an object that went live, with an invalid spec.
+    fn live(site: Option<Site>, unproven: bool) -> (String, String) {
+        let invalid = [Invalid {
+            field: "spec.deploy.image",
+            reason: Reason::InvalidSpec,
+            message: "is no image".to_owned(),
+        }];
+        let mut status: ActivationStatus = serde_json::from_value(json!({
+            "url": "https://shop.fly.dev",
+            "goLive": {"time": "2026-01-02T03:04:05Z"},
+            "conditions": [{
+                "type": "Live", "status": "True", "reason": "GoLive", "message": "as it was",
+                "lastTransitionTime": "2026-01-02T03:04:05Z",
+            }],
+        }))
+        .unwrap();
+        let result = PassResult {
+            site,
+            unproven,
+            invalid: &invalid,
+            ..PassResult::default()
+        };
+        let liveness = Liveness {
+            live: false,
+            same_generation: false,
+            steady: false,
+        };
+        let mut to = Setter {
+            status: &mut status,
+            generation: Some(2),
+            now: Timestamp::UNIX_EPOCH,
+        };
+        set(&mut to, &result, &liveness);
+        let live = condition::find(&status.conditions, ConditionType::Live).unwrap();
+        (live.status.clone(), live.message.clone())
+    }
+
+    #[test]
+    fn live_is_what_the_checks_of_the_serving_release_say_whatever_the_spec_says() {
+        let passed = checks(PhaseProgress::Succeeded, State::Done, CheckResult::Passed);
+        let (status, message) = live(Some(site(passed)), false);
+        assert_eq!(status, "True");
+        assert!(
+            message.contains("release 2, shop:2, since 2026-01-02"),
+            "{message}"
+        );
+
+        let failed = checks(PhaseProgress::Failed, State::Blocked, CheckResult::Failed);
+        let (status, message) = live(Some(site(failed)), false);
+        assert_eq!(status, "False");
+        assert!(message.contains("answered 500"), "{message}");
+    }
+
+    #[test]
+    fn one_check_that_could_not_be_made_changes_nothing_and_several_make_live_unknown() {
+        let unseen = || {
+            let state = State::Retrying { observing: true };
+            checks(PhaseProgress::Running, state, CheckResult::Unknown)
+        };
+        assert_eq!(live(Some(site(unseen())), false).0, "True");
+        assert_eq!(live(None, false).0, "True");
+        assert_eq!(live(Some(site(unseen())), true).0, "Unknown");
+    }
+
+    #[test]
+    fn a_call_that_fly_io_refused_is_no_failed_check() {
+        let refused = checks(PhaseProgress::Failed, State::Blocked, CheckResult::Passed);
+        assert_eq!(proof(&refused), Proof::Open);
+    }
+}
