@@ -8,4 +8,5 @@ mod limits;
 mod pipeline;
 mod preflight;
 mod provision;
+mod serving;
 mod smoke_test;

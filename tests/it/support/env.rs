@@ -460,7 +460,9 @@ impl Env {
     pub async fn wait_live(&self, name: &str) -> ActivationStatus {
         let generation = self.get(name).await.and_then(|a| a.metadata.generation);
         self.wait(name, "Live", |status| {
-            status.observed_generation == generation && is(status, "Live", "True")
+            status.observed_generation == generation
+                && is(status, "Ready", "True")
+                && is(status, "Live", "True")
         })
         .await
     }
