@@ -61,17 +61,16 @@ fn decide(
     let url = to.status.url.clone().unwrap_or_default();
     let site = result.site.as_ref();
     let release = site.map(|site| &site.release).or(result.serving.as_ref());
-    let name = release.map_or_else(String::new, named);
+    let name = release.map_or_else(|| "the site".to_owned(), named);
+    let serves = release.map_or_else(String::new, |release| format!(": {}", serves(release)));
     if result.unproven && to.status.go_live.is_some() {
-        let message = format!("nothing is known of the site: {name} could not be checked lately");
+        let message = format!(
+            "{name} could not be checked lately, so it is not known whether the site answers"
+        );
         return (Unknown, Reason::ObservationUnknown, message);
     }
     if liveness.live {
-        return (
-            True,
-            Reason::GoLive,
-            format!("live at {url}: {name} serves"),
-        );
+        return (True, Reason::GoLive, format!("live at {url}{serves}"));
     }
     let report = result.report.filter(|_| to.status.go_live.is_some());
     let phases = site.map(|site| &site.report).or(report);
@@ -86,7 +85,7 @@ fn decide(
         Proof::Answers => (
             True,
             Reason::GoLive,
-            format!("live at {url}: {name} serves; `Ready` says how the spec stands"),
+            format!("live at {url}{serves}; `Ready` says what keeps the spec from going live"),
         ),
         Proof::Fails(reason, message) => {
             (False, reason, format!("{name} fails its checks: {message}"))
@@ -118,17 +117,25 @@ fn as_before(to: &Setter<'_>) -> (ConditionStatus, Reason, String) {
     }
 }
 
-/// A release for people, and since when it serves.
-fn named(release: &ServingRelease) -> String {
-    let number = release.number.or_else(|| {
-        let version = release.version?;
-        u64::try_from(version).ok()
-    });
-    let number = number.map_or_else(String::new, |number| format!("release {number}, "));
+/// That a release serves, and since when.
+fn serves(release: &ServingRelease) -> String {
     let since = release
         .since
-        .map_or_else(String::new, |since| format!(", since {since}"));
-    format!("{number}{}{since}", release.image)
+        .map_or_else(String::new, |since| format!(" since {since}"));
+    format!("{} serves{since}", named(release))
+}
+
+/// A release for people.
+fn named(release: &ServingRelease) -> String {
+    let version = || {
+        release
+            .version
+            .and_then(|version| u64::try_from(version).ok())
+    };
+    match release.number.or_else(version) {
+        Some(number) => format!("release {number} ({})", release.image),
+        None => release.image.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -235,7 +242,7 @@ mod tests {
         let (status, message) = live(Some(site(passed)), false);
         assert_eq!(status, "True");
         assert!(
-            message.contains("release 2, shop:2, since 2026-01-02"),
+            message.contains("release 2 (shop:2) serves since 2026-01-02"),
             "{message}"
         );
 

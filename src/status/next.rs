@@ -61,10 +61,10 @@ pub fn next(
         go_live(&mut status, activation, seen, generation, now);
     }
     summary(&mut status, seen, live);
-    // Before this pass it was live, for this very target.
+    // Before this pass it was live, for this very target, or held after a rollback.
     let steady = same_generation
         && old.is_some_and(|old| {
-            old.is_live()
+            (old.is_live() || is_held(old))
                 && old.plan.as_ref().map(|plan| plan.digest.as_str())
                     == seen.wanted.map(Target::digest)
         });
@@ -77,6 +77,12 @@ pub fn next(
     status.next_action = next_action(&status, seen, live).map(|text| one_line(&text, MAX_MESSAGE));
     // The API server refuses a status beyond its bounds as a whole.
     status.bounded()
+}
+
+/// Whether the spec was held after a rollback: an earlier release serves instead.
+fn is_held(status: &ActivationStatus) -> bool {
+    condition::find(&status.conditions, ConditionType::Stalled)
+        .is_some_and(|stalled| stalled.reason == Reason::RolledBack.as_str())
 }
 
 fn go_live(

@@ -73,7 +73,7 @@ pub struct Liveness {
     pub live: bool,
     /// The status before was of this generation.
     pub same_generation: bool,
-    /// The object was live for this very target before the pass.
+    /// The object was live for this very target before the pass, or held after a rollback of it.
     pub steady: bool,
 }
 
