@@ -148,6 +148,7 @@ pub fn cx(
         fence: context.fence.clone(),
         act: if plan_only { Act::Plan } else { Act::Apply },
         pass: wanted.passes,
+        requests: wanted.requests,
     }
 }
 

@@ -187,8 +187,14 @@ fn observed(to: &mut Setter<'_>, seen: &PassResult<'_>) {
 
 fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &PassResult<'_>, live: bool) {
     if live {
-        let url = to.status.url.clone().unwrap_or_default();
-        let message = format!("live at {url}");
+        let machines = seen
+            .wanted
+            .and_then(|target| target.proof.machines.as_ref());
+        let message = match (&to.status.url, machines) {
+            (Some(url), _) => format!("live at {url}"),
+            (None, Some(machines)) => format!("live: {}", machines.why),
+            (None, None) => "live".to_owned(),
+        };
         to.set(ConditionType::Live, True, Reason::GoLive, &message);
         match activation.spec.ready_when {
             ReadyWhen::GoLive => to.set(ConditionType::Ready, True, Reason::GoLive, &message),

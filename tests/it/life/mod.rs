@@ -7,5 +7,6 @@ mod go_live;
 mod limits;
 mod pipeline;
 mod preflight;
+mod proof;
 mod provision;
 mod smoke_test;
