@@ -207,11 +207,31 @@ api_enum! {
         DnsNotResolved = "DnsNotResolved",
         /// The connection is not secure: the certificate does not fit.
         TlsFailed = "TlsFailed",
+        /// Fly.io's proxy has stopped all machines, because nobody sent a request; the last proof holds.
+        Asleep = "Asleep",
 
         // Gates.
         /// A person rejected.
         Rejected = "Rejected",
         /// Nobody decided in time.
         ApprovalExpired = "ApprovalExpired",
+    }
+}
+
+impl Reason {
+    /// Whether it says, in the phase SmokeTest, what a check found to be wrong. Such a check is
+    /// repeated until the deadline of the phase, and has failed then.
+    #[must_use]
+    pub fn names_a_failed_check(self) -> bool {
+        matches!(
+            self,
+            Self::SmokeCheckFailed
+                | Self::ExecUnavailable
+                | Self::DnsNotResolved
+                | Self::TlsFailed
+                | Self::AddressesInsufficient
+                | Self::MachineExited
+                | Self::NotHealthy
+        )
     }
 }

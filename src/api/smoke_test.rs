@@ -15,17 +15,29 @@ pub struct SmokeTest {
     #[schemars(length(min = 1, max = 128))]
     pub owner: Option<String>,
 
-    /// Time within which the phase must succeed. Between 10s and 24h. Default: 5m.
+    /// Time within which the phase must succeed. Until then a check that fails is tried again, and the
+    /// activation is in progress: an application may need time to start. Between 10s and 24h.
+    /// Default: 5m.
     #[serde(default = "deadline")]
     #[x_kube(validation = super::deadline_rule())]
     pub deadline: Duration,
 
-    /// The checks; all must pass. When absent and there is a fly.toml: `health` (the path of the
-    /// fly.toml's first HTTP check, else `/api/v1/healthz`), `ready` (`/api/v1/readyz`), `metrics`
-    /// (`/metrics`), `homepage` (`/`), and `database` when the activation has one. Without a
-    /// fly.toml: `homepage`, and `database` when the activation has one.
+    /// How often a live application is proven from the edge again. When absent, at every recheck of
+    /// the operator, and never while all its machines are stopped by Fly.io's proxy
+    /// (`auto_stop_machines`): a proof wakes them, and each start is billed. When set, at this
+    /// interval, also while they are stopped. Between 30s and 24h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('30s') && duration(self) <= duration('24h')").message("`interval` must be between 30s and 24h"))]
+    pub interval: Option<Duration>,
+
+    /// The checks; all must pass. When absent, they follow from the fly.toml. With a service on HTTPS:
+    /// `homepage` (`/`) and `health` (the path of each of its own HTTP checks); a status of 2xx, 3xx,
+    /// 401, 403, 404 or 405 passes, because it shows that the application answers. For each other TCP
+    /// port a connection through the edge. Where nothing can be reached from outside (no service, UDP,
+    /// no public address), and with an empty list, the machines are the proof: they run steadily,
+    /// with their own checks passing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub checks: Option<Vec<Check>>,
 }
@@ -35,6 +47,7 @@ impl Default for SmokeTest {
         Self {
             owner: None,
             deadline: deadline(),
+            interval: None,
             checks: None,
         }
     }
@@ -52,10 +65,8 @@ fn deadline() -> Duration {
 #[x_kube(validation = Rule::new("self.failureLimit < self.count").message("`failureLimit` must be less than `count`"))]
 pub struct Check {
     /// Name of the check, unique among the checks.
-    #[schemars(
-        length(min = 1, max = 63),
-        regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
-    )]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')").message("`name` must have lower-case letters, digits and `-` only, and begin and end with a letter or digit"))]
     pub name: String,
 
     /// A request over HTTPS to the app's public address.
@@ -70,7 +81,8 @@ pub struct Check {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<TcpCheck>,
 
-    /// A query on the database, run inside a machine of the app.
+    /// A query on the database, run inside a machine of the app. Needs `provision.postgres`; without
+    /// it the check is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseCheck>,
 
@@ -84,12 +96,14 @@ pub struct Check {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('10m')").message("`interval` must be between 1s and 10m"))]
     pub interval: Duration,
 
-    /// How many tries there are at most. Default: 5.
+    /// How many tries a round has at most. Default: 5.
     #[serde(default = "count")]
     #[schemars(range(min = 1, max = 1000))]
     pub count: u32,
 
-    /// How many tries may fail before the check has failed. Default: 4.
+    /// How many tries of a round may fail before the check has failed. A live application is then no
+    /// longer live. Before Go-Live, failed rounds are repeated until the `deadline` of the phase.
+    /// Default: 4.
     #[serde(default = "failure_limit")]
     #[schemars(range(min = 0, max = 999))]
     pub failure_limit: u32,
@@ -101,7 +115,10 @@ pub struct Check {
 
     /// Other proofs of the same, in this order, when the check itself cannot run (not when it
     /// fails). The status shows which one passed. A `database` check without this field falls back
-    /// to the requests of the checks `ready` (else `health`) and `metrics`.
+    /// to the requests of the checks `ready` (else `health`) and `metrics`, if there are such. A
+    /// fallback of a `database` check counts only when its answer is about the database: it has what
+    /// `bodyContains`, `header` or `contains` requires, or names a database itself, and does not come
+    /// from a cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -180,7 +197,9 @@ api_enum! {
 #[x_kube(validation = Rule::new("!has(self.bodyContains) || self.method == 'GET'").message("`bodyContains` needs the method 'GET'"))]
 pub struct HttpCheck {
     /// Path and query, beginning with `/`.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(validation = Rule::new("self.startsWith('/')").message("`path` must begin with `/`, such as `/healthz`: it is a path on the app itself, not a URL of another host"))]
+    #[x_kube(validation = Rule::new("self.matches('^[!-~]*$')").message("`path` must not have spaces or non-ASCII characters: percent-encode them, such as `%20` for a space"))]
     pub path: String,
 
     /// Method of the request.
@@ -227,7 +246,8 @@ fn ok() -> Vec<u16> {
 #[serde(rename_all = "camelCase")]
 pub struct ExpectedHeader {
     /// Name of the header; upper and lower case are the same.
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9-]+$')").message("`name` must be the name of a header, such as `Content-Type`: letters, digits and `-`"))]
     pub name: String,
     /// Text that the header's value must contain. Without it, any value passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -241,18 +261,15 @@ pub struct ExpectedHeader {
 pub struct MetricsCheck {
     /// Path of the metrics. Default: `/metrics`.
     #[serde(default = "metrics_path")]
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(validation = Rule::new("self.startsWith('/')").message("`path` must begin with `/`, such as `/healthz`: it is a path on the app itself, not a URL of another host"))]
+    #[x_kube(validation = Rule::new("self.matches('^[!-~]*$')").message("`path` must not have spaces or non-ASCII characters: percent-encode them, such as `%20` for a space"))]
     pub path: String,
 
     /// Names of metrics that the page must have. Without it, any valid page with a sample passes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 32),
-        inner(
-            length(min = 1, max = 256),
-            regex(pattern = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
-        )
-    )]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
+    #[x_kube(validation = Rule::new("self.all(m, m.matches('^[a-zA-Z_:][a-zA-Z0-9_:]*$'))").message("`contains` must have names of metrics, such as `http_requests_total`, without labels"))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub contains: Vec<String>,
 }
@@ -274,7 +291,8 @@ fn metrics_path() -> String {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TcpCheck {
-    /// The public port.
+    /// The public port. Where the fly.toml has the handler `tls`, TLS is part of the check. It passes
+    /// when the connection stays open for a moment, or the application sends something.
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
 }
@@ -284,10 +302,10 @@ pub struct TcpCheck {
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseCheck {
     /// The command and its arguments; it passes when it exits with 0. It runs without a shell and
-    /// sees the app's environment. Default: the first of these that exits with 0: `<program>
-    /// db-check`, if the fly.toml's release command is a subcommand of a program; `psql
-    /// "$DATABASE_URL" -c 'select 1'`; `pg_isready -d "$DATABASE_URL"`. When none does, the
-    /// fallbacks decide, because an image need not have any of them.
+    /// sees the app's environment. Default: the first of these that the image has: `<program>
+    /// db-check`, if the fly.toml's release command is a subcommand of a program that knows
+    /// `db-check`; `psql "$DATABASE_URL" -c 'select 1'`; `pg_isready -d "$DATABASE_URL"`. One that
+    /// runs and fails is a failure. When the image has none of them, the fallbacks decide.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(max = 1024)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]

@@ -81,6 +81,8 @@ steps! {
     EdgeChecks,
     /// Smoke check of the database.
     DatabaseCheck,
+    /// The machines run steadily, where nothing can be proven from outside.
+    SteadyMachines,
     /// The release that passed its SmokeTest is the one that serves.
     Promote,
 }

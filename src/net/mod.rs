@@ -4,6 +4,7 @@
 //! [`public_address`] for the rule that guards every connection to a host that a user names.
 
 pub mod probe;
+mod probe_error;
 pub mod public_address;
 pub mod resolve;
 pub mod tls;

@@ -5,6 +5,7 @@
 //! credentials are sent, and fetched content is never shown.
 
 use std::{
+    io::ErrorKind,
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
@@ -15,11 +16,16 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::task::AbortOnDropHandle;
 
+pub use super::probe_error::ProbeError;
 use super::{
+    probe_error::MAX_REDIRECTS,
     public_address::{is_public, may_be_public},
     resolve::Resolve,
     tls::{self, SetupError},
@@ -31,8 +37,8 @@ pub const MAX_BODY: usize = 1 << 20;
 /// Limit of a page of metrics, in bytes.
 pub const MAX_METRICS: usize = 4 << 20;
 
-/// Largest number of redirects that are followed, on the same host only.
-const MAX_REDIRECTS: usize = 3;
+/// How long a TCP connection must stay open when the application sends nothing.
+const HOLD: Duration = Duration::from_secs(2);
 
 /// Sends requests to applications.
 #[derive(Clone, Debug)]
@@ -52,6 +58,17 @@ pub struct Ask<'a> {
     pub limit: usize,
     /// Expected statuses. A redirect with one of them is not followed.
     pub wanted: &'a [u16],
+    /// Whether a redirect to elsewhere is an answer, and not an error.
+    pub any_answer: bool,
+}
+
+/// What a TCP connection showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// The application sent something.
+    Spoke,
+    /// It sent nothing, and the connection stays open.
+    Stays,
 }
 
 /// A response.
@@ -65,56 +82,6 @@ pub struct Answer {
     pub body: Bytes,
     /// From the start of the request to the end of the body.
     pub took: Duration,
-}
-
-/// Why there is no response. No variant contains fetched content.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProbeError {
-    /// The name has no address.
-    #[error("{0} does not resolve")]
-    NotResolved(String),
-    /// The resolver of this process does not answer, so it is unknown whether the name has an
-    /// address.
-    #[error("the resolver gives no answer for {0}")]
-    NoResolver(String),
-    /// The name resolves to an address that is not public.
-    #[error("{0} resolves to an address that is not public")]
-    NotPublic(String),
-    /// The connection fails.
-    #[error("cannot connect to {0}")]
-    Connect(String),
-    /// The certificate is not valid for the name, or TLS fails otherwise.
-    #[error("TLS with {0} fails: its certificate is not valid for the name or not trusted")]
-    Tls(String),
-    /// The connection was closed, or the response is not HTTP.
-    #[error("{0} did not answer with HTTP")]
-    Http(String),
-    /// The response exceeds the limit.
-    #[error("the answer is larger than {0} bytes")]
-    TooLarge(usize),
-    /// The time limit was reached.
-    #[error("no answer within {} s", .0.as_secs_f32())]
-    TimedOut(Duration),
-    /// Redirected to another host, or too often.
-    #[error("redirected to another host, or more than {MAX_REDIRECTS} times")]
-    Redirected,
-    /// The path is not valid.
-    #[error("the path cannot be requested")]
-    BadPath,
-}
-
-impl ProbeError {
-    /// Whether the request could not be made for a reason that says nothing about the application.
-    pub fn is_ours(&self) -> bool {
-        matches!(
-            self,
-            Self::NotResolved(_)
-                | Self::NoResolver(_)
-                | Self::NotPublic(_)
-                | Self::BadPath
-                | Self::TooLarge(_)
-        )
-    }
 }
 
 impl Probe {
@@ -142,26 +109,26 @@ impl Probe {
         let began = Instant::now();
         let follow = async {
             let mut path = ask.path.to_owned();
-            for _ in 0..=MAX_REDIRECTS {
+            let mut redirects = 0;
+            loop {
                 let answer = self.once(ask, host, &path, began).await?;
-                let redirects = (300..400).contains(&answer.status);
-                if !redirects || ask.wanted.contains(&answer.status) {
-                    return Ok(answer);
+                match next(ask, host, &path, &answer)? {
+                    None => return Ok(answer),
+                    Some(_) if redirects == MAX_REDIRECTS && ask.any_answer => return Ok(answer),
+                    Some(_) if redirects == MAX_REDIRECTS => return Err(ProbeError::Redirected),
+                    Some(to) => path = to,
                 }
-                match location(&answer, host) {
-                    Location::None => return Ok(answer),
-                    Location::Elsewhere => return Err(ProbeError::Redirected),
-                    Location::Here(next) => path = next,
-                }
+                redirects += 1;
             }
-            Err(ProbeError::Redirected)
         };
         tokio::time::timeout(timeout, follow)
             .await
             .unwrap_or(Err(ProbeError::TimedOut(timeout)))
     }
 
-    /// Whether a TCP port of the host can be connected to.
+    /// Whether a TCP port of the host can be connected to, with TLS if `tls`. Fly.io's edge accepts a
+    /// connection before it has found a machine for it, so the connection must stay open for a moment,
+    /// or the application must send something.
     ///
     /// # Errors
     /// When it cannot.
@@ -169,12 +136,22 @@ impl Probe {
         &self,
         host: &str,
         port: u16,
+        tls: bool,
         timeout: Duration,
-    ) -> Result<(), ProbeError> {
-        tokio::time::timeout(timeout, self.stream(host, port))
+    ) -> Result<Opened, ProbeError> {
+        let open = async {
+            let mut stream = self.stream(host, port).await?;
+            let hold = HOLD.min(timeout / 2);
+            if tls {
+                let mut stream = self.handshake(host, stream).await?;
+                stays_open(host, &mut stream, hold).await
+            } else {
+                stays_open(host, &mut stream, hold).await
+            }
+        };
+        tokio::time::timeout(timeout, open)
             .await
             .unwrap_or(Err(ProbeError::TimedOut(timeout)))
-            .map(drop)
     }
 
     /// The addresses of a host, as its users resolve them. Connects to nothing.
@@ -184,7 +161,7 @@ impl Probe {
     pub async fn resolve(&self, host: &str, timeout: Duration) -> Result<Vec<IpAddr>, ProbeError> {
         let port = 443;
         if let Some(over) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
-            return Ok(vec![over.to.ip()]);
+            return Ok(vec![over.target(port).ip()]);
         }
         let lookup = tokio::net::lookup_host((host, port));
         let found = tokio::time::timeout(timeout, lookup)
@@ -203,12 +180,7 @@ impl Probe {
     ) -> Result<Answer, ProbeError> {
         let broken = |_| ProbeError::Http(host.to_owned());
         let stream = self.stream(host, 443).await?;
-        let name = rustls::pki_types::ServerName::try_from(host.to_owned())
-            .map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
-        let stream = TlsConnector::from(self.tls.clone())
-            .connect(name, stream)
-            .await
-            .map_err(|_| ProbeError::Tls(host.to_owned()))?;
+        let stream = self.handshake(host, stream).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(broken)?;
@@ -250,13 +222,41 @@ impl Probe {
         answer
     }
 
+    async fn handshake(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, ProbeError> {
+        let name = rustls::pki_types::ServerName::try_from(host.to_owned())
+            .map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
+        let connected = TlsConnector::from(self.tls.clone())
+            .connect(name, stream)
+            .await;
+        connected.map_err(|error| {
+            let inner = error.get_ref();
+            let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            match tls {
+                Some(rustls::Error::AlertReceived(_)) | None => {
+                    ProbeError::TlsRefused(host.to_owned())
+                }
+                Some(_) => ProbeError::Tls(host.to_owned()),
+            }
+        })
+    }
+
     /// Connects to a checked address of the host.
     async fn stream(&self, host: &str, port: u16) -> Result<TcpStream, ProbeError> {
         let addresses = self.addresses(host, port).await?;
+        let mut unroutable = false;
         for address in addresses {
-            if let Ok(stream) = TcpStream::connect(address).await {
-                return Ok(stream);
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => unroutable |= address.is_ipv6() && has_no_route(&error),
             }
+        }
+        // A shared IPv4 address carries 80 and 443 alone: for other ports IPv6 may be the only way.
+        if unroutable && !matches!(port, 80 | 443) {
+            return Err(ProbeError::NoRoute(host.to_owned()));
         }
         Err(ProbeError::Connect(host.to_owned()))
     }
@@ -264,7 +264,7 @@ impl Probe {
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ProbeError> {
         // The operator's flags may name any address.
         if let Some(over) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
-            return Ok(vec![over.to]);
+            return Ok(vec![over.target(port)]);
         }
         // Literal addresses and names of the cluster are refused.
         let named = url::Host::parse(host).map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
@@ -284,6 +284,56 @@ impl Probe {
             return Err(ProbeError::NotPublic(host.to_owned()));
         }
         Ok(found)
+    }
+}
+
+/// Whether this host has no way to the address.
+fn has_no_route(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::AddrNotAvailable
+    )
+}
+
+/// Waits until something arrives, or the connection has stayed open for `hold`.
+async fn stays_open(
+    host: &str,
+    stream: &mut (impl AsyncRead + Unpin),
+    hold: Duration,
+) -> Result<Opened, ProbeError> {
+    let mut some = [0; 64];
+    match tokio::time::timeout(hold, stream.read(&mut some)).await {
+        Err(_) => Ok(Opened::Stays),
+        Ok(Ok(1..)) => Ok(Opened::Spoke),
+        Ok(_) => Err(ProbeError::Closed(host.to_owned())),
+    }
+}
+
+/// Where to go on after an answer; `None` when it is the last one.
+fn next(
+    ask: &Ask<'_>,
+    host: &str,
+    path: &str,
+    answer: &Answer,
+) -> Result<Option<String>, ProbeError> {
+    if !(300..400).contains(&answer.status) || ask.wanted.contains(&answer.status) {
+        return Ok(None);
+    }
+    let sets_cookie = answer.headers.contains_key(header::SET_COOKIE);
+    match location(answer, host) {
+        Location::None => Ok(None),
+        Location::Elsewhere | Location::Insecure(_) if !ask.any_answer => {
+            Err(ProbeError::Redirected)
+        }
+        Location::Elsewhere => Ok(None),
+        // With a cookie the next answer may differ.
+        Location::Here(to) | Location::Insecure(to)
+            if ask.any_answer && to == path && !sets_cookie =>
+        {
+            Err(ProbeError::RedirectLoop)
+        }
+        Location::Insecure(_) => Ok(None),
+        Location::Here(to) => Ok(Some(to)),
     }
 }
 
@@ -316,11 +366,14 @@ fn borrowed(host: &url::Host<String>) -> url::Host<&str> {
 #[derive(Debug, PartialEq, Eq)]
 enum Location {
     None,
+    /// A path on the same host over HTTPS.
     Here(String),
+    /// A path on the same host over plain HTTP.
+    Insecure(String),
     Elsewhere,
 }
 
-/// Target of a redirect: a path on the same host over HTTPS, or elsewhere.
+/// Target of a redirect: a path on the same host, or elsewhere.
 fn location(answer: &Answer, host: &str) -> Location {
     let Some(to) = answer
         .headers
@@ -334,15 +387,19 @@ fn location(answer: &Answer, host: &str) -> Location {
     };
     match base.join(to) {
         Ok(url)
-            if url.scheme() == "https"
-                && url.host_str() == Some(host)
+            if url.host_str() == Some(host)
                 && url.port().is_none()
                 && url.username().is_empty() =>
         {
             let query = url
                 .query()
                 .map_or(String::new(), |query| format!("?{query}"));
-            Location::Here(format!("{}{query}", url.path()))
+            let path = format!("{}{query}", url.path());
+            match url.scheme() {
+                "https" => Location::Here(path),
+                "http" => Location::Insecure(path),
+                _ => Location::Elsewhere,
+            }
         }
         _ => Location::Elsewhere,
     }
@@ -363,7 +420,7 @@ mod tests {
 
     async fn refused(probe: &Probe, host: &str) -> ProbeError {
         let limit = Duration::from_secs(5);
-        probe.connect(host, 443, limit).await.unwrap_err()
+        probe.connect(host, 443, false, limit).await.unwrap_err()
     }
 
     #[tokio::test]
@@ -408,7 +465,11 @@ mod tests {
         let to = listener.local_addr().unwrap();
         let probe = probe(&[&format!("*.fly.dev:443={to}")]);
         let limit = Duration::from_secs(5);
-        probe.connect("shop.fly.dev", 443, limit).await.unwrap();
+        let (opened, _held) = tokio::join!(
+            probe.connect("shop.fly.dev", 443, false, limit),
+            listener.accept()
+        );
+        assert_eq!(opened, Ok(Opened::Stays));
         // The rule is for one port and the names under one domain.
         assert!(matches!(
             refused(&probe, "localhost").await,
@@ -466,7 +527,6 @@ mod tests {
         for (location, here) in [
             ("/login?next=/", Some("/login?next=/")),
             ("https://shop.fly.dev/a", Some("/a")),
-            ("http://shop.fly.dev/a", None),
             ("https://shop.fly.dev:8443/a", None),
             ("https://shop.fly.dev@evil.example/", None),
             ("https://u@shop.fly.dev/", None),
@@ -478,5 +538,64 @@ mod tests {
             let wanted = here.map_or(Location::Elsewhere, |path| Location::Here(path.to_owned()));
             assert_eq!(to(location), wanted, "{location}");
         }
+        let insecure = Location::Insecure("/a".to_owned());
+        assert_eq!(to("http://shop.fly.dev/a"), insecure);
+    }
+
+    #[test]
+    fn a_redirect_is_an_answer_only_for_a_check_that_takes_any() {
+        let answered = |location: &str, cookie: bool| {
+            let value = |text: &str| header::HeaderValue::from_str(text).unwrap();
+            let mut headers = hyper::HeaderMap::new();
+            headers.insert(header::LOCATION, value(location));
+            if cookie {
+                headers.insert(header::SET_COOKIE, value("seen=1"));
+            }
+            Answer {
+                status: 302,
+                headers,
+                body: Bytes::new(),
+                took: Duration::ZERO,
+            }
+        };
+        let go_on = |any_answer: bool, location: &str, cookie: bool| {
+            let ask = Ask {
+                method: Method::GET,
+                path: "/",
+                limit: 1,
+                wanted: &[200],
+                any_answer,
+            };
+            next(&ask, "shop.fly.dev", "/", &answered(location, cookie))
+        };
+        for elsewhere in ["https://login.example/", "http://shop.fly.dev/login"] {
+            assert_eq!(go_on(false, elsewhere, false), Err(ProbeError::Redirected));
+            assert_eq!(go_on(true, elsewhere, false), Ok(None), "{elsewhere}");
+        }
+        assert_eq!(go_on(true, "/login", false), Ok(Some("/login".to_owned())));
+        for itself in ["https://shop.fly.dev/", "http://shop.fly.dev/"] {
+            assert_eq!(go_on(true, itself, false), Err(ProbeError::RedirectLoop));
+        }
+        assert_eq!(go_on(true, "/", true), Ok(Some("/".to_owned())), "a cookie");
+    }
+
+    #[tokio::test]
+    async fn a_connection_must_stay_open_or_bring_something() {
+        use tokio::io::AsyncWriteExt;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let probe = probe(&[&format!("*.fly.dev:22={to}")]);
+        let connect = || probe.connect("shop.fly.dev", 22, false, Duration::from_millis(400));
+        let (closed, _) = tokio::join!(connect(), async {
+            drop(listener.accept().await.unwrap());
+        });
+        assert!(matches!(closed, Err(ProbeError::Closed(_))), "{closed:?}");
+        let (spoke, _) = tokio::join!(connect(), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"SSH-2.0-x").await.unwrap();
+        });
+        assert_eq!(spoke, Ok(Opened::Spoke));
+        let (stays, _held) = tokio::join!(connect(), listener.accept());
+        assert_eq!(stays, Ok(Opened::Stays));
     }
 }

@@ -11,6 +11,31 @@ pub struct Command {
     pub name: String,
     /// The program and its arguments.
     pub argv: Vec<String>,
+    /// What is known about it.
+    pub guess: Guess,
+}
+
+/// What is known about a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guess {
+    /// The spec declares it.
+    Declared,
+    /// A subcommand that the application's own program may know.
+    OwnProgram,
+    /// A tool of PostgreSQL: when the image has it, its exit code says whether the database answers.
+    Tool,
+}
+
+impl Command {
+    /// The same program with a subcommand that it cannot know; `None` for another kind of command.
+    pub fn unknown_subcommand(&self) -> Option<Self> {
+        let program = self.argv.first()?;
+        let own = self.guess == Guess::OwnProgram;
+        own.then(|| Self {
+            argv: vec![program.clone(), "golive-no-such-command".to_owned()],
+            ..self.clone()
+        })
+    }
 }
 
 /// The command that a check declares, if it does.
@@ -21,6 +46,7 @@ pub fn declared(check: &Check) -> Option<Command> {
         // Without the arguments, which may hold what nobody else should read.
         name: format!("exec {program}"),
         argv,
+        guess: Guess::Declared,
     })
 }
 
@@ -38,6 +64,7 @@ pub fn default_commands(target: &Target) -> Vec<Command> {
         commands.push(Command {
             name: format!("exec {program} db-check"),
             argv: vec![program, "db-check".to_owned()],
+            guess: Guess::OwnProgram,
         });
     }
     for (name, line) in [
@@ -56,6 +83,7 @@ pub fn default_commands(target: &Target) -> Vec<Command> {
             argv: ["sh", "-c", &format!("{line} >/dev/null 2>&1")]
                 .map(str::to_owned)
                 .to_vec(),
+            guess: Guess::Tool,
         });
     }
     commands

@@ -8,6 +8,9 @@ pub const DATABASE_URL: &str = "DATABASE_URL";
 /// The secret of the app with the URL of its Redis.
 pub const REDIS_URL: &str = "REDIS_URL";
 
+/// Kind of an address of the app in `status.external[]` and `status.intents[]`.
+pub const ADDRESS: &str = "Address";
+
 /// Name of the managed Postgres cluster, and of the app that is a Fly Postgres cluster.
 pub fn postgres(app: &str) -> String {
     format!("{app}-db")

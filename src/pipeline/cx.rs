@@ -14,7 +14,9 @@ use crate::{
     api::{
         ActivationStatus,
         approval::{ActivationApprovalSpec, DecidedOn, Decision},
-        status::{ExternalObject, FallbackUsed, SecretStatus},
+        status::{
+            ExternalObject, FallbackUsed, PhaseName, PhaseState, SecretStatus, SmokeTestResult,
+        },
     },
     fly,
     plan::{Target, refs::Refs},
@@ -118,6 +120,11 @@ pub struct Recorded {
     pub external: Vec<ExternalObject>,
     /// Declared fallbacks in use.
     pub fallbacks: Vec<FallbackUsed>,
+    /// Digest of the plan whose SmokeTest has succeeded. A wrong one costs no proof: it only decides
+    /// whether sleeping machines are woken for one, and how long a failure is awaited.
+    pub proven: Option<String>,
+    /// The results of the smoke checks.
+    pub smoke_test: Vec<SmokeTestResult>,
 }
 
 impl Recorded {
@@ -130,6 +137,13 @@ impl Recorded {
                 .collect(),
             external: status.external.clone(),
             fallbacks: status.fallbacks.clone(),
+            proven: status
+                .phases
+                .iter()
+                .find(|phase| phase.name == PhaseName::SmokeTest)
+                .filter(|phase| phase.state == PhaseState::Succeeded)
+                .and_then(|_| Some(status.plan.as_ref()?.digest.clone())),
+            smoke_test: status.smoke_test.clone(),
         }
     }
 }
@@ -169,6 +183,8 @@ pub struct Cx {
     pub act: Act,
     /// The number of this pass of the object: what was listed in an earlier one is stale.
     pub pass: u64,
+    /// The number of reconciles that people and tools have requested of this process so far.
+    pub requests: u64,
 }
 
 impl Cx {

@@ -1,5 +1,7 @@
 //! What a step adds to the status beside its own state.
 
+use jiff::Timestamp;
+
 use super::{StepId, verdict::Why};
 use crate::api::{
     Reason,
@@ -46,6 +48,30 @@ impl ProbeKind {
     }
 }
 
+/// What proved that the application is live, and when: for `Live`, not for the status itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmokeProof {
+    /// What kind of proof it is.
+    pub by: ProvedBy,
+    /// When it was last found; `None` when an earlier process found it.
+    pub at: Option<Timestamp>,
+    /// What was found, in a few words for people.
+    pub summary: String,
+}
+
+/// Kinds of proof that an application is live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProvedBy {
+    /// Answers through Fly.io's edge.
+    Edge,
+    /// A query on the database.
+    Database,
+    /// The machines, where nothing can be reached from outside.
+    Machines,
+    /// An earlier proof: Fly.io's proxy has stopped the machines since, as it should.
+    EarlierProof,
+}
+
 /// One entry for the status. Times are left out: `status::next` sets them, and keeps the old ones
 /// while nothing changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +80,8 @@ pub enum Note {
     Preflight(PreflightResult),
     /// The outcome of a smoke check, and what the decisive try requested.
     SmokeTest(SmokeTestResult, ProbeKind),
+    /// What proved that the application is live.
+    Proof(SmokeProof),
     /// Something that exists on Fly.io for this object.
     External(ExternalObject),
     /// A secret of the app: name, digest, fingerprint.

@@ -31,6 +31,8 @@ pub struct Observations {
     pub preview: Option<Preview>,
     /// Passes so far.
     pub passes: u64,
+    /// Reconciles that people and tools have requested so far.
+    pub requests: u64,
 }
 
 impl Observations {
@@ -53,6 +55,7 @@ impl Observations {
             facts: Arc::new(self.facts.cut_off()),
             intents: self.intents,
             passes: self.passes,
+            requests: self.requests,
             ..Self::default()
         }
     }

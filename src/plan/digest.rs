@@ -100,6 +100,7 @@ fn decisive(activation: &Activation, chosen: Option<&str>) -> serde_json::Value 
     }
     let none = Duration::default();
     (provision.owner, deploy.owner, smoke.owner) = (None, None, None);
+    smoke.interval = None;
     (provision.deadline, deploy.deadline, smoke.deadline) = (none, none, none);
     json!({
         "organization": spec.organization,

@@ -9,7 +9,7 @@
 //! [`target`]; only `refs::fetch` and `source` do I/O.
 
 pub mod abort;
-mod checks;
+pub mod checks;
 pub mod digest;
 pub mod fly_config;
 pub mod gate;
@@ -18,10 +18,12 @@ pub mod named;
 pub mod refs;
 pub mod rollback_request;
 pub mod serving;
+mod shape;
 pub mod source;
 pub mod target;
 pub mod token;
 
+pub use checks::{Expects, MachineProof, Proof, SmokeCheck};
 pub use digest::{asked, fingerprint};
 pub use fly_config::FlyConfig;
 pub use invalid::{ConfigInvalid, Invalid};

@@ -14,13 +14,13 @@ use crate::{
         preflight::SkippedCheck,
         provision::{FlyPostgres, ManagedPostgres, Provision, UpstashRedis},
         reference::SecretKeyRef,
-        smoke_test::{Check, SmokeTest},
+        smoke_test::SmokeTest,
         status::one_line,
     },
     error::Error,
     fly,
     plan::{
-        checks,
+        checks::{self, Proof},
         digest::{self, asked, fingerprint},
         fly_config::{self, FlyConfig},
         invalid::{ConfigInvalid, Invalid},
@@ -73,11 +73,11 @@ pub struct Target {
     /// How it is deployed. Use [`Target::config`] and [`Target::image`] instead of `config`, `image`
     /// and `source` in it, except to read names.
     pub deploy: Deploy,
-    /// How the application is proven, as the spec says it. Use [`Target::smoke_checks`] for the
-    /// checks.
+    /// How the application is proven, as the spec says it. Use [`Target::proof`] for what follows
+    /// from it.
     pub smoke_test: SmokeTest,
-    /// The smoke checks: those of the spec, or the default ones.
-    pub smoke_checks: Vec<Check>,
+    /// How it is proven to be live.
+    pub proof: Proof,
     /// The phases that people must approve.
     pub gates: Vec<Gate>,
     /// Apply or plan.
@@ -160,7 +160,7 @@ impl Target {
             provision: spec.provision.clone(),
             deploy: spec.deploy.clone(),
             smoke_test: spec.smoke_test.clone(),
-            smoke_checks: checks::effective(activation, config.as_deref()),
+            proof: checks::effective(activation, config.as_deref()),
             gates: spec.gates.clone(),
             mode: spec.mode,
             adoption: spec.adoption,
@@ -292,6 +292,17 @@ impl Target {
     /// The public address.
     pub fn url(&self) -> String {
         format!("https://{}.fly.dev", self.app)
+    }
+
+    /// Where people and programs reach the application over HTTP; `None` when it serves none, has no
+    /// machine or no public address.
+    pub fn public_url(&self) -> Option<String> {
+        let config = self.config.as_ref().ok()?;
+        let addresses = &self.provision.addresses;
+        let public = addresses.v4 || addresses.v6 || addresses.shared_v4;
+        let reachable = public && self.proof.runs;
+        let url = config.app.url(&self.app).filter(|_| reachable)?;
+        Some(url.trim_end_matches('/').to_owned())
     }
 
     /// The deadline of a phase, as a duration from its start.

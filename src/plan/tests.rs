@@ -57,14 +57,6 @@ pub fn target(extra: &str) -> Target {
     }
 }
 
-fn names(target: &Target) -> Vec<&str> {
-    target
-        .smoke_checks
-        .iter()
-        .map(|check| check.name.as_str())
-        .collect()
-}
-
 #[test]
 fn the_smallest_object_is_a_whole_target() {
     let target = target("");
@@ -84,52 +76,6 @@ fn the_smallest_object_is_a_whole_target() {
     assert_eq!(
         config.app.http_service.as_ref().unwrap().internal_port,
         Some(8080)
-    );
-}
-
-#[test]
-fn an_application_that_tells_nothing_is_asked_only_for_its_homepage() {
-    assert_eq!(names(&target("")), ["homepage"]);
-    let with_database = target("provision: {postgres: {managed: {}}}");
-    assert_eq!(names(&with_database), ["homepage", "database"]);
-}
-
-#[test]
-fn an_application_with_a_fly_toml_gets_the_five_checks_of_a_go_live() {
-    let target = target(
-        "
-provision: {postgres: {managed: {}}}
-deploy: {config: {configMapRef: {name: config}}}
-",
-    );
-    assert_eq!(
-        names(&target),
-        ["health", "ready", "metrics", "homepage", "database"]
-    );
-    let health = target.smoke_checks[0].http.as_ref().unwrap();
-    assert_eq!(health.path, "/alive", "the path that the fly.toml declares");
-}
-
-#[test]
-fn a_database_check_falls_back_to_the_health_and_metrics_that_are_checked() {
-    let target = target(
-        "
-provision: {postgres: {managed: {}}}
-smokeTest:
-  checks:
-  - {name: health, http: {path: /up}}
-  - {name: metrics, metrics: {path: /m}}
-  - {name: database, database: {}}
-  - {name: strict, database: {}, fallbacks: []}
-",
-    );
-    let fallbacks = target.smoke_checks[2].fallbacks.as_ref().unwrap();
-    assert_eq!(fallbacks[0].http.as_ref().unwrap().path, "/up");
-    assert_eq!(fallbacks[1].metrics.as_ref().unwrap().path, "/m");
-    assert_eq!(
-        target.smoke_checks[3].fallbacks,
-        Some(Vec::new()),
-        "none are wanted"
     );
 }
 

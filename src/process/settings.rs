@@ -105,7 +105,8 @@ pub struct FlySettings {
 #[command(next_help_heading = "Network")]
 pub struct NetworkSettings {
     /// Connect to ADDR instead of resolving hosts that match, as curl's --connect-to does.
-    /// HOST may begin with `*.`; names and certificates stay those of HOST. Repeatable.
+    /// HOST may begin with `*.`; `HOST:*=ADDR:*` is for all ports. Names and certificates stay those
+    /// of HOST. Repeatable.
     #[arg(long, env = "GOLIVE_RESOLVE", value_delimiter = ',', value_parser = Resolve::parse, value_name = "HOST:PORT=ADDR:PORT")]
     pub resolve: Vec<Resolve>,
 

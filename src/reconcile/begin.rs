@@ -177,6 +177,7 @@ pub fn cx_for(
         fence: context.fence.clone(),
         act: if plan_only { Act::Plan } else { Act::Apply },
         pass: observations.passes,
+        requests: observations.requests,
     }
 }
 

@@ -32,6 +32,7 @@ impl Requested {
     pub fn take(pass: &Pass<'_>, memory: &mut Memory) -> Self {
         let requested = Self::read(pass, memory);
         if let Some(token) = &requested.new {
+            memory.wanted.requests += 1;
             forget(pass, memory, token);
         }
         requested

@@ -199,8 +199,7 @@ fn observed(to: &mut Setter<'_>, seen: &PassResult<'_>) {
 
 fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &PassResult<'_>, live: bool) {
     if live {
-        let url = to.status.url.clone().unwrap_or_default();
-        let message = format!("live at {url}");
+        let message = live::place(to, seen);
         match activation.spec.ready_when {
             ReadyWhen::GoLive => to.set(ConditionType::Ready, True, Reason::GoLive, &message),
             ReadyWhen::IntegrationsVerified | ReadyWhen::Stabilized => to.set(

@@ -58,7 +58,7 @@ fn decide(
     result: &PassResult<'_>,
     liveness: &Liveness,
 ) -> (ConditionStatus, Reason, String) {
-    let url = to.status.url.clone().unwrap_or_default();
+    let place = place(to, result);
     let site = result.site.as_ref();
     let release = site.map(|site| &site.release).or(result.serving.as_ref());
     let name = release.map_or_else(|| "the site".to_owned(), named);
@@ -70,7 +70,7 @@ fn decide(
         return (Unknown, Reason::ObservationUnknown, message);
     }
     if liveness.live {
-        return (True, Reason::GoLive, format!("live at {url}{serves}"));
+        return (True, Reason::GoLive, format!("{place}{serves}"));
     }
     let report = result.report.filter(|_| to.status.go_live.is_some());
     let phases = site.map(|site| &site.report).or(report);
@@ -85,12 +85,23 @@ fn decide(
         Proof::Answers => (
             True,
             Reason::GoLive,
-            format!("live at {url}{serves}; `Ready` says what keeps the spec from going live"),
+            format!("{place}{serves}; `Ready` says what keeps the spec from going live"),
         ),
         Proof::Fails(reason, message) => {
             (False, reason, format!("{name} fails its checks: {message}"))
         }
         Proof::Open => as_before(to),
+    }
+}
+
+/// Where the application is live; or, where nothing can be reached from outside, by what.
+pub fn place(to: &Setter<'_>, result: &PassResult<'_>) -> String {
+    let wanted = result.wanted;
+    let machines = wanted.and_then(|target| target.proof.machines.as_ref());
+    match (&to.status.url, machines) {
+        (Some(url), _) => format!("live at {url}"),
+        (None, Some(machines)) => format!("live: {}", machines.why),
+        (None, None) => "live".to_owned(),
     }
 }
 

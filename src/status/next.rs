@@ -93,7 +93,7 @@ fn go_live(
     now: Timestamp,
 ) {
     if let Some(target) = seen.wanted {
-        status.url = Some(target.url());
+        status.url = target.public_url();
     }
     if status.go_live.is_some() {
         return;
@@ -103,8 +103,12 @@ fn go_live(
         .iter()
         .take(32)
         .map(|check| {
-            let way = check.path.as_deref().unwrap_or("");
-            one_line(&format!("{}: {} {way}", check.check, check.result), 256)
+            let way = check.path.as_deref().unwrap_or("-");
+            let line = format!(
+                "{}: {} by {way}: {}",
+                check.check, check.result, check.message
+            );
+            one_line(&line, 256)
         })
         .collect();
     let since = activation.metadata.creation_timestamp.as_ref();

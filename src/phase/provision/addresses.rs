@@ -14,15 +14,13 @@ use crate::{
     api::{Reason, status::ExternalObject},
     error::Error,
     fly::addresses::{AddressKind, IpAssignment, NewAddress},
+    phase::names::ADDRESS,
     pipeline::{Cx, Note, Slot, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
     plan::Target,
 };
 
 /// Assigns the addresses.
 pub struct Addresses;
-
-/// Kind of an address in `status.external[]` and `status.intents[]`.
-const ADDRESS: &str = "Address";
 
 /// Journal: the addresses that this process assigned.
 #[derive(Clone, Debug, Default)]

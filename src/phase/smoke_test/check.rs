@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use hyper::Method;
 
-use super::judge::{judge_http, judge_metrics};
+use super::{
+    judge::{about_database, judge_any, judge_http, judge_metrics},
+    question::{About, Question, Way, kind, name},
+};
 use crate::{
     api::{
         Reason,
-        smoke_test::{Check, Fallback, HttpCheck, Method as Verb, MetricsCheck, TcpCheck},
+        smoke_test::{Method as Verb, TcpCheck},
     },
     error::Error,
-    net::probe::{Ask, MAX_BODY, MAX_METRICS, Probe, ProbeError},
+    net::probe::{Ask, MAX_BODY, MAX_METRICS, Opened, Probe, ProbeError},
     pipeline::ProbeKind,
 };
 
@@ -33,6 +36,10 @@ pub struct Try {
     /// Whether the request could be made at all. A fallback replaces a request that cannot be made,
     /// never one that fails.
     pub carried_out: bool,
+    /// Whether a success shows anything: false for a default check that cannot be made from here.
+    pub proves: bool,
+    /// Whether it failed before the application could answer: the name, the connection or TLS.
+    pub no_connection: bool,
 }
 
 impl Try {
@@ -46,6 +53,8 @@ impl Try {
             message,
             took,
             carried_out: true,
+            proves: true,
+            no_connection: false,
         }
     }
 
@@ -59,50 +68,10 @@ impl Try {
             message,
             took: Duration::ZERO,
             carried_out: true,
+            proves: true,
+            no_connection: false,
         }
     }
-}
-
-/// One request of a check.
-#[derive(Clone, Copy, Debug)]
-pub enum Way<'a> {
-    /// An HTTP request.
-    Http(&'a HttpCheck),
-    /// A page of metrics.
-    Metrics(&'a MetricsCheck),
-    /// A TCP connection.
-    Tcp(&'a TcpCheck),
-}
-
-/// The requests of a check in order: its own, then its fallbacks.
-pub fn ways(check: &Check) -> Vec<Way<'_>> {
-    let own = way(
-        check.http.as_ref(),
-        check.metrics.as_ref(),
-        check.tcp.as_ref(),
-    );
-    let fallbacks = check
-        .fallbacks
-        .iter()
-        .flatten()
-        .filter_map(|fallback: &Fallback| {
-            way(
-                fallback.http.as_ref(),
-                fallback.metrics.as_ref(),
-                fallback.tcp.as_ref(),
-            )
-        });
-    own.into_iter().chain(fallbacks).collect()
-}
-
-fn way<'a>(
-    http: Option<&'a HttpCheck>,
-    metrics: Option<&'a MetricsCheck>,
-    tcp: Option<&'a TcpCheck>,
-) -> Option<Way<'a>> {
-    http.map(Way::Http)
-        .or(metrics.map(Way::Metrics))
-        .or(tcp.map(Way::Tcp))
 }
 
 /// Makes the requests of a check in order until one can be made; that one decides.
@@ -113,26 +82,27 @@ fn way<'a>(
 pub async fn attempt(
     probe: &Probe,
     host: &str,
-    ways: &[Way<'_>],
+    questions: &[Question<'_>],
     timeout: Duration,
 ) -> Result<Try, Error> {
     let mut before: Vec<String> = Vec::new();
     let mut last = None;
     let mut unknown = false;
-    for way in ways {
-        let tried = match one(probe, host, *way, timeout).await {
+    for question in questions {
+        let way = question.way;
+        let tried = match one(probe, host, question, timeout).await {
             Ok(tried) => tried,
             Err(ProbeError::NoResolver(_)) => {
                 unknown = true;
                 continue;
             }
-            Err(error) => refused(name(*way), &error),
+            Err(error) => refused(name(way), question.about, &error),
         };
         let tried = Try {
-            kind: kind(*way),
+            kind: kind(way),
             ..tried
         };
-        if tried.carried_out {
+        if tried.carried_out || tried.passed {
             return Ok(tried.after(&before));
         }
         before.push(format!("{}: {}", tried.path, tried.message));
@@ -166,67 +136,54 @@ impl Try {
     }
 }
 
-/// The name of a request in the report.
-fn name(way: Way<'_>) -> String {
-    match way {
-        Way::Http(check) => format!("http {}", check.path),
-        Way::Metrics(check) => format!("metrics {}", check.path),
-        Way::Tcp(check) => format!("tcp {}", check.port),
-    }
-}
-
-fn kind(way: Way<'_>) -> ProbeKind {
-    match way {
-        Way::Http(_) => ProbeKind::Http,
-        Way::Metrics(_) => ProbeKind::Metrics,
-        Way::Tcp(_) => ProbeKind::Other,
-    }
-}
-
 async fn one(
     probe: &Probe,
     host: &str,
-    way: Way<'_>,
+    question: &Question<'_>,
     timeout: Duration,
 ) -> Result<Try, ProbeError> {
-    let (found, took) = match way {
+    let way = question.way;
+    let any_answer = question.about == About::AnAnswer;
+    let ask = |method, path, limit, wanted| Ask {
+        method,
+        path,
+        limit,
+        wanted,
+        any_answer,
+    };
+    let ask = match way {
         Way::Http(check) => {
             let method = match check.method {
                 Verb::Get => Method::GET,
                 Verb::Head => Method::HEAD,
             };
-            let ask = Ask {
-                method,
-                path: &check.path,
-                limit: MAX_BODY,
-                wanted: &check.status,
-            };
-            probe
-                .request(host, &ask, timeout)
-                .await
-                .map(|answer| (judge_http(check, &answer), answer.took))
+            let wanted: &[u16] = if any_answer { &[] } else { &check.status };
+            ask(method, &check.path, MAX_BODY, wanted)
         }
-        Way::Metrics(check) => {
-            let ask = Ask {
-                method: Method::GET,
-                path: &check.path,
-                limit: MAX_METRICS,
-                wanted: &[200],
-            };
-            probe
-                .request(host, &ask, timeout)
-                .await
-                .map(|answer| (judge_metrics(check, &answer), answer.took))
-        }
-        Way::Tcp(check) => {
-            let began = std::time::Instant::now();
-            probe
-                .connect(host, check.port, timeout)
-                .await
-                .map(|()| (Ok(format!("port {} is open", check.port)), began.elapsed()))
-        }
-    }?;
+        Way::Metrics(check) => ask(Method::GET, &check.path, MAX_METRICS, &[200]),
+        Way::Tcp(check) => return connection(probe, host, check, question.tls, timeout).await,
+    };
+    let answer = probe.request(host, &ask, timeout).await?;
+    let found = match way {
+        Way::Http(_) if any_answer => judge_any(&answer),
+        Way::Http(check) => judge_http(check, &answer),
+        Way::Metrics(check) => judge_metrics(check, &answer),
+        Way::Tcp(_) => Ok(String::new()),
+    };
+    let took = answer.took;
     Ok(match found {
+        Ok(message) if question.about == About::Database => match about_database(way, &answer) {
+            Ok(()) => Try::passed(name(way), message, took),
+            Err(why) => Try {
+                took,
+                carried_out: false,
+                ..Try::failed(
+                    name(way),
+                    Reason::ExecUnavailable,
+                    format!("{message}, but {why}"),
+                )
+            },
+        },
         Ok(message) => Try::passed(name(way), message, took),
         Err(message) => Try {
             took,
@@ -235,15 +192,57 @@ async fn one(
     })
 }
 
+/// Opens a TCP connection.
+async fn connection(
+    probe: &Probe,
+    host: &str,
+    check: &TcpCheck,
+    tls: bool,
+    timeout: Duration,
+) -> Result<Try, ProbeError> {
+    let began = std::time::Instant::now();
+    let opened = probe.connect(host, check.port, tls, timeout).await?;
+    let port = check.port;
+    let with = if tls { " with TLS" } else { "" };
+    let message = match opened {
+        Opened::Spoke => format!("port {port} is open{with}, and the application answers"),
+        Opened::Stays => format!("port {port} is open{with}, and the connection stays open"),
+    };
+    let name = name(Way::Tcp(check));
+    Ok(Try::passed(name, message, began.elapsed()))
+}
+
 /// A try without an answer.
-fn refused(path: String, error: &ProbeError) -> Try {
+fn refused(path: String, about: About, error: &ProbeError) -> Try {
     let reason = match error {
         ProbeError::NotResolved(_) | ProbeError::NotPublic(_) => Reason::DnsNotResolved,
-        ProbeError::Tls(_) => Reason::TlsFailed,
+        ProbeError::Tls(_) | ProbeError::TlsRefused(_) => Reason::TlsFailed,
         _ => Reason::SmokeCheckFailed,
+    };
+    let message = match error {
+        ProbeError::RedirectLoop => format!(
+            "{error}: an application that redirects to HTTPS must trust `X-Forwarded-Proto`, because Fly.io ends TLS"
+        ),
+        _ => error.to_string(),
+    };
+    // The spec has not asked for this check, and this network cannot make it: the machines decide.
+    let unprovable = about == About::AnAnswer && matches!(error, ProbeError::NoRoute(_));
+    let reason = if unprovable {
+        Reason::ObservationUnknown
+    } else {
+        reason
     };
     Try {
         carried_out: !error.is_ours(),
-        ..Try::failed(path, reason, error.to_string())
+        passed: unprovable,
+        proves: !unprovable,
+        no_connection: matches!(
+            error,
+            ProbeError::NotResolved(_)
+                | ProbeError::TlsRefused(_)
+                | ProbeError::Tls(_)
+                | ProbeError::Connect(_)
+        ),
+        ..Try::failed(path, reason, message)
     }
 }

@@ -1,36 +1,65 @@
 //! The check of the database: a command in a machine of the app, where the database can be reached.
 //! When no command can be run there, the fallbacks of the check decide from outside.
 //!
-//! A declared command passes when it exits with 0, and fails otherwise. The default commands are
-//! guesses about the image, so that they can only pass. The report names the command or fallback
-//! that passed, and why the command was not the one.
+//! A command that runs and fails is a failure, and no fallback hides it. The default commands are
+//! guesses about the image: one that the image does not have is no failure. The report names the
+//! command or fallback that passed, and why the command was not the one. Without a database in the
+//! spec there is nothing to prove, and the checks are skipped.
 
-use std::{collections::BTreeMap, convert::Infallible, time::Instant};
+use std::{convert::Infallible, time::Instant};
 
 use jiff::Timestamp;
 
 use super::{
     check::{self, Try},
+    look::{self, Look},
     machine_command::{self, DefaultCommand, KnownExec, Ran},
+    memory::Memory,
+    question,
     report::{self, ObservedChecks},
-    tries::Tries,
 };
 use crate::{
-    api::{Reason, policy::Mode, smoke_test::Check},
+    api::{
+        Reason,
+        policy::Mode,
+        smoke_test::Check,
+        status::{CheckResult, SmokeTestResult},
+    },
     phase::{
-        database_probe::{Command, declared, default_commands},
+        database_probe::{Command, Guess, declared, default_commands},
         names::public_host,
     },
-    pipeline::{Cx, Note, ProbeKind, Step, StepId, Verdict, Why, step::Result},
-    plan::Target,
+    pipeline::{Cx, Note, ProbeKind, ProvedBy, Step, StepId, Verdict, Why, step::Result},
+    plan::{SmokeCheck, Target},
 };
 
 /// Runs the checks of the database.
 pub struct DatabaseCheck;
 
-/// Fact: the tries of each check since it was last decided.
+/// Fact: what was found for the present plan.
 #[derive(Clone, Debug, Default)]
-struct DatabaseTries(BTreeMap<String, Tries>);
+struct DatabaseMemory(Memory);
+
+/// The checks of a database.
+fn database_checks(target: &Target) -> impl Iterator<Item = &SmokeCheck> {
+    let checks = target.proof.checks.iter();
+    checks.filter(|smoke| smoke.check.database.is_some())
+}
+
+/// What is said of a check of a database that the spec does not have.
+const NO_DATABASE: &str = "the spec has no database (`provision.postgres`), so there is nothing to prove: name the database, or remove the check";
+
+/// The note about a check that is skipped.
+fn skipped(smoke: &SmokeCheck) -> Note {
+    let result = SmokeTestResult {
+        check: smoke.check.name.clone(),
+        result: CheckResult::Skipped,
+        reason: Reason::NotRequested.to_string(),
+        message: NO_DATABASE.to_owned(),
+        ..SmokeTestResult::default()
+    };
+    Note::SmokeTest(result, ProbeKind::Database)
+}
 
 /// What a command in a machine shows of the database.
 enum Direct {
@@ -41,7 +70,8 @@ enum Direct {
 }
 
 /// Makes one try of a check.
-async fn attempt(cx: &Cx, check: &Check) -> Result<Try> {
+async fn attempt(cx: &Cx, smoke: &SmokeCheck) -> Result<Try> {
+    let check = &smoke.check;
     let why = match directly(cx, check).await? {
         Direct::Tried(tried) => {
             return Ok(Try {
@@ -51,17 +81,17 @@ async fn attempt(cx: &Cx, check: &Check) -> Result<Try> {
         }
         Direct::Unavailable(why) => why,
     };
-    let ways = check::ways(check);
-    if ways.is_empty() {
+    let questions = question::questions(smoke);
+    if questions.is_empty() {
         let name = declared(check).map_or_else(|| "exec".to_owned(), |command| command.name);
-        let message = format!("{why}; the check declares no fallbacks");
+        let message = format!("{why}; the check has no fallbacks");
         return Ok(Try {
             kind: ProbeKind::Database,
             ..Try::failed(name, Reason::ExecUnavailable, message)
         });
     }
     let host = public_host(&cx.target.app);
-    let tried = check::attempt(&cx.probe, &host, &ways, report::timeout(cx, check)).await?;
+    let tried = check::attempt(&cx.probe, &host, &questions, report::timeout(cx, check)).await?;
     Ok(Try {
         reason: if tried.passed {
             Reason::ExecUnavailable
@@ -99,72 +129,101 @@ async fn run_declared(
     let name = command.name.clone();
     Ok(
         match machine_command::run(cx, check, command, known).await? {
-            Ran::Ended(0, took) => {
-                Direct::Tried(Try::passed(name, "exited with 0".to_owned(), took))
-            }
             // The exit codes of a shell for a program that does not exist or cannot be executed.
             Ran::Ended(code @ (126 | 127), _) => {
                 Direct::Unavailable(format!("{name} cannot be run (code {code})"))
             }
-            Ran::Ended(code, took) => Direct::Tried(Try {
-                took,
-                ..Try::failed(
-                    name,
-                    Reason::SmokeCheckFailed,
-                    format!("exited with {code}"),
-                )
-            }),
-            Ran::TimedOut(limit) => Direct::Tried(Try {
-                took: limit,
-                ..Try::failed(
-                    name,
-                    Reason::SmokeCheckFailed,
-                    format!("did not end within {} s", limit.as_secs()),
-                )
-            }),
             Ran::Unavailable(why) => Direct::Unavailable(why),
+            ran @ (Ran::Ended(..) | Ran::TimedOut(_)) => Direct::Tried(tried(name, &ran)),
         },
     )
 }
 
-/// Runs the default commands: the first that passes decides.
+/// Runs the default commands: the first that the image has decides.
 async fn run_defaults(cx: &Cx, check: &Check, known: &mut KnownExec) -> Result<Direct> {
-    let none = "none of the default commands passes in the machine";
-    let first = match known.default {
-        DefaultCommand::None => return Ok(Direct::Unavailable(none.to_owned())),
-        DefaultCommand::Passed(index) => Some(index),
-        DefaultCommand::Unknown => None,
-    };
+    let none = "the image has none of the default commands";
     let commands = default_commands(&cx.target);
-    let order = first
-        .into_iter()
-        .chain((0..commands.len()).filter(|index| Some(*index) != first));
+    let from = match known.default {
+        DefaultCommand::None => return Ok(Direct::Unavailable(none.to_owned())),
+        DefaultCommand::Decides(index) => index,
+        DefaultCommand::Unknown => 0,
+    };
     let mut ends = Vec::new();
-    for index in order {
-        let Some(command) = commands.get(index) else {
-            continue;
-        };
-        match machine_command::run(cx, check, command, known).await? {
-            Ran::Ended(0, took) => {
-                known.default = DefaultCommand::Passed(index);
-                let message = "exited with 0".to_owned();
-                return Ok(Direct::Tried(Try::passed(
-                    command.name.clone(),
-                    message,
-                    took,
-                )));
+    for (index, command) in commands.iter().enumerate().skip(from) {
+        let name = command.name.clone();
+        let ran = machine_command::run(cx, check, command, known).await?;
+        if matches!(ran, Ran::Unavailable(_)) && !known.has_machine() {
+            let Ran::Unavailable(why) = ran else { continue };
+            return Ok(Direct::Unavailable(why));
+        }
+        let decides = match ran {
+            Ran::Unavailable(_) => {
+                ends.push(format!("{name}: not there"));
+                false
             }
-            Ran::Ended(code, _) => ends.push(format!("{}: code {code}", command.name)),
-            Ran::TimedOut(_) => ends.push(format!("{}: too slow", command.name)),
-            Ran::Unavailable(why) if !known.has_machine() => return Ok(Direct::Unavailable(why)),
-            Ran::Unavailable(_) => ends.push(format!("{}: not there", command.name)),
+            // The exit codes of a shell for a program that does not exist or cannot be executed.
+            Ran::Ended(126 | 127, _) => {
+                ends.push(format!("{name}: not there"));
+                false
+            }
+            Ran::Ended(0, _) => true,
+            Ran::Ended(..) | Ran::TimedOut(_) if command.guess == Guess::Tool => true,
+            // An own program may not know the subcommand, and then ends with any code.
+            Ran::Ended(code, _) => knows(cx, check, command, code, known).await?,
+            Ran::TimedOut(_) => matches!(known.default, DefaultCommand::Decides(_)),
+        };
+        if decides {
+            known.default = DefaultCommand::Decides(index);
+            return Ok(Direct::Tried(tried(name, &ran)));
+        }
+        if let Ran::Ended(code, _) = ran
+            && !matches!(code, 126 | 127)
+        {
+            ends.push(format!("{name}: no such subcommand (code {code})"));
+        } else if matches!(ran, Ran::TimedOut(_)) {
+            ends.push(format!("{name}: does not end"));
         }
     }
-    // A command that passed before may pass again; when none ever did, none is run again.
-    if first.is_none() {
+    if known.default == DefaultCommand::Unknown {
         known.default = DefaultCommand::None;
     }
     Ok(Direct::Unavailable(format!("{none} ({})", ends.join(", "))))
+}
+
+/// Whether the program knows the subcommand that ended with this code. One that it cannot know ends
+/// with the same code if it does not.
+async fn knows(
+    cx: &Cx,
+    check: &Check,
+    command: &Command,
+    code: i64,
+    known: &mut KnownExec,
+) -> Result<bool> {
+    if matches!(known.default, DefaultCommand::Decides(_)) {
+        return Ok(true);
+    }
+    let Some(other) = command.unknown_subcommand() else {
+        return Ok(false);
+    };
+    let ran = machine_command::run(cx, check, &other, known).await?;
+    Ok(matches!(ran, Ran::Ended(end, _) if end != code && end != 0))
+}
+
+/// The try that a command made.
+fn tried(name: String, ran: &Ran) -> Try {
+    let failed = |message: String| Try::failed(name.clone(), Reason::SmokeCheckFailed, message);
+    match ran {
+        Ran::Ended(0, took) => Try::passed(name, "exited with 0".to_owned(), *took),
+        Ran::Ended(code, took) => Try {
+            took: *took,
+            ..failed(format!("exited with {code}"))
+        },
+        Ran::TimedOut(limit) => Try {
+            took: *limit,
+            ..failed(format!("did not end within {} s", limit.as_secs()))
+        },
+        Ran::Unavailable(why) => failed(why.clone()),
+    }
 }
 
 impl Step for DatabaseCheck {
@@ -176,21 +235,33 @@ impl Step for DatabaseCheck {
     }
 
     async fn observe(&self, cx: &Cx) -> Result<ObservedChecks> {
-        let before = cx.facts.get::<DatabaseTries>().unwrap_or_default();
-        let mut observed = ObservedChecks::default();
-        let checks = cx.target.smoke_checks.iter();
-        // One after the other: Fly.io limits the rate of commands for each machine.
-        for check in checks.filter(|check| check.database.is_some()) {
-            let mut tries = before.0.get(&check.name).cloned().unwrap_or_default();
-            let now = Instant::now();
-            tries.begin(check, cx.target.stamp(), now);
-            if tries.is_due(check, now) {
-                let tried = attempt(cx, check).await?;
-                tries.add(tried, Instant::now());
-            }
-            observed.0.push((check.clone(), tries));
+        let before = cx.facts.get::<DatabaseMemory>();
+        let mut memory = Memory::of(cx, before.map(|before| before.0.clone()));
+        if cx.target.database().is_none() || database_checks(&cx.target).next().is_none() {
+            return Ok(ObservedChecks::default());
         }
-        cx.facts.set(DatabaseTries(observed.by_name()));
+        let look = look::decide(cx, &memory).await?;
+        let mut checks = Vec::new();
+        // One after the other: Fly.io limits the rate of commands for each machine.
+        for smoke in database_checks(&cx.target) {
+            let check = &smoke.check;
+            let mut tries = memory.tries.get(&check.name).cloned().unwrap_or_default();
+            let now = Instant::now();
+            if look == Look::Try {
+                tries.begin(check, cx.target.stamp(), now);
+                if tries.is_due(check, now) {
+                    let tried = attempt(cx, smoke).await?;
+                    tries.add(tried, Instant::now());
+                }
+            }
+            checks.push((check.clone(), tries));
+        }
+        if look == Look::Try {
+            memory.look(cx);
+        }
+        let observed = ObservedChecks::of(cx, checks, look, &mut memory);
+        memory.tries = observed.by_name();
+        cx.facts.set(DatabaseMemory(memory));
         Ok(observed)
     }
 
@@ -200,9 +271,12 @@ impl Step for DatabaseCheck {
         observed: &ObservedChecks,
         _now: Timestamp,
     ) -> Verdict<Infallible> {
-        if observed.0.is_empty() {
-            let why = Why::new(Reason::NotRequested, "no check of a database");
-            return Verdict::Skipped(why);
+        if observed.checks.is_empty() {
+            let message = match database_checks(target).next() {
+                Some(_) => NO_DATABASE,
+                None => "no check of a database",
+            };
+            return Verdict::Skipped(Why::new(Reason::NotRequested, message));
         }
         let action = format!(
             "look at the database and at `fly logs -a {}`, and correct the database or the check; Golive retries",
@@ -211,8 +285,11 @@ impl Step for DatabaseCheck {
         report::verdict(&action, observed)
     }
 
-    fn notes(&self, _target: &Target, observed: &ObservedChecks) -> Vec<Note> {
-        report::notes(observed)
+    fn notes(&self, target: &Target, observed: &ObservedChecks) -> Vec<Note> {
+        if observed.checks.is_empty() {
+            return database_checks(target).map(skipped).collect();
+        }
+        report::notes(observed, ProvedBy::Database)
     }
 
     async fn act(&self, _cx: &Cx, change: Infallible) -> Result<()> {

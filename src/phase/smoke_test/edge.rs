@@ -1,54 +1,99 @@
 //! The checks that are requests to the public edge. All are made at the same time, and the tries of
 //! one check are spread over passes: nothing waits here.
 
-use std::{collections::BTreeMap, convert::Infallible, time::Instant};
+use std::{convert::Infallible, time::Instant};
 
 use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::{
-    check,
+    check::{self, Try},
+    look::{self, Look},
+    memory::Memory,
+    question,
     report::{self, ObservedChecks},
     tries::Tries,
 };
 use crate::{
-    api::smoke_test::Check,
+    api::{Reason, smoke_test::Check},
     error::Error,
-    phase::names::public_host,
-    pipeline::{Cx, Note, Step, StepId, Verdict, step::Result},
-    plan::Target,
+    phase::names::{ADDRESS, public_host},
+    pipeline::{Cx, Note, ProvedBy, Step, StepId, Verdict, step::Result},
+    plan::{Expects, SmokeCheck, Target},
 };
 
 /// Makes the requests.
 pub struct EdgeChecks;
 
-/// Fact: the tries of each check since it was last decided.
+/// Fact: what was found for the present plan.
 #[derive(Clone, Debug, Default)]
-struct EdgeTries(BTreeMap<String, Tries>);
+struct EdgeMemory(Memory);
 
 /// The checks that are requests.
-fn requests(target: &Target) -> impl Iterator<Item = &Check> {
-    target
-        .smoke_checks
-        .iter()
-        .filter(|check| check.database.is_none())
+fn requests(target: &Target) -> impl Iterator<Item = &SmokeCheck> {
+    let checks = target.proof.checks.iter();
+    checks.filter(|smoke| smoke.check.database.is_none())
 }
 
 /// Makes the next try of a check, if it is due. The error: this process cannot make requests.
-async fn next_try(cx: &Cx, host: &str, check: &Check, tries: &mut Tries) -> Option<Error> {
+async fn next_try(cx: &Cx, host: &str, smoke: &SmokeCheck, tries: &mut Tries) -> Option<Error> {
     let now = Instant::now();
+    let check = &smoke.check;
     tries.begin(check, cx.target.stamp(), now);
     if !tries.is_due(check, now) {
         return None;
     }
-    let ways = check::ways(check);
-    match check::attempt(&cx.probe, host, &ways, report::timeout(cx, check)).await {
+    let questions = question::questions(smoke);
+    match check::attempt(&cx.probe, host, &questions, report::timeout(cx, check)).await {
         Ok(tried) => {
-            tries.add(tried, Instant::now());
+            tries.add(explained(tried, has_no_address(cx)), Instant::now());
             None
         }
         Err(error) => Some(error),
     }
+}
+
+/// Whether the spec asks for no public address, and none is known.
+fn has_no_address(cx: &Cx) -> bool {
+    let wanted = &cx.target.provision.addresses;
+    let mut known = cx.recorded.external.iter();
+    !(wanted.v4 || wanted.v6 || wanted.shared_v4) && !known.any(|object| object.kind == ADDRESS)
+}
+
+/// A try that did not reach the application fails for the reason that is known: without an address
+/// there is nothing that a name, a connection or a certificate could belong to.
+fn explained(tried: Try, no_address: bool) -> Try {
+    if tried.passed || !tried.no_connection || !no_address {
+        return tried;
+    }
+    Try {
+        reason: Reason::AddressesInsufficient,
+        message: "the app has no public address, so nothing can reach it from outside".to_owned(),
+        ..tried
+    }
+}
+
+/// What a person can do about a failure.
+fn action(target: &Target, observed: &ObservedChecks) -> String {
+    let app = &target.app;
+    let host = public_host(app);
+    let tries = observed.checks.iter().map(|(_, tries)| tries);
+    let mut reasons = tries.filter_map(|tries| tries.last.as_ref().map(|last| last.reason));
+    if !target.proof.runs {
+        return "the spec asks for no machine: set `deploy.scale`, or `smokeTest: {checks: []}`"
+            .to_owned();
+    }
+    if reasons.any(|reason| reason == Reason::AddressesInsufficient) {
+        return "set `provision.addresses.sharedV4` to true, or `smokeTest: {checks: []}` for an application that is only reached privately".to_owned();
+    }
+    if requests(target).any(|smoke| smoke.expects == Expects::AnAnswer) {
+        return format!(
+            "look at https://{host} and `fly logs -a {app}`, and correct the application, or write checks of your own in `spec.smokeTest.checks`; Golive retries"
+        );
+    }
+    format!(
+        "request it yourself at https://{host}, and correct the application or `spec.smokeTest.checks`; Golive retries"
+    )
 }
 
 impl Step for EdgeChecks {
@@ -59,25 +104,38 @@ impl Step for EdgeChecks {
         StepId::EdgeChecks
     }
 
+    /// The machines, if it needs them, were listed by Deploy in the same pass.
     fn reads(&self) -> u32 {
         0
     }
 
     async fn observe(&self, cx: &Cx) -> Result<ObservedChecks> {
-        let before = cx.facts.get::<EdgeTries>().unwrap_or_default();
+        let before = cx.facts.get::<EdgeMemory>();
+        let mut memory = Memory::of(cx, before.map(|before| before.0.clone()));
+        let look = match requests(&cx.target).next() {
+            Some(_) => look::decide(cx, &memory).await?,
+            None => Look::Try,
+        };
         let host = public_host(&cx.target.app);
-        let runs = requests(&cx.target).map(|check| {
-            let host = &host;
-            let mut tries = before.0.get(&check.name).cloned().unwrap_or_default();
+        let runs = requests(&cx.target).map(|smoke| {
+            let (host, name) = (&host, &smoke.check.name);
+            let mut tries = memory.tries.get(name).cloned().unwrap_or_default();
             async move {
-                let error = next_try(cx, host, check, &mut tries).await;
-                ((check.clone(), tries), error)
+                let error = match look {
+                    Look::Try => next_try(cx, host, smoke, &mut tries).await,
+                    Look::Asleep | Look::NotDue => None,
+                };
+                ((smoke.check.clone(), tries), error)
             }
         });
         let (checks, errors): (Vec<(Check, Tries)>, Vec<_>) =
             join_all(runs).await.into_iter().unzip();
-        let observed = ObservedChecks(checks);
-        cx.facts.set(EdgeTries(observed.by_name()));
+        if look == Look::Try {
+            memory.look(cx);
+        }
+        let observed = ObservedChecks::of(cx, checks, look, &mut memory);
+        memory.tries = observed.by_name();
+        cx.facts.set(EdgeMemory(memory));
         match errors.into_iter().flatten().next() {
             Some(error) => Err(error),
             None => Ok(observed),
@@ -90,18 +148,59 @@ impl Step for EdgeChecks {
         observed: &ObservedChecks,
         _now: Timestamp,
     ) -> Verdict<Infallible> {
-        let action = format!(
-            "request it yourself at https://{}, and correct the application or the check; Golive retries",
-            public_host(&target.app)
-        );
-        report::verdict(&action, observed)
+        match report::verdict(&action(target, observed), observed) {
+            // Between two proofs; the operator's recheck may be earlier, and then finds it not due.
+            Verdict::Done => match target.proof.interval {
+                Some(interval) if !observed.checks.is_empty() => Verdict::Holds(interval),
+                _ => Verdict::Done,
+            },
+            other => other,
+        }
     }
 
     fn notes(&self, _target: &Target, observed: &ObservedChecks) -> Vec<Note> {
-        report::notes(observed)
+        report::notes(observed, ProvedBy::Edge)
     }
 
     async fn act(&self, _cx: &Cx, change: Infallible) -> Result<()> {
         match change {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::phase::testing::target;
+
+    #[test]
+    fn without_an_address_a_failed_connection_is_told_as_that() {
+        let failed = |no_connection| Try {
+            no_connection,
+            ..Try::failed(
+                "http /".to_owned(),
+                Reason::TlsFailed,
+                "TLS fails".to_owned(),
+            )
+        };
+        let told = explained(failed(true), true);
+        assert_eq!(told.reason, Reason::AddressesInsufficient);
+        assert!(told.message.contains("no public address"), "{told:?}");
+        assert_eq!(explained(failed(true), false).reason, Reason::TlsFailed);
+        assert_eq!(explained(failed(false), true).reason, Reason::TlsFailed);
+        let passed = Try::passed("http /".to_owned(), "200".to_owned(), Duration::ZERO);
+        assert_eq!(explained(passed.clone(), true), passed);
+    }
+
+    #[test]
+    fn what_to_do_about_a_failure_fits_its_cause() {
+        let told = |spec: &str| action(&target(spec, &[]), &ObservedChecks::default());
+        assert!(told("").contains("`spec.smokeTest.checks`"), "{}", told(""));
+        let declared = told("smokeTest: {checks: [{name: up, http: {path: /up}}]}");
+        assert!(declared.contains("request it yourself"), "{declared}");
+        let none =
+            "deploy: {scale: {app: 0}}\nsmokeTest: {checks: [{name: up, http: {path: /up}}]}";
+        assert!(told(none).contains("no machine"), "{}", told(none));
     }
 }

@@ -1,9 +1,99 @@
 //! Whether an answer from the public edge is what a check expects. Pure.
 
+use super::question::Way;
 use crate::{
     api::smoke_test::{HttpCheck, MetricsCheck},
     net::probe::Answer,
 };
+
+/// Statuses beside 2xx and 3xx that show that the application answers: it refuses strangers, or has
+/// nothing at this path or for this method.
+const REFUSALS: [u16; 4] = [401, 403, 404, 405];
+
+/// What counts for a default check, for people.
+const COUNTS: &str = "2xx, 3xx, 401, 403, 404 and 405 count";
+
+/// Whether an answer shows that the application answers at all, when nobody has said what it should
+/// answer; either way with the evidence.
+pub fn judge_any(answer: &Answer) -> Result<String, String> {
+    let status = answer.status;
+    let bytes = answer.body.len();
+    if (200..300).contains(&status) {
+        return Ok(format!("{status} in {bytes} bytes"));
+    }
+    if (300..400).contains(&status) || REFUSALS.contains(&status) {
+        return Ok(format!(
+            "{status} in {bytes} bytes: the application answers ({COUNTS})"
+        ));
+    }
+    let advice = match status {
+        400 | 421 => {
+            "; an application that checks the name of the host must allow this one (ALLOWED_HOSTS or the like)"
+        }
+        _ => "",
+    };
+    Err(format!("answered {status}, and {COUNTS}{advice}"))
+}
+
+/// Whether an answer that passed also shows that the database answers. One that comes from a cache,
+/// or is not about a database, shows nothing: it may be the same without a database.
+pub fn about_database(way: Way<'_>, answer: &Answer) -> Result<(), &'static str> {
+    if is_cached(answer) {
+        return Err("the answer comes from a cache");
+    }
+    let declared = match way {
+        Way::Http(check) => check.body_contains.is_some() || check.header.is_some(),
+        Way::Metrics(check) => !check.contains.is_empty(),
+        Way::Tcp(_) => false,
+    };
+    let is_page = answer
+        .headers
+        .get(hyper::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.starts_with("text/html"));
+    if declared || (!is_page && names_a_database(&answer.body)) {
+        Ok(())
+    } else {
+        Err(
+            "the answer does not mention the database (say with `bodyContains` or `contains` what it has when the database answers)",
+        )
+    }
+}
+
+/// Whether a cache between here and the application gave the answer (RFC 9111, `Age`; RFC 9211,
+/// `Cache-Status`; and the headers of common caches).
+fn is_cached(answer: &Answer) -> bool {
+    let text = |name: &str| {
+        let value = answer.headers.get(name).and_then(|v| v.to_str().ok());
+        value.unwrap_or_default().to_ascii_lowercase()
+    };
+    let aged = text("age").trim().parse::<u64>().is_ok_and(|age| age > 0);
+    let hit = ["cache-status", "x-cache", "cf-cache-status"]
+        .iter()
+        .any(|name| {
+            let value = text(name);
+            let mut words = value.split(|c: char| !c.is_ascii_alphanumeric());
+            words.any(|word| word == "hit")
+        });
+    aged || hit
+}
+
+/// Whether a text has a word for a database.
+fn names_a_database(body: &[u8]) -> bool {
+    const WORDS: [&str; 8] = [
+        "database",
+        "databases",
+        "db",
+        "postgres",
+        "postgresql",
+        "pg",
+        "sql",
+        "datasource",
+    ];
+    let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|word| WORDS.contains(&word))
+}
 
 /// Whether an answer is what the check expects; either way with the evidence.
 pub fn judge_http(check: &HttpCheck, answer: &Answer) -> Result<String, String> {
@@ -165,6 +255,66 @@ mod tests {
             ..HttpCheck::get("/")
         };
         assert!(judge_http(&header, &answer(200, "")).is_err());
+    }
+
+    #[test]
+    fn what_nobody_has_described_must_only_answer_and_not_with_an_error_of_its_own() {
+        for status in [200, 204, 301, 302, 308, 401, 403, 404, 405] {
+            assert!(judge_any(&answer(status, "")).is_ok(), "{status}");
+        }
+        for status in [400, 410, 421, 429, 500, 502, 503, 504] {
+            let told = judge_any(&answer(status, "canary")).unwrap_err();
+            assert!(told.contains(&status.to_string()), "{told}");
+            assert!(!told.contains("canary"), "{told}");
+        }
+        let refused = judge_any(&answer(400, "")).unwrap_err();
+        assert!(refused.contains("ALLOWED_HOSTS"), "{refused}");
+        assert!(judge_any(&answer(404, "")).unwrap().contains("404 and 405"));
+    }
+
+    #[test]
+    fn only_an_answer_about_the_database_proves_it() {
+        let health = HttpCheck::get("/up");
+        let plain = |body: &str, headers: &[(&'static str, &str)]| {
+            let mut answer = answer(200, body);
+            answer.headers = headers
+                .iter()
+                .map(|(name, value)| {
+                    let value = hyper::header::HeaderValue::from_str(value).unwrap();
+                    (hyper::header::HeaderName::from_static(name), value)
+                })
+                .collect();
+            answer
+        };
+        let proves = |answer: &Answer| about_database(Way::Http(&health), answer).is_ok();
+        for about in [
+            r#"{"status":"ok","database":"ok"}"#,
+            "db: up",
+            "pg_stat_activity_count 3",
+        ] {
+            assert!(proves(&plain(about, &[])), "{about}");
+        }
+        for silent in ["ok", r#"{"status":"ok"}"#, "", "feedback dbx"] {
+            assert!(!proves(&plain(silent, &[])), "{silent}");
+        }
+        let page = [("content-type", "text/html; charset=utf-8")];
+        assert!(!proves(&plain("<p>our database of cabins", &page)));
+        for cached in [
+            ("age", "12"),
+            ("x-cache", "HIT from edge"),
+            ("cache-status", "cdn; hit"),
+        ] {
+            assert!(!proves(&plain("database: ok", &[cached])), "{cached:?}");
+        }
+        assert!(proves(&plain(
+            "database: ok",
+            &[("age", "0"), ("x-cache", "MISS")]
+        )));
+        let declared = HttpCheck {
+            body_contains: Some("ok".to_owned()),
+            ..HttpCheck::get("/up")
+        };
+        assert!(about_database(Way::Http(&declared), &plain("ok", &[])).is_ok());
     }
 
     #[test]

@@ -50,15 +50,15 @@ impl KnownExec {
     }
 }
 
-/// Which of the default commands passes.
+/// Which of the default commands decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DefaultCommand {
     /// None was run yet.
     #[default]
     Unknown,
-    /// The one with this index passed.
-    Passed(usize),
-    /// None of them passes.
+    /// The one with this index: the image has it.
+    Decides(usize),
+    /// The image has none of them.
     None,
 }
 

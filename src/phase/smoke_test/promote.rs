@@ -50,7 +50,11 @@ impl Step for Promote {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[StepId::EdgeChecks, StepId::DatabaseCheck]
+        &[
+            StepId::EdgeChecks,
+            StepId::DatabaseCheck,
+            StepId::SteadyMachines,
+        ]
     }
 
     fn reads(&self) -> u32 {

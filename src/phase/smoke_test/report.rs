@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
-use super::tries::{Decision, Tries};
+use jiff::Timestamp;
+
+use super::{
+    look::Look,
+    memory::{Memory, Stage},
+    tries::{Decision, Tries},
+};
 use crate::{
     api::{
         Reason,
@@ -10,17 +16,52 @@ use crate::{
         status::one_line,
         status::{CheckResult, MAX_MESSAGE, SmokeTestResult},
     },
-    pipeline::{Cx, Note, ProbeKind, Verdict, Wake, Why},
+    pipeline::{Cx, Note, ProbeKind, ProvedBy, SmokeProof, Verdict, Wake, Why},
 };
 
 /// The checks of a step, each with its tries since it was last decided.
 #[derive(Clone, Debug, Default)]
-pub struct ObservedChecks(pub Vec<(Check, Tries)>);
+pub struct ObservedChecks {
+    /// The checks.
+    pub checks: Vec<(Check, Tries)>,
+    /// How far the proof has come.
+    pub stage: Stage,
+    /// What the step did in this pass; unless it tried, what was proven before holds.
+    pub look: Look,
+    /// What the status says of proven checks that this process has not decided yet.
+    pub standing: Vec<SmokeTestResult>,
+    /// When everything was last proven; `None` when this process has not proven it.
+    pub proven_at: Option<Timestamp>,
+}
 
 impl ObservedChecks {
+    /// The checks with the results of this pass, as the memory has them after it.
+    pub fn of(cx: &Cx, checks: Vec<(Check, Tries)>, look: Look, memory: &mut Memory) -> Self {
+        let passed = |(check, tries): &(Check, Tries)| tries.outcome(check) == Decision::Passed;
+        let tried = checks.iter().any(|(_, tries)| tries.last.is_some());
+        if look == Look::Try && tried && checks.iter().all(passed) {
+            memory.prove(cx.now());
+        }
+        let proven_earlier = memory.proven && memory.proven_at.is_none();
+        let undecided = |name: &str| {
+            let mut checks = checks.iter();
+            let open = |check, tries: &Tries| tries.outcome(check) == Decision::Open;
+            checks.any(|(check, tries)| check.name == name && open(check, tries))
+        };
+        let standing = cx.recorded.smoke_test.iter();
+        let standing = standing.filter(|result| proven_earlier && undecided(&result.check));
+        Self {
+            standing: standing.cloned().collect(),
+            stage: memory.stage(cx),
+            look,
+            proven_at: memory.proven_at,
+            checks,
+        }
+    }
+
     /// The tries by the name of their check.
     pub fn by_name(&self) -> BTreeMap<String, Tries> {
-        self.0
+        self.checks
             .iter()
             .map(|(check, tries)| (check.name.clone(), tries.clone()))
             .collect()
@@ -32,23 +73,60 @@ pub fn timeout(cx: &Cx, check: &Check) -> Duration {
     check.timeout.get().min(cx.installation.timing.deadline / 2)
 }
 
-/// The notes for the status, one for each check.
-pub fn notes(observed: &ObservedChecks) -> Vec<Note> {
-    observed
-        .0
-        .iter()
+/// The notes for the status: one for each check, and what was proven by them.
+pub fn notes(observed: &ObservedChecks, by: ProvedBy) -> Vec<Note> {
+    let standing = observed.standing.iter().cloned();
+    let standing = standing.map(|result| Note::SmokeTest(result, ProbeKind::Other));
+    let checks = observed.checks.iter();
+    let mut notes: Vec<Note> = checks
+        .filter(|(check, _)| !is_standing(observed, check))
         .map(|(check, tries)| {
             let decisive = tries.decisive_try(check);
             let kind = decisive.map_or(ProbeKind::Other, |tried| tried.kind);
-            Note::SmokeTest(result(check, tries), kind)
+            Note::SmokeTest(result(check, tries, observed.stage), kind)
         })
-        .collect()
+        .chain(standing)
+        .collect();
+    let asleep = observed.look == Look::Asleep;
+    if asleep {
+        let why = "all machines are stopped by Fly.io's proxy until the next request; the last proof holds, and a recheck does not wake them";
+        notes.push(Note::Remark(Why::new(Reason::Asleep, why)));
+    }
+    if observed.stage == Stage::Proven && !observed.checks.is_empty() {
+        notes.push(Note::Proof(SmokeProof {
+            by: match asleep {
+                true => ProvedBy::EarlierProof,
+                false => by,
+            },
+            at: observed.proven_at,
+            summary: summary(observed),
+        }));
+    }
+    notes
 }
 
-/// The verdict of all checks together: a failed one blocks, an undecided one waits. `action` is
-/// what a person can do about a failure.
+fn is_standing(observed: &ObservedChecks, check: &Check) -> bool {
+    let mut standing = observed.standing.iter();
+    standing.any(|result| result.check == check.name)
+}
+
+/// The checks that passed, each with its way.
+fn summary(observed: &ObservedChecks) -> String {
+    let lines = observed.checks.iter().map(|(check, tries)| {
+        let way = tries.decisive_try(check).map(|tried| tried.path.as_str());
+        way.map_or_else(
+            || check.name.clone(),
+            |way| format!("{} ({way})", check.name),
+        )
+    });
+    one_line(&lines.collect::<Vec<_>>().join(", "), MAX_MESSAGE)
+}
+
+/// The verdict of all checks together: a failed one blocks, an undecided one waits. While the
+/// application may still be starting, a failed one is awaited. `action` is what a person can do about
+/// a failure.
 pub fn verdict(action: &str, observed: &ObservedChecks) -> Verdict<Infallible> {
-    let checks = &observed.0;
+    let checks = &observed.checks;
     let decided = |wanted: Decision| {
         checks
             .iter()
@@ -58,23 +136,35 @@ pub fn verdict(action: &str, observed: &ObservedChecks) -> Verdict<Infallible> {
         Some(last) => format!("{} ({}): {}", check.name, last.path, last.message),
         None => check.name.clone(),
     };
+    if observed.look != Look::Try {
+        return Verdict::Done;
+    }
     let failed: Vec<String> = decided(Decision::Failed).map(describe).collect();
+    let pause = checks
+        .iter()
+        .filter(|(check, tries)| tries.decision(check) != Decision::Passed)
+        .map(|(check, _)| check.interval.get())
+        .min();
     if !failed.is_empty() {
         let reason = decided(Decision::Failed)
             .find_map(|(_, tries)| tries.last.as_ref().map(|last| last.reason))
             .unwrap_or(Reason::SmokeCheckFailed);
-        let message = format!("{}; {action}", failed.join("; "));
-        return Verdict::Blocked(Why::new(reason, message));
+        let why = Why::new(reason, format!("{}; {action}", failed.join("; ")));
+        return match (observed.stage, pause) {
+            (Stage::Starting, Some(pause)) => Verdict::Wait {
+                why,
+                wake: Wake::After(pause),
+            },
+            _ => Verdict::Blocked(why),
+        };
     }
-    let pause = checks
-        .iter()
-        .filter(|(check, tries)| tries.decision(check) == Decision::Open)
-        .map(|(check, _)| check.interval.get())
-        .min();
     let Some(pause) = pause else {
         return Verdict::Done;
     };
-    let open: Vec<String> = decided(Decision::Open).map(describe).collect();
+    let open: Vec<String> = decided(Decision::Open)
+        .filter(|(check, _)| !is_standing(observed, check))
+        .map(describe)
+        .collect();
     if open.is_empty() {
         // A check that passed before does not fail for a single failure: `failureLimit` decides.
         return Verdict::Holds(pause);
@@ -86,11 +176,17 @@ pub fn verdict(action: &str, observed: &ObservedChecks) -> Verdict<Infallible> {
 }
 
 /// The report on one check.
-fn result(check: &Check, tries: &Tries) -> SmokeTestResult {
+fn result(check: &Check, tries: &Tries, stage: Stage) -> SmokeTestResult {
     let decisive = tries.decisive_try(check);
     let why = |otherwise| decisive.map_or(otherwise, |tried| tried.reason);
     let (result, reason) = match tries.outcome(check) {
+        Decision::Passed if decisive.is_some_and(|tried| !tried.proves) => {
+            (CheckResult::Skipped, why(Reason::ObservationUnknown))
+        }
         Decision::Passed => (CheckResult::Passed, why(Reason::Succeeded)),
+        Decision::Failed if stage == Stage::Starting => {
+            (CheckResult::Unknown, why(Reason::SmokeCheckFailed))
+        }
         Decision::Failed => (CheckResult::Failed, why(Reason::SmokeCheckFailed)),
         Decision::Open => (CheckResult::Unknown, Reason::SmokeCheckRunning),
     };
@@ -131,6 +227,14 @@ mod tests {
         (check.clone(), tries)
     }
 
+    fn proven(checks: Vec<(Check, Tries)>) -> ObservedChecks {
+        ObservedChecks {
+            checks,
+            stage: Stage::Proven,
+            ..ObservedChecks::default()
+        }
+    }
+
     fn named(name: &str) -> Check {
         Check {
             count: 3,
@@ -141,7 +245,7 @@ mod tests {
 
     #[test]
     fn all_failed_checks_are_named_with_evidence_and_next_action() {
-        let observed = ObservedChecks(vec![
+        let observed = proven(vec![
             tried(&named("a"), &[false, false]),
             tried(&named("b"), &[true]),
             tried(&named("c"), &[false, false]),
@@ -158,7 +262,7 @@ mod tests {
 
     #[test]
     fn one_failed_try_of_a_passed_check_holds_and_is_repeated_soon() {
-        let observed = ObservedChecks(vec![
+        let observed = proven(vec![
             tried(&named("a"), &[true, false]),
             tried(&named("b"), &[true]),
         ]);
@@ -166,26 +270,72 @@ mod tests {
             verdict("correct it", &observed),
             Verdict::Holds(named("a").interval.get())
         );
-        let report = result(&observed.0[0].0, &observed.0[0].1);
+        let report = result(&observed.checks[0].0, &observed.checks[0].1, observed.stage);
         assert_eq!(report.result, CheckResult::Passed);
         assert_eq!(report.message, "200 in 2 bytes", "of the decisive try");
     }
 
     #[test]
+    fn what_may_still_be_starting_is_awaited_with_the_evidence_until_the_deadline() {
+        let mut observed = proven(vec![tried(&named("a"), &[false, false])]);
+        observed.stage = Stage::Starting;
+        let Verdict::Wait { why, wake } = verdict("correct it", &observed) else {
+            unreachable!("it may still be starting");
+        };
+        assert_eq!(why.reason, Reason::SmokeCheckFailed);
+        assert_eq!(why.message, "a (http /a): answered 500; correct it");
+        assert_eq!(wake, Wake::After(named("a").interval.get()));
+        let report = |observed: &ObservedChecks| {
+            let (check, tries) = &observed.checks[0];
+            result(check, tries, observed.stage).result
+        };
+        assert_eq!(report(&observed), CheckResult::Unknown);
+        observed.stage = Stage::Late;
+        assert!(matches!(verdict("", &observed), Verdict::Blocked(_)));
+        assert_eq!(report(&observed), CheckResult::Failed);
+    }
+
+    #[test]
+    fn while_all_machines_sleep_the_last_proof_holds() {
+        let mut observed = proven(vec![tried(&named("a"), &[true])]);
+        observed.look = Look::Asleep;
+        assert_eq!(verdict("", &observed), Verdict::Done);
+        let notes = notes(&observed, ProvedBy::Edge);
+        assert!(notes.iter().any(|note| note.remark().is_some()));
+        let earlier =
+            |note: &Note| matches!(note, Note::Proof(proof) if proof.by == ProvedBy::EarlierProof);
+        assert!(notes.iter().any(earlier), "{notes:?}");
+    }
+
+    #[test]
+    fn a_default_check_that_cannot_be_made_from_here_is_skipped_and_never_passed() {
+        let (check, mut tries) = tried(&named("port-22"), &[]);
+        tries.begin(&check, "stamp", Instant::now());
+        let try_of = Try {
+            proves: false,
+            reason: Reason::ObservationUnknown,
+            ..Try::passed("tcp 22".to_owned(), "no IPv6".to_owned(), Duration::ZERO)
+        };
+        tries.add(try_of, Instant::now());
+        let report = result(&check, &tries, Stage::Starting);
+        assert_eq!(report.result, CheckResult::Skipped);
+    }
+
+    #[test]
     fn before_the_first_decision_it_waits() {
-        let observed = ObservedChecks(vec![tried(&named("a"), &[false])]);
+        let observed = proven(vec![tried(&named("a"), &[false])]);
         assert!(matches!(
             verdict("correct it", &observed),
             Verdict::Wait { .. }
         ));
-        let report = result(&observed.0[0].0, &observed.0[0].1);
+        let report = result(&observed.checks[0].0, &observed.checks[0].1, observed.stage);
         assert_eq!(report.result, CheckResult::Unknown);
     }
 
     #[test]
     fn no_check_is_done() {
         assert_eq!(
-            verdict("correct it", &ObservedChecks(Vec::new())),
+            verdict("correct it", &ObservedChecks::default()),
             Verdict::Done
         );
     }

@@ -227,6 +227,7 @@ fn cx() -> Cx {
         act: Act::Apply,
         recorded: Default::default(),
         pass: 0,
+        requests: 0,
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Addresses {
     pub control: SocketAddr,
     /// The TLS edge.
     pub edge: SocketAddr,
+    /// A loopback address of its own, where all public TCP ports of services are open.
+    pub edge_ip: std::net::Ipv4Addr,
 }
 
 /// One simulated Fly.io.

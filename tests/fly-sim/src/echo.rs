@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
+use axum::response::AppendHeaders;
 use axum::routing::{get, post};
 use http::StatusCode;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,6 +32,43 @@ pub struct Args {
     /// Does not end on SIGINT and SIGTERM.
     #[arg(long)]
     stubborn: bool,
+    /// Answers every request with this status.
+    #[arg(long)]
+    answer: Option<u16>,
+    /// Has this header `Location` in those answers.
+    #[arg(long)]
+    location: Option<String>,
+    /// Listens only after this many milliseconds.
+    #[arg(long, default_value_t = 0)]
+    listen_after_ms: u64,
+    /// Does not speak HTTP: sends back every byte.
+    #[arg(long)]
+    tcp: bool,
+    /// Sends this at the beginning of a connection of `--tcp`.
+    #[arg(long, default_value = "")]
+    greeting: String,
+}
+
+/// Sends back every byte of every connection.
+async fn tcp(listener: TcpListener, greeting: String) -> std::io::Result<()> {
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        let greeting = greeting.clone();
+        tokio::spawn(async move {
+            stream.write_all(greeting.as_bytes()).await?;
+            let (mut read, mut write) = stream.split();
+            tokio::io::copy(&mut read, &mut write).await
+        });
+    }
+}
+
+/// Answers every request alike.
+fn always(status: u16, location: Option<String>) -> Router {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    Router::new().fallback(async move || {
+        let location = location.iter().map(|to| ("location", to.clone()));
+        (status, AppendHeaders(location.collect::<Vec<_>>()), "echo")
+    })
 }
 
 /// Runs it.
@@ -46,7 +85,11 @@ pub async fn run(args: Args) -> Result<(), Box<dyn std::error::Error + Send + Sy
         .ok()
         .and_then(|ip| ip.parse().ok())
         .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    tokio::time::sleep(Duration::from_millis(args.listen_after_ms)).await;
     let listener = TcpListener::bind((ip, args.port)).await?;
+    if args.tcp {
+        return Ok(tcp(listener, args.greeting).await?);
+    }
     let healthy = Arc::new(AtomicBool::new(!args.unhealthy));
     let id = std::env::var("FLY_MACHINE_ID").unwrap_or_default();
     let router = Router::new()
@@ -77,6 +120,10 @@ pub async fn run(args: Args) -> Result<(), Box<dyn std::error::Error + Send + Sy
         )
         .route("/echo", post(async |body: String| body))
         .with_state(healthy);
+    let router = match args.answer {
+        Some(status) => always(status, args.location),
+        None => router,
+    };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     axum::serve(listener, router)

@@ -180,6 +180,7 @@ fn write_env(path: &Path, sim: &Sim, bundle: &Path) -> Result<(), AnyError> {
         ("FLY_NO_INCIDENTS_CHECK", "1"),
         ("FLY_SIM_CONTROL_URL", &sim.control_url()),
         ("FLY_SIM_EDGE", &sim.edge().to_string()),
+        ("FLY_SIM_EDGE_IP", &sim.edge_ip().to_string()),
         ("SSL_CERT_FILE", &bundle.display().to_string()),
     ] {
         writeln!(text, "export {key}='{value}'")?;

@@ -185,6 +185,15 @@ impl AppPlatform {
             .any(|address| address.kind.is_public())
     }
 
+    /// Whether it has an address of its own, which also carries ports that are told apart by nothing
+    /// but the address (fly.io/docs/networking/services, "Shared IPv4").
+    pub fn has_own_address(&self) -> bool {
+        let own = [addresses::Type::V4, addresses::Type::V6];
+        self.addresses
+            .iter()
+            .any(|address| own.contains(&address.kind))
+    }
+
     /// Hostnames besides `<app>.fly.dev` whose certificate is active.
     pub fn active_hostnames(&self) -> Vec<String> {
         self.certificates

@@ -64,6 +64,12 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), SimErr
     Ok((listener, bound))
 }
 
+/// A loopback address that machines do not get, different for each simulator of this host.
+fn edge_ip() -> std::net::Ipv4Addr {
+    let [b, c, d] = rand::random::<[u8; 3]>();
+    std::net::Ipv4Addr::new(127, 2 + b % 14, c, 1 + d % 254)
+}
+
 fn world(options: &Options) -> World {
     let mut world = World::default();
     for seed in &options.orgs {
@@ -121,6 +127,7 @@ impl Sim {
             api: api_address,
             control: control_address,
             edge: edge_address,
+            edge_ip: edge_ip(),
         };
         let world = world(&options);
         let core = Arc::new(Core::new(options, dir, world)?);
@@ -169,6 +176,11 @@ impl Sim {
     /// Where the TLS edge listens; hostnames are told apart by SNI.
     pub fn edge(&self) -> SocketAddr {
         self.addresses.edge
+    }
+
+    /// The loopback address where all public TCP ports of services are open, under their own numbers.
+    pub fn edge_ip(&self) -> std::net::Ipv4Addr {
+        self.addresses.edge_ip
     }
 
     /// The certificate of the edge's authority.

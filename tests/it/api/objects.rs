@@ -291,7 +291,26 @@ fn refused() -> Vec<(Value, &'static str)> {
             check(json!({"name": "a", "tcp": {"port": 1}, "fallbacks": [{}]})),
             "exactly one of `http`, `metrics` and `tcp`",
         ),
-        (json!({"smokeTest": {"checks": []}}), "checks"),
+        (
+            json!({"smokeTest": {"interval": "1s"}}),
+            "`interval` must be between 30s and 24h",
+        ),
+        (
+            check(json!({"name": "a", "http": {"path": "api/healthz"}})),
+            "`path` must begin with `/`",
+        ),
+        (
+            check(json!({"name": "a", "http": {"path": "https://example.com/"}})),
+            "a path on the app itself, not a URL of another host",
+        ),
+        (
+            check(json!({"name": "a", "metrics": {"path": "/a b"}})),
+            "percent-encode",
+        ),
+        (
+            check(json!({"name": "Home Page", "tcp": {"port": 1}})),
+            "`name` must have lower-case letters",
+        ),
         (
             json!({"gates": [{"before": "Deploy"}, {"before": "Deploy", "approvals": 2}]}),
             "Duplicate value",
@@ -387,6 +406,7 @@ async fn unusual_but_sensible_objects_are_accepted() {
         json!({"provision": {"hostnames": ["*.example.org", "xn--caaba-fta.example"]}}),
         json!({"smokeTest": {"checks": [{"name": "a", "http": {"path": "/?q=ñ".replace('ñ', "%C3%B1"), "method": "HEAD", "status": [200, 204, 302]}}]}}),
         json!({"smokeTest": {"checks": [{"name": "a", "tcp": {"port": 5432}, "count": 1, "failureLimit": 0}]}}),
+        json!({"smokeTest": {"interval": "30s", "checks": []}}),
         json!({"suspend": true, "suspendReason": "holiday", "suspendUntil": "2030-01-01T00:00:00Z"}),
         json!({"observe": {"source": {"flyPrometheus": {}}, "window": "1h30m"}}),
     ] {

@@ -7,6 +7,7 @@ mod go_live;
 mod limits;
 mod pipeline;
 mod preflight;
+mod proof;
 mod provision;
 mod serving;
 mod smoke_test;

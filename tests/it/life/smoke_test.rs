@@ -17,10 +17,24 @@ fn quick(check: Value) -> Value {
     whole
 }
 
+/// An activation with a database, these checks, and the shortest deadline.
 async fn with_checks(env: &Env, checks: &[Value]) {
+    with_checks_and(env, checks, json!({})).await;
+}
+
+async fn with_checks_and(env: &Env, checks: &[Value], more: Value) {
+    env.secret(
+        "db",
+        &[("url", "postgres://hola:made-up-8d1f@db.example.com/hola")],
+    )
+    .await;
     let checks: Vec<Value> = checks.iter().cloned().map(quick).collect();
-    env.activation("hola", json!({"smokeTest": {"checks": checks}}))
-        .await;
+    let mut spec = json!({
+        "provision": {"postgres": {"external": {"urlSecretRef": {"name": "db", "key": "url"}}}},
+        "smokeTest": {"deadline": "10s", "checks": checks},
+    });
+    crate::support::env::merge(&mut spec, more);
+    env.activation("hola", spec).await;
 }
 
 fn told<'s>(status: &'s ActivationStatus, name: &str) -> &'s SmokeTestResult {
@@ -129,7 +143,12 @@ async fn without_exec_the_database_is_proven_indirectly_and_the_report_says_so()
     let database = || {
         json!({
             "name": "database", "database": {"command": ["true"]},
-            "fallbacks": [{"http": {"path": "/api/v1/readyz"}}, {"metrics": {}}],
+            // The first proves nothing: its page is the same without a database.
+            "fallbacks": [
+                {"http": {"path": "/"}},
+                {"http": {"path": "/api/v1/readyz", "bodyContains": "ok"}},
+                {"metrics": {}},
+            ],
         })
     };
     for status in [404, 501, 500, 403] {
@@ -149,6 +168,25 @@ async fn without_exec_the_database_is_proven_indirectly_and_the_report_says_so()
         assert_eq!(told.reason, "ExecUnavailable");
         assert!(told.message.contains("indirectly, because"), "{told:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_command_that_runs_and_fails_is_a_failure_though_the_pages_are_well() {
+    let env = Env::start().await;
+    let health = json!({"name": "health", "http": {"path": "/api/v1/healthz"}});
+    let checks = [health, json!({"name": "database", "database": {}})];
+    // The program knows `db-check`, and has no database here.
+    let toml = "[deploy]\nrelease_command = 'cabanas help'\n[http_service]\ninternal_port = 8080\n";
+    let config = json!({"deploy": {"config": {"inline": toml}}});
+    with_checks_and(&env, &checks, config).await;
+
+    let status = env.wait_for("hola", "SmokeTested", "False").await;
+
+    let database = told(&status, "database");
+    assert_eq!(database.path.as_deref(), Some("exec cabanas db-check"));
+    assert_eq!(database.result.as_str(), "Failed");
+    assert_eq!(told(&status, "health").result.as_str(), "Passed");
+    assert!(!is(&status, "Live", "True"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -152,7 +152,14 @@ impl Env {
             ("--fly-api-url", base.clone()),
             ("--fly-uiex-url", base.clone()),
             ("--fly-registry-url", base),
-            ("--resolve", format!("*.fly.dev:443={}", self.sim.edge())),
+            (
+                "--resolve",
+                format!(
+                    "*.fly.dev:443={},*.fly.dev:*={}:*",
+                    self.sim.edge(),
+                    self.sim.edge_ip()
+                ),
+            ),
             ("--ca-file", ca.display().to_string()),
             ("--namespace", self.namespace.clone()),
             ("--own-namespace", self.namespace.clone()),

@@ -116,7 +116,7 @@ async fn a_machine_that_never_becomes_healthy_is_told_with_its_check() {
 }
 
 fn homepage(path: &str) -> Value {
-    json!({"smokeTest": {"checks": [
+    json!({"smokeTest": {"deadline": "10s", "checks": [
         {"name": "metrics", "metrics": {"path": "/metrics"}},
         {"name": "homepage", "http": {"path": path}, "interval": "1s", "count": 2, "failureLimit": 1},
     ]}})

@@ -50,9 +50,9 @@ pub async fn of(cx: &Cx, machines: &[Machine], failed: &Machine) -> String {
 /// Whether the database answers in a machine: in the failed one when it runs, else in another.
 /// `None` when there is no database or no command to test it.
 async fn database(cx: &Cx, machines: &[Machine], failed: &Machine) -> Option<String> {
-    let own = cx.target.smoke_checks.iter();
+    let own = cx.target.proof.checks.iter();
     let own = own
-        .filter_map(|check| check.database.as_ref())
+        .filter_map(|smoke| smoke.check.database.as_ref())
         .map(|database| database.command.clone())
         .find(|command| !command.is_empty());
     if !cx.may_act() || (own.is_none() && cx.facts.get::<Database>().is_none()) {

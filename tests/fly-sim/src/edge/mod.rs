@@ -1,9 +1,11 @@
 //! The edge: TLS for `<app>.fly.dev` and added hostnames, in front of the machines.
 //!
-//! One port takes both TLS (Fly's 443) and plain HTTP (Fly's 80): the first byte tells.
+//! One port takes both TLS (Fly's 443) and plain HTTP (Fly's 80): the first byte tells. All public ports
+//! of services are also open at an address of the simulator's own (`ports`).
 
 mod autostop;
 pub mod metrics;
+mod ports;
 mod proxy;
 mod tls;
 
@@ -30,6 +32,10 @@ pub async fn serve(core: Shared, listener: TcpListener) {
             return;
         }
     };
+    if let Some(addresses) = core.addresses() {
+        let ip = std::net::IpAddr::V4(addresses.edge_ip);
+        core.spawn(ports::run(Arc::clone(&core), ip, acceptor.clone()));
+    }
     if core.options.autostop {
         core.spawn(autostop::run(Arc::clone(&core)));
     }
@@ -48,11 +54,11 @@ pub async fn serve(core: Shared, listener: TcpListener) {
     }
 }
 
-fn router(core: &Shared, tls: bool) -> Router {
+fn router(core: &Shared, door: proxy::Door) -> Router {
     let core = Arc::clone(core);
     Router::new().fallback(move |request: Request<Body>| {
         let core = Arc::clone(&core);
-        async move { proxy::handle(core, tls, request).await }
+        async move { proxy::handle(core, door, request).await }
     })
 }
 
@@ -67,14 +73,8 @@ async fn connection(core: Shared, acceptor: TlsAcceptor, stream: TcpStream) {
     }
     let shutdown = core.shutdown.clone();
     if first[0] != HANDSHAKE {
-        serve::connection(stream, peer, router(&core, false), shutdown).await;
+        serve::connection(stream, peer, router(&core, proxy::Door::HTTP), shutdown).await;
         return;
     }
-    match acceptor.accept(stream).await {
-        Ok(stream) => serve::connection(stream, peer, router(&core, true), shutdown).await,
-        Err(error) => {
-            core.edge.handshake_failed();
-            tracing::debug!(%peer, %error, "TLS handshake failed");
-        }
-    }
+    ports::named(core, acceptor, stream, (peer, proxy::Door::HTTPS.port)).await;
 }

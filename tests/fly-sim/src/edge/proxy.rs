@@ -70,17 +70,49 @@ fn host_of(request: &Request<Body>) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
-/// A machine that can take the request.
-struct Target {
-    id: String,
-    ip: Ipv4Addr,
-    port: u16,
-    in_flight: Arc<AtomicUsize>,
+/// Where a connection comes in.
+#[derive(Clone, Copy, Debug)]
+pub struct Door {
+    /// Whether the edge has ended TLS.
+    pub tls: bool,
+    /// The public port.
+    pub port: u16,
+    /// Whether it speaks HTTP.
+    pub http: bool,
 }
 
-/// The port of a service that a request of this kind comes in on.
-fn entrance(service: &Service, tls: bool) -> Option<&Port> {
-    let number = if tls { 443 } else { 80 };
+impl Door {
+    /// Plain HTTP.
+    pub const HTTP: Self = Self {
+        tls: false,
+        port: 80,
+        http: true,
+    };
+    /// HTTPS.
+    pub const HTTPS: Self = Self {
+        tls: true,
+        port: 443,
+        http: true,
+    };
+}
+
+/// A machine that can take the request.
+pub struct Target {
+    id: String,
+    /// Its address.
+    pub ip: Ipv4Addr,
+    /// The port inside.
+    pub port: u16,
+    /// Requests and connections that it works on.
+    pub in_flight: Arc<AtomicUsize>,
+}
+
+/// The port of a service that a request or connection through this door comes in on.
+fn entrance(service: &Service, door: Door) -> Option<&Port> {
+    let number = door.port;
+    if service.protocol.as_deref() == Some("udp") {
+        return None;
+    }
     service.ports.iter().flatten().find(|port| {
         let covers = port.port == Some(number)
             || matches!((port.start_port, port.end_port), (Some(low), Some(high)) if (low..=high).contains(&number));
@@ -90,12 +122,13 @@ fn entrance(service: &Service, tls: bool) -> Option<&Port> {
                 .flatten()
                 .any(|is| is == handler)
         };
-        covers && has("http") && (!tls || has("tls"))
+        covers && has("tls") == door.tls && has("http") == door.http
     })
 }
 
 /// What the edge finds when it looks for a machine.
-enum Found {
+pub enum Found {
+    /// This one.
     Machine(Target),
     /// Plain HTTP is not wanted.
     Redirect,
@@ -105,7 +138,8 @@ enum Found {
     Nothing,
 }
 
-fn choose(core: &Shared, app: &str, tls: bool, tried: &[String]) -> Found {
+/// Looks for a machine behind a door, and starts one that sleeps.
+pub fn choose(core: &Shared, app: &str, door: Door, tried: &[String]) -> Found {
     let mut started = None;
     let found = core.read(|world| {
         let Some(app) = world.apps.get(app) else {
@@ -116,11 +150,11 @@ fn choose(core: &Shared, app: &str, tls: bool, tried: &[String]) -> Found {
         let mut asleep: Option<&Machine> = None;
         for machine in app.live_machines() {
             for service in machine.config.services.iter().flatten() {
-                let (Some(entrance), Some(port)) = (entrance(service, tls), service.internal_port)
+                let (Some(entrance), Some(port)) = (entrance(service, door), service.internal_port)
                 else {
                     continue;
                 };
-                if entrance.force_https == Some(true) && !tls {
+                if entrance.force_https == Some(true) && !door.tls {
                     return Found::Redirect;
                 }
                 if machine.is_routable(port) {
@@ -222,7 +256,7 @@ fn say(core: &Core, app: &str, id: &str, message: String) {
 }
 
 /// Answers one request.
-pub async fn handle(core: Shared, tls: bool, request: Request<Body>) -> Response {
+pub async fn handle(core: Shared, door: Door, request: Request<Body>) -> Response {
     let began = Instant::now();
     let request_id = id::ulid();
     let Some(host) = host_of(&request) else {
@@ -231,7 +265,7 @@ pub async fn handle(core: Shared, tls: bool, request: Request<Body>) -> Response
     let Some(app) = app_for(&core, &host) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let mut response = route(&core, &app, &host, tls, request, &request_id).await;
+    let mut response = route(&core, &app, &host, door, request, &request_id).await;
     let headers = response.headers_mut();
     headers.insert(header::SERVER, HeaderValue::from_static("Fly/sim"));
     headers.insert(header::VIA, HeaderValue::from_static("1.1 fly.io"));
@@ -247,11 +281,11 @@ async fn route(
     core: &Shared,
     app: &str,
     host: &str,
-    tls: bool,
+    door: Door,
     request: Request<Body>,
     request_id: &str,
 ) -> Response {
-    let mut request = match Replay::new(request, host, tls, request_id).await {
+    let mut request = match Replay::new(request, host, door, request_id).await {
         Ok(request) => request,
         Err(status) => return status.into_response(),
     };
@@ -263,7 +297,7 @@ async fn route(
     let mut refused = false;
     loop {
         changes.mark_unchanged();
-        match choose(core, app, tls, &tried) {
+        match choose(core, app, door, &tried) {
             Found::Redirect => {
                 let path = request
                     .uri
@@ -329,7 +363,7 @@ impl Replay {
     async fn new(
         request: Request<Body>,
         host: &str,
-        tls: bool,
+        door: Door,
         request_id: &str,
     ) -> Result<Self, StatusCode> {
         let (parts, body) = request.into_parts();
@@ -339,7 +373,8 @@ impl Replay {
         for name in HOP {
             headers.remove(*name);
         }
-        let proto = if tls { "https" } else { "http" };
+        let proto = if door.tls { "https" } else { "http" };
+        let port = door.port.to_string();
         let peer = parts
             .extensions
             .get::<Peer>()
@@ -348,7 +383,7 @@ impl Replay {
             ("host", host),
             ("x-forwarded-proto", proto),
             ("fly-forwarded-proto", proto),
-            ("x-forwarded-port", if tls { "443" } else { "80" }),
+            ("x-forwarded-port", port.as_str()),
             ("x-forwarded-for", peer.as_str()),
             ("fly-client-ip", peer.as_str()),
             ("fly-region", "eze"),

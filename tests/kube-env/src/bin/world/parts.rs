@@ -88,6 +88,7 @@ pub async fn start_operator(
         format!("http://{registry}")
     };
     let edge = variable("FLY_SIM_EDGE")?;
+    let edge_ip = variable("FLY_SIM_EDGE_IP")?;
     let listen = SocketAddr::from(([127, 0, 0, 1], port::free()?));
     let log = place.dir().join("operator.log");
     let mut process = Spec::new("operator", beside("golive")?, &log)
@@ -100,6 +101,7 @@ pub async fn start_operator(
         .arg(format!("--fly-uiex-url={}", variable("FLY_UIEX_BASE_URL")?))
         .arg(format!("--fly-registry-url={registry}"))
         .arg(format!("--resolve=*.fly.dev:443={edge}"))
+        .arg(format!("--resolve=*.fly.dev:*={edge_ip}:*"))
         .arg(format!("--ca-file={}", variable("SSL_CERT_FILE")?))
         .arg(format!("--own-namespace={OWN_NAMESPACE}"))
         .arg(format!("--listen={listen}"))

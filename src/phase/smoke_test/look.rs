@@ -1,0 +1,179 @@
+//! Whether a step looks at the application now. A look has no effect on what it looks at: it wakes no
+//! machine that Fly.io's proxy has stopped, because each start is billed.
+
+use std::time::{Duration, Instant};
+
+use super::{memory::Memory, tries::Decision};
+use crate::{
+    fly::{Machine, MachineState},
+    phase::roster,
+    pipeline::{Cx, step::Result},
+    plan::Proof,
+};
+
+/// What a step does in this pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Look {
+    /// It makes the tries that are due.
+    #[default]
+    Try,
+    /// The last proof holds, and `smokeTest.interval` is not over.
+    NotDue,
+    /// All machines sleep, and the last proof holds.
+    Asleep,
+}
+
+/// What the decision rests on, beside the machines.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    /// The plan was proven, and nothing has failed since.
+    holds: bool,
+    /// A reconcile was requested since the last look.
+    requested: bool,
+    /// Whether `smokeTest.interval` is over since the last look; `None` when it is not set.
+    interval_over: Option<bool>,
+}
+
+/// What a step does now; `None` when the machines must be seen to know.
+fn without_machines(before: Before) -> Option<Look> {
+    if !before.holds || before.requested {
+        return Some(Look::Try);
+    }
+    match before.interval_over {
+        Some(true) => Some(Look::Try),
+        Some(false) => Some(Look::NotDue),
+        None => None,
+    }
+}
+
+/// What a step does now.
+///
+/// # Errors
+/// When the machines must be seen, and Fly.io does not answer.
+pub async fn decide(cx: &Cx, memory: &Memory) -> Result<Look> {
+    let proof = &cx.target.proof;
+    let before = Before {
+        holds: memory.proven && holds(proof, memory),
+        requested: cx.requests != memory.requests,
+        interval_over: proof.interval.map(|interval| is_over(memory, interval)),
+    };
+    if let Some(look) = without_machines(before) {
+        return Ok(look);
+    }
+    if proof.starts_on_demand && asleep(&roster::ours(cx).await?) {
+        return Ok(Look::Asleep);
+    }
+    Ok(Look::Try)
+}
+
+fn is_over(memory: &Memory, interval: Duration) -> bool {
+    let slack = Duration::from_millis(50);
+    memory
+        .looked
+        .is_none_or(|looked| Instant::now().saturating_duration_since(looked) + slack >= interval)
+}
+
+/// Whether no check of the memory is in the middle of a round, or has failed.
+fn holds(proof: &Proof, memory: &Memory) -> bool {
+    memory.tries.iter().all(|(name, tries)| {
+        let mut checks = proof.checks.iter().map(|smoke| &smoke.check);
+        let check = checks.find(|check| check.name == *name);
+        check.is_none_or(|check| tries.decision(check) == Decision::Passed)
+    })
+}
+
+/// Whether all machines that the proxy starts on demand are stopped or suspended, as it does with
+/// idle ones. One whose program ended by itself does not sleep: it has failed.
+pub fn asleep(machines: &[Machine]) -> bool {
+    let mut served = machines.iter().filter(|machine| serves(machine)).peekable();
+    served.peek().is_some() && served.all(sleeps)
+}
+
+/// Whether the machine has a service.
+fn serves(machine: &Machine) -> bool {
+    let config = machine.config.as_ref();
+    config.is_some_and(|config| !config.services.is_empty())
+}
+
+/// Whether the proxy has stopped this machine and starts it with the next request.
+pub fn sleeps(machine: &Machine) -> bool {
+    let stopped = matches!(
+        machine.state,
+        MachineState::Stopped | MachineState::Suspended
+    );
+    let mut services = machine.config.iter().flat_map(|config| &config.services);
+    let on_demand = services.any(|service| service.autostart == Some(true));
+    let failed = machine.exit_since_start().is_some_and(|exit| {
+        let code = exit.guest_exit_code.or(exit.exit_code).unwrap_or(0);
+        exit.requested_stop != Some(true) && code != 0
+    });
+    stopped && on_demand && !failed && machine.cordoned != Some(true)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn machine(state: &str, autostart: bool, exit: serde_json::Value) -> Machine {
+        serde_json::from_value(json!({
+            "id": "m", "state": state,
+            "config": {"services": [{"internal_port": 80, "autostart": autostart}]},
+            "events": [
+                {"type": "start", "timestamp": 1},
+                {"type": "exit", "timestamp": 2, "request": {"exit_event": exit}},
+            ],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_machine_sleeps_when_the_proxy_wakes_it_and_it_did_not_fail() {
+        let asked = json!({"requested_stop": true, "exit_code": 143});
+        assert!(sleeps(&machine("stopped", true, asked.clone())));
+        assert!(sleeps(&machine("suspended", true, asked.clone())));
+        assert!(!sleeps(&machine("started", true, asked.clone())));
+        assert!(
+            !sleeps(&machine("stopped", false, asked.clone())),
+            "nothing wakes it"
+        );
+        let crashed = json!({"requested_stop": false, "exit_code": 3});
+        assert!(!sleeps(&machine("stopped", true, crashed)));
+        let stopped = machine("stopped", true, asked.clone());
+        let runs = machine("started", true, asked);
+        assert!(asleep(std::slice::from_ref(&stopped)));
+        assert!(!asleep(&[stopped, runs]), "one of them runs");
+        assert!(!asleep(&[]), "nothing is there");
+    }
+
+    #[test]
+    fn what_sleeps_is_woken_for_a_proof_only_when_that_is_wanted() {
+        let before = |holds, requested, interval_over| Before {
+            holds,
+            requested,
+            interval_over,
+        };
+        assert_eq!(
+            without_machines(before(false, false, None)),
+            Some(Look::Try),
+            "after a deployment"
+        );
+        assert_eq!(
+            without_machines(before(true, true, Some(false))),
+            Some(Look::Try),
+            "on request"
+        );
+        assert_eq!(
+            without_machines(before(true, false, Some(true))),
+            Some(Look::Try),
+            "at the interval"
+        );
+        assert_eq!(
+            without_machines(before(true, false, Some(false))),
+            Some(Look::NotDue)
+        );
+        assert_eq!(without_machines(before(true, false, None)), None);
+    }
+}

@@ -1,0 +1,129 @@
+//! What a step remembers of its proof between passes, for one plan.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use super::tries::Tries;
+use crate::{
+    api::PhaseName,
+    pipeline::{Care, Cx},
+};
+
+/// How far the proof of a plan has come. It decides what a failure means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing has been proven yet, and the application may need time to start.
+    #[default]
+    Starting,
+    /// Nothing has been proven within the deadline of the phase.
+    Late,
+    /// It has been proven before.
+    Proven,
+}
+
+/// What a step remembers of its proof.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// Digest of the plan.
+    digest: String,
+    /// When its first try was made.
+    begun: Option<Instant>,
+    /// Whether it has been proven.
+    pub proven: bool,
+    /// When it was last proven; `None` when an earlier process did that.
+    pub proven_at: Option<Timestamp>,
+    /// The number of requested reconciles at the last look.
+    pub requests: u64,
+    /// When the last look was.
+    pub looked: Option<Instant>,
+    /// The tries of each check, by its name.
+    pub tries: BTreeMap<String, Tries>,
+}
+
+impl Memory {
+    /// What is remembered for the plan of this pass. After a restart the status says whether it was
+    /// proven: that spares what sleeps a wake-up, and proves nothing.
+    pub fn of(cx: &Cx, before: Option<Self>) -> Self {
+        let digest = cx.target.digest();
+        match before {
+            Some(memory) if memory.digest == digest => memory,
+            Some(_) => Self {
+                digest: digest.to_owned(),
+                ..Self::default()
+            },
+            // What serves was proven when it went live.
+            None if cx.care == Care::Serving => Self {
+                digest: digest.to_owned(),
+                proven: true,
+                requests: cx.requests,
+                ..Self::default()
+            },
+            None => {
+                let proven = cx.recorded.proven.as_deref() == Some(digest);
+                Self {
+                    digest: digest.to_owned(),
+                    proven,
+                    looked: proven.then(Instant::now),
+                    ..Self::default()
+                }
+            }
+        }
+    }
+
+    /// Notes that a look is made now.
+    pub fn look(&mut self, cx: &Cx) {
+        let now = Instant::now();
+        self.looked = Some(now);
+        self.requests = cx.requests;
+        // What only plans has no deadline.
+        if cx.may_act() {
+            self.begun.get_or_insert(now);
+        }
+    }
+
+    /// Notes that everything was proven now.
+    pub fn prove(&mut self, now: Timestamp) {
+        self.proven = true;
+        self.proven_at = Some(now);
+    }
+
+    /// How far the proof has come.
+    pub fn stage(&self, cx: &Cx) -> Stage {
+        let deadline = cx.target.deadline(PhaseName::SmokeTest);
+        self.stage_at(deadline.unwrap_or(Duration::MAX), Instant::now())
+    }
+
+    fn stage_at(&self, deadline: Duration, now: Instant) -> Stage {
+        let since = self.begun.map(|begun| now.saturating_duration_since(begun));
+        if self.proven {
+            Stage::Proven
+        } else if since.is_some_and(|since| since >= deadline) {
+            Stage::Late
+        } else {
+            Stage::Starting
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_awaited_until_the_deadline_and_not_after_a_proof() {
+        let begun = Instant::now();
+        let deadline = Duration::from_secs(300);
+        let mut memory = Memory::default();
+        assert_eq!(memory.stage_at(deadline, begun), Stage::Starting);
+        memory.begun = Some(begun);
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        assert_eq!(memory.stage_at(deadline, after(299)), Stage::Starting);
+        assert_eq!(memory.stage_at(deadline, after(300)), Stage::Late);
+        memory.prove(Timestamp::UNIX_EPOCH);
+        assert_eq!(memory.stage_at(deadline, after(1)), Stage::Proven);
+    }
+}
