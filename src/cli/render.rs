@@ -196,24 +196,24 @@ fn config(
 ) -> Result<(AppConfig, Vec<String>), Error> {
     let spec = &activation.spec;
     let mut warnings = Vec::new();
-    let mut config = match fly_toml(objects, activation, given)? {
+    let config = match fly_toml(objects, activation, given)? {
         None => {
             let port = spec.deploy.port.unwrap_or(DEFAULT_PORT);
             AppConfig::minimal(&spec.app, &spec.region, port)
         }
         Some((origin, text)) => {
             let place = |problem: &flytoml::Problem| format!("{origin}:{problem}");
-            let parsed = flytoml::parse(&text).map_err(|invalid| {
+            let mut parsed = flytoml::parse(&text).map_err(|invalid| {
                 let lines: Vec<String> = invalid.problems.iter().map(place).collect();
                 Error::FlyToml(lines.join("\n"))
             })?;
+            parsed.bind(&spec.app, &spec.region);
             for warning in &parsed.warnings {
                 warnings.push(place(warning).replacen("warning: ", "", 1));
             }
             parsed.config
         }
     };
-    warnings.extend(config.bind(&spec.app, &spec.region));
     Ok((config, warnings))
 }
 
@@ -440,10 +440,13 @@ spec:
         );
         assert_eq!(warnings.len(), 3, "{warnings:?}");
         assert_eq!(
-            warnings[0],
+            warnings[1],
             "ConfigMap config, fly.toml:2:1: colour: unknown key, ignored"
         );
-        assert!(warnings[1].contains("app = \"other\""), "{warnings:?}");
+        assert!(
+            warnings[0].contains("app: other has no effect"),
+            "{warnings:?}"
+        );
         assert!(warnings[2].contains("process group nobody"), "{warnings:?}");
     }
 
