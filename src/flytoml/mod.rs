@@ -45,7 +45,7 @@ pub use health::HealthCheck;
 pub use machine::{
     Context, ConversionError, PROCESS_GROUP_KEY, RELEASE_COMMAND_GROUP, Release, TEST_MACHINE_GROUP,
 };
-pub use problem::{Invalid, Problem, Severity, Topic};
+pub use problem::{Invalid, Problem, Severity, Topic, nearest};
 pub use render::{Machines, first_deployment};
 pub use size::{memory_mb, volume_gb};
 pub use text::not_utf8;

@@ -79,7 +79,7 @@ fn list(problems: &[Problem]) -> String {
 ///
 /// Words are compared part by part (`min_machines_running` has three), so that a part that means
 /// something else (`max`) is not taken for a typing error. A number is never one.
-pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
         .filter_map(|candidate| Some((edits(word, candidate)?, *candidate)))
