@@ -30,7 +30,7 @@ pub mod text;
 pub use activation::{Activation, ActivationSpec};
 pub use approval::{ActivationApproval, ActivationApprovalSpec, Decision};
 pub use condition::{ConditionStatus, ConditionType, Observation};
-pub use crd::crds;
+pub use crd::{crds, schema};
 pub use duration::Duration;
 pub use owner::Owner;
 pub use reason::Reason;

@@ -23,7 +23,7 @@ api_enum! {
         RegionUsable = "RegionUsable",
         /// The image exists for the machines' architecture. Blocking.
         ImageResolvable = "ImageResolvable",
-        /// The fly.toml is valid. Blocking.
+        /// The fly.toml is valid. Blocking; keys without an effect are a warning.
         FlyConfigValid = "FlyConfigValid",
         /// The deployment strategy works with the volumes and checks of the fly.toml. Blocking.
         StrategyCompatible = "StrategyCompatible",

@@ -89,6 +89,8 @@ api_enum! {
         ConfigMapKeyMissing = "ConfigMapKeyMissing",
         /// The fly.toml is not valid.
         FlyConfigInvalid = "FlyConfigInvalid",
+        /// The fly.toml is valid, and something in it is probably a mistake or has no effect.
+        FlyConfigDoubtful = "FlyConfigDoubtful",
         /// The deployment strategy does not work with the volumes or checks.
         StrategyIncompatible = "StrategyIncompatible",
         /// No health check is declared, or it does not cover what the application depends on.

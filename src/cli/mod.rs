@@ -4,10 +4,13 @@
 //! a file with `Args` and `run`, and a line in [`Command`].
 //! May use: everything below the programs. Start reading in `render`, which works offline.
 
+mod cel;
 mod connect;
+mod manifest;
 mod output;
 mod render;
 mod rollback;
+mod schema;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

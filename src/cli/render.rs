@@ -2,30 +2,36 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::manifest::{self, ManifestError, kind, name};
 use super::output::Output;
-use crate::api::Activation;
+use super::schema;
 use crate::api::deploy::DEFAULT_PORT;
+use crate::api::{self, Activation, crds};
 use crate::flytoml::{self, AppConfig, Context, Machines};
+
+/// The version of the API that this program has the rules of.
+const VERSION: &str = "golive.dev/v1alpha1";
 
 /// Arguments of `render`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The fly.toml is the Activation's own: inline, or from its ConfigMap, which must then be in one of
 the files. The output lacks what is known only during a deployment: the image's digest, the tag that
-`deploy.source` chooses, ids of releases and volumes, and Golive's own metadata.
+`deploy.source` chooses, ids of releases and volumes, and Golive's own metadata. The rules of the
+API server are applied to the Activation, except those about a change of an object that exists.
 
 Examples:
   kubectl golive render -f activation.yaml
   kubectl golive render -f activation.yaml --config fly.toml -o json")]
 pub(super) struct Args {
-    /// File with the Activation, and its ConfigMap if it uses one; `-` is standard input.
+    /// File or directory with the Activation, and its ConfigMap if it uses one; `-` is standard
+    /// input.
     #[arg(short, long = "filename", value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
@@ -57,20 +63,18 @@ enum Format {
 /// Why rendering fails.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("cannot read {path}")]
-    Read { path: String, source: io::Error },
-    #[error("{path} is not YAML")]
-    Yaml {
-        path: String,
-        // Boxed, because it is large.
-        source: Box<serde_saphyr::Error>,
-    },
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     #[error("there is no Activation in {0}; it is an object of golive.dev/v1alpha1")]
     NoActivation(String),
     #[error("there is no Activation {wanted}; there are {names}")]
     NoSuchActivation { wanted: String, names: String },
     #[error("there are several Activations; choose one with --name: {0}")]
     SeveralActivations(String),
+    #[error("Activation {name} is not valid:\n{lines}")]
+    Invalid { name: String, lines: String },
+    #[error("Activation {name} has apiVersion {found}; this program knows {VERSION}")]
+    Version { name: String, found: String },
     #[error("Activation {name} cannot be read")]
     Activation {
         name: String,
@@ -89,6 +93,15 @@ enum Error {
         name: String,
         key: String,
         keys: String,
+    },
+    #[error(
+        "the ConfigMap {name} has {key} in binaryData, because it is not UTF-8 text ({why}); save \
+         it as UTF-8"
+    )]
+    Binary {
+        name: String,
+        key: String,
+        why: String,
     },
     #[error("the fly.toml is not valid:\n{0}")]
     FlyToml(String),
@@ -111,10 +124,10 @@ struct Rendered {
 pub(super) fn run(args: &Args) -> Result<Output, Box<dyn StdError>> {
     let mut texts = Vec::new();
     for path in &args.files {
-        texts.push((path.display().to_string(), read(path)?));
+        texts.extend(manifest::read_all(path).map_err(Error::from)?);
     }
     let config = match &args.config {
-        Some(path) => Some((path.display().to_string(), read(path)?)),
+        Some(path) => Some(manifest::read(path).map_err(Error::from)?),
         None => None,
     };
     let (rendered, warnings) = render(&texts, config, args.image.as_deref(), args.name.as_deref())?;
@@ -131,19 +144,6 @@ pub(super) fn run(args: &Args) -> Result<Output, Box<dyn StdError>> {
     Ok(Output { text, warnings })
 }
 
-fn read(path: &Path) -> Result<String, Error> {
-    let read = if path.as_os_str() == "-" {
-        let mut text = String::new();
-        io::stdin().lock().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(path)
-    };
-    read.map_err(|source| Error::Read {
-        path: path.display().to_string(),
-        source,
-    })
-}
-
 /// The rendered Activation and its warnings. `texts` and `given` are names and contents.
 fn render(
     texts: &[(String, String)],
@@ -151,12 +151,15 @@ fn render(
     image: Option<&str>,
     wanted: Option<&str>,
 ) -> Result<(Rendered, Vec<String>), Error> {
-    let objects = objects(texts)?;
-    let activation = choose(texts, &objects, wanted)?;
+    let objects = manifest::objects(texts)?;
+    let chosen = choose(texts, &objects, wanted)?;
+    let mut warnings = check(chosen)?;
+    let activation = decode(chosen)?;
     let name = activation.metadata.name.clone().unwrap_or_default();
     let deploy = &activation.spec.deploy;
 
-    let (config, mut warnings) = config(&objects, &activation, given)?;
+    let (config, more) = config(&objects, &activation, given)?;
+    warnings.extend(more);
     let groups = config.process_groups();
     for group in deploy.scale.keys().filter(|group| !groups.contains(group)) {
         warnings.push(format!(
@@ -196,24 +199,24 @@ fn config(
 ) -> Result<(AppConfig, Vec<String>), Error> {
     let spec = &activation.spec;
     let mut warnings = Vec::new();
-    let mut config = match fly_toml(objects, activation, given)? {
+    let config = match fly_toml(objects, activation, given)? {
         None => {
             let port = spec.deploy.port.unwrap_or(DEFAULT_PORT);
             AppConfig::minimal(&spec.app, &spec.region, port)
         }
         Some((origin, text)) => {
             let place = |problem: &flytoml::Problem| format!("{origin}:{problem}");
-            let parsed = flytoml::parse(&text).map_err(|invalid| {
+            let mut parsed = flytoml::parse(&text).map_err(|invalid| {
                 let lines: Vec<String> = invalid.problems.iter().map(place).collect();
                 Error::FlyToml(lines.join("\n"))
             })?;
+            parsed.bind(&spec.app, &spec.region);
             for warning in &parsed.warnings {
                 warnings.push(place(warning).replacen("warning: ", "", 1));
             }
             parsed.config
         }
     };
-    warnings.extend(config.bind(&spec.app, &spec.region));
     Ok((config, warnings))
 }
 
@@ -237,44 +240,11 @@ fn fly_toml(
     }
 }
 
-/// All objects of all files; a `List` counts as its items.
-fn objects(texts: &[(String, String)]) -> Result<Vec<Value>, Error> {
-    let mut objects = Vec::new();
-    for (path, text) in texts {
-        let documents: Vec<Value> =
-            serde_saphyr::from_multiple(text).map_err(|source| Error::Yaml {
-                path: path.clone(),
-                source: Box::new(source),
-            })?;
-        for document in documents {
-            match document.get("items").and_then(Value::as_array) {
-                Some(items) if kind(&document).ends_with("List") => {
-                    objects.extend(items.iter().cloned());
-                }
-                _ => objects.push(document),
-            }
-        }
-    }
-    Ok(objects)
-}
-
-fn kind(object: &Value) -> &str {
-    object
-        .get("kind")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-}
-
-fn name(object: &Value) -> &str {
-    let name = object.pointer("/metadata/name");
-    name.and_then(Value::as_str).unwrap_or_default()
-}
-
-fn choose(
+fn choose<'o>(
     texts: &[(String, String)],
-    objects: &[Value],
+    objects: &'o [Value],
     wanted: Option<&str>,
-) -> Result<Activation, Error> {
+) -> Result<&'o Value, Error> {
     let ours = |object: &&Value| {
         let version = object.get("apiVersion").and_then(Value::as_str);
         kind(object) == "Activation"
@@ -294,13 +264,49 @@ fn choose(
         .filter(|object| wanted.is_none_or(|wanted| name(object) == wanted))
         .collect();
     match chosen[..] {
-        [one] => decode(one),
+        [one] => Ok(*one),
         [] => Err(Error::NoSuchActivation {
             wanted: wanted.unwrap_or_default().to_owned(),
             names: names(),
         }),
         _ => Err(Error::SeveralActivations(names())),
     }
+}
+
+/// Applies the rules of the definition, as the API server does. Returns the warnings.
+fn check(object: &Value) -> Result<Vec<String>, Error> {
+    let found = object.get("apiVersion").and_then(Value::as_str);
+    let found = found.unwrap_or_default();
+    if found != VERSION {
+        return Err(Error::Version {
+            name: name(object).to_owned(),
+            found: found.to_owned(),
+        });
+    }
+    let crds = crds();
+    let mut ours = crds
+        .iter()
+        .filter(|crd| crd.spec.names.kind == "Activation");
+    let Some(schema) = ours.next().and_then(api::schema) else {
+        return Ok(Vec::new());
+    };
+    let found = schema::check(schema, object);
+    let origin = format!("Activation {}", name(object));
+    if !found.errors.is_empty() {
+        // A field that is unknown may be the one that is missing.
+        let lines: Vec<String> = found.warnings.into_iter().chain(found.errors).collect();
+        return Err(Error::Invalid {
+            name: name(object).to_owned(),
+            lines: lines.join("\n"),
+        });
+    }
+    let warnings = found.warnings.into_iter();
+    let left = found.left.into_iter();
+    let left = left.map(|rule| format!("only the API server can check {rule}"));
+    Ok(warnings
+        .chain(left)
+        .map(|line| format!("{origin}: {line}"))
+        .collect())
 }
 
 fn decode(object: &Value) -> Result<Activation, Error> {
@@ -330,6 +336,10 @@ fn from_config_map(
             namespace.is_none() || theirs.is_none() || theirs == namespace
         })
         .ok_or_else(missing)?;
+    let binary = map.binary_data.unwrap_or_default();
+    if let Some(bytes) = binary.get(key) {
+        return from_binary(wanted, key, &bytes.0);
+    }
     let data: BTreeMap<String, String> = map.data.unwrap_or_default();
     match data.get(key) {
         Some(text) => Ok((format!("ConfigMap {wanted}, {key}"), text.clone())),
@@ -343,6 +353,19 @@ fn from_config_map(
             },
         }),
     }
+}
+
+/// kubectl puts a file that is not UTF-8 into `binaryData`.
+fn from_binary(name: &str, key: &str, bytes: &[u8]) -> Result<(String, String), Error> {
+    if let Some(why) = flytoml::not_utf8(bytes) {
+        return Err(Error::Binary {
+            name: name.to_owned(),
+            key: key.to_owned(),
+            why,
+        });
+    }
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    Ok((format!("ConfigMap {name}, {key}"), text))
 }
 
 #[cfg(test)]
@@ -440,10 +463,13 @@ spec:
         );
         assert_eq!(warnings.len(), 3, "{warnings:?}");
         assert_eq!(
-            warnings[0],
+            warnings[1],
             "ConfigMap config, fly.toml:2:1: colour: unknown key, ignored"
         );
-        assert!(warnings[1].contains("app = \"other\""), "{warnings:?}");
+        assert!(
+            warnings[0].contains("app: other has no effect"),
+            "{warnings:?}"
+        );
         assert!(warnings[2].contains("process group nobody"), "{warnings:?}");
     }
 
@@ -475,7 +501,7 @@ spec:
         let given = "registry.fly.io/cabanas-mvp:1.5.0";
         assert_eq!(image(Some(given)), given);
         let neither = MINIMAL.replace("image: 'registry.fly.io/cabanas-mvp:1.4.0'", "port: 80");
-        assert!(error(&[&neither], None).contains("exactly one is required"));
+        assert!(error(&[&neither], None).contains("spec.deploy: "));
     }
 
     #[test]
@@ -497,7 +523,8 @@ spec:
         for (texts, wanted, said) in [
             (vec!["kind: Pod"], None, "there is no Activation in 0.yaml"),
             (vec![""], None, "there is no Activation in 0.yaml"),
-            (vec!["a: [b"], None, "0.yaml is not YAML"),
+            (vec!["a: [b"], None, "0.yaml:1:"),
+            (vec!["a: [b"], None, "not YAML: "),
             (
                 vec![MINIMAL, &second],
                 None,
@@ -511,7 +538,7 @@ spec:
             (
                 vec!["apiVersion: golive.dev/v1alpha1\nkind: Activation\nspec: {}"],
                 None,
-                "cannot be read: missing field",
+                "spec.organization: is required",
             ),
             (vec![&broken], None, "inline:1:3: not TOML"),
             (vec![no_map], None, "give a fly.toml with --config"),

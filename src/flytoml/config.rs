@@ -367,22 +367,10 @@ impl AppConfig {
         }
     }
 
-    /// Sets app and primary region to those of the Activation. Returns a warning for each that
-    /// differs in `fly.toml`.
-    pub fn bind(&mut self, app: &str, region: &str) -> Vec<String> {
-        let mut differences = Vec::new();
-        for (key, mine, given) in [
-            ("app", &mut self.app, app),
-            ("primary_region", &mut self.primary_region, region),
-        ] {
-            if let Some(other) = mine.as_deref().filter(|other| *other != given) {
-                differences.push(format!(
-                    "fly.toml has {key} = \"{other}\"; the Activation says {given}, which counts"
-                ));
-            }
-            *mine = Some(given.to_owned());
-        }
-        differences
+    /// Sets app and primary region to those of the Activation, which take precedence.
+    pub fn bind(&mut self, app: &str, region: &str) {
+        self.app = Some(app.to_owned());
+        self.primary_region = Some(region.to_owned());
     }
 
     /// How machines are updated.

@@ -4,9 +4,10 @@
 //! flyctl also accepts a file or a compose file. An object in Kubernetes has no files beside it, so
 //! both are refused, with an alternative.
 
-use crate::fly::machine_config::MachineConfig;
+use crate::fly::machine_config::{MachineConfig, MachineGuest};
 
 use super::config::AppConfig;
+use super::guest::{self, GuestError};
 
 /// Placeholder for the deployed image.
 const DEPLOYED_IMAGE: &str = ".";
@@ -29,6 +30,19 @@ pub enum ContainerError {
     /// Another container than the deployed one has no image.
     #[error("container {0} must have an image")]
     NoImage(String),
+    /// A size that Fly.io does not have.
+    #[error("guest: {0}")]
+    Guest(#[from] GuestError),
+    /// A word that Fly.io does not know.
+    #[error("{field} must be one of {allowed}, not {found}")]
+    Word {
+        /// The field.
+        field: &'static str,
+        /// The words that it knows.
+        allowed: String,
+        /// The word that was given.
+        found: String,
+    },
 }
 
 /// Merges the given machine configuration into `machine` and sets the image of the deployed
@@ -57,6 +71,74 @@ pub(super) fn apply(config: &AppConfig, machine: &mut MachineConfig) -> Result<(
     }
     *machine = serde_json::from_value(whole).map_err(unreadable)?;
     mark(config, machine)
+}
+
+/// Checks what `fly.toml` does not overwrite.
+///
+/// # Errors
+/// When Fly.io refuses it.
+pub(super) fn check(config: &AppConfig) -> Result<(), ContainerError> {
+    let mut machine = MachineConfig::default();
+    apply(config, &mut machine)?;
+    if let Some(guest) = &machine.guest {
+        one_of(
+            "guest.cpu_kind",
+            guest.cpu_kind.as_deref(),
+            &["shared", "performance"],
+        )?;
+        guest::check_limits(guest)?;
+    }
+    if let Some(size) = &machine.size
+        && MachineGuest::preset(size).is_none()
+    {
+        return Err(GuestError::UnknownSize(size.clone()).into());
+    }
+    let schedule = machine.schedule.as_deref().filter(|word| !word.is_empty());
+    one_of(
+        "schedule",
+        schedule,
+        &["hourly", "daily", "weekly", "monthly"],
+    )?;
+    let persist = machine
+        .rootfs
+        .as_ref()
+        .and_then(|rootfs| rootfs.persist.as_deref());
+    let persist = persist.filter(|word| !word.is_empty());
+    one_of("rootfs.persist", persist, &["never", "restart", "always"])
+}
+
+fn one_of(
+    field: &'static str,
+    found: Option<&str>,
+    allowed: &[&str],
+) -> Result<(), ContainerError> {
+    match found {
+        Some(word) if !allowed.contains(&word) => Err(ContainerError::Word {
+            field,
+            allowed: allowed.join(", "),
+            found: word.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Fields of the given machine configuration that Fly.io does not have.
+pub(super) fn unknown_fields(config: &AppConfig) -> Vec<String> {
+    let mut machine = MachineConfig::default();
+    if apply(config, &mut machine).is_err() {
+        return Vec::new();
+    }
+    let inside = |at: &str, extra: &serde_json::Map<String, serde_json::Value>| -> Vec<String> {
+        extra.keys().map(|key| format!("{at}{key}")).collect()
+    };
+    let mut unknown = inside("", &machine.extra);
+    if let Some(guest) = &machine.guest {
+        unknown.extend(inside("guest.", &guest.extra));
+    }
+    if let Some(init) = &machine.init {
+        unknown.extend(inside("init.", &init.extra));
+    }
+    unknown
 }
 
 fn mark(config: &AppConfig, machine: &mut MachineConfig) -> Result<(), ContainerError> {

@@ -119,7 +119,7 @@ fn processes(field: Field) -> BTreeMap<String, String> {
                     .alias(&section.path, &format!("processes.{name}"));
                 processes.insert(name, command);
             }
-            None => section.reader.error(
+            None => section.reader.missing(
                 &section.key("name"),
                 "every entry needs the name of its process group",
             ),
@@ -150,6 +150,16 @@ fn read_experimental(section: Section, root: &Section, config: &mut AppConfig) {
             .unwrap_or_default(),
         machine_config: section.text("machine_config"),
     };
+    for name in [
+        "auto_rollback",
+        "enable_etcd",
+        "lazy_load_images",
+        "attached",
+    ] {
+        if section.has(name) {
+            section.reader.obsolete("experimental", name);
+        }
+    }
     // Former places of keys that are at the top level now, which takes precedence.
     let kill_timeout = section.duration("kill_timeout", Unit::Seconds);
     if !root.has("kill_timeout") {
@@ -160,7 +170,8 @@ fn read_experimental(section: Section, root: &Section, config: &mut AppConfig) {
         path: section.text("metrics_path"),
         ..MachineMetrics::default()
     };
-    if !root.has("metrics") && endpoint != MachineMetrics::default() {
+    let is_read = !section.reader.has_error("experimental.metrics_port");
+    if !root.has("metrics") && is_read && endpoint != MachineMetrics::default() {
         config.metrics.push(Metrics {
             endpoint,
             processes: Vec::new(),

@@ -222,7 +222,7 @@ fn replay_cache(section: Section) -> ReplayCache {
     {
         section
             .reader
-            .error(&section.key("type"), "must be cookie or header");
+            .missing(&section.key("type"), "must be cookie or header");
     }
     section.close();
     read
@@ -284,7 +284,7 @@ fn old_headers(field: &Field) -> Option<BTreeMap<String, String>> {
             }
             None => section
                 .reader
-                .error(&section.key("name"), "every header needs a name"),
+                .missing(&section.key("name"), "every header needs a name"),
         }
         section.close();
     }
@@ -295,17 +295,17 @@ fn old_headers(field: &Field) -> Option<BTreeMap<String, String>> {
 pub(super) fn top_level_checks(field: Field) -> BTreeMap<String, TopLevelCheck> {
     let mut checks = BTreeMap::new();
     if let Kind::List(_) = field.node.value {
-        for section in field.tables().unwrap_or_default() {
+        for mut section in field.tables().unwrap_or_default() {
             match section.text("name") {
                 Some(name) => {
-                    section
-                        .reader
-                        .alias(&section.path, &format!("checks.{name}"));
+                    let path = format!("checks.{name}");
+                    section.reader.alias(&section.path, &path);
+                    section.path = path;
                     checks.insert(name, top_level_check(section));
                 }
                 None => section
                     .reader
-                    .error(&section.key("name"), "every check needs a name"),
+                    .missing(&section.key("name"), "every check needs a name"),
             }
         }
         return checks;

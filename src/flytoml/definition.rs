@@ -5,10 +5,13 @@
 
 use serde_json::{Map, Value, json};
 
+use super::text::without_bom;
+
 /// The text of a `fly.toml` as JSON, or a default without one. The Activation's app and region take
 /// precedence, as in the machines.
 pub fn definition(text: Option<&str>, app: &str, region: &str, port: u16) -> Value {
-    let read = text.and_then(|text| toml_edit::de::from_str::<Map<String, Value>>(text).ok());
+    let read =
+        text.and_then(|text| toml_edit::de::from_str::<Map<String, Value>>(without_bom(text)).ok());
     let mut all = read.unwrap_or_default();
     if text.is_none() {
         // As `AppConfig::minimal`.

@@ -2,6 +2,7 @@
 //! `internal/appconfig/processgroups.go`, `internal/command/deploy/deploy_first.go`.
 
 use super::config::{AppConfig, MachineTest, Mount, Service, Vm};
+use super::problem::nearest;
 use super::reader::Reader;
 
 /// The name of the only group when there is no `[processes]`.
@@ -98,6 +99,9 @@ impl AppConfig {
 /// Warns about process groups that do not exist. flyctl accepts them silently; the section then has
 /// no effect.
 pub(super) fn known_groups(config: &AppConfig, reader: &Reader, at: &str, names: &[String]) {
+    if reader.has_unread("processes") {
+        return;
+    }
     let groups = config.process_groups();
     for name in names {
         if !name.is_empty() && !groups.contains(name) {
@@ -109,5 +113,26 @@ pub(super) fn known_groups(config: &AppConfig, reader: &Reader, at: &str, names:
                 ),
             );
         }
+    }
+}
+
+/// The same as an error, where flyctl refuses it.
+pub(super) fn required_groups(config: &AppConfig, reader: &Reader, at: &str, names: &[String]) {
+    if reader.has_unread("processes") {
+        return;
+    }
+    let groups = config.process_groups();
+    for name in names.iter().filter(|name| !groups.contains(name)) {
+        let names: Vec<&str> = groups.iter().map(String::as_str).collect();
+        let meant = nearest(name, &names)
+            .map(|meant| format!("; did you mean {meant}?"))
+            .unwrap_or_default();
+        reader.error(
+            &format!("{at}.processes"),
+            format!(
+                "there is no process group {name}; there are {}{meant}",
+                groups.join(", ")
+            ),
+        );
     }
 }

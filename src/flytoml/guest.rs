@@ -45,6 +45,16 @@ pub enum GuestError {
     /// Not an amount such as `512mb` or `2gb`.
     #[error("{0} is not an amount of memory; write it like 512mb or 2gb, or as a number of MB")]
     BadMemory(String),
+    /// No such number of CPUs of this kind.
+    #[error("a machine has {allowed} {kind} CPUs, not {cpus}")]
+    BadCpus {
+        /// `shared` or `performance`.
+        kind: String,
+        /// The numbers that there are.
+        allowed: String,
+        /// Requested number.
+        cpus: u32,
+    },
     /// Memory outside of the bounds or steps for this number of CPUs.
     #[error(
         "{cpus} {kind} CPUs may have {lowest} to {highest} MB of memory in steps of {step}, not {memory} MB"
@@ -116,25 +126,42 @@ fn memory_mb(text: &str) -> Result<u32, GuestError> {
         .ok_or_else(|| GuestError::BadMemory(text.to_owned()))
 }
 
-/// Whether the memory is allowed for the number of CPUs. Not checked with GPUs, whose bounds are
-/// not published.
-pub fn check_limits(guest: &MachineGuest) -> Result<(), GuestError> {
-    let (Some(kind), Some(cpus), Some(memory)) = (&guest.cpu_kind, guest.cpus, guest.memory_mb)
-    else {
-        return Ok(());
-    };
-    let (lowest, highest, step) = match kind.as_str() {
-        "shared" => (256, 2048, 256),
-        "performance" => (2048, 8192, 1024),
-        _ => return Ok(()),
-    };
-    if guest.gpu_kind.is_some() {
-        return Ok(());
+/// The numbers of CPUs that a machine can have. Source: fly-go `machine_types.go`, the presets.
+fn cpu_counts(kind: &str) -> Option<&'static [u32]> {
+    match kind {
+        "shared" => Some(&[1, 2, 4, 6, 8]),
+        "performance" => Some(&[1, 2, 4, 6, 8, 10, 12, 14, 16]),
+        _ => None,
     }
+}
+
+/// Whether there are machines with this number of CPUs, and the memory is allowed for them.
+pub fn check_limits(guest: &MachineGuest) -> Result<(), GuestError> {
+    // What is absent is a shared CPU to Fly.io.
+    let kind = guest.cpu_kind.as_deref().unwrap_or("shared");
+    let cpus = guest.cpus.unwrap_or(1);
+    let Some(counts) = cpu_counts(kind) else {
+        return Ok(());
+    };
+    if !counts.contains(&cpus) {
+        let allowed: Vec<String> = counts.iter().map(u32::to_string).collect();
+        return Err(GuestError::BadCpus {
+            kind: kind.to_owned(),
+            allowed: allowed.join(", "),
+            cpus,
+        });
+    }
+    let Some(memory) = guest.memory_mb else {
+        return Ok(());
+    };
+    let (lowest, highest, step) = match kind {
+        "shared" => (256, 2048, 256),
+        _ => (2048, 8192, 1024),
+    };
     let (lowest, highest) = (cpus.saturating_mul(lowest), cpus.saturating_mul(highest));
     if memory < lowest || memory > highest || !memory.is_multiple_of(step) {
         return Err(GuestError::MemoryOutOfBounds {
-            kind: kind.clone(),
+            kind: kind.to_owned(),
             cpus,
             memory,
             lowest,

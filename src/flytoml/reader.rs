@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fly::GoDuration;
 
-use super::problem::{Problem, Severity, nearest};
+use super::keys;
+use super::problem::{Problem, Severity, Topic};
+use super::text;
 use super::tree::{Kind, Node, Table};
 
 /// Unit of a bare number where a length of time is expected.
@@ -49,20 +51,40 @@ impl Reader {
     }
 
     /// Adds a problem at a byte offset.
-    pub fn report_at(&self, severity: Severity, at: usize, key: &str, message: String) {
+    pub fn report_at(
+        &self,
+        severity: Severity,
+        topic: Topic,
+        at: usize,
+        key: &str,
+        message: String,
+    ) {
+        let (line, column) = self.position(at);
+        self.problems.borrow_mut().push(Problem {
+            severity,
+            topic,
+            line,
+            column,
+            key: key.to_owned(),
+            message,
+        });
+    }
+
+    /// Line and column of a byte offset, from 1.
+    fn position(&self, at: usize) -> (usize, usize) {
         let line = self.lines.partition_point(|start| *start <= at).max(1);
         let start = self.lines.get(line - 1).copied().unwrap_or(0);
         let column = self
             .text
             .get(start..at.min(self.text.len()))
             .map_or(0, |before| before.chars().count());
-        self.problems.borrow_mut().push(Problem {
-            severity,
-            line,
-            column: column + 1,
-            key: key.to_owned(),
-            message,
-        });
+        (line, column + 1)
+    }
+
+    /// Line and column of a key, if the file has it.
+    pub fn position_of(&self, key: &str) -> Option<(usize, usize)> {
+        let at = self.places.borrow().get(key).copied()?;
+        Some(self.position(at))
     }
 
     /// Suppresses further problems of keys that already have an error: an unreadable value seems
@@ -77,8 +99,36 @@ impl Reader {
             .extend(errors.map(|problem| problem.key.clone()));
     }
 
+    /// Whether an error was reported at this key.
+    pub fn has_error(&self, key: &str) -> bool {
+        let problems = self.problems.borrow();
+        let mut errors = problems.iter().filter(|p| p.severity == Severity::Error);
+        errors.any(|problem| problem.key == key)
+    }
+
+    /// Adds an error at a key, unless its value could not be read.
+    pub fn missing(&self, key: &str, message: &str) {
+        if !self.has_error(key) {
+            self.error(key, message);
+        }
+    }
+
+    /// Whether the file has this key, with a value that could not be read.
+    pub fn is_unread(&self, key: &str) -> bool {
+        self.unread.borrow().contains(key)
+    }
+
+    /// Whether a value could not be read in this section, or the section itself.
+    pub fn has_unread(&self, section: &str) -> bool {
+        let unread = self.unread.borrow();
+        unread.iter().any(|key| {
+            key.strip_prefix(section)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
     /// Adds a problem at a key, or at the nearest section above it.
-    pub fn report(&self, severity: Severity, key: &str, message: String) {
+    pub fn report(&self, severity: Severity, topic: Topic, key: &str, message: String) {
         if self.unread.borrow().contains(key) {
             return;
         }
@@ -94,17 +144,39 @@ impl Reader {
             }
         };
         drop(places);
-        self.report_at(severity, at, key, message);
+        self.report_at(severity, topic, at, key, message);
     }
 
     /// Adds an error at a key.
     pub fn error(&self, key: &str, message: impl Into<String>) {
-        self.report(Severity::Error, key, message.into());
+        self.report(Severity::Error, Topic::Value, key, message.into());
     }
 
     /// Adds a warning at a key.
     pub fn warn(&self, key: &str, message: impl Into<String>) {
-        self.report(Severity::Warning, key, message.into());
+        self.report(Severity::Warning, Topic::Value, key, message.into());
+    }
+
+    /// Warns about a key that is read for what it was, and has no effect.
+    pub fn obsolete(&self, section: &str, name: &str) {
+        if let Some(message) = keys::obsolete(section, name) {
+            let key = format!("{section}.{name}");
+            self.report(Severity::Warning, Topic::ObsoleteKey, &key, message);
+        }
+    }
+
+    /// Warns about characters in a value that nobody sees, which a command or a name would contain.
+    fn unseen(&self, key: &str, node: &Node) {
+        let Kind::Text(value) = &node.value else {
+            return;
+        };
+        let found = value
+            .chars()
+            .find_map(|character| Some((character, text::unseen(character)?)));
+        if let Some((character, (what, instead))) = found {
+            let named = text::named(character, what);
+            self.warn(key, format!("the value has {named} in it; {instead}"));
+        }
     }
 
     /// Records the position of a key.
@@ -150,6 +222,7 @@ impl<'a> Field<'a> {
 
     /// The value as a string; `None` when it is empty.
     pub fn text(&self) -> Option<String> {
+        self.reader.unseen(&self.path, self.node);
         match &self.node.value {
             Kind::Text(text) if text.is_empty() => None,
             Kind::Text(text) => Some(text.clone()),
@@ -291,7 +364,10 @@ impl<'a> Field<'a> {
                 self.items(list)
                     .iter()
                     .filter_map(|item| match &item.node.value {
-                        Kind::Text(text) => Some(text.clone()),
+                        Kind::Text(text) => {
+                            self.reader.unseen(&item.path, item.node);
+                            Some(text.clone())
+                        }
                         _ => item.wrong("a string"),
                     })
                     .collect(),
@@ -341,23 +417,16 @@ impl<'a> Field<'a> {
 
     /// The path without indices, as in a table header.
     fn section_name(&self) -> String {
-        let mut name = String::new();
-        let mut inside = false;
-        for character in self.path.chars() {
-            match character {
-                '[' => inside = true,
-                ']' => inside = false,
-                other if !inside => name.push(other),
-                _ => {}
-            }
-        }
-        name
+        without_indices(&self.path)
     }
 
     /// A table whose values are strings.
     pub fn text_map(&self) -> Option<BTreeMap<String, String>> {
         self.map(|field| match &field.node.value {
-            Kind::Text(text) => Some(text.clone()),
+            Kind::Text(text) => {
+                self.reader.unseen(&field.path, field.node);
+                Some(text.clone())
+            }
             _ => field.wrong("a string"),
         })
     }
@@ -541,16 +610,29 @@ impl<'a> Section<'a> {
     /// Warns about unknown keys.
     pub fn close(self) {
         let known = self.known.borrow();
+        let section = without_indices(&self.path);
         for (name, at, _) in self.table {
             if known.contains(&name.as_str()) {
                 continue;
             }
-            let message = match nearest(name, &known) {
-                Some(meant) => format!("unknown key, ignored; did you mean {meant}?"),
-                None => "unknown key, ignored".to_owned(),
-            };
+            let (topic, message) = keys::unread(&section, name, &known, |key| self.has(key));
             self.reader
-                .report_at(Severity::Warning, *at, &self.key(name), message);
+                .report_at(Severity::Warning, topic, *at, &self.key(name), message);
         }
     }
+}
+
+/// A path as in a table header: without indices.
+fn without_indices(path: &str) -> String {
+    let mut name = String::new();
+    let mut inside = false;
+    for character in path.chars() {
+        match character {
+            '[' => inside = true,
+            ']' => inside = false,
+            other if !inside => name.push(other),
+            _ => {}
+        }
+    }
+    name
 }

@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 
-use toml_edit::{Document, Item, TableLike, Value};
+use toml_edit::{Document, Item, TableLike, TomlError, Value};
+
+use super::text;
 
 /// Longest accepted `fly.toml`, in bytes. A ConfigMap holds at most 1 MiB.
 const MAX_BYTES: usize = 1 << 20;
@@ -72,11 +74,39 @@ pub(super) fn read(text: &str) -> Result<Table, SyntaxError> {
             at: 0,
         });
     }
-    let document = Document::parse(text).map_err(|error| SyntaxError {
-        message: format!("not TOML: {}", error.message()),
-        at: start(error.span()),
-    })?;
+    let document = Document::parse(text).map_err(|error| syntax_error(text, &error))?;
     table(document.as_table(), 0)
+}
+
+/// The parser's error. It does not name a character that nobody sees, nor the key that is there
+/// twice.
+fn syntax_error(source: &str, error: &TomlError) -> SyntaxError {
+    let span = error.span();
+    let at = start(span.clone());
+    if let Some((at, character)) = text::culprit(source, at)
+        && let Some((what, instead)) = text::odd(character)
+    {
+        let named = text::named(character, what);
+        return SyntaxError {
+            message: format!("not TOML: {named} cannot stand here; {instead}"),
+            at,
+        };
+    }
+    let message = error.message();
+    let key = span.and_then(|span| duplicate(source, span));
+    let message = match key.filter(|_| message == "duplicate key") {
+        Some(key) => format!("not TOML: {key} is there twice; remove one of them"),
+        None => format!("not TOML: {message}"),
+    };
+    SyntaxError { message, at }
+}
+
+/// The key at the place of an error, without the value or the bracket behind it.
+fn duplicate(source: &str, span: Range<usize>) -> Option<String> {
+    let line = source.get(span.start..)?.lines().next()?;
+    let key = line.split(['=', ']']).next()?;
+    let key = key.trim_start_matches('[').trim();
+    (!key.is_empty() && key.len() <= 100).then(|| key.to_owned())
 }
 
 fn start(span: Option<Range<usize>>) -> usize {

@@ -1,24 +1,25 @@
 //! Rules for the values of a `fly.toml`. Source: flyctl `internal/appconfig/validation.go`;
 //! Golive's own rules are listed in `docs/fly-toml.md`.
 
-use std::time::Duration;
+use crate::fly::machine_config::MachineMetrics;
 
 use super::config::{AppConfig, Mount, Strategy};
-use super::groups::known_groups;
+use super::groups::{known_groups, required_groups};
 use super::reader::Reader;
-use super::{containers, guest, size, validate_service, words};
-
-/// Longest `kill_timeout` on shared hosts, in seconds. Source:
-/// fly.io/docs/reference/configuration/.
-const MAX_KILL_TIMEOUT_S: u64 = 300;
+use super::{containers, guest, size, stop, text, validate_service, words};
 
 /// Largest number of `[[statics]]`. Source: fly.io/docs/reference/configuration/.
 const MAX_STATICS: usize = 10;
 
-/// The signals that Fly.io can send. Source: fly-go machine_types.go, StopConfig.
-const SIGNALS: [&str; 8] = [
-    "SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGSTOP",
-];
+/// Longest name of a volume. Source: the Volumes API (fly.io/docs/machines/api/volumes-resource/).
+const MAX_VOLUME_NAME: usize = 30;
+
+/// Largest volume that the documentation promises, in GB (fly.io/docs/volumes/).
+const MAX_VOLUME_GB: i64 = 500;
+
+/// Longest name of a process group: the machine of a group is called `golive-GROUP-INDEX-REGION`,
+/// and Fly.io allows 63 characters.
+const MAX_GROUP: usize = 48;
 
 /// Reports all violations.
 pub(super) fn check(config: &AppConfig, reader: &Reader) {
@@ -38,21 +39,11 @@ pub(super) fn check(config: &AppConfig, reader: &Reader) {
 
 fn top_level(config: &AppConfig, reader: &Reader) {
     command(reader, "console_command", config.console_command.as_deref());
-    if let Some(signal) = config.kill_signal.as_deref()
-        && !SIGNALS.contains(&signal)
-    {
-        let known = SIGNALS.join(", ");
-        reader.warn("kill_signal", format!("Fly.io sends {known}, not {signal}"));
-    }
-    if config
-        .kill_timeout
-        .is_some_and(|timeout| timeout.0 > Duration::from_secs(MAX_KILL_TIMEOUT_S))
-    {
-        reader.warn(
-            "kill_timeout",
-            format!("Fly.io waits at most {MAX_KILL_TIMEOUT_S} s on shared hosts"),
-        );
-    }
+    stop::check(
+        reader,
+        ("kill_signal", config.kill_signal.as_deref()),
+        ("kill_timeout", config.kill_timeout),
+    );
     if config.experimental.enable_consul {
         reader.warn(
             "experimental.enable_consul",
@@ -64,7 +55,12 @@ fn top_level(config: &AppConfig, reader: &Reader) {
     } else {
         "machine_config"
     };
-    if let Err(error) = containers::apply(config, &mut Default::default()) {
+    let unknown = containers::unknown_fields(config);
+    if !unknown.is_empty() {
+        let message = format!("Fly.io has no field {} there", unknown.join(", "));
+        reader.warn(given, message);
+    }
+    if let Err(error) = containers::check(config) {
         let key = match error {
             containers::ContainerError::Compose => "build.compose",
             containers::ContainerError::NoSuchContainer(_) => "container",
@@ -132,10 +128,19 @@ fn deploy(config: &AppConfig, reader: &Reader) {
 }
 
 fn env(config: &AppConfig, reader: &Reader) {
-    for name in config.env.keys() {
+    for (name, value) in &config.env {
+        let key = format!("env.{name}");
+        if name.is_empty() || name.contains(['=', '\0']) {
+            reader.error(&key, "no variable of the environment can have this name");
+        } else if value.contains('\0') {
+            reader.error(&key, "no variable of the environment can hold a NUL");
+        }
+        if name == "PRIMARY_REGION" {
+            reader.warn(&key, "has no effect: the Activation's `region` sets it");
+        }
         if name.starts_with("FLY_") {
             reader.warn(
-                &format!("env.{name}"),
+                &key,
                 "names that begin with FLY_ belong to the platform, which may overwrite them",
             );
         }
@@ -144,43 +149,87 @@ fn env(config: &AppConfig, reader: &Reader) {
 
 fn processes(config: &AppConfig, reader: &Reader) {
     for (name, line) in &config.processes {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if name.is_empty() || name.len() > MAX_GROUP || !name.bytes().all(plain) {
+            reader.error(
+                &format!("processes.{name}"),
+                format!(
+                    "the name of a process group must be 1 to {MAX_GROUP} letters, digits, dashes, \
+                     underscores or points, because it is part of the machines' names"
+                ),
+            );
+        }
         command(reader, &format!("processes.{name}"), Some(line));
     }
 }
 
 fn command(reader: &Reader, key: &str, line: Option<&str>) {
-    if let Some(Err(error)) = line.map(words::split) {
+    let Some(line) = line else { return };
+    if let Err(error) = words::split(line) {
         reader.error(key, format!("cannot be split into words: {error}"));
+    }
+    // Those that cannot be seen are told of every value.
+    let visible = |character: &char| *character != '`' && text::unseen(*character).is_none();
+    let mut odd = line.chars().filter(visible);
+    let odd = odd.find_map(|character| Some((character, text::odd(character)?)));
+    if let Some((character, (what, instead))) = odd {
+        let named = text::named(character, what);
+        reader.warn(key, format!("the command has {named} in it; {instead}"));
     }
 }
 
 fn mounts(config: &AppConfig, reader: &Reader) {
     for (index, mount) in config.mounts.iter().enumerate() {
         let at = format!("mounts[{index}]");
-        if mount.source.is_none() {
-            reader.error(
-                &format!("{at}.source"),
-                "the name of the volume is required",
-            );
-        }
-        if mount.destination.is_none() {
-            reader.error(
-                &format!("{at}.destination"),
-                "the path at which the volume is mounted is required",
-            );
+        volume_name(reader, &format!("{at}.source"), mount.source.as_deref());
+        let key = format!("{at}.destination");
+        match mount.destination.as_deref() {
+            None => reader.error(&key, "the path at which the volume is mounted is required"),
+            Some(path) if !path.starts_with('/') => {
+                reader.error(&key, format!("must be an absolute path such as /{path}"));
+            }
+            Some(_) => {}
         }
         known_groups(config, reader, &at, &mount.processes);
         volume_sizes(mount, &at, reader);
     }
+    let groups_are_read = |index| !reader.has_unread(&format!("mounts[{index}].processes"));
     for group in config.process_groups() {
         let own = |mount: &Mount| config.belongs(&mount.processes, &group);
         let several = config.mounts.iter().enumerate();
-        for (index, _) in several.filter(|(_, mount)| own(mount)).skip(1) {
+        if reader.has_unread("processes") {
+            break;
+        }
+        let several = several.filter(|(index, mount)| groups_are_read(*index) && own(mount));
+        for (index, _) in several.skip(1) {
             reader.error(
                 &format!("mounts[{index}]"),
                 format!("process group {group} has a volume already; a machine has one at most"),
             );
         }
+    }
+}
+
+fn volume_name(reader: &Reader, key: &str, name: Option<&str>) {
+    let Some(name) = name else {
+        reader.error(key, "the name of the volume is required");
+        return;
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.len() <= MAX_VOLUME_NAME && name.chars().all(plain) {
+        return;
+    }
+    let allowed = format!(
+        "the name of a volume must be 1 to {MAX_VOLUME_NAME} letters, digits or underscores"
+    );
+    let mended = name.replace(['-', '.', ' '], "_");
+    if name.len() > MAX_VOLUME_NAME {
+        let length = name.chars().count();
+        reader.error(key, format!("{allowed}; this one has {length} characters"));
+    } else if mended.chars().all(plain) {
+        reader.error(key, format!("{allowed}, such as {mended}, not {name}"));
+    } else {
+        reader.error(key, format!("{allowed}, not {name}"));
     }
 }
 
@@ -202,6 +251,16 @@ fn volume_sizes(mount: &Mount, at: &str, reader: &Reader) {
         Some(())
     };
     read("initial_size", &mount.initial_size, i64::MAX);
+    let initial = mount.initial_size.as_deref().and_then(size::volume_gb);
+    if initial.is_some_and(|gb| gb > MAX_VOLUME_GB) {
+        reader.warn(
+            &format!("{at}.initial_size"),
+            format!(
+                "Fly.io documents at most {MAX_VOLUME_GB} GB for a volume, and may refuse more"
+            ),
+        );
+    }
+    let given = |name: &str, found: bool| found || reader.is_unread(&format!("{at}.{name}"));
     let threshold = mount.auto_extend_size_threshold;
     let increment = read(
         "auto_extend_size_increment",
@@ -210,9 +269,9 @@ fn volume_sizes(mount: &Mount, at: &str, reader: &Reader) {
     );
     let limit = read("auto_extend_size_limit", &mount.auto_extend_size_limit, 500);
     // flyctl documents "all or none" but accepts a threshold and an increment without a limit.
-    if (threshold.is_some() || increment.is_some() || limit.is_some())
-        && (threshold.is_none() || increment.is_none())
-    {
+    let has_threshold = given("auto_extend_size_threshold", threshold.is_some());
+    let has_increment = given("auto_extend_size_increment", increment.is_some());
+    if (has_threshold || has_increment || limit.is_some()) && !(has_threshold && has_increment) {
         reader.error(
             at,
             "auto_extend_size_threshold and auto_extend_size_increment go together \
@@ -258,6 +317,8 @@ fn sized(reader: &Reader, at: &str, vm: &super::config::Vm) {
     let key = |error: &guest::GuestError| match error {
         guest::GuestError::UnknownSize(_) => format!("{at}.size"),
         guest::GuestError::BadMemory(_) => format!("{at}.memory"),
+        guest::GuestError::BadCpus { .. } if vm.guest.cpus.is_some() => format!("{at}.cpus"),
+        guest::GuestError::BadCpus { .. } => at.to_owned(),
         guest::GuestError::MemoryOutOfBounds { .. } if vm.guest.memory_mb.is_some() => {
             format!("{at}.memory_mb")
         }
@@ -274,6 +335,20 @@ fn sized(reader: &Reader, at: &str, vm: &super::config::Vm) {
             format!("must be shared or performance, not {kind}"),
         );
     }
+    let keys = [
+        "size",
+        "memory",
+        "memory_mb",
+        "cpu_kind",
+        "cpus",
+        "gpu_kind",
+    ];
+    if keys
+        .iter()
+        .any(|key| reader.is_unread(&format!("{at}.{key}")))
+    {
+        return;
+    }
     let checked = guest::of_vm(vm).and_then(|guest| guest::check_limits(&guest));
     if let Err(error) = checked {
         let nearest = vm
@@ -289,20 +364,9 @@ fn sized(reader: &Reader, at: &str, vm: &super::config::Vm) {
 }
 
 fn restart(config: &AppConfig, reader: &Reader) {
-    let groups = config.process_groups();
     for (index, restart) in config.restart.iter().enumerate() {
         let at = format!("restart[{index}]");
-        for name in &restart.processes {
-            if !groups.contains(name) {
-                reader.error(
-                    &format!("{at}.processes"),
-                    format!(
-                        "there is no process group {name}; there are {}",
-                        groups.join(", ")
-                    ),
-                );
-            }
-        }
+        required_groups(config, reader, &at, &restart.processes);
         match restart.policy.as_deref() {
             Some("always" | "never" | "on-failure") => {}
             Some(other) => reader.error(
@@ -340,7 +404,12 @@ fn files(config: &AppConfig, reader: &Reader) {
                 &format!("{at}.raw_value"),
                 "ignored: secret_name is given too and counts",
             );
-        } else if file.raw_value.is_none() && file.secret_name.is_none() {
+        } else if file.raw_value.is_none()
+            && file.secret_name.is_none()
+            && !["local_path", "raw_value", "secret_name"]
+                .iter()
+                .any(|key| reader.is_unread(&format!("{at}.{key}")))
+        {
             reader.error(&at, "needs raw_value or secret_name");
         }
         known_groups(config, reader, &at, &file.processes);
@@ -381,8 +450,14 @@ fn metrics(config: &AppConfig, reader: &Reader) {
     for (index, metrics) in config.metrics.iter().enumerate() {
         let at = format!("metrics[{index}]");
         known_groups(config, reader, &at, &metrics.processes);
-        if metrics.endpoint.port.is_none() {
+        let key = format!("{at}.port");
+        if metrics.endpoint.port.is_some() || reader.is_unread(&key) {
+            continue;
+        }
+        if metrics.endpoint == MachineMetrics::default() {
             reader.warn(&at, "has no port, so nothing is scraped");
+        } else {
+            reader.error(&key, "is required: the port that serves the metrics");
         }
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::fly::GoDuration;
 
 use super::config::{AppConfig, HttpCheck, MachineTest, Service, TcpCheck};
-use super::groups::known_groups;
+use super::groups::{known_groups, required_groups};
 use super::reader::Reader;
+use super::stop;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -20,12 +21,7 @@ const HANDLERS: [&str; 4] = ["http", "tls", "pg_tls", "proxy_proto"];
 pub(super) fn check(config: &AppConfig, reader: &Reader) {
     if let Some(http) = &config.http_service {
         service(config, reader, "http_service", &http.to_service());
-        if http.internal_port.is_none() {
-            reader.warn(
-                "http_service.internal_port",
-                "is missing; give the port that the program listens on",
-            );
-        }
+        internal_port(reader, "http_service", http.internal_port);
         http_checks(reader, "http_service.checks", &http.checks);
         machine_tests(reader, "http_service", &http.machine_checks);
     }
@@ -44,6 +40,9 @@ pub(super) fn check(config: &AppConfig, reader: &Reader) {
 }
 
 fn service(config: &AppConfig, reader: &Reader, at: &str, service: &Service) {
+    if reader.has_unread("processes") {
+        return;
+    }
     let groups = config.process_groups();
     let key = format!("{at}.processes");
     if service.processes.is_empty() && !config.processes.is_empty() {
@@ -55,16 +54,15 @@ fn service(config: &AppConfig, reader: &Reader, at: &str, service: &Service) {
             ),
         );
     }
-    for name in &service.processes {
-        if !groups.contains(name) {
-            reader.error(
-                &key,
-                format!(
-                    "there is no process group {name}; there are {}",
-                    groups.join(", ")
-                ),
-            );
-        }
+    required_groups(config, reader, at, &service.processes);
+}
+
+fn internal_port(reader: &Reader, at: &str, port: Option<u16>) {
+    if port.is_none() {
+        reader.error(
+            &format!("{at}.internal_port"),
+            "is required: the port that the program listens on",
+        );
     }
 }
 
@@ -75,15 +73,10 @@ fn ports(reader: &Reader, at: &str, service: &Service) {
             &format!("{at}.protocol"),
             format!("must be tcp or udp, not {other}"),
         ),
-        None => reader.warn(&format!("{at}.protocol"), "is missing; say tcp or udp"),
+        None => reader.error(&format!("{at}.protocol"), "is required: tcp or udp"),
     }
-    if service.internal_port.is_none() {
-        reader.warn(
-            &format!("{at}.internal_port"),
-            "is missing; give the port that the program listens on",
-        );
-    }
-    if service.ports.is_empty() {
+    internal_port(reader, at, service.internal_port);
+    if service.ports.is_empty() && !reader.is_unread(&format!("{at}.ports")) {
         reader.warn(
             at,
             "has no ports, so nothing can reach it; add [[services.ports]]",
@@ -91,8 +84,13 @@ fn ports(reader: &Reader, at: &str, service: &Service) {
     }
     for (index, port) in service.ports.iter().enumerate() {
         let at = format!("{at}.ports[{index}]");
-        if port.port.is_none() && port.start_port.is_none() && port.end_port.is_none() {
-            reader.warn(&at, "has no port; give port, or start_port and end_port");
+        let lacks = |name: &str, port: Option<u16>| {
+            port.is_none() && !reader.is_unread(&format!("{at}.{name}"))
+        };
+        if lacks("port", port.port)
+            && (lacks("start_port", port.start_port) || lacks("end_port", port.end_port))
+        {
+            reader.error(&at, "needs port, or start_port and end_port");
         }
         if let (Some(start), Some(end)) = (port.start_port, port.end_port)
             && start > end
@@ -134,14 +132,17 @@ fn request(reader: &Reader, at: &str, check: &HttpCheck) {
     if let Some(path) = &check.path
         && !path.starts_with('/')
     {
-        reader.warn(&format!("{at}.path"), "should begin with a slash");
+        reader.error(
+            &format!("{at}.path"),
+            format!("must begin with a slash: /{path}"),
+        );
     }
     if let Some(protocol) = check.protocol.as_deref()
         && !["http", "https"].contains(&protocol)
     {
-        reader.warn(
+        reader.error(
             &format!("{at}.protocol"),
-            format!("Fly.io knows http and https, not {protocol}"),
+            format!("must be http or https, not {protocol}"),
         );
     }
 }
@@ -170,12 +171,19 @@ fn machine_tests(reader: &Reader, at: &str, tests: &[MachineTest]) {
 
 fn machine_tests_at(reader: &Reader, at: &str, tests: &[MachineTest]) {
     for (index, test) in tests.iter().enumerate() {
-        if test.command.is_empty() {
+        let at = format!("{at}[{index}]");
+        // The path is not the same when one of its words is not a string.
+        if test.command.is_empty() && !reader.has_unread(&format!("{at}.command")) {
             reader.error(
-                &format!("{at}[{index}].command"),
+                &format!("{at}.command"),
                 "is required: the words of the command that tests the machine",
             );
         }
+        stop::check(
+            reader,
+            (&format!("{at}.kill_signal"), test.kill_signal.as_deref()),
+            (&format!("{at}.kill_timeout"), test.kill_timeout),
+        );
     }
 }
 
@@ -217,7 +225,7 @@ fn top_level_checks(config: &AppConfig, reader: &Reader) {
         }
         request(reader, &at, &check.request);
         known_groups(config, reader, &at, &check.processes);
-        if check.port.is_none() && lacks_port(config, &check.processes) {
+        if check.port.is_none() && lacks_port(config, reader, &check.processes) {
             reader.error(
                 &format!("{at}.port"),
                 "is required: a process group of this check has no http_service to take it from",
@@ -227,7 +235,10 @@ fn top_level_checks(config: &AppConfig, reader: &Reader) {
 }
 
 /// Whether a group with the check has no `[http_service]`.
-fn lacks_port(config: &AppConfig, processes: &[String]) -> bool {
+fn lacks_port(config: &AppConfig, reader: &Reader, processes: &[String]) -> bool {
+    if reader.is_unread("http_service") || reader.has_unread("processes") {
+        return false;
+    }
     config.process_groups().iter().any(|group| {
         config.belongs(processes, group)
             && !config

@@ -16,7 +16,7 @@ use crate::{
 pub struct FlyConfig {
     /// The configuration.
     pub app: flytoml::AppConfig,
-    /// Unknown keys and the like: reported, but no obstacle.
+    /// Unknown keys, what the object overrides, and the like: reported, but no obstacle.
     pub warnings: Vec<flytoml::Problem>,
     /// The text; `None` when the object has no fly.toml.
     pub text: Option<String>,
@@ -40,14 +40,13 @@ pub(super) fn config(
             text: None,
         }));
     };
-    let parsed = flytoml::parse(&text).map_err(|invalid| ConfigInvalid {
+    let mut parsed = flytoml::parse(&text).map_err(|invalid| ConfigInvalid {
         reason: Reason::FlyConfigInvalid,
         message: format!("the fly.toml is not valid: {invalid}"),
     })?;
-    let mut app = parsed.config;
-    app.bind(&spec.app, &spec.region);
+    parsed.bind(&spec.app, &spec.region);
     Ok(Arc::new(FlyConfig {
-        app,
+        app: parsed.config,
         warnings: parsed.warnings,
         text: Some(text),
     }))

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     api::{Activation, ActivationApproval, Reason, approval::ActivationApprovalSpec},
     error::Error,
+    flytoml,
     plan::{
         named::{Named, RefKind, named, watched},
         rollback_request,
@@ -40,6 +41,17 @@ pub enum Missing {
         name: String,
         /// The key.
         key: String,
+        /// The keys that it has.
+        there: Vec<String>,
+    },
+    /// The key of a ConfigMap is in `binaryData`, because it is not text.
+    NotText {
+        /// Name of the ConfigMap.
+        name: String,
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// The value is empty or not text.
     Unusable {
@@ -51,6 +63,9 @@ pub enum Missing {
         why: &'static str,
     },
 }
+
+/// Keys of an object that a message shows.
+const MAX_KEYS: usize = 10;
 
 impl Missing {
     /// The reason for conditions.
@@ -72,6 +87,7 @@ impl Missing {
                 kind: RefKind::ConfigMap,
                 ..
             } => Reason::ConfigMapKeyMissing,
+            Self::NotText { .. } => Reason::FlyConfigInvalid,
             Self::Unusable { .. } => Reason::SecretInvalid,
         }
     }
@@ -84,9 +100,34 @@ impl fmt::Display for Missing {
                 f,
                 "the {kind:?} {name} does not exist in this namespace: create it"
             ),
-            Self::Key { kind, name, key } => {
-                write!(f, "the {kind:?} {name} has no key {key}: add it")
-            }
+            Self::Key {
+                kind,
+                name,
+                key,
+                there,
+            } => match &there[..] {
+                [] => write!(
+                    f,
+                    "the {kind:?} {name} has no key {key}, and no other: add it"
+                ),
+                keys => {
+                    let shown = keys.iter().take(MAX_KEYS).map(String::as_str);
+                    let mut shown = shown.collect::<Vec<_>>().join(", ");
+                    if keys.len() > MAX_KEYS {
+                        shown.push_str(&format!(" and {} more", keys.len() - MAX_KEYS));
+                    }
+                    write!(
+                        f,
+                        "the {kind:?} {name} has no key {key}; it has {shown}: add it, or name \
+                         another key"
+                    )
+                }
+            },
+            Self::NotText { name, key, why } => write!(
+                f,
+                "the ConfigMap {name} has {key} in binaryData, because it is not UTF-8 text \
+                 ({why}): save the file as UTF-8 and create the ConfigMap again"
+            ),
             Self::Unusable { name, key, why } => write!(
                 f,
                 "the value of key {key} of the Secret {name} {why}: put a usable value there"
@@ -94,6 +135,9 @@ impl fmt::Display for Missing {
         }
     }
 }
+
+/// The values of a ConfigMap, or why one is not text.
+type ConfigData = BTreeMap<String, Result<String, String>>;
 
 type SecretData = BTreeMap<String, Result<Guarded, &'static str>>;
 
@@ -103,7 +147,7 @@ type SecretData = BTreeMap<String, Result<Guarded, &'static str>>;
 pub struct Refs {
     secrets: Arc<BTreeMap<String, Option<SecretData>>>,
     versions: BTreeMap<String, Option<String>>,
-    config_maps: BTreeMap<String, Option<BTreeMap<String, String>>>,
+    config_maps: BTreeMap<String, Option<ConfigData>>,
     approvals: Vec<ActivationApprovalSpec>,
     rollbacks: Vec<RollbackRequest>,
 }
@@ -147,6 +191,7 @@ impl Refs {
                 kind: RefKind::Secret,
                 name: name.to_owned(),
                 key: key.to_owned(),
+                there: data.keys().cloned().collect(),
             }),
         }
     }
@@ -165,7 +210,7 @@ impl Refs {
     /// One value of a ConfigMap.
     ///
     /// # Errors
-    /// When the ConfigMap or the key is missing.
+    /// When the ConfigMap or the key is missing, or its value is not text.
     pub fn config_map(&self, name: &str, key: &str) -> Result<&str, Missing> {
         let data = self
             .config_maps
@@ -175,13 +220,20 @@ impl Refs {
                 kind: RefKind::ConfigMap,
                 name: name.to_owned(),
             })?;
-        data.get(key)
-            .map(String::as_str)
-            .ok_or_else(|| Missing::Key {
+        match data.get(key) {
+            Some(Ok(text)) => Ok(text),
+            Some(Err(why)) => Err(Missing::NotText {
+                name: name.to_owned(),
+                key: key.to_owned(),
+                why: why.clone(),
+            }),
+            None => Err(Missing::Key {
                 kind: RefKind::ConfigMap,
                 name: name.to_owned(),
                 key: key.to_owned(),
-            })
+                there: data.keys().cloned().collect(),
+            }),
+        }
     }
 
     /// The approvals for this Activation.
@@ -244,7 +296,7 @@ pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error
         versions,
         config_maps: config_maps
             .into_iter()
-            .map(|(name, map)| (name, map.map(|map| map.data.unwrap_or_default())))
+            .map(|(name, map)| (name, map.map(texts)))
             .collect(),
         rollbacks: rollback_request::of(activation, &approvals),
         approvals: approvals
@@ -287,6 +339,24 @@ async fn approvals(
         .await
         .map_err(|source| Error::kube("list the approvals", source))?;
     Ok(list.items)
+}
+
+/// The values of a ConfigMap as text. kubectl puts what is not UTF-8 into `binaryData`; what is UTF-8
+/// there is read all the same.
+fn texts(map: ConfigMap) -> ConfigData {
+    let binary = map.binary_data.unwrap_or_default().into_iter();
+    let data = map.data.unwrap_or_default().into_iter();
+    binary
+        .map(|(key, bytes)| (key, text_of(bytes.0)))
+        .chain(data.map(|(key, text)| (key, Ok(text))))
+        .collect()
+}
+
+fn text_of(bytes: Vec<u8>) -> Result<String, String> {
+    match flytoml::not_utf8(&bytes) {
+        Some(why) => Err(why),
+        None => String::from_utf8(bytes).map_err(|error| error.to_string()),
+    }
 }
 
 /// The values of a Secret as text. A newline at the end, which editors and `echo` add, is not part
@@ -333,9 +403,16 @@ impl Refs {
             let entry = refs.config_maps.entry((*name).to_owned()).or_default();
             entry
                 .get_or_insert_default()
-                .insert((*key).to_owned(), (*value).to_owned());
+                .insert((*key).to_owned(), Ok((*value).to_owned()));
         }
         refs
+    }
+
+    /// The same with a ConfigMap as the API server returns it.
+    pub(crate) fn with_config_map(mut self, map: ConfigMap) -> Self {
+        let name = map.name_any();
+        self.config_maps.insert(name, Some(texts(map)));
+        self
     }
 }
 
@@ -361,7 +438,10 @@ mod tests {
         assert_eq!(told("spec.tokenSecretRef"), None);
         let (reason, text) = told("spec.provision.postgres.fallback.urlSecretRef").unwrap();
         assert_eq!(reason, Reason::SecretKeyMissing);
-        assert_eq!(text, "the Secret db has no key url: add it");
+        assert_eq!(
+            text,
+            "the Secret db has no key url; it has URL: add it, or name another key"
+        );
         let (reason, text) = told("spec.provision.redis.external.urlSecretRef").unwrap();
         assert_eq!(reason, Reason::SecretNotFound);
         assert!(text.contains("Secret redis does not exist"), "{text}");
@@ -369,6 +449,41 @@ mod tests {
         assert_eq!(reason, Reason::SecretInvalid);
         let (reason, _) = told("spec.deploy.config.configMapRef").unwrap();
         assert_eq!(reason, Reason::ConfigMapNotFound);
+    }
+
+    #[test]
+    fn a_fly_toml_that_is_not_found_is_told_with_what_is_there_instead() {
+        let map: ConfigMap = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "cfg"},
+            "data": {"fly.production.toml": "app = 'x'"},
+            "binaryData": {
+                "latin.toml": ByteString(b"app = 'x' # caba\xf1a\n".to_vec()),
+                "utf16.toml": ByteString(b"\xff\xfea\0p\0p\0".to_vec()),
+                "utf8.toml": ByteString(b"app = 'caba\xc3\xb1a'".to_vec()),
+            },
+        }))
+        .unwrap();
+        let refs = Refs::of(&[], &[]).with_config_map(map);
+        let told = |key| {
+            let missing = refs.config_map("cfg", key).unwrap_err();
+            (missing.reason(), missing.to_string())
+        };
+        let (reason, text) = told("fly.toml");
+        assert_eq!(reason, Reason::ConfigMapKeyMissing);
+        assert!(
+            text.contains("it has fly.production.toml, latin.toml, utf16.toml"),
+            "{text}"
+        );
+        let (reason, text) = told("latin.toml");
+        assert_eq!(reason, Reason::FlyConfigInvalid);
+        assert!(
+            text.contains("has latin.toml in binaryData, because it is not UTF-8 text")
+                && text.contains("byte 0xf1 in line 1")
+                && text.contains("save the file as UTF-8"),
+            "{text}"
+        );
+        assert!(told("utf16.toml").1.contains("it is UTF-16"));
+        assert_eq!(refs.config_map("cfg", "utf8.toml"), Ok("app = 'cabaña'"));
     }
 
     #[test]

@@ -12,7 +12,10 @@ use crate::{
     api::{
         ActivationStatus, PhaseName, Reason,
         condition::{self, ConditionType},
-        status::{GateState, PhaseState, RollbackState, StepState, StepStatus, one_line},
+        status::{
+            CheckResult, GateState, PhaseState, RollbackState, Severity, StepState, StepStatus,
+            one_line,
+        },
     },
     pipeline::{ChangeKind, Incident, Sent},
 };
@@ -39,6 +42,7 @@ fn event(
 pub fn between(old: Option<&ActivationStatus>, new: &ActivationStatus) -> Vec<Event> {
     let mut events = Vec::new();
     phases(&mut events, old, new);
+    doubts(&mut events, old, new);
     fallbacks(&mut events, old, new);
     transitions(&mut events, old, new);
     requested(&mut events, old, new);
@@ -259,6 +263,32 @@ fn gate(
         GateState::Pending => return,
     };
     events.push(event(type_, reason, phase.name.as_str(), &note));
+}
+
+/// A check that blocks has passed with a warning: what people wrote is valid, and probably not what
+/// they meant.
+fn doubts(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &ActivationStatus) {
+    for check in &new.preflight {
+        let doubtful = check.severity == Severity::Blocking && check.result == CheckResult::Warning;
+        let told = old.is_some_and(|old| {
+            let mut before = old.preflight.iter();
+            before.any(|before| {
+                before.check == check.check
+                    && before.result == check.result
+                    && before.message == check.message
+            })
+        });
+        if doubtful && !told {
+            let note = format!("{}; next: {}", check.message, check.next_action);
+            let reason = check.reason.clone();
+            events.push(event(
+                EventType::Warning,
+                reason,
+                check.check.clone(),
+                &note,
+            ));
+        }
+    }
 }
 
 fn fallbacks(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &ActivationStatus) {

@@ -4,6 +4,9 @@
 mod covered;
 mod deployed;
 mod golden;
+mod mutated;
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod recorded;
+mod refused;
 mod robust;
+mod told;

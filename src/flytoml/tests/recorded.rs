@@ -74,8 +74,26 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
 }
 
-/// Every case that was run, by name.
+/// Every case that was deployed, by name.
 pub fn cases() -> Vec<Case> {
+    let mut all = recorded();
+    all.retain(|case| !case.name.starts_with("bad-"));
+    all
+}
+
+/// The cases of which the platform did not take the machines; Golive does not send them.
+#[allow(
+    dead_code,
+    reason = "used by one of the two tests that include this file"
+)]
+pub fn refused() -> Vec<Case> {
+    let mut all = recorded();
+    all.retain(|case| case.name.starts_with("bad-"));
+    all
+}
+
+/// Every case that was run, by name.
+fn recorded() -> Vec<Case> {
     let testdata = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/flytoml/testdata");
     let mut all = Vec::new();
     for entry in std::fs::read_dir(testdata).unwrap() {

@@ -328,12 +328,14 @@ fn pools_of_a_rolling_update_have_flys_sizes() {
 
 #[test]
 fn the_activation_names_app_and_region_and_says_where_fly_toml_differs() {
-    let mut config = parse("app = 'theirs'\nprimary_region = 'eze'")
-        .unwrap()
-        .config;
-    let said = config.bind("ours", "eze");
-    assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].contains("theirs") && said[0].contains("ours"));
+    let mut parsed = parse("kill_timeout = 5\napp = 'theirs'\nprimary_region = 'eze'").unwrap();
+    parsed.bind("ours", "eze");
+    let said: Vec<String> = parsed.warnings.iter().map(Problem::to_string).collect();
+    assert_eq!(
+        said,
+        ["2:1: warning: app: theirs has no effect: the Activation's `app` counts, which is ours"]
+    );
+    let config = parsed.config;
     assert_eq!(config.app.as_deref(), Some("ours"));
     assert_eq!(config.primary_region.as_deref(), Some("eze"));
 }

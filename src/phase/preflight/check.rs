@@ -46,6 +46,15 @@ pub trait Check: Send + Sync + 'static {
 pub enum Finding {
     /// It passed, with this evidence.
     Passed(String),
+    /// It passed, and something in it is probably a mistake.
+    Questionable {
+        /// Why, for programs.
+        reason: Reason,
+        /// The evidence.
+        message: String,
+        /// What a person should do.
+        action: String,
+    },
     /// It failed.
     Failed {
         /// Why, for programs.
@@ -68,6 +77,19 @@ impl Finding {
     /// It passed.
     pub fn passed(message: impl Into<String>) -> Self {
         Self::Passed(message.into())
+    }
+
+    /// It passed, and something in it is probably a mistake.
+    pub fn questionable(
+        reason: Reason,
+        message: impl Into<String>,
+        action: impl Into<String>,
+    ) -> Self {
+        Self::Questionable {
+            reason,
+            message: message.into(),
+            action: action.into(),
+        }
     }
 
     /// It failed.
@@ -154,7 +176,9 @@ impl<C: Check> Step for Checked<C> {
             Observed::Read(read) => read,
         };
         match (self.0.judge(target, read), C::SEVERITY) {
-            (Finding::Passed(_), _) | (_, Severity::Warning) => Verdict::Done,
+            (Finding::Passed(_) | Finding::Questionable { .. }, _) | (_, Severity::Warning) => {
+                Verdict::Done
+            }
             (
                 Finding::Failed {
                     reason,
@@ -218,6 +242,11 @@ fn result_of(finding: Finding, empty: PreflightResult) -> PreflightResult {
             message,
             String::new(),
         ),
+        Finding::Questionable {
+            reason,
+            message,
+            action,
+        } => (CheckResult::Warning, reason, message, action),
         Finding::Failed {
             reason,
             message,
@@ -312,6 +341,30 @@ mod tests {
         assert_eq!(verdict, Verdict::Done);
         let notes = Checked(Warns).notes(&target, &Observed::Read(()));
         assert_eq!(note(&notes).result, CheckResult::Warning);
+    }
+
+    #[test]
+    fn a_check_that_blocks_can_pass_with_a_warning() {
+        struct Doubts;
+        impl Check for Doubts {
+            type Observed = ();
+            const NAME: CheckName = CheckName::FlyConfigValid;
+            const SEVERITY: Severity = Severity::Blocking;
+            async fn observe(&self, _cx: &Cx) -> Result<()> {
+                Ok(())
+            }
+            fn judge(&self, _target: &Target, (): &()) -> Finding {
+                Finding::questionable(Reason::FlyConfigDoubtful, "odd", "look at it")
+            }
+        }
+        let target = target("", &[]);
+        let verdict = Checked(Doubts).diff(&target, &Observed::Read(()), Timestamp::UNIX_EPOCH);
+        assert_eq!(verdict, Verdict::Done);
+        let notes = Checked(Doubts).notes(&target, &Observed::Read(()));
+        let result = note(&notes);
+        assert_eq!(result.result, CheckResult::Warning);
+        assert_eq!(result.severity, Severity::Blocking);
+        assert_eq!(result.next_action, "look at it");
     }
 
     #[test]

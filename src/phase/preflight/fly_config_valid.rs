@@ -3,7 +3,7 @@
 use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
-    flytoml,
+    flytoml::{self, Topic},
     pipeline::{Cx, step::Result},
     plan::Target,
 };
@@ -66,16 +66,47 @@ impl Check for FlyConfigValid {
         if warnings.is_empty() {
             return Finding::passed("the fly.toml is valid");
         }
-        let mut shown: Vec<String> = warnings
-            .iter()
-            .take(MAX_WARNINGS)
-            .map(ToString::to_string)
-            .collect();
-        if warnings.len() > MAX_WARNINGS {
-            shown.push(format!("and {} more", warnings.len() - MAX_WARNINGS));
-        }
-        Finding::passed(format!("the fly.toml is valid; {}", shown.join("; ")))
+        Finding::questionable(
+            Reason::FlyConfigDoubtful,
+            doubts(warnings),
+            "correct these lines of the fly.toml, or leave them if they are meant; \
+             `kubectl golive render -f FILE` prints all of them, and the machines",
+        )
     }
+}
+
+/// What is probably a mistake, with the number of warnings. A key that was mistyped comes first,
+/// because what it should say is not done.
+fn doubts(warnings: &[flytoml::Problem]) -> String {
+    let mut sorted: Vec<&flytoml::Problem> = warnings.iter().collect();
+    sorted.sort_by_key(|problem| problem.topic);
+    let mistyped = sorted
+        .iter()
+        .filter(|problem| problem.topic == Topic::MistypedKey)
+        .count();
+    let mut shown: Vec<String> = sorted
+        .iter()
+        .take(MAX_WARNINGS)
+        .map(|problem| problem.to_string().replacen("warning: ", "", 1))
+        .collect();
+    if warnings.len() > MAX_WARNINGS {
+        shown.push(format!("and {} more", warnings.len() - MAX_WARNINGS));
+    }
+    let count = |number: usize, one: &str, many: &str| match number {
+        1 => one.to_owned(),
+        _ => many.replace("{}", &number.to_string()),
+    };
+    let begins = if mistyped > 0 {
+        count(
+            mistyped,
+            "a key of the fly.toml is mistyped and ignored",
+            "{} keys of the fly.toml are mistyped and ignored",
+        )
+    } else {
+        "the fly.toml is valid".to_owned()
+    };
+    let warned = count(warnings.len(), "1 warning", "{} warnings");
+    format!("{begins} ({warned}): {}", shown.join("; "))
 }
 
 #[cfg(test)]
@@ -108,6 +139,56 @@ mod tests {
                 if ["huge-1x", "worker", "web"].iter().all(|word| message.contains(word))),
             "{finding:?}"
         );
+    }
+
+    #[test]
+    fn keys_without_an_effect_are_a_warning_with_a_count_and_the_mistyped_first() {
+        let finding = judge(
+            r#"config: {inline: "app = 'other'\ncolour = 1\n[deploy]\nrelease_comand = 'x'\n"}"#,
+        );
+        let Finding::Questionable {
+            reason: Reason::FlyConfigDoubtful,
+            message,
+            action,
+        } = finding
+        else {
+            unreachable!("{finding:?}")
+        };
+        assert!(
+            message.starts_with(
+                "a key of the fly.toml is mistyped and ignored (3 warnings): \
+                 4:1: deploy.release_comand: unknown key, ignored; did you mean release_command?; "
+            ),
+            "{message}"
+        );
+        assert!(
+            message.contains("1:1: app: other has no effect"),
+            "{message}"
+        );
+        assert!(action.contains("kubectl golive render"), "{action}");
+    }
+
+    #[test]
+    fn what_the_activation_overrides_is_a_warning() {
+        for (inline, said) in [
+            (
+                "primary_region = 'ams'",
+                "primary_region: ams has no effect: the Activation's `region`",
+            ),
+            ("app = 'x'", "app: x has no effect: the Activation's `app`"),
+            (
+                "[env]\\nFLY_REGION = 'ams'",
+                "env.FLY_REGION: names that begin with FLY_",
+            ),
+        ] {
+            let finding = judge(&format!("config: {{inline: \"{inline}\"}}"));
+            assert!(
+                matches!(&finding, Finding::Questionable { message, .. }
+                    if message.starts_with("the fly.toml is valid (1 warning): ")
+                        && message.contains(said)),
+                "{finding:?}"
+            );
+        }
     }
 
     #[test]

@@ -362,3 +362,32 @@ async fn a_database_that_fly_io_does_not_make_is_told_before_anything_is_written
     }
     assert_eq!(mutations(&env), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_odd_in_a_fly_toml_is_one_warning_and_the_application_goes_live() {
+    let env = Env::start().await;
+    let inline = "app = \"other\"\nprimary_region = \"ams\"\n[http_service]\n\
+        internal_port = 8080\n[deploy]\nrelease_comand = \"migrate\"\n";
+    let image = "registry.fly.io/hola-cabanas:1.0.0";
+    let deploy = json!({"deploy": {"image": image, "config": {"inline": inline}}});
+    env.activation("hola", deploy).await;
+
+    let status = env.wait_live("hola").await;
+
+    let found = check(&status, "FlyConfigValid");
+    assert_eq!(
+        result(&status, "FlyConfigValid"),
+        ("Warning", "FlyConfigDoubtful")
+    );
+    for part in [
+        "a key of the fly.toml is mistyped and ignored (3 warnings)",
+        "6:1: deploy.release_comand: unknown key, ignored; did you mean release_command?",
+        "1:1: app: other has no effect",
+        "2:1: primary_region: ams has no effect",
+    ] {
+        assert!(found.message.contains(part), "{found:?}");
+    }
+    assert!(!found.next_action.is_empty(), "{found:?}");
+    let warned = crate::support::trouble::warnings(&env, "hola").await;
+    assert_eq!(warned, ["FlyConfigDoubtful"]);
+}

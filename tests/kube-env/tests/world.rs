@@ -145,6 +145,67 @@ fn worlds_run_side_by_side_and_each_goes_without_a_trace() {
     assert!(!second.dir().exists());
 }
 
+#[test]
+fn an_operator_that_has_ended_is_told_first_and_started_again_with_the_rest_as_it_is() {
+    let world = World::new("again");
+    let started = world.run("up");
+    assert!(started.status.success(), "{}", text(&started));
+    let before = world.state();
+    let part = |state: &Value, name: &str| -> Identity {
+        let parts = state["parts"].as_array().unwrap();
+        let part = parts.iter().find(|part| part["name"] == name).unwrap();
+        serde_json::from_value(part["identity"].clone()).unwrap()
+    };
+    let operator = part(&before, "operator");
+
+    operator.signal(Signal::SIGKILL);
+    eventually("the operator has ended", || !operator.is_alive());
+
+    let status = world.run("status");
+    let told = text(&status);
+    assert!(!status.status.success(), "{told}");
+    let first = told.lines().next().unwrap();
+    assert!(
+        first.contains("the operator has ended") && first.contains("make up"),
+        "{told}"
+    );
+    // Nobody reads what it prints.
+    let closed = Command::new("sh")
+        .args(["-c", "exec \"$0\" status --name \"$1\" | true"])
+        .args([env!("CARGO_BIN_EXE_world"), &world.name])
+        .output()
+        .unwrap();
+    assert!(!text(&closed).contains("panicked"), "{}", text(&closed));
+
+    let again = world.run("up");
+    assert!(again.status.success(), "{}", text(&again));
+    assert!(
+        text(&again).contains("starting it again"),
+        "{}",
+        text(&again)
+    );
+    let after = world.state();
+    assert!(part(&after, "operator").is_alive());
+    assert_eq!(part(&after, "fly-sim"), part(&before, "fly-sim"));
+    assert_eq!(after["env"]["KUBECONFIG"], before["env"]["KUBECONFIG"]);
+    let status = world.run("status");
+    assert!(status.status.success(), "{}", text(&status));
+    assert!(text(&status).contains(": ready"), "{}", text(&status));
+    let metrics = after["env"]["GOLIVE_METRICS_URL"].as_str().unwrap();
+    let metrics = world.shell("curl", &["-sf", metrics]);
+    assert!(metrics.status.success(), "{}", text(&metrics));
+
+    // What another part held is lost with it.
+    let fly = part(&after, "fly-sim");
+    fly.signal(Signal::SIGKILL);
+    eventually("the simulated Fly.io has ended", || !fly.is_alive());
+    let again = world.run("up");
+    assert!(!again.status.success(), "{}", text(&again));
+    assert!(text(&again).contains("fly-sim"), "{}", text(&again));
+    let ended = world.run("down");
+    assert!(ended.status.success(), "{}", text(&ended));
+}
+
 /// The whole main job, as `make demo` does it: cluster-wide, and with the operator's own rights.
 #[test]
 fn the_demo_ends_at_a_live_url_with_the_operators_own_rights() {

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::Which;
 use crate::edge;
 use crate::fault::Fault;
+use crate::out::say;
 use crate::place::Place;
 use crate::progress::{Progress, list, text};
 use crate::state::State;
@@ -266,8 +267,8 @@ async fn live(
 ) -> Result<ExitCode, Fault> {
     progress.say("LIVE");
     let answer = edge::get(url, &state.env).await?;
-    println!("\n{url}");
-    println!(
+    say!("\n{url}");
+    say!(
         "  GET / answers {}: {}",
         answer.status,
         edge::readable(&answer.body)
@@ -276,7 +277,7 @@ async fn live(
         return Ok(ExitCode::FAILURE);
     }
     let env_file = place.shown(&place.env_file());
-    println!(
+    say!(
         "\nTo look around:
   . {env_file}
   kubectl get activations -A
@@ -294,9 +295,9 @@ To end the world and remove all of it: make down{}",
 }
 
 fn failed(place: &Place, how: &str, status: &Value, name: &str) -> ExitCode {
-    println!("\n{NAMESPACE}/{name} {how}. Its conditions:");
+    say!("\n{NAMESPACE}/{name} {how}. Its conditions:");
     for condition in list(&status["conditions"]) {
-        println!(
+        say!(
             "  {:<20} {:<8} {:<24} {}",
             text(&condition["type"]),
             text(&condition["status"]),
@@ -304,12 +305,12 @@ fn failed(place: &Place, how: &str, status: &Value, name: &str) -> ExitCode {
             text(&condition["message"]),
         );
     }
-    println!("Next action: {}", text(&status["nextAction"]));
-    println!(
+    say!("Next action: {}", text(&status["nextAction"]));
+    say!(
         "Logs: {0}/operator.log, {0}/fly-sim.log",
         place.shown(&place.dir())
     );
-    println!(
+    say!(
         "The world still runs: . {}; to end it: make down{}",
         place.shown(&place.env_file()),
         place.make_flag()

@@ -7,6 +7,7 @@ use kube_env::process::Identity;
 use nix::sys::signal::Signal;
 
 use crate::fault::Fault;
+use crate::out::say;
 use crate::place::Place;
 use crate::state::State;
 
@@ -20,7 +21,7 @@ const ALONE: Duration = Duration::from_secs(30);
 pub async fn down(place: &Place) -> Result<(), Fault> {
     let Some(state) = State::read(place) else {
         remove(place)?;
-        println!("world {}: nothing was running", place.name());
+        say!("world {}: nothing was running", place.name());
         return Ok(());
     };
     let was_alive = state.is_alive();
@@ -43,7 +44,7 @@ pub async fn down(place: &Place) -> Result<(), Fault> {
         }
     }
     remove(place)?;
-    println!(
+    say!(
         "world {}: {}",
         place.name(),
         if was_alive {
@@ -53,7 +54,7 @@ pub async fn down(place: &Place) -> Result<(), Fault> {
         }
     );
     if state.own_cluster {
-        println!(
+        say!(
             "In your own cluster these are left, on purpose. To remove them:\n  \
              kubectl delete namespace cabanas   # after its Activations are deleted\n  \
              kubectl delete -k manifests/base --ignore-not-found\n  \

@@ -7,6 +7,7 @@ mod down;
 mod edge;
 mod fault;
 mod install;
+mod out;
 mod parts;
 mod place;
 mod progress;
@@ -14,6 +15,7 @@ mod state;
 mod supervise;
 mod up;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,7 +34,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start a world in the background and wait until it is ready.
+    /// Start a world in the background and wait until it is ready. In one that runs, start an operator
+    /// that has ended.
     Up(Which),
     /// End a world and remove everything of it.
     Down(Name),
@@ -73,7 +76,7 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(fault) => {
-            eprintln!("world: {}", fault.report());
+            let _ = writeln!(std::io::stderr(), "world: {}", fault.report());
             ExitCode::FAILURE
         }
     }

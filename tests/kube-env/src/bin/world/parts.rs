@@ -12,7 +12,7 @@ use kube_env::process::{Process, Spec};
 use crate::fault::Fault;
 use crate::install::OWN_NAMESPACE;
 use crate::place::Place;
-use crate::state::parse_env;
+use crate::state::{Part, parse_env};
 
 /// The simulated Fly.io is ready in well under a second.
 const SIM_READY: Duration = Duration::from_secs(60);
@@ -91,7 +91,7 @@ pub async fn start_operator(
     let edge_ip = variable("FLY_SIM_EDGE_IP")?;
     let listen = SocketAddr::from(([127, 0, 0, 1], port::free()?));
     let log = place.dir().join("operator.log");
-    let mut process = Spec::new("operator", beside("golive")?, &log)
+    let mut process = Spec::new(Part::OPERATOR, beside("golive")?, &log)
         .arg("run")
         .arg(format!(
             "--fly-machines-url={}",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use crate::out::{say, say_part};
 use serde_json::Value;
 
 /// Longest message on a line, in characters.
@@ -61,9 +62,9 @@ impl Progress {
     fn line(&self, text: &str) {
         if self.fancy {
             // Over the live line.
-            println!("\r\x1b[K{text}");
+            say!("\r\x1b[K{text}");
         } else {
-            println!("{text}");
+            say!("{text}");
         }
     }
 
@@ -95,7 +96,7 @@ impl Progress {
         self.turn = (self.turn + 1) % SPINNER.len();
         let spinner = SPINNER[self.turn];
         // Without line wrap: a second line would stay behind.
-        print!(
+        say_part!(
             "\r\x1b[K\x1b[?7l{}  {spinner} {}\x1b[?7h",
             self.elapsed(),
             self.now
@@ -107,7 +108,7 @@ impl Progress {
     pub fn end(&mut self) {
         self.now.clear();
         if self.fancy {
-            print!("\r\x1b[K");
+            say_part!("\r\x1b[K");
             let _ = std::io::stdout().flush();
         }
     }

@@ -39,6 +39,20 @@ pub struct State {
     pub env: BTreeMap<String, String>,
     /// Whether the cluster is the reader's own.
     pub own_cluster: bool,
+    /// How often it was tried to start the operator again.
+    #[serde(default)]
+    pub restarts: u32,
+}
+
+impl Part {
+    /// Name of the part that can be started again: it keeps nothing.
+    pub const OPERATOR: &str = "operator";
+
+    /// How it ended, for a sentence.
+    pub fn how(&self) -> String {
+        let how = self.ended.as_ref();
+        how.map(|how| format!(" ({how})")).unwrap_or_default()
+    }
 }
 
 impl State {
@@ -52,6 +66,7 @@ impl State {
             parts: Vec::new(),
             env: BTreeMap::new(),
             own_cluster,
+            restarts: 0,
         }
     }
 
@@ -59,6 +74,12 @@ impl State {
     pub fn read(place: &Place) -> Option<Self> {
         let text = std::fs::read_to_string(place.state_file()).ok()?;
         serde_json::from_str(&text).ok()
+    }
+
+    /// The parts that have ended by themselves.
+    pub fn ended(&self) -> Vec<&Part> {
+        let parts = self.parts.iter();
+        parts.filter(|part| !part.identity.is_alive()).collect()
     }
 
     /// Whether its supervisor still runs.

@@ -66,12 +66,62 @@ pub async fn supervise(place: &Place, which: &Which) -> Result<(), Fault> {
             return Err(fault);
         }
     }
+    let mut again = signal(SignalKind::user_defined1())
+        .map_err(|source| Fault::because("cannot listen to signals", source))?;
     loop {
         tokio::select! {
             _ = &mut asked => return Ok(()),
+            _ = again.recv() => {
+                tokio::select! {
+                    _ = &mut asked => return Ok(()),
+                    done = restart_operator(place, &mut state, &mut world) => done?,
+                }
+            }
             () = tokio::time::sleep(LOOK) => note_ends(place, &mut state, &mut world)?,
         }
     }
+}
+
+/// Starts the operator again if it has ended, and writes down the result for whoever waits.
+async fn restart_operator(
+    place: &Place,
+    state: &mut State,
+    world: &mut World,
+) -> Result<(), Fault> {
+    note_ends(place, state, world)?;
+    let runs = world
+        .operator
+        .as_mut()
+        .is_some_and(|operator| operator.exited().is_none());
+    if !runs {
+        world.operator = None;
+        state.failure = None;
+        let access = place.dir().join(OPERATOR_ACCESS);
+        match parts::start_operator(place, &access, &state.env).await {
+            Ok((operator, listen)) => {
+                state.parts.retain(|part| part.name != Part::OPERATOR);
+                note_start(state, &operator);
+                world.operator = Some(operator);
+                state
+                    .env
+                    .insert(METRICS_URL.to_owned(), metrics_url(listen));
+                write_env(place, &state.env)?;
+            }
+            Err(fault) => state.failure = Some(fault.report()),
+        }
+    }
+    state.restarts += 1;
+    state.write(place)
+}
+
+/// The variable that names the operator's metrics.
+const METRICS_URL: &str = "GOLIVE_METRICS_URL";
+
+/// The operator's rights, in the directory of the world.
+const OPERATOR_ACCESS: &str = "operator.kubeconfig";
+
+fn metrics_url(listen: std::net::SocketAddr) -> String {
+    format!("http://{listen}/metrics")
 }
 
 fn lock(place: &Place) -> Result<Flock<File>, Fault> {
@@ -117,7 +167,7 @@ async fn start(
             (None, None) => return Err(Fault::new("no cluster")),
         };
         let objects = install::install(place, &cluster).await?;
-        let access = dir.join("operator.kubeconfig");
+        let access = dir.join(OPERATOR_ACCESS);
         install::operator_access(&cluster, &access).await?;
         Ok::<_, Fault>((plane, cluster, objects, access))
     };
@@ -154,10 +204,7 @@ async fn start(
 
     let shown = |path: &Path| path.display().to_string();
     env.insert("KUBECONFIG".to_owned(), shown(cluster.kubeconfig()));
-    env.insert(
-        "GOLIVE_METRICS_URL".to_owned(),
-        format!("http://{listen}/metrics"),
-    );
+    env.insert(METRICS_URL.to_owned(), metrics_url(listen));
     env.insert("WORLD".to_owned(), place.name().to_owned());
     write_env(place, &env)?;
     state.env = env;

@@ -4,11 +4,14 @@ use std::os::fd::AsFd;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::Which;
 use crate::down;
 use crate::fault::Fault;
+use crate::out::say;
 use crate::place::Place;
-use crate::state::State;
+use crate::state::{Part, State};
 
 /// A whole world is up within 10 s on two idle cores.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -23,15 +26,18 @@ pub async fn up(place: &Place, which: &Which) -> Result<State, Fault> {
                 place.make_flag()
             )));
         }
+        if state.ready && !state.ended().is_empty() {
+            return restart(place, state).await;
+        }
         if state.ready {
-            println!(
+            say!(
                 "world {} is already running: . {}",
                 place.name(),
                 place.shown(&place.env_file())
             );
             return Ok(state);
         }
-        println!("world {} is being started: waiting for it", place.name());
+        say!("world {} is being started: waiting for it", place.name());
         return wait(place, None, state.progress.len()).await;
     }
     // What an earlier world left when it was killed.
@@ -40,13 +46,56 @@ pub async fn up(place: &Place, which: &Which) -> Result<State, Fault> {
     }
     let child = start_supervisor(place, which)?;
     let state = wait(place, Some(child), 0).await?;
-    println!(
+    say!(
         "world {} is ready. Its variables: . {}",
         place.name(),
         place.shown(&place.env_file())
     );
-    println!("To end it: make down{}", place.make_flag());
+    say!("To end it: make down{}", place.make_flag());
     Ok(state)
+}
+
+/// Starts the operator of a world again; the rest goes on as it is.
+async fn restart(place: &Place, state: State) -> Result<State, Fault> {
+    let name = place.name();
+    let ended = state.ended();
+    if let Some(part) = ended.iter().find(|part| part.name != Part::OPERATOR) {
+        return Err(Fault::new(format!(
+            "{} of world {name} has ended{}, and what it held is lost: make down{flag}, then make \
+             up{flag}. Its last lines are in {}",
+            part.name,
+            part.how(),
+            place.shown(&part.log),
+            flag = place.make_flag(),
+        )));
+    }
+    let how = ended.first().map(|part| part.how()).unwrap_or_default();
+    say!("the operator of world {name} has ended{how}: starting it again");
+    state.supervisor.signal(Signal::SIGUSR1);
+    let started = Instant::now();
+    loop {
+        let now = State::read(place).filter(State::is_alive);
+        let tried = now.filter(|now| now.restarts > state.restarts);
+        if let Some(now) = tried {
+            if let Some(failure) = now.failure {
+                return Err(Fault::new(format!(
+                    "the operator of world {name} does not start: {failure}"
+                )));
+            }
+            say!(
+                "world {name} is ready. Its variables, some of them new: . {}",
+                place.shown(&place.env_file())
+            );
+            return Ok(now);
+        }
+        if started.elapsed() > LIMIT {
+            return Err(Fault::new(format!(
+                "the operator of world {name} was not started again: make down{}",
+                place.make_flag()
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 fn start_supervisor(place: &Place, which: &Which) -> Result<std::process::Child, Fault> {
@@ -99,7 +148,7 @@ async fn wait(
         let state = State::read(place);
         if let Some(state) = &state {
             for line in state.progress.iter().skip(shown) {
-                println!("{line}");
+                say!("{line}");
             }
             shown = shown.max(state.progress.len());
             if state.ready && state.is_alive() {
@@ -131,43 +180,56 @@ async fn wait(
     }
 }
 
+/// The state of a world in one line, with what to do.
+fn summary(place: &Place, state: &State, ended: &[&Part]) -> String {
+    let flag = place.make_flag();
+    if !state.is_alive() {
+        return format!("its supervisor has gone: make down{flag} removes the rest");
+    }
+    if !state.ready {
+        return "starting".to_owned();
+    }
+    let Some(part) = ended.iter().find(|part| part.name != Part::OPERATOR) else {
+        return match ended.first() {
+            Some(operator) => format!(
+                "the operator has ended{}, nothing is reconciled: make up{flag} starts it again",
+                operator.how()
+            ),
+            None => "ready".to_owned(),
+        };
+    };
+    format!(
+        "{} has ended{}: make down{flag}, then make up{flag}",
+        part.name,
+        part.how()
+    )
+}
+
 /// Says what runs. Exit code 1 if the world does not run or one of its parts has ended.
 pub fn status(place: &Place) -> Result<ExitCode, Fault> {
     let Some(state) = State::read(place) else {
-        println!(
+        say!(
             "world {} does not run: make up{}",
             place.name(),
             place.make_flag()
         );
         return Ok(ExitCode::FAILURE);
     };
-    let alive = state.is_alive();
-    println!(
-        "world {}: {}",
-        place.name(),
-        match (alive, state.ready) {
-            (true, true) => "ready",
-            (true, false) => "starting",
-            (false, _) => "its supervisor has gone: make down removes the rest",
-        }
-    );
-    let mut well = alive && state.ready;
+    let (alive, ended) = (state.is_alive(), state.ended());
+    say!("world {}: {}", place.name(), summary(place, &state, &ended));
+    let well = alive && state.ready && ended.is_empty();
     for part in &state.parts {
         let running = part.identity.is_alive();
-        well &= running;
-        println!(
+        say!(
             "  {:<14} {:<8} {}{}",
             part.name,
             if running { "running" } else { "ended" },
             place.shown(&part.log),
-            part.ended
-                .as_ref()
-                .map(|how| format!(" ({how})"))
-                .unwrap_or_default()
+            part.how()
         );
     }
     for (key, value) in &state.env {
-        println!(
+        say!(
             "  {key}={}",
             if key.contains("TOKEN") {
                 "(in the env file)"
