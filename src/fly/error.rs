@@ -30,6 +30,10 @@ pub(crate) struct Details {
     pub(crate) request_id: Option<String>,
     pub(crate) class: Class,
     pub(crate) ambiguous: bool,
+    /// The path that was requested; `None`: nothing was sent, or the endpoint says it.
+    pub(crate) path: Option<String>,
+    /// The registry that was called, if it is not Fly.io's.
+    pub(crate) registry: Option<String>,
 }
 
 /// What a caller may conclude from an error.
@@ -177,6 +181,24 @@ impl Error {
         self.details.class == Class::Invalid
     }
 
+    /// Whether Fly.io refuses the token (401), also when that is not final yet.
+    pub fn is_token_refused(&self) -> bool {
+        self.details.status == Some(401) && matches!(self.details.class, Class::Auth { .. })
+    }
+
+    /// The registry that was called, if it is not Fly.io's.
+    pub fn registry(&self) -> Option<&str> {
+        self.details.registry.as_deref()
+    }
+
+    /// Whose call failed, as the beginning of a sentence.
+    pub fn failed(&self) -> String {
+        match self.registry() {
+            Some(registry) => format!("the call to the registry {registry} failed"),
+            None => "Fly.io call failed".to_owned(),
+        }
+    }
+
     /// Whether the token lacks the permission (403).
     pub fn is_forbidden(&self) -> bool {
         self.details.status == Some(403) && matches!(self.details.class, Class::Auth { .. })
@@ -204,6 +226,15 @@ impl Error {
     /// The next action of a person, as a clause in lower case.
     pub fn next_action(&self) -> &'static str {
         match &self.details.class {
+            Class::Transient if self.details.registry.is_some() => {
+                "if it stays: compare the registry in `deploy`, and see that the operator's network reaches it; Golive retries"
+            }
+            Class::Throttled { .. } if self.details.registry.is_some() => {
+                "no action needed; Golive retries when the registry allows it"
+            }
+            Class::Invalid if self.details.registry.is_some() => {
+                "make the image public, or push it to registry.fly.io under an app of this organization"
+            }
             Class::Transient | Class::Ambiguous => "no action needed; Golive retries",
             Class::Throttled { .. } => "no action needed; Golive retries when Fly.io allows it",
             Class::Gone => "check the name, and whether it was deleted on Fly.io",
@@ -232,7 +263,14 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.details.endpoint)?;
+        match (&self.details.path, &self.details.registry) {
+            (Some(path), registry) => {
+                let method = self.details.endpoint.split(' ').next().unwrap_or_default();
+                let host = registry.as_deref().unwrap_or_default();
+                write!(f, "{method} {host}{path}")?;
+            }
+            (None, _) => f.write_str(self.details.endpoint)?,
+        }
         match self.details.status {
             Some(status) => write!(f, " answered {status}: ")?,
             None => f.write_str(" failed: ")?,
@@ -356,6 +394,8 @@ mod tests {
             request_id: Some("01J-eze".to_owned()),
             class: Class::Gone,
             ambiguous: false,
+            path: None,
+            registry: None,
         });
         assert_eq!(
             error.to_string(),

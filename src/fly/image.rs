@@ -39,6 +39,9 @@ impl FromStr for ImageReference {
             text: text.chars().take(300).collect(),
             reason,
         };
+        if text.contains("://") {
+            return Err(refuse("it has no scheme: remove the part up to `://`"));
+        }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest)),
             None => (text, None),

@@ -48,7 +48,11 @@ pub fn decide(
             field: "metadata.annotations",
             reason: Reason::Aborted,
             message: format!(
-                "the work on plan {digest} was stopped by {ANNOTATION_ABORT}, and what exists stays as it is; change the spec, or remove the annotation to resume this plan"
+                "the work on plan {digest} was stopped by {ANNOTATION_ABORT}, and what exists stays as it is"
+            ),
+            action: format!(
+                "change the spec, or resume this plan with `kubectl annotate activation {} {ANNOTATION_ABORT}-`",
+                activation.name_any()
             ),
         });
     }

@@ -43,6 +43,7 @@ pub(super) fn config(
     let parsed = flytoml::parse(&text).map_err(|invalid| ConfigInvalid {
         reason: Reason::FlyConfigInvalid,
         message: format!("the fly.toml is not valid: {invalid}"),
+        action: "correct the fly.toml at the lines and columns named".to_owned(),
     })?;
     let mut app = parsed.config;
     app.bind(&spec.app, &spec.region);
@@ -64,6 +65,7 @@ fn text(deploy: &Deploy, refs: &Refs) -> Result<Option<String>, ConfigInvalid> {
             Err(missing) => Err(ConfigInvalid {
                 reason: missing.reason(),
                 message: missing.to_string(),
+                action: missing.action(),
             }),
         },
         (None, Some(inline)) => Ok(Some(inline.clone())),

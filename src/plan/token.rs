@@ -20,13 +20,18 @@ pub fn token(activation: &Activation, refs: &Refs) -> Result<fly::Token, Invalid
             field: "spec.tokenSecretRef",
             reason: missing.reason(),
             message: missing.to_string(),
+            action: missing.action(),
         })?;
     fly::Token::parse(value.expose_secret()).map_err(|error| Invalid {
         field: "spec.tokenSecretRef",
         reason: Reason::TokenInvalid,
         message: format!(
-            "key {} of the Secret {} is not a Fly token ({error}): put the output of `fly tokens create org` there",
+            "the value of key {} of the Secret {} is not a Fly token: {error}",
             reference.key, reference.name
+        ),
+        action: format!(
+            "store one with `kubectl create secret generic {} --from-literal={}=\"$(fly tokens create org {})\" --dry-run=client -o yaml | kubectl apply -f -`",
+            reference.name, reference.key, activation.spec.organization
         ),
     })
 }

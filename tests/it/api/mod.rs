@@ -4,3 +4,4 @@ mod examples;
 mod objects;
 mod rights;
 mod source;
+mod warnings;

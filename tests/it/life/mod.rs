@@ -9,3 +9,4 @@ mod pipeline;
 mod preflight;
 mod provision;
 mod smoke_test;
+mod values;
