@@ -76,7 +76,7 @@ const WORDS: &[Words] = &[
         "must be whole numbers with the units `ms`, `s`, `m` and `h`, such as `30s`, `5m` or `1h30m`",
     )
     .or(r#"self.matches('^[0-9]{1,5}d$')
- ? "has no unit for days: write `" + string(int(self.substring(0, self.size() - 1)) * 24) + "h`"
+ ? "has no unit for days: write hours, such as `24h` for one day or `72h` for three"
  : self.matches('^[0-9]{1,5}[.][0-9]+(s|m|h)$')
  ? "must be whole numbers, such as `1500ms` in place of `1.5s`, or `1h30m` in place of `1.5h`"
  : self.matches('^[0-9]+$')

@@ -124,6 +124,13 @@ impl Error {
         }
     }
 
+    /// The same for a request that is not sent to this registry.
+    pub(crate) fn unsent_to(mut self, registry: Option<&str>) -> Self {
+        self.details.path = None;
+        self.details.registry = registry.map(str::to_owned);
+        self
+    }
+
     pub(crate) fn set_ambiguous(&mut self, ambiguous: bool) {
         self.details.ambiguous = ambiguous;
     }
@@ -269,7 +276,9 @@ impl fmt::Display for Error {
                 let host = registry.as_deref().unwrap_or_default();
                 write!(f, "{method} {host}{path}")?;
             }
-            (None, _) => f.write_str(self.details.endpoint)?,
+            // Nothing was sent: the message says why.
+            (None, Some(_)) => return f.write_str(&self.details.message),
+            (None, None) => f.write_str(self.details.endpoint)?,
         }
         match self.details.status {
             Some(status) => write!(f, " answered {status}: ")?,
@@ -382,6 +391,33 @@ mod tests {
         let clean = clean(&"ñ".repeat(1000), &[]);
         assert!(clean.len() <= MESSAGE_LIMIT + '…'.len_utf8());
         assert!(clean.ends_with('…'));
+    }
+
+    #[test]
+    fn the_failure_of_a_registry_names_its_host_and_the_path() {
+        let error = Error::new(Details {
+            endpoint: "GET /v2/{repository}/manifests/{reference}",
+            status: None,
+            code: None,
+            message: "cannot connect: dns error".to_owned(),
+            request_id: None,
+            class: Class::Transient,
+            ambiguous: false,
+            path: Some("/v2/library/nginx/manifests/latest".to_owned()),
+            registry: Some("registry-1.docker.io".to_owned()),
+        });
+        assert_eq!(
+            error.to_string(),
+            "GET registry-1.docker.io/v2/library/nginx/manifests/latest failed: cannot connect: dns error"
+        );
+        assert!(error.failed().contains("registry-1.docker.io"));
+        assert!(
+            !error.next_action().contains("Fly.io"),
+            "{}",
+            error.next_action()
+        );
+        let unsent = error.unsent_to(Some("localhost"));
+        assert_eq!(unsent.to_string(), "cannot connect: dns error");
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl FromStr for ImageReference {
             text: text.chars().take(300).collect(),
             reason,
         };
-        if text.contains("://") {
+        if text.split_once("://").is_some() {
             return Err(refuse("it has no scheme: remove the part up to `://`"));
         }
         let (rest, digest) = match text.split_once('@') {

@@ -199,7 +199,10 @@ impl Client {
         }
         // The newest may be on a page that was not read.
         let text = format!("the image has more tags than the limit, {MAX_TAGS} in {PAGES} pages");
-        Err(self.call(&TOKEN, &[]).refused(Class::Invalid, &text))
+        let call = self.call(&TAGS, &["-"]);
+        Err(call
+            .refused(Class::Invalid, &text)
+            .unsent_to(registry(image)))
     }
 
     fn access<'c>(
@@ -209,8 +212,8 @@ impl Client {
     ) -> Result<Access<'c>> {
         let registry = registry(image);
         let refused = |reason: &str| {
-            let call = self.call(&TOKEN, &[]).of_registry(registry);
-            call.refused(Class::Invalid, reason)
+            let call = self.call(&MANIFEST, &["-", "-"]);
+            call.refused(Class::Invalid, reason).unsent_to(registry)
         };
         let shared = &self.shared;
         if image.is_fly() {

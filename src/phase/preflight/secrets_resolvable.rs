@@ -40,12 +40,16 @@ impl Check for SecretsResolvable {
         for source in &target.provision.secrets.from {
             let name = &source.secret_ref.name;
             let keys = cx.refs.secret_keys(name);
-            // SecretsResolvable reports what is missing from `target.preflight.missing`.
+            values.keys.insert(name.clone(), keys);
+            if *name == target.preflight.token_secret {
+                // It is refused as a whole.
+                continue;
+            }
+            // `target.preflight.missing` has what is missing.
             for (key, value) in cx.refs.secret_values(name).unwrap_or_default() {
                 let fault = token_fault(&target.token, name, key, value);
                 values.faults.extend(fault);
             }
-            values.keys.insert(name.clone(), keys);
         }
         for (service, reference) in addresses(target) {
             let (name, key) = (&reference.name, &reference.key);
@@ -84,9 +88,8 @@ impl Check for SecretsResolvable {
         let mut names = from.map(|source| &source.secret_ref.name);
         if let Some(secret) = names.find(|name| *name == token) {
             faults.push(token_secret_fault(secret));
-        } else {
-            faults.extend(values.faults.iter().cloned());
         }
+        faults.extend(values.faults.iter().cloned());
         for (secret, keys) in &values.keys {
             // The whole Secret is refused already.
             if secret != token {
