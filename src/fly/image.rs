@@ -39,7 +39,8 @@ impl FromStr for ImageReference {
             text: text.chars().take(300).collect(),
             reason,
         };
-        if text.split_once("://").is_some() {
+        let whole = text;
+        if whole.contains("://") {
             return Err(refuse("it has no scheme: remove the part up to `://`"));
         }
         let (rest, digest) = match text.split_once('@') {

@@ -259,9 +259,9 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 /// Whether the name of a variable stands in front, such as `FLY_API_TOKEN=`.
-fn has_name(text: &str) -> bool {
-    let text = text.strip_prefix("export ").unwrap_or(text);
-    let Some((name, _)) = text.split_once('=') else {
+fn has_name(value: &str) -> bool {
+    let value = value.strip_prefix("export").map_or(value, str::trim_start);
+    let Some((name, _)) = value.split_once('=') else {
         return false;
     };
     let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';

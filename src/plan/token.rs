@@ -29,9 +29,13 @@ pub fn token(activation: &Activation, refs: &Refs) -> Result<fly::Token, Invalid
             "the value of key {} of the Secret {} is not a Fly token: {error}",
             reference.key, reference.name
         ),
-        action: format!(
-            "store one with `kubectl create secret generic {} --from-literal={}=\"$(fly tokens create org {})\" --dry-run=client -o yaml | kubectl apply -f -`",
-            reference.name, reference.key, activation.spec.organization
-        ),
+        action: store_new(&reference.name, &reference.key, &activation.spec.organization),
     })
+}
+
+/// How a new token is created and stored, as the next action of a person.
+pub fn store_new(secret: &str, key: &str, organization: &str) -> String {
+    format!(
+        "store a new one with `kubectl create secret generic {secret} --from-literal={key}=\"$(fly tokens create org {organization})\" --dry-run=client -o yaml | kubectl apply -f -`"
+    )
 }

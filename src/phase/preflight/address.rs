@@ -25,10 +25,10 @@ const KEYS: [&str; 10] = [
 ///
 /// # Errors
 /// What no driver reads, or what a driver reads differently from what is meant.
-pub fn judge(service: Service, text: &str) -> Result<Vec<Problem>, Problem> {
-    copied(service, text)?;
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(without_scheme(service, text));
+pub fn judge(service: Service, address: &str) -> Result<Vec<Problem>, Problem> {
+    copied(service, address)?;
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return Err(without_scheme(service, address));
     };
     let mut doubts: Vec<Problem> = scheme_of(service, scheme)?.into_iter().collect();
     characters(service, rest)?;
@@ -37,44 +37,44 @@ pub fn judge(service: Service, text: &str) -> Result<Vec<Problem>, Problem> {
 }
 
 /// What was copied along with the address.
-fn copied(service: Service, text: &str) -> Result<(), Problem> {
+fn copied(service: Service, address: &str) -> Result<(), Problem> {
     let only = |what: &str| Problem {
         what: what.to_owned(),
         action: format!("store the address alone, as {}", service.form()),
     };
-    if text.trim().is_empty() {
+    if address.trim().is_empty() {
         return Err(only("is blank"));
     }
-    if text.starts_with(['\u{feff}', '\u{200b}', '\u{200e}', '\u{200f}']) {
+    if address.starts_with(['\u{feff}', '\u{200b}', '\u{200e}', '\u{200f}']) {
         return Err(only(
             "begins with an invisible character, which an editor has added",
         ));
     }
-    if text.trim().contains(['\n', '\r']) {
+    if address.trim().contains(['\n', '\r']) {
         return Err(only("has more than one line"));
     }
-    if text.trim() != text {
+    if address.trim() != address {
         return Err(only("begins or ends with a blank"));
     }
-    if text.starts_with('{') {
+    if address.starts_with('{') {
         return Err(only("is JSON and not an address"));
     }
-    if has_name(text) {
+    if has_name(address) {
         return Err(only("has the name of a variable in front, such as `NAME=`"));
     }
-    if is_command(text) {
+    if is_command(address) {
         return Err(only("is a command, such as `psql '…'`, and not an address"));
     }
-    if text.starts_with(QUOTES) || text.ends_with(QUOTES) {
+    if address.starts_with(QUOTES) || address.ends_with(QUOTES) {
         return Err(only("is in quotes, which are taken as a part of it"));
     }
-    if is_encoded(text) {
+    if is_encoded(address) {
         return Err(Problem {
             what: "is an address in base64: it was encoded twice".to_owned(),
             action: "put the address as it is under `stringData` of the Secret, or encode it once under `data`".to_owned(),
         });
     }
-    let first = text.split('=').next().unwrap_or_default();
+    let first = address.split('=').next().unwrap_or_default();
     if service == Service::Postgres && KEYS.contains(&first.trim()) {
         return Err(
             service.problem("is a list of keys and values, which only libpq reads, and not a URL")
@@ -84,16 +84,16 @@ fn copied(service: Service, text: &str) -> Result<(), Problem> {
 }
 
 /// Whether a name stands in front: `NAME=…`, `export NAME=…`, `NAME: …`.
-fn has_name(text: &str) -> bool {
-    let text = ["export ", "set ", "SET ", "$env:"]
+fn has_name(address: &str) -> bool {
+    let address = ["export ", "set ", "SET ", "$env:"]
         .iter()
-        .find_map(|word| text.strip_prefix(word))
-        .unwrap_or(text);
+        .find_map(|word| address.strip_prefix(word))
+        .unwrap_or(address);
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let Some(end) = text.find(|c: char| !is_word(c)) else {
+    let Some(end) = address.find(|c: char| !is_word(c)) else {
         return false;
     };
-    let (name, rest) = text.split_at(end);
+    let (name, rest) = address.split_at(end);
     if name.is_empty() || KEYS.contains(&name) {
         return false;
     }
@@ -106,8 +106,8 @@ fn has_name(text: &str) -> bool {
 }
 
 /// Whether the address is an argument of a program.
-fn is_command(text: &str) -> bool {
-    let Some((program, rest)) = text.split_once(' ') else {
+fn is_command(address: &str) -> bool {
+    let Some((program, rest)) = address.split_once(' ') else {
         return false;
     };
     let is_name = |c: char| c.is_ascii_lowercase() || "-_./".contains(c);
@@ -116,17 +116,17 @@ fn is_command(text: &str) -> bool {
 }
 
 /// Whether it is base64 of an address.
-fn is_encoded(text: &str) -> bool {
-    let whole: String = text.split_whitespace().collect();
+fn is_encoded(address: &str) -> bool {
+    let whole: String = address.split_whitespace().collect();
     let decoded = BASE64
         .decode(whole.as_bytes())
         .or_else(|_| BASE64_NOPAD.decode(whole.as_bytes()));
-    decoded.is_ok_and(|bytes| String::from_utf8(bytes).is_ok_and(|text| text.contains("://")))
+    decoded.is_ok_and(|bytes| String::from_utf8(bytes).is_ok_and(|address| address.contains("://")))
 }
 
 /// What a text without `://` is.
-fn without_scheme(service: Service, text: &str) -> Problem {
-    let lower = text.to_ascii_lowercase();
+fn without_scheme(service: Service, address: &str) -> Problem {
+    let lower = address.to_ascii_lowercase();
     if ["file:", "sqlite:"]
         .iter()
         .any(|scheme| lower.starts_with(scheme))

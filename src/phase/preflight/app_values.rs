@@ -98,14 +98,14 @@ pub fn doubt(key: &str, value: &str) -> Option<(&'static str, &'static str)> {
             "nothing, if the application expects it to be empty; else put the value there",
         ));
     }
-    let line = value.trim_end_matches(['\r', '\n']);
-    if line.len() < value.len() && !line.contains('\n') {
+    let content = value.trim_end_matches(['\r', '\n']);
+    if content.len() < value.len() && !content.contains('\n') {
         return Some((
             "ends with a line break, which the application gets as a part of it",
             "if it was not meant: `printf %s VALUE > FILE` writes a file without one, and `--from-literal` a value",
         ));
     }
-    if value.trim() != value && !line.contains('\n') {
+    if value.trim() != value && !content.contains('\n') {
         return Some((
             "begins or ends with a blank, which the application gets as a part of it",
             "remove the blank if it was not meant",
@@ -118,8 +118,8 @@ pub fn doubt(key: &str, value: &str) -> Option<(&'static str, &'static str)> {
         ));
     }
     let named = value
-        .strip_prefix("export ")
-        .unwrap_or(value)
+        .strip_prefix("export")
+        .map_or(value, str::trim_start)
         .strip_prefix(key)
         .is_some_and(|rest| rest.starts_with('='));
     if named {

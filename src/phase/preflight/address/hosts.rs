@@ -50,9 +50,9 @@ fn at_sign() -> Problem {
 }
 
 /// The host of `HOST:PORT`, without the port.
-fn host_of(service: Service, text: &str) -> Result<&str, Problem> {
+fn host_of(service: Service, part: &str) -> Result<&str, Problem> {
     let problem = |what: &str| service.problem(what);
-    let (host, port) = match text.strip_prefix('[') {
+    let (host, port) = match part.strip_prefix('[') {
         Some(rest) => {
             let Some((host, port)) = rest.split_once(']') else {
                 return Err(problem("has a `[` that is not closed"));
@@ -62,9 +62,9 @@ fn host_of(service: Service, text: &str) -> Result<&str, Problem> {
             }
             (host, port.strip_prefix(':'))
         }
-        None => match text.rsplit_once(':') {
+        None => match part.rsplit_once(':') {
             Some((host, port)) => (host, Some(port)),
-            None => (text, None),
+            None => (part, None),
         },
     };
     if host.is_empty() {
@@ -78,7 +78,7 @@ fn host_of(service: Service, text: &str) -> Result<&str, Problem> {
     if !is_socket && !host.chars().all(fits) {
         return Err(problem("has a host with a character that no hostname has"));
     }
-    if !text.starts_with('[') && host.contains(':') {
+    if !part.starts_with('[') && host.contains(':') {
         return Err(problem(
             "has more than one `:` after the host; an IPv6 address is written in `[` and `]`",
         ));
