@@ -76,26 +76,28 @@ impl Missing {
         }
     }
 
-    /// What a person does about it. A Secret that is named as a whole is created with any keys.
-    pub fn action(&self) -> String {
+    /// What a person does about it, in this namespace. A Secret that is named as a whole is created
+    /// with any keys.
+    pub fn action(&self, namespace: &str) -> String {
+        let kubectl = kubectl(namespace);
         match self {
             Self::Object {
                 kind: RefKind::Secret,
                 name,
-            } => format!("create it with `kubectl create secret generic {name} --from-literal=KEY=VALUE`"),
+            } => format!("create it with `{kubectl} create secret generic {name} --from-literal=KEY=VALUE`"),
             Self::Object {
                 kind: RefKind::ConfigMap,
                 name,
-            } => format!("create it with `kubectl create configmap {name} --from-file=fly.toml`"),
+            } => format!("create it with `{kubectl} create configmap {name} --from-file=fly.toml`"),
             Self::Key {
                 kind, name, key, present,
             } => {
                 let add = match kind {
                     RefKind::Secret => format!(
-                        "add it with `kubectl patch secret {name} -p '{{\"stringData\":{{\"{key}\":\"VALUE\"}}}}'`"
+                        "add it with `{kubectl} patch secret {name} -p '{{\"stringData\":{{\"{key}\":\"VALUE\"}}}}'`"
                     ),
                     RefKind::ConfigMap => format!(
-                        "add it with `kubectl create configmap {name} --from-file={key}=fly.toml --dry-run=client -o yaml | kubectl apply -f -`"
+                        "add it with `{kubectl} create configmap {name} --from-file={key}=fly.toml --dry-run=client -o yaml | {kubectl} apply -f -`"
                     ),
                 };
                 match present.as_slice() {
@@ -106,7 +108,7 @@ impl Missing {
             }
             Self::Unusable { name, key, defect } => match defect {
                 Defect::Empty => format!(
-                    "put the value there with `kubectl patch secret {name} -p '{{\"stringData\":{{\"{key}\":\"VALUE\"}}}}'`"
+                    "put the value there with `{kubectl} patch secret {name} -p '{{\"stringData\":{{\"{key}\":\"VALUE\"}}}}'`"
                 ),
                 Defect::NotText => "store it as text, for example in base64, and have the application decode it".to_owned(),
                 Defect::Nul => "remove the byte, or store the value in base64 and have the application decode it".to_owned(),
@@ -115,10 +117,18 @@ impl Missing {
         }
     }
 
-    /// Evidence and action as one sentence.
-    pub fn sentence(&self) -> String {
-        format!("{self}: {}", self.action())
+    /// Evidence and action in this namespace as one sentence.
+    pub fn sentence(&self, namespace: &str) -> String {
+        format!("{self}: {}", self.action(namespace))
     }
+}
+
+/// The beginning of a command in a namespace; an empty one is that of the person.
+pub fn kubectl(namespace: &str) -> String {
+    if namespace.is_empty() {
+        return "kubectl".to_owned();
+    }
+    format!("kubectl -n {namespace}")
 }
 
 impl fmt::Display for Missing {
@@ -184,9 +194,16 @@ mod tests {
             "the Secret fly has no key token; its key is FLY_API_TOKEN"
         );
         assert!(
-            one.action().contains("set `key: FLY_API_TOKEN`"),
+            one.action("shop").contains("set `key: FLY_API_TOKEN`"),
             "{}",
-            one.action()
+            one.action("shop")
+        );
+        assert!(
+            missing(&[])
+                .action("shop")
+                .starts_with("add it with `kubectl -n shop patch secret fly"),
+            "{}",
+            missing(&[]).action("shop")
         );
         assert!(missing(&[]).to_string().ends_with("it is empty"));
         let many: Vec<String> = (0..20).map(|n| format!("K{n}")).collect();

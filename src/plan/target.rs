@@ -104,6 +104,8 @@ pub struct PreflightTarget {
     pub missing: Vec<(Named, Missing)>,
     /// Time that the token must outlast: the observe window.
     pub token_lifetime: Duration,
+    /// Namespace of the object, for commands in messages.
+    pub namespace: String,
     /// Name of the Secret with the token.
     pub token_secret: String,
     /// Key of the token in it.
@@ -305,6 +307,7 @@ fn preflight(activation: &Activation, refs: &Refs) -> PreflightTarget {
         skips: spec.preflight.skip.clone(),
         missing: refs.missing(activation),
         token_lifetime: observe.map_or(Duration::ZERO, |observe| observe.window.get()),
+        namespace: activation.namespace().unwrap_or_default(),
         token_secret: spec.token_secret_ref.name.clone(),
         token_key: spec.token_secret_ref.key.clone(),
         webhooks: spec

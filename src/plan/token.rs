@@ -1,11 +1,12 @@
 //! The Fly token of an Activation. Pure.
 
+use kube::ResourceExt;
 use secrecy::ExposeSecret;
 
 use crate::{
     api::{Activation, Reason},
     fly,
-    plan::{invalid::Invalid, refs::Refs},
+    plan::{invalid::Invalid, missing::kubectl, refs::Refs},
 };
 
 /// Parses the Fly token in the Secret that the spec names.
@@ -14,13 +15,14 @@ use crate::{
 /// When the value is missing or cannot be a token.
 pub fn token(activation: &Activation, refs: &Refs) -> Result<fly::Token, Invalid> {
     let reference = &activation.spec.token_secret_ref;
+    let namespace = activation.namespace().unwrap_or_default();
     let value = refs
         .secret(&reference.name, &reference.key)
         .map_err(|missing| Invalid {
             field: "spec.tokenSecretRef",
             reason: missing.reason(),
             message: missing.to_string(),
-            action: missing.action(),
+            action: missing.action(&namespace),
         })?;
     fly::Token::parse(value.expose_secret()).map_err(|error| Invalid {
         field: "spec.tokenSecretRef",
@@ -29,13 +31,18 @@ pub fn token(activation: &Activation, refs: &Refs) -> Result<fly::Token, Invalid
             "the value of key {} of the Secret {} is not a Fly token: {error}",
             reference.key, reference.name
         ),
-        action: store_new(&reference.name, &reference.key, &activation.spec.organization),
+        action: store_new(
+            &namespace,
+            (&reference.name, &reference.key),
+            &activation.spec.organization,
+        ),
     })
 }
 
 /// How a new token is created and stored, as the next action of a person.
-pub fn store_new(secret: &str, key: &str, organization: &str) -> String {
+pub fn store_new(namespace: &str, (secret, key): (&str, &str), organization: &str) -> String {
+    let kubectl = kubectl(namespace);
     format!(
-        "store a new one with `kubectl create secret generic {secret} --from-literal={key}=\"$(fly tokens create org {organization})\" --dry-run=client -o yaml | kubectl apply -f -`"
+        "store a new one with `{kubectl} create secret generic {secret} --from-literal={key}=\"$(fly tokens create org {organization})\" --dry-run=client -o yaml | {kubectl} apply -f -`"
     )
 }

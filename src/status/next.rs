@@ -13,7 +13,7 @@ use crate::{
         },
     },
     pipeline::{State, report::Report},
-    plan::Target,
+    plan::{Target, missing::kubectl},
 };
 
 /// The next status. Everything that did not change stays as it was, to the byte, so that an
@@ -222,7 +222,8 @@ fn next_action(
     }
     if seen.suspended {
         return Some(format!(
-            "to go on: `kubectl patch activation {} --type merge -p '{{\"spec\":{{\"suspend\":false}}}}'`",
+            "to go on: `{} patch activation {} --type merge -p '{{\"spec\":{{\"suspend\":false}}}}'`",
+            kubectl(&activation.namespace().unwrap_or_default()),
             activation.name_any()
         ));
     }

@@ -7,6 +7,7 @@ use super::check::Fault;
 use crate::{
     api::Reason,
     fly::{self, token},
+    plan::missing::kubectl,
 };
 
 /// A variable that Fly.io derives from `primary_region`.
@@ -78,14 +79,15 @@ pub fn token_fault(
 }
 
 /// Why a Secret must not be given to the application: the spec names it for the token.
-pub fn token_secret_fault(secret: &str) -> Fault {
+pub fn token_secret_fault(namespace: &str, secret: &str) -> Fault {
     Fault::new(
         Reason::SecretInvalid,
         format!(
             "`provision.secrets.from` names the Secret {secret}, which holds the Fly token: the application would get it as an environment variable"
         ),
         format!(
-            "put the application's values into a Secret of their own with `kubectl create secret generic {secret}-app --from-literal=NAME=VALUE`, and name that one"
+            "put the application's values into a Secret of their own with `{} create secret generic {secret}-app --from-literal=NAME=VALUE`, and name that one",
+            kubectl(namespace)
         ),
     )
 }

@@ -80,14 +80,18 @@ impl Check for SecretsResolvable {
         let mut faults: Vec<Fault> = missing(true)
             .map(|(named, missing)| {
                 let message = format!("{}: {missing}", named.field);
-                Fault::new(missing.reason(), message, missing.action())
+                Fault::new(
+                    missing.reason(),
+                    message,
+                    missing.action(&target.preflight.namespace),
+                )
             })
             .collect();
         let token = &target.preflight.token_secret;
         let from = target.provision.secrets.from.iter();
         let mut names = from.map(|source| &source.secret_ref.name);
         if let Some(secret) = names.find(|name| *name == token) {
-            faults.push(token_secret_fault(secret));
+            faults.push(token_secret_fault(&target.preflight.namespace, secret));
         }
         faults.extend(values.faults.iter().cloned());
         for (secret, keys) in &values.keys {
@@ -235,7 +239,7 @@ notifications: [{webhook: {urlSecretRef: {name: slack, key: url}}}]
         let missing = action(judge(&[("db", "url", "x")], &[]));
         assert_eq!(
             missing,
-            "create it with `kubectl create secret generic app --from-literal=KEY=VALUE`"
+            "create it with `kubectl -n ns create secret generic app --from-literal=KEY=VALUE`"
         );
         let double = action(judge(here, &["A"]));
         assert!(double.contains("one source"), "{double}");

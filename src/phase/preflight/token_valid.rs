@@ -64,8 +64,8 @@ impl Check for TokenValid {
     fn judge(&self, target: &Target, validity: &Validity) -> Finding {
         let preflight = &target.preflight;
         let new = store_new(
-            &preflight.token_secret,
-            &preflight.token_key,
+            &preflight.namespace,
+            (&preflight.token_secret, &preflight.token_key),
             &target.organization,
         );
         if let Some(end) = validity.facts.expires_at.filter(|end| *end <= validity.now) {

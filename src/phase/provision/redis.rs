@@ -212,7 +212,7 @@ fn external_url(cx: &Cx, source: &UrlSource) -> Result<SecretString> {
     let value = cx.refs.secret(&reference.name, &reference.key);
     value.cloned().map_err(|missing| Error::Blocked {
         reason: missing.reason(),
-        message: missing.sentence(),
+        message: missing.sentence(&cx.owner.namespace),
     })
 }
 

@@ -48,7 +48,7 @@ impl From<Missing> for Unusable {
     fn from(missing: Missing) -> Self {
         Self {
             reason: missing.reason(),
-            message: missing.sentence(),
+            message: missing.sentence(""),
         }
     }
 }
