@@ -19,7 +19,7 @@ pub enum Error {
     },
 
     /// A call to Fly.io failed.
-    #[error("Fly.io call failed while trying to {doing}")]
+    #[error("{} while trying to {doing}", .source.failed())]
     Fly {
         /// What was being done.
         doing: String,
@@ -124,6 +124,12 @@ impl Error {
     /// The reason for conditions and events.
     pub fn reason(&self) -> Reason {
         match self {
+            Self::Fly { source, .. } if source.registry().is_some() => match source.class() {
+                fly::Class::Throttled { .. } => Reason::RateLimited,
+                fly::Class::Gone => Reason::ImageNotFound,
+                fly::Class::Invalid | fly::Class::Auth { .. } => Reason::ImageForbidden,
+                _ => Reason::RegistryUnavailable,
+            },
             Self::Fly { source, .. } => match source.class() {
                 fly::Class::Throttled { .. } => Reason::RateLimited,
                 fly::Class::Auth { .. } => Reason::TokenInvalid,
@@ -178,13 +184,11 @@ impl Error {
     }
 }
 
-/// The error with its causes, and with the next action if Fly.io's refusal is permanent.
-pub fn with_next_action(error: &Error) -> String {
-    let text = crate::causes::chain(error);
+/// The next action of a person, if the refusal is permanent. An error of our own has it in its
+/// message.
+pub fn next_action(error: &Error) -> Option<&'static str> {
     match error {
-        Error::Fly { source, .. } if error.retry() == Retry::OnChange => {
-            format!("{text}; next: {}", source.next_action())
-        }
-        _ => text,
+        Error::Fly { source, .. } if error.retry() == Retry::OnChange => Some(source.next_action()),
+        _ => None,
     }
 }

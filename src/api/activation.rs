@@ -43,7 +43,7 @@ use super::status::ActivationStatus;
     printcolumn(name = "Deadline", type_ = "string", json_path = ".status.currentDeadline", description = "When the phase that is running must be done", priority = 1),
     printcolumn(name = "Release", type_ = "string", json_path = ".status.release.digestShort", description = "Digest of the image that serves", priority = 1),
     printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspend", description = "Whether the activation is suspended", priority = 1),
-    printcolumn(name = "Next", type_ = "string", json_path = ".status.nextAction", description = "What happens next, or what a person must do", priority = 1),
+    printcolumn(name = "Next", type_ = "string", json_path = ".status.nextAction", description = "What a person must do now", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "Ready's message", priority = 1),
     validation = Rule::new("size(self.metadata.name) <= 63").message("`metadata.name` must be at most 63 characters long: it becomes a label")
 )]
@@ -104,8 +104,9 @@ pub struct ActivationSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["before".into()]))]
     pub gates: Vec<Gate>,
 
-    /// What makes `Ready` true.
+    /// What makes `Ready` true. This version of Golive can prove `GoLive` only, and refuses the others.
     #[serde(default)]
+    #[x_kube(validation = Rule::new("self == 'GoLive'").message("`readyWhen` must be GoLive: this version of Golive can prove neither IntegrationsVerified nor Stabilized"))]
     pub ready_when: ReadyWhen,
 
     /// Whether Golive acts, or only publishes what it would do.

@@ -7,7 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use super::{Activation, ActivationApproval};
+use super::{Activation, ActivationApproval, words};
 
 /// Longest message of a condition. Source: metav1.Condition.
 const CONDITION_MESSAGE: i64 = 32_768;
@@ -64,6 +64,7 @@ fn installed(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         }
         if let Some(spec) = properties.get_mut("spec") {
             describe(spec, "The desired state.");
+            visit(spec, &mut words::explain);
         }
     }
     crd
@@ -229,6 +230,9 @@ mod tests {
                 "{path} needs maxProperties"
             ),
             Some("integer" | "boolean") => {}
+            None if schema.x_kubernetes_int_or_string == Some(true) => {
+                assert!(schema.max_length.is_some(), "{path} needs a maxLength");
+            }
             other => panic!("{path} has type {other:?}"),
         });
     }

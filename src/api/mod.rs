@@ -26,6 +26,7 @@ pub mod source;
 pub mod status;
 pub mod step_id;
 pub mod text;
+mod words;
 
 pub use activation::{Activation, ActivationSpec};
 pub use approval::{ActivationApproval, ActivationApprovalSpec, Decision};

@@ -31,9 +31,9 @@ api_enum! {
         HealthCheckDeclared = "HealthCheckDeclared",
         /// The requested addresses support the protocols of the services. Warning.
         AddressesSuffice = "AddressesSuffice",
-        /// Every Secret and key that is named exists. Blocking.
+        /// Every Secret and key that is named exists, and its value can be used. Blocking.
         SecretsResolvable = "SecretsResolvable",
-        /// No secret is a placeholder, too short, or meant for tests. Warning.
+        /// No secret is a placeholder, too short, meant for tests, or probably mistyped. Warning.
         SecretsStrong = "SecretsStrong",
         /// The database's plan and size are available in the region. Blocking.
         DatabasePlanUsable = "DatabasePlanUsable",

@@ -308,6 +308,7 @@ pub struct GeneratedSecret {
         length(min = 1, max = 128),
         regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$")
     )]
+    #[x_kube(validation = Rule::new("!self.startsWith('FLY_') && self != 'PRIMARY_REGION'").message("`name` must not begin with FLY_ and must not be PRIMARY_REGION: Fly.io sets these variables itself"))]
     pub name: String,
 
     /// Number of random bytes, or of characters with the encoding `alphanumeric`. Default: 32.

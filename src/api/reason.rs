@@ -99,6 +99,9 @@ api_enum! {
         AddressesInsufficient = "AddressesInsufficient",
         /// A secret is a placeholder, too short, or meant for tests.
         SecretWeak = "SecretWeak",
+        /// A value is probably not what was meant: it is empty, ends with a line break, or is an
+        /// address that machines at Fly.io do not reach.
+        SecretDoubtful = "SecretDoubtful",
         /// Another Activation owns the app.
         AppClaimed = "AppClaimed",
 
@@ -153,6 +156,8 @@ api_enum! {
         RateLimited = "RateLimited",
         /// Fly.io does not answer, or answers with an error of its own.
         FlyUnavailable = "FlyUnavailable",
+        /// A registry that is not Fly.io's does not answer, or answers with an error of its own.
+        RegistryUnavailable = "RegistryUnavailable",
         /// Fly.io refuses the call as invalid.
         FlyRefused = "FlyRefused",
         /// It is not known whether a call took effect; Golive observes before it calls again.
@@ -171,6 +176,8 @@ api_enum! {
         RedisFailed = "RedisFailed",
         /// The certificate is not issued yet: a DNS record is missing, or Fly.io is issuing it.
         CertificatePending = "CertificatePending",
+        /// Another Fly app holds the hostname.
+        HostnameTaken = "HostnameTaken",
 
         // Deploy.
         /// The release command is running.

@@ -94,9 +94,8 @@ fn type_of(schema: &JSONSchemaProps) -> String {
             _ => "map".into(),
         },
         "string" if schema.format.as_deref() == Some("date-time") => "time".into(),
-        "string" if schema.pattern.as_deref() == Some(super::duration::PATTERN) => {
-            "duration".into()
-        }
+        "string" if super::words::is_duration(schema) => "duration".into(),
+        "any" if schema.x_kubernetes_int_or_string == Some(true) => "string".into(),
         _ => own.into(),
     }
 }
@@ -116,7 +115,7 @@ fn bounds(schema: &JSONSchemaProps) -> String {
         parts.push(format!("at most {max}"));
     }
     if let (Some(max), None) = (schema.max_length, &schema.enum_)
-        && schema.pattern.as_deref() != Some(super::duration::PATTERN)
+        && !super::words::is_duration(schema)
     {
         parts.push(format!("at most {max} characters"));
     }

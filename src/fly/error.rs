@@ -30,6 +30,10 @@ pub(crate) struct Details {
     pub(crate) request_id: Option<String>,
     pub(crate) class: Class,
     pub(crate) ambiguous: bool,
+    /// The path that was requested; `None`: nothing was sent, or the endpoint says it.
+    pub(crate) path: Option<String>,
+    /// The registry that was called, if it is not Fly.io's.
+    pub(crate) registry: Option<String>,
 }
 
 /// What a caller may conclude from an error.
@@ -120,6 +124,13 @@ impl Error {
         }
     }
 
+    /// The same for a request that is not sent to this registry.
+    pub(crate) fn unsent_to(mut self, registry: Option<&str>) -> Self {
+        self.details.path = None;
+        self.details.registry = registry.map(str::to_owned);
+        self
+    }
+
     pub(crate) fn set_ambiguous(&mut self, ambiguous: bool) {
         self.details.ambiguous = ambiguous;
     }
@@ -177,6 +188,24 @@ impl Error {
         self.details.class == Class::Invalid
     }
 
+    /// Whether Fly.io refuses the token (401), also when that is not final yet.
+    pub fn is_token_refused(&self) -> bool {
+        self.details.status == Some(401) && matches!(self.details.class, Class::Auth { .. })
+    }
+
+    /// The registry that was called, if it is not Fly.io's.
+    pub fn registry(&self) -> Option<&str> {
+        self.details.registry.as_deref()
+    }
+
+    /// Whose call failed, as the beginning of a sentence.
+    pub fn failed(&self) -> String {
+        match self.registry() {
+            Some(registry) => format!("the call to the registry {registry} failed"),
+            None => "Fly.io call failed".to_owned(),
+        }
+    }
+
     /// Whether the token lacks the permission (403).
     pub fn is_forbidden(&self) -> bool {
         self.details.status == Some(403) && matches!(self.details.class, Class::Auth { .. })
@@ -204,6 +233,15 @@ impl Error {
     /// The next action of a person, as a clause in lower case.
     pub fn next_action(&self) -> &'static str {
         match &self.details.class {
+            Class::Transient if self.details.registry.is_some() => {
+                "if it stays: compare the registry in `deploy`, and see that the operator's network reaches it; Golive retries"
+            }
+            Class::Throttled { .. } if self.details.registry.is_some() => {
+                "no action needed; Golive retries when the registry allows it"
+            }
+            Class::Invalid if self.details.registry.is_some() => {
+                "make the image public, or push it to registry.fly.io under an app of this organization"
+            }
             Class::Transient | Class::Ambiguous => "no action needed; Golive retries",
             Class::Throttled { .. } => "no action needed; Golive retries when Fly.io allows it",
             Class::Gone => "check the name, and whether it was deleted on Fly.io",
@@ -232,7 +270,16 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.details.endpoint)?;
+        match (&self.details.path, &self.details.registry) {
+            (Some(path), registry) => {
+                let method = self.details.endpoint.split(' ').next().unwrap_or_default();
+                let host = registry.as_deref().unwrap_or_default();
+                write!(f, "{method} {host}{path}")?;
+            }
+            // Nothing was sent: the message says why.
+            (None, Some(_)) => return f.write_str(&self.details.message),
+            (None, None) => f.write_str(self.details.endpoint)?,
+        }
         match self.details.status {
             Some(status) => write!(f, " answered {status}: ")?,
             None => f.write_str(" failed: ")?,
@@ -347,6 +394,33 @@ mod tests {
     }
 
     #[test]
+    fn the_failure_of_a_registry_names_its_host_and_the_path() {
+        let error = Error::new(Details {
+            endpoint: "GET /v2/{repository}/manifests/{reference}",
+            status: None,
+            code: None,
+            message: "cannot connect: dns error".to_owned(),
+            request_id: None,
+            class: Class::Transient,
+            ambiguous: false,
+            path: Some("/v2/library/nginx/manifests/latest".to_owned()),
+            registry: Some("registry-1.docker.io".to_owned()),
+        });
+        assert_eq!(
+            error.to_string(),
+            "GET registry-1.docker.io/v2/library/nginx/manifests/latest failed: cannot connect: dns error"
+        );
+        assert!(error.failed().contains("registry-1.docker.io"));
+        assert!(
+            !error.next_action().contains("Fly.io"),
+            "{}",
+            error.next_action()
+        );
+        let unsent = error.unsent_to(Some("localhost"));
+        assert_eq!(unsent.to_string(), "cannot connect: dns error");
+    }
+
+    #[test]
     fn an_error_reads_as_one_line_with_the_request_id() {
         let error = Error::new(Details {
             endpoint: "GET /v1/apps/{app}",
@@ -356,6 +430,8 @@ mod tests {
             request_id: Some("01J-eze".to_owned()),
             class: Class::Gone,
             ambiguous: false,
+            path: None,
+            registry: None,
         });
         assert_eq!(
             error.to_string(),

@@ -39,6 +39,10 @@ impl FromStr for ImageReference {
             text: text.chars().take(300).collect(),
             reason,
         };
+        let whole = text;
+        if whole.contains("://") {
+            return Err(refuse("it has no scheme: remove the part up to `://`"));
+        }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest)),
             None => (text, None),

@@ -199,7 +199,10 @@ impl Client {
         }
         // The newest may be on a page that was not read.
         let text = format!("the image has more tags than the limit, {MAX_TAGS} in {PAGES} pages");
-        Err(self.call(&TOKEN, &[]).refused(Class::Invalid, &text))
+        let call = self.call(&TAGS, &["-"]);
+        Err(call
+            .refused(Class::Invalid, &text)
+            .unsent_to(registry(image)))
     }
 
     fn access<'c>(
@@ -207,7 +210,11 @@ impl Client {
         image: &ImageReference,
         credentials: Option<&'c Credentials>,
     ) -> Result<Access<'c>> {
-        let refused = |reason: &str| self.call(&TOKEN, &[]).refused(Class::Invalid, reason);
+        let registry = registry(image);
+        let refused = |reason: &str| {
+            let call = self.call(&MANIFEST, &["-", "-"]);
+            call.refused(Class::Invalid, reason).unsent_to(registry)
+        };
         let shared = &self.shared;
         if image.is_fly() {
             let auth = match credentials {
@@ -289,7 +296,10 @@ impl Access<'_> {
                 return Ok(again);
             }
         }
-        let call = self.client.call(endpoint, &["-", "-"]);
+        let call = self
+            .client
+            .call_at(endpoint, url.clone(), Auth::None, !self.trusted)
+            .of_registry(registry(image));
         let domain = &image.domain;
         Err(match self.credentials {
             Some(_) => call.denied(&reply, &format!("{domain} rejects the credentials")),
@@ -327,10 +337,13 @@ impl Access<'_> {
             None if own && image.is_fly() => self.auth.clone(),
             None => Auth::None,
         };
+        let host = realm.host_str().unwrap_or_default().to_owned();
         let call = self
             .client
             .call_at(&TOKEN, realm, auth, !(own && self.trusted));
-        let reply = self.hiding(call.counted_by(&image.domain)).send().await?;
+        let call = call.counted_by(&image.domain);
+        let host = (!image.is_fly()).then_some(host.as_str());
+        let reply = self.hiding(call.of_registry(host)).send().await?;
         if matches!(reply.status, 401 | 403) {
             return Ok(None);
         }
@@ -351,6 +364,7 @@ impl Access<'_> {
         let call = self
             .client
             .call_at(endpoint, url.clone(), auth.clone(), !self.trusted)
+            .of_registry(registry(image))
             .counted_by(&image.domain);
         let call = if std::ptr::eq(endpoint, &TAGS) {
             call
@@ -401,7 +415,9 @@ impl Access<'_> {
             if !(own || public) {
                 break;
             }
+            let host = to.host_str().unwrap_or_default().to_owned();
             let call = self.client.call_at(&BLOB, to, Auth::None, !own);
+            let call = call.of_registry((!image.is_fly()).then_some(host.as_str()));
             reply = call.counted_by(&image.domain).send().await?;
         }
         if format!("sha256:{}", hex(&Sha256::digest(&reply.body))) != digest {
@@ -410,6 +426,11 @@ impl Access<'_> {
         let config: Value = reply.json(&BLOB)?;
         Ok(platform(&config).into_iter().collect())
     }
+}
+
+/// The host of a registry that is not Fly.io's, for errors.
+fn registry(image: &ImageReference) -> Option<&str> {
+    (!image.is_fly()).then(|| image.host())
 }
 
 /// The platforms of an index; attestations have the platform `unknown`.

@@ -88,6 +88,15 @@ pub enum TokenError {
     /// Too long.
     #[error("the token is longer than {LONGEST} bytes")]
     TooLong,
+    /// Encoded in base64 once more than Kubernetes does.
+    #[error("it is a token in base64, which was encoded twice")]
+    Encoded,
+    /// In quotes, which were stored along with it.
+    #[error("it is in quotes")]
+    Quoted,
+    /// With the name of a variable in front.
+    #[error("it has the name of a variable in front")]
+    Named,
 }
 
 /// An API of Fly.io. Determines base URL and form of the header.
@@ -112,6 +121,15 @@ impl Token {
             return Err(TokenError::TooLong);
         }
         let mut rest = text.trim();
+        if rest.starts_with(['"', '\'', '`']) {
+            return Err(TokenError::Quoted);
+        }
+        if has_name(rest) {
+            return Err(TokenError::Named);
+        }
+        if decoded(rest).is_some_and(|text| looks_like_one(&text)) {
+            return Err(TokenError::Encoded);
+        }
         while let Some((scheme, after)) = rest.split_once(' ') {
             if !scheme.eq_ignore_ascii_case("FlyV1") && !scheme.eq_ignore_ascii_case("Bearer") {
                 break;
@@ -164,6 +182,11 @@ impl Token {
     /// Whether it contains a macaroon, which managed Postgres requires of flyctl.
     pub fn is_macaroon(&self) -> bool {
         !self.macaroons.expose_secret().is_empty()
+    }
+
+    /// Whether it is the same token.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
     }
 
     /// SHA-256 in hexadecimal, to compare tokens. Not for logs or status.
@@ -220,6 +243,40 @@ impl fmt::Debug for Token {
             .field("facts", &self.facts)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a text is or holds a token of Fly.io, by the prefixes of its tokens.
+pub fn looks_like_one(text: &str) -> bool {
+    let held = |text: &str| {
+        ["fm1r_", "fm1a_", "fm2_", "fo1_"].iter().any(|prefix| {
+            text.match_indices(prefix).any(|(at, _)| {
+                let begins = text[..at]
+                    .chars()
+                    .next_back()
+                    .is_none_or(|before| !(before.is_alphanumeric() || "_-+/".contains(before)));
+                begins && text.len() > at + prefix.len()
+            })
+        })
+    };
+    held(text) || decoded(text.trim()).is_some_and(|text| held(&text))
+}
+
+/// The text of which this is base64.
+fn decoded(text: &str) -> Option<String> {
+    let whole: String = text.split_whitespace().collect();
+    let bytes = data_encoding::BASE64.decode(whole.as_bytes());
+    let bytes = bytes.or_else(|_| data_encoding::BASE64_NOPAD.decode(whole.as_bytes()));
+    String::from_utf8(bytes.ok()?).ok()
+}
+
+/// Whether the name of a variable stands in front, such as `FLY_API_TOKEN=`.
+fn has_name(value: &str) -> bool {
+    let value = value.strip_prefix("export").map_or(value, str::trim_start);
+    let Some((name, _)) = value.split_once('=') else {
+        return false;
+    };
+    let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    name.chars().all(is_name) && name.contains("TOKEN")
 }
 
 fn is_macaroon(item: &str) -> bool {
@@ -434,6 +491,27 @@ mod tests {
         let plain = Token::parse("simtoken").unwrap();
         assert_eq!(header(&plain, Surface::Machines), "Bearer simtoken");
         assert_eq!(header(&plain, Surface::Graphql), "Bearer simtoken");
+    }
+
+    #[test]
+    fn what_was_stored_along_with_a_token_is_recognized() {
+        let encoded = data_encoding::BASE64.encode(b"FlyV1 fm2_abc,fm2_def\n");
+        for (text, error) in [
+            (encoded.as_str(), TokenError::Encoded),
+            ("\"FlyV1 fm2_abc\"", TokenError::Quoted),
+            ("FLY_API_TOKEN=FlyV1 fm2_abc", TokenError::Named),
+            ("export FLY_API_TOKEN=fo1_abc", TokenError::Named),
+        ] {
+            assert_eq!(Token::parse(text).unwrap_err(), error, "{text}");
+        }
+        for text in [
+            "fm2_lJPE==",
+            "FlyV1 fm2_lJPE==,fm2_x=",
+            "fo1_abc",
+            "Zt7vQm2rKx9pLw4s",
+        ] {
+            assert!(Token::parse(text).is_ok(), "{text}");
+        }
     }
 
     #[test]

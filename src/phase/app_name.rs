@@ -219,15 +219,19 @@ async fn absent_resources(cx: &Cx) -> BTreeSet<String> {
 pub fn decide(target: &Target, observed: &AppObservation) -> Verdict<AppChange> {
     let app = &target.app;
     match NameStatus::of(&observed.lookup, observed.claim.as_ref(), &observed.owner) {
-        NameStatus::ClaimedByAnother(claim) => Verdict::Blocked(Why::new(
-            Reason::AppClaimed,
-            format!(
-                "the app {app} belongs to the Activation {}/{}: choose another app, or delete that Activation (if it is gone already, delete the ConfigMap {} in the namespace of the operator)",
-                claim.namespace,
-                claim.name,
+        NameStatus::ClaimedByAnother(claim) => Verdict::Blocked(
+            Why::new(
+                Reason::AppClaimed,
+                format!(
+                    "the app {app} belongs to the Activation {}/{}",
+                    claim.namespace, claim.name
+                ),
+            )
+            .next(format!(
+                "choose another app, or delete that Activation (if it is gone already, delete the ConfigMap {} in the namespace of the operator)",
                 claim::name(app)
-            ),
-        )),
+            )),
+        ),
         NameStatus::Forbidden => Verdict::Blocked(taken(app)),
         NameStatus::Free { claimed: true } => Verdict::Change(AppChange::Create {
             app: app.clone(),
@@ -247,13 +251,16 @@ fn existing(
 ) -> Verdict<AppChange> {
     let app = &target.app;
     if let Some(slug) = other_organization(found, target) {
-        return Verdict::Blocked(Why::new(
-            Reason::NameTaken,
-            format!(
-                "the app {app} belongs to the organization {slug}, not to {}: choose another app",
-                target.organization
-            ),
-        ));
+        return Verdict::Blocked(
+            Why::new(
+                Reason::NameTaken,
+                format!(
+                    "the app {app} belongs to the organization {slug}, not to {}",
+                    target.organization
+                ),
+            )
+            .next("choose another app"),
+        );
     }
     let may_adopt = match (holder, target.adoption) {
         (Holder::Us, _) => return Verdict::Done,
@@ -264,12 +271,13 @@ fn existing(
     if may_adopt {
         return take(target, observed, true);
     }
-    Verdict::Blocked(Why::new(
-        Reason::AdoptionRefused,
-        format!(
-            "the app {app} exists already and this Activation did not create it: choose another app, or set `adoption` to Always (or IfOwned, for one that an earlier Activation of this name left behind)"
-        ),
-    ))
+    Verdict::Blocked(
+        Why::new(
+            Reason::AdoptionRefused,
+            format!("the app {app} exists already and this Activation did not create it"),
+        )
+        .next("choose another app, or set `adoption` to Always (or IfOwned, for one that an earlier Activation of this name left behind)"),
+    )
 }
 
 fn take(target: &Target, observed: &AppObservation, adopt: bool) -> Verdict<AppChange> {
@@ -293,9 +301,10 @@ pub fn taken(app: &str) -> Why {
     Why::new(
         Reason::NameTaken,
         format!(
-            "the name {app} is taken by another organization on Fly.io, where names are global: choose another `app`"
+            "the name {app} is taken by another organization on Fly.io, where names are global"
         ),
     )
+    .next("choose another `app`")
 }
 
 #[cfg(test)]

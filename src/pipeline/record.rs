@@ -58,6 +58,8 @@ pub struct StepRecord {
     pub reason: Reason,
     /// One line.
     pub message: String,
+    /// The next action of a person, which the message has as well; empty if none is needed.
+    pub action: String,
     /// Observations in a row that failed or were blocked.
     pub attempts: u32,
     /// What it adds to the status.
@@ -157,7 +159,10 @@ impl StepRecord {
     }
 
     fn fail(&mut self, observing: bool, error: &Error, timing: &Timing, now: Instant) {
-        self.explain(Why::new(error.reason(), error::with_next_action(error)));
+        let action = error::next_action(error).unwrap_or_default();
+        self.explain(Why::new(error.reason(), crate::causes::chain(error)).next(action));
+        // It says nothing without the answer of Fly.io that the message has.
+        self.action.clear();
         let (state, pause) = match error.retry() {
             Retry::After(time) => (State::Retrying { observing }, time.max(timing.backoff_min)),
             Retry::Backoff => (
@@ -177,6 +182,7 @@ impl StepRecord {
             state: State::Pending,
             reason: Reason::Waiting,
             message: String::new(),
+            action: String::new(),
             attempts: 0,
             notes: Arc::new([]),
             changes: Vec::new(),
@@ -189,7 +195,8 @@ impl StepRecord {
 
     fn explain(&mut self, why: Why) {
         self.reason = why.reason;
-        self.message = why.message;
+        self.message = why.sentence();
+        self.action = why.action;
     }
 }
 

@@ -12,8 +12,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub struct Why {
     /// Stable: part of the API.
     pub reason: Reason,
-    /// One line: what was found, the evidence, and the next action.
+    /// One line: what was found and the evidence. Also the next action, where `action` is empty.
     pub message: String,
+    /// The next action of a person, with a command if there is one; empty if none is needed.
+    pub action: String,
 }
 
 impl Why {
@@ -22,7 +24,23 @@ impl Why {
         Self {
             reason,
             message: message.into(),
+            action: String::new(),
         }
+    }
+
+    /// The same with the next action of a person.
+    #[must_use]
+    pub fn next(mut self, action: impl Into<String>) -> Self {
+        self.action = action.into();
+        self
+    }
+
+    /// Evidence and action as one sentence.
+    pub fn sentence(&self) -> String {
+        if self.action.is_empty() {
+            return self.message.clone();
+        }
+        format!("{}: {}", self.message, self.action)
     }
 }
 

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use crate::{
     api::{ANNOTATION_ABORT, Activation, ActivationStatus, Reason, status::one_line},
-    plan::invalid::Invalid,
+    plan::{invalid::Invalid, missing::kubectl},
 };
 
 /// Longest value that is compared and repeated, in bytes.
@@ -48,7 +48,12 @@ pub fn decide(
             field: "metadata.annotations",
             reason: Reason::Aborted,
             message: format!(
-                "the work on plan {digest} was stopped by {ANNOTATION_ABORT}, and what exists stays as it is; change the spec, or remove the annotation to resume this plan"
+                "the work on plan {digest} was stopped by {ANNOTATION_ABORT}, and what exists stays as it is"
+            ),
+            action: format!(
+                "change the spec, or resume this plan with `{} annotate activation {} {ANNOTATION_ABORT}-`",
+                kubectl(&activation.namespace().unwrap_or_default()),
+                activation.name_any()
             ),
         });
     }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
+use kube::ResourceExt;
+
 use crate::{
-    api::{
-        Activation, Reason,
-        deploy::{DEFAULT_PORT, Deploy},
-    },
+    api::{Activation, Reason, deploy::DEFAULT_PORT},
     flytoml,
     plan::{invalid::ConfigInvalid, refs::Refs},
 };
@@ -32,7 +31,7 @@ pub(super) fn config(
     refs: &Refs,
 ) -> Result<Arc<FlyConfig>, ConfigInvalid> {
     let spec = &activation.spec;
-    let Some(text) = text(&spec.deploy, refs)? else {
+    let Some(text) = text(activation, refs)? else {
         let port = spec.deploy.port.unwrap_or(DEFAULT_PORT);
         return Ok(Arc::new(FlyConfig {
             app: flytoml::AppConfig::minimal(&spec.app, &spec.region, port),
@@ -43,6 +42,7 @@ pub(super) fn config(
     let mut parsed = flytoml::parse(&text).map_err(|invalid| ConfigInvalid {
         reason: Reason::FlyConfigInvalid,
         message: format!("the fly.toml is not valid: {invalid}"),
+        action: "correct the fly.toml at the lines and columns named".to_owned(),
     })?;
     parsed.bind(&spec.app, &spec.region);
     Ok(Arc::new(FlyConfig {
@@ -53,8 +53,8 @@ pub(super) fn config(
 }
 
 /// The text of the fly.toml; `None` when the spec has none.
-fn text(deploy: &Deploy, refs: &Refs) -> Result<Option<String>, ConfigInvalid> {
-    let Some(config) = &deploy.config else {
+fn text(activation: &Activation, refs: &Refs) -> Result<Option<String>, ConfigInvalid> {
+    let Some(config) = &activation.spec.deploy.config else {
         return Ok(None);
     };
     match (&config.config_map_ref, &config.inline) {
@@ -63,6 +63,7 @@ fn text(deploy: &Deploy, refs: &Refs) -> Result<Option<String>, ConfigInvalid> {
             Err(missing) => Err(ConfigInvalid {
                 reason: missing.reason(),
                 message: missing.to_string(),
+                action: missing.action(&activation.namespace().unwrap_or_default()),
             }),
         },
         (None, Some(inline)) => Ok(Some(inline.clone())),

@@ -11,13 +11,22 @@ pub struct Invalid {
     pub field: &'static str,
     /// The reason for conditions.
     pub reason: Reason,
-    /// What is wrong, and the next action.
+    /// What is wrong, with the evidence.
     pub message: String,
+    /// The next action of a person; may be empty.
+    pub action: String,
+}
+
+impl Invalid {
+    /// Evidence and action as one sentence.
+    pub fn sentence(&self) -> String {
+        sentence(&self.message, &self.action)
+    }
 }
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.message)
+        write!(f, "{}: {}", self.field, self.sentence())
     }
 }
 
@@ -28,4 +37,20 @@ pub struct ConfigInvalid {
     pub reason: Reason,
     /// Everything that is wrong with it, with line and column.
     pub message: String,
+    /// The next action of a person.
+    pub action: String,
+}
+
+impl ConfigInvalid {
+    /// Evidence and action as one sentence.
+    pub fn sentence(&self) -> String {
+        sentence(&self.message, &self.action)
+    }
+}
+
+fn sentence(message: &str, action: &str) -> String {
+    if action.is_empty() {
+        return message.to_owned();
+    }
+    format!("{message}: {action}")
 }

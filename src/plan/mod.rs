@@ -14,6 +14,7 @@ pub mod digest;
 pub mod fly_config;
 pub mod gate;
 pub mod invalid;
+pub mod missing;
 pub mod named;
 pub mod refs;
 pub mod rollback_request;

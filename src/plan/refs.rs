@@ -7,14 +7,15 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client, ResourceExt, api::ListParams};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    api::{Activation, ActivationApproval, Reason, approval::ActivationApprovalSpec},
+    api::{Activation, ActivationApproval, approval::ActivationApprovalSpec},
     error::Error,
     flytoml,
     plan::{
+        missing::{Defect, Missing},
         named::{Named, RefKind, named, watched},
         rollback_request,
     },
@@ -23,123 +24,19 @@ use crate::{
 
 pub use crate::plan::rollback_request::RollbackRequest;
 
-/// Why a value that is named is not available.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// The object does not exist.
-    Object {
-        /// Its kind.
-        kind: RefKind,
-        /// Its name.
-        name: String,
-    },
-    /// The object does not have the key.
-    Key {
-        /// Its kind.
-        kind: RefKind,
-        /// Its name.
-        name: String,
-        /// The key.
-        key: String,
-        /// The keys that it has.
-        there: Vec<String>,
-    },
-    /// The key of a ConfigMap is in `binaryData`, because it is not text.
-    NotText {
-        /// Name of the ConfigMap.
-        name: String,
-        /// The key.
-        key: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The value is empty or not text.
-    Unusable {
-        /// Name of the Secret.
-        name: String,
-        /// The key.
-        key: String,
-        /// What is wrong, without the value.
-        why: &'static str,
-    },
-}
-
-/// Keys of an object that a message shows.
-const MAX_KEYS: usize = 10;
-
-impl Missing {
-    /// The reason for conditions.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::Object {
-                kind: RefKind::Secret,
-                ..
-            } => Reason::SecretNotFound,
-            Self::Object {
-                kind: RefKind::ConfigMap,
-                ..
-            } => Reason::ConfigMapNotFound,
-            Self::Key {
-                kind: RefKind::Secret,
-                ..
-            } => Reason::SecretKeyMissing,
-            Self::Key {
-                kind: RefKind::ConfigMap,
-                ..
-            } => Reason::ConfigMapKeyMissing,
-            Self::NotText { .. } => Reason::FlyConfigInvalid,
-            Self::Unusable { .. } => Reason::SecretInvalid,
-        }
-    }
-}
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Object { kind, name } => write!(
-                f,
-                "the {kind:?} {name} does not exist in this namespace: create it"
-            ),
-            Self::Key {
-                kind,
-                name,
-                key,
-                there,
-            } => match &there[..] {
-                [] => write!(
-                    f,
-                    "the {kind:?} {name} has no key {key}, and no other: add it"
-                ),
-                keys => {
-                    let shown = keys.iter().take(MAX_KEYS).map(String::as_str);
-                    let mut shown = shown.collect::<Vec<_>>().join(", ");
-                    if keys.len() > MAX_KEYS {
-                        shown.push_str(&format!(" and {} more", keys.len() - MAX_KEYS));
-                    }
-                    write!(
-                        f,
-                        "the {kind:?} {name} has no key {key}; it has {shown}: add it, or name \
-                         another key"
-                    )
-                }
-            },
-            Self::NotText { name, key, why } => write!(
-                f,
-                "the ConfigMap {name} has {key} in binaryData, because it is not UTF-8 text \
-                 ({why}): save the file as UTF-8 and create the ConfigMap again"
-            ),
-            Self::Unusable { name, key, why } => write!(
-                f,
-                "the value of key {key} of the Secret {name} {why}: put a usable value there"
-            ),
-        }
-    }
-}
-
 /// The values of a ConfigMap, or why one is not text.
 type ConfigData = BTreeMap<String, Result<String, String>>;
 
-type SecretData = BTreeMap<String, Result<Guarded, &'static str>>;
+type SecretData = BTreeMap<String, Result<Value, Defect>>;
+
+/// A value of a Secret.
+#[derive(Clone, Debug)]
+struct Value {
+    /// Byte for byte: what an application gets.
+    exact: Guarded,
+    /// Without the line break at its end, which editors and `echo` add: a token or an address.
+    line: Guarded,
+}
 
 /// Everything that an Activation names, as it was read. Its values are redacted from all output
 /// until this is dropped.
@@ -174,37 +71,61 @@ impl Refs {
         &self.versions
     }
 
-    /// One value of a Secret.
+    /// One value of a Secret that is a token or an address: without a line break at its end, which
+    /// is never a part of it.
     ///
     /// # Errors
     /// When the Secret, the key, or a usable value is missing.
     pub fn secret(&self, name: &str, key: &str) -> Result<&SecretString, Missing> {
+        let value = self.value(name, key)?.line.secret();
+        if value.expose_secret().is_empty() {
+            return Err(unusable(name, key, Defect::Empty));
+        }
+        Ok(value)
+    }
+
+    /// Whether a value ends with a line break, which [`Self::secret`] leaves out.
+    pub fn ends_with_line_break(&self, name: &str, key: &str) -> bool {
+        self.value(name, key)
+            .is_ok_and(|value| value.exact.secret().expose_secret().ends_with(LINE_BREAKS))
+    }
+
+    /// All values of a Secret for an application, byte for byte, by key.
+    ///
+    /// # Errors
+    /// When the Secret does not exist, or a value in it cannot be that of an environment variable.
+    pub fn secret_values(&self, name: &str) -> Result<BTreeMap<&str, &SecretString>, Missing> {
+        self.secret_data(name)?
+            .keys()
+            .map(|key| {
+                let value = self.value(name, key)?.exact.secret();
+                // `KEY=VALUE` with the byte that ends it.
+                if key.len() + value.expose_secret().len() + 2 > LONGEST_VARIABLE {
+                    return Err(unusable(name, key, Defect::TooLong));
+                }
+                Ok((key.as_str(), value))
+            })
+            .collect()
+    }
+
+    /// The keys of a Secret; none if it does not exist.
+    pub fn secret_keys(&self, name: &str) -> Vec<String> {
+        let data = self.secret_data(name);
+        data.map_or_else(|_| Vec::new(), |data| data.keys().cloned().collect())
+    }
+
+    fn value(&self, name: &str, key: &str) -> Result<&Value, Missing> {
         let data = self.secret_data(name)?;
         match data.get(key) {
-            Some(Ok(value)) => Ok(value.secret()),
-            Some(Err(why)) => Err(Missing::Unusable {
-                name: name.to_owned(),
-                key: key.to_owned(),
-                why,
-            }),
+            Some(Ok(value)) => Ok(value),
+            Some(Err(defect)) => Err(unusable(name, key, *defect)),
             None => Err(Missing::Key {
                 kind: RefKind::Secret,
                 name: name.to_owned(),
                 key: key.to_owned(),
-                there: data.keys().cloned().collect(),
+                present: data.keys().cloned().collect(),
             }),
         }
-    }
-
-    /// All values of a Secret, by key.
-    ///
-    /// # Errors
-    /// When the Secret does not exist, or a value in it cannot be used.
-    pub fn secret_values(&self, name: &str) -> Result<BTreeMap<&str, &SecretString>, Missing> {
-        self.secret_data(name)?
-            .keys()
-            .map(|key| Ok((key.as_str(), self.secret(name, key)?)))
-            .collect()
     }
 
     /// One value of a ConfigMap.
@@ -231,7 +152,7 @@ impl Refs {
                 kind: RefKind::ConfigMap,
                 name: name.to_owned(),
                 key: key.to_owned(),
-                there: data.keys().cloned().collect(),
+                present: data.keys().cloned().collect(),
             }),
         }
     }
@@ -359,8 +280,22 @@ fn text_of(bytes: Vec<u8>) -> Result<String, String> {
     }
 }
 
-/// The values of a Secret as text. A newline at the end, which editors and `echo` add, is not part
-/// of a value.
+/// Characters that end a line.
+const LINE_BREAKS: [char; 2] = ['\r', '\n'];
+
+/// Longest text of an environment variable with its name, in bytes: the kernel refuses to start a
+/// program with a longer one. Source: execve(2), `MAX_ARG_STRLEN`, 32 pages of 4 kB.
+const LONGEST_VARIABLE: usize = 128 * 1024;
+
+fn unusable(name: &str, key: &str, defect: Defect) -> Missing {
+    Missing::Unusable {
+        name: name.to_owned(),
+        key: key.to_owned(),
+        defect,
+    }
+}
+
+/// The values of a Secret as text.
 fn values(secret: Secret) -> SecretData {
     secret
         .data
@@ -368,15 +303,14 @@ fn values(secret: Secret) -> SecretData {
         .into_iter()
         .map(|(key, bytes)| {
             let value = match String::from_utf8(bytes.0) {
+                Ok(text) if text.contains('\0') => Err(Defect::Nul),
                 Ok(text) => {
-                    let text = text.trim_end_matches(['\r', '\n']);
-                    if text.is_empty() {
-                        Err("is empty")
-                    } else {
-                        Ok(redact::guard(SecretString::from(text)))
-                    }
+                    let line =
+                        redact::guard(SecretString::from(text.trim_end_matches(LINE_BREAKS)));
+                    let exact = redact::guard(SecretString::from(text));
+                    Ok(Value { exact, line })
                 }
-                Err(_) => Err("is not UTF-8 text"),
+                Err(_) => Err(Defect::NotText),
             };
             (key, value)
         })
@@ -419,15 +353,18 @@ impl Refs {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
+    use crate::api::Reason;
     use crate::plan::named::tests::{FULL, activation};
 
     #[test]
     fn what_is_missing_is_told_with_the_field_that_names_it() {
         let refs = Refs::of(
-            &[("fly", "token", "t"), ("db", "URL", "x"), ("app", "A", "")],
+            &[
+                ("fly", "token", "t"),
+                ("db", "URL", "x"),
+                ("app", "A", "a\0b"),
+            ],
             &[],
         );
         let missing = refs.missing(&activation(FULL));
@@ -438,15 +375,13 @@ mod tests {
         assert_eq!(told("spec.tokenSecretRef"), None);
         let (reason, text) = told("spec.provision.postgres.fallback.urlSecretRef").unwrap();
         assert_eq!(reason, Reason::SecretKeyMissing);
-        assert_eq!(
-            text,
-            "the Secret db has no key url; it has URL: add it, or name another key"
-        );
+        assert_eq!(text, "the Secret db has no key url; its key is URL");
         let (reason, text) = told("spec.provision.redis.external.urlSecretRef").unwrap();
         assert_eq!(reason, Reason::SecretNotFound);
         assert!(text.contains("Secret redis does not exist"), "{text}");
-        let (reason, _) = told("spec.provision.secrets.from[0].secretRef").unwrap();
+        let (reason, text) = told("spec.provision.secrets.from[0].secretRef").unwrap();
         assert_eq!(reason, Reason::SecretInvalid);
+        assert!(text.contains("key A of the Secret app"), "{text}");
         let (reason, _) = told("spec.deploy.config.configMapRef").unwrap();
         assert_eq!(reason, Reason::ConfigMapNotFound);
     }
@@ -471,15 +406,14 @@ mod tests {
         let (reason, text) = told("fly.toml");
         assert_eq!(reason, Reason::ConfigMapKeyMissing);
         assert!(
-            text.contains("it has fly.production.toml, latin.toml, utf16.toml"),
+            text.contains("fly.production.toml, latin.toml, utf16.toml"),
             "{text}"
         );
         let (reason, text) = told("latin.toml");
         assert_eq!(reason, Reason::FlyConfigInvalid);
         assert!(
             text.contains("has latin.toml in binaryData, because it is not UTF-8 text")
-                && text.contains("byte 0xf1 in line 1")
-                && text.contains("save the file as UTF-8"),
+                && text.contains("byte 0xf1 in line 1"),
             "{text}"
         );
         assert!(told("utf16.toml").1.contains("it is UTF-16"));
@@ -487,11 +421,48 @@ mod tests {
     }
 
     #[test]
-    fn values_lose_the_newline_that_editors_leave_and_are_never_shown() {
+    fn a_token_loses_the_line_break_at_its_end_and_is_never_shown() {
         let refs = Refs::of(&[("fly", "token", "canary-value-123\r\n")], &[]);
         let value = refs.secret("fly", "token").unwrap();
         assert_eq!(value.expose_secret(), "canary-value-123");
+        assert!(refs.ends_with_line_break("fly", "token"));
         let shown = format!("{refs:?} {value:?}");
         assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn an_application_gets_its_values_byte_for_byte() {
+        let values = ["", "\n", "x\n", "a\r\nb\r\n", "-----END-----\n", " x "];
+        for exact in values {
+            let refs = Refs::of(&[("app", "A", exact)], &[]);
+            let values = refs.secret_values("app").unwrap();
+            assert_eq!(values["A"].expose_secret(), exact, "{exact:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_no_environment_variable_can_have_is_named_by_its_key() {
+        let longest = LONGEST_VARIABLE - "A=".len() - 1;
+        for (value, part) in [
+            ("a\0b".to_owned(), Some("NUL byte")),
+            ("x".repeat(longest), None),
+            ("x".repeat(longest + 1), Some("longer than")),
+        ] {
+            let refs = Refs::of(&[("app", "A", &value)], &[]);
+            let told = refs
+                .secret_values("app")
+                .err()
+                .map(|missing| missing.to_string());
+            match part {
+                Some(part) => {
+                    let told = told.unwrap();
+                    assert!(
+                        told.contains(part) && told.contains("key A of the Secret app"),
+                        "{told}"
+                    );
+                }
+                None => assert_eq!(told, None),
+            }
+        }
     }
 }

@@ -24,8 +24,9 @@ use crate::{
         digest::{self, asked, fingerprint},
         fly_config::{self, FlyConfig},
         invalid::{ConfigInvalid, Invalid},
+        missing::Missing,
         named::Named,
-        refs::{Missing, Refs},
+        refs::Refs,
         source::decide::Followed,
         token::token,
     },
@@ -106,6 +107,16 @@ pub struct PreflightTarget {
     pub missing: Vec<(Named, Missing)>,
     /// Time that the token must outlast: the observe window.
     pub token_lifetime: Duration,
+    /// Namespace of the object, for commands in messages.
+    pub namespace: String,
+    /// Name of the Secret with the token.
+    pub token_secret: String,
+    /// Key of the token in it.
+    pub token_key: String,
+    /// References to the addresses of notifications.
+    pub webhooks: Vec<SecretKeyRef>,
+    /// Address of the Prometheus server.
+    pub prometheus: Option<String>,
 }
 
 /// The image of a target.
@@ -191,7 +202,7 @@ impl Target {
     pub fn config(&self) -> Result<Arc<FlyConfig>, Error> {
         self.config_or_invalid().map_err(|invalid| Error::Blocked {
             reason: invalid.reason,
-            message: invalid.message,
+            message: invalid.sentence(),
         })
     }
 
@@ -220,7 +231,7 @@ impl Target {
     pub fn image(&self) -> Result<&fly::ImageReference, Error> {
         self.image_or_invalid().map_err(|invalid| Error::Blocked {
             reason: invalid.reason,
-            message: invalid.message.clone(),
+            message: invalid.sentence(),
         })
     }
 
@@ -321,6 +332,17 @@ fn preflight(activation: &Activation, refs: &Refs) -> PreflightTarget {
         skips: spec.preflight.skip.clone(),
         missing: refs.missing(activation),
         token_lifetime: observe.map_or(Duration::ZERO, |observe| observe.window.get()),
+        namespace: activation.namespace().unwrap_or_default(),
+        token_secret: spec.token_secret_ref.name.clone(),
+        token_key: spec.token_secret_ref.key.clone(),
+        webhooks: spec
+            .notifications
+            .iter()
+            .map(|notification| notification.webhook.url_secret_ref.clone())
+            .collect(),
+        prometheus: observe
+            .and_then(|observe| observe.source.prometheus.as_ref())
+            .map(|prometheus| prometheus.url.clone()),
     }
 }
 
@@ -372,9 +394,9 @@ fn image(deploy: &Deploy, followed: Option<&Followed>) -> Result<fly::ImageRefer
             .map_err(|error| Invalid {
                 field,
                 reason: Reason::InvalidSpec,
-                message: format!(
-                    "{error}: write it as registry.fly.io/<app>:<tag>, or with @sha256:<digest>"
-                ),
+                message: error.to_string(),
+                action: "write it as registry.fly.io/<app>:<tag>, or with @sha256:<digest>"
+                    .to_owned(),
             })
     };
     if deploy.source.is_none() {
@@ -392,11 +414,13 @@ fn image(deploy: &Deploy, followed: Option<&Followed>) -> Result<fly::ImageRefer
             field,
             reason: failure.reason,
             message: failure.message.clone(),
+            action: String::new(),
         },
         None => Invalid {
             field,
             reason: Reason::Pending,
             message: "the registry has not been read yet".to_owned(),
+            action: String::new(),
         },
     })
 }

@@ -101,7 +101,7 @@ fn a_missing_or_senseless_token_says_what_to_put_where() {
     let invalid = Target::parse(&activation(""), &bad, None, KEY).unwrap_err();
     assert_eq!(invalid[0].reason, Reason::TokenInvalid);
     assert!(
-        invalid[0].message.contains("fly tokens create"),
+        invalid[0].action.contains("fly tokens create"),
         "{}",
         invalid[0]
     );
@@ -114,7 +114,7 @@ fn what_preflight_reports_does_not_keep_a_target_from_being() {
     let image = target.image_or_invalid().unwrap_err();
     assert_eq!(image.field, "spec.deploy.image");
     assert!(
-        image.message.contains("registry.fly.io/<app>:<tag>"),
+        image.action.contains("registry.fly.io/<app>:<tag>"),
         "{image}"
     );
     let config = target.config_or_invalid().unwrap_err();

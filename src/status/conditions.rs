@@ -51,7 +51,7 @@ pub fn next(
         ConditionType::Suspended,
         False,
         Reason::NotSuspended,
-        "not suspended",
+        &not_suspended(activation),
     );
     for phase in PhaseName::ALL {
         phase_condition(&mut to, *phase);
@@ -75,12 +75,20 @@ pub fn next(
     live::set(&mut to, seen, liveness);
 }
 
+/// What is said of an activation that is not suspended. With `suspend: true` the time is over.
+fn not_suspended(activation: &Activation) -> String {
+    match (activation.spec.suspend, &activation.spec.suspend_until) {
+        (true, Some(until)) => format!(
+            "not suspended: `suspend` is true, and `suspendUntil` {} is over; remove `suspendUntil` to suspend it",
+            until.0
+        ),
+        _ => "not suspended".to_owned(),
+    }
+}
+
 fn suspended(to: &mut Setter<'_>, activation: &Activation) {
     let spec = &activation.spec;
-    let reason = spec
-        .suspend_reason
-        .as_deref()
-        .unwrap_or("no reason liveness");
+    let reason = spec.suspend_reason.as_deref().unwrap_or("no reason given");
     let until = spec.suspend_until.as_ref();
     let until = until.map_or(String::new(), |time| format!(", until {}", time.0));
     to.set(

@@ -1,6 +1,7 @@
 //! The next status, from the old one and what was seen. Pure: no I/O and no clock.
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 
 use super::{PassResult, conditions, lists, pass_result::Liveness, phases};
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
         },
     },
     pipeline::{State, report::Report},
-    plan::Target,
+    plan::{Target, missing::kubectl},
 };
 
 /// The next status. Everything that did not change stays as it was, to the byte, so that an
@@ -74,7 +75,8 @@ pub fn next(
         steady,
     };
     conditions::next(&mut status, activation, seen, &liveness, now);
-    status.next_action = next_action(&status, seen, live).map(|text| one_line(&text, MAX_MESSAGE));
+    let action = next_action(&status, activation, seen, live);
+    status.next_action = action.map(|text| one_line(&text, MAX_MESSAGE));
     // The API server refuses a status beyond its bounds as a whole.
     status.bounded()
 }
@@ -221,18 +223,59 @@ fn not_implemented(activation: &Activation) -> Vec<SkippedField> {
     fields
 }
 
-fn next_action(status: &ActivationStatus, seen: &PassResult<'_>, live: bool) -> Option<String> {
+/// What a person must do now, with a command if there is one; `None` if nothing.
+fn next_action(
+    status: &ActivationStatus,
+    activation: &Activation,
+    seen: &PassResult<'_>,
+    live: bool,
+) -> Option<String> {
     if let Some(removing) = &seen.removing {
         return Some(removing.message.clone());
     }
     if seen.suspended {
-        return Some("set `spec.suspend` to false to go on".to_owned());
+        return Some(format!(
+            "to go on: `{} patch activation {} --type merge -p '{{\"spec\":{{\"suspend\":false}}}}'`",
+            kubectl(&activation.namespace().unwrap_or_default()),
+            activation.name_any()
+        ));
     }
     if live {
         return None;
     }
-    if let Some(stalled) = condition::find(&status.conditions, ConditionType::Stalled) {
-        return Some(stalled.message.clone());
+    if !seen.invalid.is_empty() {
+        let actions = seen.invalid.iter().map(|invalid| invalid.action.as_str());
+        let actions: Vec<&str> = actions.filter(|action| !action.is_empty()).collect();
+        return (!actions.is_empty()).then(|| actions.join("; "));
     }
-    condition::find(&status.conditions, ConditionType::Ready).map(|ready| ready.message.clone())
+    if let Some(stalled) = condition::find(&status.conditions, ConditionType::Stalled) {
+        // A step that has not its own action says in its message what to do.
+        return seen
+            .report
+            .and_then(blocked_actions)
+            .or_else(|| Some(stalled.message.clone()));
+    }
+    let waits = status.pending_gate.is_some();
+    let ready = condition::find(&status.conditions, ConditionType::Ready);
+    ready.filter(|_| waits).map(|ready| ready.message.clone())
+}
+
+/// The actions of the steps that are blocked in the first phase that has one, each once.
+fn blocked_actions(report: &Report) -> Option<String> {
+    let blocked = report.phases.iter().map(|phase| {
+        let steps = phase.steps.iter().map(|(_, record)| record);
+        steps.filter(|record| record.state == State::Blocked)
+    });
+    let mut actions: Vec<&str> = Vec::new();
+    for records in blocked {
+        for record in records {
+            if !record.action.is_empty() && !actions.contains(&record.action.as_str()) {
+                actions.push(&record.action);
+            }
+        }
+        if !actions.is_empty() {
+            break;
+        }
+    }
+    (!actions.is_empty()).then(|| actions.join("; "))
 }

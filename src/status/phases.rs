@@ -291,17 +291,8 @@ fn at_work(report: &PhaseReport) -> (PhaseState, Reason, String) {
         format!("{id}: {}", record.message)
     };
     // Preflight reports all failed checks, so that a person can fix them together.
-    let blocked = report
-        .steps
-        .iter()
-        .filter(|(_, record)| record.state == State::Blocked);
-    let blocked: Vec<&str> = blocked.map(|(id, _)| id.as_str()).collect();
-    if report.id == PhaseName::Preflight && blocked.len() > 1 {
-        message = format!(
-            "{} checks failed, which are {}; `status.preflight` has what to do about each: {message}",
-            blocked.len(),
-            blocked.join(", ")
-        );
+    if report.id == PhaseName::Preflight {
+        message.push_str(&beside(report, *id, record));
     }
     let state = match record.state {
         State::Blocked => PhaseState::Failed,
@@ -309,6 +300,35 @@ fn at_work(report: &PhaseReport) -> (PhaseState, Reason, String) {
         _ => PhaseState::Running,
     };
     (state, record.reason, message)
+}
+
+/// What is said of other checks after the first that failed. Where Fly.io refuses the token, those
+/// that need it have not failed: they could not be made.
+fn beside(report: &PhaseReport, first: StepId, cause: &StepRecord) -> String {
+    if cause.state != State::Blocked {
+        return String::new();
+    }
+    let others = || {
+        let steps = report.steps.iter().filter(move |(id, _)| *id != first);
+        steps.filter(|(_, record)| record.state == State::Blocked)
+    };
+    let refused = |record: &StepRecord| record.reason == Reason::TokenInvalid;
+    let follows = |record: &StepRecord| refused(cause) && refused(record);
+    let failed: Vec<&str> = others()
+        .filter(|(_, record)| !follows(record))
+        .map(|(id, _)| id.as_str())
+        .collect();
+    let mut text = String::new();
+    if others().any(|(_, record)| follows(record)) {
+        text.push_str("; the checks that need the token were not made");
+    }
+    if !failed.is_empty() {
+        text.push_str(&format!(
+            "; also failed: {}, and `status.preflight` has what to do about each",
+            failed.join(", ")
+        ));
+    }
+    text
 }
 
 fn step(

@@ -194,6 +194,7 @@ fn states_without_a_report_are_rows_of_the_table_as_well() {
         field: "spec.deploy.image",
         reason: Reason::InvalidSpec,
         message: "is no image".to_owned(),
+        action: String::new(),
     }];
     let removing = |blocked| Removing {
         done: 1,

@@ -158,7 +158,7 @@ pub struct ActivationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_deadline: Option<Time>,
 
-    /// What happens next, or what a person must do.
+    /// What a person must do now, with a command if there is one. Absent if nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub next_action: Option<String>,

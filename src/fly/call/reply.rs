@@ -15,6 +15,10 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
     /// `fly-request-id`, cleaned.
     pub(super) request_id: Option<String>,
+    /// The path that was requested, for errors.
+    pub(super) path: Option<String>,
+    /// The registry that was called, if it is not Fly.io's.
+    pub(super) registry: Option<String>,
 }
 
 impl Reply {
@@ -26,6 +30,8 @@ impl Reply {
             headers,
             body: Bytes::new(),
             request_id: None,
+            path: None,
+            registry: None,
         }
     }
 
@@ -55,6 +61,8 @@ impl Reply {
                 Class::Transient
             },
             ambiguous: endpoint.changes,
+            path: self.path.clone(),
+            registry: self.registry.clone(),
         })
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Call<'c> {
     pub(super) narrow: Option<Token>,
     /// The host is named by a user: only public addresses are connected to.
     pub(super) guarded: bool,
+    /// The registry that is called, if it is not Fly.io's.
+    pub(super) registry: Option<String>,
 }
 
 /// The `Authorization` header of a call.
@@ -81,6 +83,7 @@ impl Client {
                 .as_ref()
                 .and_then(|cell| cell.of(endpoint, args)),
             guarded: false,
+            registry: None,
         }
     }
 
@@ -105,6 +108,7 @@ impl Client {
             auth,
             narrow: None,
             guarded,
+            registry: None,
         }
     }
 }
@@ -164,6 +168,12 @@ impl Call<'_> {
     /// Sets the time limit of one attempt.
     pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Says in errors that this registry is called, and not Fly.io.
+    pub(crate) fn of_registry(mut self, host: Option<&str>) -> Self {
+        self.registry = host.map(str::to_owned);
         self
     }
 

@@ -273,6 +273,8 @@ impl Call<'_> {
             request_id: header_text(&head.headers, "fly-request-id").map(|id| clean(id, &[])),
             headers: head.headers,
             body,
+            path: self.path(),
+            registry: self.registry.clone(),
         })
     }
 
@@ -337,6 +339,8 @@ impl Call<'_> {
             request_id: reply.request_id,
             class,
             ambiguous: verdict.ambiguous,
+            path: self.path(),
+            registry: self.registry.clone(),
         }))
     }
 
@@ -396,7 +400,16 @@ impl Call<'_> {
             request_id: None,
             class,
             ambiguous: false,
+            path: self.path(),
+            registry: self.registry.clone(),
         })
+    }
+
+    /// The path of the request for messages. Calls of GraphQL have one path, and the endpoint names
+    /// the operation.
+    fn path(&self) -> Option<String> {
+        let url = self.url.as_ref().ok()?;
+        (self.endpoint.surface != Surface::Graphql).then(|| clean(url.path(), &[]))
     }
 
     /// An error after something may have been sent.

@@ -24,7 +24,7 @@ impl Check for AppNameAvailable {
     fn judge(&self, target: &Target, observed: &AppObservation) -> Finding {
         let name = &target.app;
         match app_name::decide(target, observed) {
-            Verdict::Blocked(why) => Finding::from_sentence(why.reason, &why.message),
+            Verdict::Blocked(why) => Finding::failed(why.reason, why.message, why.action),
             Verdict::Change(AppChange::Claim { adopt: true, .. }) => {
                 Finding::passed(format!("the app {name} exists and may be taken over"))
             }

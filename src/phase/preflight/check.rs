@@ -109,10 +109,44 @@ impl Finding {
         }
     }
 
-    /// It failed; the sentence has the form `evidence: next action`.
-    pub fn from_sentence(reason: Reason, sentence: &str) -> Self {
-        let (message, action) = sentence.rsplit_once(": ").unwrap_or((sentence, ""));
-        Self::failed(reason, message, action)
+    /// It failed for these faults, each with its own next action; `None` without any. The reason is
+    /// that of the first.
+    pub fn of(faults: &[Fault]) -> Option<Self> {
+        let first = faults.first()?;
+        let messages: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+        let mut actions: Vec<&str> = Vec::new();
+        for fault in faults {
+            if !fault.action.is_empty() && !actions.contains(&fault.action.as_str()) {
+                actions.push(&fault.action);
+            }
+        }
+        Some(Self::failed(
+            first.reason,
+            messages.join("; "),
+            actions.join("; "),
+        ))
+    }
+}
+
+/// One of several things that are wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Why, for programs.
+    pub reason: Reason,
+    /// The evidence.
+    pub message: String,
+    /// What a person must do.
+    pub action: String,
+}
+
+impl Fault {
+    /// A fault with its own next action.
+    pub fn new(reason: Reason, message: impl Into<String>, action: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            action: action.into(),
+        }
     }
 }
 
@@ -186,9 +220,9 @@ impl<C: Check> Step for Checked<C> {
                     action,
                 },
                 Severity::Blocking,
-            ) => Verdict::Blocked(Why::new(reason, sentence(&message, &action))),
+            ) => Verdict::Blocked(Why::new(reason, message).next(action)),
             (Finding::Unknown { message, action }, Severity::Blocking) => Verdict::Wait {
-                why: Why::new(Reason::ObservationUnknown, sentence(&message, &action)),
+                why: Why::new(Reason::ObservationUnknown, message).next(action),
                 wake: Wake::Poll,
             },
         }
@@ -214,16 +248,28 @@ impl<C: Check> Step for Checked<C> {
     }
 
     fn notes_of_failure(&self, error: &Error) -> Vec<Note> {
-        let action = match error {
-            Error::Fly { source, .. } => source.next_action(),
-            _ => "no action needed; Golive retries",
+        let (message, action) = match error {
+            // One cause, told once: `TokenValid` has what Fly.io answered and what to do.
+            Error::Fly { source, .. }
+                if source.is_token_refused() && C::NAME != CheckName::TokenValid =>
+            {
+                (
+                    "not looked at, because Fly.io refuses the token".to_owned(),
+                    "",
+                )
+            }
+            Error::Fly { source, .. } => (crate::causes::chain(error), source.next_action()),
+            _ => (
+                crate::causes::chain(error),
+                "no action needed; Golive retries",
+            ),
         };
         vec![Note::Preflight(PreflightResult {
             check: C::NAME.to_string(),
             severity: C::SEVERITY,
             result: CheckResult::Unknown,
             reason: error.reason().to_string(),
-            message: one_line(&crate::causes::chain(error), MAX_MESSAGE),
+            message: one_line(&message, MAX_MESSAGE),
             next_action: action.to_owned(),
             justification: None,
         })]
@@ -274,13 +320,6 @@ fn result_of(finding: Finding, empty: PreflightResult) -> PreflightResult {
     }
 }
 
-fn sentence(message: &str, action: &str) -> String {
-    if action.is_empty() {
-        return message.to_owned();
-    }
-    format!("{message}: {action}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,7 +334,7 @@ mod tests {
             Ok(())
         }
         fn judge(&self, _target: &Target, (): &()) -> Finding {
-            Finding::from_sentence(Reason::RegionUnusable, "no such region: choose another")
+            Finding::failed(Reason::RegionUnusable, "no such region", "choose another")
         }
     }
 
@@ -323,11 +362,9 @@ mod tests {
     fn a_blocking_failure_blocks_with_its_reason_and_next_action() {
         let target = target("", &[]);
         let verdict = Checked(Fails).diff(&target, &Observed::Read(()), Timestamp::UNIX_EPOCH);
-        let text = "no such region: choose another";
-        assert_eq!(
-            verdict,
-            Verdict::Blocked(Why::new(Reason::RegionUnusable, text))
-        );
+        let why = Why::new(Reason::RegionUnusable, "no such region").next("choose another");
+        assert_eq!(why.sentence(), "no such region: choose another");
+        assert_eq!(verdict, Verdict::Blocked(why));
         let notes = Checked(Fails).notes(&target, &Observed::Read(()));
         let result = note(&notes);
         assert_eq!(result.result, CheckResult::Failed);

@@ -26,14 +26,9 @@ impl Check for FlyConfigValid {
     fn judge(&self, target: &Target, (): &()) -> Finding {
         let config = match target.config_or_invalid() {
             Ok(config) => config,
-            Err(invalid) if invalid.reason == Reason::FlyConfigInvalid => {
-                return Finding::failed(
-                    invalid.reason,
-                    invalid.message,
-                    "correct the fly.toml at the lines and columns named",
-                );
+            Err(invalid) => {
+                return Finding::failed(invalid.reason, invalid.message, invalid.action);
             }
-            Err(invalid) => return Finding::from_sentence(invalid.reason, &invalid.message),
         };
         let mut wrong: Vec<String> = Vec::new();
         let groups = config.app.process_groups();
@@ -196,7 +191,7 @@ mod tests {
         let finding = judge("config: {configMapRef: {name: nowhere}}");
         assert!(
             matches!(&finding, Finding::Failed { reason: Reason::ConfigMapNotFound, action, .. }
-                if action == "create it"),
+                if action.contains("create configmap nowhere")),
             "{finding:?}"
         );
     }

@@ -110,9 +110,7 @@ impl Check for HostnamesUsable {
             return Finding::failed(
                 Reason::HostnameNotPointed,
                 astray.join("; "),
-                format!(
-                    "create a CNAME record to {own} for each; certificates are issued once they exist"
-                ),
+                records(&own, observed),
             );
         }
         if !unknown.is_empty() {
@@ -123,6 +121,24 @@ impl Check for HostnamesUsable {
         }
         Finding::passed(format!("all hostnames resolve to {own}"))
     }
+}
+
+/// The DNS records to create.
+fn records(own: &str, observed: &Resolutions) -> String {
+    let names = observed.hostnames.iter().map(|(name, _)| name.as_str());
+    let wild = names.filter_map(|name| name.strip_prefix("*."));
+    let wild: Vec<String> = wild
+        .map(|name| format!("`_acme-challenge.{name}`"))
+        .collect();
+    let mut text =
+        format!("create a CNAME record to {own} for each; certificates are issued once they exist");
+    if !wild.is_empty() {
+        text.push_str(&format!(
+            ". A wildcard also needs the CNAME record {}: the step Certificates has its target once the app exists, and so has `fly certs setup`",
+            wild.join(" and ")
+        ));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -152,6 +168,17 @@ mod tests {
         }
         let reserved = judge(ours(), "a.fly.dev", ours());
         assert!(matches!(reserved, Finding::Failed { .. }), "{reserved:?}");
+    }
+
+    #[test]
+    fn a_wildcard_names_the_record_that_proves_its_domain() {
+        let action = |name: &str| match judge(to("66.241.124.1"), name, Resolved::Nowhere) {
+            Finding::Failed { action, .. } => action,
+            other => format!("{other:?}"),
+        };
+        let wild = action("*.example.org");
+        assert!(wild.contains("`_acme-challenge.example.org`"), "{wild}");
+        assert!(!action("www.example.org").contains("_acme-challenge"));
     }
 
     #[test]

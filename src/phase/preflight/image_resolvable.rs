@@ -62,14 +62,14 @@ impl Check for ImageResolvable {
         let name = target.image_name();
         match answer {
             RegistryAnswer::NoReference => match target.image_or_invalid() {
-                Err(invalid) => Finding::from_sentence(invalid.reason, &invalid.message),
+                Err(invalid) => Finding::failed(
+                    invalid.reason,
+                    invalid.message.as_str(),
+                    invalid.action.as_str(),
+                ),
                 Ok(_) => Finding::passed(format!("{name} is an image")),
             },
-            RegistryAnswer::NotFound => Finding::failed(
-                Reason::ImageNotFound,
-                format!("the registry has no image {name}"),
-                "push it, or correct `deploy.image`",
-            ),
+            RegistryAnswer::NotFound => not_found(target),
             RegistryAnswer::Refused(why) => Finding::failed(
                 Reason::ImageForbidden,
                 format!("the registry refuses {name} ({why})"),
@@ -98,6 +98,37 @@ impl Check for ImageResolvable {
             },
         }
     }
+}
+
+/// What is told of an image that does not exist.
+fn not_found(target: &Target) -> Finding {
+    let name = target.image_name();
+    let reference = target.image_or_invalid();
+    let (Ok(reference), None) = (reference, &target.deploy.source) else {
+        let action = "push it, or correct `deploy.source`";
+        return Finding::failed(
+            Reason::ImageNotFound,
+            format!("the registry has no image {name}"),
+            action,
+        );
+    };
+    let untagged = reference.digest.is_none() && reference.tag.as_deref() == Some("latest");
+    let message = if untagged && !name.ends_with(":latest") {
+        format!(
+            "the registry has no image {name}:latest; no tag was given, so `:latest` was looked for"
+        )
+    } else {
+        format!("the registry has no image {name}")
+    };
+    let action = if reference.is_fly() {
+        format!(
+            "push it with `fly deploy --build-only --push -a {}`, or correct `deploy.image`",
+            target.app
+        )
+    } else {
+        format!("push it with `docker push {name}`, or correct `deploy.image`")
+    };
+    Finding::failed(Reason::ImageNotFound, message, action)
 }
 
 /// How to make an image one that Fly.io can pull.
@@ -166,18 +197,40 @@ mod tests {
     }
 
     #[test]
+    fn an_image_without_a_tag_says_which_one_was_looked_for() {
+        let judge = |image: &str| {
+            let target = target(&format!("deploy: {{image: {image}}}"), &[]);
+            match ImageResolvable.judge(&target, &RegistryAnswer::NotFound) {
+                Finding::Failed {
+                    message, action, ..
+                } => format!("{message}: {action}"),
+                other => format!("{other:?}"),
+            }
+        };
+        let untagged = judge("registry.fly.io/shop");
+        assert!(untagged.contains("`:latest` was looked for"), "{untagged}");
+        assert!(untagged.contains("--push -a shop"), "{untagged}");
+        for tagged in ["registry.fly.io/shop:1", "registry.fly.io/shop:latest"] {
+            assert!(!judge(tagged).contains("looked for"), "{tagged}");
+        }
+        assert!(judge("ghcr.io/me/shop:1").contains("docker push ghcr.io/me/shop:1"));
+    }
+
+    #[test]
     fn a_text_that_is_no_reference_says_how_to_write_one() {
-        let target = target("deploy: {image: 'UPPER CASE'}", &[]);
-        let finding = ImageResolvable.judge(&target, &RegistryAnswer::NoReference);
-        assert!(
-            matches!(
-                &finding,
+        let said = |image: &str| {
+            let target = target(&format!("deploy: {{image: '{image}'}}"), &[]);
+            match ImageResolvable.judge(&target, &RegistryAnswer::NoReference) {
                 Finding::Failed {
                     reason: Reason::InvalidSpec,
-                    ..
-                }
-            ),
-            "{finding:?}"
-        );
+                    message,
+                    action,
+                } => format!("{message}: {action}"),
+                other => format!("{other:?}"),
+            }
+        };
+        assert!(said("UPPER CASE").contains("write it as registry.fly.io/"));
+        let scheme = said("https://registry.fly.io/shop:1");
+        assert!(scheme.contains("remove the part up to `://`"), "{scheme}");
     }
 }

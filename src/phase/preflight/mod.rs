@@ -5,8 +5,10 @@
 //! below it, and the files directly in `src/phase/`; it uses no other phase. Start with `check`,
 //! then `organization_usable`, a short check.
 
+mod address;
 mod addresses_suffice;
 mod app_name_available;
+mod app_values;
 mod approvers;
 mod check;
 mod database_plan_usable;

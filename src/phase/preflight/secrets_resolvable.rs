@@ -1,63 +1,110 @@
-//! Every Secret and key that the spec names exists, and can become a secret of the app.
+//! Every Secret and key that the spec names exists, can become a secret of the app, and has a value
+//! that can be used.
 
 use std::collections::BTreeMap;
 
-use super::check::{Check, Finding};
+use secrecy::ExposeSecret;
+
+use super::{
+    address::{self, Service},
+    app_values::{name_fault, token_fault, token_secret_fault},
+    check::{Check, Fault, Finding},
+};
 use crate::{
-    api::{Reason, preflight::CheckName, status::Severity},
+    api::{Reason, preflight::CheckName, reference::SecretKeyRef, status::Severity},
     phase::names::{DATABASE_URL, REDIS_URL},
     pipeline::{Cx, step::Result},
-    plan::{Target, named::RefKind},
+    plan::{Database, Redis, Target, named::RefKind},
 };
 
-/// Every Secret and key that the spec names exists, and can become a secret of the app.
+/// Every Secret and key that the spec names exists, and its value can be used.
 pub struct SecretsResolvable;
 
-impl Check for SecretsResolvable {
+/// What is known of the values, without them.
+#[derive(Debug, Default)]
+pub struct Values {
     /// The names of the secrets that each Kubernetes Secret would give the app.
-    type Observed = BTreeMap<String, Vec<String>>;
+    keys: BTreeMap<String, Vec<String>>,
+    /// Values that cannot be used.
+    faults: Vec<Fault>,
+}
+
+impl Check for SecretsResolvable {
+    type Observed = Values;
     const NAME: CheckName = CheckName::SecretsResolvable;
     const SEVERITY: Severity = Severity::Blocking;
 
-    async fn observe(&self, cx: &Cx) -> Result<BTreeMap<String, Vec<String>>> {
-        let from = &cx.target.provision.secrets.from;
-        Ok(from
-            .iter()
-            .map(|source| {
-                let name = &source.secret_ref.name;
-                let keys = cx
-                    .refs
-                    .secret_values(name)
-                    .map(|values| values.into_keys().map(str::to_owned).collect::<Vec<_>>());
-                (name.clone(), keys.unwrap_or_default())
-            })
-            .collect())
+    async fn observe(&self, cx: &Cx) -> Result<Values> {
+        let target = &cx.target;
+        let mut values = Values::default();
+        for source in &target.provision.secrets.from {
+            let name = &source.secret_ref.name;
+            let keys = cx.refs.secret_keys(name);
+            values.keys.insert(name.clone(), keys);
+            if *name == target.preflight.token_secret {
+                // It is refused as a whole.
+                continue;
+            }
+            // `target.preflight.missing` has what is missing.
+            for (key, value) in cx.refs.secret_values(name).unwrap_or_default() {
+                let fault = token_fault(&target.token, name, key, value);
+                values.faults.extend(fault);
+            }
+        }
+        for (service, reference) in addresses(target) {
+            let (name, key) = (&reference.name, &reference.key);
+            if let Ok(value) = cx.refs.secret(name, key)
+                && let Err(problem) = address::judge(service, value.expose_secret())
+            {
+                values.faults.push(Fault::new(
+                    Reason::SecretInvalid,
+                    format!(
+                        "the address in key {key} of the Secret {name} {}",
+                        problem.what
+                    ),
+                    problem.action,
+                ));
+            }
+        }
+        Ok(values)
     }
 
-    fn judge(&self, target: &Target, keys: &BTreeMap<String, Vec<String>>) -> Finding {
-        let secrets = || {
-            target
-                .preflight
-                .missing
-                .iter()
-                // FlyConfigValid reports a missing fly.toml.
-                .filter(|(named, _)| named.kind == RefKind::Secret)
+    fn judge(&self, target: &Target, values: &Values) -> Finding {
+        let missing = |required: bool| {
+            let secrets = target.preflight.missing.iter();
+            // FlyConfigValid reports a missing fly.toml.
+            secrets.filter(move |(named, _)| {
+                named.kind == RefKind::Secret && named.required == required
+            })
         };
-        let needed: Vec<String> = secrets()
-            .filter(|(named, _)| named.required)
-            .map(|(named, missing)| format!("{}: {missing}", named.field))
+        let mut faults: Vec<Fault> = missing(true)
+            .map(|(named, missing)| {
+                let message = format!("{}: {missing}", named.field);
+                Fault::new(
+                    missing.reason(),
+                    message,
+                    missing.action(&target.preflight.namespace),
+                )
+            })
             .collect();
-        if let Some((_, first)) = secrets().find(|(named, _)| named.required) {
-            return Finding::failed(
-                first.reason(),
-                needed.join("; "),
-                "create what is missing in the namespace of the Activation; Golive notices it within seconds",
-            );
+        let token = &target.preflight.token_secret;
+        let from = target.provision.secrets.from.iter();
+        let mut names = from.map(|source| &source.secret_ref.name);
+        if let Some(secret) = names.find(|name| *name == token) {
+            faults.push(token_secret_fault(&target.preflight.namespace, secret));
         }
-        if let Some(finding) = invalid_names(target, keys) {
+        faults.extend(values.faults.iter().cloned());
+        for (secret, keys) in &values.keys {
+            // The whole Secret is refused already.
+            if secret != token {
+                faults.extend(keys.iter().filter_map(|key| name_fault(secret, key)));
+            }
+        }
+        faults.extend(two_sources(target, &values.keys));
+        if let Some(finding) = Finding::of(&faults) {
             return finding;
         }
-        let later: Vec<String> = secrets()
+        let later: Vec<String> = missing(false)
             .map(|(named, missing)| format!("{}: {missing}", named.field))
             .collect();
         if !later.is_empty() {
@@ -70,14 +117,29 @@ impl Check for SecretsResolvable {
     }
 }
 
-/// Names that no environment variable can have, and names with two sources.
-fn invalid_names(target: &Target, keys: &BTreeMap<String, Vec<String>>) -> Option<Finding> {
+/// The addresses of databases and Redis that the spec names.
+pub fn addresses(target: &Target) -> Vec<(Service, &SecretKeyRef)> {
+    let postgres = match target.database() {
+        Some(Database::External(reference)) => Some(reference),
+        _ => None,
+    };
+    let redis = match target.redis() {
+        Some(Redis::External(reference)) => Some(reference),
+        _ => None,
+    };
+    let postgres = [postgres, target.database_fallback()].into_iter().flatten();
+    postgres
+        .map(|reference| (Service::Postgres, reference))
+        .chain(redis.map(|reference| (Service::Redis, reference)))
+        .collect()
+}
+
+/// Names that two sources set.
+fn two_sources(target: &Target, keys: &BTreeMap<String, Vec<String>>) -> Vec<Fault> {
     let mut sources: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for wanted in &target.provision.secrets.generate {
-        sources
-            .entry(&wanted.name)
-            .or_default()
-            .push("`secrets.generate`".to_owned());
+        let source = "`secrets.generate`".to_owned();
+        sources.entry(&wanted.name).or_default().push(source);
     }
     for (variable, requested) in [
         (DATABASE_URL, target.database().is_some()),
@@ -88,40 +150,23 @@ fn invalid_names(target: &Target, keys: &BTreeMap<String, Vec<String>>) -> Optio
             sources.entry(variable).or_default().push(source);
         }
     }
-    let mut bad = Vec::new();
     for (secret, keys) in keys {
         for key in keys {
-            if !is_variable(key) {
-                bad.push(format!(
-                    "the key {key} of the Secret {secret} is not a valid name of an environment variable"
-                ));
-            }
-            sources
-                .entry(key)
-                .or_default()
-                .push(format!("the Secret {secret}"));
+            let source = format!("the Secret {secret}");
+            sources.entry(key).or_default().push(source);
         }
     }
-    for (name, from) in sources {
-        if from.len() > 1 {
-            bad.push(format!("{name} is set by {}", from.join(" and ")));
-        }
-    }
-    (!bad.is_empty()).then(|| {
-        Finding::failed(
-            Reason::SecretInvalid,
-            bad.join("; "),
-            "rename or remove keys, so that each secret of the app has one source",
-        )
-    })
-}
-
-fn is_variable(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    sources
+        .into_iter()
+        .filter(|(_, from)| from.len() > 1)
+        .map(|(name, from)| {
+            Fault::new(
+                Reason::SecretInvalid,
+                format!("{name} is set by {}", from.join(" and ")),
+                "rename or remove keys, so that each secret of the app has one source",
+            )
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -138,8 +183,11 @@ notifications: [{webhook: {urlSecretRef: {name: slack, key: url}}}]
 
     fn judge(secrets: &[(&str, &str, &str)], keys: &[&str]) -> Finding {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-        let given = BTreeMap::from([("app".to_owned(), keys)]);
-        SecretsResolvable.judge(&target(SPEC, secrets), &given)
+        let values = Values {
+            keys: BTreeMap::from([("app".to_owned(), keys)]),
+            faults: Vec::new(),
+        };
+        SecretsResolvable.judge(&target(SPEC, secrets), &values)
     }
 
     #[test]
@@ -175,5 +223,36 @@ notifications: [{webhook: {urlSecretRef: {name: slack, key: url}}}]
                 "{finding:?}"
             );
         }
+    }
+
+    #[test]
+    fn each_failure_has_the_advice_that_fits_and_no_other() {
+        let here: &[(&str, &str, &str)] = &[("db", "url", "x"), ("app", "B", "x")];
+        let action = |finding: Finding| match finding {
+            Finding::Failed { action, .. } => action,
+            other => format!("{other:?}"),
+        };
+        assert_eq!(
+            action(judge(here, &["api-key"])),
+            "rename the key to API_KEY"
+        );
+        let missing = action(judge(&[("db", "url", "x")], &[]));
+        assert_eq!(
+            missing,
+            "create it with `kubectl -n ns create secret generic app --from-literal=KEY=VALUE`"
+        );
+        let double = action(judge(here, &["A"]));
+        assert!(double.contains("one source"), "{double}");
+    }
+
+    #[test]
+    fn the_secret_of_the_token_is_not_given_to_the_application() {
+        let spec = "provision: {secrets: {from: [{secretRef: {name: fly}}]}}";
+        let finding = SecretsResolvable.judge(&target(spec, &[]), &Values::default());
+        assert!(
+            matches!(&finding, Finding::Failed { reason: Reason::SecretInvalid, message, .. }
+                if message.contains("holds the Fly token")),
+            "{finding:?}"
+        );
     }
 }

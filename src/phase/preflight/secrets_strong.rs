@@ -1,17 +1,23 @@
-//! No secret is a placeholder, too short, or meant for tests. Values are never shown.
+//! No secret is a placeholder, too short, meant for tests, or probably mistyped. Values are never
+//! shown.
 
 use std::collections::BTreeMap;
 
 use secrecy::ExposeSecret;
 
-use super::check::{Check, Finding};
+use super::{
+    address::{self, Problem, Service},
+    app_values,
+    check::{Check, Fault, Finding},
+    secrets_resolvable::addresses,
+};
 use crate::{
-    api::{Reason, preflight::CheckName, status::Severity},
+    api::{Reason, preflight::CheckName, reference::SecretKeyRef, status::Severity},
     pipeline::{Cx, step::Result},
-    plan::{Database, Redis, Target},
+    plan::{Target, refs::Refs},
 };
 
-/// No secret is a placeholder, too short, or meant for tests.
+/// No secret is a placeholder, too short, meant for tests, or probably mistyped.
 pub struct SecretsStrong;
 
 /// Words that people put in place of a value.
@@ -43,57 +49,108 @@ const TESTS: [&str; 4] = ["TEST-", "sk_test_", "pk_test_", "rk_test_"];
 const LEAST_BITS: f64 = 64.0;
 
 impl Check for SecretsStrong {
-    /// The places of weak values, and what is wrong with each.
-    type Observed = Vec<(String, &'static str)>;
+    /// What is weak or doubtful, each with its place.
+    type Observed = Vec<Fault>;
     const NAME: CheckName = CheckName::SecretsStrong;
     const SEVERITY: Severity = Severity::Warning;
 
-    async fn observe(&self, cx: &Cx) -> Result<Vec<(String, &'static str)>> {
-        let mut weak = Vec::new();
+    async fn observe(&self, cx: &Cx) -> Result<Vec<Fault>> {
+        let mut faults = Vec::new();
         for source in &cx.target.provision.secrets.from {
             let name = &source.secret_ref.name;
             // SecretsResolvable reports what is missing.
             for (key, value) in cx.refs.secret_values(name).unwrap_or_default() {
-                if let Some(what) = weakness(key, value.expose_secret()) {
-                    weak.push((format!("{key} of the Secret {name}"), what));
-                }
+                let place = format!("{key} of the Secret {name}");
+                let value = value.expose_secret();
+                faults.extend(weakness(key, value).map(|what| weak(&place, what)));
+                let doubt = app_values::doubt(key, value);
+                faults.extend(doubt.map(|(what, action)| doubtful(&place, what, action)));
             }
         }
-        let target = &cx.target;
-        let external = match target.database() {
-            Some(Database::External(reference)) => Some(reference),
-            _ => None,
-        };
-        let redis = match target.redis() {
-            Some(Redis::External(reference)) => Some(reference),
-            _ => None,
-        };
-        let urls = [external, target.database_fallback(), redis];
-        for reference in urls.into_iter().flatten() {
-            let (name, key) = (&reference.name, &reference.key);
-            if let Ok(value) = cx.refs.secret(name, key)
-                && let Some(what) = weak_password(value.expose_secret())
-            {
-                weak.push((format!("the password in {key} of the Secret {name}"), what));
+        for (service, reference) in addresses(&cx.target) {
+            faults.extend(of_address(&cx.refs, service, reference));
+        }
+        for reference in &cx.target.preflight.webhooks {
+            faults.extend(of_address(&cx.refs, Service::Https, reference));
+        }
+        if let Some(url) = &cx.target.preflight.prometheus {
+            let found = address::judge(Service::Https, url);
+            for Problem { what, action } in found.unwrap_or_else(|problem| vec![problem]) {
+                let place = "the address in `observe.source.prometheus.url`";
+                faults.push(doubtful(place, &what, action));
             }
         }
-        Ok(weak)
+        let token = &cx.target.preflight.token_secret;
+        if cx
+            .refs
+            .ends_with_line_break(token, &cx.target.preflight.token_key)
+        {
+            faults.push(line_break(&cx.target.preflight.token_key, token));
+        }
+        Ok(faults)
     }
 
-    fn judge(&self, _target: &Target, weak: &Vec<(String, &'static str)>) -> Finding {
-        if weak.is_empty() {
-            return Finding::passed("no weak secret was found");
-        }
-        let texts: Vec<String> = weak
-            .iter()
-            .map(|(place, what)| format!("{place} {what}"))
-            .collect();
-        Finding::failed(
-            Reason::SecretWeak,
-            texts.join("; "),
-            "put the real values there, or let Golive generate them (`provision.secrets.generate`)",
-        )
+    fn judge(&self, _target: &Target, faults: &Vec<Fault>) -> Finding {
+        // What can be guessed is the more important.
+        let weak = |fault: &&Fault| fault.reason == Reason::SecretWeak;
+        let rest = faults.iter().filter(|fault| !weak(fault));
+        let ordered: Vec<Fault> = faults.iter().filter(weak).chain(rest).cloned().collect();
+        Finding::of(&ordered)
+            .unwrap_or_else(|| Finding::passed("no weak or doubtful secret was found"))
     }
+}
+
+fn weak(place: &str, what: &str) -> Fault {
+    Fault::new(
+        Reason::SecretWeak,
+        format!("{place} {what}"),
+        "put the real values there, or let Golive generate them (`provision.secrets.generate`)",
+    )
+}
+
+fn doubtful(place: &str, what: &str, action: impl Into<String>) -> Fault {
+    Fault::new(Reason::SecretDoubtful, format!("{place} {what}"), action)
+}
+
+/// A token or an address is used without the line break at its end.
+fn line_break(key: &str, secret: &str) -> Fault {
+    doubtful(
+        &format!("{key} of the Secret {secret}"),
+        "ends with a line break, which is left out",
+        "nothing; to store it without one use `--from-literal`, or `printf %s VALUE > FILE`",
+    )
+}
+
+/// What is weak or doubtful in an address. One that cannot be used is reported by
+/// `SecretsResolvable`, unless it is needed only later.
+fn of_address(refs: &Refs, service: Service, reference: &SecretKeyRef) -> Vec<Fault> {
+    let (name, key) = (&reference.name, &reference.key);
+    let Ok(value) = refs.secret(name, key) else {
+        return Vec::new();
+    };
+    let value = value.expose_secret();
+    let mut faults = Vec::new();
+    if let Some(what) = weak_password(value) {
+        faults.push(weak(
+            &format!("the password in {key} of the Secret {name}"),
+            what,
+        ));
+    }
+    let place = format!("the address in {key} of the Secret {name}");
+    let doubts = match address::judge(service, value) {
+        Ok(doubts) => doubts,
+        Err(problem) if service == Service::Https => vec![problem],
+        Err(_) => Vec::new(),
+    };
+    faults.extend(
+        doubts
+            .into_iter()
+            .map(|doubt| doubtful(&place, &doubt.what, doubt.action)),
+    );
+    if refs.ends_with_line_break(name, key) {
+        faults.push(line_break(key, name));
+    }
+    faults
 }
 
 /// What is wrong with a value, in words that do not reveal it.
@@ -119,8 +176,7 @@ fn weakness(name: &str, value: &str) -> Option<&'static str> {
     None
 }
 
-/// What is wrong with the password in a URL. A URL without a password is no secret, and one that
-/// cannot be parsed is reported by the step that uses it.
+/// What is wrong with the password in a URL. A URL without a password is no secret.
 fn weak_password(url_text: &str) -> Option<&'static str> {
     let url = url::Url::parse(url_text).ok()?;
     let password = url.password().filter(|password| !password.is_empty())?;
@@ -207,13 +263,56 @@ mod tests {
     }
 
     #[test]
-    fn the_report_names_the_place_and_never_the_value() {
-        let weak = vec![("A of the Secret app".to_owned(), "is a placeholder")];
-        let finding = SecretsStrong.judge(&target("", &[]), &weak);
+    fn the_report_names_the_place_and_what_is_weak_comes_first() {
+        let faults = vec![
+            doubtful("B of the Secret app", "is empty", "nothing"),
+            weak("A of the Secret app", "is a placeholder"),
+        ];
+        let finding = SecretsStrong.judge(&target("", &[]), &faults);
         assert!(
-            matches!(&finding, Finding::Failed { message, .. }
-                if message == "A of the Secret app is a placeholder"),
+            matches!(&finding, Finding::Failed { reason: Reason::SecretWeak, message, action }
+                if message == "A of the Secret app is a placeholder; B of the Secret app is empty"
+                && action.ends_with("; nothing")),
             "{finding:?}"
         );
+        let finding = SecretsStrong.judge(&target("", &[]), &faults[..1].to_vec());
+        assert!(
+            matches!(
+                &finding,
+                Finding::Failed {
+                    reason: Reason::SecretDoubtful,
+                    ..
+                }
+            ),
+            "{finding:?}"
+        );
+    }
+
+    #[test]
+    fn an_address_is_weak_or_doubtful_and_a_line_break_at_its_end_is_told() {
+        let said = |service, value: &str| {
+            let refs = Refs::of(&[("db", "url", value)], &[]);
+            let reference = SecretKeyRef {
+                name: "db".to_owned(),
+                key: "url".to_owned(),
+            };
+            let faults = of_address(&refs, service, &reference);
+            let said: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
+            said.join("; ")
+        };
+        let strong = "postgres://u:Zt7vQm2rKx9pLw4sNb8dHc3f@db.example/x";
+        assert_eq!(said(Service::Postgres, strong), "");
+        let broken = said(Service::Postgres, &format!("{strong}\n"));
+        assert_eq!(
+            broken,
+            "url of the Secret db ends with a line break, which is left out"
+        );
+        let local = said(Service::Postgres, "postgres://u:changeme@localhost/x");
+        assert!(
+            local.contains("placeholder") && local.contains("localhost"),
+            "{local}"
+        );
+        let plain = said(Service::Https, "http://hooks.example/x");
+        assert!(plain.contains("http://"), "{plain}");
     }
 }

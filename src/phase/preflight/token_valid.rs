@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     fly::{Class, token::Facts},
     pipeline::{Cx, step::Result},
-    plan::Target,
+    plan::{Target, token::store_new},
 };
 
 /// Fly.io accepts the token.
@@ -32,9 +32,6 @@ enum Answer {
     /// It refuses the token for good, with this answer.
     Refused(String),
 }
-
-const NEW_TOKEN: &str =
-    "create one with `fly tokens create org` and put it into the Secret of `tokenSecretRef`";
 
 fn is_out_of_period(facts: &Facts, now: Timestamp) -> bool {
     facts.expires_at.is_some_and(|end| end <= now)
@@ -64,12 +61,18 @@ impl Check for TokenValid {
         Ok(Validity { facts, now, answer })
     }
 
-    fn judge(&self, _target: &Target, validity: &Validity) -> Finding {
+    fn judge(&self, target: &Target, validity: &Validity) -> Finding {
+        let preflight = &target.preflight;
+        let new = store_new(
+            &preflight.namespace,
+            (&preflight.token_secret, &preflight.token_key),
+            &target.organization,
+        );
         if let Some(end) = validity.facts.expires_at.filter(|end| *end <= validity.now) {
             return Finding::failed(
                 Reason::TokenInvalid,
                 format!("the token expired at {end}"),
-                NEW_TOKEN,
+                new,
             );
         }
         if let Some(start) = validity
@@ -80,14 +83,14 @@ impl Check for TokenValid {
             return Finding::failed(
                 Reason::TokenInvalid,
                 format!("the token is not valid before {start}"),
-                format!("correct the clock, or {NEW_TOKEN}"),
+                format!("correct the clock, or {new}"),
             );
         }
         match &validity.answer {
             Answer::Refused(answer) => Finding::failed(
                 Reason::TokenInvalid,
                 format!("Fly.io refuses the token ({answer})"),
-                NEW_TOKEN,
+                new,
             ),
             Answer::Accepted | Answer::NotAsked => Finding::passed("Fly.io accepts the token"),
         }

@@ -132,7 +132,7 @@ async fn create(cx: &Cx, app: String, organization: String) -> Result<()> {
             AppLookup::Found(_) => Ok(()),
             AppLookup::Forbidden => Err(Error::Blocked {
                 reason: Reason::NameTaken,
-                message: app_name::taken(&app).message,
+                message: app_name::taken(&app).sentence(),
             }),
             AppLookup::NotFound => Err(Error::fly(
                 format!("create the app {app}, whose name is in use though it cannot be seen"),

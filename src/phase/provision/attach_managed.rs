@@ -7,7 +7,7 @@ use crate::{
     api::Reason,
     error::Error,
     fly,
-    phase::{app_lookup::is_name_taken, names},
+    phase::{already, names},
     pipeline::{Cx, step::Result},
 };
 
@@ -53,33 +53,36 @@ pub async fn observe(cx: &Cx, id: &str) -> Result<Attachment> {
     }
 }
 
-/// Creates what is missing. Every part is unique by name, so a second request finds the first.
+/// Creates what is missing. Every part is unique by name, so a second request finds the first; what
+/// is refused twice is reported.
 ///
 /// # Errors
 /// When Fly.io refuses or does not answer.
 pub async fn attach(cx: &Cx, missing: &MissingParts) -> Result<()> {
-    let exists_already = |result: fly::Result<()>| match result {
-        Err(error) if is_name_taken(&error) => Ok(()),
-        other => other.map_err(|source| {
-            Error::fly(
-                format!("attach the database cluster {}", missing.cluster),
-                source,
-            )
-        }),
+    let exists_already = |part: &str, result: fly::Result<()>| {
+        let doing = format!(
+            "create the {part} in the database cluster {}",
+            missing.cluster
+        );
+        already::exists_once(cx, doing, result)
     };
     let id = &missing.cluster;
     let user = async {
         match &missing.user {
             // The role that may create tables, which migrations do.
             Some(user) => {
-                exists_already(cx.fly.create_postgres_user(id, user, "schema_admin").await)
+                let created = cx.fly.create_postgres_user(id, user, "schema_admin").await;
+                exists_already(&format!("user {user}"), created)
             }
             None => Ok(()),
         }
     };
     let database = async {
         match &missing.database {
-            Some(database) => exists_already(cx.fly.create_postgres_database(id, database).await),
+            Some(database) => {
+                let created = cx.fly.create_postgres_database(id, database).await;
+                exists_already(&format!("database {database}"), created)
+            }
             None => Ok(()),
         }
     };
@@ -87,7 +90,8 @@ pub async fn attach(cx: &Cx, missing: &MissingParts) -> Result<()> {
     let (user, database) = futures::join!(user, database);
     user.and(database)?;
     if missing.record {
-        exists_already(cx.fly.attach_postgres(id, &cx.target.app).await)?;
+        let attached = cx.fly.attach_postgres(id, &cx.target.app).await;
+        exists_already(&format!("record of the app {}", cx.target.app), attached)?;
     }
     Ok(())
 }

@@ -39,10 +39,32 @@ struct RequiredDns(BTreeMap<String, (Instant, DnsRequirements)>);
 #[derive(Clone, Debug, Default)]
 struct Requested(BTreeMap<String, Instant>);
 
+/// Journal: hostnames that Fly.io refuses because they exist already, and its answers.
+#[derive(Clone, Debug, Default)]
+struct Refusals(BTreeMap<String, Refusal>);
+
+/// The last refusal of a hostname that exists already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// Fly.io's answer.
+    answer: String,
+    /// The app of the same organization that has it, if one was found.
+    holder: Option<String>,
+    /// When it was refused last.
+    at: Instant,
+}
+
+/// Apps of the organization that are asked whether they hold a hostname: Fly.io does not say which
+/// one does.
+const MAX_ASKED: usize = 20;
+
 /// The certificates of the app.
 #[derive(Debug, Default)]
 pub struct CertificateList {
     certificates: Vec<Certificate>,
+    /// Hostnames that were refused a moment ago because they exist already, although this app does
+    /// not have them.
+    refused: BTreeMap<String, Refusal>,
     /// Hostnames that the status has certificates of: they were in the spec.
     recorded: BTreeSet<String>,
 }
@@ -106,6 +128,7 @@ impl Step for Certificates {
             }
         }
         Ok(CertificateList {
+            refused: refused(cx, &certificates),
             certificates,
             recorded,
         })
@@ -122,12 +145,16 @@ impl Step for Certificates {
             let mut all = observed.certificates.iter();
             all.any(|found| found.hostname == *name)
         };
-        if let Some(name) = hostnames.iter().find(|name| !there(name)) {
+        let taken = |name: &String| observed.refused.contains_key(name);
+        if let Some(name) = hostnames.iter().find(|name| !there(name) && !taken(name)) {
             return Verdict::Change(CertificateChange::Add(name.clone()));
         }
         let mut given_up = observed.recorded.iter();
         if let Some(name) = given_up.find(|name| !hostnames.contains(name) && there(name)) {
             return Verdict::Change(CertificateChange::Remove(name.clone()));
+        }
+        if let Some((name, refusal)) = observed.refused.first_key_value() {
+            return Verdict::Blocked(held(target, name, refusal));
         }
         if hostnames.is_empty() {
             return Verdict::Skipped(Why::new(Reason::NotRequested, "no `hostnames`"));
@@ -175,8 +202,19 @@ impl Step for Certificates {
                 });
                 match cx.fly.add_certificate(app, &name).await {
                     Ok(_) => Ok(()),
-                    // Our own first request, whose reply was lost; the list shows it in a moment.
-                    Err(error) if is_name_taken(&error) => Ok(()),
+                    // Either our own first request, whose reply was lost, or another app has it: the
+                    // next observation shows which.
+                    Err(error) if is_name_taken(&error) => {
+                        let refusal = Refusal {
+                            answer: error.to_string(),
+                            holder: holder(cx, &name).await,
+                            at: Instant::now(),
+                        };
+                        cx.journal.change_or_default::<Refusals>(|known| {
+                            known.0.insert(name.clone(), refusal);
+                        });
+                        Ok(())
+                    }
                     Err(error) => Err(error),
                 }
             }
@@ -184,6 +222,56 @@ impl Step for Certificates {
         };
         done.map_err(|source| Error::fly(doing, source))
     }
+}
+
+/// The requested hostnames that were refused a moment ago and are not in this list.
+fn refused(cx: &Cx, certificates: &[Certificate]) -> BTreeMap<String, Refusal> {
+    let Some(known) = cx.journal.get::<Refusals>() else {
+        return BTreeMap::new();
+    };
+    // After the longest pause it is requested again: the other app may have let it go.
+    let pause = cx.installation.timing.backoff_max;
+    let requested = |name: &String| cx.target.provision.hostnames.contains(name);
+    let absent = |name: &String| certificates.iter().all(|found| found.hostname != *name);
+    let all = known.0.iter();
+    all.filter(|(name, refusal)| requested(name) && absent(name) && refusal.at.elapsed() < pause)
+        .map(|(name, refusal)| (name.clone(), refusal.clone()))
+        .collect()
+}
+
+/// The app of the organization that has this hostname, as far as the token may see it.
+async fn holder(cx: &Cx, hostname: &str) -> Option<String> {
+    let refusals = cx.journal.get::<Refusals>();
+    let known = refusals.and_then(|refusals| refusals.0.get(hostname)?.holder.clone());
+    if let Some(app) = known
+        && matches!(cx.fly.certificate(&app, hostname).await, Ok(Some(_)))
+    {
+        return Some(app);
+    }
+    let apps = cx.fly.apps(&cx.target.organization).await.ok()?;
+    let others = apps.into_iter().filter(|app| app.name != cx.target.app);
+    for app in others.take(MAX_ASKED) {
+        if let Ok(Some(_)) = cx.fly.certificate(&app.name, hostname).await {
+            return Some(app.name);
+        }
+    }
+    None
+}
+
+/// Why a hostname cannot be requested.
+fn held(target: &Target, name: &str, refusal: &Refusal) -> Why {
+    let (who, app) = match &refusal.holder {
+        Some(app) => (format!("the Fly app {app}"), app.as_str()),
+        None => ("another Fly app".to_owned(), "OTHER-APP"),
+    };
+    Why::new(
+        Reason::HostnameTaken,
+        format!("{who} holds the hostname {name} ({})", refusal.answer),
+    )
+    .next(format!(
+        "when the site may move to {}, `fly certs remove {name} -a {app}`, and Golive requests it again by itself; else remove it from `provision.hostnames`",
+        target.app
+    ))
 }
 
 /// Whether a hostname has no certificate because a DNS record is missing.
@@ -318,7 +406,7 @@ mod tests {
         let next = |certificates: Vec<Certificate>| {
             let observed = CertificateList {
                 certificates,
-                recorded: BTreeSet::new(),
+                ..CertificateList::default()
             };
             Certificates.diff(&target, &observed, Timestamp::UNIX_EPOCH)
         };
@@ -329,6 +417,44 @@ mod tests {
         let all = vec![pending("a.example.com"), pending("b.example.com")];
         assert_eq!(issuance(&all[0]), "waits for DNS: CNAME x.fly.dev");
         assert_eq!(next(all), Verdict::Done);
+    }
+
+    #[test]
+    fn a_hostname_of_another_app_blocks_with_its_holder_after_the_others_are_requested() {
+        let target = target("provision: {hostnames: [a.example.com, b.example.com]}");
+        let refusal = |holder: Option<&str>| Refusal {
+            answer: "Hostname already exists on app".to_owned(),
+            holder: holder.map(str::to_owned),
+            at: Instant::now(),
+        };
+        let mut observed = CertificateList {
+            refused: [("a.example.com".to_owned(), refusal(Some("old-shop")))].into(),
+            ..CertificateList::default()
+        };
+        let next = |observed: &CertificateList| {
+            Certificates.diff(&target, observed, Timestamp::UNIX_EPOCH)
+        };
+        assert_eq!(
+            next(&observed),
+            Verdict::Change(CertificateChange::Add("b.example.com".to_owned()))
+        );
+        observed.certificates.push(certificate(
+            serde_json::json!({"hostname": "b.example.com", "status": "active"}),
+        ));
+        let Verdict::Blocked(why) = next(&observed) else {
+            unreachable!("it cannot be had")
+        };
+        assert_eq!(why.reason, Reason::HostnameTaken);
+        let said = why.sentence();
+        for part in [
+            "the Fly app old-shop holds",
+            "already exists on app",
+            "-a old-shop",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+        let unknown = held(&target, "a.example.com", &refusal(None)).sentence();
+        assert!(unknown.contains("another Fly app holds"), "{unknown}");
     }
 
     #[test]
@@ -350,7 +476,7 @@ mod tests {
                 })),
                 certificate(serde_json::json!({"hostname": "c.example.com", "status": "active"})),
             ],
-            recorded: BTreeSet::new(),
+            ..CertificateList::default()
         };
         let notes = Certificates.notes(&target, &observed);
         let remark = notes.iter().find_map(Note::remark).unwrap();
@@ -378,6 +504,7 @@ mod tests {
             recorded: ["a.example.com", "old.example.com"]
                 .map(str::to_owned)
                 .into(),
+            ..CertificateList::default()
         };
         let next = |observed: &CertificateList| {
             Certificates.diff(&target, observed, Timestamp::UNIX_EPOCH)

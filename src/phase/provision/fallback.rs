@@ -88,7 +88,7 @@ fn url_of(cx: &Cx, source: &UrlSource) -> Result<SecretString> {
         .cloned()
         .map_err(|missing| Error::Blocked {
             reason: missing.reason(),
-            message: missing.to_string(),
+            message: missing.sentence(&cx.owner.namespace),
         })
 }
 

@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     fly::NewRedis,
     phase::{
-        app_lookup::is_name_taken,
+        already,
         app_secrets::{self, Comparison},
         names::{self, REDIS_URL},
         redis_plans,
@@ -212,7 +212,7 @@ fn external_url(cx: &Cx, source: &UrlSource) -> Result<SecretString> {
     let value = cx.refs.secret(&reference.name, &reference.key);
     value.cloned().map_err(|missing| Error::Blocked {
         reason: missing.reason(),
-        message: missing.to_string(),
+        message: missing.sentence(&cx.owner.namespace),
     })
 }
 
@@ -281,15 +281,9 @@ async fn create(cx: &Cx, name: String) -> Result<()> {
         eviction: spec.eviction,
     };
     record_creation(cx, claim::REDIS).await?;
-    match cx.fly.create_redis(&new).await {
-        Ok(_) => Ok(()),
-        // Names are unique: our first request, whose reply was lost. The next observation finds it.
-        Err(error) if is_name_taken(&error) => Ok(()),
-        Err(source) => Err(Error::fly(
-            format!("create the Redis database {name}"),
-            source,
-        )),
-    }
+    let created = cx.fly.create_redis(&new).await;
+    // Names are unique over all organizations, and one of another is not shown.
+    already::exists_once(cx, format!("create the Redis database {name}"), created)
 }
 
 #[cfg(test)]

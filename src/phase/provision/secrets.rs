@@ -137,7 +137,7 @@ async fn values(cx: &Cx) -> Result<(Option<SecretsChange>, BTreeMap<String, Secr
             .secret_values(&source.secret_ref.name)
             .map_err(|missing| Error::Blocked {
                 reason: missing.reason(),
-                message: missing.to_string(),
+                message: missing.sentence(&cx.owner.namespace),
             })?;
         for (key, value) in found {
             values.insert(key.to_owned(), value.clone());

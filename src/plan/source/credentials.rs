@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::{
     api::Reason,
     fly::{self, ImageReference},
-    plan::refs::{Missing, Refs},
+    plan::{missing::Missing, refs::Refs},
     redact::{self, Guarded},
 };
 
@@ -48,7 +48,7 @@ impl From<Missing> for Unusable {
     fn from(missing: Missing) -> Self {
         Self {
             reason: missing.reason(),
-            message: missing.to_string(),
+            message: missing.sentence(""),
         }
     }
 }

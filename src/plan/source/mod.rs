@@ -239,6 +239,8 @@ mod tests {
                 request_id: None,
                 class: fly::Class::Transient,
                 ambiguous: false,
+                path: None,
+                registry: None,
             }));
         }
         followed

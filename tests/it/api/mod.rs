@@ -4,3 +4,5 @@ mod examples;
 mod objects;
 mod rights;
 mod source;
+mod warnings;
+mod words;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::support::installed::{cluster, root};
 
 /// A namespace of its own, and the API of Activations in it.
-async fn activations() -> (Client, String, Api<Activation>) {
+pub async fn activations() -> (Client, String, Api<Activation>) {
     let cluster = cluster().await;
     let client = cluster.client().unwrap();
     let namespace = cluster.create_namespace("api").await.unwrap();
@@ -25,7 +25,7 @@ async fn activations() -> (Client, String, Api<Activation>) {
     (client, namespace, api)
 }
 
-fn minimal(name: &str) -> Value {
+pub fn minimal(name: &str) -> Value {
     json!({
         "apiVersion": "golive.dev/v1alpha1",
         "kind": "Activation",
@@ -40,7 +40,7 @@ fn minimal(name: &str) -> Value {
 }
 
 /// `base` with `change` merged into its spec, as a merge patch does.
-fn with(mut base: Value, change: &Value) -> Value {
+pub fn with(mut base: Value, change: &Value) -> Value {
     fn merge(into: &mut Value, change: &Value) {
         match (into, change) {
             (Value::Object(into), Value::Object(change)) => {
@@ -56,7 +56,7 @@ fn with(mut base: Value, change: &Value) -> Value {
 }
 
 /// Sends an object as JSON, without our own types.
-async fn create(
+pub async fn create(
     client: &Client,
     namespace: &str,
     object: &Value,
@@ -72,7 +72,7 @@ async fn create(
     api.create(&params, &object).await
 }
 
-fn message(error: &kube::Error) -> String {
+pub fn message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
         other => panic!("the server should have answered: {other}"),
@@ -364,6 +364,14 @@ fn refused() -> Vec<(Value, &'static str)> {
             "errorSelector",
         ),
         (json!({"mode": "Dream"}), "Unsupported value"),
+        (
+            json!({"readyWhen": "Stabilized"}),
+            "`readyWhen` must be GoLive",
+        ),
+        (
+            json!({"provision": {"secrets": {"generate": [{"name": "FLY_TOKEN"}]}}}),
+            "must not begin with FLY_",
+        ),
         (json!({"suspendUntil": "tomorrow"}), "suspendUntil"),
     ]);
     rows

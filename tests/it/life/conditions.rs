@@ -642,7 +642,7 @@ async fn an_abort_stops_the_plan_that_it_names_until_it_is_taken_back() {
     annotate(&env, "golive.dev/abort", Some(&digest)).await;
 
     let status = stopped(&env, "hola", "Aborted").await;
-    assert!(message(&status, "Ready").contains("remove the annotation"));
+    assert!(message(&status, "Ready").contains("golive.dev/abort-`"));
     // No approval resumes an aborted plan.
     vote(&env, "yes", &digest, "Approve").await;
     let calls = env.sim.call_list().len();

@@ -11,3 +11,4 @@ mod proof;
 mod provision;
 mod serving;
 mod smoke_test;
+mod values;

@@ -17,6 +17,7 @@ use crate::{
     error::Error,
     fly::{self, NewVolume, fly_postgres::POSTGRES_CLUSTER},
     phase::{
+        already,
         app_lookup::{AppLookup, is_name_taken, look_up},
         names,
         provision::{ours::exists, stored_values},
@@ -66,11 +67,10 @@ pub async fn act(cx: &Cx, spec: &Spec, change: ClusterChange) -> Result<()> {
         ClusterChange::Machine { app, name, volume } => {
             let secrets = cx.journal.get::<SecretsVersion>().map(|version| version.0);
             let new = machine::request(cx, spec, name, volume, secrets).await?;
-            fly(match cx.fly.create_machine(&app, &new).await {
-                // Names are unique in the app, and the app is ours: our first request got through.
-                Err(error) if is_name_taken(&error) => Ok(()),
-                other => other.map(drop),
-            })
+            // Names are unique in the app, and the app is ours.
+            let doing = format!("create a machine of the app {app}");
+            let created = cx.fly.create_machine(&app, &new).await;
+            already::exists_once(cx, doing, created)
         }
         ClusterChange::Start(app, id) => fly(cx.fly.start_machine(&app, &id, None).await),
         ClusterChange::Extend(app, id, size) => {

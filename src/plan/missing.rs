@@ -1,0 +1,231 @@
+//! Why a value that an Activation names is not available, and what a person does about it. Pure.
+
+use std::fmt;
+
+use crate::{api::Reason, plan::named::RefKind};
+
+/// Keys in a message; the rest is counted.
+const MAX_KEYS: usize = 8;
+
+/// Why a value that is named is not available.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The object does not exist.
+    Object {
+        /// Its kind.
+        kind: RefKind,
+        /// Its name.
+        name: String,
+    },
+    /// The object does not have the key.
+    Key {
+        /// Its kind.
+        kind: RefKind,
+        /// Its name.
+        name: String,
+        /// The key.
+        key: String,
+        /// The keys that it has.
+        present: Vec<String>,
+    },
+    /// The key of a ConfigMap is in `binaryData`, because it is not text.
+    NotText {
+        /// Name of the ConfigMap.
+        name: String,
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The value cannot be used.
+    Unusable {
+        /// Name of the Secret.
+        name: String,
+        /// The key.
+        key: String,
+        /// What is wrong.
+        defect: Defect,
+    },
+}
+
+/// Why a value of a Secret cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// A token or an address is empty.
+    Empty,
+    /// It is not UTF-8 text.
+    NotText,
+    /// It has a NUL byte, which ends the text of an environment variable.
+    Nul,
+    /// It is longer than an environment variable can be.
+    TooLong,
+}
+
+impl Missing {
+    /// The reason for conditions.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Object {
+                kind: RefKind::Secret,
+                ..
+            } => Reason::SecretNotFound,
+            Self::Object {
+                kind: RefKind::ConfigMap,
+                ..
+            } => Reason::ConfigMapNotFound,
+            Self::Key {
+                kind: RefKind::Secret,
+                ..
+            } => Reason::SecretKeyMissing,
+            Self::Key {
+                kind: RefKind::ConfigMap,
+                ..
+            } => Reason::ConfigMapKeyMissing,
+            Self::NotText { .. } => Reason::FlyConfigInvalid,
+            Self::Unusable { .. } => Reason::SecretInvalid,
+        }
+    }
+
+    /// What a person does about it, in this namespace. A Secret that is named as a whole is created
+    /// with any keys.
+    pub fn action(&self, namespace: &str) -> String {
+        let kubectl = kubectl(namespace);
+        match self {
+            Self::Object {
+                kind: RefKind::Secret,
+                name,
+            } => format!("create it with `{kubectl} create secret generic {name} --from-literal=KEY=VALUE`"),
+            Self::Object {
+                kind: RefKind::ConfigMap,
+                name,
+            } => format!("create it with `{kubectl} create configmap {name} --from-file=fly.toml`"),
+            Self::Key {
+                kind, name, key, present,
+            } => {
+                let add = match kind {
+                    RefKind::Secret => format!(
+                        "add it with `{kubectl} patch secret {name} -p '{{\"stringData\":{{\"{key}\":\"VALUE\"}}}}'`"
+                    ),
+                    RefKind::ConfigMap => format!(
+                        "add it with `{kubectl} create configmap {name} --from-file={key}=fly.toml --dry-run=client -o yaml | {kubectl} apply -f -`"
+                    ),
+                };
+                match present.as_slice() {
+                    [] => add,
+                    [one] => format!("set `key: {one}` in that field, or {add}"),
+                    _ => format!("name one of its keys in that field, or {add}"),
+                }
+            }
+            Self::NotText { .. } => {
+                "save the file as UTF-8 and create the ConfigMap again".to_owned()
+            }
+            Self::Unusable { name, key, defect } => match defect {
+                Defect::Empty => format!(
+                    "put the value there with `{kubectl} patch secret {name} -p '{{\"stringData\":{{\"{key}\":\"VALUE\"}}}}'`"
+                ),
+                Defect::NotText => "store it as text, for example in base64, and have the application decode it".to_owned(),
+                Defect::Nul => "remove the byte, or store the value in base64 and have the application decode it".to_owned(),
+                Defect::TooLong => "shorten it, or give the application a file or an address to read it from".to_owned(),
+            },
+        }
+    }
+
+    /// Evidence and action in this namespace as one sentence.
+    pub fn sentence(&self, namespace: &str) -> String {
+        format!("{self}: {}", self.action(namespace))
+    }
+}
+
+/// The beginning of a command in a namespace; an empty one is that of the person.
+pub fn kubectl(namespace: &str) -> String {
+    if namespace.is_empty() {
+        return "kubectl".to_owned();
+    }
+    format!("kubectl -n {namespace}")
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object { kind, name } => {
+                write!(f, "the {kind:?} {name} does not exist in this namespace")
+            }
+            Self::Key {
+                kind,
+                name,
+                key,
+                present,
+            } => {
+                write!(f, "the {kind:?} {name} has no key {key}; ")?;
+                match present.as_slice() {
+                    [] => f.write_str("it is empty"),
+                    [one] => write!(f, "its key is {one}"),
+                    _ => {
+                        let shown = present.iter().take(MAX_KEYS).map(String::as_str);
+                        let shown: Vec<&str> = shown.collect();
+                        write!(f, "its keys are {}", shown.join(", "))?;
+                        match present.len() - shown.len() {
+                            0 => Ok(()),
+                            more => write!(f, " and {more} more"),
+                        }
+                    }
+                }
+            }
+            Self::NotText { name, key, why } => write!(
+                f,
+                "the ConfigMap {name} has {key} in binaryData, because it is not UTF-8 text ({why})"
+            ),
+            Self::Unusable { name, key, defect } => {
+                write!(f, "the value of key {key} of the Secret {name} {defect}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "is empty",
+            Self::NotText => "is not UTF-8 text, which an environment variable must be",
+            Self::Nul => "has a NUL byte, which no environment variable can have",
+            Self::TooLong => "is longer than an environment variable can be, 128 kB with its name",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_that_are_there_are_named_and_the_action_is_a_command() {
+        let missing = |present: &[&str]| Missing::Key {
+            kind: RefKind::Secret,
+            name: "fly".to_owned(),
+            key: "token".to_owned(),
+            present: present.iter().map(|key| (*key).to_owned()).collect(),
+        };
+        let one = missing(&["FLY_API_TOKEN"]);
+        assert_eq!(
+            one.to_string(),
+            "the Secret fly has no key token; its key is FLY_API_TOKEN"
+        );
+        assert!(
+            one.action("shop").contains("set `key: FLY_API_TOKEN`"),
+            "{}",
+            one.action("shop")
+        );
+        assert!(
+            missing(&[])
+                .action("shop")
+                .starts_with("add it with `kubectl -n shop patch secret fly"),
+            "{}",
+            missing(&[]).action("shop")
+        );
+        assert!(missing(&[]).to_string().ends_with("it is empty"));
+        let many: Vec<String> = (0..20).map(|n| format!("K{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let text = missing(&many).to_string();
+        assert!(text.ends_with("K7 and 12 more"), "{text}");
+    }
+}
