@@ -1,11 +1,16 @@
-//! Gates: a phase that people must approve before it begins. Pure: approvals and time are arguments.
+//! Gates: a phase that people must approve before it begins. Pure: decisions and time are arguments.
+//!
+//! A gate asks about one plan of one generation, while one release serves. Once it is open it stays
+//! open for that plan, until a retry is requested of a release that was rolled back: decisions are used
+//! up by what they opened.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::votes::{Ballot, Subject};
 use crate::api::{
-    approval::{ActivationApprovalSpec, Decision},
+    approval::Decision,
     condition::whole_seconds,
     policy::{Gate, OnTimeout},
     status::{GateState, GateStatus},
@@ -45,29 +50,44 @@ impl GateReport {
     }
 }
 
-/// The votes on one plan at one gate.
+/// What a gate is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The object, its plan and what serves.
+    pub subject: Subject<'a>,
+    /// Fingerprint of the tokens that request a retry or a rotation.
+    pub attempt: &'a str,
+    /// Whether the latest release was rolled back.
+    pub rolled_back: bool,
+}
+
+/// The decisions that count on one request at one gate.
 struct Votes<'a> {
     approved: BTreeSet<&'a str>,
     rejected: Option<&'a str>,
 }
 
 impl<'a> Votes<'a> {
-    /// A vote counts only for the plan that it names: yesterday's approval does not approve a
-    /// changed plan. Several approvals of one person count once.
-    fn count(gate: &Gate, digest: &str, votes: &'a [ActivationApprovalSpec]) -> Self {
-        let ours = || {
-            votes
+    /// The latest decision of each person that counts.
+    fn count(gate: &Gate, ballots: &'a [Ballot]) -> Self {
+        let counting = ballots.iter().filter(|ballot| ballot.counts_for(gate));
+        let latest: BTreeMap<&str, Decision> = counting
+            .map(|ballot| {
+                (
+                    ballot.vote.spec.approver.as_str(),
+                    ballot.vote.spec.decision,
+                )
+            })
+            .collect();
+        let of = |wanted| {
+            let decided = latest
                 .iter()
-                .filter(|vote| vote.gate.as_str() == gate.before.as_str() && vote.digest == digest)
+                .filter(move |(_, decision)| **decision == wanted);
+            decided.map(|(who, _)| *who)
         };
-        let of = |decision| ours().filter(move |vote| vote.decision == decision);
         Self {
-            approved: of(Decision::Approve)
-                .map(|vote| vote.approver.as_str())
-                .collect(),
-            rejected: of(Decision::Reject)
-                .map(|vote| vote.approver.as_str())
-                .next(),
+            approved: of(Decision::Approve).collect(),
+            rejected: of(Decision::Reject).next(),
         }
     }
 
@@ -81,31 +101,114 @@ impl<'a> Votes<'a> {
 /// Decides a gate. One rejection is enough to close it.
 pub fn decide(
     gate: &Gate,
-    digest: &str,
-    votes: &[ActivationApprovalSpec],
+    question: &Question<'_>,
+    ballots: &[Ballot],
     before: Option<&GateStatus>,
     now: Timestamp,
 ) -> GateReport {
-    let before = before.filter(|status| status.digest == digest);
-    let requested = before
+    let subject = &question.subject;
+    if let Some(open) = before.and_then(|before| still_open(before, question)) {
+        let message = granted(gate, &open.approved_by);
+        return GateReport {
+            status: open,
+            message,
+        };
+    }
+    let request = before.filter(|before| is_same_request(before, subject));
+    let requested = request
         .and_then(|status| status.requested_at.as_ref())
         .map_or(now, |time| time.0);
     let timeout = SignedDuration::try_from(gate.timeout.get()).unwrap_or(SignedDuration::MAX);
-    let expires = requested.saturating_add(timeout).unwrap_or(Timestamp::MAX);
-    let votes = Votes::count(gate, digest, votes);
-    let (state, message) = state(gate, digest, &votes, now >= expires);
+    let waited = now.duration_since(requested);
+    let expired = waited >= timeout;
+    let remind = gate.on_timeout == OnTimeout::Remind;
+    let reminders = if remind { periods(waited, timeout) } else { 0 };
+    let expires = timeout
+        .checked_mul(
+            i32::try_from(reminders)
+                .unwrap_or(i32::MAX)
+                .saturating_add(1),
+        )
+        .and_then(|after| requested.checked_add(after).ok())
+        .unwrap_or(Timestamp::MAX);
+    // The decisions of a gate that was open may be all that is left after its status was lost.
+    let used: BTreeSet<&str> = match before {
+        None => ballots
+            .iter()
+            .filter(|ballot| ballot.opened(gate, subject))
+            .map(|ballot| ballot.vote.spec.approver.as_str())
+            .collect(),
+        Some(_) => BTreeSet::new(),
+    };
+    let mut votes = Votes::count(gate, ballots);
+    if votes.rejected.is_none() {
+        votes.approved.extend(used);
+    }
+    let (state, message) = state(gate, subject.digest, &votes, expired);
     let approvers = votes.approved.iter().take(LISTED_APPROVERS);
     GateReport {
         status: GateStatus {
             state,
-            digest: digest.to_owned(),
+            digest: subject.digest.to_owned(),
             requested_at: Some(whole_seconds(requested)),
             expires_at: Some(whole_seconds(expires)),
+            generation: Some(subject.generation),
+            release: request.map_or(subject.release, |request| {
+                request.release.or(subject.release)
+            }),
+            attempt: question.attempt.to_owned(),
+            reminders,
             approved_by: approvers.map(|name| (*name).to_owned()).collect(),
             rejected_by: votes.rejected.map(str::to_owned),
         },
         message,
     }
+}
+
+/// How often the timeout has passed.
+fn periods(waited: SignedDuration, timeout: SignedDuration) -> u32 {
+    let timeout = timeout.as_secs().max(1);
+    u32::try_from(waited.as_secs() / timeout).unwrap_or_default()
+}
+
+/// The gate as it stays open for the plan that it opened; `None` when it asks.
+fn still_open(before: &GateStatus, question: &Question<'_>) -> Option<GateStatus> {
+    if before.state != GateState::Approved || before.digest != question.subject.digest {
+        return None;
+    }
+    let mut open = before.clone();
+    if question.rolled_back {
+        // What it opened was taken back: trying again needs another decision. A status of an earlier
+        // version has no fingerprint.
+        let same = before.attempt.is_empty() || before.attempt == question.attempt;
+        return same.then_some(open);
+    }
+    question.attempt.clone_into(&mut open.attempt);
+    Some(open)
+}
+
+/// Whether the gate asks about the same as before.
+fn is_same_request(before: &GateStatus, subject: &Subject<'_>) -> bool {
+    let same_release = match (before.release, subject.release) {
+        (Some(then), Some(now)) => then == now,
+        _ => true,
+    };
+    before.state != GateState::Approved
+        && before.digest == subject.digest
+        && before
+            .generation
+            .is_none_or(|then| then == subject.generation)
+        && same_release
+}
+
+fn granted(gate: &Gate, approved_by: &[String]) -> String {
+    if approved_by.is_empty() {
+        return format!(
+            "nobody decided within {}; `onTimeout` is Continue",
+            gate.timeout
+        );
+    }
+    format!("approved by {}", approved_by.join(", "))
 }
 
 fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateState, String) {
@@ -114,31 +217,24 @@ fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateSt
     if let Some(who) = votes.rejected {
         return (
             GateState::Rejected,
-            format!("{who} rejected {phase}; change the spec to request approval again"),
+            format!(
+                "{who} rejected {phase}; {who} can still approve it with another ActivationApproval, or change the spec to request approval again"
+            ),
         );
     }
     if remaining == 0 {
-        let who: Vec<&str> = votes.approved.iter().copied().collect();
-        return (
-            GateState::Approved,
-            format!("approved by {}", who.join(", ")),
-        );
+        let who: Vec<String> = votes.approved.iter().map(|who| (*who).to_owned()).collect();
+        return (GateState::Approved, granted(gate, &who));
     }
     match gate.on_timeout {
         OnTimeout::Reject if expired => (
             GateState::Expired,
             format!(
-                "nobody decided on {phase} within {}; change the spec to request approval again",
+                "nobody decided on {phase} within {}; an approval still opens the gate, or change the spec to request approval again",
                 gate.timeout
             ),
         ),
-        OnTimeout::Continue if expired => (
-            GateState::Approved,
-            format!(
-                "nobody decided within {}; `onTimeout` is Continue",
-                gate.timeout
-            ),
-        ),
+        OnTimeout::Continue if expired => (GateState::Approved, granted(gate, &[])),
         _ => (
             GateState::Requested,
             format!(
@@ -150,99 +246,4 @@ fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateSt
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::api::{Duration, approval::DecidedOn, policy::GatedPhase};
-
-    const PLAN: &str = "sha256:aaaaaaaa";
-
-    fn gate(approvals: u32, on_timeout: OnTimeout) -> Gate {
-        Gate {
-            before: GatedPhase::Deploy,
-            timeout: Duration::from_mins(10),
-            on_timeout,
-            approvals,
-        }
-    }
-
-    fn vote(approver: &str, digest: &str, decision: Decision) -> ActivationApprovalSpec {
-        ActivationApprovalSpec {
-            activation: "cabanas".into(),
-            gate: DecidedOn::Deploy,
-            digest: digest.into(),
-            decision,
-            approver: approver.into(),
-            message: None,
-            to_release: None,
-        }
-    }
-
-    fn at(minute: i64) -> Timestamp {
-        Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
-    }
-
-    fn state(gate: &Gate, votes: &[ActivationApprovalSpec], minute: i64) -> GateState {
-        let asked = decide(gate, PLAN, &[], None, at(0)).status;
-        decide(gate, PLAN, votes, Some(&asked), at(minute))
-            .status
-            .state
-    }
-
-    #[test]
-    fn a_gate_opens_when_enough_different_people_approved_this_plan() {
-        let gate = gate(2, OnTimeout::Reject);
-        let anna = vote("anna", PLAN, Decision::Approve);
-        let again = vote("anna", PLAN, Decision::Approve);
-        let ben = vote("ben", PLAN, Decision::Approve);
-        assert_eq!(
-            state(&gate, &[anna.clone(), again], 1),
-            GateState::Requested
-        );
-        assert_eq!(state(&gate, &[anna, ben], 1), GateState::Approved);
-    }
-
-    #[test]
-    fn an_approval_of_another_plan_does_not_count() {
-        let gate = gate(1, OnTimeout::Reject);
-        let old = vote("anna", "sha256:bbbbbbbb", Decision::Approve);
-        assert_eq!(state(&gate, &[old], 1), GateState::Requested);
-    }
-
-    #[test]
-    fn one_rejection_is_enough() {
-        let gate = gate(1, OnTimeout::Continue);
-        let yes = vote("anna", PLAN, Decision::Approve);
-        let no = vote("ben", PLAN, Decision::Reject);
-        assert_eq!(state(&gate, &[yes, no], 1), GateState::Rejected);
-    }
-
-    #[test]
-    fn a_gate_that_nobody_decides_ends_as_the_spec_says() {
-        assert_eq!(
-            state(&gate(1, OnTimeout::Reject), &[], 9),
-            GateState::Requested
-        );
-        assert_eq!(
-            state(&gate(1, OnTimeout::Reject), &[], 10),
-            GateState::Expired
-        );
-        assert_eq!(
-            state(&gate(1, OnTimeout::Continue), &[], 10),
-            GateState::Approved
-        );
-        assert_eq!(
-            state(&gate(1, OnTimeout::Remind), &[], 99),
-            GateState::Requested
-        );
-    }
-
-    #[test]
-    fn a_changed_plan_asks_anew_and_its_time_begins_anew() {
-        let gate = gate(1, OnTimeout::Reject);
-        let asked = decide(&gate, "sha256:bbbbbbbb", &[], None, at(0)).status;
-        let report = decide(&gate, PLAN, &[], Some(&asked), at(60));
-        assert_eq!(report.status.state, GateState::Requested);
-        assert_eq!(report.passage(), Passage::Waiting);
-    }
-}
+mod tests;

@@ -11,11 +11,12 @@ use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    api::{Activation, ActivationApproval, Reason, approval::ActivationApprovalSpec},
+    api::{Activation, ActivationApproval, Reason},
     error::Error,
     plan::{
         named::{Named, RefKind, named, watched},
         rollback_request,
+        votes::Vote,
     },
     redact::{self, Guarded},
 };
@@ -103,8 +104,9 @@ type SecretData = BTreeMap<String, Result<Guarded, &'static str>>;
 pub struct Refs {
     secrets: Arc<BTreeMap<String, Option<SecretData>>>,
     versions: BTreeMap<String, Option<String>>,
+    deleted: BTreeMap<String, String>,
     config_maps: BTreeMap<String, Option<BTreeMap<String, String>>>,
-    approvals: Vec<ActivationApprovalSpec>,
+    votes: Vec<Vote>,
     rollbacks: Vec<RollbackRequest>,
 }
 
@@ -128,6 +130,11 @@ impl Refs {
     /// The resource versions of the Secrets as they were read, by name; `None`: it does not exist.
     pub fn versions(&self) -> &BTreeMap<String, Option<String>> {
         &self.versions
+    }
+
+    /// The UID of this Secret, if somebody has deleted it and a finalizer holds it.
+    pub fn deleted(&self, secret: &str) -> Option<&str> {
+        self.deleted.get(secret).map(String::as_str)
     }
 
     /// One value of a Secret.
@@ -184,9 +191,9 @@ impl Refs {
             })
     }
 
-    /// The approvals for this Activation.
-    pub fn approvals(&self) -> &[ActivationApprovalSpec] {
-        &self.approvals
+    /// The decisions of people about this Activation.
+    pub fn votes(&self) -> &[Vote] {
+        &self.votes
     }
 
     /// The requests for a rollback, oldest first.
@@ -234,6 +241,12 @@ pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error
             (name.clone(), version)
         })
         .collect();
+    let deleted = secrets.iter().filter_map(|(name, secret)| {
+        let metadata = &secret.as_ref()?.metadata;
+        metadata.deletion_timestamp.as_ref()?;
+        Some((name.clone(), metadata.uid.clone()?))
+    });
+    let deleted = deleted.collect();
     Ok(Refs {
         secrets: Arc::new(
             secrets
@@ -242,15 +255,13 @@ pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error
                 .collect(),
         ),
         versions,
+        deleted,
         config_maps: config_maps
             .into_iter()
             .map(|(name, map)| (name, map.map(|map| map.data.unwrap_or_default())))
             .collect(),
         rollbacks: rollback_request::of(activation, &approvals),
-        approvals: approvals
-            .into_iter()
-            .map(|approval| approval.spec)
-            .collect(),
+        votes: approvals.iter().map(Vote::of).collect(),
     })
 }
 
