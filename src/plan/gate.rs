@@ -114,6 +114,9 @@ pub fn decide(
             message,
         };
     }
+    if subject.planned {
+        return planned(gate, question, before, now);
+    }
     let request = before.filter(|before| is_same_request(before, subject));
     let requested = request
         .and_then(|status| status.requested_at.as_ref())
@@ -162,6 +165,34 @@ pub fn decide(
             rejected_by: votes.rejected.map(str::to_owned),
         },
         message,
+    }
+}
+
+/// A gate of an object whose changes are planned only. It waits without an end, and opens for nobody:
+/// to carry the plan out is another generation, and another question.
+fn planned(
+    gate: &Gate,
+    question: &Question<'_>,
+    before: Option<&GateStatus>,
+    now: Timestamp,
+) -> GateReport {
+    let subject = &question.subject;
+    let request = before.filter(|before| is_same_request(before, subject));
+    let requested = request.and_then(|request| request.requested_at.clone());
+    GateReport {
+        status: GateStatus {
+            state: GateState::Requested,
+            digest: subject.digest.to_owned(),
+            requested_at: requested.or_else(|| Some(whole_seconds(now))),
+            generation: Some(subject.generation),
+            release: subject.release,
+            attempt: question.attempt.to_owned(),
+            ..GateStatus::default()
+        },
+        message: format!(
+            "{} is planned only; its gate asks for approval when `mode` is Apply",
+            gate.before
+        ),
     }
 }
 

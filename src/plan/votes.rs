@@ -76,6 +76,8 @@ pub struct Subject<'a> {
     pub release: Option<i64>,
     /// Its gates.
     pub gates: &'a [Gate],
+    /// Whether changes are planned only: then no gate opens.
+    pub planned: bool,
 }
 
 /// A decision and what was found of it.
@@ -175,7 +177,13 @@ fn judge_one(vote: &Vote, subject: &Subject<'_>, now: Timestamp) -> ActivationAp
                 DecidedOn::Rollback => "the request for a rollback".to_owned(),
                 gate => format!("the gate before {gate}"),
             };
-            let message = format!("counts for {about}, generation {}", subject.generation);
+            let message = if subject.planned {
+                format!(
+                    "`mode` is Plan, so nothing is done; decide again on {about} when it is Apply"
+                )
+            } else {
+                format!("counts for {about}, generation {}", subject.generation)
+            };
             (ApprovalState::Counts, message)
         });
     status.state = state;

@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         core::v1::ObjectReference,
@@ -146,7 +145,7 @@ impl Recorder {
             }
             memory.series.get(&news).map(|(_, written)| written.clone())
         };
-        let time = MicroTime(Timestamp::now());
+        let time = MicroTime(crate::clock::wall());
         let namespace = about.namespace.as_deref().unwrap_or("default");
         let api: Api<Written> = Api::namespaced(self.client.clone(), namespace);
         let written = match known {

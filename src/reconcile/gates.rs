@@ -10,7 +10,7 @@ use crate::{
     api::{
         Activation, ActivationApproval, PhaseName,
         approval::{ApprovalState, DecidedOn, Decision},
-        policy::Gate,
+        policy::{Gate, Mode},
         status::{GateState, GateStatus, HistoryOutcome},
     },
     error::Error,
@@ -54,6 +54,7 @@ impl<'a> Gates<'a> {
             digest: target.digest(),
             release: serving.and_then(|number| i64::try_from(number).ok()),
             gates: &target.gates,
+            planned: target.mode == Mode::Plan,
         };
         let mut cast = cx.refs.votes().to_vec();
         for vote in &mut cast {

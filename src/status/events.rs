@@ -63,7 +63,7 @@ pub fn of_changes(sent: &[Sent]) -> Vec<Event> {
                 "SecretRotated",
                 "Rotate",
                 &format!(
-                    "{line}; the previous values stay in the Secret for the `overlap`, and the machines are updated"
+                    "{line}; the machines are updated, and get the previous values as NAME_PREVIOUS for the `overlap`"
                 ),
             )),
             ChangeKind::Ordinary | ChangeKind::RotationEnd | ChangeKind::Housekeeping => {}

@@ -52,6 +52,7 @@ struct Object {
     release: Option<i64>,
     attempt: &'static str,
     rolled_back: bool,
+    planned: bool,
     votes: Vec<Vote>,
     before: Option<GateStatus>,
 }
@@ -65,6 +66,7 @@ impl Object {
             release: None,
             attempt: "",
             rolled_back: false,
+            planned: false,
             votes: Vec::new(),
             before: None,
         }
@@ -79,6 +81,7 @@ impl Object {
             digest: self.digest,
             release: self.release,
             gates: &self.gates,
+            planned: self.planned,
         };
         let mut ballots = judge(&self.votes, &subject, at(minute));
         let question = Question {
@@ -256,4 +259,15 @@ fn a_reminder_is_counted_at_each_timeout() {
             (3, at(40))
         ]
     );
+}
+
+#[test]
+fn a_plan_opens_no_gate_and_its_approval_does_not_count_when_it_is_carried_out() {
+    let mut object = Object::new(gate(1, OnTimeout::Reject));
+    object.planned = true;
+    object.votes.push(vote("anna", Decision::Approve));
+    assert_eq!(object.pass(1), GateState::Requested);
+    assert_eq!(object.pass(500), GateState::Requested, "it has no deadline");
+    (object.planned, object.generation) = (false, 2);
+    assert_eq!(object.pass(501), GateState::Requested);
 }

@@ -32,6 +32,7 @@ fn subject<'a>(generation: i64, digest: &'a str, gates: &'a [Gate]) -> Subject<'
         digest,
         release: Some(1),
         gates,
+        planned: false,
     }
 }
 
