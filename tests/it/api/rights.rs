@@ -410,7 +410,7 @@ async fn set_gates(
     match api.patch("shop", &PatchParams::default(), &patch).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) => Err(status.message),
-        Err(other) => panic!("{other}"),
+        Err(other) => Err(other.to_string()),
     }
 }
 
@@ -438,9 +438,9 @@ async fn weakening_a_gate_needs_the_verb_approve_and_making_it_stricter_does_not
         .unwrap();
     let refusal = eventually("the policy to take effect", async || {
         // Each try begins with the gate.
-        let tried = set_gates(&cluster, &namespace, "ed", json!([])).await.err();
+        let tried = set_gates(cluster, &namespace, "ed", json!([])).await.err();
         if tried.is_none() {
-            set_gates(&cluster, &namespace, "ed", strict.clone())
+            set_gates(cluster, &namespace, "ed", strict.clone())
                 .await
                 .ok();
         }
@@ -459,20 +459,20 @@ async fn weakening_a_gate_needs_the_verb_approve_and_making_it_stricter_does_not
         json!([gate(2, "2h", "Remind")]),
         json!(null),
     ] {
-        let tried = set_gates(&cluster, &namespace, "ed", weaker.clone()).await;
+        let tried = set_gates(cluster, &namespace, "ed", weaker.clone()).await;
         assert!(tried.is_err_and(|why| why.contains("weaken")), "{weaker}");
     }
     for stricter in [
         json!([gate(3, "2h", "Reject")]),
         json!([gate(3, "1h", "Reject"), {"before": "SmokeTest"}]),
     ] {
-        set_gates(&cluster, &namespace, "ed", stricter)
+        set_gates(cluster, &namespace, "ed", stricter)
             .await
             .unwrap();
     }
     // Who may approve may do it, and others may still edit the rest of the spec.
     set_gates(
-        &cluster,
+        cluster,
         &namespace,
         "ana",
         json!([gate(1, "2h", "Continue")]),
@@ -480,12 +480,12 @@ async fn weakening_a_gate_needs_the_verb_approve_and_making_it_stricter_does_not
     .await
     .unwrap();
     let shorter = json!([gate(1, "1h", "Continue")]);
-    let tried = set_gates(&cluster, &namespace, "ed", shorter).await;
+    let tried = set_gates(cluster, &namespace, "ed", shorter).await;
     assert!(tried.is_err_and(|why| why.contains("weaken")));
-    set_gates(&cluster, &namespace, "ed", json!([gate(1, "1h", "Reject")]))
+    set_gates(cluster, &namespace, "ed", json!([gate(1, "1h", "Reject")]))
         .await
         .unwrap();
-    set_gates(&cluster, &namespace, "ana", json!([]))
+    set_gates(cluster, &namespace, "ana", json!([]))
         .await
         .unwrap();
 }

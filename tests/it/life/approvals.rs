@@ -188,6 +188,34 @@ async fn a_decision_that_does_not_count_says_why_and_the_latest_of_a_person_coun
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_digest_that_is_cut_short_is_refused_in_words() {
+    let env = Env::without_operator(crate::support::trouble::options()).await;
+    let api: Api<ActivationApproval> = Api::namespaced(env.kube.clone(), &env.namespace);
+    for digest in [
+        format!("sha256:{}", "ab".repeat(10)),
+        "ab".repeat(32),
+        format!("sha256:{}", "AB".repeat(32)),
+        "latest".to_owned(),
+    ] {
+        let approval: ActivationApproval = serde_json::from_value(json!({
+            "apiVersion": "golive.dev/v1alpha1", "kind": "ActivationApproval",
+            "metadata": {"generateName": "a-"},
+            "spec": {
+                "activation": "hola", "gate": "Deploy", "digest": digest,
+                "decision": "Approve", "approver": "admin",
+            },
+        }))
+        .unwrap();
+        let refused = api.create(&Default::default(), &approval).await;
+        let text = refused.unwrap_err().to_string();
+        assert!(
+            text.contains("must be the whole digest") && text.contains("gate.digest"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gate_that_this_version_cannot_ask_at_is_listed_as_skipped() {
     let env = world(&[]).await;
     env.activation("hola", json!({"gates": [{"before": "Observe"}]}))
@@ -256,7 +284,7 @@ async fn each_failed_try_of_a_step_is_counted_and_is_one_line_in_the_log() {
     assert!(failed.len() >= 2, "{log}");
     for line in &failed {
         assert_eq!(line["object"], object.as_str(), "{line}");
-        assert_eq!(line["reason"], "FlyUnavailable", "{line}");
+        assert_eq!(line["reason"], "OutcomeUnknown", "{line}");
         assert!(line["fly_request_id"].is_string(), "{line}");
         assert_eq!(
             line.to_string().matches("hola").count(),
