@@ -107,6 +107,14 @@ impl Error {
         }
     }
 
+    /// Fly.io's id of the request that failed, from the header `fly-request-id`.
+    pub fn fly_request_id(&self) -> Option<&str> {
+        match self {
+            Self::Fly { source, .. } => source.request_id(),
+            _ => None,
+        }
+    }
+
     /// When to try again.
     pub fn retry(&self) -> Retry {
         match self {

@@ -1,9 +1,10 @@
 //! `ActivationApproval`: one person's decision at a gate.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::enumeration::api_enum;
+use super::{duration::Duration, enumeration::api_enum};
 
 api_enum! {
     /// The decision.
@@ -33,6 +34,31 @@ api_enum! {
     }
 }
 
+api_enum! {
+    /// Whether a decision counts, and if not, why. Every state but `Counts` is final.
+    pub enum ApprovalState, lenient, default Superseded {
+        /// It counts for the present request of its gate.
+        Counts = "Counts",
+        /// It was used: it opened the gate, or its rollback was carried out.
+        Used = "Used",
+        /// It was not needed: the gate was open already.
+        NotNeeded = "NotNeeded",
+        /// It names another digest than the one that waits for a decision.
+        WrongDigest = "WrongDigest",
+        /// The Activation has no gate before this phase.
+        UnknownGate = "UnknownGate",
+        /// There is no Activation of this name.
+        ActivationNotFound = "ActivationNotFound",
+        /// It was not used within `validFor`.
+        Expired = "Expired",
+        /// The same person has decided otherwise since, or it was about an earlier request: another
+        /// object, generation, plan or release.
+        Superseded = "Superseded",
+        /// The rollback that it requests was refused.
+        Refused = "Refused",
+    }
+}
+
 /// One person's decision at a gate, or to roll back. It is immutable: to decide otherwise, create another.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -40,6 +66,7 @@ api_enum! {
     version = "v1alpha1",
     kind = "ActivationApproval",
     namespaced,
+    status = "ActivationApprovalStatus",
     derive = "PartialEq",
     doc = "ActivationApproval is one person's decision at a gate of an Activation, or to roll it back. The API server proves who made it.",
     category = "fly",
@@ -48,7 +75,9 @@ api_enum! {
     printcolumn(name = "Gate", type_ = "string", json_path = ".spec.gate", description = "The phase that waits"),
     printcolumn(name = "Decision", type_ = "string", json_path = ".spec.decision", description = "What was decided"),
     printcolumn(name = "Approver", type_ = "string", json_path = ".spec.approver", description = "Who decided"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state", description = "Whether the decision counts, and if not, why"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the decision"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", description = "What the state means", priority = 1),
     validation = Rule::new("self.spec.gate == 'Rollback' ? has(self.spec.toRelease) && self.spec.decision == 'Approve' : !has(self.spec.toRelease)").message("`toRelease` is required with gate 'Rollback', which can only be approved, and must not be set with any other"),
     validation = Rule::new("self.spec == oldSelf.spec").message("`spec` is immutable: to decide otherwise, create another ActivationApproval")
 )]
@@ -67,10 +96,8 @@ pub struct ActivationApprovalSpec {
     /// Digest of the plan to decide on: the value of the Activation's
     /// `status.phases[].gate.digest`, or in `status.plan.digest` for a rollback. A changed plan
     /// needs another decision.
-    #[schemars(
-        length(min = 8, max = 71),
-        regex(pattern = r"^(sha256:)?[0-9a-f]{8,64}$")
-    )]
+    #[schemars(length(min = 1, max = 71))]
+    #[x_kube(validation = Rule::new("self.matches('^sha256:[0-9a-f]{64}$')").message("`digest` must be the whole digest, `sha256:` and 64 hexadecimal digits: copy it from the Activation's `status.phases[].gate.digest`, or from `status.plan.digest` for a rollback"))]
     pub digest: String,
 
     /// The decision.
@@ -90,4 +117,47 @@ pub struct ActivationApprovalSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
+
+    /// How long the decision counts, from its first observation. Between 1m and 720h. Default: 24h.
+    #[serde(default = "one_day")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('720h')").message("`validFor` must be between 1m and 720h"))]
+    pub valid_for: Duration,
+}
+
+/// The default of `validFor`.
+#[must_use]
+pub fn one_day() -> Duration {
+    Duration::from_hours(24)
+}
+
+/// Whether a decision counts, and if not, why.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivationApprovalStatus {
+    /// Whether it counts, and if not, why.
+    #[serde(default)]
+    pub state: ApprovalState,
+    /// What the state means, and what to do.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub message: String,
+    /// UID of the Activation that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub activation_uid: Option<String>,
+    /// Generation of the Activation that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Number of the release that served when it was first observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<i64>,
+    /// `metadata.resourceVersion` at the first observation: it orders decisions of the same second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_observed_version: Option<i64>,
+    /// When it was first observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_observed_time: Option<Time>,
+    /// When it stops counting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
 }

@@ -167,6 +167,7 @@ mod tests {
                 state: PhaseState::Running,
                 reason: String::new(),
                 message: "p".repeat(5000),
+                starts: 1,
                 attempts: 1,
                 started_at: None,
                 finished_at: None,
@@ -220,7 +221,7 @@ mod tests {
                 kind: "Machine".to_owned(),
                 id: format!("{i:014x}"),
                 name: format!("golive-app-{i}"),
-                last_observed_time: None,
+                first_observed_time: None,
             })
             .collect();
         let bounded = status.clone().bounded();

@@ -29,10 +29,8 @@ pub fn schema(crd: &CustomResourceDefinition) -> Option<&JSONSchemaProps> {
 }
 
 fn installed(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
-    let description = match crd.spec.names.kind.as_str() {
-        "Activation" => ACTIVATION,
-        _ => APPROVAL,
-    };
+    let is_activation = crd.spec.names.kind == "Activation";
+    let description = if is_activation { ACTIVATION } else { APPROVAL };
     for version in &mut crd.spec.versions {
         let Some(schema) = version
             .schema
@@ -46,7 +44,7 @@ fn installed(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         let Some(properties) = schema.properties.as_mut() else {
             continue;
         };
-        if let Some(status) = properties.get_mut("status") {
+        if let Some(status) = properties.get_mut("status").filter(|_| is_activation) {
             // For kstatus, which compares observedGeneration with metadata.generation: a new object
             // is in progress before the controller has observed it.
             status.default = Some(JSON(json!({ "observedGeneration": -1 })));
@@ -62,6 +60,12 @@ fn installed(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
                 bound_conditions(conditions);
             }
         }
+        if let Some(status) = properties.get_mut("status").filter(|_| !is_activation) {
+            describe(
+                status,
+                "Whether the decision counts; written by the controller.",
+            );
+        }
         if let Some(spec) = properties.get_mut("spec") {
             describe(spec, "The desired state.");
             visit(spec, &mut words::explain);
@@ -74,7 +78,7 @@ const ACTIVATION: &str = "Activation takes one web application from nothing to l
     proves that it is live, and keeps proving it.";
 
 const APPROVAL: &str = "ActivationApproval is one person's decision at a gate of an Activation. \
-    The API server proves who made it, and nothing of it can change.";
+    The API server proves who made it, and its spec cannot change.";
 
 fn describe(schema: &mut JSONSchemaProps, text: &str) {
     schema.description = Some(match schema.description.take() {

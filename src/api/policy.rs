@@ -30,7 +30,7 @@ api_enum! {
         Reject = "Reject",
         /// The activation continues, as if it had been approved.
         Continue = "Continue",
-        /// The activation keeps waiting, and reports it again.
+        /// The activation keeps waiting, and reminds by an event each time the timeout has passed.
         Remind = "Remind",
     }
 }

@@ -266,9 +266,9 @@ pub struct SecretRotation {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('17520h')").message("`maxAge` must be between 1h and 17520h (two years)"))]
     pub max_age: Option<Duration>,
 
-    /// For how long the previous value is stored beside the new one, as `NAME.previous` in the
-    /// Kubernetes Secret, so that signatures made with it can still be verified. Between 0s and
-    /// 720h. Default: 24h.
+    /// For how long the previous value is kept beside the new one, so that signatures made with it can
+    /// still be verified: as `NAME.previous` in the Kubernetes Secret, and as the secret
+    /// `NAME_PREVIOUS` of the application. Between 0s and 720h. Default: 24h.
     #[serde(default = "overlap")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('720h')").message("`overlap` must be between 0s and 720h (30 days)"))]
     pub overlap: Duration,

@@ -13,7 +13,7 @@ use super::connect::{self, Connected, Connection};
 use super::output::{Output, say};
 use crate::api::{
     Activation, ActivationApproval, ActivationStatus, PhaseName, Reason,
-    approval::{ActivationApprovalSpec, DecidedOn, Decision},
+    approval::{self, ActivationApprovalSpec, DecidedOn, Decision},
     status::{HistoryEntry, HistoryOutcome, RollbackState},
 };
 
@@ -134,7 +134,9 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
             to_release: Some(number),
             approver: connected.user().await?,
             message: args.message.clone(),
+            valid_for: approval::one_day(),
         },
+        status: None,
     };
     let api: Api<ActivationApproval> =
         Api::namespaced(connected.kube.clone(), &connected.namespace);

@@ -161,7 +161,7 @@ fn activations(
 
 /// Handles what the controller reports other than the result of a reconcile, which [`requeue`] has
 /// logged.
-fn not_reconciled(context: &Context, error: controller::Error<Error, watcher::Error>) {
+fn not_reconciled(context: &Arc<Context>, error: controller::Error<Error, watcher::Error>) {
     match error {
         controller::Error::QueueError(source) => {
             let error = crate::causes::chain(&source);
@@ -169,8 +169,16 @@ fn not_reconciled(context: &Context, error: controller::Error<Error, watcher::Er
         }
         // It was deleted during a pass, which stored it in memory afterwards, or never existed.
         controller::Error::ObjectNotFound(object) => {
-            let namespace = object.namespace.unwrap_or_default();
-            context.forget(&namespace, &object.name);
+            let (namespace, name) = (object.namespace.unwrap_or_default(), object.name);
+            context.forget(&namespace, &name);
+            let context = context.clone();
+            tokio::spawn(async move {
+                let reported = reconcile::gates::without_activation(&context, &namespace, &name);
+                if let Err(error) = reported.await {
+                    let error = crate::causes::chain(&error);
+                    tracing::warn!(error, "approvals of no activation are not reported");
+                }
+            });
         }
         _ => {}
     }
@@ -265,10 +273,12 @@ async fn reconcile_one(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
     let activation = match &object.0 {
         Ok(activation) => activation,
         Err(invalid) => {
-            tracing::warn!(
-                namespace = %key.namespace, name = %key.name, error = %invalid.error,
-                "the object cannot be decoded; it is not reconciled until it changes"
-            );
+            telemetry::object(&key.namespace, &key.name).in_scope(|| {
+                tracing::warn!(
+                    error = %invalid.error,
+                    "the object cannot be decoded; it is not reconciled until it changes"
+                );
+            });
             let pass = undecodable::pass(&object, invalid, &context);
             let result = run_guarded(context.installation.timing.deadline, pass).await;
             running.finished(Outcome::Terminal);
@@ -343,10 +353,11 @@ fn requeue(object: Arc<Watched>, error: &Error, context: Arc<Context>) -> Action
         Retry::After(time) => time,
         _ => backoff(&context.installation.timing, failures.min(6)),
     };
-    tracing::warn!(
-        namespace = %key.namespace, name = %key.name, error = %crate::causes::chain(error),
-        again_in = ?pause, "the reconcile failed"
-    );
+    telemetry::object(&key.namespace, &key.name).in_scope(|| {
+        tracing::warn!(
+            error = %crate::causes::chain(error), again_in = ?pause, "the reconcile failed"
+        );
+    });
     context.metrics.retried(&key, pause);
     Action::requeue(pause)
 }

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use futures::future;
 use tokio_util::sync::CancellationToken;
 
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 
 use crate::{
     api::{FIELD_MANAGER, GROUP, bounds},
     controller::{self, Scope, operator::Parts},
     net::probe::Probe,
     pipeline::{Fence, Installation, Timing},
-    process::{publisher::Publisher, settings::Settings},
+    process::{publisher::Publisher, recorder::Recorder, settings::Settings},
     reconcile::{context::Context, memory::Memories},
     store::installation_key,
     triggers::{Waits, secrets::SecretPoller},
@@ -65,7 +65,7 @@ pub fn context(
         leads,
         waits,
         secret_poller: SecretPoller::default(),
-        publisher: Publisher::start(&Recorder::new(parts.kube.clone(), reporter)),
+        publisher: Publisher::start(Recorder::new(parts.kube.clone(), reporter)),
         memories: Memories::default(),
     }
 }

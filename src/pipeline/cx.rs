@@ -1,9 +1,6 @@
 //! What a step gets: the target, the clients, the facts, and the limits of this pass.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -13,7 +10,6 @@ use super::{facts::Facts, intent::Intents, typed_map::TypedMap};
 use crate::{
     api::{
         ActivationStatus,
-        approval::{ActivationApprovalSpec, DecidedOn, Decision},
         status::{
             ExternalObject, FallbackUsed, PhaseName, PhaseState, SecretStatus, SmokeTestResult,
         },
@@ -72,21 +68,14 @@ pub struct Origin {
     pub manager: String,
     /// The annotation `kubernetes.io/change-cause`.
     pub cause: String,
+    /// Who opened the gate before Deploy for this plan.
+    pub approved_by: Vec<String>,
 }
 
 impl Origin {
-    /// Who requested the plan of this digest: those who approved it, and the manager.
-    pub fn by(&self, votes: &[ActivationApprovalSpec], digest: &str) -> String {
-        let approvers: BTreeSet<&str> = votes
-            .iter()
-            .filter(|vote| {
-                vote.digest == digest
-                    && vote.gate == DecidedOn::Deploy
-                    && vote.decision == Decision::Approve
-            })
-            .map(|vote| vote.approver.as_str())
-            .collect();
-        let approved = approvers.into_iter().collect::<Vec<_>>().join(", ");
+    /// Who requested the plan: the manager, and those who approved it.
+    pub fn by(&self) -> String {
+        let approved = self.approved_by.join(", ");
         match (approved.is_empty(), self.manager.is_empty()) {
             (true, _) => self.manager.clone(),
             (false, true) => format!("approved by {approved}"),

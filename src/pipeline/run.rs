@@ -184,7 +184,14 @@ impl<'a> Runner<'a> {
                 // Every line that the step logs says which one it is.
                 let span = telemetry::phase(phase.phase.id.as_str());
                 let span = span.in_scope(|| telemetry::step(step.id().as_str()));
-                running.push(async move { (step, step.advance(cx).await) }.instrument(span));
+                running.push(
+                    async move {
+                        let outcome = step.advance(cx).await;
+                        outcome.log();
+                        (step, outcome)
+                    }
+                    .instrument(span),
+                );
             }
             if !idle && running.is_empty() {
                 // Everything ready was remembered, which may have met the needs of others.

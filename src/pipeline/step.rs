@@ -142,3 +142,27 @@ pub struct Outcome {
     /// The changes that were sent in this pass.
     pub sent: Vec<Sent>,
 }
+
+impl Outcome {
+    /// One line in the log for a try that failed or that stopped the step. The span names the object,
+    /// the phase and the step.
+    pub fn log(&self) {
+        match &self.progress {
+            Progress::Failed { error, .. } => warn_of(error),
+            Progress::Blocked(why) => {
+                tracing::warn!(reason = %why.reason, error = %why.message, "the step is stopped");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// One line in the log about an error of a step, with Fly.io's id of the request where there is one.
+pub fn warn_of(error: &Error) {
+    tracing::warn!(
+        reason = %error.reason(),
+        fly_request_id = error.fly_request_id(),
+        error = %crate::causes::chain(error),
+        "the step failed"
+    );
+}

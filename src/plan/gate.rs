@@ -1,11 +1,16 @@
-//! Gates: a phase that people must approve before it begins. Pure: approvals and time are arguments.
+//! Gates: a phase that people must approve before it begins. Pure: decisions and time are arguments.
+//!
+//! A gate asks about one plan of one generation, while one release serves. Once it is open it stays
+//! open for that plan, until a retry is requested of a release that was rolled back: decisions are used
+//! up by what they opened.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::votes::{Ballot, Subject};
 use crate::api::{
-    approval::{ActivationApprovalSpec, Decision},
+    approval::Decision,
     condition::whole_seconds,
     policy::{Gate, OnTimeout},
     status::{GateState, GateStatus},
@@ -45,29 +50,44 @@ impl GateReport {
     }
 }
 
-/// The votes on one plan at one gate.
+/// What a gate is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The object, its plan and what serves.
+    pub subject: Subject<'a>,
+    /// Fingerprint of the tokens that request a retry or a rotation.
+    pub attempt: &'a str,
+    /// Whether the latest release was rolled back.
+    pub rolled_back: bool,
+}
+
+/// The decisions that count on one request at one gate.
 struct Votes<'a> {
     approved: BTreeSet<&'a str>,
     rejected: Option<&'a str>,
 }
 
 impl<'a> Votes<'a> {
-    /// A vote counts only for the plan that it names: yesterday's approval does not approve a
-    /// changed plan. Several approvals of one person count once.
-    fn count(gate: &Gate, digest: &str, votes: &'a [ActivationApprovalSpec]) -> Self {
-        let ours = || {
-            votes
+    /// The latest decision of each person that counts.
+    fn count(gate: &Gate, ballots: &'a [Ballot]) -> Self {
+        let counting = ballots.iter().filter(|ballot| ballot.counts_for(gate));
+        let latest: BTreeMap<&str, Decision> = counting
+            .map(|ballot| {
+                (
+                    ballot.vote.spec.approver.as_str(),
+                    ballot.vote.spec.decision,
+                )
+            })
+            .collect();
+        let of = |wanted| {
+            let decided = latest
                 .iter()
-                .filter(|vote| vote.gate.as_str() == gate.before.as_str() && vote.digest == digest)
+                .filter(move |(_, decision)| **decision == wanted);
+            decided.map(|(who, _)| *who)
         };
-        let of = |decision| ours().filter(move |vote| vote.decision == decision);
         Self {
-            approved: of(Decision::Approve)
-                .map(|vote| vote.approver.as_str())
-                .collect(),
-            rejected: of(Decision::Reject)
-                .map(|vote| vote.approver.as_str())
-                .next(),
+            approved: of(Decision::Approve).collect(),
+            rejected: of(Decision::Reject).next(),
         }
     }
 
@@ -81,31 +101,145 @@ impl<'a> Votes<'a> {
 /// Decides a gate. One rejection is enough to close it.
 pub fn decide(
     gate: &Gate,
-    digest: &str,
-    votes: &[ActivationApprovalSpec],
+    question: &Question<'_>,
+    ballots: &[Ballot],
     before: Option<&GateStatus>,
     now: Timestamp,
 ) -> GateReport {
-    let before = before.filter(|status| status.digest == digest);
-    let requested = before
+    let subject = &question.subject;
+    if let Some(open) = before.and_then(|before| still_open(before, question)) {
+        let message = granted(gate, &open.approved_by);
+        return GateReport {
+            status: open,
+            message,
+        };
+    }
+    if subject.planned {
+        return planned(gate, question, before, now);
+    }
+    let request = before.filter(|before| is_same_request(before, subject));
+    let requested = request
         .and_then(|status| status.requested_at.as_ref())
         .map_or(now, |time| time.0);
     let timeout = SignedDuration::try_from(gate.timeout.get()).unwrap_or(SignedDuration::MAX);
-    let expires = requested.saturating_add(timeout).unwrap_or(Timestamp::MAX);
-    let votes = Votes::count(gate, digest, votes);
-    let (state, message) = state(gate, digest, &votes, now >= expires);
+    let waited = now.duration_since(requested);
+    let expired = waited >= timeout;
+    let remind = gate.on_timeout == OnTimeout::Remind;
+    let reminders = if remind { periods(waited, timeout) } else { 0 };
+    let expires = timeout
+        .checked_mul(
+            i32::try_from(reminders)
+                .unwrap_or(i32::MAX)
+                .saturating_add(1),
+        )
+        .and_then(|after| requested.checked_add(after).ok())
+        .unwrap_or(Timestamp::MAX);
+    // The decisions of a gate that was open may be all that is left after its status was lost.
+    let used: BTreeSet<&str> = match before {
+        None => ballots
+            .iter()
+            .filter(|ballot| ballot.opened(gate, subject))
+            .map(|ballot| ballot.vote.spec.approver.as_str())
+            .collect(),
+        Some(_) => BTreeSet::new(),
+    };
+    let mut votes = Votes::count(gate, ballots);
+    if votes.rejected.is_none() {
+        votes.approved.extend(used);
+    }
+    let (state, message) = state(gate, subject.digest, &votes, expired);
     let approvers = votes.approved.iter().take(LISTED_APPROVERS);
     GateReport {
         status: GateStatus {
             state,
-            digest: digest.to_owned(),
+            digest: subject.digest.to_owned(),
             requested_at: Some(whole_seconds(requested)),
             expires_at: Some(whole_seconds(expires)),
+            generation: Some(subject.generation),
+            release: request.map_or(subject.release, |request| {
+                request.release.or(subject.release)
+            }),
+            attempt: question.attempt.to_owned(),
+            reminders,
             approved_by: approvers.map(|name| (*name).to_owned()).collect(),
             rejected_by: votes.rejected.map(str::to_owned),
         },
         message,
     }
+}
+
+/// A gate of an object whose changes are planned only. It waits without an end, and opens for nobody:
+/// to carry the plan out is another generation, and another question.
+fn planned(
+    gate: &Gate,
+    question: &Question<'_>,
+    before: Option<&GateStatus>,
+    now: Timestamp,
+) -> GateReport {
+    let subject = &question.subject;
+    let request = before.filter(|before| is_same_request(before, subject));
+    let requested = request.and_then(|request| request.requested_at.clone());
+    GateReport {
+        status: GateStatus {
+            state: GateState::Requested,
+            digest: subject.digest.to_owned(),
+            requested_at: requested.or_else(|| Some(whole_seconds(now))),
+            generation: Some(subject.generation),
+            release: subject.release,
+            attempt: question.attempt.to_owned(),
+            ..GateStatus::default()
+        },
+        message: format!(
+            "{} is planned only; its gate asks for approval when `mode` is Apply",
+            gate.before
+        ),
+    }
+}
+
+/// How often the timeout has passed.
+fn periods(waited: SignedDuration, timeout: SignedDuration) -> u32 {
+    let timeout = timeout.as_secs().max(1);
+    u32::try_from(waited.as_secs() / timeout).unwrap_or_default()
+}
+
+/// The gate as it stays open for the plan that it opened; `None` when it asks.
+fn still_open(before: &GateStatus, question: &Question<'_>) -> Option<GateStatus> {
+    if before.state != GateState::Approved || before.digest != question.subject.digest {
+        return None;
+    }
+    let mut open = before.clone();
+    if question.rolled_back {
+        // What it opened was taken back: trying again needs another decision. A status of an earlier
+        // version has no fingerprint.
+        let same = before.attempt.is_empty() || before.attempt == question.attempt;
+        return same.then_some(open);
+    }
+    question.attempt.clone_into(&mut open.attempt);
+    Some(open)
+}
+
+/// Whether the gate asks about the same as before.
+fn is_same_request(before: &GateStatus, subject: &Subject<'_>) -> bool {
+    let same_release = match (before.release, subject.release) {
+        (Some(then), Some(now)) => then == now,
+        _ => true,
+    };
+    before.state != GateState::Approved
+        && before.digest == subject.digest
+        && before
+            .generation
+            .is_none_or(|then| then == subject.generation)
+        && same_release
+}
+
+fn granted(gate: &Gate, approved_by: &[String]) -> String {
+    if approved_by.is_empty() {
+        return format!(
+            "nobody decided within {}; `onTimeout` is Continue",
+            gate.timeout
+        );
+    }
+    format!("approved by {}", approved_by.join(", "))
 }
 
 fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateState, String) {
@@ -114,31 +248,24 @@ fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateSt
     if let Some(who) = votes.rejected {
         return (
             GateState::Rejected,
-            format!("{who} rejected {phase}; change the spec to request approval again"),
+            format!(
+                "{who} rejected {phase}; {who} can still approve it with another ActivationApproval, or change the spec to request approval again"
+            ),
         );
     }
     if remaining == 0 {
-        let who: Vec<&str> = votes.approved.iter().copied().collect();
-        return (
-            GateState::Approved,
-            format!("approved by {}", who.join(", ")),
-        );
+        let who: Vec<String> = votes.approved.iter().map(|who| (*who).to_owned()).collect();
+        return (GateState::Approved, granted(gate, &who));
     }
     match gate.on_timeout {
         OnTimeout::Reject if expired => (
             GateState::Expired,
             format!(
-                "nobody decided on {phase} within {}; change the spec to request approval again",
+                "nobody decided on {phase} within {}; an approval still opens the gate, or change the spec to request approval again",
                 gate.timeout
             ),
         ),
-        OnTimeout::Continue if expired => (
-            GateState::Approved,
-            format!(
-                "nobody decided within {}; `onTimeout` is Continue",
-                gate.timeout
-            ),
-        ),
+        OnTimeout::Continue if expired => (GateState::Approved, granted(gate, &[])),
         _ => (
             GateState::Requested,
             format!(
@@ -153,9 +280,15 @@ fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateSt
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::api::{Duration, approval::DecidedOn, policy::GatedPhase};
+    use crate::api::{
+        Duration,
+        approval::{ActivationApprovalSpec, DecidedOn},
+        policy::GatedPhase,
+    };
+    use crate::plan::votes::{Vote, judge, note_gate};
 
     const PLAN: &str = "sha256:aaaaaaaa";
+    const OTHER: &str = "sha256:bbbbbbbb";
 
     fn gate(approvals: u32, on_timeout: OnTimeout) -> Gate {
         Gate {
@@ -166,83 +299,274 @@ mod tests {
         }
     }
 
-    fn vote(approver: &str, digest: &str, decision: Decision) -> ActivationApprovalSpec {
-        ActivationApprovalSpec {
-            activation: "cabanas".into(),
-            gate: DecidedOn::Deploy,
-            digest: digest.into(),
-            decision,
-            approver: approver.into(),
-            message: None,
-            to_release: None,
-        }
-    }
-
     fn at(minute: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
     }
 
-    fn state(gate: &Gate, votes: &[ActivationApprovalSpec], minute: i64) -> GateState {
-        let asked = decide(gate, PLAN, &[], None, at(0)).status;
-        decide(gate, PLAN, votes, Some(&asked), at(minute))
-            .status
-            .state
+    fn vote(approver: &str, decision: Decision) -> Vote {
+        Vote {
+            uid: format!("{approver}-{decision}"),
+            name: format!("{approver}-{decision}"),
+            created: Some(at(1)),
+            version: Some(1),
+            spec: ActivationApprovalSpec {
+                activation: "cabanas".into(),
+                gate: DecidedOn::Deploy,
+                digest: PLAN.into(),
+                decision,
+                approver: approver.into(),
+                message: None,
+                to_release: None,
+                valid_for: Duration::from_hours(24),
+            },
+            status: None,
+        }
+    }
+
+    /// An object with one gate, as it goes from pass to pass.
+    struct Object {
+        gates: [Gate; 1],
+        generation: i64,
+        digest: &'static str,
+        release: Option<i64>,
+        attempt: &'static str,
+        rolled_back: bool,
+        planned: bool,
+        votes: Vec<Vote>,
+        before: Option<GateStatus>,
+    }
+
+    impl Object {
+        fn new(gate: Gate) -> Self {
+            Self {
+                gates: [gate],
+                generation: 1,
+                digest: PLAN,
+                release: None,
+                attempt: "",
+                rolled_back: false,
+                planned: false,
+                votes: Vec::new(),
+                before: None,
+            }
+        }
+
+        fn pass(&mut self, minute: i64) -> GateState {
+            let subject = Subject {
+                uid: "u",
+                created: Some(at(0)),
+                generation: self.generation,
+                written: None,
+                digest: self.digest,
+                release: self.release,
+                gates: &self.gates,
+                planned: self.planned,
+            };
+            let mut ballots = judge(&self.votes, &subject, at(minute));
+            let question = Question {
+                subject,
+                attempt: self.attempt,
+                rolled_back: self.rolled_back,
+            };
+            let gate = &self.gates[0];
+            let report = decide(gate, &question, &ballots, self.before.as_ref(), at(minute));
+            let status = report.status;
+            note_gate(&mut ballots, gate, status.state, &status.approved_by);
+            self.votes = ballots
+                .into_iter()
+                .map(|ballot| Vote {
+                    status: Some(ballot.status),
+                    ..ballot.vote
+                })
+                .collect();
+            let state = status.state;
+            self.before = Some(status);
+            state
+        }
+
+        fn approved(&mut self, minute: i64) {
+            self.votes.push(vote("anna", Decision::Approve));
+            assert_eq!(self.pass(minute), GateState::Approved);
+        }
     }
 
     #[test]
     fn a_gate_opens_when_enough_different_people_approved_this_plan() {
-        let gate = gate(2, OnTimeout::Reject);
-        let anna = vote("anna", PLAN, Decision::Approve);
-        let again = vote("anna", PLAN, Decision::Approve);
-        let ben = vote("ben", PLAN, Decision::Approve);
-        assert_eq!(
-            state(&gate, &[anna.clone(), again], 1),
-            GateState::Requested
-        );
-        assert_eq!(state(&gate, &[anna, ben], 1), GateState::Approved);
+        let mut object = Object::new(gate(2, OnTimeout::Reject));
+        assert_eq!(object.pass(0), GateState::Requested);
+        object.votes.push(vote("anna", Decision::Approve));
+        let again = Vote {
+            uid: "again".into(),
+            name: "again".into(),
+            ..vote("anna", Decision::Approve)
+        };
+        object.votes.push(again);
+        assert_eq!(object.pass(1), GateState::Requested);
+        object.votes.push(vote("ben", Decision::Approve));
+        assert_eq!(object.pass(2), GateState::Approved);
+        assert_eq!(object.before.unwrap().approved_by, ["anna", "ben"]);
     }
 
     #[test]
     fn an_approval_of_another_plan_does_not_count() {
-        let gate = gate(1, OnTimeout::Reject);
-        let old = vote("anna", "sha256:bbbbbbbb", Decision::Approve);
-        assert_eq!(state(&gate, &[old], 1), GateState::Requested);
+        let mut object = Object::new(gate(1, OnTimeout::Reject));
+        object.digest = OTHER;
+        object.votes.push(vote("anna", Decision::Approve));
+        assert_eq!(object.pass(1), GateState::Requested);
     }
 
     #[test]
-    fn one_rejection_is_enough() {
-        let gate = gate(1, OnTimeout::Continue);
-        let yes = vote("anna", PLAN, Decision::Approve);
-        let no = vote("ben", PLAN, Decision::Reject);
-        assert_eq!(state(&gate, &[yes, no], 1), GateState::Rejected);
+    fn an_open_gate_stays_open_for_what_it_opened() {
+        let mut object = Object::new(gate(1, OnTimeout::Reject));
+        object.approved(1);
+        // The release that it opened serves, its secrets are rotated, its owner changes, somebody
+        // changes his mind, the approvals are cleaned up.
+        object.release = Some(1);
+        assert_eq!(object.pass(2), GateState::Approved);
+        object.release = Some(2);
+        object.attempt = "rotated";
+        assert_eq!(object.pass(3), GateState::Approved);
+        object.generation = 2;
+        object.votes.push(vote("ben", Decision::Reject));
+        assert_eq!(object.pass(4), GateState::Approved);
+        object.votes.clear();
+        assert_eq!(object.pass(5000), GateState::Approved);
     }
 
     #[test]
-    fn a_gate_that_nobody_decides_ends_as_the_spec_says() {
-        assert_eq!(
-            state(&gate(1, OnTimeout::Reject), &[], 9),
-            GateState::Requested
-        );
-        assert_eq!(
-            state(&gate(1, OnTimeout::Reject), &[], 10),
-            GateState::Expired
-        );
-        assert_eq!(
-            state(&gate(1, OnTimeout::Continue), &[], 10),
-            GateState::Approved
-        );
-        assert_eq!(
-            state(&gate(1, OnTimeout::Remind), &[], 99),
-            GateState::Requested
-        );
+    fn going_back_to_a_plan_that_was_approved_asks_again() {
+        let mut object = Object::new(gate(1, OnTimeout::Reject));
+        object.approved(1);
+        object.release = Some(1);
+        (object.generation, object.digest) = (2, OTHER);
+        assert_eq!(object.pass(2), GateState::Requested);
+        (object.generation, object.digest) = (3, PLAN);
+        assert_eq!(object.pass(3), GateState::Requested);
+    }
+
+    #[test]
+    fn a_retry_after_a_rollback_asks_again_and_a_retry_before_does_not() {
+        let mut object = Object::new(gate(1, OnTimeout::Reject));
+        object.release = Some(1);
+        object.approved(1);
+        object.attempt = "retry-1";
+        assert_eq!(object.pass(2), GateState::Approved);
+        object.release = Some(2);
+        assert_eq!(object.pass(3), GateState::Approved);
+        (object.release, object.rolled_back) = (Some(1), true);
+        assert_eq!(object.pass(4), GateState::Approved, "it is held");
+        object.attempt = "retry-2";
+        assert_eq!(object.pass(5), GateState::Requested);
+        assert_eq!(object.pass(6), GateState::Requested);
+        object.votes.push(Vote {
+            uid: "new".into(),
+            name: "new".into(),
+            created: Some(at(6)),
+            ..vote("anna", Decision::Approve)
+        });
+        assert_eq!(object.pass(7), GateState::Approved);
+        assert_eq!(object.pass(8), GateState::Approved);
+    }
+
+    #[test]
+    fn a_gate_whose_status_was_lost_is_open_for_what_was_used_up_on_this_generation() {
+        let mut object = Object::new(gate(1, OnTimeout::Reject));
+        object.approved(1);
+        object.before = None;
+        assert_eq!(object.pass(2), GateState::Approved);
+        object.before = None;
+        object.generation = 2;
+        assert_eq!(object.pass(3), GateState::Requested);
     }
 
     #[test]
     fn a_changed_plan_asks_anew_and_its_time_begins_anew() {
-        let gate = gate(1, OnTimeout::Reject);
-        let asked = decide(&gate, "sha256:bbbbbbbb", &[], None, at(0)).status;
-        let report = decide(&gate, PLAN, &[], Some(&asked), at(60));
-        assert_eq!(report.status.state, GateState::Requested);
-        assert_eq!(report.passage(), Passage::Waiting);
+        let mut object = Object::new(gate(1, OnTimeout::Reject));
+        object.digest = OTHER;
+        object.pass(0);
+        object.digest = PLAN;
+        assert_eq!(object.pass(60), GateState::Requested);
+        let status = object.before.unwrap();
+        assert_eq!(status.requested_at, Some(whole_seconds(at(60))));
+    }
+
+    #[test]
+    fn another_generation_or_release_asks_anew_and_its_time_begins_anew() {
+        let mut object = Object::new(gate(2, OnTimeout::Reject));
+        object.release = Some(1);
+        object.votes.push(vote("anna", Decision::Approve));
+        object.pass(0);
+        object.generation = 2;
+        assert_eq!(object.pass(9), GateState::Requested);
+        let status = object.before.clone().unwrap();
+        assert_eq!(status.requested_at, Some(whole_seconds(at(9))));
+        assert!(status.approved_by.is_empty(), "{status:?}");
+        object.release = Some(2);
+        assert_eq!(object.pass(12), GateState::Requested);
+        let status = object.before.unwrap();
+        assert_eq!(status.requested_at, Some(whole_seconds(at(12))));
+    }
+
+    #[test]
+    fn one_rejection_is_enough_and_the_same_person_may_approve_later() {
+        let mut object = Object::new(gate(1, OnTimeout::Continue));
+        object.votes.push(vote("anna", Decision::Approve));
+        object.votes.push(vote("ben", Decision::Reject));
+        assert_eq!(object.pass(1), GateState::Rejected);
+        assert_eq!(
+            object.before.as_ref().unwrap().rejected_by.as_deref(),
+            Some("ben")
+        );
+        object.votes.push(Vote {
+            created: Some(at(2)),
+            ..vote("ben", Decision::Approve)
+        });
+        assert_eq!(object.pass(3), GateState::Approved);
+    }
+
+    #[test]
+    fn a_gate_that_nobody_decides_ends_as_the_spec_says() {
+        for (on_timeout, minute, state) in [
+            (OnTimeout::Reject, 9, GateState::Requested),
+            (OnTimeout::Reject, 10, GateState::Expired),
+            (OnTimeout::Continue, 10, GateState::Approved),
+            (OnTimeout::Remind, 99, GateState::Requested),
+        ] {
+            let mut object = Object::new(gate(1, on_timeout));
+            object.pass(0);
+            assert_eq!(object.pass(minute), state, "{on_timeout} {minute}");
+        }
+    }
+
+    #[test]
+    fn a_reminder_is_counted_at_each_timeout() {
+        let mut object = Object::new(gate(1, OnTimeout::Remind));
+        let mut seen = Vec::new();
+        for minute in [0, 9, 10, 19, 35] {
+            object.pass(minute);
+            let status = object.before.clone().unwrap();
+            seen.push((status.reminders, status.expires_at.unwrap().0));
+        }
+        assert_eq!(
+            seen,
+            [
+                (0, at(10)),
+                (0, at(10)),
+                (1, at(20)),
+                (1, at(20)),
+                (3, at(40))
+            ]
+        );
+    }
+
+    #[test]
+    fn a_plan_opens_no_gate_and_its_approval_does_not_count_when_it_is_carried_out() {
+        let mut object = Object::new(gate(1, OnTimeout::Reject));
+        object.planned = true;
+        object.votes.push(vote("anna", Decision::Approve));
+        assert_eq!(object.pass(1), GateState::Requested);
+        assert_eq!(object.pass(500), GateState::Requested, "it has no deadline");
+        (object.planned, object.generation) = (false, 2);
+        assert_eq!(object.pass(501), GateState::Requested);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`refs::fetch`] reads what an Activation names, [`source::follow`] chooses the image when
 //! `deploy.source` asks for one, and [`Target::parse`] makes the target of both. After that nothing
-//! reads the spec. Decisions about the target as a whole are here too: [`gate`] (may a phase begin),
+//! reads the spec. Decisions about the target as a whole are here too: [`gate`] and [`votes`] (may a phase begin),
 //! [`abort`] (is the work on this plan to stop), and [`serving`] (which release serves meanwhile).
 //!
 //! May use: `store` and what is below it. Start reading at
@@ -23,6 +23,7 @@ mod shape;
 pub mod source;
 pub mod target;
 pub mod token;
+pub mod votes;
 
 pub use checks::{Expects, MachineProof, Proof, SmokeCheck};
 pub use digest::{asked, fingerprint};

@@ -11,13 +11,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    api::{Activation, ActivationApproval, approval::ActivationApprovalSpec},
+    api::{Activation, ActivationApproval},
     error::Error,
     flytoml,
     plan::{
         missing::{Defect, Missing},
         named::{Named, RefKind, named, watched},
         rollback_request,
+        votes::Vote,
     },
     redact::{self, Guarded},
 };
@@ -44,8 +45,9 @@ struct Value {
 pub struct Refs {
     secrets: Arc<BTreeMap<String, Option<SecretData>>>,
     versions: BTreeMap<String, Option<String>>,
+    deleted: BTreeMap<String, String>,
     config_maps: BTreeMap<String, Option<ConfigData>>,
-    approvals: Vec<ActivationApprovalSpec>,
+    votes: Vec<Vote>,
     rollbacks: Vec<RollbackRequest>,
 }
 
@@ -69,6 +71,11 @@ impl Refs {
     /// The resource versions of the Secrets as they were read, by name; `None`: it does not exist.
     pub fn versions(&self) -> &BTreeMap<String, Option<String>> {
         &self.versions
+    }
+
+    /// The UID of this Secret, if somebody has deleted it and a finalizer holds it.
+    pub fn deleted(&self, secret: &str) -> Option<&str> {
+        self.deleted.get(secret).map(String::as_str)
     }
 
     /// One value of a Secret that is a token or an address: without a line break at its end, which
@@ -157,9 +164,9 @@ impl Refs {
         }
     }
 
-    /// The approvals for this Activation.
-    pub fn approvals(&self) -> &[ActivationApprovalSpec] {
-        &self.approvals
+    /// The decisions of people about this Activation.
+    pub fn votes(&self) -> &[Vote] {
+        &self.votes
     }
 
     /// The requests for a rollback, oldest first.
@@ -207,6 +214,12 @@ pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error
             (name.clone(), version)
         })
         .collect();
+    let deleted = secrets.iter().filter_map(|(name, secret)| {
+        let metadata = &secret.as_ref()?.metadata;
+        metadata.deletion_timestamp.as_ref()?;
+        Some((name.clone(), metadata.uid.clone()?))
+    });
+    let deleted = deleted.collect();
     Ok(Refs {
         secrets: Arc::new(
             secrets
@@ -215,15 +228,13 @@ pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error
                 .collect(),
         ),
         versions,
+        deleted,
         config_maps: config_maps
             .into_iter()
             .map(|(name, map)| (name, map.map(texts)))
             .collect(),
         rollbacks: rollback_request::of(activation, &approvals),
-        approvals: approvals
-            .into_iter()
-            .map(|approval| approval.spec)
-            .collect(),
+        votes: approvals.iter().map(Vote::of).collect(),
     })
 }
 

@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use crate::api::{
     Activation, ActivationApproval,
-    approval::{DecidedOn, Decision},
+    approval::{ApprovalState, DecidedOn, Decision},
 };
 
 /// A request of a person to restore an earlier release.
@@ -31,6 +31,12 @@ impl RollbackRequest {
     fn of(approval: &ActivationApproval) -> Option<Self> {
         let spec = &approval.spec;
         if spec.gate != DecidedOn::Rollback || spec.decision != Decision::Approve {
+            return None;
+        }
+        // One that was about another plan stays void when that plan comes back.
+        let state = approval.status.as_ref().map(|status| status.state);
+        if state.is_some_and(|state| !matches!(state, ApprovalState::Counts | ApprovalState::Used))
+        {
             return None;
         }
         Some(Self {

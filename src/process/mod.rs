@@ -10,6 +10,7 @@ pub mod kube_client;
 pub mod leader;
 pub mod metrics;
 pub mod publisher;
+pub mod recorder;
 pub mod server;
 pub mod settings;
 pub mod telemetry;

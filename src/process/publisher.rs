@@ -5,13 +5,15 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, Recorder};
+use kube::runtime::events::Event;
 use tokio::{sync::mpsc, task::JoinSet};
+
+use super::recorder::Recorder;
 
 /// Capacity of the queue of each worker. It fills only after a long outage of the API server;
 /// further events are then dropped.
@@ -32,7 +34,8 @@ pub struct Publisher {
 
 impl Publisher {
     /// Starts the workers. Must be called within a tokio runtime.
-    pub fn start(recorder: &Recorder) -> Self {
+    pub fn start(recorder: Recorder) -> Self {
+        let recorder = Arc::new(recorder);
         let mut workers = JoinSet::new();
         let lanes = (0..LANES)
             .map(|_| {
@@ -79,7 +82,7 @@ impl Publisher {
     }
 }
 
-async fn lane(recorder: Recorder, mut waiting: mpsc::Receiver<(ObjectReference, Event)>) {
+async fn lane(recorder: Arc<Recorder>, mut waiting: mpsc::Receiver<(ObjectReference, Event)>) {
     while let Some((about, event)) = waiting.recv().await {
         if let Err(source) = recorder.publish(&event, &about).await {
             let error = crate::causes::chain(&source);

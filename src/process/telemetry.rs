@@ -167,6 +167,8 @@ where
             .collect::<Vec<_>>()
             .iter()
             .rev()
+            // kube's own span names the object once more.
+            .filter(|span| !span.metadata().target().starts_with("kube_runtime"))
         {
             if let Some(known) = span.extensions().get::<SpanFields>() {
                 all.extend(known.0.clone());

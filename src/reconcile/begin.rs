@@ -7,15 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 
 use crate::{
-    api::{Activation, ActivationStatus, PhaseName, StepId, policy::Mode},
+    api::{Activation, ActivationStatus, StepId, policy::Mode},
     error::Error,
     fly,
     pipeline::{Act, Care, Cx, Origin, Owner, Recorded, Slot, observations::Observations},
-    plan::{
-        ServingRelease, Target,
-        gate::{self, GateReport},
-        refs::Refs,
-    },
+    plan::{ServingRelease, Target, refs::Refs},
     reconcile::{context::Context, memory::Memory, status_publisher::StatusPublisher},
     status,
 };
@@ -181,23 +177,6 @@ pub fn cx_for(
     }
 }
 
-/// The gate before a phase, if the spec has one.
-pub fn gate(cx: &Cx, pass: &Pass<'_>, phase: PhaseName) -> Option<GateReport> {
-    let mut gates = pass.activation.spec.gates.iter();
-    let gate = gates.find(|gate| gate.before.as_str() == phase.as_str())?;
-    let old = pass.old.as_ref();
-    let before = old
-        .and_then(|old| old.phases.iter().find(|p| p.name == phase))
-        .and_then(|phase| phase.gate.as_ref());
-    Some(gate::decide(
-        gate,
-        cx.target.digest(),
-        cx.refs.approvals(),
-        before,
-        cx.now(),
-    ))
-}
-
 /// Takes over the intents that an earlier process wrote to the status: their outcome is unknown.
 pub fn recall_intents(observations: &Observations, old: Option<&ActivationStatus>) {
     for intent in old.iter().flat_map(|old| &old.intents) {
@@ -237,6 +216,7 @@ fn origin(activation: &Activation) -> Origin {
             .get(ANNOTATION_CAUSE)
             .cloned()
             .unwrap_or_default(),
+        approved_by: Vec::new(),
     }
 }
 

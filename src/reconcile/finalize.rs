@@ -10,14 +10,16 @@ use std::{
 use kube::ResourceExt;
 
 use crate::{
-    api::{ANNOTATION_FORGET, FINALIZER, StepId},
+    api::{ANNOTATION_FORGET, FINALIZER, Reason, StepId, status::one_line},
     error::{Error, Retry},
     phase::{PHASES, names, provision::app_token_secret, releases::store as records},
-    pipeline::{AnyStep, Cx, Owner, Removal, advance::CLOSED_FENCE_PAUSE},
+    pipeline::{AnyStep, Cx, Owner, Removal, advance::CLOSED_FENCE_PAUSE, step::warn_of},
     plan::{Target, invalid::Invalid, refs},
+    process::telemetry,
     reconcile::{
         begin::{self, Pass},
         context::Context,
+        made,
         memory::Memory,
     },
     status::{PassResult, Removing, events},
@@ -62,6 +64,13 @@ pub async fn finalize(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration, 
         forget(app, &tokens(pass, memory), context, pass.owner).await?;
         return Ok(recheck);
     }
+    note_wrong_name(pass, memory, app);
+    if made::is_nothing(pass, memory).await? {
+        tracing::info!("nothing was made on Fly.io: the object goes");
+        made::remove_stored(pass).await?;
+        release(&tokens(pass, memory), context, pass.owner).await?;
+        return Ok(recheck);
+    }
     let cx = match read(pass, memory).await? {
         Ok(cx) => cx,
         Err(invalid) => return publish_progress(pass, memory, no_token(pass, &invalid)).await,
@@ -74,13 +83,43 @@ pub async fn finalize(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration, 
         if !context.fence.open() {
             return Ok(CLOSED_FENCE_PAUSE);
         }
-        if let Err(obstacle) = remove(step, &cx, memory).await {
+        if let Err(obstacle) = remove(pass, step, &cx, memory).await {
             return publish_progress(pass, memory, obstacle).await;
         }
     }
     publish_retained(pass, memory);
     release(&tokens(pass, memory), context, pass.owner).await?;
     Ok(recheck)
+}
+
+/// The hint that the annotation `golive.dev/forget` names another app, if it does.
+fn wrong_name(pass: &Pass<'_>, app: &str) -> Option<String> {
+    let named = pass.activation.annotations().get(ANNOTATION_FORGET)?;
+    let named = one_line(named, 128);
+    Some(format!(
+        "the annotation {ANNOTATION_FORGET} names {named}, and the app is {app}: nothing is forgotten"
+    ))
+}
+
+/// Publishes once that the annotation `golive.dev/forget` names another app.
+fn note_wrong_name(pass: &Pass<'_>, memory: &mut Memory, app: &str) {
+    let Some(hint) = wrong_name(pass, app) else {
+        return;
+    };
+    if memory.handled.forget.as_ref() != Some(&hint) {
+        let event = events::warning("ForgetRefused", "Delete", &hint);
+        pass.context.publish(pass.activation, vec![event]);
+        memory.handled.forget = Some(hint);
+    }
+}
+
+/// What a person may do when the token is of no use any more.
+fn way_out(pass: &Pass<'_>, app: &str) -> String {
+    let owner = pass.owner;
+    format!(
+        "put a valid token into the Secret {}, or leave everything on Fly.io as it is: kubectl -n {} annotate activation {} {ANNOTATION_FORGET}={app}",
+        pass.activation.spec.token_secret_ref.name, owner.namespace, owner.name
+    )
 }
 
 /// All steps, in the order of their removal.
@@ -105,9 +144,9 @@ fn no_token(pass: &Pass<'_>, invalid: &[Invalid]) -> Obstacle {
     let list: Vec<String> = invalid.iter().map(ToString::to_string).collect();
     Obstacle {
         message: format!(
-            "nothing on Fly.io can be removed without the token ({}); put it back, or annotate the object with {ANNOTATION_FORGET}={} to leave everything on Fly.io as it is",
+            "nothing on Fly.io can be removed without the token ({}); {}",
             list.join("; "),
-            pass.activation.spec.app
+            way_out(pass, &pass.activation.spec.app)
         ),
         blocked: true,
         again: NO_TOKEN_PAUSE.min(pass.context.installation.timing.backoff_max),
@@ -115,7 +154,12 @@ fn no_token(pass: &Pass<'_>, invalid: &[Invalid]) -> Obstacle {
 }
 
 /// Removes what a step made. `Err` says why the deletion must stop there for now.
-async fn remove(step: &dyn AnyStep, cx: &Cx, memory: &mut Memory) -> Result<(), Obstacle> {
+async fn remove(
+    pass: &Pass<'_>,
+    step: &dyn AnyStep,
+    cx: &Cx,
+    memory: &mut Memory,
+) -> Result<(), Obstacle> {
     let id = step.id();
     match step.remove(cx).await {
         Ok(Removal::Pending { why, again }) => {
@@ -135,7 +179,8 @@ async fn remove(step: &dyn AnyStep, cx: &Cx, memory: &mut Memory) -> Result<(), 
         }
         Err(error) => {
             memory.failures += 1;
-            Err(failed(id, &error, cx, memory.failures))
+            telemetry::step(id.as_str()).in_scope(|| warn_of(&error));
+            Err(failed(pass, id, &error, memory.failures))
         }
     }
 }
@@ -158,18 +203,16 @@ fn perhaps_created(id: StepId, cx: &Cx) -> Option<Obstacle> {
     })
 }
 
-fn failed(id: StepId, error: &Error, cx: &Cx, failures: u32) -> Obstacle {
+fn failed(pass: &Pass<'_>, id: StepId, error: &Error, failures: u32) -> Obstacle {
     let blocked = error.retry() == Retry::OnChange;
     let mut message = format!("{id}: {}", crate::causes::chain(error));
-    if blocked {
-        message.push_str(&format!(
-            "; replace the token or repair the app, or annotate the object with {ANNOTATION_FORGET}={} to leave everything on Fly.io as it is",
-            cx.target.app
-        ));
+    if blocked || error.reason() == Reason::TokenInvalid {
+        message.push_str(&format!("; {}", way_out(pass, &pass.activation.spec.app)));
     }
+    let timing = &pass.context.installation.timing;
     let again = match error.retry() {
         Retry::After(time) => time,
-        _ => crate::clock::backoff(&cx.installation.timing, failures),
+        _ => crate::clock::backoff(timing, failures),
     };
     Obstacle {
         message,
@@ -184,11 +227,12 @@ async fn publish_progress(
     memory: &Memory,
     obstacle: Obstacle,
 ) -> Result<Duration, Error> {
+    let hint = wrong_name(pass, &pass.activation.spec.app);
+    let message = [Some(obstacle.message), hint].into_iter().flatten();
     let result = PassResult {
         removing: Some(Removing {
-            done: memory.removals.len(),
-            all: steps().count(),
-            message: obstacle.message,
+            progress: made::progress(pass.old.as_ref(), &memory.removals),
+            message: message.collect::<Vec<_>>().join("; "),
             blocked: obstacle.blocked,
         }),
         intents: memory.wanted.intents.open(),
@@ -256,6 +300,11 @@ async fn release(tokens: &BTreeSet<String>, context: &Context, owner: &Owner) ->
         finalizers::release(secret, &context.kube, owner).await?;
     }
     finalizers::remove_finalizer(&context.kube, owner).await?;
+    // Two that are deleted together each see the other as a user of the token's Secret; the one that
+    // goes last sees nobody.
+    for secret in tokens {
+        finalizers::release(secret, &context.kube, owner).await?;
+    }
     context.waits.forget(&owner.uid);
     Ok(())
 }

@@ -33,6 +33,9 @@ pub fn status(
     let now = (context.installation.clock)();
     let object = Object::new(&owner.namespace, &owner.name);
     info(metrics, &object, activation, new);
+    if result.report.is_some() && condition::is_true(&new.conditions, ConditionType::Observed) {
+        metrics.observed_at(&object, now);
+    }
     phases(metrics, &object, old, new, now);
     checks(metrics, &object, new);
     gates(metrics, old, new, now);

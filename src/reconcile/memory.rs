@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    api::{PhaseName, StepId},
+    api::{PhaseName, StepId, approval::ActivationApprovalStatus},
     phase::PHASES,
     pipeline::{Owner, Removal, observations::Observations},
     plan::{ServingRelease, Target, refs::Refs, source},
@@ -37,6 +37,8 @@ pub struct Memory {
     pub source: source::Watch,
     /// Requests that were handled.
     pub handled: Handled,
+    /// What was written of decisions of people, by the UID of the ActivationApproval.
+    pub votes: BTreeMap<String, ActivationApprovalStatus>,
     /// The result of each removal, on deletion.
     pub removals: BTreeMap<StepId, Removal>,
     /// Secrets with a token that this process has protected for the object.
@@ -54,6 +56,10 @@ pub struct Handled {
     pub rollbacks: Vec<String>,
     /// The value of the annotation `golive.dev/abort`.
     pub abort: Option<String>,
+    /// A value of the annotation `golive.dev/forget` that names another app.
+    pub forget: Option<String>,
+    /// UID of the token's Secret, once it was reported that somebody has deleted it.
+    pub token_deletion: Option<String>,
 }
 
 /// What an object names, as it was read.
@@ -84,6 +90,7 @@ impl Memory {
             reading: None,
             source: source::Watch::default(),
             handled: Handled::default(),
+            votes: BTreeMap::new(),
             removals: BTreeMap::new(),
             protected: BTreeSet::new(),
             failures: 0,

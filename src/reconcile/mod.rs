@@ -11,6 +11,7 @@
 //! | `requests` | annotations that request something: reconcile, retry, abort |
 //! | `stop` | the early ends of a pass: suspended, invalid, aborted |
 //! | `protect` | finalizers, before anything is changed |
+//! | `gates` | the gates, and what became of the decisions at them |
 //! | `drift` | when drift is only reported |
 //! | `failed_proof` | a release that fails its SmokeTest |
 //! | `guard` | keeps and proves what serves while the spec cannot be brought live |
@@ -18,7 +19,8 @@
 //! | `status_publisher` | the one way to a new status, its events and metrics |
 //! | `measure` | metrics that follow from a status |
 //! | `next_pass` | when the object is reconciled again |
-//! | `finalize` | deletion |
+//! | `finalize`, `made` | deletion, and what it is about |
+//! | `token_secret` | a token's Secret that was deleted while it is needed |
 //! | `undecodable` | objects that cannot be decoded |
 //! | `memory` | what this process remembers of an object |
 
@@ -27,7 +29,9 @@ pub mod context;
 mod drift;
 mod failed_proof;
 mod finalize;
+pub mod gates;
 mod guard;
+mod made;
 mod measure;
 pub mod memory;
 mod next_pass;
@@ -37,6 +41,7 @@ mod read;
 mod requests;
 mod status_publisher;
 mod stop;
+mod token_secret;
 pub mod undecodable;
 
 use std::time::Duration;
@@ -51,6 +56,7 @@ use crate::{
     reconcile::{
         begin::Pass,
         context::Context,
+        gates::Gates,
         memory::{Memory, MemoryGuard},
         requests::Requested,
     },
@@ -95,16 +101,19 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     };
     protect::release_former_tokens(pass, memory).await?;
     requests::note_due_steps(&read.refs, pass, memory);
+    token_secret::report(pass, memory, &read.refs);
 
     let reporting_drift = drift::is_only_reported(pass, &target);
-    let cx = begin::cx(pass, memory, (target, read.refs), reporting_drift);
+    let mut cx = begin::cx(pass, memory, (target.clone(), read.refs), reporting_drift);
+    let gates = Gates::judge(pass, memory, &cx, &target);
+    cx.origin.approved_by = gates.approvers();
     if let Some(invalid) = requests::abort(pass, memory, &cx.target) {
         return stop::aborted(pass, memory, &cx, invalid, requested).await;
     }
 
     // Observe, diff, act (Fly.io). Its errors are part of the report.
     let announcer = pass.publisher.announcer(&cx.target, reporting_drift);
-    let gate = |phase| begin::gate(&cx, pass, phase);
+    let gate = |phase| gates.decide(phase);
     let finalizers_first = protect::before_changes(pass, memory, &cx, read.fresh);
     let run = run::run(
         &cx,
@@ -124,6 +133,7 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     // Derive the status (pure), then write it (Kubernetes).
     let found = (&report, site);
     let announced = publish::report(pass, memory, &cx, found, (reporting_drift, requested)).await?;
+    gates.conclude(pass, memory, &report).await;
     if failed_proof::note(memory, &cx, &report) {
         return Ok(Duration::ZERO);
     }

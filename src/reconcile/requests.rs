@@ -147,8 +147,12 @@ fn newly_requested(
     let new = match before {
         Some(before) => tokens.iter().find(|token| !before.contains(token)),
         None => {
-            let handled = old.and_then(|old| old.last_handled_reconcile_at.as_ref());
-            let known = handled.is_some_and(|handled| tokens.contains(handled));
+            let handled = |old: &ActivationStatus| {
+                let both = [&old.last_handled_reconcile_at, &old.last_handled_retry];
+                let mut handled = both.into_iter().flatten();
+                handled.any(|handled| tokens.contains(handled))
+            };
+            let known = old.is_some_and(handled);
             tokens.first().filter(|_| !known)
         }
     };

@@ -108,10 +108,7 @@ fn suspended(to: &mut Setter<'_>, activation: &Activation) {
 }
 
 fn deleting(to: &mut Setter<'_>, removing: &Removing) {
-    let progress = format!(
-        "{} of {} removed: {}",
-        removing.done, removing.all, removing.message
-    );
+    let progress = format!("{}: {}", removing.progress, removing.message);
     let reason = if removing.blocked {
         Reason::DeletionBlocked
     } else {

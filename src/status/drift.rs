@@ -146,7 +146,7 @@ fn correcting(to: &Setter<'_>, result: &PassResult<'_>, before: &Before<'_>) -> 
             phase.name != PhaseName::Preflight
                 && phase.name.before_live()
                 && matches!(phase.state, PhaseState::Running | PhaseState::Waiting)
-                && phase.attempts > 1
+                && phase.starts > 1
         });
     correcting.then(|| {
         "the running configuration does not match the spec; it is being corrected".to_owned()

@@ -1,7 +1,7 @@
 //! Events, as `kubectl describe` lists them. They follow from two statuses, purely.
 //!
-//! A repeat of the same reason and action on the same object becomes a series
-//! (kube-runtime's `Recorder`), so notes carry no times and counts.
+//! A repeat of the same reason, action and note on the same object becomes a series
+//! (`process/recorder.rs`), so notes carry no times and counts.
 
 use std::collections::BTreeSet;
 
@@ -67,7 +67,7 @@ pub fn of_changes(sent: &[Sent]) -> Vec<Event> {
                 "SecretRotated",
                 "Rotate",
                 &format!(
-                    "{line}; the previous values stay in the Secret for the `overlap`, and the machines are updated"
+                    "{line}; the machines are updated, and get the previous values as NAME_PREVIOUS for the `overlap`"
                 ),
             )),
             ChangeKind::Ordinary | ChangeKind::RotationEnd | ChangeKind::Housekeeping => {}
@@ -144,7 +144,7 @@ fn phases(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Activat
         let was = before.map_or(PhaseState::Pending, |before| before.state);
         let action = phase.name.as_str();
         let working = |state| matches!(state, PhaseState::Running | PhaseState::Waiting);
-        let restarted = before.is_some_and(|before| before.attempts != phase.attempts);
+        let restarted = before.is_some_and(|before| before.starts != phase.starts);
         match phase.state {
             PhaseState::Running | PhaseState::Waiting if !working(was) || restarted => {
                 let owner = phase
@@ -231,11 +231,22 @@ fn gate(
 ) {
     let Some(gate) = &phase.gate else { return };
     let old = before.and_then(|phase| phase.gate.as_ref());
-    let told = old.is_some_and(|old| old.state == gate.state && old.digest == gate.digest);
+    let told = old.is_some_and(|old| {
+        (old.state, &old.digest, old.generation) == (gate.state, &gate.digest, gate.generation)
+            && old.reminders >= gate.reminders
+    });
     if told {
         return;
     }
     let (type_, reason, note) = match gate.state {
+        GateState::Requested if gate.reminders > 0 => (
+            EventType::Warning,
+            "ApprovalReminder",
+            format!(
+                "{} still waits for approval of plan {} (reminder {})",
+                phase.name, gate.digest, gate.reminders
+            ),
+        ),
         GateState::Requested => (
             EventType::Normal,
             "ApprovalRequested",
@@ -244,7 +255,14 @@ fn gate(
         GateState::Approved => (
             EventType::Normal,
             "ApprovalGranted",
-            format!("{} approved by {}", phase.name, gate.approved_by.join(", ")),
+            if gate.approved_by.is_empty() {
+                format!(
+                    "nobody decided on {} in time, and `onTimeout` is Continue",
+                    phase.name
+                )
+            } else {
+                format!("{} approved by {}", phase.name, gate.approved_by.join(", "))
+            },
         ),
         GateState::Rejected => (
             EventType::Warning,

@@ -129,9 +129,9 @@ impl Merge<'_> {
         });
         let key = |object: &ExternalObject| format!("{}/{}", object.kind, object.name);
         let join = |old: Option<&ExternalObject>, new: ExternalObject| ExternalObject {
-            last_observed_time: old
+            first_observed_time: old
                 .filter(|old| old.id == new.id)
-                .and_then(|old| old.last_observed_time.clone())
+                .and_then(|old| old.first_observed_time.clone())
                 .or_else(|| Some(whole_seconds(self.now))),
             ..new
         };

@@ -8,6 +8,7 @@
 //! | `pass_result` | the input: what one pass found |
 //! | `next` | the whole status |
 //! | `phases` | `status.phases[]` |
+//! | `promises` | requests that were handled, and the time of the next action |
 //! | `lists` | checks, external objects, secrets, history, intents |
 //! | `conditions`, `live`, `drift`, `setter` | the conditions |
 //! | `events` | events that follow from two statuses |
@@ -24,6 +25,7 @@ mod live;
 mod next;
 mod pass_result;
 mod phases;
+mod promises;
 mod published;
 mod setter;
 mod write;

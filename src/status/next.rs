@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::{PassResult, conditions, lists, pass_result::Liveness, phases};
+use super::{PassResult, conditions, lists, pass_result::Liveness, phases, promises};
 use crate::{
     api::{
         Activation, ActivationStatus, Reason,
         condition::{self, ConditionType},
+        policy::GatedPhase,
         status::{
             GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, SkippedField, one_line,
         },
@@ -30,9 +31,7 @@ pub fn next(
     status.uid.clone_from(&activation.metadata.uid);
     status.observed_generation = Some(generation);
     status.skipped = not_implemented(activation);
-    if let Some(requested) = &seen.requested {
-        status.last_handled_reconcile_at = Some(requested.clone());
-    }
+    promises::handled(&mut status, activation, seen.requested.as_deref());
     if let Some(report) = seen.report {
         // A pass that comes this far has protected it.
         status.token_secret = Some(activation.spec.token_secret_ref.name.clone());
@@ -77,6 +76,7 @@ pub fn next(
     conditions::next(&mut status, activation, seen, &liveness, now);
     let action = next_action(&status, activation, seen, live);
     status.next_action = action.map(|text| one_line(&text, MAX_MESSAGE));
+    status.next_action_time = promises::next_action_time(&status, activation, live);
     // The API server refuses a status beyond its bounds as a whole.
     status.bounded()
 }
@@ -220,6 +220,14 @@ fn not_implemented(activation: &Activation) -> Vec<SkippedField> {
         spec.observe.is_some(),
         "watch objectives; nothing was measured",
     );
+    for gate in &spec.gates {
+        let phase = gate.before;
+        skip(
+            &format!("spec.gates[{phase}]"),
+            matches!(phase, GatedPhase::Integrations | GatedPhase::Observe),
+            &format!("implement the phase {phase}, so this gate asks nobody"),
+        );
+    }
     fields
 }
 

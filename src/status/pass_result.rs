@@ -57,10 +57,8 @@ impl Site {
 /// How far a deletion has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removing {
-    /// Steps whose removal is done, of all.
-    pub done: usize,
-    /// All steps.
-    pub all: usize,
+    /// What was removed, and what remains.
+    pub progress: String,
     /// What is being done, or what is in the way.
     pub message: String,
     /// Deletion cannot go on without a person.

@@ -9,13 +9,18 @@ use crate::{
         Activation, ActivationStatus, PhaseName, Reason,
         condition::whole_seconds,
         policy::Mode,
-        status::{MAX_MESSAGE, PhaseState, PhaseStatus, StepState, StepStatus, one_line},
+        status::{
+            GateStatus, MAX_MESSAGE, PhaseState, PhaseStatus, StepState, StepStatus, one_line,
+        },
     },
     pipeline::{
         State, StepId, StepRecord,
         report::{PhaseProgress, PhaseReport, Report},
     },
 };
+
+/// Longest error of a step's last try, in bytes.
+const LONGEST_ERROR: usize = 512;
 
 /// The phases before anything was seen.
 pub fn unseen() -> Vec<PhaseStatus> {
@@ -26,6 +31,7 @@ pub fn unseen() -> Vec<PhaseStatus> {
             state: PhaseState::Pending,
             reason: Reason::Pending.to_string(),
             message: String::new(),
+            starts: 0,
             attempts: 0,
             started_at: None,
             finished_at: None,
@@ -135,21 +141,24 @@ impl PhaseInput<'_> {
             }
         }
         let gate = report.gate.as_ref().map(|gate| gate.status.clone());
-        let steps = report.steps.iter();
+        let steps: Vec<StepStatus> = report
+            .steps
+            .iter()
+            .map(|(id, record)| step(self.before, *id, record, self.now))
+            .collect();
         PhaseStatus {
             name: report.id,
             state,
             reason: reason.to_string(),
             message: one_line(&message, MAX_MESSAGE),
-            attempts: self.before.map_or(0, |old| old.attempts) + u32::from(restarted),
+            starts: self.before.map_or(0, |old| old.starts) + u32::from(restarted),
+            attempts: self.attempts(&steps, restarted),
             finished_at: self.finished_at(state, restarted),
             started_at,
             deadline,
             owner,
-            gate: gate.or_else(|| self.before.and_then(|old| old.gate.clone())),
-            steps: steps
-                .map(|(id, record)| step(self.before, *id, record, self.now))
-                .collect(),
+            gate: gate.or_else(|| self.former_gate(report.id)),
+            steps,
         }
     }
 
@@ -160,6 +169,32 @@ impl PhaseInput<'_> {
 
     fn was(&self) -> PhaseState {
         self.before.map_or(PhaseState::Pending, |old| old.state)
+    }
+
+    /// The gate as it was, while the spec has it: one that is set again asks again.
+    fn former_gate(&self, phase: PhaseName) -> Option<GateStatus> {
+        let mut gates = self.activation.spec.gates.iter();
+        let exists = gates.any(|gate| gate.before.as_str() == phase.as_str());
+        self.before.filter(|_| exists)?.gate.clone()
+    }
+
+    /// Tries since the phase was started: each failed try of a step is followed by another.
+    fn attempts(&self, steps: &[StepStatus], restarted: bool) -> u32 {
+        let known = |name: &str| {
+            let before = self.before.filter(|_| !restarted)?;
+            before.steps.iter().find(|step| step.name == name)
+        };
+        let failed = steps.iter().map(|step| {
+            let before = known(&step.name).map_or(0, |step| step.attempts);
+            if step.attempts < before {
+                step.attempts
+            } else {
+                step.attempts - before
+            }
+        });
+        let before = self.before.map_or(0, |before| before.attempts);
+        let before = if restarted { 1 } else { before };
+        before.saturating_add(failed.sum())
     }
 
     /// The phase had succeeded, and this pass found nothing that contradicts it.
@@ -372,6 +407,32 @@ fn step(
         message: one_line(&record.message, MAX_MESSAGE),
         started_at,
         finished_at,
+        attempts: record.attempts,
+        next_try_time: next_try(old, record, now),
+        last_error: last_error(old, record),
+    }
+}
+
+/// When a step that failed is tried again. It changes only with a try.
+fn next_try(old: Option<&StepStatus>, record: &StepRecord, now: Timestamp) -> Option<Time> {
+    let again = record.again.filter(|_| record.attempts > 0)?;
+    let told = old.filter(|old| old.attempts == record.attempts);
+    if let Some(time) = told.and_then(|old| old.next_try_time.clone()) {
+        return Some(time);
+    }
+    let pause = again.saturating_duration_since(record.observed_at);
+    let pause = SignedDuration::try_from(pause).ok()?;
+    Some(whole_seconds(now.saturating_add(pause).ok()?))
+}
+
+/// Why the last try of a step failed, until it succeeds.
+fn last_error(old: Option<&StepStatus>, record: &StepRecord) -> String {
+    if record.attempts > 0 {
+        return one_line(&record.message, LONGEST_ERROR);
+    }
+    match old {
+        Some(old) if !record.state.satisfied() => old.last_error.clone(),
+        _ => String::new(),
     }
 }
 

@@ -197,8 +197,7 @@ fn states_without_a_report_are_rows_of_the_table_as_well() {
         action: String::new(),
     }];
     let removing = |blocked| Removing {
-        done: 1,
-        all: 9,
+        progress: "nothing removed yet".to_owned(),
         message: "waiting for the machines".to_owned(),
         blocked,
     };

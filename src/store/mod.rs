@@ -24,6 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::api::{FIELD_MANAGER, LABEL_UID, LABEL_VERSION, Owner};
 
+pub mod approvals;
 pub mod claim;
 pub mod finalizers;
 pub mod generated;

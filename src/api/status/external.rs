@@ -61,9 +61,10 @@ pub struct ExternalObject {
     /// Its name.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// When a change of it was observed last.
+    /// When it was first observed. The metric `golive_last_observed_timestamp_seconds` has the time of the
+    /// last observation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_observed_time: Option<Time>,
+    pub first_observed_time: Option<Time>,
 }
 
 /// A fallback that was used.

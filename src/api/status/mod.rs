@@ -163,7 +163,9 @@ pub struct ActivationStatus {
     #[schemars(length(max = 1024))]
     pub next_action: Option<String>,
 
-    /// Latest time of the next action.
+    /// When something happens next by itself: the end of a gate's wait or of a suspension, the deadline
+    /// of the phase that is at work, or the next try of a step that failed. Absent when nothing but
+    /// the ordinary recheck is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_action_time: Option<Time>,
 
@@ -172,7 +174,7 @@ pub struct ActivationStatus {
     #[schemars(length(max = 256))]
     pub last_handled_reconcile_at: Option<String>,
 
-    /// The value of the annotation `golive.dev/retry` that was handled last.
+    /// The value of the annotation `golive.dev/retry` or `golive.dev/retry-from` that was handled last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_retry: Option<String>,

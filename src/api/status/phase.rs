@@ -123,6 +123,9 @@ pub struct PhaseStatus {
     pub message: String,
     /// How often it was started.
     #[serde(default)]
+    pub starts: u32,
+    /// Tries since it was started: 1, and one more for each try of a step that failed.
+    #[serde(default)]
     pub attempts: u32,
     /// When it started last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -171,6 +174,21 @@ pub struct StepStatus {
     /// When it was observed to have succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+    /// Tries in a row that failed, counted since the operator started or the plan changed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts: u32,
+    /// When it is tried again, unless something changes before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try_time: Option<Time>,
+    /// Why the last try failed; removed when the step succeeds.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub last_error: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The gate before a phase.
@@ -187,9 +205,23 @@ pub struct GateStatus {
     /// When approval was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_at: Option<Time>,
-    /// When the gate stops waiting.
+    /// When the gate stops waiting; with `onTimeout: Remind`, when it reminds next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
+    /// Generation of the object that the request is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Number of the release that served when approval was requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<i64>,
+    /// Fingerprint of the annotations that request a retry or a rotation. A new one asks again when
+    /// the release that the gate opened was rolled back.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub attempt: String,
+    /// How often `onTimeout: Remind` has reminded.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reminders: u32,
     /// Who has approved this plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), inner(length(max = 256)))]

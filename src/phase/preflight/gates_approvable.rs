@@ -196,9 +196,9 @@ impl Check for GatesApprovable {
         let one = |who: &str| Approvers::Known(BTreeSet::from([who.to_owned()]));
         let known: BTreeSet<&str> = cx
             .refs
-            .approvals()
+            .votes()
             .iter()
-            .map(|approval| approval.approver.as_str())
+            .map(|vote| vote.spec.approver.as_str())
             .collect();
         for user in known.into_iter().take(MAX_REVIEWS) {
             if may(cx, Some(user), &[EVERYBODY]).await == Some(true) {

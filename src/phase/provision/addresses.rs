@@ -182,7 +182,7 @@ impl Step for Addresses {
                     kind: ADDRESS.to_owned(),
                     id: address.ip.clone(),
                     name: address.ip.clone(),
-                    last_observed_time: None,
+                    first_observed_time: None,
                 })
             })
             .collect()

@@ -51,7 +51,7 @@ impl Step for App {
                 kind: APP.to_owned(),
                 id: app.id.clone(),
                 name: target.app.clone(),
-                last_observed_time: None,
+                first_observed_time: None,
             })],
             AppLookup::NotFound | AppLookup::Forbidden => Vec::new(),
         }

@@ -14,7 +14,10 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret;
 
-use super::app_token_secret::{self as secret, StoredToken};
+use super::{
+    app_token_secret::{self as secret, StoredToken},
+    ours::has_claim,
+};
 use crate::{
     api::Reason,
     error::Error,
@@ -228,7 +231,11 @@ impl Step for AppToken {
     }
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
-        if !cx.installation.app_tokens && secret::read(cx).await?.is_none() {
+        // A token is created after the claim, and only where the operator creates any.
+        let announced = cx.intents.open();
+        let announced = announced.iter().any(|(step, _)| *step == StepId::AppToken);
+        let possible = announced || (cx.installation.app_tokens && has_claim(cx).await?);
+        if !possible && secret::read(cx).await?.is_none() {
             return Ok(Removal::Gone);
         }
         match listed(cx).await {

@@ -70,6 +70,17 @@ pub async fn read(cx: &Cx) -> Result<Option<StoredToken>> {
     }))
 }
 
+/// Whether a token is stored for the Activation with this UID.
+///
+/// # Errors
+/// When Kubernetes refuses or does not answer.
+pub async fn is_stored(kube: &Client, own_namespace: &str, uid: &str) -> Result<bool> {
+    let name = name(uid);
+    let found = api(kube, own_namespace).get_metadata_opt(&name).await;
+    let found = found.map_err(|source| Error::kube(format!("read the Secret {name}"), source))?;
+    Ok(found.is_some())
+}
+
 /// Stores a token, in place of the stored one.
 ///
 /// # Errors

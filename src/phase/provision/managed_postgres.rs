@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     fallback::spec,
-    ours::{record_creation, was_created},
+    ours::{may_exist, record_creation, was_created},
 };
 use crate::{
     api::{Reason, policy::Deletion, status::ExternalObject},
@@ -174,7 +174,7 @@ pub fn notes(clusters: &Clusters) -> Vec<Note> {
             kind: MANAGED_POSTGRES.to_owned(),
             id: cluster.id.clone(),
             name: cluster.name.clone(),
-            last_observed_time: None,
+            first_observed_time: None,
         })],
         Clusters::None | Clusters::Several(_) => Vec::new(),
     }
@@ -198,8 +198,14 @@ pub async fn act(cx: &Cx, CreateCluster(new): CreateCluster) -> Result<()> {
 /// # Errors
 /// When Fly.io or Kubernetes refuses or does not answer.
 pub async fn remove(cx: &Cx) -> Result<Removal> {
-    let requested = spec(&cx.target).is_some_and(|spec| spec.managed.is_some());
-    if !requested && !was_created(cx, claim::DATABASE).await? {
+    if !may_exist(
+        cx,
+        crate::pipeline::StepId::Postgres,
+        claim::DATABASE,
+        MANAGED_POSTGRES,
+    )
+    .await?
+    {
         return Ok(Removal::Gone);
     }
     let found = find_all(cx)

@@ -7,7 +7,7 @@ use crate::{
         app_lookup::{AppLookup, look_up, other_organization},
         app_name::OwnClaim,
     },
-    pipeline::{Cx, step::Result},
+    pipeline::{Cx, StepId, step::Result},
     store::claim,
 };
 
@@ -88,4 +88,28 @@ pub async fn record_creation(cx: &Cx, kind: &str) -> Result<()> {
 pub async fn was_created(cx: &Cx, kind: &str) -> Result<bool> {
     let claim = claim::read(&cx.kube, &cx.installation.own_namespace, &cx.target.app).await?;
     Ok(claim.is_some_and(|claim| claim.is_of(&cx.owner) && claim.made.contains(kind)))
+}
+
+/// Whether something of a step may exist: the claim says that it was created for us, the status records
+/// it, or its create was announced. Otherwise a removal has nothing to ask Fly.io about.
+///
+/// # Errors
+/// When the claim cannot be read.
+pub async fn may_exist(cx: &Cx, step: StepId, made: &str, kind: &str) -> Result<bool> {
+    let recorded = cx
+        .recorded
+        .external
+        .iter()
+        .any(|object| object.kind == kind);
+    let announced = cx.intents.open().iter().any(|(owner, _)| *owner == step);
+    Ok(recorded || announced || was_created(cx, made).await?)
+}
+
+/// Whether the claim on the app is ours.
+///
+/// # Errors
+/// When the claim cannot be read.
+pub async fn has_claim(cx: &Cx) -> Result<bool> {
+    let claim = claim::read(&cx.kube, &cx.installation.own_namespace, &cx.target.app).await?;
+    Ok(claim.is_some_and(|claim| claim.is_of(&cx.owner)))
 }

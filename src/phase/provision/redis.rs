@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::ours::{record_creation, was_created};
+use super::ours::{may_exist, record_creation, was_created};
 use crate::{
     api::{Reason, policy::Deletion, reference::UrlSource, status::ExternalObject},
     error::Error,
@@ -151,7 +151,7 @@ impl Step for Redis {
                 kind: KIND.to_owned(),
                 id: names::redis(&target.app),
                 name: names::redis(&target.app),
-                last_observed_time: None,
+                first_observed_time: None,
             }));
         }
         notes
@@ -172,10 +172,8 @@ impl Step for Redis {
     }
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
-        let requested = cx.target.provision.redis.as_ref();
-        let requested = requested.is_some_and(|spec| spec.external.is_none());
         // One that was created is ours also when the spec names another one by now.
-        if !requested && !was_created(cx, claim::REDIS).await? {
+        if !may_exist(cx, StepId::Redis, claim::REDIS, KIND).await? {
             return Ok(Removal::Gone);
         }
         let name = names::redis(&cx.target.app);

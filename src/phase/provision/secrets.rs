@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use super::stored_values::store;
 use crate::{
-    api::{Reason, policy::Deletion},
+    api::{Reason, policy::Deletion, provision::GeneratedSecret},
     error::Error,
     phase::{
         app_secrets::{self, Comparison},
@@ -21,8 +21,11 @@ use crate::{
         ChangeKind, Cx, Note, Removal, Step, StepChange, StepId, Verdict, Why, step::Result,
     },
     plan::Target,
-    store::generated::{self, Rotation},
+    store::generated::{self, Rotation, Stored},
 };
+
+/// Suffix of the secret with which the application gets the previous value during the overlap.
+const PREVIOUS: &str = "_PREVIOUS";
 
 /// Generates and pushes the secrets.
 pub struct Secrets;
@@ -124,9 +127,10 @@ async fn values(cx: &Cx) -> Result<(Option<SecretsChange>, BTreeMap<String, Secr
         } else {
             (!changes.is_empty()).then_some(SecretsChange::Generate)
         };
-        let stored = stored.map(|stored| stored.values).unwrap_or_default();
+        let stored = stored.unwrap_or_default();
+        values.extend(previous(&stored, &spec.generate, &rotation(cx)));
         for wanted in &spec.generate {
-            if let Some(value) = stored.get(&wanted.name) {
+            if let Some(value) = stored.values.get(&wanted.name) {
                 values.insert(wanted.name.clone(), value.secret().clone());
             }
         }
@@ -146,6 +150,23 @@ async fn values(cx: &Cx) -> Result<(Option<SecretsChange>, BTreeMap<String, Secr
     // Two steps that set the same name would overwrite each other forever.
     values.retain(|name, _| !of_another_step(&cx.target, name));
     Ok((unsettled, values))
+}
+
+/// The values before the last rotation, for as long as they are stored: the application gets each as
+/// `NAME_PREVIOUS`. A secret that the spec asks for under such a name takes precedence.
+fn previous(
+    stored: &Stored,
+    wanted: &[GeneratedSecret],
+    rotation: &Rotation,
+) -> BTreeMap<String, SecretString> {
+    if rotation.overlap.is_zero() {
+        return BTreeMap::new();
+    }
+    let known = wanted.iter().filter_map(|wanted| {
+        let value = stored.previous.get(&wanted.name)?;
+        Some((format!("{}{PREVIOUS}", wanted.name), value.secret().clone()))
+    });
+    known.collect()
 }
 
 /// True for the URLs that the steps `Attach` and `Redis` set.
@@ -299,6 +320,35 @@ mod tests {
         };
         assert_eq!(change.to_string(), "set the secrets A, B; remove C");
         assert_eq!(next(&observed(None, &[], &[])), Verdict::Done);
+    }
+
+    #[test]
+    fn the_previous_value_goes_to_the_application_for_the_overlap() {
+        use crate::{api::provision::Encoding, redact};
+
+        let generated = |name: &str| GeneratedSecret {
+            name: name.to_owned(),
+            bytes: 16,
+            encoding: Encoding::Hex,
+        };
+        let mut stored = Stored::default();
+        for name in ["JWT", "SALT", "GONE"] {
+            let value = redact::guard(SecretString::from(format!("before-{name}-1234")));
+            stored.previous.insert(name.to_owned(), value);
+        }
+        let wanted = [generated("JWT"), generated("SALT"), generated("NEW")];
+        let names = |rotation: &Rotation| -> Vec<String> {
+            previous(&stored, &wanted, rotation).into_keys().collect()
+        };
+        assert_eq!(
+            names(&Rotation::default()),
+            ["JWT_PREVIOUS", "SALT_PREVIOUS"]
+        );
+        let none = Rotation {
+            overlap: std::time::Duration::ZERO,
+            ..Rotation::default()
+        };
+        assert!(names(&none).is_empty());
     }
 
     #[test]

@@ -92,6 +92,8 @@ families! {
         "golive_rollbacks", "Rollbacks that ended, by trigger and result";
     drift: PerObject<NoMore> = PerObject::default(),
         "golive_drift_fields", "Changes that would correct the drift; absent while unknown";
+    last_observed: PerObject<NoMore> = PerObject::default(),
+        "golive_last_observed_timestamp_seconds", "Time of the last pass that could observe everything that an activation has at Fly.io";
     last_reconcile: PerObject<NoMore> = PerObject::default(),
         "golive_last_reconcile_timestamp_seconds", "Time of the last reconcile of an activation";
     fly_requests: Family<FlyLabels, Counter> = Family::default(),

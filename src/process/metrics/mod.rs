@@ -143,6 +143,12 @@ impl Metrics {
         self.families.last_reconcile.set(object, NO_MORE, value);
     }
 
+    /// A pass at `now` could observe everything that this object has at Fly.io.
+    pub fn observed_at(&self, object: &Object, now: Timestamp) {
+        let value = now.as_duration().as_secs_f64();
+        self.families.last_observed.set(object, NO_MORE, value);
+    }
+
     /// Sets the labels of one activation, replacing earlier ones.
     pub fn set_info(&self, object: &Object, info: &Info) {
         let labels = InfoLabels {
@@ -202,6 +208,7 @@ impl Metrics {
         self.families.preflight.forget(object);
         self.families.drift.forget(object);
         self.families.last_reconcile.forget(object);
+        self.families.last_observed.forget(object);
     }
 
     /// A phase has ended: `succeeded`, `failed` or another fixed result.

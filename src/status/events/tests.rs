@@ -119,6 +119,27 @@ fn steps_that_fail_alike_are_one_piece_of_news_and_a_token_refused_now_and_then_
 }
 
 #[test]
+fn a_gate_that_reminds_tells_it_anew_each_time_and_another_generation_is_asked_anew() {
+    let gate = |generation: i64, reminders: u32| {
+        status(json!({"phases": [{
+            "name": "Deploy", "state": "AwaitingApproval",
+            "gate": {"state": "Requested", "digest": "d", "generation": generation, "reminders": reminders},
+        }]}))
+    };
+    let first = gate(1, 0);
+    assert_eq!(reasons(Some(&first), &first), [""; 0]);
+    assert_eq!(reasons(Some(&first), &gate(2, 0)), ["ApprovalRequested"]);
+    let notes = |old: &ActivationStatus, new: &ActivationStatus| -> Vec<String> {
+        let events = between(Some(old), new).into_iter();
+        events.filter_map(|event| event.note).collect()
+    };
+    let (one, two) = (gate(1, 1), gate(1, 2));
+    assert_eq!(reasons(Some(&first), &one), ["ApprovalReminder"]);
+    assert_eq!(reasons(Some(&one), &one), [""; 0]);
+    assert_ne!(notes(&first, &one), notes(&one, &two));
+}
+
+#[test]
 fn a_gate_tells_who_is_asked_and_what_was_decided_for_each_plan() {
     let gate = |state: &str, digest: &str| {
         status(json!({"phases": [{

@@ -397,6 +397,99 @@ async fn an_approval_is_admitted_only_from_whom_it_names_and_who_may_approve() {
     decide("ana", "ana").await.unwrap();
 }
 
+/// Updates an Activation with these gates as a user; the refusal.
+async fn set_gates(
+    cluster: &kube_env::Cluster,
+    namespace: &str,
+    user: &str,
+    gates: Value,
+) -> Result<(), String> {
+    let client = cluster.client_impersonating(user, &[]).unwrap();
+    let api: Api<Activation> = Api::namespaced(client, namespace);
+    let patch = Patch::Merge(json!({"spec": {"gates": gates}}));
+    match api.patch("shop", &PatchParams::default(), &patch).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) => Err(status.message),
+        Err(other) => Err(other.to_string()),
+    }
+}
+
+#[tokio::test]
+async fn weakening_a_gate_needs_the_verb_approve_and_making_it_stricter_does_not() {
+    let cluster = cluster().await;
+    let admin = cluster.client().unwrap();
+    let namespace = cluster.create_namespace("weaken").await.unwrap();
+    bind(&admin, &namespace, "ed", "activation-edit").await;
+    bind(&admin, &namespace, "ana", "activation-edit").await;
+    bind(&admin, &namespace, "ana", "activation-approver").await;
+    let gate = |approvals: u32, timeout: &str, on_timeout: &str| json!({"before": "Deploy", "approvals": approvals, "timeout": timeout, "onTimeout": on_timeout});
+    let strict = json!([gate(2, "2h", "Reject")]);
+    let activation: Activation = serde_json::from_value(json!({
+        "apiVersion": "golive.dev/v1alpha1", "kind": "Activation", "metadata": {"name": "shop"},
+        "spec": {
+            "organization": "o", "app": "shop", "region": "eze", "deploy": {"image": "x:1"},
+            "gates": strict,
+        },
+    }))
+    .unwrap();
+    let api: Api<Activation> = Api::namespaced(admin.clone(), &namespace);
+    api.create(&PostParams::default(), &activation)
+        .await
+        .unwrap();
+    let refusal = eventually("the policy to take effect", async || {
+        // Each try begins with the gate.
+        let tried = set_gates(cluster, &namespace, "ed", json!([])).await.err();
+        if tried.is_none() {
+            set_gates(cluster, &namespace, "ed", strict.clone())
+                .await
+                .ok();
+        }
+        tried
+    })
+    .await;
+    assert!(
+        refusal.contains("user ed needs the verb `approve` on the activation shop to remove or weaken the gate before Deploy"),
+        "{refusal}"
+    );
+    for weaker in [
+        json!([{"before": "SmokeTest", "approvals": 2}]),
+        json!([gate(1, "2h", "Reject")]),
+        json!([gate(2, "3h", "Reject")]),
+        json!([gate(2, "2h", "Continue")]),
+        json!([gate(2, "2h", "Remind")]),
+        json!(null),
+    ] {
+        let tried = set_gates(cluster, &namespace, "ed", weaker.clone()).await;
+        assert!(tried.is_err_and(|why| why.contains("weaken")), "{weaker}");
+    }
+    for stricter in [
+        json!([gate(3, "2h", "Reject")]),
+        json!([gate(3, "1h", "Reject"), {"before": "SmokeTest"}]),
+    ] {
+        set_gates(cluster, &namespace, "ed", stricter)
+            .await
+            .unwrap();
+    }
+    // Who may approve may do it, and others may still edit the rest of the spec.
+    set_gates(
+        cluster,
+        &namespace,
+        "ana",
+        json!([gate(1, "2h", "Continue")]),
+    )
+    .await
+    .unwrap();
+    let shorter = json!([gate(1, "1h", "Continue")]);
+    let tried = set_gates(cluster, &namespace, "ed", shorter).await;
+    assert!(tried.is_err_and(|why| why.contains("weaken")));
+    set_gates(cluster, &namespace, "ed", json!([gate(1, "1h", "Reject")]))
+        .await
+        .unwrap();
+    set_gates(cluster, &namespace, "ana", json!([]))
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn the_operators_pods_meet_the_restricted_standard() {
     let cluster = cluster().await;

@@ -1,6 +1,7 @@
 //! The life of one object without failures, from creation to removal, and what it costs in calls and
 //! writes.
 
+mod approvals;
 mod budget;
 mod conditions;
 mod go_live;

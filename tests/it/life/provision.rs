@@ -584,6 +584,19 @@ async fn generated_values_are_replaced_at_their_age_and_the_one_before_is_kept_f
     let second = kept(&env, "hola").await;
     assert_ne!(second["JWT_SECRET"], first);
     assert_eq!(second["JWT_SECRET.previous"], first);
+    // The application gets both, in one update.
+    let names = |status: &golive::api::ActivationStatus| -> Vec<String> {
+        let names = status.secrets.iter().map(|secret| secret.name.clone());
+        names.filter(|name| name.starts_with("JWT")).collect()
+    };
+    assert_eq!(names(&status), ["JWT_SECRET", "JWT_SECRET_PREVIOUS"]);
+    let at_fly = || {
+        env.sim.core().read(|world| {
+            let secrets = world.apps["hola-cabanas"].platform.boot_secrets();
+            secrets.get("JWT_SECRET_PREVIOUS").cloned()
+        })
+    };
+    assert_eq!(at_fly().map(String::into_bytes), Some(first.clone()));
     let events = env.wait_event("hola", "SecretRotated").await;
     assert!(
         events.iter().all(|(kind, _, _)| kind != "Warning"),
@@ -601,6 +614,13 @@ async fn generated_values_are_replaced_at_their_age_and_the_one_before_is_kept_f
         .await
         .expect("the value before is given up")
         .unwrap();
+    env.wait(
+        "hola",
+        "the application without the previous value",
+        |status| names(status) == ["JWT_SECRET"] && is(status, "Ready", "True"),
+    )
+    .await;
+    assert_eq!(at_fly(), None);
     assert_eq!(kept(&env, "hola").await["JWT_SECRET"], second["JWT_SECRET"]);
 }
 

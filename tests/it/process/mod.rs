@@ -1,6 +1,7 @@
 //! The programs as processes: the operator starts, leads, answers probes and stops; the plugin
 //! prints and exits.
 
+mod events;
 mod leader;
 mod operator;
 mod render;

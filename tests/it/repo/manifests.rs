@@ -195,10 +195,23 @@ fn the_namespaced_overlay_gives_no_right_outside_its_namespace() {
     let folder = root().join("manifests/overlays/namespaced");
     let text = std::fs::read_to_string(folder.join("kustomization.yaml")).unwrap();
     for removed in ["kind: ClusterRole\n", "kind: ClusterRoleBinding\n"] {
-        assert!(text.contains(&format!("$patch: delete\n    apiVersion: rbac.authorization.k8s.io/v1\n    {removed}    metadata: {{name: golive-operator}}")), "{removed}");
+        for name in ["golive-operator", "golive-reviewer"] {
+            let patch = format!(
+                "$patch: delete\n    apiVersion: rbac.authorization.k8s.io/v1\n    {removed}    metadata: {{name: {name}}}"
+            );
+            assert!(text.contains(&patch), "{removed} {name}");
+        }
     }
     let mut rules = Vec::new();
     for (path, document) in documents() {
+        // Every role of the cluster that the operator's account has is taken away.
+        if document["kind"] == "ClusterRoleBinding" {
+            let name = document["metadata"]["name"].as_str().unwrap();
+            assert!(
+                text.contains(&format!("metadata: {{name: {name}}}")),
+                "{name}"
+            );
+        }
         if document["metadata"]["name"] == "golive-operator" && document["rules"].is_array() {
             rules.push((path, document));
         }

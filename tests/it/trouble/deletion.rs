@@ -163,3 +163,107 @@ async fn a_secret_of_somebody_else_keeps_no_deletion_from_ending() {
     let secrets: Api<Secret> = Api::namespaced(env.kube.clone(), &env.namespace);
     assert!(secrets.get_opt("hola-golive").await.unwrap().is_some());
 }
+
+/// Deletes the object and waits until it is gone, with no call to Fly.io that changes anything.
+async fn goes_at_once(env: &Env, spec: serde_json::Value) {
+    env.activation("hola", spec).await;
+    env.wait_for("hola", "PreflightPassed", "False").await;
+    let before = env.sim.mutations();
+    env.delete("hola").await;
+    assert_eq!(env.sim.mutations(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_made_nothing_goes_at_once_whatever_its_token() {
+    let env = world(&["--token-patience", "1s"]).await;
+    let all = json!({
+        "provision": {"postgres": {"managed": {}}, "redis": {"upstash": {}}},
+        "deletionPolicy": {"database": "Delete", "redis": "Delete", "secrets": "Delete"},
+    });
+    // A token that was never valid; a token that is valid once, when another check fails.
+    let good = env.sim.token("cabanas").unwrap();
+    env.secret("fly", &[("token", "FlyV1 fm2_lJPEEGthdWQ2enU1OXhlNzM4")])
+        .await;
+    goes_at_once(&env, all.clone()).await;
+    env.secret("fly", &[("token", &good)]).await;
+    let mut other = all.clone();
+    crate::support::env::merge(
+        &mut other,
+        json!({"deploy": {"image": "registry.fly.io/hola-cabanas:9.9.9"}}),
+    );
+    env.activation("hola", other).await;
+    env.wait_for("hola", "PreflightPassed", "False").await;
+    env.sim.revoke(None);
+    env.delete("hola").await;
+    // The token's Secret is gone altogether.
+    let secrets: Api<Secret> = Api::namespaced(env.kube.clone(), &env.namespace);
+    env.activation("hola", all).await;
+    env.wait_for("hola", "PreflightPassed", "False").await;
+    let unheld = json!({"metadata": {"finalizers": null}});
+    secrets
+        .patch("fly", &Default::default(), &kube::api::Patch::Merge(unheld))
+        .await
+        .unwrap();
+    secrets.delete("fly", &Default::default()).await.unwrap();
+    env.delete("hola").await;
+    assert!(env.sim.apps().is_empty(), "{:?}", env.sim.apps());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocked_deletion_says_what_remains_and_what_to_do() {
+    let env = live(&IMPATIENT).await;
+    env.sim.revoke(None);
+    begin_deletion(&env).await;
+    let status = env
+        .wait("hola", "DeletionBlocked", |status| {
+            reason(status, "Deleting") == "DeletionBlocked"
+        })
+        .await;
+    let text = message(&status, "Deleting");
+    assert!(
+        text.starts_with("nothing removed yet, remaining on Fly.io: "),
+        "{text}"
+    );
+    assert!(text.contains("App hola-cabanas"), "{text}");
+    assert!(
+        text.contains("put a valid token into the Secret fly"),
+        "{text}"
+    );
+    let command = format!(
+        "kubectl -n {} annotate activation hola golive.dev/forget=hola-cabanas",
+        env.namespace
+    );
+    assert!(text.contains(&command), "{text}");
+    // A wrong name is told.
+    let wrong = json!({"metadata": {"annotations": {"golive.dev/forget": "holla"}}});
+    env.patch("hola", wrong).await;
+    let note = event(&env, "hola", "ForgetRefused").await;
+    assert!(
+        note.contains("names holla, and the app is hola-cabanas"),
+        "{note}"
+    );
+    env.wait("hola", "the wrong name in the condition", |status| {
+        message(status, "Deleting").contains("names holla")
+    })
+    .await;
+    let right = json!({"metadata": {"annotations": {"golive.dev/forget": "hola-cabanas"}}});
+    env.patch("hola", right).await;
+    env.delete("hola").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_secret_that_is_deleted_while_it_is_needed_says_why_it_stays() {
+    let env = live(&["--secret-look-interval", "1s"]).await;
+    let secrets: Api<Secret> = Api::namespaced(env.kube.clone(), &env.namespace);
+    secrets.delete("fly", &Default::default()).await.unwrap();
+
+    let note = event(&env, "fly", "TokenSecretInUse").await;
+    assert!(
+        note.contains("until the Activation hola no longer needs"),
+        "{note}"
+    );
+    event(&env, "hola", "TokenSecretInUse").await;
+    assert!(is(&env.status("hola").await, "Live", "True"));
+    env.delete("hola").await;
+    assert!(secrets.get_opt("fly").await.unwrap().is_none());
+}

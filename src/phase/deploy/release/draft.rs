@@ -30,7 +30,7 @@ pub fn draft(
             retry: target.retry.clone(),
         },
         provenance: Provenance {
-            by: one_line(&cx.origin.by(cx.refs.approvals(), target.digest()), 256),
+            by: one_line(&cx.origin.by(), 256),
             why: one_line(&crate::redact::redact(why(cx, release, serving)), 512),
             changes: String::new(),
         },

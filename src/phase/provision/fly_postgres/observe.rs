@@ -110,7 +110,7 @@ pub fn notes(target: &Target, state: &ClusterState) -> Vec<Note> {
             kind: "FlyPostgres".to_owned(),
             id: names::postgres(&target.app),
             name: names::postgres(&target.app),
-            last_observed_time: None,
+            first_observed_time: None,
         })],
         ClusterState::Outside { .. } => Vec::new(),
     }
