@@ -7,6 +7,7 @@
 
 pub mod app_lookup;
 pub mod app_name;
+pub mod app_overview;
 pub mod app_secrets;
 pub mod clusters;
 pub mod database;

@@ -27,6 +27,7 @@ mod published;
 mod setter;
 mod write;
 
+pub use drift::left_alone;
 pub use lists::announced;
 pub use next::next;
 pub use pass_result::{PassResult, Removing, serving};

@@ -569,15 +569,19 @@ fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_tu
     for _ in 0..due.len() {
         let chosen = recheck::choose(PHASES, &mut memory, "digest", &Timing::default()).unwrap();
         let steps = PHASES.iter().flat_map(|phase| phase.steps);
-        let reads: u32 = steps
-            .filter(|step| chosen.contains(&step.id()))
-            .map(|step| step.reads())
-            .sum();
+        let chosen_steps: Vec<_> = steps.filter(|step| chosen.contains(&step.id())).collect();
+        let overview = chosen_steps.iter().any(|step| step.reads_overview());
+        let own: u32 = chosen_steps.iter().map(|step| step.reads()).sum();
+        let reads = own + u32::from(overview);
         assert!(reads <= recheck::RECHECK_READS, "{reads} reads: {chosen:?}");
         assert!(
             chosen.contains(&StepId::Verify),
             "machines are looked at each time"
         );
+        let shared = PHASES.iter().flat_map(|phase| phase.steps);
+        for step in shared.filter(|step| step.reads_overview()) {
+            assert!(chosen.contains(&step.id()), "{} is looked at", step.id());
+        }
         let now = Instant::now();
         let next = earliest(&memory);
         for id in &chosen {
@@ -589,6 +593,38 @@ fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_tu
         assert!(waits > Timing::default().recheck / 2, "{waits:?}");
         for id in &due {
             memory.steps.get_mut(id).unwrap().again = Some(now);
+        }
+        reached.extend(chosen);
+    }
+    assert_eq!(reached, due);
+}
+
+#[test]
+fn without_the_overview_a_recheck_stays_within_three_reads_and_starves_no_step() {
+    let mut memory = settled("digest");
+    memory.facts.set(recheck::OverviewFails);
+    let due: BTreeSet<StepId> = memory
+        .steps
+        .iter()
+        .filter(|(_, record)| record.again.is_some())
+        .map(|(id, _)| *id)
+        .collect();
+    let mut reached = BTreeSet::new();
+    for _ in 0..due.len() {
+        let chosen = recheck::choose(PHASES, &mut memory, "digest", &Timing::default()).unwrap();
+        let steps = PHASES.iter().flat_map(|phase| phase.steps);
+        let chosen_steps: Vec<_> = steps.filter(|step| chosen.contains(&step.id())).collect();
+        let alone = chosen_steps
+            .iter()
+            .filter(|step| step.reads_overview())
+            .count();
+        let own: u32 = chosen_steps.iter().map(|step| step.reads()).sum();
+        assert!(alone <= 1 && own + 2 * alone as u32 <= 3, "{chosen:?}");
+        for id in &due {
+            memory.steps.get_mut(id).unwrap().again = Some(Instant::now());
+        }
+        for id in &chosen {
+            memory.steps.get_mut(id).unwrap().observed_at = Instant::now();
         }
         reached.extend(chosen);
     }

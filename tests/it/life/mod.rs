@@ -2,6 +2,7 @@
 //! writes.
 
 mod budget;
+mod by_hand;
 mod conditions;
 mod go_live;
 mod limits;

@@ -1,0 +1,398 @@
+//! What a re-check reads of the app: one query for all of it, and of the parts that it shows changed
+//! what the Machines API says.
+//!
+//! A step reads its part with [`read`]. In a re-check that returns what the step read last, as long as
+//! the overview shows that part as it was. So a re-check of an unchanged app costs one read, whatever
+//! belongs to the app, and a verdict always rests on an answer of the Machines API. Where GraphQL
+//! spells something in other words, the first comparison fails once and the words are remembered.
+
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{app_lookup::AppLookup, app_name::OwnClaim, app_secrets, names, roster::MACHINE};
+use crate::{
+    fly::{
+        AddressKind, AppSecret, Certificate, CertificateStatus, IpAssignment, Redis,
+        overview::{Overview, OverviewAddress, OverviewApp},
+    },
+    pipeline::{Cx, recheck::OverviewFails, step::Result},
+    plan::Target,
+};
+
+/// A part of the app, in a form that can be compared: a line for each thing.
+pub type Part = BTreeSet<String>;
+
+/// What a step reads of the app, and what the overview shows of that.
+pub trait Shown: Clone + Send + Sync + 'static {
+    /// This part as the overview shows it.
+    fn shown(app: &OverviewApp) -> Part;
+    /// The same, as the Machines API answered it.
+    fn answered(&self) -> Part;
+}
+
+impl Shown for AppLookup {
+    fn shown(app: &OverviewApp) -> Part {
+        let slug = app.organization.iter().map(|org| org.slug.clone());
+        slug.chain([app.id.clone()]).collect()
+    }
+
+    fn answered(&self) -> Part {
+        match self {
+            Self::Found(app) => {
+                let slug = app.organization.iter().map(|org| org.slug.clone());
+                slug.chain([app.id.clone()]).collect()
+            }
+            Self::NotFound | Self::Forbidden => Part::new(),
+        }
+    }
+}
+
+impl Shown for Vec<IpAssignment> {
+    fn shown(app: &OverviewApp) -> Part {
+        let own = addresses(app).map(|node| &node.address);
+        own.chain(&app.shared_address)
+            .map(|address| one_spelling(address))
+            .collect()
+    }
+
+    fn answered(&self) -> Part {
+        let public = self.iter().filter(|found| found.egress != Some(true));
+        public.map(|found| one_spelling(&found.ip)).collect()
+    }
+}
+
+impl Shown for Vec<Certificate> {
+    fn shown(app: &OverviewApp) -> Part {
+        let nodes = app.certificates.iter();
+        nodes
+            .flat_map(|certificates| certificates.nodes.iter())
+            .map(|node| line(&node.hostname, node.client_status == "Ready"))
+            .collect()
+    }
+
+    fn answered(&self) -> Part {
+        self.iter()
+            .map(|found| line(&found.hostname, found.status == CertificateStatus::Active))
+            .collect()
+    }
+}
+
+impl Shown for Vec<AppSecret> {
+    fn shown(app: &OverviewApp) -> Part {
+        let secrets = app.secrets.iter();
+        secrets
+            .map(|secret| format!("{} {}", secret.name, secret.digest))
+            .collect()
+    }
+
+    fn answered(&self) -> Part {
+        self.iter()
+            .map(|secret| format!("{} {}", secret.name, secret.digest))
+            .collect()
+    }
+}
+
+fn addresses(app: &OverviewApp) -> impl Iterator<Item = &OverviewAddress> {
+    let addresses = app.addresses.iter();
+    addresses.flat_map(|addresses| addresses.nodes.iter())
+}
+
+fn line(hostname: &str, issued: bool) -> String {
+    format!("{hostname} {issued}")
+}
+
+/// An address as Rust writes it: IPv6 has several spellings.
+fn one_spelling(address: &str) -> String {
+    let parsed = address.parse::<IpAddr>();
+    parsed.map_or_else(|_| address.to_owned(), |address| address.to_string())
+}
+
+/// Fact: what a part was when it was read last.
+#[derive(Clone, Debug)]
+struct LastRead<T> {
+    /// The pass that looked at it last.
+    pass: u64,
+    value: T,
+    /// What the overview showed then, if it was read.
+    shown: Option<Part>,
+}
+
+impl<T: Shown> LastRead<T> {
+    /// Whether the part is as it was, by what the overview shows now.
+    fn is_unchanged(&self, now: &Part) -> bool {
+        match &self.shown {
+            Some(shown) => shown == now,
+            None => self.value.answered() == *now,
+        }
+    }
+}
+
+/// Fact: the overview of a pass, once it was read; `None`: it could not be read. Locked while it is
+/// being read, so that steps that run at the same time share it.
+#[derive(Clone, Debug, Default)]
+struct SharedOverview(Arc<tokio::sync::Mutex<Option<(u64, Option<Arc<Overview>>)>>>);
+
+/// Fact: what was added to the app by hand, as it was read last.
+#[derive(Debug)]
+struct Added(Vec<String>);
+
+/// Begins the names of secrets that Fly.io sets.
+const OF_THE_PLATFORM: &str = "FLY_";
+
+/// Fact: the last pass that took Redis from the overview.
+#[derive(Debug)]
+struct RedisPass(u64);
+
+/// Reads a part of the app with `read`, unless this is a re-check and the overview shows the part
+/// unchanged. A second look in the same pass always reads.
+///
+/// # Errors
+/// Those of `read`.
+pub async fn read<T: Shown>(cx: &Cx, read: impl Future<Output = Result<T>>) -> Result<T> {
+    let last = cx.facts.get::<LastRead<T>>();
+    let is_first = last.as_ref().is_some_and(|last| last.pass != cx.pass);
+    let overview = if is_first && cx.is_recheck() {
+        overview(cx).await
+    } else {
+        None
+    };
+    let now = overview.and_then(|overview| overview.app.as_ref().map(T::shown));
+    let unchanged = last
+        .filter(|last| now.as_ref().is_some_and(|now| last.is_unchanged(now)))
+        .map(|last| last.value.clone());
+    let value = match unchanged {
+        Some(value) => value,
+        None => read.await?,
+    };
+    cx.facts.set(LastRead {
+        pass: cx.pass,
+        value: value.clone(),
+        shown: now,
+    });
+    Ok(value)
+}
+
+/// The Redis database of the app, if this is a re-check and the overview shows it. Not on a second
+/// look in the same pass.
+pub async fn redis(cx: &Cx) -> Option<Redis> {
+    let before = cx.facts.get::<RedisPass>();
+    cx.facts.set(RedisPass(cx.pass));
+    if !cx.is_recheck() || before.is_some_and(|before| before.0 == cx.pass) {
+        return None;
+    }
+    overview(cx).await?.redis.clone()
+}
+
+/// What was added to the app by hand, a line for each, as it was read last. Not read before the app
+/// has machines.
+pub async fn added(cx: &Cx) -> Vec<String> {
+    let mut recorded = cx.recorded.external.iter();
+    let claim = cx.facts.get::<OwnClaim>();
+    if recorded.any(|object| object.kind == MACHINE)
+        && let Some(since) = claim.and_then(|claim| claim.0.taken)
+        && let Some(overview) = overview(cx).await
+        && let Some(app) = &overview.app
+    {
+        let ours = app_secrets::records(cx).into_keys().collect();
+        let added = added_since(app, &cx.target, &ours, since);
+        cx.facts.set(Added(added.clone()));
+        return added;
+    }
+    let known = cx.facts.get::<Added>();
+    known.map_or_else(Vec::new, |known| known.0.clone())
+}
+
+/// Secrets that Golive did not set and addresses that the spec does not request, if they came after
+/// the app was taken: what was there before belongs to it. Pure.
+fn added_since(
+    app: &OverviewApp,
+    target: &Target,
+    ours: &BTreeSet<String>,
+    taken: Timestamp,
+) -> Vec<String> {
+    let name = &target.app;
+    let later = |created: Option<Timestamp>| created.is_some_and(|created| created > taken);
+    let secrets = app.secrets.iter().filter(|secret| {
+        !ours.contains(&secret.name)
+            && !secret.name.starts_with(OF_THE_PLATFORM)
+            && later(secret.created_at)
+    });
+    let secrets = secrets.map(|secret| {
+        format!(
+            "the secret {0} was added at Fly.io: remove it with `fly secrets unset {0} -a {name}`, or declare it in `provision.secrets`",
+            secret.name
+        )
+    });
+    let wanted = &target.provision.addresses;
+    let mut assigned: Vec<&OverviewAddress> = addresses(app).collect();
+    assigned.sort_by_key(|address| address.created_at);
+    let mut kept = BTreeSet::new();
+    let surplus = assigned.into_iter().filter(|address| {
+        let is_wanted = match &address.kind {
+            Some(AddressKind::V4) => wanted.v4,
+            Some(AddressKind::V6) => wanted.v6,
+            Some(AddressKind::PrivateV6) => false,
+            _ => return false,
+        };
+        let kind = address.kind.as_ref().map(AddressKind::as_str);
+        !(is_wanted && kept.insert(kind)) && later(address.created_at)
+    });
+    let addresses = surplus.map(|address| {
+        let ip = &address.address;
+        let kind = address.kind.as_ref().map_or("", AddressKind::as_str);
+        format!(
+            "the address {ip} ({kind}) was added at Fly.io: release it with `fly ips release {ip} -a {name}`, or declare it in `provision.addresses`"
+        )
+    });
+    secrets.chain(addresses).collect()
+}
+
+/// The overview of this pass, which is read once; `None` when it cannot be read.
+async fn overview(cx: &Cx) -> Option<Arc<Overview>> {
+    cx.facts.change_or_default::<SharedOverview>(|_| {});
+    let shared = cx.facts.get::<SharedOverview>()?;
+    let mut shared = shared.0.lock().await;
+    if let Some((pass, overview)) = &*shared
+        && *pass == cx.pass
+    {
+        return overview.clone();
+    }
+    let requested = cx.target.provision.redis.as_ref();
+    let redis = requested
+        .filter(|redis| redis.external.is_none())
+        .map(|_| names::redis(&cx.target.app));
+    let overview = match cx.fly.overview(&cx.target.app, redis.as_deref()).await {
+        Ok(overview) => {
+            cx.facts.clear::<OverviewFails>();
+            Some(Arc::new(overview))
+        }
+        Err(error) => {
+            tracing::debug!(%error, "the overview of the app was not read; its parts are read one by one");
+            cx.facts.set(OverviewFails);
+            None
+        }
+    };
+    *shared = Some((cx.pass, overview.clone()));
+    overview
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn app() -> OverviewApp {
+        serde_json::from_value(json!({
+            "id": "shop",
+            "organization": {"slug": "cabanas"},
+            "ipAddresses": {"nodes": [{"address": "2a09:8280:1:0:0:0:0:1"}]},
+            "sharedIpAddress": "66.241.124.1",
+            "certificates": {"nodes": [
+                {"hostname": "a.example.com", "clientStatus": "Ready"},
+                {"hostname": "b.example.com", "clientStatus": "Awaiting configuration"},
+            ]},
+            "secrets": [{"name": "A", "digest": "d1"}],
+        }))
+        .unwrap()
+    }
+
+    fn last<T: Shown>(value: T, shown: Option<Part>) -> LastRead<T> {
+        LastRead {
+            pass: 1,
+            value,
+            shown,
+        }
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(json: serde_json::Value) -> T {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn what_both_apis_show_alike_is_unchanged_in_whatever_words() {
+        let app = app();
+        let found: crate::fly::App =
+            read(json!({"id": "shop", "name": "shop", "organization": {"slug": "cabanas"}}));
+        let found = AppLookup::Found(Box::new(found));
+        assert!(last(found, None).is_unchanged(&AppLookup::shown(&app)));
+        let addresses: Vec<IpAssignment> = read(json!([
+            {"ip": "66.241.124.1", "shared": true}, {"ip": "2a09:8280:1::1"},
+            {"ip": "1.2.3.4", "egress": true},
+        ]));
+        let shown = Vec::<IpAssignment>::shown(&app);
+        assert!(last(addresses, None).is_unchanged(&shown));
+        let certificates: Vec<Certificate> = read(json!([
+            {"hostname": "b.example.com", "status": "pending_ownership"},
+            {"hostname": "a.example.com", "status": "active"},
+        ]));
+        let shown = Vec::<Certificate>::shown(&app);
+        assert!(last(certificates, None).is_unchanged(&shown));
+    }
+
+    #[test]
+    fn what_is_gone_added_or_changed_is_no_longer_as_it_was() {
+        let app = app();
+        let secrets = |list: serde_json::Value| -> Vec<AppSecret> { read(list) };
+        for other in [
+            json!([]),
+            json!([{"name": "A", "digest": "d0"}]),
+            json!([{"name": "A", "digest": "d1"}, {"name": "B", "digest": "d2"}]),
+        ] {
+            let last = last(secrets(other), None);
+            assert!(!last.is_unchanged(&Vec::<AppSecret>::shown(&app)));
+        }
+        let gone: Vec<IpAssignment> = read(json!([{"ip": "66.241.124.1", "shared": true}]));
+        assert!(!last(gone, None).is_unchanged(&Vec::<IpAssignment>::shown(&app)));
+        let issued: Vec<Certificate> = read(json!([
+            {"hostname": "a.example.com", "status": "active"},
+            {"hostname": "b.example.com", "status": "active"},
+        ]));
+        assert!(!last(issued, None).is_unchanged(&Vec::<Certificate>::shown(&app)));
+    }
+
+    #[test]
+    fn what_was_added_since_the_app_was_taken_is_told_with_the_command_that_removes_it() {
+        let app: OverviewApp = read(json!({
+            "ipAddresses": {"nodes": [
+                {"address": "2001:db8::2", "type": "v6", "createdAt": "2026-01-03T00:00:00Z"},
+                {"address": "2001:db8::1", "type": "v6", "createdAt": "2026-01-02T00:00:00Z"},
+                {"address": "192.0.2.1", "type": "v4", "createdAt": "2026-01-02T00:00:00Z"},
+                {"address": "192.0.2.2", "type": "v4", "createdAt": "2025-01-01T00:00:00Z"},
+            ]},
+            "sharedIpAddress": "66.241.124.1",
+            "secrets": [
+                {"name": "OURS", "digest": "d", "createdAt": "2026-01-03T00:00:00Z"},
+                {"name": "BEFORE", "digest": "d", "createdAt": "2025-01-01T00:00:00Z"},
+                {"name": "FLY_CONSUL_URL", "digest": "d", "createdAt": "2026-01-03T00:00:00Z"},
+                {"name": "UNDATED", "digest": "d"},
+                {"name": "BY_HAND", "digest": "d", "createdAt": "2026-01-03T00:00:00Z"},
+            ],
+        }));
+        let target = crate::plan::testing::target("");
+        let ours = BTreeSet::from(["OURS".to_owned()]);
+        let taken = "2026-01-01T00:00:00Z".parse().unwrap();
+        let added = added_since(&app, &target, &ours, taken);
+        for (line, command) in added.iter().zip([
+            "`fly secrets unset BY_HAND -a shop`",
+            "`fly ips release 192.0.2.1 -a shop`",
+            "`fly ips release 2001:db8::2 -a shop`",
+        ]) {
+            assert!(line.contains(command), "{line}");
+        }
+        assert_eq!(added.len(), 3, "{added:?}");
+    }
+
+    #[test]
+    fn digests_that_graphql_computes_in_another_way_are_compared_with_themselves() {
+        let shown = Vec::<AppSecret>::shown(&app());
+        let secrets: Vec<AppSecret> = read(json!([{"name": "A", "digest": "by another way"}]));
+        assert!(!last(secrets.clone(), None).is_unchanged(&shown));
+        assert!(last(secrets.clone(), Some(shown)).is_unchanged(&Vec::<AppSecret>::shown(&app())));
+        let other: OverviewApp = read(json!({"secrets": [{"name": "A", "digest": "d2"}]}));
+        let shown = Vec::<AppSecret>::shown(&app());
+        assert!(!last(secrets, Some(shown)).is_unchanged(&Vec::<AppSecret>::shown(&other)));
+    }
+}
