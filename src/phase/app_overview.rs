@@ -131,7 +131,10 @@ impl<T: Shown> LastRead<T> {
 /// Fact: the overview of a pass, once it was read; `None`: it could not be read. Locked while it is
 /// being read, so that steps that run at the same time share it.
 #[derive(Clone, Debug, Default)]
-struct SharedOverview(Arc<tokio::sync::Mutex<Option<(u64, Option<Arc<Overview>>)>>>);
+struct SharedOverview(Arc<tokio::sync::Mutex<Option<PassOverview>>>);
+
+/// The overview of the pass of this number.
+type PassOverview = (u64, Option<Arc<Overview>>);
 
 /// Fact: what was added to the app by hand, as it was read last.
 #[derive(Debug)]

@@ -295,7 +295,11 @@ mod tests {
         let copy = machine("m2", "silent-moon-1", marks.clone());
         let person = machine("m3", "person", json!({}));
         assert_eq!(ours_of(&[copy.clone(), first, person], &[]), ["m1"]);
-        assert_eq!(ours_of(&[copy.clone()], &[]), ["m2"], "it fills the slot");
+        assert_eq!(
+            ours_of(std::slice::from_ref(&copy), &[]),
+            ["m2"],
+            "it fills the slot"
+        );
         // One that was taken over keeps its name; the status knows it.
         let adopted = machine("m4", "old-sun-2", marks);
         assert_eq!(ours_of(&[copy, adopted], &["m4"]), ["m4"]);
