@@ -91,6 +91,14 @@ wire! {
     }
 }
 
+impl OverviewApp {
+    /// Its addresses of its own.
+    pub fn own_addresses(&self) -> impl Iterator<Item = &OverviewAddress> {
+        let lists = self.addresses.iter();
+        lists.flat_map(|list| list.nodes.iter())
+    }
+}
+
 const GET: Endpoint = Endpoint::query("POST /graphql AppOverview").once();
 
 impl Client {

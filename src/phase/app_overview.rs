@@ -8,16 +8,13 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use jiff::Timestamp;
-
-use super::{app_lookup::AppLookup, app_name::OwnClaim, app_secrets, names, roster::MACHINE};
+use super::{app_lookup::AppLookup, names};
 use crate::{
     fly::{
-        AddressKind, AppSecret, Certificate, CertificateStatus, IpAssignment, Redis,
-        overview::{Overview, OverviewAddress, OverviewApp},
+        AppSecret, Certificate, CertificateStatus, IpAssignment, Redis,
+        overview::{Overview, OverviewApp},
     },
     pipeline::{Cx, recheck::OverviewFails, step::Result},
-    plan::Target,
 };
 
 /// A part of the app, in a form that can be compared: a line for each thing.
@@ -50,7 +47,7 @@ impl Shown for AppLookup {
 
 impl Shown for Vec<IpAssignment> {
     fn shown(app: &OverviewApp) -> Part {
-        let own = addresses(app).map(|node| &node.address);
+        let own = app.own_addresses().map(|node| &node.address);
         own.chain(&app.shared_address)
             .map(|address| one_spelling(address))
             .collect()
@@ -93,11 +90,6 @@ impl Shown for Vec<AppSecret> {
     }
 }
 
-fn addresses(app: &OverviewApp) -> impl Iterator<Item = &OverviewAddress> {
-    let addresses = app.addresses.iter();
-    addresses.flat_map(|addresses| addresses.nodes.iter())
-}
-
 fn line(hostname: &str, issued: bool) -> String {
     format!("{hostname} {issued}")
 }
@@ -135,13 +127,6 @@ struct SharedOverview(Arc<tokio::sync::Mutex<Option<PassOverview>>>);
 
 /// The overview of the pass of this number.
 type PassOverview = (u64, Option<Arc<Overview>>);
-
-/// Fact: what was added to the app by hand, as it was read last.
-#[derive(Debug)]
-struct Added(Vec<String>);
-
-/// Begins the names of secrets that Fly.io sets.
-const OF_THE_PLATFORM: &str = "FLY_";
 
 /// Fact: the last pass that took Redis from the overview.
 #[derive(Debug)]
@@ -187,72 +172,8 @@ pub async fn redis(cx: &Cx) -> Option<Redis> {
     overview(cx).await?.redis.clone()
 }
 
-/// What was added to the app by hand, a line for each, as it was read last. Not read before the app
-/// has machines.
-pub async fn added(cx: &Cx) -> Vec<String> {
-    let mut recorded = cx.recorded.external.iter();
-    let claim = cx.facts.get::<OwnClaim>();
-    if recorded.any(|object| object.kind == MACHINE)
-        && let Some(since) = claim.and_then(|claim| claim.0.taken)
-        && let Some(overview) = overview(cx).await
-        && let Some(app) = &overview.app
-    {
-        let ours = app_secrets::records(cx).into_keys().collect();
-        let added = added_since(app, &cx.target, &ours, since);
-        cx.facts.set(Added(added.clone()));
-        return added;
-    }
-    let known = cx.facts.get::<Added>();
-    known.map_or_else(Vec::new, |known| known.0.clone())
-}
-
-/// Secrets that Golive did not set and addresses that the spec does not request, if they came after
-/// the app was taken: what was there before belongs to it. Pure.
-fn added_since(
-    app: &OverviewApp,
-    target: &Target,
-    ours: &BTreeSet<String>,
-    taken: Timestamp,
-) -> Vec<String> {
-    let name = &target.app;
-    let later = |created: Option<Timestamp>| created.is_some_and(|created| created > taken);
-    let secrets = app.secrets.iter().filter(|secret| {
-        !ours.contains(&secret.name)
-            && !secret.name.starts_with(OF_THE_PLATFORM)
-            && later(secret.created_at)
-    });
-    let secrets = secrets.map(|secret| {
-        format!(
-            "the secret {0} was added at Fly.io: remove it with `fly secrets unset {0} -a {name}`, or declare it in `provision.secrets`",
-            secret.name
-        )
-    });
-    let wanted = &target.provision.addresses;
-    let mut assigned: Vec<&OverviewAddress> = addresses(app).collect();
-    assigned.sort_by_key(|address| address.created_at);
-    let mut kept = BTreeSet::new();
-    let surplus = assigned.into_iter().filter(|address| {
-        let is_wanted = match &address.kind {
-            Some(AddressKind::V4) => wanted.v4,
-            Some(AddressKind::V6) => wanted.v6,
-            Some(AddressKind::PrivateV6) => false,
-            _ => return false,
-        };
-        let kind = address.kind.as_ref().map(AddressKind::as_str);
-        !(is_wanted && kept.insert(kind)) && later(address.created_at)
-    });
-    let addresses = surplus.map(|address| {
-        let ip = &address.address;
-        let kind = address.kind.as_ref().map_or("", AddressKind::as_str);
-        format!(
-            "the address {ip} ({kind}) was added at Fly.io: release it with `fly ips release {ip} -a {name}`, or declare it in `provision.addresses`"
-        )
-    });
-    secrets.chain(addresses).collect()
-}
-
 /// The overview of this pass, which is read once; `None` when it cannot be read.
-async fn overview(cx: &Cx) -> Option<Arc<Overview>> {
+pub async fn overview(cx: &Cx) -> Option<Arc<Overview>> {
     cx.facts.change_or_default::<SharedOverview>(|_| {});
     let shared = cx.facts.get::<SharedOverview>()?;
     let mut shared = shared.0.lock().await;
@@ -354,38 +275,6 @@ mod tests {
             {"hostname": "b.example.com", "status": "active"},
         ]));
         assert!(!last(issued, None).is_unchanged(&Vec::<Certificate>::shown(&app)));
-    }
-
-    #[test]
-    fn what_was_added_since_the_app_was_taken_is_told_with_the_command_that_removes_it() {
-        let app: OverviewApp = read(json!({
-            "ipAddresses": {"nodes": [
-                {"address": "2001:db8::2", "type": "v6", "createdAt": "2026-01-03T00:00:00Z"},
-                {"address": "2001:db8::1", "type": "v6", "createdAt": "2026-01-02T00:00:00Z"},
-                {"address": "192.0.2.1", "type": "v4", "createdAt": "2026-01-02T00:00:00Z"},
-                {"address": "192.0.2.2", "type": "v4", "createdAt": "2025-01-01T00:00:00Z"},
-            ]},
-            "sharedIpAddress": "66.241.124.1",
-            "secrets": [
-                {"name": "OURS", "digest": "d", "createdAt": "2026-01-03T00:00:00Z"},
-                {"name": "BEFORE", "digest": "d", "createdAt": "2025-01-01T00:00:00Z"},
-                {"name": "FLY_CONSUL_URL", "digest": "d", "createdAt": "2026-01-03T00:00:00Z"},
-                {"name": "UNDATED", "digest": "d"},
-                {"name": "BY_HAND", "digest": "d", "createdAt": "2026-01-03T00:00:00Z"},
-            ],
-        }));
-        let target = crate::plan::testing::target("");
-        let ours = BTreeSet::from(["OURS".to_owned()]);
-        let taken = "2026-01-01T00:00:00Z".parse().unwrap();
-        let added = added_since(&app, &target, &ours, taken);
-        for (line, command) in added.iter().zip([
-            "`fly secrets unset BY_HAND -a shop`",
-            "`fly ips release 192.0.2.1 -a shop`",
-            "`fly ips release 2001:db8::2 -a shop`",
-        ]) {
-            assert!(line.contains(command), "{line}");
-        }
-        assert_eq!(added.len(), 3, "{added:?}");
     }
 
     #[test]

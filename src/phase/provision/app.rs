@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::added_by_hand;
 use super::ours::{Presence, exists, presence};
 use crate::{
     api::{Reason, policy::Deletion, status::ExternalObject},
@@ -12,7 +13,6 @@ use crate::{
     phase::{
         app_lookup::{AppLookup, is_name_taken, look_up},
         app_name::{self, AppChange, AppObservation},
-        app_overview,
     },
     pipeline::{Cx, Note, Removal, Step, StepId, Verdict, Why, step::Result},
     plan::Target,
@@ -50,7 +50,7 @@ impl Step for App {
 
     async fn observe(&self, cx: &Cx) -> Result<AppState> {
         let name = app_name::observe(cx).await?;
-        let added = app_overview::added(cx).await;
+        let added = added_by_hand::observe(cx).await;
         Ok(AppState { name, added })
     }
 

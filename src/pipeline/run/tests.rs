@@ -600,38 +600,6 @@ fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_tu
 }
 
 #[test]
-fn without_the_overview_a_recheck_stays_within_three_reads_and_starves_no_step() {
-    let mut memory = settled("digest");
-    memory.facts.set(recheck::OverviewFails);
-    let due: BTreeSet<StepId> = memory
-        .steps
-        .iter()
-        .filter(|(_, record)| record.again.is_some())
-        .map(|(id, _)| *id)
-        .collect();
-    let mut reached = BTreeSet::new();
-    for _ in 0..due.len() {
-        let chosen = recheck::choose(PHASES, &mut memory, "digest", &Timing::default()).unwrap();
-        let steps = PHASES.iter().flat_map(|phase| phase.steps);
-        let chosen_steps: Vec<_> = steps.filter(|step| chosen.contains(&step.id())).collect();
-        let alone = chosen_steps
-            .iter()
-            .filter(|step| step.reads_overview())
-            .count();
-        let own: u32 = chosen_steps.iter().map(|step| step.reads()).sum();
-        assert!(alone <= 1 && own + 2 * alone as u32 <= 3, "{chosen:?}");
-        for id in &due {
-            memory.steps.get_mut(id).unwrap().again = Some(Instant::now());
-        }
-        for id in &chosen {
-            memory.steps.get_mut(id).unwrap().observed_at = Instant::now();
-        }
-        reached.extend(chosen);
-    }
-    assert_eq!(reached, due);
-}
-
-#[test]
 fn what_is_not_settled_has_no_limit_of_reads() {
     let mut memory = settled("digest");
     let timing = Timing::default();
@@ -815,3 +783,5 @@ fn what_holds_for_a_moment_is_looked_at_when_that_is_over_and_nothing_else_with_
     let verify = memory.steps[&StepId::Verify].again.unwrap();
     assert_eq!(verify, now + timing.recheck / 2);
 }
+
+mod overview;
