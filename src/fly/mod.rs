@@ -18,6 +18,7 @@ pub mod machine_actions;
 pub mod machine_config;
 pub mod machines;
 pub mod organizations;
+pub mod overview;
 pub mod postgres;
 pub mod redis;
 pub mod regions;

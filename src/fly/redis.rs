@@ -11,7 +11,7 @@ use crate::fly::call::answer::{gone_is_done, optional};
 use crate::fly::call::client::Client;
 
 /// Type and provider of the add-on.
-const UPSTASH: &str = "upstash_redis";
+pub(super) const UPSTASH: &str = "upstash_redis";
 
 wire! {
     /// A plan.

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     app_lookup::{AppLookup, Holder, NameStatus, look_up, other_organization},
-    clusters, names,
+    app_overview, clusters, names,
 };
 use crate::{
     api::{Reason, policy::Adoption},
@@ -178,7 +178,7 @@ async fn read_both(cx: &Cx) -> Result<(AppLookup, Option<Claim>)> {
 }
 
 async fn read_app(cx: &Cx) -> Result<AppLookup> {
-    let lookup = look_up(cx, &cx.target.app).await?;
+    let lookup = app_overview::read(cx, look_up(cx, &cx.target.app)).await?;
     if let AppLookup::Found(app) = &lookup {
         cx.facts.set(FoundApp {
             app: (**app).clone(),

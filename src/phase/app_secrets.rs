@@ -12,6 +12,7 @@ use std::{
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
+use super::app_overview;
 use crate::{
     api::status::SecretStatus,
     error::Error,
@@ -106,9 +107,12 @@ pub async fn list(cx: &Cx) -> Result<Vec<AppSecret>> {
     if let Some(secrets) = shared(cx) {
         return Ok(secrets);
     }
-    let list = read(cx).await?;
-    cx.facts.set(list.clone());
-    Ok(list.secrets)
+    let secrets = app_overview::read(cx, read(cx)).await?;
+    cx.facts.set(SecretList {
+        read: Instant::now(),
+        secrets: secrets.clone(),
+    });
+    Ok(secrets)
 }
 
 /// The newest list, unless it is too old or outdated by a write.
@@ -120,13 +124,9 @@ fn shared(cx: &Cx) -> Option<Vec<AppSecret>> {
     (!outdated && newest.read.elapsed() < SHARED_FOR).then(|| newest.secrets.clone())
 }
 
-async fn read(cx: &Cx) -> Result<SecretList> {
+async fn read(cx: &Cx) -> Result<Vec<AppSecret>> {
     let secrets = cx.fly.secrets(&cx.target.app, None).await;
-    let secrets = secrets.map_err(|source| Error::fly("list the secrets of the app", source))?;
-    Ok(SecretList {
-        read: Instant::now(),
-        secrets,
-    })
+    secrets.map_err(|source| Error::fly("list the secrets of the app", source))
 }
 
 /// Compares these values with what Fly.io has. The values are redacted from everything that is
@@ -153,7 +153,7 @@ pub async fn compare(cx: &Cx, values: &BTreeMap<String, SecretString>) -> Result
 pub async fn push(cx: &Cx, values: BTreeMap<String, Option<SecretString>>) -> Result<()> {
     let before = match shared(cx) {
         Some(secrets) => secrets,
-        None => read(cx).await?.secrets,
+        None => read(cx).await?,
     };
     let written = cx
         .fly
@@ -168,7 +168,10 @@ pub async fn push(cx: &Cx, values: BTreeMap<String, Option<SecretString>>) -> Re
         cx.journal.set(SecretsVersion(newest));
     }
     let after = read(cx).await?;
-    cx.journal.set(after.clone());
+    cx.journal.set(SecretList {
+        read: Instant::now(),
+        secrets: after.clone(),
+    });
     let mut without_effect = false;
     for (name, value) in values {
         let Some(value) = value else {
@@ -176,7 +179,7 @@ pub async fn push(cx: &Cx, values: BTreeMap<String, Option<SecretString>>) -> Re
             continue;
         };
         let answered = find(&written.secrets.0, &name);
-        match digest_after(find(&before, &name), answered, find(&after.secrets, &name)) {
+        match digest_after(find(&before, &name), answered, find(&after, &name)) {
             Some(digest) => {
                 let status = SecretStatus {
                     digest: digest.to_owned(),

@@ -16,6 +16,19 @@ pub const CHECK_KEY: &str = "golive_check";
 /// The declared fallback size that a machine has because Fly.io had no room for the wanted one.
 pub const SIZE_KEY: &str = "golive_size";
 
+/// The size of a machine to which fly.toml gives none, as it was given, such as `shared-1-256`: what
+/// somebody changes by hand is told from what the machine had.
+pub const GIVEN_SIZE_KEY: &str = "golive_given_size";
+
+/// Begins the name of every machine that Golive creates.
+const NAME_PREFIX: &str = "golive-";
+
+/// Whether a machine has a name that Golive gives. Fly.io gives a copy, as of `fly scale count`, a
+/// name of its own.
+pub fn is_named_by_us(machine: &Machine) -> bool {
+    machine.name.starts_with(NAME_PREFIX)
+}
+
 /// Whether the metadata of a machine names this Activation.
 pub fn is_ours(machine: &Machine, owner: &Owner) -> bool {
     machine.metadata(UID_KEY) == Some(owner.uid.as_str())

@@ -8,6 +8,7 @@
 pub mod already;
 pub mod app_lookup;
 pub mod app_name;
+pub mod app_overview;
 pub mod app_secrets;
 pub mod clusters;
 pub mod database;

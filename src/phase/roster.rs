@@ -12,11 +12,11 @@ use std::{
 
 use futures::future::try_join_all;
 
-use super::marks::is_ours;
+use super::marks::{SLOT_KEY, is_named_by_us, is_ours};
 use crate::{
     error::Error,
     fly::{Machine, MachineState, machines::CheckResult},
-    pipeline::{Cx, step::Result},
+    pipeline::{Cx, Owner, step::Result},
 };
 
 /// How old an observation may be that steps of one pass share.
@@ -42,6 +42,8 @@ struct Roster {
     /// When they were last listed or read.
     read: Instant,
     machines: Vec<Machine>,
+    /// Live machines of the app that are not ours, when all were last listed.
+    others: Vec<Machine>,
 }
 
 /// What this process has sent since the machines were last observed. In the journal.
@@ -60,6 +62,7 @@ struct Known {
     listed: Instant,
     changed: BTreeSet<String>,
     machines: Vec<Machine>,
+    others: Vec<Machine>,
 }
 
 impl Known {
@@ -94,6 +97,7 @@ pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
         return Ok(roster.machines.clone());
     }
     let sent = sent.map(|sent| (*sent).clone()).unwrap_or_default();
+    let known_ids = known_ids(cx, roster.as_deref());
     let known = roster.filter(|_| !sent.unknown);
     let known = known.map(|roster| with_sent(&roster, sent));
     let read = match &known {
@@ -114,27 +118,68 @@ pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
         }
         _ => None,
     };
-    let (listed, machines) = match read {
-        Some(read) => read,
+    let (listed, machines, others) = match read {
+        Some((listed, machines)) => (listed, machines, known.map(|known| known.others)),
         None => {
             let begun = Instant::now();
             let listed = list(cx).await?;
             let unlisted = unlisted(cx, known.as_ref(), &listed).await?;
-            (begun, listed.into_iter().chain(unlisted).collect())
+            (begun, listed.into_iter().chain(unlisted).collect(), None)
         }
     };
-    let ours: Vec<Machine> = machines
+    let live = machines
         .into_iter()
-        .filter(|machine| !machine.state.is_over() && is_ours(machine, &cx.owner))
-        .collect();
+        .filter(|machine| !machine.state.is_over());
+    let (ours, not_ours) = divide(live.collect(), &cx.owner, &known_ids);
     cx.facts.set(Roster {
         pass: cx.pass,
         listed,
         read: Instant::now(),
         machines: ours.clone(),
+        others: others.unwrap_or(not_ours),
     });
     cx.journal.clear::<Sent>();
     Ok(ours)
+}
+
+/// The live machines of the app that are not ours, when all were last listed. [`ours`] lists them.
+pub fn others(cx: &Cx) -> Vec<Machine> {
+    let roster = cx.facts.get::<Roster>();
+    roster.map_or_else(Vec::new, |roster| roster.others.clone())
+}
+
+/// Ids of the machines that were ours before: as observed last, and as the status records them.
+fn known_ids(cx: &Cx, roster: Option<&Roster>) -> BTreeSet<String> {
+    let observed = roster.into_iter().flat_map(|roster| &roster.machines);
+    let recorded = cx.recorded.external.iter();
+    let recorded = recorded.filter(|object| object.kind == MACHINE);
+    observed
+        .map(|machine| machine.id.clone())
+        .chain(recorded.map(|object| object.id.clone()))
+        .collect()
+}
+
+/// Divides machines into ours and others. A copy of one of our machines has our metadata too, as
+/// `fly scale count` and `fly machine clone` make it (flyctl, `internal/command/scale`): it was made
+/// by somebody else while the machine that it copies is there. Pure.
+fn divide(
+    machines: Vec<Machine>,
+    owner: &Owner,
+    known: &BTreeSet<String>,
+) -> (Vec<Machine>, Vec<Machine>) {
+    let original = |machine: &Machine| is_named_by_us(machine) || known.contains(&machine.id);
+    let slots: BTreeSet<String> = machines
+        .iter()
+        .filter(|machine| is_ours(machine, owner) && original(machine))
+        .filter_map(|machine| machine.metadata(SLOT_KEY).map(str::to_owned))
+        .collect();
+    let filled = |machine: &Machine| {
+        let slot = machine.metadata(SLOT_KEY);
+        slot.is_some_and(|slot| slots.contains(slot))
+    };
+    machines
+        .into_iter()
+        .partition(|machine| is_ours(machine, owner) && (original(machine) || !filled(machine)))
 }
 
 /// The machines that were observed, and those that this process has created since.
@@ -146,6 +191,7 @@ fn with_sent(roster: &Roster, sent: Sent) -> Known {
         listed: roster.listed,
         changed: sent.changed,
         machines,
+        others: roster.others.clone(),
     }
 }
 
@@ -212,4 +258,50 @@ pub fn note_created(cx: &Cx, machine: &Machine) {
 pub fn note_unknown(cx: &Cx) {
     cx.journal
         .change_or_default::<Sent>(|sent| sent.unknown = true);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn machine(id: &str, name: &str, marks: serde_json::Value) -> Machine {
+        let json = json!({
+            "id": id, "name": name, "state": "started",
+            "config": {"image": "x", "metadata": marks},
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn ours_of(machines: &[Machine], known: &[&str]) -> Vec<String> {
+        let owner = Owner {
+            namespace: "ns".into(),
+            name: "shop".into(),
+            uid: "u1".into(),
+            generation: 1,
+        };
+        let known = known.iter().map(|id| (*id).to_owned()).collect();
+        let (ours, others) = divide(machines.to_vec(), &owner, &known);
+        assert_eq!(ours.len() + others.len(), machines.len());
+        ours.into_iter().map(|machine| machine.id).collect()
+    }
+
+    #[test]
+    fn a_copy_of_our_machine_is_not_ours_while_the_machine_is_there() {
+        let marks = json!({"golive_activation_uid": "u1", "golive_slot": "app-0"});
+        let first = machine("m1", "golive-app-0", marks.clone());
+        let copy = machine("m2", "silent-moon-1", marks.clone());
+        let person = machine("m3", "person", json!({}));
+        assert_eq!(ours_of(&[copy.clone(), first, person], &[]), ["m1"]);
+        assert_eq!(
+            ours_of(std::slice::from_ref(&copy), &[]),
+            ["m2"],
+            "it fills the slot"
+        );
+        // One that was taken over keeps its name; the status knows it.
+        let adopted = machine("m4", "old-sun-2", marks);
+        assert_eq!(ours_of(&[copy, adopted], &["m4"]), ["m4"]);
+    }
 }

@@ -47,6 +47,8 @@ pub trait AnyStep: Send + Sync {
     fn invalidates(&self) -> &'static [StepId];
     /// See [`Step::reads`].
     fn reads(&self) -> u32;
+    /// See [`Step::reads_overview`].
+    fn reads_overview(&self) -> bool;
     /// See [`Step::always_rechecked`].
     fn always_rechecked(&self) -> bool;
     /// See [`Step::rechecked`].
@@ -74,6 +76,10 @@ impl<S: Step> AnyStep for S {
 
     fn reads(&self) -> u32 {
         Step::reads(self)
+    }
+
+    fn reads_overview(&self) -> bool {
+        Step::reads_overview(self)
     }
 
     fn always_rechecked(&self) -> bool {
@@ -144,6 +150,7 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
             Break(progress) => return end(progress, sent),
         };
         acting.get_or_insert_with(|| cx.intents.act());
+        cx.note_change();
         if let Err(error) = step.act(cx, change).await {
             if let Some(slot) = slot.filter(|_| error.surely_not_applied()) {
                 cx.intents.refused(&slot);

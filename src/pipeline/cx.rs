@@ -137,6 +137,14 @@ impl Recorded {
     }
 }
 
+/// Fact: the number of the last pass that was a re-check of a settled object.
+#[derive(Debug)]
+pub struct RecheckPass(pub u64);
+
+/// Journal: the number of the last pass in which a change was sent.
+#[derive(Debug)]
+struct ChangingPass(u64);
+
 /// What every step gets.
 #[derive(Clone)]
 pub struct Cx {
@@ -180,6 +188,19 @@ impl Cx {
     /// The time now.
     pub fn now(&self) -> Timestamp {
         (self.installation.clock)()
+    }
+
+    /// True in a re-check of an object that was settled before it, as long as nothing is changed in
+    /// it: what was observed in earlier passes is then still worth a comparison.
+    pub fn is_recheck(&self) -> bool {
+        let rechecks = self.facts.get::<RecheckPass>();
+        let changes = self.journal.get::<ChangingPass>();
+        rechecks.is_some_and(|of| of.0 == self.pass) && changes.is_none_or(|of| of.0 != self.pass)
+    }
+
+    /// Notes that a change is sent in this pass.
+    pub fn note_change(&self) {
+        self.journal.set(ChangingPass(self.pass));
     }
 
     /// True when steps may change anything in this pass.

@@ -98,11 +98,22 @@ pub enum Note {
     Rollback(RollbackStatus),
     /// The last good release serves, and not the wanted one.
     RolledBack,
+    /// Something at Fly.io that the spec does not request and that Golive does not change, because it
+    /// did not make it: what it is, and what a person can do about it.
+    Drift(String),
     /// What a step that is done still needs from a person.
     Remark(Why),
 }
 
 impl Note {
+    /// What differs from the spec and is left alone, if this is it.
+    pub fn drift(&self) -> Option<&str> {
+        match self {
+            Self::Drift(line) => Some(line),
+            _ => None,
+        }
+    }
+
     /// What a step that is done still needs from a person, if this is it.
     pub fn remark(&self) -> Option<&Why> {
         match self {

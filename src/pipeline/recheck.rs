@@ -9,7 +9,7 @@ use std::{
 use super::{
     StepId,
     advance::{AnyStep, Phase},
-    cx::Timing,
+    cx::{RecheckPass, Timing},
     observations::Observations,
     record::StepRecord,
     report::{PhaseProgress, Report},
@@ -20,6 +20,11 @@ pub const RECHECK_READS: u32 = 3;
 
 /// Shortest pause before the next pass, so that no object spins.
 const SHORTEST: Duration = Duration::from_millis(5);
+
+/// Fact: the overview of the app cannot be read. Steps that share it then read what they need one by
+/// one, and take turns with the others.
+#[derive(Debug)]
+pub struct OverviewFails;
 
 /// Which of the due steps a re-check of a live, unchanged object observes. `None`: no limit, since
 /// the object is not settled. Required and free steps are always included, then those observed
@@ -44,13 +49,16 @@ pub fn choose(
     if !settled {
         return None;
     }
+    observations.facts.set(RecheckPass(observations.passes));
     let now = Instant::now();
-    let mut reads = 0;
+    let mut spent = Spent {
+        fails: observations.facts.get::<OverviewFails>().is_some(),
+        ..Spent::default()
+    };
     let mut chosen = BTreeSet::new();
     for step in candidates(all, observations, now) {
-        let fits = reads + step.reads() <= RECHECK_READS;
+        let fits = spent.take(step);
         if fits {
-            reads += step.reads();
             chosen.insert(step.id());
         }
         if let Some(record) = observations.steps.get_mut(&step.id()) {
@@ -58,6 +66,32 @@ pub fn choose(
         }
     }
     Some(chosen)
+}
+
+/// The reads that the chosen steps cost.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    reads: u32,
+    /// The overview is one of them.
+    overview: bool,
+    /// The overview cannot be read.
+    fails: bool,
+}
+
+impl Spent {
+    /// Takes a step if what it costs is left.
+    fn take(&mut self, step: &dyn AnyStep) -> bool {
+        let overview = self.overview || step.reads_overview();
+        let mut reads = self.reads + step.reads() + u32::from(overview && !self.overview);
+        if step.reads_overview() && self.fails {
+            reads += 1;
+        }
+        if reads > RECHECK_READS {
+            return false;
+        }
+        (self.reads, self.overview) = (reads, overview);
+        true
+    }
 }
 
 /// The steps that this re-check may observe, the most urgent first.
@@ -75,12 +109,14 @@ fn candidates(
     // A step that only holds for a moment is observed alone when that moment is over. All others
     // are re-checked together when the first of them is due: one re-check an interval.
     let whole = due_now.any(|record| !record.holds);
+    let fails = observations.facts.get::<OverviewFails>().is_some();
+    let is_always = |step: &dyn AnyStep| step.always_rechecked() || step.reads_overview() && !fails;
     let mut candidates: Vec<(bool, Instant, &'static dyn AnyStep)> = all
         .into_iter()
         .filter_map(|step| {
             let record = known(step)?;
             let included = due(record) || (whole && !record.holds && record.again.is_some());
-            let optional = !(step.always_rechecked() || record.holds && due(record));
+            let optional = !(is_always(step) || record.holds && due(record));
             included.then_some((optional, record.observed_at, step))
         })
         .collect();

@@ -39,10 +39,16 @@ pub trait Step: Send + Sync + 'static {
         &[]
     }
 
-    /// Fly.io reads that an `observe` of an unchanged world costs. A re-check of a live object spends
-    /// at most three.
+    /// Fly.io reads that an `observe` of an unchanged world costs, beside the overview of the app. A
+    /// re-check of a live object spends at most three.
     fn reads(&self) -> u32 {
         1
+    }
+
+    /// Whether a re-check of it reads the overview of the app: one query that all such steps share,
+    /// so that every re-check includes them all.
+    fn reads_overview(&self) -> bool {
+        false
     }
 
     /// Whether every re-check includes it. The others take turns.

@@ -17,7 +17,7 @@ use crate::{
         workqueue::Object,
     },
     reconcile::context::Context,
-    status::PassResult,
+    status::{PassResult, left_alone},
 };
 
 /// Takes a new status into the metrics.
@@ -39,7 +39,7 @@ pub fn status(
     phases(metrics, &object, old, new, now);
     checks(metrics, &object, new);
     gates(metrics, old, new, now);
-    drift(metrics, &object, new);
+    drift(metrics, &object, result, new);
     smoke_tests(metrics, result, old, new);
     for (trigger, result) in rollbacks(old, new) {
         metrics.rolled_back(trigger, result);
@@ -92,13 +92,14 @@ fn phases(
     }
 }
 
-fn drift(metrics: &Metrics, object: &Object, new: &ActivationStatus) {
+fn drift(metrics: &Metrics, object: &Object, result: &PassResult<'_>, new: &ActivationStatus) {
     let Some(drifted) = condition::find(&new.conditions, ConditionType::Drifted) else {
         return;
     };
     // Drift that was corrected in the same pass is not in the plan.
     let planned = new.plan.as_ref().map_or(0, |plan| plan.changes.len());
-    let changes = u32::try_from(planned).unwrap_or(u32::MAX).max(1);
+    let all = planned + left_alone(result).count();
+    let changes = u32::try_from(all).unwrap_or(u32::MAX).max(1);
     let known = match drifted.status.as_str() {
         "True" => Some(changes),
         "False" => Some(0),

@@ -29,15 +29,34 @@ pub fn set(to: &mut Setter<'_>, result: &PassResult<'_>, liveness: &Liveness) {
         drifted: condition::is_true(&to.status.conditions, ConditionType::Drifted),
         liveness,
     };
+    let told = told(to, result);
     let found = reported(result)
         .or_else(|| of_site(result))
-        .or_else(|| corrected(result, &before))
-        .or_else(|| correcting(to, result, &before));
+        .or_else(|| corrected(result, &before));
+    let found = match (found, told) {
+        (Some(found), Some(told)) => Some(format!("{found}; {told}")),
+        // What was found when the correction began is the news until it has ended.
+        (None, told) => correcting(to, result, &before).or(told),
+        (found, None) => found,
+    };
     let (status, reason, message) = match found {
         Some(message) => (True, Reason::DriftDetected, message),
         None => without_evidence(to, result, &before),
     };
     to.set(ConditionType::Drifted, status, reason, &message);
+}
+
+/// What differs and is left alone, because Golive did not make it.
+pub fn left_alone<'a>(result: &PassResult<'a>) -> impl Iterator<Item = &'a str> {
+    let phases = result.report.into_iter().flat_map(|report| &report.phases);
+    let steps = phases.flat_map(|phase| &phase.steps);
+    steps.flat_map(|(_, record)| record.notes.iter().filter_map(Note::drift))
+}
+
+/// The same, for what went live.
+fn told(to: &Setter<'_>, result: &PassResult<'_>) -> Option<String> {
+    let lines: Vec<&str> = left_alone(result).collect();
+    (to.status.go_live.is_some() && !lines.is_empty()).then(|| lines.join("; "))
 }
 
 /// Drift that is reported and not corrected: the changes that the steps plan.
@@ -148,9 +167,30 @@ fn correcting(to: &Setter<'_>, result: &PassResult<'_>, before: &Before<'_>) -> 
                 && matches!(phase.state, PhaseState::Running | PhaseState::Waiting)
                 && phase.starts > 1
         });
-    correcting.then(|| {
-        "the running configuration does not match the spec; it is being corrected".to_owned()
-    })
+    if !correcting {
+        return None;
+    }
+    let known = condition::find(&to.status.conditions, ConditionType::Drifted)
+        .filter(|_| before.drifted)
+        .map(|known| known.message.clone());
+    Some(known.unwrap_or_else(|| {
+        let why = unsettled(result);
+        let colon = if why.is_empty() { "" } else { ": " };
+        format!(
+            "the running configuration does not match the spec; it is being corrected{colon}{}",
+            why.join("; ")
+        )
+    }))
+}
+
+/// What the steps say that are at work or wait.
+fn unsettled(result: &PassResult<'_>) -> Vec<String> {
+    let phases = result.report.iter().flat_map(|report| &report.phases);
+    let steps = phases.flat_map(|phase| &phase.steps);
+    let open = steps.filter(|(_, record)| matches!(record.state, State::Running | State::Waiting));
+    open.filter(|(_, record)| !record.message.is_empty())
+        .map(|(step, record)| format!("{step}: {}", record.message))
+        .collect()
 }
 
 /// The condition when this pass found no drift.

@@ -349,6 +349,18 @@ impl Transition<'_> {
         now.is_some_and(|condition| condition.status == status) && !self.was(type_, status)
     }
 
+    /// The condition is True as before, and says something else.
+    fn told_anew(&self, type_: ConditionType) -> bool {
+        let told = |status: &ActivationStatus| {
+            let found = condition::find(&status.conditions, type_);
+            found
+                .filter(|condition| condition.status == "True")
+                .map(|condition| condition.message.clone())
+        };
+        let (before, now) = (self.old.and_then(told), told(self.new));
+        before.is_some() && now.is_some() && before != now
+    }
+
     fn message(&self, type_: ConditionType) -> &str {
         let now = condition::find(&self.new.conditions, type_);
         now.map_or("", |condition| &condition.message)
@@ -377,7 +389,7 @@ fn transitions(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Ac
     if new.go_live.is_some() && old.is_none_or(|old| old.go_live.is_none()) {
         events.push(change.event(Normal, "GoLive", "GoLive", Live));
     }
-    if change.became(Drifted, "True") {
+    if change.became(Drifted, "True") || change.told_anew(Drifted) {
         events.push(change.event(Warning, "DriftDetected", "Observe", Drifted));
     }
     if change.was(Drifted, "True") && change.became(Drifted, "False") {

@@ -30,6 +30,7 @@ mod published;
 mod setter;
 mod write;
 
+pub use drift::left_alone;
 pub use lists::announced;
 pub use live::{Proof, proof};
 pub use next::next;

@@ -17,7 +17,7 @@ use crate::{
     },
     phase::PHASES,
     pipeline::{
-        Slot, State, StepId, StepRecord,
+        Note, Slot, State, StepId, StepRecord,
         report::{PhaseProgress, PhaseReport, Report},
     },
     plan::{Invalid, Target, testing as targets},
@@ -328,6 +328,37 @@ fn go_live_keeps_its_time_and_its_generation_for_ever() {
     let later = next(Some(&first), &changed, &seen(&target, &report), at(500));
     assert_eq!(later.go_live, first.go_live);
     assert_eq!(later.observed_generation, Some(4));
+}
+
+#[test]
+fn what_golive_did_not_make_is_told_as_drift_and_left_and_each_news_is_an_event() {
+    let target = target();
+    let with = |lines: &[&str]| {
+        let mut all = report(&[]);
+        let notes = lines.iter().map(|line| Note::Drift((*line).to_owned()));
+        let steps = &mut all.phases[2].steps;
+        steps[0].1.notes = notes.collect();
+        all
+    };
+    let told = |before: &ActivationStatus, lines: &[&str]| {
+        let report = with(lines);
+        let seen = seen(&target, &report);
+        assert_eq!(left_alone(&seen).count(), lines.len());
+        let status = next(Some(before), &activation(json!({})), &seen, at(60));
+        let events = events::between(Some(before), &status).len();
+        (status, events)
+    };
+    let (first, news) = told(&live(), &["a machine"]);
+    assert_eq!((is(&first, ConditionType::Drifted), news), ("True", 1));
+    assert_eq!(is(&first, ConditionType::Ready), "True");
+    let (same, news) = told(&first, &["a machine"]);
+    assert_eq!(news, 0, "nothing new");
+    let (more, news) = told(&same, &["a machine", "a secret"]);
+    assert_eq!(news, 1);
+    let drifted = condition::find(&more.conditions, ConditionType::Drifted).unwrap();
+    assert_eq!(drifted.message, "a machine; a secret");
+    let (gone, _) = told(&more, &[]);
+    assert_eq!(is(&gone, ConditionType::Drifted), "False");
 }
 
 #[test]

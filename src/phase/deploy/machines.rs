@@ -65,6 +65,10 @@ impl fmt::Display for Change {
             Self::Check(change) => return change.fmt(f),
             Self::Move(request) => &request.next,
         };
+        let drift = match self {
+            Self::Move(request) => request.drift.as_slice(),
+            Self::Check(_) | Self::Fail(_) => &[],
+        };
         match next {
             Move::Create(wanted) => {
                 let names: Vec<&str> = wanted.iter().map(|w| w.name.as_str()).collect();
@@ -72,7 +76,12 @@ impl fmt::Display for Change {
             }
             Move::Update(pairs) => {
                 let names: Vec<&str> = pairs.iter().map(|(m, _)| m.name.as_str()).collect();
-                write!(f, "update the machines {}", names.join(", "))
+                write!(f, "update the machines {}", names.join(", "))?;
+                if drift.is_empty() {
+                    return Ok(());
+                }
+                let drift: Vec<String> = drift.iter().map(ToString::to_string).collect();
+                write!(f, " ({})", drift.join("; "))
             }
             Move::Start(machines) => write!(f, "start the machines {}", names(machines)),
             Move::Uncordon(machines) => {
@@ -265,10 +274,15 @@ fn proceed(
 }
 
 fn send(rollout: &Rollout, next: Move) -> Verdict<Change> {
+    let drift = match next {
+        Move::Update(_) => rollout.drift(),
+        _ => Vec::new(),
+    };
     Verdict::Change(Change::Move(MoveRequest {
         next,
         config: rollout.effective.config.clone(),
         leased: leases::leasable(&rollout.machines),
+        drift,
     }))
 }
 

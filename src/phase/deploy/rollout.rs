@@ -13,7 +13,7 @@ use super::{
         fallback_size,
         health::{self, Health, Watch, health_of},
         kept,
-        next_move::Plan,
+        next_move::{MachineDrift, Plan},
         sent,
         strategy::{self, Fleet},
         wanted::{self, FleetSpec, WantedMachine, machine_in_slot},
@@ -48,6 +48,8 @@ pub struct Rollout {
     pub desired: DesiredFleet,
     /// Our machines that exist.
     pub machines: Vec<Machine>,
+    /// Machines of the app that are not ours.
+    pub others: Vec<Machine>,
     /// Versions of machines that this process wrote.
     pub written: BTreeSet<String>,
     /// Names of machines whose update Fly.io reverted in this release.
@@ -92,6 +94,7 @@ pub async fn observe(cx: &Cx) -> Result<Rollout> {
     let targets = targets::observe(cx).await?;
     let effective = targets.effective(&cx.target)?;
     let mut machines = roster::ours(cx).await?;
+    let others = roster::others(cx);
     let reverted = sent::reverted(cx, &effective.key);
     for machine in &mut machines {
         // Its host keeps reporting another image, whatever that means. The machine is not updated
@@ -113,6 +116,7 @@ pub async fn observe(cx: &Cx) -> Result<Rollout> {
         targets,
         effective,
         machines,
+        others,
     })
 }
 
@@ -218,6 +222,14 @@ impl Rollout {
     /// The next move. With `careful` an update waits for the machines that it has updated.
     pub fn plan(&self, untested: &BTreeSet<String>, careful: bool, now: Timestamp) -> Plan {
         strategy::plan(&self.fleet(&self.other_digests(), untested, careful, now))
+    }
+
+    /// The machines that are not as they were made.
+    pub fn drift(&self) -> Vec<MachineDrift> {
+        let other_digests = self.other_digests();
+        let untested = BTreeSet::new();
+        let fleet = self.fleet(&other_digests, &untested, true, Timestamp::UNIX_EPOCH);
+        fleet.drift()
     }
 
     fn fleet<'a>(

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     assessment::Assessment,
     command::one_off::Progress,
-    fleet::next_move::Move,
+    fleet::{foreign, next_move::Move},
     judge,
     machines::{self, Change},
 };
@@ -59,8 +59,14 @@ impl Step for Verify {
         }
     }
 
-    fn notes(&self, _target: &Target, assessment: &Assessment) -> Vec<Note> {
-        assessment.notes()
+    fn notes(&self, target: &Target, assessment: &Assessment) -> Vec<Note> {
+        let rollout = &assessment.rollout;
+        let groups = rollout.effective.config.process_groups();
+        let groups = groups.into_iter().collect();
+        let lines = foreign::lines(&rollout.others, &target.app, &groups);
+        let mut notes = assessment.notes();
+        notes.extend(lines.into_iter().map(Note::Drift));
+        notes
     }
 
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {

@@ -14,7 +14,7 @@ use crate::{
     api::{Reason, status::ExternalObject},
     error::Error,
     fly::addresses::{AddressKind, IpAssignment, NewAddress},
-    phase::names::ADDRESS,
+    phase::{app_overview, names::ADDRESS},
     pipeline::{Cx, Note, Slot, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
     plan::Target,
 };
@@ -108,6 +108,14 @@ impl Step for Addresses {
         &[StepId::App]
     }
 
+    fn reads(&self) -> u32 {
+        0
+    }
+
+    fn reads_overview(&self) -> bool {
+        true
+    }
+
     fn expected_creates(&self, cx: &Cx) -> Vec<Slot> {
         let all = self.diff(&cx.target, &AddressList::default(), cx.now());
         match all {
@@ -117,11 +125,11 @@ impl Step for Addresses {
     }
 
     async fn observe(&self, cx: &Cx) -> Result<AddressList> {
-        let listed = cx
-            .fly
-            .addresses(&cx.target.app)
-            .await
-            .map_err(|source| Error::fly("list the addresses of the app", source))?;
+        let list = async {
+            let listed = cx.fly.addresses(&cx.target.app).await;
+            listed.map_err(|source| Error::fly("list the addresses of the app", source))
+        };
+        let listed = app_overview::read(cx, list).await?;
         let unlisted = unlisted(cx, &listed);
         Ok(AddressList { listed, unlisted })
     }

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::added_by_hand;
 use super::ours::{Presence, exists, presence};
 use crate::{
     api::{Reason, policy::Deletion, status::ExternalObject},
@@ -24,37 +25,51 @@ pub struct App;
 /// Kind of an app in `status.external[]`.
 const APP: &str = "App";
 
+/// The app, and what was added to it by hand.
+#[derive(Debug)]
+pub struct AppState {
+    name: AppObservation,
+    added: Vec<String>,
+}
+
 impl Step for App {
-    type Observed = AppObservation;
+    type Observed = AppState;
     type Change = AppChange;
 
     fn id(&self) -> StepId {
         StepId::App
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<AppObservation> {
-        app_name::observe(cx).await
+    fn reads(&self) -> u32 {
+        0
     }
 
-    fn diff(
-        &self,
-        target: &Target,
-        observed: &AppObservation,
-        _now: Timestamp,
-    ) -> Verdict<AppChange> {
-        app_name::decide(target, observed)
+    fn reads_overview(&self) -> bool {
+        true
     }
 
-    fn notes(&self, target: &Target, observed: &AppObservation) -> Vec<Note> {
-        match &observed.lookup {
-            AppLookup::Found(app) => vec![Note::External(ExternalObject {
+    async fn observe(&self, cx: &Cx) -> Result<AppState> {
+        let name = app_name::observe(cx).await?;
+        let added = added_by_hand::observe(cx).await;
+        Ok(AppState { name, added })
+    }
+
+    fn diff(&self, target: &Target, observed: &AppState, _now: Timestamp) -> Verdict<AppChange> {
+        app_name::decide(target, &observed.name)
+    }
+
+    fn notes(&self, target: &Target, observed: &AppState) -> Vec<Note> {
+        let app = match &observed.name.lookup {
+            AppLookup::Found(app) => Some(Note::External(ExternalObject {
                 kind: APP.to_owned(),
                 id: app.id.clone(),
                 name: target.app.clone(),
                 first_observed_time: None,
-            })],
-            AppLookup::NotFound | AppLookup::Forbidden => Vec::new(),
-        }
+            })),
+            AppLookup::NotFound | AppLookup::Forbidden => None,
+        };
+        let added = observed.added.iter().cloned().map(Note::Drift);
+        app.into_iter().chain(added).collect()
     }
 
     async fn act(&self, cx: &Cx, change: AppChange) -> Result<()> {

@@ -94,6 +94,14 @@ impl Step for Attach {
         &[StepId::App, StepId::Postgres]
     }
 
+    fn reads(&self) -> u32 {
+        0
+    }
+
+    fn reads_overview(&self) -> bool {
+        true
+    }
+
     async fn observe(&self, cx: &Cx) -> Result<UrlState> {
         if cx.target.provision.postgres.is_none() {
             return Ok(UrlState::NotRequested);

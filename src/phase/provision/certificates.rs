@@ -14,7 +14,7 @@ use crate::{
     api::{Reason, status::ExternalObject},
     error::Error,
     fly::certificates::{Certificate, CertificateStatus, DnsRequirements},
-    phase::app_lookup::is_name_taken,
+    phase::{app_lookup::is_name_taken, app_overview},
     pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
 };
@@ -101,6 +101,14 @@ impl Step for Certificates {
         &[StepId::App]
     }
 
+    fn reads(&self) -> u32 {
+        0
+    }
+
+    fn reads_overview(&self) -> bool {
+        true
+    }
+
     async fn observe(&self, cx: &Cx) -> Result<CertificateList> {
         let objects = cx
             .recorded
@@ -111,9 +119,11 @@ impl Step for Certificates {
         if cx.target.provision.hostnames.is_empty() && recorded.is_empty() {
             return Ok(CertificateList::default());
         }
-        let certificates = cx.fly.certificates(&cx.target.app).await;
-        let mut certificates = certificates
-            .map_err(|source| Error::fly("list the certificates of the app", source))?;
+        let list = async {
+            let listed = cx.fly.certificates(&cx.target.app).await;
+            listed.map_err(|source| Error::fly("list the certificates of the app", source))
+        };
+        let mut certificates = app_overview::read(cx, list).await?;
         let hostnames = &cx.target.provision.hostnames;
         let mut reads = 0;
         for found in &mut certificates {

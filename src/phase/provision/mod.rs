@@ -7,6 +7,7 @@
 //! the files directly in `src/phase/`; it uses no other phase. Start with `app`, then `redis`, the
 //! shortest step that creates a resource and pushes a secret.
 
+mod added_by_hand;
 mod addresses;
 mod app;
 mod app_token;

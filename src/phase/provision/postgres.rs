@@ -38,6 +38,17 @@ pub enum Server {
     FlyPostgres(Box<fly_postgres::ClusterState>),
 }
 
+impl Server {
+    /// Whether the cluster that works does not record the app as attached.
+    fn is_detached(&self, app: &str) -> bool {
+        let Self::Managed(managed_postgres::Clusters::One(cluster)) = self else {
+            return false;
+        };
+        let mut attached = cluster.attached_apps.iter();
+        cluster.status == fly::ClusterStatus::Ready && !attached.any(|known| known.name == app)
+    }
+}
+
 /// What to do about the database server.
 #[derive(Debug)]
 pub enum ServerChange {
@@ -101,6 +112,10 @@ impl Step for Postgres {
             None => Server::Managed(managed_postgres::observe(cx).await?),
         };
         forget_url_of_another(cx, before);
+        if server.is_detached(&cx.target.app) {
+            // Attach observes again what there is of the app in the cluster.
+            cx.facts.clear::<DatabaseUrl>();
+        }
         Ok(server)
     }
 

@@ -12,6 +12,7 @@ use crate::{
     fly::NewRedis,
     phase::{
         already,
+        app_overview,
         app_secrets::{self, Comparison},
         names::{self, REDIS_URL},
         redis_plans,
@@ -87,7 +88,11 @@ impl Step for Redis {
     }
 
     fn reads(&self) -> u32 {
-        2
+        0
+    }
+
+    fn reads_overview(&self) -> bool {
+        true
     }
 
     fn expected_creates(&self, cx: &Cx) -> Vec<Slot> {
@@ -221,8 +226,13 @@ async fn upstash_url(cx: &Cx) -> Result<Option<SecretString>> {
         reason: Reason::RedisFailed,
         message,
     };
-    let found = cx.fly.redis(&name).await;
-    let found = found.map_err(|source| Error::fly("read the Redis database", source))?;
+    let found = match app_overview::redis(cx).await {
+        Some(found) => Some(found),
+        None => {
+            let found = cx.fly.redis(&name).await;
+            found.map_err(|source| Error::fly("read the Redis database", source))?
+        }
+    };
     let Some(found) = found else {
         return Ok(None);
     };

@@ -188,6 +188,14 @@ impl Step for Secrets {
         &[StepId::App]
     }
 
+    fn reads(&self) -> u32 {
+        0
+    }
+
+    fn reads_overview(&self) -> bool {
+        true
+    }
+
     async fn observe(&self, cx: &Cx) -> Result<SecretsState> {
         let (unsettled, values) = values(cx).await?;
         if values.is_empty() && app_secrets::records(cx).is_empty() {

@@ -571,15 +571,19 @@ fn a_recheck_of_what_is_live_spends_three_reads_and_reaches_every_step_in_its_tu
     for _ in 0..due.len() {
         let chosen = recheck::choose(PHASES, &mut memory, "digest", &Timing::default()).unwrap();
         let steps = PHASES.iter().flat_map(|phase| phase.steps);
-        let reads: u32 = steps
-            .filter(|step| chosen.contains(&step.id()))
-            .map(|step| step.reads())
-            .sum();
+        let chosen_steps: Vec<_> = steps.filter(|step| chosen.contains(&step.id())).collect();
+        let overview = chosen_steps.iter().any(|step| step.reads_overview());
+        let own: u32 = chosen_steps.iter().map(|step| step.reads()).sum();
+        let reads = own + u32::from(overview);
         assert!(reads <= recheck::RECHECK_READS, "{reads} reads: {chosen:?}");
         assert!(
             chosen.contains(&StepId::Verify),
             "machines are looked at each time"
         );
+        let shared = PHASES.iter().flat_map(|phase| phase.steps);
+        for step in shared.filter(|step| step.reads_overview()) {
+            assert!(chosen.contains(&step.id()), "{} is looked at", step.id());
+        }
         let now = Instant::now();
         let next = earliest(&memory);
         for id in &chosen {
@@ -815,3 +819,5 @@ async fn a_need_that_the_table_lacks_holds_up_nothing() {
     let mut memory = Observations::default();
     assert_eq!(pass(&cx(), &mut memory, &[], STEPS).await, [State::Done]);
 }
+
+mod overview;

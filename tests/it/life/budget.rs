@@ -226,14 +226,7 @@ async fn a_go_live_costs_thirteen_writes_at_most_and_an_unchanged_look_none_and_
             &record,
             &full,
             FULL,
-            &[
-                "postgresv2",
-                "addOn",
-                "certificates",
-                "ip_assignments",
-                "/secrets",
-                "/exec",
-            ],
+            &["postgresv2", "graphql#app", "/exec",],
         ),
     );
 }

@@ -3,6 +3,7 @@
 
 mod approvals;
 mod budget;
+mod by_hand;
 mod conditions;
 mod go_live;
 mod limits;

@@ -6,6 +6,7 @@
 
 pub mod diagnosis;
 pub mod fallback_size;
+pub mod foreign;
 pub mod health;
 pub mod kept;
 pub mod leases;

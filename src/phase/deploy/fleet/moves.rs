@@ -7,7 +7,7 @@ use futures::future::join_all;
 use super::{
     fallback_size::{is_no_room, take_next},
     leases,
-    next_move::Move,
+    next_move::{MachineDrift, Move},
     sent, volumes,
     wanted::{WantedMachine, not_convertible, starts_on_demand},
 };
@@ -30,6 +30,8 @@ pub struct MoveRequest {
     pub config: Arc<AppConfig>,
     /// Machines whose leases are acquired first, by id and name.
     pub leased: Vec<(String, String)>,
+    /// Machines that are not as they were made, if the move corrects that.
+    pub drift: Vec<MachineDrift>,
 }
 
 /// Sends a move.
@@ -42,6 +44,7 @@ pub async fn apply(cx: &Cx, request: MoveRequest) -> Result<()> {
         next,
         config,
         leased,
+        drift: _,
     } = request;
     // Steps that observe the machines from now on read them again.
     roster::note_changed(cx, []);
@@ -159,10 +162,11 @@ async fn update(
     wanted: &WantedMachine,
 ) -> Result<()> {
     let app = &cx.target.app;
+    let size = wanted.size_for(machine);
     let context = flytoml::Context {
         image: &wanted.config.image,
         live: machine.config.as_ref(),
-        size: wanted.size_for(machine),
+        size: size.as_ref(),
         metadata: wanted.config.metadata.clone(),
         ..flytoml::Context::default()
     };
@@ -172,6 +176,7 @@ async fn update(
     if !wanted.config.metadata.contains_key(SIZE_KEY) {
         config.metadata.remove(SIZE_KEY);
     }
+    wanted.mark_size(&mut config);
     if !wanted.config.standbys.is_empty() {
         // As flyctl, which sets the environment variable on a new machine only.
         config.standbys.clone_from(&wanted.config.standbys);

@@ -1,8 +1,8 @@
 //! One move of a rollout. Plain data.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use super::wanted::WantedMachine;
+use super::{readback::Difference, wanted::WantedMachine};
 use crate::fly::Machine;
 
 /// What has to happen next.
@@ -73,6 +73,30 @@ impl Plan {
         Self {
             next,
             settling: Vec::new(),
+        }
+    }
+}
+
+/// A machine that is not as it was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MachineDrift {
+    /// Its name.
+    pub name: String,
+    /// The fields that differ.
+    pub differences: Vec<Difference>,
+}
+
+/// Most fields of one machine that are named.
+const MOST_FIELDS: usize = 8;
+
+impl fmt::Display for MachineDrift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = self.differences.iter().take(MOST_FIELDS);
+        let named: Vec<String> = named.map(ToString::to_string).collect();
+        write!(f, "{}: {}", self.name, named.join(", "))?;
+        match self.differences.len().saturating_sub(MOST_FIELDS) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
         }
     }
 }

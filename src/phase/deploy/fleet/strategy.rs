@@ -18,14 +18,15 @@ use std::{
 
 use super::{
     health::{Health, Watch, health_of},
-    next_move::{Move, Plan},
-    readback, restart,
+    next_move::{MachineDrift, Move, Plan},
+    readback::{self, Difference},
+    restart,
     retire::{self, Drain, has_services},
     slots::{is_canary, runs_a_command},
     wanted::{WantedMachine, machine_in_slot},
 };
 use crate::{
-    fly::{Machine, MachineState, machines::HostStatus},
+    fly::{Machine, MachineConfig, MachineState, machines::HostStatus},
     flytoml::Strategy,
     phase::marks::SLOT_KEY,
 };
@@ -148,14 +149,29 @@ impl Fleet<'_> {
             // Its host cannot be reached, so that nothing can be compared or updated.
             return marked || machine.host_status != HostStatus::Ok;
         };
-        if !marked || config.image != wanted.config.image {
-            return false;
+        marked && self.differences(machine, wanted, config).is_empty()
+    }
+
+    /// The fields in which a machine differs from what it was given.
+    fn differences(
+        &self,
+        machine: &Machine,
+        wanted: &WantedMachine,
+        config: &MachineConfig,
+    ) -> Vec<Difference> {
+        let mut found = Vec::new();
+        if config.image != wanted.config.image {
+            found.push(Difference::value(
+                "image",
+                &wanted.config.image,
+                &config.image,
+            ));
         }
-        if self
-            .primary_of(wanted)
-            .is_some_and(|first| config.standbys != [first.id.as_str()])
+        if let Some(first) = self.primary_of(wanted)
+            && config.standbys != [first.id.as_str()]
         {
-            return false;
+            let now = config.standbys.join(", ");
+            found.push(Difference::value("standbys", &first.id, now));
         }
         let written = self.written.contains(&machine.instance_id);
         let moves = matches!(
@@ -166,10 +182,41 @@ impl Fleet<'_> {
             .image_ref
             .as_ref()
             .and_then(|image| image.digest.as_ref());
-        if host.is_some_and(|host| self.other_digests.contains(host)) && !(written && moves) {
-            return false;
+        if let Some(host) = host
+            && self.other_digests.contains(host)
+            && !(written && moves)
+        {
+            found.push(Difference::value(
+                "the image of its host",
+                &wanted.config.image,
+                host,
+            ));
         }
-        written || readback::same(&wanted.sized_as(Some(machine)).config, config)
+        if !written {
+            let wanted = wanted.sized_as(Some(machine));
+            found.extend(readback::differences(&wanted.config, config));
+        }
+        found
+    }
+
+    /// The machines that were changed by hand since they were given what they should be, or that
+    /// Fly.io took back.
+    pub fn drift(&self) -> Vec<MachineDrift> {
+        let slots = self.slots();
+        let filled = slots
+            .iter()
+            .filter_map(|slot| Some((slot.wanted, slot.fill?)));
+        filled
+            .filter(|(wanted, machine)| wanted.was_given_to(machine))
+            .filter_map(|(wanted, machine)| {
+                let config = machine.config.as_ref()?;
+                let differences = self.differences(machine, wanted, config);
+                (!differences.is_empty()).then(|| MachineDrift {
+                    name: machine.name.clone(),
+                    differences,
+                })
+            })
+            .collect()
     }
 
     /// The machine that a standby replaces on failure: the first of its group.

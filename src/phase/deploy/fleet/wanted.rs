@@ -13,7 +13,7 @@ use crate::{
         machine_config::{MachineDns, MachineGuest},
     },
     flytoml::{self, AppConfig},
-    phase::marks::{CONFIG_KEY, RELEASE_KEY, SIZE_KEY, SLOT_KEY, UID_KEY},
+    phase::marks::{CONFIG_KEY, GIVEN_SIZE_KEY, RELEASE_KEY, SIZE_KEY, SLOT_KEY, UID_KEY},
     pipeline::Owner,
 };
 
@@ -159,7 +159,7 @@ impl FleetSpec<'_> {
                 machine.metadata.insert(key.to_owned(), value.to_owned());
             }
         }
-        Ok(WantedMachine {
+        let mut wanted = WantedMachine {
             name,
             checks: self.config.health_checks(group).len(),
             region: region.to_owned(),
@@ -175,7 +175,11 @@ impl FleetSpec<'_> {
             config: machine,
             slot,
             hash,
-        })
+        };
+        let mut config = std::mem::take(&mut wanted.config);
+        wanted.mark_size(&mut config);
+        wanted.config = config;
+        Ok(wanted)
     }
 }
 
@@ -191,24 +195,48 @@ impl WantedMachine {
         }
     }
 
-    /// The size that an update gives to a machine; `None`: the one in fly.toml, else its own. A
-    /// fallback size is given, and taken back later.
-    pub fn size_for(&self, machine: &Machine) -> Option<&MachineGuest> {
-        let by_hand = self.keeps_size && machine.metadata(SIZE_KEY).is_none();
-        self.config.guest.as_ref().filter(|_| !by_hand)
+    /// The size that an update gives to a machine; `None`: its own. A fallback size is given, and
+    /// taken back later. Where fly.toml declares no size, a machine keeps the one that it was given
+    /// first, or had when it was taken over.
+    pub fn size_for(&self, machine: &Machine) -> Option<MachineGuest> {
+        if !self.keeps_size || machine.metadata(SIZE_KEY).is_some() {
+            return self.config.guest.clone();
+        }
+        let live = machine.config.as_ref()?.guest.as_ref()?;
+        let given = given_size(machine.metadata(GIVEN_SIZE_KEY)?)?;
+        let sized = MachineGuest {
+            cpu_kind: Some(given.0),
+            cpus: Some(given.1),
+            memory_mb: Some(given.2),
+            ..live.clone()
+        };
+        (size_mark(&sized) != size_mark(live)).then_some(sized)
     }
 
     /// The same machine, with the size that the existing one keeps.
     pub fn sized_as(&self, machine: Option<&Machine>) -> Self {
         let mut wanted = self.clone();
-        if let Some(machine) = machine
-            && self.size_for(machine).is_none()
-            && let Some(config) = &machine.config
-            && config.guest.is_some()
-        {
-            wanted.config.guest.clone_from(&config.guest);
+        if let Some(machine) = machine {
+            let own = || machine.config.as_ref()?.guest.clone();
+            if let Some(size) = self.size_for(machine).or_else(own) {
+                wanted.config.guest = Some(size);
+            }
         }
+        self.mark_size(&mut wanted.config);
         wanted
+    }
+
+    /// Marks a configuration with its size, if fly.toml declares none.
+    pub fn mark_size(&self, config: &mut MachineConfig) {
+        let mark = config.guest.as_ref().and_then(size_mark);
+        match mark.filter(|_| self.keeps_size) {
+            Some(mark) => {
+                config.metadata.insert(GIVEN_SIZE_KEY.to_owned(), mark);
+            }
+            None => {
+                config.metadata.remove(GIVEN_SIZE_KEY);
+            }
+        }
     }
 
     fn beside_name(&self) -> String {
@@ -220,6 +248,19 @@ impl WantedMachine {
     pub fn was_given_to(&self, machine: &Machine) -> bool {
         machine.metadata(CONFIG_KEY) == Some(self.hash.as_str())
     }
+}
+
+/// The mark of a size: kind, CPUs and memory in MB. `None` while any of them is unknown.
+fn size_mark(guest: &MachineGuest) -> Option<String> {
+    let (kind, cpus, memory) = (guest.cpu_kind.as_ref()?, guest.cpus?, guest.memory_mb?);
+    Some(format!("{kind}-{cpus}-{memory}"))
+}
+
+/// The size of a mark.
+fn given_size(mark: &str) -> Option<(String, u32, u32)> {
+    let (rest, memory) = mark.rsplit_once('-')?;
+    let (kind, cpus) = rest.rsplit_once('-')?;
+    Some((kind.to_owned(), cpus.parse().ok()?, memory.parse().ok()?))
 }
 
 /// The fly.toml cannot be converted.

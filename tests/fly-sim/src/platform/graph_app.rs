@@ -76,8 +76,7 @@ pub fn node(core: &Shared, world: &World, app: &App) -> Object {
         "sharedIpAddress": shared(app),
         "egressIpAddresses": connection(Vec::new()),
         "certificates": connection(platform.certificates.values().map(Certificate::graph).collect()),
-        "secrets": platform.secrets.digests().into_iter()
-            .map(|(name, digest)| json!({"name": name, "digest": digest})).collect::<Vec<_>>(),
+        "secrets": platform.secrets.graph(),
         "machines": connection(app.live_machines().map(|machine| json!({
             "__typename": "Machine",
             "id": machine.id,

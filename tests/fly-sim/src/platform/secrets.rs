@@ -73,6 +73,21 @@ impl Secrets {
             .collect()
     }
 
+    /// The list as GraphQL shows it (fly-go, `resource_secrets.go`).
+    pub fn graph(&self) -> Vec<Value> {
+        let entries = self.entries.iter();
+        entries
+            .map(|(name, secret)| {
+                json!({
+                    "__typename": "Secret",
+                    "name": name,
+                    "digest": secret.digest,
+                    "createdAt": secret.created_at.to_string(),
+                })
+            })
+            .collect()
+    }
+
     /// Writes and unsets; hosts see it after `lag`. Returns the new version.
     pub fn apply(
         &mut self,

@@ -35,6 +35,10 @@ fn everything() -> MachineConfig {
     of.unwrap().1
 }
 
+fn same(wanted: &MachineConfig, actual: &MachineConfig) -> bool {
+    differences(wanted, actual).is_empty()
+}
+
 fn read(value: Value) -> MachineConfig {
     serde_json::from_value(value).unwrap()
 }
@@ -186,4 +190,88 @@ fn what_somebody_has_changed_by_hand_is_a_difference_whatever_section_it_is_in()
     let mut more = wanted.clone();
     more.services.push(wanted.services[0].clone());
     assert!(!same(&wanted, &more), "a service more");
+}
+
+/// What is told of a machine that was changed in this way.
+fn told(change: impl Fn(&mut MachineConfig)) -> Vec<String> {
+    let wanted = everything();
+    let mut now = wanted.clone();
+    change(&mut now);
+    let found = differences(&wanted, &now);
+    found.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn each_change_is_told_by_field_with_the_old_and_the_new_value() {
+    let guest = told(|now| now.guest.as_mut().unwrap().memory_mb = Some(4096));
+    let before = everything().guest.unwrap().memory_mb.unwrap();
+    assert_eq!(
+        guest,
+        [format!("guest.memory_mb is 4096 instead of {before}")]
+    );
+    let service = told(|now| now.services[0].autostart = Some(false));
+    assert_eq!(service, ["services[0].autostart is false instead of true"]);
+    let port = told(|now| now.services.push(now.services[0].clone()));
+    assert!(port[0].starts_with("services is "), "{port:?}");
+    let check = told(|now| drop(now.checks.remove("alive")));
+    assert_eq!(check, ["checks was removed"]);
+}
+
+#[test]
+fn what_may_be_secret_is_told_by_its_name_alone() {
+    let lines = told(|now| {
+        now.env.insert("LOG".to_owned(), "canary".to_owned());
+        now.env.insert("ADDED".to_owned(), "canary".to_owned());
+        now.init.as_mut().unwrap().cmd = vec!["--password=canary".to_owned()];
+        now.services[0].checks[0].path = Some("/?key=canary".to_owned());
+        now.services[0].checks[0].headers[0].values = vec!["canary".to_owned()];
+        now.files[0].raw_value = Some("Y2FuYXJ5".to_owned());
+    });
+    for line in [
+        "env LOG was changed",
+        "env ADDED was added",
+        "init.cmd was changed",
+        "services[0].checks[0].path was changed",
+    ] {
+        assert!(lines.iter().any(|told| told == line), "{line}: {lines:?}");
+    }
+    let all = lines.join("; ");
+    assert!(!all.contains("canary") && !all.contains("Y2Fu"), "{all}");
+}
+
+#[test]
+fn what_nobody_asked_for_is_found_where_the_default_is_known() {
+    let wanted = MachineConfig {
+        image: "r/a@sha256:1".to_owned(),
+        ..MachineConfig::default()
+    };
+    let line = |json: Value| {
+        let mut value = serde_json::to_value(&wanted).unwrap();
+        let fields = value.as_object_mut().unwrap();
+        fields.extend(json.as_object().unwrap().clone());
+        let found = differences(&wanted, &read(value));
+        let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+        lines.join("; ")
+    };
+    assert_eq!(
+        line(json!({"restart": {"policy": "always"}})),
+        "restart.policy is always instead of on-failure"
+    );
+    assert_eq!(line(json!({"env": {"X": "1"}})), "env X was added");
+    assert_eq!(line(json!({"metrics": {"port": 1}})), "metrics was added");
+    assert_eq!(
+        line(json!({"checks": {"up": {"type": "tcp"}}})),
+        "checks was added"
+    );
+    let command = line(json!({"init": {"cmd": ["sleep"]}}));
+    assert_eq!(command, "init.cmd was changed");
+    for by_the_platform in [
+        json!({"restart": {"policy": "on-failure", "max_retries": 10}}),
+        json!({"restart": {}}),
+        json!({"env": {"FLY_X": "1"}}),
+        json!({"guest": {"cpu_kind": "shared", "cpus": 1, "memory_mb": 256}}),
+        json!({"init": {}, "checks": {}, "unheard_of": {"a": 1}}),
+    ] {
+        assert_eq!(line(by_the_platform.clone()), "", "{by_the_platform}");
+    }
 }

@@ -11,7 +11,7 @@ use crate::{
             slots,
             wanted::{FleetSpec, canaries, machines as wanted},
         },
-        marks::{CONFIG_KEY, SIZE_KEY},
+        marks::{CONFIG_KEY, GIVEN_SIZE_KEY, SIZE_KEY},
     },
     pipeline::Owner,
 };

@@ -40,11 +40,14 @@ fn resize(machine: &mut Machine, memory_mb: u32, for_lack_of_room: bool) {
 }
 
 #[test]
-fn a_size_that_fly_toml_does_not_give_is_the_machines_own() {
+fn a_size_that_fly_toml_does_not_give_and_nobody_recorded_is_the_machines_own() {
     let before = Case::new(TOML).scaled(1);
     let after = before.clone().next();
     let mut machines = fleet(&before.wanted());
     resize(&mut machines[0], 4096, false);
+    // As on a machine that was taken over, or made by an earlier version.
+    let marks = &mut machines[0].config.as_mut().unwrap().metadata;
+    marks.remove(GIVEN_SIZE_KEY);
     assert_eq!(plan_of(&before.wanted(), &machines, 1), Move::Nothing);
     let wanted = &after.wanted()[0];
     assert_eq!(wanted.size_for(&machines[0]), None, "an update keeps it");
@@ -62,15 +65,31 @@ fn a_size_that_fly_toml_does_not_give_is_the_machines_own() {
 }
 
 #[test]
+fn a_size_that_somebody_changed_is_put_back_to_what_the_machine_was_given() {
+    let case = Case::new(TOML).scaled(2);
+    let mut machines = fleet(&case.wanted());
+    assert_eq!(plan_of(&case.wanted(), &machines, 1), Move::Nothing);
+    let before = machines[0].config.clone().unwrap().guest;
+    resize(&mut machines[0], 4096, false);
+    assert_eq!(updated(&plan_of(&case.wanted(), &machines, 1)), ["m0"]);
+    let wanted = &case.wanted()[0];
+    assert_eq!(wanted.size_for(&machines[0]), before);
+    // A machine of its own size keeps it over an update, and is marked with it then.
+    let other = case.clone().next();
+    let sized = other.wanted()[1].sized_as(Some(&machines[1]));
+    assert_eq!(sized.config.metadata[GIVEN_SIZE_KEY], "shared-1-256");
+}
+
+#[test]
 fn a_size_for_lack_of_room_is_given_and_taken_back() {
     let case = Case::new(TOML).scaled(1);
     let usual = &case.wanted()[0];
     let mut machine = running(usual, "m0");
     let small = flytoml::parse_size("shared-cpu-2x").unwrap();
     let for_lack = case.sized("shared-cpu-2x", &small);
-    assert_eq!(for_lack.size_for(&machine), Some(&small));
+    assert_eq!(for_lack.size_for(&machine), Some(small));
     resize(&mut machine, 512, true);
-    assert_eq!(usual.size_for(&machine), usual.config.guest.as_ref());
+    assert_eq!(usual.size_for(&machine), usual.config.guest);
 }
 
 #[test]
