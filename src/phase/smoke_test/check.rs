@@ -12,6 +12,7 @@ use crate::{
     },
     error::Error,
     net::probe::{Ask, MAX_BODY, MAX_METRICS, Probe, ProbeError},
+    phase::evidence::edge::OWN_ERRORS,
     pipeline::ProbeKind,
 };
 
@@ -33,6 +34,8 @@ pub struct Try {
     /// Whether the request could be made at all. A fallback replaces a request that cannot be made,
     /// never one that fails.
     pub carried_out: bool,
+    /// Whether it failed by an answer that Fly.io's proxy gives by itself, and nobody has said why.
+    pub unexplained: bool,
 }
 
 impl Try {
@@ -46,6 +49,7 @@ impl Try {
             message,
             took,
             carried_out: true,
+            unexplained: false,
         }
     }
 
@@ -59,6 +63,7 @@ impl Try {
             message,
             took: Duration::ZERO,
             carried_out: true,
+            unexplained: false,
         }
     }
 }
@@ -189,6 +194,7 @@ async fn one(
     way: Way<'_>,
     timeout: Duration,
 ) -> Result<Try, ProbeError> {
+    let mut status = 0;
     let (found, took) = match way {
         Way::Http(check) => {
             let method = match check.method {
@@ -204,7 +210,10 @@ async fn one(
             probe
                 .request(host, &ask, timeout)
                 .await
-                .map(|answer| (judge_http(check, &answer), answer.took))
+                .map(|answer| {
+                    status = answer.status;
+                    (judge_http(check, &answer), answer.took)
+                })
         }
         Way::Metrics(check) => {
             let ask = Ask {
@@ -216,7 +225,10 @@ async fn one(
             probe
                 .request(host, &ask, timeout)
                 .await
-                .map(|answer| (judge_metrics(check, &answer), answer.took))
+                .map(|answer| {
+                    status = answer.status;
+                    (judge_metrics(check, &answer), answer.took)
+                })
         }
         Way::Tcp(check) => {
             let began = std::time::Instant::now();
@@ -230,6 +242,7 @@ async fn one(
         Ok(message) => Try::passed(name(way), message, took),
         Err(message) => Try {
             took,
+            unexplained: OWN_ERRORS.contains(&status),
             ..Try::failed(name(way), Reason::SmokeCheckFailed, message)
         },
     })

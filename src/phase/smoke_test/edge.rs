@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::smoke_test::Check,
     error::Error,
-    phase::names::public_host,
+    phase::{evidence, names::public_host},
     pipeline::{Cx, Note, Step, StepId, Verdict, step::Result},
     plan::Target,
 };
@@ -51,6 +51,17 @@ async fn next_try(cx: &Cx, host: &str, check: &Check, tries: &mut Tries) -> Opti
     }
 }
 
+/// Adds the evidence about the machines to the tries that the edge answered with an error of its own.
+async fn explain(cx: &Cx, checks: &mut [(Check, Tries)]) {
+    if checks.iter().any(|(_, tries)| tries.is_unexplained())
+        && let Some(why) = evidence::edge::why(cx).await
+    {
+        for (_, tries) in checks {
+            tries.explain(&why);
+        }
+    }
+}
+
 impl Step for EdgeChecks {
     type Observed = ObservedChecks;
     type Change = Infallible;
@@ -74,8 +85,9 @@ impl Step for EdgeChecks {
                 ((check.clone(), tries), error)
             }
         });
-        let (checks, errors): (Vec<(Check, Tries)>, Vec<_>) =
+        let (mut checks, errors): (Vec<(Check, Tries)>, Vec<_>) =
             join_all(runs).await.into_iter().unzip();
+        explain(cx, &mut checks).await;
         let observed = ObservedChecks(checks);
         cx.facts.set(EdgeTries(observed.by_name()));
         match errors.into_iter().flatten().next() {
