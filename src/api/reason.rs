@@ -189,6 +189,8 @@ api_enum! {
         TrafficMoving = "TrafficMoving",
         /// A machine's health check does not pass.
         NotHealthy = "NotHealthy",
+        /// A machine is healthy, and passed a check later than the check's `grace_period` allows for.
+        SlowStart = "SlowStart",
         /// Another program holds the machine's lease.
         MachineLeased = "MachineLeased",
         /// A machine does not run the wanted image or configuration.

@@ -125,15 +125,23 @@ fn unreachable(port: u16, listening: &Listening) -> Option<String> {
     }
 }
 
-/// The last line of the proxy about a request that it could not pass on, if it is recent. Pure.
+/// The last recent line of the proxy about a request that it could not pass on: one about a machine
+/// before one that only says that there is none. Pure.
 fn proxy_line(lines: &[LogLine], now: Timestamp) -> Option<String> {
-    let last = lines
+    let is_recent = |entry: &&LogLine| {
+        let logged = entry.timestamp.as_deref().and_then(|at| at.parse().ok());
+        logged.is_some_and(|at: Timestamp| now.duration_since(at) <= RECENT)
+    };
+    let recent: Vec<&LogLine> = lines
         .iter()
-        .rfind(|entry| entry.provider() == Some(&LogProvider::Proxy))?;
-    let logged: Timestamp = last.timestamp.as_deref()?.parse().ok()?;
+        .filter(|entry| entry.provider() == Some(&LogProvider::Proxy))
+        .filter(is_recent)
+        .collect();
+    let names_machine =
+        |entry: &&&LogLine| entry.instance.as_ref().is_some_and(|id| !id.is_empty());
+    let last = recent.iter().rev().find(names_machine).or(recent.last())?;
     let said = last.message.as_deref().unwrap_or_default().trim();
-    let is_recent = now.duration_since(logged) <= RECENT;
-    (is_recent && !said.is_empty()).then(|| one_line(&crate::redact::redact(said), PROXY_LINE))
+    (!said.is_empty()).then(|| one_line(&crate::redact::redact(said), PROXY_LINE))
 }
 
 #[cfg(test)]
@@ -159,8 +167,9 @@ mod tests {
     fn the_proxys_last_word_counts_while_it_is_recent() {
         let now: Timestamp = "2026-08-01T10:00:00Z".parse().unwrap();
         let line = |provider: &str, time: &str, message: &str| -> LogLine {
+            let instance = if message.contains("PC01") { "m1" } else { "" };
             serde_json::from_value(json!({
-                "timestamp": time, "message": message,
+                "timestamp": time, "message": message, "instance": instance,
                 "meta": {"event": {"provider": provider}},
             }))
             .unwrap()
@@ -177,7 +186,13 @@ mod tests {
         );
         let own = line("app", "2026-08-01T09:59:59Z", "listening");
         assert_eq!(proxy_line(&[old.clone(), own.clone()], now), None);
-        let last = proxy_line(&[old, fresh, own], now);
+        let none = line(
+            "proxy",
+            "2026-08-01T09:59:50Z",
+            "[PR01] no healthy machines",
+        );
+        assert!(proxy_line(&[none.clone()], now).is_some());
+        let last = proxy_line(&[old, fresh, none, own], now);
         assert_eq!(last.as_deref(), Some("[PC01] instance refused connection"));
         assert_eq!(proxy_line(&[], now), None);
     }

@@ -3,10 +3,11 @@
 //! an error that the edge answers.
 //!
 //! `cause` decides (pure), from what `listening` and `fly::CheckOutput` read; `machine` and `edge` ask
-//! Fly.io; `last_lines` is the end of a log; `start_time` is how long a start took. Start in `cause`.
+//! Fly.io; `last_lines` is the end of a log, `exit` what an exit code means, and `start_time` how long a start took. Start in `cause`.
 
 pub mod cause;
 pub mod edge;
+pub mod exit;
 pub mod last_lines;
 pub mod listening;
 pub mod machine;

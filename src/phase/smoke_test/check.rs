@@ -207,13 +207,10 @@ async fn one(
                 limit: MAX_BODY,
                 wanted: &check.status,
             };
-            probe
-                .request(host, &ask, timeout)
-                .await
-                .map(|answer| {
-                    status = answer.status;
-                    (judge_http(check, &answer), answer.took)
-                })
+            probe.request(host, &ask, timeout).await.map(|answer| {
+                status = answer.status;
+                (judge_http(check, &answer), answer.took)
+            })
         }
         Way::Metrics(check) => {
             let ask = Ask {
@@ -222,13 +219,10 @@ async fn one(
                 limit: MAX_METRICS,
                 wanted: &[200],
             };
-            probe
-                .request(host, &ask, timeout)
-                .await
-                .map(|answer| {
-                    status = answer.status;
-                    (judge_metrics(check, &answer), answer.took)
-                })
+            probe.request(host, &ask, timeout).await.map(|answer| {
+                status = answer.status;
+                (judge_metrics(check, &answer), answer.took)
+            })
         }
         Way::Tcp(check) => {
             let began = std::time::Instant::now();

@@ -21,7 +21,7 @@ use crate::{
     clock::backoff_without_jitter,
     error::Error,
     fly::{self, Machine, MachineConfig, MachineState, NewMachine},
-    phase::deploy::fleet::diagnosis,
+    phase::evidence::{exit, last_lines},
     pipeline::{Cx, Slot, Timing, Verdict, Wake, Why, step::Result},
 };
 
@@ -166,7 +166,7 @@ impl Runs {
             Run::Failed { .. } | Run::Stuck => {
                 runs.close_announcement(cx);
                 runs.published = published::is_published(cx, &last.id);
-                runs.tail = diagnosis::log_tail(cx, &last.id, true).await;
+                runs.tail = last_lines::of(cx, &last.id, true).await;
                 published::note_published(cx, &last.id);
             }
             Run::Succeeded => runs.close_announcement(cx),
@@ -250,11 +250,16 @@ impl Runs {
             Run::Failed { .. } if self.lacks_its_log(machine, now) => {
                 waits(program.running_reason(), runs(), Wake::After(SOON))
             }
-            Run::Failed { out_of_memory, how } => {
+            Run::Failed {
+                out_of_memory,
+                code,
+                how,
+            } => {
                 let lines = self
                     .tail
                     .as_ref()
                     .map_or(String::new(), |tail| format!("; its last lines: {tail}"));
+                let advice = code.and_then(|code| self.advice(code));
                 // It recovers by itself when the cause is removed elsewhere.
                 let again = self.published && self.rest(machine, now).is_none();
                 Progress::Failed {
@@ -267,7 +272,7 @@ impl Runs {
                         format!(
                             "the {} {how} in {name}; {}{lines}",
                             program.name(),
-                            program.after_failure()
+                            program.after_failure(advice.as_deref())
                         ),
                     ),
                     again: again.then(|| self.next()),
@@ -276,11 +281,18 @@ impl Runs {
         }
     }
 
-    /// Whether the log lines of a failed check have not arrived yet. Its failure decides about the
-    /// release at once, so that they are waited for. As flyctl, which waits ten seconds.
+    /// What to do about this exit code, if the code or the command line shows the cause.
+    fn advice(&self, code: i64) -> Option<String> {
+        let init = self.one_off.config.init.as_ref()?;
+        let cause = exit::cause(code, &init.cmd)?;
+        Some(cause.advice(self.one_off.program.key()))
+    }
+
+    /// Whether the log lines of a failed program have not arrived yet. What is published first is
+    /// recorded and sent to people, so that they are waited for. As flyctl, which waits ten seconds.
     fn lacks_its_log(&self, machine: &Machine, now: Timestamp) -> bool {
         let ended = machine.exit_since_start().and_then(|exit| exit.exited_at);
-        self.one_off.program.is_check()
+        (self.one_off.program.is_check() || !self.published)
             && self.tail.is_none()
             && ended.is_some_and(|ended| {
                 let passed = Duration::try_from(now.duration_since(ended)).unwrap_or_default();

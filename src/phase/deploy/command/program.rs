@@ -57,16 +57,20 @@ impl Program {
         }
     }
 
-    /// What its failure has affected, and the next action.
-    pub fn after_failure(&self) -> &'static str {
-        match self {
+    /// What its failure has affected, and the next action: `advice` where the exit shows the cause.
+    pub fn after_failure(&self, advice: Option<&str>) -> String {
+        let action = advice.unwrap_or(match self {
             Self::Release => {
-                "no machine of the application was changed; fix the migration and deploy another image; Golive also retries it"
+                "fix the migration and deploy another image, or correct `release_command` in fly.toml"
             }
-            Self::Seed => {
-                "no machine of the application was changed; fix the command or what it depends on; Golive also retries it"
-            }
+            Self::Seed => "fix the command or what it depends on",
             Self::Check { .. } => "fix the application or the check",
+        });
+        match self {
+            Self::Release | Self::Seed => format!(
+                "no machine of the application was changed; {action}; Golive also retries it"
+            ),
+            Self::Check { .. } => action.to_owned(),
         }
     }
 

@@ -23,6 +23,8 @@ pub enum Run {
     Failed {
         /// Whether it ran out of memory.
         out_of_memory: bool,
+        /// The exit code, where the program has ended by itself.
+        code: Option<i64>,
         /// What happened, for messages: "exited with code 1".
         how: String,
     },
@@ -38,6 +40,7 @@ pub fn of(program: &Program, limit: Duration, machine: &Machine, now: Timestamp)
     let timeout = limit.as_secs();
     let failed = |how: String| Run::Failed {
         out_of_memory: false,
+        code: None,
         how,
     };
     let raise = format!(
@@ -51,6 +54,7 @@ pub fn of(program: &Program, limit: Duration, machine: &Machine, now: Timestamp)
         return if exit.oom_killed == Some(true) {
             Run::Failed {
                 out_of_memory: true,
+                code: None,
                 how: format!(
                     "ran out of memory: give it more with `{}` in fly.toml",
                     program.memory()
@@ -59,7 +63,11 @@ pub fn of(program: &Program, limit: Duration, machine: &Machine, now: Timestamp)
         } else if exit.requested_stop != Some(true) && code == 0 {
             Run::Succeeded
         } else if exit.requested_stop != Some(true) {
-            failed(format!("exited with code {code}{}", after(machine, exit)))
+            Run::Failed {
+                out_of_memory: false,
+                code: Some(code),
+                how: format!("exited with code {code}{}", after(machine, exit)),
+            }
         } else if !check {
             failed(format!(
                 "was stopped before it had ended (limit {timeout} s: {raise})"
