@@ -21,9 +21,15 @@ use crate::{
     clock::backoff_without_jitter,
     error::Error,
     fly::{self, Machine, MachineConfig, MachineState, NewMachine},
-    phase::evidence::{exit, last_lines},
+    phase::{
+        evidence::{exit, last_lines},
+        marks::TRIAL_KEY,
+    },
     pipeline::{Cx, Slot, Timing, Verdict, Wake, Why, step::Result},
 };
+
+/// Pause between two observations of a trial, whose checks have no long poll.
+const TRIAL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Pause between two observations of a machine that is ending.
 const SOON: Duration = Duration::from_millis(300);
@@ -76,6 +82,15 @@ pub enum Action {
         /// Its configuration.
         config: Box<MachineConfig>,
     },
+    /// Record the result of a trial on its machine.
+    Mark {
+        /// Name of the machine.
+        name: String,
+        /// Its id.
+        id: String,
+        /// The result.
+        result: String,
+    },
     /// End a run that takes too long, could not start, or is no longer waited for.
     End {
         /// Name of the machine.
@@ -91,6 +106,7 @@ impl fmt::Display for Action {
             Self::Run { program, name, .. } => {
                 write!(f, "run the {} in the machine {name}", program.name())
             }
+            Self::Mark { name, .. } => write!(f, "record the result of the machine {name}"),
             Self::End { name, .. } => write!(f, "end the command's machine {name}"),
         }
     }
@@ -101,7 +117,7 @@ impl Action {
     pub fn intent(&self) -> Option<Slot> {
         match self {
             Self::Run { announced, .. } => Some(slot(announced.clone())),
-            Self::End { .. } => None,
+            Self::Mark { .. } | Self::End { .. } => None,
         }
     }
 }
@@ -163,6 +179,10 @@ impl Runs {
             return runs;
         };
         match runs.state(last, cx.now()) {
+            // Its result is recorded already, or it could not start.
+            Run::Stuck if matches!(runs.one_off.program, Program::Trial { .. }) => {
+                runs.close_announcement(cx);
+            }
             Run::Failed { .. } | Run::Stuck => {
                 runs.close_announcement(cx);
                 runs.published = published::is_published(cx, &last.id);
@@ -170,7 +190,7 @@ impl Runs {
                 published::note_published(cx, &last.id);
             }
             Run::Succeeded => runs.close_announcement(cx),
-            Run::Running | Run::Ending | Run::Unknown => {}
+            Run::Running | Run::Ending | Run::Unknown | Run::Decided(_) => {}
         }
         runs
     }
@@ -228,7 +248,15 @@ impl Runs {
         let runs = || format!("the {} runs in {name}", program.name());
         match self.state(machine, now) {
             Run::Succeeded => Progress::Passed,
+            Run::Running if matches!(program, Program::Trial { .. }) => {
+                waits(program.running_reason(), runs(), Wake::After(TRIAL_PAUSE))
+            }
             Run::Running => waits(program.running_reason(), runs(), until_gone(app, machine)),
+            Run::Decided(result) => Progress::Needs(Action::Mark {
+                name: machine.name.clone(),
+                id: machine.id.clone(),
+                result,
+            }),
             Run::Ending => waits(program.running_reason(), runs(), Wake::After(SOON)),
             Run::Stuck => Progress::Needs(Action::End {
                 name: machine.name.clone(),
@@ -266,6 +294,7 @@ impl Runs {
                     why: Why::new(
                         match program {
                             Program::Check { .. } => Reason::MachineCheckFailed,
+                            Program::Trial { .. } if !out_of_memory => Reason::ImageTrialFailed,
                             _ if out_of_memory => Reason::OutOfMemory,
                             _ => Reason::ReleaseCommandFailed,
                         },
@@ -352,6 +381,13 @@ pub async fn apply(cx: &Cx, change: Action) -> Result<()> {
                     source,
                 )),
             }
+        }
+        Action::Mark { name, id, result } => {
+            let mark = [(TRIAL_KEY.to_owned(), Some(result))].into();
+            let marked = cx.fly.patch_metadata(app, &id, &mark, None).await;
+            marked.map_err(|source| {
+                Error::fly(format!("record the result of the machine {name}"), source)
+            })
         }
         // Only machines with our metadata get here.
         Action::End { name, id } => {
