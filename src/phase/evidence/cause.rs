@@ -350,12 +350,13 @@ pub fn findings(
 /// What an output says, for a message. A page is foreign, so that of an answer only the status is
 /// shown unless what follows is plain text.
 fn clean(output: &str, read: CheckOutput) -> String {
+    let output = crate::redact::redact(output);
     let page = output.find('<');
     let shown = match (read, page) {
         (CheckOutput::Status(_), Some(at)) => output.split_at(at).0,
-        _ => output,
+        _ => &output,
     };
-    one_line(&crate::redact::redact(shown), OUTPUT)
+    one_line(shown, OUTPUT)
 }
 
 #[cfg(test)]

@@ -144,8 +144,7 @@ fn shorten(lines: &[String]) -> Option<String> {
         lines.len() <= MOST_LINES
             && lines.iter().map(|line| line.len() + 3).sum::<usize>() <= MOST_BYTES
     };
-    let last = lines.len().saturating_sub(3 * MOST_LINES);
-    let all: Vec<&str> = lines.get(last..)?.iter().map(String::as_str).collect();
+    let all: Vec<&str> = lines.iter().map(String::as_str).collect();
     let mut kept = match fits(&all) {
         true => all,
         false => all.into_iter().filter(|line| !is_frame(line)).collect(),
@@ -256,7 +255,7 @@ mod tests {
         );
         let mut trace = vec!["Error: Cannot find module 'express'".to_owned()];
         trace.extend(
-            (0..30).map(|n| format!("    at Module._load (node:internal/modules/cjs/loader:{n})")),
+            (0..80).map(|n| format!("    at Module._load (node:internal/modules/cjs/loader:{n})")),
         );
         trace.push("Node.js v20.11.0".to_owned());
         assert_eq!(

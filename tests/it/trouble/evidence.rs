@@ -4,8 +4,10 @@
 use std::path::PathBuf;
 
 use fly_sim::{Image, Images, Options};
+use golive::api::status::StepState;
 use serde_json::{Value, json};
 
+use crate::support::deploy::step;
 use crate::support::env::{Env, message};
 use crate::support::trouble::{event, recovered, stopped};
 
@@ -150,6 +152,28 @@ async fn without_a_check_the_edges_error_is_told_with_the_port_and_the_proxys_re
             "answered 502",
             "nothing listens on 8080 (`internal_port`); the program listens on 9999",
             "Fly.io's proxy: [PC01] instance refused connection",
+        ],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_took_longer_than_the_grace_period_is_told_with_the_time_to_set() {
+    let env = world([program("1", &["--listen-after-ms", "7000"])]).await;
+    let mut spec = checked("1", 8080, "");
+    let text = spec["deploy"]["config"]["inline"]
+        .as_str()
+        .unwrap_or_default();
+    spec["deploy"]["config"]["inline"] = text.replace("'4s'", "'60s'").into();
+    env.activation("hola", spec).await;
+    let status = recovered(&env, "hola").await;
+    let (state, reason, text) = step(&status, "Health");
+    assert_eq!((state, reason.as_str()), (StepState::Done, "SlowStart"));
+    // Seven seconds and half as much again.
+    says(
+        &text,
+        &[
+            "`grace_period` of the check is 1s",
+            "`grace_period = \"15s\"`",
         ],
     );
 }

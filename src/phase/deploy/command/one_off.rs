@@ -24,6 +24,7 @@ use crate::{
     phase::{
         evidence::{exit, last_lines},
         marks::TRIAL_KEY,
+        roster,
     },
     pipeline::{Cx, Slot, Timing, Verdict, Wake, Why, step::Result},
 };
@@ -369,6 +370,13 @@ pub async fn apply(cx: &Cx, change: Action) -> Result<()> {
             match &created {
                 Ok(machine) => one_off_machines::note_created(cx, machine),
                 Err(_) => one_off_machines::note_unknown(cx),
+            }
+            if let Program::Trial { .. } = program {
+                // It does not end by itself: who no longer wants it must know it at once.
+                match &created {
+                    Ok(machine) => roster::note_created(cx, machine),
+                    Err(_) => roster::note_unknown(cx),
+                }
             }
             match created {
                 Ok(_) => Ok(()),
