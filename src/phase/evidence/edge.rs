@@ -191,7 +191,7 @@ mod tests {
             "2026-08-01T09:59:50Z",
             "[PR01] no healthy machines",
         );
-        assert!(proxy_line(&[none.clone()], now).is_some());
+        assert!(proxy_line(std::slice::from_ref(&none), now).is_some());
         let last = proxy_line(&[old, fresh, none, own], now);
         assert_eq!(last.as_deref(), Some("[PC01] instance refused connection"));
         assert_eq!(proxy_line(&[], now), None);

@@ -218,7 +218,7 @@ async fn a_failed_release_command_is_told_with_its_error_and_with_what_is_wrong_
     let status = wait.await;
     let text = message(&status, "Ready");
     says(
-        &text,
+        text,
         &[
             "the image has no such program",
             "no-such-program",
@@ -241,7 +241,7 @@ async fn a_failed_release_command_is_told_with_its_error_and_with_what_is_wrong_
     let status = wait.await;
     let text = message(&status, "Ready");
     says(
-        &text,
+        text,
         &["its last lines: Error: relation cabins does not exist | Node.js v20"],
     );
     assert!(text.len() <= 1024);
