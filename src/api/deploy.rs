@@ -91,6 +91,15 @@ pub struct Deploy {
     #[serde(default)]
     pub migrations: Migrations,
 
+    /// Tries each release in one machine before any machine that serves is touched: it boots the image
+    /// with the environment and the secrets of the first process group, without services and
+    /// volumes, so that it gets no requests. It runs after the release command. When it has been
+    /// steady it is destroyed and the rollout begins; when it exits, or its checks do not pass within
+    /// `[deploy] wait_timeout`, the release has failed and what serves stays as it is. `{}` takes the
+    /// defaults. Default: no trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub try_image: Option<TryImage>,
+
     /// What happens when a deployment has certainly failed. In every case the application keeps
     /// serving: with the strategy `canary` nothing else is updated before the canary is healthy, and with
     /// `bluegreen` the old machines serve until all new ones are healthy.
@@ -119,6 +128,21 @@ pub struct FlyConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 65536))]
     pub inline: Option<String>,
+}
+
+/// A trial of each release in one machine that gets no requests.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TryImage {
+    /// How long the program must keep running, with all its checks passing at the end. Between 1s
+    /// and 10m. Default: 10s.
+    #[serde(default = "steady_for")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('10m')").message("`steadyFor` must be between 1s and 10m"))]
+    pub steady_for: Duration,
+}
+
+fn steady_for() -> Duration {
+    Duration::from_secs(10)
 }
 
 /// What is known about the migrations that the release command runs.

@@ -198,6 +198,12 @@ api_enum! {
         TrafficMoving = "TrafficMoving",
         /// A machine's health check does not pass.
         NotHealthy = "NotHealthy",
+        /// The image runs in a machine that gets no requests, to try it.
+        ImageTrialRunning = "ImageTrialRunning",
+        /// The image did not run steadily when it was tried.
+        ImageTrialFailed = "ImageTrialFailed",
+        /// A machine is healthy, and passed a check later than the check's `grace_period` allows for.
+        SlowStart = "SlowStart",
         /// Another program holds the machine's lease.
         MachineLeased = "MachineLeased",
         /// A machine does not run the wanted image or configuration.

@@ -67,6 +67,8 @@ steps! {
     ReleaseCommand,
     /// The seed command of fly.toml.
     SeedCommand,
+    /// The trial of the image in a machine without services.
+    TryImage,
     /// Volumes of the machines.
     Volumes,
     /// The machines.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::call::Endpoint;
 use super::error::Result;
 use super::token::Surface::Logs;
-use super::wire::{Items, wire};
+use super::wire::{Items, wire, wire_enum};
 use crate::fly::call::client::Client;
 
 wire! {
@@ -21,6 +21,20 @@ wire! {
         pub instance: Option<String>,
         /// Region.
         pub region: Option<String>,
+        /// More about it.
+        pub meta: Option<LogMeta>,
+    }
+
+    /// More about a log line.
+    pub struct LogMeta {
+        /// Where it comes from.
+        pub event: Option<LogEvent>,
+    }
+
+    /// Where a log line comes from.
+    pub struct LogEvent {
+        /// What wrote it.
+        pub provider: Option<LogProvider>,
     }
 
     /// A log line in the response's envelope.
@@ -29,6 +43,27 @@ wire! {
         pub id: Option<String>,
         /// The line.
         pub attributes: Option<LogLine>,
+    }
+}
+
+wire_enum! {
+    /// What wrote a log line, the word before the machine's id in the output of `fly logs`.
+    pub enum LogProvider {
+        /// The program, or the init process that runs it.
+        App = "app",
+        /// The host.
+        Runner = "runner",
+        /// Fly.io's proxy: why it could not pass on a request.
+        Proxy = "proxy",
+        /// A health check that has begun to pass or to fail.
+        Health = "health",
+    }
+}
+
+impl LogLine {
+    /// What wrote it, if Fly.io says so.
+    pub fn provider(&self) -> Option<&LogProvider> {
+        self.meta.as_ref()?.event.as_ref()?.provider.as_ref()
     }
 }
 

@@ -13,6 +13,8 @@ pub const CONFIG_KEY: &str = "golive_config";
 pub const RELEASE_KEY: &str = "golive_release";
 /// On a machine that tests another one: which one it tests, and with what.
 pub const CHECK_KEY: &str = "golive_check";
+/// On a machine that tries a release: the result, once it is known.
+pub const TRIAL_KEY: &str = "golive_trial";
 /// The declared fallback size that a machine has because Fly.io had no room for the wanted one.
 pub const SIZE_KEY: &str = "golive_size";
 

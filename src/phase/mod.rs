@@ -14,6 +14,7 @@ pub mod clusters;
 pub mod database;
 pub mod database_probe;
 pub mod deploy;
+pub mod evidence;
 pub mod image;
 pub mod marks;
 pub mod names;

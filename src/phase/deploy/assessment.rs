@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     fleet::{
-        diagnosis,
+        diagnosis::{self, Evidence},
         health::{Health, health},
         next_move::Plan,
         wanted::WantedMachine,
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     fly::Machine,
+    phase::evidence::{cause, machine, start_time},
     pipeline::{Cx, Note, step::Result},
 };
 
@@ -31,8 +32,8 @@ pub struct Assessment {
     pub rollout: Rollout,
     /// The progress of the `machine_checks` of the release.
     pub checks: Checks,
-    /// What else is known of machines that have failed, by id.
-    pub evidence: BTreeMap<String, String>,
+    /// What is known of machines that are not healthy, by id.
+    pub evidence: BTreeMap<String, Evidence>,
     /// Whether something has failed, and the image to go back to cannot be pulled any more.
     pub is_serving_gone: bool,
     /// Whether a failure of the release is to be recorded, because it is not on record yet.
@@ -62,19 +63,49 @@ pub async fn observe(cx: &Cx) -> Result<Assessment> {
     })
 }
 
-/// What else is known of the machines that have ended or are late.
-async fn evidence(cx: &Cx, rollout: &Rollout) -> BTreeMap<String, String> {
+/// What is known of machines that are not healthy. Fly.io is asked about those that have failed, and
+/// where the program listens once it has had the time to open its port.
+async fn evidence(cx: &Cx, rollout: &Rollout) -> BTreeMap<String, Evidence> {
     let mut evidence = BTreeMap::new();
     for (machine, wanted) in rollout.pairs() {
         if evidence.len() >= DIAGNOSED {
             break;
         }
-        if has_failed(rollout, machine, wanted, cx.now()) {
-            let text = diagnosis::of(cx, &rollout.machines, machine).await;
-            evidence.insert(machine.id.clone(), text);
+        let health = health(machine, wanted.checks);
+        let has_failed = has_failed(rollout, machine, wanted, cx.now());
+        let is_failing = matches!(health, Health::Unhealthy(_))
+            && wanted.was_given_to(machine)
+            && !wanted.standby;
+        if !has_failed && !is_failing {
+            continue;
         }
+        let findings = match is_failing {
+            true => {
+                let may_ask = has_failed || has_had_its_grace(cx, machine);
+                machine::failing(cx, machine, may_ask).await
+            }
+            false => Vec::new(),
+        };
+        let known = match has_failed {
+            true => diagnosis::of(cx, &rollout.machines, machine, findings).await,
+            false => Evidence {
+                findings,
+                ..Evidence::default()
+            },
+        };
+        evidence.insert(machine.id.clone(), known);
     }
     evidence
+}
+
+/// Whether a machine has run for longer than the `grace_period` of its checks, and flyctl's ten
+/// seconds.
+fn has_had_its_grace(cx: &Cx, machine: &Machine) -> bool {
+    let declared = machine.config.as_ref().map(cause::declared);
+    let declared = declared.unwrap_or_default();
+    let longest = declared.iter().map(|check| check.grace_period).max();
+    let grace = longest.unwrap_or_default() + cx.installation.timing.settle;
+    start_time::running_for(machine, cx.now()).is_some_and(|time| time > grace)
 }
 
 /// Whether a machine of this release has ended or is late.

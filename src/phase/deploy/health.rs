@@ -80,7 +80,8 @@ impl Step for Health {
     }
 
     fn notes(&self, _target: &Target, assessment: &Assessment) -> Vec<Note> {
-        assessment.notes()
+        let slow = judge::slow_start(assessment).map(Note::Remark);
+        assessment.notes().into_iter().chain(slow).collect()
     }
 
     async fn act(&self, cx: &Cx, failed: FailedRelease) -> Result<()> {

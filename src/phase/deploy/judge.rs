@@ -1,11 +1,14 @@
 //! What the health of the machines means for the rollout, and what a failure means for the release.
 //! Pure.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{
     assessment::Assessment,
     fleet::{
+        diagnosis::Evidence,
         health::{Health, JudgedMachine},
         wanted::WantedMachine,
     },
@@ -13,6 +16,11 @@ use super::{
 };
 use crate::{
     api::{Reason, deploy::OnFailure},
+    fly::Machine,
+    phase::evidence::{
+        cause::{self, seconds},
+        start_time,
+    },
     pipeline::{Verdict, Why},
     plan::Target,
 };
@@ -48,10 +56,56 @@ pub fn health<C>(
         app,
         machine,
         late: late.then_some(rollout.patience.wait_timeout),
-        evidence: evidence.map_or("", String::as_str),
+        measured: evidence.and_then(|known| measured(assessment, machine, known)),
+        evidence,
+        now,
         pause: rollout.patience.pause,
     };
     judged.verdict(&health)
+}
+
+/// Another machine that passes the check that this one does not, and how long that took after its
+/// start: of several the slowest.
+fn measured<'a>(
+    assessment: &'a Assessment,
+    machine: &Machine,
+    known: &Evidence,
+) -> Option<(&'a str, Duration)> {
+    let check = &known.findings.first()?.check.name;
+    let others = assessment.rollout.machines.iter();
+    others
+        .filter(|other| other.id != machine.id)
+        .filter_map(|other| Some((other.name.as_str(), start_time::measured(other, check)?)))
+        .max_by_key(|(_, start)| *start)
+}
+
+/// What the user is told of machines of this release that passed their checks later than their
+/// `grace_period` allows for; `None` when there is none.
+pub fn slow_start(assessment: &Assessment) -> Option<Why> {
+    let rollout = &assessment.rollout;
+    // Later a check may have failed and passed again, which is no start.
+    if rollout.targets.is_wanted_good() {
+        return None;
+    }
+    let starts = rollout.pairs().flat_map(|(machine, wanted)| {
+        let declared = cause::declared(&wanted.config).into_iter();
+        declared.filter_map(move |check| {
+            let start = start_time::measured(machine, &check.name)?;
+            start_time::is_slow(start, check.grace_period).then_some((machine, check, start))
+        })
+    });
+    let (machine, check, start) = starts.max_by_key(|(_, _, start)| *start)?;
+    Some(Why::new(
+        Reason::SlowStart,
+        format!(
+            "the machine {} passed {} {} s after its start, and `grace_period` of the check is {}: set `grace_period = \"{}\"` in fly.toml",
+            machine.name,
+            check.name,
+            start.as_secs(),
+            seconds(check.grace_period),
+            seconds(start_time::with_reserve(start))
+        ),
+    ))
 }
 
 /// What a failure means for the release: it is rolled back if that is requested, possible and

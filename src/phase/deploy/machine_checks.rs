@@ -33,7 +33,7 @@ use crate::{
     error::Error,
     fly::{self, Machine, MachineState, machines::HostStatus},
     flytoml::{self, MachineTest, Strategy},
-    phase::marks::{CHECK_KEY, RELEASE_KEY, SLOT_KEY, UID_KEY},
+    phase::marks::{CHECK_KEY, RELEASE_KEY, SLOT_KEY, TRIAL_KEY, UID_KEY},
     pipeline::{Cx, Wake, Why, step::Result},
 };
 
@@ -329,7 +329,7 @@ impl Checks {
     }
 }
 
-/// Ends the running tests of an object that is deleted while its app is retained; true when there
+/// Ends the running tests and the trial of an object that is deleted while its app is retained; true when there
 /// are none.
 ///
 /// # Errors
@@ -340,7 +340,7 @@ pub async fn end_all(cx: &Cx) -> Result<bool> {
         let mut groups = groups.iter();
         groups.any(|group| !config.app.machine_tests_of(group).is_empty())
     });
-    if !has_tests {
+    if !has_tests && cx.target.deploy.try_image.is_none() {
         return Ok(true);
     }
     // A test that was just created may not be known: only a list shows all.
@@ -351,7 +351,9 @@ pub async fn end_all(cx: &Cx) -> Result<bool> {
         machines => machines?,
     };
     let mut none = true;
-    for machine in machines.iter().filter(|machine| label(machine).is_some()) {
+    let is_temporary =
+        |machine: &&Machine| label(machine).is_some() || machine.metadata(TRIAL_KEY).is_some();
+    for machine in machines.iter().filter(is_temporary) {
         none = false;
         let end = Action::End {
             name: machine.name.clone(),

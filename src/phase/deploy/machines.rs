@@ -117,7 +117,7 @@ impl Step for Machines {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[StepId::SeedCommand, StepId::Volumes]
+        &[StepId::TryImage, StepId::Volumes]
     }
 
     /// From then on `Verify` observes the machines.

@@ -28,6 +28,7 @@ pub static STEPS: &[&dyn AnyStep] = &[
     &release::fly_release::FlyRelease,
     &command::release::ReleaseCommand,
     &command::seed::SeedCommand,
+    &command::trial::TryImage,
     &volumes::Volumes,
     &machines::Machines,
     &health::Health,

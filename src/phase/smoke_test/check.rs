@@ -15,6 +15,7 @@ use crate::{
     },
     error::Error,
     net::probe::{Ask, MAX_BODY, MAX_METRICS, Opened, Probe, ProbeError},
+    phase::evidence::edge::OWN_ERRORS,
     pipeline::ProbeKind,
 };
 
@@ -40,6 +41,8 @@ pub struct Try {
     pub proves: bool,
     /// Whether it failed before the application could answer: the name, the connection or TLS.
     pub no_connection: bool,
+    /// Whether it failed by an answer that Fly.io's proxy gives by itself, and nobody has said why.
+    pub unexplained: bool,
 }
 
 impl Try {
@@ -55,6 +58,7 @@ impl Try {
             carried_out: true,
             proves: true,
             no_connection: false,
+            unexplained: false,
         }
     }
 
@@ -70,6 +74,7 @@ impl Try {
             carried_out: true,
             proves: true,
             no_connection: false,
+            unexplained: false,
         }
     }
 }
@@ -171,6 +176,7 @@ async fn one(
         Way::Tcp(_) => Ok(String::new()),
     };
     let took = answer.took;
+    let status = answer.status;
     Ok(match found {
         Ok(message) if question.about == About::Database => match about_database(way, &answer) {
             Ok(()) => Try::passed(name(way), message, took),
@@ -187,6 +193,7 @@ async fn one(
         Ok(message) => Try::passed(name(way), message, took),
         Err(message) => Try {
             took,
+            unexplained: OWN_ERRORS.contains(&status),
             ..Try::failed(name(way), Reason::SmokeCheckFailed, message)
         },
     })

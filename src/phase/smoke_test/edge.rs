@@ -17,7 +17,10 @@ use super::{
 use crate::{
     api::{Reason, smoke_test::Check},
     error::Error,
-    phase::names::{ADDRESS, public_host},
+    phase::{
+        evidence,
+        names::{ADDRESS, public_host},
+    },
     pipeline::{Cx, Note, ProvedBy, Step, StepId, Verdict, step::Result},
     plan::{Expects, SmokeCheck, Target},
 };
@@ -96,6 +99,17 @@ fn action(target: &Target, observed: &ObservedChecks) -> String {
     )
 }
 
+/// Adds the evidence about the machines to the tries that the edge answered with an error of its own.
+async fn explain(cx: &Cx, checks: &mut [(Check, Tries)]) {
+    if checks.iter().any(|(_, tries)| tries.is_unexplained())
+        && let Some(why) = evidence::edge::why(cx).await
+    {
+        for (_, tries) in checks {
+            tries.explain(&why);
+        }
+    }
+}
+
 impl Step for EdgeChecks {
     type Observed = ObservedChecks;
     type Change = Infallible;
@@ -128,8 +142,9 @@ impl Step for EdgeChecks {
                 ((smoke.check.clone(), tries), error)
             }
         });
-        let (checks, errors): (Vec<(Check, Tries)>, Vec<_>) =
+        let (mut checks, errors): (Vec<(Check, Tries)>, Vec<_>) =
             join_all(runs).await.into_iter().unzip();
+        explain(cx, &mut checks).await;
         if look == Look::Try {
             memory.look(cx);
         }

@@ -89,6 +89,19 @@ impl Tries {
         self.at = Some(now);
     }
 
+    /// Whether the last try failed by an answer of Fly.io's proxy that nobody has explained.
+    pub fn is_unexplained(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| last.unexplained)
+    }
+
+    /// Adds why Fly.io's proxy answered the last try itself.
+    pub fn explain(&mut self, why: &str) {
+        if let Some(last) = self.last.as_mut().filter(|last| last.unexplained) {
+            last.message = format!("{}; {why}", last.message);
+            last.unexplained = false;
+        }
+    }
+
     /// The decision of this round so far.
     pub fn decision(&self, check: &Check) -> Decision {
         if self.count == 0 {

@@ -10,3 +10,4 @@ mod release;
 mod rollback;
 mod source;
 mod strategies;
+mod try_image;

@@ -35,6 +35,11 @@ const READS_TEXT: &[(&str, &str, &str)] = &[
     ("src/fly/call/classify.rs", "needs_a_person", REFUSAL),
     ("src/fly/call/classify.rs", "no_room_on_host", REFUSAL),
     ("src/fly/call/classify.rs", "refused", REFUSAL),
+    (
+        "src/fly/check_output.rs",
+        "CheckOutput::read",
+        "reads what Fly.io gives as text alone",
+    ),
     ("src/fly/image.rs", "is_digest", "parses a digest"),
     (
         "src/fly/registry.rs",
@@ -46,11 +51,6 @@ const READS_TEXT: &[(&str, &str, &str)] = &[
         "src/net/probe.rs",
         "not_found",
         "the standard library keeps only the resolver's message",
-    ),
-    (
-        "src/phase/deploy/fleet/diagnosis.rs",
-        "last",
-        "finds the line in which Fly.io logs the end of a program",
     ),
     (
         "src/phase/deploy/fleet/readback.rs",

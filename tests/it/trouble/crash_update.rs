@@ -54,7 +54,7 @@ fn never_two(env: &Env) {
 }
 
 /// Updates repeatedly, each time with a crash at another call: at every `every`-th one.
-async fn ends_the_same(strategy: &str, toml: &str, every: u64) {
+async fn ends_the_same(strategy: &str, toml: &str, more: Value, every: u64) {
     let images = (1..=3).map(|tag| hello(&tag.to_string()));
     let options = Options {
         images: Images::new(images.collect::<Vec<_>>()),
@@ -62,7 +62,7 @@ async fn ends_the_same(strategy: &str, toml: &str, every: u64) {
     };
     let env = Env::without_operator(options).await;
     let victim = Victim::start(&env);
-    deploy(&env, "1", toml, json!({})).await;
+    deploy(&env, "1", toml, more).await;
     until_deployed(&env, "1").await;
     settled(&env, 0).await;
 
@@ -128,16 +128,23 @@ async fn ends_the_same(strategy: &str, toml: &str, every: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_around_every_write_of_a_bluegreen_update_ends_the_same() {
-    ends_the_same("bluegreen", &toml("bluegreen"), 6).await;
+    ends_the_same("bluegreen", &toml("bluegreen"), json!({}), 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_around_every_write_of_a_canary_update_ends_the_same() {
-    ends_the_same("canary", &toml("canary"), 6).await;
+    ends_the_same("canary", &toml("canary"), json!({}), 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_around_every_write_of_a_tested_update_ends_the_same() {
     let check = "[[machine_checks]]\ncommand = ['/bin/true']\n";
-    ends_the_same("rolling", &format!("{}{check}", toml("rolling")), 4).await;
+    let toml = format!("{}{check}", toml("rolling"));
+    ends_the_same("rolling", &toml, json!({}), 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_around_every_write_of_a_tried_update_ends_the_same() {
+    let more = json!({"scale": {"app": 1}, "tryImage": {"steadyFor": "1s"}});
+    ends_the_same("rolling", &toml("rolling"), more, 3).await;
 }

@@ -109,7 +109,8 @@ async fn a_machine_that_never_becomes_healthy_is_told_with_its_check() {
 
     let text = message(&status, "Ready");
     assert!(text.contains("golive-app-"), "{text}");
-    assert!(text.contains("wait_timeout"), "{text}");
+    let told = "(404 Not Found): the program has no /nothing-here (404): correct `path`";
+    assert!(text.contains(told), "{text}");
     env.patch("hola", json!({"spec": checked("/", "1m")})).await;
     recovered(&env, "hola").await;
     assert_eq!(warnings(&env, "hola").await, ["NotHealthy"]);

@@ -6,6 +6,7 @@ mod crash_update;
 mod data;
 mod deletion;
 mod deploy;
+mod evidence;
 mod inputs;
 mod isolation;
 mod middle;

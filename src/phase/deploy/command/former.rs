@@ -31,6 +31,14 @@ pub struct Former {
 }
 
 impl Former {
+    /// A machine that nothing waits for any more: it is ended.
+    pub fn obsolete(machine: Machine) -> Self {
+        Self {
+            machine: Box::new(machine),
+            hangs: true,
+        }
+    }
+
     /// Waits for the command, or ends it if it hangs: two commands at once, or one while machines are
     /// changed, may harm the database.
     pub fn decide(&self, target: &Target) -> Verdict<Action> {

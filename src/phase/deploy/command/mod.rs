@@ -1,6 +1,7 @@
-//! The commands of `[deploy]` in fly.toml, and the machines in which they and the machine checks run.
+//! The commands of `[deploy]` in fly.toml, the trial of an image, and the machines in which they and the
+//! machine checks run.
 //!
-//! Start reading in `release` and `seed` (the steps), then `observation` (what is observed, decided
+//! Start reading in `release`, `seed` and `trial` (the steps), then `observation` (what is observed, decided
 //! and sent) and `one_off` (one program in one machine). Uses `release` and `fleet`.
 
 pub mod former;
@@ -13,3 +14,4 @@ pub mod published;
 pub mod release;
 pub mod run_state;
 pub mod seed;
+pub mod trial;

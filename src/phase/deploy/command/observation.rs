@@ -197,10 +197,13 @@ impl CommandState {
     /// What is sent next, or what keeps it.
     fn decide(&self, app: &str, now: Timestamp) -> Verdict<one_off::Action> {
         match self {
-            Self::NotRequested(program) => Verdict::Skipped(Why::new(
-                Reason::NotRequested,
-                format!("fly.toml has no `[deploy] {}`", program.key()),
-            )),
+            Self::NotRequested(program) => {
+                let message = match program {
+                    Program::Trial { .. } => "`deploy.tryImage` is not set".to_owned(),
+                    command => format!("fly.toml has no `[deploy] {}`", command.key()),
+                };
+                Verdict::Skipped(Why::new(Reason::NotRequested, message))
+            }
             Self::Ran => Verdict::Done,
             Self::Runs(runs) => runs.decide(app, now),
         }

@@ -21,9 +21,16 @@ use crate::{
     clock::backoff_without_jitter,
     error::Error,
     fly::{self, Machine, MachineConfig, MachineState, NewMachine},
-    phase::deploy::fleet::diagnosis,
+    phase::{
+        evidence::{exit, last_lines},
+        marks::TRIAL_KEY,
+        roster,
+    },
     pipeline::{Cx, Slot, Timing, Verdict, Wake, Why, step::Result},
 };
+
+/// Pause between two observations of a trial, whose checks have no long poll.
+const TRIAL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Pause between two observations of a machine that is ending.
 const SOON: Duration = Duration::from_millis(300);
@@ -76,6 +83,15 @@ pub enum Action {
         /// Its configuration.
         config: Box<MachineConfig>,
     },
+    /// Record the result of a trial on its machine.
+    Mark {
+        /// Name of the machine.
+        name: String,
+        /// Its id.
+        id: String,
+        /// The result.
+        result: String,
+    },
     /// End a run that takes too long, could not start, or is no longer waited for.
     End {
         /// Name of the machine.
@@ -91,6 +107,7 @@ impl fmt::Display for Action {
             Self::Run { program, name, .. } => {
                 write!(f, "run the {} in the machine {name}", program.name())
             }
+            Self::Mark { name, .. } => write!(f, "record the result of the machine {name}"),
             Self::End { name, .. } => write!(f, "end the command's machine {name}"),
         }
     }
@@ -101,7 +118,7 @@ impl Action {
     pub fn intent(&self) -> Option<Slot> {
         match self {
             Self::Run { announced, .. } => Some(slot(announced.clone())),
-            Self::End { .. } => None,
+            Self::Mark { .. } | Self::End { .. } => None,
         }
     }
 }
@@ -163,14 +180,18 @@ impl Runs {
             return runs;
         };
         match runs.state(last, cx.now()) {
+            // Its result is recorded already, or it could not start.
+            Run::Stuck if matches!(runs.one_off.program, Program::Trial { .. }) => {
+                runs.close_announcement(cx);
+            }
             Run::Failed { .. } | Run::Stuck => {
                 runs.close_announcement(cx);
                 runs.published = published::is_published(cx, &last.id);
-                runs.tail = diagnosis::log_tail(cx, &last.id, true).await;
+                runs.tail = last_lines::of(cx, &last.id, true).await;
                 published::note_published(cx, &last.id);
             }
             Run::Succeeded => runs.close_announcement(cx),
-            Run::Running | Run::Ending | Run::Unknown => {}
+            Run::Running | Run::Ending | Run::Unknown | Run::Decided(_) => {}
         }
         runs
     }
@@ -228,7 +249,15 @@ impl Runs {
         let runs = || format!("the {} runs in {name}", program.name());
         match self.state(machine, now) {
             Run::Succeeded => Progress::Passed,
+            Run::Running if matches!(program, Program::Trial { .. }) => {
+                waits(program.running_reason(), runs(), Wake::After(TRIAL_PAUSE))
+            }
             Run::Running => waits(program.running_reason(), runs(), until_gone(app, machine)),
+            Run::Decided(result) => Progress::Needs(Action::Mark {
+                name: machine.name.clone(),
+                id: machine.id.clone(),
+                result,
+            }),
             Run::Ending => waits(program.running_reason(), runs(), Wake::After(SOON)),
             Run::Stuck => Progress::Needs(Action::End {
                 name: machine.name.clone(),
@@ -250,24 +279,30 @@ impl Runs {
             Run::Failed { .. } if self.lacks_its_log(machine, now) => {
                 waits(program.running_reason(), runs(), Wake::After(SOON))
             }
-            Run::Failed { out_of_memory, how } => {
+            Run::Failed {
+                out_of_memory,
+                code,
+                how,
+            } => {
                 let lines = self
                     .tail
                     .as_ref()
                     .map_or(String::new(), |tail| format!("; its last lines: {tail}"));
+                let advice = code.and_then(|code| self.advice(code));
                 // It recovers by itself when the cause is removed elsewhere.
                 let again = self.published && self.rest(machine, now).is_none();
                 Progress::Failed {
                     why: Why::new(
                         match program {
                             Program::Check { .. } => Reason::MachineCheckFailed,
+                            Program::Trial { .. } if !out_of_memory => Reason::ImageTrialFailed,
                             _ if out_of_memory => Reason::OutOfMemory,
                             _ => Reason::ReleaseCommandFailed,
                         },
                         format!(
                             "the {} {how} in {name}; {}{lines}",
                             program.name(),
-                            program.after_failure()
+                            program.after_failure(advice.as_deref())
                         ),
                     ),
                     again: again.then(|| self.next()),
@@ -276,11 +311,18 @@ impl Runs {
         }
     }
 
-    /// Whether the log lines of a failed check have not arrived yet. Its failure decides about the
-    /// release at once, so that they are waited for. As flyctl, which waits ten seconds.
+    /// What to do about this exit code, if the code or the command line shows the cause.
+    fn advice(&self, code: i64) -> Option<String> {
+        let init = self.one_off.config.init.as_ref()?;
+        let cause = exit::cause(code, &init.cmd)?;
+        Some(cause.advice(self.one_off.program.key()))
+    }
+
+    /// Whether the log lines of a failed program have not arrived yet. What is published first is
+    /// recorded and sent to people, so that they are waited for. As flyctl, which waits ten seconds.
     fn lacks_its_log(&self, machine: &Machine, now: Timestamp) -> bool {
         let ended = machine.exit_since_start().and_then(|exit| exit.exited_at);
-        self.one_off.program.is_check()
+        (self.one_off.program.is_check() || !self.published)
             && self.tail.is_none()
             && ended.is_some_and(|ended| {
                 let passed = Duration::try_from(now.duration_since(ended)).unwrap_or_default();
@@ -329,6 +371,13 @@ pub async fn apply(cx: &Cx, change: Action) -> Result<()> {
                 Ok(machine) => one_off_machines::note_created(cx, machine),
                 Err(_) => one_off_machines::note_unknown(cx),
             }
+            if let Program::Trial { .. } = program {
+                // It does not end by itself: who no longer wants it must know it at once.
+                match &created {
+                    Ok(machine) => roster::note_created(cx, machine),
+                    Err(_) => roster::note_unknown(cx),
+                }
+            }
             match created {
                 Ok(_) => Ok(()),
                 // It exists: an earlier try got through, and the list lags behind.
@@ -340,6 +389,13 @@ pub async fn apply(cx: &Cx, change: Action) -> Result<()> {
                     source,
                 )),
             }
+        }
+        Action::Mark { name, id, result } => {
+            let mark = [(TRIAL_KEY.to_owned(), Some(result))].into();
+            let marked = cx.fly.patch_metadata(app, &id, &mark, None).await;
+            marked.map_err(|source| {
+                Error::fly(format!("record the result of the machine {name}"), source)
+            })
         }
         // Only machines with our metadata get here.
         Action::End { name, id } => {

@@ -1,6 +1,6 @@
 //! The programs that run once in a machine of their own. Plain data.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use crate::api::Reason;
 
@@ -18,6 +18,11 @@ pub enum Program {
         /// The machine that it tests: name and id.
         tested: String,
     },
+    /// The application itself, which is tried without requests.
+    Trial {
+        /// How long it must keep running.
+        steady: Duration,
+    },
 }
 
 impl Program {
@@ -29,6 +34,7 @@ impl Program {
             Self::Check { command, tested } => {
                 format!("machine check `{command}` of the machine {tested}").into()
             }
+            Self::Trial { .. } => "trial of the image".into(),
         }
     }
 
@@ -38,6 +44,7 @@ impl Program {
             Self::Release => "release_command",
             Self::Seed => "seed_command",
             Self::Check { .. } => "machine_checks",
+            Self::Trial { .. } => "[processes] app",
         }
     }
 
@@ -45,7 +52,7 @@ impl Program {
     pub fn limit(&self) -> &'static str {
         match self {
             Self::Release | Self::Seed => "release_command_timeout",
-            Self::Check { .. } => "wait_timeout",
+            Self::Check { .. } | Self::Trial { .. } => "wait_timeout",
         }
     }
 
@@ -53,20 +60,25 @@ impl Program {
     pub fn memory(&self) -> &'static str {
         match self {
             Self::Release | Self::Seed => "[deploy.release_command_vm] memory",
-            Self::Check { .. } => "[[vm]] memory",
+            Self::Check { .. } | Self::Trial { .. } => "[[vm]] memory",
         }
     }
 
-    /// What its failure has affected, and the next action.
-    pub fn after_failure(&self) -> &'static str {
-        match self {
+    /// What its failure has affected, and the next action: `advice` where the exit shows the cause.
+    pub fn after_failure(&self, advice: Option<&str>) -> String {
+        let action = advice.unwrap_or(match self {
             Self::Release => {
-                "no machine of the application was changed; fix the migration and deploy another image; Golive also retries it"
+                "fix the migration and deploy another image, or correct `release_command` in fly.toml"
             }
-            Self::Seed => {
-                "no machine of the application was changed; fix the command or what it depends on; Golive also retries it"
-            }
+            Self::Seed => "fix the command or what it depends on",
             Self::Check { .. } => "fix the application or the check",
+            Self::Trial { .. } => "fix the application and deploy another image",
+        });
+        match self {
+            Self::Release | Self::Seed | Self::Trial { .. } => format!(
+                "no machine of the application was changed; {action}; Golive also retries it"
+            ),
+            Self::Check { .. } => action.to_owned(),
         }
     }
 
@@ -75,6 +87,7 @@ impl Program {
         match self {
             Self::Release | Self::Seed => Reason::ReleaseCommandRunning,
             Self::Check { .. } => Reason::MachineCheckRunning,
+            Self::Trial { .. } => Reason::ImageTrialRunning,
         }
     }
 

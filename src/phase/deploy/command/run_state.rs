@@ -5,7 +5,20 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::program::Program;
-use crate::fly::{Machine, MachineState, machines::ExitEvent};
+use crate::{
+    api::status::one_line,
+    fly::{Machine, MachineState, machines::CheckResult, machines::ExitEvent},
+    phase::{
+        evidence::{cause, listening::Listening, start_time},
+        marks::TRIAL_KEY,
+    },
+};
+
+/// The mark of a trial that has passed.
+const PASSED: &str = "passed";
+
+/// Begins the mark of a trial that was not steady in time; what its checks said follows.
+const LATE: &str = "late";
 
 /// How long after its end the exit of a machine may not be readable yet.
 pub const EXIT_DELAY: Duration = Duration::from_secs(15);
@@ -23,6 +36,8 @@ pub enum Run {
     Failed {
         /// Whether it ran out of memory.
         out_of_memory: bool,
+        /// The exit code, where the program has ended by itself.
+        code: Option<i64>,
         /// What happened, for messages: "exited with code 1".
         how: String,
     },
@@ -30,14 +45,20 @@ pub enum Run {
     Unknown,
     /// It could not start, or has run too long.
     Stuck,
+    /// Its result is known, and is to be recorded on its machine before that ends.
+    Decided(String),
 }
 
 /// The state of the run of a program in this machine; `limit` is its longest run.
 pub fn of(program: &Program, limit: Duration, machine: &Machine, now: Timestamp) -> Run {
+    if let Program::Trial { steady } = program {
+        return trial(*steady, limit, machine, now);
+    }
     let check = program.is_check();
     let timeout = limit.as_secs();
     let failed = |how: String| Run::Failed {
         out_of_memory: false,
+        code: None,
         how,
     };
     let raise = format!(
@@ -51,6 +72,7 @@ pub fn of(program: &Program, limit: Duration, machine: &Machine, now: Timestamp)
         return if exit.oom_killed == Some(true) {
             Run::Failed {
                 out_of_memory: true,
+                code: None,
                 how: format!(
                     "ran out of memory: give it more with `{}` in fly.toml",
                     program.memory()
@@ -59,7 +81,11 @@ pub fn of(program: &Program, limit: Duration, machine: &Machine, now: Timestamp)
         } else if exit.requested_stop != Some(true) && code == 0 {
             Run::Succeeded
         } else if exit.requested_stop != Some(true) {
-            failed(format!("exited with code {code}{}", after(machine, exit)))
+            Run::Failed {
+                out_of_memory: false,
+                code: Some(code),
+                how: format!("exited with code {code}{}", after(machine, exit)),
+            }
         } else if !check {
             failed(format!(
                 "was stopped before it had ended (limit {timeout} s: {raise})"
@@ -85,6 +111,103 @@ pub fn of(program: &Program, limit: Duration, machine: &Machine, now: Timestamp)
         _ if hangs(machine, limit, now) => Run::Stuck,
         MachineState::Stopped | MachineState::Stopping => Run::Ending,
         _ => Run::Running,
+    }
+}
+
+/// The state of a trial. Its program does not end by itself, so that its result is recorded in the
+/// metadata of its machine, which is then destroyed.
+fn trial(steady: Duration, limit: Duration, machine: &Machine, now: Timestamp) -> Run {
+    let failed = |code: Option<i64>, how: String| Run::Failed {
+        out_of_memory: false,
+        code,
+        how,
+    };
+    let mark = machine.metadata(TRIAL_KEY).unwrap_or_default();
+    let is_over = machine.state.is_over();
+    if let Some(said) = mark.strip_prefix(LATE) {
+        return match is_over {
+            true => failed(
+                None,
+                format!("was not steady within {} s{said}", limit.as_secs()),
+            ),
+            false => Run::Stuck,
+        };
+    }
+    if mark == PASSED {
+        return match is_over {
+            true => Run::Succeeded,
+            false => Run::Stuck,
+        };
+    }
+    if let Some(exit) = machine.exit_since_start()
+        && exit.requested_stop != Some(true)
+    {
+        let code = exit.guest_exit_code.or(exit.exit_code).unwrap_or(-1);
+        return match exit.oom_killed {
+            Some(true) => Run::Failed {
+                out_of_memory: true,
+                code: None,
+                how: "ran out of memory: give it more with `[[vm]] memory` in fly.toml".to_owned(),
+            },
+            _ => failed(
+                Some(code),
+                format!(
+                    "exited with code {code}{}, and should keep running",
+                    after(machine, exit)
+                ),
+            ),
+        };
+    }
+    let launch_failed = |machine: &Machine| {
+        let mut events = machine.events.iter();
+        events.any(|event| MachineState::from(event.status.as_str()) == MachineState::LaunchFailed)
+    };
+    if is_over {
+        return if launch_failed(machine) {
+            failed(None, "could not start".to_owned())
+        } else if longer(machine.updated_at, now, EXIT_DELAY) {
+            // Somebody ended it, which proves nothing about the image.
+            Run::Unknown
+        } else {
+            Run::Ending
+        };
+    }
+    match machine.state {
+        MachineState::Failed | MachineState::LaunchFailed => Run::Stuck,
+        MachineState::Stopped | MachineState::Stopping => Run::Ending,
+        MachineState::Started if is_steady(machine, steady, now) => Run::Decided(PASSED.to_owned()),
+        _ if longer(machine.created_at, now, limit + steady) => {
+            Run::Decided(format!("{LATE}{}", late(machine)))
+        }
+        _ => Run::Running,
+    }
+}
+
+/// Whether a machine has run for this long, and all its checks pass.
+fn is_steady(machine: &Machine, steady: Duration, now: Timestamp) -> bool {
+    let declared = machine
+        .config
+        .as_ref()
+        .map_or(0, |config| config.checks.len());
+    let passing = |check: &crate::fly::machines::CheckStatus| check.status == CheckResult::Passing;
+    machine.checks.len() >= declared
+        && machine.checks.iter().all(passing)
+        && start_time::running_for(machine, now).is_some_and(|ran| ran >= steady)
+}
+
+/// What the checks of a machine say that is not steady.
+fn late(machine: &Machine) -> String {
+    let declared = machine.config.as_ref().map(cause::declared);
+    let declared = declared.unwrap_or_default();
+    let found = cause::findings(&declared, &machine.checks, |_| Listening::Unknown);
+    // A value of metadata, and so of bounded length.
+    match found
+        .first()
+        .map(|found| (&found.output, one_line(&found.to_string(), 240)))
+    {
+        Some((output, advice)) if output.is_empty() => format!(": {advice}"),
+        Some((output, advice)) => format!(" ({output}): {advice}"),
+        None => String::new(),
     }
 }
 

@@ -4,18 +4,25 @@
 use super::{leases, slots};
 use crate::{
     fly::{ExecRequest, Machine, MachineState},
-    phase::{database::Database, database_probe},
+    phase::{
+        database::Database,
+        database_probe,
+        evidence::{cause::Finding, last_lines},
+    },
     pipeline::Cx,
 };
 
 /// Longest run of one command, in seconds: an observation must not occupy a worker for long.
 const LONGEST: u32 = 5;
 
-/// Most characters of a log tail in a message.
-const TAIL: usize = 400;
-
-/// Lines of a log tail.
-const LINES: usize = 3;
+/// The evidence about a machine that is not healthy.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// Its checks that do not pass, the most definite cause first.
+    pub findings: Vec<Finding>,
+    /// What else is known of a failure, for its message; begins with `;` unless it is empty.
+    pub failure: String,
+}
 
 /// Whether the database answered from inside, for a machine that has failed.
 #[derive(Debug)]
@@ -25,11 +32,19 @@ struct DatabaseAnswer {
     answer: Option<String>,
 }
 
-/// The evidence for a failure, for its message; begins with `;` unless it is empty.
-pub async fn of(cx: &Cx, machines: &[Machine], failed: &Machine) -> String {
+/// The evidence for a failure beside its `findings`.
+pub async fn of(
+    cx: &Cx,
+    machines: &[Machine],
+    failed: &Machine,
+    findings: Vec<Finding>,
+) -> Evidence {
     let key = (failed.id.clone(), failed.instance_id.clone());
     let known = cx.facts.get::<DatabaseAnswer>();
+    let mut causes = findings.iter().map(|found| &found.cause);
     let answer = match known.filter(|known| known.failed == key) {
+        // A wrong port or path has nothing to do with the database.
+        _ if causes.any(|cause| !cause.may_be_time()) => None,
         Some(known) => known.answer.clone(),
         None => {
             let answer = database(cx, machines, failed).await;
@@ -41,10 +56,13 @@ pub async fn of(cx: &Cx, machines: &[Machine], failed: &Machine) -> String {
         }
     };
     let ended = failed.exit_since_start().is_some();
-    let lines = log_tail(cx, &failed.id, ended).await;
+    let lines = last_lines::of(cx, &failed.id, ended).await;
     let lines = lines.map(|tail| format!("its last lines: {tail}"));
     let parts = [answer, lines].into_iter().flatten();
-    parts.map(|text| format!("; {text}")).collect()
+    Evidence {
+        failure: parts.map(|text| format!("; {text}")).collect(),
+        findings,
+    }
 }
 
 /// Whether the database answers in a machine: in the failed one when it runs, else in another.
@@ -101,56 +119,4 @@ async fn database(cx: &Cx, machines: &[Machine], failed: &Machine) -> Option<Str
         }
     }
     None
-}
-
-/// What Fly.io's init logs when a program has ended. flyctl matches the same text.
-const EXITED: &str = "Main child exited";
-
-/// The last lines that a machine printed, or those up to the end of its program when that has
-/// `ended`: in one line, bounded, without secrets. `None` when the logs cannot be read.
-pub async fn log_tail(cx: &Cx, id: &str, ended: bool) -> Option<String> {
-    let page = cx.fly.logs(&cx.target.app, Some(id), None).await.ok()?;
-    let lines = page.lines.iter();
-    let lines: Vec<&str> = lines.filter_map(|line| line.message.as_deref()).collect();
-    let lines = last(&lines, ended);
-    if lines.is_empty() {
-        return None;
-    }
-    let text: String = lines.join(" | ");
-    let text = crate::redact::redact(&text).into_owned();
-    Some(crate::api::status::one_line(&text, TAIL))
-}
-
-/// The last of these lines. A program that is being restarted prints more lines after those that
-/// show why it ended.
-fn last<'a, 'l>(lines: &'a [&'l str], ended: bool) -> &'a [&'l str] {
-    let exit = lines.iter().rposition(|line| line.contains(EXITED));
-    let lines = match exit.filter(|_| ended) {
-        Some(at) => lines.split_at(at + 1).0,
-        None => lines,
-    };
-    lines.split_at(lines.len().saturating_sub(LINES)).1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_lines_of_a_program_that_is_being_restarted_are_those_before_its_end() {
-        let lines = [
-            "Machine started",
-            "loading all bookings",
-            "Out of memory: Killed process",
-            "Main child exited with signal (with signal 9)",
-            "Machine started",
-            "starting",
-            "listening",
-        ];
-        assert_eq!(last(&lines, true), &lines[1..4]);
-        assert_eq!(last(&lines, false), &lines[4..]);
-        assert_eq!(last(&lines[4..], true), &lines[4..]);
-        assert_eq!(last(&lines[..1], true), &lines[..1]);
-        assert!(last(&[], true).is_empty());
-    }
 }

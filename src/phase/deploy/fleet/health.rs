@@ -4,10 +4,18 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::wanted::{WantedMachine, starts_on_demand};
+use super::{
+    diagnosis::Evidence,
+    wanted::{WantedMachine, starts_on_demand},
+};
 use crate::{
     api::Reason,
     fly::{Machine, MachineState, machines::CheckResult},
+    flytoml,
+    phase::evidence::{
+        cause::{Finding, seconds},
+        exit, start_time,
+    },
     pipeline::{Verdict, Wake, Why},
 };
 
@@ -135,8 +143,12 @@ pub struct JudgedMachine<'a> {
     pub machine: &'a Machine,
     /// The time that it had to become healthy, once that is over.
     pub late: Option<Duration>,
-    /// What else is known of a failure; begins with `;` unless it is empty.
-    pub evidence: &'a str,
+    /// What is known of it, if it is not healthy.
+    pub evidence: Option<&'a Evidence>,
+    /// Another machine that passes the same check, and how long that took after its start.
+    pub measured: Option<(&'a str, Duration)>,
+    /// The time.
+    pub now: Timestamp,
     /// The pause until it is observed again.
     pub pause: Duration,
 }
@@ -160,10 +172,11 @@ impl JudgedMachine<'_> {
                 let text = format!("{name} does not pass {}", checks.join(", "));
                 match self.late {
                     Some(limit) => {
-                        self.blocked(Reason::NotHealthy, format!("{text} {}", too_late(limit)))
+                        let why = self.why_late(limit);
+                        self.blocked(Reason::NotHealthy, format!("{text} {why}"))
                     }
                     None => Verdict::Wait {
-                        why: Why::new(Reason::NotHealthy, text),
+                        why: Why::new(Reason::NotHealthy, text + &self.why_not_yet()),
                         wake: Wake::After(self.pause),
                     },
                 }
@@ -182,11 +195,10 @@ impl JudgedMachine<'_> {
                     true => " and is being restarted",
                     false => "",
                 };
+                let advice = self.after_exit(*code);
                 self.blocked(
                     Reason::MachineExited,
-                    format!(
-                        "{name} exited with code {code}{restarting}: fix the application and deploy another image"
-                    ),
+                    format!("{name} exited with code {code}{restarting}: {advice}"),
                 )
             }
             Health::Down(_) => self.blocked(
@@ -204,8 +216,9 @@ impl JudgedMachine<'_> {
             Some(limit) => self.blocked(
                 Reason::MachineStarting,
                 format!(
-                    "{name} is still {state}, and did not start {}",
-                    too_late(limit)
+                    "{name} is still {state}, and did not start within {} s: look at `fly logs`, and set `wait_timeout = \"{}\"` in `[deploy]` of fly.toml if it only needs longer",
+                    limit.as_secs(),
+                    seconds(start_time::with_reserve(limit))
                 ),
             ),
             None => Verdict::Wait {
@@ -222,15 +235,83 @@ impl JudgedMachine<'_> {
     }
 
     fn blocked<C>(&self, reason: Reason, text: String) -> Verdict<C> {
-        Verdict::Blocked(Why::new(reason, text + self.evidence))
+        let evidence = self.evidence.map_or("", |known| known.failure.as_str());
+        Verdict::Blocked(Why::new(reason, text + evidence))
+    }
+
+    /// The check that explains best why the machine is not healthy.
+    fn finding(&self) -> Option<&Finding> {
+        self.evidence.and_then(|known| known.findings.first())
+    }
+
+    /// Why checks do not pass yet, as far as it is known for certain: a program may still be starting.
+    fn why_not_yet(&self) -> String {
+        match self.finding() {
+            None => String::new(),
+            Some(found) if found.cause.may_be_time() => said(found),
+            Some(found) => format!("{}: {found}", said(found)),
+        }
+    }
+
+    /// Why checks have not passed within the limit, and what to do.
+    fn why_late(&self, limit: Duration) -> String {
+        let within = format!("within {} s", limit.as_secs());
+        let Some(found) = self.finding() else {
+            return format!(
+                "{within}: fix the application or what it depends on{}",
+                self.needs_time(limit)
+            );
+        };
+        let time = match found.cause.may_be_time() {
+            true => self.needs_time(limit),
+            false => String::new(),
+        };
+        format!("{within}{}: {found}{time}", said(found))
+    }
+
+    /// The times to set in fly.toml if the program only needs longer to start, from what was measured.
+    fn needs_time(&self, limit: Duration) -> String {
+        let (known, start) = match self.measured {
+            Some((name, start)) => (
+                format!("{name} passed it {} s after its start", start.as_secs()),
+                start,
+            ),
+            None => (
+                "if it only needs longer to start".to_owned(),
+                start_time::running_for(self.machine, self.now).map_or(limit, |ran| ran.max(limit)),
+            ),
+        };
+        let grace = start_time::with_reserve(start);
+        format!(
+            "; {known}: set `grace_period = \"{}\"` in the check and `wait_timeout = \"{}\"` in `[deploy]` of fly.toml",
+            seconds(grace),
+            seconds(start_time::with_reserve(grace).max(limit))
+        )
+    }
+
+    /// What to do about a program that ended with this code.
+    fn after_exit(&self, code: i64) -> String {
+        let init = self
+            .machine
+            .config
+            .as_ref()
+            .and_then(|config| config.init.as_ref());
+        let command = init.map(|init| init.cmd.as_slice()).unwrap_or_default();
+        let group = self.machine.metadata(flytoml::PROCESS_GROUP_KEY);
+        let key = format!("[processes] {}", group.unwrap_or("app"));
+        match exit::cause(code, command) {
+            Some(cause) => cause.advice(&key),
+            None => "fix the application and deploy another image".to_owned(),
+        }
     }
 }
 
-fn too_late(limit: Duration) -> String {
-    format!(
-        "within {} s: fix the application or what it depends on, or raise `grace_period` of the check or `[deploy] wait_timeout` in fly.toml",
-        limit.as_secs()
-    )
+/// What the output of a check says, in brackets.
+fn said(found: &Finding) -> String {
+    match found.output.as_str() {
+        "" => String::new(),
+        output => format!(" ({output})"),
+    }
 }
 
 /// The pause until the machines are observed again: a quarter of the time since their last event
@@ -253,6 +334,85 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::phase::evidence::{cause, listening::Listening};
+
+    const CHECK: &str = "servicecheck-00-http-8080";
+
+    /// What is said of a machine whose check has this output, and whose program listens here.
+    fn message(output: &str, listening: &Listening, late: bool) -> String {
+        let began = Timestamp::from_second(1_800_000_000).unwrap();
+        let machine: Machine = serde_json::from_value(serde_json::json!({
+            "id": "m1", "name": "golive-app-0", "state": "started",
+            "events": [{"id": "e", "type": "start", "timestamp": began.as_millisecond()}],
+            "checks": [{"name": CHECK, "status": "critical", "output": output}],
+            "config": {"image": "r/a:1", "services": [{"internal_port": 8080, "checks": [
+                {"type": "http", "path": "/up", "grace_period": "5s", "timeout": "2s"}]}]},
+        }))
+        .unwrap();
+        let declared = cause::declared(machine.config.as_ref().unwrap());
+        let evidence = Evidence {
+            findings: cause::findings(&declared, &machine.checks, |_| listening.clone()),
+            failure: "; its last lines: ready".to_owned(),
+        };
+        let judged = JudgedMachine {
+            app: "shop",
+            machine: &machine,
+            late: late.then_some(Duration::from_secs(20)),
+            evidence: Some(&evidence),
+            measured: None,
+            now: began + SignedDuration::from_secs(25),
+            pause: Duration::from_secs(1),
+        };
+        match judged.verdict::<()>(&health(&machine, 1)) {
+            Verdict::Blocked(why) | Verdict::Wait { why, .. } => why.message,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_machine_that_is_late_is_reported_with_its_checks_output_and_the_advice_that_fits() {
+        let other = Listening::Elsewhere(vec!["0.0.0.0:3000".parse().unwrap()]);
+        assert_eq!(
+            message("connect: connection refused", &other, true),
+            "the machine golive-app-0 (m1) does not pass servicecheck-00-http-8080 within 20 s (connect: connection refused): nothing listens on 8080 (`internal_port`); the program listens on 3000: set `internal_port = 3000` in fly.toml, or make the program listen on 0.0.0.0:8080; its last lines: ready"
+        );
+        let redirect = message("301 Moved Permanently", &Listening::Unknown, true);
+        assert!(redirect.contains("X-Forwarded-Proto"), "{redirect}");
+        assert!(
+            !redirect.contains("wait_timeout"),
+            "time mends no redirect: {redirect}"
+        );
+    }
+
+    #[test]
+    fn a_start_that_may_only_be_slow_gets_times_to_set_from_what_was_measured() {
+        let slow = message("connect: connection refused", &Listening::Nowhere, true);
+        // It has run for 25 s.
+        assert!(
+            slow.contains("if it only needs longer to start: set `grace_period = \"40s\"` in the check and `wait_timeout = \"1m0s\"` in `[deploy]`"),
+            "{slow}"
+        );
+        assert!(slow.len() < 700, "{slow}");
+    }
+
+    #[test]
+    fn before_it_is_late_only_what_is_certain_is_advised() {
+        let early = |output, listening| message(output, &listening, false);
+        let starting = "the machine golive-app-0 (m1) does not pass servicecheck-00-http-8080";
+        assert_eq!(
+            early("waiting for status update", Listening::Unknown),
+            starting
+        );
+        assert_eq!(
+            early("connect: connection refused", Listening::Unknown),
+            format!("{starting} (connect: connection refused)")
+        );
+        let found = early("404 Not Found", Listening::Unknown);
+        assert!(
+            found.contains("(404 Not Found): the program has no /up"),
+            "{found}"
+        );
+    }
 
     #[test]
     fn machines_are_observed_less_often_the_longer_nothing_happened() {

@@ -50,6 +50,11 @@ pub fn machine_checks(number: u64, key: &str) -> String {
     format!("{}/checks", release_command(number, key))
 }
 
+/// The slot of the machine that tries a release.
+pub fn trial(number: u64, key: &str) -> String {
+    format!("{}/trial", release_command(number, key))
+}
+
 /// Whether a slot is that of the release command of some release.
 pub fn is_release_command(slot: &str) -> bool {
     let number = slot.strip_prefix(COMMAND_PREFIX);

@@ -294,7 +294,7 @@ async fn route(
     let mut deadline = tokio::time::Instant::now() + patience;
     let at_latest = tokio::time::Instant::now() + patience.max(START_LIMIT);
     let mut changes = core.changes();
-    let mut refused = false;
+    let mut refused: Vec<String> = Vec::new();
     loop {
         changes.mark_unchanged();
         match choose(core, app, door, &tried) {
@@ -313,13 +313,21 @@ async fn route(
             Found::Machine(target) => match send(&mut request, &target).await {
                 Sent::Answer(response) => return response,
                 Sent::TryAnother(why) => {
-                    refused = true;
-                    say(core, app, &target.id, format!("[PC01] {why}"));
+                    // Once for each request and machine.
+                    if !refused.contains(&target.id) {
+                        refused.push(target.id.clone());
+                        say(core, app, &target.id, why);
+                    }
                     tried.push(target.id);
                     continue;
                 }
                 Sent::Failed(why) => {
-                    say(core, app, &target.id, format!("[PU02] {why}"));
+                    say(
+                        core,
+                        app,
+                        &target.id,
+                        format!("[PU02] could not complete HTTP request to instance: {why}"),
+                    );
                     return StatusCode::BAD_GATEWAY.into_response();
                 }
             },
@@ -341,9 +349,10 @@ async fn route(
         core,
         app,
         "",
-        "[PR01] no healthy machines: could not find a good candidate".to_owned(),
+        "[PR01] no known healthy instances found for route tcp/443. (hint: is your app shut down? is there an ongoing deployment with a volume or are you using the 'immediate' strategy? have your app's instances all reached their hard limit?)"
+            .to_owned(),
     );
-    if refused {
+    if !refused.is_empty() {
         StatusCode::BAD_GATEWAY.into_response()
     } else {
         StatusCode::SERVICE_UNAVAILABLE.into_response()
@@ -447,13 +456,18 @@ async fn send(request: &mut Replay, target: &Target) -> Sent {
     let guard = InFlight::new(&target.in_flight);
     let stream = match TcpStream::connect((target.ip, target.port)).await {
         Ok(stream) => stream,
-        Err(error) => return Sent::TryAnother(format!("connection refused: {error}")),
+        Err(_) => {
+            return Sent::TryAnother(format!(
+                "[PC01] instance refused connection. is your app listening on 0.0.0.0:{}? make sure it is not only listening on 127.0.0.1 (hint: look at your startup logs, servers often print the address they are listening on)",
+                target.port
+            ));
+        }
     };
     let _ = stream.set_nodelay(true);
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = match handshake {
         Ok(pair) => pair,
-        Err(error) => return Sent::TryAnother(error.to_string()),
+        Err(error) => return Sent::TryAnother(incomplete(&error)),
     };
     tokio::spawn(connection);
     let safe = request.is_safe();
@@ -472,9 +486,13 @@ async fn send(request: &mut Replay, target: &Target) -> Sent {
             });
             Sent::Answer(Response::from_parts(parts, body))
         }
-        Err(error) if safe => Sent::TryAnother(error.to_string()),
+        Err(error) if safe => Sent::TryAnother(incomplete(&error)),
         Err(error) => Sent::Failed(error.to_string()),
     }
+}
+
+fn incomplete(error: &hyper::Error) -> String {
+    format!("[PU02] could not complete HTTP request to instance: {error}")
 }
 
 /// Counts a request for as long as it lives.

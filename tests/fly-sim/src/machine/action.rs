@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::api::{find, find_mut};
-use super::{Command, Machine, Source, State, duration, lease, signal};
+use super::{Command, Machine, Source, State, duration, lease, signal, sockets};
 use crate::core::{CallId, Shared};
 use crate::error::{FlyError, FlyResult};
 use crate::state::Caller;
@@ -351,7 +351,7 @@ async fn ps(
     Extension(caller): Extension<Caller>,
     Path((app, id)): Target,
 ) -> FlyResult<Json<Value>> {
-    let (ip, ports, command) = core.read(|world| {
+    let (ip, private_ip, ports, command) = core.read(|world| {
         let (_, machine) = find(world, &caller, &app, &id)?;
         if machine.state != State::Started {
             return Err(FlyError::precondition("machine not running"));
@@ -362,25 +362,25 @@ async fn ps(
             .collect();
         let boot = machine.boot.as_ref();
         let command = boot.map_or_else(String::new, |boot| boot.args.join(" "));
-        Ok((machine.ip, ports, command))
+        Ok((machine.ip, machine.private_ip.clone(), ports, command))
     })?;
-    let mut sockets = Vec::new();
-    for port in ports {
-        if tokio::net::TcpStream::connect((ip, port)).await.is_ok() {
-            // The program listens on its own address, which on Fly is all there is.
-            sockets.push(json!({"proto": "tcp", "address": format!("0.0.0.0:{port}")}));
+    let of = id.clone();
+    let found = tokio::task::spawn_blocking(move || sockets::of(&of, ip)).await;
+    let mut processes = found.unwrap_or_default();
+    if processes.is_empty() {
+        // A program that is a part of the simulator.
+        let mut listening = Vec::new();
+        for port in ports {
+            if tokio::net::TcpStream::connect((ip, port)).await.is_ok() {
+                listening.push(json!({"proto": "tcp", "address": format!("0.0.0.0:{port}")}));
+            }
         }
+        processes.push(sockets::listed(313, &command, listening));
     }
-    Ok(Json(json!([{
-        "pid": 313,
-        "stime": 10,
-        "rtime": 5,
-        "command": command,
-        "directory": "/",
-        "cpu": 0,
-        "rss": 16_777_216,
-        "listen_sockets": sockets,
-    }])))
+    // Fly's SSH server is in every machine.
+    let ssh = json!({"proto": "tcp", "address": format!("[{private_ip}]:22")});
+    processes.push(sockets::listed(314, "/.fly/hallpass", vec![ssh]));
+    Ok(Json(json!(processes)))
 }
 
 #[derive(Debug, Deserialize)]

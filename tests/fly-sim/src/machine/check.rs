@@ -143,7 +143,7 @@ async fn repeat(core: Shared, app: String, id: String, ip: Ipv4Addr, named: Name
         let (passes, output) = match tokio::time::timeout(timeout, run(ip, &named)).await {
             Ok(Ok(output)) => (true, output),
             Ok(Err(output)) => (false, output),
-            Err(_) => (false, format!("no answer within {timeout:?}")),
+            Err(_) => (false, late(ip, &named)),
         };
         let status = if passes { "passing" } else { "critical" };
         let changed = core.read(|world| {
@@ -181,11 +181,37 @@ async fn repeat(core: Shared, app: String, id: String, ip: Ipv4Addr, named: Name
     }
 }
 
-/// Runs a check once: its output, as success or failure.
+/// The URL of an HTTP check.
+fn url(ip: Ipv4Addr, named: &Named) -> String {
+    format!("http://{ip}:{}{}", named.port, path(&named.check))
+}
+
+fn path(check: &Check) -> &str {
+    let path = check.path.as_deref();
+    path.filter(|path| !path.is_empty()).unwrap_or("/")
+}
+
+/// What a check says that got no answer in time, in the words of Go's HTTP client and dialer.
+fn late(ip: Ipv4Addr, named: &Named) -> String {
+    match named.check.kind_of_check.as_deref() {
+        Some("http") => format!(
+            "Get \"{}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
+            url(ip, named)
+        ),
+        _ => format!("dial tcp {ip}:{}: i/o timeout", named.port),
+    }
+}
+
+/// Runs a check once: its output, as success or failure. A failed connection is told as on Fly
+/// (community.fly.io/t/healthcheck-based-routing/12997), an answer that does not pass with its status
+/// line before the body.
 async fn run(ip: Ipv4Addr, named: &Named) -> Result<String, String> {
     let stream = TcpStream::connect((ip, named.port))
         .await
-        .map_err(|error| format!("connect: {error}"))?;
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+            _ => format!("connect: {error}"),
+        })?;
     let check = &named.check;
     if check.kind_of_check.as_deref() == Some("tcp") {
         return Ok("Success".to_owned());
@@ -200,12 +226,8 @@ async fn run(ip: Ipv4Addr, named: &Named) -> Result<String, String> {
         .unwrap_or("GET")
         .to_ascii_uppercase();
     let method = Method::from_bytes(method.as_bytes()).map_err(|error| error.to_string())?;
-    let path = check
-        .path
-        .as_deref()
-        .filter(|path| !path.is_empty())
-        .unwrap_or("/");
-    let mut request = Request::builder().method(method).uri(path);
+    let closed = |_| format!("Get \"{}\": EOF", url(ip, named));
+    let mut request = Request::builder().method(method).uri(path(check));
     let mut has_host = false;
     for header in check.headers.iter().flatten() {
         for value in header.values.iter().flatten() {
@@ -222,12 +244,9 @@ async fn run(ip: Ipv4Addr, named: &Named) -> Result<String, String> {
         .map_err(|error| error.to_string())?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(closed)?;
     let driver = tokio::spawn(connection);
-    let answer = sender
-        .send_request(request)
-        .await
-        .map_err(|error| error.to_string());
+    let answer = sender.send_request(request).await.map_err(closed);
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
@@ -242,14 +261,13 @@ async fn run(ip: Ipv4Addr, named: &Named) -> Result<String, String> {
         .map(|body| body.to_bytes())
         .unwrap_or_default();
     driver.abort();
-    let mut output: String = String::from_utf8_lossy(&body)
-        .chars()
-        .take(OUTPUT_LIMIT)
-        .collect();
-    if output.is_empty() {
-        output = format!("HTTP GET http://{ip}:{}{path}: {status}", named.port);
+    let body = String::from_utf8_lossy(&body);
+    let shown = |output: &str| -> String { output.chars().take(OUTPUT_LIMIT).collect() };
+    if passes(status) {
+        return Ok(shown(&body));
     }
-    passes(status).then_some(output.clone()).ok_or(output)
+    // `301 Moved Permanently`.
+    Err(shown(format!("{status}\n{body}").trim_end()))
 }
 
 /// 2xx only; redirects are not followed.

@@ -15,6 +15,7 @@ mod metadata;
 mod org;
 pub mod process;
 pub mod signal;
+mod sockets;
 mod state;
 mod update;
 mod wait;
