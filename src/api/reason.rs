@@ -167,10 +167,14 @@ api_enum! {
         AttachFailed = "AttachFailed",
         /// Redis failed at Fly.io.
         RedisFailed = "RedisFailed",
+        /// Something that costs money or holds data is left behind: the spec no longer asks for it.
+        LeftBehind = "LeftBehind",
         /// The certificate is not issued yet: a DNS record is missing, or Fly.io is issuing it.
         CertificatePending = "CertificatePending",
 
         // Deploy.
+        /// The release needs a new, empty volume while the app has one that nothing would use.
+        VolumeLeftBehind = "VolumeLeftBehind",
         /// The release command is running.
         ReleaseCommandRunning = "ReleaseCommandRunning",
         /// The release command failed.

@@ -13,6 +13,7 @@ pub mod database;
 pub mod database_probe;
 pub mod deploy;
 pub mod image;
+pub mod left_behind;
 pub mod marks;
 pub mod names;
 pub mod preflight;

@@ -111,7 +111,15 @@ impl Merge<'_> {
             Note::External(object) => Some(object.clone()),
             _ => None,
         });
-        let key = |object: &ExternalObject| format!("{}/{}", object.kind, object.name);
+        // Names of volumes are not unique: an entry with a region is known by its id.
+        let key = |object: &ExternalObject| {
+            let name = if object.region.is_empty() {
+                &object.name
+            } else {
+                &object.id
+            };
+            format!("{}/{name}", object.kind)
+        };
         let join = |old: Option<&ExternalObject>, new: ExternalObject| ExternalObject {
             last_observed_time: old
                 .filter(|old| old.id == new.id)

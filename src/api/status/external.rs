@@ -61,6 +61,18 @@ pub struct ExternalObject {
     /// Its name.
     #[schemars(length(max = 253))]
     pub name: String,
+    /// Region, of a volume.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 16))]
+    pub region: String,
+    /// Size in GB, of a volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_gb: Option<u32>,
+    /// Why it is kept although nothing uses it any more, and how to delete it. Absent while it is in
+    /// use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub retained: Option<String>,
     /// When a change of it was observed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_observed_time: Option<Time>,

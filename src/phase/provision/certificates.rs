@@ -148,7 +148,7 @@ impl Step for Certificates {
                     kind: KIND.to_owned(),
                     id: issuance(found),
                     name: found.hostname.clone(),
-                    last_observed_time: None,
+                    ..ExternalObject::default()
                 })
             })
             .collect();

@@ -2,6 +2,7 @@
 //! writes.
 
 mod budget;
+mod coming_back;
 mod conditions;
 mod go_live;
 mod limits;
@@ -9,3 +10,4 @@ mod pipeline;
 mod preflight;
 mod provision;
 mod smoke_test;
+mod volumes;

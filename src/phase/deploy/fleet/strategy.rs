@@ -148,7 +148,7 @@ impl Fleet<'_> {
             // Its host cannot be reached, so that nothing can be compared or updated.
             return marked || machine.host_status != HostStatus::Ok;
         };
-        if !marked || config.image != wanted.config.image {
+        if !marked || !wanted.has_image_of(machine) {
             return false;
         }
         if self

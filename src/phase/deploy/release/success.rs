@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     api::Reason,
+    api::policy::Deletion,
     pipeline::{Cx, Note, Removal, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
 };
@@ -117,6 +118,10 @@ impl Step for Release {
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
         store::forget(cx);
+        if cx.target.deletion.app == Deletion::Retain {
+            // Its successor takes them over with the app.
+            return Ok(Removal::Gone);
+        }
         store::delete_all(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
         Ok(Removal::Gone)
     }
