@@ -175,6 +175,8 @@ api_enum! {
         // Deploy.
         /// The release needs a new, empty volume while the app has one that nothing would use.
         VolumeLeftBehind = "VolumeLeftBehind",
+        /// A volume that the app had is gone at Fly.io; a new, empty one takes its place.
+        VolumeLost = "VolumeLost",
         /// The release command is running.
         ReleaseCommandRunning = "ReleaseCommandRunning",
         /// The release command failed.

@@ -36,6 +36,7 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
     status.preflight = lists.preflight(&status.preflight);
     status.smoke_test = lists.smoke_test(&status.smoke_test);
     status.external = lists.external(&status.external);
+    drop_what_is_gone(&mut status.external, report, &lists);
     status.secrets = lists.secrets(&status.secrets);
     status.fallbacks = lists.fallbacks(&status.fallbacks);
     if provision_is_done(report) {
@@ -59,6 +60,22 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
             _ => {}
         }
     }
+}
+
+/// Drops what was left behind and is not noted any more, as soon as the steps that note it have looked:
+/// somebody has deleted it, or it is in use again.
+fn drop_what_is_gone(external: &mut Vec<ExternalObject>, report: &Report, lists: &Merge<'_>) {
+    let mut steps = report.phases.iter().flat_map(|phase| &phase.steps);
+    let volumes = steps.any(|(id, step)| *id == StepId::Volumes && step.state.satisfied());
+    let provision = provision_is_done(report);
+    external.retain(|object| {
+        let observed = if object.region.is_empty() {
+            provision
+        } else {
+            volumes
+        };
+        object.retained.is_none() || !observed || lists.notes_object(object)
+    });
 }
 
 fn provision_is_done(report: &Report) -> bool {
@@ -158,6 +175,14 @@ impl Merge<'_> {
             ..new
         };
         merged(old, new, key, join, self.complete)
+    }
+
+    fn notes_object(&self, object: &ExternalObject) -> bool {
+        let mut notes = self.notes.iter();
+        notes.any(|note| {
+            matches!(note, Note::External(noted)
+                if (&noted.kind, &noted.name, &noted.id) == (&object.kind, &object.name, &object.id))
+        })
     }
 
     fn notes_fallback(&self, what: &str) -> bool {

@@ -55,10 +55,10 @@ pub struct ExternalObject {
     #[schemars(length(max = 64))]
     pub kind: String,
     /// Fly.io's ID of it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     #[schemars(length(max = 128))]
     pub id: String,
-    /// Its name.
+    /// Its name. Names of volumes are not unique.
     #[schemars(length(max = 253))]
     pub name: String,
     /// Region, of a volume.

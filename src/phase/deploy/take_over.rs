@@ -290,5 +290,4 @@ impl Step for TakeOver {
 }
 
 #[cfg(test)]
-#[path = "take_over_tests.rs"]
 mod tests;

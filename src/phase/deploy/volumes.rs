@@ -25,7 +25,7 @@ use crate::{
     },
     flytoml,
     phase::app_name::OwnClaim,
-    pipeline::{Cx, Note, Slot, Step, StepChange, StepId, Verdict, Why, step::Result},
+    pipeline::{Cx, Incident, Note, Slot, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
     store::claim,
 };
@@ -72,6 +72,8 @@ pub struct Observed {
     needed: Vec<Needed>,
     volumes: Vec<Volume>,
     mounted: Vec<Mounted>,
+    /// Volumes that machines had, as the status recorded them, and that are gone.
+    lost: Vec<ExternalObject>,
     /// Ids of volumes that were known to be left behind before.
     known: BTreeSet<String>,
     /// Pause until the next look at a volume that is about to be left behind.
@@ -86,6 +88,8 @@ pub struct Change {
     volume: Needed,
     /// The number of volumes of its name: it makes the announcement unique.
     before: usize,
+    /// Id of a volume that the app had and that is gone.
+    lost: Option<String>,
 }
 
 impl fmt::Display for Change {
@@ -94,7 +98,11 @@ impl fmt::Display for Change {
             f,
             "create a volume {} of {} GB in {}",
             self.volume.name, self.volume.size_gb, self.volume.region
-        )
+        )?;
+        match &self.lost {
+            Some(id) => write!(f, ", empty, because {id} is gone"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -114,7 +122,10 @@ fn lacking<'a>(needed: &'a [Needed], volumes: &[Volume]) -> Vec<&'a Needed> {
 }
 
 /// The change that creates this volume.
-fn create(volume: &Needed, volumes: &[Volume]) -> Change {
+fn create(volume: &Needed, volumes: &[Volume], lost: &[ExternalObject]) -> Change {
+    let lost = lost
+        .iter()
+        .find(|lost| lost.name == volume.name && lost.region == volume.region);
     let alike = volumes
         .iter()
         .filter(|v| v.name == volume.name && v.region == volume.region)
@@ -122,6 +133,7 @@ fn create(volume: &Needed, volumes: &[Volume]) -> Change {
     Change {
         volume: volume.clone(),
         before: alike.count(),
+        lost: lost.map(|lost| lost.id.clone()),
     }
 }
 
@@ -278,17 +290,22 @@ impl Step for Volumes {
         }
         let rollout = assessment::observe(cx).await?.rollout;
         let lacking = rollout.lacking().into_iter();
-        let known = cx.recorded.external.iter();
+        let volumes = fleet::volumes::list(cx).await?;
+        let known = cx.recorded.external.iter().filter(|o| o.kind == VOLUME);
+        let lost = known.clone().filter(|object| {
+            object.retained.is_none() && volumes.iter().all(|volume| volume.id != object.id)
+        });
         let timing = &cx.installation.timing;
         Ok(Observed {
             requested,
             needed: lacking
                 .filter_map(|wanted| needed(&rollout.effective.config, wanted))
                 .collect(),
-            volumes: fleet::volumes::list(cx).await?,
+            lost: lost.cloned().collect(),
+            volumes,
             mounted: mounted(&rollout),
             known: known
-                .filter(|object| object.kind == VOLUME && object.retained.is_some())
+                .filter(|object| object.retained.is_some())
                 .map(|object| object.id.clone())
                 .collect(),
             soon: timing.poll,
@@ -308,7 +325,7 @@ impl Step for Volumes {
             return Verdict::Blocked(why);
         }
         if let Some(volume) = lacking(&observed.needed, volumes).first() {
-            return Verdict::Change(create(volume, volumes));
+            return Verdict::Change(create(volume, volumes, &observed.lost));
         }
         if volumes.iter().any(|volume| observed.is_leaving(volume)) {
             return Verdict::Holds(observed.soon);
@@ -382,6 +399,18 @@ impl Step for Volumes {
         let created = created.map_err(|source| {
             Error::fly(format!("create the volume {}", change.volume.name), source)
         })?;
+        if let Some(lost) = &change.lost {
+            let note = format!(
+                "the volume {} ({lost}) is gone at Fly.io with its data; {} takes its place and is empty",
+                created.name, created.id
+            );
+            tracing::warn!("{note}");
+            cx.facts.report(Incident {
+                reason: Reason::VolumeLost,
+                step: StepId::Volumes,
+                note,
+            });
+        }
         // One that is not on record as ours is never deleted.
         let Some(claim) = cx.facts.get::<OwnClaim>() else {
             return Ok(());
@@ -398,5 +427,4 @@ impl Step for Volumes {
 }
 
 #[cfg(test)]
-#[path = "volumes_tests.rs"]
 mod tests;

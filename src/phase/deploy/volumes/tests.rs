@@ -56,7 +56,7 @@ fn a_volume_is_created_only_where_no_free_one_of_its_name_is_left() {
     ];
     let before = |volumes: &[Volume]| {
         let lacking = lacking(&needed, volumes);
-        let first = lacking.first().map(|volume| create(volume, volumes));
+        let first = lacking.first().map(|volume| create(volume, volumes, &[]));
         first.map(|change| (change.volume.name, change.before))
     };
     let data = |count| Some(("data".to_owned(), count));
@@ -73,6 +73,23 @@ fn a_volume_is_created_only_where_no_free_one_of_its_name_is_left() {
     assert_eq!(before(&[one.clone(), two, logs.clone()]), None);
     // One elsewhere is of no use.
     assert_eq!(before(&[one, free("6", "data", "gru"), logs]), data(1));
+}
+
+#[test]
+fn a_volume_that_takes_the_place_of_a_lost_one_says_so() {
+    let lost = ExternalObject {
+        id: "vol_1".to_owned(),
+        name: "data".to_owned(),
+        region: "eze".to_owned(),
+        ..ExternalObject::default()
+    };
+    let text =
+        |region: &str| create(&need("app", "data", region), &[], &[lost.clone()]).to_string();
+    assert_eq!(
+        text("eze"),
+        "create a volume data of 1 GB in eze, empty, because vol_1 is gone"
+    );
+    assert_eq!(text("gru"), "create a volume data of 1 GB in gru");
 }
 
 /// Whether a machine of this group would begin on an empty volume unasked.
