@@ -83,8 +83,14 @@ fn a_volume_that_takes_the_place_of_a_lost_one_says_so() {
         region: "eze".to_owned(),
         ..ExternalObject::default()
     };
-    let text =
-        |region: &str| create(&need("app", "data", region), &[], &[lost.clone()]).to_string();
+    let text = |region: &str| {
+        create(
+            &need("app", "data", region),
+            &[],
+            std::slice::from_ref(&lost),
+        )
+        .to_string()
+    };
     assert_eq!(
         text("eze"),
         "create a volume data of 1 GB in eze, empty, because vol_1 is gone"
@@ -133,6 +139,16 @@ fn an_empty_volume_beside_one_that_would_be_left_is_refused_until_it_is_allowed(
         assert!(text.contains("fly volumes fork vol_1 -a shop"), "{text}");
         let allowed = format!("deploy: {{volumes: {{allowNew: [{}]}}}}", needed.name);
         assert_eq!(refused(&allowed, observed()), None);
+        // A copy of the data under the new name or in the new place.
+        let mut copied = observed();
+        copied
+            .volumes
+            .push(free("vol_2", &needed.name, &needed.region));
+        copied.requested = true;
+        assert!(!matches!(
+            next("", &copied),
+            Verdict::Blocked(_) | Verdict::Change(_)
+        ));
         let other = "deploy: {volumes: {allowNew: [unrelated]}}";
         assert!(refused(other, observed()).is_some());
     }
