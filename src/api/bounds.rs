@@ -221,7 +221,7 @@ mod tests {
                 kind: "Machine".to_owned(),
                 id: format!("{i:014x}"),
                 name: format!("golive-app-{i}"),
-                first_observed_time: None,
+                ..ExternalObject::default()
             })
             .collect();
         let bounded = status.clone().bounded();

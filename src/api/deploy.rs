@@ -87,6 +87,10 @@ pub struct Deploy {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub fallback_sizes: Vec<String>,
 
+    /// Which volumes may be created beside others that hold data.
+    #[serde(default, skip_serializing_if = "VolumePolicy::is_default")]
+    pub volumes: VolumePolicy,
+
     /// What is known about the migrations that the release command runs.
     #[serde(default)]
     pub migrations: Migrations,
@@ -143,6 +147,28 @@ pub struct TryImage {
 
 fn steady_for() -> Duration {
     Duration::from_secs(10)
+}
+
+/// Which volumes may be created beside others that hold data.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumePolicy {
+    /// Names of volumes (`source` of `[[mounts]]`) that may be created empty although the app has a
+    /// volume that nothing would use any more: after a process group, a mount or the region was
+    /// renamed. Without it such a release is refused before any machine is changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 30)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[x_kube(validation = Rule::new("self.all(n, n.matches('^[A-Za-z0-9_]+$'))").message("`allowNew` must have names of volumes: letters, digits and `_`"))]
+    pub allow_new: Vec<String>,
+}
+
+impl VolumePolicy {
+    /// Whether nothing is declared.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What is known about the migrations that the release command runs.

@@ -78,6 +78,10 @@ pub const LABEL_VERSION: (&str, &str) = ("app.kubernetes.io/version", env!("CARG
 /// must be the app's name. What exists on Fly.io then stays there.
 pub const ANNOTATION_FORGET: &str = "golive.dev/forget";
 
+/// Annotation that confirms that the deletion policy may delete data: volumes, the database, Redis.
+/// Its value must be the app's name.
+pub const ANNOTATION_DELETE_DATA: &str = "golive.dev/delete-data";
+
 /// The bounds of a phase's deadline, as the API server checks them.
 fn deadline_rule() -> Rule {
     Rule::new("duration(self) >= duration('10s') && duration(self) <= duration('24h')")

@@ -102,7 +102,8 @@ api_enum! {
     pub enum Adoption, strict, default Never {
         /// An app that Golive has not created is not changed, and the activation stops.
         Never = "Never",
-        /// An app that an earlier Activation of the same name and namespace left behind is taken over.
+        /// An app that an earlier Activation of the same namespace left behind is taken over, as the
+        /// records in the operator's namespace prove.
         IfOwned = "IfOwned",
         /// Any app of this name in the organization is taken over.
         Always = "Always",
@@ -123,15 +124,23 @@ api_enum! {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeletionPolicy {
-    /// The Fly app with its machines, addresses and certificates. Default: `Delete`.
+    /// The Fly app with its machines, addresses and certificates. Default: `Delete`. An app that has
+    /// volumes which stay is kept with them; its machines, addresses and certificates are deleted.
     #[serde(default = "delete")]
     pub app: Deletion,
 
-    /// The PostgreSQL database that Golive has created. Default: `Retain`.
+    /// The volumes of the app. Default: `Retain`. `Delete` deletes those that Golive has created, and
+    /// only when the annotation `golive.dev/delete-data` on the object has the name of the app.
+    #[serde(default)]
+    pub volumes: Deletion,
+
+    /// The PostgreSQL database that Golive has created. Default: `Retain`. `Delete` needs the
+    /// annotation `golive.dev/delete-data` as well.
     #[serde(default)]
     pub database: Deletion,
 
-    /// The Redis database that Golive has created. Default: `Retain`.
+    /// The Redis database that Golive has created. Default: `Retain`. `Delete` needs the annotation
+    /// `golive.dev/delete-data` as well.
     #[serde(default)]
     pub redis: Deletion,
 
@@ -145,6 +154,7 @@ impl Default for DeletionPolicy {
     fn default() -> Self {
         Self {
             app: Deletion::Delete,
+            volumes: Deletion::Retain,
             database: Deletion::Retain,
             redis: Deletion::Retain,
             secrets: Deletion::Retain,

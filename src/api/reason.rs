@@ -174,12 +174,18 @@ api_enum! {
         AttachFailed = "AttachFailed",
         /// Redis failed at Fly.io.
         RedisFailed = "RedisFailed",
+        /// Something that costs money or holds data is left behind: the spec no longer asks for it.
+        LeftBehind = "LeftBehind",
         /// The certificate is not issued yet: a DNS record is missing, or Fly.io is issuing it.
         CertificatePending = "CertificatePending",
         /// Another Fly app holds the hostname.
         HostnameTaken = "HostnameTaken",
 
         // Deploy.
+        /// The release needs a new, empty volume while the app has one that nothing would use.
+        VolumeLeftBehind = "VolumeLeftBehind",
+        /// A volume that the app had is gone at Fly.io; a new, empty one takes its place.
+        VolumeLost = "VolumeLost",
         /// The release command is running.
         ReleaseCommandRunning = "ReleaseCommandRunning",
         /// The release command failed.

@@ -59,18 +59,20 @@ steps! {
     Secrets,
     /// The image, resolved to a digest.
     Image,
+    /// Machines of an app that was taken over.
+    TakeOver,
     /// The decision which release should run.
     Rollback,
     /// The release as Fly.io records it.
     FlyRelease,
+    /// Volumes of the machines.
+    Volumes,
     /// The release command of fly.toml.
     ReleaseCommand,
     /// The seed command of fly.toml.
     SeedCommand,
     /// The trial of the image in a machine without services.
     TryImage,
-    /// Volumes of the machines.
-    Volumes,
     /// The machines.
     Machines,
     /// Health checks of the machines.

@@ -7,7 +7,7 @@ use super::call::Endpoint;
 use super::error::Result;
 use super::token::Surface::Machines;
 use super::wire::{wire, wire_enum};
-use crate::fly::call::answer::Identified;
+use crate::fly::call::answer::{Identified, gone_is_done};
 use crate::fly::call::client::Client;
 
 wire! {
@@ -94,6 +94,7 @@ impl NewAddress {
 
 const LIST: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/ip_assignments").list();
 const ASSIGN: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/ip_assignments");
+const RELEASE: Endpoint = Endpoint::change(Machines, "DELETE /v1/apps/{app}/ip_assignments/{ip}");
 
 impl Client {
     /// The addresses of an app.
@@ -105,5 +106,10 @@ impl Client {
     /// the intent first, and after an unknown outcome list the addresses before a retry.
     pub async fn assign_address(&self, app: &str, address: &NewAddress) -> Result<IpAssignment> {
         self.call(&ASSIGN, &[app]).json(address).object().await
+    }
+
+    /// Releases an address. Idempotent: a missing one counts as released.
+    pub async fn release_address(&self, app: &str, ip: &str) -> Result<()> {
+        gone_is_done(self.call(&RELEASE, &[app, ip]).done().await)
     }
 }

@@ -10,7 +10,7 @@ use super::error::Result;
 use super::machine_config::MachineGuest;
 use super::token::Surface::Machines;
 use super::wire::{wire, wire_enum};
-use crate::fly::call::answer::{Identified, optional};
+use crate::fly::call::answer::{Identified, gone_is_done, optional};
 use crate::fly::call::client::Client;
 
 wire! {
@@ -135,6 +135,7 @@ pub struct NewVolume {
 const LIST: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/volumes").list();
 const GET: Endpoint = Endpoint::read(Machines, "GET /v1/apps/{app}/volumes/{id}");
 const CREATE: Endpoint = Endpoint::change(Machines, "POST /v1/apps/{app}/volumes");
+const DELETE: Endpoint = Endpoint::change(Machines, "DELETE /v1/apps/{app}/volumes/{id}");
 const EXTEND: Endpoint = Endpoint::change(Machines, "PUT /v1/apps/{app}/volumes/{id}/extend");
 
 impl Client {
@@ -152,6 +153,12 @@ impl Client {
     /// an unknown outcome list the volumes before a retry.
     pub async fn create_volume(&self, app: &str, volume: &NewVolume) -> Result<Volume> {
         self.call(&CREATE, &[app]).json(volume).object().await
+    }
+
+    /// Deletes a volume with its data. Idempotent: a missing one counts as deleted. Refused while a
+    /// machine has it.
+    pub async fn delete_volume(&self, app: &str, id: &str) -> Result<()> {
+        gone_is_done(self.call(&DELETE, &[app, id]).done().await)
     }
 
     /// Extends a volume. Idempotent. Returns whether its machine must be restarted to see the new

@@ -57,8 +57,8 @@ pub fn is_name_taken(error: &fly::Error) -> bool {
 pub enum Holder {
     /// This Activation.
     Us,
-    /// An earlier Activation with our namespace and name, which no longer exists.
-    Namesake,
+    /// An earlier Activation of our namespace, which left it to us.
+    Predecessor,
     /// Nobody: there is no claim, or its Activation was deleted and retained the app.
     Nobody,
 }
@@ -101,10 +101,10 @@ impl<'a> NameStatus<'a> {
             AppLookup::NotFound => Self::Free { claimed: ours },
             AppLookup::Found(app) => Self::Exists {
                 app,
-                holder: match (ours, namesake) {
-                    (true, _) => Holder::Us,
-                    (false, true) => Holder::Namesake,
-                    (false, false) => Holder::Nobody,
+                holder: match claim {
+                    Some(_) if ours => Holder::Us,
+                    Some(claim) if claim.passes_to(owner) => Holder::Predecessor,
+                    _ => Holder::Nobody,
                 },
             },
         }

@@ -11,14 +11,15 @@ use std::{
 
 use super::{
     app_lookup::{AppLookup, Holder, NameStatus, look_up, other_organization},
-    app_overview, clusters, names,
+    app_overview, app_secrets, clusters, names,
 };
 use crate::{
     api::{Reason, policy::Adoption},
+    error::Error,
     fly,
     pipeline::{Cx, Owner, StepChange, Verdict, Why, step::Result},
     plan::Target,
-    store::claim::{self, Claim},
+    store::claim::{self, Claim, TakenOver},
 };
 
 /// How long a name that was observed to be free counts as free. Fly.io takes one read of an app a
@@ -41,6 +42,31 @@ pub struct AppObservation {
     /// Kinds of the requested resources that do not exist under our names yet, so that they will be
     /// ours. Observed only while the app is not claimed.
     pub absent: BTreeSet<String>,
+    /// What is in an app that may be taken over.
+    pub contents: Option<Contents>,
+}
+
+/// What is in an app that exists and is not ours yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Its machines, each with name and id.
+    pub machines: Vec<String>,
+    /// Its volumes, each with name and id.
+    pub volumes: Vec<String>,
+}
+
+impl fmt::Display for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |list: &[String], one: &str| match list.len() {
+            0 => format!("no {one}s"),
+            1 => format!("the {one} {}", list[0]),
+            2..=3 => format!("the {one}s {}", list.join(", ")),
+            many => format!("{many} {one}s"),
+        };
+        write!(f, "{}", count(&self.machines, "machine"))?;
+        write!(f, " and {}", count(&self.volumes, "volume"))?;
+        f.write_str("; they stay, and a machine that differs from the spec is updated in place")
+    }
 }
 
 /// What to do about the app.
@@ -52,8 +78,10 @@ pub enum AppChange {
         app: String,
         /// The claim that is replaced.
         before: Option<Box<Claim>>,
-        /// The app exists already.
-        adopt: bool,
+        /// What is in the app, if it exists already.
+        adopt: Option<Contents>,
+        /// What is taken over with it.
+        taken_over: TakenOver,
         /// Kinds of what will be ours beside the app.
         made: BTreeSet<String>,
     },
@@ -70,8 +98,10 @@ impl fmt::Display for AppChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Claim {
-                app, adopt: true, ..
-            } => write!(f, "take over the Fly app {app}"),
+                app,
+                adopt: Some(contents),
+                ..
+            } => write!(f, "take over the Fly app {app} with {contents}"),
             Self::Claim { app, .. } => write!(f, "claim the name {app}"),
             Self::Create { app, organization } => {
                 write!(
@@ -104,6 +134,10 @@ struct NameFree {
     absent: BTreeSet<String>,
 }
 
+/// Journal: Fly.io's numeric id of the app. It is another one when the app was created anew.
+#[derive(Debug)]
+struct AppIdentity(u64);
+
 /// Journal: when the request to create the app was sent.
 #[derive(Debug)]
 struct CreateSent(Instant);
@@ -111,6 +145,26 @@ struct CreateSent(Instant);
 /// Records that the request to create the app was sent: the name no longer counts as free.
 pub fn record_create(cx: &Cx) {
     cx.journal.set(CreateSent(Instant::now()));
+    forget_former_app(cx);
+}
+
+/// Forgets what this process remembers of an app of this name that no longer exists.
+fn forget_former_app(cx: &Cx) {
+    app_secrets::forget(cx);
+}
+
+/// Notes which app has the name. An app that was created anew counts its secrets from the start.
+fn note_identity(cx: &Cx, app: &fly::App) {
+    let Some(id) = app.internal_numeric_id else {
+        return;
+    };
+    let before = cx.journal.get::<AppIdentity>();
+    if before.as_ref().is_some_and(|before| before.0 != id) {
+        forget_former_app(cx);
+    }
+    if before.is_none_or(|before| before.0 != id) {
+        cx.journal.set(AppIdentity(id));
+    }
 }
 
 /// Kinds of absent resources, if the name was observed to be free a moment ago.
@@ -151,11 +205,36 @@ pub async fn observe(cx: &Cx) -> Result<AppObservation> {
             absent: absent.clone(),
         });
     }
+    let contents = match &lookup {
+        AppLookup::Found(app)
+            if ours.is_none()
+                && cx.target.adoption != Adoption::Never
+                && other_organization(app, &cx.target).is_none() =>
+        {
+            Some(contents(cx).await?)
+        }
+        _ => None,
+    };
     Ok(AppObservation {
         lookup,
         claim,
         owner: cx.owner.clone(),
         absent,
+        contents,
+    })
+}
+
+/// What is in an app that may be taken over.
+async fn contents(cx: &Cx) -> Result<Contents> {
+    let app = &cx.target.app;
+    let read = futures::try_join!(cx.fly.machines(app, &[]), cx.fly.volumes(app));
+    let (machines, volumes) =
+        read.map_err(|source| Error::fly("read what is in the app that is taken over", source))?;
+    let machines = machines.iter().filter(|machine| !machine.state.is_over());
+    let volumes = volumes.iter().filter(|volume| !volume.state.is_over());
+    Ok(Contents {
+        machines: machines.map(|m| format!("{} ({})", m.name, m.id)).collect(),
+        volumes: volumes.map(|v| format!("{} ({})", v.name, v.id)).collect(),
     })
 }
 
@@ -180,6 +259,7 @@ async fn read_both(cx: &Cx) -> Result<(AppLookup, Option<Claim>)> {
 async fn read_app(cx: &Cx) -> Result<AppLookup> {
     let lookup = app_overview::read(cx, look_up(cx, &cx.target.app)).await?;
     if let AppLookup::Found(app) = &lookup {
+        note_identity(cx, app);
         cx.facts.set(FoundApp {
             app: (**app).clone(),
             at: Instant::now(),
@@ -237,7 +317,7 @@ pub fn decide(target: &Target, observed: &AppObservation) -> Verdict<AppChange> 
             app: app.clone(),
             organization: target.organization.clone(),
         }),
-        NameStatus::Free { claimed: false } => take(target, observed, false),
+        NameStatus::Free { claimed: false } => take(target, observed, None),
         NameStatus::Exists { app: found, holder } => existing(target, observed, found, holder),
     }
 }
@@ -265,34 +345,52 @@ fn existing(
     let may_adopt = match (holder, target.adoption) {
         (Holder::Us, _) => return Verdict::Done,
         (_, Adoption::Always) => true,
-        (_, Adoption::IfOwned) => holder == Holder::Namesake,
+        (_, Adoption::IfOwned) => holder == Holder::Predecessor,
         (_, Adoption::Never) => false,
     };
     if may_adopt {
-        return take(target, observed, true);
+        let contents = observed.contents.clone().unwrap_or_default();
+        return take(target, observed, Some(contents));
     }
     Verdict::Blocked(
         Why::new(
             Reason::AdoptionRefused,
             format!("the app {app} exists already and this Activation did not create it"),
         )
-        .next("choose another app, or set `adoption` to Always (or IfOwned, for one that an earlier Activation of this name left behind)"),
+        .next("choose another app, or set `adoption` to Always (or IfOwned, for one that an earlier Activation of this namespace left behind)"),
     )
 }
 
-fn take(target: &Target, observed: &AppObservation, adopt: bool) -> Verdict<AppChange> {
-    let namesake = observed
-        .claim
-        .as_ref()
-        .filter(|claim| claim.left_by_namesake(&observed.owner));
+fn take(target: &Target, observed: &AppObservation, adopt: Option<Contents>) -> Verdict<AppChange> {
+    let claim = observed.claim.as_ref();
+    let predecessor = claim.filter(|claim| claim.passes_to(&observed.owner));
     // A resource of the same name in another organization belongs to somebody else.
-    let before = namesake.filter(|claim| claim.organization == target.organization);
-    let made_before = before.map(|claim| claim.made.clone()).unwrap_or_default();
+    let before = predecessor.filter(|claim| claim.organization == target.organization);
+    let mut made = before.map(|claim| claim.made.clone()).unwrap_or_default();
+    if adopt.is_none() {
+        // The volumes are gone with the app.
+        made.retain(|kind| !claim::is_volume(kind));
+    }
+    let taken_over = match &adopt {
+        None => TakenOver::default(),
+        Some(contents) => {
+            let mut former = before.map_or_else(BTreeSet::new, |claim| {
+                claim.taken_over.former.iter().cloned().collect()
+            });
+            former.extend(before.map(|claim| claim.uid.clone()));
+            TakenOver {
+                former,
+                everything: target.adoption == Adoption::Always,
+                served: !contents.machines.is_empty() || !contents.volumes.is_empty(),
+            }
+        }
+    };
     Verdict::Change(AppChange::Claim {
         app: target.app.clone(),
         before: observed.claim.clone().map(Box::new),
         adopt,
-        made: &made_before | &observed.absent,
+        taken_over,
+        made: &made | &observed.absent,
     })
 }
 
@@ -332,6 +430,10 @@ mod tests {
             claim,
             owner,
             absent: BTreeSet::from([claim::DATABASE.to_owned()]),
+            contents: Some(Contents {
+                machines: vec!["golive-app-0 (17811)".into()],
+                volumes: Vec::new(),
+            }),
         };
         decide(&target(&format!("adoption: {adoption}")), &observed)
     }
@@ -346,7 +448,7 @@ mod tests {
     fn adopts(verdict: &Verdict<AppChange>) -> bool {
         matches!(
             verdict,
-            Verdict::Change(AppChange::Claim { adopt: true, .. })
+            Verdict::Change(AppChange::Claim { adopt: Some(_), .. })
         )
     }
 
@@ -356,7 +458,7 @@ mod tests {
         let first = next("Never", AppLookup::NotFound, None);
         assert!(matches!(
             &first,
-            Verdict::Change(AppChange::Claim { adopt: false, before: None, made, .. }) if made.contains("database")
+            Verdict::Change(AppChange::Claim { adopt: None, before: None, made, .. }) if made.contains("database")
         ));
         let second = next("Never", AppLookup::NotFound, Some(ours.clone()));
         assert!(matches!(second, Verdict::Change(AppChange::Create { .. })));
@@ -396,6 +498,35 @@ mod tests {
         assert!(adopts(&look("IfOwned", Some(&namesake))));
         assert!(adopts(&look("Always", None)));
         assert!(adopts(&look("Always", Some(&stranger))));
+    }
+
+    #[test]
+    fn a_retained_app_passes_to_another_name_of_its_namespace_with_its_machines() {
+        let renamed = claim("uid-0", "cabanas", "former", true);
+        let verdict = next("IfOwned", there("cabanas"), Some(renamed));
+        let Verdict::Change(AppChange::Claim { taken_over, .. }) = &verdict else {
+            unreachable!("{verdict:?}")
+        };
+        assert_eq!(taken_over.former, ["uid-0".to_owned()].into());
+        assert!(taken_over.served && !taken_over.everything);
+        let Verdict::Change(change) = &verdict else {
+            unreachable!("a change")
+        };
+        assert_eq!(
+            change.to_string(),
+            "take over the Fly app shop with the machine golive-app-0 (17811) and no volumes; they stay, and a machine that differs from the spec is updated in place"
+        );
+        // One that is not retained belongs to an object that exists.
+        let held = claim("uid-0", "cabanas", "former", false);
+        let reason = blocked(next("Always", there("cabanas"), Some(held)));
+        assert_eq!(reason, Reason::AppClaimed);
+        // With `Always`, everything of the app is taken over, and no former owner is believed.
+        let stranger = claim("uid-0", "other", "shop", true);
+        let verdict = next("Always", there("cabanas"), Some(stranger));
+        let Verdict::Change(AppChange::Claim { taken_over, .. }) = verdict else {
+            unreachable!("a claim")
+        };
+        assert!(taken_over.everything && taken_over.former.is_empty());
     }
 
     #[test]

@@ -45,6 +45,10 @@ struct Pushed(BTreeMap<String, SecretStatus>);
 #[derive(Debug)]
 struct SecretsVersion(u64);
 
+/// Journal: by name, whether the first push by this process left Fly.io's digest as it was.
+#[derive(Clone, Debug, Default)]
+struct SameValues(BTreeMap<String, bool>);
+
 /// The version of the app's secrets that machines must see, if this process has written any.
 pub fn version(cx: &Cx) -> Option<u64> {
     cx.journal.get::<SecretsVersion>().map(|version| version.0)
@@ -64,6 +68,22 @@ impl Comparison {
     pub fn notes(&self) -> Vec<Note> {
         self.current.iter().cloned().map(Note::Secret).collect()
     }
+}
+
+/// Forgets what this process has pushed: it was pushed to an app that no longer exists.
+pub fn forget(cx: &Cx) {
+    cx.journal.clear::<SecretsVersion>();
+    cx.journal.clear::<Pushed>();
+    cx.journal.clear::<SecretList>();
+    cx.facts.clear::<SecretList>();
+}
+
+/// Whether everything that was pushed to the app was found by this process to have the same value
+/// before: Fly.io's digest did not change.
+pub fn had_same_values(cx: &Cx) -> bool {
+    let same = cx.journal.get::<SameValues>();
+    let is_same = |name: &String| same.as_ref().and_then(|same| same.0.get(name).copied());
+    records(cx).keys().all(|name| is_same(name) == Some(true))
 }
 
 /// Compares wanted secrets (name to fingerprint) with what Fly.io has and what was pushed. Pure.
@@ -181,6 +201,11 @@ pub async fn push(cx: &Cx, values: BTreeMap<String, Option<SecretString>>) -> Re
         let answered = find(&written.secrets.0, &name);
         match digest_after(find(&before, &name), answered, find(&after, &name)) {
             Some(digest) => {
+                let same = find(&before, &name).is_some_and(|before| before.digest == digest);
+                cx.journal.change_or_default::<SameValues>(|values| {
+                    // A later push tells nothing about what was there before the first.
+                    values.0.entry(name.clone()).or_insert(same);
+                });
                 let status = SecretStatus {
                     digest: digest.to_owned(),
                     fingerprint: fingerprint(&cx.installation.fingerprint_key, &value),

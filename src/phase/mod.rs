@@ -16,6 +16,7 @@ pub mod database_probe;
 pub mod deploy;
 pub mod evidence;
 pub mod image;
+pub mod left_behind;
 pub mod marks;
 pub mod names;
 pub mod preflight;

@@ -182,6 +182,17 @@ fn divide(
         .partition(|machine| is_ours(machine, owner) && (original(machine) || !filled(machine)))
 }
 
+/// All machines of the app that are not destroyed: ours, and those of others.
+///
+/// # Errors
+/// When Fly.io does not answer.
+pub async fn all(cx: &Cx) -> Result<(Vec<Machine>, Vec<Machine>)> {
+    let machines = list(cx).await?.into_iter();
+    Ok(machines
+        .filter(|machine| !machine.state.is_over())
+        .partition(|machine| is_ours(machine, &cx.owner)))
+}
+
 /// The machines that were observed, and those that this process has created since.
 fn with_sent(roster: &Roster, sent: Sent) -> Known {
     let mut machines = roster.machines.clone();

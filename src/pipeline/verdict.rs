@@ -107,6 +107,8 @@ pub enum Removal {
     Gone,
     /// It stays, as the deletion policy requires. Says what stays, for the report.
     Retained(String),
+    /// It goes on only when a person does something.
+    Blocked(Why),
     /// The removal is under way; observe again after the given time.
     Pending {
         /// What is awaited.

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     api::{
-        ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation, PhaseName, Reason,
+        ANNOTATION_DELETE_DATA, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation, PhaseName,
+        Reason,
         deploy::{DEFAULT_PORT, Deploy},
         policy::{Adoption, DeletionPolicy, Gate, Mode},
         preflight::SkippedCheck,
@@ -87,6 +88,8 @@ pub struct Target {
     pub adoption: Adoption,
     /// What remains after deletion.
     pub deletion: DeletionPolicy,
+    /// Whether somebody has confirmed by annotation that the deletion policy may delete data.
+    pub data_deletion_confirmed: bool,
     /// Tokens of the annotations that request a retry: a new one lifts the hold of a release that
     /// has failed.
     pub retry: BTreeSet<String>,
@@ -176,6 +179,7 @@ impl Target {
             mode: spec.mode,
             adoption: spec.adoption,
             deletion: spec.deletion_policy.clone(),
+            data_deletion_confirmed: annotations.get(ANNOTATION_DELETE_DATA) == Some(&spec.app),
             retry: retry(activation),
             identity: identity(activation, refs, followed, rotation.as_deref(), key),
             rotation,

@@ -171,6 +171,14 @@ async fn remove(
                 again,
             })
         }
+        Ok(Removal::Blocked(why)) => {
+            memory.wanted.intents.settled(id);
+            Err(Obstacle {
+                message: format!("{id}: {}", why.message),
+                blocked: true,
+                again: NO_TOKEN_PAUSE.min(cx.installation.timing.backoff_max),
+            })
+        }
         Ok(Removal::Gone) if let Some(obstacle) = perhaps_created(id, cx) => Err(obstacle),
         Ok(removal) => {
             memory.wanted.intents.settled(id);
@@ -257,6 +265,7 @@ fn publish_retained(pass: &Pass<'_>, memory: &Memory) {
         "retained as `deletionPolicy` requires: {}",
         retained.join(", ")
     );
+    tracing::info!("{note}");
     let event = events::normal("Retained", "Delete", &note);
     pass.context.publish(pass.activation, vec![event]);
 }
@@ -281,15 +290,19 @@ pub async fn forget(
     tracing::warn!(%app, "forgotten on request: what exists on Fly.io stays there");
     let (kube, namespace) = (&context.kube, &context.installation.own_namespace);
     // The next owner takes the claims over: this one is no longer there to give them back.
+    let mut claimed = false;
     for app in [app, &names::postgres(app)] {
         if let Some(claim) = claim::read(kube, namespace, app).await?
             && claim.is_of(owner)
         {
+            claimed = true;
             claim::retain(kube, namespace, app, owner, &claim, &claim.made).await?;
         }
     }
     app_token_secret::delete(kube, namespace, &owner.uid).await?;
-    records::delete_all(kube, namespace, &owner.uid).await?;
+    if !claimed {
+        records::delete_all(kube, namespace, &owner.uid).await?;
+    }
     image::delete(kube, namespace, &owner.uid).await?;
     release(tokens, context, owner).await
 }

@@ -46,9 +46,12 @@ pub fn set(to: &mut Setter<'_>, result: &PassResult<'_>, liveness: &Liveness) {
     to.set(ConditionType::Drifted, status, reason, &message);
 }
 
-/// What differs and is left alone, because Golive did not make it.
-pub fn left_alone<'a>(result: &PassResult<'a>) -> impl Iterator<Item = &'a str> {
-    let phases = result.report.into_iter().flat_map(|report| &report.phases);
+/// What differs and is left alone, because Golive did not make it: from the release that serves, if
+/// that was observed, else from the spec.
+pub fn left_alone<'a>(result: &'a PassResult<'_>) -> impl Iterator<Item = &'a str> {
+    let site = result.site.as_ref().filter(|site| site.is_kept());
+    let report = site.map(|site| &site.report).or(result.report);
+    let phases = report.into_iter().flat_map(|report| &report.phases);
     let steps = phases.flat_map(|phase| &phase.steps);
     steps.flat_map(|(_, record)| record.notes.iter().filter_map(Note::drift))
 }

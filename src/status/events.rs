@@ -44,6 +44,7 @@ pub fn between(old: Option<&ActivationStatus>, new: &ActivationStatus) -> Vec<Ev
     phases(&mut events, old, new);
     doubts(&mut events, old, new);
     fallbacks(&mut events, old, new);
+    left_behind(&mut events, old, new);
     transitions(&mut events, old, new);
     requested(&mut events, old, new);
     source(&mut events, old, new);
@@ -324,6 +325,32 @@ fn fallbacks(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Acti
                 &format!(
                     "{}: {} instead of {}: {}",
                     fallback.what, fallback.to, fallback.from, fallback.reason
+                ),
+            ));
+        }
+    }
+}
+
+/// What begins to be left behind, once for each object.
+fn left_behind(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &ActivationStatus) {
+    for object in &new.external {
+        let Some(why) = &object.retained else {
+            continue;
+        };
+        let told = old.is_some_and(|old| {
+            old.external.iter().any(|before| {
+                (&before.kind, &before.id) == (&object.kind, &object.id)
+                    && before.retained.is_some()
+            })
+        });
+        if !told {
+            events.push(event(
+                EventType::Normal,
+                Reason::LeftBehind.as_str(),
+                object.kind.clone(),
+                &format!(
+                    "{} {} ({}) is left behind: {why}",
+                    object.kind, object.name, object.id
                 ),
             ));
         }

@@ -36,6 +36,7 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
     status.preflight = lists.preflight(&status.preflight);
     status.smoke_test = lists.smoke_test(&status.smoke_test);
     status.external = lists.external(&status.external);
+    drop_what_is_gone(&mut status.external, report, &lists);
     status.secrets = lists.secrets(&status.secrets);
     status.fallbacks = lists.fallbacks(&status.fallbacks);
     if provision_is_done(report) {
@@ -75,6 +76,22 @@ pub fn merge_site(status: &mut ActivationStatus, report: &Report, now: Timestamp
     status.smoke_test = lists.smoke_test(&status.smoke_test);
     status.external = lists.external(&status.external);
     status.fallbacks = lists.fallbacks(&status.fallbacks);
+}
+
+/// Drops what was left behind and is not noted any more, as soon as the steps that note it have looked:
+/// somebody has deleted it, or it is in use again.
+fn drop_what_is_gone(external: &mut Vec<ExternalObject>, report: &Report, lists: &Merge<'_>) {
+    let mut steps = report.phases.iter().flat_map(|phase| &phase.steps);
+    let volumes = steps.any(|(id, step)| *id == StepId::Volumes && step.state.satisfied());
+    let provision = provision_is_done(report);
+    external.retain(|object| {
+        let observed = if object.region.is_empty() {
+            provision
+        } else {
+            volumes
+        };
+        object.retained.is_none() || !observed || lists.notes_object(object)
+    });
 }
 
 fn provision_is_done(report: &Report) -> bool {
@@ -127,7 +144,15 @@ impl Merge<'_> {
             Note::External(object) => Some(object.clone()),
             _ => None,
         });
-        let key = |object: &ExternalObject| format!("{}/{}", object.kind, object.name);
+        // Names of volumes are not unique: an entry with a region is known by its id.
+        let key = |object: &ExternalObject| {
+            let name = if object.region.is_empty() {
+                &object.name
+            } else {
+                &object.id
+            };
+            format!("{}/{name}", object.kind)
+        };
         let join = |old: Option<&ExternalObject>, new: ExternalObject| ExternalObject {
             first_observed_time: old
                 .filter(|old| old.id == new.id)
@@ -166,6 +191,14 @@ impl Merge<'_> {
             ..new
         };
         merged(old, new, key, join, self.complete)
+    }
+
+    fn notes_object(&self, object: &ExternalObject) -> bool {
+        let mut notes = self.notes.iter();
+        notes.any(|note| {
+            matches!(note, Note::External(noted)
+                if (&noted.kind, &noted.name, &noted.id) == (&object.kind, &object.name, &object.id))
+        })
     }
 
     fn notes_fallback(&self, what: &str) -> bool {

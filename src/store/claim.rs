@@ -30,6 +30,14 @@ pub const DATABASE: &str = "database";
 /// Kind of the Redis database in [`Claim::made`].
 pub const REDIS: &str = "redis";
 
+/// Begins the kind of a volume in [`Claim::made`]; its id follows.
+const VOLUME: &str = "volume-";
+
+/// Keys of [`TakenOver`] in the ConfigMap.
+const FORMER: &str = "former";
+const EVERYTHING: &str = "everything";
+const SERVED: &str = "served";
+
 /// Prefix of the keys that hold [`Claim::made`]: one key for each kind, so that two writers do not
 /// overwrite each other.
 const MADE: &str = "made-";
@@ -52,8 +60,38 @@ pub struct Claim {
     /// Kinds of objects that carry the app's name and were created for it, such as [`DATABASE`], and
     /// therefore may be deleted with it. Objects that existed before are not included.
     pub made: BTreeSet<String>,
+    /// What was taken over with an app that existed before this Activation.
+    pub taken_over: TakenOver,
     version: Option<String>,
     object_uid: Option<String>,
+}
+
+/// What an Activation takes over with an app that existed before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TakenOver {
+    /// UIDs of the Activations whose claim passed on: their machines are taken over.
+    pub former: BTreeSet<String>,
+    /// Every machine is taken over, whoever made it (`adoption: Always`).
+    pub everything: bool,
+    /// The app had machines or volumes: it was in use.
+    pub served: bool,
+}
+
+impl TakenOver {
+    /// Whether machines of others may have to be taken over.
+    pub fn is_any(&self) -> bool {
+        self.everything || !self.former.is_empty()
+    }
+}
+
+/// The kind under which a claim records a volume that was created for the app.
+pub fn volume(id: &str) -> String {
+    format!("{VOLUME}{id}")
+}
+
+/// Whether this kind in [`Claim::made`] is a volume, which lives and dies with the app.
+pub fn is_volume(kind: &str) -> bool {
+    kind.starts_with(VOLUME)
 }
 
 impl Claim {
@@ -67,6 +105,21 @@ impl Claim {
     /// claim says.
     pub fn left_by_namesake(&self, owner: &Owner) -> bool {
         self.namespace == owner.namespace && self.name == owner.name
+    }
+
+    /// True when the app may pass to this Activation as its successor: a namesake left it behind, or
+    /// another Activation of the same namespace was deleted and retained it. Whoever may create
+    /// Activations in a namespace may create them under any name.
+    pub fn passes_to(&self, owner: &Owner) -> bool {
+        self.uid != owner.uid
+            && self.namespace == owner.namespace
+            && (self.name == owner.name || self.retained)
+    }
+
+    /// The ids of the volumes that were created for the app.
+    pub fn volumes(&self) -> BTreeSet<&str> {
+        let made = self.made.iter();
+        made.filter_map(|kind| kind.strip_prefix(VOLUME)).collect()
     }
 }
 
@@ -116,6 +169,8 @@ pub struct Terms<'a> {
     pub taken: Option<Timestamp>,
     /// Kinds of objects that were, or are about to be, created for the app.
     pub made: &'a BTreeSet<String>,
+    /// What is taken over with an app that existed before.
+    pub taken_over: &'a TakenOver,
 }
 
 /// Records that an object of this kind is about to be created for the app. Safe to repeat.
@@ -162,6 +217,7 @@ pub async fn retain(
         organization: &claim.organization,
         taken: None,
         made: kept,
+        taken_over: &claim.taken_over,
     };
     write(kube, own_namespace, app, owner, Some(claim), &terms).await
 }
@@ -202,6 +258,16 @@ fn data(app: &str, owner: &Owner, terms: &Terms<'_>) -> BTreeMap<String, String>
     data.extend(terms.taken.map(|at| ("taken".to_owned(), at.to_string())));
     let made = terms.made.iter();
     data.extend(made.map(|kind| (format!("{MADE}{kind}"), "true".to_owned())));
+    let over = terms.taken_over;
+    if !over.former.is_empty() {
+        let list: Vec<&str> = over.former.iter().map(String::as_str).collect();
+        data.insert(FORMER.to_owned(), list.join(","));
+    }
+    for (key, holds) in [(EVERYTHING, over.everything), (SERVED, over.served)] {
+        if holds {
+            data.insert(key.to_owned(), "true".to_owned());
+        }
+    }
     data
 }
 
@@ -215,7 +281,18 @@ fn parse(map: ConfigMap) -> Claim {
         .map(str::to_owned)
         .collect();
     let mut text = |key: &str| data.remove(key).unwrap_or_default();
+    let former = text(FORMER);
+    let taken_over = TakenOver {
+        former: former
+            .split(',')
+            .filter(|uid| !uid.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        everything: text(EVERYTHING) == "true",
+        served: text(SERVED) == "true",
+    };
     Claim {
+        taken_over,
         uid: text("uid"),
         namespace: text("namespace"),
         name: text("name"),
@@ -259,6 +336,7 @@ pub(crate) mod tests {
             organization: "cabanas".to_owned(),
             taken: None,
             made: BTreeSet::new(),
+            taken_over: TakenOver::default(),
             version: Some("1".to_owned()),
             object_uid: None,
         }
@@ -276,5 +354,39 @@ pub(crate) mod tests {
         assert!(!claim("new", "cabanas", "mvp", true).is_of(&owner));
         assert!(claim("old", "cabanas", "mvp", false).left_by_namesake(&owner));
         assert!(!claim("old", "other", "mvp", true).left_by_namesake(&owner));
+        // A rename: what another one of the namespace retained passes on, and what it holds does not.
+        assert!(claim("old", "cabanas", "mvp", false).passes_to(&owner));
+        assert!(claim("old", "cabanas", "former", true).passes_to(&owner));
+        assert!(!claim("old", "cabanas", "former", false).passes_to(&owner));
+        assert!(!claim("old", "other", "mvp", true).passes_to(&owner));
+    }
+
+    #[test]
+    fn what_a_claim_says_is_read_as_it_was_written() {
+        let owner = Owner {
+            namespace: "cabanas".into(),
+            name: "mvp".into(),
+            uid: "new".into(),
+            generation: 1,
+        };
+        let taken_over = TakenOver {
+            former: ["a".to_owned(), "b".to_owned()].into(),
+            everything: true,
+            served: true,
+        };
+        let made = BTreeSet::from([DATABASE.to_owned(), volume("vol_1")]);
+        let terms = Terms {
+            organization: "cabanas",
+            taken: Some(Timestamp::UNIX_EPOCH),
+            made: &made,
+            taken_over: &taken_over,
+        };
+        let read = parse(ConfigMap {
+            data: Some(data("shop", &owner, &terms)),
+            ..ConfigMap::default()
+        });
+        assert_eq!((&read.made, &read.taken_over), (&made, &taken_over));
+        assert_eq!(read.volumes(), ["vol_1"].into());
+        assert!(read.is_of(&owner));
     }
 }

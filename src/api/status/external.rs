@@ -55,12 +55,24 @@ pub struct ExternalObject {
     #[schemars(length(max = 64))]
     pub kind: String,
     /// Fly.io's ID of it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     #[schemars(length(max = 128))]
     pub id: String,
-    /// Its name.
+    /// Its name. Names of volumes are not unique.
     #[schemars(length(max = 253))]
     pub name: String,
+    /// Region, of a volume.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 16))]
+    pub region: String,
+    /// Size in GB, of a volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_gb: Option<u32>,
+    /// Why it is kept although nothing uses it any more, and how to delete it. Absent while it is in
+    /// use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub retained: Option<String>,
     /// When it was first observed. The metric `golive_last_observed_timestamp_seconds` has the time of the
     /// last observation.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -117,7 +117,7 @@ pub struct ActivationStatus {
     /// What exists on Fly.io for this activation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["kind".into(), "name".into()]))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["kind".into(), "name".into(), "id".into()]))]
     pub external: Vec<ExternalObject>,
 
     /// The fallbacks that were used, and why.

@@ -145,7 +145,7 @@ impl Step for Machines {
                     kind: roster::MACHINE.to_owned(),
                     id: machine.id.clone(),
                     name: machine.name.clone(),
-                    first_observed_time: None,
+                    ..ExternalObject::default()
                 })
             })
             .collect();

@@ -16,6 +16,7 @@ pub mod machine_checks;
 pub mod machines;
 pub mod release;
 pub mod rollout;
+pub mod take_over;
 pub mod verify;
 pub mod volumes;
 
@@ -24,12 +25,13 @@ use crate::pipeline::AnyStep;
 /// All steps. Those whose needs are met run concurrently; removal goes in reverse.
 pub static STEPS: &[&dyn AnyStep] = &[
     &image::Image,
+    &take_over::TakeOver,
     &release::rollback::Rollback,
     &release::fly_release::FlyRelease,
+    &volumes::Volumes,
     &command::release::ReleaseCommand,
     &command::seed::SeedCommand,
     &command::trial::TryImage,
-    &volumes::Volumes,
     &machines::Machines,
     &health::Health,
     &verify::Verify,

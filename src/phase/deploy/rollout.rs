@@ -26,7 +26,7 @@ use crate::{
     fly::Machine,
     flytoml::{AppConfig, Strategy},
     phase::app_secrets,
-    pipeline::{Care, Cx, step::Result},
+    pipeline::{Care, Cx, Owner, step::Result},
 };
 
 /// How long a machine may take to become healthy, unless fly.toml declares `wait_timeout`. The
@@ -118,6 +118,20 @@ pub async fn observe(cx: &Cx) -> Result<Rollout> {
         machines,
         others,
     })
+}
+
+/// The machines that should exist now, with the marks of this owner.
+///
+/// # Errors
+/// When Kubernetes does not answer or the fly.toml cannot be converted.
+pub async fn wanted_by(cx: &Cx, owner: &Owner, machines: &[Machine]) -> Result<Vec<WantedMachine>> {
+    let targets = targets::observe(cx).await?;
+    let effective = targets.effective(&cx.target)?;
+    let cx = Cx {
+        owner: owner.clone(),
+        ..cx.clone()
+    };
+    Ok(desired(&cx, &effective, machines)?.machines)
 }
 
 fn desired(cx: &Cx, effective: &Effective, machines: &[Machine]) -> Result<DesiredFleet> {

@@ -1,25 +1,33 @@
 //! The volumes of machines with `[[mounts]]`: one for each machine, created before it. A new machine
 //! mounts a free volume of the right name by its id, as with flyctl. Volumes are data: nothing here
-//! deletes one, and a volume whose machine is gone is used again.
+//! deletes one, a volume whose machine is gone is used again, and an empty one is not created in
+//! silence beside one that would no longer be used.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{
     assessment,
-    fleet::{self, wanted::WantedMachine},
+    fleet::{
+        self,
+        volumes::VOLUME,
+        wanted::{WantedMachine, machine_in_slot},
+    },
+    rollout::Rollout,
 };
 use crate::{
-    api::Reason,
+    api::{Reason, status::ExternalObject},
     error::Error,
     fly::{
         machine_config::MachineGuest,
         volumes::{NewVolume, Volume},
     },
     flytoml,
-    pipeline::{Cx, Slot, Step, StepChange, StepId, Verdict, Why, step::Result},
+    phase::app_name::OwnClaim,
+    pipeline::{Cx, Incident, Note, Slot, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
+    store::claim,
 };
 
 /// The volumes.
@@ -33,6 +41,8 @@ const SIZE_GB_GPU: u32 = 100;
 /// A volume for a machine that does not exist yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Needed {
+    /// The process group of the machine.
+    group: String,
     name: String,
     region: String,
     size_gb: u32,
@@ -42,13 +52,34 @@ pub struct Needed {
     image: String,
 }
 
+/// A volume in one of our machines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mounted {
+    id: String,
+    /// The process group of the machine.
+    group: String,
+    /// The name of the volume.
+    name: String,
+    /// The machine stays, with this volume.
+    stays: bool,
+}
+
 /// The needed volumes, and those that exist.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Observed {
     /// Whether fly.toml declares mounts.
     requested: bool,
     needed: Vec<Needed>,
     volumes: Vec<Volume>,
+    mounted: Vec<Mounted>,
+    /// Volumes that machines had, as the status recorded them, and that are gone.
+    lost: Vec<ExternalObject>,
+    /// Ids of volumes that were known to be left behind before.
+    known: BTreeSet<String>,
+    /// Pause until the next look at a volume that is about to be left behind.
+    soon: Duration,
+    /// Pause until the next look at one that is.
+    later: Duration,
 }
 
 /// A volume to create.
@@ -57,6 +88,8 @@ pub struct Change {
     volume: Needed,
     /// The number of volumes of its name: it makes the announcement unique.
     before: usize,
+    /// Id of a volume that the app had and that is gone.
+    lost: Option<String>,
 }
 
 impl fmt::Display for Change {
@@ -65,36 +98,146 @@ impl fmt::Display for Change {
             f,
             "create a volume {} of {} GB in {}",
             self.volume.name, self.volume.size_gb, self.volume.region
-        )
+        )?;
+        match &self.lost {
+            Some(id) => write!(f, ", empty, because {id} is gone"),
+            None => Ok(()),
+        }
     }
 }
 
 impl StepChange for Change {}
 
-/// The first needed volume for which there is no free one. Pure.
-fn lacking(needed: &[Needed], volumes: &[Volume]) -> Option<Change> {
-    needed.iter().enumerate().find_map(|(at, volume)| {
-        let of_name = |candidate: &&Volume| {
-            candidate.name == volume.name && candidate.region == volume.region
-        };
+/// The needed volumes for which there is no free one. Pure.
+fn lacking<'a>(needed: &'a [Needed], volumes: &[Volume]) -> Vec<&'a Needed> {
+    let without = |(at, volume): (usize, &'a Needed)| {
+        let alike = |name: &str, region: &str| name == volume.name && region == volume.region;
         let free = volumes
             .iter()
-            .filter(of_name)
-            .filter(|v| v.is_free())
-            .count();
-        let earlier = needed[..at]
-            .iter()
-            .filter(|n| n.name == volume.name && n.region == volume.region)
-            .count();
-        (free <= earlier).then(|| Change {
-            volume: volume.clone(),
-            before: volumes
-                .iter()
-                .filter(of_name)
-                .filter(|volume| !volume.state.is_over())
-                .count(),
+            .filter(|v| v.is_free() && alike(&v.name, &v.region));
+        let earlier = needed[..at].iter().filter(|n| alike(&n.name, &n.region));
+        (free.count() <= earlier.count()).then_some(volume)
+    };
+    needed.iter().enumerate().filter_map(without).collect()
+}
+
+/// The change that creates this volume.
+fn create(volume: &Needed, volumes: &[Volume], lost: &[ExternalObject]) -> Change {
+    let lost = lost
+        .iter()
+        .find(|lost| lost.name == volume.name && lost.region == volume.region);
+    let alike = volumes
+        .iter()
+        .filter(|v| v.name == volume.name && v.region == volume.region)
+        .filter(|v| !v.state.is_over());
+    Change {
+        volume: volume.clone(),
+        before: alike.count(),
+        lost: lost.map(|lost| lost.id.clone()),
+    }
+}
+
+impl Observed {
+    /// The mount of a volume in one of our machines.
+    fn mount_of(&self, volume: &Volume) -> Option<&Mounted> {
+        self.mounted.iter().find(|mounted| mounted.id == volume.id)
+    }
+
+    /// Whether a needed machine will mount it.
+    fn is_needed(&self, volume: &Volume) -> bool {
+        let mut needed = self.needed.iter();
+        needed.any(|n| n.name == volume.name && n.region == volume.region)
+    }
+
+    /// Whether no machine has the volume, and none will.
+    fn is_unused(&self, volume: &Volume) -> bool {
+        volume.is_free() && !self.is_needed(volume)
+    }
+
+    /// Whether its machine will be gone.
+    fn is_leaving(&self, volume: &Volume) -> bool {
+        self.mount_of(volume).is_some_and(|mounted| !mounted.stays)
+    }
+
+    /// Why a new, empty volume is refused: the app has a volume that nothing would use any more. A
+    /// first deployment and a larger scale have none. Pure.
+    fn refusal(&self, target: &Target) -> Option<Why> {
+        let grows = |needed: &Needed| {
+            self.mounted.iter().any(|mounted| {
+                mounted.stays && mounted.group == needed.group && mounted.name == needed.name
+            })
+        };
+        let lacking = lacking(&self.needed, &self.volumes).into_iter();
+        let allowed = &target.deploy.volumes.allow_new;
+        let (needed, left) = lacking
+            .filter(|needed| !grows(needed) && !allowed.contains(&needed.name))
+            .find_map(|needed| {
+                let left = self.volumes.iter().filter(|volume| {
+                    (self.is_unused(volume) || self.is_leaving(volume))
+                        && (volume.name == needed.name || !self.known.contains(&volume.id))
+                });
+                let left: Vec<&Volume> = left.collect();
+                (!left.is_empty()).then_some((needed, left))
+            })?;
+        Some(Why::new(
+            Reason::VolumeLeftBehind,
+            refusal_text(&target.app, needed, &left),
+        ))
+    }
+
+    /// The volumes that no machine uses.
+    fn unused(&self) -> impl Iterator<Item = &Volume> {
+        self.volumes.iter().filter(|volume| self.is_unused(volume))
+    }
+}
+
+/// The message of a refusal.
+fn refusal_text(app: &str, needed: &Needed, left: &[&Volume]) -> String {
+    let names: Vec<String> = left.iter().map(|volume| described(volume)).collect();
+    let Needed {
+        group,
+        name,
+        region,
+        ..
+    } = needed;
+    format!(
+        "process group {group} would start on a new, empty volume {name} in {region}, and nothing would use {} any more; to take the data along: `fly volumes fork {} -a {app} --name {name} --region {region}`, or change the fly.toml back; to start empty: add {name} to `deploy.volumes.allowNew`",
+        names.join(", "),
+        left.first().map_or("", |volume| volume.id.as_str()),
+    )
+}
+
+/// A volume, for people.
+fn described(volume: &Volume) -> String {
+    format!(
+        "{} ({}, {} GB in {})",
+        volume.name,
+        volume.id,
+        volume.size_gb.unwrap_or_default(),
+        volume.region
+    )
+}
+
+/// The volumes in our machines.
+fn mounted(rollout: &Rollout) -> Vec<Mounted> {
+    let wanted_for = |id: &str| {
+        let mut wanted = rollout.desired.machines.iter();
+        wanted.find(|w| machine_in_slot(&rollout.machines, w).is_some_and(|m| m.id == id))
+    };
+    let of = |machine: &crate::fly::Machine| {
+        let config = machine.config.as_ref()?;
+        let mount = config.mounts.first()?;
+        let name = mount.name.clone().unwrap_or_default();
+        let wanted = wanted_for(&machine.id).and_then(|wanted| wanted.volume.as_ref());
+        Some(Mounted {
+            id: mount.volume.clone()?,
+            group: machine.metadata("fly_process_group")?.to_owned(),
+            // A volume of an unknown name counts as the wanted one.
+            stays: wanted.is_some_and(|wanted| name.is_empty() || name == *wanted),
+            name,
         })
-    })
+    };
+    rollout.machines.iter().filter_map(of).collect()
 }
 
 fn needed(config: &flytoml::AppConfig, wanted: &WantedMachine) -> Option<Needed> {
@@ -104,6 +247,7 @@ fn needed(config: &flytoml::AppConfig, wanted: &WantedMachine) -> Option<Needed>
     let guest = wanted.config.guest.clone();
     let has_gpu = guest.as_ref().is_some_and(|guest| guest.gpu_kind.is_some());
     Some(Needed {
+        group: wanted.group.clone(),
         name: mount.source.clone()?,
         region: wanted.region.clone(),
         size_gb: size
@@ -128,7 +272,7 @@ impl Step for Volumes {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[StepId::Image]
+        &[StepId::TakeOver]
     }
 
     /// A machine keeps its volume.
@@ -137,40 +281,101 @@ impl Step for Volumes {
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
-        let mut observed = Observed {
-            requested: !cx.target.config()?.app.mounts.is_empty(),
-            needed: Vec::new(),
-            volumes: Vec::new(),
-        };
-        if !observed.requested {
-            return Ok(observed);
+        let requested = !cx.target.config()?.app.mounts.is_empty();
+        let mut recorded = cx.recorded.external.iter().filter(|o| o.kind == VOLUME);
+        let taken = cx.facts.get::<OwnClaim>();
+        let taken = taken.is_some_and(|claim| claim.0.taken_over.is_any());
+        if !requested && !taken && recorded.next().is_none() {
+            return Ok(Observed::default());
         }
         let rollout = assessment::observe(cx).await?.rollout;
-        observed.needed = rollout
-            .lacking()
-            .into_iter()
-            .filter_map(|wanted| needed(&rollout.effective.config, wanted))
-            .collect();
-        if !observed.needed.is_empty() {
-            observed.volumes = fleet::volumes::list(cx).await?;
-        }
-        Ok(observed)
+        let lacking = rollout.lacking().into_iter();
+        let volumes = fleet::volumes::list(cx).await?;
+        let known = cx.recorded.external.iter().filter(|o| o.kind == VOLUME);
+        let lost = known.clone().filter(|object| {
+            object.retained.is_none() && volumes.iter().all(|volume| volume.id != object.id)
+        });
+        let timing = &cx.installation.timing;
+        Ok(Observed {
+            requested,
+            needed: lacking
+                .filter_map(|wanted| needed(&rollout.effective.config, wanted))
+                .collect(),
+            lost: lost.cloned().collect(),
+            volumes,
+            mounted: mounted(&rollout),
+            known: known
+                .filter(|object| object.retained.is_some())
+                .map(|object| object.id.clone())
+                .collect(),
+            soon: timing.poll,
+            later: timing.recheck,
+        })
     }
 
-    fn diff(&self, _target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Change> {
-        if !observed.requested {
+    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Change> {
+        let volumes = &observed.volumes;
+        if !observed.requested && volumes.iter().all(|volume| volume.state.is_over()) {
             return Verdict::Skipped(Why::new(
                 Reason::NotRequested,
                 "fly.toml has no `[[mounts]]`",
             ));
         }
-        lacking(&observed.needed, &observed.volumes).map_or(Verdict::Done, Verdict::Change)
+        if let Some(why) = observed.refusal(target) {
+            return Verdict::Blocked(why);
+        }
+        if let Some(volume) = lacking(&observed.needed, volumes).first() {
+            return Verdict::Change(create(volume, volumes, &observed.lost));
+        }
+        if volumes.iter().any(|volume| observed.is_leaving(volume)) {
+            return Verdict::Holds(observed.soon);
+        }
+        match observed.unused().next() {
+            Some(_) => Verdict::Holds(observed.later),
+            None => Verdict::Done,
+        }
+    }
+
+    fn notes(&self, target: &Target, observed: &Observed) -> Vec<Note> {
+        let app = &target.app;
+        let live = observed.volumes.iter();
+        let mut notes: Vec<Note> = live
+            .filter(|volume| !volume.state.is_over())
+            .map(|volume| {
+                let retained = observed.is_unused(volume).then(|| {
+                    format!(
+                        "no machine uses it, and it costs money; `fly volumes destroy {} -a {app}` deletes it with its data",
+                        volume.id
+                    )
+                });
+                Note::External(ExternalObject {
+                    kind: VOLUME.to_owned(),
+                    id: volume.id.clone(),
+                    name: volume.name.clone(),
+                    region: volume.region.clone(),
+                    size_gb: volume.size_gb,
+                    retained,
+                    ..ExternalObject::default()
+                })
+            })
+            .collect();
+        let unused: Vec<String> = observed.unused().map(described).collect();
+        if !unused.is_empty() {
+            notes.push(Note::Remark(Why::new(
+                Reason::LeftBehind,
+                format!(
+                    "no machine uses the volumes {}, which keep their data and cost money; `status.external` has how to delete them",
+                    unused.join(", ")
+                ),
+            )));
+        }
+        notes
     }
 
     /// Names of volumes are not unique, so the create is announced first.
     fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
         Some(Slot {
-            kind: "Volume".to_owned(),
+            kind: VOLUME.to_owned(),
             name: format!(
                 "{}-{}-{}",
                 change.volume.name, change.volume.region, change.before
@@ -191,64 +396,35 @@ impl Step for Volumes {
             ..NewVolume::default()
         };
         let created = cx.fly.create_volume(&cx.target.app, &new).await;
-        created.map(drop).map_err(|source| {
+        let created = created.map_err(|source| {
             Error::fly(format!("create the volume {}", change.volume.name), source)
-        })
+        })?;
+        if let Some(lost) = &change.lost {
+            let note = format!(
+                "the volume {} ({lost}) is gone at Fly.io with its data; {} takes its place and is empty",
+                created.name, created.id
+            );
+            tracing::warn!("{note}");
+            cx.facts.report(Incident {
+                reason: Reason::VolumeLost,
+                step: StepId::Volumes,
+                note,
+            });
+        }
+        // One that is not on record as ours is never deleted.
+        let Some(claim) = cx.facts.get::<OwnClaim>() else {
+            return Ok(());
+        };
+        claim::note_made(
+            &cx.kube,
+            &cx.installation.own_namespace,
+            &cx.target.app,
+            &claim.0,
+            &claim::volume(&created.id),
+        )
+        .await
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use serde_json::json;
-
-    use super::*;
-
-    fn need(name: &str) -> Needed {
-        Needed {
-            name: name.to_owned(),
-            region: "eze".to_owned(),
-            size_gb: 1,
-            retention: None,
-            snapshots: None,
-            guest: None,
-            image: "r/a@sha256:1".to_owned(),
-        }
-    }
-
-    fn volume(name: &str, machine: Option<&str>, state: &str) -> Volume {
-        serde_json::from_value(json!({
-            "id": "vol_1", "name": name, "state": state, "attached_machine_id": machine,
-            "region": "eze",
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn a_volume_is_created_only_where_no_free_one_of_its_name_is_left() {
-        let needed = [need("data"), need("data"), need("logs")];
-        let taken = volume("data", Some("m"), "created");
-        let free = volume("data", None, "created");
-        let logs = volume("logs", None, "created");
-        let before = |volumes: &[Volume]| {
-            lacking(&needed, volumes).map(|change| (change.volume.name, change.before))
-        };
-        let data = |count| Some(("data".to_owned(), count));
-        assert_eq!(before(&[]), data(0));
-        assert_eq!(before(&[taken.clone(), free.clone()]), data(2));
-        let gone = volume("data", None, "pending_destroy");
-        assert_eq!(before(&[free.clone(), gone]), data(1));
-        assert_eq!(
-            before(&[free.clone(), free.clone()]),
-            Some(("logs".to_owned(), 0))
-        );
-        assert_eq!(before(&[free.clone(), free.clone(), logs.clone()]), None);
-        // One elsewhere is of no use.
-        let elsewhere = Volume {
-            region: "gru".to_owned(),
-            ..free.clone()
-        };
-        assert_eq!(before(&[free, elsewhere, logs]), data(1));
-    }
-}
+mod tests;

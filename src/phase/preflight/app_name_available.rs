@@ -25,7 +25,7 @@ impl Check for AppNameAvailable {
         let name = &target.app;
         match app_name::decide(target, observed) {
             Verdict::Blocked(why) => Finding::failed(why.reason, why.message, why.action),
-            Verdict::Change(AppChange::Claim { adopt: true, .. }) => {
+            Verdict::Change(AppChange::Claim { adopt: Some(_), .. }) => {
                 Finding::passed(format!("the app {name} exists and may be taken over"))
             }
             Verdict::Change(_) => Finding::passed(format!("the name {name} is free")),

@@ -14,7 +14,7 @@ use crate::{
     api::{Reason, status::ExternalObject},
     error::Error,
     fly::addresses::{AddressKind, IpAssignment, NewAddress},
-    phase::{app_overview, names::ADDRESS},
+    phase::{app_overview, left_behind, names::ADDRESS},
     pipeline::{Cx, Note, Slot, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
     plan::Target,
 };
@@ -181,18 +181,31 @@ impl Step for Addresses {
         })
     }
 
-    fn notes(&self, _target: &Target, observed: &AddressList) -> Vec<Note> {
-        observed
-            .listed
-            .iter()
-            .map(|address| {
-                Note::External(ExternalObject {
-                    kind: ADDRESS.to_owned(),
-                    id: address.ip.clone(),
-                    name: address.ip.clone(),
-                    first_observed_time: None,
-                })
-            })
+    fn notes(&self, target: &Target, observed: &AddressList) -> Vec<Note> {
+        let objects = observed.listed.iter().map(|address| {
+            // The other kinds are free of charge (fly.io/docs/about/pricing/, "Anycast IP addresses").
+            let costs = address.kind() == Some(AddressKind::V4) && address.egress != Some(true);
+            let retained = (costs && !target.provision.addresses.v4).then(|| {
+                format!(
+                    "`provision.addresses.v4` does not ask for a dedicated address, and it costs money; `fly ips release {} -a {}` releases it",
+                    address.ip, target.app
+                )
+            });
+            ExternalObject {
+                kind: ADDRESS.to_owned(),
+                id: address.ip.clone(),
+                name: address.ip.clone(),
+                retained,
+                ..ExternalObject::default()
+            }
+        });
+        let objects: Vec<ExternalObject> = objects.collect();
+        let left = objects.iter().filter(|object| object.retained.is_some());
+        let remark = left_behind::remark(&left.cloned().collect::<Vec<_>>());
+        objects
+            .into_iter()
+            .map(Note::External)
+            .chain(remark)
             .collect()
     }
 
@@ -273,6 +286,25 @@ mod tests {
         );
         let none = "provision: {addresses: {sharedV4: false, v6: false}}";
         assert_eq!(next(none, others), Verdict::Done);
+    }
+
+    #[test]
+    fn a_dedicated_address_that_is_no_longer_asked_for_is_told_with_its_cost() {
+        let listed = serde_json::json!([{"ip": "149.248.1.1"}, {"ip": "2a09:8280:1::1"}]);
+        let observed = AddressList {
+            listed: serde_json::from_value(listed).unwrap(),
+            unlisted: None,
+        };
+        let remark = |spec: &str| {
+            let notes = Addresses.notes(&target(spec), &observed);
+            notes.iter().find_map(Note::remark).cloned()
+        };
+        let text = remark("").unwrap().message;
+        assert!(
+            text.contains("fly ips release 149.248.1.1 -a shop"),
+            "{text}"
+        );
+        assert_eq!(remark("provision: {addresses: {v4: true}}"), None);
     }
 
     #[test]

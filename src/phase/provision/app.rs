@@ -4,8 +4,12 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::added_by_hand;
-use super::ours::{Presence, exists, presence};
+use super::{
+    added_by_hand,
+    emptying::{self, Emptying},
+    ours::{Presence, exists, presence},
+    stored_values,
+};
 use crate::{
     api::{Reason, policy::Deletion, status::ExternalObject},
     error::Error,
@@ -13,6 +17,7 @@ use crate::{
     phase::{
         app_lookup::{AppLookup, is_name_taken, look_up},
         app_name::{self, AppChange, AppObservation},
+        releases::store as records,
     },
     pipeline::{Cx, Note, Removal, Step, StepId, Verdict, Why, step::Result},
     plan::Target,
@@ -64,7 +69,7 @@ impl Step for App {
                 kind: APP.to_owned(),
                 id: app.id.clone(),
                 name: target.app.clone(),
-                first_observed_time: None,
+                ..ExternalObject::default()
             })),
             AppLookup::NotFound | AppLookup::Forbidden => None,
         };
@@ -75,21 +80,39 @@ impl Step for App {
     async fn act(&self, cx: &Cx, change: AppChange) -> Result<()> {
         match change {
             AppChange::Claim {
-                app, before, made, ..
+                app,
+                before,
+                made,
+                taken_over,
+                adopt,
             } => {
+                let before = before.as_deref();
+                let former = before.filter(|before| before.passes_to(&cx.owner));
+                if let Some(former) = former {
+                    inherit(cx, former, adopt.is_some()).await?;
+                }
+                let (kube, namespace) = (&cx.kube, &cx.installation.own_namespace);
                 claim::take(
-                    &cx.kube,
-                    &cx.installation.own_namespace,
+                    kube,
+                    namespace,
                     &app,
                     &cx.owner,
-                    before.as_deref(),
+                    before,
                     &Terms {
                         organization: &cx.target.organization,
                         taken: Some(cx.now()),
                         made: &made,
+                        taken_over: &taken_over,
                     },
                 )
-                .await
+                .await?;
+                let taken = claim::read(kube, namespace, &app).await?;
+                if let Some(former) = former
+                    && taken.is_some_and(|taken| taken.is_of(&cx.owner))
+                {
+                    records::delete_all(kube, namespace, &former.uid).await?;
+                }
+                Ok(())
             }
             AppChange::Create { app, organization } => create(cx, app, organization).await,
         }
@@ -130,6 +153,19 @@ impl Step for App {
     }
 }
 
+/// Takes over what Golive keeps in Kubernetes for a former Activation: the records of its releases if
+/// its app still exists, and the generated values. Safe to repeat; the originals of the records stay
+/// until the claim is ours.
+async fn inherit(cx: &Cx, former: &Claim, app_exists: bool) -> Result<()> {
+    if app_exists {
+        records::inherit(cx, &former.uid).await?;
+    }
+    if former.name != cx.owner.name {
+        stored_values::store(cx).inherit(&former.name).await?;
+    }
+    Ok(())
+}
+
 /// Creates the app.
 async fn create(cx: &Cx, app: String, organization: String) -> Result<()> {
     let new = fly::NewApp {
@@ -158,9 +194,18 @@ async fn create(cx: &Cx, app: String, organization: String) -> Result<()> {
     }
 }
 
-/// Deletes the app, then releases its name.
+/// Deletes the app, then releases its name. An app with volumes that stay is kept with them.
 async fn delete(cx: &Cx, claim: &Claim, retained: &BTreeSet<String>) -> Result<Removal> {
     let app = &cx.target.app;
+    let kept = match emptying::advance(cx, claim).await? {
+        Emptying::Whole => Vec::new(),
+        Emptying::Pending(removal) => return Ok(removal),
+        Emptying::Kept(volumes) => volumes,
+    };
+    if !kept.is_empty() {
+        retain(cx, claim, retained).await?;
+        return Ok(Removal::Retained(emptying::kept(app, &kept)));
+    }
     cx.fly
         .delete_app(app, true)
         .await
@@ -178,10 +223,15 @@ async fn delete(cx: &Cx, claim: &Claim, retained: &BTreeSet<String>) -> Result<R
 /// claim stays, marked as retained, so that the next Activation of this name knows whose it is.
 async fn release(cx: &Cx, claim: &Claim, retained: &BTreeSet<String>) -> Result<Removal> {
     let app = &cx.target.app;
+    let (kube, namespace) = (&cx.kube, &cx.installation.own_namespace);
+    records::delete_all(kube, namespace, &cx.owner.uid).await?;
+    let mut retained = retained.clone();
+    // They are gone with the app.
+    retained.retain(|kind| !claim::is_volume(kind));
     if retained.is_empty() {
-        claim::give_back(&cx.kube, &cx.installation.own_namespace, app, claim).await?;
+        claim::give_back(kube, namespace, app, claim).await?;
     } else {
-        retain(cx, claim, retained).await?;
+        retain(cx, claim, &retained).await?;
     }
     Ok(Removal::Gone)
 }

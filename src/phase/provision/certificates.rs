@@ -185,7 +185,7 @@ impl Step for Certificates {
                     kind: KIND.to_owned(),
                     id: issuance(found),
                     name: found.hostname.clone(),
-                    first_observed_time: None,
+                    ..ExternalObject::default()
                 })
             })
             .collect();

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     fallback::spec,
-    ours::{may_exist, record_creation, was_created},
+    ours::{may_exist, record_creation, unconfirmed, was_created},
 };
 use crate::{
     api::{Reason, policy::Deletion, status::ExternalObject},
@@ -174,7 +174,7 @@ pub fn notes(clusters: &Clusters) -> Vec<Note> {
             kind: MANAGED_POSTGRES.to_owned(),
             id: cluster.id.clone(),
             name: cluster.name.clone(),
-            first_observed_time: None,
+            ..ExternalObject::default()
         })],
         Clusters::None | Clusters::Several(_) => Vec::new(),
     }
@@ -228,6 +228,9 @@ pub async fn remove(cx: &Cx) -> Result<Removal> {
         return Ok(Removal::Retained(format!(
             "{what}, which was there before this Activation"
         )));
+    }
+    if !cx.target.data_deletion_confirmed {
+        return Ok(unconfirmed(cx, &what));
     }
     cx.fly
         .delete_postgres_cluster(&cx.target.organization, &cluster.id)

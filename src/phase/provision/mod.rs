@@ -17,6 +17,7 @@ mod attach_fly_postgres;
 mod attach_managed;
 mod attachment;
 mod certificates;
+mod emptying;
 mod fallback;
 mod fly_postgres;
 mod managed_postgres;

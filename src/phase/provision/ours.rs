@@ -1,15 +1,29 @@
 //! What at Fly.io was created by this Activation, so that it may be deleted.
 
 use crate::{
-    api::Reason,
+    api::{ANNOTATION_DELETE_DATA, Reason},
     error::Error,
     phase::{
         app_lookup::{AppLookup, look_up, other_organization},
         app_name::OwnClaim,
     },
-    pipeline::{Cx, StepId, step::Result},
+    pipeline::{Cx, Owner, Removal, StepId, Why, step::Result},
     store::claim,
 };
+
+/// The deletion of data that nobody has confirmed: it waits for a person. `what` names the data.
+pub fn unconfirmed(cx: &Cx, what: &str) -> Removal {
+    let Owner {
+        name, namespace, ..
+    } = &cx.owner;
+    let app = &cx.target.app;
+    Removal::Blocked(Why::new(
+        Reason::DeletionBlocked,
+        format!(
+            "`deletionPolicy` deletes {what} with all data, which needs a second consent: `kubectl annotate activation {name} -n {namespace} {ANNOTATION_DELETE_DATA}={app}`, or set the policy to Retain"
+        ),
+    ))
+}
 
 /// Where an app of ours is.
 #[derive(Debug, PartialEq, Eq)]

@@ -12,12 +12,19 @@ use super::{
     fly_postgres, managed_postgres,
 };
 use crate::{
-    api::Reason,
+    api::{Reason, status::ExternalObject},
     error::Error,
     fly,
-    phase::database::{Database, DatabaseUrl},
+    phase::{
+        app_lookup::{AppLookup, look_up},
+        app_name::OwnClaim,
+        clusters::{MANAGED_POSTGRES, by_id, find_all},
+        database::{Database, DatabaseUrl},
+        left_behind::{LeftBehind, why},
+    },
     pipeline::{Cx, Note, Removal, Slot, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
+    store::claim,
 };
 
 /// Creates the database server.
@@ -49,6 +56,13 @@ impl Server {
     }
 }
 
+/// The database server, and former ones that are left behind.
+#[derive(Debug)]
+pub struct Observed {
+    server: Server,
+    left: LeftBehind,
+}
+
 /// What to do about the database server.
 #[derive(Debug)]
 pub enum ServerChange {
@@ -73,7 +87,7 @@ impl fmt::Display for ServerChange {
 impl StepChange for ServerChange {}
 
 impl Step for Postgres {
-    type Observed = Server;
+    type Observed = Observed;
     type Change = ServerChange;
 
     fn id(&self) -> StepId {
@@ -94,62 +108,14 @@ impl Step for Postgres {
             .collect()
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Server> {
-        let Some(spec) = spec(&cx.target) else {
-            return Ok(Server::NotRequested);
-        };
-        fallback::observe(cx);
-        if let Some(reason) = fallback::reason(cx) {
-            return Ok(Server::Fallback(reason));
-        }
-        if spec.external.is_some() {
-            cx.facts.set(Database::External);
-            return Ok(Server::External);
-        }
-        let before = cx.facts.get::<Database>();
-        let server = match &spec.fly_postgres {
-            Some(legacy) => Server::FlyPostgres(Box::new(fly_postgres::observe(cx, legacy).await?)),
-            None => Server::Managed(managed_postgres::observe(cx).await?),
-        };
-        forget_url_of_another(cx, before);
-        if server.is_detached(&cx.target.app) {
-            // Attach observes again what there is of the app in the cluster.
-            cx.facts.clear::<DatabaseUrl>();
-        }
-        Ok(server)
+    async fn observe(&self, cx: &Cx) -> Result<Observed> {
+        let server = observe_server(cx).await?;
+        let left = LeftBehind::new(cx, left(cx, &server).await?);
+        Ok(Observed { server, left })
     }
 
-    fn diff(&self, target: &Target, observed: &Server, _now: Timestamp) -> Verdict<ServerChange> {
-        let Some(spec) = spec(target) else {
-            return not_requested();
-        };
-        match observed {
-            Server::NotRequested => not_requested(),
-            Server::External | Server::Fallback(_) => Verdict::Done,
-            Server::Managed(clusters) => match clusters.failure() {
-                Some(failure) if fallback::is_declared(target) => {
-                    Verdict::Change(ServerChange::FallBack(failure))
-                }
-                _ => map_change(
-                    managed_postgres::decide(target, clusters),
-                    ServerChange::Managed,
-                ),
-            },
-            Server::FlyPostgres(state) => {
-                let Some(legacy) = &spec.fly_postgres else {
-                    return Verdict::Done;
-                };
-                match fly_postgres::decide(target, legacy, state) {
-                    Verdict::Blocked(why)
-                        if why.reason == Reason::DatabaseFailed
-                            && fallback::is_declared(target) =>
-                    {
-                        Verdict::Change(ServerChange::FallBack(why.message))
-                    }
-                    verdict => map_change(verdict, ServerChange::FlyPostgres),
-                }
-            }
-        }
+    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<ServerChange> {
+        observed.left.hold(decide(target, &observed.server))
     }
 
     fn intent(&self, target: &Target, change: &ServerChange) -> Option<Slot> {
@@ -160,13 +126,15 @@ impl Step for Postgres {
         }
     }
 
-    fn notes(&self, target: &Target, observed: &Server) -> Vec<Note> {
-        match observed {
+    fn notes(&self, target: &Target, observed: &Observed) -> Vec<Note> {
+        let mut notes = match &observed.server {
             Server::NotRequested | Server::External => Vec::new(),
             Server::Fallback(reason) => vec![fallback::note(target, reason)],
             Server::Managed(clusters) => managed_postgres::notes(clusters),
             Server::FlyPostgres(state) => fly_postgres::notes(target, state),
-        }
+        };
+        notes.extend(observed.left.notes());
+        notes
     }
 
     async fn act(&self, cx: &Cx, change: ServerChange) -> Result<()> {
@@ -191,7 +159,7 @@ impl Step for Postgres {
     /// by now.
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
         let managed = managed_postgres::remove(cx).await?;
-        if matches!(managed, Removal::Pending { .. }) {
+        if matches!(managed, Removal::Pending { .. } | Removal::Blocked(_)) {
             return Ok(managed);
         }
         Ok(match (managed, fly_postgres::remove(cx).await?) {
@@ -203,6 +171,109 @@ impl Step for Postgres {
             (_, other) => other,
         })
     }
+}
+
+/// Reads the server that the spec asks for.
+async fn observe_server(cx: &Cx) -> Result<Server> {
+    let Some(spec) = spec(&cx.target) else {
+        return Ok(Server::NotRequested);
+    };
+    fallback::observe(cx);
+    if let Some(reason) = fallback::reason(cx) {
+        return Ok(Server::Fallback(reason));
+    }
+    if spec.external.is_some() {
+        cx.facts.set(Database::External);
+        return Ok(Server::External);
+    }
+    let before = cx.facts.get::<Database>();
+    let server = match &spec.fly_postgres {
+        Some(legacy) => Server::FlyPostgres(Box::new(fly_postgres::observe(cx, legacy).await?)),
+        None => Server::Managed(managed_postgres::observe(cx).await?),
+    };
+    forget_url_of_another(cx, before);
+    if server.is_detached(&cx.target.app) {
+        // Attach observes again what there is of the app in the cluster.
+        cx.facts.clear::<DatabaseUrl>();
+    }
+    Ok(server)
+}
+
+/// Decides what comes next. Pure.
+fn decide(target: &Target, observed: &Server) -> Verdict<ServerChange> {
+    let Some(spec) = spec(target) else {
+        return not_requested();
+    };
+    match observed {
+        Server::NotRequested => not_requested(),
+        Server::External | Server::Fallback(_) => Verdict::Done,
+        Server::Managed(clusters) => match clusters.failure() {
+            Some(failure) if fallback::is_declared(target) => {
+                Verdict::Change(ServerChange::FallBack(failure))
+            }
+            _ => map_change(
+                managed_postgres::decide(target, clusters),
+                ServerChange::Managed,
+            ),
+        },
+        Server::FlyPostgres(state) => {
+            let Some(legacy) = &spec.fly_postgres else {
+                return Verdict::Done;
+            };
+            match fly_postgres::decide(target, legacy, state) {
+                Verdict::Blocked(why)
+                    if why.reason == Reason::DatabaseFailed && fallback::is_declared(target) =>
+                {
+                    Verdict::Change(ServerChange::FallBack(why.message))
+                }
+                verdict => map_change(verdict, ServerChange::FlyPostgres),
+            }
+        }
+    }
+}
+
+/// What is left of database servers that the spec does not ask for any more, as far as the status or
+/// the claim has them on record.
+async fn left(cx: &Cx, server: &Server) -> Result<Vec<ExternalObject>> {
+    let instead = match server {
+        Server::Fallback(_) => Some("the declared fallback is used instead"),
+        _ => None,
+    };
+    let recorded = |kind: &'static str| {
+        let all = cx.recorded.external.iter();
+        all.filter(move |object| object.kind == kind)
+    };
+    let mut left = Vec::new();
+    if !matches!(server, Server::Managed(_)) {
+        let reading = |source| Error::fly("read the former database cluster", source);
+        let mut clusters = Vec::new();
+        for object in recorded(MANAGED_POSTGRES) {
+            clusters.extend(by_id(cx, &object.id).await.map_err(reading)?);
+        }
+        let claim = cx.facts.get::<OwnClaim>();
+        let made = claim.is_some_and(|claim| claim.0.made.contains(claim::DATABASE));
+        if clusters.is_empty() && made {
+            clusters = find_all(cx).await.map_err(reading)?;
+        }
+        left.extend(clusters.into_iter().map(|cluster| ExternalObject {
+            kind: MANAGED_POSTGRES.to_owned(),
+            retained: Some(why(instead, &format!("fly mpg destroy {}", cluster.id))),
+            id: cluster.id,
+            name: cluster.name,
+            ..ExternalObject::default()
+        }));
+    }
+    if !matches!(server, Server::FlyPostgres(_)) {
+        for object in recorded(fly_postgres::KIND) {
+            if let AppLookup::Found(_) = look_up(cx, &object.name).await? {
+                left.push(ExternalObject {
+                    retained: Some(why(instead, &format!("fly apps destroy {}", object.name))),
+                    ..object.clone()
+                });
+            }
+        }
+    }
+    Ok(left)
 }
 
 fn not_requested() -> Verdict<ServerChange> {
@@ -271,7 +342,7 @@ mod tests {
     }
 
     fn next(spec: &str, observed: &Server) -> Verdict<ServerChange> {
-        Postgres.diff(&target(spec), observed, Timestamp::UNIX_EPOCH)
+        decide(&target(spec), observed)
     }
 
     #[test]

@@ -5,15 +5,17 @@ use std::{collections::BTreeMap, fmt};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::ours::{may_exist, record_creation, was_created};
+use super::ours::{may_exist, record_creation, unconfirmed, was_created};
 use crate::{
     api::{Reason, policy::Deletion, reference::UrlSource, status::ExternalObject},
     error::Error,
     fly::NewRedis,
     phase::{
         already,
+        app_name::OwnClaim,
         app_overview,
         app_secrets::{self, Comparison},
+        left_behind::{LeftBehind, why},
         names::{self, REDIS_URL},
         redis_plans,
     },
@@ -48,6 +50,13 @@ pub enum RedisState {
     },
 }
 
+/// Redis, and a former database that is left behind.
+#[derive(Debug)]
+pub struct Observed {
+    state: RedisState,
+    left: LeftBehind,
+}
+
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RedisChange {
@@ -76,7 +85,7 @@ fn slot(name: String) -> Slot {
 }
 
 impl Step for Redis {
-    type Observed = RedisState;
+    type Observed = Observed;
     type Change = RedisChange;
 
     fn id(&self) -> StepId {
@@ -103,40 +112,14 @@ impl Step for Redis {
             .collect()
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<RedisState> {
-        let Some(spec) = &cx.target.provision.redis else {
-            return Ok(RedisState::NotRequested);
-        };
-        let url = match &spec.external {
-            Some(source) => external_url(cx, source)?,
-            None => match upstash_url(cx).await? {
-                Some(url) => url,
-                None => return Ok(RedisState::NotFound),
-            },
-        };
-        let values = BTreeMap::from([(REDIS_URL.to_owned(), url.clone())]);
-        let compared = app_secrets::compare(cx, &values).await?;
-        cx.facts.set(RedisUrl(url));
-        Ok(RedisState::Known {
-            compared,
-            external: spec.external.is_some(),
-        })
+    async fn observe(&self, cx: &Cx) -> Result<Observed> {
+        let state = observe_state(cx).await?;
+        let left = LeftBehind::new(cx, left(cx, &state).await?);
+        Ok(Observed { state, left })
     }
 
-    fn diff(
-        &self,
-        target: &Target,
-        observed: &RedisState,
-        _now: Timestamp,
-    ) -> Verdict<RedisChange> {
-        match observed {
-            RedisState::NotRequested => {
-                Verdict::Skipped(Why::new(Reason::NotRequested, "no `redis`"))
-            }
-            RedisState::NotFound => Verdict::Change(RedisChange::Create(names::redis(&target.app))),
-            RedisState::Known { compared, .. } if compared.stale.is_empty() => Verdict::Done,
-            RedisState::Known { .. } => Verdict::Change(RedisChange::Push),
-        }
+    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<RedisChange> {
+        observed.left.hold(decide(target, &observed.state))
     }
 
     fn intent(&self, _target: &Target, change: &RedisChange) -> Option<Slot> {
@@ -146,17 +129,18 @@ impl Step for Redis {
         }
     }
 
-    fn notes(&self, target: &Target, observed: &RedisState) -> Vec<Note> {
-        let RedisState::Known { compared, external } = observed else {
-            return Vec::new();
+    fn notes(&self, target: &Target, observed: &Observed) -> Vec<Note> {
+        let mut notes = observed.left.notes();
+        let RedisState::Known { compared, external } = &observed.state else {
+            return notes;
         };
-        let mut notes = compared.notes();
+        notes.extend(compared.notes());
         if !external {
             notes.push(Note::External(ExternalObject {
                 kind: KIND.to_owned(),
                 id: names::redis(&target.app),
                 name: names::redis(&target.app),
-                first_observed_time: None,
+                ..ExternalObject::default()
             }));
         }
         notes
@@ -201,12 +185,81 @@ impl Step for Redis {
                 "the Redis database {name}, which was there before this Activation"
             )));
         }
+        if !cx.target.data_deletion_confirmed {
+            return Ok(unconfirmed(cx, &format!("the Redis database {name}")));
+        }
         cx.fly
             .delete_redis(&name)
             .await
             .map_err(|source| Error::fly(format!("delete the Redis database {name}"), source))?;
         Ok(Removal::Gone)
     }
+}
+
+/// Reads the Redis that the spec asks for.
+async fn observe_state(cx: &Cx) -> Result<RedisState> {
+    let Some(spec) = &cx.target.provision.redis else {
+        return Ok(RedisState::NotRequested);
+    };
+    let url = match &spec.external {
+        Some(source) => external_url(cx, source)?,
+        None => match upstash_url(cx).await? {
+            Some(url) => url,
+            None => return Ok(RedisState::NotFound),
+        },
+    };
+    let values = BTreeMap::from([(REDIS_URL.to_owned(), url.clone())]);
+    let compared = app_secrets::compare(cx, &values).await?;
+    cx.facts.set(RedisUrl(url));
+    Ok(RedisState::Known {
+        compared,
+        external: spec.external.is_some(),
+    })
+}
+
+/// Decides what comes next. Pure.
+fn decide(target: &Target, observed: &RedisState) -> Verdict<RedisChange> {
+    match observed {
+        RedisState::NotRequested => Verdict::Skipped(Why::new(Reason::NotRequested, "no `redis`")),
+        RedisState::NotFound => Verdict::Change(RedisChange::Create(names::redis(&target.app))),
+        RedisState::Known { compared, .. } if compared.stale.is_empty() => Verdict::Done,
+        RedisState::Known { .. } => Verdict::Change(RedisChange::Push),
+    }
+}
+
+/// The database of our name, when the spec does not ask for it any more and it is on record.
+async fn left(cx: &Cx, state: &RedisState) -> Result<Vec<ExternalObject>> {
+    let unused = match state {
+        RedisState::NotRequested => true,
+        RedisState::NotFound => false,
+        RedisState::Known { external, .. } => *external,
+    };
+    let mut recorded = cx.recorded.external.iter();
+    let claim = cx.facts.get::<OwnClaim>();
+    let made = claim.is_some_and(|claim| claim.0.made.contains(claim::REDIS));
+    if !unused || !(made || recorded.any(|object| object.kind == KIND)) {
+        return Ok(Vec::new());
+    }
+    let name = names::redis(&cx.target.app);
+    let found = cx.fly.redis(&name).await;
+    let found = found.map_err(|source| Error::fly("read the former Redis database", source))?;
+    let ours = found.filter(|found| {
+        let owner = found
+            .organization
+            .as_ref()
+            .and_then(|org| org.slug.as_ref());
+        owner.is_none_or(|slug| *slug == cx.target.organization)
+    });
+    Ok(ours
+        .map(|_| ExternalObject {
+            kind: KIND.to_owned(),
+            id: name.clone(),
+            retained: Some(why(None, &format!("fly redis destroy {name}"))),
+            name,
+            ..ExternalObject::default()
+        })
+        .into_iter()
+        .collect())
 }
 
 /// The URL in the Secret that the spec names.
@@ -313,7 +366,7 @@ mod tests {
     #[test]
     fn redis_is_created_after_its_announcement_and_its_url_is_pushed() {
         let target = target("provision: {redis: {upstash: {}}}");
-        let next = |observed: &RedisState| Redis.diff(&target, observed, Timestamp::UNIX_EPOCH);
+        let next = |observed: &RedisState| decide(&target, observed);
         let create = RedisChange::Create("shop-redis".to_owned());
         assert_eq!(
             Redis.intent(&target, &create).map(|s| s.name),

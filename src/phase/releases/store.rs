@@ -222,7 +222,7 @@ fn config_map(cx: &Cx, record: &Record) -> Result<ConfigMap> {
 }
 
 /// Name of the ConfigMap of a release.
-fn name(uid: &str, number: u64) -> String {
+fn name(uid: &str, number: impl std::fmt::Display) -> String {
     format!("golive-release-{uid}-{number}")
 }
 
@@ -234,6 +234,35 @@ async fn remove(api: &Api<ConfigMap>, name: &str) -> Result<()> {
     store::delete(api, name)
         .await
         .map_err(|source| Error::kube("delete the record of a release", source))
+}
+
+/// Takes over the records of a former Activation, whose app passes to ours. They are copied; the
+/// originals stay. Safe to repeat.
+///
+/// # Errors
+/// When Kubernetes refuses or does not answer.
+pub async fn inherit(cx: &Cx, from: &str) -> Result<()> {
+    let api = api(&cx.kube, &cx.installation.own_namespace);
+    let found = api
+        .list(&store::selector(COMPONENT, from))
+        .await
+        .map_err(|source| Error::kube("list the records of releases", source))?;
+    for map in found.items {
+        let Some(number) = map.name_any().rsplit('-').next().map(str::to_owned) else {
+            continue;
+        };
+        let copy = ConfigMap {
+            metadata: store::metadata(name(&cx.owner.uid, &number), COMPONENT, &cx.owner),
+            data: map.data,
+            ..ConfigMap::default()
+        };
+        // A conflict: it was copied before.
+        store::put(&api, copy, None)
+            .await
+            .map_err(|source| Error::kube("take over the record of a release", source))?;
+    }
+    forget(cx);
+    Ok(())
 }
 
 /// Deletes all records of an Activation. It is no error when there are none.

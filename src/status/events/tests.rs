@@ -281,3 +281,18 @@ fn a_failed_phase_tells_its_cause_and_the_stalled_object_does_not_tell_it_again(
     .conditions;
     assert_eq!(reasons(None, &failed), ["MachineExited"]);
 }
+
+#[test]
+fn what_begins_to_be_left_behind_is_told_once() {
+    let with = |retained: Value| {
+        status(json!({"external": [
+            {"kind": "Volume", "id": "vol_1", "name": "data", "region": "eze", "retained": retained},
+            {"kind": "Volume", "id": "vol_2", "name": "data", "region": "eze"},
+        ]}))
+    };
+    let (used, left) = (with(Value::Null), with(json!("no machine uses it")));
+    assert_eq!(reasons(None, &used), [""; 0]);
+    let event = ("Normal".into(), "LeftBehind".into(), "Volume".into());
+    assert_eq!(told(Some(&used), &left), [event]);
+    assert_eq!(reasons(Some(&left), &left), [""; 0]);
+}

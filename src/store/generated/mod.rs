@@ -33,7 +33,7 @@ pub use entropy::{Entropy, generate, operating_system};
 pub use error::Error;
 pub use stored::{Stored, name};
 
-use next::next;
+use next::{copied, next};
 use stored::{is_ours, stored};
 
 /// Annotation on an Activation that requests a rotation; its value is a token of the caller's
@@ -145,6 +145,36 @@ impl SecretStore {
             }
         }
         Ok(true)
+    }
+
+    /// Takes over the values of an Activation of another name in the same namespace, unless values
+    /// are stored already. The Secret of the other name stays. Safe to repeat.
+    ///
+    /// # Errors
+    /// When the API server refuses or cannot be reached, or the Secret cannot be decoded.
+    pub async fn inherit(&self, former: &str) -> Result<(), Error> {
+        let there = self.api.get_opt(&self.name()).await;
+        if there.map_err(|source| self.kube("read", source))?.is_some() {
+            return Ok(());
+        }
+        let former = Owner {
+            name: former.to_owned(),
+            ..self.owner.clone()
+        };
+        let found = self.api.get_opt(&name(&former.name)).await;
+        let found = found.map_err(|source| self.kube("read", source))?;
+        let ours = found.filter(|found| is_ours(&found.metadata.labels, &former));
+        let Some(mut found) = ours else {
+            return Ok(());
+        };
+        found.metadata.uid = None;
+        found.metadata.creation_timestamp = None;
+        let stored = stored(found, &former)?;
+        let copy = copied(&stored, &self.owner);
+        store::put(&self.api, copy, None)
+            .await
+            .map(drop)
+            .map_err(|source| self.kube("take over", source))
     }
 
     /// Deletes the Secret, for `deletionPolicy.secrets: Delete`. Already gone is fine, and a Secret

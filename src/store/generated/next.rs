@@ -59,12 +59,29 @@ pub(super) fn next(
         generated_at.insert(wanted.name.clone(), now);
     }
     let generated_at = serde_json::to_string(&generated_at).unwrap_or_default();
+    mark(&mut secret, owner);
+    let annotations = secret.metadata.annotations.get_or_insert_default();
+    annotations.insert(ANNOTATION_GENERATED_AT.to_owned(), generated_at);
+    if let Some(token) = &changes.handled {
+        annotations.insert(ANNOTATION_ROTATED_FOR.to_owned(), token.clone());
+    }
+    Ok(secret)
+}
 
+/// The same values for an Activation of another name.
+pub(super) fn copied(stored: &Stored, owner: &Owner) -> Secret {
+    let mut secret = stored.object.clone();
+    mark(&mut secret, owner);
+    secret
+}
+
+/// Marks the Secret as that of this Activation.
+fn mark(secret: &mut Secret, owner: &Owner) {
     let metadata = ObjectMeta {
         name: Some(name(&owner.name)),
         namespace: Some(owner.namespace.clone()),
         managed_fields: None,
-        ..secret.metadata
+        ..std::mem::take(&mut secret.metadata)
     };
     secret.metadata = metadata;
     let labels = secret.metadata.labels.get_or_insert_default();
@@ -79,10 +96,5 @@ pub(super) fn next(
         let annotation = annotations.entry((*key).to_owned());
         annotation.or_insert_with(|| (*value).to_owned());
     }
-    annotations.insert(ANNOTATION_GENERATED_AT.to_owned(), generated_at);
-    if let Some(token) = &changes.handled {
-        annotations.insert(ANNOTATION_ROTATED_FOR.to_owned(), token.clone());
-    }
     secret.type_.get_or_insert_with(|| "Opaque".to_owned());
-    Ok(secret)
 }

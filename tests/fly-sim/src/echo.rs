@@ -82,7 +82,6 @@ fn always(status: u16, location: Option<String>) -> Router {
     })
 }
 
-
 /// What it asks of a request before it looks at it.
 #[derive(Clone)]
 struct Demands {

@@ -113,7 +113,8 @@ async fn a_volume_is_made_where_its_machine_is_and_stays_when_another_one_is_ask
     until_deployed(&env, "2").await;
     assert_eq!(volumes(&env), before, "an update keeps them");
 
-    change(&env, json!({"config": {"inline": mount("other")}})).await;
+    let other = json!({"config": {"inline": mount("other")}, "volumes": {"allowNew": ["other"]}});
+    change(&env, other).await;
     env.wait("hola", "successors with other volumes", |_| {
         named(&env, "data@eze") == [None]
             && named(&env, "data@gru") == [None]

@@ -4,6 +4,7 @@
 mod approvals;
 mod budget;
 mod by_hand;
+mod coming_back;
 mod conditions;
 mod go_live;
 mod limits;
@@ -14,3 +15,4 @@ mod provision;
 mod serving;
 mod smoke_test;
 mod values;
+mod volumes;

@@ -124,6 +124,9 @@ pub fn activation() -> Value {
             },
         }),
     );
+    activation["metadata"]["annotations"] = json!({
+        "golive.dev/delete-data": activation["spec"]["app"],
+    });
     activation
 }
 

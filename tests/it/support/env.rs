@@ -474,8 +474,25 @@ impl Env {
         .await
     }
 
-    /// Deletes the object and waits until it is gone.
+    /// Confirms that the deletion of this object may delete data.
+    pub async fn confirm_data_deletion(&self, name: &str) {
+        let Some(activation) = self.get(name).await else {
+            return;
+        };
+        let confirm = json!({"golive.dev/delete-data": activation.spec.app});
+        self.patch(name, json!({"metadata": {"annotations": confirm}}))
+            .await;
+    }
+
+    /// Deletes the object, also its data if its policy says so, and waits until it is gone.
     pub async fn delete(&self, name: &str) {
+        use golive::api::policy::Deletion::Delete;
+        let found = self.get(name).await;
+        let policy = found.map(|found| found.spec.deletion_policy);
+        let policy = policy.unwrap_or_default();
+        if [policy.database, policy.redis, policy.volumes].contains(&Delete) {
+            self.confirm_data_deletion(name).await;
+        }
         self.activations()
             .delete(name, &DeleteParams::default())
             .await

@@ -36,7 +36,7 @@ impl Step for ReleaseCommand {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[StepId::Image, StepId::Rollback]
+        &[StepId::Image, StepId::Rollback, StepId::Volumes]
     }
 
     /// A command that has run is not run again.

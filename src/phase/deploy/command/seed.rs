@@ -3,7 +3,8 @@
 //! `fly launch`; `fly deploy` never does.
 //!
 //! It runs like a release command: in a machine of its own whose exit is found by its metadata, so
-//! that a crash neither loses nor repeats it. Once a release has succeeded it counts as run.
+//! that a crash neither loses nor repeats it. Once a release has succeeded it counts as run, and so it
+//! does for an app that was in use when it was taken over.
 
 use jiff::Timestamp;
 
@@ -13,7 +14,7 @@ use super::{
     one_off_machines,
     program::Program,
 };
-use crate::phase::roster;
+use crate::phase::{app_name::OwnClaim, roster};
 use crate::{
     fly::Machine,
     phase::deploy::{
@@ -50,7 +51,10 @@ impl Step for SeedCommand {
             return Ok(CommandState::NotRequested(Program::Seed).into());
         };
         let records = store::load(cx).await?;
-        if records.was_any_rolled_out() {
+        // An app that was in use when it was taken over has its data.
+        let claim = cx.facts.get::<OwnClaim>();
+        let served = claim.is_some_and(|claim| claim.0.taken_over.served);
+        if served || records.was_any_rolled_out() {
             return Ok(CommandState::Ran.into());
         }
         let targets = targets::of(cx, records)?;

@@ -160,7 +160,7 @@ impl Fleet<'_> {
         config: &MachineConfig,
     ) -> Vec<Difference> {
         let mut found = Vec::new();
-        if config.image != wanted.config.image {
+        if !wanted.has_image_of(machine) {
             found.push(Difference::value(
                 "image",
                 &wanted.config.image,

@@ -244,6 +244,23 @@ impl WantedMachine {
         format!("{}-{hash}", self.name)
     }
 
+    /// Whether a machine runs the same image, also if it names the image in another way.
+    pub fn has_image_of(&self, machine: &Machine) -> bool {
+        let Some(config) = &machine.config else {
+            return false;
+        };
+        let host = machine.image_ref.as_ref();
+        let digest = host.and_then(|image| image.digest.as_deref());
+        let is_same = |digest: &str| {
+            let named = config.image.split_once('@').map(|(_, named)| named);
+            self.config.image.ends_with(digest) && named.is_none_or(|named| named == digest)
+        };
+        config.image == self.config.image
+            || digest
+                .filter(|digest| !digest.is_empty())
+                .is_some_and(is_same)
+    }
+
     /// Whether a machine was given this configuration.
     pub fn was_given_to(&self, machine: &Machine) -> bool {
         machine.metadata(CONFIG_KEY) == Some(self.hash.as_str())

@@ -76,7 +76,7 @@ impl Step for Rollback {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[StepId::Image]
+        &[StepId::TakeOver]
     }
 
     fn reads(&self) -> u32 {

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     api::Reason,
+    api::policy::Deletion,
     phase::smoke_failure,
     pipeline::{
         ChangeKind, Cx, Note, Removal, Step, StepChange, StepId, Verdict, Wake, Why, step::Result,
@@ -199,6 +200,10 @@ impl Step for Release {
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
         store::forget(cx);
+        if cx.target.deletion.app == Deletion::Retain {
+            // Its successor takes them over with the app.
+            return Ok(Removal::Gone);
+        }
         store::delete_all(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
         Ok(Removal::Gone)
     }

@@ -20,10 +20,13 @@ use crate::{
         already,
         app_lookup::{AppLookup, is_name_taken, look_up},
         names,
-        provision::{ours::exists, stored_values},
+        provision::{
+            ours::{exists, unconfirmed},
+            stored_values,
+        },
     },
     pipeline::{Cx, Removal, Why, step::Result},
-    store::claim::{self, Terms},
+    store::claim::{self, TakenOver, Terms},
 };
 
 /// Journal: the version of the app's secrets that this process set, which its machines must see.
@@ -43,6 +46,7 @@ pub async fn act(cx: &Cx, spec: &Spec, change: ClusterChange) -> Result<()> {
                 organization: &cx.target.organization,
                 taken: Some(cx.now()),
                 made: &BTreeSet::new(),
+                taken_over: &TakenOver::default(),
             };
             let (kube, namespace) = (&cx.kube, &cx.installation.own_namespace);
             claim::take(kube, namespace, &app, &cx.owner, before.as_deref(), &terms).await
@@ -137,6 +141,9 @@ pub async fn remove(cx: &Cx) -> Result<Removal> {
         if cx.target.deletion.database == Deletion::Retain {
             claim::retain(kube, namespace, &name, &cx.owner, &claim, &claim.made).await?;
             return Ok(Removal::Retained(format!("the Fly Postgres app {name}")));
+        }
+        if !cx.target.data_deletion_confirmed {
+            return Ok(unconfirmed(cx, &format!("the Fly Postgres app {name}")));
         }
         let deleted = cx.fly.delete_app(&name, true).await;
         deleted.map_err(|source| Error::fly(format!("delete the app {name}"), source))?;

@@ -13,5 +13,5 @@ mod state;
 
 pub use act::{act, remove};
 pub use decide::{ClusterChange, decide, intent};
-pub use observe::{notes, observe};
+pub use observe::{KIND, notes, observe};
 pub use state::ClusterState;

@@ -20,6 +20,9 @@ use crate::{
     store::claim,
 };
 
+/// Kind of the cluster in `status.external[]`.
+pub const KIND: &str = "FlyPostgres";
+
 /// Fact: the size of the smallest volume, in GB.
 #[derive(Debug)]
 struct SmallestVolume(u32);
@@ -107,10 +110,10 @@ async fn observe_inside(cx: &Cx, app: String) -> Result<ClusterState> {
 pub fn notes(target: &Target, state: &ClusterState) -> Vec<Note> {
     match state {
         ClusterState::Inside { .. } => vec![Note::External(ExternalObject {
-            kind: "FlyPostgres".to_owned(),
+            kind: KIND.to_owned(),
             id: names::postgres(&target.app),
             name: names::postgres(&target.app),
-            first_observed_time: None,
+            ..ExternalObject::default()
         })],
         ClusterState::Outside { .. } => Vec::new(),
     }
