@@ -37,7 +37,7 @@ const READS_TEXT: &[(&str, &str, &str)] = &[
     ("src/fly/call/classify.rs", "refused", REFUSAL),
     (
         "src/fly/check_output.rs",
-        "CheckOutput::read",
+        "status",
         "reads what Fly.io gives as text alone",
     ),
     ("src/fly/image.rs", "is_digest", "parses a digest"),
@@ -58,6 +58,17 @@ const READS_TEXT: &[(&str, &str, &str)] = &[
         "compares a scalar that Fly.io returned as text",
     ),
     (
+        "src/phase/evidence/last_lines.rs",
+        "is_kernel",
+        PLATFORM_LINE,
+    ),
+    (
+        "src/phase/evidence/last_lines.rs",
+        "is_platform",
+        PLATFORM_LINE,
+    ),
+    ("src/phase/evidence/last_lines.rs", "own", PLATFORM_LINE),
+    (
         "src/process/metrics/mod.rs",
         "resident_bytes",
         "parses /proc/self/status",
@@ -68,6 +79,9 @@ const READS_TEXT: &[(&str, &str, &str)] = &[
         "looks for the value of a secret",
     ),
 ];
+
+/// Why the lines of Fly.io in a log are found by their text.
+const PLATFORM_LINE: &str = "Fly.io's own lines in a log have no other mark";
 
 /// Why a refusal of Fly.io is read as text.
 const REFUSAL: &str = "Fly.io's errors have a text and no code";
