@@ -3,7 +3,10 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::check::Fault;
+use super::{
+    address::{self, Problem, Service},
+    check::Fault,
+};
 use crate::{
     api::Reason,
     fly::{self, token},
@@ -137,6 +140,20 @@ pub fn doubt(key: &str, value: &str) -> Option<(&'static str, &'static str)> {
     None
 }
 
+/// What is wrong with or doubtful about an address of PostgreSQL or Redis that the application gets
+/// as it is. What else it may be is the application's affair, so that nothing of it is refused.
+pub fn address_doubts(key: &str, value: &str) -> Vec<Problem> {
+    let address = value.trim_end_matches(['\r', '\n']);
+    let scheme = address.split("://").next().unwrap_or_default();
+    let program = address.split(' ').next().unwrap_or_default();
+    let service = match (key, scheme.to_ascii_lowercase().as_str(), program) {
+        (_, "postgres" | "postgresql", _) | ("DATABASE_URL", _, "psql") => Service::Postgres,
+        (_, "redis" | "rediss", _) | ("REDIS_URL", _, "redis-cli") => Service::Redis,
+        _ => return Vec::new(),
+    };
+    address::judge(service, address).unwrap_or_else(|problem| vec![problem])
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -178,6 +195,34 @@ mod tests {
                 assert!(fault.message.contains(what), "{fault:?}");
                 assert!(!format!("{fault:?}").contains("canary"), "{fault:?}");
             }
+        }
+    }
+
+    #[test]
+    fn an_address_that_the_application_gets_as_it_is_is_only_doubted() {
+        for (key, value, part) in [
+            ("DATABASE_URL", "postgres://u:p@ss@db.example/x", "`%40`"),
+            ("DB", "postgresql://u:p@localhost/x", "localhost"),
+            ("REDIS_URL", "redis://redis:6379\n", "without a domain"),
+            (
+                "DATABASE_URL",
+                "psql 'postgres://u:p@db.example/x'",
+                "command",
+            ),
+        ] {
+            let doubts = address_doubts(key, value);
+            assert!(
+                doubts.iter().any(|doubt| doubt.what.contains(part)),
+                "{value}: {doubts:?}"
+            );
+        }
+        for (key, value) in [
+            ("DATABASE_URL", "mysql://u:p@localhost/x"),
+            ("DATABASE_URL", "file:/data/x.db"),
+            ("REDIS_URL", "redis://:Zt7vQm2rKx9@cache.example:6379"),
+            ("X", "psql is a program"),
+        ] {
+            assert!(address_doubts(key, value).is_empty(), "{value}");
         }
     }
 

@@ -65,6 +65,9 @@ impl Check for SecretsStrong {
                 faults.extend(weakness(key, value).map(|what| weak(&place, what)));
                 let doubt = app_values::doubt(key, value);
                 faults.extend(doubt.map(|(what, action)| doubtful(&place, what, action)));
+                let doubts = app_values::address_doubts(key, value).into_iter();
+                let place = format!("the address in {place}");
+                faults.extend(doubts.map(|doubt| doubtful(&place, &doubt.what, doubt.action)));
             }
         }
         for (service, reference) in addresses(&cx.target) {
