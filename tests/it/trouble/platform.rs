@@ -66,13 +66,14 @@ async fn nothing_is_created_because_a_list_was_empty_while_ids_are_on_record() {
     // an update.
     until("empty lists", || faulted(&env) >= 3).await;
     assert_eq!(creates(&env), 0, "{:?}", env.sim.call_counts());
-    until("the addresses again", || env.sim.calls(addresses) >= 2).await;
-    assert_eq!(env.sim.calls(ADDRESS), 0, "{:?}", env.sim.call_counts());
     env.stop_operator().await;
     let before = faulted(&env);
     env.start_operator(&["--recheck-interval", "1s"]).await;
     until("empty lists", || faulted(&env) >= before + 3).await;
     assert_eq!(creates(&env), 0, "{:?}", env.sim.call_counts());
+    // A re-check reads the addresses one by one only when the overview shows a difference.
+    until("the addresses again", || env.sim.calls(addresses) >= 2).await;
+    assert_eq!(env.sim.calls(ADDRESS), 0, "{:?}", env.sim.call_counts());
     deploy(&env, "hola", "again").await;
     until_live(&env, "again").await;
 
