@@ -10,7 +10,7 @@ use crate::{
     api::{Activation, ActivationStatus, PhaseName, StepId, policy::Mode},
     error::Error,
     fly,
-    pipeline::{Act, Cx, Origin, Owner, Recorded, Slot, observations::Observations},
+    pipeline::{Act, Cx, EarlierProof, Origin, Owner, Recorded, Slot, observations::Observations},
     plan::{
         ServingRelease, Target,
         gate::{self, GateReport},
@@ -129,6 +129,9 @@ pub fn cx(
     let wanted = &mut memory.wanted;
     wanted.passes += 1;
     let plan_only = plan_only || target.mode == Mode::Plan;
+    let mut recorded = pass.old.as_ref().map(Recorded::of).unwrap_or_default();
+    let earlier = || pass.old.as_ref().map(EarlierProof::of).unwrap_or_default();
+    recorded.earlier = wanted.earlier.get_or_insert_with(earlier).clone();
     Cx {
         fly: context
             .fly
@@ -143,7 +146,7 @@ pub fn cx(
         facts: wanted.facts.clone(),
         journal: wanted.journal.clone(),
         intents: wanted.intents.clone(),
-        recorded: Arc::new(pass.old.as_ref().map(Recorded::of).unwrap_or_default()),
+        recorded: Arc::new(recorded),
         installation: context.installation.clone(),
         fence: context.fence.clone(),
         act: if plan_only { Act::Plan } else { Act::Apply },
