@@ -26,7 +26,8 @@ pub struct Source {
     pub policy: Policy,
 
     /// How often the registry is read. Between 1s and 24h; the operator does not read more often
-    /// than its flag `--source-interval-min` allows, every 30s unless it was set. Default: 5m.
+    /// than its flag `--source-interval-min` allows, every 30s unless it was set; `status.source` then
+    /// says so. Default: 5m.
     #[serde(default = "interval")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')").message("`interval` must be between 1s and 24h"))]
     pub interval: Duration,

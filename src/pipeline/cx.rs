@@ -109,11 +109,34 @@ pub struct Recorded {
     pub external: Vec<ExternalObject>,
     /// Declared fallbacks in use.
     pub fallbacks: Vec<FallbackUsed>,
-    /// Digest of the plan whose SmokeTest has succeeded. A wrong one costs no proof: it only decides
-    /// whether sleeping machines are woken for one, and how long a failure is awaited.
-    pub proven: Option<String>,
+    /// What was proven when this process first saw the object.
+    pub earlier: EarlierProof,
+}
+
+/// What the status said of the proof when this process first saw the object. A wrong one proves
+/// nothing: it only decides whether sleeping machines are woken for a proof, and how long a failure is
+/// awaited.
+#[derive(Clone, Debug, Default)]
+pub struct EarlierProof {
+    /// Digest of the plan whose SmokeTest had succeeded.
+    pub digest: Option<String>,
     /// The results of the smoke checks.
-    pub smoke_test: Vec<SmokeTestResult>,
+    pub results: Vec<SmokeTestResult>,
+}
+
+impl EarlierProof {
+    /// What a status says of the proof.
+    pub fn of(status: &ActivationStatus) -> Self {
+        let mut phases = status.phases.iter();
+        let succeeded = phases
+            .find(|phase| phase.name == PhaseName::SmokeTest)
+            .is_some_and(|phase| phase.state == PhaseState::Succeeded);
+        let plan = status.plan.as_ref().filter(|_| succeeded);
+        Self {
+            digest: plan.map(|plan| plan.digest.clone()),
+            results: status.smoke_test.clone(),
+        }
+    }
 }
 
 impl Recorded {
@@ -126,13 +149,7 @@ impl Recorded {
                 .collect(),
             external: status.external.clone(),
             fallbacks: status.fallbacks.clone(),
-            proven: status
-                .phases
-                .iter()
-                .find(|phase| phase.name == PhaseName::SmokeTest)
-                .filter(|phase| phase.state == PhaseState::Succeeded)
-                .and_then(|_| Some(status.plan.as_ref()?.digest.clone())),
-            smoke_test: status.smoke_test.clone(),
+            earlier: EarlierProof::default(),
         }
     }
 }

@@ -34,7 +34,7 @@ pub mod verdict;
 
 pub use advance::{AnyStep, Phase};
 pub use change::{ChangeKind, Sent, StepChange};
-pub use cx::{Act, Care, Cx, Fence, Installation, Origin, Owner, Recorded, Timing};
+pub use cx::{Act, Care, Cx, EarlierProof, Fence, Installation, Origin, Owner, Recorded, Timing};
 pub use note::{Incident, Note, ProbeKind, ProvedBy, SmokeProof};
 pub use record::{State, StepRecord};
 pub use step::Step;

@@ -10,7 +10,8 @@ use std::{
 };
 
 use super::{
-    StepId, advance::Phase, facts::Facts, intent::Intents, record::StepRecord, typed_map::TypedMap,
+    StepId, advance::Phase, cx::EarlierProof, facts::Facts, intent::Intents, record::StepRecord,
+    typed_map::TypedMap,
 };
 use crate::api::PhaseName;
 
@@ -33,6 +34,8 @@ pub struct Observations {
     pub passes: u64,
     /// Reconciles that people and tools have requested so far.
     pub requests: u64,
+    /// What the status said of the proof when this process first saw the object.
+    pub earlier: Option<EarlierProof>,
 }
 
 impl Observations {
@@ -56,6 +59,7 @@ impl Observations {
             intents: self.intents,
             passes: self.passes,
             requests: self.requests,
+            earlier: self.earlier,
             ..Self::default()
         }
     }

@@ -10,7 +10,9 @@ use crate::{
     api::{Activation, ActivationStatus, StepId, policy::Mode},
     error::Error,
     fly,
-    pipeline::{Act, Care, Cx, Origin, Owner, Recorded, Slot, observations::Observations},
+    pipeline::{
+        Act, Care, Cx, EarlierProof, Origin, Owner, Recorded, Slot, observations::Observations,
+    },
     plan::{ServingRelease, Target, refs::Refs},
     reconcile::{context::Context, memory::Memory, status_publisher::StatusPublisher},
     status,
@@ -153,6 +155,9 @@ pub fn cx_for(
 ) -> Cx {
     let context = pass.context;
     observations.passes += 1;
+    let mut recorded = pass.old.as_ref().map(Recorded::of).unwrap_or_default();
+    let earlier = || pass.old.as_ref().map(EarlierProof::of).unwrap_or_default();
+    recorded.earlier = observations.earlier.get_or_insert_with(earlier).clone();
     Cx {
         care: Care::Wanted,
         fly: context
@@ -168,7 +173,7 @@ pub fn cx_for(
         facts: observations.facts.clone(),
         journal: observations.journal.clone(),
         intents: observations.intents.clone(),
-        recorded: Arc::new(pass.old.as_ref().map(Recorded::of).unwrap_or_default()),
+        recorded: Arc::new(recorded),
         installation: context.installation.clone(),
         fence: context.fence.clone(),
         act: if plan_only { Act::Plan } else { Act::Apply },

@@ -216,7 +216,7 @@ mod tests {
             field: "spec.deploy.image",
             reason: Reason::InvalidSpec,
             message: "is no image".to_owned(),
-            action: None,
+            action: String::new(),
         }];
         let mut status: ActivationStatus = serde_json::from_value(json!({
             "url": "https://shop.fly.dev",

@@ -21,7 +21,7 @@ use crate::{
         evidence,
         names::{ADDRESS, public_host},
     },
-    pipeline::{Cx, Note, ProvedBy, Step, StepId, Verdict, step::Result},
+    pipeline::{Cx, Note, ProvedBy, Step, StepId, Verdict, Why, step::Result},
     plan::{Expects, SmokeCheck, Target},
 };
 
@@ -163,6 +163,10 @@ impl Step for EdgeChecks {
         observed: &ObservedChecks,
         _now: Timestamp,
     ) -> Verdict<Infallible> {
+        if requests(target).next().is_none() {
+            let why = "no check is made from outside";
+            return Verdict::Skipped(Why::new(Reason::NotRequested, why));
+        }
         match report::verdict(&action(target, observed), observed) {
             // Between two proofs; the operator's recheck may be earlier, and then finds it not due.
             Verdict::Done => match target.proof.interval {

@@ -99,7 +99,10 @@ fn serves(machine: &Machine) -> bool {
 pub fn sleeps(machine: &Machine) -> bool {
     let stopped = matches!(
         machine.state,
-        MachineState::Stopped | MachineState::Suspended
+        MachineState::Stopped
+            | MachineState::Suspended
+            | MachineState::Stopping
+            | MachineState::Suspending
     );
     let mut services = machine.config.iter().flat_map(|config| &config.services);
     let on_demand = services.any(|service| service.autostart == Some(true));

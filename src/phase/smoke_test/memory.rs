@@ -63,7 +63,7 @@ impl Memory {
                 ..Self::default()
             },
             None => {
-                let proven = cx.recorded.proven.as_deref() == Some(digest);
+                let proven = cx.recorded.earlier.digest.as_deref() == Some(digest);
                 Self {
                     digest: digest.to_owned(),
                     proven,

@@ -48,7 +48,7 @@ impl ObservedChecks {
             let open = |check, tries: &Tries| tries.outcome(check) == Decision::Open;
             checks.any(|(check, tries)| check.name == name && open(check, tries))
         };
-        let standing = cx.recorded.smoke_test.iter();
+        let standing = cx.recorded.earlier.results.iter();
         let standing = standing.filter(|result| proven_earlier && undecided(&result.check));
         Self {
             standing: standing.cloned().collect(),
@@ -139,17 +139,24 @@ pub fn verdict(action: &str, observed: &ObservedChecks) -> Verdict<Infallible> {
     if observed.look != Look::Try {
         return Verdict::Done;
     }
-    let failed: Vec<String> = decided(Decision::Failed).map(describe).collect();
+    // At the deadline, what is still not proven has failed, in the middle of a round or not.
+    let late = observed.stage == Stage::Late;
+    let last_failed = |tries: &Tries| tries.last.as_ref().is_some_and(|last| !last.passed);
+    let is_failed = |(check, tries): &&(Check, Tries)| match tries.outcome(check) {
+        Decision::Passed => false,
+        Decision::Failed => true,
+        Decision::Open => late && last_failed(tries),
+    };
+    let failed: Vec<&(Check, Tries)> = checks.iter().filter(is_failed).collect();
     let pause = checks
         .iter()
         .filter(|(check, tries)| tries.decision(check) != Decision::Passed)
         .map(|(check, _)| check.interval.get())
         .min();
     if !failed.is_empty() {
-        let reason = decided(Decision::Failed)
-            .find_map(|(_, tries)| tries.last.as_ref().map(|last| last.reason))
-            .unwrap_or(Reason::SmokeCheckFailed);
-        let why = Why::new(reason, format!("{}; {action}", failed.join("; ")));
+        let texts: Vec<String> = failed.iter().copied().map(describe).collect();
+        let reason = reason_of(failed).unwrap_or(Reason::SmokeCheckFailed);
+        let why = Why::new(reason, format!("{}; {action}", texts.join("; ")));
         return match (observed.stage, pause) {
             (Stage::Starting, Some(pause)) => Verdict::Wait {
                 why,
@@ -161,18 +168,31 @@ pub fn verdict(action: &str, observed: &ObservedChecks) -> Verdict<Infallible> {
     let Some(pause) = pause else {
         return Verdict::Done;
     };
-    let open: Vec<String> = decided(Decision::Open)
+    let open: Vec<&(Check, Tries)> = decided(Decision::Open)
         .filter(|(check, _)| !is_standing(observed, check))
-        .map(describe)
         .collect();
     if open.is_empty() {
         // A check that passed before does not fail for a single failure: `failureLimit` decides.
         return Verdict::Holds(pause);
     }
+    let mut texts: Vec<String> = open.iter().copied().map(describe).collect();
+    let failing = open.into_iter().filter(|(_, tries)| last_failed(tries));
+    let reason = reason_of(failing);
+    // The deadline may come before the end of the round: then this stands as it is.
+    texts.extend(reason.map(|_| action.to_owned()));
     Verdict::Wait {
-        why: Why::new(Reason::SmokeCheckRunning, open.join("; ")),
+        why: Why::new(
+            reason.unwrap_or(Reason::SmokeCheckRunning),
+            texts.join("; "),
+        ),
         wake: Wake::After(pause),
     }
+}
+
+/// The reason of the first of these checks that has been tried.
+fn reason_of<'a>(checks: impl IntoIterator<Item = &'a (Check, Tries)>) -> Option<Reason> {
+    let mut tries = checks.into_iter().map(|(_, tries)| tries);
+    tries.find_map(|tries| tries.last.as_ref().map(|last| last.reason))
 }
 
 /// The report on one check.
@@ -188,7 +208,14 @@ fn result(check: &Check, tries: &Tries, stage: Stage) -> SmokeTestResult {
             (CheckResult::Unknown, why(Reason::SmokeCheckFailed))
         }
         Decision::Failed => (CheckResult::Failed, why(Reason::SmokeCheckFailed)),
-        Decision::Open => (CheckResult::Unknown, Reason::SmokeCheckRunning),
+        Decision::Open => {
+            let failing = decisive.filter(|tried| !tried.passed);
+            let reason = failing.map_or(Reason::SmokeCheckRunning, |tried| tried.reason);
+            match stage {
+                Stage::Late if failing.is_some() => (CheckResult::Failed, reason),
+                _ => (CheckResult::Unknown, reason),
+            }
+        }
     };
     SmokeTestResult {
         check: check.name.clone(),

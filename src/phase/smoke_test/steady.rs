@@ -297,10 +297,10 @@ impl Step for SteadyMachines {
             return Verdict::Skipped(Why::new(Reason::NotRequested, wanted.why.clone()));
         }
         let proven = observed.stage == Stage::Proven;
-        let soon = observed
-            .pause
-            .min(observed.left)
-            .max(Duration::from_millis(20));
+        let soon = match observed.left {
+            Duration::ZERO => observed.pause,
+            left => left,
+        };
         if let Some((reason, text)) = observed.found.wrong.first() {
             let message = format!(
                 "{text}: look at `fly logs -a {}`, and correct the application; Golive retries",

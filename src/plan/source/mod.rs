@@ -154,8 +154,26 @@ pub async fn follow(
         tracing::info!(tag = %choice.tag, digest = %choice.digest, why = %choice.why, "image chosen");
     }
     let interval = source.interval.get().max(registry.interval_min);
+    let followed = raised(followed, source.interval.get(), interval);
     watch.record(key, &followed, interval, registry.timing);
     Ok(Some(followed))
+}
+
+/// The same, with a word about an interval that the operator raised. A failure is told alone.
+fn raised(mut followed: Followed, asked: Duration, interval: Duration) -> Followed {
+    if asked < interval && followed.failure.is_none() {
+        let between = if followed.message.is_empty() {
+            ""
+        } else {
+            "; "
+        };
+        followed.message += &format!(
+            "{between}the registry is read every {} s and not every {} s, because the operator's flag `--source-interval-min` says so",
+            interval.as_secs(),
+            asked.as_secs()
+        );
+    }
+    followed
 }
 
 /// Observes the registry and decides.
@@ -257,6 +275,24 @@ mod tests {
         assert_eq!(watch.current("a", now + hour), None);
         watch.forget();
         assert_eq!(watch.current("a", now), None);
+    }
+
+    #[test]
+    fn an_interval_that_is_raised_is_told() {
+        let second = Duration::from_secs(1);
+        let chosen = || Followed {
+            failure: None,
+            message: "newest of three".to_owned(),
+            ..followed(false)
+        };
+        let told = raised(chosen(), second, 30 * second).message;
+        assert!(told.starts_with("newest of three; "), "{told}");
+        assert!(told.contains("every 30 s and not every 1 s"), "{told}");
+        assert_eq!(raised(chosen(), second, second), chosen());
+        assert_eq!(
+            raised(followed(false), second, 30 * second),
+            followed(false)
+        );
     }
 
     #[test]

@@ -143,3 +143,44 @@ async fn no_request_is_lost_while_machines_are_updated_one_after_another() {
         task.await.unwrap();
     }
 }
+
+/// What a raw TCP connection to a public port brings, or nothing when it is closed or refused.
+async fn raw(sim: &Sim, port: u16) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let Ok(mut stream) = tokio::net::TcpStream::connect((sim.edge_ip(), port)).await else {
+        return String::new();
+    };
+    let mut answer = String::new();
+    let request = b"GET / HTTP/1.0\r\n\r\n";
+    if stream.write_all(request).await.is_ok() {
+        let _ = stream.read_to_string(&mut answer).await;
+    }
+    answer
+}
+
+#[tokio::test]
+async fn a_raw_port_needs_an_address_of_the_apps_own_and_a_machine_that_listens() {
+    let sim = Sim::start(options()).await.unwrap();
+    let api = Api::of(&sim);
+    app_with_address(&api).await;
+    let services = json!([{
+        "protocol": "tcp", "internal_port": 8080, "ports": [{"port": 17925}],
+    }]);
+    let config = json!({"image": "registry.fly.io/demo:1", "services": services});
+    let machine = api.create("demo", "app-0", config).await;
+    let id = machine["id"].as_str().unwrap();
+    api.wait("demo", id, "started").await;
+    assert_eq!(
+        raw(&sim, 17925).await,
+        "",
+        "a shared address does not carry it"
+    );
+    let body = json!({"type": "v6"});
+    let (status, address) = api.post("/v1/apps/demo/ip_assignments", body).await;
+    assert_eq!(status, 200, "{address}");
+    let begun = Instant::now();
+    while !raw(&sim, 17925).await.contains(id) {
+        assert!(begun.elapsed() < LIMIT, "the machine answers");
+    }
+    assert_eq!(raw(&sim, 17926).await, "", "nobody has this port");
+}
