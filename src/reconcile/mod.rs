@@ -101,6 +101,7 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     let gates = Gates::judge(pass, memory, &cx, &target);
     cx.origin.approved_by = gates.approvers();
     if let Some(invalid) = requests::abort(pass, memory, &cx.target) {
+        gates.conclude(pass, memory, None).await;
         return stop::aborted(pass, memory, &cx, invalid, requested).await;
     }
 
@@ -122,6 +123,6 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     // Derive the status (pure), then write it (Kubernetes).
     let announced =
         publish::report(pass, memory, &cx, &report, (reporting_drift, requested)).await?;
-    gates.conclude(pass, memory, &report).await;
+    gates.conclude(pass, memory, Some(&report)).await;
     Ok(next_pass::after(pass, memory, &report, &announced))
 }
