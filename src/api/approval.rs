@@ -118,7 +118,8 @@ pub struct ActivationApprovalSpec {
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
 
-    /// How long the decision counts, from its first observation. Between 1m and 720h. Default: 24h.
+    /// How long an approval counts if it is not used, from its first observation. A rejection does not
+    /// expire. Between 1m and 720h. Default: 24h.
     #[serde(default = "one_day")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('720h')").message("`validFor` must be between 1m and 720h"))]
     pub valid_for: Duration,
@@ -157,7 +158,7 @@ pub struct ActivationApprovalStatus {
     /// When it was first observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_observed_time: Option<Time>,
-    /// When it stops counting.
+    /// When an approval that is not used stops counting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
 }

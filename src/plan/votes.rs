@@ -10,7 +10,9 @@ use kube::ResourceExt;
 
 use crate::api::{
     Activation, ActivationApproval,
-    approval::{ActivationApprovalSpec, ActivationApprovalStatus, ApprovalState, DecidedOn},
+    approval::{
+        ActivationApprovalSpec, ActivationApprovalStatus, ApprovalState, DecidedOn, Decision,
+    },
     condition::whole_seconds,
     policy::Gate,
     status::{GateState, RollbackState, RollbackStatus},
@@ -276,8 +278,9 @@ fn expired(
     status: &ActivationApprovalStatus,
     now: Timestamp,
 ) -> Option<(ApprovalState, String)> {
+    // A rejection stays: with `onTimeout: Continue` its end would open the gate.
     let expires = status.expires_at.as_ref()?;
-    (now >= expires.0).then(|| {
+    (vote.spec.decision == Decision::Approve && now >= expires.0).then(|| {
         let message = format!(
             "it was not used within {}; decide again",
             vote.spec.valid_for
@@ -314,7 +317,7 @@ pub fn note_gate(ballots: &mut [Ballot], gate: &Gate, state: GateState, approved
         return;
     }
     for ballot in ballots.iter_mut().filter(|ballot| ballot.counts_for(gate)) {
-        let approves = ballot.vote.spec.decision == crate::api::approval::Decision::Approve;
+        let approves = ballot.vote.spec.decision == Decision::Approve;
         ballot.use_up(approves && approved_by.contains(&ballot.vote.spec.approver));
     }
 }

@@ -111,8 +111,9 @@ impl<'a> Gates<'a> {
 
     /// Writes what became of the decisions, after the status of the pass. A decision that cannot be
     /// written stays as it is: the gate's own status holds what it opened.
-    pub async fn conclude(mut self, pass: &Pass<'_>, memory: &mut Memory, report: &Report) {
-        for phase in &report.phases {
+    /// Without a report the gates were not asked.
+    pub async fn conclude(mut self, pass: &Pass<'_>, memory: &mut Memory, report: Option<&Report>) {
+        for phase in report.iter().flat_map(|report| &report.phases) {
             if let (Some(gate), Some(decided)) = (self.gate(phase.id), &phase.gate) {
                 let status = &decided.status;
                 votes::note_gate(&mut self.ballots, gate, status.state, &status.approved_by);

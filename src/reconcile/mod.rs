@@ -108,6 +108,7 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     let gates = Gates::judge(pass, memory, &cx, &target);
     cx.origin.approved_by = gates.approvers();
     if let Some(invalid) = requests::abort(pass, memory, &cx.target) {
+        gates.conclude(pass, memory, None).await;
         return stop::aborted(pass, memory, &cx, invalid, requested).await;
     }
 
@@ -133,7 +134,7 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     // Derive the status (pure), then write it (Kubernetes).
     let found = (&report, site);
     let announced = publish::report(pass, memory, &cx, found, (reporting_drift, requested)).await?;
-    gates.conclude(pass, memory, &report).await;
+    gates.conclude(pass, memory, Some(&report)).await;
     if failed_proof::note(memory, &cx, &report) {
         return Ok(Duration::ZERO);
     }

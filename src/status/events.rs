@@ -274,6 +274,8 @@ fn gate(
                 gate.rejected_by.as_deref().unwrap_or("somebody")
             ),
         ),
+        // The phase that failed by it has an event of its own.
+        GateState::Expired if phase.state == PhaseState::Failed => return,
         GateState::Expired => (
             EventType::Warning,
             "ApprovalExpired",

@@ -4,15 +4,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use crate::api::{
-    ANNOTATION_RECONCILE, ANNOTATION_RECONCILE_FLUX, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM,
-    Activation, ActivationStatus,
+    ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation, ActivationStatus,
     status::{PhaseState, PhaseStatus, one_line},
 };
 
 /// Longest token of an annotation, in bytes.
 const MAX_TOKEN: usize = 256;
 
-/// Takes note of the token of an annotation that was handled.
+/// Takes note of the token of an annotation that was handled: a retry is a reconcile as well.
 pub fn handled(status: &mut ActivationStatus, activation: &Activation, token: Option<&str>) {
     let Some(token) = token else { return };
     let annotations = activation.annotations();
@@ -20,9 +19,7 @@ pub fn handled(status: &mut ActivationStatus, activation: &Activation, token: Op
         let value = annotations.get(key);
         value.is_some_and(|value| one_line(value, MAX_TOKEN) == token)
     };
-    if is(ANNOTATION_RECONCILE) || is(ANNOTATION_RECONCILE_FLUX) {
-        status.last_handled_reconcile_at = Some(token.to_owned());
-    }
+    status.last_handled_reconcile_at = Some(token.to_owned());
     if is(ANNOTATION_RETRY) || is(ANNOTATION_RETRY_FROM) {
         status.last_handled_retry = Some(token.to_owned());
     }
@@ -87,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handled_token_is_echoed_for_the_annotation_that_holds_it() {
+    fn a_handled_token_is_echoed_and_that_of_a_retry_in_its_own_field_too() {
         let object = activation(
             json!({"golive.dev/retry": "again", "golive.dev/reconcile-requested-at": "now"}),
             json!({}),
@@ -95,7 +92,7 @@ mod tests {
         let mut found = ActivationStatus::default();
         handled(&mut found, &object, Some("again"));
         assert_eq!(found.last_handled_retry.as_deref(), Some("again"));
-        assert_eq!(found.last_handled_reconcile_at, None);
+        assert_eq!(found.last_handled_reconcile_at.as_deref(), Some("again"));
         handled(&mut found, &object, Some("now"));
         assert_eq!(found.last_handled_reconcile_at.as_deref(), Some("now"));
         assert_eq!(found.last_handled_retry.as_deref(), Some("again"));

@@ -169,7 +169,8 @@ pub struct ActivationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_action_time: Option<Time>,
 
-    /// The value of the annotation `golive.dev/reconcile-requested-at` that was handled last.
+    /// The value of the annotation `golive.dev/reconcile-requested-at` that was handled last, or of
+    /// another one that requests a reconcile or a retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_reconcile_at: Option<String>,

@@ -3,7 +3,6 @@
 use super::*;
 use crate::api::{
     Duration,
-    approval::Decision,
     policy::{GatedPhase, OnTimeout},
 };
 
@@ -186,6 +185,9 @@ fn a_decision_expires_counted_from_its_first_observation() {
         states(&judge(&kept, &now, at(1_000 + day))),
         [ApprovalState::Expired]
     );
+    let ballots = judge(&[vote("ben", 5, Decision::Reject)], &now, at(1_000));
+    let later = judge(&again(&ballots), &now, at(1_000 + 100 * day));
+    assert_eq!(states(&later), [ApprovalState::Counts], "a rejection stays");
 }
 
 #[test]

@@ -267,3 +267,27 @@ async fn a_token_secret_that_is_deleted_while_it_is_needed_says_why_it_stays() {
     env.delete("hola").await;
     assert!(secrets.get_opt("fly").await.unwrap().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_share_a_token_and_go_together_let_its_secret_go() {
+    let env = world(&[]).await;
+    let names = ["hola", "dos", "tres", "cuatro"];
+    for name in names {
+        let app = format!("{name}-cabanas");
+        env.activation(name, json!({"app": app, "mode": "Plan"}))
+            .await;
+    }
+    for name in names {
+        env.wait_for(name, "PreflightPassed", "True").await;
+    }
+    let secrets: Api<Secret> = Api::namespaced(env.kube.clone(), &env.namespace);
+    secrets.delete("fly", &Default::default()).await.unwrap();
+    let all = names.map(|name| env.delete(name));
+    futures::future::join_all(all).await;
+    let gone = |secret: Option<&Secret>| secret.is_none();
+    let gone = kube::runtime::wait::await_condition(secrets, "fly", gone);
+    tokio::time::timeout(crate::support::env::LIMIT, gone)
+        .await
+        .expect("nobody needs the token any more")
+        .unwrap();
+}
