@@ -59,8 +59,11 @@ async fn next_try(cx: &Cx, host: &str, smoke: &SmokeCheck, tries: &mut Tries) ->
 /// Whether the spec asks for no public address, and none is known.
 fn has_no_address(cx: &Cx) -> bool {
     let wanted = &cx.target.provision.addresses;
-    let mut known = cx.recorded.external.iter();
-    !(wanted.v4 || wanted.v6 || wanted.shared_v4) && !known.any(|object| object.kind == ADDRESS)
+    if wanted.v4 || wanted.v6 || wanted.shared_v4 {
+        return false;
+    }
+    let known = cx.recorded.external.iter();
+    known.filter(|object| object.kind == ADDRESS).count() == 0
 }
 
 /// A try that did not reach the application fails for the reason that is known: without an address
