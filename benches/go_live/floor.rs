@@ -237,6 +237,7 @@ async fn smoke(sim: &Sim, client: &Client, probe: &Probe, app: &str) -> Result<(
                 path,
                 limit: 1 << 20,
                 wanted: &[200],
+                any_answer: false,
             };
             let answer = probe.request(&host, &ask, timeout).await?;
             match answer.status {
