@@ -366,7 +366,10 @@ async fn what_sleeps_is_not_woken_by_rechecks_but_on_request() {
         json!({"metadata": {"annotations": {"golive.dev/reconcile-requested-at": "now"}}});
     env.patch(app, annotation).await;
     until("a proof on request", || woken(&env) > before).await;
-    let status = env.wait_live(app).await;
-    assert_eq!(status.last_handled_reconcile_at.as_deref(), Some("now"));
+    env.wait(app, "the end of the request", |status| {
+        status.last_handled_reconcile_at.as_deref() == Some("now")
+    })
+    .await;
+    env.wait_live(app).await;
     assert!(warnings(&env, app).await.is_empty());
 }
