@@ -15,6 +15,7 @@ use crate::{
     api::Reason,
     error::Error,
     pipeline::{Cx, facts::Facts, step::Result, typed_map::TypedMap},
+    plan::ServedSpec,
     store::{self, Write},
 };
 
@@ -62,6 +63,15 @@ pub fn known_serving_digest(facts: &Facts, journal: &TypedMap) -> Option<String>
     let stored = known(facts, journal)?;
     let serving = stored.records.serving_record();
     serving.map(|serving| serving.content.digest.clone())
+}
+
+/// Whether the newest release passed its SmokeTest with this part of the spec, as far as this process
+/// knows it without reading. Deploy reads the records in each new process.
+pub fn is_known_proven(facts: &Facts, journal: &TypedMap, served: &ServedSpec) -> bool {
+    known(facts, journal).is_some_and(|stored| {
+        let latest = stored.records.latest().filter(|record| record.is_good());
+        latest.is_some_and(|record| record.content.served.as_ref() == Some(served))
+    })
 }
 
 /// The records. Read once in the life of this process, because nobody else writes them.

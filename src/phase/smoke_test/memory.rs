@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use super::tries::Tries;
 use crate::{
     api::PhaseName,
+    phase::releases::store,
     pipeline::{Care, Cx},
+    plan::ServedSpec,
 };
 
 /// How far the proof of a plan has come. It decides what a failure means.
@@ -63,7 +65,9 @@ impl Memory {
                 ..Self::default()
             },
             None => {
-                let proven = cx.recorded.earlier.digest.as_deref() == Some(digest);
+                let served = ServedSpec::of(&cx.target);
+                let proven = cx.recorded.earlier.digest.as_deref() == Some(digest)
+                    || store::is_known_proven(&cx.facts, &cx.journal, &served);
                 Self {
                     digest: digest.to_owned(),
                     proven,

@@ -759,7 +759,10 @@ async fn objects_are_found_by_field_and_shown_in_columns() {
         .filter(|column| column["priority"] == 0)
         .map(|column| column["name"].as_str().unwrap())
         .collect();
-    assert_eq!(columns, ["Name", "Phase", "Ready", "Reason", "URL", "Age"]);
+    assert_eq!(
+        columns,
+        ["Name", "Phase", "Ready", "Reason", "Live", "URL", "Age"]
+    );
 }
 
 #[tokio::test]
