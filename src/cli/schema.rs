@@ -390,7 +390,7 @@ mod tests {
                 "spec.deploy: ",
             ),
             (
-                json!({"deploy": {"source": {"image": "registry.fly.io/x", "policy": {"newest": {}}}}}),
+                json!({"deploy": {"source": {"image": "registry.fly.io/x", "policy": {"semver": {"range": "1.x"}}}}}),
                 "spec.deploy: ",
             ),
             (json!({"deploy": {"config": {}}}), "spec.deploy.config: "),
