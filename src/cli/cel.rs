@@ -5,62 +5,17 @@
 
 mod functions;
 mod parse;
+mod value;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-pub(super) use parse::{Expr, parse};
+use parse::Expr;
+use value::{Result, Value, failed};
 
-/// Why a rule has no result.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum CelError {
-    /// It uses something that is not known here.
-    #[error("{0} is not evaluated here")]
-    Unsupported(String),
-    /// It fails for this value, such as a field that is absent.
-    #[error("{0}")]
-    Failed(String),
-}
-
-/// A value during the evaluation.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(String),
-    /// A length of time, in nanoseconds.
-    Duration(i128),
-    List(Vec<Value>),
-    Map(BTreeMap<String, Value>),
-}
-
-type Result<T> = std::result::Result<T, CelError>;
-
-impl From<&Json> for Value {
-    fn from(json: &Json) -> Self {
-        match json {
-            Json::Null => Self::Null,
-            Json::Bool(truth) => Self::Bool(*truth),
-            Json::Number(number) => number.as_i64().map_or_else(
-                || Self::Float(number.as_f64().unwrap_or_default()),
-                Self::Int,
-            ),
-            Json::String(text) => Self::Text(text.clone()),
-            Json::Array(items) => Self::List(items.iter().map(Self::from).collect()),
-            Json::Object(map) => {
-                let entries = map.iter().filter(|(_, value)| !value.is_null());
-                Self::Map(
-                    entries
-                        .map(|(key, value)| (key.clone(), value.into()))
-                        .collect(),
-                )
-            }
-        }
-    }
-}
+pub(super) use parse::parse;
+pub(super) use value::CelError;
 
 /// Whether the rule holds for `this`.
 ///
@@ -85,10 +40,6 @@ impl Names {
         names.insert(name.to_owned(), value);
         Self(names)
     }
-}
-
-fn failed<T>(what: impl Into<String>) -> Result<T> {
-    Err(CelError::Failed(what.into()))
 }
 
 fn truth(value: Value) -> Result<bool> {
@@ -146,7 +97,7 @@ fn binary(operator: &str, left: &Expr, right: &Expr, names: &Names) -> Result<Va
         // Either side can decide alone, even when the other fails.
         let decides = operator == "||";
         let sides = [left, right].map(|side| eval(side, names).and_then(truth));
-        if sides.iter().any(|side| *side == Ok(decides)) {
+        if sides.contains(&Ok(decides)) {
             return Ok(Value::Bool(decides));
         }
         let [left, right] = sides;

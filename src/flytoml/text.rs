@@ -4,8 +4,8 @@
 const BOM: char = '\u{feff}';
 
 /// The text without a byte order mark, which flyctl accepts too.
-pub(super) fn without_bom(text: &str) -> &str {
-    text.strip_prefix(BOM).unwrap_or(text)
+pub(super) fn without_bom(file: &str) -> &str {
+    file.strip_prefix(BOM).unwrap_or(file)
 }
 
 /// What is wrong with a character that looks like another one or like nothing, and what to write
@@ -67,23 +67,16 @@ pub(super) fn culprit(text: &str, at: usize) -> Option<(usize, char)> {
         .find(|at| text.is_char_boundary(*at))?;
     let start = text[..at].rfind('\n').map_or(0, |line| line + 1);
     let end = text[at..].find('\n').map_or(text.len(), |line| at + line);
-    let mut found = text[start..end]
+    let found: Vec<(usize, char)> = text[start..end]
         .char_indices()
+        .map(|(offset, character)| (start + offset, character))
         // A backtick is odd only where TOML cannot read it.
-        .filter(|(offset, character)| {
-            odd(*character).is_some() && (*character != '`' || start + offset == at)
+        .filter(|(place, character)| {
+            odd(*character).is_some() && (*character != '`' || *place == at)
         })
-        .map(|(offset, character)| (start + offset, character));
-    let mut first = None;
-    found
-        .find_map(|place| {
-            if place.0 >= at {
-                return Some(place);
-            }
-            first.get_or_insert(place);
-            None
-        })
-        .or(first)
+        .collect();
+    let behind = found.iter().find(|(place, _)| *place >= at);
+    behind.or(found.first()).copied()
 }
 
 /// Why bytes are no text in UTF-8, and where: for people who see the file only in their editor.

@@ -92,19 +92,25 @@ fn syntax_error(source: &str, error: &TomlError) -> SyntaxError {
             at,
         };
     }
-    let message = error.message();
     let key = span.and_then(|span| duplicate(source, span));
-    let message = match key.filter(|_| message == "duplicate key") {
+    let message = match key {
         Some(key) => format!("not TOML: {key} is there twice; remove one of them"),
-        None => format!("not TOML: {message}"),
+        None => format!("not TOML: {}", error.message()),
     };
     SyntaxError { message, at }
 }
 
-/// The key at the place of an error, without the value or the bracket behind it.
+/// The key or header at the place of an error, if it is there a second time: then its line is valid by
+/// itself, and so is everything above it.
 fn duplicate(source: &str, span: Range<usize>) -> Option<String> {
-    let line = source.get(span.start..)?.lines().next()?;
-    let key = line.split(['=', ']']).next()?;
+    let above = source.get(..span.start)?;
+    let start = above.rfind('\n').map_or(0, |end| end + 1);
+    let line = source.get(start..)?.lines().next()?;
+    if Document::parse(source.get(..start)?).is_err() || Document::parse(line).is_err() {
+        return None;
+    }
+    let key = source.get(span.start..)?.lines().next()?;
+    let key = key.split(['=', ']']).next()?;
     let key = key.trim_start_matches('[').trim();
     (!key.is_empty() && key.len() <= 100).then(|| key.to_owned())
 }

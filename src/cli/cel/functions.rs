@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{CelError, Result, Value, failed};
+use super::value::{CelError, Result, Value, failed};
 use crate::fly::GoDuration;
 
 /// An operator with two sides, other than `&&` and `||`.
@@ -83,37 +83,37 @@ fn arithmetic(operator: &str, left: Value, right: Value) -> Result<Value> {
 pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value> {
     use Value::{Bool, Duration, Int, List, Map, Text};
     Ok(match (name, arguments) {
-        ("size", [Text(text)]) => count(text.chars().count()),
+        ("size", [Text(word)]) => count(word.chars().count()),
         ("size", [List(items)]) => count(items.len()),
         ("size", [Map(map)]) => count(map.len()),
-        ("duration", [Text(text)]) => match GoDuration::parse(text) {
+        ("duration", [Text(word)]) => match GoDuration::parse(word) {
             Some(time) => Duration(i128::try_from(time.0.as_nanos()).unwrap_or(i128::MAX)),
-            None => return failed(format!("{text:?} is no length of time")),
+            None => return failed(format!("{word:?} is no length of time")),
         },
-        ("matches", [Text(text), Text(pattern)]) => match regex::Regex::new(pattern) {
-            Ok(regex) => Bool(regex.is_match(text)),
+        ("matches", [Text(word), Text(pattern)]) => match regex::Regex::new(pattern) {
+            Ok(regex) => Bool(regex.is_match(word)),
             Err(_) => return Err(CelError::Unsupported(pattern.clone())),
         },
-        ("contains", [Text(text), Text(part)]) => Bool(text.contains(part.as_str())),
-        ("startsWith", [Text(text), Text(part)]) => Bool(text.starts_with(part.as_str())),
-        ("endsWith", [Text(text), Text(part)]) => Bool(text.ends_with(part.as_str())),
-        ("lowerAscii", [Text(text)]) => Text(text.to_ascii_lowercase()),
-        ("upperAscii", [Text(text)]) => Text(text.to_ascii_uppercase()),
-        ("trim", [Text(text)]) => Text(text.trim().to_owned()),
-        ("split", [Text(text), Text(separator)]) => {
-            let parts = text.split(separator.as_str());
+        ("contains", [Text(word), Text(part)]) => Bool(word.contains(part.as_str())),
+        ("startsWith", [Text(word), Text(part)]) => Bool(word.starts_with(part.as_str())),
+        ("endsWith", [Text(word), Text(part)]) => Bool(word.ends_with(part.as_str())),
+        ("lowerAscii", [Text(word)]) => Text(word.to_ascii_lowercase()),
+        ("upperAscii", [Text(word)]) => Text(word.to_ascii_uppercase()),
+        ("trim", [Text(word)]) => Text(word.trim().to_owned()),
+        ("split", [Text(word), Text(separator)]) => {
+            let parts = word.split(separator.as_str());
             List(parts.map(|part| Text(part.to_owned())).collect())
         }
-        ("indexOf", [Text(text), Text(part)]) => match text.find(part.as_str()) {
-            Some(at) => count(text[..at].chars().count()),
+        ("indexOf", [Text(word), Text(part)]) => match word.find(part.as_str()) {
+            Some(at) => count(word[..at].chars().count()),
             None => Int(-1),
         },
-        ("string", [Text(text)]) => Text(text.clone()),
+        ("string", [Text(word)]) => Text(word.clone()),
         ("string", [Int(number)]) => Text(number.to_string()),
         ("int", [Int(number)]) => Int(*number),
-        ("int", [Text(text)]) => match text.parse() {
+        ("int", [Text(word)]) => match word.parse() {
             Ok(number) => Int(number),
-            Err(_) => return failed(format!("{text:?} is no number")),
+            Err(_) => return failed(format!("{word:?} is no number")),
         },
         _ => return Err(CelError::Unsupported(format!("{name}()"))),
     })

@@ -1,6 +1,6 @@
 //! The text of a rule as an expression.
 
-use super::{CelError, Result, Value};
+use super::value::{CelError, Result, Value};
 
 /// An expression.
 #[derive(Clone, Debug, PartialEq)]

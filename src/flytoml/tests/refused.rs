@@ -369,11 +369,11 @@ fn assert_refused(toml: &str, place: &str) {
 
 #[test]
 fn what_fly_refuses_of_a_machine_is_an_error_of_the_file_with_its_line() {
+    let words = Regex::new(r"\{[^}]*\}").unwrap();
     for rule in machine_rules().into_iter().chain(service_rules()) {
         let mut machine = rule.machine.clone();
         machine["image"] = json!("registry.fly.io/app:1");
         let refusal = read(&machine).expect_err(rule.says).message;
-        let words = Regex::new(r"\{[^}]*\}").unwrap();
         for part in words.split(rule.says) {
             assert!(refusal.contains(part), "{}: {refusal}", rule.says);
         }

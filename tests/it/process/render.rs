@@ -206,7 +206,7 @@ fn a_reader_that_stops_early_is_no_failure() {
     for command in [
         format!("{plugin} render -f {} | true", file.display()),
         format!("{plugin} --help | true"),
-        format!("{operator} crds | true"),
+        format!("{operator} crd | true"),
         format!("{operator} run --help | true"),
     ] {
         let output = Command::new("sh").args(["-c", &command]).output();
