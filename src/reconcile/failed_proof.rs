@@ -3,9 +3,9 @@
 
 use crate::{
     api::{PhaseName, StepId, status::PhaseState},
-    phase::smoke_failure,
+    phase::{PHASES, smoke_failure},
     pipeline::{
-        Cx,
+        ChangeKind, Cx, Sent,
         report::{PhaseProgress, Report},
     },
     reconcile::memory::Memory,
@@ -15,6 +15,14 @@ use crate::{
 /// Notes a SmokeTest that has failed, once the status says so. Returns true when it is news: then
 /// Deploy decides on it in another pass, at once. What merely could not be observed is no failure.
 pub fn note(memory: &mut Memory, cx: &Cx, report: &Report) -> bool {
+    let mut sent = report.sent.iter();
+    let began =
+        |sent: &Sent| sent.step == StepId::Release && sent.kind == ChangeKind::RollbackStart;
+    if sent.any(began) {
+        // The machines are observed again: they should run another release now.
+        memory.wanted.forget_from(PHASES, PhaseName::Deploy);
+        return true;
+    }
     let facts = &memory.wanted.facts;
     let mut phases = report.phases.iter();
     let smoke_test = phases.find(|phase| phase.id == PhaseName::SmokeTest);

@@ -45,7 +45,7 @@ fn explained() -> Vec<(Value, &'static str)> {
         (hostname("10.0.0.1"), "not an IP address"),
         (hostname("my_shop.example.org"), "no `_`"),
         (hostname("a.*.example.org"), "only as its first part"),
-        (path("api/healthz"), "write `/api/healthz`"),
+        (path("api/healthz"), "must begin with `/`"),
         (path("https://example.com/"), "a path on the app itself"),
         (path("/a b"), "percent-encode"),
         (generate("my-secret"), "write `MY_SECRET`"),

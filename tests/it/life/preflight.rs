@@ -129,7 +129,7 @@ async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_written() {
     );
     // After a Go-Live, preflight makes no more calls.
     let asked = env.sim.calls("GET /v1/tokens/current");
-    let looks = || env.sim.calls("GET /v1/apps/{app}");
+    let looks = || env.sim.calls("GET /v1/apps/{app}/machines");
     let before = looks();
     let end = Instant::now() + LIMIT;
     while looks() < before + 2 {

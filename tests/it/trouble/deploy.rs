@@ -21,7 +21,7 @@ async fn a_quota_that_is_used_up_stops_until_it_is_raised() {
 
     let text = message(&status, "Ready");
     assert!(text.contains("machine limit"), "{text}");
-    assert!(text.contains("next:"), "{text}");
+    assert!(text.contains("raise the limit"), "{text}");
     machine_limit(&env, None);
     recovered(&env, "hola").await;
     assert_eq!(warnings(&env, "hola").await, ["QuotaExceeded"]);

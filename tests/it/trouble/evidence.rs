@@ -142,7 +142,7 @@ async fn without_a_check_the_edges_error_is_told_with_the_port_and_the_proxys_re
     let env = world([program("1", &["--port", "9999"])]).await;
     let spec = json!({
         "deploy": {"image": "registry.fly.io/hola-cabanas:1"},
-        "smokeTest": {"checks": [{"name": "home", "http": {"path": "/"},
+        "smokeTest": {"deadline": "10s", "checks": [{"name": "home", "http": {"path": "/"},
             "interval": "1s", "count": 2, "failureLimit": 1}]},
     });
     let text = told(&env, spec, "SmokeCheckFailed").await;

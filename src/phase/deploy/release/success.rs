@@ -101,10 +101,6 @@ impl Step for Release {
         &[StepId::Verify, StepId::SeedCommand, StepId::FlyRelease]
     }
 
-    fn invalidates(&self) -> &'static [StepId] {
-        &[StepId::Machines, StepId::Health, StepId::Verify]
-    }
-
     /// A record stays.
     fn rechecked(&self) -> bool {
         false
