@@ -189,10 +189,7 @@ fn planned(
             attempt: question.attempt.to_owned(),
             ..GateStatus::default()
         },
-        message: format!(
-            "{} is planned only; its gate asks for approval when `mode` is Apply",
-            gate.before
-        ),
+        message: "planned only: the gate asks for approval when `mode` is Apply".to_owned(),
     }
 }
 
@@ -249,7 +246,7 @@ fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateSt
         return (
             GateState::Rejected,
             format!(
-                "{who} rejected {phase}; {who} can still approve it with another ActivationApproval, or change the spec to request approval again"
+                "{who} rejected {phase}; {who} can still approve it with another ActivationApproval, and a change of the spec requests approval again"
             ),
         );
     }
@@ -261,7 +258,7 @@ fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateSt
         OnTimeout::Reject if expired => (
             GateState::Expired,
             format!(
-                "nobody decided on {phase} within {}; an approval still opens the gate, or change the spec to request approval again",
+                "nobody decided on {phase} within {}; an approval still opens the gate, and a change of the spec requests approval again",
                 gate.timeout
             ),
         ),
@@ -269,7 +266,7 @@ fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateSt
         _ => (
             GateState::Requested,
             format!(
-                "{phase} waits for {remaining} of {} approvals: create an ActivationApproval with `gate: {phase}` and `digest: {digest}`",
+                "waits for {remaining} of {} approvals: create an ActivationApproval with `gate: {phase}` and `digest: {digest}`",
                 gate.approvals.max(1)
             ),
         ),
