@@ -115,7 +115,7 @@ pub fn decide(
         };
     }
     if subject.planned {
-        return planned(gate, question, before, now);
+        return planned(question, before, now);
     }
     let request = before.filter(|before| is_same_request(before, subject));
     let requested = request
@@ -170,12 +170,7 @@ pub fn decide(
 
 /// A gate of an object whose changes are planned only. It waits without an end, and opens for nobody:
 /// to carry the plan out is another generation, and another question.
-fn planned(
-    gate: &Gate,
-    question: &Question<'_>,
-    before: Option<&GateStatus>,
-    now: Timestamp,
-) -> GateReport {
+fn planned(question: &Question<'_>, before: Option<&GateStatus>, now: Timestamp) -> GateReport {
     let subject = &question.subject;
     let request = before.filter(|before| is_same_request(before, subject));
     let requested = request.and_then(|request| request.requested_at.clone());
