@@ -102,7 +102,7 @@ impl fmt::Display for AppChange {
                 adopt: Some(contents),
                 ..
             } => write!(f, "take over the Fly app {app} with {contents}"),
-            Self::Claim { app, .. } => write!(f, "claim the name {app}"),
+            Self::Claim { app, .. } => write!(f, "claim the name {app} for a new Fly app"),
             Self::Create { app, organization } => {
                 write!(
                     f,

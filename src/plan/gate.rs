@@ -115,7 +115,7 @@ pub fn decide(
         };
     }
     if subject.planned {
-        return planned(gate, question, before, now);
+        return planned(question, before, now);
     }
     let request = before.filter(|before| is_same_request(before, subject));
     let requested = request
@@ -170,12 +170,7 @@ pub fn decide(
 
 /// A gate of an object whose changes are planned only. It waits without an end, and opens for nobody:
 /// to carry the plan out is another generation, and another question.
-fn planned(
-    gate: &Gate,
-    question: &Question<'_>,
-    before: Option<&GateStatus>,
-    now: Timestamp,
-) -> GateReport {
+fn planned(question: &Question<'_>, before: Option<&GateStatus>, now: Timestamp) -> GateReport {
     let subject = &question.subject;
     let request = before.filter(|before| is_same_request(before, subject));
     let requested = request.and_then(|request| request.requested_at.clone());
@@ -189,10 +184,7 @@ fn planned(
             attempt: question.attempt.to_owned(),
             ..GateStatus::default()
         },
-        message: format!(
-            "{} is planned only; its gate asks for approval when `mode` is Apply",
-            gate.before
-        ),
+        message: "planned only: the gate asks for approval when `mode` is Apply".to_owned(),
     }
 }
 
@@ -249,7 +241,7 @@ fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateSt
         return (
             GateState::Rejected,
             format!(
-                "{who} rejected {phase}; {who} can still approve it with another ActivationApproval, or change the spec to request approval again"
+                "{who} rejected {phase}; {who} can still approve it with another ActivationApproval, and a change of the spec requests approval again"
             ),
         );
     }
@@ -261,7 +253,7 @@ fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateSt
         OnTimeout::Reject if expired => (
             GateState::Expired,
             format!(
-                "nobody decided on {phase} within {}; an approval still opens the gate, or change the spec to request approval again",
+                "nobody decided on {phase} within {}; an approval still opens the gate, and a change of the spec requests approval again",
                 gate.timeout
             ),
         ),
@@ -269,7 +261,7 @@ fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateSt
         _ => (
             GateState::Requested,
             format!(
-                "{phase} waits for {remaining} of {} approvals: create an ActivationApproval with `gate: {phase}` and `digest: {digest}`",
+                "waits for {remaining} of {} approvals: create an ActivationApproval with `gate: {phase}` and `digest: {digest}`",
                 gate.approvals.max(1)
             ),
         ),

@@ -116,7 +116,8 @@ fn deleting(to: &mut Setter<'_>, removing: &Removing) {
     };
     to.set(ConditionType::Deleting, True, reason, &progress);
     to.set(ConditionType::Ready, False, Reason::Deleting, &progress);
-    to.set(ConditionType::Live, False, Reason::Deleting, &progress);
+    // What is there may still answer, as long as it is there or when it stays. Nobody checks it.
+    to.set(ConditionType::Live, Unknown, Reason::Deleting, &progress);
     to.reconciling(reason, &progress);
 }
 
@@ -185,6 +186,21 @@ fn observed(to: &mut Setter<'_>, seen: &PassResult<'_>) {
         let lost = report.first(|state| *state == State::Retrying { observing: true });
         lost.map(|(_, step, record)| (step, record.message.clone()))
     };
+    let refused = report.phases.iter().any(|phase| {
+        let mut steps = phase.steps.iter();
+        steps.any(|(_, record)| {
+            record.state == State::Blocked && record.reason == Reason::TokenInvalid
+        })
+    });
+    if refused {
+        to.set(
+            ConditionType::Observed,
+            Unknown,
+            Reason::ObservationUnknown,
+            "Fly.io refuses the token, so nothing there can be observed",
+        );
+        return;
+    }
     let site = seen.site.as_ref().map(|site| &site.report);
     match lost(report).or_else(|| site.and_then(lost)) {
         Some((step, message)) => to.set(

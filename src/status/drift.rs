@@ -4,7 +4,7 @@
 use super::{PassResult, pass_result::Liveness, setter::Setter};
 use crate::{
     api::{
-        PhaseName, Reason,
+        PhaseName, Reason, StepId,
         condition::{self, ConditionStatus, ConditionType},
         status::PhaseState,
     },
@@ -140,7 +140,7 @@ fn site_is_in_order(result: &PassResult<'_>) -> bool {
 /// Drift that was corrected within this pass: the next pass finds the object in order.
 fn corrected(result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
     let report = result.report?;
-    if !before.liveness.steady || rotates(report) {
+    if !before.liveness.steady || rotates(report) || rolls_back(report) {
         return None;
     }
     // What Golive keeps for itself is no news about the application.
@@ -160,7 +160,8 @@ fn corrected(result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
 /// A correction over several passes is drift when it began as such: in an object that was live for
 /// this very target. A changed Secret is a new target, and what follows from it is no drift.
 fn correcting(to: &Setter<'_>, result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
-    let began = before.liveness.steady && !result.report.is_some_and(rotates);
+    let requested = |report| rotates(report) || rolls_back(report);
+    let began = before.liveness.steady && !result.report.is_some_and(requested);
     let correcting = before.liveness.same_generation
         && (began || before.drifted)
         && to.status.go_live.is_some()
@@ -242,6 +243,13 @@ fn without_evidence(
             "no drift: the running configuration matches the spec".to_owned(),
         ),
     }
+}
+
+/// Whether a rollback began in this pass, as somebody requested. That is no drift, and neither is the
+/// update of the machines that follows.
+fn rolls_back(report: &Report) -> bool {
+    let mut sent = report.sent.iter();
+    sent.any(|sent| sent.step == StepId::Rollback)
 }
 
 /// Whether generated values were replaced in this pass, at their age or on request. That is no

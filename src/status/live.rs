@@ -6,7 +6,7 @@ use crate::{
     api::{
         PhaseName, Reason,
         condition::{self, ConditionStatus, ConditionType},
-        status::CheckResult,
+        status::{CheckResult, RollbackState, RollbackStatus},
     },
     pipeline::{
         Note, State, StepRecord,
@@ -62,7 +62,10 @@ fn decide(
     let site = result.site.as_ref();
     let release = site.map(|site| &site.release).or(result.serving.as_ref());
     let name = release.map_or_else(|| "the site".to_owned(), named);
-    let serves = release.map_or_else(String::new, |release| format!(": {}", serves(release)));
+    let serves = release.map_or_else(String::new, |release| {
+        let restored = to.status.rollback.as_ref();
+        format!(": {}", serves(release, restored))
+    });
     if result.unproven && to.status.go_live.is_some() {
         let message = format!(
             "{name} could not be checked lately, so it is not known whether the site answers"
@@ -128,10 +131,16 @@ fn as_before(to: &Setter<'_>) -> (ConditionStatus, Reason, String) {
     }
 }
 
-/// That a release serves, and since when.
-fn serves(release: &ServingRelease) -> String {
+/// That a release serves, and since when: one that a request restored serves since that request.
+fn serves(release: &ServingRelease, rollback: Option<&RollbackStatus>) -> String {
+    let number = release.number.and_then(|number| i64::try_from(number).ok());
+    let restored = rollback
+        .filter(|rollback| rollback.state == RollbackState::Accepted && rollback.to == number)
+        .and_then(|rollback| rollback.time.as_ref())
+        .map(|time| time.0);
     let since = release
         .since
+        .map(|since| restored.map_or(since, |restored| restored.max(since)))
         .map_or_else(String::new, |since| format!(" since {since}"));
     format!("{} serves{since}", named(release))
 }
@@ -262,6 +271,29 @@ mod tests {
         let (status, message) = live(Some(site(failed)), false);
         assert_eq!(status, "False");
         assert!(message.contains("answered 500"), "{message}");
+    }
+
+    #[test]
+    fn a_release_that_a_request_restored_serves_since_that_request() {
+        let release = site(checks(
+            PhaseProgress::Succeeded,
+            State::Done,
+            CheckResult::Passed,
+        ))
+        .release;
+        let rollback = |to: i64, state| RollbackStatus {
+            to: Some(to),
+            state,
+            time: serde_json::from_value(json!("2026-01-05T00:00:00Z")).unwrap(),
+            ..RollbackStatus::default()
+        };
+        let since = |rollback: &RollbackStatus| {
+            let text = serves(&release, Some(rollback));
+            text.split_once(" since ").unwrap().1[..10].to_owned()
+        };
+        assert_eq!(since(&rollback(2, RollbackState::Accepted)), "2026-01-05");
+        assert_eq!(since(&rollback(2, RollbackState::Refused)), "2026-01-02");
+        assert_eq!(since(&rollback(1, RollbackState::Accepted)), "2026-01-02");
     }
 
     #[test]

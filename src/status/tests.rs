@@ -17,7 +17,7 @@ use crate::{
     },
     phase::PHASES,
     pipeline::{
-        Note, Slot, State, StepId, StepRecord,
+        ChangeKind, Note, Sent, Slot, State, StepId, StepRecord,
         report::{PhaseProgress, PhaseReport, Report},
     },
     plan::{Invalid, Target, testing as targets},
@@ -234,6 +234,13 @@ fn states_without_a_report_are_rows_of_the_table_as_well() {
     for (seen, wanted) in rows {
         let status = next(Some(&before), &object, &seen, at(1));
         assert_eq!(row(&status), wanted);
+        let checked = seen.removing.is_none();
+        assert_eq!(is(&status, ConditionType::Live) == "True", checked);
+        assert_ne!(
+            is(&status, ConditionType::Live),
+            "False",
+            "it may still answer"
+        );
     }
     let suspended = PassResult {
         suspended: true,
@@ -244,6 +251,39 @@ fn states_without_a_report_are_rows_of_the_table_as_well() {
     let status = next(Some(&before), &object, &suspended, at(1));
     assert_eq!(row(&status), row(&before), "what was known is frozen");
     assert_eq!(is(&status, ConditionType::Suspended), "True");
+}
+
+#[test]
+fn a_refused_token_is_no_observation_and_a_requested_rollback_is_no_drift() {
+    use PhaseName::{Deploy, Preflight};
+    let (object, before, target) = (activation(json!({})), live(), target());
+    let refused = but(
+        Preflight,
+        PhaseProgress::Failed,
+        State::Blocked,
+        Reason::TokenInvalid,
+    );
+    let status = next(Some(&before), &object, &seen(&target, &refused), at(1));
+    assert_eq!(is(&status, ConditionType::Observed), "Unknown");
+    assert_eq!(is(&status, ConditionType::Drifted), "Unknown");
+
+    let drifted = |step| {
+        let mut report = but(
+            Deploy,
+            PhaseProgress::Running,
+            State::Running,
+            Reason::Progressing,
+        );
+        report.sent.push(Sent {
+            step,
+            line: "x".to_owned(),
+            kind: ChangeKind::default(),
+        });
+        let status = next(Some(&before), &object, &seen(&target, &report), at(1));
+        is(&status, ConditionType::Drifted).to_owned()
+    };
+    assert_eq!(drifted(StepId::Machines), "True");
+    assert_eq!(drifted(StepId::Rollback), "Unknown");
 }
 
 #[test]

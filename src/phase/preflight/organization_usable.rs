@@ -32,7 +32,7 @@ impl Check for OrganizationUsable {
             return Finding::failed(
                 Reason::OrganizationNotFound,
                 format!("there is no organization {slug}, or the token may not read it"),
-                "compare `organization` with `fly orgs list`, and use a token of that organization",
+                "compare `organization` with `fly orgs list`; if it is mistyped, delete this Activation and create another one, because it cannot be changed",
             );
         };
         let billing = organization.billing_status.as_str();
