@@ -143,7 +143,7 @@ impl Probe {
             let mut stream = self.stream(host, port).await?;
             let hold = HOLD.min(timeout / 2);
             if tls {
-                let mut stream = self.handshake(host, stream).await?;
+                let mut stream = self.handshake(self.tls(), host, stream).await?;
                 stays_open(host, &mut stream, hold).await
             } else {
                 stays_open(host, &mut stream, hold).await
@@ -180,7 +180,7 @@ impl Probe {
     ) -> Result<Answer, ProbeError> {
         let broken = |_| ProbeError::Http(host.to_owned());
         let stream = self.stream(host, 443).await?;
-        let stream = self.handshake(host, stream).await?;
+        let stream = self.handshake(self.tls(), host, stream).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(broken)?;
@@ -222,16 +222,21 @@ impl Probe {
         answer
     }
 
-    async fn handshake(
+    /// The configuration of TLS.
+    pub(super) fn tls(&self) -> Arc<rustls::ClientConfig> {
+        self.tls.clone()
+    }
+
+    /// Begins TLS with the host.
+    pub(super) async fn handshake(
         &self,
+        tls: Arc<rustls::ClientConfig>,
         host: &str,
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>, ProbeError> {
         let name = rustls::pki_types::ServerName::try_from(host.to_owned())
             .map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
-        let connected = TlsConnector::from(self.tls.clone())
-            .connect(name, stream)
-            .await;
+        let connected = TlsConnector::from(tls).connect(name, stream).await;
         connected.map_err(|error| {
             let inner = error.get_ref();
             let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -245,7 +250,7 @@ impl Probe {
     }
 
     /// Connects to a checked address of the host.
-    async fn stream(&self, host: &str, port: u16) -> Result<TcpStream, ProbeError> {
+    pub(super) async fn stream(&self, host: &str, port: u16) -> Result<TcpStream, ProbeError> {
         let addresses = self.addresses(host, port).await?;
         let mut unroutable = false;
         for address in addresses {

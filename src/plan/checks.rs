@@ -47,6 +47,8 @@ pub enum Expects {
     Declared,
     /// Any sign that the application answers: nobody has said what it should answer.
     AnAnswer,
+    /// The same of a gRPC server, which answers no request of HTTP/1.
+    GrpcAnswer,
 }
 
 /// What the machines must show: those of these process groups run steadily, with their checks
@@ -145,6 +147,17 @@ fn defaults(shape: &Shape) -> Proof {
             checks.push(default(http(&name, path), true));
         }
         checks.push(default(http("homepage", "/"), true));
+    }
+    if shape.grpc {
+        let check = Check {
+            tcp: Some(TcpCheck { port: 443 }),
+            ..Check::named("grpc")
+        };
+        checks.push(SmokeCheck {
+            check,
+            expects: Expects::GrpcAnswer,
+            tls: true,
+        });
     }
     for port in &shape.tcp {
         let check = Check {

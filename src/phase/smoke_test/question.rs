@@ -2,6 +2,7 @@
 
 use crate::{
     api::smoke_test::{Fallback, HttpCheck, MetricsCheck, TcpCheck},
+    net::grpc::HEALTH,
     pipeline::ProbeKind,
     plan::{Expects, SmokeCheck},
 };
@@ -15,6 +16,8 @@ pub enum Way<'a> {
     Metrics(&'a MetricsCheck),
     /// A TCP connection.
     Tcp(&'a TcpCheck),
+    /// A gRPC call.
+    Grpc,
 }
 
 /// What a request is about.
@@ -45,13 +48,16 @@ pub fn questions(smoke: &SmokeCheck) -> Vec<Question<'_>> {
     let about = match smoke.expects {
         _ if check.database.is_some() => About::Database,
         Expects::Declared => About::Declared,
-        Expects::AnAnswer => About::AnAnswer,
+        Expects::AnAnswer | Expects::GrpcAnswer => About::AnAnswer,
     };
-    let own = way(
-        check.http.as_ref(),
-        check.metrics.as_ref(),
-        check.tcp.as_ref(),
-    );
+    let own = match smoke.expects {
+        Expects::GrpcAnswer => Some(Way::Grpc),
+        _ => way(
+            check.http.as_ref(),
+            check.metrics.as_ref(),
+            check.tcp.as_ref(),
+        ),
+    };
     let fallbacks = check
         .fallbacks
         .iter()
@@ -89,6 +95,7 @@ pub fn name(way: Way<'_>) -> String {
         Way::Http(check) => format!("http {}", check.path),
         Way::Metrics(check) => format!("metrics {}", check.path),
         Way::Tcp(check) => format!("tcp {}", check.port),
+        Way::Grpc => format!("grpc {HEALTH}"),
     }
 }
 
@@ -96,6 +103,6 @@ pub fn kind(way: Way<'_>) -> ProbeKind {
     match way {
         Way::Http(_) => ProbeKind::Http,
         Way::Metrics(_) => ProbeKind::Metrics,
-        Way::Tcp(_) => ProbeKind::Other,
+        Way::Tcp(_) | Way::Grpc => ProbeKind::Other,
     }
 }

@@ -78,11 +78,12 @@ fn other_tcp_ports_are_connected_to_with_tls_where_the_edge_ends_it() {
 }
 
 #[test]
-fn a_grpc_service_is_connected_to_with_tls() {
+fn a_grpc_service_is_called_because_the_edge_accepts_every_connection() {
     let toml =
         "[http_service]\ninternal_port = 50051\n[http_service.http_options]\nh2_backend = true\n";
     let grpc = proof(toml, "");
-    assert_eq!(checks(&grpc), ["port-443 443 tls"]);
+    assert_eq!(checks(&grpc), ["grpc 443 tls"]);
+    assert_eq!(grpc.checks[0].expects, Expects::GrpcAnswer);
     assert_eq!(grpc.machines, None);
 }
 
