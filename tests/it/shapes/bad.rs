@@ -57,7 +57,11 @@ pub fn cases() -> Vec<Case> {
             app: script("crash-loop", key),
             checked: true,
             reason: "MachineExited",
-            says: &["code 3", "KeyError: key not found: SESSION_KEY"],
+            says: &[
+                "code 3",
+                "KeyError: key not found: SESSION_KEY",
+                "`[env]` of fly.toml",
+            ],
             mended: (
                 "[http_service]",
                 "[env]\n  SESSION_KEY = \"x\"\n\n[http_service]",
@@ -81,7 +85,7 @@ pub fn cases() -> Vec<Case> {
             app: echo("host-check", &["--allowed-host", ".fly.dev"]),
             checked: true,
             reason: "NotHealthy",
-            says: &["400", "ALLOWED_HOSTS", "Host = \"host-check.fly.dev\""],
+            says: &["400", "ALLOWED_HOSTS", "Host = \"<app>.fly.dev\""],
             mended: (
                 "path = \"/\"",
                 "path = \"/\"\n    headers = {Host = \"host-check.fly.dev\"}",
