@@ -18,6 +18,9 @@ pub struct EdgePort {
     pub port: u16,
     /// Whether the edge ends TLS there (the handler `tls`).
     pub tls: bool,
+    /// Whether the edge speaks HTTP there (the handler `http`): it accepts a connection whatever runs
+    /// behind it.
+    pub http: bool,
 }
 
 /// What of an application can be reached from outside, counting only process groups with machines.
@@ -102,7 +105,11 @@ impl Shape {
                     self.https = true;
                     self.add_paths(service);
                 } else if has_address(number, tls, http, addresses) {
-                    self.tcp.push(EdgePort { port: number, tls });
+                    self.tcp.push(EdgePort {
+                        port: number,
+                        tls,
+                        http,
+                    });
                 } else {
                     self.closed.push(number);
                     continue;

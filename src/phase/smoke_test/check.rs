@@ -14,7 +14,7 @@ use crate::{
         smoke_test::{Method as Verb, TcpCheck},
     },
     error::Error,
-    net::probe::{Ask, MAX_BODY, MAX_METRICS, Opened, Probe, ProbeError},
+    net::probe::{Ask, Door, MAX_BODY, MAX_METRICS, Opened, Probe, ProbeError},
     phase::evidence::edge::OWN_ERRORS,
     pipeline::ProbeKind,
 };
@@ -150,6 +150,7 @@ async fn one(
     let way = question.way;
     let any_answer = question.about == About::AnAnswer;
     let ask = |method, path, limit, wanted| Ask {
+        door: Door::HTTPS,
         method,
         path,
         limit,
@@ -167,14 +168,18 @@ async fn one(
         }
         Way::Metrics(check) => ask(Method::GET, &check.path, MAX_METRICS, &[200]),
         Way::Tcp(check) => return connection(probe, host, check, question.tls, timeout).await,
+        Way::HttpOn(door) => Ask {
+            door,
+            ..ask(Method::GET, "/", MAX_BODY, &[])
+        },
         Way::Grpc => return call(probe, host, timeout).await,
     };
     let answer = probe.request(host, &ask, timeout).await?;
     let found = match way {
-        Way::Http(_) if any_answer => judge_any(&answer),
+        Way::Http(_) | Way::HttpOn(_) if any_answer => judge_any(&answer),
         Way::Http(check) => judge_http(check, &answer),
         Way::Metrics(check) => judge_metrics(check, &answer),
-        Way::Tcp(_) | Way::Grpc => Ok(String::new()),
+        Way::Tcp(_) | Way::Grpc | Way::HttpOn(_) => Ok(String::new()),
     };
     let took = answer.took;
     let status = answer.status;

@@ -73,7 +73,7 @@ pub fn about_database(way: Way<'_>, answer: &Answer) -> Result<(), &'static str>
     let declared = match way {
         Way::Http(check) => check.body_contains.is_some() || check.header.is_some(),
         Way::Metrics(check) => !check.contains.is_empty(),
-        Way::Tcp(_) | Way::Grpc => false,
+        Way::Tcp(_) | Way::Grpc | Way::HttpOn(_) => false,
     };
     let is_page = answer
         .headers

@@ -2,7 +2,7 @@
 
 use crate::{
     api::smoke_test::{Fallback, HttpCheck, MetricsCheck, TcpCheck},
-    net::grpc::HEALTH,
+    net::{grpc::HEALTH, probe::Door},
     pipeline::ProbeKind,
     plan::{Expects, SmokeCheck},
 };
@@ -18,6 +18,8 @@ pub enum Way<'a> {
     Tcp(&'a TcpCheck),
     /// A gRPC call.
     Grpc,
+    /// A request for the homepage on this port, where the edge speaks HTTP.
+    HttpOn(Door),
 }
 
 /// What a request is about.
@@ -48,10 +50,16 @@ pub fn questions(smoke: &SmokeCheck) -> Vec<Question<'_>> {
     let about = match smoke.expects {
         _ if check.database.is_some() => About::Database,
         Expects::Declared => About::Declared,
-        Expects::AnAnswer | Expects::GrpcAnswer => About::AnAnswer,
+        Expects::AnAnswer | Expects::GrpcAnswer | Expects::HttpAnswer => About::AnAnswer,
     };
     let own = match smoke.expects {
         Expects::GrpcAnswer => Some(Way::Grpc),
+        Expects::HttpAnswer => check.tcp.as_ref().map(|tcp| {
+            Way::HttpOn(Door {
+                port: tcp.port,
+                tls: smoke.tls,
+            })
+        }),
         _ => way(
             check.http.as_ref(),
             check.metrics.as_ref(),
@@ -96,12 +104,13 @@ pub fn name(way: Way<'_>) -> String {
         Way::Metrics(check) => format!("metrics {}", check.path),
         Way::Tcp(check) => format!("tcp {}", check.port),
         Way::Grpc => format!("grpc {HEALTH}"),
+        Way::HttpOn(door) => format!("http port {}", door.port),
     }
 }
 
 pub fn kind(way: Way<'_>) -> ProbeKind {
     match way {
-        Way::Http(_) => ProbeKind::Http,
+        Way::Http(_) | Way::HttpOn(_) => ProbeKind::Http,
         Way::Metrics(_) => ProbeKind::Metrics,
         Way::Tcp(_) | Way::Grpc => ProbeKind::Other,
     }

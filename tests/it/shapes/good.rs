@@ -144,19 +144,40 @@ async fn good_applications_of_every_shape_go_live_with_the_defaults() {
     }
 }
 
+/// HTTP on two ports other than 443.
+const PORTS: &str = "[[services]]\ninternal_port = 8080\nprotocol = 'tcp'\n\
+    [[services.ports]]\nport = 17931\nhandlers = ['http']\n\
+    [[services.ports]]\nport = 17932\nhandlers = ['tls', 'http']\n";
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grpc_port_behind_which_nothing_answers_is_not_proven() {
-    let app = script("grpc", "exec sleep 600");
+async fn http_on_other_ports_is_asked_there() {
+    let app = echo("ports", &[]);
     let env = world(&[&app], []).await;
+    apply(&env, &app, PORTS).await;
+    let status = env.wait_live("ports").await;
+    for check in ["port-17931", "port-17932"] {
+        let told = result(&status, check);
+        assert!(told.message.contains("200 in"), "{told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_behind_which_nothing_answers_is_not_proven_though_the_edge_accepts_connections() {
+    let grpc = script("grpc", "exec sleep 600");
+    let ports = script("ports", "exec sleep 600");
+    let env = world(&[&grpc, &ports], []).await;
     // Without the check of the fly.toml, only the proof looks at it.
     let toml = toml("grpc");
     let (toml, _) = toml.split_once("  [[services.tcp_checks]]").unwrap();
-    apply(&env, &app, toml).await;
-    let status = env.wait("grpc", "the failed call", |status| {
-        let mut checks = status.smoke_test.iter();
-        checks.any(|check| check.check == "grpc" && check.message.contains("502"))
-    });
-    let status = status.await;
-    assert_eq!(reason(&status, "Ready"), "Progressing");
-    assert!(status.go_live.is_none());
+    apply(&env, &grpc, toml).await;
+    apply(&env, &ports, PORTS).await;
+    for (name, wanted) in [("grpc", "grpc"), ("ports", "port-17931")] {
+        let status = env.wait(name, "the failed request", |status| {
+            let mut checks = status.smoke_test.iter();
+            checks.any(|check| check.check == wanted && check.message.contains("502"))
+        });
+        let status = status.await;
+        assert_eq!(reason(&status, "Ready"), "Progressing");
+        assert!(status.go_live.is_none());
+    }
 }
