@@ -233,6 +233,7 @@ async fn smoke(sim: &Sim, client: &Client, probe: &Probe, app: &str) -> Result<(
         async move {
             let timeout = Duration::from_secs(10);
             let ask = golive::net::probe::Ask {
+                door: golive::net::probe::Door::HTTPS,
                 method: http::Method::GET,
                 path,
                 limit: 1 << 20,

@@ -32,8 +32,9 @@ pub struct SmokeTest {
 
     /// The checks; all must pass. When absent, they follow from the fly.toml. With a service on HTTPS:
     /// `homepage` (`/`) and `health` (the path of each of its own HTTP checks); a status of 2xx, 3xx,
-    /// 401, 403, 404 or 405 passes, because it shows that the application answers. For each other TCP
-    /// port a connection through the edge. Where nothing can be reached from outside (no service, UDP,
+    /// 401, 403, 404 or 405 passes, because it shows that the application answers. With gRPC there
+    /// (`h2_backend`): `grpc`, a call to its health service. For each other TCP port a connection through
+    /// the edge, with a request where it speaks HTTP. Where nothing can be reached from outside (no service, UDP,
     /// no public address), and with an empty list, the machines are the proof: they run steadily,
     /// with their own checks passing.
     #[serde(default, skip_serializing_if = "Option::is_none")]

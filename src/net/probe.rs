@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -47,9 +47,28 @@ pub struct Probe {
     tls: Arc<rustls::ClientConfig>,
 }
 
+/// A port of the host, and whether it is spoken to with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// The port.
+    pub port: u16,
+    /// Whether with TLS.
+    pub tls: bool,
+}
+
+impl Door {
+    /// HTTPS.
+    pub const HTTPS: Self = Self {
+        port: 443,
+        tls: true,
+    };
+}
+
 /// A request.
 #[derive(Clone, Debug)]
 pub struct Ask<'a> {
+    /// Where it goes. Redirects are followed on HTTPS alone.
+    pub door: Door,
     /// GET or HEAD.
     pub method: Method,
     /// Path and query.
@@ -97,7 +116,7 @@ impl Probe {
         })
     }
 
-    /// One request to `https://host`, in at most `timeout`, including redirects on the same host.
+    /// One request to the host, in at most `timeout`, including redirects on the same host.
     ///
     /// # Errors When there is no response, with the cause.
     pub async fn request(
@@ -143,7 +162,7 @@ impl Probe {
             let mut stream = self.stream(host, port).await?;
             let hold = HOLD.min(timeout / 2);
             if tls {
-                let mut stream = self.handshake(host, stream).await?;
+                let mut stream = self.handshake(self.tls(), host, stream).await?;
                 stays_open(host, &mut stream, hold).await
             } else {
                 stays_open(host, &mut stream, hold).await
@@ -178,60 +197,30 @@ impl Probe {
         path: &str,
         began: Instant,
     ) -> Result<Answer, ProbeError> {
-        let broken = |_| ProbeError::Http(host.to_owned());
-        let stream = self.stream(host, 443).await?;
-        let stream = self.handshake(host, stream).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(broken)?;
-        // Aborted with the request, also when that is dropped.
-        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
-        let request = Request::builder()
-            .method(ask.method.clone())
-            .uri(path)
-            .header(header::HOST, host)
-            .header(
-                header::USER_AGENT,
-                concat!("golive/", env!("CARGO_PKG_VERSION")),
-            )
-            .body(Empty::<Bytes>::new())
-            .map_err(|_| ProbeError::BadPath)?;
-        let answer = async {
-            let response = sender.send_request(request).await.map_err(broken)?;
-            let (parts, body) = response.into_parts();
-            let body = Limited::new(body, ask.limit)
-                .collect()
-                .await
-                .map_err(|error| {
-                    if error.is::<http_body_util::LengthLimitError>() {
-                        ProbeError::TooLarge(ask.limit)
-                    } else {
-                        ProbeError::Http(host.to_owned())
-                    }
-                })?
-                .to_bytes();
-            Ok(Answer {
-                status: parts.status.as_u16(),
-                headers: parts.headers,
-                body,
-                took: began.elapsed(),
-            })
+        let stream = self.stream(host, ask.door.port).await?;
+        if ask.door.tls {
+            let stream = self.handshake(self.tls(), host, stream).await?;
+            exchange(stream, ask, host, path, began).await
+        } else {
+            exchange(stream, ask, host, path, began).await
         }
-        .await;
-        drop(connection);
-        answer
     }
 
-    async fn handshake(
+    /// The configuration of TLS.
+    pub(super) fn tls(&self) -> Arc<rustls::ClientConfig> {
+        self.tls.clone()
+    }
+
+    /// Begins TLS with the host.
+    pub(super) async fn handshake(
         &self,
+        tls: Arc<rustls::ClientConfig>,
         host: &str,
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>, ProbeError> {
         let name = rustls::pki_types::ServerName::try_from(host.to_owned())
             .map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
-        let connected = TlsConnector::from(self.tls.clone())
-            .connect(name, stream)
-            .await;
+        let connected = TlsConnector::from(tls).connect(name, stream).await;
         connected.map_err(|error| {
             let inner = error.get_ref();
             let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -245,7 +234,7 @@ impl Probe {
     }
 
     /// Connects to a checked address of the host.
-    async fn stream(&self, host: &str, port: u16) -> Result<TcpStream, ProbeError> {
+    pub(super) async fn stream(&self, host: &str, port: u16) -> Result<TcpStream, ProbeError> {
         let addresses = self.addresses(host, port).await?;
         let mut unroutable = false;
         for address in addresses {
@@ -287,6 +276,63 @@ impl Probe {
     }
 }
 
+/// One request over this connection.
+async fn exchange<S>(
+    stream: S,
+    ask: &Ask<'_>,
+    host: &str,
+    path: &str,
+    began: Instant,
+) -> Result<Answer, ProbeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let broken = |_| ProbeError::Http(host.to_owned());
+    let named = match ask.door {
+        Door::HTTPS => host.to_owned(),
+        Door { port, .. } => format!("{host}:{port}"),
+    };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
+    // Aborted with the request, also when that is dropped.
+    let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let request = Request::builder()
+        .method(ask.method.clone())
+        .uri(path)
+        .header(header::HOST, named)
+        .header(
+            header::USER_AGENT,
+            concat!("golive/", env!("CARGO_PKG_VERSION")),
+        )
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| ProbeError::BadPath)?;
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, ask.limit)
+            .collect()
+            .await
+            .map_err(|error| {
+                if error.is::<http_body_util::LengthLimitError>() {
+                    ProbeError::TooLarge(ask.limit)
+                } else {
+                    ProbeError::Http(host.to_owned())
+                }
+            })?
+            .to_bytes();
+        Ok(Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body,
+            took: began.elapsed(),
+        })
+    }
+    .await;
+    drop(connection);
+    answer
+}
+
 /// Whether this host has no way to the address.
 fn has_no_route(error: &std::io::Error) -> bool {
     matches!(
@@ -317,6 +363,9 @@ fn next(
     answer: &Answer,
 ) -> Result<Option<String>, ProbeError> {
     if !(300..400).contains(&answer.status) || ask.wanted.contains(&answer.status) {
+        return Ok(None);
+    }
+    if ask.door != Door::HTTPS {
         return Ok(None);
     }
     let sets_cookie = answer.headers.contains_key(header::SET_COOKIE);
@@ -560,6 +609,7 @@ mod tests {
         };
         let go_on = |any_answer: bool, location: &str, cookie: bool| {
             let ask = Ask {
+                door: Door::HTTPS,
                 method: Method::GET,
                 path: "/",
                 limit: 1,

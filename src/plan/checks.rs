@@ -47,6 +47,10 @@ pub enum Expects {
     Declared,
     /// Any sign that the application answers: nobody has said what it should answer.
     AnAnswer,
+    /// The same of a port other than 443 on which the edge speaks HTTP: the answer to a request there.
+    HttpAnswer,
+    /// The same of a gRPC server, which answers no request of HTTP/1.
+    GrpcAnswer,
 }
 
 /// What the machines must show: those of these process groups run steadily, with their checks
@@ -146,12 +150,30 @@ fn defaults(shape: &Shape) -> Proof {
         }
         checks.push(default(http("homepage", "/"), true));
     }
+    if shape.grpc {
+        let check = Check {
+            tcp: Some(TcpCheck { port: 443 }),
+            ..Check::named("grpc")
+        };
+        checks.push(SmokeCheck {
+            check,
+            expects: Expects::GrpcAnswer,
+            tls: true,
+        });
+    }
     for port in &shape.tcp {
         let check = Check {
             tcp: Some(TcpCheck { port: port.port }),
             ..Check::named(&format!("port-{}", port.port))
         };
-        checks.push(default(check, port.tls));
+        checks.push(SmokeCheck {
+            check,
+            expects: match port.http {
+                true => Expects::HttpAnswer,
+                false => Expects::AnAnswer,
+            },
+            tls: port.tls,
+        });
     }
     let whole = checks.is_empty()
         || shape
@@ -213,6 +235,8 @@ fn why_machines(shape: &Shape) -> String {
         )
     } else if shape.tcp.is_empty() {
         "the fly.toml has no service that can be reached from outside".to_owned()
+    } else if shape.tcp.iter().all(|port| port.http) {
+        "a port other than 80 and 443 may need IPv6, which not every network has".to_owned()
     } else {
         "a connection alone does not show what answers".to_owned()
     }

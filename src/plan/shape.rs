@@ -18,6 +18,9 @@ pub struct EdgePort {
     pub port: u16,
     /// Whether the edge ends TLS there (the handler `tls`).
     pub tls: bool,
+    /// Whether the edge speaks HTTP there (the handler `http`): it accepts a connection whatever runs
+    /// behind it.
+    pub http: bool,
 }
 
 /// What of an application can be reached from outside, counting only process groups with machines.
@@ -27,6 +30,8 @@ pub struct Shape {
     pub groups: Vec<String>,
     /// Whether a service serves HTTPS on port 443.
     pub https: bool,
+    /// Whether a service serves gRPC on port 443.
+    pub grpc: bool,
     /// Paths of the HTTP checks of those services, in order, without repetitions.
     pub health_paths: Vec<String>,
     /// Other TCP ports.
@@ -35,7 +40,7 @@ pub struct Shape {
     pub closed: Vec<u16>,
     /// UDP ports: nothing can be proven of them from outside without knowing the protocol.
     pub udp: Vec<u16>,
-    /// Process groups without anything in `https` and `tcp`.
+    /// Process groups without anything in `https`, `grpc` and `tcp`.
     pub unreachable: Vec<String>,
     /// Whether the spec asks for a public address.
     pub public: bool,
@@ -64,7 +69,7 @@ impl Shape {
             }
             shape.groups.push(group);
         }
-        if shape.https || shape.tcp.iter().any(|port| port.port == 443) {
+        if shape.https || shape.grpc || shape.tcp.iter().any(|port| port.port == 443) {
             // Plain HTTP on 80 redirects there, or answers alike.
             shape.tcp.retain(|port| port.port != 80);
         }
@@ -94,11 +99,17 @@ impl Shape {
             for number in numbers_of(port) {
                 let h2 = port.http_options.as_ref();
                 let grpc = h2.is_some_and(|options| options.h2_backend == Some(true));
-                if number == 443 && tls && http && !grpc {
+                if number == 443 && tls && http && grpc {
+                    self.grpc = true;
+                } else if number == 443 && tls && http {
                     self.https = true;
                     self.add_paths(service);
                 } else if has_address(number, tls, http, addresses) {
-                    self.tcp.push(EdgePort { port: number, tls });
+                    self.tcp.push(EdgePort {
+                        port: number,
+                        tls,
+                        http,
+                    });
                 } else {
                     self.closed.push(number);
                     continue;

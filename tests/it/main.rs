@@ -7,5 +7,6 @@ mod life;
 mod process;
 mod repo;
 mod secrets;
+mod shapes;
 mod support;
 mod trouble;

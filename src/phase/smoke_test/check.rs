@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::Method;
 
 use super::{
-    judge::{about_database, judge_any, judge_http, judge_metrics},
+    judge::{about_database, judge_any, judge_call, judge_http, judge_metrics},
     question::{About, Question, Way, kind, name},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         smoke_test::{Method as Verb, TcpCheck},
     },
     error::Error,
-    net::probe::{Ask, MAX_BODY, MAX_METRICS, Opened, Probe, ProbeError},
+    net::probe::{Ask, Door, MAX_BODY, MAX_METRICS, Opened, Probe, ProbeError},
     phase::evidence::edge::OWN_ERRORS,
     pipeline::ProbeKind,
 };
@@ -150,6 +150,7 @@ async fn one(
     let way = question.way;
     let any_answer = question.about == About::AnAnswer;
     let ask = |method, path, limit, wanted| Ask {
+        door: Door::HTTPS,
         method,
         path,
         limit,
@@ -167,13 +168,18 @@ async fn one(
         }
         Way::Metrics(check) => ask(Method::GET, &check.path, MAX_METRICS, &[200]),
         Way::Tcp(check) => return connection(probe, host, check, question.tls, timeout).await,
+        Way::HttpOn(door) => Ask {
+            door,
+            ..ask(Method::GET, "/", MAX_BODY, &[])
+        },
+        Way::Grpc => return call(probe, host, timeout).await,
     };
     let answer = probe.request(host, &ask, timeout).await?;
     let found = match way {
-        Way::Http(_) if any_answer => judge_any(&answer),
+        Way::Http(_) | Way::HttpOn(_) if any_answer => judge_any(&answer),
         Way::Http(check) => judge_http(check, &answer),
         Way::Metrics(check) => judge_metrics(check, &answer),
-        Way::Tcp(_) => Ok(String::new()),
+        Way::Tcp(_) | Way::Grpc | Way::HttpOn(_) => Ok(String::new()),
     };
     let took = answer.took;
     let status = answer.status;
@@ -217,6 +223,20 @@ async fn connection(
     };
     let name = name(Way::Tcp(check));
     Ok(Try::passed(name, message, began.elapsed()))
+}
+
+/// Calls a gRPC server.
+async fn call(probe: &Probe, host: &str, timeout: Duration) -> Result<Try, ProbeError> {
+    let called = probe.call(host, timeout).await?;
+    let name = name(Way::Grpc);
+    Ok(match judge_call(&called) {
+        Ok(message) => Try::passed(name, message, called.took),
+        Err(message) => Try {
+            took: called.took,
+            unexplained: OWN_ERRORS.contains(&called.status),
+            ..Try::failed(name, Reason::SmokeCheckFailed, message)
+        },
+    })
 }
 
 /// A try without an answer.

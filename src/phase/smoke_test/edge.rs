@@ -92,7 +92,7 @@ fn action(target: &Target, observed: &ObservedChecks) -> String {
     if reasons.any(|reason| reason == Reason::AddressesInsufficient) {
         return "set `provision.addresses.sharedV4` to true, or `smokeTest: {checks: []}` for an application that is only reached privately".to_owned();
     }
-    if requests(target).any(|smoke| smoke.expects == Expects::AnAnswer) {
+    if requests(target).any(|smoke| smoke.expects != Expects::Declared) {
         return format!(
             "look at https://{host} and `fly logs -a {app}`, and correct the application, or write checks of your own in `spec.smokeTest.checks`; Golive retries"
         );

@@ -3,7 +3,10 @@
 use super::question::Way;
 use crate::{
     api::smoke_test::{HttpCheck, MetricsCheck},
-    net::probe::Answer,
+    net::{
+        grpc::{Called, HEALTH},
+        probe::Answer,
+    },
 };
 
 /// Statuses beside 2xx and 3xx that show that the application answers: it refuses strangers, or has
@@ -35,6 +38,32 @@ pub fn judge_any(answer: &Answer) -> Result<String, String> {
     Err(format!("answered {status}, and {COUNTS}{advice}"))
 }
 
+/// Codes of gRPC: a proxy or the server itself says that nothing serves
+/// (github.com/grpc/grpc, doc/statuscodes.md).
+const UNAVAILABLE: u32 = 14;
+
+/// Whether the answer to a gRPC call shows that the application answers at all; either way with the
+/// evidence.
+pub fn judge_call(called: &Called) -> Result<String, String> {
+    let status = called.status;
+    match (called.code, called.serving) {
+        (Some(0), Some(false)) => Err(format!(
+            "the health service of gRPC ({HEALTH}) answers that the application is not SERVING"
+        )),
+        (Some(UNAVAILABLE), _) => Err("the gRPC call is answered UNAVAILABLE (14)".to_owned()),
+        (Some(0), _) => Ok("the gRPC server answers that it is SERVING".to_owned()),
+        (Some(code), _) => Ok(format!("the gRPC server answers ({HEALTH}: status {code})")),
+        (None, _)
+            if (200..400).contains(&status) || status == 415 || REFUSALS.contains(&status) =>
+        {
+            Ok(format!(
+                "{status}: the application answers, but not by gRPC"
+            ))
+        }
+        (None, _) => Err(format!("the gRPC call is answered {status}")),
+    }
+}
+
 /// Whether an answer that passed also shows that the database answers. One that comes from a cache,
 /// or is not about a database, shows nothing: it may be the same without a database.
 pub fn about_database(way: Way<'_>, answer: &Answer) -> Result<(), &'static str> {
@@ -44,7 +73,7 @@ pub fn about_database(way: Way<'_>, answer: &Answer) -> Result<(), &'static str>
     let declared = match way {
         Way::Http(check) => check.body_contains.is_some() || check.header.is_some(),
         Way::Metrics(check) => !check.contains.is_empty(),
-        Way::Tcp(_) => false,
+        Way::Tcp(_) | Way::Grpc | Way::HttpOn(_) => false,
     };
     let is_page = answer
         .headers
@@ -270,6 +299,34 @@ mod tests {
         let refused = judge_any(&answer(400, "")).unwrap_err();
         assert!(refused.contains("ALLOWED_HOSTS"), "{refused}");
         assert!(judge_any(&answer(404, "")).unwrap().contains("404 and 405"));
+    }
+
+    #[test]
+    fn a_grpc_server_must_answer_and_not_say_that_it_does_not_serve() {
+        let called = |status, code, serving| {
+            judge_call(&Called {
+                status,
+                code,
+                serving,
+                took: Duration::ZERO,
+            })
+        };
+        assert!(
+            called(200, Some(0), Some(true))
+                .unwrap()
+                .contains("SERVING")
+        );
+        // It has no health service, or asks for credentials.
+        for code in [5, 12, 16] {
+            let told = called(200, Some(code), None).unwrap();
+            assert!(told.contains(&format!("status {code}")), "{told}");
+        }
+        for status in [200, 404, 415] {
+            assert!(called(status, None, None).is_ok(), "{status}");
+        }
+        assert!(called(200, Some(0), Some(false)).is_err());
+        assert!(called(200, Some(14), None).is_err());
+        assert!(called(502, None, None).unwrap_err().contains("502"));
     }
 
     #[test]

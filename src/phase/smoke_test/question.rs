@@ -2,6 +2,7 @@
 
 use crate::{
     api::smoke_test::{Fallback, HttpCheck, MetricsCheck, TcpCheck},
+    net::{grpc::HEALTH, probe::Door},
     pipeline::ProbeKind,
     plan::{Expects, SmokeCheck},
 };
@@ -15,6 +16,10 @@ pub enum Way<'a> {
     Metrics(&'a MetricsCheck),
     /// A TCP connection.
     Tcp(&'a TcpCheck),
+    /// A gRPC call.
+    Grpc,
+    /// A request for the homepage on this port, where the edge speaks HTTP.
+    HttpOn(Door),
 }
 
 /// What a request is about.
@@ -45,13 +50,22 @@ pub fn questions(smoke: &SmokeCheck) -> Vec<Question<'_>> {
     let about = match smoke.expects {
         _ if check.database.is_some() => About::Database,
         Expects::Declared => About::Declared,
-        Expects::AnAnswer => About::AnAnswer,
+        Expects::AnAnswer | Expects::GrpcAnswer | Expects::HttpAnswer => About::AnAnswer,
     };
-    let own = way(
-        check.http.as_ref(),
-        check.metrics.as_ref(),
-        check.tcp.as_ref(),
-    );
+    let own = match smoke.expects {
+        Expects::GrpcAnswer => Some(Way::Grpc),
+        Expects::HttpAnswer => check.tcp.as_ref().map(|tcp| {
+            Way::HttpOn(Door {
+                port: tcp.port,
+                tls: smoke.tls,
+            })
+        }),
+        _ => way(
+            check.http.as_ref(),
+            check.metrics.as_ref(),
+            check.tcp.as_ref(),
+        ),
+    };
     let fallbacks = check
         .fallbacks
         .iter()
@@ -89,13 +103,15 @@ pub fn name(way: Way<'_>) -> String {
         Way::Http(check) => format!("http {}", check.path),
         Way::Metrics(check) => format!("metrics {}", check.path),
         Way::Tcp(check) => format!("tcp {}", check.port),
+        Way::Grpc => format!("grpc {HEALTH}"),
+        Way::HttpOn(door) => format!("http port {}", door.port),
     }
 }
 
 pub fn kind(way: Way<'_>) -> ProbeKind {
     match way {
-        Way::Http(_) => ProbeKind::Http,
+        Way::Http(_) | Way::HttpOn(_) => ProbeKind::Http,
         Way::Metrics(_) => ProbeKind::Metrics,
-        Way::Tcp(_) => ProbeKind::Other,
+        Way::Tcp(_) | Way::Grpc => ProbeKind::Other,
     }
 }

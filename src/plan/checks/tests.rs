@@ -78,11 +78,31 @@ fn other_tcp_ports_are_connected_to_with_tls_where_the_edge_ends_it() {
 }
 
 #[test]
-fn a_grpc_service_is_connected_to_with_tls() {
+fn a_port_on_which_the_edge_speaks_http_is_asked_by_http() {
+    let toml = "[[services]]\ninternal_port = 8080\nprotocol = 'tcp'\n\
+        [[services.ports]]\nport = 80\nhandlers = ['http']\n";
+    let plain = proof(toml, "");
+    assert_eq!(checks(&plain), ["port-80 80"]);
+    assert_eq!(plain.checks[0].expects, Expects::HttpAnswer);
+    assert_eq!(plain.machines, None, "the answer is the proof");
+    let other = proof(
+        &toml
+            .replace("80\nh", "8443\nh")
+            .replace("'http'", "'tls', 'http'"),
+        "",
+    );
+    assert_eq!(checks(&other), ["port-8443 8443 tls"]);
+    assert_eq!(other.checks[0].expects, Expects::HttpAnswer);
+    assert!(why(&other).contains("IPv6"), "{}", why(&other));
+}
+
+#[test]
+fn a_grpc_service_is_called_because_the_edge_accepts_every_connection() {
     let toml =
         "[http_service]\ninternal_port = 50051\n[http_service.http_options]\nh2_backend = true\n";
     let grpc = proof(toml, "");
-    assert_eq!(checks(&grpc), ["port-443 443 tls"]);
+    assert_eq!(checks(&grpc), ["grpc 443 tls"]);
+    assert_eq!(grpc.checks[0].expects, Expects::GrpcAnswer);
     assert_eq!(grpc.machines, None);
 }
 

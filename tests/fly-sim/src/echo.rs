@@ -1,6 +1,10 @@
 //! A small web server to run as a machine. It listens where the simulator tells it to.
 
+mod other;
+mod pages;
+
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,11 +12,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::middleware::Next;
-use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How it behaves.
@@ -45,6 +48,27 @@ pub struct Args {
     /// Sends this at the beginning of a connection of `--tcp`.
     #[arg(long, default_value = "")]
     greeting: String,
+    /// Does not speak TCP: sends back every datagram.
+    #[arg(long)]
+    udp: bool,
+    /// Speaks gRPC, by HTTP/2 without TLS.
+    #[arg(long)]
+    grpc: bool,
+    /// Answers this path, and every other one with 404.
+    #[arg(long)]
+    only: Option<String>,
+    /// Leads everybody to its page for signing in.
+    #[arg(long)]
+    login: bool,
+    /// Serves the files of this directory.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Writes each request to this file.
+    #[arg(long)]
+    journal: Option<PathBuf>,
+    /// Counts requests in the Redis of `REDIS_URL`.
+    #[arg(long)]
+    redis: bool,
     /// Listens on this address instead of the machine's own.
     #[arg(long)]
     listen: Option<IpAddr>,
@@ -58,28 +82,6 @@ pub struct Args {
     /// `ALLOWED_HOSTS`.
     #[arg(long)]
     allowed_host: Option<String>,
-}
-
-/// Sends back every byte of every connection.
-async fn tcp(listener: TcpListener, greeting: String) -> std::io::Result<()> {
-    loop {
-        let (mut stream, _) = listener.accept().await?;
-        let greeting = greeting.clone();
-        tokio::spawn(async move {
-            stream.write_all(greeting.as_bytes()).await?;
-            let (mut read, mut write) = stream.split();
-            tokio::io::copy(&mut read, &mut write).await
-        });
-    }
-}
-
-/// Answers every request alike.
-fn always(status: u16, location: Option<String>) -> Router {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    Router::new().fallback(async move || {
-        let location = location.iter().map(|to| ("location", to.clone()));
-        (status, AppendHeaders(location.collect::<Vec<_>>()), "echo")
-    })
 }
 
 /// What it asks of a request before it looks at it.
@@ -120,28 +122,32 @@ async fn demand(State(demands): State<Demands>, request: Request, next: Next) ->
     next.run(request).await
 }
 
-/// Runs it.
-pub async fn run(args: Args) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    println!("echo starts");
-    if let Some(after) = args.exit_after_ms {
-        let code = args.code;
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(after)).await;
-            std::process::exit(code);
-        });
-    }
-    tokio::time::sleep(Duration::from_millis(args.listen_after_ms)).await;
-    let own = std::env::var("FLY_SIM_BIND_IP").ok();
-    let own = own.and_then(|ip| ip.parse().ok());
-    let ip = args.listen.or(own);
-    let ip: IpAddr = ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let listener = TcpListener::bind((ip, args.port)).await?;
-    if args.tcp {
-        return Ok(tcp(listener, args.greeting).await?);
-    }
-    let healthy = Arc::new(AtomicBool::new(!args.unhealthy));
+/// The pages of the shape that was asked for, if one was.
+async fn shape(args: &Args) -> Result<Option<Router>, Box<dyn std::error::Error + Send + Sync>> {
+    Ok(if let Some(status) = args.answer {
+        Some(pages::always(status, args.location.clone()))
+    } else if let Some(path) = &args.only {
+        Some(pages::only(path))
+    } else if args.login {
+        Some(pages::login())
+    } else if let Some(dir) = &args.dir {
+        Some(pages::files(dir.clone()))
+    } else if let Some(path) = &args.journal {
+        let told = |error| format!("cannot open {}: {error}", path.display());
+        Some(pages::journal(path).map_err(told)?)
+    } else if args.redis {
+        let url = std::env::var("REDIS_URL").map_err(|_| "REDIS_URL is not set")?;
+        Some(pages::redis(&url).await?)
+    } else {
+        None
+    })
+}
+
+/// The pages for tests.
+fn plain(healthy: bool) -> Router {
+    let healthy = Arc::new(AtomicBool::new(healthy));
     let id = std::env::var("FLY_MACHINE_ID").unwrap_or_default();
-    let router = Router::new()
+    Router::new()
         .route("/", get(async move || id))
         .route(
             "/healthz",
@@ -168,18 +174,43 @@ pub async fn run(args: Args) -> Result<(), Box<dyn std::error::Error + Send + Sy
             }),
         )
         .route("/echo", post(async |body: String| body))
-        .layer(axum::middleware::from_fn_with_state(
-            Demands {
-                force_ssl: args.force_ssl,
-                allowed_host: args.allowed_host,
-            },
-            demand,
-        ))
-        .with_state(healthy);
-    let router = match args.answer {
-        Some(status) => always(status, args.location),
-        None => router,
+        .with_state(healthy)
+}
+
+/// Runs it.
+pub async fn run(args: Args) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    println!("echo starts");
+    if let Some(after) = args.exit_after_ms {
+        let code = args.code;
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            std::process::exit(code);
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(args.listen_after_ms)).await;
+    let own = std::env::var("FLY_SIM_BIND_IP").ok();
+    let own = own.and_then(|ip| ip.parse().ok());
+    let ip = args.listen.or(own);
+    let ip: IpAddr = ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    if args.udp {
+        return Ok(other::udp(UdpSocket::bind((ip, args.port)).await?).await?);
+    }
+    let pages = shape(&args).await?;
+    let listener = TcpListener::bind((ip, args.port)).await?;
+    if args.tcp {
+        return Ok(other::tcp(listener, args.greeting).await?);
+    }
+    if args.grpc {
+        return Ok(other::grpc(listener).await?);
+    }
+    let demands = Demands {
+        force_ssl: args.force_ssl,
+        allowed_host: args.allowed_host,
     };
+    let router = pages.unwrap_or_else(|| {
+        let demanded = axum::middleware::from_fn_with_state(demands, demand);
+        plain(!args.unhealthy).layer(demanded)
+    });
     println!("echo listens on {ip}:{}", args.port);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -301,7 +301,7 @@ impl JudgedMachine<'_> {
         let key = format!("[processes] {}", group.unwrap_or("app"));
         match exit::cause(code, command) {
             Some(cause) => cause.advice(&key),
-            None => "fix the application and deploy another image".to_owned(),
+            None => "fix the application and deploy another image, or set what it misses in `[env]` of fly.toml or as a secret".to_owned(),
         }
     }
 }
@@ -340,6 +340,11 @@ mod tests {
 
     /// What is said of a machine whose check has this output, and whose program listens here.
     fn message(output: &str, listening: &Listening, late: bool) -> String {
+        told(output, listening, late, None)
+    }
+
+    /// The same, of a machine whose health is this one.
+    fn told(output: &str, listening: &Listening, late: bool, found: Option<Health>) -> String {
         let began = Timestamp::from_second(1_800_000_000).unwrap();
         let machine: Machine = serde_json::from_value(serde_json::json!({
             "id": "m1", "name": "golive-app-0", "state": "started",
@@ -363,7 +368,8 @@ mod tests {
             now: began + SignedDuration::from_secs(25),
             pause: Duration::from_secs(1),
         };
-        match judged.verdict::<()>(&health(&machine, 1)) {
+        let found = found.unwrap_or_else(|| health(&machine, 1));
+        match judged.verdict::<()>(&found) {
             Verdict::Blocked(why) | Verdict::Wait { why, .. } => why.message,
             other => unreachable!("{other:?}"),
         }
@@ -381,6 +387,19 @@ mod tests {
         assert!(
             !redirect.contains("wait_timeout"),
             "time mends no redirect: {redirect}"
+        );
+    }
+
+    #[test]
+    fn a_program_that_ended_may_only_miss_a_setting() {
+        let exited = Health::Exited {
+            code: 3,
+            out_of_memory: false,
+            restarting: true,
+        };
+        assert_eq!(
+            told("", &Listening::Unknown, false, Some(exited)),
+            "the machine golive-app-0 (m1) exited with code 3 and is being restarted: fix the application and deploy another image, or set what it misses in `[env]` of fly.toml or as a secret; its last lines: ready"
         );
     }
 

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::BodyExt;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 use crate::core::{CallId, Core, Shared};
@@ -103,6 +103,8 @@ pub struct Target {
     pub ip: Ipv4Addr,
     /// The port inside.
     pub port: u16,
+    /// Whether it is spoken to by HTTP/2 without TLS (`h2_backend`).
+    pub h2: bool,
     /// Requests and connections that it works on.
     pub in_flight: Arc<AtomicUsize>,
 }
@@ -124,6 +126,12 @@ fn entrance(service: &Service, door: Door) -> Option<&Port> {
         };
         covers && has("tls") == door.tls && has("http") == door.http
     })
+}
+
+/// Whether the service wants HTTP/2 without TLS (fly.io/docs/reference/configuration, `h2_backend`).
+fn speaks_h2(port: &Port) -> bool {
+    let options = port.http_options.as_ref();
+    options.is_some_and(|options| options["h2_backend"] == true)
 }
 
 /// What the edge finds when it looks for a machine.
@@ -170,6 +178,7 @@ pub fn choose(core: &Shared, app: &str, door: Door, tried: &[String]) -> Found {
                             id: machine.id.clone(),
                             ip: machine.ip,
                             port,
+                            h2: speaks_h2(entrance),
                             in_flight: Arc::clone(&machine.in_flight),
                         };
                         best = Some((load, machine.last_request, target));
@@ -464,6 +473,9 @@ async fn send(request: &mut Replay, target: &Target) -> Sent {
         }
     };
     let _ = stream.set_nodelay(true);
+    if target.h2 {
+        return send_h2(request, stream, guard).await;
+    }
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = match handshake {
         Ok(pair) => pair,
@@ -475,18 +487,49 @@ async fn send(request: &mut Replay, target: &Target) -> Sent {
         return Sent::Failed("the request body was already sent".to_owned());
     };
     match sender.send_request(outgoing).await {
-        Ok(response) => {
-            let (mut parts, body) = response.into_parts();
-            for name in HOP {
-                parts.headers.remove(*name);
-            }
-            let body = Body::new(Counted {
-                body: Body::new(body),
-                _guard: guard,
-            });
-            Sent::Answer(Response::from_parts(parts, body))
-        }
+        Ok(response) => answered(response, guard),
         Err(error) if safe => Sent::TryAnother(incomplete(&error)),
+        Err(error) => Sent::Failed(error.to_string()),
+    }
+}
+
+/// The answer of a machine, which it works on until the body has ended.
+fn answered(response: Response<hyper::body::Incoming>, guard: InFlight) -> Sent {
+    let (mut parts, body) = response.into_parts();
+    for name in HOP {
+        parts.headers.remove(*name);
+    }
+    let body = Body::new(Counted {
+        body: Body::new(body),
+        _guard: guard,
+    });
+    Sent::Answer(Response::from_parts(parts, body))
+}
+
+/// Sends by HTTP/2 without TLS, with the trailers of gRPC.
+async fn send_h2(request: &mut Replay, stream: TcpStream, guard: InFlight) -> Sent {
+    let io = TokioIo::new(stream);
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
+    let (mut sender, connection) = match handshake {
+        Ok(pair) => pair,
+        Err(error) => return Sent::TryAnother(incomplete(&error)),
+    };
+    tokio::spawn(connection);
+    let Some(mut outgoing) = request.request() else {
+        return Sent::Failed("the request body was already sent".to_owned());
+    };
+    let host = outgoing.headers_mut().remove(header::HOST);
+    let host = host.as_ref().and_then(|host| host.to_str().ok());
+    let uri = format!("http://{}{}", host.unwrap_or_default(), outgoing.uri());
+    match uri.parse() {
+        Ok(uri) => *outgoing.uri_mut() = uri,
+        Err(_) => return Sent::Failed("the path cannot be used".to_owned()),
+    }
+    *outgoing.version_mut() = http::Version::HTTP_2;
+    let trailers = HeaderValue::from_static("trailers");
+    outgoing.headers_mut().insert(header::TE, trailers);
+    match sender.send_request(outgoing).await {
+        Ok(response) => answered(response, guard),
         Err(error) => Sent::Failed(error.to_string()),
     }
 }

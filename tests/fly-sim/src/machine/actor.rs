@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::event::exit_request;
-use super::process::{Exit, Running};
-use super::{Machine, Source, State, boot, check};
+use super::process::{Exit, Program, Running};
+use super::{Machine, Source, State, boot, check, containers};
 use crate::core::{CallId, Shared};
 use crate::logs::Line;
 use crate::platform;
@@ -62,7 +62,11 @@ pub enum Command {
 }
 
 enum Body {
-    Process(Box<Running>),
+    /// The machine's program, and its other containers, which end with it.
+    Process(
+        Box<Running>,
+        #[expect(dead_code, reason = "held until the program ends")] Vec<Running>,
+    ),
     Builtin(JoinHandle<i32>),
 }
 
@@ -77,7 +81,7 @@ impl Drop for Body {
 impl Body {
     async fn wait(&mut self) -> Exit {
         match self {
-            Self::Process(running) => running.wait().await,
+            Self::Process(running, _) => running.wait().await,
             Self::Builtin(task) => Exit {
                 code: task.await.unwrap_or(0),
                 signal: -1,
@@ -87,7 +91,7 @@ impl Body {
 
     fn signal(&self, signal: Signal) {
         match self {
-            Self::Process(running) => running.signal(signal),
+            Self::Process(running, _) => running.signal(signal),
             Self::Builtin(task) => {
                 if !matches!(signal, Signal::SIGSTOP | Signal::SIGCONT | Signal::SIGHUP) {
                     task.abort();
@@ -436,7 +440,7 @@ impl Actor {
 
     fn boot(&self) -> Result<Body, String> {
         let dir = &self.core.dir;
-        let (boot, builtin) = self.core.read(|world| {
+        let (boot, builtin, config) = self.core.read(|world| {
             let app = world.apps.get(&self.app).ok_or("the app has gone")?;
             let machine = app.machines.get(&self.id).ok_or("the machine has gone")?;
             let image = &machine.image.image;
@@ -449,7 +453,7 @@ impl Actor {
             boot::prepare(dir, machine, &app.platform.boot_secrets())?;
             let mut boot = boot::environment(app, machine, dir);
             platform::hosts::resolve(world, app, &mut boot.env);
-            Ok((boot, image.builtin.clone()))
+            Ok((boot, image.builtin.clone(), machine.config.clone()))
         })?;
         self.with(|machine| machine.boot = Some(boot.clone()));
         // Before the program can print anything: its own lines are the last ones.
@@ -462,13 +466,18 @@ impl Actor {
             ))));
         }
         let program = boot::program(&boot, dir)?;
-        let (core, app, id) = (Arc::clone(&self.core), self.app.clone(), self.id.clone());
+        let others = containers::programs(&self.core, &config, &boot, dir)?;
         started();
-        let running = Running::spawn(&program, move |line, _| {
-            log(&core, &app, &id, "app", line);
-        })
-        .map_err(|error| error.to_string())?;
-        Ok(Body::Process(Box::new(running)))
+        let others = others.iter().map(|(_, program)| self.spawn(program));
+        let others = others.collect::<Result<_, String>>()?;
+        Ok(Body::Process(Box::new(self.spawn(&program)?), others))
+    }
+
+    /// Starts a program whose lines go to the machine's log.
+    fn spawn(&self, program: &Program) -> Result<Running, String> {
+        let (core, app, id) = (Arc::clone(&self.core), self.app.clone(), self.id.clone());
+        let line = move |line, _| log(&core, &app, &id, "app", line);
+        Running::spawn(program, line).map_err(|error| error.to_string())
     }
 
     fn start_checks(&mut self) {

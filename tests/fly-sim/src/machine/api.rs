@@ -280,6 +280,7 @@ async fn create(
         .ok_or_else(|| FlyError::bad_request("invalid_argument: config is required"))?;
     let config = config::read(&raw)?;
     let image = resolve(&core, config.image.as_deref().unwrap_or_default())?;
+    super::containers::check(&core, &config)?;
     let name = body.name.filter(|name| !name.is_empty());
     if let Some(name) = &name {
         check_name(name)?;

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::config::Init;
 use super::process::{self, Program};
-use super::{BootEnv, Machine};
+use super::{BootEnv, Machine, containers};
+use crate::images::Resolved;
 use crate::state::App;
 
 /// Where a machine's files are.
@@ -77,41 +79,8 @@ pub fn environment(app: &App, machine: &Machine, dir: &Path) -> BootEnv {
         set("FLY_SIM_VOLUME_DIR", dir.display().to_string());
     }
 
-    let init = machine.config.init.clone().unwrap_or_default();
-    let given = |list: Option<Vec<String>>| list.filter(|list| !list.is_empty());
-    let image = &machine.image.image;
-    let program = machine
-        .image
-        .program
-        .as_deref()
-        .map(|path| path.display().to_string());
-    let cmd = given(init.cmd);
-    let args = if let Some(exec) = given(init.exec) {
-        exec
-    } else if let Some(entrypoint) = given(init.entrypoint) {
-        [entrypoint, cmd.unwrap_or_else(|| image.args.clone())].concat()
-    } else {
-        // A command that names a program (`cabanas migrate`, `sh -c ...`) replaces the image's;
-        // anything else is arguments to it, as with an ENTRYPOINT. The image's own arguments
-        // always are.
-        let path = search_path(machine);
-        let names_a_program = image.entrypoint.is_empty()
-            && cmd
-                .as_ref()
-                .and_then(|cmd| cmd.first())
-                .is_some_and(|first| {
-                    first.starts_with('/') || process::find(first, &path).is_some()
-                });
-        let cmd = cmd.unwrap_or_else(|| image.args.clone());
-        if names_a_program {
-            cmd
-        } else {
-            let mut args: Vec<String> = program.into_iter().collect();
-            args.extend(image.entrypoint.iter().cloned());
-            args.extend(cmd);
-            args
-        }
-    };
+    let init = containers::init(&machine.config);
+    let args = arguments(&machine.image, init, &search_path(machine));
     BootEnv {
         app: app.name.clone(),
         machine: machine.id.clone(),
@@ -119,6 +88,37 @@ pub fn environment(app: &App, machine: &Machine, dir: &Path) -> BootEnv {
         args,
         env,
     }
+}
+
+/// What is run of an image: its program with its arguments, as far as `init` does not replace them.
+pub(super) fn arguments(image: &Resolved, init: Init, path: &str) -> Vec<String> {
+    let given = |list: Option<Vec<String>>| list.filter(|list| !list.is_empty());
+    let program = image.program.as_deref();
+    let program = program.map(|path| path.display().to_string());
+    let image = &image.image;
+    let cmd = given(init.cmd);
+    if let Some(exec) = given(init.exec) {
+        return exec;
+    }
+    if let Some(entrypoint) = given(init.entrypoint) {
+        return [entrypoint, cmd.unwrap_or_else(|| image.args.clone())].concat();
+    }
+    // A command that names a program (`cabanas migrate`, `sh -c ...`) replaces the image's;
+    // anything else is arguments to it, as with an ENTRYPOINT. The image's own arguments
+    // always are.
+    let names_a_program = image.entrypoint.is_empty()
+        && cmd
+            .as_ref()
+            .and_then(|cmd| cmd.first())
+            .is_some_and(|first| first.starts_with('/') || process::find(first, path).is_some());
+    let cmd = cmd.unwrap_or_else(|| image.args.clone());
+    if names_a_program {
+        return cmd;
+    }
+    let mut args: Vec<String> = program.into_iter().collect();
+    args.extend(image.entrypoint.iter().cloned());
+    args.extend(cmd);
+    args
 }
 
 /// The program of a machine; the error is what Fly's log would say.

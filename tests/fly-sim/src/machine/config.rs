@@ -33,13 +33,44 @@ pub struct Config {
     pub processes: Option<Vec<Process>>,
     pub standbys: Option<Vec<String>>,
     pub stop_config: Option<StopConfig>,
-    pub containers: Option<Vec<Value>>,
+    pub containers: Option<Vec<Container>>,
     pub volumes: Option<Vec<Value>>,
     pub rootfs: Option<Rootfs>,
     pub cache_drive: Option<Value>,
     pub spot: Option<Value>,
     pub size: Option<String>,
     pub disable_machine_autostart: Option<bool>,
+}
+
+/// One of several programs of a machine, each from an image of its own.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "field names are Fly's")]
+pub struct Container {
+    pub name: Option<String>,
+    pub image: Option<String>,
+    pub exec: Option<Vec<String>>,
+    pub entrypoint: Option<Vec<String>>,
+    pub cmd: Option<Vec<String>>,
+    pub user: Option<String>,
+    pub env: Option<BTreeMap<String, String>>,
+    pub secrets: Option<Vec<Value>>,
+    pub env_from: Option<Vec<Value>>,
+    pub files: Option<Vec<Value>>,
+    pub restart: Option<Restart>,
+    pub stop: Option<StopConfig>,
+    pub depends_on: Option<Vec<Dependency>>,
+    pub healthchecks: Option<Vec<Value>>,
+    pub mounts: Option<Vec<Value>>,
+}
+
+/// A container that another waits for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "field names are Fly's")]
+pub struct Dependency {
+    pub name: Option<String>,
+    pub condition: Option<String>,
 }
 
 /// What runs.
@@ -380,6 +411,7 @@ fn check(config: &Config) -> FlyResult<()> {
             ));
         }
     }
+    check_containers(config.containers.as_deref().unwrap_or_default())?;
     if let Some(rootfs) = &config.rootfs
         && !matches!(
             rootfs.persist.as_deref(),
@@ -389,6 +421,41 @@ fn check(config: &Config) -> FlyResult<()> {
         return Err(invalid(
             "config.rootfs.persist must be one of never, restart, always",
         ));
+    }
+    Ok(())
+}
+
+fn check_containers(containers: &[Container]) -> FlyResult<()> {
+    let names: Vec<&str> = containers
+        .iter()
+        .map(|container| container.name.as_deref().unwrap_or_default())
+        .collect();
+    for (index, container) in containers.iter().enumerate() {
+        let name = names[index];
+        if name.is_empty() || names[..index].contains(&name) {
+            return Err(invalid(
+                "config.containers: each must have a name of its own",
+            ));
+        }
+        if container.image.as_deref().unwrap_or_default().is_empty() {
+            return Err(invalid(format!(
+                "config.containers.{name}: image is required"
+            )));
+        }
+        for other in container.depends_on.iter().flatten() {
+            if !names.contains(&other.name.as_deref().unwrap_or_default()) {
+                return Err(invalid(format!(
+                    "config.containers.{name}: depends_on names no container"
+                )));
+            }
+            let known = ["started", "healthy", "exited_successfully"];
+            if !known.contains(&other.condition.as_deref().unwrap_or("started")) {
+                return Err(invalid(format!(
+                    "config.containers.{name}: depends_on.condition must be one of {}",
+                    known.join(", ")
+                )));
+            }
+        }
     }
     Ok(())
 }
@@ -603,6 +670,12 @@ mod tests {
     fn what_fly_refuses_is_refused() {
         assert!(error(json!({})).contains("config.image is required"));
         assert!(error(json!({"image": "a", "colour": 1})).contains("unknown field `colour`"));
+        let containers = |containers| error(json!({"image": "a", "containers": containers}));
+        assert!(containers(json!([{"image": "a"}])).contains("a name of its own"));
+        assert!(containers(json!([{"name": "b"}])).contains("containers.b: image is required"));
+        let waits = |on| containers(json!([{"name": "b", "image": "a", "depends_on": [on]}]));
+        assert!(waits(json!({"name": "c"})).contains("names no container"));
+        assert!(waits(json!({"name": "b", "condition": "up"})).contains("must be one of started"));
         let guest = |guest| error(json!({"image": "a", "guest": guest}));
         assert!(guest(json!({"memory_mb": 100})).contains("minimum required 256 MiB"));
         assert!(guest(json!({"memory_mb": 300})).contains("256 MiB increment"));

@@ -6,6 +6,7 @@ mod api;
 mod boot;
 mod check;
 pub mod config;
+mod containers;
 mod control;
 pub mod duration;
 mod event;

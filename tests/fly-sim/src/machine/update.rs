@@ -74,6 +74,7 @@ pub(super) async fn update(
         .ok_or_else(|| FlyError::bad_request("invalid_argument: config is required"))?;
     let config = config::read(&raw)?;
     let image = resolve(&core, config.image.as_deref().unwrap_or_default())?;
+    super::containers::check(&core, &config)?;
     let nonce = lease::nonce(&headers);
 
     let (value, name, owner, before) = core.write(|world| {
