@@ -30,6 +30,12 @@ pub enum ContainerError {
     /// Another container than the deployed one has no image.
     #[error("container {0} must have an image")]
     NoImage(String),
+    /// A container has no name, or that of another one.
+    #[error("each container must have a name of its own")]
+    Name,
+    /// It waits for a container that is not there.
+    #[error("container {0} waits in depends_on for a container that is not there")]
+    NoDependency(String),
     /// A size that Fly.io does not have.
     #[error("guest: {0}")]
     Guest(#[from] GuestError),
@@ -80,6 +86,7 @@ pub(super) fn apply(config: &AppConfig, machine: &mut MachineConfig) -> Result<(
 pub(super) fn check(config: &AppConfig) -> Result<(), ContainerError> {
     let mut machine = MachineConfig::default();
     apply(config, &mut machine)?;
+    check_names(&machine)?;
     if let Some(guest) = &machine.guest {
         one_of(
             "guest.cpu_kind",
@@ -105,6 +112,32 @@ pub(super) fn check(config: &AppConfig) -> Result<(), ContainerError> {
         .and_then(|rootfs| rootfs.persist.as_deref());
     let persist = persist.filter(|word| !word.is_empty());
     one_of("rootfs.persist", persist, &["never", "restart", "always"])
+}
+
+fn check_names(machine: &MachineConfig) -> Result<(), ContainerError> {
+    let names = machine.containers.iter();
+    let names: Vec<&str> = names
+        .map(|container| container.name.as_deref().unwrap_or_default())
+        .collect();
+    for (index, name) in names.iter().enumerate() {
+        if name.is_empty() || names.iter().take(index).any(|other| other == name) {
+            return Err(ContainerError::Name);
+        }
+    }
+    for container in &machine.containers {
+        for other in &container.depends_on {
+            if !names.contains(&other.name.as_deref().unwrap_or_default()) {
+                let name = container.name.clone().unwrap_or_default();
+                return Err(ContainerError::NoDependency(name));
+            }
+            one_of(
+                "depends_on.condition",
+                other.condition.as_deref(),
+                &["started", "healthy", "exited_successfully"],
+            )?;
+        }
+    }
+    Ok(())
 }
 
 fn one_of(

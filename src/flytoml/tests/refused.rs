@@ -41,6 +41,30 @@ fn machine_rules() -> Vec<Rule> {
             "1:1: machine_config",
         ),
         rule(
+            "config.containers: each must have a name of its own",
+            json!({"containers": [{"name": "a", "image": "x"}, {"name": "a", "image": "x"}]}),
+            "machine_config = '{\"containers\": [{\"name\": \"a\", \"image\": \"x\"}, {\"name\": \"a\", \"image\": \"x\"}]}'",
+            "1:1: machine_config",
+        ),
+        rule(
+            "config.containers.{name}: image is required",
+            json!({"containers": [{"name": "app", "image": "x"}, {"name": "b"}]}),
+            "machine_config = '{\"containers\": [{\"name\": \"app\", \"image\": \"x\"}, {\"name\": \"b\"}]}'",
+            "1:1: machine_config",
+        ),
+        rule(
+            "config.containers.{name}: depends_on names no container",
+            json!({"containers": [{"name": "app", "image": "x", "depends_on": [{"name": "b"}]}]}),
+            "machine_config = '{\"containers\": [{\"name\": \"app\", \"image\": \"x\", \"depends_on\": [{\"name\": \"b\"}]}]}'",
+            "1:1: machine_config",
+        ),
+        rule(
+            "config.containers.{name}: depends_on.condition must be one of {}",
+            json!({"containers": [{"name": "app", "image": "x", "depends_on": [{"name": "app", "condition": "up"}]}]}),
+            "machine_config = '{\"containers\": [{\"name\": \"app\", \"image\": \"x\", \"depends_on\": [{\"name\": \"app\", \"condition\": \"up\"}]}]}'",
+            "1:1: machine_config",
+        ),
+        rule(
             "config.mounts: path must be absolute",
             json!({"mounts": [{"volume": "vol_1", "path": "data"}]}),
             "[mounts]\nsource = 'data'\ndestination = 'data'",

@@ -26,8 +26,14 @@ fn options() -> Options {
     let mut image = Image::new("registry.fly.io/app", "");
     image.program = None;
     image.builtin = Some(fly_sim::platform::IDLE.to_owned());
+    // Of the containers beside the application's.
+    let beside = |name: &str| Image {
+        name: name.to_owned(),
+        ..image.clone()
+    };
+    let (one, other) = (beside("busybox:1"), beside("b"));
     Options {
-        images: Images::new([image]),
+        images: Images::new([image, one, other]),
         orgs: vec![OrgSeed::new("cabanas", "deploys-token")],
         record: true,
         agent: true,

@@ -34,6 +34,14 @@ fn idle(tag: &str) -> Image {
     image
 }
 
+/// The images of the containers beside the application's.
+fn beside() -> impl Iterator<Item = Image> {
+    ["busybox:1", "b"].into_iter().map(|name| Image {
+        name: name.to_owned(),
+        ..idle("1")
+    })
+}
+
 /// The image as the operator names it: by its digest.
 fn pinned(tag: &str) -> String {
     format!("{REPOSITORY}@{}", idle(tag).digest(tag))
@@ -111,7 +119,7 @@ impl World {
     /// All cases are activated at once.
     async fn start() -> Self {
         let options = Options {
-            images: Images::new([idle("1"), idle("2")]),
+            images: Images::new([idle("1"), idle("2")].into_iter().chain(beside())),
             record: true,
             ..Options::default()
         };
