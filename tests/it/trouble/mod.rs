@@ -9,6 +9,7 @@ mod deploy;
 mod evidence;
 mod inputs;
 mod isolation;
+mod kept;
 mod middle;
 mod outage;
 mod platform;
