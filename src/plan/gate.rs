@@ -241,7 +241,7 @@ fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateSt
         return (
             GateState::Rejected,
             format!(
-                "{who} rejected {phase}; {who} can still approve it with another ActivationApproval, and a change of the spec requests approval again"
+                "{who} rejected {phase}; {who} can still approve it with another ActivationApproval; to request approval again, change the spec"
             ),
         );
     }
@@ -253,7 +253,7 @@ fn state(gate: &Gate, digest: &str, votes: &Votes<'_>, expired: bool) -> (GateSt
         OnTimeout::Reject if expired => (
             GateState::Expired,
             format!(
-                "nobody decided on {phase} within {}; an approval still opens the gate, and a change of the spec requests approval again",
+                "nobody decided on {phase} within {}; an approval still opens the gate; to request approval again, change the spec",
                 gate.timeout
             ),
         ),
