@@ -10,6 +10,7 @@ pub mod app_lookup;
 pub mod app_name;
 pub mod app_overview;
 pub mod app_secrets;
+pub mod app_volumes;
 pub mod clusters;
 pub mod database;
 pub mod database_probe;

@@ -44,6 +44,9 @@ pub enum Need {
     Nothing,
     /// The proof alone: the pass looks after the machines.
     Prove,
+    /// Everything but its addresses and certificates: the pass looks after them as the spec asks now,
+    /// and two that ask for different hostnames would undo each other's work.
+    KeepMachines,
     /// Everything.
     Keep,
 }
@@ -63,15 +66,19 @@ pub fn need(report: &Report, is_wanted: bool, act: Act, reporting_drift: bool) -
     if report.live() || (is_wanted && reached(PhaseName::SmokeTest).is_some()) {
         return Need::Nothing;
     }
-    let machines = reached(PhaseName::Deploy).and_then(|deploy| {
-        let mut steps = deploy.steps.iter();
-        steps.find(|(step, _)| *step == StepId::Machines)
-    });
-    let looked_after = machines.is_some_and(|(_, record)| record.state != State::Pending);
+    let looks_after = |name, id| {
+        let steps = reached(name).map(|phase| phase.steps.iter());
+        let mut record = steps.into_iter().flatten().filter(|(step, _)| *step == id);
+        record.any(|(_, record)| record.state != State::Pending)
+    };
+    let machines = looks_after(PhaseName::Deploy, StepId::Machines);
+    let around = [StepId::Addresses, StepId::Certificates];
+    let around = around.map(|id| looks_after(PhaseName::Provision, id));
     let unobservable = report.phases.iter().any(cannot_observe);
     match act {
         _ if unobservable || reporting_drift => Need::Prove,
-        Act::Apply if looked_after => Need::Prove,
+        Act::Apply if machines => Need::Prove,
+        Act::Apply if around == [true, true] => Need::KeepMachines,
         Act::Apply | Act::Plan => Need::Keep,
     }
 }
@@ -169,6 +176,7 @@ async fn guard(
         // Without checks from outside there is nothing that could be proven without a token.
         (_, false) if from_outside == 0 => &[],
         (_, false) => &[PROOF_FROM_OUTSIDE],
+        (Need::KeepMachines, true) => &[KEPT.split_at(1).0, PROOF],
         (Need::Keep, true) => &[KEPT.split_at(1).0, KEPT.split_at(1).1, PROOF],
         _ => &[PROOF],
     };
@@ -296,14 +304,18 @@ mod tests {
             (
                 report(Deploy, AwaitingApproval, &machines(State::Done)),
                 Act::Apply,
-                Need::Keep,
+                Need::KeepMachines,
             ),
             (
                 report(Deploy, Planned, &machines(State::Planned)),
                 Act::Plan,
                 Need::Keep,
             ),
-            (report(Deploy, Failed, &image), Act::Apply, Need::Keep),
+            (
+                report(Deploy, Failed, &image),
+                Act::Apply,
+                Need::KeepMachines,
+            ),
             // An update is under way, or an earlier release is restored: proven only.
             (
                 report(Deploy, Running, &machines(State::Waiting)),

@@ -9,11 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     assessment,
-    fleet::{
-        self,
-        volumes::VOLUME,
-        wanted::{WantedMachine, machine_in_slot},
-    },
+    fleet::wanted::{WantedMachine, machine_in_slot},
     rollout::Rollout,
 };
 use crate::{
@@ -24,7 +20,10 @@ use crate::{
         volumes::{NewVolume, Volume},
     },
     flytoml,
-    phase::app_name::OwnClaim,
+    phase::{
+        app_name::OwnClaim,
+        app_volumes::{self, VOLUME},
+    },
     pipeline::{Cx, Incident, Note, Slot, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
     store::claim,
@@ -290,7 +289,7 @@ impl Step for Volumes {
         }
         let rollout = assessment::observe(cx).await?.rollout;
         let lacking = rollout.lacking().into_iter();
-        let volumes = fleet::volumes::list(cx).await?;
+        let volumes = app_volumes::list(cx, &BTreeSet::new()).await?;
         let known = cx.recorded.external.iter().filter(|o| o.kind == VOLUME);
         let lost = known.clone().filter(|object| {
             object.retained.is_none() && volumes.iter().all(|volume| volume.id != object.id)

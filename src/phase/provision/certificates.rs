@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     fly::certificates::{Certificate, CertificateStatus, DnsRequirements},
     phase::{app_lookup::is_name_taken, app_overview},
-    pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Why, step::Result},
+    pipeline::{Care, Cx, Note, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
 };
 
@@ -67,6 +67,8 @@ pub struct CertificateList {
     refused: BTreeMap<String, Refusal>,
     /// Hostnames that the status has certificates of: they were in the spec.
     recorded: BTreeSet<String>,
+    /// What serves is only kept: which hostnames are given up, the spec alone says.
+    keeps_serving: bool,
 }
 
 /// What to do, with the hostname.
@@ -141,6 +143,7 @@ impl Step for Certificates {
             refused: refused(cx, &certificates),
             certificates,
             recorded,
+            keeps_serving: cx.care == Care::Serving,
         })
     }
 
@@ -160,7 +163,9 @@ impl Step for Certificates {
             return Verdict::Change(CertificateChange::Add(name.clone()));
         }
         let mut given_up = observed.recorded.iter();
-        if let Some(name) = given_up.find(|name| !hostnames.contains(name) && there(name)) {
+        if let Some(name) = given_up.find(|name| !hostnames.contains(name) && there(name))
+            && !observed.keeps_serving
+        {
             return Verdict::Change(CertificateChange::Remove(name.clone()));
         }
         if let Some((name, refusal)) = observed.refused.first_key_value() {
@@ -523,6 +528,10 @@ mod tests {
             next(&observed),
             Verdict::Change(CertificateChange::Remove("old.example.com".to_owned()))
         );
+        // What serves is kept while the spec asks for other hostnames, perhaps: nothing is removed.
+        observed.keeps_serving = true;
+        assert_eq!(next(&observed), Verdict::Done);
+        observed.keeps_serving = false;
         observed.certificates.remove(1);
         assert_eq!(next(&observed), Verdict::Done);
     }

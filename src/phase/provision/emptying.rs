@@ -10,6 +10,7 @@ use crate::{
     api::{Reason, policy::Deletion},
     error::Error,
     fly::volumes::Volume,
+    phase::app_volumes,
     pipeline::{Cx, Removal, Why, step::Result},
     plan::Target,
     store::claim::Claim,
@@ -76,8 +77,8 @@ pub fn kept(app: &str, volumes: &[Volume]) -> String {
 /// # Errors
 /// When Fly.io refuses or does not answer.
 pub async fn advance(cx: &Cx, claim: &Claim) -> Result<Emptying> {
-    let volumes = cx.fly.volumes(&cx.target.app).await;
-    let volumes = volumes.map_err(|source| Error::fly("list the volumes of the app", source))?;
+    // One look that shows none is no proof that there are none: the app goes with all of them.
+    let volumes = app_volumes::list(cx, &claim.volumes()).await?;
     let division = divide(&cx.target, claim, volumes);
     if !division.deleted.is_empty() && !cx.target.data_deletion_confirmed {
         let what = format!("the volumes {}", list(&division.deleted));

@@ -140,6 +140,33 @@ async fn what_serves_is_kept_while_a_gate_waits_and_after_a_restart_of_the_opera
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hostnames_that_change_while_a_gate_waits_are_requested_and_removed_once() {
+    let hostnames = |list: Value| json!({"provision": {"hostnames": list}});
+    let both = hostnames(json!(["a.cabanas.example", "b.cabanas.example"]));
+    let env = serving(both).await;
+    let mut spec = hostnames(json!(["a.cabanas.example", "c.cabanas.example"]));
+    spec["gates"] = json!([{"before": "Deploy", "timeout": "2h"}]);
+    spec["deploy"] = json!({"image": image("2")});
+    env.patch("hola", json!({ "spec": spec })).await;
+    let waits = |status: &ActivationStatus| reason(status, "Ready") == "AwaitingApproval";
+    env.wait("hola", "it waits", waits).await;
+
+    // Several re-checks, each of which reads the app.
+    let all = || env.sim.call_counts().values().sum::<u64>();
+    let before = all();
+    let more = |_: &ActivationStatus| all() > before + 40;
+    env.wait("hola", "it was looked at again", more).await;
+
+    let counts = env.sim.call_counts();
+    let of = |method: &str| {
+        let calls = counts.iter();
+        let calls = calls.filter(|(at, _)| at.starts_with(method) && at.contains("certificates"));
+        calls.map(|(_, count)| *count).sum::<u64>()
+    };
+    assert_eq!((of("POST"), of("DELETE")), (3, 1), "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_serves_is_kept_beside_an_invalid_spec_and_live_turns_false_when_it_stops_to_answer() {
     let env = serving(json!({})).await;
     // The token is gone: nothing can be asked of Fly.io, but the site still answers.

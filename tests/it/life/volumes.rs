@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use fly_sim::{Fault, Kind};
 use golive::{
     api::{ActivationStatus, status::ExternalObject},
     fly::{NewApp, NewVolume},
@@ -120,6 +121,22 @@ async fn a_volume_stays_with_its_app_serves_the_next_activation_and_goes_only_wi
     env.confirm_data_deletion("hola").await;
     env.delete("hola").await;
     assert!(env.sim.apps().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_is_not_deleted_with_its_volumes_because_a_list_of_them_is_empty() {
+    let env = env().await;
+    with_volume(&env, json!({})).await;
+    until_deployed(&env, "1").await;
+    let before: Vec<String> = volumes(&env).into_keys().collect();
+    let lists = Fault::new("GET /v1/apps/{app}/volumes", Kind::EmptyList);
+    env.sim.fault(lists.always());
+
+    env.delete("hola").await;
+
+    assert_eq!(env.sim.apps(), [APP]);
+    let after: Vec<String> = volumes(&env).into_keys().collect();
+    assert_eq!(after, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
