@@ -12,7 +12,10 @@ use crate::{
             PreflightResult, ReleaseStatus, SecretStatus, SmokeTestResult, SourceStatus, one_line,
         },
     },
-    pipeline::{Note, Slot, StepId, report::Report},
+    pipeline::{
+        Note, Slot, StepId,
+        report::{PhaseProgress, PhaseReport, Report},
+    },
     plan::source::decide::Followed,
 };
 
@@ -63,7 +66,13 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
 }
 
 /// Adds what was found of the release that serves, beside what the pass over the spec found.
-pub fn merge_site(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
+/// Of the checks, those of the spec come first.
+pub fn merge_site(
+    status: &mut ActivationStatus,
+    report: &Report,
+    wanted: Option<&Report>,
+    now: Timestamp,
+) {
     let records = report.phases.iter().flat_map(|phase| &phase.steps);
     let notes: Vec<&Note> = records
         .flat_map(|(_, record)| record.notes.iter())
@@ -73,7 +82,12 @@ pub fn merge_site(status: &mut ActivationStatus, report: &Report, now: Timestamp
         complete: false,
         now,
     };
-    status.smoke_test = lists.smoke_test(&status.smoke_test);
+    let made = |phase: &PhaseReport| {
+        phase.id == PhaseName::SmokeTest && phase.progress != PhaseProgress::Pending
+    };
+    if !wanted.is_some_and(|wanted| wanted.phases.iter().any(made)) {
+        status.smoke_test = lists.smoke_test(&status.smoke_test);
+    }
     status.external = lists.external(&status.external);
     status.fallbacks = lists.fallbacks(&status.fallbacks);
 }

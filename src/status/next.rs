@@ -48,7 +48,7 @@ pub fn next(
         status.phases = phases::unseen();
     }
     if let Some(site) = &seen.site {
-        lists::merge_site(&mut status, &site.report, now);
+        lists::merge_site(&mut status, &site.report, seen.report, now);
     }
     if !seen.suspended {
         status.intents = lists::intents(old, &seen.intents, now);

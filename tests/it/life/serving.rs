@@ -277,3 +277,20 @@ async fn a_plan_keeps_what_serves_and_is_applied_at_once() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_check_in_the_spec_says_nothing_about_the_site() {
+    let env = serving(json!({})).await;
+    let wrong = json!([{
+        "name": "homepage", "http": {"path": "/nothing-here"},
+        "interval": "1s", "count": 2, "failureLimit": 0,
+    }]);
+    env.patch(
+        "hola",
+        json!({"spec": {"smokeTest": {"checks": wrong, "deadline": "10s"}}}),
+    )
+    .await;
+    let status = env.wait_for("hola", "Ready", "False").await;
+    assert_eq!(reason(&status, "Ready"), "SmokeCheckFailed");
+    assert!(is(&status, "Live", "True"), "{}", message(&status, "Live"));
+}
