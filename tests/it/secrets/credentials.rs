@@ -4,11 +4,15 @@
 
 use std::time::{Duration, Instant};
 
-use golive::{api::FINALIZER, reconcile, store::finalizers};
+use golive::{
+    api::{ActivationApproval, FINALIZER},
+    reconcile,
+    store::finalizers,
+};
 use k8s_openapi::api::{core::v1::Secret, rbac::v1::ClusterRole};
 use kube::{
     Api, ResourceExt,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
 };
 use kube_env::{ControlPlane, control_plane};
 use serde_json::json;
@@ -118,8 +122,15 @@ async fn nothing_is_made_before_the_token_is_held_also_when_the_first_try_to_hol
         .unwrap();
     let rights = cluster.config_as("golive-system", "golive").await.unwrap();
     let flags = ["--namespace", "", "--own-namespace", "golive-system"];
-    env.start_operator_as(rights, &flags).await;
     env.activation("hola", json!({})).await;
+    // A definition that was just applied answers 429 for a moment, which is another failure.
+    let approvals: Api<ActivationApproval> = Api::namespaced(env.kube.clone(), &env.namespace);
+    let end = Instant::now() + LIMIT;
+    while approvals.list(&ListParams::default()).await.is_err() {
+        assert!(Instant::now() < end, "approvals are not served");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    env.start_operator_as(rights, &flags).await;
     env.wait("hola", "what is missing", |status| {
         message(status, "Ready").contains("forbidden")
     })
