@@ -9,6 +9,7 @@
 )]
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use fly_sim::{Image, Images, Options};
 use golive::api::{ActivationStatus, status::SmokeTestResult};
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     deploy::{LIST, step},
-    env::{Env, is, message, reason},
+    env::{Env, LIMIT, is, message, reason},
     service::cabanas,
     trouble::{fly, until, warnings},
 };
@@ -343,12 +344,21 @@ async fn what_sleeps_is_not_woken_by_rechecks_but_on_request() {
     let client = fly(&env, "cabanas");
     let asleep = vec!["stopped".to_owned(); 2];
     // A proof that is under way may wake them once more.
+    let end = Instant::now() + LIMIT;
     let status = loop {
+        assert!(Instant::now() < end, "they are woken again and again");
         for machine in env.sim.machines(app) {
             let id = machine["id"].as_str().unwrap();
             client.stop_machine(app, id, None, None).await.unwrap();
         }
-        until("both are stopped", || states(&env, app) == asleep).await;
+        let settled = |state: &String| state == "stopped" || state == "started";
+        until("each has stopped, or was woken again", || {
+            states(&env, app).iter().all(settled)
+        })
+        .await;
+        if states(&env, app) != asleep {
+            continue;
+        }
         rechecks(&env).await;
         let status = env.status(app).await;
         if step(&status, "EdgeChecks").1 == "Asleep" && states(&env, app) == asleep {

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{App, apply, echo, script, toml, world};
 use crate::support::env::{message, reason};
+use crate::support::service::loopback_port;
 
 /// Of `wait_timeout`, which is five minutes by default.
 const SOON: &str = "\n[deploy]\n  wait_timeout = \"4s\"\n";
@@ -94,18 +95,12 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// A free port of the real loopback address, which everything on this computer shares.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_applications_are_told_in_their_authors_words_and_go_live_as_told() {
     let cases = cases();
     let list: Vec<&App> = cases.iter().map(|case| &case.app).collect();
     let env = world(&list, []).await;
-    let port = free_port();
+    let port = loopback_port();
     let text = |case: &Case| {
         let text = toml(case.app.name);
         match case.app.name {

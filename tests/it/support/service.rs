@@ -207,3 +207,16 @@ pub async fn recovers(env: &Env) {
     until_deployed(env, "2").await;
     assert!(cordoned(env).is_empty());
 }
+
+/// A free port of the real loopback address, which everything on this computer shares. Below the
+/// ports that the kernel gives out by itself, so that no other test is given it meanwhile.
+pub fn loopback_port() -> u16 {
+    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(18_080);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(port < 30_000, "no port of the loopback address is free");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}

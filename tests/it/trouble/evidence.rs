@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::deploy::step;
 use crate::support::env::{Env, message};
+use crate::support::service::loopback_port;
 use crate::support::trouble::{event, recovered, stopped};
 
 /// The simulator's own small web server with these arguments.
@@ -82,11 +83,7 @@ async fn a_program_on_another_port_is_told_with_both_ports() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_on_the_loopback_address_is_told_to_listen_on_all() {
-    // A port of the real loopback address, which all tests share.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .unwrap_or(18_080);
+    let port = loopback_port();
     let args = ["--listen", "127.0.0.1", "--port", &port.to_string()];
     let env = world([program("1", &args)]).await;
     let text = told(&env, checked("1", port, ""), "NotHealthy").await;
