@@ -68,6 +68,9 @@ pub const ANNOTATION_RETRY: &str = "golive.dev/retry";
 /// Annotation that requests a retry from a phase; its value is the phase.
 pub const ANNOTATION_RETRY_FROM: &str = "golive.dev/retry-from";
 
+/// Longest token of an annotation that is read and reported, in bytes.
+pub const MAX_TOKEN: usize = 256;
+
 /// Annotation that stops the work on one plan; its value is the digest of that plan.
 pub const ANNOTATION_ABORT: &str = "golive.dev/abort";
 

@@ -12,7 +12,7 @@ use super::{
     cx::{RecheckPass, Timing},
     observations::Observations,
     record::StepRecord,
-    report::{PhaseProgress, Report},
+    report::Report,
 };
 
 /// Fly.io reads that one re-check of an unchanged live object may cost.
@@ -127,12 +127,7 @@ fn candidates(
 /// The pause before the next pass: until the earliest due step, never in a tight loop. Steps of a
 /// phase that was not reached do not count, however long they are due.
 pub fn next(report: &Report, observations: &Observations, timing: &Timing) -> Duration {
-    let reached = report.phases.iter().filter(|phase| {
-        !matches!(
-            phase.progress,
-            PhaseProgress::Pending | PhaseProgress::AwaitingApproval | PhaseProgress::Rejected
-        )
-    });
+    let reached = report.phases.iter().filter(|phase| phase.is_reached());
     let steps = reached.flat_map(|phase| &phase.steps);
     let due = steps.filter_map(|(id, _)| observations.steps.get(id)?.again);
     let now = Instant::now();

@@ -10,7 +10,7 @@ use super::{
 use crate::{api::PhaseName, plan::gate::GateReport};
 
 /// What one pass found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Report {
     /// The changes that this pass sent.
     pub sent: Vec<Sent>,
@@ -64,6 +64,16 @@ impl Report {
             .all(|phase| phase.progress == PhaseProgress::Succeeded)
     }
 
+    /// What was found in one phase, if the table has it.
+    pub fn phase(&self, id: PhaseName) -> Option<&PhaseReport> {
+        self.phases.iter().find(|phase| phase.id == id)
+    }
+
+    /// The steps of all phases, in order.
+    pub fn steps(&self) -> impl DoubleEndedIterator<Item = &(StepId, StepRecord)> {
+        self.phases.iter().flat_map(|phase| &phase.steps)
+    }
+
     /// The first step, in order, that is in a state of this kind.
     pub fn first(&self, is: impl Fn(&State) -> bool) -> Option<(PhaseName, StepId, &StepRecord)> {
         self.phases.iter().find_map(|phase| {
@@ -77,6 +87,14 @@ impl Report {
 }
 
 impl PhaseReport {
+    /// Whether its steps ran in this pass, or were found to be current.
+    pub fn is_reached(&self) -> bool {
+        !matches!(
+            self.progress,
+            PhaseProgress::Pending | PhaseProgress::AwaitingApproval | PhaseProgress::Rejected
+        )
+    }
+
     /// A phase whose steps are not run in this pass.
     pub fn not_run(
         phase: &Phase,

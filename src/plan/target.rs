@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     api::{
-        ANNOTATION_DELETE_DATA, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation, PhaseName,
-        Reason,
+        ANNOTATION_DELETE_DATA, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation, MAX_TOKEN,
+        PhaseName, Reason,
         deploy::{DEFAULT_PORT, Deploy},
         policy::{Adoption, DeletionPolicy, Gate, Mode},
         preflight::SkippedCheck,
@@ -33,9 +33,6 @@ use crate::{
     },
     store::{generated::ANNOTATION_ROTATE, image::Choice},
 };
-
-/// Longest token of a retry annotation, in bytes.
-const LONGEST_RETRY: usize = 256;
 
 /// The database that is requested.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -379,7 +376,7 @@ fn identity(
 fn retry(activation: &Activation) -> BTreeSet<String> {
     let token = |key: &str| {
         let token = activation.annotations().get(key)?;
-        Some(one_line(token, LONGEST_RETRY))
+        Some(one_line(token, MAX_TOKEN))
     };
     let from = token(ANNOTATION_RETRY_FROM)
         .filter(|token| retry_from(token).is_some_and(|phase| phase <= PhaseName::Deploy));

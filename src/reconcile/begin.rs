@@ -87,10 +87,19 @@ impl<'a> Pass<'a> {
     }
 
     /// Runs the long polls that the steps wait for. A fact may arrive while the status is being
-    /// written.
-    pub fn ensure_waits(&self, observations: &Observations, fly: &fly::Client) {
+    /// written. A step has one wait: the steps that wait in `first` are left out.
+    pub fn ensure_waits(
+        &self,
+        observations: &Observations,
+        first: Option<&Observations>,
+        fly: &fly::Client,
+    ) {
         let object = self.reference();
+        let waits = |step| first.and_then(|first| first.steps.get(step)?.wake.as_ref());
         for (step, record) in &observations.steps {
+            if waits(step).is_some() {
+                continue;
+            }
             self.context.waits.ensure(
                 &object,
                 &self.owner.uid,
@@ -99,25 +108,6 @@ impl<'a> Pass<'a> {
                 fly,
                 &observations.fired,
             );
-        }
-    }
-
-    /// The same for what keeps the release that serves, except for steps that the pass over the spec
-    /// waits in: a step has one wait.
-    pub fn ensure_kept_waits(&self, wanted: &Observations, kept: &Observations, fly: &fly::Client) {
-        let object = self.reference();
-        let waits = |step| {
-            wanted
-                .steps
-                .get(step)
-                .is_some_and(|known| known.wake.is_some())
-        };
-        for (step, record) in kept.steps.iter().filter(|(step, _)| !waits(step)) {
-            let wake = record.wake.as_ref();
-            let uid = &self.owner.uid;
-            self.context
-                .waits
-                .ensure(&object, uid, *step, wake, fly, &kept.fired);
         }
     }
 }

@@ -24,8 +24,7 @@ pub fn note(memory: &mut Memory, cx: &Cx, report: &Report) -> bool {
         return true;
     }
     let facts = &memory.wanted.facts;
-    let mut phases = report.phases.iter();
-    let smoke_test = phases.find(|phase| phase.id == PhaseName::SmokeTest);
+    let smoke_test = report.phase(PhaseName::SmokeTest);
     let Some(made) = smoke_test.filter(|phase| {
         !matches!(
             phase.progress,

@@ -14,6 +14,7 @@ use crate::{
         KEPT, PROOF, PROOF_FROM_OUTSIDE,
         releases::{
             record::Record,
+            records::Records,
             store::{self, Place},
         },
     },
@@ -54,15 +55,7 @@ pub enum Need {
 /// What the release that serves needs after this pass over the spec. `is_wanted` says that the spec
 /// asks for the release that serves. Pure.
 pub fn need(report: &Report, is_wanted: bool, act: Act, reporting_drift: bool) -> Need {
-    let phase = |name| report.phases.iter().find(|phase| phase.id == name);
-    let reached = |name| {
-        phase(name).filter(|phase| {
-            !matches!(
-                phase.progress,
-                PhaseProgress::Pending | PhaseProgress::AwaitingApproval | PhaseProgress::Rejected
-            )
-        })
-    };
+    let reached = |name| report.phase(name).filter(|phase| phase.is_reached());
     if report.live() || (is_wanted && reached(PhaseName::SmokeTest).is_some()) {
         return Need::Nothing;
     }
@@ -105,7 +98,7 @@ pub async fn after(
         .latest()
         .is_some_and(|record| record.is_good() && record.content.served.as_ref() == Some(&served));
     let need = need(report, is_wanted, cx.act, reporting_drift);
-    guard(pass, memory, &cx.refs, need).await
+    guard(pass, memory, &cx.refs, (&records, need)).await
 }
 
 /// Keeps and proves what serves, beside a spec that cannot be parsed.
@@ -117,7 +110,14 @@ pub async fn beside_invalid(
     memory: &mut Memory,
     refs: &Arc<Refs>,
 ) -> Result<Option<Site>, Error> {
-    guard(pass, memory, refs, Need::Keep).await
+    let place = Place {
+        kube: &pass.context.kube,
+        own_namespace: &pass.context.installation.own_namespace,
+        uid: &pass.owner.uid,
+    };
+    let wanted = &memory.wanted;
+    let records = store::load_at(place, &wanted.facts, &wanted.journal).await?;
+    guard(pass, memory, refs, (&records, Need::Keep)).await
 }
 
 /// Re-checks without a decision after which nothing is known of what serves.
@@ -132,10 +132,7 @@ pub fn is_unproven(
     site: Option<&Site>,
 ) -> bool {
     let report = site.map(|site| &site.report).or(report);
-    let smoke_test = report.and_then(|report| {
-        let mut phases = report.phases.iter();
-        phases.find(|phase| phase.id == PhaseName::SmokeTest)
-    });
+    let smoke_test = report.and_then(|report| report.phase(PhaseName::SmokeTest));
     let made = smoke_test.filter(|phase| phase.progress != PhaseProgress::Pending);
     if made.is_some_and(|phase| status::proof(phase) != Proof::Open) {
         memory.proven_at = Instant::now();
@@ -148,34 +145,22 @@ async fn guard(
     pass: &Pass<'_>,
     memory: &mut Memory,
     refs: &Arc<Refs>,
-    need: Need,
+    (records, need): (&Records, Need),
 ) -> Result<Option<Site>, Error> {
     let wanted = &memory.wanted;
-    let place = Place {
-        kube: &pass.context.kube,
-        own_namespace: &pass.context.installation.own_namespace,
-        uid: &pass.owner.uid,
-    };
-    let records = match need {
-        Need::Nothing => None,
-        _ => Some(store::load_at(place, &wanted.facts, &wanted.journal).await?),
-    };
-    let Some(serving) = records
-        .as_ref()
-        .and_then(|records| records.serving_record())
-    else {
-        memory.kept = None;
+    let kept = memory.kept.take();
+    let Some(serving) = records.serving_record().filter(|_| need != Need::Nothing) else {
         return Ok(None);
     };
-    let kept = memory.kept.take();
+    let Some(release) = ServingRelease::of_release(&serving.status()) else {
+        return Ok(None);
+    };
     let mut kept = kept.unwrap_or_else(|| Observations::beside(wanted));
     store::share(&wanted.facts, &kept.facts);
     let (target, has_token) = target(pass, serving, refs);
     kept.requests = wanted.requests;
-    let from_outside = target.proof.checks.iter();
-    let from_outside = from_outside
-        .filter(|smoke| smoke.check.database.is_none())
-        .count();
+    let mut checks = target.proof.checks.iter();
+    let from_outside = checks.any(|smoke| smoke.check.database.is_none());
     let cx = cx(pass, &mut kept, (target, refs.clone()));
     // A record of an older version does not say how many machines there were, and where.
     let need = match serving.content.served {
@@ -184,27 +169,20 @@ async fn guard(
     };
     let tables: &[&'static [Phase]] = match (need, has_token) {
         // Without checks from outside there is nothing that could be proven without a token.
-        (_, false) if from_outside == 0 => &[],
+        (_, false) if !from_outside => &[],
         (_, false) => &[PROOF_FROM_OUTSIDE],
         (Need::KeepMachines, true) => &[KEPT.split_at(1).0, PROOF],
         (Need::Keep, true) => &[KEPT.split_at(1).0, KEPT.split_at(1).1, PROOF],
         _ => &[PROOF],
     };
-    let mut report = Report {
-        sent: Vec::new(),
-        phases: Vec::new(),
-        behind_gate: Vec::new(),
-    };
+    let mut report = Report::default();
     for table in tables {
         let run = run::run(&cx, table, &mut kept, &AtTheEnd, |_| None, ready(Ok(())));
         let part = Box::pin(run).await?;
         report.sent.extend(part.sent);
         report.phases.extend(part.phases);
     }
-    let Some(release) = ServingRelease::of_release(&serving.status()) else {
-        return Ok(None);
-    };
-    pass.ensure_kept_waits(&memory.wanted, &kept, &cx.fly);
+    pass.ensure_waits(&kept, Some(&memory.wanted), &cx.fly);
     memory.kept = Some(kept);
     Ok(Some(Site {
         release,

@@ -11,7 +11,7 @@ use crate::{
         preflight::CheckName,
         status::{CheckResult, GateState, PhaseState, RollbackState, Severity},
     },
-    pipeline::{Note, Owner},
+    pipeline::{Note, Owner, report::Report},
     process::{
         metrics::{Info, Metrics},
         workqueue::Object,
@@ -114,8 +114,7 @@ fn smoke_tests(
     old: Option<&ActivationStatus>,
     new: &ActivationStatus,
 ) {
-    let phases = result.report.iter().flat_map(|report| &report.phases);
-    let steps = phases.flat_map(|phase| &phase.steps);
+    let steps = result.report.into_iter().flat_map(Report::steps);
     for note in steps.flat_map(|(_, record)| record.notes.iter()) {
         let Note::SmokeTest(noted, kind) = note else {
             continue;

@@ -125,7 +125,7 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
         finalizers_first,
     );
     let report = Box::pin(run).await?;
-    pass.ensure_waits(&memory.wanted, &cx.fly);
+    pass.ensure_waits(&memory.wanted, None, &cx.fly);
 
     // What serves is kept and proven, as far as this run has not (Fly.io).
     let site = guard::after(pass, memory, (&cx, &report), reporting_drift).await?;

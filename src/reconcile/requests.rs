@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use crate::{
     api::{
         ANNOTATION_RECONCILE, ANNOTATION_RECONCILE_FLUX, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM,
-        Activation, ActivationStatus, PhaseName, StepId, status::one_line,
+        Activation, ActivationStatus, MAX_TOKEN, PhaseName, StepId, status::one_line,
     },
     phase::PHASES,
     plan::{
@@ -17,9 +17,6 @@ use crate::{
     reconcile::{begin::Pass, memory::Memory},
     status::events,
 };
-
-/// Longest token of an annotation, in bytes.
-const MAX_TOKEN: usize = 256;
 
 /// The tokens of the annotations that request a reconcile, and the new one among them.
 pub struct Requested {

@@ -186,12 +186,9 @@ fn observed(to: &mut Setter<'_>, seen: &PassResult<'_>) {
         let lost = report.first(|state| *state == State::Retrying { observing: true });
         lost.map(|(_, step, record)| (step, record.message.clone()))
     };
-    let refused = report.phases.iter().any(|phase| {
-        let mut steps = phase.steps.iter();
-        steps.any(|(_, record)| {
-            record.state == State::Blocked && record.reason == Reason::TokenInvalid
-        })
-    });
+    let refused = report
+        .steps()
+        .any(|(_, record)| record.state == State::Blocked && record.reason == Reason::TokenInvalid);
     if refused {
         to.set(
             ConditionType::Observed,
@@ -236,12 +233,10 @@ fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &PassResult<'_>, li
         to.quiet();
         return;
     }
-    let rolled_back = seen
-        .report
-        .iter()
-        .flat_map(|report| &report.phases)
-        .flat_map(|phase| &phase.steps)
-        .any(|(_, record)| record.notes.contains(&Note::RolledBack));
+    let rolled_back = seen.report.is_some_and(|report| {
+        let mut steps = report.steps();
+        steps.any(|(_, record)| record.notes.contains(&Note::RolledBack))
+    });
     let Some(phase) = to
         .status
         .phases

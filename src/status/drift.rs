@@ -51,8 +51,7 @@ pub fn set(to: &mut Setter<'_>, result: &PassResult<'_>, liveness: &Liveness) {
 pub fn left_alone<'a>(result: &'a PassResult<'_>) -> impl Iterator<Item = &'a str> {
     let site = result.site.as_ref().filter(|site| site.is_kept());
     let report = site.map(|site| &site.report).or(result.report);
-    let phases = report.into_iter().flat_map(|report| &report.phases);
-    let steps = phases.flat_map(|phase| &phase.steps);
+    let steps = report.into_iter().flat_map(Report::steps);
     steps.flat_map(|(_, record)| record.notes.iter().filter_map(Note::drift))
 }
 
@@ -62,17 +61,29 @@ fn told(to: &Setter<'_>, result: &PassResult<'_>) -> Option<String> {
     (to.status.go_live.is_some() && !lines.is_empty()).then(|| lines.join("; "))
 }
 
+/// The changes that steps plan, each with its step.
+fn planned(report: &Report) -> impl Iterator<Item = String> {
+    let planned = report
+        .steps()
+        .filter(|(_, record)| record.state == State::Planned);
+    planned.flat_map(|(step, record)| {
+        let changes = record.changes.iter();
+        changes.map(move |change| format!("{step}: {change}"))
+    })
+}
+
+/// The changes that were sent, each with its step. What Golive keeps for itself is no news about the
+/// application.
+fn sent(report: &Report) -> impl Iterator<Item = String> {
+    let sent = report.sent.iter();
+    sent.filter(|sent| sent.kind != ChangeKind::Housekeeping)
+        .map(|sent| format!("{}: {}", sent.step, sent.line))
+}
+
 /// Drift that is reported and not corrected: the changes that the steps plan.
 fn reported(result: &PassResult<'_>) -> Option<String> {
     let report = result.report.filter(|_| result.reporting_drift)?;
-    let steps = report.phases.iter().flat_map(|phase| &phase.steps);
-    let planned = steps.filter(|(_, record)| record.state == State::Planned);
-    let lines: Vec<String> = planned
-        .flat_map(|(step, record)| {
-            let changes = record.changes.iter();
-            changes.map(move |change| format!("{step}: {change}"))
-        })
-        .collect();
+    let lines: Vec<String> = planned(report).collect();
     (!lines.is_empty()).then(|| {
         format!(
             "{}; `drift` is Report, so nothing was changed",
@@ -84,19 +95,7 @@ fn reported(result: &PassResult<'_>) -> Option<String> {
 /// Drift of the release that serves, found while the spec cannot be brought live.
 fn of_site(result: &PassResult<'_>) -> Option<String> {
     let site = result.site.as_ref()?;
-    let phases = site.report.phases.iter();
-    let planned = phases
-        .flat_map(|phase| &phase.steps)
-        .filter(|(_, record)| record.state == State::Planned)
-        .flat_map(|(step, record)| {
-            let changes = record.changes.iter();
-            changes.map(move |change| format!("{step}: {change}"))
-        });
-    let sent = site.report.sent.iter();
-    let sent = sent
-        .filter(|sent| sent.kind != ChangeKind::Housekeeping)
-        .map(|sent| format!("{}: {}", sent.step, sent.line));
-    let lines: Vec<String> = planned.chain(sent).collect();
+    let lines: Vec<String> = planned(&site.report).chain(sent(&site.report)).collect();
     let outcome = match site.reporting_drift {
         true => "`drift` is Report, so nothing was changed",
         false => "it is being corrected",
@@ -112,8 +111,9 @@ fn of_site(result: &PassResult<'_>) -> Option<String> {
 
 /// Whether the machines run the release that was restored, and nothing else is left to do.
 fn is_restored(result: &PassResult<'_>) -> bool {
-    let mut phases = result.report.iter().flat_map(|report| &report.phases);
-    let deploy = phases.find(|phase| phase.id == PhaseName::Deploy);
+    let deploy = result
+        .report
+        .and_then(|report| report.phase(PhaseName::Deploy));
     deploy.is_some_and(|deploy| {
         let mut steps = deploy.steps.iter();
         deploy.progress == PhaseProgress::Failed
@@ -143,12 +143,7 @@ fn corrected(result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
     if !before.liveness.steady || rotates(report) || rolls_back(report) {
         return None;
     }
-    // What Golive keeps for itself is no news about the application.
-    let sent = report.sent.iter();
-    let sent = sent.filter(|sent| sent.kind != ChangeKind::Housekeeping);
-    let lines: Vec<String> = sent
-        .map(|sent| format!("{}: {}", sent.step, sent.line))
-        .collect();
+    let lines: Vec<String> = sent(report).collect();
     (!lines.is_empty()).then(|| {
         format!(
             "the running configuration did not match the spec; it is being corrected: {}",
@@ -189,8 +184,7 @@ fn correcting(to: &Setter<'_>, result: &PassResult<'_>, before: &Before<'_>) -> 
 
 /// What the steps say that are at work or wait.
 fn unsettled(result: &PassResult<'_>) -> Vec<String> {
-    let phases = result.report.iter().flat_map(|report| &report.phases);
-    let steps = phases.flat_map(|phase| &phase.steps);
+    let steps = result.report.into_iter().flat_map(Report::steps);
     let open = steps.filter(|(_, record)| matches!(record.state, State::Running | State::Waiting));
     open.filter(|(_, record)| !record.message.is_empty())
         .map(|(step, record)| format!("{step}: {}", record.message))

@@ -24,13 +24,13 @@ const HISTORY: usize = 10;
 
 /// Adds the notes of the steps to the lists.
 pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
-    let records = || report.phases.iter().flat_map(|phase| &phase.steps);
-    let notes: Vec<&Note> = records()
+    let notes: Vec<&Note> = report
+        .steps()
         .flat_map(|(_, record)| record.notes.iter())
         .collect();
     // After a restart, or while a step waits for another, some steps have no notes yet: then the old
     // entries stay beside the new ones.
-    let complete = records().all(|(_, record)| record.state.satisfied());
+    let complete = report.steps().all(|(_, record)| record.state.satisfied());
     let lists = Merge {
         notes: &notes,
         complete,
@@ -73,8 +73,8 @@ pub fn merge_site(
     wanted: Option<&Report>,
     now: Timestamp,
 ) {
-    let records = report.phases.iter().flat_map(|phase| &phase.steps);
-    let notes: Vec<&Note> = records
+    let notes: Vec<&Note> = report
+        .steps()
         .flat_map(|(_, record)| record.notes.iter())
         .collect();
     let lists = Merge {
@@ -82,10 +82,9 @@ pub fn merge_site(
         complete: false,
         now,
     };
-    let made = |phase: &PhaseReport| {
-        phase.id == PhaseName::SmokeTest && phase.progress != PhaseProgress::Pending
-    };
-    if !wanted.is_some_and(|wanted| wanted.phases.iter().any(made)) {
+    let made = |phase: &PhaseReport| phase.progress != PhaseProgress::Pending;
+    let smoke_test = wanted.and_then(|wanted| wanted.phase(PhaseName::SmokeTest));
+    if !smoke_test.is_some_and(made) {
         status.smoke_test = lists.smoke_test(&status.smoke_test);
     }
     status.external = lists.external(&status.external);
@@ -95,7 +94,7 @@ pub fn merge_site(
 /// Drops what was left behind and is not noted any more, as soon as the steps that note it have looked:
 /// somebody has deleted it, or it is in use again.
 fn drop_what_is_gone(external: &mut Vec<ExternalObject>, report: &Report, lists: &Merge<'_>) {
-    let mut steps = report.phases.iter().flat_map(|phase| &phase.steps);
+    let mut steps = report.steps();
     let volumes = steps.any(|(id, step)| *id == StepId::Volumes && step.state.satisfied());
     let provision = provision_is_done(report);
     external.retain(|object| {
@@ -109,8 +108,7 @@ fn drop_what_is_gone(external: &mut Vec<ExternalObject>, report: &Report, lists:
 }
 
 fn provision_is_done(report: &Report) -> bool {
-    let mut phases = report.phases.iter();
-    let provision = phases.find(|phase| phase.id == PhaseName::Provision);
+    let provision = report.phase(PhaseName::Provision);
     provision.is_some_and(|phase| phase.steps.iter().all(|(_, step)| step.state.satisfied()))
 }
 

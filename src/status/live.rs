@@ -77,10 +77,7 @@ fn decide(
     }
     let report = result.report.filter(|_| to.status.go_live.is_some());
     let phases = site.map(|site| &site.report).or(report);
-    let smoke_test = phases.and_then(|report| {
-        let mut phases = report.phases.iter();
-        phases.find(|phase| phase.id == PhaseName::SmokeTest)
-    });
+    let smoke_test = phases.and_then(|report| report.phase(PhaseName::SmokeTest));
     // Of the spec's own checks only those count that were made in this pass.
     let made =
         smoke_test.filter(|phase| site.is_some() || phase.progress != PhaseProgress::Pending);

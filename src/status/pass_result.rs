@@ -49,8 +49,7 @@ pub struct Site {
 impl Site {
     /// Whether the machines and what is around them were observed, and not only the checks made.
     pub fn is_kept(&self) -> bool {
-        let mut phases = self.report.phases.iter();
-        phases.any(|phase| phase.id == PhaseName::Deploy)
+        self.report.phase(PhaseName::Deploy).is_some()
     }
 }
 
@@ -77,8 +76,8 @@ pub struct Liveness {
 
 /// The release that serves after a pass: the one that a step of it noted, else the one before.
 pub fn serving(report: &Report, before: Option<&ServingRelease>) -> Option<ServingRelease> {
-    let steps = report.phases.iter().flat_map(|phase| &phase.steps);
-    let notes = steps
+    let notes = report
+        .steps()
         .rev()
         .flat_map(|(_, record)| record.notes.iter().rev());
     let mut noted = notes.filter_map(|note| match note {

@@ -4,12 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use crate::api::{
-    ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation, ActivationStatus,
+    ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation, ActivationStatus, MAX_TOKEN,
     status::{PhaseState, PhaseStatus, one_line},
 };
-
-/// Longest token of an annotation, in bytes.
-const MAX_TOKEN: usize = 256;
 
 /// Takes note of the token of an annotation that was handled: a retry is a reconcile as well.
 pub fn handled(status: &mut ActivationStatus, activation: &Activation, token: Option<&str>) {

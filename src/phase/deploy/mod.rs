@@ -20,6 +20,8 @@ pub mod take_over;
 pub mod verify;
 pub mod volumes;
 
+use command::step::OneOff;
+
 use crate::pipeline::AnyStep;
 
 /// All steps. Those whose needs are met run concurrently; removal goes in reverse.
@@ -29,9 +31,9 @@ pub static STEPS: &[&dyn AnyStep] = &[
     &release::rollback::Rollback,
     &release::fly_release::FlyRelease,
     &volumes::Volumes,
-    &command::release::ReleaseCommand,
-    &command::seed::SeedCommand,
-    &command::trial::TryImage,
+    &OneOff(command::release::ReleaseCommand),
+    &OneOff(command::seed::SeedCommand),
+    &OneOff(command::trial::TryImage),
     &machines::Machines,
     &health::Health,
     &verify::Verify,

@@ -47,8 +47,9 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// What is remembered for the plan of this pass. After a restart the status says whether it was
-    /// proven: that spares what sleeps a wake-up, and proves nothing.
+    /// What is remembered for the plan of this pass. After a restart the record of the release says
+    /// whether it was proven, or else the status: that spares what sleeps a wake-up, and proves
+    /// nothing.
     pub fn of(cx: &Cx, before: Option<Self>) -> Self {
         let digest = cx.target.digest();
         match before {

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use fly_sim::Image;
 use golive::fly::{
-    Client, Endpoints, Fly, HttpOptions, MachineConfig, MachineUpdate, NewMachine, Token,
+    MachineConfig, MachineUpdate, NewMachine,
     machine_config::{Autostop, MachineRestart, RestartPolicy},
 };
 use serde_json::json;
@@ -19,27 +19,14 @@ use serde_json::json;
 use crate::support::deploy::{APP, LIST, alive, another_process_changes_nothing, env_with, image};
 use crate::support::env::{Env, is, message};
 use crate::support::service::{cabanas, leased};
-use crate::support::trouble::event;
+use crate::support::trouble::{event, fly};
 
 /// A file that uses every section.
 const EVERYTHING: &str = include_str!("../../../src/flytoml/testdata/everything.toml");
 
-/// A Fly client of another user of the same organization.
-fn somebody(env: &Env) -> Client {
-    let base = env.sim.base_url();
-    let endpoints = Endpoints {
-        machines: base.clone(),
-        api: base.clone(),
-        uiex: base.clone(),
-        registry: base,
-    };
-    let fly = Fly::new(endpoints, HttpOptions::default()).unwrap();
-    fly.client(Token::parse(&env.sim.token("cabanas").unwrap()).unwrap())
-}
-
 /// Changes a machine by hand.
 async fn change(env: &Env, id: &str, change: fn(&mut MachineConfig)) {
-    let fly = somebody(env);
+    let fly = fly(env, "cabanas");
     let machine = fly.machine(APP, id).await.unwrap().unwrap();
     let mut config = machine.config.unwrap();
     change(&mut config);
@@ -121,7 +108,7 @@ async fn drifted(env: &Env, parts: &[&str]) -> String {
 
 /// Creates a machine by hand, as `fly machine run` and `fly scale count` do.
 async fn by_hand(env: &Env, change: impl FnOnce(&mut MachineConfig)) -> String {
-    let fly = somebody(env);
+    let fly = fly(env, "cabanas");
     let id = serving(env)["id"].as_str().unwrap().to_owned();
     let found = fly.machine(APP, &id).await.unwrap().unwrap();
     let mut config = found.config.unwrap();
@@ -209,7 +196,7 @@ async fn a_machine_that_somebody_else_made_is_told_and_left_and_ours_are_kept() 
     drifted(&env, &[&destroy, &image("old")]).await;
     let note = event(&env, "hola", "DriftDetected").await;
     assert!(note.contains(&stranger), "{note}");
-    let fly = somebody(&env);
+    let fly = fly(&env, "cabanas");
     let destroyed = fly.delete_machine(APP, &stranger, true, None).await;
     destroyed.unwrap();
     env.wait_for("hola", "Drifted", "False").await;

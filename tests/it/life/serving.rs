@@ -4,17 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
 
 use fly_sim::{Images, Options};
-use golive::{
-    api::ActivationStatus,
-    fly::{Client, Endpoints, Fly, HttpOptions, Token},
-};
+use golive::api::ActivationStatus;
 use serde_json::{Value, json};
 
 use crate::support::{
     deploy::{APP, alive, image, shell},
     env::{Env, is, message, reason},
     service::hello,
-    trouble::event,
+    trouble::{event, fly},
 };
 
 /// Two machines of the smallest service, re-checked every second.
@@ -45,19 +42,6 @@ async fn serving(more: Value) -> Env {
     env
 }
 
-/// A Fly client of a person of the same organization.
-fn somebody(env: &Env) -> Client {
-    let base = env.sim.base_url();
-    let endpoints = Endpoints {
-        machines: base.clone(),
-        api: base.clone(),
-        uiex: base.clone(),
-        registry: base,
-    };
-    let fly = Fly::new(endpoints, HttpOptions::default()).unwrap();
-    fly.client(Token::parse(&env.sim.token("cabanas").unwrap()).unwrap())
-}
-
 fn named(env: &Env, name: &str) -> Option<String> {
     let machines = alive(env).into_iter();
     let mut named = machines.filter(|machine| machine["name"] == name);
@@ -68,7 +52,7 @@ fn named(env: &Env, name: &str) -> Option<String> {
 async fn a_lost_machine_comes_back(env: &Env, release: &str) {
     let name = "golive-app-1";
     let lost = named(env, name).unwrap();
-    somebody(env)
+    fly(env, "cabanas")
         .delete_machine(APP, &lost, true, None)
         .await
         .unwrap();
@@ -183,7 +167,7 @@ async fn what_serves_is_kept_beside_an_invalid_spec_and_live_turns_false_when_it
 
     for machine in alive(&env) {
         let id = machine["id"].as_str().unwrap();
-        somebody(&env)
+        fly(&env, "cabanas")
             .stop_machine(APP, id, None, None)
             .await
             .unwrap();

@@ -1,14 +1,13 @@
 //! The release command: migrations and the like, once for each release, before any machine of the
 //! application is changed.
 
-use jiff::Timestamp;
-
 use super::{
     former,
     machine::Command,
-    observation::{self, Change, CommandState, Observation},
+    observation::{self, CommandState, Observation},
     one_off, one_off_machines,
     program::Program,
+    step::OneOffStep,
 };
 use crate::phase::roster;
 use crate::{
@@ -20,29 +19,15 @@ use crate::{
         },
         marks::RELEASE_KEY,
     },
-    pipeline::{Cx, Note, Slot, Step, StepId, Verdict, step::Result},
-    plan::Target,
+    pipeline::{Cx, Slot, StepId, step::Result},
 };
 
 /// The release command.
 pub struct ReleaseCommand;
 
-impl Step for ReleaseCommand {
-    type Observed = Observation;
-    type Change = Change;
-
-    fn id(&self) -> StepId {
-        StepId::ReleaseCommand
-    }
-
-    fn needs(&self) -> &'static [StepId] {
-        &[StepId::Image, StepId::Rollback, StepId::Volumes]
-    }
-
-    /// A command that has run is not run again.
-    fn rechecked(&self) -> bool {
-        false
-    }
+impl OneOffStep for ReleaseCommand {
+    const ID: StepId = StepId::ReleaseCommand;
+    const NEEDS: &'static [StepId] = &[StepId::Image, StepId::Rollback, StepId::Volumes];
 
     /// The first run for the first release.
     fn expected_creates(&self, cx: &Cx) -> Vec<Slot> {
@@ -106,22 +91,6 @@ impl Step for ReleaseCommand {
             None => one_off_machines::in_slot(cx, &slot, <[Machine]>::is_empty).await?,
         };
         observation::observe(cx, command, commands, &app_machines, targets).await
-    }
-
-    fn diff(&self, target: &Target, observation: &Observation, now: Timestamp) -> Verdict<Change> {
-        observation.decide(target, now)
-    }
-
-    fn notes(&self, _target: &Target, observation: &Observation) -> Vec<Note> {
-        observation.notes()
-    }
-
-    fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
-        change.intent()
-    }
-
-    async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
-        observation::apply(cx, change).await
     }
 }
 

@@ -6,13 +6,12 @@
 //! that a crash neither loses nor repeats it. Once a release has succeeded it counts as run, and so it
 //! does for an app that was in use when it was taken over.
 
-use jiff::Timestamp;
-
 use super::{
     machine::Command,
-    observation::{self, Change, CommandState, Observation},
+    observation::{self, CommandState, Observation},
     one_off_machines,
     program::Program,
+    step::OneOffStep,
 };
 use crate::phase::{app_name::OwnClaim, roster};
 use crate::{
@@ -21,29 +20,15 @@ use crate::{
         fleet::slots,
         release::{store, targets},
     },
-    pipeline::{Cx, Note, Slot, Step, StepId, Verdict, step::Result},
-    plan::Target,
+    pipeline::{Cx, StepId, step::Result},
 };
 
 /// The seed command.
 pub struct SeedCommand;
 
-impl Step for SeedCommand {
-    type Observed = Observation;
-    type Change = Change;
-
-    fn id(&self) -> StepId {
-        StepId::SeedCommand
-    }
-
-    fn needs(&self) -> &'static [StepId] {
-        &[StepId::ReleaseCommand]
-    }
-
-    /// A command that has run is not run again.
-    fn rechecked(&self) -> bool {
-        false
-    }
+impl OneOffStep for SeedCommand {
+    const ID: StepId = StepId::SeedCommand;
+    const NEEDS: &'static [StepId] = &[StepId::ReleaseCommand];
 
     async fn observe(&self, cx: &Cx) -> Result<Observation> {
         let config = cx.target.config()?;
@@ -71,21 +56,5 @@ impl Step for SeedCommand {
         let ours = roster::ours(cx).await?;
         let commands = one_off_machines::in_slot(cx, &command.slot, <[Machine]>::is_empty).await?;
         observation::observe(cx, command, commands, &ours, targets).await
-    }
-
-    fn diff(&self, target: &Target, observation: &Observation, now: Timestamp) -> Verdict<Change> {
-        observation.decide(target, now)
-    }
-
-    fn notes(&self, _target: &Target, observation: &Observation) -> Vec<Note> {
-        observation.notes()
-    }
-
-    fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
-        change.intent()
-    }
-
-    async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
-        observation::apply(cx, change).await
     }
 }

@@ -8,15 +8,14 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::{
     former::Former,
     machine::TIMEOUT,
-    observation::{self, Change, CommandState, Observation},
+    observation::{CommandState, Observation},
     one_off::{self, OneOff, Runs},
     one_off_machines,
     program::Program,
+    step::OneOffStep,
 };
 use crate::phase::roster;
 use crate::{
@@ -33,29 +32,15 @@ use crate::{
         },
         marks::{RELEASE_KEY, SLOT_KEY, TRIAL_KEY, UID_KEY},
     },
-    pipeline::{Cx, Note, Slot, Step, StepId, Verdict, step::Result},
-    plan::Target,
+    pipeline::{Cx, Slot, StepId, step::Result},
 };
 
 /// The trial of the image.
 pub struct TryImage;
 
-impl Step for TryImage {
-    type Observed = Observation;
-    type Change = Change;
-
-    fn id(&self) -> StepId {
-        StepId::TryImage
-    }
-
-    fn needs(&self) -> &'static [StepId] {
-        &[StepId::SeedCommand]
-    }
-
-    /// A release that was tried is not tried again.
-    fn rechecked(&self) -> bool {
-        false
-    }
+impl OneOffStep for TryImage {
+    const ID: StepId = StepId::TryImage;
+    const NEEDS: &'static [StepId] = &[StepId::SeedCommand];
 
     /// The first run for the first release.
     fn expected_creates(&self, cx: &Cx) -> Vec<Slot> {
@@ -103,22 +88,6 @@ impl Step for TryImage {
         let runs = Runs::new(cx, one_off, machines).await;
         let state = CommandState::Runs(Box::new(runs));
         Ok(Observation::of(cx, state, targets))
-    }
-
-    fn diff(&self, target: &Target, observation: &Observation, now: Timestamp) -> Verdict<Change> {
-        observation.decide(target, now)
-    }
-
-    fn notes(&self, _target: &Target, observation: &Observation) -> Vec<Note> {
-        observation.notes()
-    }
-
-    fn intent(&self, _target: &Target, change: &Change) -> Option<Slot> {
-        change.intent()
-    }
-
-    async fn act(&self, cx: &Cx, change: Change) -> Result<()> {
-        observation::apply(cx, change).await
     }
 }
 
@@ -200,6 +169,7 @@ fn without_requests(mut config: MachineConfig) -> MachineConfig {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use jiff::Timestamp;
     use serde_json::{Value, json};
 
     use super::{

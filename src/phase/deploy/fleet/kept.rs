@@ -12,34 +12,33 @@ use crate::{
 
 /// The machines of the release `key`.
 pub fn machines(machines: Vec<Machine>, key: &str) -> Vec<Machine> {
-    let of_release = |machine: &Machine| machine.metadata(RELEASE_KEY) == Some(key);
+    let of_release = |machine: &Machine| is_of(machine, key);
     machines.into_iter().filter(of_release).collect()
+}
+
+fn is_of(machine: &Machine, key: &str) -> bool {
+    machine.metadata(RELEASE_KEY) == Some(key)
 }
 
 /// The machines that should exist, without the slots that machines of other releases fill. An
 /// existing machine of the release `key` was given what it should have, whatever the secrets of the
 /// app are by now: they reach the machines with the next release.
 pub fn wanted(wanted: Vec<WantedMachine>, existing: &[Machine], key: &str) -> Vec<WantedMachine> {
-    let fills = |machine: &&Machine, wanted: &WantedMachine| {
-        machine.metadata(SLOT_KEY) == Some(wanted.slot.as_str())
-    };
-    let mut kept = Vec::with_capacity(wanted.len());
-    for mut wanted in wanted {
-        let mut filling = existing.iter().filter(|machine| fills(machine, &wanted));
-        let (own, other): (Vec<&Machine>, Vec<&Machine>) = filling
-            .by_ref()
-            .partition(|machine| machine.metadata(RELEASE_KEY) == Some(key));
-        if own.is_empty() && !other.is_empty() {
-            continue;
+    let keep = |mut wanted: WantedMachine| {
+        let slot = Some(wanted.slot.as_str());
+        let filling = || existing.iter().filter(|m| m.metadata(SLOT_KEY) == slot);
+        let own = filling().find(|machine| is_of(machine, key));
+        if own.is_none() && filling().next().is_some() {
+            return None;
         }
-        if let Some(given) = own.first().and_then(|machine| machine.metadata(CONFIG_KEY)) {
+        if let Some(given) = own.and_then(|machine| machine.metadata(CONFIG_KEY)) {
             wanted.hash = given.to_owned();
             let marks = &mut wanted.config.metadata;
             marks.insert(CONFIG_KEY.to_owned(), given.to_owned());
         }
-        kept.push(wanted);
-    }
-    kept
+        Some(wanted)
+    };
+    wanted.into_iter().filter_map(keep).collect()
 }
 
 #[cfg(test)]

@@ -152,11 +152,10 @@ impl Step for Release {
                 ),
             ));
         }
-        match observed.after_smoke_test(target) {
-            Some(Ok(failed)) if failed.is_rolled_back() => {
-                return Verdict::Change(RecordEnd::Failure(Box::new(failed)));
-            }
-            _ => {}
+        if let Some(Ok(failed)) = observed.after_smoke_test(target)
+            && failed.is_rolled_back()
+        {
+            return Verdict::Change(RecordEnd::Failure(Box::new(failed)));
         }
         if observed.targets.is_wanted_rolled_out() {
             return Verdict::Done;
