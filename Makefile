@@ -29,7 +29,7 @@ endif
 unexport KUBECONFIG
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash bench house \
+.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash test-planted mutants bench house \
   lint lint-rust lint-go licences generate
 
 help: ## list the targets
@@ -79,6 +79,19 @@ test: prereqs ## run every test, from nothing
 test-crash: prereqs ## kill the operator at every single external write (long)
 	@$(MAKE) --no-print-directory -j2 control-plane build
 	GOLIVE_CRASH_TEST=full cargo test -p golive --test it trouble::crash
+
+test-planted: ## plant known bugs one after the other; a test must catch each (long)
+	cargo run -q -p planted
+
+# The tool is built once, into target/.
+MUTANTS_VERSION := 27.1.0
+# Which part of the mutants, such as 0/4; 0/1 are all.
+SHARD ?= 0/1
+
+mutants: ## change the deciding code in every small way; a unit test must fail (hours)
+	@test -x target/tools/bin/cargo-mutants || \
+	  cargo install --locked --root target/tools --version $(MUTANTS_VERSION) cargo-mutants
+	target/tools/bin/cargo-mutants mutants --output target --sharding round-robin --shard $(SHARD)
 
 bench: prereqs ## measure: time to live, calls, writes, memory
 	@$(MAKE) --no-print-directory control-plane

@@ -481,6 +481,12 @@ mod tests {
                 (Class::Transient, false),
                 "{status}"
             );
+            let change = verdict(true, status, "");
+            assert_eq!(
+                (change.class, change.ambiguous),
+                (Class::Ambiguous, true),
+                "{status}"
+            );
         }
         let body = r#"{"error":"x","status":"insufficient_capacity"}"#;
         assert!(

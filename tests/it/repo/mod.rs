@@ -4,5 +4,6 @@ mod architecture;
 mod house;
 mod manifests;
 mod pages;
+mod planted;
 mod prereqs;
 mod tidy;
