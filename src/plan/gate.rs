@@ -326,6 +326,7 @@ mod tests {
         planned: bool,
         votes: Vec<Vote>,
         before: Option<GateStatus>,
+        message: String,
     }
 
     impl Object {
@@ -340,6 +341,7 @@ mod tests {
                 planned: false,
                 votes: Vec::new(),
                 before: None,
+                message: String::new(),
             }
         }
 
@@ -362,6 +364,7 @@ mod tests {
             };
             let gate = &self.gates[0];
             let report = decide(gate, &question, &ballots, self.before.as_ref(), at(minute));
+            self.message = report.message;
             let status = report.status;
             note_gate(&mut ballots, gate, status.state, &status.approved_by);
             self.votes = ballots
@@ -521,6 +524,7 @@ mod tests {
         for (on_timeout, minute, state) in [
             (OnTimeout::Reject, 9, GateState::Requested),
             (OnTimeout::Reject, 10, GateState::Expired),
+            (OnTimeout::Continue, 9, GateState::Requested),
             (OnTimeout::Continue, 10, GateState::Approved),
             (OnTimeout::Remind, 99, GateState::Requested),
         ] {
@@ -528,6 +532,20 @@ mod tests {
             object.pass(0);
             assert_eq!(object.pass(minute), state, "{on_timeout} {minute}");
         }
+    }
+
+    #[test]
+    fn an_open_gate_says_who_opened_it() {
+        let mut object = Object::new(gate(1, OnTimeout::Continue));
+        object.pass(0);
+        object.pass(10);
+        let nobody = "nobody decided within 10m; `onTimeout` is Continue";
+        assert_eq!(object.message, nobody);
+        object.pass(11);
+        assert_eq!(object.message, nobody, "it stays open");
+        let mut object = Object::new(gate(1, OnTimeout::Continue));
+        object.approved(1);
+        assert_eq!(object.message, "approved by anna");
     }
 
     #[test]
