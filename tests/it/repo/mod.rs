@@ -5,4 +5,5 @@ mod house;
 mod manifests;
 mod pages;
 mod prereqs;
+mod supply;
 mod tidy;
