@@ -83,6 +83,8 @@ api_enum! {
         SecretKeyMissing = "SecretKeyMissing",
         /// A Secret has a value that cannot be used.
         SecretInvalid = "SecretInvalid",
+        /// A Secret that is named does not have the label that lets an Activation use it.
+        SecretNotAllowed = "SecretNotAllowed",
         /// A ConfigMap that is named does not exist.
         ConfigMapNotFound = "ConfigMapNotFound",
         /// A ConfigMap that is named has no such key.

@@ -12,6 +12,7 @@ use crate::{
     controller::{self, Scope, operator::Parts},
     net::probe::Probe,
     pipeline::{Fence, Installation, Timing},
+    plan::refs::Allowed,
     process::{publisher::Publisher, recorder::Recorder, settings::Settings},
     reconcile::{context::Context, memory::Memories},
     store::installation_key,
@@ -36,6 +37,10 @@ pub fn installation(settings: &Settings, fingerprint_key: Arc<[u8]>) -> Installa
         own_namespace: settings.namespaces.own.clone(),
         fingerprint_key,
         app_tokens: settings.fly.app_tokens,
+        secrets: match settings.namespaces.require_secret_opt_in {
+            true => Allowed::Labelled,
+            false => Allowed::All,
+        },
         timing: timing(settings),
         clock: crate::clock::wall,
     }

@@ -15,7 +15,10 @@ use crate::{
         },
     },
     fly,
-    plan::{Target, refs::Refs},
+    plan::{
+        Target,
+        refs::{Allowed, Refs},
+    },
 };
 
 /// May this process still write to the outside? Closed on shutdown and when the leader's
@@ -93,6 +96,8 @@ pub struct Installation {
     pub fingerprint_key: Arc<[u8]>,
     /// Whether a token for the app alone is made and used.
     pub app_tokens: bool,
+    /// Which Secrets of its namespace an object may use.
+    pub secrets: Allowed,
     /// Lengths of time.
     pub timing: Timing,
     /// The wall clock.

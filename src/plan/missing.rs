@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::{api::Reason, plan::named::RefKind};
+use crate::{
+    api::{ALLOWED, LABEL_ALLOW, Reason},
+    plan::named::RefKind,
+};
 
 /// Keys in a message; the rest is counted.
 const MAX_KEYS: usize = 8;
@@ -36,6 +39,11 @@ pub enum Missing {
         key: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// The Secret does not allow its use by Activations, and this installation asks for that.
+    NotAllowed {
+        /// Name of the Secret.
+        name: String,
     },
     /// The value cannot be used.
     Unusable {
@@ -82,6 +90,7 @@ impl Missing {
                 ..
             } => Reason::ConfigMapKeyMissing,
             Self::NotText { .. } => Reason::FlyConfigInvalid,
+            Self::NotAllowed { .. } => Reason::SecretNotAllowed,
             Self::Unusable { .. } => Reason::SecretInvalid,
         }
     }
@@ -119,6 +128,9 @@ impl Missing {
             Self::NotText { .. } => {
                 "save the file as UTF-8 and create the ConfigMap again".to_owned()
             }
+            Self::NotAllowed { name } => format!(
+                "if Activations may use it, label it with `{kubectl} label secret {name} {LABEL_ALLOW}={ALLOWED}`"
+            ),
             Self::Unusable { name, key, defect } => match defect {
                 Defect::Empty => format!(
                     "put the value there with `{kubectl} patch secret {name} -p '{{\"stringData\":{{\"{key}\":\"VALUE\"}}}}'`"
@@ -174,6 +186,10 @@ impl fmt::Display for Missing {
             Self::NotText { name, key, why } => write!(
                 f,
                 "the ConfigMap {name} has {key} in binaryData, because it is not UTF-8 text ({why})"
+            ),
+            Self::NotAllowed { name } => write!(
+                f,
+                "the Secret {name} does not have the label {LABEL_ALLOW}={ALLOWED}, without which no Activation may use it here (`--require-secret-opt-in`)"
             ),
             Self::Unusable { name, key, defect } => {
                 write!(f, "the value of key {key} of the Secret {name} {defect}")

@@ -1,7 +1,11 @@
 //! The values that an Activation names in its own namespace: Secrets, ConfigMaps, approvals. Read
 //! only. A missing object is data, not an error. No field can name another namespace.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 #[cfg(test)]
 use k8s_openapi::ByteString;
@@ -11,7 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    api::{Activation, ActivationApproval},
+    api::{ALLOWED, Activation, ActivationApproval, LABEL_ALLOW},
     error::Error,
     flytoml,
     plan::{
@@ -21,6 +25,7 @@ use crate::{
         votes::Vote,
     },
     redact::{self, Guarded},
+    store::generated,
 };
 
 pub use crate::plan::rollback_request::RollbackRequest;
@@ -46,6 +51,8 @@ pub struct Refs {
     secrets: Arc<BTreeMap<String, Option<SecretData>>>,
     versions: BTreeMap<String, Option<String>>,
     deleted: BTreeMap<String, String>,
+    /// Secrets that do not allow their use. Their values are not kept.
+    refused: BTreeSet<String>,
     config_maps: BTreeMap<String, Option<ConfigData>>,
     votes: Vec<Vote>,
     rollbacks: Vec<RollbackRequest>,
@@ -175,6 +182,10 @@ impl Refs {
     }
 
     fn secret_data(&self, name: &str) -> Result<&SecretData, Missing> {
+        if self.refused.contains(name) {
+            let name = name.to_owned();
+            return Err(Missing::NotAllowed { name });
+        }
         self.secrets
             .get(name)
             .and_then(Option::as_ref)
@@ -185,11 +196,36 @@ impl Refs {
     }
 }
 
-/// Reads everything that the Activation names, concurrently.
+/// Which Secrets an Activation may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// Every one of its namespace.
+    All,
+    /// Those with the label [`LABEL_ALLOW`], and the one that Golive generates for this Activation.
+    Labelled,
+}
+
+impl Allowed {
+    /// Whether an Activation of this name may use this Secret.
+    fn allows(self, activation: &str, secret: &Secret) -> bool {
+        let labels = secret.labels();
+        let labelled = labels
+            .get(LABEL_ALLOW)
+            .is_some_and(|value| value == ALLOWED);
+        self == Self::All || labelled || generated::is_of(activation, &secret.metadata)
+    }
+}
+
+/// Reads everything that the Activation names, concurrently. The values of a Secret that it may not
+/// use are dropped at once.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached. A missing object is no error.
-pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error> {
+pub async fn fetch(
+    kube: &Client,
+    activation: &Activation,
+    allowed: Allowed,
+) -> Result<Refs, Error> {
     let namespace = activation
         .namespace()
         .ok_or(Error::Malformed("namespace"))?;
@@ -220,15 +256,28 @@ pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error
         Some((name.clone(), metadata.uid.clone()?))
     });
     let deleted = deleted.collect();
+    let name = activation.name_any();
+    let refused: BTreeSet<String> = secrets
+        .iter()
+        .filter(|(_, secret)| {
+            secret
+                .as_ref()
+                .is_some_and(|found| !allowed.allows(&name, found))
+        })
+        .map(|(name, _)| name.clone())
+        .collect();
+    let secrets = secrets
+        .into_iter()
+        .filter(|(name, _)| !refused.contains(name));
     Ok(Refs {
         secrets: Arc::new(
             secrets
-                .into_iter()
                 .map(|(name, secret)| (name, secret.map(values)))
                 .collect(),
         ),
         versions,
         deleted,
+        refused,
         config_maps: config_maps
             .into_iter()
             .map(|(name, map)| (name, map.map(texts)))
@@ -439,6 +488,51 @@ mod tests {
         assert!(refs.ends_with_line_break("fly", "token"));
         let shown = format!("{refs:?} {value:?}");
         assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn only_a_labelled_secret_and_the_own_generated_one_may_be_used_where_that_is_asked_for() {
+        let secret = |name: &str, labels: serde_json::Value| -> Secret {
+            serde_json::from_value(
+                serde_json::json!({"metadata": {"name": name, "labels": labels}}),
+            )
+            .unwrap()
+        };
+        let ours = |instance: &str| serde_json::json!({"app.kubernetes.io/managed-by": "golive", "app.kubernetes.io/instance": instance});
+        for (name, labels, expected) in [
+            ("db", serde_json::json!({}), false),
+            ("db", serde_json::json!({"golive.dev/allow": "true"}), true),
+            ("db", serde_json::json!({"golive.dev/allow": "True"}), false),
+            ("db", serde_json::json!({"golive.dev/allow": ""}), false),
+            ("shop-golive", ours("shop"), true),
+            ("shop-golive", serde_json::json!({}), false),
+            ("other-golive", ours("other"), false),
+            ("db", ours("shop"), false),
+        ] {
+            let secret = secret(name, labels);
+            assert_eq!(
+                Allowed::Labelled.allows("shop", &secret),
+                expected,
+                "{secret:?}"
+            );
+            assert!(Allowed::All.allows("shop", &secret));
+        }
+    }
+
+    #[test]
+    fn what_may_not_be_used_is_refused_with_the_command_that_allows_it() {
+        let mut refs = Refs::of(&[("fly", "token", "x")], &[]);
+        refs.refused = ["fly".to_owned()].into();
+        for missing in [
+            refs.secret("fly", "token").unwrap_err(),
+            refs.secret_values("fly").unwrap_err(),
+        ] {
+            assert_eq!(missing.reason(), Reason::SecretNotAllowed);
+            let command = "`kubectl -n shop label secret fly golive.dev/allow=true`";
+            assert!(missing.action("shop").contains(command), "{missing:?}");
+        }
+        assert!(refs.secret_keys("fly").is_empty());
+        assert!(!refs.ends_with_line_break("fly", "token"));
     }
 
     #[test]

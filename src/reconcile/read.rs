@@ -131,7 +131,14 @@ async fn refs(pass: &Pass<'_>, memory: &mut Memory) -> Result<(Arc<Refs>, bool),
         return Ok((refs, false));
     }
     let at = Instant::now();
-    let refs = Arc::new(refs::fetch(&pass.context.kube, activation).await?);
+    let refs = Arc::new(
+        refs::fetch(
+            &pass.context.kube,
+            activation,
+            pass.context.installation.secrets,
+        )
+        .await?,
+    );
     memory.reading = Some(Reading {
         at,
         generation: activation.metadata.generation,

@@ -220,6 +220,7 @@ fn cx() -> Cx {
             own_namespace: "n".to_owned(),
             fingerprint_key: b"key".to_vec().into(),
             app_tokens: false,
+            secrets: crate::plan::refs::Allowed::All,
             timing: Timing::default(),
             clock: || Timestamp::UNIX_EPOCH,
         }),

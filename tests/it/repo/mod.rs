@@ -6,4 +6,5 @@ mod manifests;
 mod pages;
 mod planted;
 mod prereqs;
+mod supply;
 mod tidy;
