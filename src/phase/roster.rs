@@ -30,7 +30,7 @@ const LISTED_FOR: Duration = Duration::from_millis(900);
 const ONE_BY_ONE: usize = 12;
 
 /// The kind of a machine in `status.external`.
-pub const MACHINE: &str = "Machine";
+pub const MACHINE: &str = crate::api::status::ExternalKind::Machine.as_str();
 
 /// Our machines as they were last observed. A fact.
 #[derive(Debug)]

@@ -155,7 +155,7 @@ fn gates(
     new: &ActivationStatus,
     now: Timestamp,
 ) {
-    let open = |state| matches!(state, GateState::Pending | GateState::Requested);
+    let open = |state| state == GateState::Requested;
     for phase in &new.phases {
         let before = old.and_then(|old| old.phases.iter().find(|p| p.name == phase.name));
         let was = before.and_then(|phase| phase.gate.as_ref());

@@ -296,7 +296,11 @@ fn state_of(activation: &Activation, report: &PhaseReport) -> (PhaseState, Reaso
         PhaseProgress::Planned => (
             PhaseState::Waiting,
             Reason::Planned,
-            "changes are planned and not made; see `status.plan`".to_owned(),
+            if gate.is_empty() || !report.is_held() {
+                "changes are planned and not made; see `status.plan`".to_owned()
+            } else {
+                gate
+            },
         ),
         PhaseProgress::Running | PhaseProgress::Failed => at_work(report),
     }

@@ -13,14 +13,14 @@ use crate::{
     api::{
         Activation, ActivationStatus, PhaseName, Reason,
         condition::{self, ConditionType},
-        status::PhaseState,
+        status::{GateState, GateStatus, PhaseState},
     },
     phase::PHASES,
     pipeline::{
         ChangeKind, Note, Sent, Slot, State, StepId, StepRecord,
         report::{PhaseProgress, PhaseReport, Report},
     },
-    plan::{Invalid, Target, testing as targets},
+    plan::{Invalid, Target, gate::GateReport, testing as targets},
 };
 
 fn at(second: i64) -> Timestamp {
@@ -184,6 +184,53 @@ fn every_state_is_its_row_of_the_table() {
         assert_eq!(row(&status), wanted);
         assert_eq!(status.observed_generation, Some(3));
     }
+}
+
+#[test]
+fn at_a_gate_the_next_action_is_the_command_that_opens_it_and_a_plan_asks_nobody() {
+    let gated = |progress, state| {
+        let mut report = but(PhaseName::Deploy, progress, State::Pending, Reason::Pending);
+        let mut phases = report.phases.iter_mut();
+        let deploy = phases.find(|phase| phase.id == PhaseName::Deploy).unwrap();
+        deploy.gate = Some(GateReport {
+            status: GateStatus {
+                state,
+                digest: "sha256:abc".to_owned(),
+                rejected_by: Some("max".to_owned()),
+                ..GateStatus::default()
+            },
+            message: "what the gate says".to_owned(),
+        });
+        let target = target();
+        next(None, &activation(json!({})), &seen(&target, &report), at(0))
+    };
+    let command = r#"`echo '{"apiVersion":"golive.dev/v1alpha1","kind":"ActivationApproval","metadata":{"generateName":"shop-"},"spec":{"activation":"shop","gate":"Deploy","digest":"sha256:abc","decision":"Approve","approver":"'"$(kubectl auth whoami -o jsonpath='{.status.userInfo.username}')"'"}}' | kubectl -n n create -f -`"#;
+    for (progress, state, first) in [
+        (
+            PhaseProgress::AwaitingApproval,
+            GateState::Requested,
+            "read `status.plan`, then approve Deploy",
+        ),
+        (
+            PhaseProgress::Rejected,
+            GateState::Expired,
+            "change the spec, or approve Deploy",
+        ),
+        (
+            PhaseProgress::Rejected,
+            GateState::Rejected,
+            "change the spec, or let max approve Deploy",
+        ),
+    ] {
+        let action = gated(progress, state).next_action;
+        assert_eq!(action, Some(format!("{first}: {command}")));
+    }
+    let planned = gated(PhaseProgress::Planned, GateState::Pending);
+    assert_eq!(row(&planned), "Unknown Planned / - / -");
+    assert_eq!(planned.next_action, None);
+    assert_eq!(planned.pending_gate, None);
+    let ready = condition::find(&planned.conditions, ConditionType::Ready).unwrap();
+    assert_eq!(ready.message, "Deploy: what the gate says");
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::{
 pub struct App;
 
 /// Kind of an app in `status.external[]`.
-const APP: &str = "App";
+const APP: &str = crate::api::status::ExternalKind::App.as_str();
 
 /// The app, and what was added to it by hand.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ use crate::{
 pub struct Redis;
 
 /// Kind of the database in `status.external[]` and `status.intents[]`.
-const KIND: &str = "UpstashRedis";
+const KIND: &str = crate::api::status::ExternalKind::UpstashRedis.as_str();
 
 /// Fact: `REDIS_URL`.
 #[derive(Debug)]
