@@ -44,7 +44,7 @@ help: ## list the targets
 	@echo "  BENCH_PROFILE=release     measure the release build; BENCH_REAL=0: not with Fly's real latencies"
 	@echo "  demo KUBECONFIG=file      your own cluster instead of the local one"
 
-prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL and Redis (as root)
+prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL, Redis and faketime (as root)
 	@sh tests/checks/prereqs.sh
 
 control-plane: $(CONTROL_PLANE) ## build the local kube-apiserver (minutes once, then reused)

@@ -73,12 +73,13 @@ async fn run(settings: Settings) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     watch_signals(shutdown.clone());
     let metrics = Metrics::new();
-    let kube = kube_client::connect(&metrics).await?;
+    let clock = clock::ServerClock::of_kubernetes();
+    let kube = kube_client::connect(&metrics, &clock).await?;
     operator::run(
         settings,
         kube,
         metrics,
-        clock::wall,
+        clock,
         shutdown,
         golive::controller::work::work,
     )

@@ -294,7 +294,7 @@ async fn reconcile_one(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
     let result = pass.instrument(span.clone()).await;
     context
         .metrics
-        .reconciled_at(&key, (context.installation.clock)());
+        .reconciled_at(&key, context.installation.clock.now());
     match result {
         Ok(next) => {
             running.finished(Outcome::RequeueAfter);

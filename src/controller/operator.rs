@@ -11,7 +11,7 @@ use std::time::Duration;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Now;
+use crate::clock::{self, ServerClock};
 use crate::fly::call::client::SetupError;
 use crate::fly::{Endpoints, Fly, HttpOptions};
 use crate::process::kube_client;
@@ -84,8 +84,8 @@ pub struct Parts {
     pub health: Health,
     /// Whether and for how long this process leads.
     pub leader: Leader,
-    /// The wall clock.
-    pub now: Now,
+    /// The clock of the API server.
+    pub clock: ServerClock,
     /// Identity of this process, the `reportingInstance` of events.
     pub identity: String,
 }
@@ -96,7 +96,7 @@ pub async fn run<W>(
     settings: Settings,
     kube: Client,
     metrics: Metrics,
-    now: Now,
+    clock: ServerClock,
     shutdown: CancellationToken,
     work: impl FnOnce(Parts, CancellationToken) -> W,
 ) -> Result<(), Failure>
@@ -114,7 +114,7 @@ where
     metrics.set_leader(&settings.lease.name, false);
     let mut term = None;
     if settings.lease.elect {
-        let election = settings.election(identity.clone(), now);
+        let election = settings.election(identity.clone(), clock::wall);
         match Candidate::new(kube.clone(), election)
             .acquire(&shutdown)
             .await
@@ -128,7 +128,13 @@ where
     health.expect_cache(ACTIVATIONS);
     metrics.set_leader(&settings.lease.name, true);
 
-    let fly = fly(&settings, &metrics, leader.clone(), shutdown.clone())?;
+    let fly = fly(
+        &settings,
+        &metrics,
+        &clock,
+        leader.clone(),
+        shutdown.clone(),
+    )?;
     let grace = settings.process.shutdown_grace;
     let lease_name = settings.lease.name.clone();
     let parts = Parts {
@@ -138,7 +144,7 @@ where
         metrics: metrics.clone(),
         health,
         leader,
-        now,
+        clock,
         identity,
     };
     let work = work(parts, shutdown.clone());
@@ -218,6 +224,7 @@ async fn serve(
 fn fly(
     settings: &Settings,
     metrics: &Metrics,
+    clock: &ServerClock,
     leader: Leader,
     shutdown: CancellationToken,
 ) -> Result<Fly, SetupError> {
@@ -251,6 +258,7 @@ fn fly(
             }
             leader.permit()
         })),
+        clock: clock.clone(),
         ..HttpOptions::default()
     };
     Fly::new(endpoints, options)

@@ -9,6 +9,7 @@ use kube::runtime::events::Reporter;
 
 use crate::{
     api::{FIELD_MANAGER, GROUP, bounds},
+    clock::ServerClock,
     controller::{self, Scope, operator::Parts},
     net::probe::Probe,
     pipeline::{Fence, Installation, Timing},
@@ -32,7 +33,11 @@ pub fn timing(settings: &Settings) -> Timing {
 }
 
 /// What all objects of this operator have in common.
-pub fn installation(settings: &Settings, fingerprint_key: Arc<[u8]>) -> Installation {
+pub fn installation(
+    settings: &Settings,
+    fingerprint_key: Arc<[u8]>,
+    clock: &ServerClock,
+) -> Installation {
     Installation {
         own_namespace: settings.namespaces.own.clone(),
         fingerprint_key,
@@ -42,7 +47,7 @@ pub fn installation(settings: &Settings, fingerprint_key: Arc<[u8]>) -> Installa
             false => Allowed::All,
         },
         timing: timing(settings),
-        clock: crate::clock::wall,
+        clock: clock.clone(),
     }
 }
 
@@ -70,7 +75,11 @@ pub fn context(
         leads,
         waits,
         secret_poller: SecretPoller::default(),
-        publisher: Publisher::start(Recorder::new(parts.kube.clone(), reporter)),
+        publisher: Publisher::start(Recorder::new(
+            parts.kube.clone(),
+            reporter,
+            parts.clock.clone(),
+        )),
         memories: Memories::default(),
     }
 }
@@ -85,6 +94,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let probe = match Probe::new(
         &settings.network.resolve,
         settings.network.ca_file.as_deref(),
+        &parts.clock,
     ) {
         Ok(probe) => probe,
         Err(error) => {
@@ -110,7 +120,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let stopping = stop.clone();
     let fence = Fence::new(move || !stopping.is_cancelled() && leader.permit().is_ok());
     let leads = Fence::new(move || leading.permit().is_ok());
-    let installation = installation(settings, fingerprint_key);
+    let installation = installation(settings, fingerprint_key, &parts.clock);
     let context = Arc::new(context(&parts, installation, probe, waits, (fence, leads)));
     parts
         .metrics

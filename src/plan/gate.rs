@@ -15,6 +15,7 @@ use crate::api::{
     policy::{Gate, OnTimeout},
     status::{GateState, GateStatus},
 };
+use crate::clock::not_in_the_future;
 
 /// Most approvers that a status lists.
 const LISTED_APPROVERS: usize = 10;
@@ -123,7 +124,7 @@ pub fn decide(
     let request = before.filter(|before| is_same_request(before, subject));
     let requested = request
         .and_then(|status| status.requested_at.as_ref())
-        .map_or(now, |time| time.0);
+        .map_or(now, |time| not_in_the_future(time.0, now));
     let timeout = SignedDuration::try_from(gate.timeout.get()).unwrap_or(SignedDuration::MAX);
     let waited = now.duration_since(requested);
     let expired = waited >= timeout;

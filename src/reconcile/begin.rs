@@ -60,7 +60,7 @@ impl<'a> Pass<'a> {
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
-        (self.context.installation.clock)()
+        self.context.installation.clock.now()
     }
 
     /// Whether the object is being deleted.

@@ -30,7 +30,7 @@ pub fn status(
     new: &ActivationStatus,
 ) {
     let metrics = &*context.metrics;
-    let now = (context.installation.clock)();
+    let now = context.installation.clock.now();
     let object = Object::new(&owner.namespace, &owner.name);
     info(metrics, &object, activation, new);
     if result.report.is_some() && condition::is_true(&new.conditions, ConditionType::Observed) {

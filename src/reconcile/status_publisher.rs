@@ -55,7 +55,7 @@ impl<'a> StatusPublisher<'a> {
         result: &PassResult<'_>,
     ) -> Result<Announced, Error> {
         let context = self.context;
-        let now = (context.installation.clock)();
+        let now = context.installation.clock.now();
         let new = status::next(old, self.activation, result, now);
         let announced = status::announced(&new, &result.intents);
         if !context.leads.open() {

@@ -13,6 +13,7 @@ use crate::{
             GateStatus, MAX_MESSAGE, PhaseState, PhaseStatus, StepState, StepStatus, one_line,
         },
     },
+    clock::not_in_the_future,
     pipeline::{
         State, StepId, StepRecord,
         report::{PhaseProgress, PhaseReport, Report},
@@ -221,7 +222,10 @@ impl PhaseInput<'_> {
     fn started_at(&self, state: PhaseState, restarted: bool) -> Option<Time> {
         match (is_at_work(state), restarted) {
             (true, true) => Some(whole_seconds(self.now)),
-            (true, false) => self.before.and_then(|old| old.started_at.clone()),
+            (true, false) => {
+                let began = self.before?.started_at.as_ref()?;
+                Some(whole_seconds(not_in_the_future(began.0, self.now)))
+            }
             (false, _) => None,
         }
     }

@@ -251,6 +251,7 @@ impl Call<'_> {
             .request()
             .map_err(|reason| self.unsent(Class::Invalid, reason))?;
         let shared = &self.client.shared;
+        let sent = std::time::Instant::now();
         let sending = if self.guarded {
             shared.guarded.request(request)
         } else {
@@ -267,6 +268,10 @@ impl Call<'_> {
             Ok(Ok(response)) => response,
         };
         let (head, incoming) = response.into_parts();
+        if !self.guarded && self.endpoint.surface() != Surface::Registry {
+            let date = header_text(&head.headers, DATE.as_str());
+            shared.clock.note(date, sent);
+        }
         let body = self.read_body(incoming, end).await?;
         self.judge(Reply {
             status: head.status.as_u16(),

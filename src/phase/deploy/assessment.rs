@@ -51,7 +51,8 @@ pub async fn observe(cx: &Cx) -> Result<Assessment> {
     let targets = &rollout.targets;
     let is_serving_gone = rollout.effective.rollback.is_none()
         && !targets.is_wanted_good()
-        && (is_any_failed(&rollout, cx.now()) || checks.has_failed(&cx.target.app, cx.now()))
+        && (is_any_failed(&rollout, cx.fly_now())
+            || checks.has_failed(&cx.target.app, cx.fly_now()))
         && pull::is_serving_gone(cx, targets.serving_record()).await;
     Ok(Assessment {
         is_unrecorded: cx.may_act()
@@ -72,7 +73,7 @@ async fn evidence(cx: &Cx, rollout: &Rollout) -> BTreeMap<String, Evidence> {
             break;
         }
         let health = health(machine, wanted.checks);
-        let has_failed = has_failed(rollout, machine, wanted, cx.now());
+        let has_failed = has_failed(rollout, machine, wanted, cx.fly_now());
         let is_failing = matches!(health, Health::Unhealthy(_))
             && wanted.was_given_to(machine)
             && !wanted.standby;
@@ -105,7 +106,7 @@ fn has_had_its_grace(cx: &Cx, machine: &Machine) -> bool {
     let declared = declared.unwrap_or_default();
     let longest = declared.iter().map(|check| check.grace_period).max();
     let grace = longest.unwrap_or_default() + cx.installation.timing.settle;
-    start_time::running_for(machine, cx.now()).is_some_and(|time| time > grace)
+    start_time::running_for(machine, cx.fly_now()).is_some_and(|time| time > grace)
 }
 
 /// Whether a machine of this release has ended or is late.

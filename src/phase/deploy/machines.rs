@@ -187,7 +187,7 @@ impl Step for Machines {
 /// When Fly.io or Kubernetes does not answer.
 pub async fn observe(cx: &Cx) -> Result<Assessment> {
     let assessment = assessment::observe(cx).await?;
-    match decide(&cx.target, &assessment, cx.now()) {
+    match decide(&cx.target, &assessment, cx.fly_now()) {
         Verdict::Change(_) | Verdict::Wait { .. } => {
             leases::keep_for(cx, &assessment.rollout.machines).await;
         }

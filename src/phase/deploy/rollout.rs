@@ -187,7 +187,7 @@ fn patience(cx: &Cx, targets: &Targets, effective: &Effective, machines: &[Machi
             timing.settle
         },
         wait_timeout: wait_timeout.map_or(WAIT_TIMEOUT, |wait| wait.0),
-        pause: health::pause(machines, timing.poll, cx.now()),
+        pause: health::pause(machines, timing.poll, cx.fly_now()),
         // As flyctl, which waits ten seconds before and after it cordons the old machines.
         drain: timing.settle,
     }

@@ -100,7 +100,7 @@ impl Step for App {
                     before,
                     &Terms {
                         organization: &cx.target.organization,
-                        taken: Some(cx.now()),
+                        taken: Some(cx.fly_now()),
                         made: &made,
                         taken_over: &taken_over,
                     },
@@ -270,7 +270,7 @@ fn may_be_too_new(cx: &Cx, claim: &Claim) -> bool {
     !observed
         && claim
             .taken
-            .is_some_and(|taken| cx.now().duration_since(taken) < shown)
+            .is_some_and(|taken| cx.fly_now().duration_since(taken) < shown)
 }
 
 #[cfg(test)]

@@ -90,6 +90,49 @@ pub struct Record {
     /// Fly.io's number of the release.
     #[serde(default)]
     pub fly_version: Option<u64>,
+    /// The failures of its command, if that is what it failed for.
+    #[serde(default)]
+    pub failed_command: Option<FailedCommand>,
+}
+
+/// How often a command of a release has failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedCommand {
+    /// Its key in fly.toml.
+    pub program: String,
+    /// Id of the machine of the latest run that failed.
+    pub machine: String,
+    /// How often it has failed since a retry was last requested.
+    pub runs: u32,
+    /// The retry tokens that were set when it failed last.
+    #[serde(default)]
+    pub retry: BTreeSet<String>,
+}
+
+impl FailedCommand {
+    /// The same after a failure in this machine, with these retry tokens.
+    #[must_use]
+    pub fn next(&self, program: &str, machine: &str, retry: &BTreeSet<String>) -> Self {
+        if self.machine == machine {
+            return self.clone();
+        }
+        let same = self.program == program && retry.is_subset(&self.retry);
+        Self {
+            runs: if same { self.runs.saturating_add(1) } else { 1 },
+            ..Self::first(program, machine, retry)
+        }
+    }
+
+    /// The first failure.
+    pub fn first(program: &str, machine: &str, retry: &BTreeSet<String>) -> Self {
+        Self {
+            program: program.to_owned(),
+            machine: machine.to_owned(),
+            runs: 1,
+            retry: retry.clone(),
+        }
+    }
 }
 
 /// What the machines of a release run: what a rollback restores.

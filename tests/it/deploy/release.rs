@@ -98,6 +98,87 @@ async fn the_release_command_runs_once_a_release_and_stops_it_when_it_fails() {
     assert_eq!(env.sim.calls(CREATE), 1, "and runs once for the next");
 }
 
+/// Machines of the release command that were created so far.
+fn commands(env: &Env) -> usize {
+    let created = env.sim.ledger().into_iter();
+    created
+        .filter(|effect| effect.kind == "machine.create")
+        .count()
+}
+
+/// Waits until the operator has observed everything twice more.
+async fn observed_twice(env: &Env) {
+    for word in ["once", "twice"] {
+        let token = json!({"metadata": {"annotations": {"golive.dev/reconcile": word}}});
+        env.patch("hola", token).await;
+        env.wait("hola", "a pass", |status| {
+            status.last_handled_reconcile_at.as_deref() == Some(word)
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_release_command_runs_again_only_on_request_or_as_the_spec_says() {
+    let mut env = env().await;
+    let fails = format!("{QUIET}[deploy]\nrelease_command = \"-c 'exit 4'\"\n");
+    deploy(&env, "1", &fails, json!({})).await;
+    let (status, message) = until(&env, "ReleaseCommand", "ReleaseCommandFailed").await;
+    assert!(
+        message.contains("does not run it again by itself"),
+        "{message}"
+    );
+    let next = status.next_action.unwrap_or_default();
+    let request = format!(
+        "kubectl -n {} annotate activation hola --overwrite golive.dev/retry=",
+        env.namespace
+    );
+    assert!(
+        next.contains("fix the migration") && next.contains(&request),
+        "{next}"
+    );
+    observed_twice(&env).await;
+    assert_eq!(commands(&env), 1, "it has run once");
+
+    // Neither does another process run it, nor one to which Fly.io shows no machine of it.
+    env.stop_operator().await;
+    env.sim.core().write(|world| {
+        world.apps.get_mut(APP).unwrap().machines.clear();
+    });
+    env.start_operator(&[]).await;
+    let (_, message) = until(&env, "ReleaseCommand", "ReleaseCommandFailed").await;
+    assert!(message.contains("exited with code 4"), "{message}");
+    observed_twice(&env).await;
+    assert_eq!(commands(&env), 1, "nor for another process");
+
+    // A request runs it once.
+    let retry = json!({"metadata": {"annotations": {"golive.dev/retry": "now"}}});
+    env.patch("hola", retry).await;
+    env.wait("hola", "another run", |_| commands(&env) == 2)
+        .await;
+    until(&env, "ReleaseCommand", "ReleaseCommandFailed").await;
+    observed_twice(&env).await;
+    assert_eq!(commands(&env), 2, "once for each request");
+
+    // The spec allows two more for a release.
+    change(
+        &env,
+        json!({"image": image("2"), "releaseCommandRetries": 2}),
+    )
+    .await;
+    env.wait("hola", "three runs", |_| commands(&env) == 5)
+        .await;
+    env.wait("hola", "the end of the retries", |status| {
+        step(status, "ReleaseCommand")
+            .2
+            .contains("does not run it again by itself")
+    })
+    .await;
+    observed_twice(&env).await;
+    assert_eq!(commands(&env), 5);
+    assert!(machines(&env).is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_seed_command_runs_once_before_the_first_machine_and_never_again() {
     let env = env().await;

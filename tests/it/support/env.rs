@@ -79,6 +79,24 @@ pub struct Env {
     values: Mutex<BTreeMap<String, Vec<u8>>>,
 }
 
+/// How wrong the wall clock of a process is.
+pub enum Offset<'a> {
+    /// By this, from beginning to end.
+    Constant(&'a str),
+    /// By what this file says at the time.
+    In(&'a Path),
+}
+
+/// The library of Debian's package `faketime` for programs with threads.
+fn faketime() -> PathBuf {
+    let folders = std::fs::read_dir("/usr/lib").expect("/usr/lib");
+    let libraries = folders
+        .filter_map(Result::ok)
+        .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+    let found = libraries.into_iter().find(|path| path.is_file());
+    found.expect("libfaketime is not installed: `make prereqs` installs it")
+}
+
 enum Operator {
     Inside {
         stop: CancellationToken,
@@ -208,7 +226,8 @@ impl Env {
     pub async fn start_operator_as(&mut self, rights: kube::Config, more: &[&str]) {
         let settings = self.settings(more);
         let metrics = Metrics::new();
-        let kube = golive::process::kube_client::build(rights, &metrics).expect("a client");
+        let clock = clock::ServerClock::of_kubernetes();
+        let kube = golive::process::kube_client::build(rights, &metrics, &clock).expect("a client");
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         let kept = metrics.clone();
@@ -217,7 +236,7 @@ impl Env {
                 settings,
                 kube,
                 metrics,
-                golive::clock::wall,
+                clock,
                 stopping,
                 golive::controller::work::work,
             )
@@ -237,6 +256,25 @@ impl Env {
     pub fn start_operator_process(&mut self, more: &[&str]) {
         let child = Guarded::spawn(&mut self.operator_command(more));
         self.operator = Some(Operator::Process(child));
+    }
+
+    /// Starts the operator as a process whose wall clock is wrong: by so much (`+400s`, `-1d`), or by what
+    /// this file says at the time (`clock`). Its monotonic clock is right. The API server's certificate is
+    /// valid from an hour before its start: a process whose clock is further behind cannot connect.
+    pub fn start_operator_with_clock(&mut self, offset: Offset<'_>, more: &[&str]) {
+        let mut command = self.operator_command(more);
+        command
+            .env("LD_PRELOAD", faketime())
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("FAKETIME_DISABLE_SHM", "1")
+            .env("NO_FAKE_STAT", "1");
+        match offset {
+            Offset::Constant(offset) => command.env("FAKETIME", offset),
+            Offset::In(file) => command
+                .env("FAKETIME_TIMESTAMP_FILE", file)
+                .env("FAKETIME_NO_CACHE", "1"),
+        };
+        self.operator = Some(Operator::Process(Guarded::spawn(&mut command)));
     }
 
     /// The operator's process, not started yet.

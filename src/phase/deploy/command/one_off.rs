@@ -11,13 +11,14 @@ use std::{fmt, time::Duration};
 use jiff::Timestamp;
 
 use super::{
+    again::Again,
     one_off_machines,
     program::Program,
     published,
     run_state::{self, Run},
 };
 use crate::{
-    api::Reason,
+    api::{Reason, status::one_line},
     clock::backoff_without_jitter,
     error::Error,
     fly::{self, Machine, MachineConfig, MachineState, NewMachine},
@@ -31,6 +32,9 @@ use crate::{
 
 /// Pause between two observations of a trial, whose checks have no long poll.
 const TRIAL_PAUSE: Duration = Duration::from_millis(500);
+
+/// Most bytes of a failed program's last lines in a message, which also has to say what to do.
+const LINES: usize = 420;
 
 /// Pause between two observations of a machine that is ending.
 const SOON: Duration = Duration::from_millis(300);
@@ -62,6 +66,8 @@ pub struct Runs {
     count: u32,
     /// Whether the failure of the latest was published, which comes before another run.
     published: bool,
+    /// Whether it runs again after a failure.
+    again: Again,
     /// The last log lines of the latest, when it has failed.
     tail: Option<String>,
     timing: Timing,
@@ -174,12 +180,13 @@ impl Runs {
             one_off,
             tail: None,
             published: false,
+            again: Again::Freely,
             timing: cx.installation.timing,
         };
         let Some(last) = &runs.last else {
             return runs;
         };
-        match runs.state(last, cx.now()) {
+        match runs.state(last, cx.fly_now()) {
             // Its result is recorded already, or it could not start.
             Run::Stuck if matches!(runs.one_off.program, Program::Trial { .. }) => {
                 runs.close_announcement(cx);
@@ -194,6 +201,25 @@ impl Runs {
             Run::Running | Run::Ending | Run::Unknown | Run::Decided(_) => {}
         }
         runs
+    }
+
+    /// The same, with a limit to the runs after a failure.
+    #[must_use]
+    pub fn limited(self, again: impl FnOnce(&Program, Option<&str>) -> Again) -> Self {
+        let last = self.last.as_ref().map(|machine| machine.id.as_str());
+        let again = again(&self.one_off.program, last);
+        Self { again, ..self }
+    }
+
+    /// The command whose failures are counted, and the machine of its latest run.
+    pub fn command(&self) -> Option<(&'static str, String)> {
+        let last = self.last.as_ref().filter(|_| self.again != Again::Freely)?;
+        Some((self.one_off.program.key(), last.id.clone()))
+    }
+
+    /// Whether the latest run is not on record as failed.
+    pub fn is_unrecorded(&self) -> bool {
+        self.last.is_some() && self.again.is_unrecorded()
     }
 
     /// Closes the announcement of the latest run, whose end was observed.
@@ -238,7 +264,10 @@ impl Runs {
     /// Its progress.
     pub fn progress(&self, app: &str, now: Timestamp) -> Progress {
         let Some(machine) = &self.last else {
-            return Progress::Needs(self.next());
+            return match self.again.spent() {
+                Some(why) => Progress::Failed { why, again: None },
+                None => Progress::Needs(self.next()),
+            };
         };
         let program = &self.one_off.program;
         let name = format!("the machine {} ({})", machine.name, machine.id);
@@ -284,29 +313,38 @@ impl Runs {
                 code,
                 how,
             } => {
-                let lines = self
-                    .tail
-                    .as_ref()
-                    .map_or(String::new(), |tail| format!("; its last lines: {tail}"));
-                let advice = code.and_then(|code| self.advice(code));
-                // It recovers by itself when the cause is removed elsewhere.
-                let again = self.published && self.rest(machine, now).is_none();
+                let again = self.published
+                    && self.rest(machine, now).is_none()
+                    && self.again.is_allowed(self.has_run());
                 Progress::Failed {
-                    why: Why::new(
-                        match program {
-                            Program::Check { .. } => Reason::MachineCheckFailed,
-                            Program::Trial { .. } if !out_of_memory => Reason::ImageTrialFailed,
-                            _ if out_of_memory => Reason::OutOfMemory,
-                            _ => Reason::ReleaseCommandFailed,
-                        },
-                        format!(
-                            "the {} {how} in {name}; {}{lines}",
-                            program.name(),
-                            program.after_failure(advice.as_deref())
-                        ),
-                    ),
+                    why: self.failure(&name, how, out_of_memory, code),
                     again: again.then(|| self.next()),
                 }
+            }
+        }
+    }
+
+    /// Why the run in this machine failed, and what to do.
+    fn failure(&self, machine: &str, how: String, out_of_memory: bool, code: Option<i64>) -> Why {
+        let program = &self.one_off.program;
+        let lines = self.tail.as_ref().map_or(String::new(), |tail| {
+            format!("; its last lines: {}", one_line(tail, LINES))
+        });
+        let advice = code.and_then(|code| self.advice(code));
+        let fix = program.fix(advice.as_deref());
+        let reason = match program {
+            Program::Check { .. } => Reason::MachineCheckFailed,
+            Program::Trial { .. } if !out_of_memory => Reason::ImageTrialFailed,
+            _ if out_of_memory => Reason::OutOfMemory,
+            _ => Reason::ReleaseCommandFailed,
+        };
+        let failed = format!("the {} {how} in {machine}", program.name());
+        match program {
+            Program::Check { .. } => Why::new(reason, format!("{failed}; {fix}{lines}")),
+            _ => {
+                let unchanged = "no machine of the application was changed";
+                Why::new(reason, format!("{failed}; {unchanged}{lines}"))
+                    .next(self.again.action(fix))
             }
         }
     }
@@ -449,6 +487,7 @@ pub(in crate::phase::deploy) mod tests {
             count: u32::from(machine.is_some()),
             last: machine,
             published: false,
+            again: Again::Freely,
             tail: Some("curl: (7)".to_owned()),
             timing: Timing::default(),
         }

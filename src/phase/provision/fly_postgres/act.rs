@@ -44,7 +44,7 @@ pub async fn act(cx: &Cx, spec: &Spec, change: ClusterChange) -> Result<()> {
         ClusterChange::Claim { app, before } => {
             let terms = Terms {
                 organization: &cx.target.organization,
-                taken: Some(cx.now()),
+                taken: Some(cx.fly_now()),
                 made: &BTreeSet::new(),
                 taken_over: &TakenOver::default(),
             };

@@ -27,6 +27,7 @@ fn runs(last: Option<Value>) -> Runs {
         count: 1,
         last: last.map(|machine| serde_json::from_value(machine).unwrap()),
         published: false,
+        again: Again::Freely,
         tail: None,
         timing: Timing::default(),
     }
