@@ -34,6 +34,7 @@ pub fn timing(settings: &Settings) -> Timing {
 pub fn installation(settings: &Settings, fingerprint_key: Arc<[u8]>) -> Installation {
     Installation {
         own_namespace: settings.namespaces.own.clone(),
+        watched: settings.namespaces.watched.clone(),
         fingerprint_key,
         app_tokens: settings.fly.app_tokens,
         timing: timing(settings),
