@@ -174,6 +174,14 @@ api_enum! {
         DatabaseFailed = "DatabaseFailed",
         /// The database could not be attached.
         AttachFailed = "AttachFailed",
+        /// The database that the app used is gone at Fly.io with its data; a person decides.
+        DatabaseLost = "DatabaseLost",
+        /// The Redis database that the app used is gone at Fly.io with its data; a person decides.
+        RedisLost = "RedisLost",
+        /// A generated value that the app uses is no longer in Kubernetes; a person decides.
+        GeneratedSecretLost = "GeneratedSecretLost",
+        /// A secret of the release that serves is gone at Fly.io, and its value is not in Kubernetes.
+        ServingSecretLost = "ServingSecretLost",
         /// Redis failed at Fly.io.
         RedisFailed = "RedisFailed",
         /// Something that costs money or holds data is left behind: the spec no longer asks for it.
@@ -186,7 +194,7 @@ api_enum! {
         // Deploy.
         /// The release needs a new, empty volume while the app has one that nothing would use.
         VolumeLeftBehind = "VolumeLeftBehind",
-        /// A volume that the app had is gone at Fly.io; a new, empty one takes its place.
+        /// A volume that the app had is gone at Fly.io with its data.
         VolumeLost = "VolumeLost",
         /// The release command is running.
         ReleaseCommandRunning = "ReleaseCommandRunning",

@@ -40,6 +40,7 @@ pub fn installation(
 ) -> Installation {
     Installation {
         own_namespace: settings.namespaces.own.clone(),
+        watched: settings.namespaces.watched.clone(),
         fingerprint_key,
         app_tokens: settings.fly.app_tokens,
         secrets: match settings.namespaces.require_secret_opt_in {

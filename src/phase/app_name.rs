@@ -11,13 +11,14 @@ use std::{
 
 use super::{
     app_lookup::{AppLookup, Holder, NameStatus, look_up, other_organization},
+    app_marks::{self, AppMarks},
     app_overview, app_secrets, clusters, names,
 };
 use crate::{
     api::{Reason, policy::Adoption},
     error::Error,
     fly,
-    pipeline::{Cx, Owner, StepChange, Verdict, Why, step::Result},
+    pipeline::{ChangeKind, Cx, Owner, StepChange, Verdict, Wake, Why, step::Result},
     plan::Target,
     store::claim::{self, Claim, TakenOver},
 };
@@ -26,6 +27,9 @@ use crate::{
 /// second (fly.io/docs/machines/api/working-with-machines-api/, "Rate limits"), and a first pass
 /// would need four. A name that is taken in the meantime is refused when the app is created.
 const FREE_FOR: Duration = Duration::from_millis(500);
+
+/// Kind of an app in `status.external[]`.
+pub const APP: &str = crate::api::status::ExternalKind::App.as_str();
 
 /// How long an observed app counts as existing: the check on its name reads it in the same pass.
 const FOUND_FOR: Duration = Duration::from_secs(1);
@@ -44,6 +48,13 @@ pub struct AppObservation {
     pub absent: BTreeSet<String>,
     /// What is in an app that may be taken over.
     pub contents: Option<Contents>,
+    /// Whose marks an app carries that is not claimed by us.
+    pub marks: AppMarks,
+    /// Pause before the second look at an app that carries no marks: a list may be empty without a
+    /// reason.
+    pub look_again: Option<Duration>,
+    /// Our status has this app on record. Nobody but Golive writes it.
+    pub recorded: bool,
 }
 
 /// What is in an app that exists and is not ours yet.
@@ -85,6 +96,15 @@ pub enum AppChange {
         /// Kinds of what will be ours beside the app.
         made: BTreeSet<String>,
     },
+    /// Claim our app again, whose claim is lost.
+    Reclaim {
+        /// Its name.
+        app: String,
+        /// The claim that is replaced: of an Activation that is gone.
+        before: Option<Box<Claim>>,
+        /// Kinds of what does not exist yet beside the app, and will be ours.
+        made: BTreeSet<String>,
+    },
     /// Create the app at Fly.io.
     Create {
         /// Its name.
@@ -103,6 +123,12 @@ impl fmt::Display for AppChange {
                 ..
             } => write!(f, "take over the Fly app {app} with {contents}"),
             Self::Claim { app, .. } => write!(f, "claim the name {app} for a new Fly app"),
+            Self::Reclaim { app, .. } => {
+                write!(
+                    f,
+                    "claim the Fly app {app} again, because the claim was lost"
+                )
+            }
             Self::Create { app, organization } => {
                 write!(
                     f,
@@ -113,7 +139,14 @@ impl fmt::Display for AppChange {
     }
 }
 
-impl StepChange for AppChange {}
+impl StepChange for AppChange {
+    fn kind(&self) -> ChangeKind {
+        match self {
+            Self::Reclaim { .. } => ChangeKind::Housekeeping,
+            Self::Claim { .. } | Self::Create { .. } => ChangeKind::Ordinary,
+        }
+    }
+}
 
 /// Fact: the app, and when it was read.
 #[derive(Clone, Debug)]
@@ -122,6 +155,10 @@ pub struct FoundApp {
     pub app: fly::App,
     at: Instant,
 }
+
+/// Fact: since when the app was observed without any marks.
+#[derive(Debug)]
+struct Unmarked(Instant);
 
 /// Fact: our claim on the app, as it was read last.
 #[derive(Clone, Debug)]
@@ -215,13 +252,44 @@ pub async fn observe(cx: &Cx) -> Result<AppObservation> {
         }
         _ => None,
     };
+    let (marks, recorded) = match &lookup {
+        AppLookup::Found(app)
+            if ours.is_none() && other_organization(app, &cx.target).is_none() =>
+        {
+            let recorded = cx.recorded.external.iter();
+            let mut recorded = recorded.filter(|object| object.kind == APP);
+            (
+                app_marks::read(cx, &cx.target.app, &BTreeSet::new()).await?,
+                recorded.any(|object| object.id == app.id),
+            )
+        }
+        _ => (AppMarks::default(), false),
+    };
+    let unmarked = contents.is_some() && claim.is_none() && !marks.any;
     Ok(AppObservation {
         lookup,
         claim,
         owner: cx.owner.clone(),
         absent,
         contents,
+        look_again: look_again(cx, unmarked),
+        marks,
+        recorded,
     })
+}
+
+/// The pause before the second look at an app that carries no marks.
+fn look_again(cx: &Cx, unmarked: bool) -> Option<Duration> {
+    if !unmarked {
+        cx.facts.clear::<Unmarked>();
+        return None;
+    }
+    let known = cx.facts.get::<Unmarked>();
+    let since = known.map_or_else(Instant::now, |known| known.0);
+    cx.facts.set(Unmarked(since));
+    let settle = cx.installation.timing.settle;
+    let left = settle.checked_sub(since.elapsed());
+    left.filter(|left| !left.is_zero())
 }
 
 /// What is in an app that may be taken over.
@@ -342,12 +410,47 @@ fn existing(
             .next("choose another app"),
         );
     }
-    let may_adopt = match (holder, target.adoption) {
-        (Holder::Us, _) => return Verdict::Done,
-        (_, Adoption::Always) => true,
-        (_, Adoption::IfOwned) => holder == Holder::Predecessor,
-        (_, Adoption::Never) => false,
+    if holder == Holder::Us {
+        return Verdict::Done;
+    }
+    if observed.marks.of_another {
+        return Verdict::Blocked(
+            Why::new(
+                Reason::AppClaimed,
+                format!(
+                    "the app {app} carries the marks of another Activation of this cluster, which exists"
+                ),
+            )
+            .next("choose another app, or delete that Activation"),
+        );
+    }
+    // The claim is lost, and what names the owner at Fly.io is not.
+    let claim = observed.claim.as_ref();
+    let reclaims = match claim {
+        None => observed.marks.ours || observed.recorded,
+        Some(claim) => observed.marks.ours && claim.retained,
     };
+    if reclaims {
+        return Verdict::Change(AppChange::Reclaim {
+            app: app.clone(),
+            before: claim.cloned().map(Box::new),
+            made: observed.absent.clone(),
+        });
+    }
+    let may_adopt = match target.adoption {
+        Adoption::Always => true,
+        Adoption::IfOwned => holder == Holder::Predecessor,
+        Adoption::Never => false,
+    };
+    if let Some(again) = observed.look_again.filter(|_| may_adopt) {
+        return Verdict::Wait {
+            why: Why::new(
+                Reason::OutcomeUnknown,
+                format!("the app {app} carries no marks; looking again before it is taken over"),
+            ),
+            wake: Wake::After(again),
+        };
+    }
     if may_adopt {
         let contents = observed.contents.clone().unwrap_or_default();
         return take(target, observed, Some(contents));
@@ -419,6 +522,14 @@ mod tests {
     }
 
     fn next(adoption: &str, lookup: AppLookup, claim: Option<Claim>) -> Verdict<AppChange> {
+        marked(adoption, (lookup, claim), AppMarks::default())
+    }
+
+    fn marked(
+        adoption: &str,
+        (lookup, claim): (AppLookup, Option<Claim>),
+        marks: AppMarks,
+    ) -> Verdict<AppChange> {
         let owner = Owner {
             namespace: "cabanas".into(),
             name: "shop".into(),
@@ -434,6 +545,9 @@ mod tests {
                 machines: vec!["golive-app-0 (17811)".into()],
                 volumes: Vec::new(),
             }),
+            marks,
+            look_again: None,
+            recorded: false,
         };
         decide(&target(&format!("adoption: {adoption}")), &observed)
     }
@@ -498,6 +612,30 @@ mod tests {
         assert!(adopts(&look("IfOwned", Some(&namesake))));
         assert!(adopts(&look("Always", None)));
         assert!(adopts(&look("Always", Some(&stranger))));
+    }
+
+    #[test]
+    fn an_app_with_our_marks_is_claimed_again_and_one_with_anothers_is_never_taken() {
+        let marks = |ours, of_another| AppMarks {
+            ours,
+            of_another,
+            any: true,
+        };
+        for adoption in ["Never", "IfOwned", "Always"] {
+            let seen =
+                |claim: Option<Claim>, marks| marked(adoption, (there("cabanas"), claim), marks);
+            assert!(matches!(
+                seen(None, marks(true, false)),
+                Verdict::Change(AppChange::Reclaim { .. })
+            ));
+            let retained = claim("uid-0", "cabanas", "shop", true);
+            for claim in [None, Some(retained)] {
+                for ours in [false, true] {
+                    let verdict = seen(claim.clone(), marks(ours, true));
+                    assert_eq!(blocked(verdict), Reason::AppClaimed);
+                }
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 pub mod already;
 pub mod app_lookup;
+pub mod app_marks;
 pub mod app_name;
 pub mod app_overview;
 pub mod app_secrets;
@@ -18,6 +19,7 @@ pub mod deploy;
 pub mod evidence;
 pub mod image;
 pub mod left_behind;
+pub mod lost;
 pub mod marks;
 pub mod names;
 pub mod preflight;

@@ -27,6 +27,19 @@ pub fn role(app: &str) -> String {
     app.replace('-', "_")
 }
 
+/// Begins the name of a token for one app alone; the UID of the Activation follows.
+const APP_TOKEN: &str = "golive-";
+
+/// Name of the tokens for the app alone that an Activation makes.
+pub fn app_token(uid: &str) -> String {
+    format!("{APP_TOKEN}{uid}")
+}
+
+/// The UID in the name of a token for one app alone; `None`: Golive did not make it.
+pub fn uid_of_app_token(name: &str) -> Option<&str> {
+    name.strip_prefix(APP_TOKEN)
+}
+
 /// The public host of the app.
 pub fn public_host(app: &str) -> String {
     format!("{app}.fly.dev")

@@ -93,6 +93,8 @@ impl Origin {
 pub struct Installation {
     /// The operator's own namespace, where claims and records are stored.
     pub own_namespace: String,
+    /// The namespaces that the operator watches; empty: all.
+    pub watched: Vec<String>,
     /// Key of the fingerprints of secret values in status (HMAC), one per installation.
     pub fingerprint_key: Arc<[u8]>,
     /// Whether a token for the app alone is made and used.

@@ -23,8 +23,11 @@ use crate::{
     phase::{
         app_name::OwnClaim,
         app_volumes::{self, Inventory, Mounted, VOLUME, VolumeNeed, described},
+        lost::{self, Lost},
     },
-    pipeline::{Cx, Incident, Note, Slot, Step, StepChange, StepId, Verdict, Why, step::Result},
+    pipeline::{
+        Cx, Incident, Note, Slot, Step, StepChange, StepId, Verdict, Wake, Why, step::Result,
+    },
     plan::Target,
     store::claim,
 };
@@ -61,6 +64,8 @@ pub struct Observed {
     mounted: Vec<Mounted>,
     /// Volumes that machines had, as the status recorded them, and that are gone.
     lost: Vec<ExternalObject>,
+    /// Those among them whose place a new, empty volume would take.
+    replaced: Option<Lost>,
     /// Ids of volumes that were known to be left behind before.
     known: BTreeSet<String>,
     /// Pause until the next look at a volume that is about to be left behind.
@@ -109,6 +114,50 @@ fn needs(needed: &[Needed]) -> Vec<VolumeNeed> {
 fn lacking<'a>(needed: &'a [Needed], volumes: &[Volume]) -> Vec<&'a Needed> {
     let lacking = app_volumes::lacking(&needs(needed), volumes).into_iter();
     lacking.filter_map(|at| needed.get(at)).collect()
+}
+
+/// The lost volumes in whose place a needed machine would start on an empty one, unless the spec allows
+/// that. Pure.
+fn replaced<'a>(
+    allowed: &[String],
+    (needed, volumes): (&[Needed], &[Volume]),
+    lost: &'a [ExternalObject],
+) -> Vec<&'a ExternalObject> {
+    let lacking = lacking(needed, volumes);
+    let takes = |lost: &ExternalObject| {
+        let mut lacking = lacking.iter();
+        lacking.any(|needed| needed.name == lost.name && needed.region == lost.region)
+    };
+    lost.iter()
+        .filter(|lost| takes(lost) && !allowed.contains(&lost.name))
+        .collect()
+}
+
+/// What a person is asked about.
+fn ask(cx: &Cx, lost: &[&ExternalObject]) -> Option<Lost> {
+    if lost.is_empty() {
+        lost::found(cx, StepId::Volumes);
+        return None;
+    }
+    let names = lost
+        .iter()
+        .map(|lost| format!("{} ({})", lost.name, lost.id));
+    let what = names.collect::<Vec<_>>().join(", ");
+    let marks = lost.iter().map(|lost| lost.id.clone()).collect();
+    let records = lost.iter().map(|lost| Note::External((*lost).clone()));
+    let records = records.collect();
+    Some(Lost::new(cx, StepId::Volumes, what, (marks, records)))
+}
+
+/// Why nothing starts on an empty volume in the place of a lost one.
+fn lost_text(what: &str, command: &str) -> Why {
+    Why::new(
+        Reason::VolumeLost,
+        format!("the volume {what} is gone at Fly.io with its data, and a new one would be empty"),
+    )
+    .next(format!(
+        "create one with the data, of the same name and region, from a snapshot; or have an empty one created: `{command}`"
+    ))
 }
 
 /// The change that creates this volume.
@@ -224,13 +273,18 @@ impl Step for Volumes {
         let lost = known.clone().filter(|object| {
             object.retained.is_none() && volumes.iter().all(|volume| volume.id != object.id)
         });
+        let lost: Vec<ExternalObject> = lost.cloned().collect();
+        let needed: Vec<Needed> = lacking
+            .filter_map(|wanted| needed(&rollout.effective.config, wanted))
+            .collect();
+        let allowed = &cx.target.deploy.volumes.allow_new;
+        let replaced = replaced(allowed, (&needed, &volumes), &lost);
         let timing = &cx.installation.timing;
         Ok(Observed {
             requested,
-            needed: lacking
-                .filter_map(|wanted| needed(&rollout.effective.config, wanted))
-                .collect(),
-            lost: lost.cloned().collect(),
+            needed,
+            replaced: ask(cx, &replaced),
+            lost,
             volumes,
             mounted: mounted(&rollout),
             known: known
@@ -255,7 +309,21 @@ impl Step for Volumes {
             return Verdict::Blocked(why);
         }
         if let Some(volume) = lacking(&observed.needed, volumes).first() {
-            return Verdict::Change(create(volume, volumes, &observed.lost));
+            let anew = || Verdict::Change(create(volume, volumes, &observed.lost));
+            return match &observed.replaced {
+                None => anew(),
+                Some(lost) => match lost.again() {
+                    // No machine starts before it is known.
+                    Some(again) => Verdict::Wait {
+                        why: Why::new(
+                            Reason::OutcomeUnknown,
+                            "a volume on record was not found; looking again before it counts as gone",
+                        ),
+                        wake: Wake::After(again),
+                    },
+                    None => lost.verdict(target, lost_text, anew),
+                },
+            };
         }
         if volumes.iter().any(|volume| inventory.is_leaving(volume)) {
             return Verdict::Holds(observed.soon);
@@ -289,6 +357,7 @@ impl Step for Volumes {
                 })
             })
             .collect();
+        notes.extend(observed.replaced.iter().flat_map(Lost::notes));
         let unused: Vec<String> = observed.unused().into_iter().map(described).collect();
         if !unused.is_empty() {
             notes.push(Note::Remark(Why::new(

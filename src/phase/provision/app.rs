@@ -16,19 +16,17 @@ use crate::{
     fly,
     phase::{
         app_lookup::{AppLookup, is_name_taken, look_up},
-        app_name::{self, AppChange, AppObservation},
+        app_marks,
+        app_name::{self, APP, AppChange, AppObservation},
         releases::store as records,
     },
     pipeline::{Cx, Note, Removal, Step, StepId, Verdict, Why, step::Result},
     plan::Target,
-    store::claim::{self, Claim, Terms},
+    store::claim::{self, Claim, TakenOver, Terms},
 };
 
 /// Creates the app, or takes it over.
 pub struct App;
-
-/// Kind of an app in `status.external[]`.
-const APP: &str = crate::api::status::ExternalKind::App.as_str();
 
 /// The app, and what was added to it by hand.
 #[derive(Debug)]
@@ -114,6 +112,16 @@ impl Step for App {
                 }
                 Ok(())
             }
+            AppChange::Reclaim { app, before, made } => {
+                let terms = Terms {
+                    organization: &cx.target.organization,
+                    taken: Some(cx.now()),
+                    made: &made,
+                    taken_over: &TakenOver::default(),
+                };
+                let (kube, namespace) = (&cx.kube, &cx.installation.own_namespace);
+                claim::take(kube, namespace, &app, &cx.owner, before.as_deref(), &terms).await
+            }
             AppChange::Create { app, organization } => create(cx, app, organization).await,
         }
     }
@@ -197,6 +205,10 @@ async fn create(cx: &Cx, app: String, organization: String) -> Result<()> {
 /// Deletes the app, then releases its name. An app with volumes that stay is kept with them.
 async fn delete(cx: &Cx, claim: &Claim, retained: &BTreeSet<String>) -> Result<Removal> {
     let app = &cx.target.app;
+    let marks = app_marks::read(cx, app, &claim.taken_over.former).await?;
+    if marks.of_another {
+        return yield_to_owner(cx, claim).await;
+    }
     let kept = match emptying::advance(cx, claim).await? {
         Emptying::Whole => Vec::new(),
         Emptying::Pending(removal) => return Ok(removal),
@@ -217,6 +229,18 @@ async fn delete(cx: &Cx, claim: &Claim, retained: &BTreeSet<String>) -> Result<R
         });
     }
     release(cx, claim, retained).await
+}
+
+/// Gives back the claim on an app that carries the marks of another Activation, which exists: the app
+/// is not deleted, and its owner claims it again.
+async fn yield_to_owner(cx: &Cx, claim: &Claim) -> Result<Removal> {
+    let app = &cx.target.app;
+    let (kube, namespace) = (&cx.kube, &cx.installation.own_namespace);
+    records::delete_all(kube, namespace, &cx.owner.uid).await?;
+    claim::give_back(kube, namespace, app, claim).await?;
+    Ok(Removal::Retained(format!(
+        "the Fly app {app}, which carries the marks of another Activation"
+    )))
 }
 
 /// Deletes the claim of an app that no longer exists. While a resource of the app is retained the

@@ -23,7 +23,7 @@ use crate::{
     api::Reason,
     error::Error,
     fly::{self, app_token::LimitedToken, token::Scope},
-    phase::app_name::FoundApp,
+    phase::{app_name::FoundApp, names::app_token as name},
     pipeline::{
         ChangeKind, Cx, Removal, Slot, Step, StepChange, StepId, Verdict, Why, step::Result,
     },
@@ -117,11 +117,6 @@ impl StepChange for TokenChange {
     fn kind(&self) -> ChangeKind {
         ChangeKind::Housekeeping
     }
-}
-
-/// The name of our tokens at Fly.io.
-fn name(uid: &str) -> String {
-    format!("golive-{uid}")
 }
 
 fn slot(name: String) -> Slot {

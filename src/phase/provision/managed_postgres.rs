@@ -13,9 +13,10 @@ use crate::{
     phase::{
         clusters::{MANAGED_POSTGRES, by_id, find_all},
         database::Database,
-        names,
+        lost::{self, Lost},
+        names::{self, DATABASE_URL},
     },
-    pipeline::{Cx, Note, Removal, Slot, Verdict, Wake, Why, step::Result},
+    pipeline::{Cx, Note, Removal, Slot, StepId, Verdict, Wake, Why, step::Result},
     plan::Target,
     store::claim,
 };
@@ -25,6 +26,8 @@ use crate::{
 pub enum Clusters {
     /// There is none.
     None,
+    /// The one that the app has used is not found.
+    Lost(Lost),
     /// The cluster.
     One(Box<Cluster>),
     /// Several clusters have our name: their ids.
@@ -89,6 +92,15 @@ pub async fn observe(cx: &Cx) -> Result<Clusters> {
     };
     let mut clusters =
         found.map_err(|source| Error::fly("read the managed Postgres cluster", source))?;
+    if clusters.is_empty()
+        && let Some(lost) = lost(cx)
+    {
+        if lost.is_sure() {
+            cx.facts.clear::<Database>();
+        }
+        return Ok(Clusters::Lost(lost));
+    }
+    lost::found(cx, StepId::Postgres);
     // From here on the fact holds the id, or the cluster is gone.
     cx.journal.clear::<CreatedCluster>();
     if clusters.len() > 1 {
@@ -110,10 +122,39 @@ pub async fn observe(cx: &Cx) -> Result<Clusters> {
     })
 }
 
+/// The cluster that is on record, if the application has got its URL: then it has held data. One that
+/// failed before may be created anew.
+fn lost(cx: &Cx) -> Option<Lost> {
+    let recorded = lost::recorded(cx, MANAGED_POSTGRES)?.clone();
+    lost::pushed(cx, DATABASE_URL)?;
+    let what = format!("managed Postgres {} ({})", recorded.name, recorded.id);
+    let marks = vec![recorded.id.clone()];
+    let records = vec![Note::External(recorded)];
+    Some(Lost::new(cx, StepId::Postgres, what, (marks, records)))
+}
+
 /// Decides what comes next. Pure.
 pub fn decide(target: &Target, clusters: &Clusters) -> Verdict<CreateCluster> {
     let cluster = match clusters {
         Clusters::None => return Verdict::Change(CreateCluster(new_cluster(target))),
+        Clusters::Lost(lost) => {
+            let name = names::postgres(&target.app);
+            return lost.verdict(
+                target,
+                |what, command| {
+                    Why::new(
+                        Reason::DatabaseLost,
+                        format!(
+                            "{what}, which the app has used, is gone at Fly.io with its data"
+                        ),
+                    )
+                    .next(format!(
+                        "restore it from a backup as a cluster of the name {name}; or have a new, empty one created: `{command}`"
+                    ))
+                },
+                || Verdict::Change(CreateCluster(new_cluster(target))),
+            );
+        }
         Clusters::Several(ids) => {
             return Verdict::Blocked(Why::new(
                 Reason::DatabaseFailed,
@@ -176,6 +217,7 @@ pub fn notes(clusters: &Clusters) -> Vec<Note> {
             name: cluster.name.clone(),
             ..ExternalObject::default()
         })],
+        Clusters::Lost(lost) => lost.notes(),
         Clusters::None | Clusters::Several(_) => Vec::new(),
     }
 }
@@ -198,14 +240,7 @@ pub async fn act(cx: &Cx, CreateCluster(new): CreateCluster) -> Result<()> {
 /// # Errors
 /// When Fly.io or Kubernetes refuses or does not answer.
 pub async fn remove(cx: &Cx) -> Result<Removal> {
-    if !may_exist(
-        cx,
-        crate::pipeline::StepId::Postgres,
-        claim::DATABASE,
-        MANAGED_POSTGRES,
-    )
-    .await?
-    {
+    if !may_exist(cx, StepId::Postgres, claim::DATABASE, MANAGED_POSTGRES).await? {
         return Ok(Removal::Gone);
     }
     let found = find_all(cx)
@@ -226,7 +261,7 @@ pub async fn remove(cx: &Cx) -> Result<Removal> {
     }
     if !was_created(cx, claim::DATABASE).await? {
         return Ok(Removal::Retained(format!(
-            "{what}, which was there before this Activation"
+            "{what}, which is not on record as created by this Activation"
         )));
     }
     if !cx.target.data_deletion_confirmed {

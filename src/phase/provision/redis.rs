@@ -16,6 +16,7 @@ use crate::{
         app_overview,
         app_secrets::{self, Comparison},
         left_behind::{LeftBehind, why},
+        lost::{self, Lost},
         names::{self, REDIS_URL},
         redis_plans,
     },
@@ -41,6 +42,8 @@ pub enum RedisState {
     NotRequested,
     /// The database does not exist.
     NotFound,
+    /// The one that the app has used is not found.
+    Lost(Lost),
     /// The URL is known.
     Known {
         /// Whether Fly.io has it.
@@ -131,8 +134,13 @@ impl Step for Redis {
 
     fn notes(&self, target: &Target, observed: &Observed) -> Vec<Note> {
         let mut notes = observed.left.notes();
-        let RedisState::Known { compared, external } = &observed.state else {
-            return notes;
+        let (compared, external) = match &observed.state {
+            RedisState::Known { compared, external } => (compared, external),
+            RedisState::Lost(lost) => {
+                notes.extend(lost.notes());
+                return notes;
+            }
+            RedisState::NotRequested | RedisState::NotFound => return notes,
         };
         notes.extend(compared.notes());
         if !external {
@@ -182,7 +190,7 @@ impl Step for Redis {
         }
         if !was_created(cx, claim::REDIS).await? {
             return Ok(Removal::Retained(format!(
-                "the Redis database {name}, which was there before this Activation"
+                "the Redis database {name}, which is not on record as created by this Activation"
             )));
         }
         if !cx.target.data_deletion_confirmed {
@@ -205,9 +213,12 @@ async fn observe_state(cx: &Cx) -> Result<RedisState> {
         Some(source) => external_url(cx, source)?,
         None => match upstash_url(cx).await? {
             Some(url) => url,
-            None => return Ok(RedisState::NotFound),
+            None => {
+                return Ok(lost(cx).map_or(RedisState::NotFound, RedisState::Lost));
+            }
         },
     };
+    lost::found(cx, StepId::Redis);
     let values = BTreeMap::from([(REDIS_URL.to_owned(), url.clone())]);
     let compared = app_secrets::compare(cx, &values).await?;
     cx.facts.set(RedisUrl(url));
@@ -217,11 +228,40 @@ async fn observe_state(cx: &Cx) -> Result<RedisState> {
     })
 }
 
+/// The database that is on record, if the application has got its URL. One whose data Redis may drop
+/// at any time is a cache, and a new one serves as well.
+fn lost(cx: &Cx) -> Option<Lost> {
+    let upstash = cx.target.provision.redis.as_ref()?.upstash.as_ref();
+    if upstash.is_some_and(|upstash| upstash.eviction) {
+        return None;
+    }
+    let recorded = lost::recorded(cx, KIND)?.clone();
+    let pushed = lost::pushed(cx, REDIS_URL)?;
+    let what = format!("the Redis database {}", recorded.name);
+    let marks = vec![lost::mark(&recorded.name, &pushed.fingerprint)];
+    let records = vec![Note::External(recorded), Note::Secret(pushed)];
+    Some(Lost::new(cx, StepId::Redis, what, (marks, records)))
+}
+
 /// Decides what comes next. Pure.
 fn decide(target: &Target, observed: &RedisState) -> Verdict<RedisChange> {
+    let create_anew = || Verdict::Change(RedisChange::Create(names::redis(&target.app)));
     match observed {
         RedisState::NotRequested => Verdict::Skipped(Why::new(Reason::NotRequested, "no `redis`")),
-        RedisState::NotFound => Verdict::Change(RedisChange::Create(names::redis(&target.app))),
+        RedisState::NotFound => create_anew(),
+        RedisState::Lost(lost) => lost.verdict(
+            target,
+            |what, command| {
+                Why::new(
+                    Reason::RedisLost,
+                    format!("{what}, which the app has used, is gone at Fly.io with its data"),
+                )
+                .next(format!(
+                    "have a new, empty one created: `{command}`; or use `redis.external`"
+                ))
+            },
+            create_anew,
+        ),
         RedisState::Known { compared, .. } if compared.stale.is_empty() => Verdict::Done,
         RedisState::Known { .. } => Verdict::Change(RedisChange::Push),
     }
@@ -231,7 +271,7 @@ fn decide(target: &Target, observed: &RedisState) -> Verdict<RedisChange> {
 async fn left(cx: &Cx, state: &RedisState) -> Result<Vec<ExternalObject>> {
     let unused = match state {
         RedisState::NotRequested => true,
-        RedisState::NotFound => false,
+        RedisState::NotFound | RedisState::Lost(_) => false,
         RedisState::Known { external, .. } => *external,
     };
     let mut recorded = cx.recorded.external.iter();

@@ -217,6 +217,7 @@ fn cx() -> Cx {
         journal: Default::default(),
         intents: Default::default(),
         installation: Arc::new(Installation {
+            watched: Vec::new(),
             own_namespace: "n".to_owned(),
             fingerprint_key: b"key".to_vec().into(),
             app_tokens: false,

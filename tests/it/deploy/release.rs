@@ -10,6 +10,7 @@ use crate::support::deploy::{
     APP, CREATE, LIST, QUIET, UPDATE, another_process_changes_nothing, change, deploy, deployed,
     digests, env, ids, image, machines, step, until, until_deployed,
 };
+use crate::support::env::Env;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_is_deployed_recorded_and_then_costs_one_read_a_look() {

@@ -92,6 +92,19 @@ pub fn decide(target: &Target, spec: &Spec, state: &ClusterState) -> Verdict<Clu
             let claim = claim.as_deref();
             outside(target, app, NameStatus::of(lookup, claim, owner), claim)
         }
+        ClusterState::Lost { lost, left } => lost.verdict(
+            target,
+            |what, command| {
+                Why::new(
+                    Reason::DatabaseLost,
+                    format!("{what} is gone at Fly.io with its data"),
+                )
+                .next(format!(
+                    "restore a volume from a snapshot (`fly volumes create {VOLUME} -a {app} --snapshot-id ID`); or have a new, empty database created: `{command}`"
+                ))
+            },
+            || decide(target, spec, left),
+        ),
         ClusterState::Inside {
             missing, stored, ..
         } if !missing.is_empty() => Verdict::Change(match stored {
