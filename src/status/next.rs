@@ -288,9 +288,7 @@ fn at_a_gate(status: &ActivationStatus, activation: &Activation) -> Option<Strin
         gate.digest
     );
     match gate.state {
-        GateState::Requested => Some(format!(
-            "read `status.plan`, then approve {phase}: {approve}"
-        )),
+        GateState::Requested => Some(format!("to approve the plan of {phase}: {approve}")),
         GateState::Expired => Some(format!("change the spec, or approve {phase}: {approve}")),
         GateState::Rejected => Some(format!(
             "change the spec, or let {} approve {phase}: {approve}",

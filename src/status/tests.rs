@@ -209,7 +209,7 @@ fn at_a_gate_the_next_action_is_the_command_that_opens_it_and_a_plan_asks_nobody
         (
             PhaseProgress::AwaitingApproval,
             GateState::Requested,
-            "read `status.plan`, then approve Deploy",
+            "to approve the plan of Deploy",
         ),
         (
             PhaseProgress::Rejected,
