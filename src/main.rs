@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use golive::controller::operator::{self, Failure};
-use golive::process::kube_client;
+use golive::process::kube_client::Connection;
 use golive::process::metrics::Metrics;
 use golive::process::settings::{Cli, Command, Settings};
 use golive::{causes, clock, process::telemetry};
@@ -73,10 +73,10 @@ async fn run(settings: Settings) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     watch_signals(shutdown.clone());
     let metrics = Metrics::new();
-    let kube = kube_client::connect(&metrics).await?;
+    let connection = Connection::infer(&metrics).await?;
     operator::run(
         settings,
-        kube,
+        connection,
         metrics,
         clock::wall,
         shutdown,

@@ -38,12 +38,38 @@ pub enum Error {
     Client(#[source] Box<kube::Error>),
 }
 
-/// Creates the client from `KUBECONFIG`, `~/.kube/config` or the pod's service account. Sends
-/// nothing yet.
-pub async fn connect(metrics: &Metrics) -> Result<Client, Error> {
-    let config = Config::infer().await;
-    let config = config.map_err(|error| Error::Config(Box::new(error)))?;
-    build(config, metrics).map_err(|error| Error::Client(Box::new(error)))
+/// How the API server is reached. Each client that is created from it has a connection of its own.
+#[derive(Clone)]
+pub struct Connection {
+    config: Config,
+    metrics: Metrics,
+}
+
+impl Connection {
+    /// The API server of this configuration.
+    pub fn new(config: Config, metrics: &Metrics) -> Self {
+        let metrics = metrics.clone();
+        Self { config, metrics }
+    }
+
+    /// The API server of `KUBECONFIG`, `~/.kube/config` or the pod's service account. Sends nothing.
+    ///
+    /// # Errors
+    /// When no configuration is found, or it cannot be read.
+    pub async fn infer(metrics: &Metrics) -> Result<Self, Error> {
+        let config = Config::infer().await;
+        let config = config.map_err(|error| Error::Config(Box::new(error)))?;
+        Ok(Self::new(config, metrics))
+    }
+
+    /// A client. It belongs to the runtime that this is called in. Sends nothing yet.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used.
+    pub fn client(&self) -> Result<Client, Error> {
+        let client = build(self.config.clone(), &self.metrics);
+        client.map_err(|error| Error::Client(Box::new(error)))
+    }
 }
 
 /// Creates the client from this configuration.

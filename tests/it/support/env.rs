@@ -208,14 +208,14 @@ impl Env {
     pub async fn start_operator_as(&mut self, rights: kube::Config, more: &[&str]) {
         let settings = self.settings(more);
         let metrics = Metrics::new();
-        let kube = golive::process::kube_client::build(rights, &metrics).expect("a client");
+        let connection = golive::process::kube_client::Connection::new(rights, &metrics);
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         let kept = metrics.clone();
         let task = tokio::spawn(async move {
             let ended = golive::controller::operator::run(
                 settings,
-                kube,
+                connection,
                 metrics,
                 golive::clock::wall,
                 stopping,

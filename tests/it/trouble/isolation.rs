@@ -38,12 +38,12 @@ impl Fenced {
     fn start(env: &Env, fence: Fence, more: &[&str]) -> Self {
         let settings = env.settings(more);
         let metrics = Metrics::new();
-        let kube =
-            golive::process::kube_client::build(env.cluster.config(), &metrics).expect("a client");
+        let connection =
+            golive::process::kube_client::Connection::new(env.cluster.config(), &metrics);
         let (stop, kept) = (CancellationToken::new(), metrics.clone());
         let run = golive::controller::operator::run(
             settings,
-            kube,
+            connection,
             metrics,
             golive::clock::wall,
             stop.clone(),
