@@ -26,6 +26,8 @@ pub struct Facts {
     observed: TypedMap,
     /// The token for the app alone, which the client uses.
     pub app_token: Arc<fly::AppToken>,
+    /// The app that the object has claimed: its clients spend the app's rate limits.
+    pub claimed: Arc<fly::ClaimedApp>,
     incidents: Mutex<Vec<Incident>>,
     guarded: Mutex<BTreeMap<String, Guarded>>,
 }
@@ -86,6 +88,7 @@ impl Facts {
     pub fn beside(other: &Self) -> Self {
         Self {
             app_token: other.app_token.clone(),
+            claimed: other.claimed.clone(),
             ..Self::default()
         }
     }
@@ -95,6 +98,7 @@ impl Facts {
     pub fn cut_off(&self) -> Self {
         let mut guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
         Self {
+            claimed: self.claimed.clone(),
             guarded: Mutex::new(std::mem::take(&mut *guarded)),
             ..Self::default()
         }

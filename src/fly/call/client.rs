@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 use url::Url;
 
+use super::claimed::ClaimedApp;
 use super::limit::Limiter;
 use super::memo::Memo;
 use super::narrow::AppToken;
@@ -200,6 +201,8 @@ pub struct Client {
     pub(crate) deadline: Option<Instant>,
     /// Used in place of `token` where it suffices.
     pub(crate) app_token: Option<Arc<AppToken>>,
+    /// The app whose rate limits it spends; those of its token otherwise.
+    pub(crate) claimed: Option<Arc<ClaimedApp>>,
 }
 
 impl Fly {
@@ -270,6 +273,7 @@ impl Fly {
             refusals,
             deadline: None,
             app_token: None,
+            claimed: None,
         }
     }
 }
@@ -293,6 +297,13 @@ impl Client {
     #[must_use]
     pub fn with_app_token(mut self, token: Arc<AppToken>) -> Self {
         self.app_token = Some(token);
+        self
+    }
+
+    /// The same client, spending the rate limits of this app.
+    #[must_use]
+    pub fn with_claimed_app(mut self, claimed: Arc<ClaimedApp>) -> Self {
+        self.claimed = Some(claimed);
         self
     }
 
