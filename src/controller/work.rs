@@ -12,8 +12,12 @@ use crate::{
     controller::{self, Scope, operator::Parts},
     net::probe::Probe,
     pipeline::{Fence, Installation, Timing},
+    plan::room::Room,
     process::{publisher::Publisher, recorder::Recorder, settings::Settings},
-    reconcile::{context::Context, memory::Memories},
+    reconcile::{
+        context::{Context, Redactors},
+        memory::Memories,
+    },
     store::installation_key,
     triggers::{Waits, secrets::SecretPoller},
 };
@@ -67,6 +71,8 @@ pub fn context(
         secret_poller: SecretPoller::default(),
         publisher: Publisher::start(Recorder::new(parts.kube.clone(), reporter)),
         memories: Memories::default(),
+        room: Room::default(),
+        redactors: Redactors::default(),
     }
 }
 

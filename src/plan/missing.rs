@@ -2,7 +2,13 @@
 
 use std::fmt;
 
-use crate::{api::Reason, plan::named::RefKind};
+use crate::{
+    api::Reason,
+    plan::{
+        named::RefKind,
+        room::{MOST_BYTES, MOST_KEYS},
+    },
+};
 
 /// Keys in a message; the rest is counted.
 const MAX_KEYS: usize = 8;
@@ -36,6 +42,13 @@ pub enum Missing {
         key: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// The object names more data than fits. Only the token was read.
+    TooMuch {
+        /// Kind of the object that is not read for it.
+        kind: RefKind,
+        /// Its name.
+        name: String,
     },
     /// The value cannot be used.
     Unusable {
@@ -82,6 +95,7 @@ impl Missing {
                 ..
             } => Reason::ConfigMapKeyMissing,
             Self::NotText { .. } => Reason::FlyConfigInvalid,
+            Self::TooMuch { .. } => Reason::ReferencedDataTooLarge,
             Self::Unusable { .. } => Reason::SecretInvalid,
         }
     }
@@ -119,6 +133,9 @@ impl Missing {
             Self::NotText { .. } => {
                 "save the file as UTF-8 and create the ConfigMap again".to_owned()
             }
+            Self::TooMuch { .. } => format!(
+                "name fewer or smaller ones, and have the application read large data from a volume or over the network; `{kubectl} describe secrets` shows the sizes"
+            ),
             Self::Unusable { name, key, defect } => match defect {
                 Defect::Empty => format!(
                     "put the value there with `{kubectl} patch secret {name} -p '{{\"stringData\":{{\"{key}\":\"VALUE\"}}}}'`"
@@ -174,6 +191,11 @@ impl fmt::Display for Missing {
             Self::NotText { name, key, why } => write!(
                 f,
                 "the ConfigMap {name} has {key} in binaryData, because it is not UTF-8 text ({why})"
+            ),
+            Self::TooMuch { kind, name } => write!(
+                f,
+                "the {kind:?} {name} is not used: the Secrets and ConfigMaps that the spec names have more than {} MiB or {MOST_KEYS} keys in all",
+                MOST_BYTES >> 20
             ),
             Self::Unusable { name, key, defect } => {
                 write!(f, "the value of key {key} of the Secret {name} {defect}")

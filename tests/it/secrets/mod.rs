@@ -5,3 +5,4 @@ mod canary;
 mod changes;
 mod credentials;
 mod generated;
+mod tenants;
