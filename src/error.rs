@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::{api::Reason, fly};
 
+/// Pause before a pass that found no room tries again.
+const CROWDED: Duration = Duration::from_secs(5);
+
 /// Why a reconcile or a step stopped early. Messages say what was being done, in lower case,
 /// without a full stop, and do not repeat their source.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,12 @@ pub enum Error {
         /// The evidence and the next action.
         message: String,
     },
+
+    /// There is no room in memory for what the object names.
+    #[error(
+        "other objects hold as much data of Secrets and ConfigMaps as there is memory for; it is tried again"
+    )]
+    Crowded,
 
     /// The resolver of this process does not answer, so the state of the application is unknown.
     #[error(
@@ -124,6 +133,7 @@ impl Error {
                 fly::Retry::OnChange => Retry::OnChange,
             },
             Self::Store { retry, .. } => *retry,
+            Self::Crowded => Retry::After(CROWDED),
             Self::Blocked { .. } => Retry::OnChange,
             _ => Retry::Backoff,
         }
@@ -155,6 +165,7 @@ impl Error {
             Self::Kube { .. } => Reason::KubernetesUnavailable,
             Self::Blocked { reason, .. } | Self::Store { reason, .. } => *reason,
             Self::NotKnown(_) => Reason::Pending,
+            Self::Crowded => Reason::ReferencedDataCrowded,
             Self::Resolver(_) => Reason::ObservationUnknown,
             Self::Deadline(_) => Reason::DeadlineExceeded,
             Self::Malformed(_) | Self::Panicked(_) => Reason::InternalError,

@@ -85,6 +85,13 @@ api_enum! {
         SecretInvalid = "SecretInvalid",
         /// A Secret that is named does not have the label that lets an Activation use it.
         SecretNotAllowed = "SecretNotAllowed",
+        /// Warning: a value of a Secret is too short or too common to be removed from logs and
+        /// messages.
+        SecretNotHidden = "SecretNotHidden",
+        /// The Secrets and ConfigMaps that the spec names are too large in all.
+        ReferencedDataTooLarge = "ReferencedDataTooLarge",
+        /// Too much of what objects name is in memory: this object waits for room.
+        ReferencedDataCrowded = "ReferencedDataCrowded",
         /// A ConfigMap that is named does not exist.
         ConfigMapNotFound = "ConfigMapNotFound",
         /// A ConfigMap that is named has no such key.

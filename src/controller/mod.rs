@@ -268,6 +268,13 @@ where
 
 /// One reconcile with its deadline. A panic is caught, counted, and reported on this object alone.
 async fn reconcile_one(object: Arc<Watched>, context: Arc<Context>) -> Result<Action, Error> {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let redactor = context.redactors.of(&namespace, &name);
+    redact::scope(redactor, reconcile_redacted(object, context)).await
+}
+
+/// The same, with the redactor of the object.
+async fn reconcile_redacted(object: Arc<Watched>, context: Arc<Context>) -> Result<Action, Error> {
     let key = Object::new(object.namespace().unwrap_or_default(), object.name_any());
     let running = context.metrics.reconcile_started(&key);
     let activation = match &object.0 {
@@ -326,14 +333,11 @@ async fn run_guarded<T>(
     pass: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     let pass = AssertUnwindSafe(tokio::time::timeout(deadline, pass));
-    redact::until_end(async move {
-        match pass.catch_unwind().await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Error::Deadline(deadline)),
-            Err(panic) => Err(Error::Panicked(panic_text(panic.as_ref()))),
-        }
-    })
-    .await
+    match pass.catch_unwind().await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(Error::Deadline(deadline)),
+        Err(panic) => Err(Error::Panicked(panic_text(panic.as_ref()))),
+    }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -353,10 +357,14 @@ fn requeue(object: Arc<Watched>, error: &Error, context: Arc<Context>) -> Action
         Retry::After(time) => time,
         _ => backoff(&context.installation.timing, failures.min(6)),
     };
-    telemetry::object(&key.namespace, &key.name).in_scope(|| {
-        tracing::warn!(
-            error = %crate::causes::chain(error), again_in = ?pause, "the reconcile failed"
-        );
+    let redactor = context.redactors.of(&key.namespace, &key.name);
+    let span = telemetry::object(&key.namespace, &key.name);
+    redact::in_scope(redactor, || {
+        span.in_scope(|| {
+            tracing::warn!(
+                error = %crate::causes::chain(error), again_in = ?pause, "the reconcile failed"
+            );
+        });
     });
     context.metrics.retried(&key, pause);
     Action::requeue(pause)
@@ -385,14 +393,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_that_quotes_a_value_shows_none_though_the_value_is_gone_with_the_pass() {
-        let ended = run_guarded(Duration::from_secs(60), async {
+        let pass = run_guarded(Duration::from_secs(60), async {
             let value = redact::guard("canary-of-a-panic-4f1c".into());
             if std::hint::black_box(true) {
                 panic!("no column {}", value.expose_secret());
             }
             Ok(Duration::ZERO)
-        })
-        .await;
+        });
+        let ended = redact::scope(redact::Redactor::default(), pass).await;
         let Err(error) = ended else {
             unreachable!("{ended:?}")
         };
@@ -401,7 +409,7 @@ mod tests {
             "the reconcile panicked: no column [redacted]"
         );
         let later = redact::redact("canary-of-a-panic-4f1c");
-        assert_eq!(later, "canary-of-a-panic-4f1c", "it is kept for ever");
+        assert_eq!(later, "canary-of-a-panic-4f1c", "another object's text");
     }
 
     #[tokio::test]

@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{self, ServerClock};
 use crate::fly::call::client::SetupError;
 use crate::fly::{Endpoints, Fly, HttpOptions};
-use crate::process::kube_client;
-use crate::process::leader::{Candidate, Leader, Lost, Term};
+use crate::process::kube_client::{self, Connection};
+use crate::process::leader::thread::{self, Elected};
+use crate::process::leader::{Leader, Lost};
 use crate::process::metrics::{FlyCall, Metrics};
 use crate::process::server::{Health, Server};
 use crate::process::settings::{self, Settings};
@@ -43,6 +44,9 @@ pub enum Failure {
     /// No client for the API server.
     #[error(transparent)]
     Kube(#[from] kube_client::Error),
+    /// No election.
+    #[error(transparent)]
+    Election(#[from] thread::Error),
     /// No client for Fly.io.
     #[error("cannot set up the client of Fly.io")]
     Fly(#[from] SetupError),
@@ -94,7 +98,7 @@ pub struct Parts {
 /// cancelled, `work` finishes what it has begun and returns.
 pub async fn run<W>(
     settings: Settings,
-    kube: Client,
+    connection: Connection,
     metrics: Metrics,
     clock: ServerClock,
     shutdown: CancellationToken,
@@ -104,6 +108,7 @@ where
     W: Future<Output = ()>,
 {
     settings.validate()?;
+    let kube = connection.client()?;
     let health = Health::new();
     let stop_serving = CancellationToken::new();
     // Stops the server on every return.
@@ -115,15 +120,14 @@ where
     let mut term = None;
     if settings.lease.elect {
         let election = settings.election(identity.clone(), clock::wall);
-        match Candidate::new(kube.clone(), election)
-            .acquire(&shutdown)
-            .await
-        {
+        let connection = connection.clone();
+        let elected = thread::elect(move || connection.client(), election, shutdown.clone());
+        match elected.await? {
             Some(won) => term = Some(won),
             None => return Ok(()),
         }
     }
-    let leader = term.as_ref().map_or_else(Leader::always, Term::leader);
+    let leader = term.as_ref().map_or_else(Leader::always, Elected::leader);
     // A leader is ready once it has listed the activations; a standby replica is ready at once.
     health.expect_cache(ACTIVATIONS);
     metrics.set_leader(&settings.lease.name, true);
@@ -161,7 +165,7 @@ where
 /// Runs `work` to its end: within `grace` after `shutdown`. Returns at once when the lease is lost.
 async fn supervise(
     work: impl Future<Output = ()>,
-    term: Option<&mut Term>,
+    term: Option<&mut Elected>,
     shutdown: &CancellationToken,
     grace: Duration,
 ) -> Result<(), Failure> {
@@ -194,7 +198,7 @@ async fn supervise(
 }
 
 /// Never returns without an election.
-async fn lost(term: Option<&mut Term>) -> Lost {
+async fn lost(term: Option<&mut Elected>) -> Lost {
     match term {
         Some(term) => term.lost().await,
         None => std::future::pending().await,

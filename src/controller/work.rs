@@ -13,9 +13,12 @@ use crate::{
     controller::{self, Scope, operator::Parts},
     net::probe::Probe,
     pipeline::{Fence, Installation, Timing},
-    plan::refs::Allowed,
+    plan::{refs::Allowed, room::Room},
     process::{publisher::Publisher, recorder::Recorder, settings::Settings},
-    reconcile::{context::Context, memory::Memories},
+    reconcile::{
+        context::{Context, Redactors},
+        memory::Memories,
+    },
     store::installation_key,
     triggers::{Waits, secrets::SecretPoller},
 };
@@ -82,6 +85,8 @@ pub fn context(
             parts.clock.clone(),
         )),
         memories: Memories::default(),
+        room: Room::default(),
+        redactors: Redactors::default(),
     }
 }
 

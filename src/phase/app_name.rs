@@ -227,13 +227,20 @@ pub async fn observe(cx: &Cx) -> Result<AppObservation> {
     }
     let ours = claim.as_ref().filter(|claim| claim.is_of(&cx.owner));
     match ours {
-        Some(claim) => cx.facts.set(OwnClaim(claim.clone())),
-        None => cx.facts.clear::<OwnClaim>(),
+        Some(claim) => {
+            cx.facts.set(OwnClaim(claim.clone()));
+            cx.facts.claimed.set(&cx.target.app);
+        }
+        None => {
+            cx.facts.clear::<OwnClaim>();
+            cx.facts.claimed.clear();
+        }
     }
     let is_new = free_before.is_none();
     let absent = match (ours, free_before) {
         (Some(_), _) => BTreeSet::new(),
         (None, Some(absent)) => absent,
+        (None, None) if is_of_another(claim.as_ref(), &cx.owner) => BTreeSet::new(),
         (None, None) => absent_resources(cx).await,
     };
     if matches!(lookup, AppLookup::NotFound) && is_new {
@@ -314,14 +321,28 @@ async fn read_claim(cx: &Cx) -> Result<Option<Claim>> {
 async fn read_both(cx: &Cx) -> Result<(AppLookup, Option<Claim>)> {
     let known = cx.facts.get::<FoundApp>();
     let Some(known) = known.filter(|known| known.at.elapsed() < FOUND_FOR) else {
-        return futures::try_join!(read_app(cx), read_claim(cx));
+        let claim = read_claim(cx).await?;
+        if is_of_another(claim.as_ref(), &cx.owner) {
+            // Whatever Fly.io says, the name is not to be had, and the app's owner needs its calls.
+            return Ok((AppLookup::Forbidden, claim));
+        }
+        return Ok((read_app(cx).await?, claim));
     };
     // An app that is not ours may be deleted together with its claim.
     let claim = read_claim(cx).await?;
+    if is_of_another(claim.as_ref(), &cx.owner) {
+        return Ok((AppLookup::Forbidden, claim));
+    }
     if claim.as_ref().is_some_and(|claim| claim.is_of(&cx.owner)) {
         return Ok((AppLookup::Found(Box::new(known.app.clone())), claim));
     }
     Ok((read_app(cx).await?, claim))
+}
+
+/// Whether another Activation holds the app, so that this one has nothing to ask Fly.io about it.
+fn is_of_another(claim: Option<&Claim>, owner: &Owner) -> bool {
+    let status = NameStatus::of(&AppLookup::NotFound, claim, owner);
+    matches!(status, NameStatus::ClaimedByAnother(_))
 }
 
 async fn read_app(cx: &Cx) -> Result<AppLookup> {

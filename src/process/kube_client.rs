@@ -39,12 +39,43 @@ pub enum Error {
     Client(#[source] Box<kube::Error>),
 }
 
-/// Creates the client from `KUBECONFIG`, `~/.kube/config` or the pod's service account. Sends
-/// nothing yet.
-pub async fn connect(metrics: &Metrics, clock: &ServerClock) -> Result<Client, Error> {
-    let config = Config::infer().await;
-    let config = config.map_err(|error| Error::Config(Box::new(error)))?;
-    build(config, metrics, clock).map_err(|error| Error::Client(Box::new(error)))
+/// How the API server is reached. Each client that is created from it has a connection of its own.
+#[derive(Clone)]
+pub struct Connection {
+    config: Config,
+    metrics: Metrics,
+    clock: ServerClock,
+}
+
+impl Connection {
+    /// The API server of this configuration. `clock` becomes its clock.
+    pub fn new(config: Config, metrics: &Metrics, clock: &ServerClock) -> Self {
+        let (metrics, clock) = (metrics.clone(), clock.clone());
+        Self {
+            config,
+            metrics,
+            clock,
+        }
+    }
+
+    /// The API server of `KUBECONFIG`, `~/.kube/config` or the pod's service account. Sends nothing.
+    ///
+    /// # Errors
+    /// When no configuration is found, or it cannot be read.
+    pub async fn infer(metrics: &Metrics, clock: &ServerClock) -> Result<Self, Error> {
+        let config = Config::infer().await;
+        let config = config.map_err(|error| Error::Config(Box::new(error)))?;
+        Ok(Self::new(config, metrics, clock))
+    }
+
+    /// A client. It belongs to the runtime that this is called in. Sends nothing yet.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used.
+    pub fn client(&self) -> Result<Client, Error> {
+        let client = build(self.config.clone(), &self.metrics, &self.clock);
+        client.map_err(|error| Error::Client(Box::new(error)))
+    }
 }
 
 /// Creates the client from this configuration. `clock` becomes that of its server.

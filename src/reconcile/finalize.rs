@@ -132,8 +132,9 @@ fn steps() -> impl Iterator<Item = &'static dyn AnyStep> {
 /// otherwise can still be deleted.
 async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Result<Cx, Vec<Invalid>>, Error> {
     let context = pass.context;
-    let refs =
-        Arc::new(refs::fetch(&context.kube, pass.activation, context.installation.secrets).await?);
+    let (kube, room) = (&context.kube, &context.room);
+    let allowed = context.installation.secrets;
+    let refs = Arc::new(refs::fetch(kube, pass.activation, allowed, room, None).await?);
     let versions = refs.versions().clone();
     context.secret_poller.read(pass.owner, versions);
     let key = &context.installation.fingerprint_key;

@@ -12,7 +12,11 @@ use crate::{
     api::{PhaseName, StepId, approval::ActivationApprovalStatus},
     phase::PHASES,
     pipeline::{Owner, Removal, observations::Observations},
-    plan::{ServingRelease, Target, refs::Refs, source},
+    plan::{
+        ServingRelease, Target,
+        refs::{Decisions, Versions},
+        source,
+    },
     status::Published,
 };
 
@@ -71,8 +75,11 @@ pub struct Reading {
     pub generation: Option<i64>,
     /// The annotations of that time.
     pub annotations: BTreeMap<String, String>,
-    /// The Secrets, ConfigMaps and approvals.
-    pub refs: Arc<Refs>,
+    /// The versions of the Secrets and ConfigMaps. Their values are read again by each pass: nothing
+    /// of them stays in memory between passes.
+    pub versions: Versions,
+    /// The decisions of people.
+    pub decisions: Arc<Decisions>,
     /// The target that was parsed with them.
     pub target: Option<Arc<Target>>,
 }

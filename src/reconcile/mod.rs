@@ -60,7 +60,6 @@ use crate::{
         memory::{Memory, MemoryGuard},
         requests::Requested,
     },
-    redact,
 };
 
 /// Moves the activation towards its target as far as it goes now. Returns the pause before the next
@@ -71,7 +70,6 @@ use crate::{
 pub async fn reconcile(activation: &Activation, context: &Context) -> Result<Duration, Error> {
     let owner = begin::owner(activation)?;
     let mut guard = MemoryGuard::take(&context.memories, &owner);
-    redact::keep(guard.memory.wanted.facts.clone());
     tracing::debug!("a pass begins");
     let pass = Pass::begin(activation, context, &owner, &guard.memory);
     let result = reconcile_once(&pass, &mut guard.memory).await;

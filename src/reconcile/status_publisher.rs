@@ -56,7 +56,8 @@ impl<'a> StatusPublisher<'a> {
     ) -> Result<Announced, Error> {
         let context = self.context;
         let now = context.installation.clock.now();
-        let new = status::next(old, self.activation, result, now);
+        let mut new = status::next(old, self.activation, result, now);
+        status::redact(&mut new);
         let announced = status::announced(&new, &result.intents);
         if !context.leads.open() {
             return Err(Error::Blocked {

@@ -22,6 +22,7 @@ use crate::{
     api::Activation,
     fly,
     pipeline::{StepId, Wake, observations::Fired},
+    redact,
 };
 
 /// Longest time of one long poll. Fly.io's proxy ends a call after 60 s
@@ -134,11 +135,11 @@ impl Waits {
         };
         let poll = long_poll(fly.clone(), app.clone(), id.clone(), what);
         let (fired, waits, object) = (fired.clone(), self.clone(), object.clone());
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(redact::carry(async move {
             poll.await;
             fired.fire(step);
             waits.wake(&object);
-        });
+        }));
         running.insert(
             key,
             Running {

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use url::Url;
 
+use super::claimed::ClaimedApp;
 use super::limit::Limiter;
 use super::memo::Memo;
 use super::narrow::AppToken;
@@ -208,6 +209,8 @@ pub struct Client {
     pub(crate) deadline: Option<Instant>,
     /// Used in place of `token` where it suffices.
     pub(crate) app_token: Option<Arc<AppToken>>,
+    /// The app whose rate limits it spends; those of its token otherwise.
+    pub(crate) claimed: Option<Arc<ClaimedApp>>,
 }
 
 impl Fly {
@@ -284,6 +287,7 @@ impl Fly {
             refusals,
             deadline: None,
             app_token: None,
+            claimed: None,
         }
     }
 }
@@ -320,6 +324,13 @@ impl Client {
     /// Fly.io's time: see [`Fly::now`].
     pub fn now(&self) -> Timestamp {
         self.shared.now()
+    }
+
+    /// The same client, spending the rate limits of this app.
+    #[must_use]
+    pub fn with_claimed_app(mut self, claimed: Arc<ClaimedApp>) -> Self {
+        self.claimed = Some(claimed);
+        self
     }
 
     /// The token.

@@ -134,6 +134,7 @@ impl Step for App {
         if !claim.is_of(&cx.owner) {
             return Ok(Removal::Gone);
         }
+        cx.facts.claimed.set(app);
         let retained = retained(&claim, &cx.target);
         match presence(cx, app).await? {
             Presence::Elsewhere(slug) => {

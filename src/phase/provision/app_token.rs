@@ -27,7 +27,7 @@ use crate::{
     pipeline::{
         ChangeKind, Cx, Removal, Slot, Step, StepChange, StepId, Verdict, Why, step::Result,
     },
-    plan::{Target, fingerprint},
+    plan::Target,
 };
 
 /// Creates, renews and revokes the token for this app.
@@ -282,8 +282,7 @@ fn use_stored(cx: &Cx, stored: &StoredToken, listed: &[LimitedToken]) -> Option<
         .and_then(LimitedToken::expires_at)
         .map(|end| Making::renew_at(stored.made, end));
     let token = fly::Token::parse(stored.value.expose_secret()).ok()?;
-    let print = fingerprint(&cx.installation.fingerprint_key, &stored.value);
-    cx.facts.guard(&print, &stored.value);
+    crate::redact::guard(stored.value.clone());
     cx.facts.app_token.set(&cx.target.app, token, renew_at);
     Some(UsableToken {
         id: stored.id.clone(),
@@ -381,8 +380,7 @@ async fn create(cx: &Cx, name: &str) -> Result<()> {
         .create_app_token(&found.id, &app.app.id, name, LIFETIME)
         .await
         .map_err(|source| Error::fly("create a token for the app", source))?;
-    let print = fingerprint(&cx.installation.fingerprint_key, &made.value);
-    cx.facts.guard(&print, &made.value);
+    crate::redact::guard(made.value.clone());
     secret::save(cx, &made).await?;
     cx.journal.set(CreatedToken {
         id: made.id,

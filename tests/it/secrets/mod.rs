@@ -6,3 +6,4 @@ mod canary;
 mod changes;
 mod credentials;
 mod generated;
+mod tenants;

@@ -227,14 +227,14 @@ impl Env {
         let settings = self.settings(more);
         let metrics = Metrics::new();
         let clock = clock::ServerClock::of_kubernetes();
-        let kube = golive::process::kube_client::build(rights, &metrics, &clock).expect("a client");
+        let connection = golive::process::kube_client::Connection::new(rights, &metrics, &clock);
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         let kept = metrics.clone();
         let task = tokio::spawn(async move {
             let ended = golive::controller::operator::run(
                 settings,
-                kube,
+                connection,
                 metrics,
                 clock,
                 stopping,

@@ -39,12 +39,12 @@ impl Fenced {
         let settings = env.settings(more);
         let metrics = Metrics::new();
         let clock = golive::clock::ServerClock::of_kubernetes();
-        let kube = golive::process::kube_client::build(env.cluster.config(), &metrics, &clock)
-            .expect("a client");
+        let config = env.cluster.config();
+        let connection = golive::process::kube_client::Connection::new(config, &metrics, &clock);
         let (stop, kept) = (CancellationToken::new(), metrics.clone());
         let run = golive::controller::operator::run(
             settings,
-            kube,
+            connection,
             metrics,
             clock,
             stop.clone(),

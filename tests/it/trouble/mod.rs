@@ -13,3 +13,4 @@ mod kept;
 mod middle;
 mod outage;
 mod platform;
+mod strangers;
