@@ -1,7 +1,7 @@
 //! Fuzzing: whatever comes from outside, no text makes Golive panic, takes long, or gets past a guard.
 //!
-//! Each target is a test that runs its corpus, `__fuzz__/TARGET/corpus`, then what is made of it at
-//! random, for `GOLIVE_FUZZ_MS` (default: [`DEFAULT`]). A failure prints the seed that repeats it. Only
+//! Each target is a test that runs its corpus, `tests/fuzz/TARGET`, then what is made of it at random,
+//! for `GOLIVE_FUZZ_MS` (default: [`DEFAULT`]). A failure prints the seed that repeats it. Only
 //! in tests. May use everything; nothing uses it. `make fuzz` runs all targets longer.
 
 #![allow(
@@ -48,6 +48,9 @@ macro_rules! target {
     ($name:literal, $run:expr) => {{
         let files = $crate::fuzz::corpus($name);
         let run = std::panic::AssertUnwindSafe($run);
+        for file in &files {
+            $crate::fuzz::bounded(|| (run.0)(file));
+        }
         bolero::check!(name = $name)
             .with_max_len($crate::fuzz::MAX_LEN)
             .with_test_time($crate::fuzz::time())
@@ -64,8 +67,8 @@ pub(crate) use target;
 
 /// The files of a target's corpus.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/fuzz/__fuzz__");
-    let folder = folder.join(name).join("corpus");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
+    let folder = folder.join(name);
     let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{folder:?}: {e}"));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();

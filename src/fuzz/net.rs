@@ -94,7 +94,7 @@ fn no_address_is_public_for_us_that_is_not_public_for_an_independent_checker() {
         let length: u32 = length.parse().unwrap();
         let size = match base {
             IpAddr::V4(_) => 1_u128 << (32 - length),
-            IpAddr::V6(_) => (u128::MAX >> length).wrapping_add(1),
+            IpAddr::V6(_) => u128::MAX.checked_shr(length).unwrap_or(0).wrapping_add(1),
         };
         let start = bits(base);
         for at in [

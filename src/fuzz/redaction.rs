@@ -5,6 +5,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use data_encoding::{HEXLOWER, HEXUPPER};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use secrecy::SecretString;
 
 use super::target;
@@ -12,6 +13,13 @@ use crate::redact::{Redactor, SHORTEST};
 
 /// Shortest value that is looked for: one that is neither too short nor too common.
 const LONG: usize = if SHORTEST > 16 { SHORTEST } else { 16 };
+
+/// What RFC 3986 reserves, and all beyond ASCII.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// The forms in which a text may quote a value.
 fn forms(value: &str) -> Vec<String> {
@@ -23,8 +31,7 @@ fn forms(value: &str) -> Vec<String> {
         URL_SAFE_NO_PAD.encode(value),
         HEXLOWER.encode(value.as_bytes()),
         HEXUPPER.encode(value.as_bytes()),
-        percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC)
-            .to_string(),
+        percent_encoding::utf8_percent_encode(value, RESERVED).to_string(),
     ]
 }
 

@@ -4,6 +4,7 @@
 #
 #   supply.sh                   with the copy of the advisories in advisories.txt; needs no network
 #   GOLIVE_ADVISORIES=online    with the RustSec database as it is now
+#   GOLIVE_SUPPLY=if-possible   no failure where cargo-deny cannot be built
 #   supply.sh refresh FOLDER    writes advisories.txt anew, from a clone of the RustSec database
 set -eu
 VERSION=0.20.2
@@ -41,7 +42,12 @@ fi
 
 if [ "$("$tools/bin/cargo-deny" --version 2>/dev/null || true)" != "cargo-deny $VERSION" ]; then
   echo "installing cargo-deny $VERSION into target/tools: this takes minutes, once"
-  cargo install --quiet --locked --root "$tools" --target-dir "$tools/build" --version "$VERSION" cargo-deny
+  if ! cargo install --quiet --locked --root "$tools" --target-dir "$tools/build" --version "$VERSION" cargo-deny; then
+    echo "supply: cargo-deny $VERSION cannot be built here, so it was NOT run. Licences and banned packages are" >&2
+    echo "checked by \`make licences\`; sources, build scripts and known vulnerabilities by the tests repo::supply." >&2
+    test "${GOLIVE_SUPPLY:-}" = if-possible
+    exit
+  fi
   rm -rf "$tools/build"
 fi
 
