@@ -29,7 +29,7 @@ endif
 unexport KUBECONFIG
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash bench house \
+.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash test-stale bench house \
   lint lint-rust lint-go licences generate
 
 help: ## list the targets
@@ -79,6 +79,10 @@ test: prereqs ## run every test, from nothing
 test-crash: prereqs ## kill the operator at every single external write (long)
 	@$(MAKE) --no-print-directory -j2 control-plane build
 	GOLIVE_CRASH_TEST=full cargo test -p golive --test it trouble::crash
+
+test-stale: prereqs ## let every single look at Fly.io be wrong once (long)
+	@$(MAKE) --no-print-directory -j2 control-plane build
+	GOLIVE_STALE_TEST=full cargo test -p golive --test it trouble::stale
 
 bench: prereqs ## measure: time to live, calls, writes, memory
 	@$(MAKE) --no-print-directory control-plane

@@ -44,6 +44,17 @@ pub enum Error {
     #[error("{0} is not known yet")]
     NotKnown(&'static str),
 
+    /// Something on record was not found, which one look does not prove.
+    #[error(
+        "{what} is on record and Fly.io does not show it: Golive checks again before it treats it as gone"
+    )]
+    NotSeen {
+        /// What it is.
+        what: String,
+        /// When to look again.
+        again: Duration,
+    },
+
     /// Something a person must change first.
     #[error("{message}")]
     Blocked {
@@ -124,6 +135,7 @@ impl Error {
                 fly::Retry::OnChange => Retry::OnChange,
             },
             Self::Store { retry, .. } => *retry,
+            Self::NotSeen { again, .. } => Retry::After(*again),
             Self::Blocked { .. } => Retry::OnChange,
             _ => Retry::Backoff,
         }
@@ -155,7 +167,7 @@ impl Error {
             Self::Kube { .. } => Reason::KubernetesUnavailable,
             Self::Blocked { reason, .. } | Self::Store { reason, .. } => *reason,
             Self::NotKnown(_) => Reason::Pending,
-            Self::Resolver(_) => Reason::ObservationUnknown,
+            Self::Resolver(_) | Self::NotSeen { .. } => Reason::ObservationUnknown,
             Self::Deadline(_) => Reason::DeadlineExceeded,
             Self::Malformed(_) | Self::Panicked(_) => Reason::InternalError,
         }
@@ -186,7 +198,7 @@ impl Error {
         match self {
             // An earlier attempt of the same call may have succeeded.
             Self::Fly { source, .. } => !source.is_ambiguous(),
-            Self::NotKnown(_) | Self::Blocked { .. } => true,
+            Self::NotKnown(_) | Self::NotSeen { .. } | Self::Blocked { .. } => true,
             _ => false,
         }
     }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     added_by_hand,
     emptying::{self, Emptying},
-    ours::{Presence, exists, presence},
+    ours::{Presence, presence},
     stored_values,
 };
 use crate::{
@@ -15,8 +15,9 @@ use crate::{
     error::Error,
     fly,
     phase::{
+        absence,
         app_lookup::{AppLookup, is_name_taken, look_up},
-        app_name::{self, AppChange, AppObservation},
+        app_name::{self, APP, AppChange, AppObservation},
         releases::store as records,
     },
     pipeline::{Cx, Note, Removal, Step, StepId, Verdict, Why, step::Result},
@@ -26,9 +27,6 @@ use crate::{
 
 /// Creates the app, or takes it over.
 pub struct App;
-
-/// Kind of an app in `status.external[]`.
-const APP: &str = "App";
 
 /// The app, and what was added to it by hand.
 #[derive(Debug)]
@@ -71,6 +69,15 @@ impl Step for App {
                 name: target.app.clone(),
                 ..ExternalObject::default()
             })),
+            // It counts as it was until a second look.
+            AppLookup::NotFound | AppLookup::Forbidden if observed.name.doubt.is_some() => {
+                Some(Note::External(ExternalObject {
+                    kind: APP.to_owned(),
+                    id: target.app.clone(),
+                    name: target.app.clone(),
+                    ..ExternalObject::default()
+                }))
+            }
             AppLookup::NotFound | AppLookup::Forbidden => None,
         };
         let added = observed.added.iter().cloned().map(Note::Drift);
@@ -128,6 +135,7 @@ impl Step for App {
         }
         let retained = retained(&claim, &cx.target);
         match presence(cx, app).await? {
+            Presence::Unclear(removal) => Ok(removal),
             Presence::Elsewhere(slug) => {
                 retain(cx, &claim, &retained).await?;
                 Ok(Removal::Retained(format!(
@@ -210,13 +218,15 @@ async fn delete(cx: &Cx, claim: &Claim, retained: &BTreeSet<String>) -> Result<R
         .delete_app(app, true)
         .await
         .map_err(|source| Error::fly(format!("delete the app {app}"), source))?;
-    if exists(cx, app).await? {
-        return Ok(Removal::Pending {
+    absence::deletion_accepted(cx, APP, app);
+    match presence(cx, app).await? {
+        Presence::Here => Ok(Removal::Pending {
             why: Why::new(Reason::Deleting, format!("the app {app} is being deleted")),
             again: Duration::from_secs(1),
-        });
+        }),
+        Presence::Unclear(removal) => Ok(removal),
+        Presence::Nowhere | Presence::Elsewhere(_) => release(cx, claim, retained).await,
     }
-    release(cx, claim, retained).await
 }
 
 /// Deletes the claim of an app that no longer exists. While a resource of the app is retained the

@@ -13,3 +13,5 @@ mod kept;
 mod middle;
 mod outage;
 mod platform;
+mod stale;
+mod stale_life;
