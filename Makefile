@@ -32,7 +32,7 @@ endif
 unexport KUBECONFIG
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash test-planted mutants bench house \
+.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash test-stale test-planted mutants bench house \
   lint lint-rust lint-go licences supply fuzz generate
 
 help: ## list the targets
@@ -98,6 +98,10 @@ mutants: ## change the deciding code in every small way; a unit test must fail (
 	@test -x target/tools/bin/cargo-mutants || \
 	  cargo install --locked --root target/tools --version $(MUTANTS_VERSION) cargo-mutants
 	target/tools/bin/cargo-mutants mutants --output target --sharding round-robin --shard $(SHARD)
+
+test-stale: prereqs ## let every single look at Fly.io be wrong once (long)
+	@$(MAKE) --no-print-directory -j2 control-plane build
+	GOLIVE_STALE_TEST=full cargo test --locked -p golive --test it trouble::stale
 
 bench: prereqs ## measure: time to live, calls, writes, memory
 	@$(MAKE) --no-print-directory control-plane

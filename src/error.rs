@@ -47,6 +47,17 @@ pub enum Error {
     #[error("{0} is not known yet")]
     NotKnown(&'static str),
 
+    /// Something on record was not found, which one look does not prove.
+    #[error(
+        "{what} is on record and Fly.io does not show it: Golive checks again before it treats it as gone"
+    )]
+    NotSeen {
+        /// What it is.
+        what: String,
+        /// When to look again.
+        again: Duration,
+    },
+
     /// Something a person must change first.
     #[error("{message}")]
     Blocked {
@@ -134,6 +145,7 @@ impl Error {
             },
             Self::Store { retry, .. } => *retry,
             Self::Crowded => Retry::After(CROWDED),
+            Self::NotSeen { again, .. } => Retry::After(*again),
             Self::Blocked { .. } => Retry::OnChange,
             _ => Retry::Backoff,
         }
@@ -166,7 +178,7 @@ impl Error {
             Self::Blocked { reason, .. } | Self::Store { reason, .. } => *reason,
             Self::NotKnown(_) => Reason::Pending,
             Self::Crowded => Reason::ReferencedDataCrowded,
-            Self::Resolver(_) => Reason::ObservationUnknown,
+            Self::Resolver(_) | Self::NotSeen { .. } => Reason::ObservationUnknown,
             Self::Deadline(_) => Reason::DeadlineExceeded,
             Self::Malformed(_) | Self::Panicked(_) => Reason::InternalError,
         }
@@ -197,7 +209,7 @@ impl Error {
         match self {
             // An earlier attempt of the same call may have succeeded.
             Self::Fly { source, .. } => !source.is_ambiguous(),
-            Self::NotKnown(_) | Self::Blocked { .. } => true,
+            Self::NotKnown(_) | Self::NotSeen { .. } | Self::Blocked { .. } => true,
             _ => false,
         }
     }

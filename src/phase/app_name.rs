@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    absence::{self, Doubt},
     app_lookup::{AppLookup, Holder, NameStatus, look_up, other_organization},
     app_marks::{self, AppMarks},
     app_overview, app_secrets, clusters, names,
@@ -55,6 +56,9 @@ pub struct AppObservation {
     pub look_again: Option<Duration>,
     /// Our status has this app on record. Nobody but Golive writes it.
     pub recorded: bool,
+    /// The app is on record as ours and this look does not show it so, which is no proof: pause until
+    /// the next look.
+    pub doubt: Option<Duration>,
 }
 
 /// What is in an app that exists and is not ours yet.
@@ -222,10 +226,11 @@ pub async fn observe(cx: &Cx) -> Result<AppObservation> {
         Some(_) => (AppLookup::NotFound, read_claim(cx).await?),
         None => read_both(cx).await?,
     };
-    if !matches!(lookup, AppLookup::Found(_)) {
+    let ours = claim.as_ref().filter(|claim| claim.is_of(&cx.owner));
+    let doubt = ours.and_then(|_| doubt(cx, &lookup));
+    if !matches!(lookup, AppLookup::Found(_)) && doubt.is_none() {
         cx.facts.clear::<FoundApp>();
     }
-    let ours = claim.as_ref().filter(|claim| claim.is_of(&cx.owner));
     match ours {
         Some(claim) => {
             cx.facts.set(OwnClaim(claim.clone()));
@@ -243,7 +248,7 @@ pub async fn observe(cx: &Cx) -> Result<AppObservation> {
         (None, None) if is_of_another(claim.as_ref(), &cx.owner) => BTreeSet::new(),
         (None, None) => absent_resources(cx).await,
     };
-    if matches!(lookup, AppLookup::NotFound) && is_new {
+    if matches!(lookup, AppLookup::NotFound) && is_new && doubt.is_none() {
         cx.facts.set(NameFree {
             at: Instant::now(),
             absent: absent.clone(),
@@ -282,6 +287,7 @@ pub async fn observe(cx: &Cx) -> Result<AppObservation> {
         look_again: look_again(cx, unmarked),
         marks,
         recorded,
+        doubt,
     })
 }
 
@@ -297,6 +303,24 @@ fn look_again(cx: &Cx, unmarked: bool) -> Option<Duration> {
     let settle = cx.installation.timing.settle;
     let left = settle.checked_sub(since.elapsed());
     left.filter(|left| !left.is_zero())
+}
+
+/// Whether the app is on record as ours and one look says otherwise: the pause until the next look.
+fn doubt(cx: &Cx, lookup: &AppLookup) -> Option<Duration> {
+    let app = cx.target.app.as_str();
+    let doubt = match lookup {
+        AppLookup::Found(found) if other_organization(found, &cx.target).is_none() => {
+            absence::cleared(cx, Doubt::Gone, APP, app);
+            absence::cleared(cx, Doubt::NotOurs, APP, app);
+            return None;
+        }
+        AppLookup::NotFound => Doubt::Gone,
+        AppLookup::Found(_) | AppLookup::Forbidden => Doubt::NotOurs,
+    };
+    let mut recorded = cx.recorded.external.iter();
+    let on_record =
+        cx.journal.get::<AppIdentity>().is_some() || recorded.any(|object| object.kind == APP);
+    on_record.then(|| absence::seen(cx, doubt, APP, app))?
 }
 
 /// What is in an app that may be taken over.
@@ -387,14 +411,14 @@ async fn absent_resources(cx: &Cx) -> BTreeSet<String> {
 /// Decides whether the app can be created or taken over. Pure.
 pub fn decide(target: &Target, observed: &AppObservation) -> Verdict<AppChange> {
     let app = &target.app;
+    if let Some(again) = observed.doubt {
+        return Verdict::Holds(again);
+    }
     match NameStatus::of(&observed.lookup, observed.claim.as_ref(), &observed.owner) {
         NameStatus::ClaimedByAnother(claim) => Verdict::Blocked(
             Why::new(
                 Reason::AppClaimed,
-                format!(
-                    "the app {app} belongs to the Activation {}/{}",
-                    claim.namespace, claim.name
-                ),
+                format!("the app {app} belongs to {}", holder(claim, &observed.owner)),
             )
             .next(format!(
                 "choose another app, or delete that Activation (if it is gone already, delete the ConfigMap {} in the namespace of the operator)",
@@ -408,6 +432,15 @@ pub fn decide(target: &Target, observed: &AppObservation) -> Verdict<AppChange> 
         }),
         NameStatus::Free { claimed: false } => take(target, observed, None),
         NameStatus::Exists { app: found, holder } => existing(target, observed, found, holder),
+    }
+}
+
+/// Who holds a claim, as far as this owner may know: the objects of other namespaces have no names
+/// here.
+pub fn holder(claim: &Claim, owner: &Owner) -> String {
+    match claim.namespace == owner.namespace {
+        true => format!("the Activation {} of this namespace", claim.name),
+        false => "an Activation of another namespace".to_owned(),
     }
 }
 
@@ -551,13 +584,21 @@ mod tests {
         (lookup, claim): (AppLookup, Option<Claim>),
         marks: AppMarks,
     ) -> Verdict<AppChange> {
+        let observed = AppObservation {
+            marks,
+            ..observation(lookup, claim)
+        };
+        decide(&target(&format!("adoption: {adoption}")), &observed)
+    }
+
+    fn observation(lookup: AppLookup, claim: Option<Claim>) -> AppObservation {
         let owner = Owner {
             namespace: "cabanas".into(),
             name: "shop".into(),
             uid: "uid-1".into(),
             generation: 1,
         };
-        let observed = AppObservation {
+        AppObservation {
             lookup,
             claim,
             owner,
@@ -566,11 +607,11 @@ mod tests {
                 machines: vec!["golive-app-0 (17811)".into()],
                 volumes: Vec::new(),
             }),
-            marks,
+            marks: AppMarks::default(),
             look_again: None,
             recorded: false,
-        };
-        decide(&target(&format!("adoption: {adoption}")), &observed)
+            doubt: None,
+        }
     }
 
     fn blocked(verdict: Verdict<AppChange>) -> Reason {
@@ -617,6 +658,38 @@ mod tests {
             blocked(next("Always", there("acme"), None)),
             Reason::NameTaken
         );
+    }
+
+    #[test]
+    fn the_loser_of_a_claim_learns_nothing_of_other_namespaces() {
+        let told = |claim| match next("Never", AppLookup::NotFound, Some(claim)) {
+            Verdict::Blocked(why) => why.sentence(),
+            other => unreachable!("{other:?}"),
+        };
+        let foreign = told(claim("uid-9", "finance", "payroll", false));
+        assert!(
+            foreign.contains("an Activation of another namespace"),
+            "{foreign}"
+        );
+        assert!(
+            !foreign.contains("finance") && !foreign.contains("payroll"),
+            "{foreign}"
+        );
+        let near = told(claim("uid-9", "cabanas", "first", false));
+        assert!(
+            near.contains("the Activation first of this namespace"),
+            "{near}"
+        );
+    }
+
+    #[test]
+    fn an_app_on_record_that_one_look_does_not_show_counts_as_it_was() {
+        let again = Duration::from_secs(10);
+        for lookup in [AppLookup::NotFound, AppLookup::Forbidden, there("acme")] {
+            let mut observed = observation(lookup, Some(claim("uid-1", "cabanas", "shop", false)));
+            observed.doubt = Some(again);
+            assert_eq!(decide(&target(""), &observed), Verdict::Holds(again));
+        }
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct Memory {
     pub removals: BTreeMap<StepId, Removal>,
     /// Secrets with a token that this process has protected for the object.
     pub protected: BTreeSet<String>,
+    /// Tries of a removal that failed in a row, on deletion.
+    pub failed_removals: u32,
     /// Reconciles that failed as a whole in a row.
     pub failures: u32,
 }
@@ -100,6 +102,7 @@ impl Memory {
             votes: BTreeMap::new(),
             removals: BTreeMap::new(),
             protected: BTreeSet::new(),
+            failed_removals: 0,
             failures: 0,
         }
     }

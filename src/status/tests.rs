@@ -301,6 +301,25 @@ fn states_without_a_report_are_rows_of_the_table_as_well() {
 }
 
 #[test]
+fn no_condition_is_without_words() {
+    let (activation, target) = (activation(json!({})), target());
+    let mut report = report(&[]);
+    for (n, phase) in report.phases.iter_mut().enumerate() {
+        phase.progress = match n {
+            0 => PhaseProgress::Running,
+            _ => PhaseProgress::Pending,
+        };
+        for (_, step) in &mut phase.steps {
+            *step = StepRecord::pending("digest");
+        }
+    }
+    let status = next(None, &activation, &seen(&target, &report), at(0));
+    for condition in &status.conditions {
+        assert!(!condition.message.is_empty(), "{condition:?}");
+    }
+}
+
+#[test]
 fn a_refused_token_is_no_observation_and_a_requested_rollback_is_no_drift() {
     use PhaseName::{Deploy, Preflight};
     let (object, before, target) = (activation(json!({})), live(), target());

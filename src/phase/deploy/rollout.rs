@@ -56,6 +56,8 @@ pub struct Rollout {
     pub reverted: BTreeSet<String>,
     /// How long each machine is waited for.
     pub patience: Patience,
+    /// A machine was not found at the last look: pause until the next one.
+    pub doubt: Option<Duration>,
 }
 
 /// The machines that should exist, and how they replace those that do.
@@ -116,6 +118,7 @@ pub async fn observe(cx: &Cx) -> Result<Rollout> {
         targets,
         effective,
         machines,
+        doubt: roster::doubt(cx),
         others,
     })
 }

@@ -7,6 +7,7 @@
 //! name.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     time::{Duration, Instant},
 };
@@ -16,14 +17,14 @@ use secrecy::ExposeSecret;
 
 use super::{
     app_token_secret::{self as secret, StoredToken},
-    ours::has_claim,
+    ours::{gone, has_claim},
     token_pace::Making,
 };
 use crate::{
     api::Reason,
     error::Error,
     fly::{self, app_token::LimitedToken, token::Scope},
-    phase::{app_name::FoundApp, names::app_token as name},
+    phase::{absence, app_name::FoundApp, names::app_token as name},
     pipeline::{
         ChangeKind, Cx, Removal, Slot, Step, StepChange, StepId, Verdict, Why, step::Result,
     },
@@ -119,9 +120,12 @@ impl StepChange for TokenChange {
     }
 }
 
+/// Kind of a token in `status.intents[]`.
+const KIND: &str = "AppToken";
+
 fn slot(name: String) -> Slot {
     Slot {
-        kind: "AppToken".to_owned(),
+        kind: KIND.to_owned(),
         name,
     }
 }
@@ -233,19 +237,31 @@ impl Step for AppToken {
         // A token is created after the claim, and only where the operator creates any.
         let announced = cx.intents.open();
         let announced = announced.iter().any(|(step, _)| *step == StepId::AppToken);
-        let possible = announced || (cx.installation.app_tokens && has_claim(cx).await?);
+        let possible = announced || (why_not_created(cx).is_none() && has_claim(cx).await?);
         if !possible && secret::read(cx).await?.is_none() {
             return Ok(Removal::Gone);
         }
+        let own = name(&cx.owner.uid);
         match listed(cx).await {
             Ok(ours) => {
-                for token in ours.unwrap_or_default() {
-                    revoke(cx, &token.id).await?;
+                let ours = ours.unwrap_or_default();
+                // A list may lack the token that is stored.
+                let stored = secret::read(cx).await?.map(|stored| stored.id);
+                let listed = ours.into_iter().map(|token| token.id);
+                let ids: BTreeSet<String> = listed.chain(stored).collect();
+                for id in &ids {
+                    revoke(cx, id).await?;
+                }
+                if !ids.is_empty() {
+                    absence::deletion_accepted(cx, KIND, &own);
                 }
             }
             // Then it could not be created either.
             Err(error) if refused(&error) => {}
             Err(error) => return Err(error),
+        }
+        if let removal @ Removal::Pending { .. } = gone(cx, KIND, &own) {
+            return Ok(removal);
         }
         cx.facts.app_token.clear();
         secret::delete(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;

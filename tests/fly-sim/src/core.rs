@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::ca::{Ca, CaError};
 use crate::edge::metrics::EdgeMetrics;
-use crate::fault::Faults;
+use crate::fault::{Fault, Faults, Kind};
 use crate::hook::Hooks;
 use crate::ledger::{Effect, Ledger};
 use crate::limit::Limits;
@@ -107,6 +107,18 @@ impl Core {
         let value = f(&mut self.world.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.send_modify(|version| *version += 1);
         value
+    }
+
+    /// Adds a fault to the plan. A stale list needs what is listed now.
+    pub fn plan(&self, fault: Fault) {
+        if matches!(fault.kind, Kind::StaleList { .. }) {
+            let apps: Vec<String> = self.read(|world| world.apps.keys().cloned().collect());
+            for app in apps {
+                self.faults
+                    .begin_history(&app, crate::machine::list_of(self, &app));
+            }
+        }
+        self.faults.add(fault);
     }
 
     /// Notes that the edge has sent a machine a request; wakes nobody.

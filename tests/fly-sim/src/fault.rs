@@ -249,7 +249,15 @@ struct Planned {
 #[derive(Debug, Default)]
 pub struct Faults {
     planned: Mutex<Vec<Planned>>,
-    history: Mutex<BTreeMap<String, Vec<Value>>>,
+    history: Mutex<BTreeMap<String, History>>,
+}
+
+/// The lists of one app's machines after each mutating call, oldest first.
+#[derive(Debug, Default)]
+struct History {
+    lists: Vec<Value>,
+    /// The app was there before the first of them: what was listed earlier is not known.
+    begins_late: bool,
 }
 
 /// A planned fault as control shows it.
@@ -332,25 +340,35 @@ impl Faults {
     /// Remembers the list of an app's machines as it is after a mutating call.
     pub fn remember(&self, app: &str, list: Value) {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let lists = history.entry(app.to_owned()).or_default();
+        let lists = &mut history.entry(app.to_owned()).or_default().lists;
         lists.push(list);
         if lists.len() > 256 {
             lists.remove(0);
         }
     }
 
-    /// The list as it was `mutations` calls ago; empty if that is before the first one.
+    /// Remembers the list of an app that is there before its history begins.
+    pub fn begin_history(&self, app: &str, list: Value) {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.entry(app.to_owned()).or_insert_with(|| History {
+            lists: vec![list],
+            begins_late: true,
+        });
+    }
+
+    /// The list as it was `mutations` calls ago. Before the first one it was empty, or, for an app
+    /// that was there already, what it is oldest known as.
     pub fn stale(&self, app: &str, mutations: usize) -> Value {
         let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        history
-            .get(app)
-            .and_then(|lists| {
-                lists
-                    .len()
-                    .checked_sub(1 + mutations)
-                    .map(|at| lists[at].clone())
-            })
-            .unwrap_or_else(|| json!([]))
+        let Some(History { lists, begins_late }) = history.get(app) else {
+            return json!([]);
+        };
+        let at = lists.len().checked_sub(1 + mutations);
+        let known = match at {
+            Some(at) => lists.get(at),
+            None => lists.first().filter(|_| *begins_late),
+        };
+        known.cloned().unwrap_or_else(|| json!([]))
     }
 }
 

@@ -221,7 +221,7 @@ impl Sim {
 
     /// Adds a fault to the plan.
     pub fn fault(&self, fault: Fault) {
-        self.core.faults.add(fault);
+        self.core.plan(fault);
     }
 
     /// Removes all faults.

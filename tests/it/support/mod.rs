@@ -7,5 +7,6 @@ pub mod fly;
 pub mod guarded;
 pub mod installed;
 pub mod leaks;
+pub mod looks;
 pub mod service;
 pub mod trouble;

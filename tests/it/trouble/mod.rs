@@ -13,4 +13,6 @@ mod kept;
 mod middle;
 mod outage;
 mod platform;
+mod stale;
+mod stale_life;
 mod strangers;
