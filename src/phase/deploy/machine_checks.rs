@@ -244,6 +244,7 @@ impl<'a> Tested<'a> {
             },
             config,
             timeout: rollout.patience.wait_timeout,
+            attempt: String::new(),
         })
     }
 }

@@ -95,12 +95,26 @@ pub struct Record {
     pub failed_command: Option<FailedCommand>,
 }
 
+/// A run of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandRun {
+    /// Its key in fly.toml.
+    pub program: String,
+    /// For which release, and with which command line.
+    pub attempt: String,
+    /// Id of its machine.
+    pub machine: String,
+}
+
 /// How often a command of a release has failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailedCommand {
     /// Its key in fly.toml.
     pub program: String,
+    /// For which release, and with which command line.
+    #[serde(default)]
+    pub attempt: String,
     /// Id of the machine of the latest run that failed.
     pub machine: String,
     /// How often it has failed since a retry was last requested.
@@ -111,24 +125,26 @@ pub struct FailedCommand {
 }
 
 impl FailedCommand {
-    /// The same after a failure in this machine, with these retry tokens.
+    /// The same after the failure of a run, with these retry tokens.
     #[must_use]
-    pub fn next(&self, program: &str, machine: &str, retry: &BTreeSet<String>) -> Self {
-        if self.machine == machine {
+    pub fn next(&self, run: CommandRun, retry: &BTreeSet<String>) -> Self {
+        if self.machine == run.machine {
             return self.clone();
         }
-        let same = self.program == program && retry.is_subset(&self.retry);
+        let same_command = self.program == run.program && self.attempt == run.attempt;
+        let same = same_command && retry.is_subset(&self.retry);
         Self {
             runs: if same { self.runs.saturating_add(1) } else { 1 },
-            ..Self::first(program, machine, retry)
+            ..Self::first(run, retry)
         }
     }
 
     /// The first failure.
-    pub fn first(program: &str, machine: &str, retry: &BTreeSet<String>) -> Self {
+    pub fn first(run: CommandRun, retry: &BTreeSet<String>) -> Self {
         Self {
-            program: program.to_owned(),
-            machine: machine.to_owned(),
+            program: run.program,
+            attempt: run.attempt,
+            machine: run.machine,
             runs: 1,
             retry: retry.clone(),
         }

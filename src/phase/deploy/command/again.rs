@@ -5,7 +5,7 @@
 //! when somebody requests a retry. How often it has failed is in the record of the release, so that
 //! neither another process nor a Fly.io that has forgotten the machines of old runs starts it anew.
 
-use super::program::Program;
+use super::{one_off::OneOff, program::Program};
 use crate::{
     api::{Owner, Reason},
     phase::releases::record::FailedCommand,
@@ -38,17 +38,19 @@ pub struct Counted {
 }
 
 impl Again {
-    /// For a program whose latest run was in this machine, with the failures on record.
+    /// For a program whose latest run for this release was in this machine, with the failures on record.
     pub fn of(
-        program: &Program,
+        one_off: &OneOff,
         machine: Option<&str>,
         (failed, reason): (Option<&FailedCommand>, &str),
         (target, owner): (&Target, &Owner),
     ) -> Self {
+        let program = &one_off.program;
         if !matches!(program, Program::Release | Program::Seed) {
             return Self::Freely;
         }
-        let failed = failed.filter(|failed| failed.program == program.key());
+        let failed = failed
+            .filter(|failed| failed.program == program.key() && failed.attempt == one_off.attempt);
         let recorded = match (failed, machine) {
             (Some(failed), Some(machine)) => failed.machine == machine,
             (failed, _) => failed.is_some(),
@@ -116,7 +118,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::plan::testing::target;
+    use crate::{fly::MachineConfig, phase::releases::record::CommandRun, plan::testing::target};
 
     fn owner() -> Owner {
         Owner {
@@ -130,6 +132,7 @@ mod tests {
     fn failed(machine: &str, runs: u32, retry: &[&str]) -> FailedCommand {
         FailedCommand {
             program: "release_command".to_owned(),
+            attempt: "k-1".to_owned(),
             machine: machine.to_owned(),
             runs,
             retry: tokens(retry),
@@ -138,6 +141,26 @@ mod tests {
 
     fn tokens(list: &[&str]) -> BTreeSet<String> {
         list.iter().map(|token| (*token).to_owned()).collect()
+    }
+
+    fn one_off(program: Program) -> OneOff {
+        OneOff {
+            program,
+            name: String::new(),
+            announced: String::new(),
+            region: String::new(),
+            config: MachineConfig::default(),
+            timeout: std::time::Duration::ZERO,
+            attempt: "k-1".to_owned(),
+        }
+    }
+
+    fn run(machine: &str) -> CommandRun {
+        CommandRun {
+            program: "release_command".to_owned(),
+            attempt: "k-1".to_owned(),
+            machine: machine.to_owned(),
+        }
     }
 
     /// What follows for a command that may be retried this often, with these retry tokens, whose latest
@@ -151,7 +174,12 @@ mod tests {
         let mut target = target(&format!("deploy: {{releaseCommandRetries: {retries}}}"));
         target.retry = tokens(retry);
         let known = (failed, "exited with code 1");
-        Again::of(&Program::Release, machine, known, (&target, &owner()))
+        Again::of(
+            &one_off(Program::Release),
+            machine,
+            known,
+            (&target, &owner()),
+        )
     }
 
     #[test]
@@ -177,16 +205,16 @@ mod tests {
         let known = failed("m", 1, &["old"]);
         assert!(!again(0, &["old"], Some("m"), Some(&known)).is_allowed(true));
         assert!(again(0, &["new"], Some("m"), Some(&known)).is_allowed(true));
-        let next = known.next("release_command", "n", &tokens(&["new"]));
+        let next = known.next(run("n"), &tokens(&["new"]));
         assert_eq!(
             next,
             failed("n", 1, &["new"]),
             "and counts from the beginning"
         );
         assert!(!again(0, &["new"], Some("n"), Some(&next)).is_allowed(true));
-        let later = next.next("release_command", "o", &tokens(&["new"]));
+        let later = next.next(run("o"), &tokens(&["new"]));
         assert_eq!(later.runs, 2);
-        assert_eq!(later.next("release_command", "o", &tokens(&["new"])), later);
+        assert_eq!(later.next(run("o"), &tokens(&["new"])), later);
     }
 
     #[test]
@@ -202,9 +230,18 @@ mod tests {
         assert_eq!(again(1, &[], None, Some(&known)).spent(), None);
         assert_eq!(again(0, &["new"], None, Some(&known)).spent(), None);
         assert_eq!(again(0, &[], None, None).spent(), None, "it never ran");
+        let other = FailedCommand {
+            attempt: "k-2".to_owned(),
+            ..known.clone()
+        };
+        assert_eq!(
+            again(0, &[], None, Some(&other)).spent(),
+            None,
+            "another attempt"
+        );
         let seed = FailedCommand {
             program: "seed_command".to_owned(),
-            ..known
+            ..known.clone()
         };
         assert_eq!(
             again(0, &[], None, Some(&seed)).spent(),
@@ -219,7 +256,7 @@ mod tests {
         assert!(again(0, &[], Some("m"), Some(&known)).is_allowed(false));
         let steady = std::time::Duration::ZERO;
         let target = target("");
-        let trial = Program::Trial { steady };
+        let trial = one_off(Program::Trial { steady });
         let again = Again::of(&trial, Some("m"), (Some(&known), ""), (&target, &owner()));
         assert!(again.is_allowed(true) && !again.is_unrecorded());
     }

@@ -124,9 +124,9 @@ pub async fn observe(
     let command_failed = failed.and_then(|record| record.failed_command.as_ref());
     let reason = failed.map_or("", |record| record.reason.as_str());
     let runs = machine::runs(cx, command, machines, app_machines).await?;
-    let runs = runs.limited(|program, machine| {
+    let runs = runs.limited(|one_off, machine| {
         let known = (command_failed, reason);
-        Again::of(program, machine, known, (&cx.target, &cx.owner))
+        Again::of(one_off, machine, known, (&cx.target, &cx.owner))
     });
     let runs = CommandState::Runs(Box::new(runs));
     Ok(Observation::of(cx, runs, targets))
@@ -187,7 +187,7 @@ impl Observation {
             (Some(release), CommandState::Runs(runs)) if runs.has_run() => {
                 let failed = FailedRelease::left((**release).clone(), why.message);
                 let failed = match runs.command() {
-                    Some((program, machine)) => failed.by_command(program, machine),
+                    Some(run) => failed.by_command(run),
                     None => failed,
                 };
                 Verdict::Change(Change::Fail(Box::new(failed)))

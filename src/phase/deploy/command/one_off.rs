@@ -24,7 +24,8 @@ use crate::{
     fly::{self, Machine, MachineConfig, MachineState, NewMachine},
     phase::{
         evidence::{exit, last_lines},
-        marks::TRIAL_KEY,
+        marks::{ATTEMPT_KEY, TRIAL_KEY},
+        releases::record::CommandRun,
         roster,
     },
     pipeline::{Cx, Slot, Timing, Verdict, Wake, Why, step::Result},
@@ -54,6 +55,8 @@ pub struct OneOff {
     pub config: MachineConfig,
     /// Longest run.
     pub timeout: Duration,
+    /// What identifies the release and the command; empty where every run counts.
+    pub attempt: String,
 }
 
 /// The machines of one program, as far as they are known.
@@ -183,6 +186,7 @@ impl Runs {
             again: Again::Freely,
             timing: cx.installation.timing,
         };
+        runs.forget_other_attempt(cx.fly_now());
         let Some(last) = &runs.last else {
             return runs;
         };
@@ -203,18 +207,34 @@ impl Runs {
         runs
     }
 
+    /// A failed run of another release or another command line is no run of this one.
+    fn forget_other_attempt(&mut self, now: Timestamp) {
+        let is_other = self.last.as_ref().is_some_and(|machine| {
+            let mark = machine.metadata(ATTEMPT_KEY);
+            mark.is_some_and(|mark| mark != self.one_off.attempt)
+                && matches!(self.state(machine, now), Run::Failed { .. })
+        });
+        if is_other {
+            self.last = None;
+        }
+    }
+
     /// The same, with a limit to the runs after a failure.
     #[must_use]
-    pub fn limited(self, again: impl FnOnce(&Program, Option<&str>) -> Again) -> Self {
+    pub fn limited(self, again: impl FnOnce(&OneOff, Option<&str>) -> Again) -> Self {
         let last = self.last.as_ref().map(|machine| machine.id.as_str());
-        let again = again(&self.one_off.program, last);
+        let again = again(&self.one_off, last);
         Self { again, ..self }
     }
 
     /// The command whose failures are counted, and the machine of its latest run.
-    pub fn command(&self) -> Option<(&'static str, String)> {
+    pub fn command(&self) -> Option<CommandRun> {
         let last = self.last.as_ref().filter(|_| self.again != Again::Freely)?;
-        Some((self.one_off.program.key(), last.id.clone()))
+        Some(CommandRun {
+            program: self.one_off.program.key().to_owned(),
+            attempt: self.one_off.attempt.clone(),
+            machine: last.id.clone(),
+        })
     }
 
     /// Whether the latest run is not on record as failed.
@@ -483,6 +503,7 @@ pub(in crate::phase::deploy) mod tests {
                 region: "eze".to_owned(),
                 config: MachineConfig::default(),
                 timeout: Duration::from_secs(60),
+                attempt: String::new(),
             },
             count: u32::from(machine.is_some()),
             last: machine,

@@ -7,7 +7,7 @@ use std::fmt;
 use super::{
     draft::draft,
     fly_release,
-    record::{FailedCommand, Outcome, Record},
+    record::{CommandRun, FailedCommand, Outcome, Record},
     store,
     wanted::WantedRelease,
 };
@@ -20,8 +20,8 @@ pub struct FailedRelease {
     /// Number and name of the release that is restored; `None`: the failed one is left as it is.
     restores: Option<(u64, String)>,
     cause: String,
-    /// The command that failed, and its machine.
-    command: Option<(&'static str, String)>,
+    /// The run of a command that failed.
+    command: Option<CommandRun>,
 }
 
 impl FailedRelease {
@@ -45,11 +45,11 @@ impl FailedRelease {
         }
     }
 
-    /// The same because of a command with this key in fly.toml, in this machine.
+    /// The same because of this run of a command.
     #[must_use]
-    pub fn by_command(self, program: &'static str, machine: String) -> Self {
+    pub fn by_command(self, run: CommandRun) -> Self {
         Self {
-            command: Some((program, machine)),
+            command: Some(run),
             ..self
         }
     }
@@ -96,11 +96,11 @@ pub async fn record(cx: &Cx, failed: FailedRelease) -> Result<()> {
     record.restores = failed.restores.map(|(number, _)| number);
     // Fly.io's own record is for people: nothing waits for it, and it is written once.
     let before = records.left(&failed.release.key);
-    record.failed_command = failed.command.map(|(program, machine)| {
+    record.failed_command = failed.command.map(|run| {
         let retry = &cx.target.retry;
         match before.and_then(|before| before.failed_command.as_ref()) {
-            Some(before) => before.next(program, &machine, retry),
-            None => FailedCommand::first(program, &machine, retry),
+            Some(before) => before.next(run, retry),
+            None => FailedCommand::first(run, retry),
         }
     });
     if before.is_none_or(|before| before.fly_version.is_none()) {
