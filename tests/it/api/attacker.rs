@@ -450,6 +450,10 @@ async fn whoever_holds_the_operators_token_changes_nothing_of_others_but_its_fin
     assert!(found.list(&kube::api::ListParams::default()).await.is_err());
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test writes a status as an attacker would"
+)]
 #[tokio::test]
 async fn whoever_holds_the_operators_token_writes_no_spec_and_no_approval() {
     let client = attacker().await;

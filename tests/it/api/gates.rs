@@ -63,6 +63,10 @@ async fn gated(prefix: &str) -> (String, Api<Activation>) {
     (namespace, ed)
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test writes a status as an attacker would"
+)]
 #[tokio::test]
 async fn no_way_of_writing_weakens_a_gate() {
     let (namespace, ed) = gated("around").await;

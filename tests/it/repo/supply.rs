@@ -21,16 +21,28 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The packages of the lock file: name, version, and where it is from with its checksum.
-fn packages() -> Vec<(String, Version, Option<(String, bool)>)> {
+/// A package of the lock file.
+struct Package {
+    name: String,
+    version: Version,
+    /// Where it is from; `None`: a folder of the repository.
+    source: Option<String>,
+    has_checksum: bool,
+}
+
+/// The packages of the lock file.
+fn packages() -> Vec<Package> {
     let lock: Value = toml_edit::de::from_str(&read("Cargo.lock")).unwrap();
     let packages = lock["package"].as_array().unwrap().iter();
     packages
         .map(|package| {
             let text = |key: &str| package[key].as_str().map(str::to_owned);
-            let source = text("source").map(|source| (source, package["checksum"].is_string()));
-            let version = text("version").unwrap().parse().unwrap();
-            (text("name").unwrap(), version, source)
+            Package {
+                name: text("name").unwrap(),
+                version: text("version").unwrap().parse().unwrap(),
+                source: text("source"),
+                has_checksum: package["checksum"].is_string(),
+            }
         })
         .collect()
 }
@@ -39,11 +51,12 @@ fn packages() -> Vec<(String, Version, Option<(String, bool)>)> {
 fn every_package_comes_from_the_registry_with_a_checksum() {
     let members = ["golive", "cabanas", "fly-sim", "house", "kube-env"];
     let mut sources = BTreeSet::new();
-    for (name, version, source) in packages() {
-        match source {
+    for package in packages() {
+        let name = &package.name;
+        match package.source {
             None => assert!(members.contains(&name.as_str()), "{name} is from a folder"),
-            Some((source, checksum)) => {
-                assert!(checksum, "{name} {version} has no checksum");
+            Some(source) => {
+                assert!(package.has_checksum, "{name} has no checksum");
                 assert!(source.starts_with("registry+"), "{name} is from {source}");
                 sources.insert(source);
             }
@@ -177,7 +190,13 @@ fn no_known_vulnerability_is_in_the_lock_file() {
         by_name.entry(name).or_default().push(advisory);
     }
     let mut found = Vec::new();
-    for (name, version, source) in packages() {
+    for Package {
+        name,
+        version,
+        source,
+        ..
+    } in packages()
+    {
         let known = by_name.get(name.as_str()).into_iter().flatten();
         for advisory in known.filter(|_| source.is_some()) {
             if affects(advisory, &version) {
