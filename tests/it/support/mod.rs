@@ -3,9 +3,11 @@
 pub mod crash;
 pub mod deploy;
 pub mod env;
+pub mod facts;
 pub mod fly;
 pub mod guarded;
 pub mod installed;
 pub mod leaks;
+pub mod replay;
 pub mod service;
 pub mod trouble;
