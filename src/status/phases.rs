@@ -31,7 +31,7 @@ pub fn unseen() -> Vec<PhaseStatus> {
             name: *name,
             state: PhaseState::Pending,
             reason: Reason::Pending.to_string(),
-            message: String::new(),
+            message: "not observed yet".to_owned(),
             starts: 0,
             attempts: 0,
             started_at: None,

@@ -47,7 +47,7 @@ fn subject(machine: &Machine) -> String {
 /// # Errors
 /// When Fly.io does not answer.
 pub async fn unconfirmed(cx: &Cx, rollout: &mut Rollout) -> Result<BTreeMap<String, Duration>> {
-    let now = cx.now();
+    let now = cx.fly_now();
     let mut failed = Vec::new();
     for (machine, wanted) in rollout.pairs() {
         if has_failed(rollout, machine, wanted, now) {

@@ -165,6 +165,20 @@ impl Core {
         });
     }
 
+    /// Notes in the journal what a machine does by itself, and that nobody counts as an effect.
+    pub fn note(&self, kind: &str, app: &str, id: &str, detail: Value) {
+        self.ledger.note(Effect {
+            seq: 0,
+            call: None,
+            kind: kind.to_owned(),
+            app: Some(app.to_owned()),
+            id: id.to_owned(),
+            name: String::new(),
+            owner: BTreeMap::new(),
+            detail,
+        });
+    }
+
     /// Where everything listens; `None` only while starting.
     pub fn addresses(&self) -> Option<Addresses> {
         self.addresses.get().copied()

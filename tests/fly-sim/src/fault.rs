@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::mixture::{Mixture, Mixtures};
+
 /// How a call goes wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
@@ -250,6 +252,7 @@ struct Planned {
 pub struct Faults {
     planned: Mutex<Vec<Planned>>,
     history: Mutex<BTreeMap<String, History>>,
+    mixtures: Mixtures,
 }
 
 /// The lists of one app's machines after each mutating call, oldest first.
@@ -288,6 +291,7 @@ impl Faults {
 
     /// Removes all faults.
     pub fn clear(&self) {
+        self.mixtures.set(None);
         self.planned().clear();
         self.history
             .lock()
@@ -330,8 +334,26 @@ impl Faults {
         kinds
     }
 
+    /// Lets calls go wrong at random from now on; `None` ends it.
+    pub fn mix(&self, mixture: Option<Mixture>) {
+        self.mixtures.set(mixture);
+    }
+
+    /// How many calls the mixtures have hit, by kind.
+    pub fn mixed(&self) -> BTreeMap<String, u64> {
+        self.mixtures.counts()
+    }
+
+    /// What the mixture draws for this call of an app.
+    pub fn drawn(&self, endpoint: &str, app: Option<&String>) -> Option<Kind> {
+        self.mixtures.draw(endpoint, app.map_or("", String::as_str))
+    }
+
     /// Whether lists must be remembered.
     pub fn wants_history(&self) -> bool {
+        if self.mixtures.running() {
+            return true;
+        }
         self.planned()
             .iter()
             .any(|planned| matches!(planned.fault.kind, Kind::StaleList { .. }))

@@ -11,7 +11,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -36,7 +36,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{guarded::Guarded, leaks};
+use crate::support::{guarded::Guarded, leaks, replay::Recorder};
 
 /// Longest time that a test waits for anything.
 pub const LIMIT: Duration = Duration::from_secs(90);
@@ -75,6 +75,10 @@ pub struct Env {
     pub sim: Sim,
     dir: tempfile::TempDir,
     operator: Option<Operator>,
+    /// What is judged when this world ends, from the first operator on.
+    recorder: OnceLock<Recorder>,
+    /// Why this world's recording is not judged.
+    unjudged: Option<&'static str>,
     /// Secret values that were put into this world, by a name for messages.
     values: Mutex<BTreeMap<String, Vec<u8>>>,
 }
@@ -153,6 +157,8 @@ impl Env {
             sim,
             dir: tempfile::tempdir().unwrap(),
             operator: None,
+            recorder: OnceLock::new(),
+            unjudged: None,
             values: Mutex::default(),
         };
         env.secret("fly", &[("token", &env.sim.token("cabanas").unwrap())])
@@ -224,6 +230,7 @@ impl Env {
 
     /// Starts the operator in this process, with the rights of this configuration.
     pub async fn start_operator_as(&mut self, rights: kube::Config, more: &[&str]) {
+        self.record();
         let settings = self.settings(more);
         let metrics = Metrics::new();
         let clock = clock::ServerClock::of_kubernetes();
@@ -279,6 +286,12 @@ impl Env {
 
     /// The operator's process, not started yet.
     pub fn operator_command(&self, more: &[&str]) -> std::process::Command {
+        self.command(self.flags(more))
+    }
+
+    /// The operator's process with these flags and no others, not started yet.
+    pub fn command(&self, flags: Vec<String>) -> std::process::Command {
+        self.record();
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -287,12 +300,23 @@ impl Env {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_golive"));
         command
             .arg("run")
-            .args(self.flags(more))
+            .args(flags)
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .stdin(std::process::Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         command
+    }
+
+    /// Writes down every version of every Activation from now on.
+    pub fn record(&self) -> &Recorder {
+        let start = || Recorder::start(self.activations());
+        self.recorder.get_or_init(start)
+    }
+
+    /// Leaves the recording of this world unjudged, for a reason: a test writes a status itself.
+    pub fn unjudged(&mut self, why: &'static str) {
+        self.unjudged = Some(why);
     }
 
     /// Process id of the operator, when it runs as a process.
@@ -610,6 +634,10 @@ impl Drop for Env {
         } else {
             let leaked = self.leaked();
             assert!(leaked.is_empty(), "the log shows secrets: {leaked:#?}");
+            if let (Some(recorder), None) = (self.recorder.get(), self.unjudged) {
+                let violations = recorder.violations(&self.sim.journal());
+                assert!(violations.is_empty(), "the statuses show: {violations:#?}");
+            }
         }
     }
 }
