@@ -219,6 +219,11 @@ async fn a_machine_that_exits_is_told_at_once_and_recovers_when_it_is_mended() {
     let (_, message) = until(&env, "Health", "MachineExited").await;
     assert!(message.contains("exited with code 3"), "{message}");
     assert!(message.contains("no such table: cabins"), "{message}");
+    // The release is judged when a second look shows the same.
+    let status = env.wait("hola", "the failure", |status| {
+        step(status, "Health").0 == StepState::Blocked
+    });
+    let message = step(&status.await, "Health").2;
     assert!(
         message.contains("no earlier release to go back to"),
         "{message}"
