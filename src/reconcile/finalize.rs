@@ -132,7 +132,8 @@ fn steps() -> impl Iterator<Item = &'static dyn AnyStep> {
 /// otherwise can still be deleted.
 async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Result<Cx, Vec<Invalid>>, Error> {
     let context = pass.context;
-    let refs = Arc::new(refs::fetch(&context.kube, pass.activation, &context.room, None).await?);
+    let refs =
+        Arc::new(refs::fetch(&context.kube, pass.activation, &context.room, None, false).await?);
     let versions = refs.versions().clone();
     context.secret_poller.read(pass.owner, versions);
     let key = &context.installation.fingerprint_key;
