@@ -23,7 +23,7 @@ use crate::{
         missing::{Defect, Missing},
         named::{Named, RefKind, named, watched},
         rollback_request,
-        room::{MOST_BYTES, MOST_KEYS, NoRoom, Room, Taken},
+        room::{MOST_BYTES, MOST_KEYS, NoRoom, Room, SMALL, Taken},
         votes::Vote,
     },
     redact::{self, Guarded, Redactor},
@@ -111,6 +111,7 @@ impl Refs {
             secrets: self.versions.clone(),
             config_maps: self.config_versions.clone(),
             left_out: self.left_out.clone(),
+            large: self.large,
         }
     }
 
@@ -269,9 +270,18 @@ pub struct Versions {
     secrets: BTreeMap<String, Option<String>>,
     config_maps: BTreeMap<String, Option<String>>,
     left_out: BTreeSet<(RefKind, String)>,
+    large: bool,
+}
+
+impl Versions {
+    /// Whether there was much.
+    pub fn is_large(&self) -> bool {
+        self.large
+    }
 }
 
 /// Reads everything that the Activation names; the decisions of people only if they are not `known`.
+/// `large` says that it named much when it was read before.
 ///
 /// The values of a Secret that it may not use are dropped at once.
 ///
@@ -286,14 +296,12 @@ pub async fn fetch(
     allowed: Allowed,
     room: &Room,
     known: Option<Arc<Decisions>>,
+    large: bool,
 ) -> Result<Refs, Error> {
     let namespace = activation
         .namespace()
         .ok_or(Error::Malformed("namespace"))?;
-    let taken = room
-        .take(&namespace)
-        .await
-        .map_err(|NoRoom| Error::Crowded)?;
+    let mut taken = take(room, &namespace, large).await?;
     let decisions = async {
         match known {
             Some(known) => Ok::<_, Error>(known),
@@ -306,17 +314,22 @@ pub async fn fetch(
             }
         }
     };
-    let token = &activation.spec.token_secret_ref.name;
-    let found = async {
-        let mut found = Found::default();
-        found
-            .read(kube, &namespace, watched(activation), token)
-            .await?;
-        found.refuse(allowed, &activation.name_any());
-        Ok::<_, Error>(found)
-    };
-    let (found, decisions) = futures::try_join!(found, decisions)?;
+    let most = if large { MOST_BYTES } else { SMALL };
+    let (mut found, decisions) =
+        futures::try_join!(Found::read(kube, activation, most), decisions)?;
+    if !large && !found.fits() {
+        // Gives back what it holds first: two passes that wait for each other would wait for ever.
+        drop((found, taken));
+        taken = take(room, &namespace, true).await?;
+        found = Found::read(kube, activation, MOST_BYTES).await?;
+    }
+    found.refuse(allowed, &activation.name_any());
     found.refs(decisions, taken).await
+}
+
+async fn take(room: &Room, namespace: &str, large: bool) -> Result<Taken, Error> {
+    let taken = room.take(namespace, large).await;
+    taken.map_err(|NoRoom| Error::Crowded)
 }
 
 /// Secrets and ConfigMaps as they are read, one after the other.
@@ -328,16 +341,31 @@ struct Found {
     config_versions: BTreeMap<String, Option<String>>,
     left_out: BTreeSet<(RefKind, String)>,
     refused: BTreeSet<String>,
+    /// The bytes that there is room for.
+    most: usize,
     bytes: usize,
     keys: usize,
 }
 
 /// Objects that one pass reads at the same time.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 3;
 
 impl Found {
-    /// Reads these objects, the token's Secret first.
-    async fn read(
+    /// Reads what an Activation names, the token's Secret first, until it has more than `most` bytes.
+    async fn read(kube: &Client, activation: &Activation, most: usize) -> Result<Self, Error> {
+        let mut found = Self {
+            most,
+            ..Self::default()
+        };
+        let namespace = activation.namespace().unwrap_or_default();
+        let token = &activation.spec.token_secret_ref.name;
+        found
+            .read_all(kube, &namespace, watched(activation), token)
+            .await?;
+        Ok(found)
+    }
+
+    async fn read_all(
         &mut self,
         kube: &Client,
         namespace: &str,
@@ -378,7 +406,7 @@ impl Found {
             at_once = if self.bytes > LARGE { 1 } else { AT_ONCE };
             rest = later;
         }
-        if !self.fits() {
+        if !self.fits() && self.most == MOST_BYTES {
             self.leave_out(&named, token);
             for (kind, name) in rest {
                 if *kind == RefKind::Secret {
@@ -394,7 +422,7 @@ impl Found {
     }
 
     fn fits(&self) -> bool {
-        self.bytes <= MOST_BYTES && self.keys <= MOST_KEYS
+        self.bytes <= self.most && self.keys <= MOST_KEYS
     }
 
     fn add(&mut self, name: &str, found: Either<Option<Secret>, Option<ConfigMap>>) {

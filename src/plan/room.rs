@@ -24,8 +24,11 @@ pub const MOST_KEYS: usize = 2_000;
 /// (kubernetes.io/docs/concepts/configuration/secret/#restriction-data-size).
 const LARGEST: usize = 1 << 20;
 
-/// What a pass may hold while it reads: it notices too much after the object that is too much.
+/// What a pass may hold while it reads much: it notices too much after the object that is too much.
 const READING: u32 = kib(MOST_BYTES + LARGEST);
+
+/// What nearly every object names less than, in bytes. A pass begins with room for so much.
+pub const SMALL: usize = 256 * 1024;
 
 /// The whole room: twelve passes that read at the same time.
 const ALL: u32 = 12 * READING;
@@ -66,16 +69,18 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Takes the room that a pass over an object of this namespace may need. First come, first served.
+    /// Takes the room that a pass over an object of this namespace may need: [`SMALL`], or for a `large`
+    /// object the most. First come, first served. A pass that holds room must not ask for more.
     ///
     /// # Errors
     /// When there is no room for some seconds.
-    pub async fn take(&self, namespace: &str) -> Result<Taken, NoRoom> {
+    pub async fn take(&self, namespace: &str, large: bool) -> Result<Taken, NoRoom> {
+        let size = if large { READING } else { kib(SMALL) };
         let share = self.share(namespace);
         let both = async {
             // The share first: who waits for its own share holds up nobody else.
-            let share = share.acquire_many_owned(READING).await;
-            let all = self.all.clone().acquire_many_owned(READING).await;
+            let share = share.acquire_many_owned(size).await;
+            let all = self.all.clone().acquire_many_owned(size).await;
             Some(Taken {
                 _share: share.ok()?,
                 _all: all.ok()?,
@@ -100,7 +105,7 @@ impl Room {
 impl Taken {
     /// Gives back all but what these bytes need.
     pub fn shrink(&mut self, bytes: usize) {
-        let needed = kib(bytes).clamp(1, READING) as usize;
+        let needed = kib(bytes).max(1) as usize;
         for permit in [&mut self._share, &mut self._all] {
             drop(permit.split(permit.num_permits().saturating_sub(needed)));
         }
@@ -130,12 +135,12 @@ mod tests {
         };
         let mut held = Vec::new();
         for _ in 0..SHARE / READING {
-            held.push(room.take("greedy").await.unwrap());
+            held.push(room.take("greedy", true).await.unwrap());
         }
-        assert_eq!(room.take("greedy").await.unwrap_err(), NoRoom);
-        assert!(room.take("other").await.is_ok());
+        assert_eq!(room.take("greedy", true).await.unwrap_err(), NoRoom);
+        assert!(room.take("other", true).await.is_ok());
         drop(held.pop());
-        assert!(room.take("greedy").await.is_ok());
+        assert!(room.take("greedy", true).await.is_ok());
     }
 
     #[tokio::test]
@@ -143,7 +148,7 @@ mod tests {
         let room = Room::default();
         let mut held = Vec::new();
         for _ in 0..1_000 {
-            let mut taken = room.take("shop").await.unwrap();
+            let mut taken = room.take("shop", false).await.unwrap();
             taken.shrink(2_000);
             held.push(taken);
         }

@@ -146,6 +146,8 @@ async fn follow(
 async fn refs(pass: &Pass<'_>, memory: &mut Memory) -> Result<(Arc<Refs>, bool), Error> {
     let activation = pass.activation;
     let touched = pass.context.waits.take_touched(&pass.reference());
+    let large = memory.reading.as_ref();
+    let large = large.is_some_and(|known| known.versions.is_large());
     let known = memory.reading.take().filter(|known| {
         !touched
             && known.at.elapsed() < TTL
@@ -156,7 +158,7 @@ async fn refs(pass: &Pass<'_>, memory: &mut Memory) -> Result<(Arc<Refs>, bool),
     let decisions = known.as_ref().map(|known| known.decisions.clone());
     let (kube, room) = (&pass.context.kube, &pass.context.room);
     let allowed = pass.context.installation.secrets;
-    let refs = Arc::new(refs::fetch(kube, activation, allowed, room, decisions).await?);
+    let refs = Arc::new(refs::fetch(kube, activation, allowed, room, decisions, large).await?);
     let same = known.filter(|known| refs.is_same_version(&known.versions));
     if same.is_some() {
         memory.reading = same;

@@ -206,4 +206,291 @@ fn replaced(text: &str, found: Vec<(usize, usize)>) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    fn secret(value: &str) -> SecretString {
+        SecretString::from(value)
+    }
+
+    /// Every form, by other encoders than those under test.
+    fn forms(value: &str, before: &str, after: &str) -> Vec<(String, String)> {
+        let inner = format!("{before}{value}{after}");
+        let json = serde_json::to_string(&inner).unwrap();
+        let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let url: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+        let percent = |digits: fn(u8) -> String| -> String {
+            let encode = |byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                    (byte as char).to_string()
+                }
+                _ => format!("%{}", digits(byte)),
+            };
+            value.bytes().map(encode).collect()
+        };
+        let named = |name: &str, text: String| (name.to_owned(), text);
+        vec![
+            named("raw", inner.clone()),
+            named("debug", format!("{inner:?}")),
+            named("json in json", serde_json::to_string(&json).unwrap()),
+            named(
+                "debug in json",
+                serde_json::to_string(&format!("{inner:?}")).unwrap(),
+            ),
+            named("json", json),
+            named("base64", STANDARD.encode(&inner)),
+            named("base64 url", URL_SAFE.encode(&inner)),
+            named("hex", hex.clone()),
+            named("HEX", hex.to_uppercase()),
+            named("form", url),
+            named("percent", percent(|byte| format!("{byte:02X}"))),
+            named("percent lower", percent(|byte| format!("{byte:02x}"))),
+        ]
+    }
+
+    /// What may not be left of a value: the first twelve characters of each of its forms.
+    fn needles(value: &str) -> Vec<String> {
+        let mut needles = Vec::new();
+        for (name, form) in forms(value, "", "") {
+            let form = form
+                .trim_matches(|c| c == '"' || c == '\\' || c == '=')
+                .to_owned();
+            let stable = if name.starts_with("base64") {
+                value.len() * 8 / 6
+            } else {
+                form.len()
+            };
+            needles.push(form.chars().take(12.min(stable)).collect());
+        }
+        needles
+    }
+
+    #[test]
+    fn no_value_is_left_in_any_form() {
+        let alphabets = [
+            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_",
+            "abc ?&=+/<>'\"\\%#\n\t:@{}$",
+            "áéñüßλ漢字🔑abc\u{7f}\u{1}",
+        ];
+        let mut tested = 0;
+        for seed in 0..300 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let alphabet: Vec<char> = alphabets[rng.random_range(0..3)].chars().collect();
+            let length = rng.random_range(14..60);
+            let middle: String = (0..length)
+                .map(|_| alphabet[rng.random_range(0..alphabet.len())])
+                .collect();
+            let value = format!("k{middle}z");
+            if hideable(value.as_bytes()).is_err() {
+                continue;
+            }
+            tested += 1;
+            let redactor = Redactor::default();
+            let guarded = redactor.guard(secret(&value));
+            let needles = needles(&value);
+            let pad = |rng: &mut StdRng| {
+                "·x".repeat(rng.random_range(0..4)) + &"y".repeat(rng.random_range(0..4))
+            };
+            let (before, after) = (pad(&mut rng), pad(&mut rng));
+            for (name, form) in forms(guarded.expose_secret(), &before, &after) {
+                let line = format!("the machine said: {form} and stopped");
+                let redacted = redactor.redact(&line);
+                assert!(redacted.contains(REDACTED), "seed {seed}, {name}: {line}");
+                assert!(
+                    redacted.starts_with("the machine said: "),
+                    "seed {seed}, {name}"
+                );
+                assert!(redacted.ends_with(" and stopped"), "seed {seed}, {name}");
+                for needle in &needles {
+                    assert!(
+                        !redacted.contains(needle),
+                        "seed {seed}, {name}: {redacted}"
+                    );
+                }
+            }
+        }
+        assert!(tested > 250, "only {tested} values are hidden");
+    }
+
+    #[test]
+    fn the_first_twelve_characters_are_enough_and_all_that_follow_go_too() {
+        let redactor = Redactor::default();
+        let _guarded = redactor.guard(secret("Zk3-correct-horse-battery-staple"));
+        let line = redactor.redact("token=Zk3-correct-hor… was refused");
+        assert_eq!(line, "token=[redacted]… was refused");
+        assert_eq!(redactor.redact("Zk3-correct"), "Zk3-correct");
+    }
+
+    #[tokio::test]
+    async fn a_value_of_one_object_changes_no_text_about_another() {
+        let (ours, theirs) = (Redactor::default(), Redactor::default());
+        let value = "zebra-canary-of-one-tenant-3f9a";
+        scope(theirs.clone(), async {
+            guard(secret(value));
+            assert_eq!(redact(value), REDACTED);
+            let carried = carry(async { redact(value).into_owned() });
+            assert_eq!(tokio::spawn(carried).await.unwrap(), REDACTED);
+        })
+        .await;
+        scope(ours, async { assert_eq!(redact(value), value) }).await;
+        assert_eq!(redact(value), value, "outside of every object");
+        assert_eq!(in_scope(theirs, || redact(value).into_owned()), REDACTED);
+    }
+
+    #[test]
+    fn the_password_of_a_database_url_is_a_secret_of_its_own() {
+        let redactor = Redactor::default();
+        let _guarded = redactor.guard(secret("postgres://app:p%40ss-w0rd!@db.internal:5432/app"));
+        for said in ["p%40ss-w0rd!", "p@ss-w0rd!"] {
+            let line = format!("password authentication failed for {said}");
+            assert_eq!(
+                redactor.redact(&line),
+                "password authentication failed for [redacted]"
+            );
+        }
+    }
+
+    #[test]
+    fn each_line_of_a_private_key_is_redacted() {
+        let redactor = Redactor::default();
+        let key =
+            "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\n9w0BAQEFAASCBKcwggSj\n-----END KEY-----\n";
+        let _guarded = redactor.guard(secret(key));
+        assert_eq!(
+            redactor.redact("line 2: 9w0BAQEFAASCBKcwggSj"),
+            "line 2: [redacted]"
+        );
+    }
+
+    #[test]
+    fn values_side_by_side_and_within_characters_leave_valid_text() {
+        let redactor = Redactor::default();
+        let _one = redactor.guard(secret("first-secret-value"));
+        let _two = redactor.guard(secret("geheim-ñññññññññ"));
+        let line = redactor.redact("first-secret-valuegeheim-ñññññññññ.");
+        assert_eq!(line, "[redacted].");
+        // Cut within a character, as a byte-limited tail is, and mended with a lossy conversion.
+        let cut = String::from_utf8_lossy(&"geheim-ñññññ".as_bytes()[..16]).into_owned();
+        assert!(!redactor.redact(&cut).contains("geheim"));
+    }
+
+    #[test]
+    fn short_and_common_values_do_not_make_logs_unreadable() {
+        let redactor = Redactor::default();
+        let common = [
+            "",
+            "yes",
+            "8080\n",
+            "   ",
+            "object",
+            "create",
+            "started",
+            "application",
+        ];
+        let _guarded = common.map(|value| redactor.guard(secret(value)));
+        let line = "yes, port 8080: the application started, create the object";
+        assert_eq!(redactor.redact(line), line);
+        assert!(redactor.is_empty());
+    }
+
+    #[test]
+    fn nothing_prints_the_value() {
+        let redactor = Redactor::default();
+        let guarded = redactor.guard(secret("hunter2-hunter2"));
+        assert_eq!(format!("{guarded:?}"), REDACTED);
+        assert_eq!(format!("{redactor:?}"), "Redactor");
+    }
+
+    #[test]
+    fn a_thousand_values_can_be_known() {
+        let redactor = Redactor::default();
+        let values: Vec<String> = (0..1_000)
+            .map(|i| format!("value-{i:020}-{}", i * 7))
+            .collect();
+        let _guarded: Vec<Guarded> = values
+            .iter()
+            .map(|value| redactor.guard(secret(value)))
+            .collect();
+        let line = format!("a {} b {} c", values[17], values[999]);
+        assert_eq!(redactor.redact(&line), "a [redacted] b [redacted] c");
+    }
+
+    #[test]
+    fn a_value_that_begins_like_public_texts_does_not_hide_them() {
+        let redactor = Redactor::default();
+        let _guarded = redactor.guard(secret(
+            "{\"time\":\"2026-11-30T07:38:20Z\",\"key\":\"x7Kp2mQz\"}",
+        ));
+        let _guarded = redactor.guard(secret(
+            "https://api.machines.dev/v1/apps/shop?token=x7Kp2mQz",
+        ));
+        for public in [
+            "{\"time\":\"2026-11-29",
+            "https://api.fly.io/v1",
+            "https://api.",
+        ] {
+            assert_eq!(redactor.redact(public), public);
+        }
+    }
+
+    #[test]
+    fn a_value_inside_of_another_and_one_that_continues_a_shorter_one_are_hidden_whole() {
+        let redactor = Redactor::default();
+        let _short = redactor.guard(secret("Zk3-correct-horse"));
+        let _long = redactor.guard(secret("Zk3-correct-horse-battery-staple-9fK2"));
+        let line = redactor.redact("a Zk3-correct-horse-battery-stapl… b Zk3-correct-horse c");
+        assert_eq!(line, "a [redacted]… b [redacted] c");
+    }
+
+    #[test]
+    fn no_value_is_kept_and_what_is_kept_does_not_grow_with_it() {
+        let redactor = Redactor::default();
+        let small = "x7Kp2mQz".repeat(4);
+        redactor.learn(small.as_bytes());
+        let before = redactor.read().bytes();
+        let other = Redactor::default();
+        other.learn("x7Kp2mQz".repeat(8_000).as_bytes());
+        let after = other.read().bytes();
+        assert!(
+            after < 20 * before && after < 32 * 1024,
+            "{before} and {after} bytes"
+        );
+    }
+
+    #[test]
+    fn a_redactor_forgets_the_oldest_values_before_it_grows_without_bound() {
+        let redactor = Redactor::default();
+        let value = |number: usize| format!("rotated-{number:08}-x7Kp2mQz");
+        for number in 0..10_000 {
+            redactor.learn(value(number).as_bytes());
+        }
+        assert_eq!(redactor.redact(&value(9_999)), REDACTED);
+        assert_eq!(redactor.redact(&value(1)), value(1));
+        assert!(redactor.read().bytes() < 16 << 20);
+    }
+
+    /// Sixteen values of 64 KiB that begin like each other, and a text that consists of such beginnings.
+    #[test]
+    fn the_cost_does_not_depend_on_how_long_the_values_are_that_nearly_match() {
+        let cost = |length: usize| {
+            let redactor = Redactor::default();
+            for number in 0..16 {
+                let value = format!("observed-the-step-9fK2x7-{}{number}", "ab1".repeat(length));
+                redactor.learn(value.as_bytes());
+            }
+            let text = format!("observed-the-step-9fK2x7-{}", "ab1".repeat(50)).repeat(50);
+            let start = std::time::Instant::now();
+            for _ in 0..5 {
+                assert!(redactor.redact(&text).contains(REDACTED));
+            }
+            start.elapsed()
+        };
+        let (short, long) = (cost(60), cost(20_000));
+        assert!(long < short * 20, "{short:?} and {long:?}");
+    }
+}
