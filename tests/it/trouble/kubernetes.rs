@@ -515,6 +515,8 @@ const ALWAYS: &[&str] = &[
     "type",
     "kind",
     "id",
+    "check",
+    "time",
     "status",
     "reason",
     "message",
