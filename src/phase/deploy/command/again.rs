@@ -5,7 +5,7 @@
 //! when somebody requests a retry. How often it has failed is in the record of the release, so that
 //! neither another process nor a Fly.io that has forgotten the machines of old runs starts it anew.
 
-use super::{one_off::OneOff, program::Program};
+use super::program::Program;
 use crate::{
     api::{Owner, Reason},
     phase::releases::record::FailedCommand,
@@ -40,17 +40,16 @@ pub struct Counted {
 impl Again {
     /// For a program whose latest run for this release was in this machine, with the failures on record.
     pub fn of(
-        one_off: &OneOff,
+        (program, attempt): (&Program, &str),
         machine: Option<&str>,
         (failed, reason): (Option<&FailedCommand>, &str),
         (target, owner): (&Target, &Owner),
     ) -> Self {
-        let program = &one_off.program;
         if !matches!(program, Program::Release | Program::Seed) {
             return Self::Freely;
         }
-        let failed = failed
-            .filter(|failed| failed.program == program.key() && failed.attempt == one_off.attempt);
+        let failed =
+            failed.filter(|failed| failed.program == program.key() && failed.attempt == attempt);
         let recorded = match (failed, machine) {
             (Some(failed), Some(machine)) => failed.machine == machine,
             (failed, _) => failed.is_some(),
@@ -118,7 +117,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{fly::MachineConfig, phase::releases::record::CommandRun, plan::testing::target};
+    use crate::{phase::releases::record::CommandRun, plan::testing::target};
 
     fn owner() -> Owner {
         Owner {
@@ -143,18 +142,6 @@ mod tests {
         list.iter().map(|token| (*token).to_owned()).collect()
     }
 
-    fn one_off(program: Program) -> OneOff {
-        OneOff {
-            program,
-            name: String::new(),
-            announced: String::new(),
-            region: String::new(),
-            config: MachineConfig::default(),
-            timeout: std::time::Duration::ZERO,
-            attempt: "k-1".to_owned(),
-        }
-    }
-
     fn run(machine: &str) -> CommandRun {
         CommandRun {
             program: "release_command".to_owned(),
@@ -175,7 +162,7 @@ mod tests {
         target.retry = tokens(retry);
         let known = (failed, "exited with code 1");
         Again::of(
-            &one_off(Program::Release),
+            (&Program::Release, "k-1"),
             machine,
             known,
             (&target, &owner()),
@@ -256,8 +243,13 @@ mod tests {
         assert!(again(0, &[], Some("m"), Some(&known)).is_allowed(false));
         let steady = std::time::Duration::ZERO;
         let target = target("");
-        let trial = one_off(Program::Trial { steady });
-        let again = Again::of(&trial, Some("m"), (Some(&known), ""), (&target, &owner()));
+        let trial = Program::Trial { steady };
+        let again = Again::of(
+            (&trial, "k-1"),
+            Some("m"),
+            (Some(&known), ""),
+            (&target, &owner()),
+        );
         assert!(again.is_allowed(true) && !again.is_unrecorded());
     }
 }

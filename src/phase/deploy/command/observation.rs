@@ -124,9 +124,9 @@ pub async fn observe(
     let command_failed = failed.and_then(|record| record.failed_command.as_ref());
     let reason = failed.map_or("", |record| record.reason.as_str());
     let runs = machine::runs(cx, command, machines, app_machines).await?;
-    let runs = runs.limited(|one_off, machine| {
+    let runs = runs.limited(|command, machine| {
         let known = (command_failed, reason);
-        Again::of(one_off, machine, known, (&cx.target, &cx.owner))
+        Again::of(command, machine, known, (&cx.target, &cx.owner))
     });
     let runs = CommandState::Runs(Box::new(runs));
     Ok(Observation::of(cx, runs, targets))

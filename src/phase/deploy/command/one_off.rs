@@ -221,9 +221,9 @@ impl Runs {
 
     /// The same, with a limit to the runs after a failure.
     #[must_use]
-    pub fn limited(self, again: impl FnOnce(&OneOff, Option<&str>) -> Again) -> Self {
+    pub fn limited(self, again: impl FnOnce((&Program, &str), Option<&str>) -> Again) -> Self {
         let last = self.last.as_ref().map(|machine| machine.id.as_str());
-        let again = again(&self.one_off, last);
+        let again = again((&self.one_off.program, &self.one_off.attempt), last);
         Self { again, ..self }
     }
 
