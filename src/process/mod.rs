@@ -13,5 +13,6 @@ pub mod publisher;
 pub mod recorder;
 pub mod server;
 pub mod settings;
+pub mod share;
 pub mod telemetry;
 pub mod workqueue;
