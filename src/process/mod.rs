@@ -8,6 +8,7 @@
 pub mod generate;
 pub mod kube_client;
 pub mod leader;
+mod mail;
 pub mod metrics;
 pub mod publisher;
 pub mod recorder;
