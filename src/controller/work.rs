@@ -1,4 +1,4 @@
-//! The work of a leading process: one controller for each watched scope, with a shared context.
+//! The work of a leading process: the controller over all watched namespaces, with its context.
 
 use std::{sync::Arc, time::Duration};
 
@@ -131,26 +131,22 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     parts
         .metrics
         .set_max_concurrent_reconciles(settings.work.max_concurrent_reconciles);
-    let runs = scopes.into_iter().zip(woken).map(|(namespace, woken)| {
-        let scope = Scope {
-            namespace,
-            concurrency: settings.work.max_concurrent_reconciles,
-        };
-        controller::run(
-            context.clone(),
-            scope,
-            woken,
-            parts.health.clone(),
-            stop.clone(),
-        )
-    });
+    let scopes = scopes.into_iter().zip(woken);
+    let scopes = scopes.map(|(namespace, wakes)| Scope { namespace, wakes });
+    let passes = controller::run(
+        context.clone(),
+        settings.work.max_concurrent_reconciles,
+        scopes.collect(),
+        parts.health.clone(),
+        stop.clone(),
+    );
     let polls = context.secret_poller.clone().run(
         parts.kube.clone(),
         wakes,
         settings.work.secret_look_interval,
         stop.clone(),
     );
-    future::join(future::join_all(runs), polls).await;
+    future::join(passes, polls).await;
     context.publisher.close().await;
 }
 

@@ -156,6 +156,11 @@ fn newly_requested(
     new.cloned()
 }
 
+/// Whether the annotations request something that the process that wrote this status has not handled.
+pub fn is_open(activation: &Activation, old: &ActivationStatus) -> bool {
+    newly_requested(&tokens(activation), None, Some(old)).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -82,10 +82,9 @@ async fn work(parts: Parts, fence: Fence, stop: CancellationToken) {
     let context = work::context(&parts, installation, probe, waits, (fence, leads));
     let scope = Scope {
         namespace: Some(own.clone()),
-        concurrency: 8,
+        wakes: woken.remove(0),
     };
-    let woken = woken.remove(0);
-    controller::run(Arc::new(context), scope, woken, parts.health, stop).await;
+    controller::run(Arc::new(context), 8, vec![scope], parts.health, stop).await;
 }
 
 /// Another application beside the smallest one.
