@@ -439,7 +439,7 @@ pub fn decide(target: &Target, observed: &AppObservation) -> Verdict<AppChange> 
 /// here.
 pub fn holder(claim: &Claim, owner: &Owner) -> String {
     match claim.namespace == owner.namespace {
-        true => format!("the Activation {} of this namespace", claim.name),
+        true => format!("the Activation {}/{}", claim.namespace, claim.name),
         false => "an Activation of another namespace".to_owned(),
     }
 }
@@ -676,10 +676,7 @@ mod tests {
             "{foreign}"
         );
         let near = told(claim("uid-9", "cabanas", "first", false));
-        assert!(
-            near.contains("the Activation first of this namespace"),
-            "{near}"
-        );
+        assert!(near.contains("the Activation cabanas/first"), "{near}");
     }
 
     #[test]
