@@ -20,6 +20,7 @@ mod certificates;
 mod emptying;
 mod fallback;
 mod fly_postgres;
+mod kept_secrets;
 mod managed_postgres;
 mod ours;
 mod postgres;
@@ -43,4 +44,8 @@ pub static STEPS: &[&dyn AnyStep] = &[
 ];
 
 /// What is kept of the release that serves while the spec cannot be brought live.
-pub static KEPT: &[&dyn AnyStep] = &[&addresses::Addresses, &certificates::Certificates];
+pub static KEPT: &[&dyn AnyStep] = &[
+    &addresses::Addresses,
+    &certificates::Certificates,
+    &kept_secrets::KeptSecrets,
+];

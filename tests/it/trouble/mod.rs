@@ -10,6 +10,8 @@ mod evidence;
 mod inputs;
 mod isolation;
 mod kept;
+mod lost;
+mod lost_state;
 mod middle;
 mod outage;
 mod platform;
