@@ -52,6 +52,13 @@ pub const FIELD_MANAGER: &str = "golive-controller";
 /// The finalizer on an Activation, and on the Secret with its token.
 pub const FINALIZER: &str = "golive.dev/activation";
 
+/// Label on a Secret whose value [`ALLOWED`] lets the Activations of its namespace use it, where the
+/// operator asks for it (`--require-secret-opt-in`).
+pub const LABEL_ALLOW: &str = "golive.dev/allow";
+
+/// The value of [`LABEL_ALLOW`] that allows.
+pub const ALLOWED: &str = "true";
+
 /// Label on everything that belongs to an Activation: the Activation's UID.
 pub const LABEL_UID: &str = "golive.dev/activation-uid";
 

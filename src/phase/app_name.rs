@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    absence::{self, Doubt},
     app_lookup::{AppLookup, Holder, NameStatus, look_up, other_organization},
     app_marks::{self, AppMarks},
     app_overview, app_secrets, clusters, names,
@@ -29,7 +30,7 @@ use crate::{
 const FREE_FOR: Duration = Duration::from_millis(500);
 
 /// Kind of an app in `status.external[]`.
-pub const APP: &str = "App";
+pub const APP: &str = crate::api::status::ExternalKind::App.as_str();
 
 /// How long an observed app counts as existing: the check on its name reads it in the same pass.
 const FOUND_FOR: Duration = Duration::from_secs(1);
@@ -55,6 +56,9 @@ pub struct AppObservation {
     pub look_again: Option<Duration>,
     /// Our status has this app on record. Nobody but Golive writes it.
     pub recorded: bool,
+    /// The app is on record as ours and this look does not show it so, which is no proof: pause until
+    /// the next look.
+    pub doubt: Option<Duration>,
 }
 
 /// What is in an app that exists and is not ours yet.
@@ -222,21 +226,29 @@ pub async fn observe(cx: &Cx) -> Result<AppObservation> {
         Some(_) => (AppLookup::NotFound, read_claim(cx).await?),
         None => read_both(cx).await?,
     };
-    if !matches!(lookup, AppLookup::Found(_)) {
+    let ours = claim.as_ref().filter(|claim| claim.is_of(&cx.owner));
+    let doubt = ours.and_then(|_| doubt(cx, &lookup));
+    if !matches!(lookup, AppLookup::Found(_)) && doubt.is_none() {
         cx.facts.clear::<FoundApp>();
     }
-    let ours = claim.as_ref().filter(|claim| claim.is_of(&cx.owner));
     match ours {
-        Some(claim) => cx.facts.set(OwnClaim(claim.clone())),
-        None => cx.facts.clear::<OwnClaim>(),
+        Some(claim) => {
+            cx.facts.set(OwnClaim(claim.clone()));
+            cx.facts.claimed.set(&cx.target.app);
+        }
+        None => {
+            cx.facts.clear::<OwnClaim>();
+            cx.facts.claimed.clear();
+        }
     }
     let is_new = free_before.is_none();
     let absent = match (ours, free_before) {
         (Some(_), _) => BTreeSet::new(),
         (None, Some(absent)) => absent,
+        (None, None) if is_of_another(claim.as_ref(), &cx.owner) => BTreeSet::new(),
         (None, None) => absent_resources(cx).await,
     };
-    if matches!(lookup, AppLookup::NotFound) && is_new {
+    if matches!(lookup, AppLookup::NotFound) && is_new && doubt.is_none() {
         cx.facts.set(NameFree {
             at: Instant::now(),
             absent: absent.clone(),
@@ -275,6 +287,7 @@ pub async fn observe(cx: &Cx) -> Result<AppObservation> {
         look_again: look_again(cx, unmarked),
         marks,
         recorded,
+        doubt,
     })
 }
 
@@ -290,6 +303,24 @@ fn look_again(cx: &Cx, unmarked: bool) -> Option<Duration> {
     let settle = cx.installation.timing.settle;
     let left = settle.checked_sub(since.elapsed());
     left.filter(|left| !left.is_zero())
+}
+
+/// Whether the app is on record as ours and one look says otherwise: the pause until the next look.
+fn doubt(cx: &Cx, lookup: &AppLookup) -> Option<Duration> {
+    let app = cx.target.app.as_str();
+    let doubt = match lookup {
+        AppLookup::Found(found) if other_organization(found, &cx.target).is_none() => {
+            absence::cleared(cx, Doubt::Gone, APP, app);
+            absence::cleared(cx, Doubt::NotOurs, APP, app);
+            return None;
+        }
+        AppLookup::NotFound => Doubt::Gone,
+        AppLookup::Found(_) | AppLookup::Forbidden => Doubt::NotOurs,
+    };
+    let mut recorded = cx.recorded.external.iter();
+    let on_record =
+        cx.journal.get::<AppIdentity>().is_some() || recorded.any(|object| object.kind == APP);
+    on_record.then(|| absence::seen(cx, doubt, APP, app))?
 }
 
 /// What is in an app that may be taken over.
@@ -314,14 +345,28 @@ async fn read_claim(cx: &Cx) -> Result<Option<Claim>> {
 async fn read_both(cx: &Cx) -> Result<(AppLookup, Option<Claim>)> {
     let known = cx.facts.get::<FoundApp>();
     let Some(known) = known.filter(|known| known.at.elapsed() < FOUND_FOR) else {
-        return futures::try_join!(read_app(cx), read_claim(cx));
+        let claim = read_claim(cx).await?;
+        if is_of_another(claim.as_ref(), &cx.owner) {
+            // Whatever Fly.io says, the name is not to be had, and the app's owner needs its calls.
+            return Ok((AppLookup::Forbidden, claim));
+        }
+        return Ok((read_app(cx).await?, claim));
     };
     // An app that is not ours may be deleted together with its claim.
     let claim = read_claim(cx).await?;
+    if is_of_another(claim.as_ref(), &cx.owner) {
+        return Ok((AppLookup::Forbidden, claim));
+    }
     if claim.as_ref().is_some_and(|claim| claim.is_of(&cx.owner)) {
         return Ok((AppLookup::Found(Box::new(known.app.clone())), claim));
     }
     Ok((read_app(cx).await?, claim))
+}
+
+/// Whether another Activation holds the app, so that this one has nothing to ask Fly.io about it.
+fn is_of_another(claim: Option<&Claim>, owner: &Owner) -> bool {
+    let status = NameStatus::of(&AppLookup::NotFound, claim, owner);
+    matches!(status, NameStatus::ClaimedByAnother(_))
 }
 
 async fn read_app(cx: &Cx) -> Result<AppLookup> {
@@ -366,14 +411,14 @@ async fn absent_resources(cx: &Cx) -> BTreeSet<String> {
 /// Decides whether the app can be created or taken over. Pure.
 pub fn decide(target: &Target, observed: &AppObservation) -> Verdict<AppChange> {
     let app = &target.app;
+    if let Some(again) = observed.doubt {
+        return Verdict::Holds(again);
+    }
     match NameStatus::of(&observed.lookup, observed.claim.as_ref(), &observed.owner) {
         NameStatus::ClaimedByAnother(claim) => Verdict::Blocked(
             Why::new(
                 Reason::AppClaimed,
-                format!(
-                    "the app {app} belongs to the Activation {}/{}",
-                    claim.namespace, claim.name
-                ),
+                format!("the app {app} belongs to {}", holder(claim, &observed.owner)),
             )
             .next(format!(
                 "choose another app, or delete that Activation (if it is gone already, delete the ConfigMap {} in the namespace of the operator)",
@@ -387,6 +432,15 @@ pub fn decide(target: &Target, observed: &AppObservation) -> Verdict<AppChange> 
         }),
         NameStatus::Free { claimed: false } => take(target, observed, None),
         NameStatus::Exists { app: found, holder } => existing(target, observed, found, holder),
+    }
+}
+
+/// Who holds a claim, as far as this owner may know: the objects of other namespaces have no names
+/// here.
+pub fn holder(claim: &Claim, owner: &Owner) -> String {
+    match claim.namespace == owner.namespace {
+        true => format!("the Activation {} of this namespace", claim.name),
+        false => "an Activation of another namespace".to_owned(),
     }
 }
 
@@ -530,13 +584,21 @@ mod tests {
         (lookup, claim): (AppLookup, Option<Claim>),
         marks: AppMarks,
     ) -> Verdict<AppChange> {
+        let observed = AppObservation {
+            marks,
+            ..observation(lookup, claim)
+        };
+        decide(&target(&format!("adoption: {adoption}")), &observed)
+    }
+
+    fn observation(lookup: AppLookup, claim: Option<Claim>) -> AppObservation {
         let owner = Owner {
             namespace: "cabanas".into(),
             name: "shop".into(),
             uid: "uid-1".into(),
             generation: 1,
         };
-        let observed = AppObservation {
+        AppObservation {
             lookup,
             claim,
             owner,
@@ -545,11 +607,11 @@ mod tests {
                 machines: vec!["golive-app-0 (17811)".into()],
                 volumes: Vec::new(),
             }),
-            marks,
+            marks: AppMarks::default(),
             look_again: None,
             recorded: false,
-        };
-        decide(&target(&format!("adoption: {adoption}")), &observed)
+            doubt: None,
+        }
     }
 
     fn blocked(verdict: Verdict<AppChange>) -> Reason {
@@ -596,6 +658,38 @@ mod tests {
             blocked(next("Always", there("acme"), None)),
             Reason::NameTaken
         );
+    }
+
+    #[test]
+    fn the_loser_of_a_claim_learns_nothing_of_other_namespaces() {
+        let told = |claim| match next("Never", AppLookup::NotFound, Some(claim)) {
+            Verdict::Blocked(why) => why.sentence(),
+            other => unreachable!("{other:?}"),
+        };
+        let foreign = told(claim("uid-9", "finance", "payroll", false));
+        assert!(
+            foreign.contains("an Activation of another namespace"),
+            "{foreign}"
+        );
+        assert!(
+            !foreign.contains("finance") && !foreign.contains("payroll"),
+            "{foreign}"
+        );
+        let near = told(claim("uid-9", "cabanas", "first", false));
+        assert!(
+            near.contains("the Activation first of this namespace"),
+            "{near}"
+        );
+    }
+
+    #[test]
+    fn an_app_on_record_that_one_look_does_not_show_counts_as_it_was() {
+        let again = Duration::from_secs(10);
+        for lookup in [AppLookup::NotFound, AppLookup::Forbidden, there("acme")] {
+            let mut observed = observation(lookup, Some(claim("uid-1", "cabanas", "shop", false)));
+            observed.doubt = Some(again);
+            assert_eq!(decide(&target(""), &observed), Verdict::Holds(again));
+        }
     }
 
     #[test]

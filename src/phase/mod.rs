@@ -5,6 +5,7 @@
 //! several, and use none. May use: `pipeline` and what is below it. Start reading in
 //! [`provision`]: `app`, then `redis`.
 
+pub mod absence;
 pub mod already;
 pub mod app_lookup;
 pub mod app_marks;

@@ -9,7 +9,7 @@ pub const DATABASE_URL: &str = "DATABASE_URL";
 pub const REDIS_URL: &str = "REDIS_URL";
 
 /// Kind of an address of the app in `status.external[]` and `status.intents[]`.
-pub const ADDRESS: &str = "Address";
+pub const ADDRESS: &str = crate::api::status::ExternalKind::Address.as_str();
 
 /// Name of the managed Postgres cluster, and of the app that is a Fly Postgres cluster.
 pub fn postgres(app: &str) -> String {

@@ -1,22 +1,14 @@
-//! The release that serves. Pure but for [`refs`].
+//! The release that serves. Pure.
 //!
 //! An object has two targets: the release that serves, and the wanted [`Target`]. They are the same
 //! while nothing is rolled out. They differ during an update, while the spec is invalid, planned or
 //! waits for an approval, and after a release was rolled back. The target of the release that serves
 //! follows from its record: the part of the spec that it went live with, its fly.toml and its image.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
-use kube::Client;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Target,
-    invalid::Invalid,
-    named::watched,
-    refs::{self, Refs},
-};
+use super::{Target, invalid::Invalid, refs::Refs};
 use crate::{
     api::{
         Activation,
@@ -26,7 +18,6 @@ use crate::{
         smoke_test::SmokeTest,
         status::{ActivationStatus, ReleaseStatus},
     },
-    error::Error,
     fly,
 };
 
@@ -95,24 +86,6 @@ pub fn target_with(
     (token, key): (fly::Token, &[u8]),
 ) -> Target {
     Target::parse_with(&as_served(activation, served), refs, None, (token, key))
-}
-
-/// The Secrets and ConfigMaps that the object named when the release went live: those of the present
-/// spec, if they are the same.
-///
-/// # Errors
-/// When Kubernetes could not be read.
-pub async fn refs(
-    kube: &Client,
-    activation: &Activation,
-    served: &Served<'_>,
-    present: &Arc<Refs>,
-) -> Result<Arc<Refs>, Error> {
-    let then = as_served(activation, served);
-    if watched(&then).is_subset(&watched(activation)) {
-        return Ok(present.clone());
-    }
-    Ok(Arc::new(refs::fetch(kube, &then).await?))
 }
 
 /// The object as it was when the release went live.

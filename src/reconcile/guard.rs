@@ -1,6 +1,6 @@
 //! The guard of what serves. While the spec cannot be brought live (it is invalid, waits for an
 //! approval, is only planned, failed or was rolled back) the release that serves is kept and proven
-//! as before: its machines, addresses, certificates and secrets, and the checks from the public edge.
+//! as before: its machines, addresses and certificates, and the checks from the public edge.
 
 use std::{future::ready, sync::Arc, time::Instant};
 
@@ -45,7 +45,7 @@ pub enum Need {
     Nothing,
     /// The proof alone: the pass looks after the machines.
     Prove,
-    /// Everything but its addresses, certificates and secrets: the pass looks after them as the spec asks now,
+    /// Everything but its addresses and certificates: the pass looks after them as the spec asks now,
     /// and two that ask for different hostnames would undo each other's work.
     KeepMachines,
     /// Everything.
@@ -157,10 +157,7 @@ async fn guard(
     };
     let mut kept = kept.unwrap_or_else(|| Observations::beside(wanted));
     store::share(&wanted.facts, &kept.facts);
-    let served = served(serving);
-    let kube = &pass.context.kube;
-    let refs = &serving::refs(kube, pass.activation, &served, refs).await?;
-    let (target, has_token) = target(pass, &served, refs);
+    let (target, has_token) = target(pass, serving, refs);
     kept.requests = wanted.requests;
     let mut checks = target.proof.checks.iter();
     let from_outside = checks.any(|smoke| smoke.check.database.is_none());
@@ -194,25 +191,21 @@ async fn guard(
     }))
 }
 
-/// What the record of the release that serves says of its target.
-fn served(serving: &Record) -> Served<'_> {
+/// The target of the release that serves, and whether there is a token for it.
+fn target(pass: &Pass<'_>, serving: &Record, refs: &Refs) -> (Arc<Target>, bool) {
     let content = &serving.content;
-    Served {
+    let served = Served {
         spec: content.served.as_ref(),
         config: content.config.as_deref(),
         port: content.port,
         pinned: &content.pinned,
-    }
-}
-
-/// The target of the release that serves, and whether there is a token for it.
-fn target(pass: &Pass<'_>, served: &Served<'_>, refs: &Refs) -> (Arc<Target>, bool) {
+    };
     let key = &pass.context.installation.fingerprint_key;
-    match serving::target(pass.activation, served, refs, key) {
+    match serving::target(pass.activation, &served, refs, key) {
         Ok(target) => (Arc::new(target), true),
         Err(_) => {
             let token = (fly::Token::none(), &**key);
-            let target = serving::target_with(pass.activation, served, refs, token);
+            let target = serving::target_with(pass.activation, &served, refs, token);
             (Arc::new(target), false)
         }
     }

@@ -39,13 +39,9 @@ pub fn set(to: &mut Setter<'_>, result: &PassResult<'_>, liveness: &Liveness) {
         (None, told) => correcting(to, result, &before).or(told),
         (found, None) => found,
     };
-    let (status, reason, message) = match (lost_secrets(result), found) {
-        (Some((reason, lost)), found) => {
-            let parts: Vec<String> = [Some(lost), found].into_iter().flatten().collect();
-            (True, reason, parts.join("; "))
-        }
-        (None, Some(message)) => (True, Reason::DriftDetected, message),
-        (None, None) => without_evidence(to, result, &before),
+    let (status, reason, message) = match found {
+        Some(message) => (True, Reason::DriftDetected, message),
+        None => without_evidence(to, result, &before),
     };
     to.set(ConditionType::Drifted, status, reason, &message);
 }
@@ -59,17 +55,7 @@ pub fn left_alone<'a>(result: &'a PassResult<'_>) -> impl Iterator<Item = &'a st
     steps.flat_map(|(_, record)| record.notes.iter().filter_map(Note::drift))
 }
 
-/// Secrets of the release that serves that are gone, and whose values are not known any more.
-fn lost_secrets(result: &PassResult<'_>) -> Option<(Reason, String)> {
-    let site = result.site.as_ref()?;
-    let mut steps = site.report.steps();
-    let (_, record) = steps.find(|(_, record)| {
-        record.state == State::Blocked && record.reason == Reason::ServingSecretLost
-    })?;
-    Some((record.reason, record.message.clone()))
-}
-
-/// The same as [`left_alone`], for what went live.
+/// The same, for what went live.
 fn told(to: &Setter<'_>, result: &PassResult<'_>) -> Option<String> {
     let lines: Vec<&str> = left_alone(result).collect();
     (to.status.go_live.is_some() && !lines.is_empty()).then(|| lines.join("; "))

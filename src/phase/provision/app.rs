@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     added_by_hand,
     emptying::{self, Emptying},
-    ours::{Presence, exists, presence},
+    ours::{Presence, presence},
     stored_values,
 };
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     error::Error,
     fly,
     phase::{
+        absence,
         app_lookup::{AppLookup, is_name_taken, look_up},
         app_marks,
         app_name::{self, APP, AppChange, AppObservation},
@@ -69,6 +70,15 @@ impl Step for App {
                 name: target.app.clone(),
                 ..ExternalObject::default()
             })),
+            // It counts as it was until a second look.
+            AppLookup::NotFound | AppLookup::Forbidden if observed.name.doubt.is_some() => {
+                Some(Note::External(ExternalObject {
+                    kind: APP.to_owned(),
+                    id: target.app.clone(),
+                    name: target.app.clone(),
+                    ..ExternalObject::default()
+                }))
+            }
             AppLookup::NotFound | AppLookup::Forbidden => None,
         };
         let added = observed.added.iter().cloned().map(Note::Drift);
@@ -98,7 +108,7 @@ impl Step for App {
                     before,
                     &Terms {
                         organization: &cx.target.organization,
-                        taken: Some(cx.now()),
+                        taken: Some(cx.fly_now()),
                         made: &made,
                         taken_over: &taken_over,
                     },
@@ -134,8 +144,10 @@ impl Step for App {
         if !claim.is_of(&cx.owner) {
             return Ok(Removal::Gone);
         }
+        cx.facts.claimed.set(app);
         let retained = retained(&claim, &cx.target);
         match presence(cx, app).await? {
+            Presence::Unclear(removal) => Ok(removal),
             Presence::Elsewhere(slug) => {
                 retain(cx, &claim, &retained).await?;
                 Ok(Removal::Retained(format!(
@@ -222,13 +234,15 @@ async fn delete(cx: &Cx, claim: &Claim, retained: &BTreeSet<String>) -> Result<R
         .delete_app(app, true)
         .await
         .map_err(|source| Error::fly(format!("delete the app {app}"), source))?;
-    if exists(cx, app).await? {
-        return Ok(Removal::Pending {
+    absence::deletion_accepted(cx, APP, app);
+    match presence(cx, app).await? {
+        Presence::Here => Ok(Removal::Pending {
             why: Why::new(Reason::Deleting, format!("the app {app} is being deleted")),
             again: Duration::from_secs(1),
-        });
+        }),
+        Presence::Unclear(removal) => Ok(removal),
+        Presence::Nowhere | Presence::Elsewhere(_) => release(cx, claim, retained).await,
     }
-    release(cx, claim, retained).await
 }
 
 /// Gives back the claim on an app that carries the marks of another Activation, which exists: the app
@@ -294,7 +308,7 @@ fn may_be_too_new(cx: &Cx, claim: &Claim) -> bool {
     !observed
         && claim
             .taken
-            .is_some_and(|taken| cx.now().duration_since(taken) < shown)
+            .is_some_and(|taken| cx.fly_now().duration_since(taken) < shown)
 }
 
 #[cfg(test)]

@@ -22,7 +22,6 @@ use crate::{
         app_secrets::{self, Comparison},
         database::{Database, DatabaseUrl},
         names::DATABASE_URL,
-        smoke_failure,
     },
     pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
@@ -107,12 +106,7 @@ impl Step for Attach {
         if cx.target.provision.postgres.is_none() {
             return Ok(UrlState::NotRequested);
         }
-        // While the application fails its checks, its user or database may be gone.
-        let known = match smoke_failure::of(cx) {
-            Some(_) => fallback::declared_url(cx)?,
-            None => known_url(cx)?,
-        };
-        let url = match known {
+        let url = match known_url(cx)? {
             Some(url) => url,
             None => match attachment(cx).await? {
                 Attachment::Incomplete(missing) => return Ok(UrlState::Incomplete(missing)),

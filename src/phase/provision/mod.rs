@@ -20,13 +20,13 @@ mod certificates;
 mod emptying;
 mod fallback;
 mod fly_postgres;
-mod kept_secrets;
 mod managed_postgres;
 mod ours;
 mod postgres;
 mod redis;
 mod secrets;
 mod stored_values;
+mod token_pace;
 
 use crate::pipeline::AnyStep;
 
@@ -44,8 +44,4 @@ pub static STEPS: &[&dyn AnyStep] = &[
 ];
 
 /// What is kept of the release that serves while the spec cannot be brought live.
-pub static KEPT: &[&dyn AnyStep] = &[
-    &addresses::Addresses,
-    &certificates::Certificates,
-    &kept_secrets::KeptSecrets,
-];
+pub static KEPT: &[&dyn AnyStep] = &[&addresses::Addresses, &certificates::Certificates];

@@ -1,16 +1,17 @@
 //! Redis: an Upstash database or one that exists elsewhere, and `REDIS_URL` pushed to the app.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::ours::{may_exist, record_creation, unconfirmed, was_created};
+use super::ours::{gone, may_exist, record_creation, unconfirmed, was_created};
 use crate::{
     api::{Reason, policy::Deletion, reference::UrlSource, status::ExternalObject},
     error::Error,
     fly::NewRedis,
     phase::{
+        absence::{self, Doubt},
         already,
         app_name::OwnClaim,
         app_overview,
@@ -20,7 +21,9 @@ use crate::{
         names::{self, REDIS_URL},
         redis_plans,
     },
-    pipeline::{Cx, Note, Removal, Slot, Step, StepChange, StepId, Verdict, Why, step::Result},
+    pipeline::{
+        Cx, Note, Removal, Slot, Step, StepChange, StepId, Verdict, Wake, Why, step::Result,
+    },
     plan::Target,
     store::claim,
 };
@@ -29,7 +32,10 @@ use crate::{
 pub struct Redis;
 
 /// Kind of the database in `status.external[]` and `status.intents[]`.
-const KIND: &str = "UpstashRedis";
+const KIND: &str = crate::api::status::ExternalKind::UpstashRedis.as_str();
+
+/// Pause before it is observed whether a deleted database is gone.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Fact: `REDIS_URL`.
 #[derive(Debug)]
@@ -44,6 +50,13 @@ pub enum RedisState {
     NotFound,
     /// The one that the app has used is not found.
     Lost(Lost),
+    /// The database is on record and this look does not show it, which is no proof.
+    Unseen {
+        /// Pause until the next look.
+        again: Duration,
+        /// This process has seen it.
+        known: bool,
+    },
     /// The URL is known.
     Known {
         /// Whether Fly.io has it.
@@ -134,16 +147,20 @@ impl Step for Redis {
 
     fn notes(&self, target: &Target, observed: &Observed) -> Vec<Note> {
         let mut notes = observed.left.notes();
-        let (compared, external) = match &observed.state {
-            RedisState::Known { compared, external } => (compared, external),
+        let is_ours = match &observed.state {
+            RedisState::NotRequested | RedisState::NotFound => false,
             RedisState::Lost(lost) => {
                 notes.extend(lost.notes());
-                return notes;
+                false
             }
-            RedisState::NotRequested | RedisState::NotFound => return notes,
+            // It counts as there until a second look.
+            RedisState::Unseen { .. } => true,
+            RedisState::Known { compared, external } => {
+                notes.extend(compared.notes());
+                !external
+            }
         };
-        notes.extend(compared.notes());
-        if !external {
+        if is_ours {
             notes.push(Note::External(ExternalObject {
                 kind: KIND.to_owned(),
                 id: names::redis(&target.app),
@@ -183,8 +200,9 @@ impl Step for Redis {
                 .is_none_or(|slug| slug == cx.target.organization)
         });
         if !ours {
-            return Ok(Removal::Gone);
+            return Ok(gone(cx, KIND, &name));
         }
+        absence::cleared(cx, Doubt::Gone, KIND, &name);
         if cx.target.deletion.redis == Deletion::Retain {
             return Ok(Removal::Retained(format!("the Redis database {name}")));
         }
@@ -200,7 +218,14 @@ impl Step for Redis {
             .delete_redis(&name)
             .await
             .map_err(|source| Error::fly(format!("delete the Redis database {name}"), source))?;
-        Ok(Removal::Gone)
+        absence::deletion_accepted(cx, KIND, &name);
+        Ok(Removal::Pending {
+            why: Why::new(
+                Reason::Deleting,
+                format!("the Redis database {name} is being deleted"),
+            ),
+            again: AGAIN,
+        })
     }
 }
 
@@ -212,9 +237,22 @@ async fn observe_state(cx: &Cx) -> Result<RedisState> {
     let url = match &spec.external {
         Some(source) => external_url(cx, source)?,
         None => match upstash_url(cx).await? {
-            Some(url) => url,
+            Some(url) => {
+                absence::cleared(cx, Doubt::Gone, KIND, &names::redis(&cx.target.app));
+                url
+            }
             None => {
-                return Ok(lost(cx).map_or(RedisState::NotFound, RedisState::Lost));
+                if let Some(lost) = lost(cx) {
+                    return Ok(RedisState::Lost(lost));
+                }
+                let known = cx.facts.get::<RedisUrl>().is_some();
+                let mut recorded = cx.recorded.external.iter();
+                let on_record = known || recorded.any(|object| object.kind == KIND);
+                let name = names::redis(&cx.target.app);
+                if on_record && let Some(again) = absence::seen(cx, Doubt::Gone, KIND, &name) {
+                    return Ok(RedisState::Unseen { again, known });
+                }
+                return Ok(RedisState::NotFound);
             }
         },
     };
@@ -262,6 +300,17 @@ fn decide(target: &Target, observed: &RedisState) -> Verdict<RedisChange> {
             },
             create_anew,
         ),
+        RedisState::Unseen { again, known: true } => Verdict::Holds(*again),
+        RedisState::Unseen { again, .. } => Verdict::Wait {
+            why: Why::new(
+                Reason::ObservationUnknown,
+                format!(
+                    "Fly.io does not show the Redis database {}, which is on record; Golive checks again before it creates another one",
+                    names::redis(&target.app)
+                ),
+            ),
+            wake: Wake::After(*again),
+        },
         RedisState::Known { compared, .. } if compared.stale.is_empty() => Verdict::Done,
         RedisState::Known { .. } => Verdict::Change(RedisChange::Push),
     }
@@ -271,7 +320,7 @@ fn decide(target: &Target, observed: &RedisState) -> Verdict<RedisChange> {
 async fn left(cx: &Cx, state: &RedisState) -> Result<Vec<ExternalObject>> {
     let unused = match state {
         RedisState::NotRequested => true,
-        RedisState::NotFound | RedisState::Lost(_) => false,
+        RedisState::NotFound | RedisState::Lost(_) | RedisState::Unseen { .. } => false,
         RedisState::Known { external, .. } => *external,
     };
     let mut recorded = cx.recorded.external.iter();
@@ -310,20 +359,6 @@ fn external_url(cx: &Cx, source: &UrlSource) -> Result<SecretString> {
         reason: missing.reason(),
         message: missing.sentence(&cx.owner.namespace),
     })
-}
-
-/// The URL of the Redis that the spec asks for; `None` when there is none now.
-///
-/// # Errors
-/// When Fly.io does not answer, or has no URL for a database that exists.
-pub(super) async fn url(cx: &Cx) -> Result<Option<SecretString>> {
-    let Some(spec) = &cx.target.provision.redis else {
-        return Ok(None);
-    };
-    match &spec.external {
-        Some(source) => Ok(external_url(cx, source).ok()),
-        None => upstash_url(cx).await,
-    }
 }
 
 /// The URL of the Upstash database of our name; `None` when there is no such database.

@@ -219,7 +219,7 @@ fn lost_text(owner: &str, what: &str, command: &str) -> Why {
 
 /// The values before the last rotation, for as long as they are stored: the application gets each as
 /// `NAME_PREVIOUS`. A secret that the spec asks for under such a name takes precedence.
-pub(super) fn previous(
+fn previous(
     stored: &Stored,
     wanted: &[GeneratedSecret],
     rotation: &Rotation,

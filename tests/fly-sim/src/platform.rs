@@ -267,8 +267,8 @@ pub fn app_deleted(core: &Core, app: &crate::state::App) {
 }
 
 /// Somebody deletes something of the platform side in an app: `secrets`, `addresses`,
-/// `certificates`, `releases`; or, of any app, `cluster:<id>`, `user:<cluster>/<name>`, `redis:<name>`
-/// or `token:<name>`. Says whether there was anything.
+/// `certificates`, `releases`; or, of any app, `cluster:<id>` or `redis:<name>`. Says whether there
+/// was anything.
 pub async fn external_deletion(core: &Shared, app: &str, target: &str) -> bool {
     if let Some(id) = target.strip_prefix("cluster:") {
         let found = core.read(|world| world.platform.clusters.get(id).cloned());
@@ -276,27 +276,6 @@ pub async fn external_deletion(core: &Shared, app: &str, target: &str) -> bool {
             clusters::delete(core, crate::core::CallId(None), cluster);
         }
         return found.is_some();
-    }
-    if let Some((id, name)) = target
-        .strip_prefix("user:")
-        .and_then(|user| user.split_once('/'))
-    {
-        let Some(cluster) = core.read(|world| world.platform.clusters.get(id).cloned()) else {
-            return false;
-        };
-        let call = crate::core::CallId(None);
-        return clusters::drop_user(core, call, &cluster, name)
-            .await
-            .is_ok();
-    }
-    if let Some(name) = target.strip_prefix("token:") {
-        return core.write(|world| {
-            let mut any = false;
-            for token in world.tokens.values_mut().filter(|token| token.name == name) {
-                any |= !std::mem::replace(&mut token.revoked, true);
-            }
-            any
-        });
     }
     if let Some(name) = target.strip_prefix("redis:") {
         return addons::remove(core, crate::core::CallId(None), name).await;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Kind of the cluster in `status.external[]`.
-pub const KIND: &str = "FlyPostgres";
+pub const KIND: &str = crate::api::status::ExternalKind::FlyPostgres.as_str();
 
 /// Fact: the size of the smallest volume, in GB.
 #[derive(Debug)]
