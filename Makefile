@@ -14,6 +14,13 @@ TEST_THREADS ?= 8
 # How long `make fuzz` runs each target, in seconds.
 FUZZ_SECONDS ?= 300
 
+# What `make test-chaos` does: for how many seconds, from which seed on, at how many percent of faulty
+# calls (0: at 5, 10 and 20 in turn), and with how many Activations.
+DURATION ?= 3600
+SEED ?= 11
+PERCENT ?= 0
+OBJECTS ?= 50
+
 # What `make bench` measures: dev, which is built already, or release.
 BENCH_PROFILE ?= dev
 
@@ -32,8 +39,8 @@ endif
 unexport KUBECONFIG
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash test-planted mutants bench house \
-  lint lint-rust lint-go licences supply fuzz generate
+.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash test-stale \
+  test-chaos test-planted mutants bench house lint lint-rust lint-go licences supply fuzz generate
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,9 +49,10 @@ help: ## list the targets
 	@echo "  KUBERNETES_VERSION=1.37   another control plane ($(shell cd $(CONTROL_PLANE_DIR)/versions && ls *.mod | sed 's/.mod//' | paste -sd' '))"
 	@echo "  LATENCY=real              how long things take at the simulated Fly.io: off, real, or a factor (now: $(LATENCY))"
 	@echo "  BENCH_PROFILE=release     measure the release build; BENCH_REAL=0: not with Fly's real latencies"
+	@echo "  DURATION=600 SEED=7       how long test-chaos runs, and what it draws (also PERCENT, OBJECTS)"
 	@echo "  demo KUBECONFIG=file      your own cluster instead of the local one"
 
-prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL and Redis (as root)
+prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL, Redis and faketime (as root)
 	@sh tests/checks/prereqs.sh
 
 control-plane: $(CONTROL_PLANE) ## build the local kube-apiserver (minutes once, then reused)
@@ -98,6 +106,15 @@ mutants: ## change the deciding code in every small way; a unit test must fail (
 	@test -x target/tools/bin/cargo-mutants || \
 	  cargo install --locked --root target/tools --version $(MUTANTS_VERSION) cargo-mutants
 	target/tools/bin/cargo-mutants mutants --output target --sharding round-robin --shard $(SHARD)
+
+test-stale: prereqs ## let every single look at Fly.io be wrong once (long)
+	@$(MAKE) --no-print-directory -j2 control-plane build
+	GOLIVE_STALE_TEST=full cargo test --locked -p golive --test it trouble::stale
+
+test-chaos: prereqs ## fleets under seeded faults and kills, and every fault at every step (an hour)
+	@$(MAKE) --no-print-directory -j2 control-plane build
+	GOLIVE_CHAOS=full GOLIVE_CHAOS_SECONDS=$(DURATION) GOLIVE_CHAOS_SEED=$(SEED) GOLIVE_CHAOS_PERCENT=$(PERCENT) \
+	  GOLIVE_CHAOS_OBJECTS=$(OBJECTS) cargo test --locked -p golive --test it chaos:: -- --nocapture --test-threads=1
 
 bench: prereqs ## measure: time to live, calls, writes, memory
 	@$(MAKE) --no-print-directory control-plane

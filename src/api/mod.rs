@@ -92,6 +92,10 @@ pub const ANNOTATION_FORGET: &str = "golive.dev/forget";
 /// Its value must be the app's name.
 pub const ANNOTATION_DELETE_DATA: &str = "golive.dev/delete-data";
 
+/// Annotation with which a person decides that what is lost with its data is made anew: the marks of
+/// what was lost, separated by commas. A mark names one thing that was lost, so it counts once.
+pub const ANNOTATION_REPLACE_LOST: &str = "golive.dev/replace-lost";
+
 /// The bounds of a phase's deadline, as the API server checks them.
 fn deadline_rule() -> Rule {
     Rule::new("duration(self) >= duration('10s') && duration(self) <= duration('24h')")

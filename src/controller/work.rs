@@ -1,4 +1,4 @@
-//! The work of a leading process: one controller for each watched scope, with a shared context.
+//! The work of a leading process: the controller over all watched namespaces, with its context.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,12 +9,16 @@ use kube::runtime::events::Reporter;
 
 use crate::{
     api::{FIELD_MANAGER, GROUP, bounds},
+    clock::ServerClock,
     controller::{self, Scope, operator::Parts},
     net::probe::Probe,
     pipeline::{Fence, Installation, Timing},
-    plan::refs::Allowed,
+    plan::{refs::Allowed, room::Room},
     process::{publisher::Publisher, recorder::Recorder, settings::Settings},
-    reconcile::{context::Context, memory::Memories},
+    reconcile::{
+        context::{Context, Redactors},
+        memory::Memories,
+    },
     store::installation_key,
     triggers::{Waits, secrets::SecretPoller},
 };
@@ -32,9 +36,14 @@ pub fn timing(settings: &Settings) -> Timing {
 }
 
 /// What all objects of this operator have in common.
-pub fn installation(settings: &Settings, fingerprint_key: Arc<[u8]>) -> Installation {
+pub fn installation(
+    settings: &Settings,
+    fingerprint_key: Arc<[u8]>,
+    clock: &ServerClock,
+) -> Installation {
     Installation {
         own_namespace: settings.namespaces.own.clone(),
+        watched: settings.namespaces.watched.clone(),
         fingerprint_key,
         app_tokens: settings.fly.app_tokens,
         secrets: match settings.namespaces.require_secret_opt_in {
@@ -42,7 +51,7 @@ pub fn installation(settings: &Settings, fingerprint_key: Arc<[u8]>) -> Installa
             false => Allowed::All,
         },
         timing: timing(settings),
-        clock: crate::clock::wall,
+        clock: clock.clone(),
     }
 }
 
@@ -70,8 +79,14 @@ pub fn context(
         leads,
         waits,
         secret_poller: SecretPoller::default(),
-        publisher: Publisher::start(Recorder::new(parts.kube.clone(), reporter)),
+        publisher: Publisher::start(Recorder::new(
+            parts.kube.clone(),
+            reporter,
+            parts.clock.clone(),
+        )),
         memories: Memories::default(),
+        room: Room::default(),
+        redactors: Redactors::default(),
     }
 }
 
@@ -85,6 +100,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let probe = match Probe::new(
         &settings.network.resolve,
         settings.network.ca_file.as_deref(),
+        &parts.clock,
     ) {
         Ok(probe) => probe,
         Err(error) => {
@@ -110,31 +126,27 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let stopping = stop.clone();
     let fence = Fence::new(move || !stopping.is_cancelled() && leader.permit().is_ok());
     let leads = Fence::new(move || leading.permit().is_ok());
-    let installation = installation(settings, fingerprint_key);
+    let installation = installation(settings, fingerprint_key, &parts.clock);
     let context = Arc::new(context(&parts, installation, probe, waits, (fence, leads)));
     parts
         .metrics
         .set_max_concurrent_reconciles(settings.work.max_concurrent_reconciles);
-    let runs = scopes.into_iter().zip(woken).map(|(namespace, woken)| {
-        let scope = Scope {
-            namespace,
-            concurrency: settings.work.max_concurrent_reconciles,
-        };
-        controller::run(
-            context.clone(),
-            scope,
-            woken,
-            parts.health.clone(),
-            stop.clone(),
-        )
-    });
+    let scopes = scopes.into_iter().zip(woken);
+    let scopes = scopes.map(|(namespace, wakes)| Scope { namespace, wakes });
+    let passes = controller::run(
+        context.clone(),
+        settings.work.max_concurrent_reconciles,
+        scopes.collect(),
+        parts.health.clone(),
+        stop.clone(),
+    );
     let polls = context.secret_poller.clone().run(
         parts.kube.clone(),
         wakes,
         settings.work.secret_look_interval,
         stop.clone(),
     );
-    future::join(future::join_all(runs), polls).await;
+    future::join(passes, polls).await;
     context.publisher.close().await;
 }
 

@@ -47,16 +47,18 @@ fn time() -> Duration {
 macro_rules! target {
     ($name:literal, $run:expr) => {{
         let files = $crate::fuzz::corpus($name);
+        let run = std::panic::AssertUnwindSafe($run);
         for file in &files {
-            $crate::fuzz::bounded(|| $run(file));
+            $crate::fuzz::bounded(|| (run.0)(file));
         }
         bolero::check!(name = $name)
             .with_max_len($crate::fuzz::MAX_LEN)
             .with_test_time($crate::fuzz::time())
             .for_each(|input: &[u8]| {
-                $crate::fuzz::bounded(|| $run(input));
+                let run = &run;
+                $crate::fuzz::bounded(|| (run.0)(input));
                 if let Some(changed) = $crate::fuzz::changed(&files, input) {
-                    $crate::fuzz::bounded(|| $run(&changed));
+                    $crate::fuzz::bounded(|| (run.0)(&changed));
                 }
             });
     }};

@@ -56,7 +56,7 @@ fn no_output_contains_a_known_value_in_any_form() {
             return;
         }
         let redactor = Redactor::default();
-        let _held = redactor.register(&SecretString::from(value.as_str()));
+        let _held = redactor.guard(SecretString::from(value.as_str()));
         let around = String::from_utf8_lossy(around);
         let middle = around.len() / 2;
         let middle = (0..=middle)

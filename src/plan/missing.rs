@@ -4,7 +4,10 @@ use std::fmt;
 
 use crate::{
     api::{ALLOWED, LABEL_ALLOW, Reason},
-    plan::named::RefKind,
+    plan::{
+        named::RefKind,
+        room::{MOST_BYTES, MOST_KEYS},
+    },
 };
 
 /// Keys in a message; the rest is counted.
@@ -43,6 +46,13 @@ pub enum Missing {
     /// The Secret does not allow its use by Activations, and this installation asks for that.
     NotAllowed {
         /// Name of the Secret.
+        name: String,
+    },
+    /// The object names more data than fits. Only the token was read.
+    TooMuch {
+        /// Kind of the object that is not read for it.
+        kind: RefKind,
+        /// Its name.
         name: String,
     },
     /// The value cannot be used.
@@ -91,6 +101,7 @@ impl Missing {
             } => Reason::ConfigMapKeyMissing,
             Self::NotText { .. } => Reason::FlyConfigInvalid,
             Self::NotAllowed { .. } => Reason::SecretNotAllowed,
+            Self::TooMuch { .. } => Reason::ReferencedDataTooLarge,
             Self::Unusable { .. } => Reason::SecretInvalid,
         }
     }
@@ -130,6 +141,9 @@ impl Missing {
             }
             Self::NotAllowed { name } => format!(
                 "if Activations may use it, label it with `{kubectl} label secret {name} {LABEL_ALLOW}={ALLOWED}`"
+            ),
+            Self::TooMuch { .. } => format!(
+                "name fewer or smaller ones, and have the application read large data from a volume or over the network; `{kubectl} describe secrets` shows the sizes"
             ),
             Self::Unusable { name, key, defect } => match defect {
                 Defect::Empty => format!(
@@ -190,6 +204,11 @@ impl fmt::Display for Missing {
             Self::NotAllowed { name } => write!(
                 f,
                 "the Secret {name} does not have the label {LABEL_ALLOW}={ALLOWED}, without which no Activation may use it here (`--require-secret-opt-in`)"
+            ),
+            Self::TooMuch { kind, name } => write!(
+                f,
+                "the {kind:?} {name} is not used: the Secrets and ConfigMaps that the spec names have more than {} MiB or {MOST_KEYS} keys in all",
+                MOST_BYTES >> 20
             ),
             Self::Unusable { name, key, defect } => {
                 write!(f, "the value of key {key} of the Secret {name} {defect}")

@@ -9,6 +9,7 @@
 //! [`target`]; only `refs::fetch` and `source` do I/O.
 
 pub mod abort;
+mod allowed;
 pub mod checks;
 pub mod digest;
 pub mod fly_config;
@@ -18,6 +19,7 @@ pub mod missing;
 pub mod named;
 pub mod refs;
 pub mod rollback_request;
+pub mod room;
 pub mod serving;
 mod shape;
 pub mod source;

@@ -8,10 +8,12 @@
 pub mod generate;
 pub mod kube_client;
 pub mod leader;
+mod mail;
 pub mod metrics;
 pub mod publisher;
 pub mod recorder;
 pub mod server;
 pub mod settings;
+pub mod share;
 pub mod telemetry;
 pub mod workqueue;

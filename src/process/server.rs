@@ -1,6 +1,6 @@
 //! `/healthz`, `/readyz` and `/metrics`, on one plain HTTP port.
 //!
-//! Healthy: the work queue moves. A failing probe makes Kubernetes restart the pod, so it covers
+//! Healthy: the work queue moves, for somebody. A failing probe makes Kubernetes restart the pod, so it covers
 //! nothing that a restart cannot correct, such as Fly.io or the API server. Ready: the caches are
 //! filled. A standby replica is ready, because it can take over.
 //!

@@ -1,224 +1,126 @@
-//! State of the work queue: which objects are due, which are being worked on, and since when.
+//! The work queue: which object is due, of what kind of work, and which one is next.
 //!
-//! The queue itself is kube's, which does not expose its state. The controller records here what it
-//! schedules, begins and ends; metrics and `/healthz` read it. It decides nothing.
+//! [`queue`] decides and does nothing else: it is plain data, and time is an argument. [`WorkQueue`]
+//! shares one queue between the dispatcher, which adds and takes, and metrics and `/healthz`, which
+//! look. Uses only `process::share`. Start reading at [`queue::Queue::next`].
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
-/// The key of an object.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Object {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
+mod changes;
+mod queue;
+mod tenant;
+mod work;
 
-impl Object {
-    /// Names an object.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Object {
-        Object {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;
 
-impl std::fmt::Display for Object {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
+pub use queue::{Limits, Queue};
+pub use work::{Job, Kind, Object, Stall};
 
-/// Work is due, but nothing has begun or ended for too long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stall {
-    /// Number of objects that are due.
-    pub waiting: usize,
-    /// How long the oldest of them has been due.
-    pub since: Duration,
-}
-
-/// Which objects are due and running, and when work last began or ended.
+/// The queue of this process, shared.
 pub struct WorkQueue {
-    state: Mutex<State>,
-}
-
-struct State {
-    /// When each waiting object is due.
-    due: HashMap<Object, Instant>,
-    running: HashMap<Object, Instant>,
-    moved: Instant,
+    queue: Mutex<Queue>,
 }
 
 impl WorkQueue {
-    /// An empty queue that last moved at `now`.
+    /// An empty queue that last moved at `now`. It gives out no work until it is opened.
     pub fn new(now: Instant) -> WorkQueue {
         WorkQueue {
-            state: Mutex::new(State {
-                due: HashMap::new(),
-                running: HashMap::new(),
-                moved: now,
-            }),
+            queue: Mutex::new(Queue::new(Limits::default(), now)),
         }
     }
 
-    /// Records that the object is due at `due`. The earliest time applies.
-    pub fn scheduled(&self, object: &Object, due: Instant) {
-        let mut state = self.lock();
-        state
-            .due
-            .entry(object.clone())
-            .and_modify(|old| *old = (*old).min(due))
-            .or_insert(due);
+    /// Sets how much work may run at once.
+    pub fn limit(&self, limits: Limits) {
+        self.lock().limit(limits);
     }
 
-    /// Records that work on the object begins. Returns how long it had been due, if it was
-    /// scheduled.
-    pub fn started(&self, object: &Object, now: Instant) -> Option<Duration> {
-        let mut state = self.lock();
-        state.moved = now;
-        state.running.insert(object.clone(), now);
-        let due = state.due.remove(object)?;
-        Some(now.saturating_duration_since(due))
+    /// See [`Queue::open`].
+    pub fn open(&self, namespace: Option<&str>) {
+        self.lock().open(namespace);
     }
 
-    /// Records that work on the object has ended.
+    /// See [`Queue::add`].
+    pub fn add(&self, object: &Object, kind: Kind, due: Instant, now: Instant) {
+        self.lock().add(object, kind, due, now);
+    }
+
+    /// See [`Queue::next`].
+    pub fn next(&self, now: Instant) -> Option<Job> {
+        self.lock().next(now)
+    }
+
+    /// See [`Queue::finished`].
     pub fn finished(&self, object: &Object, now: Instant) {
-        let mut state = self.lock();
-        state.moved = now;
-        state.running.remove(object);
+        self.lock().finished(object, now);
     }
 
-    /// Removes a deleted object.
+    /// See [`Queue::forget`].
     pub fn forget(&self, object: &Object) {
-        self.lock().due.remove(object);
+        self.lock().forget(object);
+    }
+
+    /// See [`Queue::wakes_at`].
+    pub fn wakes_at(&self) -> Option<Instant> {
+        self.lock().wakes_at()
     }
 
     /// Number of objects that are due at `now`.
     pub fn depth(&self, now: Instant) -> usize {
-        self.lock().due.values().filter(|due| **due <= now).count()
+        self.lock().depth(now)
     }
 
     /// Number of objects that are being worked on.
     pub fn running(&self) -> usize {
-        self.lock().running.len()
+        self.lock().running()
     }
 
     /// Age of all running work: the sum and the longest.
     pub fn under_way(&self, now: Instant) -> (Duration, Duration) {
-        let state = self.lock();
-        let times = state
-            .running
-            .values()
-            .map(|since| now.saturating_duration_since(*since));
-        times.fold((Duration::ZERO, Duration::ZERO), |(sum, longest), time| {
-            (sum.saturating_add(time), longest.max(time))
-        })
+        self.lock().under_way(now)
+    }
+
+    /// The longest time that an object of each kind has been due; zero without one.
+    pub fn longest_waits(&self, now: Instant) -> BTreeMap<Kind, Duration> {
+        self.lock().longest_waits(now)
     }
 
     /// Whether work has been due for `limit` while nothing began or ended.
     pub fn stalled(&self, now: Instant, limit: Duration) -> Option<Stall> {
-        let state = self.lock();
-        if now.saturating_duration_since(state.moved) < limit {
-            return None;
-        }
-        let since = state
-            .due
-            .values()
-            .map(|due| now.saturating_duration_since(*due))
-            .max()?;
-        (since >= limit).then(|| Stall {
-            waiting: state.due.values().filter(|due| **due <= now).count(),
-            since,
-        })
+        self.lock().stalled(now, limit)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
-mod tests {
+mod gone {
     use super::*;
-
-    const MINUTE: Duration = Duration::from_secs(60);
-
-    fn seconds(n: u64) -> Duration {
-        Duration::from_secs(n)
-    }
-
-    #[test]
-    fn an_object_waits_from_when_it_is_due_not_from_when_it_was_scheduled() {
-        let t0 = Instant::now();
-        let queue = WorkQueue::new(t0);
-        let object = Object::new("cabanas", "a");
-        queue.scheduled(&object, t0 + seconds(30));
-        assert_eq!(queue.depth(t0), 0);
-        assert_eq!(queue.depth(t0 + seconds(30)), 1);
-        let waited = queue.started(&object, t0 + seconds(33));
-        assert_eq!(waited, Some(seconds(3)));
-    }
-
-    #[test]
-    fn the_earliest_of_two_times_counts() {
-        let t0 = Instant::now();
-        let queue = WorkQueue::new(t0);
-        let object = Object::new("cabanas", "a");
-        queue.scheduled(&object, t0 + seconds(30));
-        queue.scheduled(&object, t0 + seconds(5));
-        queue.scheduled(&object, t0 + seconds(90));
-        assert_eq!(queue.depth(t0 + seconds(5)), 1);
-    }
-
-    #[test]
-    fn a_queue_stalls_only_with_work_due_and_no_movement() {
-        let t0 = Instant::now();
-        let queue = WorkQueue::new(t0);
-        // Idle is healthy, however long.
-        assert_eq!(queue.stalled(t0 + MINUTE * 60, MINUTE), None);
-        // Work that is not due yet is no stall either.
-        let object = Object::new("cabanas", "a");
-        queue.scheduled(&object, t0 + MINUTE * 10);
-        assert_eq!(queue.stalled(t0 + MINUTE * 10, MINUTE), None);
-        let late = t0 + MINUTE * 11;
-        let expected = Stall {
-            waiting: 1,
-            since: MINUTE,
-        };
-        assert_eq!(queue.stalled(late, MINUTE), Some(expected));
-        // Another object moves: the queue is busy, not stuck.
-        let other = Object::new("cabanas", "b");
-        queue.started(&other, late);
-        assert_eq!(queue.stalled(late, MINUTE), None);
-        assert!(queue.stalled(late + MINUTE, MINUTE).is_some());
-    }
 
     #[test]
     fn a_deleted_object_leaves_nothing_due() {
         let t0 = Instant::now();
         let queue = WorkQueue::new(t0);
-        let object = Object::new("cabanas", "a");
-        queue.scheduled(&object, t0);
-        queue.forget(&object);
+        queue.open(None);
+        let (a, b) = (Object::new("cabanas", "a"), Object::new("cabanas", "b"));
+        queue.add(&a, Kind::Change, t0, t0);
+        queue.forget(&a);
         assert_eq!(queue.depth(t0), 0);
-        assert_eq!(queue.stalled(t0 + MINUTE * 2, MINUTE), None);
-    }
-
-    #[test]
-    fn work_under_way_is_summed_and_the_longest_is_known() {
-        let t0 = Instant::now();
-        let queue = WorkQueue::new(t0);
-        queue.started(&Object::new("cabanas", "a"), t0);
-        queue.started(&Object::new("cabanas", "b"), t0 + seconds(6));
-        assert_eq!(
-            queue.under_way(t0 + seconds(10)),
-            (seconds(14), seconds(10))
-        );
-        queue.finished(&Object::new("cabanas", "a"), t0 + seconds(10));
-        assert_eq!(queue.running(), 1);
+        assert_eq!(queue.next(t0), None);
+        // Also when it goes during its pass.
+        queue.add(&b, Kind::Change, t0, t0);
+        assert!(queue.next(t0).is_some());
+        queue.add(&b, Kind::Retry, t0, t0);
+        queue.forget(&b);
+        queue.finished(&b, t0);
+        assert_eq!((queue.depth(t0), queue.running()), (0, 0));
+        let limit = Duration::from_secs(60);
+        assert_eq!(queue.stalled(t0 + limit * 2, limit), None);
     }
 }

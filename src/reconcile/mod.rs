@@ -22,6 +22,7 @@
 //! | `finalize`, `made` | deletion, and what it is about |
 //! | `token_secret` | a token's Secret that was deleted while it is needed |
 //! | `undecodable` | objects that cannot be decoded |
+//! | `urgency` | which kind of work an object is for the queue |
 //! | `memory` | what this process remembers of an object |
 
 pub mod begin;
@@ -43,16 +44,19 @@ mod status_publisher;
 mod stop;
 mod token_secret;
 pub mod undecodable;
+mod urgency;
 
 use std::time::Duration;
 
 pub use stop::report_failure;
+pub use urgency::at_first_sight;
 
 use crate::{
     api::Activation,
     error::Error,
     phase::PHASES,
     pipeline::run,
+    process::workqueue::Kind,
     reconcile::{
         begin::Pass,
         context::Context,
@@ -60,24 +64,31 @@ use crate::{
         memory::{Memory, MemoryGuard},
         requests::Requested,
     },
-    redact,
 };
 
-/// Moves the activation towards its target as far as it goes now. Returns the pause before the next
-/// reconcile.
+/// When an object is reconciled again, and what that is for the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// The pause before.
+    pub after: Duration,
+    /// The kind of work.
+    pub kind: Kind,
+}
+
+/// Moves the activation towards its target as far as it goes now.
 ///
 /// # Errors
 /// Only when Kubernetes could not be read or written; everything about Fly.io is in the status.
-pub async fn reconcile(activation: &Activation, context: &Context) -> Result<Duration, Error> {
+pub async fn reconcile(activation: &Activation, context: &Context) -> Result<Next, Error> {
     let owner = begin::owner(activation)?;
     let mut guard = MemoryGuard::take(&context.memories, &owner);
-    redact::keep(guard.memory.wanted.facts.clone());
     tracing::debug!("a pass begins");
     let pass = Pass::begin(activation, context, &owner, &guard.memory);
     let result = reconcile_once(&pass, &mut guard.memory).await;
     tracing::debug!(next = ?result.as_ref().ok(), "a pass ended");
+    let kind = urgency::of_status(guard.memory.published.status().as_ref());
     guard.end(result.is_ok());
-    result
+    result.map(|after| Next { after, kind })
 }
 
 async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration, Error> {

@@ -22,6 +22,8 @@ use crate::{
     api::Activation,
     fly,
     pipeline::{StepId, Wake, observations::Fired},
+    process::workqueue::Kind,
+    redact,
 };
 
 /// Longest time of one long poll. Fly.io's proxy ends a call after 60 s
@@ -47,15 +49,18 @@ pub struct Waits {
 }
 
 /// A namespace that is watched (`None`: all), and the stream of objects to wake in it.
-type Scope = (Option<String>, mpsc::UnboundedSender<Woken>);
+type Scope = (Option<String>, mpsc::UnboundedSender<(Woken, Kind)>);
 
 /// An object whose next pass is due now.
 pub type Woken = ObjectRef<Activation>;
 
+/// The objects to wake in one scope, each with the kind of work that it then is.
+pub type Wakes = mpsc::UnboundedReceiver<(Woken, Kind)>;
+
 impl Waits {
     /// No waits yet. Returns for each scope (a namespace, or `None` for all) the stream of objects to
     /// wake.
-    pub fn new(scopes: &[Option<String>]) -> (Self, Vec<mpsc::UnboundedReceiver<Woken>>) {
+    pub fn new(scopes: &[Option<String>]) -> (Self, Vec<Wakes>) {
         let (senders, receivers): (Vec<Scope>, Vec<_>) = scopes
             .iter()
             .map(|scope| {
@@ -86,12 +91,12 @@ impl Waits {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes an object now.
-    pub fn wake(&self, object: &Woken) {
+    /// Wakes an object now, for this kind of work.
+    pub fn wake(&self, object: &Woken, kind: Kind) {
         for (scope, sender) in self.scopes.iter() {
             if scope.is_none() || *scope == object.namespace {
                 // The receiver is gone only when the controller has ended.
-                let _ = sender.unbounded_send(object.clone());
+                let _ = sender.unbounded_send((object.clone(), kind));
             }
         }
     }
@@ -134,11 +139,11 @@ impl Waits {
         };
         let poll = long_poll(fly.clone(), app.clone(), id.clone(), what);
         let (fired, waits, object) = (fired.clone(), self.clone(), object.clone());
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(redact::carry(async move {
             poll.await;
             fired.fire(step);
-            waits.wake(&object);
-        });
+            waits.wake(&object, Kind::Progress);
+        }));
         running.insert(
             key,
             Running {

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt, runtime::reflector::ObjectRef};
 use tokio_util::sync::CancellationToken;
 
-use crate::{api::Owner, triggers::Waits};
+use crate::{api::Owner, process::workqueue::Kind, triggers::Waits};
 
 /// Shortest pause between two reads: at most 25 a second, to limit the load on the API server. With
 /// more than 375 Secrets and the default interval of 15 s, a round takes longer than the interval.
@@ -157,7 +157,7 @@ impl SecretPoller {
         for (namespace, name) in self.behind(&place, &version) {
             let object = ObjectRef::new(&name).within(&namespace);
             waits.touch(&object);
-            waits.wake(&object);
+            waits.wake(&object, Kind::Change);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::clock::http_date;
 use crate::fly::error::{Class, Conflict, Scope};
 
 /// A response that is not a success.
@@ -275,12 +276,6 @@ pub(crate) fn retry_after(value: Option<&str>, date: Option<&str>) -> Option<Dur
     let at = http_date(value)?;
     let now = http_date(date?)?;
     Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
-}
-
-fn http_date(text: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::parse(text.trim())
-        .ok()
-        .map(|zoned| zoned.timestamp())
 }
 
 #[cfg(test)]

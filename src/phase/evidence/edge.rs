@@ -52,7 +52,7 @@ pub async fn why(cx: &Cx) -> Option<String> {
     let of_machines = of_machines(cx, &machines).await;
     let lines = cx.fly.logs(&cx.target.app, None, None).await;
     let lines = lines.map(|page| page.lines).unwrap_or_default();
-    let said = proxy_line(&lines, cx.now()).map(|said| format!("Fly.io's proxy: {said}"));
+    let said = proxy_line(&lines, cx.fly_now()).map(|said| format!("Fly.io's proxy: {said}"));
     let parts: Vec<String> = [of_machines, said].into_iter().flatten().collect();
     let evidence = (!parts.is_empty()).then(|| parts.join("; "));
     cx.facts.set(Gathered {

@@ -58,6 +58,8 @@ families! {
         "workqueue_adds", "Objects added to the queue";
     queue_retries: Family<QueueLabels, Counter> = Family::default(),
         "workqueue_retries", "Objects queued again after a failure";
+    queue_wait: Family<KindLabel, Float> = Family::default(),
+        "golive_queue_longest_wait_seconds", "Longest time that an object has been due and its reconcile has not begun, by kind of work";
     queue_duration: Histograms<QueueLabels> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
         "workqueue_queue_duration_seconds", "Time from when an object was due until its reconcile began";
     work_duration: Histograms<QueueLabels> = Family::new_with_constructor(Buckets(CALL_SECONDS)),

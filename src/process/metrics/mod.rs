@@ -14,7 +14,7 @@ use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::registry::Registry;
 
 use self::families::*;
-use crate::process::workqueue::{Object, WorkQueue};
+use crate::process::workqueue::{Job, Kind, Object, WorkQueue};
 
 mod families;
 
@@ -95,23 +95,23 @@ impl Metrics {
         }
     }
 
-    /// The state of the work queue, for `/healthz`.
+    /// The work queue: the dispatcher works with it, metrics and `/healthz` look at it.
     pub fn queue(&self) -> &WorkQueue {
         &self.queue
     }
 
-    /// An object is reconciled again in `after`.
-    pub fn queued(&self, object: &Object, after: Duration) {
+    /// Adds an object to the queue: it is due in `after`.
+    pub fn queued(&self, object: &Object, kind: Kind, after: Duration) {
         let now = Instant::now();
-        self.queue
-            .scheduled(object, now.checked_add(after).unwrap_or(now));
+        let due = now.checked_add(after).unwrap_or(now);
+        self.queue.add(object, kind, due, now);
         self.families.queue_adds.get_or_create(&QUEUE).inc();
     }
 
     /// Work on an object was put back after a failure.
     pub fn retried(&self, object: &Object, after: Duration) {
         self.families.queue_retries.get_or_create(&QUEUE).inc();
-        self.queued(object, after);
+        self.queued(object, Kind::Retry, after);
     }
 
     /// How many reconciles may run at once.
@@ -123,17 +123,15 @@ impl Metrics {
         gauge.set(i64::from(count));
     }
 
-    /// A reconcile begins. Hold the result while it runs, and call [`Reconciling::finished`].
-    pub fn reconcile_started(&self, object: &Object) -> Reconciling {
-        let now = Instant::now();
-        if let Some(waited) = self.queue.started(object, now) {
-            let histogram = self.families.queue_duration.get_or_create_owned(&QUEUE);
-            histogram.observe(waited.as_secs_f64());
-        }
+    /// The reconcile of what the queue gave out begins. Hold the result until it has ended, and call
+    /// [`Reconciling::finished`].
+    pub fn reconcile_started(&self, job: &Job) -> Reconciling {
+        let histogram = self.families.queue_duration.get_or_create_owned(&QUEUE);
+        histogram.observe(job.waited.as_secs_f64());
         Reconciling {
             metrics: self.clone(),
-            object: object.clone(),
-            started: now,
+            object: job.object.clone(),
+            started: Instant::now(),
         }
     }
 
@@ -301,6 +299,11 @@ impl Metrics {
         let families = &self.families;
         let depth = i64::try_from(self.queue.depth(now)).unwrap_or(i64::MAX);
         families.queue_depth.get_or_create(&QUEUE).set(depth);
+        for (kind, waited) in self.queue.longest_waits(now) {
+            let kind = kind.as_str();
+            let gauge = families.queue_wait.get_or_create_owned(&KindLabel { kind });
+            gauge.set(waited.as_secs_f64());
+        }
         let (sum, longest) = self.queue.under_way(now);
         let gauge = families.queue_unfinished.get_or_create_owned(&QUEUE);
         gauge.set(sum.as_secs_f64());
@@ -323,8 +326,8 @@ impl Default for Metrics {
     }
 }
 
-/// A running reconcile. When it is dropped, as by cancellation at shutdown, it counts as ended
-/// without a result.
+/// A running reconcile. The queue gives its object out again once this is dropped, also without a
+/// result, as by cancellation at shutdown.
 pub struct Reconciling {
     metrics: Metrics,
     object: Object,
@@ -333,7 +336,7 @@ pub struct Reconciling {
 
 impl Reconciling {
     /// The reconcile has ended with this outcome.
-    pub fn finished(self, outcome: Outcome) {
+    pub fn finished(&self, outcome: Outcome) {
         let families = &self.metrics.families;
         let labels = ReconcileLabels {
             controller: CONTROLLER,
@@ -442,20 +445,21 @@ mod tests {
         assert_eq!(lines(&metrics, "golive_deadline").len(), 0);
     }
 
+    /// The reconcile of an object that is due now.
+    fn begin(metrics: &Metrics, object: &Object) -> Reconciling {
+        metrics.queued(object, Kind::Change, Duration::ZERO);
+        let job = metrics.queue().next(Instant::now()).unwrap();
+        metrics.reconcile_started(&job)
+    }
+
     #[test]
     fn names_are_those_that_platform_dashboards_know() {
         let metrics = Metrics::new();
         let object = Object::new("cabanas", "mvp");
-        metrics.queued(&object, Duration::ZERO);
-        metrics
-            .reconcile_started(&object)
-            .finished(Outcome::RequeueAfter);
-        metrics
-            .reconcile_started(&object)
-            .finished(Outcome::Terminal);
-        metrics
-            .reconcile_started(&object)
-            .finished(Outcome::Panicked);
+        metrics.queue().open(None);
+        for outcome in [Outcome::RequeueAfter, Outcome::Terminal, Outcome::Panicked] {
+            begin(&metrics, &object).finished(outcome);
+        }
         metrics.retried(&object, Duration::from_secs(60));
         metrics.set_max_concurrent_reconciles(16);
         metrics.kube_call(&http::Method::PATCH, "10.0.0.1:443", Some(200));
@@ -477,9 +481,10 @@ mod tests {
             "controller_runtime_max_concurrent_reconciles{controller=\"activation\"} 16",
             "controller_runtime_active_workers{controller=\"activation\"} 0",
             "workqueue_depth{name=\"activation\",controller=\"activation\"} 0",
-            "workqueue_adds_total{name=\"activation\",controller=\"activation\"} 2",
+            "workqueue_adds_total{name=\"activation\",controller=\"activation\"} 4",
             "workqueue_retries_total{name=\"activation\",controller=\"activation\"} 1",
-            "workqueue_queue_duration_seconds_count{name=\"activation\",controller=\"activation\"} 1",
+            "workqueue_queue_duration_seconds_count{name=\"activation\",controller=\"activation\"} 3",
+            "golive_queue_longest_wait_seconds{kind=\"change\"} 0.0",
             "rest_client_requests_total{code=\"200\",method=\"PATCH\",host=\"10.0.0.1:443\"} 1",
             "leader_election_master_status{name=\"golive\"} 1",
             "golive_phase_attempts_total{phase=\"Deploy\",result=\"succeeded\"} 1",
@@ -495,7 +500,8 @@ mod tests {
     #[test]
     fn work_that_is_dropped_without_an_end_is_no_longer_running() {
         let metrics = Metrics::new();
-        let running = metrics.reconcile_started(&Object::new("cabanas", "mvp"));
+        metrics.queue().open(None);
+        let running = begin(&metrics, &Object::new("cabanas", "mvp"));
         assert_eq!(
             lines(&metrics, "active_workers")[0].chars().last(),
             Some('1')

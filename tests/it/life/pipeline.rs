@@ -17,6 +17,7 @@ use golive::{
     },
     fly::{MachineConfig, MachineState, NewApp, NewMachine},
     pipeline::{StepId, Wake, observations::Fired},
+    process::workqueue::Kind,
     triggers::{Waits, Woken},
 };
 use serde_json::json;
@@ -213,7 +214,10 @@ async fn a_wait_wakes_its_object_in_its_scope_when_the_machine_gets_there_and_no
 
     for scope in [2, 0] {
         let next = tokio::time::timeout(LIMIT, woken[scope].next()).await;
-        assert_eq!(next.expect("it is woken"), Some(object.clone()));
+        assert_eq!(
+            next.expect("it is woken"),
+            Some((object.clone(), Kind::Progress))
+        );
     }
     assert!(
         woken[1].try_recv().is_err(),
@@ -252,9 +256,15 @@ async fn a_wait_ends_without_a_word_when_nothing_is_awaited_or_the_object_is_gon
     world.client.start_machine("waits", id, None).await.unwrap();
 
     let first = tokio::time::timeout(LIMIT, woken[0].next()).await;
-    assert_eq!(first.expect("it is woken"), Some(object("stays")));
+    assert_eq!(
+        first.expect("it is woken"),
+        Some((object("stays"), Kind::Progress))
+    );
     // All three shared one poll: other polls would have arrived by now.
     begin("last", StepId::Health);
     let next = tokio::time::timeout(LIMIT, woken[0].next()).await;
-    assert_eq!(next.expect("it is woken"), Some(object("last")));
+    assert_eq!(
+        next.expect("it is woken"),
+        Some((object("last"), Kind::Progress))
+    );
 }

@@ -8,6 +8,7 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use golive::clock::ServerClock;
 use golive::net::{
     probe::{Ask, Door, Probe, ProbeError},
     resolve::Resolve,
@@ -82,7 +83,7 @@ async fn serve(issuer: Option<&CertifiedIssuer<'_, KeyPair>>, name: &str, year: 
 
 async fn ask(host: &str, address: SocketAddr, ca: Option<&Path>) -> Result<u16, ProbeError> {
     let resolve = Resolve::parse(&format!("{host}:443={address}")).unwrap();
-    let probe = Probe::new(&[resolve], ca).unwrap();
+    let probe = Probe::new(&[resolve], ca, &ServerClock::of_kubernetes()).unwrap();
     let ask = Ask {
         door: Door::HTTPS,
         method: hyper::Method::GET,

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use golive::process::metrics::Metrics;
 use golive::process::server::{Health, QUEUE_STALL, Server};
-use golive::process::workqueue::Object;
+use golive::process::workqueue::{Kind, Limits, Object};
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -63,15 +63,26 @@ async fn health_turns_red_when_the_queue_stops_with_work_due_and_green_when_it_m
     }
     let queue = served.metrics.queue();
     let past = Instant::now().checked_sub(QUEUE_STALL * 2).unwrap();
-    queue.scheduled(&Object::new("cabanas", "mvp"), past);
-    queue.finished(&Object::new("cabanas", "other"), past);
+    let (due, other) = (
+        Object::new("cabanas", "mvp"),
+        Object::new("cabanas", "other"),
+    );
+    queue.limit(Limits {
+        workers: 2,
+        single: false,
+    });
+    queue.open(None);
+    queue.add(&other, Kind::Change, past, past);
+    assert!(queue.next(past).is_some());
+    queue.finished(&other, past);
+    queue.add(&due, Kind::Change, past, past);
     let (status, _, said) = get(&served, "/healthz", "*/*").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(
         said,
         "the queue has not moved for 120 s with 1 objects waiting\n"
     );
-    queue.started(&Object::new("cabanas", "mvp"), Instant::now());
+    assert!(queue.next(Instant::now()).is_some());
     assert_eq!(get(&served, "/healthz", "*/*").await.0, StatusCode::OK);
 }
 

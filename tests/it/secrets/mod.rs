@@ -13,6 +13,7 @@ mod canary;
 mod changes;
 mod credentials;
 mod generated;
+mod tenants;
 
 /// A cluster of the test's own with the shipped installation, and its operator at work. The control
 /// plane ends with what is given back.

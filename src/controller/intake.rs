@@ -1,0 +1,205 @@
+//! What the watch of Activations means for the queue. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::watcher::Event};
+
+use crate::{
+    api::Activation,
+    process::workqueue::{Kind, Object},
+    reconcile,
+};
+
+/// An Activation, or an object that cannot be decoded as one.
+pub(super) type Watched = DeserializeGuard<Activation>;
+
+/// What follows from an event of the watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// The object is due now.
+    Due(Object, Kind),
+    /// The object is gone.
+    Gone(Object),
+    /// All objects have been listed.
+    Listed,
+}
+
+/// What of an object calls for a pass when it changes. Our own status writes do not; finalizers and
+/// annotations do not change the generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    uid: Option<String>,
+    generation: Option<i64>,
+    annotations: u64,
+    finalizers: u64,
+    deleted: bool,
+}
+
+impl Known {
+    fn of(object: &Watched) -> Self {
+        let hash = |value: &dyn Fn(&mut DefaultHasher)| {
+            let mut hasher = DefaultHasher::new();
+            value(&mut hasher);
+            hasher.finish()
+        };
+        Self {
+            uid: object.uid(),
+            generation: object.meta().generation,
+            annotations: hash(&|hasher| object.annotations().hash(hasher)),
+            finalizers: hash(&|hasher| object.finalizers().hash(hasher)),
+            deleted: object.meta().deletion_timestamp.is_some(),
+        }
+    }
+
+    /// What the change from `before` is; `None` when nothing of it calls for a pass.
+    fn since(&self, before: Option<&Self>) -> Option<Kind> {
+        let same = before.filter(|before| before.uid == self.uid);
+        match same {
+            None if self.deleted => Some(Kind::Deletion),
+            None => Some(Kind::Progress),
+            Some(before) if self.deleted && !before.deleted => Some(Kind::Deletion),
+            Some(before)
+                if (before.generation, before.annotations)
+                    != (self.generation, self.annotations) =>
+            {
+                Some(Kind::Change)
+            }
+            // Ours.
+            Some(before) if before.finalizers != self.finalizers => Some(Kind::Progress),
+            Some(_) => None,
+        }
+    }
+}
+
+/// The objects of one watch, as they were seen last.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    known: BTreeMap<Object, Known>,
+    /// The objects of the list that is under way, and what is due of them.
+    listed: BTreeSet<Object>,
+    due: Vec<Seen>,
+}
+
+impl Intake {
+    /// Takes an event, and returns what follows from it. What a list brings follows at its end, when
+    /// the cache has it.
+    pub(super) fn take(&mut self, event: &Event<Watched>) -> Vec<Seen> {
+        match event {
+            Event::Init => {
+                self.listed.clear();
+                self.due.clear();
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                let (key, now) = (key(object), Known::of(object));
+                let kind = match self.known.get(&key) {
+                    before @ Some(_) => now.since(before),
+                    None => Some(first_sight(object)),
+                };
+                self.due
+                    .extend(kind.map(|kind| Seen::Due(key.clone(), kind)));
+                self.listed.insert(key.clone());
+                self.known.insert(key, now);
+                Vec::new()
+            }
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                let gone = self.known.keys().filter(|key| !listed.contains(key));
+                let gone: Vec<Seen> = gone.cloned().map(Seen::Gone).collect();
+                self.known.retain(|key, _| listed.contains(key));
+                let due = std::mem::take(&mut self.due);
+                gone.into_iter().chain(due).chain([Seen::Listed]).collect()
+            }
+            Event::Apply(object) => {
+                let (key, now) = (key(object), Known::of(object));
+                let kind = now.since(self.known.get(&key));
+                self.known.insert(key.clone(), now);
+                kind.map(|kind| Seen::Due(key, kind)).into_iter().collect()
+            }
+            Event::Delete(object) => {
+                let key = key(object);
+                self.known.remove(&key);
+                vec![Seen::Gone(key)]
+            }
+        }
+    }
+}
+
+fn key(object: &Watched) -> Object {
+    Object::new(object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// The kind of an object that this process has never seen.
+fn first_sight(object: &Watched) -> Kind {
+    match &object.0 {
+        Ok(activation) => reconcile::at_first_sight(activation),
+        // Nothing of its status is known.
+        Err(_) => Kind::Progress,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn object(name: &str, more: Value) -> Watched {
+        let mut metadata = json!({"name": name, "namespace": "ns", "uid": "u", "generation": 1});
+        let known = metadata.as_object_mut().unwrap();
+        known.extend(more.as_object().unwrap().clone());
+        let spec =
+            json!({"organization": "o", "app": "x", "region": "eze", "deploy": {"image": "x:1"}});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+    }
+
+    fn due(name: &str, kind: Kind) -> Seen {
+        Seen::Due(Object::new("ns", name), kind)
+    }
+
+    #[test]
+    fn what_a_list_brings_follows_when_it_is_complete() {
+        let mut intake = Intake::default();
+        assert_eq!(intake.take(&Event::Init), []);
+        assert_eq!(intake.take(&Event::InitApply(object("a", json!({})))), []);
+        let all = intake.take(&Event::InitDone);
+        assert_eq!(all, [due("a", Kind::Progress), Seen::Listed]);
+        // Once more, after an interruption: what is the same is not due, and what is missing is gone.
+        intake.take(&Event::Init);
+        intake.take(&Event::InitApply(object("b", json!({}))));
+        let all = intake.take(&Event::InitDone);
+        let gone = Seen::Gone(Object::new("ns", "a"));
+        assert_eq!(all, [gone, due("b", Kind::Progress), Seen::Listed]);
+        intake.take(&Event::Init);
+        let edited = object("b", json!({"generation": 2}));
+        intake.take(&Event::InitApply(edited));
+        let all = intake.take(&Event::InitDone);
+        assert_eq!(all, [due("b", Kind::Change), Seen::Listed]);
+    }
+
+    #[test]
+    fn a_change_is_told_from_our_own_writes() {
+        let mut intake = Intake::default();
+        let mut seen = |more: Value| intake.take(&Event::Apply(object("a", more)));
+        assert_eq!(seen(json!({})), [due("a", Kind::Progress)], "it is new");
+        assert_eq!(seen(json!({"resourceVersion": "9"})), [], "a status write");
+        let ours = json!({"finalizers": ["golive.dev/x"]});
+        assert_eq!(seen(ours.clone()), [due("a", Kind::Progress)]);
+        let mut edited = ours;
+        edited["generation"] = json!(2);
+        assert_eq!(seen(edited.clone()), [due("a", Kind::Change)]);
+        edited["annotations"] = json!({"golive.dev/retry": "now"});
+        assert_eq!(seen(edited.clone()), [due("a", Kind::Change)]);
+        edited["deletionTimestamp"] = json!("2026-11-24T12:00:00Z");
+        assert_eq!(seen(edited.clone()), [due("a", Kind::Deletion)]);
+        assert_eq!(seen(edited.clone()), []);
+        edited["uid"] = json!("another");
+        assert_eq!(seen(edited.clone()), [due("a", Kind::Deletion)]);
+        let gone = intake.take(&Event::Delete(object("a", edited)));
+        assert_eq!(gone, [Seen::Gone(Object::new("ns", "a"))]);
+    }
+}

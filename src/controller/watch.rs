@@ -1,0 +1,187 @@
+//! The watches of one scope, and what each change makes due.
+
+use std::collections::BTreeSet;
+
+use futures::{Stream, StreamExt, future, stream};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt, predicates,
+        reflector::{ObjectRef, Store, store::Writer},
+        watcher,
+    },
+};
+
+use super::intake::{Intake, Seen, Watched};
+use crate::{
+    api::ActivationApproval,
+    plan::named::{RefKind, watched},
+    process::workqueue::{Kind, Object},
+    reconcile::begin,
+    triggers::{Waits, Woken, secrets::SecretPoller},
+};
+
+/// One watched namespace; `None`: all.
+pub(super) type Namespace = Option<String>;
+
+fn api<K>(namespace: &Namespace, client: &Client) -> Api<K>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// The watch of Activations: fills the cache behind `writer`, and yields what follows from each
+/// change.
+pub(super) fn activations(
+    namespace: &Namespace,
+    client: &Client,
+    writer: Writer<Watched>,
+) -> impl Stream<Item = Seen> + Send + use<> {
+    let mut intake = Intake::default();
+    watcher(
+        api::<Watched>(namespace, client),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .modify(|object| begin::keep_authors(object.managed_fields_mut()))
+    .reflect(writer)
+    .map(move |event| match event {
+        Ok(event) => intake.take(&event),
+        Err(source) => {
+            let error = crate::causes::chain(&source);
+            tracing::warn!(error, "a watch failed; it is retried");
+            Vec::new()
+        }
+    })
+    .flat_map(stream::iter)
+}
+
+/// The objects that a new or changed decision of a person is about.
+pub(super) fn approvals(
+    namespace: &Namespace,
+    client: &Client,
+    waits: Waits,
+) -> impl Stream<Item = Seen> + Send + use<> {
+    let api = api::<ActivationApproval>(namespace, client);
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .touched_objects()
+        .filter_map(move |approval| {
+            let named = approval.ok().and_then(|approval| {
+                let namespace = approval.namespace()?;
+                let name = approval.spec.activation;
+                waits.touch(&Woken::new(&name).within(&namespace));
+                Some(Seen::Due(Object::new(namespace, name), Kind::Change))
+            });
+            future::ready(named)
+        })
+}
+
+/// The objects that name a changed ConfigMap.
+pub(super) fn config_maps(
+    namespace: &Namespace,
+    client: &Client,
+    activations: Store<Watched>,
+    waits: Waits,
+) -> impl Stream<Item = Seen> + Send + use<> {
+    let changed = metadata::<ConfigMap, _>(namespace, client, |_| {});
+    named_by(changed, RefKind::ConfigMap, activations, waits)
+}
+
+/// The objects that name a changed Secret. Only with rights to single namespaces: no right to list all
+/// Secrets of a cluster is required. Otherwise, and while the watch fails, each referenced Secret is
+/// polled by name (`triggers/secrets.rs`).
+pub(super) fn secrets(
+    namespace: &Namespace,
+    client: &Client,
+    poller: SecretPoller,
+    activations: Store<Watched>,
+    waits: Waits,
+) -> impl Stream<Item = Seen> + Send + use<> {
+    let watches = namespace.clone().map(|name| {
+        let changed = metadata::<Secret, _>(namespace, client, move |works| {
+            poller.set_watched(&name, works);
+        });
+        named_by(changed, RefKind::Secret, activations, waits)
+    });
+    stream::iter(watches).flatten()
+}
+
+/// Metadata of one kind: values never enter the cache. Calls `works` with true when the watch is
+/// established and with false when it fails.
+fn metadata<K, W>(
+    namespace: &Namespace,
+    client: &Client,
+    works: W,
+) -> impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + use<K, W>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+    W: Fn(bool) + Send + 'static,
+{
+    let api = api::<PartialObjectMeta<K>>(namespace, client);
+    watcher(api, watcher::Config::default())
+        .inspect(move |event| match event {
+            Ok(watcher::Event::InitDone) => works(true),
+            Ok(_) => {}
+            Err(_) => works(false),
+        })
+        .default_backoff()
+        .touched_objects()
+        .predicate_filter(
+            predicates::resource_version,
+            kube::runtime::PredicateConfig::default(),
+        )
+}
+
+/// The activations that name a changed object.
+fn named_by<K>(
+    changed: impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static,
+    kind: RefKind,
+    activations: Store<Watched>,
+    waits: Waits,
+) -> impl Stream<Item = Seen> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Send + 'static,
+{
+    changed
+        .filter_map(|object| future::ready(object.ok()))
+        .map(move |object| {
+            let (namespace, name) = (object.namespace(), object.name_any());
+            let named: Vec<Object> = activations
+                .state()
+                .iter()
+                .filter(|activation| activation.namespace() == namespace)
+                .filter(|activation| {
+                    activation.0.as_ref().is_ok_and(|activation| {
+                        let names: BTreeSet<(RefKind, String)> = watched(activation);
+                        names.contains(&(kind, name.clone()))
+                    })
+                })
+                .map(|activation| {
+                    let namespace = activation.namespace().unwrap_or_default();
+                    Object::new(namespace, activation.name_any())
+                })
+                .collect();
+            for object in &named {
+                waits.touch(&ObjectRef::new(&object.name).within(&object.namespace));
+            }
+            stream::iter(
+                named
+                    .into_iter()
+                    .map(|object| Seen::Due(object, Kind::Change)),
+            )
+        })
+        .flatten()
+}
