@@ -16,7 +16,7 @@ use crate::{
     plan::{refs::Allowed, room::Room},
     process::{publisher::Publisher, recorder::Recorder, settings::Settings},
     reconcile::{
-        context::{Context, Redactors},
+        context::{Context, Departures, Redactors},
         memory::Memories,
     },
     store::installation_key,
@@ -87,6 +87,7 @@ pub fn context(
         memories: Memories::default(),
         room: Room::default(),
         redactors: Redactors::default(),
+        departures: Departures::default(),
     }
 }
 
