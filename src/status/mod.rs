@@ -38,7 +38,7 @@ pub use messages::redact;
 pub use next::next;
 pub use pass_result::{PassResult, Removing, Site, serving};
 pub use phases::cannot_observe;
-pub use published::Published;
+pub use published::{Published, Unanswered};
 pub use write::{Written, clear, foreign, own, unknown, write};
 
 #[cfg(test)]
