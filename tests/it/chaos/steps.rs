@@ -1,7 +1,11 @@
 //! Somebody changes or deletes the object at each step of its life (F49, F50). Every object of a fleet
 //! meets its edit after another number of its own changes, so one world tries many steps.
 
-#![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper fails its test by a panic"
+)]
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +25,11 @@ use crate::support::{
 /// Steps that one life has at most: effects of an app at Fly.io until it is live.
 const STEPS: usize = 14;
 
+/// What somebody does to the spec: in words, and the change.
+type Edit = (&'static str, fn() -> Value);
+
 /// What somebody does to the spec.
-const EDITS: [(&str, fn() -> Value); 8] = [
+const EDITS: [Edit; 8] = [
     (
         "another image",
         || json!({"deploy": {"image": "registry.fly.io/hola-cabanas:again"}}),
@@ -91,7 +98,7 @@ async fn at_step(env: &Env, n: usize, step: usize) {
 }
 
 /// An object is edited after a number of its own changes, and put right where the edit stops it.
-async fn edited(env: &Env, n: usize, step: usize, (what, edit): (&str, fn() -> Value)) {
+async fn edited(env: &Env, n: usize, step: usize, (what, edit): Edit) {
     create(env, n).await;
     at_step(env, n, step).await;
     let edit = edit();
