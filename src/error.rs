@@ -44,6 +44,10 @@ pub enum Error {
     #[error("{0} is not known yet")]
     NotKnown(&'static str),
 
+    /// A server outside has not answered yet; the object is woken when it has.
+    #[error("{0} has not answered yet")]
+    Awaited(String),
+
     /// Something a person must change first.
     #[error("{message}")]
     Blocked {
@@ -155,6 +159,7 @@ impl Error {
             Self::Kube { .. } => Reason::KubernetesUnavailable,
             Self::Blocked { reason, .. } | Self::Store { reason, .. } => *reason,
             Self::NotKnown(_) => Reason::Pending,
+            Self::Awaited(_) => Reason::Waiting,
             Self::Resolver(_) => Reason::ObservationUnknown,
             Self::Deadline(_) => Reason::DeadlineExceeded,
             Self::Malformed(_) | Self::Panicked(_) => Reason::InternalError,
@@ -186,7 +191,7 @@ impl Error {
         match self {
             // An earlier attempt of the same call may have succeeded.
             Self::Fly { source, .. } => !source.is_ambiguous(),
-            Self::NotKnown(_) | Self::Blocked { .. } => true,
+            Self::NotKnown(_) | Self::Awaited(_) | Self::Blocked { .. } => true,
             _ => false,
         }
     }

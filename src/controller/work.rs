@@ -12,7 +12,9 @@ use crate::{
     controller::{self, Scope, operator::Parts},
     net::probe::Probe,
     pipeline::{Fence, Installation, Timing},
-    process::{publisher::Publisher, recorder::Recorder, settings::Settings},
+    process::{
+        outside, publisher::Publisher, recorder::Recorder, settings::Settings, turnstile::Turnstile,
+    },
     reconcile::{context::Context, memory::Memories},
     store::installation_key,
     triggers::{Waits, secrets::SecretPoller},
@@ -58,6 +60,7 @@ pub fn context(
         kube: parts.kube.clone(),
         fly: parts.fly.clone(),
         probe,
+        outside: Turnstile::new(outside::AT_ONCE),
         metrics: Arc::new(parts.metrics.clone()),
         installation: Arc::new(installation),
         source_interval_min: parts.settings.work.source_interval_min,

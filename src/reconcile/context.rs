@@ -12,7 +12,7 @@ use crate::{
     fly,
     net::probe::Probe,
     pipeline::{Fence, Installation},
-    process::{metrics::Metrics, publisher::Publisher, workqueue::Object},
+    process::{metrics::Metrics, publisher::Publisher, turnstile::Turnstile, workqueue::Object},
     reconcile::memory::Memories,
     triggers::{Waits, secrets::SecretPoller},
 };
@@ -25,6 +25,8 @@ pub struct Context {
     pub fly: fly::Fly,
     /// Requests to applications.
     pub probe: Probe,
+    /// How many questions to servers outside are under way.
+    pub outside: Arc<Turnstile>,
     /// Metrics of this process.
     pub metrics: Arc<Metrics>,
     /// What all objects have in common.

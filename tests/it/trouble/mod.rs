@@ -7,6 +7,7 @@ mod data;
 mod deletion;
 mod deploy;
 mod evidence;
+mod fair;
 mod inputs;
 mod isolation;
 mod kept;
