@@ -11,6 +11,16 @@ LATENCY ?= 0.1
 # Tests that run at a time: most of them wait for something, so more than there are cores.
 TEST_THREADS ?= 8
 
+# How long `make fuzz` runs each target, in seconds.
+FUZZ_SECONDS ?= 300
+
+# What `make test-chaos` does: for how many seconds, from which seed on, at how many percent of faulty
+# calls (0: at 5, 10 and 20 in turn), and with how many Activations.
+DURATION ?= 3600
+SEED ?= 11
+PERCENT ?= 0
+OBJECTS ?= 50
+
 # What `make bench` measures: dev, which is built already, or release.
 BENCH_PROFILE ?= dev
 
@@ -29,8 +39,8 @@ endif
 unexport KUBECONFIG
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash bench house \
-  lint lint-rust lint-go licences generate
+.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash test-stale \
+  test-chaos test-planted mutants bench house lint lint-rust lint-go licences supply fuzz generate
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,9 +49,10 @@ help: ## list the targets
 	@echo "  KUBERNETES_VERSION=1.37   another control plane ($(shell cd $(CONTROL_PLANE_DIR)/versions && ls *.mod | sed 's/.mod//' | paste -sd' '))"
 	@echo "  LATENCY=real              how long things take at the simulated Fly.io: off, real, or a factor (now: $(LATENCY))"
 	@echo "  BENCH_PROFILE=release     measure the release build; BENCH_REAL=0: not with Fly's real latencies"
+	@echo "  DURATION=600 SEED=7       how long test-chaos runs, and what it draws (also PERCENT, OBJECTS)"
 	@echo "  demo KUBECONFIG=file      your own cluster instead of the local one"
 
-prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL and Redis (as root)
+prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL, Redis and faketime (as root)
 	@sh tests/checks/prereqs.sh
 
 control-plane: $(CONTROL_PLANE) ## build the local kube-apiserver (minutes once, then reused)
@@ -51,10 +62,10 @@ $(CONTROL_PLANE): $(wildcard $(CONTROL_PLANE_DIR)/*.go) $(CONTROL_PLANE_DIR)/$(M
 	cd $(CONTROL_PLANE_DIR) && sh build.sh $(KUBERNETES_VERSION)
 
 build: ## build all Rust code with its tests
-	cargo build --workspace --all-targets
+	cargo build --locked --workspace --all-targets
 
 binaries:
-	cargo build --workspace --bins
+	cargo build --locked --workspace --bins
 
 # Both builds at once: Go and Rust do not wait for each other.
 parts: prereqs
@@ -74,25 +85,50 @@ demo: parts ## take the example from nothing to a live URL
 
 test: prereqs ## run every test, from nothing
 	@$(MAKE) --no-print-directory -j2 control-plane build
-	cargo test --workspace -- --test-threads=$(TEST_THREADS)
+	cargo test --locked --workspace -- --test-threads=$(TEST_THREADS)
 
 test-crash: prereqs ## kill the operator at every single external write (long)
 	@$(MAKE) --no-print-directory -j2 control-plane build
-	GOLIVE_CRASH_TEST=full cargo test -p golive --test it trouble::crash
+	GOLIVE_CRASH_TEST=full cargo test --locked -p golive --test it trouble::crash
+
+fuzz: ## run every fuzz target longer (FUZZ_SECONDS each, now: $(FUZZ_SECONDS))
+	GOLIVE_FUZZ_MS=$(FUZZ_SECONDS)000 cargo test --locked -p golive --lib fuzz:: -- --test-threads=2
+
+test-planted: ## plant known bugs one after the other; a test must catch each (long)
+	cargo run -q --locked -p planted
+
+# The tool is built once, into target/.
+MUTANTS_VERSION := 27.1.0
+# Which part of the mutants, such as 0/4; 0/1 are all.
+SHARD ?= 0/1
+
+mutants: ## change the deciding code in every small way; a unit test must fail (hours)
+	@test -x target/tools/bin/cargo-mutants || \
+	  cargo install --locked --root target/tools --version $(MUTANTS_VERSION) cargo-mutants
+	target/tools/bin/cargo-mutants mutants --output target --sharding round-robin --shard $(SHARD)
+
+test-stale: prereqs ## let every single look at Fly.io be wrong once (long)
+	@$(MAKE) --no-print-directory -j2 control-plane build
+	GOLIVE_STALE_TEST=full cargo test --locked -p golive --test it trouble::stale
+
+test-chaos: prereqs ## fleets under seeded faults and kills, and every fault at every step (an hour)
+	@$(MAKE) --no-print-directory -j2 control-plane build
+	GOLIVE_CHAOS=full GOLIVE_CHAOS_SECONDS=$(DURATION) GOLIVE_CHAOS_SEED=$(SEED) GOLIVE_CHAOS_PERCENT=$(PERCENT) \
+	  GOLIVE_CHAOS_OBJECTS=$(OBJECTS) cargo test --locked -p golive --test it chaos:: -- --nocapture --test-threads=1
 
 bench: prereqs ## measure: time to live, calls, writes, memory
 	@$(MAKE) --no-print-directory control-plane
-	cargo build --workspace --bins --profile $(BENCH_PROFILE)
-	cargo bench --workspace --profile $(BENCH_PROFILE) --bench go_live
+	cargo build --locked --workspace --bins --profile $(BENCH_PROFILE)
+	cargo bench --locked --workspace --profile $(BENCH_PROFILE) --bench go_live
 
 house: ## measure the structure of src/: circles, arrows up, long functions, wide types
-	@cargo run -q -p house
+	@cargo run -q --locked -p house
 
 lint: lint-rust lint-go licences ## formats, lints, licences
 
 lint-rust:
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 lint-go:
 	@test -z "$$(gofmt -l $(CONTROL_PLANE_DIR))" || { gofmt -d $(CONTROL_PLANE_DIR); exit 1; }
@@ -101,5 +137,8 @@ lint-go:
 licences: ## check the licences of all dependencies, and that banned crates are absent
 	@sh tests/checks/licences.sh
 
+supply: ## known vulnerabilities, banned packages, licences, sources (builds cargo-deny once)
+	@sh tests/checks/supply.sh
+
 generate: ## write crds/ and what else is made from the code
-	cargo run -q -p golive --example generate
+	cargo run -q --locked -p golive --example generate

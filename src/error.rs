@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::{api::Reason, fly};
 
+/// Pause before a pass that found no room tries again.
+const CROWDED: Duration = Duration::from_secs(5);
+
 /// Why a reconcile or a step stopped early. Messages say what was being done, in lower case,
 /// without a full stop, and do not repeat their source.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +51,17 @@ pub enum Error {
     #[error("{0} has not answered yet")]
     Awaited(String),
 
+    /// Something on record was not found, which one look does not prove.
+    #[error(
+        "{what} is on record and Fly.io does not show it: Golive checks again before it treats it as gone"
+    )]
+    NotSeen {
+        /// What it is.
+        what: String,
+        /// When to look again.
+        again: Duration,
+    },
+
     /// Something a person must change first.
     #[error("{message}")]
     Blocked {
@@ -56,6 +70,12 @@ pub enum Error {
         /// The evidence and the next action.
         message: String,
     },
+
+    /// There is no room in memory for what the object names.
+    #[error(
+        "other objects hold as much data of Secrets and ConfigMaps as there is memory for; it is tried again"
+    )]
+    Crowded,
 
     /// The resolver of this process does not answer, so the state of the application is unknown.
     #[error(
@@ -128,6 +148,8 @@ impl Error {
                 fly::Retry::OnChange => Retry::OnChange,
             },
             Self::Store { retry, .. } => *retry,
+            Self::Crowded => Retry::After(CROWDED),
+            Self::NotSeen { again, .. } => Retry::After(*again),
             Self::Blocked { .. } => Retry::OnChange,
             _ => Retry::Backoff,
         }
@@ -160,7 +182,8 @@ impl Error {
             Self::Blocked { reason, .. } | Self::Store { reason, .. } => *reason,
             Self::NotKnown(_) => Reason::Pending,
             Self::Awaited(_) => Reason::Waiting,
-            Self::Resolver(_) => Reason::ObservationUnknown,
+            Self::Crowded => Reason::ReferencedDataCrowded,
+            Self::Resolver(_) | Self::NotSeen { .. } => Reason::ObservationUnknown,
             Self::Deadline(_) => Reason::DeadlineExceeded,
             Self::Malformed(_) | Self::Panicked(_) => Reason::InternalError,
         }
@@ -191,7 +214,9 @@ impl Error {
         match self {
             // An earlier attempt of the same call may have succeeded.
             Self::Fly { source, .. } => !source.is_ambiguous(),
-            Self::NotKnown(_) | Self::Awaited(_) | Self::Blocked { .. } => true,
+            Self::NotKnown(_) | Self::Awaited(_) | Self::NotSeen { .. } | Self::Blocked { .. } => {
+                true
+            }
             _ => false,
         }
     }

@@ -8,6 +8,8 @@ pub mod controller;
 pub mod error;
 pub mod fly;
 pub mod flytoml;
+#[cfg(test)]
+mod fuzz;
 pub mod net;
 pub mod phase;
 pub mod pipeline;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use golive::controller::operator::{self, Failure};
-use golive::process::kube_client;
+use golive::process::kube_client::Connection;
 use golive::process::metrics::Metrics;
 use golive::process::settings::{Cli, Command, Settings};
 use golive::{causes, clock, process::telemetry};
@@ -73,12 +73,13 @@ async fn run(settings: Settings) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     watch_signals(shutdown.clone());
     let metrics = Metrics::new();
-    let kube = kube_client::connect(&metrics).await?;
+    let clock = clock::ServerClock::of_kubernetes();
+    let connection = Connection::infer(&metrics, &clock).await?;
     operator::run(
         settings,
-        kube,
+        connection,
         metrics,
-        clock::wall,
+        clock,
         shutdown,
         golive::controller::work::work,
     )

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use fly_sim::Sim;
 use futures::future::{join_all, try_join_all};
+use golive::clock::ServerClock;
 use golive::fly::{
     AddressKind, Client, Endpoints, ExecRequest, Fly, HttpOptions, ImageReference, MachineState,
     NewAddress, NewApp, NewCluster, NewMachine, NewRedis, Token, WaitFor,
@@ -81,7 +82,11 @@ fn probe(sim: &Sim) -> Result<Probe> {
     let ca = sim.dir().join("floor-ca.pem");
     std::fs::write(&ca, sim.ca_pem())?;
     let edge = Resolve::parse(&format!("*.fly.dev:443={}", sim.edge()))?;
-    Ok(Probe::new(&[edge], Some(&ca))?)
+    Ok(Probe::new(
+        &[edge],
+        Some(&ca),
+        &ServerClock::of_kubernetes(),
+    )?)
 }
 
 async fn resolve(client: &Client, reference: &ImageReference) -> Result<String> {

@@ -95,6 +95,14 @@ pub struct Deploy {
     #[serde(default)]
     pub migrations: Migrations,
 
+    /// How often a release command or a seed command that has failed runs again by itself for the same
+    /// release, after pauses that grow. Whatever it says, it runs again for a new release, and once when
+    /// the annotation `golive.dev/retry` gets a new value. Set it only for commands that are safe to
+    /// repeat after they have failed halfway. Between 0 and 10. Default: 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 10))]
+    pub release_command_retries: u8,
+
     /// Tries each release in one machine before any machine that serves is touched: it boots the image
     /// with the environment and the secrets of the first process group, without services and
     /// volumes, so that it gets no requests. It runs after the release command. When it has been
@@ -109,6 +117,10 @@ pub struct Deploy {
     /// `bluegreen` the old machines serve until all new ones are healthy.
     #[serde(default)]
     pub on_failure: OnFailure,
+}
+
+fn is_zero(number: &u8) -> bool {
+    *number == 0
 }
 
 fn deadline() -> Duration {

@@ -71,15 +71,19 @@ macro_rules! api_enum {
             fn inline_schema() -> bool { true }
             fn schema_name() -> std::borrow::Cow<'static, str> { stringify!($name).into() }
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                // As values: the macro below would go through long lists one word at a time, and its
+                // recursion is limited.
+                let words: &[&str] = &[$($word),+];
+                let meanings = $crate::api::enumeration::meanings(&[
+                    $( ($word, $crate::api::enumeration::sentence(&[$($vdoc),+])) ),+
+                ]);
                 schemars::json_schema!({
                     "type": "string",
                     "description": $crate::api::enumeration::sentence(&[$($doc),+]),
-                    "enum": [$($word),+],
+                    "enum": words,
                     // `crd.rs` moves this into the description; a field's own comment would
                     // replace a description that stood here.
-                    "title": $crate::api::enumeration::meanings(&[
-                        $( ($word, $crate::api::enumeration::sentence(&[$($vdoc),+])) ),+
-                    ]),
+                    "title": meanings,
                 })
             }
         }

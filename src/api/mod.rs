@@ -52,6 +52,13 @@ pub const FIELD_MANAGER: &str = "golive-controller";
 /// The finalizer on an Activation, and on the Secret with its token.
 pub const FINALIZER: &str = "golive.dev/activation";
 
+/// Label on a Secret whose value [`ALLOWED`] lets the Activations of its namespace use it, where the
+/// operator asks for it (`--require-secret-opt-in`).
+pub const LABEL_ALLOW: &str = "golive.dev/allow";
+
+/// The value of [`LABEL_ALLOW`] that allows.
+pub const ALLOWED: &str = "true";
+
 /// Label on everything that belongs to an Activation: the Activation's UID.
 pub const LABEL_UID: &str = "golive.dev/activation-uid";
 
@@ -84,6 +91,10 @@ pub const ANNOTATION_FORGET: &str = "golive.dev/forget";
 /// Annotation that confirms that the deletion policy may delete data: volumes, the database, Redis.
 /// Its value must be the app's name.
 pub const ANNOTATION_DELETE_DATA: &str = "golive.dev/delete-data";
+
+/// Annotation with which a person decides that what is lost with its data is made anew: the marks of
+/// what was lost, separated by commas. A mark names one thing that was lost, so it counts once.
+pub const ANNOTATION_REPLACE_LOST: &str = "golive.dev/replace-lost";
 
 /// The bounds of a phase's deadline, as the API server checks them.
 fn deadline_rule() -> Rule {

@@ -27,6 +27,9 @@ api_enum! {
         FlyConfigValid = "FlyConfigValid",
         /// The deployment strategy works with the volumes and checks of the fly.toml. Blocking.
         StrategyCompatible = "StrategyCompatible",
+        /// No machine would begin on an empty volume beside one that nothing would use any more.
+        /// Blocking.
+        VolumesKept = "VolumesKept",
         /// A health check is declared, and it covers what the application depends on. Warning.
         HealthCheckDeclared = "HealthCheckDeclared",
         /// The requested addresses support the protocols of the services. Warning.

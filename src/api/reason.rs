@@ -83,6 +83,15 @@ api_enum! {
         SecretKeyMissing = "SecretKeyMissing",
         /// A Secret has a value that cannot be used.
         SecretInvalid = "SecretInvalid",
+        /// A Secret that is named does not have the label that lets an Activation use it.
+        SecretNotAllowed = "SecretNotAllowed",
+        /// Warning: a value of a Secret is too short or too common to be removed from logs and
+        /// messages.
+        SecretNotHidden = "SecretNotHidden",
+        /// The Secrets and ConfigMaps that the spec names are too large in all.
+        ReferencedDataTooLarge = "ReferencedDataTooLarge",
+        /// Too much of what objects name is in memory: this object waits for room.
+        ReferencedDataCrowded = "ReferencedDataCrowded",
         /// A ConfigMap that is named does not exist.
         ConfigMapNotFound = "ConfigMapNotFound",
         /// A ConfigMap that is named has no such key.
@@ -172,6 +181,14 @@ api_enum! {
         DatabaseFailed = "DatabaseFailed",
         /// The database could not be attached.
         AttachFailed = "AttachFailed",
+        /// The database that the app used is gone at Fly.io with its data; a person decides.
+        DatabaseLost = "DatabaseLost",
+        /// The Redis database that the app used is gone at Fly.io with its data; a person decides.
+        RedisLost = "RedisLost",
+        /// A generated value that the app uses is no longer in Kubernetes; a person decides.
+        GeneratedSecretLost = "GeneratedSecretLost",
+        /// A secret of the release that serves is gone at Fly.io, and its value is not in Kubernetes.
+        ServingSecretLost = "ServingSecretLost",
         /// Redis failed at Fly.io.
         RedisFailed = "RedisFailed",
         /// Something that costs money or holds data is left behind: the spec no longer asks for it.
@@ -184,7 +201,7 @@ api_enum! {
         // Deploy.
         /// The release needs a new, empty volume while the app has one that nothing would use.
         VolumeLeftBehind = "VolumeLeftBehind",
-        /// A volume that the app had is gone at Fly.io; a new, empty one takes its place.
+        /// A volume that the app had is gone at Fly.io with its data.
         VolumeLost = "VolumeLost",
         /// The release command is running.
         ReleaseCommandRunning = "ReleaseCommandRunning",

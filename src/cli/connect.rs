@@ -9,7 +9,10 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-use crate::process::{kube_client, metrics::Metrics};
+use crate::{
+    clock::ServerClock,
+    process::{kube_client, metrics::Metrics},
+};
 
 /// kubectl's flags for cluster and namespace.
 #[derive(Debug, clap::Args)]
@@ -74,7 +77,7 @@ impl Connection {
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        let kube = kube_client::build(config, &Metrics::new())
+        let kube = kube_client::build(config, &Metrics::new(), &ServerClock::of_kubernetes())
             .map_err(|error| Error::Client(Box::new(error)))?;
         Ok(Connected { kube, namespace })
     }

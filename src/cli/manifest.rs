@@ -11,6 +11,10 @@ use crate::flytoml::not_utf8;
 /// Ends of the names of files that are read in a directory, as by kubectl.
 const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
 
+/// Most bytes that are read of one file. The API server takes objects of at most 3 MiB, and a file may
+/// have several.
+const MAX_BYTES: u64 = 32 << 20;
+
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ManifestError {
@@ -18,6 +22,8 @@ pub(super) enum ManifestError {
     Read { path: String, source: io::Error },
     #[error("{path} is not UTF-8 text: {why}; save it as UTF-8")]
     NotText { path: String, why: String },
+    #[error("{0} has more than {limit} MiB, which is more than any manifest needs", limit = MAX_BYTES >> 20)]
+    TooLarge(String),
     #[error("there is no file in {0} that ends in .yaml, .yml or .json")]
     Empty(String),
     #[error("{path}{place}: {message}")]
@@ -32,20 +38,29 @@ pub(super) enum ManifestError {
 pub(super) fn read(path: &Path) -> Result<(String, String), ManifestError> {
     let name = path.display().to_string();
     let read = if path.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+        at_most(io::stdin().lock())
     } else {
-        fs::read(path)
+        fs::File::open(path).and_then(at_most)
     };
-    let bytes = read.map_err(|source| ManifestError::Read {
+    let read = read.map_err(|source| ManifestError::Read {
         path: name.clone(),
         source,
     })?;
+    let Some(bytes) = read else {
+        return Err(ManifestError::TooLarge(name));
+    };
     if let Some(why) = not_utf8(&bytes) {
         return Err(ManifestError::NotText { path: name, why });
     }
     let text = String::from_utf8_lossy(&bytes).into_owned();
     Ok((name, text))
+}
+
+/// All that there is to read, or `None` when it is more than is read: a device has no end.
+fn at_most(source: impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    source.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= MAX_BYTES).then_some(bytes))
 }
 
 /// The same of a file, or of every manifest in a directory, in the order of their names.
@@ -125,4 +140,21 @@ pub(super) fn kind(object: &Value) -> &str {
 pub(super) fn name(object: &Value) -> &str {
     let name = object.pointer("/metadata/name");
     name.and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_an_end_is_refused_and_not_read_until_the_memory_is_full() {
+        assert!(matches!(at_most(io::repeat(b'x')), Ok(None)));
+        let whole = at_most(io::repeat(b'x').take(MAX_BYTES));
+        assert!(matches!(whole, Ok(Some(bytes)) if bytes.len() as u64 == MAX_BYTES));
+        let error = ManifestError::TooLarge("/dev/zero".to_owned());
+        assert_eq!(
+            error.to_string(),
+            "/dev/zero has more than 32 MiB, which is more than any manifest needs"
+        );
+    }
 }

@@ -161,7 +161,7 @@ fn render(
     let (config, more) = config(&objects, &activation, given)?;
     warnings.extend(more);
     let groups = config.process_groups();
-    for group in deploy.scale.keys().filter(|group| !groups.contains(group)) {
+    for group in deploy.scale.keys().filter(|group| !config.has_group(group)) {
         warnings.push(format!(
             "spec.deploy.scale names the process group {group}; the fly.toml has {}",
             groups.join(", ")

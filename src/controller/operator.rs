@@ -11,11 +11,12 @@ use std::time::Duration;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Now;
+use crate::clock::{self, ServerClock};
 use crate::fly::call::client::SetupError;
 use crate::fly::{Endpoints, Fly, HttpOptions};
-use crate::process::kube_client;
-use crate::process::leader::{Candidate, Leader, Lost, Term};
+use crate::process::kube_client::{self, Connection};
+use crate::process::leader::thread::{self, Elected};
+use crate::process::leader::{Leader, Lost};
 use crate::process::metrics::{FlyCall, Metrics};
 use crate::process::server::{Health, Server};
 use crate::process::settings::{self, Settings};
@@ -43,6 +44,9 @@ pub enum Failure {
     /// No client for the API server.
     #[error(transparent)]
     Kube(#[from] kube_client::Error),
+    /// No election.
+    #[error(transparent)]
+    Election(#[from] thread::Error),
     /// No client for Fly.io.
     #[error("cannot set up the client of Fly.io")]
     Fly(#[from] SetupError),
@@ -84,8 +88,8 @@ pub struct Parts {
     pub health: Health,
     /// Whether and for how long this process leads.
     pub leader: Leader,
-    /// The wall clock.
-    pub now: Now,
+    /// The clock of the API server.
+    pub clock: ServerClock,
     /// Identity of this process, the `reportingInstance` of events.
     pub identity: String,
 }
@@ -94,9 +98,9 @@ pub struct Parts {
 /// cancelled, `work` finishes what it has begun and returns.
 pub async fn run<W>(
     settings: Settings,
-    kube: Client,
+    connection: Connection,
     metrics: Metrics,
-    now: Now,
+    clock: ServerClock,
     shutdown: CancellationToken,
     work: impl FnOnce(Parts, CancellationToken) -> W,
 ) -> Result<(), Failure>
@@ -104,6 +108,7 @@ where
     W: Future<Output = ()>,
 {
     settings.validate()?;
+    let kube = connection.client()?;
     let health = Health::new();
     let stop_serving = CancellationToken::new();
     // Stops the server on every return.
@@ -114,21 +119,26 @@ where
     metrics.set_leader(&settings.lease.name, false);
     let mut term = None;
     if settings.lease.elect {
-        let election = settings.election(identity.clone(), now);
-        match Candidate::new(kube.clone(), election)
-            .acquire(&shutdown)
-            .await
-        {
+        let election = settings.election(identity.clone(), clock::wall);
+        let connection = connection.clone();
+        let elected = thread::elect(move || connection.client(), election, shutdown.clone());
+        match elected.await? {
             Some(won) => term = Some(won),
             None => return Ok(()),
         }
     }
-    let leader = term.as_ref().map_or_else(Leader::always, Term::leader);
+    let leader = term.as_ref().map_or_else(Leader::always, Elected::leader);
     // A leader is ready once it has listed the activations; a standby replica is ready at once.
     health.expect_cache(ACTIVATIONS);
     metrics.set_leader(&settings.lease.name, true);
 
-    let fly = fly(&settings, &metrics, leader.clone(), shutdown.clone())?;
+    let fly = fly(
+        &settings,
+        &metrics,
+        &clock,
+        leader.clone(),
+        shutdown.clone(),
+    )?;
     let grace = settings.process.shutdown_grace;
     let lease_name = settings.lease.name.clone();
     let parts = Parts {
@@ -138,7 +148,7 @@ where
         metrics: metrics.clone(),
         health,
         leader,
-        now,
+        clock,
         identity,
     };
     let work = work(parts, shutdown.clone());
@@ -155,7 +165,7 @@ where
 /// Runs `work` to its end: within `grace` after `shutdown`. Returns at once when the lease is lost.
 async fn supervise(
     work: impl Future<Output = ()>,
-    term: Option<&mut Term>,
+    term: Option<&mut Elected>,
     shutdown: &CancellationToken,
     grace: Duration,
 ) -> Result<(), Failure> {
@@ -188,7 +198,7 @@ async fn supervise(
 }
 
 /// Never returns without an election.
-async fn lost(term: Option<&mut Term>) -> Lost {
+async fn lost(term: Option<&mut Elected>) -> Lost {
     match term {
         Some(term) => term.lost().await,
         None => std::future::pending().await,
@@ -218,6 +228,7 @@ async fn serve(
 fn fly(
     settings: &Settings,
     metrics: &Metrics,
+    clock: &ServerClock,
     leader: Leader,
     shutdown: CancellationToken,
 ) -> Result<Fly, SetupError> {
@@ -251,6 +262,7 @@ fn fly(
             }
             leader.permit()
         })),
+        clock: clock.clone(),
         ..HttpOptions::default()
     };
     Fly::new(endpoints, options)

@@ -16,13 +16,20 @@ use crate::{
         workqueue::Object,
     },
     reconcile::{self, Next, context::Context, undecodable},
+    redact,
 };
 
 /// Longest time of reporting a failed pass on its object.
 const REPORT: Duration = Duration::from_secs(10);
 
-/// One pass with its deadline. A panic is caught, counted, and reported on this object alone.
+/// One pass with its deadline. A panic is caught, counted, and reported on this object alone. What the
+/// object's Secrets hold is removed from all that the pass writes.
 pub(super) async fn run(key: &Object, object: &Watched, context: &Context, running: &Reconciling) {
+    let redactor = context.redactors.of(&key.namespace, &key.name);
+    redact::scope(redactor, redacted(key, object, context, running)).await;
+}
+
+async fn redacted(key: &Object, object: &Watched, context: &Context, running: &Reconciling) {
     let activation = match &object.0 {
         Ok(activation) => activation,
         Err(invalid) => {
@@ -48,7 +55,7 @@ pub(super) async fn run(key: &Object, object: &Watched, context: &Context, runni
     let result = pass.instrument(span.clone()).await;
     context
         .metrics
-        .reconciled_at(key, (context.installation.clock)());
+        .reconciled_at(key, context.installation.clock.now());
     match result {
         Ok(Next { after, kind }) => {
             running.finished(Outcome::RequeueAfter);

@@ -9,13 +9,18 @@ use kube::runtime::events::Reporter;
 
 use crate::{
     api::{FIELD_MANAGER, GROUP, bounds},
+    clock::ServerClock,
     controller::{self, Scope, operator::Parts},
     net::probe::Probe,
     pipeline::{Fence, Installation, Timing},
+    plan::{refs::Allowed, room::Room},
     process::{
         outside, publisher::Publisher, recorder::Recorder, settings::Settings, turnstile::Turnstile,
     },
-    reconcile::{context::Context, memory::Memories},
+    reconcile::{
+        context::{Context, Redactors},
+        memory::Memories,
+    },
     store::installation_key,
     triggers::{Waits, secrets::SecretPoller},
 };
@@ -33,13 +38,22 @@ pub fn timing(settings: &Settings) -> Timing {
 }
 
 /// What all objects of this operator have in common.
-pub fn installation(settings: &Settings, fingerprint_key: Arc<[u8]>) -> Installation {
+pub fn installation(
+    settings: &Settings,
+    fingerprint_key: Arc<[u8]>,
+    clock: &ServerClock,
+) -> Installation {
     Installation {
         own_namespace: settings.namespaces.own.clone(),
+        watched: settings.namespaces.watched.clone(),
         fingerprint_key,
         app_tokens: settings.fly.app_tokens,
+        secrets: match settings.namespaces.require_secret_opt_in {
+            true => Allowed::Labelled,
+            false => Allowed::All,
+        },
         timing: timing(settings),
-        clock: crate::clock::wall,
+        clock: clock.clone(),
     }
 }
 
@@ -68,8 +82,14 @@ pub fn context(
         leads,
         waits,
         secret_poller: SecretPoller::default(),
-        publisher: Publisher::start(Recorder::new(parts.kube.clone(), reporter)),
+        publisher: Publisher::start(Recorder::new(
+            parts.kube.clone(),
+            reporter,
+            parts.clock.clone(),
+        )),
         memories: Memories::default(),
+        room: Room::default(),
+        redactors: Redactors::default(),
     }
 }
 
@@ -83,6 +103,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let probe = match Probe::new(
         &settings.network.resolve,
         settings.network.ca_file.as_deref(),
+        &parts.clock,
     ) {
         Ok(probe) => probe,
         Err(error) => {
@@ -108,7 +129,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let stopping = stop.clone();
     let fence = Fence::new(move || !stopping.is_cancelled() && leader.permit().is_ok());
     let leads = Fence::new(move || leading.permit().is_ok());
-    let installation = installation(settings, fingerprint_key);
+    let installation = installation(settings, fingerprint_key, &parts.clock);
     let context = Arc::new(context(&parts, installation, probe, waits, (fence, leads)));
     parts
         .metrics

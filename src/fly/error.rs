@@ -372,6 +372,24 @@ fn is_direction_mark(c: char) -> bool {
 }
 
 #[cfg(test)]
+impl Error {
+    /// Fly.io refuses the token for good.
+    pub fn of_refused_token() -> Self {
+        Self::new(Details {
+            endpoint: "GET /v1/platform/regions",
+            status: Some(401),
+            code: None,
+            message: "unauthorized".to_owned(),
+            request_id: None,
+            class: Class::Auth { hard: true },
+            ambiguous: false,
+            path: None,
+            registry: None,
+        })
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

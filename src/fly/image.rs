@@ -68,7 +68,14 @@ impl FromStr for ImageReference {
             _ if name.contains('/') => (DOCKER_HUB.to_owned(), name.to_owned()),
             _ => (DOCKER_HUB.to_owned(), format!("library/{name}")),
         };
-        if domain.contains('@') || url::Url::parse(&format!("https://{domain}/")).is_err() {
+        // Anything else would be another host for whoever normalizes it.
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+        // `Dock/x` is a registry, and would be read as a name of Docker Hub once it is in lower case.
+        let is_clear = domain.contains(['.', ':']) || domain == "localhost";
+        if !is_clear
+            || !domain.bytes().all(is_host)
+            || url::Url::parse(&format!("https://{domain}/")).is_err()
+        {
             return Err(refuse("the registry is not a host"));
         }
         if path.len() > 255 || !path.split('/').all(is_component) {
@@ -175,6 +182,29 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn a_registry_that_would_be_read_as_another_one_is_refused() {
+        for text in [
+            "Dock/cer.y:1",
+            "https\u{feff}t:5000/x",
+            "exämple.org/x",
+            "a_b.org/x",
+            "A/b",
+        ] {
+            assert!(text.parse::<ImageReference>().is_err(), "{text}");
+        }
+        for text in [
+            "Docker.io/library/redis",
+            "LOCALHOST:5000/x",
+            "localhost/x",
+            "[::1]:5000/x",
+        ] {
+            let shown = text.parse::<ImageReference>().unwrap().to_string();
+            let again = shown.parse::<ImageReference>().unwrap();
+            assert_eq!(again.to_string(), shown, "{text}");
+        }
+    }
 
     const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 

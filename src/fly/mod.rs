@@ -34,6 +34,7 @@ mod wire;
 
 pub use addresses::{AddressKind, IpAssignment, NewAddress};
 pub use apps::{App, AppStatus, NewApp};
+pub use call::claimed::ClaimedApp;
 pub use call::client::{
     Client, Endpoints, Fly, Gate, HttpOptions, Observation, Observer, TimeLimits,
 };

@@ -341,7 +341,7 @@ impl Access<'_> {
         let call = self
             .client
             .call_at(&TOKEN, realm, auth, !(own && self.trusted));
-        let call = call.counted_by(&image.domain);
+        let call = call.counted_by_token_at(&image.domain);
         let host = (!image.is_fly()).then_some(host.as_str());
         let reply = self.hiding(call.of_registry(host)).send().await?;
         if matches!(reply.status, 401 | 403) {
@@ -365,7 +365,7 @@ impl Access<'_> {
             .client
             .call_at(endpoint, url.clone(), auth.clone(), !self.trusted)
             .of_registry(registry(image))
-            .counted_by(&image.domain);
+            .counted_by_token_at(&image.domain);
         let call = if std::ptr::eq(endpoint, &TAGS) {
             call
         } else {
@@ -418,7 +418,7 @@ impl Access<'_> {
             let host = to.host_str().unwrap_or_default().to_owned();
             let call = self.client.call_at(&BLOB, to, Auth::None, !own);
             let call = call.of_registry((!image.is_fly()).then_some(host.as_str()));
-            reply = call.counted_by(&image.domain).send().await?;
+            reply = call.counted_by_token_at(&image.domain).send().await?;
         }
         if format!("sha256:{}", hex(&Sha256::digest(&reply.body))) != digest {
             return Ok(Vec::new());

@@ -1,7 +1,7 @@
 //! Process groups and the sections that belong to them. Source: flyctl
 //! `internal/appconfig/processgroups.go`, `internal/command/deploy/deploy_first.go`.
 
-use super::config::{AppConfig, MachineTest, Mount, Service, Vm};
+use super::config::{AppConfig, HttpService, MachineTest, Mount, Service, Vm};
 use super::problem::nearest;
 use super::reader::Reader;
 
@@ -28,16 +28,27 @@ impl AppConfig {
 
     /// The group of sections without `processes`: `app` if it exists, else the first by name.
     pub fn default_group(&self) -> String {
-        let groups = self.process_groups();
-        if groups.iter().any(|group| group == APP) {
-            return APP.to_owned();
+        self.default_name().to_owned()
+    }
+
+    fn default_name(&self) -> &str {
+        if self.has_group(APP) {
+            return APP;
         }
-        groups.into_iter().next().unwrap_or_else(|| APP.to_owned())
+        self.processes.keys().next().map_or(APP, String::as_str)
+    }
+
+    /// Whether there is a group of this name.
+    pub fn has_group(&self, group: &str) -> bool {
+        match self.processes.is_empty() {
+            true => group == APP,
+            false => self.processes.contains_key(group),
+        }
     }
 
     /// Whether a section with this `processes` belongs to the group.
     pub(super) fn belongs(&self, processes: &[String], group: &str) -> bool {
-        let is_default = || group == self.default_group();
+        let is_default = || group == self.default_name();
         if processes.is_empty() {
             return is_default();
         }
@@ -48,9 +59,13 @@ impl AppConfig {
 
     /// The services of a group, `[http_service]` first.
     pub fn services_of(&self, group: &str) -> Vec<Service> {
-        let mut services = self.all_services();
-        services.retain(|service| self.belongs(&service.processes, group));
-        services
+        let http = self.http_service.iter();
+        let http = http.filter(|service| self.belongs(&service.processes, group));
+        let services = self.services.iter();
+        let services = services.filter(|service| self.belongs(&service.processes, group));
+        http.map(HttpService::to_service)
+            .chain(services.cloned())
+            .collect()
     }
 
     /// The `machine_checks` of a group: those of its services, then those of the whole application.
@@ -96,20 +111,33 @@ impl AppConfig {
     }
 }
 
+/// The first groups that a message names.
+const NAMED: usize = 10;
+
+/// The groups, for a message; of very many the first ones.
+pub(super) fn some_groups(config: &AppConfig) -> String {
+    let groups = config.process_groups();
+    let named = groups.iter().take(NAMED).map(String::as_str);
+    let named = named.collect::<Vec<_>>().join(", ");
+    match groups.len().checked_sub(NAMED) {
+        None | Some(0) => named,
+        Some(more) => format!("{named} and {more} more"),
+    }
+}
+
 /// Warns about process groups that do not exist. flyctl accepts them silently; the section then has
 /// no effect.
 pub(super) fn known_groups(config: &AppConfig, reader: &Reader, at: &str, names: &[String]) {
     if reader.has_unread("processes") {
         return;
     }
-    let groups = config.process_groups();
     for name in names {
-        if !name.is_empty() && !groups.contains(name) {
+        if !name.is_empty() && !config.has_group(name) {
             reader.warn(
                 &format!("{at}.processes"),
                 format!(
                     "there is no process group {name}, so this has no effect for it; there are {}",
-                    groups.join(", ")
+                    some_groups(config)
                 ),
             );
         }
@@ -121,8 +149,8 @@ pub(super) fn required_groups(config: &AppConfig, reader: &Reader, at: &str, nam
     if reader.has_unread("processes") {
         return;
     }
-    let groups = config.process_groups();
-    for name in names.iter().filter(|name| !groups.contains(name)) {
+    for name in names.iter().filter(|name| !config.has_group(name)) {
+        let groups = config.process_groups();
         let names: Vec<&str> = groups.iter().map(String::as_str).collect();
         let meant = nearest(name, &names)
             .map(|meant| format!("; did you mean {meant}?"))
@@ -131,7 +159,7 @@ pub(super) fn required_groups(config: &AppConfig, reader: &Reader, at: &str, nam
             &format!("{at}.processes"),
             format!(
                 "there is no process group {name}; there are {}{meant}",
-                groups.join(", ")
+                some_groups(config)
             ),
         );
     }

@@ -94,7 +94,7 @@ impl AppConfig {
         group: &str,
         context: &Context,
     ) -> Result<MachineConfig, ConversionError> {
-        if !self.process_groups().iter().any(|known| known == group) {
+        if !self.has_group(group) {
             return Err(ConversionError::UnknownGroup(group.to_owned()));
         }
         let mut machine = context.live.cloned().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::fly::GoDuration;
 
 use super::config::{AppConfig, HttpCheck, MachineTest, Service, TcpCheck};
-use super::groups::{known_groups, required_groups};
+use super::groups::{known_groups, required_groups, some_groups};
 use super::reader::Reader;
 use super::stop;
 
@@ -43,14 +43,13 @@ fn service(config: &AppConfig, reader: &Reader, at: &str, service: &Service) {
     if reader.has_unread("processes") {
         return;
     }
-    let groups = config.process_groups();
     let key = format!("{at}.processes");
     if service.processes.is_empty() && !config.processes.is_empty() {
         reader.error(
             &key,
             format!(
                 "is required because there is a [processes] section: which of {} serve it?",
-                groups.join(", ")
+                some_groups(config)
             ),
         );
     }

@@ -31,6 +31,7 @@ use super::{
     resolve::Resolve,
     tls::{self, SetupError},
 };
+use crate::clock::ServerClock;
 
 /// Limit of a page, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
@@ -115,14 +116,18 @@ pub struct Answer {
 
 impl Probe {
     /// With these overrides of DNS, and the certificate authorities of `ca_file` beside the
-    /// system's.
+    /// system's. Certificates must be valid by this clock.
     ///
     /// # Errors
     /// When `ca_file` cannot be used.
-    pub fn new(resolve: &[Resolve], ca_file: Option<&Path>) -> Result<Self, SetupError> {
+    pub fn new(
+        resolve: &[Resolve],
+        ca_file: Option<&Path>,
+        clock: &ServerClock,
+    ) -> Result<Self, SetupError> {
         Ok(Self {
             resolve: resolve.into(),
-            tls: Arc::new(tls::config(ca_file)?),
+            tls: Arc::new(tls::config(ca_file, clock)?),
             of_hostnames: Arc::new(Semaphore::new(LOOKUPS_OF_HOSTNAMES)),
             of_apps: Arc::new(Semaphore::new(LOOKUPS_OF_APPS)),
         })
@@ -489,7 +494,7 @@ mod tests {
             .iter()
             .map(|rule| Resolve::parse(rule).unwrap())
             .collect();
-        Probe::new(&rules, None).unwrap()
+        Probe::new(&rules, None, &ServerClock::of_kubernetes()).unwrap()
     }
 
     async fn refused(probe: &Probe, host: &str) -> ProbeError {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use crate::clock::ServerClock;
+
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -22,11 +24,15 @@ pub enum SetupError {
     Tls(#[source] rustls::Error),
 }
 
-/// The configuration of a TLS client that trusts the system's certificates and those in `ca_file`.
+/// The configuration of a TLS client that trusts the system's certificates and those in `ca_file`,
+/// as long as they are valid by this clock.
 ///
 /// # Errors
 /// When `ca_file` cannot be read, or has no usable certificate.
-pub fn config(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, SetupError> {
+pub fn config(
+    ca_file: Option<&Path>,
+    clock: &ServerClock,
+) -> Result<rustls::ClientConfig, SetupError> {
     let mut roots = rustls::RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
@@ -37,7 +43,7 @@ pub fn config(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, SetupError
         add(&mut roots, path)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let config = rustls::ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
         .with_safe_default_protocol_versions()
         .map_err(SetupError::Tls)?
         .with_root_certificates(roots)

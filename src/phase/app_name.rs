@@ -10,14 +10,16 @@ use std::{
 };
 
 use super::{
+    absence::{self, Doubt},
     app_lookup::{AppLookup, Holder, NameStatus, look_up, other_organization},
+    app_marks::{self, AppMarks},
     app_overview, app_secrets, clusters, names,
 };
 use crate::{
     api::{Reason, policy::Adoption},
     error::Error,
     fly,
-    pipeline::{Cx, Owner, StepChange, Verdict, Why, step::Result},
+    pipeline::{ChangeKind, Cx, Owner, StepChange, Verdict, Wake, Why, step::Result},
     plan::Target,
     store::claim::{self, Claim, TakenOver},
 };
@@ -26,6 +28,9 @@ use crate::{
 /// second (fly.io/docs/machines/api/working-with-machines-api/, "Rate limits"), and a first pass
 /// would need four. A name that is taken in the meantime is refused when the app is created.
 const FREE_FOR: Duration = Duration::from_millis(500);
+
+/// Kind of an app in `status.external[]`.
+pub const APP: &str = crate::api::status::ExternalKind::App.as_str();
 
 /// How long an observed app counts as existing: the check on its name reads it in the same pass.
 const FOUND_FOR: Duration = Duration::from_secs(1);
@@ -44,6 +49,16 @@ pub struct AppObservation {
     pub absent: BTreeSet<String>,
     /// What is in an app that may be taken over.
     pub contents: Option<Contents>,
+    /// Whose marks an app carries that is not claimed by us.
+    pub marks: AppMarks,
+    /// Pause before the second look at an app that carries no marks: a list may be empty without a
+    /// reason.
+    pub look_again: Option<Duration>,
+    /// Our status has this app on record. Nobody but Golive writes it.
+    pub recorded: bool,
+    /// The app is on record as ours and this look does not show it so, which is no proof: pause until
+    /// the next look.
+    pub doubt: Option<Duration>,
 }
 
 /// What is in an app that exists and is not ours yet.
@@ -85,6 +100,15 @@ pub enum AppChange {
         /// Kinds of what will be ours beside the app.
         made: BTreeSet<String>,
     },
+    /// Claim our app again, whose claim is lost.
+    Reclaim {
+        /// Its name.
+        app: String,
+        /// The claim that is replaced: of an Activation that is gone.
+        before: Option<Box<Claim>>,
+        /// Kinds of what does not exist yet beside the app, and will be ours.
+        made: BTreeSet<String>,
+    },
     /// Create the app at Fly.io.
     Create {
         /// Its name.
@@ -103,6 +127,12 @@ impl fmt::Display for AppChange {
                 ..
             } => write!(f, "take over the Fly app {app} with {contents}"),
             Self::Claim { app, .. } => write!(f, "claim the name {app} for a new Fly app"),
+            Self::Reclaim { app, .. } => {
+                write!(
+                    f,
+                    "claim the Fly app {app} again, because the claim was lost"
+                )
+            }
             Self::Create { app, organization } => {
                 write!(
                     f,
@@ -113,7 +143,14 @@ impl fmt::Display for AppChange {
     }
 }
 
-impl StepChange for AppChange {}
+impl StepChange for AppChange {
+    fn kind(&self) -> ChangeKind {
+        match self {
+            Self::Reclaim { .. } => ChangeKind::Housekeeping,
+            Self::Claim { .. } | Self::Create { .. } => ChangeKind::Ordinary,
+        }
+    }
+}
 
 /// Fact: the app, and when it was read.
 #[derive(Clone, Debug)]
@@ -122,6 +159,10 @@ pub struct FoundApp {
     pub app: fly::App,
     at: Instant,
 }
+
+/// Fact: since when the app was observed without any marks.
+#[derive(Debug)]
+struct Unmarked(Instant);
 
 /// Fact: our claim on the app, as it was read last.
 #[derive(Clone, Debug)]
@@ -185,21 +226,29 @@ pub async fn observe(cx: &Cx) -> Result<AppObservation> {
         Some(_) => (AppLookup::NotFound, read_claim(cx).await?),
         None => read_both(cx).await?,
     };
-    if !matches!(lookup, AppLookup::Found(_)) {
+    let ours = claim.as_ref().filter(|claim| claim.is_of(&cx.owner));
+    let doubt = ours.and_then(|_| doubt(cx, &lookup));
+    if !matches!(lookup, AppLookup::Found(_)) && doubt.is_none() {
         cx.facts.clear::<FoundApp>();
     }
-    let ours = claim.as_ref().filter(|claim| claim.is_of(&cx.owner));
     match ours {
-        Some(claim) => cx.facts.set(OwnClaim(claim.clone())),
-        None => cx.facts.clear::<OwnClaim>(),
+        Some(claim) => {
+            cx.facts.set(OwnClaim(claim.clone()));
+            cx.facts.claimed.set(&cx.target.app);
+        }
+        None => {
+            cx.facts.clear::<OwnClaim>();
+            cx.facts.claimed.clear();
+        }
     }
     let is_new = free_before.is_none();
     let absent = match (ours, free_before) {
         (Some(_), _) => BTreeSet::new(),
         (None, Some(absent)) => absent,
+        (None, None) if is_of_another(claim.as_ref(), &cx.owner) => BTreeSet::new(),
         (None, None) => absent_resources(cx).await,
     };
-    if matches!(lookup, AppLookup::NotFound) && is_new {
+    if matches!(lookup, AppLookup::NotFound) && is_new && doubt.is_none() {
         cx.facts.set(NameFree {
             at: Instant::now(),
             absent: absent.clone(),
@@ -215,13 +264,63 @@ pub async fn observe(cx: &Cx) -> Result<AppObservation> {
         }
         _ => None,
     };
+    let (marks, recorded) = match &lookup {
+        AppLookup::Found(app)
+            if ours.is_none() && other_organization(app, &cx.target).is_none() =>
+        {
+            let recorded = cx.recorded.external.iter();
+            let mut recorded = recorded.filter(|object| object.kind == APP);
+            (
+                app_marks::read(cx, &cx.target.app, &BTreeSet::new()).await?,
+                recorded.any(|object| object.id == app.id),
+            )
+        }
+        _ => (AppMarks::default(), false),
+    };
+    let unmarked = contents.is_some() && claim.is_none() && !marks.any;
     Ok(AppObservation {
         lookup,
         claim,
         owner: cx.owner.clone(),
         absent,
         contents,
+        look_again: look_again(cx, unmarked),
+        marks,
+        recorded,
+        doubt,
     })
+}
+
+/// The pause before the second look at an app that carries no marks.
+fn look_again(cx: &Cx, unmarked: bool) -> Option<Duration> {
+    if !unmarked {
+        cx.facts.clear::<Unmarked>();
+        return None;
+    }
+    let known = cx.facts.get::<Unmarked>();
+    let since = known.map_or_else(Instant::now, |known| known.0);
+    cx.facts.set(Unmarked(since));
+    let settle = cx.installation.timing.settle;
+    let left = settle.checked_sub(since.elapsed());
+    left.filter(|left| !left.is_zero())
+}
+
+/// Whether the app is on record as ours and one look says otherwise: the pause until the next look.
+fn doubt(cx: &Cx, lookup: &AppLookup) -> Option<Duration> {
+    let app = cx.target.app.as_str();
+    let doubt = match lookup {
+        AppLookup::Found(found) if other_organization(found, &cx.target).is_none() => {
+            absence::cleared(cx, Doubt::Gone, APP, app);
+            absence::cleared(cx, Doubt::NotOurs, APP, app);
+            return None;
+        }
+        AppLookup::NotFound => Doubt::Gone,
+        AppLookup::Found(_) | AppLookup::Forbidden => Doubt::NotOurs,
+    };
+    let mut recorded = cx.recorded.external.iter();
+    let on_record =
+        cx.journal.get::<AppIdentity>().is_some() || recorded.any(|object| object.kind == APP);
+    on_record.then(|| absence::seen(cx, doubt, APP, app))?
 }
 
 /// What is in an app that may be taken over.
@@ -246,14 +345,28 @@ async fn read_claim(cx: &Cx) -> Result<Option<Claim>> {
 async fn read_both(cx: &Cx) -> Result<(AppLookup, Option<Claim>)> {
     let known = cx.facts.get::<FoundApp>();
     let Some(known) = known.filter(|known| known.at.elapsed() < FOUND_FOR) else {
-        return futures::try_join!(read_app(cx), read_claim(cx));
+        let claim = read_claim(cx).await?;
+        if is_of_another(claim.as_ref(), &cx.owner) {
+            // Whatever Fly.io says, the name is not to be had, and the app's owner needs its calls.
+            return Ok((AppLookup::Forbidden, claim));
+        }
+        return Ok((read_app(cx).await?, claim));
     };
     // An app that is not ours may be deleted together with its claim.
     let claim = read_claim(cx).await?;
+    if is_of_another(claim.as_ref(), &cx.owner) {
+        return Ok((AppLookup::Forbidden, claim));
+    }
     if claim.as_ref().is_some_and(|claim| claim.is_of(&cx.owner)) {
         return Ok((AppLookup::Found(Box::new(known.app.clone())), claim));
     }
     Ok((read_app(cx).await?, claim))
+}
+
+/// Whether another Activation holds the app, so that this one has nothing to ask Fly.io about it.
+fn is_of_another(claim: Option<&Claim>, owner: &Owner) -> bool {
+    let status = NameStatus::of(&AppLookup::NotFound, claim, owner);
+    matches!(status, NameStatus::ClaimedByAnother(_))
 }
 
 async fn read_app(cx: &Cx) -> Result<AppLookup> {
@@ -298,14 +411,14 @@ async fn absent_resources(cx: &Cx) -> BTreeSet<String> {
 /// Decides whether the app can be created or taken over. Pure.
 pub fn decide(target: &Target, observed: &AppObservation) -> Verdict<AppChange> {
     let app = &target.app;
+    if let Some(again) = observed.doubt {
+        return Verdict::Holds(again);
+    }
     match NameStatus::of(&observed.lookup, observed.claim.as_ref(), &observed.owner) {
         NameStatus::ClaimedByAnother(claim) => Verdict::Blocked(
             Why::new(
                 Reason::AppClaimed,
-                format!(
-                    "the app {app} belongs to the Activation {}/{}",
-                    claim.namespace, claim.name
-                ),
+                format!("the app {app} belongs to {}", holder(claim, &observed.owner)),
             )
             .next(format!(
                 "choose another app, or delete that Activation (if it is gone already, delete the ConfigMap {} in the namespace of the operator)",
@@ -319,6 +432,15 @@ pub fn decide(target: &Target, observed: &AppObservation) -> Verdict<AppChange> 
         }),
         NameStatus::Free { claimed: false } => take(target, observed, None),
         NameStatus::Exists { app: found, holder } => existing(target, observed, found, holder),
+    }
+}
+
+/// Who holds a claim, as far as this owner may know: the objects of other namespaces have no names
+/// here.
+pub fn holder(claim: &Claim, owner: &Owner) -> String {
+    match claim.namespace == owner.namespace {
+        true => format!("the Activation {} of this namespace", claim.name),
+        false => "an Activation of another namespace".to_owned(),
     }
 }
 
@@ -342,12 +464,47 @@ fn existing(
             .next("choose another app"),
         );
     }
-    let may_adopt = match (holder, target.adoption) {
-        (Holder::Us, _) => return Verdict::Done,
-        (_, Adoption::Always) => true,
-        (_, Adoption::IfOwned) => holder == Holder::Predecessor,
-        (_, Adoption::Never) => false,
+    if holder == Holder::Us {
+        return Verdict::Done;
+    }
+    if observed.marks.of_another {
+        return Verdict::Blocked(
+            Why::new(
+                Reason::AppClaimed,
+                format!(
+                    "the app {app} carries the marks of another Activation of this cluster, which exists"
+                ),
+            )
+            .next("choose another app, or delete that Activation"),
+        );
+    }
+    // The claim is lost, and what names the owner at Fly.io is not.
+    let claim = observed.claim.as_ref();
+    let reclaims = match claim {
+        None => observed.marks.ours || observed.recorded,
+        Some(claim) => observed.marks.ours && claim.retained,
     };
+    if reclaims {
+        return Verdict::Change(AppChange::Reclaim {
+            app: app.clone(),
+            before: claim.cloned().map(Box::new),
+            made: observed.absent.clone(),
+        });
+    }
+    let may_adopt = match target.adoption {
+        Adoption::Always => true,
+        Adoption::IfOwned => holder == Holder::Predecessor,
+        Adoption::Never => false,
+    };
+    if let Some(again) = observed.look_again.filter(|_| may_adopt) {
+        return Verdict::Wait {
+            why: Why::new(
+                Reason::OutcomeUnknown,
+                format!("the app {app} carries no marks; looking again before it is taken over"),
+            ),
+            wake: Wake::After(again),
+        };
+    }
     if may_adopt {
         let contents = observed.contents.clone().unwrap_or_default();
         return take(target, observed, Some(contents));
@@ -419,13 +576,29 @@ mod tests {
     }
 
     fn next(adoption: &str, lookup: AppLookup, claim: Option<Claim>) -> Verdict<AppChange> {
+        marked(adoption, (lookup, claim), AppMarks::default())
+    }
+
+    fn marked(
+        adoption: &str,
+        (lookup, claim): (AppLookup, Option<Claim>),
+        marks: AppMarks,
+    ) -> Verdict<AppChange> {
+        let observed = AppObservation {
+            marks,
+            ..observation(lookup, claim)
+        };
+        decide(&target(&format!("adoption: {adoption}")), &observed)
+    }
+
+    fn observation(lookup: AppLookup, claim: Option<Claim>) -> AppObservation {
         let owner = Owner {
             namespace: "cabanas".into(),
             name: "shop".into(),
             uid: "uid-1".into(),
             generation: 1,
         };
-        let observed = AppObservation {
+        AppObservation {
             lookup,
             claim,
             owner,
@@ -434,8 +607,11 @@ mod tests {
                 machines: vec!["golive-app-0 (17811)".into()],
                 volumes: Vec::new(),
             }),
-        };
-        decide(&target(&format!("adoption: {adoption}")), &observed)
+            marks: AppMarks::default(),
+            look_again: None,
+            recorded: false,
+            doubt: None,
+        }
     }
 
     fn blocked(verdict: Verdict<AppChange>) -> Reason {
@@ -485,6 +661,38 @@ mod tests {
     }
 
     #[test]
+    fn the_loser_of_a_claim_learns_nothing_of_other_namespaces() {
+        let told = |claim| match next("Never", AppLookup::NotFound, Some(claim)) {
+            Verdict::Blocked(why) => why.sentence(),
+            other => unreachable!("{other:?}"),
+        };
+        let foreign = told(claim("uid-9", "finance", "payroll", false));
+        assert!(
+            foreign.contains("an Activation of another namespace"),
+            "{foreign}"
+        );
+        assert!(
+            !foreign.contains("finance") && !foreign.contains("payroll"),
+            "{foreign}"
+        );
+        let near = told(claim("uid-9", "cabanas", "first", false));
+        assert!(
+            near.contains("the Activation first of this namespace"),
+            "{near}"
+        );
+    }
+
+    #[test]
+    fn an_app_on_record_that_one_look_does_not_show_counts_as_it_was() {
+        let again = Duration::from_secs(10);
+        for lookup in [AppLookup::NotFound, AppLookup::Forbidden, there("acme")] {
+            let mut observed = observation(lookup, Some(claim("uid-1", "cabanas", "shop", false)));
+            observed.doubt = Some(again);
+            assert_eq!(decide(&target(""), &observed), Verdict::Holds(again));
+        }
+    }
+
+    #[test]
     fn an_existing_app_is_taken_over_as_far_as_adoption_allows() {
         let namesake = claim("uid-0", "cabanas", "shop", true);
         let stranger = claim("uid-0", "other", "shop", true);
@@ -498,6 +706,30 @@ mod tests {
         assert!(adopts(&look("IfOwned", Some(&namesake))));
         assert!(adopts(&look("Always", None)));
         assert!(adopts(&look("Always", Some(&stranger))));
+    }
+
+    #[test]
+    fn an_app_with_our_marks_is_claimed_again_and_one_with_anothers_is_never_taken() {
+        let marks = |ours, of_another| AppMarks {
+            ours,
+            of_another,
+            any: true,
+        };
+        for adoption in ["Never", "IfOwned", "Always"] {
+            let seen =
+                |claim: Option<Claim>, marks| marked(adoption, (there("cabanas"), claim), marks);
+            assert!(matches!(
+                seen(None, marks(true, false)),
+                Verdict::Change(AppChange::Reclaim { .. })
+            ));
+            let retained = claim("uid-0", "cabanas", "shop", true);
+            for claim in [None, Some(retained)] {
+                for ours in [false, true] {
+                    let verdict = seen(claim.clone(), marks(ours, true));
+                    assert_eq!(blocked(verdict), Reason::AppClaimed);
+                }
+            }
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::{
     fly::secrets::AppSecret,
     pipeline::{Cx, Note, step::Result},
     plan::fingerprint,
+    redact,
 };
 
 /// How long several steps share one list of the app's secrets. Fly.io answers one such list a
@@ -158,7 +159,7 @@ pub async fn compare(cx: &Cx, values: &BTreeMap<String, SecretString>) -> Result
     let mut fingerprints = BTreeMap::new();
     for (name, value) in values {
         let print = fingerprint(&cx.installation.fingerprint_key, value);
-        cx.facts.guard(&print, value);
+        redact::guard(value.clone());
         fingerprints.insert(name.clone(), print);
     }
     let at_fly = list(cx).await?;

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Kind of a managed Postgres cluster in `status.external[]` and `status.intents[]`.
-pub const MANAGED_POSTGRES: &str = "ManagedPostgres";
+pub const MANAGED_POSTGRES: &str = crate::api::status::ExternalKind::ManagedPostgres.as_str();
 
 /// The cluster of this id, unless it is deleted or being deleted.
 ///

@@ -13,6 +13,9 @@ pub const CONFIG_KEY: &str = "golive_config";
 pub const RELEASE_KEY: &str = "golive_release";
 /// On a machine that tests another one: which one it tests, and with what.
 pub const CHECK_KEY: &str = "golive_check";
+/// On a machine that runs a command of fly.toml: for which release, and which command line. A failed
+/// run says nothing about another one.
+pub const ATTEMPT_KEY: &str = "golive_attempt";
 /// On a machine that tries a release: the result, once it is known.
 pub const TRIAL_KEY: &str = "golive_trial";
 /// The declared fallback size that a machine has because Fly.io had no room for the wanted one.

@@ -5,8 +5,10 @@
 //! several, and use none. May use: `pipeline` and what is below it. Start reading in
 //! [`provision`]: `app`, then `redis`.
 
+pub mod absence;
 pub mod already;
 pub mod app_lookup;
+pub mod app_marks;
 pub mod app_name;
 pub mod app_overview;
 pub mod app_secrets;
@@ -18,6 +20,7 @@ pub mod deploy;
 pub mod evidence;
 pub mod image;
 pub mod left_behind;
+pub mod lost;
 pub mod marks;
 pub mod names;
 pub mod preflight;

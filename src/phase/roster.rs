@@ -4,15 +4,23 @@
 //!
 //! Only this process creates machines with our metadata, so that between two lists there are no
 //! others than those that it created. After a call of unknown outcome all machines are listed.
+//!
+//! A list may lag behind, or be empty without a reason, so that it is never the only evidence about a
+//! machine on record: what it shows older than it was seen before, and what it shows of a machine that
+//! this process has destroyed, is read by id; and one that is not found counts as gone only after two
+//! looks (`absence`).
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
 use futures::future::try_join_all;
 
-use super::marks::{SLOT_KEY, is_named_by_us, is_ours};
+use super::{
+    absence::{self, Doubt},
+    marks::{SLOT_KEY, is_named_by_us, is_ours},
+};
 use crate::{
     error::Error,
     fly::{Machine, MachineState, machines::CheckResult},
@@ -30,7 +38,7 @@ const LISTED_FOR: Duration = Duration::from_millis(900);
 const ONE_BY_ONE: usize = 12;
 
 /// The kind of a machine in `status.external`.
-pub const MACHINE: &str = "Machine";
+pub const MACHINE: &str = crate::api::status::ExternalKind::Machine.as_str();
 
 /// Our machines as they were last observed. A fact.
 #[derive(Debug)]
@@ -44,7 +52,16 @@ struct Roster {
     machines: Vec<Machine>,
     /// Live machines of the app that are not ours, when all were last listed.
     others: Vec<Machine>,
+    /// A machine was not found, which one look does not prove: pause until the next one.
+    doubt: Option<Duration>,
 }
+
+/// Most destroyed machines that are remembered.
+const REMEMBERED: usize = 256;
+
+/// Journal: the machines whose destruction Fly.io has accepted, by id, and when.
+#[derive(Clone, Debug, Default)]
+struct Destroyed(BTreeMap<String, Instant>);
 
 /// What this process has sent since the machines were last observed. In the journal.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +70,8 @@ struct Sent {
     changed: BTreeSet<String>,
     /// Machines that it created.
     created: Vec<Machine>,
+    /// The newest that the answer to an update said of a machine, by its id.
+    updated: BTreeMap<String, i64>,
     /// The outcome of a call is unknown, so that only a list shows which machines exist.
     unknown: bool,
 }
@@ -61,6 +80,8 @@ struct Sent {
 struct Known {
     listed: Instant,
     changed: BTreeSet<String>,
+    updated: BTreeMap<String, i64>,
+    unknown: bool,
     machines: Vec<Machine>,
     others: Vec<Machine>,
 }
@@ -80,6 +101,35 @@ impl Known {
         };
         !settled || self.changed.contains(&machine.id)
     }
+
+    /// Whether a list shows a machine as it was before: older than it was seen already, or without
+    /// the change that this process has sent since. Fly.io's own times are compared with each other.
+    fn is_stale(&self, listed: &Machine) -> bool {
+        let shown = news(listed);
+        if let Some(updated) = self.updated.get(&listed.id) {
+            return shown < *updated;
+        }
+        let mut before = self.machines.iter();
+        let before = before.find(|machine| machine.id == listed.id).map(news);
+        match before {
+            None => false,
+            Some(before) if self.changed.contains(&listed.id) => shown <= before,
+            Some(before) => shown < before,
+        }
+    }
+}
+
+/// The time of the newest thing that Fly.io says of a machine, in milliseconds.
+fn news(machine: &Machine) -> i64 {
+    let changed = machine.updated_at.map(|at| at.as_millisecond());
+    let events = machine.events.iter().filter_map(|event| event.timestamp);
+    let checks = machine.checks.0.iter();
+    let checks = checks.filter_map(|check| Some(check.updated_at?.as_millisecond()));
+    events
+        .chain(checks)
+        .chain(changed)
+        .max()
+        .unwrap_or(i64::MIN)
 }
 
 /// The app's machines that are ours and not destroyed.
@@ -98,10 +148,10 @@ pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
     }
     let sent = sent.map(|sent| (*sent).clone()).unwrap_or_default();
     let known_ids = known_ids(cx, roster.as_deref());
-    let known = roster.filter(|_| !sent.unknown);
-    let known = known.map(|roster| with_sent(&roster, sent));
+    let known = roster.map(|roster| with_sent(&roster, sent));
+    let mut doubt = None;
     let read = match &known {
-        Some(known) if known.listed.elapsed() < LISTED_FOR => {
+        Some(known) if !known.unknown && known.listed.elapsed() < LISTED_FOR => {
             let (moving, settled): (Vec<&Machine>, Vec<&Machine>) = known
                 .machines
                 .iter()
@@ -123,7 +173,9 @@ pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
         None => {
             let begun = Instant::now();
             let listed = list(cx).await?;
-            let unlisted = unlisted(cx, known.as_ref(), &listed).await?;
+            let (unlisted, left) = unlisted(cx, known.as_ref(), &listed).await?;
+            doubt = left;
+            let listed = confirmed(cx, known.as_ref(), listed).await?;
             (begun, listed.into_iter().chain(unlisted).collect(), None)
         }
     };
@@ -137,9 +189,16 @@ pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
         read: Instant::now(),
         machines: ours.clone(),
         others: others.unwrap_or(not_ours),
+        doubt,
     });
     cx.journal.clear::<Sent>();
     Ok(ours)
+}
+
+/// The pause until the next look, while a machine on record was not found at the last one. It counts
+/// as it was seen before.
+pub fn doubt(cx: &Cx) -> Option<Duration> {
+    cx.facts.get::<Roster>()?.doubt
 }
 
 /// The live machines of the app that are not ours, when all were last listed. [`ours`] lists them.
@@ -187,8 +246,11 @@ fn divide(
 /// # Errors
 /// When Fly.io does not answer.
 pub async fn all(cx: &Cx) -> Result<(Vec<Machine>, Vec<Machine>)> {
-    let machines = list(cx).await?.into_iter();
-    Ok(machines
+    let listed = list(cx).await?;
+    let (unlisted, _) = unlisted(cx, None, &listed).await?;
+    Ok(listed
+        .into_iter()
+        .chain(unlisted)
         .filter(|machine| !machine.state.is_over())
         .partition(|machine| is_ours(machine, &cx.owner)))
 }
@@ -201,6 +263,8 @@ fn with_sent(roster: &Roster, sent: Sent) -> Known {
     Known {
         listed: roster.listed,
         changed: sent.changed,
+        updated: sent.updated,
+        unknown: sent.unknown,
         machines,
         others: roster.others.clone(),
     }
@@ -219,11 +283,42 @@ async fn list(cx: &Cx) -> Result<Vec<Machine>> {
     machines.map_err(|source| Error::fly("list the machines of the app", source))
 }
 
-/// Machines that are on record and not on the list: a list may lag behind, or be empty without a
-/// reason. A machine that can be read by its id exists, whatever the list says.
-async fn unlisted(cx: &Cx, known: Option<&Known>, listed: &[Machine]) -> Result<Vec<Machine>> {
-    let known = known.into_iter().flat_map(|known| &known.machines);
-    let known = known.map(|machine| machine.id.as_str());
+/// Reads by id what a list shows older than it is known, and the machines that this process has
+/// destroyed: what is going is not ours any more.
+async fn confirmed(cx: &Cx, known: Option<&Known>, listed: Vec<Machine>) -> Result<Vec<Machine>> {
+    let destroyed = cx.journal.get::<Destroyed>().unwrap_or_default();
+    let settle = cx.installation.timing.settle;
+    let one = |machine: Machine| {
+        let destroyed = destroyed.0.get(&machine.id).copied();
+        async move {
+            let is_stale = known.is_some_and(|known| known.is_stale(&machine));
+            if machine.state.is_over() || destroyed.is_none() && !is_stale {
+                return Ok::<_, Error>(Some(machine));
+            }
+            let found = by_id(cx, &machine.id).await?;
+            Ok(match destroyed {
+                // A look that does not find what the list shows proves nothing.
+                None => found.or(Some(machine)),
+                // It goes on living: whatever has become of the request, it is not done.
+                Some(at) => found.filter(|_| at.elapsed() > settle),
+            })
+        }
+    };
+    let all = try_join_all(listed.into_iter().map(one)).await?;
+    Ok(all.into_iter().flatten().collect())
+}
+
+/// Machines that are on record and not on the list. A machine that can be read by its id exists,
+/// whatever the list says. One that cannot counts as it was seen before until a second look, after the
+/// pause that is returned.
+async fn unlisted(
+    cx: &Cx,
+    known: Option<&Known>,
+    listed: &[Machine],
+) -> Result<(Vec<Machine>, Option<Duration>)> {
+    let before = known.into_iter().flat_map(|known| &known.machines);
+    let known = before.clone().map(|machine| machine.id.as_str());
+    let destroyed = cx.journal.get::<Destroyed>().unwrap_or_default();
     let recorded = cx
         .recorded
         .external
@@ -233,9 +328,34 @@ async fn unlisted(cx: &Cx, known: Option<&Known>, listed: &[Machine]) -> Result<
     let missing: BTreeSet<&str> = known
         .chain(recorded)
         .filter(|id| !id.is_empty() && !listed.iter().any(|machine| machine.id == *id))
+        .filter(|id| !destroyed.0.contains_key(*id))
         .collect();
-    let found = try_join_all(missing.into_iter().map(|id| by_id(cx, id))).await?;
-    Ok(found.into_iter().flatten().collect())
+    for machine in listed {
+        absence::cleared(cx, Doubt::Gone, MACHINE, &machine.id);
+    }
+    let read = missing.iter().map(|id| by_id(cx, id));
+    let found = try_join_all(read).await?;
+    let mut machines = Vec::new();
+    let mut doubt: Option<Duration> = None;
+    for (id, found) in missing.into_iter().zip(found) {
+        if let Some(found) = found {
+            absence::cleared(cx, Doubt::Gone, MACHINE, id);
+            machines.push(found);
+            continue;
+        }
+        let Some(left) = absence::seen(cx, Doubt::Gone, MACHINE, id) else {
+            continue;
+        };
+        let Some(last) = before.clone().find(|machine| machine.id == id) else {
+            return Err(Error::NotSeen {
+                what: format!("the machine {id}"),
+                again: left,
+            });
+        };
+        doubt = Some(doubt.map_or(left, |doubt| doubt.min(left)));
+        machines.push(last.clone());
+    }
+    Ok((machines, doubt))
 }
 
 async fn by_id(cx: &Cx, id: &str) -> Result<Option<Machine>> {
@@ -262,6 +382,28 @@ pub fn note_created(cx: &Cx, machine: &Machine) {
     cx.journal.change_or_default::<Sent>(|sent| {
         sent.created.retain(|other| other.id != machine.id);
         sent.created.push(machine.clone());
+    });
+}
+
+/// Notes what the answer to an update said of a machine: an older list does not count.
+pub fn note_updated(cx: &Cx, machine: &Machine) {
+    let (id, news) = (machine.id.clone(), news(machine));
+    cx.journal.change_or_default::<Sent>(|sent| {
+        sent.updated.insert(id, news);
+    });
+}
+
+/// Notes that Fly.io has accepted the destruction of a machine. It is not ours any more, whatever a
+/// list shows of it.
+pub fn note_destroyed(cx: &Cx, id: &str) {
+    cx.journal.change_or_default::<Destroyed>(|destroyed| {
+        destroyed.0.insert(id.to_owned(), Instant::now());
+        if destroyed.0.len() > REMEMBERED {
+            let first = destroyed.0.iter().min_by_key(|(_, at)| **at);
+            if let Some(first) = first.map(|(id, _)| id.clone()) {
+                destroyed.0.remove(&first);
+            }
+        }
     });
 }
 
@@ -297,6 +439,42 @@ mod tests {
         let (ours, others) = divide(machines.to_vec(), &owner, &known);
         assert_eq!(ours.len() + others.len(), machines.len());
         ours.into_iter().map(|machine| machine.id).collect()
+    }
+
+    fn seen(id: &str, at: i64) -> Machine {
+        let json = json!({
+            "id": id, "name": id, "state": "started",
+            "events": [{"type": "start", "timestamp": at}, {"type": "launch", "timestamp": 1}],
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn known(machines: Vec<Machine>, changed: &[&str], updated: &[(&str, i64)]) -> Known {
+        Known {
+            listed: Instant::now(),
+            changed: changed.iter().map(|id| (*id).to_owned()).collect(),
+            updated: updated
+                .iter()
+                .map(|(id, at)| ((*id).to_owned(), *at))
+                .collect(),
+            unknown: false,
+            machines,
+            others: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_a_list_shows_older_than_it_was_seen_is_stale() {
+        let before = known(vec![seen("m1", 50)], &[], &[]);
+        assert!(before.is_stale(&seen("m1", 49)));
+        assert!(!before.is_stale(&seen("m1", 50)));
+        assert!(!before.is_stale(&seen("m2", 1)), "it was never seen");
+        let cordoned = known(vec![seen("m1", 50)], &["m1"], &[]);
+        assert!(cordoned.is_stale(&seen("m1", 50)), "without our change");
+        assert!(!cordoned.is_stale(&seen("m1", 51)));
+        let updated = known(vec![seen("m1", 50)], &["m1"], &[("m1", 60)]);
+        assert!(updated.is_stale(&seen("m1", 55)));
+        assert!(!updated.is_stale(&seen("m1", 60)), "as the answer said");
     }
 
     #[test]

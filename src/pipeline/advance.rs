@@ -142,7 +142,7 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
             notes,
             sent,
         };
-        let change = match settle(step.diff(&cx.target, &observed, cx.now())) {
+        let change = match settle(step.diff(&cx.target, &observed, cx.fly_now())) {
             Continue(change) => change,
             Break(progress) => return end(progress, sent),
         };

@@ -14,8 +14,12 @@ use crate::{
             ExternalObject, FallbackUsed, PhaseName, PhaseState, SecretStatus, SmokeTestResult,
         },
     },
+    clock::ServerClock,
     fly,
-    plan::{Target, refs::Refs},
+    plan::{
+        Target,
+        refs::{Allowed, Refs},
+    },
     process::outside::Outside,
 };
 
@@ -90,14 +94,18 @@ impl Origin {
 pub struct Installation {
     /// The operator's own namespace, where claims and records are stored.
     pub own_namespace: String,
+    /// The namespaces that the operator watches; empty: all.
+    pub watched: Vec<String>,
     /// Key of the fingerprints of secret values in status (HMAC), one per installation.
     pub fingerprint_key: Arc<[u8]>,
     /// Whether a token for the app alone is made and used.
     pub app_tokens: bool,
+    /// Which Secrets of its namespace an object may use.
+    pub secrets: Allowed,
     /// Lengths of time.
     pub timing: Timing,
-    /// The wall clock.
-    pub clock: fn() -> Timestamp,
+    /// The clock of the API server.
+    pub clock: ServerClock,
 }
 
 /// What the status recorded before this pass. Places to observe, never a proof.
@@ -205,9 +213,15 @@ pub struct Cx {
 }
 
 impl Cx {
-    /// The time now.
+    /// The time now by the API server's clock: for what is kept in Kubernetes.
     pub fn now(&self) -> Timestamp {
-        (self.installation.clock)()
+        self.installation.clock.now()
+    }
+
+    /// The time now by Fly.io's clock: for everything that is compared with times of Fly.io, such as
+    /// those of machines, checks, logs and tokens.
+    pub fn fly_now(&self) -> Timestamp {
+        self.fly.now()
     }
 
     /// True in a re-check of an object that was settled before it, as long as nothing is changed in

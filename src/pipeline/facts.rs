@@ -6,19 +6,13 @@
 
 use std::{
     any::Any,
-    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
-
-use secrecy::SecretString;
 
 pub use crate::store::image::Image;
 
 use super::{note::Incident, typed_map::TypedMap};
-use crate::{
-    fly,
-    redact::{self, Guarded},
-};
+use crate::fly;
 
 /// The facts of one Activation, by type, and what a pass shares beside them.
 #[derive(Debug, Default)]
@@ -26,8 +20,9 @@ pub struct Facts {
     observed: TypedMap,
     /// The token for the app alone, which the client uses.
     pub app_token: Arc<fly::AppToken>,
+    /// The app that the object has claimed: its clients spend the app's rate limits.
+    pub claimed: Arc<fly::ClaimedApp>,
     incidents: Mutex<Vec<Incident>>,
-    guarded: Mutex<BTreeMap<String, Guarded>>,
 }
 
 impl Facts {
@@ -72,46 +67,21 @@ impl Facts {
         std::mem::take(&mut *incidents)
     }
 
-    /// Redacts a value of the application in all output for as long as the object is remembered: a
-    /// machine may print it at any time, also after it was replaced.
-    pub fn guard(&self, fingerprint: &str, value: &SecretString) {
-        self.guarded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(fingerprint.to_owned())
-            .or_insert_with(|| redact::guard(value.clone()));
-    }
-
     /// Empty facts of another target of the same object, with the same token for the app.
     pub fn beside(other: &Self) -> Self {
         Self {
             app_token: other.app_token.clone(),
+            claimed: other.claimed.clone(),
             ..Self::default()
         }
     }
 
-    /// Forgets all facts; guarded values stay guarded.
+    /// Forgets all facts. Whose rate limits are spent does not change by that.
     #[must_use]
     pub fn cut_off(&self) -> Self {
-        let mut guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
         Self {
-            guarded: Mutex::new(std::mem::take(&mut *guarded)),
+            claimed: self.claimed.clone(),
             ..Self::default()
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guarded_value_is_redacted_as_long_as_the_object_is_remembered() {
-        let value = "made-up-and-printed-by-a-machine-61c0";
-        let facts = Facts::default();
-        facts.guard("print", &SecretString::from(value));
-        assert_eq!(redact::redact(value), redact::REDACTED);
-        drop(facts);
-        assert_eq!(redact::redact(value), value);
     }
 }

@@ -304,6 +304,11 @@ mod tests {
             intents.before_create(StepId::Postgres, &slot(), later, SETTLE),
             Permit::Settle(Duration::from_secs(6))
         );
+        let almost = now + SETTLE - Duration::from_millis(1);
+        assert_eq!(
+            intents.before_create(StepId::Postgres, &slot(), almost, SETTLE),
+            Permit::Settle(Duration::from_millis(1))
+        );
         assert_eq!(
             intents.before_create(StepId::Postgres, &slot(), now + SETTLE, SETTLE),
             Permit::Send
@@ -359,5 +364,82 @@ mod tests {
         intents.recall(StepId::Redis, other.clone());
         intents.settled(StepId::Postgres);
         assert_eq!(intents.open(), vec![(StepId::Redis, other)]);
+    }
+
+    /// What became of one step's wait for its announcement, after `meanwhile`.
+    async fn waited(meanwhile: impl FnOnce(&Intents)) -> Option<bool> {
+        let intents = Intents::default();
+        let attending = intents.attend();
+        intents.expect(StepId::Postgres, slot());
+        let slot = slot();
+        let mut wait = std::pin::pin!(intents.announce(&slot));
+        assert!(futures::poll!(&mut wait).is_pending());
+        assert_eq!(intents.attention().borrow().waiting, 1);
+        meanwhile(&intents);
+        let ended = match futures::poll!(&mut wait) {
+            std::task::Poll::Ready(written) => Some(written),
+            std::task::Poll::Pending => None,
+        };
+        drop(attending);
+        if ended.is_none() {
+            let unattended = futures::poll!(&mut wait);
+            assert_eq!(unattended, std::task::Poll::Ready(false), "nobody writes");
+        }
+        assert_eq!(intents.attention().borrow().waiting, 0);
+        ended
+    }
+
+    #[tokio::test]
+    async fn a_step_waits_until_its_intent_is_written_or_certainly_not() {
+        let is_written = waited(|intents| {
+            intents.written(&intents.open());
+        });
+        assert_eq!(is_written.await, Some(true));
+        // This write may have begun before the step asked: the next one holds its intent.
+        let without = |intents: &Intents| {
+            intents.written(&[]);
+        };
+        assert_eq!(waited(without).await, None);
+        let twice = |intents: &Intents| {
+            intents.written(&[]);
+            intents.written(&[]);
+        };
+        assert_eq!(waited(twice).await, Some(false));
+        assert_eq!(waited(|_| ()).await, None);
+    }
+
+    #[test]
+    fn a_change_counts_as_being_sent_until_it_has_ended() {
+        let intents = Intents::default();
+        let acting = intents.act();
+        assert_eq!(intents.attention().borrow().acting, 1);
+        drop(acting);
+        assert_eq!(intents.attention().borrow().acting, 0);
+    }
+
+    #[test]
+    fn a_lost_create_may_appear_until_it_was_missing_for_a_settle_window() {
+        let intents = Intents::default();
+        let now = Instant::now();
+        assert_eq!(intents.lost(StepId::Postgres, now, SETTLE), None);
+        intents.expect(StepId::Postgres, slot());
+        assert_eq!(
+            intents.lost(StepId::Postgres, now, SETTLE),
+            None,
+            "not sent"
+        );
+        intents.written(&intents.open());
+        intents.before_create(StepId::Postgres, &slot(), now, SETTLE);
+        assert_eq!(
+            intents.lost(StepId::Postgres, now, SETTLE),
+            Some((slot(), SETTLE))
+        );
+        let half = now + SETTLE / 2;
+        assert_eq!(
+            intents.lost(StepId::Postgres, half, SETTLE),
+            Some((slot(), SETTLE / 2))
+        );
+        assert_eq!(intents.lost(StepId::Redis, half, SETTLE), None, "another's");
+        assert_eq!(intents.lost(StepId::Postgres, now + SETTLE, SETTLE), None);
     }
 }

@@ -52,8 +52,8 @@ impl Observations {
         }
     }
 
-    /// What remains when a pass was cut off: intents that may have been sent, and the guarded values
-    /// of the application. Everything else may be incomplete and is observed again.
+    /// What remains when a pass was cut off: intents that may have been sent, and whose rate limits are
+    /// spent. Everything else may be incomplete and is observed again.
     #[must_use]
     pub fn cut_off(self) -> Self {
         Self {

@@ -5,7 +5,7 @@ use super::{
     advance::Phase,
     cx::{Act, Cx},
     observations::{Observations, Preview},
-    report::{PhaseProgress, PhaseReport},
+    report::PhaseReport,
     step::Progress,
 };
 use crate::api::PhaseName;
@@ -48,9 +48,9 @@ pub fn behind_gate(
     let preview = observations.preview.as_ref();
     let current = preview.filter(|preview| {
         preview.stamp == stamp
-            && phases.iter().any(|phase| {
-                phase.id == preview.phase && phase.progress == PhaseProgress::AwaitingApproval
-            })
+            && phases
+                .iter()
+                .any(|phase| phase.id == preview.phase && phase.is_held())
     });
     let changes = current.iter().flat_map(|preview| {
         let changes = preview.changes.iter();

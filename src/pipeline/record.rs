@@ -77,14 +77,15 @@ pub struct StepRecord {
 }
 
 impl StepRecord {
-    /// The record of an outcome, given the record before it.
+    /// The record of an outcome, given the record before it. `action` is what a person does about an
+    /// error, when more is known of it than the error itself knows.
     pub fn of(
         stamp: &str,
         outcome: Outcome,
         before: Option<&StepRecord>,
         timing: &Timing,
         rechecked: bool,
-        now: Instant,
+        (now, action): (Instant, Option<String>),
     ) -> Self {
         let mut record = Self {
             state: State::Done,
@@ -101,7 +102,12 @@ impl StepRecord {
         let attempts = before
             .filter(|before| before.stamp == stamp)
             .map_or(0, |before| before.attempts);
-        record.follow(outcome.progress, attempts, timing, rechecked, now);
+        if let Progress::Failed { observing, error } = outcome.progress {
+            record.attempts = attempts + 1;
+            record.fail(observing, (&error, action), timing, now);
+        } else {
+            record.follow(outcome.progress, attempts, timing, rechecked, now);
+        }
         record
     }
 
@@ -158,18 +164,26 @@ impl StepRecord {
                 self.attempts = attempts + 1;
                 self.again = Some(now + backoff(timing, self.attempts + 1));
             }
-            Progress::Failed { observing, error } => {
-                self.attempts = attempts + 1;
-                self.fail(observing, &error, timing, now);
-            }
+            Progress::Failed { .. } => {}
         }
     }
 
-    fn fail(&mut self, observing: bool, error: &Error, timing: &Timing, now: Instant) {
-        let action = error::next_action(error).unwrap_or_default();
-        self.explain(Why::new(error.reason(), crate::causes::chain(error)).next(action));
-        // It says nothing without the answer of Fly.io that the message has.
-        self.action.clear();
+    fn fail(
+        &mut self,
+        observing: bool,
+        (error, action): (&Error, Option<String>),
+        timing: &Timing,
+        now: Instant,
+    ) {
+        let why = Why::new(error.reason(), crate::causes::chain(error));
+        match action {
+            Some(action) => self.explain(why.next(action)),
+            None => {
+                self.explain(why.next(error::next_action(error).unwrap_or_default()));
+                // It says nothing without the answer of Fly.io that the message has.
+                self.action.clear();
+            }
+        }
         let (state, pause) = match error.retry() {
             Retry::After(time) => (State::Retrying { observing }, time.max(timing.backoff_min)),
             Retry::Backoff => (

@@ -7,7 +7,10 @@ use super::{
     observations::Observations,
     record::{State, StepRecord},
 };
-use crate::{api::PhaseName, plan::gate::GateReport};
+use crate::{
+    api::PhaseName,
+    plan::gate::{GateReport, Passage},
+};
 
 /// What one pass found.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +52,7 @@ pub enum PhaseProgress {
     Succeeded,
     /// A step is stopped.
     Failed,
-    /// Plan mode: some steps would change something.
+    /// Plan mode: some steps would change something, or its gate would ask.
     Planned,
     /// The phase is not implemented yet.
     NotImplemented,
@@ -89,10 +92,17 @@ impl Report {
 impl PhaseReport {
     /// Whether its steps ran in this pass, or were found to be current.
     pub fn is_reached(&self) -> bool {
-        !matches!(
+        let stopped = matches!(
             self.progress,
             PhaseProgress::Pending | PhaseProgress::AwaitingApproval | PhaseProgress::Rejected
-        )
+        );
+        !stopped && !self.is_held()
+    }
+
+    /// Whether its gate keeps it from beginning, and could open: what is behind it is previewed.
+    pub fn is_held(&self) -> bool {
+        let passage = self.gate.as_ref().map(GateReport::passage);
+        matches!(passage, Some(Passage::Waiting | Passage::Planned))
     }
 
     /// A phase whose steps are not run in this pass.

@@ -15,12 +15,15 @@ use super::{
     preview, recheck,
     record::{State, StepRecord},
     report::{PhaseProgress, PhaseReport, Report, phase_progress, remembered},
-    step::Outcome,
+    step::{Outcome, Progress},
 };
 use crate::{
     api::PhaseName,
-    error::Error,
-    plan::gate::{GateReport, Passage},
+    error::{Error, Retry},
+    plan::{
+        gate::{GateReport, Passage},
+        token::store_new,
+    },
     process::telemetry,
 };
 
@@ -59,7 +62,7 @@ pub async fn run(
                 report.progress,
                 PhaseProgress::Succeeded | PhaseProgress::NotImplemented
             );
-        if report.progress == PhaseProgress::AwaitingApproval {
+        if report.is_held() {
             preview::make(cx, &pass.stamp, phase, observations).await;
         }
         reports.push(report);
@@ -239,13 +242,14 @@ impl<'a> Runner<'a> {
                 }
             }
         }
+        let token = token_action(self.cx, &outcome);
         let record = StepRecord::of(
             &self.stamp,
             outcome,
             observations.steps.get(&step.id()),
             &self.cx.installation.timing,
             step.rechecked(),
-            Instant::now(),
+            (Instant::now(), token),
         );
         let satisfied = record.state.satisfied();
         if satisfied {
@@ -318,12 +322,28 @@ impl<'a> Runner<'a> {
     }
 }
 
+/// How a new token is stored, when Fly.io refuses the present one for good.
+fn token_action(cx: &Cx, outcome: &Outcome) -> Option<String> {
+    let Progress::Failed {
+        error: error @ Error::Fly { source, .. },
+        ..
+    } = &outcome.progress
+    else {
+        return None;
+    };
+    let preflight = &cx.target.preflight;
+    let stored = (&*preflight.token_secret, &*preflight.token_key);
+    (source.is_token_refused() && error.retry() == Retry::OnChange)
+        .then(|| store_new(&preflight.namespace, stored, &cx.target.organization))
+}
+
 /// The progress of a phase while its gate holds it; `None` when the gate is open.
 fn held_by(gate: &GateReport) -> Option<PhaseProgress> {
     match gate.passage() {
         Passage::Open => None,
         Passage::Closed => Some(PhaseProgress::Rejected),
         Passage::Waiting => Some(PhaseProgress::AwaitingApproval),
+        Passage::Planned => Some(PhaseProgress::Planned),
     }
 }
 

@@ -65,7 +65,7 @@ pub trait Step: Send + Sync + 'static {
     /// Reads. Must not change anything, anywhere.
     fn observe(&self, cx: &Cx) -> impl Future<Output = Result<Self::Observed>> + Send;
 
-    /// Decides. Pure: no I/O, no clock, no randomness.
+    /// Decides. Pure: no I/O, no clock, no randomness. `now` is Fly.io's time ([`Cx::fly_now`]).
     fn diff(
         &self,
         target: &Target,

@@ -21,6 +21,9 @@ pub struct FlyConfig {
     pub text: Option<String>,
 }
 
+/// Longest fly.toml, in bytes. It stays in memory as long as its object, and in the records of releases.
+const LONGEST: usize = 256 * 1024;
+
 /// Parses the fly.toml that the spec holds or names. App and primary region come from the object, as
 /// flyctl's `-a` and `--primary-region` override the file.
 ///
@@ -39,6 +42,17 @@ pub(super) fn config(
             text: None,
         }));
     };
+    if text.len() > LONGEST {
+        return Err(ConfigInvalid {
+            reason: Reason::FlyConfigInvalid,
+            message: format!(
+                "the fly.toml has {} KiB, and at most {} are accepted",
+                text.len().div_ceil(1024),
+                LONGEST / 1024
+            ),
+            action: "shorten it; have the image contain what is not configuration".to_owned(),
+        });
+    }
     let mut parsed = flytoml::parse(&text).map_err(|invalid| ConfigInvalid {
         reason: Reason::FlyConfigInvalid,
         message: format!("the fly.toml is not valid: {invalid}"),

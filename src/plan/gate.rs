@@ -15,6 +15,7 @@ use crate::api::{
     policy::{Gate, OnTimeout},
     status::{GateState, GateStatus},
 };
+use crate::clock::not_in_the_future;
 
 /// Most approvers that a status lists.
 const LISTED_APPROVERS: usize = 10;
@@ -37,6 +38,8 @@ pub enum Passage {
     Waiting,
     /// The phase may not begin until the plan changes.
     Closed,
+    /// Changes are planned only: nobody is asked, and the phase does not begin.
+    Planned,
 }
 
 impl GateReport {
@@ -45,7 +48,8 @@ impl GateReport {
         match self.status.state {
             GateState::Approved => Passage::Open,
             GateState::Rejected | GateState::Expired => Passage::Closed,
-            GateState::Pending | GateState::Requested => Passage::Waiting,
+            GateState::Requested => Passage::Waiting,
+            GateState::Pending => Passage::Planned,
         }
     }
 }
@@ -115,12 +119,12 @@ pub fn decide(
         };
     }
     if subject.planned {
-        return planned(question, before, now);
+        return planned(question);
     }
     let request = before.filter(|before| is_same_request(before, subject));
     let requested = request
         .and_then(|status| status.requested_at.as_ref())
-        .map_or(now, |time| time.0);
+        .map_or(now, |time| not_in_the_future(time.0, now));
     let timeout = SignedDuration::try_from(gate.timeout.get()).unwrap_or(SignedDuration::MAX);
     let waited = now.duration_since(requested);
     let expired = waited >= timeout;
@@ -168,23 +172,20 @@ pub fn decide(
     }
 }
 
-/// A gate of an object whose changes are planned only. It waits without an end, and opens for nobody:
-/// to carry the plan out is another generation, and another question.
-fn planned(question: &Question<'_>, before: Option<&GateStatus>, now: Timestamp) -> GateReport {
+/// A gate of an object whose changes are planned only. It asks nobody, and opens for nobody: to carry
+/// the plan out is another generation, and then it asks.
+fn planned(question: &Question<'_>) -> GateReport {
     let subject = &question.subject;
-    let request = before.filter(|before| is_same_request(before, subject));
-    let requested = request.and_then(|request| request.requested_at.clone());
     GateReport {
         status: GateStatus {
-            state: GateState::Requested,
+            state: GateState::Pending,
             digest: subject.digest.to_owned(),
-            requested_at: requested.or_else(|| Some(whole_seconds(now))),
             generation: Some(subject.generation),
             release: subject.release,
             attempt: question.attempt.to_owned(),
             ..GateStatus::default()
         },
-        message: "planned only: the gate asks for approval when `mode` is Apply".to_owned(),
+        message: "changes are planned and not made; see `status.plan`; the gate asks for approval when `mode` is Apply".to_owned(),
     }
 }
 
@@ -326,6 +327,7 @@ mod tests {
         planned: bool,
         votes: Vec<Vote>,
         before: Option<GateStatus>,
+        message: String,
     }
 
     impl Object {
@@ -340,6 +342,7 @@ mod tests {
                 planned: false,
                 votes: Vec::new(),
                 before: None,
+                message: String::new(),
             }
         }
 
@@ -362,6 +365,7 @@ mod tests {
             };
             let gate = &self.gates[0];
             let report = decide(gate, &question, &ballots, self.before.as_ref(), at(minute));
+            self.message = report.message;
             let status = report.status;
             note_gate(&mut ballots, gate, status.state, &status.approved_by);
             self.votes = ballots
@@ -521,6 +525,7 @@ mod tests {
         for (on_timeout, minute, state) in [
             (OnTimeout::Reject, 9, GateState::Requested),
             (OnTimeout::Reject, 10, GateState::Expired),
+            (OnTimeout::Continue, 9, GateState::Requested),
             (OnTimeout::Continue, 10, GateState::Approved),
             (OnTimeout::Remind, 99, GateState::Requested),
         ] {
@@ -528,6 +533,20 @@ mod tests {
             object.pass(0);
             assert_eq!(object.pass(minute), state, "{on_timeout} {minute}");
         }
+    }
+
+    #[test]
+    fn an_open_gate_says_who_opened_it() {
+        let mut object = Object::new(gate(1, OnTimeout::Continue));
+        object.pass(0);
+        object.pass(10);
+        let nobody = "nobody decided within 10m; `onTimeout` is Continue";
+        assert_eq!(object.message, nobody);
+        object.pass(11);
+        assert_eq!(object.message, nobody, "it stays open");
+        let mut object = Object::new(gate(1, OnTimeout::Continue));
+        object.approved(1);
+        assert_eq!(object.message, "approved by anna");
     }
 
     #[test]
@@ -556,8 +575,8 @@ mod tests {
         let mut object = Object::new(gate(1, OnTimeout::Reject));
         object.planned = true;
         object.votes.push(vote("anna", Decision::Approve));
-        assert_eq!(object.pass(1), GateState::Requested);
-        assert_eq!(object.pass(500), GateState::Requested, "it has no deadline");
+        assert_eq!(object.pass(1), GateState::Pending, "it asks nobody");
+        assert_eq!(object.pass(500), GateState::Pending, "it has no deadline");
         (object.planned, object.generation) = (false, 2);
         assert_eq!(object.pass(501), GateState::Requested);
     }

@@ -2,7 +2,13 @@
 
 use std::fmt;
 
-use crate::{api::Reason, plan::named::RefKind};
+use crate::{
+    api::{ALLOWED, LABEL_ALLOW, Reason},
+    plan::{
+        named::RefKind,
+        room::{MOST_BYTES, MOST_KEYS},
+    },
+};
 
 /// Keys in a message; the rest is counted.
 const MAX_KEYS: usize = 8;
@@ -36,6 +42,18 @@ pub enum Missing {
         key: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// The Secret does not allow its use by Activations, and this installation asks for that.
+    NotAllowed {
+        /// Name of the Secret.
+        name: String,
+    },
+    /// The object names more data than fits. Only the token was read.
+    TooMuch {
+        /// Kind of the object that is not read for it.
+        kind: RefKind,
+        /// Its name.
+        name: String,
     },
     /// The value cannot be used.
     Unusable {
@@ -82,6 +100,8 @@ impl Missing {
                 ..
             } => Reason::ConfigMapKeyMissing,
             Self::NotText { .. } => Reason::FlyConfigInvalid,
+            Self::NotAllowed { .. } => Reason::SecretNotAllowed,
+            Self::TooMuch { .. } => Reason::ReferencedDataTooLarge,
             Self::Unusable { .. } => Reason::SecretInvalid,
         }
     }
@@ -119,6 +139,12 @@ impl Missing {
             Self::NotText { .. } => {
                 "save the file as UTF-8 and create the ConfigMap again".to_owned()
             }
+            Self::NotAllowed { name } => format!(
+                "if Activations may use it, label it with `{kubectl} label secret {name} {LABEL_ALLOW}={ALLOWED}`"
+            ),
+            Self::TooMuch { .. } => format!(
+                "name fewer or smaller ones, and have the application read large data from a volume or over the network; `{kubectl} describe secrets` shows the sizes"
+            ),
             Self::Unusable { name, key, defect } => match defect {
                 Defect::Empty => format!(
                     "put the value there with `{kubectl} patch secret {name} -p '{{\"stringData\":{{\"{key}\":\"VALUE\"}}}}'`"
@@ -174,6 +200,15 @@ impl fmt::Display for Missing {
             Self::NotText { name, key, why } => write!(
                 f,
                 "the ConfigMap {name} has {key} in binaryData, because it is not UTF-8 text ({why})"
+            ),
+            Self::NotAllowed { name } => write!(
+                f,
+                "the Secret {name} does not have the label {LABEL_ALLOW}={ALLOWED}, without which no Activation may use it here (`--require-secret-opt-in`)"
+            ),
+            Self::TooMuch { kind, name } => write!(
+                f,
+                "the {kind:?} {name} is not used: the Secrets and ConfigMaps that the spec names have more than {} MiB or {MOST_KEYS} keys in all",
+                MOST_BYTES >> 20
             ),
             Self::Unusable { name, key, defect } => {
                 write!(f, "the value of key {key} of the Secret {name} {defect}")

@@ -18,6 +18,7 @@ pub mod missing;
 pub mod named;
 pub mod refs;
 pub mod rollback_request;
+pub mod room;
 pub mod serving;
 mod shape;
 pub mod source;

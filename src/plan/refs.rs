@@ -1,8 +1,13 @@
 //! The values that an Activation names in its own namespace: Secrets, ConfigMaps, approvals. Read
 //! only. A missing object is data, not an error. No field can name another namespace.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
+use futures::future::Either;
 #[cfg(test)]
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -11,16 +16,18 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    api::{Activation, ActivationApproval},
+    api::{ALLOWED, Activation, ActivationApproval, LABEL_ALLOW},
     error::Error,
     flytoml,
     plan::{
         missing::{Defect, Missing},
         named::{Named, RefKind, named, watched},
         rollback_request,
+        room::{MOST_BYTES, MOST_KEYS, NoRoom, Room, SMALL, Taken},
         votes::Vote,
     },
-    redact::{self, Guarded},
+    redact::{self, Guarded, Redactor},
+    store::generated,
 };
 
 pub use crate::plan::rollback_request::RollbackRequest;
@@ -36,19 +43,39 @@ struct Value {
     /// Byte for byte: what an application gets.
     exact: Guarded,
     /// Without the line break at its end, which editors and `echo` add: a token or an address.
-    line: Guarded,
+    /// `None`: it has none.
+    line: Option<Guarded>,
 }
 
-/// Everything that an Activation names, as it was read. Its values are redacted from all output
-/// until this is dropped.
+impl Value {
+    fn line(&self) -> &SecretString {
+        self.line.as_ref().unwrap_or(&self.exact).secret()
+    }
+}
+
+/// What people decided about an Activation.
+#[derive(Clone, Debug, Default)]
+pub struct Decisions {
+    votes: Vec<Vote>,
+    rollbacks: Vec<RollbackRequest>,
+}
+
+/// Everything that an Activation names, as it was read. It lives as long as the pass.
 #[derive(Clone, Debug, Default)]
 pub struct Refs {
     secrets: Arc<BTreeMap<String, Option<SecretData>>>,
     versions: BTreeMap<String, Option<String>>,
     deleted: BTreeMap<String, String>,
-    config_maps: BTreeMap<String, Option<ConfigData>>,
-    votes: Vec<Vote>,
-    rollbacks: Vec<RollbackRequest>,
+    /// Secrets that do not allow their use. Their values are not kept.
+    refused: BTreeSet<String>,
+    config_maps: Arc<BTreeMap<String, Option<ConfigData>>>,
+    config_versions: BTreeMap<String, Option<String>>,
+    decisions: Arc<Decisions>,
+    /// The objects that are not here, because all together are too large.
+    left_out: BTreeSet<(RefKind, String)>,
+    large: bool,
+    /// The room that the values take.
+    _room: Option<Arc<Taken>>,
 }
 
 impl Refs {
@@ -73,6 +100,31 @@ impl Refs {
         &self.versions
     }
 
+    /// Whether the Secrets and ConfigMaps are the same as those that were read before.
+    pub fn is_same_version(&self, before: &Versions) -> bool {
+        self.seen() == *before
+    }
+
+    /// The versions of the Secrets and ConfigMaps.
+    pub fn seen(&self) -> Versions {
+        Versions {
+            secrets: self.versions.clone(),
+            config_maps: self.config_versions.clone(),
+            left_out: self.left_out.clone(),
+            large: self.large,
+        }
+    }
+
+    /// Whether the values are so large that what goes through all of them belongs on another thread.
+    pub fn is_large(&self) -> bool {
+        self.large
+    }
+
+    /// What people decided, to be used again with what another read finds.
+    pub fn decisions(&self) -> Arc<Decisions> {
+        self.decisions.clone()
+    }
+
     /// The UID of this Secret, if somebody has deleted it and a finalizer holds it.
     pub fn deleted(&self, secret: &str) -> Option<&str> {
         self.deleted.get(secret).map(String::as_str)
@@ -84,7 +136,7 @@ impl Refs {
     /// # Errors
     /// When the Secret, the key, or a usable value is missing.
     pub fn secret(&self, name: &str, key: &str) -> Result<&SecretString, Missing> {
-        let value = self.value(name, key)?.line.secret();
+        let value = self.value(name, key)?.line();
         if value.expose_secret().is_empty() {
             return Err(unusable(name, key, Defect::Empty));
         }
@@ -94,7 +146,7 @@ impl Refs {
     /// Whether a value ends with a line break, which [`Self::secret`] leaves out.
     pub fn ends_with_line_break(&self, name: &str, key: &str) -> bool {
         self.value(name, key)
-            .is_ok_and(|value| value.exact.secret().expose_secret().ends_with(LINE_BREAKS))
+            .is_ok_and(|value| value.line.is_some())
     }
 
     /// All values of a Secret for an application, byte for byte, by key.
@@ -144,10 +196,7 @@ impl Refs {
             .config_maps
             .get(name)
             .and_then(Option::as_ref)
-            .ok_or_else(|| Missing::Object {
-                kind: RefKind::ConfigMap,
-                name: name.to_owned(),
-            })?;
+            .ok_or_else(|| self.absent(RefKind::ConfigMap, name))?;
         match data.get(key) {
             Some(Ok(text)) => Ok(text),
             Some(Err(why)) => Err(Missing::NotText {
@@ -166,95 +215,333 @@ impl Refs {
 
     /// The decisions of people about this Activation.
     pub fn votes(&self) -> &[Vote] {
-        &self.votes
+        &self.decisions.votes
     }
 
     /// The requests for a rollback, oldest first.
     pub fn rollbacks(&self) -> &[RollbackRequest] {
-        &self.rollbacks
+        &self.decisions.rollbacks
     }
 
     fn secret_data(&self, name: &str) -> Result<&SecretData, Missing> {
+        if self.refused.contains(name) {
+            let name = name.to_owned();
+            return Err(Missing::NotAllowed { name });
+        }
         self.secrets
             .get(name)
             .and_then(Option::as_ref)
-            .ok_or_else(|| Missing::Object {
-                kind: RefKind::Secret,
-                name: name.to_owned(),
-            })
+            .ok_or_else(|| self.absent(RefKind::Secret, name))
+    }
+
+    /// Why this object is not here.
+    fn absent(&self, kind: RefKind, name: &str) -> Missing {
+        let name = name.to_owned();
+        match self.left_out.contains(&(kind, name.clone())) {
+            true => Missing::TooMuch { kind, name },
+            false => Missing::Object { kind, name },
+        }
     }
 }
 
-/// Reads everything that the Activation names, concurrently.
+/// Which Secrets an Activation may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// Every one of its namespace.
+    All,
+    /// Those with the label [`LABEL_ALLOW`], and the one that Golive generates for this Activation.
+    Labelled,
+}
+
+impl Allowed {
+    /// Whether an Activation of this name may use this Secret.
+    fn allows(self, activation: &str, secret: &Secret) -> bool {
+        let labels = secret.labels();
+        let labelled = labels
+            .get(LABEL_ALLOW)
+            .is_some_and(|value| value == ALLOWED);
+        self == Self::All || labelled || generated::is_of(activation, &secret.metadata)
+    }
+}
+
+/// The versions of the Secrets and ConfigMaps that were read, to compare them with the next ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Versions {
+    secrets: BTreeMap<String, Option<String>>,
+    config_maps: BTreeMap<String, Option<String>>,
+    left_out: BTreeSet<(RefKind, String)>,
+    large: bool,
+}
+
+impl Versions {
+    /// Whether there was much.
+    pub fn is_large(&self) -> bool {
+        self.large
+    }
+}
+
+/// Reads everything that the Activation names; the decisions of people only if they are not `known`.
+/// `large` says that it named much when it was read before.
+///
+/// The values of a Secret that it may not use are dropped at once.
+///
+/// Its Secrets and ConfigMaps are read as long as they fit: beyond [`MOST_BYTES`] or [`MOST_KEYS`] only
+/// the token is kept, and the rest counts as too much.
 ///
 /// # Errors
-/// When the API server refuses or cannot be reached. A missing object is no error.
-pub async fn fetch(kube: &Client, activation: &Activation) -> Result<Refs, Error> {
+/// When the API server refuses or cannot be reached, or there is no room. A missing object is no error.
+pub async fn fetch(
+    kube: &Client,
+    activation: &Activation,
+    allowed: Allowed,
+    room: &Room,
+    known: Option<Arc<Decisions>>,
+    large: bool,
+) -> Result<Refs, Error> {
     let namespace = activation
         .namespace()
         .ok_or(Error::Malformed("namespace"))?;
-    let named = watched(activation);
-    let of_kind = |wanted: RefKind| {
-        named
-            .iter()
-            .filter(move |(kind, _)| *kind == wanted)
-            .map(|(_, name)| name.clone())
+    let mut taken = take(room, &namespace, large).await?;
+    let decisions = async {
+        match known {
+            Some(known) => Ok::<_, Error>(known),
+            None => {
+                let approvals = approvals(kube, &namespace, activation).await?;
+                Ok(Arc::new(Decisions {
+                    rollbacks: rollback_request::of(activation, &approvals),
+                    votes: approvals.iter().map(Vote::of).collect(),
+                }))
+            }
+        }
     };
-    let secrets: Api<Secret> = Api::namespaced(kube.clone(), &namespace);
-    let config_maps: Api<ConfigMap> = Api::namespaced(kube.clone(), &namespace);
-    let (secrets, config_maps, approvals) = futures::try_join!(
-        read_all(&secrets, of_kind(RefKind::Secret), "Secret"),
-        read_all(&config_maps, of_kind(RefKind::ConfigMap), "ConfigMap"),
-        approvals(kube, &namespace, activation)
-    )?;
-    let versions = secrets
-        .iter()
-        .map(|(name, secret)| {
-            let version = secret.as_ref().and_then(ResourceExt::resource_version);
-            (name.clone(), version)
-        })
-        .collect();
-    let deleted = secrets.iter().filter_map(|(name, secret)| {
-        let metadata = &secret.as_ref()?.metadata;
-        metadata.deletion_timestamp.as_ref()?;
-        Some((name.clone(), metadata.uid.clone()?))
-    });
-    let deleted = deleted.collect();
-    Ok(Refs {
-        secrets: Arc::new(
-            secrets
-                .into_iter()
-                .map(|(name, secret)| (name, secret.map(values)))
-                .collect(),
-        ),
-        versions,
-        deleted,
-        config_maps: config_maps
-            .into_iter()
-            .map(|(name, map)| (name, map.map(texts)))
-            .collect(),
-        rollbacks: rollback_request::of(activation, &approvals),
-        votes: approvals.iter().map(Vote::of).collect(),
-    })
+    let most = if large { MOST_BYTES } else { SMALL };
+    let (mut found, decisions) =
+        futures::try_join!(Found::read(kube, activation, most), decisions)?;
+    if !large && !found.fits() {
+        // Gives back what it holds first: two passes that wait for each other would wait for ever.
+        drop((found, taken));
+        taken = take(room, &namespace, true).await?;
+        found = Found::read(kube, activation, MOST_BYTES).await?;
+    }
+    found.refuse(allowed, &activation.name_any());
+    found.refs(decisions, taken).await
 }
 
-/// Reads objects by name; `None` for one that does not exist.
-async fn read_all<K>(
-    api: &Api<K>,
-    names: impl Iterator<Item = String>,
-    kind: &str,
-) -> Result<Vec<(String, Option<K>)>, Error>
+async fn take(room: &Room, namespace: &str, large: bool) -> Result<Taken, Error> {
+    let taken = room.take(namespace, large).await;
+    taken.map_err(|NoRoom| Error::Crowded)
+}
+
+/// Secrets and ConfigMaps as they are read, one after the other.
+#[derive(Default)]
+struct Found {
+    secrets: Vec<(String, Option<Secret>)>,
+    config_maps: Vec<(String, Option<ConfigMap>)>,
+    versions: BTreeMap<String, Option<String>>,
+    config_versions: BTreeMap<String, Option<String>>,
+    left_out: BTreeSet<(RefKind, String)>,
+    refused: BTreeSet<String>,
+    /// The bytes that there is room for.
+    most: usize,
+    bytes: usize,
+    keys: usize,
+}
+
+/// Objects that one pass reads at the same time.
+const AT_ONCE: usize = 3;
+
+impl Found {
+    /// Reads what an Activation names, the token's Secret first, until it has more than `most` bytes.
+    async fn read(kube: &Client, activation: &Activation, most: usize) -> Result<Self, Error> {
+        let mut found = Self {
+            most,
+            ..Self::default()
+        };
+        let namespace = activation.namespace().unwrap_or_default();
+        let token = &activation.spec.token_secret_ref.name;
+        found
+            .read_all(kube, &namespace, watched(activation), token)
+            .await?;
+        Ok(found)
+    }
+
+    async fn read_all(
+        &mut self,
+        kube: &Client,
+        namespace: &str,
+        named: BTreeSet<(RefKind, String)>,
+        token: &str,
+    ) -> Result<(), Error> {
+        let secrets: Api<Secret> = Api::namespaced(kube.clone(), namespace);
+        let config_maps: Api<ConfigMap> = Api::namespaced(kube.clone(), namespace);
+        let (first, mut rest): (Vec<_>, Vec<_>) = named
+            .iter()
+            .cloned()
+            .partition(|(kind, name)| *kind == RefKind::Secret && name == token);
+        rest.splice(0..0, first);
+        // Some at a time, to notice too much early.
+        let mut at_once = AT_ONCE;
+        let mut rest = rest.as_slice();
+        while !rest.is_empty() && self.fits() {
+            let (now, later) = rest.split_at(at_once.min(rest.len()));
+            let reads = now.iter().map(|(kind, name)| {
+                let (secrets, config_maps) = (&secrets, &config_maps);
+                async move {
+                    Ok::<_, Error>(match kind {
+                        RefKind::Secret => Either::Left(read(secrets, name, "Secret").await?),
+                        RefKind::ConfigMap => {
+                            Either::Right(read(config_maps, name, "ConfigMap").await?)
+                        }
+                    })
+                }
+            });
+            for (found, (_, name)) in futures::future::try_join_all(reads)
+                .await?
+                .into_iter()
+                .zip(now)
+            {
+                self.add(name, found);
+            }
+            // Large ones are read one by one.
+            at_once = if self.bytes > LARGE { 1 } else { AT_ONCE };
+            rest = later;
+        }
+        if !self.fits() && self.most == MOST_BYTES {
+            self.leave_out(&named, token);
+            for (kind, name) in rest {
+                if *kind == RefKind::Secret {
+                    let version = secrets.get_metadata_opt(name).await.map_err(|source| {
+                        Error::kube(format!("read the metadata of the Secret {name}"), source)
+                    })?;
+                    let version = version.and_then(|secret| secret.resource_version());
+                    self.versions.insert(name.clone(), version);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fits(&self) -> bool {
+        self.bytes <= self.most && self.keys <= MOST_KEYS
+    }
+
+    fn add(&mut self, name: &str, found: Either<Option<Secret>, Option<ConfigMap>>) {
+        let (bytes, keys) = match &found {
+            Either::Left(secret) => {
+                let data = secret
+                    .iter()
+                    .flat_map(|secret| secret.data.iter().flatten());
+                size(data.map(|(key, value)| key.len() + value.0.len()))
+            }
+            Either::Right(map) => {
+                let texts = map.iter().flat_map(|map| map.data.iter().flatten());
+                let binary = map.iter().flat_map(|map| map.binary_data.iter().flatten());
+                let texts = texts.map(|(key, value)| key.len() + value.len());
+                size(texts.chain(binary.map(|(key, value)| key.len() + value.0.len())))
+            }
+        };
+        self.bytes += bytes;
+        self.keys += keys;
+        match found {
+            Either::Left(secret) => {
+                let version = secret.as_ref().and_then(ResourceExt::resource_version);
+                self.versions.insert(name.to_owned(), version);
+                self.secrets.push((name.to_owned(), secret));
+            }
+            Either::Right(map) => {
+                let version = map.as_ref().and_then(ResourceExt::resource_version);
+                self.config_versions.insert(name.to_owned(), version);
+                self.config_maps.push((name.to_owned(), map));
+            }
+        }
+    }
+
+    /// Drops the values of Secrets that the Activation of this name may not use.
+    fn refuse(&mut self, allowed: Allowed, activation: &str) {
+        let is_refused = |secret: &Option<Secret>| {
+            let found = secret.as_ref();
+            found.is_some_and(|secret| !allowed.allows(activation, secret))
+        };
+        let (refused, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.secrets)
+            .into_iter()
+            .partition(|(_, secret)| is_refused(secret));
+        self.refused = refused.into_iter().map(|(name, _)| name).collect();
+        self.secrets = kept;
+    }
+
+    /// Forgets everything but the token.
+    fn leave_out(&mut self, named: &BTreeSet<(RefKind, String)>, token: &str) {
+        self.secrets.retain(|(name, _)| name == token);
+        self.config_maps.clear();
+        let others = named.iter();
+        let others = others.filter(|(kind, name)| *kind == RefKind::ConfigMap || name != token);
+        self.left_out = others.cloned().collect();
+    }
+
+    /// The values, as text. Large ones are converted, and learned for redaction, where that holds up
+    /// nothing.
+    async fn refs(self, decisions: Arc<Decisions>, mut taken: Taken) -> Result<Refs, Error> {
+        let held = if self.left_out.is_empty() {
+            self.bytes
+        } else {
+            LARGEST_TOKEN
+        };
+        taken.shrink(held);
+        let redactor = redact::current();
+        let large = self.bytes > LARGE;
+        let convert = move || {
+            let deleted = self.secrets.iter().filter_map(|(name, secret)| {
+                let metadata = &secret.as_ref()?.metadata;
+                metadata.deletion_timestamp.as_ref()?;
+                Some((name.clone(), metadata.uid.clone()?))
+            });
+            let deleted = deleted.collect();
+            let secrets = self.secrets.into_iter();
+            let secrets = secrets.map(|(name, secret)| {
+                let values = secret.map(|secret| values(secret, &redactor));
+                (name, values)
+            });
+            let maps = self.config_maps.into_iter();
+            Refs {
+                secrets: Arc::new(secrets.collect()),
+                versions: self.versions,
+                deleted,
+                refused: self.refused,
+                config_maps: Arc::new(maps.map(|(name, map)| (name, map.map(texts))).collect()),
+                config_versions: self.config_versions,
+                decisions,
+                left_out: self.left_out,
+                large,
+                _room: Some(Arc::new(taken)),
+            }
+        };
+        if !large {
+            return Ok(convert());
+        }
+        let converted = tokio::task::spawn_blocking(convert).await;
+        converted.map_err(|error| Error::Panicked(error.to_string()))
+    }
+}
+
+/// From here on a pass reads one object at a time, and goes through the values on another thread. Unit:
+/// bytes.
+pub const LARGE: usize = 64 * 1024;
+
+/// What the Secret of a token has at most.
+const LARGEST_TOKEN: usize = 1 << 20;
+
+/// Sum and number.
+fn size(sizes: impl Iterator<Item = usize>) -> (usize, usize) {
+    sizes.fold((0, 0), |(bytes, keys), size| (bytes + size, keys + 1))
+}
+
+/// Reads an object by name; `None`: it does not exist.
+async fn read<K>(api: &Api<K>, name: &str, kind: &str) -> Result<Option<K>, Error>
 where
     K: Clone + DeserializeOwned + fmt::Debug,
 {
-    let reads = names.map(|name| async move {
-        let found = api
-            .get_opt(&name)
-            .await
-            .map_err(|source| Error::kube(format!("read the {kind} {name}"), source))?;
-        Ok((name, found))
-    });
-    futures::future::try_join_all(reads).await
+    let found = api.get_opt(name).await;
+    found.map_err(|source| Error::kube(format!("read the {kind} {name}"), source))
 }
 
 /// The approvals for this object, and the requests for a rollback.
@@ -307,7 +594,7 @@ fn unusable(name: &str, key: &str, defect: Defect) -> Missing {
 }
 
 /// The values of a Secret as text.
-fn values(secret: Secret) -> SecretData {
+fn values(secret: Secret, redactor: &Redactor) -> SecretData {
     secret
         .data
         .unwrap_or_default()
@@ -316,9 +603,10 @@ fn values(secret: Secret) -> SecretData {
             let value = match String::from_utf8(bytes.0) {
                 Ok(text) if text.contains('\0') => Err(Defect::Nul),
                 Ok(text) => {
-                    let line =
-                        redact::guard(SecretString::from(text.trim_end_matches(LINE_BREAKS)));
-                    let exact = redact::guard(SecretString::from(text));
+                    let line = text.trim_end_matches(LINE_BREAKS);
+                    let line = (line.len() < text.len()).then(|| SecretString::from(line));
+                    let line = line.map(|line| redactor.guard(line));
+                    let exact = redactor.guard(SecretString::from(text));
                     Ok(Value { exact, line })
                 }
                 Err(_) => Err(Defect::NotText),
@@ -341,11 +629,13 @@ impl Refs {
                 ..Secret::default()
             };
             let entry = all.entry((*name).to_owned()).or_default();
-            entry.get_or_insert_default().extend(values(secret));
+            let values = values(secret, &redact::current());
+            entry.get_or_insert_default().extend(values);
         }
         refs.secrets = Arc::new(all);
+        let maps = Arc::make_mut(&mut refs.config_maps);
         for (name, key, value) in config_maps {
-            let entry = refs.config_maps.entry((*name).to_owned()).or_default();
+            let entry = maps.entry((*name).to_owned()).or_default();
             entry
                 .get_or_insert_default()
                 .insert((*key).to_owned(), Ok((*value).to_owned()));
@@ -356,7 +646,7 @@ impl Refs {
     /// The same with a ConfigMap as the API server returns it.
     pub(crate) fn with_config_map(mut self, map: ConfigMap) -> Self {
         let name = map.name_any();
-        self.config_maps.insert(name, Some(texts(map)));
+        Arc::make_mut(&mut self.config_maps).insert(name, Some(texts(map)));
         self
     }
 }
@@ -439,6 +729,51 @@ mod tests {
         assert!(refs.ends_with_line_break("fly", "token"));
         let shown = format!("{refs:?} {value:?}");
         assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn only_a_labelled_secret_and_the_own_generated_one_may_be_used_where_that_is_asked_for() {
+        let secret = |name: &str, labels: serde_json::Value| -> Secret {
+            serde_json::from_value(
+                serde_json::json!({"metadata": {"name": name, "labels": labels}}),
+            )
+            .unwrap()
+        };
+        let ours = |instance: &str| serde_json::json!({"app.kubernetes.io/managed-by": "golive", "app.kubernetes.io/instance": instance});
+        for (name, labels, expected) in [
+            ("db", serde_json::json!({}), false),
+            ("db", serde_json::json!({"golive.dev/allow": "true"}), true),
+            ("db", serde_json::json!({"golive.dev/allow": "True"}), false),
+            ("db", serde_json::json!({"golive.dev/allow": ""}), false),
+            ("shop-golive", ours("shop"), true),
+            ("shop-golive", serde_json::json!({}), false),
+            ("other-golive", ours("other"), false),
+            ("db", ours("shop"), false),
+        ] {
+            let secret = secret(name, labels);
+            assert_eq!(
+                Allowed::Labelled.allows("shop", &secret),
+                expected,
+                "{secret:?}"
+            );
+            assert!(Allowed::All.allows("shop", &secret));
+        }
+    }
+
+    #[test]
+    fn what_may_not_be_used_is_refused_with_the_command_that_allows_it() {
+        let mut refs = Refs::of(&[("fly", "token", "x")], &[]);
+        refs.refused = ["fly".to_owned()].into();
+        for missing in [
+            refs.secret("fly", "token").unwrap_err(),
+            refs.secret_values("fly").unwrap_err(),
+        ] {
+            assert_eq!(missing.reason(), Reason::SecretNotAllowed);
+            let command = "`kubectl -n shop label secret fly golive.dev/allow=true`";
+            assert!(missing.action("shop").contains(command), "{missing:?}");
+        }
+        assert!(refs.secret_keys("fly").is_empty());
+        assert!(!refs.ends_with_line_break("fly", "token"));
     }
 
     #[test]

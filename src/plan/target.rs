@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     api::{
-        ANNOTATION_DELETE_DATA, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation, MAX_TOKEN,
-        PhaseName, Reason,
+        ANNOTATION_DELETE_DATA, ANNOTATION_REPLACE_LOST, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM,
+        Activation, MAX_TOKEN, PhaseName, Reason,
         deploy::{DEFAULT_PORT, Deploy},
         policy::{Adoption, DeletionPolicy, Gate, Mode},
         preflight::SkippedCheck,
@@ -87,6 +87,8 @@ pub struct Target {
     pub deletion: DeletionPolicy,
     /// Whether somebody has confirmed by annotation that the deletion policy may delete data.
     pub data_deletion_confirmed: bool,
+    /// Marks of what was lost with its data and is made anew, as a person has decided.
+    pub replace_lost: BTreeSet<String>,
     /// Tokens of the annotations that request a retry: a new one lifts the hold of a release that
     /// has failed.
     pub retry: BTreeSet<String>,
@@ -177,6 +179,7 @@ impl Target {
             adoption: spec.adoption,
             deletion: spec.deletion_policy.clone(),
             data_deletion_confirmed: annotations.get(ANNOTATION_DELETE_DATA) == Some(&spec.app),
+            replace_lost: replace_lost(activation),
             retry: retry(activation),
             identity: identity(activation, refs, followed, rotation.as_deref(), key),
             rotation,
@@ -347,6 +350,14 @@ fn preflight(activation: &Activation, refs: &Refs) -> PreflightTarget {
     }
 }
 
+/// What a person has decided to have made anew.
+fn replace_lost(activation: &Activation) -> BTreeSet<String> {
+    let marks = activation.annotations().get(ANNOTATION_REPLACE_LOST);
+    let marks = marks.into_iter().flat_map(|list| list.split(','));
+    let marks = marks.map(|mark| mark.trim().to_owned());
+    marks.filter(|mark| !mark.is_empty()).collect()
+}
+
 fn identity(
     activation: &Activation,
     refs: &Refs,
@@ -360,6 +371,9 @@ fn identity(
     let mut hash = Sha256::new();
     hash.update(&digest);
     hash.update(rotation.unwrap_or_default());
+    for mark in replace_lost(activation) {
+        hash.update(mark);
+    }
     // Another reason why there is no image is reported at once.
     let without_choice = followed.filter(|followed| followed.choice.is_none());
     let failure = without_choice.and_then(|followed| followed.failure.as_ref());

@@ -21,6 +21,7 @@ use kube::{Client, Config};
 use rustls::pki_types::ServerName;
 use tower::{BoxError, Layer, Service, ServiceBuilder};
 
+use crate::clock::ServerClock;
 use crate::process::metrics::Metrics;
 
 /// Time limit of a request, until the last byte of its response. A watch must only begin within
@@ -38,16 +39,47 @@ pub enum Error {
     Client(#[source] Box<kube::Error>),
 }
 
-/// Creates the client from `KUBECONFIG`, `~/.kube/config` or the pod's service account. Sends
-/// nothing yet.
-pub async fn connect(metrics: &Metrics) -> Result<Client, Error> {
-    let config = Config::infer().await;
-    let config = config.map_err(|error| Error::Config(Box::new(error)))?;
-    build(config, metrics).map_err(|error| Error::Client(Box::new(error)))
+/// How the API server is reached. Each client that is created from it has a connection of its own.
+#[derive(Clone)]
+pub struct Connection {
+    config: Config,
+    metrics: Metrics,
+    clock: ServerClock,
 }
 
-/// Creates the client from this configuration.
-pub fn build(mut config: Config, metrics: &Metrics) -> kube::Result<Client> {
+impl Connection {
+    /// The API server of this configuration. `clock` becomes its clock.
+    pub fn new(config: Config, metrics: &Metrics, clock: &ServerClock) -> Self {
+        let (metrics, clock) = (metrics.clone(), clock.clone());
+        Self {
+            config,
+            metrics,
+            clock,
+        }
+    }
+
+    /// The API server of `KUBECONFIG`, `~/.kube/config` or the pod's service account. Sends nothing.
+    ///
+    /// # Errors
+    /// When no configuration is found, or it cannot be read.
+    pub async fn infer(metrics: &Metrics, clock: &ServerClock) -> Result<Self, Error> {
+        let config = Config::infer().await;
+        let config = config.map_err(|error| Error::Config(Box::new(error)))?;
+        Ok(Self::new(config, metrics, clock))
+    }
+
+    /// A client. It belongs to the runtime that this is called in. Sends nothing yet.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used.
+    pub fn client(&self) -> Result<Client, Error> {
+        let client = build(self.config.clone(), &self.metrics, &self.clock);
+        client.map_err(|error| Error::Client(Box::new(error)))
+    }
+}
+
+/// Creates the client from this configuration. `clock` becomes that of its server.
+pub fn build(mut config: Config, metrics: &Metrics, clock: &ServerClock) -> kube::Result<Client> {
     config.default_retry = false;
     let agent = concat!("golive/", env!("CARGO_PKG_VERSION"));
     let agent = (header::USER_AGENT, HeaderValue::from_static(agent));
@@ -66,6 +98,7 @@ pub fn build(mut config: Config, metrics: &Metrics) -> kube::Result<Client> {
         .with_layer(&CountLayer {
             metrics: metrics.clone(),
             host,
+            clock: clock.clone(),
         })
         .build();
     Ok(client)
@@ -122,11 +155,12 @@ type Answering<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Sen
 /// A stream, or a complete response.
 type Limited<B> = Either<B, Full<Bytes>>;
 
-/// Counts requests by code, `rest_client_requests_total`, and logs each.
+/// Counts requests by code, `rest_client_requests_total`, logs each, and reads the server's clock.
 #[derive(Clone)]
 struct CountLayer {
     metrics: Metrics,
     host: String,
+    clock: ServerClock,
 }
 
 impl<S> Layer<S> for CountLayer {
@@ -168,6 +202,11 @@ where
         Box::pin(async move {
             let answer = answer.await;
             let code = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+            if let Ok(answer) = &answer {
+                let date = answer.headers().get(header::DATE);
+                let date = date.and_then(|date| date.to_str().ok());
+                layer.clock.note(date, began);
+            }
             layer.metrics.kube_call(&method, &layer.host, code);
             // Like each call to Fly.io, so that the log shows where the time of a go-live is spent.
             let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -291,6 +330,7 @@ mod tests {
             .layer(CountLayer {
                 metrics: metrics.clone(),
                 host,
+                clock: ServerClock::of_kubernetes(),
             })
             .layer(LimitLayer { limit: LIMIT })
             .service(service);

@@ -212,7 +212,7 @@ impl Outside {
         let task = async move {
             let began = Instant::now();
             let place = of.limit.enter(&of.namespace).await;
-            let answer = redact::until_end(caught(work)).await;
+            let answer = caught(work).await;
             drop(place);
             let slow = began.elapsed() > of.stay;
             of.questions.slow.store(slow, Ordering::SeqCst);
@@ -222,7 +222,9 @@ impl Outside {
                 (of.wake)(step);
             }
         };
-        let task = tokio::spawn(task.instrument(tracing::Span::current()));
+        // With the secrets of its object, which no log line, error or panic of it may show.
+        let task = redact::carry(task.instrument(tracing::Span::current()));
+        let task = tokio::spawn(task);
         Running {
             question: question.to_owned(),
             answer,
@@ -251,7 +253,7 @@ mod tests {
         tokio::sync::mpsc::UnboundedReceiver<Option<StepId>>,
     ) {
         let (sender, woken) = tokio::sync::mpsc::unbounded_channel();
-        let wake = Arc::new(move |step| drop(sender.send(step)));
+        let wake = Arc::new(move |step| sender.send(step).unwrap_or_default());
         let limit = Turnstile::new(limit);
         let outside = Outside {
             stay: Duration::from_millis(100),
@@ -320,6 +322,39 @@ mod tests {
         assert_eq!(keep(2).await, Some(1));
         outside.observed(STEP);
         assert_eq!(keep(2).await, Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_question_hides_the_secrets_of_its_object_also_those_that_it_learns() {
+        let (outside, _woken) = outside(1);
+        let object = redact::Redactor::default();
+        let asked = redact::scope(object.clone(), async {
+            redact::guard("canary-of-the-pass-71c0".into());
+            let text = || async {
+                redact::guard("canary-of-a-question-0d3e".into());
+                redact::redact("canary-of-the-pass-71c0").into_owned()
+            };
+            of_step(STEP, outside.ask("it", "q", text)).await
+        });
+        assert_eq!(asked.await.as_deref(), Some(redact::REDACTED));
+        assert_eq!(
+            object.redact("canary-of-a-question-0d3e"),
+            redact::REDACTED,
+            "what it learned is hidden in what the pass writes"
+        );
+        let panics = async {
+            let value = redact::guard("canary-of-a-panic-88ab".into());
+            assert!(
+                std::hint::black_box(false),
+                "no column {}",
+                value.expose_secret()
+            );
+            1
+        };
+        let asked = redact::scope(object, ask(&outside, "q", panics));
+        let told = AssertUnwindSafe(asked).catch_unwind().await;
+        let told = told.map_err(|panic| causes::panic(panic.as_ref()));
+        assert_eq!(told, Err("no column [redacted]".to_owned()));
     }
 
     #[tokio::test]

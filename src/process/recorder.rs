@@ -22,6 +22,8 @@ use kube::{
     runtime::events::{Event, EventType, Reporter},
 };
 
+use crate::clock::ServerClock;
+
 /// A repeat after this time is an event of its own.
 const SERIES: Duration = Duration::from_secs(6 * 60);
 
@@ -107,15 +109,17 @@ impl Memory {
 pub struct Recorder {
     client: Client,
     reporter: Reporter,
+    clock: ServerClock,
     memory: Mutex<Memory>,
 }
 
 impl Recorder {
-    /// A recorder that has written nothing yet.
-    pub fn new(client: Client, reporter: Reporter) -> Self {
+    /// A recorder that has written nothing yet. Events have the time of this clock.
+    pub fn new(client: Client, reporter: Reporter, clock: ServerClock) -> Self {
         Self {
             client,
             reporter,
+            clock,
             memory: Mutex::default(),
         }
     }
@@ -145,7 +149,7 @@ impl Recorder {
             }
             memory.series.get(&news).map(|(_, written)| written.clone())
         };
-        let time = MicroTime(crate::clock::wall());
+        let time = MicroTime(self.clock.now());
         let namespace = about.namespace.as_deref().unwrap_or("default");
         let api: Api<Written> = Api::namespaced(self.client.clone(), namespace);
         let written = match known {

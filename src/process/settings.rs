@@ -126,6 +126,11 @@ pub struct NamespaceSettings {
     /// The operator's own namespace, which contains its Lease and its claims on Fly apps.
     #[arg(long = "own-namespace", env = "GOLIVE_OWN_NAMESPACE", default_value = "golive-system", value_parser = namespace, value_name = "NAME")]
     pub own: String,
+
+    /// Let an Activation use only Secrets with the label `golive.dev/allow: "true"`. The one that
+    /// Golive generates for it needs no label.
+    #[arg(long, env = "GOLIVE_REQUIRE_SECRET_OPT_IN", default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub require_secret_opt_in: bool,
 }
 
 /// Intervals, pauses and time limits of the work.

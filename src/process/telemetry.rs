@@ -1,7 +1,7 @@
 //! Logging: one line per event, as JSON for machines or as text for people.
 //!
 //! A line contains the fields of the surrounding spans: object, phase and step. Two guarantees hold
-//! for every line: it contains no secret value that [`crate::redact`] knows, and it can neither
+//! for every line: it contains no secret value of the object that it is about, and it can neither
 //! forge another line nor change the display of a terminal, because control characters, line ends
 //! and bidirectional marks are escaped. tracing-subscriber's own JSON formatter offers neither
 //! redaction of values before they are escaped nor this escaping, and nests the fields of spans.
@@ -121,15 +121,11 @@ where
 
     fn line(&self, level: Level, target: &str, fields: Map<String, Value>) -> String {
         let now = (self.now)();
-        let line = match self.format {
+        // The fields were redacted before they were escaped. The line is not redacted as a whole: its
+        // own parts are no secrets, and a value that looks like them must not hide them.
+        match self.format {
             LogFormat::Json => json_line(now, level, target, fields),
             LogFormat::Text => text_line(now, level, target, &fields),
-        };
-        // Redacts once more, for values that only the whole line contains, such as one that spans
-        // two fields. The fields were redacted before they were escaped.
-        match self.redactor.redact(&line) {
-            Cow::Borrowed(_) => line,
-            Cow::Owned(redacted) => redacted,
         }
     }
 }
@@ -142,7 +138,9 @@ where
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if let Some(span) = context.span(id) {
-            let mut fields = Fields::new(&self.redactor);
+            // Which object, phase and step a line is about is no secret.
+            let own = attributes.metadata().target() == module_path!();
+            let mut fields = Fields::new((!own).then_some(&self.redactor));
             attributes.record(&mut fields);
             span.extensions_mut().insert(SpanFields(fields.map));
         }
@@ -150,7 +148,7 @@ where
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         if let Some(span) = context.span(id) {
-            let mut fields = Fields::new(&self.redactor);
+            let mut fields = Fields::new(Some(&self.redactor));
             values.record(&mut fields);
             if let Some(known) = span.extensions_mut().get_mut::<SpanFields>() {
                 known.0.append(&mut fields.map);
@@ -174,7 +172,7 @@ where
                 all.extend(known.0.clone());
             }
         }
-        let mut fields = Fields::new(&self.redactor);
+        let mut fields = Fields::new(Some(&self.redactor));
         event.record(&mut fields);
         all.extend(fields.map);
         let mut line = self.line(*event.metadata().level(), event.metadata().target(), all);
@@ -189,12 +187,13 @@ struct SpanFields(Map<String, Value>);
 
 /// Collects fields, each value redacted.
 struct Fields<'a> {
-    redactor: &'a Redactor,
+    /// What is redacted beside the values of the object that the line is about.
+    redactor: Option<&'a Redactor>,
     map: Map<String, Value>,
 }
 
 impl Fields<'_> {
-    fn new(redactor: &Redactor) -> Fields<'_> {
+    fn new(redactor: Option<&Redactor>) -> Fields<'_> {
         Fields {
             redactor,
             map: Map::new(),
@@ -202,7 +201,10 @@ impl Fields<'_> {
     }
 
     fn text(&mut self, field: &Field, text: &str) {
-        let text = self.redactor.redact(text).into_owned();
+        let text = match self.redactor {
+            Some(redactor) => redactor.redact(&crate::redact::redact(text)).into_owned(),
+            None => text.to_owned(),
+        };
         self.map
             .insert(field.name().to_owned(), Value::String(text));
     }

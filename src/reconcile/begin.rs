@@ -61,7 +61,7 @@ impl<'a> Pass<'a> {
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
-        (self.context.installation.clock)()
+        self.context.installation.clock.now()
     }
 
     /// Whether the object is being deleted.
@@ -154,7 +154,8 @@ pub fn cx_for(
         fly: context
             .fly
             .client(target.token.clone())
-            .with_app_token(observations.facts.app_token.clone()),
+            .with_app_token(observations.facts.app_token.clone())
+            .with_claimed_app(observations.facts.claimed.clone()),
         origin: origin(pass.activation),
         target,
         refs,

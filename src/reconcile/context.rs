@@ -1,6 +1,10 @@
 //! What all reconciles of this process share: clients, memory, waits and limits.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use kube::{
     Resource as _,
@@ -12,8 +16,10 @@ use crate::{
     fly,
     net::probe::Probe,
     pipeline::{Fence, Installation},
+    plan::room::Room,
     process::{metrics::Metrics, publisher::Publisher, turnstile::Turnstile, workqueue::Object},
     reconcile::memory::Memories,
+    redact::{self, Redactor},
     triggers::{Waits, secrets::SecretPoller},
 };
 
@@ -46,6 +52,28 @@ pub struct Context {
     pub publisher: Publisher,
     /// What this process remembers of each object.
     pub memories: Memories,
+    /// The room for what objects name.
+    pub room: Room,
+    /// What is known of the secret values of each object, to keep them out of its texts.
+    pub redactors: Redactors,
+}
+
+/// The redactors of all objects, by namespace and name.
+#[derive(Debug, Default)]
+pub struct Redactors(Mutex<HashMap<(String, String), Redactor>>);
+
+impl Redactors {
+    /// The redactor of this object.
+    pub fn of(&self, namespace: &str, name: &str) -> Redactor {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (namespace.to_owned(), name.to_owned());
+        all.entry(place).or_default().clone()
+    }
+
+    fn forget(&self, namespace: &str, name: &str) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&(namespace.to_owned(), name.to_owned()));
+    }
 }
 
 impl Context {
@@ -58,10 +86,14 @@ impl Context {
         self.waits.take_touched(&object);
         self.secret_poller.forget(namespace, name);
         self.metrics.forget(&Object::new(namespace, name));
+        self.redactors.forget(namespace, name);
     }
 
     /// Has events published about an object, without waiting for it.
-    pub fn publish(&self, activation: &Activation, events: Vec<Event>) {
+    pub fn publish(&self, activation: &Activation, mut events: Vec<Event>) {
+        for note in events.iter_mut().filter_map(|event| event.note.as_mut()) {
+            redact::in_place(note);
+        }
         self.publisher.publish(&activation.object_ref(&()), events);
     }
 }

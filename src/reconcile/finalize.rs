@@ -12,7 +12,13 @@ use kube::ResourceExt;
 use crate::{
     api::{ANNOTATION_FORGET, FINALIZER, Reason, StepId, status::one_line},
     error::{Error, Retry},
-    phase::{PHASES, names, provision::app_token_secret, releases::store as records},
+    phase::{
+        PHASES,
+        absence::{self, Doubt},
+        names,
+        provision::app_token_secret,
+        releases::store as records,
+    },
     pipeline::{AnyStep, Cx, Owner, Removal, advance::CLOSED_FENCE_PAUSE, step::warn_of},
     plan::{Target, invalid::Invalid, refs},
     process::telemetry,
@@ -36,6 +42,9 @@ const NO_TOKEN_PAUSE: Duration = Duration::from_secs(10);
 
 /// Shortest pause between two passes of a deletion, if the operator's shortest one is not shorter.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// The removal of a step, where a look that was refused is noted.
+const REMOVAL: &str = "Removal";
 
 /// What keeps a deletion from its end for now.
 struct Obstacle {
@@ -132,7 +141,9 @@ fn steps() -> impl Iterator<Item = &'static dyn AnyStep> {
 /// otherwise can still be deleted.
 async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Result<Cx, Vec<Invalid>>, Error> {
     let context = pass.context;
-    let refs = Arc::new(refs::fetch(&context.kube, pass.activation).await?);
+    let (kube, room) = (&context.kube, &context.room);
+    let allowed = context.installation.secrets;
+    let refs = Arc::new(refs::fetch(kube, pass.activation, allowed, room, None, false).await?);
     let versions = refs.versions().clone();
     context.secret_poller.read(pass.owner, versions);
     let key = &context.installation.fingerprint_key;
@@ -161,10 +172,21 @@ async fn remove(
     memory: &mut Memory,
 ) -> Result<(), Obstacle> {
     let id = step.id();
-    match step.remove(cx).await {
+    let removed = step.remove(cx).await;
+    if removed.is_ok() {
+        absence::cleared(cx, Doubt::Refused, REMOVAL, id.as_str());
+        memory.failed_removals = 0;
+    }
+    match removed {
         Ok(Removal::Pending { why, again }) => {
-            // It was found: the outcome of its create is known.
-            memory.wanted.intents.settled(id);
+            if why.reason == Reason::OutcomeUnknown {
+                // It was not found. From now on its create may still appear for as long.
+                cx.intents
+                    .lost(id, Instant::now(), cx.installation.timing.settle);
+            } else {
+                // It was found: the outcome of its create is known.
+                memory.wanted.intents.settled(id);
+            }
             Err(Obstacle {
                 message: format!("{id}: {}", why.message),
                 blocked: false,
@@ -186,9 +208,15 @@ async fn remove(
             Ok(())
         }
         Err(error) => {
-            memory.failures += 1;
+            memory.failed_removals = memory.failed_removals.saturating_add(1);
             telemetry::step(id.as_str()).in_scope(|| warn_of(&error));
-            Err(failed(pass, id, &error, memory.failures))
+            let refused_again = is_refused_again(cx, id, &error);
+            Err(failed(
+                pass,
+                &error,
+                (id, refused_again),
+                memory.failed_removals,
+            ))
         }
     }
 }
@@ -211,8 +239,28 @@ fn perhaps_created(id: StepId, cx: &Cx) -> Option<Obstacle> {
     })
 }
 
-fn failed(pass: &Pass<'_>, id: StepId, error: &Error, failures: u32) -> Obstacle {
-    let blocked = error.retry() == Retry::OnChange;
+/// Whether the token may not do it (403), and could not at the look before either. A second refusal
+/// needs a person; that it may not even be the right token is known only later.
+fn is_refused_again(cx: &Cx, id: StepId, error: &Error) -> bool {
+    let Error::Fly { source, .. } = error else {
+        return false;
+    };
+    if !source.is_forbidden() {
+        absence::cleared(cx, Doubt::Refused, REMOVAL, id.as_str());
+        return false;
+    }
+    let settle = cx.installation.timing.settle;
+    absence::seen(cx, Doubt::Refused, REMOVAL, id.as_str()).is_none_or(|left| left < settle)
+}
+
+/// What follows from a failure of the step, whose token may have been refused before.
+fn failed(
+    pass: &Pass<'_>,
+    error: &Error,
+    (id, refused_again): (StepId, bool),
+    failures: u32,
+) -> Obstacle {
+    let blocked = refused_again || error.retry() == Retry::OnChange;
     let mut message = format!("{id}: {}", crate::causes::chain(error));
     if blocked || error.reason() == Reason::TokenInvalid {
         message.push_str(&format!("; {}", way_out(pass, &pass.activation.spec.app)));
@@ -220,7 +268,7 @@ fn failed(pass: &Pass<'_>, id: StepId, error: &Error, failures: u32) -> Obstacle
     let timing = &pass.context.installation.timing;
     let again = match error.retry() {
         Retry::After(time) => time,
-        _ => crate::clock::backoff(timing, failures),
+        _ => crate::clock::backoff(timing, failures).min(NO_TOKEN_PAUSE),
     };
     Obstacle {
         message,

@@ -216,7 +216,7 @@ pub async fn without_activation(
     let params = ListParams::default().fields(&format!("spec.activation={name}"));
     let found = api.list(&params).await;
     let found = found.map_err(|source| Error::kube("list the approvals", source))?;
-    let now = (context.installation.clock)();
+    let now = context.installation.clock.now();
     let votes = found.items.iter().map(votes::Vote::of);
     let ballots = votes.filter_map(|vote| {
         let status = votes::of_no_activation(&vote, now)?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    api::{ActivationStatus, StepId, policy::Deletion},
+    api::{ActivationStatus, StepId, policy::Deletion, status::ExternalKind},
     error::Error,
     phase::{names, provision::app_token_secret, releases::store as records},
     pipeline::Removal,
@@ -51,13 +51,17 @@ pub async fn remove_stored(pass: &Pass<'_>) -> Result<(), Error> {
     image::delete(kube, own, &owner.uid).await
 }
 
-/// The step whose removal removes things of this kind in `status.external`.
-fn step_of(kind: &str) -> StepId {
+/// The step whose removal removes things of this kind in `status.external`. One of a kind that this
+/// version does not know counts as a part of the app.
+fn step_of(kind: Option<ExternalKind>) -> StepId {
+    use ExternalKind::{
+        Address, App, Certificate, FlyPostgres, Machine, ManagedPostgres, UpstashRedis, Volume,
+    };
     match kind {
-        "ManagedPostgres" | "FlyPostgres" => StepId::Postgres,
-        "UpstashRedis" => StepId::Redis,
-        // Machines, addresses, certificates and volumes go with the app.
-        _ => StepId::App,
+        Some(ManagedPostgres | FlyPostgres) => StepId::Postgres,
+        Some(UpstashRedis) => StepId::Redis,
+        // They go with the app.
+        Some(App | Machine | Volume | Address | Certificate) | None => StepId::App,
     }
 }
 
@@ -67,7 +71,7 @@ pub fn progress(old: Option<&ActivationStatus>, removals: &BTreeMap<StepId, Remo
     let mut remaining: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
     for object in old.into_iter().flat_map(|old| &old.external) {
         let kind = object.kind.as_str();
-        match removals.get(&step_of(kind)) {
+        match removals.get(&step_of(ExternalKind::parse(kind))) {
             Some(Removal::Gone) => drop(removed.insert(format!("{kind} {}", object.name))),
             // It stays, as the deletion policy requires.
             Some(_) => {}
@@ -108,6 +112,22 @@ mod tests {
             .map(|(kind, name)| serde_json::json!({"kind": kind, "name": name}))
             .collect();
         serde_json::from_value(serde_json::json!({ "external": external })).unwrap()
+    }
+
+    #[test]
+    fn each_kind_goes_with_the_step_that_removes_it() {
+        let own: Vec<(&str, StepId)> = ExternalKind::ALL
+            .iter()
+            .map(|kind| (kind.as_str(), step_of(Some(*kind))))
+            .filter(|(_, step)| *step != StepId::App)
+            .collect();
+        let expected = [
+            ("ManagedPostgres", StepId::Postgres),
+            ("FlyPostgres", StepId::Postgres),
+            ("UpstashRedis", StepId::Redis),
+        ];
+        assert_eq!(own, expected);
+        assert_eq!(step_of(ExternalKind::parse("Tigris")), StepId::App);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn status(
     new: &ActivationStatus,
 ) {
     let metrics = &*context.metrics;
-    let now = (context.installation.clock)();
+    let now = context.installation.clock.now();
     let object = Object::new(&owner.namespace, &owner.name);
     info(metrics, &object, activation, new);
     if result.report.is_some() && condition::is_true(&new.conditions, ConditionType::Observed) {
@@ -155,7 +155,7 @@ fn gates(
     new: &ActivationStatus,
     now: Timestamp,
 ) {
-    let open = |state| matches!(state, GateState::Pending | GateState::Requested);
+    let open = |state| state == GateState::Requested;
     for phase in &new.phases {
         let before = old.and_then(|old| old.phases.iter().find(|p| p.name == phase.name));
         let was = before.and_then(|phase| phase.gate.as_ref());

@@ -12,7 +12,11 @@ use crate::{
     api::{PhaseName, StepId, approval::ActivationApprovalStatus},
     phase::PHASES,
     pipeline::{Owner, Removal, observations::Observations},
-    plan::{ServingRelease, Target, refs::Refs, source},
+    plan::{
+        ServingRelease, Target,
+        refs::{Decisions, Versions},
+        source,
+    },
     status::Published,
 };
 
@@ -43,6 +47,8 @@ pub struct Memory {
     pub removals: BTreeMap<StepId, Removal>,
     /// Secrets with a token that this process has protected for the object.
     pub protected: BTreeSet<String>,
+    /// Tries of a removal that failed in a row, on deletion.
+    pub failed_removals: u32,
     /// Reconciles that failed as a whole in a row.
     pub failures: u32,
 }
@@ -71,8 +77,11 @@ pub struct Reading {
     pub generation: Option<i64>,
     /// The annotations of that time.
     pub annotations: BTreeMap<String, String>,
-    /// The Secrets, ConfigMaps and approvals.
-    pub refs: Arc<Refs>,
+    /// The versions of the Secrets and ConfigMaps. Their values are read again by each pass: nothing
+    /// of them stays in memory between passes.
+    pub versions: Versions,
+    /// The decisions of people.
+    pub decisions: Arc<Decisions>,
     /// The target that was parsed with them.
     pub target: Option<Arc<Target>>,
 }
@@ -93,6 +102,7 @@ impl Memory {
             votes: BTreeMap::new(),
             removals: BTreeMap::new(),
             protected: BTreeSet::new(),
+            failed_removals: 0,
             failures: 0,
         }
     }

@@ -64,7 +64,6 @@ use crate::{
         memory::{Memory, MemoryGuard},
         requests::Requested,
     },
-    redact,
 };
 
 /// When an object is reconciled again, and what that is for the queue.
@@ -83,7 +82,6 @@ pub struct Next {
 pub async fn reconcile(activation: &Activation, context: &Context) -> Result<Next, Error> {
     let owner = begin::owner(activation)?;
     let mut guard = MemoryGuard::take(&context.memories, &owner);
-    redact::keep(guard.memory.wanted.facts.clone());
     tracing::debug!("a pass begins");
     let pass = Pass::begin(activation, context, &owner, &guard.memory);
     let result = reconcile_once(&pass, &mut guard.memory).await;

@@ -20,6 +20,7 @@ use crate::{
         begin::{self, Pass},
         memory::{Memory, Reading},
     },
+    redact,
     store::{finalizers, image::Stored},
 };
 
@@ -61,17 +62,42 @@ pub async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Read, Error> {
     // The same inputs are the same target.
     let known = memory.reading.as_ref().filter(|_| !follows);
     let known = known.and_then(|reading| reading.target.clone());
-    let key = &context.installation.fingerprint_key;
-    let parse = || Target::parse(activation, &refs, followed.as_ref(), key).map(Arc::new);
-    let target = known.map_or_else(parse, Ok);
-    if let (Some(reading), Ok(target)) = (&mut memory.reading, &target) {
-        reading.target = Some(target.clone());
+    let target = match known {
+        Some(known) => Ok(known),
+        None => parse(pass, &refs, followed).await?,
+    };
+    if let Some(reading) = &mut memory.reading {
+        reading.target = target.as_ref().ok().cloned();
     }
     Ok(Read {
         refs,
         fresh,
         target,
     })
+}
+
+/// Parses the target: a large one where that holds up nothing.
+async fn parse(
+    pass: &Pass<'_>,
+    refs: &Arc<Refs>,
+    followed: Option<Followed>,
+) -> Result<Result<Arc<Target>, Vec<Invalid>>, Error> {
+    let activation = pass.activation;
+    let key = pass.context.installation.fingerprint_key.clone();
+    let config = activation.spec.deploy.config.as_ref();
+    let inline = config.and_then(|config| config.inline.as_ref());
+    if !refs.is_large() && inline.is_none_or(|text| text.len() <= refs::LARGE) {
+        let target = Target::parse(activation, refs, followed.as_ref(), &key);
+        return Ok(target.map(Arc::new));
+    }
+    let (activation, refs) = (activation.clone(), refs.clone());
+    let redactor = redact::current();
+    let parse = move || {
+        let parse = || Target::parse(&activation, &refs, followed.as_ref(), &key);
+        redact::in_scope(redactor, parse).map(Arc::new)
+    };
+    let parsed = tokio::task::spawn_blocking(parse).await;
+    parsed.map_err(|error| Error::Panicked(error.to_string()))
 }
 
 /// The image of `deploy.source`, chosen before there is a target.
@@ -114,30 +140,37 @@ async fn follow(
     followed
 }
 
-/// What the object names, and whether it was read now. It is not read again only because a step
-/// observes Fly.io again: that would be six reads each time. Whatever reports a change has the next
-/// pass read.
+/// What the object names, and whether all of it was read now. The values of Secrets and ConfigMaps are
+/// read by each pass and gone with it: they would fill the memory of this process. Decisions of people
+/// are not read again only because a step observes Fly.io again, and whatever else follows a read of
+/// everything does not follow that either: whatever reports a change has the next pass read all.
 async fn refs(pass: &Pass<'_>, memory: &mut Memory) -> Result<(Arc<Refs>, bool), Error> {
     let activation = pass.activation;
     let touched = pass.context.waits.take_touched(&pass.reference());
+    let large = memory.reading.as_ref();
+    let large = large.is_some_and(|known| known.versions.is_large());
     let known = memory.reading.take().filter(|known| {
         !touched
             && known.at.elapsed() < TTL
             && known.generation == activation.metadata.generation
             && known.annotations == *activation.annotations()
     });
-    if let Some(known) = known {
-        let refs = known.refs.clone();
-        memory.reading = Some(known);
+    let at = known.as_ref().map_or_else(Instant::now, |known| known.at);
+    let decisions = known.as_ref().map(|known| known.decisions.clone());
+    let (kube, room) = (&pass.context.kube, &pass.context.room);
+    let allowed = pass.context.installation.secrets;
+    let refs = Arc::new(refs::fetch(kube, activation, allowed, room, decisions, large).await?);
+    let same = known.filter(|known| refs.is_same_version(&known.versions));
+    if same.is_some() {
+        memory.reading = same;
         return Ok((refs, false));
     }
-    let at = Instant::now();
-    let refs = Arc::new(refs::fetch(&pass.context.kube, activation).await?);
     memory.reading = Some(Reading {
         at,
         generation: activation.metadata.generation,
         annotations: activation.annotations().clone(),
-        refs: refs.clone(),
+        versions: refs.seen(),
+        decisions: refs.decisions(),
         target: None,
     });
     Ok((refs, true))

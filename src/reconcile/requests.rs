@@ -69,7 +69,7 @@ pub fn refuse_while_suspended(pass: &Pass<'_>, memory: &mut Memory) {
 /// Has steps observe again that are due: those of Deploy for a new request for a rollback, and the
 /// token for the app when it expires soon.
 pub fn note_due_steps(refs: &Refs, pass: &Pass<'_>, memory: &mut Memory) {
-    if memory.wanted.facts.app_token.is_due(pass.now()) {
+    if memory.wanted.facts.app_token.is_due(pass.context.fly.now()) {
         memory.wanted.steps.remove(&StepId::AppToken);
     }
     let rollbacks = refs.rollbacks().iter();

@@ -55,8 +55,9 @@ impl<'a> StatusPublisher<'a> {
         result: &PassResult<'_>,
     ) -> Result<Announced, Error> {
         let context = self.context;
-        let now = (context.installation.clock)();
-        let new = status::next(old, self.activation, result, now);
+        let now = context.installation.clock.now();
+        let mut new = status::next(old, self.activation, result, now);
+        status::redact(&mut new);
         let announced = status::announced(&new, &result.intents);
         if !context.leads.open() {
             return Err(Error::Blocked {

@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    api::{
-        Activation, Reason,
-        condition::{self, ConditionType},
-    },
+    api::Activation,
     error::Error,
     phase::deploy::fleet::leases,
     pipeline::Cx,
@@ -112,15 +109,11 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
         intents: wanted.intents.open(),
         ..PassResult::default()
     };
-    let already = pass.old.as_ref().is_some_and(|old| {
-        condition::find(&old.conditions, ConditionType::Ready)
-            .is_some_and(|ready| ready.reason == error.reason().as_str())
-    });
-    if !already || error.reason() == Reason::InternalError {
-        let published = pass.publisher.publish(pass.old.as_ref(), &result).await;
-        if let Err(error) = published {
-            tracing::warn!(error = %crate::causes::chain(&error), "the failure could not be reported");
-        }
+    // The same failure again changes nothing and is not written; another cause is told, also when the
+    // reason is the same.
+    let published = pass.publisher.publish(pass.old.as_ref(), &result).await;
+    if let Err(error) = published {
+        tracing::warn!(error = %crate::causes::chain(&error), "the failure could not be reported");
     }
     guard.release();
 }

@@ -47,7 +47,7 @@ pub async fn pass(
         context.publisher.publish(&reference, vec![event]);
         // Its old status is outdated: Ready and Live become Unknown.
         let status = raw.data.get("status").cloned().unwrap_or_default();
-        let (kube, now) = (&context.kube, (context.installation.clock)());
+        let (kube, now) = (&context.kube, context.installation.clock.now());
         if context.leads.open() {
             status::unknown(kube, &owner, &status, &note, now).await?;
         }

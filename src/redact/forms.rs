@@ -56,13 +56,14 @@ pub(super) const FORMS: &[Form] = &[
     Form::PlusForSpace,
 ];
 
-/// 1 if the text continues with a base64 character that holds the last bits of the value.
-pub(super) fn shared_character(form: Form, needle: &[u8], text: &[u8]) -> usize {
-    let base64 = matches!(form, Form::Base64(_) | Form::Base64Url(_));
-    let next = text.get(needle.len()).filter(|_| text.starts_with(needle));
-    usize::from(
-        base64 && next.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)),
-    )
+pub(super) fn is_base64(form: Form) -> bool {
+    matches!(form, Form::Base64(_) | Form::Base64Url(_))
+}
+
+/// 1 if the text after a value in base64 begins with a character that holds its last bits.
+pub(super) fn shared_characters(rest: &[u8]) -> usize {
+    let shares = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
+    usize::from(rest.first().is_some_and(shares))
 }
 
 pub(super) fn encode(form: Form, value: &[u8]) -> Zeroizing<Vec<u8>> {

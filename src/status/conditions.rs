@@ -153,9 +153,21 @@ fn phase_condition(to: &mut Setter<'_>, name: PhaseName) {
     let (status, message) = match phase.state {
         PhaseState::Succeeded => (True, succeeded(&phase)),
         PhaseState::Failed => (False, phase.message),
+        _ if phase.message.is_empty() => (Unknown, not_told(&phase)),
         _ => (Unknown, phase.message),
     };
     to.set(type_, status, reason, &message);
+}
+
+/// What is said of a phase that has nothing to say yet.
+fn not_told(phase: &PhaseStatus) -> String {
+    match phase.state {
+        PhaseState::Pending => {
+            "not reached yet: it begins when the phases before it have succeeded"
+        }
+        _ => "under way; nothing is known yet",
+    }
+    .to_owned()
 }
 
 fn stabilized(to: &mut Setter<'_>, activation: &Activation) {

@@ -418,6 +418,7 @@ fn transitions(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Ac
     if new.go_live.is_some() && old.is_none_or(|old| old.go_live.is_none()) {
         events.push(change.event(Normal, "GoLive", "GoLive", Live));
     }
+    release(events, &change);
     if change.became(Drifted, "True") || change.told_anew(Drifted) {
         events.push(change.event(Warning, "DriftDetected", "Observe", Drifted));
     }
@@ -444,6 +445,27 @@ fn transitions(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Ac
     if change.new_reason(Deleting) == Some(blocked) {
         events.push(change.event(Warning, blocked, "Delete", Deleting));
     }
+}
+
+/// A release after the first went live. A rollback has events of its own: its phases have not all
+/// succeeded.
+fn release(events: &mut Vec<Event>, change: &Transition<'_>) {
+    fn number(status: &ActivationStatus) -> Option<i64> {
+        status.release.as_ref()?.number
+    }
+    let new = change.new;
+    let old = change.old.filter(|old| old.go_live.is_some());
+    let (Some(before), Some(now)) = (old.and_then(number), number(new)) else {
+        return;
+    };
+    if before == now || !new.is_live() {
+        return;
+    }
+    let image = new.release.as_ref().map_or("", |release| &release.image);
+    let place = new.url.as_ref();
+    let place = place.map_or_else(String::new, |url| format!(" at {url}"));
+    let note = format!("release {now} ({image}) is live{place}");
+    events.push(event(EventType::Normal, "ReleaseLive", "GoLive", &note));
 }
 
 /// The site stopped to answer, or answers again. A SmokeTest of the spec that fails has an event of

@@ -8,8 +8,9 @@ use crate::{
         ActivationStatus, PhaseName, Reason,
         condition::whole_seconds,
         status::{
-            ExternalObject, FallbackUsed, HistoryEntry, HistoryOutcome, Intent, MAX_MESSAGE,
-            PreflightResult, ReleaseStatus, SecretStatus, SmokeTestResult, SourceStatus, one_line,
+            ExternalKind, ExternalObject, FallbackUsed, HistoryEntry, HistoryOutcome, Intent,
+            MAX_MESSAGE, PreflightResult, ReleaseStatus, SecretStatus, SmokeTestResult,
+            SourceStatus, one_line,
         },
     },
     pipeline::{
@@ -94,10 +95,18 @@ pub fn merge_site(
 /// Drops what was left behind and is not noted any more, as soon as the steps that note it have looked:
 /// somebody has deleted it, or it is in use again.
 fn drop_what_is_gone(external: &mut Vec<ExternalObject>, report: &Report, lists: &Merge<'_>) {
-    let mut steps = report.steps();
-    let volumes = steps.any(|(id, step)| *id == StepId::Volumes && step.state.satisfied());
+    let is_done = |wanted| {
+        let mut steps = report.steps();
+        steps.any(|(id, step)| *id == wanted && step.state.satisfied())
+    };
+    let (volumes, certificates) = (is_done(StepId::Volumes), is_done(StepId::Certificates));
     let provision = provision_is_done(report);
+    let certificate = ExternalKind::Certificate.as_str();
     external.retain(|object| {
+        // A hostname that the spec gave up is no longer ours, although the release that serves had it.
+        if certificates && object.kind == certificate && !lists.notes_certificate(&object.name) {
+            return false;
+        }
         let observed = if object.region.is_empty() {
             provision
         } else {
@@ -210,6 +219,14 @@ impl Merge<'_> {
         notes.any(|note| {
             matches!(note, Note::External(noted)
                 if (&noted.kind, &noted.name, &noted.id) == (&object.kind, &object.name, &object.id))
+        })
+    }
+
+    fn notes_certificate(&self, hostname: &str) -> bool {
+        let mut notes = self.notes.iter();
+        notes.any(|note| {
+            matches!(note, Note::External(noted)
+                if noted.kind == ExternalKind::Certificate.as_str() && noted.name == hostname)
         })
     }
 

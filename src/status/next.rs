@@ -10,7 +10,8 @@ use crate::{
         condition::{self, ConditionType},
         policy::GatedPhase,
         status::{
-            GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, SkippedField, one_line,
+            GateState, GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, SkippedField,
+            one_line,
         },
     },
     pipeline::{State, report::Report},
@@ -261,11 +262,40 @@ fn next_action(
         return seen
             .report
             .and_then(blocked_actions)
+            .or_else(|| at_a_gate(status, activation))
             .or_else(|| Some(stalled.message.clone()));
     }
-    let waits = status.pending_gate.is_some();
-    let ready = condition::find(&status.conditions, ConditionType::Ready);
-    ready.filter(|_| waits).map(|ready| ready.message.clone())
+    at_a_gate(status, activation)
+}
+
+/// How people decide at the gate that keeps the object from going on.
+fn at_a_gate(status: &ActivationStatus, activation: &Activation) -> Option<String> {
+    let mut phases = status.phases.iter();
+    let (phase, gate) = phases.find_map(|phase| {
+        let gate = phase.gate.as_ref()?;
+        let held = matches!(
+            phase.state,
+            PhaseState::AwaitingApproval | PhaseState::Failed
+        );
+        held.then_some((phase.name, gate))
+    })?;
+    let (name, kubectl) = (
+        activation.name_any(),
+        kubectl(&activation.namespace().unwrap_or_default()),
+    );
+    let approve = format!(
+        "`echo '{{\"apiVersion\":\"golive.dev/v1alpha1\",\"kind\":\"ActivationApproval\",\"metadata\":{{\"generateName\":\"{name}-\"}},\"spec\":{{\"activation\":\"{name}\",\"gate\":\"{phase}\",\"digest\":\"{}\",\"decision\":\"Approve\",\"approver\":\"'\"$(kubectl auth whoami -o jsonpath='{{.status.userInfo.username}}')\"'\"}}}}' | {kubectl} create -f -`",
+        gate.digest
+    );
+    match gate.state {
+        GateState::Requested => Some(format!("to approve the plan of {phase}: {approve}")),
+        GateState::Expired => Some(format!("change the spec, or approve {phase}: {approve}")),
+        GateState::Rejected => Some(format!(
+            "change the spec, or let {} approve {phase}: {approve}",
+            gate.rejected_by.as_deref().unwrap_or("who rejected it")
+        )),
+        GateState::Approved | GateState::Pending => None,
+    }
 }
 
 /// The actions of the steps that are blocked in the first phase that has one, each once.

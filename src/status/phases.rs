@@ -13,6 +13,7 @@ use crate::{
             GateStatus, MAX_MESSAGE, PhaseState, PhaseStatus, StepState, StepStatus, one_line,
         },
     },
+    clock::not_in_the_future,
     pipeline::{
         State, StepId, StepRecord,
         report::{PhaseProgress, PhaseReport, Report},
@@ -30,7 +31,7 @@ pub fn unseen() -> Vec<PhaseStatus> {
             name: *name,
             state: PhaseState::Pending,
             reason: Reason::Pending.to_string(),
-            message: String::new(),
+            message: "not observed yet".to_owned(),
             starts: 0,
             attempts: 0,
             started_at: None,
@@ -221,7 +222,10 @@ impl PhaseInput<'_> {
     fn started_at(&self, state: PhaseState, restarted: bool) -> Option<Time> {
         match (is_at_work(state), restarted) {
             (true, true) => Some(whole_seconds(self.now)),
-            (true, false) => self.before.and_then(|old| old.started_at.clone()),
+            (true, false) => {
+                let began = self.before?.started_at.as_ref()?;
+                Some(whole_seconds(not_in_the_future(began.0, self.now)))
+            }
             (false, _) => None,
         }
     }
@@ -296,7 +300,11 @@ fn state_of(activation: &Activation, report: &PhaseReport) -> (PhaseState, Reaso
         PhaseProgress::Planned => (
             PhaseState::Waiting,
             Reason::Planned,
-            "changes are planned and not made; see `status.plan`".to_owned(),
+            if gate.is_empty() || !report.is_held() {
+                "changes are planned and not made; see `status.plan`".to_owned()
+            } else {
+                gate
+            },
         ),
         PhaseProgress::Running | PhaseProgress::Failed => at_work(report),
     }

@@ -13,14 +13,14 @@ use crate::{
     api::{
         Activation, ActivationStatus, PhaseName, Reason,
         condition::{self, ConditionType},
-        status::PhaseState,
+        status::{GateState, GateStatus, PhaseState},
     },
     phase::PHASES,
     pipeline::{
         ChangeKind, Note, Sent, Slot, State, StepId, StepRecord,
         report::{PhaseProgress, PhaseReport, Report},
     },
-    plan::{Invalid, Target, testing as targets},
+    plan::{Invalid, Target, gate::GateReport, testing as targets},
 };
 
 fn at(second: i64) -> Timestamp {
@@ -187,6 +187,53 @@ fn every_state_is_its_row_of_the_table() {
 }
 
 #[test]
+fn at_a_gate_the_next_action_is_the_command_that_opens_it_and_a_plan_asks_nobody() {
+    let gated = |progress, state| {
+        let mut report = but(PhaseName::Deploy, progress, State::Pending, Reason::Pending);
+        let mut phases = report.phases.iter_mut();
+        let deploy = phases.find(|phase| phase.id == PhaseName::Deploy).unwrap();
+        deploy.gate = Some(GateReport {
+            status: GateStatus {
+                state,
+                digest: "sha256:abc".to_owned(),
+                rejected_by: Some("max".to_owned()),
+                ..GateStatus::default()
+            },
+            message: "what the gate says".to_owned(),
+        });
+        let target = target();
+        next(None, &activation(json!({})), &seen(&target, &report), at(0))
+    };
+    let command = r#"`echo '{"apiVersion":"golive.dev/v1alpha1","kind":"ActivationApproval","metadata":{"generateName":"shop-"},"spec":{"activation":"shop","gate":"Deploy","digest":"sha256:abc","decision":"Approve","approver":"'"$(kubectl auth whoami -o jsonpath='{.status.userInfo.username}')"'"}}' | kubectl -n n create -f -`"#;
+    for (progress, state, first) in [
+        (
+            PhaseProgress::AwaitingApproval,
+            GateState::Requested,
+            "to approve the plan of Deploy",
+        ),
+        (
+            PhaseProgress::Rejected,
+            GateState::Expired,
+            "change the spec, or approve Deploy",
+        ),
+        (
+            PhaseProgress::Rejected,
+            GateState::Rejected,
+            "change the spec, or let max approve Deploy",
+        ),
+    ] {
+        let action = gated(progress, state).next_action;
+        assert_eq!(action, Some(format!("{first}: {command}")));
+    }
+    let planned = gated(PhaseProgress::Planned, GateState::Pending);
+    assert_eq!(row(&planned), "Unknown Planned / - / -");
+    assert_eq!(planned.next_action, None);
+    assert_eq!(planned.pending_gate, None);
+    let ready = condition::find(&planned.conditions, ConditionType::Ready).unwrap();
+    assert_eq!(ready.message, "Deploy: what the gate says");
+}
+
+#[test]
 fn states_without_a_report_are_rows_of_the_table_as_well() {
     let object = activation(json!({}));
     let before = live();
@@ -251,6 +298,25 @@ fn states_without_a_report_are_rows_of_the_table_as_well() {
     let status = next(Some(&before), &object, &suspended, at(1));
     assert_eq!(row(&status), row(&before), "what was known is frozen");
     assert_eq!(is(&status, ConditionType::Suspended), "True");
+}
+
+#[test]
+fn no_condition_is_without_words() {
+    let (activation, target) = (activation(json!({})), target());
+    let mut report = report(&[]);
+    for (n, phase) in report.phases.iter_mut().enumerate() {
+        phase.progress = match n {
+            0 => PhaseProgress::Running,
+            _ => PhaseProgress::Pending,
+        };
+        for (_, step) in &mut phase.steps {
+            *step = StepRecord::pending("digest");
+        }
+    }
+    let status = next(None, &activation, &seen(&target, &report), at(0));
+    for condition in &status.conditions {
+        assert!(!condition.message.is_empty(), "{condition:?}");
+    }
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub struct Claim {
     pub retained: bool,
     /// Slug of the organization in which the app was created.
     pub organization: String,
-    /// When this Activation claimed it.
+    /// When this Activation claimed it, by the clock of Fly.io.
     pub taken: Option<Timestamp>,
     /// Kinds of objects that carry the app's name and were created for it, such as [`DATABASE`], and
     /// therefore may be deleted with it. Objects that existed before are not included.

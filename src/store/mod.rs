@@ -30,6 +30,7 @@ pub mod finalizers;
 pub mod generated;
 pub mod image;
 pub mod installation_key;
+pub mod owners;
 
 /// Label: what the object is for, such as `claim`.
 pub const LABEL_COMPONENT: &str = "app.kubernetes.io/component";

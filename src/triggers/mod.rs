@@ -23,6 +23,7 @@ use crate::{
     fly,
     pipeline::{StepId, Wake, observations::Fired},
     process::workqueue::Kind,
+    redact,
 };
 
 /// Longest time of one long poll. Fly.io's proxy ends a call after 60 s
@@ -138,11 +139,11 @@ impl Waits {
         };
         let poll = long_poll(fly.clone(), app.clone(), id.clone(), what);
         let (fired, waits, object) = (fired.clone(), self.clone(), object.clone());
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(redact::carry(async move {
             poll.await;
             fired.fire(step);
             waits.wake(&object, Kind::Progress);
-        });
+        }));
         running.insert(
             key,
             Running {

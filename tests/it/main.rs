@@ -1,6 +1,7 @@
 //! Integration tests, one target: a program and its world per test. Each folder is a subject.
 
 mod api;
+mod chaos;
 mod client;
 mod deploy;
 mod life;

@@ -6,6 +6,29 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::phase::PhaseName;
+use crate::api::enumeration::api_enum;
+
+api_enum! {
+    /// Kinds of what exists on Fly.io.
+    pub enum ExternalKind, strict {
+        /// The app.
+        App = "App",
+        /// A machine of the app.
+        Machine = "Machine",
+        /// A volume of the app.
+        Volume = "Volume",
+        /// A public address of the app.
+        Address = "Address",
+        /// A certificate of the app.
+        Certificate = "Certificate",
+        /// A cluster of Managed Postgres.
+        ManagedPostgres = "ManagedPostgres",
+        /// An app that is a Fly Postgres cluster.
+        FlyPostgres = "FlyPostgres",
+        /// An Upstash Redis database.
+        UpstashRedis = "UpstashRedis",
+    }
+}
 
 /// Something that is about to be created on Fly.io.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

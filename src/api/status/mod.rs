@@ -17,7 +17,7 @@ pub use super::text::{MAX_MESSAGE, one_line};
 pub use checks::{
     CheckResult, IntegrationStatus, ObjectiveStatus, PreflightResult, Severity, SmokeTestResult,
 };
-pub use external::{ExternalObject, FallbackUsed, Intent, SecretStatus};
+pub use external::{ExternalKind, ExternalObject, FallbackUsed, Intent, SecretStatus};
 pub use phase::{
     GateState, GateStatus, PhaseName, PhaseState, PhaseStatus, PlanStatus, PlannedChange,
     StepState, StepStatus,

@@ -91,7 +91,7 @@ api_enum! {
 api_enum! {
     /// The state of a gate.
     pub enum GateState, lenient, default Pending {
-        /// The phase before it has not succeeded.
+        /// It asks nobody yet: changes are planned only.
         Pending = "Pending",
         /// Approval is requested.
         Requested = "Requested",

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::clock::http_date;
 use crate::fly::error::{Class, Conflict, Scope};
 
 /// A response that is not a success.
@@ -277,12 +278,6 @@ pub(crate) fn retry_after(value: Option<&str>, date: Option<&str>) -> Option<Dur
     Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
 }
 
-fn http_date(text: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::parse(text.trim())
-        .ok()
-        .map(|zoned| zoned.timestamp())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -481,6 +476,12 @@ mod tests {
                 (Class::Transient, false),
                 "{status}"
             );
+            let change = verdict(true, status, "");
+            assert_eq!(
+                (change.class, change.ambiguous),
+                (Class::Ambiguous, true),
+                "{status}"
+            );
         }
         let body = r#"{"error":"x","status":"insufficient_capacity"}"#;
         assert!(
@@ -488,6 +489,91 @@ mod tests {
             "an earlier try may have got through"
         );
         assert!(!verdict(true, 422, body).ambiguous);
+    }
+
+    #[test]
+    fn each_code_and_each_wording_decides_alone() {
+        let text = |text: &str| format!(r#"{{"error":"{text}"}}"#);
+        let code = |code: &str| format!(r#"{{"error":"x","status":"{code}"}}"#);
+        let is = |status, body: &str, expected: Conflict| {
+            assert_eq!(class(status, body), Class::Conflict(expected), "{body}");
+        };
+        is(
+            422,
+            &code("volume_placement_capacity"),
+            Conflict::Capacity(Scope::Volume),
+        );
+        is(
+            422,
+            &code("name_taken"),
+            Conflict::NameTaken { machine_id: None },
+        );
+        for volume in [
+            "existing volume id vol_1",
+            "insufficient resources to create it",
+        ] {
+            is(412, &text(volume), Conflict::Capacity(Scope::Volume));
+        }
+        for host in [
+            "could not reserve resource",
+            "insufficient resources available",
+            "insufficient memory available",
+            "insufficient cpus available",
+            "insufficient ips available",
+            "deploys to this host are temporarily disabled",
+        ] {
+            is(409, &text(host), Conflict::Capacity(Scope::Host));
+        }
+        for version in [
+            "concurrent update",
+            "current_version",
+            "the version does not match",
+        ] {
+            is(409, &text(version), Conflict::Version);
+        }
+        is(409, &text("the secret is new"), Conflict::Other);
+        is(409, &text("version 7"), Conflict::Other);
+        for busy in [
+            "volume is in use",
+            "volume is claimed",
+            "volume is attached",
+        ] {
+            is(409, &text(busy), Conflict::VolumeBusy);
+        }
+        is(409, &text("the address is attached"), Conflict::Other);
+        is(409, &text("the volume is large"), Conflict::Other);
+    }
+
+    #[test]
+    fn what_is_no_answer_of_fly_io_says_nothing_about_the_request() {
+        assert_eq!(verdict(true, 302, "").class, Class::Ambiguous);
+        assert_eq!(verdict(false, 302, "").class, Class::Transient);
+        let message = |body: &str| verdict(true, 422, body).message;
+        assert_eq!(message("plain text"), "plain text");
+        for body in ["", "<html>Bad Gateway</html>"] {
+            assert_eq!(message(body), "status 422");
+        }
+    }
+
+    #[test]
+    fn the_first_error_of_a_graphql_response_is_its_result() {
+        let body = |code: &str| {
+            format!(
+                r#"{{"data":null,"errors":[{{"message":"slow down","extensions":{{"code":"{code}"}}}},{{"message":"y"}}]}}"#
+            )
+        };
+        let found = |code: &str, changes| {
+            let verdict = first_error(body(code).as_bytes(), changes).unwrap();
+            (verdict.class, verdict.ambiguous, verdict.message)
+        };
+        let told = || "slow down".to_owned();
+        assert_eq!(found("TIMEOUT", true), (Class::Ambiguous, true, told()));
+        assert_eq!(found("TIMEOUT", false), (Class::Transient, false, told()));
+        assert_eq!(found("NOT_FOUND", true), (Class::Gone, false, told()));
+        assert_eq!(first_error(br#"{"data":{},"errors":[]}"#, true), None);
+        assert_eq!(first_error(br#"{"data":{}}"#, true), None);
+        let throttled = graphql(true, None, "hit the rate limit");
+        assert_eq!(throttled.class, Class::Throttled { after: None });
     }
 
     #[test]

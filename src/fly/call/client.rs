@@ -17,12 +17,15 @@ use http_body_util::Full;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use jiff::Timestamp;
 use tokio::time::Instant;
 use url::Url;
 
+use super::claimed::ClaimedApp;
 use super::limit::Limiter;
 use super::memo::Memo;
 use super::narrow::AppToken;
+use crate::clock::ServerClock;
 use crate::fly::token::{Surface, Token};
 use crate::net::public_address::PublicResolver;
 use crate::net::tls;
@@ -77,6 +80,9 @@ pub struct HttpOptions {
     pub observer: Option<Observer>,
     /// Called before every change.
     pub gate: Option<Gate>,
+    /// The time by which certificates are valid, and by which times of Fly.io are judged before its first
+    /// response.
+    pub clock: ServerClock,
 }
 
 /// Time limits of calls.
@@ -116,6 +122,7 @@ impl Default for HttpOptions {
             registries: BTreeMap::new(),
             observer: None,
             gate: None,
+            clock: ServerClock::of_kubernetes(),
         }
     }
 }
@@ -175,6 +182,8 @@ pub(crate) struct Shared {
     pub(crate) memo: Memo,
     pub(crate) options: HttpOptions,
     pub(crate) bases: Bases,
+    /// The clock of Fly.io.
+    pub(crate) clock: ServerClock,
     tokens: Mutex<HashMap<String, Arc<Refusals>>>,
 }
 
@@ -200,6 +209,8 @@ pub struct Client {
     pub(crate) deadline: Option<Instant>,
     /// Used in place of `token` where it suffices.
     pub(crate) app_token: Option<Arc<AppToken>>,
+    /// The app whose rate limits it spends; those of its token otherwise.
+    pub(crate) claimed: Option<Arc<ClaimedApp>>,
 }
 
 impl Fly {
@@ -214,7 +225,7 @@ impl Fly {
             uiex: base(&endpoints.uiex)?,
             registry: base(&endpoints.registry)?,
         };
-        let tls = tls::config(options.ca_file.as_deref())?;
+        let tls = tls::config(options.ca_file.as_deref(), &options.clock)?;
         let registries = options
             .registries
             .iter()
@@ -245,9 +256,15 @@ impl Fly {
                 memo: Memo::default(),
                 options,
                 bases,
+                clock: ServerClock::new("Fly.io"),
                 tokens: Mutex::default(),
             }),
         })
+    }
+
+    /// Fly.io's time, for everything that is compared with times of Fly.io.
+    pub fn now(&self) -> Timestamp {
+        self.shared.now()
     }
 
     /// A client with this token. All clients of one token share its count of refusals.
@@ -270,7 +287,15 @@ impl Fly {
             refusals,
             deadline: None,
             app_token: None,
+            claimed: None,
         }
+    }
+}
+
+impl Shared {
+    fn now(&self) -> Timestamp {
+        let known = self.clock.known();
+        known.unwrap_or_else(|| self.options.clock.now())
     }
 }
 
@@ -293,6 +318,18 @@ impl Client {
     #[must_use]
     pub fn with_app_token(mut self, token: Arc<AppToken>) -> Self {
         self.app_token = Some(token);
+        self
+    }
+
+    /// Fly.io's time: see [`Fly::now`].
+    pub fn now(&self) -> Timestamp {
+        self.shared.now()
+    }
+
+    /// The same client, spending the rate limits of this app.
+    #[must_use]
+    pub fn with_claimed_app(mut self, claimed: Arc<ClaimedApp>) -> Self {
+        self.claimed = Some(claimed);
         self
     }
 

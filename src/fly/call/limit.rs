@@ -3,7 +3,9 @@
 //! Fly.io counts per action and object (the machine's id for actions on a machine, otherwise the
 //! app): 1 request/s with a burst of 3, 5/s with a burst of 10 for reading one machine, and 100 app
 //! deletions per minute. Source: fly.io/docs/machines/api/working-with-machines-api/#rate-limits.
-//! The buckets here count the same way, independent of the token, as Fly.io's do.
+//! The buckets here count the same way. But only who has claimed an app spends the app's bucket:
+//! everybody may name any app, and sixty Activations that name somebody else's must not delay its
+//! owner. The calls of others are counted by their token as well ([`Spends`]).
 //!
 //! A caller reserves the next free slot of its bucket and sleeps until then: first come, first
 //! served. A slot after the caller's deadline is not reserved.
@@ -78,6 +80,68 @@ pub struct Key {
     pub object: String,
 }
 
+impl Key {
+    /// The bucket of this action on this object.
+    pub fn new(action: &'static str, object: &str) -> Self {
+        let object = object.to_owned();
+        Self { action, object }
+    }
+}
+
+/// Which bucket a call takes from, and which other bucket stands for the same bucket of Fly.io's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spends {
+    key: Key,
+    other: Option<Other>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Other {
+    /// Of the same caller, before it claimed the app. Counts once, when the owner's bucket is full.
+    Before(Key),
+    /// Of the app's owner. Always counts: who was the owner a moment ago is not ahead of Fly.io.
+    Owner(Key),
+}
+
+impl Spends {
+    /// This bucket alone.
+    pub fn of(key: Key) -> Self {
+        Self { key, other: None }
+    }
+
+    /// The bucket of an app's owner. `before` is the bucket from which it took before it had the
+    /// claim: what it has taken there, it has taken at Fly.io.
+    pub fn owner(key: Key, before: Key) -> Self {
+        let other = Some(Other::Before(before));
+        Self { key, other }
+    }
+
+    /// The bucket of a token, for an app that is not claimed by the caller. It is never fuller than
+    /// the one of the app's owner.
+    pub fn stranger(key: Key, owner: Key) -> Self {
+        let other = Some(Other::Owner(owner));
+        Self { key, other }
+    }
+
+    /// What the other bucket says about when this one is full.
+    fn full_at(
+        &self,
+        buckets: &HashMap<Key, Bucket>,
+        own: Instant,
+        rate: Rate,
+        now: Instant,
+    ) -> Instant {
+        let at = |key: &Key| buckets.get(key).map_or(now, |bucket| bucket.full_at);
+        match &self.other {
+            None => own,
+            Some(Other::Owner(key)) => own.max(at(key)),
+            // Not more than a whole burst: the bucket of a token may have a long queue of others.
+            Some(Other::Before(key)) if own <= now => at(key).min(now + rate.period * rate.burst),
+            Some(Other::Before(_)) => own,
+        }
+    }
+}
+
 /// The next free slot is after the deadline; nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLate {
@@ -100,17 +164,17 @@ impl Limiter {
     /// Waits until a request is allowed and takes it; returns the time waited.
     pub async fn acquire(
         &self,
-        key: &Key,
+        spends: &Spends,
         rate: Rate,
         deadline: Instant,
     ) -> Result<Duration, TooLate> {
         let start = Instant::now();
         loop {
-            let go = self.reserve(key, rate, Instant::now(), deadline)?;
+            let go = self.reserve(spends, rate, Instant::now(), deadline)?;
             tokio::time::sleep_until(go).await;
             // The bucket may have been closed by a 429 meanwhile: queue again.
             if self
-                .blocked_until(key)
+                .blocked_until(&spends.key)
                 .is_none_or(|until| until <= Instant::now())
             {
                 return Ok(Instant::now() - start);
@@ -119,8 +183,8 @@ impl Limiter {
     }
 
     /// Fly.io answered 429: empties the bucket and closes it for `after`.
-    pub fn throttled(&self, key: &Key, rate: Rate, after: Duration) {
-        self.close(key, rate, Instant::now(), after);
+    pub fn throttled(&self, spends: &Spends, rate: Rate, after: Duration) {
+        self.close(&spends.key, rate, Instant::now(), after);
     }
 
     fn close(&self, key: &Key, rate: Rate, now: Instant, after: Duration) {
@@ -136,7 +200,7 @@ impl Limiter {
 
     fn reserve(
         &self,
-        key: &Key,
+        spends: &Spends,
         rate: Rate,
         now: Instant,
         deadline: Instant,
@@ -145,10 +209,9 @@ impl Limiter {
         if buckets.len() > SWEEP_ABOVE {
             buckets.retain(|_, b| b.full_at > now || b.blocked_until > now);
         }
-        let bucket = buckets
-            .entry(key.clone())
-            .or_insert_with(|| Bucket::full(now));
-        let mut next = *bucket;
+        let known = buckets.get(&spends.key).copied();
+        let mut next = known.unwrap_or_else(|| Bucket::full(now));
+        next.full_at = spends.full_at(&buckets, next.full_at, rate, now);
         if next.full_at <= now {
             next = Bucket {
                 blocked_until: next.blocked_until,
@@ -167,7 +230,7 @@ impl Limiter {
         if go > deadline {
             return Err(TooLate { after: go - now });
         }
-        *bucket = next;
+        buckets.insert(spends.key.clone(), next);
         Ok(go)
     }
 
@@ -200,10 +263,11 @@ mod tests {
     use super::*;
 
     fn key(object: &str) -> Key {
-        Key {
-            action: "POST /v1/apps/{app}/machines",
-            object: object.to_owned(),
-        }
+        Key::new("POST /v1/apps/{app}/machines", object)
+    }
+
+    fn alone(object: &str) -> Spends {
+        Spends::of(key(object))
     }
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -230,7 +294,7 @@ mod tests {
         let mut sent = Vec::new();
         for _ in 0..count {
             now = limiter
-                .reserve(&key(object), Rate::ACTION, now, start + HOUR)
+                .reserve(&alone(object), Rate::ACTION, now, start + HOUR)
                 .unwrap();
             sent.push(now - start);
         }
@@ -306,7 +370,7 @@ mod tests {
         let soon = start + Duration::from_millis(100);
         for _ in 0..50 {
             let refused = limiter
-                .reserve(&key("a"), Rate::ACTION, start, soon)
+                .reserve(&alone("a"), Rate::ACTION, start, soon)
                 .unwrap_err();
             assert!(refused.after < Duration::from_secs(2), "{refused:?}");
         }
@@ -324,7 +388,7 @@ mod tests {
         let places: Vec<Instant> = (0..20)
             .map(|_| {
                 limiter
-                    .reserve(&key("a"), Rate::ACTION, start, start + HOUR)
+                    .reserve(&alone("a"), Rate::ACTION, start, start + HOUR)
                     .unwrap()
             })
             .collect();
@@ -362,15 +426,15 @@ mod tests {
             burst: 1,
         };
         let deadline = Instant::now() + Duration::from_secs(10);
-        limiter.acquire(&key("a"), rate, deadline).await.unwrap();
+        limiter.acquire(&alone("a"), rate, deadline).await.unwrap();
         let start = Instant::now();
         let sleeper = {
             let limiter = limiter.clone();
-            tokio::spawn(async move { limiter.acquire(&key("a"), rate, deadline).await })
+            tokio::spawn(async move { limiter.acquire(&alone("a"), rate, deadline).await })
         };
         tokio::task::yield_now().await;
 
-        limiter.throttled(&key("a"), rate, Duration::from_millis(400));
+        limiter.throttled(&alone("a"), rate, Duration::from_millis(400));
 
         sleeper.await.unwrap().unwrap();
         assert!(
@@ -378,5 +442,66 @@ mod tests {
             "{:?}",
             start.elapsed()
         );
+    }
+
+    /// When the next requests would go, if all were ready now.
+    fn all_now(limiter: &Limiter, spends: &Spends, count: usize, now: Instant) -> Vec<Duration> {
+        let go = |_| {
+            limiter
+                .reserve(spends, Rate::ACTION, now, now + HOUR)
+                .unwrap()
+                - now
+        };
+        (0..count).map(go).collect()
+    }
+
+    fn owner() -> Spends {
+        Spends::owner(key("shop"), key("shop ours"))
+    }
+
+    #[test]
+    fn strangers_who_name_an_app_wait_for_each_other_and_not_its_owner_for_them() {
+        let limiter = Limiter::default();
+        let now = Instant::now();
+        let stranger = Spends::stranger(key("shop theirs"), key("shop"));
+        let waits = all_now(&limiter, &stranger, 60, now);
+        assert!(waits[59] > Duration::from_secs(50), "{waits:?}");
+        assert_eq!(all_now(&limiter, &owner(), 3, now), [Duration::ZERO; 3]);
+        let another = Spends::stranger(key("shop another"), key("shop"));
+        assert!(
+            all_now(&limiter, &another, 1, now)[0] > Duration::ZERO,
+            "what the owner has taken is taken at Fly.io"
+        );
+    }
+
+    #[test]
+    fn who_claims_an_app_and_who_loses_it_does_not_get_a_second_burst() {
+        let limiter = Limiter::default();
+        let start = Instant::now();
+        let mut theirs = Theirs {
+            tokens: 3.0,
+            last: start,
+        };
+        let before = Spends::stranger(key("shop ours"), key("shop"));
+        let mut now = start;
+        // Two rounds: claimed, deleted and created again, claimed again.
+        for spends in [&before, &owner(), &before, &owner()] {
+            for number in 0..5 {
+                now = limiter
+                    .reserve(spends, Rate::ACTION, now, now + HOUR)
+                    .unwrap();
+                assert!(theirs.admits(1.0, 3.0, now), "{spends:?}: request {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_owner_waits_at_most_a_burst_for_what_others_did_with_its_token() {
+        let limiter = Limiter::default();
+        let now = Instant::now();
+        let before = Spends::stranger(key("shop ours"), key("shop"));
+        all_now(&limiter, &before, 60, now);
+        let waits = all_now(&limiter, &owner(), 2, now);
+        assert!(waits[1] < Duration::from_secs(4), "{waits:?}");
     }
 }

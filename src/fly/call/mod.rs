@@ -7,6 +7,7 @@
 //! `fly`. Start reading in [`send`].
 
 pub(crate) mod answer;
+pub mod claimed;
 pub(crate) mod classify;
 pub mod client;
 pub(crate) mod endpoint;

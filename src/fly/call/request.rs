@@ -14,6 +14,7 @@ use url::Url;
 
 use super::client::Client;
 use super::endpoint::Endpoint;
+use super::limit::{Key, Spends};
 use crate::fly::token::{Surface, Token};
 
 /// `User-Agent` of every request.
@@ -25,8 +26,8 @@ pub(crate) struct Call<'c> {
     pub(super) endpoint: &'static Endpoint,
     /// Where it goes, or why it cannot be sent.
     pub(super) url: Result<Url, String>,
-    /// What the rate limit counts by: a machine id, an app, or the token.
-    pub(super) object: String,
+    /// Whose rate limit it spends.
+    pub(super) spends: Spends,
     headers: HeaderMap,
     body: Option<Bytes>,
     /// Values that are removed from error messages.
@@ -69,10 +70,11 @@ impl Client {
             client: self,
             endpoint,
             url,
-            // Fly.io publishes no limit per object for the other APIs; ours is per token.
-            object: object
-                .map_or(self.token.fingerprint(), |object| *object)
-                .to_owned(),
+            spends: match object {
+                Some(object) => self.spends(endpoint, object, args),
+                // Fly.io publishes no limit per object for the other APIs; ours is per token.
+                None => Spends::of(Key::new(endpoint.name, self.token.fingerprint())),
+            },
             headers: HeaderMap::new(),
             body: None,
             hidden: Vec::new(),
@@ -87,6 +89,20 @@ impl Client {
         }
     }
 
+    /// Whose rate limit a call about this app or machine spends.
+    fn spends(&self, endpoint: &Endpoint, object: &str, args: &[&str]) -> Spends {
+        let owner = Key::new(endpoint.name, object);
+        let token = Key::new(
+            endpoint.name,
+            &format!("{object} {}", self.token.fingerprint()),
+        );
+        let app = args.first().copied().unwrap_or_default();
+        match self.claimed.as_ref().is_some_and(|claimed| claimed.is(app)) {
+            true => Spends::owner(owner, token),
+            false => Spends::stranger(token, owner),
+        }
+    }
+
     /// Starts a call to an address outside the configured base URLs.
     pub(crate) fn call_at(
         &self,
@@ -95,12 +111,14 @@ impl Client {
         auth: Auth,
         guarded: bool,
     ) -> Call<'_> {
-        let object = url.host_str().unwrap_or_default().to_owned();
+        // Our own limit per token: what one tenant asks a registry delays no other.
+        let host = url.host_str().unwrap_or_default();
+        let object = format!("{host} {}", self.token.fingerprint());
         Call {
             client: self,
             endpoint,
             url: Ok(url),
-            object,
+            spends: Spends::of(Key::new(endpoint.name, &object)),
             headers: HeaderMap::new(),
             body: None,
             hidden: Vec::new(),
@@ -179,8 +197,15 @@ impl Call<'_> {
 
     /// Sets what the rate limit counts by.
     pub(crate) fn counted_by(mut self, object: &str) -> Self {
-        object.clone_into(&mut self.object);
+        self.spends = Spends::of(Key::new(self.endpoint.name, object));
         self
+    }
+
+    /// Has the rate limit count by this host and the token: what one tenant asks a registry delays no
+    /// other.
+    pub(crate) fn counted_by_token_at(self, host: &str) -> Self {
+        let object = format!("{host} {}", self.client.token.fingerprint());
+        self.counted_by(&object)
     }
 
     /// The key under which the response is remembered: the token, the endpoint and the request.

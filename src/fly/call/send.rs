@@ -14,7 +14,6 @@ use url::Url;
 
 use super::classify::{self, Answer};
 use super::client::Observation;
-use super::limit::Key;
 use super::reply::{Reply, header_text};
 use super::request::Call;
 use crate::causes;
@@ -164,11 +163,7 @@ impl Call<'_> {
         if let Err(reason) = &self.url {
             return Err(self.unsent(Class::Invalid, reason.clone()));
         }
-        let key = Key {
-            action: self.endpoint.name,
-            object: self.object.clone(),
-        };
-        let waited = self.wait_for_limiter(&key, deadlines).await?;
+        let waited = self.wait_for_limiter(deadlines).await?;
         *limited += waited;
         self.check_gate()?;
         let started = Instant::now();
@@ -181,13 +176,13 @@ impl Call<'_> {
         {
             let after = after.unwrap_or(DEFAULT_RETRY_AFTER);
             let limiter = &self.client.shared.limiter;
-            limiter.throttled(&key, self.endpoint.rate, after);
+            limiter.throttled(&self.spends, self.endpoint.rate, after);
         }
         outcome
     }
 
     /// Waits until the rate limit allows the call; returns how long that took.
-    async fn wait_for_limiter(&self, key: &Key, deadlines: Deadlines) -> Result<Duration> {
+    async fn wait_for_limiter(&self, deadlines: Deadlines) -> Result<Duration> {
         let latest = if self.endpoint.changes {
             let now = Instant::now();
             let latest = deadlines
@@ -203,7 +198,9 @@ impl Call<'_> {
             deadlines.queue
         };
         let limiter = &self.client.shared.limiter;
-        let waited = limiter.acquire(key, self.endpoint.rate, latest).await;
+        let waited = limiter
+            .acquire(&self.spends, self.endpoint.rate, latest)
+            .await;
         waited.map_err(|late| {
             let class = Class::Throttled {
                 after: Some(late.after),
@@ -251,6 +248,7 @@ impl Call<'_> {
             .request()
             .map_err(|reason| self.unsent(Class::Invalid, reason))?;
         let shared = &self.client.shared;
+        let sent = std::time::Instant::now();
         let sending = if self.guarded {
             shared.guarded.request(request)
         } else {
@@ -267,6 +265,10 @@ impl Call<'_> {
             Ok(Ok(response)) => response,
         };
         let (head, incoming) = response.into_parts();
+        if !self.guarded && self.endpoint.surface() != Surface::Registry {
+            let date = header_text(&head.headers, DATE.as_str());
+            shared.clock.note(date, sent);
+        }
         let body = self.read_body(incoming, end).await?;
         self.judge(Reply {
             status: head.status.as_u16(),

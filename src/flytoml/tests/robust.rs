@@ -389,3 +389,35 @@ fn a_group_has_the_machine_checks_of_its_services_and_those_of_all() {
     assert_eq!(of("web"), ["of web", "of all"]);
     assert_eq!(of("jobs"), ["of all"]);
 }
+
+/// With tens of thousands of process groups the work for each must not grow with their number.
+#[test]
+fn very_many_process_groups_are_converted_in_the_time_of_one_each() {
+    let count = 20_000;
+    let mut text = String::from("app = 'shop'\nprimary_region = 'eze'\n[processes]\n");
+    for number in 0..count {
+        text.push_str(&format!("g{number} = 'run {number}'\n"));
+    }
+    text.push_str("[http_service]\ninternal_port = 8080\nprocesses = ['g0', 'unknown']\n");
+    let begun = std::time::Instant::now();
+    let error = parse(&text).unwrap_err().to_string();
+    assert!(
+        error.contains("there is no process group unknown"),
+        "{error}"
+    );
+    assert!(
+        error.contains("and 19990 more"),
+        "it names some of them: {}",
+        error.len()
+    );
+    let text = text.replace(", 'unknown'", "");
+    let config = parse(&text).unwrap().config;
+    let context = Context {
+        image: "r/a:1",
+        ..Context::default()
+    };
+    let machines = config.machine_configs(&context).unwrap();
+    assert_eq!(machines.len(), count);
+    // Seconds with a debug build; many minutes when each group looks at all others.
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+}

@@ -1,11 +1,12 @@
 //! Whether the machines of a rollout are healthy, and what is known of those that are not. What
 //! follows from it is decided in [`judge`](super::judge).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{
+    failures,
     fleet::{
         diagnosis::{self, Evidence},
         health::{Health, health},
@@ -36,6 +37,9 @@ pub struct Assessment {
     pub evidence: BTreeMap<String, Evidence>,
     /// Whether something has failed, and the image to go back to cannot be pulled any more.
     pub is_serving_gone: bool,
+    /// Ids of machines that one look has shown to have failed, each with the pause until a second one
+    /// is believed.
+    pub unconfirmed: BTreeMap<String, Duration>,
     /// Whether a failure of the release is to be recorded, because it is not on record yet.
     pub is_unrecorded: bool,
 }
@@ -45,20 +49,23 @@ pub struct Assessment {
 /// # Errors
 /// When Fly.io or Kubernetes does not answer or the fly.toml cannot be converted.
 pub async fn observe(cx: &Cx) -> Result<Assessment> {
-    let rollout = rollout::observe(cx).await?;
+    let mut rollout = rollout::observe(cx).await?;
+    let unconfirmed = failures::unconfirmed(cx, &mut rollout).await?;
     let checks = machine_checks::observe(cx, &rollout).await?;
     let evidence = evidence(cx, &rollout).await?;
     let targets = &rollout.targets;
     let is_serving_gone = rollout.effective.rollback.is_none()
         && !targets.is_wanted_good()
-        && (is_any_failed(&rollout, cx.now()) || checks.has_failed(&cx.target.app, cx.now()))
-        && pull::is_serving_gone(cx, targets.serving_record()).await;
+        && (is_any_failed(&rollout, &unconfirmed, cx.fly_now())
+            || checks.has_failed(&cx.target.app, cx.fly_now()))
+        && pull::is_serving_gone(cx, targets.serving_record()).await?;
     Ok(Assessment {
         is_unrecorded: cx.may_act()
             && !targets.records.has_failure(&targets.wanted.key, &cx.target),
         checks,
         evidence,
         is_serving_gone,
+        unconfirmed,
         rollout,
     })
 }
@@ -72,7 +79,7 @@ async fn evidence(cx: &Cx, rollout: &Rollout) -> Result<BTreeMap<String, Evidenc
             break;
         }
         let health = health(machine, wanted.checks);
-        let has_failed = has_failed(rollout, machine, wanted, cx.now());
+        let has_failed = has_failed(rollout, machine, wanted, cx.fly_now());
         let is_failing = matches!(health, Health::Unhealthy(_))
             && wanted.was_given_to(machine)
             && !wanted.standby;
@@ -105,7 +112,7 @@ fn has_had_its_grace(cx: &Cx, machine: &Machine) -> bool {
     let declared = declared.unwrap_or_default();
     let longest = declared.iter().map(|check| check.grace_period).max();
     let grace = longest.unwrap_or_default() + cx.installation.timing.settle;
-    start_time::running_for(machine, cx.now()).is_some_and(|time| time > grace)
+    start_time::running_for(machine, cx.fly_now()).is_some_and(|time| time > grace)
 }
 
 /// Whether a machine of this release has ended or is late.
@@ -124,10 +131,16 @@ fn has_failed(
     }
 }
 
-/// Whether any machine of this release has ended or is late.
-fn is_any_failed(rollout: &Rollout, now: Timestamp) -> bool {
+/// Whether any machine of this release has ended or is late, and a second look has shown that too.
+fn is_any_failed(
+    rollout: &Rollout,
+    unconfirmed: &BTreeMap<String, Duration>,
+    now: Timestamp,
+) -> bool {
     let mut pairs = rollout.pairs();
-    pairs.any(|(machine, wanted)| has_failed(rollout, machine, wanted, now))
+    pairs.any(|(machine, wanted)| {
+        !unconfirmed.contains_key(&machine.id) && has_failed(rollout, machine, wanted, now)
+    })
 }
 
 impl Assessment {

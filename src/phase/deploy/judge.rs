@@ -13,6 +13,7 @@ use super::{
         wanted::WantedMachine,
     },
     release::{failure::FailedRelease, pull, targets::Targets},
+    rollout::Rollout,
 };
 use crate::{
     api::{Reason, deploy::OnFailure},
@@ -21,7 +22,7 @@ use crate::{
         cause::{self, seconds},
         start_time,
     },
-    pipeline::{Verdict, Why},
+    pipeline::{Verdict, Wake, Why},
     plan::Target,
 };
 
@@ -61,7 +62,29 @@ pub fn health<C>(
         now,
         pause: rollout.patience.pause,
     };
-    judged.verdict(&health)
+    let verdict = judged.verdict(&health);
+    match (verdict, assessment.unconfirmed.get(&machine.id)) {
+        (Verdict::Blocked(why), Some(again)) => second_look(rollout, why, *again),
+        (verdict, _) => verdict,
+    }
+}
+
+/// One look is no proof of a failure: a release that runs well counts as such until the next one, and
+/// another one is not judged before it.
+fn second_look<C>(rollout: &Rollout, why: Why, again: Duration) -> Verdict<C> {
+    if rollout.effective.rollback.is_none() && rollout.targets.is_wanted_good() {
+        return Verdict::Holds(again);
+    }
+    Verdict::Wait {
+        why: Why {
+            message: format!(
+                "{}; Golive looks again before it judges the release",
+                why.message
+            ),
+            ..why
+        },
+        wake: Wake::After(again),
+    }
 }
 
 /// Another machine that passes the check that this one does not, and how long that took after its

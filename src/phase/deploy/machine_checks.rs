@@ -153,7 +153,7 @@ impl<'a> Tested<'a> {
         tests: Vec<MachineTest>,
         cx: &Cx,
     ) -> Self {
-        let is_healthy = rollout.health_of(machine, wanted, cx.now()) == Health::Healthy;
+        let is_healthy = rollout.health_of(machine, wanted, cx.fly_now()) == Health::Healthy;
         let has_address = machine.private_ip.as_ref().is_some_and(|ip| !ip.is_empty());
         let tests = tests.into_iter().enumerate();
         Self {
@@ -194,7 +194,7 @@ impl<'a> Tested<'a> {
             }
             let one_off = self.one_off(cx, rollout, slot, label, test)?;
             let runs = Runs::new(cx, one_off, of).await?;
-            if runs.progress(&cx.target.app, cx.now()) != Progress::Passed {
+            if runs.progress(&cx.target.app, cx.fly_now()) != Progress::Passed {
                 passed = false;
                 open.runs.push(runs);
             }
@@ -244,6 +244,7 @@ impl<'a> Tested<'a> {
             },
             config,
             timeout: rollout.patience.wait_timeout,
+            attempt: String::new(),
         })
     }
 }

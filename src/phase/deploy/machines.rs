@@ -187,7 +187,7 @@ impl Step for Machines {
 /// When Fly.io or Kubernetes does not answer.
 pub async fn observe(cx: &Cx) -> Result<Assessment> {
     let assessment = assessment::observe(cx).await?;
-    match decide(&cx.target, &assessment, cx.now()) {
+    match decide(&cx.target, &assessment, cx.fly_now()) {
         Verdict::Change(_) | Verdict::Wait { .. } => {
             leases::keep_for(cx, &assessment.rollout.machines).await;
         }
@@ -205,7 +205,7 @@ pub fn decide(target: &Target, assessment: &Assessment, now: Timestamp) -> Verdi
         .checks
         .progress(&target.app, now, rollout.patience.pause);
     if plan.next == Move::Nothing && checks == Progress::Passed {
-        return Verdict::Done;
+        return rollout.doubt.map_or(Verdict::Done, Verdict::Holds);
     }
     let health = judge::health(assessment, &target.app, now, |wanted| {
         plan.settling.contains(&wanted.slot) || assessment.checks.is_open(&wanted.slot)

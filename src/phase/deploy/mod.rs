@@ -8,6 +8,7 @@
 
 pub mod assessment;
 pub mod command;
+pub mod failures;
 pub mod fleet;
 pub mod health;
 pub mod image;

@@ -56,6 +56,8 @@ pub struct Rollout {
     pub reverted: BTreeSet<String>,
     /// How long each machine is waited for.
     pub patience: Patience,
+    /// A machine was not found at the last look: pause until the next one.
+    pub doubt: Option<Duration>,
 }
 
 /// The machines that should exist, and how they replace those that do.
@@ -116,6 +118,7 @@ pub async fn observe(cx: &Cx) -> Result<Rollout> {
         targets,
         effective,
         machines,
+        doubt: roster::doubt(cx),
         others,
     })
 }
@@ -187,7 +190,7 @@ fn patience(cx: &Cx, targets: &Targets, effective: &Effective, machines: &[Machi
             timing.settle
         },
         wait_timeout: wait_timeout.map_or(WAIT_TIMEOUT, |wait| wait.0),
-        pause: health::pause(machines, timing.poll, cx.now()),
+        pause: health::pause(machines, timing.poll, cx.fly_now()),
         // As flyctl, which waits ten seconds before and after it cordons the old machines.
         drain: timing.settle,
     }

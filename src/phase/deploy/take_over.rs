@@ -30,7 +30,7 @@ use crate::{
     },
     pipeline::{Cx, Owner, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
-    store::claim::Claim,
+    store::{claim::Claim, owners},
 };
 
 /// The process group of a machine, as flyctl and Golive write it into its metadata.
@@ -44,6 +44,8 @@ pub struct TakeOver;
 pub struct Observed {
     /// Whether the app was taken over.
     applies: bool,
+    /// Machines carry the mark of another Activation, which exists.
+    of_another: bool,
     taking: Vec<Taking>,
 }
 
@@ -200,6 +202,17 @@ fn passes(claim: &Claim, machine: &Machine) -> bool {
     of_former || (over.everything && was_there)
 }
 
+/// Whether one of these machines carries the mark of an Activation that exists and whose app did not
+/// pass to us.
+async fn is_of_another(cx: &Cx, claim: &Claim, machines: &[Machine]) -> Result<bool> {
+    let uids = machines
+        .iter()
+        .filter_map(|machine| machine.metadata(UID_KEY));
+    let uids = uids.filter(|uid| !claim.taken_over.former.contains(*uid));
+    let uids = uids.map(str::to_owned).collect();
+    owners::exist(&cx.kube, &cx.installation.watched, &uids).await
+}
+
 impl Step for TakeOver {
     type Observed = Observed;
     type Change = Change;
@@ -222,6 +235,7 @@ impl Step for TakeOver {
         let Some(claim) = claim.filter(|claim| claim.0.taken_over.is_any()) else {
             return Ok(Observed {
                 applies: false,
+                of_another: false,
                 taking: Vec::new(),
             });
         };
@@ -230,6 +244,14 @@ impl Step for TakeOver {
         if others.is_empty() {
             return Ok(Observed {
                 applies: true,
+                of_another: false,
+                taking: Vec::new(),
+            });
+        }
+        if is_of_another(cx, &claim.0, &others).await? {
+            return Ok(Observed {
+                applies: true,
+                of_another: true,
                 taking: Vec::new(),
             });
         }
@@ -257,11 +279,21 @@ impl Step for TakeOver {
         };
         Ok(Observed {
             applies: true,
+            of_another: false,
             taking: inventory.taking(&others),
         })
     }
 
     fn diff(&self, _target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Change> {
+        if observed.of_another {
+            return Verdict::Blocked(
+                Why::new(
+                    Reason::AppClaimed,
+                    "the machines of the app carry the mark of another Activation of this cluster, which exists",
+                )
+                .next("delete one of the two; the app and its machines stay with the other"),
+            );
+        }
         if !observed.applies {
             return Verdict::Skipped(Why::new(
                 Reason::NotRequested,

@@ -55,6 +55,10 @@ impl Step for Verify {
                 Ok(failed) => Verdict::Change(Change::Fail(failed)),
                 Err(why) => Verdict::Blocked(why),
             },
+            Verdict::Done => assessment
+                .rollout
+                .doubt
+                .map_or(Verdict::Done, Verdict::Holds),
             other => other,
         }
     }

@@ -22,9 +22,12 @@ use crate::{
     flytoml,
     phase::{
         app_name::OwnClaim,
-        app_volumes::{self, VOLUME},
+        app_volumes::{self, Inventory, Mounted, VOLUME, VolumeNeed, described},
+        lost::{self, Lost},
     },
-    pipeline::{Cx, Incident, Note, Slot, Step, StepChange, StepId, Verdict, Why, step::Result},
+    pipeline::{
+        Cx, Incident, Note, Slot, Step, StepChange, StepId, Verdict, Wake, Why, step::Result,
+    },
     plan::Target,
     store::claim,
 };
@@ -51,18 +54,6 @@ pub struct Needed {
     image: String,
 }
 
-/// A volume in one of our machines.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Mounted {
-    id: String,
-    /// The process group of the machine.
-    group: String,
-    /// The name of the volume.
-    name: String,
-    /// The machine stays, with this volume.
-    stays: bool,
-}
-
 /// The needed volumes, and those that exist.
 #[derive(Debug, Default)]
 pub struct Observed {
@@ -73,6 +64,8 @@ pub struct Observed {
     mounted: Vec<Mounted>,
     /// Volumes that machines had, as the status recorded them, and that are gone.
     lost: Vec<ExternalObject>,
+    /// Those among them whose place a new, empty volume would take.
+    replaced: Option<Lost>,
     /// Ids of volumes that were known to be left behind before.
     known: BTreeSet<String>,
     /// Pause until the next look at a volume that is about to be left behind.
@@ -107,17 +100,64 @@ impl fmt::Display for Change {
 
 impl StepChange for Change {}
 
+/// What is needed, as [`app_volumes`] compares it.
+fn needs(needed: &[Needed]) -> Vec<VolumeNeed> {
+    let need = |needed: &Needed| VolumeNeed {
+        group: needed.group.clone(),
+        name: needed.name.clone(),
+        region: needed.region.clone(),
+    };
+    needed.iter().map(need).collect()
+}
+
 /// The needed volumes for which there is no free one. Pure.
 fn lacking<'a>(needed: &'a [Needed], volumes: &[Volume]) -> Vec<&'a Needed> {
-    let without = |(at, volume): (usize, &'a Needed)| {
-        let alike = |name: &str, region: &str| name == volume.name && region == volume.region;
-        let free = volumes
-            .iter()
-            .filter(|v| v.is_free() && alike(&v.name, &v.region));
-        let earlier = needed[..at].iter().filter(|n| alike(&n.name, &n.region));
-        (free.count() <= earlier.count()).then_some(volume)
+    let lacking = app_volumes::lacking(&needs(needed), volumes).into_iter();
+    lacking.filter_map(|at| needed.get(at)).collect()
+}
+
+/// The lost volumes in whose place a needed machine would start on an empty one, unless the spec allows
+/// that. Pure.
+fn replaced<'a>(
+    allowed: &[String],
+    (needed, volumes): (&[Needed], &[Volume]),
+    lost: &'a [ExternalObject],
+) -> Vec<&'a ExternalObject> {
+    let lacking = lacking(needed, volumes);
+    let takes = |lost: &ExternalObject| {
+        let mut lacking = lacking.iter();
+        lacking.any(|needed| needed.name == lost.name && needed.region == lost.region)
     };
-    needed.iter().enumerate().filter_map(without).collect()
+    lost.iter()
+        .filter(|lost| takes(lost) && !allowed.contains(&lost.name))
+        .collect()
+}
+
+/// What a person is asked about.
+fn ask(cx: &Cx, lost: &[&ExternalObject]) -> Option<Lost> {
+    if lost.is_empty() {
+        lost::found(cx, StepId::Volumes);
+        return None;
+    }
+    let names = lost
+        .iter()
+        .map(|lost| format!("{} ({})", lost.name, lost.id));
+    let what = names.collect::<Vec<_>>().join(", ");
+    let marks = lost.iter().map(|lost| lost.id.clone()).collect();
+    let records = lost.iter().map(|lost| Note::External((*lost).clone()));
+    let records = records.collect();
+    Some(Lost::new(cx, StepId::Volumes, what, (marks, records)))
+}
+
+/// Why nothing starts on an empty volume in the place of a lost one.
+fn lost_text(what: &str, command: &str) -> Why {
+    Why::new(
+        Reason::VolumeLost,
+        format!("the volume {what} is gone at Fly.io with its data, and a new one would be empty"),
+    )
+    .next(format!(
+        "create one with the data, of the same name and region, from a snapshot; or have an empty one created: `{command}`"
+    ))
 }
 
 /// The change that creates this volume.
@@ -137,84 +177,23 @@ fn create(volume: &Needed, volumes: &[Volume], lost: &[ExternalObject]) -> Chang
 }
 
 impl Observed {
-    /// The mount of a volume in one of our machines.
-    fn mount_of(&self, volume: &Volume) -> Option<&Mounted> {
-        self.mounted.iter().find(|mounted| mounted.id == volume.id)
-    }
-
-    /// Whether a needed machine will mount it.
-    fn is_needed(&self, volume: &Volume) -> bool {
-        let mut needed = self.needed.iter();
-        needed.any(|n| n.name == volume.name && n.region == volume.region)
-    }
-
-    /// Whether no machine has the volume, and none will.
-    fn is_unused(&self, volume: &Volume) -> bool {
-        volume.is_free() && !self.is_needed(volume)
-    }
-
-    /// Whether its machine will be gone.
-    fn is_leaving(&self, volume: &Volume) -> bool {
-        self.mount_of(volume).is_some_and(|mounted| !mounted.stays)
-    }
-
-    /// Why a new, empty volume is refused: the app has a volume that nothing would use any more. A
-    /// first deployment and a larger scale have none. Pure.
-    fn refusal(&self, target: &Target) -> Option<Why> {
-        let grows = |needed: &Needed| {
-            self.mounted.iter().any(|mounted| {
-                mounted.stays && mounted.group == needed.group && mounted.name == needed.name
-            })
-        };
-        let lacking = lacking(&self.needed, &self.volumes).into_iter();
-        let allowed = &target.deploy.volumes.allow_new;
-        let (needed, left) = lacking
-            .filter(|needed| !grows(needed) && !allowed.contains(&needed.name))
-            .find_map(|needed| {
-                let left = self.volumes.iter().filter(|volume| {
-                    (self.is_unused(volume) || self.is_leaving(volume))
-                        && (volume.name == needed.name || !self.known.contains(&volume.id))
-                });
-                let left: Vec<&Volume> = left.collect();
-                (!left.is_empty()).then_some((needed, left))
-            })?;
-        Some(Why::new(
-            Reason::VolumeLeftBehind,
-            refusal_text(&target.app, needed, &left),
-        ))
+    fn inventory(&self) -> Inventory<'_> {
+        Inventory {
+            needs: needs(&self.needed),
+            volumes: &self.volumes,
+            mounted: &self.mounted,
+            known: &self.known,
+        }
     }
 
     /// The volumes that no machine uses.
-    fn unused(&self) -> impl Iterator<Item = &Volume> {
-        self.volumes.iter().filter(|volume| self.is_unused(volume))
+    fn unused(&self) -> Vec<&Volume> {
+        let inventory = self.inventory();
+        let volumes = self.volumes.iter();
+        volumes
+            .filter(|volume| inventory.is_unused(volume))
+            .collect()
     }
-}
-
-/// The message of a refusal.
-fn refusal_text(app: &str, needed: &Needed, left: &[&Volume]) -> String {
-    let names: Vec<String> = left.iter().map(|volume| described(volume)).collect();
-    let Needed {
-        group,
-        name,
-        region,
-        ..
-    } = needed;
-    format!(
-        "process group {group} would start on a new, empty volume {name} in {region}, and nothing would use {} any more; to take the data along: `fly volumes fork {} -a {app} --name {name} --region {region}`, or change the fly.toml back; to start empty: add {name} to `deploy.volumes.allowNew`",
-        names.join(", "),
-        left.first().map_or("", |volume| volume.id.as_str()),
-    )
-}
-
-/// A volume, for people.
-fn described(volume: &Volume) -> String {
-    format!(
-        "{} ({}, {} GB in {})",
-        volume.name,
-        volume.id,
-        volume.size_gb.unwrap_or_default(),
-        volume.region
-    )
 }
 
 /// The volumes in our machines.
@@ -294,13 +273,18 @@ impl Step for Volumes {
         let lost = known.clone().filter(|object| {
             object.retained.is_none() && volumes.iter().all(|volume| volume.id != object.id)
         });
+        let lost: Vec<ExternalObject> = lost.cloned().collect();
+        let needed: Vec<Needed> = lacking
+            .filter_map(|wanted| needed(&rollout.effective.config, wanted))
+            .collect();
+        let allowed = &cx.target.deploy.volumes.allow_new;
+        let replaced = replaced(allowed, (&needed, &volumes), &lost);
         let timing = &cx.installation.timing;
         Ok(Observed {
             requested,
-            needed: lacking
-                .filter_map(|wanted| needed(&rollout.effective.config, wanted))
-                .collect(),
-            lost: lost.cloned().collect(),
+            needed,
+            replaced: ask(cx, &replaced),
+            lost,
             volumes,
             mounted: mounted(&rollout),
             known: known
@@ -320,28 +304,43 @@ impl Step for Volumes {
                 "fly.toml has no `[[mounts]]`",
             ));
         }
-        if let Some(why) = observed.refusal(target) {
+        let inventory = observed.inventory();
+        if let Some(why) = inventory.refusal(target) {
             return Verdict::Blocked(why);
         }
         if let Some(volume) = lacking(&observed.needed, volumes).first() {
-            return Verdict::Change(create(volume, volumes, &observed.lost));
+            let anew = || Verdict::Change(create(volume, volumes, &observed.lost));
+            return match &observed.replaced {
+                None => anew(),
+                Some(lost) => match lost.again() {
+                    // No machine starts before it is known.
+                    Some(again) => Verdict::Wait {
+                        why: Why::new(
+                            Reason::OutcomeUnknown,
+                            "a volume on record was not found; looking again before it counts as gone",
+                        ),
+                        wake: Wake::After(again),
+                    },
+                    None => lost.verdict(target, lost_text, anew),
+                },
+            };
         }
-        if volumes.iter().any(|volume| observed.is_leaving(volume)) {
+        if volumes.iter().any(|volume| inventory.is_leaving(volume)) {
             return Verdict::Holds(observed.soon);
         }
-        match observed.unused().next() {
+        match observed.unused().first() {
             Some(_) => Verdict::Holds(observed.later),
             None => Verdict::Done,
         }
     }
 
     fn notes(&self, target: &Target, observed: &Observed) -> Vec<Note> {
-        let app = &target.app;
+        let (app, inventory) = (&target.app, observed.inventory());
         let live = observed.volumes.iter();
         let mut notes: Vec<Note> = live
             .filter(|volume| !volume.state.is_over())
             .map(|volume| {
-                let retained = observed.is_unused(volume).then(|| {
+                let retained = inventory.is_unused(volume).then(|| {
                     format!(
                         "no machine uses it, and it costs money; `fly volumes destroy {} -a {app}` deletes it with its data",
                         volume.id
@@ -358,7 +357,8 @@ impl Step for Volumes {
                 })
             })
             .collect();
-        let unused: Vec<String> = observed.unused().map(described).collect();
+        notes.extend(observed.replaced.iter().flat_map(Lost::notes));
+        let unused: Vec<String> = observed.unused().into_iter().map(described).collect();
         if !unused.is_empty() {
             notes.push(Note::Remark(Why::new(
                 Reason::LeftBehind,

@@ -67,7 +67,7 @@ async fn gather(cx: &Cx) -> Option<String> {
     let of_machines = of_machines(cx, &machines).await;
     let lines = cx.fly.logs(&cx.target.app, None, None).await;
     let lines = lines.map(|page| page.lines).unwrap_or_default();
-    let said = proxy_line(&lines, cx.now()).map(|said| format!("Fly.io's proxy: {said}"));
+    let said = proxy_line(&lines, cx.fly_now()).map(|said| format!("Fly.io's proxy: {said}"));
     let parts: Vec<String> = [of_machines, said].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }

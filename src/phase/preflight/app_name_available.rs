@@ -25,8 +25,11 @@ impl Check for AppNameAvailable {
         let name = &target.app;
         match app_name::decide(target, observed) {
             Verdict::Blocked(why) => Finding::failed(why.reason, why.message, why.action),
-            Verdict::Change(AppChange::Claim { adopt: Some(_), .. }) => {
+            Verdict::Change(AppChange::Claim { adopt: Some(_), .. }) | Verdict::Wait { .. } => {
                 Finding::passed(format!("the app {name} exists and may be taken over"))
+            }
+            Verdict::Change(AppChange::Reclaim { .. }) => {
+                Finding::passed(format!("the app {name} is ours"))
             }
             Verdict::Change(_) => Finding::passed(format!("the name {name} is free")),
             _ => Finding::passed(format!("the app {name} is ours")),

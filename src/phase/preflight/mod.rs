@@ -26,6 +26,7 @@ mod strategy_compatible;
 mod token_expiry;
 mod token_scope;
 mod token_valid;
+mod volumes_kept;
 
 use check::Checked;
 
@@ -42,6 +43,7 @@ pub static STEPS: &[&dyn AnyStep] = &[
     &Checked(image_resolvable::ImageResolvable),
     &Checked(fly_config_valid::FlyConfigValid),
     &Checked(strategy_compatible::StrategyCompatible),
+    &Checked(volumes_kept::VolumesKept),
     &Checked(health_check_declared::HealthCheckDeclared),
     &Checked(addresses_suffice::AddressesSuffice),
     &Checked(secrets_resolvable::SecretsResolvable),

@@ -63,16 +63,7 @@ pub fn needs(target: &Target) -> Vec<Need> {
             let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or(1);
             Some((mount.source.clone()?, size.max(1)))
         });
-        let first = app.first_machines(&group, true);
-        let counts: BTreeMap<String, u32> = match target.deploy.regions.get(&group) {
-            Some(regions) => regions.clone(),
-            None => {
-                let scaled = target.deploy.scale.get(&group).copied();
-                let count = scaled.unwrap_or(first.running + first.standby);
-                BTreeMap::from([(target.region.clone(), count)])
-            }
-        };
-        for (region, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        for (region, count) in counts(target, app, &group) {
             let alike = needs
                 .iter_mut()
                 .find(|need| need.region == region && need.guest == guest && need.volume == volume);
@@ -88,6 +79,21 @@ pub fn needs(target: &Target) -> Vec<Need> {
         }
     }
     needs
+}
+
+/// How many machines of a process group the target has in each region, none of them 0.
+pub fn counts(target: &Target, app: &flytoml::AppConfig, group: &str) -> BTreeMap<String, u32> {
+    let mut counts = match target.deploy.regions.get(group) {
+        Some(regions) => regions.clone(),
+        None => {
+            let first = app.first_machines(group, true);
+            let scaled = target.deploy.scale.get(group).copied();
+            let count = scaled.unwrap_or(first.running + first.standby);
+            BTreeMap::from([(target.region.clone(), count)])
+        }
+    };
+    counts.retain(|_, count| *count > 0);
+    counts
 }
 
 /// How many of these machines fit, in their own size or in one of `deploy.fallbackSizes`; `None`

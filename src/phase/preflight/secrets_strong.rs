@@ -15,6 +15,7 @@ use crate::{
     api::{Reason, preflight::CheckName, reference::SecretKeyRef, status::Severity},
     pipeline::{Cx, step::Result},
     plan::{Target, refs::Refs},
+    redact,
 };
 
 /// No secret is a placeholder, too short, meant for tests, or probably mistyped.
@@ -56,6 +57,7 @@ impl Check for SecretsStrong {
 
     async fn observe(&self, cx: &Cx) -> Result<Vec<Fault>> {
         let mut faults = Vec::new();
+        let mut shown = Vec::new();
         for source in &cx.target.provision.secrets.from {
             let name = &source.secret_ref.name;
             // SecretsResolvable reports what is missing.
@@ -63,6 +65,9 @@ impl Check for SecretsStrong {
                 let place = format!("{key} of the Secret {name}");
                 let value = value.expose_secret();
                 faults.extend(weakness(key, value).map(|what| weak(&place, what)));
+                if is_shown(value) {
+                    shown.push(place.clone());
+                }
                 let doubt = app_values::doubt(key, value);
                 faults.extend(doubt.map(|(what, action)| doubtful(&place, what, action)));
                 let doubts = app_values::address_doubts(key, value).into_iter();
@@ -83,6 +88,7 @@ impl Check for SecretsStrong {
                 faults.push(doubtful(place, &what, action));
             }
         }
+        faults.extend(not_hidden(&shown));
         let token = &cx.target.preflight.token_secret;
         if cx
             .refs
@@ -113,6 +119,34 @@ fn weak(place: &str, what: &str) -> Fault {
 
 fn doubtful(place: &str, what: &str, action: impl Into<String>) -> Fault {
     Fault::new(Reason::SecretDoubtful, format!("{place} {what}"), action)
+}
+
+/// Values in one message; the rest is counted.
+const MOST_SHOWN: usize = 4;
+
+/// Whether a value is not kept out of messages, though it might be meant as a secret. A switch, a number
+/// or an empty value is not.
+fn is_shown(value: &str) -> bool {
+    let value = value.trim();
+    let number = value.len() < 6 && value.bytes().all(|byte| byte.is_ascii_digit());
+    let switch = ["true", "false", "yes", "no", "on", "off"];
+    let setting = number || switch.contains(&value.to_ascii_lowercase().as_str());
+    !setting && redact::hideable(value.as_bytes()).is_err()
+}
+
+/// That these values are not kept out of messages.
+fn not_hidden(places: &[String]) -> Option<Fault> {
+    let named = places.get(..places.len().min(MOST_SHOWN))?.join(", ");
+    let more = match places.len().saturating_sub(MOST_SHOWN) {
+        _ if places.is_empty() => return None,
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(Fault::new(
+        Reason::SecretNotHidden,
+        format!("too short or too common to be removed from logs and messages: {named}{more}"),
+        "nothing if they are settings; replace a secret by a longer, random value",
+    ))
 }
 
 /// A token or an address is used without the line break at its end.
@@ -192,11 +226,14 @@ fn looks_random(value: &str) -> bool {
     has(char::is_ascii_digit) && has(|c| c.is_alphabetic()) && bits(value) >= 90.0
 }
 
+/// So many characters tell whether a value can be guessed.
+const MOST_CHARACTERS: usize = 4_096;
+
 /// Shannon's entropy of the characters times their number, in bits: an upper bound of the effort to
 /// guess the value.
 fn bits(value: &str) -> f64 {
     let mut counts: BTreeMap<char, u32> = BTreeMap::new();
-    for character in value.chars() {
+    for character in value.chars().take(MOST_CHARACTERS) {
         *counts.entry(character).or_default() += 1;
     }
     let all = f64::from(counts.values().sum::<u32>());
@@ -210,6 +247,7 @@ fn bits(value: &str) -> f64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::phase::testing::target;
@@ -263,6 +301,26 @@ mod tests {
         ] {
             assert_eq!(weak_password(fine), None, "{fine}");
         }
+    }
+
+    #[test]
+    fn a_value_that_is_not_kept_out_of_messages_is_told_and_a_setting_is_not() {
+        for shown in ["object", "create", "started", "production", "hunter2"] {
+            assert!(is_shown(shown), "{shown}");
+        }
+        for silent in [
+            "",
+            "true",
+            "8080",
+            "OFF\n",
+            "59c3330781715efd040ae625b7699406",
+        ] {
+            assert!(!is_shown(silent), "{silent}");
+        }
+        let places: Vec<String> = (0..6).map(|n| format!("K{n} of the Secret app")).collect();
+        let told = not_hidden(&places).unwrap().message;
+        assert!(told.contains("K3 of the Secret app and 2 more"), "{told}");
+        assert!(not_hidden(&[]).is_none());
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl Check for TokenExpiry {
     const SEVERITY: Severity = Severity::Warning;
 
     async fn observe(&self, cx: &Cx) -> Result<(Facts, Timestamp)> {
-        Ok((cx.target.token.facts().clone(), cx.now()))
+        Ok((cx.target.token.facts().clone(), cx.fly_now()))
     }
 
     fn judge(&self, target: &Target, (facts, now): &(Facts, Timestamp)) -> Finding {

@@ -117,7 +117,7 @@ impl Step for Addresses {
     }
 
     fn expected_creates(&self, cx: &Cx) -> Vec<Slot> {
-        let all = self.diff(&cx.target, &AddressList::default(), cx.now());
+        let all = self.diff(&cx.target, &AddressList::default(), cx.fly_now());
         match all {
             Verdict::Change(assign) => self.intent(&cx.target, &assign).into_iter().collect(),
             _ => Vec::new(),

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     added_by_hand,
     emptying::{self, Emptying},
-    ours::{Presence, exists, presence},
+    ours::{Presence, presence},
     stored_values,
 };
 use crate::{
@@ -15,20 +15,19 @@ use crate::{
     error::Error,
     fly,
     phase::{
+        absence,
         app_lookup::{AppLookup, is_name_taken, look_up},
-        app_name::{self, AppChange, AppObservation},
+        app_marks,
+        app_name::{self, APP, AppChange, AppObservation},
         releases::store as records,
     },
     pipeline::{Cx, Note, Removal, Step, StepId, Verdict, Why, step::Result},
     plan::Target,
-    store::claim::{self, Claim, Terms},
+    store::claim::{self, Claim, TakenOver, Terms},
 };
 
 /// Creates the app, or takes it over.
 pub struct App;
-
-/// Kind of an app in `status.external[]`.
-const APP: &str = "App";
 
 /// The app, and what was added to it by hand.
 #[derive(Debug)]
@@ -71,6 +70,15 @@ impl Step for App {
                 name: target.app.clone(),
                 ..ExternalObject::default()
             })),
+            // It counts as it was until a second look.
+            AppLookup::NotFound | AppLookup::Forbidden if observed.name.doubt.is_some() => {
+                Some(Note::External(ExternalObject {
+                    kind: APP.to_owned(),
+                    id: target.app.clone(),
+                    name: target.app.clone(),
+                    ..ExternalObject::default()
+                }))
+            }
             AppLookup::NotFound | AppLookup::Forbidden => None,
         };
         let added = observed.added.iter().cloned().map(Note::Drift);
@@ -100,7 +108,7 @@ impl Step for App {
                     before,
                     &Terms {
                         organization: &cx.target.organization,
-                        taken: Some(cx.now()),
+                        taken: Some(cx.fly_now()),
                         made: &made,
                         taken_over: &taken_over,
                     },
@@ -114,6 +122,16 @@ impl Step for App {
                 }
                 Ok(())
             }
+            AppChange::Reclaim { app, before, made } => {
+                let terms = Terms {
+                    organization: &cx.target.organization,
+                    taken: Some(cx.now()),
+                    made: &made,
+                    taken_over: &TakenOver::default(),
+                };
+                let (kube, namespace) = (&cx.kube, &cx.installation.own_namespace);
+                claim::take(kube, namespace, &app, &cx.owner, before.as_deref(), &terms).await
+            }
             AppChange::Create { app, organization } => create(cx, app, organization).await,
         }
     }
@@ -126,8 +144,10 @@ impl Step for App {
         if !claim.is_of(&cx.owner) {
             return Ok(Removal::Gone);
         }
+        cx.facts.claimed.set(app);
         let retained = retained(&claim, &cx.target);
         match presence(cx, app).await? {
+            Presence::Unclear(removal) => Ok(removal),
             Presence::Elsewhere(slug) => {
                 retain(cx, &claim, &retained).await?;
                 Ok(Removal::Retained(format!(
@@ -197,6 +217,10 @@ async fn create(cx: &Cx, app: String, organization: String) -> Result<()> {
 /// Deletes the app, then releases its name. An app with volumes that stay is kept with them.
 async fn delete(cx: &Cx, claim: &Claim, retained: &BTreeSet<String>) -> Result<Removal> {
     let app = &cx.target.app;
+    let marks = app_marks::read(cx, app, &claim.taken_over.former).await?;
+    if marks.of_another {
+        return yield_to_owner(cx, claim).await;
+    }
     let kept = match emptying::advance(cx, claim).await? {
         Emptying::Whole => Vec::new(),
         Emptying::Pending(removal) => return Ok(removal),
@@ -210,13 +234,27 @@ async fn delete(cx: &Cx, claim: &Claim, retained: &BTreeSet<String>) -> Result<R
         .delete_app(app, true)
         .await
         .map_err(|source| Error::fly(format!("delete the app {app}"), source))?;
-    if exists(cx, app).await? {
-        return Ok(Removal::Pending {
+    absence::deletion_accepted(cx, APP, app);
+    match presence(cx, app).await? {
+        Presence::Here => Ok(Removal::Pending {
             why: Why::new(Reason::Deleting, format!("the app {app} is being deleted")),
             again: Duration::from_secs(1),
-        });
+        }),
+        Presence::Unclear(removal) => Ok(removal),
+        Presence::Nowhere | Presence::Elsewhere(_) => release(cx, claim, retained).await,
     }
-    release(cx, claim, retained).await
+}
+
+/// Gives back the claim on an app that carries the marks of another Activation, which exists: the app
+/// is not deleted, and its owner claims it again.
+async fn yield_to_owner(cx: &Cx, claim: &Claim) -> Result<Removal> {
+    let app = &cx.target.app;
+    let (kube, namespace) = (&cx.kube, &cx.installation.own_namespace);
+    records::delete_all(kube, namespace, &cx.owner.uid).await?;
+    claim::give_back(kube, namespace, app, claim).await?;
+    Ok(Removal::Retained(format!(
+        "the Fly app {app}, which carries the marks of another Activation"
+    )))
 }
 
 /// Deletes the claim of an app that no longer exists. While a resource of the app is retained the
@@ -270,7 +308,7 @@ fn may_be_too_new(cx: &Cx, claim: &Claim) -> bool {
     !observed
         && claim
             .taken
-            .is_some_and(|taken| cx.now().duration_since(taken) < shown)
+            .is_some_and(|taken| cx.fly_now().duration_since(taken) < shown)
 }
 
 #[cfg(test)]

@@ -7,36 +7,35 @@
 //! name.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     time::{Duration, Instant},
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 use super::{
     app_token_secret::{self as secret, StoredToken},
-    ours::has_claim,
+    ours::{gone, has_claim},
+    token_pace::Making,
 };
 use crate::{
     api::Reason,
     error::Error,
     fly::{self, app_token::LimitedToken, token::Scope},
-    phase::app_name::FoundApp,
+    phase::{absence, app_name::FoundApp, names::app_token as name},
     pipeline::{
         ChangeKind, Cx, Removal, Slot, Step, StepChange, StepId, Verdict, Why, step::Result,
     },
-    plan::{Target, fingerprint},
+    plan::Target,
 };
 
 /// Creates, renews and revokes the token for this app.
 pub struct AppToken;
 
-/// How long a token lasts: 30 days, where flyctl's last 20 years.
+/// How long a token should last: 30 days, where flyctl's last 20 years.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// How long before its end a token is replaced.
-const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(10 * 24);
 
 /// Journal: the token that this process created last.
 #[derive(Debug)]
@@ -70,6 +69,8 @@ pub struct ManagedToken {
     name: String,
     /// None was ever stored.
     first: bool,
+    /// No other is made before this time.
+    rests_until: Option<Timestamp>,
 }
 
 /// A token that is stored and can be used.
@@ -119,14 +120,12 @@ impl StepChange for TokenChange {
     }
 }
 
-/// The name of our tokens at Fly.io.
-fn name(uid: &str) -> String {
-    format!("golive-{uid}")
-}
+/// Kind of a token in `status.intents[]`.
+const KIND: &str = "AppToken";
 
 fn slot(name: String) -> Slot {
     Slot {
-        kind: "AppToken".to_owned(),
+        kind: KIND.to_owned(),
         name,
     }
 }
@@ -177,6 +176,9 @@ impl Step for AppToken {
             Err(error) => return Err(error),
         };
         let first = stored.is_none();
+        let made = stored.as_ref().and_then(|stored| stored.made);
+        let rests_until =
+            made.map(|made| made.next_at(cx.fly_now(), cx.installation.timing.backoff_min));
         let stored = stored.and_then(|stored| use_stored(cx, &stored, &ours));
         if stored.is_none() {
             cx.facts.app_token.clear();
@@ -186,6 +188,7 @@ impl Step for AppToken {
             ids: ours.into_iter().map(|token| token.id).collect(),
             name: name(&cx.owner.uid),
             first,
+            rests_until,
         }))
     }
 
@@ -234,19 +237,31 @@ impl Step for AppToken {
         // A token is created after the claim, and only where the operator creates any.
         let announced = cx.intents.open();
         let announced = announced.iter().any(|(step, _)| *step == StepId::AppToken);
-        let possible = announced || (cx.installation.app_tokens && has_claim(cx).await?);
+        let possible = announced || (why_not_created(cx).is_none() && has_claim(cx).await?);
         if !possible && secret::read(cx).await?.is_none() {
             return Ok(Removal::Gone);
         }
+        let own = name(&cx.owner.uid);
         match listed(cx).await {
             Ok(ours) => {
-                for token in ours.unwrap_or_default() {
-                    revoke(cx, &token.id).await?;
+                let ours = ours.unwrap_or_default();
+                // A list may lack the token that is stored.
+                let stored = secret::read(cx).await?.map(|stored| stored.id);
+                let listed = ours.into_iter().map(|token| token.id);
+                let ids: BTreeSet<String> = listed.chain(stored).collect();
+                for id in &ids {
+                    revoke(cx, id).await?;
+                }
+                if !ids.is_empty() {
+                    absence::deletion_accepted(cx, KIND, &own);
                 }
             }
             // Then it could not be created either.
             Err(error) if refused(&error) => {}
             Err(error) => return Err(error),
+        }
+        if let removal @ Removal::Pending { .. } = gone(cx, KIND, &own) {
+            return Ok(removal);
         }
         cx.facts.app_token.clear();
         secret::delete(&cx.kube, &cx.installation.own_namespace, &cx.owner.uid).await?;
@@ -281,10 +296,9 @@ fn use_stored(cx: &Cx, stored: &StoredToken, listed: &[LimitedToken]) -> Option<
     };
     let renew_at = found
         .and_then(LimitedToken::expires_at)
-        .and_then(|end| end.checked_sub(RENEW_BEFORE).ok());
+        .map(|end| Making::renew_at(stored.made, end));
     let token = fly::Token::parse(stored.value.expose_secret()).ok()?;
-    let print = fingerprint(&cx.installation.fingerprint_key, &stored.value);
-    cx.facts.guard(&print, &stored.value);
+    crate::redact::guard(stored.value.clone());
     cx.facts.app_token.set(&cx.target.app, token, renew_at);
     Some(UsableToken {
         id: stored.id.clone(),
@@ -314,11 +328,21 @@ fn decide(token: &ManagedToken, now: Timestamp) -> Verdict<TokenChange> {
             ..
         }) => Verdict::Holds(*again),
         Some(stored) if stored.renew_at.is_none_or(|at| now < at) => Verdict::Done,
-        _ => Verdict::Change(TokenChange::Create {
-            name: token.name.clone(),
-            first: token.first,
-        }),
+        _ => match rest(token.rests_until, now) {
+            // Meanwhile the user's token, or the one that ends soon, is used.
+            Some(left) => Verdict::Holds(left),
+            None => Verdict::Change(TokenChange::Create {
+                name: token.name.clone(),
+                first: token.first,
+            }),
+        },
     }
+}
+
+/// How long no other token is made.
+fn rest(until: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+    let left = Duration::try_from(until?.duration_since(now)).ok()?;
+    (!left.is_zero()).then_some(left)
 }
 
 /// Our tokens at Fly.io; `None` when the app is gone.
@@ -372,8 +396,7 @@ async fn create(cx: &Cx, name: &str) -> Result<()> {
         .create_app_token(&found.id, &app.app.id, name, LIFETIME)
         .await
         .map_err(|source| Error::fly("create a token for the app", source))?;
-    let print = fingerprint(&cx.installation.fingerprint_key, &made.value);
-    cx.facts.guard(&print, &made.value);
+    crate::redact::guard(made.value.clone());
     secret::save(cx, &made).await?;
     cx.journal.set(CreatedToken {
         id: made.id,
@@ -397,6 +420,7 @@ mod tests {
             ids: ids.iter().map(|id| (*id).to_owned()).collect(),
             name: "golive-u".to_owned(),
             first: stored.is_none(),
+            rests_until: None,
         });
         AppToken.diff(&target(""), &observed, Timestamp::UNIX_EPOCH)
     }
@@ -421,6 +445,20 @@ mod tests {
         assert_eq!(diff(None, &["lost"], None), revoke(&["lost"]));
         assert_eq!(diff(Some("a"), &["a"], None), Verdict::Done);
         assert_eq!(diff(Some("a"), &["a", "lost"], None), revoke(&["lost"]));
+    }
+
+    #[test]
+    fn a_token_that_is_unusable_soon_after_its_making_is_not_replaced_at_once() {
+        let at = |second| Timestamp::from_second(second).ok();
+        let observed = TokenState::Managed(ManagedToken {
+            name: "golive-u".to_owned(),
+            rests_until: at(8),
+            ..ManagedToken::default()
+        });
+        let now = |second| at(second).unwrap_or_default();
+        let rests = Verdict::Holds(Duration::from_secs(5));
+        assert_eq!(AppToken.diff(&target(""), &observed, now(3)), rests);
+        assert_eq!(AppToken.diff(&target(""), &observed, now(8)), create(false));
     }
 
     #[test]

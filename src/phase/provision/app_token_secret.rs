@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, Client};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::token_pace::Making;
 use crate::{
     error::Error,
     fly::app_token::MadeToken,
@@ -17,6 +19,10 @@ use crate::{
 const TOKEN: &str = "token";
 const TOKEN_ID: &str = "id";
 
+/// Annotations of the Secret: when the token was made, by Fly.io's clock, and how many in a row.
+const MADE_AT: &str = "golive.dev/made-at";
+const MADE_IN_A_ROW: &str = "golive.dev/made-in-a-row";
+
 /// The stored token.
 #[derive(Clone)]
 pub struct StoredToken {
@@ -24,6 +30,8 @@ pub struct StoredToken {
     pub id: String,
     /// The token; empty when the Secret does not hold text.
     pub value: SecretString,
+    /// Its making; `None` in a Secret of an earlier version.
+    pub made: Option<Making>,
     /// `resourceVersion` of the Secret.
     version: Option<String>,
 }
@@ -65,9 +73,17 @@ pub async fn read(cx: &Cx) -> Result<Option<StoredToken>> {
         StoredToken {
             id: text(TOKEN_ID),
             value: text(TOKEN).into(),
+            made: made(secret.metadata.annotations.as_ref()),
             version: secret.metadata.resource_version,
         }
     }))
+}
+
+fn made(annotations: Option<&BTreeMap<String, String>>) -> Option<Making> {
+    let annotations = annotations?;
+    let at: Timestamp = annotations.get(MADE_AT)?.parse().ok()?;
+    let row = annotations.get(MADE_IN_A_ROW)?.parse().ok()?;
+    Some(Making { at, row })
 }
 
 /// Whether a token is stored for the Activation with this UID.
@@ -88,9 +104,15 @@ pub async fn is_stored(kube: &Client, own_namespace: &str, uid: &str) -> Result<
 pub async fn save(cx: &Cx, created: &MadeToken) -> Result<()> {
     let name = name(&cx.owner.uid);
     let before = read(cx).await?;
+    let made = before.as_ref().and_then(|stored| stored.made);
+    let made = Making::next(made, cx.fly_now(), cx.installation.timing.backoff_min);
+    let mut metadata = store::metadata(name.clone(), "app-token", &cx.owner);
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(MADE_AT.to_owned(), made.at.to_string());
+    annotations.insert(MADE_IN_A_ROW.to_owned(), made.row.to_string());
     let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
     let secret = Secret {
-        metadata: store::metadata(name.clone(), "app-token", &cx.owner),
+        metadata,
         data: Some(BTreeMap::from([
             (TOKEN_ID.to_owned(), bytes(&created.id)),
             (TOKEN.to_owned(), bytes(created.value.expose_secret())),

@@ -23,7 +23,7 @@ use crate::{
 pub struct Certificates;
 
 /// Kind of a certificate in `status.external[]`.
-const KIND: &str = "Certificate";
+const KIND: &str = crate::api::status::ExternalKind::Certificate.as_str();
 
 /// Hostnames whose required DNS records are read in one observation: Fly.io accepts so many calls
 /// at once.
@@ -159,11 +159,14 @@ impl Step for Certificates {
             all.any(|found| found.hostname == *name)
         };
         let taken = |name: &String| observed.refused.contains_key(name);
-        if let Some(name) = hostnames.iter().find(|name| !there(name) && !taken(name)) {
+        // What the last spec gave up is no longer on record, and is not requested for what serves.
+        let given_up = |name: &String| observed.keeps_serving && !observed.recorded.contains(name);
+        let mut wanted = hostnames.iter();
+        if let Some(name) = wanted.find(|name| !there(name) && !taken(name) && !given_up(name)) {
             return Verdict::Change(CertificateChange::Add(name.clone()));
         }
-        let mut given_up = observed.recorded.iter();
-        if let Some(name) = given_up.find(|name| !hostnames.contains(name) && there(name))
+        let mut recorded = observed.recorded.iter();
+        if let Some(name) = recorded.find(|name| !hostnames.contains(name) && there(name))
             && !observed.keeps_serving
         {
             return Verdict::Change(CertificateChange::Remove(name.clone()));
@@ -531,6 +534,18 @@ mod tests {
         // What serves is kept while the spec asks for other hostnames, perhaps: nothing is removed.
         observed.keeps_serving = true;
         assert_eq!(next(&observed), Verdict::Done);
+        // One that somebody has removed is requested again; one that the last spec gave up, and that
+        // is no longer on record, is not.
+        let mut removed = CertificateList {
+            certificates: Vec::new(),
+            recorded: observed.recorded.clone(),
+            ..CertificateList::default()
+        };
+        removed.keeps_serving = true;
+        let again = CertificateChange::Add("a.example.com".to_owned());
+        assert_eq!(next(&removed), Verdict::Change(again));
+        removed.recorded.clear();
+        assert_eq!(next(&removed), Verdict::Done);
         observed.keeps_serving = false;
         observed.certificates.remove(1);
         assert_eq!(next(&observed), Verdict::Done);

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::ours::unconfirmed;
+use super::ours::{unclear, unconfirmed};
 use crate::{
     api::{Reason, policy::Deletion},
     error::Error,
     fly::volumes::Volume,
-    phase::app_volumes,
+    phase::{
+        absence::{self, Doubt},
+        app_volumes, roster,
+    },
     pipeline::{Cx, Removal, Why, step::Result},
     plan::Target,
     store::claim::Claim,
@@ -18,6 +21,9 @@ use crate::{
 
 /// Pause before it is observed whether something is gone.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// What is in an app besides its volumes, where a look that shows none of it is noted.
+const CONTENTS: &str = "Contents";
 
 /// How far the deletion of an app with volumes has come.
 #[derive(Debug)]
@@ -87,10 +93,19 @@ pub async fn advance(cx: &Cx, claim: &Claim) -> Result<Emptying> {
     if division.kept.is_empty() {
         return Ok(Emptying::Whole);
     }
+    let app = cx.target.app.as_str();
     let going = match step(cx, &division.deleted).await? {
-        None => return Ok(Emptying::Kept(division.kept)),
+        // Lists that are empty once are no proof that nothing serves any more.
+        None => match absence::seen(cx, Doubt::Gone, CONTENTS, app) {
+            None => return Ok(Emptying::Kept(division.kept)),
+            Some(again) => {
+                let what = format!("Fly.io shows only volumes in the app {app}");
+                return Ok(Emptying::Pending(unclear(&what, again)));
+            }
+        },
         Some(going) => going,
     };
+    absence::cleared(cx, Doubt::Gone, CONTENTS, app);
     Ok(Emptying::Pending(Removal::Pending {
         why: Why::new(
             Reason::Deleting,
@@ -107,9 +122,8 @@ pub async fn advance(cx: &Cx, claim: &Claim) -> Result<Emptying> {
 /// Deletes what serves, then the volumes that do not stay; `None` when nothing of it is left.
 async fn step(cx: &Cx, volumes: &[Volume]) -> Result<Option<&'static str>> {
     let (fly, app) = (&cx.fly, cx.target.app.as_str());
-    let machines = fly.machines(app, &[]).await;
-    let machines = machines.map_err(|source| Error::fly("list the machines of the app", source))?;
-    let live = machines.iter().filter(|machine| !machine.state.is_over());
+    let (ours, others) = roster::all(cx).await?;
+    let live = ours.iter().chain(&others);
     let sent = join_all(live.map(|machine| fly.delete_machine(app, &machine.id, true, None))).await;
     if !sent.is_empty() {
         all(sent, "destroy the machines of the app")?;

@@ -4,18 +4,20 @@ use std::{fmt, time::Duration};
 
 use super::{
     fallback::spec,
-    ours::{may_exist, record_creation, unconfirmed, was_created},
+    ours::{gone, may_exist, record_creation, unconfirmed, was_created},
 };
 use crate::{
     api::{Reason, policy::Deletion, status::ExternalObject},
     error::Error,
     fly::{Cluster, ClusterStatus, NewCluster},
     phase::{
+        absence::{self, Doubt},
         clusters::{MANAGED_POSTGRES, by_id, find_all},
         database::Database,
-        names,
+        lost::{self, Lost},
+        names::{self, DATABASE_URL},
     },
-    pipeline::{Cx, Note, Removal, Slot, Verdict, Wake, Why, step::Result},
+    pipeline::{Cx, Note, Removal, Slot, StepId, Verdict, Wake, Why, step::Result},
     plan::Target,
     store::claim,
 };
@@ -25,6 +27,18 @@ use crate::{
 pub enum Clusters {
     /// There is none.
     None,
+    /// The one that the app has used is not found.
+    Lost(Lost),
+    /// The cluster is on record and this look does not show it, which is no proof: pause until the next
+    /// look.
+    Unseen {
+        /// The pause.
+        again: Duration,
+        /// This process has seen it.
+        known: bool,
+        /// Its id.
+        id: String,
+    },
     /// The cluster.
     One(Box<Cluster>),
     /// Several clusters have our name: their ids.
@@ -81,14 +95,35 @@ pub async fn observe(cx: &Cx) -> Result<Clusters> {
         Some(Database::Managed { id }) => Some(id.clone()),
         _ => created.map(|created| created.0.clone()),
     };
-    let found = match id {
-        Some(id) => by_id(cx, &id)
-            .await
-            .map(|found| found.into_iter().collect()),
+    let found = match &id {
+        Some(id) => by_id(cx, id).await.map(|found| found.into_iter().collect()),
         None => find_all(cx).await,
     };
     let mut clusters =
         found.map_err(|source| Error::fly("read the managed Postgres cluster", source))?;
+    if clusters.is_empty()
+        && let Some(lost) = lost(cx)
+    {
+        if lost.is_sure() {
+            cx.facts.clear::<Database>();
+        }
+        return Ok(Clusters::Lost(lost));
+    }
+    lost::found(cx, StepId::Postgres);
+    let name = names::postgres(&cx.target.app);
+    if clusters.is_empty() {
+        let mut recorded = cx.recorded.external.iter();
+        let recorded = recorded.find(|object| object.kind == MANAGED_POSTGRES);
+        let known = id.is_some();
+        let id = id.or_else(|| recorded.map(|object| object.id.clone()));
+        if let Some(id) = id
+            && let Some(again) = absence::seen(cx, Doubt::Gone, MANAGED_POSTGRES, &name)
+        {
+            return Ok(Clusters::Unseen { again, known, id });
+        }
+    } else {
+        absence::cleared(cx, Doubt::Gone, MANAGED_POSTGRES, &name);
+    }
     // From here on the fact holds the id, or the cluster is gone.
     cx.journal.clear::<CreatedCluster>();
     if clusters.len() > 1 {
@@ -110,10 +145,54 @@ pub async fn observe(cx: &Cx) -> Result<Clusters> {
     })
 }
 
+/// The cluster that is on record, if the application has got its URL: then it has held data. One that
+/// failed before may be created anew.
+fn lost(cx: &Cx) -> Option<Lost> {
+    let recorded = lost::recorded(cx, MANAGED_POSTGRES)?.clone();
+    lost::pushed(cx, DATABASE_URL)?;
+    let what = format!("managed Postgres {} ({})", recorded.name, recorded.id);
+    let marks = vec![recorded.id.clone()];
+    let records = vec![Note::External(recorded)];
+    Some(Lost::new(cx, StepId::Postgres, what, (marks, records)))
+}
+
 /// Decides what comes next. Pure.
 pub fn decide(target: &Target, clusters: &Clusters) -> Verdict<CreateCluster> {
     let cluster = match clusters {
         Clusters::None => return Verdict::Change(CreateCluster(new_cluster(target))),
+        Clusters::Lost(lost) => {
+            let name = names::postgres(&target.app);
+            return lost.verdict(
+                target,
+                |what, command| {
+                    Why::new(
+                        Reason::DatabaseLost,
+                        format!(
+                            "{what}, which the app has used, is gone at Fly.io with its data"
+                        ),
+                    )
+                    .next(format!(
+                        "restore it from a backup as a cluster of the name {name}; or have a new, empty one created: `{command}`"
+                    ))
+                },
+                || Verdict::Change(CreateCluster(new_cluster(target))),
+            );
+        }
+        Clusters::Unseen {
+            again, known: true, ..
+        } => return Verdict::Holds(*again),
+        Clusters::Unseen { again, .. } => {
+            return Verdict::Wait {
+                why: Why::new(
+                    Reason::ObservationUnknown,
+                    format!(
+                        "Fly.io does not show the managed Postgres cluster {}, which is on record; Golive checks again before it creates another one",
+                        names::postgres(&target.app)
+                    ),
+                ),
+                wake: Wake::After(*again),
+            };
+        }
         Clusters::Several(ids) => {
             return Verdict::Blocked(Why::new(
                 Reason::DatabaseFailed,
@@ -168,14 +247,22 @@ fn new_cluster(target: &Target) -> NewCluster {
 }
 
 /// The notes for the status.
-pub fn notes(clusters: &Clusters) -> Vec<Note> {
+pub fn notes(target: &Target, clusters: &Clusters) -> Vec<Note> {
     match clusters {
+        // It counts as there until a second look.
+        Clusters::Unseen { id, .. } => vec![Note::External(ExternalObject {
+            kind: MANAGED_POSTGRES.to_owned(),
+            id: id.clone(),
+            name: names::postgres(&target.app),
+            ..ExternalObject::default()
+        })],
         Clusters::One(cluster) => vec![Note::External(ExternalObject {
             kind: MANAGED_POSTGRES.to_owned(),
             id: cluster.id.clone(),
             name: cluster.name.clone(),
             ..ExternalObject::default()
         })],
+        Clusters::Lost(lost) => lost.notes(),
         Clusters::None | Clusters::Several(_) => Vec::new(),
     }
 }
@@ -198,14 +285,7 @@ pub async fn act(cx: &Cx, CreateCluster(new): CreateCluster) -> Result<()> {
 /// # Errors
 /// When Fly.io or Kubernetes refuses or does not answer.
 pub async fn remove(cx: &Cx) -> Result<Removal> {
-    if !may_exist(
-        cx,
-        crate::pipeline::StepId::Postgres,
-        claim::DATABASE,
-        MANAGED_POSTGRES,
-    )
-    .await?
-    {
+    if !may_exist(cx, StepId::Postgres, claim::DATABASE, MANAGED_POSTGRES).await? {
         return Ok(Removal::Gone);
     }
     let found = find_all(cx)
@@ -213,20 +293,21 @@ pub async fn remove(cx: &Cx) -> Result<Removal> {
         .map_err(|source| Error::fly("look for the managed Postgres cluster", source))?;
     let [cluster] = found.as_slice() else {
         return Ok(match found.len() {
-            0 => Removal::Gone,
+            0 => gone(cx, MANAGED_POSTGRES, &names::postgres(&cx.target.app)),
             several => Removal::Retained(format!(
                 "{several} managed Postgres clusters called {}, of which it is not known which is ours",
                 names::postgres(&cx.target.app)
             )),
         });
     };
+    absence::cleared(cx, Doubt::Gone, MANAGED_POSTGRES, &cluster.name);
     let what = format!("managed Postgres {} ({})", cluster.name, cluster.id);
     if cx.target.deletion.database == Deletion::Retain {
         return Ok(Removal::Retained(what));
     }
     if !was_created(cx, claim::DATABASE).await? {
         return Ok(Removal::Retained(format!(
-            "{what}, which was there before this Activation"
+            "{what}, which is not on record as created by this Activation"
         )));
     }
     if !cx.target.data_deletion_confirmed {
@@ -236,6 +317,7 @@ pub async fn remove(cx: &Cx) -> Result<Removal> {
         .delete_postgres_cluster(&cx.target.organization, &cluster.id)
         .await
         .map_err(|source| Error::fly(format!("delete {what}"), source))?;
+    absence::deletion_accepted(cx, MANAGED_POSTGRES, &cluster.name);
     Ok(Removal::Pending {
         why: Why::new(Reason::Deleting, format!("{what} is being deleted")),
         again: Duration::from_secs(1),

@@ -26,6 +26,7 @@ mod postgres;
 mod redis;
 mod secrets;
 mod stored_values;
+mod token_pace;
 
 use crate::pipeline::AnyStep;
 

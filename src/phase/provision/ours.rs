@@ -1,11 +1,14 @@
 //! What at Fly.io was created by this Activation, so that it may be deleted.
 
+use std::time::Duration;
+
 use crate::{
     api::{ANNOTATION_DELETE_DATA, Reason},
     error::Error,
     phase::{
+        absence::{self, Doubt},
         app_lookup::{AppLookup, look_up, other_organization},
-        app_name::OwnClaim,
+        app_name::{APP, OwnClaim},
     },
     pipeline::{Cx, Owner, Removal, StepId, Why, step::Result},
     store::claim,
@@ -34,42 +37,103 @@ pub enum Presence {
     Elsewhere(String),
     /// No app of this name is ours.
     Nowhere,
+    /// One look says that it is gone or somebody else's, which is no proof: it is removed no further
+    /// until the next look.
+    Unclear(Removal),
 }
 
-/// Whether our app still exists.
+/// Where our app is. One look is not believed: an app that is not found, that the token may not read
+/// or that is shown in another organization counts as gone only when our organization does not list
+/// it, and when a second look a settling window later shows the same. After a deletion that Fly.io
+/// accepted one look is enough.
 ///
 /// # Errors
-/// See [`presence`].
-pub async fn exists(cx: &Cx, app: &str) -> Result<bool> {
-    Ok(presence(cx, app).await? == Presence::Here)
-}
-
-/// Where our app is. An app that the token may not read belongs to another organization only if our
-/// organization lists no such app; otherwise the token has lost its rights.
-///
-/// # Errors
-/// When Fly.io does not answer, or the token may not read an app of our organization.
+/// When Fly.io does not answer, or the token cannot tell whether the app exists.
 pub async fn presence(cx: &Cx, app: &str) -> Result<Presence> {
-    match look_up(cx, app).await? {
-        AppLookup::Found(found) => Ok(match other_organization(&found, &cx.target) {
-            Some(slug) => Presence::Elsewhere(slug.to_owned()),
-            None => Presence::Here,
-        }),
-        AppLookup::NotFound => Ok(Presence::Nowhere),
-        AppLookup::Forbidden => {
-            let apps = cx.fly.apps(&cx.target.organization).await;
-            let apps = apps.map_err(|source| Error::fly("list the apps", source))?;
-            if apps.iter().any(|found| found.name == app) {
-                return Err(Error::Blocked {
-                    reason: Reason::TokenScopeMissing,
-                    message: format!(
-                        "the token may not read the app {app} of the organization {}: use a token of the organization",
-                        cx.target.organization
-                    ),
-                });
+    let lookup = look_up(cx, app).await?;
+    let elsewhere = match &lookup {
+        AppLookup::Found(found) => match other_organization(found, &cx.target) {
+            None => {
+                absence::cleared(cx, Doubt::Gone, APP, app);
+                absence::cleared(cx, Doubt::NotOurs, APP, app);
+                return Ok(Presence::Here);
             }
-            Ok(Presence::Nowhere)
+            Some(slug) => Some(slug.to_owned()),
+        },
+        AppLookup::NotFound | AppLookup::Forbidden => {
+            if is_listed(cx, app).await? {
+                absence::cleared(cx, Doubt::Gone, APP, app);
+                return match lookup {
+                    AppLookup::Forbidden => Err(blind(
+                        cx,
+                        &format!("the token may not read the app {app}, which it lists"),
+                    )),
+                    _ => Ok(Presence::Here),
+                };
+            }
+            None
         }
+    };
+    let doubt = match &elsewhere {
+        Some(_) => Doubt::NotOurs,
+        None => Doubt::Gone,
+    };
+    Ok(match (absence::seen(cx, doubt, APP, app), elsewhere) {
+        (None, None) => Presence::Nowhere,
+        (None, Some(slug)) => Presence::Elsewhere(slug),
+        (Some(again), elsewhere) => {
+            let what = match elsewhere {
+                Some(slug) => format!("Fly.io shows the app {app} in the organization {slug}"),
+                None => format!("Fly.io does not show the app {app}"),
+            };
+            Presence::Unclear(unclear(&what, again))
+        }
+    })
+}
+
+/// The removal of something that one look did not find; `what` is what it showed.
+pub fn unclear(what: &str, again: Duration) -> Removal {
+    Removal::Pending {
+        why: Why::new(
+            Reason::OutcomeUnknown,
+            format!("{what}; Golive checks again before it treats it as gone"),
+        ),
+        again,
+    }
+}
+
+/// The removal of something on record that was not found: it is gone when a second look a settling
+/// window later does not find it either, or the first one after its deletion.
+pub fn gone(cx: &Cx, kind: &'static str, name: &str) -> Removal {
+    match absence::seen(cx, Doubt::Gone, kind, name) {
+        None => Removal::Gone,
+        Some(again) => unclear(&format!("Fly.io does not show the {kind} {name}"), again),
+    }
+}
+
+/// Whether the organization lists the app. A token of another organization cannot tell, and says so.
+async fn is_listed(cx: &Cx, app: &str) -> Result<bool> {
+    let organization = &cx.target.organization;
+    match cx.fly.apps(organization).await {
+        Ok(apps) => Ok(apps.iter().any(|found| found.name == app)),
+        Err(error) if error.is_forbidden() || error.is_gone() => Err(blind(
+            cx,
+            &format!(
+                "the token may not read the organization {organization} ({error}), so it cannot tell whether the app {app} exists"
+            ),
+        )),
+        Err(source) => Err(Error::fly("list the apps", source)),
+    }
+}
+
+/// The token cannot see what it is to remove.
+fn blind(cx: &Cx, what: &str) -> Error {
+    Error::Blocked {
+        reason: Reason::TokenScopeMissing,
+        message: format!(
+            "{what}: use a token of the organization {}",
+            cx.target.organization
+        ),
     }
 }
 

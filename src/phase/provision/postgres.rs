@@ -130,7 +130,7 @@ impl Step for Postgres {
         let mut notes = match &observed.server {
             Server::NotRequested | Server::External => Vec::new(),
             Server::Fallback(reason) => vec![fallback::note(target, reason)],
-            Server::Managed(clusters) => managed_postgres::notes(clusters),
+            Server::Managed(clusters) => managed_postgres::notes(target, clusters),
             Server::FlyPostgres(state) => fly_postgres::notes(target, state),
         };
         notes.extend(observed.left.notes());

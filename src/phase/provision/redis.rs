@@ -1,25 +1,29 @@
 //! Redis: an Upstash database or one that exists elsewhere, and `REDIS_URL` pushed to the app.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::ours::{may_exist, record_creation, unconfirmed, was_created};
+use super::ours::{gone, may_exist, record_creation, unconfirmed, was_created};
 use crate::{
     api::{Reason, policy::Deletion, reference::UrlSource, status::ExternalObject},
     error::Error,
     fly::NewRedis,
     phase::{
+        absence::{self, Doubt},
         already,
         app_name::OwnClaim,
         app_overview,
         app_secrets::{self, Comparison},
         left_behind::{LeftBehind, why},
+        lost::{self, Lost},
         names::{self, REDIS_URL},
         redis_plans,
     },
-    pipeline::{Cx, Note, Removal, Slot, Step, StepChange, StepId, Verdict, Why, step::Result},
+    pipeline::{
+        Cx, Note, Removal, Slot, Step, StepChange, StepId, Verdict, Wake, Why, step::Result,
+    },
     plan::Target,
     store::claim,
 };
@@ -28,7 +32,10 @@ use crate::{
 pub struct Redis;
 
 /// Kind of the database in `status.external[]` and `status.intents[]`.
-const KIND: &str = "UpstashRedis";
+const KIND: &str = crate::api::status::ExternalKind::UpstashRedis.as_str();
+
+/// Pause before it is observed whether a deleted database is gone.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Fact: `REDIS_URL`.
 #[derive(Debug)]
@@ -41,6 +48,15 @@ pub enum RedisState {
     NotRequested,
     /// The database does not exist.
     NotFound,
+    /// The one that the app has used is not found.
+    Lost(Lost),
+    /// The database is on record and this look does not show it, which is no proof.
+    Unseen {
+        /// Pause until the next look.
+        again: Duration,
+        /// This process has seen it.
+        known: bool,
+    },
     /// The URL is known.
     Known {
         /// Whether Fly.io has it.
@@ -131,11 +147,20 @@ impl Step for Redis {
 
     fn notes(&self, target: &Target, observed: &Observed) -> Vec<Note> {
         let mut notes = observed.left.notes();
-        let RedisState::Known { compared, external } = &observed.state else {
-            return notes;
+        let is_ours = match &observed.state {
+            RedisState::NotRequested | RedisState::NotFound => false,
+            RedisState::Lost(lost) => {
+                notes.extend(lost.notes());
+                false
+            }
+            // It counts as there until a second look.
+            RedisState::Unseen { .. } => true,
+            RedisState::Known { compared, external } => {
+                notes.extend(compared.notes());
+                !external
+            }
         };
-        notes.extend(compared.notes());
-        if !external {
+        if is_ours {
             notes.push(Note::External(ExternalObject {
                 kind: KIND.to_owned(),
                 id: names::redis(&target.app),
@@ -175,14 +200,15 @@ impl Step for Redis {
                 .is_none_or(|slug| slug == cx.target.organization)
         });
         if !ours {
-            return Ok(Removal::Gone);
+            return Ok(gone(cx, KIND, &name));
         }
+        absence::cleared(cx, Doubt::Gone, KIND, &name);
         if cx.target.deletion.redis == Deletion::Retain {
             return Ok(Removal::Retained(format!("the Redis database {name}")));
         }
         if !was_created(cx, claim::REDIS).await? {
             return Ok(Removal::Retained(format!(
-                "the Redis database {name}, which was there before this Activation"
+                "the Redis database {name}, which is not on record as created by this Activation"
             )));
         }
         if !cx.target.data_deletion_confirmed {
@@ -192,7 +218,14 @@ impl Step for Redis {
             .delete_redis(&name)
             .await
             .map_err(|source| Error::fly(format!("delete the Redis database {name}"), source))?;
-        Ok(Removal::Gone)
+        absence::deletion_accepted(cx, KIND, &name);
+        Ok(Removal::Pending {
+            why: Why::new(
+                Reason::Deleting,
+                format!("the Redis database {name} is being deleted"),
+            ),
+            again: AGAIN,
+        })
     }
 }
 
@@ -204,10 +237,26 @@ async fn observe_state(cx: &Cx) -> Result<RedisState> {
     let url = match &spec.external {
         Some(source) => external_url(cx, source)?,
         None => match upstash_url(cx).await? {
-            Some(url) => url,
-            None => return Ok(RedisState::NotFound),
+            Some(url) => {
+                absence::cleared(cx, Doubt::Gone, KIND, &names::redis(&cx.target.app));
+                url
+            }
+            None => {
+                if let Some(lost) = lost(cx) {
+                    return Ok(RedisState::Lost(lost));
+                }
+                let known = cx.facts.get::<RedisUrl>().is_some();
+                let mut recorded = cx.recorded.external.iter();
+                let on_record = known || recorded.any(|object| object.kind == KIND);
+                let name = names::redis(&cx.target.app);
+                if on_record && let Some(again) = absence::seen(cx, Doubt::Gone, KIND, &name) {
+                    return Ok(RedisState::Unseen { again, known });
+                }
+                return Ok(RedisState::NotFound);
+            }
         },
     };
+    lost::found(cx, StepId::Redis);
     let values = BTreeMap::from([(REDIS_URL.to_owned(), url.clone())]);
     let compared = app_secrets::compare(cx, &values).await?;
     cx.facts.set(RedisUrl(url));
@@ -217,11 +266,51 @@ async fn observe_state(cx: &Cx) -> Result<RedisState> {
     })
 }
 
+/// The database that is on record, if the application has got its URL. One whose data Redis may drop
+/// at any time is a cache, and a new one serves as well.
+fn lost(cx: &Cx) -> Option<Lost> {
+    let upstash = cx.target.provision.redis.as_ref()?.upstash.as_ref();
+    if upstash.is_some_and(|upstash| upstash.eviction) {
+        return None;
+    }
+    let recorded = lost::recorded(cx, KIND)?.clone();
+    let pushed = lost::pushed(cx, REDIS_URL)?;
+    let what = format!("the Redis database {}", recorded.name);
+    let marks = vec![lost::mark(&recorded.name, &pushed.fingerprint)];
+    let records = vec![Note::External(recorded), Note::Secret(pushed)];
+    Some(Lost::new(cx, StepId::Redis, what, (marks, records)))
+}
+
 /// Decides what comes next. Pure.
 fn decide(target: &Target, observed: &RedisState) -> Verdict<RedisChange> {
+    let create_anew = || Verdict::Change(RedisChange::Create(names::redis(&target.app)));
     match observed {
         RedisState::NotRequested => Verdict::Skipped(Why::new(Reason::NotRequested, "no `redis`")),
-        RedisState::NotFound => Verdict::Change(RedisChange::Create(names::redis(&target.app))),
+        RedisState::NotFound => create_anew(),
+        RedisState::Lost(lost) => lost.verdict(
+            target,
+            |what, command| {
+                Why::new(
+                    Reason::RedisLost,
+                    format!("{what}, which the app has used, is gone at Fly.io with its data"),
+                )
+                .next(format!(
+                    "have a new, empty one created: `{command}`; or use `redis.external`"
+                ))
+            },
+            create_anew,
+        ),
+        RedisState::Unseen { again, known: true } => Verdict::Holds(*again),
+        RedisState::Unseen { again, .. } => Verdict::Wait {
+            why: Why::new(
+                Reason::ObservationUnknown,
+                format!(
+                    "Fly.io does not show the Redis database {}, which is on record; Golive checks again before it creates another one",
+                    names::redis(&target.app)
+                ),
+            ),
+            wake: Wake::After(*again),
+        },
         RedisState::Known { compared, .. } if compared.stale.is_empty() => Verdict::Done,
         RedisState::Known { .. } => Verdict::Change(RedisChange::Push),
     }
@@ -231,7 +320,7 @@ fn decide(target: &Target, observed: &RedisState) -> Verdict<RedisChange> {
 async fn left(cx: &Cx, state: &RedisState) -> Result<Vec<ExternalObject>> {
     let unused = match state {
         RedisState::NotRequested => true,
-        RedisState::NotFound => false,
+        RedisState::NotFound | RedisState::Lost(_) | RedisState::Unseen { .. } => false,
         RedisState::Known { external, .. } => *external,
     };
     let mut recorded = cx.recorded.external.iter();

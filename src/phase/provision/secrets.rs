@@ -15,6 +15,7 @@ use crate::{
     error::Error,
     phase::{
         app_secrets::{self, Comparison},
+        lost::{self, Lost},
         names::{DATABASE_URL, REDIS_URL},
     },
     pipeline::{
@@ -35,7 +36,11 @@ pub struct Secrets;
 pub struct SecretsState {
     /// The change of the store that must come before a push.
     unsettled: Option<SecretsChange>,
+    /// Generated values that the application uses and that are no longer stored.
+    lost: Option<Lost>,
     compared: Comparison,
+    /// Name of the Secret with the generated values.
+    stored_in: String,
     /// Names that we pushed before and that are no longer requested.
     surplus: BTreeSet<String>,
     /// Number of the requested secrets whose values exist.
@@ -104,11 +109,23 @@ fn rotation(cx: &Cx) -> Rotation {
     Rotation::new(spec, cx.target.rotation.clone())
 }
 
+/// What the store and the Secrets of the spec hold.
+#[derive(Default)]
+struct Values {
+    /// The change of the store that must come before a push.
+    unsettled: Option<SecretsChange>,
+    /// Names of generated values that are not stored.
+    missing: Vec<String>,
+    /// The requested values that exist.
+    values: BTreeMap<String, SecretString>,
+}
+
 /// The requested values that exist, and the change of the store that must come first.
-async fn values(cx: &Cx) -> Result<(Option<SecretsChange>, BTreeMap<String, SecretString>)> {
+async fn values(cx: &Cx) -> Result<Values> {
     let spec = &cx.target.provision.secrets;
     let mut values = BTreeMap::new();
     let mut unsettled = None;
+    let mut missing = Vec::new();
     if !spec.generate.is_empty() {
         let stored = store(cx).read().await?;
         let changes = generated::decide(
@@ -118,6 +135,7 @@ async fn values(cx: &Cx) -> Result<(Option<SecretsChange>, BTreeMap<String, Secr
             &rotation(cx),
             cx.now(),
         );
+        missing.extend(changes.generate.iter().map(|wanted| wanted.name.clone()));
         unsettled = if changes.is_by_age() && changes.rotate.is_empty() {
             Some(SecretsChange::GiveUp)
         } else if changes.is_by_age() {
@@ -149,7 +167,54 @@ async fn values(cx: &Cx) -> Result<(Option<SecretsChange>, BTreeMap<String, Secr
     }
     // Two steps that set the same name would overwrite each other forever.
     values.retain(|name, _| !of_another_step(&cx.target, name));
-    Ok((unsettled, values))
+    Ok(Values {
+        unsettled,
+        missing,
+        values,
+    })
+}
+
+/// Those of the values that are not stored, though the application has got them: they are on record, or
+/// Fly.io has them. Values are stored before they are pushed, so these are lost, or were never ours.
+async fn lost(cx: &Cx, missing: Vec<String>) -> Result<Option<Lost>> {
+    if missing.is_empty() {
+        return Ok(None);
+    }
+    let records = app_secrets::records(cx);
+    let at_fly = app_secrets::list(cx).await?;
+    let mut marks = Vec::new();
+    let mut notes = Vec::new();
+    let mut names = Vec::new();
+    for name in missing {
+        let found = at_fly.iter().find(|secret| secret.name == name);
+        let print = match (records.get(&name), found) {
+            (Some(record), _) => {
+                notes.push(Note::Secret(record.clone()));
+                &record.fingerprint
+            }
+            (None, Some(found)) => &found.digest,
+            (None, None) => continue,
+        };
+        marks.push(lost::mark(&name, print));
+        names.push(name);
+    }
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let what = names.join(", ");
+    let lost = Lost::new(cx, StepId::Secrets, what, (marks, notes));
+    Ok(Some(lost.surely()))
+}
+
+/// Why no new values are generated.
+fn lost_text(owner: &str, what: &str, command: &str) -> Why {
+    Why::new(
+        Reason::GeneratedSecretLost,
+        format!("the app uses {what}, and the Secret {owner} no longer holds the values"),
+    )
+    .next(format!(
+        "restore the Secret from a backup; or have new values generated, with which old sessions and signatures end: `{command}`"
+    ))
 }
 
 /// The values before the last rotation, for as long as they are stored: the application gets each as
@@ -197,10 +262,17 @@ impl Step for Secrets {
     }
 
     async fn observe(&self, cx: &Cx) -> Result<SecretsState> {
-        let (unsettled, values) = values(cx).await?;
+        let Values {
+            unsettled,
+            missing,
+            values,
+        } = values(cx).await?;
+        let lost = lost(cx, missing.clone()).await?;
         if values.is_empty() && app_secrets::records(cx).is_empty() {
             return Ok(SecretsState {
                 unsettled,
+                lost,
+                stored_in: store(cx).name(),
                 compared: Comparison::default(),
                 surplus: BTreeSet::new(),
                 count: 0,
@@ -211,10 +283,13 @@ impl Step for Secrets {
         let surplus = app_secrets::records(cx)
             .into_keys()
             .filter(|name| !values.contains_key(name) && !of_another_step(&cx.target, name))
+            .filter(|name| !missing.contains(name))
             .filter(|name| at_fly.iter().any(|secret| secret.name == *name))
             .collect();
         Ok(SecretsState {
             unsettled,
+            lost,
+            stored_in: store(cx).name(),
             compared,
             surplus,
             count: values.len(),
@@ -228,7 +303,18 @@ impl Step for Secrets {
         _now: Timestamp,
     ) -> Verdict<SecretsChange> {
         if let Some(change) = &observed.unsettled {
-            return Verdict::Change(change.clone());
+            let settle = || Verdict::Change(change.clone());
+            return match &observed.lost {
+                Some(lost) => {
+                    let name = &observed.stored_in;
+                    lost.verdict(
+                        target,
+                        |what, command| lost_text(name, what, command),
+                        settle,
+                    )
+                }
+                None => settle(),
+            };
         }
         if !observed.compared.stale.is_empty() || !observed.surplus.is_empty() {
             return Verdict::Change(SecretsChange::Push {
@@ -244,7 +330,9 @@ impl Step for Secrets {
     }
 
     fn notes(&self, _target: &Target, observed: &SecretsState) -> Vec<Note> {
-        observed.compared.notes()
+        let mut notes = observed.compared.notes();
+        notes.extend(observed.lost.iter().flat_map(Lost::notes));
+        notes
     }
 
     async fn act(&self, cx: &Cx, change: SecretsChange) -> Result<()> {
@@ -258,7 +346,7 @@ impl Step for Secrets {
                 Ok(())
             }
             SecretsChange::Push { set, unset } => {
-                let (_, values) = values(cx).await?;
+                let Values { values, .. } = values(cx).await?;
                 let mut send: BTreeMap<String, Option<SecretString>> =
                     unset.into_iter().map(|name| (name, None)).collect();
                 send.extend(
@@ -302,6 +390,8 @@ mod tests {
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         SecretsState {
             unsettled,
+            lost: None,
+            stored_in: "shop-golive".to_owned(),
             compared: Comparison {
                 stale: set(stale),
                 current: Vec::new(),

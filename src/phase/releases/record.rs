@@ -90,6 +90,65 @@ pub struct Record {
     /// Fly.io's number of the release.
     #[serde(default)]
     pub fly_version: Option<u64>,
+    /// The failures of its command, if that is what it failed for.
+    #[serde(default)]
+    pub failed_command: Option<FailedCommand>,
+}
+
+/// A run of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandRun {
+    /// Its key in fly.toml.
+    pub program: String,
+    /// For which release, and with which command line.
+    pub attempt: String,
+    /// Id of its machine.
+    pub machine: String,
+}
+
+/// How often a command of a release has failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedCommand {
+    /// Its key in fly.toml.
+    pub program: String,
+    /// For which release, and with which command line.
+    #[serde(default)]
+    pub attempt: String,
+    /// Id of the machine of the latest run that failed.
+    pub machine: String,
+    /// How often it has failed since a retry was last requested.
+    pub runs: u32,
+    /// The retry tokens that were set when it failed last.
+    #[serde(default)]
+    pub retry: BTreeSet<String>,
+}
+
+impl FailedCommand {
+    /// The same after the failure of a run, with these retry tokens.
+    #[must_use]
+    pub fn next(&self, run: CommandRun, retry: &BTreeSet<String>) -> Self {
+        if self.machine == run.machine {
+            return self.clone();
+        }
+        let same_command = self.program == run.program && self.attempt == run.attempt;
+        let same = same_command && retry.is_subset(&self.retry);
+        Self {
+            runs: if same { self.runs.saturating_add(1) } else { 1 },
+            ..Self::first(run, retry)
+        }
+    }
+
+    /// The first failure.
+    pub fn first(run: CommandRun, retry: &BTreeSet<String>) -> Self {
+        Self {
+            program: run.program,
+            attempt: run.attempt,
+            machine: run.machine,
+            runs: 1,
+            retry: retry.clone(),
+        }
+    }
 }
 
 /// What the machines of a release run: what a rollback restores.

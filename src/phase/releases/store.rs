@@ -329,6 +329,7 @@ mod tests {
                 "configHash",
                 "digest",
                 "env",
+                "failedCommand",
                 "flyVersion",
                 "image",
                 "key",

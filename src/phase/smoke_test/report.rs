@@ -151,7 +151,7 @@ pub fn verdict(action: &str, observed: &ObservedChecks) -> Verdict<Infallible> {
     let pause = checks
         .iter()
         .filter(|(check, tries)| tries.decision(check) != Decision::Passed)
-        .map(|(check, _)| check.interval.get())
+        .map(|(check, tries)| tries.pause(check))
         .min();
     if !failed.is_empty() {
         let texts: Vec<String> = failed.iter().copied().map(describe).collect();

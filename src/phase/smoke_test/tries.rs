@@ -36,7 +36,15 @@ pub struct Tries {
     /// The last try that passed.
     last_passed: Option<Try>,
     at: Option<Instant>,
+    /// The first of the tries that have failed without one between them that passed.
+    failing_since: Option<Instant>,
 }
+
+/// Longest pause between two tries of a check that has failed, unless its `interval` is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The part of the time that a check has been failing for by which its next try waits.
+const PATIENCE: u32 = 8;
 
 impl Tries {
     /// Begins a new round when the current one is decided, or was for another target.
@@ -71,8 +79,22 @@ impl Tries {
         self.decision(check) == Decision::Open
             && self.at.is_none_or(|at| {
                 let slack = Duration::from_millis(20);
-                now.saturating_duration_since(at) + slack >= check.interval.get()
+                now.saturating_duration_since(at) + slack >= self.pause(check)
             })
+    }
+
+    /// The pause before the next try: `interval` in the first round. A check that has failed is tried
+    /// again ever more seldom, so that an application that does not come up is not asked every other
+    /// second, and one that does is found within an eighth of the time that it took.
+    pub fn pause(&self, check: &Check) -> Duration {
+        let interval = check.interval.get();
+        match (self.previous, self.failing_since, self.at) {
+            (Decision::Failed, Some(since), Some(at)) => {
+                let longer = at.saturating_duration_since(since) / PATIENCE;
+                interval.max(longer.min(LONGEST_PAUSE))
+            }
+            _ => interval,
+        }
     }
 
     /// Counts a try.
@@ -80,10 +102,12 @@ impl Tries {
         self.count += 1;
         if tried.passed {
             self.successes += 1;
+            self.failing_since = None;
             self.last_passed = Some(tried.clone());
         } else {
             self.successes = 0;
             self.failures += 1;
+            self.failing_since.get_or_insert(now);
         }
         self.last = Some(tried);
         self.at = Some(now);
@@ -233,6 +257,32 @@ mod tests {
             outcomes(&check, &[false, false, false, true, true]),
             [Open, Failed, Failed, Open, Passed]
         );
+    }
+
+    #[test]
+    fn a_check_that_has_failed_is_tried_ever_more_seldom_and_one_that_passes_as_declared() {
+        let check = Check {
+            count: 2,
+            failure_limit: 1,
+            ..Check::named("health")
+        };
+        let interval = check.interval.get();
+        let start = Instant::now();
+        let (mut tries, mut now) = (Tries::default(), start);
+        let mut tried_at = Vec::new();
+        while now < start + Duration::from_secs(300) {
+            tries.begin(&check, "stamp", now);
+            tries.add(tried(false), now);
+            tried_at.push(now);
+            now += tries.pause(&check);
+        }
+        assert_eq!(tried_at[1] - tried_at[0], interval, "as declared at first");
+        let last = start + Duration::from_secs(240);
+        let in_a_minute = tried_at.iter().filter(|at| **at >= last).count();
+        assert!(in_a_minute <= 6, "{in_a_minute} tries in the last minute");
+        tries.begin(&check, "stamp", now);
+        tries.add(tried(true), now);
+        assert_eq!(tries.pause(&check), interval);
     }
 
     #[test]

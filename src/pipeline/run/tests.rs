@@ -213,7 +213,7 @@ fn cx() -> Cx {
         },
         origin: Origin::default(),
         kube: kube::Client::new(kube, "n"),
-        probe: Probe::new(&[], None).unwrap(),
+        probe: Probe::new(&[], None, &crate::clock::ServerClock::of_kubernetes()).unwrap(),
         outside: Outside::new(
             Default::default(),
             Turnstile::new(8),
@@ -224,11 +224,13 @@ fn cx() -> Cx {
         journal: Default::default(),
         intents: Default::default(),
         installation: Arc::new(Installation {
+            watched: Vec::new(),
             own_namespace: "n".to_owned(),
             fingerprint_key: b"key".to_vec().into(),
             app_tokens: false,
+            secrets: crate::plan::refs::Allowed::All,
             timing: Timing::default(),
-            clock: || Timestamp::UNIX_EPOCH,
+            clock: crate::clock::ServerClock::at(Timestamp::UNIX_EPOCH),
         }),
         fence: Fence::new(|| true),
         act: Act::Apply,

@@ -208,7 +208,46 @@ fn a_gate_that_opens_uses_up_what_opened_it() {
         [ApprovalState::Used, ApprovalState::NotNeeded]
     );
     assert!(ballots[0].opened(&gates[0], &now));
-    assert!(!ballots[0].opened(&gates[0], &subject(4, PLAN, &gates)));
+    let other = gate(GatedPhase::SmokeTest);
+    assert!(!ballots[0].opened(&other, &now), "another gate");
+    let uid = Subject { uid: "u2", ..now };
+    let (generation, plan) = (subject(4, PLAN, &gates), subject(3, OTHER, &gates));
+    for other in [uid, generation, plan] {
+        assert!(!ballots[0].opened(&gates[0], &other), "{other:?}");
+    }
+}
+
+#[test]
+fn only_an_approval_of_somebody_who_is_listed_opened_the_gate() {
+    let gates = [gate(GatedPhase::Deploy)];
+    let now = subject(3, PLAN, &gates);
+    let votes = [
+        vote("anna", 5, Decision::Reject),
+        vote("ben", 6, Decision::Approve),
+    ];
+    let mut ballots = judge(&votes, &now, at(7));
+    // As in a status that was written before these decisions.
+    note_gate(
+        &mut ballots,
+        &gates[0],
+        GateState::Approved,
+        &["anna".to_owned()],
+    );
+    assert_eq!(states(&ballots), [ApprovalState::NotNeeded; 2]);
+}
+
+#[test]
+fn a_generation_was_written_when_its_fields_were_last_written() {
+    let mut object = crate::plan::named::tests::activation(
+        "{organization: o, app: x, region: eze, deploy: {image: 'x:1'}}",
+    );
+    assert_eq!(written(&object), None);
+    let fields = [7, 9, 8].map(|second| {
+        let time = at(second).to_string();
+        serde_json::json!({"manager": "m", "operation": "Apply", "time": time})
+    });
+    object.metadata.managed_fields = serde_json::from_value(fields.into()).unwrap();
+    assert_eq!(written(&object), Some(at(9)));
 }
 
 #[test]
@@ -226,6 +265,18 @@ fn a_request_for_a_rollback_says_what_became_of_it() {
         message: "release 1 failed".into(),
         time: None,
     };
+    let elsewhere = RollbackStatus {
+        request: "another".into(),
+        ..decided.clone()
+    };
+    let waiting = RollbackStatus {
+        state: RollbackState::Waiting,
+        ..decided.clone()
+    };
+    for other in [elsewhere, waiting] {
+        note_rollback(&mut ballots, Some(&other));
+        assert_eq!(states(&ballots), [ApprovalState::Counts], "{other:?}");
+    }
     note_rollback(&mut ballots, Some(&decided));
     assert_eq!(states(&ballots), [ApprovalState::Refused]);
     assert_eq!(ballots[0].status.message, "release 1 failed");

@@ -12,7 +12,8 @@
 //! that would not end in time is not sent. The other fences are deterministic names and Fly.io's
 //! machine leases.
 //!
-//! Uses `causes` and `clock` only. Start reading in `lease.rs`, which decides without I/O.
+//! Uses `causes`, `clock` and `process::kube_client` only. Start reading in `lease.rs`, which decides
+//! without I/O; [`thread`] is how the operator runs an election.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use self::lease::{Move, Observed, Record, Renewal, after_conflict, claim, decide, freed};
 
 mod lease;
+pub mod thread;
 
 pub use self::lease::{Election, LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD};
 

@@ -247,6 +247,45 @@ fn go_live_is_published_once_in_a_life_and_each_outage_of_the_site_with_its_end(
 }
 
 #[test]
+fn each_later_release_that_goes_live_is_told_with_its_image_and_url() {
+    let serving = |number: i64, smoke_test: &str| {
+        let phases: Vec<Value> = ["Preflight", "Provision", "Deploy", "SmokeTest"]
+            .iter()
+            .map(|name| {
+                let state = if *name == "SmokeTest" {
+                    smoke_test
+                } else {
+                    "Succeeded"
+                };
+                json!({"name": name, "state": state})
+            })
+            .collect();
+        status(json!({
+            "goLive": {"time": "2026-01-02T03:04:05Z"},
+            "url": "https://shop.fly.dev",
+            "release": {"number": number, "image": format!("registry.fly.io/shop:{number}")},
+            "phases": phases,
+            "conditions": [condition("Live", "True", "GoLive", "live")],
+        }))
+    };
+    let (first, second) = (serving(1, "Succeeded"), serving(2, "Succeeded"));
+    let events = between(Some(&first), &second);
+    let told: Vec<_> = events
+        .iter()
+        .map(|e| (e.reason.as_str(), e.note.as_deref()))
+        .collect();
+    let note = "release 2 (registry.fly.io/shop:2) is live at https://shop.fly.dev";
+    assert_eq!(told, [("ReleaseLive", Some(note))]);
+    assert_eq!(reasons(Some(&second), &second), [""; 0]);
+    // The first has the event GoLive; a restored one those of its rollback.
+    assert_eq!(reasons(Some(&second), &serving(1, "Pending")), [""; 0]);
+    let mut unborn = first.clone();
+    unborn.go_live = None;
+    unborn.release = None;
+    assert_eq!(reasons(Some(&unborn), &first), ["GoLive"]);
+}
+
+#[test]
 fn a_fallback_and_a_rollback_are_told_once_each() {
     let size = |to: &str| {
         status(

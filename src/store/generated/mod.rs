@@ -31,7 +31,7 @@ mod stored;
 pub use decision::{Changes, Rotation, decide};
 pub use entropy::{Entropy, generate, operating_system};
 pub use error::Error;
-pub use stored::{Stored, name};
+pub use stored::{Stored, is_of, name};
 
 use next::{copied, next};
 use stored::{is_ours, stored};

@@ -68,9 +68,23 @@ pub(super) fn next(
     Ok(secret)
 }
 
-/// The same values for an Activation of another name.
+/// The same values for an Activation of another name. Labels, finalizers and owners that others gave
+/// to the former Secret stay with that one.
 pub(super) fn copied(stored: &Stored, owner: &Owner) -> Secret {
-    let mut secret = stored.object.clone();
+    let annotations = stored.object.metadata.annotations.iter().flatten();
+    let kept = annotations
+        .filter(|(key, _)| {
+            [ANNOTATION_GENERATED_AT, ANNOTATION_ROTATED_FOR].contains(&key.as_str())
+        })
+        .map(|(key, value)| (key.clone(), value.clone()));
+    let mut secret = Secret {
+        data: stored.object.data.clone(),
+        metadata: ObjectMeta {
+            annotations: Some(kept.collect()),
+            ..ObjectMeta::default()
+        },
+        ..Secret::default()
+    };
     mark(&mut secret, owner);
     secret
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
+use kube::core::ObjectMeta;
 use secrecy::SecretString;
 
 use super::error::Error;
@@ -76,6 +77,15 @@ pub(super) fn stored(secret: Secret, owner: &Owner) -> Result<Stored, Error> {
     }
     found.object = secret;
     Ok(found)
+}
+
+/// True when this is the Secret with the generated values of the Activation of this name.
+pub fn is_of(activation: &str, secret: &ObjectMeta) -> bool {
+    let labels = secret.labels.as_ref();
+    let marked = |(key, value): &(&str, String)| {
+        labels.is_some_and(|labels| labels.get(*key) == Some(value))
+    };
+    secret.name.as_ref() == Some(&name(activation)) && marks(activation).iter().all(marked)
 }
 
 /// True when a Secret with these labels is ours.

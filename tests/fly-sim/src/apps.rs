@@ -267,7 +267,24 @@ async fn delete(
 /// Removes an app and all that is in it; says whether there was one.
 pub async fn remove(core: &Shared, call: CallId, name: &str) -> bool {
     crate::machine::destroy_all(core, call, name, None).await;
-    let Some(app) = core.write(|world| world.apps.remove(name)) else {
+    // In one step: a machine whose own end is not over yet ends with its app, and whoever sees that the
+    // app is gone finds every end on the ledger.
+    let removed = core.write(|world| {
+        let app = world.apps.remove(name)?;
+        for machine in app.live_machines() {
+            core.effect(
+                call,
+                "machine.destroyed",
+                Some(name),
+                &machine.id,
+                &machine.name,
+                machine.metadata.clone(),
+                json!({"with": "app"}),
+            );
+        }
+        Some(app)
+    });
+    let Some(app) = removed else {
         return false;
     };
     for machine in app.machines.values() {

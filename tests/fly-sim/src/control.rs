@@ -75,7 +75,7 @@ async fn add_fault(State(core): State<Shared>, Strict(body): Strict<Value>) -> i
         }
     };
     for fault in faults {
-        core.faults.add(fault);
+        core.plan(fault);
     }
     (StatusCode::CREATED, Json(json!(core.faults.standing())))
 }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::ca::{Ca, CaError};
 use crate::edge::metrics::EdgeMetrics;
-use crate::fault::Faults;
+use crate::fault::{Fault, Faults, Kind};
 use crate::hook::Hooks;
 use crate::ledger::{Effect, Ledger};
 use crate::limit::Limits;
@@ -109,6 +109,18 @@ impl Core {
         value
     }
 
+    /// Adds a fault to the plan. A stale list needs what is listed now.
+    pub fn plan(&self, fault: Fault) {
+        if matches!(fault.kind, Kind::StaleList { .. }) {
+            let apps: Vec<String> = self.read(|world| world.apps.keys().cloned().collect());
+            for app in apps {
+                self.faults
+                    .begin_history(&app, crate::machine::list_of(self, &app));
+            }
+        }
+        self.faults.add(fault);
+    }
+
     /// Notes that the edge has sent a machine a request; wakes nobody.
     pub(crate) fn touch(&self, app: &str, id: &str) {
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,6 +161,20 @@ impl Core {
             id: id.to_owned(),
             name: name.to_owned(),
             owner,
+            detail,
+        });
+    }
+
+    /// Notes in the journal what a machine does by itself, and that nobody counts as an effect.
+    pub fn note(&self, kind: &str, app: &str, id: &str, detail: Value) {
+        self.ledger.note(Effect {
+            seq: 0,
+            call: None,
+            kind: kind.to_owned(),
+            app: Some(app.to_owned()),
+            id: id.to_owned(),
+            name: String::new(),
+            owner: BTreeMap::new(),
             detail,
         });
     }

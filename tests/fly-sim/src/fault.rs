@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::mixture::{Mixture, Mixtures};
+
 /// How a call goes wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
@@ -249,7 +251,16 @@ struct Planned {
 #[derive(Debug, Default)]
 pub struct Faults {
     planned: Mutex<Vec<Planned>>,
-    history: Mutex<BTreeMap<String, Vec<Value>>>,
+    history: Mutex<BTreeMap<String, History>>,
+    mixtures: Mixtures,
+}
+
+/// The lists of one app's machines after each mutating call, oldest first.
+#[derive(Debug, Default)]
+struct History {
+    lists: Vec<Value>,
+    /// The app was there before the first of them: what was listed earlier is not known.
+    begins_late: bool,
 }
 
 /// A planned fault as control shows it.
@@ -280,6 +291,7 @@ impl Faults {
 
     /// Removes all faults.
     pub fn clear(&self) {
+        self.mixtures.set(None);
         self.planned().clear();
         self.history
             .lock()
@@ -322,8 +334,26 @@ impl Faults {
         kinds
     }
 
+    /// Lets calls go wrong at random from now on; `None` ends it.
+    pub fn mix(&self, mixture: Option<Mixture>) {
+        self.mixtures.set(mixture);
+    }
+
+    /// How many calls the mixtures have hit, by kind.
+    pub fn mixed(&self) -> BTreeMap<String, u64> {
+        self.mixtures.counts()
+    }
+
+    /// What the mixture draws for this call of an app.
+    pub fn drawn(&self, endpoint: &str, app: Option<&String>) -> Option<Kind> {
+        self.mixtures.draw(endpoint, app.map_or("", String::as_str))
+    }
+
     /// Whether lists must be remembered.
     pub fn wants_history(&self) -> bool {
+        if self.mixtures.running() {
+            return true;
+        }
         self.planned()
             .iter()
             .any(|planned| matches!(planned.fault.kind, Kind::StaleList { .. }))
@@ -332,25 +362,35 @@ impl Faults {
     /// Remembers the list of an app's machines as it is after a mutating call.
     pub fn remember(&self, app: &str, list: Value) {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let lists = history.entry(app.to_owned()).or_default();
+        let lists = &mut history.entry(app.to_owned()).or_default().lists;
         lists.push(list);
         if lists.len() > 256 {
             lists.remove(0);
         }
     }
 
-    /// The list as it was `mutations` calls ago; empty if that is before the first one.
+    /// Remembers the list of an app that is there before its history begins.
+    pub fn begin_history(&self, app: &str, list: Value) {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.entry(app.to_owned()).or_insert_with(|| History {
+            lists: vec![list],
+            begins_late: true,
+        });
+    }
+
+    /// The list as it was `mutations` calls ago. Before the first one it was empty, or, for an app
+    /// that was there already, what it is oldest known as.
     pub fn stale(&self, app: &str, mutations: usize) -> Value {
         let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        history
-            .get(app)
-            .and_then(|lists| {
-                lists
-                    .len()
-                    .checked_sub(1 + mutations)
-                    .map(|at| lists[at].clone())
-            })
-            .unwrap_or_else(|| json!([]))
+        let Some(History { lists, begins_late }) = history.get(app) else {
+            return json!([]);
+        };
+        let at = lists.len().checked_sub(1 + mutations);
+        let known = match at {
+            Some(at) => lists.get(at),
+            None => lists.first().filter(|_| *begins_late),
+        };
+        known.cloned().unwrap_or_else(|| json!([]))
     }
 }
 

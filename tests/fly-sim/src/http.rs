@@ -227,6 +227,7 @@ async fn pass(core: Shared, params: RawPathParams, request: Request, next: Next)
             path: parts.uri.path().to_owned(),
             query: parts.uri.query().unwrap_or_default().to_owned(),
             peer: peer.clone(),
+            host: record::header(&parts.headers, "host").unwrap_or_default(),
             agent: parts
                 .headers
                 .get(header::USER_AGENT)
@@ -246,7 +247,8 @@ async fn pass(core: Shared, params: RawPathParams, request: Request, next: Next)
     let own_door = template.starts_with("/v2") || template.starts_with("/open/");
 
     let path_call = format!("{} {}", parts.method, parts.uri.path());
-    let kinds = core.faults.hits(&endpoint, &path_call);
+    let mut kinds = core.faults.hits(&endpoint, &path_call);
+    kinds.extend(core.faults.drawn(&endpoint, params.get("app")));
     let fault = kinds
         .iter()
         .filter_map(|kind| {

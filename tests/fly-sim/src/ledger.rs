@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -46,6 +47,9 @@ pub struct Call {
     pub query: String,
     /// Address of the client.
     pub peer: String,
+    /// The name or address under which the client called, from its `Host`: it tells clients apart
+    /// that were given different ones.
+    pub host: String,
     /// Its `User-Agent`.
     pub agent: String,
     /// Status of the answer; `None` while it is under way or when the connection was cut.
@@ -56,10 +60,31 @@ pub struct Call {
     pub at_ms: u64,
 }
 
+/// A line of the journal: an effect with the time when it happened.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// When it happened.
+    pub at: Instant,
+    /// What happened. `seq` is 0 for what is noted in the journal alone.
+    pub effect: Effect,
+}
+
+/// How often the journal notes that the edge answers an app's requests alike.
+const EDGE_NOTES: Duration = Duration::from_millis(250);
+
 /// The append-only record.
 #[derive(Debug, Default)]
 pub struct Ledger {
     inner: Mutex<Inner>,
+    journal: Mutex<Journal>,
+}
+
+/// What happened since the start, with its time, whatever is forgotten in between: for a judge who
+/// asks whether something was so at a time.
+#[derive(Debug, Default)]
+struct Journal {
+    entries: Vec<Entry>,
+    edge: BTreeMap<String, (u16, Instant)>,
 }
 
 #[derive(Debug, Default)]
@@ -124,8 +149,48 @@ impl Ledger {
         self.with(|inner| {
             inner.next_effect += 1;
             effect.seq = inner.next_effect;
-            inner.effects.push(effect);
+            inner.effects.push(effect.clone());
         });
+        self.note(effect);
+    }
+
+    /// Appends to the journal alone: a machine has started, a check has changed.
+    pub fn note(&self, effect: Effect) {
+        let at = Instant::now();
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.entries.push(Entry { at, effect });
+    }
+
+    /// Notes in the journal how the edge answered a request to an app: when that changes, and now
+    /// and then.
+    pub fn note_answer(&self, app: &str, status: u16) {
+        let at = Instant::now();
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = journal.edge.get(app);
+        let told = last.is_some_and(|(old, since)| {
+            *old == status && at.saturating_duration_since(*since) < EDGE_NOTES
+        });
+        if told {
+            return;
+        }
+        journal.edge.insert(app.to_owned(), (status, at));
+        let effect = Effect {
+            seq: 0,
+            call: None,
+            kind: "edge.answer".to_owned(),
+            app: Some(app.to_owned()),
+            id: String::new(),
+            name: String::new(),
+            owner: BTreeMap::new(),
+            detail: serde_json::json!({"status": status}),
+        };
+        journal.entries.push(Entry { at, effect });
+    }
+
+    /// All that happened since the start, oldest first; `clear` does not shorten it.
+    pub fn journal(&self) -> Vec<Entry> {
+        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.entries.clone()
     }
 
     /// All effects so far, oldest first.
@@ -148,7 +213,7 @@ impl Ledger {
         self.with(|inner| inner.next_mutation)
     }
 
-    /// Forgets calls, counts and effects, and counts from 1 again.
+    /// Forgets calls, counts and effects, and counts from 1 again. The journal stays.
     pub fn clear(&self) {
         self.with(|inner| *inner = Inner::default());
     }

@@ -35,6 +35,7 @@ pub mod limit;
 pub mod logs;
 pub mod machine;
 mod mangle;
+pub mod mixture;
 pub mod options;
 mod placement;
 pub mod platform;

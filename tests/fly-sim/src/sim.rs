@@ -13,8 +13,9 @@ use crate::ca::CaError;
 use crate::core::{Addresses, Core, Shared};
 use crate::fault::Fault;
 use crate::hook::{Action, Pause, Point};
-use crate::ledger::{Call, Effect};
+use crate::ledger::{Call, Effect, Entry};
 use crate::machine::Command;
+use crate::mixture::Mixture;
 use crate::options::Options;
 use crate::record::Exchange;
 use crate::state::{Org, Scope, Token, World};
@@ -221,7 +222,17 @@ impl Sim {
 
     /// Adds a fault to the plan.
     pub fn fault(&self, fault: Fault) {
-        self.core.faults.add(fault);
+        self.core.plan(fault);
+    }
+
+    /// Lets calls go wrong at random from now on; `None` ends it.
+    pub fn mix(&self, mixture: Option<Mixture>) {
+        self.core.faults.mix(mixture);
+    }
+
+    /// How many calls a mixture has hit so far, by kind. Ending it forgets nothing.
+    pub fn mixed(&self) -> BTreeMap<String, u64> {
+        self.core.faults.mixed()
     }
 
     /// Removes all faults.
@@ -232,6 +243,12 @@ impl Sim {
     /// All effects so far, in logical time.
     pub fn ledger(&self) -> Vec<Effect> {
         self.core.ledger.effects()
+    }
+
+    /// All that happened since the start, with its time: the effects, the starts of machines, the
+    /// results of their checks and how the edge answered. `reset` does not shorten it.
+    pub fn journal(&self) -> Vec<Entry> {
+        self.core.ledger.journal()
     }
 
     /// How many calls an endpoint got: `POST /v1/apps/{app}/machines`.

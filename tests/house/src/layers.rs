@@ -3,7 +3,8 @@
 /// The layers of `src/`, from top to bottom. A file may use its own layer and what is below.
 /// A name that ends in `/` is a folder.
 pub const LAYERS: &[&[&str]] = &[
-    &["main.rs", "lib.rs", "bin/", "cli/"],
+    // Fuzz targets are tests that look everywhere.
+    &["main.rs", "lib.rs", "bin/", "cli/", "fuzz/"],
     &["controller/"],
     &["reconcile/"],
     &["status/"],

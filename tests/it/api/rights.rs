@@ -56,7 +56,7 @@ async fn may(
 }
 
 /// Gives a user a ClusterRole in one namespace.
-async fn bind(client: &Client, namespace: &str, user: &str, role: &str) {
+pub(super) async fn bind(client: &Client, namespace: &str, user: &str, role: &str) {
     let binding: RoleBinding = serde_json::from_value(json!({
         "metadata": {"name": format!("{user}-{role}")},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
@@ -318,18 +318,20 @@ async fn the_operator_cannot_touch_the_secrets_of_others() {
         .await
         .unwrap();
 
-    let labels = json!({"app.kubernetes.io/managed-by": "golive"});
+    let labels = json!({
+        "app.kubernetes.io/managed-by": "golive", "app.kubernetes.io/instance": "shop",
+    });
     theirs
-        .create(&PostParams::default(), &secret("own", labels))
+        .create(&PostParams::default(), &secret("shop-golive", labels))
         .await
         .unwrap();
     let more = json!({"stringData": {"more": "b"}});
     theirs
-        .patch("own", &PatchParams::default(), &Patch::Merge(&more))
+        .patch("shop-golive", &PatchParams::default(), &Patch::Merge(&more))
         .await
         .unwrap();
     theirs
-        .delete("own", &DeleteParams::default())
+        .delete("shop-golive", &DeleteParams::default())
         .await
         .unwrap();
 }
@@ -463,6 +465,7 @@ async fn weakening_a_gate_needs_the_verb_approve_and_making_it_stricter_does_not
         assert!(tried.is_err_and(|why| why.contains("weaken")), "{weaker}");
     }
     for stricter in [
+        json!([gate(2, "120m", "Reject")]),
         json!([gate(3, "2h", "Reject")]),
         json!([gate(3, "1h", "Reject"), {"before": "SmokeTest"}]),
     ] {
@@ -482,9 +485,11 @@ async fn weakening_a_gate_needs_the_verb_approve_and_making_it_stricter_does_not
     let shorter = json!([gate(1, "1h", "Continue")]);
     let tried = set_gates(cluster, &namespace, "ed", shorter).await;
     assert!(tried.is_err_and(|why| why.contains("weaken")));
-    set_gates(cluster, &namespace, "ed", json!([gate(1, "1h", "Reject")]))
-        .await
-        .unwrap();
+    for stricter in [gate(1, "3h", "Continue"), gate(1, "700h", "Reject")] {
+        set_gates(cluster, &namespace, "ed", json!([stricter]))
+            .await
+            .unwrap();
+    }
     set_gates(cluster, &namespace, "ana", json!([]))
         .await
         .unwrap();

@@ -10,6 +10,7 @@ use crate::support::deploy::{
     APP, CREATE, LIST, QUIET, UPDATE, another_process_changes_nothing, change, deploy, deployed,
     digests, env, ids, image, machines, step, until, until_deployed,
 };
+use crate::support::env::Env;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_is_deployed_recorded_and_then_costs_one_read_a_look() {
@@ -98,6 +99,90 @@ async fn the_release_command_runs_once_a_release_and_stops_it_when_it_fails() {
     assert_eq!(env.sim.calls(CREATE), 1, "and runs once for the next");
 }
 
+/// Machines of the release command that were created so far.
+fn commands(env: &Env) -> usize {
+    let created = env.sim.ledger().into_iter();
+    created
+        .filter(|effect| effect.kind == "machine.create")
+        .count()
+}
+
+/// Waits until the operator has reconciled the object three times more.
+async fn observed_again(env: &Env) {
+    let passes = || {
+        let metrics = env.metrics();
+        let lines = metrics
+            .lines()
+            .filter(|line| line.starts_with("controller_runtime_reconcile_total{"));
+        let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        counts.sum::<u64>()
+    };
+    let before = passes();
+    env.wait("hola", "three passes", |_| passes() >= before + 3)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_release_command_runs_again_only_on_request_or_as_the_spec_says() {
+    let mut env = env().await;
+    let fails = format!("{QUIET}[deploy]\nrelease_command = \"-c 'exit 4'\"\n");
+    deploy(&env, "1", &fails, json!({})).await;
+    let (status, message) = until(&env, "ReleaseCommand", "ReleaseCommandFailed").await;
+    assert!(
+        message.contains("does not run it again by itself"),
+        "{message}"
+    );
+    let next = status.next_action.unwrap_or_default();
+    let request = format!(
+        "kubectl -n {} annotate activation hola --overwrite golive.dev/retry=",
+        env.namespace
+    );
+    assert!(
+        next.contains("fix the migration") && next.contains(&request),
+        "{next}"
+    );
+    observed_again(&env).await;
+    assert_eq!(commands(&env), 1, "it has run once");
+
+    // Neither does another process run it, nor one to which Fly.io shows no machine of it.
+    env.stop_operator().await;
+    env.sim.core().write(|world| {
+        world.apps.get_mut(APP).unwrap().machines.clear();
+    });
+    env.start_operator(&[]).await;
+    let (_, message) = until(&env, "ReleaseCommand", "ReleaseCommandFailed").await;
+    assert!(message.contains("exited with code 4"), "{message}");
+    observed_again(&env).await;
+    assert_eq!(commands(&env), 1, "nor for another process");
+
+    // A request runs it once.
+    let retry = json!({"metadata": {"annotations": {"golive.dev/retry": "now"}}});
+    env.patch("hola", retry).await;
+    env.wait("hola", "another run", |_| commands(&env) == 2)
+        .await;
+    until(&env, "ReleaseCommand", "ReleaseCommandFailed").await;
+    observed_again(&env).await;
+    assert_eq!(commands(&env), 2, "once for each request");
+
+    // The spec allows two more for a release.
+    change(
+        &env,
+        json!({"image": image("2"), "releaseCommandRetries": 2}),
+    )
+    .await;
+    env.wait("hola", "three runs", |_| commands(&env) == 5)
+        .await;
+    env.wait("hola", "the end of the retries", |status| {
+        step(status, "ReleaseCommand")
+            .2
+            .contains("does not run it again by itself")
+    })
+    .await;
+    observed_again(&env).await;
+    assert_eq!(commands(&env), 5);
+    assert!(machines(&env).is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_seed_command_runs_once_before_the_first_machine_and_never_again() {
     let env = env().await;
@@ -134,6 +219,11 @@ async fn a_machine_that_exits_is_told_at_once_and_recovers_when_it_is_mended() {
     let (_, message) = until(&env, "Health", "MachineExited").await;
     assert!(message.contains("exited with code 3"), "{message}");
     assert!(message.contains("no such table: cabins"), "{message}");
+    // The release is judged when a second look shows the same.
+    let status = env.wait("hola", "the failure", |status| {
+        step(status, "Health").0 == StepState::Blocked
+    });
+    let message = step(&status.await, "Health").2;
     assert!(
         message.contains("no earlier release to go back to"),
         "{message}"

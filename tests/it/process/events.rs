@@ -25,7 +25,11 @@ async fn a_series_never_joins_different_news_and_a_storm_is_limited() {
     let cluster = ControlPlane::shared().await.unwrap().cluster();
     let client = cluster.client().unwrap();
     let namespace = cluster.create_namespace("events").await.unwrap();
-    let recorder = Recorder::new(client.clone(), Reporter::from("golive.dev/test".to_owned()));
+    let recorder = Recorder::new(
+        client.clone(),
+        Reporter::from("golive.dev/test".to_owned()),
+        golive::clock::ServerClock::of_kubernetes(),
+    );
     let about = ObjectReference {
         kind: Some("Activation".to_owned()),
         name: Some("shop".to_owned()),

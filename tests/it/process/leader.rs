@@ -9,7 +9,10 @@
 use std::time::{Duration, Instant};
 
 use golive::clock;
-use golive::process::leader::{Candidate, Election, Lost, Term};
+use golive::clock::ServerClock;
+use golive::process::kube_client::Connection;
+use golive::process::leader::{Candidate, Election, Lost, Term, thread};
+use golive::process::metrics::Metrics;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -106,6 +109,42 @@ async fn of_many_candidates_one_leads_and_the_next_follows_a_release_at_once() {
         "a release is followed by the next leader, not by a whole lease"
     );
     assert!(second.leader().permit().is_ok());
+}
+
+/// A computation of the operator that takes longer than a lease: its runtime does nothing else.
+#[tokio::test]
+async fn a_lease_is_renewed_while_the_runtime_that_works_is_held_up() {
+    let cluster = ControlPlane::shared().await.unwrap().cluster();
+    let namespace = cluster.create_namespace("leader").await.unwrap();
+    let connection = Connection::new(
+        cluster.config(),
+        &Metrics::new(),
+        &ServerClock::of_kubernetes(),
+    );
+    let mut election = election(&namespace, "busy");
+    (election.lease_duration, election.renew_deadline) =
+        (Duration::from_secs(3), Duration::from_secs(2));
+    let never = CancellationToken::new();
+    let elected = thread::elect(move || connection.client(), election, never);
+    let elected = tokio::time::timeout(LIMIT, elected).await.unwrap();
+    let mut term = elected.unwrap().expect("it leads");
+    let leader = term.leader();
+
+    // The runtime of this test has one thread, which computes.
+    let start = Instant::now();
+    let mut led = true;
+    while start.elapsed() < Duration::from_secs(9) {
+        led &= std::hint::black_box(leader.permit().is_ok());
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+
+    assert!(led, "the lease was not renewed in time");
+    let lost = tokio::time::timeout(Duration::from_millis(1), term.lost()).await;
+    assert!(lost.is_err(), "{lost:?}");
+    term.release().await;
+    assert!(leader.permit().is_err(), "released, and still leading");
+    let api: Api<Lease> = Api::namespaced(cluster.client().unwrap(), &namespace);
+    assert_eq!(holder(&api.get("golive").await.unwrap()), "");
 }
 
 /// The effect of SIGSTOP and SIGCONT on a leader: it does not run while time passes.

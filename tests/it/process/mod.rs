@@ -2,6 +2,7 @@
 //! prints and exits.
 
 mod events;
+mod hardened;
 mod leader;
 mod operator;
 mod render;

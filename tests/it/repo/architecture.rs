@@ -114,6 +114,31 @@ fn every_invariant_names_a_test_that_exists() {
     }
 }
 
+/// Rules of security that the page lists: S1 to S18.
+const RULES: usize = 18;
+
+#[test]
+fn every_rule_of_security_names_a_test_that_exists() {
+    let page = read("docs/security.md");
+    let rows: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| S"))
+        .collect();
+    for (number, row) in (1..).zip(&rows) {
+        assert!(row.starts_with(&format!("| S{number} |")), "{row}");
+        let tests = tests_named_in(row);
+        assert!(!tests.is_empty(), "S{number} names no test");
+        for (file, test) in tests {
+            let source = read(&format!("{file}.rs"));
+            assert!(
+                is_a_test(&source, test),
+                "S{number}: {file}.rs has no test {test}"
+            );
+        }
+    }
+    assert_eq!(rows.len(), RULES);
+}
+
 #[test]
 fn the_invariants_to_know_first_are_few_and_link_to_the_list() {
     let (page, list) = (read(PAGE), read(INVARIANTS));

@@ -73,11 +73,6 @@ const READS_TEXT: &[(&str, &str, &str)] = &[
         "resident_bytes",
         "parses /proc/self/status",
     ),
-    (
-        "src/redact/forms.rs",
-        "shared_character",
-        "looks for the value of a secret",
-    ),
 ];
 
 /// Why the lines of Fly.io in a log are found by their text.

@@ -4,5 +4,7 @@ mod architecture;
 mod house;
 mod manifests;
 mod pages;
+mod planted;
 mod prereqs;
+mod supply;
 mod tidy;

@@ -193,6 +193,36 @@ fn the_operator_starts_no_program() {
     }
 }
 
+/// What reads the wall clock of this machine, which decides nothing: it may be wrong, jump, and differ
+/// between replicas. `src/clock.rs` has the clocks of servers.
+const WALL_CLOCKS: &[&str] = &[
+    "Timestamp::now",
+    "Zoned::now",
+    "SystemTime::now",
+    "Utc::now",
+    "Local::now",
+    "OffsetDateTime::now",
+    "UNIX_EPOCH.elapsed",
+    "clock_gettime",
+    "gettimeofday",
+    "clock::wall",
+];
+
+/// Who may use it, for texts alone: the clocks themselves, log lines, and the times in a Lease.
+const MAY_READ_IT: &[&str] = &["src/clock.rs", "src/main.rs", "src/controller/operator.rs"];
+
+#[test]
+fn nothing_but_the_clocks_reads_the_wall_clock() {
+    for (name, text) in texts("src") {
+        if MAY_READ_IT.contains(&name.as_str()) {
+            continue;
+        }
+        for word in WALL_CLOCKS {
+            assert!(!text.contains(word), "{name} must not use `{word}`");
+        }
+    }
+}
+
 #[test]
 fn nothing_names_a_machine_it_was_written_on() {
     let home = concat!("/ho", "me/");

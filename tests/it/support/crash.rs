@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use fly_sim::{Point, Sim, platform::clusters};
+use fly_sim::{Point, Sim, ledger::Effect, platform::clusters};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::{Value, json};
@@ -39,7 +39,11 @@ pub struct Life {
 impl Victim {
     /// Starts it.
     pub fn start(env: &Env) -> Self {
-        let command = env.operator_command(&["--settle", "300ms"]);
+        Self::of(env.operator_command(&["--settle", "300ms"]))
+    }
+
+    /// Starts a process, one of several.
+    pub fn of(command: Command) -> Self {
         let life = Life {
             command,
             child: None,
@@ -79,6 +83,11 @@ impl Victim {
                 })
             }),
         );
+    }
+
+    /// Its process id, while it is there.
+    pub fn pid(&self) -> Option<u32> {
+        self.0.lock().unwrap().child.as_ref().map(Guarded::id)
     }
 
     /// How often it was killed.
@@ -201,7 +210,7 @@ pub fn history(sim: &Sim, uid: &str) -> BTreeMap<String, u64> {
 }
 
 /// What must be there once.
-pub fn key(effect: &fly_sim::ledger::Effect) -> String {
+pub fn key(effect: &Effect) -> String {
     match effect.kind.split('.').next() {
         Some("address") => effect.detail["type"]
             .as_str()
@@ -214,14 +223,20 @@ pub fn key(effect: &fly_sim::ledger::Effect) -> String {
 
 /// Never two of a kind at any instant, and never a second value of a secret (O1).
 pub fn never_two(sim: &Sim) -> Result<(), String> {
+    never_two_in(&sim.ledger())
+}
+
+/// The same of these effects.
+pub fn never_two_in(ledger: &[Effect]) -> Result<(), String> {
     let mut live: BTreeMap<(String, String, String), u64> = BTreeMap::new();
     let mut digests: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut kinds: BTreeMap<String, String> = BTreeMap::new();
-    for effect in sim.ledger() {
+    for effect in ledger {
         if effect.kind == "secrets.write" {
+            let app = effect.app.clone().unwrap_or_default();
             for (name, digest) in effect.detail["digests"].as_object().into_iter().flatten() {
                 digests
-                    .entry(name.clone())
+                    .entry(format!("{app}/{name}"))
                     .or_default()
                     .insert(digest.to_string());
             }
@@ -230,7 +245,7 @@ pub fn never_two(sim: &Sim) -> Result<(), String> {
             continue;
         };
         let mut app = effect.app.clone().unwrap_or_default();
-        let mut key = key(&effect);
+        let mut key = key(effect);
         if object == "token" {
             // A revocation does not name the app; the token's name does.
             app.clear();

@@ -11,7 +11,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -36,7 +36,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{guarded::Guarded, leaks};
+use crate::support::{guarded::Guarded, leaks, replay::Recorder};
 
 /// Longest time that a test waits for anything.
 pub const LIMIT: Duration = Duration::from_secs(90);
@@ -75,8 +75,30 @@ pub struct Env {
     pub sim: Sim,
     dir: tempfile::TempDir,
     operator: Option<Operator>,
+    /// What is judged when this world ends, from the first operator on.
+    recorder: OnceLock<Recorder>,
+    /// Why this world's recording is not judged.
+    unjudged: Option<&'static str>,
     /// Secret values that were put into this world, by a name for messages.
     values: Mutex<BTreeMap<String, Vec<u8>>>,
+}
+
+/// How wrong the wall clock of a process is.
+pub enum Offset<'a> {
+    /// By this, from beginning to end.
+    Constant(&'a str),
+    /// By what this file says at the time.
+    In(&'a Path),
+}
+
+/// The library of Debian's package `faketime` for programs with threads.
+fn faketime() -> PathBuf {
+    let folders = std::fs::read_dir("/usr/lib").expect("/usr/lib");
+    let libraries = folders
+        .filter_map(Result::ok)
+        .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+    let found = libraries.into_iter().find(|path| path.is_file());
+    found.expect("libfaketime is not installed: `make prereqs` installs it")
 }
 
 enum Operator {
@@ -135,6 +157,8 @@ impl Env {
             sim,
             dir: tempfile::tempdir().unwrap(),
             operator: None,
+            recorder: OnceLock::new(),
+            unjudged: None,
             values: Mutex::default(),
         };
         env.secret("fly", &[("token", &env.sim.token("cabanas").unwrap())])
@@ -206,18 +230,20 @@ impl Env {
 
     /// Starts the operator in this process, with the rights of this configuration.
     pub async fn start_operator_as(&mut self, rights: kube::Config, more: &[&str]) {
+        self.record();
         let settings = self.settings(more);
         let metrics = Metrics::new();
-        let kube = golive::process::kube_client::build(rights, &metrics).expect("a client");
+        let clock = clock::ServerClock::of_kubernetes();
+        let connection = golive::process::kube_client::Connection::new(rights, &metrics, &clock);
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         let kept = metrics.clone();
         let task = tokio::spawn(async move {
             let ended = golive::controller::operator::run(
                 settings,
-                kube,
+                connection,
                 metrics,
-                golive::clock::wall,
+                clock,
                 stopping,
                 golive::controller::work::work,
             )
@@ -239,8 +265,33 @@ impl Env {
         self.operator = Some(Operator::Process(child));
     }
 
+    /// Starts the operator as a process whose wall clock is wrong: by so much (`+400s`, `-1d`), or by what
+    /// this file says at the time (`clock`). Its monotonic clock is right. The API server's certificate is
+    /// valid from an hour before its start: a process whose clock is further behind cannot connect.
+    pub fn start_operator_with_clock(&mut self, offset: Offset<'_>, more: &[&str]) {
+        let mut command = self.operator_command(more);
+        command
+            .env("LD_PRELOAD", faketime())
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("FAKETIME_DISABLE_SHM", "1")
+            .env("NO_FAKE_STAT", "1");
+        match offset {
+            Offset::Constant(offset) => command.env("FAKETIME", offset),
+            Offset::In(file) => command
+                .env("FAKETIME_TIMESTAMP_FILE", file)
+                .env("FAKETIME_NO_CACHE", "1"),
+        };
+        self.operator = Some(Operator::Process(Guarded::spawn(&mut command)));
+    }
+
     /// The operator's process, not started yet.
     pub fn operator_command(&self, more: &[&str]) -> std::process::Command {
+        self.command(self.flags(more))
+    }
+
+    /// The operator's process with these flags and no others, not started yet.
+    pub fn command(&self, flags: Vec<String>) -> std::process::Command {
+        self.record();
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -249,12 +300,23 @@ impl Env {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_golive"));
         command
             .arg("run")
-            .args(self.flags(more))
+            .args(flags)
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .stdin(std::process::Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         command
+    }
+
+    /// Writes down every version of every Activation from now on.
+    pub fn record(&self) -> &Recorder {
+        let start = || Recorder::start(self.activations());
+        self.recorder.get_or_init(start)
+    }
+
+    /// Leaves the recording of this world unjudged, for a reason: a test writes a status itself.
+    pub fn unjudged(&mut self, why: &'static str) {
+        self.unjudged = Some(why);
     }
 
     /// Process id of the operator, when it runs as a process.
@@ -572,6 +634,10 @@ impl Drop for Env {
         } else {
             let leaked = self.leaked();
             assert!(leaked.is_empty(), "the log shows secrets: {leaked:#?}");
+            if let (Some(recorder), None) = (self.recorder.get(), self.unjudged) {
+                let violations = recorder.violations(&self.sim.journal());
+                assert!(violations.is_empty(), "the statuses show: {violations:#?}");
+            }
         }
     }
 }

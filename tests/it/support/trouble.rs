@@ -195,6 +195,18 @@ pub fn faulted(env: &Env) -> usize {
     calls.filter(|call| call.fault.is_some()).count()
 }
 
+/// Ids of an app's machines that run the application.
+pub fn serving(env: &Env, app: &str) -> Vec<String> {
+    let machines = env.sim.machines(app).into_iter();
+    machines
+        .filter(|machine| {
+            let slot = machine["config"]["metadata"]["golive_slot"].as_str();
+            machine["state"] == "started" && !slot.unwrap_or_default().contains('/')
+        })
+        .filter_map(|machine| machine["id"].as_str().map(str::to_owned))
+        .collect()
+}
+
 /// Changes an organization's machine limit.
 pub fn machine_limit(env: &Env, limit: Option<usize>) {
     env.sim.core().write(|world| {

@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fly_sim::{Point, Sim, platform::PlatformOptions};
+use fly_sim::{Fault, Point, Sim, platform::PlatformOptions};
 use futures::{StreamExt, TryStreamExt};
 use golive::api::{Activation, ActivationStatus};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -39,6 +39,7 @@ use crate::support::crash::{
     APP, UID, Victim, activation, full, history, never_two, nothing_left, objects,
 };
 use crate::support::env::{Env, is, root};
+use crate::support::looks::{Reads, reads, since};
 
 /// Most worlds at a time, over all tests of this file: every world runs a database, a Redis, two
 /// machines and an operator.
@@ -50,18 +51,22 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// The run without a crash, made once.
 static REFERENCE: OnceCell<Run> = OnceCell::const_new();
 
-/// Where the operator is killed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kill {
-    /// Around the k-th call that changes something at Fly.io.
+/// What goes wrong in a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trouble {
+    /// The operator is killed around the k-th call that changes something at Fly.io.
     Fly(u64, Point),
-    /// As soon as the n-th change of a Kubernetes object by the operator is there.
+    /// It is killed as soon as the n-th change of a Kubernetes object by the operator is there.
     Kubernetes(u64),
+    /// A look at Fly.io is wrong once, in the go-live.
+    Look(Fault),
+    /// The same, in the deletion.
+    LookWhenDeleted(Fault),
 }
 
 /// The parts of a run that are compared.
 #[derive(Debug, PartialEq)]
-struct Run {
+pub struct Run {
     /// The world when it went live, without what differs from run to run.
     end: Value,
     /// Creations and deletions by kind and name, over the whole life.
@@ -71,11 +76,13 @@ struct Run {
     /// Changes of Kubernetes objects, likewise.
     changes: (u64, u64),
     crashes: u32,
+    /// Looks at Fly.io until it was live, and from there until it was gone.
+    pub reads: (Reads, Reads),
 }
 
-/// Takes the activation from nothing to live and to nothing again, with at most one crash on the
+/// Takes the activation from nothing to live and to nothing again, with at most one trouble on the
 /// way.
-async fn run(kill: Option<Kill>) -> Result<Run, String> {
+async fn run(trouble: Option<Trouble>) -> Result<Run, String> {
     let _permit = WORLDS.acquire().await.expect("never closed");
     let env = Env::without_operator(fly_sim::Options {
         platform: PlatformOptions {
@@ -92,13 +99,16 @@ async fn run(kill: Option<Kill>) -> Result<Run, String> {
 
     let changes = Changes::begin(&env).await;
     let victim = Victim::start(&env);
-    match kill {
-        Some(Kill::Fly(k, point)) => victim.crash_at(&env.sim, k, point),
-        Some(Kill::Kubernetes(n)) => changes.crash_at(n, &victim),
+    let mut later = None;
+    match trouble.clone() {
+        Some(Trouble::Fly(k, point)) => victim.crash_at(&env.sim, k, point),
+        Some(Trouble::Kubernetes(n)) => changes.crash_at(n, &victim),
+        Some(Trouble::Look(fault)) => env.sim.fault(fault),
+        Some(Trouble::LookWhenDeleted(fault)) => later = Some(fault),
         None => {}
     }
 
-    let outcome = life(&env, &uid, &victim, &changes).await;
+    let outcome = life(&env, &uid, (&victim, later), &changes).await;
     victim.end();
     outcome.map_err(|error| {
         let calls: Vec<String> = env
@@ -111,13 +121,18 @@ async fn run(kill: Option<Kill>) -> Result<Run, String> {
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines[lines.len().saturating_sub(30)..].join("\n");
         format!(
-            "{kill:?}: {error}\ncalls: {}\nlog: {tail}",
+            "{trouble:?}: {error}\ncalls: {}\nlog: {tail}",
             calls.join(", ")
         )
     })
 }
 
-async fn life(env: &Env, uid: &str, victim: &Victim, changes: &Changes) -> Result<Run, String> {
+async fn life(
+    env: &Env,
+    uid: &str,
+    (victim, when_deleted): (&Victim, Option<Fault>),
+    changes: &Changes,
+) -> Result<Run, String> {
     let status = wait(env, "live", |status| {
         status.is_some_and(|status| is(status, "Live", "True") && status.intents.is_empty())
     })
@@ -127,7 +142,11 @@ async fn life(env: &Env, uid: &str, victim: &Victim, changes: &Changes) -> Resul
         uid,
     );
     let live = (env.sim.mutations(), changes.count());
+    let looks = reads(&env.sim);
     values_agree(env).await?;
+    if let Some(fault) = when_deleted {
+        env.sim.fault(fault);
+    }
 
     env.activations()
         .delete(APP, &Default::default())
@@ -135,6 +154,7 @@ async fn life(env: &Env, uid: &str, victim: &Victim, changes: &Changes) -> Resul
         .map_err(|error| format!("it cannot be deleted: {error}"))?;
     wait(env, "gone", |status| status.is_none()).await?;
     let gone = (env.sim.mutations(), changes.count());
+    let looks = (looks.clone(), since(&looks, &reads(&env.sim)));
     nothing_left(env).await?;
     never_two(&env.sim)?;
     all_machines_ended(&env.sim, uid).await;
@@ -145,6 +165,7 @@ async fn life(env: &Env, uid: &str, victim: &Victim, changes: &Changes) -> Resul
         calls: (live.0, gone.0),
         changes: (live.1, gone.1),
         crashes: victim.crashes(),
+        reads: looks,
     })
 }
 
@@ -439,35 +460,36 @@ fn differences(path: &str, wanted: &Value, found: &Value) -> Vec<String> {
     }
 }
 
-async fn reference() -> &'static Run {
+/// The run without any trouble.
+pub async fn reference() -> &'static Run {
     REFERENCE
         .get_or_init(|| async { run(None).await.expect("it goes live without a crash") })
         .await
 }
 
-/// Runs all these crashes, some at a time, and compares each with the run that had none.
-async fn all(reference: &Run, kills: Vec<Kill>) {
+/// Runs with each of these troubles, some at a time, and compares each with the run that had none.
+pub async fn all(reference: &Run, troubles: Vec<Trouble>) {
     let begun = Instant::now();
-    let count = kills.len();
-    let outcomes: Vec<Result<(), String>> = futures::stream::iter(kills)
-        .map(|kill| async move {
-            let run = run(Some(kill)).await?;
+    let count = troubles.len();
+    let outcomes: Vec<Result<(), String>> = futures::stream::iter(troubles)
+        .map(|trouble| async move {
+            let run = run(Some(trouble.clone())).await?;
             // A run may have fewer writes to Kubernetes or refreshes of leases than the run without a
             // crash, so the point may not be reached. A call that was made has had its crash.
-            if run.crashes == 0 && matches!(kill, Kill::Fly(k, _) if k <= run.calls.1) {
-                return Err(format!("{kill:?}: the point was never reached"));
+            if run.crashes == 0 && matches!(trouble, Trouble::Fly(k, _) if k <= run.calls.1) {
+                return Err(format!("{trouble:?}: the point was never reached"));
             }
-            compare(reference, &run).map_err(|error| format!("{kill:?}: {error}"))?;
+            compare(reference, &run).map_err(|error| format!("{trouble:?}: {error}"))?;
             Ok(())
         })
         .buffer_unordered(usize::MAX)
         .collect()
         .await;
     let failed: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
-    println!("{count} crashes in {:?}", begun.elapsed());
+    println!("{count} runs in {:?}", begun.elapsed());
     assert!(
         failed.is_empty(),
-        "{} of {count} crashes did not end the same:\n\n{}",
+        "{} of {count} runs did not end the same:\n\n{}",
         failed.len(),
         failed.join("\n\n")
     );
@@ -487,7 +509,7 @@ async fn crash_before_during_and_after_every_write_to_fly_ends_the_same() {
             // Every third call; the points alternate.
             full() || k % 3 == 1 && points[usize::try_from(k / 3 % 3).unwrap()] == *point
         })
-        .map(|(k, point)| Kill::Fly(k, point))
+        .map(|(k, point)| Trouble::Fly(k, point))
         .collect();
     all(reference, kills).await;
 }
@@ -501,7 +523,7 @@ async fn crash_after_every_write_to_kubernetes_ends_the_same() {
     );
     let kills = (1..=reference.changes.1)
         .filter(|n| full() || n % 4 == 2)
-        .map(Kill::Kubernetes)
+        .map(Trouble::Kubernetes)
         .collect();
     all(reference, kills).await;
 }

@@ -291,3 +291,87 @@ async fn objects_that_share_a_token_and_go_together_let_its_secret_go() {
         .expect("nobody needs the token any more")
         .unwrap();
 }
+
+/// Deletes the object and waits until it is gone and nothing is left.
+async fn goes_with_all(env: &Env) {
+    env.delete("hola").await;
+    crash::nothing_left(env).await.unwrap();
+    assert!(env.sim.machines("hola-cabanas").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_404_orphans_nothing() {
+    let env = world(&IMPATIENT).await;
+    let read = "GET /v1/apps/{app}";
+    env.activation("hola", json!({"deletionPolicy": {"app": "Delete"}}))
+        .await;
+    recovered(&env, "hola").await;
+    for (kind, list) in [
+        (Kind::status(404), Kind::EmptyList),
+        (Kind::status(403), Kind::EmptyList),
+    ] {
+        env.sim.clear_faults();
+        env.sim.fault(Fault::new(read, kind));
+        // Even when the list of apps is wrong at the same time.
+        env.sim.fault(Fault::new("GET /v1/apps", list));
+        goes_with_all(&env).await;
+        env.activation("hola", json!({"deletionPolicy": {"app": "Delete"}}))
+            .await;
+        recovered(&env, "hola").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_another_organization_that_finds_no_app_is_not_believed() {
+    let env = world(&IMPATIENT).await;
+    env.activation("hola", json!({"deletionPolicy": {"app": "Delete"}}))
+        .await;
+    recovered(&env, "hola").await;
+    let good = env.sim.token("cabanas").unwrap();
+    env.secret("fly", &[("token", &env.sim.token("acme").unwrap())])
+        .await;
+    let gone = Fault::new("GET /v1/apps/{app}", Kind::status(404)).always();
+    env.sim.fault(gone);
+    begin_deletion(&env).await;
+    let status = env
+        .wait("hola", "DeletionBlocked", |status| {
+            reason(status, "Deleting") == "DeletionBlocked"
+        })
+        .await;
+    let text = message(&status, "Deleting");
+    assert!(
+        text.contains("may not read the organization cabanas"),
+        "{text}"
+    );
+    assert!(
+        text.contains("put a valid token into the Secret fly"),
+        "{text}"
+    );
+    assert_eq!(env.sim.apps(), ["hola-cabanas"]);
+    env.secret("fly", &[("token", &good)]).await;
+    env.sim.clear_faults();
+    goes_with_all(&env).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_is_refused_twice_says_so_at_once() {
+    let env = live(&["--recheck-interval", "1h"]).await;
+    // The default patience with a token is a minute.
+    let refused = Fault::new("DELETE /v1/apps/{app}", Kind::status(403)).always();
+    env.sim.fault(refused);
+    let begun = std::time::Instant::now();
+    begin_deletion(&env).await;
+    let status = env
+        .wait("hola", "DeletionBlocked", |status| {
+            reason(status, "Deleting") == "DeletionBlocked"
+        })
+        .await;
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+    let text = message(&status, "Deleting");
+    assert!(
+        text.contains("put a valid token into the Secret fly"),
+        "{text}"
+    );
+    env.sim.clear_faults();
+    env.delete("hola").await;
+}

@@ -38,14 +38,15 @@ impl Fenced {
     fn start(env: &Env, fence: Fence, more: &[&str]) -> Self {
         let settings = env.settings(more);
         let metrics = Metrics::new();
-        let kube =
-            golive::process::kube_client::build(env.cluster.config(), &metrics).expect("a client");
+        let clock = golive::clock::ServerClock::of_kubernetes();
+        let config = env.cluster.config();
+        let connection = golive::process::kube_client::Connection::new(config, &metrics, &clock);
         let (stop, kept) = (CancellationToken::new(), metrics.clone());
         let run = golive::controller::operator::run(
             settings,
-            kube,
+            connection,
             metrics,
-            golive::clock::wall,
+            clock,
             stop.clone(),
             move |parts, stop| work(parts, fence, stop),
         );
@@ -70,10 +71,11 @@ async fn work(parts: Parts, fence: Fence, stop: CancellationToken) {
     let own = &settings.namespaces.own;
     let key = golive::store::installation_key::load(&parts.kube, own).await;
     let (waits, mut woken) = Waits::new(&[Some(own.clone())]);
-    let installation = work::installation(settings, key.expect("a key"));
+    let installation = work::installation(settings, key.expect("a key"), &parts.clock);
     let probe = Probe::new(
         &settings.network.resolve,
         settings.network.ca_file.as_deref(),
+        &parts.clock,
     )
     .expect("a probe");
     let leads = Fence::new(|| true);

@@ -9,6 +9,7 @@ mod error;
 pub mod port;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 mod random;
 pub mod redis;
 

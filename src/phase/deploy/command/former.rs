@@ -87,7 +87,7 @@ pub async fn find(
         .map_err(|source| Error::fly("read the machine of an earlier release command", source))?;
     let mut others = ours.iter().chain(read.iter().flatten()).filter(is_other);
     Ok(others.next().map(|machine| Former {
-        hangs: run_state::hangs(machine, longest(cx, records, machine), cx.now()),
+        hangs: run_state::hangs(machine, longest(cx, records, machine), cx.fly_now()),
         machine: Box::new(machine.clone()),
     }))
 }

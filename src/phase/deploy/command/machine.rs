@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::{
     one_off::{OneOff, Runs},
     program::Program,
@@ -11,7 +13,7 @@ use crate::{
     flytoml::{self, AppConfig},
     phase::{
         deploy::fleet::{slots, wanted::not_convertible},
-        marks::{SLOT_KEY, UID_KEY},
+        marks::{ATTEMPT_KEY, SLOT_KEY, UID_KEY},
     },
     pipeline::{Cx, step::Result},
 };
@@ -39,6 +41,18 @@ pub struct Command {
     pub image: String,
     /// The command line.
     pub command: String,
+    /// Key of the release that it runs for.
+    pub release: String,
+}
+
+impl Command {
+    /// What identifies the attempt: the release, and the command line, which is no part of the key of a
+    /// release everywhere.
+    fn attempt(&self) -> String {
+        let hash = Sha256::digest(&self.command);
+        let hash = data_encoding::HEXLOWER.encode(&hash[..6]);
+        format!("{}-{hash}", self.release)
+    }
 }
 
 /// The runs of a command in these machines.
@@ -52,6 +66,7 @@ pub async fn runs(
     app_machines: &[Machine],
 ) -> Result<Runs> {
     let app = &cx.target.config()?.app;
+    let attempt = command.attempt();
     let mut context = flytoml::Context {
         image: &command.image,
         ..flytoml::Context::default()
@@ -59,6 +74,7 @@ pub async fn runs(
     for (key, value) in [
         (UID_KEY, cx.owner.uid.as_str()),
         (SLOT_KEY, command.slot.as_str()),
+        (ATTEMPT_KEY, attempt.as_str()),
     ] {
         context.metadata.insert(key.to_owned(), value.to_owned());
     }
@@ -75,6 +91,7 @@ pub async fn runs(
         region: cx.target.region.clone(),
         config,
         timeout: timeout(app),
+        attempt,
     };
     Runs::new(cx, one_off, machines).await
 }

@@ -4,6 +4,7 @@
 //! Start reading in `release`, `seed` and `trial` (the steps; what they share is in `step`), then `observation` (what is observed, decided
 //! and sent) and `one_off` (one program in one machine). Uses `release` and `fleet`.
 
+pub mod again;
 pub mod former;
 pub mod machine;
 pub mod observation;

@@ -9,6 +9,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::{
+    again::Again,
     former::Former,
     machine::{self, Command},
     one_off::{self, Runs},
@@ -119,7 +120,14 @@ pub async fn observe(
     app_machines: &[Machine],
     targets: Targets,
 ) -> Result<Observation> {
+    let failed = targets.records.left(&targets.wanted.key);
+    let command_failed = failed.and_then(|record| record.failed_command.as_ref());
+    let reason = failed.map_or("", |record| record.reason.as_str());
     let runs = machine::runs(cx, command, machines, app_machines).await?;
+    let runs = runs.limited(|command, machine| {
+        let known = (command_failed, reason);
+        Again::of(command, machine, known, (&cx.target, &cx.owner))
+    });
     let runs = CommandState::Runs(Box::new(runs));
     Ok(Observation::of(cx, runs, targets))
 }
@@ -130,7 +138,11 @@ impl Observation {
         let Targets {
             wanted, records, ..
         } = targets;
-        let unrecorded = cx.may_act() && !records.has_failure(&wanted.key, &cx.target);
+        let another = match &command {
+            CommandState::Runs(runs) => runs.is_unrecorded(),
+            CommandState::NotRequested(_) | CommandState::Ran => false,
+        };
+        let unrecorded = cx.may_act() && (another || !records.has_failure(&wanted.key, &cx.target));
         let unbegun = cx.may_act() && is_unbegun(&wanted, &records, &cx.target);
         let notes = records.notes(&wanted.key);
         let wanted = Box::new(wanted);
@@ -174,6 +186,10 @@ impl Observation {
         match (&self.unrecorded, &self.command) {
             (Some(release), CommandState::Runs(runs)) if runs.has_run() => {
                 let failed = FailedRelease::left((**release).clone(), why.message);
+                let failed = match runs.command() {
+                    Some(run) => failed.by_command(run),
+                    None => failed,
+                };
                 Verdict::Change(Change::Fail(Box::new(failed)))
             }
             _ => Verdict::Blocked(why),

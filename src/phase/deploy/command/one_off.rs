@@ -11,19 +11,21 @@ use std::{fmt, time::Duration};
 use jiff::Timestamp;
 
 use super::{
+    again::Again,
     one_off_machines,
     program::Program,
     published,
     run_state::{self, Run},
 };
 use crate::{
-    api::Reason,
+    api::{Reason, status::one_line},
     clock::backoff_without_jitter,
     error::Error,
     fly::{self, Machine, MachineConfig, MachineState, NewMachine},
     phase::{
         evidence::{exit, last_lines},
-        marks::TRIAL_KEY,
+        marks::{ATTEMPT_KEY, TRIAL_KEY},
+        releases::record::CommandRun,
         roster,
     },
     pipeline::{Cx, Slot, Timing, Verdict, Wake, Why, step::Result},
@@ -31,6 +33,9 @@ use crate::{
 
 /// Pause between two observations of a trial, whose checks have no long poll.
 const TRIAL_PAUSE: Duration = Duration::from_millis(500);
+
+/// Most bytes of a failed program's last lines in a message, which also has to say what to do.
+const LINES: usize = 420;
 
 /// Pause between two observations of a machine that is ending.
 const SOON: Duration = Duration::from_millis(300);
@@ -50,6 +55,8 @@ pub struct OneOff {
     pub config: MachineConfig,
     /// Longest run.
     pub timeout: Duration,
+    /// What identifies the release and the command; empty where every run counts.
+    pub attempt: String,
 }
 
 /// The machines of one program, as far as they are known.
@@ -62,6 +69,8 @@ pub struct Runs {
     count: u32,
     /// Whether the failure of the latest was published, which comes before another run.
     published: bool,
+    /// Whether it runs again after a failure.
+    again: Again,
     /// The last log lines of the latest, when it has failed.
     tail: Option<String>,
     timing: Timing,
@@ -177,12 +186,14 @@ impl Runs {
             one_off,
             tail: None,
             published: false,
+            again: Again::Freely,
             timing: cx.installation.timing,
         };
+        runs.forget_other_attempt(cx.fly_now());
         let Some(last) = &runs.last else {
             return Ok(runs);
         };
-        match runs.state(last, cx.now()) {
+        match runs.state(last, cx.fly_now()) {
             // Its result is recorded already, or it could not start.
             Run::Stuck if matches!(runs.one_off.program, Program::Trial { .. }) => {
                 runs.close_announcement(cx);
@@ -197,6 +208,41 @@ impl Runs {
             Run::Running | Run::Ending | Run::Unknown | Run::Decided(_) => {}
         }
         Ok(runs)
+    }
+
+    /// A failed run of another release or another command line is no run of this one.
+    fn forget_other_attempt(&mut self, now: Timestamp) {
+        let is_other = self.last.as_ref().is_some_and(|machine| {
+            let mark = machine.metadata(ATTEMPT_KEY);
+            mark.is_some_and(|mark| mark != self.one_off.attempt)
+                && matches!(self.state(machine, now), Run::Failed { .. })
+        });
+        if is_other {
+            self.last = None;
+        }
+    }
+
+    /// The same, with a limit to the runs after a failure.
+    #[must_use]
+    pub fn limited(self, again: impl FnOnce((&Program, &str), Option<&str>) -> Again) -> Self {
+        let last = self.last.as_ref().map(|machine| machine.id.as_str());
+        let again = again((&self.one_off.program, &self.one_off.attempt), last);
+        Self { again, ..self }
+    }
+
+    /// The command whose failures are counted, and the machine of its latest run.
+    pub fn command(&self) -> Option<CommandRun> {
+        let last = self.last.as_ref().filter(|_| self.again != Again::Freely)?;
+        Some(CommandRun {
+            program: self.one_off.program.key().to_owned(),
+            attempt: self.one_off.attempt.clone(),
+            machine: last.id.clone(),
+        })
+    }
+
+    /// Whether the latest run is not on record as failed.
+    pub fn is_unrecorded(&self) -> bool {
+        self.last.is_some() && self.again.is_unrecorded()
     }
 
     /// Closes the announcement of the latest run, whose end was observed.
@@ -241,7 +287,10 @@ impl Runs {
     /// Its progress.
     pub fn progress(&self, app: &str, now: Timestamp) -> Progress {
         let Some(machine) = &self.last else {
-            return Progress::Needs(self.next());
+            return match self.again.spent() {
+                Some(why) => Progress::Failed { why, again: None },
+                None => Progress::Needs(self.next()),
+            };
         };
         let program = &self.one_off.program;
         let name = format!("the machine {} ({})", machine.name, machine.id);
@@ -287,29 +336,38 @@ impl Runs {
                 code,
                 how,
             } => {
-                let lines = self
-                    .tail
-                    .as_ref()
-                    .map_or(String::new(), |tail| format!("; its last lines: {tail}"));
-                let advice = code.and_then(|code| self.advice(code));
-                // It recovers by itself when the cause is removed elsewhere.
-                let again = self.published && self.rest(machine, now).is_none();
+                let again = self.published
+                    && self.rest(machine, now).is_none()
+                    && self.again.is_allowed(self.has_run());
                 Progress::Failed {
-                    why: Why::new(
-                        match program {
-                            Program::Check { .. } => Reason::MachineCheckFailed,
-                            Program::Trial { .. } if !out_of_memory => Reason::ImageTrialFailed,
-                            _ if out_of_memory => Reason::OutOfMemory,
-                            _ => Reason::ReleaseCommandFailed,
-                        },
-                        format!(
-                            "the {} {how} in {name}; {}{lines}",
-                            program.name(),
-                            program.after_failure(advice.as_deref())
-                        ),
-                    ),
+                    why: self.failure(&name, how, out_of_memory, code),
                     again: again.then(|| self.next()),
                 }
+            }
+        }
+    }
+
+    /// Why the run in this machine failed, and what to do.
+    fn failure(&self, machine: &str, how: String, out_of_memory: bool, code: Option<i64>) -> Why {
+        let program = &self.one_off.program;
+        let lines = self.tail.as_ref().map_or(String::new(), |tail| {
+            format!("; its last lines: {}", one_line(tail, LINES))
+        });
+        let advice = code.and_then(|code| self.advice(code));
+        let fix = program.fix(advice.as_deref());
+        let reason = match program {
+            Program::Check { .. } => Reason::MachineCheckFailed,
+            Program::Trial { .. } if !out_of_memory => Reason::ImageTrialFailed,
+            _ if out_of_memory => Reason::OutOfMemory,
+            _ => Reason::ReleaseCommandFailed,
+        };
+        let failed = format!("the {} {how} in {machine}", program.name());
+        match program {
+            Program::Check { .. } => Why::new(reason, format!("{failed}; {fix}{lines}")),
+            _ => {
+                let unchanged = "no machine of the application was changed";
+                Why::new(reason, format!("{failed}; {unchanged}{lines}"))
+                    .next(self.again.action(fix))
             }
         }
     }
@@ -448,10 +506,12 @@ pub(in crate::phase::deploy) mod tests {
                 region: "eze".to_owned(),
                 config: MachineConfig::default(),
                 timeout: Duration::from_secs(60),
+                attempt: String::new(),
             },
             count: u32::from(machine.is_some()),
             last: machine,
             published: false,
+            again: Again::Freely,
             tail: Some("curl: (7)".to_owned()),
             timing: Timing::default(),
         }

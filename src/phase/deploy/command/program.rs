@@ -64,22 +64,16 @@ impl Program {
         }
     }
 
-    /// What its failure has affected, and the next action: `advice` where the exit shows the cause.
-    pub fn after_failure(&self, advice: Option<&str>) -> String {
-        let action = advice.unwrap_or(match self {
+    /// How to mend its failure: `advice` where the exit shows the cause.
+    pub fn fix<'a>(&self, advice: Option<&'a str>) -> &'a str {
+        advice.unwrap_or(match self {
             Self::Release => {
                 "fix the migration and deploy another image, or correct `release_command` in fly.toml"
             }
             Self::Seed => "fix the command or what it depends on",
             Self::Check { .. } => "fix the application or the check",
             Self::Trial { .. } => "fix the application and deploy another image",
-        });
-        match self {
-            Self::Release | Self::Seed | Self::Trial { .. } => format!(
-                "no machine of the application was changed; {action}; Golive also retries it"
-            ),
-            Self::Check { .. } => action.to_owned(),
-        }
+        })
     }
 
     /// The reason while it runs.

@@ -85,6 +85,7 @@ impl OneOffStep for ReleaseCommand {
             announced: announced(wanted.number),
             image: wanted.image.pinned.clone(),
             command: line,
+            release: wanted.key.clone(),
         };
         let commands = match commands {
             Some(commands) => commands,

@@ -52,6 +52,7 @@ impl OneOffStep for SeedCommand {
             name,
             image: targets.wanted.image.pinned.clone(),
             command: line,
+            release: targets.wanted.key.clone(),
         };
         let ours = roster::ours(cx).await?;
         let commands = one_off_machines::in_slot(cx, &command.slot, <[Machine]>::is_empty).await?;

@@ -118,6 +118,7 @@ fn one_off(cx: &Cx, spec: &Spec, wanted: &WantedRelease, slot: &str) -> Result<O
         region: cx.target.region.clone(),
         config: without_requests(config),
         timeout: app.deploy.wait_timeout.map_or(TIMEOUT, |wait| wait.0),
+        attempt: String::new(),
     })
 }
 

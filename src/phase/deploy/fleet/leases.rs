@@ -18,6 +18,7 @@ use crate::{
     error::Error,
     fly::{self, Machine, MachineState, machines::HostStatus},
     pipeline::{Cx, step::Result, typed_map::TypedMap},
+    redact,
 };
 
 /// How long a lease lasts without a refresh. As flyctl.
@@ -142,7 +143,7 @@ fn store(cx: &Cx, nonces: BTreeMap<String, String>) {
     let refresh = refresh(cx.fly.clone(), cx.target.app.clone(), held.clone());
     cx.journal.set(Leases {
         held,
-        refresh: tokio::spawn(refresh).abort_handle(),
+        refresh: tokio::spawn(redact::carry(refresh)).abort_handle(),
     });
 }
 

@@ -222,6 +222,7 @@ async fn update(
     match updated {
         Ok(updated) => {
             sent::remember_version(cx, &updated);
+            roster::note_updated(cx, &updated);
             sent::remember_given(cx, machine, wanted);
             Ok(())
         }
@@ -273,6 +274,7 @@ async fn destroy(cx: &Cx, machine: &Machine) -> Result<()> {
         .delete_machine(&cx.target.app, &machine.id, true, nonce.as_deref())
         .await
         .map_err(|source| Error::fly(format!("destroy the machine {}", machine.name), source))?;
+    roster::note_destroyed(cx, &machine.id);
     leases::forget(cx, &machine.id);
     Ok(())
 }

@@ -40,6 +40,7 @@ pub fn draft(
         },
         requests: Vec::new(),
         fly_version: None,
+        failed_command: None,
     };
     record.provenance.changes =
         serving.map_or_else(String::new, |serving| changes::between(serving, &record));

@@ -7,7 +7,7 @@ use std::fmt;
 use super::{
     draft::draft,
     fly_release,
-    record::{Outcome, Record},
+    record::{CommandRun, FailedCommand, Outcome, Record},
     store,
     wanted::WantedRelease,
 };
@@ -20,6 +20,8 @@ pub struct FailedRelease {
     /// Number and name of the release that is restored; `None`: the failed one is left as it is.
     restores: Option<(u64, String)>,
     cause: String,
+    /// The run of a command that failed.
+    command: Option<CommandRun>,
 }
 
 impl FailedRelease {
@@ -29,6 +31,7 @@ impl FailedRelease {
             release,
             restores: serving.map(|serving| (serving.number, serving.name())),
             cause,
+            command: None,
         }
     }
 
@@ -38,6 +41,16 @@ impl FailedRelease {
             release,
             restores: None,
             cause,
+            command: None,
+        }
+    }
+
+    /// The same because of this run of a command.
+    #[must_use]
+    pub fn by_command(self, run: CommandRun) -> Self {
+        Self {
+            command: Some(run),
+            ..self
         }
     }
 }
@@ -83,6 +96,13 @@ pub async fn record(cx: &Cx, failed: FailedRelease) -> Result<()> {
     record.restores = failed.restores.map(|(number, _)| number);
     // Fly.io's own record is for people: nothing waits for it, and it is written once.
     let before = records.left(&failed.release.key);
+    record.failed_command = failed.command.map(|run| {
+        let retry = &cx.target.retry;
+        match before.and_then(|before| before.failed_command.as_ref()) {
+            Some(before) => before.next(run, retry),
+            None => FailedCommand::first(run, retry),
+        }
+    });
     if before.is_none_or(|before| before.fly_version.is_none()) {
         let version = fly_release::end(cx, &failed.release, Outcome::Failed).await;
         record.fly_version = version.unwrap_or_default();

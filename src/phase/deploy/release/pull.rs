@@ -3,10 +3,17 @@
 use std::time::{Duration, Instant};
 
 use super::record::Record;
-use crate::pipeline::Cx;
+use crate::{
+    error::Error,
+    phase::absence::{self, Doubt},
+    pipeline::{Cx, step::Result},
+};
 
 /// TTL of a registry's answer about the image that serves.
 const TTL: Duration = Duration::from_secs(30);
+
+/// Kind of an image, where a look that does not show it is noted.
+const IMAGE: &str = "Image";
 
 /// Whether an image can still be pulled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +49,12 @@ pub async fn observe(cx: &Cx, pinned: &str) -> Pull {
 
 /// Whether the registry no longer has the image that an automatic rollback would restore. An
 /// unknown answer is no obstacle: the failed release serves nobody, so that a try loses nothing.
-pub async fn is_serving_gone(cx: &Cx, serving: Option<&Record>) -> bool {
+///
+/// # Errors
+/// When one look has not found it, which is no proof.
+pub async fn is_serving_gone(cx: &Cx, serving: Option<&Record>) -> Result<bool> {
     let Some(serving) = serving else {
-        return false;
+        return Ok(false);
     };
     let pinned = &serving.content.pinned;
     // A failure is observed often; the registry need not be.
@@ -52,16 +62,30 @@ pub async fn is_serving_gone(cx: &Cx, serving: Option<&Record>) -> bool {
         && known.pinned == *pinned
         && known.at.elapsed() < TTL
     {
-        return known.pull == Pull::Gone;
+        return Ok(known.pull == Pull::Gone);
     }
     let pull = observe(cx, pinned).await;
+    // One answer that lacks it is no proof, and loses the rollback for good.
+    let again = match pull {
+        Pull::Gone => absence::seen(cx, Doubt::Gone, IMAGE, pinned),
+        Pull::Possible | Pull::Unknown(_) => {
+            absence::cleared(cx, Doubt::Gone, IMAGE, pinned);
+            None
+        }
+    };
+    if let Some(again) = again {
+        return Err(Error::NotSeen {
+            what: format!("the image {pinned}"),
+            again,
+        });
+    }
     let is_gone = pull == Pull::Gone;
     cx.facts.set(Answer {
         pinned: pinned.clone(),
         at: Instant::now(),
         pull,
     });
-    is_gone
+    Ok(is_gone)
 }
 
 /// Says that the image of a release cannot be pulled any more.

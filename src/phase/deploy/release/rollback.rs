@@ -115,7 +115,7 @@ impl Step for Rollback {
         Ok(Observed { targets, request })
     }
 
-    fn diff(&self, target: &Target, observed: &Observed, now: Timestamp) -> Verdict<Decided> {
+    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Decided> {
         let Some(pending) = &observed.request else {
             return Verdict::Skipped(Why::new(Reason::NotRequested, "no rollback is requested"));
         };
@@ -123,6 +123,8 @@ impl Step for Rollback {
             records, wanted, ..
         } = &observed.targets;
         let request = &pending.request;
+        // By the clock of the API server, which also dates the next request.
+        let now = pending.draft.time;
         match judge(target, records, wanted, request, &pending.pull) {
             Judgement::Wait(message) => Verdict::Wait {
                 why: Why::new(Reason::ObservationUnknown, message),

@@ -23,9 +23,10 @@ use crate::{
     api::policy::Deletion,
     phase::smoke_failure,
     pipeline::{
-        ChangeKind, Cx, Note, Removal, Step, StepChange, StepId, Verdict, Wake, Why, step::Result,
+        ChangeKind, Cx, Note, Owner, Removal, Step, StepChange, StepId, Verdict, Wake, Why,
+        step::Result,
     },
-    plan::Target,
+    plan::{Target, missing::kubectl},
 };
 
 /// The record of the release.
@@ -39,6 +40,7 @@ pub struct Observed {
     /// The rollback began in this pass: the machines do not run the other release yet.
     is_beginning: bool,
     smoke_failure: Option<SmokeFailure>,
+    owner: Owner,
 }
 
 /// Why the release failed its SmokeTest, and what is known of its machines.
@@ -128,6 +130,7 @@ impl Step for Release {
             targets,
             rollback,
             smoke_failure,
+            owner: cx.owner.clone(),
         })
     }
 
@@ -145,12 +148,17 @@ impl Step for Release {
             return Verdict::Blocked(Why::new(
                 Reason::RolledBack,
                 format!(
-                    "{} serves again, because {} {}; change the spec to deploy another release, or annotate the object with golive.dev/retry=<word> to try this one again",
+                    "{} serves again, because {} {}",
                     serving.name(),
                     failed.name(),
                     failed.ending()
                 ),
-            ));
+            )
+            .next(format!(
+                "change the spec to deploy another release, or try this one again: `{} annotate activation {} golive.dev/retry=$(date +%s) --overwrite`",
+                kubectl(&observed.owner.namespace),
+                observed.owner.name
+            )));
         }
         if let Some(Ok(failed)) = observed.after_smoke_test(target)
             && failed.is_rolled_back()

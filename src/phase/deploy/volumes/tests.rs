@@ -107,7 +107,7 @@ fn refused(spec: &str, observed: Observed) -> Option<String> {
     match next(spec, &observed) {
         Verdict::Blocked(why) => {
             assert_eq!(why.reason, Reason::VolumeLeftBehind);
-            Some(why.message)
+            Some(why.sentence())
         }
         Verdict::Change(_) => None,
         other => unreachable!("{other:?}"),

@@ -17,11 +17,12 @@ use crate::{
     error::Error,
     fly::{self, NewVolume, fly_postgres::POSTGRES_CLUSTER},
     phase::{
-        already,
+        absence, already,
         app_lookup::{AppLookup, is_name_taken, look_up},
+        app_name::APP,
         names,
         provision::{
-            ours::{exists, unconfirmed},
+            ours::{Presence, presence, unconfirmed},
             stored_values,
         },
     },
@@ -44,7 +45,7 @@ pub async fn act(cx: &Cx, spec: &Spec, change: ClusterChange) -> Result<()> {
         ClusterChange::Claim { app, before } => {
             let terms = Terms {
                 organization: &cx.target.organization,
-                taken: Some(cx.now()),
+                taken: Some(cx.fly_now()),
                 made: &BTreeSet::new(),
                 taken_over: &TakenOver::default(),
             };
@@ -137,7 +138,11 @@ pub async fn remove(cx: &Cx) -> Result<Removal> {
     if !claim.is_of(&cx.owner) {
         return Ok(Removal::Gone);
     }
-    if exists(cx, &name).await? {
+    let found = presence(cx, &name).await?;
+    if let Presence::Unclear(removal) = found {
+        return Ok(removal);
+    }
+    if found == Presence::Here {
         if cx.target.deletion.database == Deletion::Retain {
             claim::retain(kube, namespace, &name, &cx.owner, &claim, &claim.made).await?;
             return Ok(Removal::Retained(format!("the Fly Postgres app {name}")));
@@ -147,11 +152,16 @@ pub async fn remove(cx: &Cx) -> Result<Removal> {
         }
         let deleted = cx.fly.delete_app(&name, true).await;
         deleted.map_err(|source| Error::fly(format!("delete the app {name}"), source))?;
-        if exists(cx, &name).await? {
-            return Ok(Removal::Pending {
-                why: Why::new(Reason::Deleting, format!("the app {name} is being deleted")),
-                again: Duration::from_secs(1),
-            });
+        absence::deletion_accepted(cx, APP, &name);
+        match presence(cx, &name).await? {
+            Presence::Here => {
+                return Ok(Removal::Pending {
+                    why: Why::new(Reason::Deleting, format!("the app {name} is being deleted")),
+                    again: Duration::from_secs(1),
+                });
+            }
+            Presence::Unclear(removal) => return Ok(removal),
+            Presence::Nowhere | Presence::Elsewhere(_) => {}
         }
     }
     claim::give_back(kube, namespace, &name, &claim).await?;

@@ -11,9 +11,10 @@ use crate::{
     fly::{self, Machine, MachineState, Volume, VolumeState},
     phase::{
         app_lookup::{Holder, NameStatus},
+        app_name::holder,
         names,
     },
-    pipeline::{Slot, Verdict, Wake, Why},
+    pipeline::{Owner, Slot, Verdict, Wake, Why},
     plan::Target,
     store::claim::Claim,
 };
@@ -90,8 +91,26 @@ pub fn decide(target: &Target, spec: &Spec, state: &ClusterState) -> Verdict<Clu
             owner,
         } => {
             let claim = claim.as_deref();
-            outside(target, app, NameStatus::of(lookup, claim, owner), claim)
+            outside(
+                target,
+                app,
+                (NameStatus::of(lookup, claim, owner), owner),
+                claim,
+            )
         }
+        ClusterState::Lost { lost, left } => lost.verdict(
+            target,
+            |what, command| {
+                Why::new(
+                    Reason::DatabaseLost,
+                    format!("{what} is gone at Fly.io with its data"),
+                )
+                .next(format!(
+                    "restore a volume from a snapshot (`fly volumes create {VOLUME} -a {app} --snapshot-id ID`); or have a new, empty database created: `{command}`"
+                ))
+            },
+            || decide(target, spec, left),
+        ),
         ClusterState::Inside {
             missing, stored, ..
         } if !missing.is_empty() => Verdict::Change(match stored {
@@ -108,7 +127,7 @@ pub fn decide(target: &Target, spec: &Spec, state: &ClusterState) -> Verdict<Clu
 fn outside(
     target: &Target,
     app: String,
-    status: NameStatus<'_>,
+    (status, owner): (NameStatus<'_>, &Owner),
     claim: Option<&Claim>,
 ) -> Verdict<ClusterChange> {
     let blocked = |reason, message| Verdict::Blocked(Why::new(reason, message));
@@ -122,8 +141,8 @@ fn outside(
         NameStatus::ClaimedByAnother(claim) => blocked(
             Reason::AppClaimed,
             format!(
-                "the app {app}, which the database would be, belongs to the Activation {}/{}: use `postgres.external`, or another app",
-                claim.namespace, claim.name
+                "the app {app}, which the database would be, belongs to {}: use `postgres.external`, or another app",
+                holder(claim, owner)
             ),
         ),
         NameStatus::Forbidden => blocked(

@@ -12,16 +12,17 @@ use crate::{
     phase::{
         app_lookup::{AppLookup, look_up},
         database::Database,
-        names,
+        lost::{self, Lost},
+        names::{self, DATABASE_URL},
         provision::stored_values,
     },
-    pipeline::{Cx, Note, step::Result},
+    pipeline::{Cx, Note, StepId, step::Result},
     plan::Target,
     store::claim,
 };
 
 /// Kind of the cluster in `status.external[]`.
-pub const KIND: &str = "FlyPostgres";
+pub const KIND: &str = crate::api::status::ExternalKind::FlyPostgres.as_str();
 
 /// Fact: the size of the smallest volume, in GB.
 #[derive(Debug)]
@@ -32,6 +33,41 @@ struct SmallestVolume(u32);
 /// # Errors
 /// When Fly.io or Kubernetes does not answer.
 pub async fn observe(cx: &Cx, spec: &Spec) -> Result<ClusterState> {
+    let before = cx.facts.get::<Database>();
+    let state = observe_cluster(cx, spec).await?;
+    let gone = match &state {
+        ClusterState::Outside { lookup, .. } => matches!(lookup, AppLookup::NotFound),
+        ClusterState::Inside {
+            volumes, machines, ..
+        } => machines.is_empty() && data_volumes(volumes).next().is_none(),
+        ClusterState::Lost { .. } => false,
+    };
+    let lost = if gone { lost(cx) } else { None };
+    let Some(lost) = lost else {
+        lost::found(cx, StepId::Postgres);
+        return Ok(state);
+    };
+    if !lost.is_sure()
+        && let Some(before) = before
+    {
+        cx.facts.set((*before).clone());
+    }
+    let left = Box::new(state);
+    Ok(ClusterState::Lost { lost, left })
+}
+
+/// The cluster that is on record, if the application has got its URL: then it has held data.
+fn lost(cx: &Cx) -> Option<Lost> {
+    let recorded = lost::recorded(cx, KIND)?.clone();
+    let pushed = lost::pushed(cx, DATABASE_URL)?;
+    let what = format!("the database of the Fly Postgres app {}", recorded.name);
+    let marks = vec![lost::mark(&recorded.name, &pushed.fingerprint)];
+    let records = vec![Note::External(recorded)];
+    Some(Lost::new(cx, StepId::Postgres, what, (marks, records)))
+}
+
+/// Reads what there is of the cluster.
+async fn observe_cluster(cx: &Cx, spec: &Spec) -> Result<ClusterState> {
     if let Some(unchanged) = observe_known(cx, spec).await? {
         return Ok(unchanged);
     }
@@ -115,6 +151,7 @@ pub fn notes(target: &Target, state: &ClusterState) -> Vec<Note> {
             name: names::postgres(&target.app),
             ..ExternalObject::default()
         })],
+        ClusterState::Lost { lost, .. } => lost.notes(),
         ClusterState::Outside { .. } => Vec::new(),
     }
 }

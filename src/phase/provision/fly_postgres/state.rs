@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     fly::{self, Machine, Volume, fly_postgres::POSTGRES_CLUSTER},
-    phase::app_lookup::{AppLookup, other_organization},
+    phase::{
+        app_lookup::{AppLookup, other_organization},
+        lost::Lost,
+    },
     pipeline::Owner,
     plan::Target,
     store::claim::Claim,
@@ -39,6 +42,13 @@ pub enum ClusterState {
         claim: Option<Box<Claim>>,
         /// This Activation.
         owner: Owner,
+    },
+    /// The app, or the machines and volumes in it, that the application has used are not found.
+    Lost {
+        /// What is lost.
+        lost: Lost,
+        /// What there is of the cluster.
+        left: Box<ClusterState>,
     },
     /// Its app is ours.
     Inside {

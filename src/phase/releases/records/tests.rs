@@ -39,6 +39,7 @@ pub fn record(number: u64, key: &str, outcome: Outcome) -> Record {
         migration: Migration::default(),
         requests: Vec::new(),
         fly_version: None,
+        failed_command: None,
     }
 }
 

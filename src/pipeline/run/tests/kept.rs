@@ -35,3 +35,21 @@ async fn a_need_that_the_table_lacks_holds_up_nothing() {
     let mut memory = Observations::default();
     assert_eq!(pass(&cx(), &mut memory, &[], STEPS).await, [State::Done]);
 }
+
+#[tokio::test]
+async fn whichever_step_meets_a_refused_token_says_how_a_new_one_is_stored() {
+    static REFUSED: Made = Made::new(id::STEP, &[], || {
+        Box::pin(async {
+            let refused = fly::Error::of_refused_token();
+            Err(Error::fly("list the regions", refused))
+        })
+    });
+    static STEPS: &[&dyn AnyStep] = &[&REFUSED];
+    let mut memory = Observations::default();
+    assert_eq!(pass(&cx(), &mut memory, &[], STEPS).await, [State::Blocked]);
+    let record = &memory.steps[&id::STEP];
+    let command = "create secret generic fly --from-literal=token=\"$(fly tokens create org ";
+    assert!(record.action.contains(command), "{record:?}");
+    assert!(record.message.ends_with(&record.action), "{record:?}");
+    assert!(record.message.contains("answered 401"), "{record:?}");
+}

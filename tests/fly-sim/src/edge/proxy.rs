@@ -281,6 +281,7 @@ pub async fn handle(core: Shared, door: Door, request: Request<Body>) -> Respons
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         headers.insert("fly-request-id", value);
     }
+    core.ledger.note_answer(&app, response.status().as_u16());
     core.edge
         .response(&app, &host, response.status().as_u16(), began.elapsed());
     response

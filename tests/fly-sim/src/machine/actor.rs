@@ -384,6 +384,15 @@ impl Actor {
         }
     }
 
+    /// Notes in the journal with which image the machine has started.
+    fn note_start(&self) {
+        let known = self
+            .with(|machine| json!({"image": machine.config.image, "metadata": machine.metadata}));
+        let detail = known.unwrap_or_default();
+        self.core
+            .note("machine.started", &self.app, &self.id, detail);
+    }
+
     async fn launch(&mut self, source: Source) {
         if let Some(body) = &self.body {
             // Asleep: wake it.
@@ -392,6 +401,7 @@ impl Actor {
                 machine.state = State::Started;
                 machine.event("start", "started", Source::Flyd, json!({}));
             });
+            self.note_start();
             self.start_checks();
             return;
         }
@@ -420,6 +430,7 @@ impl Actor {
                     machine.state = State::Started;
                     machine.event("start", "started", Source::Flyd, json!({}));
                 });
+                self.note_start();
                 self.start_checks();
             }
             Err(why) => {

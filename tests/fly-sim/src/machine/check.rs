@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::json;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -155,6 +156,8 @@ async fn repeat(core: Shared, app: String, id: String, ip: Ipv4Addr, named: Name
             None => return,
             Some(false) => {}
             Some(true) => {
+                let kind = format!("check.{status}");
+                core.note(&kind, &app, &id, json!({"check": named.name}));
                 core.write(|world| {
                     let machine = world.apps.get_mut(&app)?.machines.get_mut(&id)?;
                     let old = machine

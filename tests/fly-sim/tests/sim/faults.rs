@@ -240,6 +240,26 @@ async fn the_ledger_has_every_effect_in_order_with_its_marks_and_call() {
 }
 
 #[tokio::test]
+async fn the_journal_keeps_what_a_reset_forgets_and_has_the_starts_of_machines() {
+    let (sim, api) = world().await;
+    let machine = api.create("demo", "app-0", json!({"image": IMAGE})).await;
+    let id = machine["id"].as_str().unwrap();
+    api.wait("demo", id, "started").await;
+    sim.reset();
+    assert!(sim.ledger().is_empty());
+    let journal = sim.journal();
+    assert!(journal.is_sorted_by_key(|entry| entry.at));
+    let started = journal
+        .iter()
+        .find(|entry| entry.effect.kind == "machine.started");
+    let started = &started.unwrap().effect;
+    assert_eq!(
+        (started.id.as_str(), &started.detail["image"]),
+        (id, &json!(IMAGE))
+    );
+}
+
+#[tokio::test]
 async fn over_the_documented_rate_the_answer_is_429() {
     let sim = Sim::start(Options {
         rate_limits: true,

@@ -23,10 +23,12 @@ fn runs(last: Option<Value>) -> Runs {
             region: "eze".to_owned(),
             config: MachineConfig::default(),
             timeout: Duration::from_secs(60),
+            attempt: "k-1".to_owned(),
         },
         count: 1,
         last: last.map(|machine| serde_json::from_value(machine).unwrap()),
         published: false,
+        again: Again::Freely,
         tail: None,
         timing: Timing::default(),
     }
@@ -165,6 +167,25 @@ fn a_failed_command_is_run_again_after_it_was_published_and_after_growing_pauses
     failed.count = 6;
     assert!(!is_run(&decide(&failed, 67)));
     assert!(is_run(&decide(&failed, 68)));
+}
+
+#[test]
+fn a_failed_run_of_another_attempt_is_no_run_of_this_one() {
+    let with_mark = |state: Value, mark: &str| {
+        let mut machine = state;
+        machine["config"] = json!({"image": "r/a:1", "metadata": {"golive_attempt": mark}});
+        let mut runs = runs(Some(machine));
+        runs.forget_other_attempt(at(5));
+        runs.last.is_some()
+    };
+    let failed = || ended(json!({"guest_exit_code": 3}));
+    assert!(with_mark(failed(), "k-1"));
+    assert!(!with_mark(failed(), "other-1"));
+    assert!(with_mark(ended(json!({})), "other-1"), "it succeeded");
+    assert!(
+        with_mark(machine("started", 0, json!([])), "other-1"),
+        "it runs"
+    );
 }
 
 #[test]

@@ -483,8 +483,16 @@ fn bluegreen_never_moves_the_traffic_to_machines_that_are_not_well() {
         if machines.len() == 2 {
             created(next(&machines).next, &mut machines);
         }
-        machines[3].state = MachineState::Failed;
-        assert_eq!(next(&machines).next, Move::Settle, "careful: {careful}");
+        let unwell = [
+            MachineState::Starting,
+            MachineState::Created,
+            MachineState::Failed,
+        ];
+        for state in unwell {
+            let told = format!("{state:?}, careful: {careful}");
+            machines[3].state = state;
+            assert_eq!(next(&machines).next, Move::Settle, "{told}");
+        }
         // Nor goes the old set when the new one falls ill after the move.
         let mut moved = machines.clone();
         uncordon(&mut moved[2], 20);

@@ -1,0 +1,301 @@
+//! What a redactor knows: hashes of the beginnings and of the whole of each encoding of each value.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+
+use super::forms::{FORMS, WINDOW, encode, is_base64, shared_characters};
+use super::hash::{Key, Prefixes};
+use super::strength::{SHORTEST, hideable, strong_prefix};
+
+/// Most values, with their lines and passwords, that a redactor knows. Beyond it the older half is
+/// forgotten: what is still in use is learned again by the next pass.
+const MOST: usize = 4_096;
+
+/// Distance of the lengths at which the beginning of a value is recognized, up to [`FINE`] bytes.
+const STEP: usize = 8;
+const FINE: usize = 64;
+
+/// One encoding of one value.
+struct Needle {
+    /// Hash of its first [`SHORTEST`] bytes.
+    first: u64,
+    /// Length in bytes.
+    length: usize,
+    /// Its hash.
+    whole: u64,
+    /// Lengths and hashes of its beginnings that are longer than the window.
+    marks: Vec<(usize, u64)>,
+    base64: bool,
+    /// The number of its value, in the order in which they were learned.
+    value: u64,
+}
+
+/// The needles of one value, and where they go in the index.
+pub(super) struct Learned(Vec<((usize, u64), Needle)>);
+
+impl Learned {
+    /// The needles of a value; `None` if it is not hidden.
+    pub(super) fn of(value: &[u8], key: Key) -> Option<Self> {
+        hideable(value).ok()?;
+        // A beginning of the value that public texts share is not enough in any encoding.
+        let window = strong_prefix(value, WINDOW).unwrap_or(value.len());
+        let mut seen = HashSet::new();
+        let mut needles = Vec::new();
+        for form in FORMS {
+            let needle = encode(*form, value);
+            let whole = key.append(0, &needle);
+            if needle.len() < SHORTEST || !seen.insert((whole, needle.len())) {
+                continue;
+            }
+            let window = if window > WINDOW {
+                encode(*form, &value[..window]).len()
+            } else {
+                WINDOW
+            };
+            let window = window.clamp(SHORTEST, needle.len());
+            let first = key.append(0, &needle[..SHORTEST]);
+            let place = (window, key.append(0, &needle[..window]));
+            needles.push((
+                place,
+                Needle {
+                    first,
+                    length: needle.len(),
+                    whole,
+                    marks: marks(&needle, window, key),
+                    base64: is_base64(*form),
+                    value: 0,
+                },
+            ));
+        }
+        Some(Self(needles))
+    }
+}
+
+/// The beginnings of a needle by which a cut one is recognized: at short distances first, then at
+/// growing ones.
+fn marks(needle: &[u8], window: usize, key: Key) -> Vec<(usize, u64)> {
+    let mut marks = Vec::new();
+    let (mut at, mut hash) = (window, key.append(0, &needle[..window]));
+    loop {
+        let next = if at - window < FINE {
+            at + STEP
+        } else {
+            at + at / 2
+        };
+        if next >= needle.len() {
+            return marks;
+        }
+        hash = key.append(hash, &needle[at..next]);
+        marks.push((next, hash));
+        at = next;
+    }
+}
+
+type First = HashMap<u64, Vec<usize>, BuildHasherDefault<AsItIs>>;
+
+/// The hashes are random already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The hash has 61 bits, and the map takes seven of its own from the top.
+        self.0 = number.rotate_left(3);
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Known {
+    key: Key,
+    /// By the hash of the first [`SHORTEST`] bytes: the lengths of windows that begin so.
+    first: First,
+    /// By length and hash of the window.
+    needles: HashMap<(usize, u64), Vec<Needle>>,
+    /// Hashes of the values that were learned, with the number of each.
+    values: HashMap<u64, u64>,
+    hasher: RandomState,
+    /// Number of values that were learned so far, and of those that are known.
+    learned: u64,
+    parts: usize,
+}
+
+impl Known {
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.needles.is_empty()
+    }
+
+    /// Whether this value was learned, with its parts.
+    pub(super) fn knows(&self, value: &[u8]) -> bool {
+        self.values.contains_key(&self.hasher.hash_one(value))
+    }
+
+    /// Notes that this value was learned, with its parts.
+    pub(super) fn note(&mut self, value: &[u8]) {
+        let id = self.hasher.hash_one(value);
+        self.values.insert(id, self.learned);
+    }
+
+    pub(super) fn add(&mut self, learned: Learned) {
+        if self.parts >= MOST || self.values.len() >= MOST {
+            self.forget_half();
+        }
+        self.learned += 1;
+        self.parts += 1;
+        for (place, mut needle) in learned.0 {
+            needle.value = self.learned;
+            Self::index(&mut self.first, needle.first, place.0);
+            let same = self.needles.entry(place).or_default();
+            if !same.iter().any(|known| known.whole == needle.whole) {
+                same.push(needle);
+            }
+        }
+    }
+
+    fn index(first: &mut First, hash: u64, window: usize) {
+        let windows = first.entry(hash).or_default();
+        if !windows.contains(&window) {
+            windows.push(window);
+        }
+    }
+
+    fn forget_half(&mut self) {
+        let from = self.learned.saturating_sub(MOST as u64 / 2);
+        self.values.retain(|_, number| *number > from);
+        self.needles.retain(|_, needles| {
+            needles.retain(|needle| needle.value > from);
+            !needles.is_empty()
+        });
+        self.parts = self.parts.min(MOST / 2);
+        self.first.clear();
+        for ((window, _), needles) in &self.needles {
+            for needle in needles {
+                Self::index(&mut self.first, needle.first, *window);
+            }
+        }
+    }
+
+    /// The ranges of known values in the text, in order and without overlap.
+    pub(super) fn find(&self, text: &[u8]) -> Vec<(usize, usize)> {
+        let mut found: Vec<(usize, usize)> = Vec::new();
+        if self.first.is_empty() || text.len() < SHORTEST {
+            return found;
+        }
+        let prefixes = Prefixes::of(self.key, text);
+        for start in 0..=text.len() - SHORTEST {
+            let lengths = prefixes
+                .part(start, SHORTEST)
+                .and_then(|first| self.first.get(&first));
+            let Some(windows) = lengths else {
+                continue;
+            };
+            let covered = found.last().map_or(0, |last| last.1);
+            let Some(end) = self.end_at(text, (start, covered), windows, &prefixes) else {
+                continue;
+            };
+            match found.last_mut() {
+                // Adjacent or overlapping values become one range.
+                Some(last) if last.1 >= start => last.1 = last.1.max(end),
+                _ => found.push((start, end)),
+            }
+        }
+        found
+    }
+
+    /// The end of the longest known value that begins at `start`. A value that is cut off counts
+    /// beyond what is covered already, and beyond whole values, only if it goes on for certain.
+    fn end_at(
+        &self,
+        text: &[u8],
+        (start, covered): (usize, usize),
+        windows: &[usize],
+        prefixes: &Prefixes,
+    ) -> Option<usize> {
+        let mut whole = None;
+        let mut beginnings = Vec::new();
+        for window in windows {
+            let Some(hash) = prefixes.part(start, *window) else {
+                continue;
+            };
+            for needle in self.needles.get(&(*window, hash)).into_iter().flatten() {
+                match needle.whole_end(text, start, prefixes) {
+                    Some(end) => whole = whole.max(Some(end)),
+                    None => beginnings.push(needle.beginning(text, start, *window, prefixes)),
+                }
+            }
+        }
+        let least = whole.unwrap_or(0).max(covered);
+        let beyond = beginnings
+            .into_iter()
+            .filter(|(certain, _)| *certain > least);
+        whole.max(beyond.map(|(_, end)| end).max())
+    }
+}
+
+impl Needle {
+    /// Where the whole value ends that begins at `start`.
+    fn whole_end(&self, text: &[u8], start: usize, prefixes: &Prefixes) -> Option<usize> {
+        if prefixes.part(start, self.length) != Some(self.whole) {
+            return None;
+        }
+        let end = start + self.length;
+        let shared = if self.base64 {
+            shared_characters(&text[end..])
+        } else {
+            0
+        };
+        Some(end + shared)
+    }
+
+    /// Where the beginning of this value ends for certain, and where it ends at most. The window was
+    /// found at `start`.
+    fn beginning(
+        &self,
+        text: &[u8],
+        start: usize,
+        window: usize,
+        prefixes: &Prefixes,
+    ) -> (usize, usize) {
+        let mut certain = window;
+        for (length, hash) in &self.marks {
+            if prefixes.part(start, *length) != Some(*hash) {
+                return (start + certain, cut(text, start + certain, start + length));
+            }
+            certain = *length;
+        }
+        let end = cut(text, start + certain, start + self.length);
+        (start + certain, end)
+    }
+}
+
+/// The end of a value that was cut off between these places: at an ellipsis, or the end of the line.
+fn cut(text: &[u8], from: usize, to: usize) -> usize {
+    let rest = text.get(from..to.min(text.len())).unwrap_or_default();
+    let ends =
+        |at: &usize| matches!(rest[*at], b'\n' | b'\r') || rest[*at..].starts_with("…".as_bytes());
+    from + (0..rest.len()).find(ends).unwrap_or(rest.len())
+}
+
+/// Bytes that a redactor uses for its hashes, without the overhead of its maps.
+#[cfg(test)]
+impl Known {
+    pub(super) fn bytes(&self) -> usize {
+        let needles = self.needles.values().flatten();
+        needles
+            .map(|needle| std::mem::size_of::<Needle>() + needle.marks.len() * 16)
+            .sum()
+    }
+}

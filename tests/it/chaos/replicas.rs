@@ -1,0 +1,216 @@
+//! Processes that are killed, stand still, or work at the same time: kills at reads and at lines of
+//! the log (F02), a leader that stands still in the middle of a rollout (F04), two replicas without an
+//! election under load (F06).
+
+#![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use fly_sim::Point;
+use serde_json::json;
+
+use super::{fleet::Replicas, full};
+use crate::support::{
+    crash::{Victim, never_two, nothing_left},
+    env::{Env, is},
+    service::{self, Load},
+    trouble::{deploy, options, serving, until},
+};
+
+const APP: &str = "hola-cabanas";
+
+/// A service that is deployed by a strategy and leaves nothing behind.
+async fn service(env: &Env, strategy: &str) {
+    let spec = json!({
+        "deploy": {"config": {"inline": service::toml(strategy)}, "scale": {"app": 2}},
+        "provision": {"secrets": {"generate": [{"name": "JWT_SECRET"}]}},
+        "deletionPolicy": {"app": "Delete", "secrets": "Delete"},
+    });
+    env.activation("hola", spec).await;
+}
+
+/// Waits until this tag is live on two machines.
+async fn live(env: &Env, tag: &str) {
+    let wanted = format!(":{tag}");
+    env.wait("hola", tag, |status| {
+        is(status, "Ready", "True")
+            && is(status, "Live", "True")
+            && status
+                .release
+                .as_ref()
+                .is_some_and(|r| r.image.ends_with(&wanted))
+            && serving(env, APP).len() == 2
+    })
+    .await;
+}
+
+async fn ends_well(env: &Env) {
+    let status = env.status("hola").await;
+    let outcomes: BTreeSet<&str> = status.history.iter().map(|h| h.outcome.as_str()).collect();
+    assert_eq!(outcomes, BTreeSet::from(["Succeeded"]), "{status:?}");
+    env.delete("hola").await;
+    never_two(&env.sim).unwrap();
+    nothing_left(env).await.unwrap();
+}
+
+/// Kills the operator each time when this many more have come, until the flag is set.
+fn kill_at_each(
+    count: impl Fn() -> u64 + Send + 'static,
+    step: u64,
+    victim: &Victim,
+    stop: &Arc<AtomicBool>,
+) -> tokio::task::JoinHandle<()> {
+    let (victim, stop) = (victim.clone(), stop.clone());
+    tokio::spawn(async move {
+        let mut next = step;
+        while !stop.load(Ordering::SeqCst) {
+            let now = count();
+            if now >= next {
+                victim.crash();
+                // A process that begins reads what is there: it must come further than the last one.
+                next = count() + step + next / 4;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+}
+
+/// Takes an object through its life while the operator is killed again and again.
+async fn lives_through_kills(count: impl Fn(&Env) -> Box<dyn Fn() -> u64 + Send>, step: u64) {
+    let env = Env::without_operator(options()).await;
+    let victim = Victim::start(&env);
+    let stop: Arc<AtomicBool> = Arc::default();
+    let killer = kill_at_each(count(&env), step, &victim, &stop);
+    service(&env, "rolling").await;
+    live(&env, "1.0.0").await;
+    deploy(&env, "hola", "again").await;
+    live(&env, "again").await;
+    stop.store(true, Ordering::SeqCst);
+    killer.await.unwrap();
+    assert!(victim.crashes() > 1, "{}", victim.crashes());
+    ends_well(&env).await;
+    victim.end();
+}
+
+fn calls(env: &Env) -> Box<dyn Fn() -> u64 + Send> {
+    let core = env.sim.core().clone();
+    Box::new(move || core.ledger.counts().values().sum())
+}
+
+fn lines(env: &Env) -> Box<dyn Fn() -> u64 + Send> {
+    let log = env.log();
+    Box::new(move || {
+        let text = std::fs::read(&log).unwrap_or_default();
+        text.iter().filter(|byte| **byte == b'\n').count() as u64
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_at_reads_and_at_lines_of_the_log_change_nothing() {
+    lives_through_kills(calls, 23).await;
+    if !full() {
+        return;
+    }
+    lives_through_kills(lines, 9).await;
+    for step in [11, 13, 17, 19, 29, 31, 37] {
+        lives_through_kills(calls, step).await;
+        lives_through_kills(lines, step).await;
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let sent = std::process::Command::new("kill")
+        .args([name, &pid.to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+/// The leader stands still after the k-th change of a rollout; another replica finishes it. When the
+/// first wakes, it changes nothing.
+async fn stands_still(k: u64, strategy: &str) {
+    let env = Env::without_operator(options()).await;
+    let replicas = Replicas::start(&env);
+    service(&env, strategy).await;
+    live(&env, "1.0.0").await;
+    let load = Load::start(&env);
+    let leader = last_host(&env);
+    let sleeper = replicas.0[usize::from(leader == "localhost")].clone();
+    let (pid, stopped) = (sleeper.pid().unwrap(), Arc::new(AtomicBool::new(false)));
+    let said = stopped.clone();
+    env.sim.on_mutation(
+        env.sim.mutations() + k,
+        Point::AfterApply,
+        Arc::new(move |_| {
+            signal(pid, "-STOP");
+            said.store(true, Ordering::SeqCst);
+            Box::pin(std::future::ready(()))
+        }),
+    );
+    deploy(&env, "hola", "again").await;
+    until("a leader that stands still", || {
+        stopped.load(Ordering::SeqCst)
+    })
+    .await;
+    live(&env, "again").await;
+
+    let changes = env.sim.mutations();
+    assert_ne!(last_host(&env), leader, "another one went on");
+    signal(pid, "-CONT");
+    let calls = calls(&env);
+    let before = calls();
+    until("rechecks", || calls() > before + 6).await;
+
+    let of_the_first = env.sim.call_list().into_iter().filter(|call| {
+        call.mutation.is_some_and(|number| number > changes) && call.host.starts_with(&leader)
+    });
+    assert_eq!(of_the_first.count(), 0, "it does not lead any more");
+    let (sent, failed) = load.end().await;
+    assert!(sent > 20);
+    assert_eq!(failed, 0, "of {sent} requests");
+    ends_well(&env).await;
+}
+
+/// The name under which the last change was sent.
+fn last_host(env: &Env) -> String {
+    let calls = env.sim.call_list();
+    let last = calls.iter().rfind(|call| call.mutation.is_some());
+    let host = last.map(|call| call.host.clone()).unwrap_or_default();
+    host.split(':').next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stands_still_in_a_rollout_is_followed_and_changes_nothing_when_it_wakes() {
+    stands_still(2, "rolling").await;
+    if full() {
+        for k in 1..=8 {
+            for strategy in ["rolling", "bluegreen", "canary"] {
+                stands_still(k, strategy).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_without_an_election_make_nothing_twice() {
+    let mut env = Env::without_operator(options()).await;
+    // Each writes what it saw itself, as if it were alone.
+    env.unjudged("two writers of one status");
+    let both = [0, 1].map(|_| Victim::start(&env));
+    service(&env, "rolling").await;
+    live(&env, "1.0.0").await;
+    let load = Load::start(&env);
+    deploy(&env, "hola", "again").await;
+    live(&env, "again").await;
+    let (sent, failed) = load.end().await;
+    assert!(sent > 20);
+    assert_eq!(failed, 0, "of {sent} requests");
+    ends_well(&env).await;
+    both.iter().for_each(Victim::end);
+}

@@ -1,0 +1,73 @@
+//! Objects of another organization that name somebody's app: they get nothing, and cost its owner
+//! nothing.
+
+#![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::env::{Env, is};
+use crate::support::trouble::{options, stopped};
+
+/// Objects that name the app.
+const STRANGERS: usize = 60;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_objects_that_name_somebody_elses_app_do_not_delay_its_owner() {
+    let mut env = Env::without_operator(fly_sim::Options {
+        rate_limits: true,
+        ..options()
+    })
+    .await;
+    let token = env.sim.token("acme").unwrap();
+    env.secret("acme", &[("token", &token)]).await;
+    // Workers enough for all: this is about the limits of Fly.io.
+    env.start_operator(&["--max-concurrent-reconciles", "100"])
+        .await;
+    env.activation("hola", json!({})).await;
+    env.wait_live("hola").await;
+    let update = async |image: &str| {
+        let start = Instant::now();
+        let image = format!("registry.fly.io/hola-cabanas:{image}");
+        env.patch("hola", json!({"spec": {"deploy": {"image": image}}}))
+            .await;
+        let status = env
+            .wait("hola", &image, |status| {
+                let release = status.release.as_ref();
+                release.is_some_and(|release| release.image.contains(&image))
+                    && is(status, "Ready", "True")
+            })
+            .await;
+        (start.elapsed(), status)
+    };
+    let (alone, _) = update("again").await;
+
+    for number in 0..STRANGERS {
+        let name = format!("stranger-{number}");
+        let spec = json!({"organization": "acme", "tokenSecretRef": {"name": "acme"}});
+        env.activation(&name, spec).await;
+    }
+    let from = env.sim.call_list().len();
+    stopped(&env, "stranger-0", "AppClaimed").await;
+    let (crowded, _) = update("1.0.0").await;
+
+    let calls = env.sim.call_list();
+    let refused: Vec<_> = calls
+        .iter()
+        .filter(|call| call.status == Some(429))
+        .collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+    let asked = calls[from..].iter().filter(|call| {
+        call.endpoint == "GET /v1/apps/{app}" && call.path == "/v1/apps/hola-cabanas"
+    });
+    let asked = asked.count();
+    assert!(
+        asked < STRANGERS,
+        "asked {asked} times: who has not claimed an app does not ask"
+    );
+    assert!(
+        crowded < alone * 3 + Duration::from_secs(10),
+        "{alone:?} alone, {crowded:?} beside them"
+    );
+}
