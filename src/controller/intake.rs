@@ -1,7 +1,7 @@
 //! What the watch of Activations means for the queue. Pure.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
 };
 
@@ -78,9 +78,9 @@ impl Known {
 #[derive(Debug, Default)]
 pub(super) struct Intake {
     known: BTreeMap<Object, Known>,
-    /// The objects of the list that is under way, and what is due of them.
-    listed: BTreeSet<Object>,
-    due: Vec<Seen>,
+    /// The objects of the list that is under way, and what is due of them. A list that breaks off and
+    /// begins again leaves no trace: what its first pages had is as new as before.
+    listed: BTreeMap<Object, (Known, Option<Kind>)>,
 }
 
 impl Intake {
@@ -90,7 +90,6 @@ impl Intake {
         match event {
             Event::Init => {
                 self.listed.clear();
-                self.due.clear();
                 Vec::new()
             }
             Event::InitApply(object) => {
@@ -99,19 +98,20 @@ impl Intake {
                     before @ Some(_) => now.since(before),
                     None => Some(first_sight(object)),
                 };
-                self.due
-                    .extend(kind.map(|kind| Seen::Due(key.clone(), kind)));
-                self.listed.insert(key.clone());
-                self.known.insert(key, now);
+                self.listed.insert(key, (now, kind));
                 Vec::new()
             }
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
-                let gone = self.known.keys().filter(|key| !listed.contains(key));
-                let gone: Vec<Seen> = gone.cloned().map(Seen::Gone).collect();
-                self.known.retain(|key, _| listed.contains(key));
-                let due = std::mem::take(&mut self.due);
-                gone.into_iter().chain(due).chain([Seen::Listed]).collect()
+                let gone = self.known.keys().filter(|key| !listed.contains_key(key));
+                let mut seen: Vec<Seen> = gone.cloned().map(Seen::Gone).collect();
+                self.known.clear();
+                for (key, (now, kind)) in listed {
+                    seen.extend(kind.map(|kind| Seen::Due(key.clone(), kind)));
+                    self.known.insert(key, now);
+                }
+                seen.push(Seen::Listed);
+                seen
             }
             Event::Apply(object) => {
                 let (key, now) = (key(object), Known::of(object));
@@ -179,6 +179,28 @@ mod tests {
         intake.take(&Event::InitApply(edited));
         let all = intake.take(&Event::InitDone);
         assert_eq!(all, [due("b", Kind::Change), Seen::Listed]);
+    }
+
+    #[test]
+    fn a_list_that_breaks_off_after_a_page_loses_nothing_of_that_page() {
+        let mut intake = Intake::default();
+        intake.take(&Event::Init);
+        intake.take(&Event::InitApply(object("a", json!({}))));
+        // The next page has expired: the list begins again.
+        intake.take(&Event::Init);
+        intake.take(&Event::InitApply(object("a", json!({}))));
+        intake.take(&Event::InitApply(object("b", json!({}))));
+        let all = intake.take(&Event::InitDone);
+        let new = |name| due(name, Kind::Progress);
+        assert_eq!(all, [new("a"), new("b"), Seen::Listed]);
+        // Nor is a change lost that only the first try has told of.
+        intake.take(&Event::Init);
+        intake.take(&Event::InitApply(object("a", json!({"generation": 2}))));
+        intake.take(&Event::Init);
+        intake.take(&Event::InitApply(object("a", json!({"generation": 2}))));
+        let all = intake.take(&Event::InitDone);
+        let gone = Seen::Gone(Object::new("ns", "b"));
+        assert_eq!(all, [gone, due("a", Kind::Change), Seen::Listed]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use futures::{Stream, StreamExt, future, stream};
+use futures::{Stream, StreamExt, future, stream, stream::BoxStream};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -37,6 +37,41 @@ where
     }
 }
 
+/// A watch of kind `K` that goes on for ever. An API server, or a proxy before it, may refuse a watch
+/// that is too old with the status 410 instead of sending the error as an event: the client would ask
+/// for the same version again and again, so the watch begins anew with a list
+/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#410-gone-responses>).
+fn watch<K>(api: Api<K>) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send
+where
+    K: Resource<DynamicType: Send + Sync + Clone>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let next = move |open: Option<BoxStream<'static, _>>| {
+        let api = api.clone();
+        async move {
+            let begin = || watcher(api, watcher::Config::default()).boxed();
+            let mut open = open.unwrap_or_else(begin);
+            let event = open.next().await?;
+            let keep = !event.as_ref().is_err_and(is_too_old);
+            Some((event, keep.then_some(open)))
+        }
+    };
+    stream::unfold(None, next).default_backoff()
+}
+
+fn is_too_old(error: &watcher::Error) -> bool {
+    const GONE: u16 = 410;
+    match error {
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == GONE,
+        _ => false,
+    }
+}
+
 /// The watch of Activations: fills the cache behind `writer`, and yields what follows from each
 /// change.
 pub(super) fn activations(
@@ -45,22 +80,18 @@ pub(super) fn activations(
     writer: Writer<Watched>,
 ) -> impl Stream<Item = Seen> + Send + use<> {
     let mut intake = Intake::default();
-    watcher(
-        api::<Watched>(namespace, client),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .modify(|object| begin::keep_authors(object.managed_fields_mut()))
-    .reflect(writer)
-    .map(move |event| match event {
-        Ok(event) => intake.take(&event),
-        Err(source) => {
-            let error = crate::causes::chain(&source);
-            tracing::warn!(error, "a watch failed; it is retried");
-            Vec::new()
-        }
-    })
-    .flat_map(stream::iter)
+    watch(api::<Watched>(namespace, client))
+        .modify(|object| begin::keep_authors(object.managed_fields_mut()))
+        .reflect(writer)
+        .map(move |event| match event {
+            Ok(event) => intake.take(&event),
+            Err(source) => {
+                let error = crate::causes::chain(&source);
+                tracing::warn!(error, "a watch failed; it is retried");
+                Vec::new()
+            }
+        })
+        .flat_map(stream::iter)
 }
 
 /// The objects that a new or changed decision of a person is about.
@@ -70,18 +101,15 @@ pub(super) fn approvals(
     waits: Waits,
 ) -> impl Stream<Item = Seen> + Send + use<> {
     let api = api::<ActivationApproval>(namespace, client);
-    watcher(api, watcher::Config::default())
-        .default_backoff()
-        .touched_objects()
-        .filter_map(move |approval| {
-            let named = approval.ok().and_then(|approval| {
-                let namespace = approval.namespace()?;
-                let name = approval.spec.activation;
-                waits.touch(&Woken::new(&name).within(&namespace));
-                Some(Seen::Due(Object::new(namespace, name), Kind::Change))
-            });
-            future::ready(named)
-        })
+    watch(api).touched_objects().filter_map(move |approval| {
+        let named = approval.ok().and_then(|approval| {
+            let namespace = approval.namespace()?;
+            let name = approval.spec.activation;
+            waits.touch(&Woken::new(&name).within(&namespace));
+            Some(Seen::Due(Object::new(namespace, name), Kind::Change))
+        });
+        future::ready(named)
+    })
 }
 
 /// The objects that name a changed ConfigMap.
@@ -131,13 +159,12 @@ where
     W: Fn(bool) + Send + 'static,
 {
     let api = api::<PartialObjectMeta<K>>(namespace, client);
-    watcher(api, watcher::Config::default())
+    watch(api)
         .inspect(move |event| match event {
             Ok(watcher::Event::InitDone) => works(true),
             Ok(_) => {}
             Err(_) => works(false),
         })
-        .default_backoff()
         .touched_objects()
         .predicate_filter(
             predicates::resource_version,

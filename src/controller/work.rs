@@ -18,7 +18,7 @@ use crate::{
         outside, publisher::Publisher, recorder::Recorder, settings::Settings, turnstile::Turnstile,
     },
     reconcile::{
-        context::{Context, Redactors},
+        context::{Context, Departures, Redactors},
         memory::Memories,
     },
     store::installation_key,
@@ -90,6 +90,7 @@ pub fn context(
         memories: Memories::default(),
         room: Room::default(),
         redactors: Redactors::default(),
+        departures: Departures::default(),
     }
 }
 

@@ -153,6 +153,25 @@ fn changed(files: &[Vec<u8>], input: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Checks the document that the input is, and one of `documents` changed as the input says; what does not
+/// decode is none.
+fn each_json<T: serde::de::DeserializeOwned>(
+    documents: &[serde_json::Value],
+    input: &[u8],
+    check: impl Fn(&T),
+) {
+    if let Ok(document) = serde_json::from_slice(input) {
+        check(&document);
+    }
+    let Some((first, edits)) = input.split_first() else {
+        return;
+    };
+    let document = &documents[usize::from(*first) % documents.len()];
+    if let Ok(document) = serde_json::from_value(changed_json(document, edits)) {
+        check(&document);
+    }
+}
+
 /// A JSON document, with values changed, removed, doubled and deepened as the input says.
 fn changed_json(document: &serde_json::Value, input: &[u8]) -> serde_json::Value {
     use serde_json::{Value, json};

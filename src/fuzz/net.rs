@@ -143,13 +143,20 @@ fn no_address_is_public_for_us_that_is_not_public_for_an_independent_checker() {
 fn aton(host: &str) -> Option<Ipv4Addr> {
     let host = host.strip_suffix('.').unwrap_or(host);
     let parts: Vec<&str> = host.split('.').collect();
+    // The standard library reads a sign too, `inet_aton` does not: `0177.+1` is a name.
+    let digits = |digits: &str, base: u32| {
+        let plain = digits.bytes().all(|c| c.is_ascii_hexdigit());
+        plain
+            .then(|| u64::from_str_radix(digits, base).ok())
+            .flatten()
+    };
     let number = |part: &str| {
         let lower = part.to_ascii_lowercase();
         match lower.strip_prefix("0x") {
             Some("") => Some(0),
-            Some(hex) => u64::from_str_radix(hex, 16).ok(),
-            None if part.len() > 1 && part.starts_with('0') => u64::from_str_radix(part, 8).ok(),
-            None => part.parse().ok(),
+            Some(hex) => digits(hex, 16),
+            None if part.len() > 1 && part.starts_with('0') => digits(part, 8),
+            None => digits(part, 10),
         }
     };
     let numbers: Option<Vec<u64>> = parts.iter().map(|part| number(part)).collect();
@@ -194,4 +201,23 @@ fn no_spelling_of_a_host_gets_past_the_guard() {
         }
     };
     target!("host", run);
+}
+
+#[test]
+fn the_checker_of_hosts_reads_numbers_as_inet_aton_does() {
+    let v4 = |text: &str| aton(text).map(|address| address.to_string());
+    assert_eq!(v4("0177.1").as_deref(), Some("127.0.0.1"));
+    assert_eq!(v4("0x7f.0.0.1").as_deref(), Some("127.0.0.1"));
+    assert_eq!(v4("2130706433").as_deref(), Some("127.0.0.1"));
+    for name in [
+        "0177.+1",
+        "+1",
+        "-1",
+        "0x+7f.1",
+        "1.2.3.4.5",
+        "0178.1",
+        "a.1",
+    ] {
+        assert_eq!(aton(name), None, "{name}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Any Activation: it is planned or refused, in bounded time and size.
 
-use super::{changed_json, corpus, target};
+use super::{corpus, each_json, target};
 use crate::{
     api::{Activation, status::one_line},
     plan::{Target, named, refs::Refs},
@@ -57,17 +57,6 @@ fn any_activation_is_planned_or_refused_in_bounded_time_and_size() {
             }
         }
     };
-    let run = |input: &[u8]| {
-        if let Ok(activation) = serde_json::from_slice::<Activation>(input) {
-            check(&activation);
-        }
-        let Some((first, edits)) = input.split_first() else {
-            return;
-        };
-        let document = &documents[usize::from(*first) % documents.len()];
-        if let Ok(activation) = serde_json::from_value(changed_json(document, edits)) {
-            check(&activation);
-        }
-    };
+    let run = |input: &[u8]| each_json::<Activation>(&documents, input, check);
     target!("activation", run);
 }

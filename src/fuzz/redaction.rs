@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use secrecy::SecretString;
 
 use super::target;
-use crate::redact::{Redactor, SHORTEST};
+use crate::redact::{Redactor, SHORTEST, hideable};
 
 /// Shortest value that is looked for: one that is neither too short nor too common.
 const LONG: usize = if SHORTEST > 16 { SHORTEST } else { 16 };
@@ -36,11 +36,12 @@ fn forms(value: &str) -> Vec<String> {
 }
 
 /// Many different characters, as a secret has them: of such a value alone it is said that it is found.
+/// That people are told about the others is tested in `preflight/secrets_strong.rs`.
 fn is_random_enough(value: &str) -> bool {
     let mut seen: Vec<char> = value.chars().collect();
     seen.sort_unstable();
     seen.dedup();
-    value.len() >= LONG && seen.len() >= 10
+    value.len() >= LONG && seen.len() >= 10 && hideable(value.as_bytes()).is_ok()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::{changed_json, corpus, target};
+use super::{corpus, each_json, target};
 use crate::{
     api::{Activation, ActivationStatus, Reason, bounds},
     pipeline::cx::{EarlierProof, Recorded},
@@ -56,17 +56,6 @@ fn any_old_status_has_a_next_one_that_is_bounded_and_stays() {
             assert_eq!(again, third, "it never settles");
         }
     };
-    let run = |input: &[u8]| {
-        if let Ok(old) = serde_json::from_slice::<ActivationStatus>(input) {
-            check(&old);
-        }
-        let Some((first, edits)) = input.split_first() else {
-            return;
-        };
-        let document = &documents[usize::from(*first) % documents.len()];
-        if let Ok(old) = serde_json::from_value(changed_json(document, edits)) {
-            check(&old);
-        }
-    };
+    let run = |input: &[u8]| each_json::<ActivationStatus>(&documents, input, check);
     target!("status", run);
 }

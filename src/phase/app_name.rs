@@ -54,11 +54,38 @@ pub struct AppObservation {
     /// Pause before the second look at an app that carries no marks: a list may be empty without a
     /// reason.
     pub look_again: Option<Duration>,
-    /// Our status has this app on record. Nobody but Golive writes it.
-    pub recorded: bool,
+    /// The ID of the app that our status has on record as ours. Nobody but Golive writes it.
+    pub recorded: Option<String>,
     /// The app is on record as ours and this look does not show it so, which is no proof: pause until
     /// the next look.
     pub doubt: Option<Duration>,
+}
+
+impl AppObservation {
+    /// The ID under which our status lists the app: of one that is claimed by us, or was until the
+    /// claim was lost. An app that is merely looked at is on no record, or the record would prove that
+    /// it is ours.
+    pub fn id_on_record(&self, name: &str) -> Option<String> {
+        let claim = self.claim.as_ref();
+        let ours = claim.is_some_and(|claim| claim.is_of(&self.owner));
+        match &self.lookup {
+            AppLookup::Found(app) => (ours || self.is_recorded()).then(|| app.id.clone()),
+            // It counts as it was until a second look.
+            AppLookup::NotFound | AppLookup::Forbidden => {
+                let before = self.recorded.clone();
+                self.doubt
+                    .map(|_| before.unwrap_or_else(|| name.to_owned()))
+            }
+        }
+    }
+
+    /// Whether the app that was found is the one on record.
+    fn is_recorded(&self) -> bool {
+        match &self.lookup {
+            AppLookup::Found(app) => self.recorded.as_ref() == Some(&app.id),
+            AppLookup::NotFound | AppLookup::Forbidden => false,
+        }
+    }
 }
 
 /// What is in an app that exists and is not ours yet.
@@ -264,19 +291,17 @@ pub async fn observe(cx: &Cx) -> Result<AppObservation> {
         }
         _ => None,
     };
-    let (marks, recorded) = match &lookup {
+    let marks = match &lookup {
         AppLookup::Found(app)
             if ours.is_none() && other_organization(app, &cx.target).is_none() =>
         {
-            let recorded = cx.recorded.external.iter();
-            let mut recorded = recorded.filter(|object| object.kind == APP);
-            (
-                app_marks::read(cx, &cx.target.app, &BTreeSet::new()).await?,
-                recorded.any(|object| object.id == app.id),
-            )
+            app_marks::read(cx, &cx.target.app, &BTreeSet::new()).await?
         }
-        _ => (AppMarks::default(), false),
+        _ => AppMarks::default(),
     };
+    let mut recorded = cx.recorded.external.iter();
+    let recorded = recorded.find(|object| object.kind == APP);
+    let recorded = recorded.map(|object| object.id.clone());
     let unmarked = contents.is_some() && claim.is_none() && !marks.any;
     Ok(AppObservation {
         lookup,
@@ -439,7 +464,7 @@ pub fn decide(target: &Target, observed: &AppObservation) -> Verdict<AppChange> 
 /// here.
 pub fn holder(claim: &Claim, owner: &Owner) -> String {
     match claim.namespace == owner.namespace {
-        true => format!("the Activation {} of this namespace", claim.name),
+        true => format!("the Activation {}/{}", claim.namespace, claim.name),
         false => "an Activation of another namespace".to_owned(),
     }
 }
@@ -481,7 +506,7 @@ fn existing(
     // The claim is lost, and what names the owner at Fly.io is not.
     let claim = observed.claim.as_ref();
     let reclaims = match claim {
-        None => observed.marks.ours || observed.recorded,
+        None => observed.marks.ours || observed.is_recorded(),
         Some(claim) => observed.marks.ours && claim.retained,
     };
     if reclaims {
@@ -609,7 +634,7 @@ mod tests {
             }),
             marks: AppMarks::default(),
             look_again: None,
-            recorded: false,
+            recorded: None,
             doubt: None,
         }
     }
@@ -676,10 +701,7 @@ mod tests {
             "{foreign}"
         );
         let near = told(claim("uid-9", "cabanas", "first", false));
-        assert!(
-            near.contains("the Activation first of this namespace"),
-            "{near}"
-        );
+        assert!(near.contains("the Activation cabanas/first"), "{near}");
     }
 
     #[test]
@@ -706,6 +728,29 @@ mod tests {
         assert!(adopts(&look("IfOwned", Some(&namesake))));
         assert!(adopts(&look("Always", None)));
         assert!(adopts(&look("Always", Some(&stranger))));
+    }
+
+    #[test]
+    fn an_app_that_is_only_looked_at_is_on_no_record() {
+        let there = || there("cabanas");
+        let found = |claim| observation(there(), claim);
+        assert_eq!(found(None).id_on_record("app"), None);
+        let another = claim("uid-9", "cabanas", "first", false);
+        assert_eq!(found(Some(another)).id_on_record("app"), None);
+        let ours = claim("uid-1", "cabanas", "shop", false);
+        let id = found(Some(ours)).id_on_record("app");
+        assert!(id.is_some());
+        // It stays on record while the claim is lost, and so it is claimed again.
+        let mut lost = found(None);
+        lost.recorded = id.clone();
+        assert_eq!(lost.id_on_record("app"), id);
+        assert!(matches!(
+            decide(&target("adoption: Never"), &lost),
+            Verdict::Change(AppChange::Reclaim { .. })
+        ));
+        lost.recorded = Some("an-app-before".into());
+        assert_eq!(lost.id_on_record("app"), None);
+        blocked(decide(&target("adoption: Never"), &lost));
     }
 
     #[test]

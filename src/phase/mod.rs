@@ -19,6 +19,7 @@ pub mod database_probe;
 pub mod deploy;
 pub mod evidence;
 pub mod image;
+pub mod integrations;
 pub mod left_behind;
 pub mod lost;
 pub mod marks;

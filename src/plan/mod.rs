@@ -9,6 +9,7 @@
 //! [`target`]; only `refs::fetch` and `source` do I/O.
 
 pub mod abort;
+mod allowed;
 pub mod checks;
 pub mod digest;
 pub mod fly_config;

@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    api::{ALLOWED, Activation, ActivationApproval, LABEL_ALLOW},
+    api::{Activation, ActivationApproval},
     error::Error,
     flytoml,
     plan::{
@@ -27,10 +27,9 @@ use crate::{
         votes::Vote,
     },
     redact::{self, Guarded, Redactor},
-    store::generated,
 };
 
-pub use crate::plan::rollback_request::RollbackRequest;
+pub use crate::plan::{allowed::Allowed, rollback_request::RollbackRequest};
 
 /// The values of a ConfigMap, or why one is not text.
 type ConfigData = BTreeMap<String, Result<String, String>>;
@@ -241,26 +240,6 @@ impl Refs {
             true => Missing::TooMuch { kind, name },
             false => Missing::Object { kind, name },
         }
-    }
-}
-
-/// Which Secrets an Activation may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Allowed {
-    /// Every one of its namespace.
-    All,
-    /// Those with the label [`LABEL_ALLOW`], and the one that Golive generates for this Activation.
-    Labelled,
-}
-
-impl Allowed {
-    /// Whether an Activation of this name may use this Secret.
-    fn allows(self, activation: &str, secret: &Secret) -> bool {
-        let labels = secret.labels();
-        let labelled = labels
-            .get(LABEL_ALLOW)
-            .is_some_and(|value| value == ALLOWED);
-        self == Self::All || labelled || generated::is_of(activation, &secret.metadata)
     }
 }
 

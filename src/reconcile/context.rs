@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -56,6 +56,28 @@ pub struct Context {
     pub room: Room,
     /// What is known of the secret values of each object, to keep them out of its texts.
     pub redactors: Redactors,
+    /// Whose turn it is to leave a namespace.
+    pub departures: Departures,
+}
+
+/// Of each namespace, one deleted object at a time gives back what it shares with the others and goes.
+/// Two that did so together would each see the other as a user, and nobody would give it back.
+#[derive(Debug, Default)]
+pub struct Departures(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
+
+impl Departures {
+    /// Waits for the turn of an object of this namespace. It ends when what is returned is dropped.
+    pub async fn turn(&self, namespace: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let turns = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|_, turns| turns.strong_count() > 0);
+            let known = all.get(namespace).and_then(Weak::upgrade);
+            let turns = known.unwrap_or_default();
+            all.insert(namespace.to_owned(), Arc::downgrade(&turns));
+            turns
+        };
+        turns.lock_owned().await
+    }
 }
 
 /// The redactors of all objects, by namespace and name.
@@ -95,5 +117,22 @@ impl Context {
             redact::in_place(note);
         }
         self.publisher.publish(&activation.object_ref(&()), events);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_object_at_a_time_leaves_a_namespace_and_holds_up_no_other() {
+        let departures = Departures::default();
+        let first = departures.turn("a").await;
+        assert!(departures.turn("b").now_or_never().is_some());
+        assert!(departures.turn("a").now_or_never().is_none());
+        drop(first);
+        assert!(departures.turn("a").now_or_never().is_some());
     }
 }

@@ -356,16 +356,13 @@ pub async fn forget(
 }
 
 async fn release(tokens: &BTreeSet<String>, context: &Context, owner: &Owner) -> Result<(), Error> {
+    let turn = context.departures.turn(&owner.namespace).await;
     // The token last of all: until here it may still be needed.
     for secret in tokens {
         finalizers::release(secret, &context.kube, owner).await?;
     }
     finalizers::remove_finalizer(&context.kube, owner).await?;
-    // Two that are deleted together each see the other as a user of the token's Secret; the one that
-    // goes last sees nobody.
-    for secret in tokens {
-        finalizers::release(secret, &context.kube, owner).await?;
-    }
+    drop(turn);
     context.waits.forget(&owner.uid);
     Ok(())
 }

@@ -63,24 +63,14 @@ impl Step for App {
     }
 
     fn notes(&self, target: &Target, observed: &AppState) -> Vec<Note> {
-        let app = match &observed.name.lookup {
-            AppLookup::Found(app) => Some(Note::External(ExternalObject {
+        let app = observed.name.id_on_record(&target.app).map(|id| {
+            Note::External(ExternalObject {
                 kind: APP.to_owned(),
-                id: app.id.clone(),
+                id,
                 name: target.app.clone(),
                 ..ExternalObject::default()
-            })),
-            // It counts as it was until a second look.
-            AppLookup::NotFound | AppLookup::Forbidden if observed.name.doubt.is_some() => {
-                Some(Note::External(ExternalObject {
-                    kind: APP.to_owned(),
-                    id: target.app.clone(),
-                    name: target.app.clone(),
-                    ..ExternalObject::default()
-                }))
-            }
-            AppLookup::NotFound | AppLookup::Forbidden => None,
-        };
+            })
+        });
         let added = observed.added.iter().cloned().map(Note::Drift);
         app.into_iter().chain(added).collect()
     }

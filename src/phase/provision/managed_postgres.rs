@@ -34,7 +34,7 @@ pub enum Clusters {
     Unseen {
         /// The pause.
         again: Duration,
-        /// This process has seen it.
+        /// This process has seen it ready.
         known: bool,
         /// Its id.
         id: String,
@@ -85,6 +85,11 @@ pub fn slot(app: &str) -> Slot {
     }
 }
 
+/// Fact: the cluster was ready when it was last seen. One that was not, and is not found now, is no
+/// database to go on with until the second look.
+#[derive(Debug)]
+struct Usable;
+
 /// Reads the cluster: by its id once that is known, because a list may lag.
 ///
 /// # Errors
@@ -114,7 +119,7 @@ pub async fn observe(cx: &Cx) -> Result<Clusters> {
     if clusters.is_empty() {
         let mut recorded = cx.recorded.external.iter();
         let recorded = recorded.find(|object| object.kind == MANAGED_POSTGRES);
-        let known = id.is_some();
+        let known = cx.facts.get::<Usable>().is_some();
         let id = id.or_else(|| recorded.map(|object| object.id.clone()));
         if let Some(id) = id
             && let Some(again) = absence::seen(cx, Doubt::Gone, MANAGED_POSTGRES, &name)
@@ -136,6 +141,10 @@ pub async fn observe(cx: &Cx) -> Result<Clusters> {
             cx.facts.set(Database::Managed {
                 id: cluster.id.clone(),
             });
+            match cluster.status {
+                ClusterStatus::Ready => cx.facts.set(Usable),
+                _ => cx.facts.clear::<Usable>(),
+            }
             Clusters::One(Box::new(cluster))
         }
         None => {

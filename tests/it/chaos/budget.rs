@@ -64,6 +64,17 @@ async fn an_object_that_only_a_person_can_mend_costs_a_few_reads_a_look_and_no_w
             "{cause}: {called} calls in {looked} looks: {:?}",
             env.sim.call_counts()
         );
+        if writes() != before.2 {
+            for (k, h) in env.record().histories() {
+                println!("{k:?}");
+                for w in h {
+                    println!(
+                        "   {}",
+                        serde_json::to_string(&w.object).unwrap_or_default()
+                    );
+                }
+            }
+        }
         assert_eq!(writes(), before.2, "{cause}: nothing has changed");
         assert_eq!(env.sim.mutations(), 0, "{cause}");
         println!("O8: {cause}: {called} calls in {looked} looks");

@@ -13,7 +13,7 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::support::{
-    deploy::{APP, alive, change, deploy, env, machines, until, until_deployed},
+    deploy::{APP, alive, change, deploy, env, machines, until_deployed},
     env::{Env, message, reason},
     trouble::{event, fly},
 };
@@ -189,7 +189,12 @@ async fn a_renamed_process_group_begins_on_an_empty_volume_only_when_that_is_all
 
     change(&env, json!({"config": {"inline": group("jobs")}})).await;
 
-    let (_, text) = until(&env, "Volumes", "VolumeLeftBehind").await;
+    let status = env
+        .wait("hola", "a refused preflight", |status| {
+            reason(status, "PreflightPassed") == "VolumeLeftBehind"
+        })
+        .await;
+    let text = message(&status, "PreflightPassed");
     assert!(
         text.contains(&format!("data ({id}, 1 GB in eze)")),
         "{text}"

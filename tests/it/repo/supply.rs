@@ -49,7 +49,9 @@ fn packages() -> Vec<Package> {
 
 #[test]
 fn every_package_comes_from_the_registry_with_a_checksum() {
-    let members = ["golive", "cabanas", "fly-sim", "house", "kube-env"];
+    let members = [
+        "golive", "cabanas", "fly-sim", "house", "kube-env", "planted",
+    ];
     let mut sources = BTreeSet::new();
     for package in packages() {
         let name = &package.name;

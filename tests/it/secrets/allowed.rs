@@ -10,11 +10,11 @@ use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
-use kube_env::{ControlPlane, control_plane};
 use serde_json::{Value, json};
 
+use super::shipped;
 use crate::support::{
-    env::{Env, is, message, reason, root},
+    env::{Env, is, message, reason},
     trouble::{options, recovered, stopped},
 };
 
@@ -105,15 +105,7 @@ async fn where_secrets_must_allow_it_one_without_the_label_is_never_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_makes_changes_and_removes_an_application_with_the_shipped_rights() {
-    let plane = ControlPlane::start(control_plane::Options::default())
-        .await
-        .unwrap();
-    let cluster = plane.cluster().clone();
-    cluster
-        .apply_paths([root().join("crds"), root().join("manifests/base")])
-        .await
-        .unwrap();
-    let mut env = Env::on(cluster, options()).await;
+    let (_plane, mut env) = shipped().await;
     let rights = env.cluster.config_as("golive-system", "golive").await;
     let flags = ["--namespace", "", "--own-namespace", "golive-system"];
     env.start_operator_as(rights.unwrap(), &flags).await;

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt, api::DeleteParams};
-use kube_env::{ControlPlane, control_plane};
 use serde_json::json;
 
+use super::shipped;
 use crate::support::{
-    env::{Env, LIMIT, root},
-    trouble::{options, recovered, stopped},
+    env::{Env, LIMIT},
+    trouble::{recovered, stopped},
 };
 
 /// Only polling of the Secrets can find a change within a test: the shortest timer of a stalled object
@@ -32,21 +32,6 @@ const FLAGS: [&str; 10] = [
 
 /// Time in which polling must have found a change: shorter than any timer of the object.
 const SOON: Duration = Duration::from_secs(20);
-
-/// A cluster of the test's own with the shipped installation, and its operator at work. The control
-/// plane ends with what is given back.
-async fn shipped() -> (ControlPlane, Env) {
-    let plane = ControlPlane::start(control_plane::Options::default())
-        .await
-        .unwrap();
-    let cluster = plane.cluster().clone();
-    cluster
-        .apply_paths([root().join("crds"), root().join("manifests/base")])
-        .await
-        .unwrap();
-    let env = Env::on(cluster, options()).await;
-    (plane, env)
-}
 
 async fn start(env: &mut Env) {
     let rights = env.cluster.config_as("golive-system", "golive").await;

@@ -114,7 +114,9 @@ async fn words_in_a_secret_of_one_tenant_stay_in_the_texts_of_the_others() {
     };
     let (wordy, other) = (about("wordy"), about("hola"));
     assert!(other.contains("a pass begins") && !other.contains(REDACTED));
-    assert!(wordy.contains(REDACTED) && !wordy.contains("a pass begins"));
+    // Until its first pass has read the Secret, nobody knows the values.
+    let known = wordy.find(REDACTED).expect("a line that is redacted");
+    assert!(!wordy[known..].contains("a pass begins"), "{wordy}");
     assert!(
         wordy.contains("started") || wordy.contains("create"),
         "{wordy}"

@@ -1,0 +1,3 @@
+//! Integrations: the proof that webhooks and calendars of third parties work.
+
+pub mod outcome;
