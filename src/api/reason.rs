@@ -25,6 +25,8 @@ api_enum! {
         Stabilized = "Stabilized",
         /// The last good release serves, and the wanted one does not.
         RolledBack = "RolledBack",
+        /// The machines run another release than the one that passed its SmokeTest last.
+        ReleaseReplaced = "ReleaseReplaced",
         /// A requested rollback was refused.
         RollbackRefused = "RollbackRefused",
         /// A rollback was due, and is held back.

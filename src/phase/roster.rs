@@ -201,6 +201,24 @@ pub fn doubt(cx: &Cx) -> Option<Duration> {
     cx.facts.get::<Roster>()?.doubt
 }
 
+/// Whether one of our machines had this image when they were last observed; those that run a command do
+/// not count. `None`: there were none, or not all of them say which image they have.
+pub fn runs(cx: &Cx, digest: &str) -> Option<bool> {
+    let roster = cx.facts.get::<Roster>()?;
+    let of_app = |machine: &&Machine| {
+        !machine
+            .metadata(SLOT_KEY)
+            .is_some_and(|slot| slot.contains('/'))
+    };
+    let machines: Vec<&Machine> = roster.machines.iter().filter(of_app).collect();
+    let digests: Option<Vec<&str>> = machines
+        .iter()
+        .map(|machine| machine.image_ref.as_ref()?.digest.as_deref())
+        .collect();
+    let digests = digests.filter(|digests| !digests.is_empty())?;
+    Some(digests.contains(&digest))
+}
+
 /// The live machines of the app that are not ours, when all were last listed. [`ours`] lists them.
 pub fn others(cx: &Cx) -> Vec<Machine> {
     let roster = cx.facts.get::<Roster>();

@@ -17,6 +17,7 @@ use crate::{
             records::Records,
             store::{self, Place},
         },
+        roster,
     },
     pipeline::{
         Act, Care, Cx, Phase, State,
@@ -35,7 +36,7 @@ use crate::{
         begin::{self, Pass},
         memory::Memory,
     },
-    status::{self, Proof, Site, cannot_observe},
+    status::{self, Proof, Runs, Site, cannot_observe},
 };
 
 /// What the release that serves needs beside the pass over the spec.
@@ -98,7 +99,22 @@ pub async fn after(
         .latest()
         .is_some_and(|record| record.is_good() && record.content.served.as_ref() == Some(&served));
     let need = need(report, is_wanted, cx.act, reporting_drift);
-    guard(pass, memory, &cx.refs, (&records, need)).await
+    let machines = runs(cx, &records);
+    let site = guard(pass, memory, &cx.refs, (&records, need)).await?;
+    Ok(site.map(|site| Site { machines, ..site }))
+}
+
+/// What the machines run, as the pass over the spec has observed them.
+fn runs(cx: &Cx, records: &Records) -> Runs {
+    let digest = records
+        .serving_record()
+        .map(|record| &record.content.digest);
+    let replaced = digest.and_then(|digest| roster::runs(cx, digest)) == Some(false);
+    match records.latest() {
+        _ if !replaced => Runs::Serving,
+        Some(latest) if latest.is_left() => Runs::Another,
+        _ => Runs::Replacing,
+    }
 }
 
 /// Keeps and proves what serves, beside a spec that cannot be parsed.
@@ -188,6 +204,7 @@ async fn guard(
         release,
         report,
         reporting_drift: cx.act == Act::Plan,
+        machines: Runs::Serving,
     }))
 }
 

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use futures::FutureExt;
+use kube::Api;
 
 use crate::{
     api::{Activation, ActivationStatus, Reason},
@@ -17,7 +18,7 @@ use crate::{
     },
     plan::{ServingRelease, Target},
     reconcile::{context::Context, measure},
-    status::{self, PassResult, Published, debounce, events},
+    status::{self, PassResult, Published, Unanswered, Written, debounce, events},
 };
 
 /// Publishes the status of one object.
@@ -55,6 +56,8 @@ impl<'a> StatusPublisher<'a> {
         result: &PassResult<'_>,
     ) -> Result<Announced, Error> {
         let context = self.context;
+        let found = self.settle().await?;
+        let old = found.as_ref().or(old);
         let now = context.installation.clock.now();
         let mut new = status::next(old, self.activation, result, now);
         status::redact(&mut new);
@@ -69,13 +72,43 @@ impl<'a> StatusPublisher<'a> {
         if self.only_a_message_changed(current, &new) {
             return Ok(announced);
         }
-        let written = status::write(&context.kube, self.owner, current, &new).await?;
+        let written = status::write(&context.kube, self.owner, current, &new).await;
+        let written = written.inspect_err(|_| {
+            self.published.lost_answer(Unanswered {
+                old: old.cloned(),
+                new: new.clone(),
+            });
+        })?;
         measure::status(context, self.owner, self.activation, result, old, &new);
         if written.is_some() {
             context.publish(self.activation, events::between(old, &new));
         }
         self.published.set(new, written);
         Ok(announced)
+    }
+
+    /// Finds out what became of a write whose answer was lost: the next status follows from the one that
+    /// the object holds. Otherwise times of conditions would change that were written already, and what
+    /// was written would be told by no event. `None`: there was no such write.
+    async fn settle(&self) -> Result<Option<ActivationStatus>, Error> {
+        let Some(write) = self.published.unanswered() else {
+            return Ok(None);
+        };
+        let api: Api<Activation> =
+            Api::namespaced(self.context.kube.clone(), &self.owner.namespace);
+        let found = api.get_opt(&self.owner.name).await;
+        let found = found.map_err(|source| Error::kube("read the status again", source))?;
+        let found = found.filter(|found| found.metadata.uid.as_ref() == Some(&self.owner.uid));
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        if found.status.as_ref() == Some(&write.new) {
+            let events = events::between(write.old.as_ref(), &write.new);
+            self.context.publish(self.activation, events);
+        }
+        let status = status::own(&found);
+        self.published.found(status.clone(), Written::of(found));
+        Ok(status)
     }
 
     /// The status that the object holds now. One that is not its own, or that somebody else wrote

@@ -1,7 +1,7 @@
 //! The condition `Live`: whether the site answers. It is about the release that serves, whatever
 //! becomes of the spec: a wrong image in the spec, a gate that waits or a plan takes nothing from it.
 
-use super::{PassResult, pass_result::Liveness, setter::Setter};
+use super::{PassResult, Runs, pass_result::Liveness, setter::Setter};
 use crate::{
     api::{
         PhaseName, Reason,
@@ -81,7 +81,17 @@ fn decide(
     // Of the spec's own checks only those count that were made in this pass.
     let made =
         smoke_test.filter(|phase| site.is_some() || phase.progress != PhaseProgress::Pending);
+    let machines = site.map_or(Runs::Serving, |site| site.machines);
     match made.map_or(Proof::Open, proof) {
+        // The checks say nothing of a release that no machine runs.
+        Proof::Answers if machines == Runs::Replacing => as_before(to),
+        Proof::Answers if machines == Runs::Another => (
+            Unknown,
+            Reason::ReleaseReplaced,
+            format!(
+                "the site answers, and no machine runs {name}, which passed its checks last: a release that failed was left in its place"
+            ),
+        ),
         Proof::Answers => (
             True,
             Reason::GoLive,
@@ -213,6 +223,7 @@ mod tests {
                 behind_gate: Vec::new(),
             },
             reporting_drift: false,
+            machines: Runs::Serving,
         }
     }
 
@@ -268,6 +279,25 @@ mod tests {
         let (status, message) = live(Some(site(failed)), false);
         assert_eq!(status, "False");
         assert!(message.contains("answered 500"), "{message}");
+    }
+
+    #[test]
+    fn checks_that_pass_prove_nothing_of_a_release_that_no_machine_runs() {
+        let answers = |machines| {
+            let passed = checks(PhaseProgress::Succeeded, State::Done, CheckResult::Passed);
+            live(
+                Some(Site {
+                    machines,
+                    ..site(passed)
+                }),
+                false,
+            )
+        };
+        let (status, message) = answers(Runs::Another);
+        assert_eq!(status, "Unknown");
+        assert!(message.contains("no machine runs release 2"), "{message}");
+        let as_it_was = ("True".to_owned(), "as it was".to_owned());
+        assert_eq!(answers(Runs::Replacing), as_it_was);
     }
 
     #[test]

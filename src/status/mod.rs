@@ -36,9 +36,9 @@ pub use lists::announced;
 pub use live::{Proof, proof};
 pub use messages::redact;
 pub use next::next;
-pub use pass_result::{PassResult, Removing, Site, serving};
+pub use pass_result::{PassResult, Removing, Runs, Site, serving};
 pub use phases::cannot_observe;
-pub use published::Published;
+pub use published::{Published, Unanswered};
 pub use write::{Written, clear, foreign, own, unknown, write};
 
 #[cfg(test)]

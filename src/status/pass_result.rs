@@ -44,6 +44,20 @@ pub struct Site {
     pub report: Report,
     /// Changes are reported and not made.
     pub reporting_drift: bool,
+    /// What the machines run.
+    pub machines: Runs,
+}
+
+/// What the machines run while the spec cannot be brought live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Runs {
+    /// The release that serves, at least one of them; or it was not looked at.
+    #[default]
+    Serving,
+    /// None runs it any more, and the rollout that replaces it is under way.
+    Replacing,
+    /// None runs it any more: a release that failed was left in its place.
+    Another,
 }
 
 impl Site {

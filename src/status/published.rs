@@ -17,6 +17,16 @@ struct Inner {
     status: Option<ActivationStatus>,
     written: Option<Written>,
     message_due: Option<Instant>,
+    unanswered: Option<Unanswered>,
+}
+
+/// A write whose answer is lost: the API server may have stored it or not.
+#[derive(Clone, Debug)]
+pub struct Unanswered {
+    /// The status before.
+    pub old: Option<ActivationStatus>,
+    /// The status that was to be written.
+    pub new: ActivationStatus,
 }
 
 impl Published {
@@ -40,10 +50,29 @@ impl Published {
         self.lock().message_due = due;
     }
 
+    /// Notes a write whose answer is lost.
+    pub fn lost_answer(&self, write: Unanswered) {
+        self.lock().unanswered = Some(write);
+    }
+
+    /// The write whose answer is lost, if there is one.
+    pub fn unanswered(&self) -> Option<Unanswered> {
+        self.lock().unanswered.clone()
+    }
+
+    /// The object has been read again: it holds this status.
+    pub fn found(&self, status: Option<ActivationStatus>, stored: Option<Written>) {
+        let mut inner = self.lock();
+        inner.status = status;
+        inner.written = stored;
+        inner.unanswered = None;
+    }
+
     /// Sets the present status; `written` when that took a write.
     pub fn set(&self, status: ActivationStatus, written: Option<Written>) {
         let mut inner = self.lock();
         inner.status = Some(status);
+        inner.unanswered = None;
         if written.is_some() {
             inner.written = written;
         }

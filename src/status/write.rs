@@ -71,7 +71,8 @@ pub struct Written {
 }
 
 impl Written {
-    fn of(stored: Activation) -> Option<Self> {
+    /// The status of an object as it was read or written just now.
+    pub fn of(stored: Activation) -> Option<Self> {
         let version = stored.metadata.resource_version?.parse().ok()?;
         Some(Self {
             version,

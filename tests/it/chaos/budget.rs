@@ -43,7 +43,7 @@ fn looks(env: &Env) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_that_only_a_person_can_mend_costs_a_few_reads_a_look_and_no_write() {
+async fn an_object_that_only_a_person_can_mend_costs_a_few_reads_a_look_and_one_write_a_try() {
     for (name, spec, cause) in causes() {
         let env = world(&["--recheck-interval", "1s"]).await;
         env.activation(name, spec).await;
@@ -64,18 +64,12 @@ async fn an_object_that_only_a_person_can_mend_costs_a_few_reads_a_look_and_no_w
             "{cause}: {called} calls in {looked} looks: {:?}",
             env.sim.call_counts()
         );
-        if writes() != before.2 {
-            for (k, h) in env.record().histories() {
-                println!("{k:?}");
-                for w in h {
-                    println!(
-                        "   {}",
-                        serde_json::to_string(&w.object).unwrap_or_default()
-                    );
-                }
-            }
-        }
-        assert_eq!(writes(), before.2, "{cause}: nothing has changed");
+        // Each try is told: how many there were, and when the next one is.
+        let written = writes() - before.2;
+        assert!(
+            u64::try_from(written).unwrap() <= looked + 1,
+            "{cause}: {written} writes in {looked} looks"
+        );
         assert_eq!(env.sim.mutations(), 0, "{cause}");
         println!("O8: {cause}: {called} calls in {looked} looks");
     }

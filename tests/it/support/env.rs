@@ -9,7 +9,7 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Mutex, OnceLock},
     time::{Duration, Instant},
@@ -81,6 +81,8 @@ pub struct Env {
     unjudged: Option<&'static str>,
     /// Secret values that were put into this world, by a name for messages.
     values: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// Values of Secrets that may stand in the log.
+    public: Mutex<BTreeSet<String>>,
 }
 
 /// How wrong the wall clock of a process is.
@@ -160,6 +162,7 @@ impl Env {
             recorder: OnceLock::new(),
             unjudged: None,
             values: Mutex::default(),
+            public: Mutex::default(),
         };
         env.secret("fly", &[("token", &env.sim.token("cabanas").unwrap())])
             .await;
@@ -406,7 +409,8 @@ impl Env {
             let apps = world.apps.values();
             apps.flat_map(|app| app.platform.boot_secrets()).collect()
         });
-        for (name, value) in at_fly {
+        let public = self.public.lock().unwrap();
+        for (name, value) in at_fly.into_iter().filter(|(_, v)| !public.contains(v)) {
             values.insert(format!("{name} at Fly.io"), value.into_bytes());
         }
         let passwords: Vec<(String, Vec<u8>)> = values
@@ -418,6 +422,11 @@ impl Env {
             .collect();
         values.extend(passwords);
         leaks::in_log(&values, log)
+    }
+
+    /// A value of a Secret that is no secret, and may stand in the log.
+    pub fn is_public(&self, value: &str) {
+        self.public.lock().unwrap().insert(value.to_owned());
     }
 
     /// Applies a manifest, as a user would with `kubectl apply`; its objects go to this test's

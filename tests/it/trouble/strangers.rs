@@ -49,7 +49,10 @@ async fn sixty_objects_that_name_somebody_elses_app_do_not_delay_its_owner() {
         env.activation(&name, spec).await;
     }
     let from = env.sim.call_list().len();
-    stopped(&env, "stranger-0", "AppClaimed").await;
+    // All of them are known: what they ask for from now on is what they cost.
+    for number in 0..STRANGERS {
+        stopped(&env, &format!("stranger-{number}"), "AppClaimed").await;
+    }
     let (crowded, _) = update("1.0.0").await;
 
     let calls = env.sim.call_list();
