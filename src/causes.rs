@@ -1,4 +1,4 @@
-//! Formats errors with their causes, for logs, conditions and the terminal. Uses nothing of the
+//! Formats errors with their causes, and panics, for logs, conditions and the terminal. Uses nothing of the
 //! crate.
 
 use std::error::Error;
@@ -17,6 +17,15 @@ pub fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// What a panic says.
+pub fn panic(payload: &(dyn std::any::Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
 }
 
 #[cfg(test)]

@@ -47,6 +47,10 @@ pub enum Error {
     #[error("{0} is not known yet")]
     NotKnown(&'static str),
 
+    /// A server outside has not answered yet; the object is woken when it has.
+    #[error("{0} has not answered yet")]
+    Awaited(String),
+
     /// Something on record was not found, which one look does not prove.
     #[error(
         "{what} is on record and Fly.io does not show it: Golive checks again before it treats it as gone"
@@ -177,6 +181,7 @@ impl Error {
             Self::Kube { .. } => Reason::KubernetesUnavailable,
             Self::Blocked { reason, .. } | Self::Store { reason, .. } => *reason,
             Self::NotKnown(_) => Reason::Pending,
+            Self::Awaited(_) => Reason::Waiting,
             Self::Crowded => Reason::ReferencedDataCrowded,
             Self::Resolver(_) | Self::NotSeen { .. } => Reason::ObservationUnknown,
             Self::Deadline(_) => Reason::DeadlineExceeded,
@@ -209,7 +214,9 @@ impl Error {
         match self {
             // An earlier attempt of the same call may have succeeded.
             Self::Fly { source, .. } => !source.is_ambiguous(),
-            Self::NotKnown(_) | Self::NotSeen { .. } | Self::Blocked { .. } => true,
+            Self::NotKnown(_) | Self::Awaited(_) | Self::NotSeen { .. } | Self::Blocked { .. } => {
+                true
+            }
             _ => false,
         }
     }

@@ -6,13 +6,16 @@
 //!
 //! Variables: `BENCH_ROUNDS` (pairs of runs that count, 5; one for real latencies),
 //! `BENCH_REAL=0` (not also with Fly's real latencies, which takes five minutes; or another
-//! factor), `BENCH_OBJECTS` (activations for the memory, 1000), `BENCH_ONLY` (`time`, `recheck`,
-//! `memory` or `strategies`), and `BENCH_TRACE` (a file that gets the operator's log with every
-//! call). `strategies` is measured only when it is named: it takes many minutes. `BENCH_STRATEGY`
-//! picks one of them, `BENCH_SCALE` is the share of Fly's latencies (1), and `FLYCTL` names a
-//! flyctl to compare with.
+//! factor), `BENCH_OBJECTS` (activations for the memory, 1000), `BENCH_TARPITS` and `BENCH_BROKEN`
+//! (objects of a neighbour that makes trouble, 64 and 300), `BENCH_ONLY` (`time`, `recheck`,
+//! `memory`, `isolation` or `strategies`), `BENCH_OPERATOR` (the program of another version, to
+//! compare with), and `BENCH_TRACE` (a file that gets the operator's log with every call).
+//! `strategies` is measured only when it is named: it takes many minutes. `BENCH_STRATEGY` picks one
+//! of them, `BENCH_SCALE` is the share of Fly's latencies (1), and `FLYCTL` names a flyctl to
+//! compare with.
 
 mod floor;
+mod isolation;
 mod memory;
 mod recheck;
 mod strategies;
@@ -67,6 +70,9 @@ async fn run() -> Result<Vec<String>> {
     }
     if wanted("memory") {
         memory::measure(&world).await?;
+    }
+    if wanted("isolation") {
+        missed.extend(isolation::measure(&world).await?);
     }
     if only == "strategies" {
         missed.extend(strategies::measure(&world).await?);

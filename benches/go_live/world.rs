@@ -117,17 +117,21 @@ impl Run<'_> {
             Some(file) => (file.into(), "info,golive=debug"),
             None => (dir.join(format!("{}.log", self.namespace)), "info"),
         };
-        let mut spec = Spec::new("golive", env!("CARGO_BIN_EXE_golive"), log)
+        let program = std::env::var("BENCH_OPERATOR");
+        let program = program.unwrap_or_else(|_| env!("CARGO_BIN_EXE_golive").to_owned());
+        let mut spec = Spec::new("golive", program, log)
             .env("KUBECONFIG", self.world.plane.cluster().kubeconfig())
             .args(["run", "--listen=127.0.0.1:0", "--log-format=text"])
             .arg(format!("--log={level}"))
             .arg("--leader-elect=false")
-            .arg(format!("--resolve=*.fly.dev:443={}", self.sim.edge()))
             .arg(format!("--ca-file={}", ca.display()))
             .arg(format!("--namespace={}", self.namespace))
             .arg(format!("--own-namespace={}", self.namespace));
         for flag in ["machines", "api", "uiex", "registry"] {
             spec = spec.arg(format!("--fly-{flag}-url={base}"));
+        }
+        if !flags.iter().any(|(flag, _)| *flag == "resolve") {
+            spec = spec.arg(format!("--resolve=*.fly.dev:443={}", self.sim.edge()));
         }
         for (flag, value) in flags {
             spec = spec.arg(format!("--{flag}={value}"));
@@ -198,6 +202,32 @@ impl Run<'_> {
             Ok(ended) => ended,
             Err(_) => Err(format!("{name} is not live within {LIMIT:?}").into()),
         }
+    }
+
+    /// Another namespace with a token.
+    pub async fn neighbour(&self) -> Result<String> {
+        let cluster = self.world.plane.cluster();
+        let namespace = cluster.create_namespace("neighbour").await?;
+        let token = self.sim.token(ORGANIZATION).unwrap_or_default();
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "fly"},
+            "stringData": {"token": token},
+        });
+        self.apply_in(&namespace, secret).await?;
+        Ok(namespace)
+    }
+
+    /// Applies an object to another namespace.
+    pub async fn apply_in(&self, namespace: &str, mut object: Value) -> Result<()> {
+        object["metadata"]["namespace"] = json!(namespace);
+        let cluster = self.world.plane.cluster();
+        cluster.apply_objects(vec![object]).await?;
+        Ok(())
+    }
+
+    /// The activations of another namespace.
+    pub fn activations_in(&self, namespace: &str) -> Api<Activation> {
+        Api::namespaced(self.kube.clone(), namespace)
     }
 
     /// The run's activations.

@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 
 use futures::FutureExt;
 
-use crate::{error::Error, redact};
+use crate::{causes, error::Error, redact};
 
 /// Runs a pass within its deadline, and turns a panic into an error of this object.
 pub(super) async fn run<T>(
@@ -15,17 +15,11 @@ pub(super) async fn run<T>(
     match pass.catch_unwind().await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(Error::Deadline(deadline)),
-        Err(panic) => Err(Error::Panicked(panic_text(panic.as_ref()))),
+        Err(panic) => {
+            let text = causes::panic(panic.as_ref());
+            Err(Error::Panicked(redact::redact(&text).into_owned()))
+        }
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned());
-    redact::redact(&text).into_owned()
 }
 
 #[cfg(test)]

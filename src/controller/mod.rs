@@ -13,10 +13,10 @@ mod pass;
 mod watch;
 pub mod work;
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::{
-    StreamExt,
+    FutureExt, StreamExt,
     stream::{self, BoxStream},
 };
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -34,6 +34,9 @@ use intake::{Seen, Watched};
 
 /// The cache of Activations, as the readiness probe names it.
 const CACHE: &str = "activations";
+
+/// Pause before an object is tried again whose pass could not be brought to its end.
+const AFTER_A_BUG: Duration = Duration::from_secs(60);
 
 /// What is watched.
 pub struct Scope {
@@ -77,7 +80,7 @@ pub async fn run(
     let caches: Arc<[Cache]> = caches.into();
     let apply = |(namespace, seen): (Option<String>, Seen)| match seen {
         Seen::Due(object, kind) => {
-            metrics.queued(&object, kind, std::time::Duration::ZERO);
+            metrics.queued(&object, kind, Duration::ZERO);
         }
         Seen::Gone(object) => context.forget(&object.namespace, &object.name),
         Seen::Listed => {
@@ -90,11 +93,18 @@ pub async fn run(
         let (context, caches) = (context.clone(), caches.clone());
         async move {
             let key = &job.object;
-            if let Some(object) = find(&caches, key) {
-                pass::run(key, &object, &context, &running).await;
-            }
-            if find(&caches, key).is_none() {
-                pass::of_nothing(key, &context).await;
+            // On the heap: a pass is too large for a worker's stack.
+            let whole = Box::pin(async {
+                if let Some(object) = find(&caches, key) {
+                    pass::run(key, &object, &context, &running).await;
+                }
+                if find(&caches, key).is_none() {
+                    pass::of_nothing(key, &context).await;
+                }
+            });
+            if AssertUnwindSafe(whole).catch_unwind().await.is_err() {
+                tracing::error!(object = %key, "a bug: the end of a pass panicked");
+                context.metrics.retried(key, AFTER_A_BUG);
             }
         }
     };

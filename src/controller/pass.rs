@@ -50,10 +50,8 @@ async fn redacted(key: &Object, object: &Watched, context: &Context, running: &R
         }
     };
     let span = telemetry::object(&key.namespace, &key.name);
-    let pass = guarded::run(
-        context.installation.timing.deadline,
-        reconcile::reconcile(activation, context),
-    );
+    let pass = Box::pin(reconcile::reconcile(activation, context));
+    let pass = guarded::run(context.installation.timing.deadline, pass);
     let result = pass.instrument(span.clone()).await;
     context
         .metrics

@@ -14,7 +14,9 @@ use crate::{
     net::probe::Probe,
     pipeline::{Fence, Installation, Timing},
     plan::{refs::Allowed, room::Room},
-    process::{publisher::Publisher, recorder::Recorder, settings::Settings},
+    process::{
+        outside, publisher::Publisher, recorder::Recorder, settings::Settings, turnstile::Turnstile,
+    },
     reconcile::{
         context::{Context, Departures, Redactors},
         memory::Memories,
@@ -72,6 +74,7 @@ pub fn context(
         kube: parts.kube.clone(),
         fly: parts.fly.clone(),
         probe,
+        outside: Turnstile::new(outside::AT_ONCE),
         metrics: Arc::new(parts.metrics.clone()),
         installation: Arc::new(installation),
         source_interval_min: parts.settings.work.source_interval_min,

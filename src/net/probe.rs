@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
+    sync::Semaphore,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::task::AbortOnDropHandle;
@@ -41,11 +42,20 @@ pub const MAX_METRICS: usize = 4 << 20;
 /// How long a TCP connection must stay open when the application sends nothing.
 const HOLD: Duration = Duration::from_secs(2);
 
+/// Lookups at once of names that users point somewhere, whose servers may be anybody's. Each occupies
+/// a thread until the resolver gives up, also when nobody waits any more.
+const LOOKUPS_OF_HOSTNAMES: usize = 32;
+
+/// Lookups at once of the applications' own names.
+const LOOKUPS_OF_APPS: usize = 64;
+
 /// Sends requests to applications.
 #[derive(Clone, Debug)]
 pub struct Probe {
     resolve: Arc<[Resolve]>,
     tls: Arc<rustls::ClientConfig>,
+    of_hostnames: Arc<Semaphore>,
+    of_apps: Arc<Semaphore>,
 }
 
 /// A port of the host, and whether it is spoken to with TLS.
@@ -118,6 +128,8 @@ impl Probe {
         Ok(Self {
             resolve: resolve.into(),
             tls: Arc::new(tls::config(ca_file, clock)?),
+            of_hostnames: Arc::new(Semaphore::new(LOOKUPS_OF_HOSTNAMES)),
+            of_apps: Arc::new(Semaphore::new(LOOKUPS_OF_APPS)),
         })
     }
 
@@ -187,12 +199,12 @@ impl Probe {
         if let Some(over) = self.resolve.iter().find(|rule| rule.applies(host, port)) {
             return Ok(vec![over.target(port).ip()]);
         }
-        let lookup = tokio::net::lookup_host((host, port));
+        let lookup = lookup(&self.of_hostnames, host, port);
         let found = tokio::time::timeout(timeout, lookup)
             .await
             .map_err(|_| ProbeError::TimedOut(timeout))?
             .map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
-        Ok(found.map(|address| address.ip()).collect())
+        Ok(found.into_iter().map(|address| address.ip()).collect())
     }
 
     async fn once(
@@ -266,10 +278,9 @@ impl Probe {
         if !is_name || !may_be_public(&borrowed(&named)) {
             return Err(ProbeError::NotPublic(host.to_owned()));
         }
-        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        let found = lookup(&self.of_apps, host, port)
             .await
-            .map_err(|error| not_found(&error, host))?
-            .collect();
+            .map_err(|error| not_found(&error, host))?;
         if found.is_empty() {
             return Err(ProbeError::NotResolved(host.to_owned()));
         }
@@ -279,6 +290,20 @@ impl Probe {
         }
         Ok(found)
     }
+}
+
+/// Looks a name up. Its place is free once the resolver has answered, also when this is dropped
+/// before.
+async fn lookup(limit: &Arc<Semaphore>, host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+    let place = limit.clone().acquire_owned().await;
+    let place = place.map_err(std::io::Error::other)?;
+    let host = host.to_owned();
+    let found = tokio::spawn(async move {
+        let found = tokio::net::lookup_host((host, port)).await;
+        drop(place);
+        found.map(Iterator::collect)
+    });
+    found.await?
 }
 
 /// One request over this connection.

@@ -3,7 +3,7 @@
 
 use crate::{
     error::Error,
-    fly::ImageReference,
+    fly::{self, ImageReference, ResolvedImage},
     phase::releases,
     pipeline::{Cx, step::Result},
     store::{
@@ -41,10 +41,8 @@ pub async fn resolve(cx: &Cx) -> Result<Option<Image>> {
         Some((digest, runs_on_fly)) => of(&digest, runs_on_fly),
         None => {
             let name = target.image_name();
-            let resolved = cx
-                .fly
-                .resolve_image(reference)
-                .await
+            let resolved = read(cx, reference)
+                .await?
                 .map_err(|source| Error::fly(format!("resolve the image {name}"), source))?;
             let Some(resolved) = resolved else {
                 return Ok(None);
@@ -54,6 +52,21 @@ pub async fn resolve(cx: &Cx) -> Result<Option<Image>> {
     };
     cx.facts.set(image.clone());
     Ok(Some(image))
+}
+
+/// What the registry says of an image to who has the object's token.
+///
+/// # Errors
+/// While it has not answered; within, when it refuses or fails.
+pub async fn read(
+    cx: &Cx,
+    reference: &ImageReference,
+) -> Result<std::result::Result<Option<ResolvedImage>, fly::Error>> {
+    let (client, image) = (cx.fly.clone(), reference.clone());
+    let ask = || async move { client.resolve_image(&image).await };
+    let question = format!("{reference} {}", cx.target.stamp());
+    let answer = cx.outside.ask("image", &question, ask).await;
+    answer.ok_or_else(|| Error::Awaited(format!("the registry of {reference}")))
 }
 
 /// What is stored, as this process has read or written it last. In the journal, because a source

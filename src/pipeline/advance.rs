@@ -15,7 +15,11 @@ use super::{
     step::{Outcome, Progress, Step},
     verdict::{Removal, Result, Slot, Verdict, Wake, Why},
 };
-use crate::api::{PhaseName, Reason};
+use crate::{
+    api::{PhaseName, Reason},
+    error::Error,
+    process::outside,
+};
 
 /// One line of the table of phases.
 pub struct Phase {
@@ -95,7 +99,9 @@ impl<S: Step> AnyStep for S {
     }
 
     fn advance<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Outcome> {
-        Box::pin(advance(self, cx))
+        // The large part on the heap first: it is moved into the outer one.
+        let advance = Box::pin(advance(self, cx));
+        Box::pin(outside::of_step(Step::id(self), advance))
     }
 
     fn remove<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Result<Removal>> {
@@ -124,14 +130,12 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
             Err(error) => {
                 return Outcome {
                     notes: step.notes_of_failure(&error),
-                    progress: Progress::Failed {
-                        observing: true,
-                        error,
-                    },
+                    progress: failed(error, true),
                     sent,
                 };
             }
         };
+        cx.outside.observed(Step::id(step));
         let notes = step.notes(&cx.target, &observed);
         let end = |progress, sent| Outcome {
             progress,
@@ -155,17 +159,21 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
             if let Some(slot) = slot.filter(|_| error.surely_not_applied()) {
                 cx.intents.refused(&slot);
             }
-            let failed = Progress::Failed {
-                observing: false,
-                error,
-            };
-            return end(failed, sent);
+            return end(failed(error, false), sent);
         }
         sent.push(Sent {
             step: Step::id(step),
             line,
             kind,
         });
+    }
+}
+
+/// The progress of a step of which a call failed, or has not been answered yet.
+fn failed(error: Error, observing: bool) -> Progress {
+    match error {
+        Error::Awaited(_) => Progress::Awaited(Why::new(Reason::Waiting, error.to_string())),
+        error => Progress::Failed { observing, error },
     }
 }
 

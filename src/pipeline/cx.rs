@@ -20,6 +20,7 @@ use crate::{
         Target,
         refs::{Allowed, Refs},
     },
+    process::outside::Outside,
 };
 
 /// May this process still write to the outside? Closed on shutdown and when the leader's
@@ -189,6 +190,8 @@ pub struct Cx {
     pub kube: kube::Client,
     /// Requests to the application's public address.
     pub probe: crate::net::probe::Probe,
+    /// Questions to servers that may answer slowly, which a pass does not wait for.
+    pub outside: Outside,
     /// What steps observed, in this pass and before.
     pub facts: Arc<Facts>,
     /// What this process has sent for the object.

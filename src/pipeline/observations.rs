@@ -13,7 +13,7 @@ use super::{
     StepId, advance::Phase, cx::EarlierProof, facts::Facts, intent::Intents, record::StepRecord,
     typed_map::TypedMap,
 };
-use crate::api::PhaseName;
+use crate::{api::PhaseName, process::outside::Questions};
 
 /// What the steps observed, and what they sent.
 #[derive(Debug, Default)]
@@ -26,6 +26,8 @@ pub struct Observations {
     pub journal: Arc<TypedMap>,
     /// Creates announced before they are sent.
     pub intents: Arc<Intents>,
+    /// Questions to servers outside that are under way.
+    pub questions: Arc<Questions>,
     /// Steps whose wait has ended since the last pass.
     pub fired: Arc<Fired>,
     /// What the phase behind a closed gate would change.

@@ -151,6 +151,13 @@ impl StepRecord {
                 self.again = Some(now + longest(&wake, timing));
                 self.wake = Some(wake);
             }
+            // The time is for an answer that a bug has lost.
+            Progress::Awaited(why) => {
+                self.state = State::Waiting;
+                self.explain(why);
+                self.attempts = attempts;
+                self.again = Some(now + timing.deadline);
+            }
             Progress::Blocked(why) => {
                 self.state = State::Blocked;
                 self.explain(why);

@@ -127,6 +127,8 @@ pub enum Progress {
         /// What ends the wait.
         wake: Wake,
     },
+    /// A server outside has not answered yet. The answer wakes the step.
+    Awaited(Why),
     /// Stopped until something changes.
     Blocked(Why),
     /// A call failed.

@@ -1,5 +1,5 @@
 //! The parts of a process: settings, logging, metrics, probes, leader election, the Kubernetes
-//! client, events.
+//! client, events, questions to servers outside.
 //!
 //! Uses `api`, `redact`, `net`, `causes` and `clock`, and nothing that knows how an Activation is
 //! reconciled. How the parts are put together is `controller/operator.rs`. Start reading in
@@ -10,10 +10,12 @@ pub mod kube_client;
 pub mod leader;
 mod mail;
 pub mod metrics;
+pub mod outside;
 pub mod publisher;
 pub mod recorder;
 pub mod server;
 pub mod settings;
 pub mod share;
 pub mod telemetry;
+pub mod turnstile;
 pub mod workqueue;

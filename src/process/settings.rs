@@ -169,7 +169,8 @@ pub struct WorkSettings {
     #[arg(long, env = "GOLIVE_SOURCE_INTERVAL_MIN", default_value = "30s", value_parser = duration, value_name = "DURATION")]
     pub source_interval_min: Duration,
 
-    /// Number of activations that are reconciled concurrently. From 1 to 1000.
+    /// Number of activations that are reconciled concurrently. From 1 to 1000. Where several
+    /// namespaces are watched, one holds at most as many as it leaves free: alone, half of them.
     #[arg(long, env = "GOLIVE_MAX_CONCURRENT_RECONCILES", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000), value_name = "COUNT")]
     pub max_concurrent_reconciles: u16,
 

@@ -14,6 +14,7 @@ use crate::{
         Act, Care, Cx, EarlierProof, Origin, Owner, Recorded, Slot, observations::Observations,
     },
     plan::{ServingRelease, Target, refs::Refs},
+    process::{outside::Outside, workqueue::Kind},
     reconcile::{context::Context, memory::Memory, status_publisher::StatusPublisher},
     status,
 };
@@ -161,6 +162,7 @@ pub fn cx_for(
         owner: pass.owner.clone(),
         kube: context.kube.clone(),
         probe: context.probe.clone(),
+        outside: outside(pass, observations),
         facts: observations.facts.clone(),
         journal: observations.journal.clone(),
         intents: observations.intents.clone(),
@@ -171,6 +173,24 @@ pub fn cx_for(
         pass: observations.passes,
         requests: observations.requests,
     }
+}
+
+/// What this pass asks servers outside with. An answer that comes after it wakes the object.
+pub fn outside(pass: &Pass<'_>, observations: &Observations) -> Outside {
+    let (fired, waits) = (observations.fired.clone(), pass.context.waits.clone());
+    let object = pass.reference();
+    let wake = move |step: Option<StepId>| {
+        if let Some(step) = step {
+            fired.fire(step);
+        }
+        waits.wake(&object, Kind::Progress);
+    };
+    Outside::new(
+        observations.questions.clone(),
+        pass.context.outside.clone(),
+        pass.owner.namespace.clone(),
+        Arc::new(wake),
+    )
 }
 
 /// Takes over the intents that an earlier process wrote to the status: their outcome is unknown.

@@ -17,7 +17,7 @@ use crate::{
     net::probe::Probe,
     pipeline::{Fence, Installation},
     plan::room::Room,
-    process::{metrics::Metrics, publisher::Publisher, workqueue::Object},
+    process::{metrics::Metrics, publisher::Publisher, turnstile::Turnstile, workqueue::Object},
     reconcile::memory::Memories,
     redact::{self, Redactor},
     triggers::{Waits, secrets::SecretPoller},
@@ -31,6 +31,8 @@ pub struct Context {
     pub fly: fly::Fly,
     /// Requests to applications.
     pub probe: Probe,
+    /// How many questions to servers outside are under way.
+    pub outside: Arc<Turnstile>,
     /// Metrics of this process.
     pub metrics: Arc<Metrics>,
     /// What all objects have in common.

@@ -17,7 +17,7 @@ use crate::{
         source::{self, decide::Followed},
     },
     reconcile::{
-        begin::Pass,
+        begin::{self, Pass},
         memory::{Memory, Reading},
     },
     redact,
@@ -104,7 +104,7 @@ async fn parse(
 async fn follow(
     pass: &Pass<'_>,
     memory: &mut Memory,
-    refs: &Refs,
+    refs: &Arc<Refs>,
 ) -> Result<Option<Followed>, Error> {
     let context = pass.context;
     // The chosen image is stored: the object must not go before it can be removed.
@@ -113,6 +113,7 @@ async fn follow(
         kube: &context.kube,
         own_namespace: &context.installation.own_namespace,
         fly: &context.fly,
+        outside: &begin::outside(pass, &memory.wanted),
         timing: &context.installation.timing,
         interval_min: context.source_interval_min,
         key: &context.installation.fingerprint_key,

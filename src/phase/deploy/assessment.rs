@@ -52,7 +52,7 @@ pub async fn observe(cx: &Cx) -> Result<Assessment> {
     let mut rollout = rollout::observe(cx).await?;
     let unconfirmed = failures::unconfirmed(cx, &mut rollout).await?;
     let checks = machine_checks::observe(cx, &rollout).await?;
-    let evidence = evidence(cx, &rollout).await;
+    let evidence = evidence(cx, &rollout).await?;
     let targets = &rollout.targets;
     let is_serving_gone = rollout.effective.rollback.is_none()
         && !targets.is_wanted_good()
@@ -72,7 +72,7 @@ pub async fn observe(cx: &Cx) -> Result<Assessment> {
 
 /// What is known of machines that are not healthy. Fly.io is asked about those that have failed, and
 /// where the program listens once it has had the time to open its port.
-async fn evidence(cx: &Cx, rollout: &Rollout) -> BTreeMap<String, Evidence> {
+async fn evidence(cx: &Cx, rollout: &Rollout) -> Result<BTreeMap<String, Evidence>> {
     let mut evidence = BTreeMap::new();
     for (machine, wanted) in rollout.pairs() {
         if evidence.len() >= DIAGNOSED {
@@ -94,7 +94,7 @@ async fn evidence(cx: &Cx, rollout: &Rollout) -> BTreeMap<String, Evidence> {
             false => Vec::new(),
         };
         let known = match has_failed {
-            true => diagnosis::of(cx, &rollout.machines, machine, findings).await,
+            true => diagnosis::of(cx, &rollout.machines, machine, findings).await?,
             false => Evidence {
                 findings,
                 ..Evidence::default()
@@ -102,7 +102,7 @@ async fn evidence(cx: &Cx, rollout: &Rollout) -> BTreeMap<String, Evidence> {
         };
         evidence.insert(machine.id.clone(), known);
     }
-    evidence
+    Ok(evidence)
 }
 
 /// Whether a machine has run for longer than the `grace_period` of its checks, and flyctl's ten

@@ -193,7 +193,7 @@ impl<'a> Tested<'a> {
                 continue;
             }
             let one_off = self.one_off(cx, rollout, slot, label, test)?;
-            let runs = Runs::new(cx, one_off, of).await;
+            let runs = Runs::new(cx, one_off, of).await?;
             if runs.progress(&cx.target.app, cx.fly_now()) != Progress::Passed {
                 passed = false;
                 open.runs.push(runs);

@@ -29,6 +29,9 @@ const RECENT: SignedDuration = SignedDuration::from_secs(120);
 /// Most bytes of the proxy's line.
 const PROXY_LINE: usize = 160;
 
+/// The name of the question for the evidence: none of a check, which are DNS labels.
+pub const QUESTION: &str = "the edge";
+
 /// The HTTP statuses that Fly.io's proxy answers by itself.
 /// Source: fly.io/docs/monitoring/error-codes.
 pub const OWN_ERRORS: [u16; 3] = [502, 503, 504];
@@ -47,19 +50,26 @@ pub async fn why(cx: &Cx) -> Option<String> {
     if let Some(known) = known.filter(|known| known.at.elapsed() < FOR) {
         return known.evidence.clone();
     }
-    // It is evidence for a message, so that any part of it may be missing.
+    let of = cx.clone();
+    let gather = || async move { gather(&of).await };
+    // Told once it is there.
+    let evidence = cx.outside.ask(QUESTION, cx.target.stamp(), gather).await?;
+    cx.facts.set(Gathered {
+        at: Instant::now(),
+        evidence: evidence.clone(),
+    });
+    evidence
+}
+
+/// It is evidence for a message, so that any part of it may be missing.
+async fn gather(cx: &Cx) -> Option<String> {
     let machines = roster::ours(cx).await.unwrap_or_default();
     let of_machines = of_machines(cx, &machines).await;
     let lines = cx.fly.logs(&cx.target.app, None, None).await;
     let lines = lines.map(|page| page.lines).unwrap_or_default();
     let said = proxy_line(&lines, cx.fly_now()).map(|said| format!("Fly.io's proxy: {said}"));
     let parts: Vec<String> = [of_machines, said].into_iter().flatten().collect();
-    let evidence = (!parts.is_empty()).then(|| parts.join("; "));
-    cx.facts.set(Gathered {
-        at: Instant::now(),
-        evidence: evidence.clone(),
-    });
-    evidence
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// Why the machines with services do not get requests.

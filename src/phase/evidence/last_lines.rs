@@ -2,8 +2,9 @@
 
 use crate::{
     api::status::one_line,
+    error::Error,
     fly::{LogLine, logs::LogProvider},
-    pipeline::Cx,
+    pipeline::{Cx, step::Result},
 };
 
 /// Most bytes of them in a message, which has 1024: the rest is for what happened and what to do.
@@ -20,12 +21,23 @@ const EXITED: &str = "Main child exited";
 
 /// The last lines that a machine's program printed, or those up to its end when it has `ended`: in one
 /// line, bounded, without secrets. `None` when the logs cannot be read or the program printed nothing.
-pub async fn of(cx: &Cx, id: &str, ended: bool) -> Option<String> {
-    let page = cx.fly.logs(&cx.target.app, Some(id), None).await.ok()?;
+///
+/// # Errors
+/// While Fly.io has not answered.
+pub async fn of(cx: &Cx, id: &str, ended: bool) -> Result<Option<String>> {
+    let (fly, app, machine) = (cx.fly.clone(), cx.target.app.clone(), id.to_owned());
+    let read = || async move { fly.logs(&app, Some(&machine), None).await.ok() };
+    let page = cx
+        .outside
+        .ask_and_keep(&format!("logs of {id}"), "", read)
+        .await;
+    let Some(page) = page.ok_or_else(|| Error::Awaited("the log of Fly.io".to_owned()))? else {
+        return Ok(None);
+    };
     let lines = own(&page.lines, ended);
     let lines = lines.iter().map(|line| crate::redact::redact(line));
     let lines: Vec<String> = lines.map(|line| one_line(&line, LONGEST_LINE)).collect();
-    shorten(&lines)
+    Ok(shorten(&lines))
 }
 
 /// What the program printed. A program that is being restarted prints more lines after those that show

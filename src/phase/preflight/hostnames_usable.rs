@@ -8,7 +8,8 @@ use futures::future::join_all;
 use super::check::{Check, Finding};
 use crate::{
     api::{Reason, preflight::CheckName, status::Severity},
-    net::probe::ProbeError,
+    error::Error,
+    net::probe::{Probe, ProbeError},
     phase::names::public_host,
     pipeline::{Cx, step::Result},
     plan::Target,
@@ -38,10 +39,10 @@ pub struct Resolutions {
     hostnames: Vec<(String, Resolved)>,
 }
 
-async fn resolve(cx: &Cx, name: &str) -> Resolved {
+async fn resolve(probe: &Probe, name: &str) -> Resolved {
     // A wildcard is tested with any name under it.
     let name = name.replace('*', "golive-check");
-    match cx.probe.resolve(&name, MAX_WAIT).await {
+    match probe.resolve(&name, MAX_WAIT).await {
         Ok(addresses) => Resolved::To(addresses.into_iter().collect()),
         Err(ProbeError::NotResolved(_)) => Resolved::Nowhere,
         Err(_) => Resolved::Unknown,
@@ -61,15 +62,18 @@ impl Check for HostnamesUsable {
                 hostnames: Vec::new(),
             });
         }
-        let own = public_host(&cx.target.app);
-        let app = resolve(cx, &own);
-        let hostnames = join_all(
-            names
+        let (own, probe) = (public_host(&cx.target.app), cx.probe.clone());
+        let (question, names) = (names.join(" "), names.clone());
+        let look = || async move {
+            let app = resolve(&probe, &own);
+            let hostnames = names
                 .iter()
-                .map(|name| async { (name.clone(), resolve(cx, name).await) }),
-        );
-        let (app, hostnames) = futures::join!(app, hostnames);
-        Ok(Resolutions { app, hostnames })
+                .map(|name| async { (name.clone(), resolve(&probe, name).await) });
+            let (app, hostnames) = futures::join!(app, join_all(hostnames));
+            Resolutions { app, hostnames }
+        };
+        let found = cx.outside.ask("names", &question, look).await;
+        found.ok_or_else(|| Error::Awaited("the resolver".to_owned()))
     }
 
     fn judge(&self, target: &Target, observed: &Resolutions) -> Finding {

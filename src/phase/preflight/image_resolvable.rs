@@ -39,6 +39,9 @@ impl Check for ImageResolvable {
         if cx.target.image_or_invalid().is_err() {
             let source = cx.target.followed();
             let failure = source.and_then(|source| source.failure.as_ref());
+            if failure.is_some_and(|failure| failure.reason == Reason::Waiting) {
+                return Err(Error::Awaited("the registry".to_owned()));
+            }
             // What may pass without a change is no finding.
             return match failure.and_then(|failure| failure.transient.clone()) {
                 Some(error) => Err(Error::fly("choose an image of `deploy.source`", error)),
@@ -146,7 +149,7 @@ async fn private(cx: &Cx) -> Result<Option<String>> {
     if image.is_fly() || source.is_none_or(|source| source.credentials_secret_ref.is_none()) {
         return Ok(None);
     }
-    match cx.fly.resolve_image(image).await {
+    match image::read(cx, image).await? {
         Ok(Some(_)) => Ok(None),
         Ok(None) => Ok(Some(
             "without them the registry answers that it does not exist".to_owned(),

@@ -38,7 +38,8 @@ fn requests(target: &Target) -> impl Iterator<Item = &SmokeCheck> {
     checks.filter(|smoke| smoke.check.database.is_none())
 }
 
-/// Makes the next try of a check, if it is due. The error: this process cannot make requests.
+/// Makes the next try of a check, if it is due. One that takes long is counted when it has ended. The
+/// error: this process cannot make requests.
 async fn next_try(cx: &Cx, host: &str, smoke: &SmokeCheck, tries: &mut Tries) -> Option<Error> {
     let now = Instant::now();
     let check = &smoke.check;
@@ -46,8 +47,17 @@ async fn next_try(cx: &Cx, host: &str, smoke: &SmokeCheck, tries: &mut Tries) ->
     if !tries.is_due(check, now) {
         return None;
     }
-    let questions = question::questions(smoke);
-    match check::attempt(&cx.probe, host, &questions, report::timeout(cx, check)).await {
+    let (probe, host, smoke) = (cx.probe.clone(), host.to_owned(), smoke.clone());
+    let timeout = report::timeout(cx, check);
+    let attempt = || async move {
+        let questions = question::questions(&smoke);
+        check::attempt(&probe, &host, &questions, timeout).await
+    };
+    match cx
+        .outside
+        .ask(&check.name, cx.target.stamp(), attempt)
+        .await?
+    {
         Ok(tried) => {
             tries.add(explained(tried, has_no_address(cx)), Instant::now());
             None
@@ -129,10 +139,18 @@ impl Step for EdgeChecks {
     async fn observe(&self, cx: &Cx) -> Result<ObservedChecks> {
         let before = cx.facts.get::<EdgeMemory>();
         let mut memory = Memory::of(cx, before.map(|before| before.0.clone()));
-        let look = match requests(&cx.target).next() {
-            Some(_) => look::decide(cx, &memory).await?,
-            None => Look::Try,
+        let mut names: Vec<&str> = requests(&cx.target)
+            .map(|smoke| smoke.check.name.as_str())
+            .collect();
+        let mut begun = names.iter();
+        // A try that was begun is counted.
+        let begun = begun.any(|name| cx.outside.awaits(StepId::EdgeChecks, name));
+        let look = match begun || names.is_empty() {
+            true => Look::Try,
+            false => look::decide(cx, &memory).await?,
         };
+        names.push(evidence::edge::QUESTION);
+        cx.outside.keep_only(StepId::EdgeChecks, &names);
         let host = public_host(&cx.target.app);
         let runs = requests(&cx.target).map(|smoke| {
             let (host, name) = (&host, &smoke.check.name);

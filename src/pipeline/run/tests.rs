@@ -29,6 +29,7 @@ use crate::{
         verdict::{Result, Slot},
     },
     plan::{Target, refs::Refs, testing},
+    process::{outside::Outside, turnstile::Turnstile},
 };
 
 /// Longest time that anything here takes, on a busy computer too.
@@ -213,6 +214,12 @@ fn cx() -> Cx {
         origin: Origin::default(),
         kube: kube::Client::new(kube, "n"),
         probe: Probe::new(&[], None, &crate::clock::ServerClock::of_kubernetes()).unwrap(),
+        outside: Outside::new(
+            Default::default(),
+            Turnstile::new(8),
+            "n".to_owned(),
+            Arc::new(|_| {}),
+        ),
         facts: Default::default(),
         journal: Default::default(),
         intents: Default::default(),

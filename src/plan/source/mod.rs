@@ -5,7 +5,10 @@
 //! [`choose`] and [`decide`] are pure; [`registry`] reads the registry, once an interval. Start
 //! reading at [`follow`]. May use: the rest of `plan` but the target, `store` and what is below it.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sha2::{Digest, Sha256};
 
@@ -19,6 +22,7 @@ use crate::{
         refs::Refs,
         token::token,
     },
+    process::outside::Outside,
     store::image::{self as store, Stored},
 };
 
@@ -43,6 +47,8 @@ pub struct Registry<'a> {
     pub own_namespace: &'a str,
     /// Fly.io, whose registry takes the object's token.
     pub fly: &'a fly::Fly,
+    /// Asks the registry without waiting for an answer that takes long.
+    pub outside: &'a Outside,
     /// Pauses after failures.
     pub timing: &'a Timing,
     /// Shortest interval between two observations, whatever the spec requests.
@@ -113,7 +119,7 @@ pub async fn follow(
     registry: &Registry<'_>,
     owner: &Owner,
     activation: &Activation,
-    refs: &Refs,
+    refs: &Arc<Refs>,
     watch: &mut Watch,
     serving: Option<&str>,
 ) -> Result<Option<Followed>, Error> {
@@ -134,12 +140,22 @@ pub async fn follow(
         Some(stored) => stored,
         None => store::load(kube, namespace, owner).await?,
     };
-    let client = registry
-        .fly
-        .client(token)
-        .with_deadline(tokio::time::Instant::now() + OBSERVATION);
-    let followed = observe(&client, &id, source, refs, &before, serving).await;
+    let client = registry.fly.client(token);
+    let observed = {
+        let (id, source, refs) = (id.clone(), source.clone(), refs.clone());
+        let (before, serving) = (before.clone(), serving.map(str::to_owned));
+        let work = || async move {
+            let client = client.with_deadline(tokio::time::Instant::now() + OBSERVATION);
+            observe(&client, &id, &source, &refs, &before, serving.as_deref()).await
+        };
+        registry.outside.ask("registry", &key, work).await
+    };
     watch.stored = Some(before.clone());
+    let Some(followed) = observed else {
+        // What it said last still counts, if it was asked the same.
+        let last = watch.followed.clone().filter(|_| watch.key == key);
+        return Ok(Some(last.unwrap_or_else(|| awaited(&id, source, &before))));
+    };
     if let Some(choice) = &followed.choice
         && Some(choice) != before.choice.as_ref()
     {
@@ -174,6 +190,31 @@ fn raised(mut followed: Followed, asked: Duration, interval: Duration) -> Follow
         );
     }
     followed
+}
+
+/// While the registry has not answered yet: what was chosen before for the same question stays.
+fn awaited(id: &str, source: &Source, stored: &Stored) -> Followed {
+    let message = format!("the registry of {} has not answered yet", source.image);
+    let choice = Rule::parse(&source.policy).ok().and_then(|rule| {
+        let question = Question {
+            id,
+            image: &source.image,
+            rule: &rule,
+        };
+        decide::answer(&question, stored.choice.as_ref()).cloned()
+    });
+    let failure = choice.is_none().then(|| Failure {
+        reason: Reason::Waiting,
+        message: message.clone(),
+        transient: None,
+    });
+    Followed {
+        choice,
+        reason: Reason::Waiting,
+        message,
+        pending: None,
+        failure,
+    }
 }
 
 /// Observes the registry and decides.

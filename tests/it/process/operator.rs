@@ -101,6 +101,36 @@ async fn a_process_that_is_asked_to_stop_gives_the_lease_back_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_process_that_is_asked_to_stop_as_soon_as_it_leads_gives_the_lease_back_at_once() {
+    let cluster = ControlPlane::shared().await.unwrap().cluster();
+    let leases =
+        |namespace: &str| -> Api<Lease> { Api::namespaced(cluster.client().unwrap(), namespace) };
+    // The caches are filled in these moments, which differ a little each time.
+    for _ in 0..4 {
+        let namespace = cluster.create_namespace("process").await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut golive = start(&namespace, folder.path().join("golive.log")).await;
+        golive.wait_for_line("leading", LIMIT).await.unwrap();
+        let since = std::time::Instant::now();
+
+        golive.stop();
+
+        let output = golive.output().unwrap();
+        // Less than the grace period, after which work is cut off with another exit code.
+        assert!(since.elapsed() < Duration::from_secs(30), "{output}");
+        assert!(output.contains("released the lease"), "{output}");
+        assert!(output.trim_end().ends_with("INFO stopped"), "{output}");
+        let freed = leases(&namespace)
+            .get("golive")
+            .await
+            .unwrap()
+            .spec
+            .unwrap();
+        assert_eq!(freed.holder_identity.unwrap_or_default(), "");
+    }
+}
+
+#[tokio::test]
 async fn the_next_process_leads_at_once_after_one_that_stopped_in_good_order() {
     let cluster = ControlPlane::shared().await.unwrap().cluster();
     let namespace = cluster.create_namespace("process").await.unwrap();

@@ -9,6 +9,7 @@ mod definitions;
 mod deletion;
 mod deploy;
 mod evidence;
+mod fair;
 mod inputs;
 mod isolation;
 mod kept;

@@ -93,7 +93,7 @@ pub async fn runs(
         timeout: timeout(app),
         attempt,
     };
-    Ok(Runs::new(cx, one_off, machines).await)
+    Runs::new(cx, one_off, machines).await
 }
 
 /// The size with the most memory among the machines of the default group, which flyctl gives to the

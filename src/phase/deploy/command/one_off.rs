@@ -176,7 +176,10 @@ pub enum Progress {
 
 impl Runs {
     /// The runs of a program in these machines, oldest first.
-    pub async fn new(cx: &Cx, one_off: OneOff, mut machines: Vec<Machine>) -> Self {
+    ///
+    /// # Errors
+    /// While Fly.io has not answered what the last one printed.
+    pub async fn new(cx: &Cx, one_off: OneOff, mut machines: Vec<Machine>) -> Result<Self> {
         let mut runs = Self {
             count: u32::try_from(machines.len()).unwrap_or(u32::MAX),
             last: machines.pop(),
@@ -188,7 +191,7 @@ impl Runs {
         };
         runs.forget_other_attempt(cx.fly_now());
         let Some(last) = &runs.last else {
-            return runs;
+            return Ok(runs);
         };
         match runs.state(last, cx.fly_now()) {
             // Its result is recorded already, or it could not start.
@@ -198,13 +201,13 @@ impl Runs {
             Run::Failed { .. } | Run::Stuck => {
                 runs.close_announcement(cx);
                 runs.published = published::is_published(cx, &last.id);
-                runs.tail = last_lines::of(cx, &last.id, true).await;
+                runs.tail = last_lines::of(cx, &last.id, true).await?;
                 published::note_published(cx, &last.id);
             }
             Run::Succeeded => runs.close_announcement(cx),
             Run::Running | Run::Ending | Run::Unknown | Run::Decided(_) => {}
         }
-        runs
+        Ok(runs)
     }
 
     /// A failed run of another release or another command line is no run of this one.

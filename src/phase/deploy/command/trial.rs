@@ -85,7 +85,7 @@ impl OneOffStep for TryImage {
         }
         let machines = one_off_machines::in_slot(cx, &slot, <[Machine]>::is_empty).await?;
         let one_off = one_off(cx, spec, wanted, &slot)?;
-        let runs = Runs::new(cx, one_off, machines).await;
+        let runs = Runs::new(cx, one_off, machines).await?;
         let state = CommandState::Runs(Box::new(runs));
         Ok(Observation::of(cx, state, targets))
     }

@@ -3,13 +3,14 @@
 
 use super::{leases, slots};
 use crate::{
+    error::Error,
     fly::{ExecRequest, Machine, MachineState},
     phase::{
         database::Database,
         database_probe,
         evidence::{cause::Finding, last_lines},
     },
-    pipeline::Cx,
+    pipeline::{Cx, step::Result},
 };
 
 /// Longest run of one command, in seconds: an observation must not occupy a worker for long.
@@ -33,12 +34,15 @@ struct DatabaseAnswer {
 }
 
 /// The evidence for a failure beside its `findings`.
+///
+/// # Errors
+/// While Fly.io has not answered.
 pub async fn of(
     cx: &Cx,
     machines: &[Machine],
     failed: &Machine,
     findings: Vec<Finding>,
-) -> Evidence {
+) -> Result<Evidence> {
     let key = (failed.id.clone(), failed.instance_id.clone());
     let known = cx.facts.get::<DatabaseAnswer>();
     let mut causes = findings.iter().map(|found| &found.cause);
@@ -47,7 +51,11 @@ pub async fn of(
         _ if causes.any(|cause| !cause.may_be_time()) => None,
         Some(known) => known.answer.clone(),
         None => {
-            let answer = database(cx, machines, failed).await;
+            let (of, machines, machine) = (cx.clone(), machines.to_vec(), failed.clone());
+            let test = || async move { database(&of, &machines, &machine).await };
+            let (name, question) = (format!("database from {}", key.0), format!("{:?}", key.1));
+            let answer = cx.outside.ask_and_keep(&name, &question, test).await;
+            let answer = answer.ok_or_else(|| Error::Awaited("the machine".to_owned()))?;
             cx.facts.set(DatabaseAnswer {
                 failed: key,
                 answer: answer.clone(),
@@ -56,13 +64,13 @@ pub async fn of(
         }
     };
     let ended = failed.exit_since_start().is_some();
-    let lines = last_lines::of(cx, &failed.id, ended).await;
+    let lines = last_lines::of(cx, &failed.id, ended).await?;
     let lines = lines.map(|tail| format!("its last lines: {tail}"));
     let parts = [answer, lines].into_iter().flatten();
-    Evidence {
+    Ok(Evidence {
         failure: parts.map(|text| format!("; {text}")).collect(),
         findings,
-    }
+    })
 }
 
 /// Whether the database answers in a machine: in the failed one when it runs, else in another.
