@@ -363,6 +363,10 @@ async fn release(tokens: &BTreeSet<String>, context: &Context, owner: &Owner) ->
     }
     finalizers::remove_finalizer(&context.kube, owner).await?;
     drop(turn);
+    // A pass of a replica that does not know yet that it no longer leads may have protected it again.
+    for secret in tokens {
+        finalizers::release(secret, &context.kube, owner).await?;
+    }
     context.waits.forget(&owner.uid);
     Ok(())
 }
