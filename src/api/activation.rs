@@ -104,9 +104,9 @@ pub struct ActivationSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["before".into()]))]
     pub gates: Vec<Gate>,
 
-    /// What makes `Ready` true. This version of Golive can prove `GoLive` only, and refuses the others.
+    /// What makes `Ready` true. This version of Golive cannot prove `Stabilized`, and refuses it.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self == 'GoLive'").message("`readyWhen` must be GoLive: this version of Golive can prove neither IntegrationsVerified nor Stabilized"))]
+    #[x_kube(validation = Rule::new("self != 'Stabilized'").message("`readyWhen` must be GoLive or IntegrationsVerified: this version of Golive cannot prove Stabilized"))]
     pub ready_when: ReadyWhen,
 
     /// Whether Golive acts, or only publishes what it would do.
