@@ -21,6 +21,8 @@ pub const LAYERS: &[&[&str]] = &[
     &["net/"],
     &["redact/"],
     &["api/"],
+    // Readers of bytes. Pure, and use nothing.
+    &["exposition/", "ical/"],
     &["causes.rs", "clock.rs"],
 ];
 
@@ -28,7 +30,14 @@ pub const LAYERS: &[&[&str]] = &[
 pub const LIBRARY: &str = "golive";
 
 /// Layers that work without Kubernetes.
-pub const NO_KUBERNETES: &[&str] = &["src/fly/", "src/flytoml/", "src/net/", "src/redact/"];
+pub const NO_KUBERNETES: &[&str] = &[
+    "src/exposition/",
+    "src/fly/",
+    "src/flytoml/",
+    "src/ical/",
+    "src/net/",
+    "src/redact/",
+];
 
 /// The crates and the folder of ours that are Kubernetes.
 pub const KUBERNETES: (&[&str], &str) = (&["kube", "k8s_openapi"], "src/api/");
