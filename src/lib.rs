@@ -22,3 +22,4 @@ pub mod redact;
 pub mod status;
 pub mod store;
 pub mod triggers;
+pub mod webhook;

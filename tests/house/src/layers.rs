@@ -18,6 +18,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["flytoml/"],
     &["fly/"],
     &["process/"],
+    &["webhook/"],
     &["net/"],
     &["redact/"],
     &["api/"],
@@ -37,6 +38,7 @@ pub const NO_KUBERNETES: &[&str] = &[
     "src/ical/",
     "src/net/",
     "src/redact/",
+    "src/webhook/",
 ];
 
 /// The crates and the folder of ours that are Kubernetes.
