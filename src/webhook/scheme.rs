@@ -376,6 +376,19 @@ impl Scheme {
     }
 }
 
+impl Scheme {
+    /// The header of the signature with the time alone, if it carries the time.
+    pub fn time_only(&self, delivery: &Delivery<'_>) -> Option<(String, String)> {
+        match &self.stamp.as_ref()?.place {
+            StampPlace::Parameter(name) => {
+                let value = format!("{name}={}", self.time(delivery));
+                Some((self.header.clone(), value))
+            }
+            StampPlace::Header(_) => None,
+        }
+    }
+}
+
 fn dot() -> Part {
     Part::Text(".".to_owned())
 }
@@ -598,6 +611,9 @@ mod tests {
             let empty = scheme.headers(&delivery("golive-probe-1", 1, "{}"), Some(&[]));
             let empty = value(&empty, &scheme.header).unwrap();
             assert!(empty.ends_with(&scheme.prefix), "{empty}");
+            let time = scheme.time_only(&delivery("golive-probe-1", 1, "{}"));
+            let stripe = ("Stripe-Signature".to_owned(), "t=1".to_owned());
+            assert_eq!(time, (scheme.header == stripe.0).then_some(stripe));
         }
     }
 }

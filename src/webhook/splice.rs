@@ -12,16 +12,29 @@ pub struct Value<'a> {
     pub number: u64,
 }
 
+/// A text with another value in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spliced {
+    /// The whole text.
+    pub json: String,
+    /// The value, as a reader of the text finds it.
+    pub value: String,
+}
+
 /// The text with another value at this JSON pointer (RFC 6901): a string in the place of a string, a
 /// number in the place of a number. None if the text is not JSON, or has neither there.
-pub fn replace(json: &str, pointer: &str, value: Value<'_>) -> Option<String> {
+pub fn replace(json: &str, pointer: &str, value: Value<'_>) -> Option<Spliced> {
     let place = find(json, pointer)?;
-    let new = match json.as_bytes().get(place.start)? {
-        b'"' => serde_json::to_string(value.text).ok()?,
-        b'-' | b'0'..=b'9' => value.number.to_string(),
+    let (value, written) = match json.as_bytes().get(place.start)? {
+        b'"' => (
+            value.text.to_owned(),
+            serde_json::to_string(value.text).ok()?,
+        ),
+        b'-' | b'0'..=b'9' => (value.number.to_string(), value.number.to_string()),
         _ => return None,
     };
-    Some([&json[..place.start], &new, &json[place.end..]].concat())
+    let json = [&json[..place.start], &written, &json[place.end..]].concat();
+    Some(Spliced { json, value })
 }
 
 /// Where the value of a pointer stands.
@@ -159,7 +172,7 @@ mod tests {
     };
 
     fn replaced(json: &str, pointer: &str) -> Option<String> {
-        replace(json, pointer, NEW)
+        replace(json, pointer, NEW).map(|spliced| spliced.json)
     }
 
     #[test]
@@ -175,6 +188,13 @@ mod tests {
             Some(body.replace("\"x\"", "\"golive-probe-1\""))
         );
         assert_eq!(replaced(body, "/b/0"), Some(body.replace("[1,", "[990,")));
+    }
+
+    #[test]
+    fn the_value_is_known_as_a_reader_finds_it() {
+        let value = |json: &str| replace(json, "/id", NEW).map(|spliced| spliced.value);
+        assert_eq!(value(r#"{"id":"x"}"#).as_deref(), Some("golive-probe-1"));
+        assert_eq!(value(r#"{"id":-1.5e3}"#).as_deref(), Some("990"));
     }
 
     #[test]
