@@ -293,7 +293,12 @@ fn folded(words: &[&str]) -> String {
             out.push(' ');
         }
         let word = word.trim_matches(|c: char| !c.is_alphanumeric());
-        out.extend(word.chars().flat_map(char::to_lowercase).map(plain));
+        if word.is_ascii() {
+            out.push_str(word);
+        } else {
+            out.extend(word.chars().flat_map(char::to_lowercase).map(plain));
+        }
     }
+    out.make_ascii_lowercase();
     out
 }

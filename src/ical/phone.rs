@@ -2,14 +2,16 @@
 
 use super::rule::Rule;
 
-/// Words before a telephone number, in lower case.
-const PHONE_WORDS: [&str; 13] = [
+/// Words before a telephone number. They are compared without the case of ASCII letters.
+const PHONE_WORDS: [&str; 15] = [
     "phone",
     "tel",
     "telefono",
     "teléfono",
+    "telÉfono",
     "movil",
     "móvil",
+    "mÓvil",
     "mobile",
     "celular",
     "cel",
@@ -126,9 +128,9 @@ fn is_labelled(text: &str, begin: usize) -> bool {
     }
     let line = text[from..begin].rsplit(['\n', ';', '|']).next();
     let mut words = line.unwrap_or_default().split(|c: char| !c.is_alphabetic());
-    let is_one = |word: &str, known: &str| {
-        let lower = word.chars().flat_map(char::to_lowercase);
-        lower.eq(known.chars())
-    };
-    words.any(|word| PHONE_WORDS.iter().any(|known| is_one(word, known)))
+    words.any(|word| {
+        PHONE_WORDS
+            .iter()
+            .any(|known| word.eq_ignore_ascii_case(known))
+    })
 }

@@ -5,6 +5,7 @@
 //! what came back (`judge`, `latency`, `set`). All of them end in [`outcome::Outcome`].
 
 pub mod application;
+pub mod calendar;
 pub mod judge;
 pub mod latency;
 pub mod mercado_pago;
