@@ -66,6 +66,17 @@ impl Default for Integrations {
     }
 }
 
+impl Integrations {
+    /// Whether anything is to be verified.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.whatsapp.is_some()
+            || self.mercado_pago.is_some()
+            || self.ical.is_some()
+            || !self.webhooks.is_empty()
+    }
+}
+
 fn deadline() -> Duration {
     Duration::from_mins(60)
 }
@@ -196,12 +207,6 @@ pub struct Ical {
         regex(pattern = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
     )]
     pub overlaps_metric: Option<String>,
-
-    /// The addresses of the calendars that the application imports, separated by blanks or line
-    /// breaks: `https://…`, or `NAME=https://…`. Golive reads each as the application does. They carry
-    /// a token, so that only their names are shown. Without it, that check is `Unproven`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub feeds_secret_ref: Option<SecretKeyRef>,
 }
 
 fn thirty_minutes() -> Duration {
@@ -466,10 +471,11 @@ pub struct Webhook {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_type: Option<WebhookPlace>,
 
-    /// The body that is sent. Default: an empty JSON object; a named scheme has a body of its sender.
-    #[serde(default = "empty_object")]
+    /// The body that is sent. Default: one of the sender that `scheme` names; for Custom an empty JSON
+    /// object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16384))]
-    pub body: String,
+    pub body: Option<String>,
     /// The required response of the application.
     #[serde(default)]
     pub expect: WebhookExpectation,
@@ -481,10 +487,6 @@ pub struct Webhook {
 
 fn json() -> String {
     "application/json".into()
-}
-
-fn empty_object() -> String {
-    "{}".into()
 }
 
 /// The required response of the application.

@@ -12,6 +12,9 @@ use hyper::{Method, Request, header};
 
 use super::probe::{Answer, Probe, ProbeError, send};
 
+/// Longest time to connect, with TLS.
+const CONNECT: Duration = Duration::from_secs(10);
+
 /// A request.
 #[derive(Clone, Debug)]
 pub struct Delivery<'a> {
@@ -28,9 +31,9 @@ pub struct Delivery<'a> {
 }
 
 impl Probe {
-    /// Sends a delivery to the host, in at most `timeout`. The answer may be any, a redirect too;
-    /// [`Answer::took`] is the time from the sent request to the end of the answer, without the time
-    /// to connect.
+    /// Sends a delivery to the host, and waits for the answer for at most `timeout`, without the time to
+    /// connect. The answer may be any, a redirect too; [`Answer::took`] is the time from the sent request
+    /// to the end of the answer.
     ///
     /// # Errors
     /// When there is no answer, with the cause.
@@ -50,11 +53,13 @@ impl Probe {
         let request = request
             .body(Full::new(delivery.body.clone()))
             .map_err(|_| ProbeError::BadPath)?;
-        let sent = async {
+        let connected = async {
             let stream = self.stream(host, 443).await?;
-            let stream = self.handshake(self.tls(), host, stream).await?;
-            send(stream, request, (host, delivery.limit)).await
+            self.handshake(self.tls(), host, stream).await
         };
+        let connected = tokio::time::timeout(CONNECT, connected).await;
+        let stream = connected.unwrap_or_else(|_| Err(ProbeError::Connect(host.to_owned())))?;
+        let sent = send(stream, request, (host, delivery.limit));
         tokio::time::timeout(timeout, sent)
             .await
             .unwrap_or(Err(ProbeError::TimedOut(timeout)))

@@ -10,3 +10,4 @@ mod probe_error;
 pub mod public_address;
 pub mod resolve;
 pub mod tls;
+pub mod vendor;

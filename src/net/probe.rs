@@ -213,7 +213,7 @@ impl Probe {
     }
 
     /// The configuration of TLS.
-    pub(super) fn tls(&self) -> Arc<rustls::ClientConfig> {
+    pub fn tls(&self) -> Arc<rustls::ClientConfig> {
         self.tls.clone()
     }
 

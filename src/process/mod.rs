@@ -10,6 +10,7 @@ pub mod kube_client;
 pub mod leader;
 mod mail;
 pub mod metrics;
+pub mod places;
 pub mod publisher;
 pub mod recorder;
 pub mod server;

@@ -11,9 +11,11 @@ use crate::{
     error::Error,
     fly,
     pipeline::{
-        Act, Care, Cx, EarlierProof, Origin, Owner, Recorded, Slot, observations::Observations,
+        Act, Care, Cx, EarlierProof, Origin, Owner, Recorded, Slot, Waker,
+        observations::Observations,
     },
     plan::{ServingRelease, Target, refs::Refs},
+    process::workqueue::Kind,
     reconcile::{context::Context, memory::Memory, status_publisher::StatusPublisher},
     status,
 };
@@ -161,9 +163,12 @@ pub fn cx_for(
         owner: pass.owner.clone(),
         kube: context.kube.clone(),
         probe: context.probe.clone(),
+        vendors: context.vendors.clone(),
         facts: observations.facts.clone(),
         journal: observations.journal.clone(),
         intents: observations.intents.clone(),
+        background: observations.background.clone(),
+        waker: waker(pass, observations),
         recorded: Arc::new(recorded),
         installation: context.installation.clone(),
         fence: context.fence.clone(),
@@ -171,6 +176,16 @@ pub fn cx_for(
         pass: observations.passes,
         requests: observations.requests,
     }
+}
+
+/// Wakes the object of this pass for a step of these observations.
+fn waker(pass: &Pass<'_>, observations: &Observations) -> Waker {
+    let (waits, object) = (pass.context.waits.clone(), pass.reference());
+    let fired = observations.fired.clone();
+    Waker::new(move |step| {
+        fired.fire(step);
+        waits.wake(&object, Kind::Progress);
+    })
 }
 
 /// Takes over the intents that an earlier process wrote to the status: their outcome is unknown.

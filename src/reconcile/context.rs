@@ -14,7 +14,7 @@ use kube::{
 use crate::{
     api::Activation,
     fly,
-    net::probe::Probe,
+    net::{probe::Probe, vendor::Vendors},
     pipeline::{Fence, Installation},
     plan::room::Room,
     process::{metrics::Metrics, publisher::Publisher, workqueue::Object},
@@ -31,6 +31,8 @@ pub struct Context {
     pub fly: fly::Fly,
     /// Requests to applications.
     pub probe: Probe,
+    /// Questions to vendors.
+    pub vendors: Vendors,
     /// Metrics of this process.
     pub metrics: Arc<Metrics>,
     /// What all objects have in common.

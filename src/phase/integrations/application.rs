@@ -6,47 +6,36 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::Method;
 
+use super::{
+    calendar,
+    probe::{Probe, Reply},
+};
 use crate::net::{
+    self,
     deliver::Delivery,
-    probe::{Answer, Probe, ProbeError},
+    probe::{Answer, MAX_BODY, ProbeError},
 };
 
-/// Begins every id that a probe makes up: of a message, a payment, an event.
-pub const ID_PREFIX: &str = "golive-probe-";
-
 /// The header that says whose probe it is: `<activation>/<release>/<check>`.
-pub const MARK: &str = "X-Golive-Probe";
+const MARK: &str = "X-Golive-Probe";
 
 /// The value of `User-Agent` of every probe.
-pub const AGENT: &str = concat!("golive-probe/", env!("CARGO_PKG_VERSION"));
+const AGENT: &str = concat!("golive-probe/", env!("CARGO_PKG_VERSION"));
 
-/// Most bytes of an answer to a webhook. More is no answer that a sender reads.
-const ANSWER: usize = 64 << 10;
-
-/// One request of a probe. The mark and `User-Agent` are added.
-#[derive(Clone, Debug)]
-pub struct Request<'a> {
-    /// The method.
-    pub method: Method,
-    /// Path and query.
-    pub path: &'a str,
-    /// Headers: names and values.
-    pub headers: &'a [(&'a str, &'a str)],
-    /// The body, byte for byte.
-    pub body: Bytes,
-}
+/// Longest time of one page.
+const PAGE: Duration = Duration::from_secs(30);
 
 /// The application of one Activation, at one release.
 #[derive(Clone, Debug)]
 pub struct Application {
-    probe: Probe,
+    probe: net::probe::Probe,
     host: String,
     mark: String,
 }
 
 impl Application {
     /// The application at this host, of this Activation and release.
-    pub fn new(probe: Probe, host: String, activation: &str, release: u64) -> Self {
+    pub fn new(probe: net::probe::Probe, host: String, activation: &str, release: u64) -> Self {
         Self {
             probe,
             host,
@@ -59,20 +48,32 @@ impl Application {
         &self.host
     }
 
-    /// Sends one request for a check, such as `W4`, in at most `timeout`. Redirects are not followed.
-    ///
-    /// # Errors
-    /// When there is no answer, with the cause.
-    pub async fn send(
-        &self,
-        check: &str,
-        request: &Request<'_>,
-        timeout: Duration,
-    ) -> Result<Answer, ProbeError> {
-        self.ask(check, request, ANSWER, timeout).await
+    /// Sends a probe, and waits for the answer for at most `limit`. Redirects are not followed.
+    pub async fn send(&self, probe: &Probe, limit: Duration) -> Reply {
+        let request = &probe.request;
+        let pairs = request.headers.iter();
+        let headers = pairs.map(|(name, value)| (name.as_str(), value.as_str()));
+        let delivery = Delivery {
+            method: request.method.clone(),
+            path: &request.path,
+            headers: &headers.collect::<Vec<_>>(),
+            body: request.body.clone(),
+            limit: MAX_BODY,
+        };
+        match self.deliver(probe.check, delivery, limit).await {
+            Ok(answer) => Reply::Answered {
+                status: answer.status,
+                body: answer.body,
+                took: answer.took,
+            },
+            Err(ProbeError::TimedOut(after)) => Reply::Silent { after },
+            Err(error) => Reply::Unreachable {
+                why: error.to_string(),
+            },
+        }
     }
 
-    /// Reads a page for a check: at most `limit` bytes of it.
+    /// Reads a page for a check: at most `limit` bytes of it. Redirects are not followed.
     ///
     /// # Errors
     /// When there is no answer, with the cause.
@@ -83,31 +84,38 @@ impl Application {
         (accept, limit): (&str, usize),
         timeout: Duration,
     ) -> Result<Answer, ProbeError> {
-        let request = Request {
+        let delivery = Delivery {
             method: Method::GET,
             path,
-            headers: &[("Accept", accept)],
+            headers: &[("Accept", accept), ("Cache-Control", "no-cache")],
             body: Bytes::new(),
+            limit,
         };
-        self.ask(check, &request, limit, timeout).await
+        self.deliver(check, delivery, timeout).await
     }
 
-    async fn ask(
+    /// Reads what a check of calendars asks for.
+    ///
+    /// # Errors
+    /// When there is no answer, with the cause.
+    pub async fn read(&self, request: &calendar::Request) -> Result<Answer, ProbeError> {
+        let of = (request.accept, request.limit);
+        self.page(request.check, &request.path, of, PAGE).await
+    }
+
+    /// Sends a request with the mark of a probe.
+    async fn deliver(
         &self,
         check: &str,
-        request: &Request<'_>,
-        limit: usize,
+        delivery: Delivery<'_>,
         timeout: Duration,
     ) -> Result<Answer, ProbeError> {
         let mark = format!("{}/{check}", self.mark);
         let mut headers = vec![("User-Agent", AGENT), (MARK, mark.as_str())];
-        headers.extend(request.headers);
+        headers.extend(delivery.headers);
         let delivery = Delivery {
-            method: request.method.clone(),
-            path: request.path,
             headers: &headers,
-            body: request.body.clone(),
-            limit,
+            ..delivery
         };
         self.probe.deliver(&self.host, &delivery, timeout).await
     }

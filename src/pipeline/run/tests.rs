@@ -185,6 +185,12 @@ impl Step for Made {
     }
 }
 
+fn vendors() -> crate::net::vendor::Vendors {
+    let nobody = "http://127.0.0.1:9".parse().unwrap();
+    let tls = crate::net::tls::config(None, &crate::clock::ServerClock::of_kubernetes()).unwrap();
+    crate::net::vendor::Vendors::new(&nobody, &nobody, &tls.into()).unwrap()
+}
+
 fn cx() -> Cx {
     let nobody = "http://127.0.0.1:9".to_owned();
     let endpoints = fly::Endpoints {
@@ -213,15 +219,19 @@ fn cx() -> Cx {
         origin: Origin::default(),
         kube: kube::Client::new(kube, "n"),
         probe: Probe::new(&[], None, &crate::clock::ServerClock::of_kubernetes()).unwrap(),
+        vendors: vendors(),
         facts: Default::default(),
         journal: Default::default(),
         intents: Default::default(),
+        background: Default::default(),
+        waker: crate::pipeline::Waker::new(|_| {}),
         installation: Arc::new(Installation {
             watched: Vec::new(),
             own_namespace: "n".to_owned(),
             fingerprint_key: b"key".to_vec().into(),
             app_tokens: false,
             secrets: crate::plan::refs::Allowed::All,
+            places: crate::process::places::Places::new(1, 1),
             timing: Timing::default(),
             clock: crate::clock::ServerClock::at(Timestamp::UNIX_EPOCH),
         }),
