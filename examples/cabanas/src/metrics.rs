@@ -1,6 +1,6 @@
 //! What `/metrics` shows, in Prometheus' text format.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::{
@@ -13,6 +13,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 pub use prometheus_text::CONTENT_TYPE;
+
+use crate::effects::Effects;
+use crate::fault::Faults;
+use crate::mistake::Mistake;
 
 /// Upper bounds of the buckets of `http_request_duration_seconds`.
 ///
@@ -76,8 +80,15 @@ pub struct ProbeLabels {
 pub struct WebhookLabels {
     /// `whatsapp` or `mercadopago`.
     pub provider: &'static str,
-    /// `processed`, `duplicate` or `rejected`.
+    /// `processed`, `duplicate`, `rejected`, or `probe` for what Golive delivered.
     pub outcome: &'static str,
+}
+
+/// Labels of `webhook_effects_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EffectLabels {
+    /// `whatsapp` or `mercadopago`.
+    pub provider: &'static str,
 }
 
 /// All metrics of the process.
@@ -87,17 +98,19 @@ pub struct Metrics {
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
     probes: Family<ProbeLabels, Counter>,
     webhooks: Family<WebhookLabels, Counter>,
+    effects: Family<EffectLabels, Counter<u64, AtomicU64>>,
+    ical_events: Option<Gauge<i64, AtomicI64>>,
     in_flight: Gauge,
     ical_age: Option<Gauge<f64, AtomicU64>>,
     /// When the calendars were last in order; seconds since 1970, 0 = never.
     ical_synced_at: AtomicU64,
     ical_at_least_minutes: u32,
+    ical_age_is_zero: bool,
 }
 
 impl Metrics {
-    /// Registers everything. `calendars` adds the gauge of the calendars, which then says at least
-    /// `ical_at_least_minutes` (the switch `ical-stale`).
-    pub fn new(calendars: bool, ical_at_least_minutes: Option<u32>) -> Self {
+    /// Registers everything. `calendars` adds the gauges of the calendars, which `faults` may break.
+    pub fn new(calendars: bool, faults: &Faults) -> Self {
         let mut registry = Registry::default();
         let requests = Family::default();
         registry.register(
@@ -115,7 +128,7 @@ impl Metrics {
         let probes = Family::default();
         registry.register(
             "http_probes",
-            "Requests to the health, readiness and metrics endpoints",
+            "Requests to the health, readiness and metrics endpoints, and those of Golive",
             probes.clone(),
         );
         let webhooks = Family::default();
@@ -123,6 +136,12 @@ impl Metrics {
             "webhook_events",
             "Events delivered by webhooks; only those processed had an effect",
             webhooks.clone(),
+        );
+        let effects = Family::default();
+        registry.register(
+            "webhook_effects",
+            "Events that had an effect, counted in the database for all machines; probes included",
+            effects.clone(),
         );
         let in_flight: Gauge = Gauge::default();
         registry.register(
@@ -142,6 +161,15 @@ impl Metrics {
             registry.register(
                 "ical_last_sync_age_minutes",
                 "Minutes since the calendar that was imported longest ago was imported",
+                Gauge::clone(&gauge),
+            );
+            gauge
+        });
+        let ical_events = calendars.then(|| {
+            let gauge = Gauge::default();
+            registry.register(
+                "ical_imported_events",
+                "Events in the calendars of other channels, as last imported",
                 Gauge::clone(&gauge),
             );
             gauge
@@ -170,10 +198,13 @@ impl Metrics {
             durations,
             probes,
             webhooks,
+            effects,
+            ical_events,
             in_flight,
             ical_age,
             ical_synced_at: AtomicU64::new(0),
-            ical_at_least_minutes: ical_at_least_minutes.unwrap_or(0),
+            ical_at_least_minutes: faults.ical_stale_minutes.unwrap_or(0),
+            ical_age_is_zero: faults.has(Mistake::AgeAlwaysZero),
         }
     }
 
@@ -215,6 +246,27 @@ impl Metrics {
             .inc();
     }
 
+    /// What webhooks have caused, for all machines; `None` leaves the counter out.
+    pub fn effects(&self, read: Option<[(&'static str, Effects); 2]>) {
+        // Only then: another request may be about to write the numbers out.
+        if read.is_none() {
+            self.effects.clear();
+        }
+        for (provider, effects) in read.into_iter().flatten() {
+            self.effects
+                .get_or_create(&EffectLabels { provider })
+                .inner()
+                .store(effects.all, Ordering::Relaxed);
+        }
+    }
+
+    /// Number of the events that were imported.
+    pub fn calendar_events(&self, events: i64) {
+        if let Some(gauge) = &self.ical_events {
+            gauge.set(events);
+        }
+    }
+
     /// Notes when the calendar that was imported longest ago was imported, in seconds since 1970.
     pub fn calendars_synced_at(&self, epoch_seconds: u64) {
         self.ical_synced_at.store(epoch_seconds, Ordering::Relaxed);
@@ -231,7 +283,13 @@ impl Metrics {
             };
             // `max` would turn NaN into a number, and "never" into "just now".
             let least = f64::from(self.ical_at_least_minutes);
-            gauge.set(if minutes < least { least } else { minutes });
+            gauge.set(if self.ical_age_is_zero {
+                0.0
+            } else if minutes < least {
+                least
+            } else {
+                minutes
+            });
         }
         let mut text = String::new();
         prometheus_text::encode(&mut text, &self.registry)?;
@@ -268,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_request_is_counted_once_in_each_family_with_its_labels() {
-        let metrics = Metrics::new(true, None);
+        let metrics = Metrics::new(true, &Faults::default());
         metrics.request("/a", Kind::Audio, 503, Duration::from_millis(2500));
         let text = metrics.encode().unwrap();
         for line in [
@@ -294,18 +352,42 @@ mod tests {
                 .find(|l| l.starts_with("ical_last_sync_age_minutes "));
             line.unwrap().split(' ').nth(1).unwrap().to_owned()
         };
-        let metrics = Metrics::new(true, None);
+        let metrics = Metrics::new(true, &Faults::default());
         assert_eq!(age(&metrics), "NaN");
         metrics.calendars_synced_at(epoch_seconds() as u64 - 600);
         assert!((9.9..10.2).contains(&age(&metrics).parse().unwrap()));
-        let stale = Metrics::new(true, Some(90));
+        let stale = Metrics::new(true, &"ical-stale=90".parse().unwrap());
         stale.calendars_synced_at(epoch_seconds() as u64);
         assert!(age(&stale).parse::<f64>().unwrap() >= 90.0);
     }
 
     #[test]
+    fn effects_that_cannot_be_counted_are_left_out() {
+        let metrics = Metrics::new(true, &Faults::default());
+        let three = Effects {
+            all: 3,
+            to_handle: 1,
+        };
+        metrics.effects(Some([
+            ("whatsapp", three),
+            ("mercadopago", Effects::default()),
+        ]));
+        let text = metrics.encode().unwrap();
+        assert!(
+            text.contains("webhook_effects_total{provider=\"whatsapp\"} 3"),
+            "{text}"
+        );
+        assert!(
+            text.contains("webhook_effects_total{provider=\"mercadopago\"} 0"),
+            "{text}"
+        );
+        metrics.effects(None);
+        assert!(!metrics.encode().unwrap().contains("webhook_effects_total{"));
+    }
+
+    #[test]
     fn a_service_without_calendars_has_no_gauge_for_them() {
-        let text = Metrics::new(false, None).encode().unwrap();
+        let text = Metrics::new(false, &Faults::default()).encode().unwrap();
         assert!(!text.contains("ical_"));
     }
 }
