@@ -101,10 +101,13 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
                 true => 0.0,
                 false => (epoch_seconds() - synced.at as f64).max(0.0),
             };
+            let at = Timestamp::from_second((epoch_seconds() - age) as i64);
             let shown = json!({
                 "sources": synced.sources,
                 "events": synced.events,
-                "last_success_age_seconds": age,
+                "double_booked_nights": synced.double_booked,
+                "last_sync_age_minutes": age / 60.0,
+                "last_success": at.unwrap_or_default().to_string(),
             });
             let headers = [
                 (header::CONTENT_TYPE, "application/json"),
@@ -265,11 +268,19 @@ struct Synced {
     at: i64,
     sources: i64,
     events: i64,
+    /// Nights that both a guest of ours and another channel have. Our own nights that a channel sends
+    /// back as they are do not count.
+    double_booked: i64,
 }
 
 async fn synced(app: &App) -> Result<Synced, DatabaseError> {
     let sql = "select floor(extract(epoch from coalesce(min(succeeded_at), now())))::bigint, \
-               count(*), coalesce(sum(events), 0)::bigint from calendar_sync";
+               count(*), coalesce(sum(events), 0)::bigint, \
+               (select coalesce(sum(least(r.check_out, b.check_out) - greatest(r.check_in, b.check_in)), 0) \
+                from reservation r join calendar_block b on b.cabin_id = r.cabin_id \
+                and daterange(b.check_in, b.check_out) && daterange(r.check_in, r.check_out) \
+                where (b.check_in, b.check_out) <> (r.check_in, r.check_out))::bigint \
+               from calendar_sync";
     let rows = app
         .database
         .rows("read the age of the calendars", sql, &[])
@@ -279,6 +290,7 @@ async fn synced(app: &App) -> Result<Synced, DatabaseError> {
         at: column(0),
         sources: column(1),
         events: column(2),
+        double_booked: column(3),
     })
 }
 
@@ -288,7 +300,8 @@ async fn refresh_age(app: &App) {
         Ok(synced) => {
             app.metrics
                 .calendars_synced_at(u64::try_from(synced.at).unwrap_or(0));
-            app.metrics.calendar_events(synced.events);
+            app.metrics
+                .calendar_events(synced.events, synced.double_booked);
         }
         Err(error) => {
             tracing::warn!(error = %chain(&error), "cannot read the age of the calendars")

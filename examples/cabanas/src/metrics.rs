@@ -1,6 +1,6 @@
 //! What `/metrics` shows, in Prometheus' text format.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::{
@@ -99,7 +99,8 @@ pub struct Metrics {
     probes: Family<ProbeLabels, Counter>,
     webhooks: Family<WebhookLabels, Counter>,
     effects: Family<EffectLabels, Counter<u64, AtomicU64>>,
-    ical_events: Option<Gauge<i64, AtomicI64>>,
+    /// Imported events, and nights that are booked twice.
+    ical_events: Option<(Gauge, Gauge)>,
     in_flight: Gauge,
     ical_age: Option<Gauge<f64, AtomicU64>>,
     /// When the calendars were last in order; seconds since 1970, 0 = never.
@@ -166,13 +167,23 @@ impl Metrics {
             gauge
         });
         let ical_events = calendars.then(|| {
-            let gauge = Gauge::default();
-            registry.register(
-                "ical_imported_events",
-                "Events in the calendars of other channels, as last imported",
-                Gauge::clone(&gauge),
-            );
-            gauge
+            let gauge = |registry: &mut Registry, name: &str, help: &str| {
+                let gauge = Gauge::default();
+                registry.register(name, help, Gauge::clone(&gauge));
+                gauge
+            };
+            (
+                gauge(
+                    &mut registry,
+                    "ical_imported_events",
+                    "Events in the calendars of other channels, as last imported",
+                ),
+                gauge(
+                    &mut registry,
+                    "ical_double_booked_nights",
+                    "Nights that both a guest of ours and another channel have",
+                ),
+            )
         });
         // A series that appears with its first error hides that error from a rate, and a series
         // that is absent looks like no service at all.
@@ -260,10 +271,11 @@ impl Metrics {
         }
     }
 
-    /// Number of the events that were imported.
-    pub fn calendar_events(&self, events: i64) {
-        if let Some(gauge) = &self.ical_events {
-            gauge.set(events);
+    /// Number of the events that were imported, and of the nights that are booked twice.
+    pub fn calendar_events(&self, events: i64, double_booked: i64) {
+        if let Some((imported, twice)) = &self.ical_events {
+            imported.set(events);
+            twice.set(double_booked);
         }
     }
 

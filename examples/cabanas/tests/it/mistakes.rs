@@ -352,8 +352,8 @@ async fn importing(world: &World, channel: &Service, switch: &str) -> Service {
 
 async fn status(to: &Service) -> (u64, f64) {
     let status = get(to.address(), "/api/v1/ical/status").await.json();
-    let age = status["last_success_age_seconds"].as_f64().unwrap();
-    (status["events"].as_u64().unwrap(), age)
+    let minutes = status["last_sync_age_minutes"].as_f64().unwrap();
+    (status["events"].as_u64().unwrap(), minutes * 60.0)
 }
 
 async fn wait_until(to: &Service, wanted: impl Fn(u64, f64) -> bool) {
@@ -374,7 +374,7 @@ async fn wait_until(to: &Service, wanted: impl Fn(u64, f64) -> bool) {
 async fn frozen_import_imports_once_and_the_age_says_so() {
     let (world, channel) = channel().await;
     let service = importing(&world, &channel, "frozen-import").await;
-    wait_until(&service, |events, age| events == 1 && age >= 4.0).await;
+    wait_until(&service, |events, seconds| events == 1 && seconds >= 4.0).await;
 }
 
 #[tokio::test]
