@@ -61,6 +61,7 @@ struct MetaChange {
     tokens: Option<Vec<Token>>,
     subscribed: Option<Vec<String>>,
     mode: Option<Mode>,
+    development: Option<bool>,
     throttled: Option<u32>,
 }
 
@@ -73,6 +74,7 @@ async fn change_meta(State(state): State<Shared>, Json(change): Json<MetaChange>
     set(&mut meta.tokens, change.tokens);
     set(&mut meta.subscribed, change.subscribed);
     set(&mut meta.mode, change.mode);
+    set(&mut meta.development, change.development);
     set(&mut meta.throttled, change.throttled);
     StatusCode::NO_CONTENT
 }

@@ -2,6 +2,7 @@
 
 pub mod mercadopago;
 mod note;
+mod rewritten;
 pub mod whatsapp;
 
 use hmac::{Hmac, KeyInit, Mac};

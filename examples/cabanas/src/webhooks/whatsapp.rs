@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::rewritten::rewritten;
 use super::{Event, PROBE_ID, accepts, note};
 use crate::fault::Faults;
 use crate::metrics::Kind;
@@ -102,8 +103,7 @@ fn signed(faults: &Faults, secret: &SecretString, headers: &HeaderMap, body: &[u
         return signature.is_some_and(|hex| signed_with_sha1(secret, body, hex));
     }
     let body: Cow<'_, [u8]> = if faults.has(Mistake::Reserializes) {
-        let parsed = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
-        parsed.to_string().into_bytes().into()
+        rewritten(body).into()
     } else if faults.has(Mistake::DecodesEscapes) {
         decoded(&String::from_utf8_lossy(body)).into_bytes().into()
     } else {

@@ -255,6 +255,30 @@ fn read_node(
     Ok(Value::Object(shown))
 }
 
+/// Who may send messages: the account, its business, the app of the token, and the number if one was asked
+/// for.
+///
+/// Source: developers.facebook.com, WhatsApp Cloud API, "Messaging health status".
+fn health(meta: &Meta, of_number: bool) -> Value {
+    let app = match meta.development {
+        true => "BLOCKED",
+        false => "AVAILABLE",
+    };
+    let mut entities = vec![
+        json!({"entity_type": "WABA", "id": meta.waba_id, "can_send_message": "AVAILABLE"}),
+        json!({"entity_type": "BUSINESS", "id": "506914307656634", "can_send_message": "AVAILABLE"}),
+        json!({"entity_type": "APP", "id": meta.app_id, "can_send_message": app}),
+    ];
+    if of_number {
+        let number = &meta.phone_number_id;
+        entities.insert(
+            0,
+            json!({"entity_type": "PHONE_NUMBER", "id": number, "can_send_message": "AVAILABLE"}),
+        );
+    }
+    json!({"can_send_message": app, "entities": entities})
+}
+
 /// The kind of a node, all its fields, and those that are shown when none are asked for.
 fn describe(meta: &Meta, id: &str) -> Option<(&'static str, Value, &'static [&'static str])> {
     if id == meta.phone_number_id {
@@ -268,6 +292,7 @@ fn describe(meta: &Meta, id: &str) -> Option<(&'static str, Value, &'static [&'s
             "account_mode": meta.mode,
             "status": "CONNECTED",
             "throughput": {"level": "STANDARD"},
+            "health_status": health(meta, true),
             "webhook_configuration": {"application": meta.callback.clone().unwrap_or_default()},
         });
         let usual = [
@@ -290,6 +315,7 @@ fn describe(meta: &Meta, id: &str) -> Option<(&'static str, Value, &'static [&'s
             "currency": "USD",
             "message_template_namespace": "58e6d318_b627_4112_b9c7_2961197553ea",
             "account_review_status": "APPROVED",
+            "health_status": health(meta, false),
             "status": "ACTIVE",
         });
         let usual = ["name", "timezone_id", "message_template_namespace"].as_slice();

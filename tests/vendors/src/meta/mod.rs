@@ -46,6 +46,8 @@ pub struct Meta {
     pub subscribed: Vec<String>,
     /// The mode of the number.
     pub mode: Mode,
+    /// Whether the app is in development: then it sends and gets nothing of real customers.
+    pub development: bool,
     /// Where webhooks go, once the handshake has passed.
     pub callback: Option<String>,
     /// How many of the next calls are refused because there were too many.
@@ -75,6 +77,7 @@ impl Default for Meta {
             }],
             subscribed: vec!["670843887433847".to_owned()],
             mode: Mode::Live,
+            development: false,
             callback: None,
             throttled: 0,
         }

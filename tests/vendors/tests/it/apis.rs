@@ -92,6 +92,14 @@ async fn meta_shows_the_fields_that_were_asked_for_and_knows_no_others() {
         "account_mode": "SANDBOX", "platform_type": "CLOUD_API", "id": "106540352242922",
     });
     assert_eq!(body, wanted);
+    world.vendors.state().world().meta.development = true;
+    for node in ["106540352242922", "102290129340398"] {
+        let url = world.graph(&format!("{node}?fields=health_status"));
+        let (_, body) = world.get(&url, &token).await;
+        let entities = body["health_status"]["entities"].as_array().unwrap();
+        let app = entities.iter().find(|one| one["entity_type"] == "APP");
+        assert_eq!(app.unwrap()["can_send_message"], "BLOCKED");
+    }
     let (status, body) = world
         .get(&world.graph("106540352242922?fields=mode"), &token)
         .await;
