@@ -20,3 +20,4 @@ pub mod redact;
 pub mod status;
 pub mod store;
 pub mod triggers;
+pub mod webhook;

@@ -18,6 +18,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["flytoml/"],
     &["fly/"],
     &["process/"],
+    &["webhook/"],
     &["net/"],
     &["redact/"],
     &["api/"],
@@ -28,7 +29,13 @@ pub const LAYERS: &[&[&str]] = &[
 pub const LIBRARY: &str = "golive";
 
 /// Layers that work without Kubernetes.
-pub const NO_KUBERNETES: &[&str] = &["src/fly/", "src/flytoml/", "src/net/", "src/redact/"];
+pub const NO_KUBERNETES: &[&str] = &[
+    "src/fly/",
+    "src/flytoml/",
+    "src/net/",
+    "src/redact/",
+    "src/webhook/",
+];
 
 /// The crates and the folder of ours that are Kubernetes.
 pub const KUBERNETES: (&[&str], &str) = (&["kube", "k8s_openapi"], "src/api/");

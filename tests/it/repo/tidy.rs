@@ -34,9 +34,12 @@ const NO_IO: &[(&str, &[&str])] = &[
     ("src/phase/deploy/fleet/strategy.rs", PURE),
     ("src/phase/deploy/fleet/wanted.rs", PURE),
     ("src/phase/deploy/release/changes.rs", PURE),
+    ("src/phase/integrations/judge.rs", PURE),
+    ("src/phase/integrations/latency.rs", PURE),
     ("src/phase/releases/records.rs", PURE),
     ("src/phase/deploy/release/request.rs", PURE),
     ("src/phase/deploy/release/wanted.rs", PURE),
+    ("src/webhook", PURE),
 ];
 
 /// The one part of `src/status` that does I/O.
