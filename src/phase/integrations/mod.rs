@@ -4,6 +4,7 @@
 //! (`probe`, `signed`), sends them to a [`probe::World`], delivers some of them twice (`replay`), and judges
 //! what came back (`judge`, `latency`, `set`). All of them end in [`outcome::Outcome`].
 
+pub mod calendar;
 pub mod judge;
 pub mod latency;
 pub mod mercado_pago;

@@ -22,6 +22,8 @@ pub const LAYERS: &[&[&str]] = &[
     &["net/"],
     &["redact/"],
     &["api/"],
+    // Readers of bytes. Pure, and use nothing.
+    &["exposition/", "ical/"],
     &["causes.rs", "clock.rs"],
 ];
 
@@ -30,8 +32,10 @@ pub const LIBRARY: &str = "golive";
 
 /// Layers that work without Kubernetes.
 pub const NO_KUBERNETES: &[&str] = &[
+    "src/exposition/",
     "src/fly/",
     "src/flytoml/",
+    "src/ical/",
     "src/net/",
     "src/redact/",
     "src/webhook/",

@@ -20,6 +20,8 @@ const NO_IO: &[(&str, &[&str])] = &[
         "src/api",
         &["async fn", ".await", "tokio::", "std::net", "kube::Client"],
     ),
+    ("src/exposition", PURE),
+    ("src/ical", PURE),
     ("src/plan/gate.rs", ASYNC),
     ("src/plan/mod.rs", ASYNC),
     ("src/store/generated/decision.rs", ASYNC),

@@ -1,0 +1,24 @@
+//! Numbers that an application shows: samples of its metrics, and values in a JSON document. Pure.
+//!
+//! [`Reader`] reads Prometheus' text format 0.0.4 and OpenMetrics 1.0 entry by entry. It borrows from the
+//! page and allocates only for a name or a value with an escape. [`value`] is the value of one counter or
+//! gauge, [`Pointer`] finds a number in a JSON document (RFC 6901). Nothing here says what a page contains:
+//! a fault is a line and a kind.
+//!
+//! Start with `read.rs`. The reader does not check what no figure depends on: whether a label occurs twice
+//! in a sample, whether samples of a family are adjacent, what a counter's name ends in, and exemplars
+//! beyond their place in the line.
+
+mod json;
+mod labels;
+mod read;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use json::{JsonFault, MAX_DEPTH, MAX_POINTER, Pointer, PointerFault};
+pub use labels::{Label, Labels};
+pub use read::{
+    ACCEPT, Entry, Fault, Format, Kind, MAX_LABELS, MAX_LINE, MAX_SAMPLES, Problem, Reader, Sample,
+};
+pub use value::{Found, value};

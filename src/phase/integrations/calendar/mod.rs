@@ -1,0 +1,273 @@
+//! The checks of calendars: C1 to C8 of what the application exports, I1 to I4 of what it imports.
+//!
+//! [`check`] asks through a function that it is given, at most three times for the export and three times
+//! for each page that shows the import, and returns an outcome for each check. It decides nothing about when
+//! it runs. What one run must remember for the next is a [`Memory`]: without it, as after a restart, a run
+//! proves a little less and fails nothing that works.
+//!
+//! The judges are pure: `export.rs` and `import.rs`. `answer.rs` says which answer means what.
+
+mod answer;
+mod export;
+mod import;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, time::Duration, time::Instant};
+
+use jiff::Timestamp;
+
+use super::outcome::Outcome;
+use crate::{
+    exposition::{self, Pointer},
+    ical::{self, Event},
+    net::probe::{Answer, MAX_BODY, MAX_METRICS, ProbeError},
+};
+
+/// Pause before a number that proves nothing yet is read again: an age of exactly 0, or none.
+pub const PAUSE: Duration = Duration::from_millis(1_500);
+
+/// Most readings of an age in one run.
+const READINGS: usize = 3;
+
+/// Most events of the last export that are remembered.
+const MAX_REMEMBERED: usize = 2_000;
+
+/// When to run again if the age of the last import has been exactly 0 at every reading.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// What is checked.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Path and query of the export.
+    pub export_path: String,
+    /// Greatest age of the last import.
+    pub max_sync_age: Duration,
+    /// How the application shows the age of its last import, in minutes.
+    pub age: Option<Shown>,
+    /// How it shows the number of imported events.
+    pub events: Option<Shown>,
+    /// How it shows the number of bookings that overlap an imported event.
+    pub conflicts: Option<Shown>,
+    /// For how long an age may be exactly 0 at every reading until it counts as one that nothing updates.
+    pub zero_for: Duration,
+    /// See [`PAUSE`].
+    pub pause: Duration,
+}
+
+impl Plan {
+    /// A plan for an application that shows nothing but its export.
+    #[must_use]
+    pub fn new(export_path: String, max_sync_age: Duration) -> Self {
+        Self {
+            export_path,
+            max_sync_age,
+            age: None,
+            events: None,
+            conflicts: None,
+            zero_for: zero_for(max_sync_age),
+            pause: PAUSE,
+        }
+    }
+}
+
+/// An age in whole minutes is 0 for one minute after each import. The age that an owner allows is usually
+/// twice the interval of imports: over one interval an age that is right is above 0 at some reading.
+fn zero_for(max_sync_age: Duration) -> Duration {
+    (max_sync_age / 2).clamp(Duration::from_secs(120), Duration::from_secs(900))
+}
+
+/// Where the application shows a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// A gauge on a page of metrics.
+    Metric {
+        /// Path of the page.
+        path: String,
+        /// Name of the gauge.
+        name: String,
+        /// Labels that the samples must have.
+        selector: Vec<(String, String)>,
+    },
+    /// A number in a JSON document.
+    Status {
+        /// Path of the document.
+        path: String,
+        /// Where in the document.
+        pointer: Pointer,
+    },
+}
+
+impl Shown {
+    fn request(&self, check: &'static str) -> Request {
+        let (path, accept, limit) = match self {
+            Self::Metric { path, .. } => (path, exposition::ACCEPT, MAX_METRICS),
+            Self::Status { path, .. } => (path, "application/json", MAX_BODY),
+        };
+        Request {
+            check,
+            path: path.clone(),
+            accept,
+            limit,
+        }
+    }
+}
+
+/// A `GET` of the application's own host. It goes out with `Accept` and `Cache-Control: no-cache`, so that no
+/// cache in between answers for the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The check that it is for.
+    pub check: &'static str,
+    /// Path and query.
+    pub path: String,
+    /// Value of `Accept`.
+    pub accept: &'static str,
+    /// Largest body.
+    ///
+    /// Unit: bytes.
+    pub limit: usize,
+}
+
+/// What came back for a request.
+pub type Fetched = Result<Answer, ProbeError>;
+
+/// What a run remembers for the next one. It belongs to one application and one plan.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// Events of the last export, unless there were too many.
+    export: Vec<Event>,
+    /// The last number of imported events above 0, and when it was read.
+    imported: Option<(f64, Instant)>,
+    /// Since when the age has been exactly 0 at every reading, and at how many.
+    zero: Option<(Instant, u32)>,
+}
+
+/// What a run found.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// One for each check, in the order of their ids.
+    pub outcomes: Vec<Outcome>,
+    /// For the next run.
+    pub memory: Memory,
+    /// When to run again, if something is not decided yet.
+    pub again: Option<Duration>,
+}
+
+/// Runs all checks. `now` is the present by the clock that dates are compared with.
+pub async fn check<F, A>(plan: &Plan, before: &Memory, now: Timestamp, fetch: F) -> Checked
+where
+    F: Fn(Request) -> A,
+    A: Future<Output = Fetched>,
+{
+    let exports = exports(plan, &fetch).await;
+    let export = export::judge(&exports, &before.export, now);
+    let mut memory = before.clone();
+    let events = export.events;
+    if let Some(events) = &events
+        && (!events.is_empty() || before.export.is_empty())
+    {
+        memory.export = match events.len() <= MAX_REMEMBERED {
+            true => events.clone(),
+            false => Vec::new(),
+        };
+    }
+    let import = import(plan, before, &fetch).await;
+    let began = Instant::now();
+    let (age, zero) = import::age(plan, &import.ages, before.zero, began);
+    memory.zero = zero;
+    let emptied = import::emptied(
+        import.events.as_ref(),
+        before
+            .imported
+            .map(|(count, since)| (count, began.saturating_duration_since(since))),
+        events
+            .as_deref()
+            .map(|after| (before.export.as_slice(), after)),
+        now,
+    );
+    if let Some(Ok(count @ 1.0..)) = import.events {
+        memory.imported = Some((count, began));
+    }
+    let mut outcomes = export.outcomes;
+    outcomes.extend([
+        age,
+        emptied,
+        import::readable(import.events.as_ref()),
+        import::conflicts(import.conflicts.as_ref()),
+    ]);
+    Checked {
+        outcomes,
+        memory,
+        again: zero.map(|_| AGAIN),
+    }
+}
+
+/// The export, twice; a third time if an event seems to have another `UID` in the second one.
+async fn exports<F, A>(plan: &Plan, fetch: &F) -> Vec<Fetched>
+where
+    F: Fn(Request) -> A,
+    A: Future<Output = Fetched>,
+{
+    let request = |check| Request {
+        check,
+        path: plan.export_path.clone(),
+        accept: "text/calendar",
+        limit: ical::MAX_BYTES,
+    };
+    let mut answers = vec![fetch(request("C1")).await];
+    if answer::of_export(&answers[0]).is_err() {
+        return answers;
+    }
+    answers.push(fetch(request("C5")).await);
+    if export::may_have_renamed(&answers) {
+        answers.push(fetch(request("C5")).await);
+    }
+    answers
+}
+
+/// Numbers that the application shows about its import.
+struct Import {
+    ages: Vec<import::Number>,
+    events: Option<import::Number>,
+    conflicts: Option<import::Number>,
+}
+
+/// Reads the numbers. Each page is asked for once; that with the age again while it proves nothing.
+async fn import<F, A>(plan: &Plan, before: &Memory, fetch: &F) -> Import
+where
+    F: Fn(Request) -> A,
+    A: Future<Output = Fetched>,
+{
+    let mut pages: BTreeMap<String, Fetched> = BTreeMap::new();
+    let mut numbers = [None, None, None];
+    let shown = [
+        ("I1", &plan.age),
+        ("I2", &plan.events),
+        ("I4", &plan.conflicts),
+    ];
+    for ((check, shown), number) in shown.into_iter().zip(&mut numbers) {
+        let Some(shown) = shown else { continue };
+        let request = shown.request(check);
+        let key = format!("{} {}", request.accept, request.path);
+        if !pages.contains_key(&key) {
+            pages.insert(key.clone(), fetch(request).await);
+        }
+        *number = pages.get(&key).map(|page| import::number(shown, page));
+    }
+    let [age, events, conflicts] = numbers;
+    let mut ages: Vec<import::Number> = age.into_iter().collect();
+    if let Some(shown) = &plan.age {
+        // An age that was 0 in the run before is judged by time: more readings now add nothing.
+        let readings = if before.zero.is_some() { 1 } else { READINGS };
+        while ages.len() < readings && ages.last().is_some_and(import::proves_nothing) {
+            tokio::time::sleep(plan.pause).await;
+            ages.push(import::number(shown, &fetch(shown.request("I1")).await));
+        }
+    }
+    Import {
+        ages,
+        events,
+        conflicts,
+    }
+}
