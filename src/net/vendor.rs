@@ -129,3 +129,80 @@ impl Vendor {
         send(stream, request, (host, LIMIT)).await
     }
 }
+
+/// Vendors for the tests of others.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub mod testing {
+    use super::*;
+    use crate::{clock::ServerClock, net::tls};
+
+    /// Vendors that nobody answers for.
+    pub fn nobody() -> Vendors {
+        at("http://127.0.0.1:9")
+    }
+
+    /// Both vendors at this base URL.
+    pub fn at(base: &str) -> Vendors {
+        let tls = tls::config(None, &ServerClock::of_kubernetes()).unwrap();
+        let base = base.parse().unwrap();
+        Vendors::new(&base, &base, &tls.into()).unwrap()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// What one question sends, and what comes of this answer.
+    async fn asked(answer: &'static str) -> (String, Result<Told, ProbeError>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let vendors = testing::at(&format!("http://{}", listener.local_addr().unwrap()));
+        let served = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            request.truncate(length);
+            String::from_utf8(request).unwrap()
+        };
+        let token = SecretString::from("vendor-token-1");
+        let question = vendors.meta_graph.get("/v1/me?fields=id", &token);
+        tokio::join!(served, question)
+    }
+
+    #[tokio::test]
+    async fn a_token_goes_to_its_vendor_in_a_header_and_a_redirect_is_not_followed() {
+        let ok = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n{\"a\": 1}";
+        let (sent, told) = asked(ok).await;
+        assert!(
+            sent.starts_with("GET /v1/me?fields=id HTTP/1.1\r\n"),
+            "{sent}"
+        );
+        assert!(
+            sent.contains("authorization: Bearer vendor-token-1\r\n"),
+            "{sent}"
+        );
+        assert!(!sent.contains("accept-encoding"), "{sent}");
+        let told = told.unwrap();
+        assert_eq!((told.status, &told.json["a"]), (200, &serde_json::json!(1)));
+        let elsewhere =
+            "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
+        let (_, told) = asked(elsewhere).await;
+        assert_eq!(told.unwrap().status, 302);
+        let html = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>";
+        assert!(asked(html).await.1.unwrap().json.is_null());
+    }
+
+    #[tokio::test]
+    async fn a_token_that_cannot_be_a_header_is_not_sent() {
+        let token = SecretString::from("two\nlines");
+        let vendors = testing::nobody();
+        let told = vendors.mercado_pago.get("/users/me", &token).await;
+        assert_eq!(told, Err(ProbeError::BadToken));
+    }
+}

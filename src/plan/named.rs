@@ -242,6 +242,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn an_optional_secret_of_the_application_is_not_required_and_decides_what_runs() {
+        let spec = FULL.replace(
+            "{secretRef: {name: app}}",
+            "{secretRef: {name: app}, optional: true}",
+        );
+        let named = named(&activation(&spec));
+        let mut named = named.iter();
+        let app = named.find(|named| named.name == "app").unwrap();
+        assert!(!app.required && app.decides);
+    }
+
+    #[test]
     fn the_token_decides_nothing_and_the_order_of_what_decides_stays() {
         let named = named(&activation(FULL));
         let deciding: Vec<&str> = named

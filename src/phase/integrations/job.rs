@@ -16,7 +16,7 @@ use super::{
     sets::{self, Found, Round},
 };
 use crate::{
-    pipeline::{Cx, StepId},
+    pipeline::{Cx, StepId, Waker},
     redact,
 };
 
@@ -51,15 +51,7 @@ pub enum Progress {
 impl Job {
     /// Begins a set of checks. Its end wakes the object.
     pub fn start(cx: &Cx, set: Set, round: Round, subject: Subject) -> Self {
-        let token = cx.background.begin();
-        let found: Arc<Mutex<Option<Found>>> = Arc::default();
-        let job = Self {
-            subject,
-            token: token.clone(),
-            found: found.clone(),
-        };
         let (places, tenant) = (cx.installation.places.clone(), cx.owner.namespace.clone());
-        let waker = cx.waker.clone();
         let work = async move {
             let _place = places.take(&tenant).await;
             let checks = sets::run(&set, round);
@@ -68,6 +60,22 @@ impl Job {
                 outcomes: vec![too_long()],
                 ..Found::default()
             })
+        };
+        Self::spawn(subject, cx.background.begin(), cx.waker.clone(), work)
+    }
+
+    /// Begins this work. What it finds counts unless the token is cancelled before it ends.
+    fn spawn(
+        subject: Subject,
+        token: CancellationToken,
+        waker: Waker,
+        work: impl Future<Output = Found> + Send + 'static,
+    ) -> Self {
+        let found: Arc<Mutex<Option<Found>>> = Arc::default();
+        let job = Self {
+            subject,
+            token: token.clone(),
+            found: found.clone(),
         };
         tokio::spawn(redact::carry(async move {
             let ended = tokio::select! {
@@ -110,5 +118,54 @@ fn too_long() -> Outcome {
             LIMIT.as_secs()
         ),
         change: String::new(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::sync::{mpsc, oneshot};
+
+    use super::{super::life::tests::subject, *};
+
+    /// A job that ends when the sender says so, and what it wakes.
+    fn job(
+        token: &CancellationToken,
+    ) -> (Job, oneshot::Sender<Found>, mpsc::UnboundedReceiver<StepId>) {
+        let (end, ends) = oneshot::channel();
+        let (woken, wakes) = mpsc::unbounded_channel();
+        let waker = Waker::new(move |step| woken.send(step).unwrap_or_default());
+        let work = async { ends.await.unwrap_or_default() };
+        let job = Job::spawn(subject(1), token.clone(), waker, work);
+        (job, end, wakes)
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_checks_wakes_the_object_and_is_picked_up() {
+        let (job, end, mut wakes) = job(&CancellationToken::new());
+        assert!(matches!(job.progress(), Progress::Running));
+        let found = Found {
+            outcomes: vec![too_long()],
+            ..Found::default()
+        };
+        end.send(found).unwrap();
+        assert_eq!(wakes.recv().await, Some(StepId::IntegrationChecks));
+        let Progress::Ended(found) = job.progress() else {
+            unreachable!("it has ended");
+        };
+        assert_eq!(found.outcomes.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn checks_of_what_has_changed_are_dropped_also_when_they_have_ended() {
+        let token = CancellationToken::new();
+        let (under_way, _end, mut wakes) = job(&token);
+        let (ended, end, mut woken) = job(&token);
+        end.send(Found::default()).unwrap();
+        woken.recv().await.unwrap();
+        token.cancel();
+        assert!(matches!(under_way.progress(), Progress::Dropped));
+        assert!(matches!(ended.progress(), Progress::Dropped));
+        assert_eq!(wakes.recv().await, None, "its work ended without a word");
     }
 }

@@ -291,13 +291,16 @@ impl Step for Secrets {
         }
         let compared = app_secrets::compare(cx, &values).await?;
         let at_fly = app_secrets::list(cx).await?;
-        let surplus = app_secrets::records(cx)
-            .into_keys()
-            .filter(|name| !values.contains_key(name) && !of_another_step(&cx.target, name))
-            // What a person may only have deleted by mistake is not taken from the application.
-            .filter(|name| !missing.contains(name) && !lacks_optional)
-            .filter(|name| at_fly.iter().any(|secret| secret.name == *name))
-            .collect();
+        // What a person may only have deleted by mistake is not taken from the application.
+        let surplus = match lacks_optional {
+            true => BTreeSet::new(),
+            false => app_secrets::records(cx)
+                .into_keys()
+                .filter(|name| !values.contains_key(name) && !of_another_step(&cx.target, name))
+                .filter(|name| !missing.contains(name))
+                .filter(|name| at_fly.iter().any(|secret| secret.name == *name))
+                .collect(),
+        };
         Ok(SecretsState {
             unsettled,
             lost,

@@ -185,12 +185,6 @@ impl Step for Made {
     }
 }
 
-fn vendors() -> crate::net::vendor::Vendors {
-    let nobody = "http://127.0.0.1:9".parse().unwrap();
-    let tls = crate::net::tls::config(None, &crate::clock::ServerClock::of_kubernetes()).unwrap();
-    crate::net::vendor::Vendors::new(&nobody, &nobody, &tls.into()).unwrap()
-}
-
 fn cx() -> Cx {
     let nobody = "http://127.0.0.1:9".to_owned();
     let endpoints = fly::Endpoints {
@@ -219,7 +213,7 @@ fn cx() -> Cx {
         origin: Origin::default(),
         kube: kube::Client::new(kube, "n"),
         probe: Probe::new(&[], None, &crate::clock::ServerClock::of_kubernetes()).unwrap(),
-        vendors: vendors(),
+        vendors: crate::net::vendor::testing::nobody(),
         facts: Default::default(),
         journal: Default::default(),
         intents: Default::default(),
@@ -799,4 +793,5 @@ fn what_holds_for_a_moment_is_looked_at_when_that_is_over_and_nothing_else_with_
 }
 
 mod kept;
+mod looks;
 mod overview;
