@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use golive::net::probe::{Answer, ProbeError};
-use golive::phase::integrations::probe::{Effect, Reply, Request, World};
+use golive::phase::integrations::probe::{Effect, Probe, Reply, Request, World};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
@@ -241,7 +241,10 @@ impl Machines {
         let request = Request {
             method: http::Method::POST,
             path: "/api/v1/reservations".to_owned(),
-            headers: vec![("Idempotency-Key".to_owned(), format!("{cabin}-{from}"))],
+            headers: vec![(
+                "Idempotency-Key".to_owned(),
+                format!("{}-{cabin}", self.addresses[0]),
+            )],
             body: Bytes::from(body),
         };
         let got = self.exchange(&request, LIMIT).await.unwrap();
@@ -258,8 +261,11 @@ pub struct Webhook<'a> {
 }
 
 impl World for Webhook<'_> {
-    async fn send(&self, request: &Request, limit: Duration) -> Reply {
-        match self.machines.exchange(request, limit).await {
+    async fn send(&self, probe: &Probe, limit: Duration) -> Reply {
+        let mut request = probe.request.clone();
+        let mark = format!("sist-cabanas-mvp/1/{}", probe.check);
+        request.headers.push(("X-Golive-Probe".to_owned(), mark));
+        match self.machines.exchange(&request, limit).await {
             Ok(got) => Reply::Answered {
                 status: got.status,
                 body: got.body,

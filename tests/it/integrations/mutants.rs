@@ -130,11 +130,7 @@ async fn round(
     (effect, max_sync_age): (Duration, Duration),
     memory: &mut Memory,
 ) -> Vec<Outcome> {
-    let run = Run {
-        activation: "sist-cabanas-mvp".to_owned(),
-        release: "1".to_owned(),
-        number,
-    };
+    let run = Run { number };
     let token: SecretString = VERIFY_TOKEN.into();
     let (app_secret, signing): (SecretString, SecretString) =
         (ground.app_secret().into(), ground.signing_secret().into());
@@ -147,7 +143,7 @@ async fn round(
             effect: "/whatsapp/effects",
         };
         let input = whatsapp::Input {
-            run: &run,
+            run,
             path: "/api/v1/webhooks/whatsapp",
             verify_token: &token,
             app_secret: &app_secret,
@@ -164,7 +160,7 @@ async fn round(
             effect: "/mercadopago/effects",
         };
         let input = mercado_pago::Input {
-            run: &run,
+            run,
             path: "/api/v1/webhooks/mercadopago",
             secret: &signing,
         };
