@@ -279,7 +279,7 @@ async fn each_mistake_of_a_receiver_of_mercado_pago_is_found() {
 /// The mistakes of a receiver of any other webhook.
 #[tokio::test]
 async fn each_mistake_of_a_receiver_of_other_webhooks_is_found() {
-    for (mistake, id, forgery) in [
+    let table = [
         (Mistake::AcceptsUnsigned, "G2", true),
         (Mistake::AcceptsAnySignature, "G3", true),
         (Mistake::Reserializes, "G1", false),
@@ -295,23 +295,26 @@ async fn each_mistake_of_a_receiver_of_other_webhooks_is_found() {
         (Mistake::UnknownEventFails, "G7", false),
         (Mistake::AnswersLate, "G8", false),
         (Mistake::AnotherSecret, "G1", false),
-    ] {
-        let signs_time = |which: &Which| which.scheme().stamp.is_some();
-        let all: Vec<Which> = schemes()
-            .into_iter()
-            .filter(|which| mistake != Mistake::AcceptsOld || signs_time(which))
-            .collect();
-        let runs = all.iter().map(|which| run(which, mistake));
-        for (which, outcomes) in all.iter().zip(join_all(runs).await) {
-            let found = one(&outcomes, id);
-            assert_eq!(
-                found.ended,
-                Ended::Failed,
-                "{mistake:?} {which:?} {outcomes:#?}"
-            );
-            let forged = outcomes.iter().any(|outcome| outcome.forgery);
-            assert_eq!(forged, forgery, "{mistake:?} {which:?} {outcomes:#?}");
-        }
+    ];
+    let signs_time = |which: &Which| which.scheme().stamp.is_some();
+    let all = schemes();
+    let pairs: Vec<_> = table
+        .iter()
+        .flat_map(|row| all.iter().map(move |which| (row, which)))
+        .filter(|((mistake, ..), which)| *mistake != Mistake::AcceptsOld || signs_time(which))
+        .collect();
+    let runs = pairs
+        .iter()
+        .map(|((mistake, ..), which)| run(which, *mistake));
+    for (((mistake, id, forgery), which), outcomes) in pairs.iter().zip(join_all(runs).await) {
+        let found = one(&outcomes, id);
+        assert_eq!(
+            found.ended,
+            Ended::Failed,
+            "{mistake:?} {which:?} {outcomes:#?}"
+        );
+        let forged = outcomes.iter().any(|outcome| outcome.forgery);
+        assert_eq!(forged, *forgery, "{mistake:?} {which:?} {outcomes:#?}");
     }
 }
 
@@ -381,6 +384,14 @@ async fn other_events_at_the_same_time_are_no_fault() {
         let no_fault = [Ended::Passed, Ended::Unproven, Ended::Warned].contains(&found.ended);
         assert!(no_fault, "{outcomes:#?}");
     }
+}
+
+#[tokio::test]
+async fn machines_that_count_for_themselves_are_no_fault() {
+    let mut here = here(Mistake::None, &Scheme::meta()).await;
+    here.counts_apart = true;
+    let outcomes = checked(&here, &Which::WhatsApp, &pace(Mistake::NeverStores)).await;
+    assert_eq!(one(&outcomes, "W8").ended, Ended::Unknown, "{outcomes:#?}");
 }
 
 #[tokio::test]

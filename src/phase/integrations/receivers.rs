@@ -426,6 +426,8 @@ pub struct Here {
     /// Readings between two effects of other events; 0: none.
     pub others: u32,
     pub readings: AtomicU32,
+    /// Whether two machines count for themselves, and take turns to answer.
+    pub counts_apart: bool,
 }
 
 impl World for Here {
@@ -470,6 +472,9 @@ impl World for Here {
         let reading = self.readings.fetch_add(1, Ordering::SeqCst);
         let own = self.receiver.effects.load(Ordering::SeqCst);
         let others = reading.checked_div(self.others).unwrap_or_default();
+        if self.counts_apart && reading % 2 == 1 {
+            return Effect::Counted(f64::from(own / 2));
+        }
         Effect::Counted(f64::from(own + others))
     }
 
@@ -501,6 +506,7 @@ pub async fn here(mistake: Mistake, scheme: &Scheme) -> Here {
         receiver,
         declared: true,
         others: 0,
+        counts_apart: false,
         readings: AtomicU32::new(0),
     }
 }

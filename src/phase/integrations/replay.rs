@@ -39,6 +39,9 @@ const WEAK_ROUNDS: u32 = 6;
 /// Readings in the time after a round in which nothing else may come.
 const QUIET: u32 = 8;
 
+/// Readings that must be the same before a round.
+const SAME: u32 = 2;
+
 /// Counts are whole numbers.
 const HALF: f64 = 0.5;
 
@@ -110,7 +113,7 @@ pub enum Found {
     },
     /// Other events come all the time.
     Busy,
-    /// The effect became less: a machine was started anew.
+    /// The effect became less: a machine was started anew, or each machine counts for itself.
     Backwards,
     /// The effect cannot be read.
     Unread(String),
@@ -350,13 +353,19 @@ impl<W: World, F: Fn(u32) -> Probe + Sync> Replay<'_, W, F> {
         }
     }
 
-    /// The effect, once it has stayed the same for a moment.
+    /// The effect, once it has stayed the same for a few readings. One that becomes less is not of all
+    /// machines together: each reading is answered by another one.
     async fn settled(&self) -> Result<f64, Found> {
         let mut before = self.count().await?;
-        for _ in 0..self.readings() {
+        let mut same = 0;
+        for _ in 0..self.readings().max(SAME) {
             self.world.pause(self.pace.poll).await;
             let now = self.count().await?;
-            if (now - before).abs() < HALF {
+            if now < before - HALF {
+                return Err(Found::Backwards);
+            }
+            same = if now < before + HALF { same + 1 } else { 0 };
+            if same == SAME {
                 return Ok(now);
             }
             before = now;
@@ -373,7 +382,11 @@ impl<W: World, F: Fn(u32) -> Probe + Sync> Replay<'_, W, F> {
         };
         for _ in 0..QUIET {
             self.world.pause(self.pace.poll).await;
-            if (self.count().await? - before).abs() >= HALF {
+            let now = self.count().await?;
+            if now < before - HALF {
+                return Err(Found::Backwards);
+            }
+            if now >= before + HALF {
                 return Ok(false);
             }
         }
@@ -507,9 +520,10 @@ pub fn judge(found: Found) -> Verdict {
                 .to_owned(),
             "Declare an `effect` that counts nothing but probes, or less traffic: a selector, or a page of its own.",
         ),
-        Found::Backwards => Verdict::of(
+        Found::Backwards => with(
             Ended::Unknown,
-            "the effect became less while it was watched: a machine was started anew".to_owned(),
+            "the effect became less while it was watched: a machine was started anew, or each machine counts for itself".to_owned(),
+            "If several machines run, declare an `effect` that counts for all of them, such as a page with a number of the database; Golive asks again.",
         ),
         Found::Unread(why) => with(
             Ended::Unknown,
