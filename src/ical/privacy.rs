@@ -11,10 +11,10 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use super::hash::hash;
 use super::names::{Named, name};
 use super::phone::phone;
 use super::property::Property;
-use super::read::hash;
 use super::rule::{Class, Complaints, Rule};
 
 /// Most different texts that are remembered. Beyond them a text is looked at again.

@@ -9,7 +9,7 @@ use super::{
     answer::{Gap, header, of_page, outcome},
 };
 use crate::{
-    exposition::{self, Format, JsonFault},
+    exposition::{self, Format, JsonFault, Scalar},
     ical::Event,
     phase::integrations::outcome::{Ended, Outcome},
 };
@@ -60,16 +60,35 @@ pub(super) fn number(shown: &Shown, page: &Fetched) -> Number {
                 Err(problem) => Err(unreadable(format!("the page of metrics, {problem}"))),
             }
         }
-        Shown::Status { pointer, .. } => pointer.number(&answer.body).map_err(|fault| {
-            let change =
-                "show a number at the JSON pointer, or name another one in spec.integrations.ical";
-            let ended = match fault {
-                JsonFault::Missing | JsonFault::NotANumber => Ended::Unproven,
-                JsonFault::Malformed | JsonFault::Deep | JsonFault::Ambiguous => Ended::Failed,
-            };
-            Gap::new(ended, fault.to_string(), change)
-        }),
+        Shown::Status { pointer, .. } => match pointer.number(&answer.body) {
+            Ok(number) => Ok(number),
+            Err(fault) => Err(no_number(fault)),
+        },
     }
+}
+
+/// The age on a page, in minutes. A JSON document may have the time of the import in its place.
+pub(super) fn age_shown(shown: &Shown, page: &Fetched, now: Timestamp) -> Number {
+    let Shown::Status { pointer, .. } = shown else {
+        return number(shown, page);
+    };
+    let answer = of_page(page)?;
+    match pointer.scalar(&answer.body).map_err(no_number)? {
+        Scalar::Number(minutes) => Ok(minutes),
+        Scalar::Text(text) => match text.parse::<Timestamp>() {
+            Ok(at) => Ok(now.duration_since(at).as_secs_f64() / 60.0),
+            Err(_) => Err(no_number(JsonFault::NotANumber)),
+        },
+    }
+}
+
+fn no_number(fault: JsonFault) -> Gap {
+    let change = "show a number at the JSON pointer, or name another one in spec.integrations.ical";
+    let ended = match fault {
+        JsonFault::Missing | JsonFault::NotANumber => Ended::Unproven,
+        JsonFault::Malformed | JsonFault::Deep | JsonFault::Ambiguous => Ended::Failed,
+    };
+    Gap::new(ended, fault.to_string(), change)
 }
 
 /// Whether a reading of an age decides nothing: exactly 0, which may be right, or no age, which may change

@@ -9,9 +9,12 @@
 
 mod answer;
 mod export;
+mod feeds;
 mod import;
 #[cfg(test)]
 mod tests;
+
+pub use feeds::{Feed, FeedsFault, feeds, parse_feeds};
 
 use std::{collections::BTreeMap, time::Duration, time::Instant};
 
@@ -154,6 +157,16 @@ pub struct Checked {
     pub again: Option<Duration>,
 }
 
+impl Checked {
+    /// Takes what [`feeds`] found in the place of what the application shows.
+    pub fn replace(&mut self, outcome: Outcome) {
+        let outcomes = self.outcomes.iter_mut();
+        for known in outcomes.filter(|known| known.id == outcome.id) {
+            *known = outcome.clone();
+        }
+    }
+}
+
 /// Runs all checks. `now` is the present by the clock that dates are compared with.
 pub async fn check<F, A>(plan: &Plan, before: &Memory, now: Timestamp, fetch: F) -> Checked
 where
@@ -172,7 +185,7 @@ where
             false => Vec::new(),
         };
     }
-    let import = import(plan, before, &fetch).await;
+    let import = import(plan, before, now, &fetch).await;
     let began = Instant::now();
     let (age, zero) = import::age(plan, &import.ages, before.zero, began);
     memory.zero = zero;
@@ -234,7 +247,7 @@ struct Import {
 }
 
 /// Reads the numbers. Each page is asked for once; that with the age again while it proves nothing.
-async fn import<F, A>(plan: &Plan, before: &Memory, fetch: &F) -> Import
+async fn import<F, A>(plan: &Plan, before: &Memory, now: Timestamp, fetch: &F) -> Import
 where
     F: Fn(Request) -> A,
     A: Future<Output = Fetched>,
@@ -253,7 +266,10 @@ where
         if !pages.contains_key(&key) {
             pages.insert(key.clone(), fetch(request).await);
         }
-        *number = pages.get(&key).map(|page| import::number(shown, page));
+        *number = pages.get(&key).map(|page| match check {
+            "I1" => import::age_shown(shown, page, now),
+            _ => import::number(shown, page),
+        });
     }
     let [age, events, conflicts] = numbers;
     let mut ages: Vec<import::Number> = age.into_iter().collect();
@@ -262,7 +278,8 @@ where
         let readings = if before.zero.is_some() { 1 } else { READINGS };
         while ages.len() < readings && ages.last().is_some_and(import::proves_nothing) {
             tokio::time::sleep(plan.pause).await;
-            ages.push(import::number(shown, &fetch(shown.request("I1")).await));
+            let page = fetch(shown.request("I1")).await;
+            ages.push(import::age_shown(shown, &page, now));
         }
     }
     Import {

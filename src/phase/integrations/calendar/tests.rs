@@ -482,6 +482,16 @@ async fn a_number_may_come_from_a_json_document() {
     assert_eq!(bad(&with(&overlaps).await), [("I4", Ended::Failed)]);
     let old = healthy.replace(":3", ":31");
     assert_eq!(bad(&with(&old).await), [("I1", Ended::Failed)]);
+    let at = |text: &str| healthy.replace(":3,", &format!(":\"{text}\","));
+    assert_eq!(bad(&with(&at("2026-11-30T11:40:00Z")).await), []);
+    assert_eq!(
+        bad(&with(&at("2026-11-30T08:29:59-03:00")).await),
+        [("I1", Ended::Failed)]
+    );
+    assert_eq!(
+        bad(&with(&at("yesterday")).await),
+        [("I1", Ended::Unproven)]
+    );
     let ends = |checked: Checked| checked.outcomes[8].ended;
     assert_eq!(ends(with("{}").await), Ended::Unproven);
     assert_eq!(ends(with("no").await), Ended::Failed);
