@@ -94,6 +94,10 @@ impl Pointer {
         if is_deep(body) {
             return Err(JsonFault::Deep);
         }
+        // What is skipped is not decoded.
+        if std::str::from_utf8(body).is_err() {
+            return Err(JsonFault::Malformed);
+        }
         let mut json = serde_json::Deserializer::from_slice(body);
         let at = At { parts: &self.parts };
         let place = at.deserialize(&mut json);
