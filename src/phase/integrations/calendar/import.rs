@@ -30,6 +30,11 @@ pub(super) const CHECKS: [(&str, &str); 4] = [
 /// Unit: minutes.
 const EARLIEST: f64 = -1.0;
 
+/// Two readings of different clocks that are this close are of the same instant.
+///
+/// Unit: seconds.
+const SAME_INSTANT: f64 = 2.0;
+
 /// Readings of exactly 0 from which on an age may count as one that nothing updates.
 const ZERO_READINGS: u32 = 3;
 
@@ -76,9 +81,19 @@ pub(super) fn age_shown(shown: &Shown, page: &Fetched, now: Timestamp) -> Number
     match pointer.scalar(&answer.body).map_err(no_number)? {
         Scalar::Number(minutes) => Ok(minutes),
         Scalar::Text(text) => match text.parse::<Timestamp>() {
-            Ok(at) => Ok(now.duration_since(at).as_secs_f64() / 60.0),
+            Ok(at) => Ok(minutes_since(at, now)),
             Err(_) => Err(no_number(JsonFault::NotANumber)),
         },
+    }
+}
+
+/// An application that shows the present as the time of its last import says that it is 0 for ever, up to the
+/// difference of two clocks.
+fn minutes_since(at: Timestamp, now: Timestamp) -> f64 {
+    let seconds = now.duration_since(at).as_secs_f64();
+    match seconds.abs() < SAME_INSTANT {
+        true => 0.0,
+        false => seconds / 60.0,
     }
 }
 

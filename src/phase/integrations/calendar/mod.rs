@@ -12,6 +12,8 @@ mod export;
 mod feeds;
 mod import;
 #[cfg(test)]
+mod served;
+#[cfg(test)]
 mod tests;
 
 pub use feeds::{Feed, FeedsFault, feeds, parse_feeds};
