@@ -20,12 +20,13 @@ pub use feeds::{Feed, FeedsFault, feeds, parse_feeds};
 
 use std::{collections::BTreeMap, time::Duration, time::Instant};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::outcome::Outcome;
 use crate::{
     exposition::{self, Pointer},
-    ical::{self, Event},
+    ical::{self, Calendar, Event},
     net::probe::{Answer, MAX_BODY, MAX_METRICS, ProbeError},
 };
 
@@ -218,27 +219,49 @@ where
     }
 }
 
+/// An export that was asked for.
+struct Exported {
+    fetched: Fetched,
+    /// What was read of it; none without an answer of the application.
+    calendar: Option<Calendar>,
+}
+
 /// The export, twice; a third time if an event seems to have another `UID` in the second one.
-async fn exports<F, A>(plan: &Plan, fetch: &F) -> Vec<Fetched>
+async fn exports<F, A>(plan: &Plan, fetch: &F) -> Vec<Exported>
 where
     F: Fn(Request) -> A,
     A: Future<Output = Fetched>,
 {
-    let request = |check| Request {
-        check,
-        path: plan.export_path.clone(),
-        accept: "text/calendar",
-        limit: ical::MAX_BYTES,
+    let once = async |check| {
+        let request = Request {
+            check,
+            path: plan.export_path.clone(),
+            accept: "text/calendar",
+            limit: ical::MAX_BYTES,
+        };
+        let fetched = fetch(request).await;
+        let calendar = match answer::of_export(&fetched) {
+            Ok(answer) => read(answer.body.clone()).await,
+            Err(_) => None,
+        };
+        Exported { fetched, calendar }
     };
-    let mut answers = vec![fetch(request("C1")).await];
-    if answer::of_export(&answers[0]).is_err() {
-        return answers;
+    let mut exports = vec![once("C1").await];
+    if exports[0].calendar.is_none() {
+        return exports;
     }
-    answers.push(fetch(request("C5")).await);
-    if export::may_have_renamed(&answers) {
-        answers.push(fetch(request("C5")).await);
+    exports.push(once("C5").await);
+    if export::may_have_renamed(&exports) {
+        exports.push(once("C5").await);
     }
-    answers
+    exports
+}
+
+/// Reads a calendar beside the work of others: a large one takes a tenth of a second. None if that
+/// failed.
+async fn read(body: Bytes) -> Option<Calendar> {
+    let reading = tokio::task::spawn_blocking(move || ical::read(&body));
+    reading.await.ok()
 }
 
 /// Numbers that the application shows about its import.
