@@ -16,7 +16,7 @@ mod read;
 mod tests;
 mod value;
 
-pub use json::{JsonFault, MAX_DEPTH, MAX_POINTER, Pointer, PointerFault};
+pub use json::{JsonFault, MAX_DEPTH, MAX_POINTER, Pointer, PointerFault, Scalar};
 pub use labels::{Label, Labels};
 pub use read::{
     ACCEPT, Entry, Fault, Format, Kind, MAX_LABELS, MAX_LINE, MAX_SAMPLES, Problem, Reader, Sample,

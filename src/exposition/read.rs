@@ -22,6 +22,9 @@ pub const MAX_LABELS: usize = 256;
 /// Most samples of a page.
 pub const MAX_SAMPLES: usize = 1_000_000;
 
+/// The last line of OpenMetrics.
+const END: &[u8] = b"# EOF";
+
 /// The format of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -223,7 +226,7 @@ impl<'a> Reader<'a> {
         match line.as_bytes().first() {
             None if is_open => Err(Fault::Comment),
             None => Ok(None),
-            Some(b'#') if is_open && line == "# EOF" => {
+            Some(b'#') if is_open && line.as_bytes() == END => {
                 self.state = State::Ended;
                 Ok(None)
             }

@@ -14,6 +14,7 @@
 
 mod compare;
 mod given_names;
+mod hash;
 mod line;
 mod names;
 mod phone;
