@@ -13,6 +13,7 @@
 //! in a sample, whether samples of a family are adjacent, what a counter's name ends in, and exemplars
 //! beyond their place in the line.
 
+mod fault;
 mod json;
 mod labels;
 mod read;
@@ -20,9 +21,8 @@ mod read;
 mod tests;
 mod value;
 
+pub use fault::{Fault, MAX_LABELS, MAX_LINE, MAX_SAMPLES, Problem};
 pub use json::{JsonFault, MAX_DEPTH, MAX_POINTER, Pointer, PointerFault, Scalar};
 pub use labels::{Label, Labels};
-pub use read::{
-    ACCEPT, Entry, Fault, Format, Kind, MAX_LABELS, MAX_LINE, MAX_SAMPLES, Problem, Reader, Sample,
-};
+pub use read::{ACCEPT, Entry, Format, Kind, Reader, Sample};
 pub use value::{Found, value};
