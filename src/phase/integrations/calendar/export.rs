@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
-    Exported,
     answer::{Gap, header, of_export, outcome},
+    plan::Exported,
 };
 use crate::{
     ical::{Calendar, Check, Complaint, Event, Rule, Weight, changed_uids},

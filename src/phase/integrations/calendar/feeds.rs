@@ -4,7 +4,7 @@ use std::fmt;
 
 use secrecy::SecretString;
 
-use super::{Fetched, answer::outcome, import::CHECKS};
+use super::{answer::outcome, import::CHECKS, plan::Fetched};
 use crate::{
     ical::{self, Rule},
     net::probe::ProbeError,

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::{
-    Fetched, Plan, Shown,
     answer::{Gap, header, of_page, outcome},
+    plan::{Fetched, Plan, Shown},
 };
 use crate::{
     exposition::{self, Format, JsonFault, Scalar},

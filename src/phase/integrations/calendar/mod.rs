@@ -11,27 +11,23 @@ mod answer;
 mod export;
 mod feeds;
 mod import;
+mod plan;
 #[cfg(test)]
 mod served;
 #[cfg(test)]
 mod tests;
 
 pub use feeds::{Feed, FeedsFault, feeds, parse_feeds};
+pub use plan::{Fetched, PAUSE, Plan, Request, Shown};
 
 use std::{collections::BTreeMap, time::Duration, time::Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use self::plan::Exported;
 use super::outcome::Outcome;
-use crate::{
-    exposition::{self, Pointer},
-    ical::{self, Calendar, Event},
-    net::probe::{Answer, MAX_BODY, MAX_METRICS, ProbeError},
-};
-
-/// Pause before a number that proves nothing yet is read again: an age of exactly 0, or none.
-pub const PAUSE: Duration = Duration::from_millis(1_500);
+use crate::ical::{self, Calendar, Event};
 
 /// Most readings of an age in one run.
 const READINGS: usize = 3;
@@ -41,102 +37,6 @@ const MAX_REMEMBERED: usize = 2_000;
 
 /// When to run again if the age of the last import has been exactly 0 at every reading.
 const AGAIN: Duration = Duration::from_secs(60);
-
-/// What is checked.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Path and query of the export.
-    pub export_path: String,
-    /// Greatest age of the last import.
-    pub max_sync_age: Duration,
-    /// How the application shows the age of its last import, in minutes.
-    pub age: Option<Shown>,
-    /// How it shows the number of imported events.
-    pub events: Option<Shown>,
-    /// How it shows the number of bookings that overlap an imported event.
-    pub conflicts: Option<Shown>,
-    /// For how long an age may be exactly 0 at every reading until it counts as one that nothing updates.
-    pub zero_for: Duration,
-    /// See [`PAUSE`].
-    pub pause: Duration,
-}
-
-impl Plan {
-    /// A plan for an application that shows nothing but its export.
-    #[must_use]
-    pub fn new(export_path: String, max_sync_age: Duration) -> Self {
-        Self {
-            export_path,
-            max_sync_age,
-            age: None,
-            events: None,
-            conflicts: None,
-            zero_for: zero_for(max_sync_age),
-            pause: PAUSE,
-        }
-    }
-}
-
-/// An age in whole minutes is 0 for one minute after each import. The age that an owner allows is usually
-/// twice the interval of imports: over one interval an age that is right is above 0 at some reading.
-fn zero_for(max_sync_age: Duration) -> Duration {
-    (max_sync_age / 2).clamp(Duration::from_secs(120), Duration::from_secs(900))
-}
-
-/// Where the application shows a number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shown {
-    /// A gauge on a page of metrics.
-    Metric {
-        /// Path of the page.
-        path: String,
-        /// Name of the gauge.
-        name: String,
-        /// Labels that the samples must have.
-        selector: Vec<(String, String)>,
-    },
-    /// A number in a JSON document.
-    Status {
-        /// Path of the document.
-        path: String,
-        /// Where in the document.
-        pointer: Pointer,
-    },
-}
-
-impl Shown {
-    fn request(&self, check: &'static str) -> Request {
-        let (path, accept, limit) = match self {
-            Self::Metric { path, .. } => (path, exposition::ACCEPT, MAX_METRICS),
-            Self::Status { path, .. } => (path, "application/json", MAX_BODY),
-        };
-        Request {
-            check,
-            path: path.clone(),
-            accept,
-            limit,
-        }
-    }
-}
-
-/// A `GET` of the application's own host. It goes out with `Accept` and `Cache-Control: no-cache`, so that no
-/// cache in between answers for the application.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The check that it is for.
-    pub check: &'static str,
-    /// Path and query.
-    pub path: String,
-    /// Value of `Accept`.
-    pub accept: &'static str,
-    /// Largest body.
-    ///
-    /// Unit: bytes.
-    pub limit: usize,
-}
-
-/// What came back for a request.
-pub type Fetched = Result<Answer, ProbeError>;
 
 /// What a run remembers for the next one. It belongs to one application and one plan.
 #[derive(Clone, Debug, Default)]
@@ -217,13 +117,6 @@ where
         memory,
         again: zero.map(|_| AGAIN),
     }
-}
-
-/// An export that was asked for.
-struct Exported {
-    fetched: Fetched,
-    /// What was read of it; none without an answer of the application.
-    calendar: Option<Calendar>,
 }
 
 /// The export, twice; a third time if an event seems to have another `UID` in the second one.

@@ -14,7 +14,9 @@ use std::{
 use bytes::Bytes;
 use hyper::HeaderMap;
 
-use super::*;
+use super::{plan::zero_for, *};
+use crate::exposition::Pointer;
+use crate::net::probe::{Answer, ProbeError};
 use crate::phase::integrations::outcome::Ended;
 
 /// 30 November 2026, 12:00 UTC.
