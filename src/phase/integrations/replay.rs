@@ -507,10 +507,7 @@ pub fn judge(found: Found) -> Verdict {
         ),
         Found::Doubled { moment, excess } => with(
             Ended::Failed,
-            format!(
-                "{}: {excess:.0} more than one effect for each event",
-                moment.name()
-            ),
+            format!("{}: {excess:.0} too many effects", moment.name()),
             ONE_EFFECT,
         ),
         Found::Doubtful { moment, others } => doubtful(moment, others),
