@@ -138,7 +138,7 @@ async fn the_official_secrets_come_after_go_live_and_a_wrong_one_is_told_until_i
     for (name, ids) in [
         ("whatsapp", &["W1", "W3", "W4", "W5", "W6", "W7", "W8"][..]),
         ("mercado-pago", &["M1", "M2", "M3", "M4", "M7"][..]),
-        ("ical", &["C1", "C3"][..]),
+        ("ical", &["C1", "C2"][..]),
     ] {
         assert_eq!(entry(&status, name).state, IntegrationState::Verified);
         assert!(entry(&status, name).verified_at.is_some());
