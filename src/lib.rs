@@ -6,10 +6,12 @@ pub mod cli;
 pub mod clock;
 pub mod controller;
 pub mod error;
+pub mod exposition;
 pub mod fly;
 pub mod flytoml;
 #[cfg(test)]
 mod fuzz;
+pub mod ical;
 pub mod net;
 pub mod phase;
 pub mod pipeline;
@@ -20,3 +22,4 @@ pub mod redact;
 pub mod status;
 pub mod store;
 pub mod triggers;
+pub mod webhook;

@@ -45,7 +45,8 @@ use super::status::ActivationStatus;
     printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspend", description = "Whether the activation is suspended", priority = 1),
     printcolumn(name = "Next", type_ = "string", json_path = ".status.nextAction", description = "What a person must do now", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "Ready's message", priority = 1),
-    validation = Rule::new("size(self.metadata.name) <= 63").message("`metadata.name` must be at most 63 characters long: it becomes a label")
+    validation = Rule::new("size(self.metadata.name) <= 63").message("`metadata.name` must be at most 63 characters long: it becomes a label"),
+    validation = Rule::new("self.spec.readyWhen != 'IntegrationsVerified' || has(self.spec.integrations)").message("`readyWhen: IntegrationsVerified` needs `integrations`: there is nothing else to verify")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ActivationSpec {
@@ -104,9 +105,9 @@ pub struct ActivationSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["before".into()]))]
     pub gates: Vec<Gate>,
 
-    /// What makes `Ready` true. This version of Golive can prove `GoLive` only, and refuses the others.
+    /// What makes `Ready` true. This version of Golive cannot prove `Stabilized`, and refuses it.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self == 'GoLive'").message("`readyWhen` must be GoLive: this version of Golive can prove neither IntegrationsVerified nor Stabilized"))]
+    #[x_kube(validation = Rule::new("self != 'Stabilized'").message("`readyWhen` must be GoLive or IntegrationsVerified: this version of Golive cannot prove Stabilized"))]
     pub ready_when: ReadyWhen,
 
     /// Whether Golive acts, or only publishes what it would do.

@@ -70,7 +70,8 @@ api_enum! {
     pub enum ReadyWhen, strict, default GoLive {
         /// The application is live: Preflight to SmokeTest have passed.
         GoLive = "GoLive",
-        /// Live, and all integrations have been verified once.
+        /// Live, and all integrations of the release that serves are verified. A failure of one takes
+        /// `Ready` back, but not `Live`.
         IntegrationsVerified = "IntegrationsVerified",
         /// Live, and the watch has ended with all objectives met.
         Stabilized = "Stabilized",

@@ -331,6 +331,11 @@ fn thirty_two() -> u32 {
 pub struct SecretSource {
     /// The Secret. Each of its keys must be a valid name of an environment variable.
     pub secret_ref: SecretRef,
+
+    /// Whether the application goes live without it. A Secret that is handed in later is pushed then,
+    /// with the restart that this takes. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 /// The app's public addresses.

@@ -248,6 +248,18 @@ api_enum! {
         /// Fly.io's proxy has stopped all machines, because nobody sent a request; the last proof holds.
         Asleep = "Asleep",
 
+        // Integrations.
+        /// All integrations were verified on the release that serves.
+        Verified = "Verified",
+        /// A check of an integration is under way.
+        IntegrationChecking = "IntegrationChecking",
+        /// A Secret that an integration needs is missing.
+        SecretMissing = "SecretMissing",
+        /// The application accepts a forged or unsigned request.
+        ForgeryAccepted = "ForgeryAccepted",
+        /// A check of an integration failed.
+        IntegrationFailed = "IntegrationFailed",
+
         // Gates.
         /// A person rejected.
         Rejected = "Rejected",
@@ -257,6 +269,12 @@ api_enum! {
 }
 
 impl Reason {
+    /// Whether it says that an integration was proven to be wrong.
+    #[must_use]
+    pub fn names_a_failed_integration(self) -> bool {
+        matches!(self, Self::ForgeryAccepted | Self::IntegrationFailed)
+    }
+
     /// Whether it says, in the phase SmokeTest, what a check found to be wrong. Such a check is
     /// repeated until the deadline of the phase, and has failed then.
     #[must_use]

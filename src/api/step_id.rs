@@ -89,6 +89,8 @@ steps! {
     SteadyMachines,
     /// The release that passed its SmokeTest is the one that serves.
     Promote,
+    /// Webhooks and calendars of third parties.
+    IntegrationChecks,
 }
 
 impl fmt::Display for StepId {

@@ -124,6 +124,17 @@ const WORDS: &[Words] = &[
         "must be the name of a header: letters, digits and `-`, such as `X-Signature`",
     ),
     words(
+        "^[0-9]+$",
+        "must be an id of digits only, such as `102290129340398`",
+    ),
+    words(
+        r"^(/([^/~]|~[01])*)+$",
+        "must be a JSON pointer (RFC 6901), such as `/sync/age_minutes`: `/` before each step",
+    )
+    .or(r#"!self.startsWith('/')
+ ? "must begin with `/`: write `/" + self.replace('.', '/') + "`"
+ : "must be a JSON pointer (RFC 6901), such as `/sync/age_minutes`; `~` is written `~0`""#),
+    words(
         PERCENT,
         "must be a percentage below 100, in quotes and with a percent sign, such as `\"1%\"` or `\"0.1%\"`",
     ),

@@ -11,11 +11,12 @@ use crate::{
     api::{FIELD_MANAGER, GROUP, bounds},
     clock::ServerClock,
     controller::{self, Scope, operator::Parts},
-    net::probe::Probe,
+    net::{probe::Probe, tls::SetupError, vendor::Vendors},
     pipeline::{Fence, Installation, Timing},
     plan::{refs::Allowed, room::Room},
     process::{
-        outside, publisher::Publisher, recorder::Recorder, settings::Settings, turnstile::Turnstile,
+        outside, places::Places, publisher::Publisher, recorder::Recorder, settings::Settings,
+        turnstile::Turnstile,
     },
     reconcile::{
         context::{Context, Departures, Redactors},
@@ -24,6 +25,12 @@ use crate::{
     store::installation_key,
     triggers::{Waits, secrets::SecretPoller},
 };
+
+/// Most looks at applications in the background at the same time.
+const LOOKS: usize = 16;
+
+/// Most of them that are for the objects of one namespace.
+const LOOKS_OF_ONE: usize = 6;
 
 /// The timing of the settings.
 pub fn timing(settings: &Settings) -> Timing {
@@ -52,9 +59,23 @@ pub fn installation(
             true => Allowed::Labelled,
             false => Allowed::All,
         },
+        places: Places::new(LOOKS, LOOKS_OF_ONE),
         timing: timing(settings),
         clock: clock.clone(),
     }
+}
+
+/// What makes requests to applications and to vendors.
+///
+/// # Errors
+/// When a file with certificates cannot be used.
+pub fn outside(settings: &Settings, clock: &ServerClock) -> Result<(Probe, Vendors), SetupError> {
+    let network = &settings.network;
+    let probe = Probe::new(&network.resolve, network.ca_file.as_deref(), clock)?;
+    let vendors = &settings.vendors;
+    let (meta_graph, mercado_pago) = (&vendors.meta_graph_url, &vendors.mercado_pago_url);
+    let vendors = Vendors::new(meta_graph, mercado_pago, &probe.tls())?;
+    Ok((probe, vendors))
 }
 
 /// A context with nothing remembered, which writes while the first fence is open and publishes
@@ -62,7 +83,7 @@ pub fn installation(
 pub fn context(
     parts: &Parts,
     installation: Installation,
-    probe: Probe,
+    (probe, vendors): (Probe, Vendors),
     waits: Waits,
     (fence, leads): (Fence, Fence),
 ) -> Context {
@@ -75,6 +96,7 @@ pub fn context(
         fly: parts.fly.clone(),
         probe,
         outside: Turnstile::new(outside::AT_ONCE),
+        vendors,
         metrics: Arc::new(parts.metrics.clone()),
         installation: Arc::new(installation),
         source_interval_min: parts.settings.work.source_interval_min,
@@ -101,12 +123,8 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let Some(fingerprint_key) = fingerprint_key(&parts, &stop).await else {
         return;
     };
-    let probe = match Probe::new(
-        &settings.network.resolve,
-        settings.network.ca_file.as_deref(),
-        &parts.clock,
-    ) {
-        Ok(probe) => probe,
+    let outside = match outside(settings, &parts.clock) {
+        Ok(outside) => outside,
         Err(error) => {
             tracing::error!(error = %crate::causes::chain(&error), "cannot set up requests to applications");
             return;
@@ -131,7 +149,13 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
     let fence = Fence::new(move || !stopping.is_cancelled() && leader.permit().is_ok());
     let leads = Fence::new(move || leading.permit().is_ok());
     let installation = installation(settings, fingerprint_key, &parts.clock);
-    let context = Arc::new(context(&parts, installation, probe, waits, (fence, leads)));
+    let context = Arc::new(context(
+        &parts,
+        installation,
+        outside,
+        waits,
+        (fence, leads),
+    ));
     parts
         .metrics
         .set_max_concurrent_reconciles(settings.work.max_concurrent_reconciles);

@@ -3,9 +3,11 @@
 //! Knows neither Fly.io nor Kubernetes and uses no other folder. Start reading in
 //! [`public_address`] for the rule that guards every connection to a host that a user names.
 
+pub mod deliver;
 pub mod grpc;
 pub mod probe;
 mod probe_error;
 pub mod public_address;
 pub mod resolve;
 pub mod tls;
+pub mod vendor;

@@ -5,6 +5,7 @@
 //! credentials are sent, and fetched content is never shown.
 
 use std::{
+    convert::Infallible,
     io::ErrorKind,
     net::{IpAddr, SocketAddr},
     path::Path,
@@ -14,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Method, Request, header};
+use hyper::{Method, Request, body::Body, header};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
@@ -224,7 +225,7 @@ impl Probe {
     }
 
     /// The configuration of TLS.
-    pub(super) fn tls(&self) -> Arc<rustls::ClientConfig> {
+    pub fn tls(&self) -> Arc<rustls::ClientConfig> {
         self.tls.clone()
     }
 
@@ -317,16 +318,10 @@ async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let broken = |_| ProbeError::Http(host.to_owned());
     let named = match ask.door {
         Door::HTTPS => host.to_owned(),
         Door { port, .. } => format!("{host}:{port}"),
     };
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(broken)?;
-    // Aborted with the request, also when that is dropped.
-    let connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let request = Request::builder()
         .method(ask.method.clone())
         .uri(path)
@@ -337,15 +332,40 @@ where
         )
         .body(Empty::<Bytes>::new())
         .map_err(|_| ProbeError::BadPath)?;
+    let answer = send(stream, request, (host, ask.limit)).await?;
+    Ok(Answer {
+        took: began.elapsed(),
+        ..answer
+    })
+}
+
+/// Sends a request over this connection, and reads at most `limit` bytes of the answer. The time is
+/// that from the first byte sent to the last one read.
+pub(super) async fn send<S, B>(
+    stream: S,
+    request: Request<B>,
+    (host, limit): (&str, usize),
+) -> Result<Answer, ProbeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
+    let broken = |_| ProbeError::Http(host.to_owned());
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
+    // Aborted with the request, also when that is dropped.
+    let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let began = Instant::now();
     let answer = async {
         let response = sender.send_request(request).await.map_err(broken)?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, ask.limit)
+        let body = Limited::new(body, limit)
             .collect()
             .await
             .map_err(|error| {
                 if error.is::<http_body_util::LengthLimitError>() {
-                    ProbeError::TooLarge(ask.limit)
+                    ProbeError::TooLarge(limit)
                 } else {
                     ProbeError::Http(host.to_owned())
                 }

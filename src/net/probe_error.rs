@@ -48,6 +48,9 @@ pub enum ProbeError {
     /// Redirected to the page that was requested.
     #[error("redirected to itself for ever")]
     RedirectLoop,
+    /// A token has bytes that no header can have.
+    #[error("the token has characters that no token has")]
+    BadToken,
     /// The path is not valid.
     #[error("the path cannot be requested")]
     BadPath,
@@ -63,6 +66,7 @@ impl ProbeError {
                 | Self::NotPublic(_)
                 | Self::NoRoute(_)
                 | Self::BadPath
+                | Self::BadToken
                 | Self::TooLarge(_)
         )
     }

@@ -19,6 +19,9 @@ pub enum SetupError {
         /// What is wrong.
         reason: String,
     },
+    /// The base URL of a vendor has no host.
+    #[error("the base URL of a vendor has no host")]
+    NoHost,
     /// The TLS library refuses the configuration.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),

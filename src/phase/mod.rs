@@ -57,7 +57,7 @@ pub static PHASES: &[Phase] = &[
     },
     Phase {
         id: PhaseName::Integrations,
-        steps: &[],
+        steps: integrations::STEPS,
     },
     Phase {
         id: PhaseName::Observe,

@@ -6,21 +6,28 @@ use jiff::Timestamp;
 
 pub use crate::{api::Owner, clock::Timing};
 
-use super::{facts::Facts, intent::Intents, typed_map::TypedMap};
+use super::{
+    background::{Background, Waker},
+    facts::Facts,
+    intent::Intents,
+    typed_map::TypedMap,
+};
 use crate::{
     api::{
         ActivationStatus,
         status::{
-            ExternalObject, FallbackUsed, PhaseName, PhaseState, SecretStatus, SmokeTestResult,
+            ExternalObject, FallbackUsed, IntegrationStatus, PhaseName, PhaseState, SecretStatus,
+            SmokeTestResult,
         },
     },
     clock::ServerClock,
     fly,
+    net::vendor::Vendors,
     plan::{
         Target,
         refs::{Allowed, Refs},
     },
-    process::outside::Outside,
+    process::{outside::Outside, places::Places},
 };
 
 /// May this process still write to the outside? Closed on shutdown and when the leader's
@@ -102,6 +109,8 @@ pub struct Installation {
     pub app_tokens: bool,
     /// Which Secrets of its namespace an object may use.
     pub secrets: Allowed,
+    /// Places for looks at applications in the background.
+    pub places: Places,
     /// Lengths of time.
     pub timing: Timing,
     /// The clock of the API server.
@@ -118,6 +127,8 @@ pub struct Recorded {
     pub external: Vec<ExternalObject>,
     /// Declared fallbacks in use.
     pub fallbacks: Vec<FallbackUsed>,
+    /// What was found of each integration.
+    pub integrations: Vec<IntegrationStatus>,
     /// What was proven when this process first saw the object.
     pub earlier: EarlierProof,
 }
@@ -158,6 +169,7 @@ impl Recorded {
                 .collect(),
             external: status.external.clone(),
             fallbacks: status.fallbacks.clone(),
+            integrations: status.integrations.clone(),
             earlier: EarlierProof::default(),
         }
     }
@@ -192,12 +204,18 @@ pub struct Cx {
     pub probe: crate::net::probe::Probe,
     /// Questions to servers that may answer slowly, which a pass does not wait for.
     pub outside: Outside,
+    /// Questions to vendors.
+    pub vendors: Vendors,
     /// What steps observed, in this pass and before.
     pub facts: Arc<Facts>,
     /// What this process has sent for the object.
     pub journal: Arc<TypedMap>,
     /// Creates that are announced before they are sent.
     pub intents: Arc<Intents>,
+    /// Looks at the application that take longer than a pass.
+    pub background: Arc<Background>,
+    /// Wakes the object when one of them has ended.
+    pub waker: Waker,
     /// What the status recorded before this pass.
     pub recorded: Arc<Recorded>,
     /// What all objects have in common.
@@ -232,9 +250,11 @@ impl Cx {
         rechecks.is_some_and(|of| of.0 == self.pass) && changes.is_none_or(|of| of.0 != self.pass)
     }
 
-    /// Notes that a change is sent in this pass.
+    /// Notes that a change is sent in this pass. What looks at the application in the background ends:
+    /// it would not know which of the two it has seen.
     pub fn note_change(&self) {
         self.journal.set(ChangingPass(self.pass));
+        self.background.end();
     }
 
     /// True when steps may change anything in this pass.

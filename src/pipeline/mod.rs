@@ -17,6 +17,7 @@
 
 pub mod advance;
 pub mod announce;
+pub mod background;
 pub mod change;
 pub mod cx;
 pub mod facts;
@@ -33,6 +34,7 @@ pub mod typed_map;
 pub mod verdict;
 
 pub use advance::{AnyStep, Phase};
+pub use background::{Background, Waker};
 pub use change::{ChangeKind, Sent, StepChange};
 pub use cx::{Act, Care, Cx, EarlierProof, Fence, Installation, Origin, Owner, Recorded, Timing};
 pub use note::{Incident, Note, ProbeKind, ProvedBy, SmokeProof};

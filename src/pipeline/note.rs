@@ -6,8 +6,8 @@ use super::{StepId, verdict::Why};
 use crate::api::{
     Reason,
     status::{
-        ExternalObject, FallbackUsed, HistoryEntry, PreflightResult, ReleaseStatus, RollbackStatus,
-        SecretStatus, SmokeTestResult,
+        ExternalObject, FallbackUsed, HistoryEntry, IntegrationStatus, PreflightResult,
+        ReleaseStatus, RollbackStatus, SecretStatus, SmokeTestResult,
     },
 };
 
@@ -82,6 +82,9 @@ pub enum Note {
     SmokeTest(SmokeTestResult, ProbeKind),
     /// What proved that the application is live.
     Proof(SmokeProof),
+    /// What is known of an integration, and when all its checks passed last, if this process has
+    /// seen that.
+    Integration(Box<IntegrationStatus>, Option<Timestamp>),
     /// Something that exists on Fly.io for this object.
     External(ExternalObject),
     /// A secret of the app: name, digest, fingerprint.

@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    StepId, advance::Phase, cx::EarlierProof, facts::Facts, intent::Intents, record::StepRecord,
-    typed_map::TypedMap,
+    StepId, advance::Phase, background::Background, cx::EarlierProof, facts::Facts,
+    intent::Intents, record::StepRecord, typed_map::TypedMap,
 };
 use crate::{api::PhaseName, process::outside::Questions};
 
@@ -28,6 +28,8 @@ pub struct Observations {
     pub intents: Arc<Intents>,
     /// Questions to servers outside that are under way.
     pub questions: Arc<Questions>,
+    /// Looks at the application that are under way.
+    pub background: Arc<Background>,
     /// Steps whose wait has ended since the last pass.
     pub fired: Arc<Fired>,
     /// What the phase behind a closed gate would change.
@@ -48,6 +50,7 @@ impl Observations {
             facts: Arc::new(Facts::beside(&other.facts)),
             journal: other.journal.clone(),
             intents: other.intents.clone(),
+            background: other.background.clone(),
             ..Self::default()
         }
     }

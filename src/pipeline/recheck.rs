@@ -35,11 +35,11 @@ pub fn choose(
     stamp: &str,
     timing: &Timing,
 ) -> Option<BTreeSet<StepId>> {
-    let all: Vec<&'static dyn AnyStep> = phases
-        .iter()
-        .flat_map(|phase| phase.steps)
-        .copied()
-        .collect();
+    // What comes after Go-Live asks nothing of Fly.io, and is observed whenever it is due.
+    let (live, later): (Vec<&Phase>, Vec<&Phase>) =
+        phases.iter().partition(|phase| phase.id.before_live());
+    let all: Vec<&'static dyn AnyStep> =
+        live.iter().flat_map(|phase| phase.steps).copied().collect();
     let settled = all.iter().all(|step| {
         observations
             .steps
@@ -55,7 +55,12 @@ pub fn choose(
         fails: observations.facts.get::<OverviewFails>().is_some(),
         ..Spent::default()
     };
-    let mut chosen = BTreeSet::new();
+    let later = later.iter().flat_map(|phase| phase.steps);
+    let is_due = |step: &StepId| {
+        let again = observations.steps.get(step).and_then(|known| known.again);
+        again.is_some_and(|again| again <= now)
+    };
+    let mut chosen: BTreeSet<StepId> = later.map(|step| step.id()).filter(is_due).collect();
     for step in candidates(all, observations, now) {
         let fits = spent.take(step);
         if fits {

@@ -102,10 +102,16 @@ fn addresses(provision: &Provision, list: &mut Vec<Named>) {
 
 fn integration_secrets(integrations: &Integrations, list: &mut Vec<Named>) {
     if let Some(whatsapp) = &integrations.whatsapp {
-        for (field, reference) in [
-            ("verifyTokenSecretRef", &whatsapp.verify_token_secret_ref),
-            ("appSecretRef", &whatsapp.app_secret_ref),
-        ] {
+        let fields = [
+            (
+                "verifyTokenSecretRef",
+                Some(&whatsapp.verify_token_secret_ref),
+            ),
+            ("appSecretRef", Some(&whatsapp.app_secret_ref)),
+            ("tokenSecretRef", whatsapp.token_secret_ref.as_ref()),
+        ];
+        let named = fields.into_iter();
+        for (field, reference) in named.filter_map(|(field, of)| Some((field, of?))) {
             let field = format!("spec.integrations.whatsapp.{field}");
             list.push(Named::secret(field, reference, Use::Later));
         }
@@ -114,6 +120,9 @@ fn integration_secrets(integrations: &Integrations, list: &mut Vec<Named>) {
         let field = "spec.integrations.mercadoPago.signingSecretRef";
         let reference = &mercado_pago.signing_secret_ref;
         list.push(Named::secret(field, reference, Use::Later));
+        let field = "spec.integrations.mercadoPago.accessTokenSecretRef";
+        let token = mercado_pago.access_token_secret_ref.as_ref();
+        list.extend(token.map(|token| Named::secret(field, token, Use::Later)));
     }
     for webhook in &integrations.webhooks {
         let field = format!("spec.integrations.webhooks[{}].secretRef", webhook.name);
@@ -143,13 +152,9 @@ fn application(activation: &Activation, list: &mut Vec<Named>) {
     for (index, source) in spec.provision.secrets.from.iter().enumerate() {
         let field = format!("spec.provision.secrets.from[{index}].secretRef");
         let name = &source.secret_ref.name;
-        list.push(Named::new(
-            field,
-            RefKind::Secret,
-            name,
-            None,
-            Use::Application,
-        ));
+        let mut named = Named::new(field, RefKind::Secret, name, None, Use::Application);
+        named.required = !source.optional;
+        list.push(named);
     }
     let source = spec.deploy.source.as_ref();
     if let Some(credentials) = source.and_then(|source| source.credentials_secret_ref.as_ref()) {
@@ -234,6 +239,18 @@ pub(crate) mod tests {
                 "spec.notifications[0].webhook.urlSecretRef",
             ]
         );
+    }
+
+    #[test]
+    fn an_optional_secret_of_the_application_is_not_required_and_decides_what_runs() {
+        let spec = FULL.replace(
+            "{secretRef: {name: app}}",
+            "{secretRef: {name: app}, optional: true}",
+        );
+        let named = named(&activation(&spec));
+        let mut named = named.iter();
+        let app = named.find(|named| named.name == "app").unwrap();
+        assert!(!app.required && app.decides);
     }
 
     #[test]

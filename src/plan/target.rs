@@ -11,6 +11,7 @@ use crate::{
         ANNOTATION_DELETE_DATA, ANNOTATION_REPLACE_LOST, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM,
         Activation, MAX_TOKEN, PhaseName, Reason,
         deploy::{DEFAULT_PORT, Deploy},
+        integrations::Integrations,
         policy::{Adoption, DeletionPolicy, Gate, Mode},
         preflight::SkippedCheck,
         provision::{FlyPostgres, ManagedPostgres, Provision, UpstashRedis},
@@ -77,6 +78,8 @@ pub struct Target {
     pub smoke_test: SmokeTest,
     /// How it is proven to be live.
     pub proof: Proof,
+    /// The integrations that are verified after Go-Live; `None` if there is none.
+    pub integrations: Option<Arc<Integrations>>,
     /// The phases that people must approve.
     pub gates: Vec<Gate>,
     /// Apply or plan.
@@ -96,7 +99,7 @@ pub struct Target {
     pub rotation: Option<String>,
     image: ImageTarget,
     config: Result<Arc<FlyConfig>, ConfigInvalid>,
-    deadlines: [(PhaseName, Duration); 4],
+    deadlines: [(PhaseName, Option<Duration>); 5],
     identity: Identity,
 }
 
@@ -164,6 +167,8 @@ impl Target {
         let config = fly_config::config(activation, refs);
         let annotations = activation.annotations();
         let rotation = annotations.get(ANNOTATION_ROTATE).cloned();
+        let integrations = spec.integrations.as_ref().filter(|asked| asked.any());
+        let verified = integrations.map(|asked| asked.deadline.get());
         Self {
             organization: spec.organization.clone(),
             app: spec.app.clone(),
@@ -174,6 +179,7 @@ impl Target {
             deploy: spec.deploy.clone(),
             smoke_test: spec.smoke_test.clone(),
             proof: checks::effective(activation, config.as_deref()),
+            integrations: integrations.cloned().map(Arc::new),
             gates: spec.gates.clone(),
             mode: spec.mode,
             adoption: spec.adoption,
@@ -191,10 +197,11 @@ impl Target {
             },
             config,
             deadlines: [
-                (PhaseName::Preflight, spec.preflight.deadline.get()),
-                (PhaseName::Provision, spec.provision.deadline.get()),
-                (PhaseName::Deploy, spec.deploy.deadline.get()),
-                (PhaseName::SmokeTest, spec.smoke_test.deadline.get()),
+                (PhaseName::Preflight, Some(spec.preflight.deadline.get())),
+                (PhaseName::Provision, Some(spec.provision.deadline.get())),
+                (PhaseName::Deploy, Some(spec.deploy.deadline.get())),
+                (PhaseName::SmokeTest, Some(spec.smoke_test.deadline.get())),
+                (PhaseName::Integrations, verified),
             ],
         }
     }
@@ -325,7 +332,7 @@ impl Target {
         self.deadlines
             .iter()
             .find(|(name, _)| *name == phase)
-            .map(|(_, after)| *after)
+            .and_then(|(_, after)| *after)
     }
 }
 

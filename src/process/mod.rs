@@ -11,6 +11,7 @@ pub mod leader;
 mod mail;
 pub mod metrics;
 pub mod outside;
+pub mod places;
 pub mod publisher;
 pub mod recorder;
 pub mod server;

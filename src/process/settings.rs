@@ -47,6 +47,9 @@ pub struct Settings {
     /// Outgoing connections.
     #[command(flatten)]
     pub network: NetworkSettings,
+    /// Vendors whose webhooks are verified.
+    #[command(flatten)]
+    pub vendors: VendorSettings,
     /// Namespaces.
     #[command(flatten)]
     pub namespaces: NamespaceSettings,
@@ -113,6 +116,21 @@ pub struct NetworkSettings {
     /// PEM file of certificate authorities to trust beside those of the system.
     #[arg(long, env = "GOLIVE_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+}
+
+/// Vendors whose webhooks are verified.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Vendors")]
+pub struct VendorSettings {
+    /// Base URL of Meta's Graph API. The access tokens that an Activation names for WhatsApp are sent
+    /// there and nowhere else.
+    #[arg(long, env = "GOLIVE_META_GRAPH_URL", default_value = "https://graph.facebook.com", value_parser = base_url, value_name = "URL")]
+    pub meta_graph_url: Url,
+
+    /// Base URL of Mercado Pago's API. The access tokens that an Activation names for Mercado Pago are
+    /// sent there and nowhere else.
+    #[arg(long, env = "GOLIVE_MERCADO_PAGO_URL", default_value = "https://api.mercadopago.com", value_parser = base_url, value_name = "URL")]
+    pub mercado_pago_url: Url,
 }
 
 /// Namespaces.

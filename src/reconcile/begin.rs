@@ -11,7 +11,8 @@ use crate::{
     error::Error,
     fly,
     pipeline::{
-        Act, Care, Cx, EarlierProof, Origin, Owner, Recorded, Slot, observations::Observations,
+        Act, Care, Cx, EarlierProof, Origin, Owner, Recorded, Slot, Waker,
+        observations::Observations,
     },
     plan::{ServingRelease, Target, refs::Refs},
     process::{outside::Outside, workqueue::Kind},
@@ -163,9 +164,12 @@ pub fn cx_for(
         kube: context.kube.clone(),
         probe: context.probe.clone(),
         outside: outside(pass, observations),
+        vendors: context.vendors.clone(),
         facts: observations.facts.clone(),
         journal: observations.journal.clone(),
         intents: observations.intents.clone(),
+        background: observations.background.clone(),
+        waker: waker(pass, observations),
         recorded: Arc::new(recorded),
         installation: context.installation.clone(),
         fence: context.fence.clone(),
@@ -191,6 +195,16 @@ pub fn outside(pass: &Pass<'_>, observations: &Observations) -> Outside {
         pass.owner.namespace.clone(),
         Arc::new(wake),
     )
+}
+
+/// Wakes the object of this pass for a step of these observations.
+fn waker(pass: &Pass<'_>, observations: &Observations) -> Waker {
+    let (waits, object) = (pass.context.waits.clone(), pass.reference());
+    let fired = observations.fired.clone();
+    Waker::new(move |step| {
+        fired.fire(step);
+        waits.wake(&object, Kind::Progress);
+    })
 }
 
 /// Takes over the intents that an earlier process wrote to the status: their outcome is unknown.

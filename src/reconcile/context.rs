@@ -14,7 +14,7 @@ use kube::{
 use crate::{
     api::Activation,
     fly,
-    net::probe::Probe,
+    net::{probe::Probe, vendor::Vendors},
     pipeline::{Fence, Installation},
     plan::room::Room,
     process::{metrics::Metrics, publisher::Publisher, turnstile::Turnstile, workqueue::Object},
@@ -33,6 +33,8 @@ pub struct Context {
     pub probe: Probe,
     /// How many questions to servers outside are under way.
     pub outside: Arc<Turnstile>,
+    /// Questions to vendors.
+    pub vendors: Vendors,
     /// Metrics of this process.
     pub metrics: Arc<Metrics>,
     /// What all objects have in common.

@@ -36,6 +36,7 @@ pub struct Gates<'a> {
     subject: Subject<'a>,
     attempt: String,
     rolled_back: bool,
+    integrations: bool,
     ballots: Vec<Ballot>,
     before: BTreeMap<PhaseName, &'a GateStatus>,
     now: jiff::Timestamp,
@@ -69,6 +70,7 @@ impl<'a> Gates<'a> {
         Self {
             ballots: votes::judge(&cast, &subject, now),
             subject,
+            integrations: target.integrations.is_some(),
             attempt: attempt(target),
             rolled_back: last.is_some_and(|last| last.outcome == HistoryOutcome::RolledBack),
             before: phases
@@ -80,7 +82,7 @@ impl<'a> Gates<'a> {
 
     /// Decides the gate before a phase, if the spec has one.
     pub fn decide(&self, phase: PhaseName) -> Option<GateReport> {
-        let gate = self.gate(phase)?;
+        let gate = self.gate(phase).filter(|_| self.is_asked(phase))?;
         let takes_back = matches!(phase, PhaseName::Deploy | PhaseName::SmokeTest);
         let question = Question {
             subject: self.subject,
@@ -102,6 +104,11 @@ impl<'a> Gates<'a> {
         let deploy = self.decide(PhaseName::Deploy);
         let open = deploy.filter(|gate| gate.status.state == GateState::Approved);
         open.map(|gate| gate.status.approved_by).unwrap_or_default()
+    }
+
+    /// Whether there is anything behind the gate.
+    fn is_asked(&self, phase: PhaseName) -> bool {
+        phase != PhaseName::Integrations || self.integrations
     }
 
     fn gate(&self, phase: PhaseName) -> Option<&'a Gate> {

@@ -9,7 +9,7 @@ use crate::{
         Activation, ActivationStatus, PhaseName, Reason,
         condition::{self, ConditionType},
         preflight::CheckName,
-        status::{CheckResult, GateState, PhaseState, RollbackState, Severity},
+        status::{CheckResult, GateState, IntegrationResult, PhaseState, RollbackState, Severity},
     },
     pipeline::{Note, Owner, report::Report},
     process::{
@@ -41,6 +41,7 @@ pub fn status(
     gates(metrics, old, new, now);
     drift(metrics, &object, result, new);
     smoke_tests(metrics, result, old, new);
+    integrations(metrics, &object, result, new);
     for (trigger, result) in rollbacks(old, new) {
         metrics.rolled_back(trigger, result);
     }
@@ -127,6 +128,35 @@ fn smoke_tests(
         let took = test.duration_ms.and_then(|ms| u64::try_from(ms).ok());
         if let Some(took) = took.filter(|_| !known) {
             metrics.probed(kind.as_str(), Duration::from_millis(took));
+        }
+    }
+}
+
+fn integrations(
+    metrics: &Metrics,
+    object: &Object,
+    result: &PassResult<'_>,
+    new: &ActivationStatus,
+) {
+    let entries = new.integrations.iter();
+    let checks = entries.flat_map(|entry| {
+        let checks = entry.checks.iter();
+        checks.map(|check| {
+            let value = match check.result {
+                IntegrationResult::Passed | IntegrationResult::Warned => Some(true),
+                IntegrationResult::Failed => Some(false),
+                IntegrationResult::Unproven
+                | IntegrationResult::Waiting
+                | IntegrationResult::Unknown => None,
+            };
+            (entry.name.clone(), check.id.clone(), value)
+        })
+    });
+    metrics.set_integration_checks(object, checks.collect());
+    let steps = result.report.into_iter().flat_map(Report::steps);
+    for note in steps.flat_map(|(_, record)| record.notes.iter()) {
+        if let Note::Integration(entry, Some(verified)) = note {
+            metrics.integration_verified(object, &entry.name, *verified);
         }
     }
 }

@@ -54,7 +54,7 @@ pub use urgency::at_first_sight;
 use crate::{
     api::Activation,
     error::Error,
-    phase::PHASES,
+    phase::{PHASES, integrations},
     pipeline::run,
     process::workqueue::Kind,
     reconcile::{
@@ -93,9 +93,11 @@ pub async fn reconcile(activation: &Activation, context: &Context) -> Result<Nex
 
 async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration, Error> {
     if pass.is_deleted() {
+        memory.end_looks();
         return finalize::finalize(pass, memory).await;
     }
     if pass.is_suspended() {
+        memory.end_looks();
         return stop::suspended(pass, memory).await;
     }
     begin::recall_intents(&memory.wanted, pass.old.as_ref());
@@ -106,12 +108,14 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     let target = match read.target {
         Ok(target) => target,
         Err(invalid) => {
+            memory.end_looks();
             let invalid = (invalid.as_slice(), &read.refs);
             return stop::invalid(pass, memory, invalid, requested).await;
         }
     };
     protect::release_former_tokens(pass, memory).await?;
     requests::note_due_steps(&read.refs, pass, memory);
+    requests::note_integrations(&target, &read.refs, pass, memory);
     token_secret::report(pass, memory, &read.refs);
 
     let reporting_drift = drift::is_only_reported(pass, &target);
@@ -120,6 +124,7 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     cx.origin.approved_by = gates.approvers();
     if let Some(invalid) = requests::abort(pass, memory, &cx.target) {
         gates.conclude(pass, memory, None).await;
+        memory.end_looks();
         return stop::aborted(pass, memory, &cx, invalid, requested).await;
     }
 
@@ -136,6 +141,9 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
         finalizers_first,
     );
     let report = Box::pin(run).await?;
+    if !integrations::are_reached(&report) {
+        memory.end_looks();
+    }
     pass.ensure_waits(&memory.wanted, None, &cx.fly);
 
     // What serves is kept and proven, as far as this run has not (Fly.io).

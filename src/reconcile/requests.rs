@@ -7,7 +7,7 @@ use crate::{
         ANNOTATION_RECONCILE, ANNOTATION_RECONCILE_FLUX, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM,
         Activation, ActivationStatus, MAX_TOKEN, PhaseName, StepId, status::one_line,
     },
-    phase::PHASES,
+    phase::{PHASES, integrations},
     plan::{
         self, Target,
         abort::{self, Abort},
@@ -74,6 +74,16 @@ pub fn note_due_steps(refs: &Refs, pass: &Pass<'_>, memory: &mut Memory) {
     }
     let rollbacks = refs.rollbacks().iter();
     memory.notice_rollbacks(rollbacks.map(|request| request.uid.clone()).collect());
+}
+
+/// Has the integrations observe again when the spec or a Secret says something else of them.
+pub fn note_integrations(target: &Target, refs: &Refs, pass: &Pass<'_>, memory: &mut Memory) {
+    let key = &pass.context.installation.fingerprint_key;
+    let asked = integrations::asked(target, refs, key);
+    if memory.integrations.as_ref() != Some(&asked) {
+        memory.wanted.steps.remove(&StepId::IntegrationChecks);
+        memory.integrations = Some(asked);
+    }
 }
 
 /// The end of the work on this target, if the annotation `golive.dev/abort` requests it. A request

@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 
 use super::{
-    PassResult, Removing, drift, live,
+    PassResult, Removing, drift, integrations, live,
     pass_result::Liveness,
     phases::{cannot_observe, succeeded},
     setter::Setter,
@@ -54,7 +54,10 @@ pub fn next(
         &not_suspended(activation),
     );
     for phase in PhaseName::ALL {
-        phase_condition(&mut to, *phase);
+        match phase {
+            PhaseName::Integrations => integrations::set_condition(&mut to),
+            phase => phase_condition(&mut to, *phase),
+        }
     }
     stabilized(&mut to, activation);
     observed(&mut to, seen);
@@ -231,8 +234,14 @@ fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &PassResult<'_>, li
     if live {
         let message = live::place(to, seen);
         match activation.spec.ready_when {
-            ReadyWhen::GoLive => to.set(ConditionType::Ready, True, Reason::GoLive, &message),
-            ReadyWhen::IntegrationsVerified | ReadyWhen::Stabilized => to.set(
+            ReadyWhen::IntegrationsVerified if integrations::are_requested(activation) => {
+                verified(to, &message);
+                return;
+            }
+            ReadyWhen::GoLive | ReadyWhen::IntegrationsVerified => {
+                to.set(ConditionType::Ready, True, Reason::GoLive, &message);
+            }
+            ReadyWhen::Stabilized => to.set(
                 ConditionType::Ready,
                 Unknown,
                 Reason::NotImplemented,
@@ -285,6 +294,27 @@ fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &PassResult<'_>, li
         }
         _ if retrying(seen, &phase) => waiting(to, Reason::ProgressingWithRetry, &message),
         _ => waiting(to, Reason::Progressing, &message),
+    }
+}
+
+/// The application is live, and `Ready` waits for its integrations.
+fn verified(to: &mut Setter<'_>, place: &str) {
+    let found = condition::find(&to.status.conditions, ConditionType::IntegrationsHealthy);
+    let Some(healthy) = found.cloned() else {
+        return waiting(to, Reason::Pending, place);
+    };
+    let reason = Reason::parse(&healthy.reason).unwrap_or_default();
+    let message = format!("{place}; Integrations: {}", healthy.message);
+    match healthy.status.as_str() {
+        "True" => {
+            to.set(ConditionType::Ready, True, Reason::Verified, &message);
+            to.quiet();
+        }
+        "False" => {
+            to.set(ConditionType::Ready, False, reason, &message);
+            to.stalled(reason, &message);
+        }
+        _ => waiting(to, reason, &message),
     }
 }
 

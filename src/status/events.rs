@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use kube::runtime::events::{Event, EventType};
 
-use super::phases::succeeded;
+use super::{integrations, phases::succeeded};
 use crate::{
     api::{
         ActivationStatus, PhaseName, Reason,
@@ -48,6 +48,14 @@ pub fn between(old: Option<&ActivationStatus>, new: &ActivationStatus) -> Vec<Ev
     transitions(&mut events, old, new);
     requested(&mut events, old, new);
     source(&mut events, old, new);
+    let news = integrations::news(old, new).into_iter();
+    events.extend(news.map(|news| {
+        let type_ = match news.warning {
+            true => EventType::Warning,
+            false => EventType::Normal,
+        };
+        event(type_, news.reason, news.name, &news.note)
+    }));
     events
 }
 
@@ -167,6 +175,8 @@ fn phases(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Activat
                 };
                 events.push(event(EventType::Normal, reason, action, &succeeded(phase)));
             }
+            // What became of each integration is told by itself.
+            PhaseState::Failed if is_of_an_integration(&phase.reason) => {}
             PhaseState::Failed
                 if was != PhaseState::Failed
                     || before.is_some_and(|before| before.reason != phase.reason) =>
@@ -191,6 +201,10 @@ fn phases(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Activat
         retries(events, before, phase);
         gate(events, before, phase);
     }
+}
+
+fn is_of_an_integration(reason: &str) -> bool {
+    Reason::parse(reason).is_some_and(Reason::names_a_failed_integration)
 }
 
 /// Steps that are being retried publish why, once for each reason: when Fly.io is down, all steps of a

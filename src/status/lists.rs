@@ -31,7 +31,9 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
         .collect();
     // After a restart, or while a step waits for another, some steps have no notes yet: then the old
     // entries stay beside the new ones.
-    let complete = report.steps().all(|(_, record)| record.state.satisfied());
+    let mut required = report.phases.iter().filter(|phase| phase.id.before_live());
+    let done = |phase: &PhaseReport| phase.steps.iter().all(|(_, step)| step.state.satisfied());
+    let complete = required.all(done);
     let lists = Merge {
         notes: &notes,
         complete,

@@ -11,8 +11,13 @@ pub fn redact(status: &mut ActivationStatus) {
         let steps = phase.steps.iter_mut().map(|step| &mut step.message);
         steps.chain([&mut phase.message])
     });
+    let integrations = status.integrations.iter_mut().flat_map(|integration| {
+        let checks = integration.checks.iter_mut();
+        let checks = checks.flat_map(|check| [&mut check.evidence, &mut check.change]);
+        checks.chain([&mut integration.message, &mut integration.next_action])
+    });
     let action = status.next_action.iter_mut();
-    for message in conditions.chain(phases).chain(action) {
+    for message in conditions.chain(phases).chain(integrations).chain(action) {
         redact::in_place(message);
     }
 }
@@ -30,6 +35,10 @@ mod tests {
             serde_json::from_value(serde_json::json!({
                 "url": value,
                 "nextAction": message,
+                "integrations": [{
+                    "name": "ical", "message": message, "nextAction": message,
+                    "checks": [{"id": "C1", "evidence": message, "change": message}],
+                }],
                 "conditions": [{
                     "type": "Ready", "status": "False", "reason": "Pending", "message": message,
                     "lastTransitionTime": "2026-01-02T03:04:05Z",

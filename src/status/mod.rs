@@ -11,6 +11,7 @@
 //! | `promises` | requests that were handled, and the time of the next action |
 //! | `lists` | checks, external objects, secrets, history, intents |
 //! | `conditions`, `live`, `drift`, `setter` | the conditions |
+//! | `integrations` | `status.integrations[]`, its condition and what is to be done about it |
 //! | `events` | events that follow from two statuses |
 //! | `debounce` | which writes may wait |
 //! | `published` | the status that this process wrote last |
@@ -20,6 +21,7 @@ mod conditions;
 pub mod debounce;
 mod drift;
 pub mod events;
+mod integrations;
 mod lists;
 mod live;
 mod messages;

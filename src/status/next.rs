@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::{PassResult, conditions, lists, pass_result::Liveness, phases, promises};
+use super::{PassResult, conditions, integrations, lists, pass_result::Liveness, phases, promises};
 use crate::{
     api::{
         Activation, ActivationStatus, Reason,
@@ -38,6 +38,7 @@ pub fn next(
         status.token_secret = Some(activation.spec.token_secret_ref.name.clone());
         status.phases = phases::next(old, activation, seen, report, same_generation, now);
         lists::merge(&mut status, report, now);
+        integrations::merge(&mut status, report, now);
         status.plan = seen.wanted.map(|target| plan(target, report));
         let source = seen.wanted.and_then(|target| target.followed());
         let image = activation.spec.deploy.source.as_ref();
@@ -207,11 +208,6 @@ fn not_implemented(activation: &Activation) -> Vec<SkippedField> {
         }
     };
     skip(
-        "spec.integrations",
-        spec.integrations.is_some(),
-        "verify integrations; nothing was checked",
-    );
-    skip(
         "spec.notifications",
         !spec.notifications.is_empty(),
         "send notifications; watch the events of the object",
@@ -225,7 +221,7 @@ fn not_implemented(activation: &Activation) -> Vec<SkippedField> {
         let phase = gate.before;
         skip(
             &format!("spec.gates[{phase}]"),
-            matches!(phase, GatedPhase::Integrations | GatedPhase::Observe),
+            phase == GatedPhase::Observe,
             &format!("implement the phase {phase}, so this gate asks nobody"),
         );
     }
@@ -250,7 +246,8 @@ fn next_action(
         ));
     }
     if live {
-        return None;
+        // A gate before what comes after Go-Live waits as any other.
+        return integrations::next_action(status).or_else(|| at_a_gate(status, activation));
     }
     if !seen.invalid.is_empty() {
         let actions = seen.invalid.iter().map(|invalid| invalid.action.as_str());

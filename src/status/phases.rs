@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::PassResult;
+use super::{PassResult, integrations};
 use crate::{
     api::{
         Activation, ActivationStatus, PhaseName, Reason,
@@ -255,6 +255,15 @@ fn state_of(activation: &Activation, report: &PhaseReport) -> (PhaseState, Reaso
         .as_ref()
         .map(|gate| gate.message.clone())
         .unwrap_or_default();
+    let requested = match report.id {
+        PhaseName::Integrations => integrations::are_requested(activation),
+        PhaseName::Observe => activation.spec.observe.is_some(),
+        _ => true,
+    };
+    if !requested {
+        let not = "not requested".to_owned();
+        return (PhaseState::Skipped, Reason::NotRequested, not);
+    }
     match report.progress {
         PhaseProgress::Pending => (
             PhaseState::Pending,
@@ -277,26 +286,11 @@ fn state_of(activation: &Activation, report: &PhaseReport) -> (PhaseState, Reaso
             (PhaseState::Failed, reason, gate)
         }
         PhaseProgress::Succeeded => (PhaseState::Succeeded, Reason::Succeeded, String::new()),
-        PhaseProgress::NotImplemented => {
-            let asked = match report.id {
-                PhaseName::Integrations => activation.spec.integrations.is_some(),
-                PhaseName::Observe => activation.spec.observe.is_some(),
-                _ => true,
-            };
-            if asked {
-                (
-                    PhaseState::Skipped,
-                    Reason::NotImplemented,
-                    "this version of Golive does not implement this phase".to_owned(),
-                )
-            } else {
-                (
-                    PhaseState::Skipped,
-                    Reason::NotRequested,
-                    "not requested".to_owned(),
-                )
-            }
-        }
+        PhaseProgress::NotImplemented => (
+            PhaseState::Skipped,
+            Reason::NotImplemented,
+            "this version of Golive does not implement this phase".to_owned(),
+        ),
         PhaseProgress::Planned => (
             PhaseState::Waiting,
             Reason::Planned,
@@ -339,6 +333,8 @@ fn at_work(report: &PhaseReport) -> (PhaseState, Reason, String) {
     }
     let state = match record.state {
         State::Blocked => PhaseState::Failed,
+        // It has failed, and is looked at again: what was changed elsewhere may have mended it.
+        State::Waiting if record.reason.names_a_failed_integration() => PhaseState::Failed,
         State::Waiting => PhaseState::Waiting,
         _ => PhaseState::Running,
     };

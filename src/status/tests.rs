@@ -566,3 +566,113 @@ fn fields_about_which_nothing_is_done_are_named() {
     let fields: Vec<&str> = status.skipped.iter().map(|s| s.field.as_str()).collect();
     assert_eq!(fields, ["spec.notifications"]);
 }
+
+/// The pass of a live object whose integration has this entry; the step waits with its reason, or holds.
+fn integrations(state: &str, reason: Reason) -> Report {
+    use crate::api::status::IntegrationStatus;
+    let entry: IntegrationStatus = serde_json::from_value(json!({
+        "name": "ical", "state": state, "reason": reason, "message": "what it says",
+        "nextAction": "mend it", "owner": "Ops",
+    }))
+    .unwrap();
+    let (progress, state) = match state {
+        "Verified" => (PhaseProgress::Succeeded, State::Done),
+        _ => (PhaseProgress::Running, State::Waiting),
+    };
+    let notes = [Note::Integration(Box::new(entry), None)];
+    let step = StepRecord {
+        notes: notes.into(),
+        ..record(state, reason, "what it says")
+    };
+    report(&[(PhaseName::Integrations, progress, step)])
+}
+
+#[test]
+fn integrations_take_nothing_back_unless_ready_is_about_them() {
+    let checked = json!({"ical": {"exportPath": "/x"}});
+    let status = |ready_when: &str, report: &Report| {
+        let spec = json!({"integrations": checked, "readyWhen": ready_when});
+        let target = target();
+        next(None, &activation(spec), &seen(&target, report), at(0))
+    };
+    let cases = [
+        (
+            "Verified",
+            Reason::Verified,
+            "True",
+            "True Verified / - / -",
+        ),
+        (
+            "Pending",
+            Reason::IntegrationChecking,
+            "Unknown",
+            "Unknown IntegrationChecking / True IntegrationChecking / -",
+        ),
+        (
+            "Waiting",
+            Reason::SecretMissing,
+            "Unknown",
+            "Unknown SecretMissing / True SecretMissing / -",
+        ),
+        (
+            "Failed",
+            Reason::ForgeryAccepted,
+            "False",
+            "False ForgeryAccepted / - / True ForgeryAccepted",
+        ),
+        (
+            "Unknown",
+            Reason::ObservationUnknown,
+            "Unknown",
+            "Unknown ObservationUnknown / True ObservationUnknown / -",
+        ),
+    ];
+    for (state, reason, healthy, wanted) in cases {
+        let report = integrations(state, reason);
+        let usual = status("GoLive", &report);
+        assert_eq!(row(&usual), "True GoLive / - / -", "{state}");
+        assert_eq!(is(&usual, ConditionType::Live), "True", "{state}");
+        assert_eq!(
+            is(&usual, ConditionType::IntegrationsHealthy),
+            healthy,
+            "{state}"
+        );
+        let strict = status("IntegrationsVerified", &report);
+        assert_eq!(row(&strict), wanted, "{state}");
+        assert_eq!(is(&strict, ConditionType::Live), "True", "{state}");
+        let wants_a_person = matches!(state, "Failed" | "Waiting");
+        let action = wants_a_person.then(|| "ical (Ops): mend it".to_owned());
+        assert_eq!(usual.next_action, action, "{state}");
+    }
+}
+
+#[test]
+fn without_integrations_their_phase_is_skipped_and_ready_does_not_wait_for_it() {
+    let (target, report) = (target(), report(&[]));
+    let spec = json!({"integrations": {}, "readyWhen": "IntegrationsVerified"});
+    let status = next(None, &activation(spec), &seen(&target, &report), at(0));
+    assert_eq!(row(&status), "True GoLive / - / -");
+    let mut phases = status.phases.iter();
+    let phase = phases.find(|phase| phase.name == PhaseName::Integrations);
+    assert_eq!(phase.unwrap().state, PhaseState::Skipped);
+}
+
+#[test]
+fn the_same_result_of_integrations_writes_nothing_and_a_late_one_is_not_false() {
+    let spec = json!({"integrations": {"ical": {"exportPath": "/x"}, "deadline": "10m"}});
+    let target = targets::target("integrations: {ical: {exportPath: /x}, deadline: 10m}");
+    let object = activation(spec);
+    let good = integrations("Verified", Reason::Verified);
+    let first = next(None, &object, &seen(&target, &good), at(0));
+    let again = next(Some(&first), &object, &seen(&target, &good), at(9_000));
+    assert_eq!(first, again);
+    let waits = integrations("Waiting", Reason::SecretMissing);
+    let first = next(None, &object, &seen(&target, &waits), at(0));
+    let late = next(Some(&first), &object, &seen(&target, &waits), at(700));
+    let healthy = condition::find(&late.conditions, ConditionType::IntegrationsHealthy).unwrap();
+    assert_eq!(
+        (healthy.status.as_str(), healthy.reason.as_str()),
+        ("Unknown", "DeadlineExceeded")
+    );
+    assert!(late.integrations[0].deadline.is_some());
+}

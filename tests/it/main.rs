@@ -4,6 +4,7 @@ mod api;
 mod chaos;
 mod client;
 mod deploy;
+mod integrations;
 mod life;
 mod process;
 mod repo;

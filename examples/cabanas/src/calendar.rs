@@ -20,13 +20,17 @@ use uuid::Uuid;
 
 use crate::database::{DatabaseError, chain};
 use crate::feed::{Feed, Fetcher};
-use crate::ical::{self, Stay};
+use crate::ical::{self, Booking, Stay};
+use crate::metrics::epoch_seconds;
+use crate::mistake::Mistake;
 use crate::problem::Problem;
 use crate::server::App;
 use crate::webhooks;
 
 /// Route of the export.
 pub const EXPORT: &str = "/api/v1/ical/export.ics";
+/// Route of the state of the imports.
+pub const STATUS: &str = "/api/v1/ical/status";
 /// Route of the import.
 pub const IMPORT: &str = "/api/v1/ical/import";
 
@@ -41,27 +45,36 @@ pub const AGE_REFRESH: Duration = Duration::from_secs(15);
 /// `GET /api/v1/ical/export.ics`: the nights that we have sold, for other channels.
 pub async fn export(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let sql = "select r.id, r.check_in::text, r.check_out::text, \
-               extract(epoch from r.created_at)::bigint, c.name \
+               extract(epoch from r.created_at)::bigint, c.name, r.guest_name, r.guest_phone \
                from reservation r join cabin c on c.id = r.cabin_id \
                where r.check_out >= current_date order by r.check_in, r.id limit 5000";
     let rows = match app.database.rows("export the calendar", sql, &[]).await {
         Ok(rows) => rows,
         Err(error) => return Problem::unavailable("export the calendar", &error).into_response(),
     };
-    let stays: Vec<_> = rows
+    let faults = &app.config.faults;
+    let bookings: Vec<_> = rows
         .iter()
         .filter_map(|row| {
             let day = |column: usize| row.get::<_, String>(column).parse::<Date>().ok();
-            let stay = Stay {
-                uid: format!("{}@{}", row.get::<_, Uuid>(0), app.config.app),
-                check_in: day(1)?,
-                check_out: day(2)?,
-            };
-            let created = Timestamp::from_second(row.get(3)).ok()?;
-            Some((stay, created, row.get::<_, String>(4)))
+            Some(Booking {
+                stay: Stay {
+                    uid: format!("{}@{}", row.get::<_, Uuid>(0), app.config.app),
+                    check_in: day(1)?,
+                    check_out: day(2)?,
+                },
+                created: Timestamp::from_second(row.get(3)).ok()?,
+                cabin: row.get(4),
+                guest: row.get(5),
+                phone: row.get(6),
+            })
         })
         .collect();
-    let text = ical::write(&app.config.app, &stays);
+    let text = ical::write(&app.config.app, &bookings, faults);
+    let content_type = match faults.has(Mistake::WrongContentType) {
+        true => "text/plain; charset=utf-8",
+        false => "text/calendar; charset=utf-8",
+    };
     let etag = format!(
         "\"{}\"",
         data_encoding::HEXLOWER.encode(&Sha256::digest(&text))
@@ -72,15 +85,38 @@ pub async fn export(State(app): State<Arc<App>>, headers: HeaderMap) -> Response
     let answer = [
         (header::ETAG, etag),
         (header::CACHE_CONTROL, "no-cache".to_owned()),
-        (
-            header::CONTENT_TYPE,
-            "text/calendar; charset=utf-8".to_owned(),
-        ),
+        (header::CONTENT_TYPE, content_type.to_owned()),
     ];
     if known {
         return (StatusCode::NOT_MODIFIED, answer).into_response();
     }
     (StatusCode::OK, answer, text).into_response()
+}
+
+/// `GET /api/v1/ical/status`: how the import of the other channels' calendars is going, for machines.
+pub async fn status(State(app): State<Arc<App>>) -> Response {
+    match synced(&app).await {
+        Ok(synced) => {
+            let age = match app.config.faults.has(Mistake::AgeAlwaysZero) {
+                true => 0.0,
+                false => (epoch_seconds() - synced.at as f64).max(0.0),
+            };
+            let at = Timestamp::from_second((epoch_seconds() - age) as i64);
+            let shown = json!({
+                "sources": synced.sources,
+                "events": synced.events,
+                "double_booked_nights": synced.double_booked,
+                "last_sync_age_minutes": age / 60.0,
+                "last_success": at.unwrap_or_default().to_string(),
+            });
+            let headers = [
+                (header::CONTENT_TYPE, "application/json"),
+                (header::CACHE_CONTROL, "no-store"),
+            ];
+            (headers, shown.to_string()).into_response()
+        }
+        Err(error) => Problem::unavailable("look at the calendars", &error).into_response(),
+    }
 }
 
 /// Whose calendar is imported, and for which cabin.
@@ -183,16 +219,19 @@ async fn replace(
         .map(drop)
 }
 
-/// Imports every feed again and again, and keeps the gauge of their age current.
+/// Imports every feed again and again, and keeps the gauges of their age and size current.
 pub async fn keep_in_sync(app: Arc<App>, feeds: Vec<Feed>, fetcher: Option<Fetcher>) {
     let mut next_import = tokio::time::Instant::now();
+    let mut rounds = 0u64;
     loop {
         if tokio::time::Instant::now() >= next_import {
-            if let Some(fetcher) = &fetcher {
+            let frozen = app.config.faults.has(Mistake::FrozenImport) && rounds > 0;
+            if let Some(fetcher) = fetcher.as_ref().filter(|_| !frozen) {
                 for feed in &feeds {
-                    import_feed(&app, fetcher, feed).await;
+                    import_feed(&app, fetcher, feed, rounds).await;
                 }
             }
+            rounds += 1;
             next_import = tokio::time::Instant::now() + app.config.ical_sync;
         }
         refresh_age(&app).await;
@@ -200,12 +239,16 @@ pub async fn keep_in_sync(app: Arc<App>, feeds: Vec<Feed>, fetcher: Option<Fetch
     }
 }
 
-async fn import_feed(app: &App, fetcher: &Fetcher, feed: &Feed) {
+async fn import_feed(app: &App, fetcher: &Fetcher, feed: &Feed, round: u64) {
     let stays = match fetcher.fetch(&feed.url, MAX_CALENDAR).await {
         Ok(text) => ical::read(&text).map_err(|error| error.to_string()),
         Err(error) => Err(chain(&error)),
     };
+    let empties = app.config.faults.has(Mistake::ImportEmpties) && round > 0;
     let result = match stays {
+        _ if empties => replace(app, &feed.source, feed.cabin, Vec::new())
+            .await
+            .map_err(|e| chain(&e)),
         Ok(stays) => replace(app, &feed.source, feed.cabin, stays)
             .await
             .map_err(|e| chain(&e)),
@@ -218,20 +261,47 @@ async fn import_feed(app: &App, fetcher: &Fetcher, feed: &Feed) {
     }
 }
 
-/// Reads how old the oldest import is. Without any source nothing can be old: then the age counts
-/// from this look, and grows only while the database does not answer.
-async fn refresh_age(app: &App) {
-    let sql = "select coalesce(extract(epoch from min(succeeded_at)), extract(epoch from now()))::bigint \
+/// How the imports are going, over all sources.
+struct Synced {
+    /// When the source that was imported longest ago was imported; now without any source, since then
+    /// nothing can be old. Seconds since 1970.
+    at: i64,
+    sources: i64,
+    events: i64,
+    /// Nights that both a guest of ours and another channel have. Our own nights that a channel sends
+    /// back as they are do not count.
+    double_booked: i64,
+}
+
+async fn synced(app: &App) -> Result<Synced, DatabaseError> {
+    let sql = "select floor(extract(epoch from coalesce(min(succeeded_at), now())))::bigint, \
+               count(*), coalesce(sum(events), 0)::bigint, \
+               (select coalesce(sum(least(r.check_out, b.check_out) - greatest(r.check_in, b.check_in)), 0) \
+                from reservation r join calendar_block b on b.cabin_id = r.cabin_id \
+                and daterange(b.check_in, b.check_out) && daterange(r.check_in, r.check_out) \
+                where (b.check_in, b.check_out) <> (r.check_in, r.check_out))::bigint \
                from calendar_sync";
-    match app
+    let rows = app
         .database
         .rows("read the age of the calendars", sql, &[])
-        .await
-    {
-        Ok(rows) => {
-            let seconds: i64 = rows.first().map_or(0, |row| row.get(0));
+        .await?;
+    let column = |column: usize| rows.first().map_or(0, |row| row.get(column));
+    Ok(Synced {
+        at: column(0),
+        sources: column(1),
+        events: column(2),
+        double_booked: column(3),
+    })
+}
+
+/// Brings the gauges up to date.
+async fn refresh_age(app: &App) {
+    match synced(app).await {
+        Ok(synced) => {
             app.metrics
-                .calendars_synced_at(u64::try_from(seconds).unwrap_or(0));
+                .calendars_synced_at(u64::try_from(synced.at).unwrap_or(0));
+            app.metrics
+                .calendar_events(synced.events, synced.double_booked);
         }
         Err(error) => {
             tracing::warn!(error = %chain(&error), "cannot read the age of the calendars")

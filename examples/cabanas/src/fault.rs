@@ -1,10 +1,13 @@
 //! The switches that break the service on purpose, each in one way.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
+
+use crate::mistake::{LATE, Mistake};
 
 /// What `CABANAS_FAULT` asks for. The default breaks nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,8 +35,17 @@ pub struct Faults {
     pub no_database: bool,
     /// `ical-stale=MINUTES`: the gauge of the calendars says at least that age.
     pub ical_stale_minutes: Option<u32>,
-    /// `accepts-unsigned`: webhooks are taken without looking at their signature.
-    pub accepts_unsigned: bool,
+    /// The switches of [`Mistake`].
+    pub mistakes: BTreeSet<Mistake>,
+    /// `answers-late[=SECONDS]`: time until a webhook is answered.
+    pub late: Option<Duration>,
+}
+
+impl Faults {
+    /// Whether the service makes this mistake.
+    pub fn has(&self, mistake: Mistake) -> bool {
+        self.mistakes.contains(&mistake)
+    }
 }
 
 /// Why `CABANAS_FAULT` cannot be understood.
@@ -87,7 +99,18 @@ impl FromStr for Faults {
                 ("ical-stale", v) => {
                     faults.ical_stale_minutes = Some(number("ical-stale", "MINUTES", v)?);
                 }
-                ("accepts-unsigned", None) => faults.accepts_unsigned = true,
+                ("answers-late", v) => {
+                    let seconds =
+                        v.map_or(Ok(LATE), |v| number("answers-late", "SECONDS", Some(v)))?;
+                    faults.late = Some(Duration::from_secs(seconds));
+                    faults.mistakes.insert(Mistake::AnswersLate);
+                }
+                (name, None) => match Mistake::named(name) {
+                    Some(mistake) => {
+                        faults.mistakes.insert(mistake);
+                    }
+                    None => return Err(FaultError::Unknown(item.to_owned())),
+                },
                 _ => return Err(FaultError::Unknown(item.to_owned())),
             }
         }
@@ -268,15 +291,27 @@ mod tests {
                 },
             ),
             (
-                "accepts-unsigned",
+                "answers-late=3",
                 Faults {
-                    accepts_unsigned: true,
+                    mistakes: BTreeSet::from([Mistake::AnswersLate]),
+                    late: Some(Duration::from_secs(3)),
                     ..none()
                 },
             ),
         ];
         for (text, wanted) in cases {
             assert_eq!(text.parse::<Faults>(), Ok(wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_a_switch_of_its_own() {
+        for mistake in Mistake::ALL {
+            let faults: Faults = mistake.name().parse().unwrap();
+            assert_eq!(faults.mistakes, BTreeSet::from([mistake]));
+            assert!(faults.has(mistake));
+            let late = (mistake == Mistake::AnswersLate).then_some(Duration::from_secs(LATE));
+            assert_eq!(faults.late, late);
         }
     }
 
@@ -297,6 +332,8 @@ mod tests {
             "slow=fast",
             "errors=101",
             "wrong-homepage=20",
+            "sha1-only=1",
+            "answers-late=soon",
         ] {
             assert!(text.parse::<Faults>().is_err(), "{text}");
         }

@@ -18,7 +18,7 @@ use crate::traffic::{self, Traffic};
 
 /// The routes of `hello`. Only the switches `slow` and `errors` apply.
 pub fn router(app: String, version: String, faults: &Faults) -> Router {
-    let metrics = Arc::new(Metrics::new(false, None));
+    let metrics = Arc::new(Metrics::new(false, faults));
     let well = {
         let version = version.clone();
         move || {

@@ -2,6 +2,10 @@
 
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
+use uuid::Uuid;
+
+use crate::fault::Faults;
+use crate::mistake::Mistake;
 
 /// Longest line that we write, without its end. RFC 5545 section 3.1.
 ///
@@ -41,10 +45,41 @@ pub enum IcalError {
     Dates(usize),
 }
 
+/// One booking, as the export gets it.
+#[derive(Clone, Debug)]
+pub struct Booking {
+    /// Its nights.
+    pub stay: Stay,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Name of the cabin.
+    pub cabin: String,
+    /// The guest, whom only a mistake exports.
+    pub guest: String,
+    /// The guest's phone number, likewise.
+    pub phone: Option<String>,
+}
+
+/// What the calendar is for, for whoever subscribes to it. Longer than a line, with octet 76 in the middle
+/// of a character.
+const DESCRIPTION: &str =
+    "Noches vendidas en el sitio\\, cerradas en otros canales. Cabañas y refugios.";
+
 /// Writes a calendar. It says which nights are taken and nothing about guests: whoever has the
-/// address can read it.
-pub fn write(app: &str, stays: &[(Stay, Timestamp, String)]) -> String {
-    let mut out = String::new();
+/// address can read it. The result is UTF-8, unless `faults` cuts a character in two.
+pub fn write(app: &str, bookings: &[Booking], faults: &Faults) -> Vec<u8> {
+    let mut out = Writer {
+        out: Vec::new(),
+        end: if faults.has(Mistake::LfLines) {
+            "\n"
+        } else {
+            "\r\n"
+        },
+        cuts: faults.has(Mistake::FoldsCharacters),
+    };
+    if faults.has(Mistake::ByteOrderMark) {
+        out.out.extend("\u{feff}".as_bytes());
+    }
     for text in [
         "BEGIN:VCALENDAR".to_owned(),
         "VERSION:2.0".to_owned(),
@@ -53,47 +88,82 @@ pub fn write(app: &str, stays: &[(Stay, Timestamp, String)]) -> String {
         "METHOD:PUBLISH".to_owned(),
         "REFRESH-INTERVAL;VALUE=DURATION:PT1H".to_owned(),
         "X-PUBLISHED-TTL:PT1H".to_owned(),
+        format!("X-WR-CALDESC:{DESCRIPTION}"),
     ] {
-        line(&mut out, &text);
+        out.line(&text);
     }
-    for (stay, created, cabin) in stays {
-        line(&mut out, "BEGIN:VEVENT");
-        line(&mut out, &format!("UID:{}", escape(&stay.uid)));
-        line(
-            &mut out,
-            &format!("DTSTAMP:{}", created.strftime("%Y%m%dT%H%M%SZ")),
-        );
-        line(
-            &mut out,
-            &format!("DTSTART;VALUE=DATE:{}", stay.check_in.strftime("%Y%m%d")),
-        );
-        line(
-            &mut out,
-            &format!("DTEND;VALUE=DATE:{}", stay.check_out.strftime("%Y%m%d")),
-        );
-        line(
-            &mut out,
-            &format!("SUMMARY:{}", escape(&format!("Reservada: {cabin}"))),
-        );
-        line(&mut out, "TRANSP:OPAQUE");
-        line(&mut out, "END:VEVENT");
+    for booking in bookings {
+        event(&mut out, booking, faults);
     }
-    line(&mut out, "END:VCALENDAR");
-    out
+    out.line("END:VCALENDAR");
+    out.out
 }
 
-/// Appends one line, folded so that no part is longer than [`LINE_OCTETS`] and no character is cut.
-fn line(out: &mut String, text: &str) {
-    let mut room = LINE_OCTETS;
-    for c in text.chars() {
-        if c.len_utf8() > room {
-            out.push_str("\r\n ");
-            room = LINE_OCTETS - 1;
-        }
-        out.push(c);
-        room -= c.len_utf8();
+fn event(out: &mut Writer, booking: &Booking, faults: &Faults) {
+    let stay = &booking.stay;
+    let uid = if faults.has(Mistake::ChangingUids) {
+        format!("{}-{}", Uuid::new_v4(), stay.uid)
+    } else if faults.has(Mistake::DuplicateUids) {
+        "reserva@cabanas".to_owned()
+    } else {
+        stay.uid.clone()
+    };
+    let end = match faults.has(Mistake::InclusiveEnd) {
+        true => stay.check_out.yesterday().unwrap_or(stay.check_out),
+        false => stay.check_out,
+    };
+    let created = booking.created.strftime("%Y%m%dT%H%M%SZ");
+    out.line("BEGIN:VEVENT");
+    out.line(&format!("UID:{}", escape(&uid)));
+    out.line(&format!("DTSTAMP:{created}"));
+    out.line(&format!(
+        "DTSTART;VALUE=DATE:{}",
+        stay.check_in.strftime("%Y%m%d")
+    ));
+    out.line(&format!("DTEND;VALUE=DATE:{}", end.strftime("%Y%m%d")));
+    if faults.has(Mistake::ExportsGuests) {
+        let guest = escape(&booking.guest);
+        out.line(&format!("SUMMARY:{guest}"));
+        let phone = escape(booking.phone.as_deref().unwrap_or("-"));
+        out.line(&format!("DESCRIPTION:{guest}\\nTel. {phone}"));
+    } else {
+        out.line(&format!(
+            "SUMMARY:{}",
+            escape(&format!("Reservada: {}", booking.cabin))
+        ));
     }
-    out.push_str("\r\n");
+    out.line("TRANSP:OPAQUE");
+    out.line("END:VEVENT");
+}
+
+struct Writer {
+    out: Vec<u8>,
+    end: &'static str,
+    /// Whether lines are folded inside characters too.
+    cuts: bool,
+}
+
+impl Writer {
+    /// Appends one line, folded so that no part is longer than [`LINE_OCTETS`] and no character is cut.
+    fn line(&mut self, text: &str) {
+        let mut room = LINE_OCTETS;
+        for c in text.chars() {
+            let mut buffer = [0; 4];
+            let octets = c.encode_utf8(&mut buffer).as_bytes();
+            if octets.len() > room {
+                let (before, after) = octets.split_at(if self.cuts { room } else { 0 });
+                self.out.extend(before);
+                self.out.extend(self.end.as_bytes());
+                self.out.push(b' ');
+                self.out.extend(after);
+                room = LINE_OCTETS - 1 - after.len();
+            } else {
+                self.out.extend(octets);
+                room -= octets.len();
+            }
+        }
+        self.out.extend(self.end.as_bytes());
+    }
 }
 
 fn escape(text: &str) -> String {
@@ -254,31 +324,41 @@ mod tests {
     use super::*;
     use jiff::civil::date;
 
-    fn stay(uid: &str) -> (Stay, Timestamp, String) {
-        let stay = Stay {
-            uid: uid.to_owned(),
-            check_in: date(2026, 12, 24),
-            check_out: date(2026, 12, 27),
-        };
-        (
-            stay,
-            Timestamp::from_second(1_782_000_000).unwrap(),
-            "Arrayán".to_owned(),
-        )
+    fn booking(uid: &str) -> Booking {
+        Booking {
+            stay: Stay {
+                uid: uid.to_owned(),
+                check_in: date(2026, 12, 24),
+                check_out: date(2026, 12, 27),
+            },
+            created: Timestamp::from_second(1_782_000_000).unwrap(),
+            cabin: "Arrayán".to_owned(),
+            guest: "Ana Núñez".to_owned(),
+            phone: Some("+54 9 294 400".to_owned()),
+        }
+    }
+
+    fn written(switch: &str, bookings: &[Booking]) -> Vec<u8> {
+        write("cabanas", bookings, &switch.parse().unwrap())
+    }
+
+    fn well(bookings: &[Booking]) -> String {
+        String::from_utf8(written("", bookings)).unwrap()
     }
 
     #[test]
     fn what_is_written_has_the_required_lines_and_ends_them_with_crlf() {
-        let text = write("cabanas", &[stay("a@cabanas")]);
+        let text = well(&[booking("a@cabanas")]);
         assert!(text.starts_with("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:"));
         assert!(text.ends_with("END:VCALENDAR\r\n"));
         assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
         assert!(text.contains("DTSTART;VALUE=DATE:20261224\r\nDTEND;VALUE=DATE:20261227\r\n"));
+        assert!(!text.contains("Ana") && !text.contains("+54"));
     }
 
     #[test]
     fn lines_are_folded_at_75_octets_and_never_inside_a_character() {
-        let text = write("cabanas", &[stay(&"ñ".repeat(120))]);
+        let text = well(&[booking(&"ñ".repeat(120))]);
         for line in text.split("\r\n") {
             assert!(line.len() <= LINE_OCTETS, "{} octets: {line}", line.len());
         }
@@ -287,10 +367,37 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let text = write("cabanas", &[stay("a@cabanas"), stay("b@cabanas")]);
+        let bookings = [booking("a@cabanas"), booking("b@cabanas")];
+        let stays = bookings.clone().map(|b| b.stay);
+        assert_eq!(read(&well(&bookings)).unwrap(), stays);
+    }
+
+    #[test]
+    fn each_mistake_of_the_export_is_the_one_that_it_says() {
+        let bookings = [booking("a@cabanas"), booking("b@cabanas")];
+        let right = well(&bookings);
+        let wrong = |switch| String::from_utf8(written(switch, &bookings)).unwrap();
+        assert_eq!(wrong("lf-lines"), right.replace("\r\n", "\n"));
+        assert_eq!(wrong("byte-order-mark"), format!("\u{feff}{right}"));
+        let inclusive = right.replace("DTEND;VALUE=DATE:20261227", "DTEND;VALUE=DATE:20261226");
+        assert_eq!(wrong("inclusive-end"), inclusive);
         assert_eq!(
-            read(&text).unwrap(),
-            [stay("a@cabanas").0, stay("b@cabanas").0]
+            wrong("duplicate-uids")
+                .matches("UID:reserva@cabanas\r\n")
+                .count(),
+            2
+        );
+        assert_ne!(wrong("changing-uids"), wrong("changing-uids"));
+        let guests = wrong("exports-guests");
+        assert!(guests.contains("SUMMARY:Ana Núñez") && guests.contains("+54 9 294 400"));
+        // Whoever unfolds the octets gets the same text; whoever reads line by line gets no text.
+        let cut = written("folds-characters", &bookings);
+        assert!(std::str::from_utf8(&cut).is_err());
+        let lines = cut.split(|b| *b == b'\n');
+        assert!(
+            lines
+                .map(<[u8]>::len)
+                .all(|octets| octets <= LINE_OCTETS + 1)
         );
     }
 

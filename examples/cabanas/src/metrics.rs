@@ -14,6 +14,10 @@ use prometheus_client::registry::Registry;
 
 pub use prometheus_text::CONTENT_TYPE;
 
+use crate::effects::Effects;
+use crate::fault::Faults;
+use crate::mistake::Mistake;
+
 /// Upper bounds of the buckets of `http_request_duration_seconds`.
 ///
 /// Unit: seconds. 3 and 15 are the objectives for text and audio: an objective that is a bound can
@@ -76,8 +80,15 @@ pub struct ProbeLabels {
 pub struct WebhookLabels {
     /// `whatsapp` or `mercadopago`.
     pub provider: &'static str,
-    /// `processed`, `duplicate` or `rejected`.
+    /// `processed`, `duplicate`, `rejected`, or `probe` for what Golive delivered.
     pub outcome: &'static str,
+}
+
+/// Labels of `webhook_effects_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EffectLabels {
+    /// `whatsapp` or `mercadopago`.
+    pub provider: &'static str,
 }
 
 /// All metrics of the process.
@@ -87,17 +98,20 @@ pub struct Metrics {
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
     probes: Family<ProbeLabels, Counter>,
     webhooks: Family<WebhookLabels, Counter>,
+    effects: Family<EffectLabels, Counter<u64, AtomicU64>>,
+    /// Imported events, and nights that are booked twice.
+    ical_events: Option<(Gauge, Gauge)>,
     in_flight: Gauge,
     ical_age: Option<Gauge<f64, AtomicU64>>,
     /// When the calendars were last in order; seconds since 1970, 0 = never.
     ical_synced_at: AtomicU64,
     ical_at_least_minutes: u32,
+    ical_age_is_zero: bool,
 }
 
 impl Metrics {
-    /// Registers everything. `calendars` adds the gauge of the calendars, which then says at least
-    /// `ical_at_least_minutes` (the switch `ical-stale`).
-    pub fn new(calendars: bool, ical_at_least_minutes: Option<u32>) -> Self {
+    /// Registers everything. `calendars` adds the gauges of the calendars, which `faults` may break.
+    pub fn new(calendars: bool, faults: &Faults) -> Self {
         let mut registry = Registry::default();
         let requests = Family::default();
         registry.register(
@@ -115,7 +129,7 @@ impl Metrics {
         let probes = Family::default();
         registry.register(
             "http_probes",
-            "Requests to the health, readiness and metrics endpoints",
+            "Requests to the health, readiness and metrics endpoints, and those of Golive",
             probes.clone(),
         );
         let webhooks = Family::default();
@@ -123,6 +137,12 @@ impl Metrics {
             "webhook_events",
             "Events delivered by webhooks; only those processed had an effect",
             webhooks.clone(),
+        );
+        let effects = Family::default();
+        registry.register(
+            "webhook_effects",
+            "Events that had an effect, counted in the database for all machines; probes included",
+            effects.clone(),
         );
         let in_flight: Gauge = Gauge::default();
         registry.register(
@@ -145,6 +165,25 @@ impl Metrics {
                 Gauge::clone(&gauge),
             );
             gauge
+        });
+        let ical_events = calendars.then(|| {
+            let gauge = |registry: &mut Registry, name: &str, help: &str| {
+                let gauge = Gauge::default();
+                registry.register(name, help, Gauge::clone(&gauge));
+                gauge
+            };
+            (
+                gauge(
+                    &mut registry,
+                    "ical_imported_events",
+                    "Events in the calendars of other channels, as last imported",
+                ),
+                gauge(
+                    &mut registry,
+                    "ical_double_booked_nights",
+                    "Nights that both a guest of ours and another channel have",
+                ),
+            )
         });
         // A series that appears with its first error hides that error from a rate, and a series
         // that is absent looks like no service at all.
@@ -170,10 +209,13 @@ impl Metrics {
             durations,
             probes,
             webhooks,
+            effects,
+            ical_events,
             in_flight,
             ical_age,
             ical_synced_at: AtomicU64::new(0),
-            ical_at_least_minutes: ical_at_least_minutes.unwrap_or(0),
+            ical_at_least_minutes: faults.ical_stale_minutes.unwrap_or(0),
+            ical_age_is_zero: faults.has(Mistake::AgeAlwaysZero),
         }
     }
 
@@ -215,6 +257,28 @@ impl Metrics {
             .inc();
     }
 
+    /// What webhooks have caused, for all machines; `None` leaves the counter out.
+    pub fn effects(&self, read: Option<[(&'static str, Effects); 2]>) {
+        // Only then: another request may be about to write the numbers out.
+        if read.is_none() {
+            self.effects.clear();
+        }
+        for (provider, effects) in read.into_iter().flatten() {
+            self.effects
+                .get_or_create(&EffectLabels { provider })
+                .inner()
+                .store(effects.all, Ordering::Relaxed);
+        }
+    }
+
+    /// Number of the events that were imported, and of the nights that are booked twice.
+    pub fn calendar_events(&self, events: i64, double_booked: i64) {
+        if let Some((imported, twice)) = &self.ical_events {
+            imported.set(events);
+            twice.set(double_booked);
+        }
+    }
+
     /// Notes when the calendar that was imported longest ago was imported, in seconds since 1970.
     pub fn calendars_synced_at(&self, epoch_seconds: u64) {
         self.ical_synced_at.store(epoch_seconds, Ordering::Relaxed);
@@ -231,7 +295,13 @@ impl Metrics {
             };
             // `max` would turn NaN into a number, and "never" into "just now".
             let least = f64::from(self.ical_at_least_minutes);
-            gauge.set(if minutes < least { least } else { minutes });
+            gauge.set(if self.ical_age_is_zero {
+                0.0
+            } else if minutes < least {
+                least
+            } else {
+                minutes
+            });
         }
         let mut text = String::new();
         prometheus_text::encode(&mut text, &self.registry)?;
@@ -268,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_request_is_counted_once_in_each_family_with_its_labels() {
-        let metrics = Metrics::new(true, None);
+        let metrics = Metrics::new(true, &Faults::default());
         metrics.request("/a", Kind::Audio, 503, Duration::from_millis(2500));
         let text = metrics.encode().unwrap();
         for line in [
@@ -294,18 +364,42 @@ mod tests {
                 .find(|l| l.starts_with("ical_last_sync_age_minutes "));
             line.unwrap().split(' ').nth(1).unwrap().to_owned()
         };
-        let metrics = Metrics::new(true, None);
+        let metrics = Metrics::new(true, &Faults::default());
         assert_eq!(age(&metrics), "NaN");
         metrics.calendars_synced_at(epoch_seconds() as u64 - 600);
         assert!((9.9..10.2).contains(&age(&metrics).parse().unwrap()));
-        let stale = Metrics::new(true, Some(90));
+        let stale = Metrics::new(true, &"ical-stale=90".parse().unwrap());
         stale.calendars_synced_at(epoch_seconds() as u64);
         assert!(age(&stale).parse::<f64>().unwrap() >= 90.0);
     }
 
     #[test]
+    fn effects_that_cannot_be_counted_are_left_out() {
+        let metrics = Metrics::new(true, &Faults::default());
+        let three = Effects {
+            all: 3,
+            to_handle: 1,
+        };
+        metrics.effects(Some([
+            ("whatsapp", three),
+            ("mercadopago", Effects::default()),
+        ]));
+        let text = metrics.encode().unwrap();
+        assert!(
+            text.contains("webhook_effects_total{provider=\"whatsapp\"} 3"),
+            "{text}"
+        );
+        assert!(
+            text.contains("webhook_effects_total{provider=\"mercadopago\"} 0"),
+            "{text}"
+        );
+        metrics.effects(None);
+        assert!(!metrics.encode().unwrap().contains("webhook_effects_total{"));
+    }
+
+    #[test]
     fn a_service_without_calendars_has_no_gauge_for_them() {
-        let text = Metrics::new(false, None).encode().unwrap();
+        let text = Metrics::new(false, &Faults::default()).encode().unwrap();
         assert!(!text.contains("ical_"));
     }
 }

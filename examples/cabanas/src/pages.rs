@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
 use http::{StatusCode, header};
 
+use crate::effects;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::problem::Problem;
 use crate::server::App;
@@ -40,6 +41,7 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     if app.config.faults.no_metrics {
         return Problem::new(StatusCode::NOT_FOUND, "there is nothing here").into_response();
     }
+    effects::refresh(&app).await;
     exposition(&app.metrics)
 }
 

@@ -18,6 +18,7 @@ use crate::cache::Cache;
 use crate::calendar;
 use crate::config::Config;
 use crate::database::{Database, DatabaseError};
+use crate::effects;
 use crate::feed::{FeedError, Fetcher};
 use crate::health;
 use crate::metrics::Metrics;
@@ -125,7 +126,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         Some(Fetcher::new()?)
     };
     let faults = &config.faults;
-    let metrics = Arc::new(Metrics::new(true, faults.ical_stale_minutes));
+    let metrics = Arc::new(Metrics::new(true, faults));
     let app = Arc::new(App {
         database: Database::new(&config.database_url, faults.no_database)?,
         cache: Cache::new(&config.redis_url).map_err(StartError::Redis)?,
@@ -205,6 +206,8 @@ fn router(app: Arc<App>) -> Router {
             get(reservations::list).post(reservations::create),
         )
         .route(calendar::EXPORT, get(calendar::export))
+        .route(calendar::STATUS, get(calendar::status))
+        .route(effects::ROUTE, get(effects::show))
         .layer(DefaultBodyLimit::max(64 * 1024))
         .merge(large)
         .merge(calendars)

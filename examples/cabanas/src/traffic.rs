@@ -13,6 +13,7 @@ use crate::health::{HEALTHZ, READYZ};
 use crate::metrics::{Kind, Metrics};
 use crate::pages::METRICS;
 use crate::problem::Problem;
+use crate::webhooks::PROBE_HEADER;
 
 /// Measures requests, and slows or fails them where a switch says so.
 pub struct Traffic {
@@ -38,6 +39,12 @@ fn is_probe(route: &str) -> bool {
     [HEALTHZ, READYZ, METRICS].contains(&route)
 }
 
+/// Golive's requests are no guests' either: many of them are forged on purpose, and their refusals
+/// are no errors.
+fn is_golives(request: &Request) -> bool {
+    request.headers().contains_key(PROBE_HEADER)
+}
+
 /// The middleware.
 pub async fn pass(State(traffic): State<Arc<Traffic>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
@@ -53,6 +60,7 @@ pub async fn pass(State(traffic): State<Arc<Traffic>>, request: Request, next: N
         return response;
     }
 
+    let golives = is_golives(&request);
     let _in_flight = traffic.metrics.begin();
     if let Some(pause) = traffic.slow {
         tokio::time::sleep(pause).await;
@@ -70,7 +78,11 @@ pub async fn pass(State(traffic): State<Arc<Traffic>>, request: Request, next: N
         .unwrap_or_default();
     let status = response.status().as_u16();
     let took = started.elapsed();
-    traffic.metrics.request(&route, kind, status, took);
+    if golives {
+        traffic.metrics.probe(&route, status);
+    } else {
+        traffic.metrics.request(&route, kind, status, took);
+    }
     // The route and never the path with its query: those carry verify tokens and guests' data.
     tracing::info!(
         %method,

@@ -96,16 +96,50 @@ pub struct SmokeTestResult {
     pub time: Option<Time>,
 }
 
+api_enum! {
+    /// The state of an integration.
+    pub enum IntegrationState, lenient, default Pending {
+        /// It has not been checked for the release that serves; the check is under way or due.
+        Pending = "Pending",
+        /// A person must hand in something first: a Secret, for one.
+        Waiting = "Waiting",
+        /// It does what its sender needs. Single checks may warn, or be unproven.
+        Verified = "Verified",
+        /// A check has failed.
+        Failed = "Failed",
+        /// It could not be asked.
+        Unknown = "Unknown",
+    }
+}
+
+api_enum! {
+    /// The result of one check of an integration.
+    pub enum IntegrationResult, lenient, default Unknown {
+        /// The application does what the sender needs.
+        Passed = "Passed",
+        /// The application was proven to do something else.
+        Failed = "Failed",
+        /// It works, and is risky.
+        Warned = "Warned",
+        /// Nothing shows whether it does.
+        Unproven = "Unproven",
+        /// A person must hand in something first.
+        Waiting = "Waiting",
+        /// The question could not be asked. Never a failure.
+        Unknown = "Unknown",
+    }
+}
+
 /// One integration.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IntegrationStatus {
-    /// Its name, such as `whatsapp`.
-    #[schemars(length(max = 64))]
+    /// Its name: `whatsapp`, `mercado-pago`, `ical`, or `webhook/` and the name of a webhook.
+    #[schemars(length(max = 80))]
     pub name: String,
-    /// The outcome of its checks.
+    /// Its state.
     #[serde(default)]
-    pub result: CheckResult,
+    pub state: IntegrationState,
     /// The reason, for programs.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 128))]
@@ -114,9 +148,64 @@ pub struct IntegrationStatus {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub message: String,
-    /// When the outcome changed last.
+    /// What a person must do now, with a command if there is one. Empty if nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub next_action: String,
+    /// Who is responsible for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub owner: Option<String>,
+    /// When it should be verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+    /// Since when it is verified without a break, for this release and these secrets. The metric
+    /// `golive_integration_last_verified_timestamp_seconds` has the time of the last check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Time>,
+    /// Number of the release that the checks were made on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<i64>,
+    /// What the checks belong to, as a hash: the release, the values of the Secrets, the address and
+    /// the spec of the integration. With another one they are made again.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub fingerprint: String,
+    /// When the state changed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
+    /// The checks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 24))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
+    pub checks: Vec<IntegrationCheck>,
+}
+
+/// One check of an integration.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IntegrationCheck {
+    /// Which check, such as `W4`.
+    #[schemars(length(max = 16))]
+    pub id: String,
+    /// Its name, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 128))]
+    pub name: String,
+    /// The result.
+    #[serde(default)]
+    pub result: IntegrationResult,
+    /// Time until the answer, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<i64>,
+    /// What was sent and what came back, in one line; never a body or a value.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub evidence: String,
+    /// What to change in the application or at the vendor. Empty if nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub change: String,
 }
 
 /// One objective.

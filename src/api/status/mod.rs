@@ -15,7 +15,8 @@ mod release;
 pub use super::source::{PendingImage, SourceStatus};
 pub use super::text::{MAX_MESSAGE, one_line};
 pub use checks::{
-    CheckResult, IntegrationStatus, ObjectiveStatus, PreflightResult, Severity, SmokeTestResult,
+    CheckResult, IntegrationCheck, IntegrationResult, IntegrationState, IntegrationStatus,
+    ObjectiveStatus, PreflightResult, Severity, SmokeTestResult,
 };
 pub use external::{ExternalKind, ExternalObject, FallbackUsed, Intent, SecretStatus};
 pub use phase::{

@@ -21,7 +21,7 @@ use crate::{
     pipeline::{
         ChangeKind, Cx, Note, Removal, Step, StepChange, StepId, Verdict, Why, step::Result,
     },
-    plan::Target,
+    plan::{Target, missing::Missing},
     store::generated::{self, Rotation, Stored},
 };
 
@@ -118,6 +118,8 @@ struct Values {
     missing: Vec<String>,
     /// The requested values that exist.
     values: BTreeMap<String, SecretString>,
+    /// A Secret that may be missing is missing: which of the app's values came from it is not known.
+    lacks_optional: bool,
 }
 
 /// The requested values that exist, and the change of the store that must come first.
@@ -153,14 +155,21 @@ async fn values(cx: &Cx) -> Result<Values> {
             }
         }
     }
+    let mut lacks_optional = false;
     for source in &spec.from {
-        let found = cx
-            .refs
-            .secret_values(&source.secret_ref.name)
-            .map_err(|missing| Error::Blocked {
-                reason: missing.reason(),
-                message: missing.sentence(&cx.owner.namespace),
-            })?;
+        let found = match cx.refs.secret_values(&source.secret_ref.name) {
+            Ok(found) => found,
+            Err(Missing::Object { .. }) if source.optional => {
+                lacks_optional = true;
+                continue;
+            }
+            Err(missing) => {
+                return Err(Error::Blocked {
+                    reason: missing.reason(),
+                    message: missing.sentence(&cx.owner.namespace),
+                });
+            }
+        };
         for (key, value) in found {
             values.insert(key.to_owned(), value.clone());
         }
@@ -171,6 +180,7 @@ async fn values(cx: &Cx) -> Result<Values> {
         unsettled,
         missing,
         values,
+        lacks_optional,
     })
 }
 
@@ -266,6 +276,7 @@ impl Step for Secrets {
             unsettled,
             missing,
             values,
+            lacks_optional,
         } = values(cx).await?;
         let lost = lost(cx, missing.clone()).await?;
         if values.is_empty() && app_secrets::records(cx).is_empty() {
@@ -280,12 +291,16 @@ impl Step for Secrets {
         }
         let compared = app_secrets::compare(cx, &values).await?;
         let at_fly = app_secrets::list(cx).await?;
-        let surplus = app_secrets::records(cx)
-            .into_keys()
-            .filter(|name| !values.contains_key(name) && !of_another_step(&cx.target, name))
-            .filter(|name| !missing.contains(name))
-            .filter(|name| at_fly.iter().any(|secret| secret.name == *name))
-            .collect();
+        // What a person may only have deleted by mistake is not taken from the application.
+        let surplus = match lacks_optional {
+            true => BTreeSet::new(),
+            false => app_secrets::records(cx)
+                .into_keys()
+                .filter(|name| !values.contains_key(name) && !of_another_step(&cx.target, name))
+                .filter(|name| !missing.contains(name))
+                .filter(|name| at_fly.iter().any(|secret| secret.name == *name))
+                .collect(),
+        };
         Ok(SecretsState {
             unsettled,
             lost,

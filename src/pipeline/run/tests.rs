@@ -220,15 +220,19 @@ fn cx() -> Cx {
             "n".to_owned(),
             Arc::new(|_| {}),
         ),
+        vendors: crate::net::vendor::testing::nobody(),
         facts: Default::default(),
         journal: Default::default(),
         intents: Default::default(),
+        background: Default::default(),
+        waker: crate::pipeline::Waker::new(|_| {}),
         installation: Arc::new(Installation {
             watched: Vec::new(),
             own_namespace: "n".to_owned(),
             fingerprint_key: b"key".to_vec().into(),
             app_tokens: false,
             secrets: crate::plan::refs::Allowed::All,
+            places: crate::process::places::Places::new(1, 1),
             timing: Timing::default(),
             clock: crate::clock::ServerClock::at(Timestamp::UNIX_EPOCH),
         }),
@@ -796,4 +800,5 @@ fn what_holds_for_a_moment_is_looked_at_when_that_is_over_and_nothing_else_with_
 }
 
 mod kept;
+mod looks;
 mod overview;

@@ -88,6 +88,10 @@ families! {
         "golive_deadline_timestamp_seconds", "Deadline of a running phase";
     preflight: PerObject<CheckLabels> = PerObject::default(),
         "golive_preflight_check_result", "1 passed, 0 failed, -1 skipped or unknown";
+    integration: PerObject<IntegrationLabels> = PerObject::default(),
+        "golive_integration_check", "Check of an integration: 1 passed, 0 failed, -1 not known";
+    integration_verified: PerObject<IntegrationLabel> = PerObject::default(),
+        "golive_integration_last_verified_timestamp_seconds", "Time when all checks of an integration passed last";
     probe: Histograms<KindLabel> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
         "golive_probe_duration_seconds", "Duration of one smoke check";
     rollbacks: Family<RollbackLabels, Counter> = Family::default(),
@@ -150,6 +154,24 @@ where
         mine.insert(labels.clone());
         let series = series(object, labels);
         self.family.get_or_create_owned(&series).set(value);
+    }
+
+    /// Sets these series and removes the object's others.
+    pub(super) fn set_all(&self, object: &Object, values: Vec<(L, f64)>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if values.is_empty() && !known.contains_key(object) {
+            return;
+        }
+        let mine = known.entry(object.clone()).or_default();
+        let now: HashSet<L> = values.iter().map(|(labels, _)| labels.clone()).collect();
+        for gone in mine.difference(&now) {
+            self.family.remove(&series(object, gone.clone()));
+        }
+        for (labels, value) in values {
+            let series = series(object, labels);
+            self.family.get_or_create_owned(&series).set(value);
+        }
+        *mine = now;
     }
 
     pub(super) fn remove(&self, object: &Object, labels: &L) {
@@ -246,6 +268,13 @@ labels!(InfoLabels {
 labels!(PhaseLabel { phase: &'static str });
 labels!(PhaseResultLabels { phase: &'static str, result: &'static str });
 labels!(CheckLabels { check: &'static str, severity: &'static str });
+labels!(IntegrationLabels {
+    integration: String,
+    check: String
+});
+labels!(IntegrationLabel {
+    integration: String
+});
 labels!(GateLabel { gate: &'static str });
 labels!(KindLabel { kind: &'static str });
 labels!(RollbackLabels { trigger: &'static str, result: &'static str });

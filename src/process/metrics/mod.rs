@@ -198,6 +198,35 @@ impl Metrics {
         }
     }
 
+    /// Sets what the checks of the integrations found: for each its integration, its id, and whether it
+    /// passed, if that is known. Others are removed.
+    pub fn set_integration_checks(
+        &self,
+        object: &Object,
+        checks: Vec<(String, String, Option<bool>)>,
+    ) {
+        let values = checks.into_iter().map(|(integration, check, passed)| {
+            let value = match passed {
+                Some(true) => 1.0,
+                Some(false) => 0.0,
+                None => -1.0,
+            };
+            (IntegrationLabels { integration, check }, value)
+        });
+        self.families.integration.set_all(object, values.collect());
+    }
+
+    /// All checks of an integration passed at this time.
+    pub fn integration_verified(&self, object: &Object, integration: &str, at: Timestamp) {
+        let labels = IntegrationLabel {
+            integration: integration.to_owned(),
+        };
+        let value = at.as_duration().as_secs_f64();
+        self.families
+            .integration_verified
+            .set(object, labels, value);
+    }
+
     /// Removes all series of a deleted object.
     pub fn forget(&self, object: &Object) {
         self.queue.forget(object);
@@ -205,6 +234,8 @@ impl Metrics {
         self.families.deadline.forget(object);
         self.families.preflight.forget(object);
         self.families.drift.forget(object);
+        self.families.integration.forget(object);
+        self.families.integration_verified.forget(object);
         self.families.last_reconcile.forget(object);
         self.families.last_observed.forget(object);
     }

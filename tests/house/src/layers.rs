@@ -18,9 +18,12 @@ pub const LAYERS: &[&[&str]] = &[
     &["flytoml/"],
     &["fly/"],
     &["process/"],
+    &["webhook/"],
     &["net/"],
     &["redact/"],
     &["api/"],
+    // Readers of bytes. Pure, and use nothing.
+    &["exposition/", "ical/"],
     &["causes.rs", "clock.rs"],
 ];
 
@@ -28,7 +31,15 @@ pub const LAYERS: &[&[&str]] = &[
 pub const LIBRARY: &str = "golive";
 
 /// Layers that work without Kubernetes.
-pub const NO_KUBERNETES: &[&str] = &["src/fly/", "src/flytoml/", "src/net/", "src/redact/"];
+pub const NO_KUBERNETES: &[&str] = &[
+    "src/exposition/",
+    "src/fly/",
+    "src/flytoml/",
+    "src/ical/",
+    "src/net/",
+    "src/redact/",
+    "src/webhook/",
+];
 
 /// The crates and the folder of ours that are Kubernetes.
 pub const KUBERNETES: (&[&str], &str) = (&["kube", "k8s_openapi"], "src/api/");

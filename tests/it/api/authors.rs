@@ -201,8 +201,12 @@ async fn every_field_that_names_a_secret_is_asked_about() {
             "whatsapp": {
                 "path": "/w", "verifyTokenSecretRef": {"name": "s-verify", "key": "a"},
                 "appSecretRef": {"name": "s-app", "key": "a"},
+                "tokenSecretRef": {"name": "s-graph", "key": "a"}, "wabaId": "1",
             },
-            "mercadoPago": {"path": "/m", "signingSecretRef": {"name": "s-signing", "key": "a"}},
+            "mercadoPago": {
+                "path": "/m", "signingSecretRef": {"name": "s-signing", "key": "a"},
+                "accessTokenSecretRef": {"name": "s-access", "key": "a"},
+            },
             "webhooks": [{"name": "w", "path": "/x", "header": "X-Signature", "secretRef": {"name": "s-webhook", "key": "a"}}],
         },
         "notifications": [{"webhook": {"urlSecretRef": {"name": "s-notify", "key": "a"}}}],
@@ -237,7 +241,7 @@ async fn every_field_that_names_a_secret_is_asked_about() {
         }
     }
     // One of each that the table of names knows.
-    assert_eq!(fields.len(), 12, "{fields:?}");
+    assert_eq!(fields.len(), 14, "{fields:?}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod authors;
 mod columns;
 mod examples;
 mod gates;
+mod integrations;
 mod objects;
 mod rights;
 mod source;

@@ -76,12 +76,20 @@ async fn the_example_of_the_design_goes_live_with_its_gate_approved() {
         Some("exec cabanas db-check"),
         "the direct way, in a machine"
     );
-    for phase in ["Integrations", "Observe"] {
-        let phase = status
-            .phases
-            .iter()
-            .find(|p| p.name.as_str() == phase)
-            .unwrap();
-        assert_eq!(phase.reason, "NotImplemented", "nothing pretends");
-    }
+    let mut phases = status.phases.iter();
+    let observe = phases.find(|phase| phase.name.as_str() == "Observe");
+    assert_eq!(
+        observe.unwrap().reason,
+        "NotImplemented",
+        "nothing pretends"
+    );
+
+    let status = env.wait_for(name, "IntegrationsHealthy", "True").await;
+    let verified: Vec<&str> = status
+        .integrations
+        .iter()
+        .filter(|entry| entry.verified_at.is_some())
+        .map(|entry| entry.name.as_str())
+        .collect();
+    assert_eq!(verified, ["whatsapp", "mercado-pago", "ical"]);
 }

@@ -28,8 +28,8 @@ fn read(path: &str) -> String {
 /// Files that ARCHITECTURE.md names as examples of what a change adds.
 const TO_ADD: &[&str] = &[
     "src/cli/status.rs",
-    "src/phase/integrations/mod.rs",
-    "src/phase/integrations/webhooks.rs",
+    "src/phase/observe/mod.rs",
+    "src/phase/observe/objectives.rs",
     "src/phase/preflight/slo_reachable.rs",
     "src/process/notifier.rs",
 ];

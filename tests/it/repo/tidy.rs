@@ -20,6 +20,8 @@ const NO_IO: &[(&str, &[&str])] = &[
         "src/api",
         &["async fn", ".await", "tokio::", "std::net", "kube::Client"],
     ),
+    ("src/exposition", PURE),
+    ("src/ical", PURE),
     ("src/plan/gate.rs", ASYNC),
     ("src/plan/mod.rs", ASYNC),
     ("src/store/generated/decision.rs", ASYNC),
@@ -34,9 +36,12 @@ const NO_IO: &[(&str, &[&str])] = &[
     ("src/phase/deploy/fleet/strategy.rs", PURE),
     ("src/phase/deploy/fleet/wanted.rs", PURE),
     ("src/phase/deploy/release/changes.rs", PURE),
+    ("src/phase/integrations/judge.rs", PURE),
+    ("src/phase/integrations/latency.rs", PURE),
     ("src/phase/releases/records.rs", PURE),
     ("src/phase/deploy/release/request.rs", PURE),
     ("src/phase/deploy/release/wanted.rs", PURE),
+    ("src/webhook", PURE),
 ];
 
 /// The one part of `src/status` that does I/O.

@@ -16,7 +16,6 @@ use fly_sim::{Fault, Image, Kind, Options};
 use golive::{
     api::ActivationStatus,
     controller::{self, Scope, operator::Parts, work},
-    net::probe::Probe,
     pipeline::Fence,
     process::metrics::Metrics,
     triggers::Waits,
@@ -72,14 +71,9 @@ async fn work(parts: Parts, fence: Fence, stop: CancellationToken) {
     let key = golive::store::installation_key::load(&parts.kube, own).await;
     let (waits, mut woken) = Waits::new(&[Some(own.clone())]);
     let installation = work::installation(settings, key.expect("a key"), &parts.clock);
-    let probe = Probe::new(
-        &settings.network.resolve,
-        settings.network.ca_file.as_deref(),
-        &parts.clock,
-    )
-    .expect("a probe");
+    let outside = work::outside(settings, &parts.clock).expect("certificates");
     let leads = Fence::new(|| true);
-    let context = work::context(&parts, installation, probe, waits, (fence, leads));
+    let context = work::context(&parts, installation, outside, waits, (fence, leads));
     let scope = Scope {
         namespace: Some(own.clone()),
         wakes: woken.remove(0),

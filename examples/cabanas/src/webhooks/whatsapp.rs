@@ -1,5 +1,6 @@
 //! WhatsApp Cloud API: the handshake, and signed messages.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -10,8 +11,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{note, signed_with};
+use super::rewritten::rewritten;
+use super::{Event, PROBE_ID, accepts, note};
+use crate::fault::Faults;
 use crate::metrics::Kind;
+use crate::mistake::Mistake;
 use crate::problem::Problem;
 use crate::server::App;
 
@@ -36,7 +40,8 @@ pub async fn verify(State(app): State<Arc<App>>, Query(query): Query<Handshake>)
     let Some(token) = &app.config.whatsapp_verify_token else {
         return not_configured("WHATSAPP_VERIFY_TOKEN");
     };
-    if query.mode == "subscribe" && same(token, &query.verify_token) {
+    let echoes = app.config.faults.has(Mistake::EchoesChallenge);
+    if query.mode == "subscribe" && (echoes || same(token, &query.verify_token)) {
         return (StatusCode::OK, query.challenge).into_response();
     }
     app.metrics.webhook(PROVIDER, "rejected");
@@ -54,7 +59,8 @@ pub async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, body: Byte
     let Some(secret) = &app.config.whatsapp_app_secret else {
         return not_configured("WHATSAPP_APP_SECRET");
     };
-    if !app.config.faults.accepts_unsigned && !signed(secret, &headers, &body) {
+    let faults = &app.config.faults;
+    if !signed(faults, secret, &headers, &body) {
         app.metrics.webhook(PROVIDER, "rejected");
         return Problem::new(
             StatusCode::UNAUTHORIZED,
@@ -65,27 +71,78 @@ pub async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, body: Byte
     let Ok(delivery) = serde_json::from_slice::<Delivery>(&body) else {
         return Problem::new(StatusCode::BAD_REQUEST, "the body is not a delivery").into_response();
     };
+    if faults.has(Mistake::UnknownEventFails) && delivery.has_unknown_field() {
+        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "an unknown field").into_response();
+    }
     let mut kind = Kind::Text;
-    for (event, what) in delivery.events() {
-        if what == "audio" || what == "voice" {
+    for event in delivery.events() {
+        if event.kind == "audio" || event.kind == "voice" {
             kind = Kind::Audio;
         }
-        if let Err(error) = note(&app, PROVIDER, &event, &what).await {
+        if let Err(error) = note(&app, PROVIDER, event).await {
             // Not 200: Meta delivers again, for up to 7 days.
             return Problem::unavailable("take the message", &error).into_response();
         }
+    }
+    if let Some(late) = faults.late {
+        tokio::time::sleep(late).await;
     }
     let mut response = StatusCode::OK.into_response();
     response.extensions_mut().insert(kind);
     response
 }
 
-fn signed(secret: &SecretString, headers: &HeaderMap, body: &[u8]) -> bool {
-    headers
-        .get("x-hub-signature-256")
-        .and_then(|value| value.to_str().ok())
+/// Whether the body is Meta's: `X-Hub-Signature-256` is the HMAC-SHA256 of its bytes with the app secret.
+fn signed(faults: &Faults, secret: &SecretString, headers: &HeaderMap, body: &[u8]) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if faults.has(Mistake::AcceptsUnsigned) {
+        return true;
+    }
+    if faults.has(Mistake::Sha1Only) {
+        let signature = text("x-hub-signature").and_then(|text| text.strip_prefix("sha1="));
+        return signature.is_some_and(|hex| signed_with_sha1(secret, body, hex));
+    }
+    let body: Cow<'_, [u8]> = if faults.has(Mistake::Reserializes) {
+        rewritten(body).into()
+    } else if faults.has(Mistake::DecodesEscapes) {
+        decoded(&String::from_utf8_lossy(body)).into_bytes().into()
+    } else {
+        body.into()
+    };
+    text("x-hub-signature-256")
         .and_then(|text| text.strip_prefix("sha256="))
-        .is_some_and(|hex| signed_with(secret, body, hex))
+        .is_some_and(|hex| accepts(faults, secret, &body, hex))
+}
+
+/// Meta's older signature, for [`Mistake::Sha1Only`].
+fn signed_with_sha1(secret: &SecretString, body: &[u8], hex: &str) -> bool {
+    let algorithm = ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY;
+    let key = ring::hmac::Key::new(algorithm, secret.expose_secret().as_bytes());
+    let signature = data_encoding::HEXLOWER.decode(hex.as_bytes());
+    signature.is_ok_and(|signature| ring::hmac::verify(&key, body, &signature).is_ok())
+}
+
+/// The text with its `\u00f1` written as `ñ`, for [`Mistake::DecodesEscapes`].
+fn decoded(text: &str) -> String {
+    let mut parts = text.split("\\u");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let character = part
+            .get(..4)
+            .and_then(|hex| u32::from_str_radix(hex, 16).ok())
+            .and_then(char::from_u32);
+        match character {
+            Some(character) => {
+                out.push(character);
+                out.push_str(&part[4..]);
+            }
+            None => {
+                out.push_str("\\u");
+                out.push_str(part);
+            }
+        }
+    }
+    out
 }
 
 fn not_configured(name: &str) -> Response {
@@ -109,7 +166,9 @@ struct Entry {
 #[derive(Deserialize)]
 struct Change {
     #[serde(default)]
-    value: Value,
+    field: String,
+    #[serde(default)]
+    value: serde_json::Value,
 }
 
 #[derive(Default, Deserialize)]
@@ -134,15 +193,17 @@ struct Status {
     status: String,
 }
 
+/// The field with messages and their statuses. Meta sends others to whoever subscribes to them.
+const MESSAGES: &str = "messages";
+
 impl Delivery {
-    /// The id that stays the same when Meta delivers again, and what it is.
-    fn events(self) -> Vec<(String, String)> {
-        let values = self
-            .entry
-            .into_iter()
-            .flat_map(|e| e.changes)
-            .map(|c| c.value);
-        values
+    /// The id that stays the same when Meta delivers again, and what it is. A field that we do not know
+    /// has nothing for us, and is no reason to have it delivered again.
+    fn events(self) -> Vec<Event> {
+        let changes = self.entry.into_iter().flat_map(|entry| entry.changes);
+        changes
+            .filter(|change| change.field == MESSAGES)
+            .filter_map(|change| serde_json::from_value::<Value>(change.value).ok())
             .flat_map(|value| {
                 let messages = value.messages.into_iter().map(|m| (m.id, m.kind));
                 let statuses = value
@@ -151,13 +212,24 @@ impl Delivery {
                     .map(|s| (format!("{}/{}", s.id, s.status), "status".to_owned()));
                 messages.chain(statuses).collect::<Vec<_>>()
             })
+            .map(|(id, kind)| {
+                // The signature covers it: only Golive, which has the secret, makes such ids.
+                let probe = id.trim_start_matches("wamid.").starts_with(PROBE_ID);
+                Event { id, kind, probe }
+            })
             .collect()
+    }
+
+    fn has_unknown_field(&self) -> bool {
+        let mut changes = self.entry.iter().flat_map(|entry| &entry.changes);
+        changes.any(|change| change.field != MESSAGES)
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::sign;
     use super::*;
 
     /// From Meta's documentation: the body holds the six characters `\u00f1`, not `ñ`.
@@ -171,12 +243,16 @@ mod tests {
         headers
     }
 
+    fn well_signed(secret: &SecretString, headers: &HeaderMap, body: &[u8]) -> bool {
+        signed(&Faults::default(), secret, headers, body)
+    }
+
     #[test]
     fn the_signature_covers_the_bytes_as_they_were_sent() {
         let secret = "test-app-secret".into();
-        assert!(signed(&secret, &headers(SIGNATURE), BODY.as_bytes()));
+        assert!(well_signed(&secret, &headers(SIGNATURE), BODY.as_bytes()));
         let written_again: serde_json::Value = serde_json::from_str(BODY).unwrap();
-        assert!(!signed(
+        assert!(!well_signed(
             &secret,
             &headers(SIGNATURE),
             written_again.to_string().as_bytes()
@@ -186,29 +262,88 @@ mod tests {
     #[test]
     fn a_missing_cut_or_foreign_signature_is_refused() {
         let secret = "test-app-secret".into();
-        assert!(!signed(&secret, &HeaderMap::new(), BODY.as_bytes()));
+        assert!(!well_signed(&secret, &HeaderMap::new(), BODY.as_bytes()));
         for text in [
             &SIGNATURE[..70],
             &SIGNATURE[7..],
             "sha256=",
             &SIGNATURE.to_uppercase(),
         ] {
-            assert!(!signed(&secret, &headers(text), BODY.as_bytes()), "{text}");
+            assert!(
+                !well_signed(&secret, &headers(text), BODY.as_bytes()),
+                "{text}"
+            );
         }
-        assert!(!signed(
+        assert!(!well_signed(
             &"other".into(),
             &headers(SIGNATURE),
             BODY.as_bytes()
         ));
-        assert!(!signed(&secret, &headers(SIGNATURE), b"{}"));
+        assert!(!well_signed(&secret, &headers(SIGNATURE), b"{}"));
     }
 
     #[test]
     fn messages_count_by_id_and_statuses_by_id_and_status() {
-        let body = r#"{"entry":[{"changes":[{"value":{"messages":[{"id":"wamid.1","type":"audio"}],"statuses":[{"id":"wamid.1","status":"read"}]}},{"field":"unknown","value":{"x":1}}]}]}"#;
+        let body = r#"{"entry":[{"changes":[{"field":"messages","value":{"messages":[{"id":"wamid.1","type":"audio"},{"id":"golive-probe-7","type":"text"}],"statuses":[{"id":"wamid.1","status":"read"}]}},{"field":"unknown","value":{"messages":1}},{"field":"messages"}]}]}"#;
         let delivery: Delivery = serde_json::from_str(body).unwrap();
-        let wanted = [("wamid.1", "audio"), ("wamid.1/read", "status")];
-        let wanted = wanted.map(|(a, b)| (a.to_owned(), b.to_owned()));
+        let event = |id: &str, kind: &str, probe| Event {
+            id: id.to_owned(),
+            kind: kind.to_owned(),
+            probe,
+        };
+        let wanted = [
+            event("wamid.1", "audio", false),
+            event("golive-probe-7", "text", true),
+            event("wamid.1/read", "status", false),
+        ];
         assert_eq!(delivery.events(), wanted);
+    }
+
+    #[test]
+    fn each_mistake_about_signatures_is_the_one_that_it_says() {
+        let secret = "test-app-secret".into();
+        let faults = |switch: &str| switch.parse::<Faults>().unwrap();
+        let passes = |switch: &str, headers: &HeaderMap, body: &str| {
+            signed(&faults(switch), &secret, headers, body.as_bytes())
+        };
+        let right = headers(SIGNATURE);
+        let plain = r#"{"a":1}"#;
+        let plain_signature = format!("sha256={}", sign(&secret, plain.as_bytes()));
+        for switch in ["reserializes", "decodes-escapes"] {
+            assert!(!passes(switch, &right, BODY), "{switch}");
+            assert!(
+                passes(switch, &headers(&plain_signature), plain),
+                "{switch}"
+            );
+        }
+        assert!(passes(
+            "compares-prefix",
+            &headers(&format!("{}0000", &SIGNATURE[..20])),
+            BODY
+        ));
+        assert!(!passes(
+            "compares-prefix",
+            &headers("sha256=00000000"),
+            BODY
+        ));
+        assert!(!passes("sha1-only", &right, BODY));
+        let key = ring::hmac::Key::new(
+            ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            b"test-app-secret",
+        );
+        let old = data_encoding::HEXLOWER.encode(ring::hmac::sign(&key, BODY.as_bytes()).as_ref());
+        let mut both = headers("sha256=00");
+        both.insert("x-hub-signature", format!("sha1={old}").parse().unwrap());
+        assert!(passes("sha1-only", &both, BODY));
+        assert!(passes("accepts-unsigned", &HeaderMap::new(), BODY));
+    }
+
+    #[test]
+    fn escapes_are_decoded_and_nothing_else_is_touched() {
+        assert_eq!(
+            decoded(r#"{"a" : "\u00f1\/\u003C\n"}"#),
+            r#"{"a" : "ñ\/<\n"}"#
+        );
+        assert_eq!(decoded(r"\ud83d\u12"), r"\ud83d\u12");
     }
 }

@@ -169,3 +169,26 @@ async fn ical_stale_says_at_least_that_age() {
     .await
     .unwrap();
 }
+
+#[tokio::test]
+async fn nights_that_two_channels_have_sold_are_counted_and_our_own_ones_are_not() {
+    let world = World::migrated().await;
+    let service = world.serve(&[]).await;
+    let to = service.address();
+    let key = [("idempotency-key", "a")];
+    post(to, "/api/v1/reservations", &key, stay(1)).await;
+    let authorization = bearer("airbnb-1");
+    let headers = [("authorization", authorization.as_str())];
+    let nights = "ical_double_booked_nights";
+    post(to, IMPORT, &headers, AIRBNB).await;
+    assert_eq!(metric(to, nights).await, 0.0);
+
+    let longer = AIRBNB.replace("DTSTART;VALUE=DATE:20310110", "DTSTART;VALUE=DATE:20310109");
+    post(to, IMPORT, &headers, longer).await;
+
+    assert_eq!(metric(to, nights).await, 2.0);
+    let status = get(to, "/api/v1/ical/status").await.json();
+    assert_eq!(status["double_booked_nights"], 2);
+    assert_eq!(status["events"], 1);
+    assert!(status["last_success"].as_str().unwrap().ends_with('Z'));
+}

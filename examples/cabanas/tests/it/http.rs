@@ -33,22 +33,41 @@ pub async fn send(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Answer {
+    let (head, body) = exchange(to, method, path, headers, body.into()).await;
+    Answer {
+        status: head.status,
+        headers: head.headers,
+        body: String::from_utf8(body.into()).unwrap(),
+    }
+}
+
+/// The body of a page as it is.
+pub async fn bytes(to: SocketAddr, path: &str) -> Vec<u8> {
+    exchange(to, Method::GET, path, &[], Bytes::new())
+        .await
+        .1
+        .into()
+}
+
+async fn exchange(
+    to: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> (http::response::Parts, Bytes) {
     let mut request = Request::builder()
         .method(method)
         .uri(format!("http://{to}{path}"));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Full::new(body.into())).unwrap();
+    let request = request.body(Full::new(body)).unwrap();
     let client = Client::builder(TokioExecutor::new()).build_http();
     let response = client.request(request).await.unwrap();
     let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    Answer {
-        status: head.status,
-        headers: head.headers,
-        body: String::from_utf8(body.into()).unwrap(),
-    }
+    (head, body)
 }
 
 pub async fn get(to: SocketAddr, path: &str) -> Answer {

@@ -5,6 +5,7 @@ mod calendars;
 mod faults;
 mod http;
 mod migrations;
+mod mistakes;
 mod program;
 mod reservations;
 mod service;

@@ -17,6 +17,9 @@ use crate::state::{Part, parse_env};
 /// The simulated Fly.io is ready in well under a second.
 const SIM_READY: Duration = Duration::from_secs(60);
 
+/// The vendors are ready at once.
+const VENDORS_READY: Duration = Duration::from_secs(30);
+
 /// The operator is ready when its caches are filled and it leads or stands by.
 const OPERATOR_READY: Duration = Duration::from_secs(60);
 
@@ -67,6 +70,39 @@ pub async fn start_fly(
     let text = std::fs::read_to_string(&env_file)
         .map_err(|source| Fault::because(format!("cannot read {}", env_file.display()), source))?;
     Ok((process, parse_env(&text)))
+}
+
+/// Starts the stand-in for the vendors and adds its variables to those of the simulated Fly.io, whose edge
+/// its webhooks go to. Whoever trusts the certificates of the one trusts those of the other.
+pub async fn start_vendors(
+    place: &Place,
+    latency: &str,
+    env: &mut BTreeMap<String, String>,
+) -> Result<Process, Fault> {
+    let env_file = place.dir().join("vendors.env");
+    let fly = |name: &str| env.get(name).map_or("", String::as_str);
+    // Real pauses between two tries of a delivery are minutes.
+    let scale = match latency {
+        "real" => "1",
+        _ => "0.001",
+    };
+    let mut process = Spec::new(
+        Part::VENDORS,
+        beside("vendors")?,
+        place.dir().join("vendors.log"),
+    )
+    .arg(format!("--ca-file={}", fly("SSL_CERT_FILE")))
+    .arg(format!("--edge={}", fly("FLY_SIM_EDGE")))
+    .arg(format!("--scale={scale}"))
+    .arg("--env-file")
+    .arg(&env_file)
+    .arg("--ignore-stdin")
+    .spawn()?;
+    process.wait_for_line("ready", VENDORS_READY).await?;
+    let text = std::fs::read_to_string(&env_file)
+        .map_err(|source| Fault::because(format!("cannot read {}", env_file.display()), source))?;
+    env.extend(parse_env(&text));
+    Ok(process)
 }
 
 /// Starts the operator with the rights of `kubeconfig` against the simulated Fly.io of `env`, and

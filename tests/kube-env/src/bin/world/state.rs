@@ -48,6 +48,9 @@ impl Part {
     /// Name of the part that can be started again: it keeps nothing.
     pub const OPERATOR: &str = "operator";
 
+    /// Name of the part that stands in for Meta, Mercado Pago and the channels.
+    pub const VENDORS: &str = "vendors";
+
     /// How it ended, for a sentence.
     pub fn how(&self) -> String {
         let how = self.ended.as_ref();

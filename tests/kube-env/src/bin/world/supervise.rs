@@ -24,6 +24,7 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Default)]
 struct World {
     operator: Option<Process>,
+    vendors: Option<Process>,
     fly: Option<Process>,
     control_plane: Option<ControlPlane>,
 }
@@ -149,7 +150,11 @@ async fn start(
     let started = Instant::now();
     let dir = place.dir();
     let kubeconfig = which.kubeconfig.as_deref();
-    let fly_side = parts::start_fly(place, &which.latency);
+    let fly_side = async {
+        let (fly, mut env) = parts::start_fly(place, &which.latency).await?;
+        let vendors = parts::start_vendors(place, &which.latency, &mut env).await?;
+        Ok::<_, Fault>((fly, vendors, env))
+    };
     let cluster_side = async {
         let plane = match kubeconfig {
             Some(_) => None,
@@ -172,24 +177,26 @@ async fn start(
         Ok::<_, Fault>((plane, cluster, objects, access))
     };
     let (fly_side, cluster_side) = tokio::join!(fly_side, cluster_side);
-    let (fly, mut env) = fly_side?;
+    let (fly, vendors, mut env) = fly_side?;
     let (mut plane, cluster, objects, access) = cluster_side?;
 
     if let Some(process) = plane.as_mut().and_then(ControlPlane::process) {
         note_start(state, process);
     }
     note_start(state, &fly);
+    note_start(state, &vendors);
     let cluster_is = if plane.is_some() { "local" } else { "your own" };
     progress(
         place,
         state,
         started,
         format!(
-            "Fly.io (simulated, latency {}); cluster ({cluster_is}) with {objects} objects installed",
+            "Fly.io (simulated, latency {}) and the vendors; cluster ({cluster_is}) with {objects} objects installed",
             which.latency
         ),
     )?;
     world.control_plane = plane;
+    world.vendors = Some(vendors);
     world.fly = Some(fly);
 
     let (operator, listen) = parts::start_operator(place, &access, &env).await?;
@@ -248,6 +255,7 @@ fn note_start(state: &mut State, process: &Process) {
 fn note_ends(place: &Place, state: &mut State, world: &mut World) -> Result<(), Fault> {
     let processes = [
         world.operator.as_mut(),
+        world.vendors.as_mut(),
         world.fly.as_mut(),
         world.control_plane.as_mut().and_then(ControlPlane::process),
     ];

@@ -1,0 +1,238 @@
+//! W11: whether Meta delivers the account's messages to an app, and whether app and number are live.
+//!
+//! Sources: developers.facebook.com, "Manage webhooks" of WhatsApp (`GET /<WABA>/subscribed_apps`:
+//! `data[].whatsapp_business_api_data.id`), "Health status" (`health_status.entities[]`: WABA, business
+//! and app of the token are always in it, each with `can_send_message` AVAILABLE, LIMITED or BLOCKED)
+//! and the reference of the phone number (`account_mode`: LIVE or SANDBOX). Errors: "Handle errors" of
+//! the Graph API, code 190 for a token, 10 and 200 to 299 for permissions, 4 and 80007 for rates.
+
+use secrecy::SecretString;
+use serde_json::Value;
+
+use super::outcome::{Ended, Outcome};
+use crate::{
+    api::integrations::WhatsApp,
+    net::vendor::{Told, Vendor},
+};
+
+/// The version of the Graph API that is asked.
+const VERSION: &str = "v25.0";
+
+/// Asks Meta.
+pub async fn check(vendor: &Vendor, spec: &WhatsApp, token: &SecretString) -> Outcome {
+    let began = std::time::Instant::now();
+    let outcome = ask(vendor, spec, token).await.unwrap_or_else(|found| found);
+    Outcome {
+        took: Some(began.elapsed()),
+        ..outcome
+    }
+}
+
+async fn ask(vendor: &Vendor, spec: &WhatsApp, token: &SecretString) -> Result<Outcome, Outcome> {
+    let waba = spec.waba_id.as_deref().unwrap_or_default();
+    let apps = get(vendor, token, &format!("/{VERSION}/{waba}/subscribed_apps")).await?;
+    // Without the id of a number the account itself tells its health.
+    let node = spec.phone_number_id.as_deref().unwrap_or(waba);
+    let fields = match spec.phone_number_id {
+        Some(_) => "account_mode,health_status",
+        None => "health_status",
+    };
+    let health = get(vendor, token, &format!("/{VERSION}/{node}?fields={fields}")).await?;
+    Ok(judge(&apps, &health))
+}
+
+async fn get(vendor: &Vendor, token: &SecretString, path: &str) -> Result<Value, Outcome> {
+    match vendor.get(path, token).await {
+        Ok(told) => answer(told),
+        Err(error) => Err(outcome(
+            Ended::Unknown,
+            format!("Meta was not asked: {error}"),
+            "",
+        )),
+    }
+}
+
+fn outcome(ended: Ended, evidence: String, change: &str) -> Outcome {
+    Outcome {
+        id: "W11",
+        name: "Meta delivers the account's messages, and the app is live",
+        ended,
+        forgery: false,
+        took: None,
+        evidence,
+        change: change.to_owned(),
+    }
+}
+
+/// The answer of one question, or what an error of Meta means.
+fn answer(told: Told) -> Result<Value, Outcome> {
+    let code = told.json["error"]["code"].as_i64();
+    let evidence = match code {
+        Some(code) => format!("Meta answered {} with error {code}", told.status),
+        None => format!("Meta answered {}", told.status),
+    };
+    Err(match (told.status, code) {
+        (200, None) => return Ok(told.json),
+        (429 | 500.., _)
+        | (_, Some(1 | 2 | 4 | 17 | 32 | 613 | 80007 | 80008))
+        | (200, Some(_)) => outcome(Ended::Unknown, evidence, ""),
+        (_, Some(190)) | (401, _) => outcome(
+            Ended::Failed,
+            format!("{evidence}: the access token is refused or has expired"),
+            "make a new access token of a system user at Meta, and store it in the Secret that `tokenSecretRef` names",
+        ),
+        (_, Some(10 | 200..=299)) | (403, _) => outcome(
+            Ended::Failed,
+            format!("{evidence}: the access token may not read the account"),
+            "give the token's app the permission `whatsapp_business_management` for this account, and make the token again",
+        ),
+        (_, Some(100)) | (404, _) => outcome(
+            Ended::Failed,
+            format!("{evidence}: there is no such account or number for this token"),
+            "correct `wabaId` and `phoneNumberId`: Meta shows both on the page API Setup of the app",
+        ),
+        _ => outcome(Ended::Unknown, evidence, ""),
+    })
+}
+
+/// What both answers say together.
+fn judge(apps: &Value, health: &Value) -> Outcome {
+    let subscribed: Vec<&str> = apps["data"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|app| app["whatsapp_business_api_data"]["id"].as_str())
+        .collect();
+    let entities = health["health_status"]["entities"].as_array();
+    let entity = |kind: &str| {
+        let mut all = entities.into_iter().flatten();
+        all.find(|entity| entity["entity_type"] == kind)
+    };
+    let app = entity("APP").and_then(|app| app["id"].as_str());
+    if subscribed.is_empty() {
+        return outcome(
+            Ended::Failed,
+            "no app is subscribed to the account, so Meta delivers none of its messages".to_owned(),
+            "subscribe the app: `POST /<WABA>/subscribed_apps` with its token; the button Test of the dashboard does not do it",
+        );
+    }
+    if let Some(app) = app.filter(|app| !subscribed.contains(app)) {
+        return outcome(
+            Ended::Failed,
+            format!(
+                "{} apps are subscribed to the account, and the token's app {app} is not",
+                subscribed.len()
+            ),
+            "subscribe that app: `POST /<WABA>/subscribed_apps` with its token",
+        );
+    }
+    let blocked = |kind: &str| entity(kind).is_some_and(|of| of["can_send_message"] == "BLOCKED");
+    if blocked("APP") {
+        return outcome(
+            Ended::Failed,
+            "Meta says that the app is BLOCKED: it is in development mode, or restricted"
+                .to_owned(),
+            "set the app to Live in its dashboard, and resolve what Meta shows there",
+        );
+    }
+    if health["account_mode"] == "SANDBOX" {
+        return outcome(
+            Ended::Failed,
+            "the phone number is in the mode SANDBOX, and gets messages of test numbers only"
+                .to_owned(),
+            "register the number with the Cloud API, and set the app to Live",
+        );
+    }
+    let troubled = ["PHONE_NUMBER", "WABA", "BUSINESS"];
+    if let Some(kind) = troubled.into_iter().find(|kind| blocked(kind)) {
+        return outcome(
+            Ended::Warned,
+            format!("an app is subscribed, and Meta blocks messages of the {kind}"),
+            "resolve what Meta shows in the WhatsApp Manager",
+        );
+    }
+    let mode = match health["account_mode"].as_str() {
+        Some("LIVE") => "; the number is LIVE",
+        _ => "",
+    };
+    outcome(
+        Ended::Passed,
+        format!("{} app subscribed and not blocked{mode}", subscribed.len()),
+        "",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn apps(ids: &[&str]) -> Value {
+        let apps: Vec<Value> = ids
+            .iter()
+            .map(|id| json!({"whatsapp_business_api_data": {"id": id, "name": "Cabañas"}}))
+            .collect();
+        json!({ "data": apps })
+    }
+
+    fn health(app: &str, mode: &str) -> Value {
+        json!({
+            "account_mode": mode,
+            "health_status": {"can_send_message": app, "entities": [
+                {"entity_type": "WABA", "id": "1", "can_send_message": "AVAILABLE"},
+                {"entity_type": "APP", "id": "67", "can_send_message": app},
+            ]},
+        })
+    }
+
+    #[test]
+    fn an_app_that_gets_no_messages_is_found_by_what_meta_says_of_it() {
+        let ended = |apps: &Value, health: &Value| judge(apps, health).ended;
+        assert_eq!(
+            ended(&apps(&["67"]), &health("AVAILABLE", "LIVE")),
+            Ended::Passed
+        );
+        assert_eq!(
+            ended(&apps(&["67"]), &health("LIMITED", "LIVE")),
+            Ended::Passed
+        );
+        assert_eq!(
+            ended(&apps(&[]), &health("AVAILABLE", "LIVE")),
+            Ended::Failed
+        );
+        assert_eq!(
+            ended(&apps(&["5"]), &health("AVAILABLE", "LIVE")),
+            Ended::Failed
+        );
+        assert_eq!(
+            ended(&apps(&["67"]), &health("BLOCKED", "LIVE")),
+            Ended::Failed
+        );
+        assert_eq!(
+            ended(&apps(&["67"]), &health("AVAILABLE", "SANDBOX")),
+            Ended::Failed
+        );
+        let told = judge(&apps(&["67"]), &health("AVAILABLE", "LIVE")).evidence;
+        assert!(!told.contains("Caba"), "nothing fetched is shown: {told}");
+    }
+
+    #[test]
+    fn an_error_of_meta_is_a_failure_only_when_it_is_about_the_token_or_the_ids() {
+        let ended = |status: u16, code: i64| {
+            let json = json!({"error": {"code": code, "message": "x"}});
+            answer(Told { status, json }).unwrap_err().ended
+        };
+        assert_eq!(ended(401, 190), Ended::Failed);
+        assert_eq!(ended(400, 190), Ended::Failed);
+        assert_eq!(ended(403, 200), Ended::Failed);
+        assert_eq!(ended(400, 100), Ended::Failed);
+        assert_eq!(ended(400, 80007), Ended::Unknown);
+        assert_eq!(ended(503, 2), Ended::Unknown);
+        let none = Told {
+            status: 502,
+            json: Value::Null,
+        };
+        assert_eq!(answer(none).unwrap_err().ended, Ended::Unknown);
+    }
+}
