@@ -116,7 +116,8 @@ test-chaos: prereqs ## fleets under seeded faults and kills, and every fault at 
 	GOLIVE_CHAOS=full GOLIVE_CHAOS_SECONDS=$(DURATION) GOLIVE_CHAOS_SEED=$(SEED) GOLIVE_CHAOS_PERCENT=$(PERCENT) \
 	  GOLIVE_CHAOS_OBJECTS=$(OBJECTS) cargo test --locked -p golive --test it chaos:: -- --nocapture --test-threads=1
 
-bench: prereqs ## measure: time to live, calls, writes, memory
+bench: prereqs ## measure: reading in MB/s; time to live, calls, writes, memory
+	cargo bench --locked -p reading
 	@$(MAKE) --no-print-directory control-plane
 	cargo build --locked --workspace --bins --profile $(BENCH_PROFILE)
 	cargo bench --locked --workspace --profile $(BENCH_PROFILE) --bench go_live

@@ -80,8 +80,23 @@ impl Pointer {
     /// # Errors
     /// When the body is not JSON, is too deep, or has no number there.
     pub fn number(&self, body: &[u8]) -> Result<f64, JsonFault> {
+        match self.scalar(body)? {
+            Scalar::Number(number) => Ok(number),
+            Scalar::Text(_) => Err(JsonFault::NotANumber),
+        }
+    }
+
+    /// The number or text at this place.
+    ///
+    /// # Errors
+    /// When the body is not JSON, is too deep, or has neither there.
+    pub fn scalar(&self, body: &[u8]) -> Result<Scalar, JsonFault> {
         if is_deep(body) {
             return Err(JsonFault::Deep);
+        }
+        // What is skipped is not decoded.
+        if std::str::from_utf8(body).is_err() {
+            return Err(JsonFault::Malformed);
         }
         let mut json = serde_json::Deserializer::from_slice(body);
         let at = At { parts: &self.parts };
@@ -89,7 +104,8 @@ impl Pointer {
         let place = place.map_err(|_| JsonFault::Malformed)?;
         json.end().map_err(|_| JsonFault::Malformed)?;
         match place {
-            Place::Number(number) => Ok(number),
+            Place::Number(number) => Ok(Scalar::Number(number)),
+            Place::Text(text) => Ok(Scalar::Text(text)),
             Place::Missing => Err(JsonFault::Missing),
             Place::Other => Err(JsonFault::NotANumber),
             Place::Ambiguous => Err(JsonFault::Ambiguous),
@@ -132,10 +148,20 @@ fn is_deep(body: &[u8]) -> bool {
     false
 }
 
+/// A value without parts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar {
+    /// A number.
+    Number(f64),
+    /// A text. It was fetched: it is never shown.
+    Text(String),
+}
+
 /// What is at a place.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Place {
     Number(f64),
+    Text(String),
     Missing,
     Other,
     Ambiguous,
@@ -188,8 +214,11 @@ impl<'de> Visitor<'de> for At<'_> {
         Ok(self.scalar(Place::Number(number)))
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Place, E> {
-        Ok(self.scalar(Place::Other))
+    fn visit_str<E>(self, text: &str) -> Result<Place, E> {
+        Ok(match self.parts {
+            [] => Place::Text(text.to_owned()),
+            _ => Place::Missing,
+        })
     }
 
     fn visit_unit<E>(self) -> Result<Place, E> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::read::{Fault, MAX_LABELS};
+use super::fault::{Fault, MAX_LABELS};
 
 /// One label.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -371,6 +371,17 @@ fn the_pointers_of_the_rfc_find_their_numbers() {
 }
 
 #[test]
+fn a_text_at_the_place_is_no_number() {
+    let body = br#"{"at":"2026-11-30T12:00:00Z","n":"5"}"#;
+    let scalar = |pointer: &str| Pointer::parse(pointer).unwrap().scalar(body);
+    let at = Scalar::Text("2026-11-30T12:00:00Z".to_owned());
+    assert_eq!(scalar("/at"), Ok(at));
+    assert_eq!(scalar("/at/0"), Err(JsonFault::Missing));
+    let number = Pointer::parse("/n").unwrap().number(body);
+    assert_eq!(number, Err(JsonFault::NotANumber));
+}
+
+#[test]
 fn a_text_is_a_pointer_or_says_why_not() {
     assert_eq!(Pointer::parse("a"), Err(PointerFault::NoSlash));
     for text in ["/~", "/~2", "/a~"] {

@@ -1,6 +1,7 @@
 //! The value of one counter or gauge.
 
-use super::read::{Entry, Fault, Format, Kind, Problem, Reader};
+use super::fault::{Fault, Problem};
+use super::read::{Entry, Format, Kind, Reader};
 
 /// What a page says about one metric.
 #[derive(Clone, Copy, Debug, PartialEq)]

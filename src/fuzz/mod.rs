@@ -21,6 +21,7 @@ use nix::sys::{
 mod answers;
 mod net;
 mod plan;
+mod readers;
 mod redaction;
 mod status;
 mod text;

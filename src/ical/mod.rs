@@ -6,7 +6,8 @@
 //!
 //! A crate for iCalendar would not do as the reader: such crates unfold the text, or decode it to a tree,
 //! before they look at it, so that the ends of lines, the places of folds, the bytes before `BEGIN` and the
-//! numbers of lines are gone. Those are half of what is checked here.
+//! numbers of lines are gone. Those are half of what is checked here. That holds for `icalendar` 0.17 and
+//! `calcard` 0.3, both well kept; `ical` 0.11 is archived.
 //!
 //! Not checked: recurrence rules, time zones (a time with a `TZID` is compared with one of the same zone
 //! alone), the values of properties other than those of an event's identity and time, and components other
@@ -14,6 +15,7 @@
 
 mod compare;
 mod given_names;
+mod hash;
 mod line;
 mod names;
 mod phone;

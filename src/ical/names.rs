@@ -1,7 +1,7 @@
 //! Names of persons in a text.
 
 use super::given_names::is_given_name;
-use super::read::hash;
+use super::hash::hash;
 
 /// Longest text of which names are looked for: bytes from its beginning.
 const MAX_TEXT: usize = 4_096;

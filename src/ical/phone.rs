@@ -1,5 +1,6 @@
 //! Telephone numbers in a text.
 
+use super::hash::hash;
 use super::rule::Rule;
 
 /// Words before a telephone number. They are compared without the case of ASCII letters.
@@ -27,8 +28,8 @@ const INTERNATIONAL: std::ops::RangeInclusive<usize> = 8..=15;
 /// Bytes before a number among which a word for it is looked for.
 const BEFORE: usize = 32;
 
-/// The worst of what a text has in digits.
-pub(super) fn phone(text: &str) -> Option<Rule> {
+/// The worst of what a text has in digits, with the hash of a whole number.
+pub(super) fn phone(text: &str) -> Option<(Rule, u64)> {
     let bytes = text.as_bytes();
     let (mut at, mut worst) = (0, None);
     while at < bytes.len() {
@@ -38,9 +39,15 @@ pub(super) fn phone(text: &str) -> Option<Rule> {
         };
         let number = Number::at(bytes, begin);
         at = number.end;
+        let digits = || {
+            bytes[begin..number.end]
+                .iter()
+                .filter(|b| b.is_ascii_digit())
+        };
         match number.rule(text, begin) {
-            Some(Rule::Phone) => return Some(Rule::Phone),
-            found => worst = worst.or(found),
+            Some(Rule::Phone) => return Some((Rule::Phone, hash(&digits().collect::<Vec<_>>()))),
+            Some(rule) => worst = worst.or(Some((rule, 0))),
+            None => {}
         }
     }
     worst

@@ -6,15 +6,16 @@
 //! told from those of a cabin by one text: names of cabins recur from event to event, names of guests hardly
 //! do, which is what [`Privacy::finish`] counts. The texts of Airbnb (`Reserved`, `Airbnb (Not available)`)
 //! and Booking.com (`CLOSED - Not available`) are none of these. Airbnb's `Phone Number (Last 4 Digits)` is
-//! personal data (GDPR, article 4(1): indirectly identifiable) and a warning.
+//! personal data (GDPR, article 4(1): indirectly identifiable) and a warning. So is an address or number that
+//! is the same in ten events: it may be that of the business.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use super::hash::hash;
 use super::names::{Named, name};
 use super::phone::phone;
 use super::property::Property;
-use super::read::hash;
 use super::rule::{Class, Complaints, Rule};
 
 /// Most different texts that are remembered. Beyond them a text is looked at again.
@@ -25,6 +26,9 @@ const MAX_NAMES: usize = 4_096;
 
 /// Events from which on texts that differ almost everywhere may be names.
 const MANY: u32 = 5;
+
+/// Events from which on the same address or number is that of the business.
+const SAME: u32 = 10;
 
 /// Mail hosts of persons: with one of these, even a `UID` is an e-mail address.
 const MAIL_HOSTS: [&str; 12] = [
@@ -45,12 +49,12 @@ const MAIL_HOSTS: [&str; 12] = [
 /// What was found in a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Found {
-    email: bool,
-    phone: Option<Rule>,
+    email: Option<u64>,
+    phone: Option<(Rule, u64)>,
     name: Option<Named>,
 }
 
-/// How often something that looks like a name occurs.
+/// How often something occurs that names somebody.
 #[derive(Debug, Default)]
 struct Tally {
     first: Option<(u32, Class)>,
@@ -77,6 +81,8 @@ impl Tally {
 #[derive(Debug, Default)]
 pub(super) struct Privacy {
     seen: HashMap<u64, Found>,
+    email: Tally,
+    phone: Tally,
     given: Tally,
     shape: Tally,
 }
@@ -93,7 +99,7 @@ impl Privacy {
         match class {
             Class::Summary | Class::Description | Class::Location | Class::Comment => {}
             Class::Extension | Class::Other => {
-                self.addresses(class, property, line, complaints);
+                self.addresses(class, property, line);
                 return;
             }
             Class::Attendee | Class::Contact | Class::Organizer => {
@@ -109,11 +115,13 @@ impl Privacy {
             _ => return,
         }
         let found = self.found(property.value);
-        if found.email {
-            complaints.add(Rule::Email, class, line);
+        if let Some(address) = found.email {
+            self.email.add(address, line, class);
         }
-        if let Some(rule) = found.phone {
-            complaints.add(rule, class, line);
+        match found.phone {
+            Some((Rule::Phone, number)) => self.phone.add(number, line, class),
+            Some((rule, _)) => complaints.add(rule, class, line),
+            None => {}
         }
         match found.name {
             Some(Named::Certain) => complaints.add(Rule::Name, class, line),
@@ -127,20 +135,19 @@ impl Privacy {
     }
 
     /// Other properties have ids and addresses of pages: of those, only what is certain counts.
-    fn addresses(
-        &mut self,
-        class: Class,
-        property: &Property<'_>,
-        line: u32,
-        complaints: &mut Complaints,
-    ) {
+    fn addresses(&mut self, class: Class, property: &Property<'_>, line: u32) {
         let text = String::from_utf8_lossy(property.value);
-        if has_email(&text) {
-            complaints.add(Rule::Email, class, line);
+        if let Some(address) = email(&text) {
+            self.email.add(address, line, class);
         }
-        let phone = class == Class::Extension && phone(&text) == Some(Rule::Phone);
-        if phone || starts_with(&text, "tel:") {
-            complaints.add(Rule::Phone, class, line);
+        let found = match class {
+            Class::Extension => phone(&text),
+            _ => None,
+        };
+        match found {
+            Some((Rule::Phone, number)) => self.phone.add(number, line, class),
+            _ if starts_with(&text, "tel:") => self.phone.add(hash(&text), line, class),
+            _ => {}
         }
     }
 
@@ -152,7 +159,7 @@ impl Privacy {
         let text = String::from_utf8_lossy(value);
         let text = unescaped(&text);
         let found = Found {
-            email: has_email(&text),
+            email: email(&text),
             phone: phone(&text),
             name: name(&text),
         };
@@ -164,7 +171,24 @@ impl Privacy {
 
     /// Judges what looked like names, after the last event.
     pub(super) fn finish(self, events: u32, complaints: &mut Complaints) {
-        let Self { given, shape, .. } = self;
+        let Self {
+            email,
+            phone,
+            given,
+            shape,
+            ..
+        } = self;
+        for (tally, guest, business) in [
+            (email, Rule::Email, Rule::BusinessEmail),
+            (phone, Rule::Phone, Rule::BusinessPhone),
+        ] {
+            if let Some((line, class)) = tally.first {
+                // The same in event after event is no guest's.
+                let is_own = tally.distinct() == 1 && tally.count >= SAME;
+                let rule = if is_own { business } else { guest };
+                complaints.add_all(rule, class, line, tally.count);
+            }
+        }
         if let Some((line, class)) = given.first {
             let distinct = given.distinct();
             let rule = match (distinct, given.count) {
@@ -192,7 +216,7 @@ impl Privacy {
 fn person(class: Class, property: &Property<'_>, line: u32, complaints: &mut Complaints) {
     let text = String::from_utf8_lossy(property.value);
     let is_guest = class == Class::Attendee;
-    if has_email(&text) {
+    if email(&text).is_some() {
         let rule = if is_guest {
             Rule::Email
         } else {
@@ -247,36 +271,32 @@ fn is_of_a_person(uid: &[u8]) -> bool {
     at > 0 && MAIL_HOSTS.iter().any(|known| is_known(known))
 }
 
-/// Whether a text has an e-mail address.
-fn has_email(text: &str) -> bool {
+/// The hash of the first e-mail address in a text.
+fn email(text: &str) -> Option<u64> {
     let bytes = text.as_bytes();
     let mut from = 0;
     while let Some(at) = bytes[from..].iter().position(|byte| *byte == b'@') {
         let at = from + at;
         from = at + 1;
-        let local = at > 0 && is_local(bytes[at - 1]);
+        let local = bytes[..at].iter().rev().take_while(|byte| is_local(**byte));
+        let begin = at - local.count();
         let host = bytes[from..].iter();
         let host =
             host.take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
         let host = &bytes[from..from + host.count()];
+        // A full stop after the address is no part of it.
+        let host = host.strip_suffix(b".").unwrap_or(host);
         let Some(dot) = host.iter().rposition(|byte| *byte == b'.') else {
             continue;
         };
-        // A full stop after the address is no part of it.
-        let (host, dot) = match dot + 1 == host.len() {
-            true => (
-                &host[..dot],
-                host[..dot].iter().rposition(|byte| *byte == b'.'),
-            ),
-            false => (host, Some(dot)),
-        };
-        let Some(dot) = dot else { continue };
         let last = &host[dot + 1..];
-        if local && dot > 0 && last.len() >= 2 && last.iter().all(u8::is_ascii_alphabetic) {
-            return true;
+        let is_host = dot > 0 && last.len() >= 2 && last.iter().all(u8::is_ascii_alphabetic);
+        if begin < at && is_host {
+            let address = &bytes[begin..from + host.len()];
+            return Some(hash(&address.to_ascii_lowercase()));
         }
     }
-    false
+    None
 }
 
 fn is_local(byte: u8) -> bool {

@@ -1,8 +1,8 @@
 //! Reads a calendar.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::hash::hash;
 use super::line::Lines;
 use super::privacy::Privacy;
 use super::property::Property;
@@ -58,13 +58,6 @@ impl Event {
     pub(super) fn content(&self) -> (Option<i64>, Option<i64>, u64) {
         (self.start, self.end, self.summary)
     }
-}
-
-/// A hash that is the same in the whole process.
-pub(super) fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Reads a calendar to its end, whatever is in it.

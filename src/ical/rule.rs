@@ -190,10 +190,13 @@ pub enum Rule {
     InclusiveEnd,
     /// An e-mail address.
     Email,
-    /// An e-mail address of the organizer or contact, who may be the business itself.
+    /// An e-mail address of the organizer or contact, or the same in every event, which may be that of the
+    /// business itself.
     BusinessEmail,
     /// A telephone number.
     Phone,
+    /// The same telephone number in every event, which may be that of the business itself.
+    BusinessPhone,
     /// The last digits of a telephone number, or digits that may be one.
     PartOfPhone,
     /// The name of a guest.
@@ -233,6 +236,7 @@ impl Rule {
             Self::Email
             | Self::BusinessEmail
             | Self::Phone
+            | Self::BusinessPhone
             | Self::PartOfPhone
             | Self::Name
             | Self::PossibleName => Check::Privacy,
@@ -249,6 +253,7 @@ impl Rule {
             | Self::EmptyLine
             | Self::NoEvents
             | Self::BusinessEmail
+            | Self::BusinessPhone
             | Self::PartOfPhone
             | Self::PossibleName => Weight::Warning,
             _ => Weight::Failure,
@@ -287,6 +292,7 @@ impl Rule {
             Self::Email => "has an e-mail address",
             Self::BusinessEmail => "has an e-mail address, perhaps your own",
             Self::Phone => "has a telephone number",
+            Self::BusinessPhone => "has a telephone number, perhaps your own",
             Self::PartOfPhone => "has digits that are or may be part of a telephone number",
             Self::Name => "has the name of a guest",
             Self::PossibleName => "has what may be the name of a guest",
@@ -321,7 +327,9 @@ impl Rule {
             Self::EndNotAfterStart => "write an end after the start",
             Self::InclusiveEnd => "write the day of check-out as DTEND, not the last night",
             Self::Email | Self::BusinessEmail => "leave out e-mail addresses",
-            Self::Phone | Self::PartOfPhone => "leave out telephone numbers, and parts of them",
+            Self::Phone | Self::BusinessPhone | Self::PartOfPhone => {
+                "leave out telephone numbers, and parts of them"
+            }
             Self::Name | Self::PossibleName => "write a word such as Reserved instead of the guest",
         }
     }
@@ -372,14 +380,19 @@ pub(super) struct Complaints(Vec<Complaint>);
 impl Complaints {
     /// Notes a mistake.
     pub(super) fn add(&mut self, rule: Rule, class: Class, line: u32) {
+        self.add_all(rule, class, line, 1);
+    }
+
+    /// Notes a mistake that was made so often.
+    pub(super) fn add_all(&mut self, rule: Rule, class: Class, line: u32, count: u32) {
         let same = |known: &&mut Complaint| known.rule == rule && known.class == class;
         match self.0.iter_mut().find(same) {
-            Some(known) => known.count = known.count.saturating_add(1),
+            Some(known) => known.count = known.count.saturating_add(count),
             None => self.0.push(Complaint {
                 rule,
                 class,
                 line,
-                count: 1,
+                count,
             }),
         }
     }

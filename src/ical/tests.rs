@@ -444,6 +444,26 @@ fn names_of_guests_differ_from_event_to_event_and_names_of_cabins_recur() {
 }
 
 #[test]
+fn what_every_event_has_is_the_business_and_what_differs_is_a_guest() {
+    let all = |contacts: &[&str]| {
+        let events = contacts.iter().enumerate();
+        let events: Vec<String> = events
+            .map(|(n, contact)| stay(&format!("{n}"), &format!("DESCRIPTION:{contact}\r\n")))
+            .collect();
+        rules(export(&events))
+    };
+    let own = "hola@cabanas.example o +54 294 412-3456";
+    assert_eq!(all(&[own; 10]), [Rule::BusinessEmail, Rule::BusinessPhone]);
+    // Few events may be those of one guest.
+    assert_eq!(all(&[own; 9]), [Rule::Email, Rule::Phone]);
+    let mut with_guest = [own; 11];
+    with_guest[7] = "hola@cabanas.example o +54 294 412-9999";
+    assert_eq!(all(&with_guest), [Rule::BusinessEmail, Rule::Phone]);
+    let guests = ["a@example.org", "b@example.org", "c@example.org"];
+    assert_eq!(all(&guests), [Rule::Email]);
+}
+
+#[test]
 fn a_complaint_says_where_and_never_what() {
     let text = export(&[stay(
         "ana.perez@gmail.com",

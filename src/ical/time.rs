@@ -45,7 +45,7 @@ impl Time {
                 let (clock, kind) = match (clock, property.parameter(b"TZID")) {
                     ([clock @ .., b'Z'], _) => (clock, Kind::Utc),
                     (clock, None) => (clock, Kind::Floating),
-                    (clock, Some(zone)) => (clock, Kind::Zone(super::read::hash(&zone))),
+                    (clock, Some(zone)) => (clock, Kind::Zone(super::hash::hash(&zone))),
                 };
                 Some(Self {
                     kind,

@@ -56,8 +56,11 @@ pub fn choose(
         ..Spent::default()
     };
     let later = later.iter().flat_map(|phase| phase.steps);
-    let known = |id: &StepId| observations.steps.contains_key(id);
-    let mut chosen: BTreeSet<StepId> = later.map(|step| step.id()).filter(known).collect();
+    let is_due = |step: &StepId| {
+        let again = observations.steps.get(step).and_then(|known| known.again);
+        again.is_some_and(|again| again <= now)
+    };
+    let mut chosen: BTreeSet<StepId> = later.map(|step| step.id()).filter(is_due).collect();
     for step in candidates(all, observations, now) {
         let fits = spent.take(step);
         if fits {

@@ -285,6 +285,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::phase::integrations::probe::Special;
 
     const STATUSES: Statuses<'static> = Statuses {
         accepted: &[200],
@@ -295,6 +296,7 @@ mod tests {
         Asked {
             check: "W0",
             variant: "a variant",
+            special: Special::Plain,
             expect,
             reply,
         }

@@ -127,17 +127,18 @@ pub fn meta(times: &Times, way: Duration) -> Verdict {
     }
     let median = quantile(&sorted, 50);
     let worst = quantile(&sorted, 99);
-    let evidence = format!(
-        "{count} messages: median {}, 99th percentile {}{}, {slow} above {}",
-        span(median),
-        if times.silent.is_empty() {
-            ""
-        } else {
-            "at least "
-        },
-        span(worst),
-        span(META_SLOW),
-    );
+    let evidence = match times.silent.first() {
+        Some(after) => {
+            let (silent, after) = (times.silent.len(), span(*after));
+            format!("{silent} of {count} messages had no answer within {after}")
+        }
+        None => format!(
+            "{count} messages: median {}, 99th percentile {}, {slow} above {}",
+            span(median),
+            span(worst),
+            span(META_SLOW),
+        ),
+    };
     let ended = if no_chance || median > META_MEDIAN + way {
         Ended::Failed
     } else if median > META_MEDIAN || share(slow, count) >= META_SHARE {
@@ -163,16 +164,14 @@ pub fn limit(times: &Times, hard: Duration, soft: Duration) -> Verdict {
     };
     let late = times.above(hard);
     let count = sorted.len();
-    let at_least = if times.silent.is_empty() {
-        ""
-    } else {
-        "at least "
+    let evidence = match times.silent.first() {
+        Some(after) => {
+            let (silent, after) = (times.silent.len(), span(*after));
+            format!("{silent} of {count} requests had no answer within {after}")
+        }
+        None => format!("the slowest of {count} answers took {}", span(slowest)),
     };
-    let evidence = format!(
-        "slowest of {count} answers: {at_least}{}; the sender waits {}",
-        span(slowest),
-        span(hard)
-    );
+    let evidence = format!("{evidence}; the sender waits {}", span(hard));
     let ended = match late {
         2.. => Ended::Failed,
         1 if count == 1 => Ended::Failed,

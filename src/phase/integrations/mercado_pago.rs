@@ -16,7 +16,7 @@ use super::{
     judge::{Check, Statuses, Verdict, is_accepted, is_refused},
     latency::{self, Times},
     outcome::{Ended, Outcome},
-    probe::{Asked, Expect, Pace, Probe, Reply, Request, Run, World, ask_all},
+    probe::{Asked, Expect, Pace, Probe, Reply, Request, Run, Special, World, ask_all},
     replay::{self, Replay},
     set::{Set, not_asked, sorted},
 };
@@ -102,13 +102,6 @@ const M10: Check = Check {
 
 /// A topic that the application does not know.
 const UNKNOWN_TOPIC: &str = "golive_probe_wh";
-
-/// Special requests of a check, for the judge.
-const PAYMENT: &str = "payment";
-const SECONDS: &str = "ts in seconds";
-const IN_BODY: &str = "signature for the id in the body";
-const RECENTLY: &str = "ts of 4.5 minutes ago";
-const LONG_AGO: &str = "ts of a day ago";
 
 /// What the checks need.
 #[derive(Clone, Copy, Debug)]
@@ -218,6 +211,7 @@ impl Plan<'_> {
         Probe {
             check: check.id,
             variant,
+            special: Special::Plain,
             expect: Expect::Accepted,
             request,
         }
@@ -234,6 +228,7 @@ impl Plan<'_> {
         Probe {
             check: check.id,
             variant,
+            special: Special::Plain,
             expect: Expect::Refused,
             request,
         }
@@ -246,8 +241,11 @@ impl Plan<'_> {
             ..self.sent(2)
         };
         vec![
-            self.signed(M1, PAYMENT, &self.sent(1)),
-            self.signed(M1, "unknown topic", &unknown),
+            self.signed(M1, "payment", &self.sent(1)),
+            special(
+                Special::UnknownTopic,
+                self.signed(M1, "unknown topic", &unknown),
+            ),
         ]
     }
 
@@ -267,7 +265,10 @@ impl Plan<'_> {
             ..self.sent(5)
         };
         let mut probes = vec![
-            self.signed(M1, SECONDS, &in_seconds),
+            special(
+                Special::Seconds,
+                self.signed(M1, "ts in seconds", &in_seconds),
+            ),
             self.signed(M6, "no x-request-id", &without),
             self.signed(M5, "another id in the body", &other_body),
             self.forged(M2, "no signature", &self.sent(6), Signature::None),
@@ -283,12 +284,15 @@ impl Plan<'_> {
             probes.push(self.forged(M3, how.name(), &sent, Signature::Spoiled(how)));
         }
         probes.extend(self.for_another());
-        for (number, variant, age) in [(16, RECENTLY, RECENT), (17, LONG_AGO, OLD)] {
+        for (number, variant, kind, age) in [
+            (16, "ts of 4.5 minutes ago", Special::Recent, RECENT),
+            (17, "ts of a day ago", Special::Old, OLD),
+        ] {
             let sent = Sent {
                 ts: (self.now - age).as_millisecond().to_string(),
                 ..self.sent(number)
             };
-            probes.push(self.signed(M8, variant, &sent));
+            probes.push(special(kind, self.signed(M8, variant, &sent)));
         }
         // An order of the Orders API has an id such as `ORD01JQ4S4KY8HWQ6NA5PXB65B3D3`.
         for (number, variant) in [(18, "signed as it is"), (19, "signed in lower case")] {
@@ -328,7 +332,10 @@ impl Plan<'_> {
         let forged = |variant, sent| self.forged(M4, variant, sent, Signature::Right);
         [
             forged("signature for another id", &other),
-            forged(IN_BODY, &in_body),
+            special(
+                Special::IdInBody,
+                forged("signature for the id in the body", &in_body),
+            ),
             forged("signature for another x-request-id", &other_request),
         ]
     }
@@ -337,6 +344,11 @@ impl Plan<'_> {
     fn other(&self, number: u32) -> String {
         self.input.run.numeric_id(number + 50).to_string()
     }
+}
+
+/// The probe, told apart by the judge.
+fn special(special: Special, probe: Probe) -> Probe {
+    Probe { special, ..probe }
 }
 
 /// Numbers of notifications that are delivered twice begin here.
@@ -379,7 +391,7 @@ fn set(asked: &[Asked]) -> Set<'_> {
         asked,
         statuses: STATUSES,
         signed: M1,
-        plain: |asked| asked.variant == PAYMENT,
+        plain: |asked| asked.special == Special::Plain,
     }
 }
 
@@ -416,18 +428,18 @@ fn outcomes(asked: &[Asked], replayed: Option<Verdict>, replies: &[Reply]) -> Ve
 }
 
 /// The reply to one request of a check.
-fn reply<'a>(set: &'a Set<'_>, check: Check, variant: &str) -> Option<&'a Reply> {
+fn reply<'a>(set: &'a Set<'_>, check: Check, special: Special) -> Option<&'a Reply> {
     let mut own = set.of(check);
-    own.find(|asked| asked.variant == variant)
+    own.find(|asked| asked.special == special)
         .map(|asked| &asked.reply)
 }
 
 /// M1. Milliseconds must be accepted; seconds should, because Mercado Pago's documents show both.
 fn signed(set: &Set<'_>) -> Verdict {
-    let in_seconds = reply(set, M1, SECONDS);
+    let in_seconds = reply(set, M1, Special::Seconds);
     let rest: Vec<Asked> = set
         .of(M1)
-        .filter(|asked| asked.variant != SECONDS)
+        .filter(|asked| asked.special != Special::Seconds)
         .cloned()
         .collect();
     let verdict = Set {
@@ -454,7 +466,8 @@ fn signed(set: &Set<'_>) -> Verdict {
 /// M5. An application that refuses ids that differ uses neither; that is safe, and Mercado Pago sends none.
 fn ids(set: &Set<'_>) -> Outcome {
     let outcome = set.also_signed(M5);
-    let uses_body = reply(set, M4, IN_BODY).is_some_and(|reply| !is_refused(reply, &STATUSES));
+    let uses_body =
+        reply(set, M4, Special::IdInBody).is_some_and(|reply| !is_refused(reply, &STATUSES));
     if outcome.ended == Ended::Failed && !uses_body {
         let evidence =
             "a notification with another id in the body is refused, whichever id is signed";
@@ -467,14 +480,14 @@ fn ids(set: &Set<'_>) -> Outcome {
 /// M8. No tolerance is documented, so nothing here fails.
 fn times(set: &Set<'_>, one_effect: bool) -> Outcome {
     let outcome = set.also_signed(M8);
-    let accepted = |variant| {
-        let reply = reply(set, M8, variant).filter(|reply| !reply.is_unknown());
+    let accepted = |special| {
+        let reply = reply(set, M8, special).filter(|reply| !reply.is_unknown());
         reply.map(|reply| is_accepted(reply, &STATUSES))
     };
     if outcome.ended == Ended::Unproven {
         return outcome;
     }
-    let (Some(recent), Some(old)) = (accepted(RECENTLY), accepted(LONG_AGO)) else {
+    let (Some(recent), Some(old)) = (accepted(Special::Recent), accepted(Special::Old)) else {
         return outcome;
     };
     let verdict = |ended, evidence: &str| Verdict {
@@ -513,4 +526,57 @@ fn casing(set: &Set<'_>) -> Outcome {
         };
     }
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(check: Check, special: Special, status: u16) -> Asked {
+        Asked {
+            check: check.id,
+            variant: "a variant",
+            special,
+            expect: Expect::Accepted,
+            reply: Reply::Answered {
+                status,
+                body: Bytes::new(),
+                took: Duration::from_millis(5),
+            },
+        }
+    }
+
+    #[test]
+    fn an_old_notification_never_fails() {
+        let times = |recent, old, one_effect| {
+            let asked = [
+                asked(M1, Special::Plain, 200),
+                asked(M8, Special::Recent, recent),
+                asked(M8, Special::Old, old),
+            ];
+            times(&set(&asked), one_effect).ended
+        };
+        assert_eq!(times(200, 401, false), Ended::Passed);
+        assert_eq!(times(200, 200, true), Ended::Passed);
+        assert_eq!(times(200, 200, false), Ended::Warned);
+        assert_eq!(times(401, 401, true), Ended::Warned);
+        assert_eq!(times(500, 500, true), Ended::Warned);
+        assert_eq!(times(503, 200, true), Ended::Unknown);
+    }
+
+    #[test]
+    fn seconds_are_a_warning_and_milliseconds_a_failure() {
+        let signed = |millis, seconds| {
+            let asked = [
+                asked(M1, Special::Plain, millis),
+                asked(M1, Special::Seconds, seconds),
+            ];
+            signed(&set(&asked)).ended
+        };
+        assert_eq!(signed(200, 201), Ended::Passed);
+        assert_eq!(signed(200, 401), Ended::Warned);
+        assert_eq!(signed(401, 200), Ended::Failed);
+        assert_eq!(signed(401, 401), Ended::Failed);
+        assert_eq!(signed(200, 503), Ended::Passed);
+    }
 }

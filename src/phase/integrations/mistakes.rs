@@ -200,7 +200,7 @@ async fn a_correct_receiver_passes_every_check() {
 /// The mistakes of a receiver of WhatsApp, the check that finds each, and whether it is a forgery.
 #[tokio::test]
 async fn each_mistake_of_a_receiver_of_whatsapp_is_found() {
-    for (mistake, id, forgery) in [
+    let table = [
         (Mistake::AcceptsUnsigned, "W4", true),
         (Mistake::AcceptsAnySignature, "W5", true),
         (Mistake::Sha1Only, "W3", false),
@@ -222,8 +222,12 @@ async fn each_mistake_of_a_receiver_of_whatsapp_is_found() {
         (Mistake::UnknownEventFails, "W10", false),
         (Mistake::AnotherSecret, "W3", false),
         (Mistake::RefusesWith500, "W4", false),
-    ] {
-        let outcomes = run(&Which::WhatsApp, mistake).await;
+    ];
+    let runs = table
+        .iter()
+        .map(|(mistake, ..)| run(&Which::WhatsApp, *mistake));
+    for ((mistake, id, forgery), outcomes) in table.iter().zip(join_all(runs).await) {
+        let (mistake, forgery) = (*mistake, *forgery);
         let found = one(&outcomes, id);
         assert_eq!(
             (found.ended, found.forgery),
@@ -238,7 +242,7 @@ async fn each_mistake_of_a_receiver_of_whatsapp_is_found() {
 /// The mistakes of a receiver of Mercado Pago.
 #[tokio::test]
 async fn each_mistake_of_a_receiver_of_mercado_pago_is_found() {
-    for (mistake, id, ended, forgery) in [
+    let table = [
         (Mistake::AcceptsUnsigned, "M2", Ended::Failed, true),
         (Mistake::AcceptsAnySignature, "M3", Ended::Failed, true),
         (Mistake::ComparesPrefix, "M3", Ended::Failed, true),
@@ -259,8 +263,12 @@ async fn each_mistake_of_a_receiver_of_mercado_pago_is_found() {
         (Mistake::AnswersLate, "M9", Ended::Failed, false),
         (Mistake::UnknownEventFails, "M1", Ended::Failed, false),
         (Mistake::AnotherSecret, "M1", Ended::Failed, false),
-    ] {
-        let outcomes = run(&Which::MercadoPago, mistake).await;
+    ];
+    let runs = table
+        .iter()
+        .map(|(mistake, ..)| run(&Which::MercadoPago, *mistake));
+    for ((mistake, id, ended, forgery), outcomes) in table.iter().zip(join_all(runs).await) {
+        let (mistake, ended, forgery) = (*mistake, *ended, *forgery);
         let found = one(&outcomes, id);
         assert_eq!(found.ended, ended, "{mistake:?} {outcomes:#?}");
         let forged = outcomes.iter().any(|outcome| outcome.forgery);
@@ -271,7 +279,7 @@ async fn each_mistake_of_a_receiver_of_mercado_pago_is_found() {
 /// The mistakes of a receiver of any other webhook.
 #[tokio::test]
 async fn each_mistake_of_a_receiver_of_other_webhooks_is_found() {
-    for (mistake, id, forgery) in [
+    let table = [
         (Mistake::AcceptsUnsigned, "G2", true),
         (Mistake::AcceptsAnySignature, "G3", true),
         (Mistake::Reserializes, "G1", false),
@@ -287,23 +295,26 @@ async fn each_mistake_of_a_receiver_of_other_webhooks_is_found() {
         (Mistake::UnknownEventFails, "G7", false),
         (Mistake::AnswersLate, "G8", false),
         (Mistake::AnotherSecret, "G1", false),
-    ] {
-        let signs_time = |which: &Which| which.scheme().stamp.is_some();
-        let all: Vec<Which> = schemes()
-            .into_iter()
-            .filter(|which| mistake != Mistake::AcceptsOld || signs_time(which))
-            .collect();
-        let runs = all.iter().map(|which| run(which, mistake));
-        for (which, outcomes) in all.iter().zip(join_all(runs).await) {
-            let found = one(&outcomes, id);
-            assert_eq!(
-                found.ended,
-                Ended::Failed,
-                "{mistake:?} {which:?} {outcomes:#?}"
-            );
-            let forged = outcomes.iter().any(|outcome| outcome.forgery);
-            assert_eq!(forged, forgery, "{mistake:?} {which:?} {outcomes:#?}");
-        }
+    ];
+    let signs_time = |which: &Which| which.scheme().stamp.is_some();
+    let all = schemes();
+    let pairs: Vec<_> = table
+        .iter()
+        .flat_map(|row| all.iter().map(move |which| (row, which)))
+        .filter(|((mistake, ..), which)| *mistake != Mistake::AcceptsOld || signs_time(which))
+        .collect();
+    let runs = pairs
+        .iter()
+        .map(|((mistake, ..), which)| run(which, *mistake));
+    for (((mistake, id, forgery), which), outcomes) in pairs.iter().zip(join_all(runs).await) {
+        let found = one(&outcomes, id);
+        assert_eq!(
+            found.ended,
+            Ended::Failed,
+            "{mistake:?} {which:?} {outcomes:#?}"
+        );
+        let forged = outcomes.iter().any(|outcome| outcome.forgery);
+        assert_eq!(forged, *forgery, "{mistake:?} {which:?} {outcomes:#?}");
     }
 }
 
@@ -354,10 +365,45 @@ async fn without_an_effect_a_replay_is_unproven_and_never_passed() {
 
 #[tokio::test]
 async fn other_events_at_the_same_time_are_no_fault() {
+    let pace = Pace {
+        effect: Duration::from_secs(2),
+        poll: Duration::from_millis(20),
+        ..pace(Mistake::None)
+    };
+    let scheme = Scheme::meta();
+    let busy = [1, 2, 3, 5, 8, 13, 21, 34].map(|others| {
+        let (scheme, pace) = (&scheme, &pace);
+        async move {
+            let mut here = here(Mistake::None, scheme).await;
+            here.others = others;
+            checked(&here, &Which::MercadoPago, pace).await
+        }
+    });
+    for outcomes in join_all(busy).await {
+        let found = one(&outcomes, "M7");
+        let no_fault = [Ended::Passed, Ended::Unproven, Ended::Warned].contains(&found.ended);
+        assert!(no_fault, "{outcomes:#?}");
+    }
+}
+
+#[tokio::test]
+async fn machines_that_count_for_themselves_are_no_fault() {
     let mut here = here(Mistake::None, &Scheme::meta()).await;
-    here.noise = 1.0;
-    let outcomes = checked(&here, &Which::MercadoPago, &pace(Mistake::NeverStores)).await;
-    assert_eq!(one(&outcomes, "M7").ended, Ended::Unproven, "{outcomes:#?}");
+    here.counts_apart = true;
+    let outcomes = checked(&here, &Which::WhatsApp, &pace(Mistake::NeverStores)).await;
+    assert_eq!(one(&outcomes, "W8").ended, Ended::Unknown, "{outcomes:#?}");
+}
+
+#[tokio::test]
+async fn a_second_effect_is_found_among_other_events() {
+    let pace = Pace {
+        poll: Duration::from_millis(20),
+        ..pace(Mistake::None)
+    };
+    let mut here = here(Mistake::ProcessesReplays, &Scheme::meta()).await;
+    here.others = 34;
+    let outcomes = checked(&here, &Which::MercadoPago, &pace).await;
+    assert_eq!(one(&outcomes, "M7").ended, Ended::Failed, "{outcomes:#?}");
 }
 
 #[tokio::test]

@@ -81,6 +81,24 @@ pub enum Expect {
     NoChallenge(String),
 }
 
+/// What the judge of a check tells apart among its requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Special {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// A topic that the application does not know.
+    UnknownTopic,
+    /// The time is in seconds.
+    Seconds,
+    /// Signed for the id in the body.
+    IdInBody,
+    /// Sent a short time ago.
+    Recent,
+    /// Sent long ago.
+    Old,
+}
+
 /// A request, and what it is for.
 #[derive(Clone, Debug)]
 pub struct Probe {
@@ -88,6 +106,8 @@ pub struct Probe {
     pub check: &'static str,
     /// What is special about it, for people.
     pub variant: &'static str,
+    /// What is special about it, for the judge.
+    pub special: Special,
     /// What should happen.
     pub expect: Expect,
     /// The request.
@@ -207,6 +227,8 @@ pub struct Asked {
     pub check: &'static str,
     /// What is special about it, for people.
     pub variant: &'static str,
+    /// What is special about it, for the judge.
+    pub special: Special,
     /// What should happen.
     pub expect: Expect,
     /// What happened.
@@ -228,6 +250,7 @@ pub async fn ask<W: World>(world: &W, probe: Probe, pace: &Pace) -> Asked {
     Asked {
         check: probe.check,
         variant: probe.variant,
+        special: probe.special,
         expect: probe.expect,
         reply,
     }
@@ -253,6 +276,7 @@ mod tests {
         let probe = Probe {
             check: "W1",
             variant: "right token",
+            special: Special::Plain,
             expect: Expect::Accepted,
             request: Request {
                 method: Method::GET,

@@ -413,8 +413,9 @@ async fn generic_receiver(
         .await
 }
 
+/// The clock of the sender and of the receiver.
 fn now() -> Timestamp {
-    crate::clock::wall()
+    Timestamp::from_millisecond(1_780_000_000_123).unwrap()
 }
 
 /// A receiver on loopback, as the checks see it.
@@ -422,9 +423,11 @@ pub struct Here {
     pub at: SocketAddr,
     pub receiver: Arc<Receiver>,
     pub declared: bool,
-    /// Effects of other events with each reading.
-    pub noise: f64,
+    /// Readings between two effects of other events; 0: none.
+    pub others: u32,
     pub readings: AtomicU32,
+    /// Whether two machines count for themselves, and take turns to answer.
+    pub counts_apart: bool,
 }
 
 impl World for Here {
@@ -467,8 +470,12 @@ impl World for Here {
             return Effect::Undeclared;
         }
         let reading = self.readings.fetch_add(1, Ordering::SeqCst);
-        let own = f64::from(self.receiver.effects.load(Ordering::SeqCst));
-        Effect::Counted(own + self.noise * f64::from(reading))
+        let own = self.receiver.effects.load(Ordering::SeqCst);
+        let others = reading.checked_div(self.others).unwrap_or_default();
+        if self.counts_apart && reading % 2 == 1 {
+            return Effect::Counted(f64::from(own / 2));
+        }
+        Effect::Counted(f64::from(own + others))
     }
 
     async fn pause(&self, time: Duration) {
@@ -498,7 +505,8 @@ pub async fn here(mistake: Mistake, scheme: &Scheme) -> Here {
         at,
         receiver,
         declared: true,
-        noise: 0.0,
+        others: 0,
+        counts_apart: false,
         readings: AtomicU32::new(0),
     }
 }

@@ -2,8 +2,8 @@
 //! when two machines of the application get it.
 //!
 //! The effect is a number of the application that real events increase too. Less than expected is
-//! therefore a loss at once; more than expected is believed when it was seen twice, each time followed by a
-//! moment in which nothing else came.
+//! therefore a loss at once. More than expected counts only if nothing came for a while right after the
+//! round; many more is believed when it was seen twice, one or two more when it was seen in most rounds.
 
 use std::time::Duration;
 
@@ -18,14 +18,29 @@ use super::{
 /// Events that are delivered twice at the same instant.
 const PAIRS: u32 = 8;
 
-/// Rounds that must be in order.
+/// Rounds in order, if none was not.
 const CLEAN: u32 = 2;
 
-/// Rounds in which an event counted twice, after which it is believed.
-const STRIKES: u32 = 2;
+/// Rounds in order that outweigh a single one with an effect too many.
+const CLEAN_AFTER_DOUBT: u32 = 4;
+
+/// Effects too many in a round that real events do not explain, when none came right after it.
+const STRONG: f64 = 4.0;
+
+/// Rounds with so many after which they are believed.
+const STRONG_ROUNDS: u32 = 2;
 
 /// Most rounds.
 const MOST: u32 = 8;
+
+/// Rounds of them with fewer effects too many after which they are believed.
+const WEAK_ROUNDS: u32 = 6;
+
+/// Readings in the time after a round in which nothing else may come.
+const QUIET: u32 = 8;
+
+/// Readings that must be the same before a round.
+const SAME: u32 = 2;
 
 /// Counts are whole numbers.
 const HALF: f64 = 0.5;
@@ -89,14 +104,16 @@ pub enum Found {
         /// Effects beyond one for each event.
         excess: f64,
     },
-    /// It had more than one effect once, which another event may explain.
+    /// It had more than one effect in a few rounds.
     Doubtful {
         /// Which.
         moment: Moment,
+        /// Whether other events came in other rounds, which may explain it.
+        others: bool,
     },
     /// Other events come all the time.
     Busy,
-    /// The effect became less: a machine was started anew.
+    /// The effect became less: a machine was started anew, or each machine counts for itself.
     Backwards,
     /// The effect cannot be read.
     Unread(String),
@@ -114,10 +131,68 @@ pub struct Replay<'a, W, F> {
     pub pace: &'a Pace,
 }
 
-/// Why a round ended early.
-enum Stop {
-    Found(Found),
-    Excess { moment: Moment, excess: f64 },
+/// Effects too many of a round, and when they were first seen.
+type Excess = Option<(Moment, f64)>;
+
+/// What all rounds have shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Tally {
+    /// Rounds in order.
+    clean: u32,
+    /// Rounds with many effects too many, and nothing right after.
+    strong: u32,
+    /// Rounds with a few effects too many, and nothing right after.
+    weak: u32,
+    /// Rounds with effects too many, and more of them right after.
+    busy: u32,
+    worst: Excess,
+}
+
+impl Tally {
+    fn add(&mut self, excess: Excess, quiet: bool) {
+        match excess {
+            None => self.clean += 1,
+            Some(_) if !quiet => self.busy += 1,
+            Some((_, excess)) if excess >= STRONG => self.strong += 1,
+            Some(_) => self.weak += 1,
+        }
+        let is_worse = |(_, new): (Moment, f64)| self.worst.is_none_or(|(_, old)| new > old);
+        if quiet && excess.is_some_and(is_worse) {
+            self.worst = excess;
+        }
+    }
+
+    /// What it means, if it is enough; after the last round it is.
+    fn found(&self, is_last: bool) -> Option<Found> {
+        let doubts = self.strong + self.weak;
+        match self.worst {
+            Some((moment, excess))
+                if self.strong >= STRONG_ROUNDS || (is_last && doubts >= WEAK_ROUNDS) =>
+            {
+                return Some(Found::Doubled { moment, excess });
+            }
+            _ => {}
+        }
+        let clean = match doubts {
+            0 => self.clean >= CLEAN,
+            1 if self.strong == 0 => self.clean >= CLEAN_AFTER_DOUBT,
+            _ => false,
+        };
+        if clean {
+            return Some(Found::Once {
+                deliveries: self.clean * (2 * PAIRS + 3),
+                conflicts: 0,
+            });
+        }
+        match self.worst {
+            _ if !is_last => None,
+            Some((moment, _)) => Some(Found::Doubtful {
+                moment,
+                others: self.busy > 0,
+            }),
+            None => Some(Found::Busy),
+        }
+    }
 }
 
 impl<W: World, F: Fn(u32) -> Probe + Sync> Replay<'_, W, F> {
@@ -129,42 +204,35 @@ impl<W: World, F: Fn(u32) -> Probe + Sync> Replay<'_, W, F> {
                 Err(found) => found,
             };
         }
-        let (mut clean, mut strikes, mut event) = (0, 0, 0);
-        let mut worst = None;
+        match self.rounds(replies).await {
+            Ok(found) | Err(found) => found,
+        }
+    }
+
+    /// Rounds with new events, until they have shown enough.
+    async fn rounds(&self, replies: &mut Vec<Reply>) -> Result<Found, Found> {
+        let mut tally = Tally::default();
         let mut conflicts = 0;
-        for _ in 0..MOST {
-            let round = self.round(event, &mut conflicts, replies).await;
-            event += PAIRS + 2;
-            match round {
-                Ok(()) => clean += 1,
-                Err(Stop::Found(found)) => return found,
-                Err(Stop::Excess { moment, excess }) => match self.is_quiet().await {
-                    Ok(true) => {
-                        strikes += 1;
-                        worst = Some((moment, excess));
-                    }
-                    Ok(false) => {}
-                    Err(found) => return found,
-                },
-            }
-            match worst {
-                Some((moment, excess)) if strikes >= STRIKES => {
-                    return Found::Doubled { moment, excess };
-                }
-                None if clean >= CLEAN => {
-                    let deliveries = clean * (2 * PAIRS + 3);
-                    return Found::Once {
+        for round in 1..=MOST {
+            let event = (round - 1) * (PAIRS + 2);
+            let excess = self.round(event, &mut conflicts, replies).await?;
+            let quiet = match excess {
+                Some(_) => self.is_quiet().await?,
+                None => true,
+            };
+            tally.add(excess, quiet);
+            match tally.found(round == MOST) {
+                Some(Found::Once { deliveries, .. }) => {
+                    return Ok(Found::Once {
                         deliveries,
                         conflicts,
-                    };
+                    });
                 }
-                _ => {}
+                Some(found) => return Ok(found),
+                None => {}
             }
         }
-        match worst {
-            Some((moment, _)) => Found::Doubtful { moment },
-            None => Found::Busy,
-        }
+        Ok(Found::Busy)
     }
 
     /// The same event twice, one after the other.
@@ -179,37 +247,43 @@ impl<W: World, F: Fn(u32) -> Probe + Sync> Replay<'_, W, F> {
         event: u32,
         conflicts: &mut u32,
         replies: &mut Vec<Reply>,
-    ) -> Result<(), Stop> {
-        let start = self.settled().await.map_err(Stop::Found)?;
-        let found = Stop::Found;
-        let mut expected = start;
+    ) -> Result<Excess, Found> {
+        let start = self.settled().await?;
+        let mut excess = None;
+        let mut note = |moment, more: f64| {
+            if more >= HALF {
+                let (first, _) = excess.unwrap_or((moment, more));
+                excess = Some((first, more));
+            }
+        };
 
-        self.deliver(event, Moment::First, replies)
-            .await
-            .map_err(found)?;
-        expected += 1.0;
-        self.reaches(expected, Moment::First).await?;
+        self.deliver(event, Moment::First, replies).await?;
+        let one = start + 1.0;
+        note(
+            Moment::First,
+            self.reaches(one, start, Moment::First).await?,
+        );
 
-        self.deliver(event, Moment::Again, replies)
-            .await
-            .map_err(found)?;
+        self.deliver(event, Moment::Again, replies).await?;
         self.world.pause(self.pace.poll).await;
-        self.reaches(expected, Moment::Again).await?;
+        note(Moment::Again, self.reaches(one, one, Moment::Again).await?);
 
         let pairs = event + 1..=event + PAIRS;
-        *conflicts += self.together(pairs, replies).await.map_err(found)?;
-        expected += f64::from(PAIRS);
-        self.reaches(expected, Moment::Together).await?;
+        *conflicts += self.together(pairs, replies).await?;
+        let all = one + f64::from(PAIRS);
+        note(
+            Moment::Together,
+            self.reaches(all, one, Moment::Together).await?,
+        );
 
         let later = event + PAIRS + 1;
-        self.deliver(later, Moment::Later, replies)
-            .await
-            .map_err(found)?;
-        expected += 1.0;
-        self.reaches(expected, Moment::Later).await?;
+        self.deliver(later, Moment::Later, replies).await?;
+        let end = all + 1.0;
+        note(Moment::Later, self.reaches(end, all, Moment::Later).await?);
         // What is processed a moment after the answer still counts.
         self.world.pause(self.pace.poll * 2).await;
-        self.reaches(expected, Moment::Together).await
+        note(Moment::Later, self.reaches(end, end, Moment::Later).await?);
+        Ok(excess)
     }
 
     /// Delivers an event once, and expects that it is accepted.
@@ -279,13 +353,19 @@ impl<W: World, F: Fn(u32) -> Probe + Sync> Replay<'_, W, F> {
         }
     }
 
-    /// The effect, once it has stayed the same for a moment.
+    /// The effect, once it has stayed the same for a few readings. One that becomes less is not of all
+    /// machines together: each reading is answered by another one.
     async fn settled(&self) -> Result<f64, Found> {
         let mut before = self.count().await?;
-        for _ in 0..self.readings() {
+        let mut same = 0;
+        for _ in 0..self.readings().max(SAME) {
             self.world.pause(self.pace.poll).await;
             let now = self.count().await?;
-            if (now - before).abs() < HALF {
+            if now < before - HALF {
+                return Err(Found::Backwards);
+            }
+            same = if now < before + HALF { same + 1 } else { 0 };
+            if same == SAME {
                 return Ok(now);
             }
             before = now;
@@ -293,16 +373,20 @@ impl<W: World, F: Fn(u32) -> Probe + Sync> Replay<'_, W, F> {
         Err(Found::Busy)
     }
 
-    /// Whether nothing comes that is not ours, for about as long as a round takes.
+    /// Whether nothing comes that is not ours, for longer than a round takes.
     async fn is_quiet(&self) -> Result<bool, Found> {
         // What a repeated delivery still causes is not something else.
         let before = match self.settled().await {
             Err(Found::Busy) => return Ok(false),
             settled => settled?,
         };
-        for _ in 0..4 {
+        for _ in 0..QUIET {
             self.world.pause(self.pace.poll).await;
-            if (self.count().await? - before).abs() >= HALF {
+            let now = self.count().await?;
+            if now < before - HALF {
+                return Err(Found::Backwards);
+            }
+            if now >= before + HALF {
                 return Ok(false);
             }
         }
@@ -315,30 +399,26 @@ impl<W: World, F: Fn(u32) -> Probe + Sync> Replay<'_, W, F> {
         u32::try_from(readings).unwrap_or(u32::MAX).max(1)
     }
 
-    /// Waits until the effect is as expected.
-    async fn reaches(&self, expected: f64, moment: Moment) -> Result<(), Stop> {
-        let mut first = None;
+    /// Waits until the effect is as expected, and returns how much more it is. It was at least `before`
+    /// already.
+    async fn reaches(&self, expected: f64, before: f64, moment: Moment) -> Result<f64, Found> {
         let mut missing = 0.0;
         for _ in 0..=self.readings() {
-            let now = self.count().await.map_err(Stop::Found)?;
-            if now < *first.get_or_insert(now) - HALF {
-                return Err(Stop::Found(Found::Backwards));
+            let now = self.count().await?;
+            if now < before - HALF {
+                return Err(Found::Backwards);
             }
             missing = expected - now;
-            if missing < -HALF {
-                let excess = -missing;
-                return Err(Stop::Excess { moment, excess });
-            }
             if missing < HALF {
-                return Ok(());
+                return Ok(-missing);
             }
             self.world.pause(self.pace.poll).await;
         }
-        Err(Stop::Found(Found::Lost {
+        Err(Found::Lost {
             moment,
             missing,
             waited: self.pace.effect,
-        }))
+        })
     }
 }
 
@@ -348,6 +428,40 @@ const ONE_EFFECT: &str = "Store the event's id under a unique key in the same tr
 /// What to change when an event is lost.
 const STORE_FIRST: &str =
     "Store the event before you answer; what fails must not be answered with success.";
+
+/// A delivery was not accepted.
+fn not_accepted(moment: Moment, verdict: Verdict) -> Verdict {
+    let change = match moment {
+        _ if verdict.ended == Ended::Unknown => None,
+        Moment::First | Moment::Later => {
+            Some("Accept signed events; see the check of signed requests.")
+        }
+        Moment::Again | Moment::Together => {
+            Some("Answer an event that is known already with success.")
+        }
+    };
+    Verdict {
+        evidence: format!("{}: {}", moment.name(), verdict.evidence),
+        change: verdict.change.or(change.map(str::to_owned)),
+        ..verdict
+    }
+}
+
+/// An event had more than one effect in a few rounds.
+fn doubtful(moment: Moment, others: bool) -> Verdict {
+    let (ended, why) = match others {
+        true => (Ended::Unproven, "which other events may explain"),
+        false => (Ended::Warned, "and nothing else explains it"),
+    };
+    let evidence = format!(
+        "{}: more than one effect for each event in some rounds, {why}",
+        moment.name()
+    );
+    Verdict {
+        change: Some(ONE_EFFECT.to_owned()),
+        ..Verdict::of(ended, evidence)
+    }
+}
 
 /// What it means.
 pub fn judge(found: Found) -> Verdict {
@@ -377,19 +491,7 @@ pub fn judge(found: Found) -> Verdict {
             "both deliveries were accepted; nothing shows whether they had one effect".to_owned(),
             "Set `effect` to a metric or a page that counts processed events.",
         ),
-        Found::NotAccepted { moment, verdict } => Verdict {
-            evidence: format!("{}: {}", moment.name(), verdict.evidence),
-            change: verdict.change.or_else(|| match moment {
-                _ if verdict.ended == Ended::Unknown => None,
-                Moment::First | Moment::Later => {
-                    Some("Accept signed events; see the check of signed requests.".to_owned())
-                }
-                Moment::Again | Moment::Together => {
-                    Some("Answer an event that is known already with success.".to_owned())
-                }
-            }),
-            ..verdict
-        },
+        Found::NotAccepted { moment, verdict } => not_accepted(moment, verdict),
         Found::Lost {
             moment,
             missing,
@@ -405,34 +507,137 @@ pub fn judge(found: Found) -> Verdict {
         ),
         Found::Doubled { moment, excess } => with(
             Ended::Failed,
-            format!(
-                "{}: {excess:.0} more than one effect for each event",
-                moment.name()
-            ),
+            format!("{}: {excess:.0} too many effects", moment.name()),
             ONE_EFFECT,
         ),
-        Found::Doubtful { moment } => with(
-            Ended::Warned,
-            format!(
-                "{}: more than one effect for each event, in one round of several",
-                moment.name()
-            ),
-            ONE_EFFECT,
-        ),
+        Found::Doubtful { moment, others } => doubtful(moment, others),
         Found::Busy => with(
             Ended::Unproven,
             "other events come all the time, so the effect of a single one does not show"
                 .to_owned(),
             "Declare an `effect` that counts nothing but probes, or less traffic: a selector, or a page of its own.",
         ),
-        Found::Backwards => Verdict::of(
+        Found::Backwards => with(
             Ended::Unknown,
-            "the effect became less while it was watched: a machine was started anew".to_owned(),
+            "the effect became less while it was watched: a machine was started anew, or each machine counts for itself".to_owned(),
+            "If several machines run, declare an `effect` that counts for all of them, such as a page with a number of the database; Golive asks again.",
         ),
         Found::Unread(why) => with(
             Ended::Unknown,
             format!("the effect cannot be read: {why}"),
             "Check the path and the name in `effect`; Golive asks again.",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(rounds: &[(f64, bool)]) -> (Option<Found>, Option<Found>) {
+        let mut tally = Tally::default();
+        for (excess, quiet) in rounds {
+            let excess = (*excess > 0.0).then_some((Moment::Together, *excess));
+            tally.add(excess, *quiet);
+        }
+        (tally.found(false), tally.found(true))
+    }
+
+    fn is_once(found: Option<&Found>) -> bool {
+        matches!(found, Some(Found::Once { .. }))
+    }
+
+    fn is_doubled(found: Option<&Found>) -> bool {
+        matches!(found, Some(Found::Doubled { .. }))
+    }
+
+    #[test]
+    fn real_events_are_told_from_a_second_effect() {
+        let (clean, weak, strong, busy) = ((0.0, true), (1.0, true), (9.0, true), (2.0, false));
+        assert!(is_once(tally(&[clean, clean]).0.as_ref()));
+        assert_eq!(tally(&[clean]).0, None);
+        assert!(is_doubled(tally(&[strong, strong]).0.as_ref()));
+        assert!(is_doubled(tally(&[clean, strong, busy, strong]).0.as_ref()));
+        // One event of a guest is nobody's fault.
+        assert!(is_once(
+            tally(&[weak, clean, clean, clean, clean]).0.as_ref()
+        ));
+        assert_eq!(tally(&[weak, clean, clean]).0, None);
+        // A race that only some events lose.
+        let races = [weak, weak, clean, weak, weak, clean, weak, weak];
+        assert_eq!(tally(&races[..7]).0, None);
+        assert!(is_doubled(tally(&races).1.as_ref()));
+        for (rounds, others) in [
+            (vec![weak, weak, clean], false),
+            (vec![strong, clean, clean], false),
+            (vec![weak, weak, busy, clean], true),
+        ] {
+            let doubtful = Found::Doubtful {
+                moment: Moment::Together,
+                others,
+            };
+            assert_eq!(tally(&rounds), (None, Some(doubtful)), "{rounds:?}");
+        }
+        assert_eq!(tally(&[busy, busy]).1, Some(Found::Busy));
+    }
+
+    #[test]
+    fn each_finding_has_its_verdict() {
+        let moment = Moment::Together;
+        let refused = |ended| Found::NotAccepted {
+            moment: Moment::Again,
+            verdict: Verdict::of(ended, "answered 500".to_owned()),
+        };
+        let once = |conflicts| Found::Once {
+            deliveries: 38,
+            conflicts,
+        };
+        for (found, ended) in [
+            (once(0), Ended::Passed),
+            (once(1), Ended::Warned),
+            (Found::Undeclared, Ended::Unproven),
+            (refused(Ended::Failed), Ended::Failed),
+            (refused(Ended::Unknown), Ended::Unknown),
+            (
+                Found::Lost {
+                    moment,
+                    missing: 1.0,
+                    waited: Duration::from_secs(10),
+                },
+                Ended::Failed,
+            ),
+            (
+                Found::Doubled {
+                    moment,
+                    excess: 8.0,
+                },
+                Ended::Failed,
+            ),
+            (
+                Found::Doubtful {
+                    moment,
+                    others: false,
+                },
+                Ended::Warned,
+            ),
+            (
+                Found::Doubtful {
+                    moment,
+                    others: true,
+                },
+                Ended::Unproven,
+            ),
+            (Found::Busy, Ended::Unproven),
+            (Found::Backwards, Ended::Unknown),
+            (Found::Unread("no metric".to_owned()), Ended::Unknown),
+        ] {
+            let verdict = judge(found.clone());
+            assert_eq!(
+                (verdict.ended, verdict.forgery),
+                (ended, false),
+                "{found:?}"
+            );
+            assert!(!verdict.evidence.is_empty(), "{found:?}");
+        }
     }
 }

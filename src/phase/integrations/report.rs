@@ -59,8 +59,7 @@ pub fn entry(
         (outcomes, _) => outcomes.unwrap_or_default().to_vec(),
     };
     let made = !found.is_empty();
-    let lacks = asked.lacks.iter();
-    let waiting = lacks.map(|lack| missing(lack, context.namespace));
+    let waiting = missing(&asked.lacks, context.namespace);
     let all: Vec<Outcome> = found.into_iter().chain(waiting).collect();
     let told = conclusion(&all, made, subject);
     IntegrationStatus {
@@ -72,7 +71,7 @@ pub fn entry(
         owner: context.owner.map(str::to_owned),
         release: made.then(|| i64::try_from(subject.release).unwrap_or(i64::MAX)),
         fingerprint: subject.fingerprint.clone(),
-        checks: all.iter().map(check).collect(),
+        checks: checks(&all),
         ..IntegrationStatus::default()
     }
 }
@@ -183,17 +182,37 @@ fn actions(about: &[&Outcome]) -> String {
     actions.join("; ")
 }
 
-/// A Secret that is missing, as a check that waits for it.
-fn missing(lack: &Lack, namespace: &str) -> Outcome {
-    Outcome {
+/// The Secrets that are missing, as one check that waits for them.
+fn missing(lacks: &[Lack], namespace: &str) -> Option<Outcome> {
+    let evidence = lacks
+        .iter()
+        .map(|lack| format!("{}: {}", lack.field, lack.missing));
+    let mut actions: Vec<String> = Vec::new();
+    for action in lacks.iter().map(|lack| lack.missing.action(namespace)) {
+        if !actions.contains(&action) {
+            actions.push(action);
+        }
+    }
+    (!lacks.is_empty()).then(|| Outcome {
         id: "S1",
-        name: "the Secret that the checks need is there",
+        name: "the Secrets that the checks need are there",
         ended: Ended::Waiting,
         forgery: false,
         took: None,
-        evidence: format!("{}: {}", lack.field, lack.missing),
-        change: lack.missing.action(namespace),
+        evidence: evidence.collect::<Vec<_>>().join("; "),
+        change: actions.join("; "),
+    })
+}
+
+/// The checks for the status, where an id stands once.
+fn checks(all: &[Outcome]) -> Vec<IntegrationCheck> {
+    let mut checks: Vec<IntegrationCheck> = Vec::with_capacity(all.len());
+    for outcome in all {
+        if !checks.iter().any(|known| known.id == outcome.id) {
+            checks.push(check(outcome));
+        }
     }
+    checks
 }
 
 fn check(outcome: &Outcome) -> IntegrationCheck {
@@ -269,11 +288,16 @@ mod tests {
                 name: "wa".to_owned(),
             },
         };
+        let lacks = match lacks {
+            // Two fields that name the same Secret.
+            true => vec![lack.clone(), lack],
+            false => Vec::new(),
+        };
         Asked {
             name: "whatsapp".to_owned(),
             digest: String::new(),
             set: None,
-            lacks: if lacks { vec![lack] } else { Vec::new() },
+            lacks,
         }
     }
 
@@ -353,6 +377,7 @@ mod tests {
         let told = shown(&asked(true), None, 1, None);
         assert_eq!(told.state, IntegrationState::Waiting);
         assert_eq!(told.reason, "SecretMissing");
+        assert_eq!(told.checks.len(), 1, "an id stands once in the status");
         assert!(told.next_action.contains("kubectl -n shop create secret"));
         assert_eq!(told.owner.as_deref(), Some("Integraciones"));
         let failed = IntegrationStatus {

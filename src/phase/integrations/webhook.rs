@@ -10,7 +10,7 @@ use super::{
     judge::{Check, Statuses, Verdict, is_accepted},
     latency::{self, Times},
     outcome::{Ended, Outcome},
-    probe::{Asked, Expect, Pace, Probe, Reply, Run, World, ask_all},
+    probe::{Asked, Expect, Pace, Probe, Reply, Run, Special, World, ask_all},
     replay::{self, Replay},
     set::{Set, not_asked, sorted},
     signed::{Signature, Signer},
@@ -169,6 +169,7 @@ impl<'a> Plan<'a> {
         Probe {
             check: check.id,
             variant,
+            special: Special::Plain,
             expect,
             request,
         }
@@ -225,6 +226,7 @@ impl<'a> Plan<'a> {
         Some(Probe {
             check: G7.id,
             variant: "unknown type",
+            special: Special::Plain,
             expect: Expect::Accepted,
             request,
         })

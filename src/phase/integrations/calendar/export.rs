@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 
 use super::{
-    Fetched,
     answer::{Gap, header, of_export, outcome},
+    plan::Exported,
 };
 use crate::{
-    ical::{self, Calendar, Check, Complaint, Event, Rule, Weight, changed_uids},
+    ical::{Calendar, Check, Complaint, Event, Rule, Weight, changed_uids},
     net::probe::Answer,
     phase::integrations::outcome::{Ended, Outcome},
 };
@@ -65,11 +65,11 @@ pub(super) struct Export {
 }
 
 /// Judges the exports of one run, and compares them with the events of the run before.
-pub(super) fn judge(exports: &[Fetched], before: &[Event], now: Timestamp) -> Export {
+pub(super) fn judge(exports: &[Exported], before: &[Event], now: Timestamp) -> Export {
     let [(c1, c1_name), rest @ ..] = CHECKS;
     let first = exports.first().ok_or_else(nothing_asked);
-    let answer = match first.and_then(of_export) {
-        Ok(answer) => answer,
+    let (answer, calendar) = match first.and_then(read) {
+        Ok(read) => read,
         Err(gap) => {
             let mut outcomes = vec![gap.outcome(c1, c1_name)];
             outcomes.extend(rest.map(|(id, name)| no_calendar().outcome(id, name)));
@@ -77,40 +77,52 @@ pub(super) fn judge(exports: &[Fetched], before: &[Event], now: Timestamp) -> Ex
             return Export { outcomes, events };
         }
     };
-    let calendar = ical::read(&answer.body);
-    let form = form(answer, &calendar);
-    if !is_calendar(&calendar) {
+    let form = form(answer, calendar);
+    if !is_calendar(calendar) {
         let mut outcomes = vec![form];
         outcomes.extend(rest.map(|(id, name)| no_calendar().outcome(id, name)));
         let events = None;
         return Export { outcomes, events };
     }
-    let later: Vec<Result<Calendar, Gap>> = exports[1..]
+    let later: Vec<Result<&Calendar, Gap>> = exports[1..]
         .iter()
-        .map(|fetched| of_export(fetched).map(|answer| ical::read(&answer.body)))
+        .map(|exported| read(exported).map(|(_, calendar)| calendar))
         .collect();
     let outcomes = vec![
         form,
-        complained(1, &calendar, Check::Lines),
-        complained(2, &calendar, Check::Frame),
-        complained(3, &calendar, Check::Events),
-        stable(&calendar, &later, before),
-        complained(5, &calendar, Check::Privacy),
+        complained(1, calendar, Check::Lines),
+        complained(2, calendar, Check::Frame),
+        complained(3, calendar, Check::Events),
+        stable(calendar, &later, before),
+        complained(5, calendar, Check::Privacy),
         cheap(answer),
-        horizon(&calendar, now),
+        horizon(calendar, now),
     ];
     Export {
         outcomes,
-        events: Some(calendar.events),
+        events: Some(calendar.events.clone()),
     }
 }
 
+/// The answer and the calendar in it, or why there is none.
+fn read(exported: &Exported) -> Result<(&Answer, &Calendar), Gap> {
+    let answer = of_export(&exported.fetched)?;
+    let calendar = exported.calendar.as_ref();
+    let unread = || {
+        Gap::new(
+            Ended::Unknown,
+            "the export was not read to its end".to_owned(),
+            "",
+        )
+    };
+    Ok((answer, calendar.ok_or_else(unread)?))
+}
+
 /// Whether an event of the first export seems to have another `UID` in the second one.
-pub(super) fn may_have_renamed(exports: &[Fetched]) -> bool {
-    let events = |fetched: &Fetched| of_export(fetched).ok().map(|a| ical::read(&a.body).events);
+pub(super) fn may_have_renamed(exports: &[Exported]) -> bool {
     match exports {
-        [first, second, ..] => match (events(first), events(second)) {
-            (Some(first), Some(second)) => changed_uids(&first, &second).renamed > 0,
+        [first, second, ..] => match (&first.calendar, &second.calendar) {
+            (Some(first), Some(second)) => changed_uids(&first.events, &second.events).renamed > 0,
             _ => false,
         },
         _ => false,
@@ -240,7 +252,7 @@ fn complained(at: usize, calendar: &Calendar, check: Check) -> Outcome {
 }
 
 /// C5.
-fn stable(first: &Calendar, later: &[Result<Calendar, Gap>], before: &[Event]) -> Outcome {
+fn stable(first: &Calendar, later: &[Result<&Calendar, Gap>], before: &[Event]) -> Outcome {
     let (id, name) = CHECKS[4];
     let change =
         "derive the UID from the booking, for example from its id, and never make a new one";

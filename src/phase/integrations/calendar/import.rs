@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::{
-    Fetched, Plan, Shown,
     answer::{Gap, header, of_page, outcome},
+    plan::{Fetched, Plan, Shown},
 };
 use crate::{
-    exposition::{self, Format, JsonFault},
+    exposition::{self, Format, JsonFault, Scalar},
     ical::Event,
     phase::integrations::outcome::{Ended, Outcome},
 };
@@ -29,6 +29,11 @@ pub(super) const CHECKS: [(&str, &str); 4] = [
 ///
 /// Unit: minutes.
 const EARLIEST: f64 = -1.0;
+
+/// Two readings of different clocks that are this close are of the same instant.
+///
+/// Unit: seconds.
+const SAME_INSTANT: f64 = 2.0;
 
 /// Readings of exactly 0 from which on an age may count as one that nothing updates.
 const ZERO_READINGS: u32 = 3;
@@ -60,16 +65,45 @@ pub(super) fn number(shown: &Shown, page: &Fetched) -> Number {
                 Err(problem) => Err(unreadable(format!("the page of metrics, {problem}"))),
             }
         }
-        Shown::Status { pointer, .. } => pointer.number(&answer.body).map_err(|fault| {
-            let change =
-                "show a number at the JSON pointer, or name another one in spec.integrations.ical";
-            let ended = match fault {
-                JsonFault::Missing | JsonFault::NotANumber => Ended::Unproven,
-                JsonFault::Malformed | JsonFault::Deep | JsonFault::Ambiguous => Ended::Failed,
-            };
-            Gap::new(ended, fault.to_string(), change)
-        }),
+        Shown::Status { pointer, .. } => match pointer.number(&answer.body) {
+            Ok(number) => Ok(number),
+            Err(fault) => Err(no_number(fault)),
+        },
     }
+}
+
+/// The age on a page, in minutes. A JSON document may have the time of the import in its place.
+pub(super) fn age_shown(shown: &Shown, page: &Fetched, now: Timestamp) -> Number {
+    let Shown::Status { pointer, .. } = shown else {
+        return number(shown, page);
+    };
+    let answer = of_page(page)?;
+    match pointer.scalar(&answer.body).map_err(no_number)? {
+        Scalar::Number(minutes) => Ok(minutes),
+        Scalar::Text(text) => match text.parse::<Timestamp>() {
+            Ok(at) => Ok(minutes_since(at, now)),
+            Err(_) => Err(no_number(JsonFault::NotANumber)),
+        },
+    }
+}
+
+/// An application that shows the present as the time of its last import says that it is 0 for ever, up to the
+/// difference of two clocks.
+fn minutes_since(at: Timestamp, now: Timestamp) -> f64 {
+    let seconds = now.duration_since(at).as_secs_f64();
+    match seconds.abs() < SAME_INSTANT {
+        true => 0.0,
+        false => seconds / 60.0,
+    }
+}
+
+fn no_number(fault: JsonFault) -> Gap {
+    let change = "show a number at the JSON pointer, or name another one in spec.integrations.ical";
+    let ended = match fault {
+        JsonFault::Missing | JsonFault::NotANumber => Ended::Unproven,
+        JsonFault::Malformed | JsonFault::Deep | JsonFault::Ambiguous => Ended::Failed,
+    };
+    Gap::new(ended, fault.to_string(), change)
 }
 
 /// Whether a reading of an age decides nothing: exactly 0, which may be right, or no age, which may change
@@ -213,14 +247,10 @@ pub(super) fn emptied(
             );
         }
     }
-    match (imported, exports) {
-        (Some(Err(gap)), None) => gap.clone().outcome(id, name),
-        (_, Some((_, after @ [_, ..]))) => {
-            let kept = after.len();
-            with(Ended::Passed, format!("the export has {kept} events"))
-        }
-        (Some(Ok(_)), _) => with(Ended::Unproven, "no event was imported yet".to_owned()),
-        _ => with(
+    match imported {
+        Some(Err(gap)) => gap.clone().outcome(id, name),
+        Some(Ok(_)) => with(Ended::Unproven, "no event was imported yet".to_owned()),
+        None => with(
             Ended::Unproven,
             "nothing shows how many events were imported".to_owned(),
         ),

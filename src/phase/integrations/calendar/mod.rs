@@ -9,23 +9,25 @@
 
 mod answer;
 mod export;
+mod feeds;
 mod import;
+mod plan;
+#[cfg(test)]
+mod served;
 #[cfg(test)]
 mod tests;
 
+pub use feeds::{Feed, FeedsFault, feeds, parse_feeds};
+pub use plan::{Fetched, PAUSE, Plan, Request, Shown};
+
 use std::{collections::BTreeMap, time::Duration, time::Instant};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
+use self::plan::Exported;
 use super::outcome::Outcome;
-use crate::{
-    exposition::{self, Pointer},
-    ical::{self, Event},
-    net::probe::{Answer, MAX_BODY, MAX_METRICS, ProbeError},
-};
-
-/// Pause before a number that proves nothing yet is read again: an age of exactly 0, or none.
-pub const PAUSE: Duration = Duration::from_millis(1_500);
+use crate::ical::{self, Calendar, Event};
 
 /// Most readings of an age in one run.
 const READINGS: usize = 3;
@@ -35,102 +37,6 @@ const MAX_REMEMBERED: usize = 2_000;
 
 /// When to run again if the age of the last import has been exactly 0 at every reading.
 const AGAIN: Duration = Duration::from_secs(60);
-
-/// What is checked.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Path and query of the export.
-    pub export_path: String,
-    /// Greatest age of the last import.
-    pub max_sync_age: Duration,
-    /// How the application shows the age of its last import, in minutes.
-    pub age: Option<Shown>,
-    /// How it shows the number of imported events.
-    pub events: Option<Shown>,
-    /// How it shows the number of bookings that overlap an imported event.
-    pub conflicts: Option<Shown>,
-    /// For how long an age may be exactly 0 at every reading until it counts as one that nothing updates.
-    pub zero_for: Duration,
-    /// See [`PAUSE`].
-    pub pause: Duration,
-}
-
-impl Plan {
-    /// A plan for an application that shows nothing but its export.
-    #[must_use]
-    pub fn new(export_path: String, max_sync_age: Duration) -> Self {
-        Self {
-            export_path,
-            max_sync_age,
-            age: None,
-            events: None,
-            conflicts: None,
-            zero_for: zero_for(max_sync_age),
-            pause: PAUSE,
-        }
-    }
-}
-
-/// An age in whole minutes is 0 for one minute after each import. The age that an owner allows is usually
-/// twice the interval of imports: over one interval an age that is right is above 0 at some reading.
-fn zero_for(max_sync_age: Duration) -> Duration {
-    (max_sync_age / 2).clamp(Duration::from_secs(120), Duration::from_secs(900))
-}
-
-/// Where the application shows a number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shown {
-    /// A gauge on a page of metrics.
-    Metric {
-        /// Path of the page.
-        path: String,
-        /// Name of the gauge.
-        name: String,
-        /// Labels that the samples must have.
-        selector: Vec<(String, String)>,
-    },
-    /// A number in a JSON document.
-    Status {
-        /// Path of the document.
-        path: String,
-        /// Where in the document.
-        pointer: Pointer,
-    },
-}
-
-impl Shown {
-    fn request(&self, check: &'static str) -> Request {
-        let (path, accept, limit) = match self {
-            Self::Metric { path, .. } => (path, exposition::ACCEPT, MAX_METRICS),
-            Self::Status { path, .. } => (path, "application/json", MAX_BODY),
-        };
-        Request {
-            check,
-            path: path.clone(),
-            accept,
-            limit,
-        }
-    }
-}
-
-/// A `GET` of the application's own host. It goes out with `Accept` and `Cache-Control: no-cache`, so that no
-/// cache in between answers for the application.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The check that it is for.
-    pub check: &'static str,
-    /// Path and query.
-    pub path: String,
-    /// Value of `Accept`.
-    pub accept: &'static str,
-    /// Largest body.
-    ///
-    /// Unit: bytes.
-    pub limit: usize,
-}
-
-/// What came back for a request.
-pub type Fetched = Result<Answer, ProbeError>;
 
 /// What a run remembers for the next one. It belongs to one application and one plan.
 #[derive(Clone, Debug, Default)]
@@ -154,6 +60,16 @@ pub struct Checked {
     pub again: Option<Duration>,
 }
 
+impl Checked {
+    /// Takes what [`feeds`] found in the place of what the application shows.
+    pub fn replace(&mut self, outcome: Outcome) {
+        let outcomes = self.outcomes.iter_mut();
+        for known in outcomes.filter(|known| known.id == outcome.id) {
+            *known = outcome.clone();
+        }
+    }
+}
+
 /// Runs all checks. `now` is the present by the clock that dates are compared with.
 pub async fn check<F, A>(plan: &Plan, before: &Memory, now: Timestamp, fetch: F) -> Checked
 where
@@ -172,7 +88,7 @@ where
             false => Vec::new(),
         };
     }
-    let import = import(plan, before, &fetch).await;
+    let import = import(plan, before, now, &fetch).await;
     let began = Instant::now();
     let (age, zero) = import::age(plan, &import.ages, before.zero, began);
     memory.zero = zero;
@@ -204,26 +120,41 @@ where
 }
 
 /// The export, twice; a third time if an event seems to have another `UID` in the second one.
-async fn exports<F, A>(plan: &Plan, fetch: &F) -> Vec<Fetched>
+async fn exports<F, A>(plan: &Plan, fetch: &F) -> Vec<Exported>
 where
     F: Fn(Request) -> A,
     A: Future<Output = Fetched>,
 {
-    let request = |check| Request {
-        check,
-        path: plan.export_path.clone(),
-        accept: "text/calendar",
-        limit: ical::MAX_BYTES,
+    let once = async |check| {
+        let request = Request {
+            check,
+            path: plan.export_path.clone(),
+            accept: "text/calendar",
+            limit: ical::MAX_BYTES,
+        };
+        let fetched = fetch(request).await;
+        let calendar = match answer::of_export(&fetched) {
+            Ok(answer) => read(answer.body.clone()).await,
+            Err(_) => None,
+        };
+        Exported { fetched, calendar }
     };
-    let mut answers = vec![fetch(request("C1")).await];
-    if answer::of_export(&answers[0]).is_err() {
-        return answers;
+    let mut exports = vec![once("C1").await];
+    if exports[0].calendar.is_none() {
+        return exports;
     }
-    answers.push(fetch(request("C5")).await);
-    if export::may_have_renamed(&answers) {
-        answers.push(fetch(request("C5")).await);
+    exports.push(once("C5").await);
+    if export::may_have_renamed(&exports) {
+        exports.push(once("C5").await);
     }
-    answers
+    exports
+}
+
+/// Reads a calendar beside the work of others: a large one takes a tenth of a second. None if that
+/// failed.
+async fn read(body: Bytes) -> Option<Calendar> {
+    let reading = tokio::task::spawn_blocking(move || ical::read(&body));
+    reading.await.ok()
 }
 
 /// Numbers that the application shows about its import.
@@ -234,7 +165,7 @@ struct Import {
 }
 
 /// Reads the numbers. Each page is asked for once; that with the age again while it proves nothing.
-async fn import<F, A>(plan: &Plan, before: &Memory, fetch: &F) -> Import
+async fn import<F, A>(plan: &Plan, before: &Memory, now: Timestamp, fetch: &F) -> Import
 where
     F: Fn(Request) -> A,
     A: Future<Output = Fetched>,
@@ -253,7 +184,10 @@ where
         if !pages.contains_key(&key) {
             pages.insert(key.clone(), fetch(request).await);
         }
-        *number = pages.get(&key).map(|page| import::number(shown, page));
+        *number = pages.get(&key).map(|page| match check {
+            "I1" => import::age_shown(shown, page, now),
+            _ => import::number(shown, page),
+        });
     }
     let [age, events, conflicts] = numbers;
     let mut ages: Vec<import::Number> = age.into_iter().collect();
@@ -262,7 +196,8 @@ where
         let readings = if before.zero.is_some() { 1 } else { READINGS };
         while ages.len() < readings && ages.last().is_some_and(import::proves_nothing) {
             tokio::time::sleep(plan.pause).await;
-            ages.push(import::number(shown, &fetch(shown.request("I1")).await));
+            let page = fetch(shown.request("I1")).await;
+            ages.push(import::age_shown(shown, &page, now));
         }
     }
     Import {

@@ -14,13 +14,15 @@ use std::{
 use bytes::Bytes;
 use hyper::HeaderMap;
 
-use super::*;
+use super::{plan::zero_for, *};
+use crate::exposition::Pointer;
+use crate::net::probe::{Answer, ProbeError};
 use crate::phase::integrations::outcome::Ended;
 
 /// 30 November 2026, 12:00 UTC.
 const NOW: i64 = 1_796_040_000;
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_second(NOW).unwrap()
 }
 
@@ -49,14 +51,14 @@ fn export(body: impl Into<Vec<u8>>) -> Answer {
 }
 
 /// Two stays of three nights and one of one night.
-const STAYS: [(&str, &str, &str); 3] = [
+pub(super) const STAYS: [(&str, &str, &str); 3] = [
     ("a", "20261224", "20261227"),
     ("b", "20261227", "20261230"),
     ("c", "20270105", "20270106"),
 ];
 
 /// A correct export with an extra line in each event.
-fn calendar_with(stays: &[(&str, &str, &str)], more: &str) -> String {
+pub(super) fn calendar_with(stays: &[(&str, &str, &str)], more: &str) -> String {
     let event = |(uid, start, end): &(&str, &str, &str)| {
         format!(
             "BEGIN:VEVENT\r\nUID:{uid}@cabanas\r\nDTSTAMP:20261101T120000Z\r\nDTSTART;VALUE=DATE:{start}\r\nDTEND;VALUE=DATE:{end}\r\nSUMMARY:Reservada: Arrayán\r\n{more}END:VEVENT\r\n"
@@ -68,7 +70,7 @@ fn calendar_with(stays: &[(&str, &str, &str)], more: &str) -> String {
     )
 }
 
-fn calendar() -> String {
+pub(super) fn calendar() -> String {
     calendar_with(&STAYS, "")
 }
 
@@ -88,7 +90,7 @@ fn metric(name: &str) -> Option<Shown> {
     })
 }
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     Plan {
         age: metric("ical_last_sync_age_minutes"),
         events: metric("ical_imported_events"),
@@ -120,7 +122,7 @@ async fn run_with(before: &Memory, exported: Answer, shown: Answer) -> Checked {
 }
 
 /// What did not pass, as id and ending.
-fn bad(checked: &Checked) -> Vec<(&'static str, Ended)> {
+pub(super) fn bad(checked: &Checked) -> Vec<(&'static str, Ended)> {
     for outcome in &checked.outcomes {
         assert!(
             !outcome.forgery && !outcome.evidence.is_empty(),
@@ -140,7 +142,7 @@ fn bad(checked: &Checked) -> Vec<(&'static str, Ended)> {
 }
 
 /// I4 needs a number that few applications show.
-const HEALTHY: [(&str, Ended); 1] = [("I4", Ended::Unproven)];
+pub(super) const HEALTHY: [(&str, Ended); 1] = [("I4", Ended::Unproven)];
 
 #[tokio::test]
 async fn a_healthy_application_passes_again_and_again() {
@@ -482,6 +484,16 @@ async fn a_number_may_come_from_a_json_document() {
     assert_eq!(bad(&with(&overlaps).await), [("I4", Ended::Failed)]);
     let old = healthy.replace(":3", ":31");
     assert_eq!(bad(&with(&old).await), [("I1", Ended::Failed)]);
+    let at = |text: &str| healthy.replace(":3,", &format!(":\"{text}\","));
+    assert_eq!(bad(&with(&at("2026-11-30T11:40:00Z")).await), []);
+    assert_eq!(
+        bad(&with(&at("2026-11-30T08:29:59-03:00")).await),
+        [("I1", Ended::Failed)]
+    );
+    assert_eq!(
+        bad(&with(&at("yesterday")).await),
+        [("I1", Ended::Unproven)]
+    );
     let ends = |checked: Checked| checked.outcomes[8].ended;
     assert_eq!(ends(with("{}").await), Ended::Unproven);
     assert_eq!(ends(with("no").await), Ended::Failed);
@@ -578,14 +590,18 @@ async fn an_export_that_loses_its_future_events_fails_and_one_whose_events_ended
     };
     let i2 = |checked: &Checked| checked.outcomes[9].ended;
     let first = with(&Memory::default(), calendar()).await;
-    assert_eq!(i2(&first), Ended::Passed);
+    assert_eq!(
+        i2(&first),
+        Ended::Unproven,
+        "nothing shows what was imported"
+    );
     let lost = with(&first.memory, calendar_with(&[], "")).await;
     assert_eq!(i2(&lost), Ended::Failed);
     assert_eq!(
         i2(&with(&lost.memory, calendar_with(&[], "")).await),
         Ended::Failed
     );
-    assert_eq!(i2(&with(&lost.memory, calendar()).await), Ended::Passed);
+    assert_eq!(i2(&with(&lost.memory, calendar()).await), Ended::Unproven);
     let past = with(
         &Memory::default(),
         calendar_with(

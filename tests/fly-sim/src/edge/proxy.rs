@@ -406,7 +406,6 @@ impl Replay {
             ("x-forwarded-for", peer.as_str()),
             ("fly-client-ip", peer.as_str()),
             ("fly-region", "eze"),
-            ("x-request-id", request_id),
             ("fly-request-id", request_id),
             ("via", "1.1 fly.io"),
         ] {

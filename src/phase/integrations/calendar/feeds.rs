@@ -1,0 +1,290 @@
+//! I3: the calendars that the application imports, read by their addresses. Pure but for the asking.
+
+use std::fmt;
+
+use secrecy::SecretString;
+
+use super::{answer::outcome, import::CHECKS, plan::Fetched};
+use crate::{
+    ical::{self, Rule},
+    net::probe::ProbeError,
+    phase::integrations::outcome::{Ended, Outcome},
+};
+
+/// Most calendars of one application.
+pub const MAX_FEEDS: usize = 64;
+
+/// A calendar of another channel. Whoever has its address can read it: only the name is shown.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// Its name, or the number of its place.
+    pub name: String,
+    /// The host that it is at; HTTPS on port 443.
+    pub host: String,
+    /// Path and query, with the token of the channel.
+    pub path: SecretString,
+}
+
+/// Why a list of feeds cannot be read. The entry is counted from 1 on, and never shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedsFault {
+    /// There is none.
+    Empty,
+    /// There are more than [`MAX_FEEDS`].
+    Many,
+    /// This entry is no `https://` address of a host without user and port.
+    Address(usize),
+}
+
+impl fmt::Display for FeedsFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the list of calendars is empty"),
+            Self::Many => write!(f, "the list has more than {MAX_FEEDS} calendars"),
+            Self::Address(entry) => write!(
+                f,
+                "entry {entry} of the list is no https:// address without user and port"
+            ),
+        }
+    }
+}
+
+/// Reads a list such as `airbnb=https://… booking=https://…`: addresses with or without a name, with blanks
+/// or line breaks between.
+///
+/// # Errors
+/// When an entry is no address, or there is none, or too many.
+pub fn parse_feeds(text: &str) -> Result<Vec<Feed>, FeedsFault> {
+    let feeds: Vec<Feed> = text
+        .split_whitespace()
+        .take(MAX_FEEDS + 1)
+        .enumerate()
+        .map(|(at, entry)| feed(at + 1, entry).ok_or(FeedsFault::Address(at + 1)))
+        .collect::<Result<_, _>>()?;
+    match feeds.len() {
+        0 => Err(FeedsFault::Empty),
+        1..=MAX_FEEDS => Ok(feeds),
+        _ => Err(FeedsFault::Many),
+    }
+}
+
+fn feed(number: usize, entry: &str) -> Option<Feed> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    // An address may have `=` in its query: a name has only letters, digits and few signs.
+    let (name, address) = match entry.split_once('=') {
+        Some((name, rest)) if !name.is_empty() && name.chars().all(is_name) => (Some(name), rest),
+        _ => (None, entry),
+    };
+    let url = url::Url::parse(address).ok()?;
+    let is_plain = url.username().is_empty() && url.password().is_none() && url.port().is_none();
+    let Some(url::Host::Domain(host)) = url.host() else {
+        return None;
+    };
+    if url.scheme() != "https" || !is_plain {
+        return None;
+    }
+    let query = url.query().map(|query| format!("?{query}"));
+    let path = format!("{}{}", url.path(), query.unwrap_or_default());
+    Some(Feed {
+        name: name.map_or_else(
+            || number.to_string(),
+            |name| name.chars().take(32).collect(),
+        ),
+        host: host.to_owned(),
+        path: path.into(),
+    })
+}
+
+/// I3 by the feeds themselves. `fetch` asks for one; it takes the place of what [`super::check`] says of I3.
+pub async fn feeds<F, A>(feeds: &[Feed], fetch: F) -> Outcome
+where
+    F: Fn(Feed) -> A,
+    A: Future<Output = Fetched>,
+{
+    let mut found = Vec::new();
+    for feed in feeds {
+        let (ended, what) = judge(&fetch(feed.clone()).await);
+        found.push((ended, format!("{} {what}", feed.name)));
+    }
+    let (id, name) = CHECKS[2];
+    let has = |ended| found.iter().any(|(each, _)| *each == ended);
+    // What is proven comes before what is not known.
+    let ended = [Ended::Failed, Ended::Unknown]
+        .into_iter()
+        .find(|ended| has(*ended))
+        .unwrap_or(Ended::Passed);
+    let told: Vec<&str> = found
+        .iter()
+        .filter(|(each, _)| *each == ended)
+        .map(|(_, what)| what.as_str())
+        .collect();
+    let evidence = match told.as_slice() {
+        [] => "there is none".to_owned(),
+        [first] => (*first).to_owned(),
+        [first, rest @ ..] => format!("{first}; and {} more", rest.len()),
+    };
+    let change = match ended {
+        Ended::Failed => {
+            "copy the address of the calendar again from the channel, into the Secret and into the application"
+        }
+        _ => "",
+    };
+    outcome(id, name, ended, None, evidence, change.to_owned())
+}
+
+/// Whether the answer is a calendar whose nights can be read. Channels are no strict writers: what a lenient
+/// reader can do without is no fault here.
+fn judge(fetched: &Fetched) -> (Ended, String) {
+    let answer = match fetched {
+        Ok(answer) => answer,
+        Err(error @ ProbeError::TooLarge(_)) => return (Ended::Failed, format!(": {error}")),
+        Err(error) => return (Ended::Unknown, format!(": {error}")),
+    };
+    match answer.status {
+        200 => {}
+        404 | 410 => {
+            return (
+                Ended::Failed,
+                format!("answered {}: its address has expired", answer.status),
+            );
+        }
+        status => return (Ended::Unknown, format!("answered {status}")),
+    }
+    let calendar = ical::read(&answer.body);
+    let breaks = |rule: &Rule| {
+        calendar
+            .complaints
+            .iter()
+            .any(|complaint| complaint.rule == *rule)
+    };
+    let fault = [Rule::NotACalendar, Rule::Truncated, Rule::Bounds]
+        .into_iter()
+        .find(breaks);
+    if let Some(rule) = fault {
+        let what = match rule {
+            Rule::NotACalendar => "is no calendar: its address may have expired",
+            Rule::Truncated => "is cut off before END:VCALENDAR",
+            _ => "is larger than what is read",
+        };
+        return (Ended::Failed, what.to_owned());
+    }
+    let without = calendar.events.iter().find(|event| event.start.is_none());
+    match without {
+        Some(event) => (
+            Ended::Failed,
+            format!("has an event without a date in line {}", event.line),
+        ),
+        None => (
+            Ended::Passed,
+            format!("has {} events", calendar.events.len()),
+        ),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::net::probe::Answer;
+
+    const AIRBNB: &str = "BEGIN:VCALENDAR\r\nPRODID:-//Airbnb Inc//Hosting Calendar 1.0//EN\r\nCALSCALE:GREGORIAN\r\nVERSION:2.0\r\nBEGIN:VEVENT\r\nDTEND;VALUE=DATE:20261003\r\nDTSTART;VALUE=DATE:20261001\r\nUID:1418fb94e984@airbnb.com\r\nSUMMARY:Airbnb (Not available)\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
+
+    fn answered(status: u16, body: &str) -> Fetched {
+        Ok(Answer {
+            status,
+            headers: hyper::HeaderMap::new(),
+            body: body.to_owned().into(),
+            took: std::time::Duration::ZERO,
+        })
+    }
+
+    #[test]
+    fn a_list_of_feeds_has_names_and_addresses_that_are_never_shown() {
+        let list = "airbnb=https://www.airbnb.com.ar/calendar/ical/1.ics?s=canary\n https://admin.booking.com/x.html?t=canary ";
+        let feeds = parse_feeds(list).unwrap();
+        let names: Vec<_> = feeds
+            .iter()
+            .map(|feed| (feed.name.as_str(), feed.host.as_str()))
+            .collect();
+        assert_eq!(
+            names,
+            [("airbnb", "www.airbnb.com.ar"), ("2", "admin.booking.com")]
+        );
+        assert_eq!(
+            feeds[0].path.expose_secret(),
+            "/calendar/ical/1.ics?s=canary"
+        );
+        assert!(!format!("{feeds:?}").contains("canary"));
+        assert_eq!(parse_feeds(" \n").unwrap_err(), FeedsFault::Empty);
+        assert_eq!(
+            parse_feeds(&"https://h.example/ ".repeat(65)).unwrap_err(),
+            FeedsFault::Many
+        );
+        for bad in [
+            "http://h.example/x",
+            "https://user@h.example/x",
+            "https://h.example:8443/x",
+            "https://127.0.0.1/x",
+            "https://[::1]/x",
+            "file:///etc/passwd",
+            "x=",
+            "canary",
+        ] {
+            let fault = parse_feeds(&format!("https://h.example/ {bad}")).unwrap_err();
+            assert_eq!(fault, FeedsFault::Address(2), "{bad}");
+            assert!(!fault.to_string().contains("canary"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_feed_is_read_as_leniently_as_an_application_must_read_it() {
+        let list = parse_feeds("a=https://h.example/1 b=https://h.example/2").unwrap();
+        let with = async |second: Fetched| {
+            feeds(&list, |feed| {
+                let is_first = feed.name == "a";
+                let answer = if is_first {
+                    answered(200, AIRBNB)
+                } else {
+                    second.clone()
+                };
+                async { answer }
+            })
+            .await
+        };
+        for (second, ended) in [
+            (answered(200, AIRBNB), Ended::Passed),
+            (answered(200, &AIRBNB.replace("\r\n", "\n")), Ended::Passed),
+            (
+                answered(200, "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nEND:VCALENDAR\r\n"),
+                Ended::Passed,
+            ),
+            (answered(200, "<html>"), Ended::Failed),
+            (
+                answered(200, &AIRBNB.replace("END:VCALENDAR\r\n", "")),
+                Ended::Failed,
+            ),
+            (
+                answered(200, &AIRBNB.replace("20261001", "soon")),
+                Ended::Failed,
+            ),
+            (answered(404, ""), Ended::Failed),
+            // Channels refuse strangers and crowds.
+            (answered(403, ""), Ended::Unknown),
+            (answered(429, ""), Ended::Unknown),
+            (answered(503, ""), Ended::Unknown),
+            (
+                Err(ProbeError::Connect("h.example".to_owned())),
+                Ended::Unknown,
+            ),
+        ] {
+            let outcome = with(second.clone()).await;
+            assert_eq!((outcome.id, outcome.ended), ("I3", ended), "{second:?}");
+            assert!(
+                ended == Ended::Passed || outcome.evidence.starts_with("b "),
+                "{outcome:?}"
+            );
+        }
+    }
+}
