@@ -1,5 +1,5 @@
 # Everything starts here: `make` lists the targets. The two that need nothing else first:
-# `make demo` (from nothing to a live URL) and `make test` (every test).
+# `make demo` (from nothing to a live URL with verified integrations) and `make test` (every test).
 
 # Version of Kubernetes of the local control plane: a file in tests/control-plane/versions.
 KUBERNETES_VERSION ?= 1.36
@@ -80,7 +80,7 @@ down: ## end that world and remove all of it
 status: ## say what runs in that world
 	@if [ -x $(BIN)/world ]; then $(BIN)/world status --name $(WORLD); else echo "no world was ever built here"; fi
 
-demo: parts ## take the example from nothing to a live URL
+demo: parts ## take the example from nothing to a live URL with verified integrations
 	@$(BIN)/world demo --name $(WORLD) $(WORLD_FLAGS) --latency $(LATENCY)
 
 test: prereqs ## run every test, from nothing

@@ -208,7 +208,7 @@ fn an_operator_that_has_ended_is_told_first_and_started_again_with_the_rest_as_i
 
 /// The whole main job, as `make demo` does it: cluster-wide, and with the operator's own rights.
 #[test]
-fn the_demo_ends_at_a_live_url_with_the_operators_own_rights() {
+fn the_demo_ends_at_a_live_url_with_verified_integrations_and_the_operators_own_rights() {
     let world = World::new("demo");
 
     let demo = world.run_with("demo", &["--latency", "off"]);
@@ -220,6 +220,7 @@ fn the_demo_ends_at_a_live_url_with_the_operators_own_rights() {
         "kubectl apply -f examples/sist-cabanas.yaml",
         "ana@cabanas.example approves it",
         "LIVE",
+        "INTEGRATIONS VERIFIED",
         "GET / answers 200",
     ] {
         assert!(told.contains(part), "{part} is missing: {told}");
@@ -231,6 +232,10 @@ fn the_demo_ends_at_a_live_url_with_the_operators_own_rights() {
     for phase in ["Preflight", "Provision", "Deploy", "SmokeTest"] {
         let succeeded = |line: &&str| line.contains(phase) && line.contains("Succeeded in");
         assert!(lines.iter().any(succeeded), "{phase}: {told}");
+    }
+    for check in ["W1", "W8", "W11", "M4", "M7", "M11", "C6", "I1", "I2"] {
+        let passed = |line: &&str| line.contains(&format!("  {check} ")) && line.contains("Passed");
+        assert!(lines.iter().any(passed), "{check}: {told}");
     }
     // Not a terminal: plain lines, nothing that moves a cursor or colours.
     assert!(!told.contains('\u{1b}') && !told.contains('\r'), "{told:?}");

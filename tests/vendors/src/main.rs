@@ -8,6 +8,7 @@ use clap::Parser;
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use vendors::channels::Channel;
 use vendors::{Options, Vendors};
 
 /// Meta, Mercado Pago, Airbnb and Booking.com on loopback.
@@ -66,12 +67,7 @@ async fn main() -> Result<(), AnyError> {
     }
     if let Some(path) = &args.env_file {
         let mut text = String::new();
-        for (key, value) in [
-            ("META_GRAPH_URL", vendors.graph_url()),
-            ("MERCADO_PAGO_API_URL", vendors.mercado_pago_url()),
-            ("CHANNELS_URL", vendors.channels_url()),
-            ("VENDORS_CONTROL_URL", vendors.control_url()),
-        ] {
+        for (key, value) in variables(&vendors) {
             writeln!(text, "export {key}='{value}'")?;
         }
         // Whole or not at all, for whoever waits for the file.
@@ -94,6 +90,29 @@ async fn main() -> Result<(), AnyError> {
         () = stdin_ends(), if !args.ignore_stdin => {}
     }
     Ok(())
+}
+
+/// Addresses, and what an owner has from the vendors: tokens, ids, and the addresses of calendars.
+fn variables(vendors: &Vendors) -> Vec<(&'static str, String)> {
+    let world = vendors.state().world();
+    let calendar = |channel, listing: &str| {
+        let path = world.channels.path(channel, listing).unwrap_or_default();
+        format!("{}{path}", vendors.channels_url())
+    };
+    let (meta, seller) = (&world.meta, &world.mercado_pago);
+    let first = |tokens: &[String]| tokens.first().cloned().unwrap_or_default();
+    let meta_tokens: Vec<String> = meta.tokens.iter().map(|t| t.value.clone()).collect();
+    vec![
+        ("META_GRAPH_URL", vendors.graph_url()),
+        ("META_TOKEN", first(&meta_tokens)),
+        ("META_WABA_ID", meta.waba_id.clone()),
+        ("META_PHONE_NUMBER_ID", meta.phone_number_id.clone()),
+        ("MERCADO_PAGO_API_URL", vendors.mercado_pago_url()),
+        ("MERCADO_PAGO_TOKEN", first(&seller.tokens)),
+        ("AIRBNB_CALENDAR_URL", calendar(Channel::Airbnb, "1001")),
+        ("BOOKING_CALENDAR_URL", calendar(Channel::Booking, "2002")),
+        ("VENDORS_CONTROL_URL", vendors.control_url()),
+    ]
 }
 
 /// Ends when standard input is a pipe that its other side has closed.

@@ -40,6 +40,10 @@ pub fn environment(app: &App, machine: &Machine, dir: &Path) -> BootEnv {
     set("PATH", search_path(machine));
     set("HOME", root(dir, &machine.id).display().to_string());
     set("LANG", "C.UTF-8".to_owned());
+    // What an image has below /etc/ssl/certs.
+    if let Ok(authorities) = std::env::var("FLY_SIM_CA_FILE") {
+        set("SSL_CERT_FILE", authorities);
+    }
     for (key, value) in &machine.image.image.env {
         set(key, value.clone());
     }

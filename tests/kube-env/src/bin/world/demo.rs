@@ -1,4 +1,5 @@
-//! `world demo`: the example goes from nothing to a live URL, and a person can watch it.
+//! `world demo`: the example goes from nothing to a live URL with verified integrations, and a person can
+//! watch it.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use crate::Which;
 use crate::edge;
 use crate::fault::Fault;
+use crate::integrations;
 use crate::out::say;
 use crate::place::Place;
 use crate::progress::{Progress, list, text};
@@ -39,7 +41,7 @@ enum Outcome {
     Late(Value),
 }
 
-/// Runs it. Exit code 0 when the application is live and answers.
+/// Runs it. Exit code 0 when the application is live and answers, and its integrations are verified.
 pub async fn demo(place: &Place, which: &Which) -> Result<ExitCode, Fault> {
     let state = up::up(place, which).await?;
     let path = state
@@ -55,7 +57,21 @@ pub async fn demo(place: &Place, which: &Which) -> Result<ExitCode, Fault> {
     let outcome = follow(&cluster, &name, &approver, &mut progress).await;
     progress.end();
     match outcome? {
-        Outcome::Live(url) => live(place, &state, &url, &name, &progress).await,
+        Outcome::Live(url) => {
+            progress.say("LIVE");
+            let activations = api(&cluster.client()?, "Activation", "activations");
+            let verified = integrations::follow(activations, &name, &mut progress).await?;
+            progress.end();
+            progress.say(match verified {
+                true => "INTEGRATIONS VERIFIED",
+                false => "the integrations are not verified: kubectl describe says why",
+            });
+            let answers = live(place, &state, &url, &name).await?;
+            Ok(match verified && answers {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            })
+        }
         Outcome::Failed(status) => Ok(failed(place, "stopped", &status, &name)),
         Outcome::Late(status) => Ok(failed(place, "is not live in time", &status, &name)),
     }
@@ -64,6 +80,8 @@ pub async fn demo(place: &Place, which: &Which) -> Result<ExitCode, Fault> {
 /// Applies the example and what it refers to, as the reader would, and returns its name.
 async fn apply(place: &Place, cluster: &Cluster, state: &State) -> Result<String, Fault> {
     let mut objects = read(place, INPUTS)?;
+    let tokens = integrations::secrets(&mut objects, &state.env, NAMESPACE);
+    objects.push(tokens);
     let token = state
         .env
         .get("FLY_ACCESS_TOKEN")
@@ -85,7 +103,9 @@ async fn apply(place: &Place, cluster: &Cluster, state: &State) -> Result<String
         }));
     }
     cluster.apply_objects(objects).await?;
-    let applied = cluster.apply_objects(read(place, EXAMPLE)?).await?;
+    let mut example = read(place, EXAMPLE)?;
+    integrations::accounts(&mut example, &state.env);
+    let applied = cluster.apply_objects(example).await?;
     applied
         .into_iter()
         .find_map(|object| object.metadata.name)
@@ -187,7 +207,8 @@ async fn follow(
     }
 }
 
-fn condition<'a>(status: &'a Value, kind: &str) -> &'a str {
+/// The status of a condition; empty if there is none.
+pub fn condition<'a>(status: &'a Value, kind: &str) -> &'a str {
     list(&status["conditions"])
         .find(|condition| text(&condition["type"]) == kind)
         .map_or("", |condition| text(&condition["status"]))
@@ -258,14 +279,7 @@ async fn approve(
     Ok(())
 }
 
-async fn live(
-    place: &Place,
-    state: &State,
-    url: &str,
-    name: &str,
-    progress: &Progress,
-) -> Result<ExitCode, Fault> {
-    progress.say("LIVE");
+async fn live(place: &Place, state: &State, url: &str, name: &str) -> Result<bool, Fault> {
     let answer = edge::get(url, &state.env).await?;
     say!("\n{url}");
     say!(
@@ -274,7 +288,7 @@ async fn live(
         edge::readable(&answer.body)
     );
     if !answer.status.is_success() {
-        return Ok(ExitCode::FAILURE);
+        return Ok(false);
     }
     let env_file = place.shown(&place.env_file());
     say!(
@@ -291,7 +305,7 @@ To see it updated, change the image, then approve the new plan (docs/tasks/appro
 To end the world and remove all of it: make down{}",
         place.make_flag()
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }
 
 fn failed(place: &Place, how: &str, status: &Value, name: &str) -> ExitCode {

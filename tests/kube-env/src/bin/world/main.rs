@@ -7,6 +7,7 @@ mod down;
 mod edge;
 mod fault;
 mod install;
+mod integrations;
 mod out;
 mod parts;
 mod place;

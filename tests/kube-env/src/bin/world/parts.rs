@@ -63,6 +63,8 @@ pub async fn start_fly(
     .arg(&env_file)
     .arg(format!("--latency={latency}"))
     .arg("--rate-limits=on")
+    // Written there before the first machine starts: programs in it trust this world's certificates.
+    .env("FLY_SIM_CA_FILE", place.dir().join("fly/ca-bundle.pem"))
     // Its input is not a pipe of ours: the guard watches over it.
     .arg("--ignore-stdin")
     .spawn()?;
@@ -105,7 +107,7 @@ pub async fn start_vendors(
     Ok(process)
 }
 
-/// Starts the operator with the rights of `kubeconfig` against the simulated Fly.io of `env`, and
+/// Starts the operator with the rights of `kubeconfig` against the simulated Fly.io and the vendors of `env`, and
 /// returns the address of its probes and metrics.
 pub async fn start_operator(
     place: &Place,
@@ -115,7 +117,7 @@ pub async fn start_operator(
     let variable = |name: &str| {
         env.get(name)
             .cloned()
-            .ok_or_else(|| Fault::new(format!("the simulated Fly.io did not say {name}")))
+            .ok_or_else(|| Fault::new(format!("no part of the world said {name}")))
     };
     let registry = variable("FLY_REGISTRY_HOST")?;
     let registry = if registry.contains("://") {
@@ -139,6 +141,11 @@ pub async fn start_operator(
         .arg(format!("--resolve=*.fly.dev:443={edge}"))
         .arg(format!("--resolve=*.fly.dev:*={edge_ip}:*"))
         .arg(format!("--ca-file={}", variable("SSL_CERT_FILE")?))
+        .arg(format!("--meta-graph-url={}", variable("META_GRAPH_URL")?))
+        .arg(format!(
+            "--mercado-pago-url={}",
+            variable("MERCADO_PAGO_API_URL")?
+        ))
         .arg(format!("--own-namespace={OWN_NAMESPACE}"))
         .arg(format!("--listen={listen}"))
         .arg("--log-format=text")

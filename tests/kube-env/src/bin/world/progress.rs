@@ -227,6 +227,65 @@ impl Progress {
         self.shown.insert(key, summary);
     }
 
+    /// Prints the checks of each integration once it is decided, and again when something changes. Returns
+    /// whether all are.
+    pub fn show_integrations(&mut self, status: &Value) -> bool {
+        let mut open = Vec::new();
+        for integration in list(&status["integrations"]) {
+            let (name, state) = (text(&integration["name"]), text(&integration["state"]));
+            let ink = match state {
+                "Verified" => Ink::Good,
+                "Failed" => Ink::Bad,
+                "Waiting" | "Unknown" => Ink::Warn,
+                _ => {
+                    open.push(name.to_owned());
+                    continue;
+                }
+            };
+            let key = ("Integrations".to_owned(), name.to_owned());
+            let checks: Vec<_> = list(&integration["checks"]).collect();
+            let results = checks.iter().map(|check| text(&check["result"]));
+            let what = format!("{state} {}", results.collect::<Vec<_>>().join(" "));
+            if self.shown.get(&key) == Some(&what) {
+                continue;
+            }
+            self.shown.insert(key, what);
+            for check in checks {
+                self.check_line(check);
+            }
+            let head = self.paint(ink, &format!("{name:<12} {state}"));
+            let message = self.paint(Ink::Dim, &cut(text(&integration["message"])));
+            self.say(format!("{head}  {message}").trim_end());
+        }
+        self.now = match open.as_slice() {
+            [] => String::new(),
+            some => format!("Integrations: {}", some.join(", ")),
+        };
+        self.tick();
+        open.is_empty()
+    }
+
+    fn check_line(&self, check: &Value) {
+        let result = text(&check["result"]);
+        let (ink, mark) = match result {
+            "Passed" => (Ink::Good, "✓"),
+            "Failed" => (Ink::Bad, "✗"),
+            "Warned" => (Ink::Warn, "!"),
+            _ => (Ink::Dim, "·"),
+        };
+        let took = check["durationMs"].as_i64();
+        let took = took.map(|ms| format!("{ms} ms")).unwrap_or_default();
+        let result = self.paint(ink, &format!("{mark} {result:<8}"));
+        let evidence = self.paint(Ink::Dim, &cut(text(&check["evidence"])));
+        let line = format!(
+            "{}  {:<4} {:<62} {result} {took:>8}  {evidence}",
+            self.elapsed(),
+            text(&check["id"]),
+            text(&check["name"]),
+        );
+        self.line(line.trim_end());
+    }
+
     fn show_phase(&mut self, name: &str, phase: &Value) {
         let state = text(&phase["state"]);
         let ink = match state {
