@@ -278,7 +278,7 @@ impl Progress {
         let result = self.paint(ink, &format!("{mark} {result:<8}"));
         let evidence = self.paint(Ink::Dim, &cut(text(&check["evidence"])));
         let line = format!(
-            "{}  {:<4} {:<62} {result} {took:>8}  {evidence}",
+            "{}  {:<4} {:<80} {result} {took:>7}  {evidence}",
             self.elapsed(),
             text(&check["id"]),
             text(&check["name"]),
