@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, future::Future};
 
 use crate::{
-    api::{Reason, StepId},
+    api::StepId,
     error::Error,
     phase::roster,
     pipeline::Cx,
@@ -56,21 +56,10 @@ async fn add_finalizers(pass: &Pass<'_>, fresh: bool) -> Result<(), Error> {
         owner,
         ..
     } = *pass;
-    let ours = finalizers::add_finalizer(activation, &context.kube, owner);
-    let token = async {
-        match fresh {
-            true => finalizers::protect(activation, &context.kube, owner).await,
-            false => Ok(()),
-        }
-    };
-    let (ours, token) = tokio::join!(ours, token);
-    if ours
-        .as_ref()
-        .is_err_and(|error| error.reason() == Reason::Deleting)
-    {
-        // Nobody is left who would release the token's Secret.
-        let current = &activation.spec.token_secret_ref.name;
-        finalizers::release(current, &context.kube, owner).await?;
+    // Its own first: of an object that is gone by now, nobody would release the token's Secret.
+    finalizers::add_finalizer(activation, &context.kube, owner).await?;
+    match fresh {
+        true => finalizers::protect(activation, &context.kube, owner).await,
+        false => Ok(()),
     }
-    ours.and(token)
 }
