@@ -241,6 +241,12 @@ pub fn never_two_in(ledger: &[Effect]) -> Result<(), String> {
                     .insert(digest.to_string());
             }
         }
+        if effect.kind == "app.delete" {
+            // What is in an app goes with it; another app of its name begins anew.
+            let of = effect.app.clone().unwrap_or_default();
+            live.retain(|(object, app, _), _| object == "app" || *app != of);
+            digests.retain(|secret, _| secret.split('/').next() != Some(of.as_str()));
+        }
         let Some((object, made)) = creates(&effect.kind) else {
             continue;
         };
