@@ -181,13 +181,11 @@ pub fn cx_for(
 
 /// What this pass asks servers outside with. An answer that comes after it wakes the object.
 pub fn outside(pass: &Pass<'_>, observations: &Observations) -> Outside {
-    let (fired, waits) = (observations.fired.clone(), pass.context.waits.clone());
+    let (waker, waits) = (waker(pass, observations), pass.context.waits.clone());
     let object = pass.reference();
-    let wake = move |step: Option<StepId>| {
-        if let Some(step) = step {
-            fired.fire(step);
-        }
-        waits.wake(&object, Kind::Progress);
+    let wake = move |step: Option<StepId>| match step {
+        Some(step) => waker.wake(step),
+        None => waits.wake(&object, Kind::Progress),
     };
     Outside::new(
         observations.questions.clone(),
