@@ -8,7 +8,7 @@ use super::{
     record::{State, StepRecord},
 };
 use crate::{
-    api::PhaseName,
+    api::{PhaseName, Reason, preflight::CheckName},
     plan::gate::{GateReport, Passage},
 };
 
@@ -131,7 +131,7 @@ pub fn remembered(
     observations: &Observations,
     stamp: &str,
 ) -> Vec<(StepId, StepRecord)> {
-    phase
+    let mut steps: Vec<(StepId, StepRecord)> = phase
         .steps
         .iter()
         .map(|step| {
@@ -143,7 +143,27 @@ pub fn remembered(
                 .unwrap_or_else(|| StepRecord::pending(stamp));
             (step.id(), record)
         })
-        .collect()
+        .collect();
+    leave_the_token_to_its_check(&mut steps);
+    steps
+}
+
+/// Whether Fly.io refuses the token for good is for `TokenValid` to say. The checks beside it ask
+/// at the same time, so one of them may be refused a moment before it: until `TokenValid` has
+/// decided, they have only not been made.
+fn leave_the_token_to_its_check(steps: &mut [(StepId, StepRecord)]) {
+    let id = StepId::Check(CheckName::TokenValid);
+    let undecided = |(step, record): &(StepId, StepRecord)| {
+        *step == id && !record.state.satisfied() && record.state != State::Blocked
+    };
+    if !steps.iter().any(undecided) {
+        return;
+    }
+    for (_, record) in steps {
+        if record.state == State::Blocked && record.reason == Reason::TokenInvalid {
+            record.state = State::Retrying { observing: true };
+        }
+    }
 }
 
 /// The progress of a phase follows from its steps: one that is stopped stops it, all that are
@@ -159,4 +179,52 @@ pub fn phase_progress(steps: &[(StepId, StepRecord)]) -> PhaseProgress {
         return PhaseProgress::Planned;
     }
     PhaseProgress::Running
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: StepId = StepId::Check(CheckName::TokenValid);
+    const NAME: StepId = StepId::Check(CheckName::AppNameAvailable);
+
+    fn record(state: State, reason: Reason) -> StepRecord {
+        StepRecord {
+            state,
+            reason,
+            ..StepRecord::pending("digest")
+        }
+    }
+
+    /// The states of `TokenValid` and of a check beside it that was refused for good.
+    fn beside(token: State, reason: Reason) -> State {
+        let mut steps = [
+            (TOKEN, record(token, Reason::TokenInvalid)),
+            (NAME, record(State::Blocked, reason)),
+        ];
+        leave_the_token_to_its_check(&mut steps);
+        steps[1].1.state.clone()
+    }
+
+    #[test]
+    fn a_token_that_is_refused_stops_no_check_before_the_check_of_the_token_has_decided() {
+        for undecided in [
+            State::Pending,
+            State::Running,
+            State::Waiting,
+            State::Retrying { observing: true },
+        ] {
+            let shown = beside(undecided.clone(), Reason::TokenInvalid);
+            assert_eq!(shown, State::Retrying { observing: true }, "{undecided:?}");
+        }
+    }
+
+    #[test]
+    fn a_check_stops_once_the_token_is_decided_and_at_once_for_any_other_cause() {
+        for decided in [State::Done, State::Blocked] {
+            assert_eq!(beside(decided, Reason::TokenInvalid), State::Blocked);
+        }
+        let waiting = State::Retrying { observing: true };
+        assert_eq!(beside(waiting, Reason::NameTaken), State::Blocked);
+    }
 }
