@@ -207,6 +207,14 @@ pub struct Ical {
         regex(pattern = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
     )]
     pub overlaps_metric: Option<String>,
+
+    /// The calendars that the application imports, to read them as it does: `https://` addresses with
+    /// blanks or line breaks between, each with a name or without, such as `airbnb=https://…`; at most
+    /// 64. An address gives access to its calendar: it is sent to its own host alone, which must be on
+    /// the public Internet, and only its name or number is shown. Without it, the check is decided by
+    /// what the application shows of its import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feeds_secret_ref: Option<SecretKeyRef>,
 }
 
 fn thirty_minutes() -> Duration {

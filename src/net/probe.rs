@@ -1,8 +1,8 @@
 //! HTTPS requests to the application by its public name, as its users make them.
 //!
-//! The host is the app's own or one of its hostnames, never a URL from a field. Addresses are
-//! checked when connecting and the checked address is used, so DNS rebinding has no effect. No
-//! credentials are sent, and fetched content is never shown.
+//! The host is the app's own or one of its hostnames, or that of a calendar whose address a Secret has;
+//! never one from a field. Addresses are checked when connecting and the checked address is used, so
+//! DNS rebinding has no effect. No credentials are sent, and fetched content is never shown.
 
 use std::{
     convert::Infallible,
@@ -134,9 +134,20 @@ impl Probe {
         })
     }
 
+    /// The same for hosts that users name: their names are looked up beside those of applications, so
+    /// that slow servers of names hold up no application.
+    #[must_use]
+    pub fn for_strangers(&self) -> Self {
+        Self {
+            of_apps: self.of_hostnames.clone(),
+            ..self.clone()
+        }
+    }
+
     /// One request to the host, in at most `timeout`, including redirects on the same host.
     ///
-    /// # Errors When there is no response, with the cause.
+    /// # Errors
+    /// When there is no response, with the cause.
     pub async fn request(
         &self,
         host: &str,

@@ -124,6 +124,11 @@ fn integration_secrets(integrations: &Integrations, list: &mut Vec<Named>) {
         let token = mercado_pago.access_token_secret_ref.as_ref();
         list.extend(token.map(|token| Named::secret(field, token, Use::Later)));
     }
+    if let Some(ical) = &integrations.ical {
+        let field = "spec.integrations.ical.feedsSecretRef";
+        let feeds = ical.feeds_secret_ref.as_ref();
+        list.extend(feeds.map(|feeds| Named::secret(field, feeds, Use::Later)));
+    }
     for webhook in &integrations.webhooks {
         let field = format!("spec.integrations.webhooks[{}].secretRef", webhook.name);
         list.push(Named::secret(field, &webhook.secret_ref, Use::Later));

@@ -48,6 +48,8 @@ pub enum Set {
     Ical {
         /// What the spec says.
         spec: Ical,
+        /// The addresses of the calendars that the application imports.
+        feeds: Option<SecretString>,
     },
     /// Any other webhook.
     Webhook {
@@ -190,9 +192,10 @@ fn mercado_pago(spec: &MercadoPago, refs: &Refs, key: &[u8]) -> Asked {
 }
 
 fn ical(spec: &Ical, refs: &Refs, key: &[u8]) -> Asked {
-    let reader = Reader::of(refs, key, "ical", spec);
+    let mut reader = Reader::of(refs, key, "ical", spec);
+    let feeds = reader.optional("feedsSecretRef", spec.feeds_secret_ref.as_ref());
     let spec = spec.clone();
-    reader.end("ical", Some(Set::Ical { spec }))
+    reader.end("ical", Some(Set::Ical { spec, feeds }))
 }
 
 fn webhook(spec: &Webhook, refs: &Refs, key: &[u8]) -> Asked {
@@ -219,7 +222,7 @@ integrations:
     appSecretRef: {name: wa, key: secret}
     tokenSecretRef: {name: graph, key: token}
     wabaId: '1'
-  ical: {exportPath: /x.ics}
+  ical: {exportPath: /x.ics, feedsSecretRef: {name: feeds, key: list}}
   webhooks: [{name: own, path: /h, header: X-S, secretRef: {name: own, key: k}}]";
 
     fn asked(secrets: &[(&str, &str, &str)]) -> Vec<Asked> {
@@ -248,7 +251,8 @@ integrations:
             "the token of the Graph API is for one check"
         );
         assert_eq!(fields(0), ["spec.integrations.whatsapp.tokenSecretRef"]);
-        assert!(found[1].set.is_some() && found[1].lacks.is_empty());
+        assert!(found[1].set.is_some(), "the feeds are for one check");
+        assert_eq!(fields(1), ["spec.integrations.ical.feedsSecretRef"]);
         assert!(found[2].set.is_none());
         assert_eq!(fields(2), ["spec.integrations.webhooks[own].secretRef"]);
     }
@@ -262,5 +266,7 @@ integrations:
         assert_eq!(before[1].digest, after[1].digest);
         let added = [WA[0], WA[1], ("own", "k", "own-secret-1")];
         assert_ne!(asked(&added)[2].digest, before[2].digest, "it is there now");
+        let feeds = [WA[0], WA[1], ("feeds", "list", "https://h.example/a?s=1")];
+        assert_ne!(asked(&feeds)[1].digest, before[1].digest);
     }
 }

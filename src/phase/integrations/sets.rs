@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     application::Application,
@@ -17,8 +18,17 @@ use crate::{
     api::{self, integrations::WebhookMethod},
     clock::ServerClock,
     exposition::Pointer,
-    net::vendor::Vendors,
+    ical,
+    net::{
+        self,
+        probe::{Ask, Door},
+        vendor::Vendors,
+    },
+    redact,
 };
+
+/// Longest time of one calendar of a channel, redirects included.
+const FEED: Duration = Duration::from_secs(20);
 
 /// The application as the checks of webhooks ask it.
 struct Site<'a> {
@@ -62,6 +72,8 @@ pub struct Round {
     pub clock: ServerClock,
     /// What the last round of the calendar remembered.
     pub calendar: calendar::Memory,
+    /// Reaches the hosts that a Secret names.
+    pub strangers: net::probe::Probe,
 }
 
 /// What a round found.
@@ -126,7 +138,7 @@ pub async fn run(set: &Set, round: Round) -> Found {
             }
             outcomes
         }
-        Set::Ical { spec } => return of_calendar(spec, &round).await,
+        Set::Ical { spec, feeds } => return of_calendar(spec, feeds.as_ref(), &round).await,
         Set::Webhook { spec, secret } => {
             let scheme = scheme::of(spec);
             let pace = webhook::pace(&scheme);
@@ -158,16 +170,47 @@ fn method(method: WebhookMethod) -> Method {
     }
 }
 
-async fn of_calendar(spec: &api::integrations::Ical, round: &Round) -> Found {
+async fn of_calendar(
+    spec: &api::integrations::Ical,
+    feeds: Option<&SecretString>,
+    round: &Round,
+) -> Found {
     let plan = plan(spec);
     let application = &round.application;
     let fetch = async |request: calendar::Request| application.read(&request).await;
-    let checked = calendar::check(&plan, &round.calendar, round.clock.now(), fetch).await;
+    let mut checked = calendar::check(&plan, &round.calendar, round.clock.now(), fetch).await;
+    if let Some(feeds) = feeds {
+        checked.replace(of_feeds(feeds, &round.strangers).await);
+    }
     Found {
         outcomes: checked.outcomes,
         calendar: checked.memory,
         again: checked.again,
     }
+}
+
+/// The calendars that the application imports, by the list of their addresses. Each is asked at its own
+/// host, through the guard of addresses, without any mark or credential but its own path.
+async fn of_feeds(list: &SecretString, strangers: &net::probe::Probe) -> Outcome {
+    let list = match calendar::parse_feeds(list.expose_secret()) {
+        Ok(list) => list,
+        Err(fault) => return calendar::unreadable(fault),
+    };
+    for feed in &list {
+        redact::guard(feed.path.clone());
+    }
+    let fetch = async |feed: calendar::Feed| {
+        let ask = Ask {
+            door: Door::HTTPS,
+            method: Method::GET,
+            path: feed.path.expose_secret(),
+            limit: ical::MAX_BYTES,
+            wanted: &[200],
+            any_answer: false,
+        };
+        strangers.request(&feed.host, &ask, FEED).await
+    };
+    calendar::feeds(&list, fetch).await
 }
 
 /// What of a calendar is checked, and where the application shows what it imports.

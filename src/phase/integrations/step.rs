@@ -166,6 +166,7 @@ impl Look<'_> {
             vendors: cx.vendors.clone(),
             clock: cx.installation.clock.clone(),
             calendar: calendar.0.clone(),
+            strangers: cx.probe.for_strangers(),
         };
         let job = Job::start(cx, set.clone(), round, subject.clone());
         let name = asked.name.clone();

@@ -207,6 +207,7 @@ async fn every_field_that_names_a_secret_is_asked_about() {
                 "path": "/m", "signingSecretRef": {"name": "s-signing", "key": "a"},
                 "accessTokenSecretRef": {"name": "s-access", "key": "a"},
             },
+            "ical": {"exportPath": "/i.ics", "feedsSecretRef": {"name": "s-feeds", "key": "a"}},
             "webhooks": [{"name": "w", "path": "/x", "header": "X-Signature", "secretRef": {"name": "s-webhook", "key": "a"}}],
         },
         "notifications": [{"webhook": {"urlSecretRef": {"name": "s-notify", "key": "a"}}}],

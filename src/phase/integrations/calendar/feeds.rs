@@ -2,17 +2,26 @@
 
 use std::fmt;
 
+use futures::{StreamExt, stream};
 use secrecy::SecretString;
 
-use super::{answer::outcome, import::CHECKS, plan::Fetched};
+use super::{
+    answer::{header, outcome},
+    import::CHECKS,
+    plan::Fetched,
+    read,
+};
 use crate::{
-    ical::{self, Rule},
+    ical::Rule,
     net::probe::ProbeError,
     phase::integrations::outcome::{Ended, Outcome},
 };
 
 /// Most calendars of one application.
 pub const MAX_FEEDS: usize = 64;
+
+/// Most calendars that are asked for at the same time: channels refuse crowds.
+const WIDTH: usize = 4;
 
 /// A calendar of another channel. Whoever has its address can read it: only the name is shown.
 #[derive(Clone, Debug)]
@@ -96,23 +105,32 @@ fn feed(number: usize, entry: &str) -> Option<Feed> {
 }
 
 /// I3 by the feeds themselves. `fetch` asks for one; it takes the place of what [`super::check`] says of I3.
+/// Several are asked at the same time.
 pub async fn feeds<F, A>(feeds: &[Feed], fetch: F) -> Outcome
 where
     F: Fn(Feed) -> A,
     A: Future<Output = Fetched>,
 {
-    let mut found = Vec::new();
-    for feed in feeds {
-        let (ended, what) = judge(&fetch(feed.clone()).await);
-        found.push((ended, format!("{} {what}", feed.name)));
-    }
+    let asking = feeds.to_vec().into_iter().map(|feed| {
+        let name = feed.name.clone();
+        let fetched = fetch(feed);
+        async move {
+            let (ended, what) = judge(fetched.await).await;
+            (ended, format!("{name} {what}"))
+        }
+    });
+    let found: Vec<(Ended, String)> = stream::iter(asking).buffered(WIDTH).collect().await;
     let (id, name) = CHECKS[2];
     let has = |ended| found.iter().any(|(each, _)| *each == ended);
     // What is proven comes before what is not known.
-    let ended = [Ended::Failed, Ended::Unknown]
-        .into_iter()
-        .find(|ended| has(*ended))
-        .unwrap_or(Ended::Passed);
+    let worst = [
+        Ended::Failed,
+        Ended::Unknown,
+        Ended::Warned,
+        Ended::Unproven,
+    ];
+    let ended = worst.into_iter().find(|ended| has(*ended));
+    let ended = ended.unwrap_or(Ended::Passed);
     let told: Vec<&str> = found
         .iter()
         .filter(|(each, _)| *each == ended)
@@ -124,21 +142,31 @@ where
         [first, rest @ ..] => format!("{first}; and {} more", rest.len()),
     };
     let change = match ended {
-        Ended::Failed => {
+        Ended::Failed | Ended::Warned => {
             "copy the address of the calendar again from the channel, into the Secret and into the application"
         }
-        _ => "",
+        Ended::Unproven => {
+            "name only calendars on the public Internet in spec.integrations.ical.feedsSecretRef"
+        }
+        Ended::Passed | Ended::Unknown | Ended::Waiting => "",
     };
     outcome(id, name, ended, None, evidence, change.to_owned())
 }
 
+/// I3 of a list that cannot be read.
+pub fn unreadable(fault: FeedsFault) -> Outcome {
+    let (id, name) = CHECKS[2];
+    let change = "write the value that spec.integrations.ical.feedsSecretRef names as `NAME=https://…`, with blanks or line breaks between the calendars";
+    let evidence = fault.to_string();
+    outcome(id, name, Ended::Failed, None, evidence, change.to_owned())
+}
+
 /// Whether the answer is a calendar whose nights can be read. Channels are no strict writers: what a lenient
 /// reader can do without is no fault here.
-fn judge(fetched: &Fetched) -> (Ended, String) {
+async fn judge(fetched: Fetched) -> (Ended, String) {
     let answer = match fetched {
         Ok(answer) => answer,
-        Err(error @ ProbeError::TooLarge(_)) => return (Ended::Failed, format!(": {error}")),
-        Err(error) => return (Ended::Unknown, format!(": {error}")),
+        Err(error) => return unanswered(&error),
     };
     match answer.status {
         200 => {}
@@ -150,7 +178,13 @@ fn judge(fetched: &Fetched) -> (Ended, String) {
         }
         status => return (Ended::Unknown, format!("answered {status}")),
     }
-    let calendar = ical::read(&answer.body);
+    if header(&answer, "content-encoding").is_some_and(|coding| coding != "identity") {
+        let what = "answered with a compressed text, which was not asked for";
+        return (Ended::Unknown, what.to_owned());
+    }
+    let Some(calendar) = read(answer.body).await else {
+        return (Ended::Unknown, "was not read to the end".to_owned());
+    };
     let breaks = |rule: &Rule| {
         calendar
             .complaints
@@ -179,6 +213,44 @@ fn judge(fetched: &Fetched) -> (Ended, String) {
             format!("has {} events", calendar.events.len()),
         ),
     }
+}
+
+/// What it means that there is no answer. The host is part of a secret address: it is not named.
+fn unanswered(error: &ProbeError) -> (Ended, String) {
+    let told = match error {
+        ProbeError::TooLarge(limit) => {
+            return (Ended::Failed, format!("is larger than {limit} bytes"));
+        }
+        ProbeError::RedirectLoop => (Ended::Failed, "redirects to itself for ever"),
+        ProbeError::BadPath | ProbeError::BadToken => {
+            (Ended::Failed, "has a path that cannot be requested")
+        }
+        ProbeError::Redirected => (
+            Ended::Warned,
+            "redirects to another host or too often, which not every application follows",
+        ),
+        ProbeError::NotPublic(_) => (
+            Ended::Unproven,
+            "has a host that is not on the public Internet, so it is not asked",
+        ),
+        ProbeError::TimedOut(limit) => {
+            return (
+                Ended::Unknown,
+                format!("gave no answer within {} s", limit.as_secs()),
+            );
+        }
+        ProbeError::NotResolved(_) | ProbeError::NoResolver(_) => {
+            (Ended::Unknown, "has a host that was not resolved")
+        }
+        ProbeError::Connect(_) | ProbeError::NoRoute(_) => {
+            (Ended::Unknown, "has a host that was not reached")
+        }
+        ProbeError::Tls(_) | ProbeError::TlsRefused(_) => {
+            (Ended::Unknown, "has a host with which TLS fails")
+        }
+        ProbeError::Closed(_) | ProbeError::Http(_) => (Ended::Unknown, "did not answer with HTTP"),
+    };
+    (told.0, told.1.to_owned())
 }
 
 #[cfg(test)]
@@ -253,6 +325,11 @@ mod tests {
             })
             .await
         };
+        let mut encoded = answered(200, AIRBNB);
+        if let Ok(answer) = &mut encoded {
+            let gzip = hyper::header::HeaderValue::from_static("gzip");
+            answer.headers.insert("content-encoding", gzip);
+        }
         for (second, ended) in [
             (answered(200, AIRBNB), Ended::Passed),
             (answered(200, &AIRBNB.replace("\r\n", "\n")), Ended::Passed),
@@ -274,10 +351,17 @@ mod tests {
             (answered(403, ""), Ended::Unknown),
             (answered(429, ""), Ended::Unknown),
             (answered(503, ""), Ended::Unknown),
+            (encoded, Ended::Unknown),
             (
                 Err(ProbeError::Connect("h.example".to_owned())),
                 Ended::Unknown,
             ),
+            (
+                Err(ProbeError::NotPublic("h.example".to_owned())),
+                Ended::Unproven,
+            ),
+            (Err(ProbeError::Redirected), Ended::Warned),
+            (Err(ProbeError::TooLarge(8)), Ended::Failed),
         ] {
             let outcome = with(second.clone()).await;
             assert_eq!((outcome.id, outcome.ended), ("I3", ended), "{second:?}");
@@ -285,6 +369,28 @@ mod tests {
                 ended == Ended::Passed || outcome.evidence.starts_with("b "),
                 "{outcome:?}"
             );
+            assert!(!outcome.evidence.contains("h.example"), "{outcome:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_worst_feed_decides_and_a_list_that_cannot_be_read_fails() {
+        let list = "a=https://h.example/1 https://h.example/2 c=https://h.example/3";
+        let list = parse_feeds(list).unwrap();
+        let outcome = feeds(&list, async |feed: Feed| match feed.name.as_str() {
+            "a" => answered(503, ""),
+            "2" => answered(404, ""),
+            _ => answered(410, ""),
+        });
+        let outcome = outcome.await;
+        assert_eq!(outcome.ended, Ended::Failed);
+        assert_eq!(
+            outcome.evidence,
+            "2 answered 404: its address has expired; and 1 more"
+        );
+        let fault = parse_feeds("https://h.example/1 canary").unwrap_err();
+        let outcome = unreadable(fault);
+        assert_eq!((outcome.id, outcome.ended), ("I3", Ended::Failed));
+        assert!(outcome.evidence.starts_with("entry 2 "), "{outcome:?}");
     }
 }

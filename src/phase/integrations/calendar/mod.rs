@@ -17,7 +17,7 @@ mod served;
 #[cfg(test)]
 mod tests;
 
-pub use feeds::{Feed, FeedsFault, feeds, parse_feeds};
+pub use feeds::{Feed, FeedsFault, feeds, parse_feeds, unreadable};
 pub use plan::{Fetched, PAUSE, Plan, Request, Shown};
 
 use std::{collections::BTreeMap, time::Duration, time::Instant};
