@@ -90,6 +90,12 @@ pub static PROOF_FROM_OUTSIDE: &[Phase] = &[Phase {
     steps: smoke_test::CHECKS_FROM_OUTSIDE,
 }];
 
+/// The integrations of the release that serves.
+pub static VERIFIED: &[Phase] = &[Phase {
+    id: PhaseName::Integrations,
+    steps: integrations::STEPS,
+}];
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

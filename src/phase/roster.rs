@@ -19,12 +19,12 @@ use futures::future::try_join_all;
 
 use super::{
     absence::{self, Doubt},
-    marks::{SLOT_KEY, is_named_by_us, is_ours},
+    marks::{RELEASE_KEY, SLOT_KEY, is_named_by_us, is_ours},
 };
 use crate::{
     error::Error,
     fly::{Machine, MachineState, machines::CheckResult},
-    pipeline::{Cx, Owner, step::Result},
+    pipeline::{Cx, Owner, facts::Facts, step::Result},
 };
 
 /// How old an observation may be that steps of one pass share.
@@ -201,15 +201,16 @@ pub fn doubt(cx: &Cx) -> Option<Duration> {
     cx.facts.get::<Roster>()?.doubt
 }
 
+/// Whether it is one of the application's, and not one for a command.
+fn of_app(machine: &&Machine) -> bool {
+    let slot = machine.metadata(SLOT_KEY);
+    !slot.is_some_and(|slot| slot.contains('/'))
+}
+
 /// Whether one of our machines had this image when they were last observed; those that run a command do
 /// not count. `None`: there were none, or not all of them say which image they have.
 pub fn runs(cx: &Cx, digest: &str) -> Option<bool> {
     let roster = cx.facts.get::<Roster>()?;
-    let of_app = |machine: &&Machine| {
-        !machine
-            .metadata(SLOT_KEY)
-            .is_some_and(|slot| slot.contains('/'))
-    };
     let machines: Vec<&Machine> = roster.machines.iter().filter(of_app).collect();
     let digests: Option<Vec<&str>> = machines
         .iter()
@@ -217,6 +218,15 @@ pub fn runs(cx: &Cx, digest: &str) -> Option<bool> {
         .collect();
     let digests = digests.filter(|digests| !digests.is_empty())?;
     Some(digests.contains(&digest))
+}
+
+/// Whether our machines have this release and no other, by its key, as they were last observed; those that
+/// run a command do not count. `None`: there were none, or nobody has looked.
+pub fn runs_only(facts: &Facts, key: &str) -> Option<bool> {
+    let roster = facts.get::<Roster>()?;
+    let mut machines = roster.machines.iter().filter(of_app).peekable();
+    machines.peek()?;
+    Some(machines.all(|machine| machine.metadata(RELEASE_KEY) == Some(key)))
 }
 
 /// The live machines of the app that are not ours, when all were last listed. [`ours`] lists them.

@@ -40,6 +40,8 @@ pub struct Observations {
     pub requests: u64,
     /// What the status said of the proof when this process first saw the object.
     pub earlier: Option<EarlierProof>,
+    /// What steps were asked for beside their target, as a hash.
+    asked: BTreeMap<StepId, String>,
 }
 
 impl Observations {
@@ -67,6 +69,17 @@ impl Observations {
             earlier: self.earlier,
             ..Self::default()
         }
+    }
+
+    /// Has the step observe again if it is asked for something else than in the last pass. Returns whether it
+    /// is.
+    pub fn ask(&mut self, step: StepId, asked: String) -> bool {
+        if self.asked.get(&step) == Some(&asked) {
+            return false;
+        }
+        self.steps.remove(&step);
+        self.asked.insert(step, asked);
+        true
     }
 
     /// Forgets the last observations of the steps of `first` and of all later phases.

@@ -13,6 +13,7 @@ use crate::{
     api::{
         Activation,
         deploy::{Deploy, FlyConfig},
+        integrations::Integrations,
         policy::Mode,
         provision::Provision,
         smoke_test::SmokeTest,
@@ -35,6 +36,9 @@ pub struct ServedSpec {
     pub deploy: Deploy,
     /// How it was proven.
     pub smoke_test: SmokeTest,
+    /// What of others it works with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integrations: Option<Integrations>,
 }
 
 impl ServedSpec {
@@ -47,7 +51,15 @@ impl ServedSpec {
             provision: target.provision.clone(),
             deploy,
             smoke_test: target.smoke_test.clone(),
+            integrations: target.integrations.as_deref().cloned(),
         }
+    }
+
+    /// Whether both are kept and proven alike. Integrations are verified after that.
+    pub fn is_proven_as(&self, other: &Self) -> bool {
+        let (one, two) = (self, other);
+        (&one.region, &one.provision, &one.deploy, &one.smoke_test)
+            == (&two.region, &two.provision, &two.deploy, &two.smoke_test)
     }
 }
 
@@ -97,6 +109,7 @@ fn as_served(activation: &Activation, served: &Served<'_>) -> Activation {
         spec.provision.clone_from(&then.provision);
         spec.deploy.clone_from(&then.deploy);
         spec.smoke_test.clone_from(&then.smoke_test);
+        spec.integrations.clone_from(&then.integrations);
     }
     spec.deploy.source = None;
     spec.deploy.image = Some(served.pinned.to_owned());
@@ -176,6 +189,39 @@ mod tests {
         assert_eq!(serving.digest, "sha256:a");
         assert_eq!(serving.config_hash, "sha256:c");
         assert_eq!(serving.since, "2026-01-02T03:04:05Z".parse().ok());
+    }
+
+    #[test]
+    fn what_serves_has_the_integrations_that_it_went_live_with() {
+        let spec = |integrations: serde_json::Value| -> Activation {
+            let object = json!({"metadata": {"name": "shop"}, "spec": {
+                "organization": "o", "app": "shop", "region": "eze", "deploy": {"image": "x:1"},
+                "integrations": integrations,
+            }});
+            serde_json::from_value(object).unwrap()
+        };
+        let then = spec(json!({"ical": {"exportPath": "/then.ics"}}));
+        let refs = Refs::of(&[("fly", "token", "fo1_some-token")], &[]);
+        let target = Target::parse(&then, &refs, None, b"key").unwrap();
+        let served = ServedSpec::of(&target);
+        let written = serde_json::to_value(&served).unwrap();
+        let read: ServedSpec = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(read, served);
+        let served = Served {
+            spec: Some(&served),
+            config: None,
+            port: 8080,
+            pinned: "x@sha256:1",
+        };
+        let now = spec(json!({"ical": {"exportPath": "/now.ics"}}));
+        let object = as_served(&now, &served);
+        assert_eq!(object.spec.integrations, then.spec.integrations);
+
+        // A record of an older version says nothing of them, and is proven alike.
+        let mut older = written;
+        older.as_object_mut().unwrap().remove("integrations");
+        let older: ServedSpec = serde_json::from_value(older).unwrap();
+        assert!(older.integrations.is_none() && older.is_proven_as(&read));
     }
 
     #[test]

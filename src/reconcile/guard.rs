@@ -1,17 +1,21 @@
 //! The guard of what serves. While the spec cannot be brought live (it is invalid, waits for an
 //! approval, is only planned, failed or was rolled back) the release that serves is kept and proven
-//! as before: its machines, addresses and certificates, and the checks from the public edge.
+//! as before: its machines, addresses and certificates, the checks from the public edge, and the
+//! integrations that it went live with.
 
 use std::{future::ready, sync::Arc, time::Instant};
 
 use futures::FutureExt;
 
 use crate::{
-    api::{PhaseName, StepId, policy::DriftPolicy},
+    api::{
+        PhaseName, StepId,
+        policy::{DriftPolicy, Mode},
+    },
     error::Error,
     fly,
     phase::{
-        KEPT, PROOF, PROOF_FROM_OUTSIDE,
+        KEPT, PROOF, PROOF_FROM_OUTSIDE, VERIFIED, integrations,
         releases::{
             record::Record,
             records::Records,
@@ -95,12 +99,13 @@ pub async fn after(
     // The spec may ask for the same release, and for other checks of it: the checks that it went
     // live with say whether the site answers.
     let served = ServedSpec::of(&cx.target);
-    let is_wanted = records
-        .latest()
-        .is_some_and(|record| record.is_good() && record.content.served.as_ref() == Some(&served));
+    let latest = records.latest().filter(|record| record.is_good());
+    let then = latest.and_then(|record| record.content.served.as_ref());
+    let is_wanted = then.is_some_and(|then| then.is_proven_as(&served));
     let need = need(report, is_wanted, cx.act, reporting_drift);
     let machines = runs(cx, &records);
-    let site = guard(pass, memory, &cx.refs, (&records, need)).await?;
+    let wanted = Some((cx, report));
+    let site = guard(pass, memory, (&cx.refs, wanted), (&records, need)).await?;
     Ok(site.map(|site| Site { machines, ..site }))
 }
 
@@ -133,7 +138,7 @@ pub async fn beside_invalid(
     };
     let wanted = &memory.wanted;
     let records = store::load_at(place, &wanted.facts, &wanted.journal).await?;
-    guard(pass, memory, refs, (&records, Need::Keep)).await
+    guard(pass, memory, (refs, None), (&records, Need::Keep)).await
 }
 
 /// Re-checks without a decision after which nothing is known of what serves.
@@ -160,7 +165,7 @@ pub fn is_unproven(
 async fn guard(
     pass: &Pass<'_>,
     memory: &mut Memory,
-    refs: &Arc<Refs>,
+    (refs, spec): (&Arc<Refs>, Option<(&Cx, &Report)>),
     (records, need): (&Records, Need),
 ) -> Result<Option<Site>, Error> {
     let wanted = &memory.wanted;
@@ -191,12 +196,19 @@ async fn guard(
         (Need::Keep, true) => &[KEPT.split_at(1).0, KEPT.split_at(1).1, PROOF],
         _ => &[PROOF],
     };
+    let key = &pass.context.installation.fingerprint_key;
+    let asked = integrations::asked(&cx.target, refs, key);
+    kept.ask(StepId::IntegrationChecks, asked);
     let mut report = Report::default();
     for table in tables {
-        let run = run::run(&cx, table, &mut kept, &AtTheEnd, |_| None, ready(Ok(())));
-        let part = Box::pin(run).await?;
-        report.sent.extend(part.sent);
-        report.phases.extend(part.phases);
+        add(&mut report, table, &cx, &mut kept).await?;
+    }
+    let of_spec = spec.map(|(cx, _)| &*cx.facts);
+    let only = roster::runs_only(&cx.facts, &serving.key);
+    let only = only.or_else(|| roster::runs_only(of_spec?, &serving.key));
+    let is_planned = pass.activation.spec.mode == Mode::Plan;
+    if !is_planned && has_token && stands_still(only, &report, spec.map(|(_, report)| report)) {
+        add(&mut report, VERIFIED, &cx, &mut kept).await?;
     }
     pass.ensure_waits(&kept, Some(&memory.wanted), &cx.fly);
     memory.kept = Some(kept);
@@ -206,6 +218,40 @@ async fn guard(
         reporting_drift: cx.act == Act::Plan,
         machines: Runs::Serving,
     }))
+}
+
+/// Runs these phases, and adds what they found to the report.
+async fn add(
+    report: &mut Report,
+    table: &'static [Phase],
+    cx: &Cx,
+    kept: &mut Observations,
+) -> Result<(), Error> {
+    let run = run::run(cx, table, kept, &AtTheEnd, |_| None, ready(Ok(())));
+    let part = Box::pin(run).await?;
+    report.sent.extend(part.sent);
+    report.phases.extend(part.phases);
+    Ok(())
+}
+
+/// Whether a look at the application is one at the release that serves: its machines run that release and
+/// no other (`only`), and neither the pass over the spec nor the guard has sent a change or could not
+/// observe. Pure.
+fn stands_still(only: Option<bool>, site: &Report, spec: Option<&Report>) -> bool {
+    let mut reports = [Some(site), spec].into_iter().flatten();
+    let still =
+        |report: &Report| report.sent.is_empty() && !report.phases.iter().any(cannot_observe);
+    only == Some(true) && reports.all(still)
+}
+
+/// Ends the looks at the application if neither the pass over the spec nor the guard came to the
+/// integrations: something moves, or is not known.
+pub fn end_looks(memory: &mut Memory, spec: Option<&Report>, site: Option<&Site>) {
+    let site = site.map(|site| &site.report);
+    let mut reports = [spec, site].into_iter().flatten();
+    if !reports.any(integrations::are_reached) {
+        memory.end_looks();
+    }
 }
 
 /// The target of the release that serves, and whether there is a token for it.
@@ -253,7 +299,7 @@ mod tests {
     use crate::{
         api::Reason,
         phase::PHASES,
-        pipeline::{StepRecord, report::PhaseReport},
+        pipeline::{ChangeKind, StepRecord, change::Sent, report::PhaseReport},
     };
 
     /// A report with these phases; those that are not named come before them and are done, or come
@@ -345,6 +391,39 @@ mod tests {
         assert_eq!(need(&live, true, Act::Apply, false), Need::Nothing);
         let failing = report(PhaseName::SmokeTest, PhaseProgress::Failed, &[]);
         assert_eq!(need(&failing, true, Act::Apply, false), Need::Nothing);
+    }
+
+    #[test]
+    fn integrations_are_verified_only_while_nothing_but_what_serves_runs_and_nothing_moves() {
+        use PhaseName::{Deploy, Preflight, Provision};
+        use PhaseProgress::{AwaitingApproval, Failed, Running};
+        let image = [(StepId::Image, State::Blocked)];
+        let lost = [(StepId::App, State::Retrying { observing: true })];
+        let waits = report(Deploy, AwaitingApproval, &[]);
+        let typo = report(Deploy, Failed, &image);
+        let still = |only, site: &Report, spec: Option<&Report>| stands_still(only, site, spec);
+        let site = report(PhaseName::SmokeTest, PhaseProgress::Succeeded, &[]);
+        assert!(still(Some(true), &site, Some(&waits)));
+        assert!(still(Some(true), &site, Some(&typo)));
+        assert!(still(Some(true), &site, None), "the spec is invalid");
+        assert!(
+            !still(Some(false), &site, Some(&waits)),
+            "another release runs too"
+        );
+        assert!(!still(None, &site, Some(&waits)), "nobody has looked");
+        let unobservable = report(Provision, Running, &lost);
+        assert!(!still(Some(true), &site, Some(&unobservable)));
+        assert!(!still(Some(true), &unobservable, None));
+        let mut moves = report(Preflight, Failed, &[]);
+        moves.sent.push(Sent {
+            step: StepId::Machines,
+            line: "create".to_owned(),
+            kind: ChangeKind::Ordinary,
+        });
+        assert!(
+            !still(Some(true), &moves, None),
+            "a machine is being replaced"
+        );
     }
 
     #[test]

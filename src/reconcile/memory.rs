@@ -37,8 +37,6 @@ pub struct Memory {
     pub proven_at: Instant,
     /// What the object names, as it was read last.
     pub reading: Option<Reading>,
-    /// What the spec and the Secrets said of the integrations.
-    pub integrations: Option<String>,
     /// The observations of the registry for `deploy.source`.
     pub source: source::Watch,
     /// Requests that were handled.
@@ -99,7 +97,6 @@ impl Memory {
             kept: None,
             proven_at: Instant::now(),
             reading: None,
-            integrations: None,
             source: source::Watch::default(),
             handled: Handled::default(),
             votes: BTreeMap::new(),
@@ -145,7 +142,12 @@ impl Memory {
     /// Ends the looks at the application that are under way, and has them begin anew when that is time.
     pub fn end_looks(&mut self) {
         self.wanted.background.end();
-        self.wanted.steps.remove(&StepId::IntegrationChecks);
+        for observations in [Some(&mut self.wanted), self.kept.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            observations.steps.remove(&StepId::IntegrationChecks);
+        }
     }
 
     /// Takes note of the requests for a rollback; a new one has the steps of Deploy observe again.

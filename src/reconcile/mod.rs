@@ -54,7 +54,7 @@ pub use urgency::at_first_sight;
 use crate::{
     api::Activation,
     error::Error,
-    phase::{PHASES, integrations},
+    phase::PHASES,
     pipeline::run,
     process::workqueue::Kind,
     reconcile::{
@@ -108,7 +108,6 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     let target = match read.target {
         Ok(target) => target,
         Err(invalid) => {
-            memory.end_looks();
             let invalid = (invalid.as_slice(), &read.refs);
             return stop::invalid(pass, memory, invalid, requested).await;
         }
@@ -124,7 +123,6 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     cx.origin.approved_by = gates.approvers();
     if let Some(invalid) = requests::abort(pass, memory, &cx.target) {
         gates.conclude(pass, memory, None).await;
-        memory.end_looks();
         return stop::aborted(pass, memory, &cx, invalid, requested).await;
     }
 
@@ -141,13 +139,11 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
         finalizers_first,
     );
     let report = Box::pin(run).await?;
-    if !integrations::are_reached(&report) {
-        memory.end_looks();
-    }
     pass.ensure_waits(&memory.wanted, None, &cx.fly);
 
     // What serves is kept and proven, as far as this run has not (Fly.io).
     let site = guard::after(pass, memory, (&cx, &report), reporting_drift).await?;
+    guard::end_looks(memory, Some(&report), site.as_ref());
     let kept = next_pass::of_site(pass, memory, site.as_ref());
 
     // Derive the status (pure), then write it (Kubernetes).

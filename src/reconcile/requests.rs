@@ -80,9 +80,9 @@ pub fn note_due_steps(refs: &Refs, pass: &Pass<'_>, memory: &mut Memory) {
 pub fn note_integrations(target: &Target, refs: &Refs, pass: &Pass<'_>, memory: &mut Memory) {
     let key = &pass.context.installation.fingerprint_key;
     let asked = integrations::asked(target, refs, key);
-    if memory.integrations.as_ref() != Some(&asked) {
-        memory.wanted.steps.remove(&StepId::IntegrationChecks);
-        memory.integrations = Some(asked);
+    if memory.wanted.ask(StepId::IntegrationChecks, asked) {
+        // The record of what serves says which integrations it has.
+        memory.wanted.steps.remove(&StepId::Promote);
     }
 }
 
@@ -131,7 +131,12 @@ fn forget(pass: &Pass<'_>, memory: &mut Memory, token: &str) {
         .filter(|value| value == token);
     match from.as_deref().map(plan::retry_from) {
         None => memory.forget_observations(),
-        Some(Some(phase)) => memory.wanted.forget_from(PHASES, phase),
+        Some(Some(phase)) => {
+            memory.wanted.forget_from(PHASES, phase);
+            if let Some(kept) = &mut memory.kept {
+                kept.forget_from(PHASES, phase);
+            }
+        }
         Some(None) => {
             let phases: Vec<&str> = PhaseName::ALL.iter().map(|name| name.as_str()).collect();
             let note = format!(

@@ -73,6 +73,7 @@ async fn publish(
         memory.forget_observations();
     }
     let site = guard::beside_invalid(pass, memory, refs).await?;
+    guard::end_looks(memory, None, site.as_ref());
     let next = next_pass::of_site(pass, memory, site.as_ref());
     let result = PassResult {
         invalid,

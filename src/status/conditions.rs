@@ -55,7 +55,7 @@ pub fn next(
     );
     for phase in PhaseName::ALL {
         match phase {
-            PhaseName::Integrations => integrations::set_condition(&mut to),
+            PhaseName::Integrations => integrations::set_condition(&mut to, seen),
             phase => phase_condition(&mut to, *phase),
         }
     }

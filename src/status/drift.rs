@@ -132,7 +132,8 @@ fn site_is_in_order(result: &PassResult<'_>) -> bool {
         let mut kept = site.report.phases.iter();
         site.is_kept()
             && kept.all(|phase| {
-                phase.id == PhaseName::SmokeTest || phase.progress == PhaseProgress::Succeeded
+                let is_proof = matches!(phase.id, PhaseName::SmokeTest | PhaseName::Integrations);
+                is_proof || phase.progress == PhaseProgress::Succeeded
             })
     })
 }

@@ -3,11 +3,11 @@
 
 use jiff::Timestamp;
 
-use super::setter::Setter;
+use super::{PassResult, setter::Setter};
 use crate::{
     api::{
         Activation, ActivationStatus, PhaseName, Reason,
-        condition::{ConditionStatus, ConditionType, whole_seconds},
+        condition::{self, ConditionStatus, ConditionType, whole_seconds},
         status::{
             IntegrationCheck, IntegrationResult, IntegrationState, IntegrationStatus, PhaseState,
             PhaseStatus,
@@ -15,7 +15,7 @@ use crate::{
     },
     pipeline::{
         Note, State,
-        report::{PhaseReport, Report},
+        report::{PhaseProgress, PhaseReport, Report},
     },
 };
 
@@ -106,8 +106,23 @@ fn is_same(old: &IntegrationCheck, new: &IntegrationCheck) -> bool {
 /// Sets the condition. It is False only when a check has failed, or a person has closed the gate: what
 /// is late, missing or without an answer is not known to be wrong. A failure on record stands while a
 /// new release is rolled out.
-pub fn set_condition(to: &mut Setter<'_>) {
+///
+/// While the spec cannot be brought live, it is about the release that serves, as far as its integrations
+/// were looked at.
+pub fn set_condition(to: &mut Setter<'_>, seen: &PassResult<'_>) {
     let type_ = ConditionType::IntegrationsHealthy;
+    let site = seen.site.as_ref();
+    let site = site.and_then(|site| site.report.phase(PhaseName::Integrations));
+    if let Some(site) = site.filter(|site| was_observed(site)) {
+        let (status, reason, message) = of_site(site, &to.status.integrations);
+        to.set(type_, status, reason, &message);
+        return;
+    }
+    let told = condition::find(&to.status.conditions, type_).is_some();
+    if told && seen.failed.is_some() {
+        // Nothing was looked at, and what was known stays.
+        return;
+    }
     let mut phases = to.status.phases.iter();
     let phase = phases.find(|phase| phase.name == PhaseName::Integrations);
     let Some(phase) = phase.cloned() else {
@@ -115,7 +130,41 @@ pub fn set_condition(to: &mut Setter<'_>) {
         return;
     };
     let (status, reason, message) = condition(&phase, &to.status.integrations);
+    if status == True && !seen.invalid.is_empty() {
+        // The phase is as it was when the spec was valid.
+        to.set(
+            type_,
+            Unknown,
+            Reason::Pending,
+            "not looked at: the spec is invalid",
+        );
+        return;
+    }
     to.set(type_, status, reason, &message);
+}
+
+/// What was found of the release that serves, beside a spec that cannot be brought live.
+fn of_site(
+    phase: &PhaseReport,
+    entries: &[IntegrationStatus],
+) -> (ConditionStatus, Reason, String) {
+    if let Some((reason, message)) = failures(entries) {
+        return (False, reason, message);
+    }
+    if phase.progress == PhaseProgress::Succeeded {
+        return (True, Reason::Verified, lines(entries));
+    }
+    let mut steps = phase.steps.iter().map(|(_, record)| record);
+    let open = steps.find(|record| !record.state.satisfied());
+    match open {
+        Some(record) => (Unknown, record.reason, record.message.clone()),
+        None => (Unknown, Reason::Pending, "under way".to_owned()),
+    }
+}
+
+fn lines(entries: &[IntegrationStatus]) -> String {
+    let lines = entries.iter().map(line);
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 fn condition(
@@ -131,10 +180,7 @@ fn condition(
     }
     let rejected = matches!(reason, Reason::Rejected | Reason::ApprovalExpired);
     match phase.state {
-        PhaseState::Succeeded => {
-            let lines = entries.iter().map(line);
-            (True, Reason::Verified, lines.collect::<Vec<_>>().join("; "))
-        }
+        PhaseState::Succeeded => (True, Reason::Verified, lines(entries)),
         PhaseState::Failed if rejected => (False, reason, phase.message.clone()),
         _ if phase.message.is_empty() => {
             let message = "under way; nothing is known yet".to_owned();

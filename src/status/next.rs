@@ -51,6 +51,7 @@ pub fn next(
     }
     if let Some(site) = &seen.site {
         lists::merge_site(&mut status, &site.report, seen.report, now);
+        integrations::merge(&mut status, &site.report, now);
     }
     if !seen.suspended {
         status.intents = lists::intents(old, &seen.intents, now);

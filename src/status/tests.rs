@@ -20,7 +20,7 @@ use crate::{
         ChangeKind, Note, Sent, Slot, State, StepId, StepRecord,
         report::{PhaseProgress, PhaseReport, Report},
     },
-    plan::{Invalid, Target, gate::GateReport, testing as targets},
+    plan::{Invalid, ServingRelease, Target, gate::GateReport, testing as targets},
 };
 
 fn at(second: i64) -> Timestamp {
@@ -644,6 +644,88 @@ fn integrations_take_nothing_back_unless_ready_is_about_them() {
         let action = wants_a_person.then(|| "ical (Ops): mend it".to_owned());
         assert_eq!(usual.next_action, action, "{state}");
     }
+}
+
+/// What was found of the release that serves, with its integration in this state.
+fn site(state: &str, reason: Reason) -> Site {
+    let mut report = integrations(state, reason);
+    report
+        .phases
+        .retain(|phase| matches!(phase.id, PhaseName::SmokeTest | PhaseName::Integrations));
+    let release =
+        serde_json::from_value(json!({"number": 1, "image": "x:1", "digest": "sha256:1"}));
+    Site {
+        release: ServingRelease::of_release(&release.unwrap()).unwrap(),
+        report,
+        reporting_drift: false,
+        machines: Runs::Serving,
+    }
+}
+
+#[test]
+fn while_the_spec_cannot_go_live_the_integrations_of_what_serves_are_told() {
+    let object = activation(json!({"integrations": {"ical": {"exportPath": "/x"}}}));
+    let target = target();
+    let good = integrations("Verified", Reason::Verified);
+    let first = next(None, &object, &seen(&target, &good), at(0));
+    let pending = record(State::Pending, Reason::Pending, "");
+    let waits = report(&[
+        (
+            PhaseName::Deploy,
+            PhaseProgress::AwaitingApproval,
+            pending.clone(),
+        ),
+        (
+            PhaseName::SmokeTest,
+            PhaseProgress::Pending,
+            pending.clone(),
+        ),
+        (PhaseName::Integrations, PhaseProgress::Pending, pending),
+    ]);
+    let invalid = [Invalid {
+        field: "spec.deploy.image",
+        reason: Reason::InvalidSpec,
+        message: "is no image".to_owned(),
+        action: String::new(),
+    }];
+    let beside = |site: Option<Site>, is_invalid: bool| {
+        let pass = match is_invalid {
+            true => PassResult {
+                invalid: &invalid,
+                ..PassResult::default()
+            },
+            false => seen(&target, &waits),
+        };
+        next(Some(&first), &object, &PassResult { site, ..pass }, at(60))
+    };
+    let healthy =
+        |status: &ActivationStatus| is(status, ConditionType::IntegrationsHealthy).to_owned();
+    for is_invalid in [false, true] {
+        let told = beside(Some(site("Verified", Reason::Verified)), is_invalid);
+        assert_eq!(healthy(&told), "True", "{is_invalid}");
+        assert_eq!(told.integrations, first.integrations, "since then");
+        let told = beside(Some(site("Failed", Reason::ForgeryAccepted)), is_invalid);
+        assert_eq!(healthy(&told), "False", "{is_invalid}");
+        assert_eq!(integrations::news(Some(&first), &told).len(), 1);
+        let told = beside(
+            Some(site("Pending", Reason::IntegrationChecking)),
+            is_invalid,
+        );
+        assert_eq!(healthy(&told), "Unknown", "{is_invalid}");
+        assert_eq!(
+            healthy(&beside(None, is_invalid)),
+            "Unknown",
+            "{is_invalid}"
+        );
+    }
+    // A pass that failed as a whole has looked at nothing.
+    let held = beside(Some(site("Verified", Reason::Verified)), false);
+    let failed = PassResult {
+        failed: Some((Reason::ObservationUnknown, "no answer".to_owned())),
+        ..PassResult::default()
+    };
+    let told = next(Some(&held), &object, &failed, at(90));
+    assert_eq!(healthy(&told), "True");
 }
 
 #[test]

@@ -171,6 +171,9 @@ pub struct IntegrationStatus {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub fingerprint: String,
+    /// Somebody has requested that it is checked again, and that has not ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requested: bool,
     /// When the state changed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,

@@ -35,6 +35,8 @@ pub struct Job {
     pub subject: Subject,
     token: CancellationToken,
     found: Arc<Mutex<Option<Found>>>,
+    /// Who waits for it.
+    waker: Arc<Mutex<Waker>>,
 }
 
 /// How far a job has come.
@@ -76,13 +78,16 @@ impl Job {
             subject,
             token: token.clone(),
             found: found.clone(),
+            waker: Arc::new(Mutex::new(waker)),
         };
+        let waits = job.waker.clone();
         tokio::spawn(redact::carry(async move {
             let ended = tokio::select! {
                 () = token.cancelled() => return,
                 ended = work => ended,
             };
             *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+            let waker = waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
             waker.wake(StepId::IntegrationChecks);
         }));
         job
@@ -98,6 +103,12 @@ impl Job {
             Some(found) => Progress::Ended(found.clone()),
             None => Progress::Running,
         }
+    }
+
+    /// Has its end wake this one: the pass over the spec and the guard of what serves take over from each
+    /// other.
+    pub fn wake_with(&self, waker: Waker) {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = waker;
     }
 
     /// Ends it.

@@ -191,6 +191,22 @@ pub fn is_verified(outcomes: &[Outcome]) -> bool {
     !outcomes.is_empty() && outcomes.iter().all(shown)
 }
 
+/// Whether somebody has requested that what is verified is checked again, and that has not ended: what this
+/// process knows is older than the request, or an earlier process has not made the checks.
+pub fn is_requested(
+    known: Option<&Known>,
+    told: Option<&IntegrationStatus>,
+    subject: &Subject,
+) -> bool {
+    match known {
+        Some(known) => {
+            let before = &known.subject;
+            before.fingerprint == subject.fingerprint && before.requests != subject.requests
+        }
+        None => stands(told, subject).is_some_and(|told| subject.requests > 0 || told.requested),
+    }
+}
+
 /// What the status says of an integration, if that stands: it was verified for this subject, or it
 /// has failed, which stands until another look says otherwise.
 pub fn stands<'a>(
@@ -310,6 +326,41 @@ pub mod tests {
         assert!(all.iter().all(|due| *due <= interval.get()));
         let early = all.iter().filter(|due| **due < interval.get() / 2).count();
         assert!((10..40).contains(&early), "{early} of 50 in the first half");
+    }
+
+    #[test]
+    fn a_request_is_open_until_the_checks_after_it_have_ended_also_after_a_restart() {
+        let requested = |known: Option<&Known>, told: bool, requests: u64| {
+            let told = IntegrationStatus {
+                state: IntegrationState::Verified,
+                fingerprint: subject(1).fingerprint,
+                requested: told,
+                ..IntegrationStatus::default()
+            };
+            let subject = Subject {
+                requests,
+                ..subject(1)
+            };
+            is_requested(known, Some(&told), &subject)
+        };
+        let good = look(None, &[outcome("W3", Ended::Passed)]);
+        assert!(!requested(Some(&good), true, 0));
+        assert!(
+            requested(Some(&good), false, 1),
+            "it is older than the request"
+        );
+        assert!(
+            !requested(None, false, 0),
+            "a new process, and nothing was open"
+        );
+        assert!(
+            requested(None, true, 0),
+            "the former process has not made the checks"
+        );
+        assert!(
+            requested(None, false, 1),
+            "the request came while no process was there"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
     ask::{self, Asked, Set},
     calendar,
     job::{Job, Jobs, Progress},
-    life::{Known, Subject, stands},
+    life::{Known, Subject, is_requested, stands},
     report::{self, Context},
     sets::Round,
 };
@@ -107,7 +107,8 @@ impl Look<'_> {
         let found = cx.journal.get::<Found>().unwrap_or_default();
         let mut known = found.0.get(&asked.name).cloned();
         let running = self.pick_up(asked, &subject, &mut known);
-        if known.is_none() && is_verified(told, &subject) {
+        let requested = is_requested(known.as_ref(), told, &subject);
+        if known.is_none() && !requested && is_verified(told, &subject) {
             let uid = &cx.owner.uid;
             known = Some(Known::standing(
                 subject.clone(),
@@ -123,7 +124,10 @@ impl Look<'_> {
             namespace: &cx.owner.namespace,
             told,
         };
-        let entry = report::entry(asked, known.as_ref(), &subject, context);
+        let entry = IntegrationStatus {
+            requested,
+            ..report::entry(asked, known.as_ref(), &subject, context)
+        };
         let same = |known: &&Known| known.subject.fingerprint == subject.fingerprint;
         let verified = known.as_ref().filter(same);
         let verified = verified.and_then(|known| known.verified);
@@ -184,6 +188,8 @@ impl Look<'_> {
             return false;
         };
         let same = job.subject == *subject;
+        // Before it is asked how far it is: it may end in between.
+        job.wake_with(cx.waker.clone());
         match job.progress() {
             Progress::Running if same => return true,
             Progress::Ended(found) if same => {

@@ -70,7 +70,8 @@ pub fn known_serving_digest(facts: &Facts, journal: &TypedMap) -> Option<String>
 pub fn is_known_proven(facts: &Facts, journal: &TypedMap, served: &ServedSpec) -> bool {
     known(facts, journal).is_some_and(|stored| {
         let latest = stored.records.latest().filter(|record| record.is_good());
-        latest.is_some_and(|record| record.content.served.as_ref() == Some(served))
+        let then = latest.and_then(|record| record.content.served.as_ref());
+        then.is_some_and(|then| then.is_proven_as(served))
     })
 }
 

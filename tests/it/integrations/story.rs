@@ -5,84 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use golive::api::{
-    ActivationStatus,
-    status::{IntegrationResult, IntegrationState, IntegrationStatus, PhaseState},
+use golive::api::status::{IntegrationResult, IntegrationState, PhaseState};
+use serde_json::json;
+
+use super::example::{
+    APP_SECRET, NAME, application, cabanas, entry, events, inputs, official, result,
 };
-use serde_json::{Value, json};
-
-use crate::support::env::{Env, is, message, reason, root};
-
-const NAME: &str = "sist-cabanas-mvp";
-
-/// What Meta and Mercado Pago have: Golive signs with it.
-const VERIFY_TOKEN: &str = "ea863b245a47f4a0deed25c7faece57037cf4321d2e7379a";
-const APP_SECRET: &str = "59c3330781715efd040ae625b7699406";
-const SIGNATURE: &str = "e60ba6be61498d55e7c7806202617ca26650ad9a545659d1ed0af4af414428cb";
-
-/// The example application, whose official secrets may come later.
-fn cabanas() -> Value {
-    let effect = |provider: &str| json!({"metric": {"name": "webhook_effects_total", "selector": {"provider": provider}}});
-    json!({
-        "app": NAME,
-        "provision": {
-            "postgres": {"managed": {}},
-            "redis": {"upstash": {}},
-            "secrets": {
-                "generate": [
-                    {"name": "JWT_SECRET", "bytes": 48},
-                    {"name": "REDIS_PASSWORD", "bytes": 24},
-                    {"name": "ICS_SALT", "bytes": 16, "encoding": "hex"},
-                    {"name": "ADMIN_CSRF_SECRET", "bytes": 32},
-                    {"name": "GRAFANA_ADMIN_PASSWORD", "bytes": 18, "encoding": "alphanumeric"},
-                ],
-                "from": [{"secretRef": {"name": "application"}, "optional": true}],
-            },
-        },
-        "deploy": {
-            "image": format!("registry.fly.io/{NAME}:1.4.0"),
-            "config": {"configMapRef": {"name": "sist-cabanas", "key": "fly.toml"}},
-        },
-        "smokeTest": {"checks": [{"name": "health", "http": {"path": "/api/v1/healthz"}}]},
-        "integrations": {
-            "owner": "Integraciones",
-            "whatsapp": {
-                "path": "/api/v1/webhooks/whatsapp",
-                "verifyTokenSecretRef": {"name": "official", "key": "VERIFY_TOKEN"},
-                "appSecretRef": {"name": "official", "key": "APP_SECRET"},
-                "effect": effect("whatsapp"),
-            },
-            "mercadoPago": {
-                "path": "/api/v1/webhooks/mercadopago",
-                "signingSecretRef": {"name": "official", "key": "SIGNATURE"},
-                "effect": effect("mercadopago"),
-            },
-            "ical": {"exportPath": "/api/v1/ical/export.ics"},
-        },
-    })
-}
-
-/// What the application gets.
-async fn application(env: &Env, app_secret: &str) {
-    let values = [
-        ("WHATSAPP_VERIFY_TOKEN", VERIFY_TOKEN),
-        ("WHATSAPP_APP_SECRET", app_secret),
-        ("MERCADOPAGO_WEBHOOK_SECRET", SIGNATURE),
-    ];
-    env.secret("application", &values).await;
-}
-
-fn entry<'s>(status: &'s ActivationStatus, name: &str) -> &'s IntegrationStatus {
-    let mut all = status.integrations.iter();
-    all.find(|entry| entry.name == name).unwrap()
-}
-
-fn result(status: &ActivationStatus, name: &str, id: &str) -> Option<IntegrationResult> {
-    let mut checks = entry(status, name).checks.iter();
-    checks
-        .find(|check| check.id == id)
-        .map(|check| check.result)
-}
+use crate::support::env::{Env, is, message, reason};
 
 /// Ids of the machines that run.
 fn started(env: &Env) -> BTreeSet<String> {
@@ -93,17 +22,10 @@ fn started(env: &Env) -> BTreeSet<String> {
         .collect()
 }
 
-async fn events(env: &Env, reason: &str) -> Vec<String> {
-    let all = env.events(NAME).await.into_iter();
-    let those = all.filter(|(_, of, _)| of == reason);
-    those.map(|(_, _, note)| note).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_secrets_come_after_go_live_and_a_wrong_one_is_told_until_it_is_mended() {
     let env = Env::start().await;
-    let inputs = root().join("examples/sist-cabanas-inputs.yaml");
-    env.apply(&std::fs::read_to_string(inputs).unwrap()).await;
+    inputs(&env).await;
     env.activation(NAME, cabanas()).await;
 
     // Live without the secrets that only Meta and Mercado Pago can give.
@@ -127,12 +49,7 @@ async fn the_official_secrets_come_after_go_live_and_a_wrong_one_is_told_until_i
 
     // They are handed in: to the application, and to Golive, which signs as the vendors do.
     application(&env, APP_SECRET).await;
-    let official = [
-        ("VERIFY_TOKEN", VERIFY_TOKEN),
-        ("APP_SECRET", APP_SECRET),
-        ("SIGNATURE", SIGNATURE),
-    ];
-    env.secret("official", &official).await;
+    official(&env, APP_SECRET).await;
     let status = env.wait_for(NAME, "IntegrationsHealthy", "True").await;
     assert_eq!(reason(&status, "IntegrationsHealthy"), "Verified");
     for (name, ids) in [

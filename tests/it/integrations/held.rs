@@ -1,0 +1,98 @@
+//! A release that lets forgeries in, and the mended one; and the integrations of what serves beside a spec
+//! that cannot go live.
+
+use golive::api::status::{IntegrationResult, IntegrationState};
+use serde_json::json;
+
+use super::example::{
+    APP_SECRET, NAME, application, entry, events, inputs, official, result, with_only,
+};
+use crate::support::env::{Env, is, message, reason};
+
+fn image(tag: &str) -> serde_json::Value {
+    json!({"spec": {"deploy": {"image": format!("registry.fly.io/{NAME}:{tag}")}}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_accepts_forgeries_is_told_once_and_the_mended_one_is_healthy_by_itself() {
+    let env = Env::start().await;
+    inputs(&env).await;
+    application(&env, APP_SECRET).await;
+    official(&env, APP_SECRET).await;
+    let spec = with_only("1.4.2-accepts-unsigned", &["whatsapp"]);
+    env.activation(NAME, spec).await;
+
+    let status = env.wait_for(NAME, "IntegrationsHealthy", "False").await;
+    assert_eq!(reason(&status, "IntegrationsHealthy"), "ForgeryAccepted");
+    let whatsapp = entry(&status, "whatsapp");
+    assert_eq!(whatsapp.state, IntegrationState::Failed);
+    assert_eq!(whatsapp.owner.as_deref(), Some("Integraciones"));
+    assert!(!whatsapp.next_action.is_empty());
+    for id in ["W4", "W5", "W6"] {
+        let found = result(&status, "whatsapp", id);
+        assert_eq!(found, Some(IntegrationResult::Failed), "{id}");
+    }
+    assert!(is(&status, "Live", "True"), "{}", message(&status, "Live"));
+    assert!(is(&status, "Ready", "True"));
+    assert_eq!(reason(&status, "Ready"), "GoLive");
+    let action = status.next_action.unwrap_or_default();
+    assert!(action.starts_with("whatsapp (Integraciones): "), "{action}");
+    env.wait_event(NAME, "ForgeryAccepted").await;
+
+    // The mended release, without a word to Golive.
+    env.patch(NAME, image("1.4.0")).await;
+    let status = env.wait_for(NAME, "IntegrationsHealthy", "True").await;
+    assert_eq!(entry(&status, "whatsapp").release, Some(2));
+    let told: Vec<(String, String, String)> = env.events(NAME).await;
+    let forged = told.iter().filter(|(_, of, _)| of == "ForgeryAccepted");
+    let forged: Vec<_> = forged.collect();
+    assert_eq!(forged.len(), 1, "{forged:?}");
+    assert_eq!(forged[0].0, "Warning");
+    assert!(forged[0].2.contains("Integraciones"), "{forged:?}");
+    assert!(forged[0].2.contains("next: "), "{forged:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_a_spec_that_cannot_go_live_the_integrations_of_what_serves_are_proven_again() {
+    let env = Env::start().await;
+    inputs(&env).await;
+    application(&env, APP_SECRET).await;
+    official(&env, APP_SECRET).await;
+    env.activation(NAME, with_only("1.4.0", &["whatsapp"]))
+        .await;
+    let status = env.wait_for(NAME, "IntegrationsHealthy", "True").await;
+    let since = entry(&status, "whatsapp").verified_at.clone();
+
+    // A typo in the image; and another path of the webhook, which what serves does not have.
+    let mut typo = image("1.4.O");
+    typo["spec"]["integrations"] = json!({"whatsapp": {"path": "/hooks/of/the/next/release"}});
+    env.patch(NAME, typo).await;
+    let status = env
+        .wait(
+            NAME,
+            "the spec is stuck, and the integration verified",
+            |status| is(status, "Ready", "False") && is(status, "IntegrationsHealthy", "True"),
+        )
+        .await;
+    assert_eq!(entry(&status, "whatsapp").verified_at, since);
+
+    // It is looked at again at once when a Secret says something else.
+    let is_stuck = |status: &golive::api::ActivationStatus| {
+        is(status, "Ready", "False") && is(status, "Live", "True")
+    };
+    official(&env, "0123456789abcdef0123456789abcdef").await;
+    let status = env
+        .wait(NAME, "the wrong secret is found", |status| {
+            is_stuck(status) && reason(status, "IntegrationsHealthy") == "IntegrationFailed"
+        })
+        .await;
+    let found = result(&status, "whatsapp", "W3");
+    assert_eq!(found, Some(IntegrationResult::Failed));
+    assert_eq!(entry(&status, "whatsapp").release, Some(1));
+    official(&env, APP_SECRET).await;
+    env.wait(NAME, "the right secret is found", |status| {
+        is_stuck(status) && is(status, "IntegrationsHealthy", "True")
+    })
+    .await;
+    assert_eq!(events(&env, "IntegrationFailed").await.len(), 1);
+}
