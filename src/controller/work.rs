@@ -15,8 +15,7 @@ use crate::{
     pipeline::{Fence, Installation, Timing},
     plan::{refs::Allowed, room::Room},
     process::{
-        outside, places::Places, publisher::Publisher, recorder::Recorder, settings::Settings,
-        turnstile::Turnstile,
+        outside, publisher::Publisher, recorder::Recorder, settings::Settings, turnstile::Turnstile,
     },
     reconcile::{
         context::{Context, Departures, Redactors},
@@ -59,7 +58,7 @@ pub fn installation(
             true => Allowed::Labelled,
             false => Allowed::All,
         },
-        places: Places::new(LOOKS, LOOKS_OF_ONE),
+        looks: Turnstile::with_share(LOOKS, LOOKS_OF_ONE),
         timing: timing(settings),
         clock: clock.clone(),
     }

@@ -27,7 +27,7 @@ use crate::{
         Target,
         refs::{Allowed, Refs},
     },
-    process::{outside::Outside, places::Places},
+    process::{outside::Outside, turnstile::Turnstile},
 };
 
 /// May this process still write to the outside? Closed on shutdown and when the leader's
@@ -110,7 +110,7 @@ pub struct Installation {
     /// Which Secrets of its namespace an object may use.
     pub secrets: Allowed,
     /// Places for looks at applications in the background.
-    pub places: Places,
+    pub looks: Arc<Turnstile>,
     /// Lengths of time.
     pub timing: Timing,
     /// The clock of the API server.

@@ -11,7 +11,6 @@ pub mod leader;
 mod mail;
 pub mod metrics;
 pub mod outside;
-pub mod places;
 pub mod publisher;
 pub mod recorder;
 pub mod server;

@@ -1,5 +1,6 @@
 //! Lets a limited number in at a time, fairly between tenants: one holds its share at most, and of
-//! those that wait, the one that holds least is next.
+//! those that wait, the one that holds least is next. Questions to servers outside and looks at
+//! applications in the background take their places here.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -10,10 +11,31 @@ use tokio::sync::oneshot;
 
 use super::share::may_take;
 
+/// How many places one tenant may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Share {
+    /// Fewer than are free: see [`may_take`].
+    OfFree,
+    /// At most so many.
+    Fixed(usize),
+}
+
+impl Share {
+    /// Whether a tenant that holds `held` places may take another one, of `all` of which `taken` are
+    /// taken.
+    fn lets(self, held: usize, taken: usize, all: usize) -> bool {
+        match self {
+            Self::OfFree => may_take(held, taken, all),
+            Self::Fixed(share) => taken < all && held < share,
+        }
+    }
+}
+
 /// A limited number of places.
 #[derive(Debug)]
 pub struct Turnstile {
     all: usize,
+    share: Share,
     state: Mutex<State>,
 }
 
@@ -34,10 +56,20 @@ pub struct Entered {
 }
 
 impl Turnstile {
-    /// With `all` places.
+    /// With `all` places, of which a tenant may hold fewer than are free.
     pub fn new(all: usize) -> Arc<Self> {
+        Self::of(all, Share::OfFree)
+    }
+
+    /// With `all` places, of which a tenant may hold `share`.
+    pub fn with_share(all: usize, share: usize) -> Arc<Self> {
+        Self::of(all, Share::Fixed(share))
+    }
+
+    fn of(all: usize, share: Share) -> Arc<Self> {
         Arc::new(Self {
             all,
+            share,
             state: Mutex::default(),
         })
     }
@@ -57,7 +89,7 @@ impl Turnstile {
     /// Lets in who may enter.
     fn admit(self: &Arc<Self>) {
         loop {
-            let next = self.lock().next(self.all);
+            let next = self.lock().next(self.all, self.share);
             let Some((tenant, sender)) = next else { return };
             let entered = Entered {
                 turnstile: self.clone(),
@@ -75,9 +107,9 @@ impl Turnstile {
 
 impl State {
     /// Takes a place for the next of those that wait.
-    fn next(&mut self, all: usize) -> Option<(String, oneshot::Sender<Entered>)> {
+    fn next(&mut self, all: usize, share: Share) -> Option<(String, oneshot::Sender<Entered>)> {
         let held = |tenant: &String| self.held.get(tenant).copied().unwrap_or_default();
-        let may = |tenant: &String| may_take(held(tenant), self.taken, all);
+        let may = |tenant: &String| share.lets(held(tenant), self.taken, all);
         let waiting = self.waiting.iter().enumerate();
         let (at, _) = waiting
             .filter(|(_, (tenant, _))| may(tenant))
@@ -142,5 +174,26 @@ mod tests {
             (state.taken, state.held.len(), state.waiting.len()),
             (0, 0, 0)
         );
+    }
+
+    #[test]
+    fn with_a_fixed_share_one_tenant_takes_that_and_no_more_and_leaves_room_for_others() {
+        let turnstile = Turnstile::with_share(16, 6);
+        let enter = |tenant: &'static str, many: usize| {
+            let waiting = (0..many).map(|_| {
+                let turnstile = turnstile.clone();
+                async move { turnstile.enter(tenant).await }.boxed()
+            });
+            let mut waiting: Vec<_> = waiting.collect();
+            let entered = waiting.iter_mut().filter_map(FutureExt::now_or_never);
+            entered.collect::<Vec<Entered>>()
+        };
+        let one = enter("a", 9);
+        assert_eq!(one.len(), 6, "its share");
+        let (two, three) = (enter("b", 9), enter("c", 9));
+        assert_eq!((two.len(), three.len()), (6, 4), "all are taken");
+        assert!(enter("d", 1).is_empty());
+        drop(one);
+        assert_eq!(enter("d", 9).len(), 6);
     }
 }

@@ -53,9 +53,9 @@ pub enum Progress {
 impl Job {
     /// Begins a set of checks. Its end wakes the object.
     pub fn start(cx: &Cx, set: Set, round: Round, subject: Subject) -> Self {
-        let (places, tenant) = (cx.installation.places.clone(), cx.owner.namespace.clone());
+        let (looks, tenant) = (cx.installation.looks.clone(), cx.owner.namespace.clone());
         let work = async move {
-            let _place = places.take(&tenant).await;
+            let _place = looks.enter(&tenant).await;
             let checks = sets::run(&set, round);
             let ended = tokio::time::timeout(LIMIT, Box::pin(checks)).await;
             ended.unwrap_or_else(|_| Found {

@@ -232,7 +232,7 @@ fn cx() -> Cx {
             fingerprint_key: b"key".to_vec().into(),
             app_tokens: false,
             secrets: crate::plan::refs::Allowed::All,
-            places: crate::process::places::Places::new(1, 1),
+            looks: Turnstile::with_share(1, 1),
             timing: Timing::default(),
             clock: crate::clock::ServerClock::at(Timestamp::UNIX_EPOCH),
         }),
