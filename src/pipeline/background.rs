@@ -3,14 +3,9 @@
 //! It is an observation, so its end wakes the object and the next pass picks up what was found. A look
 //! at an application that changes meanwhile proves nothing: whatever changes the application ends it.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
-
-use super::StepId;
 
 /// The looks of one object that are under way. They end with it.
 #[derive(Debug, Default)]
@@ -33,28 +28,6 @@ impl Background {
 impl Drop for Background {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-/// Wakes the object of a pass: what a step of it runs in the background has ended.
-#[derive(Clone)]
-pub struct Waker(Arc<dyn Fn(StepId) + Send + Sync>);
-
-impl Waker {
-    /// A waker that calls this.
-    pub fn new(wake: impl Fn(StepId) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(wake))
-    }
-
-    /// Has the step observe again, in a pass that begins as soon as it can.
-    pub fn wake(&self, step: StepId) {
-        (self.0)(step);
-    }
-}
-
-impl fmt::Debug for Waker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Waker").finish()
     }
 }
 

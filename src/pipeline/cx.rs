@@ -6,12 +6,7 @@ use jiff::Timestamp;
 
 pub use crate::{api::Owner, clock::Timing};
 
-use super::{
-    background::{Background, Waker},
-    facts::Facts,
-    intent::Intents,
-    typed_map::TypedMap,
-};
+use super::{background::Background, facts::Facts, intent::Intents, typed_map::TypedMap};
 use crate::{
     api::{
         ActivationStatus,
@@ -27,7 +22,7 @@ use crate::{
         Target,
         refs::{Allowed, Refs},
     },
-    process::{outside::Outside, turnstile::Turnstile},
+    process::{outside::Outside, turnstile::Turnstile, waker::Waker},
 };
 
 /// May this process still write to the outside? Closed on shutdown and when the leader's

@@ -34,7 +34,7 @@ pub mod typed_map;
 pub mod verdict;
 
 pub use advance::{AnyStep, Phase};
-pub use background::{Background, Waker};
+pub use background::Background;
 pub use change::{ChangeKind, Sent, StepChange};
 pub use cx::{Act, Care, Cx, EarlierProof, Fence, Installation, Origin, Owner, Recorded, Timing};
 pub use note::{Incident, Note, ProbeKind, ProvedBy, SmokeProof};

@@ -18,4 +18,5 @@ pub mod settings;
 pub mod share;
 pub mod telemetry;
 pub mod turnstile;
+pub mod waker;
 pub mod workqueue;

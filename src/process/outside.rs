@@ -22,7 +22,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
-use super::turnstile::Turnstile;
+use super::{turnstile::Turnstile, waker::Waker};
 use crate::{api::StepId, causes, redact};
 
 /// How long a pass stays for an answer. An answer that takes longer is not waited for the next time.
@@ -80,16 +80,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Called when an answer is there that no pass waits for, with the step that asked.
-pub type Wake = Arc<dyn Fn(Option<StepId>) + Send + Sync>;
-
 /// What a pass asks outside with.
 #[derive(Clone)]
 pub struct Outside {
     questions: Arc<Questions>,
     limit: Arc<Turnstile>,
     namespace: String,
-    wake: Wake,
+    waker: Waker,
     stay: Duration,
 }
 
@@ -99,13 +96,13 @@ impl Outside {
         questions: Arc<Questions>,
         limit: Arc<Turnstile>,
         namespace: String,
-        wake: Wake,
+        waker: Waker,
     ) -> Self {
         Self {
             questions,
             limit,
             namespace,
-            wake,
+            waker,
             stay: STAY,
         }
     }
@@ -219,7 +216,7 @@ impl Outside {
             // Nobody is there any more: the object is gone, or asks something else.
             drop(sender.send(answer));
             if went.load(Ordering::SeqCst) {
-                (of.wake)(step);
+                of.waker.wake(step);
             }
         };
         // With the secrets of its object, which no log line, error or panic of it may show.
@@ -253,11 +250,11 @@ mod tests {
         tokio::sync::mpsc::UnboundedReceiver<Option<StepId>>,
     ) {
         let (sender, woken) = tokio::sync::mpsc::unbounded_channel();
-        let wake = Arc::new(move |step| sender.send(step).unwrap_or_default());
+        let waker = Waker::new(move |step| sender.send(step).unwrap_or_default());
         let limit = Turnstile::new(limit);
         let outside = Outside {
             stay: Duration::from_millis(100),
-            ..Outside::new(Arc::default(), limit, "ns".to_owned(), wake)
+            ..Outside::new(Arc::default(), limit, "ns".to_owned(), waker)
         };
         (outside, woken)
     }

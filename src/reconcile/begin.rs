@@ -11,11 +11,10 @@ use crate::{
     error::Error,
     fly,
     pipeline::{
-        Act, Care, Cx, EarlierProof, Origin, Owner, Recorded, Slot, Waker,
-        observations::Observations,
+        Act, Care, Cx, EarlierProof, Origin, Owner, Recorded, Slot, observations::Observations,
     },
     plan::{ServingRelease, Target, refs::Refs},
-    process::{outside::Outside, workqueue::Kind},
+    process::{outside::Outside, waker::Waker, workqueue::Kind},
     reconcile::{context::Context, memory::Memory, status_publisher::StatusPublisher},
     status,
 };
@@ -181,17 +180,11 @@ pub fn cx_for(
 
 /// What this pass asks servers outside with. An answer that comes after it wakes the object.
 pub fn outside(pass: &Pass<'_>, observations: &Observations) -> Outside {
-    let (waker, waits) = (waker(pass, observations), pass.context.waits.clone());
-    let object = pass.reference();
-    let wake = move |step: Option<StepId>| match step {
-        Some(step) => waker.wake(step),
-        None => waits.wake(&object, Kind::Progress),
-    };
     Outside::new(
         observations.questions.clone(),
         pass.context.outside.clone(),
         pass.owner.namespace.clone(),
-        Arc::new(wake),
+        waker(pass, observations),
     )
 }
 
@@ -200,7 +193,9 @@ fn waker(pass: &Pass<'_>, observations: &Observations) -> Waker {
     let (waits, object) = (pass.context.waits.clone(), pass.reference());
     let fired = observations.fired.clone();
     Waker::new(move |step| {
-        fired.fire(step);
+        if let Some(step) = step {
+            fired.fire(step);
+        }
         waits.wake(&object, Kind::Progress);
     })
 }

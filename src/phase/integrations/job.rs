@@ -16,7 +16,8 @@ use super::{
     sets::{self, Found, Round},
 };
 use crate::{
-    pipeline::{Cx, StepId, Waker},
+    pipeline::{Cx, StepId},
+    process::waker::Waker,
     redact,
 };
 
@@ -88,7 +89,7 @@ impl Job {
             };
             *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
             let waker = waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            waker.wake(StepId::IntegrationChecks);
+            waker.wake(Some(StepId::IntegrationChecks));
         }));
         job
     }
@@ -142,7 +143,11 @@ mod tests {
     /// A job that ends when the sender says so, and what it wakes.
     fn job(
         token: &CancellationToken,
-    ) -> (Job, oneshot::Sender<Found>, mpsc::UnboundedReceiver<StepId>) {
+    ) -> (
+        Job,
+        oneshot::Sender<Found>,
+        mpsc::UnboundedReceiver<Option<StepId>>,
+    ) {
         let (end, ends) = oneshot::channel();
         let (woken, wakes) = mpsc::unbounded_channel();
         let waker = Waker::new(move |step| woken.send(step).unwrap_or_default());
@@ -160,7 +165,7 @@ mod tests {
             ..Found::default()
         };
         end.send(found).unwrap();
-        assert_eq!(wakes.recv().await, Some(StepId::IntegrationChecks));
+        assert_eq!(wakes.recv().await, Some(Some(StepId::IntegrationChecks)));
         let Progress::Ended(found) = job.progress() else {
             unreachable!("it has ended");
         };

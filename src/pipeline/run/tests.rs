@@ -29,7 +29,7 @@ use crate::{
         verdict::{Result, Slot},
     },
     plan::{Target, refs::Refs, testing},
-    process::{outside::Outside, turnstile::Turnstile},
+    process::{outside::Outside, turnstile::Turnstile, waker::Waker},
 };
 
 /// Longest time that anything here takes, on a busy computer too.
@@ -218,14 +218,14 @@ fn cx() -> Cx {
             Default::default(),
             Turnstile::new(8),
             "n".to_owned(),
-            Arc::new(|_| {}),
+            Waker::new(|_| {}),
         ),
         vendors: crate::net::vendor::testing::nobody(),
         facts: Default::default(),
         journal: Default::default(),
         intents: Default::default(),
         background: Default::default(),
-        waker: crate::pipeline::Waker::new(|_| {}),
+        waker: Waker::new(|_| {}),
         installation: Arc::new(Installation {
             watched: Vec::new(),
             own_namespace: "n".to_owned(),
