@@ -30,6 +30,18 @@ fn rules(text: impl AsRef<[u8]>) -> Vec<Rule> {
     found(text).into_iter().map(|(rule, ..)| rule).collect()
 }
 
+/// Each of these changes of a correct export (from, to) breaks this rule of this check, and no other.
+fn each_change_breaks_one_rule(text: &str, check: Check, changes: &[(&str, &str, Rule, Class)]) {
+    for (from, to, rule, class) in changes {
+        let changed = text.replacen(from, to, 1);
+        let complaints = read(changed.as_bytes()).complaints;
+        assert_eq!(complaints.len(), 1, "{from} {to}: {complaints:?}");
+        let found = (&complaints[0].rule, &complaints[0].class);
+        assert_eq!(found, (rule, class), "{from} {to}");
+        assert_eq!(complaints[0].check(), check, "{from} {to}");
+    }
+}
+
 /// Rules that an event with these lines breaks.
 fn of_event(more: &str) -> Vec<Rule> {
     rules(export(&[stay("a@cabanas", more)]))
@@ -164,59 +176,53 @@ fn a_fold_inside_a_character_is_found_and_read_over() {
 #[test]
 fn the_frame_is_one_calendar_with_its_properties_once() {
     let text = export(&[stay("a", "")]);
-    for (from, to, rule, class) in [
-        (
-            "PRODID:-//cabanas//Cabanas//ES\r\n",
-            "",
-            Rule::Missing,
-            Class::ProdId,
-        ),
-        ("VERSION:2.0\r\n", "", Rule::Missing, Class::Version),
-        (
-            "VERSION:2.0",
-            "VERSION:1.0",
-            Rule::OtherVersion,
-            Class::Version,
-        ),
-        (
-            "VERSION:2.0",
-            "VERSION:2.0\r\nVERSION:2.0",
-            Rule::Twice,
-            Class::Version,
-        ),
-        (
-            "METHOD:PUBLISH",
-            "METHOD:PUBLISH\r\nMETHOD:PUBLISH",
-            Rule::Twice,
-            Class::Method,
-        ),
-        ("END:VCALENDAR\r\n", "", Rule::Truncated, Class::Line),
-        ("END:VEVENT\r\n", "", Rule::Unbalanced, Class::Component),
-        (
-            "END:VEVENT\r\n",
-            "END:VEVENT\r\nEND:VEVENT\r\n",
-            Rule::Unbalanced,
-            Class::Component,
-        ),
-        ("METHOD:PUBLISH", "METHOD", Rule::NoProperty, Class::Line),
-        (
-            "METHOD:PUBLISH",
-            "MET HOD:PUBLISH",
-            Rule::NoProperty,
-            Class::Line,
-        ),
-        ("METHOD:PUBLISH", ":PUBLISH", Rule::NoProperty, Class::Line),
-    ] {
-        let changed = text.replacen(from, to, 1);
-        let complaints = read(changed.as_bytes()).complaints;
-        assert_eq!(complaints.len(), 1, "{from} {to}: {complaints:?}");
-        assert_eq!(
-            (complaints[0].rule, complaints[0].class),
-            (rule, class),
-            "{from} {to}"
-        );
-        assert_eq!(complaints[0].check(), Check::Frame);
-    }
+    each_change_breaks_one_rule(
+        &text,
+        Check::Frame,
+        &[
+            (
+                "PRODID:-//cabanas//Cabanas//ES\r\n",
+                "",
+                Rule::Missing,
+                Class::ProdId,
+            ),
+            ("VERSION:2.0\r\n", "", Rule::Missing, Class::Version),
+            (
+                "VERSION:2.0",
+                "VERSION:1.0",
+                Rule::OtherVersion,
+                Class::Version,
+            ),
+            (
+                "VERSION:2.0",
+                "VERSION:2.0\r\nVERSION:2.0",
+                Rule::Twice,
+                Class::Version,
+            ),
+            (
+                "METHOD:PUBLISH",
+                "METHOD:PUBLISH\r\nMETHOD:PUBLISH",
+                Rule::Twice,
+                Class::Method,
+            ),
+            ("END:VCALENDAR\r\n", "", Rule::Truncated, Class::Line),
+            ("END:VEVENT\r\n", "", Rule::Unbalanced, Class::Component),
+            (
+                "END:VEVENT\r\n",
+                "END:VEVENT\r\nEND:VEVENT\r\n",
+                Rule::Unbalanced,
+                Class::Component,
+            ),
+            ("METHOD:PUBLISH", "METHOD", Rule::NoProperty, Class::Line),
+            (
+                "METHOD:PUBLISH",
+                "MET HOD:PUBLISH",
+                Rule::NoProperty,
+                Class::Line,
+            ),
+            ("METHOD:PUBLISH", ":PUBLISH", Rule::NoProperty, Class::Line),
+        ],
+    );
     assert_eq!(rules(export(&[])), [Rule::NoEvents]);
     assert_eq!(
         rules(format!("{text}{text}")).first(),
@@ -234,78 +240,72 @@ fn the_frame_is_one_calendar_with_its_properties_once() {
 #[test]
 fn an_event_has_an_identity_and_times_in_order() {
     let text = export(&[stay("a", "")]);
-    for (from, to, rule, class) in [
-        ("UID:a\r\n", "", Rule::Missing, Class::Uid),
-        ("UID:a\r\n", "UID:\r\n", Rule::Missing, Class::Uid),
-        (
-            "DTSTAMP:20261101T120000Z\r\n",
-            "",
-            Rule::Missing,
-            Class::DtStamp,
-        ),
-        (
-            "DTSTAMP:20261101T120000Z",
-            "DTSTAMP:20261101T120000",
-            Rule::NotUtc,
-            Class::DtStamp,
-        ),
-        (
-            "DTSTAMP:20261101T120000Z",
-            "DTSTAMP:yesterday",
-            Rule::BadTime,
-            Class::DtStamp,
-        ),
-        (
-            "DTSTART;VALUE=DATE:20261224\r\n",
-            "",
-            Rule::Missing,
-            Class::DtStart,
-        ),
-        (
-            "DTSTART;VALUE=DATE:",
-            "DTSTART:",
-            Rule::BadTime,
-            Class::DtStart,
-        ),
-        ("20261224", "20261324", Rule::BadTime, Class::DtStart),
-        ("20261227", "20261223", Rule::EndNotAfterStart, Class::DtEnd),
-        ("20261227", "20261224", Rule::InclusiveEnd, Class::DtEnd),
-        (
-            "DTEND;VALUE=DATE:20261227",
-            "DTEND:20261227T100000Z",
-            Rule::OtherType,
-            Class::DtEnd,
-        ),
-        (
-            "DTEND;VALUE=DATE:20261227",
-            "DURATION:-P1D",
-            Rule::EndNotAfterStart,
-            Class::Duration,
-        ),
-        (
-            "DTEND;VALUE=DATE:20261227",
-            "DURATION:3 days",
-            Rule::BadTime,
-            Class::Duration,
-        ),
-        (
-            "END:VEVENT",
-            "DURATION:P3D\r\nEND:VEVENT",
-            Rule::EndAndDuration,
-            Class::Duration,
-        ),
-        ("END:VEVENT", "UID:b\r\nEND:VEVENT", Rule::Twice, Class::Uid),
-    ] {
-        let changed = text.replacen(from, to, 1);
-        let complaints = read(changed.as_bytes()).complaints;
-        assert_eq!(complaints.len(), 1, "{from} {to}: {complaints:?}");
-        assert_eq!(
-            (complaints[0].rule, complaints[0].class),
-            (rule, class),
-            "{from} {to}"
-        );
-        assert_eq!(complaints[0].check(), Check::Events, "{from} {to}");
-    }
+    each_change_breaks_one_rule(
+        &text,
+        Check::Events,
+        &[
+            ("UID:a\r\n", "", Rule::Missing, Class::Uid),
+            ("UID:a\r\n", "UID:\r\n", Rule::Missing, Class::Uid),
+            (
+                "DTSTAMP:20261101T120000Z\r\n",
+                "",
+                Rule::Missing,
+                Class::DtStamp,
+            ),
+            (
+                "DTSTAMP:20261101T120000Z",
+                "DTSTAMP:20261101T120000",
+                Rule::NotUtc,
+                Class::DtStamp,
+            ),
+            (
+                "DTSTAMP:20261101T120000Z",
+                "DTSTAMP:yesterday",
+                Rule::BadTime,
+                Class::DtStamp,
+            ),
+            (
+                "DTSTART;VALUE=DATE:20261224\r\n",
+                "",
+                Rule::Missing,
+                Class::DtStart,
+            ),
+            (
+                "DTSTART;VALUE=DATE:",
+                "DTSTART:",
+                Rule::BadTime,
+                Class::DtStart,
+            ),
+            ("20261224", "20261324", Rule::BadTime, Class::DtStart),
+            ("20261227", "20261223", Rule::EndNotAfterStart, Class::DtEnd),
+            ("20261227", "20261224", Rule::InclusiveEnd, Class::DtEnd),
+            (
+                "DTEND;VALUE=DATE:20261227",
+                "DTEND:20261227T100000Z",
+                Rule::OtherType,
+                Class::DtEnd,
+            ),
+            (
+                "DTEND;VALUE=DATE:20261227",
+                "DURATION:-P1D",
+                Rule::EndNotAfterStart,
+                Class::Duration,
+            ),
+            (
+                "DTEND;VALUE=DATE:20261227",
+                "DURATION:3 days",
+                Rule::BadTime,
+                Class::Duration,
+            ),
+            (
+                "END:VEVENT",
+                "DURATION:P3D\r\nEND:VEVENT",
+                Rule::EndAndDuration,
+                Class::Duration,
+            ),
+            ("END:VEVENT", "UID:b\r\nEND:VEVENT", Rule::Twice, Class::Uid),
+        ],
+    );
     let timed = |end: &str| {
         text.replace("DTSTART;VALUE=DATE:20261224", "DTSTART:20261224T150000Z")
             .replace("DTEND;VALUE=DATE:20261227", end)

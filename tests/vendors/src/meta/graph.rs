@@ -140,12 +140,10 @@ fn token(meta: &mut Meta, headers: &HeaderMap) -> Result<Token, GraphError> {
     Ok(token.clone())
 }
 
-async fn subscribed(
-    State(state): State<Shared>,
-    Path((version, id)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> Response {
-    let result = account(&state, &id, &headers, |meta| {
+type Account = Path<(String, String)>;
+
+async fn subscribed(state: State<Shared>, of: Account, headers: HeaderMap) -> Response {
+    account(state, of, (Method::GET, headers), |meta| {
         let apps: Vec<Value> = meta
             .subscribed
             .iter()
@@ -158,55 +156,46 @@ async fn subscribed(
             })
             .collect();
         json!({ "data": apps })
-    });
-    let path = format!("/{version}/{id}/subscribed_apps");
-    answer(&state, (&Method::GET, path), &headers, result)
+    })
 }
 
-async fn subscribe(
-    State(state): State<Shared>,
-    Path((version, id)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> Response {
-    let result = account(&state, &id, &headers, |meta| {
+async fn subscribe(state: State<Shared>, of: Account, headers: HeaderMap) -> Response {
+    account(state, of, (Method::POST, headers), |meta| {
         let app = meta.app_id.clone();
         if !meta.subscribed.contains(&app) {
             meta.subscribed.push(app);
         }
         json!({"success": true})
-    });
-    let path = format!("/{version}/{id}/subscribed_apps");
-    answer(&state, (&Method::POST, path), &headers, result)
+    })
 }
 
-async fn unsubscribe(
-    State(state): State<Shared>,
-    Path((version, id)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> Response {
-    let result = account(&state, &id, &headers, |meta| {
+async fn unsubscribe(state: State<Shared>, of: Account, headers: HeaderMap) -> Response {
+    account(state, of, (Method::DELETE, headers), |meta| {
         let app = meta.app_id.clone();
         meta.subscribed.retain(|one| *one != app);
         json!({"success": true})
-    });
-    let path = format!("/{version}/{id}/subscribed_apps");
-    answer(&state, (&Method::DELETE, path), &headers, result)
+    })
 }
 
-/// Does something with the account of that id.
+/// Does something with the apps to which the events of an account go, if the token may.
 fn account(
-    state: &Shared,
-    id: &str,
-    headers: &HeaderMap,
+    State(state): State<Shared>,
+    Path((version, id)): Account,
+    (method, headers): (Method, HeaderMap),
     act: impl FnOnce(&mut Meta) -> Value,
-) -> Result<Value, GraphError> {
-    let mut world = state.world();
-    let meta = &mut world.meta;
-    token(meta, headers)?;
-    if id != meta.waba_id {
-        return Err(GraphError::no_object(id));
-    }
-    Ok(act(meta))
+) -> Response {
+    let change = || {
+        let mut world = state.world();
+        let meta = &mut world.meta;
+        token(meta, &headers)?;
+        if id != meta.waba_id {
+            return Err(GraphError::no_object(&id));
+        }
+        Ok(act(meta))
+    };
+    let result = change();
+    let path = format!("/{version}/{id}/subscribed_apps");
+    answer(&state, (&method, path), &headers, result)
 }
 
 #[derive(Deserialize)]
