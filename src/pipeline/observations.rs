@@ -112,12 +112,34 @@ impl Fired {
         self.lock().insert(step);
     }
 
-    /// Takes all that fired since the last call.
-    pub fn take(&self) -> BTreeSet<StepId> {
-        std::mem::take(&mut *self.lock())
+    /// Takes the steps of these phases that fired since the last call. Those of another table that runs in
+    /// the same pass stay for it.
+    pub fn take(&self, phases: &[Phase]) -> BTreeSet<StepId> {
+        let is_theirs = |step: &StepId| phases.iter().any(|phase| phase.has(*step));
+        let mut fired = self.lock();
+        let taken = fired.iter().copied().filter(is_theirs).collect();
+        fired.retain(|step| !is_theirs(step));
+        taken
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<StepId>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_is_asked_for_something_else_is_observed_again() {
+        let mut observations = Observations::default();
+        let step = StepId::IntegrationChecks;
+        assert!(observations.ask(step, "one".to_owned()));
+        observations.steps.insert(step, StepRecord::pending("s"));
+        assert!(!observations.ask(step, "one".to_owned()));
+        assert!(observations.steps.contains_key(&step));
+        assert!(observations.ask(step, "two".to_owned()));
+        assert!(!observations.steps.contains_key(&step));
     }
 }

@@ -110,7 +110,7 @@ impl<'a> Runner<'a> {
         announcer: &'a dyn Announcer,
     ) -> Self {
         let stamp = cx.target.stamp().to_owned();
-        let fired = observations.fired.take();
+        let fired = observations.fired.take(phases);
         let timing = &cx.installation.timing;
         let allowed = recheck::choose(phases, observations, &stamp, timing);
         Self {

@@ -9,8 +9,8 @@ use futures::FutureExt;
 
 use crate::{
     api::{
-        PhaseName, StepId,
-        policy::{DriftPolicy, Mode},
+        Activation, ActivationStatus, PhaseName, StepId,
+        policy::{DriftPolicy, GatedPhase, Mode},
     },
     error::Error,
     fly,
@@ -206,8 +206,8 @@ async fn guard(
     let of_spec = spec.map(|(cx, _)| &*cx.facts);
     let only = roster::runs_only(&cx.facts, &serving.key);
     let only = only.or_else(|| roster::runs_only(of_spec?, &serving.key));
-    let is_planned = pass.activation.spec.mode == Mode::Plan;
-    if !is_planned && has_token && stands_still(only, &report, spec.map(|(_, report)| report)) {
+    let asks = may_ask(pass.activation, pass.old.as_ref(), serving.number);
+    if asks && has_token && stands_still(only, &report, spec.map(|(_, report)| report)) {
         add(&mut report, VERIFIED, &cx, &mut kept).await?;
     }
     pass.ensure_waits(&kept, Some(&memory.wanted), &cx.fly);
@@ -232,6 +232,18 @@ async fn add(
     report.sent.extend(part.sent);
     report.phases.extend(part.phases);
     Ok(())
+}
+
+/// Whether signed requests may be sent to this release: not while only plans are made, and behind a gate
+/// only to a release for which it was opened. Pure.
+fn may_ask(activation: &Activation, old: Option<&ActivationStatus>, release: u64) -> bool {
+    let spec = &activation.spec;
+    let mut gates = spec.gates.iter();
+    let gated = gates.any(|gate| gate.before == GatedPhase::Integrations);
+    let mut entries = old.into_iter().flat_map(|old| &old.integrations);
+    let number = i64::try_from(release).ok();
+    let was_asked = entries.any(|entry| entry.release.is_some() && entry.release == number);
+    spec.mode != Mode::Plan && (!gated || was_asked)
 }
 
 /// Whether a look at the application is one at the release that serves: its machines run that release and
@@ -299,7 +311,9 @@ mod tests {
     use crate::{
         api::Reason,
         phase::PHASES,
-        pipeline::{ChangeKind, StepRecord, change::Sent, report::PhaseReport},
+        pipeline::{
+            ChangeKind, StepRecord, change::Sent, observations::Fired, report::PhaseReport,
+        },
     };
 
     /// A report with these phases; those that are not named come before them and are done, or come
@@ -424,6 +438,49 @@ mod tests {
             !still(Some(true), &moves, None),
             "a machine is being replaced"
         );
+    }
+
+    #[test]
+    fn what_fired_for_a_table_is_not_taken_by_another_one_that_runs_before_it() {
+        let fired = Fired::default();
+        fired.fire(StepId::IntegrationChecks);
+        fired.fire(StepId::EdgeChecks);
+        assert_eq!(fired.take(PROOF), [StepId::EdgeChecks].into());
+        assert_eq!(fired.take(VERIFIED), [StepId::IntegrationChecks].into());
+        fired.fire(StepId::IntegrationChecks);
+        assert_eq!(fired.take(PHASES).len(), 1);
+        assert!(fired.take(PHASES).is_empty());
+    }
+
+    #[test]
+    fn signed_requests_go_to_what_serves_only_if_its_gate_was_opened_for_it() {
+        let spec = |more: serde_json::Value| {
+            let mut spec = serde_json::json!({
+                "organization": "o", "app": "shop", "region": "eze", "deploy": {"image": "x:1"},
+            });
+            for (key, value) in more.as_object().into_iter().flatten() {
+                spec[key] = value.clone();
+            }
+            let object = serde_json::json!({"metadata": {"name": "shop"}, "spec": spec});
+            serde_json::from_value(object).unwrap_or_else(|error| unreachable!("{error}"))
+        };
+        let asked = |release: i64| {
+            let status =
+                serde_json::json!({"integrations": [{"name": "ical", "release": release}]});
+            serde_json::from_value::<ActivationStatus>(status).ok()
+        };
+        let open: Activation = spec(serde_json::json!({}));
+        assert!(may_ask(&open, None, 2));
+        let planned: Activation = spec(serde_json::json!({"mode": "Plan"}));
+        assert!(!may_ask(&planned, asked(2).as_ref(), 2));
+        let gates = serde_json::json!({"gates": [{"before": "Integrations"}]});
+        let gated: Activation = spec(gates);
+        assert!(!may_ask(&gated, None, 2), "nobody has approved");
+        assert!(
+            !may_ask(&gated, asked(1).as_ref(), 2),
+            "it was for another release"
+        );
+        assert!(may_ask(&gated, asked(2).as_ref(), 2));
     }
 
     #[test]

@@ -163,7 +163,7 @@ pub struct IntegrationStatus {
     /// `golive_integration_last_verified_timestamp_seconds` has the time of the last check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Time>,
-    /// Number of the release that the checks were made on.
+    /// Number of the release that checks were made on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<i64>,
     /// What the checks belong to, as a hash: the release, the values of the Secrets, the address and

@@ -120,3 +120,79 @@ impl Application {
         self.probe.deliver(&self.host, &delivery, timeout).await
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::TlsAcceptor;
+
+    use super::{super::probe, *};
+    use crate::{
+        clock::ServerClock,
+        net::resolve::Resolve,
+        phase::integrations::probe::{Expect, Special},
+    };
+
+    /// A name that the certificate of the stand-in is good for.
+    const HOST: &str = "www.airbnb.com";
+
+    #[tokio::test]
+    async fn every_request_says_whose_probe_it_is_and_goes_out_byte_for_byte() {
+        let ca = vendors::ca::Ca::new().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &ca.pem).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let rule = format!("{HOST}:443={}", listener.local_addr().unwrap());
+        let rule = Resolve::parse(&rule).unwrap();
+        let clock = ServerClock::of_kubernetes();
+        let net = net::probe::Probe::new(&[rule], Some(file.path()), &clock).unwrap();
+        let application = Application::new(net, HOST.to_owned(), "shop", 7);
+        let body = r#"{"text":"caba\u00f1as" ,"b":1}"#;
+        let probe = Probe {
+            check: "W3",
+            variant: "",
+            special: Special::Plain,
+            expect: Expect::Accepted,
+            request: probe::Request {
+                method: Method::POST,
+                path: "/hooks?a=1".to_owned(),
+                headers: vec![("X-Hub-Signature-256".to_owned(), "sha256=00".to_owned())],
+                body: Bytes::from_static(body.as_bytes()),
+            },
+        };
+        let server = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = TlsAcceptor::from(ca.tls.clone());
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let mut got = String::new();
+            while !got.ends_with(body) {
+                let mut some = [0; 4096];
+                let count = stream.read(&mut some).await.unwrap();
+                assert!(count > 0, "{got}");
+                got.push_str(std::str::from_utf8(&some[..count]).unwrap());
+            }
+            let answer = b"HTTP/1.1 302 Found\r\nlocation: https://elsewhere.example/\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            got
+        };
+        let limit = Duration::from_secs(30);
+        let (reply, got) = tokio::join!(application.send(&probe, limit), server);
+        assert_eq!(reply.status(), Some(302), "a redirect is an answer");
+        let got = got.to_lowercase();
+        assert!(got.starts_with("post /hooks?a=1 http/1.1\r\n"), "{got}");
+        for header in [
+            format!("host: {HOST}"),
+            format!("user-agent: golive-probe/{}", env!("CARGO_PKG_VERSION")),
+            "x-golive-probe: shop/7/w3".to_owned(),
+            "x-hub-signature-256: sha256=00".to_owned(),
+        ] {
+            assert_eq!(
+                got.matches(&format!("\r\n{header}\r\n")).count(),
+                1,
+                "{got}"
+            );
+        }
+        assert!(!got.contains("accept-encoding"), "{got}");
+    }
+}

@@ -182,6 +182,7 @@ mod tests {
         token.cancel();
         assert!(matches!(under_way.progress(), Progress::Dropped));
         assert!(matches!(ended.progress(), Progress::Dropped));
+        drop(under_way);
         assert_eq!(wakes.recv().await, None, "its work ended without a word");
     }
 }

@@ -59,6 +59,10 @@ pub fn entry(
         (outcomes, _) => outcomes.unwrap_or_default().to_vec(),
     };
     let made = !found.is_empty();
+    let release = i64::try_from(subject.release).unwrap_or(i64::MAX);
+    let asked_before = context
+        .told
+        .is_some_and(|told| told.release == Some(release));
     let waiting = missing(&asked.lacks, context.namespace);
     let all: Vec<Outcome> = found.into_iter().chain(waiting).collect();
     let told = conclusion(&all, made, subject);
@@ -69,7 +73,8 @@ pub fn entry(
         message: one_line(&told.message, MAX_MESSAGE),
         next_action: one_line(&told.action, LONGEST),
         owner: context.owner.map(str::to_owned),
-        release: made.then(|| i64::try_from(subject.release).unwrap_or(i64::MAX)),
+        // That checks were made on this release stays told while they are made again.
+        release: (made || asked_before).then_some(release),
         fingerprint: subject.fingerprint.clone(),
         checks: checks(&all),
         ..IntegrationStatus::default()
@@ -402,6 +407,7 @@ mod tests {
         );
         let next = shown(&with_set(), None, 2, Some(&good));
         assert_eq!(next.state, IntegrationState::Pending);
+        assert_eq!(next.release, None, "no check was made on it");
         let bad = shown(&with_set(), Some(&known(&[forged()])), 1, None);
         let next = shown(&with_set(), None, 2, Some(&bad));
         assert_eq!(next, bad);

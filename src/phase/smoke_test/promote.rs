@@ -23,6 +23,8 @@ pub struct Promote;
 pub struct Observed {
     latest: Option<Record>,
     notes: Vec<Note>,
+    /// Whether this pass may write. Other integrations alone are no drift that is only reported.
+    may_act: bool,
 }
 
 /// The record, as it is to be written.
@@ -74,17 +76,26 @@ impl Step for Promote {
         Ok(Observed {
             latest: records.latest().cloned(),
             notes,
+            may_act: cx.may_act(),
         })
     }
 
     fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<RecordProof> {
-        let served = Some(ServedSpec::of(target));
+        let served = ServedSpec::of(target);
+        let is_recorded = |record: &Record| {
+            let then = record.content.served.as_ref();
+            let same = |then: &ServedSpec| match observed.may_act {
+                true => *then == served,
+                false => then.is_proven_as(&served),
+            };
+            record.proven && then.is_some_and(same)
+        };
         let rolled_out = observed.latest.as_ref();
         match rolled_out.filter(|record| record.outcome == Outcome::Succeeded) {
-            Some(record) if !record.proven || record.content.served != served => {
+            Some(record) if !is_recorded(record) => {
                 let mut record = record.clone();
                 record.proven = true;
-                record.content.served = served;
+                record.content.served = Some(served);
                 Verdict::Change(RecordProof(Box::new(record)))
             }
             _ => Verdict::Done,
@@ -107,9 +118,14 @@ mod tests {
     use crate::{phase::releases::records::tests::record, phase::testing::target};
 
     fn verdict(record: Record, target: &Target) -> Verdict<RecordProof> {
+        verdict_of(record, target, true)
+    }
+
+    fn verdict_of(record: Record, target: &Target, may_act: bool) -> Verdict<RecordProof> {
         let observed = Observed {
             latest: Some(record),
             notes: Vec::new(),
+            may_act,
         };
         Promote.diff(target, &observed, Timestamp::UNIX_EPOCH)
     }
@@ -134,6 +150,24 @@ mod tests {
             unreachable!("the spec differs");
         };
         assert_eq!(again.content.served.unwrap().deploy.scale["app"], 3);
+    }
+
+    #[test]
+    fn other_integrations_of_what_serves_are_recorded_and_are_no_change_that_is_only_reported() {
+        let with = |path: &str| {
+            let spec = format!("integrations: {{ical: {{exportPath: {path}}}}}");
+            target(&spec, &[])
+        };
+        let (one, other) = (with("/one.ics"), with("/other.ics"));
+        let mut proven = record(1, "a", Outcome::Succeeded);
+        proven.content.served = Some(ServedSpec::of(&one));
+        assert!(matches!(verdict(proven.clone(), &one), Verdict::Done));
+        let reported = verdict_of(proven.clone(), &other, false);
+        assert!(matches!(reported, Verdict::Done));
+        let Verdict::Change(RecordProof(again)) = verdict(proven, &other) else {
+            unreachable!("the integrations differ");
+        };
+        assert_eq!(again.content.served, Some(ServedSpec::of(&other)));
     }
 
     #[test]

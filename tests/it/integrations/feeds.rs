@@ -50,14 +50,9 @@ async fn the_calendars_of_channels_are_read_by_their_secret_addresses_and_never_
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");
     std::fs::write(&ca, env.sim.ca_pem().to_owned() + vendors.ca_pem()).unwrap();
-    let port = vendors
-        .channels_url()
-        .rsplit(':')
-        .next()
-        .unwrap()
-        .to_owned();
+    let channels = vendors.channels_address();
     let resolve = format!(
-        "*.fly.dev:443={},*.fly.dev:*={}:*,www.airbnb.com:443=127.0.0.1:{port},ical.booking.com:443=127.0.0.1:{port}",
+        "*.fly.dev:443={},*.fly.dev:*={}:*,www.airbnb.com:443={channels},ical.booking.com:443={channels}",
         env.sim.edge(),
         env.sim.edge_ip()
     );

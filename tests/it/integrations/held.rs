@@ -58,8 +58,20 @@ async fn beside_a_spec_that_cannot_go_live_the_integrations_of_what_serves_are_p
     inputs(&env).await;
     application(&env, APP_SECRET).await;
     official(&env, APP_SECRET).await;
-    env.activation(NAME, with_only("1.4.0", &["whatsapp"]))
+    let mut spec = with_only("1.4.0", &["whatsapp"]);
+    spec["gates"] = json!([{"before": "Integrations"}]);
+    env.activation(NAME, spec).await;
+
+    // Nothing is sent before the gate is open, and it holds up nothing else.
+    let status = env
+        .wait(NAME, "the gate", |status| {
+            status.pending_gate.as_deref() == Some("Integrations") && is(status, "Ready", "True")
+        })
         .await;
+    assert_eq!(status.integrations, Vec::new());
+    assert_eq!(reason(&status, "IntegrationsHealthy"), "AwaitingApproval");
+    let digest = status.plan.map(|plan| plan.digest).unwrap_or_default();
+    env.approve(NAME, "Integrations", &digest).await;
     let status = env.wait_for(NAME, "IntegrationsHealthy", "True").await;
     let since = entry(&status, "whatsapp").verified_at.clone();
 
