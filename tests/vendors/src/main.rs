@@ -111,6 +111,7 @@ fn variables(vendors: &Vendors) -> Vec<(&'static str, String)> {
         ("MERCADO_PAGO_TOKEN", first(&seller.tokens)),
         ("AIRBNB_CALENDAR_URL", calendar(Channel::Airbnb, "1001")),
         ("BOOKING_CALENDAR_URL", calendar(Channel::Booking, "2002")),
+        ("CHANNELS_ADDRESS", vendors.channels_address().to_string()),
         ("VENDORS_CONTROL_URL", vendors.control_url()),
     ]
 }

@@ -119,6 +119,11 @@ impl Vendors {
         https(self.channels)
     }
 
+    /// Where the names of the channels lead.
+    pub fn channels_address(&self) -> SocketAddr {
+        self.channels
+    }
+
     /// Where they are steered.
     pub fn control_url(&self) -> String {
         format!("http://{}", self.control)

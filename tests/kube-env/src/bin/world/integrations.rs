@@ -20,6 +20,13 @@ const APPLICATION: &str = "cabanas-integrations";
 /// The Secret with what Golive alone asks the vendors with.
 const TOKENS: &str = "cabanas-vendors";
 
+/// The names of the channels, which the operator looks up as their calendars' addresses say: an address on
+/// loopback is none that it asks.
+pub const AIRBNB: &str = "www.airbnb.com";
+
+/// See [`AIRBNB`].
+pub const BOOKING: &str = "ical.booking.com";
+
 /// Checks take seconds. A calendar that is imported only now takes until the next look.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -35,10 +42,21 @@ pub fn secrets(inputs: &mut [Value], env: &BTreeMap<String, String>, namespace: 
             ));
         }
     }
+    let at = |host: &str, url: &str| {
+        let path = url.splitn(4, '/').nth(3).unwrap_or_default().to_owned();
+        format!("https://{host}/{path}")
+    };
+    let feeds = format!(
+        "airbnb={} booking={}",
+        at(AIRBNB, &of("AIRBNB_CALENDAR_URL")),
+        at(BOOKING, &of("BOOKING_CALENDAR_URL"))
+    );
     json!({
         "apiVersion": "v1", "kind": "Secret",
         "metadata": {"name": TOKENS, "namespace": namespace},
-        "stringData": {"meta": of("META_TOKEN"), "mercado-pago": of("MERCADO_PAGO_TOKEN")},
+        "stringData": {
+            "meta": of("META_TOKEN"), "mercado-pago": of("MERCADO_PAGO_TOKEN"), "feeds": feeds,
+        },
     })
 }
 
@@ -55,6 +73,7 @@ pub fn accounts(example: &mut [Value], env: &BTreeMap<String, String>) {
         integrations["whatsapp"]["phoneNumberId"] = json!(of("META_PHONE_NUMBER_ID"));
         integrations["mercadoPago"]["accessTokenSecretRef"] =
             json!({"name": TOKENS, "key": "mercado-pago"});
+        integrations["ical"]["feedsSecretRef"] = json!({"name": TOKENS, "key": "feeds"});
     }
 }
 

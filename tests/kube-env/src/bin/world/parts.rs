@@ -11,6 +11,7 @@ use kube_env::process::{Process, Spec};
 
 use crate::fault::Fault;
 use crate::install::OWN_NAMESPACE;
+use crate::integrations::{AIRBNB, BOOKING};
 use crate::place::Place;
 use crate::state::{Part, parse_env};
 
@@ -127,6 +128,7 @@ pub async fn start_operator(
     };
     let edge = variable("FLY_SIM_EDGE")?;
     let edge_ip = variable("FLY_SIM_EDGE_IP")?;
+    let channels = variable("CHANNELS_ADDRESS")?;
     let listen = SocketAddr::from(([127, 0, 0, 1], port::free()?));
     let log = place.dir().join("operator.log");
     let mut process = Spec::new(Part::OPERATOR, beside("golive")?, &log)
@@ -140,6 +142,8 @@ pub async fn start_operator(
         .arg(format!("--fly-registry-url={registry}"))
         .arg(format!("--resolve=*.fly.dev:443={edge}"))
         .arg(format!("--resolve=*.fly.dev:*={edge_ip}:*"))
+        .arg(format!("--resolve={AIRBNB}:443={channels}"))
+        .arg(format!("--resolve={BOOKING}:443={channels}"))
         .arg(format!("--ca-file={}", variable("SSL_CERT_FILE")?))
         .arg(format!("--meta-graph-url={}", variable("META_GRAPH_URL")?))
         .arg(format!(
