@@ -104,6 +104,20 @@ fn decide(
     }
 }
 
+/// Sets the condition of a suspended object: nobody looks at the site, so what was known of it does not
+/// hold for ever.
+pub fn while_suspended(to: &mut Setter<'_>, result: &PassResult<'_>) {
+    if !result.unproven || to.status.go_live.is_none() {
+        return;
+    }
+    let release = result.serving.as_ref();
+    let name = release.map_or_else(|| "the site".to_owned(), named);
+    let message = format!(
+        "{name} is not checked while the activation is suspended, so it is not known whether the site answers"
+    );
+    to.set(ConditionType::Live, Unknown, Reason::Suspended, &message);
+}
+
 /// Where the application is live; or, where nothing can be reached from outside, by what.
 pub fn place(to: &Setter<'_>, result: &PassResult<'_>) -> String {
     let wanted = result.wanted;
@@ -121,6 +135,10 @@ fn as_before(to: &Setter<'_>) -> (ConditionStatus, Reason, String) {
     let conditions = &to.status.conditions;
     let known = condition::find(conditions, ConditionType::Live);
     let known = known.filter(|_| to.status.go_live.is_some());
+    if known.is_some_and(|known| known.reason == Reason::Suspended.as_str()) {
+        let message = "the site was not checked yet after the suspension";
+        return (Unknown, Reason::ObservationUnknown, message.to_owned());
+    }
     if let Some(known) = known {
         return (
             ConditionStatus::parse(&known.status).unwrap_or_default(),
@@ -332,6 +350,57 @@ mod tests {
         assert_eq!(live(Some(site(unseen())), false).0, "True");
         assert_eq!(live(None, false).0, "True");
         assert_eq!(live(Some(site(unseen())), true).0, "Unknown");
+    }
+
+    #[test]
+    fn what_nobody_looks_at_while_it_is_suspended_is_not_live_for_ever() {
+        let mut status: ActivationStatus = serde_json::from_value(json!({
+            "goLive": {"time": "2026-01-02T03:04:05Z"},
+            "conditions": [{
+                "type": "Live", "status": "True", "reason": "GoLive", "message": "as it was",
+                "lastTransitionTime": "2026-01-02T03:04:05Z",
+            }],
+        }))
+        .unwrap();
+        let mut after = |unproven| {
+            let result = PassResult {
+                suspended: true,
+                unproven,
+                ..PassResult::default()
+            };
+            let mut to = Setter {
+                status: &mut status,
+                generation: Some(2),
+                now: Timestamp::UNIX_EPOCH,
+            };
+            while_suspended(&mut to, &result);
+            let known = condition::find(&status.conditions, ConditionType::Live).unwrap();
+            (known.status.clone(), known.reason.clone())
+        };
+        let known = |status: &str, reason: &str| (status.to_owned(), reason.to_owned());
+        assert_eq!(after(false), known("True", "GoLive"));
+        assert_eq!(after(true), known("Unknown", "Suspended"));
+        // Another process has not waited so long yet.
+        assert_eq!(after(false), known("Unknown", "Suspended"));
+
+        let mut to = Setter {
+            status: &mut status,
+            generation: Some(3),
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let liveness = Liveness {
+            live: false,
+            same_generation: false,
+            steady: false,
+        };
+        set(&mut to, &PassResult::default(), &liveness);
+        let known = condition::find(&status.conditions, ConditionType::Live).unwrap();
+        assert_eq!(known.status, "Unknown");
+        assert!(
+            known.message.contains("after the suspension"),
+            "{}",
+            known.message
+        );
     }
 
     #[test]
