@@ -115,7 +115,8 @@ pub struct ActivationSpec {
     pub mode: Mode,
 
     /// Stops all work on this activation, also deletion of machines and drift correction. What
-    /// runs on Fly.io keeps running, and the status is kept.
+    /// runs on Fly.io keeps running, and the status is kept; after three rechecks `Live` is Unknown,
+    /// because nobody looks at the site.
     #[serde(default)]
     pub suspend: bool,
 

@@ -92,7 +92,7 @@ fn interval() -> Duration {
 #[x_kube(validation = Rule::new("!has(self.phoneNumberId) || has(self.tokenSecretRef)").message("`phoneNumberId` needs `tokenSecretRef` and `wabaId`: without a token, Meta is not asked about it"))]
 pub struct WhatsApp {
     /// Path of the webhook, beginning with `/`.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r#"^/[!-"$-~]*$"#))]
     pub path: String,
     /// The token that the application expects in the handshake.
     pub verify_token_secret_ref: SecretKeyRef,
@@ -127,7 +127,7 @@ pub struct WhatsApp {
 #[serde(rename_all = "camelCase")]
 pub struct MercadoPago {
     /// Path of the webhook, beginning with `/`.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r#"^/[!-"$-~]*$"#))]
     pub path: String,
     /// The secret signature from the application's page at Mercado Pago.
     pub signing_secret_ref: SecretKeyRef,
@@ -151,7 +151,7 @@ pub struct MercadoPago {
 #[x_kube(validation = Rule::new("!has(self.importedEventsPointer) || !has(self.importedEventsMetric)").message("at most one of `importedEventsMetric` and `importedEventsPointer` may be set"))]
 pub struct Ical {
     /// Path of the exported calendar, beginning with `/`.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r#"^/[!-"$-~]*$"#))]
     pub export_path: String,
 
     /// Greatest age of the last import. Between 1m and 168h. Default: 30m.
@@ -161,7 +161,7 @@ pub struct Ical {
 
     /// Path of the application's metrics, for the fields that end in `Metric`. Default: `/metrics`.
     #[serde(default = "metrics_path")]
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r#"^/[!-"$-~]*$"#))]
     pub metrics_path: String,
 
     /// The metric with the age of the last import, in minutes. Of several series the oldest counts. Not
@@ -176,7 +176,7 @@ pub struct Ical {
     /// Path of a page in JSON that tells of the last import, in the place of the metric. Needs
     /// `syncAgePointer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r#"^/[!-"$-~]*$"#))]
     pub status_path: Option<String>,
 
     /// Where that page has the age of the last import: a JSON pointer (RFC 6901) to a number of
@@ -249,7 +249,7 @@ pub struct Effect {
 pub struct EffectMetric {
     /// Path of the metrics. Default: `/metrics`.
     #[serde(default = "metrics_path")]
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r#"^/[!-"$-~]*$"#))]
     pub path: String,
     /// Name of the metric, such as `webhook_events_total`. Several series that match are added up.
     #[schemars(
@@ -269,7 +269,7 @@ pub struct EffectMetric {
 #[serde(rename_all = "camelCase")]
 pub struct EffectHttp {
     /// Path of the page, beginning with `/`.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r#"^/[!-"$-~]*$"#))]
     pub path: String,
     /// Where the page has the number: a JSON pointer (RFC 6901), such as `/webhooks/processed`.
     #[schemars(length(min = 1, max = 256), regex(pattern = r"^(/([^/~]|~[01])*)+$"))]
@@ -428,7 +428,7 @@ pub struct Webhook {
     )]
     pub name: String,
     /// Path of the webhook, beginning with `/`.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r#"^/[!-"$-~]*$"#))]
     pub path: String,
     /// How the sender signs. Default: Custom.
     #[serde(default)]

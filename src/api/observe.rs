@@ -50,7 +50,7 @@ fn window() -> Duration {
 pub struct MetricsSource {
     /// Path of the application's own metrics, beginning with `/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r#"^/[!-"$-~]*$"#))]
     pub metrics_path: Option<String>,
 
     /// A Prometheus server.
@@ -79,7 +79,7 @@ pub struct Prometheus {
     /// Address of the server, beginning with `https://`.
     #[schemars(
         length(min = 9, max = 512),
-        regex(pattern = r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?$")
+        regex(pattern = r#"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-"$-~]*)?$"#)
     )]
     pub url: String,
     /// A bearer token for the server.

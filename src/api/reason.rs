@@ -189,6 +189,9 @@ api_enum! {
         RedisLost = "RedisLost",
         /// A generated value that the app uses is no longer in Kubernetes; a person decides.
         GeneratedSecretLost = "GeneratedSecretLost",
+        /// A secret of the release that serves is not at Fly.io as it was set, and its value is not in
+        /// Kubernetes any more.
+        ServingSecretLost = "ServingSecretLost",
         /// Redis failed at Fly.io.
         RedisFailed = "RedisFailed",
         /// Something that costs money or holds data is left behind: the spec no longer asks for it.

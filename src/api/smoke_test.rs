@@ -200,6 +200,7 @@ pub struct HttpCheck {
     /// Path and query, beginning with `/`.
     #[schemars(length(min = 1, max = 1024))]
     #[x_kube(validation = Rule::new("self.startsWith('/')").message("`path` must begin with `/`, such as `/healthz`: it is a path on the app itself, not a URL of another host"))]
+    #[x_kube(validation = Rule::new("!self.contains('#')").message("`path` must have no `#`: what follows it is never sent to a server; write `%23` for the character itself"))]
     #[x_kube(validation = Rule::new("self.matches('^[!-~]*$')").message("`path` must not have spaces or non-ASCII characters: percent-encode them, such as `%20` for a space"))]
     pub path: String,
 
@@ -264,6 +265,7 @@ pub struct MetricsCheck {
     #[serde(default = "metrics_path")]
     #[schemars(length(min = 1, max = 1024))]
     #[x_kube(validation = Rule::new("self.startsWith('/')").message("`path` must begin with `/`, such as `/healthz`: it is a path on the app itself, not a URL of another host"))]
+    #[x_kube(validation = Rule::new("!self.contains('#')").message("`path` must have no `#`: what follows it is never sent to a server; write `%23` for the character itself"))]
     #[x_kube(validation = Rule::new("self.matches('^[!-~]*$')").message("`path` must not have spaces or non-ASCII characters: percent-encode them, such as `%20` for a space"))]
     pub path: String,
 

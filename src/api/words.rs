@@ -107,13 +107,15 @@ const WORDS: &[Words] = &[
         "must be a range of versions, such as `1.x`, `^1.4.0` or `>=1.4.0 <2.0.0`",
     ),
     words(
-        "^/[!-~]*$",
-        "must be a path on the app itself that begins with `/`, such as `/healthz`; blanks and letters outside ASCII are percent-encoded",
+        r#"^/[!-"$-~]*$"#,
+        "must be a path on the app itself that begins with `/`, such as `/healthz`, and has no `#`; blanks and letters outside ASCII are percent-encoded",
     )
     .or(r#"self.contains('://')
  ? "must be a path on the app itself, such as `/healthz`, and not the address of a host"
  : !self.startsWith('/')
  ? "must begin with `/`: write `/" + self + "`"
+ : self.contains('#')
+ ? "must have no `#`: what follows it is never sent to a server; write `" + self.split('#')[0] + "`, or `%23` for the character itself"
  : "must have no blanks and no letters outside ASCII: percent-encode them, such as `%20` for a blank""#),
     words(
         "^[a-zA-Z_:][a-zA-Z0-9_:]*$",
@@ -139,8 +141,8 @@ const WORDS: &[Words] = &[
         "must be a percentage below 100, in quotes and with a percent sign, such as `\"1%\"` or `\"0.1%\"`",
     ),
     words(
-        r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?$",
-        "must be the address of the server, beginning with `https://`, without user and password, such as `https://prometheus.example.org`",
+        r#"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-"$-~]*)?$"#,
+        "must be the address of the server, beginning with `https://`, without user, password and `#`, such as `https://prometheus.example.org`",
     ),
     words(
         r"^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$",

@@ -6,6 +6,7 @@ use crate::fly::machine_config::MachineMetrics;
 use super::config::{AppConfig, Mount, Strategy};
 use super::groups::{known_groups, required_groups};
 use super::reader::Reader;
+use super::validate_service::wrong_path;
 use super::{containers, guest, size, stop, text, validate_service, words};
 
 /// Largest number of `[[statics]]`. Source: fly.io/docs/reference/configuration/.
@@ -450,6 +451,9 @@ fn metrics(config: &AppConfig, reader: &Reader) {
     for (index, metrics) in config.metrics.iter().enumerate() {
         let at = format!("metrics[{index}]");
         known_groups(config, reader, &at, &metrics.processes);
+        if let Some(wrong) = metrics.endpoint.path.as_deref().and_then(wrong_path) {
+            reader.error(&format!("{at}.path"), wrong);
+        }
         let key = format!("{at}.port");
         if metrics.endpoint.port.is_some() || reader.is_unread(&key) {
             continue;

@@ -127,14 +127,24 @@ fn http_checks(reader: &Reader, at: &str, checks: &[HttpCheck]) {
     }
 }
 
+/// What is wrong with the path of a request. A fragment is never part of one (RFC 9110, section 7.1), and
+/// a blank would end it (RFC 9112, section 3).
+pub(super) fn wrong_path(path: &str) -> Option<String> {
+    if !path.starts_with('/') {
+        return Some(format!("must begin with a slash: /{path}"));
+    }
+    if let Some((before, _)) = path.split_once('#') {
+        return Some(format!(
+            "must have no `#`, because what follows it is never sent: {before}, or %23 for the character itself"
+        ));
+    }
+    let blank = path.contains(|c: char| c.is_whitespace() || c.is_control());
+    blank.then(|| "must have no blanks: %20 stands for one".to_owned())
+}
+
 fn request(reader: &Reader, at: &str, check: &HttpCheck) {
-    if let Some(path) = &check.path
-        && !path.starts_with('/')
-    {
-        reader.error(
-            &format!("{at}.path"),
-            format!("must begin with a slash: /{path}"),
-        );
+    if let Some(wrong) = check.path.as_deref().and_then(wrong_path) {
+        reader.error(&format!("{at}.path"), wrong);
     }
     if let Some(protocol) = check.protocol.as_deref()
         && !["http", "https"].contains(&protocol)

@@ -38,9 +38,14 @@ struct SecretList {
 #[derive(Debug)]
 struct LastWrite(Instant);
 
-/// Journal: what this process has pushed, by name.
+/// Journal: what this process has pushed, by name; `None`: it has removed it.
 #[derive(Clone, Debug, Default)]
-struct Pushed(BTreeMap<String, SecretStatus>);
+struct Pushed(BTreeMap<String, Option<SecretStatus>>);
+
+/// Fact: names on record that are neither requested nor at Fly.io. The status lists them until the spec
+/// is live.
+#[derive(Debug)]
+struct Gone(BTreeSet<String>);
 
 /// Journal: the version of the app's secrets that machines must see.
 #[derive(Debug)]
@@ -77,6 +82,7 @@ pub fn forget(cx: &Cx) {
     cx.journal.clear::<Pushed>();
     cx.journal.clear::<SecretList>();
     cx.facts.clear::<SecretList>();
+    cx.facts.clear::<Gone>();
 }
 
 /// Whether everything that was pushed to the app was found by this process to have the same value
@@ -111,13 +117,37 @@ fn comparison(
     compared
 }
 
-/// What was pushed, by name: the record of this process before the one in the status.
+/// What was pushed and not removed, by name: the record of this process before the one in the status.
 pub fn records(cx: &Cx) -> BTreeMap<String, SecretStatus> {
-    let mut records = cx.recorded.secrets.clone();
-    if let Some(pushed) = cx.journal.get::<Pushed>() {
-        records.extend(pushed.0.clone());
+    let (pushed, gone) = (cx.journal.get::<Pushed>(), cx.facts.get::<Gone>());
+    let pushed = pushed.as_ref().map(|pushed| &pushed.0);
+    let gone = gone.as_ref().map(|gone| &gone.0);
+    on_record(cx.recorded.secrets.clone(), pushed, gone)
+}
+
+fn on_record(
+    mut records: BTreeMap<String, SecretStatus>,
+    pushed: Option<&BTreeMap<String, Option<SecretStatus>>>,
+    gone: Option<&BTreeSet<String>>,
+) -> BTreeMap<String, SecretStatus> {
+    for (name, status) in pushed.into_iter().flatten() {
+        match status {
+            Some(status) => records.insert(name.clone(), status.clone()),
+            None => records.remove(name),
+        };
     }
+    records.retain(|name, _| gone.is_none_or(|gone| !gone.contains(name)));
     records
+}
+
+/// Takes note of names on record that are neither requested nor at Fly.io. One that was noted before
+/// stays, until it is requested again.
+pub fn note_gone(cx: &Cx, names: BTreeSet<String>, is_requested: impl Fn(&str) -> bool) {
+    let before = cx.facts.get::<Gone>();
+    let before = before.iter().flat_map(|gone| gone.0.iter().cloned());
+    let mut names: BTreeSet<String> = before.chain(names).collect();
+    names.retain(|name| !is_requested(name));
+    cx.facts.set(Gone(names));
 }
 
 /// The app's secrets at Fly.io. Steps of one pass share one list.
@@ -196,7 +226,7 @@ pub async fn push(cx: &Cx, values: BTreeMap<String, Option<SecretString>>) -> Re
     let mut without_effect = false;
     for (name, value) in values {
         let Some(value) = value else {
-            record(cx, |pushed| drop(pushed.remove(&name)));
+            record(cx, name, None);
             continue;
         };
         let answered = find(&written.secrets.0, &name);
@@ -212,7 +242,7 @@ pub async fn push(cx: &Cx, values: BTreeMap<String, Option<SecretString>>) -> Re
                     fingerprint: fingerprint(&cx.installation.fingerprint_key, &value),
                     name: name.clone(),
                 };
-                record(cx, |pushed| drop(pushed.insert(name, status)));
+                record(cx, name, Some(status));
             }
             None => without_effect = true,
         }
@@ -223,9 +253,9 @@ pub async fn push(cx: &Cx, values: BTreeMap<String, Option<SecretString>>) -> Re
     Ok(())
 }
 
-fn record(cx: &Cx, change: impl FnOnce(&mut BTreeMap<String, SecretStatus>)) {
+fn record(cx: &Cx, name: String, status: Option<SecretStatus>) {
     cx.journal
-        .change_or_default::<Pushed>(|pushed| change(&mut pushed.0));
+        .change_or_default::<Pushed>(|pushed| drop(pushed.0.insert(name, status)));
 }
 
 fn find<'a>(secrets: &'a [AppSecret], name: &str) -> Option<&'a AppSecret> {
@@ -304,6 +334,23 @@ mod tests {
         let stale: Vec<&str> = compared.stale.iter().map(String::as_str).collect();
         assert_eq!(stale, ["B", "C", "D"]);
         assert_eq!(compared.current.len(), 1);
+    }
+
+    #[test]
+    fn what_was_removed_is_on_record_no_longer_though_the_status_still_lists_it() {
+        let listed = [
+            record("A", "da", "1"),
+            record("B", "db", "2"),
+            record("C", "dc", "3"),
+        ];
+        let pushed = [
+            ("A".to_owned(), Some(record("A", "new", "4").1)),
+            ("B".to_owned(), None),
+        ];
+        let gone = ["C".to_owned()];
+        let records = on_record(listed.into(), Some(&pushed.into()), Some(&gone.into()));
+        assert_eq!(records.len(), 1);
+        assert_eq!(records["A"].digest, "new");
     }
 
     #[test]

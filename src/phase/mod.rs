@@ -78,6 +78,24 @@ pub static KEPT: &[Phase] = &[
     },
 ];
 
+/// The same for its secrets: a spec may look after some of this and not after the rest.
+pub static KEPT_SECRETS: &[Phase] = &[Phase {
+    id: PhaseName::Provision,
+    steps: provision::KEPT_SECRETS,
+}];
+
+/// Of its secrets, the address of the database.
+pub static KEPT_DATABASE: &[Phase] = &[Phase {
+    id: PhaseName::Provision,
+    steps: provision::KEPT_DATABASE,
+}];
+
+/// Of its secrets, the address of Redis.
+pub static KEPT_REDIS: &[Phase] = &[Phase {
+    id: PhaseName::Provision,
+    steps: provision::KEPT_REDIS,
+}];
+
 /// The proof that the release that serves still does.
 pub static PROOF: &[Phase] = &[Phase {
     id: PhaseName::SmokeTest,

@@ -207,17 +207,28 @@ fn of_app(machine: &&Machine) -> bool {
     !slot.is_some_and(|slot| slot.contains('/'))
 }
 
-/// Whether one of our machines had this image when they were last observed; those that run a command do
-/// not count. `None`: there were none, or not all of them say which image they have.
-pub fn runs(cx: &Cx, digest: &str) -> Option<bool> {
-    let roster = cx.facts.get::<Roster>()?;
+/// Whether one of our machines had this release when they were last observed, by its key and by the digest
+/// of its image; those that run a command do not count. Two releases may have one image and differ in their
+/// environment. `None`: there were none, or none of them says what it has.
+pub fn runs(facts: &Facts, key: &str, digest: &str) -> Option<bool> {
+    let roster = facts.get::<Roster>()?;
     let machines: Vec<&Machine> = roster.machines.iter().filter(of_app).collect();
-    let digests: Option<Vec<&str>> = machines
-        .iter()
-        .map(|machine| machine.image_ref.as_ref()?.digest.as_deref())
-        .collect();
-    let digests = digests.filter(|digests| !digests.is_empty())?;
-    Some(digests.contains(&digest))
+    let release = |machine: &&Machine| {
+        let image = machine.image_ref.as_ref();
+        let image = image.and_then(|image| image.digest.as_deref());
+        let key = machine.metadata(RELEASE_KEY).map(|marked| marked == key);
+        // Fly.io may have reverted an update: then the mark is that of one release, and the image of another.
+        match (key, image.map(|image| image == digest)) {
+            (None, None) => None,
+            (key, image) => Some(key.unwrap_or(true) && image.unwrap_or(true)),
+        }
+    };
+    let known: Vec<bool> = machines.iter().filter_map(release).collect();
+    let all_are_known = !known.is_empty() && known.len() == machines.len();
+    match known.contains(&true) {
+        true => Some(true),
+        false => all_are_known.then_some(false),
+    }
 }
 
 /// Whether our machines have this release and no other, by its key, as they were last observed; those that

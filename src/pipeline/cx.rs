@@ -133,23 +133,45 @@ pub struct Recorded {
 /// awaited.
 #[derive(Clone, Debug, Default)]
 pub struct EarlierProof {
-    /// Digest of the plan whose SmokeTest had succeeded.
-    pub digest: Option<String>,
-    /// The results of the smoke checks.
-    pub results: Vec<SmokeTestResult>,
+    /// Digest of the plan whose SmokeTest had succeeded. A status says that of no other plan than the
+    /// one whose digest it has (`keeps_success` in `src/status/phases.rs`).
+    digest: Option<String>,
+    /// The results of the smoke checks of what serves. A spec whose own checks were made, and did not
+    /// pass, has replaced them in the status: then there are none.
+    results: Vec<SmokeTestResult>,
 }
 
 impl EarlierProof {
     /// What a status says of the proof.
     pub fn of(status: &ActivationStatus) -> Self {
         let mut phases = status.phases.iter();
-        let succeeded = phases
-            .find(|phase| phase.name == PhaseName::SmokeTest)
-            .is_some_and(|phase| phase.state == PhaseState::Succeeded);
+        let smoke_test = phases.find(|phase| phase.name == PhaseName::SmokeTest);
+        let state = smoke_test.map(|phase| phase.state);
+        let succeeded = state == Some(PhaseState::Succeeded);
         let plan = status.plan.as_ref().filter(|_| succeeded);
+        let replaced = matches!(
+            state,
+            Some(PhaseState::Running | PhaseState::Waiting | PhaseState::Failed)
+        );
         Self {
             digest: plan.map(|plan| plan.digest.clone()),
-            results: status.smoke_test.clone(),
+            results: match replaced {
+                true => Vec::new(),
+                false => status.smoke_test.clone(),
+            },
+        }
+    }
+
+    /// Whether it is that of the plan with this digest.
+    pub fn is_of(&self, digest: &str) -> bool {
+        self.digest.as_deref() == Some(digest)
+    }
+
+    /// The results of the checks of this target: of the plan with this digest if it is the wanted one.
+    pub fn results(&self, digest: &str, care: Care) -> &[SmokeTestResult] {
+        match care {
+            Care::Wanted if !self.is_of(digest) => &[],
+            Care::Wanted | Care::Serving => &self.results,
         }
     }
 }
@@ -255,5 +277,42 @@ impl Cx {
     /// True when steps may change anything in this pass.
     pub fn may_act(&self) -> bool {
         self.act == Act::Apply
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn earlier(smoke_test: &str) -> EarlierProof {
+        let status: ActivationStatus = serde_json::from_value(json!({
+            "plan": {"digest": "sha256:a"},
+            "phases": [{"name": "SmokeTest", "state": smoke_test, "reason": "", "message": ""}],
+            "smokeTest": [{"check": "homepage", "result": "Passed", "reason": "", "message": ""}],
+        }))
+        .unwrap();
+        EarlierProof::of(&status)
+    }
+
+    #[test]
+    fn an_earlier_proof_is_that_of_one_plan_and_its_results_are_of_nothing_else() {
+        let proven = earlier("Succeeded");
+        assert!(proven.is_of("sha256:a") && !proven.is_of("sha256:b"));
+        assert_eq!(proven.results("sha256:a", Care::Wanted).len(), 1);
+        assert!(proven.results("sha256:b", Care::Wanted).is_empty());
+        assert_eq!(proven.results("of what serves", Care::Serving).len(), 1);
+
+        // The spec cannot come so far: what is there was found of what serves.
+        let waiting = earlier("Pending");
+        assert!(!waiting.is_of("sha256:a"));
+        assert!(waiting.results("sha256:a", Care::Wanted).is_empty());
+        assert_eq!(waiting.results("of what serves", Care::Serving).len(), 1);
+
+        // Its own checks have replaced them.
+        let failed = earlier("Failed");
+        assert!(failed.results("of what serves", Care::Serving).is_empty());
     }
 }

@@ -259,19 +259,20 @@ impl Versions {
     }
 }
 
-/// Reads everything that the Activation names; the decisions of people only if they are not `known`.
-/// `large` says that it named much when it was read before.
+/// Reads everything that the Activation names, and the Secrets `also`; the decisions of people only if
+/// they are not `known`. `large` says that there was much when it was read before.
 ///
 /// The values of a Secret that it may not use are dropped at once.
 ///
 /// Its Secrets and ConfigMaps are read as long as they fit: beyond [`MOST_BYTES`] or [`MOST_KEYS`] only
-/// the token is kept, and the rest counts as too much.
+/// the token is kept, and the rest counts as too much. What is read also takes nothing from that: of
+/// these Secrets those are left out that do not fit beside it.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached, or there is no room. A missing object is no error.
 pub async fn fetch(
     kube: &Client,
-    activation: &Activation,
+    (activation, also): (&Activation, &BTreeSet<String>),
     allowed: Allowed,
     room: &Room,
     known: Option<Arc<Decisions>>,
@@ -295,12 +296,12 @@ pub async fn fetch(
     };
     let most = if large { MOST_BYTES } else { SMALL };
     let (mut found, decisions) =
-        futures::try_join!(Found::read(kube, activation, most), decisions)?;
+        futures::try_join!(Found::read(kube, (activation, also), most), decisions)?;
     if !large && !found.fits() {
         // Gives back what it holds first: two passes that wait for each other would wait for ever.
         drop((found, taken));
         taken = take(room, &namespace, true).await?;
-        found = Found::read(kube, activation, MOST_BYTES).await?;
+        found = Found::read(kube, (activation, also), MOST_BYTES).await?;
     }
     found.refuse(allowed, &activation.name_any());
     found.refs(decisions, taken).await
@@ -331,7 +332,11 @@ const AT_ONCE: usize = 3;
 
 impl Found {
     /// Reads what an Activation names, the token's Secret first, until it has more than `most` bytes.
-    async fn read(kube: &Client, activation: &Activation, most: usize) -> Result<Self, Error> {
+    async fn read(
+        kube: &Client,
+        (activation, also): (&Activation, &BTreeSet<String>),
+        most: usize,
+    ) -> Result<Self, Error> {
         let mut found = Self {
             most,
             ..Self::default()
@@ -341,7 +346,34 @@ impl Found {
         found
             .read_all(kube, &namespace, watched(activation), token)
             .await?;
+        if found.fits() {
+            found.read_also(kube, &namespace, also).await?;
+        }
         Ok(found)
+    }
+
+    /// Reads these Secrets too, one by one. One that does not fit beside the rest is left out.
+    async fn read_also(
+        &mut self,
+        kube: &Client,
+        namespace: &str,
+        also: &BTreeSet<String>,
+    ) -> Result<(), Error> {
+        let secrets: Api<Secret> = Api::namespaced(kube.clone(), namespace);
+        for name in also {
+            if self.versions.contains_key(name) {
+                continue;
+            }
+            let secret = read(&secrets, name, "Secret").await?;
+            let before = (self.bytes, self.keys);
+            self.add(name, Either::Left(secret));
+            if !self.fits() && self.most == MOST_BYTES {
+                self.secrets.pop();
+                (self.bytes, self.keys) = before;
+                self.left_out.insert((RefKind::Secret, name.clone()));
+            }
+        }
+        Ok(())
     }
 
     async fn read_all(
@@ -460,7 +492,7 @@ impl Found {
     /// The values, as text. Large ones are converted, and learned for redaction, where that holds up
     /// nothing.
     async fn refs(self, decisions: Arc<Decisions>, mut taken: Taken) -> Result<Refs, Error> {
-        let held = if self.left_out.is_empty() {
+        let held = if self.fits() {
             self.bytes
         } else {
             LARGEST_TOKEN

@@ -143,7 +143,8 @@ async fn read(pass: &Pass<'_>, memory: &mut Memory) -> Result<Result<Cx, Vec<Inv
     let context = pass.context;
     let (kube, room) = (&context.kube, &context.room);
     let allowed = context.installation.secrets;
-    let refs = Arc::new(refs::fetch(kube, pass.activation, allowed, room, None, false).await?);
+    let named = (pass.activation, &BTreeSet::new());
+    let refs = Arc::new(refs::fetch(kube, named, allowed, room, None, false).await?);
     let versions = refs.versions().clone();
     context.secret_poller.read(pass.owner, versions);
     let key = &context.installation.fingerprint_key;

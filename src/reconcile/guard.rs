@@ -1,6 +1,6 @@
 //! The guard of what serves. While the spec cannot be brought live (it is invalid, waits for an
 //! approval, is only planned, failed or was rolled back) the release that serves is kept and proven
-//! as before: its machines, addresses and certificates, the checks from the public edge, and the
+//! as before: its machines, addresses, certificates and secrets, the checks from the public edge, and the
 //! integrations that it went live with.
 
 use std::{future::ready, sync::Arc, time::Instant};
@@ -15,7 +15,8 @@ use crate::{
     error::Error,
     fly,
     phase::{
-        KEPT, PROOF, PROOF_FROM_OUTSIDE, VERIFIED, integrations,
+        KEPT, KEPT_DATABASE, KEPT_REDIS, KEPT_SECRETS, PROOF, PROOF_FROM_OUTSIDE, VERIFIED, integrations,
+        provision::kept_secrets::Needed,
         releases::{
             record::Record,
             records::Records,
@@ -50,11 +51,36 @@ pub enum Need {
     Nothing,
     /// The proof alone: the pass looks after the machines.
     Prove,
-    /// Everything but its addresses and certificates: the pass looks after them as the spec asks now,
-    /// and two that ask for different hostnames would undo each other's work.
-    KeepMachines,
+    /// To be kept, except for what the pass looks after as the spec asks now: two that ask for different
+    /// hostnames or values would undo each other's work.
+    Keep {
+        /// Its addresses and certificates too.
+        places: bool,
+        /// These of its secrets too.
+        secrets: Secrets,
+    },
+}
+
+/// Secrets of the release that serves that the pass over the spec does not look after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// All.
+    All,
+    /// At most the addresses of the database and of Redis, which have steps of their own.
+    Addresses {
+        /// That of the database.
+        database: bool,
+        /// That of Redis.
+        redis: bool,
+    },
+}
+
+impl Need {
     /// Everything.
-    Keep,
+    const KEEP: Self = Self::Keep {
+        places: true,
+        secrets: Secrets::All,
+    };
 }
 
 /// What the release that serves needs after this pass over the spec. `is_wanted` says that the spec
@@ -64,20 +90,37 @@ pub fn need(report: &Report, is_wanted: bool, act: Act, reporting_drift: bool) -
     if report.live() || (is_wanted && reached(PhaseName::SmokeTest).is_some()) {
         return Need::Nothing;
     }
-    let looks_after = |name, id| {
+    let state = |name, id| {
         let steps = reached(name).map(|phase| phase.steps.iter());
-        let mut record = steps.into_iter().flatten().filter(|(step, _)| *step == id);
-        record.any(|(_, record)| record.state != State::Pending)
+        let mut steps = steps.into_iter().flatten();
+        let record = steps.find(|(step, _)| *step == id);
+        record.map_or(State::Pending, |(_, record)| record.state.clone())
+    };
+    let looks_after = |name, id| state(name, id) != State::Pending;
+    // A step that is stopped looks after nothing: one lost value holds up all of them.
+    let rests = |id| {
+        let state = state(PhaseName::Provision, id);
+        matches!(state, State::Pending | State::Blocked)
     };
     let machines = looks_after(PhaseName::Deploy, StepId::Machines);
-    let around = [StepId::Addresses, StepId::Certificates];
-    let around = around.map(|id| looks_after(PhaseName::Provision, id));
+    let places = [StepId::Addresses, StepId::Certificates];
+    let places = places.map(|id| looks_after(PhaseName::Provision, id));
     let unobservable = report.phases.iter().any(cannot_observe);
     match act {
         _ if unobservable || reporting_drift => Need::Prove,
         Act::Apply if machines => Need::Prove,
-        Act::Apply if around == [true, true] => Need::KeepMachines,
-        Act::Apply | Act::Plan => Need::Keep,
+        Act::Apply => Need::Keep {
+            places: places != [true, true],
+            secrets: if rests(StepId::Secrets) {
+                Secrets::All
+            } else {
+                Secrets::Addresses {
+                    database: rests(StepId::Attach),
+                    redis: rests(StepId::Redis),
+                }
+            },
+        },
+        Act::Plan => Need::KEEP,
     }
 }
 
@@ -93,6 +136,7 @@ pub async fn after(
 ) -> Result<Option<Site>, Error> {
     if report.live() {
         memory.kept = None;
+        memory.also_needed.clear();
         return Ok(None);
     }
     let records = store::load(cx).await?;
@@ -111,10 +155,12 @@ pub async fn after(
 
 /// What the machines run, as the pass over the spec has observed them.
 fn runs(cx: &Cx, records: &Records) -> Runs {
-    let digest = records
-        .serving_record()
-        .map(|record| &record.content.digest);
-    let replaced = digest.and_then(|digest| roster::runs(cx, digest)) == Some(false);
+    let serving = records.serving_record();
+    let runs = serving.and_then(|record| {
+        let digest = &record.content.digest;
+        roster::runs(&cx.facts, &record.key, digest)
+    });
+    let replaced = runs == Some(false);
     match records.latest() {
         _ if !replaced => Runs::Serving,
         Some(latest) if latest.is_left() => Runs::Another,
@@ -138,7 +184,7 @@ pub async fn beside_invalid(
     };
     let wanted = &memory.wanted;
     let records = store::load_at(place, &wanted.facts, &wanted.journal).await?;
-    guard(pass, memory, (refs, None), (&records, Need::Keep)).await
+    guard(pass, memory, (refs, None), (&records, Need::KEEP)).await
 }
 
 /// Re-checks without a decision after which nothing is known of what serves.
@@ -188,14 +234,7 @@ async fn guard(
         Some(_) => need,
         None => Need::Prove,
     };
-    let tables: &[&'static [Phase]] = match (need, has_token) {
-        // Without checks from outside there is nothing that could be proven without a token.
-        (_, false) if !from_outside => &[],
-        (_, false) => &[PROOF_FROM_OUTSIDE],
-        (Need::KeepMachines, true) => &[KEPT.split_at(1).0, PROOF],
-        (Need::Keep, true) => &[KEPT.split_at(1).0, KEPT.split_at(1).1, PROOF],
-        _ => &[PROOF],
-    };
+    let tables = tables(need, has_token, from_outside);
     let key = &pass.context.installation.fingerprint_key;
     let asked = integrations::asked(&cx.target, refs, key);
     kept.ask(StepId::IntegrationChecks, asked);
@@ -211,6 +250,8 @@ async fn guard(
         add(&mut report, VERIFIED, &cx, &mut kept).await?;
     }
     pass.ensure_waits(&kept, Some(&memory.wanted), &cx.fly);
+    let needed = kept.facts.get::<Needed>().unwrap_or_default();
+    memory.also_needed.clone_from(&needed.0);
     memory.kept = Some(kept);
     Ok(Some(Site {
         release,
@@ -263,6 +304,29 @@ pub fn end_looks(memory: &mut Memory, spec: Option<&Report>, site: Option<&Site>
     let mut reports = [spec, site].into_iter().flatten();
     if !reports.any(integrations::are_reached) {
         memory.end_looks();
+    }
+}
+
+/// What is run for this need, in this order.
+fn tables(need: Need, has_token: bool, from_outside: bool) -> Vec<&'static [Phase]> {
+    let (machines, around) = KEPT.split_at(1);
+    match (need, has_token) {
+        // Without checks from outside there is nothing that could be proven without a token.
+        (_, false) if !from_outside => Vec::new(),
+        (_, false) => vec![PROOF_FROM_OUTSIDE],
+        (Need::Keep { places, secrets }, true) => {
+            let secrets = match secrets {
+                Secrets::All => [Some(KEPT_SECRETS), None],
+                Secrets::Addresses { database, redis } => [
+                    database.then_some(KEPT_DATABASE),
+                    redis.then_some(KEPT_REDIS),
+                ],
+            };
+            let kept = [Some(machines), places.then_some(around)];
+            let kept = kept.into_iter().chain(secrets).flatten();
+            kept.chain([PROOF]).collect()
+        }
+        _ => vec![PROOF],
     }
 }
 
@@ -362,25 +426,60 @@ mod tests {
         use PhaseProgress::{AwaitingApproval, Failed, Planned, Running};
         let machines = |state| [(StepId::Machines, state)];
         let image = [(StepId::Image, State::Blocked)];
+        let lost_value = [
+            (StepId::Addresses, State::Done),
+            (StepId::Certificates, State::Done),
+            (StepId::Secrets, State::Blocked),
+        ];
+        let no_database = [
+            (StepId::Addresses, State::Done),
+            (StepId::Certificates, State::Done),
+            (StepId::Secrets, State::Done),
+            (StepId::Redis, State::Done),
+            (StepId::Attach, State::Pending),
+        ];
+        let machines_alone = Need::Keep {
+            places: false,
+            secrets: Secrets::Addresses {
+                database: false,
+                redis: false,
+            },
+        };
         let cases = [
             // A check fails, a gate waits, a plan is made, an image is not there: kept.
-            (report(Preflight, Failed, &[]), Act::Apply, Need::Keep),
-            (report(Provision, Running, &[]), Act::Apply, Need::Keep),
+            (report(Preflight, Failed, &[]), Act::Apply, Need::KEEP),
+            (report(Provision, Running, &[]), Act::Apply, Need::KEEP),
             (
                 report(Deploy, AwaitingApproval, &machines(State::Done)),
                 Act::Apply,
-                Need::KeepMachines,
+                machines_alone,
+            ),
+            // A value of the spec is lost, and its step looks after no other.
+            (
+                report(Provision, Running, &lost_value),
+                Act::Apply,
+                Need::Keep {
+                    places: false,
+                    secrets: Secrets::All,
+                },
+            ),
+            (
+                report(Provision, Running, &no_database),
+                Act::Apply,
+                Need::Keep {
+                    places: false,
+                    secrets: Secrets::Addresses {
+                        database: true,
+                        redis: false,
+                    },
+                },
             ),
             (
                 report(Deploy, Planned, &machines(State::Planned)),
                 Act::Plan,
-                Need::Keep,
+                Need::KEEP,
             ),
-            (
-                report(Deploy, Failed, &image),
-                Act::Apply,
-                Need::KeepMachines,
-            ),
+            (report(Deploy, Failed, &image), Act::Apply, machines_alone),
             // An update is under way, or an earlier release is restored: proven only.
             (
                 report(Deploy, Running, &machines(State::Waiting)),

@@ -54,12 +54,16 @@ pub fn status(
 }
 
 fn info(metrics: &Metrics, object: &Object, activation: &Activation, new: &ActivationStatus) {
-    let ready = condition::find(&new.conditions, ConditionType::Ready);
+    let status_of = |type_| {
+        let found = condition::find(&new.conditions, type_);
+        found.map_or_else(|| "Unknown".to_owned(), |found| found.status.clone())
+    };
     metrics.set_info(
         object,
         &Info {
             phase: new.phase.clone().unwrap_or_default(),
-            ready: ready.map_or_else(|| "Unknown".to_owned(), |ready| ready.status.clone()),
+            ready: status_of(ConditionType::Ready),
+            live: status_of(ConditionType::Live),
             suspended: activation.spec.suspend,
             app: activation.spec.app.clone(),
             region: activation.spec.region.clone(),

@@ -37,6 +37,8 @@ pub struct Memory {
     pub proven_at: Instant,
     /// What the object names, as it was read last.
     pub reading: Option<Reading>,
+    /// Secrets that the spec does not name and that the release that serves needs now.
+    pub also_needed: BTreeSet<String>,
     /// The observations of the registry for `deploy.source`.
     pub source: source::Watch,
     /// Requests that were handled.
@@ -97,6 +99,7 @@ impl Memory {
             kept: None,
             proven_at: Instant::now(),
             reading: None,
+            also_needed: BTreeSet::new(),
             source: source::Watch::default(),
             handled: Handled::default(),
             votes: BTreeMap::new(),

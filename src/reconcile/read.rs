@@ -159,7 +159,8 @@ async fn refs(pass: &Pass<'_>, memory: &mut Memory) -> Result<(Arc<Refs>, bool),
     let decisions = known.as_ref().map(|known| known.decisions.clone());
     let (kube, room) = (&pass.context.kube, &pass.context.room);
     let allowed = pass.context.installation.secrets;
-    let refs = Arc::new(refs::fetch(kube, activation, allowed, room, decisions, large).await?);
+    let named = (activation, &memory.also_needed);
+    let refs = Arc::new(refs::fetch(kube, named, allowed, room, decisions, large).await?);
     let same = known.filter(|known| refs.is_same_version(&known.versions));
     if same.is_some() {
         memory.reading = same;

@@ -23,17 +23,20 @@ use crate::{
 /// without a report.
 const INVALID_PAUSE: Duration = Duration::from_secs(30);
 
-/// The spec suspends the object: nothing is done, and everything stays as it was.
+/// The spec suspends the object: nothing is done and nothing is looked at, and everything stays as it
+/// was. After a few re-checks without a look, `Live` is Unknown.
 pub async fn suspended(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration, Error> {
     let result = PassResult {
         suspended: true,
+        unproven: guard::is_unproven(pass, memory, None, None),
+        serving: pass.serving.clone(),
         ..PassResult::default()
     };
     leases::let_end(&memory.wanted.journal);
     pass.publisher.publish(pass.old.as_ref(), &result).await?;
     requests::refuse_while_suspended(pass, memory);
     let recheck = pass.context.installation.timing.recheck;
-    Ok(pass.until_resumed().unwrap_or(recheck))
+    Ok(pass.until_resumed().unwrap_or(recheck).min(recheck))
 }
 
 /// The object is invalid: there is no target.

@@ -45,6 +45,7 @@ pub fn next(
     if seen.suspended && seen.removing.is_none() {
         // Everything else stays as it was.
         suspended(&mut to, activation);
+        live::while_suspended(&mut to, seen);
         return;
     }
     to.set(

@@ -39,9 +39,14 @@ pub fn set(to: &mut Setter<'_>, result: &PassResult<'_>, liveness: &Liveness) {
         (None, told) => correcting(to, result, &before).or(told),
         (found, None) => found,
     };
-    let (status, reason, message) = match found {
-        Some(message) => (True, Reason::DriftDetected, message),
-        None => without_evidence(to, result, &before),
+    let (status, reason, message) = match (lost_secrets(result), found) {
+        (Some(lost), found) => {
+            let parts = [Some(lost), found].into_iter().flatten();
+            let parts: Vec<String> = parts.collect();
+            (True, Reason::ServingSecretLost, parts.join("; "))
+        }
+        (None, Some(message)) => (True, Reason::DriftDetected, message),
+        (None, None) => without_evidence(to, result, &before),
     };
     to.set(ConditionType::Drifted, status, reason, &message);
 }
@@ -55,7 +60,16 @@ pub fn left_alone<'a>(result: &'a PassResult<'_>) -> impl Iterator<Item = &'a st
     steps.flat_map(|(_, record)| record.notes.iter().filter_map(Note::drift))
 }
 
-/// The same, for what went live.
+/// Secrets of the release that serves that are gone, and whose values are not known any more.
+fn lost_secrets(result: &PassResult<'_>) -> Option<String> {
+    let mut steps = result.site.as_ref()?.report.steps();
+    let lost = steps.find(|(_, record)| {
+        record.state == State::Blocked && record.reason == Reason::ServingSecretLost
+    });
+    lost.map(|(_, record)| record.message.clone())
+}
+
+/// The changes that are left alone, for what went live.
 fn told(to: &Setter<'_>, result: &PassResult<'_>) -> Option<String> {
     let lines: Vec<&str> = left_alone(result).collect();
     (to.status.go_live.is_some() && !lines.is_empty()).then(|| lines.join("; "))

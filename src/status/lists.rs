@@ -91,6 +91,7 @@ pub fn merge_site(
         status.smoke_test = lists.smoke_test(&status.smoke_test);
     }
     status.external = lists.external(&status.external);
+    status.secrets = lists.secrets(&status.secrets);
     status.fallbacks = lists.fallbacks(&status.fallbacks);
 }
 

@@ -97,11 +97,46 @@ fn decide(
             Reason::GoLive,
             format!("{place}{serves}; `Ready` says what keeps the spec from going live"),
         ),
+        Proof::Fails(reason, message) if machines == Runs::Another => (
+            False,
+            reason,
+            format!(
+                "the site fails its checks, and no machine runs {name}, which passed them last: a release that failed was left in its place: {message}"
+            ),
+        ),
         Proof::Fails(reason, message) => {
             (False, reason, format!("{name} fails its checks: {message}"))
         }
+        Proof::Open if machines == Runs::Another => not_checked_yet(to, &name),
         Proof::Open => as_before(to),
     }
+}
+
+/// A release that failed was left in the place of the one that was proven, and no check is decided yet:
+/// what was known to be broken stays so, and nothing else is known.
+fn not_checked_yet(to: &Setter<'_>, name: &str) -> (ConditionStatus, Reason, String) {
+    let before = as_before(to);
+    if before.0 == False {
+        return before;
+    }
+    let message = format!(
+        "no machine runs {name}, which passed its checks last: a release that failed was left in its place, and whether the site answers is being checked"
+    );
+    (Unknown, Reason::ReleaseReplaced, message)
+}
+
+/// Sets the condition of a suspended object: nobody looks at the site, so what was known of it does not
+/// hold for ever.
+pub fn while_suspended(to: &mut Setter<'_>, result: &PassResult<'_>) {
+    if !result.unproven || to.status.go_live.is_none() {
+        return;
+    }
+    let release = result.serving.as_ref();
+    let name = release.map_or_else(|| "the site".to_owned(), named);
+    let message = format!(
+        "{name} is not checked while the activation is suspended, so it is not known whether the site answers"
+    );
+    to.set(ConditionType::Live, Unknown, Reason::Suspended, &message);
 }
 
 /// Where the application is live; or, where nothing can be reached from outside, by what.
@@ -121,6 +156,10 @@ fn as_before(to: &Setter<'_>) -> (ConditionStatus, Reason, String) {
     let conditions = &to.status.conditions;
     let known = condition::find(conditions, ConditionType::Live);
     let known = known.filter(|_| to.status.go_live.is_some());
+    if known.is_some_and(|known| known.reason == Reason::Suspended.as_str()) {
+        let message = "the site was not checked yet after the suspension";
+        return (Unknown, Reason::ObservationUnknown, message.to_owned());
+    }
     if let Some(known) = known {
         return (
             ConditionStatus::parse(&known.status).unwrap_or_default(),
@@ -301,6 +340,27 @@ mod tests {
     }
 
     #[test]
+    fn a_release_that_was_left_in_the_place_of_the_proven_one_is_not_told_as_that() {
+        let after = |progress, state, result| {
+            live(
+                Some(Site {
+                    machines: Runs::Another,
+                    ..site(checks(progress, state, result))
+                }),
+                false,
+            )
+        };
+        let waiting = after(PhaseProgress::Running, State::Waiting, CheckResult::Unknown);
+        assert_eq!(waiting.0, "Unknown");
+        assert!(waiting.1.contains("no machine runs release 2"), "{}", waiting.1);
+
+        let failed = after(PhaseProgress::Failed, State::Blocked, CheckResult::Failed);
+        assert_eq!(failed.0, "False");
+        assert!(!failed.1.contains("release 2 fails"), "{}", failed.1);
+        assert!(failed.1.contains("answered 500"), "{}", failed.1);
+    }
+
+    #[test]
     fn a_release_that_a_request_restored_serves_since_that_request() {
         let release = site(checks(
             PhaseProgress::Succeeded,
@@ -332,6 +392,57 @@ mod tests {
         assert_eq!(live(Some(site(unseen())), false).0, "True");
         assert_eq!(live(None, false).0, "True");
         assert_eq!(live(Some(site(unseen())), true).0, "Unknown");
+    }
+
+    #[test]
+    fn what_nobody_looks_at_while_it_is_suspended_is_not_live_for_ever() {
+        let mut status: ActivationStatus = serde_json::from_value(json!({
+            "goLive": {"time": "2026-01-02T03:04:05Z"},
+            "conditions": [{
+                "type": "Live", "status": "True", "reason": "GoLive", "message": "as it was",
+                "lastTransitionTime": "2026-01-02T03:04:05Z",
+            }],
+        }))
+        .unwrap();
+        let mut after = |unproven| {
+            let result = PassResult {
+                suspended: true,
+                unproven,
+                ..PassResult::default()
+            };
+            let mut to = Setter {
+                status: &mut status,
+                generation: Some(2),
+                now: Timestamp::UNIX_EPOCH,
+            };
+            while_suspended(&mut to, &result);
+            let known = condition::find(&status.conditions, ConditionType::Live).unwrap();
+            (known.status.clone(), known.reason.clone())
+        };
+        let known = |status: &str, reason: &str| (status.to_owned(), reason.to_owned());
+        assert_eq!(after(false), known("True", "GoLive"));
+        assert_eq!(after(true), known("Unknown", "Suspended"));
+        // Another process has not waited so long yet.
+        assert_eq!(after(false), known("Unknown", "Suspended"));
+
+        let mut to = Setter {
+            status: &mut status,
+            generation: Some(3),
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let liveness = Liveness {
+            live: false,
+            same_generation: false,
+            steady: false,
+        };
+        set(&mut to, &PassResult::default(), &liveness);
+        let known = condition::find(&status.conditions, ConditionType::Live).unwrap();
+        assert_eq!(known.status, "Unknown");
+        assert!(
+            known.message.contains("after the suspension"),
+            "{}",
+            known.message
+        );
     }
 
     #[test]

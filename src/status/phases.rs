@@ -18,6 +18,7 @@ use crate::{
         State, StepId, StepRecord,
         report::{PhaseProgress, PhaseReport, Report},
     },
+    plan::Target,
 };
 
 /// Longest error of a step's last try, in bytes.
@@ -54,6 +55,8 @@ pub fn next(
     now: Timestamp,
 ) -> Vec<PhaseStatus> {
     let mut earlier_unobserved = false;
+    let plan = old.and_then(|old| old.plan.as_ref());
+    let same_plan = plan.map(|plan| plan.digest.as_str()) == seen.wanted.map(Target::digest);
     let phases = report.phases.iter();
     phases
         .map(|phase| {
@@ -63,6 +66,7 @@ pub fn next(
                 activation,
                 seen,
                 same_generation,
+                same_plan,
                 earlier_unobserved,
                 now,
             };
@@ -105,6 +109,8 @@ struct PhaseInput<'a> {
     activation: &'a Activation,
     seen: &'a PassResult<'a>,
     same_generation: bool,
+    /// The status before was about the same plan: a Secret may change it without a new generation.
+    same_plan: bool,
     earlier_unobserved: bool,
     now: Timestamp,
 }
@@ -198,9 +204,10 @@ impl PhaseInput<'_> {
         before.saturating_add(failed.sum())
     }
 
-    /// The phase had succeeded, and this pass found nothing that contradicts it.
+    /// The phase had succeeded for the same plan, and this pass found nothing that contradicts it.
     fn keeps_success(&self, report: &PhaseReport) -> bool {
         self.same_generation
+            && self.same_plan
             && self.was() == PhaseState::Succeeded
             && (cannot_observe(report)
                 || (self.earlier_unobserved && report.progress == PhaseProgress::Pending)

@@ -183,3 +183,31 @@ fn what_has_no_effect_is_a_warning() {
         );
     }
 }
+
+#[test]
+fn a_path_that_cannot_be_requested_as_it_is_written_is_refused_wherever_it_stands() {
+    let check = "[http_service]\ninternal_port = 8080\n[[http_service.checks]]\npath = ";
+    let service = "[[services]]\ninternal_port = 8080\n[[services.http_checks]]\npath = ";
+    let top = "[checks.a]\ntype = 'http'\nport = 8080\npath = ";
+    let metrics = "[metrics]\nport = 9091\npath = ";
+    for before in [check, service, top, metrics] {
+        for (path, said) in [
+            (
+                "'/a#b'",
+                "must have no `#`, because what follows it is never sent: /a, or %23",
+            ),
+            ("'/#'", "must have no `#`"),
+            ("'/a b'", "must have no blanks"),
+            ("\"/a\\nb\"", "must have no blanks"),
+            ("'healthz'", "must begin with a slash: /healthz"),
+        ] {
+            let told = told(&format!("{before}{path}"));
+            assert!(
+                told.iter().any(|told| told.contains(said)),
+                "{before}{path}: {told:?}"
+            );
+        }
+        let told = told(&format!("{before}'/a?b=%23'"));
+        assert!(told.iter().all(|told| !told.contains("path: ")), "{told:?}");
+    }
+}

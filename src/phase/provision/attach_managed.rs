@@ -16,6 +16,22 @@ use crate::{
 /// # Errors
 /// When Fly.io does not answer, or does not show the cluster or its URL.
 pub async fn observe(cx: &Cx, id: &str) -> Result<Attachment> {
+    read(cx, id, false).await
+}
+
+/// The URL for the app, if user and database are in the cluster; also when Fly.io's record of the
+/// attachment went with a former app of the name.
+///
+/// # Errors
+/// As [`observe`].
+pub async fn url(cx: &Cx, id: &str) -> Result<Option<SecretString>> {
+    Ok(match read(cx, id, true).await? {
+        Attachment::Complete(url) => Some(url),
+        Attachment::Incomplete(_) => None,
+    })
+}
+
+async fn read(cx: &Cx, id: &str, without_record: bool) -> Result<Attachment> {
     let role = names::role(&cx.target.app);
     let doing = |source| Error::fly("read the database cluster", source);
     let (details, user, databases) = futures::try_join!(
@@ -34,7 +50,7 @@ pub async fn observe(cx: &Cx, id: &str) -> Result<Attachment> {
         record: !attached.any(|attached| attached.name == cx.target.app),
         cluster: id.to_owned(),
     };
-    if missing.user.is_some() || missing.database.is_some() || missing.record {
+    if missing.user.is_some() || missing.database.is_some() || (missing.record && !without_record) {
         return Ok(Attachment::Incomplete(missing));
     }
     let base = details

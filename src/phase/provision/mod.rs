@@ -20,6 +20,7 @@ mod certificates;
 mod emptying;
 mod fallback;
 mod fly_postgres;
+pub mod kept_secrets;
 mod managed_postgres;
 mod ours;
 mod postgres;
@@ -43,5 +44,18 @@ pub static STEPS: &[&dyn AnyStep] = &[
     &app_token::AppToken,
 ];
 
-/// What is kept of the release that serves while the spec cannot be brought live.
-pub static KEPT: &[&dyn AnyStep] = &[&addresses::Addresses, &certificates::Certificates];
+/// What is kept around the release that serves while the spec cannot be brought live.
+pub static KEPT: &[&dyn AnyStep] = &[
+    &app::App,
+    &addresses::Addresses,
+    &certificates::Certificates,
+];
+
+/// Its secrets.
+pub static KEPT_SECRETS: &[&dyn AnyStep] = &[&kept_secrets::ALL];
+
+/// Of its secrets, the address of the database.
+pub static KEPT_DATABASE: &[&dyn AnyStep] = &[&kept_secrets::DATABASE];
+
+/// Of its secrets, the address of Redis.
+pub static KEPT_REDIS: &[&dyn AnyStep] = &[&kept_secrets::REDIS];

@@ -361,6 +361,20 @@ fn external_url(cx: &Cx, source: &UrlSource) -> Result<SecretString> {
     })
 }
 
+/// The URL of the Redis of the target; `None` when there is none now.
+///
+/// # Errors
+/// When Fly.io does not answer, or has no URL for a database that exists.
+pub(super) async fn url(cx: &Cx) -> Result<Option<SecretString>> {
+    let Some(spec) = &cx.target.provision.redis else {
+        return Ok(None);
+    };
+    match &spec.external {
+        Some(source) => Ok(external_url(cx, source).ok()),
+        None => upstash_url(cx).await,
+    }
+}
+
 /// The URL of the Upstash database of our name; `None` when there is no such database.
 async fn upstash_url(cx: &Cx) -> Result<Option<SecretString>> {
     let name = names::redis(&cx.target.app);

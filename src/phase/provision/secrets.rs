@@ -229,7 +229,7 @@ fn lost_text(owner: &str, what: &str, command: &str) -> Why {
 
 /// The values before the last rotation, for as long as they are stored: the application gets each as
 /// `NAME_PREVIOUS`. A secret that the spec asks for under such a name takes precedence.
-fn previous(
+pub(super) fn previous(
     stored: &Stored,
     wanted: &[GeneratedSecret],
     rotation: &Rotation,
@@ -292,15 +292,16 @@ impl Step for Secrets {
         let compared = app_secrets::compare(cx, &values).await?;
         let at_fly = app_secrets::list(cx).await?;
         // What a person may only have deleted by mistake is not taken from the application.
-        let surplus = match lacks_optional {
-            true => BTreeSet::new(),
-            false => app_secrets::records(cx)
-                .into_keys()
-                .filter(|name| !values.contains_key(name) && !of_another_step(&cx.target, name))
-                .filter(|name| !missing.contains(name))
-                .filter(|name| at_fly.iter().any(|secret| secret.name == *name))
-                .collect(),
+        let is_requested = |name: &str| {
+            values.contains_key(name)
+                || of_another_step(&cx.target, name)
+                || missing.iter().any(|missing| missing == name)
         };
+        let recorded = app_secrets::records(cx).into_keys();
+        let unwanted = recorded.filter(|name| !lacks_optional && !is_requested(name));
+        let is_there = |name: &String| at_fly.iter().any(|secret| secret.name == *name);
+        let (surplus, gone) = unwanted.partition(is_there);
+        app_secrets::note_gone(cx, gone, is_requested);
         Ok(SecretsState {
             unsettled,
             lost,

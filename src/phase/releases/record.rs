@@ -175,6 +175,10 @@ pub struct Content {
     pub env: Vec<String>,
     /// The application's secrets: name and digest at Fly.io.
     pub secrets: BTreeMap<String, String>,
+    /// The same with the keyed fingerprints of their values: what is set again while the release serves.
+    /// Empty in records of older versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fingerprints: BTreeMap<String, String>,
 }
 
 /// A failed release is not tried again for the same target, unless a new retry token requests it.

@@ -54,20 +54,20 @@ impl Memory {
         let digest = cx.target.digest();
         match before {
             Some(memory) if memory.digest == digest => memory,
-            Some(_) => Self {
-                digest: digest.to_owned(),
-                ..Self::default()
-            },
-            // What serves was proven when it went live.
-            None if cx.care == Care::Serving => Self {
+            // What serves was proven when it went live, also when a Secret that it names has changed since.
+            _ if cx.care == Care::Serving => Self {
                 digest: digest.to_owned(),
                 proven: true,
                 requests: cx.requests,
                 ..Self::default()
             },
+            Some(_) => Self {
+                digest: digest.to_owned(),
+                ..Self::default()
+            },
             None => {
                 let served = ServedSpec::of(&cx.target);
-                let proven = cx.recorded.earlier.digest.as_deref() == Some(digest)
+                let proven = cx.recorded.earlier.is_of(digest)
                     || store::is_known_proven(&cx.facts, &cx.journal, &served);
                 Self {
                     digest: digest.to_owned(),

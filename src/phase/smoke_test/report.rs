@@ -48,7 +48,11 @@ impl ObservedChecks {
             let open = |check, tries: &Tries| tries.outcome(check) == Decision::Open;
             checks.any(|(check, tries)| check.name == name && open(check, tries))
         };
-        let standing = cx.recorded.earlier.results.iter();
+        let standing = cx
+            .recorded
+            .earlier
+            .results(cx.target.digest(), cx.care)
+            .iter();
         let standing = standing.filter(|result| proven_earlier && undecided(&result.check));
         Self {
             standing: standing.cloned().collect(),

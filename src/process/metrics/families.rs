@@ -261,6 +261,7 @@ labels!(LeaseLabel { name: String });
 labels!(InfoLabels {
     phase: String,
     ready: String,
+    live: String,
     suspended: &'static str,
     app: String,
     region: String,

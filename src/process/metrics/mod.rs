@@ -56,6 +56,8 @@ pub struct Info {
     pub phase: String,
     /// Status of the condition `Ready`: `True`, `False` or `Unknown`.
     pub ready: String,
+    /// Status of the condition `Live`, which is about the site: `True`, `False` or `Unknown`.
+    pub live: String,
     /// `spec.suspend`.
     pub suspended: bool,
     /// Name of the Fly app.
@@ -152,6 +154,7 @@ impl Metrics {
         let labels = InfoLabels {
             phase: info.phase.clone(),
             ready: info.ready.clone(),
+            live: info.live.clone(),
             suspended: if info.suspended { "true" } else { "false" },
             app: info.app.clone(),
             region: info.region.clone(),
@@ -427,6 +430,7 @@ mod tests {
         Info {
             phase: phase.into(),
             ready: "Unknown".into(),
+            live: "True".into(),
             suspended: false,
             app: "sist-cabanas-mvp".into(),
             region: "eze".into(),
@@ -453,7 +457,7 @@ mod tests {
         metrics.set_drift(&object, Some(2));
         metrics.reconciled_at(&object, "2026-11-24T12:00:00Z".parse().unwrap());
         let expected = "golive_info{namespace=\"cabanas\",name=\"mvp\",phase=\"Deploy\",\
-            ready=\"Unknown\",suspended=\"false\",app=\"sist-cabanas-mvp\",region=\"eze\"} 1";
+            ready=\"Unknown\",live=\"True\",suspended=\"false\",app=\"sist-cabanas-mvp\",region=\"eze\"} 1";
         let found: Vec<String> = lines(&metrics, "golive_info{");
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].replace(" 1.0", " 1"), expected);

@@ -11,6 +11,13 @@ fn explained() -> Vec<(Value, &'static str)> {
     let hostname = |name: &str| json!({"provision": {"hostnames": ["ok.example.org", name]}});
     let path =
         |path: &str| json!({"smokeTest": {"checks": [{"name": "a", "http": {"path": path}}]}});
+    let metrics =
+        |path: &str| json!({"smokeTest": {"checks": [{"name": "a", "metrics": {"path": path}}]}});
+    let integration = |path: &str| {
+        json!({"integrations": {"webhooks": [{
+            "name": "a", "path": path, "secretRef": {"name": "a", "key": "b"}}]}})
+    };
+    let calendar = |path: &str| json!({"integrations": {"ical": {"exportPath": path}}});
     let generate = |name: &str| json!({"provision": {"secrets": {"generate": [{"name": name}]}}});
     let below = |below: Value| {
         json!({"observe": {"objectives": [{"name": "a", "errorRate": {
@@ -48,6 +55,13 @@ fn explained() -> Vec<(Value, &'static str)> {
         (path("api/healthz"), "must begin with `/`"),
         (path("https://example.com/"), "a path on the app itself"),
         (path("/a b"), "percent-encode"),
+        (path("/a#b"), "never sent to a server"),
+        (path("/#"), "write `%23`"),
+        (metrics("/metrics#x"), "never sent to a server"),
+        (integration("/hook#x"), "write `/hook`"),
+        (integration("hook"), "write `/hook`"),
+        (integration("/a b"), "percent-encode"),
+        (calendar("/export#x"), "write `/export`"),
         (generate("my-secret"), "write `MY_SECRET`"),
         (generate("1ABC"), "no digit first"),
         (json!({"observe": {"window": "3d"}}), "`72h` for three"),

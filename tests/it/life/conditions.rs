@@ -378,6 +378,10 @@ async fn a_suspended_object_is_left_alone_and_goes_on_when_it_is_resumed() {
         ours.filter(|call| call.path.contains("hola-cabanas"))
             .count()
     };
+    // Nobody looks at the site, so it is not said for ever that it is live.
+    let status = env.wait_for("hola", "Live", "Unknown").await;
+    assert_eq!(reason(&status, "Live"), "Suspended");
+    assert!(is(&status, "Ready", "True"), "frozen as it was: {status:?}");
     assert_eq!(about_us(&env), 0);
     assert_eq!(machines(&env), 1);
 

@@ -7,6 +7,7 @@ mod by_hand;
 mod coming_back;
 mod conditions;
 mod go_live;
+mod kept_secrets;
 mod limits;
 mod pipeline;
 mod preflight;

@@ -5,7 +5,11 @@ use super::{
     record::{Content, Hold, Migration, Outcome, Provenance, Record},
     wanted::WantedRelease,
 };
-use crate::{api::status::one_line, phase::app_secrets, pipeline::Cx};
+use crate::{
+    api::status::{SecretStatus, one_line},
+    phase::app_secrets,
+    pipeline::Cx,
+};
 
 /// The record of a release with this outcome; `serving` is what it is compared with.
 pub fn draft(
@@ -48,7 +52,11 @@ pub fn draft(
 }
 
 fn content(cx: &Cx, release: &WantedRelease) -> Content {
-    let secrets = app_secrets::records(cx).into_iter();
+    let secrets = app_secrets::records(cx);
+    let of = |part: fn(&SecretStatus) -> &String| {
+        let parts = secrets.iter();
+        parts.map(move |(name, secret)| (name.clone(), part(secret).clone()))
+    };
     Content {
         image: release.image.reference.clone(),
         pinned: release.image.pinned.clone(),
@@ -58,9 +66,8 @@ fn content(cx: &Cx, release: &WantedRelease) -> Content {
         port: cx.target.port(),
         config_hash: release.config_hash.clone(),
         env: release.env.clone(),
-        secrets: secrets
-            .map(|(name, secret)| (name, secret.digest))
-            .collect(),
+        secrets: of(|secret| &secret.digest).collect(),
+        fingerprints: of(|secret| &secret.fingerprint).collect(),
     }
 }
 

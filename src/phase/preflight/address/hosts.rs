@@ -26,7 +26,9 @@ pub fn judge(service: Service, rest: &str) -> Result<Vec<Problem>, Problem> {
         None => authority,
     };
     let mut doubts = Vec::new();
-    if hosts.is_empty() && service == Service::Postgres && after.contains("host=") {
+    let named = named_hosts(service, after);
+    doubts.extend(named.iter().filter_map(|host| doubt(service, host)));
+    if hosts.is_empty() && !named.is_empty() {
         return Ok(doubts);
     }
     for host in hosts.split(',') {
@@ -34,6 +36,18 @@ pub fn judge(service: Service, rest: &str) -> Result<Vec<Problem>, Problem> {
         doubts.extend(doubt(service, name));
     }
     Ok(doubts)
+}
+
+/// The hosts in the parameters `host` and `hostaddr`, which libpq reads in place of the one before them.
+/// A directory with a socket may be one that the application makes itself.
+fn named_hosts(service: Service, after: &str) -> Vec<String> {
+    let query = after.split_once('?').map_or("", |(_, query)| query);
+    if service != Service::Postgres {
+        return Vec::new();
+    }
+    let parameters = url::form_urlencoded::parse(query.as_bytes());
+    let named = parameters.filter(|(key, _)| key == "host" || key == "hostaddr");
+    named.map(|(_, host)| host.into_owned()).collect()
 }
 
 /// Whether an `@` follows although there is none where the user ends.
@@ -99,7 +113,14 @@ fn doubt(service: Service, host: &str) -> Option<Problem> {
             .to_owned(),
         })
     };
-    let ip = lower.parse::<IpAddr>().ok();
+    let ip = lower.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
+    if lower.starts_with('/') {
+        return None;
+    }
+    let digits = |c: char| c.is_ascii_digit() || c == '.';
+    if ip.is_none() && !lower.is_empty() && lower.chars().all(digits) {
+        return unreachable("a host of digits that is not a whole IPv4 address");
+    }
     let loopback = ip.is_some_and(|ip| ip.is_loopback() || ip.is_unspecified());
     if loopback || lower == "localhost" || lower.ends_with(".localhost") || lower.starts_with("%2f")
     {
@@ -107,12 +128,24 @@ fn doubt(service: Service, host: &str) -> Option<Problem> {
             "the machine itself (localhost), where only a program of the same machine answers",
         );
     }
-    if let Some(IpAddr::V4(ip)) = ip
-        && is_private(ip)
-    {
-        return unreachable("a private IPv4 address, which machines at Fly.io do not reach");
+    match ip {
+        Some(IpAddr::V4(ip)) if is_private(ip) => {
+            return unreachable("a private IPv4 address, which machines at Fly.io do not reach");
+        }
+        Some(IpAddr::V6(ip)) if is_elsewhere(ip) => {
+            return unreachable("a private IPv6 address of another network than Fly.io's");
+        }
+        _ => {}
     }
-    let cluster = [".local", ".svc", ".lan", ".home", ".docker.internal"];
+    let cluster = [
+        ".local",
+        ".localdomain",
+        ".svc",
+        ".lan",
+        ".home",
+        ".home.arpa",
+        ".docker.internal",
+    ];
     if cluster.iter().any(|end| lower.ends_with(end)) {
         return unreachable(
             "a host of another private network, such as that of a Kubernetes cluster",
@@ -127,4 +160,11 @@ fn doubt(service: Service, host: &str) -> Option<Problem> {
 fn is_private(ip: Ipv4Addr) -> bool {
     let [a, b, ..] = ip.octets();
     ip.is_private() || ip.is_link_local() || (a == 100 && (64..128).contains(&b))
+}
+
+/// Whether the address is private (RFC 4193) or of one link (RFC 4291), and not in `fdaa::/16`, which
+/// Fly.io uses (fly.io/docs/networking/private-networking).
+fn is_elsewhere(ip: Ipv6Addr) -> bool {
+    let own = ip.segments()[0] == 0xfdaa;
+    (ip.is_unique_local() || ip.is_unicast_link_local()) && !own
 }

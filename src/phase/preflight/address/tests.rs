@@ -231,6 +231,46 @@ fn a_host_that_machines_do_not_reach_is_doubtful() {
             "without a domain",
         ),
         (Redis, "redis://redis:6379", "without a domain"),
+        // libpq takes the host of the parameters.
+        (
+            Postgres,
+            "postgres://u:hunter22@/x?host=localhost",
+            "localhost",
+        ),
+        (
+            Postgres,
+            "postgres://u:hunter22@db.example/x?a=b&hostaddr=10.1.2.3",
+            "private IPv4",
+        ),
+        (
+            Postgres,
+            "postgres://u:hunter22@/x?host=db",
+            "without a domain",
+        ),
+        // getaddrinfo reads it as 127.0.0.1.
+        (Postgres, "postgres://u:hunter22@127.1/x", "of digits"),
+        (Redis, "redis://10.0.3:6379", "of digits"),
+        (
+            Postgres,
+            "postgres://u:hunter22@[::ffff:127.0.0.1]/x",
+            "localhost",
+        ),
+        (
+            Postgres,
+            "postgres://u:hunter22@[::ffff:10.0.0.3]/x",
+            "private IPv4",
+        ),
+        (
+            Postgres,
+            "postgres://u:hunter22@[fd12::7]/x",
+            "private IPv6",
+        ),
+        (
+            Postgres,
+            "postgres://u:hunter22@[fe80::7]/x",
+            "private IPv6",
+        ),
+        (Redis, "redis://cache.home.arpa", "another private network"),
         (Postgres, "postgres://u:hunter22@10.0.0.3/x", "private IPv4"),
         (
             Postgres,

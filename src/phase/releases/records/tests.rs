@@ -25,6 +25,7 @@ pub fn record(number: u64, key: &str, outcome: Outcome) -> Record {
             config_hash: String::new(),
             env: Vec::new(),
             secrets: BTreeMap::new(),
+            fingerprints: BTreeMap::new(),
         },
         outcome,
         proven: true,
