@@ -62,6 +62,7 @@ async fn the_calendars_of_channels_are_read_by_their_secret_addresses_and_never_
     let mut spec = with_only("1.4.0", &["ical"]);
     spec["integrations"]["ical"]["feedsSecretRef"] = json!({"name": "channels", "key": "feeds"});
     env.activation(NAME, spec).await;
+    env.wait_live(NAME).await;
 
     // The Secret may come later.
     let status = env

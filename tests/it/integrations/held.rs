@@ -21,6 +21,7 @@ async fn a_release_that_accepts_forgeries_is_told_once_and_the_mended_one_is_hea
     official(&env, APP_SECRET).await;
     let spec = with_only("1.4.2-accepts-unsigned", &["whatsapp"]);
     env.activation(NAME, spec).await;
+    env.wait_live(NAME).await;
 
     let status = env.wait_for(NAME, "IntegrationsHealthy", "False").await;
     assert_eq!(reason(&status, "IntegrationsHealthy"), "ForgeryAccepted");
@@ -41,6 +42,7 @@ async fn a_release_that_accepts_forgeries_is_told_once_and_the_mended_one_is_hea
 
     // The mended release, without a word to Golive.
     env.patch(NAME, image("1.4.0")).await;
+    env.wait_live(NAME).await;
     let status = env.wait_for(NAME, "IntegrationsHealthy", "True").await;
     assert_eq!(entry(&status, "whatsapp").release, Some(2));
     let told: Vec<(String, String, String)> = env.events(NAME).await;
@@ -61,6 +63,7 @@ async fn beside_a_spec_that_cannot_go_live_the_integrations_of_what_serves_are_p
     let mut spec = with_only("1.4.0", &["whatsapp"]);
     spec["gates"] = json!([{"before": "Integrations"}]);
     env.activation(NAME, spec).await;
+    env.wait_live(NAME).await;
 
     // Nothing is sent before the gate is open, and it holds up nothing else.
     let status = env
