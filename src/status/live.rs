@@ -67,10 +67,7 @@ fn decide(
         format!(": {}", serves(release, restored))
     });
     if result.unproven && to.status.go_live.is_some() {
-        let message = format!(
-            "{name} could not be checked lately, so it is not known whether the site answers"
-        );
-        return (Unknown, Reason::ObservationUnknown, message);
+        return (Unknown, Reason::ObservationUnknown, not_checked(&name));
     }
     if liveness.live {
         return (True, Reason::GoLive, format!("{place}{serves}"));
@@ -102,6 +99,23 @@ fn decide(
         }
         Proof::Open => as_before(to),
     }
+}
+
+/// Sets the condition of what was not proven for longer than a few re-checks, because passes fail.
+pub fn set_unproven(to: &mut Setter<'_>, result: &PassResult<'_>) {
+    let release = result.serving.as_ref();
+    let name = release.map_or_else(|| "the site".to_owned(), named);
+    let message = not_checked(&name);
+    to.set(
+        ConditionType::Live,
+        Unknown,
+        Reason::ObservationUnknown,
+        &message,
+    );
+}
+
+fn not_checked(name: &str) -> String {
+    format!("{name} could not be checked lately, so it is not known whether the site answers")
 }
 
 /// Where the application is live; or, where nothing can be reached from outside, by what.

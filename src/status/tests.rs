@@ -289,6 +289,23 @@ fn states_without_a_report_are_rows_of_the_table_as_well() {
             "it may still answer"
         );
     }
+    let unproven = PassResult {
+        failed: Some((Reason::InternalError, "it panicked".to_owned())),
+        unproven: true,
+        ..PassResult::default()
+    };
+    let status = next(Some(&before), &object, &unproven, at(1));
+    for condition in [
+        ConditionType::Live,
+        ConditionType::Observed,
+        ConditionType::Drifted,
+    ] {
+        let found = condition::find(&status.conditions, condition).unwrap();
+        let found = (found.status.as_str(), found.reason.as_str());
+        assert_eq!(found, ("Unknown", "ObservationUnknown"), "{condition:?}");
+    }
+    let again = next(Some(&status), &object, &unproven, at(2));
+    assert_eq!(again, status, "the same failure again changes nothing");
     let suspended = PassResult {
         suspended: true,
         ..PassResult::default()
