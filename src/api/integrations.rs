@@ -492,6 +492,7 @@ fn json() -> String {
 /// The required response of the application.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.signed.all(s, !(s in self.unsigned))").message("`signed` and `unsigned` must have no status in common: it would not show whether the application checks the signature"))]
 pub struct WebhookExpectation {
     /// Statuses that pass when the signature is right. Default: 200, 201, 202, 204.
     #[serde(default = "accepted")]

@@ -97,12 +97,19 @@ fn answer(told: Told) -> Result<Value, Outcome> {
 
 /// What both answers say together.
 fn judge(apps: &Value, health: &Value) -> Outcome {
-    let subscribed: Vec<&str> = apps["data"]
-        .as_array()
+    let list = apps["data"].as_array();
+    let subscribed: Vec<&str> = list
         .into_iter()
         .flatten()
         .filter_map(|app| app["whatsapp_business_api_data"]["id"].as_str())
         .collect();
+    // An answer that cannot be read, or that goes on elsewhere, shows no absence.
+    let is_whole =
+        list.is_some_and(|list| list.len() == subscribed.len()) && apps["paging"]["next"].is_null();
+    let unknown = || {
+        let evidence = "Meta's answer does not show all apps that are subscribed to the account";
+        outcome(Ended::Unknown, evidence.to_owned(), "")
+    };
     let entities = health["health_status"]["entities"].as_array();
     let entity = |kind: &str| {
         let mut all = entities.into_iter().flatten();
@@ -110,6 +117,9 @@ fn judge(apps: &Value, health: &Value) -> Outcome {
     };
     let app = entity("APP").and_then(|app| app["id"].as_str());
     if subscribed.is_empty() {
+        if !is_whole {
+            return unknown();
+        }
         return outcome(
             Ended::Failed,
             "no app is subscribed to the account, so Meta delivers none of its messages".to_owned(),
@@ -117,6 +127,12 @@ fn judge(apps: &Value, health: &Value) -> Outcome {
         );
     }
     if let Some(app) = app.filter(|app| !subscribed.contains(app)) {
+        if !is_whole {
+            return unknown();
+        }
+        // An id has digits alone: nothing else of the answer is shown.
+        let is_id = app.len() <= 32 && app.bytes().all(|byte| byte.is_ascii_digit());
+        let app = if is_id { app } else { "of another id" };
         return outcome(
             Ended::Failed,
             format!(
@@ -215,6 +231,30 @@ mod tests {
         );
         let told = judge(&apps(&["67"]), &health("AVAILABLE", "LIVE")).evidence;
         assert!(!told.contains("Caba"), "nothing fetched is shown: {told}");
+        let mut odd = health("AVAILABLE", "LIVE");
+        odd["health_status"]["entities"][1]["id"] = json!("canary\n<b>");
+        let told = judge(&apps(&["5"]), &odd);
+        assert_eq!(told.ended, Ended::Failed);
+        assert!(!told.evidence.contains("canary"), "{told:?}");
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_or_goes_on_elsewhere_shows_no_absence() {
+        let good = health("AVAILABLE", "LIVE");
+        let mut paged = apps(&["5"]);
+        paged["paging"] = json!({"next": "https://graph.facebook.com/x"});
+        for apps in [
+            Value::Null,
+            json!({}),
+            json!({"data": {}}),
+            json!({"data": [{"id": "67"}]}),
+            paged,
+        ] {
+            assert_eq!(judge(&apps, &good).ended, Ended::Unknown, "{apps}");
+        }
+        let mut found = apps(&["67"]);
+        found["paging"] = json!({"next": "https://graph.facebook.com/x"});
+        assert_eq!(judge(&found, &good).ended, Ended::Passed);
     }
 
     #[test]

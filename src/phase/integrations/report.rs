@@ -62,6 +62,12 @@ pub fn entry(
     let waiting = missing(&asked.lacks, context.namespace);
     let all: Vec<Outcome> = found.into_iter().chain(waiting).collect();
     let told = conclusion(&all, made, subject);
+    if told.state == IntegrationState::Unknown
+        && let Some(before) = stands.filter(forged)
+        && is_unanswered(before, &all)
+    {
+        return standing(before);
+    }
     IntegrationStatus {
         name: asked.name.clone(),
         state: told.state,
@@ -74,6 +80,15 @@ pub fn entry(
         checks: checks(&all),
         ..IntegrationStatus::default()
     }
+}
+
+/// Whether a check that failed on record has no answer now: silence mends nothing.
+fn is_unanswered(before: &IntegrationStatus, now: &[Outcome]) -> bool {
+    let mut failed = before.checks.iter();
+    failed.any(|check| {
+        let mut same = now.iter().filter(|outcome| outcome.id == check.id);
+        check.result == IntegrationResult::Failed && same.any(|of| of.ended == Ended::Unknown)
+    })
 }
 
 /// What all outcomes say together.
@@ -406,6 +421,20 @@ mod tests {
         let next = shown(&with_set(), None, 2, Some(&bad));
         assert_eq!(next, bad);
         assert_eq!(next.release, Some(1), "it says what it is about");
+    }
+
+    #[test]
+    fn a_forgery_stands_until_an_answer_shows_that_it_is_refused() {
+        let bad = shown(&with_set(), Some(&known(&[forged()])), 1, None);
+        let look = |outcomes: &[Outcome]| {
+            let (at, now) = (Instant::now(), Timestamp::UNIX_EPOCH);
+            let found = Known::after(None, outcomes.to_vec(), subject(2), (at, now));
+            shown(&with_set(), Some(&found), 2, Some(&bad))
+        };
+        let silent = look(&[outcome("W4", Ended::Unknown), outcome("W1", Ended::Passed)]);
+        assert_eq!(silent, bad, "silence mends nothing");
+        let mended = look(&[outcome("W4", Ended::Passed), outcome("W9", Ended::Unknown)]);
+        assert_eq!(mended.state, IntegrationState::Unknown);
     }
 
     #[test]
