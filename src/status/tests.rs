@@ -664,6 +664,30 @@ fn integrations_take_nothing_back_unless_ready_is_about_them() {
 }
 
 #[test]
+fn a_failure_of_an_integration_stands_while_changes_are_only_planned_and_goes_with_it() {
+    let spec = |integrations| activation(json!({ "integrations": integrations }));
+    let asked = spec(json!({"ical": {"exportPath": "/x"}}));
+    let (target, forged) = (target(), integrations("Failed", Reason::ForgeryAccepted));
+    let before = next(None, &asked, &seen(&target, &forged), at(0));
+    let unasked = |state, reason| {
+        let step = record(state, reason, "nothing is sent");
+        report(&[(PhaseName::Integrations, PhaseProgress::Running, step)])
+    };
+    let planned = unasked(State::Waiting, Reason::Planned);
+    let planned = next(Some(&before), &asked, &seen(&target, &planned), at(1));
+    assert_eq!(planned.integrations, before.integrations);
+    assert_eq!(is(&planned, ConditionType::IntegrationsHealthy), "False");
+    let gone = unasked(State::Skipped, Reason::NotRequested);
+    let gone = next(
+        Some(&before),
+        &spec(json!({})),
+        &seen(&target, &gone),
+        at(1),
+    );
+    assert_eq!(gone.integrations, []);
+}
+
+#[test]
 fn without_integrations_their_phase_is_skipped_and_ready_does_not_wait_for_it() {
     let (target, report) = (target(), report(&[]));
     let spec = json!({"integrations": {}, "readyWhen": "IntegrationsVerified"});
