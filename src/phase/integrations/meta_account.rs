@@ -95,53 +95,57 @@ fn answer(told: Told) -> Result<Value, Outcome> {
     })
 }
 
-/// What both answers say together.
-fn judge(apps: &Value, health: &Value) -> Outcome {
+/// What is wrong with the subscription of the token's app, as far as the answer shows it; otherwise how
+/// many apps are subscribed.
+fn subscription(apps: &Value, app: Option<&str>) -> Result<usize, Outcome> {
     let list = apps["data"].as_array();
     let subscribed: Vec<&str> = list
         .into_iter()
         .flatten()
         .filter_map(|app| app["whatsapp_business_api_data"]["id"].as_str())
         .collect();
+    if app.map_or(!subscribed.is_empty(), |app| subscribed.contains(&app)) {
+        return Ok(subscribed.len());
+    }
     // An answer that cannot be read, or that goes on elsewhere, shows no absence.
     let is_whole =
         list.is_some_and(|list| list.len() == subscribed.len()) && apps["paging"]["next"].is_null();
-    let unknown = || {
+    if !is_whole {
         let evidence = "Meta's answer does not show all apps that are subscribed to the account";
-        outcome(Ended::Unknown, evidence.to_owned(), "")
-    };
+        return Err(outcome(Ended::Unknown, evidence.to_owned(), ""));
+    }
+    if subscribed.is_empty() {
+        return Err(outcome(
+            Ended::Failed,
+            "no app is subscribed to the account, so Meta delivers none of its messages".to_owned(),
+            "subscribe the app: `POST /<WABA>/subscribed_apps` with its token; the button Test of the dashboard does not do it",
+        ));
+    }
+    // An id has digits alone: nothing else of the answer is shown.
+    let is_id = |id: &&str| id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_digit());
+    let app = app.filter(is_id).unwrap_or("of another id");
+    Err(outcome(
+        Ended::Failed,
+        format!(
+            "{} apps are subscribed to the account, and the token's app {app} is not",
+            subscribed.len()
+        ),
+        "subscribe that app: `POST /<WABA>/subscribed_apps` with its token",
+    ))
+}
+
+/// What both answers say together.
+fn judge(apps: &Value, health: &Value) -> Outcome {
     let entities = health["health_status"]["entities"].as_array();
     let entity = |kind: &str| {
         let mut all = entities.into_iter().flatten();
         all.find(|entity| entity["entity_type"] == kind)
     };
     let app = entity("APP").and_then(|app| app["id"].as_str());
-    if subscribed.is_empty() {
-        if !is_whole {
-            return unknown();
-        }
-        return outcome(
-            Ended::Failed,
-            "no app is subscribed to the account, so Meta delivers none of its messages".to_owned(),
-            "subscribe the app: `POST /<WABA>/subscribed_apps` with its token; the button Test of the dashboard does not do it",
-        );
-    }
-    if let Some(app) = app.filter(|app| !subscribed.contains(app)) {
-        if !is_whole {
-            return unknown();
-        }
-        // An id has digits alone: nothing else of the answer is shown.
-        let is_id = app.len() <= 32 && app.bytes().all(|byte| byte.is_ascii_digit());
-        let app = if is_id { app } else { "of another id" };
-        return outcome(
-            Ended::Failed,
-            format!(
-                "{} apps are subscribed to the account, and the token's app {app} is not",
-                subscribed.len()
-            ),
-            "subscribe that app: `POST /<WABA>/subscribed_apps` with its token",
-        );
-    }
+    let subscribed = match subscription(apps, app) {
+        Ok(subscribed) => subscribed,
+        Err(found) => return found,
+    };
     let blocked = |kind: &str| entity(kind).is_some_and(|of| of["can_send_message"] == "BLOCKED");
     if blocked("APP") {
         return outcome(
@@ -173,7 +177,7 @@ fn judge(apps: &Value, health: &Value) -> Outcome {
     };
     outcome(
         Ended::Passed,
-        format!("{} app subscribed and not blocked{mode}", subscribed.len()),
+        format!("{subscribed} app subscribed and not blocked{mode}"),
         "",
     )
 }

@@ -226,6 +226,8 @@ async fn each_mistake_of_a_receiver_of_whatsapp_is_found() {
         (Mistake::SkipsUndecodable, "W5", true),
         (Mistake::SkipsOtherVersions, "W5", true),
         (Mistake::ProcessesRefused, "W4", true),
+        // The effect counts requests, also repeated and refused ones: no forgery was accepted.
+        (Mistake::CountsRequests, "W8", false),
     ];
     let runs = table
         .iter()

@@ -75,6 +75,7 @@ pub enum Mistake {
     SkipsUndecodable,
     SkipsOtherVersions,
     ProcessesRefused,
+    CountsRequests,
 }
 
 pub struct Receiver {
@@ -142,7 +143,7 @@ impl Receiver {
                     return;
                 }
             }
-            Mistake::AcknowledgesEarly | Mistake::NeverStores => return,
+            Mistake::AcknowledgesEarly | Mistake::NeverStores | Mistake::CountsRequests => return,
             _ => {
                 let before = self.events.lock().unwrap().insert(event.to_owned(), false);
                 if before.is_some() {
@@ -209,6 +210,9 @@ fn query(path: &str, name: &str) -> Option<String> {
 }
 
 async fn receive(State(receiver): State<Arc<Receiver>>, request: Incoming) -> Response {
+    if receiver.is(Mistake::CountsRequests) {
+        receiver.effects.fetch_add(1, Ordering::SeqCst);
+    }
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     if receiver.is(Mistake::AnswersLate) {

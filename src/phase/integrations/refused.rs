@@ -21,10 +21,11 @@ const MANY: f64 = 6.0;
 const ROUNDS: u32 = 2;
 
 impl<W: World, F: Fn(u32) -> Probe + Sync> Replay<'_, W, F> {
-    /// Sends forged events, and watches the effect if `found` says that a signed one shows. `None`:
+    /// Sends forged events, and watches the effect if `found` says that each signed one has one effect:
+    /// a number that counts repeated requests may count refused ones too, and shows nothing. `None`:
     /// nothing speaks for an effect.
     pub async fn processed_though_refused(&self, found: &Found) -> Option<Verdict> {
-        if !matches!(found, Found::Once { .. } | Found::Doubled { .. }) {
+        if !matches!(found, Found::Once { .. }) {
             return None;
         }
         let mut least = f64::MAX;
