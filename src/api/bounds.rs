@@ -20,22 +20,27 @@ use super::text::{MAX_MESSAGE, one_line};
 pub const MAX_STATUS: usize = 64 * 1024;
 
 /// Longest text and longest list, stage by stage, until the whole fits.
-const STAGES: [(usize, usize); 5] = [
+const STAGES: [(usize, usize); 6] = [
     (usize::MAX, usize::MAX),
     (256, usize::MAX),
     (128, 32),
     (96, 16),
     (48, 8),
+    (48, 4),
 ];
 
 /// Fields that are never shortened to make room for others: another process needs the announced
 /// creates and the ids of what exists.
 const KEPT: [&str; 2] = ["intents", "external"];
 
+/// Lists that lose no entry to make room for others: what is not in them any more counts as gone, a
+/// condition as well as an integration that accepts forged requests.
+const WHOLE: [&str; 3] = ["conditions", "integrations", "phases"];
+
 impl ActivationStatus {
     /// This status within its bounds: texts are one line and end with an ellipsis where they are
     /// cut, lists lose their last entries, and if the whole is still too long, texts and lists
-    /// get shorter until it fits, except for [`KEPT`].
+    /// get shorter until it fits, except for [`KEPT`] and the entries of [`WHOLE`].
     #[must_use]
     pub fn bounded(self) -> Self {
         let (Some(bounds), Ok(whole)) = (status_schema(), serde_json::to_value(&self)) else {
@@ -86,13 +91,8 @@ fn shorten(value: &mut Value, bounds: &JSONSchemaProps, text: usize, items: usiz
             }
         }
         Value::Array(list) => {
-            let max = bounds.max_items.and_then(|max| usize::try_from(max).ok());
-            list.truncate(max.unwrap_or(usize::MAX).min(items));
-            if let Some(JSONSchemaPropsOrArray::Schema(item)) = &bounds.items {
-                for entry in list {
-                    shorten(entry, item, text, items);
-                }
-            }
+            list.truncate(items);
+            shorten_entries(list, bounds, text, items);
         }
         Value::Object(fields) => {
             for (name, field) in fields {
@@ -102,11 +102,27 @@ fn shorten(value: &mut Value, bounds: &JSONSchemaProps, text: usize, items: usiz
                     } else {
                         (text, items)
                     };
-                    shorten(field, bounds, text, items);
+                    match field {
+                        Value::Array(list) if WHOLE.contains(&name.as_str()) => {
+                            shorten_entries(list, bounds, text, items);
+                        }
+                        field => shorten(field, bounds, text, items),
+                    }
                 }
             }
         }
         _ => {}
+    }
+}
+
+/// Shortens the entries of a list, of which only those beyond the schema's own bound go.
+fn shorten_entries(list: &mut Vec<Value>, bounds: &JSONSchemaProps, text: usize, items: usize) {
+    let max = bounds.max_items.and_then(|max| usize::try_from(max).ok());
+    list.truncate(max.unwrap_or(usize::MAX));
+    if let Some(JSONSchemaPropsOrArray::Schema(item)) = &bounds.items {
+        for entry in list {
+            shorten(entry, item, text, items);
+        }
     }
 }
 
@@ -117,8 +133,9 @@ mod tests {
     use crate::api::condition::{self, ConditionStatus, ConditionType, Observation};
     use crate::api::reason::Reason;
     use crate::api::status::{
-        ExternalObject, HistoryEntry, Intent, PhaseName, PhaseState, PhaseStatus, PlanStatus,
-        PlannedChange, PreflightResult, StepStatus,
+        ExternalObject, HistoryEntry, IntegrationCheck, IntegrationState, IntegrationStatus,
+        Intent, PhaseName, PhaseState, PhaseStatus, PlanStatus, PlannedChange, PreflightResult,
+        StepStatus,
     };
 
     fn step(name: String) -> StepStatus {
@@ -229,6 +246,41 @@ mod tests {
         assert_eq!(bounded.external, status.external);
         let text = serde_json::to_string(&bounded).unwrap();
         assert!(text.len() <= MAX_STATUS, "{}", text.len());
+    }
+
+    #[test]
+    fn no_condition_and_no_integration_is_dropped_from_an_enormous_status() {
+        let mut status = enormous();
+        let check = |id| IntegrationCheck {
+            id,
+            name: "n".repeat(120),
+            evidence: "e".repeat(512),
+            change: "c".repeat(512),
+            ..IntegrationCheck::default()
+        };
+        status.integrations = (0..19)
+            .map(|number| IntegrationStatus {
+                name: format!("webhook/{number}"),
+                state: IntegrationState::Failed,
+                message: "m".repeat(1024),
+                next_action: "a".repeat(512),
+                checks: (1..14).map(|number| check(format!("W{number}"))).collect(),
+                ..IntegrationStatus::default()
+            })
+            .collect();
+        status.external = vec![ExternalObject::default(); 64];
+        let bounded = status.clone().bounded();
+        let text = serde_json::to_string(&bounded).unwrap();
+        assert!(text.len() <= MAX_STATUS, "{}", text.len());
+        assert_eq!(bounded.conditions.len(), status.conditions.len());
+        assert_eq!(bounded.phases.len(), status.phases.len());
+        let names = |status: &ActivationStatus| -> Vec<(String, IntegrationState)> {
+            let entries = status.integrations.iter();
+            entries
+                .map(|entry| (entry.name.clone(), entry.state))
+                .collect()
+        };
+        assert_eq!(names(&bounded), names(&status));
     }
 
     #[test]

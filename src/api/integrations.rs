@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Rule};
 use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
@@ -378,6 +378,7 @@ pub struct WebhookTimestamp {
     /// A header of its own, such as `X-Timestamp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    #[x_kube(validation = header_rule())]
     pub header: Option<String>,
     /// A parameter of the signature's header, such as `t`: the header then has `t=TIME,` before the
     /// prefix and the signature.
@@ -394,6 +395,12 @@ pub struct WebhookTimestamp {
     pub tolerance: Duration,
 }
 
+/// A header of the sender is none that every request has, or a request would have it twice.
+fn header_rule() -> Rule {
+    Rule::new("!(self.lowerAscii() in ['host', 'content-length', 'content-type', 'transfer-encoding', 'connection', 'user-agent', 'x-golive-probe'])")
+        .message("name a header of the sender: `Host`, `Content-Length`, `Content-Type`, `Transfer-Encoding`, `Connection`, `User-Agent` and `X-Golive-Probe` are those of every request")
+}
+
 fn five_minutes() -> Duration {
     Duration::from_mins(5)
 }
@@ -406,6 +413,7 @@ pub struct WebhookPlace {
     /// A header, such as `X-Event-Id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    #[x_kube(validation = header_rule())]
     pub header: Option<String>,
     /// A place in the JSON body: a JSON pointer (RFC 6901), such as `/event/id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -447,6 +455,7 @@ pub struct Webhook {
     /// The header that carries the signature, for the scheme Custom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    #[x_kube(validation = header_rule())]
     pub header: Option<String>,
     /// Text before the signature in the header, such as `sha256=`, for the scheme Custom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -500,6 +509,7 @@ fn json() -> String {
 /// The required response of the application.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.signed.all(s, !(s in self.unsigned))").message("`signed` and `unsigned` must have no status in common: it would not show whether the application checks the signature"))]
 pub struct WebhookExpectation {
     /// Statuses that pass when the signature is right. Default: 200, 201, 202, 204.
     #[serde(default = "accepted")]

@@ -151,6 +151,19 @@ pub(super) fn name(text: &str) -> Option<Named> {
     best
 }
 
+/// Whether a property of somebody's own, such as `X-GUEST-NAME`, has the name of a guest: its own name says
+/// so as a label does in a text.
+pub(super) fn is_in_property(name: &[u8], value: &str) -> bool {
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    let label: Vec<&str> = name.split('-').skip(1).collect();
+    let is_label = |words: &[&str]| GUEST_LABELS.contains(&words.join(" ").as_str());
+    // A prefix of the program that writes it may stand before the label.
+    let labels = (0..label.len()).any(|at| is_label(&label[at..]));
+    let first = phrases(value).find(|phrase| !phrase.is_empty());
+    let words = first.and_then(Words::of);
+    labels && words.is_some_and(|words| labelled(&words).is_some())
+}
+
 /// Most words of a phrase that names a person, with those before the name.
 const MAX_WORDS: usize = 8;
 

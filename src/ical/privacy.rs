@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::hash::hash;
-use super::names::{Named, name};
+use super::names::{Named, is_in_property, name};
 use super::phone::phone;
 use super::property::Property;
 use super::rule::{Class, Complaints, Rule};
@@ -100,6 +100,10 @@ impl Privacy {
             Class::Summary | Class::Description | Class::Location | Class::Comment => {}
             Class::Extension | Class::Other => {
                 self.addresses(class, property, line);
+                let text = || String::from_utf8_lossy(property.value);
+                if class == Class::Extension && is_in_property(property.name, &text()) {
+                    complaints.add(Rule::Name, class, line);
+                }
                 return;
             }
             Class::Attendee | Class::Contact | Class::Organizer => {

@@ -51,6 +51,8 @@ pub struct Event {
     pub end: Option<i64>,
     /// The line of its `BEGIN`.
     pub line: u32,
+    /// Whether it happens again, by `RRULE` or `RDATE`, which are not read further.
+    pub recurs: bool,
 }
 
 impl Event {
@@ -174,6 +176,9 @@ impl Reader {
         if !self.is_utf8 && std::str::from_utf8(text).is_err() {
             self.complaints.add(Rule::NotUtf8, Class::Line, number);
         }
+        if has_control(text) {
+            self.complaints.add(Rule::Control, Class::Line, number);
+        }
         let Some(property) = Property::of(text) else {
             let rule = match self.began {
                 false => Rule::NotACalendar,
@@ -261,6 +266,10 @@ impl Reader {
             }
             return;
         };
+        let recurs = |name: &[u8]| {
+            name.eq_ignore_ascii_case(b"RRULE") || name.eq_ignore_ascii_case(b"RDATE")
+        };
+        draft.event.recurs |= class == Class::Other && recurs(property.name);
         self.privacy
             .property(class, property, number, &mut self.complaints);
         // Properties of an alarm inside of the event are not the event's.
@@ -331,6 +340,14 @@ impl Reader {
             events: self.events,
         }
     }
+}
+
+/// Whether a line has a character that no property may have (RFC 5545 section 3.1, `CONTROL`). A CR has a
+/// rule of its own. It looks at every byte, which is faster than an end in the middle.
+fn has_control(text: &[u8]) -> bool {
+    let is_control = |byte: u8| byte < b' ' && byte != b'\t' && byte != b'\r' || byte == 0x7f;
+    text.iter()
+        .fold(false, |found, byte| found | is_control(*byte))
 }
 
 impl Draft {

@@ -141,6 +141,8 @@ pub enum Rule {
     NotUtf8,
     /// The text begins with a byte order mark.
     ByteOrderMark,
+    /// A line has a control character (3.1, `CONTROL`).
+    Control,
     /// A line ends with LF alone (3.1).
     BareLf,
     /// A CR stands alone.
@@ -209,7 +211,7 @@ impl Rule {
     /// What it is part of, in an event.
     const fn check(self) -> Check {
         match self {
-            Self::NotUtf8 | Self::ByteOrderMark => Check::Bytes,
+            Self::NotUtf8 | Self::ByteOrderMark | Self::Control => Check::Bytes,
             Self::BareLf
             | Self::BareCr
             | Self::NoLineEnd
@@ -266,6 +268,7 @@ impl Rule {
         match self {
             Self::NotUtf8 => "is not UTF-8",
             Self::ByteOrderMark => "begins with a byte order mark",
+            Self::Control => "has a control character",
             Self::BareLf => "ends with LF instead of CRLF",
             Self::BareCr => "has a CR that is not part of a CRLF",
             Self::NoLineEnd => "is the last one and has no CRLF",
@@ -305,6 +308,7 @@ impl Rule {
         match self {
             Self::NotUtf8 => "write the calendar in UTF-8",
             Self::ByteOrderMark => "write the calendar without a byte order mark",
+            Self::Control => "leave out control characters, NUL among them",
             Self::BareLf | Self::BareCr | Self::NoLineEnd => "end every line with CRLF",
             Self::LongLine => "fold lines after at most 75 octets with CRLF and a space",
             Self::FoldedCharacter => "fold between characters, and count octets",

@@ -155,6 +155,34 @@ fn bytes_and_lines_are_as_the_standard_demands() {
         [Rule::EmptyLine]
     );
     assert_eq!(of_event("SUMMARY:a\rb\r\n"), [Rule::BareCr]);
+    for control in ["\0", "\u{b}", "\u{1b}[2J", "\u{7f}"] {
+        let line = format!("SUMMARY:a{control}b\r\n");
+        assert_eq!(of_event(&line), [Rule::Control], "{control:?}");
+    }
+    assert_eq!(of_event("SUMMARY:a\tb\r\n"), [], "a tab is allowed");
+}
+
+#[test]
+fn what_the_standard_allows_and_few_writers_use_is_no_complaint() {
+    for more in [
+        "SUMMARY;LANGUAGE=\"es:AR;x\";ALTREP=\"https://a.example/;b:c\":Reservada\r\n",
+        "description:Check-in 15\\\r\n \\; check-out 10\\\r\n\t,\\nSin ruido\r\n",
+        "SUMM\r\n ARY:Reservada\r\n",
+        "SUMMARY:Reservada\r\n \r\n\t\r\n",
+        "X-APPLE-TRAVEL-ADVISORY-BEHAVIOR:AUTOMATIC\r\nX-EMPTY:\r\nIANA-TOKEN;X=1:y\r\n",
+        "X-GUEST:2\r\nX-GUEST-COUNT:Dos\r\nX-GUEST-NAME:\r\nX-CLIENTE:airbnb\r\n",
+        "RRULE:FREQ=WEEKLY;COUNT=3\r\nEXDATE;VALUE=DATE:20261231\r\nRDATE;VALUE=PERIOD:20270101T000000Z/P1D\r\n",
+        "CLASS:PRIVATE\r\nSEQUENCE:3\r\nSTATUS:CANCELLED\r\nTRANSP:TRANSPARENT\r\nPRIORITY:0\r\n",
+    ] {
+        assert_eq!(of_event(more), [], "{more:?}");
+    }
+    let zone = "BEGIN:VEVENT\r\nUID:z\r\nDTSTAMP;VALUE=DATE-TIME:20261101T120000Z\r\nDTSTART;TZID=\"America/Argentina:Salta\":20261224T150000\r\nDTEND;TZID=Etc/UTC:20261224T150000\r\nEND:VEVENT\r\n";
+    let series = format!(
+        "{}{}",
+        stay("s", "RRULE:FREQ=DAILY\r\n"),
+        stay("s", "RECURRENCE-ID;VALUE=DATE:20261231\r\n")
+    );
+    assert_eq!(found(export(&[zone.to_owned(), series])), []);
 }
 
 #[test]
@@ -366,6 +394,12 @@ fn what_identifies_a_guest_is_found_by_its_kind() {
             Rule::Name,
         ),
         ("SUMMARY:Sra. Quispe\r\n", Rule::Name),
+        ("X-GUEST:Ana Quispe\r\n", Rule::Name),
+        ("x-guest-name;X=1:Ñusta\r\n", Rule::Name),
+        (
+            "X-CABANAS-HUESPED:Zoltan Ágoston\\, 2 personas\r\n",
+            Rule::Name,
+        ),
         ("SUMMARY:Reserva de Mr Smith\r\n", Rule::Name),
         ("SUMMARY:Juan Pérez\r\n", Rule::PossibleName),
         (

@@ -15,7 +15,8 @@ use crate::{
     error::Error,
     fly,
     phase::{
-        KEPT, KEPT_DATABASE, KEPT_REDIS, KEPT_SECRETS, PROOF, PROOF_FROM_OUTSIDE, VERIFIED, integrations,
+        KEPT, KEPT_DATABASE, KEPT_REDIS, KEPT_SECRETS, PROOF, PROOF_FROM_OUTSIDE, VERIFIED,
+        integrations,
         provision::kept_secrets::Needed,
         releases::{
             record::Record,

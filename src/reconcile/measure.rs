@@ -157,6 +157,8 @@ fn integrations(
         })
     });
     metrics.set_integration_checks(object, checks.collect());
+    let names = new.integrations.iter().map(|entry| entry.name.as_str());
+    metrics.keep_integrations(object, &names.collect::<Vec<_>>());
     let steps = result.report.into_iter().flat_map(Report::steps);
     for note in steps.flat_map(|(_, record)| record.notes.iter()) {
         if let Note::Integration(entry, Some(verified)) = note {

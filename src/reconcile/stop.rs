@@ -101,8 +101,10 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
     let Ok(owner) = begin::owner(activation) else {
         return;
     };
-    let guard = MemoryGuard::take(&context.memories, &owner);
+    let mut guard = MemoryGuard::take(&context.memories, &owner);
     let pass = Pass::begin(activation, context, &owner, &guard.memory);
+    // Passes that fail look at nothing: what was proven before them does not stand for ever.
+    let unproven = guard::is_unproven(&pass, &mut guard.memory, None, None);
     let wanted = &guard.memory.wanted;
     if wanted.steps.is_empty() {
         // The pass may have failed before it took them over, and this status replaces them.
@@ -110,6 +112,7 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
     }
     let result = PassResult {
         failed: Some((error.reason(), crate::causes::chain(error))),
+        unproven,
         intents: wanted.intents.open(),
         ..PassResult::default()
     };

@@ -68,7 +68,7 @@ pub fn next(
         return;
     }
     if let Some((reason, message)) = &seen.failed {
-        failed(&mut to, *reason, message);
+        failed(&mut to, seen, *reason, message);
         return;
     }
     if let Some(first) = seen.invalid.first() {
@@ -125,9 +125,11 @@ fn deleting(to: &mut Setter<'_>, removing: &Removing) {
     to.reconciling(reason, &progress);
 }
 
-/// The pass failed as a whole: what was known stays, and the failure is reported.
-fn failed(to: &mut Setter<'_>, reason: Reason, message: &str) {
-    if condition::find(&to.status.conditions, ConditionType::Live).is_none() {
+/// The pass failed as a whole: what was known stays for a few re-checks, and the failure is reported.
+fn failed(to: &mut Setter<'_>, seen: &PassResult<'_>, reason: Reason, message: &str) {
+    if seen.unproven && to.status.go_live.is_some() {
+        live::set_unproven(to, seen);
+    } else if condition::find(&to.status.conditions, ConditionType::Live).is_none() {
         to.set(ConditionType::Live, Unknown, reason, message);
     }
     to.set(ConditionType::Ready, Unknown, reason, message);
@@ -188,7 +190,14 @@ fn stabilized(to: &mut Setter<'_>, activation: &Activation) {
 
 fn observed(to: &mut Setter<'_>, seen: &PassResult<'_>) {
     let Some(report) = seen.report else {
-        if condition::find(&to.status.conditions, ConditionType::Observed).is_none() {
+        if seen.failed.is_some() && seen.unproven {
+            to.set(
+                ConditionType::Observed,
+                Unknown,
+                Reason::ObservationUnknown,
+                "no pass has come to its end lately, so nothing was observed",
+            );
+        } else if condition::find(&to.status.conditions, ConditionType::Observed).is_none() {
             to.set(
                 ConditionType::Observed,
                 Unknown,

@@ -228,8 +228,8 @@ fn without_evidence(
         (Some(known), _) if before.drifted && !(before.liveness.live && observed) => {
             (True, reason(&known.reason), known.message.clone())
         }
-        // The pass ended before it observed.
-        (Some(known), None) if result.failed.is_some() => (
+        // The pass ended before it observed, and it is not long since one has.
+        (Some(known), None) if result.failed.is_some() && !result.unproven => (
             ConditionStatus::parse(&known.status).unwrap_or_default(),
             reason(&known.reason),
             known.message.clone(),

@@ -49,6 +49,11 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
         Note::Integration(entry, verified) => Some((entry, *verified)),
         _ => None,
     });
+    let mut noted = noted.peekable();
+    if noted.peek().is_none() && !is_skipped(phase) {
+        // Nothing was looked at, as while changes are only planned: what is on record stands.
+        return;
+    }
     let entries = noted.map(|(new, verified)| {
         let mut told = status.integrations.iter();
         let old = told.find(|old| old.name == new.name);
@@ -59,6 +64,12 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
         next
     });
     status.integrations = entries.collect();
+}
+
+/// Whether nobody asks for integrations any more.
+fn is_skipped(phase: &PhaseReport) -> bool {
+    let mut steps = phase.steps.iter();
+    steps.all(|(_, record)| record.state == State::Skipped)
 }
 
 fn was_observed(phase: &PhaseReport) -> bool {

@@ -67,10 +67,7 @@ fn decide(
         format!(": {}", serves(release, restored))
     });
     if result.unproven && to.status.go_live.is_some() {
-        let message = format!(
-            "{name} could not be checked lately, so it is not known whether the site answers"
-        );
-        return (Unknown, Reason::ObservationUnknown, message);
+        return (Unknown, Reason::ObservationUnknown, not_checked(&name));
     }
     if liveness.live {
         return (True, Reason::GoLive, format!("{place}{serves}"));
@@ -137,6 +134,23 @@ pub fn while_suspended(to: &mut Setter<'_>, result: &PassResult<'_>) {
         "{name} is not checked while the activation is suspended, so it is not known whether the site answers"
     );
     to.set(ConditionType::Live, Unknown, Reason::Suspended, &message);
+}
+
+/// Sets the condition of what was not proven for longer than a few re-checks, because passes fail.
+pub fn set_unproven(to: &mut Setter<'_>, result: &PassResult<'_>) {
+    let release = result.serving.as_ref();
+    let name = release.map_or_else(|| "the site".to_owned(), named);
+    let message = not_checked(&name);
+    to.set(
+        ConditionType::Live,
+        Unknown,
+        Reason::ObservationUnknown,
+        &message,
+    );
+}
+
+fn not_checked(name: &str) -> String {
+    format!("{name} could not be checked lately, so it is not known whether the site answers")
 }
 
 /// Where the application is live; or, where nothing can be reached from outside, by what.
@@ -352,7 +366,11 @@ mod tests {
         };
         let waiting = after(PhaseProgress::Running, State::Waiting, CheckResult::Unknown);
         assert_eq!(waiting.0, "Unknown");
-        assert!(waiting.1.contains("no machine runs release 2"), "{}", waiting.1);
+        assert!(
+            waiting.1.contains("no machine runs release 2"),
+            "{}",
+            waiting.1
+        );
 
         let failed = after(PhaseProgress::Failed, State::Blocked, CheckResult::Failed);
         assert_eq!(failed.0, "False");

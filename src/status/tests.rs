@@ -289,6 +289,23 @@ fn states_without_a_report_are_rows_of_the_table_as_well() {
             "it may still answer"
         );
     }
+    let unproven = PassResult {
+        failed: Some((Reason::InternalError, "it panicked".to_owned())),
+        unproven: true,
+        ..PassResult::default()
+    };
+    let status = next(Some(&before), &object, &unproven, at(1));
+    for condition in [
+        ConditionType::Live,
+        ConditionType::Observed,
+        ConditionType::Drifted,
+    ] {
+        let found = condition::find(&status.conditions, condition).unwrap();
+        let found = (found.status.as_str(), found.reason.as_str());
+        assert_eq!(found, ("Unknown", "ObservationUnknown"), "{condition:?}");
+    }
+    let again = next(Some(&status), &object, &unproven, at(2));
+    assert_eq!(again, status, "the same failure again changes nothing");
     let suspended = PassResult {
         suspended: true,
         ..PassResult::default()
@@ -726,6 +743,30 @@ fn while_the_spec_cannot_go_live_the_integrations_of_what_serves_are_told() {
     };
     let told = next(Some(&held), &object, &failed, at(90));
     assert_eq!(healthy(&told), "True");
+}
+
+#[test]
+fn a_failure_of_an_integration_stands_while_changes_are_only_planned_and_goes_with_it() {
+    let spec = |integrations| activation(json!({ "integrations": integrations }));
+    let asked = spec(json!({"ical": {"exportPath": "/x"}}));
+    let (target, forged) = (target(), integrations("Failed", Reason::ForgeryAccepted));
+    let before = next(None, &asked, &seen(&target, &forged), at(0));
+    let unasked = |state, reason| {
+        let step = record(state, reason, "nothing is sent");
+        report(&[(PhaseName::Integrations, PhaseProgress::Running, step)])
+    };
+    let planned = unasked(State::Waiting, Reason::Planned);
+    let planned = next(Some(&before), &asked, &seen(&target, &planned), at(1));
+    assert_eq!(planned.integrations, before.integrations);
+    assert_eq!(is(&planned, ConditionType::IntegrationsHealthy), "False");
+    let gone = unasked(State::Skipped, Reason::NotRequested);
+    let gone = next(
+        Some(&before),
+        &spec(json!({})),
+        &seen(&target, &gone),
+        at(1),
+    );
+    assert_eq!(gone.integrations, []);
 }
 
 #[test]

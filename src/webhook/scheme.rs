@@ -303,6 +303,11 @@ impl Scheme {
         self.signed.contains(&Part::Body)
     }
 
+    /// Whether the signature depends on the time of sending.
+    pub fn covers_time(&self) -> bool {
+        self.stamp.is_some() && self.signed.contains(&Part::Timestamp)
+    }
+
     /// The key of a secret.
     ///
     /// # Errors
@@ -351,6 +356,16 @@ impl Scheme {
     /// The headers of a delivery, with this code as the signature. Without one, the header of the
     /// signature is left out, and a time that stands in it too.
     pub fn headers(&self, delivery: &Delivery<'_>, code: Option<&[u8]>) -> Vec<(String, String)> {
+        let code = code.map(|code| format!("{}{}", self.prefix, write(self.encoding, code)));
+        self.headers_with(delivery, code.as_deref())
+    }
+
+    /// The headers of a delivery, with this text in the place of prefix and signature.
+    pub fn headers_with(
+        &self,
+        delivery: &Delivery<'_>,
+        signature: Option<&str>,
+    ) -> Vec<(String, String)> {
         let mut headers: Vec<(String, String)> = Vec::new();
         if let Some(Place::Header(name)) = &self.id {
             headers.push((name.clone(), delivery.id.to_owned()));
@@ -367,12 +382,22 @@ impl Scheme {
             }
             None => {}
         }
-        if let Some(code) = code {
-            let code = write(self.encoding, code);
-            let value = format!("{before}{}{code}", self.prefix);
+        if let Some(signature) = signature {
+            let value = format!("{before}{signature}");
             headers.push((self.header.clone(), value));
         }
         headers
+    }
+
+    /// A text that stands where the signature does, and is none in any encoding.
+    pub fn malformed(&self) -> String {
+        format!("{}%golive-probe%", self.prefix)
+    }
+
+    /// This code as a signature of a version that no sender has; none if the scheme names no version.
+    pub fn other_version(&self, code: &[u8]) -> Option<String> {
+        let sign = self.prefix.chars().last()?;
+        Some(format!("v9{sign}{}", write(self.encoding, code)))
     }
 }
 

@@ -73,7 +73,8 @@ impl Application {
         }
     }
 
-    /// Reads a page for a check: at most `limit` bytes of it. Redirects are not followed.
+    /// Reads a page for a check: at most `limit` bytes of it. Redirects are not followed. Without
+    /// `Accept-Encoding` a server may compress as it likes (RFC 9110, section 12.5.3), so none is asked for.
     ///
     /// # Errors
     /// When there is no answer, with the cause.
@@ -87,7 +88,11 @@ impl Application {
         let delivery = Delivery {
             method: Method::GET,
             path,
-            headers: &[("Accept", accept), ("Cache-Control", "no-cache")],
+            headers: &[
+                ("Accept", accept),
+                ("Accept-Encoding", "identity"),
+                ("Cache-Control", "no-cache"),
+            ],
             body: Bytes::new(),
             limit,
         };

@@ -162,7 +162,11 @@ pub fn judge_one(asked: &Asked, statuses: &Statuses<'_>) -> Verdict {
         Reply::Answered { status, .. } if asked.reply.is_unknown() => unknown_status(*status),
         Reply::Answered { status, body, took } => match &asked.expect {
             Expect::Accepted => accepted(*status, *took, statuses.accepted),
-            Expect::Refused => refused(*status, *took, statuses.refused),
+            Expect::Refused => refused(*status, *took, statuses),
+            Expect::NotAccepted if !is_success(*status) => {
+                Verdict::of(Ended::Passed, answered(*status, *took))
+            }
+            Expect::NotAccepted => refused(*status, *took, statuses),
             Expect::Challenge(text) => challenge(*status, body, *took, text),
             Expect::NoChallenge(text) => no_challenge(*status, body, *took, text, statuses.refused),
         },
@@ -194,15 +198,25 @@ fn accepted(status: u16, took: Duration, wanted: &[u16]) -> Verdict {
     Verdict::of(Ended::Failed, evidence)
 }
 
-fn refused(status: u16, took: Duration, wanted: &[u16]) -> Verdict {
-    if wanted.contains(&status) {
+/// A success with which signed requests are answered too is no refusal, whatever the spec says of it.
+fn refused(status: u16, took: Duration, statuses: &Statuses<'_>) -> Verdict {
+    let wanted = statuses.refused;
+    let accepts = is_success(status) && statuses.accepted.contains(&status);
+    if wanted.contains(&status) && !accepts {
         return Verdict::of(Ended::Passed, answered(status, took));
     }
-    let evidence = format!("answered {status} where {} is expected", list(wanted));
+    let evidence = match wanted.contains(&status) {
+        true => format!("answered {status}, as signed requests are answered"),
+        false => format!("answered {status} where {} is expected", list(wanted)),
+    };
     Verdict {
-        forgery: (200..300).contains(&status),
+        forgery: is_success(status),
         ..Verdict::of(Ended::Failed, evidence)
     }
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
 }
 
 fn challenge(status: u16, body: &[u8], took: Duration, text: &str) -> Verdict {
@@ -224,7 +238,7 @@ fn challenge(status: u16, body: &[u8], took: Duration, text: &str) -> Verdict {
 }
 
 fn no_challenge(status: u16, body: &[u8], took: Duration, text: &str, wanted: &[u16]) -> Verdict {
-    if (200..300).contains(&status) && contains(body, text) {
+    if is_success(status) && contains(body, text) {
         let evidence = format!("answered {status} with the challenge");
         return Verdict {
             forgery: true,
@@ -354,6 +368,35 @@ mod tests {
                 expected,
                 "{status}"
             );
+        }
+    }
+
+    #[test]
+    fn a_success_that_signed_requests_get_too_is_never_a_refusal() {
+        let lenient = Statuses {
+            accepted: &[200],
+            refused: &[200, 204, 401],
+        };
+        let verdict = |status| judge_one(&asked(Expect::Refused, said(status, "")), &lenient);
+        assert!(verdict(200).forgery);
+        for status in [204, 401] {
+            assert_eq!(verdict(status).ended, Ended::Passed, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_request_may_be_refused_in_any_way_and_not_accepted() {
+        for (status, expected) in [
+            (200, (Ended::Failed, true)),
+            (204, (Ended::Failed, true)),
+            (302, (Ended::Passed, false)),
+            (400, (Ended::Passed, false)),
+            (401, (Ended::Passed, false)),
+            (500, (Ended::Passed, false)),
+            (503, (Ended::Unknown, false)),
+        ] {
+            let found = ended(Expect::NotAccepted, said(status, ""));
+            assert_eq!(found, expected, "{status}");
         }
     }
 

@@ -24,6 +24,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// the former one looked last.
 const SPREAD: Duration = Duration::from_secs(3600);
 
+/// Checks of repeated deliveries, which other events may make `Unproven` at any look.
+const REPLAYS: [&str; 3] = ["W8", "M7", "G6"];
+
 /// What outcomes belong to. With another one they are worth nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
@@ -96,7 +99,8 @@ impl Known {
     ///
     /// A forged request that was accepted is believed at once. Any other failure must be found twice:
     /// a machine that restarts at the wrong moment is no fault of a webhook. A check without an answer
-    /// keeps the answer on record, for as long as one look may miss it.
+    /// keeps the answer on record, for as long as one look may miss it. A repeated delivery that failed
+    /// is not mended because other events hide its effect now.
     pub fn after(
         before: Option<&Self>,
         found: Vec<Outcome>,
@@ -131,6 +135,11 @@ impl Known {
                     unsure = true;
                     old.clone()
                 }
+                (Ended::Unproven, Some(old))
+                    if old.ended == Ended::Failed && REPLAYS.contains(&found.id) =>
+                {
+                    old.clone()
+                }
                 _ => found,
             })
             .collect();
@@ -149,11 +158,13 @@ impl Known {
         }
     }
 
-    /// Whether its outcomes are to be shown: not those of a first look that failed.
+    /// Whether its outcomes are to be shown: not those of a first look that failed. A forged request
+    /// that was accepted is shown at once, whatever else is not known.
     pub fn is_believed(&self) -> bool {
         let failed = |found: &Outcome| found.ended == Ended::Failed;
-        let mut all = self.outcomes.iter().flatten();
-        !self.unsure || !all.any(failed) || self.looks > 1
+        let all = || self.outcomes.iter().flatten();
+        let forged = all().any(|found| found.forgery);
+        forged || !self.unsure || !all().any(failed) || self.looks > 1
     }
 
     /// The pause until the next look.
@@ -271,6 +282,36 @@ pub mod tests {
         let at_once = look(Some(&good), &[outcome("W3", Ended::Passed), forged]);
         assert!(!at_once.unsure);
         assert_eq!(ended(&at_once, "W4"), Ended::Failed);
+    }
+
+    #[test]
+    fn a_failure_is_not_mended_by_a_look_at_which_nothing_can_be_shown() {
+        let doubled = [outcome("G6", Ended::Failed), outcome("G7", Ended::Failed)];
+        let hidden = [
+            outcome("G6", Ended::Unproven),
+            outcome("G7", Ended::Unproven),
+        ];
+        let known = look(Some(&look(None, &doubled)), &doubled);
+        let known = look(Some(&known), &hidden);
+        assert_eq!(ended(&known, "G6"), Ended::Failed);
+        assert_eq!(
+            ended(&known, "G7"),
+            Ended::Unproven,
+            "nobody says it any more"
+        );
+        let known = look(Some(&known), &[outcome("G6", Ended::Passed)]);
+        assert_eq!(ended(&known, "G6"), Ended::Passed);
+    }
+
+    #[test]
+    fn a_forgery_is_shown_at_once_also_while_another_check_has_no_answer() {
+        let good = [outcome("W4", Ended::Passed), outcome("W11", Ended::Passed)];
+        let before = look(None, &good);
+        let mut forged = outcome("W4", Ended::Failed);
+        forged.forgery = true;
+        let found = look(Some(&before), &[forged, outcome("W11", Ended::Unknown)]);
+        assert_eq!(ended(&found, "W4"), Ended::Failed);
+        assert!(found.is_believed());
     }
 
     #[test]

@@ -134,11 +134,15 @@ struct Sent<'a> {
 }
 
 /// How a notification is signed.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Signature {
     Right,
     None,
     WrongKey,
+    EmptyKey,
+    TimeOnly,
+    Malformed,
+    OtherVersion,
     Spoiled(Spoiled),
 }
 
@@ -172,18 +176,23 @@ impl Plan<'_> {
             sent.signed_request_id.as_deref(),
             &sent.ts,
         );
-        let code = match signature {
+        let (ts, right) = (&sent.ts, || sign::code(secret, &manifest));
+        let wrong = || sign::code(self.input.run.id(0).as_bytes(), &manifest);
+        let value = match signature {
             Signature::None => None,
-            Signature::Right => Some(sign::code(secret, &manifest)),
-            Signature::WrongKey => Some(sign::code(self.input.run.id(0).as_bytes(), &manifest)),
-            Signature::Spoiled(how) => Some(how.apply(&sign::code(secret, &manifest))),
+            Signature::Right => Some(sign::header(ts, &right())),
+            Signature::WrongKey => Some(sign::header(ts, &wrong())),
+            Signature::EmptyKey => Some(sign::header(ts, &sign::code(&[], &manifest))),
+            Signature::TimeOnly => Some(format!("ts={ts}")),
+            Signature::Malformed => Some(format!("ts={ts},v1=%golive-probe%")),
+            Signature::OtherVersion => Some(sign::header(ts, &wrong()).replace("v1=", "v9=")),
+            Signature::Spoiled(how) => Some(sign::header(ts, &how.apply(&right()))),
         };
         let mut headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
         if let Some(id) = &sent.request_id {
             headers.push((sign::REQUEST_ID.to_owned(), id.clone()));
         }
-        if let Some(code) = code {
-            let value = sign::header(&sent.ts, &code);
+        if let Some(value) = value {
             headers.push((sign::SIGNATURE.to_owned(), value));
         }
         let joint = if self.input.path.contains('?') {
@@ -225,11 +234,19 @@ impl Plan<'_> {
         signature: Signature,
     ) -> Probe {
         let request = self.request(sent, signature);
+        let malformed = [
+            Signature::TimeOnly,
+            Signature::Malformed,
+            Signature::OtherVersion,
+        ];
         Probe {
             check: check.id,
             variant,
             special: Special::Plain,
-            expect: Expect::Refused,
+            expect: match malformed.contains(&signature) {
+                true => Expect::NotAccepted,
+                false => Expect::Refused,
+            },
             request,
         }
     }
@@ -279,6 +296,19 @@ impl Plan<'_> {
                 Signature::WrongKey,
             ),
         ];
+        for (number, check, variant, how) in [
+            (20, M3, "signature with an empty key", Signature::EmptyKey),
+            (21, M2, "ts alone", Signature::TimeOnly),
+            (22, M3, "text that is no signature", Signature::Malformed),
+            (
+                23,
+                M3,
+                "other version of signature",
+                Signature::OtherVersion,
+            ),
+        ] {
+            probes.push(self.forged(check, variant, &self.sent(number), how));
+        }
         for (number, how) in (8..).zip(Spoiled::ALL) {
             let sent = self.sent(number);
             probes.push(self.forged(M3, how.name(), &sent, Signature::Spoiled(how)));
@@ -340,6 +370,15 @@ impl Plan<'_> {
         ]
     }
 
+    /// A notification that is not signed, or with another key.
+    fn forged_event(&self, number: u32) -> Probe {
+        let signature = match number % 2 {
+            0 => Signature::None,
+            _ => Signature::WrongKey,
+        };
+        self.forged(M2, "forged", &self.sent(number), signature)
+    }
+
     /// An id that is not that of the notification with this number.
     fn other(&self, number: u32) -> String {
         self.input.run.numeric_id(number + 50).to_string()
@@ -353,6 +392,9 @@ fn special(special: Special, probe: Probe) -> Probe {
 
 /// Numbers of notifications that are delivered twice begin here.
 const REPLAYED: u32 = 100;
+
+/// Numbers of forged notifications whose effect is watched begin here.
+const FORGED: u32 = 300;
 
 /// Asks everything and judges it.
 pub async fn check<W: World>(world: &W, input: &Input<'_>, pace: &Pace) -> Vec<Outcome> {
@@ -370,7 +412,7 @@ pub async fn check<W: World>(world: &W, input: &Input<'_>, pace: &Pace) -> Vec<O
     let accepted = |asked: &Asked| is_accepted(&asked.reply, &STATUSES);
     let accepts = asked.iter().any(accepted);
     asked.extend(ask_all(world, plan.rest(), pace).await);
-    let mut replies = Vec::new();
+    let (mut replies, mut processed) = (Vec::new(), None);
     let replayed = match accepts {
         true => {
             let replay = Replay {
@@ -379,11 +421,19 @@ pub async fn check<W: World>(world: &W, input: &Input<'_>, pace: &Pace) -> Vec<O
                 statuses: STATUSES,
                 pace,
             };
-            Some(replay::judge(replay.run(&mut replies).await))
+            let found = replay.run(&mut replies).await;
+            let forged = Replay {
+                world,
+                event: |number| plan.forged_event(FORGED + number),
+                statuses: STATUSES,
+                pace,
+            };
+            processed = forged.processed_though_refused(&found).await;
+            Some(replay::judge(found))
         }
         false => None,
     };
-    outcomes(&asked, replayed, &replies)
+    outcomes(&asked, (processed, replayed), &replies)
 }
 
 fn set(asked: &[Asked]) -> Set<'_> {
@@ -409,12 +459,17 @@ fn latency(asked: &[Asked], replies: &[Reply]) -> Verdict {
 }
 
 /// All outcomes.
-fn outcomes(asked: &[Asked], replayed: Option<Verdict>, replies: &[Reply]) -> Vec<Outcome> {
+fn outcomes(
+    asked: &[Asked],
+    (processed, replayed): (Option<Verdict>, Option<Verdict>),
+    replies: &[Reply],
+) -> Vec<Outcome> {
     let set = set(asked);
     let one_effect = replayed
         .as_ref()
         .is_some_and(|verdict| verdict.ended == Ended::Passed);
-    let mut outcomes: Vec<Outcome> = [M2, M3, M4].map(|check| set.outcome(check)).into();
+    let mut outcomes: Vec<Outcome> = [M3, M4].map(|check| set.outcome(check)).into();
+    outcomes.push(set.refused(M2, processed));
     outcomes.extend([
         M1.ended(signed(&set)),
         ids(&set),

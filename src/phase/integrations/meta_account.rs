@@ -95,37 +95,57 @@ fn answer(told: Told) -> Result<Value, Outcome> {
     })
 }
 
-/// What both answers say together.
-fn judge(apps: &Value, health: &Value) -> Outcome {
-    let subscribed: Vec<&str> = apps["data"]
-        .as_array()
+/// What is wrong with the subscription of the token's app, as far as the answer shows it; otherwise how
+/// many apps are subscribed.
+fn subscription(apps: &Value, app: Option<&str>) -> Result<usize, Outcome> {
+    let list = apps["data"].as_array();
+    let subscribed: Vec<&str> = list
         .into_iter()
         .flatten()
         .filter_map(|app| app["whatsapp_business_api_data"]["id"].as_str())
         .collect();
+    if app.map_or(!subscribed.is_empty(), |app| subscribed.contains(&app)) {
+        return Ok(subscribed.len());
+    }
+    // An answer that cannot be read, or that goes on elsewhere, shows no absence.
+    let is_whole =
+        list.is_some_and(|list| list.len() == subscribed.len()) && apps["paging"]["next"].is_null();
+    if !is_whole {
+        let evidence = "Meta's answer does not show all apps that are subscribed to the account";
+        return Err(outcome(Ended::Unknown, evidence.to_owned(), ""));
+    }
+    if subscribed.is_empty() {
+        return Err(outcome(
+            Ended::Failed,
+            "no app is subscribed to the account, so Meta delivers none of its messages".to_owned(),
+            "subscribe the app: `POST /<WABA>/subscribed_apps` with its token; the button Test of the dashboard does not do it",
+        ));
+    }
+    // An id has digits alone: nothing else of the answer is shown.
+    let is_id = |id: &&str| id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_digit());
+    let app = app.filter(is_id).unwrap_or("of another id");
+    Err(outcome(
+        Ended::Failed,
+        format!(
+            "{} apps are subscribed to the account, and the token's app {app} is not",
+            subscribed.len()
+        ),
+        "subscribe that app: `POST /<WABA>/subscribed_apps` with its token",
+    ))
+}
+
+/// What both answers say together.
+fn judge(apps: &Value, health: &Value) -> Outcome {
     let entities = health["health_status"]["entities"].as_array();
     let entity = |kind: &str| {
         let mut all = entities.into_iter().flatten();
         all.find(|entity| entity["entity_type"] == kind)
     };
     let app = entity("APP").and_then(|app| app["id"].as_str());
-    if subscribed.is_empty() {
-        return outcome(
-            Ended::Failed,
-            "no app is subscribed to the account, so Meta delivers none of its messages".to_owned(),
-            "subscribe the app: `POST /<WABA>/subscribed_apps` with its token; the button Test of the dashboard does not do it",
-        );
-    }
-    if let Some(app) = app.filter(|app| !subscribed.contains(app)) {
-        return outcome(
-            Ended::Failed,
-            format!(
-                "{} apps are subscribed to the account, and the token's app {app} is not",
-                subscribed.len()
-            ),
-            "subscribe that app: `POST /<WABA>/subscribed_apps` with its token",
-        );
-    }
+    let subscribed = match subscription(apps, app) {
+        Ok(subscribed) => subscribed,
+        Err(found) => return found,
+    };
     let blocked = |kind: &str| entity(kind).is_some_and(|of| of["can_send_message"] == "BLOCKED");
     if blocked("APP") {
         return outcome(
@@ -157,7 +177,7 @@ fn judge(apps: &Value, health: &Value) -> Outcome {
     };
     outcome(
         Ended::Passed,
-        format!("{} app subscribed and not blocked{mode}", subscribed.len()),
+        format!("{subscribed} app subscribed and not blocked{mode}"),
         "",
     )
 }
@@ -215,6 +235,30 @@ mod tests {
         );
         let told = judge(&apps(&["67"]), &health("AVAILABLE", "LIVE")).evidence;
         assert!(!told.contains("Caba"), "nothing fetched is shown: {told}");
+        let mut odd = health("AVAILABLE", "LIVE");
+        odd["health_status"]["entities"][1]["id"] = json!("canary\n<b>");
+        let told = judge(&apps(&["5"]), &odd);
+        assert_eq!(told.ended, Ended::Failed);
+        assert!(!told.evidence.contains("canary"), "{told:?}");
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_or_goes_on_elsewhere_shows_no_absence() {
+        let good = health("AVAILABLE", "LIVE");
+        let mut paged = apps(&["5"]);
+        paged["paging"] = json!({"next": "https://graph.facebook.com/x"});
+        for apps in [
+            Value::Null,
+            json!({}),
+            json!({"data": {}}),
+            json!({"data": [{"id": "67"}]}),
+            paged,
+        ] {
+            assert_eq!(judge(&apps, &good).ended, Ended::Unknown, "{apps}");
+        }
+        let mut found = apps(&["67"]);
+        found["paging"] = json!({"next": "https://graph.facebook.com/x"});
+        assert_eq!(judge(&found, &good).ended, Ended::Passed);
     }
 
     #[test]

@@ -222,6 +222,12 @@ async fn each_mistake_of_a_receiver_of_whatsapp_is_found() {
         (Mistake::UnknownEventFails, "W10", false),
         (Mistake::AnotherSecret, "W3", false),
         (Mistake::RefusesWith500, "W4", false),
+        (Mistake::AcceptsEmptyKey, "W5", true),
+        (Mistake::SkipsUndecodable, "W5", true),
+        (Mistake::SkipsOtherVersions, "W5", true),
+        (Mistake::ProcessesRefused, "W4", true),
+        // The effect counts requests, also repeated and refused ones: no forgery was accepted.
+        (Mistake::CountsRequests, "W8", false),
     ];
     let runs = table
         .iter()
@@ -263,6 +269,10 @@ async fn each_mistake_of_a_receiver_of_mercado_pago_is_found() {
         (Mistake::AnswersLate, "M9", Ended::Failed, false),
         (Mistake::UnknownEventFails, "M1", Ended::Failed, false),
         (Mistake::AnotherSecret, "M1", Ended::Failed, false),
+        (Mistake::AcceptsEmptyKey, "M3", Ended::Failed, true),
+        (Mistake::SkipsUndecodable, "M3", Ended::Failed, true),
+        (Mistake::SkipsOtherVersions, "M2", Ended::Failed, true),
+        (Mistake::ProcessesRefused, "M2", Ended::Failed, true),
     ];
     let runs = table
         .iter()
@@ -295,13 +305,21 @@ async fn each_mistake_of_a_receiver_of_other_webhooks_is_found() {
         (Mistake::UnknownEventFails, "G7", false),
         (Mistake::AnswersLate, "G8", false),
         (Mistake::AnotherSecret, "G1", false),
+        (Mistake::AcceptsEmptyKey, "G3", true),
+        (Mistake::SkipsUndecodable, "G3", true),
+        (Mistake::SkipsOtherVersions, "G3", true),
+        (Mistake::ProcessesRefused, "G2", true),
     ];
     let signs_time = |which: &Which| which.scheme().stamp.is_some();
     let all = schemes();
     let pairs: Vec<_> = table
         .iter()
         .flat_map(|row| all.iter().map(move |which| (row, which)))
-        .filter(|((mistake, ..), which)| *mistake != Mistake::AcceptsOld || signs_time(which))
+        .filter(|((mistake, ..), which)| match mistake {
+            Mistake::AcceptsOld => signs_time(which),
+            Mistake::SkipsOtherVersions => !which.scheme().prefix.is_empty(),
+            _ => true,
+        })
         .collect();
     let runs = pairs
         .iter()
@@ -392,6 +410,27 @@ async fn machines_that_count_for_themselves_are_no_fault() {
     here.counts_apart = true;
     let outcomes = checked(&here, &Which::WhatsApp, &pace(Mistake::NeverStores)).await;
     assert_eq!(one(&outcomes, "W8").ended, Ended::Unknown, "{outcomes:#?}");
+}
+
+#[tokio::test]
+async fn a_time_that_is_not_signed_does_not_prove_that_old_webhooks_are_refused() {
+    let scheme = Scheme {
+        signed: vec![Part::Body],
+        ..Scheme::slack()
+    };
+    let which = Which::Any(Box::new(scheme));
+    let found = one(&run(&which, Mistake::None).await, "G5");
+    assert_eq!(found.ended, Ended::Unproven, "{found:?}");
+}
+
+#[tokio::test]
+async fn an_effect_that_is_named_wrongly_is_no_event_that_was_lost() {
+    let mut here = here(Mistake::None, &Scheme::meta()).await;
+    here.misnamed = true;
+    let outcomes = checked(&here, &Which::WhatsApp, &pace(Mistake::NeverStores)).await;
+    let found = one(&outcomes, "W8");
+    assert_eq!(found.ended, Ended::Unknown, "{outcomes:#?}");
+    assert!(found.evidence.contains("no such series"), "{found:?}");
 }
 
 #[tokio::test]

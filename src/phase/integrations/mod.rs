@@ -29,7 +29,8 @@ pub mod outcome;
 pub mod probe;
 #[cfg(test)]
 mod receivers;
-pub mod replay;
+pub mod refused;
+mod replay;
 mod report;
 mod scheme;
 pub mod set;

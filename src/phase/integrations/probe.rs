@@ -75,6 +75,8 @@ pub enum Expect {
     Accepted,
     /// Refuse it: it is forged.
     Refused,
+    /// Not accept it: it is forged and malformed, which senders' own samples refuse in many ways.
+    NotAccepted,
     /// Answer 200 with exactly this text.
     Challenge(String),
     /// Refuse it, and never answer this text.
@@ -178,6 +180,8 @@ pub enum Effect {
     Undeclared,
     /// The number of deliveries that had an effect, of all machines together.
     Counted(f64),
+    /// It is nowhere, as one that nothing has increased so far may be; what that means after a delivery.
+    Absent(String),
     /// It cannot be read, with the cause.
     Unread(String),
 }

@@ -337,17 +337,20 @@ impl<W: World, F: Fn(u32) -> Probe + Sync> Replay<'_, W, F> {
     }
 
     /// The effect as it is now.
-    async fn count(&self) -> Result<f64, Found> {
+    pub(super) async fn count(&self) -> Result<f64, Found> {
         let mut effect = self.world.effect().await;
         for _ in 0..2 {
-            if let Effect::Counted(count) = effect {
-                return Ok(count);
+            match effect {
+                Effect::Counted(count) => return Ok(count),
+                Effect::Absent(_) => return Ok(0.0),
+                Effect::Undeclared | Effect::Unread(_) => {}
             }
             self.world.pause(self.pace.again).await;
             effect = self.world.effect().await;
         }
         match effect {
             Effect::Counted(count) => Ok(count),
+            Effect::Absent(_) => Ok(0.0),
             Effect::Unread(why) => Err(Found::Unread(why)),
             Effect::Undeclared => Err(Found::Undeclared),
         }
@@ -355,7 +358,7 @@ impl<W: World, F: Fn(u32) -> Probe + Sync> Replay<'_, W, F> {
 
     /// The effect, once it has stayed the same for a few readings. One that becomes less is not of all
     /// machines together: each reading is answered by another one.
-    async fn settled(&self) -> Result<f64, Found> {
+    pub(super) async fn settled(&self) -> Result<f64, Found> {
         let mut before = self.count().await?;
         let mut same = 0;
         for _ in 0..self.readings().max(SAME) {
@@ -374,7 +377,7 @@ impl<W: World, F: Fn(u32) -> Probe + Sync> Replay<'_, W, F> {
     }
 
     /// Whether nothing comes that is not ours, for longer than a round takes.
-    async fn is_quiet(&self) -> Result<bool, Found> {
+    pub(super) async fn is_quiet(&self) -> Result<bool, Found> {
         // What a repeated delivery still causes is not something else.
         let before = match self.settled().await {
             Err(Found::Busy) => return Ok(false),
@@ -413,6 +416,10 @@ impl<W: World, F: Fn(u32) -> Probe + Sync> Replay<'_, W, F> {
                 return Ok(-missing);
             }
             self.world.pause(self.pace.poll).await;
+        }
+        // An event that was lost, or a name that is wrong.
+        if let Effect::Absent(why) = self.world.effect().await {
+            return Err(Found::Unread(why));
         }
         Err(Found::Lost {
             moment,

@@ -66,6 +66,12 @@ pub fn entry(
     let waiting = missing(&asked.lacks, context.namespace);
     let all: Vec<Outcome> = found.into_iter().chain(waiting).collect();
     let told = conclusion(&all, made, subject);
+    if told.state == IntegrationState::Unknown
+        && let Some(before) = stands.filter(forged)
+        && is_unanswered(before, &all)
+    {
+        return standing(before);
+    }
     IntegrationStatus {
         name: asked.name.clone(),
         state: told.state,
@@ -79,6 +85,20 @@ pub fn entry(
         checks: checks(&all),
         ..IntegrationStatus::default()
     }
+}
+
+/// The checks of forged requests.
+const OF_FORGERIES: [&str; 10] = ["W2", "W4", "W5", "W6", "M2", "M3", "M4", "G2", "G3", "G4"];
+
+/// Whether a check of forged requests that failed on record has no answer now: silence mends nothing.
+fn is_unanswered(before: &IntegrationStatus, now: &[Outcome]) -> bool {
+    let answered = |id: &str| {
+        let mut same = now.iter().filter(|outcome| outcome.id == id);
+        same.any(|outcome| outcome.ended != Ended::Unknown)
+    };
+    let failed = before.checks.iter();
+    let mut failed = failed.filter(|check| check.result == IntegrationResult::Failed);
+    failed.any(|check| OF_FORGERIES.contains(&check.id.as_str()) && !answered(&check.id))
 }
 
 /// What all outcomes say together.
@@ -412,6 +432,23 @@ mod tests {
         let next = shown(&with_set(), None, 2, Some(&bad));
         assert_eq!(next, bad);
         assert_eq!(next.release, Some(1), "it says what it is about");
+    }
+
+    #[test]
+    fn a_forgery_stands_until_an_answer_shows_that_it_is_refused() {
+        let both = [forged(), outcome("W8", Ended::Failed)];
+        let bad = shown(&with_set(), Some(&known(&both)), 1, None);
+        let look = |outcomes: &[Outcome]| {
+            let (at, now) = (Instant::now(), Timestamp::UNIX_EPOCH);
+            let found = Known::after(None, outcomes.to_vec(), subject(2), (at, now));
+            shown(&with_set(), Some(&found), 2, Some(&bad))
+        };
+        let silent = look(&[outcome("W4", Ended::Unknown), outcome("W1", Ended::Passed)]);
+        assert_eq!(silent, bad, "silence mends nothing");
+        let too_long = look(&[outcome("S2", Ended::Unknown)]);
+        assert_eq!(too_long, bad, "checks that do not end mend nothing either");
+        let mended = look(&[outcome("W4", Ended::Passed), outcome("W8", Ended::Unknown)]);
+        assert_eq!(mended.state, IntegrationState::Unknown);
     }
 
     #[test]

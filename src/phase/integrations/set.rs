@@ -37,6 +37,12 @@ impl Set<'_> {
         check.ended(self.verdict(check))
     }
 
+    /// The outcome of a check of forged requests. What shows that they are processed outweighs their
+    /// answers.
+    pub fn refused(&self, check: Check, processed: Option<Verdict>) -> Outcome {
+        processed.map_or_else(|| self.outcome(check), |verdict| check.ended(verdict))
+    }
+
     /// How the plain signed request ended.
     fn plain(&self) -> Ended {
         let plain = self.of(self.signed).filter(|asked| (self.plain)(asked));

@@ -46,7 +46,8 @@ impl World for Site<'_> {
         match self.effect {
             None => Effect::Undeclared,
             Some(effect) => match effect::count(self.application, effect).await {
-                Ok(count) => Effect::Counted(count),
+                Ok(Some(count)) => Effect::Counted(count),
+                Ok(None) => Effect::Absent(effect::absent(effect)),
                 Err(why) => Effect::Unread(why),
             },
         }

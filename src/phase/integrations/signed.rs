@@ -24,6 +24,12 @@ pub enum Signature<'a> {
     Spoiled(Spoiled),
     /// With the signature of another body.
     Of(&'a str),
+    /// With an empty key, as an application checks that tries a second secret which is not set.
+    EmptyKey,
+    /// With a text that is no signature in any encoding.
+    Malformed,
+    /// With a version of signature that no sender has, made with another key.
+    OtherVersion,
 }
 
 /// Signs requests, and forges them.
@@ -63,7 +69,11 @@ impl Signer<'_> {
         let right = || self.scheme.code(&self.key, &delivery);
         let code = match signature {
             Signature::Right => Some(right()),
-            Signature::None | Signature::TimeOnly => None,
+            Signature::None
+            | Signature::TimeOnly
+            | Signature::Malformed
+            | Signature::OtherVersion => None,
+            Signature::EmptyKey => Some(self.scheme.code(&[], &delivery)),
             Signature::WrongKey => Some(self.scheme.code(&self.wrong_key, &delivery)),
             Signature::Spoiled(how) => Some(how.apply(&right())),
             Signature::Of(other) => {
@@ -72,7 +82,18 @@ impl Signer<'_> {
             }
         };
         let mut headers = vec![("Content-Type".to_owned(), self.content_type.to_owned())];
-        headers.extend(self.scheme.headers(&delivery, code.as_deref()));
+        let text = match signature {
+            Signature::Malformed => Some(self.scheme.malformed()),
+            Signature::OtherVersion => {
+                let code = self.scheme.code(&self.wrong_key, &delivery);
+                self.scheme.other_version(&code)
+            }
+            _ => None,
+        };
+        headers.extend(match text {
+            Some(text) => self.scheme.headers_with(&delivery, Some(&text)),
+            None => self.scheme.headers(&delivery, code.as_deref()),
+        });
         if matches!(signature, Signature::TimeOnly) {
             headers.extend(self.scheme.time_only(&delivery));
         }

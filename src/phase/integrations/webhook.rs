@@ -164,6 +164,7 @@ impl<'a> Plan<'a> {
         let request = self.signer.request(&id, millis, &json, None, signature);
         let expect = match signature {
             Signature::Right if check.id != G5.id => Expect::Accepted,
+            Signature::Malformed | Signature::OtherVersion => Expect::NotAccepted,
             _ => Expect::Refused,
         };
         Probe {
@@ -196,6 +197,16 @@ impl<'a> Plan<'a> {
             let signature = Signature::Spoiled(how);
             probes.push(self.probe(G3, how.name(), (number, millis), signature));
         }
+        let mut more = vec![
+            (13, "signature with an empty key", Signature::EmptyKey),
+            (14, "text that is no signature", Signature::Malformed),
+        ];
+        if !self.input.scheme.prefix.is_empty() {
+            more.push((15, "other version of signature", Signature::OtherVersion));
+        }
+        for (number, variant, signature) in more {
+            probes.push(self.probe(G3, variant, (number, millis), signature));
+        }
         let stamp = self.input.scheme.stamp.as_ref().map(|stamp| &stamp.place);
         if let Some(StampPlace::Parameter(_)) = stamp {
             probes.push(self.probe(G2, "time alone", (9, millis), Signature::TimeOnly));
@@ -205,13 +216,22 @@ impl<'a> Plan<'a> {
             let signature = Signature::Of(&other);
             probes.push(self.probe(G4, "signature of another body", (10, millis), signature));
         }
-        if let Some(stamp) = &self.input.scheme.stamp {
+        if let (Some(stamp), true) = (&self.input.scheme.stamp, self.input.scheme.covers_time()) {
             let age = (stamp.tolerance * 2 + Duration::from_secs(60)).as_millis();
             let then = millis - i64::try_from(age).unwrap_or(i64::MAX);
             probes.push(self.probe(G5, "old", (11, then), Signature::Right));
         }
         probes.extend(self.unknown_type(millis));
         probes
+    }
+
+    /// An event that is not signed, or with another key.
+    fn forged_event(&self, number: u32, millis: i64) -> Probe {
+        let signature = match number % 2 {
+            0 => Signature::None,
+            _ => Signature::WrongKey,
+        };
+        self.probe(G2, "forged", (number, millis), signature)
     }
 
     /// An event of a type that the application does not know; none if nothing says where the type stands.
@@ -235,6 +255,9 @@ impl<'a> Plan<'a> {
 
 /// Numbers of events that are delivered twice begin here.
 const REPLAYED: u32 = 100;
+
+/// Numbers of forged events whose effect is watched begin here.
+const FORGED: u32 = 300;
 
 /// Asks everything and judges it.
 pub async fn check<W: World>(world: &W, input: &Input<'_>, pace: &Pace) -> Vec<Outcome> {
@@ -269,7 +292,7 @@ pub async fn check<W: World>(world: &W, input: &Input<'_>, pace: &Pace) -> Vec<O
         .iter()
         .all(|asked| is_accepted(&asked.reply, &statuses));
     asked.extend(ask_all(world, plan.rest(now()), pace).await);
-    let mut replies = Vec::new();
+    let (mut replies, mut processed) = (Vec::new(), None);
     let replayed = match accepts && plan.has_ids() {
         true => {
             let replay = Replay {
@@ -280,11 +303,19 @@ pub async fn check<W: World>(world: &W, input: &Input<'_>, pace: &Pace) -> Vec<O
                 statuses,
                 pace,
             };
-            Some(replay::judge(replay.run(&mut replies).await))
+            let found = replay.run(&mut replies).await;
+            let forged = Replay {
+                world,
+                event: |number| plan.forged_event(FORGED + number, now()),
+                statuses,
+                pace,
+            };
+            processed = forged.processed_though_refused(&found).await;
+            Some(replay::judge(found))
         }
         false => None,
     };
-    outcomes(&plan, &set(&asked), replayed, &replies)
+    outcomes(&plan, &set(&asked), (processed, replayed), &replies)
 }
 
 /// The checks that make sense for a scheme: where no time is signed, no webhook is too old.
@@ -311,16 +342,34 @@ fn answered_in_time(scheme: &Scheme, asked: &[Asked], replies: &[Reply]) -> Verd
     latency::limit(&times, scheme.patience, SOFT.min(scheme.patience / 2))
 }
 
+/// G5, if the sender says when it sends. A time that is not signed proves nothing: whoever has recorded a
+/// webhook writes a new one.
+fn old(scheme: &Scheme, set: &Set<'_>) -> Option<Outcome> {
+    scheme.stamp.as_ref()?;
+    if !scheme.covers_time() {
+        let change = "If the sender signs the time, add the part Timestamp to `signedText`; otherwise process each event id once, and keep the ids.";
+        let why =
+            "the time is not signed, so one that was recorded can be sent again with a new time";
+        return Some(G5.open(Ended::Unproven, why, change));
+    }
+    // It is signed, so that no signature was forged.
+    Some(Outcome {
+        forgery: false,
+        ..set.outcome(G5)
+    })
+}
+
 /// All outcomes.
 fn outcomes(
     plan: &Plan<'_>,
     set: &Set<'_>,
-    replayed: Option<Verdict>,
+    (processed, replayed): (Option<Verdict>, Option<Verdict>),
     replies: &[Reply],
 ) -> Vec<Outcome> {
     let scheme = &plan.input.scheme;
     let unproven = |check: Check, why: &str, change: &str| check.open(Ended::Unproven, why, change);
-    let mut outcomes: Vec<Outcome> = [G1, G2, G3].map(|check| set.outcome(check)).into();
+    let mut outcomes: Vec<Outcome> = [G1, G3].map(|check| set.outcome(check)).into();
+    outcomes.push(set.refused(G2, processed));
     outcomes.push(match scheme.covers_body() {
         true => set.outcome(G4),
         false => unproven(
@@ -329,14 +378,7 @@ fn outcomes(
             "Believe nothing in the body beyond the id; fetch the rest from the sender.",
         ),
     });
-    if scheme.stamp.is_some() {
-        // It is signed, so that no signature was forged.
-        let old = set.outcome(G5);
-        outcomes.push(Outcome {
-            forgery: false,
-            ..old
-        });
-    }
+    outcomes.extend(old(scheme, set));
     outcomes.push(match plan.has_ids() {
         true => set.after_signed(G6, replayed),
         false => unproven(

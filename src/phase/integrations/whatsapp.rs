@@ -224,12 +224,20 @@ impl<'a> Plan<'a> {
         for (number, how) in (5..).zip(Spoiled::ALL) {
             forged(W5, how.name(), number, Signature::Spoiled(how));
         }
+        forged(W5, "signature with an empty key", 16, Signature::EmptyKey);
         forged(
             W6,
             "signature of another message",
             10,
             Signature::Of(&self.plain(11)),
         );
+        for (number, variant, how) in [
+            (17, "text that is no signature", Signature::Malformed),
+            (18, "other version of signature", Signature::OtherVersion),
+        ] {
+            let request = self.post(&self.plain(number), how);
+            probes.push(self.probe(W5, variant, Expect::NotAccepted, request));
+        }
         let escaped = [
             (12, r"Caba\u00f1as", r"\u00bfHay caba\u00f1a libre?"),
             (13, r"Zo\u00eb \ud83c\udfe1", r"24\/7 \u003C3 \u0025 \u0040"),
@@ -255,6 +263,16 @@ impl<'a> Plan<'a> {
         probes
     }
 
+    /// A message that is not signed, or with another key.
+    fn forged_event(&self, number: u32) -> Probe {
+        let signature = match number % 2 {
+            0 => Signature::None,
+            _ => Signature::WrongKey,
+        };
+        let request = self.post(&self.plain(number), signature);
+        self.probe(W4, "forged", Expect::Refused, request)
+    }
+
     /// A new message.
     fn event(&self, check: Check, number: u32) -> Probe {
         let request = self.post(&self.plain(number), Signature::Right);
@@ -264,6 +282,9 @@ impl<'a> Plan<'a> {
 
 /// Ids of messages that are delivered twice begin here.
 const REPLAYED: u32 = 100;
+
+/// Ids of forged messages whose effect is watched begin here.
+const FORGED: u32 = 300;
 
 /// Ids of messages that measure the time begin here.
 const MEASURED: u32 = 1000;
@@ -303,7 +324,7 @@ pub async fn check<W: World>(world: &W, input: &Input<'_>, pace: &Pace) -> Vec<O
     }
     asked.extend(ask_all(world, plan.rest(), pace).await);
     if !signed.is_some_and(|reply| is_accepted(&reply, &STATUSES)) {
-        return outcomes(&asked, None, None);
+        return outcomes(&asked, None, None, None);
     }
     let replay = Replay {
         world,
@@ -312,8 +333,15 @@ pub async fn check<W: World>(world: &W, input: &Input<'_>, pace: &Pace) -> Vec<O
         pace,
     };
     let found = replay.run(&mut Vec::new()).await;
+    let forged = Replay {
+        world,
+        event: |number| plan.forged_event(FORGED + number),
+        statuses: STATUSES,
+        pace,
+    };
+    let processed = forged.processed_though_refused(&found).await;
     let latency = latency(world, &plan, latency::way(set(&asked).light()), pace).await;
-    outcomes(&asked, Some(replay::judge(found)), Some(latency))
+    outcomes(&asked, processed, Some(replay::judge(found)), Some(latency))
 }
 
 /// Measures, and once more if the standard is not met: a moment in which a machine was busy is no
@@ -346,11 +374,15 @@ fn unanswered(asked: &[Asked], times: &Times) -> Vec<Outcome> {
 }
 
 /// All outcomes.
-fn outcomes(asked: &[Asked], replayed: Option<Verdict>, latency: Option<Verdict>) -> Vec<Outcome> {
+fn outcomes(
+    asked: &[Asked],
+    processed: Option<Verdict>,
+    replayed: Option<Verdict>,
+    latency: Option<Verdict>,
+) -> Vec<Outcome> {
     let set = set(asked);
-    let mut outcomes: Vec<Outcome> = [W1, W2, W3, W4, W5, W6]
-        .map(|check| set.outcome(check))
-        .into();
+    let mut outcomes: Vec<Outcome> = [W1, W2, W3, W5, W6].map(|check| set.outcome(check)).into();
+    outcomes.push(set.refused(W4, processed));
     outcomes.extend([W7, W10].map(|check| set.also_signed(check)));
     outcomes.push(set.after_signed(W8, replayed));
     outcomes.push(set.after_signed(W9, latency));

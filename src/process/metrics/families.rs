@@ -182,6 +182,21 @@ where
         self.family.remove(&series(object, labels.clone()));
     }
 
+    /// Removes the object's series whose labels do not pass.
+    pub(super) fn retain(&self, object: &Object, stays: impl Fn(&L) -> bool) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mine) = known.get_mut(object) else {
+            return;
+        };
+        mine.retain(|labels| {
+            let stays = stays(labels);
+            if !stays {
+                self.family.remove(&series(object, labels.clone()));
+            }
+            stays
+        });
+    }
+
     pub(super) fn forget(&self, object: &Object) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for labels in known.remove(object).unwrap_or_default() {

@@ -230,6 +230,12 @@ impl Metrics {
             .set(object, labels, value);
     }
 
+    /// The object has these integrations: what was said of others is removed.
+    pub fn keep_integrations(&self, object: &Object, names: &[&str]) {
+        let stays = |of: &IntegrationLabel| names.contains(&of.integration.as_str());
+        self.families.integration_verified.retain(object, stays);
+    }
+
     /// Removes all series of a deleted object.
     pub fn forget(&self, object: &Object) {
         self.queue.forget(object);
@@ -545,6 +551,25 @@ mod tests {
         assert_eq!(
             lines(&metrics, "active_workers")[0].chars().last(),
             Some('0')
+        );
+    }
+
+    #[test]
+    fn nothing_is_said_of_an_integration_that_is_gone() {
+        let metrics = Metrics::new();
+        let (object, other) = (Object::new("cabanas", "mvp"), Object::new("cabanas", "b"));
+        for name in ["whatsapp", "webhook/old", "webhook/new"] {
+            metrics.integration_verified(&object, name, Timestamp::UNIX_EPOCH);
+            metrics.integration_verified(&other, name, Timestamp::UNIX_EPOCH);
+        }
+        metrics.keep_integrations(&object, &["whatsapp", "webhook/new"]);
+        let family = "golive_integration_last_verified_timestamp_seconds{";
+        assert_eq!(lines(&metrics, family).len(), 5);
+        metrics.keep_integrations(&object, &[]);
+        assert_eq!(
+            lines(&metrics, family).len(),
+            3,
+            "those of the other object"
         );
     }
 

@@ -76,6 +76,24 @@ fn refused() -> Vec<(Value, &'static str)> {
             "`tolerance` must be between 30s and 24h",
         ),
         (
+            hook(
+                json!({"header": "X-S", "expect": {"signed": [200, 202], "unsigned": [401, 200]}}),
+            ),
+            "`signed` and `unsigned` must have no status in common",
+        ),
+        (
+            hook(json!({"header": "HOST"})),
+            "name a header of the sender",
+        ),
+        (
+            hook(json!({"header": "X-S", "timestamp": {"header": "Content-Length"}})),
+            "name a header of the sender",
+        ),
+        (
+            hook(json!({"header": "X-S", "eventType": {"header": "User-Agent"}})),
+            "name a header of the sender",
+        ),
+        (
             hook(json!({"header": "X-S", "effect": {}})),
             "exactly one of `metric` and `http`",
         ),

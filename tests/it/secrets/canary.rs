@@ -13,13 +13,13 @@
 use std::collections::BTreeMap;
 
 use fly_sim::{Fault, Kind, OrgSeed, platform::PlatformOptions};
-use golive::api::status::RollbackState;
+use golive::api::status::{IntegrationState, RollbackState};
 use k8s_openapi::api::{
     core::v1::{ConfigMap, Secret},
     events::v1::Event,
 };
 use kube::{Api, ResourceExt, api::ListParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::env::{Env, is, root};
@@ -41,6 +41,39 @@ const VALUES: [(&str, &str); 3] = [
     ),
 ];
 
+/// What the integrations are proven with. Some are never in the application: a leak of these can come
+/// from the probes and the questions to vendors alone.
+const OFFICIAL: [(&str, &str); 6] = [
+    ("VERIFY_TOKEN", VALUES[0].1),
+    ("APP_SECRET", "canary-other-app-secret+/=&\"1b7e\""),
+    ("GRAPH_TOKEN", "EAAcanaryGraphToken0c55fe21d9"),
+    ("SIGNATURE", "canary mercado pago signature é 77d0"),
+    ("ACCESS_TOKEN", "APP_USR-canary-access-token-3f9a8c"),
+    ("ACME", "whsec_Y2FuYXJ5LXN0YW5kYXJkLXdlYmhvb2tzLTRlMmQ="),
+];
+
+/// Integrations that ask the application and both vendors.
+fn integrations() -> Value {
+    let from = |key: &str| json!({"name": "official", "key": key});
+    let effect = json!({"metric": {"name": "webhook_effects_total"}});
+    json!({
+        "whatsapp": {
+            "path": "/api/v1/webhooks/whatsapp",
+            "verifyTokenSecretRef": from("VERIFY_TOKEN"), "appSecretRef": from("APP_SECRET"),
+            "tokenSecretRef": from("GRAPH_TOKEN"), "wabaId": "102290129340398",
+        },
+        "mercadoPago": {
+            "path": "/api/v1/webhooks/mercadopago", "signingSecretRef": from("SIGNATURE"),
+            "accessTokenSecretRef": from("ACCESS_TOKEN"), "effect": effect,
+        },
+        "webhooks": [{
+            "name": "acme", "path": "/hooks/acme", "scheme": "StandardWebhooks",
+            "secretRef": from("ACME"),
+        }],
+        "ical": {"exportPath": "/api/v1/ical/export.ics"},
+    })
+}
+
 /// A world with these values, in which the operator logs at the finest level.
 async fn begin(toml: impl FnOnce(String) -> String, before: impl FnOnce(&Env)) -> Env {
     let mut options = fly_sim::Options {
@@ -56,11 +89,40 @@ async fn begin(toml: impl FnOnce(String) -> String, before: impl FnOnce(&Env)) -
     env.apply(&toml(std::fs::read_to_string(inputs).unwrap()))
         .await;
     env.secret("cabanas-integrations", &VALUES).await;
+    env.secret("official", &OFFICIAL).await;
     before(&env);
-    env.start_operator_process(&["--settle", "300ms", "--log", "trace"]);
-    env.apply(&crate::support::crash::activation().to_string())
-        .await;
+    // The vendors are a page that refuses, and echoes what it was sent.
+    let vendor = format!("http://{}", echo().await);
+    let (meta, mercado) = ("--meta-graph-url", "--mercado-pago-url");
+    let args = [
+        "--settle", "300ms", "--log", "trace", meta, &vendor, mercado, &vendor,
+    ];
+    env.start_operator_process(&args);
+    let mut activation = crate::support::crash::activation();
+    activation["spec"]["integrations"] = integrations();
+    env.apply(&activation.to_string()).await;
     env
+}
+
+/// A server that refuses every request, and answers with the request itself.
+async fn echo() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 8192];
+            let length = stream.read(&mut request).await.unwrap_or_default();
+            let text = String::from_utf8_lossy(&request[..length]).into_owned();
+            let body = json!({"error": {"code": 190, "message": text}, "data": text}).to_string();
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 401 No\r\nx-echo: {}\r\ncontent-length: {length}\r\n\r\n",
+                text.replace(['\r', '\n'], " ")
+            );
+            let _ = stream.write_all((head + &body).as_bytes()).await;
+        }
+    });
+    address
 }
 
 /// Every value that nobody may see, by a name for messages.
@@ -133,6 +195,11 @@ async fn page(address: &str, path: &str) -> String {
 async fn canary_values_appear_nowhere_from_go_live_over_rotation_and_rollback_to_deletion() {
     let env = begin(|text| text, |_| ()).await;
     env.wait_live(APP).await;
+    env.wait(APP, "the checks of all integrations", |status| {
+        let told = |state| ![IntegrationState::Pending, IntegrationState::Waiting].contains(&state);
+        status.integrations.len() == 4 && status.integrations.iter().all(|entry| told(entry.state))
+    })
+    .await;
 
     let mut all = canaries(&env).await;
     assert!(all.len() >= 16, "{:?}", all.keys());

@@ -346,6 +346,11 @@ fn horizon(calendar: &Calendar, now: Timestamp) -> Outcome {
     let days = |seconds: i64| seconds / 86_400;
     let (ended, evidence, change) = match last {
         None => (Ended::Unproven, "no event has an end".to_owned(), ""),
+        Some(last) if last <= now && calendar.events.iter().any(|event| event.recurs) => (
+            Ended::Unproven,
+            "the last event has ended, and some recur".to_owned(),
+            "",
+        ),
         Some(last) if last <= now => (
             Ended::Warned,
             format!(

@@ -391,6 +391,8 @@ async fn an_export_is_cheap_and_reaches_into_the_future() {
         let text = calendar_with(&[("a", start, end)], "");
         assert_eq!(of(export(text), "C8").await, ended, "{start}");
     }
+    let every_week = calendar_with(&[("a", "20261101", "20261103")], "rrule:FREQ=WEEKLY\r\n");
+    assert_eq!(of(export(every_week), "C8").await, Ended::Unproven);
 }
 
 #[tokio::test]
