@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{
     deploy::{APP, alive, image, shell},
     env::{Env, is, message, reason},
+    replay::{Recorder, Version},
     service::hello,
     trouble::{event, fly},
 };
@@ -277,4 +278,68 @@ async fn a_wrong_check_in_the_spec_says_nothing_about_the_site() {
     let status = env.wait_for("hola", "Ready", "False").await;
     assert_eq!(reason(&status, "Ready"), "SmokeCheckFailed");
     assert!(is(&status, "Live", "True"), "{}", message(&status, "Live"));
+}
+
+/// What is told of the site in each version of the object that came after these.
+async fn told_since(recorder: &Recorder, uid: &str, before: usize) -> Vec<(String, String)> {
+    let histories = recorder.histories();
+    let history = histories.get(uid).into_iter().flatten().skip(before);
+    let told = history.filter_map(Version::status).map(|status| {
+        let conditions = status.conditions.iter();
+        let live = conditions.filter(|condition| condition.type_ == "Live");
+        let live: Vec<&str> = live.map(|condition| condition.status.as_str()).collect();
+        (live.concat(), message(status, "Live").to_owned())
+    });
+    told.collect()
+}
+
+/// The images of both releases are the same: they differ in their environment alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_release_that_is_left_in_place_is_never_told_as_the_one_that_was_proven() {
+    let mut env = serving(json!({"deploy": {"onFailure": "Pause"}})).await;
+    let uid = env.get("hola").await.unwrap().metadata.uid.unwrap();
+    let broken = concat!(
+        "[env]\nCABANAS_FAULT = 'exits-after=0'\n[deploy]\nstrategy = 'immediate'\n",
+        "[http_service]\ninternal_port = 8080\nauto_start_machines = true\n",
+    );
+    env.patch(
+        "hola",
+        json!({"spec": {"deploy": {"config": {"inline": broken}}}}),
+    )
+    .await;
+    let failed = |status: &ActivationStatus| reason(status, "Ready") == "MachineExited";
+    let status = env.wait("hola", "the release has failed", failed).await;
+    assert!(!is(&status, "Live", "True"), "{}", message(&status, "Live"));
+    let status = env.wait_for("hola", "Live", "False").await;
+    let text = message(&status, "Live");
+    assert!(text.contains("no machine runs release 1"), "{text}");
+
+    let recorder = Recorder::start(env.activations());
+    env.wait("hola", "it is recorded", |_| {
+        recorder.histories().contains_key(&uid)
+    })
+    .await;
+    let before = recorder.histories()[&uid].len();
+    env.kill_operator();
+    env.start_operator(&["--recheck-interval", "1s"]).await;
+    let request = json!({"metadata": {"annotations": {"golive.dev/reconcile-requested-at": "1"}}});
+    env.patch("hola", request).await;
+    env.wait("hola", "the new process has looked", |status| {
+        status.last_handled_reconcile_at.as_deref() == Some("1")
+    })
+    .await;
+    for (live, text) in told_since(&recorder, &uid, before).await {
+        assert_eq!(live, "False", "{text}");
+    }
+
+    let mended = broken.replace("exits-after=0", "");
+    env.patch(
+        "hola",
+        json!({"spec": {"deploy": {"config": {"inline": mended}}}}),
+    )
+    .await;
+    env.wait("hola", "it is mended", |status| {
+        is(status, "Ready", "True") && is(status, "Live", "True")
+    })
+    .await;
 }
