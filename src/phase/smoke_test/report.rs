@@ -49,7 +49,8 @@ impl ObservedChecks {
             checks.any(|(check, tries)| check.name == name && open(check, tries))
         };
         let standing = cx.recorded.earlier.results.iter();
-        let standing = standing.filter(|result| proven_earlier && undecided(&result.check));
+        let standing = standing
+            .filter(|result| proven_earlier && can_stand(result) && undecided(&result.check));
         Self {
             standing: standing.cloned().collect(),
             stage: memory.stage(cx),
@@ -65,6 +66,15 @@ impl ObservedChecks {
             .iter()
             .map(|(check, tries)| (check.name.clone(), tries.clone()))
             .collect()
+    }
+}
+
+/// Whether what the status said of a check before this process is a proof. A failure is none, and what
+/// this process finds decides.
+fn can_stand(result: &SmokeTestResult) -> bool {
+    match result.result {
+        CheckResult::Passed | CheckResult::Skipped => true,
+        CheckResult::Failed | CheckResult::Warning | CheckResult::Unknown => false,
     }
 }
 
@@ -357,6 +367,29 @@ mod tests {
         ));
         let report = result(&observed.checks[0].0, &observed.checks[0].1, observed.stage);
         assert_eq!(report.result, CheckResult::Unknown);
+    }
+
+    #[test]
+    fn after_a_restart_what_passed_before_stands_and_a_failure_on_record_is_no_proof() {
+        let on_record = |result| SmokeTestResult {
+            check: "a".to_owned(),
+            result,
+            ..SmokeTestResult::default()
+        };
+        assert!(can_stand(&on_record(CheckResult::Passed)));
+        assert!(can_stand(&on_record(CheckResult::Skipped)));
+        for result in [
+            CheckResult::Failed,
+            CheckResult::Unknown,
+            CheckResult::Warning,
+        ] {
+            assert!(!can_stand(&on_record(result)), "{result:?}");
+        }
+        // The first try of this process fails, within `failureLimit`.
+        let mut observed = proven(vec![tried(&named("a"), &[false])]);
+        assert!(matches!(verdict("", &observed), Verdict::Wait { .. }));
+        observed.standing = vec![on_record(CheckResult::Passed)];
+        assert!(matches!(verdict("", &observed), Verdict::Holds(_)));
     }
 
     #[test]
