@@ -43,16 +43,12 @@ impl ObservedChecks {
             memory.prove(cx.now());
         }
         let proven_earlier = memory.proven && memory.proven_at.is_none();
-        let undecided = |name: &str| {
-            let mut checks = checks.iter();
-            let open = |check, tries: &Tries| tries.outcome(check) == Decision::Open;
-            checks.any(|(check, tries)| check.name == name && open(check, tries))
-        };
-        let standing = cx.recorded.earlier.results.iter();
-        let standing = standing
-            .filter(|result| proven_earlier && can_stand(result) && undecided(&result.check));
+        let on_record = &cx.recorded.earlier.results;
         Self {
-            standing: standing.cloned().collect(),
+            standing: match proven_earlier {
+                true => standing(on_record, &checks),
+                false => Vec::new(),
+            },
             stage: memory.stage(cx),
             look,
             proven_at: memory.proven_at,
@@ -69,13 +65,20 @@ impl ObservedChecks {
     }
 }
 
-/// Whether what the status said of a check before this process is a proof. A failure is none, and what
-/// this process finds decides.
-fn can_stand(result: &SmokeTestResult) -> bool {
-    match result.result {
+/// What the status said of these checks before this process, as far as this process has not decided
+/// them. A failure on record is no proof: what this process finds decides.
+fn standing(on_record: &[SmokeTestResult], checks: &[(Check, Tries)]) -> Vec<SmokeTestResult> {
+    let proves = |result: &SmokeTestResult| match result.result {
         CheckResult::Passed | CheckResult::Skipped => true,
         CheckResult::Failed | CheckResult::Warning | CheckResult::Unknown => false,
-    }
+    };
+    let undecided = |name: &str| {
+        let mut checks = checks.iter();
+        let open = |check, tries: &Tries| tries.outcome(check) == Decision::Open;
+        checks.any(|(check, tries)| check.name == name && open(check, tries))
+    };
+    let stands = |result: &&SmokeTestResult| proves(result) && undecided(&result.check);
+    on_record.iter().filter(stands).cloned().collect()
 }
 
 /// Longest time of one try: what the check allows, at most half of the reconcile's deadline.
@@ -376,20 +379,26 @@ mod tests {
             result,
             ..SmokeTestResult::default()
         };
-        assert!(can_stand(&on_record(CheckResult::Passed)));
-        assert!(can_stand(&on_record(CheckResult::Skipped)));
+        // The first try of this process fails, within `failureLimit`.
+        let told = |result| {
+            let mut observed = proven(vec![tried(&named("a"), &[false])]);
+            observed.standing = standing(&[on_record(result)], &observed.checks);
+            verdict("", &observed)
+        };
+        assert!(matches!(told(CheckResult::Passed), Verdict::Holds(_)));
         for result in [
             CheckResult::Failed,
             CheckResult::Unknown,
             CheckResult::Warning,
         ] {
-            assert!(!can_stand(&on_record(result)), "{result:?}");
+            assert!(matches!(told(result), Verdict::Wait { .. }), "{result:?}");
         }
-        // The first try of this process fails, within `failureLimit`.
-        let mut observed = proven(vec![tried(&named("a"), &[false])]);
-        assert!(matches!(verdict("", &observed), Verdict::Wait { .. }));
-        observed.standing = vec![on_record(CheckResult::Passed)];
-        assert!(matches!(verdict("", &observed), Verdict::Holds(_)));
+        let decided = [tried(&named("a"), &[false, false])];
+        let passed = [on_record(CheckResult::Passed)];
+        assert!(
+            standing(&passed, &decided).is_empty(),
+            "this process has decided"
+        );
     }
 
     #[test]
