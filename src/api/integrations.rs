@@ -282,16 +282,16 @@ api_enum! {
         /// The fields of this webhook say it: `header`, `prefix`, `algorithm`, `encoding`, `timestamp`
         /// and `signedText`.
         Custom = "Custom",
-        /// Standard Webhooks (standardwebhooks.com), as Svix, Clerk, Resend and others send them: the
+        /// As Svix, Clerk, Resend and others send them (standardwebhooks.com): the
         /// headers `webhook-id`, `webhook-timestamp` and `webhook-signature`.
         StandardWebhooks = "StandardWebhooks",
-        /// Stripe: the header `Stripe-Signature`.
+        /// The header `Stripe-Signature`.
         Stripe = "Stripe",
-        /// GitHub: the header `X-Hub-Signature-256`.
+        /// The header `X-Hub-Signature-256`.
         GitHub = "GitHub",
-        /// Slack: the headers `X-Slack-Signature` and `X-Slack-Request-Timestamp`.
+        /// The headers `X-Slack-Signature` and `X-Slack-Request-Timestamp`.
         Slack = "Slack",
-        /// Shopify: the header `X-Shopify-Hmac-Sha256`.
+        /// The header `X-Shopify-Hmac-Sha256`.
         Shopify = "Shopify",
     }
 }

@@ -446,7 +446,7 @@ pub fn decide(target: &Target, observed: &AppObservation) -> Verdict<AppChange> 
                 format!("the app {app} belongs to {}", holder(claim, &observed.owner)),
             )
             .next(format!(
-                "choose another app, or delete that Activation (if it is gone already, delete the ConfigMap {} in the namespace of the operator)",
+                "create another Activation with another `app`, or delete that Activation (if it is gone already, delete the ConfigMap {} in the namespace of the operator)",
                 claim::name(app)
             )),
         ),
@@ -486,7 +486,7 @@ fn existing(
                     target.organization
                 ),
             )
-            .next("choose another app"),
+            .next("create another Activation with another `app`"),
         );
     }
     if holder == Holder::Us {
@@ -500,7 +500,7 @@ fn existing(
                     "the app {app} carries the marks of another Activation of this cluster, which exists"
                 ),
             )
-            .next("choose another app, or delete that Activation"),
+            .next("create another Activation with another `app`, or delete that Activation"),
         );
     }
     // The claim is lost, and what names the owner at Fly.io is not.
@@ -539,7 +539,7 @@ fn existing(
             Reason::AdoptionRefused,
             format!("the app {app} exists already and this Activation did not create it"),
         )
-        .next("choose another app, or set `adoption` to Always (or IfOwned, for one that an earlier Activation of this namespace left behind)"),
+        .next("create another Activation with another `app`, or set `adoption` to Always (or IfOwned, for one that an earlier Activation of this namespace left behind)"),
     )
 }
 
@@ -584,7 +584,7 @@ pub fn taken(app: &str) -> Why {
             "the name {app} is taken by another organization on Fly.io, where names are global"
         ),
     )
-    .next("choose another `app`")
+    .next("create another Activation with another `app`")
 }
 
 #[cfg(test)]

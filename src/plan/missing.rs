@@ -22,6 +22,8 @@ pub enum Missing {
         kind: RefKind,
         /// Its name.
         name: String,
+        /// The key that is needed of it; `None` if it is named as a whole.
+        key: Option<String>,
     },
     /// The object does not have the key.
     Key {
@@ -109,16 +111,33 @@ impl Missing {
     /// What a person does about it, in this namespace. A Secret that is named as a whole is created
     /// with any keys.
     pub fn action(&self, namespace: &str) -> String {
+        self.action_among(std::iter::empty(), namespace)
+    }
+
+    /// What a person does about it, where all of these are missing: an object that does not exist is
+    /// created once, with every key that is needed of it.
+    pub fn action_among<'a>(
+        &self,
+        all: impl IntoIterator<Item = &'a Self>,
+        namespace: &str,
+    ) -> String {
         let kubectl = kubectl(namespace);
         match self {
-            Self::Object {
-                kind: RefKind::Secret,
-                name,
-            } => format!("create it with `{kubectl} create secret generic {name} --from-literal=KEY=VALUE`"),
-            Self::Object {
-                kind: RefKind::ConfigMap,
-                name,
-            } => format!("create it with `{kubectl} create configmap {name} --from-file=fly.toml`"),
+            Self::Object { kind, name, key } => {
+                let mut keys: Vec<&str> = key.iter().map(String::as_str).collect();
+                for other in all {
+                    match other {
+                        Self::Object { kind: of, name: object, key: Some(key) }
+                            if (of, object) == (kind, name) && !keys.contains(&key.as_str()) =>
+                        {
+                            keys.push(key);
+                        }
+                        _ => {}
+                    }
+                }
+                keys.sort_unstable();
+                format!("create it with `{kubectl} create {}`", creation(*kind, name, &keys))
+            }
             Self::Key {
                 kind, name, key, present,
             } => {
@@ -162,6 +181,26 @@ impl Missing {
     }
 }
 
+/// The end of the command that creates an object with these keys; any, if there are none.
+fn creation(kind: RefKind, name: &str, keys: &[&str]) -> String {
+    let (create, any) = match kind {
+        RefKind::Secret => ("secret generic", "--from-literal=KEY=VALUE"),
+        RefKind::ConfigMap => ("configmap", "--from-file=fly.toml"),
+    };
+    let mut command = format!("{create} {name}");
+    for key in keys {
+        command.push_str(&match kind {
+            RefKind::Secret => format!(" --from-literal={key}=VALUE"),
+            RefKind::ConfigMap if *key == "fly.toml" => format!(" {any}"),
+            RefKind::ConfigMap => format!(" --from-file={key}=fly.toml"),
+        });
+    }
+    if keys.is_empty() {
+        command.push_str(&format!(" {any}"));
+    }
+    command
+}
+
 /// The beginning of a command in a namespace; an empty one is that of the person.
 pub fn kubectl(namespace: &str) -> String {
     if namespace.is_empty() {
@@ -173,7 +212,7 @@ pub fn kubectl(namespace: &str) -> String {
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Object { kind, name } => {
+            Self::Object { kind, name, .. } => {
                 write!(f, "the {kind:?} {name} does not exist in this namespace")
             }
             Self::Key {
@@ -231,6 +270,44 @@ impl fmt::Display for Defect {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_that_does_not_exist_is_created_by_one_command_with_every_key_that_is_needed() {
+        let object = |kind, name: &str, key: Option<&str>| Missing::Object {
+            kind,
+            name: name.to_owned(),
+            key: key.map(str::to_owned),
+        };
+        let secret = |name, key| object(RefKind::Secret, name, key);
+        assert_eq!(
+            secret("fly", Some("token")).action("shop"),
+            "create it with `kubectl -n shop create secret generic fly --from-literal=token=VALUE`"
+        );
+        assert_eq!(
+            secret("app", None).action("shop"),
+            "create it with `kubectl -n shop create secret generic app --from-literal=KEY=VALUE`"
+        );
+        let all = [
+            secret("db", Some("redis")),
+            secret("db", Some("postgres")),
+            secret("other", Some("x")),
+        ];
+        for missing in &all[..2] {
+            assert_eq!(
+                missing.action_among(&all, "shop"),
+                "create it with `kubectl -n shop create secret generic db --from-literal=postgres=VALUE --from-literal=redis=VALUE`"
+            );
+        }
+        let config = |key| object(RefKind::ConfigMap, "hola", Some(key)).action("");
+        assert_eq!(
+            config("fly.toml"),
+            "create it with `kubectl create configmap hola --from-file=fly.toml`"
+        );
+        assert_eq!(
+            config("prod.toml"),
+            "create it with `kubectl create configmap hola --from-file=prod.toml=fly.toml`"
+        );
+    }
 
     #[test]
     fn the_keys_that_are_there_are_named_and_the_action_is_a_command() {

@@ -153,7 +153,7 @@ impl Refs {
     /// # Errors
     /// When the Secret does not exist, or a value in it cannot be that of an environment variable.
     pub fn secret_values(&self, name: &str) -> Result<BTreeMap<&str, &SecretString>, Missing> {
-        self.secret_data(name)?
+        self.secret_data(name, None)?
             .keys()
             .map(|key| {
                 let value = self.value(name, key)?.exact.secret();
@@ -168,12 +168,12 @@ impl Refs {
 
     /// The keys of a Secret; none if it does not exist.
     pub fn secret_keys(&self, name: &str) -> Vec<String> {
-        let data = self.secret_data(name);
+        let data = self.secret_data(name, None);
         data.map_or_else(|_| Vec::new(), |data| data.keys().cloned().collect())
     }
 
     fn value(&self, name: &str, key: &str) -> Result<&Value, Missing> {
-        let data = self.secret_data(name)?;
+        let data = self.secret_data(name, Some(key))?;
         match data.get(key) {
             Some(Ok(value)) => Ok(value),
             Some(Err(defect)) => Err(unusable(name, key, *defect)),
@@ -195,7 +195,7 @@ impl Refs {
             .config_maps
             .get(name)
             .and_then(Option::as_ref)
-            .ok_or_else(|| self.absent(RefKind::ConfigMap, name))?;
+            .ok_or_else(|| self.absent(RefKind::ConfigMap, name, Some(key)))?;
         match data.get(key) {
             Some(Ok(text)) => Ok(text),
             Some(Err(why)) => Err(Missing::NotText {
@@ -222,7 +222,8 @@ impl Refs {
         &self.decisions.rollbacks
     }
 
-    fn secret_data(&self, name: &str) -> Result<&SecretData, Missing> {
+    /// The data of a Secret of which this key is needed.
+    fn secret_data(&self, name: &str, key: Option<&str>) -> Result<&SecretData, Missing> {
         if self.refused.contains(name) {
             let name = name.to_owned();
             return Err(Missing::NotAllowed { name });
@@ -230,15 +231,19 @@ impl Refs {
         self.secrets
             .get(name)
             .and_then(Option::as_ref)
-            .ok_or_else(|| self.absent(RefKind::Secret, name))
+            .ok_or_else(|| self.absent(RefKind::Secret, name, key))
     }
 
     /// Why this object is not here.
-    fn absent(&self, kind: RefKind, name: &str) -> Missing {
+    fn absent(&self, kind: RefKind, name: &str, key: Option<&str>) -> Missing {
         let name = name.to_owned();
         match self.left_out.contains(&(kind, name.clone())) {
             true => Missing::TooMuch { kind, name },
-            false => Missing::Object { kind, name },
+            false => Missing::Object {
+                kind,
+                name,
+                key: key.map(str::to_owned),
+            },
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
     outcome::{Ended, Outcome},
     probe::{Asked, Expect, Pace, Probe, Reply, Request, Run, Special, World, ask_all},
     replay::{self, Replay},
-    set::{Set, not_asked, sorted},
+    set::{Set, at_a_path, not_asked, sorted},
 };
 use crate::webhook::{
     bodies::{Notification, mercado_pago},
@@ -479,7 +479,7 @@ fn outcomes(
         M9.ended(latency(asked, replies)),
         casing(&set),
     ]);
-    sorted(outcomes)
+    sorted(at_a_path(M1, asked, outcomes))
 }
 
 /// The reply to one request of a check.

@@ -139,12 +139,12 @@ fn conclusion(all: &[Outcome], made: bool, subject: &Subject) -> Conclusion {
     }
     let waiting = those(Ended::Waiting);
     if !waiting.is_empty() {
-        return conclude(
-            IntegrationState::Waiting,
-            Reason::SecretMissing,
-            "",
-            waiting,
-        );
+        // What waits without a lack has the Secret, and a value in it that cannot be used.
+        let reason = match waiting.iter().any(|of| of.id == LACKING) {
+            true => Reason::SecretMissing,
+            false => Reason::SecretInvalid,
+        };
+        return conclude(IntegrationState::Waiting, reason, "", waiting);
     }
     if !made {
         return Conclusion {
@@ -190,11 +190,24 @@ fn counts(all: &[Outcome]) -> String {
     text
 }
 
+/// Each check with its evidence; of several with the same evidence the ids alone, and the evidence once.
 fn list(about: &[&Outcome]) -> String {
-    let lines = about
-        .iter()
-        .map(|of| format!("{} ({}): {}", of.id, of.name, of.evidence));
-    lines.collect::<Vec<_>>().join("; ")
+    let mut alike: Vec<Vec<&Outcome>> = Vec::new();
+    for of in about.iter().copied() {
+        let mut known = alike.iter_mut();
+        match known.find(|group| group[0].evidence == of.evidence) {
+            Some(group) => group.push(of),
+            None => alike.push(vec![of]),
+        }
+    }
+    let line = |group: &Vec<&Outcome>| match group.as_slice() {
+        [of] => format!("{} ({}): {}", of.id, of.name, of.evidence),
+        several => {
+            let ids: Vec<&str> = several.iter().map(|of| of.id).collect();
+            format!("{}: {}", ids.join(", "), several[0].evidence)
+        }
+    };
+    alike.iter().map(line).collect::<Vec<_>>().join("; ")
 }
 
 fn actions(about: &[&Outcome]) -> String {
@@ -207,19 +220,23 @@ fn actions(about: &[&Outcome]) -> String {
     actions.join("; ")
 }
 
+/// Id of the check that waits for Secrets.
+const LACKING: &str = "S1";
+
 /// The Secrets that are missing, as one check that waits for them.
 fn missing(lacks: &[Lack], namespace: &str) -> Option<Outcome> {
     let evidence = lacks
         .iter()
         .map(|lack| format!("{}: {}", lack.field, lack.missing));
     let mut actions: Vec<String> = Vec::new();
-    for action in lacks.iter().map(|lack| lack.missing.action(namespace)) {
+    let all = || lacks.iter().map(|lack| &lack.missing);
+    for action in all().map(|missing| missing.action_among(all(), namespace)) {
         if !actions.contains(&action) {
             actions.push(action);
         }
     }
     (!lacks.is_empty()).then(|| Outcome {
-        id: "S1",
+        id: LACKING,
         name: "the Secrets that the checks need are there",
         ended: Ended::Waiting,
         forgery: false,
@@ -311,6 +328,7 @@ mod tests {
             missing: Missing::Object {
                 kind: RefKind::Secret,
                 name: "wa".to_owned(),
+                key: Some("secret".to_owned()),
             },
         };
         let lacks = match lacks {
@@ -415,6 +433,21 @@ mod tests {
             stands.reason, "ForgeryAccepted",
             "the Secret was taken away"
         );
+    }
+
+    #[test]
+    fn a_secret_that_is_no_key_is_told_once_and_is_not_called_missing() {
+        let waits = |id| Outcome {
+            evidence: "the secret is no key".to_owned(),
+            change: "store the key".to_owned(),
+            ..outcome(id, Ended::Waiting)
+        };
+        let known = known(&[waits("G1"), waits("G2"), waits("G3")]);
+        let told = shown(&with_set(), Some(&known), 1, None);
+        assert_eq!(told.state, IntegrationState::Waiting);
+        assert_eq!(told.reason, "SecretInvalid");
+        assert_eq!(told.message, "G1, G2, G3: the secret is no key");
+        assert_eq!(told.next_action, "store the key");
     }
 
     #[test]

@@ -96,8 +96,125 @@ pub fn not_asked(checks: &[Check]) -> Vec<Outcome> {
     open.collect()
 }
 
+/// What the outcomes say when the application answered every request, also the signed ones, with 404:
+/// most likely there is no webhook at the path. The first check says so, and the others show nothing of
+/// their own; what passed stands.
+pub fn at_a_path(first: Check, asked: &[Asked], outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    let nothing = |asked: &Asked| matches!(asked.reply, Reply::Answered { status: 404, .. });
+    if asked.is_empty() || !asked.iter().all(nothing) {
+        return outcomes;
+    }
+    let one = |outcome: Outcome| match outcome.ended {
+        Ended::Passed => outcome,
+        _ if outcome.id == first.id => Outcome {
+            evidence: NOWHERE.to_owned(),
+            change: TO_THE_PATH.to_owned(),
+            ..outcome
+        },
+        _ => Outcome {
+            ended: Ended::Unproven,
+            evidence: format!(
+                "not shown, because every request is answered 404: see {}",
+                first.id
+            ),
+            change: TO_THE_PATH.to_owned(),
+            ..outcome
+        },
+    };
+    outcomes.into_iter().map(one).collect()
+}
+
+const NOWHERE: &str = "every request was answered 404, the signed ones too: the application has no webhook at this path";
+
+const TO_THE_PATH: &str = "Correct `path` of this integration in the spec, or serve the webhook there. If it is there and hides behind 404: compare the secret in the application with the one in the Secret.";
+
 /// Outcomes in the order of their numbers.
 pub fn sorted(mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
     outcomes.sort_by_key(|outcome| (outcome.id.len(), outcome.id));
     outcomes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{super::probe::Special, *};
+
+    const FIRST: Check = check("W1");
+    const SECOND: Check = check("W2");
+
+    const fn check(id: &'static str) -> Check {
+        Check {
+            id,
+            name: "a check",
+            change: "check the signature",
+        }
+    }
+
+    fn asked(check: Check, expect: Expect, status: u16) -> Asked {
+        Asked {
+            check: check.id,
+            variant: "signed",
+            special: Special::Plain,
+            expect,
+            reply: Reply::Answered {
+                status,
+                body: Default::default(),
+                took: Duration::from_millis(3),
+            },
+        }
+    }
+
+    fn outcomes(asked: &[Asked]) -> Vec<Outcome> {
+        let set = Set {
+            asked,
+            statuses: Statuses {
+                accepted: &[200],
+                refused: &[401, 403],
+            },
+            signed: FIRST,
+            plain: |_| true,
+        };
+        let all = [FIRST, SECOND].map(|check| set.outcome(check));
+        at_a_path(FIRST, asked, all.into())
+    }
+
+    #[test]
+    fn a_path_where_nothing_is_is_one_failure_that_names_the_path_and_no_word_of_signatures() {
+        let told = outcomes(&[
+            asked(FIRST, Expect::Accepted, 404),
+            asked(SECOND, Expect::Refused, 404),
+        ]);
+        let failed: Vec<&str> = told
+            .iter()
+            .filter(|outcome| outcome.ended == Ended::Failed)
+            .map(|outcome| outcome.id)
+            .collect();
+        assert_eq!(failed, ["W1"], "{told:?}");
+        assert!(
+            told[0].evidence.contains("no webhook at this path"),
+            "{told:?}"
+        );
+        assert!(told[0].change.starts_with("Correct `path`"), "{told:?}");
+        assert_eq!(told[1].ended, Ended::Unproven);
+        assert!(
+            told.iter()
+                .all(|outcome| !outcome.change.contains("signature"))
+        );
+    }
+
+    #[test]
+    fn where_something_answers_otherwise_each_check_speaks_for_itself() {
+        let told = outcomes(&[
+            asked(FIRST, Expect::Accepted, 404),
+            asked(SECOND, Expect::Refused, 401),
+        ]);
+        assert_eq!(told[0].evidence, "answered 404 where 200 is expected");
+        assert_eq!(told[1].ended, Ended::Passed);
+        let forged = outcomes(&[
+            asked(FIRST, Expect::Accepted, 404),
+            asked(SECOND, Expect::Refused, 200),
+        ]);
+        assert!(forged[1].forgery, "{forged:?}");
+    }
 }

@@ -12,7 +12,7 @@ use super::{
     outcome::{Ended, Outcome},
     probe::{Asked, Expect, Pace, Probe, Reply, Run, Special, World, ask_all},
     replay::{self, Replay},
-    set::{Set, not_asked, sorted},
+    set::{Set, at_a_path, not_asked, sorted},
     signed::{Signature, Signer},
 };
 use crate::webhook::{
@@ -29,7 +29,7 @@ const VERIFY: &str = "Compute the signature over the bytes of the request with t
 const G1: Check = Check {
     id: "G1",
     name: "signed webhook is accepted",
-    change: "Accept signed webhooks. If they are refused: compare the secret in the application with the one at the sender and in the Secret, and sign the bytes of the body as they arrive, not a body that was parsed and written again.",
+    change: "Accept signed webhooks. If they are refused: check that `scheme` is the sender's, compare the secret in the application with the one at the sender and in the Secret, and sign the bytes of the body as they arrive, not a body that was parsed and written again.",
 };
 const G2: Check = Check {
     id: "G2",
@@ -396,5 +396,5 @@ fn outcomes(
         ),
     });
     outcomes.push(G8.ended(answered_in_time(scheme, set.asked, replies)));
-    sorted(outcomes)
+    sorted(at_a_path(G1, set.asked, outcomes))
 }

@@ -17,7 +17,7 @@ use super::{
     outcome::{Ended, Outcome},
     probe::{Asked, Expect, Pace, Probe, Reply, Request, Run, Special, World, ask_all},
     replay::{self, Replay},
-    set::{Set, not_asked, sorted},
+    set::{Set, at_a_path, not_asked, sorted},
     signed::{Signature, Signer},
 };
 use crate::webhook::{
@@ -386,5 +386,5 @@ fn outcomes(
     outcomes.extend([W7, W10].map(|check| set.also_signed(check)));
     outcomes.push(set.after_signed(W8, replayed));
     outcomes.push(set.after_signed(W9, latency));
-    sorted(outcomes)
+    sorted(at_a_path(W1, asked, outcomes))
 }

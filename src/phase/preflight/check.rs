@@ -101,6 +101,19 @@ impl Finding {
         }
     }
 
+    /// The same failure, with what else a person must know to act on it.
+    #[must_use]
+    pub fn also(self, more: &str) -> Self {
+        match self {
+            Self::Failed {
+                reason,
+                message,
+                action,
+            } => Self::failed(reason, message, format!("{action}; {more}")),
+            other => other,
+        }
+    }
+
     /// What is needed to judge cannot be read.
     pub fn unknown(message: impl Into<String>, action: impl Into<String>) -> Self {
         Self::Unknown {

@@ -123,15 +123,25 @@ fn not_found(target: &Target) -> Finding {
     } else {
         format!("the registry has no image {name}")
     };
-    let action = if reference.is_fly() {
-        format!(
-            "push it with `fly deploy --build-only --push -a {}`, or correct `deploy.image`",
-            target.app
-        )
-    } else {
-        format!("push it with `docker push {name}`, or correct `deploy.image`")
-    };
-    Finding::failed(Reason::ImageNotFound, message, action)
+    Finding::failed(
+        Reason::ImageNotFound,
+        message,
+        format!("{}, or correct `deploy.image`", push(reference, name)),
+    )
+}
+
+/// How a person pushes this image. Only a tag can be pushed; in Fly.io's registry the repository is an
+/// app (flags of `fly deploy`: <https://fly.io/docs/flyctl/deploy/>).
+fn push(reference: &fly::ImageReference, name: &str) -> String {
+    match (&reference.digest, &reference.tag) {
+        (None, tag) if reference.is_fly() => format!(
+            "push it with `fly deploy --build-only --push -a {} --image-label {}`",
+            reference.repository,
+            tag.as_deref().unwrap_or("latest")
+        ),
+        (None, _) => format!("push it with `docker push {name}`"),
+        (Some(_), _) => "push an image with this digest".to_owned(),
+    }
 }
 
 /// How to make an image one that Fly.io can pull.
@@ -217,6 +227,27 @@ mod tests {
             assert!(!judge(tagged).contains("looked for"), "{tagged}");
         }
         assert!(judge("ghcr.io/me/shop:1").contains("docker push ghcr.io/me/shop:1"));
+    }
+
+    #[test]
+    fn the_command_that_pushes_an_image_pushes_this_image() {
+        let action = |image: &str| {
+            // The app of the object has another name than the image.
+            let target = target(&format!("deploy: {{image: '{image}'}}"), &[]);
+            match ImageResolvable.judge(&target, &RegistryAnswer::NotFound) {
+                Finding::Failed { action, .. } => action,
+                other => format!("{other:?}"),
+            }
+        };
+        assert_eq!(
+            action("registry.fly.io/other:1.5.0"),
+            "push it with `fly deploy --build-only --push -a other --image-label 1.5.0`, or correct `deploy.image`"
+        );
+        let digest = format!("registry.fly.io/other@sha256:{}", "a".repeat(64));
+        assert_eq!(
+            action(&digest),
+            "push an image with this digest, or correct `deploy.image`"
+        );
     }
 
     #[test]

@@ -133,12 +133,17 @@ impl Check for RegionUsable {
         for code in codes(target) {
             match found.judge(code) {
                 Ok(message) => good.push(message),
+                Err(bad) if code == target.region => return bad.also(ANOTHER),
                 Err(bad) => return bad,
             }
         }
         Finding::passed(good.join("; "))
     }
 }
+
+/// What the choice of another primary region needs.
+const ANOTHER: &str =
+    "`region` cannot be changed: to choose another one, delete this Activation and create it again";
 
 /// The primary region, and those of `deploy.regions`.
 fn codes(target: &Target) -> BTreeSet<&str> {
@@ -160,10 +165,7 @@ impl Regions {
             return Err(Finding::failed(
                 Reason::RegionUnusable,
                 format!("Fly.io has no region {code}"),
-                format!(
-                    "set `region`, or the key in `deploy.regions`, to one of {}",
-                    usable.join(", ")
-                ),
+                format!("choose one of {}", usable.join(", ")),
             ));
         };
         let name = region.name.as_deref().unwrap_or(code);
@@ -240,7 +242,8 @@ mod tests {
         assert!(!fails(&judge(region("eze"), None, false)));
         let unknown = judge(region("gru"), None, false);
         assert!(
-            matches!(&unknown, Finding::Failed { action, .. } if action.contains("ams, gru")),
+            matches!(&unknown, Finding::Failed { action, .. } if action
+                == "choose one of ams, gru; `region` cannot be changed: to choose another one, delete this Activation and create it again"),
             "{unknown:?}"
         );
         let deprecated = || Region {

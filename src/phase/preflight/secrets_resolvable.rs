@@ -77,14 +77,12 @@ impl Check for SecretsResolvable {
                 named.kind == RefKind::Secret && named.required == required
             })
         };
+        let all = || missing(true).map(|(_, missing)| missing);
         let mut faults: Vec<Fault> = missing(true)
             .map(|(named, missing)| {
                 let message = format!("{}: {missing}", named.field);
-                Fault::new(
-                    missing.reason(),
-                    message,
-                    missing.action(&target.preflight.namespace),
-                )
+                let action = missing.action_among(all(), &target.preflight.namespace);
+                Fault::new(missing.reason(), message, action)
             })
             .collect();
         let token = &target.preflight.token_secret;

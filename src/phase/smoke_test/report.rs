@@ -43,19 +43,13 @@ impl ObservedChecks {
             memory.prove(cx.now());
         }
         let proven_earlier = memory.proven && memory.proven_at.is_none();
-        let undecided = |name: &str| {
-            let mut checks = checks.iter();
-            let open = |check, tries: &Tries| tries.outcome(check) == Decision::Open;
-            checks.any(|(check, tries)| check.name == name && open(check, tries))
-        };
-        let standing = cx
-            .recorded
-            .earlier
-            .results(cx.target.digest(), cx.care)
-            .iter();
-        let standing = standing.filter(|result| proven_earlier && undecided(&result.check));
+        let earlier = &cx.recorded.earlier;
+        let on_record = earlier.results(cx.target.digest(), cx.care);
         Self {
-            standing: standing.cloned().collect(),
+            standing: match proven_earlier {
+                true => standing(on_record, &checks),
+                false => Vec::new(),
+            },
             stage: memory.stage(cx),
             look,
             proven_at: memory.proven_at,
@@ -70,6 +64,22 @@ impl ObservedChecks {
             .map(|(check, tries)| (check.name.clone(), tries.clone()))
             .collect()
     }
+}
+
+/// What the status said of these checks before this process, as far as this process has not decided
+/// them. A failure on record is no proof: what this process finds decides.
+fn standing(on_record: &[SmokeTestResult], checks: &[(Check, Tries)]) -> Vec<SmokeTestResult> {
+    let proves = |result: &SmokeTestResult| match result.result {
+        CheckResult::Passed | CheckResult::Skipped => true,
+        CheckResult::Failed | CheckResult::Warning | CheckResult::Unknown => false,
+    };
+    let undecided = |name: &str| {
+        let mut checks = checks.iter();
+        let open = |check, tries: &Tries| tries.outcome(check) == Decision::Open;
+        checks.any(|(check, tries)| check.name == name && open(check, tries))
+    };
+    let stands = |result: &&SmokeTestResult| proves(result) && undecided(&result.check);
+    on_record.iter().filter(stands).cloned().collect()
 }
 
 /// Longest time of one try: what the check allows, at most half of the reconcile's deadline.
@@ -361,6 +371,35 @@ mod tests {
         ));
         let report = result(&observed.checks[0].0, &observed.checks[0].1, observed.stage);
         assert_eq!(report.result, CheckResult::Unknown);
+    }
+
+    #[test]
+    fn after_a_restart_what_passed_before_stands_and_a_failure_on_record_is_no_proof() {
+        let on_record = |result| SmokeTestResult {
+            check: "a".to_owned(),
+            result,
+            ..SmokeTestResult::default()
+        };
+        // The first try of this process fails, within `failureLimit`.
+        let told = |result| {
+            let mut observed = proven(vec![tried(&named("a"), &[false])]);
+            observed.standing = standing(&[on_record(result)], &observed.checks);
+            verdict("", &observed)
+        };
+        assert!(matches!(told(CheckResult::Passed), Verdict::Holds(_)));
+        for result in [
+            CheckResult::Failed,
+            CheckResult::Unknown,
+            CheckResult::Warning,
+        ] {
+            assert!(matches!(told(result), Verdict::Wait { .. }), "{result:?}");
+        }
+        let decided = [tried(&named("a"), &[false, false])];
+        let passed = [on_record(CheckResult::Passed)];
+        assert!(
+            standing(&passed, &decided).is_empty(),
+            "this process has decided"
+        );
     }
 
     #[test]

@@ -93,8 +93,19 @@ pub fn of(refs: &Refs, name: &str, image: &ImageReference) -> Result<GuardedCred
                 (Err(missing), _) | (_, Err(missing)) => Err(missing.into()),
             }
         }
+        Err(missing @ Missing::Object { .. }) => Err(Unusable {
+            reason: missing.reason(),
+            message: format!("{missing}: {}", creation(name, &image.domain)),
+        }),
         Err(missing) => Err(missing.into()),
     }
+}
+
+/// How the Secret is created.
+fn creation(name: &str, domain: &str) -> String {
+    format!(
+        "create it in the namespace of the Activation with `kubectl create secret docker-registry {name} --docker-server={domain} --docker-username=USER --docker-password=TOKEN`"
+    )
 }
 
 fn of_docker(
@@ -104,9 +115,7 @@ fn of_docker(
 ) -> Result<GuardedCredentials, Unusable> {
     let unusable = |what: String| Unusable {
         reason: Reason::SecretInvalid,
-        message: format!(
-            "{what}: create it with `kubectl create secret docker-registry {name} --docker-server={domain} …`"
-        ),
+        message: format!("{what}: {}", creation(name, domain)),
     };
     // The error of serde is dropped: it may quote the text.
     let config: DockerConfig = serde_json::from_str(config.expose_secret()).map_err(|_| {
@@ -208,7 +217,11 @@ mod tests {
     fn credentials_of_another_registry_are_not_used_and_what_is_missing_is_named() {
         let other = docker("ghcr.io");
         for (secrets, reason, said) in [
-            (vec![], Reason::SecretNotFound, "Secret pull does not exist"),
+            (
+                vec![],
+                Reason::SecretNotFound,
+                "the Secret pull does not exist in this namespace: create it in the namespace of the Activation with `kubectl create secret docker-registry pull --docker-server=",
+            ),
             (
                 vec![("pull", "token", "x-y-z")],
                 Reason::SecretKeyMissing,

@@ -182,6 +182,8 @@ fn write_env(path: &Path, sim: &Sim, bundle: &Path) -> Result<(), AnyError> {
         ("FLY_SIM_EDGE", &sim.edge().to_string()),
         ("FLY_SIM_EDGE_IP", &sim.edge_ip().to_string()),
         ("SSL_CERT_FILE", &bundle.display().to_string()),
+        // curl reads this one before the other, and many shells have it set.
+        ("CURL_CA_BUNDLE", &bundle.display().to_string()),
     ] {
         writeln!(text, "export {key}='{value}'")?;
     }

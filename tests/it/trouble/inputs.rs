@@ -102,7 +102,7 @@ async fn an_app_name_of_somebody_else_is_never_touched_and_taken_when_it_is_free
 
     let text = message(&status, "Ready");
     assert!(text.contains("taken-cabanas"), "{text}");
-    assert!(text.contains("choose another"), "{text}");
+    assert!(text.contains("another `app`"), "{text}");
     acme.delete_app("taken-cabanas", true).await.unwrap();
     recovered(&env, "hola").await;
     assert_eq!(warnings(&env, "hola").await, ["NameTaken"]);

@@ -59,7 +59,7 @@ pub(super) fn number(shown: &Shown, page: &Fetched) -> Number {
                 Ok(Some(found)) => Ok(found.max),
                 Ok(None) => Err(Gap::new(
                     Ended::Unproven,
-                    "the page of metrics does not have the metric".to_owned(),
+                    format!("the page of metrics does not have the metric {name}"),
                     "publish the metric, or name another one in spec.integrations.ical",
                 )),
                 Err(problem) => Err(unreadable(format!("the page of metrics, {problem}"))),

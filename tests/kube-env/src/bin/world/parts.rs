@@ -140,6 +140,8 @@ pub async fn start_operator(
         .arg(format!("--fly-api-url={}", variable("FLY_API_BASE_URL")?))
         .arg(format!("--fly-uiex-url={}", variable("FLY_UIEX_BASE_URL")?))
         .arg(format!("--fly-registry-url={registry}"))
+        // The simulator has the images of this registry too: private ones, for example.
+        .arg(format!("--registry-mirror=ghcr.io={registry}"))
         .arg(format!("--resolve=*.fly.dev:443={edge}"))
         .arg(format!("--resolve=*.fly.dev:*={edge_ip}:*"))
         .arg(format!("--resolve={AIRBNB}:443={channels}"))
