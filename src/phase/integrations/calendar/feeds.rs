@@ -111,7 +111,8 @@ where
     F: Fn(Feed) -> A,
     A: Future<Output = Fetched>,
 {
-    let asking = feeds.to_vec().into_iter().map(|feed| {
+    let own: Vec<Feed> = feeds.to_vec();
+    let asking = own.into_iter().map(|feed| {
         let name = feed.name.clone();
         let fetched = fetch(feed);
         async move {
