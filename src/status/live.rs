@@ -231,7 +231,7 @@ mod tests {
     use crate::{
         api::{ActivationStatus, StepId, status::SmokeTestResult},
         pipeline::{ProbeKind, report::Report},
-        plan::Invalid,
+        plan::{Invalid, Target, testing::target},
     };
 
     fn check(result: CheckResult) -> Note {
@@ -467,5 +467,98 @@ mod tests {
     fn a_call_that_fly_io_refused_is_no_failed_check() {
         let refused = checks(PhaseProgress::Failed, State::Blocked, CheckResult::Passed);
         assert_eq!(proof(&refused), Proof::Open);
+    }
+
+    #[test]
+    fn the_message_says_where_the_site_is_and_what_serves() {
+        let passed = checks(PhaseProgress::Succeeded, State::Done, CheckResult::Passed);
+        assert_eq!(
+            live(Some(site(passed)), false).1,
+            "live at https://shop.fly.dev: release 2 (shop:2) serves since 2026-01-02T03:04:05Z; `Ready` says what keeps the spec from going live"
+        );
+    }
+
+    #[test]
+    fn a_site_is_at_its_url_or_is_what_its_machines_show() {
+        let said = |url: Option<&str>, wanted: Option<&Target>| {
+            let mut status = ActivationStatus {
+                url: url.map(str::to_owned),
+                ..ActivationStatus::default()
+            };
+            let to = Setter {
+                status: &mut status,
+                generation: None,
+                now: Timestamp::UNIX_EPOCH,
+            };
+            let result = PassResult {
+                wanted,
+                ..PassResult::default()
+            };
+            place(&to, &result)
+        };
+        let by_machines = target("smokeTest: {checks: []}");
+        let by_checks = target("");
+        let url = Some("https://shop.fly.dev");
+        assert_eq!(
+            said(url, Some(&by_machines)),
+            "live at https://shop.fly.dev"
+        );
+        let machines = said(None, Some(&by_machines));
+        assert_eq!(machines, "live: the spec asks for no other proof");
+        assert_eq!(said(None, Some(&by_checks)), "live");
+        assert_eq!(said(None, None), "live");
+    }
+
+    /// What the checks of the spec's own pass say, without a look at the site beside it.
+    fn by_own_checks(progress: PhaseProgress, went_live: bool) -> (String, String) {
+        let mut status: ActivationStatus = serde_json::from_value(json!({
+            "goLive": {"time": "2026-01-02T03:04:05Z"},
+            "conditions": [{
+                "type": "Live", "status": "False", "reason": "SmokeCheckFailed",
+                "message": "as it was", "lastTransitionTime": "2026-01-02T03:04:05Z",
+            }],
+        }))
+        .unwrap();
+        if !went_live {
+            status.go_live = None;
+        }
+        let report = Report {
+            sent: Vec::new(),
+            phases: vec![checks(progress, State::Blocked, CheckResult::Failed)],
+            behind_gate: Vec::new(),
+        };
+        let result = PassResult {
+            report: Some(&report),
+            ..PassResult::default()
+        };
+        let liveness = Liveness {
+            live: false,
+            same_generation: true,
+            steady: false,
+        };
+        let mut to = Setter {
+            status: &mut status,
+            generation: Some(2),
+            now: Timestamp::UNIX_EPOCH,
+        };
+        set(&mut to, &result, &liveness);
+        let live = condition::find(&status.conditions, ConditionType::Live).unwrap();
+        (live.status.clone(), live.message.clone())
+    }
+
+    #[test]
+    fn the_specs_own_checks_count_when_they_were_made_and_once_it_went_live() {
+        let as_it_was = ("False".to_owned(), "as it was".to_owned());
+        let answers = by_own_checks(PhaseProgress::Succeeded, true);
+        assert_eq!(answers.0, "True");
+        let fails = by_own_checks(PhaseProgress::Failed, true);
+        assert!(
+            fails.1.starts_with("the site fails its checks: "),
+            "{fails:?}"
+        );
+        // Pending: the failed check on record is of an earlier pass.
+        assert_eq!(by_own_checks(PhaseProgress::Pending, true), as_it_was);
+        let before = by_own_checks(PhaseProgress::Succeeded, false);
+        assert_eq!(before.0, "Unknown", "it never went live: {before:?}");
     }
 }

@@ -23,6 +23,8 @@ use crate::{
     plan::{Invalid, ServingRelease, Target, gate::GateReport, testing as targets},
 };
 
+mod words;
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }

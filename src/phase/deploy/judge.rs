@@ -242,3 +242,6 @@ fn obstacle(assessment: &Assessment, target: &Target) -> Option<Obstacle> {
         ))
     })
 }
+
+#[cfg(test)]
+mod tests;

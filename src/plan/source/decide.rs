@@ -376,4 +376,63 @@ mod tests {
         );
         assert_eq!(digest(&decision), "sha256:b");
     }
+
+    #[test]
+    fn an_unchanged_choice_says_how_it_was_found() {
+        for (policy, tag, how) in [
+            ("pinned: {tag: '1'}", "1", "is pinned"),
+            (
+                "tag: {name: stable}",
+                "stable",
+                "is the image that the tag points to",
+            ),
+            (SEMVER, "1.5.0", "is the choice of the policy"),
+            (
+                "newest: {pattern: '^b'}",
+                "b1",
+                "is the choice of the policy",
+            ),
+        ] {
+            let held = choice(tag, "sha256:a");
+            for stored in [None, Some(&held)] {
+                let decision = decided(policy, stored, image(tag, "sha256:a"));
+                assert_eq!(
+                    decision.message,
+                    format!("{} {how}", held.name()),
+                    "{policy}"
+                );
+                assert_eq!(decision.reason, Reason::SourceFollowed);
+                assert_eq!(decision.pending, None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_choice_is_compared_with_the_tag_that_was_chosen_of_the_same_image() {
+        let why = |before: &Choice, tag: &str, digest: &str| {
+            let decision = decided(SEMVER, Some(before), image(tag, digest));
+            decision.choice.unwrap().why
+        };
+        let before = |asked: &str, of: &str, tag: &str| Choice {
+            asked: asked.to_owned(),
+            image: of.to_owned(),
+            ..choice(tag, "sha256:a")
+        };
+        let asked_before = |tag: &str| before("before", IMAGE, tag);
+        let first = "source: semver 1.5.0";
+        assert_eq!(why(&asked_before("1.5.0"), "1.5.0", "sha256:a"), first);
+        assert_eq!(
+            why(&asked_before("1.5.0"), "1.5.0", "sha256:b"),
+            "source: semver 1.5.0 a → b"
+        );
+        // Two tags of one image are still two.
+        assert_eq!(
+            why(&asked_before("1.4.1"), "1.5.0", "sha256:a"),
+            "source: semver 1.4.1 → 1.5.0"
+        );
+        let elsewhere = before("before", "registry.fly.io/other", "1.4.1");
+        assert_eq!(why(&elsewhere, "1.5.0", "sha256:a"), first);
+        // An image that was named by its digest had no tag.
+        assert_eq!(why(&asked_before(""), "1.5.0", "sha256:a"), first);
+    }
 }

@@ -280,6 +280,16 @@ fn a_request_for_a_rollback_says_what_became_of_it() {
     note_rollback(&mut ballots, Some(&decided));
     assert_eq!(states(&ballots), [ApprovalState::Refused]);
     assert_eq!(ballots[0].status.message, "release 1 failed");
+    // What was decided is not decided again.
+    let accepted = RollbackStatus {
+        state: RollbackState::Accepted,
+        ..decided.clone()
+    };
+    note_rollback(&mut ballots, Some(&accepted));
+    assert_eq!(states(&ballots), [ApprovalState::Refused]);
+    let mut fresh = judge(&[request.clone()], &now, at(6));
+    note_rollback(&mut fresh, Some(&accepted));
+    assert_eq!(states(&fresh), [ApprovalState::Used]);
     let other = judge(&[request], &subject(3, OTHER, &[]), at(6));
     assert_eq!(states(&other), [ApprovalState::WrongDigest]);
 }

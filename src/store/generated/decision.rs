@@ -324,4 +324,70 @@ mod tests {
             "{\"A_KEY\":\"2026-11-24T12:00:00Z\"}"
         );
     }
+
+    #[test]
+    fn changes_are_by_age_when_nothing_else_asks_for_them() {
+        let value = || wanted(&["JWT_SECRET"]);
+        let rotate = || Changes {
+            rotate: value(),
+            ..Changes::default()
+        };
+        let drop = || Changes {
+            drop_previous: vec!["JWT_SECRET".into()],
+            ..Changes::default()
+        };
+        assert!(rotate().is_by_age() && drop().is_by_age());
+        let others = [
+            Changes {
+                generate: value(),
+                ..rotate()
+            },
+            Changes {
+                handled: Some("monday".into()),
+                ..rotate()
+            },
+            Changes {
+                claim: true,
+                ..drop()
+            },
+        ];
+        for changes in others {
+            assert!(!changes.is_by_age() && !changes.is_empty(), "{changes:?}");
+        }
+        assert!(!rotate().is_empty() && !drop().is_empty());
+        assert!(Changes::default().is_empty() && !Changes::default().is_by_age());
+    }
+
+    #[test]
+    fn a_value_lasts_its_whole_time_and_so_does_the_one_before() {
+        let t0 = at("2026-11-24T12:00:00Z");
+        let both = wanted(&["ICS_SALT", "JWT_SECRET"]);
+        let rotation = Rotation {
+            token: Some("monday".into()),
+            max_age: Some(2 * HOUR),
+            overlap: HOUR,
+        };
+        let none = Rotation::default();
+        let first = written(None, &decide(None, "uid-1", &both, &none, t0), t0);
+        let asked = decide(Some(&first), "uid-1", &both, &rotation, t0);
+        let mut store = written(Some(&first), &asked, t0);
+        let later = |store: &Stored, time: &str| {
+            let changes = decide(Some(store), "uid-1", &both, &rotation, at(time));
+            let names = changes.rotate.iter().map(|value| value.name.clone());
+            (names.collect::<Vec<_>>(), changes.drop_previous)
+        };
+        let names = |of: &[&str]| of.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let all = || names(&["ICS_SALT", "JWT_SECRET"]);
+        assert_eq!(later(&store, "2026-11-24T13:00:00Z"), (vec![], vec![]));
+        assert_eq!(later(&store, "2026-11-24T13:00:01Z"), (vec![], all()));
+        assert_eq!(later(&store, "2026-11-24T14:00:00Z"), (vec![], all()));
+        // What is replaced again keeps the value before as long again.
+        assert_eq!(later(&store, "2026-11-24T14:00:01Z"), (all(), vec![]));
+        let younger = at("2026-11-24T12:30:00Z");
+        store.generated_at.insert("JWT_SECRET".into(), younger);
+        assert_eq!(
+            later(&store, "2026-11-24T14:00:01Z"),
+            (names(&["ICS_SALT"]), names(&["JWT_SECRET"]))
+        );
+    }
 }

@@ -8,6 +8,8 @@
 
 use std::path::Path;
 
+use super::is_a_test;
+
 /// The page for who changes the code.
 const PAGE: &str = "ARCHITECTURE.md";
 
@@ -81,19 +83,6 @@ fn anchor(heading: &str) -> String {
     kept.collect::<String>().replace(' ', "-")
 }
 
-/// Whether the source has a function of this name right below a `#[test]` or `#[tokio::test]`.
-fn is_a_test(source: &str, name: &str) -> bool {
-    let function = format!("fn {name}(");
-    let lines: Vec<&str> = source.lines().map(str::trim).collect();
-    let declared = lines.iter().position(|line| line.contains(&function));
-    declared.is_some_and(|at| {
-        let above = lines[..at].iter().rev();
-        above
-            .take_while(|line| line.starts_with('#') || line.starts_with("//"))
-            .any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
-    })
-}
-
 #[test]
 fn every_invariant_names_a_test_that_exists() {
     let page = read(INVARIANTS);
@@ -117,26 +106,46 @@ fn every_invariant_names_a_test_that_exists() {
 /// Rules of security that the page lists: S1 to S18.
 const RULES: usize = 18;
 
-#[test]
-fn every_rule_of_security_names_a_test_that_exists() {
-    let page = read("docs/security.md");
-    let rows: Vec<&str> = page
-        .lines()
-        .filter(|line| line.starts_with("| S"))
-        .collect();
-    for (number, row) in (1..).zip(&rows) {
-        assert!(row.starts_with(&format!("| S{number} |")), "{row}");
+/// Faults that the page lists: F01 to F60.
+const FAULTS: usize = 60;
+
+/// What is checked after a fault: O1 to O14.
+const CHECKED: usize = 14;
+
+/// The number of rows of a page that are numbered with this letter; they are in order, and each names
+/// tests that exist.
+fn numbered_rows(page: &str, letter: char) -> usize {
+    let text = read(page);
+    let prefix = format!("| {letter}");
+    let rows = text.lines().filter_map(|line| line.strip_prefix(&prefix));
+    let mut count = 0;
+    for row in rows.filter(|row| row.starts_with(|first: char| first.is_ascii_digit())) {
+        count += 1;
+        let (number, _) = row.split_once(" |").unwrap();
+        let place = format!("{page}: {letter}{number}");
+        assert_eq!(number.parse(), Ok(count), "{place}");
         let tests = tests_named_in(row);
-        assert!(!tests.is_empty(), "S{number} names no test");
+        assert!(!tests.is_empty(), "{place} names no test");
         for (file, test) in tests {
             let source = read(&format!("{file}.rs"));
             assert!(
                 is_a_test(&source, test),
-                "S{number}: {file}.rs has no test {test}"
+                "{place}: {file}.rs has no test {test}"
             );
         }
     }
-    assert_eq!(rows.len(), RULES);
+    count
+}
+
+#[test]
+fn every_rule_of_security_names_a_test_that_exists() {
+    assert_eq!(numbered_rows("docs/security.md", 'S'), RULES);
+}
+
+#[test]
+fn every_fault_and_what_is_checked_after_it_names_a_test_that_exists() {
+    assert_eq!(numbered_rows("docs/faults.md", 'F'), FAULTS);
+    assert_eq!(numbered_rows("docs/faults.md", 'O'), CHECKED);
 }
 
 #[test]
@@ -156,14 +165,6 @@ fn the_invariants_to_know_first_are_few_and_link_to_the_list() {
             "the link of invariant {number}"
         );
     }
-}
-
-#[test]
-fn a_function_that_is_no_test_does_not_count_as_one() {
-    let source =
-        "#[test]\nfn holds() {}\nfn helper() {}\n#[tokio::test]\n// why\nasync fn waits() {}";
-    assert!(is_a_test(source, "holds") && is_a_test(source, "waits"));
-    assert!(!is_a_test(source, "helper") && !is_a_test(source, "missing"));
 }
 
 /// Every page for people, generated ones too.

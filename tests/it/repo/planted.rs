@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use super::is_a_test;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -32,7 +34,10 @@ fn every_planted_bug_names_a_test_that_there_is() {
             .into_iter()
             .chain([format!("{tests}.rs"), format!("{tests}/mod.rs")]);
         let mut texts = files.filter_map(|file| fs::read_to_string(root().join(file)).ok());
-        let test = format!("fn {name}()");
-        assert!(texts.any(|text| text.contains(&test)), "{}", bug.caught_by);
+        assert!(
+            texts.any(|text| is_a_test(&text, name)),
+            "{}",
+            bug.caught_by
+        );
     }
 }

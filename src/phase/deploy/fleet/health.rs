@@ -450,4 +450,92 @@ mod tests {
         assert_eq!([pause(400), pause(2_000), pause(15_000)], [100, 150, 150]);
         assert_eq!(pause(15_001), 2_000);
     }
+
+    #[test]
+    fn each_state_and_end_of_a_machine_is_its_health() {
+        let machine = |state: &str, exit: Option<serde_json::Value>| -> Machine {
+            let exits = exit.map(|exit| {
+                serde_json::json!({"id": "e", "type": "exit",
+                "timestamp": 1, "request": {"exit_event": exit}})
+            });
+            let events: Vec<_> = exits.into_iter().collect();
+            let whole = serde_json::json!({"id": "m1", "state": state, "events": events});
+            serde_json::from_value(whole).unwrap()
+        };
+        let exited = |code, out_of_memory, restarting| Health::Exited {
+            code,
+            out_of_memory,
+            restarting,
+        };
+        for (exit, is) in [
+            (serde_json::json!({"exit_code": 1}), exited(1, false, false)),
+            (serde_json::json!({}), exited(-1, false, false)),
+            (
+                serde_json::json!({"exit_code": 1, "guest_exit_code": 3, "oom_killed": true}),
+                exited(3, true, false),
+            ),
+            (
+                serde_json::json!({"exit_code": 0, "restarting": true, "oom_killed": false}),
+                exited(0, false, true),
+            ),
+            (
+                serde_json::json!({"exit_code": 1, "requested_stop": false, "restarting": false}),
+                exited(1, false, false),
+            ),
+            (
+                serde_json::json!({"exit_code": 1, "requested_stop": true}),
+                Health::Healthy,
+            ),
+        ] {
+            assert_eq!(health(&machine("started", Some(exit)), 0), is);
+        }
+        for state in [
+            "created",
+            "creating",
+            "starting",
+            "restarting",
+            "updating",
+            "replacing",
+        ] {
+            assert_eq!(
+                health(&machine(state, None), 0),
+                Health::Starting,
+                "{state}"
+            );
+        }
+        for state in ["stopped", "stopping", "suspended", "failed", "destroyed"] {
+            let down = health(&machine(state, None), 0);
+            assert!(
+                matches!(&down, Health::Down(of) if of.as_str() == state),
+                "{down:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_machine_is_healthy_when_all_its_checks_have_run_and_pass() {
+        let found = |checks: &[(&str, &str)], wanted| {
+            let checks: Vec<_> = checks
+                .iter()
+                .map(|(name, status)| serde_json::json!({"name": name, "status": status}))
+                .collect();
+            let whole = serde_json::json!({"id": "m1", "state": "started", "checks": checks});
+            health(&serde_json::from_value(whole).unwrap(), wanted)
+        };
+        let fails = |name: &str| Health::Unhealthy(vec![name.to_owned()]);
+        assert_eq!(found(&[], 0), Health::Healthy);
+        assert_eq!(found(&[("a", "passing")], 1), Health::Healthy);
+        // Fly.io may list one that is no longer declared.
+        assert_eq!(
+            found(&[("a", "passing"), ("b", "passing")], 1),
+            Health::Healthy
+        );
+        assert_eq!(
+            found(&[("a", "passing")], 2),
+            fails("not all checks have run yet")
+        );
+        for status in ["warning", "critical", "new"] {
+            assert_eq!(found(&[("a", status), ("b", "passing")], 2), fails("a"));
+        }
+    }
 }

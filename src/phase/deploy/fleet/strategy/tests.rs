@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod current;
+mod moves;
 
 const TOML: &str = "app = 'a'\n[http_service]\ninternal_port = 8080\n";
 const SIZED: &str = "app = 'a'\n[http_service]\ninternal_port = 8080\n[[vm]]\nmemory = '512mb'\n";

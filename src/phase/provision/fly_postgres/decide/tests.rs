@@ -157,3 +157,33 @@ fn the_cluster_is_ready_when_every_check_passes_and_one_is_the_primary() {
     let failed = on(machine("failed", "primary", "passing"), 1);
     assert!(matches!(failed, Verdict::Blocked(why) if why.reason == Reason::DatabaseFailed));
 }
+
+#[test]
+fn each_machine_gets_a_volume_of_its_own_and_one_is_created_at_a_time() {
+    let spec = Spec { count: 3, ..spec() };
+    let volume = |id: &str, state: &str, attached: &str| json!({"id": id, "name": "pg_data", "state": state, "region": "eze", "size_gb": 1, "attached_machine_id": attached});
+    let next = |volumes: Value| {
+        let volumes: Vec<Volume> = serde_json::from_value(volumes).unwrap();
+        let volumes: Vec<&Volume> = volumes.iter().collect();
+        new_machine(
+            &spec,
+            "shop-db".to_owned(),
+            "shop-db-1".to_owned(),
+            &volumes,
+        )
+    };
+    let created = |at| Verdict::Change(ClusterChange::Volume("shop-db".to_owned(), at));
+    let held = || volume("vol_1", "created", "m1");
+    assert_eq!(next(json!([])), created(0));
+    assert_eq!(next(json!([held()])), created(1));
+    let waits = |volumes: Value| matches!(next(volumes), Verdict::Wait { .. });
+    assert!(waits(json!([held(), volume("vol_2", "creating", "")])));
+    assert!(
+        waits(json!([held(), held(), held()])),
+        "there are as many as machines"
+    );
+    let free = next(json!([held(), volume("vol_2", "created", "")]));
+    assert!(
+        matches!(free, Verdict::Change(ClusterChange::Machine { volume, .. }) if volume == "vol_2")
+    );
+}
