@@ -77,7 +77,8 @@ pub struct ExternalObject {
     /// What it is, such as `App`, `Machine`, `ManagedPostgres`.
     #[schemars(length(max = 64))]
     pub kind: String,
-    /// Fly.io's ID of it.
+    /// Fly.io's ID of it. What Fly.io knows by its name alone has that here too: an app, a certificate
+    /// (its hostname), a Redis database.
     #[serde(default)]
     #[schemars(length(max = 128))]
     pub id: String,

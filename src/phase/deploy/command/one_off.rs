@@ -240,6 +240,14 @@ impl Runs {
         })
     }
 
+    /// The key of the command, if it is one that runs once for a release and has run well.
+    pub fn passed(&self, now: Timestamp) -> Option<&'static str> {
+        let program = &self.one_off.program;
+        let last = self.last.as_ref()?;
+        let counts = matches!(program, Program::Release | Program::Seed);
+        (counts && self.state(last, now) == Run::Succeeded).then(|| program.key())
+    }
+
     /// Whether the latest run is not on record as failed.
     pub fn is_unrecorded(&self) -> bool {
         self.last.is_some() && self.again.is_unrecorded()
