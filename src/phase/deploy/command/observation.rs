@@ -1,10 +1,11 @@
 //! What is observed about a command, what follows from it, and what is sent.
 //!
-//! A command may change the database partly or completely, so that three facts are recorded before
+//! A command may change the database partly or completely, so that two facts are recorded before
 //! anything else is done or published: that the command begins for a release that could be rolled
-//! back, that it has failed, and that it has run well. Fly.io forgets the machines of old runs.
+//! back, and that it has failed. That it has run well is recorded unless a machine of the application
+//! soon carries its release, which proves the same: Fly.io forgets the machines of old runs.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 
@@ -32,6 +33,18 @@ use crate::{
     plan::Target,
 };
 
+/// How long after its end the machine of a command proves that it has run, without a record of ours.
+const PROVES_FOR: Duration = Duration::from_secs(60);
+
+/// A command that has run well, which is not on record.
+#[derive(Clone, Debug)]
+struct Unpassed {
+    release: Box<WantedRelease>,
+    /// Its key in fly.toml.
+    command: &'static str,
+    ended: Timestamp,
+}
+
 /// The state of a command.
 #[derive(Debug)]
 pub enum CommandState {
@@ -51,8 +64,8 @@ pub struct Observation {
     unbegun: Option<Box<WantedRelease>>,
     /// The release, until it is on record that its command has failed.
     unrecorded: Option<Box<WantedRelease>>,
-    /// The release and the key of its command, until it is on record that it has run well.
-    unpassed: Option<(Box<WantedRelease>, &'static str)>,
+    /// The command, until it is on record that it has run well.
+    unpassed: Option<Unpassed>,
     /// What the status shows of releases on record.
     notes: Vec<Note>,
     /// A release command of another release, which has to end first.
@@ -160,12 +173,16 @@ impl Observation {
             _ => None,
         };
         let passed =
-            passed.filter(|command| !records.has_passed(wanted.number, &wanted.key, command));
+            passed.filter(|(command, _)| !records.has_passed(wanted.number, &wanted.key, command));
         let wanted = Box::new(wanted);
         Self {
             command,
             notes,
-            unpassed: passed.map(|command| (wanted.clone(), command)),
+            unpassed: passed.map(|(command, ended)| Unpassed {
+                release: wanted.clone(),
+                command,
+                ended,
+            }),
             former: None,
             unbegun: unbegun.then(|| wanted.clone()),
             unrecorded: unrecorded.then_some(wanted),
@@ -189,9 +206,7 @@ impl Observation {
         match self.command.decide(&target.app, now) {
             Verdict::Blocked(why) => self.record_first(why),
             Verdict::Done => match &self.unpassed {
-                Some((release, command)) => {
-                    Verdict::Change(Change::Pass(release.clone(), *command))
-                }
+                Some(unpassed) => unpassed.decide(now),
                 None => Verdict::Done,
             },
             verdict => in_machine(verdict),
@@ -216,6 +231,21 @@ impl Observation {
                 Verdict::Change(Change::Fail(Box::new(failed)))
             }
             _ => Verdict::Blocked(why),
+        }
+    }
+}
+
+impl Unpassed {
+    /// It is recorded unless its machine still proves it: then it is observed again, and the release may
+    /// be carried by a machine of the application by then.
+    fn decide(&self, now: Timestamp) -> Verdict<Change> {
+        let passed = Duration::try_from(now.duration_since(self.ended)).unwrap_or_default();
+        match PROVES_FOR
+            .checked_sub(passed)
+            .filter(|left| !left.is_zero())
+        {
+            Some(left) => Verdict::Holds(left),
+            None => Verdict::Change(Change::Pass(self.release.clone(), self.command)),
         }
     }
 }
@@ -371,16 +401,21 @@ mod tests {
     }
 
     #[test]
-    fn that_a_command_has_run_well_is_recorded_before_anything_follows_from_it() {
+    fn that_a_command_has_run_well_is_recorded_unless_its_release_is_soon_carried_by_a_machine() {
         let exit = one_off::tests::exit(10, json!({"exit_code": 0}));
         let mut passed = observation(exit["events"].clone());
         let release = passed.unrecorded.clone().unwrap();
         let now = one_off::tests::at(11);
         assert_eq!(passed.decide(&target(""), now), Verdict::Done);
-        passed.unpassed = Some((release.clone(), "release_command"));
-        let next = passed.decide(&target(""), now);
+        passed.unpassed = Some(Unpassed {
+            release: release.clone(),
+            command: "release_command",
+            ended: one_off::tests::at(10),
+        });
+        let next = |second| passed.decide(&target(""), one_off::tests::at(second));
+        assert_eq!(next(11), Verdict::Holds(Duration::from_secs(59)));
         let record = Change::Pass(release, "release_command");
-        assert_eq!(next, Verdict::Change(record));
+        assert_eq!(next(70), Verdict::Change(record));
 
         let mut records = all(&[("a", Outcome::Succeeded), ("b", Outcome::Begun)]);
         assert!(!records.has_passed(2, "b", "release_command"));
