@@ -71,11 +71,13 @@ impl Utf8 {
 }
 
 /// Every way in which the text can be read without escapes.
-pub(super) fn all(text: &[u8]) -> impl Iterator<Item = Decoded> {
-    let has = |byte: u8| text.contains(&byte);
-    let percent = has(b'%').then(|| Decoded::of(text, percent)).flatten();
-    let plus = has(b'+').then(|| Decoded::of(text, plus)).flatten();
-    let once = has(b'\\').then(|| Decoded::of(text, backslash)).flatten();
+pub(super) fn all(original: &[u8]) -> impl Iterator<Item = Decoded> {
+    let has = |byte: u8| original.iter().any(|known| *known == byte);
+    let percent = has(b'%').then(|| Decoded::of(original, percent)).flatten();
+    let plus = has(b'+').then(|| Decoded::of(original, plus)).flatten();
+    let once = has(b'\\')
+        .then(|| Decoded::of(original, backslash))
+        .flatten();
     // JSON within JSON.
     let twice = once.as_ref().and_then(|once| {
         let inner = Decoded::of(&once.text, backslash)?;

@@ -158,9 +158,9 @@ impl Published {
         let mut inner = self.lock();
         inner.status = Some(status);
         inner.unanswered = None;
-        if stored.is_some() {
-            inner.stored = stored;
-            inner.written_at = Some(Instant::now());
+        if let Some(stored) = stored {
+            inner.written_at = Some(stored.at);
+            inner.stored = Some(stored);
             inner.overwritten = None;
         }
     }

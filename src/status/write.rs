@@ -1,5 +1,7 @@
 //! The one place that writes `status`.
 
+use std::time::Instant;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ManagedFieldsEntry};
 use kube::{
@@ -94,6 +96,8 @@ pub struct Stored {
     pub version: u128,
     /// The status.
     pub status: Option<ActivationStatus>,
+    /// When it was read or written.
+    pub at: Instant,
 }
 
 impl Stored {
@@ -103,6 +107,7 @@ impl Stored {
         Some(Self {
             version,
             status: object.status.clone(),
+            at: Instant::now(),
         })
     }
 
