@@ -32,6 +32,12 @@ fn forms(value: &str) -> Vec<String> {
         HEXLOWER.encode(value.as_bytes()),
         HEXUPPER.encode(value.as_bytes()),
         percent_encoding::utf8_percent_encode(value, RESERVED).to_string(),
+        percent_encoding::utf8_percent_encode(value, NON_ALPHANUMERIC).to_string(),
+        value.bytes().map(|byte| format!("%{byte:02x}")).collect(),
+        value
+            .chars()
+            .map(|char| format!("\\u{{{:x}}}", u32::from(char)))
+            .collect(),
     ]
 }
 

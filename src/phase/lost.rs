@@ -6,17 +6,17 @@
 //! another mark.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
 use super::app_secrets;
 use crate::{
     api::{
-        ANNOTATION_REPLACE_LOST,
+        ANNOTATION_REPLACE_LOST, Reason,
         status::{ExternalObject, SecretStatus},
     },
-    pipeline::{Cx, Note, StepId, Verdict, Why},
+    pipeline::{Cx, Note, StepId, Verdict, Wake, Why},
     plan::Target,
 };
 
@@ -33,11 +33,17 @@ pub struct Lost {
     command: String,
     /// Until two observations agree: the pause before the next one.
     again: Option<Duration>,
+    /// This process has seen it there. Otherwise nobody knows since when it is missing.
+    was_seen: bool,
 }
 
 /// Journal: what each step has missed, and since when.
 #[derive(Clone, Debug, Default)]
 struct Missed(BTreeMap<StepId, (Vec<String>, Instant)>);
+
+/// Journal: the steps that have found everything that is on record.
+#[derive(Clone, Debug, Default)]
+struct Found(BTreeSet<StepId>);
 
 impl Lost {
     /// What `step` has not found now: its marks, and what the status has on record of it.
@@ -59,6 +65,10 @@ impl Lost {
             records,
             command: command(cx, &marks),
             marks,
+            was_seen: cx
+                .journal
+                .get::<Found>()
+                .is_some_and(|found| found.0.contains(&step)),
             again: cx
                 .installation
                 .timing
@@ -101,7 +111,18 @@ impl Lost {
         anew: impl FnOnce() -> Verdict<C>,
     ) -> Verdict<C> {
         match self.again {
-            Some(again) => Verdict::Holds(again),
+            Some(again) if self.was_seen => Verdict::Holds(again),
+            // It is not claimed to be there by a process that has never seen it.
+            Some(again) => Verdict::Wait {
+                why: Why::new(
+                    Reason::ObservationUnknown,
+                    format!(
+                        "{}, which is on record, was not found; Golive checks again before it treats it as gone",
+                        self.what
+                    ),
+                ),
+                wake: Wake::After(again),
+            },
             None if self.is_decided(target) => anew(),
             None => Verdict::Blocked(why(&self.what, &self.command)),
         }
@@ -114,8 +135,21 @@ impl Lost {
     }
 }
 
-/// Notes that `step` has found everything that is on record.
+/// Notes that `step` has found everything that is on record: it exists.
 pub fn found(cx: &Cx, step: StepId) {
+    not_missed(cx, step);
+    if !cx
+        .journal
+        .get::<Found>()
+        .is_some_and(|found| found.0.contains(&step))
+    {
+        cx.journal
+            .change_or_default::<Found>(|found| found.0.extend([step]));
+    }
+}
+
+/// Notes that `step` misses nothing: it was found, or none is on record.
+pub fn not_missed(cx: &Cx, step: StepId) {
     if cx.journal.get::<Missed>().is_some() {
         cx.journal
             .change_or_default::<Missed>(|missed| drop(missed.0.remove(&step)));
@@ -152,7 +186,7 @@ fn command(cx: &Cx, marks: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{api::Reason, plan::testing::target};
+    use crate::plan::testing::target;
 
     fn lost(marks: &[&str], again: Option<Duration>) -> Lost {
         Lost {
@@ -161,6 +195,7 @@ mod tests {
             records: Vec::new(),
             command: "kubectl annotate".to_owned(),
             again,
+            was_seen: true,
         }
     }
 
@@ -177,6 +212,23 @@ mod tests {
         let once = lost(&["c1"], Some(pause));
         assert_eq!(next(&once, &[]), Verdict::Holds(pause));
         assert_eq!(next(&once, &["c1"]), Verdict::Holds(pause));
+    }
+
+    #[test]
+    fn a_process_that_has_never_seen_it_claims_neither_that_it_is_there_nor_that_it_is_gone() {
+        let pause = Duration::from_secs(1);
+        let unseen = Lost {
+            was_seen: false,
+            ..lost(&["c1"], Some(pause))
+        };
+        for decided in [&[] as &[&str], &["c1"]] {
+            let Verdict::Wait { why, wake } = next(&unseen, decided) else {
+                unreachable!("neither there nor gone")
+            };
+            assert_eq!(why.reason, Reason::ObservationUnknown);
+            assert!(why.message.contains("shop-db"), "{}", why.message);
+            assert_eq!(wake, Wake::After(pause));
+        }
     }
 
     #[test]

@@ -1,17 +1,15 @@
 //! The write of the status in the middle of a pass, which announces creates before they are sent.
 
 use super::{
-    StepId,
     advance::{BoxFuture, Phase},
     cx::Cx,
-    intent::{Attending, Attention, Intents},
+    intent::{Announcement, Attending, Attention, Intents},
     report::Report,
-    verdict::Slot,
 };
 use crate::{api::PhaseName, plan::gate::GateReport};
 
-/// Announced creates, each with its step.
-pub type Announced = Vec<(StepId, Slot)>;
+/// Announced creates.
+pub type Announced = Vec<Announcement>;
 
 /// Writes the status in the middle of a pass, with the creates that steps are about to send.
 pub trait Announcer: Sync {

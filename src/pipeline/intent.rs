@@ -4,6 +4,12 @@
 //! This file answers one question: may this create be sent now? Whether an earlier create happened
 //! is answered by observation alone.
 //!
+//! Several processes may work on one object: replicas without an election, or a leader that does not
+//! know yet that it no longer leads. Each write of the status names the version that it follows from,
+//! so of two announcements of one create the API server accepts one. Whoever finds the announcement of
+//! another process waits for [`OTHERS_WAIT`] settling windows; an announcement of its own is good for
+//! [`GOOD_FOR`], and is then written again before anything is sent.
+//!
 //! During a pass the runner persists requested intents: it writes the status in the middle of the
 //! pass, and a step that needs its intent written waits for that. Outside of a pass nobody does, and
 //! [`Intents::announce`] returns false.
@@ -17,6 +23,26 @@ use std::{
 use tokio::sync::watch;
 
 use super::{StepId, verdict::Slot};
+
+/// For how many settling windows an announcement allows to send the create.
+const GOOD_FOR: u32 = 5;
+
+/// For how many settling windows a create that another process has announced must not be observed
+/// before it is announced anew: longer than the other one may send it.
+const OTHERS_WAIT: u32 = GOOD_FOR + 1;
+
+/// An announced create, for the status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The step that creates it.
+    pub step: StepId,
+    /// What is created.
+    pub slot: Slot,
+    /// The status must hold it anew, also if it holds an earlier announcement of the same slot.
+    pub anew: bool,
+    /// When it was given to the writer of the status.
+    pub at: Instant,
+}
 
 /// May the create be sent?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +61,43 @@ enum State {
     Requested,
     /// Written to the status and not sent since.
     Announced,
-    /// Sent by this process, or found in the status of an earlier one: the outcome is unknown.
-    Unknown { empty_since: Option<Instant> },
+    /// Sent by this process, or found in the status of another one: the outcome is unknown. `windows`
+    /// is how many settling windows it must not be observed.
+    Unknown {
+        empty_since: Option<Instant>,
+        windows: u32,
+    },
+}
+
+/// What is known of one announced create.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    step: StepId,
+    state: State,
+    /// When this process began the write that announced it last.
+    announced: Option<Instant>,
+}
+
+impl Entry {
+    fn new(step: StepId, state: State) -> Self {
+        Self {
+            step,
+            state,
+            announced: None,
+        }
+    }
+
+    /// Whether what this process has announced may still be sent.
+    fn is_good(&self, now: Instant, settle: Duration) -> bool {
+        self.announced
+            .is_some_and(|at| now.saturating_duration_since(at) < settle * GOOD_FOR)
+    }
 }
 
 /// The intents of one Activation, in the memory of this process.
 #[derive(Debug, Default)]
 pub struct Intents {
-    slots: Mutex<BTreeMap<Slot, (StepId, State)>>,
+    slots: Mutex<BTreeMap<Slot, Entry>>,
     attention: watch::Sender<Attention>,
 }
 
@@ -128,19 +183,38 @@ impl Intents {
     }
 
     fn is_requested(&self, slot: &Slot) -> bool {
-        matches!(self.lock().get(slot), Some((_, State::Requested)))
+        let slots = self.lock();
+        slots
+            .get(slot)
+            .is_some_and(|entry| entry.state == State::Requested)
     }
 
     /// Requests the announcement of an expected create, before it is known to be needed.
     pub fn expect(&self, step: StepId, slot: Slot) {
-        self.lock().entry(slot).or_insert((step, State::Requested));
+        self.lock()
+            .entry(slot)
+            .or_insert(Entry::new(step, State::Requested));
     }
 
     /// Takes over an intent that an earlier process wrote to the status: it may have been sent.
     pub fn recall(&self, step: StepId, slot: Slot) {
-        self.lock()
-            .entry(slot)
-            .or_insert((step, State::Unknown { empty_since: None }));
+        self.lock().entry(slot).or_insert(Entry::new(
+            step,
+            State::Unknown {
+                empty_since: None,
+                windows: 1,
+            },
+        ));
+    }
+
+    /// Takes over an intent that another process has written to the status meanwhile: it may send it
+    /// now, whatever this process has announced before.
+    pub fn adopt(&self, step: StepId, slot: Slot) {
+        let state = State::Unknown {
+            empty_since: None,
+            windows: OTHERS_WAIT,
+        };
+        self.lock().insert(slot, Entry::new(step, state));
     }
 
     /// Whether the create of `slot` may be sent at `now`, given that the caller has just observed
@@ -153,50 +227,75 @@ impl Intents {
         settle: Duration,
     ) -> Permit {
         let mut slots = self.lock();
-        let Some((_, state)) = slots.get_mut(slot) else {
-            slots.insert(slot.clone(), (step, State::Requested));
-            return Permit::Announce;
-        };
-        match *state {
+        let known = slots.entry(slot.clone());
+        let entry = known.or_insert(Entry::new(step, State::Requested));
+        match entry.state {
             State::Requested => Permit::Announce,
-            State::Announced => {
-                *state = State::Unknown { empty_since: None };
-                Permit::Send
-            }
-            State::Unknown { empty_since: None } => {
-                *state = State::Unknown {
-                    empty_since: Some(now),
-                };
-                Permit::Settle(settle)
-            }
+            State::Announced => Self::send(&mut slots, slot, now, settle),
             State::Unknown {
-                empty_since: Some(since),
+                empty_since,
+                windows,
             } => {
-                let waited = now.saturating_duration_since(since);
-                if waited < settle {
-                    return Permit::Settle(settle - waited);
+                let since = empty_since.unwrap_or(now);
+                let left = (settle * windows).checked_sub(now.saturating_duration_since(since));
+                match left.filter(|left| !left.is_zero()) {
+                    Some(left) => {
+                        entry.state = State::Unknown {
+                            empty_since: Some(since),
+                            windows,
+                        };
+                        Permit::Settle(left)
+                    }
+                    None => Self::send(&mut slots, slot, now, settle),
                 }
-                *state = State::Unknown { empty_since: None };
-                Permit::Send
             }
         }
+    }
+
+    /// Sends, if the announcement is still good. Otherwise it is written again, with all others that
+    /// are as old: steps that come soon need not write by themselves.
+    fn send(
+        slots: &mut BTreeMap<Slot, Entry>,
+        slot: &Slot,
+        now: Instant,
+        settle: Duration,
+    ) -> Permit {
+        if let Some(entry) = slots.get_mut(slot) {
+            if entry.is_good(now, settle) {
+                entry.state = State::Unknown {
+                    empty_since: None,
+                    windows: 1,
+                };
+                return Permit::Send;
+            }
+            entry.state = State::Requested;
+        }
+        for entry in slots.values_mut() {
+            if entry.state == State::Announced && !entry.is_good(now, settle) {
+                entry.state = State::Requested;
+            }
+        }
+        Permit::Announce
     }
 
     /// Fly.io refused the create for certain: nothing was created, so the next try need not settle.
     pub fn refused(&self, slot: &Slot) {
-        if let Some((_, state)) = self.lock().get_mut(slot) {
-            *state = State::Announced;
+        if let Some(entry) = self.lock().get_mut(slot) {
+            entry.state = State::Announced;
         }
     }
 
     /// The status that holds these intents is written. True when a step was waiting for one of them.
-    pub fn written(&self, intents: &[(StepId, Slot)]) -> bool {
+    pub fn written(&self, intents: &[Announcement]) -> bool {
         let mut awaited = false;
         {
             let mut slots = self.lock();
-            for (_, slot) in intents {
-                if let Some((_, state @ State::Requested)) = slots.get_mut(slot) {
-                    *state = State::Announced;
+            for told in intents.iter().filter(|told| told.anew) {
+                if let Some(entry) = slots.get_mut(&told.slot)
+                    && entry.state == State::Requested
+                {
+                    entry.state = State::Announced;
+                    entry.announced = Some(told.at);
                     awaited = true;
                 }
             }
@@ -210,11 +309,15 @@ impl Intents {
     /// observed that it does not exist; and the pause before it must be observed again.
     pub fn lost(&self, step: StepId, now: Instant, settle: Duration) -> Option<(Slot, Duration)> {
         let mut slots = self.lock();
-        let mine = slots.iter_mut().filter(|(_, (owner, _))| *owner == step);
-        let mut left = mine.filter_map(|(slot, (_, state))| match state {
-            State::Unknown { empty_since } => {
+        let mine = slots.iter_mut().filter(|(_, entry)| entry.step == step);
+        let mut left = mine.filter_map(|(slot, entry)| match &mut entry.state {
+            State::Unknown {
+                empty_since,
+                windows,
+            } => {
                 let since = *empty_since.get_or_insert(now);
-                let left = settle.checked_sub(now.saturating_duration_since(since))?;
+                let wait = settle * *windows;
+                let left = wait.checked_sub(now.saturating_duration_since(since))?;
                 (!left.is_zero()).then(|| (slot.clone(), left))
             }
             State::Requested | State::Announced => None,
@@ -229,14 +332,25 @@ impl Intents {
 
     /// The step was observed to be done: its intents are removed.
     pub fn settled(&self, step: StepId) {
-        self.lock().retain(|_, (owner, _)| *owner != step);
+        self.lock().retain(|_, entry| entry.step != step);
     }
 
-    /// All intents that the status must hold, each with its step.
-    pub fn open(&self) -> Vec<(StepId, Slot)> {
+    /// Whether the step has announced a create, or is about to.
+    pub fn has_open(&self, step: StepId) -> bool {
+        self.lock().values().any(|entry| entry.step == step)
+    }
+
+    /// All intents that the status must hold.
+    pub fn open(&self) -> Vec<Announcement> {
+        let at = Instant::now();
         self.lock()
             .iter()
-            .map(|(slot, (step, _))| (*step, slot.clone()))
+            .map(|(slot, entry)| Announcement {
+                step: entry.step,
+                slot: slot.clone(),
+                anew: entry.state == State::Requested,
+                at,
+            })
             .collect()
     }
 
@@ -244,10 +358,10 @@ impl Intents {
     pub fn to_announce(&self) -> bool {
         self.lock()
             .values()
-            .any(|(_, state)| *state == State::Requested)
+            .any(|entry| entry.state == State::Requested)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Slot, (StepId, State)>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Slot, Entry>> {
         // A panic while the map is held cannot leave it half changed: each change is one write.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -324,6 +438,61 @@ mod tests {
             intents.before_create(StepId::Postgres, &slot(), now, SETTLE),
             Permit::Settle(SETTLE)
         );
+        // Then this process announces it itself: the earlier one may be there yet.
+        let later = now + SETTLE;
+        let permit = intents.before_create(StepId::Postgres, &slot(), later, SETTLE);
+        assert_eq!(permit, Permit::Announce);
+        assert!(intents.open()[0].anew);
+        intents.written(&intents.open());
+        let permit = intents.before_create(StepId::Postgres, &slot(), later, SETTLE);
+        assert_eq!(permit, Permit::Send);
+    }
+
+    #[test]
+    fn an_announcement_is_good_for_a_while_and_is_then_written_again() {
+        let intents = Intents::default();
+        intents.expect(StepId::Postgres, slot());
+        let told = intents.open();
+        intents.written(&told);
+        let at = told[0].at;
+        let late = at + SETTLE * GOOD_FOR;
+        let permit = intents.before_create(StepId::Postgres, &slot(), late, SETTLE);
+        assert_eq!(permit, Permit::Announce);
+        assert!(intents.to_announce());
+        // Refused for certain, it is sent again without a write, but not for ever.
+        intents.written(&intents.open());
+        let in_time = Instant::now() + SETTLE;
+        let permit = intents.before_create(StepId::Postgres, &slot(), in_time, SETTLE);
+        assert_eq!(permit, Permit::Send);
+        intents.refused(&slot());
+        let permit = intents.before_create(StepId::Postgres, &slot(), in_time, SETTLE);
+        assert_eq!(permit, Permit::Send);
+        intents.refused(&slot());
+        let late = Instant::now() + SETTLE * GOOD_FOR;
+        let permit = intents.before_create(StepId::Postgres, &slot(), late, SETTLE);
+        assert_eq!(permit, Permit::Announce);
+    }
+
+    #[test]
+    fn what_another_process_announces_is_awaited_for_longer_than_it_may_send_it() {
+        let intents = Intents::default();
+        // Whatever this one has announced before.
+        intents.expect(StepId::Postgres, slot());
+        intents.written(&intents.open());
+        intents.adopt(StepId::Postgres, slot());
+        assert!(!intents.open()[0].anew);
+        let now = Instant::now();
+        let wait = SETTLE * OTHERS_WAIT;
+        assert!(wait > SETTLE * GOOD_FOR);
+        let permit = intents.before_create(StepId::Postgres, &slot(), now, SETTLE);
+        assert_eq!(permit, Permit::Settle(wait));
+        let later = now + wait;
+        let permit = intents.before_create(StepId::Postgres, &slot(), later, SETTLE);
+        assert_eq!(permit, Permit::Announce);
+        assert_eq!(intents.lost(StepId::Postgres, later, SETTLE), None);
+        intents.adopt(StepId::Postgres, slot());
+        let left = intents.lost(StepId::Postgres, now, SETTLE);
+        assert_eq!(left, Some((slot(), wait)));
     }
 
     #[test]
@@ -363,7 +532,8 @@ mod tests {
         intents.recall(StepId::Postgres, slot());
         intents.recall(StepId::Redis, other.clone());
         intents.settled(StepId::Postgres);
-        assert_eq!(intents.open(), vec![(StepId::Redis, other)]);
+        assert!(intents.has_open(StepId::Redis) && !intents.has_open(StepId::Postgres));
+        assert_eq!(intents.open()[0].slot, other);
     }
 
     /// What became of one step's wait for its announcement, after `meanwhile`.

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 
 use crate::{
-    api::{Activation, ActivationStatus, StepId, policy::Mode},
+    api::{Activation, ActivationStatus, StepId, policy::Mode, status::Intent},
     error::Error,
     fly,
     pipeline::{
@@ -47,6 +47,7 @@ impl<'a> Pass<'a> {
         memory: &Memory,
     ) -> Self {
         let published = memory.published.clone();
+        published.observe(activation);
         let old = published.status().or_else(|| status::own(activation));
         let serving = memory.serving.clone();
         Self {
@@ -200,27 +201,39 @@ fn waker(pass: &Pass<'_>, observations: &Observations) -> Waker {
     })
 }
 
-/// Takes over the intents that an earlier process wrote to the status: their outcome is unknown.
-pub fn recall_intents(observations: &Observations, old: Option<&ActivationStatus>) {
-    for intent in old.iter().flat_map(|old| &old.intents) {
-        let step = intent.slot.split('/').next().and_then(StepId::parse);
-        if let Some(step) = step {
-            let slot = Slot {
-                kind: intent.kind.clone(),
-                name: intent.name.clone(),
-            };
+/// Takes over the intents that an earlier process wrote to the status, and those that another one has
+/// written meanwhile: their outcome is unknown.
+pub fn recall_intents(observations: &Observations, pass: &Pass<'_>) {
+    for intent in pass.old.iter().flat_map(|old| &old.intents) {
+        if let Some((step, slot)) = parts(intent) {
             observations.intents.recall(step, slot);
+        }
+    }
+    for intent in pass.publisher.take_others() {
+        if let Some((step, slot)) = parts(&intent) {
+            observations.intents.adopt(step, slot);
         }
     }
 }
 
-/// Reduces an object's managed fields to who wrote the spec and when. The lists of fields are large,
-/// and nothing reads them.
+/// The step and the slot of an intent.
+fn parts(intent: &Intent) -> Option<(StepId, Slot)> {
+    let step = intent.slot.split('/').next().and_then(StepId::parse)?;
+    let slot = Slot {
+        kind: intent.kind.clone(),
+        name: intent.name.clone(),
+    };
+    Some((step, slot))
+}
+
+/// Reduces an object's managed fields to who wrote the spec and when, and to strangers who own fields
+/// of the status. The lists of fields are large, and nothing reads them.
 pub fn keep_authors(fields: &mut Vec<ManagedFieldsEntry>) {
     fields.retain_mut(|entry| {
         let written = entry.fields_v1.take();
-        entry.subresource.is_none()
-            && written.is_some_and(|fields| fields.0.get("f:spec").is_some())
+        let is_author = entry.subresource.is_none()
+            && written.is_some_and(|fields| fields.0.get("f:spec").is_some());
+        is_author || status::is_of_stranger(entry)
     });
 }
 
@@ -229,6 +242,7 @@ fn origin(activation: &Activation) -> Origin {
     let last = activation
         .managed_fields()
         .iter()
+        .filter(|entry| entry.subresource.is_none())
         .max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
     Origin {
         manager: last

@@ -84,7 +84,7 @@ pub async fn finalize(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration, 
         Ok(cx) => cx,
         Err(invalid) => return publish_progress(pass, memory, no_token(pass, &invalid)).await,
     };
-    begin::recall_intents(&memory.wanted, pass.old.as_ref());
+    begin::recall_intents(&memory.wanted, pass);
     for step in steps() {
         if memory.removals.contains_key(&step.id()) {
             continue;

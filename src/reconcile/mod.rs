@@ -100,7 +100,7 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
         memory.end_looks();
         return stop::suspended(pass, memory).await;
     }
-    begin::recall_intents(&memory.wanted, pass.old.as_ref());
+    begin::recall_intents(&memory.wanted, pass);
     let requested = Requested::take(pass, memory);
 
     // Read (Kubernetes) and parse (pure). A missing Secret is data, not an error.

@@ -57,7 +57,10 @@ async fn add_finalizers(pass: &Pass<'_>, fresh: bool) -> Result<(), Error> {
         ..
     } = *pass;
     // Its own first: of an object that is gone by now, nobody would release the token's Secret.
-    finalizers::add_finalizer(activation, &context.kube, owner).await?;
+    let moved = finalizers::add_finalizer(activation, &context.kube, owner).await?;
+    if let Some((before, after)) = moved {
+        pass.publisher.metadata_changed((&before, &after));
+    }
     match fresh {
         true => finalizers::protect(activation, &context.kube, owner).await,
         false => Ok(()),

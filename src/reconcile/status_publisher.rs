@@ -8,7 +8,7 @@ use futures::FutureExt;
 use kube::Api;
 
 use crate::{
-    api::{Activation, ActivationStatus, Reason},
+    api::{Activation, ActivationStatus, Reason, status::Intent},
     error::Error,
     pipeline::{
         Owner,
@@ -18,8 +18,11 @@ use crate::{
     },
     plan::{ServingRelease, Target},
     reconcile::{context::Context, measure},
-    status::{self, PassResult, Published, Unanswered, Written, debounce, events},
+    status::{self, PassResult, Published, Stored, Unanswered, debounce, events},
 };
+
+/// Tries of one write while others write the object at the same time.
+const TRIES: u32 = 8;
 
 /// Publishes the status of one object.
 pub struct StatusPublisher<'a> {
@@ -46,7 +49,11 @@ impl<'a> StatusPublisher<'a> {
     }
 
     /// Derives the next status, writes it if it changed, and publishes its events. Returns the
-    /// announced creates that it holds: a status has room for a limited number.
+    /// announced creates that it holds: a status has room for a limited number, and what another
+    /// process has announced meanwhile is not ours.
+    ///
+    /// Each write follows from a version of the object: of two processes that write at the same time,
+    /// one gets a conflict, and finds out what the other has announced.
     ///
     /// # Errors
     /// When Kubernetes refuses or does not answer, and when another replica may lead by now.
@@ -55,13 +62,64 @@ impl<'a> StatusPublisher<'a> {
         old: Option<&ActivationStatus>,
         result: &PassResult<'_>,
     ) -> Result<Announced, Error> {
-        let context = self.context;
-        let found = self.settle().await?;
-        let old = found.as_ref().or(old);
-        let now = context.installation.clock.now();
+        let mut known = self.settle().await?;
+        let mut tries = 1;
+        loop {
+            let old = known.as_ref().or(old);
+            let (announced, new) = self.derive(old, result);
+            let error = match self.write(old, &new, result).await {
+                Ok(()) => return Ok(announced),
+                Err(error) => error,
+            };
+            if !error.is_conflict() {
+                return Err(error);
+            }
+            let Some(found) = self.read().await? else {
+                return Err(error);
+            };
+            if found.status.as_ref() == Some(&new) {
+                // Its own write, of which an answer was lost on the way.
+                self.written(old, new, Stored::of(&found), result);
+                return Ok(announced);
+            }
+            self.published.observe(&found);
+            if self.published.status().is_none() {
+                // What the cache had when this process began was outdated.
+                known = status::own(&found);
+            }
+            if tries == TRIES {
+                return Err(error);
+            }
+            tries += 1;
+        }
+    }
+
+    /// The next status, and the creates that it announces for this process. Pure, but for the time.
+    fn derive(
+        &self,
+        old: Option<&ActivationStatus>,
+        result: &PassResult<'_>,
+    ) -> (Announced, ActivationStatus) {
+        let now = self.context.installation.clock.now();
         let mut new = status::next(old, self.activation, result, now);
         status::redact(&mut new);
         let announced = status::announced(&new, &result.intents);
+        let others = self.published.others();
+        if others.is_empty() || result.suspended {
+            return (announced, new);
+        }
+        let announced = status::keep_others(&mut new, &others, announced);
+        (announced, new.bounded())
+    }
+
+    /// Writes a status if it changed, and publishes its events.
+    async fn write(
+        &self,
+        old: Option<&ActivationStatus>,
+        new: &ActivationStatus,
+        result: &PassResult<'_>,
+    ) -> Result<(), Error> {
+        let context = self.context;
         if !context.leads.open() {
             return Err(Error::Blocked {
                 reason: Reason::NotLeading,
@@ -69,22 +127,40 @@ impl<'a> StatusPublisher<'a> {
             });
         }
         let current = self.current(old).await?;
-        if self.only_a_message_changed(current, &new) {
-            return Ok(announced);
+        if self.only_a_message_changed(current, new) {
+            return Ok(());
         }
-        let written = status::write(&context.kube, self.owner, current, &new).await;
-        let written = written.inspect_err(|_| {
-            self.published.lost_answer(Unanswered {
-                old: old.cloned(),
-                new: new.clone(),
-            });
-        })?;
+        let mut stored = None;
+        if current != Some(new) {
+            let version = self.published.version();
+            let written = status::write(&context.kube, self.owner, version, new).await;
+            stored = written.inspect_err(|error| {
+                if !error.is_conflict() {
+                    self.published.lost_answer(Unanswered {
+                        old: old.cloned(),
+                        new: new.clone(),
+                    });
+                }
+            })?;
+        }
+        self.written(old, new.clone(), stored, result);
+        Ok(())
+    }
+
+    /// The object holds this status; `stored` when that took a write.
+    fn written(
+        &self,
+        old: Option<&ActivationStatus>,
+        new: ActivationStatus,
+        stored: Option<Stored>,
+        result: &PassResult<'_>,
+    ) {
+        let context = self.context;
         measure::status(context, self.owner, self.activation, result, old, &new);
-        if written.is_some() {
+        if stored.is_some() {
             context.publish(self.activation, events::between(old, &new));
         }
-        self.published.set(new, written);
-        Ok(announced)
+        self.published.set(new, stored);
     }
 
     /// Finds out what became of a write whose answer was lost: the next status follows from the one that
@@ -94,38 +170,48 @@ impl<'a> StatusPublisher<'a> {
         let Some(write) = self.published.unanswered() else {
             return Ok(None);
         };
-        let api: Api<Activation> =
-            Api::namespaced(self.context.kube.clone(), &self.owner.namespace);
-        let found = api.get_opt(&self.owner.name).await;
-        let found = found.map_err(|source| Error::kube("read the status again", source))?;
-        let found = found.filter(|found| found.metadata.uid.as_ref() == Some(&self.owner.uid));
-        let Some(found) = found else {
+        let Some(found) = self.read().await? else {
             return Ok(None);
         };
         if found.status.as_ref() == Some(&write.new) {
             let events = events::between(write.old.as_ref(), &write.new);
             self.context.publish(self.activation, events);
+            self.published.set(write.new, Stored::of(&found));
+        } else {
+            self.published.not_applied();
+            self.published.observe(&found);
         }
-        let status = status::own(&found);
-        self.published.found(status.clone(), Written::of(found));
-        Ok(status)
+        Ok(self.published.status().or_else(|| status::own(&found)))
     }
 
-    /// The status that the object holds now. One that is not its own, or that somebody else wrote
-    /// over ours, is cleared first.
+    /// Reads the object. `None`: it is gone, or another one has its name.
+    async fn read(&self) -> Result<Option<Activation>, Error> {
+        let api: Api<Activation> =
+            Api::namespaced(self.context.kube.clone(), &self.owner.namespace);
+        let found = api.get_opt(&self.owner.name).await;
+        let found = found.map_err(|source| Error::kube("read the status again", source))?;
+        Ok(found.filter(|found| found.metadata.uid.as_ref() == Some(&self.owner.uid)))
+    }
+
+    /// The status that the object holds now. One that is not its own, or in which others own fields, is
+    /// cleared first.
     async fn current<'o>(
         &self,
         old: Option<&'o ActivationStatus>,
     ) -> Result<Option<&'o ActivationStatus>, Error> {
-        let written = self.published.written();
-        let overwritten = written.is_some_and(|written| written.overwritten(self.activation));
-        if overwritten {
+        let overwritten = self.published.overwritten();
+        if overwritten.is_some() {
             tracing::warn!("somebody else has written the status; it is written anew");
         }
-        if overwritten || (old.is_none() && status::foreign(self.activation)) {
-            status::clear(&self.context.kube, self.owner).await?;
+        let by_stranger = overwritten.is_some_and(|overwritten| overwritten.by_stranger);
+        if by_stranger || (old.is_none() && status::foreign(self.activation)) {
+            let version = self.published.version();
+            let cleared = status::clear(&self.context.kube, self.owner, version).await?;
+            if let Some(stored) = cleared {
+                self.published.cleared(stored);
+            }
         }
-        Ok(old.filter(|_| !overwritten))
+        Ok(old.filter(|_| overwritten.is_none()))
     }
 
     /// True when the two differ in messages of work under way only, and the last write is recent:
@@ -136,14 +222,24 @@ impl<'a> StatusPublisher<'a> {
         new: &ActivationStatus,
     ) -> bool {
         self.published.hold_message(None);
-        if let (Some(old), Some(written)) = (old, self.published.written()) {
-            let due = written.at + self.context.installation.timing.poll * debounce::POLLS;
+        if let (Some(old), Some(written)) = (old, self.published.written_at()) {
+            let due = written + self.context.installation.timing.poll * debounce::POLLS;
             if due > Instant::now() && debounce::only_messages_differ(old, new) {
                 self.published.hold_message(Some(due));
                 return true;
             }
         }
         false
+    }
+
+    /// The creates that other processes have announced meanwhile, for whoever takes them over.
+    pub fn take_others(&self) -> Vec<Intent> {
+        self.published.take_others()
+    }
+
+    /// This process has changed the metadata of the object: its versions before and after.
+    pub fn metadata_changed(&self, versions: (&str, &str)) {
+        self.published.metadata_changed(versions);
     }
 
     /// What announces creates in the middle of a pass for this target.

@@ -108,7 +108,7 @@ pub async fn report_failure(activation: &Activation, context: &Context, error: &
     let wanted = &guard.memory.wanted;
     if wanted.steps.is_empty() {
         // The pass may have failed before it took them over, and this status replaces them.
-        begin::recall_intents(wanted, pass.old.as_ref());
+        begin::recall_intents(wanted, &pass);
     }
     let result = PassResult {
         failed: Some((error.reason(), crate::causes::chain(error))),

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
+use super::decode;
 use super::forms::{FORMS, WINDOW, encode, is_base64, shared_characters};
 use super::hash::{Key, Prefixes};
 use super::strength::{SHORTEST, hideable, strong_prefix};
@@ -188,10 +189,27 @@ impl Known {
         }
     }
 
-    /// The ranges of known values in the text, in order and without overlap.
+    /// The ranges of known values in the text, in order and without overlap. Also those that are escaped in
+    /// it in whatever way.
     pub(super) fn find(&self, text: &[u8]) -> Vec<(usize, usize)> {
-        let mut found: Vec<(usize, usize)> = Vec::new();
         if self.first.is_empty() || text.len() < SHORTEST {
+            return Vec::new();
+        }
+        let mut found = self.find_in(text, Reading::Original);
+        let before = found.len();
+        for decoded in decode::all(text) {
+            let more = self.find_in(&decoded.text, Reading::Decoded);
+            found.extend(more.into_iter().map(|range| decoded.original(range)));
+        }
+        if found.len() > before {
+            found = joined(found);
+        }
+        found
+    }
+
+    fn find_in(&self, text: &[u8], reading: Reading) -> Vec<(usize, usize)> {
+        let mut found: Vec<(usize, usize)> = Vec::new();
+        if text.len() < SHORTEST {
             return found;
         }
         let prefixes = Prefixes::of(self.key, text);
@@ -203,7 +221,8 @@ impl Known {
                 continue;
             };
             let covered = found.last().map_or(0, |last| last.1);
-            let Some(end) = self.end_at(text, (start, covered), windows, &prefixes) else {
+            let Some(end) = self.end_at(text, (start, covered), windows, (&prefixes, reading))
+            else {
                 continue;
             };
             match found.last_mut() {
@@ -222,7 +241,7 @@ impl Known {
         text: &[u8],
         (start, covered): (usize, usize),
         windows: &[usize],
-        prefixes: &Prefixes,
+        (prefixes, reading): (&Prefixes, Reading),
     ) -> Option<usize> {
         let mut whole = None;
         let mut beginnings = Vec::new();
@@ -233,7 +252,10 @@ impl Known {
             for needle in self.needles.get(&(*window, hash)).into_iter().flatten() {
                 match needle.whole_end(text, start, prefixes) {
                     Some(end) => whole = whole.max(Some(end)),
-                    None => beginnings.push(needle.beginning(text, start, *window, prefixes)),
+                    None => {
+                        let known = (prefixes, reading);
+                        beginnings.push(needle.beginning(text, start, *window, known));
+                    }
                 }
             }
         }
@@ -267,26 +289,53 @@ impl Needle {
         text: &[u8],
         start: usize,
         window: usize,
-        prefixes: &Prefixes,
+        (prefixes, reading): (&Prefixes, Reading),
     ) -> (usize, usize) {
         let mut certain = window;
         for (length, hash) in &self.marks {
             if prefixes.part(start, *length) != Some(*hash) {
-                return (start + certain, cut(text, start + certain, start + length));
+                let end = cut(text, start + certain, start + length, reading);
+                return (start + certain, end);
             }
             certain = *length;
         }
-        let end = cut(text, start + certain, start + self.length);
+        let end = cut(text, start + certain, start + self.length, reading);
         (start + certain, end)
     }
 }
 
-/// The end of a value that was cut off between these places: at an ellipsis, or the end of the line.
-fn cut(text: &[u8], from: usize, to: usize) -> usize {
+/// The end of a value that was cut off between these places: at an ellipsis, or the end of the line. In a
+/// text without its escapes a value that does not end so was not cut off: it has escapes itself, and is
+/// found in the original.
+fn cut(text: &[u8], from: usize, to: usize, reading: Reading) -> usize {
     let rest = text.get(from..to.min(text.len())).unwrap_or_default();
     let ends =
         |at: &usize| matches!(rest[*at], b'\n' | b'\r') || rest[*at..].starts_with("…".as_bytes());
-    from + (0..rest.len()).find(ends).unwrap_or(rest.len())
+    let most = match reading {
+        Reading::Decoded if to <= text.len() => 0,
+        Reading::Decoded | Reading::Original => rest.len(),
+    };
+    from + (0..rest.len()).find(ends).unwrap_or(most)
+}
+
+/// What is searched: a text, or the same without its escapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Original,
+    Decoded,
+}
+
+/// The same ranges, in order and without overlap.
+fn joined(mut ranges: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+    ranges.sort_unstable();
+    let mut joined: Vec<(usize, usize)> = Vec::with_capacity(ranges.len());
+    for (start, end) in ranges {
+        match joined.last_mut() {
+            Some(last) if last.1 >= start => last.1 = last.1.max(end),
+            _ => joined.push((start, end)),
+        }
+    }
+    joined
 }
 
 /// Bytes that a redactor uses for its hashes, without the overhead of its maps.

@@ -4,7 +4,8 @@
 //! the value). This is the second line of defence: text from elsewhere, such as the last output of
 //! a machine or the message of an error, may quote a value in any encoding. A [`Redactor`] knows the
 //! values of one object and replaces each of them, in every encoding of `forms.rs`, also when only
-//! its beginning occurs. Uses nothing of the crate. Start reading at [`Redactor::redact`].
+//! its beginning occurs. What is escaped in another way is found in the text without its escapes
+//! (`decode.rs`). Uses nothing of the crate. Start reading at [`Redactor::redact`].
 //!
 //! - **Whose value it is.** Each object has a redactor of its own. [`scope`] makes it the one of a
 //!   task; [`guard`] adds to it, and [`redact`] and the log use it. So no value of one tenant
@@ -26,6 +27,7 @@ use self::forms::{lines, password_in_url};
 use self::known::Known;
 pub use self::strength::{SHORTEST, Shown, hideable};
 
+mod decode;
 mod forms;
 mod hash;
 mod known;
@@ -315,6 +317,68 @@ mod tests {
             }
         }
         assert!(tested > 250, "only {tested} values are hidden");
+    }
+
+    /// Escapes of everything that is no letter or digit, of every character, and of every other one, as
+    /// libraries write them that know no unreserved characters.
+    #[test]
+    fn a_value_is_found_however_its_characters_are_escaped() {
+        let redactor = Redactor::default();
+        let value = "k-3.x_7 Q~zé/9+W";
+        let _guarded = redactor.guard(secret(value));
+        let each = |every: usize, escape: &dyn Fn(char) -> String| -> String {
+            let escape = |(at, char): (usize, char)| match every {
+                0 if char.is_ascii_alphanumeric() => char.to_string(),
+                0 => escape(char),
+                every if at % every == 0 => escape(char),
+                _ => char.to_string(),
+            };
+            value.chars().enumerate().map(escape).collect()
+        };
+        let bytes = |char: char| char.to_string().into_bytes();
+        let upper = |char| {
+            bytes(char)
+                .iter()
+                .map(|byte| format!("%{byte:02X}"))
+                .collect()
+        };
+        let lower = |char| {
+            bytes(char)
+                .iter()
+                .map(|byte| format!("%{byte:02x}"))
+                .collect()
+        };
+        let plus = |char| {
+            if char == ' ' {
+                "+".to_owned()
+            } else {
+                lower(char)
+            }
+        };
+        let json = |char| format!("\\u{:04x}", u32::from(char));
+        let rust = |char| format!("\\u{{{:x}}}", u32::from(char));
+        let nested = |char| format!("\\\\u{:04X}", u32::from(char));
+        let ways: [(&str, &dyn Fn(char) -> String); 6] = [
+            ("upper", &upper),
+            ("lower", &lower),
+            ("plus", &plus),
+            ("json", &json),
+            ("rust", &rust),
+            ("nested", &nested),
+        ];
+        for (name, way) in ways {
+            // A space that is left between pluses is no form encoding.
+            for every in if name == "plus" { 0..2 } else { 0..4 } {
+                let line = format!("é said: {};", each(every, way));
+                let redacted = redactor.redact(&line);
+                assert_eq!(redacted, "é said: [redacted];", "{name} {every}: {line}");
+            }
+        }
+        // A cut one, and one beside a text with escapes of its own.
+        let cut = redactor.redact("token=k%2D3%2Ex%5F7+Q%7Ez%C3%A9%2F… was refused, 100%25 sure");
+        assert_eq!(cut, "token=[redacted]… was refused, 100%25 sure");
+        let both = redactor.redact("a%20b k-3.x_7 Q~zé/9+W c%20d");
+        assert_eq!(both, "a%20b [redacted] c%20d");
     }
 
     #[test]

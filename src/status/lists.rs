@@ -14,7 +14,8 @@ use crate::{
         },
     },
     pipeline::{
-        Note, Slot, StepId,
+        Note, StepId,
+        intent::Announcement,
         report::{PhaseProgress, PhaseReport, Report},
     },
     plan::source::decide::Followed,
@@ -344,35 +345,38 @@ pub fn source(
 }
 
 /// Which of these creates the status holds: it has room for a limited number.
-pub fn announced(status: &ActivationStatus, open: &[(StepId, Slot)]) -> Vec<(StepId, Slot)> {
-    let holds = |step: &StepId, slot: &Slot| {
-        let place = key(step, slot);
+pub fn announced(status: &ActivationStatus, open: &[Announcement]) -> Vec<Announcement> {
+    let holds = |open: &Announcement| {
+        let place = key(open);
         status.intents.iter().any(|intent| intent.slot == place)
     };
-    let open = open.iter().filter(|(step, slot)| holds(step, slot));
-    open.cloned().collect()
+    open.iter().filter(|open| holds(open)).cloned().collect()
 }
 
 /// The key of an announced create. A step may create objects of several kinds with one name.
-fn key(step: &StepId, slot: &Slot) -> String {
+fn key(open: &Announcement) -> String {
+    let Announcement { step, slot, .. } = open;
     format!("{step}/{}/{}", slot.kind, slot.name)
 }
 
-/// The announced creates. One that the status holds already keeps its nonce and its time.
+/// The announced creates. One that the status holds already keeps its nonce and its time, unless it is
+/// announced anew.
 pub fn intents(
     old: Option<&ActivationStatus>,
-    open: &[(StepId, Slot)],
+    open: &[Announcement],
     now: Timestamp,
 ) -> Vec<Intent> {
     open.iter()
-        .map(|(step, slot)| {
-            let place = key(step, slot);
-            old.and_then(|old| old.intents.iter().find(|intent| intent.slot == place))
+        .map(|open| {
+            let place = key(open);
+            let known = old.and_then(|old| old.intents.iter().find(|intent| intent.slot == place));
+            known
+                .filter(|_| !open.anew)
                 .cloned()
                 .unwrap_or_else(|| Intent {
                     slot: place,
-                    kind: slot.kind.clone(),
-                    name: slot.name.clone(),
+                    kind: open.slot.kind.clone(),
+                    name: open.slot.name.clone(),
                     nonce: format!("{:x}", now.as_nanosecond()),
                     time: Some(whole_seconds(now)),
                 })
@@ -380,22 +384,84 @@ pub fn intents(
         .collect()
 }
 
+/// Leaves in the status what others have announced: it counts instead of an announcement of the same
+/// create that was to be written now. Returns the announcements that remain ours.
+pub fn keep_others(
+    status: &mut ActivationStatus,
+    others: &[Intent],
+    mut announced: Vec<Announcement>,
+) -> Vec<Announcement> {
+    let is_theirs = |slot: &str| others.iter().any(|other| other.slot == slot);
+    status.intents.retain(|intent| !is_theirs(&intent.slot));
+    status.intents.extend_from_slice(others);
+    announced.retain(|open| !is_theirs(&key(open)));
+    announced
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::plan::source::decide::Failure;
+    use crate::{pipeline::Slot, plan::source::decide::Failure};
+
+    fn open(step: StepId, slot: Slot) -> Announcement {
+        Announcement {
+            step,
+            slot,
+            anew: true,
+            at: std::time::Instant::now(),
+        }
+    }
+
+    #[test]
+    fn what_another_process_has_announced_stays_and_is_not_ours() {
+        let mine = [
+            open(StepId::Redis, slot_named("shop-redis")),
+            open(StepId::Volumes, slot_named("data")),
+        ];
+        let mut status = ActivationStatus {
+            intents: intents(None, &mine, Timestamp::UNIX_EPOCH),
+            ..ActivationStatus::default()
+        };
+        let later = Timestamp::from_second(9).unwrap();
+        let theirs = intents(None, &mine[..1], later);
+        let ours = announced(&status, &mine);
+        let ours = keep_others(&mut status, &theirs, ours);
+        assert_eq!(ours, mine[1..]);
+        assert_eq!(status.intents.len(), 2);
+        assert!(status.intents.contains(&theirs[0]));
+    }
+
+    #[test]
+    fn an_announcement_keeps_its_mark_until_it_is_made_anew() {
+        let mut one = [open(StepId::Redis, slot_named("shop-redis"))];
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let first = ActivationStatus {
+            intents: intents(None, &one, at(0)),
+            ..ActivationStatus::default()
+        };
+        assert_ne!(intents(Some(&first), &one, at(1)), first.intents);
+        one[0].anew = false;
+        assert_eq!(intents(Some(&first), &one, at(1)), first.intents);
+    }
+
+    fn slot_named(name: &str) -> Slot {
+        Slot {
+            kind: "Any".to_owned(),
+            name: name.to_owned(),
+        }
+    }
 
     #[test]
     fn every_announced_create_has_a_place_of_its_own() {
-        let slot = |kind: &str, name: &str| super::Slot {
+        let slot = |kind: &str, name: &str| Slot {
             kind: kind.to_owned(),
             name: name.to_owned(),
         };
         let open = [
-            (StepId::Postgres, slot("App", "shop-db")),
-            (StepId::Postgres, slot("Volume", "shop-db")),
-            (StepId::Redis, slot("App", "shop-db")),
+            open(StepId::Postgres, slot("App", "shop-db")),
+            open(StepId::Postgres, slot("Volume", "shop-db")),
+            open(StepId::Redis, slot("App", "shop-db")),
         ];
         let told = intents(None, &open, Timestamp::UNIX_EPOCH);
         let places: std::collections::BTreeSet<&str> =

@@ -34,14 +34,14 @@ mod setter;
 mod write;
 
 pub use drift::left_alone;
-pub use lists::announced;
+pub use lists::{announced, keep_others};
 pub use live::{Proof, proof};
 pub use messages::redact;
 pub use next::next;
 pub use pass_result::{PassResult, Removing, Runs, Site, serving};
 pub use phases::cannot_observe;
 pub use published::{Published, Unanswered};
-pub use write::{Written, clear, foreign, own, unknown, write};
+pub use write::{Stored, clear, foreign, is_of_stranger, own, unknown, write};
 
 #[cfg(test)]
 mod tests;

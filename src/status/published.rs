@@ -1,12 +1,13 @@
-//! The status that this process wrote last, which its cache may not hold yet.
+//! The status that this process wrote last, which its cache may not hold yet, and the version of the
+//! object that holds it.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use super::Written;
-use crate::api::ActivationStatus;
+use super::write::{self, Stored};
+use crate::api::{Activation, ActivationStatus, status::Intent};
 
 /// The last status that was written, and how the API server stored it. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -15,9 +16,15 @@ pub struct Published(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     status: Option<ActivationStatus>,
-    written: Option<Written>,
+    /// What the API server holds, as far as this process knows. The next write follows from it.
+    stored: Option<Stored>,
+    /// When this process wrote last.
+    written_at: Option<Instant>,
     message_due: Option<Instant>,
     unanswered: Option<Unanswered>,
+    overwritten: Option<Overwritten>,
+    /// Creates that others have announced, which this process has not taken over yet.
+    others: Vec<Intent>,
 }
 
 /// A write whose answer is lost: the API server may have stored it or not.
@@ -29,15 +36,89 @@ pub struct Unanswered {
     pub new: ActivationStatus,
 }
 
+/// Somebody else has written the status since this process did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overwritten {
+    /// Fields of it belong to others: server-side apply would leave them in place.
+    pub by_stranger: bool,
+}
+
 impl Published {
+    /// Takes note of an object as the cache or the API server has it. One that is older than what this
+    /// process knows tells nothing: the cache lags behind our writes.
+    pub fn observe(&self, activation: &Activation) {
+        let mut inner = self.lock();
+        let Some(seen) = Stored::of(activation) else {
+            return;
+        };
+        // What became of a write without an answer is found out first.
+        if inner.unanswered.is_some() {
+            return;
+        }
+        let Some(known) = &mut inner.stored else {
+            inner.stored = Some(seen);
+            return;
+        };
+        if seen.version <= known.version {
+            return;
+        }
+        if seen.status == known.status {
+            known.version = seen.version;
+            return;
+        }
+        let before = known.intents().to_vec();
+        let fresh = seen.intents().iter();
+        let fresh: Vec<Intent> = fresh
+            .filter(|intent| !before.contains(intent))
+            .cloned()
+            .collect();
+        *known = seen;
+        inner
+            .others
+            .retain(|known| !fresh.iter().any(|fresh| fresh.slot == known.slot));
+        inner.others.extend(fresh);
+        let by_stranger = write::has_stranger(activation);
+        inner.overwritten = Some(Overwritten { by_stranger });
+    }
+
+    /// This process has changed the metadata of the object, which had one version and has another now.
+    pub fn metadata_changed(&self, (from, to): (&str, &str)) {
+        if let (Ok(from), Ok(to)) = (from.parse::<u128>(), to.parse())
+            && let Some(stored) = &mut self.lock().stored
+            && stored.version == from
+        {
+            stored.version = to;
+        }
+    }
+
     /// The last status that this process wrote.
     pub fn status(&self) -> Option<ActivationStatus> {
         self.lock().status.clone()
     }
 
-    /// How the API server stored it.
-    pub fn written(&self) -> Option<Written> {
-        self.lock().written.clone()
+    /// The version of the object that the next write follows from.
+    pub fn version(&self) -> Option<u128> {
+        self.lock().stored.as_ref().map(|stored| stored.version)
+    }
+
+    /// Whether somebody else has written the status since this process did.
+    pub fn overwritten(&self) -> Option<Overwritten> {
+        self.lock().overwritten
+    }
+
+    /// Creates that others have announced, which this process has not taken over yet.
+    pub fn others(&self) -> Vec<Intent> {
+        self.lock().others.clone()
+    }
+
+    /// The same, for whoever takes them over.
+    pub fn take_others(&self) -> Vec<Intent> {
+        std::mem::take(&mut self.lock().others)
+    }
+
+    /// When this process wrote last.
+    pub fn written_at(&self) -> Option<Instant> {
+        self.lock().written_at
     }
 
     /// When a held message is written.
@@ -60,26 +141,127 @@ impl Published {
         self.lock().unanswered.clone()
     }
 
-    /// The object has been read again: it holds this status.
-    pub fn found(&self, status: Option<ActivationStatus>, stored: Option<Written>) {
-        let mut inner = self.lock();
-        inner.status = status;
-        inner.written = stored;
-        inner.unanswered = None;
+    /// A write without an answer was not applied.
+    pub fn not_applied(&self) {
+        self.lock().unanswered = None;
     }
 
-    /// Sets the present status; `written` when that took a write.
-    pub fn set(&self, status: ActivationStatus, written: Option<Written>) {
+    /// The status was taken away, which is what the API server holds now.
+    pub fn cleared(&self, stored: Stored) {
+        let mut inner = self.lock();
+        inner.stored = Some(stored);
+        inner.overwritten = Some(Overwritten { by_stranger: false });
+    }
+
+    /// Sets the present status; `stored` when that took a write.
+    pub fn set(&self, status: ActivationStatus, stored: Option<Stored>) {
         let mut inner = self.lock();
         inner.status = Some(status);
         inner.unanswered = None;
-        if written.is_some() {
-            inner.written = written;
+        if let Some(stored) = stored {
+            inner.written_at = Some(stored.at);
+            inner.stored = Some(stored);
+            inner.overwritten = None;
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Each change is whole by itself.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn object(version: u32, status: &Value, fields: &Value) -> Activation {
+        let object = json!({
+            "apiVersion": "golive.dev/v1alpha1", "kind": "Activation",
+            "metadata": {
+                "name": "x", "uid": "u", "resourceVersion": version.to_string(),
+                "managedFields": fields,
+            },
+            "spec": {"organization": "o", "app": "x", "region": "eze", "deploy": {"image": "x:1"}},
+            "status": status,
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn intent(nonce: &str) -> Value {
+        json!({"uid": "u", "intents": [
+            {"slot": "Redis/UpstashRedis/x-redis", "kind": "UpstashRedis", "name": "x-redis", "nonce": nonce}
+        ]})
+    }
+
+    #[test]
+    fn a_write_follows_from_the_newest_version_that_holds_what_is_known() {
+        let published = Published::default();
+        assert_eq!(published.version(), None);
+        let known = json!({"uid": "u"});
+        published.observe(&object(5, &known, &json!([])));
+        published.metadata_changed(("4", "6"));
+        assert_eq!(published.version(), Some(5), "somebody was between");
+        published.metadata_changed(("5", "6"));
+        assert_eq!(published.version(), Some(6));
+        // The cache lags behind, or the spec was edited.
+        published.observe(&object(5, &Value::Null, &json!([])));
+        assert_eq!(published.version(), Some(6));
+        published.observe(&object(9, &known, &json!([])));
+        assert_eq!(published.version(), Some(9));
+        assert_eq!(published.overwritten(), None);
+    }
+
+    #[test]
+    fn what_another_process_has_announced_is_noticed_once_and_ours_is_not_taken_for_it() {
+        let published = Published::default();
+        let mine = object(5, &intent("a"), &json!([]));
+        published.set(mine.status.clone().unwrap(), Stored::of(&mine));
+        let mut both = intent("a");
+        both["url"] = json!("https://x.example");
+        published.observe(&object(6, &both, &json!([])));
+        assert_eq!(published.others(), []);
+        assert_eq!(
+            published.overwritten(),
+            Some(Overwritten { by_stranger: false })
+        );
+
+        published.observe(&object(7, &intent("b"), &json!([])));
+        assert_eq!(published.version(), Some(7));
+        let others = published.take_others();
+        assert_eq!(others.len(), 1);
+        assert_eq!(others[0].nonce, "b");
+        published.observe(&object(8, &intent("b"), &json!([])));
+        assert_eq!(published.others(), []);
+    }
+
+    #[test]
+    fn fields_of_a_stranger_are_told_from_those_of_another_replica() {
+        let fields = |manager: &str| {
+            json!([{"manager": manager, "operation": "Update", "subresource": "status",
+                "fieldsType": "FieldsV1", "fieldsV1": {"f:status": {"f:url": {}}}}])
+        };
+        for (manager, by_stranger) in [("kubectl-edit", true), ("golive-controller", false)] {
+            let published = Published::default();
+            published.observe(&object(5, &json!({"uid": "u"}), &json!([])));
+            published.observe(&object(6, &json!({"url": "https://x"}), &fields(manager)));
+            assert_eq!(published.overwritten(), Some(Overwritten { by_stranger }));
+        }
+    }
+
+    #[test]
+    fn a_write_without_an_answer_is_not_taken_for_one_of_somebody_else() {
+        let published = Published::default();
+        published.observe(&object(5, &json!({"uid": "u"}), &json!([])));
+        let written = object(6, &intent("a"), &json!([]));
+        published.lost_answer(Unanswered {
+            old: None,
+            new: written.status.clone().unwrap(),
+        });
+        published.observe(&written);
+        assert_eq!(published.overwritten(), None);
+        assert_eq!(published.others(), []);
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     phase::PHASES,
     pipeline::{
         ChangeKind, Note, Sent, Slot, State, StepId, StepRecord,
+        intent::Announcement,
         report::{PhaseProgress, PhaseReport, Report},
     },
     plan::{Invalid, ServingRelease, Target, gate::GateReport, testing as targets},
@@ -562,15 +563,20 @@ fn an_announced_create_keeps_its_mark_until_it_is_settled_also_when_a_pass_fails
         kind: "ManagedPostgres".to_owned(),
         name: "shop-db".to_owned(),
     };
-    let with = |failed| PassResult {
-        intents: vec![(StepId::Postgres, slot.clone())],
+    let with = |anew, failed| PassResult {
+        intents: vec![Announcement {
+            step: StepId::Postgres,
+            slot: slot.clone(),
+            anew,
+            at: std::time::Instant::now(),
+        }],
         failed,
         ..PassResult::default()
     };
-    let first = next(None, &object, &with(None), at(0));
+    let first = next(None, &object, &with(true, None), at(0));
     assert_eq!(first.intents[0].slot, "Postgres/ManagedPostgres/shop-db");
     let failed = Some((Reason::DeadlineExceeded, "too long".to_owned()));
-    let second = next(Some(&first), &object, &with(failed), at(9));
+    let second = next(Some(&first), &object, &with(false, failed), at(9));
     assert_eq!(second.intents, first.intents);
     let third = next(Some(&second), &object, &PassResult::default(), at(10));
     assert_eq!(third.intents, []);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ManagedFieldsEntry};
 use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams},
@@ -14,6 +14,7 @@ use crate::{
     api::{
         Activation, ActivationStatus, FIELD_MANAGER, Reason,
         condition::{self, ConditionStatus, ConditionType, Observation},
+        status::Intent,
     },
     error::Error,
     pipeline::Owner,
@@ -41,80 +42,102 @@ pub fn foreign(activation: &Activation) -> bool {
             .is_some_and(|status| *status != fresh && *status != ActivationStatus::default())
 }
 
-/// Takes a status away that is not the object's own.
+/// Whether somebody else than Golive owns fields of the status.
+pub fn has_stranger(activation: &Activation) -> bool {
+    let fields = activation.metadata.managed_fields.iter().flatten();
+    fields.into_iter().any(is_of_stranger)
+}
+
+/// Whether this entry says that somebody else than Golive owns fields of the status.
+pub fn is_of_stranger(entry: &ManagedFieldsEntry) -> bool {
+    entry.subresource.as_deref() == Some("status")
+        && entry.manager.as_deref() != Some(FIELD_MANAGER)
+}
+
+/// The metadata of a write: an object that was deleted and made again meanwhile must not get this
+/// status, nor one whose status somebody has written since `version`.
+fn guarded(owner: &Owner, version: Option<u128>) -> serde_json::Value {
+    let mut metadata =
+        serde_json::json!({ "name": owner.name, "namespace": owner.namespace, "uid": owner.uid });
+    if let Some(version) = version {
+        metadata["resourceVersion"] = version.to_string().into();
+    }
+    metadata
+}
+
+/// Takes a status away that is not the object's own, if the object still has this version.
 ///
 /// # Errors
-/// When the API server refuses or cannot be reached.
+/// When the API server refuses or cannot be reached; a conflict when the object has another version.
 #[expect(clippy::disallowed_methods, reason = "the one writer of status")]
-pub async fn clear(kube: &Client, owner: &Owner) -> Result<(), Error> {
+pub async fn clear(
+    kube: &Client,
+    owner: &Owner,
+    version: Option<u128>,
+) -> Result<Option<Stored>, Error> {
     let api: Api<Activation> = Api::namespaced(kube.clone(), &owner.namespace);
-    let body = serde_json::json!({ "metadata": { "uid": owner.uid }, "status": null });
+    let body = serde_json::json!({ "metadata": guarded(owner, version), "status": null });
     let params = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    api.patch_status(&owner.name, &params, &Patch::Merge(body))
+    let stored = api
+        .patch_status(&owner.name, &params, &Patch::Merge(body))
         .await
-        .map(drop)
-        .map_err(|source| Error::kube("take away the status of another object", source))
+        .map_err(|source| Error::kube("take away the status of another object", source))?;
+    Ok(Stored::of(&stored))
 }
 
-/// A status as the API server stored it.
+/// A status as the API server holds it.
 #[derive(Clone, Debug)]
-pub struct Written {
-    /// `metadata.resourceVersion` of the write. Versions of one resource are numbers that grow
+pub struct Stored {
+    /// `metadata.resourceVersion` of the object. Versions of one resource are numbers that grow
     /// (kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions).
-    version: u128,
-    status: Option<ActivationStatus>,
-    /// When it was written.
+    pub version: u128,
+    /// The status.
+    pub status: Option<ActivationStatus>,
+    /// When it was read or written.
     pub at: Instant,
 }
 
-impl Written {
-    /// The status of an object as it was read or written just now.
-    pub fn of(stored: Activation) -> Option<Self> {
-        let version = stored.metadata.resource_version?.parse().ok()?;
+impl Stored {
+    /// The status of an object as it was read or written.
+    pub fn of(object: &Activation) -> Option<Self> {
+        let version = object.metadata.resource_version.as_ref()?.parse().ok()?;
         Some(Self {
             version,
-            status: stored.status,
+            status: object.status.clone(),
             at: Instant::now(),
         })
     }
 
-    /// True when an object that is newer than this write carries another status: somebody else
-    /// has written it. One that is older tells nothing, for the cache lags behind our writes.
-    pub fn overwritten(&self, activation: &Activation) -> bool {
-        let version = activation.metadata.resource_version.as_deref();
-        version
-            .and_then(|version| version.parse::<u128>().ok())
-            .is_some_and(|version| version > self.version)
-            && activation.status != self.status
+    /// The announced creates in it.
+    pub fn intents(&self) -> &[Intent] {
+        match &self.status {
+            Some(status) => &status.intents,
+            None => &[],
+        }
     }
 }
 
-/// Writes the whole status with server-side apply, unless nothing has changed. The one writer.
-///
-/// `old` is what was last written, kept in memory, or the cached status just after a start: the
-/// cache may lag behind our own last write. Gives what was stored when something was written.
+/// Writes the whole status with server-side apply, if the object still has this version. The one
+/// writer. Gives what was stored.
 ///
 /// # Errors
-/// When the API server refuses or cannot be reached; nothing is lost, the next pass writes.
+/// When the API server refuses or cannot be reached; nothing is lost, the next pass writes. A conflict
+/// when the object has another version.
 #[expect(clippy::disallowed_methods, reason = "the one writer of status")]
 pub async fn write(
     kube: &Client,
     owner: &Owner,
-    old: Option<&ActivationStatus>,
+    version: Option<u128>,
     new: &ActivationStatus,
-) -> Result<Option<Written>, Error> {
-    if old == Some(new) {
-        return Ok(None);
-    }
+) -> Result<Option<Stored>, Error> {
     let api: Api<Activation> = Api::namespaced(kube.clone(), &owner.namespace);
     let body = serde_json::json!({
         "apiVersion": Activation::api_version(&()),
         "kind": Activation::kind(&()),
-        // An object that was deleted and made again meanwhile must not get this status.
-        "metadata": { "name": owner.name, "namespace": owner.namespace, "uid": owner.uid },
+        "metadata": guarded(owner, version),
         "status": new,
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
@@ -122,7 +145,7 @@ pub async fn write(
         .patch_status(&owner.name, &params, &Patch::Apply(body))
         .await
         .map_err(|source| Error::kube("write the status", source))?;
-    Ok(Written::of(stored))
+    Ok(Stored::of(&stored))
 }
 
 /// The field manager of what is said of objects that cannot be decoded: one of its own, so that

@@ -16,7 +16,11 @@ use crate::{
     error::Error,
 };
 
-/// Adds the finalizer to the Activation, if it is missing.
+/// The versions of an object before and after its finalizers were set.
+pub type Moved = (String, String);
+
+/// Adds the finalizer to the Activation, if it is missing. Returns the versions before and after, if
+/// the write followed from the version that was given.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached, and when the object is gone or another one has
@@ -25,18 +29,18 @@ pub async fn add_finalizer(
     activation: &Activation,
     kube: &Client,
     owner: &Owner,
-) -> Result<(), Error> {
+) -> Result<Option<Moved>, Error> {
     if activation.finalizers().iter().any(|f| f == FINALIZER) {
-        return Ok(());
+        return Ok(None);
     }
     let api: Api<Activation> = Api::namespaced(kube.clone(), &owner.namespace);
     // The write is fenced by the cached version. Only when the cache is stale is the object read.
     let version = activation.resource_version();
     let mut finalizers = activation.finalizers().to_vec();
     finalizers.push(FINALIZER.to_owned());
-    match set_finalizers(&api, &owner.name, version, &finalizers).await {
-        Ok(true) => return Ok(()),
-        Ok(false) => return Err(gone(owner)),
+    match set_finalizers(&api, &owner.name, version.clone(), &finalizers).await {
+        Ok(Some(after)) => return Ok(version.map(|before| (before, after))),
+        Ok(None) => return Err(gone(owner)),
         Err(error) if error.is_conflict() => {}
         Err(error) => return Err(error),
     }
@@ -50,12 +54,12 @@ pub async fn add_finalizer(
     };
     let mut finalizers = current.finalizers().to_vec();
     if finalizers.iter().any(|f| f == FINALIZER) {
-        return Ok(());
+        return Ok(None);
     }
     finalizers.push(FINALIZER.to_owned());
     match set_finalizers(&api, &owner.name, current.resource_version(), &finalizers).await? {
-        true => Ok(()),
-        false => Err(gone(owner)),
+        Some(_) => Ok(None),
+        None => Err(gone(owner)),
     }
 }
 
@@ -181,14 +185,14 @@ fn without(finalizers: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Replaces the list of finalizers, if the object still has the version that was read. `false`: the
-/// object is gone.
+/// Replaces the list of finalizers, if the object still has the version that was read. Returns its
+/// version after that; `None`: the object is gone.
 async fn set_finalizers<K>(
     api: &Api<K>,
     name: &str,
     resource_version: Option<String>,
     finalizers: &[String],
-) -> Result<bool, Error>
+) -> Result<Option<String>, Error>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
@@ -203,8 +207,8 @@ where
         .patch_metadata(name, &params, &Patch::Merge(&patch))
         .await
     {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+        Ok(stored) => Ok(Some(stored.metadata.resource_version.unwrap_or_default())),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
         Err(source) => Err(Error::kube(format!("set the finalizers of {name}"), source)),
     }
 }

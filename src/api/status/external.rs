@@ -77,7 +77,8 @@ pub struct ExternalObject {
     /// What it is, such as `App`, `Machine`, `ManagedPostgres`.
     #[schemars(length(max = 64))]
     pub kind: String,
-    /// Fly.io's ID of it.
+    /// Fly.io's ID of it. An app, a certificate and a Redis database have their name here, because Fly.io
+    /// knows them by it alone.
     #[serde(default)]
     #[schemars(length(max = 128))]
     pub id: String,

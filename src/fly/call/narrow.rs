@@ -62,6 +62,11 @@ impl AppToken {
         state.refused || state.renew_at.is_some_and(|at| now >= at)
     }
 
+    /// Whether Fly.io has refused the token itself since it was set.
+    pub fn is_refused(&self) -> bool {
+        self.lock().refused
+    }
+
     /// The token for this call, if it may be used for it.
     pub(crate) fn of(&self, endpoint: &Endpoint, args: &[&str]) -> Option<Token> {
         if !is_of_one_app(endpoint) {

@@ -6,11 +6,7 @@
 //! stored, is found by its name and revoked, and another is created. Only this Activation uses the
 //! name.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
@@ -24,7 +20,11 @@ use crate::{
     api::Reason,
     error::Error,
     fly::{self, app_token::LimitedToken, token::Scope},
-    phase::{absence, app_name::FoundApp, names::app_token as name},
+    phase::{
+        absence::{self, Doubt},
+        app_name::FoundApp,
+        names::app_token as name,
+    },
     pipeline::{
         ChangeKind, Cx, Removal, Slot, Step, StepChange, StepId, Verdict, Why, step::Result,
     },
@@ -36,13 +36,6 @@ pub struct AppToken;
 
 /// How long a token should last: 30 days, where flyctl's last 20 years.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// Journal: the token that this process created last.
-#[derive(Debug)]
-struct CreatedToken {
-    id: String,
-    at: Instant,
-}
 
 /// The state of the token.
 #[derive(Debug)]
@@ -162,8 +155,11 @@ impl Step for AppToken {
                 return Ok(TokenState::NotCreated(why.to_owned()));
             }
             let ids = listed(cx).await?.unwrap_or_default();
+            // A list may lack the one that is stored, or the whole app.
+            let ids = ids.into_iter().map(|token| token.id);
+            let ids: BTreeSet<String> = ids.chain(stored.map(|stored| stored.id)).collect();
             return Ok(TokenState::Leftover {
-                ids: ids.into_iter().map(|token| token.id).collect(),
+                ids: ids.into_iter().collect(),
             });
         }
         let ours = match listed(cx).await {
@@ -235,8 +231,7 @@ impl Step for AppToken {
 
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
         // A token is created after the claim, and only where the operator creates any.
-        let announced = cx.intents.open();
-        let announced = announced.iter().any(|(step, _)| *step == StepId::AppToken);
+        let announced = cx.intents.has_open(StepId::AppToken);
         let possible = announced || (why_not_created(cx).is_none() && has_claim(cx).await?);
         if !possible && secret::read(cx).await?.is_none() {
             return Ok(Removal::Gone);
@@ -281,25 +276,26 @@ fn is_narrow(cx: &Cx) -> bool {
     matches!(cx.target.token.facts().scope, Scope::Apps { .. })
 }
 
-/// Has the client use the stored token, if Fly.io lists it, or it was created a moment ago, and it
-/// can be parsed.
+/// Has the client use the stored token, if it can be parsed, until two looks a settling window apart
+/// have not shown it: one list may lag behind, or lack the whole app.
 fn use_stored(cx: &Cx, stored: &StoredToken, listed: &[LimitedToken]) -> Option<UsableToken> {
     let found = listed.iter().find(|token| token.id == stored.id);
     let unlisted = match found {
-        Some(_) => None,
-        None => {
-            let created = cx.journal.get::<CreatedToken>();
-            let created = created.filter(|created| created.id == stored.id)?;
-            let settle = cx.installation.timing.settle;
-            Some(settle.checked_sub(created.at.elapsed())?)
+        Some(_) => {
+            absence::cleared(cx, Doubt::Gone, KIND, &stored.id);
+            None
         }
+        None => Some(absence::seen(cx, Doubt::Gone, KIND, &stored.id)?),
     };
     let renew_at = found
         .and_then(LimitedToken::expires_at)
         .map(|end| Making::renew_at(stored.made, end));
     let token = fly::Token::parse(stored.value.expose_secret()).ok()?;
     crate::redact::guard(stored.value.clone());
-    cx.facts.app_token.set(&cx.target.app, token, renew_at);
+    // One that is refused and not listed is not tried again until it is certain what became of it.
+    if unlisted.is_none() || !cx.facts.app_token.is_refused() {
+        cx.facts.app_token.set(&cx.target.app, token, renew_at);
+    }
     Some(UsableToken {
         id: stored.id.clone(),
         renew_at,
@@ -398,10 +394,6 @@ async fn create(cx: &Cx, name: &str) -> Result<()> {
         .map_err(|source| Error::fly("create a token for the app", source))?;
     crate::redact::guard(made.value.clone());
     secret::save(cx, &made).await?;
-    cx.journal.set(CreatedToken {
-        id: made.id,
-        at: Instant::now(),
-    });
     Ok(())
 }
 

@@ -5,16 +5,23 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 
 use crate::{
-    api::{Reason, status::ExternalObject},
+    api::{
+        Reason,
+        status::{ExternalObject, one_line},
+    },
     error::Error,
     fly::certificates::{Certificate, CertificateStatus, DnsRequirements},
-    phase::{app_lookup::is_name_taken, app_overview},
+    phase::{
+        absence::{self, Doubt},
+        app_lookup::is_name_taken,
+        app_overview,
+    },
     pipeline::{Care, Cx, Note, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
 };
@@ -67,6 +74,9 @@ pub struct CertificateList {
     refused: BTreeMap<String, Refusal>,
     /// Hostnames that the status has certificates of: they were in the spec.
     recorded: BTreeSet<String>,
+    /// Requested hostnames on record that this look does not show, which is no proof, each with the
+    /// pause until the next look.
+    unseen: BTreeMap<String, Duration>,
     /// What serves is only kept: which hostnames are given up, the spec alone says.
     keeps_serving: bool,
 }
@@ -127,6 +137,7 @@ impl Step for Certificates {
         };
         let mut certificates = app_overview::read(cx, list).await?;
         let hostnames = &cx.target.provision.hostnames;
+        let unseen = look_again(cx, &recorded, &mut certificates).await?;
         let mut reads = 0;
         for found in &mut certificates {
             if !hostnames.contains(&found.hostname) || !is_missing(found) {
@@ -143,6 +154,7 @@ impl Step for Certificates {
             refused: refused(cx, &certificates),
             certificates,
             recorded,
+            unseen,
             keeps_serving: cx.care == Care::Serving,
         })
     }
@@ -158,7 +170,9 @@ impl Step for Certificates {
             let mut all = observed.certificates.iter();
             all.any(|found| found.hostname == *name)
         };
-        let taken = |name: &String| observed.refused.contains_key(name);
+        let taken = |name: &String| {
+            observed.refused.contains_key(name) || observed.unseen.contains_key(name)
+        };
         // What the last spec gave up is no longer on record, and is not requested for what serves.
         let given_up = |name: &String| observed.keeps_serving && !observed.recorded.contains(name);
         let mut wanted = hostnames.iter();
@@ -177,7 +191,11 @@ impl Step for Certificates {
         if hostnames.is_empty() {
             return Verdict::Skipped(Why::new(Reason::NotRequested, "no `hostnames`"));
         }
-        Verdict::Done
+        match observed.unseen.values().min() {
+            // It counts as there until the second look.
+            Some(again) => Verdict::Holds(*again),
+            None => Verdict::Done,
+        }
     }
 
     fn notes(&self, target: &Target, observed: &CertificateList) -> Vec<Note> {
@@ -186,13 +204,15 @@ impl Step for Certificates {
         };
         let mut found: Vec<&Certificate> = observed.certificates.iter().collect();
         found.retain(|found| ours(&found.hostname));
-        let mut notes: Vec<Note> = found
-            .iter()
-            .map(|found| {
+        let names = found.iter().map(|found| &found.hostname);
+        let mut notes: Vec<Note> = names
+            .chain(observed.unseen.keys())
+            .map(|hostname| {
                 Note::External(ExternalObject {
                     kind: KIND.to_owned(),
-                    id: issuance(found),
-                    name: found.hostname.clone(),
+                    // Fly.io's Machines API knows a certificate by its hostname alone.
+                    id: one_line(hostname, 128),
+                    name: hostname.clone(),
                     ..ExternalObject::default()
                 })
             })
@@ -240,6 +260,33 @@ impl Step for Certificates {
         };
         done.map_err(|source| Error::fly(doing, source))
     }
+}
+
+/// Looks for the requested hostnames that are on record and not in the list by themselves, and adds what
+/// is found. Returns those that two looks a settling window apart have not missed yet.
+async fn look_again(
+    cx: &Cx,
+    recorded: &BTreeSet<String>,
+    certificates: &mut Vec<Certificate>,
+) -> Result<BTreeMap<String, Duration>> {
+    let mut unseen = BTreeMap::new();
+    for name in recorded.intersection(&cx.target.provision.hostnames.iter().cloned().collect()) {
+        if certificates.iter().all(|found| found.hostname != *name) {
+            let found = cx.fly.certificate(&cx.target.app, name).await;
+            let found = found
+                .map_err(|source| Error::fly(format!("read the certificate of {name}"), source))?;
+            match found {
+                Some(found) => certificates.push(found),
+                None => {
+                    let again = absence::seen(cx, Doubt::Gone, KIND, name);
+                    unseen.extend(again.map(|again| (name.clone(), again)));
+                    continue;
+                }
+            }
+        }
+        absence::cleared(cx, Doubt::Gone, KIND, name);
+    }
+    Ok(unseen)
 }
 
 /// The requested hostnames that were refused a moment ago and are not in this list.
@@ -379,29 +426,6 @@ fn records(certificate: &Certificate) -> Vec<String> {
     records
 }
 
-/// Whether it is issued, and if not, the DNS record that is missing. At most 128 characters.
-fn issuance(certificate: &Certificate) -> String {
-    if certificate.status == CertificateStatus::Active {
-        return "issued".to_owned();
-    }
-    let needs = certificate.dns_requirements.as_ref();
-    let record = needs.and_then(|needs| {
-        let challenge = needs.acme_challenge.as_ref();
-        let challenge = challenge.and_then(|challenge| challenge.target.as_deref());
-        match (needs.cname.as_deref(), needs.a.first(), challenge) {
-            (Some(name), _, _) if !name.is_empty() => Some(format!("CNAME {name}")),
-            (_, Some(address), _) => Some(format!("A {address}")),
-            (_, _, Some(target)) => Some(format!("CNAME _acme-challenge {target}")),
-            _ => None,
-        }
-    });
-    let text = record.map_or_else(
-        || "waits for DNS".to_owned(),
-        |record| format!("waits for DNS: {record}"),
-    );
-    crate::api::status::one_line(&text, 128)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -433,8 +457,41 @@ mod tests {
             Verdict::Change(CertificateChange::Add("b.example.com".to_owned()))
         );
         let all = vec![pending("a.example.com"), pending("b.example.com")];
-        assert_eq!(issuance(&all[0]), "waits for DNS: CNAME x.fly.dev");
+        let observed = CertificateList {
+            certificates: all.clone(),
+            ..CertificateList::default()
+        };
+        let notes = Certificates.notes(&target, &observed);
+        let known = notes.iter().filter_map(|note| match note {
+            Note::External(object) => Some((object.id.as_str(), object.name.as_str())),
+            _ => None,
+        });
+        // The API has no other id of a certificate than its hostname.
+        let names = ["a.example.com", "b.example.com"];
+        assert_eq!(known.collect::<Vec<_>>(), names.map(|name| (name, name)));
         assert_eq!(next(all), Verdict::Done);
+    }
+
+    #[test]
+    fn a_certificate_on_record_that_one_look_does_not_show_counts_as_there_until_the_second() {
+        let target = target("provision: {hostnames: [a.example.com]}");
+        let pause = Duration::from_secs(10);
+        let mut observed = CertificateList {
+            recorded: ["a.example.com".to_owned()].into(),
+            unseen: [("a.example.com".to_owned(), pause)].into(),
+            ..CertificateList::default()
+        };
+        let next = |observed: &CertificateList| {
+            Certificates.diff(&target, observed, Timestamp::UNIX_EPOCH)
+        };
+        assert_eq!(next(&observed), Verdict::Holds(pause));
+        assert!(
+            !Certificates.notes(&target, &observed).is_empty(),
+            "it stays on record"
+        );
+        observed.unseen.clear();
+        let add = CertificateChange::Add("a.example.com".to_owned());
+        assert_eq!(next(&observed), Verdict::Change(add));
     }
 
     #[test]

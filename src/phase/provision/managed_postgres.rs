@@ -114,9 +114,9 @@ pub async fn observe(cx: &Cx) -> Result<Clusters> {
         }
         return Ok(Clusters::Lost(lost));
     }
-    lost::found(cx, StepId::Postgres);
     let name = names::postgres(&cx.target.app);
     if clusters.is_empty() {
+        lost::not_missed(cx, StepId::Postgres);
         let mut recorded = cx.recorded.external.iter();
         let recorded = recorded.find(|object| object.kind == MANAGED_POSTGRES);
         let known = cx.facts.get::<Usable>().is_some();
@@ -127,6 +127,7 @@ pub async fn observe(cx: &Cx) -> Result<Clusters> {
             return Ok(Clusters::Unseen { again, known, id });
         }
     } else {
+        lost::found(cx, StepId::Postgres);
         absence::cleared(cx, Doubt::Gone, MANAGED_POSTGRES, &name);
     }
     // From here on the fact holds the id, or the cluster is gone.

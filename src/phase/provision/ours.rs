@@ -179,7 +179,7 @@ pub async fn may_exist(cx: &Cx, step: StepId, made: &str, kind: &str) -> Result<
         .external
         .iter()
         .any(|object| object.kind == kind);
-    let announced = cx.intents.open().iter().any(|(owner, _)| *owner == step);
+    let announced = cx.intents.has_open(step);
     Ok(recorded || announced || was_created(cx, made).await?)
 }
 

@@ -93,6 +93,10 @@ pub struct Record {
     /// The failures of its command, if that is what it failed for.
     #[serde(default)]
     pub failed_command: Option<FailedCommand>,
+    /// The commands that have run well for it, by their key in fly.toml: they do not run again, also
+    /// when Fly.io has forgotten their machines.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub passed_commands: BTreeSet<String>,
 }
 
 /// A run of a command.
@@ -310,6 +314,10 @@ impl Record {
         requests.append(&mut self.requests);
         self.requests = requests;
         self.fly_version = self.fly_version.or(before.fly_version);
+        if self.key == before.key {
+            self.passed_commands
+                .extend(before.passed_commands.iter().cloned());
+        }
     }
 
     /// Whether a request rolled it back, rather than a failure.

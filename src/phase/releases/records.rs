@@ -110,6 +110,18 @@ impl Records {
             .is_some_and(|record| record.key == key && record.is_good())
     }
 
+    /// Whether a command has run well for the release of this number and key.
+    pub fn has_passed(&self, number: u64, key: &str, program: &str) -> bool {
+        self.of(number)
+            .is_some_and(|record| record.key == key && record.passed_commands.contains(program))
+    }
+
+    /// Whether a command has run well for any release.
+    pub fn has_ever_passed(&self, program: &str) -> bool {
+        let mut all = self.list.iter();
+        all.any(|record| record.passed_commands.contains(program))
+    }
+
     /// Whether any release was ever rolled out.
     pub fn was_any_rolled_out(&self) -> bool {
         let mut all = self.list.iter();

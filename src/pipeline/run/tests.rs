@@ -121,7 +121,7 @@ impl Told {
 impl Announcer for Told {
     fn announce(&self, report: Report, intents: Announced) -> BoxFuture<'_, Announced> {
         assert_eq!(report.phases.len(), PHASES.len());
-        let names = intents.iter().map(|(_, slot)| slot.name.clone()).collect();
+        let names = intents.iter().map(|told| told.slot.name.clone()).collect();
         self.announced.lock().unwrap().push(names);
         Box::pin(async {
             if let Some(until) = self.until {

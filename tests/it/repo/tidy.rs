@@ -228,6 +228,21 @@ fn nothing_but_the_clocks_reads_the_wall_clock() {
     }
 }
 
+/// A registry is somebody else's server. A pass that waits for one holds a worker, so a phase reads it in
+/// the work that it gives to `Outside::ask`.
+#[test]
+fn no_phase_waits_for_a_registry() {
+    let mut reads = 0;
+    for (name, text) in texts("src/phase") {
+        for line in text.lines().filter(|line| line.contains(".resolve_image(")) {
+            let is_given_away = line.contains("|| async move {") && text.contains(".outside.ask");
+            assert!(is_given_away, "{name}: {line}");
+            reads += 1;
+        }
+    }
+    assert!(reads >= 2, "{reads} reads");
+}
+
 #[test]
 fn nothing_names_a_machine_it_was_written_on() {
     let home = concat!("/ho", "me/");

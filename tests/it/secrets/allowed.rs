@@ -5,16 +5,21 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use golive::api::Activation;
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Secret},
+    rbac::v1::{ClusterRoleBinding, RoleBinding},
+};
 use kube::{
     Api, ResourceExt,
-    api::{ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
+use kube_env::{ControlPlane, control_plane};
 use serde_json::{Value, json};
 
 use super::shipped;
 use crate::support::{
-    env::{Env, is, message, reason},
+    env::{Env, LIMIT, is, message, reason, root},
     trouble::{options, recovered, stopped},
 };
 
@@ -174,4 +179,76 @@ async fn the_operator_makes_changes_and_removes_an_application_with_the_shipped_
         left.iter().all(|name| !name.starts_with("golive-")),
         "{left:?}"
     );
+}
+
+/// Gives the operator its rights in one namespace, as the overlay `selected-namespaces` says.
+async fn bind(env: &Env, namespace: &str) {
+    let binding: RoleBinding = serde_json::from_value(json!({
+        "metadata": {"name": "golive-operator"},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "golive-operator",
+        },
+        "subjects": [{"kind": "ServiceAccount", "name": "golive", "namespace": "golive-system"}],
+    }))
+    .unwrap();
+    let api: Api<RoleBinding> = Api::namespaced(env.kube.clone(), namespace);
+    api.create(&PostParams::default(), &binding).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_rights_to_selected_namespaces_the_operator_works_there_and_nowhere_else() {
+    let plane = ControlPlane::start(control_plane::Options::default())
+        .await
+        .unwrap();
+    let cluster = plane.cluster().clone();
+    let watcher = root().join("manifests/overlays/selected-namespaces/watcher.yaml");
+    cluster
+        .apply_paths([root().join("crds"), root().join("manifests/base"), watcher])
+        .await
+        .unwrap();
+    let mut env = Env::on(cluster.clone(), options()).await;
+    let bindings: Api<ClusterRoleBinding> = Api::all(env.kube.clone());
+    bindings
+        .delete("golive-operator", &DeleteParams::default())
+        .await
+        .unwrap();
+    let other = cluster.create_namespace("other").await.unwrap();
+    let object = json!({
+        "apiVersion": "golive.dev/v1alpha1", "kind": "Activation",
+        "metadata": {"name": "other", "namespace": other},
+        "spec": {
+            "organization": "cabanas", "app": "other-app", "region": "eze",
+            "deploy": {"image": "registry.fly.io/hola-cabanas:1.0.0"},
+        },
+    });
+    cluster.apply_objects(vec![object]).await.unwrap();
+    bind(&env, &env.namespace).await;
+    env.activation("hola", json!({})).await;
+    let rights = env.cluster.config_as("golive-system", "golive").await;
+    let flags = ["--namespace", "", "--own-namespace", "golive-system"];
+    env.start_operator_as(rights.unwrap(), &flags).await;
+    recovered(&env, "hola").await;
+    let others: Api<Activation> = Api::namespaced(env.kube.clone(), &other);
+    let seen = async || {
+        let found = others.get("other").await.unwrap();
+        let generation = found.status.and_then(|status| status.observed_generation);
+        // The default of the definition is -1.
+        generation.filter(|generation| *generation >= 0)
+    };
+    assert_eq!(
+        seen().await,
+        None,
+        "nothing is written where nothing is bound"
+    );
+
+    bind(&env, &other).await;
+    let end = std::time::Instant::now() + LIMIT;
+    while seen().await.is_none() {
+        assert!(
+            std::time::Instant::now() < end,
+            "the binding is not noticed"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    env.delete("hola").await;
 }

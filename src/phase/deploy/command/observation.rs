@@ -2,9 +2,10 @@
 //!
 //! A command may change the database partly or completely, so that two facts are recorded before
 //! anything else is done or published: that the command begins for a release that could be rolled
-//! back, and that it has failed.
+//! back, and that it has failed. That it has run well is recorded unless a machine of the application
+//! soon carries its release, which proves the same: Fly.io forgets the machines of old runs.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 
@@ -32,6 +33,18 @@ use crate::{
     plan::Target,
 };
 
+/// How long after its end the machine of a command proves that it has run, without a record of ours.
+const PROVES_FOR: Duration = Duration::from_secs(60);
+
+/// A command that has run well, which is not on record.
+#[derive(Clone, Debug)]
+struct Unpassed {
+    release: Box<WantedRelease>,
+    /// Its key in fly.toml.
+    command: &'static str,
+    ended: Timestamp,
+}
+
 /// The state of a command.
 #[derive(Debug)]
 pub enum CommandState {
@@ -51,6 +64,8 @@ pub struct Observation {
     unbegun: Option<Box<WantedRelease>>,
     /// The release, until it is on record that its command has failed.
     unrecorded: Option<Box<WantedRelease>>,
+    /// The command, until it is on record that it has run well.
+    unpassed: Option<Unpassed>,
     /// What the status shows of releases on record.
     notes: Vec<Note>,
     /// A release command of another release, which has to end first.
@@ -63,6 +78,7 @@ impl From<CommandState> for Observation {
             command,
             unbegun: None,
             unrecorded: None,
+            unpassed: None,
             notes: Vec::new(),
             former: None,
         }
@@ -78,6 +94,8 @@ pub enum Change {
     Machine(one_off::Action),
     /// Record that the release has failed.
     Fail(Box<FailedRelease>),
+    /// Record that this command of the release has run well.
+    Pass(Box<WantedRelease>, &'static str),
 }
 
 impl fmt::Display for Change {
@@ -86,6 +104,11 @@ impl fmt::Display for Change {
             Self::Begin(release) => write!(f, "record that release {} begins", release.number),
             Self::Machine(change) => change.fmt(f),
             Self::Fail(failed) => failed.fmt(f),
+            Self::Pass(release, command) => write!(
+                f,
+                "record that the {command} of release {} has run",
+                release.number
+            ),
         }
     }
 }
@@ -94,7 +117,7 @@ impl StepChange for Change {
     fn kind(&self) -> ChangeKind {
         match self {
             Self::Fail(failed) => failed.kind(),
-            Self::Begin(_) | Self::Machine(_) => ChangeKind::Ordinary,
+            Self::Begin(_) | Self::Machine(_) | Self::Pass(..) => ChangeKind::Ordinary,
         }
     }
 }
@@ -104,7 +127,7 @@ impl Change {
     pub fn intent(&self) -> Option<Slot> {
         match self {
             Self::Machine(change) => change.intent(),
-            Self::Begin(_) | Self::Fail(_) => None,
+            Self::Begin(_) | Self::Fail(_) | Self::Pass(..) => None,
         }
     }
 }
@@ -145,10 +168,21 @@ impl Observation {
         let unrecorded = cx.may_act() && (another || !records.has_failure(&wanted.key, &cx.target));
         let unbegun = cx.may_act() && is_unbegun(&wanted, &records, &cx.target);
         let notes = records.notes(&wanted.key);
+        let passed = match &command {
+            CommandState::Runs(runs) if cx.may_act() => runs.passed(cx.fly_now()),
+            _ => None,
+        };
+        let passed =
+            passed.filter(|(command, _)| !records.has_passed(wanted.number, &wanted.key, command));
         let wanted = Box::new(wanted);
         Self {
             command,
             notes,
+            unpassed: passed.map(|(command, ended)| Unpassed {
+                release: wanted.clone(),
+                command,
+                ended,
+            }),
             former: None,
             unbegun: unbegun.then(|| wanted.clone()),
             unrecorded: unrecorded.then_some(wanted),
@@ -171,6 +205,10 @@ impl Observation {
         }
         match self.command.decide(&target.app, now) {
             Verdict::Blocked(why) => self.record_first(why),
+            Verdict::Done => match &self.unpassed {
+                Some(unpassed) => unpassed.decide(now),
+                None => Verdict::Done,
+            },
             verdict => in_machine(verdict),
         }
     }
@@ -193,6 +231,21 @@ impl Observation {
                 Verdict::Change(Change::Fail(Box::new(failed)))
             }
             _ => Verdict::Blocked(why),
+        }
+    }
+}
+
+impl Unpassed {
+    /// It is recorded unless its machine still proves it: then it is observed again, and the release may
+    /// be carried by a machine of the application by then.
+    fn decide(&self, now: Timestamp) -> Verdict<Change> {
+        let passed = Duration::try_from(now.duration_since(self.ended)).unwrap_or_default();
+        match PROVES_FOR
+            .checked_sub(passed)
+            .filter(|left| !left.is_zero())
+        {
+            Some(left) => Verdict::Holds(left),
+            None => Verdict::Change(Change::Pass(self.release.clone(), self.command)),
         }
     }
 }
@@ -250,6 +303,17 @@ pub async fn apply(cx: &Cx, change: Change) -> Result<()> {
             let record = draft(cx, &release, Outcome::Begun, "", serving);
             store::save(cx, record).await
         }
+        Change::Pass(release, command) => {
+            let records = store::load(cx).await?;
+            let known = records.of(release.number);
+            let known = known.filter(|record| record.key == release.key).cloned();
+            let mut record = known.unwrap_or_else(|| {
+                let serving = records.serving_record();
+                draft(cx, &release, Outcome::Begun, "", serving)
+            });
+            record.passed_commands.insert(command.to_owned());
+            store::save(cx, record).await
+        }
         Change::Machine(change) => one_off::apply(cx, change).await,
         Change::Fail(failed) => {
             failure::record(cx, *failed).await?;
@@ -294,6 +358,7 @@ mod tests {
             former: None,
             unbegun: None,
             unrecorded: Some(Box::new(release)),
+            unpassed: None,
             notes: Vec::new(),
         }
     }
@@ -333,6 +398,45 @@ mod tests {
             matches!(next, Verdict::Change(Change::Begin(_))),
             "{next:?}"
         );
+    }
+
+    #[test]
+    fn that_a_command_has_run_well_is_recorded_unless_its_release_is_soon_carried_by_a_machine() {
+        let exit = one_off::tests::exit(10, json!({"exit_code": 0}));
+        let mut passed = observation(exit["events"].clone());
+        let release = passed.unrecorded.clone().unwrap();
+        let now = one_off::tests::at(11);
+        assert_eq!(passed.decide(&target(""), now), Verdict::Done);
+        passed.unpassed = Some(Unpassed {
+            release: release.clone(),
+            command: "release_command",
+            ended: one_off::tests::at(10),
+        });
+        let next = |second| passed.decide(&target(""), one_off::tests::at(second));
+        assert_eq!(next(11), Verdict::Holds(Duration::from_secs(59)));
+        let record = Change::Pass(release, "release_command");
+        assert_eq!(next(70), Verdict::Change(record));
+
+        let mut records = all(&[("a", Outcome::Succeeded), ("b", Outcome::Begun)]);
+        assert!(!records.has_passed(2, "b", "release_command"));
+        records.list[1]
+            .passed_commands
+            .insert("release_command".to_owned());
+        assert!(records.has_passed(2, "b", "release_command"));
+        assert!(
+            !records.has_passed(2, "c", "release_command"),
+            "another release"
+        );
+        assert!(
+            !records.has_passed(2, "b", "seed_command"),
+            "another command"
+        );
+        // A failure afterwards, or a later write, does not forget it.
+        let mut failed = all(&[("a", Outcome::Succeeded), ("b", Outcome::Failed)])
+            .list
+            .remove(1);
+        failed.merge(&records.list[1]);
+        assert!(failed.passed_commands.contains("release_command"));
     }
 
     #[test]

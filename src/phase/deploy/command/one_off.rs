@@ -240,6 +240,17 @@ impl Runs {
         })
     }
 
+    /// The key of the command and when it ended, if it is one that runs once for a release and has run
+    /// well.
+    pub fn passed(&self, now: Timestamp) -> Option<(&'static str, Timestamp)> {
+        let program = &self.one_off.program;
+        let last = self.last.as_ref()?;
+        let counts = matches!(program, Program::Release | Program::Seed);
+        let exit = last.exit_since_start().and_then(|exit| exit.exited_at);
+        let ended = exit.or(last.updated_at).unwrap_or(Timestamp::UNIX_EPOCH);
+        (counts && self.state(last, now) == Run::Succeeded).then(|| (program.key(), ended))
+    }
+
     /// Whether the latest run is not on record as failed.
     pub fn is_unrecorded(&self) -> bool {
         self.last.is_some() && self.again.is_unrecorded()

@@ -8,11 +8,14 @@ use crate::{
     error::Error,
     fly::Machine,
     phase::{
-        marks::is_ours,
-        marks::{SLOT_KEY, UID_KEY},
+        absence::{self, Doubt},
+        marks::{SLOT_KEY, UID_KEY, is_ours},
     },
     pipeline::{Cx, step::Result},
 };
+
+/// Kind of a command's machine, where a look that does not show it is noted.
+const MACHINE: &str = "CommandMachine";
 
 /// TTL of a list that lacks a machine. Then the create of the machine is announced.
 const NONE_FOR: Duration = Duration::from_secs(1);
@@ -61,8 +64,10 @@ pub async fn in_slot(
     slot: &str,
     lacks: impl Fn(&[Machine]) -> bool,
 ) -> Result<Vec<Machine>> {
-    let known = known(cx);
-    if let Some(known) = known.filter(|known| known.slot == slot)
+    let known = known(cx).filter(|known| known.slot == slot);
+    let earlier = known.as_ref().map(|known| known.machines.clone());
+    let earlier = earlier.unwrap_or_default();
+    if let Some(known) = known
         && let Some(machines) = read_again(cx, &known.machines).await?
         && (!lacks(&machines) || known.listed.elapsed() < NONE_FOR)
     {
@@ -84,6 +89,7 @@ pub async fn in_slot(
     // The server filters too, but an unknown filter would be ignored.
     machines
         .retain(|machine| is_ours(machine, &cx.owner) && machine.metadata(SLOT_KEY) == Some(slot));
+    add_unlisted(cx, &earlier, &mut machines).await?;
     machines.sort_by_key(|machine| machine.created_at);
     cx.facts.set(Known {
         slot: slot.to_owned(),
@@ -92,6 +98,33 @@ pub async fn in_slot(
     });
     cx.journal.clear::<Sent>();
     Ok(machines)
+}
+
+/// Adds the machines that this process has known and that the list lacks. A command whose machine is not
+/// found by its id either is only run again once a second look, a settling window later, agrees.
+async fn add_unlisted(cx: &Cx, earlier: &[Machine], machines: &mut Vec<Machine>) -> Result<()> {
+    for known in earlier {
+        let id = &known.id;
+        if machines.iter().all(|listed| listed.id != *id) {
+            let found = cx.fly.machine(&cx.target.app, id).await;
+            let found = found
+                .map_err(|source| Error::fly(format!("read the command's machine {id}"), source))?;
+            match found {
+                Some(found) => machines.push(found),
+                None => match absence::seen(cx, Doubt::Gone, MACHINE, id) {
+                    Some(again) => {
+                        return Err(Error::NotSeen {
+                            what: format!("the command's machine {id}"),
+                            again,
+                        });
+                    }
+                    None => continue,
+                },
+            }
+        }
+        absence::cleared(cx, Doubt::Gone, MACHINE, id);
+    }
+    Ok(())
 }
 
 /// Reads the machines again that can still change; `None` when one is not found: it may be too new

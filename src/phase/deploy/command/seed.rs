@@ -39,7 +39,8 @@ impl OneOffStep for SeedCommand {
         // An app that was in use when it was taken over has its data.
         let claim = cx.facts.get::<OwnClaim>();
         let served = claim.is_some_and(|claim| claim.0.taken_over.served);
-        if served || records.was_any_rolled_out() {
+        let has_run = records.has_ever_passed(Program::Seed.key());
+        if served || has_run || records.was_any_rolled_out() {
             return Ok(CommandState::Ran.into());
         }
         let targets = targets::of(cx, records)?;

@@ -1,5 +1,7 @@
 //! The record that is to be written about the wanted release now.
 
+use std::collections::BTreeSet;
+
 use super::{
     changes,
     record::{Content, Hold, Migration, Outcome, Provenance, Record},
@@ -45,6 +47,7 @@ pub fn draft(
         requests: Vec::new(),
         fly_version: None,
         failed_command: None,
+        passed_commands: BTreeSet::new(),
     };
     record.provenance.changes =
         serving.map_or_else(String::new, |serving| changes::between(serving, &record));

@@ -5,12 +5,16 @@ use std::time::{Duration, Instant};
 use super::record::Record;
 use crate::{
     error::Error,
+    fly::ImageReference,
     phase::absence::{self, Doubt},
     pipeline::{Cx, step::Result},
 };
 
 /// TTL of a registry's answer about the image that serves.
 const TTL: Duration = Duration::from_secs(30);
+
+/// Name of the question to the registry. Its server may answer slowly.
+const QUESTION: &str = "image to restore";
 
 /// Kind of an image, where a look that does not show it is noted.
 const IMAGE: &str = "Image";
@@ -35,23 +39,31 @@ struct Answer {
 }
 
 /// Asks the registry whether an image can still be pulled.
-pub async fn observe(cx: &Cx, pinned: &str) -> Pull {
-    let reference = match pinned.parse() {
+///
+/// # Errors
+/// While the registry has not answered.
+pub async fn observe(cx: &Cx, pinned: &str) -> Result<Pull> {
+    let reference: ImageReference = match pinned.parse() {
         Ok(reference) => reference,
-        Err(error) => return Pull::Unknown(crate::causes::chain(&error)),
+        Err(error) => return Ok(Pull::Unknown(crate::causes::chain(&error))),
     };
-    match cx.fly.resolve_image(&reference).await {
+    let client = cx.fly.clone();
+    let ask = || async move { client.resolve_image(&reference).await };
+    let question = format!("{pinned} {}", cx.target.stamp());
+    let answer = cx.outside.ask(QUESTION, &question, ask).await;
+    let answer = answer.ok_or_else(|| Error::Awaited(format!("the registry of {pinned}")))?;
+    Ok(match answer {
         Ok(Some(_)) => Pull::Possible,
         Ok(None) => Pull::Gone,
         Err(error) => Pull::Unknown(crate::causes::chain(&error)),
-    }
+    })
 }
 
 /// Whether the registry no longer has the image that an automatic rollback would restore. An
 /// unknown answer is no obstacle: the failed release serves nobody, so that a try loses nothing.
 ///
 /// # Errors
-/// When one look has not found it, which is no proof.
+/// While the registry has not answered, and when one look has not found it, which is no proof.
 pub async fn is_serving_gone(cx: &Cx, serving: Option<&Record>) -> Result<bool> {
     let Some(serving) = serving else {
         return Ok(false);
@@ -64,7 +76,7 @@ pub async fn is_serving_gone(cx: &Cx, serving: Option<&Record>) -> Result<bool> 
     {
         return Ok(known.pull == Pull::Gone);
     }
-    let pull = observe(cx, pinned).await;
+    let pull = observe(cx, pinned).await?;
     // One answer that lacks it is no proof, and loses the rollback for good.
     let again = match pull {
         Pull::Gone => absence::seen(cx, Doubt::Gone, IMAGE, pinned),

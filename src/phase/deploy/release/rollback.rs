@@ -101,7 +101,7 @@ impl Step for Rollback {
             None => None,
             Some(request) => {
                 let pull = match records.of(request.to) {
-                    Some(record) => pull::observe(cx, &record.content.pinned).await,
+                    Some(record) => pull::observe(cx, &record.content.pinned).await?,
                     None => Pull::Gone,
                 };
                 let serving = targets.serving_record();

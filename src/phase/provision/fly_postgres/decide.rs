@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 
 use super::{
     machine::{CHECKS, passes, primary},
-    state::{ClusterState, VOLUME, data_volumes, unusable},
+    state::{CONSUL, ClusterState, VOLUME, data_volumes, unusable},
 };
 use crate::{
     api::{Reason, policy::Adoption, provision::FlyPostgres as Spec},
@@ -112,15 +112,41 @@ pub fn decide(target: &Target, spec: &Spec, state: &ClusterState) -> Verdict<Clu
             || decide(target, spec, left),
         ),
         ClusterState::Inside {
-            missing, stored, ..
-        } if !missing.is_empty() => Verdict::Change(match stored {
-            true => ClusterChange::Secrets(app, missing.clone()),
-            false => ClusterChange::Generate(app),
-        }),
+            missing,
+            stored,
+            machines,
+            ..
+        } if !missing.is_empty() => match stored {
+            true => Verdict::Change(ClusterChange::Secrets(app, missing.clone())),
+            // The data in the cluster knows the old passwords alone.
+            false if !machines.is_empty() && missing.iter().any(|name| *name != CONSUL) => {
+                Verdict::Blocked(passwords_lost(&app, missing))
+            }
+            false => Verdict::Change(ClusterChange::Generate(app)),
+        },
         ClusterState::Inside {
             volumes, machines, ..
         } => inside(spec, app, volumes, machines),
     }
+}
+
+/// Why no new passwords are generated for a cluster that has machines.
+fn passwords_lost(app: &str, missing: &BTreeSet<&'static str>) -> Why {
+    let names: Vec<&str> = missing
+        .iter()
+        .copied()
+        .filter(|name| *name != CONSUL)
+        .collect();
+    let names = names.join(", ");
+    Why::new(
+        Reason::GeneratedSecretLost,
+        format!(
+            "the Fly Postgres app {app} has no {names}, and the Secret with the generated values no longer holds them"
+        ),
+    )
+    .next(format!(
+        "restore the Secret from a backup, or set the values that the cluster was created with: `fly secrets set NAME=VALUE --stage -a {app}`"
+    ))
 }
 
 /// The app does not exist, or is not ours.

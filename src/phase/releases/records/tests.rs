@@ -41,6 +41,7 @@ pub fn record(number: u64, key: &str, outcome: Outcome) -> Record {
         requests: Vec::new(),
         fly_version: None,
         failed_command: None,
+        passed_commands: Default::default(),
     }
 }
 

@@ -63,6 +63,27 @@ fn machine(state: &str, role: &str, pg: &str) -> Value {
 }
 
 #[test]
+fn passwords_of_a_cluster_with_data_that_are_lost_are_not_made_anew_in_silence() {
+    let lost = inside(
+        &["SU_PASSWORD"],
+        false,
+        json!([]),
+        machine("started", "primary", "passing"),
+    );
+    let Verdict::Blocked(why) = lost else {
+        unreachable!("a person decides")
+    };
+    assert_eq!(why.reason, Reason::GeneratedSecretLost);
+    assert!(why.message.contains("SU_PASSWORD"), "{}", why.message);
+    // Before the first machine there is no data that knows them.
+    let fresh = inside(&["SU_PASSWORD"], false, json!([]), json!([]));
+    assert_eq!(
+        fresh,
+        Verdict::Change(ClusterChange::Generate("shop-db".to_owned()))
+    );
+}
+
+#[test]
 fn the_app_is_claimed_then_created_and_retained_data_is_found_again() {
     let ours = claim("uid-1", "cabanas", "shop", false);
     let left = claim("uid-0", "cabanas", "shop", true);
