@@ -106,11 +106,10 @@ fn a_phase_that_says_nothing_is_told_by_its_state() {
     assert_eq!(said(&runs).2, first, "the step that runs");
     assert_eq!(said(&runs).0, "Unknown");
     let told_more = silent(Running, State::Running, "creating two machines");
-    assert_eq!(said(&told_more).2, "creating two machines");
-    assert_eq!(
-        told(&told_more, ConditionType::Ready).2,
-        "Deploy: creating two machines"
-    );
+    let more = format!("{first}: creating two machines");
+    assert_eq!(said(&told_more).2, more);
+    let ready = told(&told_more, ConditionType::Ready).2;
+    assert_eq!(ready, format!("Deploy: {more}"));
 }
 
 #[test]
