@@ -72,7 +72,7 @@ impl Utf8 {
 
 /// Every way in which the text can be read without escapes.
 pub(super) fn all(original: &[u8]) -> impl Iterator<Item = Decoded> {
-    let has = |byte: u8| original.iter().any(|known| *known == byte);
+    let has = |byte: u8| original.contains(&byte);
     let percent = has(b'%').then(|| Decoded::of(original, percent)).flatten();
     let plus = has(b'+').then(|| Decoded::of(original, plus)).flatten();
     let once = has(b'\\')
