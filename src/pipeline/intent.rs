@@ -24,8 +24,9 @@ use tokio::sync::watch;
 
 use super::{StepId, verdict::Slot};
 
-/// For how many settling windows an announcement allows to send the create.
-const GOOD_FOR: u32 = 5;
+/// For how many settling windows an announcement allows to send the create: longer than most go-lives
+/// take, so that what is announced at their beginning need not be announced again.
+const GOOD_FOR: u32 = 60;
 
 /// For how many settling windows a create that another process has announced must not be observed
 /// before it is announced anew: longer than the other one may send it.

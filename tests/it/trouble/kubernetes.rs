@@ -387,6 +387,17 @@ async fn every_write_may_find_the_server_unavailable_once() {
     .await;
 }
 
+/// F18: somebody else has written the object a moment before.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_write_may_conflict_once() {
+    each_write_gets(Fault::Refused {
+        status: 409,
+        reason: "Conflict",
+        retry_after: None,
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_write_may_be_applied_with_a_time_out_for_an_answer_once() {
     each_write_gets(Fault::Applied { status: 504 }).await;
