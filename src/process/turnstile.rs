@@ -16,8 +16,8 @@ use super::share::may_take;
 enum Share {
     /// Fewer than are free: see [`may_take`].
     OfFree,
-    /// At most so many.
-    Fixed(usize),
+    /// Fewer than are free, and at most so many.
+    AtMost(usize),
 }
 
 impl Share {
@@ -26,7 +26,7 @@ impl Share {
     fn lets(self, held: usize, taken: usize, all: usize) -> bool {
         match self {
             Self::OfFree => may_take(held, taken, all),
-            Self::Fixed(share) => taken < all && held < share,
+            Self::AtMost(most) => held < most && may_take(held, taken, all),
         }
     }
 }
@@ -61,9 +61,9 @@ impl Turnstile {
         Self::of(all, Share::OfFree)
     }
 
-    /// With `all` places, of which a tenant may hold `share`.
-    pub fn with_share(all: usize, share: usize) -> Arc<Self> {
-        Self::of(all, Share::Fixed(share))
+    /// With `all` places, of which a tenant may hold fewer than are free, and at most `most`.
+    pub fn with_share(all: usize, most: usize) -> Arc<Self> {
+        Self::of(all, Share::AtMost(most))
     }
 
     fn of(all: usize, share: Share) -> Arc<Self> {
@@ -191,9 +191,10 @@ mod tests {
         let one = enter("a", 9);
         assert_eq!(one.len(), 6, "its share");
         let (two, three) = (enter("b", 9), enter("c", 9));
-        assert_eq!((two.len(), three.len()), (6, 4), "all are taken");
-        assert!(enter("d", 1).is_empty());
+        assert_eq!((two.len(), three.len()), (5, 3), "fewer than are free");
+        let four = enter("d", 1);
+        assert_eq!(four.len(), 1, "who holds nothing finds a place");
         drop(one);
-        assert_eq!(enter("d", 9).len(), 6);
+        assert_eq!(enter("d", 9).len(), 3);
     }
 }

@@ -1,0 +1,155 @@
+use super::*;
+use crate::api::Reason;
+use crate::plan::named::tests::{FULL, activation};
+
+#[test]
+fn what_is_missing_is_told_with_the_field_that_names_it() {
+    let refs = Refs::of(
+        &[
+            ("fly", "token", "t"),
+            ("db", "URL", "x"),
+            ("app", "A", "a\0b"),
+        ],
+        &[],
+    );
+    let missing = refs.missing(&activation(FULL));
+    let told = |field: &str| {
+        let found = missing.iter().find(|(named, _)| named.field == field);
+        found.map(|(_, missing)| (missing.reason(), missing.to_string()))
+    };
+    assert_eq!(told("spec.tokenSecretRef"), None);
+    let (reason, text) = told("spec.provision.postgres.fallback.urlSecretRef").unwrap();
+    assert_eq!(reason, Reason::SecretKeyMissing);
+    assert_eq!(text, "the Secret db has no key url; its key is URL");
+    let (reason, text) = told("spec.provision.redis.external.urlSecretRef").unwrap();
+    assert_eq!(reason, Reason::SecretNotFound);
+    assert!(text.contains("Secret redis does not exist"), "{text}");
+    let (reason, text) = told("spec.provision.secrets.from[0].secretRef").unwrap();
+    assert_eq!(reason, Reason::SecretInvalid);
+    assert!(text.contains("key A of the Secret app"), "{text}");
+    let (reason, _) = told("spec.deploy.config.configMapRef").unwrap();
+    assert_eq!(reason, Reason::ConfigMapNotFound);
+}
+
+#[test]
+fn a_fly_toml_that_is_not_found_is_told_with_what_is_there_instead() {
+    let map: ConfigMap = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "cfg"},
+        "data": {"fly.production.toml": "app = 'x'"},
+        "binaryData": {
+            "latin.toml": ByteString(b"app = 'x' # caba\xf1a\n".to_vec()),
+            "utf16.toml": ByteString(b"\xff\xfea\0p\0p\0".to_vec()),
+            "utf8.toml": ByteString(b"app = 'caba\xc3\xb1a'".to_vec()),
+        },
+    }))
+    .unwrap();
+    let refs = Refs::of(&[], &[]).with_config_map(map);
+    let told = |key| {
+        let missing = refs.config_map("cfg", key).unwrap_err();
+        (missing.reason(), missing.to_string())
+    };
+    let (reason, text) = told("fly.toml");
+    assert_eq!(reason, Reason::ConfigMapKeyMissing);
+    assert!(
+        text.contains("fly.production.toml, latin.toml, utf16.toml"),
+        "{text}"
+    );
+    let (reason, text) = told("latin.toml");
+    assert_eq!(reason, Reason::FlyConfigInvalid);
+    assert!(
+        text.contains("has latin.toml in binaryData, because it is not UTF-8 text")
+            && text.contains("byte 0xf1 in line 1"),
+        "{text}"
+    );
+    assert!(told("utf16.toml").1.contains("it is UTF-16"));
+    assert_eq!(refs.config_map("cfg", "utf8.toml"), Ok("app = 'cabaña'"));
+}
+
+#[test]
+fn a_token_loses_the_line_break_at_its_end_and_is_never_shown() {
+    let refs = Refs::of(&[("fly", "token", "canary-value-123\r\n")], &[]);
+    let value = refs.secret("fly", "token").unwrap();
+    assert_eq!(value.expose_secret(), "canary-value-123");
+    assert!(refs.ends_with_line_break("fly", "token"));
+    let shown = format!("{refs:?} {value:?}");
+    assert!(!shown.contains("canary"), "{shown}");
+}
+
+#[test]
+fn only_a_labelled_secret_and_the_own_generated_one_may_be_used_where_that_is_asked_for() {
+    let secret = |name: &str, labels: serde_json::Value| -> Secret {
+        serde_json::from_value(serde_json::json!({"metadata": {"name": name, "labels": labels}}))
+            .unwrap()
+    };
+    let ours = |instance: &str| serde_json::json!({"app.kubernetes.io/managed-by": "golive", "app.kubernetes.io/instance": instance});
+    for (name, labels, expected) in [
+        ("db", serde_json::json!({}), false),
+        ("db", serde_json::json!({"golive.dev/allow": "true"}), true),
+        ("db", serde_json::json!({"golive.dev/allow": "True"}), false),
+        ("db", serde_json::json!({"golive.dev/allow": ""}), false),
+        ("shop-golive", ours("shop"), true),
+        ("shop-golive", serde_json::json!({}), false),
+        ("other-golive", ours("other"), false),
+        ("db", ours("shop"), false),
+    ] {
+        let secret = secret(name, labels);
+        assert_eq!(
+            Allowed::Labelled.allows("shop", &secret),
+            expected,
+            "{secret:?}"
+        );
+        assert!(Allowed::All.allows("shop", &secret));
+    }
+}
+
+#[test]
+fn what_may_not_be_used_is_refused_with_the_command_that_allows_it() {
+    let mut refs = Refs::of(&[("fly", "token", "x")], &[]);
+    refs.refused = ["fly".to_owned()].into();
+    for missing in [
+        refs.secret("fly", "token").unwrap_err(),
+        refs.secret_values("fly").unwrap_err(),
+    ] {
+        assert_eq!(missing.reason(), Reason::SecretNotAllowed);
+        let command = "`kubectl -n shop label secret fly golive.dev/allow=true`";
+        assert!(missing.action("shop").contains(command), "{missing:?}");
+    }
+    assert!(refs.secret_keys("fly").is_empty());
+    assert!(!refs.ends_with_line_break("fly", "token"));
+}
+
+#[test]
+fn an_application_gets_its_values_byte_for_byte() {
+    let values = ["", "\n", "x\n", "a\r\nb\r\n", "-----END-----\n", " x "];
+    for exact in values {
+        let refs = Refs::of(&[("app", "A", exact)], &[]);
+        let values = refs.secret_values("app").unwrap();
+        assert_eq!(values["A"].expose_secret(), exact, "{exact:?}");
+    }
+}
+
+#[test]
+fn a_value_that_no_environment_variable_can_have_is_named_by_its_key() {
+    let longest = LONGEST_VARIABLE - "A=".len() - 1;
+    for (value, part) in [
+        ("a\0b".to_owned(), Some("NUL byte")),
+        ("x".repeat(longest), None),
+        ("x".repeat(longest + 1), Some("longer than")),
+    ] {
+        let refs = Refs::of(&[("app", "A", &value)], &[]);
+        let told = refs
+            .secret_values("app")
+            .err()
+            .map(|missing| missing.to_string());
+        match part {
+            Some(part) => {
+                let told = told.unwrap();
+                assert!(
+                    told.contains(part) && told.contains("key A of the Secret app"),
+                    "{told}"
+                );
+            }
+            None => assert_eq!(told, None),
+        }
+    }
+}
