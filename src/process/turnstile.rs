@@ -11,31 +11,12 @@ use tokio::sync::oneshot;
 
 use super::share::may_take;
 
-/// How many places one tenant may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Share {
-    /// Fewer than are free: see [`may_take`].
-    OfFree,
-    /// Fewer than are free, and at most so many.
-    AtMost(usize),
-}
-
-impl Share {
-    /// Whether a tenant that holds `held` places may take another one, of `all` of which `taken` are
-    /// taken.
-    fn lets(self, held: usize, taken: usize, all: usize) -> bool {
-        match self {
-            Self::OfFree => may_take(held, taken, all),
-            Self::AtMost(most) => held < most && may_take(held, taken, all),
-        }
-    }
-}
-
 /// A limited number of places.
 #[derive(Debug)]
 pub struct Turnstile {
     all: usize,
-    share: Share,
+    /// The most that one tenant may hold, however many are free.
+    most: usize,
     state: Mutex<State>,
 }
 
@@ -56,20 +37,16 @@ pub struct Entered {
 }
 
 impl Turnstile {
-    /// With `all` places, of which a tenant may hold fewer than are free.
+    /// With `all` places, of which a tenant may hold fewer than are free: see [`may_take`].
     pub fn new(all: usize) -> Arc<Self> {
-        Self::of(all, Share::OfFree)
+        Self::with_share(all, all)
     }
 
     /// With `all` places, of which a tenant may hold fewer than are free, and at most `most`.
     pub fn with_share(all: usize, most: usize) -> Arc<Self> {
-        Self::of(all, Share::AtMost(most))
-    }
-
-    fn of(all: usize, share: Share) -> Arc<Self> {
         Arc::new(Self {
             all,
-            share,
+            most,
             state: Mutex::default(),
         })
     }
@@ -89,7 +66,7 @@ impl Turnstile {
     /// Lets in who may enter.
     fn admit(self: &Arc<Self>) {
         loop {
-            let next = self.lock().next(self.all, self.share);
+            let next = self.lock().next(self.all, self.most);
             let Some((tenant, sender)) = next else { return };
             let entered = Entered {
                 turnstile: self.clone(),
@@ -107,9 +84,12 @@ impl Turnstile {
 
 impl State {
     /// Takes a place for the next of those that wait.
-    fn next(&mut self, all: usize, share: Share) -> Option<(String, oneshot::Sender<Entered>)> {
+    fn next(&mut self, all: usize, most: usize) -> Option<(String, oneshot::Sender<Entered>)> {
         let held = |tenant: &String| self.held.get(tenant).copied().unwrap_or_default();
-        let may = |tenant: &String| share.lets(held(tenant), self.taken, all);
+        let may = |tenant: &String| {
+            let held = held(tenant);
+            held < most && may_take(held, self.taken, all)
+        };
         let waiting = self.waiting.iter().enumerate();
         let (at, _) = waiting
             .filter(|(_, (tenant, _))| may(tenant))

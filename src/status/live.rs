@@ -61,7 +61,7 @@ fn decide(
     let place = place(to, result);
     let site = result.site.as_ref();
     let release = site.map(|site| &site.release).or(result.serving.as_ref());
-    let name = release.map_or_else(|| "the site".to_owned(), named);
+    let name = name_of(release);
     let serves = release.map_or_else(String::new, |release| {
         let restored = to.status.rollback.as_ref();
         format!(": {}", serves(release, restored))
@@ -129,7 +129,7 @@ pub fn while_suspended(to: &mut Setter<'_>, result: &PassResult<'_>) {
         return;
     }
     let release = result.serving.as_ref();
-    let name = release.map_or_else(|| "the site".to_owned(), named);
+    let name = name_of(release);
     let message = format!(
         "{name} is not checked while the activation is suspended, so it is not known whether the site answers"
     );
@@ -139,7 +139,7 @@ pub fn while_suspended(to: &mut Setter<'_>, result: &PassResult<'_>) {
 /// Sets the condition of what was not proven for longer than a few re-checks, because passes fail.
 pub fn set_unproven(to: &mut Setter<'_>, result: &PassResult<'_>) {
     let release = result.serving.as_ref();
-    let name = release.map_or_else(|| "the site".to_owned(), named);
+    let name = name_of(release);
     let message = not_checked(&name);
     to.set(
         ConditionType::Live,
@@ -203,6 +203,11 @@ fn serves(release: &ServingRelease, rollback: Option<&RollbackStatus>) -> String
         .map(|since| restored.map_or(since, |restored| restored.max(since)))
         .map_or_else(String::new, |since| format!(" since {since}"));
     format!("{} serves{since}", named(release))
+}
+
+/// The release for people, as far as it is known which one serves.
+fn name_of(release: Option<&ServingRelease>) -> String {
+    release.map_or_else(|| "the site".to_owned(), named)
 }
 
 /// A release for people.
@@ -303,17 +308,26 @@ mod tests {
             invalid: &invalid,
             ..PassResult::default()
         };
+        told(&mut status, &result, false)
+    }
+
+    /// Status and message of the condition that follows from this result.
+    fn told(
+        status: &mut ActivationStatus,
+        result: &PassResult<'_>,
+        same_generation: bool,
+    ) -> (String, String) {
         let liveness = Liveness {
             live: false,
-            same_generation: false,
+            same_generation,
             steady: false,
         };
         let mut to = Setter {
-            status: &mut status,
+            status,
             generation: Some(2),
             now: Timestamp::UNIX_EPOCH,
         };
-        set(&mut to, &result, &liveness);
+        set(&mut to, result, &liveness);
         let live = condition::find(&status.conditions, ConditionType::Live).unwrap();
         (live.status.clone(), live.message.clone())
     }
@@ -531,19 +545,7 @@ mod tests {
             report: Some(&report),
             ..PassResult::default()
         };
-        let liveness = Liveness {
-            live: false,
-            same_generation: true,
-            steady: false,
-        };
-        let mut to = Setter {
-            status: &mut status,
-            generation: Some(2),
-            now: Timestamp::UNIX_EPOCH,
-        };
-        set(&mut to, &result, &liveness);
-        let live = condition::find(&status.conditions, ConditionType::Live).unwrap();
-        (live.status.clone(), live.message.clone())
+        told(&mut status, &result, true)
     }
 
     #[test]
