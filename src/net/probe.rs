@@ -341,6 +341,8 @@ where
             header::USER_AGENT,
             concat!("golive/", env!("CARGO_PKG_VERSION")),
         )
+        // Without it a server may compress as it likes (RFC 9110, section 12.5.3).
+        .header(header::ACCEPT_ENCODING, "identity")
         .body(Empty::<Bytes>::new())
         .map_err(|_| ProbeError::BadPath)?;
     let answer = send(stream, request, (host, ask.limit)).await?;
@@ -688,6 +690,46 @@ mod tests {
             assert_eq!(go_on(true, itself, false), Err(ProbeError::RedirectLoop));
         }
         assert_eq!(go_on(true, "/", true), Ok(Some("/".to_owned())), "a cookie");
+    }
+
+    #[tokio::test]
+    async fn no_page_is_compressed_because_nobody_has_said_not_to() {
+        use tokio::io::AsyncWriteExt;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let probe = probe(&[&format!("*.fly.dev:8080={to}")]);
+        let ask = Ask {
+            door: Door {
+                port: 8080,
+                tls: false,
+            },
+            method: Method::GET,
+            path: "/export.ics",
+            limit: 10,
+            wanted: &[200],
+            any_answer: false,
+        };
+        let limit = Duration::from_secs(30);
+        let (answer, got) = tokio::join!(probe.request("shop.fly.dev", &ask, limit), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut got = String::new();
+            while !got.ends_with("\r\n\r\n") {
+                let mut some = [0; 1024];
+                let count = stream.read(&mut some).await.unwrap();
+                assert!(count > 0, "{got}");
+                got.push_str(std::str::from_utf8(&some[..count]).unwrap());
+            }
+            // HTTP/1.0, without a length: the end of the connection is the end of the page.
+            stream
+                .write_all(b"HTTP/1.0 200 OK\r\n\r\npage")
+                .await
+                .unwrap();
+            got
+        });
+        assert_eq!(&*answer.unwrap().body, b"page");
+        // RFC 9110, 12.5.3: without the field, any coding is acceptable.
+        let got = got.to_lowercase();
+        assert!(got.contains("\r\naccept-encoding: identity\r\n"), "{got}");
     }
 
     #[tokio::test]
