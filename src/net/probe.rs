@@ -57,6 +57,8 @@ pub struct Probe {
     tls: Arc<rustls::ClientConfig>,
     of_hostnames: Arc<Semaphore>,
     of_apps: Arc<Semaphore>,
+    /// Whether names are looked up as they are, without the search domains of the cluster.
+    absolute: bool,
 }
 
 /// A port of the host, and whether it is spoken to with TLS.
@@ -131,17 +133,31 @@ impl Probe {
             tls: Arc::new(tls::config(ca_file, clock)?),
             of_hostnames: Arc::new(Semaphore::new(LOOKUPS_OF_HOSTNAMES)),
             of_apps: Arc::new(Semaphore::new(LOOKUPS_OF_APPS)),
+            absolute: false,
         })
     }
 
     /// The same for hosts that users name: their names are looked up beside those of applications, so
-    /// that slow servers of names hold up no application.
+    /// that slow servers of names hold up no application. In a cluster a name with few dots is first looked up
+    /// in its search domains (kubernetes.io, "DNS for Services and Pods"): `postgres.other` would say whether
+    /// another namespace has such a Service.
     #[must_use]
     pub fn for_strangers(&self) -> Self {
         Self {
             of_apps: self.of_hostnames.clone(),
+            absolute: true,
             ..self.clone()
         }
+    }
+
+    /// The name that the resolver is asked for.
+    fn asked(&self, host: &str) -> String {
+        let dot = if self.absolute && !host.ends_with('.') {
+            "."
+        } else {
+            ""
+        };
+        format!("{host}{dot}")
     }
 
     /// One request to the host, in at most `timeout`, including redirects on the same host.
@@ -290,7 +306,7 @@ impl Probe {
         if !is_name || !may_be_public(&borrowed(&named)) {
             return Err(ProbeError::NotPublic(host.to_owned()));
         }
-        let found = lookup(&self.of_apps, host, port)
+        let found = lookup(&self.of_apps, &self.asked(host), port)
             .await
             .map_err(|error| not_found(&error, host))?;
         if found.is_empty() {
@@ -690,6 +706,15 @@ mod tests {
             assert_eq!(go_on(true, itself, false), Err(ProbeError::RedirectLoop));
         }
         assert_eq!(go_on(true, "/", true), Ok(Some("/".to_owned())), "a cookie");
+    }
+
+    #[test]
+    fn a_host_that_a_secret_names_is_looked_up_without_the_domains_of_the_cluster() {
+        let own = probe(&[]);
+        let strangers = own.for_strangers();
+        assert_eq!(own.asked("shop.fly.dev"), "shop.fly.dev");
+        assert_eq!(strangers.asked("postgres.other"), "postgres.other.");
+        assert_eq!(strangers.asked("h.example."), "h.example.");
     }
 
     #[tokio::test]
