@@ -10,7 +10,11 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request, header};
 
-use super::probe::{Answer, Probe, ProbeError, send};
+use super::{
+    exchange::{Answer, Keep, send},
+    probe::Probe,
+    probe_error::ProbeError,
+};
 
 /// Longest time to connect, with TLS.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -28,6 +32,8 @@ pub struct Delivery<'a> {
     pub body: Bytes,
     /// Limit of the answer's body, in bytes.
     pub limit: usize,
+    /// What is kept of the answer.
+    pub keep: Keep,
 }
 
 impl Probe {
@@ -59,7 +65,7 @@ impl Probe {
         };
         let connected = tokio::time::timeout(CONNECT, connected).await;
         let stream = connected.unwrap_or_else(|_| Err(ProbeError::Connect(host.to_owned())))?;
-        let sent = send(stream, request, (host, delivery.limit));
+        let sent = send(stream, request, (host, delivery.limit), delivery.keep);
         tokio::time::timeout(timeout, sent)
             .await
             .unwrap_or(Err(ProbeError::TimedOut(timeout)))

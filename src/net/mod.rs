@@ -4,6 +4,7 @@
 //! [`public_address`] for the rule that guards every connection to a host that a user names.
 
 pub mod deliver;
+mod exchange;
 pub mod grpc;
 pub mod probe;
 mod probe_error;

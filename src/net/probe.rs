@@ -5,7 +5,6 @@
 //! DNS rebinding has no effect. No credentials are sent, and fetched content is never shown.
 
 use std::{
-    convert::Infallible,
     io::ErrorKind,
     net::{IpAddr, SocketAddr},
     path::Path,
@@ -14,23 +13,25 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Method, Request, body::Body, header};
-use hyper_util::rt::TokioIo;
+use http_body_util::Empty;
+use hyper::{Method, Request, header};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
     sync::Semaphore,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tokio_util::task::AbortOnDropHandle;
 
-pub use super::probe_error::ProbeError;
 use super::{
+    exchange::send,
     probe_error::MAX_REDIRECTS,
     public_address::{is_public, may_be_public},
     resolve::Resolve,
     tls::{self, SetupError},
+};
+pub use super::{
+    exchange::{Answer, Keep},
+    probe_error::ProbeError,
 };
 use crate::clock::ServerClock;
 
@@ -102,19 +103,6 @@ pub enum Opened {
     Spoke,
     /// It sent nothing, and the connection stays open.
     Stays,
-}
-
-/// A response.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// HTTP status.
-    pub status: u16,
-    /// Headers.
-    pub headers: hyper::HeaderMap,
-    /// The body, to evaluate; never shown.
-    pub body: Bytes,
-    /// From the start of the request to the end of the body.
-    pub took: Duration,
 }
 
 impl Probe {
@@ -361,55 +349,11 @@ where
         .header(header::ACCEPT_ENCODING, "identity")
         .body(Empty::<Bytes>::new())
         .map_err(|_| ProbeError::BadPath)?;
-    let answer = send(stream, request, (host, ask.limit)).await?;
+    let answer = send(stream, request, (host, ask.limit), Keep::Body).await?;
     Ok(Answer {
         took: began.elapsed(),
         ..answer
     })
-}
-
-/// Sends a request over this connection, and reads at most `limit` bytes of the answer. The time is
-/// that from the first byte sent to the last one read.
-pub(super) async fn send<S, B>(
-    stream: S,
-    request: Request<B>,
-    (host, limit): (&str, usize),
-) -> Result<Answer, ProbeError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
-{
-    let broken = |_| ProbeError::Http(host.to_owned());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(broken)?;
-    // Aborted with the request, also when that is dropped.
-    let connection = AbortOnDropHandle::new(tokio::spawn(connection));
-    let began = Instant::now();
-    let answer = async {
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let (parts, body) = response.into_parts();
-        let body = Limited::new(body, limit)
-            .collect()
-            .await
-            .map_err(|error| {
-                if error.is::<http_body_util::LengthLimitError>() {
-                    ProbeError::TooLarge(limit)
-                } else {
-                    ProbeError::Http(host.to_owned())
-                }
-            })?
-            .to_bytes();
-        Ok(Answer {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body,
-            took: began.elapsed(),
-        })
-    }
-    .await;
-    drop(connection);
-    answer
 }
 
 /// Whether this host has no way to the address.

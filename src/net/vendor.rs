@@ -15,7 +15,8 @@ use tokio_rustls::TlsConnector;
 use url::Url;
 
 use super::{
-    probe::{Answer, ProbeError, send},
+    exchange::{Answer, Keep, send},
+    probe_error::ProbeError,
     tls::SetupError,
 };
 
@@ -120,13 +121,13 @@ impl Vendor {
         let stream = TcpStream::connect((host, self.port)).await;
         let stream = stream.map_err(|_| ProbeError::Connect(host.to_owned()))?;
         let Some(tls) = &self.tls else {
-            return send(stream, request, (host, LIMIT)).await;
+            return send(stream, request, (host, LIMIT), Keep::Body).await;
         };
         let name = rustls::pki_types::ServerName::try_from(self.host.clone())
             .map_err(|_| ProbeError::NotResolved(host.to_owned()))?;
         let stream = TlsConnector::from(tls.clone()).connect(name, stream).await;
         let stream = stream.map_err(|_| ProbeError::Tls(host.to_owned()))?;
-        send(stream, request, (host, LIMIT)).await
+        send(stream, request, (host, LIMIT), Keep::Body).await
     }
 }
 

@@ -123,7 +123,7 @@ pub enum Reply {
     Answered {
         /// HTTP status.
         status: u16,
-        /// The body, as far as it was read; evaluated and never shown.
+        /// The body where a challenge is expected, or must not be; evaluated and never shown.
         body: Bytes,
         /// From the last byte of the request to the last byte of the answer, on a connection that was
         /// open: the sender of the vendor keeps connections.

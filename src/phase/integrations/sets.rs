@@ -18,7 +18,6 @@ use crate::{
     api::{self, integrations::WebhookMethod},
     clock::ServerClock,
     exposition::Pointer,
-    ical,
     net::{
         self,
         probe::{Ask, Door},
@@ -200,12 +199,12 @@ async fn of_feeds(list: &SecretString, strangers: &net::probe::Probe) -> Outcome
     for feed in &list {
         redact::guard(feed.path.clone());
     }
-    let fetch = async |feed: calendar::Feed| {
+    let fetch = async |feed: calendar::Feed, limit| {
         let ask = Ask {
             door: Door::HTTPS,
             method: Method::GET,
             path: feed.path.expose_secret(),
-            limit: ical::MAX_BYTES,
+            limit,
             wanted: &[200],
             any_answer: false,
         };

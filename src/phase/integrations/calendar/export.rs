@@ -68,7 +68,8 @@ pub(super) struct Export {
 pub(super) fn judge(exports: &[Exported], before: &[Event], now: Timestamp) -> Export {
     let [(c1, c1_name), rest @ ..] = CHECKS;
     let first = exports.first().ok_or_else(nothing_asked);
-    let (answer, calendar) = match first.and_then(read) {
+    let read_first = |exported| read(exported).map(|read| (exported, read));
+    let (exported, (answer, calendar)) = match first.and_then(read_first) {
         Ok(read) => read,
         Err(gap) => {
             let mut outcomes = vec![gap.outcome(c1, c1_name)];
@@ -77,7 +78,7 @@ pub(super) fn judge(exports: &[Exported], before: &[Event], now: Timestamp) -> E
             return Export { outcomes, events };
         }
     };
-    let form = form(answer, calendar);
+    let form = form(exported, answer, calendar);
     if !is_calendar(calendar) {
         let mut outcomes = vec![form];
         outcomes.extend(rest.map(|(id, name)| no_calendar().outcome(id, name)));
@@ -95,7 +96,7 @@ pub(super) fn judge(exports: &[Exported], before: &[Event], now: Timestamp) -> E
         complained(3, calendar, Check::Events),
         stable(calendar, &later, before),
         complained(5, calendar, Check::Privacy),
-        cheap(answer),
+        cheap(answer, exported.bytes),
         horizon(calendar, now),
     ];
     Export {
@@ -151,7 +152,7 @@ fn is_calendar(calendar: &Calendar) -> bool {
 }
 
 /// C1.
-fn form(answer: &Answer, calendar: &Calendar) -> Outcome {
+fn form(exported: &Exported, answer: &Answer, calendar: &Calendar) -> Outcome {
     let (id, name) = CHECKS[0];
     let content_type = header(answer, "content-type");
     let mut parts = content_type.unwrap_or_default().split(';').map(str::trim);
@@ -165,13 +166,12 @@ fn form(answer: &Answer, calendar: &Calendar) -> Outcome {
             .then(|| value.trim().trim_matches('"'))
     });
     let is_utf8 = charset.is_none_or(|charset| charset.eq_ignore_ascii_case("utf-8"));
-    let is_page = answer.body.trim_ascii_start().first() == Some(&b'<');
     let (mut found, mut changes) = (Vec::new(), Vec::new());
     let mut add = |what: String, change: &str| {
         found.push(what);
         changes.push(change.to_owned());
     };
-    if is_page {
+    if exported.is_page {
         add(
             "is a page of HTML or XML, perhaps a login".to_owned(),
             "answer the calendar itself, without a login",
@@ -203,7 +203,7 @@ fn form(answer: &Answer, calendar: &Calendar) -> Outcome {
         false => Ended::Failed,
     };
     if found.is_empty() {
-        let (events, bytes) = (calendar.events.len(), answer.body.len());
+        let (events, bytes) = (calendar.events.len(), exported.bytes);
         found.push(format!("a calendar of {events} events in {bytes} bytes"));
     }
     changes.dedup();
@@ -320,9 +320,8 @@ fn stable(first: &Calendar, later: &[Result<&Calendar, Gap>], before: &[Event]) 
 }
 
 /// C7.
-fn cheap(answer: &Answer) -> Outcome {
+fn cheap(answer: &Answer, bytes: usize) -> Outcome {
     let (id, name) = CHECKS[6];
-    let bytes = answer.body.len();
     let known = ["etag", "last-modified"]
         .into_iter()
         .find(|name| answer.headers.contains_key(*name));

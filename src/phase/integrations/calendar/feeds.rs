@@ -12,7 +12,7 @@ use super::{
     read,
 };
 use crate::{
-    ical::Rule,
+    ical::{self, Class, Complaint, Rule},
     net::probe::ProbeError,
     phase::integrations::outcome::{Ended, Outcome},
 };
@@ -22,6 +22,12 @@ pub const MAX_FEEDS: usize = 64;
 
 /// Most calendars that are asked for at the same time: channels refuse crowds.
 const WIDTH: usize = 4;
+
+/// What is read of those. A larger one is asked for again, alone: a tenant has many calendars and decides
+/// how large they are, and the memory is everybody's.
+///
+/// Unit: bytes.
+const SMALL: usize = 1 << 20;
 
 /// A calendar of another channel. Whoever has its address can read it: only the name is shown.
 #[derive(Clone, Debug)]
@@ -104,23 +110,52 @@ fn feed(number: usize, entry: &str) -> Option<Feed> {
     })
 }
 
-/// I3 by the feeds themselves. `fetch` asks for one; it takes the place of what [`super::check`] says of I3.
-/// Several are asked at the same time.
+/// Whether an address is several with commas or semicolons between, or ends with one: as one address it would
+/// hide all but the first.
+fn is_a_list(address: &str) -> bool {
+    let is_next = |rest: &str| {
+        let name = rest.split_once("=https://").map(|(name, _)| name);
+        let named = name.is_some_and(|name| name.len() <= 64 && name.chars().all(is_of_a_name));
+        rest.is_empty() || rest.starts_with("https://") || named
+    };
+    let mut ends = address.match_indices([',', ';']);
+    ends.any(|(at, _)| is_next(&address[at + 1..]))
+}
+
+/// What was found of one calendar: how it ended, and why.
+type Found = (Ended, String);
+
+/// I3 by the feeds themselves. `fetch` asks for one, and reads at most so many bytes of it; it takes the
+/// place of what [`super::check`] says of I3. Several are asked at the same time, and large ones alone.
 pub async fn feeds<F, A>(feeds: &[Feed], fetch: F) -> Outcome
 where
-    F: Fn(Feed) -> A,
+    F: Fn(Feed, usize) -> A,
     A: Future<Output = Fetched>,
 {
     let own: Vec<Feed> = feeds.to_vec();
     let asking = own.into_iter().map(|feed| {
-        let name = feed.name.clone();
-        let fetched = fetch(feed);
+        let fetched = fetch(feed, SMALL);
         async move {
-            let (ended, what) = judge(fetched.await).await;
-            (ended, format!("{name} {what}"))
+            match fetched.await {
+                Err(ProbeError::TooLarge(_)) => None,
+                fetched => Some(judge(fetched).await),
+            }
         }
     });
-    let found: Vec<(Ended, String)> = stream::iter(asking).buffered(WIDTH).collect().await;
+    let small: Vec<Option<Found>> = stream::iter(asking).buffered(WIDTH).collect().await;
+    let mut found: Vec<Found> = Vec::with_capacity(feeds.len());
+    for (feed, small) in feeds.iter().zip(small) {
+        let (ended, what) = match small {
+            Some(found) => found,
+            None => judge(fetch(feed.clone(), ical::MAX_BYTES).await).await,
+        };
+        found.push((ended, format!("{} {what}", feed.name)));
+    }
+    conclude(&found)
+}
+
+/// I3 of what was found of each.
+fn conclude(found: &[Found]) -> Outcome {
     let (id, name) = CHECKS[2];
     let has = |ended| found.iter().any(|(each, _)| *each == ended);
     // What is proven comes before what is not known.
@@ -164,7 +199,7 @@ pub fn unreadable(fault: FeedsFault) -> Outcome {
 
 /// Whether the answer is a calendar whose nights can be read. Channels are no strict writers: what a lenient
 /// reader can do without is no fault here.
-async fn judge(fetched: Fetched) -> (Ended, String) {
+async fn judge(fetched: Fetched) -> Found {
     let answer = match fetched {
         Ok(answer) => answer,
         Err(error) => return unanswered(&error),
@@ -217,7 +252,7 @@ async fn judge(fetched: Fetched) -> (Ended, String) {
 }
 
 /// What it means that there is no answer. The host is part of a secret address: it is not named.
-fn unanswered(error: &ProbeError) -> (Ended, String) {
+fn unanswered(error: &ProbeError) -> Found {
     let told = match error {
         ProbeError::TooLarge(limit) => {
             return (Ended::Failed, format!("is larger than {limit} bytes"));
@@ -315,7 +350,7 @@ mod tests {
     async fn a_feed_is_read_as_leniently_as_an_application_must_read_it() {
         let list = parse_feeds("a=https://h.example/1 b=https://h.example/2").unwrap();
         let with = async |second: Fetched| {
-            feeds(&list, |feed| {
+            feeds(&list, |feed, _limit| {
                 let is_first = feed.name == "a";
                 let answer = if is_first {
                     answered(200, AIRBNB)
@@ -375,10 +410,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_large_calendars_one_is_held_at_a_time_and_all_are_read() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let list = "https://h.example/x ".repeat(MAX_FEEDS);
+        let list = parse_feeds(&list).unwrap();
+        let more = format!("X-NOTE:{}\r\n", "y".repeat(60)).repeat(SMALL / 60);
+        let large = AIRBNB.replace("SUMMARY", &format!("{more}SUMMARY"));
+        let (held, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let outcome = feeds(&list, async |_, limit| {
+            let now = held.fetch_add(limit, Ordering::SeqCst) + limit;
+            most.fetch_max(now, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            held.fetch_sub(limit, Ordering::SeqCst);
+            match large.len() <= limit {
+                true => answered(200, &large),
+                false => Err(ProbeError::TooLarge(limit)),
+            }
+        });
+        assert_eq!(outcome.await.ended, Ended::Passed);
+        let most = most.into_inner();
+        assert!(most <= ical::MAX_BYTES, "{most} bytes at the same time");
+    }
+
+    #[tokio::test]
     async fn the_worst_feed_decides_and_a_list_that_cannot_be_read_fails() {
         let list = "a=https://h.example/1 https://h.example/2 c=https://h.example/3";
         let list = parse_feeds(list).unwrap();
-        let outcome = feeds(&list, async |feed: Feed| match feed.name.as_str() {
+        let outcome = feeds(&list, async |feed: Feed, _limit| match feed.name.as_str() {
             "a" => answered(503, ""),
             "2" => answered(404, ""),
             _ => answered(410, ""),

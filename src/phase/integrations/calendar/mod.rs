@@ -24,6 +24,7 @@ use std::{collections::BTreeMap, time::Duration, time::Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 
 use self::plan::Exported;
 use super::outcome::Outcome;
@@ -132,12 +133,20 @@ where
             accept: "text/calendar",
             limit: ical::MAX_BYTES,
         };
-        let fetched = fetch(request).await;
+        let mut fetched = fetch(request).await;
+        let body = fetched.as_mut().ok();
+        let body = body.map_or_else(Bytes::new, |answer| std::mem::take(&mut answer.body));
+        let (bytes, is_page) = (body.len(), body.trim_ascii_start().first() == Some(&b'<'));
         let calendar = match answer::of_export(&fetched) {
-            Ok(answer) => read(answer.body.clone()).await,
+            Ok(_) => read(body).await,
             Err(_) => None,
         };
-        Exported { fetched, calendar }
+        Exported {
+            fetched,
+            bytes,
+            is_page,
+            calendar,
+        }
     };
     let mut exports = vec![once("C1").await];
     if exports[0].calendar.is_none() {
@@ -150,10 +159,19 @@ where
     exports
 }
 
+/// Calendars that are read at the same time in this process: each may take several times its length in
+/// memory.
+static READING: Semaphore = Semaphore::const_new(2);
+
 /// Reads a calendar beside the work of others: a large one takes a tenth of a second. None if that
 /// failed.
 async fn read(body: Bytes) -> Option<Calendar> {
-    let reading = tokio::task::spawn_blocking(move || ical::read(&body));
+    let place = READING.acquire().await.ok()?;
+    let reading = tokio::task::spawn_blocking(move || {
+        let calendar = ical::read(&body);
+        drop((body, place));
+        calendar
+    });
     reading.await.ok()
 }
 

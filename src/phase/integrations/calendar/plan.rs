@@ -109,7 +109,12 @@ pub type Fetched = Result<Answer, ProbeError>;
 
 /// An export that was asked for.
 pub(super) struct Exported {
+    /// The answer, without its body.
     pub(super) fetched: Fetched,
+    /// The length of its body.
+    pub(super) bytes: usize,
+    /// Whether it begins as a page of HTML or XML does.
+    pub(super) is_page: bool,
     /// What was read of it; none without an answer of the application.
     pub(super) calendar: Option<Calendar>,
 }

@@ -216,6 +216,19 @@ async fn each_mistake_of_an_export_is_caught_by_its_check() {
 }
 
 #[tokio::test]
+async fn the_bytes_of_an_export_are_gone_once_it_is_read() {
+    let fetch = async |_| Ok(export(calendar()));
+    let exports = exports(&plan(), &fetch).await;
+    assert!(exports.len() >= 2);
+    for exported in &exports {
+        assert_eq!(exported.bytes, calendar().len());
+        let kept = exported.fetched.as_ref().map(|answer| answer.body.len());
+        assert_eq!(kept, Ok(0));
+        assert!(exported.calendar.is_some());
+    }
+}
+
+#[tokio::test]
 async fn the_content_type_is_that_of_a_calendar_in_utf_8() {
     for (content_type, ended) in [
         (Some("text/calendar"), Ended::Passed),
