@@ -83,11 +83,16 @@ pub fn parse_feeds(text: &str) -> Result<Vec<Feed>, FeedsFault> {
     }
 }
 
+fn is_of_a_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
+}
+
 fn feed(number: usize, entry: &str) -> Option<Feed> {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     // An address may have `=` in its query: a name has only letters, digits and few signs.
     let (name, address) = match entry.split_once('=') {
-        Some((name, rest)) if !name.is_empty() && name.chars().all(is_name) => (Some(name), rest),
+        Some((name, rest)) if !name.is_empty() && name.chars().all(is_of_a_name) => {
+            (Some(name), rest)
+        }
         _ => (None, entry),
     };
     let url = url::Url::parse(address).ok()?;
@@ -95,7 +100,7 @@ fn feed(number: usize, entry: &str) -> Option<Feed> {
     let Some(url::Host::Domain(host)) = url.host() else {
         return None;
     };
-    if url.scheme() != "https" || !is_plain {
+    if url.scheme() != "https" || !is_plain || is_a_list(address) {
         return None;
     }
     let query = url.query().map(|query| format!("?{query}"));
@@ -221,11 +226,12 @@ async fn judge(fetched: Fetched) -> Found {
     let Some(calendar) = read(answer.body).await else {
         return (Ended::Unknown, "was not read to the end".to_owned());
     };
+    // A long line, such as a picture inside of an event, is left out, and the rest is read.
+    let is_left_out =
+        |complaint: &Complaint| complaint.rule == Rule::Bounds && complaint.class == Class::Line;
     let breaks = |rule: &Rule| {
-        calendar
-            .complaints
-            .iter()
-            .any(|complaint| complaint.rule == *rule)
+        let mut complaints = calendar.complaints.iter();
+        complaints.any(|complaint| complaint.rule == *rule && !is_left_out(complaint))
     };
     let fault = [Rule::NotACalendar, Rule::Truncated, Rule::Bounds]
         .into_iter()
@@ -430,6 +436,38 @@ mod tests {
         assert_eq!(outcome.await.ended, Ended::Passed);
         let most = most.into_inner();
         assert!(most <= ical::MAX_BYTES, "{most} bytes at the same time");
+    }
+
+    #[tokio::test]
+    async fn a_long_line_of_a_feed_is_no_fault_of_its_channel() {
+        // RFC 5545, 3.8.1.1: a picture of the cabin inside of the event.
+        let picture = format!(
+            "ATTACH;FMTTYPE=image/jpeg;ENCODING=BASE64;VALUE=BINARY:{}\r\n",
+            "QUJD".repeat(30_000)
+        );
+        let list = parse_feeds("a=https://h.example/1").unwrap();
+        let with = AIRBNB.replace("SUMMARY", &format!("{picture}SUMMARY"));
+        let outcome = feeds(&list, async |_, _| answered(200, &with)).await;
+        assert_eq!(outcome.ended, Ended::Passed, "{outcome:?}");
+        // Too many events are: the rest of them was not read.
+        let deep = AIRBNB.replace("BEGIN:VEVENT", &"BEGIN:X\r\n".repeat(9));
+        let outcome = feeds(&list, async |_, _| answered(200, &deep)).await;
+        assert_eq!(outcome.ended, Ended::Failed, "{outcome:?}");
+    }
+
+    #[test]
+    fn a_list_with_commas_is_no_single_address() {
+        for list in [
+            "a=https://h.example/1?s=x,b=https://h.example/2?s=y",
+            "https://h.example/1,https://h.example/2",
+            "https://h.example/1;https://h.example/2",
+            "a=https://h.example/1,",
+        ] {
+            let fault = parse_feeds(list).unwrap_err();
+            assert_eq!(fault, FeedsFault::Address(1), "{list}");
+        }
+        let own = "https://h.example/x?dates=1,2&of=https://other.example/a";
+        assert_eq!(parse_feeds(own).unwrap().len(), 1);
     }
 
     #[tokio::test]
