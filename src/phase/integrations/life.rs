@@ -167,6 +167,12 @@ impl Known {
         forged || !self.unsure || !all().any(failed) || self.looks > 1
     }
 
+    /// Whether so few looks have missed an answer that one on record stands: that of an earlier process
+    /// or release, which the outcomes of this one do not have.
+    pub fn may_miss(&self) -> bool {
+        self.looks < UNANSWERED
+    }
+
     /// The pause until the next look.
     pub fn pause(&self, interval: Interval, timing: &Timing) -> Duration {
         let interval = interval.get();

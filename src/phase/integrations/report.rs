@@ -67,8 +67,9 @@ pub fn entry(
     let all: Vec<Outcome> = found.into_iter().chain(waiting).collect();
     let told = conclusion(&all, made, subject);
     if told.state == IntegrationState::Unknown
-        && let Some(before) = stands.filter(forged)
-        && is_unanswered(before, &all)
+        && let Some(before) = stands
+        && (known.is_some_and(Known::may_miss) && is_missed(before, &all)
+            || forged(&before) && is_unanswered(before, &all))
     {
         return standing(before);
     }
@@ -92,13 +93,24 @@ const OF_FORGERIES: [&str; 10] = ["W2", "W4", "W5", "W6", "M2", "M3", "M4", "G2"
 
 /// Whether a check of forged requests that failed on record has no answer now: silence mends nothing.
 fn is_unanswered(before: &IntegrationStatus, now: &[Outcome]) -> bool {
-    let answered = |id: &str| {
-        let mut same = now.iter().filter(|outcome| outcome.id == id);
-        same.any(|outcome| outcome.ended != Ended::Unknown)
-    };
+    failed(before).any(|id| OF_FORGERIES.contains(&id) && !is_answered(id, now))
+}
+
+/// Whether nothing that the record says was answered otherwise now: what passed or what failed has no answer.
+fn is_missed(before: &IntegrationStatus, now: &[Outcome]) -> bool {
+    failed(before).all(|id| !is_answered(id, now))
+}
+
+/// The checks that failed on record.
+fn failed(before: &IntegrationStatus) -> impl Iterator<Item = &str> {
     let failed = before.checks.iter();
-    let mut failed = failed.filter(|check| check.result == IntegrationResult::Failed);
-    failed.any(|check| OF_FORGERIES.contains(&check.id.as_str()) && !answered(&check.id))
+    let failed = failed.filter(|check| check.result == IntegrationResult::Failed);
+    failed.map(|check| check.id.as_str())
+}
+
+fn is_answered(id: &str, now: &[Outcome]) -> bool {
+    let mut same = now.iter().filter(|outcome| outcome.id == id);
+    same.any(|outcome| outcome.ended != Ended::Unknown)
 }
 
 /// What all outcomes say together.
@@ -482,6 +494,32 @@ mod tests {
         assert_eq!(too_long, bad, "checks that do not end mend nothing either");
         let mended = look(&[outcome("W4", Ended::Passed), outcome("W8", Ended::Unknown)]);
         assert_eq!(mended.state, IntegrationState::Unknown);
+    }
+
+    #[test]
+    fn after_a_restart_one_look_without_an_answer_takes_back_nothing_that_is_on_record() {
+        let passed = [outcome("W1", Ended::Passed), outcome("W11", Ended::Passed)];
+        let failed = [outcome("W1", Ended::Failed), outcome("W11", Ended::Passed)];
+        let open = [outcome("W1", Ended::Passed), outcome("W11", Ended::Unknown)];
+        let silent = [
+            outcome("W1", Ended::Unknown),
+            outcome("W11", Ended::Unknown),
+        ];
+        for (record, found) in [(&passed, &open), (&passed, &silent), (&failed, &silent)] {
+            let told = shown(&with_set(), Some(&known(record)), 1, None);
+            let mut now = None;
+            for look in 1..=4 {
+                let at = (Instant::now(), Timestamp::UNIX_EPOCH);
+                let next = Known::after(now.as_ref(), found.to_vec(), subject(1), at);
+                let told_now = shown(&with_set(), Some(&next), 1, Some(&told));
+                let expected = match look < 3 {
+                    true => told.state,
+                    false => IntegrationState::Unknown,
+                };
+                assert_eq!(told_now.state, expected, "look {look}: {told_now:?}");
+                now = Some(next);
+            }
+        }
     }
 
     #[test]
