@@ -29,6 +29,15 @@ const LIMIT: Duration = Duration::from_secs(900);
 #[derive(Clone, Debug, Default)]
 pub struct Jobs(pub BTreeMap<String, Job>);
 
+impl Jobs {
+    /// Ends all of them.
+    pub fn end(&mut self) {
+        for job in std::mem::take(&mut self.0).into_values() {
+            job.drop_it();
+        }
+    }
+}
+
 /// One set of checks that is under way, or has ended and was not picked up yet.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -170,6 +179,18 @@ mod tests {
             unreachable!("it has ended");
         };
         assert_eq!(found.outcomes.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn checks_that_nobody_may_make_any_more_end_at_once() {
+        let token = CancellationToken::new();
+        let (under_way, _end, mut wakes) = job(&token.child_token());
+        let mut jobs = Jobs([("whatsapp".to_owned(), under_way)].into());
+        jobs.end();
+        assert!(jobs.0.is_empty());
+        drop(jobs);
+        assert_eq!(wakes.recv().await, None, "its work ended without a word");
+        assert!(!token.is_cancelled(), "other looks go on");
     }
 
     #[tokio::test]

@@ -249,6 +249,10 @@ impl Step for IntegrationChecks {
             pause: cx.installation.timing.recheck,
             ..Observed::default()
         };
+        if cx.target.mode == Mode::Plan {
+            // Those that began before send nothing more.
+            cx.journal.change::<Jobs>(Jobs::end);
+        }
         if cx.target.mode == Mode::Plan || asked.is_empty() {
             return Ok(observed);
         }
