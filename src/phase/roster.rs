@@ -231,10 +231,11 @@ pub fn runs(facts: &Facts, key: &str, digest: &str) -> Option<bool> {
     }
 }
 
-/// Whether our machines have this release and no other, by its key, as they were last observed; those that
-/// run a command do not count. `None`: there were none, or nobody has looked.
-pub fn runs_only(facts: &Facts, key: &str) -> Option<bool> {
-    let roster = facts.get::<Roster>()?;
+/// Whether our machines have this release and no other, by its key, as they were last observed for any of
+/// these targets; those that run a command do not count. `None`: there were none, or nobody has looked.
+pub fn runs_only<'f>(facts: impl IntoIterator<Item = &'f Facts>, key: &str) -> Option<bool> {
+    let rosters = facts.into_iter().filter_map(Facts::get::<Roster>);
+    let roster = rosters.max_by_key(|roster| roster.read)?;
     let mut machines = roster.machines.iter().filter(of_app).peekable();
     machines.peek()?;
     Some(machines.all(|machine| machine.metadata(RELEASE_KEY) == Some(key)))
@@ -500,6 +501,36 @@ mod tests {
             machines,
             others: Vec::new(),
         }
+    }
+
+    #[test]
+    fn of_two_looks_at_the_machines_the_later_one_says_what_runs() {
+        let (earlier, later) = (Facts::default(), Facts::default());
+        let (one, two) = (
+            machine("m1", "m1", json!({RELEASE_KEY: "one"})),
+            machine("m2", "m2", json!({RELEASE_KEY: "two"})),
+        );
+        let read = Instant::now();
+        let roster = |machines: Vec<Machine>, read| Roster {
+            pass: 1,
+            listed: read,
+            read,
+            machines,
+            others: Vec::new(),
+            doubt: None,
+        };
+        let only = |key: &str| runs_only([&earlier, &later], key);
+        assert_eq!(only("one"), None, "nobody has looked");
+        earlier.set(roster(vec![one.clone()], read));
+        assert_eq!(only("one"), Some(true));
+        // A rollout has begun, which the other target has observed.
+        later.set(roster(
+            vec![one.clone(), two],
+            read + Duration::from_secs(1),
+        ));
+        assert_eq!(only("one"), Some(false));
+        earlier.set(roster(vec![one], read + Duration::from_secs(2)));
+        assert_eq!(only("one"), Some(true), "it was taken back");
     }
 
     #[test]

@@ -244,8 +244,7 @@ async fn guard(
         add(&mut report, table, &cx, &mut kept).await?;
     }
     let of_spec = spec.map(|(cx, _)| &*cx.facts);
-    let only = roster::runs_only(&cx.facts, &serving.key);
-    let only = only.or_else(|| roster::runs_only(of_spec?, &serving.key));
+    let only = roster::runs_only([&*cx.facts].into_iter().chain(of_spec), &serving.key);
     let asks = may_ask(pass.activation, pass.old.as_ref(), serving.number);
     if asks && has_token && stands_still(only, &report, spec.map(|(_, report)| report)) {
         add(&mut report, VERIFIED, &cx, &mut kept).await?;
