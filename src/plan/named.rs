@@ -100,6 +100,13 @@ fn addresses(provision: &Provision, list: &mut Vec<Named>) {
     }));
 }
 
+/// The names of the Secrets of these integrations.
+pub fn secrets_of(integrations: &Integrations) -> BTreeSet<String> {
+    let mut list = Vec::new();
+    integration_secrets(integrations, &mut list);
+    list.into_iter().map(|named| named.name).collect()
+}
+
 fn integration_secrets(integrations: &Integrations, list: &mut Vec<Named>) {
     if let Some(whatsapp) = &integrations.whatsapp {
         let fields = [

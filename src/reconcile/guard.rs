@@ -3,7 +3,12 @@
 //! as before: its machines, addresses, certificates and secrets, the checks from the public edge, and the
 //! integrations that it went live with.
 
-use std::{future::ready, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::ready,
+    sync::Arc,
+    time::Instant,
+};
 
 use futures::FutureExt;
 
@@ -34,7 +39,7 @@ use crate::{
         run,
     },
     plan::{
-        ServedSpec, ServingRelease, Target,
+        ServedSpec, ServingRelease, Target, named,
         refs::Refs,
         serving::{self, Served},
     },
@@ -246,12 +251,15 @@ async fn guard(
     let of_spec = spec.map(|(cx, _)| &*cx.facts);
     let only = roster::runs_only([&*cx.facts].into_iter().chain(of_spec), &serving.key);
     let asks = may_ask(pass.activation, pass.old.as_ref(), serving.number);
+    let verified = cx.target.integrations.as_deref().filter(|_| asks);
+    let secrets = verified.map(named::secrets_of).unwrap_or_default();
+    let asks = asks && are_read(&secrets, refs.versions());
     if asks && has_token && stands_still(only, &report, spec.map(|(_, report)| report)) {
         add(&mut report, VERIFIED, &cx, &mut kept).await?;
     }
     pass.ensure_waits(&kept, Some(&memory.wanted), &cx.fly);
     let needed = kept.facts.get::<Needed>().unwrap_or_default();
-    memory.also_needed.clone_from(&needed.0);
+    memory.also_needed = needed.0.union(&secrets).cloned().collect();
     memory.kept = Some(kept);
     Ok(Some(Site {
         release,
@@ -285,6 +293,12 @@ fn may_ask(activation: &Activation, old: Option<&ActivationStatus>, release: u64
     let number = i64::try_from(release).ok();
     let was_asked = entries.any(|entry| entry.release.is_some() && entry.release == number);
     spec.mode != Mode::Plan && (!gated || was_asked)
+}
+
+/// Whether this pass has looked for these Secrets. The spec may name others: then the next pass reads them,
+/// and one that was not looked for is not missing. Pure.
+fn are_read(secrets: &BTreeSet<String>, read: &BTreeMap<String, Option<String>>) -> bool {
+    secrets.iter().all(|name| read.contains_key(name))
 }
 
 /// Whether a look at the application is one at the release that serves: its machines run that release and
@@ -580,6 +594,24 @@ mod tests {
             "it was for another release"
         );
         assert!(may_ask(&gated, asked(2).as_ref(), 2));
+    }
+
+    #[test]
+    fn a_secret_of_what_serves_that_the_spec_does_not_name_is_read_before_it_can_be_missing() {
+        let integrations = serde_json::json!({"whatsapp": {
+            "path": "/w",
+            "verifyTokenSecretRef": {"name": "then", "key": "token"},
+            "appSecretRef": {"name": "then", "key": "secret"},
+        }, "ical": {"exportPath": "/x.ics", "feedsSecretRef": {"name": "feeds", "key": "list"}}});
+        let integrations = serde_json::from_value(integrations);
+        let integrations = integrations.unwrap_or_else(|error| unreachable!("{error}"));
+        let secrets = named::secrets_of(&integrations);
+        assert_eq!(secrets, ["feeds".to_owned(), "then".to_owned()].into());
+        let version = |name: &str| (name.to_owned(), Some("7".to_owned()));
+        let mut read: BTreeMap<_, _> = [version("fly"), version("feeds")].into();
+        assert!(!are_read(&secrets, &read), "nobody has looked for it");
+        read.insert("then".to_owned(), None);
+        assert!(are_read(&secrets, &read), "it is not there");
     }
 
     #[test]

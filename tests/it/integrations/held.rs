@@ -78,9 +78,14 @@ async fn beside_a_spec_that_cannot_go_live_the_integrations_of_what_serves_are_p
     let status = env.wait_for(NAME, "IntegrationsHealthy", "True").await;
     let since = entry(&status, "whatsapp").verified_at.clone();
 
-    // A typo in the image; and another path of the webhook, which what serves does not have.
+    // A typo in the image; and another path of the webhook, and another Secret, which what serves does not
+    // have.
     let mut typo = image("1.4.O");
-    typo["spec"]["integrations"] = json!({"whatsapp": {"path": "/hooks/of/the/next/release"}});
+    typo["spec"]["integrations"] = json!({"whatsapp": {
+        "path": "/hooks/of/the/next/release",
+        "appSecretRef": {"name": "official-of-the-next-release"},
+        "verifyTokenSecretRef": {"name": "official-of-the-next-release"},
+    }});
     env.patch(NAME, typo).await;
     let status = env
         .wait(
@@ -90,6 +95,8 @@ async fn beside_a_spec_that_cannot_go_live_the_integrations_of_what_serves_are_p
         )
         .await;
     assert_eq!(entry(&status, "whatsapp").verified_at, since);
+    let waits = events(&env, "SecretMissing").await;
+    assert_eq!(waits, [""; 0], "the Secret of what serves is there");
 
     // It is looked at again at once when a Secret says something else.
     let is_stuck = |status: &golive::api::ActivationStatus| {
