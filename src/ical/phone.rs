@@ -53,6 +53,22 @@ pub(super) fn phone(text: &str) -> Option<(Rule, u64)> {
     worst
 }
 
+/// Where WhatsApp's links have a number (faq.whatsapp.com, "How to use click to chat").
+const CHAT: &[u8] = b"://wa.me/";
+
+/// The number in a link to a chat, with its hash.
+pub(super) fn of_a_chat(text: &str) -> Option<(Rule, u64)> {
+    let bytes = text.as_bytes();
+    let links = bytes.windows(CHAT.len());
+    let at = links
+        .into_iter()
+        .position(|part| part.eq_ignore_ascii_case(CHAT))?;
+    let digits = bytes[at + CHAT.len()..].iter();
+    let digits: Vec<&u8> = digits.take_while(|byte| byte.is_ascii_digit()).collect();
+    let is_number = INTERNATIONAL.contains(&digits.len());
+    is_number.then(|| (Rule::Phone, hash(&digits)))
+}
+
 /// Digits with single separators between them.
 struct Number {
     digits: usize,
@@ -114,6 +130,12 @@ impl Number {
             } else {
                 Rule::PartOfPhone
             });
+        }
+        let link = before.len().checked_sub(CHAT.len());
+        if link.is_some_and(|from| before[from..].eq_ignore_ascii_case(CHAT))
+            && INTERNATIONAL.contains(&self.digits)
+        {
+            return Some(Rule::Phone);
         }
         let is_part_of_word = before
             .last()

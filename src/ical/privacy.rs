@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::hash::hash;
 use super::names::{Named, is_in_property, name};
-use super::phone::phone;
+use super::phone::{of_a_chat, phone};
 use super::property::Property;
 use super::rule::{Class, Complaints, Rule};
 
@@ -148,7 +148,7 @@ impl Privacy {
             Class::Extension => phone(&text),
             _ => None,
         };
-        match found {
+        match found.or_else(|| of_a_chat(&text)) {
             Some((Rule::Phone, number)) => self.phone.add(number, line, class),
             _ if starts_with(&text, "tel:") => self.phone.add(hash(&text), line, class),
             _ => {}
@@ -219,7 +219,11 @@ impl Privacy {
 /// A property that names a person.
 fn person(class: Class, property: &Property<'_>, line: u32, complaints: &mut Complaints) {
     let text = String::from_utf8_lossy(property.value);
-    let is_guest = class == Class::Attendee;
+    // What is invited may be a thing of the business (RFC 5545 section 3.2.3).
+    let kind = property.parameter(b"CUTYPE").unwrap_or_default();
+    let things: [&[u8]; 2] = [b"ROOM", b"RESOURCE"];
+    let is_thing = things.iter().any(|thing| kind.eq_ignore_ascii_case(thing));
+    let is_guest = class == Class::Attendee && !is_thing;
     if email(&text).is_some() {
         let rule = if is_guest {
             Rule::Email

@@ -261,8 +261,14 @@ impl Reader {
     fn property(&mut self, property: &Property<'_>, number: u32) {
         let class = Class::of(property.name);
         let Some(draft) = &mut self.draft else {
-            if self.open.as_slice() == [Open::Calendar] {
-                self.frame(class, property, number);
+            match self.open.as_slice() {
+                [Open::Calendar] => self.frame(class, property, number),
+                // A task or a time that is taken says as much of guests as an event does.
+                [Open::Calendar, ..] => {
+                    self.privacy
+                        .property(class, property, number, &mut self.complaints);
+                }
+                _ => {}
             }
             return;
         };

@@ -415,8 +415,31 @@ fn what_identifies_a_guest_is_found_by_its_kind() {
 }
 
 #[test]
+fn guests_are_found_in_every_component_and_behind_a_link_to_a_chat() {
+    for more in [
+        "BEGIN:VTODO\r\nUID:t\r\nDTSTAMP:20261101T120000Z\r\nSUMMARY:Limpieza\\nHuésped: Ñusta Quispe\r\nEND:VTODO\r\n",
+        "BEGIN:VJOURNAL\r\nUID:j\r\nDTSTAMP:20261101T120000Z\r\nDESCRIPTION:Sra. Quispe\r\nEND:VJOURNAL\r\n",
+        "BEGIN:VFREEBUSY\r\nUID:f\r\nDTSTAMP:20261101T120000Z\r\nATTENDEE;CN=Ana Quispe:urn:x\r\nEND:VFREEBUSY\r\n",
+    ] {
+        let text = export(&[stay("a@cabanas", ""), more.to_owned()]);
+        assert_eq!(rules(text), [Rule::Name], "{more}");
+    }
+    for more in [
+        "DESCRIPTION:https://wa.me/5492944123456\r\n",
+        "URL:https://wa.me/5492944123456?text=Hola\r\n",
+        "X-CHAT:HTTPS://WA.ME/5492944123456\r\n",
+    ] {
+        assert_eq!(of_event(more), [Rule::Phone], "{more}");
+    }
+}
+
+#[test]
 fn what_is_nobodys_is_no_complaint() {
     for more in [
+        // RFC 5545, 3.2.3: a cabin may be invited as a room.
+        "ATTENDEE;CUTYPE=ROOM;CN=Cabaña Arrayán:urn:x\r\n",
+        "ATTENDEE;cutype=\"resource\";CN=Sauna:urn:x\r\n",
+        "URL:https://x.example/wa.me/abc/5492944123456\r\n",
         "SUMMARY:Reservada: Arrayán\r\n",
         "SUMMARY:Reserved\r\n",
         "SUMMARY:CLOSED - Not available\r\n",
