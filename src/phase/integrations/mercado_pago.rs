@@ -149,6 +149,9 @@ enum Signature {
 /// The requests.
 struct Plan<'a> {
     input: &'a Input<'a>,
+    /// When the round began: bodies have this time, so that a notification that is delivered again is the
+    /// same.
+    began: Timestamp,
     now: Timestamp,
 }
 
@@ -204,7 +207,7 @@ impl Plan<'_> {
         let body = mercado_pago(&Notification {
             number: self.input.run.numeric_id(sent.number),
             topic: sent.topic,
-            date: &self.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            date: &self.began.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             data_id: &sent.body,
         });
         Request {
@@ -281,7 +284,19 @@ impl Plan<'_> {
             body: self.other(5),
             ..self.sent(5)
         };
-        let mut probes = vec![
+        // Those of which the time counts first: slow answers make the others late.
+        let mut probes = Vec::new();
+        for (number, variant, kind, age) in [
+            (16, "ts of 4.5 minutes ago", Special::Recent, RECENT),
+            (17, "ts of a day ago", Special::Old, OLD),
+        ] {
+            let sent = Sent {
+                ts: (self.now - age).as_millisecond().to_string(),
+                ..self.sent(number)
+            };
+            probes.push(special(kind, self.signed(M8, variant, &sent)));
+        }
+        probes.extend([
             special(
                 Special::Seconds,
                 self.signed(M1, "ts in seconds", &in_seconds),
@@ -295,7 +310,7 @@ impl Plan<'_> {
                 &self.sent(7),
                 Signature::WrongKey,
             ),
-        ];
+        ]);
         for (number, check, variant, how) in [
             (20, M3, "signature with an empty key", Signature::EmptyKey),
             (21, M2, "ts alone", Signature::TimeOnly),
@@ -314,16 +329,6 @@ impl Plan<'_> {
             probes.push(self.forged(M3, how.name(), &sent, Signature::Spoiled(how)));
         }
         probes.extend(self.for_another());
-        for (number, variant, kind, age) in [
-            (16, "ts of 4.5 minutes ago", Special::Recent, RECENT),
-            (17, "ts of a day ago", Special::Old, OLD),
-        ] {
-            let sent = Sent {
-                ts: (self.now - age).as_millisecond().to_string(),
-                ..self.sent(number)
-            };
-            probes.push(special(kind, self.signed(M8, variant, &sent)));
-        }
         // An order of the Orders API has an id such as `ORD01JQ4S4KY8HWQ6NA5PXB65B3D3`.
         for (number, variant) in [(18, "signed as it is"), (19, "signed in lower case")] {
             let id = self.input.run.id(number).to_ascii_uppercase();
@@ -398,11 +403,14 @@ const FORGED: u32 = 300;
 
 /// Asks everything and judges it.
 pub async fn check<W: World>(world: &W, input: &Input<'_>, pace: &Pace) -> Vec<Outcome> {
-    let plan = Plan {
+    // What is sent is signed just before: slow answers take minutes together.
+    let began = world.now();
+    let plan = || Plan {
         input,
+        began,
         now: world.now(),
     };
-    let mut asked = ask_all(world, plan.first(), pace).await;
+    let mut asked = ask_all(world, plan().first(), pace).await;
     if asked.iter().all(|asked| asked.reply.is_unknown()) {
         let mut outcomes = not_asked(&[M2, M3, M4, M5, M6, M7, M8, M10]);
         outcomes.push(set(&asked).outcome(M1));
@@ -411,20 +419,23 @@ pub async fn check<W: World>(world: &W, input: &Input<'_>, pace: &Pace) -> Vec<O
     }
     let accepted = |asked: &Asked| is_accepted(&asked.reply, &STATUSES);
     let accepts = asked.iter().any(accepted);
-    asked.extend(ask_all(world, plan.rest(), pace).await);
+    asked.extend(ask_all(world, plan().rest(), pace).await);
     let (mut replies, mut processed) = (Vec::new(), None);
     let replayed = match accepts {
         true => {
             let replay = Replay {
                 world,
-                event: |number| plan.signed(M7, "signed", &plan.sent(REPLAYED + number)),
+                event: |number| {
+                    let plan = plan();
+                    plan.signed(M7, "signed", &plan.sent(REPLAYED + number))
+                },
                 statuses: STATUSES,
                 pace,
             };
             let found = replay.run(&mut replies).await;
             let forged = Replay {
                 world,
-                event: |number| plan.forged_event(FORGED + number),
+                event: |number| plan().forged_event(FORGED + number),
                 statuses: STATUSES,
                 pace,
             };

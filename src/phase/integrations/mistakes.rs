@@ -7,7 +7,10 @@
     reason = "a helper fails its test by a panic"
 )]
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use secrecy::SecretString;
@@ -15,7 +18,7 @@ use secrecy::SecretString;
 use super::{
     mercado_pago,
     outcome::{Ended, Outcome},
-    probe::{Pace, Run},
+    probe::{Effect, Pace, Probe, Reply, Run, World},
     receivers::{Here, Mistake, SECRET, VERIFY_TOKEN, decoded, here},
     webhook, whatsapp,
 };
@@ -65,7 +68,7 @@ fn pace(mistake: Mistake) -> Pace {
     }
 }
 
-async fn checked(here: &Here, which: &Which, pace: &Pace) -> Vec<Outcome> {
+async fn checked<W: World>(here: &W, which: &Which, pace: &Pace) -> Vec<Outcome> {
     let run = Run {
         number: 0x1234_5678_9abc,
     };
@@ -443,6 +446,91 @@ async fn a_second_effect_is_found_among_other_events() {
     here.others = 34;
     let outcomes = checked(&here, &Which::MercadoPago, &pace).await;
     assert_eq!(one(&outcomes, "M7").ended, Ended::Failed, "{outcomes:#?}");
+}
+
+/// An application that answers slowly, so that minutes pass, and refuses what was signed too long ago.
+struct Slow {
+    here: Here,
+    /// What each request takes, and how old a signature may be, in milliseconds.
+    takes: i64,
+    tolerance: i64,
+    passed: AtomicI64,
+}
+
+impl World for Slow {
+    async fn send(&self, probe: &Probe, limit: Duration) -> Reply {
+        // Of these, many are sent at the same instant.
+        if probe.check != "G6" {
+            self.passed.fetch_add(self.takes, Ordering::SeqCst);
+        }
+        let headers = probe.request.headers.iter();
+        let times = headers.filter_map(|(_, value)| {
+            let digits = value.split(['=', ',']).find(|part| part.len() >= 10);
+            digits?.parse::<i64>().ok()
+        });
+        let millis = times.max().unwrap_or_default();
+        let millis = if millis < 1_000_000_000_000 {
+            millis * 1000
+        } else {
+            millis
+        };
+        if millis > 0 && self.now().as_millisecond() - millis > self.tolerance {
+            return Reply::Answered {
+                status: 401,
+                body: bytes::Bytes::new(),
+                took: Duration::ZERO,
+            };
+        }
+        self.here.send(probe, limit).await
+    }
+
+    async fn effect(&self) -> Effect {
+        self.here.effect().await
+    }
+
+    async fn pause(&self, time: Duration) {
+        self.here.pause(time).await;
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        let passed = jiff::SignedDuration::from_millis(self.passed.load(Ordering::SeqCst));
+        self.here.now() + passed
+    }
+}
+
+#[tokio::test]
+async fn what_is_signed_for_a_slow_application_is_signed_when_it_is_sent() {
+    // Answers of 22 s, four at a time, and the five minutes that senders advise.
+    let mercado_pago = (Which::MercadoPago, 5_500, 300_000);
+    let own = Scheme {
+        stamp: Some(Stamp {
+            place: StampPlace::Header("X-Time".to_owned()),
+            unit: Unit::Milliseconds,
+            tolerance: Duration::from_secs(20),
+        }),
+        signed: vec![Part::Timestamp, Part::Body],
+        id: Some(Place::Pointer("/id".to_owned())),
+        event_type: Some(Place::Header("X-Type".to_owned())),
+        sample: r#"{"id":7}"#,
+        ..Scheme::custom("X-Acme")
+    };
+    let own = (Which::Any(Box::new(own)), 5_000, 20_000);
+    for (which, takes, tolerance) in [mercado_pago, own] {
+        let here = here(Mistake::AcceptsOld, &which.scheme()).await;
+        let world = Slow {
+            here,
+            takes,
+            tolerance,
+            passed: AtomicI64::new(0),
+        };
+        let outcomes = checked(&world, &which, &pace(Mistake::None)).await;
+        let other: Vec<Outcome> = outcomes
+            .iter()
+            .filter(|outcome| !["M9", "G8"].contains(&outcome.id))
+            .cloned()
+            .collect();
+        assert_eq!(faults(&other), [""; 0], "{which:?}");
+    }
 }
 
 #[tokio::test]

@@ -184,7 +184,9 @@ impl<'a> Plan<'a> {
 
     /// The other requests that are judged one by one.
     fn rest(&self, millis: i64) -> Vec<Probe> {
-        let mut probes = vec![
+        // That which is signed now first: slow answers make the others late.
+        let mut probes: Vec<Probe> = self.unknown_type(millis).into_iter().collect();
+        probes.extend([
             self.probe(G2, "no signature", (3, millis), Signature::None),
             self.probe(
                 G3,
@@ -192,7 +194,7 @@ impl<'a> Plan<'a> {
                 (4, millis),
                 Signature::WrongKey,
             ),
-        ];
+        ]);
         for (number, how) in (5..).zip(Spoiled::ALL) {
             let signature = Signature::Spoiled(how);
             probes.push(self.probe(G3, how.name(), (number, millis), signature));
@@ -221,7 +223,6 @@ impl<'a> Plan<'a> {
             let then = millis - i64::try_from(age).unwrap_or(i64::MAX);
             probes.push(self.probe(G5, "old", (11, then), Signature::Right));
         }
-        probes.extend(self.unknown_type(millis));
         probes
     }
 
