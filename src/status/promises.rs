@@ -17,6 +17,11 @@ pub fn handled(status: &mut ActivationStatus, activation: &Activation, token: Op
         value.is_some_and(|value| one_line(value, MAX_TOKEN) == token)
     };
     status.last_handled_reconcile_at = Some(token.to_owned());
+    // Those that this pass looks at say themselves whether that has ended. The others must say it to the
+    // process after this one, for which the token is handled.
+    for entry in &mut status.integrations {
+        entry.requested = true;
+    }
     if is(ANNOTATION_RETRY) || is(ANNOTATION_RETRY_FROM) {
         status.last_handled_retry = Some(token.to_owned());
     }
@@ -95,6 +100,21 @@ mod tests {
         assert_eq!(found.last_handled_retry.as_deref(), Some("again"));
         handled(&mut found, &object, None);
         assert_eq!(found.last_handled_retry.as_deref(), Some("again"));
+    }
+
+    #[test]
+    fn a_request_that_is_handled_before_the_integrations_are_looked_at_is_open_for_the_next_process()
+     {
+        let object = activation(
+            json!({"golive.dev/retry-from": "Integrations/2"}),
+            json!({}),
+        );
+        let told = json!({"integrations": [{"name": "ical", "state": "Verified"}]});
+        let mut found: ActivationStatus = serde_json::from_value(told).unwrap();
+        handled(&mut found, &object, None);
+        assert!(!found.integrations[0].requested);
+        handled(&mut found, &object, Some("Integrations/2"));
+        assert!(found.integrations[0].requested);
     }
 
     #[test]
