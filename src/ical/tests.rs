@@ -417,7 +417,7 @@ fn what_identifies_a_guest_is_found_by_its_kind() {
 #[test]
 fn guests_are_found_in_every_component_and_behind_a_link_to_a_chat() {
     for more in [
-        "BEGIN:VTODO\r\nUID:t\r\nDTSTAMP:20261101T120000Z\r\nSUMMARY:Limpieza\\nHuésped: Ñusta Quispe\r\nEND:VTODO\r\n",
+        "BEGIN:vtodo\r\nUID:t\r\nDTSTAMP:20261101T120000Z\r\nSUMMARY:Limpieza\\nHuésped: Ñusta Quispe\r\nEND:vtodo\r\n",
         "BEGIN:VJOURNAL\r\nUID:j\r\nDTSTAMP:20261101T120000Z\r\nDESCRIPTION:Sra. Quispe\r\nEND:VJOURNAL\r\n",
         "BEGIN:VFREEBUSY\r\nUID:f\r\nDTSTAMP:20261101T120000Z\r\nATTENDEE;CN=Ana Quispe:urn:x\r\nEND:VFREEBUSY\r\n",
     ] {
