@@ -122,6 +122,15 @@ async fn secrets_that_somebody_removes_or_changes_are_set_again_while_the_spec_c
     .await;
     let wanted = digests(&env);
     back(&env, "the app", &wanted, "ImageNotFound").await;
+
+    // The spec does not name the Secret any more; the release does.
+    let other = json!({
+        "mode": "Plan", "deploy": {"image": image("2")},
+        "provision": {"secrets": {"from": null, "generate": null}},
+    });
+    waits(&env, other, "Planned").await;
+    by_hand(&env, &[("API_KEY", None), ("JWT_SECRET", None)]).await;
+    back(&env, "a plan", &wanted, "Planned").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
