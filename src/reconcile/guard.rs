@@ -3,7 +3,7 @@
 //! as before: its machines, addresses, certificates and secrets, the checks from the public edge, and the
 //! integrations that it went live with.
 
-use std::{future::ready, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, future::ready, sync::Arc, time::Instant};
 
 use futures::FutureExt;
 
@@ -18,6 +18,7 @@ use crate::{
         KEPT, KEPT_DATABASE, KEPT_REDIS, KEPT_SECRETS, PROOF, PROOF_FROM_OUTSIDE, VERIFIED,
         integrations,
         provision::kept_secrets::Needed,
+        release_secrets,
         releases::{
             record::Record,
             records::Records,
@@ -85,8 +86,15 @@ impl Need {
 }
 
 /// What the release that serves needs after this pass over the spec. `is_wanted` says that the spec
-/// asks for the release that serves. Pure.
-pub fn need(report: &Report, is_wanted: bool, act: Act, reporting_drift: bool) -> Need {
+/// asks for the release that serves; `waiting` are the steps of Provision that leave their secrets to
+/// Deploy. Pure.
+pub fn need(
+    report: &Report,
+    is_wanted: bool,
+    act: Act,
+    reporting_drift: bool,
+    waiting: &BTreeSet<StepId>,
+) -> Need {
     let reached = |name| report.phase(name).filter(|phase| phase.is_reached());
     if report.live() || (is_wanted && reached(PhaseName::SmokeTest).is_some()) {
         return Need::Nothing;
@@ -98,10 +106,13 @@ pub fn need(report: &Report, is_wanted: bool, act: Act, reporting_drift: bool) -
         record.map_or(State::Pending, |(_, record)| record.state.clone())
     };
     let looks_after = |name, id| state(name, id) != State::Pending;
-    // A step that is stopped looks after nothing: one lost value holds up all of them.
+    // A step that is stopped looks after nothing: one lost value holds up all of them. Nor does one that
+    // leaves its secrets to Deploy, until Deploy has set them.
+    let are_set = state(PhaseName::Deploy, StepId::SetSecrets).satisfied();
     let rests = |id| {
         let state = state(PhaseName::Provision, id);
-        matches!(state, State::Pending | State::Blocked)
+        let waits = !are_set && waiting.contains(&id);
+        waits || matches!(state, State::Pending | State::Blocked)
     };
     let machines = looks_after(PhaseName::Deploy, StepId::Machines);
     let places = [StepId::Addresses, StepId::Certificates];
@@ -147,7 +158,8 @@ pub async fn after(
     let latest = records.latest().filter(|record| record.is_good());
     let then = latest.and_then(|record| record.content.served.as_ref());
     let is_wanted = then.is_some_and(|then| then.is_proven_as(&served));
-    let need = need(report, is_wanted, cx.act, reporting_drift);
+    let waiting = release_secrets::waiting_steps(cx);
+    let need = need(report, is_wanted, cx.act, reporting_drift, &waiting);
     let machines = runs(cx, &records);
     let wanted = Some((cx, report));
     let site = guard(pass, memory, (&cx.refs, wanted), (&records, need)).await?;
@@ -495,16 +507,60 @@ mod tests {
             (report(SmokeTest, Running, &[]), Act::Apply, Need::Prove),
         ];
         for (index, (report, act, expected)) in cases.iter().enumerate() {
-            assert_eq!(need(report, false, *act, false), *expected, "case {index}");
+            let need = need(report, false, *act, false, &BTreeSet::new());
+            assert_eq!(need, *expected, "case {index}");
         }
+    }
+
+    #[test]
+    fn secrets_that_wait_for_deploy_are_kept_as_the_release_has_them_until_they_are_set() {
+        use PhaseName::{Deploy, Provision};
+        use PhaseProgress::{AwaitingApproval, Failed, Running};
+        let need = |report: &Report, waiting: &[StepId]| {
+            need(
+                report,
+                false,
+                Act::Apply,
+                false,
+                &waiting.iter().copied().collect(),
+            )
+        };
+        let keep = |secrets| Need::Keep {
+            places: false,
+            secrets,
+        };
+        let addresses = |database, redis| keep(Secrets::Addresses { database, redis });
+        let gate = report(Deploy, AwaitingApproval, &[]);
+        assert_eq!(need(&gate, &[]), addresses(false, false));
+        assert_eq!(need(&gate, &[StepId::Secrets]), keep(Secrets::All));
+        assert_eq!(need(&gate, &[StepId::Attach]), addresses(true, false));
+        assert_eq!(need(&gate, &[StepId::Redis]), addresses(false, true));
+        // Nor are they set while the image is not there, or something else of Provision is.
+        let image = report(Deploy, Failed, &[(StepId::Image, State::Blocked)]);
+        assert_eq!(need(&image, &[StepId::Secrets]), keep(Secrets::All));
+        let done = |id| (id, State::Done);
+        let steps = [StepId::Addresses, StepId::Certificates, StepId::Secrets].map(done);
+        let provision = report(Provision, Running, &steps);
+        assert_eq!(need(&provision, &[StepId::Secrets]), keep(Secrets::All));
+        // Deploy has set them, and its release command fails.
+        let steps = [
+            (StepId::SetSecrets, State::Done),
+            (StepId::ReleaseCommand, State::Blocked),
+        ];
+        let command = report(Deploy, Failed, &steps);
+        assert_eq!(need(&command, &[StepId::Secrets]), addresses(false, false));
     }
 
     #[test]
     fn nothing_is_kept_beside_a_spec_that_is_live_or_whose_own_checks_are_made() {
         let live = report(PhaseName::Observe, PhaseProgress::NotImplemented, &[]);
-        assert_eq!(need(&live, true, Act::Apply, false), Need::Nothing);
+        let none = BTreeSet::new();
+        assert_eq!(need(&live, true, Act::Apply, false, &none), Need::Nothing);
         let failing = report(PhaseName::SmokeTest, PhaseProgress::Failed, &[]);
-        assert_eq!(need(&failing, true, Act::Apply, false), Need::Nothing);
+        assert_eq!(
+            need(&failing, true, Act::Apply, false, &none),
+            Need::Nothing
+        );
     }
 
     #[test]
@@ -587,6 +643,9 @@ mod tests {
     fn what_cannot_be_observed_for_the_spec_is_not_asked_for_twice() {
         let lost = [(StepId::App, State::Retrying { observing: true })];
         let report = report(PhaseName::Provision, PhaseProgress::Running, &lost);
-        assert_eq!(need(&report, true, Act::Apply, false), Need::Prove);
+        assert_eq!(
+            need(&report, true, Act::Apply, false, &BTreeSet::new()),
+            Need::Prove
+        );
     }
 }
