@@ -333,7 +333,7 @@ pub fn source(
         .as_ref()
         .map_or(followed.reason, |f| f.reason);
     let message = match &followed.failure {
-        Some(failure) if followed.message.is_empty() => failure.message.clone(),
+        Some(failure) if followed.message.is_empty() => failure.sentence(),
         _ => followed.message.clone(),
     };
     let next = SourceStatus {
@@ -509,6 +509,7 @@ mod tests {
             let failure = Failure {
                 reason: Reason::SourceUnreadable,
                 message: words.to_owned(),
+                action: String::new(),
                 transient: None,
             };
             Followed {
