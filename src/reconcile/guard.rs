@@ -162,8 +162,24 @@ pub async fn after(
     let need = need(report, is_wanted, cx.act, reporting_drift, &waiting);
     let machines = runs(cx, &records);
     let wanted = Some((cx, report));
+    if let Some(kept) = &mut memory.kept
+        && machines != Runs::Serving
+    {
+        look_again(kept);
+    }
     let site = guard(pass, memory, (&cx.refs, wanted), (&records, need)).await?;
     Ok(site.map(|site| Site { machines, ..site }))
+}
+
+/// Has the proof made again, however long ago the last one was: it was one of machines that run something else
+/// now. The checks themselves say how long they wait between two tries.
+fn look_again(kept: &mut Observations) {
+    let now = Instant::now();
+    for step in PROOF.iter().flat_map(|phase| phase.steps) {
+        if let Some(record) = kept.steps.get_mut(&step.id()) {
+            record.again = record.again.map(|again| again.min(now));
+        }
+    }
 }
 
 /// What the machines run, as the pass over the spec has observed them.

@@ -204,6 +204,7 @@ fn phases(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Activat
             _ => {}
         }
         retries(events, before, phase);
+        crash_loop(events, before, phase);
         gate(events, before, phase);
     }
 }
@@ -241,6 +242,27 @@ fn retries(
                 &step.message,
             ));
         }
+    }
+}
+
+/// A program that exits again and again, although its release went live.
+fn crash_loop(
+    events: &mut Vec<Event>,
+    before: Option<&crate::api::status::PhaseStatus>,
+    phase: &crate::api::status::PhaseStatus,
+) {
+    let found = |phase: &'_ crate::api::status::PhaseStatus| {
+        let mut steps = phase.steps.iter();
+        let found = steps.find(|step| step.reason == Reason::CrashLooping.as_str());
+        found.cloned()
+    };
+    if let (None, Some(step)) = (before.and_then(found), found(phase)) {
+        events.push(event(
+            EventType::Warning,
+            step.reason,
+            step.name,
+            &step.message,
+        ));
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{
-    PassResult, conditions, integrations, lists, pass_result::Liveness, phases, promises,
+    PassResult, conditions, integrations, lists, live, pass_result::Liveness, phases, promises,
 };
 use crate::{
     api::{
@@ -250,7 +250,12 @@ fn next_action(
     }
     if live {
         // A gate before what comes after Go-Live waits as any other.
-        return integrations::next_action(status).or_else(|| at_a_gate(status, activation));
+        let crash_loop = seen.report.and_then(live::crash_loop);
+        let mend = crash_loop.map(|record| record.action.clone());
+        let others = || integrations::next_action(status);
+        return mend
+            .or_else(others)
+            .or_else(|| at_a_gate(status, activation));
     }
     if !seen.invalid.is_empty() {
         let actions = seen.invalid.iter().map(|invalid| invalid.action.as_str());
