@@ -225,8 +225,7 @@ fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, E
     Ok(entry)
 }
 
-/// Begins the part of a release's changes that a rollback does not revert
-/// (`src/phase/deploy/release/changes.rs`).
+/// Begins the part of a release's changes that a rollback does not revert.
 const SECRETS: &str = "secrets ";
 
 /// The plan, as text. Pure.
@@ -268,22 +267,21 @@ fn plan(activation: &Activation, status: &ActivationStatus, to: &HistoryEntry) -
         .filter(|entry| entry.number > to.number)
     {
         let number = entry.number.unwrap_or_default();
-        let (secrets, others): (Vec<&str>, Vec<&str>) = entry
-            .changes
-            .split("; ")
-            .partition(|part| part.starts_with(SECRETS));
-        let _ = match (others.join("; "), secrets.is_empty()) {
-            (others, true) if others.is_empty() => writeln!(
+        // Secrets are the last part (`src/phase/deploy/release/changes.rs`).
+        let (others, secrets) = match entry.changes.rsplit_once(SECRETS) {
+            Some((others, names)) => (others.trim_end_matches("; "), Some(names)),
+            None => (entry.changes.as_str(), None),
+        };
+        let _ = match (others.is_empty(), secrets) {
+            (true, Some(_)) => writeln!(text, "  release {number} changed only secrets"),
+            (true, None) => writeln!(
                 text,
                 "  reverts the changes of release {number}: nothing on record"
             ),
-            (others, false) if others.is_empty() => {
-                writeln!(text, "  release {number} changed only secrets")
-            }
-            (others, _) => writeln!(text, "  reverts the changes of release {number}: {others}"),
+            (false, _) => writeln!(text, "  reverts the changes of release {number}: {others}"),
         };
-        for secrets in secrets {
-            let _ = writeln!(text, "  keeps of release {number}: {secrets}");
+        if let Some(names) = secrets {
+            let _ = writeln!(text, "  keeps of release {number}: secrets {names}");
         }
     }
     let _ = writeln!(text, "  secrets keep their current values");
