@@ -222,6 +222,22 @@ impl Error {
     }
 }
 
+/// Whether the next action says something without the answer of Fly.io, which the message has.
+pub fn says_what_to_do(error: &Error) -> bool {
+    match error {
+        Error::Fly { source, .. } => {
+            source.registry().is_some()
+                || !matches!(
+                    source.class(),
+                    fly::Class::Invalid
+                        | fly::Class::Gone
+                        | fly::Class::Conflict(fly::Conflict::Other)
+                )
+        }
+        _ => false,
+    }
+}
+
 /// The next action of a person, if the refusal is permanent. An error of our own has it in its
 /// message.
 pub fn next_action(error: &Error) -> Option<&'static str> {

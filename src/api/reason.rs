@@ -216,6 +216,8 @@ api_enum! {
         MachineCheckFailed = "MachineCheckFailed",
         /// A machine exited.
         MachineExited = "MachineExited",
+        /// A machine's program exits again and again, and Fly.io starts it again each time.
+        CrashLooping = "CrashLooping",
         /// A machine ran out of memory.
         OutOfMemory = "OutOfMemory",
         /// A machine is starting.

@@ -59,6 +59,8 @@ steps! {
     Secrets,
     /// The image, resolved to a digest.
     Image,
+    /// The app's secrets as the release needs them, if another release serves.
+    SetSecrets,
     /// Machines of an app that was taken over.
     TakeOver,
     /// The decision which release should run.

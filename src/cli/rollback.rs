@@ -14,7 +14,7 @@ use super::output::{Output, say};
 use crate::api::{
     Activation, ActivationApproval, ActivationStatus, PhaseName, Reason,
     approval::{self, ActivationApprovalSpec, DecidedOn, Decision},
-    status::{HistoryEntry, HistoryOutcome, RollbackState},
+    status::{HistoryEntry, HistoryOutcome, ReleaseStatus, RollbackState},
 };
 
 /// Interval of reading the Activation with `--wait`.
@@ -225,6 +225,9 @@ fn choose(status: &ActivationStatus, to: Option<i64>) -> Result<&HistoryEntry, E
     Ok(entry)
 }
 
+/// Begins the part of a release's changes that a rollback does not revert.
+const SECRETS: &str = "secrets ";
+
 /// The plan, as text. Pure.
 fn plan(activation: &Activation, status: &ActivationStatus, to: &HistoryEntry) -> String {
     let mut text = String::new();
@@ -263,18 +266,35 @@ fn plan(activation: &Activation, status: &ActivationStatus, to: &HistoryEntry) -
         .iter()
         .filter(|entry| entry.number > to.number)
     {
-        let changes = if entry.changes.is_empty() {
-            "nothing on record"
-        } else {
-            &entry.changes
+        let number = entry.number.unwrap_or_default();
+        // Secrets are the last part (`src/phase/deploy/release/changes.rs`).
+        let (others, secrets) = match entry.changes.rsplit_once(SECRETS) {
+            Some((others, names)) => (others.trim_end_matches("; "), Some(names)),
+            None => (entry.changes.as_str(), None),
         };
-        let _ = writeln!(
-            text,
-            "  reverts the changes of release {}: {changes}",
-            entry.number.unwrap_or_default()
-        );
+        let _ = match (others.is_empty(), secrets) {
+            (true, Some(_)) => writeln!(text, "  release {number} changed only secrets"),
+            (true, None) => writeln!(
+                text,
+                "  reverts the changes of release {number}: nothing on record"
+            ),
+            (false, _) => writeln!(text, "  reverts the changes of release {number}: {others}"),
+        };
+        if let Some(names) = secrets {
+            let _ = writeln!(text, "  keeps of release {number}: secrets {names}");
+        }
     }
     let _ = writeln!(text, "  secrets keep their current values");
+    let is_same = |release: &ReleaseStatus| {
+        let same = release.digest_short == to.digest_short && release.config_hash == to.config_hash;
+        same && !to.digest_short.is_empty()
+    };
+    if from.is_some_and(is_same) {
+        let _ = writeln!(
+            text,
+            "  nothing else differs, so the machines stay as they are"
+        );
+    }
     let _ = writeln!(text, "  the current spec is not deployed until it changes");
     text
 }
@@ -366,7 +386,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::api::status::{ReleaseStatus, RollbackStatus};
+    use crate::api::status::RollbackStatus;
 
     fn status() -> ActivationStatus {
         let entry = |number: i64, outcome: HistoryOutcome, changes: &str| HistoryEntry {
@@ -440,10 +460,33 @@ mod tests {
         for line in [
             "from release 4 (registry.fly.io/shop:4",
             "to   release 2 (registry.fly.io/shop:2",
-            "reverts the changes of release 4: image 2 to 4; secrets KEY",
+            "reverts the changes of release 4: image 2 to 4\n",
+            "keeps of release 4: secrets KEY\n",
         ] {
             assert!(text.contains(line), "{text}");
         }
+        assert!(!text.contains("nothing else differs"), "{text}");
+
+        // Only a secret was added since.
+        let mut status = status;
+        let history = &mut status.history;
+        history.truncate(3);
+        history.remove(1);
+        history[0].changes = "secrets LATE_TOKEN".to_owned();
+        for release in history.iter_mut() {
+            release.digest_short = "same".to_owned();
+        }
+        let serves = status.release.as_mut().unwrap();
+        serves.digest_short = "same".to_owned();
+        let text = plan(&object, &status, choose(&status, None).unwrap());
+        for line in [
+            "release 4 changed only secrets\n",
+            "keeps of release 4: secrets LATE_TOKEN\n",
+            "nothing else differs, so the machines stay as they are\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(!text.contains("reverts"), "{text}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::fly::machine_config::{MachineConfig, MachineGuest};
 
 use super::config::AppConfig;
 use super::guest::{self, GuestError};
+use super::validate_service::wrong_path;
 
 /// Placeholder for the deployed image.
 const DEPLOYED_IMAGE: &str = ".";
@@ -36,6 +37,14 @@ pub enum ContainerError {
     /// It waits for a container that is not there.
     #[error("container {0} waits in depends_on for a container that is not there")]
     NoDependency(String),
+    /// The path of a container's health check cannot be requested.
+    #[error("the health check of container {container} has a path that {wrong}")]
+    Path {
+        /// The container.
+        container: String,
+        /// What is wrong, and what to write.
+        wrong: String,
+    },
     /// A size that Fly.io does not have.
     #[error("guest: {0}")]
     Guest(#[from] GuestError),
@@ -87,6 +96,7 @@ pub(super) fn check(config: &AppConfig) -> Result<(), ContainerError> {
     let mut machine = MachineConfig::default();
     apply(config, &mut machine)?;
     check_names(&machine)?;
+    check_paths(&machine)?;
     if let Some(guest) = &machine.guest {
         one_of(
             "guest.cpu_kind",
@@ -138,6 +148,37 @@ fn check_names(machine: &MachineConfig) -> Result<(), ContainerError> {
         }
     }
     Ok(())
+}
+
+/// Checks the paths of the health checks of containers, which are sent as they are given: `http.path`
+/// (docs.machines.dev, `fly.ContainerHealthcheck`). Services, checks and metrics have theirs in fly.toml.
+fn check_paths(machine: &MachineConfig) -> Result<(), ContainerError> {
+    for container in &machine.containers {
+        let checks = container.healthchecks.iter();
+        let paths = checks.filter_map(|check| check.get("http")?.get("path")?.as_str());
+        if let Some(wrong) = paths.filter_map(wrong_path).next() {
+            let container = container.name.clone().unwrap_or_default();
+            return Err(ContainerError::Path { container, wrong });
+        }
+    }
+    Ok(())
+}
+
+/// Fields of the given machine configuration that have no effect, because fly.toml says what they are.
+pub(super) fn overwritten_fields(config: &AppConfig) -> Vec<&'static str> {
+    let mut machine = MachineConfig::default();
+    if apply(config, &mut machine).is_err() {
+        return Vec::new();
+    }
+    let given = [
+        ("services", !machine.services.is_empty()),
+        ("checks", !machine.checks.is_empty()),
+        ("metrics", machine.metrics.is_some()),
+        ("env", !machine.env.is_empty()),
+        ("image", !machine.image.is_empty()),
+    ];
+    let given = given.into_iter().filter(|(_, is_given)| *is_given);
+    given.map(|(field, _)| field).collect()
 }
 
 fn one_of(

@@ -61,6 +61,14 @@ fn top_level(config: &AppConfig, reader: &Reader) {
         let message = format!("Fly.io has no field {} there", unknown.join(", "));
         reader.warn(given, message);
     }
+    let overwritten = containers::overwritten_fields(config);
+    if !overwritten.is_empty() {
+        let message = format!(
+            "{} there have no effect: write them in fly.toml itself",
+            overwritten.join(", ")
+        );
+        reader.warn(given, message);
+    }
     if let Err(error) = containers::check(config) {
         let key = match error {
             containers::ContainerError::Compose => "build.compose",

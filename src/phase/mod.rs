@@ -27,12 +27,14 @@ pub mod names;
 pub mod preflight;
 pub mod provision;
 pub mod redis_plans;
+pub mod release_secrets;
 pub mod releases;
 pub mod roster;
 pub mod smoke_failure;
 pub mod smoke_test;
 #[cfg(test)]
 pub mod testing;
+pub mod wanted_secrets;
 
 use crate::{api::PhaseName, pipeline::Phase};
 

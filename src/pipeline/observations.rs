@@ -100,6 +100,8 @@ pub struct Preview {
     pub phase: PhaseName,
     /// Lines of the plan by step.
     pub changes: Vec<(StepId, String)>,
+    /// Every step was observed, and has nothing to do.
+    pub changes_nothing: bool,
 }
 
 /// Steps whose awaited fact has arrived.

@@ -22,8 +22,11 @@ pub async fn make(cx: &Cx, stamp: &str, phase: &Phase, observations: &mut Observ
         ..cx.clone()
     };
     let mut changes = Vec::new();
+    let mut all_done = true;
     for step in phase.steps {
-        if let Progress::Planned(lines) = step.advance(&cx).await.progress {
+        let progress = step.advance(&cx).await.progress;
+        all_done &= matches!(progress, Progress::Done | Progress::Skipped(_));
+        if let Progress::Planned(lines) = progress {
             // A later step corrects what an earlier one has not done yet: one change, listed once.
             for line in lines {
                 if !changes.iter().any(|(_, known)| *known == line) {
@@ -36,6 +39,7 @@ pub async fn make(cx: &Cx, stamp: &str, phase: &Phase, observations: &mut Observ
         stamp: stamp.to_owned(),
         phase: phase.id,
         changes,
+        changes_nothing: all_done,
     });
 }
 

@@ -180,8 +180,9 @@ impl StepRecord {
             Some(action) => self.explain(why.next(action)),
             None => {
                 self.explain(why.next(error::next_action(error).unwrap_or_default()));
-                // It says nothing without the answer of Fly.io that the message has.
-                self.action.clear();
+                if !error::says_what_to_do(error) {
+                    self.action.clear();
+                }
             }
         }
         let (state, pause) = match error.retry() {

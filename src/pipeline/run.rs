@@ -139,12 +139,16 @@ impl<'a> Runner<'a> {
         if !open || phase.steps.is_empty() {
             return not_run(PhaseProgress::Pending, observations, &self.stamp);
         }
-        let gate_report = gate(phase.id);
+        let mut gate_report = gate(phase.id);
         if let Some(progress) = gate_report.as_ref().and_then(held_by) {
-            return PhaseReport {
-                gate: gate_report,
-                ..not_run(progress, observations, &self.stamp)
-            };
+            let asked = gate_report.as_ref();
+            if !changes_nothing((self.cx, &self.stamp), phase, asked, observations).await {
+                return PhaseReport {
+                    gate: gate_report,
+                    ..not_run(progress, observations, &self.stamp)
+                };
+            }
+            gate_report = None;
         }
         if !earlier.is_empty() {
             let phases = self.phases.get(earlier.len()..);
@@ -324,6 +328,26 @@ impl<'a> Runner<'a> {
             }
         }
     }
+}
+
+/// Whether the phase behind a gate that waits has nothing to do: then nobody is asked. Everything that it would
+/// do must be known for that.
+async fn changes_nothing(
+    (cx, stamp): (&Cx, &str),
+    phase: &Phase,
+    gate: Option<&GateReport>,
+    observations: &mut Observations,
+) -> bool {
+    let passage = gate.map(GateReport::passage);
+    let could_open = matches!(passage, Some(Passage::Waiting | Passage::Planned));
+    // What a check finds is known only when it is made.
+    let is_known = matches!(phase.id, PhaseName::Provision | PhaseName::Deploy);
+    if !could_open || !is_known {
+        return false;
+    }
+    preview::make(cx, stamp, phase, observations).await;
+    let preview = observations.preview.as_ref();
+    preview.is_some_and(|preview| preview.changes_nothing)
 }
 
 /// How a new token is stored, when Fly.io refuses the present one for good.

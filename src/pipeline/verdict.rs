@@ -16,6 +16,8 @@ pub struct Why {
     pub message: String,
     /// The next action of a person, with a command if there is one; empty if none is needed.
     pub action: String,
+    /// The message says it already, before its evidence.
+    pub is_said: bool,
 }
 
 impl Why {
@@ -25,6 +27,7 @@ impl Why {
             reason,
             message: message.into(),
             action: String::new(),
+            is_said: false,
         }
     }
 
@@ -35,9 +38,18 @@ impl Why {
         self
     }
 
+    /// The same with the next action of a person, which the message says already.
+    #[must_use]
+    pub fn said(self, action: impl Into<String>) -> Self {
+        Self {
+            is_said: true,
+            ..self.next(action)
+        }
+    }
+
     /// Evidence and action as one sentence.
     pub fn sentence(&self) -> String {
-        if self.action.is_empty() {
+        if self.action.is_empty() || self.is_said {
             return self.message.clone();
         }
         format!("{}: {}", self.message, self.action)

@@ -370,15 +370,21 @@ impl Found {
                 continue;
             }
             let secret = read(&secrets, name, "Secret").await?;
-            let before = (self.bytes, self.keys);
-            self.add(name, Either::Left(secret));
-            if !self.fits() && self.most == MOST_BYTES {
-                self.secrets.pop();
-                (self.bytes, self.keys) = before;
-                self.left_out.insert((RefKind::Secret, name.clone()));
-            }
+            self.add_beside(name, secret);
         }
         Ok(())
+    }
+
+    /// Adds a Secret that the spec does not name. One that does not fit is left out, and takes no room from
+    /// what the spec names; with less room than the most, all is read again.
+    fn add_beside(&mut self, name: &str, secret: Option<Secret>) {
+        let before = (self.bytes, self.keys);
+        self.add(name, Either::Left(secret));
+        if !self.fits() && self.most == MOST_BYTES {
+            self.secrets.pop();
+            (self.bytes, self.keys) = before;
+            self.left_out.insert((RefKind::Secret, name.to_owned()));
+        }
     }
 
     async fn read_all(

@@ -436,7 +436,7 @@ fn image(deploy: &Deploy, followed: Option<&Followed>) -> Result<fly::ImageRefer
             field,
             reason: failure.reason,
             message: failure.message.clone(),
-            action: String::new(),
+            action: failure.action.clone(),
         },
         None => Invalid {
             field,

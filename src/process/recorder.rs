@@ -1,6 +1,7 @@
 //! Writes events of `events.k8s.io/v1`. Repeats of the same news become one series; different news
 //! never does: the note is part of the key. (kube's own `Recorder` leaves the note out, so that the
-//! first message stays for ever.) What one object repeats is limited, whatever happens to it.
+//! first message stays for ever.) Another time in a note is no news: the last lines of a program that ends
+//! again and again differ by it alone. What one object repeats is limited, whatever happens to it.
 
 use std::{
     collections::HashMap,
@@ -105,6 +106,30 @@ impl Memory {
     }
 }
 
+/// The note with the same word in the place of each time of day, with or without a date.
+fn without_times(note: &str) -> String {
+    let is_part = |c: char| c.is_ascii_digit() || matches!(c, ':' | '.' | '-' | '+' | 'T' | 'Z');
+    let mut news = String::with_capacity(note.len());
+    let mut rest = note;
+    while let Some(begin) = rest.find(is_part) {
+        let (before, from) = rest.split_at(begin);
+        let (part, after) = from.split_at(from.find(|c| !is_part(c)).unwrap_or(from.len()));
+        news.push_str(before);
+        news.push_str(if is_time(part) { "TIME" } else { part });
+        rest = after;
+    }
+    news + rest
+}
+
+/// Whether there is a time of day in it, as in `17:04:05`.
+fn is_time(text: &str) -> bool {
+    let is_digit = |at: usize, part: &[u8]| part.get(at).is_some_and(u8::is_ascii_digit);
+    text.as_bytes().windows(8).any(|part| {
+        let colons = part.get(2) == Some(&b':') && part.get(5) == Some(&b':');
+        colons && [0, 1, 3, 4, 6, 7].iter().all(|at| is_digit(*at, part))
+    })
+}
+
 /// Writes events.
 pub struct Recorder {
     client: Client,
@@ -130,7 +155,10 @@ impl Recorder {
     /// When the API server refuses or cannot be reached.
     pub async fn publish(&self, event: &Event, about: &ObjectReference) -> Result<(), kube::Error> {
         let kind = kind(event, about);
-        let news = (kind.clone(), event.note.clone().unwrap_or_default());
+        let news = (
+            kind.clone(),
+            without_times(event.note.as_deref().unwrap_or_default()),
+        );
         let now = Instant::now();
         let known = {
             let mut memory = self.lock();
@@ -255,6 +283,21 @@ mod tests {
         let taken = (0..11).map(|_| budget.take(hour)).collect::<Vec<_>>();
         assert_eq!(taken.iter().filter(|t| **t == Allowed::Yes).count(), 10);
         assert!(budget.is_full(hour + Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn the_time_in_a_line_of_a_log_is_no_news_and_everything_else_is() {
+        let lines = |time: &str, code: i32| {
+            format!(
+                "golive-app-0 exited with code {code}; its last lines: {{\"timestamp\":\"{time}\"}} bye"
+            )
+        };
+        let news = without_times(&lines("2026-11-30T17:04:05.123456Z", 1));
+        assert_eq!(news, lines("TIME", 1));
+        assert_eq!(news, without_times(&lines("18:05:06", 1)));
+        assert_ne!(news, without_times(&lines("17:04:05", 2)));
+        let kept = "release 3 (r/a:1.2.3) in 2001:db8::17:4, 10:20 of 2026-11-30";
+        assert_eq!(without_times(kept), kept);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::{
         KEPT, KEPT_DATABASE, KEPT_REDIS, KEPT_SECRETS, PROOF, PROOF_FROM_OUTSIDE, VERIFIED,
         integrations,
         provision::kept_secrets::Needed,
+        release_secrets,
         releases::{
             record::Record,
             records::Records,
@@ -90,8 +91,15 @@ impl Need {
 }
 
 /// What the release that serves needs after this pass over the spec. `is_wanted` says that the spec
-/// asks for the release that serves. Pure.
-pub fn need(report: &Report, is_wanted: bool, act: Act, reporting_drift: bool) -> Need {
+/// asks for the release that serves; `waiting` are the steps of Provision that leave their secrets to
+/// Deploy. Pure.
+pub fn need(
+    report: &Report,
+    is_wanted: bool,
+    act: Act,
+    reporting_drift: bool,
+    waiting: &BTreeSet<StepId>,
+) -> Need {
     let reached = |name| report.phase(name).filter(|phase| phase.is_reached());
     if report.live() || (is_wanted && reached(PhaseName::SmokeTest).is_some()) {
         return Need::Nothing;
@@ -103,10 +111,13 @@ pub fn need(report: &Report, is_wanted: bool, act: Act, reporting_drift: bool) -
         record.map_or(State::Pending, |(_, record)| record.state.clone())
     };
     let looks_after = |name, id| state(name, id) != State::Pending;
-    // A step that is stopped looks after nothing: one lost value holds up all of them.
+    // A step that is stopped looks after nothing: one lost value holds up all of them. Nor does one that
+    // leaves its secrets to Deploy, until Deploy has set them.
+    let are_set = state(PhaseName::Deploy, StepId::SetSecrets).satisfied();
     let rests = |id| {
         let state = state(PhaseName::Provision, id);
-        matches!(state, State::Pending | State::Blocked)
+        let waits = !are_set && waiting.contains(&id);
+        waits || matches!(state, State::Pending | State::Blocked)
     };
     let machines = looks_after(PhaseName::Deploy, StepId::Machines);
     let places = [StepId::Addresses, StepId::Certificates];
@@ -152,11 +163,28 @@ pub async fn after(
     let latest = records.latest().filter(|record| record.is_good());
     let then = latest.and_then(|record| record.content.served.as_ref());
     let is_wanted = then.is_some_and(|then| then.is_proven_as(&served));
-    let need = need(report, is_wanted, cx.act, reporting_drift);
+    let waiting = release_secrets::waiting_steps(cx);
+    let need = need(report, is_wanted, cx.act, reporting_drift, &waiting);
     let machines = runs(cx, &records);
     let wanted = Some((cx, report));
+    if let Some(kept) = &mut memory.kept
+        && machines != Runs::Serving
+    {
+        look_again(kept);
+    }
     let site = guard(pass, memory, (&cx.refs, wanted), (&records, need)).await?;
     Ok(site.map(|site| Site { machines, ..site }))
+}
+
+/// Has the proof made again, however long ago the last one was: it was one of machines that run something else
+/// now. The checks themselves say how long they wait between two tries.
+fn look_again(kept: &mut Observations) {
+    let now = Instant::now();
+    for step in PROOF.iter().flat_map(|phase| phase.steps) {
+        if let Some(record) = kept.steps.get_mut(&step.id()) {
+            record.again = record.again.map(|again| again.min(now));
+        }
+    }
 }
 
 /// What the machines run, as the pass over the spec has observed them.
@@ -508,16 +536,60 @@ mod tests {
             (report(SmokeTest, Running, &[]), Act::Apply, Need::Prove),
         ];
         for (index, (report, act, expected)) in cases.iter().enumerate() {
-            assert_eq!(need(report, false, *act, false), *expected, "case {index}");
+            let need = need(report, false, *act, false, &BTreeSet::new());
+            assert_eq!(need, *expected, "case {index}");
         }
+    }
+
+    #[test]
+    fn secrets_that_wait_for_deploy_are_kept_as_the_release_has_them_until_they_are_set() {
+        use PhaseName::{Deploy, Provision};
+        use PhaseProgress::{AwaitingApproval, Failed, Running};
+        let need = |report: &Report, waiting: &[StepId]| {
+            need(
+                report,
+                false,
+                Act::Apply,
+                false,
+                &waiting.iter().copied().collect(),
+            )
+        };
+        let keep = |secrets| Need::Keep {
+            places: false,
+            secrets,
+        };
+        let addresses = |database, redis| keep(Secrets::Addresses { database, redis });
+        let gate = report(Deploy, AwaitingApproval, &[]);
+        assert_eq!(need(&gate, &[]), addresses(false, false));
+        assert_eq!(need(&gate, &[StepId::Secrets]), keep(Secrets::All));
+        assert_eq!(need(&gate, &[StepId::Attach]), addresses(true, false));
+        assert_eq!(need(&gate, &[StepId::Redis]), addresses(false, true));
+        // Nor are they set while the image is not there, or something else of Provision is.
+        let image = report(Deploy, Failed, &[(StepId::Image, State::Blocked)]);
+        assert_eq!(need(&image, &[StepId::Secrets]), keep(Secrets::All));
+        let done = |id| (id, State::Done);
+        let steps = [StepId::Addresses, StepId::Certificates, StepId::Secrets].map(done);
+        let provision = report(Provision, Running, &steps);
+        assert_eq!(need(&provision, &[StepId::Secrets]), keep(Secrets::All));
+        // Deploy has set them, and its release command fails.
+        let steps = [
+            (StepId::SetSecrets, State::Done),
+            (StepId::ReleaseCommand, State::Blocked),
+        ];
+        let command = report(Deploy, Failed, &steps);
+        assert_eq!(need(&command, &[StepId::Secrets]), addresses(false, false));
     }
 
     #[test]
     fn nothing_is_kept_beside_a_spec_that_is_live_or_whose_own_checks_are_made() {
         let live = report(PhaseName::Observe, PhaseProgress::NotImplemented, &[]);
-        assert_eq!(need(&live, true, Act::Apply, false), Need::Nothing);
+        let none = BTreeSet::new();
+        assert_eq!(need(&live, true, Act::Apply, false, &none), Need::Nothing);
         let failing = report(PhaseName::SmokeTest, PhaseProgress::Failed, &[]);
-        assert_eq!(need(&failing, true, Act::Apply, false), Need::Nothing);
+        assert_eq!(
+            need(&failing, true, Act::Apply, false, &none),
+            Need::Nothing
+        );
     }
 
     #[test]
@@ -618,6 +690,9 @@ mod tests {
     fn what_cannot_be_observed_for_the_spec_is_not_asked_for_twice() {
         let lost = [(StepId::App, State::Retrying { observing: true })];
         let report = report(PhaseName::Provision, PhaseProgress::Running, &lost);
-        assert_eq!(need(&report, true, Act::Apply, false), Need::Prove);
+        assert_eq!(
+            need(&report, true, Act::Apply, false, &BTreeSet::new()),
+            Need::Prove
+        );
     }
 }

@@ -156,8 +156,13 @@ fn phase_condition(to: &mut Setter<'_>, name: PhaseName) {
         return;
     };
     let reason = Reason::parse(&phase.reason).unwrap_or_default();
+    let mut steps = phase.steps.iter();
+    let crash_loop = steps.find(|step| step.reason == Reason::CrashLooping.as_str());
     let (status, message) = match phase.state {
-        PhaseState::Succeeded => (True, succeeded(&phase)),
+        PhaseState::Succeeded => match crash_loop {
+            Some(step) => (True, format!("{}; {}", succeeded(&phase), step.message)),
+            None => (True, succeeded(&phase)),
+        },
         PhaseState::Failed => (False, phase.message),
         _ if phase.message.is_empty() => (Unknown, not_told(&phase)),
         _ => (Unknown, phase.message),

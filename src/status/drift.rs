@@ -179,6 +179,8 @@ fn correcting(to: &Setter<'_>, result: &PassResult<'_>, before: &Before<'_>) -> 
             phase.name != PhaseName::Preflight
                 && phase.name.before_live()
                 && matches!(phase.state, PhaseState::Running | PhaseState::Waiting)
+                // What is only planned for the spec corrects nothing.
+                && phase.reason != Reason::Planned.as_str()
                 && phase.starts > 1
         });
     if !correcting {

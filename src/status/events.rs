@@ -152,10 +152,15 @@ fn phases(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Activat
         let before = old.and_then(|old| old.phases.iter().find(|p| p.name == phase.name));
         let was = before.map_or(PhaseState::Pending, |before| before.state);
         let action = phase.name.as_str();
-        let working = |state| matches!(state, PhaseState::Running | PhaseState::Waiting);
+        let is_planned = |reason: &str| reason == Reason::Planned.as_str();
+        let worked = before.is_some_and(|before| {
+            matches!(before.state, PhaseState::Running | PhaseState::Waiting)
+                && !is_planned(&before.reason)
+        });
         let restarted = before.is_some_and(|before| before.starts != phase.starts);
         match phase.state {
-            PhaseState::Running | PhaseState::Waiting if !working(was) || restarted => {
+            PhaseState::Running | PhaseState::Waiting if is_planned(&phase.reason) => {}
+            PhaseState::Running | PhaseState::Waiting if !worked || restarted => {
                 let owner = phase
                     .owner
                     .as_ref()
@@ -199,6 +204,7 @@ fn phases(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Activat
             _ => {}
         }
         retries(events, before, phase);
+        crash_loop(events, before, phase);
         gate(events, before, phase);
     }
 }
@@ -236,6 +242,27 @@ fn retries(
                 &step.message,
             ));
         }
+    }
+}
+
+/// A program that exits again and again, although its release went live.
+fn crash_loop(
+    events: &mut Vec<Event>,
+    before: Option<&crate::api::status::PhaseStatus>,
+    phase: &crate::api::status::PhaseStatus,
+) {
+    let found = |phase: &'_ crate::api::status::PhaseStatus| {
+        let mut steps = phase.steps.iter();
+        let found = steps.find(|step| step.reason == Reason::CrashLooping.as_str());
+        found.cloned()
+    };
+    if let (None, Some(step)) = (before.and_then(found), found(phase)) {
+        events.push(event(
+            EventType::Warning,
+            step.reason,
+            step.name,
+            &step.message,
+        ));
     }
 }
 

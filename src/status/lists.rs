@@ -44,6 +44,7 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
     status.smoke_test = lists.smoke_test(&status.smoke_test);
     status.external = lists.external(&status.external);
     drop_what_is_gone(&mut status.external, report, &lists);
+    drop_former(&mut status.external, report, &lists);
     status.secrets = lists.secrets(&status.secrets);
     status.fallbacks = lists.fallbacks(&status.fallbacks);
     if provision_is_done(report) {
@@ -92,8 +93,28 @@ pub fn merge_site(
         status.smoke_test = lists.smoke_test(&status.smoke_test);
     }
     status.external = lists.external(&status.external);
+    drop_former(&mut status.external, report, &lists);
     status.secrets = lists.secrets(&status.secrets);
     status.fallbacks = lists.fallbacks(&status.fallbacks);
+}
+
+/// Drops addresses and volumes that the app no longer has, as soon as the step that lists them all has
+/// looked: an app that was deleted and made again has others.
+fn drop_former(external: &mut Vec<ExternalObject>, report: &Report, lists: &Merge<'_>) {
+    let has_looked = |wanted| {
+        let reached = report.phases.iter().filter(|phase| phase.is_reached());
+        let mut steps = reached.flat_map(|phase| &phase.steps);
+        steps.any(|(id, step)| *id == wanted && step.state.satisfied())
+    };
+    let (addresses, volumes) = (has_looked(StepId::Addresses), has_looked(StepId::Volumes));
+    external.retain(|object| {
+        let listed = match ExternalKind::parse(&object.kind) {
+            Some(ExternalKind::Address) => addresses,
+            Some(ExternalKind::Volume) => volumes,
+            _ => false,
+        };
+        !listed || object.retained.is_some() || lists.notes_object(object)
+    });
 }
 
 /// Drops what was left behind and is not noted any more, as soon as the steps that note it have looked:
@@ -312,7 +333,7 @@ pub fn source(
         .as_ref()
         .map_or(followed.reason, |f| f.reason);
     let message = match &followed.failure {
-        Some(failure) if followed.message.is_empty() => failure.message.clone(),
+        Some(failure) if followed.message.is_empty() => failure.sentence(),
         _ => followed.message.clone(),
     };
     let next = SourceStatus {
@@ -488,6 +509,7 @@ mod tests {
             let failure = Failure {
                 reason: Reason::SourceUnreadable,
                 message: words.to_owned(),
+                action: String::new(),
                 transient: None,
             };
             Followed {
@@ -507,6 +529,65 @@ mod tests {
         other.failure = None;
         let third = source(Some(&second), "shop", &other, at(30));
         assert_eq!(third.since, Some(whole_seconds(at(30))));
+    }
+
+    #[test]
+    fn what_a_former_app_had_goes_when_the_app_that_is_there_was_looked_at() {
+        use crate::pipeline::{State, StepRecord};
+
+        let object = |kind: &str, id: &str| ExternalObject {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            name: id.to_owned(),
+            ..ExternalObject::default()
+        };
+        let seen = |state: State, progress| {
+            let note = Note::External(object("Address", "new"));
+            let record = StepRecord {
+                state,
+                notes: [note].into(),
+                ..StepRecord::pending("s")
+            };
+            let phase = PhaseReport {
+                id: PhaseName::Provision,
+                progress,
+                gate: None,
+                steps: vec![(StepId::Addresses, record)],
+            };
+            // The guard runs several lines of one phase.
+            let before = PhaseReport {
+                steps: Vec::new(),
+                ..phase.clone()
+            };
+            Report {
+                phases: vec![before, phase],
+                ..Report::default()
+            }
+        };
+        let kept = ExternalObject {
+            retained: Some("it costs money".to_owned()),
+            ..object("Address", "kept")
+        };
+        let after = |report: &Report| -> Vec<String> {
+            let mut status = ActivationStatus {
+                external: vec![
+                    object("App", "shop"),
+                    object("Address", "old"),
+                    object("Volume", "vol_1"),
+                    kept.clone(),
+                ],
+                ..ActivationStatus::default()
+            };
+            merge_site(&mut status, report, None, Timestamp::UNIX_EPOCH);
+            status.external.into_iter().map(|one| one.id).collect()
+        };
+        let looked = seen(State::Done, PhaseProgress::Running);
+        assert_eq!(after(&looked), ["new", "shop", "vol_1", "kept"]);
+        // Not seen to the end; and not seen in this pass.
+        let failed = seen(State::Retrying { observing: true }, PhaseProgress::Running);
+        assert!(after(&failed).contains(&"old".to_owned()));
+        let before = seen(State::Done, PhaseProgress::Pending);
+        assert!(after(&before).contains(&"old".to_owned()));
     }
 
     #[test]

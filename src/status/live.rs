@@ -6,11 +6,11 @@ use crate::{
     api::{
         PhaseName, Reason,
         condition::{self, ConditionStatus, ConditionType},
-        status::{CheckResult, RollbackState, RollbackStatus},
+        status::{CheckResult, MAX_MESSAGE, RollbackState, RollbackStatus, one_line},
     },
     pipeline::{
         Note, State, StepRecord,
-        report::{PhaseProgress, PhaseReport},
+        report::{PhaseProgress, PhaseReport, Report},
     },
     plan::ServingRelease,
 };
@@ -69,8 +69,15 @@ fn decide(
     if result.unproven && to.status.go_live.is_some() {
         return (Unknown, Reason::ObservationUnknown, not_checked(&name));
     }
+    let report = result.report;
+    let of_release = site.map(|site| &site.report).or(report);
+    let crashes = of_release
+        .and_then(crash_loop)
+        .map_or_else(String::new, |record| {
+            format!("; {}", one_line(&record.message, MAX_MESSAGE / 2))
+        });
     if liveness.live {
-        return (True, Reason::GoLive, format!("{place}{serves}"));
+        return (True, Reason::GoLive, format!("{place}{serves}{crashes}"));
     }
     let report = result.report.filter(|_| to.status.go_live.is_some());
     let phases = site.map(|site| &site.report).or(report);
@@ -82,24 +89,18 @@ fn decide(
     match made.map_or(Proof::Open, proof) {
         // The checks say nothing of a release that no machine runs.
         Proof::Answers if machines == Runs::Replacing => as_before(to),
-        Proof::Answers if machines == Runs::Another => (
-            Unknown,
-            Reason::ReleaseReplaced,
-            format!(
-                "no machine runs {name}, which passed its checks last: a release that failed was left in its place"
-            ),
-        ),
+        Proof::Answers if machines == Runs::Another => {
+            (Unknown, Reason::ReleaseReplaced, replaced(&name))
+        }
         Proof::Answers => (
             True,
             Reason::GoLive,
-            format!("{place}{serves}; `Ready` says what keeps the spec from going live"),
+            format!("{place}{serves}; `Ready` says what keeps the spec from going live{crashes}"),
         ),
         Proof::Fails(reason, message) if machines == Runs::Another => (
             False,
             reason,
-            format!(
-                "the site fails its checks, and no machine runs {name}, which passed them last: a release that failed was left in its place: {message}"
-            ),
+            format!("the site fails its checks: {message}; {}", replaced(&name)),
         ),
         Proof::Fails(reason, message) => {
             (False, reason, format!("{name} fails its checks: {message}"))
@@ -109,6 +110,19 @@ fn decide(
     }
 }
 
+/// That a failed release is in the place of the one that passed its checks last.
+fn replaced(name: &str) -> String {
+    format!(
+        "no machine runs {name}, which passed its checks last: a release that failed was left in its place"
+    )
+}
+
+/// The step that has found a machine whose program exits again and again.
+pub fn crash_loop(report: &Report) -> Option<&StepRecord> {
+    let mut records = report.steps().map(|(_, record)| record);
+    records.find(|record| record.reason == Reason::CrashLooping)
+}
+
 /// A release that failed was left in the place of the one that was proven, and no check is decided yet:
 /// what was known to be broken stays so, and nothing else is known.
 fn not_checked_yet(to: &Setter<'_>, name: &str) -> (ConditionStatus, Reason, String) {
@@ -116,9 +130,8 @@ fn not_checked_yet(to: &Setter<'_>, name: &str) -> (ConditionStatus, Reason, Str
     if before.0 == False {
         return before;
     }
-    let message = format!(
-        "no machine runs {name}, which passed its checks last: a release that failed was left in its place, and whether the site answers is being checked"
-    );
+    let replaced = replaced(name);
+    let message = format!("{replaced}, and whether the site answers is being checked");
     (Unknown, Reason::ReleaseReplaced, message)
 }
 
@@ -235,7 +248,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{ActivationStatus, StepId, status::SmokeTestResult},
-        pipeline::{ProbeKind, report::Report},
+        pipeline::ProbeKind,
         plan::{Invalid, Target, testing::target},
     };
 

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::{PassResult, conditions, integrations, lists, pass_result::Liveness, phases, promises};
+use super::{
+    PassResult, conditions, integrations, lists, live, pass_result::Liveness, phases, promises,
+};
 use crate::{
     api::{
         Activation, ActivationStatus, Reason,
@@ -248,22 +250,36 @@ fn next_action(
     }
     if live {
         // A gate before what comes after Go-Live waits as any other.
-        return integrations::next_action(status).or_else(|| at_a_gate(status, activation));
+        let crash_loop = seen.report.and_then(live::crash_loop);
+        let mend = crash_loop.map(|record| record.action.clone());
+        let others = || integrations::next_action(status);
+        return mend
+            .or_else(others)
+            .or_else(|| at_a_gate(status, activation));
     }
     if !seen.invalid.is_empty() {
         let actions = seen.invalid.iter().map(|invalid| invalid.action.as_str());
         let actions: Vec<&str> = actions.filter(|action| !action.is_empty()).collect();
         return (!actions.is_empty()).then(|| actions.join("; "));
     }
-    if let Some(stalled) = condition::find(&status.conditions, ConditionType::Stalled) {
-        // A step that has not its own action says in its message what to do.
+    if condition::find(&status.conditions, ConditionType::Stalled).is_some() {
         return seen
             .report
             .and_then(blocked_actions)
             .or_else(|| at_a_gate(status, activation))
-            .or_else(|| Some(stalled.message.clone()));
+            .or_else(|| Some(look(activation)));
     }
     at_a_gate(status, activation)
+}
+
+/// How people see all that is known, where no step has an action of its own: the messages of some say what
+/// to do.
+fn look(activation: &Activation) -> String {
+    format!(
+        "read what is known, and mend the cause: `{} describe activation {}`; Golive then goes on by itself",
+        kubectl(&activation.namespace().unwrap_or_default()),
+        activation.name_any()
+    )
 }
 
 /// How people decide at the gate that keeps the object from going on.

@@ -54,7 +54,7 @@ pub fn next(
     same_generation: bool,
     now: Timestamp,
 ) -> Vec<PhaseStatus> {
-    let mut earlier_unobserved = false;
+    let mut earlier_unobserved: Option<String> = None;
     let plan = old.and_then(|old| old.plan.as_ref());
     let same_plan = plan.map(|plan| plan.digest.as_str()) == seen.wanted.map(Target::digest);
     let phases = report.phases.iter();
@@ -67,11 +67,14 @@ pub fn next(
                 seen,
                 same_generation,
                 same_plan,
-                earlier_unobserved,
+                earlier_unobserved: earlier_unobserved.as_deref(),
                 now,
             };
-            earlier_unobserved |= cannot_observe(phase) || (seen.reporting_drift && planned(phase));
-            input.next(phase)
+            let next = input.next(phase);
+            if earlier_unobserved.is_none() {
+                earlier_unobserved = unobserved(seen, phase);
+            }
+            next
         })
         .collect()
 }
@@ -85,6 +88,21 @@ pub fn cannot_observe(phase: &PhaseReport) -> bool {
         .filter(|state| !state.satisfied() && **state != State::Pending)
         .peekable();
     open.peek().is_some() && open.all(|state| *state == State::Retrying { observing: true })
+}
+
+/// Why it is not known whether this phase is done, if it is not.
+fn unobserved(seen: &PassResult<'_>, phase: &PhaseReport) -> Option<String> {
+    if !cannot_observe(phase) {
+        return (seen.reporting_drift && planned(phase)).then(String::new);
+    }
+    let mut steps = phase.steps.iter();
+    let lost = steps.find(|(_, step)| step.state == State::Retrying { observing: true });
+    let why = lost.map(|(id, step)| format!("{id}: {}", step.message));
+    Some(format!(
+        "{}; {} cannot be observed, and this waits for it",
+        why.unwrap_or_default(),
+        phase.id
+    ))
 }
 
 /// What is said of a phase that has succeeded.
@@ -111,7 +129,8 @@ struct PhaseInput<'a> {
     same_generation: bool,
     /// The status before was about the same plan: a Secret may change it without a new generation.
     same_plan: bool,
-    earlier_unobserved: bool,
+    /// Why it is not known whether an earlier phase is done.
+    earlier_unobserved: Option<&'a str>,
     now: Timestamp,
 }
 
@@ -122,14 +141,19 @@ impl PhaseInput<'_> {
             return before.clone();
         }
         let (mut state, mut reason, mut message) = state_of(self.activation, report);
-        if self.earlier_unobserved && !self.seen.reporting_drift && state == PhaseState::Pending {
+        if let Some(why) = self.earlier_unobserved
+            && !self.seen.reporting_drift
+            && state == PhaseState::Pending
+        {
             // The earlier phase is kept as it was, so that it does not say what holds this one up.
             reason = Reason::ObservationUnknown;
-            message = "the result of an earlier phase cannot be observed now".to_owned();
+            message = why.to_owned();
         }
         let (owner, deadline_after) = owner_and_deadline(self.activation, self.seen, report.id);
-        let restarted = self.restarted(state);
-        let started_at = self.started_at(state, restarted);
+        // What is only planned has not begun.
+        let works = is_at_work(state) && reason != Reason::Planned;
+        let restarted = self.restarted(state, works);
+        let started_at = self.started_at(works, restarted);
         let deadline = deadline_after
             .filter(|_| state != PhaseState::Skipped && !self.is_planning())
             .and_then(|after| {
@@ -210,24 +234,24 @@ impl PhaseInput<'_> {
             && self.same_plan
             && self.was() == PhaseState::Succeeded
             && (cannot_observe(report)
-                || (self.earlier_unobserved && report.progress == PhaseProgress::Pending)
+                || (self.earlier_unobserved.is_some() && report.progress == PhaseProgress::Pending)
                 || (self.seen.reporting_drift && planned(report)))
     }
 
     /// The work of the phase begins, or begins anew.
-    fn restarted(&self, state: PhaseState) -> bool {
+    fn restarted(&self, state: PhaseState, works: bool) -> bool {
         let began_before = self
             .before
             .is_some_and(|before| before.started_at.is_some());
         let open = state != PhaseState::Succeeded;
-        is_at_work(state)
+        works
             && (!began_before
                 || (self.was() == PhaseState::Succeeded && open)
                 || (!self.same_generation && open && self.was() != PhaseState::Pending))
     }
 
-    fn started_at(&self, state: PhaseState, restarted: bool) -> Option<Time> {
-        match (is_at_work(state), restarted) {
+    fn started_at(&self, works: bool, restarted: bool) -> Option<Time> {
+        match (works, restarted) {
             (true, true) => Some(whole_seconds(self.now)),
             (true, false) => {
                 let began = self.before?.started_at.as_ref()?;

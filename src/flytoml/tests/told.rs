@@ -185,6 +185,35 @@ fn what_has_no_effect_is_a_warning() {
 }
 
 #[test]
+fn what_machine_config_says_of_checks_is_looked_at_where_it_counts_and_told_where_it_does_not() {
+    let with = |path: &str| {
+        let check =
+            format!("{{\"name\": \"up\", \"http\": {{\"port\": 80, \"path\": \"{path}\"}}}}");
+        told(&format!(
+            "machine_config = '{{\"containers\": [{{\"name\": \"app\", \"healthchecks\": [{check}]}}]}}'"
+        ))
+    };
+    for (path, said) in [
+        ("/a#b", "must have no `#`"),
+        ("/a b", "must have no blanks"),
+        ("healthz", "must begin with a slash: /healthz"),
+    ] {
+        let told = with(path);
+        let text = format!("the health check of container app has a path that {said}");
+        assert!(told.iter().any(|told| told.contains(&text)), "{told:?}");
+    }
+    assert!(with("/up?b=%23").is_empty());
+
+    let told = told(
+        "machine_config = '{\"checks\": {\"a\": {\"type\": \"http\", \"path\": \"/a#b\"}}, \"env\": {\"A\": \"b\"}}'",
+    );
+    assert!(
+        told[0].contains("warning: ") && told[0].contains("checks, env there have no effect"),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_path_that_cannot_be_requested_as_it_is_written_is_refused_wherever_it_stands() {
     let check = "[http_service]\ninternal_port = 8080\n[[http_service.checks]]\npath = ";
     let service = "[[services]]\ninternal_port = 8080\n[[services.http_checks]]\npath = ";

@@ -9,7 +9,7 @@ use super::{
     failures,
     fleet::{
         diagnosis::{self, Evidence},
-        health::{Health, health},
+        health::{Health, after_exit, health},
         next_move::Plan,
         wanted::WantedMachine,
     },
@@ -18,9 +18,10 @@ use super::{
     rollout::{self, Rollout},
 };
 use crate::{
+    api::Reason,
     fly::Machine,
-    phase::evidence::{cause, machine, start_time},
-    pipeline::{Cx, Note, step::Result},
+    phase::evidence::{cause, crash_loop, last_lines, machine, start_time},
+    pipeline::{Cx, Note, Why, step::Result},
 };
 
 /// The number of machines whose failure is diagnosed in one observation.
@@ -42,6 +43,8 @@ pub struct Assessment {
     pub unconfirmed: BTreeMap<String, Duration>,
     /// Whether a failure of the release is to be recorded, because it is not on record yet.
     pub is_unrecorded: bool,
+    /// A machine whose program ends again and again, for people.
+    pub crash_loop: Option<Why>,
 }
 
 /// Observes the machines and the evidence about them.
@@ -53,6 +56,7 @@ pub async fn observe(cx: &Cx) -> Result<Assessment> {
     let unconfirmed = failures::unconfirmed(cx, &mut rollout).await?;
     let checks = machine_checks::observe(cx, &rollout).await?;
     let evidence = evidence(cx, &rollout).await?;
+    let crash_loop = crash_loop(cx, &rollout).await;
     let targets = &rollout.targets;
     let is_serving_gone = rollout.effective.rollback.is_none()
         && !targets.is_wanted_good()
@@ -66,8 +70,33 @@ pub async fn observe(cx: &Cx) -> Result<Assessment> {
         evidence,
         is_serving_gone,
         unconfirmed,
+        crash_loop,
         rollout,
     })
+}
+
+/// The first machine of this release whose program ends again and again. Its last lines are told once Fly.io
+/// has answered.
+async fn crash_loop(cx: &Cx, rollout: &Rollout) -> Option<Why> {
+    let mut pairs = rollout.pairs();
+    let (machine, code) = pairs.find_map(|(machine, wanted)| {
+        let runs = wanted.was_given_to(machine) && !wanted.standby;
+        Some((
+            machine,
+            crash_loop::of(machine, cx.fly_now()).filter(|_| runs)?,
+        ))
+    })?;
+    let lines = last_lines::of(cx, &machine.id, true).await;
+    let lines = lines.ok().flatten();
+    let lines = lines.map_or_else(String::new, |tail| format!("; its last lines: {tail}"));
+    let message = format!(
+        "the machine {} ({}) exits again and again, at least {} times in {} minutes, the last time with code {code}; Fly.io starts it again each time{lines}",
+        machine.name,
+        machine.id,
+        crash_loop::ENDS,
+        crash_loop::WITHIN.as_mins()
+    );
+    Some(Why::new(Reason::CrashLooping, message).next(after_exit(machine, code)))
 }
 
 /// What is known of machines that are not healthy. Fly.io is asked about those that have failed, and

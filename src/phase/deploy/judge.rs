@@ -149,7 +149,11 @@ pub fn failure(
             "{}; this is the last good release, which was restored",
             why.message
         );
-        return Err(Why::new(Reason::RestoreFailed, message));
+        return Err(Why {
+            reason: Reason::RestoreFailed,
+            message,
+            ..why
+        });
     }
     if targets.is_wanted_good() {
         // It ran well before: this is no failed deployment.
@@ -159,13 +163,19 @@ pub fn failure(
     match obstacle(assessment, target) {
         None => {
             let serving = targets.serving_record();
-            Ok(FailedRelease::rolled_back(release, serving, why.message))
+            Ok(FailedRelease::rolled_back(release, serving, why.sentence()))
         }
-        Some(_) if assessment.is_unrecorded => Ok(FailedRelease::left(release, why.message)),
-        Some(Obstacle { reason, text }) => Err(Why::new(
-            reason.unwrap_or(why.reason),
-            format!("{}{text}", why.message),
-        )),
+        Some(_) if assessment.is_unrecorded => Ok(FailedRelease::left(release, why.sentence())),
+        Some(Obstacle {
+            reason,
+            text,
+            action,
+        }) => Err(Why {
+            reason: reason.unwrap_or(why.reason),
+            message: format!("{}{text}", why.message),
+            is_said: why.is_said && action.is_none(),
+            action: action.map_or(why.action, str::to_owned),
+        }),
     }
 }
 
@@ -175,6 +185,8 @@ struct Obstacle {
     reason: Option<Reason>,
     /// Appended to the message of the failure.
     text: String,
+    /// The next action, if it is another one than that of the failure.
+    action: Option<&'static str>,
 }
 
 impl Obstacle {
@@ -183,14 +195,16 @@ impl Obstacle {
         Self {
             reason: None,
             text: text.to_owned(),
+            action: None,
         }
     }
 
     /// The spec requests a rollback that is not possible.
-    fn held(text: String) -> Self {
+    fn held(text: String, action: &'static str) -> Self {
         Self {
             reason: Some(Reason::RollbackHeld),
             text,
+            action: Some(action),
         }
     }
 }
@@ -225,21 +239,27 @@ fn obstacle(assessment: &Assessment, target: &Target) -> Option<Obstacle> {
     }
     let migrated = rollout.effective.config.deploy.release_command.is_some();
     if migrated && !target.deploy.migrations.reversible {
-        return Some(Obstacle::held(format!(
-            "; not rolled back to {name}: its release command has run, and `migrations.reversible` is false; deploy a release that works, or set it to true"
-        )));
+        return Some(Obstacle::held(
+            format!(
+                "; not rolled back to {name}: its release command has run, and `migrations.reversible` is false"
+            ),
+            "deploy a release that works, or set `migrations.reversible` to true",
+        ));
     }
     if let Some(over) = records.irreversible_after(serving.since, &wanted.key) {
-        return Some(Obstacle::held(format!(
-            "; not rolled back to {name}: {} has run its release command since, and its `migrations.reversible` was false; deploy a release that works on the present database",
-            over.name()
-        )));
+        return Some(Obstacle::held(
+            format!(
+                "; not rolled back to {name}: {} has run its release command since, and its `migrations.reversible` was false",
+                over.name()
+            ),
+            "deploy a release that works on the present database",
+        ));
     }
     assessment.is_serving_gone.then(|| {
-        Obstacle::held(format!(
-            "; not rolled back: {}",
-            pull::gone(&serving.record)
-        ))
+        Obstacle::held(
+            format!("; not rolled back: {}", pull::gone(&serving.record)),
+            "push that image again, or deploy a release that works",
+        )
     })
 }
 

@@ -17,6 +17,7 @@ pub mod machine_checks;
 pub mod machines;
 pub mod release;
 pub mod rollout;
+pub mod set_secrets;
 pub mod take_over;
 pub mod verify;
 pub mod volumes;
@@ -28,6 +29,7 @@ use crate::pipeline::AnyStep;
 /// All steps. Those whose needs are met run concurrently; removal goes in reverse.
 pub static STEPS: &[&dyn AnyStep] = &[
     &image::Image,
+    &set_secrets::SetSecrets,
     &take_over::TakeOver,
     &release::rollback::Rollback,
     &release::fly_release::FlyRelease,

@@ -25,7 +25,7 @@ use crate::{
     api::status::FallbackUsed,
     fly::Machine,
     flytoml::{AppConfig, Strategy},
-    phase::app_secrets,
+    phase::{app_secrets, release_secrets},
     pipeline::{Care, Cx, Owner, step::Result},
 };
 
@@ -150,7 +150,7 @@ fn desired(cx: &Cx, effective: &Effective, machines: &[Machine]) -> Result<Desir
         }
         strategy => strategy,
     };
-    let secrets = app_secrets::digest_of(&app_secrets::records(cx));
+    let secrets = app_secrets::digest_of(&release_secrets::expected(cx));
     let spec = FleetSpec {
         scale: &cx.target.deploy.scale,
         regions: &cx.target.deploy.regions,

@@ -222,7 +222,7 @@ impl Step for TakeOver {
     }
 
     fn needs(&self) -> &'static [StepId] {
-        &[StepId::Image]
+        &[StepId::SetSecrets]
     }
 
     /// What was there when the app was taken over is taken over once.

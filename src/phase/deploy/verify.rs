@@ -70,6 +70,7 @@ impl Step for Verify {
         let lines = foreign::lines(&rollout.others, &target.app, &groups);
         let mut notes = assessment.notes();
         notes.extend(lines.into_iter().map(Note::Drift));
+        notes.extend(assessment.crash_loop.clone().map(Note::Remark));
         notes
     }
 

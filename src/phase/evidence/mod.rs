@@ -3,9 +3,11 @@
 //! an error that the edge answers.
 //!
 //! `cause` decides (pure), from what `listening` and `fly::CheckOutput` read; `machine` and `edge` ask
-//! Fly.io; `last_lines` is the end of a log, `exit` what an exit code means, and `start_time` how long a start took. Start in `cause`.
+//! Fly.io; `last_lines` is the end of a log, `exit` what an exit code means, `start_time` how long a start took,
+//! and `crash_loop` whether a program ends again and again. Start in `cause`.
 
 pub mod cause;
+pub mod crash_loop;
 pub mod edge;
 pub mod exit;
 pub mod last_lines;

@@ -8,7 +8,6 @@ use super::{
     added_by_hand,
     emptying::{self, Emptying},
     ours::{Presence, presence},
-    stored_values,
 };
 use crate::{
     api::{Reason, policy::Deletion, status::ExternalObject},
@@ -20,6 +19,7 @@ use crate::{
         app_marks,
         app_name::{self, APP, AppChange, AppObservation},
         releases::store as records,
+        wanted_secrets::store,
     },
     pipeline::{Cx, Note, Removal, Step, StepId, Verdict, Why, step::Result},
     plan::Target,
@@ -171,7 +171,7 @@ async fn inherit(cx: &Cx, former: &Claim, app_exists: bool) -> Result<()> {
         records::inherit(cx, &former.uid).await?;
     }
     if former.name != cx.owner.name {
-        stored_values::store(cx).inherit(&former.name).await?;
+        store(cx).inherit(&former.name).await?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use crate::{
         app_secrets::{self, Comparison},
         database::{Database, DatabaseUrl},
         names::DATABASE_URL,
+        release_secrets,
     },
     pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
@@ -48,6 +49,8 @@ pub enum UrlState {
     Known {
         /// Whether Fly.io has it.
         compared: Comparison,
+        /// It is set by Deploy: a release with another one serves.
+        waits: bool,
         /// Why the declared fallback is in use.
         fallback: Option<String>,
     },
@@ -104,6 +107,7 @@ impl Step for Attach {
 
     async fn observe(&self, cx: &Cx) -> Result<UrlState> {
         if cx.target.provision.postgres.is_none() {
+            release_secrets::address_waits(cx, DATABASE_URL, None);
             return Ok(UrlState::NotRequested);
         }
         let url = match known_url(cx)? {
@@ -116,9 +120,10 @@ impl Step for Attach {
                 }
             },
         };
-        let wanted = BTreeMap::from([(DATABASE_URL.to_owned(), url)]);
+        let (compared, waits) = release_secrets::compare_address(cx, DATABASE_URL, url).await?;
         Ok(UrlState::Known {
-            compared: app_secrets::compare(cx, &wanted).await?,
+            compared,
+            waits,
             fallback: fallback::reason(cx),
         })
     }
@@ -134,13 +139,18 @@ impl Step for Attach {
                 Verdict::Skipped(Why::new(Reason::NotRequested, "no `postgres`"))
             }
             UrlState::Incomplete(missing) => Verdict::Change(AttachChange::Attach(missing.clone())),
-            UrlState::Known { compared, .. } if compared.stale.is_empty() => Verdict::Done,
+            UrlState::Known {
+                compared, waits, ..
+            } if *waits || compared.stale.is_empty() => Verdict::Done,
             UrlState::Known { .. } => Verdict::Change(AttachChange::Push),
         }
     }
 
     fn notes(&self, target: &Target, observed: &UrlState) -> Vec<Note> {
-        let UrlState::Known { compared, fallback } = observed else {
+        let UrlState::Known {
+            compared, fallback, ..
+        } = observed
+        else {
             return Vec::new();
         };
         let mut notes = compared.notes();
@@ -253,6 +263,7 @@ mod tests {
                 stale: stale.into_iter().collect(),
                 current: Vec::new(),
             },
+            waits: false,
             fallback: None,
         }
     }

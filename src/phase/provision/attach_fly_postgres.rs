@@ -13,7 +13,10 @@ use crate::{
     api::Reason,
     error::Error,
     fly::{ExecRequest, fly_postgres::NewPostgresAttachment},
-    phase::names::{DATABASE_URL, role},
+    phase::{
+        names::{DATABASE_URL, role},
+        wanted_secrets::store,
+    },
     pipeline::{Cx, step::Result},
     plan::fingerprint,
 };
@@ -35,7 +38,7 @@ pub async fn observe(cx: &Cx, cluster: &str) -> Result<Attachment> {
     let app = &cx.target.app;
     let attached = cx.fly.postgres_attachments(app, cluster).await;
     let attached = attached.map_err(|source| Error::fly("read what is attached", source))?;
-    let stored = stored_values::store(cx).read().await?.unwrap_or_default();
+    let stored = store(cx).read().await?.unwrap_or_default();
     let password = stored.values.get(PASSWORD);
     if let Some(password) = password {
         let user = user(cx, password.secret());

@@ -15,10 +15,7 @@ use std::{
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::{
-    attach_fly_postgres, attach_managed, attachment::Attachment, fallback, redis,
-    secrets::previous, stored_values::store,
-};
+use super::{attach_fly_postgres, attach_managed, attachment::Attachment, fallback, redis};
 use crate::{
     api::{Reason, status::SecretStatus},
     fly::secrets::AppSecret,
@@ -26,7 +23,8 @@ use crate::{
         app_secrets,
         clusters::MANAGED_POSTGRES,
         names::{self, DATABASE_URL, REDIS_URL},
-        releases::{record::Content, store as records},
+        release_secrets::{Prints, prints},
+        wanted_secrets::{previous, store},
     },
     pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
     plan::{Target, fingerprint},
@@ -211,40 +209,6 @@ fn told(unknown: &BTreeMap<String, Harm>) -> String {
     parts.join("; ")
 }
 
-/// The fingerprints of a secret of the release; empty: not known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Prints {
-    /// Of the value with which the release went live.
-    given: String,
-    /// Of the value that Golive set last: a release that failed may have got another one, which the
-    /// machines of the restored one have since.
-    last: String,
-}
-
-/// The fingerprints by the name of the secret; `None`: no release serves.
-async fn prints(cx: &Cx) -> Result<Option<BTreeMap<String, Prints>>> {
-    let records = records::load(cx).await?;
-    let serving = records.serving_record();
-    Ok(serving.map(|serving| prints_of(&serving.content, &app_secrets::records(cx))))
-}
-
-/// The same from the record of the release; one of an older version has Fly.io's digests alone.
-fn prints_of(
-    content: &Content,
-    pushed: &BTreeMap<String, SecretStatus>,
-) -> BTreeMap<String, Prints> {
-    let of = |name: &String| {
-        let given = content.fingerprints.get(name).cloned();
-        let last = pushed.get(name).map(|pushed| pushed.fingerprint.clone());
-        let prints = Prints {
-            given: given.unwrap_or_default(),
-            last: last.unwrap_or_default(),
-        };
-        (name.clone(), prints)
-    };
-    content.secrets.keys().map(of).collect()
-}
-
 /// The secrets of the release that are not at Fly.io as they were set last. One that was set with the
 /// value of a later release is as it was set.
 fn harmed(
@@ -385,10 +349,7 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
-    use crate::{
-        phase::releases::{record::Outcome, records::tests::record},
-        plan::testing::target,
-    };
+    use crate::plan::testing::target;
 
     fn set(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
@@ -499,20 +460,5 @@ mod tests {
         // The one that it went live with is preferred.
         assert_eq!(known["A"].expose_secret(), "a-given");
         assert_eq!(known["D"].expose_secret(), "d-last");
-    }
-
-    #[test]
-    fn a_record_of_an_older_version_is_completed_by_what_was_set_last() {
-        let mut record = record(1, "k", Outcome::Succeeded);
-        record.content.secrets = [("A", "da"), ("B", "db"), ("C", "dc")]
-            .map(|(name, digest)| (name.to_owned(), digest.to_owned()))
-            .into();
-        record.content.fingerprints = [("A".to_owned(), "pa".to_owned())].into();
-        let pushed = [pushed("A", "x", "other"), pushed("B", "db", "pb")];
-        let prints = prints_of(&record.content, &pushed.into());
-        let of = |name: &str| (prints[name].given.as_str(), prints[name].last.as_str());
-        assert_eq!(of("A"), ("pa", "other"));
-        assert_eq!(of("B"), ("", "pb"));
-        assert_eq!(of("C"), ("", ""), "its value is not known");
     }
 }

@@ -19,7 +19,7 @@ use crate::{
         left_behind::{LeftBehind, why},
         lost::{self, Lost},
         names::{self, REDIS_URL},
-        redis_plans,
+        redis_plans, release_secrets,
     },
     pipeline::{
         Cx, Note, Removal, Slot, Step, StepChange, StepId, Verdict, Wake, Why, step::Result,
@@ -61,6 +61,8 @@ pub enum RedisState {
     Known {
         /// Whether Fly.io has it.
         compared: Comparison,
+        /// It is set by Deploy: a release with another one serves.
+        waits: bool,
         /// It exists elsewhere.
         external: bool,
     },
@@ -155,7 +157,9 @@ impl Step for Redis {
             }
             // It counts as there until a second look.
             RedisState::Unseen { .. } => true,
-            RedisState::Known { compared, external } => {
+            RedisState::Known {
+                compared, external, ..
+            } => {
                 notes.extend(compared.notes());
                 !external
             }
@@ -232,6 +236,7 @@ impl Step for Redis {
 /// Reads the Redis that the spec asks for.
 async fn observe_state(cx: &Cx) -> Result<RedisState> {
     let Some(spec) = &cx.target.provision.redis else {
+        release_secrets::address_waits(cx, REDIS_URL, None);
         return Ok(RedisState::NotRequested);
     };
     let url = match &spec.external {
@@ -257,11 +262,12 @@ async fn observe_state(cx: &Cx) -> Result<RedisState> {
         },
     };
     lost::found(cx, StepId::Redis);
-    let values = BTreeMap::from([(REDIS_URL.to_owned(), url.clone())]);
-    let compared = app_secrets::compare(cx, &values).await?;
+    let compared = release_secrets::compare_address(cx, REDIS_URL, url.clone());
+    let (compared, waits) = compared.await?;
     cx.facts.set(RedisUrl(url));
     Ok(RedisState::Known {
         compared,
+        waits,
         external: spec.external.is_some(),
     })
 }
@@ -311,7 +317,9 @@ fn decide(target: &Target, observed: &RedisState) -> Verdict<RedisChange> {
             ),
             wake: Wake::After(*again),
         },
-        RedisState::Known { compared, .. } if compared.stale.is_empty() => Verdict::Done,
+        RedisState::Known {
+            compared, waits, ..
+        } if *waits || compared.stale.is_empty() => Verdict::Done,
         RedisState::Known { .. } => Verdict::Change(RedisChange::Push),
     }
 }
@@ -462,6 +470,7 @@ mod tests {
                 stale: stale.into_iter().collect(),
                 current: Vec::new(),
             },
+            waits: false,
             external: false,
         }
     }

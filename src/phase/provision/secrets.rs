@@ -1,32 +1,24 @@
 //! The application's secrets: generated once and stored in Kubernetes, or taken from Secrets, and
-//! pushed to the app in one call.
+//! pushed to the app in one call; beside a release that serves with others, by Deploy.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::fmt;
 
 use jiff::Timestamp;
-use secrecy::SecretString;
 
-use super::stored_values::store;
 use crate::{
-    api::{Reason, policy::Deletion, provision::GeneratedSecret},
-    error::Error,
+    api::{Reason, policy::Deletion, status::SecretStatus},
     phase::{
-        app_secrets::{self, Comparison},
+        app_secrets,
         lost::{self, Lost},
-        names::{DATABASE_URL, REDIS_URL},
+        release_secrets,
+        wanted_secrets::{self, Push, rotation, store},
     },
     pipeline::{
         ChangeKind, Cx, Note, Removal, Step, StepChange, StepId, Verdict, Why, step::Result,
     },
-    plan::{Target, missing::Missing},
-    store::generated::{self, Rotation, Stored},
+    plan::Target,
+    store::generated::Changes,
 };
-
-/// Suffix of the secret with which the application gets the previous value during the overlap.
-const PREVIOUS: &str = "_PREVIOUS";
 
 /// Generates and pushes the secrets.
 pub struct Secrets;
@@ -38,11 +30,14 @@ pub struct SecretsState {
     unsettled: Option<SecretsChange>,
     /// Generated values that the application uses and that are no longer stored.
     lost: Option<Lost>,
-    compared: Comparison,
+    /// The secrets that are at Fly.io as they were set.
+    current: Vec<SecretStatus>,
+    /// What must be set and removed.
+    push: Push,
+    /// The push waits until Deploy may begin: a release with other secrets serves.
+    waits: bool,
     /// Name of the Secret with the generated values.
     stored_in: String,
-    /// Names that we pushed before and that are no longer requested.
-    surplus: BTreeSet<String>,
     /// Number of the requested secrets whose values exist.
     count: usize,
 }
@@ -59,17 +54,11 @@ pub enum SecretsChange {
     /// Delete the previous values, which were stored for the overlap.
     GiveUp,
     /// Set and remove secrets at Fly.io.
-    Push {
-        /// Names to set.
-        set: BTreeSet<String>,
-        /// Names to remove.
-        unset: BTreeSet<String>,
-    },
+    Push(Push),
 }
 
 impl fmt::Display for SecretsChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
         match self {
             Self::Generate => f.write_str("generate secret values and store them in Kubernetes"),
             Self::Replace => {
@@ -81,15 +70,7 @@ impl fmt::Display for SecretsChange {
             Self::GiveUp => {
                 f.write_str("delete the previous generated secret values, whose overlap has ended")
             }
-            Self::Push { set, unset } if unset.is_empty() => {
-                write!(f, "set the secrets {}", list(set))
-            }
-            Self::Push { set, unset } if set.is_empty() => {
-                write!(f, "remove the secrets {}", list(unset))
-            }
-            Self::Push { set, unset } => {
-                write!(f, "set the secrets {}; remove {}", list(set), list(unset))
-            }
+            Self::Push(push) => push.fmt(f),
         }
     }
 }
@@ -99,89 +80,19 @@ impl StepChange for SecretsChange {
         match self {
             Self::Replace | Self::Rotate => ChangeKind::Rotation,
             Self::GiveUp => ChangeKind::RotationEnd,
-            Self::Generate | Self::Push { .. } => ChangeKind::Ordinary,
+            Self::Generate | Self::Push(_) => ChangeKind::Ordinary,
         }
     }
 }
 
-fn rotation(cx: &Cx) -> Rotation {
-    let spec = &cx.target.provision.secrets.rotation;
-    Rotation::new(spec, cx.target.rotation.clone())
-}
-
-/// What the store and the Secrets of the spec hold.
-#[derive(Default)]
-struct Values {
-    /// The change of the store that must come before a push.
-    unsettled: Option<SecretsChange>,
-    /// Names of generated values that are not stored.
-    missing: Vec<String>,
-    /// The requested values that exist.
-    values: BTreeMap<String, SecretString>,
-    /// A Secret that may be missing is missing: which of the app's values came from it is not known.
-    lacks_optional: bool,
-}
-
-/// The requested values that exist, and the change of the store that must come first.
-async fn values(cx: &Cx) -> Result<Values> {
-    let spec = &cx.target.provision.secrets;
-    let mut values = BTreeMap::new();
-    let mut unsettled = None;
-    let mut missing = Vec::new();
-    if !spec.generate.is_empty() {
-        let stored = store(cx).read().await?;
-        let changes = generated::decide(
-            stored.as_ref(),
-            &cx.owner.uid,
-            &spec.generate,
-            &rotation(cx),
-            cx.now(),
-        );
-        missing.extend(changes.generate.iter().map(|wanted| wanted.name.clone()));
-        unsettled = if changes.is_by_age() && changes.rotate.is_empty() {
-            Some(SecretsChange::GiveUp)
-        } else if changes.is_by_age() {
-            Some(SecretsChange::Rotate)
-        } else if !changes.rotate.is_empty() {
-            Some(SecretsChange::Replace)
-        } else {
-            (!changes.is_empty()).then_some(SecretsChange::Generate)
-        };
-        let stored = stored.unwrap_or_default();
-        values.extend(previous(&stored, &spec.generate, &rotation(cx)));
-        for wanted in &spec.generate {
-            if let Some(value) = stored.values.get(&wanted.name) {
-                values.insert(wanted.name.clone(), value.secret().clone());
-            }
-        }
+/// The change that brings the store in order.
+fn settling(changes: &Changes) -> SecretsChange {
+    match (changes.is_by_age(), changes.rotate.is_empty()) {
+        (true, true) => SecretsChange::GiveUp,
+        (true, false) => SecretsChange::Rotate,
+        (false, false) => SecretsChange::Replace,
+        (false, true) => SecretsChange::Generate,
     }
-    let mut lacks_optional = false;
-    for source in &spec.from {
-        let found = match cx.refs.secret_values(&source.secret_ref.name) {
-            Ok(found) => found,
-            Err(Missing::Object { .. }) if source.optional => {
-                lacks_optional = true;
-                continue;
-            }
-            Err(missing) => {
-                return Err(Error::Blocked {
-                    reason: missing.reason(),
-                    message: missing.sentence(&cx.owner.namespace),
-                });
-            }
-        };
-        for (key, value) in found {
-            values.insert(key.to_owned(), value.clone());
-        }
-    }
-    // Two steps that set the same name would overwrite each other forever.
-    values.retain(|name, _| !of_another_step(&cx.target, name));
-    Ok(Values {
-        unsettled,
-        missing,
-        values,
-        lacks_optional,
-    })
 }
 
 /// Those of the values that are not stored, though the application has got them: they are on record, or
@@ -227,30 +138,6 @@ fn lost_text(owner: &str, what: &str, command: &str) -> Why {
     ))
 }
 
-/// The values before the last rotation, for as long as they are stored: the application gets each as
-/// `NAME_PREVIOUS`. A secret that the spec asks for under such a name takes precedence.
-pub(super) fn previous(
-    stored: &Stored,
-    wanted: &[GeneratedSecret],
-    rotation: &Rotation,
-) -> BTreeMap<String, SecretString> {
-    if rotation.overlap.is_zero() {
-        return BTreeMap::new();
-    }
-    let known = wanted.iter().filter_map(|wanted| {
-        let value = stored.previous.get(&wanted.name)?;
-        Some((format!("{}{PREVIOUS}", wanted.name), value.secret().clone()))
-    });
-    known.collect()
-}
-
-/// True for the URLs that the steps `Attach` and `Redis` set.
-fn of_another_step(target: &Target, name: &str) -> bool {
-    let provision = &target.provision;
-    (name == DATABASE_URL && provision.postgres.is_some())
-        || (name == REDIS_URL && provision.redis.is_some())
-}
-
 impl Step for Secrets {
     type Observed = SecretsState;
     type Change = SecretsChange;
@@ -272,44 +159,31 @@ impl Step for Secrets {
     }
 
     async fn observe(&self, cx: &Cx) -> Result<SecretsState> {
-        let Values {
-            unsettled,
-            missing,
-            values,
-            lacks_optional,
-        } = values(cx).await?;
-        let lost = lost(cx, missing.clone()).await?;
-        if values.is_empty() && app_secrets::records(cx).is_empty() {
-            return Ok(SecretsState {
-                unsettled,
-                lost,
-                stored_in: store(cx).name(),
-                compared: Comparison::default(),
-                surplus: BTreeSet::new(),
-                count: 0,
-            });
-        }
-        let compared = app_secrets::compare(cx, &values).await?;
-        let at_fly = app_secrets::list(cx).await?;
-        // What a person may only have deleted by mistake is not taken from the application.
-        let is_requested = |name: &str| {
-            values.contains_key(name)
-                || of_another_step(&cx.target, name)
-                || missing.iter().any(|missing| missing == name)
-        };
-        let recorded = app_secrets::records(cx).into_keys();
-        let unwanted = recorded.filter(|name| !lacks_optional && !is_requested(name));
-        let is_there = |name: &String| at_fly.iter().any(|secret| secret.name == *name);
-        let (surplus, gone) = unwanted.partition(is_there);
-        app_secrets::note_gone(cx, gone, is_requested);
-        Ok(SecretsState {
-            unsettled,
+        let wanted = wanted_secrets::observe(cx).await?;
+        let lost = lost(cx, wanted.missing.clone()).await?;
+        let mut state = SecretsState {
+            unsettled: wanted.changes.as_ref().map(settling),
             lost,
+            current: Vec::new(),
+            push: Push::default(),
+            waits: false,
             stored_in: store(cx).name(),
-            compared,
-            surplus,
-            count: values.len(),
-        })
+            count: wanted.values.len(),
+        };
+        if wanted.values.is_empty() && app_secrets::records(cx).is_empty() {
+            release_secrets::secrets_wait(cx, false);
+            return Ok(state);
+        }
+        let compared = app_secrets::compare(cx, &wanted.values).await?;
+        let at_fly = app_secrets::list(cx).await?;
+        state.current = compared.current;
+        state.push = Push {
+            set: compared.stale,
+            unset: wanted.surplus(cx, &at_fly),
+        };
+        state.waits = release_secrets::waits(cx, &state.push, &wanted.values).await?;
+        release_secrets::secrets_wait(cx, state.waits);
+        Ok(state)
     }
 
     fn diff(
@@ -318,7 +192,10 @@ impl Step for Secrets {
         observed: &SecretsState,
         _now: Timestamp,
     ) -> Verdict<SecretsChange> {
-        if let Some(change) = &observed.unsettled {
+        // The release that serves may still have the values before the last rotation.
+        let is_kept = |change: &&SecretsChange| observed.waits && **change == SecretsChange::GiveUp;
+        let unsettled = observed.unsettled.as_ref();
+        if let Some(change) = unsettled.filter(|change| !is_kept(change)) {
             let settle = || Verdict::Change(change.clone());
             return match &observed.lost {
                 Some(lost) => {
@@ -332,11 +209,8 @@ impl Step for Secrets {
                 None => settle(),
             };
         }
-        if !observed.compared.stale.is_empty() || !observed.surplus.is_empty() {
-            return Verdict::Change(SecretsChange::Push {
-                set: observed.compared.stale.clone(),
-                unset: observed.surplus.clone(),
-            });
+        if !observed.push.is_empty() && !observed.waits {
+            return Verdict::Change(SecretsChange::Push(observed.push.clone()));
         }
         let spec = &target.provision.secrets;
         if observed.count == 0 && spec.generate.is_empty() && spec.from.is_empty() {
@@ -346,7 +220,8 @@ impl Step for Secrets {
     }
 
     fn notes(&self, _target: &Target, observed: &SecretsState) -> Vec<Note> {
-        let mut notes = observed.compared.notes();
+        let current = observed.current.iter().cloned();
+        let mut notes: Vec<Note> = current.map(Note::Secret).collect();
         notes.extend(observed.lost.iter().flat_map(Lost::notes));
         notes
     }
@@ -361,17 +236,9 @@ impl Step for Secrets {
                 store(cx).settle(wanted, &rotation(cx), cx.now()).await?;
                 Ok(())
             }
-            SecretsChange::Push { set, unset } => {
-                let Values { values, .. } = values(cx).await?;
-                let mut send: BTreeMap<String, Option<SecretString>> =
-                    unset.into_iter().map(|name| (name, None)).collect();
-                send.extend(
-                    values
-                        .into_iter()
-                        .filter(|(name, _)| set.contains(name))
-                        .map(|(name, value)| (name, Some(value))),
-                );
-                app_secrets::push(cx, send).await
+            SecretsChange::Push(push) => {
+                let wanted = wanted_secrets::observe(cx).await?;
+                app_secrets::push(cx, push.send(wanted.values)).await
             }
         }
     }
@@ -408,11 +275,12 @@ mod tests {
             unsettled,
             lost: None,
             stored_in: "shop-golive".to_owned(),
-            compared: Comparison {
-                stale: set(stale),
-                current: Vec::new(),
+            current: Vec::new(),
+            push: Push {
+                set: set(stale),
+                unset: set(surplus),
             },
-            surplus: set(surplus),
+            waits: false,
             count: 1,
         }
     }
@@ -437,39 +305,14 @@ mod tests {
     }
 
     #[test]
-    fn the_previous_value_goes_to_the_application_for_the_overlap() {
-        use crate::{api::provision::Encoding, redact};
-
-        let generated = |name: &str| GeneratedSecret {
-            name: name.to_owned(),
-            bytes: 16,
-            encoding: Encoding::Hex,
+    fn what_differs_from_what_serves_waits_and_the_values_before_a_rotation_stay_meanwhile() {
+        let waits = |unsettled| SecretsState {
+            waits: true,
+            ..observed(unsettled, &["A"], &["C"])
         };
-        let mut stored = Stored::default();
-        for name in ["JWT", "SALT", "GONE"] {
-            let value = redact::guard(SecretString::from(format!("before-{name}-1234")));
-            stored.previous.insert(name.to_owned(), value);
-        }
-        let wanted = [generated("JWT"), generated("SALT"), generated("NEW")];
-        let names = |rotation: &Rotation| -> Vec<String> {
-            previous(&stored, &wanted, rotation).into_keys().collect()
-        };
-        assert_eq!(
-            names(&Rotation::default()),
-            ["JWT_PREVIOUS", "SALT_PREVIOUS"]
-        );
-        let none = Rotation {
-            overlap: std::time::Duration::ZERO,
-            ..Rotation::default()
-        };
-        assert!(names(&none).is_empty());
-    }
-
-    #[test]
-    fn the_urls_that_other_steps_set_are_left_to_them() {
-        let asked = target("provision: {postgres: {managed: {}}, redis: {upstash: {}}}");
-        assert!(of_another_step(&asked, "DATABASE_URL"));
-        assert!(of_another_step(&asked, "REDIS_URL"));
-        assert!(!of_another_step(&target(""), "DATABASE_URL"));
+        assert_eq!(next(&waits(None)), Verdict::Done);
+        assert_eq!(next(&waits(Some(SecretsChange::GiveUp))), Verdict::Done);
+        let rotate = SecretsChange::Rotate;
+        assert_eq!(next(&waits(Some(rotate.clone()))), Verdict::Change(rotate));
     }
 }

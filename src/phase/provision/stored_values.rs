@@ -7,14 +7,10 @@ use secrecy::SecretString;
 
 use crate::{
     api::provision::{Encoding, GeneratedSecret},
+    phase::wanted_secrets::store,
     pipeline::{Cx, step::Result},
-    store::generated::{Rotation, SecretStore},
+    store::generated::Rotation,
 };
-
-/// The store of the generated values of this Activation.
-pub fn store(cx: &Cx) -> SecretStore {
-    SecretStore::new(cx.kube.clone(), cx.owner.clone())
-}
 
 /// Whether all passwords of these keys are stored.
 ///

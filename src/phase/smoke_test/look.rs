@@ -110,7 +110,8 @@ pub fn sleeps(machine: &Machine) -> bool {
     let on_demand = services.any(|service| service.autostart == Some(true));
     let failed = machine.exit_since_start().is_some_and(|exit| {
         let code = exit.guest_exit_code.or(exit.exit_code).unwrap_or(0);
-        exit.requested_stop != Some(true) && code != 0
+        let restarts = exit.restarting == Some(true);
+        exit.requested_stop != Some(true) && (restarts || code != 0)
     });
     stopped && on_demand && !failed && machine.cordoned != Some(true)
 }
@@ -146,6 +147,11 @@ mod tests {
         );
         let crashed = json!({"requested_stop": false, "exit_code": 3});
         assert!(!sleeps(&machine("stopped", true, crashed)));
+        let restarts = json!({"requested_stop": false, "exit_code": 0, "restarting": true});
+        assert!(
+            !sleeps(&machine("stopped", true, restarts)),
+            "Fly.io starts it again"
+        );
         let stopped = machine("stopped", true, asked.clone());
         let runs = machine("started", true, asked);
         assert!(asleep(std::slice::from_ref(&stopped)));

@@ -170,7 +170,7 @@ pub fn verdict(action: &str, observed: &ObservedChecks) -> Verdict<Infallible> {
     if !failed.is_empty() {
         let texts: Vec<String> = failed.iter().copied().map(describe).collect();
         let reason = reason_of(failed).unwrap_or(Reason::SmokeCheckFailed);
-        let why = Why::new(reason, format!("{}; {action}", texts.join("; ")));
+        let why = Why::new(reason, format!("{}; {action}", texts.join("; "))).said(action);
         return match (observed.stage, pause) {
             (Stage::Starting, Some(pause)) => Verdict::Wait {
                 why,

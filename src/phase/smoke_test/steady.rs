@@ -175,6 +175,14 @@ impl SteadyMemory {
     }
 }
 
+/// What a person does about machines that do not run steadily.
+fn action(target: &Target) -> String {
+    format!(
+        "look at `fly logs -a {}`, and correct the application; Golive retries",
+        target.app
+    )
+}
+
 fn wanted(target: &Target) -> Option<&MachineProof> {
     target.proof.machines.as_ref()
 }
@@ -302,11 +310,7 @@ impl Step for SteadyMachines {
             left => left,
         };
         if let Some((reason, text)) = observed.found.wrong.first() {
-            let message = format!(
-                "{text}: look at `fly logs -a {}`, and correct the application; Golive retries",
-                target.app
-            );
-            let why = Why::new(*reason, message);
+            let why = Why::new(*reason, text.clone()).next(action(target));
             return match observed.stage {
                 Stage::Starting => Verdict::Wait {
                     why,
@@ -324,12 +328,8 @@ impl Step for SteadyMachines {
             return Verdict::Holds(soon);
         }
         if observed.stage == Stage::Late {
-            let message = format!(
-                "{}: look at `fly logs -a {}`, and correct the application; Golive retries",
-                observed.progress(),
-                target.app
-            );
-            return Verdict::Blocked(Why::new(Reason::MachineExited, message));
+            let why = Why::new(Reason::MachineExited, observed.progress());
+            return Verdict::Blocked(why.next(action(target)));
         }
         Verdict::Wait {
             why: Why::new(Reason::SmokeCheckRunning, observed.progress()),
@@ -455,7 +455,7 @@ mod tests {
         let Verdict::Blocked(why) = verdict(&crashed(Stage::Proven, none)) else {
             unreachable!("two looks have found it");
         };
-        assert!(why.message.contains("fly logs -a shop"), "{}", why.message);
+        assert!(why.action.contains("fly logs -a shop"), "{}", why.action);
     }
 
     #[test]

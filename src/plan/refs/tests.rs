@@ -153,3 +153,51 @@ fn a_value_that_no_environment_variable_can_have_is_named_by_its_key() {
         }
     }
 }
+
+#[test]
+fn a_secret_that_only_the_serving_release_needs_takes_no_room_from_what_the_spec_names() {
+    let secret = |name: &str, bytes: usize| -> Secret {
+        let data = serde_json::json!({"KEY": ByteString(vec![b'x'; bytes])});
+        let object = serde_json::json!({
+            "metadata": {"name": name, "resourceVersion": "7"}, "data": data,
+        });
+        serde_json::from_value(object).unwrap()
+    };
+    let named = |most: usize| {
+        let mut found = Found {
+            most,
+            ..Found::default()
+        };
+        found.add(
+            "of-the-spec",
+            Either::Left(Some(secret("of-the-spec", SMALL / 2))),
+        );
+        found
+    };
+    let names = |found: &Found| -> Vec<String> {
+        found.secrets.iter().map(|(name, _)| name.clone()).collect()
+    };
+    let mut found = named(MOST_BYTES);
+    let (bytes, keys) = (found.bytes, found.keys);
+    found.add_beside("large", Some(secret("large", MOST_BYTES)));
+    assert_eq!(names(&found), ["of-the-spec"]);
+    assert_eq!((found.bytes, found.keys), (bytes, keys));
+    assert!(found.fits(), "what the spec names is not too much by it");
+    assert!(
+        found
+            .left_out
+            .contains(&(RefKind::Secret, "large".to_owned()))
+    );
+    assert!(
+        found.versions.contains_key("large"),
+        "its changes are noticed"
+    );
+    found.add_beside("small", Some(secret("small", 10)));
+    found.add_beside("missing", None);
+    assert_eq!(names(&found), ["of-the-spec", "small", "missing"]);
+
+    // With less room than the most, the pass reads again with more.
+    let mut found = named(SMALL);
+    found.add_beside("large", Some(secret("large", SMALL)));
+    assert!(!found.fits() && found.left_out.is_empty());
+}

@@ -40,15 +40,18 @@ impl fmt::Debug for GuardedCredentials {
 pub struct Unusable {
     /// The reason for the status.
     pub reason: Reason,
-    /// What is wrong, a colon, and the next action.
+    /// What is wrong.
     pub message: String,
+    /// The next action of a person.
+    pub action: String,
 }
 
 impl From<Missing> for Unusable {
     fn from(missing: Missing) -> Self {
         Self {
             reason: missing.reason(),
-            message: missing.sentence(""),
+            message: missing.to_string(),
+            action: missing.action(""),
         }
     }
 }
@@ -86,16 +89,16 @@ pub fn of(refs: &Refs, name: &str, image: &ImageReference) -> Result<GuardedCred
                 (Ok(username), Ok(password)) => Ok(guarded(username.expose_secret(), password)),
                 (Err(Missing::Key { .. }), Err(Missing::Key { .. })) => Err(Unusable {
                     reason: Reason::SecretKeyMissing,
-                    message: format!(
-                        "the Secret {name} holds no credentials: create it with `kubectl create secret docker-registry`, or with the keys username and password"
-                    ),
+                    message: format!("the Secret {name} holds no credentials"),
+                    action: "create it with `kubectl create secret docker-registry`, or with the keys username and password".to_owned(),
                 }),
                 (Err(missing), _) | (_, Err(missing)) => Err(missing.into()),
             }
         }
         Err(missing @ Missing::Object { .. }) => Err(Unusable {
             reason: missing.reason(),
-            message: format!("{missing}: {}", creation(name, &image.domain)),
+            message: missing.to_string(),
+            action: creation(name, &image.domain),
         }),
         Err(missing) => Err(missing.into()),
     }
@@ -115,7 +118,8 @@ fn of_docker(
 ) -> Result<GuardedCredentials, Unusable> {
     let unusable = |what: String| Unusable {
         reason: Reason::SecretInvalid,
-        message: format!("{what}: {}", creation(name, domain)),
+        message: what,
+        action: creation(name, domain),
     };
     // The error of serde is dropped: it may quote the text.
     let config: DockerConfig = serde_json::from_str(config.expose_secret()).map_err(|_| {
@@ -254,7 +258,8 @@ mod tests {
         ] {
             let unusable = found(&secrets, "quay.io/me/app").unwrap_err();
             assert_eq!(unusable.reason, reason, "{}", unusable.message);
-            assert!(unusable.message.contains(said), "{}", unusable.message);
+            let told = format!("{}: {}", unusable.message, unusable.action);
+            assert!(told.contains(said), "{told}");
         }
     }
 

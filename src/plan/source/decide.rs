@@ -30,10 +30,22 @@ pub struct Question<'a> {
 pub struct Failure {
     /// The reason for the status.
     pub reason: Reason,
-    /// What was found, a colon, and the next action.
+    /// What was found.
     pub message: String,
+    /// The next action of a person; empty: none is needed.
+    pub action: String,
     /// The error of the client, when it may pass by itself.
     pub transient: Option<fly::Error>,
+}
+
+impl Failure {
+    /// What was found and the next action, as one sentence.
+    pub fn sentence(&self) -> String {
+        match self.action.as_str() {
+            "" => self.message.clone(),
+            action => format!("{}: {action}", self.message),
+        }
+    }
 }
 
 /// An image in the registry, by its tag.
@@ -125,8 +137,8 @@ pub fn decide(
 fn unread(question: &Question<'_>, stored: Option<&Choice>, failure: Failure) -> Followed {
     let choice = answer(question, stored).cloned();
     let message = match &choice {
-        Some(choice) => format!("{}; {} stays", failure.message, choice.name()),
-        None => failure.message.clone(),
+        Some(choice) => format!("{}; {} stays", failure.sentence(), choice.name()),
+        None => failure.sentence(),
     };
     Followed {
         choice,
@@ -347,7 +359,8 @@ mod tests {
     fn what_cannot_be_read_changes_nothing() {
         let failure = Failure {
             reason: Reason::SourceUnreadable,
-            message: "the registry does not answer: no action needed, Golive retries".to_owned(),
+            message: "the registry does not answer".to_owned(),
+            action: String::new(),
             transient: None,
         };
         let held = choice("1.5.0", "sha256:b");

@@ -206,6 +206,7 @@ fn awaited(id: &str, source: &Source, stored: &Stored) -> Followed {
     let failure = choice.is_none().then(|| Failure {
         reason: Reason::Waiting,
         message: message.clone(),
+        action: String::new(),
         transient: None,
     });
     Followed {
@@ -254,7 +255,8 @@ fn invalid(what: &str, field: &str) -> Followed {
         pending: None,
         failure: Some(Failure {
             reason: Reason::InvalidSpec,
-            message: format!("{what}: correct `deploy.source.{field}`"),
+            message: what.to_owned(),
+            action: format!("correct `deploy.source.{field}`"),
             transient: None,
         }),
     }

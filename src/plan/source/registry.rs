@@ -37,6 +37,7 @@ pub(super) async fn find(
             return Found::Nothing(Failure {
                 reason: unusable.reason,
                 message: unusable.message,
+                action: unusable.action,
                 transient: None,
             });
         }
@@ -115,10 +116,8 @@ impl Reading<'_> {
             }),
             None => Err(Failure {
                 reason: Reason::ImageNotFound,
-                message: format!(
-                    "the registry has no image {}:{tag}: push it, or correct `deploy.source`",
-                    self.source.image
-                ),
+                message: format!("the registry has no image {}:{tag}", self.source.image),
+                action: "push it, or correct `deploy.source`".to_owned(),
                 transient: None,
             }),
         }
@@ -127,26 +126,32 @@ impl Reading<'_> {
 
 /// No tag matches the policy.
 fn no_match(source: &Source, tags: &[String]) -> Failure {
-    let message = if tags.is_empty() {
-        format!(
-            "the registry has no image {}, or none with a tag: push one, or correct `deploy.source.image`",
+    let (message, action) = if tags.is_empty() {
+        let message = format!(
+            "the registry has no image {}, or none with a tag",
             source.image
-        )
+        );
+        (message, "push one, or correct `deploy.source.image`")
     } else {
         let mut tags: Vec<&str> = tags.iter().map(String::as_str).collect();
         tags.sort_unstable();
         let total = tags.len();
         let some: Vec<&str> = tags.into_iter().rev().take(LISTED_TAGS).collect();
-        format!(
-            "none of the {total} tags of {} matches {}; some of them are {}: push one that matches, or correct `deploy.source.policy`",
+        let message = format!(
+            "none of the {total} tags of {} matches {}; some of them are {}",
             source.image,
             policy(&source.policy),
             one_line(&some.join(", "), 300),
+        );
+        (
+            message,
+            "push one that matches, or correct `deploy.source.policy`",
         )
     };
     Failure {
         reason: Reason::NoMatchingTag,
         message,
+        action: action.to_owned(),
         transient: None,
     }
 }
@@ -175,24 +180,23 @@ fn failure(error: fly::Error, source: &Source, secret: Option<&str>) -> Failure 
         };
         return Failure {
             reason: Reason::SourceForbidden,
-            message: format!("the registry denies access to {image} ({error}): {action}"),
+            message: format!("the registry denies access to {image} ({error})"),
+            action,
             transient: None,
         };
     }
     if *error.class() == Class::Invalid {
         return Failure {
             reason: Reason::SourceUnreadable,
-            message: format!(
-                "the tags of {image} cannot be read ({error}): correct `deploy.source`"
-            ),
+            message: format!("the tags of {image} cannot be read ({error})"),
+            action: "correct `deploy.source`".to_owned(),
             transient: None,
         };
     }
     Failure {
         reason: Reason::SourceUnreadable,
-        message: format!(
-            "the registry of {image} cannot be read ({error}): no action needed, Golive retries"
-        ),
+        message: format!("the registry of {image} cannot be read ({error})"),
+        action: "no action needed, Golive retries".to_owned(),
         transient: Some(error),
     }
 }

@@ -335,3 +335,44 @@ fn what_begins_to_be_left_behind_is_told_once() {
     assert_eq!(told(Some(&used), &left), [event]);
     assert_eq!(reasons(Some(&left), &left), [""; 0]);
 }
+
+#[test]
+fn what_is_only_planned_is_not_said_to_have_started_and_begins_when_it_is_applied() {
+    let planned = phase("Waiting", "Planned", json!([]));
+    let done = phase("Succeeded", "Succeeded", json!([]));
+    for before in [None, Some(&done)] {
+        assert_eq!(reasons(before, &planned), [""; 0]);
+    }
+    let runs = phase("Running", "Progressing", json!([]));
+    assert_eq!(reasons(Some(&planned), &runs), ["PhaseStarted"]);
+    assert_eq!(
+        reasons(Some(&runs), &phase("Waiting", "MachineStarting", json!([]))),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_program_that_exits_again_and_again_is_told_once_until_it_has_run_for_a_while() {
+    let crashing = |message: &str| {
+        let step = json!({
+            "name": "Verify", "state": "Done", "reason": "CrashLooping", "message": message,
+        });
+        phase("Succeeded", "Succeeded", json!([step]))
+    };
+    let steady = phase(
+        "Succeeded",
+        "Succeeded",
+        json!([{"name": "Verify", "state": "Done"}]),
+    );
+    let told = told(
+        Some(&steady),
+        &crashing("golive-app-0 exits again and again"),
+    );
+    let expected = ("Warning", "CrashLooping", "Verify");
+    let told: Vec<(&str, &str, &str)> = told.iter().map(|(t, r, a)| (&**t, &**r, &**a)).collect();
+    assert_eq!(told, [expected]);
+    assert_eq!(
+        reasons(Some(&crashing("one")), &crashing("another line")),
+        [""; 0]
+    );
+}

@@ -265,3 +265,108 @@ fn a_failure_is_told_as_a_rollback_when_it_was_one() {
         "False RolledBack / - / True RolledBack"
     );
 }
+
+#[test]
+fn what_keeps_the_first_look_from_success_is_the_first_word_of_ready() {
+    let target = target();
+    let live = report(&[]);
+    let old = next(None, &activation(json!({})), &seen(&target, &live), at(0));
+    let refused = record(
+        State::Retrying { observing: true },
+        Reason::TokenInvalid,
+        "Fly.io refuses the token (401)",
+    );
+    let pending = StepRecord::pending("digest");
+    let lost = report(&[
+        (PhaseName::Provision, PhaseProgress::Running, refused),
+        (PhaseName::Deploy, PhaseProgress::Pending, pending.clone()),
+        (PhaseName::SmokeTest, PhaseProgress::Pending, pending),
+    ]);
+    // Another spec: what was live is not, and nothing of it has been observed.
+    let mut changed = activation(json!({}));
+    changed.metadata.generation = Some(4);
+    let status = next(Some(&old), &changed, &seen(&target, &lost), at(10));
+    let ready = told(&status, ConditionType::Ready).2;
+    assert!(
+        ready.starts_with("Provision: App: Fly.io refuses the token (401)"),
+        "{ready}"
+    );
+    // Deploy does not speak of an earlier phase without saying what is wrong there.
+    let deploy = status
+        .phases
+        .iter()
+        .find(|phase| phase.name == PhaseName::Deploy);
+    let said = &deploy.unwrap().message;
+    assert!(
+        said.starts_with("App: Fly.io refuses the token (401); Provision cannot be observed"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_next_action_is_an_action_and_never_the_whole_message() {
+    let target = target();
+    let stopped = record(
+        State::Blocked,
+        Reason::FlyRefused,
+        "Fly.io answered 422: no",
+    );
+    let blocked = report(&[(PhaseName::Provision, PhaseProgress::Failed, stopped.clone())]);
+    let status = next(
+        None,
+        &activation(json!({})),
+        &seen(&target, &blocked),
+        at(0),
+    );
+    let action = status.next_action.unwrap();
+    assert!(
+        action.contains("`kubectl -n n describe activation shop`"),
+        "{action}"
+    );
+    assert!(!action.contains("422"), "{action}");
+
+    let with_action = StepRecord {
+        action: "set `port`".to_owned(),
+        ..stopped
+    };
+    let blocked = report(&[(PhaseName::Provision, PhaseProgress::Failed, with_action)]);
+    let status = next(
+        None,
+        &activation(json!({})),
+        &seen(&target, &blocked),
+        at(0),
+    );
+    assert_eq!(status.next_action.as_deref(), Some("set `port`"));
+}
+
+#[test]
+fn a_crash_loop_of_what_is_live_is_in_its_conditions_with_what_to_do() {
+    let target = target();
+    let mut live = report(&[]);
+    let old = next(None, &activation(json!({})), &seen(&target, &live), at(0));
+    assert_eq!(old.next_action, None);
+    let deploy = live
+        .phases
+        .iter_mut()
+        .find(|phase| phase.id == PhaseName::Deploy);
+    let mut steps = deploy.into_iter().flat_map(|phase| &mut phase.steps);
+    let (_, verify) = steps.find(|(id, _)| *id == StepId::Verify).unwrap();
+    verify.reason = Reason::CrashLooping;
+    verify.message = "the machine golive-app-0 exits again and again".to_owned();
+    verify.action = "fix it".to_owned();
+    let status = next(
+        Some(&old),
+        &activation(json!({})),
+        &seen(&target, &live),
+        at(10),
+    );
+    for type_ in [ConditionType::Live, ConditionType::Deployed] {
+        let found = condition::find(&status.conditions, type_).unwrap();
+        assert_eq!(found.status, "True");
+        assert!(
+            found.message.contains("golive-app-0 exits again and again"),
+            "{found:?}"
+        );
+    }
+    assert_eq!(status.next_action.as_deref(), Some("fix it"));
+}

@@ -10,6 +10,7 @@ use golive::api::{
 use serde_json::{Value, json};
 
 use crate::support::env::{Env, root};
+use crate::support::service::generated;
 
 /// Name of the Activation and of the app.
 pub const NAME: &str = "sist-cabanas-mvp";
@@ -28,13 +29,7 @@ pub fn cabanas() -> Value {
             "postgres": {"managed": {}},
             "redis": {"upstash": {}},
             "secrets": {
-                "generate": [
-                    {"name": "JWT_SECRET", "bytes": 48},
-                    {"name": "REDIS_PASSWORD", "bytes": 24},
-                    {"name": "ICS_SALT", "bytes": 16, "encoding": "hex"},
-                    {"name": "ADMIN_CSRF_SECRET", "bytes": 32},
-                    {"name": "GRAFANA_ADMIN_PASSWORD", "bytes": 18, "encoding": "alphanumeric"},
-                ],
+                "generate": generated(),
                 "from": [{"secretRef": {"name": "application"}, "optional": true}],
             },
         },

@@ -98,6 +98,27 @@ async fn beside_a_spec_that_cannot_go_live_the_integrations_of_what_serves_are_p
     let waits = events(&env, "SecretMissing").await;
     assert_eq!(waits, [""; 0], "the Secret of what serves is there");
 
+    // Somebody asks for the checks: they are made of the release that serves.
+    let retry = json!({"golive.dev/retry-from": "Integrations/1"});
+    env.patch(NAME, json!({"metadata": {"annotations": retry}}))
+        .await;
+    let asked = || {
+        let versions = env.record().histories().into_values().flatten();
+        let mut told = versions.filter_map(|version| version.status().cloned());
+        told.any(|status| {
+            let mut entries = status.integrations.iter();
+            entries.any(|entry| entry.name == "whatsapp" && entry.requested)
+        })
+    };
+    let status = env
+        .wait(NAME, "the requested checks are made", |status| {
+            let handled = status.last_handled_retry.as_deref() == Some("Integrations/1");
+            handled && asked() && !entry(status, "whatsapp").requested
+        })
+        .await;
+    assert_eq!(entry(&status, "whatsapp").verified_at, since);
+    assert!(is(&status, "Ready", "False") && is(&status, "IntegrationsHealthy", "True"));
+
     // It is looked at again at once when a Secret says something else.
     let is_stuck = |status: &golive::api::ActivationStatus| {
         is(status, "Ready", "False") && is(status, "Live", "True")

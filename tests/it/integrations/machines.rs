@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use vendors::channels::Channel;
 use vendors::{Options, Vendors};
 
-use crate::support::service::cabanas;
+use crate::support::service::{cabanas, generated};
 
 /// Longest wait for a program.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -151,11 +151,6 @@ impl Ground {
             ("FLY_APP_NAME", "sist-cabanas-mvp".to_owned()),
             ("CABANAS_VERSION", "1.5.0".to_owned()),
             ("CABANAS_FAULT", switch.to_owned()),
-            ("JWT_SECRET", "a".to_owned()),
-            ("REDIS_PASSWORD", "b".to_owned()),
-            ("ICS_SALT", "c".to_owned()),
-            ("ADMIN_CSRF_SECRET", "d".to_owned()),
-            ("GRAFANA_ADMIN_PASSWORD", "e".to_owned()),
             ("WHATSAPP_VERIFY_TOKEN", VERIFY_TOKEN.to_owned()),
             ("WHATSAPP_APP_SECRET", self.app_secret()),
             ("MERCADOPAGO_WEBHOOK_SECRET", self.signing_secret()),
@@ -164,8 +159,18 @@ impl Ground {
             ("SSL_CERT_FILE", ca.display().to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        .into_iter()
+        .chain(generated_names().map(|name| (name, "generated".to_owned())))
+        .collect()
     }
+}
+
+/// The names of the secrets that the example has generated.
+fn generated_names() -> impl Iterator<Item = String> {
+    let generated = generated();
+    let names = generated.as_array().into_iter().flatten();
+    let names = names.filter_map(|secret| secret["name"].as_str().map(str::to_owned));
+    names.collect::<Vec<_>>().into_iter()
 }
 
 /// One application.

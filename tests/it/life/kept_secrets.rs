@@ -15,7 +15,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    deploy::{APP, image, shell},
+    deploy::{APP, alive, image, shell},
     env::{Env, is, message, reason},
     service::hello,
     trouble::{event, fly},
@@ -122,6 +122,15 @@ async fn secrets_that_somebody_removes_or_changes_are_set_again_while_the_spec_c
     .await;
     let wanted = digests(&env);
     back(&env, "the app", &wanted, "ImageNotFound").await;
+
+    // The spec does not name the Secret any more; the release does.
+    let other = json!({
+        "mode": "Plan", "deploy": {"image": image("2")},
+        "provision": {"secrets": {"from": null, "generate": null}},
+    });
+    waits(&env, other, "Planned").await;
+    by_hand(&env, &[("API_KEY", None), ("JWT_SECRET", None)]).await;
+    back(&env, "a plan", &wanted, "Planned").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,4 +241,84 @@ async fn a_key_that_leaves_its_secret_leaves_the_application_with_one_release() 
     assert!(!digests(&env).contains_key("MAIL_KEY"));
     let status = env.status("hola").await;
     assert_eq!((number(&status), status.history.len()), (Some(2), 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_of_the_spec_wait_for_the_gate_and_machines_start_with_those_of_the_release() {
+    let mut env = serving(json!({"secrets": {"rotation": {"overlap": "0s"}}})).await;
+    let wanted = digests(&env);
+    let others = async |env: &Env, value: &str| {
+        let secrets: Api<Secret> = Api::namespaced(env.kube.clone(), &env.namespace);
+        secrets
+            .delete("keys", &DeleteParams::default())
+            .await
+            .unwrap();
+        env.secret(
+            "keys",
+            &[("API_KEY", value), ("NEW_KEY", "a-new-key-value")],
+        )
+        .await;
+    };
+
+    // Only planned: nothing is set, and one that is removed by hand comes back.
+    let planned = json!({"mode": "Plan", "deploy": {"image": image("2")}});
+    waits(&env, planned, "Planned").await;
+    others(&env, ANOTHER).await;
+    let push = "set the secrets API_KEY, NEW_KEY; remove MAIL_KEY";
+    let plans = |status: &ActivationStatus| {
+        let plan = status.plan.as_ref();
+        plan.is_some_and(|plan| {
+            plan.changes
+                .iter()
+                .any(|planned| planned.change.contains(push))
+        })
+    };
+    env.wait("hola", "the secrets are planned", plans).await;
+    by_hand(&env, &[("JWT_SECRET", None)]).await;
+    back(&env, "a plan", &wanted, "Planned").await;
+
+    // A gate: the plan that is approved says what is set.
+    let gated = json!({
+        "mode": "Apply",
+        "gates": [{"before": "Deploy", "timeout": "2h"}],
+    });
+    waits(&env, gated, "AwaitingApproval").await;
+    env.wait("hola", "the secrets are behind the gate", plans)
+        .await;
+    by_hand(&env, &[("JWT_SECRET", None)]).await;
+    back(&env, "a gate", &wanted, "AwaitingApproval").await;
+
+    // Another operator, which knows of the release from its record alone; and a lost machine.
+    env.stop_operator().await;
+    env.start_operator(&FLAGS).await;
+    let before = alive(&env);
+    let lost = before[0]["id"].as_str().unwrap().to_owned();
+    let client = fly(&env, "cabanas");
+    let deleted = client.delete_machine(APP, &lost, true, None).await;
+    deleted.unwrap();
+    env.wait("hola", "the machine is back", |status| {
+        let alive = alive(&env);
+        let is_new = alive.iter().any(|machine| machine["id"] != lost.as_str());
+        is_new && alive.len() == before.len() && is(status, "Live", "True")
+    })
+    .await;
+    let waiting = env.wait("hola", "it still waits", plans).await;
+    assert_eq!(digests(&env), wanted, "set before the gate was opened");
+    assert_eq!(reason(&waiting, "Ready"), "AwaitingApproval");
+
+    let digest = waiting.plan.unwrap().digest;
+    env.approve("hola", "Deploy", &digest).await;
+    env.wait("hola", "live with the secrets of the spec", |status| {
+        let release = status.release.as_ref();
+        release.is_some_and(|release| release.image == image("2")) && is(status, "Ready", "True")
+    })
+    .await;
+    let names: Vec<String> = digests(&env).into_keys().collect();
+    assert_eq!(names, ["API_KEY", "JWT_SECRET", "NEW_KEY"]);
+    assert_ne!(digests(&env)["API_KEY"], wanted["API_KEY"]);
+    let status = env.wait_for("hola", "Drifted", "False").await;
+    let told: Vec<&str> = status.secrets.iter().map(|s| &*s.name).collect();
+    assert_eq!(told, ["API_KEY", "JWT_SECRET", "NEW_KEY"]);
+    let releases = status.history.len();
+    assert_eq!(releases, 2, "the secrets and the image are one release");
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{App, apply, echo, folder, reference, script, toml, world};
 use crate::support::deploy::step;
 use crate::support::env::{Env, reason};
-use crate::support::service::cabanas;
+use crate::support::service::{cabanas, generated};
 use crate::support::trouble::{until, warnings};
 
 /// Each with the check that proves it, and what the proof says.
@@ -21,10 +21,7 @@ pub fn apps() -> Vec<(App, &'static str, &'static str)> {
         more: json!({"provision": {
             "postgres": {"managed": {}},
             "redis": {"upstash": {}},
-            "secrets": {"generate": [
-                {"name": "JWT_SECRET"}, {"name": "REDIS_PASSWORD"}, {"name": "ICS_SALT"},
-                {"name": "ADMIN_CSRF_SECRET"}, {"name": "GRAFANA_ADMIN_PASSWORD"},
-            ]},
+            "secrets": {"generate": generated()},
         }}),
     };
     let redis = json!({"provision": {"redis": {"upstash": {}}}});

@@ -13,7 +13,7 @@ use std::time::Duration;
 use fly_sim::{Image, Images, Options};
 use golive::api::ActivationStatus;
 use golive::api::status::StepState;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -219,4 +219,15 @@ pub fn loopback_port() -> u16 {
             return port;
         }
     }
+}
+
+/// The secrets that the example has generated, as in `examples/sist-cabanas.yaml`.
+pub fn generated() -> Value {
+    json!([
+        {"name": "JWT_SECRET", "bytes": 48},
+        {"name": "REDIS_PASSWORD", "bytes": 24},
+        {"name": "ICS_SALT", "bytes": 16, "encoding": "hex"},
+        {"name": "ADMIN_CSRF_SECRET", "bytes": 32},
+        {"name": "GRAFANA_ADMIN_PASSWORD", "bytes": 18, "encoding": "alphanumeric"},
+    ])
 }

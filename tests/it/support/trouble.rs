@@ -63,8 +63,13 @@ pub async fn stopped(env: &Env, name: &str, wanted: &str) -> ActivationStatus {
     assert!(is(&status, "Ready", "False"), "{status:?}");
     assert_eq!(reason(&status, "Ready"), wanted);
     assert!(!is(&status, "Reconciling", "True"));
-    assert!(!message(&status, "Ready").contains('\n'));
-    assert!(status.next_action.is_some(), "{status:?}");
+    let text = message(&status, "Ready");
+    assert!(!text.contains('\n'));
+    let ends = [": ", "; ", " (", ", "].map(|end| text.find(end).unwrap_or(text.len()));
+    let cause = ends.into_iter().min().unwrap_or_default();
+    assert!(cause <= 200, "the cause comes before its details: {text}");
+    let action = status.next_action.as_deref();
+    assert!(action.is_some_and(|action| action != text), "{status:?}");
     status
 }
 

@@ -4,6 +4,7 @@ use fly_sim::{Fault, Kind};
 use serde_json::{Value, json};
 
 use crate::support::env::{Env, message, root};
+use crate::support::service::generated;
 use crate::support::trouble::{event, recovered, stopped, warnings, world};
 
 const ATTACH: &str = "POST *attachments";
@@ -114,13 +115,7 @@ fn cabanas(tag: &str) -> Value {
             "postgres": {"managed": {}},
             "redis": {"upstash": {}},
             "secrets": {
-                "generate": [
-                    {"name": "JWT_SECRET", "bytes": 48},
-                    {"name": "REDIS_PASSWORD", "bytes": 24},
-                    {"name": "ICS_SALT", "bytes": 16, "encoding": "hex"},
-                    {"name": "ADMIN_CSRF_SECRET", "bytes": 32},
-                    {"name": "GRAFANA_ADMIN_PASSWORD", "bytes": 18, "encoding": "alphanumeric"},
-                ],
+                "generate": generated(),
                 "from": [{"secretRef": {"name": "cabanas-integrations"}}],
             },
         },

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::deploy::step;
 use crate::support::env::{Env, message};
-use crate::support::service::loopback_port;
+use crate::support::service::{hello, loopback_port};
 use crate::support::trouble::{event, recovered, stopped};
 
 /// The simulator's own small web server with these arguments.
@@ -238,4 +238,39 @@ async fn a_failed_release_command_is_told_with_its_error_and_with_what_is_wrong_
         &["its last lines: Error: relation cabins does not exist | Node.js v20"],
     );
     assert!(text.len() <= 1024);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_exits_again_and_again_after_its_go_live_is_told_with_its_last_lines() {
+    let options = Options {
+        images: Images::new([hello("crashes").env("CABANAS_FAULT", "exits-after=2")]),
+        ..Options::default()
+    };
+    let mut env = Env::without_operator(options).await;
+    env.start_operator(&["--recheck-interval", "1s"]).await;
+    let spec = json!({
+        "deploy": {
+            "image": "registry.fly.io/hola-cabanas:crashes", "onFailure": "Pause",
+            "scale": {"app": 1},
+        },
+        "smokeTest": {"checks": [{
+            "name": "home", "http": {"path": "/"}, "interval": "1s", "count": 1,
+            "failureLimit": 0,
+        }]},
+    });
+    env.activation("hola", spec).await;
+    let note = event(&env, "hola", "CrashLooping").await;
+    says(
+        &note,
+        &[
+            "the machine golive-app-0 (",
+            "exits again and again, at least 3 times in 10 minutes, the last time with code 1",
+        ],
+    );
+    let status = env.status("hola").await;
+    let next = status.next_action.unwrap_or_default();
+    assert!(
+        !next.contains("exits again"),
+        "an action, and not the message: {next}"
+    );
 }

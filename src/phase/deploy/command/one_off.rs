@@ -374,7 +374,7 @@ impl Runs {
         };
         let failed = format!("the {} {how} in {machine}", program.name());
         match program {
-            Program::Check { .. } => Why::new(reason, format!("{failed}; {fix}{lines}")),
+            Program::Check { .. } => Why::new(reason, format!("{failed}; {fix}{lines}")).said(fix),
             _ => {
                 let unchanged = "no machine of the application was changed";
                 Why::new(reason, format!("{failed}; {unchanged}{lines}"))

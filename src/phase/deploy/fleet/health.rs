@@ -172,8 +172,8 @@ impl JudgedMachine<'_> {
                 let text = format!("{name} does not pass {}", checks.join(", "));
                 match self.late {
                     Some(limit) => {
-                        let why = self.why_late(limit);
-                        self.blocked(Reason::NotHealthy, format!("{text} {why}"))
+                        let (why, action) = self.why_late(limit);
+                        self.blocked(Reason::NotHealthy, &format!("{text} {why}"), action)
                     }
                     None => Verdict::Wait {
                         why: Why::new(Reason::NotHealthy, text + &self.why_not_yet()),
@@ -186,7 +186,8 @@ impl JudgedMachine<'_> {
                 ..
             } => self.blocked(
                 Reason::OutOfMemory,
-                format!("{name} ran out of memory: give it more with `[[vm]] memory` in fly.toml"),
+                &format!("{name} ran out of memory"),
+                "give it more with `[[vm]] memory` in fly.toml".to_owned(),
             ),
             Health::Exited {
                 code, restarting, ..
@@ -195,17 +196,18 @@ impl JudgedMachine<'_> {
                     true => " and is being restarted",
                     false => "",
                 };
-                let advice = self.after_exit(*code);
                 self.blocked(
                     Reason::MachineExited,
-                    format!("{name} exited with code {code}{restarting}: {advice}"),
+                    &format!("{name} exited with code {code}{restarting}"),
+                    after_exit(self.machine, *code),
                 )
             }
             Health::Down(_) => self.blocked(
                 Reason::MachineExited,
+                &format!("{name} is {state}"),
                 format!(
-                    "{name} is {state}: look at `fly machine status {}`",
-                    self.machine.id
+                    "look at `fly machine status {} -a {}`",
+                    self.machine.id, self.app
                 ),
             ),
         }
@@ -215,9 +217,13 @@ impl JudgedMachine<'_> {
         match self.late {
             Some(limit) => self.blocked(
                 Reason::MachineStarting,
+                &format!(
+                    "{name} is still {state}, and did not start within {} s",
+                    limit.as_secs()
+                ),
                 format!(
-                    "{name} is still {state}, and did not start within {} s: look at `fly logs`, and set `wait_timeout = \"{}\"` in `[deploy]` of fly.toml if it only needs longer",
-                    limit.as_secs(),
+                    "look at `fly logs -a {}`, and set `wait_timeout = \"{}\"` in `[deploy]` of fly.toml if it only needs longer",
+                    self.app,
                     seconds(start_time::with_reserve(limit))
                 ),
             ),
@@ -234,9 +240,9 @@ impl JudgedMachine<'_> {
         }
     }
 
-    fn blocked<C>(&self, reason: Reason, text: String) -> Verdict<C> {
+    fn blocked<C>(&self, reason: Reason, text: &str, action: String) -> Verdict<C> {
         let evidence = self.evidence.map_or("", |known| known.failure.as_str());
-        Verdict::Blocked(Why::new(reason, text + evidence))
+        Verdict::Blocked(Why::new(reason, format!("{text}: {action}{evidence}")).said(action))
     }
 
     /// The check that explains best why the machine is not healthy.
@@ -254,19 +260,18 @@ impl JudgedMachine<'_> {
     }
 
     /// Why checks have not passed within the limit, and what to do.
-    fn why_late(&self, limit: Duration) -> String {
+    fn why_late(&self, limit: Duration) -> (String, String) {
         let within = format!("within {} s", limit.as_secs());
         let Some(found) = self.finding() else {
-            return format!(
-                "{within}: fix the application or what it depends on{}",
-                self.needs_time(limit)
-            );
+            let time = self.needs_time(limit);
+            let action = format!("fix the application or what it depends on{time}");
+            return (within, action);
         };
         let time = match found.cause.may_be_time() {
             true => self.needs_time(limit),
             false => String::new(),
         };
-        format!("{within}{}: {found}{time}", said(found))
+        (format!("{within}{}", said(found)), format!("{found}{time}"))
     }
 
     /// The times to set in fly.toml if the program only needs longer to start, from what was measured.
@@ -288,21 +293,18 @@ impl JudgedMachine<'_> {
             seconds(start_time::with_reserve(grace).max(limit))
         )
     }
+}
 
-    /// What to do about a program that ended with this code.
-    fn after_exit(&self, code: i64) -> String {
-        let init = self
-            .machine
-            .config
-            .as_ref()
-            .and_then(|config| config.init.as_ref());
-        let command = init.map(|init| init.cmd.as_slice()).unwrap_or_default();
-        let group = self.machine.metadata(flytoml::PROCESS_GROUP_KEY);
-        let key = format!("[processes] {}", group.unwrap_or("app"));
-        match exit::cause(code, command) {
-            Some(cause) => cause.advice(&key),
-            None => "fix the application and deploy another image, or set what it misses in `[env]` of fly.toml or as a secret".to_owned(),
-        }
+/// What to do about a program that ended with this code.
+pub fn after_exit(machine: &Machine, code: i64) -> String {
+    let config = machine.config.as_ref();
+    let init = config.and_then(|config| config.init.as_ref());
+    let command = init.map(|init| init.cmd.as_slice()).unwrap_or_default();
+    let group = machine.metadata(flytoml::PROCESS_GROUP_KEY);
+    let key = format!("[processes] {}", group.unwrap_or("app"));
+    match exit::cause(code, command) {
+        Some(cause) => cause.advice(&key),
+        None => "fix the application and deploy another image, or set what it misses in `[env]` of fly.toml or as a secret".to_owned(),
     }
 }
 
@@ -370,7 +372,16 @@ mod tests {
         };
         let found = found.unwrap_or_else(|| health(&machine, 1));
         match judged.verdict::<()>(&found) {
-            Verdict::Blocked(why) | Verdict::Wait { why, .. } => why.message,
+            Verdict::Blocked(why) => {
+                let action = &why.action;
+                assert!(
+                    !action.is_empty() && why.message.contains(action),
+                    "{why:?}"
+                );
+                assert_eq!(why.sentence(), why.message, "it is said once");
+                why.message
+            }
+            Verdict::Wait { why, .. } => why.message,
             other => unreachable!("{other:?}"),
         }
     }

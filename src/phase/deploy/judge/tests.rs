@@ -129,6 +129,7 @@ fn assessment(toml: &str) -> Assessment {
         is_serving_gone: false,
         unconfirmed: BTreeMap::new(),
         is_unrecorded: true,
+        crash_loop: None,
     };
     for at in 0..2 {
         is(

@@ -13,7 +13,7 @@ use crate::{
     api::Reason,
     error::Error,
     flytoml::{self, AppConfig},
-    phase::app_secrets,
+    phase::{app_secrets, release_secrets},
     pipeline::{Care, Cx, step::Result},
     plan::Target,
 };
@@ -84,7 +84,7 @@ pub fn of(cx: &Cx, records: Records) -> Result<Targets> {
         .facts
         .get::<crate::store::image::Image>()
         .ok_or(Error::NotKnown("the image"))?;
-    let secrets = app_secrets::digest_of(&app_secrets::records(cx));
+    let secrets = app_secrets::digest_of(&release_secrets::expected(cx));
     Ok(Targets {
         serving,
         wanted: WantedRelease::of(&cx.target, &image, &secrets, &records)?,

@@ -1,6 +1,7 @@
 //! What changes with the right to act, and tables that lack the needs of their steps.
 
 use super::*;
+use crate::api::status::{GateState, GateStatus};
 
 #[tokio::test]
 async fn what_was_planned_is_done_as_soon_as_changes_are_allowed() {
@@ -52,4 +53,64 @@ async fn whichever_step_meets_a_refused_token_says_how_a_new_one_is_stored() {
     assert!(record.action.contains(command), "{record:?}");
     assert!(record.message.ends_with(&record.action), "{record:?}");
     assert!(record.message.contains("answered 401"), "{record:?}");
+}
+
+#[tokio::test]
+async fn a_gate_is_not_asked_about_a_plan_that_changes_nothing() {
+    static WRONG: AtomicBool = AtomicBool::new(false);
+    static LOST: AtomicBool = AtomicBool::new(false);
+    static BEHIND: Made = Made::new(id::STEP, &[], || {
+        Box::pin(async {
+            match (WRONG.load(SeqCst), LOST.load(SeqCst)) {
+                (_, true) => Err(Error::NotKnown("the world")),
+                (true, _) => Ok(Is::Wrong),
+                (false, _) => Ok(Is::Done),
+            }
+        })
+    });
+    static STEPS: &[&dyn AnyStep] = &[&BEHIND];
+    static DEPLOY: &[Phase] = &[Phase {
+        id: PhaseName::Deploy,
+        steps: STEPS,
+    }];
+    static SMOKE_TEST: &[Phase] = &[Phase {
+        id: PhaseName::SmokeTest,
+        steps: STEPS,
+    }];
+    async fn progress(phases: &'static [Phase], state: GateState) -> (PhaseProgress, bool) {
+        let gate = |_| {
+            Some(GateReport {
+                status: GateStatus {
+                    state,
+                    ..GateStatus::default()
+                },
+                message: String::new(),
+            })
+        };
+        let mut memory = Observations::default();
+        let first = std::future::ready(Ok(()));
+        let (cx, nobody) = (cx(), Told::default());
+        let report = run(&cx, phases, &mut memory, &nobody, gate, first).await;
+        let phase = report.unwrap().phases.remove(0);
+        (phase.progress, phase.gate.is_some())
+    }
+    use PhaseProgress::{AwaitingApproval, Planned, Rejected, Succeeded};
+    let asked = GateState::Requested;
+    assert_eq!(progress(DEPLOY, asked).await, (Succeeded, false));
+    assert_eq!(
+        progress(DEPLOY, GateState::Pending).await,
+        (Succeeded, false)
+    );
+    // Who rejected it is not passed over, and what a check would find is not known.
+    assert_eq!(
+        progress(DEPLOY, GateState::Rejected).await,
+        (Rejected, true)
+    );
+    assert_eq!(progress(SMOKE_TEST, asked).await, (AwaitingApproval, true));
+    LOST.store(true, SeqCst);
+    assert_eq!(progress(DEPLOY, asked).await, (AwaitingApproval, true));
+    LOST.store(false, SeqCst);
+    WRONG.store(true, SeqCst);
+    assert_eq!(progress(DEPLOY, asked).await, (AwaitingApproval, true));
+    assert_eq!(progress(DEPLOY, GateState::Pending).await, (Planned, true));
 }

@@ -1,0 +1,256 @@
+//! The secrets that the spec asks for: their values from the store and from the Secrets that it names, and
+//! what is set and removed to have the app's match.
+//!
+//! The steps of Provision compare them, and set them while nothing serves; Deploy sets them for a release
+//! that follows another one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use secrecy::SecretString;
+
+use super::{
+    app_secrets,
+    names::{DATABASE_URL, REDIS_URL},
+};
+use crate::{
+    api::provision::GeneratedSecret,
+    error::Error,
+    fly::secrets::AppSecret,
+    pipeline::{Cx, step::Result},
+    plan::{Target, missing::Missing},
+    store::generated::{self, Changes, Rotation, SecretStore, Stored},
+};
+
+/// Suffix of the secret with which the application gets the previous value during the overlap.
+const PREVIOUS: &str = "_PREVIOUS";
+
+/// The store of the generated values of this Activation.
+pub fn store(cx: &Cx) -> SecretStore {
+    SecretStore::new(cx.kube.clone(), cx.owner.clone())
+}
+
+/// Secrets to set and to remove in one call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Push {
+    /// Names to set.
+    pub set: BTreeSet<String>,
+    /// Names to remove.
+    pub unset: BTreeSet<String>,
+}
+
+impl Push {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.unset.is_empty()
+    }
+
+    /// The values to send: those of `values` that are set, and `None` for what is removed.
+    pub fn send(
+        self,
+        values: BTreeMap<String, SecretString>,
+    ) -> BTreeMap<String, Option<SecretString>> {
+        let set = values.into_iter();
+        let set = set.filter(|(name, _)| self.set.contains(name));
+        let unset = self.unset.iter().map(|name| (name.clone(), None));
+        let set = set.map(|(name, value)| (name, Some(value)));
+        unset.chain(set).collect()
+    }
+}
+
+impl fmt::Display for Push {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
+        match (self.set.is_empty(), self.unset.is_empty()) {
+            (_, true) => write!(f, "set the secrets {}", list(&self.set)),
+            (true, false) => write!(f, "remove the secrets {}", list(&self.unset)),
+            (false, false) => write!(
+                f,
+                "set the secrets {}; remove {}",
+                list(&self.set),
+                list(&self.unset)
+            ),
+        }
+    }
+}
+
+/// When the generated values are replaced, and for how long the previous ones are stored.
+pub fn rotation(cx: &Cx) -> Rotation {
+    let spec = &cx.target.provision.secrets.rotation;
+    Rotation::new(spec, cx.target.rotation.clone())
+}
+
+/// What the store and the Secrets of the spec hold.
+#[derive(Default)]
+pub struct Wanted {
+    /// The changes of the store that must come before a push.
+    pub changes: Option<Changes>,
+    /// Names of generated values that are not stored.
+    pub missing: Vec<String>,
+    /// The requested values that exist.
+    pub values: BTreeMap<String, SecretString>,
+    /// A Secret that may be missing is missing: which of the app's values came from it is not known.
+    lacks_optional: bool,
+}
+
+/// The requested values that exist, and the changes of the store that must come first.
+///
+/// # Errors
+/// When the store cannot be read, or a Secret of the spec is missing.
+pub async fn observe(cx: &Cx) -> Result<Wanted> {
+    let spec = &cx.target.provision.secrets;
+    let mut wanted = Wanted::default();
+    if !spec.generate.is_empty() {
+        let stored = store(cx).read().await?;
+        let changes = generated::decide(
+            stored.as_ref(),
+            &cx.owner.uid,
+            &spec.generate,
+            &rotation(cx),
+            cx.now(),
+        );
+        let missing = changes.generate.iter();
+        wanted.missing = missing.map(|missing| missing.name.clone()).collect();
+        wanted.changes = (!changes.is_empty()).then_some(changes);
+        let stored = stored.unwrap_or_default();
+        let previous = previous(&stored, &spec.generate, &rotation(cx));
+        wanted.values.extend(previous);
+        for secret in &spec.generate {
+            if let Some(value) = stored.values.get(&secret.name) {
+                let value = value.secret().clone();
+                wanted.values.insert(secret.name.clone(), value);
+            }
+        }
+    }
+    for source in &spec.from {
+        let found = match cx.refs.secret_values(&source.secret_ref.name) {
+            Ok(found) => found,
+            Err(Missing::Object { .. }) if source.optional => {
+                wanted.lacks_optional = true;
+                continue;
+            }
+            Err(missing) => {
+                return Err(Error::Blocked {
+                    reason: missing.reason(),
+                    message: missing.sentence(&cx.owner.namespace),
+                });
+            }
+        };
+        for (key, value) in found {
+            wanted.values.insert(key.to_owned(), value.clone());
+        }
+    }
+    // Two steps that set the same name would overwrite each other forever.
+    let of_another_step = |name: &String| of_another_step(&cx.target, name);
+    wanted.values.retain(|name, _| !of_another_step(name));
+    Ok(wanted)
+}
+
+impl Wanted {
+    /// Names that were set before and that the spec no longer asks for: those that Fly.io still has.
+    pub fn surplus(&self, cx: &Cx, at_fly: &[AppSecret]) -> BTreeSet<String> {
+        // What a person may only have deleted by mistake is not taken from the application.
+        let is_requested = |name: &str| {
+            self.values.contains_key(name)
+                || of_another_step(&cx.target, name)
+                || self.missing.iter().any(|missing| missing == name)
+        };
+        let recorded = app_secrets::records(cx).into_keys();
+        let unwanted = recorded.filter(|name| !self.lacks_optional && !is_requested(name));
+        let is_there = |name: &String| at_fly.iter().any(|secret| secret.name == *name);
+        let (surplus, gone) = unwanted.partition(is_there);
+        app_secrets::note_gone(cx, gone, is_requested);
+        surplus
+    }
+}
+
+/// The values before the last rotation, for as long as they are stored: the application gets each as
+/// `NAME_PREVIOUS`. A secret that the spec asks for under such a name takes precedence.
+pub fn previous(
+    stored: &Stored,
+    wanted: &[GeneratedSecret],
+    rotation: &Rotation,
+) -> BTreeMap<String, SecretString> {
+    if rotation.overlap.is_zero() {
+        return BTreeMap::new();
+    }
+    let known = wanted.iter().filter_map(|wanted| {
+        let value = stored.previous.get(&wanted.name)?;
+        Some((format!("{}{PREVIOUS}", wanted.name), value.secret().clone()))
+    });
+    known.collect()
+}
+
+/// True for the URLs that the steps `Attach` and `Redis` set.
+fn of_another_step(target: &Target, name: &str) -> bool {
+    let provision = &target.provision;
+    (name == DATABASE_URL && provision.postgres.is_some())
+        || (name == REDIS_URL && provision.redis.is_some())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::plan::testing::target;
+
+    #[test]
+    fn the_previous_value_goes_to_the_application_for_the_overlap() {
+        use crate::{api::provision::Encoding, redact};
+
+        let generated = |name: &str| GeneratedSecret {
+            name: name.to_owned(),
+            bytes: 16,
+            encoding: Encoding::Hex,
+        };
+        let mut stored = Stored::default();
+        for name in ["JWT", "SALT", "GONE"] {
+            let value = redact::guard(SecretString::from(format!("before-{name}-1234")));
+            stored.previous.insert(name.to_owned(), value);
+        }
+        let wanted = [generated("JWT"), generated("SALT"), generated("NEW")];
+        let names = |rotation: &Rotation| -> Vec<String> {
+            previous(&stored, &wanted, rotation).into_keys().collect()
+        };
+        assert_eq!(
+            names(&Rotation::default()),
+            ["JWT_PREVIOUS", "SALT_PREVIOUS"]
+        );
+        let none = Rotation {
+            overlap: std::time::Duration::ZERO,
+            ..Rotation::default()
+        };
+        assert!(names(&none).is_empty());
+    }
+
+    #[test]
+    fn the_urls_that_other_steps_set_are_left_to_them() {
+        let asked = target("provision: {postgres: {managed: {}}, redis: {upstash: {}}}");
+        assert!(of_another_step(&asked, "DATABASE_URL"));
+        assert!(of_another_step(&asked, "REDIS_URL"));
+        assert!(!of_another_step(&target(""), "DATABASE_URL"));
+    }
+
+    #[test]
+    fn secrets_are_set_and_removed_in_one_call_and_named_in_one_line() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let push = |set: &[&str], unset: &[&str]| Push {
+            set: names(set),
+            unset: names(unset),
+        };
+        assert_eq!(
+            push(&["A", "B"], &["C"]).to_string(),
+            "set the secrets A, B; remove C"
+        );
+        assert_eq!(push(&["A"], &[]).to_string(), "set the secrets A");
+        assert_eq!(push(&[], &["C"]).to_string(), "remove the secrets C");
+        assert!(push(&[], &[]).is_empty());
+        let value = |name: &str| (name.to_owned(), SecretString::from("v".to_owned()));
+        let values = [value("A"), value("X")].into();
+        let sent = push(&["A", "B"], &["C"]).send(values);
+        let sent: Vec<(&str, bool)> = sent.iter().map(|(n, v)| (&**n, v.is_some())).collect();
+        assert_eq!(sent, [("A", true), ("C", false)]);
+    }
+}
