@@ -56,6 +56,7 @@ pub async fn observe(cx: &Cx, cluster: &str) -> Result<Attachment> {
         user: Some(role(app)),
         database: Some(role(app)),
         record: true,
+        was_used: false,
     }))
 }
 
