@@ -128,9 +128,9 @@ pub struct Recorded {
     pub earlier: EarlierProof,
 }
 
-/// What the status said of the proof when this process first saw the object. A wrong one proves
-/// nothing: it only decides whether sleeping machines are woken for a proof, and how long a failure is
-/// awaited.
+/// What the status said when this process first saw the object. A wrong one proves nothing: it only
+/// decides whether sleeping machines are woken for a proof, how long a failure is awaited, and whether
+/// one list that lacks the machine of a command is believed.
 #[derive(Clone, Debug, Default)]
 pub struct EarlierProof {
     /// Digest of the plan whose SmokeTest had succeeded. A status says that of no other plan than the
@@ -139,6 +139,8 @@ pub struct EarlierProof {
     /// The results of the smoke checks of what serves. A spec whose own checks were made, and did not
     /// pass, has replaced them in the status: then there are none.
     results: Vec<SmokeTestResult>,
+    /// Deploy had begun and not succeeded: an earlier process may have run a command.
+    deploying: bool,
 }
 
 impl EarlierProof {
@@ -153,7 +155,16 @@ impl EarlierProof {
             state,
             Some(PhaseState::Running | PhaseState::Waiting | PhaseState::Failed)
         );
+        let mut phases = status.phases.iter();
+        let deploy = phases.find(|phase| phase.name == PhaseName::Deploy);
         Self {
+            deploying: deploy.is_some_and(|phase| match phase.state {
+                PhaseState::Pending | PhaseState::Skipped | PhaseState::Succeeded => false,
+                PhaseState::Running
+                | PhaseState::Waiting
+                | PhaseState::AwaitingApproval
+                | PhaseState::Failed => true,
+            }),
             digest: plan.map(|plan| plan.digest.clone()),
             results: match replaced {
                 true => Vec::new(),
@@ -165,6 +176,11 @@ impl EarlierProof {
     /// Whether it is that of the plan with this digest.
     pub fn is_of(&self, digest: &str) -> bool {
         self.digest.as_deref() == Some(digest)
+    }
+
+    /// Whether an earlier process may have been in the middle of Deploy.
+    pub fn was_deploying(&self) -> bool {
+        self.deploying
     }
 
     /// The results of the checks of this target: of the plan with this digest if it is the wanted one.

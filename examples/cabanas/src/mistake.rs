@@ -15,6 +15,12 @@ pub enum Mistake {
     DecodesEscapes,
     /// The first eight digits of a signature decide.
     ComparesPrefix,
+    /// A signature that was made with an empty key passes too, as where a second secret is not set.
+    AcceptsEmptyKey,
+    /// A signature that is no hexadecimal text is not checked.
+    SkipsUndecodable,
+    /// A webhook that is refused is processed all the same.
+    ProcessesRefused,
     /// WhatsApp: the challenge is returned to whoever asks, with any verify token.
     EchoesChallenge,
     /// Mercado Pago: the signature is checked with the id in the body, not with the one in the query.
@@ -72,12 +78,15 @@ pub const STORED_AFTER: u64 = 20;
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::AcceptsUnsigned,
         Self::Sha1Only,
         Self::Reserializes,
         Self::DecodesEscapes,
         Self::ComparesPrefix,
+        Self::AcceptsEmptyKey,
+        Self::SkipsUndecodable,
+        Self::ProcessesRefused,
         Self::EchoesChallenge,
         Self::UsesBodyId,
         Self::RequiresRequestId,
@@ -109,6 +118,9 @@ impl Mistake {
             Self::Reserializes => "reserializes",
             Self::DecodesEscapes => "decodes-escapes",
             Self::ComparesPrefix => "compares-prefix",
+            Self::AcceptsEmptyKey => "accepts-empty-key",
+            Self::SkipsUndecodable => "skips-undecodable",
+            Self::ProcessesRefused => "processes-refused",
             Self::EchoesChallenge => "echoes-challenge",
             Self::UsesBodyId => "uses-body-id",
             Self::RequiresRequestId => "requires-request-id",

@@ -4,7 +4,7 @@
 //! What the two kinds of clusters lack, and how it is created, is in `attach_managed` and
 //! `attach_fly_postgres`.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -19,17 +19,21 @@ use crate::{
     error::Error,
     fly,
     phase::{
+        absence::{self, Doubt},
         app_secrets::{self, Comparison},
-        database::{Database, DatabaseUrl},
-        names::DATABASE_URL,
+        database::{self, Database, DatabaseUrl},
+        names::{DATABASE_URL, role},
         release_secrets,
     },
-    pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Why, step::Result},
+    pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
     plan::Target,
 };
 
 /// Attaches the database to the app.
 pub struct Attach;
+
+/// The kind under which a database of a cluster is missed.
+const DATABASE: &str = "PostgresDatabase";
 
 /// Failures in a row after which the declared fallback is used.
 const MAX_FAILURES: u32 = 3;
@@ -45,6 +49,13 @@ pub enum UrlState {
     NotRequested,
     /// The app is not attached to the cluster yet.
     Incomplete(MissingParts),
+    /// The database that the app has used is not in its cluster any more.
+    DatabaseLost {
+        /// What is missing.
+        missing: MissingParts,
+        /// Until two looks agree: the pause before the next one.
+        again: Option<Duration>,
+    },
     /// The URL is known.
     Known {
         /// Whether Fly.io has it.
@@ -110,12 +121,16 @@ impl Step for Attach {
             release_secrets::address_waits(cx, DATABASE_URL, None);
             return Ok(UrlState::NotRequested);
         }
-        let url = match known_url(cx)? {
-            Some(url) => url,
-            None => match attachment(cx).await? {
-                Attachment::Incomplete(missing) => return Ok(UrlState::Incomplete(missing)),
+        let known = known_url(cx)?;
+        let doubted = database::is_doubted(cx) && fallback::declared_url(cx)?.is_none();
+        let url = match known {
+            Some(url) if !doubted => url,
+            known => match attachment(cx).await? {
+                Attachment::Incomplete(missing) => return Ok(incomplete(cx, missing, known)),
                 Attachment::Complete(url) => {
                     cx.facts.set(DatabaseUrl(url.clone()));
+                    database::is_complete(cx);
+                    absence::cleared(cx, Doubt::Gone, DATABASE, &role(&cx.target.app));
                     url
                 }
             },
@@ -139,6 +154,7 @@ impl Step for Attach {
                 Verdict::Skipped(Why::new(Reason::NotRequested, "no `postgres`"))
             }
             UrlState::Incomplete(missing) => Verdict::Change(AttachChange::Attach(missing.clone())),
+            UrlState::DatabaseLost { missing, again } => database_lost(missing, *again),
             UrlState::Known {
                 compared, waits, ..
             } if *waits || compared.stale.is_empty() => Verdict::Done,
@@ -175,6 +191,46 @@ impl Step for Attach {
                 app_secrets::push(cx, value).await
             }
         }
+    }
+}
+
+/// What follows from these missing parts. `known`: the URL that this process has seen in this cluster.
+fn incomplete(cx: &Cx, missing: MissingParts, known: Option<SecretString>) -> UrlState {
+    let used = missing.was_used || known.is_some();
+    match &missing.database {
+        Some(database) if used => UrlState::DatabaseLost {
+            again: absence::seen(cx, Doubt::Gone, DATABASE, database),
+            missing,
+        },
+        _ => UrlState::Incomplete(missing),
+    }
+}
+
+/// A database that held data is not created anew: a person does that, or restores it. Pure.
+fn database_lost(missing: &MissingParts, again: Option<Duration>) -> Verdict<AttachChange> {
+    let (cluster, database) = (&missing.cluster, missing.database.as_deref());
+    let database = database.unwrap_or_default();
+    match again {
+        Some(again) => Verdict::Wait {
+            why: Why::new(
+                Reason::ObservationUnknown,
+                format!(
+                    "Fly.io does not show the database {database} in the cluster {cluster}, which the app has used; Golive checks again before it treats it as gone"
+                ),
+            ),
+            wake: Wake::After(again),
+        },
+        None => Verdict::Blocked(
+            Why::new(
+                Reason::DatabaseLost,
+                format!(
+                    "the database {database} in the cluster {cluster}, which the app has used, is gone at Fly.io with its data"
+                ),
+            )
+            .next(format!(
+                "restore a backup of the cluster that has it; or create an empty one yourself: `fly mpg databases create {cluster} --name {database}`"
+            )),
+        ),
     }
 }
 
@@ -285,6 +341,33 @@ mod tests {
         assert_eq!(next(&known(true)), Verdict::Change(AttachChange::Push));
         assert_eq!(next(&known(false)), Verdict::Done);
         assert!(matches!(next(&UrlState::NotRequested), Verdict::Skipped(_)));
+    }
+
+    #[test]
+    fn a_database_that_was_used_is_never_created_anew_and_one_look_is_no_proof() {
+        let lost = |again| UrlState::DatabaseLost {
+            missing: MissingParts {
+                cluster: "c1".into(),
+                user: Some("shop".into()),
+                database: Some("shop".into()),
+                ..MissingParts::default()
+            },
+            again,
+        };
+        let pause = Duration::from_secs(1);
+        let Verdict::Wait { why, wake } = next(&lost(Some(pause))) else {
+            unreachable!("another look")
+        };
+        assert_eq!(
+            (why.reason, wake),
+            (Reason::ObservationUnknown, Wake::After(pause))
+        );
+        let Verdict::Blocked(why) = next(&lost(None)) else {
+            unreachable!("a person decides")
+        };
+        assert_eq!(why.reason, Reason::DatabaseLost);
+        let command = "fly mpg databases create c1 --name shop";
+        assert!(why.action.contains(command), "{}", why.action);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::Reason,
     error::Error,
-    fly::{ExecRequest, fly_postgres::NewPostgresAttachment},
+    fly::{Client, ExecRequest, fly_postgres::NewPostgresAttachment},
     phase::{
         names::{DATABASE_URL, role},
         wanted_secrets::store,
@@ -29,6 +29,9 @@ const API: &str = "http://localhost:5500/commands";
 
 /// Longest time of one call of that API, in seconds.
 const LONGEST: u32 = 30;
+
+/// The name of what is asked outside of the workers.
+const QUESTION: &str = "attach";
 
 /// Reads whether the app is attached with the stored password.
 ///
@@ -56,6 +59,7 @@ pub async fn observe(cx: &Cx, cluster: &str) -> Result<Attachment> {
         user: Some(role(app)),
         database: Some(role(app)),
         record: true,
+        was_used: false,
     }))
 }
 
@@ -63,7 +67,8 @@ pub async fn observe(cx: &Cx, cluster: &str) -> Result<Attachment> {
 /// are.
 ///
 /// # Errors
-/// When Fly.io, Kubernetes or the cluster refuses or does not answer.
+/// When Fly.io, Kubernetes or the cluster refuses or does not answer, and while the cluster has not
+/// answered yet.
 pub async fn attach(cx: &Cx, cluster: &str, primary: &str) -> Result<()> {
     // Stored before it is used: a password that is lost locks the user out.
     let stored = stored_values::ensure_passwords(cx, &[PASSWORD]).await?;
@@ -72,15 +77,17 @@ pub async fn attach(cx: &Cx, cluster: &str, primary: &str) -> Result<()> {
     };
     let (app, user) = (&cx.target.app, user(cx, password));
     let database = role(app);
-    let call = |what: &'static str, body: Value| post(cx, cluster, primary, what, body);
-    call("databases/create", json!({"name": database})).await?;
-    let new = json!({
-        "username": user,
-        "password": password.expose_secret(),
-        // As with `fly postgres attach`: migrations create extensions and schemas.
-        "superuser": true,
-    });
-    call("users/create", new).await?;
+    let create = InCluster {
+        fly: cx.fly.clone(),
+        cluster: cluster.to_owned(),
+        machine: primary.to_owned(),
+    };
+    let question = format!("{cluster} {primary} {user} {database}");
+    let parts = (database.clone(), user.clone(), password.clone());
+    // A command in a machine may take as long as the machine likes.
+    let work = || async move { create.user_and_database(parts).await };
+    let created = cx.outside.ask(QUESTION, &question, work).await;
+    created.ok_or_else(|| Error::Awaited(format!("the database machine {primary}")))??;
     let doing = |source| Error::fly(format!("record that {app} uses {cluster}"), source);
     let attached = cx.fly.postgres_attachments(app, cluster).await;
     for old in attached.map_err(doing)? {
@@ -104,48 +111,74 @@ pub async fn attach(cx: &Cx, cluster: &str, primary: &str) -> Result<()> {
     cx.fly.attach_fly_postgres(&attachment).await.map_err(doing)
 }
 
-/// One call of the cluster's API. Creating what exists already succeeds.
-async fn post(cx: &Cx, cluster: &str, machine: &str, what: &str, body: Value) -> Result<()> {
-    let command = [
-        "curl",
-        "--silent",
-        "--show-error",
-        "--output",
-        "/dev/null",
-        "--write-out",
-        "%{http_code}",
-        "--header",
-        "Content-Type: application/json",
-        // The body holds the password, so it is passed on the standard input.
-        "--data-binary",
-        "@-",
-    ];
-    let mut command: Vec<String> = command.into_iter().map(str::to_owned).collect();
-    command.push(format!("{API}/{what}"));
-    let request = ExecRequest {
-        command,
-        timeout: Some(LONGEST),
-        stdin: Some(body.to_string()),
-        container: None,
-    };
-    let outcome = cx.fly.exec(cluster, machine, &request, None).await;
-    let outcome = outcome.map_err(|source| {
-        Error::fly(
-            format!("run {what} in the database machine {machine}"),
-            source,
-        )
-    })?;
-    let status = outcome.stdout.as_deref().unwrap_or_default().trim();
-    let exit = outcome.exit_code.unwrap_or(0);
-    match (exit, status) {
-        (0, "200" | "201" | "409") => Ok(()),
-        _ => Err(Error::Blocked {
-            reason: Reason::AttachFailed,
-            message: format!(
-                "{what} in the database machine {machine} of {cluster} ended with exit code {exit} and HTTP status {}: look at `fly logs -a {cluster}`",
-                status.parse::<u16>().unwrap_or_default()
-            ),
-        }),
+/// The machine in which the cluster's API is called.
+struct InCluster {
+    fly: Client,
+    cluster: String,
+    machine: String,
+}
+
+impl InCluster {
+    /// Creates the database and the user with its password.
+    async fn user_and_database(
+        self,
+        (database, user, password): (String, String, SecretString),
+    ) -> Result<()> {
+        self.post("databases/create", json!({"name": database}))
+            .await?;
+        let new = json!({
+            "username": user,
+            "password": password.expose_secret(),
+            // As with `fly postgres attach`: migrations create extensions and schemas.
+            "superuser": true,
+        });
+        self.post("users/create", new).await
+    }
+
+    /// One call of the cluster's API. Creating what exists already succeeds.
+    async fn post(&self, what: &str, body: Value) -> Result<()> {
+        let (cluster, machine) = (&self.cluster, &self.machine);
+        let command = [
+            "curl",
+            "--silent",
+            "--show-error",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+            "--header",
+            "Content-Type: application/json",
+            // The body holds the password, so it is passed on the standard input.
+            "--data-binary",
+            "@-",
+        ];
+        let mut command: Vec<String> = command.into_iter().map(str::to_owned).collect();
+        command.push(format!("{API}/{what}"));
+        let request = ExecRequest {
+            command,
+            timeout: Some(LONGEST),
+            stdin: Some(body.to_string()),
+            container: None,
+        };
+        let outcome = self.fly.exec(cluster, machine, &request, None).await;
+        let outcome = outcome.map_err(|source| {
+            Error::fly(
+                format!("run {what} in the database machine {machine}"),
+                source,
+            )
+        })?;
+        let status = outcome.stdout.as_deref().unwrap_or_default().trim();
+        let exit = outcome.exit_code.unwrap_or(0);
+        match (exit, status) {
+            (0, "200" | "201" | "409") => Ok(()),
+            _ => Err(Error::Blocked {
+                reason: Reason::AttachFailed,
+                message: format!(
+                    "{what} in the database machine {machine} of {cluster} ended with exit code {exit} and HTTP status {}: look at `fly logs -a {cluster}`",
+                    status.parse::<u16>().unwrap_or_default()
+                ),
+            }),
+        }
     }
 }
 

@@ -7,8 +7,9 @@ use crate::{
     api::Reason,
     error::Error,
     fly,
-    phase::{already, names},
+    phase::{already, lost, names},
     pipeline::{Cx, step::Result},
+    plan::fingerprint,
 };
 
 /// Reads what there is of the attachment in the cluster of this id.
@@ -44,23 +45,35 @@ async fn read(cx: &Cx, id: &str, without_record: bool) -> Result<Attachment> {
         return Err(Error::NotKnown("the database cluster"));
     };
     let mut attached = details.cluster.attached_apps.0.iter();
+    let base = details
+        .credentials
+        .and_then(|credentials| credentials.pgbouncer_uri);
+    let has_user = user.is_some();
+    let password = user.and_then(|user| user.password);
+    let url = match (&base, &password) {
+        (Some(base), Some(password)) => Some(url_for(base, &role, password)),
+        _ => None,
+    };
+    let has_database = databases.iter().any(|found| found.name == role);
+    let pushed = |url: &SecretString| {
+        let record = lost::pushed(cx, names::DATABASE_URL);
+        let print = fingerprint(&cx.installation.fingerprint_key, url);
+        record.is_some_and(|record| record.fingerprint == print)
+    };
     let missing = MissingParts {
-        user: user.is_none().then(|| role.clone()),
-        database: (!databases.iter().any(|found| found.name == role)).then(|| role.clone()),
+        was_used: !has_database && url.iter().flatten().any(pushed),
+        user: (!has_user).then(|| role.clone()),
+        database: (!has_database).then(|| role.clone()),
         record: !attached.any(|attached| attached.name == cx.target.app),
         cluster: id.to_owned(),
     };
     if missing.user.is_some() || missing.database.is_some() || (missing.record && !without_record) {
         return Ok(Attachment::Incomplete(missing));
     }
-    let base = details
-        .credentials
-        .and_then(|credentials| credentials.pgbouncer_uri);
-    let password = user.and_then(|user| user.password);
-    let (Some(base), Some(password)) = (base, password) else {
+    let Some(url) = url else {
         return Err(Error::NotKnown("the URL of the database cluster"));
     };
-    match url_for(&base, &role, &password) {
+    match url {
         Some(url) => Ok(Attachment::Complete(url)),
         None => Err(Error::Blocked {
             reason: Reason::AttachFailed,

@@ -22,4 +22,6 @@ pub struct MissingParts {
     pub database: Option<String>,
     /// Fly.io has no record that the app uses the cluster.
     pub record: bool,
+    /// The database is missing, and `DATABASE_URL` is on record as that of this very database.
+    pub was_used: bool,
 }

@@ -16,6 +16,7 @@ use crate::{
         status::one_line,
         status::{CheckResult, MAX_MESSAGE, SmokeTestResult},
     },
+    phase::database,
     pipeline::{Cx, Note, ProbeKind, ProvedBy, SmokeProof, Verdict, Wake, Why},
 };
 
@@ -41,6 +42,11 @@ impl ObservedChecks {
         let tried = checks.iter().any(|(_, tries)| tries.last.is_some());
         if look == Look::Try && tried && checks.iter().all(passed) {
             memory.prove(cx.now());
+        }
+        let failed = |(check, tries): &(Check, Tries)| tries.outcome(check) == Decision::Failed;
+        if look == Look::Try && checks.iter().any(failed) {
+            // Somebody may have dropped the user or the database.
+            database::doubt(cx);
         }
         let proven_earlier = memory.proven && memory.proven_at.is_none();
         let earlier = &cx.recorded.earlier;

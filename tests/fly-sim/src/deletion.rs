@@ -5,7 +5,9 @@ use serde_json::json;
 use crate::core::{CallId, Shared};
 
 /// Deletes an app (`app`), its machines (`machines`), one of them (`machine:<id>`), its volumes
-/// (`volumes`), or something that the platform side knows. Says whether anything went.
+/// (`volumes`), a token by its name (`token:<name>`), a user or a database in a managed cluster
+/// (`postgres-user:<name>`, `postgres-database:<name>`), or something else that the platform side knows.
+/// Says whether anything went.
 pub async fn delete(core: &Shared, app: &str, target: &str) -> bool {
     let done = match target {
         "app" => crate::apps::remove(core, CallId(None), app).await,

@@ -266,6 +266,15 @@ pub fn app_deleted(core: &Core, app: &crate::state::App) {
     flex::forget(core, app);
 }
 
+/// Somebody revokes the token of this name at a console.
+fn revoke_token(core: &Shared, name: &str) -> bool {
+    core.write(|world| {
+        let mut tokens = world.tokens.values_mut();
+        let found = tokens.find(|token| token.name == name && !token.revoked);
+        found.map(|token| token.revoked = true).is_some()
+    })
+}
+
 /// Somebody deletes something of the platform side in an app: `secrets`, `addresses`,
 /// `certificates`, `releases`; or, of any app, `cluster:<id>` or `redis:<name>`. Says whether there
 /// was anything.
@@ -279,6 +288,15 @@ pub async fn external_deletion(core: &Shared, app: &str, target: &str) -> bool {
     }
     if let Some(name) = target.strip_prefix("redis:") {
         return addons::remove(core, crate::core::CallId(None), name).await;
+    }
+    if let Some(name) = target.strip_prefix("token:") {
+        return revoke_token(core, name);
+    }
+    if let Some(user) = target.strip_prefix("postgres-user:") {
+        return clusters::external_drop(core, user, clusters::Part::User).await;
+    }
+    if let Some(database) = target.strip_prefix("postgres-database:") {
+        return clusters::external_drop(core, database, clusters::Part::Database).await;
     }
     core.write(|world| {
         let Some(app) = world.apps.get_mut(app) else {

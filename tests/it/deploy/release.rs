@@ -107,6 +107,32 @@ fn commands(env: &Env) -> usize {
         .count()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_one_empty_list_does_not_run_a_release_command_again() {
+    let mut env = env().await;
+    let command = format!("{QUIET}[deploy]\nrelease_command = \"-c 'exit 0'\"\n");
+    // The command runs, and then no machine of the application can be created.
+    env.sim
+        .fault(Fault::new(CREATE, Kind::status(503)).occurrences(2..=u64::MAX));
+    deploy(&env, "1", &command, json!({})).await;
+    env.wait("hola", "the command has run", |status| {
+        step(status, "ReleaseCommand").0 == StepState::Done && env.sim.calls(CREATE) >= 2
+    })
+    .await;
+    assert_eq!(commands(&env), 1);
+
+    env.kill_operator();
+    env.sim.clear_faults();
+    env.sim.reset();
+    // Each list that the next process asks for first shows nothing.
+    env.sim.fault(Fault::new(LIST, Kind::EmptyList).nth(1));
+    env.sim.fault(Fault::new(LIST, Kind::EmptyList).nth(2));
+    env.start_operator(&[]).await;
+    until_deployed(&env, "1").await;
+    assert_eq!(machines(&env).len(), 2);
+    assert_eq!(env.sim.calls(CREATE), 2, "the machines of the application");
+}
+
 /// Waits until the operator has reconciled the object three times more.
 async fn observed_again(env: &Env) {
     let passes = || {

@@ -33,7 +33,10 @@ fn caught_by(mistake: Mistake) -> &'static [&'static str] {
         Mistake::AcceptsUnsigned => &["W4", "W5", "W6", "M2", "M3", "M4"],
         Mistake::Sha1Only => &["W3"],
         Mistake::Reserializes | Mistake::DecodesEscapes => &["W7"],
-        Mistake::ComparesPrefix => &["W5", "M3"],
+        Mistake::ComparesPrefix | Mistake::AcceptsEmptyKey | Mistake::SkipsUndecodable => {
+            &["W5", "M3"]
+        }
+        Mistake::ProcessesRefused => &["W4", "M2"],
         Mistake::EchoesChallenge => &["W2"],
         Mistake::UsesBodyId => &["M4", "M5"],
         Mistake::RequiresRequestId => &["M6"],
@@ -55,10 +58,16 @@ fn caught_by(mistake: Mistake) -> &'static [&'static str] {
 
 /// Mistakes that let a forged request in.
 fn lets_forgeries_in(mistake: Mistake) -> bool {
-    use Mistake::{AcceptsOtherId, AcceptsUnsigned, ComparesPrefix, EchoesChallenge, UsesBodyId};
+    use Mistake::{
+        AcceptsEmptyKey, AcceptsOtherId, AcceptsUnsigned, ComparesPrefix, EchoesChallenge,
+        ProcessesRefused, SkipsUndecodable, UsesBodyId,
+    };
     [
         AcceptsUnsigned,
         ComparesPrefix,
+        AcceptsEmptyKey,
+        SkipsUndecodable,
+        ProcessesRefused,
         EchoesChallenge,
         UsesBodyId,
         AcceptsOtherId,

@@ -243,6 +243,29 @@ fn no_phase_waits_for_a_registry() {
     assert!(reads >= 2, "{reads} reads");
 }
 
+/// A command in a machine takes as long as the machine likes: a phase runs it in the work that it gives
+/// to `Outside::ask`.
+#[test]
+fn no_phase_waits_for_a_command_in_a_machine() {
+    let mut given_away = 0;
+    for (name, text) in texts("src/phase") {
+        if !text.contains(".exec(") {
+            continue;
+        }
+        // What the check of the database does is given away by the step that has it.
+        let step = match name.strip_suffix("smoke_test/machine_command.rs") {
+            Some(phase) => {
+                let step = root().join(phase).join("smoke_test/database.rs");
+                std::fs::read_to_string(step).unwrap()
+            }
+            None => text,
+        };
+        assert!(step.contains(".outside.ask"), "{name}");
+        given_away += 1;
+    }
+    assert_eq!(given_away, 3);
+}
+
 #[test]
 fn nothing_names_a_machine_it_was_written_on() {
     let home = concat!("/ho", "me/");

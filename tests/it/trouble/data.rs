@@ -108,7 +108,7 @@ async fn an_attachment_that_fails_three_times_gives_way_to_the_declared_fallback
 }
 
 /// The example application with its databases and secrets.
-fn cabanas(tag: &str) -> Value {
+pub fn cabanas(tag: &str) -> Value {
     json!({
         "app": "sist-cabanas-mvp",
         "provision": {

@@ -14,6 +14,8 @@ mod inputs;
 mod isolation;
 mod kept;
 mod kubernetes;
+mod lost;
+mod lost_state;
 mod middle;
 mod outage;
 mod platform;

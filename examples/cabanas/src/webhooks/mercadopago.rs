@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{Event, PROBE_HEADER, PROBE_ID, accepts, note};
+use crate::database::chain;
 use crate::fault::Faults;
 use crate::metrics::epoch_seconds;
 use crate::mistake::Mistake;
@@ -82,6 +83,9 @@ pub async fn receive(
     };
     if let Err(refusal) = check(faults, secret, ids, &headers) {
         app.metrics.webhook(PROVIDER, "rejected");
+        if faults.has(Mistake::ProcessesRefused) {
+            process(&app, query, &headers, &body).await;
+        }
         return Problem::new(StatusCode::UNAUTHORIZED, refusal.to_string()).into_response();
     }
     let topic = query.topic.unwrap_or_else(|| "unknown".to_owned());
@@ -102,6 +106,15 @@ pub async fn receive(
         tokio::time::sleep(late).await;
     }
     StatusCode::OK.into_response()
+}
+
+/// Notes a refused notification, for [`Mistake::ProcessesRefused`].
+async fn process(app: &Arc<App>, query: Notification, headers: &HeaderMap, body: &Body) {
+    let (id, topic) = (query.data_id.unwrap_or_default(), query.topic);
+    let event = event(id, topic.unwrap_or_default(), body, is_probe(headers, body));
+    if let Err(error) = note(app, PROVIDER, event).await {
+        tracing::error!(error = %chain(&error), "a refused notification is lost");
+    }
 }
 
 /// What tells notifications apart. A probe has a key of its own: its mark is not signed, so that it must

@@ -43,13 +43,16 @@ pub fn signed_with(secret: &SecretString, message: &[u8], hex: &str) -> bool {
     mac.verify_slice(&signature).is_ok()
 }
 
-/// [`signed_with`], or the mistake that compares the first digits.
+/// [`signed_with`], or one of the mistakes about signatures.
 fn accepts(faults: &Faults, secret: &SecretString, message: &[u8], hex: &str) -> bool {
     if faults.has(Mistake::ComparesPrefix) {
         let wanted = sign(secret, message);
         return hex.get(..PREFIX).is_some_and(|p| wanted.starts_with(p));
     }
-    signed_with(secret, message, hex)
+    let is_text = data_encoding::HEXLOWER.decode(hex.as_bytes()).is_ok();
+    (faults.has(Mistake::SkipsUndecodable) && !is_text)
+        || (faults.has(Mistake::AcceptsEmptyKey) && signed_with(&"".into(), message, hex))
+        || signed_with(secret, message, hex)
 }
 
 /// The HMAC-SHA256 of `message`, as lower-case hexadecimal text.

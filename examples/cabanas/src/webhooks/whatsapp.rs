@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::rewritten::rewritten;
 use super::{Event, PROBE_ID, accepts, note};
+use crate::database::chain;
 use crate::fault::Faults;
 use crate::metrics::Kind;
 use crate::mistake::Mistake;
@@ -62,6 +63,9 @@ pub async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, body: Byte
     let faults = &app.config.faults;
     if !signed(faults, secret, &headers, &body) {
         app.metrics.webhook(PROVIDER, "rejected");
+        if faults.has(Mistake::ProcessesRefused) {
+            process(&app, &body).await;
+        }
         return Problem::new(
             StatusCode::UNAUTHORIZED,
             "the signature is missing or wrong",
@@ -90,6 +94,16 @@ pub async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, body: Byte
     let mut response = StatusCode::OK.into_response();
     response.extensions_mut().insert(kind);
     response
+}
+
+/// Notes what a refused delivery has, for [`Mistake::ProcessesRefused`].
+async fn process(app: &Arc<App>, body: &[u8]) {
+    let delivery = serde_json::from_slice::<Delivery>(body).ok();
+    for event in delivery.into_iter().flat_map(Delivery::events) {
+        if let Err(error) = note(app, PROVIDER, event).await {
+            tracing::error!(error = %chain(&error), "a refused message is lost");
+        }
+    }
 }
 
 /// Whether the body is Meta's: `X-Hub-Signature-256` is the HMAC-SHA256 of its bytes with the app secret.

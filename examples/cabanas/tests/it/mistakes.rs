@@ -122,6 +122,42 @@ async fn accepts_unsigned_takes_notifications_of_both_senders() {
 }
 
 #[tokio::test]
+async fn a_signature_with_an_empty_key_or_without_digits_passes_where_its_switch_is_on() {
+    let body = message("a", "messages");
+    let empty = format!("sha256={}", sign(&"".into(), body.as_bytes()));
+    for (switch, signature) in [
+        ("accepts-empty-key", empty.as_str()),
+        ("skips-undecodable", "sha256=not-a-signature"),
+    ] {
+        let (_world, well, broken) = pair(switch).await;
+        let to = |service: &Service| deliver(service.address(), signature, &body);
+        assert_eq!(to(&well).await, REFUSED, "{switch}");
+        assert_eq!(to(&broken).await, OK, "{switch}");
+        assert_eq!(whatsapp(&broken, &body).await, OK, "{switch}");
+        let wrong = format!("sha256={}", sign(&"another".into(), body.as_bytes()));
+        let wrong = deliver(broken.address(), &wrong, &body).await;
+        assert_eq!(wrong, REFUSED, "{switch}");
+    }
+}
+
+#[tokio::test]
+async fn processes_refused_answers_that_it_refuses_and_has_the_effect() {
+    let (_world, well, broken) = pair("processes-refused").await;
+    for (to, wanted) in [(&well, 0), (&broken, 1)] {
+        let body = message("wamid.forged", "messages");
+        let status = deliver(to.address(), "sha256=00", &body).await;
+        assert_eq!(status, REFUSED);
+        let payment = Notification {
+            signed: "999",
+            ..Notification::well()
+        };
+        assert_eq!(payment.send(to).await, REFUSED);
+        assert_eq!(effects(to, "whatsapp").await, wanted);
+        assert_eq!(effects(to, "mercadopago").await, wanted);
+    }
+}
+
+#[tokio::test]
 async fn sha1_only_refuses_the_signature_that_counts() {
     let (_world, well, broken) = pair("sha1-only").await;
     let body = message("a", "messages");

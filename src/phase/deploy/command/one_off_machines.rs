@@ -65,6 +65,7 @@ pub async fn in_slot(
     lacks: impl Fn(&[Machine]) -> bool,
 ) -> Result<Vec<Machine>> {
     let known = known(cx).filter(|known| known.slot == slot);
+    let is_first = known.is_none();
     let earlier = known.as_ref().map(|known| known.machines.clone());
     let earlier = earlier.unwrap_or_default();
     if let Some(known) = known
@@ -90,6 +91,9 @@ pub async fn in_slot(
     machines
         .retain(|machine| is_ours(machine, &cx.owner) && machine.metadata(SLOT_KEY) == Some(slot));
     add_unlisted(cx, &earlier, &mut machines).await?;
+    if is_first && cx.recorded.earlier.was_deploying() {
+        doubt_first(cx, slot, &machines)?;
+    }
     machines.sort_by_key(|machine| machine.created_at);
     cx.facts.set(Known {
         slot: slot.to_owned(),
@@ -124,6 +128,22 @@ async fn add_unlisted(cx: &Cx, earlier: &[Machine], machines: &mut Vec<Machine>)
         }
         absence::cleared(cx, Doubt::Gone, MACHINE, id);
     }
+    Ok(())
+}
+
+/// An earlier process may have run the command of this slot, whose announcement ends with the run: the
+/// first list of this process that shows no machine of it is no proof, and a second one, a settling
+/// window later, has to agree.
+fn doubt_first(cx: &Cx, slot: &str, machines: &[Machine]) -> Result<()> {
+    if machines.is_empty()
+        && let Some(again) = absence::seen(cx, Doubt::Gone, MACHINE, slot)
+    {
+        return Err(Error::NotSeen {
+            what: format!("the machine of the command in {slot}"),
+            again,
+        });
+    }
+    absence::cleared(cx, Doubt::Gone, MACHINE, slot);
     Ok(())
 }
 

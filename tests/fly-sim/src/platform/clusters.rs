@@ -647,6 +647,37 @@ pub async fn drop_user(
     Ok(())
 }
 
+/// A part of a cluster that somebody can drop.
+#[derive(Clone, Copy, Debug)]
+pub enum Part {
+    /// A user.
+    User,
+    /// A database.
+    Database,
+}
+
+/// Somebody drops a user or a database in the only cluster that has one of this name. Says whether there
+/// was one.
+pub async fn external_drop(core: &Shared, name: &str, part: Part) -> bool {
+    let found = core.read(|world| {
+        let mut all = world.platform.clusters.values();
+        let has = |cluster: &&Cluster| match part {
+            Part::User => cluster.users.contains_key(name),
+            Part::Database => cluster.databases.iter().any(|known| known == name),
+        };
+        all.find(has).cloned()
+    });
+    let Some(cluster) = found else {
+        return false;
+    };
+    let call = CallId(None);
+    let dropped = match part {
+        Part::User => drop_user(core, call, &cluster, name).await,
+        Part::Database => drop_database(core, call, &cluster, name).await,
+    };
+    dropped.is_ok()
+}
+
 /// Adds a database.
 pub async fn add_database(
     core: &Shared,
