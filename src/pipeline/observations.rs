@@ -98,6 +98,9 @@ pub struct Preview {
     pub stamp: String,
     /// The phase.
     pub phase: PhaseName,
+    /// The requests for another try that it takes into account: a release that was taken back is deployed again
+    /// by one.
+    pub retry: BTreeSet<String>,
     /// Lines of the plan by step.
     pub changes: Vec<(StepId, String)>,
     /// Every step was observed, and has nothing to do.

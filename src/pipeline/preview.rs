@@ -14,9 +14,13 @@ use crate::api::PhaseName;
 /// target, in order, and does not act. What cannot be observed yet is left out.
 pub async fn make(cx: &Cx, stamp: &str, phase: &Phase, observations: &mut Observations) {
     let known = observations.preview.as_ref();
-    if known.is_some_and(|known| known.stamp == stamp && known.phase == phase.id) {
+    let retry = &cx.target.retry;
+    if known.is_some_and(|known| {
+        (known.stamp.as_str(), known.phase, &known.retry) == (stamp, phase.id, retry)
+    }) {
         return;
     }
+    let retry = retry.clone();
     let cx = Cx {
         act: Act::Plan,
         ..cx.clone()
@@ -38,6 +42,7 @@ pub async fn make(cx: &Cx, stamp: &str, phase: &Phase, observations: &mut Observ
     observations.preview = Some(Preview {
         stamp: stamp.to_owned(),
         phase: phase.id,
+        retry,
         changes,
         changes_nothing: all_done,
     });

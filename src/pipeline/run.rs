@@ -113,6 +113,9 @@ impl<'a> Runner<'a> {
         let fired = observations.fired.take(phases);
         let timing = &cx.installation.timing;
         let allowed = recheck::choose(phases, observations, &stamp, timing);
+        // What was known of another plan may have been overtaken by this one.
+        let preview = &mut observations.preview;
+        preview.take_if(|preview| preview.stamp != stamp);
         Self {
             cx,
             phases,

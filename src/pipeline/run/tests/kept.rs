@@ -78,6 +78,13 @@ async fn a_gate_is_not_asked_about_a_plan_that_changes_nothing() {
         steps: STEPS,
     }];
     async fn progress(phases: &'static [Phase], state: GateState) -> (PhaseProgress, bool) {
+        pass_of((cx(), &mut Observations::default()), phases, state).await
+    }
+    async fn pass_of(
+        (cx, memory): (Cx, &mut Observations),
+        phases: &'static [Phase],
+        state: GateState,
+    ) -> (PhaseProgress, bool) {
         let gate = |_| {
             Some(GateReport {
                 status: GateStatus {
@@ -87,10 +94,8 @@ async fn a_gate_is_not_asked_about_a_plan_that_changes_nothing() {
                 message: String::new(),
             })
         };
-        let mut memory = Observations::default();
         let first = std::future::ready(Ok(()));
-        let (cx, nobody) = (cx(), Told::default());
-        let report = run(&cx, phases, &mut memory, &nobody, gate, first).await;
+        let report = run(&cx, phases, memory, &Told::default(), gate, first).await;
         let phase = report.unwrap().phases.remove(0);
         (phase.progress, phase.gate.is_some())
     }
@@ -107,10 +112,19 @@ async fn a_gate_is_not_asked_about_a_plan_that_changes_nothing() {
         (Rejected, true)
     );
     assert_eq!(progress(SMOKE_TEST, asked).await, (AwaitingApproval, true));
+    let mut memory = Observations::default();
+    let found = pass_of((cx(), &mut memory), DEPLOY, asked).await;
+    assert_eq!(found, (Succeeded, false));
     LOST.store(true, SeqCst);
     assert_eq!(progress(DEPLOY, asked).await, (AwaitingApproval, true));
     LOST.store(false, SeqCst);
     WRONG.store(true, SeqCst);
+    // It was well for this plan, and another try is requested of it.
+    let mut again = cx();
+    let target = Arc::make_mut(&mut again.target);
+    target.retry.insert("again".to_owned());
+    let found = pass_of((again, &mut memory), DEPLOY, asked).await;
+    assert_eq!(found, (AwaitingApproval, true));
     assert_eq!(progress(DEPLOY, asked).await, (AwaitingApproval, true));
     assert_eq!(progress(DEPLOY, GateState::Pending).await, (Planned, true));
 }
