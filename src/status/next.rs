@@ -53,6 +53,10 @@ pub fn next(
         lists::merge_site(&mut status, &site.report, seen.report, now);
         integrations::merge(&mut status, &site.report, now);
     }
+    let site = seen.site.as_ref().map(|site| &site.report);
+    if let Some(report) = seen.report {
+        integrations::say_what_waits(&mut status, [Some(report), site]);
+    }
     if !seen.suspended {
         status.intents = lists::intents(old, &seen.intents, now);
     }
@@ -247,8 +251,14 @@ fn next_action(
         ));
     }
     if live {
-        // A gate before what comes after Go-Live waits as any other.
-        return integrations::next_action(status).or_else(|| at_a_gate(status, activation));
+        // A gate before what comes after Go-Live waits as any other, and before it is opened nothing is
+        // checked again, whatever else was done.
+        let both = [
+            at_a_gate(status, activation),
+            integrations::next_action(status),
+        ];
+        let both: Vec<String> = both.into_iter().flatten().collect();
+        return (!both.is_empty()).then(|| both.join("; "));
     }
     if !seen.invalid.is_empty() {
         let actions = seen.invalid.iter().map(|invalid| invalid.action.as_str());
