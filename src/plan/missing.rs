@@ -151,8 +151,9 @@ impl Missing {
                 };
                 match present.as_slice() {
                     [] => add,
-                    [one] => format!("set `key: {one}` in that field, or {add}"),
-                    _ => format!("name one of its keys in that field, or {add}"),
+                    // The keys that are there may be those of something else.
+                    [one] => format!("{add}; or, if it is there as {one}, set `key: {one}` in that field"),
+                    _ => format!("{add}; or, if it is there under another key, name that key in the field"),
                 }
             }
             Self::NotText { .. } => {

@@ -66,6 +66,28 @@ pub fn merge(status: &mut ActivationStatus, report: &Report, now: Timestamp) {
     status.integrations = entries.collect();
 }
 
+/// Says of the checks that are not made yet that they wait, if no pass came as far as the integrations:
+/// what was under way then has ended without a result.
+pub fn say_what_waits(status: &mut ActivationStatus, reports: [Option<&Report>; 2]) {
+    let reports = reports.into_iter().flatten();
+    let mut phases = reports.filter_map(|report| report.phase(PhaseName::Integrations));
+    if phases.any(was_observed) {
+        return;
+    }
+    let mut phases = status.phases.iter();
+    let gated = phases.any(|phase| {
+        phase.name == PhaseName::Integrations && phase.state == PhaseState::AwaitingApproval
+    });
+    let what = match gated {
+        true => "its checks begin when the gate before Integrations is opened",
+        false => "its checks begin when the phases before Integrations have succeeded",
+    };
+    let entries = status.integrations.iter_mut();
+    for entry in entries.filter(|entry| entry.state == IntegrationState::Pending) {
+        entry.message = what.to_owned();
+    }
+}
+
 /// Whether nobody asks for integrations any more.
 fn is_skipped(phase: &PhaseReport) -> bool {
     let mut steps = phase.steps.iter();
@@ -449,6 +471,30 @@ mod tests {
         };
         let action = next_action(&status).unwrap_or_default();
         assert_eq!(action, "whatsapp (Integraciones): mend it");
+    }
+
+    #[test]
+    fn checks_that_no_pass_comes_to_are_not_said_to_be_under_way() {
+        let mut status = ActivationStatus {
+            integrations: vec![
+                entry(IntegrationState::Pending, Reason::IntegrationChecking),
+                entry(IntegrationState::Failed, Reason::ForgeryAccepted),
+            ],
+            phases: vec![phase(
+                PhaseState::AwaitingApproval,
+                Reason::AwaitingApproval,
+            )],
+            ..ActivationStatus::default()
+        };
+        let failure = status.integrations[1].clone();
+        let report = Report::default();
+        say_what_waits(&mut status, [Some(&report), None]);
+        let told = |status: &ActivationStatus| status.integrations[0].message.clone();
+        assert!(told(&status).contains("when the gate before Integrations is opened"));
+        assert_eq!(status.integrations[1], failure, "it stands");
+        status.phases[0].state = PhaseState::Pending;
+        say_what_waits(&mut status, [Some(&report), None]);
+        assert!(told(&status).contains("when the phases before"));
     }
 
     #[test]

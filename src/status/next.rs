@@ -55,6 +55,10 @@ pub fn next(
         lists::merge_site(&mut status, &site.report, seen.report, now);
         integrations::merge(&mut status, &site.report, now);
     }
+    let site = seen.site.as_ref().map(|site| &site.report);
+    if let Some(report) = seen.report {
+        integrations::say_what_waits(&mut status, [Some(report), site]);
+    }
     if !seen.suspended {
         status.intents = lists::intents(old, &seen.intents, now);
     }
@@ -249,13 +253,18 @@ fn next_action(
         ));
     }
     if live {
-        // A gate before what comes after Go-Live waits as any other.
         let crash_loop = seen.report.and_then(live::crash_loop);
-        let mend = crash_loop.map(|record| record.action.clone());
-        let others = || integrations::next_action(status);
-        return mend
-            .or_else(others)
-            .or_else(|| at_a_gate(status, activation));
+        if let Some(record) = crash_loop {
+            return Some(record.action.clone());
+        }
+        // A gate before what comes after Go-Live waits as any other, and before it is opened nothing is
+        // checked again, whatever else was done.
+        let both = [
+            at_a_gate(status, activation),
+            integrations::next_action(status),
+        ];
+        let both: Vec<String> = both.into_iter().flatten().collect();
+        return (!both.is_empty()).then(|| both.join("; "));
     }
     if !seen.invalid.is_empty() {
         let actions = seen.invalid.iter().map(|invalid| invalid.action.as_str());

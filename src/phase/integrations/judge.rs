@@ -284,10 +284,13 @@ pub fn span(time: Duration) -> String {
     }
 }
 
-/// Statuses for people: `401 or 403`.
+/// Statuses for people: `401, 403 or 400`.
 fn list(statuses: &[u16]) -> String {
     let statuses: Vec<String> = statuses.iter().map(u16::to_string).collect();
-    statuses.join(" or ")
+    match statuses.as_slice() {
+        [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        statuses => statuses.concat(),
+    }
 }
 
 fn contains(body: &[u8], text: &str) -> bool {
@@ -305,6 +308,13 @@ mod tests {
         accepted: &[200],
         refused: &[401, 403],
     };
+
+    #[test]
+    fn statuses_are_listed_as_people_do() {
+        assert_eq!(list(&[200]), "200");
+        assert_eq!(list(&[401, 403]), "401 or 403");
+        assert_eq!(list(&[401, 403, 400]), "401, 403 or 400");
+    }
 
     fn asked(expect: Expect, reply: Reply) -> Asked {
         Asked {

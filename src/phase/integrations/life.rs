@@ -224,16 +224,19 @@ pub fn is_requested(
     }
 }
 
-/// What the status says of an integration, if that stands: it was verified for this subject, or it
-/// has failed, which stands until another look says otherwise.
+/// What the status says of an integration, if that stands: it was verified for this subject, or nothing was
+/// known of it, or it has failed, which stands until another look says otherwise.
 pub fn stands<'a>(
     told: Option<&'a IntegrationStatus>,
     subject: &Subject,
 ) -> Option<&'a IntegrationStatus> {
     told.filter(|told| match told.state {
         IntegrationState::Failed => true,
-        IntegrationState::Verified => told.fingerprint == subject.fingerprint,
-        _ => false,
+        // Told once, not once by each process.
+        IntegrationState::Verified | IntegrationState::Unknown => {
+            told.fingerprint == subject.fingerprint
+        }
+        IntegrationState::Pending | IntegrationState::Waiting => false,
     })
 }
 
@@ -421,6 +424,11 @@ pub mod tests {
         assert!(stands(IntegrationState::Verified, 1));
         assert!(!stands(IntegrationState::Verified, 2));
         assert!(stands(IntegrationState::Failed, 2));
-        assert!(!stands(IntegrationState::Unknown, 1));
+        assert!(
+            stands(IntegrationState::Unknown, 1),
+            "it is not told again by each process"
+        );
+        assert!(!stands(IntegrationState::Unknown, 2));
+        assert!(!stands(IntegrationState::Pending, 1), "nobody makes them");
     }
 }

@@ -5,51 +5,100 @@
 //! and app of the token are always in it, each with `can_send_message` AVAILABLE, LIMITED or BLOCKED)
 //! and the reference of the phone number (`account_mode`: LIVE or SANDBOX). Errors: "Handle errors" of
 //! the Graph API, code 190 for a token, 10 and 200 to 299 for permissions, 4 and 80007 for rates.
+//!
+//! Each question carries `appsecret_proof` ("Secure Graph API Calls": the HMAC-SHA256 of the access token with
+//! the app secret as the key). An app may demand it, and Meta compares it wherever it is sent: so it also
+//! proves that the app secret, with which the webhooks are signed, is the one of the token's app.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::outcome::{Ended, Outcome};
 use crate::{
     api::integrations::WhatsApp,
-    net::vendor::{Told, Vendor},
+    net::{
+        probe::ProbeError,
+        vendor::{Told, Vendor},
+    },
+    webhook::sign::{self, Algorithm, Encoding},
 };
 
 /// The version of the Graph API that is asked.
 const VERSION: &str = "v25.0";
 
-/// Asks Meta.
-pub async fn check(vendor: &Vendor, spec: &WhatsApp, token: &SecretString) -> Outcome {
+/// Asks Meta, with an access token and the app secret.
+pub async fn check(
+    vendor: &Vendor,
+    spec: &WhatsApp,
+    (token, app_secret): (&SecretString, &SecretString),
+) -> Outcome {
     let began = std::time::Instant::now();
-    let outcome = ask(vendor, spec, token).await.unwrap_or_else(|found| found);
+    let proof = proof(token, app_secret);
+    let get = |path: String| async move { vendor.get(&path, token).await };
+    let outcome = ask(get, spec, &proof).await.unwrap_or_else(|found| found);
     Outcome {
         took: Some(began.elapsed()),
         ..outcome
     }
 }
 
-async fn ask(vendor: &Vendor, spec: &WhatsApp, token: &SecretString) -> Result<Outcome, Outcome> {
+/// What `appsecret_proof` must be.
+fn proof(token: &SecretString, app_secret: &SecretString) -> String {
+    let (token, key) = (token.expose_secret(), app_secret.expose_secret());
+    let code = sign::mac(Algorithm::HmacSha256, key.as_bytes(), &[token.as_bytes()]);
+    sign::write(Encoding::Hex, &code)
+}
+
+async fn ask<F, A>(get: F, spec: &WhatsApp, proof: &str) -> Result<Outcome, Outcome>
+where
+    F: Fn(String) -> A,
+    A: Future<Output = Result<Told, ProbeError>>,
+{
     let waba = spec.waba_id.as_deref().unwrap_or_default();
-    let apps = get(vendor, token, &format!("/{VERSION}/{waba}/subscribed_apps")).await?;
+    let list = format!("/{VERSION}/{waba}/subscribed_apps");
+    let asked = read(&get, format!("{list}?appsecret_proof={proof}")).await?;
+    let apps = match is_not_taken(&asked) {
+        false => answer(asked)?,
+        // The same error as for an id that does not exist: the same question without the proof tells.
+        true => {
+            answer(read(&get, list).await?)?;
+            return Err(other_secret());
+        }
+    };
     // Without the id of a number the account itself tells its health.
     let node = spec.phone_number_id.as_deref().unwrap_or(waba);
     let fields = match spec.phone_number_id {
         Some(_) => "account_mode,health_status",
         None => "health_status",
     };
-    let health = get(vendor, token, &format!("/{VERSION}/{node}?fields={fields}")).await?;
+    let health = format!("/{VERSION}/{node}?fields={fields}&appsecret_proof={proof}");
+    let health = answer(read(&get, health).await?)?;
     Ok(judge(&apps, &health))
 }
 
-async fn get(vendor: &Vendor, token: &SecretString, path: &str) -> Result<Value, Outcome> {
-    match vendor.get(path, token).await {
-        Ok(told) => answer(told),
-        Err(error) => Err(outcome(
-            Ended::Unknown,
-            format!("Meta was not asked: {error}"),
-            "",
-        )),
-    }
+async fn read<F, A>(get: &F, path: String) -> Result<Told, Outcome>
+where
+    F: Fn(String) -> A,
+    A: Future<Output = Result<Told, ProbeError>>,
+{
+    get(path).await.map_err(|error| {
+        let evidence = format!("Meta was not asked: {error}");
+        outcome(Ended::Unknown, evidence, "")
+    })
+}
+
+/// Whether Meta refuses an argument of the question: an id, or the proof.
+fn is_not_taken(told: &Told) -> bool {
+    told.status == 400 && told.json["error"]["code"] == 100
+}
+
+/// Meta answers without the proof alone.
+fn other_secret() -> Outcome {
+    outcome(
+        Ended::Failed,
+        "Meta refuses the app secret: it is not the one of the access token's app".to_owned(),
+        "copy the app secret again (App settings, Basic) into the Secret that `appSecretRef` names, or use an access token of the app that has this secret",
+    )
 }
 
 fn outcome(ended: Ended, evidence: String, change: &str) -> Outcome {
@@ -89,7 +138,7 @@ fn answer(told: Told) -> Result<Value, Outcome> {
         (_, Some(100)) | (404, _) => outcome(
             Ended::Failed,
             format!("{evidence}: there is no such account or number for this token"),
-            "correct `wabaId` and `phoneNumberId`: Meta shows both on the page API Setup of the app",
+            "correct `wabaId` and `phoneNumberId`: Meta shows both on the page API Setup of the app; if the app demands an app secret proof, correct the app secret too",
         ),
         _ => outcome(Ended::Unknown, evidence, ""),
     })
@@ -204,6 +253,51 @@ mod tests {
                 {"entity_type": "APP", "id": "67", "can_send_message": app},
             ]},
         })
+    }
+
+    /// What Meta says of these requests: with a proof of another secret than `secret` an error, as of an id
+    /// that does not exist. `demanded`: the app answers nothing without a proof.
+    async fn asked(secret: &str, demanded: bool, waba: &str) -> Outcome {
+        let spec = json!({
+            "path": "/w", "wabaId": waba, "phoneNumberId": "106",
+            "verifyTokenSecretRef": {"name": "a", "key": "a"},
+            "appSecretRef": {"name": "a", "key": "b"},
+        });
+        let spec: WhatsApp = serde_json::from_value(spec).unwrap();
+        let proof = proof(&"EAAG-token".into(), &secret.into());
+        let get = |path: String| {
+            // Computed with Python's `hmac`, with the key `test-app-secret`.
+            let right =
+                "appsecret_proof=f2df36be690d346817328c745b60bc22f552538a7864e4412aea934140749183";
+            let has_proof = path.contains("appsecret_proof=");
+            let taken = path.contains(right) || !has_proof && !demanded;
+            let (status, json) = match (taken && path.contains("/102"), &path) {
+                (false, _) if !path.contains("/106") || !taken => {
+                    (400, json!({"error": {"code": 100}}))
+                }
+                (true, path) if path.contains("subscribed_apps") => (200, apps(&["67"])),
+                _ => (200, health("AVAILABLE", "LIVE")),
+            };
+            std::future::ready(Ok(Told { status, json }))
+        };
+        ask(get, &spec, &proof).await.unwrap_or_else(|found| found)
+    }
+
+    #[tokio::test]
+    async fn an_app_secret_that_is_not_the_one_of_the_tokens_app_is_found_and_told_from_a_wrong_id()
+    {
+        for demanded in [false, true] {
+            let good = asked("test-app-secret", demanded, "102").await;
+            assert_eq!(good.ended, Ended::Passed, "{demanded}: {good:?}");
+        }
+        let wrong = asked("another", false, "102").await;
+        assert_eq!(wrong.ended, Ended::Failed);
+        assert!(wrong.change.contains("`appSecretRef`"), "{wrong:?}");
+        let no_account = asked("test-app-secret", false, "999").await;
+        assert_eq!(no_account.ended, Ended::Failed);
+        assert!(no_account.change.contains("`wabaId`"), "{no_account:?}");
+        let either = asked("another", true, "102").await;
+        assert!(either.change.contains("app secret too"), "{either:?}");
     }
 
     #[test]

@@ -514,7 +514,10 @@ pub fn judge(found: Found) -> Verdict {
         ),
         Found::Doubled { moment, excess } => with(
             Ended::Failed,
-            format!("{}: {excess:.0} too many effects", moment.name()),
+            match excess.round() {
+                1.0 => format!("{}: 1 effect too many", moment.name()),
+                excess => format!("{}: {excess} effects too many", moment.name()),
+            },
             ONE_EFFECT,
         ),
         Found::Doubtful { moment, others } => doubtful(moment, others),

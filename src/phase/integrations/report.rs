@@ -137,17 +137,22 @@ fn conclusion(all: &[Outcome], made: bool, subject: &Subject) -> Conclusion {
     let release = subject.release;
     if !failed.is_empty() {
         let forged: Vec<&Outcome> = failed.iter().filter(|of| of.forgery).copied().collect();
+        // It stands on record while other releases follow: it names its own.
         let (reason, what, first) = match forged.is_empty() {
             false => (
                 Reason::ForgeryAccepted,
-                "the application accepts a forged request: ",
+                format!("release {release} of the application accepts a forged request: "),
                 forged,
             ),
-            true => (Reason::IntegrationFailed, "", Vec::new()),
+            true => (
+                Reason::IntegrationFailed,
+                format!("on release {release}: "),
+                Vec::new(),
+            ),
         };
         let rest = failed.into_iter().filter(|of| !first.contains(of));
         let about: Vec<&Outcome> = first.iter().copied().chain(rest).collect();
-        return conclude(IntegrationState::Failed, reason, what, about);
+        return conclude(IntegrationState::Failed, reason, &what, about);
     }
     let waiting = those(Ended::Waiting);
     if !waiting.is_empty() {
@@ -229,7 +234,13 @@ fn actions(about: &[&Outcome]) -> String {
             actions.push(&of.change);
         }
     }
-    actions.join("; ")
+    match actions.as_slice() {
+        [one] => (*one).to_owned(),
+        several => {
+            let parts = several.iter().map(|action| action.trim_end_matches('.'));
+            parts.collect::<Vec<_>>().join("; ")
+        }
+    }
 }
 
 /// Id of the check that waits for Secrets.
@@ -415,9 +426,16 @@ mod tests {
         assert_eq!(bad.reason, "ForgeryAccepted");
         assert!(
             bad.message
-                .starts_with("the application accepts a forged request: W4")
+                .starts_with("release 1 of the application accepts a forged request: W4")
         );
         assert_eq!(bad.next_action, "mend W4; mend W3");
+        let sentence = |id, change: &str| Outcome {
+            change: change.to_owned(),
+            ..outcome(id, Ended::Failed)
+        };
+        let two = of(&[sentence("W3", "Mend this."), sentence("W9", "Mend that.")]);
+        assert_eq!(two.next_action, "Mend this; Mend that");
+        assert!(two.message.starts_with("on release 1: W3"), "{two:?}");
         let unknown = of(&[outcome("W1", Ended::Unknown)]);
         assert_eq!(unknown.state, IntegrationState::Unknown);
         assert_eq!(
@@ -477,6 +495,16 @@ mod tests {
         let next = shown(&with_set(), None, 2, Some(&bad));
         assert_eq!(next, bad);
         assert_eq!(next.release, Some(1), "it says what it is about");
+    }
+
+    #[test]
+    fn what_is_not_known_stays_so_over_a_restart_until_it_is_looked_at_again() {
+        let silent = [outcome("W1", Ended::Unknown)];
+        let told = shown(&with_set(), Some(&known(&silent)), 1, None);
+        assert_eq!(told.state, IntegrationState::Unknown);
+        assert_eq!(shown(&with_set(), None, 1, Some(&told)), told);
+        let next = shown(&with_set(), None, 2, Some(&told));
+        assert_eq!(next.state, IntegrationState::Pending, "of another release");
     }
 
     #[test]

@@ -10,12 +10,12 @@ use super::{
     application::Application,
     ask::Set,
     calendar, effect, mercado_pago, mercado_pago_account, meta_account,
-    outcome::Outcome,
+    outcome::{Ended, Outcome},
     probe::{Effect, Probe, Reply, Run, World},
     scheme, webhook, whatsapp,
 };
 use crate::{
-    api::{self, integrations::WebhookMethod},
+    api::{self, integrations::WebhookMethod, reference::SecretKeyRef},
     clock::ServerClock,
     exposition::Pointer,
     net::{
@@ -116,7 +116,7 @@ pub async fn run(set: &Set, round: Round) -> Found {
             let mut outcomes = whatsapp::check(&site, &input, &whatsapp::PACE).await;
             if let Some(token) = access_token {
                 let vendor = &round.vendors.meta_graph;
-                outcomes.push(meta_account::check(vendor, spec, token).await);
+                outcomes.push(meta_account::check(vendor, spec, (token, app_secret)).await);
             }
             outcomes
         }
@@ -153,13 +153,24 @@ pub async fn run(set: &Set, round: Round) -> Found {
                 accepted: &spec.expect.signed,
                 refused: &spec.expect.unsigned,
             };
-            webhook::check(&site(spec.effect.as_ref()), &input, &pace).await
+            let found = webhook::check(&site(spec.effect.as_ref()), &input, &pace).await;
+            naming(found, &spec.secret_ref)
         }
     };
     Found {
         outcomes,
         ..Found::default()
     }
+}
+
+/// Says of what waits for a value that can be used where that stands.
+fn naming(mut outcomes: Vec<Outcome>, secret: &SecretKeyRef) -> Vec<Outcome> {
+    let waiting = outcomes.iter_mut();
+    for outcome in waiting.filter(|outcome| outcome.ended == Ended::Waiting) {
+        let place = format!(" (key {} of the Secret {})", secret.key, secret.name);
+        outcome.evidence.push_str(&place);
+    }
+    outcomes
 }
 
 fn method(method: WebhookMethod) -> Method {
@@ -196,7 +207,7 @@ async fn of_feeds(list: &SecretString, strangers: &net::probe::Probe) -> Outcome
         Ok(list) => list,
         Err(fault) => return calendar::unreadable(fault),
     };
-    for feed in &list {
+    for feed in list.iter().flatten() {
         redact::guard(feed.path.clone());
     }
     let fetch = async |feed: calendar::Feed, limit| {
@@ -235,4 +246,22 @@ fn plan(spec: &api::integrations::Ical) -> calendar::Plan {
     plan.events = events.or_else(|| spec.imported_events_metric.as_deref().map(metric));
     plan.conflicts = spec.overlaps_metric.as_deref().map(metric);
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::life::tests::outcome, *};
+
+    #[test]
+    fn what_waits_for_a_value_says_which_key_of_which_secret() {
+        let secret = SecretKeyRef {
+            name: "stripe".to_owned(),
+            key: "signing".to_owned(),
+        };
+        let found = vec![outcome("G1", Ended::Waiting), outcome("G2", Ended::Passed)];
+        let named = naming(found, &secret);
+        let place = "(key signing of the Secret stripe)";
+        assert!(named[0].evidence.ends_with(place), "{named:?}");
+        assert!(!named[1].evidence.contains(place));
+    }
 }

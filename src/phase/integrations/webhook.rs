@@ -327,7 +327,7 @@ fn applicable<'a>(input: &'a Input<'_>) -> impl Iterator<Item = Check> + 'a {
 
 /// All outcomes when the Secret has no key of this scheme.
 fn waiting(input: &Input<'_>, why: &str) -> Vec<Outcome> {
-    let change = "Put the signing secret into the Secret exactly as the sender shows it.";
+    let change = "Put the signing secret into the Secret that `secretRef` names, exactly as the sender shows it.";
     let all = applicable(input).map(|check| check.open(Ended::Waiting, why, change));
     all.collect()
 }

@@ -81,6 +81,36 @@ fn integrations_take_nothing_back_unless_ready_is_about_them() {
     }
 }
 
+#[test]
+fn a_gate_before_the_integrations_is_told_before_what_they_lack() {
+    let object = activation(json!({"integrations": {"ical": {"exportPath": "/x"}}}));
+    let target = target();
+    let lacking = integrations("Waiting", Reason::SecretMissing);
+    let first = next(None, &object, &seen(&target, &lacking), at(0));
+    let pending = record(State::Pending, Reason::Pending, "");
+    let progress = PhaseProgress::AwaitingApproval;
+    let mut waits = report(&[(PhaseName::Integrations, progress, pending)]);
+    let mut phases = waits.phases.iter_mut();
+    let gated = phases
+        .find(|phase| phase.id == PhaseName::Integrations)
+        .unwrap();
+    gated.gate = Some(GateReport {
+        status: GateStatus {
+            state: GateState::Requested,
+            digest: "sha256:abc".to_owned(),
+            ..GateStatus::default()
+        },
+        message: "what the gate says".to_owned(),
+    });
+    let told = next(Some(&first), &object, &seen(&target, &waits), at(60));
+    let action = told.next_action.unwrap();
+    assert!(
+        action.starts_with("to approve the plan of Integrations: `"),
+        "{action}"
+    );
+    assert!(action.ends_with("`; ical (Ops): mend it"), "{action}");
+}
+
 /// What was found of the release that serves, with its integration in this state.
 fn site(state: &str, reason: Reason) -> Site {
     let mut report = integrations(state, reason);

@@ -40,6 +40,42 @@ pub struct Feed {
     pub path: SecretString,
 }
 
+/// An entry of the list that is an address which Golive does not ask, and applications may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unasked {
+    /// Its name, or the number of its place.
+    pub name: String,
+    /// Why not.
+    pub why: Why,
+}
+
+/// Why an address is not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It is not HTTPS.
+    Scheme,
+    /// It has another port than 443.
+    Port,
+    /// It has a user or a password.
+    User,
+    /// It has an address in numbers, and no name of a host.
+    Number,
+}
+
+impl Why {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Scheme => "has an address without https, so it is not asked",
+            Self::Port => "has a port other than 443, so it is not asked",
+            Self::User => "has a user in its address, so it is not asked",
+            Self::Number => "has an IP address instead of a host name, so it is not asked",
+        }
+    }
+}
+
+/// An entry of the list.
+pub type Entry = Result<Feed, Unasked>;
+
 /// Why a list of feeds cannot be read. The entry is counted from 1 on, and never shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedsFault {
@@ -47,7 +83,7 @@ pub enum FeedsFault {
     Empty,
     /// There are more than [`MAX_FEEDS`].
     Many,
-    /// This entry is no `https://` address of a host without user and port.
+    /// This entry is no address of a calendar.
     Address(usize),
 }
 
@@ -56,10 +92,7 @@ impl fmt::Display for FeedsFault {
         match self {
             Self::Empty => f.write_str("the list of calendars is empty"),
             Self::Many => write!(f, "the list has more than {MAX_FEEDS} calendars"),
-            Self::Address(entry) => write!(
-                f,
-                "entry {entry} of the list is no https:// address without user and port"
-            ),
+            Self::Address(entry) => write!(f, "entry {entry} of the list is no https:// address"),
         }
     }
 }
@@ -69,8 +102,8 @@ impl fmt::Display for FeedsFault {
 ///
 /// # Errors
 /// When an entry is no address, or there is none, or too many.
-pub fn parse_feeds(text: &str) -> Result<Vec<Feed>, FeedsFault> {
-    let feeds: Vec<Feed> = text
+pub fn parse_feeds(text: &str) -> Result<Vec<Entry>, FeedsFault> {
+    let feeds: Vec<Entry> = text
         .split_whitespace()
         .take(MAX_FEEDS + 1)
         .enumerate()
@@ -87,7 +120,7 @@ fn is_of_a_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
-fn feed(number: usize, entry: &str) -> Option<Feed> {
+fn feed(number: usize, entry: &str) -> Option<Entry> {
     // An address may have `=` in its query: a name has only letters, digits and few signs.
     let (name, address) = match entry.split_once('=') {
         Some((name, rest)) if !name.is_empty() && name.chars().all(is_of_a_name) => {
@@ -96,22 +129,31 @@ fn feed(number: usize, entry: &str) -> Option<Feed> {
         _ => (None, entry),
     };
     let url = url::Url::parse(address).ok()?;
-    let is_plain = url.username().is_empty() && url.password().is_none() && url.port().is_none();
-    let Some(url::Host::Domain(host)) = url.host() else {
-        return None;
+    let host = match (url.scheme(), url.host()?) {
+        // Some applications take it for another name of http.
+        ("http" | "webcal", _) => Err(Why::Scheme),
+        ("https", _) if url.port().is_some() => Err(Why::Port),
+        ("https", _) if !url.username().is_empty() || url.password().is_some() => Err(Why::User),
+        ("https", url::Host::Domain(host)) => Ok(host.to_owned()),
+        ("https", _) => Err(Why::Number),
+        _ => return None,
     };
-    if url.scheme() != "https" || !is_plain || is_a_list(address) {
+    if is_a_list(address) {
         return None;
     }
+    let name = name.map_or_else(
+        || number.to_string(),
+        |name| name.chars().take(32).collect(),
+    );
     let query = url.query().map(|query| format!("?{query}"));
     let path = format!("{}{}", url.path(), query.unwrap_or_default());
-    Some(Feed {
-        name: name.map_or_else(
-            || number.to_string(),
-            |name| name.chars().take(32).collect(),
-        ),
-        host: host.to_owned(),
-        path: path.into(),
+    Some(match host {
+        Ok(host) => Ok(Feed {
+            name,
+            host,
+            path: path.into(),
+        }),
+        Err(why) => Err(Unasked { name, why }),
     })
 }
 
@@ -132,31 +174,42 @@ type Found = (Ended, String);
 
 /// I3 by the feeds themselves. `fetch` asks for one, and reads at most so many bytes of it; it takes the
 /// place of what [`super::check`] says of I3. Several are asked at the same time, and large ones alone.
-pub async fn feeds<F, A>(feeds: &[Feed], fetch: F) -> Outcome
+pub async fn feeds<F, A>(feeds: &[Entry], fetch: F) -> Outcome
 where
     F: Fn(Feed, usize) -> A,
     A: Future<Output = Fetched>,
 {
-    let own: Vec<Feed> = feeds.to_vec();
-    let asking = own.into_iter().map(|feed| {
-        let fetched = fetch(feed, SMALL);
+    let asking = feeds.to_vec().into_iter().map(|entry| {
+        let asked = entry.map(|feed| fetch(feed, SMALL));
         async move {
-            match fetched.await {
-                Err(ProbeError::TooLarge(_)) => None,
-                fetched => Some(judge(fetched).await),
+            match asked {
+                Err(unasked) => Some(of_unasked(&unasked)),
+                Ok(asked) => match asked.await {
+                    Err(ProbeError::TooLarge(_)) => None,
+                    fetched => Some(judge(fetched).await),
+                },
             }
         }
     });
     let small: Vec<Option<Found>> = stream::iter(asking).buffered(WIDTH).collect().await;
     let mut found: Vec<Found> = Vec::with_capacity(feeds.len());
-    for (feed, small) in feeds.iter().zip(small) {
-        let (ended, what) = match small {
-            Some(found) => found,
-            None => judge(fetch(feed.clone(), ical::MAX_BYTES).await).await,
+    for (entry, small) in feeds.iter().zip(small) {
+        let name = match entry {
+            Ok(feed) => &feed.name,
+            Err(unasked) => &unasked.name,
         };
-        found.push((ended, format!("{} {what}", feed.name)));
+        let (ended, what) = match (small, entry) {
+            (Some(found), _) => found,
+            (None, Ok(feed)) => judge(fetch(feed.clone(), ical::MAX_BYTES).await).await,
+            (None, Err(unasked)) => of_unasked(unasked),
+        };
+        found.push((ended, format!("{name} {what}")));
     }
     conclude(&found)
+}
+
+fn of_unasked(unasked: &Unasked) -> Found {
+    (Ended::Unproven, unasked.why.words().to_owned())
 }
 
 /// I3 of what was found of each.
@@ -187,19 +240,20 @@ fn conclude(found: &[Found]) -> Outcome {
             "copy the address of the calendar again from the channel, into the Secret and into the application"
         }
         Ended::Unproven => {
-            "name only calendars on the public Internet in spec.integrations.ical.feedsSecretRef"
+            "leave it out of the Secret that spec.integrations.ical.feedsSecretRef names, or give it an https:// address on port 443 of a host on the public Internet"
         }
-        Ended::Passed | Ended::Unknown | Ended::Waiting => "",
+        Ended::Unknown => "if it stays so, compare the address with the one that the channel shows",
+        Ended::Passed | Ended::Waiting => "",
     };
     outcome(id, name, ended, None, evidence, change.to_owned())
 }
 
-/// I3 of a list that cannot be read.
+/// I3 of a list that cannot be read: nothing is known of the calendars.
 pub fn unreadable(fault: FeedsFault) -> Outcome {
     let (id, name) = CHECKS[2];
     let change = "write the value that spec.integrations.ical.feedsSecretRef names as `NAME=https://…`, with blanks or line breaks between the calendars";
     let evidence = fault.to_string();
-    outcome(id, name, Ended::Failed, None, evidence, change.to_owned())
+    outcome(id, name, Ended::Waiting, None, evidence, change.to_owned())
 }
 
 /// Whether the answer is a calendar whose nights can be read. Channels are no strict writers: what a lenient
@@ -320,6 +374,7 @@ mod tests {
         let feeds = parse_feeds(list).unwrap();
         let names: Vec<_> = feeds
             .iter()
+            .flatten()
             .map(|feed| (feed.name.as_str(), feed.host.as_str()))
             .collect();
         assert_eq!(
@@ -327,7 +382,7 @@ mod tests {
             [("airbnb", "www.airbnb.com.ar"), ("2", "admin.booking.com")]
         );
         assert_eq!(
-            feeds[0].path.expose_secret(),
+            feeds[0].as_ref().unwrap().path.expose_secret(),
             "/calendar/ical/1.ics?s=canary"
         );
         assert!(!format!("{feeds:?}").contains("canary"));
@@ -336,19 +391,34 @@ mod tests {
             parse_feeds(&"https://h.example/ ".repeat(65)).unwrap_err(),
             FeedsFault::Many
         );
-        for bad in [
-            "http://h.example/x",
-            "https://user@h.example/x",
-            "https://h.example:8443/x",
-            "https://127.0.0.1/x",
-            "https://[::1]/x",
-            "file:///etc/passwd",
-            "x=",
-            "canary",
-        ] {
+        for bad in ["file:///etc/passwd", "https://", "x=", "canary"] {
             let fault = parse_feeds(&format!("https://h.example/ {bad}")).unwrap_err();
             assert_eq!(fault, FeedsFault::Address(2), "{bad}");
             assert!(!fault.to_string().contains("canary"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_calendar_that_is_not_asked_is_unproven_by_its_name_and_hides_no_other() {
+        for (address, why) in [
+            ("http://h.example/canary", Why::Scheme),
+            ("webcal://h.example/canary", Why::Scheme),
+            ("https://h.example:8443/canary", Why::Port),
+            ("https://canary@h.example/x", Why::User),
+            ("https://127.0.0.1/canary", Why::Number),
+            ("https://[::1]/canary", Why::Number),
+        ] {
+            let list = parse_feeds(&format!("own={address} b=https://h.example/1")).unwrap();
+            let name = "own".to_owned();
+            assert_eq!(list[0].as_ref().unwrap_err(), &Unasked { name, why });
+            let with = async |status: u16| {
+                let fetch = |_: Feed, _: usize| std::future::ready(answered(status, AIRBNB));
+                feeds(&list, fetch).await
+            };
+            let alone = with(200).await;
+            assert_eq!(alone.ended, Ended::Unproven, "{address}");
+            assert_eq!(alone.evidence, format!("own {}", why.words()));
+            assert_eq!(with(404).await.ended, Ended::Failed, "the other one");
         }
     }
 
@@ -471,7 +541,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_worst_feed_decides_and_a_list_that_cannot_be_read_fails() {
+    async fn the_worst_feed_decides_and_of_a_list_that_cannot_be_read_nothing_is_known() {
         let list = "a=https://h.example/1 https://h.example/2 c=https://h.example/3";
         let list = parse_feeds(list).unwrap();
         let outcome = feeds(&list, async |feed: Feed, _limit| match feed.name.as_str() {
@@ -487,7 +557,7 @@ mod tests {
         );
         let fault = parse_feeds("https://h.example/1 canary").unwrap_err();
         let outcome = unreadable(fault);
-        assert_eq!((outcome.id, outcome.ended), ("I3", Ended::Failed));
+        assert_eq!((outcome.id, outcome.ended), ("I3", Ended::Waiting));
         assert!(outcome.evidence.starts_with("entry 2 "), "{outcome:?}");
     }
 }

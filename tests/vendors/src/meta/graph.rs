@@ -2,7 +2,7 @@
 //!
 //! Sources: developers.facebook.com, WhatsApp, "Manage webhooks" (`subscribed_apps`); Graph API reference,
 //! "WhatsApp Business Phone Number" and "WhatsApp Business Account"; "Handling errors" for the shape and
-//! the codes of errors.
+//! the codes of errors; "Secure Graph API Calls" for `appsecret_proof`, which is checked where it is sent.
 
 use axum::Json;
 use axum::Router;
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{MANAGEMENT, Meta, Token};
+use crate::sign::app_secret_proof;
 use crate::state::{Call, Shared, Vendor};
 
 /// All that is served. Paths begin with a version, such as `v25.0`; without one, Meta takes the oldest.
@@ -112,7 +113,7 @@ fn authorization(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The token of a call, if it is good for what was asked.
-fn token(meta: &mut Meta, headers: &HeaderMap) -> Result<Token, GraphError> {
+fn token(meta: &mut Meta, headers: &HeaderMap, proof: Option<&str>) -> Result<Token, GraphError> {
     if meta.throttled > 0 {
         meta.throttled -= 1;
         let text = "(#4) Application request limit reached";
@@ -133,6 +134,13 @@ fn token(meta: &mut Meta, headers: &HeaderMap) -> Result<Token, GraphError> {
             ..GraphError::new(StatusCode::UNAUTHORIZED, text, 190)
         });
     }
+    if proof.is_some_and(|proof| proof != app_secret_proof(&meta.app_secret, &token.value)) {
+        let text = "Invalid appsecret_proof provided in the API argument";
+        return Err(GraphError {
+            kind: "GraphMethodException",
+            ..GraphError::new(StatusCode::BAD_REQUEST, text, 100)
+        });
+    }
     if !token.permissions.iter().any(|one| one == MANAGEMENT) {
         let text = format!("(#200) Requires {MANAGEMENT} permission to manage the object");
         return Err(GraphError::new(StatusCode::FORBIDDEN, text, 200));
@@ -142,52 +150,82 @@ fn token(meta: &mut Meta, headers: &HeaderMap) -> Result<Token, GraphError> {
 
 type Account = Path<(String, String)>;
 
-async fn subscribed(state: State<Shared>, of: Account, headers: HeaderMap) -> Response {
-    account(state, of, (Method::GET, headers), |meta| {
-        let apps: Vec<Value> = meta
-            .subscribed
-            .iter()
-            .map(|app| {
-                json!({"whatsapp_business_api_data": {
-                    "link": format!("https://www.facebook.com/games/?app_id={app}"),
-                    "name": "Sist Cabañas",
-                    "id": app,
-                }})
-            })
-            .collect();
-        json!({ "data": apps })
-    })
+async fn subscribed(
+    state: State<Shared>,
+    of: Account,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+) -> Response {
+    account(
+        state,
+        of,
+        (Method::GET, headers, asked.appsecret_proof),
+        |meta| {
+            let apps: Vec<Value> = meta
+                .subscribed
+                .iter()
+                .map(|app| {
+                    json!({"whatsapp_business_api_data": {
+                        "link": format!("https://www.facebook.com/games/?app_id={app}"),
+                        "name": "Sist Cabañas",
+                        "id": app,
+                    }})
+                })
+                .collect();
+            json!({ "data": apps })
+        },
+    )
 }
 
-async fn subscribe(state: State<Shared>, of: Account, headers: HeaderMap) -> Response {
-    account(state, of, (Method::POST, headers), |meta| {
-        let app = meta.app_id.clone();
-        if !meta.subscribed.contains(&app) {
-            meta.subscribed.push(app);
-        }
-        json!({"success": true})
-    })
+async fn subscribe(
+    state: State<Shared>,
+    of: Account,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+) -> Response {
+    account(
+        state,
+        of,
+        (Method::POST, headers, asked.appsecret_proof),
+        |meta| {
+            let app = meta.app_id.clone();
+            if !meta.subscribed.contains(&app) {
+                meta.subscribed.push(app);
+            }
+            json!({"success": true})
+        },
+    )
 }
 
-async fn unsubscribe(state: State<Shared>, of: Account, headers: HeaderMap) -> Response {
-    account(state, of, (Method::DELETE, headers), |meta| {
-        let app = meta.app_id.clone();
-        meta.subscribed.retain(|one| *one != app);
-        json!({"success": true})
-    })
+async fn unsubscribe(
+    state: State<Shared>,
+    of: Account,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+) -> Response {
+    account(
+        state,
+        of,
+        (Method::DELETE, headers, asked.appsecret_proof),
+        |meta| {
+            let app = meta.app_id.clone();
+            meta.subscribed.retain(|one| *one != app);
+            json!({"success": true})
+        },
+    )
 }
 
 /// Does something with the apps to which the events of an account go, if the token may.
 fn account(
     State(state): State<Shared>,
     Path((version, id)): Account,
-    (method, headers): (Method, HeaderMap),
+    (method, headers, proof): (Method, HeaderMap, Option<String>),
     act: impl FnOnce(&mut Meta) -> Value,
 ) -> Response {
     let change = || {
         let mut world = state.world();
         let meta = &mut world.meta;
-        token(meta, &headers)?;
+        token(meta, &headers, proof.as_deref())?;
         if id != meta.waba_id {
             return Err(GraphError::no_object(&id));
         }
@@ -199,18 +237,19 @@ fn account(
 }
 
 #[derive(Deserialize)]
-struct Fields {
+struct Asked {
     fields: Option<String>,
+    appsecret_proof: Option<String>,
 }
 
 /// An account, a phone number or the app, with the fields that were asked for.
 async fn node(
     State(state): State<Shared>,
     Path((version, id)): Path<(String, String)>,
-    Query(query): Query<Fields>,
+    Query(asked): Query<Asked>,
     headers: HeaderMap,
 ) -> Response {
-    let result = read_node(&state, &id, query.fields.as_deref(), &headers);
+    let result = read_node(&state, &id, &asked, &headers);
     let path = format!("/{version}/{id}");
     answer(&state, (&Method::GET, path), &headers, result)
 }
@@ -218,14 +257,14 @@ async fn node(
 fn read_node(
     state: &Shared,
     id: &str,
-    fields: Option<&str>,
+    asked: &Asked,
     headers: &HeaderMap,
 ) -> Result<Value, GraphError> {
     let mut world = state.world();
     let meta = &mut world.meta;
-    token(meta, headers)?;
+    token(meta, headers, asked.appsecret_proof.as_deref())?;
     let (kind, all, usual) = describe(meta, id).ok_or_else(|| GraphError::no_object(id))?;
-    let mut wanted: Vec<&str> = match fields {
+    let mut wanted: Vec<&str> = match &asked.fields {
         Some(fields) => fields.split(',').map(str::trim).collect(),
         None => usual.to_vec(),
     };
