@@ -18,6 +18,7 @@ mod forget;
 mod format;
 mod gitops;
 mod history;
+mod lint;
 mod list;
 mod manifest;
 mod output;
@@ -91,6 +92,8 @@ enum Command {
     Explain(explain::Args),
     /// Print the machine configurations that would be sent to Fly.io; needs no cluster and no token.
     Render(render::Args),
+    /// Check manifests, as the API server and the operator would; needs no cluster.
+    Lint(lint::Args),
     /// Restore an earlier release, and hold back what the spec asks for until the spec changes.
     Rollback(rollback::Args),
     /// Show the versions of this program, of the operator and of the definitions, and whether they fit.
@@ -136,6 +139,7 @@ fn run(command: &Command) -> Done {
         Command::Events(args) => online(events::run(args)),
         Command::Explain(args) => explain::run(args),
         Command::Render(args) => render::run(args),
+        Command::Lint(args) => lint::run(args),
         Command::Rollback(args) => online(rollback::run(args)),
         Command::Version(args) => online(version::run(args)),
         Command::Completion(args) => Ok(completion::run(args, Cli::command())),
