@@ -1,14 +1,36 @@
-//! What a command prints.
+//! What a command prints, and the exit code.
 
 use std::io::{self, Write};
 
-/// The output of a command that succeeded.
+/// The output of a command that did what it was asked for.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     /// To standard output.
     pub(super) text: String,
     /// One line each, to standard error.
     pub(super) warnings: Vec<String>,
+    /// The exit code; 0 unless the command has codes of its own.
+    pub(super) code: u8,
+}
+
+impl Output {
+    /// This text.
+    pub(super) fn text(text: String) -> Self {
+        Self {
+            text,
+            ..Self::default()
+        }
+    }
+
+    /// This list; one without an entry is said on standard error, as kubectl does.
+    pub(super) fn listed(text: String) -> Self {
+        let empty = text.is_empty().then(|| "nothing found".to_owned());
+        Self {
+            text,
+            warnings: empty.into_iter().collect(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Prints progress at once, while the command runs.

@@ -141,7 +141,11 @@ pub(super) fn run(args: &Args) -> Result<Output, Box<dyn StdError>> {
                 + "\n"
         }
     };
-    Ok(Output { text, warnings })
+    Ok(Output {
+        text,
+        warnings,
+        ..Output::default()
+    })
 }
 
 /// The rendered Activation and its warnings. `texts` and `given` are names and contents.

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::connect::{self, Connected, Connection};
 use super::output::{Output, say};
+use super::refused::{Refused, Role};
 use crate::api::{
     Activation, ActivationApproval, ActivationStatus, PhaseName, Reason,
     approval::{self, ActivationApprovalSpec, DecidedOn, Decision},
@@ -65,13 +66,6 @@ pub(super) struct Args {
 pub(super) enum Error {
     #[error(transparent)]
     Connect(#[from] connect::Error),
-    #[error("cannot read Activation {name}")]
-    Read {
-        name: String,
-        source: Box<kube::Error>,
-    },
-    #[error("there is no Activation {name} in namespace {namespace}")]
-    NoActivation { name: String, namespace: String },
     #[error("Activation {0} has no plan yet; wait until the operator has reconciled it")]
     NoPlan(String),
     #[error(
@@ -91,8 +85,8 @@ pub(super) enum Error {
     },
     #[error("release {0} already serves")]
     Serves(i64),
-    #[error("cannot request the rollback")]
-    Ask(#[source] Box<kube::Error>),
+    #[error(transparent)]
+    Ask(#[from] Refused),
     #[error("the rollback was refused: {0}")]
     Refused(String),
     #[error(
@@ -106,7 +100,7 @@ pub(super) enum Error {
 /// Prints the plan, requests the rollback, and waits for the outcome with `--wait`.
 pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     let connected = args.connection.open().await?;
-    let activation = read(&connected, &args.name).await?;
+    let activation = connected.activation(&args.name).await?;
     let status = activation.status.clone().unwrap_or_default();
     if status.observed_generation != activation.metadata.generation {
         return Err(Error::NotSeen(args.name.clone()));
@@ -140,10 +134,13 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     };
     let api: Api<ActivationApproval> =
         Api::namespaced(connected.kube.clone(), &connected.namespace);
-    let made = api
-        .create(&PostParams::default(), &approval)
-        .await
-        .map_err(|error| Error::Ask(Box::new(error)))?;
+    let made = match api.create(&PostParams::default(), &approval).await {
+        Ok(made) => made,
+        Err(error) => {
+            let doing = connected.doing("request the rollback", Role::Approver);
+            return Err(connected.refused(doing, error).await.into());
+        }
+    };
     let request = made.name_any();
     say(&format!(
         "requested as {request} by {}\n",
@@ -154,18 +151,6 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
         say(&format!("release {number} serves\n"));
     }
     Ok(Output::default())
-}
-
-async fn read(connected: &Connected, name: &str) -> Result<Activation, Error> {
-    let api: Api<Activation> = Api::namespaced(connected.kube.clone(), &connected.namespace);
-    let found = api.get_opt(name).await.map_err(|source| Error::Read {
-        name: name.to_owned(),
-        source: Box::new(source),
-    })?;
-    found.ok_or_else(|| Error::NoActivation {
-        name: name.to_owned(),
-        namespace: connected.namespace.clone(),
-    })
 }
 
 /// Chooses the release to restore. Pure.
@@ -309,7 +294,8 @@ async fn wait(
     let end = Instant::now() + args.timeout;
     let mut printed = String::new();
     loop {
-        let status = read(connected, &args.name)
+        let status = connected
+            .activation(&args.name)
             .await?
             .status
             .unwrap_or_default();

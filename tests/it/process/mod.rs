@@ -5,5 +5,6 @@ mod events;
 mod hardened;
 mod leader;
 mod operator;
+mod plugin;
 mod render;
 mod server;

@@ -33,6 +33,11 @@ impl Guarded {
         self.child.id()
     }
 
+    /// The process itself, to read what it prints and see how it ends.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
     /// SIGKILL; says how it ended.
     pub fn kill(&mut self) -> ExitStatus {
         // The watcher first: once the child is reaped, its id may be reused.

@@ -1,0 +1,375 @@
+//! `kubectl golive approve` and `kubectl golive reject`: one person's decision at a gate.
+//!
+//! The plan is shown first, and the decision names its digest: what is decided on is what was shown.
+
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use kube::{Api, ResourceExt, api::PostParams, core::ObjectMeta};
+use tokio::time::Instant;
+
+use super::confirm::{NotConfirmed, confirm};
+use super::connect::{self, Connected, Connection};
+use super::output::{Output, say};
+use super::plan;
+use super::refused::{Refused, Role};
+use super::style::Paint;
+use crate::api::{
+    Activation, ActivationApproval, Decision,
+    approval::{self, ActivationApprovalSpec, ApprovalState, DecidedOn},
+    policy::GatedPhase,
+    status::{GateState, GateStatus},
+};
+
+/// Interval of reading the approval until the operator has judged it.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Arguments of `approve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The plan is printed, and you are asked before it is approved. The approval is about this plan alone: if
+the plan changes, the gate asks again. After a rejection or an expired gate, approving opens the gate.
+
+You need the verb `approve` on the Activation: the ClusterRole activation-approver has it.
+
+Examples:
+  kubectl golive approve shop -n prod
+  kubectl golive approve shop --message 'checked with the front desk'
+  kubectl golive approve shop --yes --digest \"$(kubectl golive plan shop -o json | jq -r .digest)\"")]
+pub(super) struct ApproveArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Arguments of `reject`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The plan is printed, and you are asked before it is rejected. One rejection stops the Activation before
+the gate's phase, until you approve, or the spec changes.
+
+You need the verb `approve` on the Activation: the ClusterRole activation-approver has it.
+
+Examples:
+  kubectl golive reject shop -n prod --message 'not on a Friday'
+  kubectl golive reject shop --yes")]
+pub(super) struct RejectArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What both have.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// The Activation.
+    name: String,
+
+    /// The phase whose gate it is. Default: the gate that waits.
+    #[arg(long, value_name = "PHASE", value_parser = gated())]
+    gate: Option<String>,
+
+    /// Refuse unless the plan that waits has this digest.
+    #[arg(long, value_name = "DIGEST")]
+    digest: Option<String>,
+
+    /// Why, for people who read it later.
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+
+    /// How long to wait until the operator says whether the decision counts; 0s: not at all.
+    #[arg(long, default_value = "30s", value_parser = crate::process::settings::duration, value_name = "DURATION")]
+    timeout: Duration,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+fn gated() -> PossibleValuesParser {
+    PossibleValuesParser::new(GatedPhase::ALL.iter().map(|phase| phase.as_str()))
+}
+
+/// Why there is no decision.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Connect(#[from] connect::Error),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error(transparent)]
+    NotConfirmed(#[from] NotConfirmed),
+    #[error(
+        "the operator has not observed the current spec of Activation {0} yet; retry in a moment"
+    )]
+    NotSeen(String),
+    #[error("no gate of Activation {name} waits for a decision; {state}")]
+    NothingWaits { name: String, state: String },
+    #[error(
+        "the digest {given} is not the one that waits for a decision, {waits}; read the plan again with `kubectl golive plan {name}`"
+    )]
+    WrongDigest {
+        name: String,
+        given: String,
+        waits: String,
+    },
+    #[error("the plan changed while it was read; nothing was done; try again")]
+    Moved,
+    #[error("the decision {name} does not count ({state}): {message}")]
+    NotCounted {
+        name: String,
+        state: ApprovalState,
+        message: String,
+    },
+}
+
+/// Approves.
+pub(super) async fn approve(args: &ApproveArgs) -> Result<Output, Error> {
+    decide(&args.common, Decision::Approve).await
+}
+
+/// Rejects.
+pub(super) async fn reject(args: &RejectArgs) -> Result<Output, Error> {
+    decide(&args.common, Decision::Reject).await
+}
+
+async fn decide(args: &Common, decision: Decision) -> Result<Output, Error> {
+    let connected = args.connection.open().await?;
+    let activation = connected.activation(&args.name).await?;
+    let (phase, gate) = waits(&activation, args.gate.as_deref(), decision)?;
+    agrees(&args.name, args.digest.as_deref(), &gate.digest)?;
+    // What is shown must be what is decided on.
+    let shown = plan::plan(&activation).filter(|plan| plan.digest() == gate.digest);
+    let shown = shown.ok_or(Error::Moved)?;
+    say(&Paint::of_stdout().text(&plan::lines(&shown)));
+    let verb = match decision {
+        Decision::Approve => "Approve",
+        Decision::Reject => "Reject",
+    };
+    let question = format!("{verb} this plan at the gate before {phase}?");
+    confirm(&question, args.yes)?;
+    let api: Api<ActivationApproval> =
+        Api::namespaced(connected.kube.clone(), &connected.namespace);
+    let approval = ActivationApproval {
+        metadata: ObjectMeta {
+            // The server completes the name, so that every decision is a new object.
+            generate_name: Some(format!("{}-{}-", args.name, phase.as_str().to_lowercase())),
+            ..ObjectMeta::default()
+        },
+        spec: ActivationApprovalSpec {
+            activation: args.name.clone(),
+            gate: phase,
+            digest: gate.digest.clone(),
+            decision,
+            to_release: None,
+            approver: connected.user().await?,
+            message: args.message.clone(),
+            valid_for: approval::one_day(),
+        },
+        status: None,
+    };
+    let made = match api.create(&PostParams::default(), &approval).await {
+        Ok(made) => made,
+        Err(error) => {
+            let doing = connected.doing(&format!("decide on {phase}"), Role::Approver);
+            return Err(connected.refused(doing, error).await.into());
+        }
+    };
+    let name = made.name_any();
+    say(&format!(
+        "{name}: {decision} by {} recorded\n",
+        made.spec.approver
+    ));
+    judged(&connected, &api, &name, args.timeout).await
+}
+
+/// Waits until the operator has said whether the decision counts.
+async fn judged(
+    connected: &Connected,
+    api: &Api<ActivationApproval>,
+    name: &str,
+    limit: Duration,
+) -> Result<Output, Error> {
+    let end = Instant::now() + limit;
+    loop {
+        let found = match api.get(name).await {
+            Ok(found) => found,
+            Err(error) => {
+                let doing = connected.doing("read the decision", Role::Approver);
+                return Err(connected.refused(doing, error).await.into());
+            }
+        };
+        if let Some(output) = verdict(name, &found)? {
+            return Ok(output);
+        }
+        if Instant::now() >= end {
+            let command = format!(
+                "kubectl -n {} get activationapproval {name} -o wide",
+                connected.namespace
+            );
+            return Ok(Output {
+                warnings: vec![format!(
+                    "the operator has not said yet whether it counts; see `{command}`"
+                )],
+                ..Output::default()
+            });
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// What the operator says of a decision; `None` before it has said anything. Pure.
+fn verdict(name: &str, found: &ActivationApproval) -> Result<Option<Output>, Error> {
+    let Some(status) = &found.status else {
+        return Ok(None);
+    };
+    match status.state {
+        ApprovalState::Counts | ApprovalState::Used => Ok(Some(Output::text(format!(
+            "{}: {}\n",
+            status.state, status.message
+        )))),
+        state => Err(Error::NotCounted {
+            name: name.to_owned(),
+            state,
+            message: status.message.clone(),
+        }),
+    }
+}
+
+/// The gate to decide on. Pure.
+fn waits<'a>(
+    activation: &'a Activation,
+    wanted: Option<&str>,
+    decision: Decision,
+) -> Result<(DecidedOn, &'a GateStatus), Error> {
+    let name = activation.name_any();
+    let status = activation.status.as_ref();
+    let seen = status.and_then(|status| status.observed_generation);
+    if seen.is_none() || seen != activation.metadata.generation {
+        return Err(Error::NotSeen(name));
+    }
+    let phases = status.map(|status| status.phases.as_slice());
+    let gates = phases.unwrap_or_default().iter().filter_map(|phase| {
+        let on = DecidedOn::parse(phase.name.as_str())?;
+        Some((on, phase.gate.as_ref()?))
+    });
+    let mut gates = gates.filter(|(on, _)| wanted.is_none_or(|wanted| on.as_str() == wanted));
+    // A late approval, and one after a rejection, opens the gate; such a gate cannot be closed again.
+    let open = |state: GateState| match decision {
+        Decision::Approve => matches!(
+            state,
+            GateState::Requested | GateState::Rejected | GateState::Expired
+        ),
+        Decision::Reject => state == GateState::Requested,
+    };
+    let states: Vec<String> = gates
+        .clone()
+        .map(|(on, gate)| format!("the gate before {on} is {}", gate.state))
+        .collect();
+    gates
+        .find(|(_, gate)| open(gate.state))
+        .ok_or_else(|| Error::NothingWaits {
+            name: name.clone(),
+            state: if states.is_empty() {
+                format!("it has no such gate; see `kubectl golive status {name}`")
+            } else {
+                states.join(", ")
+            },
+        })
+}
+
+/// Whether the digest that somebody gave is that of the gate. Pure.
+fn agrees(name: &str, given: Option<&str>, waits: &str) -> Result<(), Error> {
+    match given {
+        Some(given) if given != waits => Err(Error::WrongDigest {
+            name: name.to_owned(),
+            given: given.to_owned(),
+            waits: waits.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(state: &str, observed: i64) -> Activation {
+        serde_json::from_value(json!({
+            "metadata": {"name": "shop", "generation": 2},
+            "spec": {"organization": "o", "app": "shop", "region": "eze", "deploy": {"image": "x:1"}},
+            "status": {"observedGeneration": observed, "phases": [
+                {"name": "Provision", "state": "Succeeded", "gate": {"state": "Approved", "digest": "sha256:a"}},
+                {"name": "Deploy", "state": "AwaitingApproval", "gate": {"state": state, "digest": "sha256:a"}},
+            ]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_gate_that_waits_is_decided_on_and_no_other() {
+        let asks = object("Requested", 2);
+        for decision in [Decision::Approve, Decision::Reject] {
+            let (on, gate) = waits(&asks, None, decision).unwrap();
+            assert_eq!((on, gate.digest.as_str()), (DecidedOn::Deploy, "sha256:a"));
+        }
+        let error = waits(&asks, Some("Provision"), Decision::Approve).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no gate of Activation shop waits for a decision; the gate before Provision is Approved"
+        );
+        let error = waits(&asks, Some("SmokeTest"), Decision::Approve).unwrap_err();
+        assert!(error.to_string().contains("it has no such gate"), "{error}");
+        let early = object("Requested", 1);
+        let early = waits(&early, None, Decision::Approve);
+        assert!(matches!(early, Err(Error::NotSeen(_))));
+    }
+
+    #[test]
+    fn a_gate_that_was_rejected_or_expired_can_be_approved_and_not_rejected_again() {
+        for state in ["Rejected", "Expired"] {
+            let closed = object(state, 2);
+            assert!(waits(&closed, None, Decision::Approve).is_ok());
+            assert!(waits(&closed, None, Decision::Reject).is_err());
+        }
+    }
+
+    #[test]
+    fn a_digest_that_is_not_the_one_that_waits_is_refused() {
+        assert!(agrees("shop", None, "sha256:a").is_ok());
+        assert!(agrees("shop", Some("sha256:a"), "sha256:a").is_ok());
+        let error = agrees("shop", Some("sha256:b"), "sha256:a").unwrap_err();
+        assert!(
+            error.to_string().contains("is not the one that waits"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_decision_that_does_not_count_is_an_error_with_its_reason() {
+        let of = |status: serde_json::Value| -> ActivationApproval {
+            serde_json::from_value(json!({
+                "metadata": {"name": "d"},
+                "spec": {"activation": "shop", "gate": "Deploy", "digest": "x", "decision": "Approve", "approver": "ana"},
+                "status": status,
+            }))
+            .unwrap()
+        };
+        assert!(verdict("d", &of(json!(null))).unwrap().is_none());
+        let counts = of(json!({"state": "Counts", "message": "one more is needed"}));
+        assert_eq!(
+            verdict("d", &counts).unwrap().unwrap().text,
+            "Counts: one more is needed\n"
+        );
+        let wrong = of(json!({"state": "WrongDigest", "message": "use the other"}));
+        let error = verdict("d", &wrong).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the decision d does not count (WrongDigest): use the other"
+        );
+    }
+}

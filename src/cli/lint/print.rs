@@ -1,0 +1,127 @@
+//! Findings as text, as a document, as SARIF and as annotations of GitHub. Pure.
+
+use serde_json::json;
+
+use super::check::{Finding, Level};
+use crate::cli::format::DOCUMENTS;
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// A line for each finding.
+    Text,
+    /// A document of this plugin.
+    Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// Annotations of GitHub Actions.
+    Github,
+}
+
+impl Level {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// The findings in this format.
+pub(super) fn text(format: Format, found: &[Finding]) -> Result<String, serde_json::Error> {
+    match format {
+        Format::Text => Ok(found.iter().map(line).collect()),
+        Format::Github => Ok(found.iter().map(annotation).collect()),
+        Format::Json => {
+            let document = json!({"apiVersion": DOCUMENTS, "kind": "LintReport", "items": found});
+            Ok(serde_json::to_string_pretty(&document)? + "\n")
+        }
+        Format::Sarif => Ok(serde_json::to_string_pretty(&sarif(found))? + "\n"),
+    }
+}
+
+/// Object and message.
+fn said(one: &Finding) -> String {
+    if one.object.is_empty() {
+        one.message.clone()
+    } else {
+        format!("{}: {}", one.object, one.message)
+    }
+}
+
+fn line(one: &Finding) -> String {
+    format!("{}: {}: {}\n", one.file, one.level.word(), said(one))
+}
+
+/// Source: GitHub Docs, "Workflow commands for GitHub Actions", and `escapeData`, `escapeProperty` of
+/// actions/toolkit.
+fn annotation(one: &Finding) -> String {
+    let data = |text: &str| {
+        let text = text.replace('%', "%25").replace('\r', "%0D");
+        text.replace('\n', "%0A")
+    };
+    let file = data(&one.file).replace(':', "%3A").replace(',', "%2C");
+    format!("::{} file={file}::{}\n", one.level.word(), data(&said(one)))
+}
+
+/// Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0".
+fn sarif(found: &[Finding]) -> serde_json::Value {
+    let results: Vec<serde_json::Value> = found
+        .iter()
+        .map(|one| {
+            json!({
+                "ruleId": one.rule,
+                "level": one.level.word(),
+                "message": {"text": said(one)},
+                "locations": [{"physicalLocation": {"artifactLocation": {"uri": one.file}}}],
+            })
+        })
+        .collect();
+    let rules = ["yaml", "schema", "fly.toml", "reference"].map(|rule| json!({"id": rule}));
+    json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": {"driver": {
+                "name": "kubectl-golive lint",
+                "version": env!("CARGO_PKG_VERSION"),
+                "rules": rules,
+            }},
+            "results": results,
+        }],
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn found() -> Vec<Finding> {
+        vec![Finding {
+            level: Level::Error,
+            rule: "schema",
+            file: "a,b.yaml".to_owned(),
+            object: "Activation shop".to_owned(),
+            message: "100%\nwrong".to_owned(),
+        }]
+    }
+
+    #[test]
+    fn a_finding_is_printed_as_each_reader_wants_it() {
+        let of = |format| text(format, &found()).unwrap();
+        assert_eq!(
+            of(Format::Text),
+            "a,b.yaml: error: Activation shop: 100%\nwrong\n"
+        );
+        assert_eq!(
+            of(Format::Github),
+            "::error file=a%2Cb.yaml::Activation shop: 100%25%0Awrong\n"
+        );
+        let sarif: serde_json::Value = serde_json::from_str(&of(Format::Sarif)).unwrap();
+        assert_eq!(sarif["runs"][0]["results"][0]["ruleId"], "schema");
+        let json: serde_json::Value = serde_json::from_str(&of(Format::Json)).unwrap();
+        assert_eq!(json["items"][0]["level"], "error");
+        assert_eq!(json["apiVersion"], "cli.golive.dev/v1");
+    }
+}

@@ -1,0 +1,184 @@
+//! What the cluster refuses, with the next step: the role that is missing, the login, the definitions.
+
+use kube::Error as KubeError;
+
+/// Which right a command needs, as a ClusterRole that Golive installs or Kubernetes has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// To read Activations and approvals.
+    View,
+    /// To change Activations.
+    Edit,
+    /// To decide at gates and to roll back.
+    Approver,
+    /// To read events; Kubernetes has this role.
+    Events,
+    /// To read what belongs to the whole cluster.
+    Cluster,
+}
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::View => "activation-view",
+            Self::Edit => "activation-edit",
+            Self::Approver => "activation-approver",
+            Self::Events => "view",
+            Self::Cluster => "cluster-admin",
+        }
+    }
+
+    /// The command that gives the right; `None` as the namespace means all of them.
+    fn grant(self, namespace: Option<&str>, user: &str) -> String {
+        let role = self.name();
+        match namespace {
+            Some(namespace) if self != Self::Cluster => format!(
+                "kubectl -n {namespace} create rolebinding {role} --clusterrole={role} --user={user}"
+            ),
+            _ => format!(
+                "kubectl create clusterrolebinding {role} --clusterrole={role} --user={user}"
+            ),
+        }
+    }
+}
+
+/// What was being done: for the message, and for the right that it needs.
+#[derive(Clone, Debug)]
+pub(super) struct Doing {
+    /// In words that follow "cannot", such as "list Activations".
+    pub(super) what: String,
+    /// The right that it needs.
+    pub(super) role: Role,
+    /// Where; `None` for the whole cluster.
+    pub(super) namespace: Option<String>,
+}
+
+/// Why a request to the cluster failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error(
+        "cannot {what}: {message}. The role {role} is missing; an administrator gives it with: {grant}"
+    )]
+    Forbidden {
+        what: String,
+        message: String,
+        role: &'static str,
+        grant: String,
+    },
+    #[error(
+        "cannot {what}: the cluster does not accept your credentials; log in again, or choose another --context"
+    )]
+    Unauthorized { what: String },
+    #[error(
+        "cannot {what}: the cluster does not know this kind; install the definitions with: kubectl apply --server-side -f crds/"
+    )]
+    NotInstalled { what: String },
+    #[error("cannot {what}: there is no such object")]
+    NotFound { what: String },
+    #[error("cannot {what}: the cluster does not respond; check the --context and the network")]
+    NoAnswer {
+        what: String,
+        #[source]
+        source: Box<KubeError>,
+    },
+    #[error("cannot {what}: {message}")]
+    Api { what: String, message: String },
+    #[error("cannot {what}")]
+    Other {
+        what: String,
+        #[source]
+        source: Box<KubeError>,
+    },
+}
+
+impl Refused {
+    /// The failure of a request, for a person. `user` is who sent it.
+    pub(super) fn new(doing: Doing, error: KubeError, user: Option<&str>) -> Self {
+        let what = doing.what;
+        let status = match error {
+            KubeError::Api(status) => status,
+            KubeError::Service(_) | KubeError::HyperError(_) => {
+                return Self::NoAnswer {
+                    what,
+                    source: Box::new(error),
+                };
+            }
+            other => {
+                return Self::Other {
+                    what,
+                    source: Box::new(other),
+                };
+            }
+        };
+        let named = status.details.as_ref();
+        let named = named.is_some_and(|details| !details.name.is_empty());
+        match status.code {
+            401 => Self::Unauthorized { what },
+            403 => Self::Forbidden {
+                what,
+                role: doing.role.name(),
+                grant: doing
+                    .role
+                    .grant(doing.namespace.as_deref(), user.unwrap_or("USER")),
+                message: status.message.trim_end_matches('.').to_owned(),
+            },
+            // Of an object that is not there the API server says its name; of a kind it does not know, none.
+            404 if named => Self::NotFound { what },
+            404 => Self::NotInstalled { what },
+            _ => Self::Api {
+                what,
+                message: status.message,
+            },
+        }
+    }
+
+    /// Whether there is no object of this name.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn said(code: u16, name: &str, namespace: Option<&str>, role: Role) -> String {
+        let status = json!({"code": code, "message": "no", "details": {"name": name}});
+        let status: kube::core::Status = serde_json::from_value(status).unwrap();
+        let doing = Doing {
+            what: "list Activations".to_owned(),
+            role,
+            namespace: namespace.map(str::to_owned),
+        };
+        Refused::new(doing, KubeError::Api(Box::new(status)), Some("ana")).to_string()
+    }
+
+    #[test]
+    fn a_missing_right_is_named_with_the_command_that_gives_it() {
+        let text = said(403, "", Some("shop"), Role::View);
+        assert!(text.ends_with(
+            "kubectl -n shop create rolebinding activation-view --clusterrole=activation-view --user=ana"
+        ), "{text}");
+        let text = said(403, "", None, Role::Approver);
+        assert!(
+            text.contains("create clusterrolebinding activation-approver"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn every_other_refusal_has_a_next_step() {
+        for (code, name, part) in [
+            (401, "", "log in again"),
+            (404, "", "kubectl apply --server-side -f crds/"),
+            (404, "shop", "there is no such object"),
+            (422, "shop", "cannot list Activations: no"),
+        ] {
+            let text = said(code, name, None, Role::View);
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}

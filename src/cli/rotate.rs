@@ -1,0 +1,72 @@
+//! `kubectl golive rotate`: the annotation `golive.dev/rotate-secrets`.
+
+use serde_json::json;
+
+use super::confirm::{NotConfirmed, confirm};
+use super::connect::{self, Connection};
+use super::output::Output;
+use crate::{api::Activation, store::generated::ANNOTATION_ROTATE};
+
+/// Arguments of `rotate`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Golive generates new values for all secrets of `provision.secrets.generate` and deploys them by the
+strategy of the application. Previous values are kept for `rotation.overlap`. Values that you provide
+in a Secret of your own are not changed: write a new value there.
+
+You need the ClusterRole activation-edit.
+
+Examples:
+  kubectl golive rotate shop -n prod
+  kubectl golive rotate shop --yes")]
+pub(super) struct Args {
+    /// The Activation whose generated secrets are replaced.
+    name: String,
+
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Why nothing is rotated.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Connect(#[from] connect::Error),
+    #[error(transparent)]
+    NotConfirmed(#[from] NotConfirmed),
+    #[error(
+        "Activation {0} has no generated secrets (`provision.secrets.generate`); to replace a value of your own, write it into its Secret"
+    )]
+    None(String),
+}
+
+/// Requests the rotation.
+pub(super) async fn run(args: &Args) -> Result<Output, Error> {
+    let connected = args.connection.open().await?;
+    let activation = connected.activation(&args.name).await?;
+    let names = names(&activation);
+    if names.is_empty() {
+        return Err(Error::None(args.name.clone()));
+    }
+    let names = names.join(", ");
+    confirm(
+        &format!("Replace the values of {names} and update the machines?"),
+        args.yes,
+    )?;
+    let token = connected.now().to_string();
+    let patch = json!({"metadata": {"annotations": {ANNOTATION_ROTATE: token}}});
+    connected.patch(&args.name, patch).await?;
+    Ok(Output::text(format!(
+        "requested new values of {names}; follow it with: kubectl golive watch {} -n {}\n",
+        args.name, connected.namespace
+    )))
+}
+
+fn names(activation: &Activation) -> Vec<&str> {
+    let generated = activation.spec.provision.secrets.generate.iter();
+    generated.map(|secret| secret.name.as_str()).collect()
+}

@@ -1,0 +1,348 @@
+//! `kubectl golive version`: this program, the operator, the definitions in the cluster, and whether they fit.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use kube::{Api, ResourceExt, api::ListParams};
+use serde::Serialize;
+
+use super::connect::{self, Connected, Connection};
+use super::format::{self, Formatted};
+use super::output::Output;
+use super::refused::{Doing, Refused, Role};
+use super::style::{Line, Paint, Tone};
+use crate::api::{crds, schema};
+
+/// Labels of the operator's Deployment in `manifests/`.
+const OPERATOR: &str = "app.kubernetes.io/name=golive,app.kubernetes.io/component=controller";
+
+/// Most fields that are named.
+const MAX_NAMED: usize = 5;
+
+/// Arguments of `version`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The definitions are compared field by field with those of this program. What you may not read is said to
+be unknown: CustomResourceDefinitions, and Deployments in the operator's namespace.
+
+Examples:
+  kubectl golive version
+  kubectl golive version --client
+  kubectl golive version -o json")]
+pub(super) struct Args {
+    /// Only this program; needs no cluster.
+    #[arg(long)]
+    client: bool,
+
+    /// Namespace of the operator.
+    #[arg(long, default_value = "golive-system", value_name = "NAMESPACE")]
+    operator_namespace: String,
+
+    #[command(flatten)]
+    format: Formatted,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Why there is no version.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Connect(#[from] connect::Error),
+    #[error(transparent)]
+    Format(#[from] format::Error),
+}
+
+/// The versions.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Versions {
+    client: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator: Option<Found<Operator>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    definitions: Vec<Found<Definition>>,
+}
+
+/// Something in the cluster, or why it is not known.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase", untagged)]
+enum Found<T> {
+    Known(T),
+    Unknown { unknown: String },
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Operator {
+    namespace: String,
+    image: String,
+    ready: i32,
+    wanted: i32,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Definition {
+    name: String,
+    versions: Vec<String>,
+    /// Fields that this program knows and the cluster drops.
+    missing: Vec<String>,
+    /// Fields that the cluster has and this program does not know.
+    unknown: Vec<String>,
+}
+
+/// Reads and prints.
+pub(super) async fn run(args: &Args) -> Result<Output, Error> {
+    let mut versions = Versions {
+        client: env!("CARGO_PKG_VERSION").to_owned(),
+        ..Versions::default()
+    };
+    if !args.client {
+        let connected = args.connection.open().await?;
+        versions.operator = Some(operator(&connected, &args.operator_namespace).await);
+        for ours in crds() {
+            versions
+                .definitions
+                .push(definition(&connected, &ours).await);
+        }
+    }
+    let text = match args.format.document("VersionReport", &versions)? {
+        Some(text) => text,
+        None => Paint::of_stdout().text(&lines(&versions)),
+    };
+    Ok(Output::text(text))
+}
+
+async fn operator(connected: &Connected, namespace: &str) -> Found<Operator> {
+    let api: Api<Deployment> = Api::namespaced(connected.kube.clone(), namespace);
+    let params = ListParams::default().labels(OPERATOR);
+    match api.list(&params).await {
+        Ok(list) => match list.items.first() {
+            Some(found) => Found::Known(described(found)),
+            None => Found::Unknown {
+                unknown: format!(
+                    "there is no Deployment of it in namespace {namespace}; name another with --operator-namespace"
+                ),
+            },
+        },
+        Err(error) => {
+            let doing = Doing {
+                what: format!("read the operator's Deployment in namespace {namespace}"),
+                role: Role::Events,
+                namespace: Some(namespace.to_owned()),
+            };
+            unknown(&connected.refused(doing, error).await)
+        }
+    }
+}
+
+fn unknown<T>(refused: &Refused) -> Found<T> {
+    Found::Unknown {
+        unknown: crate::causes::chain(refused),
+    }
+}
+
+fn described(deployment: &Deployment) -> Operator {
+    let spec = &deployment.spec;
+    let pod = spec.template.spec.as_ref();
+    let image = pod.and_then(|pod| pod.containers.first()?.image.clone());
+    let status = deployment.status.as_ref();
+    Operator {
+        namespace: deployment.namespace().unwrap_or_default(),
+        image: image.unwrap_or_default(),
+        ready: status
+            .and_then(|status| status.ready_replicas)
+            .unwrap_or_default(),
+        wanted: spec.replicas.unwrap_or(1),
+    }
+}
+
+async fn definition(connected: &Connected, ours: &CustomResourceDefinition) -> Found<Definition> {
+    let api: Api<CustomResourceDefinition> = Api::all(connected.kube.clone());
+    let name = ours.name_any();
+    match api.get(&name).await {
+        Ok(theirs) => Found::Known(compared(ours, &theirs)),
+        Err(error) => {
+            let doing = Doing {
+                what: format!("read the definition {name}"),
+                role: Role::Cluster,
+                namespace: None,
+            };
+            let refused = connected.refused(doing, error).await;
+            if refused.is_not_found() {
+                return Found::Unknown {
+                    unknown: format!(
+                        "{name} is not installed; install it with: kubectl apply --server-side -f crds/"
+                    ),
+                };
+            }
+            unknown(&refused)
+        }
+    }
+}
+
+/// The fields that only one of them has. Pure.
+fn compared(ours: &CustomResourceDefinition, theirs: &CustomResourceDefinition) -> Definition {
+    let fields = |crd: &CustomResourceDefinition| {
+        let mut all = BTreeSet::new();
+        if let Some(schema) = schema(crd) {
+            collect(schema, "", &mut all);
+        }
+        all
+    };
+    let (known, there) = (fields(ours), fields(theirs));
+    let served = theirs.spec.versions.iter().filter(|version| version.served);
+    Definition {
+        name: theirs.name_any(),
+        versions: served.map(|version| version.name.clone()).collect(),
+        missing: known.difference(&there).cloned().collect(),
+        unknown: there.difference(&known).cloned().collect(),
+    }
+}
+
+/// The paths of all fields of `spec` and `status`.
+fn collect(schema: &JSONSchemaProps, at: &str, all: &mut BTreeSet<String>) {
+    for (name, field) in schema.properties.iter().flatten() {
+        if at.is_empty() && !["spec", "status"].contains(&name.as_str()) {
+            continue;
+        }
+        let path = if at.is_empty() {
+            name.clone()
+        } else {
+            format!("{at}.{name}")
+        };
+        collect(field, &path, all);
+        all.insert(path);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
+        collect(items, &format!("{at}[]"), all);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &schema.additional_properties {
+        collect(values, &format!("{at}.*"), all);
+    }
+}
+
+/// The versions for people. Pure.
+fn lines(versions: &Versions) -> Vec<Line> {
+    let heading = |text: &str| Line::default().and(Tone::Bold, format!("{text:<12}"));
+    let mut lines = vec![heading("Client").and(Tone::Plain, &versions.client)];
+    match &versions.operator {
+        None => {}
+        Some(Found::Unknown { unknown }) => {
+            lines.push(heading("Operator").and(Tone::Warn, format!("unknown: {unknown}")));
+        }
+        Some(Found::Known(operator)) => {
+            let tone = if operator.ready < 1 {
+                Tone::Bad
+            } else {
+                Tone::Plain
+            };
+            let ready = format!("  {}/{} ready", operator.ready, operator.wanted);
+            let line = heading("Operator").and(Tone::Plain, &operator.image);
+            let line = line.and(tone, ready);
+            lines.push(line.and(Tone::Dim, format!("  in {}", operator.namespace)));
+        }
+    }
+    for found in &versions.definitions {
+        match found {
+            Found::Unknown { unknown } => {
+                lines.push(heading("Definition").and(Tone::Warn, format!("unknown: {unknown}")));
+            }
+            Found::Known(definition) => lines.extend(skew(definition, heading("Definition"))),
+        }
+    }
+    lines
+}
+
+fn skew(definition: &Definition, line: Line) -> Vec<Line> {
+    let served = definition.versions.join(", ");
+    let line = line.and(Tone::Plain, format!("{} {served}  ", definition.name));
+    let named = |fields: &[String]| {
+        let shown = fields.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>();
+        let more = fields.len().saturating_sub(shown.len());
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        shown.join(", ") + &more
+    };
+    if definition.missing.is_empty() && definition.unknown.is_empty() {
+        return vec![line.and(Tone::Good, "the same as this program's")];
+    }
+    let mut lines = vec![line.and(Tone::Warn, "another than this program's")];
+    if !definition.missing.is_empty() {
+        lines.push(Line::plain(format!(
+            "            it lacks {}; update it with: kubectl apply --server-side -f crds/",
+            named(&definition.missing)
+        )));
+    }
+    if !definition.unknown.is_empty() {
+        lines.push(Line::plain(format!(
+            "            this program does not know {}; update kubectl golive",
+            named(&definition.unknown)
+        )));
+    }
+    lines
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn text(lines: &[Line]) -> String {
+        Paint(false).text(lines)
+    }
+
+    #[test]
+    fn a_definition_that_is_the_same_has_no_skew() {
+        for ours in crds() {
+            let compared = compared(&ours, &ours);
+            assert_eq!((compared.missing.len(), compared.unknown.len()), (0, 0));
+            let said = text(&skew(&compared, Line::default()));
+            assert!(said.contains("v1alpha1  the same"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_one_side_lacks_is_named_with_who_must_be_updated() {
+        let ours = crds().remove(0);
+        let mut theirs = ours.clone();
+        let version = theirs.spec.versions.first_mut().unwrap();
+        let schema = version.schema.as_mut().unwrap();
+        let schema = schema.open_api_v3_schema.as_mut().unwrap();
+        let spec = schema.properties.as_mut().unwrap().get_mut("spec").unwrap();
+        let deploy = spec.properties.as_mut().unwrap().remove("deploy").unwrap();
+        spec.properties
+            .as_mut()
+            .unwrap()
+            .insert("later".to_owned(), deploy);
+        let found = compared(&ours, &theirs);
+        assert!(found.missing.contains(&"spec.deploy.image".to_owned()));
+        assert!(found.unknown.contains(&"spec.later.image".to_owned()));
+        let said = text(&skew(&found, Line::default()));
+        assert!(said.contains("it lacks spec.deploy"), "{said}");
+        assert!(said.contains("update kubectl golive"), "{said}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown_and_says_why() {
+        let versions = Versions {
+            client: "1".to_owned(),
+            operator: Some(Found::Unknown {
+                unknown: "no right".to_owned(),
+            }),
+            definitions: Vec::new(),
+        };
+        assert_eq!(
+            text(&lines(&versions)),
+            "Client      1\nOperator    unknown: no right\n"
+        );
+    }
+}

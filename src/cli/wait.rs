@@ -1,0 +1,331 @@
+//! `kubectl golive wait`: waits until an Activation is live or its integrations are verified, and says by
+//! the exit code how the wait ended.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+use tokio::time::Instant;
+
+use super::connect::{self, Connection};
+use super::output::{Output, say};
+use super::refused::Refused;
+use super::status::{SiteState, SpecState, report};
+use crate::api::{
+    Activation, ActivationStatus, ConditionType, PhaseName, Reason, condition,
+    status::{GateState, PhaseStatus},
+};
+
+/// Interval of reading the Activation.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Exit code: it has failed, and nothing changes that by itself.
+const HAS_FAILED: u8 = 3;
+/// Exit code: a person must act first.
+const NEEDS_PERSON: u8 = 4;
+/// Exit code: the time is over.
+const TIMED_OUT: u8 = 5;
+
+/// Arguments of `wait`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit codes:
+  0  reached
+  1  the Activation cannot be read, or does not exist
+  2  wrong usage
+  3  failed: work has stopped until something changes
+  4  a person must act: a gate waits, it is suspended, or only planned
+  5  the time is over
+
+It waits for the spec as it is in the cluster: a spec that the operator has not observed yet is not
+reached, whatever an earlier one was.
+
+You need the ClusterRole activation-view.
+
+Examples:
+  kubectl golive wait shop -n prod --for live --timeout 20m
+  kubectl golive wait shop --for integrations --through-gates")]
+pub(super) struct Args {
+    /// The Activation.
+    name: String,
+
+    /// What to wait for.
+    #[arg(long = "for", value_enum, default_value_t = Goal::Live)]
+    goal: Goal,
+
+    /// Keep waiting while a person must act, for as long as the time allows.
+    #[arg(long)]
+    through_gates: bool,
+
+    /// Time limit.
+    #[arg(long, default_value = "20m", value_parser = crate::process::settings::duration, value_name = "DURATION")]
+    timeout: Duration,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Goal {
+    /// The spec is live, and the site answers.
+    Live,
+    /// That, and all integrations are verified.
+    Integrations,
+}
+
+/// Why there is no waiting.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Connect(#[from] connect::Error),
+    #[error(
+        "Activation {0} has no `integrations`, so there is nothing to wait for; use --for live"
+    )]
+    NoIntegrations(String),
+}
+
+/// Where it is on its way.
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    Reached(String),
+    Failed(String),
+    Person(String),
+    Going(String),
+}
+
+/// Waits.
+pub(super) async fn run(args: &Args) -> Result<Output, Error> {
+    let connected = args.connection.open().await?;
+    let end = Instant::now() + args.timeout;
+    let mut printed = String::new();
+    loop {
+        let activation = match connected.activation(&args.name).await {
+            Ok(activation) => activation,
+            // The API server may restart meanwhile.
+            Err(connect::Error::Refused(refused @ Refused::NoAnswer { .. })) => {
+                if Instant::now() >= end {
+                    return Err(connect::Error::from(refused).into());
+                }
+                tokio::time::sleep(POLL).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if args.goal == Goal::Integrations && activation.spec.integrations.is_none() {
+            return Err(Error::NoIntegrations(args.name.clone()));
+        }
+        let line = match progress(&activation, args.goal) {
+            Progress::Reached(text) => return Ok(Output::text(format!("{text}\n"))),
+            Progress::Failed(text) => return Ok(ended(&text, HAS_FAILED)),
+            Progress::Person(text) if !args.through_gates => {
+                return Ok(ended(&text, NEEDS_PERSON));
+            }
+            Progress::Person(text) | Progress::Going(text) => text,
+        };
+        if line != printed {
+            say(&format!("{line}\n"));
+            printed = line;
+        }
+        if Instant::now() >= end {
+            let text = format!("not reached within {} s", args.timeout.as_secs());
+            return Ok(ended(&text, TIMED_OUT));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn ended(text: &str, code: u8) -> Output {
+    Output {
+        text: format!("{text}\n"),
+        code,
+        ..Output::default()
+    }
+}
+
+/// Judges an object. Pure.
+fn progress(activation: &Activation, goal: Goal) -> Progress {
+    let report = report(activation);
+    let name = activation.name_any();
+    let with_command = |text: &str| match &report.next_command {
+        Some(command) => format!("{text}; {command}"),
+        None => text.to_owned(),
+    };
+    let said = format!("{}: {}", report.phase, report.spec.message);
+    match report.spec.state {
+        SpecState::NotObserved => Progress::Going(report.spec.message.clone()),
+        SpecState::Deleting => Progress::Failed(format!("{name} is being deleted")),
+        // It ends by itself when it has an end.
+        SpecState::Suspended if activation.spec.suspend_until.is_some() => Progress::Going(said),
+        SpecState::Suspended | SpecState::AwaitingApproval | SpecState::Planned => {
+            Progress::Person(with_command(&said))
+        }
+        SpecState::Stopped => stopped(activation, goal, &with_command(&said)),
+        SpecState::Progressing | SpecState::Live => {
+            let status = activation.status.as_ref();
+            let live = status.is_some_and(ActivationStatus::is_live)
+                && report.site.state == SiteState::Live;
+            match (live, goal) {
+                (false, _) => Progress::Going(said),
+                (true, Goal::Live) => Progress::Reached(format!(
+                    "{name} is live: {}",
+                    report.url.as_deref().unwrap_or_default()
+                )),
+                (true, Goal::Integrations) => integrations(status),
+            }
+        }
+    }
+}
+
+/// With `readyWhen: IntegrationsVerified` a failed integration stops a spec that is live.
+fn stopped(activation: &Activation, goal: Goal, text: &str) -> Progress {
+    let status = activation.status.as_ref();
+    let reason = status.and_then(|status| {
+        let stalled = condition::find(&status.conditions, ConditionType::Stalled)?;
+        Reason::parse(&stalled.reason)
+    });
+    let integration = reason.is_some_and(Reason::names_a_failed_integration);
+    let live = status.is_some_and(ActivationStatus::is_live);
+    if goal == Goal::Live && integration && live {
+        return Progress::Reached(format!("{} is live", activation.name_any()));
+    }
+    Progress::Failed(text.to_owned())
+}
+
+/// The integrations of an application that is live.
+fn integrations(status: Option<&ActivationStatus>) -> Progress {
+    let phases = status.map(|status| status.phases.as_slice());
+    let asks = |phase: &&PhaseStatus| {
+        let gate = phase.gate.as_ref();
+        phase.name == PhaseName::Integrations
+            && gate.is_some_and(|gate| gate.state == GateState::Requested)
+    };
+    let gate = phases.unwrap_or_default().iter().find(asks);
+    let found = status
+        .and_then(|status| condition::find(&status.conditions, ConditionType::IntegrationsHealthy));
+    let Some(found) = found else {
+        return Progress::Going("Integrations: not observed yet".to_owned());
+    };
+    let said = format!("Integrations: {}", found.message);
+    match (found.status.as_str(), Reason::parse(&found.reason)) {
+        ("True", _) => Progress::Reached(said),
+        ("False", _) => Progress::Failed(said),
+        (_, Some(Reason::SecretMissing)) => Progress::Person(said),
+        _ if gate.is_some() => Progress::Person(said),
+        _ => Progress::Going(said),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn object(observed: i64, conditions: &[(&str, &str, &str)], phase: &str) -> Activation {
+        let conditions: Vec<Value> = conditions
+            .iter()
+            .map(|(type_, status, reason)| {
+                json!({"type": type_, "status": status, "reason": reason, "message": "m",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z"})
+            })
+            .collect();
+        let phases = ["Preflight", "Provision", "Deploy", "SmokeTest"]
+            .map(|name| json!({"name": name, "state": phase}));
+        serde_json::from_value(json!({
+            "metadata": {"name": "shop", "namespace": "prod", "generation": 2},
+            "spec": {"organization": "o", "app": "shop", "region": "eze", "deploy": {"image": "x:1"}},
+            "status": {"observedGeneration": observed, "conditions": conditions, "phases": phases},
+        }))
+        .unwrap()
+    }
+
+    const READY: (&str, &str, &str) = ("Ready", "True", "GoLive");
+    const LIVE: (&str, &str, &str) = ("Live", "True", "GoLive");
+
+    #[test]
+    fn live_is_reached_by_the_spec_that_is_in_the_cluster_and_no_earlier_one() {
+        let live = progress(&object(2, &[READY, LIVE], "Succeeded"), Goal::Live);
+        assert!(matches!(live, Progress::Reached(_)), "{live:?}");
+        let earlier = progress(&object(1, &[READY, LIVE], "Succeeded"), Goal::Live);
+        assert!(matches!(earlier, Progress::Going(_)), "{earlier:?}");
+        let down = [
+            ("Ready", "Unknown", "Progressing"),
+            ("Live", "False", "SmokeCheckFailed"),
+        ];
+        let down = progress(&object(2, &down, "Succeeded"), Goal::Live);
+        assert!(matches!(down, Progress::Going(_)), "{down:?}");
+    }
+
+    #[test]
+    fn failed_and_waiting_for_a_person_are_told_apart() {
+        let stalled = [
+            ("Ready", "False", "NotHealthy"),
+            ("Stalled", "True", "NotHealthy"),
+        ];
+        let found = progress(&object(2, &stalled, "Failed"), Goal::Live);
+        assert_eq!(
+            found,
+            Progress::Failed("Pending: m; kubectl golive explain NotHealthy".to_owned())
+        );
+        let asks = [
+            ("Ready", "Unknown", "AwaitingApproval"),
+            ("Reconciling", "True", "AwaitingApproval"),
+        ];
+        let found = progress(&object(2, &asks, "AwaitingApproval"), Goal::Live);
+        assert_eq!(
+            found,
+            Progress::Person("Pending: m; kubectl golive approve shop -n prod".to_owned())
+        );
+        let planned = [("Ready", "Unknown", "Planned")];
+        let found = progress(&object(2, &planned, "Pending"), Goal::Live);
+        assert!(matches!(found, Progress::Person(_)), "{found:?}");
+    }
+
+    #[test]
+    fn integrations_are_waited_for_after_live() {
+        let with = |status: &str, reason: &str| {
+            let healthy = ("IntegrationsHealthy", status, reason);
+            progress(
+                &object(2, &[READY, LIVE, healthy], "Succeeded"),
+                Goal::Integrations,
+            )
+        };
+        assert!(matches!(with("True", "Verified"), Progress::Reached(_)));
+        assert!(matches!(
+            with("False", "IntegrationFailed"),
+            Progress::Failed(_)
+        ));
+        assert!(matches!(
+            with("Unknown", "SecretMissing"),
+            Progress::Person(_)
+        ));
+        assert!(matches!(
+            with("Unknown", "IntegrationChecking"),
+            Progress::Going(_)
+        ));
+        let not_live = object(2, &[("Ready", "Unknown", "Progressing")], "Running");
+        assert!(matches!(
+            progress(&not_live, Goal::Integrations),
+            Progress::Going(_)
+        ));
+    }
+
+    #[test]
+    fn a_failed_integration_does_not_take_live_back() {
+        let conditions = [
+            ("Ready", "False", "IntegrationFailed"),
+            ("Stalled", "True", "IntegrationFailed"),
+            LIVE,
+        ];
+        let object = object(2, &conditions, "Succeeded");
+        assert!(matches!(
+            progress(&object, Goal::Live),
+            Progress::Reached(_)
+        ));
+        assert!(matches!(
+            progress(&object, Goal::Integrations),
+            Progress::Failed(_)
+        ));
+    }
+}

@@ -1,0 +1,302 @@
+//! `kubectl golive watch`: an Activation, or all, as they change: redrawn on a terminal, lines otherwise.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use kube::{
+    ResourceExt,
+    runtime::{WatchStreamExt, watcher},
+};
+
+use super::connect::{self, Connected, Connection, Selection};
+use super::list;
+use super::output::Output;
+use super::refused::{Doing, Refused, Role};
+use super::status::{StatusReport, lines, report};
+use super::style::{Line, Paint};
+use crate::api::Activation;
+
+/// How often ages are drawn anew on a terminal.
+const REDRAW: Duration = Duration::from_secs(1);
+
+/// The other screen of the terminal, without line breaks by itself; and back. Source: xterm, "Control
+/// Sequences", DEC private modes 1049 and 7.
+const ENTER: &str = "\u{1b}[?1049h\u{1b}[?7l";
+const LEAVE: &str = "\u{1b}[?7h\u{1b}[?1049l";
+/// To the top left corner, and everything below is erased.
+const HOME: &str = "\u{1b}[H\u{1b}[J";
+
+/// Arguments of `watch`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+On a terminal the screen is redrawn; otherwise each change is one line with the time. Ctrl-C ends it.
+
+You need the ClusterRole activation-view.
+
+Examples:
+  kubectl golive watch shop -n prod
+  kubectl golive watch -A
+  kubectl golive watch shop | tee go-live.log")]
+pub(super) struct Args {
+    /// The Activation. Default: all of the namespace, as a table.
+    #[arg(conflicts_with_all = ["all_namespaces", "selector"])]
+    name: Option<String>,
+
+    /// Show all steps, also those that are as they should be.
+    #[arg(long)]
+    wide: bool,
+
+    #[command(flatten)]
+    selection: Selection,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Why there is nothing to watch.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Connect(#[from] connect::Error),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("cannot wait for Ctrl-C")]
+    Signal(#[source] io::Error),
+}
+
+/// What is known of the objects, by namespace and name.
+type Known = BTreeMap<(String, String), Activation>;
+
+/// Watches until Ctrl-C, or until nobody reads the output.
+pub(super) async fn run(args: &Args) -> Result<Output, Error> {
+    let connected = args.connection.open().await?;
+    if let Some(name) = &args.name {
+        connected.activation(name).await?;
+    }
+    let mut screen = Screen::new(args);
+    let ended = follow(args, &connected, &mut screen).await;
+    screen.leave();
+    ended.map(|()| Output::default())
+}
+
+async fn follow(args: &Args, connected: &Connected, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let mut config = watcher::Config::default();
+    if let Some(name) = &args.name {
+        config = config.fields(&format!("metadata.name={name}"));
+    }
+    if let Some(labels) = args.selection.labels() {
+        config = config.labels(labels);
+    }
+    let api = connected.selected(&args.selection);
+    let mut events = watcher(api, config).default_backoff().boxed();
+    let mut known = Known::new();
+    let mut listed = false;
+    let mut redraw = tokio::time::interval(REDRAW);
+    let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
+        .map_err(Error::Signal)?;
+    loop {
+        tokio::select! {
+            _ = stop.recv() => return Ok(()),
+            _ = redraw.tick(), if screen.terminal => {}
+            event = events.try_next() => match event {
+                Ok(Some(event)) => listed = note(&mut known, event),
+                Ok(None) => return Ok(()),
+                Err(error) => refused(args, connected, error).await?,
+            },
+        }
+        if listed && !screen.show(&known, connected.now()) {
+            return Ok(());
+        }
+    }
+}
+
+/// Notes what a watch says; false while a list is being read, after which everything is known.
+fn note(known: &mut Known, event: watcher::Event<Activation>) -> bool {
+    let key = |one: &Activation| (one.namespace().unwrap_or_default(), one.name_any());
+    match event {
+        watcher::Event::Init => {
+            known.clear();
+            false
+        }
+        watcher::Event::InitApply(one) => {
+            known.insert(key(&one), one);
+            false
+        }
+        watcher::Event::InitDone => true,
+        watcher::Event::Apply(one) => {
+            known.insert(key(&one), one);
+            true
+        }
+        watcher::Event::Delete(one) => {
+            known.remove(&key(&one));
+            true
+        }
+    }
+}
+
+/// A refusal ends the watch; everything else is tried again.
+async fn refused(args: &Args, connected: &Connected, error: watcher::Error) -> Result<(), Error> {
+    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) =
+        error
+    else {
+        return Ok(());
+    };
+    let status = match &error {
+        kube::Error::Api(status) => status.code,
+        _ => return Ok(()),
+    };
+    if ![401, 403, 404].contains(&status) {
+        return Ok(());
+    }
+    let doing = Doing {
+        what: "watch Activations".to_owned(),
+        role: Role::View,
+        namespace: (!args.selection.everywhere()).then(|| connected.namespace.clone()),
+    };
+    Err(connected.refused(doing, error).await.into())
+}
+
+/// Where it is shown.
+struct Screen<'a> {
+    args: &'a Args,
+    terminal: bool,
+    paint: Paint,
+    entered: bool,
+    /// The last frame, which stays on the terminal at the end.
+    frame: String,
+    /// The last line of each object.
+    said: BTreeMap<(String, String), String>,
+}
+
+impl<'a> Screen<'a> {
+    fn new(args: &'a Args) -> Self {
+        Self {
+            args,
+            terminal: io::stdout().is_terminal(),
+            paint: Paint::of_stdout(),
+            entered: false,
+            frame: String::new(),
+            said: BTreeMap::new(),
+        }
+    }
+
+    /// Shows the state; false when nobody reads it any more.
+    fn show(&mut self, known: &Known, now: Timestamp) -> bool {
+        if !self.terminal {
+            let text = changes(&mut self.said, known, now);
+            return write(&text);
+        }
+        let reports: Vec<StatusReport> = known.values().map(report).collect();
+        self.frame = self.paint.text(&frame(self.args, &reports, now));
+        let enter = if self.entered { "" } else { ENTER };
+        self.entered = true;
+        write(&format!("{enter}{HOME}{}", self.frame))
+    }
+
+    /// Gives the terminal back, with the last frame on it.
+    fn leave(&mut self) {
+        if self.entered {
+            write(&format!("{LEAVE}{}", self.frame));
+        }
+    }
+}
+
+fn write(text: &str) -> bool {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.is_ok()
+}
+
+/// What a terminal shows. Pure.
+fn frame(args: &Args, reports: &[StatusReport], now: Timestamp) -> Vec<Line> {
+    match (&args.name, reports) {
+        (Some(_), [one]) => lines(one, now, args.wide),
+        (Some(name), _) => vec![Line::plain(format!("{name} is deleted"))],
+        (None, []) => vec![Line::plain("nothing found")],
+        (None, all) => list::rows(all, now, args.selection.everywhere(), args.wide),
+    }
+}
+
+/// A line for each object that says something else than before. Pure.
+fn changes(said: &mut BTreeMap<(String, String), String>, known: &Known, now: Timestamp) -> String {
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let mut text = String::new();
+    let gone = said.keys().filter(|key| !known.contains_key(*key));
+    let gone: Vec<(String, String)> = gone.cloned().collect();
+    for key in gone {
+        said.remove(&key);
+        text.push_str(&format!("{now} {}/{} deleted\n", key.0, key.1));
+    }
+    for (key, one) in known {
+        let current = summary(&report(one));
+        if said.get(key) != Some(&current) {
+            text.push_str(&format!("{now} {current}\n"));
+            said.insert(key.clone(), current);
+        }
+    }
+    text
+}
+
+/// One line about an object, without ages: it changes when the object does. Pure.
+fn summary(report: &StatusReport) -> String {
+    let line = format!(
+        "{}/{} {} spec={} site={}  {}",
+        report.namespace,
+        report.name,
+        report.phase,
+        report.spec.state.word().1,
+        report.site.state.word().1,
+        report.spec.message
+    );
+    Line::plain(line).text()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(phase: &str) -> Activation {
+        serde_json::from_value(json!({
+            "metadata": {"name": "shop", "namespace": "prod", "generation": 1},
+            "spec": {"organization": "o", "app": "shop", "region": "eze", "deploy": {"image": "x:1"}},
+            "status": {"observedGeneration": 1, "phase": phase},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn without_a_terminal_each_change_is_one_line_and_no_change_is_none() {
+        let now: Timestamp = "2026-01-01T00:00:00.7Z".parse().unwrap();
+        let mut known = Known::new();
+        let mut said = BTreeMap::new();
+        note(&mut known, watcher::Event::Apply(object("Deploy")));
+        let first = changes(&mut said, &known, now);
+        assert!(
+            first
+                .starts_with("2026-01-01T00:00:00Z prod/shop Deploy spec=Progressing site=Unknown"),
+            "{first}"
+        );
+        assert_eq!(changes(&mut said, &known, now), "");
+        note(&mut known, watcher::Event::Apply(object("Live")));
+        assert_eq!(changes(&mut said, &known, now).lines().count(), 1);
+        note(&mut known, watcher::Event::Delete(object("Live")));
+        assert_eq!(
+            changes(&mut said, &known, now),
+            "2026-01-01T00:00:00Z prod/shop deleted\n"
+        );
+    }
+
+    #[test]
+    fn nothing_is_shown_before_everything_is_known() {
+        let mut known = Known::new();
+        assert!(!note(&mut known, watcher::Event::Init));
+        assert!(!note(&mut known, watcher::Event::InitApply(object("Live"))));
+        assert!(note(&mut known, watcher::Event::InitDone));
+    }
+}
