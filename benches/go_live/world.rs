@@ -306,17 +306,36 @@ impl Operator {
 
     /// Its memory: the share of every page that is its own, in KiB (`Pss` of smaps_rollup).
     pub fn memory(&self) -> Result<u64> {
+        let child = self.child()?;
+        let rollup = std::fs::read_to_string(format!("/proc/{child}/smaps_rollup"))?;
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB"));
+        let kib = kib.ok_or("smaps_rollup without Pss")?;
+        Ok(kib.trim().parse()?)
+    }
+
+    /// The processor time of all its threads that still run (`schedstat` of proc(5)).
+    pub fn processor_time(&self) -> Result<Duration> {
+        let mut nanoseconds = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child()?))? {
+            // One that has ended meanwhile counts no more.
+            let stat = std::fs::read_to_string(thread?.path().join("schedstat"));
+            let stat = stat.unwrap_or_default();
+            let first = stat.split(' ').next().unwrap_or_default();
+            nanoseconds += first.parse::<u64>().unwrap_or_default();
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
+    /// The process id of the program behind its guard.
+    fn child(&self) -> Result<String> {
         let guard = self.process.id();
         let children = std::fs::read_to_string(format!("/proc/{guard}/task/{guard}/children"))?;
         for child in children.split_whitespace() {
             let program = std::fs::read_to_string(format!("/proc/{child}/comm"))?;
-            if program.trim() != "golive" {
-                continue;
+            if program.trim() == "golive" {
+                return Ok(child.to_owned());
             }
-            let rollup = std::fs::read_to_string(format!("/proc/{child}/smaps_rollup"))?;
-            let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-            let kib = line.and_then(|line| line.trim().strip_suffix("kB"));
-            return Ok(kib.ok_or("smaps_rollup has no Pss")?.trim().parse()?);
         }
         Err("the operator's process is not found".into())
     }

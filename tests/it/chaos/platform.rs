@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use golive::fly::{Class, Endpoints, Fly, HttpOptions, Token};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 
 use crate::support::{
@@ -195,6 +195,95 @@ async fn a_connection_that_ends_when_it_is_used_again_costs_a_read_nothing_and_r
         ambiguous > 0,
         "one whose connection ended may have happened"
     );
+}
+
+/// Requests that a connection of [`seldom_reused`] carries.
+const CARRIES: usize = 4;
+
+/// A way to this server on which each connection ends when it has carried a few requests and another one
+/// comes, before the server has seen that request. Says how many ended so.
+async fn seldom_reused(server: &str) -> (String, Arc<AtomicUsize>) {
+    let server = server.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let ended = Arc::new(AtomicUsize::new(0));
+    let counted = ended.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (server, counted) = (server.clone(), counted.clone());
+            tokio::spawn(async move {
+                let Ok(upstream) = TcpStream::connect(&server).await else {
+                    return;
+                };
+                let answered = AtomicBool::new(false);
+                let (mut from, mut to) = client.into_split();
+                let (mut answers, mut requests) = upstream.into_split();
+                let there = async {
+                    let mut buffer = vec![0; 64 * 1024];
+                    let mut carried = 0;
+                    loop {
+                        let read = from.read(&mut buffer).await.unwrap_or_default();
+                        if read == 0 {
+                            return;
+                        }
+                        // What comes after an answer is the next request.
+                        carried += usize::from(answered.swap(false, Ordering::SeqCst));
+                        if carried >= CARRIES {
+                            counted.fetch_add(1, Ordering::SeqCst);
+                            return;
+                        }
+                        if requests.write_all(&buffer[..read]).await.is_err() {
+                            return;
+                        }
+                    }
+                };
+                let back = async {
+                    let mut buffer = vec![0; 64 * 1024];
+                    loop {
+                        let read = answers.read(&mut buffer).await.unwrap_or_default();
+                        answered.store(true, Ordering::SeqCst);
+                        if read == 0 || to.write_all(&buffer[..read]).await.is_err() {
+                            return;
+                        }
+                    }
+                };
+                tokio::select! { () = there => {}, () = back => {} }
+            });
+        }
+    });
+    (base, ended)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_connections_that_end_when_they_are_used_again_an_application_goes_live_once() {
+    let mut env = Env::without_operator(options()).await;
+    let (base, ended) = seldom_reused(&env.sim.base_url()).await;
+    env.start_operator(&[
+        "--fly-machines-url",
+        &base,
+        "--fly-api-url",
+        &base,
+        "--fly-uiex-url",
+        &base,
+        "--fly-registry-url",
+        &base,
+    ])
+    .await;
+    let spec = json!({
+        "provision": {"secrets": {"generate": [{"name": "JWT_SECRET"}]}},
+        "deletionPolicy": {"app": "Delete", "secrets": "Delete"},
+    });
+    env.activation("hola", spec).await;
+    let status = recovered(&env, "hola").await;
+    assert!(is(&status, "Live", "True"));
+    assert!(
+        ended.load(Ordering::SeqCst) > 0,
+        "no connection was used again"
+    );
+    assert_eq!(serving(&env, APP).len(), 2);
+    env.delete("hola").await;
+    never_two(&env.sim).unwrap();
+    nothing_left(&env).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! Releases: how they are deployed, replaced, followed, tested and rolled back.
 
+mod busy;
 mod failure_matrix;
 mod fleet;
 mod fly_release;

@@ -6,7 +6,7 @@
     reason = "a helper fails its test by a panic"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fly_sim::Point;
@@ -15,6 +15,8 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube_env::ControlPlane;
 use kube_env::process::{Process, Spec};
+use kube_env::proxy::Proxy;
+use secrecy::ExposeSecret;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -153,10 +155,15 @@ async fn the_next_process_leads_at_once_after_one_that_stopped_in_good_order() {
 
 /// The operator of this world as a process that is elected first.
 fn elected(env: &Env) -> Process {
+    elected_with(env, env.log(), env.cluster.kubeconfig())
+}
+
+/// The same, with its output in this file, and the rights of this configuration.
+fn elected_with(env: &Env, log: PathBuf, kubeconfig: &Path) -> Process {
     let flags = env.flags(&[]).into_iter();
     let flags = flags.map(|flag| flag.replace("--leader-elect=false", "--leader-elect=true"));
-    let spec = Spec::new("golive", env!("CARGO_BIN_EXE_golive"), env.log())
-        .env("KUBECONFIG", env.cluster.kubeconfig())
+    let spec = Spec::new("golive", env!("CARGO_BIN_EXE_golive"), log)
+        .env("KUBECONFIG", kubeconfig)
         .args(["run", "--log-format=text"])
         .args(flags)
         .stop_with("TERM", LIMIT);
@@ -237,6 +244,15 @@ async fn a_process_that_loses_the_lease_ends_at_once_though_a_call_is_under_way(
         .await
         .unwrap();
 
+    let output = ended(&mut golive).await;
+    assert!(output.contains("leadership is lost"), "{output}");
+    assert!(output.contains("exit_code=3"), "{output}");
+    assert!(!output.contains("released the lease"), "{output}");
+    assert_eq!(holder(&env).await, "somebody");
+}
+
+/// Waits until the process has ended, and returns its output.
+async fn ended(golive: &mut Process) -> String {
     let end = std::time::Instant::now() + LIMIT;
     while golive.exited().is_none() {
         assert!(
@@ -246,11 +262,49 @@ async fn a_process_that_loses_the_lease_ends_at_once_though_a_call_is_under_way(
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let output = golive.output().unwrap();
+    golive.output().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_alone_cannot_reach_the_api_server_ends_and_the_next_one_goes_on() {
+    let env = Env::without_operator(options()).await;
+    let proxy = Proxy::start(&env.cluster).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let through_proxy = folder.path().join("kubeconfig");
+    let rights = proxy.config(env.cluster.config());
+    let token = rights
+        .auth_info
+        .token
+        .as_ref()
+        .map(ExposeSecret::expose_secret);
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
+        "clusters": [{"name": "proxy", "cluster": {"server": rights.cluster_url.to_string()}}],
+        "users": [{"name": "proxy", "user": {"token": token}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "proxy"}}],
+    });
+    std::fs::write(&through_proxy, config.to_string()).unwrap();
+    let mut pause = pause_at(&env, CREATE_MACHINE, Point::BeforeApply);
+    let first_log = folder.path().join("first.log");
+    let mut first = elected_with(&env, first_log, &through_proxy);
+    env.activation("hola", json!({})).await;
+    let reached = tokio::time::timeout(LIMIT, pause.reached()).await;
+    assert!(reached.is_ok(), "{}", first.output().unwrap());
+
+    // A change is under way when the API server is out of its reach, and of nobody else's.
+    proxy.freeze(true);
+    let mut next = elected(&env);
+    let output = ended(&mut first).await;
     assert!(output.contains("leadership is lost"), "{output}");
     assert!(output.contains("exit_code=3"), "{output}");
-    assert!(!output.contains("released the lease"), "{output}");
-    assert_eq!(holder(&env).await, "somebody");
+    pause.resume();
+
+    env.wait_live("hola").await;
+    assert_eq!(env.sim.machines("hola-cabanas").len(), 2);
+    crash::never_two(&env.sim).unwrap();
+    tokio::task::spawn_blocking(move || next.stop())
+        .await
+        .unwrap();
 }
 
 /// Without a subcommand nothing starts on the cluster of the current kubeconfig.
