@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, Command, CommandFactory, Parser};
+use clap::{Arg, ArgAction, Command as Grammar, CommandFactory, Parser};
 
 use super::connect::{self, Connection};
 use super::explain;
@@ -62,7 +62,7 @@ pub(super) struct CompleteArgs {
 }
 
 /// Prints a script.
-pub(super) fn run(args: &Args, mut command: Command) -> Output {
+pub(super) fn run(args: &Args, mut command: Grammar) -> Output {
     use clap_complete::{generate, shells};
     let mut script = Vec::new();
     let name = "kubectl-golive";
@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args, mut command: Command) -> Output {
 /// Prints the candidates. Nothing is said of what goes wrong: a person types.
 pub(super) async fn complete(
     args: &CompleteArgs,
-    mut command: Command,
+    mut command: Grammar,
 ) -> Result<Output, connect::Error> {
     command.build();
     let mut out = String::new();
@@ -147,7 +147,7 @@ enum Wanted {
 }
 
 /// The flag of this name, if the command has it.
-fn flag<'a>(command: &'a Command, word: &str) -> Option<&'a Arg> {
+fn flag<'a>(command: &'a Grammar, word: &str) -> Option<&'a Arg> {
     command.get_arguments().find(|arg| {
         let long = arg.get_long().map(|long| format!("--{long}"));
         let short = arg.get_short().map(|short| format!("-{short}"));
@@ -160,7 +160,7 @@ fn takes_value(arg: &Arg) -> bool {
 }
 
 /// What can stand in the place of the last word. Pure.
-fn wanted(root: &Command, words: &[String]) -> Wanted {
+fn wanted(root: &Grammar, words: &[String]) -> Wanted {
     let (partial, before) = match words.split_last() {
         Some((last, before)) => (last.as_str(), before),
         None => ("", words),
@@ -204,7 +204,7 @@ fn about(text: Option<&clap::builder::StyledStr>) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-fn flags(command: &Command, partial: &str) -> Wanted {
+fn flags(command: &Grammar, partial: &str) -> Wanted {
     let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
     let long =
         shown.filter_map(|arg| Some((format!("--{}", arg.get_long()?), about(arg.get_help()))));
@@ -239,17 +239,17 @@ mod tests {
 
     use super::*;
 
-    fn command() -> Command {
+    fn command() -> Grammar {
         let name = || Arg::new("name");
         let from = Arg::new("from")
             .long("from")
             .value_parser(PossibleValuesParser::new(["Deploy", "SmokeTest"]));
         let file = Arg::new("file").long("file");
         let yes = Arg::new("yes").long("yes").action(ArgAction::SetTrue);
-        let retry = Command::new("retry").about("Again.");
+        let retry = Grammar::new("retry").about("Again.");
         let retry = retry.args([name(), from, file, yes]);
-        let explain = Command::new("explain").arg(Arg::new("reason"));
-        let mut root = Command::new("golive").subcommands([retry, explain]);
+        let explain = Grammar::new("explain").arg(Arg::new("reason"));
+        let mut root = Grammar::new("golive").subcommands([retry, explain]);
         root.build();
         root
     }

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use golive::api::ActivationStatus;
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::support::env::{Env, LIMIT, is, message, root};
@@ -257,8 +258,9 @@ async fn a_watch_prints_a_line_for_each_change_and_ends_when_nobody_reads_it() {
 
     // A change is another line, and nobody reads it.
     drop(lines);
-    let deleted = env.activations().delete("hola", &Default::default());
-    deleted.await.unwrap();
+    let activations = env.activations();
+    let deleted = activations.delete("hola", &DeleteParams::default()).await;
+    deleted.unwrap();
     let end = Instant::now() + LIMIT;
     let code = loop {
         if let Some(ended) = watch.child().try_wait().unwrap() {
