@@ -179,7 +179,8 @@ where
     F: Fn(Feed, usize) -> A,
     A: Future<Output = Fetched>,
 {
-    let asking = feeds.to_vec().into_iter().map(|entry| {
+    let own: Vec<Entry> = feeds.to_vec();
+    let asking = own.into_iter().map(|entry| {
         let asked = entry.map(|feed| fetch(feed, SMALL));
         async move {
             match asked {
