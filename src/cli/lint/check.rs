@@ -21,6 +21,8 @@ pub(super) enum Level {
     Error,
     /// It is accepted, and probably a mistake.
     Warning,
+    /// A rule that cannot be checked here; nothing is known to be wrong.
+    Note,
 }
 
 /// One finding.
@@ -159,7 +161,7 @@ fn structure(crds: &[CustomResourceDefinition], held: &Held, found: &mut Vec<Fin
     }
     for rule in checked.left {
         let message = format!("only the API server can check {rule}");
-        found.push(held.finding(Level::Warning, "schema", message));
+        found.push(held.finding(Level::Note, "schema", message));
     }
 }
 

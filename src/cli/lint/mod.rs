@@ -51,7 +51,11 @@ pub(super) fn run(args: &Args) -> Result<Output, Box<dyn Error>> {
     }
     let found = check::all(&texts);
     let errors = found.iter();
-    let mut errors = errors.filter(|one| args.strict || one.level == Level::Error);
+    let mut errors = errors.filter(|one| match one.level {
+        Level::Error => true,
+        Level::Warning => args.strict,
+        Level::Note => false,
+    });
     let code = if errors.next().is_some() {
         HAS_ERRORS
     } else {

@@ -23,6 +23,7 @@ impl Level {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Note => "note",
         }
     }
 }
@@ -61,7 +62,11 @@ fn annotation(one: &Finding) -> String {
         text.replace('\n', "%0A")
     };
     let file = data(&one.file).replace(':', "%3A").replace(',', "%2C");
-    format!("::{} file={file}::{}\n", one.level.word(), data(&said(one)))
+    let command = match one.level {
+        Level::Note => "notice",
+        level => level.word(),
+    };
+    format!("::{command} file={file}::{}\n", data(&said(one)))
 }
 
 /// Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0".
