@@ -63,12 +63,14 @@ pub enum Error {
     },
 
     /// Something a person must change first.
-    #[error("{message}")]
+    #[error("{message}{}{action}", if action.is_empty() { "" } else { ": " })]
     Blocked {
         /// The reason for conditions and events.
         reason: Reason,
-        /// The evidence and the next action.
+        /// The evidence.
         message: String,
+        /// What the person does; empty where the message says it all.
+        action: String,
     },
 
     /// There is no room in memory for what the object names.
@@ -238,8 +240,7 @@ pub fn says_what_to_do(error: &Error) -> bool {
     }
 }
 
-/// The next action of a person, if the refusal is permanent. An error of our own has it in its
-/// message.
+/// The next action of a person, if Fly.io's refusal is permanent.
 pub fn next_action(error: &Error) -> Option<&'static str> {
     match error {
         Error::Fly { source, .. } if error.retry() == Retry::OnChange => Some(source.next_action()),

@@ -134,7 +134,8 @@ pub async fn observe(cx: &Cx) -> Result<Wanted> {
             Err(missing) => {
                 return Err(Error::Blocked {
                     reason: missing.reason(),
-                    message: missing.sentence(&cx.owner.namespace),
+                    message: missing.to_string(),
+                    action: missing.action(&cx.owner.namespace),
                 });
             }
         };

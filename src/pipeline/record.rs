@@ -176,9 +176,10 @@ impl StepRecord {
         now: Instant,
     ) {
         let why = Why::new(error.reason(), crate::causes::chain(error));
-        match action {
-            Some(action) => self.explain(why.next(action)),
-            None => {
+        match (action, error) {
+            (Some(action), _) => self.explain(why.next(action)),
+            (None, Error::Blocked { action, .. }) => self.explain(why.said(action.clone())),
+            (None, _) => {
                 self.explain(why.next(error::next_action(error).unwrap_or_default()));
                 if !error::says_what_to_do(error) {
                     self.action.clear();

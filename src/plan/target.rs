@@ -213,7 +213,8 @@ impl Target {
     pub fn config(&self) -> Result<Arc<FlyConfig>, Error> {
         self.config_or_invalid().map_err(|invalid| Error::Blocked {
             reason: invalid.reason,
-            message: invalid.sentence(),
+            message: invalid.message.clone(),
+            action: invalid.action.clone(),
         })
     }
 
@@ -242,7 +243,8 @@ impl Target {
     pub fn image(&self) -> Result<&fly::ImageReference, Error> {
         self.image_or_invalid().map_err(|invalid| Error::Blocked {
             reason: invalid.reason,
-            message: invalid.sentence(),
+            message: invalid.message.clone(),
+            action: invalid.action.clone(),
         })
     }
 

@@ -124,6 +124,7 @@ impl<'a> StatusPublisher<'a> {
             return Err(Error::Blocked {
                 reason: Reason::NotLeading,
                 message: "this replica may no longer write the status".to_owned(),
+                action: String::new(),
             });
         }
         let current = self.current(old).await?;

@@ -70,6 +70,7 @@ fn gone(owner: &Owner) -> Error {
             "the Activation {} was deleted before anything was created for it",
             owner.name
         ),
+        action: String::new(),
     }
 }
 

@@ -115,9 +115,10 @@ pub async fn load(kube: &Client, own_namespace: &str, owner: &Owner) -> Result<S
         Some(map) => parse(map).map_err(|why| Error::Blocked {
             reason: Reason::InternalError,
             message: format!(
-                "the ConfigMap {own_namespace}/{} does not hold an image ({why}): restore it, or delete it to have the image chosen again",
+                "the ConfigMap {own_namespace}/{} does not hold an image ({why})",
                 name(&owner.uid)
             ),
+            action: "restore it, or delete it to have the image chosen again".to_owned(),
         }),
     }
 }

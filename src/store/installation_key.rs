@@ -53,8 +53,9 @@ pub async fn load(kube: &Client, namespace: &str) -> Result<Arc<[u8]>, Error> {
         Some(key) if key.0.len() >= LENGTH => Ok(key.0.into()),
         _ => Err(Error::Blocked {
             reason: Reason::SecretInvalid,
-            message: format!(
-                "the Secret {namespace}/{NAME} has no usable `{KEY}`: delete the Secret, and a new key is created (all secrets are then pushed once more)"
+            message: format!("the Secret {namespace}/{NAME} has no usable `{KEY}`"),
+            action: format!(
+                "`kubectl -n {namespace} delete secret {NAME}`: a new key is then created, and all secrets are pushed once more"
             ),
         }),
     }

@@ -191,10 +191,14 @@ async fn create(cx: &Cx, app: String, organization: String) -> Result<()> {
         // observation shows which. Until Fly.io shows the app, neither is known.
         Err(error) if is_name_taken(&error) => match look_up(cx, &app).await? {
             AppLookup::Found(_) => Ok(()),
-            AppLookup::Forbidden => Err(Error::Blocked {
-                reason: Reason::NameTaken,
-                message: app_name::taken(&app).sentence(),
-            }),
+            AppLookup::Forbidden => {
+                let taken = app_name::taken(&app);
+                Err(Error::Blocked {
+                    reason: taken.reason,
+                    message: taken.message,
+                    action: taken.action,
+                })
+            }
             AppLookup::NotFound => Err(Error::fly(
                 format!("create the app {app}, whose name is in use though it cannot be seen"),
                 error,

@@ -293,8 +293,9 @@ fn count_failure(cx: &Cx, missing: &MissingParts, error: Error) -> Result<()> {
     }
     Err(Error::Blocked {
         reason: Reason::AttachFailed,
-        message: format!(
-            "{text}: look at the cluster with {}, or declare `postgres.fallback` with a URL of your own",
+        message: text,
+        action: format!(
+            "look at the cluster with {}, or declare `postgres.fallback` with a URL of your own",
             match cx.facts.get::<Database>().as_deref() {
                 Some(Database::FlyPostgres { app, .. }) => format!("`fly status -a {app}`"),
                 _ => format!("`fly mpg status {}`", missing.cluster),
@@ -375,6 +376,7 @@ mod tests {
         let blocked = Error::Blocked {
             reason: Reason::AttachFailed,
             message: String::new(),
+            action: String::new(),
         };
         assert!(is_attach_failure(&blocked));
         assert!(!is_attach_failure(&Error::NotKnown("the database cluster")));

@@ -174,9 +174,10 @@ impl InCluster {
             _ => Err(Error::Blocked {
                 reason: Reason::AttachFailed,
                 message: format!(
-                    "{what} in the database machine {machine} of {cluster} ended with exit code {exit} and HTTP status {}: look at `fly logs -a {cluster}`",
+                    "{what} in the database machine {machine} of {cluster} ended with exit code {exit} and HTTP status {}",
                     status.parse::<u16>().unwrap_or_default()
                 ),
+                action: format!("look at `fly logs -a {cluster}`"),
             }),
         }
     }

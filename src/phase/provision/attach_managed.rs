@@ -77,7 +77,8 @@ async fn read(cx: &Cx, id: &str, without_record: bool) -> Result<Attachment> {
         Some(url) => Ok(Attachment::Complete(url)),
         None => Err(Error::Blocked {
             reason: Reason::AttachFailed,
-            message: "Fly.io returned a database URL that cannot be parsed: look at the cluster with `fly mpg status`".to_owned(),
+            message: "Fly.io returned a database URL that cannot be parsed".to_owned(),
+            action: "look at the cluster with `fly mpg status`".to_owned(),
         }),
     }
 }

@@ -88,7 +88,8 @@ fn url_of(cx: &Cx, source: &UrlSource) -> Result<SecretString> {
         .cloned()
         .map_err(|missing| Error::Blocked {
             reason: missing.reason(),
-            message: missing.sentence(&cx.owner.namespace),
+            message: missing.to_string(),
+            action: missing.action(&cx.owner.namespace),
         })
 }
 

@@ -130,10 +130,8 @@ async fn is_listed(cx: &Cx, app: &str) -> Result<bool> {
 fn blind(cx: &Cx, what: &str) -> Error {
     Error::Blocked {
         reason: Reason::TokenScopeMissing,
-        message: format!(
-            "{what}: use a token of the organization {}",
-            cx.target.organization
-        ),
+        message: what.to_owned(),
+        action: format!("use a token of the organization {}", cx.target.organization),
     }
 }
 

@@ -365,7 +365,8 @@ fn external_url(cx: &Cx, source: &UrlSource) -> Result<SecretString> {
     let value = cx.refs.secret(&reference.name, &reference.key);
     value.cloned().map_err(|missing| Error::Blocked {
         reason: missing.reason(),
-        message: missing.sentence(&cx.owner.namespace),
+        message: missing.to_string(),
+        action: missing.action(&cx.owner.namespace),
     })
 }
 
@@ -386,9 +387,10 @@ pub(super) async fn url(cx: &Cx) -> Result<Option<SecretString>> {
 /// The URL of the Upstash database of our name; `None` when there is no such database.
 async fn upstash_url(cx: &Cx) -> Result<Option<SecretString>> {
     let name = names::redis(&cx.target.app);
-    let failed = |message| Error::Blocked {
+    let failed = |message, action| Error::Blocked {
         reason: Reason::RedisFailed,
         message,
+        action,
     };
     let found = match app_overview::redis(cx).await {
         Some(found) => Some(found),
@@ -402,15 +404,19 @@ async fn upstash_url(cx: &Cx) -> Result<Option<SecretString>> {
     };
     let owner = found.organization.and_then(|org| org.slug);
     if owner.is_some_and(|slug| slug != cx.target.organization) {
-        return Err(failed(format!(
-            "a Redis database {name} exists in another organization: use `redis.external`"
-        )));
+        return Err(failed(
+            format!("a Redis database {name} exists in another organization"),
+            "use `redis.external`".to_owned(),
+        ));
     }
     match (found.url, found.error_message) {
         (Some(url), _) => Ok(Some(url)),
-        (None, Some(error)) if !error.is_empty() => Err(failed(format!(
-            "the Redis database {name} failed at Fly.io: look at it with `fly redis status {name}`, destroy it to have it created anew, or use `redis.external`"
-        ))),
+        (None, Some(error)) if !error.is_empty() => Err(failed(
+            format!("the Redis database {name} failed at Fly.io"),
+            format!(
+                "look at it with `fly redis status {name}`, destroy it to have it created anew, or use `redis.external`"
+            ),
+        )),
         _ => Err(Error::NotKnown("the URL of the Redis database")),
     }
 }
@@ -438,9 +444,9 @@ async fn create(cx: &Cx, name: String) -> Result<()> {
     let Some(plan) = redis_plans::find(&plans, &spec.plan) else {
         return Err(Error::Blocked {
             reason: Reason::RedisFailed,
-            message: format!(
-                "there is no Redis plan {}: set `redis.upstash.plan` to one of {}",
-                spec.plan,
+            message: format!("there is no Redis plan {}", spec.plan),
+            action: format!(
+                "set `redis.upstash.plan` to one of {}",
                 redis_plans::names(&plans).join(", ")
             ),
         });

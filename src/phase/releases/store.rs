@@ -139,8 +139,9 @@ async fn stored_at(place: Place<'_>, facts: &Facts, journal: &TypedMap) -> Resul
         let record = decode(map).map_err(|why| Error::Blocked {
             reason: Reason::InternalError,
             message: format!(
-                "the ConfigMap {own_namespace}/{name} does not hold a release ({why}): restore it, or delete it to forget the release"
+                "the ConfigMap {own_namespace}/{name} does not hold a release ({why})"
             ),
+            action: "restore it, or delete it to forget the release".to_owned(),
         })?;
         let version = version.map(|version| (record.number, version));
         stored.versions.extend(version);

@@ -103,6 +103,7 @@ pub fn guest(name: &str) -> Result<MachineGuest> {
     flytoml::parse_size(name).map_err(|error| Error::Blocked {
         reason: Reason::FlyConfigInvalid,
         message: format!("`deploy.fallbackSizes`: {error}"),
+        action: "correct `deploy.fallbackSizes`".to_owned(),
     })
 }
 

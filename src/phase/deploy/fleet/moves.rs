@@ -139,8 +139,12 @@ async fn create(cx: &Cx, wanted: &WantedMachine) -> Result<()> {
                     _ => Err(Error::Blocked {
                         reason: Reason::NameTaken,
                         message: format!(
-                            "a machine {} ({id}) exists that this Activation did not create: destroy or rename it",
+                            "a machine {} ({id}) exists that this Activation did not create",
                             wanted.name
+                        ),
+                        action: format!(
+                            "destroy it with `fly machine destroy {id} -a {}`, or rename it",
+                            cx.target.app
                         ),
                     }),
                 }

@@ -285,6 +285,7 @@ pub fn not_convertible(what: &str, error: &flytoml::ConversionError) -> Error {
     Error::Blocked {
         reason: Reason::FlyConfigInvalid,
         message: format!("cannot build the {what} from fly.toml: {error}"),
+        action: "correct the fly.toml".to_owned(),
     }
 }
 

@@ -138,19 +138,21 @@ impl Targets {
 /// What the machines run when they run the release of this record.
 fn restored(serving: &Record, target: &Target, rollback: Option<RolledBack>) -> Result<Effective> {
     let content = &serving.content;
-    let mut config =
-        match &content.config {
-            None => AppConfig::minimal(&target.app, &target.region, content.port),
-            Some(text) => flytoml::parse(text)
+    let mut config = match &content.config {
+        None => AppConfig::minimal(&target.app, &target.region, content.port),
+        Some(text) => {
+            flytoml::parse(text)
                 .map_err(|error| Error::Blocked {
                     reason: Reason::RollbackHeld,
                     message: format!(
-                        "the fly.toml of {} is no longer valid ({error}): deploy another release",
+                        "the fly.toml of {} is no longer valid ({error})",
                         serving.name()
                     ),
+                    action: "deploy another release".to_owned(),
                 })?
-                .config,
-        };
+                .config
+        }
+    };
     config.bind(&target.app, &target.region);
     Ok(Effective {
         key: serving.key.clone(),

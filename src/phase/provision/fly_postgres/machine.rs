@@ -68,6 +68,7 @@ pub async fn request(
     let guest = guest.map_err(|error| Error::Blocked {
         reason: Reason::InvalidSpec,
         message: format!("`postgres.flyPostgres.size`: {error}"),
+        action: "correct `postgres.flyPostgres.size`".to_owned(),
     })?;
     Ok(NewMachine {
         name,
