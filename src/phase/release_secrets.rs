@@ -3,7 +3,8 @@
 //! Secrets belong to the app and not to a release: a machine gets the values that are set when it starts.
 //! What the spec asks for otherwise than the release that serves is therefore set by the first change of
 //! Deploy, behind its gate, and not by Provision: a machine that has to be created again before that
-//! starts with the secrets of the release that serves.
+//! starts with the secrets of the release that serves. What the spec no longer asks for stays until the
+//! release without it serves: the one before it may have to be restored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -105,7 +106,8 @@ fn differs(
         };
         [&had.given, &had.last].contains(&print)
     };
-    !push.unset.is_empty() || !push.set.iter().all(has_had)
+    let has = |name: &String| serving.contains_key(name);
+    push.unset.iter().any(has) || !push.set.iter().all(has_had)
 }
 
 /// Notes whether the secrets of the step `Secrets` wait.
@@ -166,6 +168,27 @@ pub fn note_pending(cx: &Cx, push: &Push, values: &BTreeMap<String, SecretString
     cx.facts.set(Pending(unset.chain(set).collect()));
 }
 
+/// The names of the app's secrets that the release that the spec asks for is without: they are removed as soon
+/// as it serves.
+pub fn surplus(cx: &Cx) -> BTreeSet<String> {
+    let pending = cx.facts.get::<Pending>();
+    let records = app_secrets::records(cx);
+    pending.map_or_else(BTreeSet::new, |pending| surplus_of(&pending.0, &records))
+}
+
+/// Those of the pending removals that were not made yet. Pure.
+fn surplus_of(
+    pending: &BTreeMap<String, Option<String>>,
+    records: &BTreeMap<String, SecretStatus>,
+) -> BTreeSet<String> {
+    let removals = pending.iter().filter(|(_, print)| print.is_none());
+    let names = removals.map(|(name, _)| name);
+    names
+        .filter(|name| records.contains_key(*name))
+        .cloned()
+        .collect()
+}
+
 /// The app's secrets as the release that the spec asks for gets them: what was set, and what Deploy has
 /// still to set and to remove.
 pub fn expected(cx: &Cx) -> BTreeMap<String, SecretStatus> {
@@ -194,12 +217,13 @@ fn with(
     records
 }
 
-/// The names of what waits, as steps of Provision.
+/// The steps of Provision whose secrets wait, and `Promote` while it has secrets to remove.
 pub fn waiting_steps(cx: &Cx) -> BTreeSet<StepId> {
     let addresses = waiting_addresses(cx);
     let address = |name, step| addresses.contains_key(name).then_some(step);
     let steps = [
         do_secrets_wait(cx).then_some(StepId::Secrets),
+        (!surplus(cx).is_empty()).then_some(StepId::Promote),
         address(DATABASE_URL, StepId::Attach),
         address(REDIS_URL, StepId::Redis),
     ];
@@ -251,6 +275,21 @@ mod tests {
         assert!(waits(&[("A", "a"), ("D", "d")], &[]));
         assert!(waits(&[], &["A"]));
         assert!(waits(&[("C", "c")], &[]));
+        // One less that the release never had.
+        assert!(!waits(&[("A", "a")], &["D"]));
+    }
+
+    #[test]
+    fn what_the_wanted_release_is_without_is_removed_once() {
+        let records = [pushed("A", "da", "a"), pushed("B", "db", "b")];
+        let pending = [
+            ("A".to_owned(), Some("new".to_owned())),
+            ("B".to_owned(), None),
+            // It is removed already: one of this name that comes later is somebody's.
+            ("C".to_owned(), None),
+        ];
+        let surplus = surplus_of(&pending.into(), &records.into());
+        assert_eq!(surplus, ["B".to_owned()].into());
     }
 
     #[test]

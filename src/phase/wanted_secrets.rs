@@ -184,6 +184,14 @@ pub fn previous(
     known.collect()
 }
 
+/// Whether this is the value before the last rotation of a generated secret: it is over when the store
+/// no longer has it, and nobody could put it back. Pure.
+pub fn is_previous(target: &Target, name: &str) -> bool {
+    let generated = &target.provision.secrets.generate;
+    name.strip_suffix(PREVIOUS)
+        .is_some_and(|of| generated.iter().any(|generated| generated.name == of))
+}
+
 /// True for the URLs that the steps `Attach` and `Redis` set.
 fn of_another_step(target: &Target, name: &str) -> bool {
     let provision = &target.provision;
@@ -232,6 +240,14 @@ mod tests {
         assert!(of_another_step(&asked, "DATABASE_URL"));
         assert!(of_another_step(&asked, "REDIS_URL"));
         assert!(!of_another_step(&target(""), "DATABASE_URL"));
+    }
+
+    #[test]
+    fn only_the_value_before_a_rotation_is_over_when_the_store_no_longer_has_it() {
+        let target = target("provision: {secrets: {generate: [{name: JWT}]}}");
+        assert!(is_previous(&target, "JWT_PREVIOUS"));
+        assert!(!is_previous(&target, "JWT"));
+        assert!(!is_previous(&target, "SALT_PREVIOUS"), "one of the user's");
     }
 
     #[test]
