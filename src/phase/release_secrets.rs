@@ -8,18 +8,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::{
     app_secrets::{self, Comparison},
     names::{DATABASE_URL, REDIS_URL},
-    releases::{record::Content, store},
+    releases::{
+        record::{Content, Outcome},
+        records::Records,
+        store,
+    },
     wanted_secrets::Push,
 };
 use crate::{
     api::status::SecretStatus,
     pipeline::{Cx, StepId, step::Result},
     plan::fingerprint,
+    store::generated::{Rests, Rotation},
 };
 
 /// The fingerprints of a secret of the release; empty: not known.
@@ -146,6 +152,47 @@ pub async fn compare_address(
     Ok((compared, waits))
 }
 
+/// This rotation as the releases allow it: what rests, and since when the release that serves has each value.
+///
+/// # Errors
+/// When the records of the releases cannot be read.
+pub async fn allowed(cx: &Cx, rotation: Rotation) -> Result<Rotation> {
+    let records = store::load(cx).await?;
+    Ok(Rotation {
+        rests: rests(do_secrets_wait(cx), &records),
+        used_since: used_since(&records),
+        ..rotation
+    })
+}
+
+/// Which replacements of generated values rest. Pure.
+fn rests(secrets_wait: bool, records: &Records) -> Rests {
+    let latest = records.latest();
+    if secrets_wait {
+        Rests::All
+    } else if latest.is_some_and(|latest| latest.outcome == Outcome::Failed) {
+        Rests::Age
+    } else {
+        Rests::Nothing
+    }
+}
+
+/// Since when the release that serves and those before it have had each of its values, by name. Pure.
+fn used_since(records: &Records) -> BTreeMap<String, Timestamp> {
+    let Some(serving) = records.serving_record() else {
+        return BTreeMap::new();
+    };
+    let since = |(name, print): (&String, &String)| {
+        let earlier = records.list.iter().rev();
+        let earlier = earlier.filter(|record| record.is_good() && record.number <= serving.number);
+        let same =
+            earlier.take_while(|record| record.content.fingerprints.get(name) == Some(print));
+        let first = same.last().unwrap_or(serving);
+        (name.clone(), first.time)
+    };
+    serving.content.fingerprints.iter().map(since).collect()
+}
+
 /// Whether the secrets of the step `Secrets` wait.
 pub fn do_secrets_wait(cx: &Cx) -> bool {
     let waiting = cx.facts.get::<Waiting>();
@@ -233,7 +280,7 @@ pub fn waiting_steps(cx: &Cx) -> BTreeSet<StepId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::releases::{record::Outcome, records::tests::record};
+    use crate::phase::releases::records::tests::record;
 
     fn pushed(name: &str, digest: &str, print: &str) -> (String, SecretStatus) {
         let status = SecretStatus {
@@ -310,6 +357,47 @@ mod tests {
             .map(|(name, status)| (&**name, &*status.fingerprint))
             .collect();
         assert_eq!(prints, [("A", "new"), ("C", "c"), ("D", "d")]);
+    }
+
+    #[test]
+    fn replacements_rest_until_the_values_are_used_and_by_age_while_the_latest_release_failed() {
+        let serves = Records {
+            list: vec![record(1, "a", Outcome::Succeeded)],
+        };
+        let held = Records {
+            list: vec![
+                record(1, "a", Outcome::Succeeded),
+                record(2, "b", Outcome::Failed),
+            ],
+        };
+        assert_eq!(rests(false, &Records::default()), Rests::Nothing);
+        assert_eq!(rests(false, &serves), Rests::Nothing);
+        assert_eq!(rests(false, &held), Rests::Age);
+        assert_eq!(rests(true, &held), Rests::All);
+        assert_eq!(rests(true, &serves), Rests::All);
+    }
+
+    #[test]
+    fn a_value_is_used_since_the_first_release_in_a_row_that_has_it() {
+        let at = |second| Timestamp::from_second(second).unwrap_or_default();
+        let with = |number, print: &str| {
+            let mut record = record(number, "key", Outcome::Succeeded);
+            record.time = at(i64::try_from(number).unwrap_or_default());
+            record.content.fingerprints = [("A".to_owned(), print.to_owned())].into();
+            record
+        };
+        let records = |prints: &[&str]| Records {
+            list: prints
+                .iter()
+                .zip(1..)
+                .map(|(print, n)| with(n, print))
+                .collect(),
+        };
+        let since = |prints: &[&str]| used_since(&records(prints)).get("A").copied();
+        assert_eq!(since(&["new"]), Some(at(1)));
+        assert_eq!(since(&["old", "new", "new"]), Some(at(2)));
+        assert_eq!(since(&["new", "old", "new"]), Some(at(3)), "once more");
+        assert_eq!(used_since(&Records::default()), BTreeMap::new());
     }
 
     #[test]
