@@ -72,22 +72,24 @@ fn pause(all_known: bool, timing: &Timing) -> Duration {
     }
 }
 
-/// The preview of the phase whose gate is closed, if it was made for this target.
+/// The preview of the phase that is not carried out, if it was made for this target: what its own steps do not
+/// plan.
 pub fn behind_gate(
     observations: &Observations,
     stamp: &str,
     phases: &[PhaseReport],
 ) -> Vec<(PhaseName, StepId, String)> {
     let preview = observations.preview.as_ref();
-    let current = preview.filter(|preview| {
-        preview.stamp == stamp
-            && phases
-                .iter()
-                .any(|phase| phase.id == preview.phase && phase.is_held())
-    });
-    let changes = current.iter().flat_map(|preview| {
-        let changes = preview.changes.iter();
-        changes.map(|(step, change)| (preview.phase, *step, change.clone()))
-    });
-    changes.collect()
+    let Some(preview) = preview.filter(|preview| preview.stamp == stamp) else {
+        return Vec::new();
+    };
+    let mut previewed = phases.iter().filter(|phase| phase.is_previewed());
+    let Some(phase) = previewed.find(|phase| phase.id == preview.phase) else {
+        return Vec::new();
+    };
+    let changes = preview.changes.iter();
+    changes
+        .filter(|(step, _)| !phase.plans(*step))
+        .map(|(step, change)| (preview.phase, *step, change.clone()))
+        .collect()
 }

@@ -66,7 +66,7 @@ pub async fn run(
                     PhaseProgress::Succeeded | PhaseProgress::NotImplemented
                 ));
         // Nor does it change anything that an approval could be about.
-        if report.is_held() && required {
+        if report.is_previewed() && required {
             preview::make(cx, &pass.stamp, phase, observations).await;
         }
         reports.push(report);
