@@ -22,7 +22,7 @@ use super::{
     wanted_secrets::Push,
 };
 use crate::{
-    api::status::SecretStatus,
+    api::{provision::Provision, status::SecretStatus},
     pipeline::{Cx, StepId, step::Result},
     plan::fingerprint,
     store::generated::{Rests, Rotation},
@@ -131,7 +131,30 @@ pub fn address_waits(cx: &Cx, name: &str, address: Option<SecretString>) {
     });
 }
 
-/// Compares an address with what Fly.io has, and notes whether it waits until Deploy may begin.
+/// What the release that serves went live with around it; `None`: none serves, or its record is of an older
+/// version.
+///
+/// # Errors
+/// When the records of the releases cannot be read.
+pub async fn served(cx: &Cx) -> Result<Option<Provision>> {
+    let records = store::load(cx).await?;
+    let served = records
+        .serving_record()
+        .and_then(|serving| serving.content.served.as_ref());
+    Ok(served.map(|served| served.provision.clone()))
+}
+
+/// What an address leads to, compared with that of the release that serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// To the only object of its name, which the release that serves uses too: another address of it is a repair.
+    ToTheSame,
+    /// Perhaps to another object.
+    Elsewhere,
+}
+
+/// Compares an address with what Fly.io has, and notes whether it waits until Deploy may begin. One that repairs
+/// that of the release that serves does not wait.
 ///
 /// # Errors
 /// When Fly.io does not answer, or the records of the releases cannot be read.
@@ -139,6 +162,7 @@ pub async fn compare_address(
     cx: &Cx,
     name: &str,
     address: SecretString,
+    leads: Leads,
 ) -> Result<(Comparison, bool)> {
     let values = BTreeMap::from([(name.to_owned(), address.clone())]);
     let compared = app_secrets::compare(cx, &values).await?;
@@ -146,7 +170,7 @@ pub async fn compare_address(
         set: compared.stale.clone(),
         unset: BTreeSet::new(),
     };
-    let waits = waits(cx, &push, &values).await?;
+    let waits = leads == Leads::Elsewhere && waits(cx, &push, &values).await?;
     address_waits(cx, name, waits.then_some(address));
     Ok((compared, waits))
 }
