@@ -22,7 +22,7 @@ use super::{
     wanted_secrets::Push,
 };
 use crate::{
-    api::{provision::Provision, status::SecretStatus},
+    api::{policy::Adoption, provision::Provision, status::SecretStatus},
     pipeline::{Cx, StepId, step::Result},
     plan::fingerprint,
     store::generated::{Rests, Rotation},
@@ -79,7 +79,8 @@ struct Waiting {
 struct Pending(BTreeMap<String, Option<String>>);
 
 /// Whether this push waits until Deploy may begin: a release serves, and it has had another value, has the
-/// secret that is removed, or lacks the one that is set. What is only set again does not wait.
+/// secret that is removed, or lacks the one that is set. What is only set again does not wait. While none
+/// serves, everything waits if machines may run all the same.
 ///
 /// # Errors
 /// When the records of the releases cannot be read.
@@ -87,10 +88,18 @@ pub async fn waits(cx: &Cx, push: &Push, values: &BTreeMap<String, SecretString>
     if push.is_empty() {
         return Ok(false);
     }
-    Ok(prints(cx).await?.is_some_and(|serving| {
-        let key = &cx.installation.fingerprint_key;
-        differs(push, &fingerprints(values, key), &serving)
-    }))
+    let Some(serving) = prints(cx).await? else {
+        let records = store::load(cx).await?;
+        return Ok(may_run(cx.target.adoption, &records));
+    };
+    let key = &cx.installation.fingerprint_key;
+    Ok(differs(push, &fingerprints(values, key), &serving))
+}
+
+/// Whether machines may run although no release is on record as serving: the app is taken over with what runs
+/// there, or a release was rolled out and is not proven yet. Pure.
+fn may_run(adoption: Adoption, records: &Records) -> bool {
+    adoption == Adoption::Always || records.was_any_rolled_out()
 }
 
 fn fingerprints(values: &BTreeMap<String, SecretString>, key: &[u8]) -> BTreeMap<String, String> {
@@ -303,7 +312,7 @@ pub fn waiting_steps(cx: &Cx) -> BTreeSet<StepId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::releases::records::tests::record;
+    use crate::phase::releases::{record::Record, records::tests::record};
 
     fn pushed(name: &str, digest: &str, print: &str) -> (String, SecretStatus) {
         let status = SecretStatus {
@@ -347,6 +356,21 @@ mod tests {
         assert!(waits(&[("C", "c")], &[]));
         // One less that the release never had.
         assert!(!waits(&[("A", "a")], &["D"]));
+    }
+
+    #[test]
+    fn secrets_wait_for_deploy_as_soon_as_machines_may_run() {
+        let none = Records::default();
+        assert!(!may_run(Adoption::Never, &none));
+        assert!(!may_run(Adoption::IfOwned, &none));
+        assert!(may_run(Adoption::Always, &none), "with what runs there");
+        let list = vec![Record {
+            proven: false,
+            ..record(1, "a", Outcome::Succeeded)
+        }];
+        let rolled_out = Records { list };
+        assert!(rolled_out.serving_record().is_none());
+        assert!(may_run(Adoption::Never, &rolled_out));
     }
 
     #[test]

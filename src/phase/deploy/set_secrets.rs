@@ -1,5 +1,5 @@
 //! The app's secrets, if a release serves with others: they are set once Deploy may begin, behind its gate.
-//! While nothing serves, Provision has set them. What the spec no longer asks for stays until the release without
+//! While nothing can run, Provision has set them. What the spec no longer asks for stays until the release without
 //! it serves (`Promote` of SmokeTest removes it then): the release before it may have to be restored.
 
 use std::{
