@@ -170,6 +170,7 @@ impl Wanted {
                 || of_another_step(&cx.target, name)
                 || self.missing.iter().any(|missing| missing == name)
         };
+        app_secrets::note_back(cx, at_fly);
         let recorded = app_secrets::records(cx).into_keys();
         let unwanted = recorded.filter(|name| !self.lacks_optional && !is_requested(name));
         let is_there = |name: &String| at_fly.iter().any(|secret| secret.name == *name);
