@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use super::{
@@ -82,6 +83,13 @@ impl Observations {
         true
     }
 
+    /// Forgets the last observations of the steps of this phase.
+    pub fn forget(&mut self, phase: &Phase) {
+        for step in phase.steps {
+            self.steps.remove(&step.id());
+        }
+    }
+
     /// Forgets the last observations of the steps of `first` and of all later phases.
     pub fn forget_from(&mut self, phases: &[Phase], first: PhaseName) {
         let later = phases.iter().filter(|phase| phase.id >= first);
@@ -105,6 +113,8 @@ pub struct Preview {
     pub changes: Vec<(StepId, String)>,
     /// Every step was observed, and has nothing to do.
     pub changes_nothing: bool,
+    /// Until when it counts.
+    pub again: Instant,
 }
 
 /// Steps whose awaited fact has arrived.

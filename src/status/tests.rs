@@ -238,6 +238,39 @@ fn at_a_gate_the_next_action_is_the_command_that_opens_it_and_a_plan_asks_nobody
 }
 
 #[test]
+fn a_phase_that_is_done_without_an_answer_asks_no_longer_and_keeps_what_opened_it() {
+    let gates = json!({"gates": [{"before": "Deploy", "timeout": "2h"}]});
+    let target = target();
+    let kept = |state, report: &Report| {
+        let mut before = live();
+        let mut phases = before.phases.iter_mut();
+        let deploy = phases
+            .find(|phase| phase.name == PhaseName::Deploy)
+            .unwrap();
+        deploy.gate = Some(GateStatus {
+            state,
+            ..GateStatus::default()
+        });
+        let object = activation(gates.clone());
+        let status = next(Some(&before), &object, &seen(&target, report), at(1));
+        let mut phases = status.phases.into_iter();
+        let deploy = phases.find(|phase| phase.name == PhaseName::Deploy);
+        deploy.unwrap().gate.map(|gate| gate.state)
+    };
+    let done = report(&[]);
+    assert_eq!(kept(GateState::Requested, &done), None);
+    assert_eq!(kept(GateState::Approved, &done), Some(GateState::Approved));
+    let early = but(
+        PhaseName::Deploy,
+        PhaseProgress::Pending,
+        State::Pending,
+        Reason::Pending,
+    );
+    let asked = Some(GateState::Requested);
+    assert_eq!(kept(GateState::Requested, &early), asked);
+}
+
+#[test]
 fn states_without_a_report_are_rows_of_the_table_as_well() {
     let object = activation(json!({}));
     let before = live();

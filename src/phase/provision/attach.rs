@@ -23,7 +23,7 @@ use crate::{
         app_secrets::{self, Comparison},
         database::{self, Database, DatabaseUrl},
         names::{DATABASE_URL, role},
-        release_secrets,
+        release_secrets::{self, Leads},
     },
     pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
     plan::Target,
@@ -135,7 +135,9 @@ impl Step for Attach {
                 }
             },
         };
-        let (compared, waits) = release_secrets::compare_address(cx, DATABASE_URL, url).await?;
+        let leads = Leads::Elsewhere;
+        let compared = release_secrets::compare_address(cx, DATABASE_URL, url, leads);
+        let (compared, waits) = compared.await?;
         Ok(UrlState::Known {
             compared,
             waits,
