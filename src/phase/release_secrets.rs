@@ -3,7 +3,8 @@
 //! Secrets belong to the app and not to a release: a machine gets the values that are set when it starts.
 //! What the spec asks for otherwise than the release that serves is therefore set by the first change of
 //! Deploy, behind its gate, and not by Provision: a machine that has to be created again before that
-//! starts with the secrets of the release that serves.
+//! starts with the secrets of the release that serves. A new address of the same data is no other secret but a
+//! repair, and is set at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     api::status::SecretStatus,
     pipeline::{Cx, StepId, step::Result},
-    plan::fingerprint,
+    plan::{ServedSpec, fingerprint},
 };
 
 /// The fingerprints of a secret of the release; empty: not known.
@@ -124,7 +125,9 @@ pub fn address_waits(cx: &Cx, name: &str, address: Option<SecretString>) {
     });
 }
 
-/// Compares an address with what Fly.io has, and notes whether it waits until Deploy may begin.
+/// Compares an address with what Fly.io has, and notes whether it waits until Deploy may begin. `is_same`: the
+/// release that serves has the same data behind its address as the spec. Then another address is a repair,
+/// such as one with another password, because the former does not work any more: it does not wait.
 ///
 /// # Errors
 /// When Fly.io does not answer, or the records of the releases cannot be read.
@@ -132,6 +135,7 @@ pub async fn compare_address(
     cx: &Cx,
     name: &str,
     address: SecretString,
+    is_same: impl Fn(&ServedSpec) -> bool,
 ) -> Result<(Comparison, bool)> {
     let values = BTreeMap::from([(name.to_owned(), address.clone())]);
     let compared = app_secrets::compare(cx, &values).await?;
@@ -139,9 +143,17 @@ pub async fn compare_address(
         set: compared.stale.clone(),
         unset: BTreeSet::new(),
     };
-    let waits = waits(cx, &push, &values).await?;
+    let waits = waits(cx, &push, &values).await? && !serves(cx, is_same).await?;
     address_waits(cx, name, waits.then_some(address));
     Ok((compared, waits))
+}
+
+/// Whether a release serves of which this holds. One of an older version has no spec on record.
+async fn serves(cx: &Cx, is_same: impl Fn(&ServedSpec) -> bool) -> Result<bool> {
+    let records = store::load(cx).await?;
+    let serving = records.serving_record();
+    let served = serving.and_then(|serving| serving.content.served.as_ref());
+    Ok(served.is_some_and(is_same))
 }
 
 /// Whether the secrets of the step `Secrets` wait.

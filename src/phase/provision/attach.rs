@@ -15,7 +15,7 @@ use super::{
     fallback,
 };
 use crate::{
-    api::{Reason, status::SecretStatus},
+    api::{Reason, provision::Postgres as Spec, status::SecretStatus},
     error::Error,
     fly,
     phase::{
@@ -27,7 +27,7 @@ use crate::{
         release_secrets,
     },
     pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
-    plan::Target,
+    plan::{ServedSpec, Target},
 };
 
 /// Attaches the database to the app.
@@ -142,7 +142,13 @@ impl Step for Attach {
                 }
             },
         };
-        let (compared, waits) = release_secrets::compare_address(cx, DATABASE_URL, url).await?;
+        let declared = fallback::declared_url(cx)?.is_some();
+        let wanted = fallback::spec(&cx.target);
+        let is_same = |served: &ServedSpec| {
+            !declared && is_same_cluster(served.provision.postgres.as_ref(), wanted)
+        };
+        let compared = release_secrets::compare_address(cx, DATABASE_URL, url, is_same);
+        let (compared, waits) = compared.await?;
         Ok(UrlState::Known {
             compared,
             waits,
@@ -268,6 +274,20 @@ fn database_lost(
             )),
         ),
     }
+}
+
+/// Whether both specs have the database of the app in its cluster. Each app has one, and one database in it, so
+/// that their URLs differ only by the user and its password. A fallback that only one of them declares may be what
+/// serves. Pure.
+fn is_same_cluster(served: Option<&Spec>, wanted: Option<&Spec>) -> bool {
+    let (Some(served), Some(wanted)) = (served, wanted) else {
+        return false;
+    };
+    let kind = |spec: &Spec| (spec.managed.is_some(), spec.fly_postgres.is_some());
+    served.external.is_none()
+        && wanted.external.is_none()
+        && kind(served) == kind(wanted)
+        && served.fallback == wanted.fallback
 }
 
 /// The URL, if it is declared or was observed before.
@@ -417,6 +437,28 @@ mod tests {
         assert_eq!(why.reason, Reason::DatabaseLost);
         let command = "fly mpg databases create c1 --name shop";
         assert!(why.action.contains(command), "{}", why.action);
+    }
+
+    #[test]
+    fn another_url_is_a_repair_only_of_the_same_database_in_the_same_cluster() {
+        let source = |name: &str| serde_json::json!({"urlSecretRef": {"name": name, "key": "url"}});
+        let spec = |value: serde_json::Value| serde_json::from_value::<Spec>(value).ok();
+        let managed = spec(serde_json::json!({"managed": {}}));
+        let larger = spec(serde_json::json!({"managed": {"plan": "scale"}}));
+        let machines = spec(serde_json::json!({"flyPostgres": {}}));
+        let external = spec(serde_json::json!({"external": source("a")}));
+        let falls_back = spec(serde_json::json!({"managed": {}, "fallback": source("a")}));
+        let all = [&managed, &larger, &machines, &external, &falls_back];
+        assert!(all.into_iter().all(Option::is_some));
+        let same = |served: &Option<Spec>, wanted: &Option<Spec>| {
+            is_same_cluster(served.as_ref(), wanted.as_ref())
+        };
+        assert!(same(&managed, &managed) && same(&machines, &machines));
+        assert!(same(&managed, &larger) && same(&falls_back, &falls_back));
+        assert!(!same(&managed, &machines) && !same(&external, &external));
+        assert!(!same(&external, &managed) && !same(&managed, &external));
+        assert!(!same(&managed, &falls_back) && !same(&falls_back, &managed));
+        assert!(!same(&None, &managed) && !same(&managed, &None));
     }
 
     #[test]
