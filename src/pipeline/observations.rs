@@ -59,7 +59,8 @@ impl Observations {
     }
 
     /// What remains when a pass was cut off: intents that may have been sent, and whose rate limits are
-    /// spent. Everything else may be incomplete and is observed again.
+    /// spent, and what was proven. A command may have run. Everything else may be incomplete and is
+    /// observed again.
     #[must_use]
     pub fn cut_off(self) -> Self {
         Self {
@@ -67,7 +68,7 @@ impl Observations {
             intents: self.intents,
             passes: self.passes,
             requests: self.requests,
-            earlier: self.earlier,
+            earlier: self.earlier.map(EarlierProof::cut_off),
             ..Self::default()
         }
     }
@@ -145,6 +146,16 @@ impl Fired {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn after_a_pass_that_was_cut_off_one_list_without_the_machine_of_a_command_is_no_proof() {
+        let observations = Observations {
+            earlier: Some(EarlierProof::default()),
+            ..Observations::default()
+        };
+        let earlier = observations.cut_off().earlier;
+        assert!(earlier.is_some_and(|earlier| earlier.was_deploying()));
+    }
 
     #[test]
     fn a_step_that_is_asked_for_something_else_is_observed_again() {
