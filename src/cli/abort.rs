@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::confirm::{NotConfirmed, confirm};
 use super::connect::{self, Connection};
-use super::output::{Output, say};
+use super::output::{Output, show};
 use super::plan;
 use super::style::Paint;
 use crate::api::{ANNOTATION_ABORT, Activation};
@@ -63,9 +63,13 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     }
     let digest = to_stop(&activation, &args.name)?;
     if let Some(plan) = plan::plan(&activation) {
-        say(&Paint::of_stdout().text(&plan::lines(&plan)));
+        show(&Paint::of_stderr().text(&plan::lines(&plan)));
     }
-    confirm("Stop the work on this plan?", args.yes)?;
+    let question = format!(
+        "Stop the work on plan {digest} of {}/{}?",
+        connected.namespace, args.name
+    );
+    confirm(&question, args.yes)?;
     connected.patch(&args.name, patch(Some(digest))).await?;
     Ok(Output::text(format!(
         "the work on this plan stops; continue it with: kubectl golive abort {} -n {} --undo\n",

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::confirm::{NotConfirmed, confirm};
 use super::connect::{self, Connection};
-use super::output::{Output, say};
+use super::output::{Output, show};
 use super::style::{Line, Paint, Tone};
 use crate::api::{ANNOTATION_FORGET, Activation};
 
@@ -56,11 +56,12 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
             namespace: connected.namespace.clone(),
         });
     }
-    say(&Paint::of_stdout().text(&stays(&activation)));
-    confirm(
-        "Delete the object and leave all of this on Fly.io?",
-        args.yes,
-    )?;
+    show(&Paint::of_stderr().text(&stays(&activation)));
+    let question = format!(
+        "Delete {}/{} and leave all of this on Fly.io?",
+        connected.namespace, args.name
+    );
+    confirm(&question, args.yes)?;
     let app = &activation.spec.app;
     let patch = json!({"metadata": {"annotations": {ANNOTATION_FORGET: app}}});
     connected.patch(&args.name, patch).await?;

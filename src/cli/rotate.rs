@@ -54,7 +54,10 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     }
     let names = names.join(", ");
     confirm(
-        &format!("Replace the values of {names} and update the machines?"),
+        &format!(
+            "Replace the values of {names} of {}/{} and update the machines?",
+            connected.namespace, args.name
+        ),
         args.yes,
     )?;
     let token = connected.now().to_string();
