@@ -1,6 +1,7 @@
 //! `kubectl golive approve` and `kubectl golive reject`: one person's decision at a gate.
 //!
-//! The plan is shown first, and the decision names its digest: what is decided on is what was shown.
+//! The plan is shown first, and the decision names its digest: what is decided on is what was shown. A plan
+//! that cannot be shown as a whole is approved only by who names its digest.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use tokio::time::Instant;
 
 use super::confirm::{NotConfirmed, confirm};
 use super::connect::{self, Connected, Connection};
-use super::output::{Output, say};
-use super::plan;
+use super::output::{Output, say, show};
+use super::plan::{self, Plan};
 use super::refused::{Refused, Role};
 use super::style::Paint;
 use crate::api::{
@@ -29,13 +30,14 @@ const POLL: Duration = Duration::from_millis(200);
 #[command(after_help = "\
 The plan is printed, and you are asked before it is approved. The approval is about this plan alone: if
 the plan changes, the gate asks again. After a rejection or an expired gate, approving opens the gate.
+A plan whose changes are not all known or listed is approved only with --digest.
 
 You need the verb `approve` on the Activation: the ClusterRole activation-approver has it.
 
 Examples:
   kubectl golive approve shop -n prod
   kubectl golive approve shop --message 'checked with the front desk'
-  kubectl golive approve shop --yes --digest \"$(kubectl golive plan shop -o json | jq -r .digest)\"")]
+  kubectl golive approve shop --yes --digest \"$DIGEST_THAT_WAS_REVIEWED\"")]
 pub(super) struct ApproveArgs {
     #[command(flatten)]
     common: Common,
@@ -114,8 +116,20 @@ pub(super) enum Error {
         given: String,
         waits: String,
     },
-    #[error("the plan changed while it was read; nothing was done; try again")]
+    #[error("the Activation or its plan changed meanwhile, so nothing was done; try again")]
     Moved,
+    #[error(
+        "the changes of {phase} are not known, so the plan of {name} is not approved unseen; retry in a moment, or name it with --digest {digest}"
+    )]
+    NotKnown {
+        name: String,
+        phase: DecidedOn,
+        digest: String,
+    },
+    #[error(
+        "not all changes of the plan of {name} are listed, so it is not approved unseen; if you know them, name it with --digest {digest}"
+    )]
+    NotListed { name: String, digest: String },
     #[error("the decision {name} does not count ({state}): {message}")]
     NotCounted {
         name: String,
@@ -142,13 +156,22 @@ async fn decide(args: &Common, decision: Decision) -> Result<Output, Error> {
     // What is shown must be what is decided on.
     let shown = plan::plan(&activation).filter(|plan| plan.digest() == gate.digest);
     let shown = shown.ok_or(Error::Moved)?;
-    say(&Paint::of_stdout().text(&plan::lines(&shown)));
+    show(&Paint::of_stderr().text(&plan::lines(&shown)));
+    if decision == Decision::Approve && args.digest.is_none() {
+        seen(&args.name, &shown, phase)?;
+    }
     let verb = match decision {
         Decision::Approve => "Approve",
         Decision::Reject => "Reject",
     };
-    let question = format!("{verb} this plan at the gate before {phase}?");
+    let question = format!(
+        "{verb} plan {} of {}/{} at the gate before {phase}?",
+        gate.digest, connected.namespace, args.name
+    );
     confirm(&question, args.yes)?;
+    // Meanwhile the spec can have changed: the decision would be about what nobody has read.
+    let again = connected.activation(&args.name).await?;
+    unchanged(&activation, &again, phase, decision)?;
     let api: Api<ActivationApproval> =
         Api::namespaced(connected.kube.clone(), &connected.namespace);
     let approval = ActivationApproval {
@@ -279,6 +302,52 @@ fn waits<'a>(
         })
 }
 
+/// Whether the plan can be approved by who has read what is shown. Pure.
+fn seen(name: &str, plan: &Plan, on: DecidedOn) -> Result<(), Error> {
+    let (name, digest) = (name.to_owned(), plan.digest().to_owned());
+    if !plan.lists_all() {
+        return Err(Error::NotListed { name, digest });
+    }
+    // The other phases prove what is there, and change nothing on Fly.io.
+    let changes = matches!(on, DecidedOn::Provision | DecidedOn::Deploy);
+    if changes && !plan.lists(on.as_str()) {
+        let phase = on;
+        return Err(Error::NotKnown {
+            name,
+            phase,
+            digest,
+        });
+    }
+    Ok(())
+}
+
+/// Whether the question is still the one that was shown. Pure.
+fn unchanged(
+    before: &Activation,
+    after: &Activation,
+    on: DecidedOn,
+    decision: Decision,
+) -> Result<(), Error> {
+    let (_, then) = waits(before, Some(on.as_str()), decision)?;
+    let (_, now) = waits(after, Some(on.as_str()), decision).map_err(|_| Error::Moved)?;
+    let question = |gate: &GateStatus| {
+        (
+            gate.digest.clone(),
+            gate.generation,
+            gate.release,
+            gate.attempt.clone(),
+        )
+    };
+    let object = |one: &Activation| (one.metadata.uid.clone(), one.metadata.generation);
+    if object(before) != object(after)
+        || question(then) != question(now)
+        || !plan::same_changes(before, after)
+    {
+        return Err(Error::Moved);
+    }
+    Ok(())
+}
+
 /// Whether the digest that somebody gave is that of the gate. Pure.
 fn agrees(name: &str, given: Option<&str>, waits: &str) -> Result<(), Error> {
     match given {
@@ -335,6 +404,58 @@ mod tests {
             let closed = object(state, 2);
             assert!(waits(&closed, None, Decision::Approve).is_ok());
             assert!(waits(&closed, None, Decision::Reject).is_err());
+        }
+    }
+
+    fn planned(changes: serde_json::Value, total: u32) -> Activation {
+        let mut object = serde_json::to_value(object("Requested", 2)).unwrap();
+        object["status"]["plan"] =
+            json!({"digest": "sha256:a", "changes": changes, "total": total});
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn a_plan_that_is_not_shown_as_a_whole_is_not_approved_without_its_digest() {
+        let change = |phase: &str| json!({"phase": phase, "step": "s", "change": "c"});
+        let of = |changes: serde_json::Value, total: u32, on: DecidedOn| {
+            let shown = plan::plan(&planned(changes, total)).unwrap();
+            seen("shop", &shown, on)
+        };
+        let deploy = || json!([change("Deploy")]);
+        assert!(of(deploy(), 1, DecidedOn::Deploy).is_ok());
+        let cut = of(deploy(), 2, DecidedOn::Deploy).unwrap_err().to_string();
+        assert!(cut.ends_with("--digest sha256:a"), "{cut}");
+        for changes in [json!([]), json!([change("Provision")])] {
+            let unknown = of(changes, 1, DecidedOn::Deploy);
+            assert!(unknown.is_err());
+        }
+        let unknown = of(json!([]), 0, DecidedOn::Deploy).unwrap_err().to_string();
+        assert!(
+            unknown.contains("changes of Deploy are not known"),
+            "{unknown}"
+        );
+        assert!(of(json!([]), 0, DecidedOn::SmokeTest).is_ok());
+    }
+
+    #[test]
+    fn a_question_that_changed_while_a_person_read_it_is_not_decided_on() {
+        let before = planned(json!([]), 0);
+        let judge =
+            |after: &Activation| unchanged(&before, after, DecidedOn::Deploy, Decision::Approve);
+        assert!(judge(&before).is_ok());
+        let mut edited = before.clone();
+        edited.metadata.generation = Some(3);
+        let mut observed = edited.clone();
+        observed.status.as_mut().unwrap().observed_generation = Some(3);
+        let mut other = before.clone();
+        other.metadata.uid = Some("another".to_owned());
+        let changes = json!([{"phase": "Deploy", "step": "s", "change": "c"}]);
+        let more = planned(changes, 1);
+        let mut asked = before.clone();
+        let gate = asked.status.as_mut().unwrap().phases[1].gate.as_mut();
+        gate.unwrap().digest = "sha256:b".to_owned();
+        for after in [edited, observed, other, more, asked] {
+            assert!(matches!(judge(&after), Err(Error::Moved)), "{after:?}");
         }
     }
 
