@@ -33,8 +33,8 @@ impl Output {
     }
 }
 
-/// Prints what a question is about, to where the question is printed: a redirected standard output must
-/// not hide it.
+/// Prints at once to standard error: a warning, or what a question is about, because a redirected standard
+/// output must not hide it.
 pub(super) fn show(text: &str) {
     let mut to = io::stderr().lock();
     // Where it cannot be printed, no question is answered either.

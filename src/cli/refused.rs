@@ -82,7 +82,11 @@ pub(super) enum Refused {
         source: Box<KubeError>,
     },
     #[error("cannot {what}: {message}")]
-    Api { what: String, message: String },
+    Api {
+        what: String,
+        code: u16,
+        message: String,
+    },
     #[error("cannot {what}")]
     Other {
         what: String,
@@ -125,10 +129,21 @@ impl Refused {
             // Of an object that is not there the API server says its name; of a kind it does not know, none.
             404 if named => Self::NotFound { what },
             404 => Self::NotInstalled { what },
-            _ => Self::Api {
+            code => Self::Api {
                 what,
+                code,
                 message: status.message,
             },
+        }
+    }
+
+    /// Whether the same request may succeed in a moment: nothing answered, the API server asks to come
+    /// back later, or it has failed. Source: Kubernetes, "API Conventions", HTTP status codes.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } => true,
+            Self::Api { code, .. } => *code == 429 || *code >= 500,
+            _ => false,
         }
     }
 
@@ -167,6 +182,26 @@ mod tests {
             text.contains("create clusterrolebinding activation-approver"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_may_pass_by_itself_is_told_from_what_may_not() {
+        let refused = |code: u16| {
+            let status = json!({"code": code, "message": "no", "details": {"name": "shop"}});
+            let status: kube::core::Status = serde_json::from_value(status).unwrap();
+            let doing = Doing {
+                what: "read".to_owned(),
+                role: Role::View,
+                namespace: None,
+            };
+            Refused::new(doing, KubeError::Api(Box::new(status)), None)
+        };
+        for code in [429, 500, 503, 504] {
+            assert!(refused(code).is_transient(), "{code}");
+        }
+        for code in [400, 401, 403, 404, 422] {
+            assert!(!refused(code).is_transient(), "{code}");
+        }
     }
 
     #[test]
