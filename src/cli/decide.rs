@@ -16,8 +16,9 @@ use super::plan::{self, Plan};
 use super::refused::{Refused, Role};
 use super::style::Paint;
 use crate::api::{
-    Activation, ActivationApproval, Decision,
+    Activation, ActivationApproval, ActivationStatus, ConditionType, Decision,
     approval::{self, ActivationApprovalSpec, ApprovalState, DecidedOn},
+    condition,
     policy::GatedPhase,
     status::{GateState, GateStatus},
 };
@@ -106,6 +107,20 @@ pub(super) enum Error {
         "the operator has not observed the current spec of Activation {0} yet; retry in a moment"
     )]
     NotSeen(String),
+    #[error(
+        "Activation {name} is suspended, and a decision would not be read; first: kubectl golive resume {name} -n {namespace}"
+    )]
+    Suspended { name: String, namespace: String },
+    #[error(
+        "the gate before {phase} asks about an earlier spec of Activation {name}; see what is wrong with the current one: kubectl golive status {name} -n {namespace}"
+    )]
+    EarlierSpec {
+        name: String,
+        namespace: String,
+        phase: DecidedOn,
+    },
+    #[error("Activation {0} is being deleted, so nothing is to be decided")]
+    Deleting(String),
     #[error("no gate of Activation {name} waits for a decision; {state}")]
     NothingWaits { name: String, state: String },
     #[error(
@@ -272,6 +287,16 @@ fn waits<'a>(
     if seen.is_none() || seen != activation.metadata.generation {
         return Err(Error::NotSeen(name));
     }
+    if activation.metadata.deletion_timestamp.is_some() {
+        return Err(Error::Deleting(name));
+    }
+    let namespace = activation.namespace().unwrap_or_default();
+    let suspended = |status: &ActivationStatus| {
+        condition::is_true(&status.conditions, ConditionType::Suspended)
+    };
+    if status.is_some_and(suspended) {
+        return Err(Error::Suspended { name, namespace });
+    }
     let phases = status.map(|status| status.phases.as_slice());
     let gates = phases.unwrap_or_default().iter().filter_map(|phase| {
         let on = DecidedOn::parse(phase.name.as_str())?;
@@ -290,16 +315,23 @@ fn waits<'a>(
         .clone()
         .map(|(on, gate)| format!("the gate before {on} is {}", gate.state))
         .collect();
-    gates
-        .find(|(_, gate)| open(gate.state))
-        .ok_or_else(|| Error::NothingWaits {
-            name: name.clone(),
-            state: if states.is_empty() {
-                format!("it has no such gate; see `kubectl golive status {name}`")
-            } else {
-                states.join(", ")
-            },
-        })
+    let Some((phase, gate)) = gates.find(|(_, gate)| open(gate.state)) else {
+        let state = if states.is_empty() {
+            format!("it has no such gate; see `kubectl golive status {name}`")
+        } else {
+            states.join(", ")
+        };
+        return Err(Error::NothingWaits { name, state });
+    };
+    // A spec that is not valid has no plan: the gate still asks about the one before it.
+    if gate.generation.is_some() && gate.generation != activation.metadata.generation {
+        return Err(Error::EarlierSpec {
+            name,
+            namespace,
+            phase,
+        });
+    }
+    Ok((phase, gate))
 }
 
 /// Whether the plan can be approved by who has read what is shown. Pure.
@@ -396,6 +428,31 @@ mod tests {
         let early = object("Requested", 1);
         let early = waits(&early, None, Decision::Approve);
         assert!(matches!(early, Err(Error::NotSeen(_))));
+    }
+
+    #[test]
+    fn what_would_not_be_read_or_is_of_an_earlier_spec_is_not_decided_on() {
+        let asks = object("Requested", 2);
+        let of = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut value = serde_json::to_value(&asks).unwrap();
+            change(&mut value);
+            let changed: Activation = serde_json::from_value(value).unwrap();
+            waits(&changed, None, Decision::Approve).map(|(on, _)| on)
+        };
+        let suspended = of(&|value| {
+            value["status"]["conditions"] = json!([{"type": "Suspended", "status": "True",
+                "reason": "Suspended", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        });
+        assert!(matches!(suspended, Err(Error::Suspended { .. })));
+        let about = |generation: i64| {
+            of(&|value| value["status"]["phases"][1]["gate"]["generation"] = json!(generation))
+        };
+        assert!(matches!(about(1), Err(Error::EarlierSpec { .. })));
+        assert_eq!(about(2).unwrap(), DecidedOn::Deploy);
+        let deleted = of(&|value| {
+            value["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        });
+        assert!(matches!(deleted, Err(Error::Deleting(_))));
     }
 
     #[test]
