@@ -15,7 +15,7 @@ use crate::api::{ANNOTATION_ABORT, Activation};
 The work on the current plan stops, and what exists stays as it is. A plan that is live is not stopped:
 to restore an earlier release use `kubectl golive rollback`. Another plan is not affected.
 
-You need the ClusterRole activation-edit.
+You need the ClusterRoles activation-view and activation-edit.
 
 Examples:
   kubectl golive abort shop -n prod

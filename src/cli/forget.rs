@@ -16,7 +16,7 @@ use crate::api::{ANNOTATION_FORGET, Activation};
 For an Activation that is being deleted while the token no longer gives access to Fly.io. The object goes,
 and everything that it has on Fly.io stays there and costs money: it is listed before you are asked.
 
-You need the ClusterRole activation-edit.
+You need the ClusterRoles activation-view and activation-edit.
 
 Examples:
   kubectl golive forget shop -n prod

@@ -17,7 +17,7 @@ Golive retries transient failures by itself. This observes every step again, and
 a phase after its deadline, a release command that failed, a release that was rolled back. With --from
 only that phase and the later ones are observed again.
 
-You need the ClusterRole activation-edit.
+You need the ClusterRoles activation-view and activation-edit.
 
 Examples:
   kubectl golive retry shop -n prod

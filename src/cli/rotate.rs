@@ -14,7 +14,7 @@ Golive generates new values for all secrets of `provision.secrets.generate` and 
 strategy of the application. Previous values are kept for `rotation.overlap`. Values that you provide
 in a Secret of your own are not changed: write a new value there.
 
-You need the ClusterRole activation-edit.
+You need the ClusterRoles activation-view and activation-edit.
 
 Examples:
   kubectl golive rotate shop -n prod

@@ -15,7 +15,7 @@ use crate::api::Activation;
 All work on the Activation stops, also drift correction and deletion. What runs on Fly.io keeps running,
 and nobody looks at it: after three rechecks the site is Unknown.
 
-You need the ClusterRole activation-edit.
+You need the ClusterRoles activation-view and activation-edit.
 
 Examples:
   kubectl golive suspend shop -n prod --reason 'database maintenance' --until 2h
@@ -42,7 +42,7 @@ pub(super) struct SuspendArgs {
 #[command(after_help = "\
 Work continues where it stopped, and everything is observed once.
 
-You need the ClusterRole activation-edit.
+You need the ClusterRoles activation-view and activation-edit.
 
 Examples:
   kubectl golive resume shop -n prod")]
