@@ -82,7 +82,8 @@ fn sarif(found: &[Finding]) -> serde_json::Value {
             })
         })
         .collect();
-    let rules = ["yaml", "schema", "fly.toml", "reference"].map(|rule| json!({"id": rule}));
+    let rules =
+        ["yaml", "schema", "fly.toml", "reference", "policy"].map(|rule| json!({"id": rule}));
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
