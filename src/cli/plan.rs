@@ -59,8 +59,10 @@ pub(super) struct Plan {
     digest: String,
     generation: Option<i64>,
     observed_generation: Option<i64>,
-    /// Image of the release that serves.
-    serves: Option<String>,
+    /// Number of the release that serves.
+    serves: Option<i64>,
+    /// Its image.
+    serves_image: Option<String>,
     changes: Vec<PlannedChange>,
     /// Number of changes that are not in `changes`; `None` when the operator did not count them.
     omitted: Option<usize>,
@@ -109,6 +111,7 @@ pub(super) fn plan(activation: &Activation) -> Option<Plan> {
     } else {
         None
     };
+    let release = status.release.as_ref();
     Some(Plan {
         omitted,
         known: current && status.is_live() && not_listed.is_empty(),
@@ -118,10 +121,8 @@ pub(super) fn plan(activation: &Activation) -> Option<Plan> {
         digest: plan.digest.clone(),
         generation: activation.metadata.generation,
         observed_generation: status.observed_generation,
-        serves: status.release.as_ref().map(|release| {
-            let number = release.number.unwrap_or_default();
-            format!("release {number}, {}", release.image)
-        }),
+        serves: release.and_then(|release| release.number),
+        serves_image: release.map(|release| release.image.clone()),
         changes: plan.changes.clone(),
     })
 }
@@ -187,7 +188,13 @@ pub(super) fn lines(plan: &Plan) -> Vec<Line> {
         let line = "  of an earlier spec: the operator has not observed the current one yet";
         lines.push(Line::default().and(Tone::Warn, line));
     }
-    let serves = plan.serves.as_deref().unwrap_or("nothing on record");
+    let serves = match (plan.serves, &plan.serves_image) {
+        (None, None) => "nothing on record".to_owned(),
+        (number, image) => {
+            let image = image.as_deref().unwrap_or_default();
+            format!("release {}, {image}", number.unwrap_or_default())
+        }
+    };
     lines.push(Line::plain(format!("  serves now: {serves}")));
     let mut phase = "";
     for change in &plan.changes {
