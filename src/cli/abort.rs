@@ -1,5 +1,6 @@
 //! `kubectl golive abort`: the annotation `golive.dev/abort`, which names one plan.
 
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::confirm::{NotConfirmed, confirm};
@@ -58,8 +59,14 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     let connected = args.connection.open().await?;
     let activation = connected.activation(&args.name).await?;
     if args.undo {
+        if !activation.annotations().contains_key(ANNOTATION_ABORT) {
+            return Ok(Output::text(format!("{} is not aborted\n", args.name)));
+        }
         connected.patch(&args.name, patch(None)).await?;
-        return Ok(Output::text(format!("{} continues\n", args.name)));
+        return Ok(Output::text(format!(
+            "requested that {} continues; follow it with: kubectl golive watch {} -n {}\n",
+            args.name, args.name, connected.namespace
+        )));
     }
     let digest = to_stop(&activation, &args.name)?;
     if let Some(plan) = plan::plan(&activation) {
@@ -72,7 +79,7 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     confirm(&question, args.yes)?;
     connected.patch(&args.name, patch(Some(digest))).await?;
     Ok(Output::text(format!(
-        "the work on this plan stops; continue it with: kubectl golive abort {} -n {} --undo\n",
+        "requested that the work on this plan stops; continue it with: kubectl golive abort {} -n {} --undo\n",
         args.name, connected.namespace
     )))
 }
