@@ -10,6 +10,7 @@ use kube::{
     ResourceExt,
     runtime::{WatchStreamExt, watcher},
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::connect::{self, Connected, Connection, Selection};
 use super::list;
@@ -63,7 +64,7 @@ pub(super) enum Error {
     Connect(#[from] connect::Error),
     #[error(transparent)]
     Refused(#[from] Refused),
-    #[error("cannot wait for Ctrl-C")]
+    #[error("cannot wait for Ctrl-C or the end of the process")]
     Signal(#[source] io::Error),
 }
 
@@ -95,11 +96,13 @@ async fn follow(args: &Args, connected: &Connected, screen: &mut Screen<'_>) -> 
     let mut known = Known::new();
     let mut listed = false;
     let mut redraw = tokio::time::interval(REDRAW);
-    let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
-        .map_err(Error::Signal)?;
+    let mut stop = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     loop {
         tokio::select! {
             _ = stop.recv() => return Ok(()),
+            // The terminal is given back as well.
+            _ = terminate.recv() => return Ok(()),
             _ = redraw.tick(), if screen.terminal => {}
             event = events.try_next() => match event {
                 Ok(Some(event)) => listed = note(&mut known, event),
