@@ -1,7 +1,6 @@
 //! `kubectl golive suspend` and `kubectl golive resume`: the field `spec.suspend`.
 
 use jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::connect::{self, Connection};
@@ -87,7 +86,7 @@ pub(super) async fn suspend(args: &SuspendArgs) -> Result<Output, Error> {
     let connected = args.connection.open().await?;
     let activation = connected.activation(&args.name).await?;
     let until = until(args.until, connected.now())?;
-    let changed = connected
+    connected
         .patch(&args.name, suspended(args.reason.as_deref(), until))
         .await?;
     let end = match until {
@@ -98,7 +97,7 @@ pub(super) async fn suspend(args: &SuspendArgs) -> Result<Output, Error> {
         ),
     };
     Ok(Output {
-        text: format!("{} is suspended {end}\n", changed.name_any()),
+        text: format!("{} is suspended {end}\n", args.name),
         warnings: gitops::warning(&activation).into_iter().collect(),
         ..Output::default()
     })
