@@ -382,12 +382,7 @@ fn a_plan_says_how_many_changes_it_has_beyond_those_that_are_listed() {
             ..record(State::Planned, Reason::Planned, "")
         };
         let report = report(&[(PhaseName::Deploy, PhaseProgress::Planned, record)]);
-        let status = next(
-            None,
-            &activation(json!({})),
-            &seen(&target, &report),
-            at(1),
-        );
+        let status = next(None, &activation(json!({})), &seen(&target, &report), at(1));
         let plan = status.plan.unwrap();
         (plan.changes.len(), plan.total)
     };

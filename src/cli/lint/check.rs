@@ -7,7 +7,8 @@ use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{metadata, policy};
+use super::metadata;
+use super::policy;
 use crate::api::{self, Activation, ActivationApproval, GROUP, VERSION, approval::DecidedOn, crds};
 use crate::cli::manifest::{self, kind, name};
 use crate::cli::schema;
