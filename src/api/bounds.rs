@@ -200,6 +200,7 @@ mod tests {
                         change: "c".repeat(9000),
                     })
                     .collect(),
+                total: 500,
             }),
             preflight: (0..40)
                 .map(|i| PreflightResult {

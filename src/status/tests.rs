@@ -407,6 +407,24 @@ fn a_refused_token_is_no_observation_and_a_requested_rollback_is_no_drift() {
 }
 
 #[test]
+fn a_plan_says_how_many_changes_it_has_beyond_those_that_are_listed() {
+    let target = target();
+    let plan = |count: usize| {
+        let record = StepRecord {
+            changes: (0..count).map(|n| format!("set KEY_{n}")).collect(),
+            ..record(State::Planned, Reason::Planned, "")
+        };
+        let report = report(&[(PhaseName::Deploy, PhaseProgress::Planned, record)]);
+        let status = next(None, &activation(json!({})), &seen(&target, &report), at(1));
+        let plan = status.plan.unwrap();
+        (plan.changes.len(), plan.total)
+    };
+    assert_eq!(plan(0), (0, 0));
+    assert_eq!(plan(48), (48, 48));
+    assert_eq!(plan(60), (48, 60));
+}
+
+#[test]
 fn an_unchanged_look_changes_nothing_to_the_byte() {
     let (target, report) = (target(), report(&[]));
     let first = live();
