@@ -285,6 +285,7 @@ async fn told_pass(
         phase: &phase,
         earlier: &[],
         gate: None,
+        cx,
     };
     let ran = tokio::time::timeout(LIMIT, pass.steps(running, memory)).await;
     assert!(
