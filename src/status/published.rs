@@ -146,6 +146,13 @@ impl Published {
         std::mem::take(&mut self.lock().others)
     }
 
+    /// The announced creates that the API server holds, as far as this process knows.
+    pub fn held(&self) -> Vec<Intent> {
+        let inner = self.lock();
+        let stored = inner.stored.as_ref();
+        stored.map_or_else(Vec::new, |stored| stored.intents().to_vec())
+    }
+
     /// When this process wrote last.
     pub fn written_at(&self) -> Option<Instant> {
         self.lock().written_at
@@ -163,7 +170,10 @@ impl Published {
 
     /// Notes a write whose answer is lost.
     pub fn lost_answer(&self, write: Unanswered) {
-        self.lock().unanswered = Some(write);
+        let mut inner = self.lock();
+        // Another process may have taken over what it announces by the time it is found out.
+        inner.fresh(&write.new.intents);
+        inner.unanswered = Some(write);
     }
 
     /// The write whose answer is lost, if there is one.
@@ -325,6 +335,13 @@ mod tests {
         });
         published.observe(&written);
         assert_eq!(published.overwritten(), None);
+        assert_eq!(published.others(), []);
+        // Nor when another process has written it back before that was found out.
+        let mut both = intent("a");
+        both["url"] = json!("https://x.example");
+        published.not_applied();
+        published.observe(&object(7, &both, &json!([])));
+        assert!(published.overwritten().is_some());
         assert_eq!(published.others(), []);
     }
 }
