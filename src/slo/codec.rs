@@ -272,9 +272,14 @@ impl Writer {
     }
 
     fn finish(self) -> Vec<u8> {
-        let sum = crc32(&self.out).to_le_bytes();
-        [MAGIC.as_slice(), &[VERSION], &self.out, &sum].concat()
+        seal(&self.out)
     }
+}
+
+/// A content between its head and its checksum.
+pub(crate) fn seal(content: &[u8]) -> Vec<u8> {
+    let sum = crc32(content).to_le_bytes();
+    [MAGIC.as_slice(), &[VERSION], content, &sum].concat()
 }
 
 /// Reads what was written. Each method ends with none for what cannot be.

@@ -14,8 +14,8 @@ pub(super) const HOUR: i64 = 60 * MINUTE;
 
 /// How wide segments are once they are this old: (age, width). Unit: milliseconds.
 ///
-/// The start of a window is known to half a width: 5 s of 5 minutes at a scrape every 10 s, 1.4 % of two and
-/// of six hours, 0.6 % of a day, 0.7 % of three.
+/// The start of a window is as near to what is asked for as half a width: 15 s up to an hour, 2.5 minutes up to
+/// six hours, 7.5 minutes up to a day, 30 minutes up to five.
 pub const WIDTHS: [(i64, i64); 5] = [
     (0, 30_000),
     (65 * MINUTE, 5 * MINUTE),
@@ -29,6 +29,9 @@ pub const MAX_SEGMENTS: usize = 640;
 
 /// Most releases of which a watch keeps figures of their own.
 pub const MAX_RELEASES: usize = 16;
+
+/// Most events of one observation: sums of many stay numbers.
+const MAX_COUNT: f64 = 1e100;
 
 /// Most objectives.
 pub const MAX_OBJECTIVES: usize = 16;
@@ -171,7 +174,12 @@ impl Store {
         if cells.len() != self.kinds.len() || !cells.iter().zip(&self.kinds).all(is_kind) {
             return Err(PushFault::OtherObjectives);
         }
-        if !cells.iter().all(|cell| is_sound(cell, at - from)) {
+        let is_small = |cell: &Cell| {
+            let tally = cell.tally.as_ref();
+            tally.is_none_or(|tally| tally.events() < MAX_COUNT)
+        };
+        let is_possible = |cell: &Cell| is_small(cell) && is_sound(cell, at - from);
+        if !cells.iter().all(is_possible) {
             return Err(PushFault::Unsound);
         }
         self.segments.push(Segment {
@@ -395,8 +403,6 @@ fn width(age: i64) -> i64 {
 /// Whether a cell can be of a stretch of time of this length.
 pub(super) fn is_sound(cell: &Cell, length: i64) -> bool {
     let is_time = |time: i64| (0..=length).contains(&time);
-    // A share is rounded.
-    let is_time =
-        is_time(cell.seen) && is_time(cell.bridged) && cell.seen + cell.bridged <= length + 1;
+    let is_time = is_time(cell.seen) && is_time(cell.bridged) && cell.seen + cell.bridged <= length;
     is_time && cell.tally.as_ref().is_none_or(Tally::is_sound)
 }

@@ -266,9 +266,12 @@ impl Sum {
                 elapsed <= gap_after,
             );
         }
+        let seen = share(self.near);
+        // Both are rounded.
+        let bridged = share(self.far).min(elapsed - seen);
         Cell {
-            seen: share(self.near),
-            bridged: share(self.far),
+            seen,
+            bridged,
             tally: self.tally.take(),
         }
     }

@@ -118,6 +118,8 @@ fn an_observation_must_be_later_of_the_objectives_and_possible() {
     );
     let worse = vec![cell(1, 1.0, 2.0)];
     assert_eq!(store.push(end + 1, worse), Err(PushFault::Unsound));
+    let huge = vec![cell(1, 1e300, 0.0)];
+    assert_eq!(store.push(end + 1, huge), Err(PushFault::Unsound));
     let longer = vec![cell(90, 1.0, 0.0)];
     assert_eq!(store.push(end + 1, longer), Err(PushFault::Unsound));
 }

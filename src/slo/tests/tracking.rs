@@ -158,6 +158,23 @@ fn a_gap_has_a_known_sum_when_the_counters_went_on() {
 }
 
 #[test]
+fn shares_of_observed_time_are_never_more_than_the_time() {
+    let mut watch = Watch::new();
+    let both = |a, b| {
+        let (a, b) = (requests(a, 0, None), requests(b, 0, None));
+        vec![(machine("a"), a), (machine("b"), b)]
+    };
+    watch.round(2, both(1, 1));
+    for n in 2..6 {
+        watch.round(2, both(n, 1).into_iter().take(1).collect());
+    }
+    // One was away for long, and half of an odd time is rounded.
+    let round = watch.after(30_001, 2, both(9, 9));
+    let cell = &round.cells[0];
+    assert_eq!((cell.seen, cell.bridged), (15_001, 15_000));
+}
+
+#[test]
 fn a_clock_that_was_set_back_loses_nothing() {
     let mut watch = Watch::new();
     let a = |good| vec![(machine("a"), requests(good, 0, None))];
