@@ -84,7 +84,11 @@ fn ask_everything(store: &Store) {
                 assert!(burn.low >= 0.0 && burn.low <= burn.high, "{burn:?}");
             }
         }
-        store.gaps(at, 1);
+        let gaps = store.gaps(at, 1);
+        assert!(
+            gaps.windows(2).all(|pair| pair[0].1 < pair[1].0),
+            "{gaps:?}"
+        );
     }
 }
 

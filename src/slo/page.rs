@@ -1,7 +1,6 @@
 //! One page of an application's metrics, read for all objectives of a watch at once.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::histogram::{Buckets, HistogramFault, MAX_BUCKETS};
 use super::matcher::Selector;
@@ -179,15 +178,18 @@ impl<'s> Part<'s> {
         }
         match self.source {
             Source::Counter { metric, of, bad } => {
-                if is_counter(&sample.name, metric) && of.holds(sample.labels) {
+                if is_counter(&sample.name, metric)
+                    && let Some(series) = scan(sample.labels, of, "")
+                {
                     let bad = bad.holds(sample.labels);
-                    self.counter(sample, bad);
+                    self.counter(series.key, sample.value, bad);
                 }
             }
             Source::Histogram { metric, of } => {
-                let is_bucket = sample.name.strip_suffix("_bucket") == Some(metric);
-                if is_bucket && of.holds(sample.labels) {
-                    self.bucket(sample);
+                if sample.name.strip_suffix("_bucket") == Some(metric)
+                    && let Some(series) = scan(sample.labels, of, "le")
+                {
+                    self.bucket(series, sample.value);
                 }
             }
             Source::Summary {
@@ -197,8 +199,8 @@ impl<'s> Part<'s> {
                 ..
             } => {
                 if sample.name == *metric
-                    && of.holds(sample.labels)
-                    && number(sample.labels, "quantile") == Some(*quantile)
+                    && let Some(series) = scan(sample.labels, of, "quantile")
+                    && series.number == Some(*quantile)
                 {
                     self.values.push(sample.value);
                 }
@@ -212,28 +214,25 @@ impl<'s> Part<'s> {
         }
     }
 
-    fn counter(&mut self, sample: &Sample<'_>, bad: bool) {
-        let value = sample.value;
+    fn counter(&mut self, key: u64, value: f64, bad: bool) {
         if !super::histogram::is_count(value) {
             self.absence = Some(Absence::NoCount);
             return;
         }
-        let key = key(sample.labels, None);
         self.counters.insert(key, Counter { value, bad });
     }
 
-    fn bucket(&mut self, sample: &Sample<'_>) {
-        let Some(bound) = number(sample.labels, "le") else {
+    fn bucket(&mut self, series: Scanned, count: f64) {
+        let Some(bound) = series.number else {
             self.absence = Some(HistogramFault::Bound.into());
             return;
         };
-        let key = key(sample.labels, Some("le"));
-        let buckets = self.buckets.entry(key).or_default();
+        let buckets = self.buckets.entry(series.key).or_default();
         if buckets.len() == MAX_BUCKETS {
             self.absence = Some(HistogramFault::TooMany.into());
             return;
         }
-        buckets.push((bound, sample.value));
+        buckets.push((bound, count));
     }
 
     fn reading(self) -> Reading {
@@ -268,24 +267,55 @@ fn is_counter(sample: &str, metric: &str) -> bool {
     sample == metric || sample.strip_suffix("_total") == Some(metric)
 }
 
-/// The value of a label as a number.
-fn number(labels: Labels<'_>, name: &str) -> Option<f64> {
-    let value = labels.get(name)?;
-    value.parse().ok().filter(|number: &f64| !number.is_nan())
+/// What the labels of a sample say.
+#[derive(Clone, Copy, Debug)]
+struct Scanned {
+    /// A hash of the labels in any order, but for the one with the number.
+    key: u64,
+    /// The value of that one.
+    number: Option<f64>,
 }
 
-/// A hash of the labels in any order, without one of them.
-fn key(labels: Labels<'_>, without: Option<&str>) -> u64 {
-    // Of each label alone, then added: pages may change the order.
-    let hashes = labels
-        .into_iter()
-        .filter(|label| Some(&*label.name) != without);
-    let hashes = hashes.map(|label| {
-        let mut hasher = DefaultHasher::new();
-        (&label.name, &label.value).hash(&mut hasher);
-        hasher.finish()
+/// Goes through the labels once; none if they are not those of the selector.
+fn scan(labels: Labels<'_>, of: &Selector, number: &str) -> Option<Scanned> {
+    let mut scanned = Scanned {
+        key: 0,
+        number: None,
+    };
+    // Conditions that a label fulfilled, one bit each.
+    let mut found = 0_u64;
+    for label in labels {
+        for (bit, matcher) in (0..).zip(of.matchers()) {
+            if matcher.name() == label.name {
+                if !matcher.holds(&label.value) {
+                    return None;
+                }
+                found |= 1_u64.checked_shl(bit).unwrap_or_default();
+            }
+        }
+        if label.name == number {
+            let value = label.value.parse().ok();
+            scanned.number = value.filter(|number: &f64| !number.is_nan());
+        } else {
+            // Of each label alone, then added: pages may change the order.
+            let hash = hash(&label.name, &label.value);
+            scanned.key = scanned.key.wrapping_add(hash);
+        }
+    }
+    // A label that is not there is empty.
+    let is_all = found.count_ones() as usize == of.matchers().len() || of.holds(labels);
+    is_all.then_some(scanned)
+}
+
+/// A hash of a label: FNV-1a, mixed as SplitMix64 does so that sums of hashes differ too.
+fn hash(name: &str, value: &str) -> u64 {
+    let bytes = name.bytes().chain([0xff]).chain(value.bytes());
+    let fnv = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    hashes.fold(0, u64::wrapping_add)
+    let mixed = (fnv ^ (fnv >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]
@@ -410,7 +440,10 @@ process_start_time_seconds 1.7e9
         let key_of = |line: &str| {
             let mut reader = Reader::new(line.as_bytes(), Format::Text);
             match reader.next() {
-                Some(Ok(Entry::Sample(sample))) => key(sample.labels, Some("le")),
+                Some(Ok(Entry::Sample(sample))) => {
+                    let scanned = scan(sample.labels, &Selector::default(), "le");
+                    scanned.unwrap().key
+                }
                 other => panic!("{other:?}"),
             }
         };
