@@ -1,4 +1,4 @@
-//! A real Prometheus on loopback, with series that were recorded before.
+//! A real Prometheus on loopback, with series that were recorded before or are scraped.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -39,11 +39,24 @@ impl Prometheus {
                 .spawn()?;
             finished(process).await?;
         }
-        write_private(&dir.join("prometheus.yml"), "global: {}\n")?;
+        Self::configured(dir, "global: {}\n", &[]).await
+    }
+
+    /// Starts a server that scrapes this address every second, and takes native histograms.
+    pub async fn scraping(dir: &Path, address: SocketAddr) -> Result<Self> {
+        let config = format!(
+            "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: one\n  \
+             static_configs: [{{targets: [\"{address}\"]}}]\n"
+        );
+        Self::configured(dir, &config, &["--enable-feature=native-histograms"]).await
+    }
+
+    async fn configured(dir: &Path, config: &str, flags: &[&str]) -> Result<Self> {
+        write_private(&dir.join("prometheus.yml"), config)?;
         let mut tries = 0;
         loop {
             tries += 1;
-            match Self::try_start(dir).await {
+            match Self::try_start(dir, flags).await {
                 Err(Error::NotReady { tail, .. })
                     if tries < TRIES && tail.contains("address already in use") => {}
                 result => return result,
@@ -51,7 +64,7 @@ impl Prometheus {
         }
     }
 
-    async fn try_start(dir: &Path) -> Result<Self> {
+    async fn try_start(dir: &Path, flags: &[&str]) -> Result<Self> {
         let port = port::free()?;
         let flag = |name: &str, path: &Path| format!("--{name}={}", path.display());
         let mut process = Spec::new("prometheus", "prometheus", dir.join("prometheus.log"))
@@ -59,6 +72,7 @@ impl Prometheus {
             .arg(flag("storage.tsdb.path", &data(dir)))
             .arg("--storage.tsdb.retention.time=100y")
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .args(flags)
             .dir(dir)
             .stop_with("TERM", Duration::from_secs(10))
             .spawn()?;
