@@ -79,7 +79,8 @@ impl Before {
 pub struct Round {
     /// When. Unit: milliseconds since 1970.
     pub at: i64,
-    /// For each objective, what was added since the last round.
+    /// For each objective, what was added since the last round. Whoever observes an objective of
+    /// [`Source::Elsewhere`] fills its cell before the round is pushed into the store.
     pub cells: Vec<Cell>,
     /// For each objective, why the last instance that had no reading had none.
     pub absent: Vec<Option<Absence>>,

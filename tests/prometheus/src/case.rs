@@ -83,7 +83,7 @@ impl Case {
     /// The samples of a series by time: one list for each machine and set of labels.
     #[must_use]
     pub fn series(&self, name: &str, has: &dyn Fn(&Sample) -> bool) -> Vec<Vec<(i64, f64)>> {
-        let mut found: BTreeMap<(usize, Vec<(&str, String)>), Vec<(i64, f64)>> = BTreeMap::new();
+        let mut found: BTreeMap<_, Vec<(i64, f64)>> = BTreeMap::new();
         for (number, pages) in self.machines.iter().enumerate() {
             for (at, page) in pages {
                 for sample in page

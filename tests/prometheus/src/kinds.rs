@@ -471,7 +471,7 @@ pub fn watches(first_id: usize) -> Vec<Case> {
                     (good, bad, fast) = (0.0, 0.0, 0.0);
                 }
                 let hour = step / 60;
-                let burst = (hour as u64 + id as u64) % 9 == 0;
+                let burst = (hour as u64 + id as u64).is_multiple_of(9);
                 let more = draw.below(40) as f64;
                 let wrong = draw.below(if burst { 9 } else { 2 }).min(more as u64) as f64;
                 good += more - wrong;
