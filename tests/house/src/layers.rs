@@ -22,6 +22,9 @@ pub const LAYERS: &[&[&str]] = &[
     &["net/"],
     &["redact/"],
     &["api/"],
+    // What is said of an application, by what was observed. Pure.
+    &["promql/"],
+    &["slo/"],
     // Readers of bytes. Pure, and use nothing.
     &["exposition/", "ical/"],
     &["causes.rs", "clock.rs"],
@@ -37,7 +40,9 @@ pub const NO_KUBERNETES: &[&str] = &[
     "src/flytoml/",
     "src/ical/",
     "src/net/",
+    "src/promql/",
     "src/redact/",
+    "src/slo/",
     "src/webhook/",
 ];
 
