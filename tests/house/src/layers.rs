@@ -27,7 +27,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["slo/"],
     // Readers of bytes. Pure, and use nothing.
     &["exposition/", "ical/"],
-    &["causes.rs", "clock.rs"],
+    &["causes.rs", "clock.rs", "clock/"],
 ];
 
 /// The name under which the programs use the library.

@@ -1,0 +1,189 @@
+//! One look: what it needs, and what it finds.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    application::Application,
+    fault::{Fault, Subject},
+    lines::{self, Pattern},
+    machines::Seen,
+    pages::Pages,
+    probes,
+};
+use crate::{
+    clock::watch::WatchClock,
+    fly::{self, Machine},
+    phase::{
+        names::public_host,
+        observe::reading::{Asked, Last, Origin, Question, Reached, Reading},
+    },
+    pipeline::Cx,
+    slo::{Cell, Tally},
+};
+
+/// What a watch asks for, beside what the pass knows.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What is asked.
+    pub asked: Asked,
+    /// The path of the application's own pages.
+    pub path: String,
+    /// The clock of the watch.
+    pub clock: WatchClock,
+    /// Longest time between two looks that leaves no gap, in time of the watch.
+    pub gap_after: Duration,
+    /// The release that serves: part of the mark of every request.
+    pub release: u64,
+}
+
+/// A look that may be made.
+#[derive(Clone, Debug)]
+pub struct Look {
+    terms: Terms,
+    application: Application,
+    machines: Vec<Seen>,
+    fly: fly::Client,
+    app: String,
+}
+
+impl Look {
+    /// A look at these machines of the application, on these terms.
+    #[must_use]
+    pub fn new(cx: &Cx, terms: Terms, machines: &[Machine]) -> Self {
+        let application = Application::new(
+            cx.probe.clone(),
+            public_host(&cx.target.app),
+            format!("{}/{}", cx.owner.name, terms.release),
+        );
+        Self {
+            terms,
+            application,
+            machines: machines.iter().filter_map(Seen::of).collect(),
+            fly: cx.fly.clone(),
+            app: cx.target.app.clone(),
+        }
+    }
+
+    /// Makes it. Never fails: what could not be read is in the faults.
+    pub async fn make(self, last: Last) -> Reading {
+        let (metrics, probed, logged) =
+            tokio::join!(self.metrics(), self.probes(&last), self.lines(&last));
+        let at = self.terms.clock.now();
+        let elapsed = self.elapsed(&last, at);
+        let mut reading = metrics;
+        reading.at = at;
+        reading.next.at = Some(at);
+        if reading.reached == Reached::Asleep {
+            reading.cells = self.nothing_served(elapsed);
+        }
+        for (objective, probed) in probed {
+            let seen = if probed.holds {
+                elapsed
+            } else {
+                Duration::ZERO
+            };
+            reading.cells.insert(objective, cell(seen, probed.tally));
+            let at = probed.at.map(|at| (objective, at));
+            reading.next.probes.extend(at);
+        }
+        if let Some((objectives, logged)) = logged {
+            let seen = if logged.fault.is_none() {
+                elapsed
+            } else {
+                Duration::ZERO
+            };
+            for (objective, lines) in objectives.into_iter().zip(logged.lines) {
+                reading
+                    .cells
+                    .insert(objective, cell(seen, Some(Tally::Lines(lines))));
+                reading.faults.extend(logged.fault.clone().map(|why| Fault {
+                    of: Subject::Objective(objective),
+                    why,
+                }));
+            }
+            reading.next.log = logged.next;
+        }
+        reading
+    }
+
+    /// How much time since the last look counts as observed: none when it is too long ago.
+    fn elapsed(&self, last: &Last, at: Timestamp) -> Duration {
+        let since = last.at.map(|last| at.duration_since(last));
+        let since = since.and_then(|since| Duration::try_from(since).ok());
+        let since = since.filter(|since| *since <= self.terms.gap_after);
+        since.unwrap_or_default()
+    }
+
+    /// The figures of the objectives on metrics.
+    async fn metrics(&self) -> Reading {
+        if !self.terms.asked.has_metrics() {
+            return Reading::empty(Reached::NotAsked);
+        }
+        match self.terms.asked.origin {
+            Origin::Pages => {
+                let pages = Pages {
+                    application: &self.application,
+                    path: &self.terms.path,
+                    sources: &self.terms.asked.sources(),
+                    clock: &self.terms.clock,
+                };
+                pages.read(&self.machines).await
+            }
+            Origin::Prometheus | Origin::FlyPrometheus => Reading::empty(Reached::Nobody),
+        }
+    }
+
+    /// The probes of the objectives on availability.
+    async fn probes(&self, last: &Last) -> BTreeMap<usize, probes::Probed> {
+        let mut probed = BTreeMap::new();
+        for (objective, question) in self.terms.asked.questions.iter().enumerate() {
+            if let Question::Probe(page) = question {
+                let before = last.probes.get(&objective).copied();
+                let clock = &self.terms.clock;
+                let probe = probes::probe(&self.application, (page, before), clock, &self.machines);
+                probed.insert(objective, probe.await);
+            }
+        }
+        probed
+    }
+
+    /// The lines of the objectives on the log, with the numbers of the objectives.
+    async fn lines(&self, last: &Last) -> Option<(Vec<usize>, lines::Logged)> {
+        let questions = self.terms.asked.questions.iter().enumerate();
+        let patterns = questions.filter_map(|(objective, question)| match question {
+            Question::Lines(pattern) => Some((objective, pattern)),
+            _ => None,
+        });
+        let (objectives, patterns): (Vec<usize>, Vec<&Pattern>) = patterns.unzip();
+        if objectives.is_empty() {
+            return None;
+        }
+        let clock = &self.terms.clock;
+        let now = self.fly.now();
+        let ago = last.at.map(|last| clock.now().duration_since(last));
+        let ago = ago.and_then(|ago| Duration::try_from(ago).ok());
+        let since = now.checked_sub(clock.takes(ago.unwrap_or_default()));
+        let from = (last.log.as_deref(), since.unwrap_or(now));
+        let logged = lines::count(&self.fly, &self.app, &patterns, from).await;
+        Some((objectives, logged))
+    }
+
+    /// Cells that say that nothing was counted, because nothing was served.
+    fn nothing_served(&self, elapsed: Duration) -> BTreeMap<usize, Cell> {
+        let questions = self.terms.asked.questions.iter().enumerate();
+        let metrics = questions.filter(|(_, of)| matches!(of, Question::Metric { .. }));
+        metrics
+            .map(|(objective, of)| (objective, cell(elapsed, Tally::none(of.kind()))))
+            .collect()
+    }
+}
+
+fn cell(seen: Duration, tally: Option<Tally>) -> Cell {
+    Cell {
+        seen: i64::try_from(seen.as_millis()).unwrap_or(i64::MAX),
+        bridged: 0,
+        tally,
+    }
+}
