@@ -13,6 +13,7 @@ pub mod deploy;
 pub mod duration;
 pub(crate) mod enumeration;
 pub mod integrations;
+pub mod metrics_source;
 pub mod notification;
 pub mod observe;
 pub mod owner;

@@ -7,6 +7,7 @@ pub mod deliver;
 pub mod grpc;
 pub mod probe;
 mod probe_error;
+pub mod prometheus;
 pub mod public_address;
 pub mod resolve;
 pub mod tls;

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::api::{
-    Activation, integrations::Integrations, provision::Provision, reference::SecretKeyRef,
+    Activation, integrations::Integrations, metrics_source::Prometheus, provision::Provision,
+    reference::SecretKeyRef,
 };
 
 /// The kind of an object that is named.
@@ -140,14 +141,45 @@ fn later(activation: &Activation, list: &mut Vec<Named>) {
     let spec = &activation.spec;
     let observe = spec.observe.as_ref();
     let prometheus = observe.and_then(|observe| observe.source.prometheus.as_ref());
-    if let Some(token) = prometheus.and_then(|prometheus| prometheus.token_secret_ref.as_ref()) {
-        let field = "spec.observe.source.prometheus.tokenSecretRef";
-        list.push(Named::secret(field, token, Use::Later));
+    if let Some(prometheus) = prometheus {
+        of_prometheus(prometheus, list);
     }
     for (index, notification) in spec.notifications.iter().enumerate() {
         let field = format!("spec.notifications[{index}].webhook.urlSecretRef");
         let reference = &notification.webhook.url_secret_ref;
         list.push(Named::secret(field, reference, Use::Later));
+    }
+}
+
+/// The credentials of a Prometheus, and its certificates.
+fn of_prometheus(prometheus: &Prometheus, list: &mut Vec<Named>) {
+    let basic = prometheus.basic_auth.as_ref();
+    let ca = prometheus.ca.as_ref();
+    let secrets = [
+        ("tokenSecretRef", prometheus.token_secret_ref.as_ref()),
+        (
+            "basicAuth.usernameSecretRef",
+            basic.map(|basic| &basic.username_secret_ref),
+        ),
+        (
+            "basicAuth.passwordSecretRef",
+            basic.map(|basic| &basic.password_secret_ref),
+        ),
+        ("ca.secretRef", ca.and_then(|ca| ca.secret_ref.as_ref())),
+    ];
+    let secrets = secrets.into_iter();
+    for (field, reference) in secrets.filter_map(|(field, of)| Some((field, of?))) {
+        let field = format!("spec.observe.source.prometheus.{field}");
+        list.push(Named::secret(field, reference, Use::Later));
+    }
+    if let Some(map) = ca.and_then(|ca| ca.config_map_ref.as_ref()) {
+        list.push(Named::new(
+            "spec.observe.source.prometheus.ca.configMapRef".to_owned(),
+            RefKind::ConfigMap,
+            &map.name,
+            Some(&map.key),
+            Use::Later,
+        ));
     }
 }
 

@@ -17,7 +17,10 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::source::{fault::Fault, lines::Pattern};
-use crate::slo::{Cell, Instance, Kind, Page, Source};
+use crate::{
+    api::metrics_source::MetricsSource,
+    slo::{Cell, Instance, Kind, Page, Source},
+};
 
 /// What is asked for one objective.
 #[derive(Clone, Debug)]
@@ -70,6 +73,29 @@ pub enum Origin {
     Prometheus,
     /// Fly.io's own Prometheus.
     FlyPrometheus,
+}
+
+impl Origin {
+    /// That of a source.
+    #[must_use]
+    pub fn of(source: &MetricsSource) -> Self {
+        match (&source.prometheus, &source.fly_prometheus) {
+            (Some(_), _) => Self::Prometheus,
+            (None, Some(_)) => Self::FlyPrometheus,
+            (None, None) => Self::Pages,
+        }
+    }
+
+    /// The time between two looks. Pages are read twice a minute. Of a Prometheus a window must have two
+    /// scrapes at least, which are usually a minute apart; Fly.io's scrapes every 15 s.
+    #[must_use]
+    pub fn interval(self) -> Duration {
+        match self {
+            Self::Pages => Duration::from_secs(30),
+            Self::Prometheus => Duration::from_secs(120),
+            Self::FlyPrometheus => Duration::from_secs(60),
+        }
+    }
 }
 
 /// Everything that is asked in one look: the objectives in their order.

@@ -1,23 +1,28 @@
 //! One look: what it needs, and what it finds.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 
 use super::{
     application::Application,
-    fault::{Fault, Subject},
+    fault::{Cause, Fault, Subject},
     lines::{self, Pattern},
     machines::Seen,
     pages::Pages,
-    probes,
+    probes, series,
+    server::{self, Asked},
 };
 use crate::{
+    api::metrics_source::MetricsSource,
     clock::watch::WatchClock,
     fly::{self, Machine},
     phase::{
         names::public_host,
-        observe::reading::{Asked, Last, Origin, Question, Reached, Reading},
+        observe::reading::{self, Last, Question, Reached, Reading},
     },
     pipeline::Cx,
     slo::{Cell, Tally},
@@ -27,9 +32,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Terms {
     /// What is asked.
-    pub asked: Asked,
-    /// The path of the application's own pages.
-    pub path: String,
+    pub asked: reading::Asked,
+    /// Where metrics come from, as the spec says it.
+    pub source: MetricsSource,
     /// The clock of the watch.
     pub clock: WatchClock,
     /// Longest time between two looks that leaves no gap, in time of the watch.
@@ -44,6 +49,7 @@ pub struct Look {
     terms: Terms,
     application: Application,
     machines: Vec<Seen>,
+    prometheus: Result<Option<Asked>, Cause>,
     fly: fly::Client,
     app: String,
 }
@@ -57,10 +63,12 @@ impl Look {
             public_host(&cx.target.app),
             format!("{}/{}", cx.owner.name, terms.release),
         );
+        let prometheus = Asked::of(cx, &terms.source);
         Self {
             terms,
             application,
             machines: machines.iter().filter_map(Seen::of).collect(),
+            prometheus,
             fly: cx.fly.clone(),
             app: cx.target.app.clone(),
         }
@@ -69,7 +77,7 @@ impl Look {
     /// Makes it. Never fails: what could not be read is in the faults.
     pub async fn make(self, last: Last) -> Reading {
         let (metrics, probed, logged) =
-            tokio::join!(self.metrics(), self.probes(&last), self.lines(&last));
+            tokio::join!(self.metrics(&last), self.probes(&last), self.lines(&last));
         let at = self.terms.clock.now();
         let elapsed = self.elapsed(&last, at);
         let mut reading = metrics;
@@ -117,21 +125,95 @@ impl Look {
     }
 
     /// The figures of the objectives on metrics.
-    async fn metrics(&self) -> Reading {
+    async fn metrics(&self, last: &Last) -> Reading {
         if !self.terms.asked.has_metrics() {
             return Reading::empty(Reached::NotAsked);
         }
-        match self.terms.asked.origin {
-            Origin::Pages => {
+        let failed = |why: &Cause| {
+            let mut reading = Reading::empty(Reached::Nobody);
+            reading.faults.push(Fault {
+                of: Subject::Metrics,
+                why: why.clone(),
+            });
+            reading
+        };
+        match &self.prometheus {
+            Err(why) => failed(why),
+            Ok(None) => {
+                let path = self.terms.source.metrics_path.as_deref();
                 let pages = Pages {
                     application: &self.application,
-                    path: &self.terms.path,
+                    path: path.unwrap_or("/metrics"),
                     sources: &self.terms.asked.sources(),
                     clock: &self.terms.clock,
                 };
                 pages.read(&self.machines).await
             }
-            Origin::Prometheus | Origin::FlyPrometheus => Reading::empty(Reached::Nobody),
+            Ok(Some(asked)) => {
+                let read = self.series(asked, last).await;
+                read.unwrap_or_else(|why| Reading {
+                    next: Last {
+                        prometheus: last.prometheus,
+                        ..Last::default()
+                    },
+                    ..failed(&why)
+                })
+            }
+        }
+    }
+
+    /// The figures that a Prometheus has since the last look.
+    async fn series(&self, asked: &Asked, last: &Last) -> Result<Reading, Cause> {
+        let begun = Instant::now();
+        let now = asked.now(begun + server::TIMEOUT).await?;
+        let clock = &self.terms.clock;
+        let since = last.at.map(|last| clock.now().duration_since(last));
+        let since = since.and_then(|since| Duration::try_from(since).ok());
+        let pause = clock.takes(since.unwrap_or_default());
+        let ago = i64::try_from(pause.as_millis()).ok();
+        let before = last.prometheus.or(since.and(ago).map(|ago| now - ago));
+        let mut reading = Reading::empty(match asked {
+            Asked::Own(..) => Reached::Prometheus,
+            Asked::Fly(..) => Reached::FlyPrometheus,
+        });
+        let Some(span) = series::span(before, now, pause) else {
+            reading.next.prometheus = before;
+            return Ok(reading);
+        };
+        reading.next.prometheus = Some(span.until);
+        let questions = &self.terms.asked.questions;
+        let counted = series::count(asked, &self.app, questions, span).await;
+        let at = clock.now();
+        for (objective, counted) in counted {
+            match counted {
+                Ok(Some(tally)) => {
+                    let cell = self.cell_of(tally, last, at);
+                    reading.cells.insert(objective, cell);
+                }
+                Ok(None) => {}
+                Err(why) => reading.faults.push(Fault {
+                    of: Subject::Objective(objective),
+                    why,
+                }),
+            }
+        }
+        Ok(reading)
+    }
+
+    /// What a Prometheus has counted since the last look. It also counted while nobody looked.
+    fn cell_of(&self, tally: Tally, last: &Last, at: Timestamp) -> Cell {
+        let since = last.at.map(|last| at.duration_since(last));
+        let since = since.and_then(|since| Duration::try_from(since).ok());
+        let since = since.unwrap_or_default();
+        let is_near = since <= self.terms.gap_after;
+        let is_value = matches!(tally, Tally::Values(_));
+        let near = cell(if is_near { since } else { Duration::ZERO }, Some(tally));
+        Cell {
+            bridged: match is_near || is_value {
+                true => 0,
+                false => millis(since),
+            },
+            ..near
         }
     }
 
@@ -180,9 +262,13 @@ impl Look {
     }
 }
 
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
 fn cell(seen: Duration, tally: Option<Tally>) -> Cell {
     Cell {
-        seen: i64::try_from(seen.as_millis()).unwrap_or(i64::MAX),
+        seen: millis(seen),
         bridged: 0,
         tally,
     }

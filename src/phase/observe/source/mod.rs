@@ -13,3 +13,5 @@ pub mod look;
 mod machines;
 mod pages;
 mod probes;
+mod series;
+mod server;
