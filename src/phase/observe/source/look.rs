@@ -15,6 +15,7 @@ use super::{
     pages::Pages,
     probes, series,
     server::{self, Asked},
+    whom::Whom,
 };
 use crate::{
     api::metrics_source::MetricsSource,
@@ -55,22 +56,27 @@ pub struct Look {
 }
 
 impl Look {
-    /// A look at these machines of the application, on these terms.
+    /// A look at these machines of the application of a pass, on these terms.
     #[must_use]
     pub fn new(cx: &Cx, terms: Terms, machines: &[Machine]) -> Self {
+        Self::of(&Whom::of(cx), terms, machines)
+    }
+
+    /// The same, of whom it is told.
+    #[must_use]
+    pub fn of(whom: &Whom, terms: Terms, machines: &[Machine]) -> Self {
         let application = Application::new(
-            cx.probe.clone(),
-            public_host(&cx.target.app),
-            format!("{}/{}", cx.owner.name, terms.release),
+            whom.probe.clone(),
+            public_host(&whom.app),
+            format!("{}/{}", whom.activation, terms.release),
         );
-        let prometheus = Asked::of(cx, &terms.source);
         Self {
-            terms,
             application,
             machines: machines.iter().filter_map(Seen::of).collect(),
-            prometheus,
-            fly: cx.fly.clone(),
-            app: cx.target.app.clone(),
+            prometheus: Asked::of(whom, &terms.source),
+            fly: whom.fly.clone(),
+            app: whom.app.clone(),
+            terms,
         }
     }
 

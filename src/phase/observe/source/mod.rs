@@ -15,3 +15,4 @@ mod pages;
 mod probes;
 mod series;
 mod server;
+pub mod whom;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::fault::Cause;
+use super::{fault::Cause, whom::Whom};
 use crate::{
     api::{
         metrics_source::{CertificateSource, MetricsSource, Prometheus},
@@ -17,7 +17,6 @@ use crate::{
         prometheus::{Access, Credentials, Server},
         tls,
     },
-    pipeline::Cx,
     plan::refs::Refs,
     promql::{self, Answer, Request},
 };
@@ -39,18 +38,17 @@ impl Asked {
     ///
     /// # Errors
     /// When it may not be asked, or what is needed for it is missing.
-    pub fn of(cx: &Cx, source: &MetricsSource) -> Result<Option<Self>, Cause> {
+    pub fn of(whom: &Whom, source: &MetricsSource) -> Result<Option<Self>, Cause> {
         if source.fly_prometheus.is_some() {
-            let organization = cx.target.organization.clone();
-            return Ok(Some(Self::Fly(cx.fly.clone(), organization)));
+            let organization = whom.organization.clone();
+            return Ok(Some(Self::Fly(whom.fly.clone(), organization)));
         }
         let Some(prometheus) = &source.prometheus else {
             return Ok(None);
         };
-        let allowed = &cx.installation.prometheus;
-        let access = allowed.access(&prometheus.url, &cx.owner.namespace);
-        let server = server(prometheus, access, &cx.refs, &cx.installation.clock)?;
-        Ok(Some(Self::Own(Box::new(server), cx.probe.clone())))
+        let access = whom.allowed.access(&prometheus.url, &whom.namespace);
+        let server = server(prometheus, access, &whom.refs, &whom.clock)?;
+        Ok(Some(Self::Own(Box::new(server), whom.probe.clone())))
     }
 
     /// Asks, until this instant at the latest.
