@@ -47,6 +47,9 @@ pub enum Cause {
     /// No machine runs.
     #[error("no machine runs")]
     NoMachine,
+    /// No machine has a service, so that nothing of them can be reached from outside.
+    #[error("no machine has a service, so its metrics cannot be reached from outside")]
+    NoService,
     /// Prometheus refused, or what it answered cannot be read.
     #[error(transparent)]
     Prometheus(#[from] promql::Fault),
@@ -84,6 +87,9 @@ impl Cause {
             Self::Status(401 | 403) => {
                 "let requests without credentials read the metrics, or use `spec.observe.source.prometheus`"
             }
+            Self::NoService => {
+                "use `flyPrometheus` with `[metrics]` in fly.toml, or a Prometheus that reaches the machines"
+            }
             Self::Unreadable(_) => "correct the page of metrics: `promtool check metrics` reads it",
             Self::Prometheus(promql::Fault::Refused(kind)) if !kind.may_pass() => {
                 "check the name of the metric and the labels of the objective"
@@ -117,6 +123,7 @@ impl Cause {
             Self::Unreadable(_) => "unreadable",
             Self::OtherMachine => "other-machine",
             Self::NoMachine => "no-machine",
+            Self::NoService => "no-service",
             Self::Prometheus(_) | Self::PrometheusStatus(_) => "prometheus",
             Self::Uncounted(_) => "no-series",
             Self::NotAllowed(_) => "not-allowed",

@@ -50,6 +50,8 @@ pub struct Look {
     terms: Terms,
     application: Application,
     machines: Vec<Seen>,
+    /// Whether there are machines, and none of them has a service.
+    unserved: bool,
     prometheus: Result<Option<Asked>, Cause>,
     fly: fly::Client,
     app: String,
@@ -70,9 +72,11 @@ impl Look {
             public_host(&whom.app),
             format!("{}/{}", whom.activation, terms.release),
         );
+        let seen: Vec<Seen> = machines.iter().filter_map(Seen::of).collect();
         Self {
             application,
-            machines: machines.iter().filter_map(Seen::of).collect(),
+            unserved: seen.is_empty() && !machines.is_empty(),
+            machines: seen,
             prometheus: Asked::of(whom, &terms.source),
             fly: whom.fly.clone(),
             app: whom.app.clone(),
@@ -145,6 +149,7 @@ impl Look {
         };
         match &self.prometheus {
             Err(why) => failed(why),
+            Ok(None) if self.unserved => failed(&Cause::NoService),
             Ok(None) => {
                 let path = self.terms.source.metrics_path.as_deref();
                 let pages = Pages {
