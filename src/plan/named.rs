@@ -261,6 +261,36 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn everything_that_a_prometheus_needs_is_read_and_holds_nothing_up() {
+        let of = |credentials: &str| {
+            let spec = format!(
+                "{FULL}
+        observe: {{source: {{prometheus: {{url: 'https://p.example', {credentials}}}}}}}"
+            );
+            let named = named(&activation(&spec)).into_iter();
+            let named = named.filter(|named| named.field.contains("prometheus"));
+            let named = named.inspect(|named| assert!(!named.required && !named.decides));
+            named
+                .map(|named| (named.kind, named.name, named.key))
+                .collect::<Vec<_>>()
+        };
+        let key = |key: &str| Some(key.to_owned());
+        let token = "tokenSecretRef: {name: t, key: k}, ca: {configMapRef: {name: c}}";
+        let wanted = [
+            (RefKind::Secret, "t".to_owned(), key("k")),
+            (RefKind::ConfigMap, "c".to_owned(), key("ca.crt")),
+        ];
+        assert_eq!(of(token), wanted);
+        let basic = "basicAuth: {usernameSecretRef: {name: u, key: a}, passwordSecretRef: {name: u, key: b}}, ca: {secretRef: {name: s, key: x}}";
+        let wanted = [
+            (RefKind::Secret, "u".to_owned(), key("a")),
+            (RefKind::Secret, "u".to_owned(), key("b")),
+            (RefKind::Secret, "s".to_owned(), key("x")),
+        ];
+        assert_eq!(of(basic), wanted);
+    }
+
+    #[test]
     fn only_what_a_live_application_needs_is_required() {
         let named = named(&activation(FULL));
         let optional: Vec<&str> = named
