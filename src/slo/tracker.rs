@@ -55,7 +55,10 @@ pub(super) struct Known {
 /// The last reading for one objective.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Before {
+    /// Nothing is known.
     Nothing,
+    /// There was no series: all that one shows later was counted since.
+    NoSeries,
     Counters(BTreeMap<u64, Counter>),
     Histograms(BTreeMap<u64, Buckets>),
     /// The sum of the series: what is left after a restart of the operator.
@@ -66,7 +69,7 @@ impl Before {
     /// The sum of its series.
     pub(super) fn sum(&self) -> Option<Tally> {
         match self {
-            Self::Nothing => None,
+            Self::Nothing | Self::NoSeries => None,
             Self::Sum(tally) => Some(tally.clone()),
             Self::Counters(counters) => Some(sum_of_counters(counters)),
             Self::Histograms(histograms) => sum_of_histograms(histograms),
@@ -160,6 +163,13 @@ impl Tracker {
                 restarted |= sum.take(before, reading, whose, is_new, is_near);
             }
             restarts += usize::from(restarted);
+            if key == Key::Edge {
+                // The next page may be of another machine, which had the series all the time.
+                let absent = before
+                    .iter_mut()
+                    .filter(|before| **before == Before::NoSeries);
+                absent.for_each(|before| *before = Before::Nothing);
+            }
             let start = page.start;
             self.instances.insert(key, Known { at, start, before });
         }
@@ -221,6 +231,9 @@ impl Sum {
             Reading::Absent(absence) => {
                 // The last reading stays: what is counted meanwhile is added when there is one again.
                 self.absent = Some(absence);
+                if absence == Absence::NoSeries && *before == Before::Nothing {
+                    *before = Before::NoSeries;
+                }
                 return false;
             }
             Reading::Values(values) => {
@@ -326,7 +339,8 @@ fn counters(before: &Before, now: &BTreeMap<u64, Counter>, whose: Process, is_ne
     let known = match before {
         Before::Counters(known) => known,
         Before::Sum(sum) => return after_sum(sum, Some(sum_of_counters(now)), whose),
-        _ => {
+        before => {
+            let is_new = is_new || *before == Before::NoSeries;
             return Change {
                 tally: is_new.then(|| sum_of_counters(now)),
                 restarted: false,
@@ -367,7 +381,8 @@ fn histograms(
     let known = match before {
         Before::Histograms(known) => known,
         Before::Sum(sum) => return after_sum(sum, sum_of_histograms(now), whose),
-        _ => {
+        before => {
+            let is_new = is_new || *before == Before::NoSeries;
             let tally = is_new.then(|| sum_of_histograms(now)).flatten();
             return Change {
                 tally,

@@ -47,6 +47,21 @@ fn the_first_page_is_the_base_and_the_second_says_what_was_added() {
 }
 
 #[test]
+fn a_series_that_a_known_machine_did_not_have_began_at_zero_since() {
+    let empty = || page("up 1\n");
+    let mut watch = Watch::new();
+    watch.round(1, vec![(machine("a"), empty())]);
+    let round = watch.round(1, vec![(machine("a"), requests(4, 2, None))]);
+    assert_eq!(events(&round.cells[0]), Some((6.0, 2.0)));
+    assert_eq!(counts(&round.cells[1]), Some(vec![4.0, 6.0]));
+    // Behind the edge, without a start, the next page may be of a machine that had it all the time.
+    let mut watch = Watch::new();
+    watch.round(2, vec![(Instance::Edge, empty())]);
+    let round = watch.round(2, vec![(Instance::Edge, requests(4, 2, None))]);
+    assert_eq!(events(&round.cells[0]), None);
+}
+
+#[test]
 fn a_restart_of_one_machine_adds_its_new_counts_and_leaves_the_others_alone() {
     let mut watch = Watch::new();
     let both = |a, b| vec![(machine("a"), a), (machine("b"), b)];
