@@ -44,7 +44,7 @@ enum Command {
     /// Serve a page, health, readiness and metrics, without database, Redis and secrets.
     Hello,
     /// Send requests like those of guests to a service with `CABANAS_REHEARSAL=true`, until SIGINT or SIGTERM.
-    Traffic(Traffic),
+    Traffic(Box<Traffic>),
 }
 
 #[derive(Args)]
@@ -91,7 +91,7 @@ async fn main() -> ExitCode {
         Command::DbCheck => db_check().await,
         Command::IcalToken { source } => ical_token(&source),
         Command::Hello => serve_hello().await,
-        Command::Traffic(traffic) => send(traffic).await,
+        Command::Traffic(traffic) => send(*traffic).await,
     };
     result.unwrap_or_else(|error| {
         tracing::error!(error = %chain(error.as_ref()), "cannot go on");

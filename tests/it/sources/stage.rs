@@ -1,6 +1,10 @@
 //! An application with machines behind the edge, and looks at it. No Kubernetes and no operator.
 
-#![allow(clippy::unwrap_used, reason = "a helper fails its test by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper fails its test by a panic"
+)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
