@@ -7,6 +7,8 @@ KUBERNETES_VERSION ?= 1.36
 WORLD ?= default
 # How long things take at the simulated Fly.io: off, real, or a factor.
 LATENCY ?= 0.1
+# How many times faster the time of a watch runs from Go-Live on.
+TIME_SCALE ?= 1
 
 # Tests that run at a time: most of them wait for something, so more than there are cores.
 TEST_THREADS ?= 8
@@ -48,11 +50,12 @@ help: ## list the targets
 	@echo "  WORLD=name                another world beside the first (now: $(WORLD))"
 	@echo "  KUBERNETES_VERSION=1.37   another control plane ($(shell cd $(CONTROL_PLANE_DIR)/versions && ls *.mod | sed 's/.mod//' | paste -sd' '))"
 	@echo "  LATENCY=real              how long things take at the simulated Fly.io: off, real, or a factor (now: $(LATENCY))"
+	@echo "  TIME_SCALE=2160           how many times faster a watch runs: 72 hours in two minutes (now: $(TIME_SCALE))"
 	@echo "  BENCH_PROFILE=release     measure the release build; BENCH_REAL=0: not with Fly's real latencies"
 	@echo "  DURATION=600 SEED=7       how long test-chaos runs, and what it draws (also PERCENT, OBJECTS)"
 	@echo "  demo KUBECONFIG=file      your own cluster instead of the local one"
 
-prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL, Redis and faketime (as root)
+prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL, Redis, Prometheus and faketime (as root)
 	@sh tests/checks/prereqs.sh
 
 control-plane: $(CONTROL_PLANE) ## build the local kube-apiserver (minutes once, then reused)
@@ -72,7 +75,7 @@ parts: prereqs
 	@$(MAKE) --no-print-directory -j2 control-plane binaries
 
 up: parts ## start a world in the background; then: . .golive/env
-	@$(BIN)/world up --name $(WORLD) $(WORLD_FLAGS) --latency $(LATENCY)
+	@$(BIN)/world up --name $(WORLD) $(WORLD_FLAGS) --latency $(LATENCY) --time-scale $(TIME_SCALE)
 
 down: ## end that world and remove all of it
 	@if [ -x $(BIN)/world ]; then $(BIN)/world down --name $(WORLD); else echo "no world was ever built here"; fi
@@ -81,7 +84,7 @@ status: ## say what runs in that world
 	@if [ -x $(BIN)/world ]; then $(BIN)/world status --name $(WORLD); else echo "no world was ever built here"; fi
 
 demo: parts ## take the example from nothing to a live URL with verified integrations
-	@$(BIN)/world demo --name $(WORLD) $(WORLD_FLAGS) --latency $(LATENCY)
+	@$(BIN)/world demo --name $(WORLD) $(WORLD_FLAGS) --latency $(LATENCY) --time-scale $(TIME_SCALE)
 
 test: prereqs ## run every test, from nothing
 	@$(MAKE) --no-print-directory -j2 control-plane build

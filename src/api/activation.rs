@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::deploy::Deploy;
 use super::integrations::Integrations;
+use super::notification::Notification;
 use super::observe::Observe;
-use super::policy::{Adoption, DeletionPolicy, DriftPolicy, Gate, Mode, Notification, ReadyWhen};
+use super::policy::{Adoption, DeletionPolicy, DriftPolicy, Gate, Mode, ReadyWhen};
 use super::preflight::Preflight;
 use super::provision::Provision;
 use super::reference::TokenSecretRef;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
 use super::enumeration::api_enum;
-use super::reference::SecretKeyRef;
+use super::metrics_source::MetricsSource;
 
 /// The watch after Go-Live.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,56 +41,6 @@ pub struct Observe {
 fn window() -> Duration {
     Duration::from_hours(72)
 }
-
-/// The source of the metrics: at most one of `metricsPath`, `prometheus`, `flyPrometheus`.
-/// Default: the path `/metrics` of the application.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.metricsPath), has(self.prometheus), has(self.flyPrometheus)].filter(x, x).size() == 1").message("exactly one of `metricsPath`, `prometheus` and `flyPrometheus` is required"))]
-pub struct MetricsSource {
-    /// Path of the application's own metrics, beginning with `/`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r#"^/[!-"$-~]*$"#))]
-    pub metrics_path: Option<String>,
-
-    /// A Prometheus server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prometheus: Option<Prometheus>,
-
-    /// Fly.io's own Prometheus, read with the activation's token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fly_prometheus: Option<FlyPrometheus>,
-}
-
-impl Default for MetricsSource {
-    fn default() -> Self {
-        Self {
-            metrics_path: Some("/metrics".into()),
-            prometheus: None,
-            fly_prometheus: None,
-        }
-    }
-}
-
-/// A Prometheus server.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Prometheus {
-    /// Address of the server, beginning with `https://`.
-    #[schemars(
-        length(min = 9, max = 512),
-        regex(pattern = r#"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-"$-~]*)?$"#)
-    )]
-    pub url: String,
-    /// A bearer token for the server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token_secret_ref: Option<SecretKeyRef>,
-}
-
-/// Fly.io's own Prometheus; it needs no settings.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FlyPrometheus {}
 
 /// An objective: exactly one of `latency`, `errorRate`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]

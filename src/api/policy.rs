@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
 use super::enumeration::api_enum;
-use super::reference::SecretKeyRef;
 
 api_enum! {
     /// The phases that can have a gate.
@@ -165,33 +164,4 @@ impl Default for DeletionPolicy {
 
 fn delete() -> Deletion {
     Deletion::Delete
-}
-
-api_enum! {
-    /// How a notification is written.
-    pub enum NotificationFormat, strict, default Json {
-        /// A JSON object with the activation, phase, reason and message.
-        Json = "Json",
-        /// A message for an incoming webhook of Slack, or a compatible one.
-        Slack = "Slack",
-    }
-}
-
-/// A receiver of notifications.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Notification {
-    /// An address that receives an HTTPS POST for each notification.
-    pub webhook: NotificationWebhook,
-    /// How the notification is written.
-    #[serde(default)]
-    pub format: NotificationFormat,
-}
-
-/// An address that receives notifications.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NotificationWebhook {
-    /// Key of a Secret that holds the address: it usually contains a token.
-    pub url_secret_ref: SecretKeyRef,
 }

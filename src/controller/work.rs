@@ -11,7 +11,7 @@ use crate::{
     api::{FIELD_MANAGER, GROUP, bounds},
     clock::ServerClock,
     controller::{self, Scope, operator::Parts},
-    net::{probe::Probe, tls::SetupError, vendor::Vendors},
+    net::{probe::Probe, prometheus, tls::SetupError, vendor::Vendors},
     pipeline::{Fence, Installation, Timing},
     plan::{refs::Allowed, room::Room},
     process::{
@@ -61,6 +61,8 @@ pub fn installation(
         looks: Turnstile::with_share(LOOKS, LOOKS_OF_ONE),
         timing: timing(settings),
         clock: clock.clone(),
+        scale: settings.watch.scale(),
+        prometheus: prometheus::Allowed::new(settings.watch.allow_prometheus.clone()),
     }
 }
 

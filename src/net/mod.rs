@@ -8,6 +8,7 @@ mod exchange;
 pub mod grpc;
 pub mod probe;
 mod probe_error;
+pub mod prometheus;
 pub mod public_address;
 pub mod resolve;
 pub mod tls;

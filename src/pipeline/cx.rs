@@ -15,9 +15,9 @@ use crate::{
             SmokeTestResult,
         },
     },
-    clock::ServerClock,
+    clock::{ServerClock, watch::Scale},
     fly,
-    net::vendor::Vendors,
+    net::{prometheus, vendor::Vendors},
     plan::{
         Target,
         refs::{Allowed, Refs},
@@ -110,6 +110,10 @@ pub struct Installation {
     pub timing: Timing,
     /// The clock of the API server.
     pub clock: ServerClock,
+    /// How much faster the time of a watch runs.
+    pub scale: Scale,
+    /// The Prometheus servers that may be asked beside those on the public Internet.
+    pub prometheus: prometheus::Allowed,
 }
 
 /// What the status recorded before this pass. Places to observe, never a proof.

@@ -10,6 +10,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use url::{Host, Url};
 
+use crate::clock::watch::Scale;
+use crate::net::prometheus::Allowance;
 use crate::net::resolve::Resolve;
 use crate::process::leader;
 
@@ -50,6 +52,9 @@ pub struct Settings {
     /// Vendors whose webhooks are verified.
     #[command(flatten)]
     pub vendors: VendorSettings,
+    /// The watch after Go-Live.
+    #[command(flatten)]
+    pub watch: WatchSettings,
     /// Namespaces.
     #[command(flatten)]
     pub namespaces: NamespaceSettings,
@@ -131,6 +136,21 @@ pub struct VendorSettings {
     /// sent there and nowhere else.
     #[arg(long, env = "GOLIVE_MERCADO_PAGO_URL", default_value = "https://api.mercadopago.com", value_parser = base_url, value_name = "URL")]
     pub mercado_pago_url: Url,
+}
+
+/// The watch after Go-Live.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Watch after Go-Live")]
+pub struct WatchSettings {
+    /// Let Activations read this Prometheus, whatever its address: those of the named namespaces, or all.
+    /// Others must be on the public Internet, with https. Repeatable; in the variable separated by blanks.
+    #[arg(long, env = "GOLIVE_ALLOW_PROMETHEUS", value_delimiter = ' ', value_parser = Allowance::parse, value_name = "ORIGIN[=NAMESPACE,…]")]
+    pub allow_prometheus: Vec<Allowance>,
+
+    /// How many times faster the time of every watch runs from Go-Live on. For tests and demonstrations:
+    /// refused unless every Fly.io address is loopback.
+    #[arg(long, env = "GOLIVE_TIME_SCALE", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "TIMES")]
+    pub time_scale: u32,
 }
 
 /// Namespaces.
@@ -336,6 +356,11 @@ impl Settings {
                 "--lease-retry-period",
                 "must be at least 10ms",
             ),
+            (
+                self.watch.time_scale == 1 || self.fly.is_simulated(),
+                "--time-scale",
+                "must be 1 unless every Fly.io address is loopback: what is live is watched in real time",
+            ),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {
             Some((_, flag, required)) => Err(Invalid { flag, required }),
@@ -354,6 +379,26 @@ impl Settings {
             retry_period: self.lease.retry_period,
             now,
         }
+    }
+}
+
+impl FlySettings {
+    /// Whether every address of Fly.io is on this machine.
+    fn is_simulated(&self) -> bool {
+        let urls = [
+            &self.machines_url,
+            &self.api_url,
+            &self.uiex_url,
+            &self.registry_url,
+        ];
+        urls.into_iter().all(is_local)
+    }
+}
+
+impl WatchSettings {
+    /// How much faster the time of a watch runs.
+    pub fn scale(&self) -> Scale {
+        Scale::new(self.time_scale).unwrap_or_default()
     }
 }
 
@@ -397,15 +442,12 @@ fn base_url(text: &str) -> Result<Url, String> {
     let url: Url = text
         .parse()
         .map_err(|error| format!("must be a URL: {error}"))?;
-    let local = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
-        None => return Err("must name a host".to_owned()),
-    };
+    if url.host().is_none() {
+        return Err("must name a host".to_owned());
+    }
     match url.scheme() {
         "https" => {}
-        "http" if local => {}
+        "http" if is_local(&url) => {}
         "http" => return Err("must be https: tokens are sent there".to_owned()),
         _ => return Err("must be an https URL".to_owned()),
     }
@@ -419,6 +461,16 @@ fn base_url(text: &str) -> Result<Url, String> {
         return Err("must not hold a query or fragment".to_owned());
     }
     Ok(url)
+}
+
+/// Whether a URL leads to this machine.
+fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        None => false,
+    }
 }
 
 /// Parses a DNS label, such as the name of a namespace.
@@ -521,6 +573,47 @@ mod tests {
         ] {
             assert!(parse(&["--fly-api-url", bad]).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn time_runs_faster_against_a_simulated_fly_io_alone() {
+        let local = "http://127.0.0.1:4000";
+        let urls = |machines: &'static str| {
+            [
+                "--fly-machines-url",
+                machines,
+                "--fly-api-url",
+                local,
+                "--fly-uiex-url",
+                "http://[::1]:4000",
+                "--fly-registry-url",
+                "http://localhost:4000",
+                "--time-scale",
+                "2160",
+            ]
+        };
+        assert_eq!(parse(&urls(local)).unwrap().watch.scale().times(), 2160);
+        let error = parse(&urls("https://api.machines.dev")).unwrap_err();
+        assert!(
+            error.contains("every Fly.io address is loopback"),
+            "{error}"
+        );
+        assert!(
+            parse(&["--time-scale", "2"]).is_err(),
+            "the defaults are Fly.io's"
+        );
+        assert!(parse(&["--time-scale", "0"]).is_err());
+        assert!(parse(&[]).unwrap().watch.scale().is_real());
+    }
+
+    #[test]
+    fn each_prometheus_that_is_allowed_has_namespaces_of_its_own() {
+        let flag = "--allow-prometheus";
+        let inside = "http://prometheus.monitoring.svc:9090=shop,web";
+        let parsed = parse(&[flag, inside, flag, "https://thanos.example.org"]).unwrap();
+        assert_eq!(parsed.watch.allow_prometheus.len(), 2);
+        let error = parse(&[flag, "prometheus:9090"]).unwrap_err();
+        assert!(error.contains("must look like"), "{error}");
     }
 
     #[test]

@@ -10,5 +10,6 @@ mod process;
 mod repo;
 mod secrets;
 mod shapes;
+mod sources;
 mod support;
 mod trouble;

@@ -22,9 +22,12 @@ pub const LAYERS: &[&[&str]] = &[
     &["net/"],
     &["redact/"],
     &["api/"],
+    // What is said of an application, by what was observed. Pure.
+    &["promql/"],
+    &["slo/"],
     // Readers of bytes. Pure, and use nothing.
     &["exposition/", "ical/"],
-    &["causes.rs", "clock.rs"],
+    &["causes.rs", "clock.rs", "clock/"],
 ];
 
 /// The name under which the programs use the library.
@@ -37,7 +40,9 @@ pub const NO_KUBERNETES: &[&str] = &[
     "src/flytoml/",
     "src/ical/",
     "src/net/",
+    "src/promql/",
     "src/redact/",
+    "src/slo/",
     "src/webhook/",
 ];
 

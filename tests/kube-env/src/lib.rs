@@ -9,6 +9,7 @@ mod error;
 pub mod port;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 mod random;
 pub mod redis;
@@ -21,6 +22,7 @@ pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
 pub use error::{Error, Result};
 pub use postgres::Postgres;
+pub use prometheus::Prometheus;
 pub use redis::Redis;
 
 /// Writes a file that only its owner can read.

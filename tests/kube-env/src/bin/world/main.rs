@@ -70,6 +70,10 @@ struct Which {
     /// minutes, most of it for PostgreSQL.
     #[arg(long, default_value = "0.1", value_name = "FACTOR")]
     latency: String,
+    /// How many times faster the time of a watch runs from Go-Live on: with 2160, 72 hours take two
+    /// minutes.
+    #[arg(long, default_value_t = 1, value_name = "TIMES")]
+    time_scale: u32,
 }
 
 fn main() -> ExitCode {

@@ -1,0 +1,381 @@
+//! What is true of an activation, topic by topic, read from its status.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::news::{Fact, Manner, Topic};
+use crate::api::{
+    ActivationStatus, NotificationEvent as Event, NotificationSeverity as Severity, PhaseName,
+    condition::{ConditionStatus, ConditionType},
+    status::{GateState, GateStatus, HistoryOutcome, IntegrationState, PhaseState, PhaseStatus},
+};
+
+/// A suspension is told when it lasts longer.
+const LONG_SUSPENSION: SignedDuration = SignedDuration::from_hours(24);
+
+/// What the facts are read from.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The status as it was written last.
+    pub status: &'a ActivationStatus,
+    /// The generation of the spec.
+    pub generation: i64,
+    /// A test that a person asked for: the text of the annotation.
+    pub test: Option<&'a str>,
+    /// Now, by the API server's time.
+    pub now: Timestamp,
+}
+
+/// What is true of the activation now: one fact for each topic that it has.
+#[must_use]
+pub fn facts(subject: Subject<'_>) -> Vec<Fact> {
+    let status = subject.status;
+    let mut facts = Vec::new();
+    for phase in &status.phases {
+        facts.push(of_phase(phase, subject));
+        facts.extend(
+            phase
+                .gate
+                .as_ref()
+                .map(|gate| of_gate(phase, gate, subject.now)),
+        );
+        facts.push(of_deadline(phase, subject.now));
+    }
+    facts.extend(go_live(status));
+    facts.extend(site(status));
+    facts.extend(integrations(status));
+    facts.extend(rollback(status));
+    facts.extend(drift(status));
+    facts.extend(suspension(status, subject.now));
+    facts.extend(subject.test.map(test));
+    facts
+}
+
+fn seconds(time: Option<&Time>) -> i64 {
+    time.map_or(0, |time| time.0.as_second())
+}
+
+fn of_phase(phase: &PhaseStatus, subject: Subject<'_>) -> Fact {
+    let name = phase.name;
+    let topic = Topic::Phase(name);
+    let begun = format!("begun {}", phase.starts);
+    let (state, how, title) = match phase.state {
+        // An integration has a topic of its own, and its phase says no more.
+        PhaseState::Failed if name == PhaseName::Integrations => return Fact::unknown(topic),
+        PhaseState::Running | PhaseState::Waiting => (
+            begun,
+            (Manner::Between, Event::PhaseStarted, Severity::Info),
+            format!("{name} has begun"),
+        ),
+        PhaseState::Succeeded => (
+            format!("passed {}", phase.starts),
+            (Manner::Once, Event::PhasePassed, Severity::Info),
+            format!("{name} has passed"),
+        ),
+        PhaseState::Failed => (
+            format!("failed {} {}", subject.generation, phase.reason),
+            (Manner::Alarm, Event::PhaseFailed, Severity::Warning),
+            format!("{name} has failed: {}", phase.reason),
+        ),
+        PhaseState::Pending | PhaseState::AwaitingApproval | PhaseState::Skipped => {
+            return Fact::unknown(topic);
+        }
+    };
+    let failed = phase.state == PhaseState::Failed;
+    Fact {
+        owner: phase.owner.clone(),
+        title,
+        text: if failed {
+            phase.message.clone()
+        } else {
+            String::new()
+        },
+        next_action: match (failed, &subject.status.next_action) {
+            (true, Some(action)) => action.clone(),
+            _ => String::new(),
+        },
+        ..Fact::new(topic, state, how)
+    }
+}
+
+fn of_gate(phase: &PhaseStatus, gate: &GateStatus, now: Timestamp) -> Fact {
+    let name = phase.name;
+    let plan: String = gate.digest.chars().take(12).collect();
+    let attempt = seconds(gate.requested_at.as_ref());
+    let (word, how, title) = match gate.state {
+        GateState::Pending => return Fact::unknown(Topic::Gate(name)),
+        GateState::Requested
+            if is_near(gate.requested_at.as_ref(), gate.expires_at.as_ref(), now) =>
+        {
+            (
+                "expiring",
+                (Manner::Alarm, Event::ApprovalExpiring, Severity::Warning),
+                format!("the gate before {name} will soon decide by itself"),
+            )
+        }
+        GateState::Requested => (
+            "requested",
+            (Manner::Alarm, Event::ApprovalRequested, Severity::Warning),
+            format!("{name} waits for an approval"),
+        ),
+        GateState::Approved => (
+            "approved",
+            (Manner::Once, Event::ApprovalGranted, Severity::Info),
+            format!("{name} was approved"),
+        ),
+        GateState::Rejected => (
+            "rejected",
+            (Manner::Once, Event::ApprovalRefused, Severity::Warning),
+            format!("{name} was rejected"),
+        ),
+        GateState::Expired => (
+            "expired",
+            (Manner::Once, Event::ApprovalRefused, Severity::Warning),
+            format!("nobody decided about {name} in time"),
+        ),
+    };
+    let text = match gate.state {
+        GateState::Requested => {
+            let until = gate
+                .expires_at
+                .as_ref()
+                .map(|time| format!(" until {}", time.0));
+            format!("plan {plan}{}", until.unwrap_or_default())
+        }
+        GateState::Approved => format!("plan {plan}, by {}", gate.approved_by.join(", ")),
+        GateState::Rejected => match &gate.rejected_by {
+            Some(by) => format!("plan {plan}, by {by}"),
+            None => format!("plan {plan}"),
+        },
+        GateState::Pending | GateState::Expired => format!("plan {plan}"),
+    };
+    Fact {
+        owner: phase.owner.clone(),
+        title,
+        text,
+        next_action: match gate.state {
+            GateState::Requested => phase.message.clone(),
+            _ => String::new(),
+        },
+        ..Fact::new(Topic::Gate(name), format!("{word} {plan} {attempt}"), how)
+    }
+}
+
+/// Whether three quarters of the time between the two have passed.
+fn is_near(from: Option<&Time>, to: Option<&Time>, now: Timestamp) -> bool {
+    let (Some(from), Some(to)) = (from, to) else {
+        return false;
+    };
+    let whole = to.0.duration_since(from.0);
+    let gone = now.duration_since(from.0);
+    whole.is_positive() && gone.as_millis().saturating_mul(4) >= whole.as_millis().saturating_mul(3)
+}
+
+fn of_deadline(phase: &PhaseStatus, now: Timestamp) -> Fact {
+    let topic = Topic::Deadline(phase.name);
+    let works = matches!(
+        phase.state,
+        PhaseState::Running | PhaseState::Waiting | PhaseState::Failed
+    );
+    let Some(deadline) = phase.deadline.as_ref().filter(|_| works) else {
+        return within(phase, topic);
+    };
+    let (word, event, title) = if now >= deadline.0 {
+        let title = format!("{} exceeded its deadline", phase.name);
+        ("passed", Event::DeadlinePassed, title)
+    } else if is_near(phase.started_at.as_ref(), phase.deadline.as_ref(), now) {
+        let title = format!("three quarters of the time of {} have passed", phase.name);
+        ("near", Event::DeadlineNear, title)
+    } else {
+        return within(phase, topic);
+    };
+    let state = format!("{word} {}", deadline.0.as_second());
+    Fact {
+        owner: phase.owner.clone(),
+        title,
+        text: format!("the deadline is {}; {}", deadline.0, phase.message),
+        ..Fact::new(topic, state, (Manner::Alarm, event, Severity::Warning))
+    }
+}
+
+/// No deadline of the phase is near.
+fn within(phase: &PhaseStatus, topic: Topic) -> Fact {
+    let quiet = (Manner::Quiet, Event::PhasePassed, Severity::Info);
+    Fact {
+        owner: phase.owner.clone(),
+        title: format!("no deadline of {} is near any more", phase.name),
+        ..Fact::new(topic, "within", quiet)
+    }
+}
+
+fn go_live(status: &ActivationStatus) -> Option<Fact> {
+    let go_live = status.go_live.as_ref()?;
+    let how = (Manner::Once, Event::GoLive, Severity::Info);
+    Some(Fact {
+        title: "the application is live".to_owned(),
+        text: status.url.clone().unwrap_or_default(),
+        ..Fact::new(Topic::GoLive, go_live.time.0.to_string(), how)
+    })
+}
+
+fn condition(
+    status: &ActivationStatus,
+    type_: ConditionType,
+) -> Option<(ConditionStatus, &str, &str)> {
+    let found = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == type_.as_str())?;
+    let value = ConditionStatus::parse(&found.status)?;
+    Some((value, &found.reason, &found.message))
+}
+
+fn site(status: &ActivationStatus) -> Option<Fact> {
+    status.go_live.as_ref()?;
+    let (value, reason, message) = condition(status, ConditionType::Live)?;
+    let fact = match value {
+        ConditionStatus::False => Fact {
+            title: "the site does not answer as it should".to_owned(),
+            text: message.to_owned(),
+            next_action: status.next_action.clone().unwrap_or_default(),
+            ..Fact::new(
+                Topic::Site,
+                format!("down {reason}"),
+                (Manner::Alarm, Event::SiteDown, Severity::Critical),
+            )
+        },
+        ConditionStatus::True => Fact {
+            title: "the site answers again".to_owned(),
+            text: message.to_owned(),
+            ..Fact::new(
+                Topic::Site,
+                "up",
+                (Manner::Quiet, Event::SiteRecovered, Severity::Info),
+            )
+        },
+        // Nothing is known, so nothing is news: an alarm stays, and none begins.
+        ConditionStatus::Unknown => Fact::unknown(Topic::Site),
+    };
+    Some(fact)
+}
+
+fn integrations(status: &ActivationStatus) -> impl Iterator<Item = Fact> {
+    status.integrations.iter().map(|integration| {
+        let topic = Topic::Integration(integration.name.clone());
+        let found = match integration.state {
+            IntegrationState::Failed => Fact {
+                title: format!(
+                    "the integration {} fails its checks: {}",
+                    integration.name, integration.reason
+                ),
+                text: integration.message.clone(),
+                next_action: integration.next_action.clone(),
+                ..Fact::new(
+                    topic,
+                    format!("failed {}", integration.reason),
+                    (Manner::Alarm, Event::IntegrationDegraded, Severity::Warning),
+                )
+            },
+            IntegrationState::Verified => Fact {
+                title: format!(
+                    "the integration {} passes its checks again",
+                    integration.name
+                ),
+                ..Fact::new(
+                    topic,
+                    "verified",
+                    (Manner::Quiet, Event::IntegrationRecovered, Severity::Info),
+                )
+            },
+            IntegrationState::Pending | IntegrationState::Waiting | IntegrationState::Unknown => {
+                Fact::unknown(topic)
+            }
+        };
+        Fact {
+            owner: integration.owner.clone(),
+            ..found
+        }
+    })
+}
+
+fn rollback(status: &ActivationStatus) -> Option<Fact> {
+    let entry = status
+        .history
+        .iter()
+        .find(|entry| entry.outcome == HistoryOutcome::RolledBack)?;
+    let number = entry.number.unwrap_or_default();
+    let how = (Manner::Once, Event::RolledBack, Severity::Critical);
+    Some(Fact {
+        title: format!("release {number} was rolled back"),
+        text: entry.why.clone(),
+        ..Fact::new(
+            Topic::Rollback,
+            format!("{number} {}", seconds(entry.time.as_ref())),
+            how,
+        )
+    })
+}
+
+fn drift(status: &ActivationStatus) -> Option<Fact> {
+    let (value, _, message) = condition(status, ConditionType::Drifted)?;
+    match value {
+        ConditionStatus::True => Some(Fact {
+            title: "something at Fly.io differs from the object".to_owned(),
+            text: message.to_owned(),
+            ..Fact::new(
+                Topic::Drift,
+                "drifted",
+                (Manner::Alarm, Event::Drifted, Severity::Warning),
+            )
+        }),
+        ConditionStatus::False => Some(Fact {
+            title: "Fly.io matches the object again".to_owned(),
+            ..Fact::new(
+                Topic::Drift,
+                "none",
+                (Manner::Quiet, Event::DriftCorrected, Severity::Info),
+            )
+        }),
+        ConditionStatus::Unknown => Some(Fact::unknown(Topic::Drift)),
+    }
+}
+
+fn suspension(status: &ActivationStatus, now: Timestamp) -> Option<Fact> {
+    let suspended = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == ConditionType::Suspended.as_str())?;
+    if suspended.status != ConditionStatus::True.as_str() {
+        let quiet = (Manner::Quiet, Event::Resumed, Severity::Info);
+        return Some(Fact {
+            title: "the activation is resumed".to_owned(),
+            ..Fact::new(Topic::Suspension, "none", quiet)
+        });
+    }
+    let since = suspended.last_transition_time.0;
+    if now.duration_since(since) < LONG_SUSPENSION {
+        return Some(Fact::unknown(Topic::Suspension));
+    }
+    Some(Fact {
+        title: format!("suspended since {since}"),
+        text: suspended.message.clone(),
+        next_action: "set `spec.suspend` to false when the reason is gone".to_owned(),
+        ..Fact::new(
+            Topic::Suspension,
+            format!("long {}", since.as_second()),
+            (Manner::Alarm, Event::SuspendedTooLong, Severity::Warning),
+        )
+    })
+}
+
+fn test(request: &str) -> Fact {
+    Fact {
+        title: "this is a test of the notifications".to_owned(),
+        text: "a person asked for it with the annotation golive.dev/test-notification".to_owned(),
+        ..Fact::new(
+            Topic::Test,
+            request,
+            (Manner::Once, Event::Test, Severity::Info),
+        )
+    }
+}
