@@ -11,4 +11,5 @@ mod repo;
 mod secrets;
 mod shapes;
 mod support;
+mod told;
 mod trouble;
