@@ -126,10 +126,11 @@ impl Round<'_> {
         self.shared.parts.clock.now()
     }
 
-    /// Whether nothing is stored yet.
+    /// Whether nothing is stored yet of an object that stays.
     fn is_new(&self) -> bool {
         let stored = self.stored.as_ref();
-        stored.is_none_or(|stored| stored.outbox.is_none()) && !self.routes.is_empty()
+        let stays = !self.routes.is_empty() && !self.job.snapshot.deleted;
+        stored.is_none_or(|stored| stored.outbox.is_none()) && stays
     }
 
     /// Whether this round may go on.

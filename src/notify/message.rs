@@ -91,8 +91,8 @@ impl Message {
     #[must_use]
     pub fn of(fact: &Fact, stage: Stage, uid: &str, now: Timestamp, began: Option<&Began>) -> Self {
         // An alarm and its end share the time at which it began, so that a second alarm of the same
-        // topic is not taken for the first.
-        let since = began.map_or(now, |began| began.time).as_second();
+        // topic is not taken for the first. Much can happen in one second.
+        let since = began.map_or(now, |began| began.time).as_millisecond();
         let stage_word = match stage {
             Stage::Open => "open",
             Stage::Closed => "closed",
@@ -100,7 +100,7 @@ impl Message {
         };
         let key = format!("{uid}/{}/{since}", fact.topic);
         Self {
-            id: format!("{key}/{stage_word}/{}", now.as_second()),
+            id: format!("{key}/{stage_word}/{}", now.as_microsecond()),
             key,
             topic: fact.topic.clone(),
             event: fact.event,

@@ -240,3 +240,58 @@ fn the_essence_of_a_status_has_the_same_facts() {
     };
     assert_eq!(all(&essence(&whole)), all(&whole));
 }
+
+#[test]
+fn an_objective_without_data_is_neither_breached_nor_met() {
+    let objective = |result: &str, reason: &str| {
+        let entry = json!({"name": "text", "result": result, "reason": reason, "message": "4.1 s"});
+        let phase = json!({"name": "Observe", "state": "Running", "owner": "SRE"});
+        status(json!({"objectives": [entry], "phases": [phase]}))
+    };
+    let topic = Topic::Objective("text".to_owned());
+    for (result, reason, manner, event) in [
+        (
+            "Failed",
+            "ObjectiveBreached",
+            Manner::Alarm,
+            Event::ObjectiveBreached,
+        ),
+        (
+            "Warning",
+            "BudgetBurning",
+            Manner::Alarm,
+            Event::BudgetBurning,
+        ),
+        (
+            "Passed",
+            "ObjectivesMet",
+            Manner::Quiet,
+            Event::ObjectiveRecovered,
+        ),
+        ("Unknown", "NoData", Manner::Unknown, Event::Test),
+    ] {
+        let fact = of(&objective(result, reason), &[], &topic, at(0));
+        assert_eq!((fact.manner, fact.event), (manner, event), "{reason}");
+    }
+    let breached = of(&objective("Failed", "x"), &[], &topic, at(0));
+    assert_eq!(breached.owner.as_deref(), Some("SRE"));
+}
+
+#[test]
+fn a_watch_is_told_when_it_has_ended_and_not_before() {
+    let ended = |value: &str, reason: &str| {
+        status(json!({"goLive": {"time": at(-9000)}, "conditions": [{
+            "type": "Stabilized", "status": value, "reason": reason, "message": "0.4 %",
+            "lastTransitionTime": at(0),
+        }]}))
+    };
+    for (value, reason, event) in [
+        ("True", "Stabilized", Event::Stabilized),
+        ("False", "NotStabilized", Event::NotStabilized),
+        ("Unknown", "Watching", Event::Test),
+        ("False", "Waiting", Event::Test),
+    ] {
+        let fact = of(&ended(value, reason), &[], &Topic::Watch, at(1));
+        assert_eq!(fact.event, event, "{value} {reason}");
+    }
+}

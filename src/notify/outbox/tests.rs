@@ -466,3 +466,23 @@ fn an_hour_is_counted_from_the_first_try_and_not_from_the_news() {
     let ended = outbox.ended("ops", &id, Ended::Again(None), at(3701));
     assert_eq!((ended, outbox.waiting()), (None, 1));
 }
+
+#[test]
+fn what_happens_in_one_second_is_not_one_message() {
+    let routes = [route("ops")];
+    let topic = || Topic::Phase(PhaseName::Preflight);
+    let mut outbox = Outbox::default();
+    let soon = at(0).checked_add(SignedDuration::from_millis(2)).unwrap();
+    let begun = fact(topic(), "begun 1", Manner::Between);
+    outbox.take_in(&[begun], &routes, UID, at(0));
+    let ids = |outbox: &Outbox| outbox.due(&routes, soon)[0].message.id.clone();
+    let first = ids(&outbox);
+    outbox.ended("ops", &first, Ended::Delivered, at(0));
+    outbox.take_in(
+        &[fact(topic(), "passed 1", Manner::Once)],
+        &routes,
+        UID,
+        soon,
+    );
+    assert_ne!(ids(&outbox), first);
+}

@@ -47,6 +47,7 @@ async fn after_a_kill_between_sending_and_recording_a_message_comes_again_under_
     assert_eq!(asked()[0].id, asked()[1].id, "a repeat can be told");
 
     // And once more while nothing is on its way: nothing is repeated, and nothing is lost.
+    told.settled().await;
     victim.crash();
     told.env.approve(NAME, "Deploy", &digest).await;
     told.env.wait_live(NAME).await;

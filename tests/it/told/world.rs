@@ -131,6 +131,26 @@ impl Told {
         }
     }
 
+    /// Waits until it is on record that everything has arrived.
+    pub async fn settled(&self) {
+        let maps: Api<ConfigMap> = Api::namespaced(self.env.kube.clone(), &self.env.namespace);
+        let end = Instant::now() + LIMIT;
+        loop {
+            let all = maps.list(&ListParams::default()).await.unwrap().items;
+            let outbox = all
+                .iter()
+                .find(|map| map.name_any().starts_with("golive-outbox-"));
+            let text = outbox.and_then(|map| map.data.as_ref()?.get("outbox.json"));
+            let outbox: Value =
+                text.map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
+            if outbox["pending"].as_array().is_some_and(Vec::is_empty) {
+                return;
+            }
+            assert!(Instant::now() < end, "something waits: {outbox:#}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Names of the ConfigMaps with what people were told.
     pub async fn outboxes(&self) -> Vec<String> {
         let maps: Api<ConfigMap> = Api::namespaced(self.env.kube.clone(), &self.env.namespace);
