@@ -20,8 +20,8 @@ use lettre::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Parts,
     address::{self, Web, Wrong},
+    parts::Parts,
     snapshot::{Receiver, Snapshot},
 };
 use crate::{

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `snapshot` | what a round works with: the facts of the status, and the receivers |
 //! | `desk` | whose round is due. Pure |
+//! | `parts` | what all rounds share |
 //! | `round` | one round of one object |
 //! | `address` | where a receiver is, from the values of its Secret. Pure |
 //! | `deliver` | sends one message |
@@ -18,13 +19,14 @@
 mod address;
 mod deliver;
 mod desk;
+mod parts;
 mod round;
 mod snapshot;
 mod told;
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -32,21 +34,19 @@ use futures::FutureExt;
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use url::Url;
 
 use self::{
-    desk::{Desk, Ended, Job},
+    desk::{Ended, Job},
+    parts::Shared,
     snapshot::Snapshot,
 };
 use crate::{
-    api::{Activation, ActivationStatus, Owner, notification::Notification},
-    clock::ServerClock,
-    net::probe::Probe,
-    pipeline::Fence,
-    plan::refs::Allowed,
-    process::{metrics::Metrics, publisher::Publisher, turnstile::Turnstile, workqueue::Object},
+    api::{Activation, ActivationStatus, Owner},
+    process::{turnstile::Turnstile, workqueue::Object},
     redact,
 };
+
+pub use self::parts::Parts;
 
 /// Rounds at once, of all objects.
 const AT_ONCE: usize = 32;
@@ -62,47 +62,6 @@ const LAST_WORDS: Duration = Duration::from_secs(30);
 
 /// Longest time that a deletion waits for the end of a round.
 const DEPARTURE: Duration = Duration::from_secs(5);
-
-/// What is needed to tell anybody.
-pub struct Parts {
-    /// The API server.
-    pub kube: kube::Client,
-    /// The operator's own namespace.
-    pub own_namespace: String,
-    /// Requests to hosts that users name.
-    pub probe: Probe,
-    /// The clock of the API server.
-    pub clock: ServerClock,
-    /// Whether this process leads.
-    pub leads: Fence,
-    /// Which Secrets an object may use.
-    pub allowed: Allowed,
-    /// The metrics.
-    pub metrics: Metrics,
-    /// Publishes events.
-    pub publisher: Arc<Publisher>,
-    /// Receivers of the whole installation. Their Secrets are in the operator's own namespace.
-    pub defaults: Vec<Notification>,
-    /// Origins that the administrator allows, whatever their addresses are.
-    pub origins: Vec<Url>,
-    /// Where PagerDuty takes events.
-    pub pager_duty: Url,
-}
-
-/// What all rounds share.
-struct Shared {
-    parts: Parts,
-    desk: Mutex<Desk>,
-    added: Notify,
-    limit: Arc<Turnstile>,
-    stop: CancellationToken,
-}
-
-impl Shared {
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Tells people. Clones share it.
 #[derive(Clone)]

@@ -10,9 +10,9 @@ use futures::future;
 use jiff::Timestamp;
 
 use super::{
-    Shared,
     deliver::{self, Secrets, Tried},
     desk::{Ended, Job},
+    parts::Shared,
     snapshot::Receiver,
     told,
 };

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{command, heading};
+use super::words::{command, heading};
 use crate::{
     api::{NotificationSeverity, status::one_line},
     notify::message::{Message, Place, Stage},
@@ -29,6 +29,7 @@ fn escaped(text: &str) -> String {
     out
 }
 
+/// The body of a message.
 pub fn body(message: &Message, place: &Place) -> Value {
     let color = match (message.stage, message.severity) {
         (Stage::Closed, _) => 0x2e_a0_43,
