@@ -14,7 +14,7 @@ use lettre::{
     Message as Email,
     message::{
         Mailbox,
-        header::{ContentType, HeaderName, HeaderValue},
+        header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0},
     },
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -302,6 +302,7 @@ fn email(written: &format::Mail, to: &NotificationEmail, now: Timestamp) -> Opti
         .date(SystemTime::from(now))
         .message_id(Some(id))
         .raw_header(automatic)
+        .header(MIME_VERSION_1_0)
         .header(ContentType::TEXT_PLAIN);
     for to in &to.to {
         email = email.to(to.parse().ok()?);
@@ -335,6 +336,7 @@ mod tests {
             "From: golive@cabanas.example\r\n",
             "Message-ID: <u-1.phase.Deploy.open@cabanas.example>\r\n",
             "Auto-Submitted: auto-generated\r\n",
+            "MIME-Version: 1.0\r\n",
             "Date: Fri, 15 Jan 2027 08:00:00 +0000\r\n",
             "Content-Type: text/plain; charset=utf-8\r\n",
         ] {
