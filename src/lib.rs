@@ -13,6 +13,7 @@ pub mod flytoml;
 mod fuzz;
 pub mod ical;
 pub mod net;
+pub mod notifier;
 pub mod notify;
 pub mod phase;
 pub mod pipeline;

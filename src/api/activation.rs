@@ -143,8 +143,9 @@ pub struct ActivationSpec {
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 
-    /// Receivers of notifications about phases, gates, Go-Live and failures.
+    /// Receivers of notifications about phases, gates, deadlines, Go-Live, integrations and failures.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
+    #[x_kube(validation = Rule::new("self.all(a, !has(a.name) || self.filter(b, has(b.name) && b.name == a.name).size() == 1)").message("`name` must be unique among the `notifications`"))]
     pub notifications: Vec<Notification>,
 }

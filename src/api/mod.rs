@@ -99,6 +99,10 @@ pub const ANNOTATION_DELETE_DATA: &str = "golive.dev/delete-data";
 /// what was lost, separated by commas. A mark names one thing that was lost, so it counts once.
 pub const ANNOTATION_REPLACE_LOST: &str = "golive.dev/replace-lost";
 
+/// Annotation with which a person asks for a test of all receivers of notifications. Another value asks
+/// once more.
+pub const ANNOTATION_TEST_NOTIFICATION: &str = "golive.dev/test-notification";
+
 /// The bounds of a phase's deadline, as the API server checks them.
 fn deadline_rule() -> Rule {
     Rule::new("duration(self) >= duration('10s') && duration(self) <= duration('24h')")

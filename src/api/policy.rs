@@ -29,7 +29,7 @@ api_enum! {
         Reject = "Reject",
         /// The activation continues, as if it had been approved.
         Continue = "Continue",
-        /// The activation keeps waiting, and reminds by an event each time the timeout has passed.
+        /// The activation keeps waiting, and reminds by an event and a notification each time the timeout has passed.
         Remind = "Remind",
     }
 }

@@ -10,6 +10,9 @@ api_enum! {
         /// The reason is not known.
         Unknown = "Unknown",
 
+        /// A receiver of notifications refuses messages, or has taken none for an hour.
+        NotificationFailed = "NotificationFailed",
+
         // The state of an activation.
         /// Work is under way.
         Progressing = "Progressing",

@@ -7,7 +7,11 @@ use super::news::{Fact, Manner, Topic};
 use crate::api::{
     ActivationStatus, NotificationEvent as Event, NotificationSeverity as Severity, PhaseName,
     condition::{ConditionStatus, ConditionType},
-    status::{GateState, GateStatus, HistoryOutcome, IntegrationState, PhaseState, PhaseStatus},
+    policy::{Gate, OnTimeout},
+    status::{
+        CheckResult, GateState, GateStatus, GoLive, HistoryOutcome, IntegrationState,
+        IntegrationStatus, PhaseState, PhaseStatus,
+    },
 };
 
 /// A suspension is told when it lasts longer.
@@ -20,6 +24,8 @@ pub struct Subject<'a> {
     pub status: &'a ActivationStatus,
     /// The generation of the spec.
     pub generation: i64,
+    /// The gates of the spec.
+    pub gates: &'a [Gate],
     /// A test that a person asked for: the text of the annotation.
     pub test: Option<&'a str>,
     /// Now, by the API server's time.
@@ -37,13 +43,15 @@ pub fn facts(subject: Subject<'_>) -> Vec<Fact> {
             phase
                 .gate
                 .as_ref()
-                .map(|gate| of_gate(phase, gate, subject.now)),
+                .map(|gate| of_gate(phase, gate, subject)),
         );
         facts.push(of_deadline(phase, subject.now));
     }
     facts.extend(go_live(status));
     facts.extend(site(status));
     facts.extend(integrations(status));
+    facts.extend(objectives(status));
+    facts.extend(watch(status));
     facts.extend(rollback(status));
     facts.extend(drift(status));
     facts.extend(suspension(status, subject.now));
@@ -98,86 +106,198 @@ fn of_phase(phase: &PhaseStatus, subject: Subject<'_>) -> Fact {
     }
 }
 
-fn of_gate(phase: &PhaseStatus, gate: &GateStatus, now: Timestamp) -> Fact {
+fn of_gate(phase: &PhaseStatus, gate: &GateStatus, subject: Subject<'_>) -> Fact {
     let name = phase.name;
     let plan: String = gate.digest.chars().take(12).collect();
     let attempt = seconds(gate.requested_at.as_ref());
-    let (word, how, title) = match gate.state {
-        GateState::Pending => return Fact::unknown(Topic::Gate(name)),
-        GateState::Requested
-            if is_near(gate.requested_at.as_ref(), gate.expires_at.as_ref(), now) =>
-        {
-            (
-                "expiring",
-                (Manner::Alarm, Event::ApprovalExpiring, Severity::Warning),
-                format!("the gate before {name} will soon decide by itself"),
-            )
-        }
-        GateState::Requested => (
-            "requested",
-            (Manner::Alarm, Event::ApprovalRequested, Severity::Warning),
-            format!("{name} waits for an approval"),
+    let state = |word: &str| format!("{word} {plan} {attempt}");
+    let (state, how, title) = match gate.state {
+        GateState::Requested => return of_request(phase, gate, subject),
+        // Nothing is done, so nobody is asked.
+        GateState::Pending => (
+            state("pending"),
+            (Manner::Quiet, Event::Withdrawn, Severity::Info),
+            format!("no approval of {name} is asked for any more"),
         ),
         GateState::Approved => (
-            "approved",
+            state("approved"),
             (Manner::Once, Event::ApprovalGranted, Severity::Info),
             format!("{name} was approved"),
         ),
         GateState::Rejected => (
-            "rejected",
+            state("rejected"),
             (Manner::Once, Event::ApprovalRefused, Severity::Warning),
             format!("{name} was rejected"),
         ),
         GateState::Expired => (
-            "expired",
+            state("expired"),
             (Manner::Once, Event::ApprovalRefused, Severity::Warning),
             format!("nobody decided about {name} in time"),
         ),
     };
-    let text = match gate.state {
-        GateState::Requested => {
-            let until = gate
-                .expires_at
-                .as_ref()
-                .map(|time| format!(" until {}", time.0));
-            format!("plan {plan}{}", until.unwrap_or_default())
+    let by = match gate.state {
+        GateState::Approved if gate.approved_by.is_empty() => {
+            ", because nobody decided in time and `onTimeout` is Continue".to_owned()
         }
-        GateState::Approved => format!("plan {plan}, by {}", gate.approved_by.join(", ")),
-        GateState::Rejected => match &gate.rejected_by {
-            Some(by) => format!("plan {plan}, by {by}"),
-            None => format!("plan {plan}"),
-        },
-        GateState::Pending | GateState::Expired => format!("plan {plan}"),
+        GateState::Approved => format!(", by {}", gate.approved_by.join(", ")),
+        GateState::Rejected => {
+            let by = gate.rejected_by.as_ref();
+            by.map(|by| format!(", by {by}")).unwrap_or_default()
+        }
+        GateState::Requested | GateState::Pending | GateState::Expired => String::new(),
     };
     Fact {
         owner: phase.owner.clone(),
         title,
-        text,
-        next_action: match gate.state {
-            GateState::Requested => phase.message.clone(),
-            _ => String::new(),
-        },
-        ..Fact::new(Topic::Gate(name), format!("{word} {plan} {attempt}"), how)
+        text: format!("plan {plan}{by}"),
+        ..Fact::new(Topic::Gate(name), state, how)
+    }
+}
+
+/// What happens at a gate when nobody decides in time.
+fn on_timeout(name: PhaseName, gates: &[Gate]) -> OnTimeout {
+    let mut gates = gates.iter();
+    let gate = gates.find(|gate| gate.before.as_str() == name.as_str());
+    gate.map(|gate| gate.on_timeout).unwrap_or_default()
+}
+
+/// A gate that waits for people.
+fn of_request(phase: &PhaseStatus, gate: &GateStatus, subject: Subject<'_>) -> Fact {
+    let name = phase.name;
+    let plan: String = gate.digest.chars().take(12).collect();
+    let attempt = seconds(gate.requested_at.as_ref());
+    let end = on_timeout(name, subject.gates);
+    let until = gate.expires_at.as_ref().map(|time| time.0);
+    let is_late = is_near(
+        gate.requested_at.as_ref(),
+        gate.expires_at.as_ref(),
+        subject.now,
+    );
+    let (word, event, title) = match end {
+        OnTimeout::Remind if gate.reminders > 0 => (
+            format!("reminder {}", gate.reminders),
+            Event::ApprovalReminder,
+            format!("{name} still waits for an approval"),
+        ),
+        OnTimeout::Reject | OnTimeout::Continue if is_late => (
+            "expiring".to_owned(),
+            Event::ApprovalExpiring,
+            match end {
+                OnTimeout::Continue => format!("{name} will soon begin without an approval"),
+                _ => format!("{name} will soon be rejected, because nobody decides"),
+            },
+        ),
+        _ => (
+            "requested".to_owned(),
+            Event::ApprovalRequested,
+            format!("{name} waits for an approval"),
+        ),
+    };
+    let until = until.map(|until| match end {
+        OnTimeout::Reject => format!("; without a decision it is rejected at {until}"),
+        OnTimeout::Continue => format!("; without a decision it begins at {until}"),
+        OnTimeout::Remind => format!("; the next reminder is due at {until}"),
+    });
+    Fact {
+        owner: phase.owner.clone(),
+        title,
+        text: format!("plan {plan}{}", until.unwrap_or_default()),
+        next_action: phase.message.clone(),
+        ..Fact::new(
+            Topic::Gate(name),
+            format!("{word} {plan} {attempt}"),
+            (Manner::Alarm, event, Severity::Warning),
+        )
+    }
+}
+
+/// When three quarters of the time between the two have passed.
+fn near(from: Option<&Time>, to: Option<&Time>) -> Option<Timestamp> {
+    let (from, to) = (from?.0, to?.0);
+    let whole = to.duration_since(from);
+    let quarters = SignedDuration::from_millis(
+        i64::try_from(whole.as_millis().saturating_mul(3) / 4).unwrap_or(i64::MAX),
+    );
+    from.checked_add(quarters)
+        .ok()
+        .filter(|_| whole.is_positive())
+}
+
+/// The next instant at which another fact becomes true by the time alone.
+#[must_use]
+pub fn next_change(subject: Subject<'_>) -> Option<Timestamp> {
+    let mut instants = Vec::new();
+    for phase in &subject.status.phases {
+        if works(phase) {
+            instants.extend(phase.deadline.as_ref().map(|time| time.0));
+            instants.extend(near(phase.started_at.as_ref(), phase.deadline.as_ref()));
+        }
+        let asked = phase.gate.as_ref();
+        if let Some(gate) = asked.filter(|gate| gate.state == GateState::Requested) {
+            instants.extend(near(gate.requested_at.as_ref(), gate.expires_at.as_ref()));
+        }
+    }
+    let suspended = subject.status.conditions.iter().find(|condition| {
+        condition.type_ == ConditionType::Suspended.as_str()
+            && condition.status == ConditionStatus::True.as_str()
+    });
+    let long = suspended.and_then(|condition| {
+        let since = condition.last_transition_time.0;
+        since.checked_add(LONG_SUSPENSION).ok()
+    });
+    instants.extend(long);
+    instants.into_iter().filter(|at| *at > subject.now).min()
+}
+
+/// The part of a status that facts are read from: what waits in memory is small.
+#[must_use]
+pub fn essence(status: &ActivationStatus) -> ActivationStatus {
+    ActivationStatus {
+        url: status.url.clone(),
+        go_live: status.go_live.as_ref().map(|go_live| GoLive {
+            evidence: Vec::new(),
+            ..go_live.clone()
+        }),
+        conditions: status.conditions.clone(),
+        phases: status
+            .phases
+            .iter()
+            .map(|phase| PhaseStatus {
+                steps: Vec::new(),
+                ..phase.clone()
+            })
+            .collect(),
+        integrations: status
+            .integrations
+            .iter()
+            .map(|integration| IntegrationStatus {
+                checks: Vec::new(),
+                ..integration.clone()
+            })
+            .collect(),
+        objectives: status.objectives.clone(),
+        history: status.history.clone(),
+        next_action: status.next_action.clone(),
+        ..ActivationStatus::default()
     }
 }
 
 /// Whether three quarters of the time between the two have passed.
 fn is_near(from: Option<&Time>, to: Option<&Time>, now: Timestamp) -> bool {
-    let (Some(from), Some(to)) = (from, to) else {
-        return false;
-    };
-    let whole = to.0.duration_since(from.0);
-    let gone = now.duration_since(from.0);
-    whole.is_positive() && gone.as_millis().saturating_mul(4) >= whole.as_millis().saturating_mul(3)
+    near(from, to).is_some_and(|at| now >= at)
+}
+
+/// Whether a phase is at work, so that its deadline counts.
+fn works(phase: &PhaseStatus) -> bool {
+    matches!(
+        phase.state,
+        PhaseState::Running | PhaseState::Waiting | PhaseState::Failed
+    )
 }
 
 fn of_deadline(phase: &PhaseStatus, now: Timestamp) -> Fact {
     let topic = Topic::Deadline(phase.name);
-    let works = matches!(
-        phase.state,
-        PhaseState::Running | PhaseState::Waiting | PhaseState::Failed
-    );
-    let Some(deadline) = phase.deadline.as_ref().filter(|_| works) else {
+    let Some(deadline) = phase.deadline.as_ref().filter(|_| works(phase)) else {
         return within(phase, topic);
     };
     let (word, event, title) = if now >= deadline.0 {
@@ -200,7 +320,7 @@ fn of_deadline(phase: &PhaseStatus, now: Timestamp) -> Fact {
 
 /// No deadline of the phase is near.
 fn within(phase: &PhaseStatus, topic: Topic) -> Fact {
-    let quiet = (Manner::Quiet, Event::PhasePassed, Severity::Info);
+    let quiet = (Manner::Quiet, Event::Withdrawn, Severity::Info);
     Fact {
         owner: phase.owner.clone(),
         title: format!("no deadline of {} is near any more", phase.name),
@@ -298,6 +418,74 @@ fn integrations(status: &ActivationStatus) -> impl Iterator<Item = Fact> {
     })
 }
 
+/// Who is responsible for the watch.
+fn watchman(status: &ActivationStatus) -> Option<String> {
+    let mut phases = status.phases.iter();
+    let observe = phases.find(|phase| phase.name == PhaseName::Observe)?;
+    observe.owner.clone()
+}
+
+fn objectives(status: &ActivationStatus) -> impl Iterator<Item = Fact> {
+    status.objectives.iter().map(|objective| {
+        let topic = Topic::Objective(objective.name.clone());
+        let name = &objective.name;
+        let (how, title) = match (Event::parse(&objective.reason), objective.result) {
+            (Some(Event::BudgetBurning), _) => (
+                (Manner::Alarm, Event::BudgetBurning, Severity::Warning),
+                format!("the error budget of {name} burns too fast"),
+            ),
+            (_, CheckResult::Failed) => (
+                (Manner::Alarm, Event::ObjectiveBreached, Severity::Critical),
+                format!("the objective {name} is breached"),
+            ),
+            (_, CheckResult::Passed) => (
+                (Manner::Quiet, Event::ObjectiveRecovered, Severity::Info),
+                format!("the objective {name} is met again"),
+            ),
+            (_, CheckResult::Warning | CheckResult::Skipped | CheckResult::Unknown) => {
+                return Fact::unknown(topic);
+            }
+        };
+        Fact {
+            owner: watchman(status),
+            title,
+            text: objective.message.clone(),
+            ..Fact::new(topic, how.1.as_str(), how)
+        }
+    })
+}
+
+/// The verdict of the watch.
+fn watch(status: &ActivationStatus) -> Option<Fact> {
+    status.go_live.as_ref()?;
+    let found = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == ConditionType::Stabilized.as_str())?;
+    let told = (
+        ConditionStatus::parse(&found.status),
+        Event::parse(&found.reason),
+    );
+    let (how, title) = match told {
+        (Some(ConditionStatus::True), _) => (
+            (Manner::Once, Event::Stabilized, Severity::Info),
+            "the watch has ended well",
+        ),
+        (_, Some(Event::NotStabilized)) => (
+            (Manner::Once, Event::NotStabilized, Severity::Warning),
+            "the watch has ended, and the application is not stable",
+        ),
+        _ => return Some(Fact::unknown(Topic::Watch)),
+    };
+    let ended = found.last_transition_time.0.as_second();
+    Some(Fact {
+        owner: watchman(status),
+        title: title.to_owned(),
+        text: found.message.clone(),
+        ..Fact::new(Topic::Watch, format!("{} {ended}", how.1), how)
+    })
+}
+
 fn rollback(status: &ActivationStatus) -> Option<Fact> {
     let entry = status
         .history
@@ -379,3 +567,6 @@ fn test(request: &str) -> Fact {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,8 +91,8 @@ impl Message {
     #[must_use]
     pub fn of(fact: &Fact, stage: Stage, uid: &str, now: Timestamp, began: Option<&Began>) -> Self {
         // An alarm and its end share the time at which it began, so that a second alarm of the same
-        // topic is not taken for the first.
-        let since = began.map_or(now, |began| began.time).as_second();
+        // topic is not taken for the first. Much can happen in one second.
+        let since = began.map_or(now, |began| began.time).as_millisecond();
         let stage_word = match stage {
             Stage::Open => "open",
             Stage::Closed => "closed",
@@ -100,7 +100,7 @@ impl Message {
         };
         let key = format!("{uid}/{}/{since}", fact.topic);
         Self {
-            id: format!("{key}/{stage_word}/{}", now.as_second()),
+            id: format!("{key}/{stage_word}/{}", now.as_microsecond()),
             key,
             topic: fact.topic.clone(),
             event: fact.event,
@@ -114,4 +114,53 @@ impl Message {
             began: began.cloned(),
         }
     }
+
+    /// One message for all of these, which happened together; with how many others its receiver did not
+    /// get. `None` of none.
+    #[must_use]
+    pub fn of_all(messages: &[&Message], left_out: u32) -> Option<Self> {
+        let (first, last) = (messages.first()?, messages.last()?);
+        let mut one = match messages.len() {
+            1 => (*first).clone(),
+            count => Self {
+                id: first.id.clone(),
+                key: first.key.clone(),
+                topic: first.topic.clone(),
+                owner: first
+                    .owner
+                    .clone()
+                    .filter(|_| messages.iter().all(|other| other.owner == first.owner)),
+                title: one_line(
+                    &format!("{} (and {} more)", last.title, count - 1),
+                    MAX_TITLE,
+                ),
+                text: one_line(&listed(messages), MAX_TEXT),
+                ..(*last).clone()
+            },
+        };
+        if left_out > 0 {
+            let noted = match left_out {
+                1 => "1 message before this one did not reach you".to_owned(),
+                count => format!("{count} messages before this one did not reach you"),
+            };
+            let room = MAX_TEXT.saturating_sub(noted.len() + 2);
+            one.text = match one.text.is_empty() {
+                true => noted,
+                false => format!("{}; {noted}", one_line(&one.text, room)),
+            };
+        }
+        Some(one)
+    }
+}
+
+/// What happened, in order.
+fn listed(messages: &[&Message]) -> String {
+    let lines = messages.iter().map(|message| {
+        if message.text.is_empty() {
+            message.title.clone()
+        } else {
+            format!("{} ({})", message.title, message.text)
+        }
+    });
+    lines.collect::<Vec<_>>().join("; ")
 }

@@ -15,7 +15,7 @@ mod outbox;
 mod route;
 
 pub use answer::{Ended, judge};
-pub use facts::{Subject, facts};
+pub use facts::{Subject, essence, facts, next_change};
 pub use message::{Began, Message, Place, Stage};
 pub use news::{Fact, Manner, Topic};
 pub use outbox::{Due, Outbox, Told};

@@ -47,7 +47,7 @@ impl Topic {
                 "left",
                 (
                     Manner::Quiet,
-                    NotificationEvent::PhasePassed,
+                    NotificationEvent::Withdrawn,
                     NotificationSeverity::Info,
                 ),
             )

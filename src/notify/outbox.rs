@@ -22,6 +22,8 @@ use crate::api::{NotificationEvent, NotificationSeverity};
 const MAX_PENDING: usize = 128;
 /// How long a message is tried.
 const GIVE_UP: Duration = Duration::from_secs(3600);
+/// The most messages that are sent as one.
+const MAX_GROUP: usize = 12;
 /// The first pause after a failed try, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
 
@@ -49,16 +51,49 @@ struct Pending {
     message: Message,
     tries: u32,
     next: Timestamp,
+    /// When its first try began: from then on its receiver may have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    begun: Option<Timestamp>,
+    /// The id of the first message of those that are sent as one. Fixed when the first try begins, so
+    /// that a repeat is the same message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+    /// Messages that its receiver did not get, which this one says.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    left_out: u32,
 }
 
-/// The sent messages of one receiver in the present hour.
+impl Pending {
+    /// Its receiver knows nothing of it.
+    fn is_unheard(&self) -> bool {
+        self.tries == 0 && self.begun.is_none()
+    }
+
+    /// Whether it may be one of several that are told in one message: news that nobody must act on.
+    fn may_be_grouped(&self) -> bool {
+        let message = &self.message;
+        message.stage == Stage::Once
+            && message.severity == NotificationSeverity::Info
+            && message.event != NotificationEvent::Test
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// How one receiver does: the messages that it got in the present hour, and what it did not get.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Hour {
     began: Timestamp,
     sent: u32,
-    /// Messages that were left out of this hour.
+    /// Messages that were left out, and of which no message has said so yet.
     left_out: u32,
+    /// A message was given up, and none was delivered since.
+    #[serde(default)]
+    failing: bool,
 }
 
 /// What was told, and what is on its way.
@@ -77,7 +112,7 @@ pub struct Due<'a> {
     /// The receiver's name.
     pub receiver: &'a str,
     /// What to send.
-    pub message: &'a Message,
+    pub message: Message,
 }
 
 impl Outbox {
@@ -185,7 +220,7 @@ impl Outbox {
         self.pending.retain(|pending| {
             let unheard = pending.message.topic == fact.topic
                 && pending.message.stage == Stage::Open
-                && pending.tries == 0;
+                && pending.is_unheard();
             // The first message of the alarm: its receiver knows nothing yet.
             if unheard && pending.message.time == began.time {
                 concerned.retain(|receiver| *receiver != pending.receiver);
@@ -227,12 +262,17 @@ impl Outbox {
             message,
             tries: 0,
             next: now,
+            begun: None,
+            group: None,
+            left_out: 0,
         });
         if self.pending.len() > MAX_PENDING {
             let least = self
                 .pending
                 .iter()
                 .enumerate()
+                // What is under way may have arrived: it goes on.
+                .filter(|(_, pending)| pending.is_unheard())
                 .min_by_key(|(at, pending)| (pending.message.severity, *at))
                 .map(|(at, _)| at);
             if let Some(at) = least {
@@ -251,28 +291,85 @@ impl Outbox {
             began: now,
             sent: 0,
             left_out: 0,
+            failing: false,
         };
-        let hour = self.hours.entry(receiver.to_owned()).or_insert(new.clone());
+        let hour = self.hours.entry(receiver.to_owned()).or_insert(new);
         if now.duration_since(hour.began) >= SignedDuration::from_hours(1) {
-            *hour = new;
+            (hour.began, hour.sent) = (now, 0);
         }
         hour
     }
 
-    /// What can be sent now: for each receiver its first message in order, so that the end of an alarm
-    /// never arrives before its beginning.
+    /// The places of the messages that are sent next to a receiver, as one: none while its first one
+    /// has to wait. The first one in order comes first, so that the end of an alarm never arrives before
+    /// its beginning.
+    fn parcel(&self, route: &Route, now: Timestamp) -> Vec<usize> {
+        let own = self.pending.iter().enumerate();
+        let mut own = own.filter(|(_, pending)| pending.receiver == route.receiver);
+        let Some((at, first)) = own.next() else {
+            return Vec::new();
+        };
+        if first.next > now || self.is_full(route, first, now) {
+            return Vec::new();
+        }
+        if first.group.is_some() || !first.is_unheard() {
+            // As it was sent before.
+            let same = own.filter(|(_, next)| next.group.is_some() && next.group == first.group);
+            return std::iter::once(at).chain(same.map(|(at, _)| at)).collect();
+        }
+        let more = own.take_while(|(_, next)| {
+            first.may_be_grouped() && next.may_be_grouped() && next.is_unheard()
+        });
+        std::iter::once(at)
+            .chain(more.map(|(at, _)| at))
+            .take(MAX_GROUP)
+            .collect()
+    }
+
+    /// Notes that the messages of [`Self::due`] are about to be sent. Returns whether that was news, so
+    /// that it must be kept before they are: a restart then knows that a receiver may have them.
+    pub fn begin(&mut self, routes: &[Route], now: Timestamp) -> bool {
+        let mut news = false;
+        for route in routes {
+            let parcel = self.parcel(route, now);
+            let Some(first) = parcel.first().and_then(|at| self.pending.get(*at)) else {
+                continue;
+            };
+            if first.begun.is_some() {
+                continue;
+            }
+            news = true;
+            let group = (parcel.len() > 1).then(|| first.message.id.clone());
+            let unsaid = std::mem::take(&mut self.hour(&route.receiver, now).left_out);
+            for (place, at) in parcel.iter().enumerate() {
+                if let Some(pending) = self.pending.get_mut(*at) {
+                    pending.begun = Some(now);
+                    pending.group.clone_from(&group);
+                    pending.left_out = if place == 0 { unsaid } else { 0 };
+                }
+            }
+        }
+        news
+    }
+
+    /// What can be sent now: for each receiver its first message, with those that are told together with
+    /// it. [`Self::begin`] comes before.
     #[must_use]
     pub fn due(&self, routes: &[Route], now: Timestamp) -> Vec<Due<'_>> {
-        let firsts = routes.iter().filter_map(|route| {
-            let mut own = self.pending.iter();
-            let first = own.find(|pending| pending.receiver == route.receiver)?;
-            let open = first.next <= now && !self.is_full(route, first, now);
-            open.then_some(Due {
+        let parcels = routes.iter().filter_map(|route| {
+            let places = self.parcel(route, now);
+            let members: Vec<&Pending> = places
+                .iter()
+                .filter_map(|at| self.pending.get(*at))
+                .collect();
+            let first = members.first()?;
+            let messages: Vec<&Message> = members.iter().map(|member| &member.message).collect();
+            Some(Due {
                 receiver: &first.receiver,
-                message: &first.message,
+                message: Message::of_all(&messages, first.left_out)?,
             })
         });
-        firsts.collect()
+        parcels.collect()
     }
 
     /// Whether the hour of a receiver is full. What is critical is always sent.
@@ -302,7 +399,8 @@ impl Outbox {
         times.min()
     }
 
-    /// Takes in how a try ended. Returns the message when it is given up.
+    /// Takes in how a try ended. Returns the message when it is given up: after an hour, or at once when
+    /// the receiver refuses it or a person waits for the result.
     pub fn ended(
         &mut self,
         receiver: &str,
@@ -310,32 +408,62 @@ impl Outbox {
         ended: Ended,
         now: Timestamp,
     ) -> Option<Message> {
-        let at = self
-            .pending
-            .iter()
-            .position(|pending| pending.receiver == receiver && pending.message.id == id)?;
-        let pending = self.pending.get_mut(at)?;
-        pending.tries = pending.tries.saturating_add(1);
-        let age = now.duration_since(pending.message.time);
+        let own = |pending: &Pending| pending.receiver == receiver;
+        let is_of = |pending: &Pending| {
+            own(pending) && (pending.message.id == id || pending.group.as_deref() == Some(id))
+        };
+        let first = self.pending.iter().find(|pending| is_of(pending))?;
+        let since = first.begun.unwrap_or(first.message.time);
+        let age = now.duration_since(since);
         let is_late = age >= SignedDuration::try_from(GIVE_UP).unwrap_or(SignedDuration::MAX);
+        let is_test = first.message.event == NotificationEvent::Test;
         match ended {
-            Ended::Again(pause) if !is_late => {
-                let own = own_pause(pending.tries);
-                let pause = pause.unwrap_or(own).max(own);
-                let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
-                pending.next = now.checked_add(pause).unwrap_or(Timestamp::MAX);
+            Ended::Again(pause) if !is_late && !is_test => {
+                for pending in self.pending.iter_mut().filter(|pending| is_of(pending)) {
+                    pending.tries = pending.tries.saturating_add(1);
+                    let own = own_pause(pending.tries);
+                    let pause = pause.unwrap_or(own).max(own);
+                    let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
+                    pending.next = now.checked_add(pause).unwrap_or(Timestamp::MAX);
+                }
                 None
             }
             Ended::Delivered => {
-                self.pending.remove(at);
-                self.hour(receiver, now).sent += 1;
+                self.pending.retain(|pending| !is_of(pending));
+                let hour = self.hour(receiver, now);
+                hour.sent += 1;
+                hour.failing = false;
                 None
             }
-            Ended::Again(_) | Ended::Refused => Some(self.pending.remove(at).message),
+            Ended::Again(_) | Ended::Refused => {
+                let members = self.pending.iter().filter(|pending| is_of(pending));
+                let members: Vec<&Message> = members.map(|member| &member.message).collect();
+                let given_up = Message::of_all(&members, 0);
+                // What it would have said is said by the next one.
+                let unsaid: u32 = self
+                    .pending
+                    .iter()
+                    .filter(|pending| is_of(pending))
+                    .map(|pending| 1 + pending.left_out)
+                    .sum();
+                self.pending.retain(|pending| !is_of(pending));
+                if !is_test {
+                    self.hour(receiver, now).left_out += unsaid;
+                }
+                given_up
+            }
         }
     }
 
-    /// Messages of this hour that a receiver did not get because too many waited.
+    /// Notes that a message for this receiver was given up. Returns whether it is the first one since a
+    /// message was delivered: it is told once.
+    pub fn fails(&mut self, receiver: &str, now: Timestamp) -> bool {
+        let hour = self.hour(receiver, now);
+        !std::mem::replace(&mut hour.failing, true)
+    }
+
+    /// Messages that a receiver did not get, because too many waited or they were given up, and that no
+    /// other message has told of yet.
     #[must_use]
     pub fn left_out(&self, receiver: &str) -> u32 {
         self.hours.get(receiver).map_or(0, |hour| hour.left_out)

@@ -143,7 +143,7 @@ fn integration_secrets(integrations: &Integrations, list: &mut Vec<Named>) {
     }
 }
 
-/// The token of Prometheus, and the addresses of notifications.
+/// The token of Prometheus, and the addresses and keys of receivers of notifications.
 fn later(activation: &Activation, list: &mut Vec<Named>) {
     let spec = &activation.spec;
     let observe = spec.observe.as_ref();
@@ -152,9 +152,24 @@ fn later(activation: &Activation, list: &mut Vec<Named>) {
         of_prometheus(prometheus, list);
     }
     for (index, notification) in spec.notifications.iter().enumerate() {
-        let field = format!("spec.notifications[{index}].webhook.urlSecretRef");
-        let reference = &notification.webhook.url_secret_ref;
-        list.push(Named::secret(field, reference, Use::Later));
+        let webhook = notification.webhook.as_ref();
+        let email = notification.email.as_ref();
+        let fields = [
+            (
+                "webhook.urlSecretRef",
+                webhook.map(|webhook| &webhook.url_secret_ref),
+            ),
+            (
+                "email.urlSecretRef",
+                email.map(|email| &email.url_secret_ref),
+            ),
+            ("keySecretRef", notification.key_secret_ref.as_ref()),
+        ];
+        let named = fields.into_iter();
+        for (field, reference) in named.filter_map(|(field, of)| Some((field, of?))) {
+            let field = format!("spec.notifications[{index}].{field}");
+            list.push(Named::secret(field, reference, Use::Later));
+        }
     }
 }
 

@@ -351,7 +351,8 @@ fn preflight(activation: &Activation, refs: &Refs) -> PreflightTarget {
         webhooks: spec
             .notifications
             .iter()
-            .map(|notification| notification.webhook.url_secret_ref.clone())
+            .filter_map(|notification| notification.webhook.as_ref())
+            .map(|webhook| webhook.url_secret_ref.clone())
             .collect(),
         prometheus: observe
             .and_then(|observe| observe.source.prometheus.as_ref())

@@ -55,6 +55,9 @@ pub struct Settings {
     /// The watch after Go-Live.
     #[command(flatten)]
     pub watch: WatchSettings,
+    /// Receivers of notifications.
+    #[command(flatten)]
+    pub notifications: NotificationSettings,
     /// Namespaces.
     #[command(flatten)]
     pub namespaces: NamespaceSettings,
@@ -151,6 +154,27 @@ pub struct WatchSettings {
     /// refused unless every Fly.io address is loopback.
     #[arg(long, env = "GOLIVE_TIME_SCALE", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "TIMES")]
     pub time_scale: u32,
+}
+
+/// Receivers of notifications.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Notifications")]
+pub struct NotificationSettings {
+    /// YAML file with receivers that are told of every activation, beside its own: a list as in
+    /// `spec.notifications`. The Secrets that it names are in the operator's own namespace.
+    #[arg(long, env = "GOLIVE_DEFAULT_NOTIFICATIONS", value_name = "FILE")]
+    pub default_notifications: Option<PathBuf>,
+
+    /// Let the address of a receiver have this origin though it is not on the public Internet, or not
+    /// encrypted, such as `http://alertmanager.monitoring.svc:9093` or `smtp://mail.mail.svc:25`.
+    /// Repeatable.
+    #[arg(long, env = "GOLIVE_ALLOW_RECEIVER", value_delimiter = ',', value_parser = receiver_origin, value_name = "ORIGIN")]
+    pub allow_receiver: Vec<Url>,
+
+    /// Base URL of PagerDuty's Events API; `https://events.eu.pagerduty.com` for accounts in the EU.
+    /// The integration keys that an Activation names are sent there and nowhere else.
+    #[arg(long, env = "GOLIVE_PAGERDUTY_URL", default_value = "https://events.pagerduty.com", value_parser = base_url, value_name = "URL")]
+    pub pagerduty_url: Url,
 }
 
 /// Namespaces.
@@ -473,6 +497,22 @@ fn is_local(url: &Url) -> bool {
     }
 }
 
+/// Parses the origin of a receiver of notifications: scheme, host, and a port if it is not the usual one.
+fn receiver_origin(text: &str) -> Result<Url, String> {
+    let wanted = "must be an origin such as `http://alertmanager.monitoring.svc:9093`";
+    let url: Url = text.parse().map_err(|_| wanted.to_owned())?;
+    let known = ["https", "http", "smtps", "smtp"].contains(&url.scheme());
+    let bare = matches!(url.path(), "" | "/")
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    match known && bare && url.host_str().is_some_and(|host| !host.is_empty()) {
+        true => Ok(url),
+        false => Err(wanted.to_owned()),
+    }
+}
+
 /// Parses a DNS label, such as the name of a namespace.
 fn namespace(text: &str) -> Result<String, String> {
     let fine = (1..=63).contains(&text.len())
@@ -502,6 +542,27 @@ mod tests {
         };
         settings.validate().map_err(|error| error.to_string())?;
         Ok(*settings)
+    }
+
+    #[test]
+    fn an_allowed_receiver_is_an_origin_without_a_path_or_a_password() {
+        let flags = [
+            "--allow-receiver",
+            "http://alertmanager.monitoring.svc:9093,smtp://mail.mail.svc:25",
+        ];
+        let settings = parse(&flags).unwrap();
+        assert_eq!(settings.notifications.allow_receiver.len(), 2);
+        for wrong in [
+            "alertmanager:9093",
+            "http://",
+            "ftp://x.example",
+            "http://x.example/path",
+            "http://user:password@x.example",
+            "http://x.example/?a=b",
+        ] {
+            assert!(parse(&["--allow-receiver", wrong]).is_err(), "{wrong}");
+        }
+        assert!(parse(&["--pagerduty-url", "http://events.pagerduty.com"]).is_err());
     }
 
     #[test]

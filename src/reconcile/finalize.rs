@@ -29,7 +29,7 @@ use crate::{
         memory::Memory,
     },
     status::{PassResult, Removing, events},
-    store::{claim, finalizers, image},
+    store::{claim, finalizers, image, outbox},
 };
 
 /// Steps whose objects are not removed with the app: one that was perhaps created a moment ago, and
@@ -357,6 +357,9 @@ pub async fn forget(
 }
 
 async fn release(tokens: &BTreeSet<String>, context: &Context, owner: &Owner) -> Result<(), Error> {
+    context.notifier.leave(owner).await;
+    let own = &context.installation.own_namespace;
+    outbox::delete(&context.kube, own, &owner.uid).await?;
     let turn = context.departures.turn(&owner.namespace).await;
     // The token last of all: until here it may still be needed.
     for secret in tokens {

@@ -96,6 +96,7 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
         memory.end_looks();
         return finalize::finalize(pass, memory).await;
     }
+    protect::before_telling(pass).await?;
     if pass.is_suspended() {
         memory.end_looks();
         return stop::suspended(pass, memory).await;

@@ -215,11 +215,6 @@ fn not_implemented(activation: &Activation) -> Vec<SkippedField> {
         }
     };
     skip(
-        "spec.notifications",
-        !spec.notifications.is_empty(),
-        "send notifications; watch the events of the object",
-    );
-    skip(
         "spec.observe",
         spec.observe.is_some(),
         "watch objectives; nothing was measured",

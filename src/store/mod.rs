@@ -1,10 +1,10 @@
 //! What Golive stores in Kubernetes, and how an object of ours is written and deleted.
 //!
 //! All objects but one are in the operator's own namespace, where the users' tools do not prune
-//! them: claims on apps, the image that was chosen, records of releases, the token of an app, the
-//! key of fingerprints. The generated secrets of an Activation are in its own namespace.
+//! them: claims on apps, the image that was chosen, records of releases, what people were told, the
+//! token of an app, the key of fingerprints. The generated secrets of an Activation are in its own namespace.
 //!
-//! May use: `error`, `redact`, `api` and what is below them. Start reading at [`put`]; a small user of it is
+//! May use: `error`, `notify`, `redact`, `api` and what is below them. Start reading at [`put`]; a small user of it is
 //! [`image`].
 //!
 //! Every object has the labels of [`labels`] and, when it belongs to one Activation, the
@@ -30,6 +30,7 @@ pub mod finalizers;
 pub mod generated;
 pub mod image;
 pub mod installation_key;
+pub mod outbox;
 pub mod owners;
 
 /// Label: what the object is for, such as `claim`.

@@ -12,4 +12,5 @@ mod secrets;
 mod shapes;
 mod sources;
 mod support;
+mod told;
 mod trouble;

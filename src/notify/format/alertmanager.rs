@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::command;
+use super::words::command;
 use crate::{
     api::NotificationSeverity,
     notify::message::{Message, Place, Stage},

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::json::body as data;
 use crate::notify::message::{Message, Place};
 
+/// The body of an event.
 pub fn body(message: &Message, place: &Place) -> Value {
     json!({
         "specversion": "1.0",

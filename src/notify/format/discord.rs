@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{command, heading};
+use super::words::{command, heading};
 use crate::{
     api::{NotificationSeverity, status::one_line},
     notify::message::{Message, Place, Stage},
@@ -11,6 +11,8 @@ use crate::{
 
 /// Longest title of an embed, in characters.
 const MAX_TITLE: usize = 256;
+/// Longest value of a field, in characters.
+const MAX_FIELD: usize = 1024;
 
 /// Discord reads Markdown in the texts of embeds.
 fn escaped(text: &str) -> String {
@@ -27,6 +29,7 @@ fn escaped(text: &str) -> String {
     out
 }
 
+/// The body of a message.
 pub fn body(message: &Message, place: &Place) -> Value {
     let color = match (message.stage, message.severity) {
         (Stage::Closed, _) => 0x2e_a0_43,
@@ -37,7 +40,7 @@ pub fn body(message: &Message, place: &Place) -> Value {
     let mut fields = Vec::new();
     let mut field = |name: &str, value: &str| {
         if !value.is_empty() {
-            fields.push(json!({"name": name, "value": escaped(value)}));
+            fields.push(json!({"name": name, "value": one_line(&escaped(value), MAX_FIELD)}));
         }
     };
     field("Next", &message.next_action);

@@ -7,6 +7,7 @@ use crate::notify::message::{Message, Place, Stage};
 /// The version of this shape. Fields may be added to it; none changes its meaning or goes.
 const VERSION: &str = "golive.dev/notification/v1";
 
+/// The body of a message.
 pub fn body(message: &Message, place: &Place) -> Value {
     let stage = match message.stage {
         Stage::Open => "Open",

@@ -1,6 +1,6 @@
 //! A message as an e-mail: subject and plain text.
 
-use super::{command, heading};
+use super::words::{command, heading};
 use crate::notify::message::{Message, Place};
 
 /// The parts of an e-mail that the message decides.

@@ -13,24 +13,13 @@ mod slack;
 mod teams;
 #[cfg(test)]
 mod tests;
+mod words;
 
-use serde_json::Value;
-
-use super::message::{Message, Place, Stage};
-use crate::api::{NotificationFormat, NotificationSeverity};
+use super::message::{Message, Place};
+use crate::api::NotificationFormat;
 
 pub use mail::{Mail, mail};
-
-/// A request for a receiver of HTTP. It is a POST.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Outgoing {
-    /// What is added to the path of the receiver's address.
-    pub path: &'static str,
-    /// The type of the body.
-    pub content_type: &'static str,
-    /// The body.
-    pub body: Value,
-}
+pub use words::Outgoing;
 
 /// Writes a message for a receiver. `None`: this kind of receiver does not take such a message.
 ///
@@ -63,26 +52,4 @@ pub fn write(
             ..json(alertmanager::body(message, place))
         }),
     }
-}
-
-/// The line above a message: what happened, and to whom.
-fn heading(message: &Message, place: &Place) -> String {
-    let word = match (message.stage, message.severity) {
-        (Stage::Closed, _) => "Resolved: ",
-        (Stage::Open, NotificationSeverity::Critical) => "Critical: ",
-        (Stage::Open, _) => "Warning: ",
-        (Stage::Once, _) => "",
-    };
-    format!(
-        "{word}{}/{}: {}",
-        place.namespace, place.name, message.title
-    )
-}
-
-/// The command that shows the whole.
-fn command(place: &Place) -> String {
-    format!(
-        "kubectl describe activation {} -n {}",
-        place.name, place.namespace
-    )
 }

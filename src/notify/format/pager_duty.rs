@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Outgoing, command, heading};
+use super::words::{Outgoing, command, heading};
 use crate::{
     api::NotificationSeverity,
     notify::message::{Message, Place, Stage},
@@ -14,6 +14,7 @@ use crate::{
 const ALERTS: &str = "/v2/enqueue";
 const CHANGES: &str = "/v2/change/enqueue";
 
+/// The event that a message is.
 pub fn write(message: &Message, place: &Place, key: &str) -> Option<Outgoing> {
     let (path, body) = match message.stage {
         Stage::Open => (ALERTS, alert(message, place, key, "trigger")),

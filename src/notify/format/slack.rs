@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{command, heading};
+use super::words::{command, heading};
 use crate::{
     api::status::one_line,
     notify::message::{Message, Place},
@@ -20,6 +20,7 @@ fn escaped(text: &str) -> String {
         .replace('>', "&gt;")
 }
 
+/// The body of a message.
 pub fn body(message: &Message, place: &Place) -> Value {
     let heading = heading(message, place);
     let mut blocks = vec![json!({

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{command, heading};
+use super::words::{command, heading};
 use crate::notify::message::{Message, Place};
 
 /// Text blocks of adaptive cards read a part of Markdown: its characters are escaped.
@@ -22,6 +22,7 @@ fn escaped(text: &str) -> String {
     out
 }
 
+/// The body of a message.
 pub fn body(message: &Message, place: &Place) -> Value {
     let block = |text: &str| json!({"type": "TextBlock", "text": escaped(text), "wrap": true});
     let mut card = vec![json!({

@@ -3,9 +3,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::{NotificationEvent, PhaseName},
+    api::{NotificationEvent, NotificationSeverity, PhaseName},
     notify::{
-        message::Began,
+        message::{Began, Stage},
         news::{Fact, Manner, Topic},
     },
 };

@@ -44,10 +44,11 @@ fn verified() -> Fact {
 fn drain(outbox: &mut Outbox, routes: &[Route], now: Timestamp) -> Vec<(String, Stage, String)> {
     let mut sent = Vec::new();
     for _ in 0..1000 {
+        outbox.begin(routes, now);
         let due: Vec<(String, Message)> = outbox
             .due(routes, now)
             .into_iter()
-            .map(|due| (due.receiver.to_owned(), due.message.clone()))
+            .map(|due| (due.receiver.to_owned(), due.message))
             .collect();
         if due.is_empty() {
             return sent;
@@ -346,4 +347,142 @@ fn the_largest_outbox_fits_a_config_map() {
     outbox.take_in(&facts, &routes, UID, at(0));
     let size = serde_json::to_string(&outbox).unwrap().len();
     assert!(size < 700 * 1024, "{size} bytes");
+}
+
+fn passed(phase: PhaseName) -> Fact {
+    fact(
+        Topic::Phase(phase),
+        &format!("{phase} passed"),
+        Manner::Once,
+    )
+}
+
+#[test]
+fn news_that_waits_together_is_one_message_and_a_repeat_of_it_is_the_same() {
+    let routes = [route("ops")];
+    let mut outbox = Outbox::default();
+    let facts = [
+        passed(PhaseName::Preflight),
+        passed(PhaseName::Provision),
+        failed(),
+    ];
+    outbox.take_in(&facts, &routes, UID, at(0));
+    assert!(outbox.begin(&routes, at(0)));
+    assert!(!outbox.begin(&routes, at(0)), "it is noted once");
+    let first = outbox.due(&routes, at(0))[0].message.clone();
+    assert_eq!(first.title, "Provision passed (and 1 more)");
+    assert_eq!(first.text, "Preflight passed; Provision passed");
+    outbox.ended("ops", &first.id, Ended::Again(None), at(1));
+    // What happens meanwhile is another message.
+    let later = [&facts[..], &[passed(PhaseName::Deploy)]].concat();
+    outbox.take_in(&later, &routes, UID, at(2));
+    outbox.begin(&routes, at(60));
+    assert_eq!(outbox.due(&routes, at(60))[0].message, first);
+    let sent = drain(&mut outbox, &routes, at(60));
+    let titles: Vec<&str> = sent.iter().map(|(_, _, title)| title.as_str()).collect();
+    assert_eq!(
+        titles,
+        ["Provision passed (and 1 more)", "failed", "Deploy passed"]
+    );
+}
+
+#[test]
+fn what_was_about_to_be_sent_when_the_process_ended_may_have_arrived() {
+    let routes = [route("ops")];
+    let mut outbox = Outbox::default();
+    outbox.take_in(&[failed()], &routes, UID, at(0));
+    outbox.begin(&routes, at(0));
+    let text = serde_json::to_string(&outbox).unwrap();
+
+    let mut again: Outbox = serde_json::from_str(&text).unwrap();
+
+    // So its end is told, though no answer was ever seen.
+    again.take_in(&[verified()], &routes, UID, at(1));
+    let sent = drain(&mut again, &routes, at(2));
+    let stages: Vec<Stage> = sent.iter().map(|(_, stage, _)| *stage).collect();
+    assert_eq!(stages, [Stage::Open, Stage::Closed]);
+}
+
+#[test]
+fn what_was_left_out_is_said_by_the_next_message_and_once() {
+    let routes = [route("ops")];
+    let mut outbox = Outbox::default();
+    outbox.take_in(&[failed()], &routes, UID, at(0));
+    outbox.begin(&routes, at(0));
+    let id = outbox.due(&routes, at(0))[0].message.id.clone();
+    assert!(outbox.ended("ops", &id, Ended::Refused, at(1)).is_some());
+    assert!(outbox.fails("ops", at(1)), "the first one");
+    assert!(!outbox.fails("ops", at(2)), "it is told once");
+
+    // An hour later as well: nobody has been told yet.
+    let facts = [failed(), passed(PhaseName::Deploy)];
+    outbox.take_in(&facts, &routes, UID, at(4000));
+    outbox.begin(&routes, at(4000));
+    let message = outbox.due(&routes, at(4000))[0].message.clone();
+    assert_eq!(message.text, "1 message before this one did not reach you");
+    outbox.ended("ops", &message.id, Ended::Delivered, at(4001));
+    assert!(outbox.fails("ops", at(4002)), "it had worked again");
+    let facts = [failed(), passed(PhaseName::SmokeTest)];
+    outbox.take_in(&facts, &routes, UID, at(4003));
+    outbox.begin(&routes, at(4003));
+    assert_eq!(outbox.due(&routes, at(4003))[0].message.text, "");
+}
+
+#[test]
+fn a_test_is_tried_once_because_a_person_waits_for_its_result() {
+    let routes = [route("ops")];
+    let mut outbox = Outbox::default();
+    let how = (
+        Manner::Once,
+        NotificationEvent::Test,
+        NotificationSeverity::Info,
+    );
+    let test = Fact::new(Topic::Test, "now", how);
+    outbox.take_in(&[test], &routes, UID, at(0));
+    outbox.begin(&routes, at(0));
+    let id = outbox.due(&routes, at(0))[0].message.id.clone();
+    assert!(
+        outbox
+            .ended("ops", &id, Ended::Again(None), at(1))
+            .is_some()
+    );
+    assert_eq!((outbox.waiting(), outbox.left_out("ops")), (0, 0));
+}
+
+#[test]
+fn an_hour_is_counted_from_the_first_try_and_not_from_the_news() {
+    let mut ops = route("ops");
+    ops.max_per_hour = 1;
+    let routes = [ops];
+    let facts: Vec<Fact> = (0..2)
+        .map(|n| fact(Topic::Integration(n.to_string()), "failed", Manner::Alarm))
+        .collect();
+    let mut outbox = Outbox::default();
+    outbox.take_in(&facts, &routes, UID, at(0));
+    assert_eq!(drain(&mut outbox, &routes, at(0)).len(), 1);
+    // The second one waited for its hour, and is not given up by its first failure.
+    assert!(outbox.begin(&routes, at(3700)));
+    let id = outbox.due(&routes, at(3700))[0].message.id.clone();
+    let ended = outbox.ended("ops", &id, Ended::Again(None), at(3701));
+    assert_eq!((ended, outbox.waiting()), (None, 1));
+}
+
+#[test]
+fn what_happens_in_one_second_is_not_one_message() {
+    let routes = [route("ops")];
+    let topic = || Topic::Phase(PhaseName::Preflight);
+    let mut outbox = Outbox::default();
+    let soon = at(0).checked_add(SignedDuration::from_millis(2)).unwrap();
+    let begun = fact(topic(), "begun 1", Manner::Between);
+    outbox.take_in(&[begun], &routes, UID, at(0));
+    let ids = |outbox: &Outbox| outbox.due(&routes, soon)[0].message.id.clone();
+    let first = ids(&outbox);
+    outbox.ended("ops", &first, Ended::Delivered, at(0));
+    outbox.take_in(
+        &[fact(topic(), "passed 1", Manner::Once)],
+        &routes,
+        UID,
+        soon,
+    );
+    assert_ne!(ids(&outbox), first);
 }

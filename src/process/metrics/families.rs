@@ -108,6 +108,14 @@ families! {
         "fly_api_request_duration_seconds", "Duration of one request to Fly.io";
     fly_limited: Family<EndpointLabel, Counter> = Family::default(),
         "fly_api_rate_limited", "Requests delayed by the rate limits of Fly.io, by our limiter or a 429";
+    notifications: Family<NotificationLabels, Counter> = Family::default(),
+        "golive_notifications", "Tries to deliver a notification, by kind of receiver and result";
+    notification_time: Histograms<ReceiverLabel> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
+        "golive_notification_duration_seconds", "Duration of one try to deliver a notification";
+    notifications_given_up: Family<ReceiverLabel, Counter> = Family::default(),
+        "golive_notifications_given_up", "Notifications that were refused, or not taken for an hour";
+    notifications_waiting: PerObject<NoMore> = PerObject::default(),
+        "golive_notifications_waiting", "Notifications that wait for their receivers";
     build_info: Family<BuildLabels, Gauge> = Family::default(),
         "golive_build_info", "Always 1, with version and revision of the binary";
 }
@@ -272,6 +280,8 @@ labels!(KubeLabels {
     method: String,
     host: String
 });
+labels!(ReceiverLabel { receiver: &'static str });
+labels!(NotificationLabels { receiver: &'static str, result: &'static str });
 labels!(LeaseLabel { name: String });
 labels!(InfoLabels {
     phase: String,

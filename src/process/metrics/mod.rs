@@ -236,6 +236,29 @@ impl Metrics {
         self.families.integration_verified.retain(object, stays);
     }
 
+    /// A try to deliver a notification to a receiver of this kind has ended.
+    pub fn notified(&self, receiver: &'static str, result: &'static str, took: Duration) {
+        let labels = NotificationLabels { receiver, result };
+        self.families.notifications.get_or_create(&labels).inc();
+        let labels = ReceiverLabel { receiver };
+        let times = self.families.notification_time.get_or_create_owned(&labels);
+        times.observe(took.as_secs_f64());
+    }
+
+    /// A notification for a receiver of this kind was given up.
+    pub fn gave_up(&self, receiver: &'static str) {
+        let labels = ReceiverLabel { receiver };
+        let given_up = &self.families.notifications_given_up;
+        given_up.get_or_create(&labels).inc();
+    }
+
+    /// Sets how many notifications about an object wait.
+    pub fn set_notifications_waiting(&self, object: &Object, waiting: usize) {
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let family = &self.families.notifications_waiting;
+        family.set(object, NO_MORE, f64::from(waiting));
+    }
+
     /// Removes all series of a deleted object.
     pub fn forget(&self, object: &Object) {
         self.queue.forget(object);
@@ -243,6 +266,7 @@ impl Metrics {
         self.families.deadline.forget(object);
         self.families.preflight.forget(object);
         self.families.drift.forget(object);
+        self.families.notifications_waiting.forget(object);
         self.families.integration.forget(object);
         self.families.integration_verified.forget(object);
         self.families.last_reconcile.forget(object);

@@ -10,6 +10,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["status/"],
     &["phase/"],
     &["triggers/"],
+    &["notifier/"],
     &["pipeline/"],
     &["plan/"],
     &["store/"],
@@ -21,6 +22,8 @@ pub const LAYERS: &[&[&str]] = &[
     &["webhook/"],
     &["net/"],
     &["redact/"],
+    // What people are told, and how it is written. Pure.
+    &["notify/"],
     &["api/"],
     // What is said of an application, by what was observed. Pure.
     &["promql/"],

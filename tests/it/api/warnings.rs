@@ -92,10 +92,6 @@ async fn what_has_no_effect_or_costs_money_is_warned_about_at_apply() {
             json!({"integrations": {}}),
             "`integrations` has no effect: it names neither",
         ),
-        (
-            json!({"notifications": [{"webhook": {"urlSecretRef": {"name": "a", "key": "b"}}}]}),
-            "`notifications` has no effect",
-        ),
     ] {
         let told = warnings(&client, &namespace, change.clone()).await;
         assert_eq!(told.len(), 1, "{change}: {told:?}");

@@ -33,7 +33,6 @@ const TO_ADD: &[&str] = &[
     "src/phase/observe/mod.rs",
     "src/phase/observe/objectives.rs",
     "src/phase/preflight/slo_reachable.rs",
-    "src/process/notifier.rs",
 ];
 
 /// One invariant of the list.

@@ -47,6 +47,7 @@ impl Programs {
             "redis-server",
             "prometheus",
             "promtool",
+            "prometheus-alertmanager",
             "faketime",
             "curl",
         ] {

@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows Golive or the simulator, so both may use it in their tests.
 
+pub mod alertmanager;
 pub mod cluster;
 pub mod control_plane;
 mod error;
@@ -18,6 +19,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+pub use alertmanager::Alertmanager;
 pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
 pub use error::{Error, Result};

@@ -147,7 +147,12 @@ fn missing(process: &mut Process) -> Option<Error> {
 }
 
 /// One request by HTTP 1.0, whose answer ends with the connection.
-fn request(port: u16, method: &str, path: &str, form: &str) -> std::io::Result<(u16, Vec<u8>)> {
+pub(crate) fn request(
+    port: u16,
+    method: &str,
+    path: &str,
+    form: &str,
+) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(120)))?;
     let length = form.len();

@@ -1,0 +1,8 @@
+//! What people are told: every kind of receiver in a whole life, once and not again over a crash, and
+//! what happens to one that cannot be reached.
+
+mod alerts;
+mod crash;
+mod refused;
+mod story;
+mod world;
