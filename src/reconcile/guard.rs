@@ -16,7 +16,7 @@ use crate::{
     fly,
     phase::{
         KEPT, KEPT_DATABASE, KEPT_REDIS, KEPT_SECRETS, PROOF, PROOF_FROM_OUTSIDE, VERIFIED,
-        integrations,
+        WATCHED, breach, integrations, observe,
         provision::kept_secrets::Needed,
         releases::{
             record::Record,
@@ -138,6 +138,7 @@ pub async fn after(
     if report.live() {
         memory.kept = None;
         memory.also_needed.clear();
+        breach::forget_restored(&cx.journal);
         return Ok(None);
     }
     let records = store::load(cx).await?;
@@ -239,6 +240,7 @@ async fn guard(
     let key = &pass.context.installation.fingerprint_key;
     let asked = integrations::asked(&cx.target, refs, key);
     kept.ask(StepId::IntegrationChecks, asked);
+    kept.ask(StepId::Objectives, observe::asked(&cx.target));
     let mut report = Report::default();
     for table in tables {
         add(&mut report, table, &cx, &mut kept).await?;
@@ -247,8 +249,17 @@ async fn guard(
     let only = roster::runs_only(&cx.facts, &serving.key);
     let only = only.or_else(|| roster::runs_only(of_spec?, &serving.key));
     let asks = may_ask(pass.activation, pass.old.as_ref(), serving.number);
+    if let Some(machines) = of_spec.and_then(roster::last_seen) {
+        observe::note_machines(&cx.journal, machines);
+    }
+    if only == Some(true) {
+        breach::note_restored(&cx.journal, serving.number);
+    }
     if asks && has_token && stands_still(only, &report, spec.map(|(_, report)| report)) {
         add(&mut report, VERIFIED, &cx, &mut kept).await?;
+    }
+    if has_token && cx.target.observe.is_some() && pass.activation.spec.mode != Mode::Plan {
+        add(&mut report, WATCHED, &cx, &mut kept).await?;
     }
     pass.ensure_waits(&kept, Some(&memory.wanted), &cx.fly);
     let needed = kept.facts.get::<Needed>().unwrap_or_default();

@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::{PassResult, conditions, integrations, lists, pass_result::Liveness, phases, promises};
+use super::{
+    PassResult, conditions, integrations, lists, pass_result::Liveness, phases, promises, watch,
+};
 use crate::{
     api::{
         Activation, ActivationStatus, Reason,
         condition::{self, ConditionType},
-        policy::GatedPhase,
         status::{
             GateState, GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, SkippedField,
             one_line,
@@ -39,6 +40,7 @@ pub fn next(
         status.phases = phases::next(old, activation, seen, report, same_generation, now);
         lists::merge(&mut status, report, now);
         integrations::merge(&mut status, report, now);
+        watch::merge(&mut status, activation, report, now);
         status.plan = seen.wanted.map(|target| plan(target, report));
         let source = seen.wanted.and_then(|target| target.followed());
         let image = activation.spec.deploy.source.as_ref();
@@ -52,6 +54,7 @@ pub fn next(
     if let Some(site) = &seen.site {
         lists::merge_site(&mut status, &site.report, seen.report, now);
         integrations::merge(&mut status, &site.report, now);
+        watch::merge(&mut status, activation, &site.report, now);
     }
     if !seen.suspended {
         status.intents = lists::intents(old, &seen.intents, now);
@@ -213,19 +216,6 @@ fn not_implemented(activation: &Activation) -> Vec<SkippedField> {
         !spec.notifications.is_empty(),
         "send notifications; watch the events of the object",
     );
-    skip(
-        "spec.observe",
-        spec.observe.is_some(),
-        "watch objectives; nothing was measured",
-    );
-    for gate in &spec.gates {
-        let phase = gate.before;
-        skip(
-            &format!("spec.gates[{phase}]"),
-            phase == GatedPhase::Observe,
-            &format!("implement the phase {phase}, so this gate asks nobody"),
-        );
-    }
     fields
 }
 
@@ -248,7 +238,9 @@ fn next_action(
     }
     if live {
         // A gate before what comes after Go-Live waits as any other.
-        return integrations::next_action(status).or_else(|| at_a_gate(status, activation));
+        return watch::next_action(status)
+            .or_else(|| integrations::next_action(status))
+            .or_else(|| at_a_gate(status, activation));
     }
     if !seen.invalid.is_empty() {
         let actions = seen.invalid.iter().map(|invalid| invalid.action.as_str());
