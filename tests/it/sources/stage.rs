@@ -157,6 +157,11 @@ impl Stage {
         }
     }
 
+    /// The time between two looks at a Prometheus that scrapes every second: a window needs two scrapes.
+    pub async fn interval(&self) {
+        self.clock.sleep(Duration::from_secs(5)).await;
+    }
+
     /// Where the program of a machine listens.
     pub fn address(&self, at: usize) -> SocketAddr {
         let id = &self.machines[at].id;
