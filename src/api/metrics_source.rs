@@ -58,7 +58,7 @@ pub struct Prometheus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 150),
-        regex(pattern = r"^[a-zA-Z0-9!_.*'()|-]+$")
+        regex(pattern = r"^[a-zA-Z0-9!_.*()|-]+$")
     )]
     pub tenant: Option<String>,
     /// The certificate authorities of the server, in place of the system's.

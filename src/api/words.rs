@@ -142,11 +142,11 @@ const WORDS: &[Words] = &[
     ),
     words(
         r#"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-"$-~]*)?$"#,
-        "must be the address of the server, beginning with `https://` (or `http://` where the operator's flag `--allow-prometheus` allows it), without user, password and `#`, such as `https://prometheus.example.org`",
+        "must be the address of the server, beginning with `https://` (or `http://` where `--allow-prometheus` allows it), without user, password and `#`, such as `https://prometheus.example.org`",
     ),
     words(
-        r"^[a-zA-Z0-9!_.*'()|-]+$",
-        "must be the name of a tenant as Mimir and Cortex have them: letters, digits and `!-_.*'()`, several separated by `|`",
+        r"^[a-zA-Z0-9!_.*()|-]+$",
+        "must be the name of a tenant as Mimir and Cortex have them: letters, digits and `!-_.*()`, several separated by `|`",
     ),
     words(
         r"^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$",
