@@ -56,10 +56,7 @@ pub struct Prometheus {
     pub basic_auth: Option<BasicAuth>,
     /// The tenant, sent as the header `X-Scope-OrgID`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 150),
-        regex(pattern = r"^[a-zA-Z0-9!_.*()|-]+$")
-    )]
+    #[schemars(length(min = 1, max = 150), regex(pattern = r"^[a-zA-Z0-9!_.*()|-]+$"))]
     pub tenant: Option<String>,
     /// The certificate authorities of the server, in place of the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

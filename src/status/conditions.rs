@@ -324,6 +324,11 @@ fn follows(to: &mut Setter<'_>, type_: ConditionType, phase: &str, place: &str) 
             to.set(ConditionType::Ready, False, reason, &message);
             to.stalled(reason, &message);
         }
+        // The watch has ended: nothing is under way, and nothing is known.
+        _ if reason == Reason::Inconclusive => {
+            to.set(ConditionType::Ready, Unknown, reason, &message);
+            to.quiet();
+        }
         _ => waiting(to, reason, &message),
     }
 }

@@ -55,7 +55,8 @@ fn options() -> Options {
 }
 
 fn observe(window: &str, on_breach: &str) -> Value {
-    json!({"observe": {
+    let toml = "app = 'hola-cabanas'\n[http_service]\ninternal_port = 8080\nforce_https = false\n";
+    json!({"deploy": {"config": {"inline": toml}}, "observe": {
         "window": window,
         "onBreach": on_breach,
         "objectives": [
