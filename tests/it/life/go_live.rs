@@ -52,7 +52,7 @@ async fn the_example_of_the_design_goes_live_with_its_gate_approved() {
 
     let status = env.wait_live(name).await;
 
-    assert_eq!(reason(&status, "Ready"), "GoLive");
+    assert!(["GoLive", "Watching"].contains(&reason(&status, "Ready")));
     let names: Vec<&str> = status.secrets.iter().map(|s| s.name.as_str()).collect();
     for wanted in [
         "DATABASE_URL",
