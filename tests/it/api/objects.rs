@@ -340,7 +340,7 @@ fn refused() -> Vec<(Value, &'static str)> {
             "exactly one of `metricsPath`, `prometheus` and `flyPrometheus`",
         ),
         (
-            json!({"observe": {"source": {"prometheus": {"url": "http://p.example"}}}}),
+            json!({"observe": {"source": {"prometheus": {"url": "ftp://p.example"}}}}),
             "url",
         ),
         (

@@ -54,7 +54,7 @@ pub fn span(last: Option<i64>, now: i64, pause: Duration) -> Option<Span> {
     };
     match until - last {
         // The clock of the Prometheus was set back, or nobody looked for too long.
-        length if length < -LAG || length > LONGEST => Some(begins),
+        length if !(-LAG..=LONGEST).contains(&length) => Some(begins),
         length if length < 1000 => None,
         length => {
             let seconds = length / 1000;
