@@ -345,7 +345,7 @@ fn refused() -> Vec<(Value, &'static str)> {
         ),
         (
             objective(json!({"name": "a"})),
-            "exactly one of `latency` and `errorRate`",
+            "exactly one of `latency`, `errorRate`, `gauge`, `availability` and `logs`",
         ),
         (
             objective(json!({"name": "a", "latency": {"metric": "m", "below": "2h"}})),
