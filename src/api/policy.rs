@@ -72,7 +72,8 @@ api_enum! {
         /// Live, and all integrations of the release that serves are verified. A failure of one takes
         /// `Ready` back, but not `Live`.
         IntegrationsVerified = "IntegrationsVerified",
-        /// Live, and the watch has ended with all objectives met.
+        /// Live, and the watch has ended: every objective held over the whole window, and nothing critical
+        /// happened. Until then, `Ready` is Unknown.
         Stabilized = "Stabilized",
     }
 }

@@ -14,12 +14,14 @@ pub mod app_overview;
 pub mod app_secrets;
 pub mod app_volumes;
 pub mod asleep;
+pub mod breach;
 pub mod clusters;
 pub mod database;
 pub mod database_probe;
 pub mod deploy;
 pub mod evidence;
 pub mod image;
+pub mod incident;
 pub mod integrations;
 pub mod left_behind;
 pub mod lost;
@@ -66,7 +68,7 @@ pub static PHASES: &[Phase] = &[
     },
     Phase {
         id: PhaseName::Observe,
-        steps: &[],
+        steps: observe::STEPS,
     },
 ];
 
@@ -117,6 +119,12 @@ pub static PROOF_FROM_OUTSIDE: &[Phase] = &[Phase {
 pub static VERIFIED: &[Phase] = &[Phase {
     id: PhaseName::Integrations,
     steps: integrations::STEPS,
+}];
+
+/// The watch, which goes on while the spec cannot be brought live.
+pub static WATCHED: &[Phase] = &[Phase {
+    id: PhaseName::Observe,
+    steps: observe::STEPS,
 }];
 
 #[cfg(test)]

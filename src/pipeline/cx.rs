@@ -15,7 +15,10 @@ use crate::{
             SmokeTestResult,
         },
     },
-    clock::{ServerClock, watch::Scale},
+    clock::{
+        ServerClock,
+        watch::{Scale, WatchClock},
+    },
     fly,
     net::{prometheus, vendor::Vendors},
     plan::{
@@ -114,6 +117,13 @@ pub struct Installation {
     pub scale: Scale,
     /// The Prometheus servers that may be asked beside those on the public Internet.
     pub prometheus: prometheus::Allowed,
+}
+
+impl Installation {
+    /// The clock of a watch that began at this time.
+    pub fn watch_clock(&self, since: Timestamp) -> WatchClock {
+        WatchClock::new(self.clock.clone(), self.scale, since)
+    }
 }
 
 /// What the status recorded before this pass. Places to observe, never a proof.

@@ -29,7 +29,7 @@ use crate::{
         memory::Memory,
     },
     status::{PassResult, Removing, events},
-    store::{claim, finalizers, image, outbox},
+    store::{claim, finalizers, image, outbox, watch},
 };
 
 /// Steps whose objects are not removed with the app: one that was perhaps created a moment ago, and
@@ -353,6 +353,7 @@ pub async fn forget(
         records::delete_all(kube, namespace, &owner.uid).await?;
     }
     image::delete(kube, namespace, &owner.uid).await?;
+    watch::delete(kube, namespace, &owner.uid).await?;
     release(tokens, context, owner).await
 }
 

@@ -116,6 +116,7 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     protect::release_former_tokens(pass, memory).await?;
     requests::note_due_steps(&read.refs, pass, memory);
     requests::note_integrations(&target, &read.refs, pass, memory);
+    requests::note_watch(&target, memory);
     token_secret::report(pass, memory, &read.refs);
 
     let reporting_drift = drift::is_only_reported(pass, &target);

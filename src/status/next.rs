@@ -5,12 +5,12 @@ use kube::ResourceExt;
 
 use super::{
     PassResult, conditions, integrations, lists, live, pass_result::Liveness, phases, promises,
+    watch,
 };
 use crate::{
     api::{
         Activation, ActivationStatus, Reason,
         condition::{self, ConditionType},
-        policy::GatedPhase,
         status::{
             GateState, GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, SkippedField,
             one_line,
@@ -33,7 +33,7 @@ pub fn next(
     let same_generation = old.is_some_and(|old| old.observed_generation == Some(generation));
     status.uid.clone_from(&activation.metadata.uid);
     status.observed_generation = Some(generation);
-    status.skipped = not_implemented(activation);
+    status.skipped = Vec::new();
     promises::handled(&mut status, activation, seen.requested.as_deref());
     if let Some(report) = seen.report {
         // A pass that comes this far has protected it.
@@ -41,6 +41,7 @@ pub fn next(
         status.phases = phases::next(old, activation, seen, report, same_generation, now);
         lists::merge(&mut status, report, now);
         integrations::merge(&mut status, report, now);
+        watch::merge(&mut status, activation, report, now);
         status.plan = seen.wanted.map(|target| plan(target, report));
         let source = seen.wanted.and_then(|target| target.followed());
         let image = activation.spec.deploy.source.as_ref();
@@ -54,6 +55,7 @@ pub fn next(
     if let Some(site) = &seen.site {
         lists::merge_site(&mut status, &site.report, seen.report, now);
         integrations::merge(&mut status, &site.report, now);
+        watch::merge(&mut status, activation, &site.report, now);
     }
     let site = seen.site.as_ref().map(|site| &site.report);
     if let Some(report) = seen.report {
@@ -201,35 +203,6 @@ fn plan(target: &Target, report: &Report) -> PlanStatus {
     }
 }
 
-/// Fields that are accepted and not implemented yet.
-fn not_implemented(activation: &Activation) -> Vec<SkippedField> {
-    let spec = &activation.spec;
-    let mut fields = Vec::new();
-    let mut skip = |field: &str, asked: bool, what: &str| {
-        if asked {
-            fields.push(SkippedField {
-                field: field.to_owned(),
-                reason: Reason::NotImplemented.to_string(),
-                message: format!("this version of Golive does not {what}"),
-            });
-        }
-    };
-    skip(
-        "spec.observe",
-        spec.observe.is_some(),
-        "watch objectives; nothing was measured",
-    );
-    for gate in &spec.gates {
-        let phase = gate.before;
-        skip(
-            &format!("spec.gates[{phase}]"),
-            phase == GatedPhase::Observe,
-            &format!("implement the phase {phase}, so this gate asks nobody"),
-        );
-    }
-    fields
-}
-
 /// What a person must do now, with a command if there is one; `None` if nothing.
 fn next_action(
     status: &ActivationStatus,
@@ -251,6 +224,9 @@ fn next_action(
         let crash_loop = seen.report.and_then(live::crash_loop);
         if let Some(record) = crash_loop {
             return Some(record.action.clone());
+        }
+        if let Some(action) = watch::next_action(status) {
+            return Some(action);
         }
         // A gate before what comes after Go-Live waits as any other, and before it is opened nothing is
         // checked again, whatever else was done.

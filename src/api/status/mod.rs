@@ -11,12 +11,13 @@ mod checks;
 mod external;
 mod phase;
 mod release;
+mod watch;
 
 pub use super::source::{PendingImage, SourceStatus};
 pub use super::text::{MAX_MESSAGE, one_line};
 pub use checks::{
     CheckResult, IntegrationCheck, IntegrationResult, IntegrationState, IntegrationStatus,
-    ObjectiveStatus, PreflightResult, Severity, SmokeTestResult,
+    PreflightResult, Severity, SmokeTestResult,
 };
 pub use external::{ExternalKind, ExternalObject, FallbackUsed, Intent, SecretStatus};
 pub use phase::{
@@ -24,6 +25,10 @@ pub use phase::{
     StepState, StepStatus,
 };
 pub use release::{HistoryEntry, HistoryOutcome, ReleaseStatus, RollbackState, RollbackStatus};
+pub use watch::{
+    BurnRateStatus, IncidentKind, IncidentStatus, ObjectiveStatus, ReleaseFigures, WatchDecision,
+    WatchState, WatchStatus,
+};
 
 /// What was observed of an activation.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -133,11 +138,20 @@ pub struct ActivationStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub integrations: Vec<IntegrationStatus>,
 
-    /// The objectives.
+    /// The watch after Go-Live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchStatus>,
+
+    /// The objectives of the watch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub objectives: Vec<ObjectiveStatus>,
+
+    /// What happened to the application while it was watched, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub incidents: Vec<IncidentStatus>,
 
     /// Fields of the spec that were not acted on, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -92,6 +92,12 @@ families! {
         "golive_integration_check", "Check of an integration: 1 passed, 0 failed, -1 not known";
     integration_verified: PerObject<IntegrationLabel> = PerObject::default(),
         "golive_integration_last_verified_timestamp_seconds", "Time when all checks of an integration passed last";
+    objective_met: PerObject<ObjectiveLabel> = PerObject::default(),
+        "golive_objective_met", "Whether an objective of the watch is met: 1 met, 0 not met, -1 not known";
+    objective_budget: PerObject<ObjectiveLabel> = PerObject::default(),
+        "golive_objective_error_budget_remaining", "What is left of the budget of an objective: 1 is all of it, less than 0 is a breach";
+    objective_burn: PerObject<BurnLabels> = PerObject::default(),
+        "golive_objective_burn_rate", "How fast the budget of an objective burns, by the length of the window: 1 uses it up exactly";
     probe: Histograms<KindLabel> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
         "golive_probe_duration_seconds", "Duration of one smoke check";
     rollbacks: Family<RollbackLabels, Counter> = Family::default(),
@@ -300,6 +306,11 @@ labels!(IntegrationLabels {
 });
 labels!(IntegrationLabel {
     integration: String
+});
+labels!(ObjectiveLabel { objective: String });
+labels!(BurnLabels {
+    objective: String,
+    window: String
 });
 labels!(GateLabel { gate: &'static str });
 labels!(KindLabel { kind: &'static str });

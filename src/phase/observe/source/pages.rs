@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 
 use super::{
     application::Application,
@@ -69,8 +69,10 @@ impl Pages<'_> {
             });
             return reading;
         }
-        let pages = stream::iter(awake).map(|id| async move { (id, self.page(Some(id)).await) });
-        let mut pages = pages.buffered(AT_ONCE);
+        // Boxed, because a task that makes a look must be known to be Send.
+        let pages = awake.into_iter();
+        let pages = pages.map(|id| async move { (id, self.page(Some(id)).await) }.boxed());
+        let mut pages = stream::iter(pages.collect::<Vec<_>>()).buffered(AT_ONCE);
         while let Some((id, page)) = pages.next().await {
             match page {
                 Ok((_, page)) => reading.pages.push((Instance::Machine(id.to_owned()), page)),

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 
 use super::{fault::Cause, server::Asked};
 use crate::{
@@ -88,11 +88,9 @@ pub async fn count(
         };
         (objective, of.count(source, below).await)
     };
-    stream::iter(metrics)
-        .map(one)
-        .buffered(AT_ONCE)
-        .collect()
-        .await
+    // Boxed, because a task that makes a look must be known to be Send.
+    let all: Vec<_> = metrics.map(|metric| one(metric).boxed()).collect();
+    stream::iter(all).buffered(AT_ONCE).collect().await
 }
 
 /// One objective that is asked for.
