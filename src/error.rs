@@ -62,6 +62,18 @@ pub enum Error {
         again: Duration,
     },
 
+    /// A command may have run before this process, or before a pass that was cut off, which one look does not
+    /// disprove.
+    #[error(
+        "{what} may have run before, and its machine may not be listed yet: Golive looks again before it runs it"
+    )]
+    MayHaveRun {
+        /// Which command.
+        what: String,
+        /// When to look again.
+        again: Duration,
+    },
+
     /// Something a person must change first.
     #[error("{message}{}{action}", if action.is_empty() { "" } else { ": " })]
     Blocked {
@@ -151,7 +163,7 @@ impl Error {
             },
             Self::Store { retry, .. } => *retry,
             Self::Crowded => Retry::After(CROWDED),
-            Self::NotSeen { again, .. } => Retry::After(*again),
+            Self::NotSeen { again, .. } | Self::MayHaveRun { again, .. } => Retry::After(*again),
             Self::Blocked { .. } => Retry::OnChange,
             _ => Retry::Backoff,
         }
@@ -185,7 +197,9 @@ impl Error {
             Self::NotKnown(_) => Reason::Pending,
             Self::Awaited(_) => Reason::Waiting,
             Self::Crowded => Reason::ReferencedDataCrowded,
-            Self::Resolver(_) | Self::NotSeen { .. } => Reason::ObservationUnknown,
+            Self::Resolver(_) | Self::NotSeen { .. } | Self::MayHaveRun { .. } => {
+                Reason::ObservationUnknown
+            }
             Self::Deadline(_) => Reason::DeadlineExceeded,
             Self::Malformed(_) | Self::Panicked(_) => Reason::InternalError,
         }
@@ -216,9 +230,11 @@ impl Error {
         match self {
             // An earlier attempt of the same call may have succeeded.
             Self::Fly { source, .. } => !source.is_ambiguous(),
-            Self::NotKnown(_) | Self::Awaited(_) | Self::NotSeen { .. } | Self::Blocked { .. } => {
-                true
-            }
+            Self::NotKnown(_)
+            | Self::Awaited(_)
+            | Self::NotSeen { .. }
+            | Self::MayHaveRun { .. }
+            | Self::Blocked { .. } => true,
             _ => false,
         }
     }
@@ -245,5 +261,24 @@ pub fn next_action(error: &Error) -> Option<&'static str> {
     match error {
         Error::Fly { source, .. } if error.retry() == Retry::OnChange => Some(source.next_action()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_may_have_run_is_looked_for_again_and_is_not_said_to_be_on_record() {
+        let again = Duration::from_secs(9);
+        let error = Error::MayHaveRun {
+            what: "the command in release".to_owned(),
+            again,
+        };
+        assert!(matches!(error.retry(), Retry::After(after) if after == again));
+        assert_eq!(error.reason(), Reason::ObservationUnknown);
+        assert!(error.surely_not_applied());
+        let told = error.to_string();
+        assert!(told.len() <= 200 && !told.contains("on record"), "{told}");
     }
 }

@@ -33,6 +33,39 @@ const STAGES: [(usize, usize); 6] = [
 /// creates and the ids of what exists.
 const KEPT: [&str; 2] = ["intents", "external"];
 
+/// Texts that are compared with others later, as the field that they are in and their own name (`""`: the status
+/// itself). One that is shortened would be another one: they are only ever cut at the bound of the schema.
+const COMPARED: [(&str, &str); 28] = [
+    ("", "uid"),
+    ("", "tokenSecret"),
+    ("", "lastHandledReconcileAt"),
+    ("", "lastHandledRetry"),
+    ("fallbacks", "what"),
+    ("fallbacks", "from"),
+    ("fallbacks", "to"),
+    ("gate", "attempt"),
+    ("gate", "digest"),
+    ("goLive", "image"),
+    ("history", "configHash"),
+    ("history", "image"),
+    ("integrations", "fingerprint"),
+    ("integrations", "name"),
+    ("pending", "digest"),
+    ("pending", "tag"),
+    ("plan", "digest"),
+    ("release", "configHash"),
+    ("release", "digest"),
+    ("release", "image"),
+    ("rollback", "request"),
+    ("secrets", "digest"),
+    ("secrets", "fingerprint"),
+    ("secrets", "name"),
+    ("source", "digest"),
+    ("source", "image"),
+    ("source", "tag"),
+    ("steps", "name"),
+];
+
 /// Lists that lose no entry to make room for others: what is not in them any more counts as gone, a
 /// condition as well as an integration that accepts forged requests.
 const WHOLE: [&str; 3] = ["conditions", "integrations", "phases"];
@@ -40,7 +73,7 @@ const WHOLE: [&str; 3] = ["conditions", "integrations", "phases"];
 impl ActivationStatus {
     /// This status within its bounds: texts are one line and end with an ellipsis where they are
     /// cut, lists lose their last entries, and if the whole is still too long, texts and lists
-    /// get shorter until it fits, except for [`KEPT`] and the entries of [`WHOLE`].
+    /// get shorter until it fits, except for [`KEPT`], [`COMPARED`] and the entries of [`WHOLE`].
     #[must_use]
     pub fn bounded(self) -> Self {
         let (Some(bounds), Ok(whole)) = (status_schema(), serde_json::to_value(&self)) else {
@@ -48,7 +81,7 @@ impl ActivationStatus {
         };
         for (text, items) in STAGES {
             let mut cut = whole.clone();
-            shorten(&mut cut, bounds, text, items);
+            shorten(&mut cut, bounds, "", (text, items));
             if cut.to_string().len() <= MAX_STATUS {
                 if cut == whole {
                     return self;
@@ -76,7 +109,8 @@ fn status_schema() -> Option<&'static JSONSchemaProps> {
         .as_ref()
 }
 
-fn shorten(value: &mut Value, bounds: &JSONSchemaProps, text: usize, items: usize) {
+/// Shortens a value of the field `of` to its bounds, its texts to `text` bytes and its lists to `items` entries.
+fn shorten(value: &mut Value, bounds: &JSONSchemaProps, of: &str, (text, items): (usize, usize)) {
     match value {
         Value::String(s) => {
             if let Some(max) = bounds.max_length {
@@ -92,21 +126,22 @@ fn shorten(value: &mut Value, bounds: &JSONSchemaProps, text: usize, items: usiz
         }
         Value::Array(list) => {
             list.truncate(items);
-            shorten_entries(list, bounds, text, items);
+            shorten_entries(list, bounds, of, (text, items));
         }
         Value::Object(fields) => {
             for (name, field) in fields {
                 if let Some(bounds) = bounds.properties.as_ref().and_then(|p| p.get(name)) {
-                    let (text, items) = if KEPT.contains(&name.as_str()) {
+                    let name = name.as_str();
+                    let room = if KEPT.contains(&name) || COMPARED.contains(&(of, name)) {
                         (usize::MAX, usize::MAX)
                     } else {
                         (text, items)
                     };
                     match field {
-                        Value::Array(list) if WHOLE.contains(&name.as_str()) => {
-                            shorten_entries(list, bounds, text, items);
+                        Value::Array(list) if WHOLE.contains(&name) => {
+                            shorten_entries(list, bounds, name, room);
                         }
-                        field => shorten(field, bounds, text, items),
+                        field => shorten(field, bounds, name, room),
                     }
                 }
             }
@@ -116,12 +151,17 @@ fn shorten(value: &mut Value, bounds: &JSONSchemaProps, text: usize, items: usiz
 }
 
 /// Shortens the entries of a list, of which only those beyond the schema's own bound go.
-fn shorten_entries(list: &mut Vec<Value>, bounds: &JSONSchemaProps, text: usize, items: usize) {
+fn shorten_entries(
+    list: &mut Vec<Value>,
+    bounds: &JSONSchemaProps,
+    of: &str,
+    room: (usize, usize),
+) {
     let max = bounds.max_items.and_then(|max| usize::try_from(max).ok());
     list.truncate(max.unwrap_or(usize::MAX));
     if let Some(JSONSchemaPropsOrArray::Schema(item)) = &bounds.items {
         for entry in list {
-            shorten(entry, item, text, items);
+            shorten(entry, item, of, room);
         }
     }
 }
@@ -135,7 +175,7 @@ mod tests {
     use crate::api::status::{
         ExternalObject, HistoryEntry, IntegrationCheck, IntegrationState, IntegrationStatus,
         Intent, PhaseName, PhaseState, PhaseStatus, PlanStatus, PlannedChange, PreflightResult,
-        StepStatus,
+        ReleaseStatus, SecretStatus, StepStatus,
     };
 
     fn step(name: String) -> StepStatus {
@@ -160,6 +200,7 @@ mod tests {
                         change: "c".repeat(9000),
                     })
                     .collect(),
+                total: 500,
             }),
             preflight: (0..40)
                 .map(|i| PreflightResult {
@@ -246,6 +287,81 @@ mod tests {
         assert_eq!(bounded.external, status.external);
         let text = serde_json::to_string(&bounded).unwrap();
         assert!(text.len() <= MAX_STATUS, "{}", text.len());
+    }
+
+    /// The fields of this name in the part of the schema that belongs to the field `of`.
+    fn fields<'a>(
+        bounds: &'a JSONSchemaProps,
+        of: &str,
+        wanted: (&str, &str),
+    ) -> Vec<&'a JSONSchemaProps> {
+        let mut found = Vec::new();
+        if let Some(JSONSchemaPropsOrArray::Schema(item)) = &bounds.items {
+            found.extend(fields(item, of, wanted));
+        }
+        for (name, field) in bounds.properties.iter().flatten() {
+            if (of, name.as_str()) == wanted {
+                found.push(field);
+            }
+            found.extend(fields(field, name, wanted));
+        }
+        found
+    }
+
+    #[test]
+    fn every_text_that_is_compared_is_a_text_of_the_schema_with_a_bound() {
+        let bounds = status_schema().unwrap();
+        for wanted in COMPARED {
+            let found = fields(bounds, "", wanted);
+            assert!(!found.is_empty(), "{wanted:?}");
+            for field in found {
+                assert!(field.max_length.is_some(), "{wanted:?}");
+                let max = usize::try_from(field.max_length.unwrap()).unwrap();
+                assert!(max <= MAX_MESSAGE, "{wanted:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_that_is_compared_is_shortened_in_an_enormous_status() {
+        let mut status = enormous();
+        let longest = "i".repeat(512);
+        status.last_handled_retry = Some("r".repeat(256));
+        status.history = vec![
+            HistoryEntry {
+                image: longest.clone(),
+                config_hash: "c".repeat(71),
+                ..HistoryEntry::default()
+            };
+            10
+        ];
+        status.release = Some(ReleaseStatus {
+            image: longest.clone(),
+            digest: "d".repeat(128),
+            config_hash: "c".repeat(71),
+            ..ReleaseStatus::default()
+        });
+        status.secrets = (0..100)
+            .map(|number| SecretStatus {
+                name: format!("{}{number:03}", "N".repeat(250)),
+                digest: "d".repeat(128),
+                fingerprint: "f".repeat(64),
+            })
+            .collect();
+        let mut cut = serde_json::to_value(&status).unwrap();
+        let shortest = STAGES[STAGES.len() - 1];
+        shorten(&mut cut, status_schema().unwrap(), "", shortest);
+        let cut: ActivationStatus = serde_json::from_value(cut).unwrap();
+        assert_eq!(cut.last_handled_retry, status.last_handled_retry);
+        assert_eq!(cut.release, status.release);
+        assert_eq!(cut.history[..], status.history[..shortest.1]);
+        assert_eq!(cut.secrets[..], status.secrets[..shortest.1]);
+        let bounded = status.clone().bounded();
+        let text = serde_json::to_string(&bounded).unwrap();
+        assert!(text.len() <= MAX_STATUS, "{} bytes", text.len());
+        assert_eq!(bounded.release, status.release);
+        assert!(status.history.starts_with(&bounded.history));
+        assert!(status.secrets.starts_with(&bounded.secrets));
     }
 
     #[test]

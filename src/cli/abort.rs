@@ -1,10 +1,11 @@
 //! `kubectl golive abort`: the annotation `golive.dev/abort`, which names one plan.
 
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::confirm::{NotConfirmed, confirm};
 use super::connect::{self, Connection};
-use super::output::{Output, say};
+use super::output::{Output, show};
 use super::plan;
 use super::style::Paint;
 use crate::api::{ANNOTATION_ABORT, Activation};
@@ -15,7 +16,7 @@ use crate::api::{ANNOTATION_ABORT, Activation};
 The work on the current plan stops, and what exists stays as it is. A plan that is live is not stopped:
 to restore an earlier release use `kubectl golive rollback`. Another plan is not affected.
 
-You need the ClusterRole activation-edit.
+You need the ClusterRoles activation-view and activation-edit.
 
 Examples:
   kubectl golive abort shop -n prod
@@ -58,17 +59,27 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     let connected = args.connection.open().await?;
     let activation = connected.activation(&args.name).await?;
     if args.undo {
+        if !activation.annotations().contains_key(ANNOTATION_ABORT) {
+            return Ok(Output::text(format!("{} is not aborted\n", args.name)));
+        }
         connected.patch(&args.name, patch(None)).await?;
-        return Ok(Output::text(format!("{} continues\n", args.name)));
+        return Ok(Output::text(format!(
+            "requested that {} continues; follow it with: kubectl golive watch {} -n {}\n",
+            args.name, args.name, connected.namespace
+        )));
     }
     let digest = to_stop(&activation, &args.name)?;
     if let Some(plan) = plan::plan(&activation) {
-        say(&Paint::of_stdout().text(&plan::lines(&plan)));
+        show(&Paint::of_stderr().text(&plan::lines(&plan)));
     }
-    confirm("Stop the work on this plan?", args.yes)?;
+    let question = format!(
+        "Stop the work on plan {digest} of {}/{}?",
+        connected.namespace, args.name
+    );
+    confirm(&question, args.yes)?;
     connected.patch(&args.name, patch(Some(digest))).await?;
     Ok(Output::text(format!(
-        "the work on this plan stops; continue it with: kubectl golive abort {} -n {} --undo\n",
+        "requested that the work on this plan stops; continue it with: kubectl golive abort {} -n {} --undo\n",
         args.name, connected.namespace
     )))
 }

@@ -130,7 +130,9 @@ async fn names(words: &[String]) -> Result<Vec<String>, connect::Error> {
         return Ok(Vec::new());
     };
     let connected = flags.connection.open().await?;
-    let list = connected.activations().list(&ListParams::default()).await;
+    // Names only: what else is in the objects does not matter.
+    let list = connected.activations();
+    let list = list.list_metadata(&ListParams::default()).await;
     let items = list.map(|list| list.items).unwrap_or_default();
     Ok(items.iter().map(ResourceExt::name_any).collect())
 }

@@ -8,10 +8,13 @@ use kube::{
     Api, Client, Config,
     api::{ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
+    core::DeserializeGuard,
 };
 use serde_json::Value;
 
+use super::output::show;
 use super::refused::{Doing, Refused, Role};
+use super::style::Line;
 use crate::{
     api::Activation,
     clock::ServerClock,
@@ -207,15 +210,25 @@ impl Connected {
         }
     }
 
-    /// The Activations that are selected, by namespace and name.
+    /// The Activations that are selected, by namespace and name. One that this program cannot read is left
+    /// out with a warning: it must not hide the others.
     pub(super) async fn list(&self, selection: &Selection) -> Result<Vec<Activation>, Error> {
         let mut params = ListParams::default();
         if let Some(labels) = selection.labels() {
             params = params.labels(labels);
         }
-        match self.selected(selection).list(&params).await {
+        let api: Api<DeserializeGuard<Activation>> = if selection.everywhere() {
+            Api::all(self.kube.clone())
+        } else {
+            Api::namespaced(self.kube.clone(), &self.namespace)
+        };
+        match api.list(&params).await {
             Ok(list) => {
-                let mut items = list.items;
+                let (mut items, warnings) = readable(list.items);
+                for warning in warnings {
+                    let line = Line::plain(format!("warning: {warning}"));
+                    show(&format!("{}\n", line.text()));
+                }
                 let key = |item: &Activation| {
                     (item.metadata.namespace.clone(), item.metadata.name.clone())
                 };
@@ -232,19 +245,76 @@ impl Connected {
         }
     }
 
-    /// Changes an Activation by a merge patch (RFC 7396), and returns it.
-    pub(super) async fn patch(&self, name: &str, patch: Value) -> Result<Activation, Error> {
+    /// Changes an Activation by a merge patch (RFC 7396). Only its metadata is answered: a change that was
+    /// made is not reported as failed because of what else is in the object.
+    pub(super) async fn patch(&self, name: &str, patch: Value) -> Result<(), Error> {
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
         let api = self.activations();
-        match api.patch(name, &params, &Patch::Merge(patch)).await {
-            Ok(changed) => Ok(changed),
+        match api
+            .patch_metadata(name, &params, &Patch::Merge(&patch))
+            .await
+        {
+            Ok(_) => Ok(()),
             Err(error) => {
                 let doing = self.doing(&format!("change Activation {name}"), Role::Edit);
                 Err(self.refused(doing, error).await.into())
             }
         }
+    }
+}
+
+/// Those that can be read, and a warning about each of the others. Pure.
+fn readable(found: Vec<DeserializeGuard<Activation>>) -> (Vec<Activation>, Vec<String>) {
+    let mut items = Vec::new();
+    let mut warnings = Vec::new();
+    for one in found {
+        match one.0 {
+            Ok(activation) => items.push(activation),
+            Err(invalid) => {
+                let metadata = invalid.metadata;
+                warnings.push(format!(
+                    "this program cannot read Activation {}/{}: {}; see whether the versions fit: kubectl golive version",
+                    metadata.namespace.unwrap_or_default(),
+                    metadata.name.unwrap_or_default(),
+                    invalid.error
+                ));
+            }
+        }
+    }
+    (items, warnings)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_object_that_cannot_be_read_does_not_hide_the_others() {
+        let object = |name: &str, mode: &str| -> DeserializeGuard<Activation> {
+            let object = json!({
+                "apiVersion": "golive.dev/v1alpha1", "kind": "Activation",
+                "metadata": {"name": name, "namespace": "prod"},
+                "spec": {"organization": "o", "app": "shop", "region": "eze", "mode": mode,
+                    "deploy": {"image": "x:1"}},
+            });
+            serde_json::from_value(object).unwrap()
+        };
+        let (items, warnings) = readable(vec![object("later", "Dream"), object("shop", "Apply")]);
+        let names: Vec<Option<&str>> = items
+            .iter()
+            .map(|item| item.metadata.name.as_deref())
+            .collect();
+        assert_eq!(names, [Some("shop")]);
+        assert_eq!(warnings.len(), 1);
+        assert!(
+            warnings[0].starts_with("this program cannot read Activation prod/later: "),
+            "{warnings:?}"
+        );
     }
 }

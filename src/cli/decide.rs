@@ -1,6 +1,7 @@
 //! `kubectl golive approve` and `kubectl golive reject`: one person's decision at a gate.
 //!
-//! The plan is shown first, and the decision names its digest: what is decided on is what was shown.
+//! The plan is shown first, and the decision names its digest: what is decided on is what was shown. A plan
+//! that cannot be shown as a whole is approved only by who names its digest.
 
 use std::time::Duration;
 
@@ -10,13 +11,14 @@ use tokio::time::Instant;
 
 use super::confirm::{NotConfirmed, confirm};
 use super::connect::{self, Connected, Connection};
-use super::output::{Output, say};
-use super::plan;
+use super::output::{Output, say, show};
+use super::plan::{self, Plan};
 use super::refused::{Refused, Role};
 use super::style::Paint;
 use crate::api::{
-    Activation, ActivationApproval, Decision,
+    Activation, ActivationApproval, ActivationStatus, ConditionType, Decision,
     approval::{self, ActivationApprovalSpec, ApprovalState, DecidedOn},
+    condition,
     policy::GatedPhase,
     status::{GateState, GateStatus},
 };
@@ -29,13 +31,14 @@ const POLL: Duration = Duration::from_millis(200);
 #[command(after_help = "\
 The plan is printed, and you are asked before it is approved. The approval is about this plan alone: if
 the plan changes, the gate asks again. After a rejection or an expired gate, approving opens the gate.
+A plan whose changes are not all known or listed is approved only with --digest.
 
 You need the verb `approve` on the Activation: the ClusterRole activation-approver has it.
 
 Examples:
   kubectl golive approve shop -n prod
   kubectl golive approve shop --message 'checked with the front desk'
-  kubectl golive approve shop --yes --digest \"$(kubectl golive plan shop -o json | jq -r .digest)\"")]
+  kubectl golive approve shop --yes --digest \"$DIGEST_THAT_WAS_REVIEWED\"")]
 pub(super) struct ApproveArgs {
     #[command(flatten)]
     common: Common,
@@ -104,6 +107,20 @@ pub(super) enum Error {
         "the operator has not observed the current spec of Activation {0} yet; retry in a moment"
     )]
     NotSeen(String),
+    #[error(
+        "Activation {name} is suspended, and a decision would not be read; first: kubectl golive resume {name} -n {namespace}"
+    )]
+    Suspended { name: String, namespace: String },
+    #[error(
+        "the gate before {phase} asks about an earlier spec of Activation {name}; see what is wrong with the current one: kubectl golive status {name} -n {namespace}"
+    )]
+    EarlierSpec {
+        name: String,
+        namespace: String,
+        phase: DecidedOn,
+    },
+    #[error("Activation {0} is being deleted, so nothing is to be decided")]
+    Deleting(String),
     #[error("no gate of Activation {name} waits for a decision; {state}")]
     NothingWaits { name: String, state: String },
     #[error(
@@ -114,8 +131,20 @@ pub(super) enum Error {
         given: String,
         waits: String,
     },
-    #[error("the plan changed while it was read; nothing was done; try again")]
+    #[error("the Activation or its plan changed meanwhile, so nothing was done; try again")]
     Moved,
+    #[error(
+        "the changes of {phase} are not known, so the plan of {name} is not approved unseen; retry in a moment, or name it with --digest {digest}"
+    )]
+    NotKnown {
+        name: String,
+        phase: DecidedOn,
+        digest: String,
+    },
+    #[error(
+        "not all changes of the plan of {name} are listed, so it is not approved unseen; if you know them, name it with --digest {digest}"
+    )]
+    NotListed { name: String, digest: String },
     #[error("the decision {name} does not count ({state}): {message}")]
     NotCounted {
         name: String,
@@ -142,13 +171,22 @@ async fn decide(args: &Common, decision: Decision) -> Result<Output, Error> {
     // What is shown must be what is decided on.
     let shown = plan::plan(&activation).filter(|plan| plan.digest() == gate.digest);
     let shown = shown.ok_or(Error::Moved)?;
-    say(&Paint::of_stdout().text(&plan::lines(&shown)));
+    show(&Paint::of_stderr().text(&plan::lines(&shown)));
+    if decision == Decision::Approve && args.digest.is_none() {
+        seen(&args.name, &shown, phase)?;
+    }
     let verb = match decision {
         Decision::Approve => "Approve",
         Decision::Reject => "Reject",
     };
-    let question = format!("{verb} this plan at the gate before {phase}?");
+    let question = format!(
+        "{verb} plan {} of {}/{} at the gate before {phase}?",
+        gate.digest, connected.namespace, args.name
+    );
     confirm(&question, args.yes)?;
+    // Meanwhile the spec can have changed: the decision would be about what nobody has read.
+    let again = connected.activation(&args.name).await?;
+    unchanged(&activation, &again, phase, decision)?;
     let api: Api<ActivationApproval> =
         Api::namespaced(connected.kube.clone(), &connected.namespace);
     let approval = ActivationApproval {
@@ -249,6 +287,16 @@ fn waits<'a>(
     if seen.is_none() || seen != activation.metadata.generation {
         return Err(Error::NotSeen(name));
     }
+    if activation.metadata.deletion_timestamp.is_some() {
+        return Err(Error::Deleting(name));
+    }
+    let namespace = activation.namespace().unwrap_or_default();
+    let suspended = |status: &ActivationStatus| {
+        condition::is_true(&status.conditions, ConditionType::Suspended)
+    };
+    if status.is_some_and(suspended) {
+        return Err(Error::Suspended { name, namespace });
+    }
     let phases = status.map(|status| status.phases.as_slice());
     let gates = phases.unwrap_or_default().iter().filter_map(|phase| {
         let on = DecidedOn::parse(phase.name.as_str())?;
@@ -267,16 +315,69 @@ fn waits<'a>(
         .clone()
         .map(|(on, gate)| format!("the gate before {on} is {}", gate.state))
         .collect();
-    gates
-        .find(|(_, gate)| open(gate.state))
-        .ok_or_else(|| Error::NothingWaits {
-            name: name.clone(),
-            state: if states.is_empty() {
-                format!("it has no such gate; see `kubectl golive status {name}`")
-            } else {
-                states.join(", ")
-            },
-        })
+    let Some((phase, gate)) = gates.find(|(_, gate)| open(gate.state)) else {
+        let state = if states.is_empty() {
+            format!("it has no such gate; see `kubectl golive status {name}`")
+        } else {
+            states.join(", ")
+        };
+        return Err(Error::NothingWaits { name, state });
+    };
+    // A spec that is not valid has no plan: the gate still asks about the one before it.
+    if gate.generation.is_some() && gate.generation != activation.metadata.generation {
+        return Err(Error::EarlierSpec {
+            name,
+            namespace,
+            phase,
+        });
+    }
+    Ok((phase, gate))
+}
+
+/// Whether the plan can be approved by who has read what is shown. Pure.
+fn seen(name: &str, plan: &Plan, on: DecidedOn) -> Result<(), Error> {
+    let (name, digest) = (name.to_owned(), plan.digest().to_owned());
+    if !plan.lists_all() {
+        return Err(Error::NotListed { name, digest });
+    }
+    // The other phases prove what is there, and change nothing on Fly.io.
+    let changes = matches!(on, DecidedOn::Provision | DecidedOn::Deploy);
+    if changes && !plan.lists(on.as_str()) {
+        let phase = on;
+        return Err(Error::NotKnown {
+            name,
+            phase,
+            digest,
+        });
+    }
+    Ok(())
+}
+
+/// Whether the question is still the one that was shown. Pure.
+fn unchanged(
+    before: &Activation,
+    after: &Activation,
+    on: DecidedOn,
+    decision: Decision,
+) -> Result<(), Error> {
+    let (_, then) = waits(before, Some(on.as_str()), decision)?;
+    let (_, now) = waits(after, Some(on.as_str()), decision).map_err(|_| Error::Moved)?;
+    let question = |gate: &GateStatus| {
+        (
+            gate.digest.clone(),
+            gate.generation,
+            gate.release,
+            gate.attempt.clone(),
+        )
+    };
+    let object = |one: &Activation| (one.metadata.uid.clone(), one.metadata.generation);
+    if object(before) != object(after)
+        || question(then) != question(now)
+        || !plan::same_changes(before, after)
+    {
+        return Err(Error::Moved);
+    }
+    Ok(())
 }
 
 /// Whether the digest that somebody gave is that of the gate. Pure.
@@ -330,11 +431,88 @@ mod tests {
     }
 
     #[test]
+    fn what_would_not_be_read_or_is_of_an_earlier_spec_is_not_decided_on() {
+        let asks = object("Requested", 2);
+        let of = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut value = serde_json::to_value(&asks).unwrap();
+            change(&mut value);
+            let changed: Activation = serde_json::from_value(value).unwrap();
+            waits(&changed, None, Decision::Approve).map(|(on, _)| on)
+        };
+        let suspended = of(&|value| {
+            value["status"]["conditions"] = json!([{"type": "Suspended", "status": "True",
+                "reason": "Suspended", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        });
+        assert!(matches!(suspended, Err(Error::Suspended { .. })));
+        let about = |generation: i64| {
+            of(&|value| value["status"]["phases"][1]["gate"]["generation"] = json!(generation))
+        };
+        assert!(matches!(about(1), Err(Error::EarlierSpec { .. })));
+        assert_eq!(about(2).unwrap(), DecidedOn::Deploy);
+        let deleted = of(&|value| {
+            value["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        });
+        assert!(matches!(deleted, Err(Error::Deleting(_))));
+    }
+
+    #[test]
     fn a_gate_that_was_rejected_or_expired_can_be_approved_and_not_rejected_again() {
         for state in ["Rejected", "Expired"] {
             let closed = object(state, 2);
             assert!(waits(&closed, None, Decision::Approve).is_ok());
             assert!(waits(&closed, None, Decision::Reject).is_err());
+        }
+    }
+
+    fn planned(changes: serde_json::Value, total: u32) -> Activation {
+        let mut object = serde_json::to_value(object("Requested", 2)).unwrap();
+        object["status"]["plan"] =
+            json!({"digest": "sha256:a", "changes": changes, "total": total});
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn a_plan_that_is_not_shown_as_a_whole_is_not_approved_without_its_digest() {
+        let change = |phase: &str| json!({"phase": phase, "step": "s", "change": "c"});
+        let of = |changes: serde_json::Value, total: u32, on: DecidedOn| {
+            let shown = plan::plan(&planned(changes, total)).unwrap();
+            seen("shop", &shown, on)
+        };
+        let deploy = || json!([change("Deploy")]);
+        assert!(of(deploy(), 1, DecidedOn::Deploy).is_ok());
+        let cut = of(deploy(), 2, DecidedOn::Deploy).unwrap_err().to_string();
+        assert!(cut.ends_with("--digest sha256:a"), "{cut}");
+        for changes in [json!([]), json!([change("Provision")])] {
+            let unknown = of(changes, 1, DecidedOn::Deploy);
+            assert!(unknown.is_err());
+        }
+        let unknown = of(json!([]), 0, DecidedOn::Deploy).unwrap_err().to_string();
+        assert!(
+            unknown.contains("changes of Deploy are not known"),
+            "{unknown}"
+        );
+        assert!(of(json!([]), 0, DecidedOn::SmokeTest).is_ok());
+    }
+
+    #[test]
+    fn a_question_that_changed_while_a_person_read_it_is_not_decided_on() {
+        let before = planned(json!([]), 0);
+        let judge =
+            |after: &Activation| unchanged(&before, after, DecidedOn::Deploy, Decision::Approve);
+        assert!(judge(&before).is_ok());
+        let mut edited = before.clone();
+        edited.metadata.generation = Some(3);
+        let mut observed = edited.clone();
+        observed.status.as_mut().unwrap().observed_generation = Some(3);
+        let mut other = before.clone();
+        other.metadata.uid = Some("another".to_owned());
+        let changes = json!([{"phase": "Deploy", "step": "s", "change": "c"}]);
+        let more = planned(changes, 1);
+        let mut asked = before.clone();
+        let gate = asked.status.as_mut().unwrap().phases[1].gate.as_mut();
+        gate.unwrap().digest = "sha256:b".to_owned();
+        for after in [edited, observed, other, more, asked] {
+            assert!(matches!(judge(&after), Err(Error::Moved)), "{after:?}");
         }
     }
 

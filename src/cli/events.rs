@@ -15,7 +15,8 @@ use super::style::{Line, Paint, Tone, table};
 /// Arguments of `events`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Kubernetes keeps events for an hour, unless the cluster says otherwise.
+Kubernetes keeps events for an hour, unless the cluster says otherwise; also those of an Activation that
+is deleted.
 
 You need the right to list events, which Kubernetes' own ClusterRole view has.
 
@@ -73,7 +74,6 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     let connected = args.connection.open().await?;
     let mut fields = vec!["involvedObject.kind=Activation".to_owned()];
     if let Some(name) = &args.name {
-        connected.activation(name).await?;
         fields.push(format!("involvedObject.name={name}"));
     }
     if args.warnings {
@@ -97,6 +97,10 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
         }
     };
     let mut items = told(&events);
+    if let (Some(name), true) = (&args.name, items.is_empty()) {
+        // Events outlive the object: only when there are none a name may be mistyped.
+        connected.activation(name).await?;
+    }
     if args.selection.labels().is_some() {
         let selected = connected.list(&args.selection).await?;
         items.retain(|event| {

@@ -91,8 +91,16 @@ pub(super) fn read_all(path: &Path) -> Result<Vec<(String, String)>, ManifestErr
 pub(super) fn objects(texts: &[(String, String)]) -> Result<Vec<Value>, ManifestError> {
     let mut objects = Vec::new();
     for (path, text) in texts {
-        let documents: Vec<Value> =
-            serde_saphyr::from_multiple(text).map_err(|error| not_yaml(path, &error))?;
+        // The output of a generator for a whole cluster is much larger than a configuration.
+        let options = serde_saphyr::options! {
+            budget: serde_saphyr::budget! {
+                max_documents: 50_000,
+                max_nodes: 4_000_000,
+                max_events: 8_000_000,
+            },
+        };
+        let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
+            .map_err(|error| not_yaml(path, &error))?;
         for document in documents {
             match document.get("items").and_then(Value::as_array) {
                 Some(items) if kind(&document).ends_with("List") => {
@@ -145,6 +153,13 @@ pub(super) fn name(object: &Value) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_objects_are_read_as_a_generator_writes_for_a_cluster() {
+        let text = "---\nkind: Pod\n".repeat(2_000);
+        let read = objects(&[("all.yaml".to_owned(), text)]);
+        assert!(matches!(read, Ok(read) if read.len() == 2_000));
+    }
 
     #[test]
     fn a_file_without_an_end_is_refused_and_not_read_until_the_memory_is_full() {

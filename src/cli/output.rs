@@ -33,6 +33,14 @@ impl Output {
     }
 }
 
+/// Prints at once to standard error: a warning, or what a question is about, because a redirected standard
+/// output must not hide it.
+pub(super) fn show(text: &str) {
+    let mut to = io::stderr().lock();
+    // Where it cannot be printed, no question is answered either.
+    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+}
+
 /// Prints progress at once, while the command runs.
 pub(super) fn say(text: &str) {
     let mut out = io::stdout().lock();

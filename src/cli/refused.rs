@@ -1,6 +1,6 @@
 //! What the cluster refuses, with the next step: the role that is missing, the login, the definitions.
 
-use kube::Error as KubeError;
+use kube::{Error as KubeError, core::Status};
 
 /// Which right a command needs, as a ClusterRole that Golive installs or Kubernetes has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,20 +24,67 @@ impl Role {
             Self::Edit => "activation-edit",
             Self::Approver => "activation-approver",
             Self::Events => "view",
-            Self::Cluster => "cluster-admin",
+            // No role of its own: never one that may do everything.
+            Self::Cluster => "",
         }
     }
 
-    /// The command that gives the right; `None` as the namespace means all of them.
-    fn grant(self, namespace: Option<&str>, user: &str) -> String {
+    /// What gives the right; `None` as the namespace means all of them.
+    fn advice(self, namespace: Option<&str>, user: &str) -> String {
+        if self == Self::Cluster {
+            return "Ask an administrator for the right to read it".to_owned();
+        }
         let role = self.name();
-        match namespace {
-            Some(namespace) if self != Self::Cluster => format!(
-                "kubectl -n {namespace} create rolebinding {role} --clusterrole={role} --user={user}"
+        // A binding has one role and a name of its own: one that exists may be of somebody else.
+        let name = quoted(&format!("{role}-{}", user.replace(['/', '%'], "-")));
+        let user = quoted(user);
+        let grant = match namespace {
+            Some(namespace) => format!(
+                "kubectl -n {namespace} create rolebinding {name} --clusterrole={role} --user={user}"
             ),
-            _ => format!(
-                "kubectl create clusterrolebinding {role} --clusterrole={role} --user={user}"
+            None => format!(
+                "kubectl create clusterrolebinding {name} --clusterrole={role} --user={user}"
             ),
+        };
+        format!("The role {role} is missing; an administrator gives it with: {grant}")
+    }
+}
+
+/// A word of a command for a POSIX shell: a user's name may have any character.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:@/".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// Resources of an impersonation. Source: Kubernetes, "Authenticating", user impersonation.
+const IMPERSONATED: [&str; 5] = ["users", "groups", "serviceaccounts", "uids", "userextras"];
+
+/// Who refused with 403.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refuser {
+    /// The authorizer, the request: a right is missing.
+    Rights,
+    /// The authorizer, the impersonation of another user.
+    Impersonation,
+    /// A policy or a webhook, whose message says why: no role would help.
+    Admission,
+}
+
+impl Refuser {
+    /// The authorizer names the resource and no cause. A ValidatingAdmissionPolicy adds a cause, and a
+    /// webhook names no resource. Source: Kubernetes, apiserver, `responsewriters.Forbidden`, and
+    /// `plugin/policy/validating/dispatcher.go`.
+    fn of(status: &Status) -> Self {
+        let details = status.details.as_ref();
+        match details {
+            Some(details) if !details.causes.is_empty() => Self::Admission,
+            Some(details) if IMPERSONATED.contains(&details.kind.as_str()) => Self::Impersonation,
+            Some(details) if !details.kind.is_empty() => Self::Rights,
+            _ => Self::Admission,
         }
     }
 }
@@ -56,15 +103,16 @@ pub(super) struct Doing {
 /// Why a request to the cluster failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
-    #[error(
-        "cannot {what}: {message}. The role {role} is missing; an administrator gives it with: {grant}"
-    )]
+    #[error("cannot {what}: {message}. {advice}")]
     Forbidden {
         what: String,
         message: String,
-        role: &'static str,
-        grant: String,
+        advice: String,
     },
+    #[error(
+        "cannot {what}: {message}. You may not act as another user; leave out --as, or ask an administrator for the verb impersonate"
+    )]
+    Impersonation { what: String, message: String },
     #[error(
         "cannot {what}: the cluster does not accept your credentials; log in again, or choose another --context"
     )]
@@ -82,7 +130,11 @@ pub(super) enum Refused {
         source: Box<KubeError>,
     },
     #[error("cannot {what}: {message}")]
-    Api { what: String, message: String },
+    Api {
+        what: String,
+        code: u16,
+        message: String,
+    },
     #[error("cannot {what}")]
     Other {
         what: String,
@@ -114,21 +166,41 @@ impl Refused {
         let named = named.is_some_and(|details| !details.name.is_empty());
         match status.code {
             401 => Self::Unauthorized { what },
-            403 => Self::Forbidden {
-                what,
-                role: doing.role.name(),
-                grant: doing
-                    .role
-                    .grant(doing.namespace.as_deref(), user.unwrap_or("USER")),
-                message: status.message.trim_end_matches('.').to_owned(),
-            },
+            403 => {
+                let message = status.message.trim_end_matches('.').to_owned();
+                let user = user.unwrap_or("USER");
+                match Refuser::of(&status) {
+                    Refuser::Rights => Self::Forbidden {
+                        what,
+                        message,
+                        advice: doing.role.advice(doing.namespace.as_deref(), user),
+                    },
+                    Refuser::Impersonation => Self::Impersonation { what, message },
+                    Refuser::Admission => Self::Api {
+                        what,
+                        code: 403,
+                        message,
+                    },
+                }
+            }
             // Of an object that is not there the API server says its name; of a kind it does not know, none.
             404 if named => Self::NotFound { what },
             404 => Self::NotInstalled { what },
-            _ => Self::Api {
+            code => Self::Api {
                 what,
+                code,
                 message: status.message,
             },
+        }
+    }
+
+    /// Whether the same request may succeed in a moment: nothing answered, the API server asks to come
+    /// back later, or it has failed. Source: Kubernetes, "API Conventions", HTTP status codes.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } => true,
+            Self::Api { code, .. } => *code == 429 || *code >= 500,
+            _ => false,
         }
     }
 
@@ -146,8 +218,9 @@ mod tests {
     use super::*;
 
     fn said(code: u16, name: &str, namespace: Option<&str>, role: Role) -> String {
-        let status = json!({"code": code, "message": "no", "details": {"name": name}});
-        let status: kube::core::Status = serde_json::from_value(status).unwrap();
+        let details = json!({"name": name, "group": "golive.dev", "kind": "activations"});
+        let status = json!({"code": code, "message": "no", "details": details});
+        let status: Status = serde_json::from_value(status).unwrap();
         let doing = Doing {
             what: "list Activations".to_owned(),
             role,
@@ -160,13 +233,71 @@ mod tests {
     fn a_missing_right_is_named_with_the_command_that_gives_it() {
         let text = said(403, "", Some("shop"), Role::View);
         assert!(text.ends_with(
-            "kubectl -n shop create rolebinding activation-view --clusterrole=activation-view --user=ana"
+            "kubectl -n shop create rolebinding activation-view-ana --clusterrole=activation-view --user=ana"
         ), "{text}");
         let text = said(403, "", None, Role::Approver);
         assert!(
             text.contains("create clusterrolebinding activation-approver"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn nobody_is_advised_to_give_a_role_that_may_do_everything() {
+        let text = said(403, "", None, Role::Cluster);
+        assert!(
+            text.ends_with("Ask an administrator for the right to read it"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_role_is_advised_only_when_it_is_a_right_that_is_missing() {
+        let of = |details: serde_json::Value| {
+            let status = json!({"code": 403, "message": "no", "details": details});
+            Refuser::of(&serde_json::from_value(status).unwrap())
+        };
+        assert_eq!(of(json!({"kind": "activations"})), Refuser::Rights);
+        assert_eq!(of(json!({"kind": "users"})), Refuser::Impersonation);
+        let policy = json!({"kind": "activationapprovals", "causes": [{"message": "denied"}]});
+        assert_eq!(of(policy), Refuser::Admission);
+        assert_eq!(of(json!(null)), Refuser::Admission);
+    }
+
+    #[test]
+    fn a_command_is_safe_to_copy_whatever_the_name_of_the_user_is() {
+        assert_eq!(
+            quoted("system:serviceaccount:ci:bot"),
+            "system:serviceaccount:ci:bot"
+        );
+        assert_eq!(quoted("ana; rm -rf"), "'ana; rm -rf'");
+        assert_eq!(quoted("o'neil"), "'o'\\''neil'");
+        let advice = Role::View.advice(Some("shop"), "corp/ana");
+        assert!(
+            advice.contains("rolebinding activation-view-corp-ana "),
+            "{advice}"
+        );
+        assert!(advice.ends_with("--user=corp/ana"), "{advice}");
+    }
+
+    #[test]
+    fn what_may_pass_by_itself_is_told_from_what_may_not() {
+        let refused = |code: u16| {
+            let status = json!({"code": code, "message": "no", "details": {"name": "shop"}});
+            let status: kube::core::Status = serde_json::from_value(status).unwrap();
+            let doing = Doing {
+                what: "read".to_owned(),
+                role: Role::View,
+                namespace: None,
+            };
+            Refused::new(doing, KubeError::Api(Box::new(status)), None)
+        };
+        for code in [429, 500, 503, 504] {
+            assert!(refused(code).is_transient(), "{code}");
+        }
+        for code in [400, 401, 403, 404, 422] {
+            assert!(!refused(code).is_transient(), "{code}");
+        }
     }
 
     #[test]

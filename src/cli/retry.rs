@@ -17,7 +17,7 @@ Golive retries transient failures by itself. This observes every step again, and
 a phase after its deadline, a release command that failed, a release that was rolled back. With --from
 only that phase and the later ones are observed again.
 
-You need the ClusterRole activation-edit.
+You need the ClusterRoles activation-view and activation-edit.
 
 Examples:
   kubectl golive retry shop -n prod
@@ -87,11 +87,14 @@ fn possible(activation: &Activation, name: &str, namespace: &str) -> Result<(), 
     Ok(())
 }
 
-/// A new token: each value of an annotation requests once.
+/// A new token: each value of an annotation requests once. The other annotation goes, so that what is
+/// open can be told from what was handled.
 fn patch(from: Option<&str>, now: Timestamp) -> Value {
     let annotations = match from {
-        Some(phase) => json!({ANNOTATION_RETRY_FROM: format!("{phase}/{now}")}),
-        None => json!({ANNOTATION_RETRY: now.to_string()}),
+        Some(phase) => {
+            json!({ANNOTATION_RETRY_FROM: format!("{phase}/{now}"), ANNOTATION_RETRY: null})
+        }
+        None => json!({ANNOTATION_RETRY: now.to_string(), ANNOTATION_RETRY_FROM: null}),
     };
     json!({"metadata": {"annotations": annotations}})
 }

@@ -494,7 +494,7 @@ mod tests {
         status.rollback = None;
         status.plan = Some(crate::api::status::PlanStatus {
             digest: "sha256:b".to_owned(),
-            changes: Vec::new(),
+            ..crate::api::status::PlanStatus::default()
         });
         let lapsed = progress(&status, "r", "sha256:a", 2).unwrap_err();
         assert!(lapsed.to_string().contains("has changed"), "{lapsed}");

@@ -14,7 +14,7 @@ Golive generates new values for all secrets of `provision.secrets.generate` and 
 strategy of the application. Previous values are kept for `rotation.overlap`. Values that you provide
 in a Secret of your own are not changed: write a new value there.
 
-You need the ClusterRole activation-edit.
+You need the ClusterRoles activation-view and activation-edit.
 
 Examples:
   kubectl golive rotate shop -n prod
@@ -54,7 +54,10 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     }
     let names = names.join(", ");
     confirm(
-        &format!("Replace the values of {names} and update the machines?"),
+        &format!(
+            "Replace the values of {names} of {}/{} and update the machines?",
+            connected.namespace, args.name
+        ),
         args.yes,
     )?;
     let token = connected.now().to_string();

@@ -1,4 +1,5 @@
-//! Lines of text for a terminal: what is said, and how it is marked. Pure, apart from [`Paint::of_stdout`].
+//! Lines of text for a terminal: what is said, and how it is marked. Pure, apart from [`Paint::of_stdout`]
+//! and [`Paint::of_stderr`].
 
 use std::io::{self, IsTerminal};
 
@@ -68,9 +69,18 @@ impl Paint {
     /// Colours on a terminal, unless `NO_COLOR` is set (no-color.org: to any text that is not empty) or
     /// the terminal is a dumb one.
     pub(super) fn of_stdout() -> Self {
+        Self::on(io::stdout().is_terminal())
+    }
+
+    /// The same for standard error.
+    pub(super) fn of_stderr() -> Self {
+        Self::on(io::stderr().is_terminal())
+    }
+
+    fn on(terminal: bool) -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let dumb = set("TERM").is_some_and(|term| term == "dumb");
-        Self(io::stdout().is_terminal() && set("NO_COLOR").is_none() && !dumb)
+        Self(terminal && set("NO_COLOR").is_none() && !dumb)
     }
 
     /// The lines as text; each ends with a line break.

@@ -1,7 +1,6 @@
 //! `kubectl golive suspend` and `kubectl golive resume`: the field `spec.suspend`.
 
 use jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::connect::{self, Connection};
@@ -15,7 +14,7 @@ use crate::api::Activation;
 All work on the Activation stops, also drift correction and deletion. What runs on Fly.io keeps running,
 and nobody looks at it: after three rechecks the site is Unknown.
 
-You need the ClusterRole activation-edit.
+You need the ClusterRoles activation-view and activation-edit.
 
 Examples:
   kubectl golive suspend shop -n prod --reason 'database maintenance' --until 2h
@@ -42,7 +41,7 @@ pub(super) struct SuspendArgs {
 #[command(after_help = "\
 Work continues where it stopped, and everything is observed once.
 
-You need the ClusterRole activation-edit.
+You need the ClusterRoles activation-view and activation-edit.
 
 Examples:
   kubectl golive resume shop -n prod")]
@@ -87,7 +86,7 @@ pub(super) async fn suspend(args: &SuspendArgs) -> Result<Output, Error> {
     let connected = args.connection.open().await?;
     let activation = connected.activation(&args.name).await?;
     let until = until(args.until, connected.now())?;
-    let changed = connected
+    connected
         .patch(&args.name, suspended(args.reason.as_deref(), until))
         .await?;
     let end = match until {
@@ -98,7 +97,7 @@ pub(super) async fn suspend(args: &SuspendArgs) -> Result<Output, Error> {
         ),
     };
     Ok(Output {
-        text: format!("{} is suspended {end}\n", changed.name_any()),
+        text: format!("{} is suspended {end}\n", args.name),
         warnings: gitops::warning(&activation).into_iter().collect(),
         ..Output::default()
     })

@@ -73,7 +73,7 @@ struct Versions {
 #[serde(rename_all = "camelCase", untagged)]
 enum Found<T> {
     Known(T),
-    Unknown { unknown: String },
+    Unknown { cause: String },
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -125,7 +125,7 @@ async fn operator(connected: &Connected, namespace: &str) -> Found<Operator> {
         Ok(list) => match list.items.first() {
             Some(found) => Found::Known(described(found)),
             None => Found::Unknown {
-                unknown: format!(
+                cause: format!(
                     "there is no Deployment of it in namespace {namespace}; name another with --operator-namespace"
                 ),
             },
@@ -143,7 +143,7 @@ async fn operator(connected: &Connected, namespace: &str) -> Found<Operator> {
 
 fn unknown<T>(refused: &Refused) -> Found<T> {
     Found::Unknown {
-        unknown: crate::causes::chain(refused),
+        cause: crate::causes::chain(refused),
     }
 }
 
@@ -176,7 +176,7 @@ async fn definition(connected: &Connected, ours: &CustomResourceDefinition) -> F
             let refused = connected.refused(doing, error).await;
             if refused.is_not_found() {
                 return Found::Unknown {
-                    unknown: format!(
+                    cause: format!(
                         "{name} is not installed; install it with: kubectl apply --server-side -f crds/"
                     ),
                 };
@@ -233,8 +233,8 @@ fn lines(versions: &Versions) -> Vec<Line> {
     let mut lines = vec![heading("Client").and(Tone::Plain, &versions.client)];
     match &versions.operator {
         None => {}
-        Some(Found::Unknown { unknown }) => {
-            lines.push(heading("Operator").and(Tone::Warn, format!("unknown: {unknown}")));
+        Some(Found::Unknown { cause }) => {
+            lines.push(heading("Operator").and(Tone::Warn, format!("unknown: {cause}")));
         }
         Some(Found::Known(operator)) => {
             let tone = if operator.ready < 1 {
@@ -250,8 +250,8 @@ fn lines(versions: &Versions) -> Vec<Line> {
     }
     for found in &versions.definitions {
         match found {
-            Found::Unknown { unknown } => {
-                lines.push(heading("Definition").and(Tone::Warn, format!("unknown: {unknown}")));
+            Found::Unknown { cause } => {
+                lines.push(heading("Definition").and(Tone::Warn, format!("unknown: {cause}")));
             }
             Found::Known(definition) => lines.extend(skew(definition, heading("Definition"))),
         }
@@ -336,7 +336,7 @@ mod tests {
         let versions = Versions {
             client: "1".to_owned(),
             operator: Some(Found::Unknown {
-                unknown: "no right".to_owned(),
+                cause: "no right".to_owned(),
             }),
             definitions: Vec::new(),
         };

@@ -7,12 +7,13 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::connect::{self, Connection};
-use super::output::{Output, say};
+use super::output::{Output, say, show};
 use super::refused::Refused;
-use super::status::{SiteState, SpecState, report};
+use super::status::{SiteState, SpecState, is_retry_open, report};
+use super::style::Line;
 use crate::api::{
     Activation, ActivationStatus, ConditionType, PhaseName, Reason, condition,
-    status::{GateState, PhaseStatus},
+    status::{GateState, IntegrationState, IntegrationStatus, PhaseStatus},
 };
 
 /// Interval of reading the Activation.
@@ -98,19 +99,18 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     let connected = args.connection.open().await?;
     let end = Instant::now() + args.timeout;
     let mut printed = String::new();
+    let mut reading = Reading::default();
     loop {
         let activation = match connected.activation(&args.name).await {
             Ok(activation) => activation,
-            // The API server may restart meanwhile.
-            Err(connect::Error::Refused(refused @ Refused::NoAnswer { .. })) => {
-                if Instant::now() >= end {
-                    return Err(connect::Error::from(refused).into());
-                }
+            Err(error) => {
+                let late = Instant::now() >= end;
+                reading.failed(error, late)?;
                 tokio::time::sleep(POLL).await;
                 continue;
             }
-            Err(error) => return Err(error.into()),
         };
+        reading.answered();
         if args.goal == Goal::Integrations && activation.spec.integrations.is_none() {
             return Err(Error::NoIntegrations(args.name.clone()));
         }
@@ -131,6 +131,45 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
             return Ok(ended(&text, TIMED_OUT));
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// How the reading of the object goes.
+#[derive(Debug, Default)]
+struct Reading {
+    /// Something was answered: address and certificate of the API server are right.
+    answered: bool,
+    /// It was said that it fails now.
+    told: bool,
+}
+
+impl Reading {
+    fn answered(&mut self) {
+        self.answered = true;
+        self.told = false;
+    }
+
+    /// Goes on after a failure that may pass, and says so once.
+    ///
+    /// # Errors
+    /// When it does not pass by itself, when the time is over, or when nothing was ever answered: then
+    /// the address or the certificate may be wrong.
+    fn failed(&mut self, error: connect::Error, late: bool) -> Result<(), Error> {
+        let passes = match &error {
+            connect::Error::Refused(Refused::NoAnswer { .. }) => self.answered,
+            connect::Error::Refused(refused) => refused.is_transient(),
+            _ => false,
+        };
+        if !passes || late {
+            return Err(error.into());
+        }
+        if !self.told {
+            let text = crate::causes::chain(&error);
+            let line = Line::plain(format!("warning: {text}; trying again"));
+            show(&format!("{}\n", line.text()));
+            self.told = true;
+        }
+        Ok(())
     }
 }
 
@@ -170,7 +209,7 @@ fn progress(activation: &Activation, goal: Goal) -> Progress {
                     "{name} is live: {}",
                     report.url.as_deref().unwrap_or_default()
                 )),
-                (true, Goal::Integrations) => integrations(status),
+                (true, Goal::Integrations) => integrations(status, is_old(activation)),
             }
         }
     }
@@ -185,14 +224,42 @@ fn stopped(activation: &Activation, goal: Goal, text: &str) -> Progress {
     });
     let integration = reason.is_some_and(Reason::names_a_failed_integration);
     let live = status.is_some_and(ActivationStatus::is_live);
-    if goal == Goal::Live && integration && live {
-        return Progress::Reached(format!("{} is live", activation.name_any()));
+    if integration && live {
+        match goal {
+            Goal::Live => {
+                return Progress::Reached(format!("{} is live", activation.name_any()));
+            }
+            Goal::Integrations if is_old(activation) => {
+                return Progress::Going(text.to_owned());
+            }
+            Goal::Integrations => {}
+        }
     }
     Progress::Failed(text.to_owned())
 }
 
-/// The integrations of an application that is live.
-fn integrations(status: Option<&ActivationStatus>) -> Progress {
+/// Whether the failures of integrations were found before what they are to be checked for now: on another
+/// release, or before a check that was requested since.
+fn is_old(activation: &Activation) -> bool {
+    if is_retry_open(activation) {
+        return true;
+    }
+    let Some(status) = &activation.status else {
+        return false;
+    };
+    let serves = status.release.as_ref().and_then(|release| release.number);
+    let old = |one: &IntegrationStatus| {
+        one.requested || one.release.is_some() && serves.is_some() && one.release != serves
+    };
+    let failed = status.integrations.iter();
+    let mut failed = failed
+        .filter(|one| one.state == IntegrationState::Failed)
+        .peekable();
+    failed.peek().is_some() && failed.all(old)
+}
+
+/// The integrations of an application that is live. `old` failures are not final.
+fn integrations(status: Option<&ActivationStatus>, old: bool) -> Progress {
     let phases = status.map(|status| status.phases.as_slice());
     let asks = |phase: &&PhaseStatus| {
         let gate = phase.gate.as_ref();
@@ -208,6 +275,7 @@ fn integrations(status: Option<&ActivationStatus>) -> Progress {
     let said = format!("Integrations: {}", found.message);
     match (found.status.as_str(), Reason::parse(&found.reason)) {
         ("True", _) => Progress::Reached(said),
+        ("False", _) if old => Progress::Going(said),
         ("False", _) => Progress::Failed(said),
         (_, Some(Reason::SecretMissing)) => Progress::Person(said),
         _ if gate.is_some() => Progress::Person(said),
@@ -221,6 +289,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::cli::refused::{Doing, Role};
 
     fn object(observed: i64, conditions: &[(&str, &str, &str)], phase: &str) -> Activation {
         let conditions: Vec<Value> = conditions
@@ -309,6 +378,60 @@ mod tests {
             progress(&not_live, Goal::Integrations),
             Progress::Going(_)
         ));
+    }
+
+    #[test]
+    fn an_integration_that_failed_before_is_waited_for() {
+        let of = |release: i64, requested: bool, stalled: bool| {
+            let failed = ("IntegrationsHealthy", "False", "IntegrationFailed");
+            let stops = ("Stalled", "True", "IntegrationFailed");
+            let conditions = if stalled {
+                vec![LIVE, failed, stops]
+            } else {
+                vec![READY, LIVE, failed]
+            };
+            let mut object = object(2, &conditions, "Succeeded");
+            let status = object.status.as_mut().unwrap();
+            status.release = serde_json::from_value(json!({"number": 2, "image": "x:2"})).unwrap();
+            let one = json!([{"name": "ical", "state": "Failed", "release": release, "requested": requested}]);
+            status.integrations = serde_json::from_value(one).unwrap();
+            progress(&object, Goal::Integrations)
+        };
+        for stalled in [false, true] {
+            assert!(matches!(of(2, false, stalled), Progress::Failed(_)));
+            assert!(matches!(of(1, false, stalled), Progress::Going(_)));
+            assert!(matches!(of(2, true, stalled), Progress::Going(_)));
+        }
+    }
+
+    #[test]
+    fn a_failure_to_read_that_may_pass_ends_no_wait_and_a_wrong_address_does() {
+        let failure = |code: u16| {
+            let status = json!({"code": code, "message": "no", "details": {"name": "shop"}});
+            let status: kube::core::Status = serde_json::from_value(status).unwrap();
+            let doing = Doing {
+                what: "read".to_owned(),
+                role: Role::View,
+                namespace: None,
+            };
+            let error = kube::Error::Api(Box::new(status));
+            connect::Error::from(Refused::new(doing, error, None))
+        };
+        let silence = || {
+            let nothing = std::io::Error::other("refused");
+            connect::Error::from(Refused::NoAnswer {
+                what: "read".to_owned(),
+                source: Box::new(kube::Error::Service(Box::new(nothing))),
+            })
+        };
+        let mut reading = Reading::default();
+        assert!(reading.failed(failure(429), false).is_ok());
+        assert!(reading.failed(silence(), false).is_err());
+        reading.answered();
+        assert!(reading.failed(silence(), false).is_ok());
+        assert!(reading.failed(failure(503), false).is_ok());
+        assert!(reading.failed(failure(503), true).is_err());
+        assert!(reading.failed(failure(403), false).is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use kube::{
     ResourceExt,
     runtime::{WatchStreamExt, watcher},
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::connect::{self, Connected, Connection, Selection};
 use super::list;
@@ -63,7 +64,7 @@ pub(super) enum Error {
     Connect(#[from] connect::Error),
     #[error(transparent)]
     Refused(#[from] Refused),
-    #[error("cannot wait for Ctrl-C")]
+    #[error("cannot wait for Ctrl-C or the end of the process")]
     Signal(#[source] io::Error),
 }
 
@@ -95,11 +96,13 @@ async fn follow(args: &Args, connected: &Connected, screen: &mut Screen<'_>) -> 
     let mut known = Known::new();
     let mut listed = false;
     let mut redraw = tokio::time::interval(REDRAW);
-    let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
-        .map_err(Error::Signal)?;
+    let mut stop = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     loop {
         tokio::select! {
             _ = stop.recv() => return Ok(()),
+            // The terminal is given back as well.
+            _ = terminate.recv() => return Ok(()),
             _ = redraw.tick(), if screen.terminal => {}
             event = events.try_next() => match event {
                 Ok(Some(event)) => listed = note(&mut known, event),
@@ -137,18 +140,15 @@ fn note(known: &mut Known, event: watcher::Event<Activation>) -> bool {
     }
 }
 
-/// A refusal ends the watch; everything else is tried again.
+/// What stays wrong ends the watch; everything else is tried again.
 async fn refused(args: &Args, connected: &Connected, error: watcher::Error) -> Result<(), Error> {
-    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) =
-        error
+    let (watcher::Error::InitialListFailed(error)
+    | watcher::Error::WatchStartFailed(error)
+    | watcher::Error::WatchFailed(error)) = error
     else {
         return Ok(());
     };
-    let status = match &error {
-        kube::Error::Api(status) => status.code,
-        _ => return Ok(()),
-    };
-    if ![401, 403, 404].contains(&status) {
+    if !stays(&error) {
         return Ok(());
     }
     let doing = Doing {
@@ -157,6 +157,19 @@ async fn refused(args: &Args, connected: &Connected, error: watcher::Error) -> R
         namespace: (!args.selection.everywhere()).then(|| connected.namespace.clone()),
     };
     Err(connected.refused(doing, error).await.into())
+}
+
+/// Whether the same request fails again: the API server refuses it, or its answer cannot be read. A watch
+/// that is too old (410) begins anew, and of 408 and 429 the API server says that it may be tried again.
+fn stays(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => {
+            (400..500).contains(&status.code) && ![408, 410, 429].contains(&status.code)
+        }
+        // An answer that was cut off is another matter.
+        kube::Error::SerdeError(error) => !error.is_eof(),
+        _ => false,
+    }
 }
 
 /// Where it is shown.
@@ -290,6 +303,25 @@ mod tests {
             changes(&mut said, &known, now),
             "2026-01-01T00:00:00Z prod/shop deleted\n"
         );
+    }
+
+    #[test]
+    fn what_stays_wrong_ends_a_watch_and_what_passes_does_not() {
+        let api = |code: u16| {
+            let status: kube::core::Status = serde_json::from_value(json!({"code": code})).unwrap();
+            kube::Error::Api(Box::new(status))
+        };
+        for code in [400, 401, 403, 404, 422] {
+            assert!(stays(&api(code)), "{code}");
+        }
+        for code in [408, 410, 429, 500, 503] {
+            assert!(!stays(&api(code)), "{code}");
+        }
+        let unreadable = serde_json::from_str::<Activation>("{}").unwrap_err();
+        assert!(stays(&kube::Error::SerdeError(unreadable)));
+        assert!(!stays(&kube::Error::Service(Box::new(io::Error::other(
+            "no"
+        )))));
     }
 
     #[test]

@@ -150,6 +150,35 @@ pub fn note_gone(cx: &Cx, names: BTreeSet<String>, is_requested: impl Fn(&str) -
     cx.facts.set(Gone(names));
 }
 
+/// Takes note of names that were gone and that Fly.io has again as Golive set them last: the release that serves
+/// has got them back.
+pub fn note_back(cx: &Cx, at_fly: &[AppSecret]) {
+    let Some(gone) = cx.facts.get::<Gone>() else {
+        return;
+    };
+    let pushed = cx.journal.get::<Pushed>();
+    let pushed = pushed.as_ref().map(|pushed| &pushed.0);
+    let set = on_record(cx.recorded.secrets.clone(), pushed, None);
+    cx.facts.set(Gone(still_gone(&gone.0, at_fly, &set)));
+}
+
+/// Those that Fly.io does not have as they were set last. Pure.
+fn still_gone(
+    gone: &BTreeSet<String>,
+    at_fly: &[AppSecret],
+    set: &BTreeMap<String, SecretStatus>,
+) -> BTreeSet<String> {
+    let is_back = |name: &String| {
+        let found = at_fly.iter().find(|secret| secret.name == *name);
+        let last = set.get(name);
+        found
+            .zip(last)
+            .is_some_and(|(found, last)| found.digest == last.digest)
+    };
+    let gone = gone.iter().filter(|name| !is_back(name));
+    gone.cloned().collect()
+}
+
 /// The app's secrets at Fly.io. Steps of one pass share one list.
 ///
 /// # Errors
@@ -351,6 +380,19 @@ mod tests {
         let records = on_record(listed.into(), Some(&pushed.into()), Some(&gone.into()));
         assert_eq!(records.len(), 1);
         assert_eq!(records["A"].digest, "new");
+    }
+
+    #[test]
+    fn a_secret_that_was_gone_is_back_when_it_is_as_it_was_set_last() {
+        let gone = ["A", "B", "C"].map(str::to_owned).into();
+        let at_fly = [at_fly("A", "da"), at_fly("B", "by hand")];
+        let set = [
+            record("A", "da", "1"),
+            record("B", "db", "2"),
+            record("C", "dc", "3"),
+        ];
+        let still = still_gone(&gone, &at_fly, &set.into());
+        assert_eq!(still, ["B", "C"].map(str::to_owned).into());
     }
 
     #[test]

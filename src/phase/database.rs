@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use crate::pipeline::{Care, Cx};
+use crate::pipeline::Cx;
 
 /// Which database the app uses. A fact of the step `Postgres`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,39 +39,23 @@ impl Database {
 #[derive(Clone, Debug)]
 pub struct DatabaseUrl(pub SecretString);
 
-/// Journal: for what serves and for what is wanted, whether a check that may depend on the database has
-/// failed since the step `Attach` last found everything of the app in the cluster. Both have the same
-/// database, and each has facts of its own.
-#[derive(Clone, Copy, Debug, Default)]
-struct Doubted {
-    wanted: bool,
-    serving: bool,
-}
+/// Journal: a check that may depend on the database has failed since the step `Attach` last found everything of the
+/// app in the cluster. That of the spec alone looks: what serves has the same database, and its address is kept
+/// by its fingerprint.
+#[derive(Clone, Copy, Debug)]
+struct Doubted;
 
 /// A check has failed: somebody may have dropped the app's user or its database, so `Attach` looks again.
 pub fn doubt(cx: &Cx) {
-    cx.journal.set(Doubted {
-        wanted: true,
-        serving: true,
-    });
+    cx.journal.set(Doubted);
 }
 
 /// Whether `Attach` has to look again.
 pub fn is_doubted(cx: &Cx) -> bool {
-    let doubted = cx.journal.get::<Doubted>();
-    doubted.is_some_and(|doubted| match cx.care {
-        Care::Wanted => doubted.wanted,
-        Care::Serving => doubted.serving,
-    })
+    cx.journal.get::<Doubted>().is_some()
 }
 
 /// `Attach` has found everything.
 pub fn is_complete(cx: &Cx) {
-    if is_doubted(cx) {
-        cx.journal
-            .change_or_default::<Doubted>(|doubted| match cx.care {
-                Care::Wanted => doubted.wanted = false,
-                Care::Serving => doubted.serving = false,
-            });
-    }
+    cx.journal.clear::<Doubted>();
 }

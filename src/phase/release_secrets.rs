@@ -3,22 +3,29 @@
 //! Secrets belong to the app and not to a release: a machine gets the values that are set when it starts.
 //! What the spec asks for otherwise than the release that serves is therefore set by the first change of
 //! Deploy, behind its gate, and not by Provision: a machine that has to be created again before that
-//! starts with the secrets of the release that serves.
+//! starts with the secrets of the release that serves. What the spec no longer asks for stays until the
+//! release without it serves: the one before it may have to be restored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::{
     app_secrets::{self, Comparison},
     names::{DATABASE_URL, REDIS_URL},
-    releases::{record::Content, store},
+    releases::{
+        record::{Content, Outcome},
+        records::Records,
+        store,
+    },
     wanted_secrets::Push,
 };
 use crate::{
-    api::status::SecretStatus,
+    api::{policy::Adoption, provision::Provision, status::SecretStatus},
     pipeline::{Cx, StepId, step::Result},
     plan::fingerprint,
+    store::generated::{Rests, Rotation},
 };
 
 /// The fingerprints of a secret of the release; empty: not known.
@@ -72,19 +79,27 @@ struct Waiting {
 struct Pending(BTreeMap<String, Option<String>>);
 
 /// Whether this push waits until Deploy may begin: a release serves, and it has had another value, has the
-/// secret that is removed, or lacks the one that is set. What is only set again does not wait, nor does
-/// what is only planned.
+/// secret that is removed, or lacks the one that is set. What is only set again does not wait. While none
+/// serves, everything waits if machines may run all the same.
 ///
 /// # Errors
 /// When the records of the releases cannot be read.
 pub async fn waits(cx: &Cx, push: &Push, values: &BTreeMap<String, SecretString>) -> Result<bool> {
-    if push.is_empty() || !cx.may_act() {
+    if push.is_empty() {
         return Ok(false);
     }
-    Ok(prints(cx).await?.is_some_and(|serving| {
-        let key = &cx.installation.fingerprint_key;
-        differs(push, &fingerprints(values, key), &serving)
-    }))
+    let Some(serving) = prints(cx).await? else {
+        let records = store::load(cx).await?;
+        return Ok(may_run(cx.target.adoption, &records));
+    };
+    let key = &cx.installation.fingerprint_key;
+    Ok(differs(push, &fingerprints(values, key), &serving))
+}
+
+/// Whether machines may run although no release is on record as serving: the app is taken over with what runs
+/// there, or a release was rolled out and is not proven yet. Pure.
+fn may_run(adoption: Adoption, records: &Records) -> bool {
+    adoption == Adoption::Always || records.was_any_rolled_out()
 }
 
 fn fingerprints(values: &BTreeMap<String, SecretString>, key: &[u8]) -> BTreeMap<String, String> {
@@ -105,7 +120,8 @@ fn differs(
         };
         [&had.given, &had.last].contains(&print)
     };
-    !push.unset.is_empty() || !push.set.iter().all(has_had)
+    let has = |name: &String| serving.contains_key(name);
+    push.unset.iter().any(has) || !push.set.iter().all(has_had)
 }
 
 /// Notes whether the secrets of the step `Secrets` wait.
@@ -124,7 +140,30 @@ pub fn address_waits(cx: &Cx, name: &str, address: Option<SecretString>) {
     });
 }
 
-/// Compares an address with what Fly.io has, and notes whether it waits until Deploy may begin.
+/// What the release that serves went live with around it; `None`: none serves, or its record is of an older
+/// version.
+///
+/// # Errors
+/// When the records of the releases cannot be read.
+pub async fn served(cx: &Cx) -> Result<Option<Provision>> {
+    let records = store::load(cx).await?;
+    let served = records
+        .serving_record()
+        .and_then(|serving| serving.content.served.as_ref());
+    Ok(served.map(|served| served.provision.clone()))
+}
+
+/// What an address leads to, compared with that of the release that serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// To the only object of its name, which the release that serves uses too: another address of it is a repair.
+    ToTheSame,
+    /// Perhaps to another object.
+    Elsewhere,
+}
+
+/// Compares an address with what Fly.io has, and notes whether it waits until Deploy may begin. One that repairs
+/// that of the release that serves does not wait.
 ///
 /// # Errors
 /// When Fly.io does not answer, or the records of the releases cannot be read.
@@ -132,6 +171,7 @@ pub async fn compare_address(
     cx: &Cx,
     name: &str,
     address: SecretString,
+    leads: Leads,
 ) -> Result<(Comparison, bool)> {
     let values = BTreeMap::from([(name.to_owned(), address.clone())]);
     let compared = app_secrets::compare(cx, &values).await?;
@@ -139,9 +179,50 @@ pub async fn compare_address(
         set: compared.stale.clone(),
         unset: BTreeSet::new(),
     };
-    let waits = waits(cx, &push, &values).await?;
+    let waits = leads == Leads::Elsewhere && waits(cx, &push, &values).await?;
     address_waits(cx, name, waits.then_some(address));
     Ok((compared, waits))
+}
+
+/// This rotation as the releases allow it: what rests, and since when the release that serves has each value.
+///
+/// # Errors
+/// When the records of the releases cannot be read.
+pub async fn allowed(cx: &Cx, rotation: Rotation) -> Result<Rotation> {
+    let records = store::load(cx).await?;
+    Ok(Rotation {
+        rests: rests(do_secrets_wait(cx), &records),
+        used_since: used_since(&records),
+        ..rotation
+    })
+}
+
+/// Which replacements of generated values rest. Pure.
+fn rests(secrets_wait: bool, records: &Records) -> Rests {
+    let latest = records.latest();
+    if secrets_wait {
+        Rests::All
+    } else if latest.is_some_and(|latest| latest.outcome == Outcome::Failed) {
+        Rests::Age
+    } else {
+        Rests::Nothing
+    }
+}
+
+/// Since when the release that serves and those before it have had each of its values, by name. Pure.
+fn used_since(records: &Records) -> BTreeMap<String, Timestamp> {
+    let Some(serving) = records.serving_record() else {
+        return BTreeMap::new();
+    };
+    let since = |(name, print): (&String, &String)| {
+        let earlier = records.list.iter().rev();
+        let earlier = earlier.filter(|record| record.is_good() && record.number <= serving.number);
+        let same =
+            earlier.take_while(|record| record.content.fingerprints.get(name) == Some(print));
+        let first = same.last().unwrap_or(serving);
+        (name.clone(), first.time)
+    };
+    serving.content.fingerprints.iter().map(since).collect()
 }
 
 /// Whether the secrets of the step `Secrets` wait.
@@ -164,6 +245,27 @@ pub fn note_pending(cx: &Cx, push: &Push, values: &BTreeMap<String, SecretString
     let set = set.map(|(name, print)| (name, Some(print)));
     let unset = push.unset.iter().map(|name| (name.clone(), None));
     cx.facts.set(Pending(unset.chain(set).collect()));
+}
+
+/// The names of the app's secrets that the release that the spec asks for is without: they are removed as soon
+/// as it serves.
+pub fn surplus(cx: &Cx) -> BTreeSet<String> {
+    let pending = cx.facts.get::<Pending>();
+    let records = app_secrets::records(cx);
+    pending.map_or_else(BTreeSet::new, |pending| surplus_of(&pending.0, &records))
+}
+
+/// Those of the pending removals that were not made yet. Pure.
+fn surplus_of(
+    pending: &BTreeMap<String, Option<String>>,
+    records: &BTreeMap<String, SecretStatus>,
+) -> BTreeSet<String> {
+    let removals = pending.iter().filter(|(_, print)| print.is_none());
+    let names = removals.map(|(name, _)| name);
+    names
+        .filter(|name| records.contains_key(*name))
+        .cloned()
+        .collect()
 }
 
 /// The app's secrets as the release that the spec asks for gets them: what was set, and what Deploy has
@@ -194,12 +296,13 @@ fn with(
     records
 }
 
-/// The names of what waits, as steps of Provision.
+/// The steps of Provision whose secrets wait, and `Promote` while it has secrets to remove.
 pub fn waiting_steps(cx: &Cx) -> BTreeSet<StepId> {
     let addresses = waiting_addresses(cx);
     let address = |name, step| addresses.contains_key(name).then_some(step);
     let steps = [
         do_secrets_wait(cx).then_some(StepId::Secrets),
+        (!surplus(cx).is_empty()).then_some(StepId::Promote),
         address(DATABASE_URL, StepId::Attach),
         address(REDIS_URL, StepId::Redis),
     ];
@@ -209,7 +312,7 @@ pub fn waiting_steps(cx: &Cx) -> BTreeSet<StepId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::releases::{record::Outcome, records::tests::record};
+    use crate::phase::releases::{record::Record, records::tests::record};
 
     fn pushed(name: &str, digest: &str, print: &str) -> (String, SecretStatus) {
         let status = SecretStatus {
@@ -251,6 +354,36 @@ mod tests {
         assert!(waits(&[("A", "a"), ("D", "d")], &[]));
         assert!(waits(&[], &["A"]));
         assert!(waits(&[("C", "c")], &[]));
+        // One less that the release never had.
+        assert!(!waits(&[("A", "a")], &["D"]));
+    }
+
+    #[test]
+    fn secrets_wait_for_deploy_as_soon_as_machines_may_run() {
+        let none = Records::default();
+        assert!(!may_run(Adoption::Never, &none));
+        assert!(!may_run(Adoption::IfOwned, &none));
+        assert!(may_run(Adoption::Always, &none), "with what runs there");
+        let list = vec![Record {
+            proven: false,
+            ..record(1, "a", Outcome::Succeeded)
+        }];
+        let rolled_out = Records { list };
+        assert!(rolled_out.serving_record().is_none());
+        assert!(may_run(Adoption::Never, &rolled_out));
+    }
+
+    #[test]
+    fn what_the_wanted_release_is_without_is_removed_once() {
+        let records = [pushed("A", "da", "a"), pushed("B", "db", "b")];
+        let pending = [
+            ("A".to_owned(), Some("new".to_owned())),
+            ("B".to_owned(), None),
+            // It is removed already: one of this name that comes later is somebody's.
+            ("C".to_owned(), None),
+        ];
+        let surplus = surplus_of(&pending.into(), &records.into());
+        assert_eq!(surplus, ["B".to_owned()].into());
     }
 
     #[test]
@@ -271,6 +404,47 @@ mod tests {
             .map(|(name, status)| (&**name, &*status.fingerprint))
             .collect();
         assert_eq!(prints, [("A", "new"), ("C", "c"), ("D", "d")]);
+    }
+
+    #[test]
+    fn replacements_rest_until_the_values_are_used_and_by_age_while_the_latest_release_failed() {
+        let serves = Records {
+            list: vec![record(1, "a", Outcome::Succeeded)],
+        };
+        let held = Records {
+            list: vec![
+                record(1, "a", Outcome::Succeeded),
+                record(2, "b", Outcome::Failed),
+            ],
+        };
+        assert_eq!(rests(false, &Records::default()), Rests::Nothing);
+        assert_eq!(rests(false, &serves), Rests::Nothing);
+        assert_eq!(rests(false, &held), Rests::Age);
+        assert_eq!(rests(true, &held), Rests::All);
+        assert_eq!(rests(true, &serves), Rests::All);
+    }
+
+    #[test]
+    fn a_value_is_used_since_the_first_release_in_a_row_that_has_it() {
+        let at = |second| Timestamp::from_second(second).unwrap_or_default();
+        let with = |number, print: &str| {
+            let mut record = record(number, "key", Outcome::Succeeded);
+            record.time = at(i64::try_from(number).unwrap_or_default());
+            record.content.fingerprints = [("A".to_owned(), print.to_owned())].into();
+            record
+        };
+        let records = |prints: &[&str]| Records {
+            list: prints
+                .iter()
+                .zip(1..)
+                .map(|(print, n)| with(n, print))
+                .collect(),
+        };
+        let since = |prints: &[&str]| used_since(&records(prints)).get("A").copied();
+        assert_eq!(since(&["new"]), Some(at(1)));
+        assert_eq!(since(&["old", "new", "new"]), Some(at(2)));
+        assert_eq!(since(&["new", "old", "new"]), Some(at(3)), "once more");
+        assert_eq!(used_since(&Records::default()), BTreeMap::new());
     }
 
     #[test]

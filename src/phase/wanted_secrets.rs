@@ -85,8 +85,8 @@ pub fn rotation(cx: &Cx) -> Rotation {
 /// What the store and the Secrets of the spec hold.
 #[derive(Default)]
 pub struct Wanted {
-    /// The changes of the store that must come before a push.
-    pub changes: Option<Changes>,
+    /// What is stored; `None`: nothing is, or no value is generated.
+    stored: Option<Stored>,
     /// Names of generated values that are not stored.
     pub missing: Vec<String>,
     /// The requested values that exist.
@@ -95,7 +95,7 @@ pub struct Wanted {
     lacks_optional: bool,
 }
 
-/// The requested values that exist, and the changes of the store that must come first.
+/// The requested values that exist, and what is stored.
 ///
 /// # Errors
 /// When the store cannot be read, or a Secret of the spec is missing.
@@ -113,16 +113,17 @@ pub async fn observe(cx: &Cx) -> Result<Wanted> {
         );
         let missing = changes.generate.iter();
         wanted.missing = missing.map(|missing| missing.name.clone()).collect();
-        wanted.changes = (!changes.is_empty()).then_some(changes);
-        let stored = stored.unwrap_or_default();
-        let previous = previous(&stored, &spec.generate, &rotation(cx));
-        wanted.values.extend(previous);
-        for secret in &spec.generate {
-            if let Some(value) = stored.values.get(&secret.name) {
-                let value = value.secret().clone();
-                wanted.values.insert(secret.name.clone(), value);
+        if let Some(stored) = &stored {
+            let previous = previous(stored, &spec.generate, &rotation(cx));
+            wanted.values.extend(previous);
+            for secret in &spec.generate {
+                if let Some(value) = stored.values.get(&secret.name) {
+                    let value = value.secret().clone();
+                    wanted.values.insert(secret.name.clone(), value);
+                }
             }
         }
+        wanted.stored = stored;
     }
     for source in &spec.from {
         let found = match cx.refs.secret_values(&source.secret_ref.name) {
@@ -150,6 +151,17 @@ pub async fn observe(cx: &Cx) -> Result<Wanted> {
 }
 
 impl Wanted {
+    /// The changes of the store that must come before a push; `None`: nothing has to change.
+    pub fn changes(&self, cx: &Cx, rotation: &Rotation) -> Option<Changes> {
+        let generate = &cx.target.provision.secrets.generate;
+        if generate.is_empty() {
+            return None;
+        }
+        let (stored, uid) = (self.stored.as_ref(), &cx.owner.uid);
+        let changes = generated::decide(stored, uid, generate, rotation, cx.now());
+        (!changes.is_empty()).then_some(changes)
+    }
+
     /// Names that were set before and that the spec no longer asks for: those that Fly.io still has.
     pub fn surplus(&self, cx: &Cx, at_fly: &[AppSecret]) -> BTreeSet<String> {
         // What a person may only have deleted by mistake is not taken from the application.
@@ -158,6 +170,7 @@ impl Wanted {
                 || of_another_step(&cx.target, name)
                 || self.missing.iter().any(|missing| missing == name)
         };
+        app_secrets::note_back(cx, at_fly);
         let recorded = app_secrets::records(cx).into_keys();
         let unwanted = recorded.filter(|name| !self.lacks_optional && !is_requested(name));
         let is_there = |name: &String| at_fly.iter().any(|secret| secret.name == *name);
@@ -182,6 +195,14 @@ pub fn previous(
         Some((format!("{}{PREVIOUS}", wanted.name), value.secret().clone()))
     });
     known.collect()
+}
+
+/// Whether this is the value before the last rotation of a generated secret: it is over when the store
+/// no longer has it, and nobody could put it back. Pure.
+pub fn is_previous(target: &Target, name: &str) -> bool {
+    let generated = &target.provision.secrets.generate;
+    name.strip_suffix(PREVIOUS)
+        .is_some_and(|of| generated.iter().any(|generated| generated.name == of))
 }
 
 /// True for the URLs that the steps `Attach` and `Redis` set.
@@ -232,6 +253,14 @@ mod tests {
         assert!(of_another_step(&asked, "DATABASE_URL"));
         assert!(of_another_step(&asked, "REDIS_URL"));
         assert!(!of_another_step(&target(""), "DATABASE_URL"));
+    }
+
+    #[test]
+    fn only_the_value_before_a_rotation_is_over_when_the_store_no_longer_has_it() {
+        let target = target("provision: {secrets: {generate: [{name: JWT}]}}");
+        assert!(is_previous(&target, "JWT_PREVIOUS"));
+        assert!(!is_previous(&target, "JWT"));
+        assert!(!is_previous(&target, "SALT_PREVIOUS"), "one of the user's");
     }
 
     #[test]

@@ -153,7 +153,8 @@ pub struct EarlierProof {
     /// The results of the smoke checks of what serves. A spec whose own checks were made, and did not
     /// pass, has replaced them in the status: then there are none.
     results: Vec<SmokeTestResult>,
-    /// Deploy had begun and not succeeded: an earlier process may have run a command.
+    /// Deploy was planned or had begun, and had not succeeded: an earlier process, or a pass that was cut off,
+    /// may have run a command.
     deploying: bool,
 }
 
@@ -173,8 +174,10 @@ impl EarlierProof {
         let deploy = phases.find(|phase| phase.name == PhaseName::Deploy);
         Self {
             deploying: deploy.is_some_and(|phase| match phase.state {
-                PhaseState::Pending | PhaseState::Skipped | PhaseState::Succeeded => false,
-                PhaseState::Running
+                PhaseState::Skipped | PhaseState::Succeeded => false,
+                // Also a phase that had begun is Pending while a step before it cannot be observed.
+                PhaseState::Pending
+                | PhaseState::Running
                 | PhaseState::Waiting
                 | PhaseState::AwaitingApproval
                 | PhaseState::Failed => true,
@@ -187,12 +190,21 @@ impl EarlierProof {
         }
     }
 
+    /// The same after a pass that was cut off: it may have run a command.
+    #[must_use]
+    pub fn cut_off(self) -> Self {
+        Self {
+            deploying: true,
+            ..self
+        }
+    }
+
     /// Whether it is that of the plan with this digest.
     pub fn is_of(&self, digest: &str) -> bool {
         self.digest.as_deref() == Some(digest)
     }
 
-    /// Whether an earlier process may have been in the middle of Deploy.
+    /// Whether an earlier process, or a pass that was cut off, may have been in the middle of Deploy.
     pub fn was_deploying(&self) -> bool {
         self.deploying
     }
@@ -344,5 +356,33 @@ mod tests {
         // Its own checks have replaced them.
         let failed = earlier("Failed");
         assert!(failed.results("of what serves", Care::Serving).is_empty());
+    }
+
+    #[test]
+    fn a_command_may_have_run_before_unless_deploy_had_succeeded_or_was_not_requested() {
+        let of = |deploy: &str| {
+            let status: ActivationStatus = serde_json::from_value(json!({
+                "phases": [{"name": "Deploy", "state": deploy, "reason": "", "message": ""}],
+            }))
+            .unwrap();
+            EarlierProof::of(&status)
+        };
+        for state in [
+            "Pending",
+            "Running",
+            "Waiting",
+            "AwaitingApproval",
+            "Failed",
+        ] {
+            assert!(of(state).was_deploying(), "{state}");
+        }
+        for state in ["Succeeded", "Skipped"] {
+            assert!(!of(state).was_deploying(), "{state}");
+            assert!(of(state).cut_off().was_deploying(), "{state}, cut off");
+        }
+        // A new object has no phases: nobody has run anything for it.
+        assert!(!EarlierProof::of(&ActivationStatus::default()).was_deploying());
+        let proven = earlier("Succeeded").cut_off();
+        assert!(proven.is_of("sha256:a"), "a proof is not lost by that");
     }
 }

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use super::{
@@ -58,7 +59,8 @@ impl Observations {
     }
 
     /// What remains when a pass was cut off: intents that may have been sent, and whose rate limits are
-    /// spent. Everything else may be incomplete and is observed again.
+    /// spent, and what was proven. A command may have run. Everything else may be incomplete and is
+    /// observed again.
     #[must_use]
     pub fn cut_off(self) -> Self {
         Self {
@@ -66,7 +68,7 @@ impl Observations {
             intents: self.intents,
             passes: self.passes,
             requests: self.requests,
-            earlier: self.earlier,
+            earlier: self.earlier.map(EarlierProof::cut_off),
             ..Self::default()
         }
     }
@@ -80,6 +82,13 @@ impl Observations {
         self.steps.remove(&step);
         self.asked.insert(step, asked);
         true
+    }
+
+    /// Forgets the last observations of the steps of this phase.
+    pub fn forget(&mut self, phase: &Phase) {
+        for step in phase.steps {
+            self.steps.remove(&step.id());
+        }
     }
 
     /// Forgets the last observations of the steps of `first` and of all later phases.
@@ -105,6 +114,8 @@ pub struct Preview {
     pub changes: Vec<(StepId, String)>,
     /// Every step was observed, and has nothing to do.
     pub changes_nothing: bool,
+    /// Until when it counts.
+    pub again: Instant,
 }
 
 /// Steps whose awaited fact has arrived.
@@ -135,6 +146,16 @@ impl Fired {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn after_a_pass_that_was_cut_off_one_list_without_the_machine_of_a_command_is_no_proof() {
+        let observations = Observations {
+            earlier: Some(EarlierProof::default()),
+            ..Observations::default()
+        };
+        let earlier = observations.cut_off().earlier;
+        assert!(earlier.is_some_and(|earlier| earlier.was_deploying()));
+    }
 
     #[test]
     fn a_step_that_is_asked_for_something_else_is_observed_again() {

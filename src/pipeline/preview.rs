@@ -1,5 +1,7 @@
 //! What the phase behind a closed gate would change.
 
+use std::time::{Duration, Instant};
+
 use super::{
     StepId,
     advance::Phase,
@@ -8,15 +10,18 @@ use super::{
     report::PhaseReport,
     step::Progress,
 };
-use crate::api::PhaseName;
+use crate::{api::PhaseName, clock::Timing};
 
-/// Finds what the phase would change, as far as it can be known now: each step observes once for a
-/// target, in order, and does not act. What cannot be observed yet is left out.
+/// Finds what the phase would change, as far as it can be known now: each step observes once, in order, and
+/// does not act. What cannot be observed yet is left out. It is found anew as often as what serves is
+/// re-checked, and sooner while a step could not be observed.
 pub async fn make(cx: &Cx, stamp: &str, phase: &Phase, observations: &mut Observations) {
     let known = observations.preview.as_ref();
     let retry = &cx.target.retry;
     if known.is_some_and(|known| {
-        (known.stamp.as_str(), known.phase, &known.retry) == (stamp, phase.id, retry)
+        let is_for_this =
+            (known.stamp.as_str(), known.phase, &known.retry) == (stamp, phase.id, retry);
+        is_for_this && Instant::now() < known.again
     }) {
         return;
     }
@@ -27,9 +32,11 @@ pub async fn make(cx: &Cx, stamp: &str, phase: &Phase, observations: &mut Observ
     };
     let mut changes = Vec::new();
     let mut all_done = true;
+    let mut all_known = true;
     for step in phase.steps {
         let progress = step.advance(&cx).await.progress;
-        all_done &= matches!(progress, Progress::Done | Progress::Skipped(_));
+        all_done &= is_done(&progress);
+        all_known &= is_done(&progress) || matches!(progress, Progress::Planned(_));
         if let Progress::Planned(lines) = progress {
             // A later step corrects what an earlier one has not done yet: one change, listed once.
             for line in lines {
@@ -45,25 +52,44 @@ pub async fn make(cx: &Cx, stamp: &str, phase: &Phase, observations: &mut Observ
         retry,
         changes,
         changes_nothing: all_done,
+        again: Instant::now() + pause(all_known, &cx.installation.timing),
     });
 }
 
-/// The preview of the phase whose gate is closed, if it was made for this target.
+/// Whether the step has nothing to do: what holds for a while is done as well.
+fn is_done(progress: &Progress) -> bool {
+    matches!(
+        progress,
+        Progress::Done | Progress::Holds(_) | Progress::Skipped(_)
+    )
+}
+
+fn pause(all_known: bool, timing: &Timing) -> Duration {
+    if all_known {
+        timing.recheck
+    } else {
+        timing.backoff_min.min(timing.recheck)
+    }
+}
+
+/// The preview of the phase that is not carried out, if it was made for this target: what its own steps do not
+/// plan.
 pub fn behind_gate(
     observations: &Observations,
     stamp: &str,
     phases: &[PhaseReport],
 ) -> Vec<(PhaseName, StepId, String)> {
     let preview = observations.preview.as_ref();
-    let current = preview.filter(|preview| {
-        preview.stamp == stamp
-            && phases
-                .iter()
-                .any(|phase| phase.id == preview.phase && phase.is_held())
-    });
-    let changes = current.iter().flat_map(|preview| {
-        let changes = preview.changes.iter();
-        changes.map(|(step, change)| (preview.phase, *step, change.clone()))
-    });
-    changes.collect()
+    let Some(preview) = preview.filter(|preview| preview.stamp == stamp) else {
+        return Vec::new();
+    };
+    let mut previewed = phases.iter().filter(|phase| phase.is_previewed());
+    let Some(phase) = previewed.find(|phase| phase.id == preview.phase) else {
+        return Vec::new();
+    };
+    let changes = preview.changes.iter();
+    changes
+        .filter(|(step, _)| !phase.plans(*step))
+        .map(|(step, change)| (preview.phase, *step, change.clone()))
+        .collect()
 }

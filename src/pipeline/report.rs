@@ -105,6 +105,20 @@ impl PhaseReport {
         matches!(passage, Some(Passage::Waiting | Passage::Planned))
     }
 
+    /// Whether what it would change is found beside its steps: its gate keeps it from beginning, or Deploy only plans,
+    /// and a change that is not made keeps later steps from being reached.
+    pub fn is_previewed(&self) -> bool {
+        let mut steps = self.steps.iter();
+        let stops = self.id == PhaseName::Deploy && self.progress == PhaseProgress::Planned;
+        self.is_held() || stops && steps.any(|(_, record)| record.state == State::Pending)
+    }
+
+    /// Whether its plan lists this step already.
+    pub fn plans(&self, step: StepId) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|(id, record)| *id == step && record.state == State::Planned)
+    }
+
     /// A phase whose steps are not run in this pass.
     pub fn not_run(
         phase: &Phase,
@@ -184,6 +198,32 @@ pub fn phase_progress(steps: &[(StepId, StepRecord)]) -> PhaseProgress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_planned_change_keeps_from_being_reached_is_previewed() {
+        let phase = |id, states: &[State]| {
+            let record = |state: &State| StepRecord {
+                state: state.clone(),
+                ..StepRecord::pending("stamp")
+            };
+            let ids = [StepId::SetSecrets, StepId::Machines];
+            let steps: Vec<_> = ids.into_iter().zip(states.iter().map(record)).collect();
+            PhaseReport {
+                id,
+                progress: phase_progress(&steps),
+                gate: None,
+                steps,
+            }
+        };
+        let stops = [State::Planned, State::Pending];
+        let deploy = phase(PhaseName::Deploy, &stops);
+        assert!(deploy.is_previewed());
+        assert!(deploy.plans(StepId::SetSecrets) && !deploy.plans(StepId::Machines));
+        let all = [State::Planned, State::Planned];
+        assert!(!phase(PhaseName::Deploy, &all).is_previewed());
+        // What Provision would make is not known before what it needs is made.
+        assert!(!phase(PhaseName::Provision, &stops).is_previewed());
+    }
 
     const TOKEN: StepId = StepId::Check(CheckName::TokenValid);
     const NAME: StepId = StepId::Check(CheckName::AppNameAvailable);

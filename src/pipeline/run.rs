@@ -10,7 +10,7 @@ use super::{
     advance::{AnyStep, Phase},
     announce::{Announcements, Announcer, expect_creates},
     change::Sent,
-    cx::Cx,
+    cx::{Act, Cx},
     observations::Observations,
     preview, recheck,
     record::{State, StepRecord},
@@ -18,7 +18,7 @@ use super::{
     step::{Outcome, Progress},
 };
 use crate::{
-    api::PhaseName,
+    api::{PhaseName, status::GateState},
     error::{Error, Retry},
     plan::{
         gate::{GateReport, Passage},
@@ -66,7 +66,7 @@ pub async fn run(
                     PhaseProgress::Succeeded | PhaseProgress::NotImplemented
                 ));
         // Nor does it change anything that an approval could be about.
-        if report.is_held() && required {
+        if report.is_previewed() && required {
             preview::make(cx, &pass.stamp, phase, observations).await;
         }
         reports.push(report);
@@ -100,6 +100,8 @@ struct Running<'a> {
     phase: &'a Phase,
     earlier: &'a [PhaseReport],
     gate: Option<&'a GateReport>,
+    /// With the right to act, unless nobody has opened the gate.
+    cx: &'a Cx,
 }
 
 impl<'a> Runner<'a> {
@@ -145,24 +147,27 @@ impl<'a> Runner<'a> {
         let mut gate_report = gate(phase.id);
         if let Some(progress) = gate_report.as_ref().and_then(held_by) {
             let asked = gate_report.as_ref();
-            if !changes_nothing((self.cx, &self.stamp), phase, asked, observations).await {
+            let nothing = changes_nothing((self.cx, &self.stamp), phase, asked, observations).await;
+            if !nothing || !Box::pin(self.finds_nothing(phase, earlier, observations)).await {
                 return PhaseReport {
                     gate: gate_report,
                     ..not_run(progress, observations, &self.stamp)
                 };
             }
             gate_report = None;
+        } else {
+            if !earlier.is_empty() {
+                let phases = self.phases.get(earlier.len()..);
+                expect_creates(self.cx, phases.unwrap_or_default(), gate);
+            }
+            let running = Running {
+                phase,
+                earlier,
+                gate: gate_report.as_ref(),
+                cx: self.cx,
+            };
+            self.steps(running, observations).await;
         }
-        if !earlier.is_empty() {
-            let phases = self.phases.get(earlier.len()..);
-            expect_creates(self.cx, phases.unwrap_or_default(), gate);
-        }
-        let running = Running {
-            phase,
-            earlier,
-            gate: gate_report.as_ref(),
-        };
-        self.steps(running, observations).await;
         let steps = remembered(phase, observations, &self.stamp);
         PhaseReport {
             id: phase.id,
@@ -170,6 +175,35 @@ impl<'a> Runner<'a> {
             gate: gate_report,
             steps,
         }
+    }
+
+    /// Runs the steps of a phase whose gate nobody has opened, because it had nothing to do: they only look.
+    /// False when one of them wants a change after all; the gate asks about that.
+    async fn finds_nothing(
+        &mut self,
+        phase: &Phase,
+        earlier: &[PhaseReport],
+        observations: &mut Observations,
+    ) -> bool {
+        let looks = Cx {
+            act: Act::Plan,
+            ..self.cx.clone()
+        };
+        let running = Running {
+            phase,
+            earlier,
+            gate: None,
+            cx: &looks,
+        };
+        self.steps(running, observations).await;
+        let steps = remembered(phase, observations, &self.stamp);
+        let wants = |(_, record): &(StepId, StepRecord)| record.state == State::Planned;
+        let nothing = !steps.iter().any(wants);
+        if !nothing {
+            observations.preview = None;
+            observations.forget(phase);
+        }
+        nothing
     }
 
     /// Runs the steps of one phase, each as soon as its needs are met.
@@ -188,13 +222,13 @@ impl<'a> Runner<'a> {
             let idle = ready.is_empty();
             for step in ready {
                 let upstream = self.dirty || step.needs().iter().any(|n| changed.contains(n));
-                if !upstream && let Some(record) = self.reusable(step, observations) {
+                let cx = phase.cx;
+                if !upstream && let Some(record) = self.reusable(step, cx, observations) {
                     if record.state.satisfied() {
                         settled.insert(step.id());
                     }
                     continue;
                 }
-                let cx = self.cx;
                 // Every line that the step logs says which one it is.
                 let span = telemetry::phase(phase.phase.id.as_str());
                 let span = span.in_scope(|| telemetry::step(step.id().as_str()));
@@ -235,7 +269,11 @@ impl<'a> Runner<'a> {
         for step in waiting {
             observations.steps.remove(&step.id());
         }
-        self.dirty |= !changed.is_empty();
+        if !changed.is_empty() {
+            self.dirty = true;
+            // What a later phase would change was found before this.
+            observations.preview = None;
+        }
     }
 
     /// Records the outcome of a step. True when steps that need it may run.
@@ -300,11 +338,12 @@ impl<'a> Runner<'a> {
     fn reusable<'o>(
         &self,
         step: &dyn AnyStep,
+        cx: &Cx,
         observations: &'o Observations,
     ) -> Option<&'o StepRecord> {
         let record = observations.steps.get(&step.id())?;
         // What was only planned is done once that is allowed.
-        let may_now = record.state == State::Planned && self.cx.may_act();
+        let may_now = record.state == State::Planned && cx.may_act();
         if record.stamp != self.stamp || may_now || self.fired.contains(&step.id()) {
             return None;
         }
@@ -333,19 +372,19 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// Whether the phase behind a gate that waits has nothing to do: then nobody is asked. Everything that it would
-/// do must be known for that.
+/// Whether the phase behind a gate that nobody has rejected has nothing to do: then nobody is asked, also when
+/// nobody has answered in time. Everything that it would do must be known for that.
 async fn changes_nothing(
     (cx, stamp): (&Cx, &str),
     phase: &Phase,
     gate: Option<&GateReport>,
     observations: &mut Observations,
 ) -> bool {
-    let passage = gate.map(GateReport::passage);
-    let could_open = matches!(passage, Some(Passage::Waiting | Passage::Planned));
+    let state = gate.map(|gate| gate.status.state);
+    let is_rejected = state.is_none_or(|state| state == GateState::Rejected);
     // What a check finds is known only when it is made.
     let is_known = matches!(phase.id, PhaseName::Provision | PhaseName::Deploy);
-    if !could_open || !is_known {
+    if is_rejected || !is_known {
         return false;
     }
     preview::make(cx, stamp, phase, observations).await;

@@ -175,11 +175,6 @@ impl Missing {
             },
         }
     }
-
-    /// Evidence and action in this namespace as one sentence.
-    pub fn sentence(&self, namespace: &str) -> String {
-        format!("{self}: {}", self.action(namespace))
-    }
 }
 
 /// The end of the command that creates an object with these keys; any, if there are none.

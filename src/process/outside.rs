@@ -11,7 +11,7 @@ use std::{
     fmt,
     panic::AssertUnwindSafe,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -27,6 +27,10 @@ use crate::{api::StepId, causes, redact};
 
 /// How long a pass stays for an answer. An answer that takes longer is not waited for the next time.
 const STAY: Duration = Duration::from_secs(1);
+
+/// How long an answer that nobody has taken counts. The object is woken when it comes: one that is older is of
+/// another time, and the question is asked again.
+const FRESH: Duration = Duration::from_mins(5);
 
 /// Questions that are under way at once, of all objects.
 pub const AT_ONCE: usize = 256;
@@ -52,7 +56,17 @@ struct Running {
     answer: oneshot::Receiver<Answer>,
     /// The pass has gone on without the answer.
     left: Arc<AtomicBool>,
+    /// When the answer came.
+    came: Arc<OnceLock<Instant>>,
     _task: AbortOnDropHandle<()>,
+}
+
+impl Running {
+    /// Whether it is this question, and its answer is younger than `fresh`.
+    fn is(&self, question: &str, fresh: Duration) -> bool {
+        let outdated = self.came.get().is_some_and(|came| came.elapsed() >= fresh);
+        self.question == question && !outdated
+    }
 }
 
 /// An answer that a step keeps until it has all that it asked for.
@@ -88,6 +102,7 @@ pub struct Outside {
     namespace: String,
     waker: Waker,
     stay: Duration,
+    fresh: Duration,
 }
 
 impl Outside {
@@ -104,12 +119,13 @@ impl Outside {
             namespace,
             waker,
             stay: STAY,
+            fresh: FRESH,
         }
     }
 
     /// The answer of `work`, if it is there or comes at once; `None` while it is under way: the object
     /// is woken when it is there, and must ask again. `question` identifies what is asked: another one
-    /// of the same name ends the former.
+    /// of the same name ends the former. An answer that was not taken for minutes is asked for again.
     pub async fn ask<T, F>(&self, name: &str, question: &str, work: impl FnOnce() -> F) -> Option<T>
     where
         T: Send + 'static,
@@ -118,7 +134,7 @@ impl Outside {
         let step = CURRENT.try_with(|step| *step).ok();
         let key = (step, name.to_owned());
         let known = lock(&self.questions.running).remove(&key);
-        let (mut running, stay) = match known.filter(|known| known.question == question) {
+        let (mut running, stay) = match known.filter(|known| known.is(question, self.fresh)) {
             Some(running) => (running, Duration::ZERO),
             None => (self.send(step, question, Box::pin(work())), self.stay()),
         };
@@ -205,7 +221,8 @@ impl Outside {
     {
         let (sender, answer) = oneshot::channel();
         let left = Arc::new(AtomicBool::new(false));
-        let (of, went) = (self.clone(), left.clone());
+        let came = Arc::new(OnceLock::new());
+        let (of, went, comes) = (self.clone(), left.clone(), came.clone());
         let task = async move {
             let began = Instant::now();
             let place = of.limit.enter(&of.namespace).await;
@@ -213,6 +230,7 @@ impl Outside {
             drop(place);
             let slow = began.elapsed() > of.stay;
             of.questions.slow.store(slow, Ordering::SeqCst);
+            comes.get_or_init(Instant::now);
             // Nobody is there any more: the object is gone, or asks something else.
             drop(sender.send(answer));
             if went.load(Ordering::SeqCst) {
@@ -226,6 +244,7 @@ impl Outside {
             question: question.to_owned(),
             answer,
             left,
+            came,
             _task: AbortOnDropHandle::new(task),
         }
     }
@@ -287,6 +306,21 @@ mod tests {
         assert!(!outside.awaits(STEP, "it"));
         // Who was slow is not waited for.
         assert_eq!(outside.stay(), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_took_in_time_is_asked_for_again() {
+        let (mut outside, mut woken) = outside(4);
+        for (fresh, answer) in [(Duration::ZERO, 1), (FRESH, 2)] {
+            let (answers, slow) = oneshot::channel();
+            let slow = async { slow.await.unwrap_or_default() };
+            // The first time nothing is there, and the second time an answer of long ago, which says nothing of now.
+            assert_eq!(ask(&outside, "q", slow).await, None);
+            assert!(answers.send(answer).is_ok());
+            assert_eq!(woken.recv().await, Some(Some(STEP)));
+            outside.fresh = fresh;
+        }
+        assert_eq!(ask(&outside, "q", async { 3 }).await, Some(2));
     }
 
     #[tokio::test]

@@ -92,7 +92,7 @@ impl Need {
 
 /// What the release that serves needs after this pass over the spec. `is_wanted` says that the spec
 /// asks for the release that serves; `waiting` are the steps of Provision that leave their secrets to
-/// Deploy. Pure.
+/// Deploy, and `Promote` while it has secrets to remove. Pure.
 pub fn need(
     report: &Report,
     is_wanted: bool,
@@ -119,6 +119,8 @@ pub fn need(
         let waits = !are_set && waiting.contains(&id);
         waits || matches!(state, State::Pending | State::Blocked)
     };
+    // Those that the wanted release is without are secrets of the one that serves alone, until it serves no more.
+    let has_more = waiting.contains(&StepId::Promote);
     let machines = looks_after(PhaseName::Deploy, StepId::Machines);
     let places = [StepId::Addresses, StepId::Certificates];
     let places = places.map(|id| looks_after(PhaseName::Provision, id));
@@ -128,7 +130,7 @@ pub fn need(
         Act::Apply if machines => Need::Prove,
         Act::Apply => Need::Keep {
             places: places != [true, true],
-            secrets: if rests(StepId::Secrets) {
+            secrets: if has_more || rests(StepId::Secrets) {
                 Secrets::All
             } else {
                 Secrets::Addresses {
@@ -589,6 +591,11 @@ mod tests {
         ];
         let command = report(Deploy, Failed, &steps);
         assert_eq!(need(&command, &[StepId::Secrets]), addresses(false, false));
+        // The spec drops one, which the release that serves needs as long as it serves.
+        assert_eq!(
+            need(&command, &[StepId::Secrets, StepId::Promote]),
+            keep(Secrets::All)
+        );
     }
 
     #[test]

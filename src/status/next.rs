@@ -168,8 +168,11 @@ fn summary(status: &mut ActivationStatus, seen: &PassResult<'_>, live: bool) {
         .map(|phase| phase.name.to_string());
 }
 
+/// Most changes that are listed, by the schema of `status.plan.changes`.
+const MAX_CHANGES: usize = 48;
+
 fn plan(target: &Target, report: &Report) -> PlanStatus {
-    let changes = report
+    let mut changes: Vec<PlannedChange> = report
         .phases
         .iter()
         .flat_map(|phase| {
@@ -195,11 +198,14 @@ fn plan(target: &Target, report: &Report) -> PlanStatus {
                     change: one_line(change, 256),
                 }),
         )
-        .take(48)
         .collect();
+    // Whoever decides on the plan must know that there is more than is listed.
+    let total = u32::try_from(changes.len()).unwrap_or(u32::MAX);
+    changes.truncate(MAX_CHANGES);
     PlanStatus {
         digest: target.digest().to_owned(),
         changes,
+        total,
     }
 }
 

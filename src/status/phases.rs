@@ -10,7 +10,8 @@ use crate::{
         condition::whole_seconds,
         policy::Mode,
         status::{
-            GateStatus, MAX_MESSAGE, PhaseState, PhaseStatus, StepState, StepStatus, one_line,
+            GateState, GateStatus, MAX_MESSAGE, PhaseState, PhaseStatus, StepState, StepStatus,
+            one_line,
         },
     },
     clock::not_in_the_future,
@@ -188,7 +189,7 @@ impl PhaseInput<'_> {
             started_at,
             deadline,
             owner,
-            gate: gate.or_else(|| self.former_gate(report.id)),
+            gate: gate.or_else(|| self.former_gate(report)),
             steps,
         }
     }
@@ -202,11 +203,14 @@ impl PhaseInput<'_> {
         self.before.map_or(PhaseState::Pending, |old| old.state)
     }
 
-    /// The gate as it was, while the spec has it: one that is set again asks again.
-    fn former_gate(&self, phase: PhaseName) -> Option<GateStatus> {
+    /// The gate as it was, while the spec has it: one that is set again asks again. A phase that is done without an
+    /// answer has nothing to ask about any more.
+    fn former_gate(&self, report: &PhaseReport) -> Option<GateStatus> {
         let mut gates = self.activation.spec.gates.iter();
-        let exists = gates.any(|gate| gate.before.as_str() == phase.as_str());
-        self.before.filter(|_| exists)?.gate.clone()
+        let exists = gates.any(|gate| gate.before.as_str() == report.id.as_str());
+        let done = report.progress == PhaseProgress::Succeeded;
+        let former = self.before.filter(|_| exists)?.gate.clone();
+        former.filter(|gate| !done || gate.state == GateState::Approved)
     }
 
     /// Tries since the phase was started: each failed try of a step is followed by another.

@@ -238,6 +238,39 @@ fn at_a_gate_the_next_action_is_the_command_that_opens_it_and_a_plan_asks_nobody
 }
 
 #[test]
+fn a_phase_that_is_done_without_an_answer_asks_no_longer_and_keeps_what_opened_it() {
+    let gates = json!({"gates": [{"before": "Deploy", "timeout": "2h"}]});
+    let target = target();
+    let kept = |state, report: &Report| {
+        let mut before = live();
+        let mut phases = before.phases.iter_mut();
+        let deploy = phases
+            .find(|phase| phase.name == PhaseName::Deploy)
+            .unwrap();
+        deploy.gate = Some(GateStatus {
+            state,
+            ..GateStatus::default()
+        });
+        let object = activation(gates.clone());
+        let status = next(Some(&before), &object, &seen(&target, report), at(1));
+        let mut phases = status.phases.into_iter();
+        let deploy = phases.find(|phase| phase.name == PhaseName::Deploy);
+        deploy.unwrap().gate.map(|gate| gate.state)
+    };
+    let done = report(&[]);
+    assert_eq!(kept(GateState::Requested, &done), None);
+    assert_eq!(kept(GateState::Approved, &done), Some(GateState::Approved));
+    let early = but(
+        PhaseName::Deploy,
+        PhaseProgress::Pending,
+        State::Pending,
+        Reason::Pending,
+    );
+    let asked = Some(GateState::Requested);
+    assert_eq!(kept(GateState::Requested, &early), asked);
+}
+
+#[test]
 fn states_without_a_report_are_rows_of_the_table_as_well() {
     let object = activation(json!({}));
     let before = live();
@@ -371,6 +404,24 @@ fn a_refused_token_is_no_observation_and_a_requested_rollback_is_no_drift() {
     };
     assert_eq!(drifted(StepId::Machines), "True");
     assert_eq!(drifted(StepId::Rollback), "Unknown");
+}
+
+#[test]
+fn a_plan_says_how_many_changes_it_has_beyond_those_that_are_listed() {
+    let target = target();
+    let plan = |count: usize| {
+        let record = StepRecord {
+            changes: (0..count).map(|n| format!("set KEY_{n}")).collect(),
+            ..record(State::Planned, Reason::Planned, "")
+        };
+        let report = report(&[(PhaseName::Deploy, PhaseProgress::Planned, record)]);
+        let status = next(None, &activation(json!({})), &seen(&target, &report), at(1));
+        let plan = status.plan.unwrap();
+        (plan.changes.len(), plan.total)
+    };
+    assert_eq!(plan(0), (0, 0));
+    assert_eq!(plan(48), (48, 48));
+    assert_eq!(plan(60), (48, 60));
 }
 
 #[test]

@@ -244,6 +244,9 @@ pub struct PlanStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 48))]
     pub changes: Vec<PlannedChange>,
+    /// Number of all changes, also those that the list has no room for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub total: u32,
 }
 
 /// One change of a plan.

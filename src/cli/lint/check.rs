@@ -7,10 +7,12 @@ use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::metadata;
+use super::policy;
 use crate::api::{self, Activation, ActivationApproval, GROUP, VERSION, approval::DecidedOn, crds};
 use crate::cli::manifest::{self, kind, name};
 use crate::cli::schema;
-use crate::flytoml;
+use crate::flytoml::{self, nearest};
 use crate::plan::named::{RefKind, named};
 
 /// How bad it is.
@@ -30,7 +32,7 @@ pub(super) enum Level {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Finding {
     pub(super) level: Level,
-    /// Which rule: `yaml`, `schema`, `fly.toml` or `reference`.
+    /// Which rule: `yaml`, `schema`, `fly.toml`, `reference` or `policy`.
     pub(super) rule: &'static str,
     pub(super) file: String,
     /// Kind and name, empty for a file as a whole.
@@ -66,10 +68,19 @@ impl Held {
         self.namespace().is_none() || other.is_none() || self.namespace() == other
     }
 
+    /// Whether it is of our group, or was probably meant to be.
     fn is_ours(&self) -> bool {
         let version = self.object.get("apiVersion").and_then(Value::as_str);
         let group = version.and_then(|version| version.split('/').next());
-        group == Some(GROUP)
+        let kinds = ["Activation", "ActivationApproval"];
+        match group {
+            Some(GROUP) => true,
+            // Others may have a kind of this name.
+            Some(group) => {
+                kinds.contains(&kind(&self.object)) && nearest(group, &[GROUP]).is_some()
+            }
+            None => kinds.contains(&kind(&self.object)),
+        }
     }
 }
 
@@ -91,6 +102,9 @@ pub(super) fn all(files: &[(String, String)]) -> Vec<Finding> {
                 message: without_path(&error.to_string(), &file.0),
             }),
         }
+    }
+    if objects.is_empty() && found.is_empty() {
+        found.push(empty(files));
     }
     let crds = crds();
     for held in objects.iter().filter(|held| held.is_ours()) {
@@ -116,6 +130,17 @@ pub(super) fn all(files: &[(String, String)]) -> Vec<Finding> {
     found
 }
 
+/// A pipe in which a program has failed must not look like manifests without a mistake.
+fn empty(files: &[(String, String)]) -> Finding {
+    Finding {
+        level: Level::Error,
+        rule: "yaml",
+        file: files.first().map(|file| file.0.clone()).unwrap_or_default(),
+        object: String::new(),
+        message: "there is no object in it".to_owned(),
+    }
+}
+
 /// Line, column and message: the path is a field of its own.
 fn without_path(place: &str, path: &str) -> String {
     let rest = place.strip_prefix(path).unwrap_or(place);
@@ -128,7 +153,7 @@ fn structure(crds: &[CustomResourceDefinition], held: &Held, found: &mut Vec<Fin
     let given = held.object.get("apiVersion").and_then(Value::as_str);
     let mut refuse = |message: String| found.push(held.finding(Level::Error, "schema", message));
     if given != Some(wanted.as_str()) {
-        let given = given.unwrap_or_default();
+        let given = given.unwrap_or("missing");
         return refuse(format!(
             "apiVersion is {given}; this program knows {wanted}"
         ));
@@ -144,9 +169,8 @@ fn structure(crds: &[CustomResourceDefinition], held: &Held, found: &mut Vec<Fin
             kinds.join(", ")
         ));
     };
-    let metadata = held.object.pointer("/metadata/generateName");
-    if name(&held.object).is_empty() && metadata.is_none() {
-        refuse("metadata.name: is required".to_owned());
+    for message in metadata::wrong(&held.object) {
+        refuse(message);
     }
     let Some(schema) = api::schema(crd) else {
         return;
@@ -171,12 +195,13 @@ fn of_activation(objects: &[Held], held: &Held, activation: &Activation, found: 
             RefKind::Secret => "Secret",
             RefKind::ConfigMap => "ConfigMap",
         };
-        let target = find(objects, of_kind, &reference.name, held.namespace());
-        let (Some(target), Some(key)) = (target, &reference.key) else {
+        let targets = find(objects, of_kind, &reference.name, held.namespace());
+        let (Some(target), Some(key)) = (targets.first(), &reference.key) else {
             continue;
         };
-        let keys = keys(&target.object);
-        if !keys.contains(key) {
+        let has = |target: &&Held| keys(&target.object).contains(key);
+        if !targets.iter().any(has) {
+            let keys = keys(&target.object);
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             let keys = if keys.is_empty() {
                 "none".to_owned()
@@ -191,18 +216,25 @@ fn of_activation(objects: &[Held], held: &Held, activation: &Activation, found: 
         }
     }
     fly_toml(objects, held, activation, found);
+    for message in policy::warnings(&held.object) {
+        found.push(held.finding(Level::Warning, "policy", message.to_owned()));
+    }
 }
 
-/// The object of this kind and name.
+/// The objects of this kind and name: the one in this namespace, else all that could be in it.
 fn find<'o>(
     objects: &'o [Held],
     wanted: &str,
     named: &str,
     namespace: Option<&str>,
-) -> Option<&'o Held> {
-    objects.iter().find(|held| {
+) -> Vec<&'o Held> {
+    let fits = objects.iter().filter(|held| {
         kind(&held.object) == wanted && name(&held.object) == named && held.fits(namespace)
-    })
+    });
+    let fits: Vec<&Held> = fits.collect();
+    let exact = fits.iter().filter(|held| held.namespace() == namespace);
+    let exact: Vec<&Held> = exact.copied().collect();
+    if exact.is_empty() { fits } else { exact }
 }
 
 /// The keys of a Secret or ConfigMap.
@@ -221,13 +253,18 @@ fn fly_toml(objects: &[Held], held: &Held, activation: &Activation, found: &mut 
         (Some(text), _) => ("inline".to_owned(), Some(text.as_str())),
         (None, Some(reference)) => {
             let origin = format!("ConfigMap {}, {}", reference.name, reference.key);
-            let map = find(objects, "ConfigMap", &reference.name, held.namespace());
-            let Some(map) = map else {
+            let maps = find(objects, "ConfigMap", &reference.name, held.namespace());
+            let Some(map) = maps.first().filter(|_| maps.len() == 1) else {
                 let message = format!(
-                    "spec.deploy.config: ConfigMap {} is not in the files, so its fly.toml is not checked",
-                    reference.name
+                    "spec.deploy.config: ConfigMap {} is {} in the files, so its fly.toml is not checked",
+                    reference.name,
+                    if maps.is_empty() {
+                        "not"
+                    } else {
+                        "more than once"
+                    }
                 );
-                return found.push(held.finding(Level::Warning, "reference", message));
+                return found.push(held.finding(Level::Note, "reference", message));
             };
             let data = map
                 .object
@@ -279,7 +316,8 @@ fn of_approval(objects: &[Held], held: &Held, found: &mut Vec<Finding>) {
         return;
     };
     let spec = &approval.spec;
-    let target = find(objects, "Activation", &spec.activation, held.namespace());
+    let targets = find(objects, "Activation", &spec.activation, held.namespace());
+    let target = targets.first().filter(|_| targets.len() == 1);
     let target =
         target.and_then(|held| serde_json::from_value::<Activation>(held.object.clone()).ok());
     let Some(target) = target.filter(|_| spec.gate != DecidedOn::Rollback) else {
@@ -421,7 +459,7 @@ stringData: {token: x}
             ),
             (
                 with("name: config, key", "name: other, key"),
-                "Warning reference 0.yaml: spec.deploy.config: ConfigMap other is not in the files",
+                "Note reference 0.yaml: spec.deploy.config: ConfigMap other is not in the files",
             ),
             (
                 format!("{GOOD}---\n{}", approval("SmokeTest")),
@@ -444,6 +482,62 @@ stringData: {token: x}
         }
         let good = format!("{GOOD}---\n{}", approval("Deploy"));
         assert_eq!(found(&[&good]), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_mistyped_or_missing_is_not_passed_over() {
+        let with = |from: &str, to: &str| GOOD.replacen(from, to, 1);
+        for (text, said) in [
+            (with("golive.dev", "golive.dve"), "apiVersion is golive.dve"),
+            (
+                with("apiVersion: golive", "apiversion: golive"),
+                "apiVersion is missing",
+            ),
+            (
+                with("namespace: prod", "namepsace: prod"),
+                "metadata.namepsace: unknown field",
+            ),
+            (
+                with("namespace: prod", "annotations: {a: 1}"),
+                "metadata.annotations.a: must be a string",
+            ),
+            (
+                with("region: eze", "region: eze\n  suspendReason: x"),
+                "Warning policy 0.yaml: `suspendReason` has no effect",
+            ),
+            (String::new(), "Error yaml 0.yaml: there is no object in it"),
+            ("# nothing\n".to_owned(), "there is no object in it"),
+        ] {
+            let found = found(&[&text]);
+            assert!(
+                found.iter().any(|line| line.contains(said)),
+                "{said} is not in {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_reference_is_to_the_object_of_the_same_namespace() {
+        let secret = |namespace: &str, key: &str| {
+            format!(
+                "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: fly{namespace}}}\nstringData: {{{key}: x}}\n"
+            )
+        };
+        // Another namespace comes first.
+        let other = format!(
+            "{}{GOOD}",
+            secret(", namespace: test", "other").trim_start_matches("---\n")
+        );
+        assert!(other.starts_with("apiVersion"));
+        let other = other.replacen("\napiVersion: golive", "\n---\napiVersion: golive", 1);
+        assert_eq!(found(&[&other]), [""; 0]);
+        // One without a namespace may be for another one.
+        let unnamed = format!("{}---{GOOD}", secret("", "other"));
+        assert_eq!(found(&[&unnamed]), [""; 0]);
+        // Without its own namespace it may be any of several.
+        let anywhere = GOOD.replace(", namespace: prod", "");
+        let several = format!("{anywhere}{}", secret(", namespace: test", "other"));
+        assert_eq!(found(&[&several]), [""; 0]);
     }
 
     #[test]

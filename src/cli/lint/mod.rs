@@ -2,10 +2,13 @@
 //! fly.toml, and references among the given files.
 
 mod check;
+mod metadata;
+mod policy;
 mod print;
 
+use std::collections::BTreeSet;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::manifest;
 use super::output::Output;
@@ -19,8 +22,9 @@ const HAS_ERRORS: u8 = 3;
 #[command(after_help = "\
 Checked are Activations and ActivationApprovals: what the API server refuses, except rules about a change
 of an object that exists; the fly.toml, inline or in a ConfigMap of the files; keys of Secrets and
-ConfigMaps of the files; gates and Activations that an approval names; two Activations of one app. What is
-named and not in the files is not checked. Needs no cluster.
+ConfigMaps of the files; gates and Activations that an approval names; two Activations of one app; what
+the policy golive-warnings warns of, where the object alone shows it. What is named and not in the files is
+not checked. No object at all is an error. Needs no cluster.
 
 Exit codes: 0 no error, 1 a file cannot be read, 2 wrong usage, 3 there are errors (with --strict: or
 warnings).
@@ -43,12 +47,22 @@ pub(super) struct Args {
     output: print::Format,
 }
 
+/// Leaves out files that are named twice, such as by a directory and by themselves.
+fn once(texts: &mut Vec<(String, String)>) {
+    let mut seen = BTreeSet::new();
+    texts.retain(|(name, _)| {
+        let path = Path::new(name);
+        seen.insert(path.canonicalize().unwrap_or_else(|_| path.to_owned()))
+    });
+}
+
 /// Checks and prints.
 pub(super) fn run(args: &Args) -> Result<Output, Box<dyn Error>> {
     let mut texts = Vec::new();
     for path in &args.files {
         texts.extend(manifest::read_all(path)?);
     }
+    once(&mut texts);
     let found = check::all(&texts);
     let errors = found.iter();
     let mut errors = errors.filter(|one| match one.level {
@@ -66,4 +80,25 @@ pub(super) fn run(args: &Args) -> Result<Output, Box<dyn Error>> {
         code,
         ..Output::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_named_twice_is_read_once() {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let names = [
+            "Cargo.toml",
+            "./Cargo.toml",
+            "src/../Cargo.toml",
+            "src/lib.rs",
+        ];
+        let paths = names.map(|name| (format!("{root}/{name}"), String::new()));
+        let mut texts = Vec::from(paths);
+        texts.push(("-".to_owned(), String::new()));
+        once(&mut texts);
+        assert_eq!(texts.len(), 3, "{texts:?}");
+    }
 }

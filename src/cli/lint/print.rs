@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::check::{Finding, Level};
 use crate::cli::format::DOCUMENTS;
+use crate::cli::style::{Line, Paint};
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -31,7 +32,11 @@ impl Level {
 /// The findings in this format.
 pub(super) fn text(format: Format, found: &[Finding]) -> Result<String, serde_json::Error> {
     match format {
-        Format::Text => Ok(found.iter().map(line).collect()),
+        // The texts come from files that others may write, and must not move the cursor.
+        Format::Text => {
+            let lines: Vec<Line> = found.iter().map(|one| Line::plain(line(one))).collect();
+            Ok(Paint(false).text(&lines))
+        }
         Format::Github => Ok(found.iter().map(annotation).collect()),
         Format::Json => {
             let document = json!({"apiVersion": DOCUMENTS, "kind": "LintReport", "items": found});
@@ -51,7 +56,7 @@ fn said(one: &Finding) -> String {
 }
 
 fn line(one: &Finding) -> String {
-    format!("{}: {}: {}\n", one.file, one.level.word(), said(one))
+    format!("{}: {}: {}", one.file, one.level.word(), said(one))
 }
 
 /// Source: GitHub Docs, "Workflow commands for GitHub Actions", and `escapeData`, `escapeProperty` of
@@ -59,7 +64,8 @@ fn line(one: &Finding) -> String {
 fn annotation(one: &Finding) -> String {
     let data = |text: &str| {
         let text = text.replace('%', "%25").replace('\r', "%0D");
-        text.replace('\n', "%0A")
+        let text = text.replace('\n', "%0A");
+        text.replace(char::is_control, " ")
     };
     let file = data(&one.file).replace(':', "%3A").replace(',', "%2C");
     let command = match one.level {
@@ -82,7 +88,8 @@ fn sarif(found: &[Finding]) -> serde_json::Value {
             })
         })
         .collect();
-    let rules = ["yaml", "schema", "fly.toml", "reference"].map(|rule| json!({"id": rule}));
+    let rules =
+        ["yaml", "schema", "fly.toml", "reference", "policy"].map(|rule| json!({"id": rule}));
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -113,11 +120,21 @@ mod tests {
     }
 
     #[test]
+    fn a_text_of_a_file_cannot_send_commands_to_the_terminal() {
+        let mut found = found();
+        found[0].message = "evil\u{1b}[2J".to_owned();
+        for format in [Format::Text, Format::Github] {
+            let text = text(format, &found).unwrap();
+            assert!(!text.contains('\u{1b}'), "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_finding_is_printed_as_each_reader_wants_it() {
         let of = |format| text(format, &found()).unwrap();
         assert_eq!(
             of(Format::Text),
-            "a,b.yaml: error: Activation shop: 100%\nwrong\n"
+            "a,b.yaml: error: Activation shop: 100% wrong\n"
         );
         assert_eq!(
             of(Format::Github),

@@ -9,7 +9,8 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 use crate::api::{
-    Activation, ActivationStatus, ConditionType, PhaseState, Reason, StepState, condition,
+    ANNOTATION_ABORT, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation, ActivationStatus,
+    ConditionType, PhaseState, Reason, StepState, condition,
     status::{CheckResult, GateState, IntegrationState, PhaseStatus, StepStatus},
 };
 
@@ -64,7 +65,7 @@ pub(in crate::cli) struct Site {
 /// Where the spec is on its way to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(in crate::cli) enum SpecState {
-    /// The operator has not observed this spec yet.
+    /// The operator has not observed this spec yet, or not what was requested since.
     NotObserved,
     /// Work is in progress.
     Progressing,
@@ -226,19 +227,47 @@ fn site(status: &ActivationStatus) -> Site {
     }
 }
 
+/// Whether `kubectl golive retry` has requested what the operator has not handled yet. Its tokens are
+/// times; of others nothing is said, because one that came during a suspension is never handled.
+pub(in crate::cli) fn is_retry_open(activation: &Activation) -> bool {
+    let annotations = activation.annotations();
+    let time = |token: &str| -> bool {
+        let time = token.rsplit('/').next().unwrap_or_default();
+        time.parse::<Timestamp>().is_ok()
+    };
+    let tokens = [ANNOTATION_RETRY, ANNOTATION_RETRY_FROM];
+    let mut tokens = tokens
+        .iter()
+        .filter_map(|key| annotations.get(*key))
+        .filter(|token| time(token))
+        .peekable();
+    let status = activation.status.as_ref();
+    let handled = status.and_then(|status| status.last_handled_retry.as_ref());
+    tokens.peek().is_some() && tokens.all(|token| Some(token) != handled)
+}
+
 /// The state of the spec, and the condition that says why.
 fn spec(activation: &Activation, status: &ActivationStatus) -> Spec {
     let ready = find(status, ConditionType::Ready);
     let reason = |found: Option<&Condition>| found.and_then(|c| Reason::parse(&c.reason));
     let waits = find(status, ConditionType::Reconciling);
+    let observed = status.observed_generation == activation.metadata.generation;
+    // What was said before a resume, a retry or the end of an abort is not said of what follows.
+    let resumed = !observed && !activation.spec.suspend;
+    let stalled = find(status, ConditionType::Stalled);
+    let continues = is_retry_open(activation)
+        || reason(stalled) == Some(Reason::Aborted)
+            && !activation.annotations().contains_key(ANNOTATION_ABORT);
     let (state, about) = if activation.metadata.deletion_timestamp.is_some() {
         (SpecState::Deleting, find(status, ConditionType::Deleting))
-    } else if is(status, ConditionType::Suspended, "True") {
+    } else if is(status, ConditionType::Suspended, "True") && !resumed {
         (SpecState::Suspended, find(status, ConditionType::Suspended))
-    } else if status.observed_generation != activation.metadata.generation {
+    } else if !observed {
+        (SpecState::NotObserved, None)
+    } else if is(status, ConditionType::Stalled, "True") && continues {
         (SpecState::NotObserved, None)
     } else if is(status, ConditionType::Stalled, "True") {
-        (SpecState::Stopped, find(status, ConditionType::Stalled))
+        (SpecState::Stopped, stalled)
     } else if reason(waits) == Some(Reason::AwaitingApproval) {
         (SpecState::AwaitingApproval, waits)
     } else if reason(ready) == Some(Reason::Planned) {
@@ -251,6 +280,9 @@ fn spec(activation: &Activation, status: &ActivationStatus) -> Spec {
     let message = match (state, about) {
         (_, Some(about)) => about.message.clone(),
         (SpecState::Deleting, None) => "the operator has not begun to delete it yet".to_owned(),
+        (SpecState::NotObserved, None) if observed => {
+            "the operator has not begun to continue yet, as requested".to_owned()
+        }
         _ => "the operator has not observed this spec yet".to_owned(),
     };
     Spec {

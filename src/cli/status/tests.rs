@@ -100,6 +100,58 @@ fn a_spec_that_was_not_observed_yet_says_nothing_of_an_earlier_one() {
     assert_eq!(new.site.state, SiteState::Unknown);
 }
 
+/// What is said of a stopped object after an annotation was set or removed.
+fn stopped(reason: &str, annotations: &serde_json::Value, handled: Option<&str>) -> SpecState {
+    let object: Activation = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "shop", "generation": 2, "annotations": annotations},
+        "spec": {"organization": "o", "app": "shop", "region": "eze", "deploy": {"image": "x:1"}},
+        "status": {"observedGeneration": 2, "lastHandledRetry": handled, "conditions": [
+            {"type": "Stalled", "status": "True", "reason": reason, "message": "m",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"},
+        ]},
+    }))
+    .unwrap();
+    report(&object).spec.state
+}
+
+#[test]
+fn what_was_said_before_a_request_is_not_said_of_what_follows() {
+    use serde_json::json;
+    let time = "2026-01-01T00:01:00Z";
+    let all = json!({"golive.dev/retry": time});
+    let from = json!({"golive.dev/retry-from": format!("Deploy/{time}")});
+    for (annotations, handled, state) in [
+        (&all, None, SpecState::NotObserved),
+        (&all, Some("2026-01-01T00:00:30Z"), SpecState::NotObserved),
+        (&all, Some(time), SpecState::Stopped),
+        (&from, None, SpecState::NotObserved),
+        (
+            &from,
+            Some("Deploy/2026-01-01T00:01:00Z"),
+            SpecState::Stopped,
+        ),
+        (
+            &json!({"golive.dev/retry": "by hand"}),
+            None,
+            SpecState::Stopped,
+        ),
+        (&json!({}), None, SpecState::Stopped),
+    ] {
+        let found = stopped("NotHealthy", annotations, handled);
+        assert_eq!(found, state, "{annotations} {handled:?}");
+    }
+    let aborted = json!({"golive.dev/abort": "sha256:a"});
+    assert_eq!(stopped("Aborted", &aborted, None), SpecState::Stopped);
+    assert_eq!(stopped("Aborted", &json!({}), None), SpecState::NotObserved);
+
+    let mut paused = object("paused");
+    assert_eq!(report(&paused).spec.state, SpecState::Suspended);
+    paused.metadata.generation = paused.metadata.generation.map(|generation| generation + 1);
+    assert_eq!(report(&paused).spec.state, SpecState::Suspended);
+    paused.spec.suspend = false;
+    assert_eq!(report(&paused).spec.state, SpecState::NotObserved);
+}
+
 #[test]
 fn the_next_command_follows_from_the_state() {
     for (name, command) in [

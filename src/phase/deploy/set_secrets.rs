@@ -1,7 +1,11 @@
 //! The app's secrets, if a release serves with others: they are set once Deploy may begin, behind its gate.
-//! While nothing serves, Provision has set them.
+//! While nothing can run, Provision has set them. What the spec no longer asks for stays until the release without
+//! it serves (`Promote` of SmokeTest removes it then): the release before it may have to be restored.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -16,24 +20,44 @@ use crate::{
     plan::Target,
 };
 
-/// Sets and removes the secrets that waited for Deploy.
+/// Sets the secrets that waited for Deploy, and removes the values before a rotation that are over.
 pub struct SetSecrets;
 
 /// How the secrets that waited compare with those at Fly.io.
 #[derive(Debug, Default)]
 pub struct Observed {
     push: Push,
+    /// What the spec no longer asks for: the wanted release is one without it.
+    surplus: BTreeSet<String>,
+    /// Nothing may be changed now: the plan names all that will be.
+    is_planned: bool,
     /// Those that are as they should be.
     current: Vec<SecretStatus>,
 }
 
 /// Set and remove these.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Change(Push);
+pub struct Change {
+    push: Push,
+    /// What is removed later, for people.
+    later: BTreeSet<String>,
+}
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let later: Vec<&str> = self.later.iter().map(String::as_str).collect();
+        let later = later.join(", ");
+        match (self.push.is_empty(), self.later.is_empty()) {
+            (_, true) => self.push.fmt(f),
+            (true, false) => write!(f, "remove {later} once the release without them serves"),
+            (false, false) => {
+                let push = &self.push;
+                write!(
+                    f,
+                    "{push}; remove {later} once the release without them serves"
+                )
+            }
+        }
     }
 }
 
@@ -56,9 +80,16 @@ async fn observe(cx: &Cx) -> Result<(Observed, BTreeMap<String, SecretString>)> 
     }
     if let Some(secrets) = secrets {
         let at_fly = app_secrets::list(cx).await?;
-        observed.push.unset = secrets.surplus(cx, &at_fly);
+        observed.surplus = secrets.surplus(cx, &at_fly);
+        observed.push.unset = over(&cx.target, &observed.surplus);
     }
     Ok((observed, values))
+}
+
+/// Those of the surplus that go before the release does. Pure.
+fn over(target: &Target, surplus: &BTreeSet<String>) -> BTreeSet<String> {
+    let over = |name: &&String| wanted_secrets::is_previous(target, name);
+    surplus.iter().filter(over).cloned().collect()
 }
 
 impl Step for SetSecrets {
@@ -78,17 +109,24 @@ impl Step for SetSecrets {
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
-        let (observed, values) = observe(cx).await?;
+        let (mut observed, values) = observe(cx).await?;
+        observed.is_planned = !cx.may_act();
         // Which release the spec asks for follows from it, before it is done too.
-        release_secrets::note_pending(cx, &observed.push, &values);
+        let pending = Push {
+            set: observed.push.set.clone(),
+            unset: observed.surplus.clone(),
+        };
+        release_secrets::note_pending(cx, &pending, &values);
         Ok(observed)
     }
 
     fn diff(&self, _target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Change> {
-        if observed.push.is_empty() {
+        let push = observed.push.clone();
+        let later: BTreeSet<String> = observed.surplus.difference(&push.unset).cloned().collect();
+        if push.is_empty() && (later.is_empty() || !observed.is_planned) {
             return Verdict::Done;
         }
-        Verdict::Change(Change(observed.push.clone()))
+        Verdict::Change(Change { push, later })
     }
 
     fn notes(&self, _target: &Target, observed: &Observed) -> Vec<Note> {
@@ -96,8 +134,50 @@ impl Step for SetSecrets {
         current.map(Note::Secret).collect()
     }
 
-    async fn act(&self, cx: &Cx, Change(push): Change) -> Result<()> {
+    async fn act(&self, cx: &Cx, Change { push, .. }: Change) -> Result<()> {
         let (_, values) = observe(cx).await?;
         app_secrets::push(cx, push.send(values)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::testing::target;
+
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_secret_that_the_spec_drops_stays_until_the_release_without_it_serves() {
+        let target = target("provision: {secrets: {generate: [{name: JWT}]}}");
+        let surplus = names(&["API_KEY", "JWT_PREVIOUS"]);
+        assert_eq!(over(&target, &surplus), names(&["JWT_PREVIOUS"]));
+        let next = |set: &[&str], is_planned| {
+            let observed = Observed {
+                push: Push {
+                    set: names(set),
+                    ..Push::default()
+                },
+                surplus: names(&["API_KEY"]),
+                is_planned,
+                ..Observed::default()
+            };
+            SetSecrets.diff(&target, &observed, Timestamp::UNIX_EPOCH)
+        };
+        let later = "remove API_KEY once the release without them serves";
+        assert_eq!(next(&[], false), Verdict::Done);
+        // The plan names it, also when something else is set.
+        for (set, is_planned, line) in [
+            (&[][..], true, later.to_owned()),
+            (&["NEW"][..], false, format!("set the secrets NEW; {later}")),
+        ] {
+            let Verdict::Change(change) = next(set, is_planned) else {
+                unreachable!("a change")
+            };
+            assert_eq!(change.to_string(), line);
+            assert!(change.push.unset.is_empty());
+        }
     }
 }

@@ -3,7 +3,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fly::{Machine, machines::MachineEvent};
+use crate::fly::{
+    Machine,
+    machines::{ExitEvent, MachineEvent},
+};
 
 /// Ends that make a crash loop.
 pub const ENDS: usize = 3;
@@ -12,7 +15,8 @@ pub const ENDS: usize = 3;
 pub const WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// The exit code of the last end, if the machine's program has failed at least [`ENDS`] times lately. What
-/// an earlier version did is no failure of this one, and a program that was stopped has not failed. Pure.
+/// an earlier version did is no failure of this one, a program that was stopped has not failed, and one that
+/// has run for longer than ever between two of these ends goes on. Pure.
 pub fn of(machine: &Machine, now: Timestamp) -> Option<i64> {
     let at = |event: &MachineEvent| event.timestamp.unwrap_or(i64::MIN);
     let begins = |event: &&MachineEvent| event.kind == "update" && event.status != "replaced";
@@ -23,14 +27,38 @@ pub fn of(machine: &Machine, now: Timestamp) -> Option<i64> {
         let Some(exit) = event.exit() else {
             continue;
         };
-        let code = exit.guest_exit_code.or(exit.exit_code).unwrap_or(-1);
-        let failed = exit.requested_stop != Some(true) && code != 0;
-        if failed && at(event) >= recent && begun.is_none_or(|begun| at(event) > begun) {
+        let Some(code) = failure(exit) else {
+            continue;
+        };
+        if at(event) >= recent && begun.is_none_or(|begun| at(event) > begun) {
             failures.push((at(event), code));
         }
     }
-    let (_, code) = failures.iter().max().copied()?;
-    (failures.len() >= ENDS).then_some(code)
+    failures.sort_unstable();
+    let (last, code) = failures.last().copied()?;
+    let gaps = failures.windows(2).filter_map(|pair| match pair {
+        [(before, _), (after, _)] => Some(after - before),
+        _ => None,
+    });
+    let longest = gaps.max()?;
+    let starts = machine.events.iter().filter(|event| event.kind == "start");
+    let started = starts.map(at).max().filter(|started| *started > last);
+    let goes_on = started.is_some_and(|started| now.as_millisecond() - started > longest);
+    (failures.len() >= ENDS && !goes_on).then_some(code)
+}
+
+/// The code of an end that is a failure: it is not 0, a signal or the lack of memory ended the program, and nobody
+/// had asked for it. -1 for none.
+fn failure(exit: &ExitEvent) -> Option<i64> {
+    let codes = [exit.guest_exit_code, exit.exit_code];
+    let code = codes.into_iter().flatten().find(|code| *code != 0);
+    let signals = [exit.guest_signal, exit.signal];
+    // Fly.io says -1 for none.
+    let by_signal = signals.into_iter().flatten().any(|signal| signal > 0);
+    let by_memory = exit.oom_killed == Some(true);
+    let is_unknown = codes == [None, None];
+    let failed = code.is_some() || by_signal || by_memory || is_unknown;
+    (failed && exit.requested_stop != Some(true)).then(|| code.unwrap_or(-1))
 }
 
 #[cfg(test)]
@@ -74,11 +102,41 @@ mod tests {
             None,
             "it had done its work"
         );
+        // It runs for longer than the 150 s that were the longest between two ends.
+        let runs_since = |second: i64| {
+            let start = json!({"type": "start", "status": "started", "timestamp": second * 1000});
+            let (last, first) = (exit(9_650, 1, false), exit(9_450, 1, false));
+            code(json!([start, last, exit(9_500, 1, false), first]))
+        };
+        assert_eq!(runs_since(9_799), None);
+        assert_eq!(runs_since(9_900), Some(1), "not for long enough");
+        assert_eq!(runs_since(9_600), Some(1), "nothing was started since");
         let update = json!({"type": "update", "status": "replacing", "timestamp": 9_800_000});
         assert_eq!(
             code(json!([c, update, b, a])),
             None,
             "of the version before"
+        );
+    }
+
+    #[test]
+    fn a_program_without_memory_or_ended_by_a_signal_has_failed_whatever_its_code_is() {
+        let failure = |exit: Value| failure(&serde_json::from_value(exit).unwrap());
+        let oom = json!({"exit_code": 137, "guest_exit_code": 0, "oom_killed": true});
+        assert_eq!(failure(oom), Some(137));
+        let alone = json!({"exit_code": 0, "guest_exit_code": 0, "oom_killed": true});
+        assert_eq!(failure(alone), Some(-1));
+        let signal =
+            json!({"exit_code": 0, "guest_exit_code": 0, "guest_signal": 11, "signal": -1});
+        assert_eq!(failure(signal), Some(-1));
+        let well = json!({"exit_code": 0, "guest_exit_code": 0, "guest_signal": -1, "signal": -1});
+        assert_eq!(failure(well), None);
+        let stopped = json!({"exit_code": 143, "signal": 15, "requested_stop": true});
+        assert_eq!(failure(stopped), None);
+        assert_eq!(
+            failure(json!({})),
+            Some(-1),
+            "nothing says that it went well"
         );
     }
 }

@@ -15,15 +15,16 @@ use super::{
     fallback,
 };
 use crate::{
-    api::Reason,
+    api::{Reason, provision::Postgres as Spec, status::SecretStatus},
     error::Error,
     fly,
     phase::{
         absence::{self, Doubt},
         app_secrets::{self, Comparison},
         database::{self, Database, DatabaseUrl},
+        lost,
         names::{DATABASE_URL, role},
-        release_secrets,
+        release_secrets::{self, Leads},
     },
     pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
     plan::Target,
@@ -55,6 +56,10 @@ pub enum UrlState {
         missing: MissingParts,
         /// Until two looks agree: the pause before the next one.
         again: Option<Duration>,
+        /// This process has seen it there.
+        was_seen: bool,
+        /// What is on record of its address: without it, nobody would know that it was used.
+        pushed: Option<SecretStatus>,
     },
     /// The URL is known.
     Known {
@@ -81,10 +86,10 @@ impl fmt::Display for AttachChange {
         match self {
             Self::Attach(missing) => {
                 write!(f, "attach the database cluster {}", missing.cluster)?;
-                if let Some(user) = &missing.user {
+                if let Some(user) = missing.user.to_create() {
                     write!(f, ", with user {user}")?;
                 }
-                if let Some(database) = &missing.database {
+                if let Some(database) = missing.database.to_create() {
                     write!(f, ", with database {database}")?;
                 }
                 Ok(())
@@ -126,16 +131,26 @@ impl Step for Attach {
         let url = match known {
             Some(url) if !doubted => url,
             known => match attachment(cx).await? {
-                Attachment::Incomplete(missing) => return Ok(incomplete(cx, missing, known)),
+                Attachment::Incomplete(missing) => {
+                    return Ok(incomplete(cx, missing, known.is_some()));
+                }
                 Attachment::Complete(url) => {
                     cx.facts.set(DatabaseUrl(url.clone()));
                     database::is_complete(cx);
-                    absence::cleared(cx, Doubt::Gone, DATABASE, &role(&cx.target.app));
+                    absence::cleared(cx, Doubt::Gone, DATABASE, &subject(cx));
                     url
                 }
             },
         };
-        let (compared, waits) = release_secrets::compare_address(cx, DATABASE_URL, url).await?;
+        let declared = fallback::declared_url(cx)?.is_some();
+        let served = release_secrets::served(cx).await?;
+        let served = served.as_ref().and_then(|served| served.postgres.as_ref());
+        let leads = match !declared && is_same_cluster(served, fallback::spec(&cx.target)) {
+            true => Leads::ToTheSame,
+            false => Leads::Elsewhere,
+        };
+        let compared = release_secrets::compare_address(cx, DATABASE_URL, url, leads);
+        let (compared, waits) = compared.await?;
         Ok(UrlState::Known {
             compared,
             waits,
@@ -154,7 +169,12 @@ impl Step for Attach {
                 Verdict::Skipped(Why::new(Reason::NotRequested, "no `postgres`"))
             }
             UrlState::Incomplete(missing) => Verdict::Change(AttachChange::Attach(missing.clone())),
-            UrlState::DatabaseLost { missing, again } => database_lost(missing, *again),
+            UrlState::DatabaseLost {
+                missing,
+                again,
+                was_seen,
+                ..
+            } => database_lost(missing, *again, *was_seen),
             UrlState::Known {
                 compared, waits, ..
             } if *waits || compared.stale.is_empty() => Verdict::Done,
@@ -163,15 +183,19 @@ impl Step for Attach {
     }
 
     fn notes(&self, target: &Target, observed: &UrlState) -> Vec<Note> {
-        let UrlState::Known {
-            compared, fallback, ..
-        } = observed
-        else {
-            return Vec::new();
-        };
-        let mut notes = compared.notes();
-        notes.extend(fallback.iter().map(|reason| fallback::note(target, reason)));
-        notes
+        match observed {
+            UrlState::Known {
+                compared, fallback, ..
+            } => {
+                let mut notes = compared.notes();
+                notes.extend(fallback.iter().map(|reason| fallback::note(target, reason)));
+                notes
+            }
+            UrlState::DatabaseLost { pushed, .. } => {
+                pushed.iter().cloned().map(Note::Secret).collect()
+            }
+            UrlState::NotRequested | UrlState::Incomplete(_) => Vec::new(),
+        }
     }
 
     async fn act(&self, cx: &Cx, change: AttachChange) -> Result<()> {
@@ -194,23 +218,43 @@ impl Step for Attach {
     }
 }
 
-/// What follows from these missing parts. `known`: the URL that this process has seen in this cluster.
-fn incomplete(cx: &Cx, missing: MissingParts, known: Option<SecretString>) -> UrlState {
-    let used = missing.was_used || known.is_some();
-    match &missing.database {
-        Some(database) if used => UrlState::DatabaseLost {
-            again: absence::seen(cx, Doubt::Gone, DATABASE, database),
-            missing,
-        },
-        _ => UrlState::Incomplete(missing),
+/// What follows from these missing parts. `was_seen`: this process knows the URL of this cluster.
+fn incomplete(cx: &Cx, missing: MissingParts, was_seen: bool) -> UrlState {
+    let subject = subject(cx);
+    if !missing.is_data_lost(was_seen) {
+        absence::cleared(cx, Doubt::Gone, DATABASE, &subject);
+        return UrlState::Incomplete(missing);
+    }
+    UrlState::DatabaseLost {
+        again: absence::seen(cx, Doubt::Gone, DATABASE, &subject),
+        was_seen,
+        pushed: lost::pushed(cx, DATABASE_URL),
+        missing,
     }
 }
 
-/// A database that held data is not created anew: a person does that, or restores it. Pure.
-fn database_lost(missing: &MissingParts, again: Option<Duration>) -> Verdict<AttachChange> {
-    let (cluster, database) = (&missing.cluster, missing.database.as_deref());
+/// The database of the app, as it is looked at twice: one of another cluster is another one.
+fn subject(cx: &Cx) -> String {
+    let database = cx.facts.get::<Database>();
+    let cluster = match database.as_deref() {
+        Some(Database::Managed { id }) => id.as_str(),
+        Some(Database::FlyPostgres { app, .. }) => app.as_str(),
+        Some(Database::External) | None => "",
+    };
+    format!("{cluster}/{}", role(&cx.target.app))
+}
+
+/// A database that held data is not created anew: a person does that, or restores it. One look is no proof:
+/// what this process has seen there still counts. Pure.
+fn database_lost(
+    missing: &MissingParts,
+    again: Option<Duration>,
+    was_seen: bool,
+) -> Verdict<AttachChange> {
+    let (cluster, database) = (&missing.cluster, missing.database.to_create());
     let database = database.unwrap_or_default();
     match again {
+        Some(again) if was_seen => Verdict::Holds(again),
         Some(again) => Verdict::Wait {
             why: Why::new(
                 Reason::ObservationUnknown,
@@ -232,6 +276,20 @@ fn database_lost(missing: &MissingParts, again: Option<Duration>) -> Verdict<Att
             )),
         ),
     }
+}
+
+/// Whether both specs have the database of the app in its cluster. Each app has one, and one database in it, so
+/// that their URLs differ only by the user and its password. A fallback that only one of them declares may be what
+/// serves. Pure.
+fn is_same_cluster(served: Option<&Spec>, wanted: Option<&Spec>) -> bool {
+    let (Some(served), Some(wanted)) = (served, wanted) else {
+        return false;
+    };
+    let kind = |spec: &Spec| (spec.managed.is_some(), spec.fly_postgres.is_some());
+    served.external.is_none()
+        && wanted.external.is_none()
+        && kind(served) == kind(wanted)
+        && served.fallback == wanted.fallback
 }
 
 /// The URL, if it is declared or was observed before.
@@ -307,7 +365,7 @@ fn count_failure(cx: &Cx, missing: &MissingParts, error: Error) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::testing::target;
+    use crate::{phase::provision::attachment::Part, plan::testing::target};
 
     fn next(observed: &UrlState) -> Verdict<AttachChange> {
         Attach.diff(&target(""), observed, Timestamp::UNIX_EPOCH)
@@ -329,7 +387,7 @@ mod tests {
     fn missing_parts_are_created_before_the_url_is_pushed() {
         let missing = MissingParts {
             cluster: "c1".into(),
-            user: Some("shop".into()),
+            user: Part::Missing("shop".into()),
             ..MissingParts::default()
         };
         let Verdict::Change(change) = next(&UrlState::Incomplete(missing)) else {
@@ -346,29 +404,63 @@ mod tests {
 
     #[test]
     fn a_database_that_was_used_is_never_created_anew_and_one_look_is_no_proof() {
-        let lost = |again| UrlState::DatabaseLost {
+        let pushed = SecretStatus {
+            name: DATABASE_URL.to_owned(),
+            ..SecretStatus::default()
+        };
+        let lost = |again, was_seen| UrlState::DatabaseLost {
             missing: MissingParts {
                 cluster: "c1".into(),
-                user: Some("shop".into()),
-                database: Some("shop".into()),
+                user: Part::Missing("shop".into()),
+                database: Part::Missing("shop".into()),
                 ..MissingParts::default()
             },
             again,
+            was_seen,
+            pushed: Some(pushed.clone()),
         };
         let pause = Duration::from_secs(1);
-        let Verdict::Wait { why, wake } = next(&lost(Some(pause))) else {
+        // One stale list does not take away what this process has seen.
+        let once = lost(Some(pause), true);
+        assert_eq!(next(&once), Verdict::Holds(pause));
+        let on_record = Note::Secret(pushed.clone());
+        assert_eq!(Attach.notes(&target(""), &once), [on_record]);
+        let Verdict::Wait { why, wake } = next(&lost(Some(pause), false)) else {
             unreachable!("another look")
         };
         assert_eq!(
             (why.reason, wake),
             (Reason::ObservationUnknown, Wake::After(pause))
         );
-        let Verdict::Blocked(why) = next(&lost(None)) else {
+        assert!(matches!(next(&lost(None, true)), Verdict::Blocked(_)));
+        let Verdict::Blocked(why) = next(&lost(None, false)) else {
             unreachable!("a person decides")
         };
         assert_eq!(why.reason, Reason::DatabaseLost);
         let command = "fly mpg databases create c1 --name shop";
         assert!(why.action.contains(command), "{}", why.action);
+    }
+
+    #[test]
+    fn another_url_is_a_repair_only_of_the_same_database_in_the_same_cluster() {
+        let source = |name: &str| serde_json::json!({"urlSecretRef": {"name": name, "key": "url"}});
+        let spec = |value: serde_json::Value| serde_json::from_value::<Spec>(value).ok();
+        let managed = spec(serde_json::json!({"managed": {}}));
+        let larger = spec(serde_json::json!({"managed": {"plan": "scale"}}));
+        let machines = spec(serde_json::json!({"flyPostgres": {}}));
+        let external = spec(serde_json::json!({"external": source("a")}));
+        let falls_back = spec(serde_json::json!({"managed": {}, "fallback": source("a")}));
+        let all = [&managed, &larger, &machines, &external, &falls_back];
+        assert!(all.into_iter().all(Option::is_some));
+        let same = |served: &Option<Spec>, wanted: &Option<Spec>| {
+            is_same_cluster(served.as_ref(), wanted.as_ref())
+        };
+        assert!(same(&managed, &managed) && same(&machines, &machines));
+        assert!(same(&managed, &larger) && same(&falls_back, &falls_back));
+        assert!(!same(&managed, &machines) && !same(&external, &external));
+        assert!(!same(&external, &managed) && !same(&managed, &external));
+        assert!(!same(&managed, &falls_back) && !same(&falls_back, &managed));
+        assert!(!same(&None, &managed) && !same(&managed, &None));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    attachment::{Attachment, MissingParts},
+    attachment::{Attachment, MissingParts, Part},
     stored_values,
 };
 use crate::{
@@ -56,8 +56,9 @@ pub async fn observe(cx: &Cx, cluster: &str) -> Result<Attachment> {
     }
     Ok(Attachment::Incomplete(MissingParts {
         cluster: cluster.to_owned(),
-        user: Some(role(app)),
-        database: Some(role(app)),
+        // Only its own API knows, which creates neither a second time.
+        user: Part::NotAsked(role(app)),
+        database: Part::NotAsked(role(app)),
         record: true,
         was_used: false,
     }))

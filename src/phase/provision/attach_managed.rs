@@ -2,7 +2,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::attachment::{Attachment, MissingParts};
+use super::attachment::{Attachment, MissingParts, Part};
 use crate::{
     api::Reason,
     error::Error,
@@ -55,19 +55,22 @@ async fn read(cx: &Cx, id: &str, without_record: bool) -> Result<Attachment> {
         _ => None,
     };
     let has_database = databases.iter().any(|found| found.name == role);
-    let pushed = |url: &SecretString| {
-        let record = lost::pushed(cx, names::DATABASE_URL);
-        let print = fingerprint(&cx.installation.fingerprint_key, url);
-        record.is_some_and(|record| record.fingerprint == print)
+    let is_recorded = attached.any(|attached| attached.name == cx.target.app);
+    let pushed = lost::pushed(cx, names::DATABASE_URL).map(|pushed| pushed.fingerprint);
+    let print = url.iter().flatten().next();
+    let print = print.map(|url| fingerprint(&cx.installation.fingerprint_key, url));
+    let part = |is_there: bool| match is_there {
+        true => Part::There,
+        false => Part::Missing(role.clone()),
     };
     let missing = MissingParts {
-        was_used: !has_database && url.iter().flatten().any(pushed),
-        user: (!has_user).then(|| role.clone()),
-        database: (!has_database).then(|| role.clone()),
-        record: !attached.any(|attached| attached.name == cx.target.app),
+        was_used: !has_database && was_used(pushed.as_deref(), print.as_deref(), is_recorded),
+        user: part(has_user),
+        database: part(has_database),
+        record: !is_recorded,
         cluster: id.to_owned(),
     };
-    if missing.user.is_some() || missing.database.is_some() || (missing.record && !without_record) {
+    if !has_user || !has_database || (missing.record && !without_record) {
         return Ok(Attachment::Incomplete(missing));
     }
     let Some(url) = url else {
@@ -81,6 +84,14 @@ async fn read(cx: &Cx, id: &str, without_record: bool) -> Result<Attachment> {
             action: "look at the cluster with `fly mpg status`".to_owned(),
         }),
     }
+}
+
+/// Whether the app has used its database in this cluster, which is not there now. The application has got an
+/// address (`pushed`: its fingerprint), and that is the one in this cluster (`url`: its fingerprint, if the user
+/// is there), or Fly.io has recorded that the app uses the cluster: that is done last, after user and database
+/// were created. Pure.
+fn was_used(pushed: Option<&str>, url: Option<&str>, is_recorded: bool) -> bool {
+    pushed.is_some_and(|pushed| is_recorded || url == Some(pushed))
 }
 
 /// Creates what is missing. Every part is unique by name, so a second request finds the first; what
@@ -98,7 +109,7 @@ pub async fn attach(cx: &Cx, missing: &MissingParts) -> Result<()> {
     };
     let id = &missing.cluster;
     let user = async {
-        match &missing.user {
+        match missing.user.to_create() {
             // The role that may create tables, which migrations do.
             Some(user) => {
                 let created = cx.fly.create_postgres_user(id, user, "schema_admin").await;
@@ -108,7 +119,7 @@ pub async fn attach(cx: &Cx, missing: &MissingParts) -> Result<()> {
         }
     };
     let database = async {
-        match &missing.database {
+        match missing.database.to_create() {
             Some(database) => {
                 let created = cx.fly.create_postgres_database(id, database).await;
                 exists_already(&format!("database {database}"), created)
@@ -139,6 +150,21 @@ fn url_for(base: &SecretString, role: &str, password: &SecretString) -> Option<S
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_database_was_used_also_when_its_user_is_gone_with_it_or_has_another_password() {
+        // The user is gone too, or was created anew: Fly.io's record of the app remains.
+        assert!(was_used(Some("a"), None, true));
+        assert!(was_used(Some("a"), Some("b"), true));
+        // The record went with a former app of the name: the address is that of this database.
+        assert!(was_used(Some("a"), Some("a"), false));
+        // The address of an external database, which a cluster replaces.
+        assert!(!was_used(Some("a"), None, false));
+        assert!(!was_used(Some("a"), Some("b"), false));
+        // The application has got no address yet.
+        assert!(!was_used(None, Some("a"), true));
+        assert!(!was_used(None, None, true));
+    }
 
     #[test]
     fn the_url_keeps_host_and_options_and_gets_user_password_and_database() {

@@ -7,7 +7,10 @@ use secrecy::SecretString;
 
 use super::ours::{gone, may_exist, record_creation, unconfirmed, was_created};
 use crate::{
-    api::{Reason, policy::Deletion, reference::UrlSource, status::ExternalObject},
+    api::{
+        Reason, policy::Deletion, provision::Redis as RedisSpec, reference::UrlSource,
+        status::ExternalObject,
+    },
     error::Error,
     fly::NewRedis,
     phase::{
@@ -19,7 +22,8 @@ use crate::{
         left_behind::{LeftBehind, why},
         lost::{self, Lost},
         names::{self, REDIS_URL},
-        redis_plans, release_secrets,
+        redis_plans,
+        release_secrets::{self, Leads},
     },
     pipeline::{
         Cx, Note, Removal, Slot, Step, StepChange, StepId, Verdict, Wake, Why, step::Result,
@@ -262,7 +266,10 @@ async fn observe_state(cx: &Cx) -> Result<RedisState> {
         },
     };
     lost::found(cx, StepId::Redis);
-    let compared = release_secrets::compare_address(cx, REDIS_URL, url.clone());
+    let served = release_secrets::served(cx).await?;
+    let served = served.as_ref().and_then(|served| served.redis.as_ref());
+    let leads = leads(spec, served);
+    let compared = release_secrets::compare_address(cx, REDIS_URL, url.clone(), leads);
     let (compared, waits) = compared.await?;
     cx.facts.set(RedisUrl(url));
     Ok(RedisState::Known {
@@ -270,6 +277,17 @@ async fn observe_state(cx: &Cx) -> Result<RedisState> {
         waits,
         external: spec.external.is_some(),
     })
+}
+
+/// Where the URL leads, beside that of the release that serves: the app has one Upstash database, by its name, so
+/// that one with another URL was made again in the place of the former.
+fn leads(spec: &RedisSpec, served: Option<&RedisSpec>) -> Leads {
+    let is_upstash = |spec: &RedisSpec| spec.external.is_none();
+    if is_upstash(spec) && served.is_some_and(is_upstash) {
+        Leads::ToTheSame
+    } else {
+        Leads::Elsewhere
+    }
 }
 
 /// The database that is on record, if the application has got its URL. One whose data Redis may drop
@@ -465,6 +483,7 @@ async fn create(cx: &Cx, name: String) -> Result<()> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::plan::testing::target;
@@ -478,6 +497,22 @@ mod tests {
             },
             waits: false,
             external: false,
+        }
+    }
+
+    #[test]
+    fn another_address_of_the_same_database_repairs_what_serves_and_one_of_another_waits() {
+        let spec = |text: &str| serde_json::from_str::<RedisSpec>(text).unwrap();
+        let upstash = spec(r#"{"upstash": {}}"#);
+        let external = spec(r#"{"external": {"urlSecretRef": {"name": "redis", "key": "url"}}}"#);
+        assert_eq!(leads(&upstash, Some(&upstash)), Leads::ToTheSame);
+        for (spec, served) in [
+            (&upstash, None),
+            (&upstash, Some(&external)),
+            (&external, Some(&external)),
+            (&external, Some(&upstash)),
+        ] {
+            assert_eq!(leads(spec, served), Leads::Elsewhere);
         }
     }
 

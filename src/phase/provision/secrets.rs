@@ -11,7 +11,7 @@ use crate::{
         app_secrets,
         lost::{self, Lost},
         release_secrets,
-        wanted_secrets::{self, Push, rotation, store},
+        wanted_secrets::{self, Push, Wanted, rotation, store},
     },
     pipeline::{
         ChangeKind, Cx, Note, Removal, Step, StepChange, StepId, Verdict, Why, step::Result,
@@ -95,6 +95,16 @@ fn settling(changes: &Changes) -> SecretsChange {
     }
 }
 
+/// The change of the store that comes first, once it is known whether the secrets wait for Deploy.
+async fn unsettled(cx: &Cx, wanted: &Wanted) -> Result<Option<SecretsChange>> {
+    let rotation = rotation(cx);
+    if wanted.changes(cx, &rotation).is_none() {
+        return Ok(None);
+    }
+    let rotation = release_secrets::allowed(cx, rotation).await?;
+    Ok(wanted.changes(cx, &rotation).as_ref().map(settling))
+}
+
 /// Those of the values that are not stored, though the application has got them: they are on record, or
 /// Fly.io has them. Values are stored before they are pushed, so these are lost, or were never ours.
 async fn lost(cx: &Cx, missing: Vec<String>) -> Result<Option<Lost>> {
@@ -162,7 +172,7 @@ impl Step for Secrets {
         let wanted = wanted_secrets::observe(cx).await?;
         let lost = lost(cx, wanted.missing.clone()).await?;
         let mut state = SecretsState {
-            unsettled: wanted.changes.as_ref().map(settling),
+            unsettled: None,
             lost,
             current: Vec::new(),
             push: Push::default(),
@@ -172,6 +182,7 @@ impl Step for Secrets {
         };
         if wanted.values.is_empty() && app_secrets::records(cx).is_empty() {
             release_secrets::secrets_wait(cx, false);
+            state.unsettled = unsettled(cx, &wanted).await?;
             return Ok(state);
         }
         let compared = app_secrets::compare(cx, &wanted.values).await?;
@@ -183,6 +194,7 @@ impl Step for Secrets {
         };
         state.waits = release_secrets::waits(cx, &state.push, &wanted.values).await?;
         release_secrets::secrets_wait(cx, state.waits);
+        state.unsettled = unsettled(cx, &wanted).await?;
         Ok(state)
     }
 
@@ -192,10 +204,7 @@ impl Step for Secrets {
         observed: &SecretsState,
         _now: Timestamp,
     ) -> Verdict<SecretsChange> {
-        // The release that serves may still have the values before the last rotation.
-        let is_kept = |change: &&SecretsChange| observed.waits && **change == SecretsChange::GiveUp;
-        let unsettled = observed.unsettled.as_ref();
-        if let Some(change) = unsettled.filter(|change| !is_kept(change)) {
+        if let Some(change) = &observed.unsettled {
             let settle = || Verdict::Change(change.clone());
             return match &observed.lost {
                 Some(lost) => {
@@ -233,7 +242,8 @@ impl Step for Secrets {
             | SecretsChange::Rotate
             | SecretsChange::GiveUp => {
                 let wanted = &cx.target.provision.secrets.generate;
-                store(cx).settle(wanted, &rotation(cx), cx.now()).await?;
+                let rotation = release_secrets::allowed(cx, rotation(cx)).await?;
+                store(cx).settle(wanted, &rotation, cx.now()).await?;
                 Ok(())
             }
             SecretsChange::Push(push) => {
@@ -305,14 +315,16 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_from_what_serves_waits_and_the_values_before_a_rotation_stay_meanwhile() {
+    fn what_differs_from_what_serves_waits_and_what_is_missing_is_generated_meanwhile() {
         let waits = |unsettled| SecretsState {
             waits: true,
             ..observed(unsettled, &["A"], &["C"])
         };
         assert_eq!(next(&waits(None)), Verdict::Done);
-        assert_eq!(next(&waits(Some(SecretsChange::GiveUp))), Verdict::Done);
-        let rotate = SecretsChange::Rotate;
-        assert_eq!(next(&waits(Some(rotate.clone()))), Verdict::Change(rotate));
+        let generate = SecretsChange::Generate;
+        assert_eq!(
+            next(&waits(Some(generate.clone()))),
+            Verdict::Change(generate)
+        );
     }
 }

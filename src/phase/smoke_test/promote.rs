@@ -1,21 +1,28 @@
 //! The release becomes the one that serves: it is rolled out, and it has passed all checks. The
 //! record keeps the spec that it went live with, so that it can be kept and proven again whatever
-//! the spec says later.
+//! the spec says later. From then on no release needs the secrets that this one is without: they are removed.
 
-use std::fmt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use jiff::Timestamp;
 
 use crate::{
-    phase::releases::{
-        record::{Outcome, Record},
-        store,
+    phase::{
+        app_secrets, release_secrets,
+        releases::{
+            record::{Outcome, Record},
+            store,
+        },
+        wanted_secrets::Push,
     },
     pipeline::{ChangeKind, Cx, Note, Step, StepChange, StepId, Verdict, step::Result},
     plan::{ServedSpec, Target},
 };
 
-/// Records that the release passed its SmokeTest.
+/// Records that the release passed its SmokeTest, and removes the secrets that it is without.
 pub struct Promote;
 
 /// The record of the newest release, and the history.
@@ -23,21 +30,33 @@ pub struct Promote;
 pub struct Observed {
     latest: Option<Record>,
     notes: Vec<Note>,
+    /// Secrets that the release is without.
+    surplus: BTreeSet<String>,
     /// Whether this pass may write. Other integrations alone are no drift that is only reported.
     may_act: bool,
 }
 
-/// The record, as it is to be written.
+/// What a proven release leads to, one after the other: what serves is on record before anything of the
+/// release before it goes.
 #[derive(Debug)]
-pub struct RecordProof(Box<Record>);
+pub enum Promotion {
+    /// The record, as it is to be written.
+    Record(Box<Record>),
+    /// Remove these secrets.
+    Remove(Push),
+}
 
-impl fmt::Display for RecordProof {
+impl fmt::Display for Promotion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "record that release {} serves", self.0.number)
+        match self {
+            Self::Record(record) => write!(f, "record that release {} serves", record.number),
+            Self::Remove(push) => push.fmt(f),
+        }
     }
 }
 
-impl StepChange for RecordProof {
+/// Neither is drift: the machines of the release were made for it.
+impl StepChange for Promotion {
     fn kind(&self) -> ChangeKind {
         ChangeKind::Housekeeping
     }
@@ -45,7 +64,7 @@ impl StepChange for RecordProof {
 
 impl Step for Promote {
     type Observed = Observed;
-    type Change = RecordProof;
+    type Change = Promotion;
 
     fn id(&self) -> StepId {
         StepId::Promote
@@ -76,11 +95,12 @@ impl Step for Promote {
         Ok(Observed {
             latest: records.latest().cloned(),
             notes,
+            surplus: release_secrets::surplus(cx),
             may_act: cx.may_act(),
         })
     }
 
-    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<RecordProof> {
+    fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<Promotion> {
         let served = ServedSpec::of(target);
         let is_recorded = |record: &Record| {
             let then = record.content.served.as_ref();
@@ -96,8 +116,12 @@ impl Step for Promote {
                 let mut record = record.clone();
                 record.proven = true;
                 record.content.served = Some(served);
-                Verdict::Change(RecordProof(Box::new(record)))
+                Verdict::Change(Promotion::Record(Box::new(record)))
             }
+            Some(_) if !observed.surplus.is_empty() => Verdict::Change(Promotion::Remove(Push {
+                unset: observed.surplus.clone(),
+                ..Push::default()
+            })),
             _ => Verdict::Done,
         }
     }
@@ -106,8 +130,11 @@ impl Step for Promote {
         observed.notes.clone()
     }
 
-    async fn act(&self, cx: &Cx, RecordProof(record): RecordProof) -> Result<()> {
-        store::save(cx, *record).await
+    async fn act(&self, cx: &Cx, change: Promotion) -> Result<()> {
+        match change {
+            Promotion::Record(record) => store::save(cx, *record).await,
+            Promotion::Remove(push) => app_secrets::push(cx, push.send(BTreeMap::new())).await,
+        }
     }
 }
 
@@ -117,17 +144,51 @@ mod tests {
     use super::*;
     use crate::{phase::releases::records::tests::record, phase::testing::target};
 
-    fn verdict(record: Record, target: &Target) -> Verdict<RecordProof> {
+    fn verdict(record: Record, target: &Target) -> Verdict<Promotion> {
         verdict_of(record, target, true)
     }
 
-    fn verdict_of(record: Record, target: &Target, may_act: bool) -> Verdict<RecordProof> {
+    fn verdict_of(record: Record, target: &Target, may_act: bool) -> Verdict<Promotion> {
+        verdict_with(record, target, may_act, &[])
+    }
+
+    fn verdict_with(
+        record: Record,
+        target: &Target,
+        may_act: bool,
+        surplus: &[&str],
+    ) -> Verdict<Promotion> {
         let observed = Observed {
             latest: Some(record),
             notes: Vec::new(),
+            surplus: surplus.iter().map(|name| (*name).to_owned()).collect(),
             may_act,
         };
         Promote.diff(target, &observed, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn secrets_of_the_release_before_are_removed_only_once_the_one_without_them_serves() {
+        let spec = target("", &[]);
+        let rolled_out = Record {
+            proven: false,
+            ..record(2, "b", Outcome::Succeeded)
+        };
+        let Verdict::Change(Promotion::Record(proven)) =
+            verdict_with(rolled_out, &spec, true, &["B"])
+        else {
+            unreachable!("what serves is recorded first");
+        };
+        let Verdict::Change(remove) = verdict_with(*proven, &spec, true, &["B"]) else {
+            unreachable!("then they go");
+        };
+        assert_eq!(remove.to_string(), "remove the secrets B");
+        let failed = record(2, "b", Outcome::Failed);
+        let verdict = verdict_with(failed, &spec, true, &["B"]);
+        assert!(
+            matches!(verdict, Verdict::Done),
+            "they stay with what is restored"
+        );
     }
 
     #[test]
@@ -138,7 +199,7 @@ mod tests {
             ..record(1, "a", Outcome::Succeeded)
         };
         assert!(!rolled_out.is_good());
-        let Verdict::Change(RecordProof(proven)) = verdict(rolled_out, &one) else {
+        let Verdict::Change(Promotion::Record(proven)) = verdict(rolled_out, &one) else {
             unreachable!("it is not proven yet");
         };
         assert!(proven.is_good());
@@ -146,7 +207,7 @@ mod tests {
 
         // The same release with another scale: what is kept is what went live last.
         let other = target("deploy: {scale: {app: 3}}", &[]);
-        let Verdict::Change(RecordProof(again)) = verdict(*proven, &other) else {
+        let Verdict::Change(Promotion::Record(again)) = verdict(*proven, &other) else {
             unreachable!("the spec differs");
         };
         assert_eq!(again.content.served.unwrap().deploy.scale["app"], 3);
@@ -164,7 +225,7 @@ mod tests {
         assert!(matches!(verdict(proven.clone(), &one), Verdict::Done));
         let reported = verdict_of(proven.clone(), &other, false);
         assert!(matches!(reported, Verdict::Done));
-        let Verdict::Change(RecordProof(again)) = verdict(proven, &other) else {
+        let Verdict::Change(Promotion::Record(again)) = verdict(proven, &other) else {
             unreachable!("the integrations differ");
         };
         assert_eq!(again.content.served, Some(ServedSpec::of(&other)));

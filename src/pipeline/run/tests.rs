@@ -65,6 +65,7 @@ mod id {
 /// What a step finds.
 enum Is {
     Done,
+    Holds,
     Waits,
     Stopped,
     Wrong,
@@ -162,6 +163,7 @@ impl Step for Made {
     fn diff(&self, _target: &Target, observed: &Is, _now: Timestamp) -> Verdict<PutRight> {
         match observed {
             Is::Done => Verdict::Done,
+            Is::Holds => Verdict::Holds(LIMIT),
             Is::Waits => Verdict::Wait {
                 why: Why::new(Reason::MachineStarting, "it starts"),
                 wake: Wake::Poll,
@@ -285,6 +287,7 @@ async fn told_pass(
         phase: &phase,
         earlier: &[],
         gate: None,
+        cx,
     };
     let ran = tokio::time::timeout(LIMIT, pass.steps(running, memory)).await;
     assert!(

@@ -1,6 +1,6 @@
 //! Decides what has to change in the stored values. Pure.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
@@ -17,6 +17,24 @@ pub struct Rotation {
     pub max_age: Option<Duration>,
     /// For how long the previous value is kept.
     pub overlap: Duration,
+    /// What is left as it is for now.
+    pub rests: Rests,
+    /// Since when the release that serves has each value, by name: the overlap begins with it. Before anything
+    /// serves, it begins when the value is stored.
+    pub used_since: BTreeMap<String, Timestamp>,
+}
+
+/// Which replacements rest. One value is stored beside the one before, so that a third would destroy the one
+/// that the application has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rests {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those by age: the latest release failed, and each makes another release, with which it would be tried again.
+    Age,
+    /// All: the release that serves has not got the stored values yet.
+    All,
 }
 
 impl Rotation {
@@ -26,7 +44,19 @@ impl Rotation {
             token,
             max_age: spec.max_age.as_ref().map(|age| age.get()),
             overlap: spec.overlap.get(),
+            rests: Rests::Nothing,
+            used_since: BTreeMap::new(),
         }
+    }
+
+    /// Whether the annotation asks for a rotation that was not made yet.
+    fn is_asked(&self, stored: &Stored) -> bool {
+        self.rests != Rests::All && self.token.is_some() && self.token != stored.rotated_for
+    }
+
+    /// Whether age replaces and drops values now.
+    fn ages(&self) -> bool {
+        self.rests == Rests::Nothing
     }
 }
 
@@ -87,21 +117,20 @@ pub fn decide(
             ..Changes::default()
         };
     };
-    let age = |name: &str| {
-        let since = stored.generated_at.get(name)?;
-        // Negative when the clock was set back: then nothing is old.
-        Duration::try_from(now.duration_since(*since)).ok()
-    };
-    let asked = rotation.token.is_some() && rotation.token != stored.rotated_for;
+    // Negative when the clock was set back: then nothing is old.
+    let age = |since: &Timestamp| Duration::try_from(now.duration_since(*since)).ok();
+    let asked = rotation.is_asked(stored);
     let mut changes = Changes {
         handled: rotation.token.clone().filter(|_| asked),
         claim: stored.uid.as_deref() != Some(uid),
         ..Changes::default()
     };
     for wanted in wanted {
-        let old = rotation
-            .max_age
-            .is_some_and(|max| age(&wanted.name).is_some_and(|age| age > max));
+        let since = stored.generated_at.get(&wanted.name);
+        let old = rotation.ages()
+            && rotation
+                .max_age
+                .is_some_and(|max| since.and_then(age).is_some_and(|age| age > max));
         match stored.values.get(&wanted.name) {
             // An empty value protects nothing, so it counts as missing.
             None => changes.generate.push(wanted.clone()),
@@ -114,8 +143,12 @@ pub fn decide(
     }
     for name in stored.previous.keys() {
         let replaced_again = changes.rotate.iter().any(|rotated| rotated.name == *name);
-        let outlived = age(name).is_some_and(|age| age > rotation.overlap);
-        if outlived && !replaced_again {
+        let stored_at = stored.generated_at.get(name);
+        let since = stored_at.max(rotation.used_since.get(name));
+        let outlived = since
+            .and_then(age)
+            .is_some_and(|age| age > rotation.overlap);
+        if rotation.ages() && outlived && !replaced_again {
             changes.drop_previous.push(name.clone());
         }
     }
@@ -359,6 +392,78 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_the_application_has_is_not_destroyed_by_a_second_rotation() {
+        let t0 = at("2026-11-24T12:00:00Z");
+        let wanted_now = wanted(&["JWT_SECRET"]);
+        let asked = |token: &str, rests| Rotation {
+            token: Some(token.into()),
+            max_age: Some(2 * HOUR),
+            overlap: HOUR,
+            rests,
+            ..Rotation::default()
+        };
+        let none = Rotation::default();
+        let first = written(None, &decide(None, "uid-1", &wanted_now, &none, t0), t0);
+        let monday = asked("monday", Rests::Nothing);
+        let changes = decide(Some(&first), "uid-1", &wanted_now, &monday, t0);
+        let second = written(Some(&first), &changes, t0);
+
+        // Deploy waits for its gate, for days: neither age, the end of the overlap nor a person touches them.
+        let late = at("2026-11-27T12:00:00Z");
+        let waits = asked("tuesday", Rests::All);
+        let rests = decide(Some(&second), "uid-1", &wanted_now, &waits, late);
+        assert!(rests.is_empty(), "{rests:?}");
+        // A value that is missing is made up all the same, and the token is not used up.
+        let more = wanted(&["JWT_SECRET", "NEW"]);
+        let changes = decide(Some(&second), "uid-1", &more, &waits, late);
+        assert_eq!((changes.generate.len(), &changes.handled), (1, &None));
+
+        // A release that failed is not tried again by age, but as soon as a person asks.
+        let held = asked("monday", Rests::Age);
+        assert!(decide(Some(&second), "uid-1", &wanted_now, &held, late).is_empty());
+        let held = asked("tuesday", Rests::Age);
+        let changes = decide(Some(&second), "uid-1", &wanted_now, &held, late);
+        assert_eq!(changes.rotate, wanted_now);
+    }
+
+    #[test]
+    fn the_overlap_begins_when_the_application_has_the_new_value() {
+        let t0 = at("2026-11-24T12:00:00Z");
+        let wanted = wanted(&["JWT_SECRET"]);
+        let none = Rotation::default();
+        let first = written(None, &decide(None, "uid-1", &wanted, &none, t0), t0);
+        let rotation = |since: &str| Rotation {
+            token: Some("monday".into()),
+            overlap: HOUR,
+            used_since: [("JWT_SECRET".to_owned(), at(since))].into(),
+            ..Rotation::default()
+        };
+        let used = rotation("2026-11-25T12:00:00Z");
+        let second = written(
+            Some(&first),
+            &decide(Some(&first), "uid-1", &wanted, &used, t0),
+            t0,
+        );
+        let dropped =
+            |time: &str| decide(Some(&second), "uid-1", &wanted, &used, at(time)).drop_previous;
+        assert!(
+            dropped("2026-11-25T13:00:00Z").is_empty(),
+            "stored a day ago, used for an hour"
+        );
+        assert_eq!(dropped("2026-11-25T13:00:01Z"), ["JWT_SECRET"]);
+        // The release that serves has it from before: then it counts from when it was replaced.
+        let used = rotation("2026-11-20T12:00:00Z");
+        let early = decide(
+            Some(&second),
+            "uid-1",
+            &wanted,
+            &used,
+            at("2026-11-24T13:00:00Z"),
+        );
+        assert!(early.is_empty(), "{early:?}");
+    }
+
+    #[test]
     fn a_value_lasts_its_whole_time_and_so_does_the_one_before() {
         let t0 = at("2026-11-24T12:00:00Z");
         let both = wanted(&["ICS_SALT", "JWT_SECRET"]);
@@ -366,6 +471,7 @@ mod tests {
             token: Some("monday".into()),
             max_age: Some(2 * HOUR),
             overlap: HOUR,
+            ..Rotation::default()
         };
         let none = Rotation::default();
         let first = written(None, &decide(None, "uid-1", &both, &none, t0), t0);

@@ -28,7 +28,7 @@ mod error;
 mod next;
 mod stored;
 
-pub use decision::{Changes, Rotation, decide};
+pub use decision::{Changes, Rests, Rotation, decide};
 pub use entropy::{Entropy, generate, operating_system};
 pub use error::Error;
 pub use stored::{Stored, is_of, name};

@@ -15,7 +15,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    deploy::{APP, alive, image, shell},
+    deploy::{APP, alive, image, shell, until},
     env::{Env, is, message, reason},
     service::hello,
     trouble::{event, fly},
@@ -222,7 +222,7 @@ async fn a_key_that_leaves_its_secret_leaves_the_application_with_one_release() 
     let params = PatchParams::default();
     secrets.patch("keys", &params, &without).await.unwrap();
 
-    // It is live again only when the machines run without it.
+    // It is live again only when the release without it serves and Fly.io has it no longer.
     let number = |status: &ActivationStatus| status.release.as_ref()?.number;
     env.wait("hola", "another release without it", |status| {
         number(status) == Some(2) && is(status, "Ready", "True")
@@ -241,6 +241,40 @@ async fn a_key_that_leaves_its_secret_leaves_the_application_with_one_release() 
     assert!(!digests(&env).contains_key("MAIL_KEY"));
     let status = env.status("hola").await;
     assert_eq!((number(&status), status.history.len()), (Some(2), 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_that_the_spec_drops_stay_until_the_release_without_them_serves() {
+    let env = serving(json!({})).await;
+    let wanted = digests(&env);
+
+    // Its command fails: what serves has its secrets, and one that is removed by hand comes back.
+    let port = "[http_service]\ninternal_port = 8080\n";
+    let fails = format!("{port}[deploy]\nrelease_command = \"-c 'exit 4'\"\n");
+    let spec = json!({
+        "deploy": {"image": image("exits"), "config": {"inline": fails}},
+        "provision": {"secrets": {"from": null}},
+    });
+    env.patch("hola", json!({ "spec": spec })).await;
+    until(&env, "ReleaseCommand", "ReleaseCommandFailed").await;
+    assert_eq!(digests(&env), wanted, "after the command");
+    by_hand(&env, &[("API_KEY", None)]).await;
+    env.wait("hola", "it comes back", |_| digests(&env) == wanted)
+        .await;
+
+    // Its machines fail: those of what serves are restored with their secrets.
+    waits(&env, json!({"deploy": {"config": null}}), "RolledBack").await;
+    assert_eq!(digests(&env), wanted, "after the rollback");
+
+    env.patch("hola", json!({"spec": {"deploy": {"image": image("2")}}}))
+        .await;
+    env.wait("hola", "live without them", |status| {
+        let release = status.release.as_ref();
+        release.is_some_and(|release| release.image == image("2")) && is(status, "Ready", "True")
+    })
+    .await;
+    let names: Vec<String> = digests(&env).into_keys().collect();
+    assert_eq!(names, ["JWT_SECRET"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -211,9 +211,11 @@ async fn what_is_refused_says_what_is_missing_and_what_to_do() {
     ran(everywhere)
         .await
         .says(1, &["create clusterrolebinding activation-view", grant]);
-    golive(&env, &["status", "nowhere"])
-        .await
-        .says(1, &["there is no Activation nowhere", "list -A"]);
+    for asked in ["status", "events"] {
+        golive(&env, &[asked, "nowhere"])
+            .await
+            .says(1, &["there is no Activation nowhere", "list -A"]);
+    }
     golive(&env, &["approve", "hola", "--yes"])
         .await
         .says(1, &["has not observed the current spec"]);
@@ -273,6 +275,36 @@ async fn a_watch_prints_a_line_for_each_change_and_ends_when_nobody_reads_it() {
     let mut errors = watch.child().stderr.take().unwrap();
     errors.read_to_string(&mut said).unwrap();
     assert_eq!((code, said.as_str()), (Some(0), ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_is_terminated_ends_as_by_ctrl_c() {
+    let env = Env::without_operator(options()).await;
+    env.activation("hola", json!({})).await;
+    let mut command = command(&["watch", "hola", "--namespace", &env.namespace]);
+    command
+        .env("KUBECONFIG", env.cluster.kubeconfig())
+        .stdout(Stdio::piped());
+    let mut watch = Guarded::spawn(&mut command);
+    let mut lines = BufReader::new(watch.child().stdout.take().unwrap()).lines();
+    // It waits for signals once it has shown something.
+    let first = tokio::task::spawn_blocking(move || (lines.next().unwrap().unwrap(), lines));
+    let (first, _lines) = tokio::time::timeout(LIMIT, first).await.unwrap().unwrap();
+    assert!(first.contains("/hola "), "{first}");
+    let id = watch.id().to_string();
+    let sent = Command::new("sh")
+        .args(["-c", "kill -TERM \"$1\"", "kill", &id])
+        .status();
+    assert!(sent.unwrap().success());
+    let end = Instant::now() + LIMIT;
+    let code = loop {
+        if let Some(ended) = watch.child().try_wait().unwrap() {
+            break ended.code();
+        }
+        assert!(Instant::now() < end, "it still watches");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(code, Some(0));
 }
 
 #[test]

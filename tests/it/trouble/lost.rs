@@ -295,8 +295,9 @@ async fn a_dropped_user_comes_back_and_a_dropped_database_is_made_by_nobody_but_
     );
     assert!(action.contains(&command), "{action}");
     event(&env, "cabanas", "DatabaseLost").await;
-    // Another process, which has never seen it, asks the same.
+    // Another process, which has never seen it, asks the same, also when the user is gone too.
     env.stop_operator().await;
+    drop(&env, "postgres-user").await;
     env.start_operator(&FLAGS).await;
     env.wait("cabanas", "the same question", |status| {
         lost(status) && is(status, "Ready", "False")

@@ -138,8 +138,8 @@ fn doubt_first(cx: &Cx, slot: &str, machines: &[Machine]) -> Result<()> {
     if machines.is_empty()
         && let Some(again) = absence::seen(cx, Doubt::Gone, MACHINE, slot)
     {
-        return Err(Error::NotSeen {
-            what: format!("the machine of the command in {slot}"),
+        return Err(Error::MayHaveRun {
+            what: format!("the command in {slot}"),
             again,
         });
     }

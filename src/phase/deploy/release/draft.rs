@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::status::{SecretStatus, one_line},
-    phase::app_secrets,
+    phase::release_secrets,
     pipeline::Cx,
 };
 
@@ -55,7 +55,8 @@ pub fn draft(
 }
 
 fn content(cx: &Cx, release: &WantedRelease) -> Content {
-    let secrets = app_secrets::records(cx);
+    // Without those that are removed once it serves.
+    let secrets = release_secrets::expected(cx);
     let of = |part: fn(&SecretStatus) -> &String| {
         let parts = secrets.iter();
         parts.map(move |(name, secret)| (name.clone(), part(secret).clone()))

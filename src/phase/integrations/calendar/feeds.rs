@@ -1,6 +1,9 @@
 //! I3: the calendars that the application imports, read by their addresses. Pure but for the asking.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt, stream};
 use secrecy::SecretString;
@@ -28,6 +31,10 @@ const WIDTH: usize = 4;
 ///
 /// Unit: bytes.
 const SMALL: usize = 1 << 20;
+
+/// How long the answers of all large calendars of one application are awaited together: they are asked one after
+/// the other, and hosts that let their answers drip must not use up the time of the whole set.
+const LARGE: Duration = Duration::from_secs(180);
 
 /// A calendar of another channel. Whoever has its address can read it: only the name is shown.
 #[derive(Clone, Debug)]
@@ -173,8 +180,18 @@ fn is_a_list(address: &str) -> bool {
 type Found = (Ended, String);
 
 /// I3 by the feeds themselves. `fetch` asks for one, and reads at most so many bytes of it; it takes the
-/// place of what [`super::check`] says of I3. Several are asked at the same time, and large ones alone.
+/// place of what [`super::check`] says of I3. Several are asked at the same time, and large ones alone, for a
+/// bounded time in all.
 pub async fn feeds<F, A>(feeds: &[Entry], fetch: F) -> Outcome
+where
+    F: Fn(Feed, usize) -> A,
+    A: Future<Output = Fetched>,
+{
+    feeds_within(feeds, LARGE, fetch).await
+}
+
+/// The same with the time for all large ones.
+async fn feeds_within<F, A>(feeds: &[Entry], mut left: Duration, fetch: F) -> Outcome
 where
     F: Fn(Feed, usize) -> A,
     A: Future<Output = Fetched>,
@@ -201,7 +218,18 @@ where
         };
         let (ended, what) = match (small, entry) {
             (Some(found), _) => found,
-            (None, Ok(feed)) => judge(fetch(feed.clone(), ical::MAX_BYTES).await).await,
+            (None, Ok(_)) if left.is_zero() => not_in_time(),
+            (None, Ok(feed)) => {
+                let began = Instant::now();
+                let asked = fetch(feed.clone(), ical::MAX_BYTES);
+                let asked = tokio::time::timeout(left, asked).await;
+                let rest = left.saturating_sub(began.elapsed());
+                left = asked.as_ref().map_or(Duration::ZERO, |_| rest);
+                match asked {
+                    Ok(fetched) => judge(fetched).await,
+                    Err(_) => not_in_time(),
+                }
+            }
             (None, Err(unasked)) => of_unasked(unasked),
         };
         found.push((ended, format!("{name} {what}")));
@@ -211,6 +239,11 @@ where
 
 fn of_unasked(unasked: &Unasked) -> Found {
     (Ended::Unproven, unasked.why.words().to_owned())
+}
+
+fn not_in_time() -> Found {
+    let what = "is large and was not read, because the large calendars together took too long";
+    (Ended::Unknown, what.to_owned())
 }
 
 /// I3 of what was found of each.
@@ -507,6 +540,28 @@ mod tests {
         assert_eq!(outcome.await.ended, Ended::Passed);
         let most = most.into_inner();
         assert!(most <= ical::MAX_BYTES, "{most} bytes at the same time");
+    }
+
+    #[tokio::test]
+    async fn large_calendars_that_drip_use_up_only_the_time_of_large_calendars() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let list = "https://h.example/x ".repeat(MAX_FEEDS);
+        let list = parse_feeds(&list).unwrap();
+        let asked = AtomicUsize::new(0);
+        let drips = async |_: Feed, limit: usize| -> Fetched {
+            if limit == SMALL {
+                return Err(ProbeError::TooLarge(limit));
+            }
+            asked.fetch_add(1, Ordering::SeqCst);
+            std::future::pending().await
+        };
+        let outcome = feeds_within(&list, Duration::from_millis(20), drips).await;
+        assert_eq!(outcome.ended, Ended::Unknown, "{outcome:?}");
+        assert!(
+            outcome.evidence.contains("together took too long"),
+            "{outcome:?}"
+        );
+        assert_eq!(asked.into_inner(), 1, "the others are not asked");
     }
 
     #[tokio::test]

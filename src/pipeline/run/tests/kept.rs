@@ -80,25 +80,6 @@ async fn a_gate_is_not_asked_about_a_plan_that_changes_nothing() {
     async fn progress(phases: &'static [Phase], state: GateState) -> (PhaseProgress, bool) {
         pass_of((cx(), &mut Observations::default()), phases, state).await
     }
-    async fn pass_of(
-        (cx, memory): (Cx, &mut Observations),
-        phases: &'static [Phase],
-        state: GateState,
-    ) -> (PhaseProgress, bool) {
-        let gate = |_| {
-            Some(GateReport {
-                status: GateStatus {
-                    state,
-                    ..GateStatus::default()
-                },
-                message: String::new(),
-            })
-        };
-        let first = std::future::ready(Ok(()));
-        let report = run(&cx, phases, memory, &Told::default(), gate, first).await;
-        let phase = report.unwrap().phases.remove(0);
-        (phase.progress, phase.gate.is_some())
-    }
     use PhaseProgress::{AwaitingApproval, Planned, Rejected, Succeeded};
     let asked = GateState::Requested;
     assert_eq!(progress(DEPLOY, asked).await, (Succeeded, false));
@@ -106,6 +87,9 @@ async fn a_gate_is_not_asked_about_a_plan_that_changes_nothing() {
         progress(DEPLOY, GateState::Pending).await,
         (Succeeded, false)
     );
+    // Nobody had to answer.
+    let late = progress(DEPLOY, GateState::Expired).await;
+    assert_eq!(late, (Succeeded, false));
     // Who rejected it is not passed over, and what a check would find is not known.
     assert_eq!(
         progress(DEPLOY, GateState::Rejected).await,
@@ -127,4 +111,93 @@ async fn a_gate_is_not_asked_about_a_plan_that_changes_nothing() {
     assert_eq!(found, (AwaitingApproval, true));
     assert_eq!(progress(DEPLOY, asked).await, (AwaitingApproval, true));
     assert_eq!(progress(DEPLOY, GateState::Pending).await, (Planned, true));
+    let late = progress(DEPLOY, GateState::Expired).await;
+    assert_eq!(late, (Rejected, true));
+}
+
+/// One pass over the phases whose gates are in this state: the progress of the first, and whether its gate is
+/// reported.
+async fn pass_of(
+    (cx, memory): (Cx, &mut Observations),
+    phases: &'static [Phase],
+    state: GateState,
+) -> (PhaseProgress, bool) {
+    let gate = |_| {
+        Some(GateReport {
+            status: GateStatus {
+                state,
+                ..GateStatus::default()
+            },
+            message: String::new(),
+        })
+    };
+    let first = std::future::ready(Ok(()));
+    let report = run(&cx, phases, memory, &Told::default(), gate, first).await;
+    let phase = report.unwrap().phases.remove(0);
+    (phase.progress, phase.gate.is_some())
+}
+
+#[tokio::test]
+async fn a_change_that_comes_up_behind_a_gate_that_nobody_was_asked_at_is_not_made_unasked() {
+    static WRONG: AtomicBool = AtomicBool::new(false);
+    static ACTED: AtomicBool = AtomicBool::new(false);
+    static BEHIND: Made = Made {
+        act: || ACTED.store(true, SeqCst),
+        ..Made::new(id::STEP, &[], || {
+            Box::pin(async {
+                Ok(match WRONG.load(SeqCst) {
+                    true => Is::Wrong,
+                    false => Is::Done,
+                })
+            })
+        })
+    };
+    static STEPS: &[&dyn AnyStep] = &[&BEHIND];
+    static DEPLOY: &[Phase] = &[Phase {
+        id: PhaseName::Deploy,
+        steps: STEPS,
+    }];
+    let mut memory = Observations::default();
+    let asked = GateState::Requested;
+    let found = pass_of((cx(), &mut memory), DEPLOY, asked).await;
+    assert_eq!(found, (PhaseProgress::Succeeded, false));
+
+    // The same plan; the step is due again, and the preview is not.
+    WRONG.store(true, SeqCst);
+    memory.steps.clear();
+    let found = pass_of((cx(), &mut memory), DEPLOY, asked).await;
+
+    assert_eq!(found, (PhaseProgress::AwaitingApproval, true));
+    assert!(!ACTED.load(SeqCst));
+    let preview = memory.preview.as_ref().unwrap();
+    assert_eq!(preview.changes.len(), 1, "it is what the gate asks about");
+}
+
+#[tokio::test]
+async fn a_gate_is_not_asked_because_a_step_holds_or_could_not_be_observed_once() {
+    static LOST: AtomicBool = AtomicBool::new(true);
+    static HOLDS: Made = Made::new(id::STEP, &[], || {
+        Box::pin(async {
+            match LOST.load(SeqCst) {
+                true => Err(Error::NotKnown("the world")),
+                false => Ok(Is::Holds),
+            }
+        })
+    });
+    static STEPS: &[&dyn AnyStep] = &[&HOLDS];
+    static DEPLOY: &[Phase] = &[Phase {
+        id: PhaseName::Deploy,
+        steps: STEPS,
+    }];
+    let mut memory = Observations::default();
+    let asked = GateState::Requested;
+    let found = pass_of((cx(), &mut memory), DEPLOY, asked).await;
+    assert_eq!(found, (PhaseProgress::AwaitingApproval, true));
+    let pause = memory.preview.as_ref().unwrap().again - Instant::now();
+    assert!(pause < Timing::default().recheck, "{pause:?}");
+
+    LOST.store(false, SeqCst);
+    memory.preview.as_mut().unwrap().again = Instant::now();
+    let found = pass_of((cx(), &mut memory), DEPLOY, asked).await;
+    assert_eq!(found, (PhaseProgress::Succeeded, false));
 }
