@@ -77,6 +77,10 @@ api_enum! {
         ObjectiveBreached = "ObjectiveBreached",
         /// An objective is met again.
         ObjectiveRecovered = "ObjectiveRecovered",
+        /// A release breaches an objective and is not rolled back: nobody asked for it, or it cannot be.
+        WouldRollBack = "WouldRollBack",
+        /// Something happened to the application while it was watched.
+        IncidentSeen = "IncidentSeen",
         /// An earlier release was restored.
         RolledBack = "RolledBack",
         /// Something at Fly.io differs from the object.

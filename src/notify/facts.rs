@@ -9,10 +9,12 @@ use crate::api::{
     condition::{ConditionStatus, ConditionType},
     policy::{Gate, OnTimeout},
     status::{
-        CheckResult, GateState, GateStatus, GoLive, HistoryOutcome, IntegrationState,
-        IntegrationStatus, PhaseState, PhaseStatus,
+        GateState, GateStatus, GoLive, HistoryOutcome, IntegrationState, IntegrationStatus,
+        ObjectiveStatus, PhaseState, PhaseStatus, ReleaseStatus,
     },
 };
+
+mod watch;
 
 /// A suspension is told when it lasts longer.
 const LONG_SUSPENSION: SignedDuration = SignedDuration::from_hours(24);
@@ -50,8 +52,7 @@ pub fn facts(subject: Subject<'_>) -> Vec<Fact> {
     facts.extend(go_live(status));
     facts.extend(site(status));
     facts.extend(integrations(status));
-    facts.extend(objectives(status));
-    facts.extend(watch(status));
+    facts.extend(watch::facts(status));
     facts.extend(rollback(status));
     facts.extend(drift(status));
     facts.extend(suspension(status, subject.now));
@@ -275,7 +276,21 @@ pub fn essence(status: &ActivationStatus) -> ActivationStatus {
                 ..integration.clone()
             })
             .collect(),
-        objectives: status.objectives.clone(),
+        objectives: status
+            .objectives
+            .iter()
+            .map(|objective| ObjectiveStatus {
+                burn_rates: Vec::new(),
+                release: None,
+                ..objective.clone()
+            })
+            .collect(),
+        watch: status.watch.clone(),
+        incidents: status.incidents.clone(),
+        release: status.release.as_ref().map(|release| ReleaseStatus {
+            number: release.number,
+            ..ReleaseStatus::default()
+        }),
         history: status.history.clone(),
         next_action: status.next_action.clone(),
         ..ActivationStatus::default()
@@ -415,74 +430,6 @@ fn integrations(status: &ActivationStatus) -> impl Iterator<Item = Fact> {
             owner: integration.owner.clone(),
             ..found
         }
-    })
-}
-
-/// Who is responsible for the watch.
-fn watchman(status: &ActivationStatus) -> Option<String> {
-    let mut phases = status.phases.iter();
-    let observe = phases.find(|phase| phase.name == PhaseName::Observe)?;
-    observe.owner.clone()
-}
-
-fn objectives(status: &ActivationStatus) -> impl Iterator<Item = Fact> {
-    status.objectives.iter().map(|objective| {
-        let topic = Topic::Objective(objective.name.clone());
-        let name = &objective.name;
-        let (how, title) = match (Event::parse(&objective.reason), objective.result) {
-            (Some(Event::BudgetBurning), _) => (
-                (Manner::Alarm, Event::BudgetBurning, Severity::Warning),
-                format!("the error budget of {name} burns too fast"),
-            ),
-            (_, CheckResult::Failed) => (
-                (Manner::Alarm, Event::ObjectiveBreached, Severity::Critical),
-                format!("the objective {name} is breached"),
-            ),
-            (_, CheckResult::Passed) => (
-                (Manner::Quiet, Event::ObjectiveRecovered, Severity::Info),
-                format!("the objective {name} is met again"),
-            ),
-            (_, CheckResult::Warning | CheckResult::Skipped | CheckResult::Unknown) => {
-                return Fact::unknown(topic);
-            }
-        };
-        Fact {
-            owner: watchman(status),
-            title,
-            text: objective.message.clone(),
-            ..Fact::new(topic, how.1.as_str(), how)
-        }
-    })
-}
-
-/// The verdict of the watch.
-fn watch(status: &ActivationStatus) -> Option<Fact> {
-    status.go_live.as_ref()?;
-    let found = status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == ConditionType::Stabilized.as_str())?;
-    let told = (
-        ConditionStatus::parse(&found.status),
-        Event::parse(&found.reason),
-    );
-    let (how, title) = match told {
-        (Some(ConditionStatus::True), _) => (
-            (Manner::Once, Event::Stabilized, Severity::Info),
-            "the watch has ended well",
-        ),
-        (_, Some(Event::NotStabilized)) => (
-            (Manner::Once, Event::NotStabilized, Severity::Warning),
-            "the watch has ended, and the application is not stable",
-        ),
-        _ => return Some(Fact::unknown(Topic::Watch)),
-    };
-    let ended = found.last_transition_time.0.as_second();
-    Some(Fact {
-        owner: watchman(status),
-        title: title.to_owned(),
-        text: found.message.clone(),
-        ..Fact::new(Topic::Watch, format!("{} {ended}", how.1), how)
     })
 }
 

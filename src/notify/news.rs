@@ -30,6 +30,10 @@ pub enum Topic {
     Suspension,
     /// The objective with this name.
     Objective(String),
+    /// What follows from a breach, when it is no rollback.
+    Breach,
+    /// What happened while the application was watched: the kind, and what it happened to.
+    Incident(String),
     /// The verdict of the watch.
     Watch,
     /// A test that a person asked for.
@@ -68,6 +72,8 @@ impl fmt::Display for Topic {
             Self::Drift => f.write_str("drift"),
             Self::Suspension => f.write_str("suspension"),
             Self::Objective(name) => write!(f, "objective/{name}"),
+            Self::Breach => f.write_str("breach"),
+            Self::Incident(what) => write!(f, "incident/{what}"),
             Self::Watch => f.write_str("watch"),
             Self::Test => f.write_str("test"),
         }

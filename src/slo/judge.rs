@@ -18,6 +18,13 @@ pub const MAX_LOST: f64 = 0.05;
 /// Unit: milliseconds.
 const LINES_NOW: i64 = 5 * MINUTE;
 
+/// How far bad events must exceed what the budget allows before a running watch speaks of a breach, in
+/// standard deviations. Counts of rare events have the square root of what is expected as theirs.
+///
+/// Source: Google, The Site Reliability Workbook, "Low-Traffic Services and Error Budget Alerting": one bad
+/// event of few is a high share and no news.
+const DEVIATIONS: f64 = 3.0;
+
 /// Why nothing is said.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Doubt {
@@ -43,6 +50,13 @@ pub enum Doubt {
         events: f64,
         /// How many are needed.
         needed: u32,
+    },
+    /// More events are bad than the budget allows, and so few that chance explains them.
+    Chance {
+        /// How many are bad.
+        bad: f64,
+        /// How many there are.
+        events: f64,
     },
     /// The objective is no bound of a bucket, and the quantile lies in the bucket around it.
     BetweenBounds,
@@ -207,7 +221,9 @@ pub fn judge(
         }
         (Aim::Level(_), _) => Standing::Unknown(Doubt::NoData),
         (Aim::Lines { .. }, _) => figure(LINES_NOW).standing,
-        _ => whole.standing,
+        // Its end decides by the numbers alone.
+        _ if passed >= watch => whole.standing,
+        _ => so_far(objective, &whole),
     };
     let has_budget = !matches!(objective.aim, Aim::Level(_));
     let pairs = rates.pairs(watch).into_iter().filter(|_| has_budget);
@@ -217,7 +233,7 @@ pub fn judge(
             pair,
             long,
             short,
-            burning: burning(&pair, &long, &short),
+            burning: burning(objective, &pair, &long, &short),
         }
     });
     let pairs: Vec<PairFigure> = pairs.collect();
@@ -251,7 +267,35 @@ pub fn verdict(whole: &Figure, watch: i64) -> Verdict {
 #[must_use]
 pub fn of_release(objective: &Objective, shown: Option<&Window>) -> Figure {
     let length = shown.map_or(0, |shown| shown.to - shown.from);
-    whole(objective, shown, length)
+    let figure = whole(objective, shown, length);
+    Figure {
+        standing: so_far(objective, &figure),
+        ..figure
+    }
+}
+
+/// What a figure says while more events are to come: a breach that may be chance is none yet.
+fn so_far(objective: &Objective, figure: &Figure) -> Standing {
+    let chance = figure.value.as_ref();
+    match chance.and_then(|value| chance_of(objective, value)) {
+        Some(doubt) if figure.standing == Standing::Breached => Standing::Unknown(doubt),
+        _ => figure.standing,
+    }
+}
+
+/// The doubt that so few events are bad by chance; none where they are too many for it, and where there is
+/// no budget.
+fn chance_of(objective: &Objective, value: &Value) -> Option<Doubt> {
+    let budget = objective.aim.budget().filter(|budget| *budget > 0.0)?;
+    let (bad, events) = match value {
+        Value::BadShare { bad, total, .. } => (bad.low, *total),
+        Value::Quantile { slow, total, .. } => (slow.low * total, *total),
+        Value::Level { .. } | Value::PerMinute(_) => return None,
+    };
+    let allowed = budget * events;
+    // One more, because there is no half of a bad event.
+    let explained = allowed + DEVIATIONS * allowed.sqrt() + 1.0;
+    (bad <= explained).then_some(Doubt::Chance { bad, events })
 }
 
 /// An objective in all of a stretch of time.
@@ -308,8 +352,13 @@ fn figure(objective: &Objective, shown: Option<&Window>, length: i64, partial: b
 }
 
 /// Both windows must burn; one that surely does not decides alone.
-fn burning(pair: &Pair, long: &Figure, short: &Figure) -> Burning {
+fn burning(objective: &Objective, pair: &Pair, long: &Figure, short: &Figure) -> Burning {
+    let is_chance = |figure: &Figure| {
+        let value = figure.value.as_ref();
+        value.is_some_and(|value| chance_of(objective, value).is_some())
+    };
     let burns = |figure: &Figure| match figure.burn {
+        Some(burn) if burn.low >= pair.factor && is_chance(figure) => Burning::Unknown,
         Some(burn) if burn.low >= pair.factor => Burning::Yes,
         Some(burn) if burn.high < pair.factor => Burning::No,
         _ => Burning::Unknown,

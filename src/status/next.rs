@@ -11,10 +11,7 @@ use crate::{
     api::{
         Activation, ActivationStatus, Reason,
         condition::{self, ConditionType},
-        status::{
-            GateState, GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, SkippedField,
-            one_line,
-        },
+        status::{GateState, GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, one_line},
     },
     pipeline::{State, report::Report},
     plan::{Target, missing::kubectl},
@@ -33,7 +30,6 @@ pub fn next(
     let same_generation = old.is_some_and(|old| old.observed_generation == Some(generation));
     status.uid.clone_from(&activation.metadata.uid);
     status.observed_generation = Some(generation);
-    status.skipped = Vec::new();
     promises::handled(&mut status, activation, seen.requested.as_deref());
     if let Some(report) = seen.report {
         // A pass that comes this far has protected it.

@@ -13,15 +13,20 @@ use serde_json::json;
 
 use crate::fault::Faults;
 use crate::health::{HEALTHZ, READYZ};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, epoch_seconds};
 use crate::pages;
 use crate::problem::Problem;
 use crate::rehearsal;
 use crate::traffic::{self, Traffic};
 
-/// The routes of `hello`. Only the switches of [`Traffic`] and `no-metrics` apply.
+/// The routes of `hello`. Only the switches of [`Traffic`], `no-metrics` and `ical-stale` apply; with the last
+/// one it shows the gauges of calendars that were imported when it started.
 pub fn router(app: String, version: String, faults: &Faults, rehearsal: bool) -> Router {
-    let metrics = Arc::new(Metrics::new(false, faults));
+    let calendars = faults.ical_stale_minutes.is_some();
+    let metrics = Arc::new(Metrics::new(calendars, faults));
+    if calendars {
+        metrics.calendars_synced_at(epoch_seconds() as u64);
+    }
     let well = {
         let version = version.clone();
         move || {

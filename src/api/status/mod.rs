@@ -153,12 +153,6 @@ pub struct ActivationStatus {
     #[schemars(length(max = 32))]
     pub incidents: Vec<IncidentStatus>,
 
-    /// Fields of the spec that were not acted on, and why.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["field".into()]))]
-    pub skipped: Vec<SkippedField>,
-
     /// The phase that waits for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
@@ -232,22 +226,6 @@ pub struct GoLive {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(max = 256)))]
     pub evidence: Vec<String>,
-}
-
-/// A field of the spec that was not acted on.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SkippedField {
-    /// Path of the field, such as `spec.integrations`.
-    #[schemars(length(max = 128))]
-    pub field: String,
-    /// The reason, for programs, such as `NotImplemented`.
-    #[schemars(length(max = 128))]
-    pub reason: String,
-    /// The reason, for people.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 512))]
-    pub message: String,
 }
 
 #[cfg(test)]

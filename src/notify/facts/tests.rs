@@ -241,57 +241,209 @@ fn the_essence_of_a_status_has_the_same_facts() {
     assert_eq!(all(&essence(&whole)), all(&whole));
 }
 
+fn watched(objective: Value, watch: Value, incidents: Value) -> ActivationStatus {
+    status(json!({
+        "goLive": {"time": at(-9000)},
+        "release": {"number": 2, "image": "x"},
+        "phases": [{"name": "Observe", "state": "Running", "owner": "SRE"}],
+        "objectives": [objective], "watch": watch, "incidents": incidents,
+    }))
+}
+
+fn text_objective(result: &str, reason: &str, severity: &str, burning: &str) -> ActivationStatus {
+    let objective = json!({
+        "name": "text", "description": "guests get answers", "result": result, "reason": reason,
+        "message": "4.1 s", "severity": severity, "burning": burning,
+        "burnRates": [{"window": "1h"}], "release": {"number": 2},
+    });
+    watched(
+        objective,
+        json!({"state": "Running", "number": 1}),
+        json!([]),
+    )
+}
+
 #[test]
-fn an_objective_without_data_is_neither_breached_nor_met() {
-    let objective = |result: &str, reason: &str| {
-        let entry = json!({"name": "text", "result": result, "reason": reason, "message": "4.1 s"});
-        let phase = json!({"name": "Observe", "state": "Running", "owner": "SRE"});
-        status(json!({"objectives": [entry], "phases": [phase]}))
-    };
+fn an_objective_is_told_by_its_urgency_and_without_data_it_is_neither_breached_nor_met() {
     let topic = Topic::Objective("text".to_owned());
-    for (result, reason, manner, event) in [
+    let breached = (Manner::Alarm, Event::ObjectiveBreached);
+    let burning = (Manner::Alarm, Event::BudgetBurning);
+    let well = (Manner::Quiet, Event::ObjectiveRecovered);
+    let unknown = (Manner::Unknown, Event::Test);
+    for (result, reason, severity, burns, how, matters) in [
         (
             "Failed",
             "ObjectiveBreached",
-            Manner::Alarm,
-            Event::ObjectiveBreached,
+            "Page",
+            "",
+            breached,
+            Severity::Critical,
         ),
         (
-            "Warning",
+            "Failed",
+            "ObjectiveBreached",
+            "Ticket",
+            "",
+            breached,
+            Severity::Warning,
+        ),
+        (
+            "Failed",
             "BudgetBurning",
-            Manner::Alarm,
-            Event::BudgetBurning,
+            "Page",
+            "Page",
+            burning,
+            Severity::Critical,
         ),
         (
-            "Passed",
-            "ObjectivesMet",
-            Manner::Quiet,
-            Event::ObjectiveRecovered,
+            "Failed",
+            "BudgetBurning",
+            "Page",
+            "Ticket",
+            burning,
+            Severity::Warning,
         ),
-        ("Unknown", "NoData", Manner::Unknown, Event::Test),
+        ("Passed", "ObjectivesMet", "Page", "", well, Severity::Info),
+        ("Unknown", "NoData", "Page", "", unknown, Severity::Info),
+        (
+            "Unknown",
+            "InsufficientTraffic",
+            "Page",
+            "",
+            unknown,
+            Severity::Info,
+        ),
     ] {
-        let fact = of(&objective(result, reason), &[], &topic, at(0));
-        assert_eq!((fact.manner, fact.event), (manner, event), "{reason}");
+        let fact = of(
+            &text_objective(result, reason, severity, burns),
+            &[],
+            &topic,
+            at(0),
+        );
+        assert_eq!((fact.manner, fact.event), how, "{reason}");
+        assert_eq!(fact.severity, matters, "{reason} {severity} {burns}");
     }
-    let breached = of(&objective("Failed", "x"), &[], &topic, at(0));
+    let breached = text_objective("Failed", "ObjectiveBreached", "Page", "");
+    let breached = of(&breached, &[], &topic, at(0));
     assert_eq!(breached.owner.as_deref(), Some("SRE"));
+    assert_eq!(breached.text, "guests get answers: 4.1 s");
+    let ticket = text_objective("Failed", "BudgetBurning", "Page", "Ticket");
+    let page = text_objective("Failed", "BudgetBurning", "Page", "Page");
+    let state = |status: &ActivationStatus| of(status, &[], &topic, at(0)).state;
+    assert_ne!(
+        state(&ticket),
+        state(&page),
+        "a ticket that becomes a page is news"
+    );
 }
 
 #[test]
 fn a_watch_is_told_when_it_has_ended_and_not_before() {
-    let ended = |value: &str, reason: &str| {
-        status(json!({"goLive": {"time": at(-9000)}, "conditions": [{
-            "type": "Stabilized", "status": value, "reason": reason, "message": "0.4 %",
-            "lastTransitionTime": at(0),
-        }]}))
+    let ended = |state: &str, number: i64| {
+        let watch = json!({
+            "state": state, "number": number, "verdict": "errors: 0.4 %", "follows": "look",
+        });
+        let status = watched(json!({"name": "text"}), watch, json!([]));
+        of(&status, &[], &Topic::Watch, at(1))
     };
-    for (value, reason, event) in [
-        ("True", "Stabilized", Event::Stabilized),
-        ("False", "NotStabilized", Event::NotStabilized),
-        ("Unknown", "Watching", Event::Test),
-        ("False", "Waiting", Event::Test),
+    for (state, event, severity) in [
+        ("Running", Event::Test, Severity::Info),
+        ("Stabilized", Event::Stabilized, Severity::Info),
+        ("NotStabilized", Event::NotStabilized, Severity::Warning),
+        ("Inconclusive", Event::NotStabilized, Severity::Warning),
     ] {
-        let fact = of(&ended(value, reason), &[], &Topic::Watch, at(1));
-        assert_eq!(fact.event, event, "{value} {reason}");
+        let fact = ended(state, 1);
+        assert_eq!((fact.event, fact.severity), (event, severity), "{state}");
     }
+    let fact = ended("NotStabilized", 1);
+    assert_eq!(
+        (fact.text.as_str(), fact.next_action.as_str()),
+        ("errors: 0.4 %", "look")
+    );
+    assert_ne!(fact.state, ended("NotStabilized", 2).state, "another watch");
+    assert_ne!(fact.state, ended("Inconclusive", 1).state);
+}
+
+#[test]
+fn a_breach_that_is_not_rolled_back_is_told_once_for_each_release_with_the_command() {
+    let follows = "kubectl golive rollback shop -n web --to 1";
+    let decided = |decision: Value| {
+        let watch = json!({
+            "state": "Running", "number": 1, "decision": decision, "follows": follows,
+        });
+        let status = watched(json!({"name": "text"}), watch, json!([]));
+        of(&status, &[], &Topic::Breach, at(1))
+    };
+    for decision in ["WouldRollBack", "NothingToRestore", "Refused"] {
+        let fact = decided(decision.into());
+        assert_eq!(
+            (fact.manner, fact.event),
+            (Manner::Once, Event::WouldRollBack)
+        );
+        assert_eq!(
+            (fact.severity, fact.next_action.as_str()),
+            (Severity::Critical, follows)
+        );
+        assert!(fact.title.contains("release 2"), "{}", fact.title);
+        assert!(fact.state.ends_with("1 2"), "{}", fact.state);
+    }
+    // The rollback itself is told by its end.
+    for decision in [json!("RollBack"), Value::Null] {
+        assert_eq!(decided(decision).manner, Manner::Unknown);
+    }
+}
+
+#[test]
+fn an_incident_is_told_once_an_hour_and_when_it_becomes_critical() {
+    let incident = |kind: &str, seconds: i64, critical: bool| {
+        json!({
+            "kind": kind, "subject": "m1", "time": at(seconds), "critical": critical,
+            "message": "the program of machine m1 ended with code 1", "count": 3,
+        })
+    };
+    let told = |incident: Value| {
+        let kind = incident["kind"].as_str().unwrap().to_owned();
+        let watch = json!({"state": "Running", "number": 1});
+        let status = watched(json!({"name": "text"}), watch, json!([incident]));
+        of(&status, &[], &Topic::Incident(format!("{kind}/m1")), at(1))
+    };
+    let first = told(incident("MachineCrashed", 0, false));
+    assert_eq!(
+        (first.manner, first.event, first.severity),
+        (Manner::Once, Event::IncidentSeen, Severity::Warning)
+    );
+    assert_eq!(first.owner.as_deref(), Some("SRE"));
+    let state = |value| told(value).state;
+    assert_eq!(first.state, state(incident("MachineCrashed", 60, false)));
+    assert_ne!(first.state, state(incident("MachineCrashed", 7200, false)));
+    let critical = told(incident("CheckFailing", 0, true));
+    assert_eq!(critical.severity, Severity::Critical);
+    assert_ne!(critical.state, state(incident("CheckFailing", 0, false)));
+    // A rollback has a topic of its own.
+    let rolled_back = told(incident("RolledBack", 0, true));
+    assert_eq!(rolled_back.manner, Manner::Unknown);
+}
+
+#[test]
+fn the_essence_of_a_watch_has_the_same_facts() {
+    let mut whole = text_objective("Failed", "BudgetBurning", "Page", "Page");
+    whole.watch = serde_json::from_value(json!({
+        "state": "Running", "number": 1, "decision": "WouldRollBack", "follows": "look",
+    }))
+    .unwrap();
+    whole.incidents = serde_json::from_value(json!([
+        {"kind": "OutOfMemory", "subject": "m1", "critical": true, "time": at(0)},
+    ]))
+    .unwrap();
+    let all = |status: &ActivationStatus| {
+        facts(Subject {
+            status,
+            generation: 1,
+            gates: &[],
+            test: None,
+            now: at(350),
+        })
+    };
+    assert_eq!(all(&essence(&whole)), all(&whole));
+    assert!(essence(&whole).objectives[0].burn_rates.is_empty());
 }

@@ -75,6 +75,8 @@ fn name(message: &Message) -> &'static str {
         Topic::Drift => "GoliveDrift",
         Topic::Suspension => "GoliveSuspension",
         Topic::Objective(_) => "GoliveObjective",
+        Topic::Breach => "GoliveBreach",
+        Topic::Incident(_) => "GoliveIncident",
         Topic::Watch => "GoliveWatch",
         Topic::Test => "GoliveTest",
     }

@@ -334,7 +334,8 @@ fn the_largest_outbox_fits_a_config_map() {
     let routes: Vec<Route> = (0..8)
         .map(|n| route(&format!("{n}-{}", "r".repeat(60))))
         .collect();
-    let facts: Vec<Fact> = (0..64)
+    // As many as there are integrations, objectives and incidents at most.
+    let facts: Vec<Fact> = (0..128)
         .map(|n| Fact {
             owner: Some("o".repeat(128)),
             title: "t".repeat(5000),

@@ -13,6 +13,9 @@ mod incidents;
 mod life;
 mod question;
 pub mod reading;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod rehearsal;
 mod report;
 pub mod source;
 mod step;

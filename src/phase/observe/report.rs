@@ -131,7 +131,7 @@ fn reason_of(doubt: Doubt) -> Reason {
         Doubt::NoData => Reason::NoData,
         Doubt::TooEarly { .. } => Reason::Watching,
         Doubt::Gap { .. } => Reason::ObservationGap,
-        Doubt::InsufficientTraffic { .. } => Reason::InsufficientTraffic,
+        Doubt::InsufficientTraffic { .. } | Doubt::Chance { .. } => Reason::InsufficientTraffic,
         Doubt::BetweenBounds => Reason::BetweenBounds,
     }
 }
@@ -221,6 +221,11 @@ fn unknown(doubt: Doubt) -> String {
         ),
         Doubt::InsufficientTraffic { events, needed } => format!(
             "not known: {} events were counted, and {needed} are needed (`minEvents`)",
+            count(events)
+        ),
+        Doubt::Chance { bad, events } => format!(
+            "not known: {} of {} events were bad, which may be chance: more of them will tell",
+            count(bad),
             count(events)
         ),
         Doubt::BetweenBounds => {

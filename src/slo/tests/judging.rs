@@ -144,6 +144,54 @@ fn few_events_say_nothing() {
 }
 
 #[test]
+fn a_few_bad_events_of_few_are_chance_while_the_watch_runs_and_count_at_its_end() {
+    // One error in the first minutes of a quiet morning.
+    let watch = Watch::of(errors()).requests(30 * MINUTE, 1.0, 0.0);
+    let watch = watch.requests(STEP, 1.0, 1.0);
+    let judged = watch.judged();
+    let doubt = Doubt::Chance {
+        bad: 1.0,
+        events: 61.0,
+    };
+    assert_eq!(judged.now, Standing::Unknown(doubt));
+    assert!(!judged.may_roll_back());
+    assert!(
+        judged.budget_left.unwrap().low < 0.0,
+        "the figures are told"
+    );
+    let window = watch.store.window(0, BEGIN);
+    let figure = of_release(&watch.objective, window.as_ref());
+    assert_eq!(figure.standing, Standing::Unknown(doubt));
+    // Six of them are none.
+    let judged = watch.requests(5 * STEP, 1.0, 1.0).judged();
+    assert_eq!(judged.now, Standing::Breached);
+    assert!(judged.is_exact_breach());
+
+    // A day with few guests, of whom one saw an error: no ticket.
+    let quiet = Watch::of(errors()).requests(19 * HOUR, 0.03, 0.0);
+    let judged = quiet.requests(STEP, 1.0, 1.0).judged();
+    assert!(judged.pairs[3].long.burn.unwrap().low >= 1.0);
+    assert_eq!(judged.alert, Alert::Unknown);
+
+    // The verdict is by the numbers alone.
+    let whole = Watch::of(errors()).requests(WATCH - STEP, 0.01, 0.0);
+    let judged = whole.requests(STEP, 1.0, 1.0).judged();
+    assert_eq!(judged.now, Standing::Breached);
+    assert_eq!(verdict(&judged.whole, WATCH), Verdict::Broken);
+}
+
+#[test]
+fn a_budget_of_nothing_is_used_up_by_the_first_bad_event() {
+    let objective = Objective {
+        aim: Aim::BadShare { below: 0.0 },
+        min_events: 20,
+    };
+    let watch = Watch::of(objective).requests(HOUR, 1.0, 0.0);
+    let judged = watch.requests(STEP, 1.0, 1.0).judged();
+    assert_eq!(judged.now, Standing::Breached);
+}
+
+#[test]
 fn no_data_is_never_met_and_never_breached() {
     let nothing = Watch::of(errors()).judged();
     assert_eq!(nothing.now, Standing::Unknown(Doubt::NoData));

@@ -29,7 +29,12 @@ pub struct Told {
 impl Told {
     /// With the addresses and keys of all receivers in Secrets.
     pub async fn new() -> Self {
-        let env = Env::without_operator(Options::default()).await;
+        Self::with(Options::default()).await
+    }
+
+    /// The same at another Fly.io.
+    pub async fn with(options: Options) -> Self {
+        let env = Env::without_operator(options).await;
         let messages = Messages::start().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let ca = env.sim.ca_pem().to_owned() + messages.ca_pem();

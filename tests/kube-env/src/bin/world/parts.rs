@@ -31,7 +31,7 @@ const IMAGES: &str = "examples/cabanas/images.toml";
 pub const TIME_SCALE: &str = "GOLIVE_TIME_SCALE";
 
 /// A program beside this one.
-fn beside(name: &str) -> Result<PathBuf, Fault> {
+pub fn beside(name: &str) -> Result<PathBuf, Fault> {
     let path = std::env::current_exe()
         .map_err(|source| Fault::because("cannot find this program", source))?
         .with_file_name(name);
