@@ -305,8 +305,8 @@ fn watched(status: Option<&ActivationStatus>) -> Progress {
         phase.name == PhaseName::Observe
             && gate.is_some_and(|gate| gate.state == GateState::Requested)
     });
-    let found = status
-        .and_then(|status| condition::find(&status.conditions, ConditionType::Stabilized));
+    let found =
+        status.and_then(|status| condition::find(&status.conditions, ConditionType::Stabilized));
     let Some(found) = found else {
         return Progress::Going("Observe: not observed yet".to_owned());
     };
@@ -450,7 +450,11 @@ mod tests {
             );
             assert_eq!(found, (reached, failed), "{reason}: {watched:?}");
         }
-        let mut asks = object(2, &[READY, LIVE, ("Stabilized", "Unknown", "Pending")], "Succeeded");
+        let mut asks = object(
+            2,
+            &[READY, LIVE, ("Stabilized", "Unknown", "Pending")],
+            "Succeeded",
+        );
         let phase = json!({"name": "Observe", "state": "AwaitingApproval",
             "gate": {"state": "Requested", "digest": "sha256:0"}});
         let phases = &mut asks.status.as_mut().unwrap().phases;

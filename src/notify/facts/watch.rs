@@ -128,7 +128,8 @@ fn incident(incident: &IncidentStatus) -> Option<Fact> {
         false => Severity::Warning,
     };
     // A machine that crashes again and again is told once an hour, and at once when it becomes critical.
-    let hour = super::seconds(incident.time.as_ref()) / 3600;
+    let time = incident.time.as_ref();
+    let hour = time.map_or(0, |time| time.0.as_second()) / 3600;
     let topic = Topic::Incident(format!("{kind}/{subject}"));
     Some(Fact {
         title: what,

@@ -13,7 +13,7 @@ use super::{
     breach::{self, Follows, Releases, Suspect},
     life::About,
     question::Wanted,
-    reading::{Reading, Reached},
+    reading::{Reached, Reading},
     report,
     watch::Watch,
 };
@@ -40,7 +40,7 @@ fn is_full() -> bool {
 
 /// Hours of a watch, and how many looks come before its figures are judged.
 fn size() -> (i64, i64) {
-    if is_full() { (72, 1) } else { (6, 5) }
+    if is_full() { (72, 1) } else { (3, 10) }
 }
 
 /// SplitMix64: small, and every seed gives another series.
@@ -92,17 +92,21 @@ struct Health {
     age: f64,
     /// It counts what it does.
     counts: bool,
+    /// Its series appear with their first event, as those of many client libraries do. Until then nothing is
+    /// known of them.
+    is_lazy: bool,
 }
 
 impl Health {
     fn good(dice: &mut Dice) -> Self {
         Self {
-            rate: dice.of(&[0.05, 0.2, 1.0, 4.0]),
+            rate: dice.of(&[0.05, 0.2, 0.5, 2.0]),
             errors: dice.of(&[0.0, 0.001, 0.003]),
             slow_text: dice.of(&[0.0, 0.01, 0.02]),
             slow_audio: dice.of(&[0.0, 0.01, 0.02]),
             age: 16.0,
             counts: true,
+            is_lazy: dice.falls(0.3),
         }
     }
 }
@@ -146,26 +150,23 @@ impl Machine {
         self.times[kind][5] += 1;
     }
 
-    fn page(&self) -> String {
+    fn page(&self, is_lazy: bool) -> String {
         let mut text = format!("process_start_time_seconds {}\n", self.start);
-        let kinds = ["text", "audio"];
-        for (kind, answers) in kinds.iter().zip(self.answers) {
-            // A series appears with its first event, as those of client libraries do.
-            for (status, count) in [200, 500].iter().zip(answers).filter(|(_, count)| *count > 0) {
-                let _ = writeln!(
-                    text,
-                    "http_requests_total{{status=\"{status}\",kind=\"{kind}\"}} {count}"
-                );
+        let is_shown = |count: u64| count > 0 || !is_lazy;
+        let of_kinds = self.answers.iter().zip(&self.times);
+        for (kind, (answers, times)) in ["text", "audio"].iter().zip(of_kinds) {
+            for (status, count) in [200, 500].iter().zip(answers) {
+                if is_shown(*count) {
+                    let labels = format!("status=\"{status}\",kind=\"{kind}\"");
+                    let _ = writeln!(text, "http_requests_total{{{labels}}} {count}");
+                }
             }
-        }
-        for (kind, times) in kinds.iter().zip(self.times).filter(|(_, times)| times[5] > 0) {
-            let bounds = BOUNDS.map(|bound| bound.to_string());
-            let bounds = bounds.iter().map(String::as_str).chain(["+Inf"]);
-            for (bound, count) in bounds.zip(times) {
-                let _ = writeln!(
-                    text,
-                    "http_request_duration_seconds_bucket{{kind=\"{kind}\",le=\"{bound}\"}} {count}"
-                );
+            for (bound, count) in ["0.5", "1", "3", "15", "30", "+Inf"].iter().zip(times) {
+                if is_shown(times[5]) {
+                    let labels = format!("kind=\"{kind}\",le=\"{bound}\"");
+                    let name = "http_request_duration_seconds_bucket";
+                    let _ = writeln!(text, "{name}{{{labels}}} {count}");
+                }
             }
         }
         let _ = writeln!(text, "ical_last_sync_age_minutes {}", self.age);
@@ -282,7 +283,12 @@ impl Rehearsal {
         for machine in &self.machines {
             // One scrape of a hundred fails.
             if !self.dice.falls(0.01) {
-                let page = page::read(machine.page().as_bytes(), format, &sources).unwrap();
+                let page = page::read(
+                    machine.page(self.health.is_lazy).as_bytes(),
+                    format,
+                    &sources,
+                )
+                .unwrap();
                 let instance = Instance::Machine(machine.id.clone());
                 reading.pages.push((instance, page));
             }
@@ -320,7 +326,12 @@ impl Rehearsal {
         let suspects = judged.iter().map(|judged| {
             let (_, figure) = judged.release.as_ref().unwrap();
             let named = judged.named;
-            Suspect::of(&named.name, named.severity, &judged.judgement, figure.standing)
+            Suspect::of(
+                &named.name,
+                named.severity,
+                &judged.judgement,
+                figure.standing,
+            )
         });
         let suspects: Vec<Suspect<'_>> = suspects.collect();
         let releases = Releases {
@@ -329,9 +340,10 @@ impl Rehearsal {
             before: (self.release > 1).then(|| self.release - 1),
             was_asked: false,
         };
-        let results = judged.iter().map(report::entry).map(|entry| {
-            (entry.name, entry.result, entry.message)
-        });
+        let results = judged
+            .iter()
+            .map(report::entry)
+            .map(|entry| (entry.name, entry.result, entry.message));
         Said {
             results: results.collect(),
             follows: breach::follows(&suspects, self.wanted.on_breach, releases),
@@ -363,7 +375,7 @@ impl Rehearsal {
 
 #[test]
 fn a_healthy_application_under_bursts_and_silence_gives_no_false_alarm_in_fifty_runs() {
-    let mut stable = 0;
+    let mut others = Vec::new();
     for seed in 0..RUNS {
         let mut rehearsal = Rehearsal::new(seed);
         let health = rehearsal.health;
@@ -380,10 +392,13 @@ fn a_healthy_application_under_bursts_and_silence_gives_no_false_alarm_in_fifty_
         rehearsal.until(1.0, quiet);
         let (state, told) = rehearsal.verdict();
         assert_ne!(state, WatchState::NotStabilized, "seed {seed}: {told}");
-        stable += u64::from(state == WatchState::Stabilized);
+        if state != WatchState::Stabilized {
+            others.push(format!("seed {seed}: {told}"));
+        }
     }
-    // The others had too few guests, or a hole.
-    assert!(stable > RUNS / 2, "{stable} of {RUNS} ended as stable");
+    // They had too few guests, or a hole: a series that is not there yet is not observed.
+    let most = usize::try_from(RUNS / 2).unwrap();
+    assert!(others.len() < most, "not stable: {others:#?}");
 }
 
 #[test]
@@ -396,7 +411,7 @@ fn each_fault_that_shows_in_figures_breaches_its_objective_and_no_other_and_is_r
     ];
     for (seed, (objective, breaks)) in (0..RUNS / 5).flat_map(|seed| faults.map(|f| (seed, f))) {
         let mut rehearsal = Rehearsal::new(seed);
-        rehearsal.health.rate = rehearsal.dice.of(&[0.5, 1.0, 4.0]);
+        rehearsal.health.rate = rehearsal.dice.of(&[0.5, 1.0, 2.0]);
         let mut health = rehearsal.health;
         rehearsal.until(0.2, drop);
         breaks(&mut health);
@@ -427,6 +442,7 @@ fn a_release_that_counts_nothing_is_neither_good_nor_bad_and_is_never_rolled_bac
         let counts = false;
         let health = Health {
             counts,
+            is_lazy: true,
             errors: 0.5,
             ..rehearsal.health
         };
@@ -441,6 +457,9 @@ fn a_release_that_counts_nothing_is_neither_good_nor_bad_and_is_never_rolled_bac
         let window = state.store.of_release(2, 2);
         let events = window.and_then(|window| window.tally);
         let events = events.map_or(0.0, |tally| tally.events());
-        assert!(events.abs() < 1e-9, "seed {seed}: {events} events of nobody");
+        assert!(
+            events.abs() < 1e-9,
+            "seed {seed}: {events} events of nobody"
+        );
     }
 }

@@ -8,8 +8,7 @@
 
 use fly_sim::{Image, Options};
 use golive::api::{
-    ActivationStatus,
-    PhaseName,
+    ActivationStatus, PhaseName,
     status::{CheckResult, IncidentKind, PhaseStatus, WatchDecision, WatchState},
 };
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -151,7 +150,9 @@ const POINTS: [Point; 10] = [
     ("the first figures", |status| {
         result(status, "errors") == CheckResult::Passed
     }),
-    ("the new image is chosen", |status| status.phases.iter().any(is_deploying)),
+    ("the new image is chosen", |status| {
+        status.phases.iter().any(is_deploying)
+    }),
     ("the new release serves", |status| number(status) == Some(2)),
     ("its breach", |status| is(status, "SLOMet", "False")),
     ("its rollback is asked for", |status| {
@@ -223,7 +224,8 @@ async fn an_operator_that_is_killed_at_any_point_of_a_watch_rolls_back_once_and_
     assert_eq!(made.count(), machines.len(), "no machine twice");
 
     // Its end, at once: an hour of the watch has passed.
-    env.wait(NAME, "an hour", |status| observed_since(status) >= 3600).await;
+    env.wait(NAME, "an hour", |status| observed_since(status) >= 3600)
+        .await;
     env.patch(NAME, json!({"spec": {"observe": {"window": "1h"}}}))
         .await;
     env.kill_operator();

@@ -20,6 +20,12 @@ use tokio::{
 /// Guests of a burst.
 const BURST: usize = 10;
 
+/// Guests who wait for an answer at once; more wait at the door.
+const MOST: usize = 100;
+
+/// How long a guest waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// The path of a voice message, for an application with `CABANAS_REHEARSAL=true`.
 const AUDIO: &str = "/api/v1/rehearsal?kind=audio&milliseconds=1&status=200";
 
@@ -35,15 +41,20 @@ impl Guests {
         let stop: Arc<AtomicBool> = Arc::default();
         let (ends, host) = (stop.clone(), format!("{app}.fly.dev"));
         let task = tokio::spawn(async move {
+            let mut inside = JoinSet::new();
             while !ends.load(Ordering::Relaxed) {
-                let mut burst = JoinSet::new();
                 for guest in 0..BURST {
                     let path = if talk && guest % 5 == 0 { AUDIO } else { "/" };
-                    burst.spawn(get(edge, host.clone(), path));
+                    let asks = get(edge, host.clone(), path);
+                    inside.spawn(tokio::time::timeout(PATIENCE, asks));
                 }
-                burst.join_all().await;
                 tokio::time::sleep(Duration::from_millis(250)).await;
+                while inside.try_join_next().is_some() {}
+                while inside.len() >= MOST {
+                    inside.join_next().await;
+                }
             }
+            inside.join_all().await;
         });
         Self { stop, task }
     }

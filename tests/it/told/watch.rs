@@ -180,7 +180,9 @@ async fn is_rolled_back(told: &Told, case: &Case) {
     let asked: Vec<_> = of("RollbackRequested").collect();
     let words = format!("objective {}", case.objective);
     assert!(
-        asked.iter().all(|(.., note)| note.contains(&words) && note.contains("--to 1")),
+        asked
+            .iter()
+            .all(|(.., note)| note.contains(&words) && note.contains("--to 1")),
         "{asked:?}"
     );
     let alarms = of("ObjectiveBreached").chain(of("BudgetBurning"));
