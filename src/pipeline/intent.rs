@@ -41,6 +41,8 @@ pub struct Announcement {
     pub slot: Slot,
     /// The status must hold it anew, also if it holds an earlier announcement of the same slot.
     pub anew: bool,
+    /// Another process has announced it, and this one has taken it over.
+    pub of_others: bool,
     /// When it was given to the writer of the status.
     pub at: Instant,
 }
@@ -86,6 +88,11 @@ impl Entry {
             state,
             announced: None,
         }
+    }
+
+    /// Whether another process has announced it, and may send it yet.
+    fn is_of_others(&self) -> bool {
+        matches!(self.state, State::Unknown { windows, .. } if windows == OTHERS_WAIT)
     }
 
     /// Whether what this process has announced may still be sent.
@@ -197,6 +204,11 @@ impl Intents {
             .or_insert(Entry::new(step, State::Requested));
     }
 
+    /// Whether this create is announced, or about to be.
+    pub fn knows(&self, slot: &Slot) -> bool {
+        self.lock().contains_key(slot)
+    }
+
     /// Takes over an intent that an earlier process wrote to the status: it may have been sent.
     pub fn recall(&self, step: StepId, slot: Slot) {
         self.lock().entry(slot).or_insert(Entry::new(
@@ -245,7 +257,9 @@ impl Intents {
                             empty_since: Some(since),
                             windows,
                         };
-                        Permit::Settle(left)
+                        // What another process has announced is there soon: nobody need wait for the
+                        // whole time to see it.
+                        Permit::Settle(left.min(settle))
                     }
                     None => Self::send(&mut slots, slot, now, settle),
                 }
@@ -350,6 +364,7 @@ impl Intents {
                 step: entry.step,
                 slot: slot.clone(),
                 anew: entry.state == State::Requested,
+                of_others: entry.is_of_others(),
                 at,
             })
             .collect()
@@ -475,18 +490,22 @@ mod tests {
     }
 
     #[test]
-    fn what_another_process_announces_is_awaited_for_longer_than_it_may_send_it() {
+    fn what_another_process_announces_is_awaited_for_longer_than_it_may_send_it_and_looked_at() {
         let intents = Intents::default();
         // Whatever this one has announced before.
         intents.expect(StepId::Postgres, slot());
         intents.written(&intents.open());
+        assert!(!intents.open()[0].of_others);
         intents.adopt(StepId::Postgres, slot());
-        assert!(!intents.open()[0].anew);
+        assert!(!intents.open()[0].anew && intents.open()[0].of_others);
         let now = Instant::now();
         let wait = SETTLE * OTHERS_WAIT;
         assert!(wait > SETTLE * GOOD_FOR);
         let permit = intents.before_create(StepId::Postgres, &slot(), now, SETTLE);
-        assert_eq!(permit, Permit::Settle(wait));
+        assert_eq!(permit, Permit::Settle(SETTLE), "it is looked for meanwhile");
+        let almost = now + wait - Duration::from_millis(1);
+        let permit = intents.before_create(StepId::Postgres, &slot(), almost, SETTLE);
+        assert_eq!(permit, Permit::Settle(Duration::from_millis(1)));
         let later = now + wait;
         let permit = intents.before_create(StepId::Postgres, &slot(), later, SETTLE);
         assert_eq!(permit, Permit::Announce);

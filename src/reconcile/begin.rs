@@ -202,16 +202,21 @@ fn waker(pass: &Pass<'_>, observations: &Observations) -> Waker {
 }
 
 /// Takes over the intents that an earlier process wrote to the status, and those that another one has
-/// written meanwhile: their outcome is unknown.
+/// written meanwhile: their outcome is unknown. Their steps observe again, also those that were done:
+/// only an observation ends an intent.
 pub fn recall_intents(observations: &Observations, pass: &Pass<'_>) {
     for intent in pass.old.iter().flat_map(|old| &old.intents) {
-        if let Some((step, slot)) = parts(intent) {
+        if let Some((step, slot)) = parts(intent)
+            && !observations.intents.knows(&slot)
+        {
             observations.intents.recall(step, slot);
+            observations.fired.fire(step);
         }
     }
     for intent in pass.publisher.take_others() {
         if let Some((step, slot)) = parts(&intent) {
             observations.intents.adopt(step, slot);
+            observations.fired.fire(step);
         }
     }
 }

@@ -236,7 +236,7 @@ fn perhaps_created(id: StepId, cx: &Cx) -> Option<Obstacle> {
             slot.kind, slot.name
         ),
         blocked: false,
-        again,
+        again: again.min(settle),
     })
 }
 

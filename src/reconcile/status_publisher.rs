@@ -102,6 +102,8 @@ impl<'a> StatusPublisher<'a> {
     ) -> (Announced, ActivationStatus) {
         let now = self.context.installation.clock.now();
         let mut new = status::next(old, self.activation, result, now);
+        let held = self.published.held();
+        status::keep_marks(&mut new, (old, &held), &result.intents);
         status::redact(&mut new);
         let announced = status::announced(&new, &result.intents);
         let others = self.published.others();

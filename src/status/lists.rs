@@ -1,6 +1,8 @@
 //! The lists of the status: checks, external objects, secrets, fallbacks, history, intents. An entry
 //! that did not change keeps its time, so that a re-check changes nothing.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -405,6 +407,29 @@ pub fn intents(
         .collect()
 }
 
+/// What another process has announced keeps the mark that the API server holds or the `old` status has,
+/// and is left out when neither has it: its author is done with it. A mark of our own would tell others
+/// of a create that nobody is about to send.
+pub fn keep_marks(
+    status: &mut ActivationStatus,
+    (old, held): (Option<&ActivationStatus>, &[Intent]),
+    open: &[Announcement],
+) {
+    let old = old.into_iter().flat_map(|old| &old.intents);
+    let known: Vec<&Intent> = held.iter().chain(old).collect();
+    let open: BTreeMap<String, &Announcement> = open.iter().map(|open| (key(open), open)).collect();
+    status.intents.retain_mut(|intent| {
+        let Some(open) = open.get(&intent.slot).filter(|open| !open.anew) else {
+            return true;
+        };
+        let mark = known.iter().find(|known| known.slot == intent.slot);
+        if let Some(mark) = mark {
+            *intent = Intent::clone(mark);
+        }
+        mark.is_some() || !open.of_others
+    });
+}
+
 /// Leaves in the status what others have announced: it counts instead of an announcement of the same
 /// create that was to be written now. Returns the announcements that remain ours.
 pub fn keep_others(
@@ -430,6 +455,7 @@ mod tests {
             step,
             slot,
             anew: true,
+            of_others: false,
             at: std::time::Instant::now(),
         }
     }
@@ -451,6 +477,43 @@ mod tests {
         assert_eq!(ours, mine[1..]);
         assert_eq!(status.intents.len(), 2);
         assert!(status.intents.contains(&theirs[0]));
+    }
+
+    #[test]
+    fn what_is_not_announced_now_keeps_the_mark_of_who_announced_it() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut one = [open(StepId::Redis, slot_named("shop-redis"))];
+        let theirs = intents(None, &one, at(1));
+        one[0].anew = false;
+        one[0].of_others = true;
+        let taken_over = |held: &[Intent]| {
+            let mut status = ActivationStatus {
+                intents: intents(None, &one, at(2)),
+                ..ActivationStatus::default()
+            };
+            keep_marks(&mut status, (None, held), &one);
+            status.intents
+        };
+        assert_eq!(taken_over(&theirs), theirs);
+        assert_eq!(taken_over(&[]), [], "whoever announced it is done with it");
+
+        // Our own that somebody has taken away is written again: it may have been sent.
+        one[0].of_others = false;
+        let mut status = ActivationStatus {
+            intents: intents(None, &one, at(2)),
+            ..ActivationStatus::default()
+        };
+        keep_marks(&mut status, (None, &[]), &one);
+        assert_eq!(status.intents.len(), 1);
+
+        one[0].anew = true;
+        let mut status = ActivationStatus {
+            intents: intents(None, &one, at(3)),
+            ..ActivationStatus::default()
+        };
+        let mine = status.intents.clone();
+        keep_marks(&mut status, (None, &theirs), &one);
+        assert_eq!(status.intents, mine);
     }
 
     #[test]

@@ -2,12 +2,16 @@
 //! object that holds it.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use super::write::{self, Stored};
 use crate::api::{Activation, ActivationStatus, status::Intent};
+
+/// How many announcements are told from new ones after they have left the status.
+const MARKS: usize = 128;
 
 /// The last status that was written, and how the API server stored it. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +29,35 @@ struct Inner {
     overwritten: Option<Overwritten>,
     /// Creates that others have announced, which this process has not taken over yet.
     others: Vec<Intent>,
+    /// The slots and nonces of the announcements that were in the status, the newest last. Two processes
+    /// that work on one object write back what the other has settled already: that tells nothing new.
+    marks: VecDeque<(String, String)>,
+}
+
+impl Inner {
+    /// Those of the announcements that were never in the status before. From now on they have been.
+    fn fresh(&mut self, intents: &[Intent]) -> Vec<Intent> {
+        let fresh = intents.iter().filter(|intent| !self.is_marked(intent));
+        let fresh: Vec<Intent> = fresh.cloned().collect();
+        let marks = fresh.iter().filter(|intent| !intent.nonce.is_empty());
+        let marks = marks.map(|intent| (intent.slot.clone(), intent.nonce.clone()));
+        self.marks.extend(marks);
+        let too_many = self.marks.len().saturating_sub(MARKS);
+        self.marks.drain(..too_many);
+        fresh
+    }
+
+    fn is_marked(&self, intent: &Intent) -> bool {
+        let marks = self.marks.iter();
+        let mut marks = marks.rev();
+        marks.any(|(slot, nonce)| *slot == intent.slot && *nonce == intent.nonce)
+    }
+
+    /// What the API server holds now, written by this process or found by it first.
+    fn hold(&mut self, stored: Stored) {
+        self.fresh(stored.intents());
+        self.stored = Some(stored);
+    }
 }
 
 /// A write whose answer is lost: the API server may have stored it or not.
@@ -56,7 +89,7 @@ impl Published {
             return;
         }
         let Some(known) = &mut inner.stored else {
-            inner.stored = Some(seen);
+            inner.hold(seen);
             return;
         };
         if seen.version <= known.version {
@@ -67,12 +100,9 @@ impl Published {
             return;
         }
         let before = known.intents().to_vec();
-        let fresh = seen.intents().iter();
-        let fresh: Vec<Intent> = fresh
-            .filter(|intent| !before.contains(intent))
-            .cloned()
-            .collect();
-        *known = seen;
+        let mut fresh = inner.fresh(seen.intents());
+        fresh.retain(|intent| !before.contains(intent));
+        inner.stored = Some(seen);
         inner
             .others
             .retain(|known| !fresh.iter().any(|fresh| fresh.slot == known.slot));
@@ -116,6 +146,13 @@ impl Published {
         std::mem::take(&mut self.lock().others)
     }
 
+    /// The announced creates that the API server holds, as far as this process knows.
+    pub fn held(&self) -> Vec<Intent> {
+        let inner = self.lock();
+        let stored = inner.stored.as_ref();
+        stored.map_or_else(Vec::new, |stored| stored.intents().to_vec())
+    }
+
     /// When this process wrote last.
     pub fn written_at(&self) -> Option<Instant> {
         self.lock().written_at
@@ -133,7 +170,10 @@ impl Published {
 
     /// Notes a write whose answer is lost.
     pub fn lost_answer(&self, write: Unanswered) {
-        self.lock().unanswered = Some(write);
+        let mut inner = self.lock();
+        // Another process may have taken over what it announces by the time it is found out.
+        inner.fresh(&write.new.intents);
+        inner.unanswered = Some(write);
     }
 
     /// The write whose answer is lost, if there is one.
@@ -149,7 +189,7 @@ impl Published {
     /// The status was taken away, which is what the API server holds now.
     pub fn cleared(&self, stored: Stored) {
         let mut inner = self.lock();
-        inner.stored = Some(stored);
+        inner.hold(stored);
         inner.overwritten = Some(Overwritten { by_stranger: false });
     }
 
@@ -160,7 +200,7 @@ impl Published {
         inner.unanswered = None;
         if let Some(stored) = stored {
             inner.written_at = Some(stored.at);
-            inner.stored = Some(stored);
+            inner.hold(stored);
             inner.overwritten = None;
         }
     }
@@ -238,6 +278,39 @@ mod tests {
     }
 
     #[test]
+    fn what_another_process_writes_back_after_it_was_settled_is_no_new_announcement() {
+        let published = Published::default();
+        let announced = object(5, &intent("a"), &json!([]));
+        published.set(announced.status.clone().unwrap(), Stored::of(&announced));
+        // Settled here: the status holds it no more. The other process still has it in its memory.
+        let settled = object(6, &json!({"uid": "u"}), &json!([]));
+        published.set(settled.status.clone().unwrap(), Stored::of(&settled));
+        published.observe(&object(7, &intent("a"), &json!([])));
+        assert_eq!(published.others(), []);
+        // One of the other process that was taken over and settled.
+        published.observe(&object(8, &intent("b"), &json!([])));
+        assert_eq!(published.take_others()[0].nonce, "b");
+        let settled = object(9, &json!({"uid": "u"}), &json!([]));
+        published.set(settled.status.clone().unwrap(), Stored::of(&settled));
+        published.observe(&object(10, &intent("b"), &json!([])));
+        assert_eq!(published.others(), []);
+        // Announced anew, it counts again.
+        published.observe(&object(11, &intent("c"), &json!([])));
+        assert_eq!(published.others()[0].nonce, "c");
+    }
+
+    #[test]
+    fn announcements_that_are_long_gone_are_forgotten_and_marks_are_bounded() {
+        let published = Published::default();
+        published.observe(&object(1, &json!({"uid": "u"}), &json!([])));
+        for n in 0..MARKS + 9 {
+            let seen = intent(&n.to_string());
+            published.observe(&object(u32::try_from(n).unwrap() + 2, &seen, &json!([])));
+        }
+        assert_eq!(published.lock().marks.len(), MARKS);
+    }
+
+    #[test]
     fn fields_of_a_stranger_are_told_from_those_of_another_replica() {
         let fields = |manager: &str| {
             json!([{"manager": manager, "operation": "Update", "subresource": "status",
@@ -262,6 +335,13 @@ mod tests {
         });
         published.observe(&written);
         assert_eq!(published.overwritten(), None);
+        assert_eq!(published.others(), []);
+        // Nor when another process has written it back before that was found out.
+        let mut both = intent("a");
+        both["url"] = json!("https://x.example");
+        published.not_applied();
+        published.observe(&object(7, &both, &json!([])));
+        assert!(published.overwritten().is_some());
         assert_eq!(published.others(), []);
     }
 }

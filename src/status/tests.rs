@@ -620,6 +620,7 @@ fn an_announced_create_keeps_its_mark_until_it_is_settled_also_when_a_pass_fails
             step: StepId::Postgres,
             slot: slot.clone(),
             anew,
+            of_others: false,
             at: std::time::Instant::now(),
         }],
         failed,

@@ -248,6 +248,8 @@ impl Step for AppToken {
                     revoke(cx, id).await?;
                 }
                 if !ids.is_empty() {
+                    // It was found: the outcome of its create is known.
+                    cx.intents.settled(StepId::AppToken);
                     absence::deletion_accepted(cx, KIND, &own);
                 }
             }

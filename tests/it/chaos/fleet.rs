@@ -90,8 +90,33 @@ impl Dice {
     }
 }
 
-/// Two replicas of which one leads. Each calls Fly.io under a name of its own.
-pub struct Replicas(pub [Victim; 2]);
+/// Two replicas of which one leads. Each calls Fly.io under a name of its own. One that ends by itself
+/// is started again.
+pub struct Replicas(
+    pub [Victim; 2],
+    #[expect(dead_code, reason = "it works until it is dropped")] Keeper,
+);
+
+/// Starts again what has ended by itself, until it is dropped.
+struct Keeper(tokio::task::JoinHandle<()>);
+
+impl Keeper {
+    fn of(victims: &[Victim; 2]) -> Self {
+        let victims = victims.clone();
+        Self(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                victims.iter().for_each(Victim::revive);
+            }
+        }))
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// The names under which they call.
 const NAMES: [&str; 2] = ["127.0.0.1", "localhost"];
@@ -99,14 +124,15 @@ const NAMES: [&str; 2] = ["127.0.0.1", "localhost"];
 impl Replicas {
     /// Starts both.
     pub fn start(env: &Env) -> Self {
-        Self(NAMES.map(|name| {
+        let victims = NAMES.map(|name| {
+            // A machine that is busy for seconds must not make the replicas lose the lease in turn.
             let more = [
                 "--settle",
                 "300ms",
                 "--lease-duration",
-                "3s",
+                "8s",
                 "--lease-renew-deadline",
-                "2s",
+                "6s",
                 "--lease-retry-period",
                 "200ms",
             ];
@@ -118,7 +144,9 @@ impl Replicas {
                     None => flag,
                 });
             Victim::of(env.command(flags.collect()))
-        }))
+        });
+        let keeper = Keeper::of(&victims);
+        Self(victims, keeper)
     }
 
     /// Kills one at the k-th change, for each k.

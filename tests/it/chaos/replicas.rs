@@ -14,6 +14,8 @@ use std::{
 };
 
 use fly_sim::{Point, platform::PlatformOptions};
+use golive::api::{ActivationStatus, FIELD_MANAGER, status::Intent};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::{fleet::Replicas, full};
@@ -224,6 +226,55 @@ async fn two_replicas_without_an_election_make_nothing_twice() {
 fn without_election(env: &Env) -> [Victim; 2] {
     // What the other has announced is looked for over windows that a busy machine does not exceed.
     [0, 1].map(|_| Victim::of(env.operator_command(&["--settle", "2s"])))
+}
+
+/// A late announcement of another replica is taken over and looked into at once, and what was found
+/// delays no deletion. The other may send it for 60 settling windows: longer than this waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announcement_of_another_replica_that_comes_late_ends_by_one_look() {
+    let mut env = Env::without_operator(options()).await;
+    env.unjudged("the test writes a status as another replica would");
+    let operator = Victim::of(env.operator_command(&["--settle", "2s"]));
+    service(&env, "rolling").await;
+    live(&env, "1.0.0").await;
+    announce_token(&env).await;
+    let taken_over = |status: &ActivationStatus| status.intents.is_empty();
+    env.wait("hola", "no intent", taken_over).await;
+    announce_token(&env).await;
+    ends_well(&env).await;
+    operator.end();
+}
+
+/// Writes into the status, as another replica would, that it is about to make the token of the app.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test writes a status as the operator would"
+)]
+async fn announce_token(env: &Env) {
+    let object = env.get("hola").await.unwrap();
+    let name = format!("golive-{}", object.metadata.uid.unwrap());
+    let mut status = object.status.unwrap();
+    status.intents.push(Intent {
+        slot: format!("AppToken/AppToken/{name}"),
+        kind: "AppToken".to_owned(),
+        name,
+        nonce: format!("{:x}", env.sim.now_ms()),
+        time: None,
+    });
+    // Server-side apply by the same manager: what the next status leaves out goes.
+    let body = json!({
+        "apiVersion": "golive.dev/v1alpha1", "kind": "Activation",
+        "metadata": {"name": "hola"}, "status": status,
+    });
+    let (params, patch) = (
+        PatchParams::apply(FIELD_MANAGER).force(),
+        Patch::Apply(body),
+    );
+    let activations = env.activations();
+    activations
+        .patch_status("hola", &params, &patch)
+        .await
+        .unwrap();
 }
 
 /// With a database, a Redis, volumes and addresses: Fly.io gives most of them to everyone who asks.

@@ -65,6 +65,19 @@ impl Victim {
         }
     }
 
+    /// Starts it again if it has ended by itself, as a kubelet does: a replica that could not renew its
+    /// lease in time exits.
+    pub fn revive(&self) {
+        let mut life = self.0.lock().unwrap();
+        let child = life.child.as_mut();
+        let ended = child.is_some_and(|child| child.child().try_wait().unwrap().is_some());
+        if ended {
+            life.kill();
+            life.crashes += 1;
+            life.spawn();
+        }
+    }
+
     /// Kills it around the k-th call that changes something at Fly.io.
     pub fn crash_at(&self, sim: &Sim, k: u64, point: Point) {
         let victim = self.clone();
