@@ -7,6 +7,8 @@ KUBERNETES_VERSION ?= 1.36
 WORLD ?= default
 # How long things take at the simulated Fly.io: off, real, or a factor.
 LATENCY ?= 0.1
+# How many times faster the time of a watch runs from Go-Live on. In the demo 72 hours take 100 s.
+TIME_SCALE ?= $(if $(filter demo,$(MAKECMDGOALS)),2592,1)
 
 # Tests that run at a time: most of them wait for something, so more than there are cores.
 TEST_THREADS ?= 8
@@ -48,11 +50,12 @@ help: ## list the targets
 	@echo "  WORLD=name                another world beside the first (now: $(WORLD))"
 	@echo "  KUBERNETES_VERSION=1.37   another control plane ($(shell cd $(CONTROL_PLANE_DIR)/versions && ls *.mod | sed 's/.mod//' | paste -sd' '))"
 	@echo "  LATENCY=real              how long things take at the simulated Fly.io: off, real, or a factor (now: $(LATENCY))"
+	@echo "  TIME_SCALE=2592           how many times faster a watch runs: 72 hours in 100 s, as in the demo (now: $(TIME_SCALE))"
 	@echo "  BENCH_PROFILE=release     measure the release build; BENCH_REAL=0: not with Fly's real latencies"
 	@echo "  DURATION=600 SEED=7       how long test-chaos runs, and what it draws (also PERCENT, OBJECTS)"
 	@echo "  demo KUBECONFIG=file      your own cluster instead of the local one"
 
-prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL, Redis and faketime (as root)
+prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL, Redis, Prometheus and faketime (as root)
 	@sh tests/checks/prereqs.sh
 
 control-plane: $(CONTROL_PLANE) ## build the local kube-apiserver (minutes once, then reused)
@@ -72,7 +75,7 @@ parts: prereqs
 	@$(MAKE) --no-print-directory -j2 control-plane binaries
 
 up: parts ## start a world in the background; then: . .golive/env
-	@$(BIN)/world up --name $(WORLD) $(WORLD_FLAGS) --latency $(LATENCY)
+	@$(BIN)/world up --name $(WORLD) $(WORLD_FLAGS) --latency $(LATENCY) --time-scale $(TIME_SCALE)
 
 down: ## end that world and remove all of it
 	@if [ -x $(BIN)/world ]; then $(BIN)/world down --name $(WORLD); else echo "no world was ever built here"; fi
@@ -80,8 +83,8 @@ down: ## end that world and remove all of it
 status: ## say what runs in that world
 	@if [ -x $(BIN)/world ]; then $(BIN)/world status --name $(WORLD); else echo "no world was ever built here"; fi
 
-demo: parts ## take the example from nothing to a live URL with verified integrations
-	@$(BIN)/world demo --name $(WORLD) $(WORLD_FLAGS) --latency $(LATENCY)
+demo: parts ## take the example from nothing to live, verified, and watched for 72 hours at scale
+	@$(BIN)/world demo --name $(WORLD) $(WORLD_FLAGS) --latency $(LATENCY) --time-scale $(TIME_SCALE)
 
 test: prereqs ## run every test, from nothing
 	@$(MAKE) --no-print-directory -j2 control-plane build
@@ -89,7 +92,7 @@ test: prereqs ## run every test, from nothing
 
 test-crash: prereqs ## kill the operator at every single external write (long)
 	@$(MAKE) --no-print-directory -j2 control-plane build
-	GOLIVE_CRASH_TEST=full cargo test --locked -p golive --test it -- trouble::crash trouble::lost
+	GOLIVE_CRASH_TEST=full cargo test --locked -p golive --test it -- trouble::crash trouble::lost life::watch
 
 fuzz: ## run every fuzz target longer (FUZZ_SECONDS each, now: $(FUZZ_SECONDS))
 	GOLIVE_FUZZ_MS=$(FUZZ_SECONDS)000 cargo test --locked -p golive --lib fuzz:: -- --test-threads=2
@@ -113,6 +116,7 @@ test-stale: prereqs ## let every single look at Fly.io be wrong once (long)
 
 test-chaos: prereqs ## fleets under seeded faults and kills, and every fault at every step (an hour)
 	@$(MAKE) --no-print-directory -j2 control-plane build
+	GOLIVE_CHAOS=full cargo test --locked -p golive --lib observe::rehearsal
 	GOLIVE_CHAOS=full GOLIVE_CHAOS_SECONDS=$(DURATION) GOLIVE_CHAOS_SEED=$(SEED) GOLIVE_CHAOS_PERCENT=$(PERCENT) \
 	  GOLIVE_CHAOS_OBJECTS=$(OBJECTS) cargo test --locked -p golive --test it chaos:: -- --nocapture --test-threads=1
 

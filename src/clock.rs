@@ -8,6 +8,8 @@
 //! deadlines, approvals, rotation, the validity of certificates) and one for Fly.io (machines, checks,
 //! tokens, logs). Code that decides takes `now` as an argument, so that a test sets the time.
 
+pub mod watch;
+
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},

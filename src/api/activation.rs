@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::deploy::Deploy;
 use super::integrations::Integrations;
+use super::notification::Notification;
 use super::observe::Observe;
-use super::policy::{Adoption, DeletionPolicy, DriftPolicy, Gate, Mode, Notification, ReadyWhen};
+use super::policy::{Adoption, DeletionPolicy, DriftPolicy, Gate, Mode, ReadyWhen};
 use super::preflight::Preflight;
 use super::provision::Provision;
 use super::reference::TokenSecretRef;
@@ -46,7 +47,8 @@ use super::status::ActivationStatus;
     printcolumn(name = "Next", type_ = "string", json_path = ".status.nextAction", description = "What a person must do now", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "Ready's message", priority = 1),
     validation = Rule::new("size(self.metadata.name) <= 63").message("`metadata.name` must be at most 63 characters long: it becomes a label"),
-    validation = Rule::new("self.spec.readyWhen != 'IntegrationsVerified' || has(self.spec.integrations)").message("`readyWhen: IntegrationsVerified` needs `integrations`: there is nothing else to verify")
+    validation = Rule::new("self.spec.readyWhen != 'IntegrationsVerified' || has(self.spec.integrations)").message("`readyWhen: IntegrationsVerified` needs `integrations`: there is nothing else to verify"),
+    validation = Rule::new("self.spec.readyWhen != 'Stabilized' || has(self.spec.observe)").message("`readyWhen: Stabilized` needs `observe`: without a watch nothing says that the application is stable")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ActivationSpec {
@@ -105,9 +107,8 @@ pub struct ActivationSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["before".into()]))]
     pub gates: Vec<Gate>,
 
-    /// What makes `Ready` true. This version of Golive cannot prove `Stabilized`, and refuses it.
+    /// What makes `Ready` true. `Stabilized` needs `observe`.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self != 'Stabilized'").message("`readyWhen` must be GoLive or IntegrationsVerified: this version of Golive cannot prove Stabilized"))]
     pub ready_when: ReadyWhen,
 
     /// Whether Golive acts, or only publishes what it would do.
@@ -142,8 +143,9 @@ pub struct ActivationSpec {
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 
-    /// Receivers of notifications about phases, gates, Go-Live and failures.
+    /// Receivers of notifications about phases, gates, deadlines, Go-Live, integrations and failures.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
+    #[x_kube(validation = Rule::new("self.all(a, !has(a.name) || self.filter(b, has(b.name) && b.name == a.name).size() == 1)").message("`name` must be unique among the `notifications`"))]
     pub notifications: Vec<Notification>,
 }

@@ -233,7 +233,7 @@ mod tests {
                 schema.additional_properties.is_none() || schema.max_properties.is_some(),
                 "{path} needs maxProperties"
             ),
-            Some("integer" | "boolean") => {}
+            Some("integer" | "number" | "boolean") => {}
             None if schema.x_kubernetes_int_or_string == Some(true) => {
                 assert!(schema.max_length.is_some(), "{path} needs a maxLength");
             }

@@ -13,6 +13,8 @@ pub mod deploy;
 pub mod duration;
 pub(crate) mod enumeration;
 pub mod integrations;
+pub mod metrics_source;
+pub mod notification;
 pub mod observe;
 pub mod owner;
 pub mod policy;
@@ -33,6 +35,7 @@ pub use approval::{ActivationApproval, ActivationApprovalSpec, Decision};
 pub use condition::{ConditionStatus, ConditionType, Observation};
 pub use crd::{crds, schema};
 pub use duration::Duration;
+pub use notification::{NotificationEvent, NotificationFormat, NotificationSeverity};
 pub use owner::Owner;
 pub use reason::Reason;
 pub use status::{ActivationStatus, PhaseName, PhaseState, StepState};
@@ -95,6 +98,10 @@ pub const ANNOTATION_DELETE_DATA: &str = "golive.dev/delete-data";
 /// Annotation with which a person decides that what is lost with its data is made anew: the marks of
 /// what was lost, separated by commas. A mark names one thing that was lost, so it counts once.
 pub const ANNOTATION_REPLACE_LOST: &str = "golive.dev/replace-lost";
+
+/// Annotation with which a person asks for a test of all receivers of notifications. Another value asks
+/// once more.
+pub const ANNOTATION_TEST_NOTIFICATION: &str = "golive.dev/test-notification";
 
 /// The bounds of a phase's deadline, as the API server checks them.
 fn deadline_rule() -> Rule {

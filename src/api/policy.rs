@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
 use super::enumeration::api_enum;
-use super::reference::SecretKeyRef;
 
 api_enum! {
     /// The phases that can have a gate.
@@ -30,7 +29,7 @@ api_enum! {
         Reject = "Reject",
         /// The activation continues, as if it had been approved.
         Continue = "Continue",
-        /// The activation keeps waiting, and reminds by an event each time the timeout has passed.
+        /// The activation keeps waiting, and reminds by an event and a notification each time the timeout has passed.
         Remind = "Remind",
     }
 }
@@ -73,7 +72,8 @@ api_enum! {
         /// Live, and all integrations of the release that serves are verified. A failure of one takes
         /// `Ready` back, but not `Live`.
         IntegrationsVerified = "IntegrationsVerified",
-        /// Live, and the watch has ended with all objectives met.
+        /// Live, and the watch has ended: every objective held over the whole window, and nothing critical
+        /// happened. Until then, `Ready` is Unknown.
         Stabilized = "Stabilized",
     }
 }
@@ -165,33 +165,4 @@ impl Default for DeletionPolicy {
 
 fn delete() -> Deletion {
     Deletion::Delete
-}
-
-api_enum! {
-    /// How a notification is written.
-    pub enum NotificationFormat, strict, default Json {
-        /// A JSON object with the activation, phase, reason and message.
-        Json = "Json",
-        /// A message for an incoming webhook of Slack, or a compatible one.
-        Slack = "Slack",
-    }
-}
-
-/// A receiver of notifications.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Notification {
-    /// An address that receives an HTTPS POST for each notification.
-    pub webhook: NotificationWebhook,
-    /// How the notification is written.
-    #[serde(default)]
-    pub format: NotificationFormat,
-}
-
-/// An address that receives notifications.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NotificationWebhook {
-    /// Key of a Secret that holds the address: it usually contains a token.
-    pub url_secret_ref: SecretKeyRef,
 }

@@ -10,6 +10,9 @@ api_enum! {
         /// The reason is not known.
         Unknown = "Unknown",
 
+        /// A receiver of notifications refuses messages, or has taken none for an hour.
+        NotificationFailed = "NotificationFailed",
+
         // The state of an activation.
         /// Work is under way.
         Progressing = "Progressing",
@@ -264,6 +267,32 @@ api_enum! {
         ForgeryAccepted = "ForgeryAccepted",
         /// A check of an integration failed.
         IntegrationFailed = "IntegrationFailed",
+
+        // The watch after Go-Live.
+        /// Every objective is met now.
+        ObjectivesMet = "ObjectivesMet",
+        /// An objective is not met.
+        ObjectiveBreached = "ObjectiveBreached",
+        /// The budget of an objective burns so fast that it will soon be used up.
+        BudgetBurning = "BudgetBurning",
+        /// Nothing was observed that an objective could be judged by.
+        NoData = "NoData",
+        /// There were too few events to judge an objective.
+        InsufficientTraffic = "InsufficientTraffic",
+        /// Too little of the watch was observed to judge an objective.
+        ObservationGap = "ObservationGap",
+        /// The bound of an objective lies between two bounds of the histogram, and so does the quantile.
+        BetweenBounds = "BetweenBounds",
+        /// The watch has ended, and an objective did not hold.
+        NotStabilized = "NotStabilized",
+        /// The watch has ended, and something critical happened in it.
+        CriticalIncident = "CriticalIncident",
+        /// The watch has ended, and too little was observed for a verdict.
+        Inconclusive = "Inconclusive",
+        /// What a watch has stored cannot be read.
+        WatchDamaged = "WatchDamaged",
+        /// A breach would have been followed by a rollback, which `onBreach` does not ask for.
+        WouldRollBack = "WouldRollBack",
 
         // Gates.
         /// A person rejected.

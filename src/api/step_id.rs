@@ -93,6 +93,8 @@ steps! {
     Promote,
     /// Webhooks and calendars of third parties.
     IntegrationChecks,
+    /// The objectives after Go-Live.
+    Objectives,
 }
 
 impl fmt::Display for StepId {

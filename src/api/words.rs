@@ -141,8 +141,12 @@ const WORDS: &[Words] = &[
         "must be a percentage below 100, in quotes and with a percent sign, such as `\"1%\"` or `\"0.1%\"`",
     ),
     words(
-        r#"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-"$-~]*)?$"#,
-        "must be the address of the server, beginning with `https://`, without user, password and `#`, such as `https://prometheus.example.org`",
+        r#"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-"$-~]*)?$"#,
+        "must be an address that begins with `https://`, or with `http://` where the installation allows it, without user, password and `#`, such as `https://prometheus.example.org`",
+    ),
+    words(
+        r"^[a-zA-Z0-9!_.*()|-]+$",
+        "must be the name of a tenant, such as `team-a`: letters, digits and `!-_.*()`, several separated by `|`",
     ),
     words(
         r"^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$",

@@ -64,7 +64,7 @@ enum Command {
     List(list::Args),
     /// Show Activations as they change.
     Watch(watch::Args),
-    /// Wait until an Activation is live, or its integrations are verified.
+    /// Wait until an Activation is live, its integrations are verified, or its watch has ended well.
     Wait(wait::Args),
     /// Show the changes that are planned or being made.
     Plan(plan::Args),

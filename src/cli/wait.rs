@@ -1,5 +1,5 @@
-//! `kubectl golive wait`: waits until an Activation is live or its integrations are verified, and says by
-//! the exit code how the wait ended.
+//! `kubectl golive wait`: waits until an Activation is live, its integrations are verified or its watch has
+//! ended well, and says by the exit code how the wait ended.
 
 use std::time::Duration;
 
@@ -44,7 +44,8 @@ You need the ClusterRole activation-view.
 
 Examples:
   kubectl golive wait shop -n prod --for live --timeout 20m
-  kubectl golive wait shop --for integrations --through-gates")]
+  kubectl golive wait shop --for integrations --through-gates
+  kubectl golive wait shop --for stabilized --timeout 73h")]
 pub(super) struct Args {
     /// The Activation.
     name: String,
@@ -72,6 +73,8 @@ enum Goal {
     Live,
     /// That, and all integrations are verified.
     Integrations,
+    /// It is live, and the watch after Go-Live has ended well.
+    Stabilized,
 }
 
 /// Why there is no waiting.
@@ -83,6 +86,8 @@ pub(super) enum Error {
         "Activation {0} has no `integrations`, so there is nothing to wait for; use --for live"
     )]
     NoIntegrations(String),
+    #[error("Activation {0} has no `observe`, so nothing is watched; use --for live")]
+    NoWatch(String),
 }
 
 /// Where it is on its way.
@@ -113,6 +118,9 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
         reading.answered();
         if args.goal == Goal::Integrations && activation.spec.integrations.is_none() {
             return Err(Error::NoIntegrations(args.name.clone()));
+        }
+        if args.goal == Goal::Stabilized && activation.spec.observe.is_none() {
+            return Err(Error::NoWatch(args.name.clone()));
         }
         let line = match progress(&activation, args.goal) {
             Progress::Reached(text) => return Ok(Output::text(format!("{text}\n"))),
@@ -210,12 +218,14 @@ fn progress(activation: &Activation, goal: Goal) -> Progress {
                     report.url.as_deref().unwrap_or_default()
                 )),
                 (true, Goal::Integrations) => integrations(status, is_old(activation)),
+                (true, Goal::Stabilized) => watched(status),
             }
         }
     }
 }
 
-/// With `readyWhen: IntegrationsVerified` a failed integration stops a spec that is live.
+/// A spec that is live is stopped by a failed integration with `readyWhen: IntegrationsVerified`, and by a
+/// watch that has not ended well with `Stabilized`.
 fn stopped(activation: &Activation, goal: Goal, text: &str) -> Progress {
     let status = activation.status.as_ref();
     let reason = status.and_then(|status| {
@@ -223,8 +233,9 @@ fn stopped(activation: &Activation, goal: Goal, text: &str) -> Progress {
         Reason::parse(&stalled.reason)
     });
     let integration = reason.is_some_and(Reason::names_a_failed_integration);
+    let verdict = reason == Some(Reason::NotStabilized);
     let live = status.is_some_and(ActivationStatus::is_live);
-    if integration && live {
+    if (integration || verdict) && live {
         match goal {
             Goal::Live => {
                 return Progress::Reached(format!("{} is live", activation.name_any()));
@@ -232,7 +243,9 @@ fn stopped(activation: &Activation, goal: Goal, text: &str) -> Progress {
             Goal::Integrations if is_old(activation) => {
                 return Progress::Going(text.to_owned());
             }
+            Goal::Integrations if verdict => return integrations(status, is_old(activation)),
             Goal::Integrations => {}
+            Goal::Stabilized => return watched(status),
         }
     }
     Progress::Failed(text.to_owned())
@@ -279,6 +292,33 @@ fn integrations(status: Option<&ActivationStatus>, old: bool) -> Progress {
         ("False", _) => Progress::Failed(said),
         (_, Some(Reason::SecretMissing)) => Progress::Person(said),
         _ if gate.is_some() => Progress::Person(said),
+        _ => Progress::Going(said),
+    }
+}
+
+/// The watch of an application that is live.
+fn watched(status: Option<&ActivationStatus>) -> Progress {
+    let phases = status.map(|status| status.phases.as_slice());
+    let mut phases = phases.unwrap_or_default().iter();
+    let asks = phases.any(|phase| {
+        let gate = phase.gate.as_ref();
+        phase.name == PhaseName::Observe
+            && gate.is_some_and(|gate| gate.state == GateState::Requested)
+    });
+    let found =
+        status.and_then(|status| condition::find(&status.conditions, ConditionType::Stabilized));
+    let Some(found) = found else {
+        return Progress::Going("Observe: not observed yet".to_owned());
+    };
+    let said = format!("Observe: {}", found.message);
+    match (found.status.as_str(), Reason::parse(&found.reason)) {
+        ("True", _) => Progress::Reached(said),
+        ("False", _)
+        // It has ended, or cannot go on.
+        | (_, Some(Reason::Inconclusive | Reason::WatchDamaged | Reason::InvalidSpec)) => {
+            Progress::Failed(said)
+        }
+        _ if asks => Progress::Person(said),
         _ => Progress::Going(said),
     }
 }
@@ -378,6 +418,51 @@ mod tests {
             progress(&not_live, Goal::Integrations),
             Progress::Going(_)
         ));
+    }
+
+    #[test]
+    fn the_end_of_a_watch_is_waited_for_after_live() {
+        let with = |status: &str, reason: &str, stalled: bool| {
+            let verdict = ("Stabilized", status, reason);
+            let stops = ("Stalled", "True", reason);
+            let conditions = match stalled {
+                true => vec![LIVE, verdict, stops],
+                false => vec![READY, LIVE, verdict],
+            };
+            let object = object(2, &conditions, "Succeeded");
+            [Goal::Live, Goal::Stabilized].map(|goal| progress(&object, goal))
+        };
+        for (status, reason, stalled, reached, failed) in [
+            ("Unknown", "Watching", false, false, false),
+            ("Unknown", "Pending", false, false, false),
+            ("True", "Stabilized", false, true, false),
+            ("False", "NotStabilized", false, false, true),
+            // With `readyWhen: Stabilized`.
+            ("False", "NotStabilized", true, false, true),
+            ("Unknown", "Inconclusive", false, false, true),
+            ("Unknown", "WatchDamaged", false, false, true),
+        ] {
+            let [live, watched] = with(status, reason, stalled);
+            assert!(matches!(live, Progress::Reached(_)), "{reason}: {live:?}");
+            let found = (
+                matches!(watched, Progress::Reached(_)),
+                matches!(watched, Progress::Failed(_)),
+            );
+            assert_eq!(found, (reached, failed), "{reason}: {watched:?}");
+        }
+        let mut asks = object(
+            2,
+            &[READY, LIVE, ("Stabilized", "Unknown", "Pending")],
+            "Succeeded",
+        );
+        let phase = json!({"name": "Observe", "state": "AwaitingApproval",
+            "gate": {"state": "Requested", "digest": "sha256:0"}});
+        let phases = &mut asks.status.as_mut().unwrap().phases;
+        phases.push(serde_json::from_value(phase).unwrap());
+        let found = progress(&asks, Goal::Stabilized);
+        assert!(matches!(found, Progress::Person(_)), "{found:?}");
+        let found = progress(&asks, Goal::Live);
+        assert!(matches!(found, Progress::Reached(_)), "{found:?}");
     }
 
     #[test]

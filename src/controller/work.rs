@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 use kube::runtime::events::Reporter;
 
 use crate::{
-    api::{FIELD_MANAGER, GROUP, bounds},
+    api::{FIELD_MANAGER, GROUP, bounds, notification::Notification},
     clock::ServerClock,
     controller::{self, Scope, operator::Parts},
-    net::{probe::Probe, tls::SetupError, vendor::Vendors},
+    net::{probe::Probe, prometheus, tls::SetupError, vendor::Vendors},
+    notifier::{self, Notifier},
     pipeline::{Fence, Installation, Timing},
     plan::{refs::Allowed, room::Room},
     process::{
@@ -27,6 +28,9 @@ use crate::{
 
 /// Most looks at applications in the background at the same time.
 const LOOKS: usize = 16;
+
+/// Most receivers of the whole installation: what waits for all of them fits a ConfigMap.
+const MOST_DEFAULTS: usize = 8;
 
 /// Most of them that are for the objects of one namespace.
 const LOOKS_OF_ONE: usize = 6;
@@ -61,6 +65,8 @@ pub fn installation(
         looks: Turnstile::with_share(LOOKS, LOOKS_OF_ONE),
         timing: timing(settings),
         clock: clock.clone(),
+        scale: settings.watch.scale(),
+        prometheus: prometheus::Allowed::new(settings.watch.allow_prometheus.clone()),
     }
 }
 
@@ -77,12 +83,40 @@ pub fn outside(settings: &Settings, clock: &ServerClock) -> Result<(Probe, Vendo
     Ok((probe, vendors))
 }
 
+/// The receivers of the whole installation, from the file that the flag names.
+///
+/// # Errors
+/// What is wrong with the file, for a person.
+fn default_receivers(settings: &Settings) -> Result<Vec<Notification>, String> {
+    let Some(path) = &settings.notifications.default_notifications else {
+        return Ok(Vec::new());
+    };
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| format!("cannot be read: {error}"))?;
+    let receivers: Vec<Notification> = serde_saphyr::from_str(&text)
+        .map_err(|error| format!("is not a list as in spec.notifications: {error}"))?;
+    for receiver in &receivers {
+        let wrong = |rule| {
+            format!(
+                "has a receiver ({}) that is invalid: {rule}",
+                receiver.title()
+            )
+        };
+        receiver.check().map_err(wrong)?;
+    }
+    match receivers.len() <= MOST_DEFAULTS {
+        true => Ok(receivers),
+        false => Err(format!("has more than {MOST_DEFAULTS} receivers")),
+    }
+}
+
 /// A context with nothing remembered, which writes while the first fence is open and publishes
 /// while the second is. Must be called within a tokio runtime.
 pub fn context(
     parts: &Parts,
     installation: Installation,
     (probe, vendors): (Probe, Vendors),
+    defaults: Vec<Notification>,
     waits: Waits,
     (fence, leads): (Fence, Fence),
 ) -> Context {
@@ -90,6 +124,25 @@ pub fn context(
         controller: format!("{GROUP}/{FIELD_MANAGER}"),
         instance: Some(parts.identity.clone()),
     };
+    let publisher = Arc::new(Publisher::start(Recorder::new(
+        parts.kube.clone(),
+        reporter,
+        parts.clock.clone(),
+    )));
+    let receivers = &parts.settings.notifications;
+    let notifier = Notifier::new(notifier::Parts {
+        kube: parts.kube.clone(),
+        own_namespace: installation.own_namespace.clone(),
+        probe: probe.clone(),
+        clock: parts.clock.clone(),
+        leads: leads.clone(),
+        allowed: installation.secrets,
+        metrics: parts.metrics.clone(),
+        publisher: publisher.clone(),
+        defaults,
+        origins: receivers.allow_receiver.clone(),
+        pager_duty: receivers.pagerduty_url.clone(),
+    });
     Context {
         kube: parts.kube.clone(),
         fly: parts.fly.clone(),
@@ -103,11 +156,8 @@ pub fn context(
         leads,
         waits,
         secret_poller: SecretPoller::default(),
-        publisher: Publisher::start(Recorder::new(
-            parts.kube.clone(),
-            reporter,
-            parts.clock.clone(),
-        )),
+        publisher,
+        notifier,
         memories: Memories::default(),
         room: Room::default(),
         redactors: Redactors::default(),
@@ -126,6 +176,13 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
         Ok(outside) => outside,
         Err(error) => {
             tracing::error!(error = %crate::causes::chain(&error), "cannot set up requests to applications");
+            return;
+        }
+    };
+    let defaults = match default_receivers(settings) {
+        Ok(receivers) => receivers,
+        Err(wrong) => {
+            tracing::error!("the file of --default-notifications {wrong}");
             return;
         }
     };
@@ -152,6 +209,7 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
         &parts,
         installation,
         outside,
+        defaults,
         waits,
         (fence, leads),
     ));
@@ -173,7 +231,9 @@ pub async fn work(parts: Parts, stop: CancellationToken) {
         settings.work.secret_look_interval,
         stop.clone(),
     );
-    future::join(passes, polls).await;
+    let notifier = context.notifier.clone();
+    let told = notifier.run(stop.clone());
+    future::join3(passes, polls, told).await;
     context.publisher.close().await;
 }
 

@@ -22,6 +22,7 @@ pub mod organizations;
 pub mod overview;
 pub mod postgres;
 pub mod processes;
+pub mod prometheus;
 pub mod redis;
 pub mod regions;
 pub mod registry;

@@ -20,6 +20,7 @@ use nix::sys::{
 
 mod answers;
 mod net;
+mod objectives;
 mod plan;
 mod readers;
 mod redaction;

@@ -283,6 +283,11 @@ impl Probe {
         Err(ProbeError::Connect(host.to_owned()))
     }
 
+    /// Whether the operator's flags say where this host and port are.
+    pub(super) fn is_overridden(&self, host: &str, port: u16) -> bool {
+        self.resolve.iter().any(|rule| rule.applies(host, port))
+    }
+
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ProbeError> {
         // The operator's flags may name any address.
         if let Some(over) = self.resolve.iter().find(|rule| rule.applies(host, port)) {

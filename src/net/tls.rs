@@ -19,6 +19,9 @@ pub enum SetupError {
         /// What is wrong.
         reason: String,
     },
+    /// What should be certificates in PEM is not.
+    #[error("it has no usable certificate in PEM")]
+    NoCertificate,
     /// The base URL of a vendor has no host.
     #[error("the base URL of a vendor has no host")]
     NoHost,
@@ -45,6 +48,32 @@ pub fn config(
     if let Some(path) = ca_file {
         add(&mut roots, path)?;
     }
+    with_roots(roots, clock)
+}
+
+/// The configuration of a TLS client that trusts these certificate authorities in PEM and no others.
+///
+/// # Errors
+/// When the text has no usable certificate. What is wrong with one is not part of the message.
+pub fn of_pem(pem: &str, clock: &ServerClock) -> Result<rustls::ClientConfig, SetupError> {
+    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes());
+    let certificates = certificates.collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|_| SetupError::NoCertificate)?;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates {
+        let added = roots.add(certificate);
+        added.map_err(|_| SetupError::NoCertificate)?;
+    }
+    match roots.is_empty() {
+        true => Err(SetupError::NoCertificate),
+        false => with_roots(roots, clock),
+    }
+}
+
+fn with_roots(
+    roots: rustls::RootCertStore,
+    clock: &ServerClock,
+) -> Result<rustls::ClientConfig, SetupError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
         .with_safe_default_protocol_versions()

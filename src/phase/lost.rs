@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::app_secrets;
+use super::{app_secrets, incident};
 use crate::{
     api::{
         ANNOTATION_REPLACE_LOST, Reason,
@@ -60,6 +60,12 @@ impl Lost {
                 _ => drop(missed.0.insert(step, (marks.clone(), since))),
             };
         });
+        let settle = cx.installation.timing.settle;
+        let again = settle.checked_sub(since.elapsed());
+        let again = again.filter(|pause| !pause.is_zero());
+        if again.is_none() {
+            incident::lost(cx, step, &what);
+        }
         Self {
             what,
             records,
@@ -69,12 +75,7 @@ impl Lost {
                 .journal
                 .get::<Found>()
                 .is_some_and(|found| found.0.contains(&step)),
-            again: cx
-                .installation
-                .timing
-                .settle
-                .checked_sub(since.elapsed())
-                .filter(|pause| !pause.is_zero()),
+            again,
         }
     }
 

@@ -13,18 +13,23 @@ pub mod app_name;
 pub mod app_overview;
 pub mod app_secrets;
 pub mod app_volumes;
+pub mod asleep;
+pub mod breach;
 pub mod clusters;
 pub mod database;
 pub mod database_probe;
 pub mod deploy;
 pub mod evidence;
 pub mod image;
+pub mod incident;
 pub mod integrations;
 pub mod left_behind;
 pub mod lost;
 pub mod marks;
 pub mod names;
+pub mod observe;
 pub mod preflight;
+pub mod probe_mark;
 pub mod provision;
 pub mod redis_plans;
 pub mod release_secrets;
@@ -63,7 +68,7 @@ pub static PHASES: &[Phase] = &[
     },
     Phase {
         id: PhaseName::Observe,
-        steps: &[],
+        steps: observe::STEPS,
     },
 ];
 
@@ -114,6 +119,12 @@ pub static PROOF_FROM_OUTSIDE: &[Phase] = &[Phase {
 pub static VERIFIED: &[Phase] = &[Phase {
     id: PhaseName::Integrations,
     steps: integrations::STEPS,
+}];
+
+/// The watch, which goes on while the spec cannot be brought live.
+pub static WATCHED: &[Phase] = &[Phase {
+    id: PhaseName::Observe,
+    steps: observe::STEPS,
 }];
 
 #[cfg(test)]

@@ -241,6 +241,14 @@ pub fn runs_only<'f>(facts: impl IntoIterator<Item = &'f Facts>, key: &str) -> O
     Some(machines.all(|machine| machine.metadata(RELEASE_KEY) == Some(key)))
 }
 
+/// The machines of the application as they were last observed, those that run a command left out; `None`
+/// if nobody has looked.
+pub fn last_seen(facts: &Facts) -> Option<Vec<Machine>> {
+    let roster = facts.get::<Roster>()?;
+    let machines = roster.machines.iter().filter(of_app);
+    Some(machines.cloned().collect())
+}
+
 /// The live machines of the app that are not ours, when all were last listed. [`ours`] lists them.
 pub fn others(cx: &Cx) -> Vec<Machine> {
     let roster = cx.facts.get::<Roster>();

@@ -15,9 +15,12 @@ use crate::{
             SmokeTestResult,
         },
     },
-    clock::ServerClock,
+    clock::{
+        ServerClock,
+        watch::{Scale, WatchClock},
+    },
     fly,
-    net::vendor::Vendors,
+    net::{prometheus, vendor::Vendors},
     plan::{
         Target,
         refs::{Allowed, Refs},
@@ -110,6 +113,17 @@ pub struct Installation {
     pub timing: Timing,
     /// The clock of the API server.
     pub clock: ServerClock,
+    /// How much faster the time of a watch runs.
+    pub scale: Scale,
+    /// The Prometheus servers that may be asked beside those on the public Internet.
+    pub prometheus: prometheus::Allowed,
+}
+
+impl Installation {
+    /// The clock of a watch that began at this time.
+    pub fn watch_clock(&self, since: Timestamp) -> WatchClock {
+        WatchClock::new(self.clock.clone(), self.scale, since)
+    }
 }
 
 /// What the status recorded before this pass. Places to observe, never a proof.

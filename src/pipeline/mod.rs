@@ -37,7 +37,7 @@ pub use advance::{AnyStep, Phase};
 pub use background::Background;
 pub use change::{ChangeKind, Sent, StepChange};
 pub use cx::{Act, Care, Cx, EarlierProof, Fence, Installation, Origin, Owner, Recorded, Timing};
-pub use note::{Incident, Note, ProbeKind, ProvedBy, SmokeProof};
+pub use note::{Incident, Note, ObjectiveFigures, ProbeKind, ProvedBy, SmokeProof};
 pub use record::{State, StepRecord};
 pub use step::Step;
 pub use verdict::{Removal, Slot, Verdict, Wake, Why};

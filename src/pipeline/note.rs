@@ -6,8 +6,9 @@ use super::{StepId, verdict::Why};
 use crate::api::{
     Reason,
     status::{
-        ExternalObject, FallbackUsed, HistoryEntry, IntegrationStatus, PreflightResult,
-        ReleaseStatus, RollbackStatus, SecretStatus, SmokeTestResult,
+        ExternalObject, FallbackUsed, HistoryEntry, IncidentStatus, IntegrationStatus,
+        ObjectiveStatus, PreflightResult, ReleaseStatus, RollbackStatus, SecretStatus,
+        SmokeTestResult, WatchStatus,
     },
 };
 
@@ -72,6 +73,17 @@ pub enum ProvedBy {
     EarlierProof,
 }
 
+/// The figures of an objective as numbers, for metrics.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ObjectiveFigures {
+    /// Whether it is met, if that is known.
+    pub met: Option<bool>,
+    /// What is left of its budget: 1 is all of it.
+    pub budget_left: Option<f64>,
+    /// How fast its budget burns, by the length of the window.
+    pub burn: Vec<(String, f64)>,
+}
+
 /// One entry for the status. Times are left out: `status::next` sets them, and keeps the old ones
 /// while nothing changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,6 +97,10 @@ pub enum Note {
     /// What is known of an integration, and when all its checks passed last, if this process has
     /// seen that.
     Integration(Box<IntegrationStatus>, Option<Timestamp>),
+    /// How far the watch is, and what happened in it.
+    Watch(Box<WatchStatus>, Vec<IncidentStatus>),
+    /// What is known of an objective, and its figures as numbers while it is watched.
+    Objective(Box<ObjectiveStatus>, Option<ObjectiveFigures>),
     /// Something that exists on Fly.io for this object.
     External(ExternalObject),
     /// A secret of the app: name, digest, fingerprint.

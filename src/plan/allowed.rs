@@ -19,7 +19,7 @@ pub enum Allowed {
 
 impl Allowed {
     /// Whether an Activation of this name may use this Secret.
-    pub(super) fn allows(self, activation: &str, secret: &Secret) -> bool {
+    pub fn allows(self, activation: &str, secret: &Secret) -> bool {
         let labels = secret.labels();
         let labelled = labels
             .get(LABEL_ALLOW)

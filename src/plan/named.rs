@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::api::{
-    Activation, integrations::Integrations, provision::Provision, reference::SecretKeyRef,
+    Activation, integrations::Integrations, metrics_source::Prometheus, provision::Provision,
+    reference::SecretKeyRef,
 };
 
 /// The kind of an object that is named.
@@ -142,19 +143,65 @@ fn integration_secrets(integrations: &Integrations, list: &mut Vec<Named>) {
     }
 }
 
-/// The token of Prometheus, and the addresses of notifications.
+/// The token of Prometheus, and the addresses and keys of receivers of notifications.
 fn later(activation: &Activation, list: &mut Vec<Named>) {
     let spec = &activation.spec;
     let observe = spec.observe.as_ref();
     let prometheus = observe.and_then(|observe| observe.source.prometheus.as_ref());
-    if let Some(token) = prometheus.and_then(|prometheus| prometheus.token_secret_ref.as_ref()) {
-        let field = "spec.observe.source.prometheus.tokenSecretRef";
-        list.push(Named::secret(field, token, Use::Later));
+    if let Some(prometheus) = prometheus {
+        of_prometheus(prometheus, list);
     }
     for (index, notification) in spec.notifications.iter().enumerate() {
-        let field = format!("spec.notifications[{index}].webhook.urlSecretRef");
-        let reference = &notification.webhook.url_secret_ref;
+        let webhook = notification.webhook.as_ref();
+        let email = notification.email.as_ref();
+        let fields = [
+            (
+                "webhook.urlSecretRef",
+                webhook.map(|webhook| &webhook.url_secret_ref),
+            ),
+            (
+                "email.urlSecretRef",
+                email.map(|email| &email.url_secret_ref),
+            ),
+            ("keySecretRef", notification.key_secret_ref.as_ref()),
+        ];
+        let named = fields.into_iter();
+        for (field, reference) in named.filter_map(|(field, of)| Some((field, of?))) {
+            let field = format!("spec.notifications[{index}].{field}");
+            list.push(Named::secret(field, reference, Use::Later));
+        }
+    }
+}
+
+/// The credentials of a Prometheus, and its certificates.
+fn of_prometheus(prometheus: &Prometheus, list: &mut Vec<Named>) {
+    let basic = prometheus.basic_auth.as_ref();
+    let ca = prometheus.ca.as_ref();
+    let secrets = [
+        ("tokenSecretRef", prometheus.token_secret_ref.as_ref()),
+        (
+            "basicAuth.usernameSecretRef",
+            basic.map(|basic| &basic.username_secret_ref),
+        ),
+        (
+            "basicAuth.passwordSecretRef",
+            basic.map(|basic| &basic.password_secret_ref),
+        ),
+        ("ca.secretRef", ca.and_then(|ca| ca.secret_ref.as_ref())),
+    ];
+    let secrets = secrets.into_iter();
+    for (field, reference) in secrets.filter_map(|(field, of)| Some((field, of?))) {
+        let field = format!("spec.observe.source.prometheus.{field}");
         list.push(Named::secret(field, reference, Use::Later));
+    }
+    if let Some(map) = ca.and_then(|ca| ca.config_map_ref.as_ref()) {
+        list.push(Named::new(
+            "spec.observe.source.prometheus.ca.configMapRef".to_owned(),
+            RefKind::ConfigMap,
+            &map.name,
+            Some(&map.key),
+            Use::Later,
+        ));
     }
 }
 
@@ -233,6 +280,36 @@ pub(crate) mod tests {
             names,
             ["app", "db", "fly", "redis", "slack", "wa", "config"]
         );
+    }
+
+    #[test]
+    fn everything_that_a_prometheus_needs_is_read_and_holds_nothing_up() {
+        let of = |credentials: &str| {
+            let spec = format!(
+                "{FULL}
+        observe: {{source: {{prometheus: {{url: 'https://p.example', {credentials}}}}}}}"
+            );
+            let named = named(&activation(&spec)).into_iter();
+            let named = named.filter(|named| named.field.contains("prometheus"));
+            let named = named.inspect(|named| assert!(!named.required && !named.decides));
+            named
+                .map(|named| (named.kind, named.name, named.key))
+                .collect::<Vec<_>>()
+        };
+        let key = |key: &str| Some(key.to_owned());
+        let token = "tokenSecretRef: {name: t, key: k}, ca: {configMapRef: {name: c}}";
+        let wanted = [
+            (RefKind::Secret, "t".to_owned(), key("k")),
+            (RefKind::ConfigMap, "c".to_owned(), key("ca.crt")),
+        ];
+        assert_eq!(of(token), wanted);
+        let basic = "basicAuth: {usernameSecretRef: {name: u, key: a}, passwordSecretRef: {name: u, key: b}}, ca: {secretRef: {name: s, key: x}}";
+        let wanted = [
+            (RefKind::Secret, "u".to_owned(), key("a")),
+            (RefKind::Secret, "u".to_owned(), key("b")),
+            (RefKind::Secret, "s".to_owned(), key("x")),
+        ];
+        assert_eq!(of(basic), wanted);
     }
 
     #[test]

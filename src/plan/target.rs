@@ -12,6 +12,7 @@ use crate::{
         Activation, MAX_TOKEN, PhaseName, Reason,
         deploy::{DEFAULT_PORT, Deploy},
         integrations::Integrations,
+        observe::Observe,
         policy::{Adoption, DeletionPolicy, Gate, Mode},
         preflight::SkippedCheck,
         provision::{FlyPostgres, ManagedPostgres, Provision, UpstashRedis},
@@ -80,6 +81,8 @@ pub struct Target {
     pub proof: Proof,
     /// The integrations that are verified after Go-Live; `None` if there is none.
     pub integrations: Option<Arc<Integrations>>,
+    /// The watch after Go-Live; `None` if there is none.
+    pub observe: Option<Arc<Observe>>,
     /// The phases that people must approve.
     pub gates: Vec<Gate>,
     /// Apply or plan.
@@ -180,6 +183,7 @@ impl Target {
             smoke_test: spec.smoke_test.clone(),
             proof: checks::effective(activation, config.as_deref()),
             integrations: integrations.cloned().map(Arc::new),
+            observe: spec.observe.clone().map(Arc::new),
             gates: spec.gates.clone(),
             mode: spec.mode,
             adoption: spec.adoption,
@@ -351,7 +355,8 @@ fn preflight(activation: &Activation, refs: &Refs) -> PreflightTarget {
         webhooks: spec
             .notifications
             .iter()
-            .map(|notification| notification.webhook.url_secret_ref.clone())
+            .filter_map(|notification| notification.webhook.as_ref())
+            .map(|webhook| webhook.url_secret_ref.clone())
             .collect(),
         prometheus: observe
             .and_then(|observe| observe.source.prometheus.as_ref())

@@ -10,6 +10,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use url::{Host, Url};
 
+use crate::clock::watch::Scale;
+use crate::net::prometheus::Allowance;
 use crate::net::resolve::Resolve;
 use crate::process::leader;
 
@@ -50,6 +52,12 @@ pub struct Settings {
     /// Vendors whose webhooks are verified.
     #[command(flatten)]
     pub vendors: VendorSettings,
+    /// The watch after Go-Live.
+    #[command(flatten)]
+    pub watch: WatchSettings,
+    /// Receivers of notifications.
+    #[command(flatten)]
+    pub notifications: NotificationSettings,
     /// Namespaces.
     #[command(flatten)]
     pub namespaces: NamespaceSettings,
@@ -131,6 +139,42 @@ pub struct VendorSettings {
     /// sent there and nowhere else.
     #[arg(long, env = "GOLIVE_MERCADO_PAGO_URL", default_value = "https://api.mercadopago.com", value_parser = base_url, value_name = "URL")]
     pub mercado_pago_url: Url,
+}
+
+/// The watch after Go-Live.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Watch after Go-Live")]
+pub struct WatchSettings {
+    /// Let Activations read this Prometheus, whatever its address: those of the named namespaces, or all.
+    /// Others must be on the public Internet, with https. Repeatable; in the variable separated by blanks.
+    #[arg(long, env = "GOLIVE_ALLOW_PROMETHEUS", value_delimiter = ' ', value_parser = Allowance::parse, value_name = "ORIGIN[=NAMESPACE,…]")]
+    pub allow_prometheus: Vec<Allowance>,
+
+    /// How many times faster the time of every watch runs from Go-Live on. For tests and demonstrations:
+    /// refused unless every Fly.io address is loopback.
+    #[arg(long, env = "GOLIVE_TIME_SCALE", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "TIMES")]
+    pub time_scale: u32,
+}
+
+/// Receivers of notifications.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Notifications")]
+pub struct NotificationSettings {
+    /// YAML file with receivers that are told of every activation, beside its own: a list as in
+    /// `spec.notifications`. The Secrets that it names are in the operator's own namespace.
+    #[arg(long, env = "GOLIVE_DEFAULT_NOTIFICATIONS", value_name = "FILE")]
+    pub default_notifications: Option<PathBuf>,
+
+    /// Let the address of a receiver have this origin though it is not on the public Internet, or not
+    /// encrypted, such as `http://alertmanager.monitoring.svc:9093` or `smtp://mail.mail.svc:25`.
+    /// Repeatable.
+    #[arg(long, env = "GOLIVE_ALLOW_RECEIVER", value_delimiter = ',', value_parser = receiver_origin, value_name = "ORIGIN")]
+    pub allow_receiver: Vec<Url>,
+
+    /// Base URL of PagerDuty's Events API; `https://events.eu.pagerduty.com` for accounts in the EU.
+    /// The integration keys that an Activation names are sent there and nowhere else.
+    #[arg(long, env = "GOLIVE_PAGERDUTY_URL", default_value = "https://events.pagerduty.com", value_parser = base_url, value_name = "URL")]
+    pub pagerduty_url: Url,
 }
 
 /// Namespaces.
@@ -336,6 +380,11 @@ impl Settings {
                 "--lease-retry-period",
                 "must be at least 10ms",
             ),
+            (
+                self.watch.time_scale == 1 || self.fly.is_simulated(),
+                "--time-scale",
+                "must be 1 unless every Fly.io address is loopback: what is live is watched in real time",
+            ),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {
             Some((_, flag, required)) => Err(Invalid { flag, required }),
@@ -354,6 +403,26 @@ impl Settings {
             retry_period: self.lease.retry_period,
             now,
         }
+    }
+}
+
+impl FlySettings {
+    /// Whether every address of Fly.io is on this machine.
+    fn is_simulated(&self) -> bool {
+        let urls = [
+            &self.machines_url,
+            &self.api_url,
+            &self.uiex_url,
+            &self.registry_url,
+        ];
+        urls.into_iter().all(is_local)
+    }
+}
+
+impl WatchSettings {
+    /// How much faster the time of a watch runs.
+    pub fn scale(&self) -> Scale {
+        Scale::new(self.time_scale).unwrap_or_default()
     }
 }
 
@@ -397,15 +466,12 @@ fn base_url(text: &str) -> Result<Url, String> {
     let url: Url = text
         .parse()
         .map_err(|error| format!("must be a URL: {error}"))?;
-    let local = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
-        None => return Err("must name a host".to_owned()),
-    };
+    if url.host().is_none() {
+        return Err("must name a host".to_owned());
+    }
     match url.scheme() {
         "https" => {}
-        "http" if local => {}
+        "http" if is_local(&url) => {}
         "http" => return Err("must be https: tokens are sent there".to_owned()),
         _ => return Err("must be an https URL".to_owned()),
     }
@@ -419,6 +485,32 @@ fn base_url(text: &str) -> Result<Url, String> {
         return Err("must not hold a query or fragment".to_owned());
     }
     Ok(url)
+}
+
+/// Whether a URL leads to this machine.
+fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        None => false,
+    }
+}
+
+/// Parses the origin of a receiver of notifications: scheme, host, and a port if it is not the usual one.
+fn receiver_origin(text: &str) -> Result<Url, String> {
+    let wanted = "must be an origin such as `http://alertmanager.monitoring.svc:9093`";
+    let url: Url = text.parse().map_err(|_| wanted.to_owned())?;
+    let known = ["https", "http", "smtps", "smtp"].contains(&url.scheme());
+    let bare = matches!(url.path(), "" | "/")
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    match known && bare && url.host_str().is_some_and(|host| !host.is_empty()) {
+        true => Ok(url),
+        false => Err(wanted.to_owned()),
+    }
 }
 
 /// Parses a DNS label, such as the name of a namespace.
@@ -450,6 +542,27 @@ mod tests {
         };
         settings.validate().map_err(|error| error.to_string())?;
         Ok(*settings)
+    }
+
+    #[test]
+    fn an_allowed_receiver_is_an_origin_without_a_path_or_a_password() {
+        let flags = [
+            "--allow-receiver",
+            "http://alertmanager.monitoring.svc:9093,smtp://mail.mail.svc:25",
+        ];
+        let settings = parse(&flags).unwrap();
+        assert_eq!(settings.notifications.allow_receiver.len(), 2);
+        for wrong in [
+            "alertmanager:9093",
+            "http://",
+            "ftp://x.example",
+            "http://x.example/path",
+            "http://user:password@x.example",
+            "http://x.example/?a=b",
+        ] {
+            assert!(parse(&["--allow-receiver", wrong]).is_err(), "{wrong}");
+        }
+        assert!(parse(&["--pagerduty-url", "http://events.pagerduty.com"]).is_err());
     }
 
     #[test]
@@ -521,6 +634,47 @@ mod tests {
         ] {
             assert!(parse(&["--fly-api-url", bad]).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn time_runs_faster_against_a_simulated_fly_io_alone() {
+        let local = "http://127.0.0.1:4000";
+        let urls = |machines: &'static str| {
+            [
+                "--fly-machines-url",
+                machines,
+                "--fly-api-url",
+                local,
+                "--fly-uiex-url",
+                "http://[::1]:4000",
+                "--fly-registry-url",
+                "http://localhost:4000",
+                "--time-scale",
+                "2160",
+            ]
+        };
+        assert_eq!(parse(&urls(local)).unwrap().watch.scale().times(), 2160);
+        let error = parse(&urls("https://api.machines.dev")).unwrap_err();
+        assert!(
+            error.contains("every Fly.io address is loopback"),
+            "{error}"
+        );
+        assert!(
+            parse(&["--time-scale", "2"]).is_err(),
+            "the defaults are Fly.io's"
+        );
+        assert!(parse(&["--time-scale", "0"]).is_err());
+        assert!(parse(&[]).unwrap().watch.scale().is_real());
+    }
+
+    #[test]
+    fn each_prometheus_that_is_allowed_has_namespaces_of_its_own() {
+        let flag = "--allow-prometheus";
+        let inside = "http://prometheus.monitoring.svc:9090=shop,web";
+        let parsed = parse(&[flag, inside, flag, "https://thanos.example.org"]).unwrap();
+        assert_eq!(parsed.watch.allow_prometheus.len(), 2);
+        let error = parse(&[flag, "prometheus:9090"]).unwrap_err();
+        assert!(error.contains("must look like"), "{error}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::{
     api::Activation,
     fly,
     net::{probe::Probe, vendor::Vendors},
+    notifier::Notifier,
     pipeline::{Fence, Installation},
     plan::room::Room,
     process::{metrics::Metrics, publisher::Publisher, turnstile::Turnstile, workqueue::Object},
@@ -51,7 +52,9 @@ pub struct Context {
     /// Which versions of Secrets the objects have read.
     pub secret_poller: SecretPoller,
     /// Publishes events.
-    pub publisher: Publisher,
+    pub publisher: Arc<Publisher>,
+    /// Tells people what the statuses say.
+    pub notifier: Notifier,
     /// What this process remembers of each object.
     pub memories: Memories,
     /// The room for what objects name.
@@ -109,7 +112,9 @@ impl Context {
         let object = ObjectRef::new(name).within(namespace);
         self.waits.take_touched(&object);
         self.secret_poller.forget(namespace, name);
-        self.metrics.forget(&Object::new(namespace, name));
+        let gone = Object::new(namespace, name);
+        self.notifier.forget(&gone);
+        self.metrics.forget(&gone);
         self.redactors.forget(namespace, name);
     }
 

@@ -29,7 +29,7 @@ use crate::{
         memory::Memory,
     },
     status::{PassResult, Removing, events},
-    store::{claim, finalizers, image},
+    store::{claim, finalizers, image, outbox, watch},
 };
 
 /// Steps whose objects are not removed with the app: one that was perhaps created a moment ago, and
@@ -353,10 +353,14 @@ pub async fn forget(
         records::delete_all(kube, namespace, &owner.uid).await?;
     }
     image::delete(kube, namespace, &owner.uid).await?;
+    watch::delete(kube, namespace, &owner.uid).await?;
     release(tokens, context, owner).await
 }
 
 async fn release(tokens: &BTreeSet<String>, context: &Context, owner: &Owner) -> Result<(), Error> {
+    context.notifier.leave(owner).await;
+    let own = &context.installation.own_namespace;
+    outbox::delete(&context.kube, own, &owner.uid).await?;
     let turn = context.departures.turn(&owner.namespace).await;
     // The token last of all: until here it may still be needed.
     for secret in tokens {

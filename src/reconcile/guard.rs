@@ -21,7 +21,7 @@ use crate::{
     fly,
     phase::{
         KEPT, KEPT_DATABASE, KEPT_REDIS, KEPT_SECRETS, PROOF, PROOF_FROM_OUTSIDE, VERIFIED,
-        integrations,
+        WATCHED, breach, integrations, observe,
         provision::kept_secrets::Needed,
         release_secrets,
         releases::{
@@ -156,6 +156,7 @@ pub async fn after(
     if report.live() {
         memory.kept = None;
         memory.also_needed.clear();
+        breach::forget_restored(&cx.journal);
         return Ok(None);
     }
     let records = store::load(cx).await?;
@@ -274,6 +275,7 @@ async fn guard(
     let key = &pass.context.installation.fingerprint_key;
     let asked = integrations::asked(&cx.target, refs, key);
     kept.ask(StepId::IntegrationChecks, asked);
+    kept.ask(StepId::Objectives, observe::asked(&cx.target));
     let mut report = Report::default();
     for table in tables {
         add(&mut report, table, &cx, &mut kept).await?;
@@ -284,8 +286,17 @@ async fn guard(
     let verified = cx.target.integrations.as_deref().filter(|_| asks);
     let secrets = verified.map(named::secrets_of).unwrap_or_default();
     let asks = asks && are_read(&secrets, refs.versions());
+    if let Some(machines) = of_spec.and_then(roster::last_seen) {
+        observe::note_machines(&cx.journal, machines);
+    }
+    if only == Some(true) {
+        breach::note_restored(&cx.journal, serving.number);
+    }
     if asks && has_token && stands_still(only, &report, spec.map(|(_, report)| report)) {
         add(&mut report, VERIFIED, &cx, &mut kept).await?;
+    }
+    if has_token && cx.target.observe.is_some() && pass.activation.spec.mode != Mode::Plan {
+        add(&mut report, WATCHED, &cx, &mut kept).await?;
     }
     pass.ensure_waits(&kept, Some(&memory.wanted), &cx.fly);
     let needed = kept.facts.get::<Needed>().unwrap_or_default();

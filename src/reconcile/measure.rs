@@ -9,11 +9,14 @@ use crate::{
         Activation, ActivationStatus, PhaseName, Reason,
         condition::{self, ConditionType},
         preflight::CheckName,
-        status::{CheckResult, GateState, IntegrationResult, PhaseState, RollbackState, Severity},
+        status::{
+            CheckResult, GateState, IntegrationResult, PhaseState, RollbackState, Severity,
+            WatchState,
+        },
     },
     pipeline::{Note, Owner, report::Report},
     process::{
-        metrics::{Info, Metrics},
+        metrics::{Info, Metrics, Objective},
         workqueue::Object,
     },
     reconcile::context::Context,
@@ -42,6 +45,7 @@ pub fn status(
     drift(metrics, &object, result, new);
     smoke_tests(metrics, result, old, new);
     integrations(metrics, &object, result, new);
+    objectives(metrics, &object, result, new);
     for (trigger, result) in rollbacks(old, new) {
         metrics.rolled_back(trigger, result);
     }
@@ -133,6 +137,30 @@ fn smoke_tests(
         if let Some(took) = took.filter(|_| !known) {
             metrics.probed(kind.as_str(), Duration::from_millis(took));
         }
+    }
+}
+
+/// The figures of this pass; without a watch there are none.
+fn objectives(metrics: &Metrics, object: &Object, result: &PassResult<'_>, new: &ActivationStatus) {
+    let reports = [result.report, result.site.as_ref().map(|site| &site.report)];
+    let steps = reports.into_iter().flatten().flat_map(Report::steps);
+    let notes = steps.flat_map(|(_, record)| record.notes.iter());
+    let noted = notes.filter_map(|note| match note {
+        Note::Objective(entry, Some(figures)) => Some(Objective {
+            name: entry.name.clone(),
+            met: figures.met,
+            budget_left: figures.budget_left,
+            burn: figures.burn.clone(),
+        }),
+        _ => None,
+    });
+    let noted: Vec<Objective> = noted.collect();
+    let runs = new
+        .watch
+        .as_ref()
+        .is_some_and(|watch| watch.state == WatchState::Running);
+    if !noted.is_empty() || !runs {
+        metrics.set_objectives(object, &noted);
     }
 }
 

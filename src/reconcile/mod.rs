@@ -96,6 +96,7 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
         memory.end_looks();
         return finalize::finalize(pass, memory).await;
     }
+    protect::before_telling(pass).await?;
     if pass.is_suspended() {
         memory.end_looks();
         return stop::suspended(pass, memory).await;
@@ -115,6 +116,7 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     protect::release_former_tokens(pass, memory).await?;
     requests::note_due_steps(&read.refs, pass, memory);
     requests::note_integrations(&target, &read.refs, pass, memory);
+    requests::note_watch(&target, memory);
     token_secret::report(pass, memory, &read.refs);
 
     let reporting_drift = drift::is_only_reported(pass, &target);

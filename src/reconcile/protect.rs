@@ -27,6 +27,22 @@ pub async fn release_former_tokens(pass: &Pass<'_>, memory: &mut Memory) -> Resu
     Ok(())
 }
 
+/// The finalizer of an object of which people are told: what is stored about that must not outlive it.
+///
+/// # Errors
+/// When Kubernetes could not be read or written.
+pub async fn before_telling(pass: &Pass<'_>) -> Result<(), Error> {
+    let context = pass.context;
+    if !context.notifier.concerns(pass.activation) {
+        return Ok(());
+    }
+    let added = finalizers::add_finalizer(pass.activation, &context.kube, pass.owner).await?;
+    if let Some((before, after)) = added {
+        pass.publisher.metadata_changed((&before, &after));
+    }
+    Ok(())
+}
+
 /// What must be done before anything is changed, beside the first phase, which only observes: the
 /// finalizers, and an early list of the machines when the target is new.
 pub fn before_changes<'a>(

@@ -7,7 +7,7 @@ use crate::{
         ANNOTATION_RECONCILE, ANNOTATION_RECONCILE_FLUX, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM,
         Activation, ActivationStatus, MAX_TOKEN, PhaseName, StepId, status::one_line,
     },
-    phase::{PHASES, integrations},
+    phase::{PHASES, breach, integrations, observe},
     plan::{
         self, Target,
         abort::{self, Abort},
@@ -72,8 +72,16 @@ pub fn note_due_steps(refs: &Refs, pass: &Pass<'_>, memory: &mut Memory) {
     if memory.wanted.facts.app_token.is_due(pass.context.fly.now()) {
         memory.wanted.steps.remove(&StepId::AppToken);
     }
-    let rollbacks = refs.rollbacks().iter();
+    let by_the_watch = breach::asked(&memory.wanted.journal);
+    let rollbacks = refs.rollbacks().iter().chain(&by_the_watch);
     memory.notice_rollbacks(rollbacks.map(|request| request.uid.clone()).collect());
+}
+
+/// Has the watch begin anew when the spec watches something else.
+pub fn note_watch(target: &Target, memory: &mut Memory) {
+    memory
+        .wanted
+        .ask(StepId::Objectives, observe::asked(target));
 }
 
 /// Has the integrations observe again when the spec or a Secret says something else of them.

@@ -163,6 +163,7 @@ impl<'a> StatusPublisher<'a> {
         if stored.is_some() {
             context.publish(self.activation, events::between(old, &new));
         }
+        context.notifier.tell(self.activation, &new);
         self.published.set(new, stored);
     }
 
@@ -179,6 +180,7 @@ impl<'a> StatusPublisher<'a> {
         if found.status.as_ref() == Some(&write.new) {
             let events = events::between(write.old.as_ref(), &write.new);
             self.context.publish(self.activation, events);
+            self.context.notifier.tell(self.activation, &write.new);
             self.published.set(write.new, Stored::of(&found));
         } else {
             self.published.not_applied();

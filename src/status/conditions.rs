@@ -12,6 +12,7 @@ use super::{
     pass_result::Liveness,
     phases::{cannot_observe, succeeded},
     setter::Setter,
+    watch,
 };
 use crate::{
     api::{
@@ -57,10 +58,10 @@ pub fn next(
     for phase in PhaseName::ALL {
         match phase {
             PhaseName::Integrations => integrations::set_condition(&mut to, seen),
+            PhaseName::Observe => watch::set_conditions(&mut to, activation, seen),
             phase => phase_condition(&mut to, *phase),
         }
     }
-    stabilized(&mut to, activation);
     observed(&mut to, seen);
     drift::set(&mut to, seen, liveness);
     if let Some(removing) = &seen.removing {
@@ -181,18 +182,6 @@ fn not_told(phase: &PhaseStatus) -> String {
     .to_owned()
 }
 
-fn stabilized(to: &mut Setter<'_>, activation: &Activation) {
-    let (reason, message) = if activation.spec.observe.is_some() {
-        (
-            Reason::NotImplemented,
-            "this version of Golive does not watch objectives",
-        )
-    } else {
-        (Reason::NotRequested, "no watch is requested")
-    };
-    to.set(ConditionType::Stabilized, Unknown, reason, message);
-}
-
 fn observed(to: &mut Setter<'_>, seen: &PassResult<'_>) {
     let Some(report) = seen.report else {
         if seen.failed.is_some() && seen.unproven {
@@ -253,18 +242,14 @@ fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &PassResult<'_>, li
                 verified(to, &message);
                 return;
             }
-            ReadyWhen::GoLive | ReadyWhen::IntegrationsVerified => {
-                to.set(ConditionType::Ready, True, Reason::GoLive, &message);
+            ReadyWhen::Stabilized => {
+                after_the_watch(to, &message);
+                return;
             }
-            ReadyWhen::Stabilized => to.set(
-                ConditionType::Ready,
-                Unknown,
-                Reason::NotImplemented,
-                &format!(
-                    "{message}; this version of Golive cannot prove `readyWhen: {}`: use GoLive",
-                    activation.spec.ready_when
-                ),
-            ),
+            ReadyWhen::GoLive | ReadyWhen::IntegrationsVerified => {
+                let reason = watch::ready_reason(to.status);
+                to.set(ConditionType::Ready, True, reason, &message);
+            }
         }
         to.quiet();
         return;
@@ -314,20 +299,40 @@ fn ready(to: &mut Setter<'_>, activation: &Activation, seen: &PassResult<'_>, li
 
 /// The application is live, and `Ready` waits for its integrations.
 fn verified(to: &mut Setter<'_>, place: &str) {
-    let found = condition::find(&to.status.conditions, ConditionType::IntegrationsHealthy);
-    let Some(healthy) = found.cloned() else {
+    follows(
+        to,
+        ConditionType::IntegrationsHealthy,
+        "Integrations",
+        place,
+    );
+}
+
+/// The application is live, and `Ready` waits for the end of its watch.
+fn after_the_watch(to: &mut Setter<'_>, place: &str) {
+    follows(to, ConditionType::Stabilized, "Observe", place);
+}
+
+/// `Ready` is what this condition is.
+fn follows(to: &mut Setter<'_>, type_: ConditionType, phase: &str, place: &str) {
+    let found = condition::find(&to.status.conditions, type_);
+    let Some(found) = found.cloned() else {
         return waiting(to, Reason::Pending, place);
     };
-    let reason = Reason::parse(&healthy.reason).unwrap_or_default();
-    let message = format!("{place}; Integrations: {}", healthy.message);
-    match healthy.status.as_str() {
+    let reason = Reason::parse(&found.reason).unwrap_or_default();
+    let message = format!("{place}; {phase}: {}", found.message);
+    match found.status.as_str() {
         "True" => {
-            to.set(ConditionType::Ready, True, Reason::Verified, &message);
+            to.set(ConditionType::Ready, True, reason, &message);
             to.quiet();
         }
         "False" => {
             to.set(ConditionType::Ready, False, reason, &message);
             to.stalled(reason, &message);
+        }
+        // The watch has ended: nothing is under way, and nothing is known.
+        _ if reason == Reason::Inconclusive => {
+            to.set(ConditionType::Ready, Unknown, reason, &message);
+            to.quiet();
         }
         _ => waiting(to, reason, &message),
     }

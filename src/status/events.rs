@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use kube::runtime::events::{Event, EventType};
 
-use super::{integrations, phases::succeeded};
+use super::{integrations, phases::succeeded, watch};
 use crate::{
     api::{
         ActivationStatus, PhaseName, Reason,
@@ -55,6 +55,14 @@ pub fn between(old: Option<&ActivationStatus>, new: &ActivationStatus) -> Vec<Ev
             false => EventType::Normal,
         };
         event(type_, news.reason, news.name, &news.note)
+    }));
+    let news = watch::news(old, new).into_iter();
+    events.extend(news.map(|news| {
+        let type_ = match news.warning {
+            true => EventType::Warning,
+            false => EventType::Normal,
+        };
+        event(type_, news.reason, news.about, &news.note)
     }));
     events
 }

@@ -17,7 +17,19 @@ pub fn redact(status: &mut ActivationStatus) {
         checks.chain([&mut integration.message, &mut integration.next_action])
     });
     let action = status.next_action.iter_mut();
-    for message in conditions.chain(phases).chain(integrations).chain(action) {
+    let watch = status.watch.iter_mut();
+    let watch = watch.flat_map(|watch| [&mut watch.follows, &mut watch.verdict]);
+    let objectives = status.objectives.iter_mut();
+    let objectives = objectives.map(|objective| &mut objective.message);
+    let incidents = status.incidents.iter_mut();
+    let incidents = incidents.map(|incident| &mut incident.message);
+    let watch = watch.chain(objectives).chain(incidents);
+    for message in conditions
+        .chain(phases)
+        .chain(integrations)
+        .chain(action)
+        .chain(watch)
+    {
         redact::in_place(message);
     }
 }

@@ -31,6 +31,7 @@ mod phases;
 mod promises;
 mod published;
 mod setter;
+mod watch;
 mod write;
 
 pub use drift::left_alone;

@@ -5,16 +5,13 @@ use kube::ResourceExt;
 
 use super::{
     PassResult, conditions, integrations, lists, live, pass_result::Liveness, phases, promises,
+    watch,
 };
 use crate::{
     api::{
         Activation, ActivationStatus, Reason,
         condition::{self, ConditionType},
-        policy::GatedPhase,
-        status::{
-            GateState, GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, SkippedField,
-            one_line,
-        },
+        status::{GateState, GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, one_line},
     },
     pipeline::{State, report::Report},
     plan::{Target, missing::kubectl},
@@ -33,7 +30,6 @@ pub fn next(
     let same_generation = old.is_some_and(|old| old.observed_generation == Some(generation));
     status.uid.clone_from(&activation.metadata.uid);
     status.observed_generation = Some(generation);
-    status.skipped = not_implemented(activation);
     promises::handled(&mut status, activation, seen.requested.as_deref());
     if let Some(report) = seen.report {
         // A pass that comes this far has protected it.
@@ -41,6 +37,7 @@ pub fn next(
         status.phases = phases::next(old, activation, seen, report, same_generation, now);
         lists::merge(&mut status, report, now);
         integrations::merge(&mut status, report, now);
+        watch::merge(&mut status, activation, report, now);
         status.plan = seen.wanted.map(|target| plan(target, report));
         let source = seen.wanted.and_then(|target| target.followed());
         let image = activation.spec.deploy.source.as_ref();
@@ -54,6 +51,7 @@ pub fn next(
     if let Some(site) = &seen.site {
         lists::merge_site(&mut status, &site.report, seen.report, now);
         integrations::merge(&mut status, &site.report, now);
+        watch::merge(&mut status, activation, &site.report, now);
     }
     let site = seen.site.as_ref().map(|site| &site.report);
     if let Some(report) = seen.report {
@@ -207,40 +205,6 @@ fn plan(target: &Target, report: &Report) -> PlanStatus {
     }
 }
 
-/// Fields that are accepted and not implemented yet.
-fn not_implemented(activation: &Activation) -> Vec<SkippedField> {
-    let spec = &activation.spec;
-    let mut fields = Vec::new();
-    let mut skip = |field: &str, asked: bool, what: &str| {
-        if asked {
-            fields.push(SkippedField {
-                field: field.to_owned(),
-                reason: Reason::NotImplemented.to_string(),
-                message: format!("this version of Golive does not {what}"),
-            });
-        }
-    };
-    skip(
-        "spec.notifications",
-        !spec.notifications.is_empty(),
-        "send notifications; watch the events of the object",
-    );
-    skip(
-        "spec.observe",
-        spec.observe.is_some(),
-        "watch objectives; nothing was measured",
-    );
-    for gate in &spec.gates {
-        let phase = gate.before;
-        skip(
-            &format!("spec.gates[{phase}]"),
-            phase == GatedPhase::Observe,
-            &format!("implement the phase {phase}, so this gate asks nobody"),
-        );
-    }
-    fields
-}
-
 /// What a person must do now, with a command if there is one; `None` if nothing.
 fn next_action(
     status: &ActivationStatus,
@@ -262,6 +226,9 @@ fn next_action(
         let crash_loop = seen.report.and_then(live::crash_loop);
         if let Some(record) = crash_loop {
             return Some(record.action.clone());
+        }
+        if let Some(action) = watch::next_action(status) {
+            return Some(action);
         }
         // A gate before what comes after Go-Live waits as any other, and before it is opened nothing is
         // checked again, whatever else was done.

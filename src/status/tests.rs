@@ -669,13 +669,3 @@ fn an_announced_create_keeps_its_mark_until_it_is_settled_also_when_a_pass_fails
     let third = next(Some(&second), &object, &PassResult::default(), at(10));
     assert_eq!(third.intents, []);
 }
-
-#[test]
-fn fields_about_which_nothing_is_done_are_named() {
-    let object = activation(json!({
-        "notifications": [{"webhook": {"urlSecretRef": {"name": "n", "key": "url"}}}],
-    }));
-    let status = next(None, &object, &PassResult::default(), at(0));
-    let fields: Vec<&str> = status.skipped.iter().map(|s| s.field.as_str()).collect();
-    assert_eq!(fields, ["spec.notifications"]);
-}

@@ -1,10 +1,11 @@
 //! What Golive stores in Kubernetes, and how an object of ours is written and deleted.
 //!
 //! All objects but one are in the operator's own namespace, where the users' tools do not prune
-//! them: claims on apps, the image that was chosen, records of releases, the token of an app, the
-//! key of fingerprints. The generated secrets of an Activation are in its own namespace.
+//! them: claims on apps, the image that was chosen, records of releases, what people were told, what a watch has
+//! observed, the
+//! token of an app, the key of fingerprints. The generated secrets of an Activation are in its own namespace.
 //!
-//! May use: `error`, `redact`, `api` and what is below them. Start reading at [`put`]; a small user of it is
+//! May use: `error`, `notify`, `redact`, `api` and what is below them. Start reading at [`put`]; a small user of it is
 //! [`image`].
 //!
 //! Every object has the labels of [`labels`] and, when it belongs to one Activation, the
@@ -30,7 +31,9 @@ pub mod finalizers;
 pub mod generated;
 pub mod image;
 pub mod installation_key;
+pub mod outbox;
 pub mod owners;
+pub mod watch;
 
 /// Label: what the object is for, such as `claim`.
 pub const LABEL_COMPONENT: &str = "app.kubernetes.io/component";

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Says first of all what is missing or too old, with the version wanted; then installs PostgreSQL,
-# Redis and faketime from Debian's packages, or prints the command when not root.
+# Redis, Prometheus, Alertmanager and faketime from Debian's packages, or prints the command when not root.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -40,6 +40,8 @@ command -v cc >/dev/null 2>&1 || packages="$packages gcc libc6-dev"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 ||
   packages="$packages postgresql"
 command -v redis-server >/dev/null 2>&1 || packages="$packages redis-server"
+{ command -v prometheus && command -v promtool; } >/dev/null 2>&1 || packages="$packages prometheus"
+command -v prometheus-alertmanager >/dev/null 2>&1 || packages="$packages prometheus-alertmanager"
 command -v faketime >/dev/null 2>&1 || packages="$packages faketime"
 command -v curl >/dev/null 2>&1 || packages="$packages curl"
 if [ -z "$packages" ]; then

@@ -10,5 +10,7 @@ mod process;
 mod repo;
 mod secrets;
 mod shapes;
+mod sources;
 mod support;
+mod told;
 mod trouble;

@@ -59,6 +59,8 @@ pub struct Config {
     pub ical_sync: Duration,
     /// `SHUTDOWN_GRACE_SECONDS`.
     pub shutdown_grace: Duration,
+    /// `CABANAS_REHEARSAL`: whether there is an endpoint for rehearsals of the watch.
+    pub rehearsal: bool,
     /// `CABANAS_FAULT`.
     pub faults: Faults,
 }
@@ -116,6 +118,7 @@ impl Config {
                 "SHUTDOWN_GRACE_SECONDS",
                 DEFAULT_SHUTDOWN_GRACE_SECONDS,
             )?,
+            rehearsal: rehearsal(&get)?,
             faults: faults(&get)?,
         })
     }
@@ -187,6 +190,11 @@ pub fn port(get: &impl Fn(&str) -> Option<String>) -> Result<u16, ConfigError> {
             wanted: "a number from 0 to 65535",
         })
     })
+}
+
+/// `CABANAS_REHEARSAL`.
+pub fn rehearsal(get: &impl Fn(&str) -> Option<String>) -> Result<bool, ConfigError> {
+    flag(get, "CABANAS_REHEARSAL")
 }
 
 fn flag(get: &impl Fn(&str) -> Option<String>, name: &'static str) -> Result<bool, ConfigError> {

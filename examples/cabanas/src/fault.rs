@@ -26,6 +26,12 @@ pub struct Faults {
     pub no_metrics: bool,
     /// `slow=MILLISECONDS`: every request except probes takes at least that long.
     pub slow: Option<Duration>,
+    /// `slow-text=MILLISECONDS`: every request but voice messages and probes takes that much longer.
+    pub slow_text: Option<Duration>,
+    /// `slow-audio=MILLISECONDS`: every voice message takes that much longer.
+    pub slow_audio: Option<Duration>,
+    /// `silence`: requests are answered, and the metrics do not count them.
+    pub silence: bool,
     /// `errors=PERCENT`: exactly that share of the requests except probes answers 500.
     pub errors_percent: u64,
     /// `oom[=SECONDS]`: `serve` ends with exit code 137 that long after it began to listen (0 when
@@ -90,6 +96,15 @@ impl FromStr for Faults {
                 ("slow", v) => {
                     faults.slow = Some(Duration::from_millis(number("slow", "MILLISECONDS", v)?));
                 }
+                ("slow-text", v) => {
+                    let pause = number("slow-text", "MILLISECONDS", v)?;
+                    faults.slow_text = Some(Duration::from_millis(pause));
+                }
+                ("slow-audio", v) => {
+                    let pause = number("slow-audio", "MILLISECONDS", v)?;
+                    faults.slow_audio = Some(Duration::from_millis(pause));
+                }
+                ("silence", None) => faults.silence = true,
                 ("errors", v) => faults.errors_percent = percent("errors", v)?,
                 ("oom", None) => faults.out_of_memory = Some(Duration::ZERO),
                 ("oom", v) => {
@@ -161,26 +176,33 @@ fn status(switch: &'static str, value: Option<&str>) -> Result<StatusCode, Fault
 /// Chance would make a test of "1 % errors" fail now and then; this spreads the failures evenly.
 #[derive(Debug)]
 pub struct ErrorShare {
-    percent: u64,
+    part: u64,
+    of: u64,
     requests: AtomicU64,
 }
 
 impl ErrorShare {
     /// `percent` of the requests fail; more than 100 counts as 100.
     pub fn new(percent: u64) -> Self {
+        Self::of(percent, 100)
+    }
+
+    /// `part` of every `of` requests fail; more than all counts as all.
+    pub fn of(part: u64, of: u64) -> Self {
         Self {
-            percent: percent.min(100),
+            part: part.min(of),
+            of: of.max(1),
             requests: AtomicU64::new(0),
         }
     }
 
     /// Counts one request and says whether it is one of those that fail.
     pub fn next_fails(&self) -> bool {
-        if self.percent == 0 {
+        if self.part == 0 {
             return false;
         }
         let before = self.requests.fetch_add(1, Ordering::Relaxed);
-        (before + 1) * self.percent / 100 > before * self.percent / 100
+        (before + 1) * self.part / self.of > before * self.part / self.of
     }
 }
 
@@ -252,6 +274,27 @@ mod tests {
                 "slow=250",
                 Faults {
                     slow: Some(Duration::from_millis(250)),
+                    ..none()
+                },
+            ),
+            (
+                "slow-text=4000",
+                Faults {
+                    slow_text: Some(Duration::from_secs(4)),
+                    ..none()
+                },
+            ),
+            (
+                "slow-audio=20000",
+                Faults {
+                    slow_audio: Some(Duration::from_secs(20)),
+                    ..none()
+                },
+            ),
+            (
+                "silence",
+                Faults {
+                    silence: true,
                     ..none()
                 },
             ),

@@ -6,8 +6,9 @@ use std::time::Duration;
 use cabanas::config::{self, Config, ConfigError, DEFAULT_SHUTDOWN_GRACE_SECONDS, DatabaseConfig};
 use cabanas::database::{Database, chain};
 use cabanas::server::{self, Ending};
+use cabanas::visitors::{Guests, Schedule, Shape, Spell, Visitors};
 use cabanas::{calendar, hello, migrate, schema, telemetry};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit code of a process that was killed by signal 9, as a shell reports it.
@@ -42,6 +43,41 @@ enum Command {
     },
     /// Serve a page, health, readiness and metrics, without database, Redis and secrets.
     Hello,
+    /// Send requests like those of guests to a service with `CABANAS_REHEARSAL=true`, until SIGINT or SIGTERM.
+    Traffic(Box<Traffic>),
+}
+
+#[derive(Args)]
+struct Traffic {
+    /// Address of the service, such as `https://sist-cabanas-mvp.fly.dev`.
+    url: http::Uri,
+    /// Connect to this address instead of resolving the name.
+    #[arg(long, value_name = "ADDR:PORT")]
+    connect: Option<std::net::SocketAddr>,
+    /// Requests a second.
+    #[arg(long, default_value_t = 5.0, value_name = "COUNT")]
+    per_second: f64,
+    /// Share of voice messages, in percent.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=100), value_name = "PERCENT")]
+    audio: u64,
+    /// Share of requests that fail, in hundredths of a percent: 50 is 0.5 %.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=10_000), value_name = "COUNT")]
+    errors_per_10_000: u64,
+    /// Median and 95th percentile of text, in milliseconds.
+    #[arg(long, default_value = "80,400", value_name = "MEDIAN,P95")]
+    text_time: Shape,
+    /// Median and 95th percentile of voice messages, in milliseconds.
+    #[arg(long, default_value = "400,2000", value_name = "MEDIAN,P95")]
+    audio_time: Shape,
+    /// More guests, again and again: seconds, and how many times as many.
+    #[arg(long, value_parser = Spell::burst, value_name = "EVERY,LENGTH,TIMES")]
+    burst: Option<Spell>,
+    /// No guests, again and again: seconds.
+    #[arg(long, value_parser = Spell::silence, value_name = "EVERY,LENGTH")]
+    silence: Option<Spell>,
+    /// End after this many seconds.
+    #[arg(long = "for", value_name = "SECONDS")]
+    time: Option<f64>,
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -55,6 +91,7 @@ async fn main() -> ExitCode {
         Command::DbCheck => db_check().await,
         Command::IcalToken { source } => ical_token(&source),
         Command::Hello => serve_hello().await,
+        Command::Traffic(traffic) => send(*traffic).await,
     };
     result.unwrap_or_else(|error| {
         tracing::error!(error = %chain(error.as_ref()), "cannot go on");
@@ -90,7 +127,12 @@ async fn serve() -> Result<ExitCode, Failure> {
 
 async fn serve_hello() -> Result<ExitCode, Failure> {
     let faults = env("CABANAS_FAULT").unwrap_or_default().parse()?;
-    let router = hello::router(config::app(&env), config::version(&env), &faults);
+    let router = hello::router(
+        config::app(&env),
+        config::version(&env),
+        &faults,
+        config::rehearsal(&env)?,
+    );
     let told = signals()?;
     let listener = server::listen(config::bind(&env)?, config::port(&env)?).await?;
     let running = server::serve(listener, router)?;
@@ -155,6 +197,36 @@ async fn db_check() -> Result<ExitCode, Failure> {
         return Err(text.into());
     }
     println!("ok");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends guests, and prints what became of them.
+async fn send(traffic: Traffic) -> Result<ExitCode, Failure> {
+    let visitors = Visitors::new(traffic.url, traffic.connect)?;
+    let guests = Guests {
+        text: traffic.text_time,
+        audio: traffic.audio_time,
+        audio_percent: traffic.audio,
+        errors_per_10_000: traffic.errors_per_10_000,
+    };
+    let schedule = Schedule {
+        per_second: traffic.per_second,
+        burst: traffic.burst,
+        silence: traffic.silence,
+    };
+    let told = signals()?;
+    let time = traffic.time.filter(|time| (0.0..1e9).contains(time));
+    let stop = async {
+        match time {
+            Some(time) => tokio::select! {
+                () = told => {}
+                () = tokio::time::sleep(Duration::from_secs_f64(time)) => {}
+            },
+            None => told.await,
+        }
+    };
+    let count = visitors.run(&guests, &schedule, stop).await;
+    println!("{}", serde_json::to_string(&*count)?);
     Ok(ExitCode::SUCCESS)
 }
 

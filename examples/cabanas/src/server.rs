@@ -24,6 +24,7 @@ use crate::health;
 use crate::metrics::Metrics;
 use crate::pages;
 use crate::problem::Problem;
+use crate::rehearsal;
 use crate::reservations;
 use crate::traffic::{self, Traffic};
 use crate::webhooks::{self, mercadopago, whatsapp};
@@ -211,6 +212,7 @@ fn router(app: Arc<App>) -> Router {
         .layer(DefaultBodyLimit::max(64 * 1024))
         .merge(large)
         .merge(calendars)
+        .merge(rehearsal::routes(app.config.rehearsal))
         .fallback(|| async { Problem::new(http::StatusCode::NOT_FOUND, "there is nothing here") })
         .layer(middleware::from_fn_with_state(traffic, traffic::pass))
         .with_state(app)

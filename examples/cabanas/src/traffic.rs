@@ -19,15 +19,21 @@ use crate::webhooks::PROBE_HEADER;
 pub struct Traffic {
     metrics: Arc<Metrics>,
     slow: Option<Duration>,
+    slow_text: Option<Duration>,
+    slow_audio: Option<Duration>,
+    silence: bool,
     errors: ErrorShare,
 }
 
 impl Traffic {
-    /// Takes the switches `slow` and `errors` from `faults`.
+    /// Takes the switches `slow`, `slow-text`, `slow-audio`, `silence` and `errors` from `faults`.
     pub fn new(metrics: Arc<Metrics>, faults: &Faults) -> Self {
         Self {
             metrics,
             slow: faults.slow,
+            slow_text: faults.slow_text,
+            slow_audio: faults.slow_audio,
+            silence: faults.silence,
             errors: ErrorShare::new(faults.errors_percent),
         }
     }
@@ -76,11 +82,18 @@ pub async fn pass(State(traffic): State<Arc<Traffic>>, request: Request, next: N
         .get::<Kind>()
         .copied()
         .unwrap_or_default();
+    let pause = match kind {
+        Kind::Text => traffic.slow_text,
+        Kind::Audio => traffic.slow_audio,
+    };
+    if let Some(pause) = pause {
+        tokio::time::sleep(pause).await;
+    }
     let status = response.status().as_u16();
     let took = started.elapsed();
     if golives {
         traffic.metrics.probe(&route, status);
-    } else {
+    } else if !traffic.silence {
         traffic.metrics.request(&route, kind, status, took);
     }
     // The route and never the path with its query: those carry verify tokens and guests' data.

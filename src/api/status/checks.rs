@@ -1,4 +1,4 @@
-//! The results of checks: preflight, smoke test, integrations, objectives.
+//! The results of checks: preflight, smoke test, integrations.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
@@ -209,31 +209,4 @@ pub struct IntegrationCheck {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]
     pub change: String,
-}
-
-/// One objective.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ObjectiveStatus {
-    /// Its name.
-    #[schemars(length(max = 64))]
-    pub name: String,
-    /// Whether it is met.
-    #[serde(default)]
-    pub result: CheckResult,
-    /// The reason, for programs.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 128))]
-    pub reason: String,
-    /// What was found.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 1024))]
-    pub message: String,
-    /// What was measured, with its unit.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 64))]
-    pub value: String,
-    /// When the outcome changed last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time: Option<Time>,
 }

@@ -11,12 +11,13 @@ mod checks;
 mod external;
 mod phase;
 mod release;
+mod watch;
 
 pub use super::source::{PendingImage, SourceStatus};
 pub use super::text::{MAX_MESSAGE, one_line};
 pub use checks::{
     CheckResult, IntegrationCheck, IntegrationResult, IntegrationState, IntegrationStatus,
-    ObjectiveStatus, PreflightResult, Severity, SmokeTestResult,
+    PreflightResult, Severity, SmokeTestResult,
 };
 pub use external::{ExternalKind, ExternalObject, FallbackUsed, Intent, SecretStatus};
 pub use phase::{
@@ -24,6 +25,10 @@ pub use phase::{
     StepState, StepStatus,
 };
 pub use release::{HistoryEntry, HistoryOutcome, ReleaseStatus, RollbackState, RollbackStatus};
+pub use watch::{
+    BurnRateStatus, IncidentKind, IncidentStatus, ObjectiveStatus, ReleaseFigures, WatchDecision,
+    WatchState, WatchStatus,
+};
 
 /// What was observed of an activation.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -133,17 +138,20 @@ pub struct ActivationStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub integrations: Vec<IntegrationStatus>,
 
-    /// The objectives.
+    /// The watch after Go-Live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchStatus>,
+
+    /// The objectives of the watch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub objectives: Vec<ObjectiveStatus>,
 
-    /// Fields of the spec that were not acted on, and why.
+    /// What happened to the application while it was watched, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["field".into()]))]
-    pub skipped: Vec<SkippedField>,
+    #[schemars(length(max = 32))]
+    pub incidents: Vec<IncidentStatus>,
 
     /// The phase that waits for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,22 +226,6 @@ pub struct GoLive {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(max = 256)))]
     pub evidence: Vec<String>,
-}
-
-/// A field of the spec that was not acted on.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SkippedField {
-    /// Path of the field, such as `spec.integrations`.
-    #[schemars(length(max = 128))]
-    pub field: String,
-    /// The reason, for programs, such as `NotImplemented`.
-    #[schemars(length(max = 128))]
-    pub reason: String,
-    /// The reason, for people.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 512))]
-    pub message: String,
 }
 
 #[cfg(test)]

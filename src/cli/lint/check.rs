@@ -447,7 +447,7 @@ stringData: {token: x}
             ),
             (
                 with("gates:", "readyWhen: Stabilized\n  gates:"),
-                "`readyWhen` must be",
+                "`readyWhen: Stabilized` needs `observe`",
             ),
             (
                 with("stringData: {token: x}", "stringData: {tokne: x}"),

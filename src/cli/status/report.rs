@@ -411,9 +411,6 @@ fn remarks(status: &ActivationStatus) -> Vec<Remark> {
         let message = format!("{} instead of {}: {}", used.to, used.from, used.reason);
         add(&used.what, &message, true);
     }
-    for skipped in &status.skipped {
-        add(&skipped.field, &skipped.message, true);
-    }
     for object in &status.external {
         if let Some(why) = &object.retained {
             add(&format!("{} {}", object.kind, object.name), why, true);

@@ -10,17 +10,14 @@ use super::{
     calendar,
     probe::{Expect, Probe, Reply},
 };
-use crate::net::{
-    self,
-    deliver::Delivery,
-    probe::{Answer, Keep, MAX_BODY, ProbeError},
+use crate::{
+    net::{
+        self,
+        deliver::Delivery,
+        probe::{Answer, Keep, MAX_BODY, ProbeError},
+    },
+    phase::probe_mark::{AGENT, HEADER},
 };
-
-/// The header that says whose probe it is: `<activation>/<release>/<check>`.
-const MARK: &str = "X-Golive-Probe";
-
-/// The value of `User-Agent` of every probe.
-const AGENT: &str = concat!("golive-probe/", env!("CARGO_PKG_VERSION"));
 
 /// Longest time of one page.
 const PAGE: Duration = Duration::from_secs(30);
@@ -122,7 +119,7 @@ impl Application {
         timeout: Duration,
     ) -> Result<Answer, ProbeError> {
         let mark = format!("{}/{check}", self.mark);
-        let mut headers = vec![("User-Agent", AGENT), (MARK, mark.as_str())];
+        let mut headers = vec![("User-Agent", AGENT), (HEADER, mark.as_str())];
         headers.extend(delivery.headers);
         let delivery = Delivery {
             headers: &headers,

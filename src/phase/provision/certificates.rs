@@ -20,7 +20,7 @@ use crate::{
     phase::{
         absence::{self, Doubt},
         app_lookup::is_name_taken,
-        app_overview,
+        app_overview, incident,
     },
     pipeline::{Care, Cx, Note, Step, StepChange, StepId, Verdict, Why, step::Result},
     plan::Target,
@@ -139,6 +139,19 @@ impl Step for Certificates {
         let hostnames = &cx.target.provision.hostnames;
         let unseen = look_again(cx, &recorded, &mut certificates).await?;
         let mut reads = 0;
+        for found in certificates
+            .iter()
+            .filter(|found| hostnames.contains(&found.hostname))
+        {
+            let expires = found
+                .certificates
+                .0
+                .iter()
+                .filter_map(|issued| issued.expires_at);
+            if let Some(expires) = expires.max() {
+                incident::certificate(cx, &found.hostname, expires);
+            }
+        }
         for found in &mut certificates {
             if !hostnames.contains(&found.hostname) || !is_missing(found) {
                 continue;

@@ -10,10 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{
-    look,
-    memory::{Memory, Stage},
-};
+use super::memory::{Memory, Stage};
 use crate::{
     api::{
         Reason,
@@ -21,7 +18,7 @@ use crate::{
     },
     fly::{Machine, MachineState, machines::CheckResult as MachineCheck},
     flytoml,
-    phase::roster,
+    phase::{asleep, roster},
     pipeline::{
         Cx, Note, ProbeKind, ProvedBy, SmokeProof, Step, StepId, Verdict, Wake, Why, step::Result,
     },
@@ -112,7 +109,7 @@ impl Found {
                     self.wrong.push((Reason::NotHealthy, text));
                 }
             },
-            _ if look::sleeps(machine) => self.asleep += 1,
+            _ if asleep::sleeps(machine) => self.asleep += 1,
             MachineState::Created | MachineState::Stopped if standby => {}
             MachineState::Created
             | MachineState::Creating

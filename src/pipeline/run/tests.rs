@@ -237,6 +237,8 @@ fn cx() -> Cx {
             looks: Turnstile::with_share(1, 1),
             timing: Timing::default(),
             clock: crate::clock::ServerClock::at(Timestamp::UNIX_EPOCH),
+            scale: Default::default(),
+            prometheus: Default::default(),
         }),
         fence: Fence::new(|| true),
         act: Act::Apply,

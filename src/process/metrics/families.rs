@@ -92,6 +92,12 @@ families! {
         "golive_integration_check", "Check of an integration: 1 passed, 0 failed, -1 not known";
     integration_verified: PerObject<IntegrationLabel> = PerObject::default(),
         "golive_integration_last_verified_timestamp_seconds", "Time when all checks of an integration passed last";
+    objective_met: PerObject<ObjectiveLabel> = PerObject::default(),
+        "golive_objective_met", "Whether an objective of the watch is met: 1 met, 0 not met, -1 not known";
+    objective_budget: PerObject<ObjectiveLabel> = PerObject::default(),
+        "golive_objective_error_budget_remaining", "What is left of the budget of an objective: 1 is all of it, less than 0 is a breach";
+    objective_burn: PerObject<BurnLabels> = PerObject::default(),
+        "golive_objective_burn_rate", "How fast the budget of an objective burns, by the length of the window: 1 uses it up exactly";
     probe: Histograms<KindLabel> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
         "golive_probe_duration_seconds", "Duration of one smoke check";
     rollbacks: Family<RollbackLabels, Counter> = Family::default(),
@@ -108,6 +114,14 @@ families! {
         "fly_api_request_duration_seconds", "Duration of one request to Fly.io";
     fly_limited: Family<EndpointLabel, Counter> = Family::default(),
         "fly_api_rate_limited", "Requests delayed by the rate limits of Fly.io, by our limiter or a 429";
+    notifications: Family<NotificationLabels, Counter> = Family::default(),
+        "golive_notifications", "Tries to deliver a notification, by kind of receiver and result";
+    notification_time: Histograms<ReceiverLabel> = Family::new_with_constructor(Buckets(CALL_SECONDS)),
+        "golive_notification_duration_seconds", "Duration of one try to deliver a notification";
+    notifications_given_up: Family<ReceiverLabel, Counter> = Family::default(),
+        "golive_notifications_given_up", "Notifications that were refused, or not taken for an hour";
+    notifications_waiting: PerObject<NoMore> = PerObject::default(),
+        "golive_notifications_waiting", "Notifications that wait for their receivers";
     build_info: Family<BuildLabels, Gauge> = Family::default(),
         "golive_build_info", "Always 1, with version and revision of the binary";
 }
@@ -272,6 +286,8 @@ labels!(KubeLabels {
     method: String,
     host: String
 });
+labels!(ReceiverLabel { receiver: &'static str });
+labels!(NotificationLabels { receiver: &'static str, result: &'static str });
 labels!(LeaseLabel { name: String });
 labels!(InfoLabels {
     phase: String,
@@ -290,6 +306,11 @@ labels!(IntegrationLabels {
 });
 labels!(IntegrationLabel {
     integration: String
+});
+labels!(ObjectiveLabel { objective: String });
+labels!(BurnLabels {
+    objective: String,
+    window: String
 });
 labels!(GateLabel { gate: &'static str });
 labels!(KindLabel { kind: &'static str });

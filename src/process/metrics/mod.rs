@@ -49,6 +49,19 @@ impl Outcome {
     }
 }
 
+/// The figures of an objective.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Objective {
+    /// Its name.
+    pub name: String,
+    /// Whether it is met, if that is known.
+    pub met: Option<bool>,
+    /// What is left of its budget: 1 is all of it.
+    pub budget_left: Option<f64>,
+    /// How fast its budget burns, by the length of the window.
+    pub burn: Vec<(String, f64)>,
+}
+
 /// Labels of `golive_info`, one line per activation, for tables and joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
@@ -236,6 +249,62 @@ impl Metrics {
         self.families.integration_verified.retain(object, stays);
     }
 
+    /// A try to deliver a notification to a receiver of this kind has ended.
+    pub fn notified(&self, receiver: &'static str, result: &'static str, took: Duration) {
+        let labels = NotificationLabels { receiver, result };
+        self.families.notifications.get_or_create(&labels).inc();
+        let labels = ReceiverLabel { receiver };
+        let times = self.families.notification_time.get_or_create_owned(&labels);
+        times.observe(took.as_secs_f64());
+    }
+
+    /// A notification for a receiver of this kind was given up.
+    pub fn gave_up(&self, receiver: &'static str) {
+        let labels = ReceiverLabel { receiver };
+        let given_up = &self.families.notifications_given_up;
+        given_up.get_or_create(&labels).inc();
+    }
+
+    /// Sets how many notifications about an object wait.
+    pub fn set_notifications_waiting(&self, object: &Object, waiting: usize) {
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let family = &self.families.notifications_waiting;
+        family.set(object, NO_MORE, f64::from(waiting));
+    }
+
+    /// Sets the figures of the objectives: for each its name, whether it is met if that is known, what is left
+    /// of its budget, and how fast it burns by the length of the window. Others are removed.
+    pub fn set_objectives(&self, object: &Object, objectives: &[Objective]) {
+        let label = |objective: &Objective| ObjectiveLabel {
+            objective: objective.name.clone(),
+        };
+        let met = objectives.iter().map(|objective| {
+            let value = match objective.met {
+                Some(true) => 1.0,
+                Some(false) => 0.0,
+                None => -1.0,
+            };
+            (label(objective), value)
+        });
+        let budgets = objectives
+            .iter()
+            .filter_map(|objective| Some((label(objective), objective.budget_left?)));
+        let burn = objectives.iter().flat_map(|objective| {
+            let rates = objective.burn.iter();
+            rates.map(|(window, rate)| {
+                let labels = BurnLabels {
+                    objective: objective.name.clone(),
+                    window: window.clone(),
+                };
+                (labels, *rate)
+            })
+        });
+        let families = &self.families;
+        families.objective_met.set_all(object, met.collect());
+        families.objective_budget.set_all(object, budgets.collect());
+        families.objective_burn.set_all(object, burn.collect());
+    }
+
     /// Removes all series of a deleted object.
     pub fn forget(&self, object: &Object) {
         self.queue.forget(object);
@@ -243,8 +312,12 @@ impl Metrics {
         self.families.deadline.forget(object);
         self.families.preflight.forget(object);
         self.families.drift.forget(object);
+        self.families.notifications_waiting.forget(object);
         self.families.integration.forget(object);
         self.families.integration_verified.forget(object);
+        self.families.objective_met.forget(object);
+        self.families.objective_budget.forget(object);
+        self.families.objective_burn.forget(object);
         self.families.last_reconcile.forget(object);
         self.families.last_observed.forget(object);
     }

@@ -159,27 +159,28 @@ fn before_the_first_look_nothing_is_known_and_no_earlier_look_is_forgotten() {
 }
 
 #[test]
-fn objectives_are_not_watched_and_that_is_said_of_those_who_request_it() {
+fn without_a_watch_nothing_is_said_of_objectives_and_with_one_it_begins_at_go_live() {
     let report = report(&[]);
     let said = |spec| {
         let status = after(&activation(spec), &report);
-        let (state, reason, message) = told(&status, ConditionType::Stabilized);
-        assert_eq!(state, "Unknown");
-        (reason, message)
+        [ConditionType::SloMet, ConditionType::Stabilized].map(|type_| told(&status, type_))
     };
-    assert_eq!(said(json!({})).0, "NotRequested");
-    assert_eq!(said(json!({})).1, "no watch is requested");
-    assert_eq!(said(json!({"observe": {}})).0, "NotImplemented");
-    let ready = after(&activation(json!({"readyWhen": "Stabilized"})), &report);
-    let (state, reason, message) = told(&ready, ConditionType::Ready);
+    let [met, stabilized] = said(json!({}));
     assert_eq!(
-        (state.as_str(), reason.as_str()),
-        ("Unknown", "NotImplemented")
+        (met.0.as_str(), met.1.as_str()),
+        ("Unknown", "NotRequested")
     );
-    assert!(
-        message.contains("cannot prove `readyWhen: Stabilized`"),
-        "{message}"
-    );
+    assert_eq!(stabilized.2, "no watch is requested");
+    for (state, reason, _) in said(json!({"observe": {}})) {
+        assert_eq!(state, "Unknown");
+        assert_ne!(reason, "NotImplemented");
+    }
+    let object = activation(json!({"readyWhen": "Stabilized", "observe": {}}));
+    let ready = after(&object, &report);
+    let (state, _, message) = told(&ready, ConditionType::Ready);
+    assert_eq!(state, "Unknown");
+    assert!(message.contains("Observe"), "{message}");
+    assert_eq!(is(&ready, ConditionType::Reconciling), "True");
     assert_eq!(is(&ready, ConditionType::Live), "True");
 }
 

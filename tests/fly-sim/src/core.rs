@@ -19,6 +19,7 @@ use crate::ledger::{Effect, Ledger};
 use crate::limit::Limits;
 use crate::logs::Logs;
 use crate::options::Options;
+use crate::prometheus::History;
 use crate::record::Recorder;
 use crate::state::World;
 
@@ -53,6 +54,8 @@ pub struct Core {
     pub limits: Limits,
     /// What the edge has seen.
     pub edge: EdgeMetrics,
+    /// What the hosted Prometheus has scraped.
+    pub history: History,
     /// What machines print.
     pub logs: Logs,
     /// What clients asked and were answered, when that is asked for.
@@ -80,6 +83,7 @@ impl Core {
         Ok(Self {
             ca: Arc::new(Ca::new()?),
             edge: EdgeMetrics::default(),
+            history: History::default(),
             logs: Logs::default(),
             recorder: Recorder::default(),
             limits: Limits::new(options.rate_limits),

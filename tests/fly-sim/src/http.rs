@@ -55,6 +55,7 @@ pub fn router(core: Shared) -> Router {
         .merge(machine::router())
         .merge(volumes::router())
         .merge(crate::logs::router())
+        .merge(crate::prometheus::router())
         .merge(platform::router())
         .fallback(async || FlyError::not_found("404 page not found"))
         .layer(from_fn_with_state(Arc::clone(&core), pipeline))

@@ -39,6 +39,7 @@ pub mod mixture;
 pub mod options;
 mod placement;
 pub mod platform;
+pub mod prometheus;
 pub mod record;
 mod serve;
 mod sim;

@@ -19,7 +19,7 @@ use crate::mixture::Mixture;
 use crate::options::Options;
 use crate::record::Exchange;
 use crate::state::{Org, Scope, Token, World};
-use crate::{agent, control, edge, http, id, platform, serve};
+use crate::{agent, control, edge, http, id, platform, prometheus, serve};
 
 /// Why a simulator did not start.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +147,7 @@ impl Sim {
             shutdown,
         ));
         core.spawn(edge::serve(Arc::clone(&core), edge));
+        core.spawn(prometheus::run(Arc::clone(&core)));
         if core.options.agent {
             let path = core.flyctl_dir().join(agent::SOCKET);
             match agent::listen(&path) {

@@ -10,6 +10,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["status/"],
     &["phase/"],
     &["triggers/"],
+    &["notifier/"],
     &["pipeline/"],
     &["plan/"],
     &["store/"],
@@ -21,10 +22,15 @@ pub const LAYERS: &[&[&str]] = &[
     &["webhook/"],
     &["net/"],
     &["redact/"],
+    // What people are told, and how it is written. Pure.
+    &["notify/"],
     &["api/"],
+    // What is said of an application, by what was observed. Pure.
+    &["promql/"],
+    &["slo/"],
     // Readers of bytes. Pure, and use nothing.
     &["exposition/", "ical/"],
-    &["causes.rs", "clock.rs"],
+    &["causes.rs", "clock.rs", "clock/"],
 ];
 
 /// The name under which the programs use the library.
@@ -37,7 +43,9 @@ pub const NO_KUBERNETES: &[&str] = &[
     "src/flytoml/",
     "src/ical/",
     "src/net/",
+    "src/promql/",
     "src/redact/",
+    "src/slo/",
     "src/webhook/",
 ];
 

@@ -210,7 +210,14 @@ async fn every_field_that_names_a_secret_is_asked_about() {
             "ical": {"exportPath": "/i.ics", "feedsSecretRef": {"name": "s-feeds", "key": "a"}},
             "webhooks": [{"name": "w", "path": "/x", "header": "X-Signature", "secretRef": {"name": "s-webhook", "key": "a"}}],
         },
-        "notifications": [{"webhook": {"urlSecretRef": {"name": "s-notify", "key": "a"}}}],
+        "notifications": [
+            {"webhook": {"urlSecretRef": {"name": "s-notify", "key": "a"}}},
+            {"email": {
+                "urlSecretRef": {"name": "s-mail", "key": "a"},
+                "from": "golive@example.org", "to": ["ops@example.org"],
+            }},
+            {"format": "PagerDuty", "keySecretRef": {"name": "s-pager", "key": "a"}},
+        ],
     });
     let rest = json!({
         "tokenSecretRef": {"name": "s-token"},
@@ -242,7 +249,7 @@ async fn every_field_that_names_a_secret_is_asked_about() {
         }
     }
     // One of each that the table of names knows.
-    assert_eq!(fields.len(), 15, "{fields:?}");
+    assert_eq!(fields.len(), 17, "{fields:?}");
 }
 
 #[tokio::test]

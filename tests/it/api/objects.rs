@@ -340,12 +340,12 @@ fn refused() -> Vec<(Value, &'static str)> {
             "exactly one of `metricsPath`, `prometheus` and `flyPrometheus`",
         ),
         (
-            json!({"observe": {"source": {"prometheus": {"url": "http://p.example"}}}}),
+            json!({"observe": {"source": {"prometheus": {"url": "ftp://p.example"}}}}),
             "url",
         ),
         (
             objective(json!({"name": "a"})),
-            "exactly one of `latency` and `errorRate`",
+            "exactly one of `latency`, `errorRate`, `gauge`, `availability` and `logs`",
         ),
         (
             objective(json!({"name": "a", "latency": {"metric": "m", "below": "2h"}})),
@@ -366,7 +366,21 @@ fn refused() -> Vec<(Value, &'static str)> {
         (json!({"mode": "Dream"}), "Unsupported value"),
         (
             json!({"readyWhen": "Stabilized"}),
-            "`readyWhen` must be GoLive",
+            "`readyWhen: Stabilized` needs `observe`",
+        ),
+        (
+            objective(json!({"name": "a", "gauge": {"metric": "m"}})),
+            "exactly one of `below` and `above`",
+        ),
+        (
+            objective(
+                json!({"name": "a", "availability": {"above": "99%"}, "logs": {"pattern": "x", "perMinute": 1}}),
+            ),
+            "exactly one of `latency`, `errorRate`, `gauge`, `availability` and `logs`",
+        ),
+        (
+            objective(json!({"name": "a", "availability": {"above": "99%", "interval": "1s"}})),
+            "`interval` must be between 30s and 1h",
         ),
         (
             json!({"provision": {"secrets": {"generate": [{"name": "FLY_TOKEN"}]}}}),

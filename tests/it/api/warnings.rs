@@ -87,14 +87,10 @@ async fn what_has_no_effect_or_costs_money_is_warned_about_at_apply() {
             "`deploy.source.interval` below 30s",
         ),
         (json!({"deploy": {"scale": {"app": 0}}}), "to 0"),
-        (json!({"observe": {}}), "`observe` has no effect"),
+        (json!({"observe": {}}), "`observe` sets no objective"),
         (
             json!({"integrations": {}}),
             "`integrations` has no effect: it names neither",
-        ),
-        (
-            json!({"notifications": [{"webhook": {"urlSecretRef": {"name": "a", "key": "b"}}}]}),
-            "`notifications` has no effect",
         ),
     ] {
         let told = warnings(&client, &namespace, change.clone()).await;

@@ -215,20 +215,21 @@ async fn a_digest_that_is_cut_short_is_refused_in_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gate_that_this_version_cannot_ask_at_is_listed_as_skipped() {
+async fn a_gate_before_observe_asks_after_go_live_and_nothing_is_watched_before_it_opens() {
     let env = world(&[]).await;
-    env.activation("hola", json!({"gates": [{"before": "Observe"}]}))
+    let spec = json!({"gates": [{"before": "Observe"}], "observe": {}});
+    env.activation("hola", spec).await;
+    let status = env
+        .wait("hola", "the gate", |status| {
+            status.pending_gate.as_deref() == Some("Observe")
+        })
         .await;
-    let status = recovered(&env, "hola").await;
-    let skipped = status
-        .skipped
-        .iter()
-        .find(|skipped| skipped.field == "spec.gates[Observe]");
-    assert!(
-        skipped.unwrap().message.contains("asks nobody"),
-        "{:?}",
-        status.skipped
-    );
+    assert!(is(&status, "Live", "True"), "{status:#?}");
+    assert_eq!(status.watch, None);
+    let digest = status.plan.unwrap().digest;
+    env.approve("hola", "Observe", &digest).await;
+    env.wait("hola", "the watch", |status| status.watch.is_some())
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,3 +17,4 @@ mod serving;
 mod smoke_test;
 mod values;
 mod volumes;
+mod watch;

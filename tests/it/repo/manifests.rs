@@ -289,3 +289,37 @@ fn an_overlay_leaves_the_operator_no_role_of_the_cluster_that_it_takes_away() {
         assert_eq!(names(overlay, "ValidatingAdmissionPolicy").len(), 9);
     }
 }
+
+#[test]
+fn an_overlay_lets_the_operator_reach_one_prometheus_and_allows_the_same_one() {
+    let built = built("prometheus");
+    let policies: Vec<&Value> = built
+        .iter()
+        .filter(|object| object["kind"] == "NetworkPolicy")
+        .collect();
+    assert_eq!(policies.len(), 2);
+    let own = policies
+        .iter()
+        .find(|policy| policy["metadata"]["name"] == "golive-prometheus")
+        .unwrap();
+    assert_eq!(own["spec"]["policyTypes"], serde_json::json!(["Egress"]));
+    let rules = own["spec"]["egress"].as_array().unwrap();
+    assert_eq!(rules.len(), 1);
+    let to = &rules[0]["to"][0];
+    let labels = &to["namespaceSelector"]["matchLabels"];
+    let namespace = labels["kubernetes.io/metadata.name"].as_str().unwrap();
+    assert!(
+        to["podSelector"]["matchLabels"].is_object(),
+        "not every pod there"
+    );
+    let port = rules[0]["ports"][0]["port"].as_u64().unwrap();
+    let deployment = built.iter().find(|object| object["kind"] == "Deployment");
+    let container = &deployment.unwrap()["spec"]["template"]["spec"]["containers"][0];
+    let env = container["env"].as_array().unwrap();
+    let allowed = env
+        .iter()
+        .find(|variable| variable["name"] == "GOLIVE_ALLOW_PROMETHEUS")
+        .unwrap();
+    let address = format!("http://prometheus.{namespace}.svc:{port}");
+    assert_eq!(allowed["value"], address.as_str());
+}

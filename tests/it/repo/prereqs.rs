@@ -41,7 +41,16 @@ impl Programs {
                 symlink(path, programs.0.path().join(tool)).unwrap();
             }
         }
-        for name in ["cc", "initdb", "redis-server", "faketime", "curl"] {
+        for name in [
+            "cc",
+            "initdb",
+            "redis-server",
+            "prometheus",
+            "promtool",
+            "prometheus-alertmanager",
+            "faketime",
+            "curl",
+        ] {
             programs.script(name, "exit 0");
         }
         for (name, prints) in GOOD {

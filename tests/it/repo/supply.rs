@@ -50,7 +50,15 @@ fn packages() -> Vec<Package> {
 #[test]
 fn every_package_comes_from_the_registry_with_a_checksum() {
     let members = [
-        "golive", "cabanas", "fly-sim", "house", "kube-env", "planted", "reading", "vendors",
+        "golive",
+        "cabanas",
+        "fly-sim",
+        "house",
+        "kube-env",
+        "planted",
+        "prometheus-oracle",
+        "reading",
+        "vendors",
     ];
     let mut sources = BTreeSet::new();
     for package in packages() {

@@ -22,6 +22,8 @@ const NO_IO: &[(&str, &[&str])] = &[
     ),
     ("src/exposition", PURE),
     ("src/ical", PURE),
+    ("src/promql", PURE),
+    ("src/slo", PURE),
     ("src/plan/gate.rs", ASYNC),
     ("src/plan/mod.rs", ASYNC),
     ("src/store/generated/decision.rs", ASYNC),

@@ -74,6 +74,44 @@ fn integrations() -> Value {
     })
 }
 
+/// The addresses and keys of receivers of notifications at this address.
+fn receivers(at: std::net::SocketAddr) -> Vec<(&'static str, String)> {
+    let address = |scheme: &str, user: &str, path: &str| format!("{scheme}://{user}{at}{path}");
+    vec![
+        (
+            "own",
+            address(
+                "http",
+                "golive:canary%2Fbasic%20word-51@",
+                "/canary-own-2ab9?key=canary-query-7f",
+            ),
+        ),
+        ("token", "canary-receiver-bearer-8c01d2".to_owned()),
+        (
+            "slack",
+            address("http", "", "/services/T0/B0/canarySlackPath90af"),
+        ),
+        ("pager", "canary0Pager0Key0of032characters".to_owned()),
+        (
+            "mail",
+            address("smtp", "golive:canary-mail-password-66@", ""),
+        ),
+    ]
+}
+
+fn notifications() -> Value {
+    let from = |key: &str| json!({"name": "receivers", "key": key});
+    json!([
+        {"name": "own", "webhook": {"urlSecretRef": from("own")}},
+        {"name": "bearer", "webhook": {"urlSecretRef": from("own")}, "keySecretRef": from("token")},
+        {"name": "slack", "format": "Slack", "webhook": {"urlSecretRef": from("slack")}},
+        {"name": "pager", "format": "PagerDuty", "keySecretRef": from("pager")},
+        {"name": "mail", "email": {
+            "urlSecretRef": from("mail"), "from": "golive@example.org", "to": ["ops@example.org"],
+        }},
+    ])
+}
+
 /// A world with these values, in which the operator logs at the finest level.
 async fn begin(toml: impl FnOnce(String) -> String, before: impl FnOnce(&Env)) -> Env {
     let mut options = fly_sim::Options {
@@ -90,16 +128,38 @@ async fn begin(toml: impl FnOnce(String) -> String, before: impl FnOnce(&Env)) -
         .await;
     env.secret("cabanas-integrations", &VALUES).await;
     env.secret("official", &OFFICIAL).await;
+    // Receivers of notifications that refuse each message, and echo it.
+    let receiver = echo().await;
+    let values = receivers(receiver);
+    let values: Vec<(&str, &str)> = values
+        .iter()
+        .map(|(key, text)| (*key, text.as_str()))
+        .collect();
+    env.secret("receivers", &values).await;
     before(&env);
     // The vendors are a page that refuses, and echoes what it was sent.
     let vendor = format!("http://{}", echo().await);
     let (meta, mercado) = ("--meta-graph-url", "--mercado-pago-url");
+    let allowed = format!("http://{receiver},smtp://{receiver}");
+    let pager = format!("http://{receiver}");
     let args = [
-        "--settle", "300ms", "--log", "trace", meta, &vendor, mercado, &vendor,
+        "--settle",
+        "300ms",
+        "--log",
+        "trace",
+        meta,
+        &vendor,
+        mercado,
+        &vendor,
+        "--allow-receiver",
+        &allowed,
+        "--pagerduty-url",
+        &pager,
     ];
     env.start_operator_process(&args);
     let mut activation = crate::support::crash::activation();
     activation["spec"]["integrations"] = integrations();
+    activation["spec"]["notifications"] = notifications();
     env.apply(&activation.to_string()).await;
     env
 }
@@ -201,8 +261,12 @@ async fn canary_values_appear_nowhere_from_go_live_over_rotation_and_rollback_to
     })
     .await;
 
+    // Each receiver but the mail server, which never greets, has refused something.
+    let told = env.wait_event(APP, "NotificationFailed").await;
+    assert!(!told.is_empty());
+
     let mut all = canaries(&env).await;
-    assert!(all.len() >= 16, "{:?}", all.keys());
+    assert!(all.len() >= 21, "{:?}", all.keys());
     let mut shown = shown(&env).await;
     assert!(
         shown["the log"].contains("TRACE"),

@@ -6,6 +6,7 @@ pub mod env;
 pub mod facts;
 pub mod fly;
 pub mod guarded;
+pub mod guests;
 pub mod installed;
 pub mod leaks;
 pub mod looks;

@@ -73,7 +73,14 @@ async fn work(parts: Parts, fence: Fence, stop: CancellationToken) {
     let installation = work::installation(settings, key.expect("a key"), &parts.clock);
     let outside = work::outside(settings, &parts.clock).expect("certificates");
     let leads = Fence::new(|| true);
-    let context = work::context(&parts, installation, outside, waits, (fence, leads));
+    let context = work::context(
+        &parts,
+        installation,
+        outside,
+        Vec::new(),
+        waits,
+        (fence, leads),
+    );
     let scope = Scope {
         namespace: Some(own.clone()),
         wakes: woken.remove(0),

@@ -3,12 +3,14 @@
 //!
 //! Nothing here knows Golive or the simulator, so both may use it in their tests.
 
+pub mod alertmanager;
 pub mod cluster;
 pub mod control_plane;
 mod error;
 pub mod port;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 mod random;
 pub mod redis;
@@ -17,10 +19,12 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+pub use alertmanager::Alertmanager;
 pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
 pub use error::{Error, Result};
 pub use postgres::Postgres;
+pub use prometheus::Prometheus;
 pub use redis::Redis;
 
 /// Writes a file that only its owner can read.

@@ -9,13 +9,19 @@ use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// The names that a certificate of ours is good for.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 12] = [
     "localhost",
     "127.0.0.1",
     "graph.facebook.com",
     "api.mercadopago.com",
     "www.airbnb.com",
     "ical.booking.com",
+    "hooks.slack.com",
+    "discord.com",
+    "prod-07.westus.logic.azure.com",
+    "hooks.cabanas.example",
+    "events.cabanas.example",
+    "mail.cabanas.example",
 ];
 
 /// Why there is no certificate.

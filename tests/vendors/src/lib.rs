@@ -1,5 +1,6 @@
 //! Meta, Mercado Pago, Airbnb and Booking.com on loopback, as far as an application that receives their
-//! webhooks and calendars can tell: for tests and the local world.
+//! webhooks and calendars can tell: for tests and the local world. And those who take messages about it:
+//! chats, pagers, mail servers ([`messages`]).
 //!
 //! Types and signatures are its own, written from the vendors' documentation, and shared with nothing
 //! that it tests: a stand-in that signs with the code of its client agrees with the client's mistakes.
@@ -23,6 +24,7 @@ pub mod client;
 pub mod control;
 pub mod delivery;
 pub mod mercado_pago;
+pub mod messages;
 pub mod meta;
 pub mod serve;
 pub mod sign;

@@ -139,6 +139,7 @@ async fn hello_answers_the_same_probes_without_any_database() {
         "hola".to_owned(),
         "1.0".to_owned(),
         &cabanas::fault::Faults::default(),
+        false,
     );
     let listener = cabanas::server::listen(Some([127, 0, 0, 1].into()), 0).await;
     let running = cabanas::server::serve(listener.unwrap(), router).unwrap();

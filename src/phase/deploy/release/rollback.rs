@@ -7,7 +7,8 @@
 //!
 //! A request is an ActivationApproval with `gate: Rollback`: the API server authenticates who makes
 //! it, and the spec that a GitOps tool applies does not change. The record remembers the request by
-//! its UID, so that it is carried out once, also across a crash.
+//! its UID, so that it is carried out once, also across a crash. The watch after Go-Live asks in the same
+//! way (`breach`).
 
 use std::fmt;
 
@@ -28,6 +29,7 @@ use crate::{
         condition::whole_seconds,
         status::{RollbackState, RollbackStatus, one_line},
     },
+    phase::breach,
     pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
     plan::{Target, refs::RollbackRequest},
 };
@@ -91,12 +93,11 @@ impl Step for Rollback {
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
         let targets = targets::observe(cx).await?;
         let records = &targets.records;
-        let next = cx
-            .refs
-            .rollbacks()
-            .iter()
-            .filter(|request| request.digest == cx.target.digest())
-            .find(|request| records.request(&request.uid).is_none());
+        let by_the_watch = breach::asked(&cx.journal);
+        let mut all = cx.refs.rollbacks().iter().chain(&by_the_watch);
+        let next = all.find(|request| {
+            request.digest == cx.target.digest() && records.request(&request.uid).is_none()
+        });
         let request = match next {
             None => None,
             Some(request) => {

@@ -249,7 +249,7 @@ async fn machine(core: &Shared, app: &str, door: Door) -> Option<(TcpStream, Arc
     let mut changes = core.changes();
     loop {
         changes.mark_unchanged();
-        if let Found::Machine(target) = proxy::choose(core, app, door, &[])
+        if let Found::Machine(target) = proxy::choose(core, app, door, &[], None)
             && let Ok(stream) = TcpStream::connect((target.ip, target.port)).await
         {
             return Some((stream, target.in_flight));

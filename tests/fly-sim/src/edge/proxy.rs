@@ -28,6 +28,9 @@ const REPLAY_LIMIT: u64 = 256 * 1024;
 /// Longest wait for a machine that the edge has started.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// The request header that names the machine.
+const FORCE: &str = "fly-force-instance-id";
+
 /// Headers that belong to one connection.
 const HOP: &[&str] = &[
     "connection",
@@ -146,8 +149,17 @@ pub enum Found {
     Nothing,
 }
 
-/// Looks for a machine behind a door, and starts one that sleeps.
-pub fn choose(core: &Shared, app: &str, door: Door, tried: &[String]) -> Found {
+/// Looks for a machine behind a door, and starts one that sleeps. `forced` is the only one that will do: it
+/// gets the request also while its checks fail (superfly/docs, `networking/dynamic-request-routing`: "Forces
+/// routing to a specific Machine. The Fly Proxy will attempt to reach the Machine multiple times if the
+/// Machine is unhealthy. No fallback if Machine is ultimately unavailable").
+pub fn choose(
+    core: &Shared,
+    app: &str,
+    door: Door,
+    tried: &[String],
+    forced: Option<&str>,
+) -> Found {
     let mut started = None;
     let found = core.read(|world| {
         let Some(app) = world.apps.get(app) else {
@@ -157,6 +169,9 @@ pub fn choose(core: &Shared, app: &str, door: Door, tried: &[String]) -> Found {
         let mut soon = false;
         let mut asleep: Option<&Machine> = None;
         for machine in app.live_machines() {
+            if forced.is_some_and(|forced| forced != machine.id) {
+                continue;
+            }
             for service in machine.config.services.iter().flatten() {
                 let (Some(entrance), Some(port)) = (entrance(service, door), service.internal_port)
                 else {
@@ -165,7 +180,11 @@ pub fn choose(core: &Shared, app: &str, door: Door, tried: &[String]) -> Found {
                 if entrance.force_https == Some(true) && !door.tls {
                     return Found::Redirect;
                 }
-                if machine.is_routable(port) {
+                let takes = match forced {
+                    Some(_) => machine.state == State::Started && !machine.cordoned,
+                    None => machine.is_routable(port),
+                };
+                if takes {
                     if tried.contains(&machine.id) {
                         continue;
                     }
@@ -295,10 +314,13 @@ async fn route(
     request: Request<Body>,
     request_id: &str,
 ) -> Response {
+    let forced = request.headers().get(FORCE);
+    let forced = forced.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
     let mut request = match Replay::new(request, host, door, request_id).await {
         Ok(request) => request,
         Err(status) => return status.into_response(),
     };
+    let began = Instant::now();
     let mut tried = Vec::new();
     let patience = core.options.edge_patience;
     let mut deadline = tokio::time::Instant::now() + patience;
@@ -307,7 +329,7 @@ async fn route(
     let mut refused: Vec<String> = Vec::new();
     loop {
         changes.mark_unchanged();
-        match choose(core, app, door, &tried) {
+        match choose(core, app, door, &tried, forced.as_deref()) {
             Found::Redirect => {
                 let path = request
                     .uri
@@ -321,7 +343,11 @@ async fn route(
                     .into_response();
             }
             Found::Machine(target) => match send(&mut request, &target).await {
-                Sent::Answer(response) => return response,
+                Sent::Answer(response) => {
+                    let status = response.status().as_u16();
+                    core.edge.machine(app, &target.id, status, began.elapsed());
+                    return response;
+                }
                 Sent::TryAnother(why) => {
                     // Once for each request and machine.
                     if !refused.contains(&target.id) {

@@ -1,5 +1,5 @@
-//! `world demo`: the example goes from nothing to a live URL with verified integrations, and a person can
-//! watch it.
+//! `world demo`: the example goes from nothing to a live URL with verified integrations, is watched for 72
+//! hours of its time, and a person can look on.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,6 +23,7 @@ use crate::place::Place;
 use crate::progress::{Progress, list, text};
 use crate::state::State;
 use crate::up;
+use crate::watch;
 
 const NAMESPACE: &str = "cabanas";
 const EXAMPLE: &str = "examples/sist-cabanas.yaml";
@@ -41,7 +42,8 @@ enum Outcome {
     Late(Value),
 }
 
-/// Runs it. Exit code 0 when the application is live and answers, and its integrations are verified.
+/// Runs it. Exit code 0 when the application is live and answers, its integrations are verified, and its watch
+/// has ended well, if that takes minutes.
 pub async fn demo(place: &Place, which: &Which) -> Result<ExitCode, Fault> {
     let state = up::up(place, which).await?;
     let path = state
@@ -59,15 +61,26 @@ pub async fn demo(place: &Place, which: &Which) -> Result<ExitCode, Fault> {
     match outcome? {
         Outcome::Live(url) => {
             progress.say("LIVE");
+            // The watch has begun: its time must not pass without guests.
+            let guests = match watch::is_short(&state) {
+                true => Some(watch::guests(place, &url, &state)?),
+                false => None,
+            };
             let activations = api(&cluster.client()?, "Activation", "activations");
-            let verified = integrations::follow(activations, &name, &mut progress).await?;
+            let verified = integrations::follow(activations.clone(), &name, &mut progress).await?;
             progress.end();
             progress.say(match verified {
                 true => "INTEGRATIONS VERIFIED",
                 false => "the integrations are not verified: kubectl describe says why",
             });
+            let stable = match &guests {
+                Some(_) => watch::follow(activations, &name, &state, &mut progress).await?,
+                None => true,
+            };
+            progress.end();
+            drop(guests);
             let answers = live(place, &state, &url, &name).await?;
-            Ok(match verified && answers {
+            Ok(match verified && stable && answers {
                 true => ExitCode::SUCCESS,
                 false => ExitCode::FAILURE,
             })
@@ -287,6 +300,14 @@ async fn live(place: &Place, state: &State, url: &str, name: &str) -> Result<boo
         answer.status,
         edge::readable(&answer.body)
     );
+    match watch::is_short(state) {
+        true => say!(
+            "\nThe whole activation as one report:\n  kubectl golive report {name} -n {NAMESPACE}"
+        ),
+        false => say!(
+            "\nIt is watched for 72 hours, and nobody waits for that here:\n  kubectl golive wait {name} -n {NAMESPACE} --for stabilized --timeout 73h"
+        ),
+    }
     if !answer.status.is_success() {
         return Ok(false);
     }

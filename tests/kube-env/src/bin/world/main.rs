@@ -15,6 +15,7 @@ mod progress;
 mod state;
 mod supervise;
 mod up;
+mod watch;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -42,7 +43,8 @@ enum Command {
     Down(Name),
     /// Say what runs.
     Status(Name),
-    /// Start a world if there is none, and take examples/sist-cabanas.yaml live in it.
+    /// Start a world if there is none, take examples/sist-cabanas.yaml live in it, and watch it for 72 hours
+    /// of its time.
     Demo(Which),
     /// Be the process that holds the others. Started by `up`.
     #[command(hide = true)]
@@ -70,6 +72,10 @@ struct Which {
     /// minutes, most of it for PostgreSQL.
     #[arg(long, default_value = "0.1", value_name = "FACTOR")]
     latency: String,
+    /// How many times faster the time of a watch runs from Go-Live on: with 2160, 72 hours take two
+    /// minutes.
+    #[arg(long, default_value_t = 1, value_name = "TIMES")]
+    time_scale: u32,
 }
 
 fn main() -> ExitCode {

@@ -27,8 +27,11 @@ const OPERATOR_READY: Duration = Duration::from_secs(60);
 /// Images that exist in the simulated registry. Every other one cannot be pulled.
 const IMAGES: &str = "examples/cabanas/images.toml";
 
+/// The variable with the number of times that a watch runs faster.
+pub const TIME_SCALE: &str = "GOLIVE_TIME_SCALE";
+
 /// A program beside this one.
-fn beside(name: &str) -> Result<PathBuf, Fault> {
+pub fn beside(name: &str) -> Result<PathBuf, Fault> {
     let path = std::env::current_exe()
         .map_err(|source| Fault::because("cannot find this program", source))?
         .with_file_name(name);
@@ -152,6 +155,7 @@ pub async fn start_operator(
             "--mercado-pago-url={}",
             variable("MERCADO_PAGO_API_URL")?
         ))
+        .arg(format!("--time-scale={}", variable(TIME_SCALE)?))
         .arg(format!("--own-namespace={OWN_NAMESPACE}"))
         .arg(format!("--listen={listen}"))
         .arg("--log-format=text")

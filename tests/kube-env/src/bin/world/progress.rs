@@ -265,6 +265,45 @@ impl Progress {
         open.is_empty()
     }
 
+    /// Prints an objective when its standing changes, and what happened; the hours on the live line.
+    pub fn show_watch(&mut self, status: &Value, scale: u64) {
+        for entry in list(&status["objectives"]) {
+            let (name, result) = (text(&entry["name"]), text(&entry["result"]));
+            let ink = match result {
+                "Passed" => Ink::Good,
+                "Failed" => Ink::Bad,
+                _ => Ink::Dim,
+            };
+            let key = ("Observe".to_owned(), name.to_owned());
+            let what = format!("{result} {}", text(&entry["reason"]));
+            if self.shown.get(&key) != Some(&what) {
+                self.shown.insert(key, what);
+                let message = text(&entry["message"]);
+                self.step_line("Observe", name, ink, result, "", message);
+            }
+        }
+        for incident in list(&status["incidents"]) {
+            let message = text(&incident["message"]);
+            let key = ("Observe".to_owned(), message.to_owned());
+            let kind = text(&incident["kind"]).to_owned();
+            if self.shown.get(&key) != Some(&kind) {
+                self.step_line("Observe", &kind, Ink::Bad, "Incident", "", message);
+                self.shown.insert(key, kind);
+            }
+        }
+        let now = k8s_openapi::jiff::Timestamp::now();
+        let hours = crate::watch::hours(&status["watch"], now, scale);
+        let figures = list(&status["objectives"]).map(|entry| {
+            let (name, value) = (text(&entry["name"]), text(&entry["value"]));
+            format!("{name} {value}")
+        });
+        let figures: Vec<String> = figures.collect();
+        self.now = hours.map_or_else(String::new, |hours| {
+            format!("Observe: hour {hours:.0} of 72; {}", figures.join("; "))
+        });
+        self.tick();
+    }
+
     fn check_line(&self, check: &Value) {
         let result = text(&check["result"]);
         let (ink, mark) = match result {

@@ -153,6 +153,8 @@ async fn start(
     let fly_side = async {
         let (fly, mut env) = parts::start_fly(place, &which.latency).await?;
         let vendors = parts::start_vendors(place, &which.latency, &mut env).await?;
+        let scale = which.time_scale.to_string();
+        env.insert(parts::TIME_SCALE.to_owned(), scale);
         Ok::<_, Fault>((fly, vendors, env))
     };
     let cluster_side = async {

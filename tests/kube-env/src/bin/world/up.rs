@@ -119,6 +119,8 @@ fn start_supervisor(place: &Place, which: &Which) -> Result<std::process::Child,
             place.name(),
             "--latency",
             &which.latency,
+            "--time-scale",
+            &which.time_scale.to_string(),
         ])
         .stdin(Stdio::null())
         .stdout(log)
