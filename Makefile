@@ -29,6 +29,8 @@ export KUBERNETES_VERSION
 CONTROL_PLANE_DIR := tests/control-plane
 CONTROL_PLANE := $(CONTROL_PLANE_DIR)/bin/$(KUBERNETES_VERSION)/control-plane
 MODFILE := versions/$(KUBERNETES_VERSION).mod
+PUBLISHED_DIR := tests/published
+PUBLISHED := $(PUBLISHED_DIR)/bin/published
 BIN := target/debug
 
 # `make demo KUBECONFIG=...` is the reader's own cluster. A KUBECONFIG that is merely set in the
@@ -39,7 +41,7 @@ endif
 unexport KUBECONFIG
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash test-stale \
+.PHONY: help prereqs control-plane published build binaries parts up down status demo test test-crash test-stale \
   test-chaos test-planted mutants bench house lint lint-rust lint-go licences supply fuzz generate
 
 help: ## list the targets
@@ -60,6 +62,13 @@ control-plane: $(CONTROL_PLANE) ## build the local kube-apiserver (minutes once,
 $(CONTROL_PLANE): $(wildcard $(CONTROL_PLANE_DIR)/*.go) $(CONTROL_PLANE_DIR)/$(MODFILE)
 	@echo "building the control plane of Kubernetes $(KUBERNETES_VERSION): this takes minutes, once"
 	cd $(CONTROL_PLANE_DIR) && sh build.sh $(KUBERNETES_VERSION)
+
+published: $(PUBLISHED) ## build Helm, kstatus, and the interpreters of Flux and Argo CD, for tests
+
+# After the control plane, with which it shares most packages.
+$(PUBLISHED): $(wildcard $(PUBLISHED_DIR)/*.go) $(PUBLISHED_DIR)/go.mod | $(CONTROL_PLANE)
+	@echo "building Helm and the judges of states: this takes a minute, once"
+	sh $(PUBLISHED_DIR)/build.sh
 
 build: ## build all Rust code with its tests
 	cargo build --locked --workspace --all-targets
@@ -84,7 +93,7 @@ demo: parts ## take the example from nothing to a live URL with verified integra
 	@$(BIN)/world demo --name $(WORLD) $(WORLD_FLAGS) --latency $(LATENCY)
 
 test: prereqs ## run every test, from nothing
-	@$(MAKE) --no-print-directory -j2 control-plane build
+	@$(MAKE) --no-print-directory -j2 control-plane published build
 	cargo test --locked --workspace -- --test-threads=$(TEST_THREADS)
 
 test-crash: prereqs ## kill the operator at every single external write (long)
@@ -132,8 +141,9 @@ lint-rust:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 lint-go:
-	@test -z "$$(gofmt -l $(CONTROL_PLANE_DIR))" || { gofmt -d $(CONTROL_PLANE_DIR); exit 1; }
+	@test -z "$$(gofmt -l $(CONTROL_PLANE_DIR) $(PUBLISHED_DIR))" || { gofmt -d $(CONTROL_PLANE_DIR) $(PUBLISHED_DIR); exit 1; }
 	cd $(CONTROL_PLANE_DIR) && go vet -modfile=$(MODFILE) .
+	cd $(PUBLISHED_DIR) && go vet .
 
 licences: ## check the licences of all dependencies, and that banned crates are absent
 	@sh tests/checks/licences.sh
