@@ -42,7 +42,7 @@ unexport KUBECONFIG
 
 .DEFAULT_GOAL := help
 .PHONY: help prereqs control-plane published build binaries parts up down status demo test test-crash test-stale \
-  test-chaos test-planted mutants bench house lint lint-rust lint-go licences supply fuzz generate
+  test-chaos test-planted mutants bench house test-alone reproducible lint lint-rust lint-go licences supply fuzz generate
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -124,6 +124,23 @@ test-chaos: prereqs ## fleets under seeded faults and kills, and every fault at 
 	@$(MAKE) --no-print-directory -j2 control-plane build
 	GOLIVE_CHAOS=full GOLIVE_CHAOS_SECONDS=$(DURATION) GOLIVE_CHAOS_SEED=$(SEED) GOLIVE_CHAOS_PERCENT=$(PERCENT) \
 	  GOLIVE_CHAOS_OBJECTS=$(OBJECTS) cargo test --locked -p golive --test it chaos:: -- --nocapture --test-threads=1
+
+# Where the static and the repeated builds are, and for which machine.
+STATIC_DIR := target/static
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+# No folder of this machine is in the program.
+REMAP = --remap-path-prefix=$(CURDIR)=/src --remap-path-prefix=$(HOME)/.cargo=/cargo
+
+test-alone: prereqs ## run a static build alone in an empty root (builds everything anew)
+	@$(MAKE) --no-print-directory control-plane binaries
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --target $(HOST) --target-dir $(STATIC_DIR) --bin golive
+	GOLIVE_STATIC_BINARY=$(CURDIR)/$(STATIC_DIR)/$(HOST)/debug/golive cargo test --locked -p golive --test it install::alone
+
+reproducible: ## build the operator twice, in two folders, and compare (long)
+	RUSTFLAGS='$(REMAP)' cargo build --release --locked --bin golive --target-dir target/first
+	RUSTFLAGS='$(REMAP)' cargo build --release --locked --bin golive --target-dir target/second
+	cmp target/first/release/golive target/second/release/golive
+	@sha256sum target/first/release/golive
 
 bench: prereqs ## measure: reading in MB/s; time to live, calls, writes, memory
 	cargo bench --locked -p reading

@@ -136,7 +136,10 @@ fn ready(url: &http::Uri, within: Duration) -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "golive: cannot start the runtime: {error}");
+            let _ = writeln!(
+                std::io::stderr(),
+                "golive: cannot start the runtime: {error}"
+            );
             return ExitCode::FAILURE;
         }
     };

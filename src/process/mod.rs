@@ -5,6 +5,7 @@
 //! reconciled. How the parts are put together is `controller/operator.rs`. Start reading in
 //! [`settings`].
 
+pub mod definitions;
 pub mod generate;
 pub mod kube_client;
 pub mod leader;
@@ -18,6 +19,7 @@ pub mod recorder;
 pub mod server;
 pub mod settings;
 pub mod share;
+pub mod skew;
 pub mod telemetry;
 pub mod turnstile;
 pub mod waker;

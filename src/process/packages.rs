@@ -18,7 +18,8 @@ const ARGO: &str = "manifests/gitops/argocd/resource_customizations/golive.dev/A
 /// The actions, in the order of the ConfigMap.
 const ACTIONS: [&str; 5] = ["reconcile", "retry", "abort", "suspend", "resume"];
 /// Between these lines of the chart's README its values are listed.
-const VALUES_BEGIN: &str = "<!-- values: generated from values.schema.json by `make generate` -->\n";
+const VALUES_BEGIN: &str =
+    "<!-- values: generated from values.schema.json by `make generate` -->\n";
 const VALUES_END: &str = "<!-- end of values -->";
 /// Longest line of a comment in `values.yaml`. Unit: characters.
 const WIDTH: usize = 100;
@@ -76,10 +77,7 @@ pub fn generated(root: &Path, crds: &[String]) -> Result<Vec<(&'static str, Stri
                 ],
             )?,
         ),
-        (
-            "charts/golive/templates/user-roles.yaml",
-            user_roles(root)?,
-        ),
+        ("charts/golive/templates/user-roles.yaml", user_roles(root)?),
         ("charts/golive/values.yaml", values(&schema)),
         ("charts/golive/README.md", documented(&readme, &schema)?),
         (
@@ -143,7 +141,6 @@ fn chart_crds(crds: &[String]) -> Result<String, Error> {
             file: "crds",
             part: "metadata",
         })?;
-        let before = before.trim_start_matches(|c| c == '#').to_owned();
         let before = before.split_once('\n').map_or("", |(_, rest)| rest);
         // A text of the definition must not be read as a template.
         let after = after.replace("{{", "{{ \"{{\" }}");
@@ -236,9 +233,9 @@ fn chart_rules(root: &Path) -> Result<String, Error> {
 /// The list below `rules:` of the role of this name.
 fn rules(text: &str, name: &str) -> Option<String> {
     let wanted = format!("\n  name: {name}\n");
-    let document = text.split("\n---\n").find(|document| {
-        document.contains(&wanted) && document.contains("\nrules:\n")
-    })?;
+    let document = text
+        .split("\n---\n")
+        .find(|document| document.contains(&wanted) && document.contains("\nrules:\n"))?;
     let (_, rules) = document.split_once("\nrules:\n")?;
     Some(format!("{}\n", rules.trim_end()))
 }
@@ -363,8 +360,14 @@ mod tests {
         let text = "  name: golive-operator-secrets\n  policyName: golive-operator-secrets\n  name: golive-gates\n  a == 'golive-system' && b == 'system:serviceaccount:golive-system:golive'\n";
         let made = templated(text);
         let full = "{{ include \"golive.fullname\" . }}";
-        assert!(made.contains(&format!("  name: {full}-operator-secrets\n")), "{made}");
-        assert!(made.contains(&format!("policyName: {full}-operator-secrets")), "{made}");
+        assert!(
+            made.contains(&format!("  name: {full}-operator-secrets\n")),
+            "{made}"
+        );
+        assert!(
+            made.contains(&format!("policyName: {full}-operator-secrets")),
+            "{made}"
+        );
         assert!(made.contains("  name: golive-gates\n"), "{made}");
         assert!(!made.contains("golive-system"), "{made}");
     }
@@ -383,7 +386,10 @@ mod tests {
         );
         let readme = format!("# Chart\n{VALUES_BEGIN}old\n{VALUES_END}\nmore\n");
         let made = documented(&readme, &schema).unwrap();
-        assert!(made.contains("| `image.tag` | `\"\"` | Its tag. |\n"), "{made}");
+        assert!(
+            made.contains("| `image.tag` | `\"\"` | Its tag. |\n"),
+            "{made}"
+        );
         assert!(made.ends_with("more\n") && !made.contains("old"), "{made}");
     }
 }
