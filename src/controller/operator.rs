@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{self, ServerClock};
 use crate::fly::call::client::SetupError;
 use crate::fly::{Endpoints, Fly, HttpOptions};
+use crate::process::definitions;
 use crate::process::kube_client::{self, Connection};
 use crate::process::leader::thread::{self, Elected};
 use crate::process::leader::{Leader, Lost};
@@ -113,7 +114,12 @@ where
     let stop_serving = CancellationToken::new();
     // Stops the server on every return.
     let _stop_serving = stop_serving.clone().drop_guard();
-    let server = serve(&settings, &metrics, &health, stop_serving).await?;
+    let server = serve(&settings, &metrics, &health, stop_serving.clone()).await?;
+    tokio::spawn(definitions::watch(
+        kube.clone(),
+        health.clone(),
+        stop_serving,
+    ));
 
     let identity = identity();
     metrics.set_leader(&settings.lease.name, false);

@@ -182,7 +182,7 @@ async fn the_operator_can_do_its_work_and_not_more() {
     }
     let own = Some("golive-system");
     for (resource, verbs) in [
-        ("coordination.k8s.io:leases", "get create update patch"),
+        ("coordination.k8s.io:leases", "get create update"),
         ("configmaps", "get create update patch delete"),
     ] {
         for verb in verbs.split(' ') {

@@ -10,6 +10,7 @@ pub mod guests;
 pub mod installed;
 pub mod leaks;
 pub mod looks;
+pub mod published;
 pub mod replay;
 pub mod service;
 pub mod trouble;
