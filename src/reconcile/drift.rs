@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// `drift: Report` holds once the object went live with this generation: from then on changes are
-/// reported and not made.
+/// reported and not made. A site that stopped to answer since does not end that.
 pub fn is_only_reported(pass: &Pass<'_>, target: &Target) -> bool {
     let activation = pass.activation;
     // Another image of `deploy.source` counts as requested by the spec.
@@ -22,6 +22,6 @@ pub fn is_only_reported(pass: &Pass<'_>, target: &Target) -> bool {
             old.observed_generation == activation.metadata.generation
                 && chosen(old)
                 && old.go_live.is_some()
-                && old.is_live()
+                && (old.is_live() || old.went_live())
         })
 }

@@ -71,7 +71,7 @@ pub fn next(
     // Before this pass it was live, for this very target, or held after a rollback.
     let steady = same_generation
         && old.is_some_and(|old| {
-            (old.is_live() || is_held(old))
+            (old.is_live() || old.went_live() || is_held(old))
                 && old.plan.as_ref().map(|plan| plan.digest.as_str())
                     == seen.wanted.map(Target::digest)
         });
@@ -245,10 +245,12 @@ fn next_action(
         return (!actions.is_empty()).then(|| actions.join("; "));
     }
     if condition::find(&status.conditions, ConditionType::Stalled).is_some() {
+        let site = seen.site.as_ref().map(|site| &site.report);
         return seen
             .report
             .and_then(blocked_actions)
             .or_else(|| at_a_gate(status, activation))
+            .or_else(|| site.and_then(blocked_actions))
             .or_else(|| Some(look(activation)));
     }
     at_a_gate(status, activation)

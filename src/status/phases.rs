@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{PassResult, integrations};
+use super::{PassResult, Proof, Runs, integrations, proof};
 use crate::{
     api::{
         Activation, ActivationStatus, PhaseName, Reason,
@@ -63,6 +63,9 @@ pub fn next(
     phases
         .map(|phase| {
             let before = old.and_then(|old| old.phases.iter().find(|p| p.name == phase.id));
+            // Only while everything before it is as it was when this spec went live.
+            let beside = made_beside(old, seen, phase).filter(|_| same_generation && same_plan);
+            let phase = beside.filter(|_| earlier_done).unwrap_or(phase);
             let input = PhaseInput {
                 before,
                 activation,
@@ -81,6 +84,26 @@ pub fn next(
             next
         })
         .collect()
+}
+
+/// The checks of what serves, made beside a pass that did not come to its own, when they have decided something else
+/// than is on record: a check that fails ends the success that was kept, and one that passes again restores it.
+/// Pure.
+fn made_beside<'a>(
+    old: Option<&ActivationStatus>,
+    seen: &'a PassResult<'_>,
+    phase: &PhaseReport,
+) -> Option<&'a PhaseReport> {
+    let is_open = phase.id == PhaseName::SmokeTest && phase.progress == PhaseProgress::Pending;
+    let old = old.filter(|old| is_open && old.went_live())?;
+    let site = seen.site.as_ref()?;
+    let made = site.report.phase(PhaseName::SmokeTest)?;
+    match proof(made) {
+        Proof::Fails(..) => Some(made),
+        // What passes says nothing of a release that no machine runs.
+        Proof::Answers => (!old.is_live() && site.machines == Runs::Serving).then_some(made),
+        Proof::Open => None,
+    }
 }
 
 /// True when all that keeps the phase from success is that the world could not be observed.

@@ -24,6 +24,7 @@ use crate::{
     plan::{Invalid, ServingRelease, Target, gate::GateReport, testing as targets},
 };
 
+mod beside;
 mod integration;
 mod words;
 

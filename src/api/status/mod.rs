@@ -201,6 +201,23 @@ impl ActivationStatus {
             .peekable();
         required.peek().is_some() && required.all(|phase| phase.state == PhaseState::Succeeded)
     }
+
+    /// True when what this status is about went live once: everything before SmokeTest has succeeded, and the newest
+    /// release is the one that serves. Whether its checks pass now is another question.
+    #[must_use]
+    pub fn went_live(&self) -> bool {
+        let serving = self.release.as_ref().and_then(|release| release.number);
+        let newest = self.history.first().and_then(|entry| entry.number);
+        let mut before = self
+            .phases
+            .iter()
+            .filter(|phase| phase.name < PhaseName::SmokeTest)
+            .peekable();
+        serving.is_some()
+            && serving == newest
+            && before.peek().is_some()
+            && before.all(|phase| phase.state == PhaseState::Succeeded)
+    }
 }
 
 /// When the application was first proven live, and by what.

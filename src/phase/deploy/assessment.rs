@@ -43,8 +43,17 @@ pub struct Assessment {
     pub unconfirmed: BTreeMap<String, Duration>,
     /// Whether a failure of the release is to be recorded, because it is not on record yet.
     pub is_unrecorded: bool,
-    /// A machine whose program ends again and again, for people.
-    pub crash_loop: Option<Why>,
+    /// A machine whose program ends again and again.
+    pub crash_loop: Option<CrashLoop>,
+}
+
+/// A machine whose program ends again and again.
+#[derive(Clone, Debug)]
+pub struct CrashLoop {
+    /// Id of the machine.
+    pub machine: String,
+    /// What is known of it, for people.
+    pub why: Why,
 }
 
 /// Observes the machines and the evidence about them.
@@ -61,6 +70,7 @@ pub async fn observe(cx: &Cx) -> Result<Assessment> {
     let is_serving_gone = rollout.effective.rollback.is_none()
         && !targets.is_wanted_good()
         && (is_any_failed(&rollout, &unconfirmed, cx.fly_now())
+            || crash_loop.is_some()
             || checks.has_failed(&cx.target.app, cx.fly_now()))
         && pull::is_serving_gone(cx, targets.serving_record()).await?;
     Ok(Assessment {
@@ -75,16 +85,17 @@ pub async fn observe(cx: &Cx) -> Result<Assessment> {
     })
 }
 
-/// The first machine of this release whose program ends again and again. Its last lines are told once Fly.io
-/// has answered.
-async fn crash_loop(cx: &Cx, rollout: &Rollout) -> Option<Why> {
-    let mut pairs = rollout.pairs();
-    let (machine, code) = pairs.find_map(|(machine, wanted)| {
+/// The machine of this release whose program ends again and again, of several one that is judged by that alone. Its
+/// last lines are told once Fly.io has answered.
+async fn crash_loop(cx: &Cx, rollout: &Rollout) -> Option<CrashLoop> {
+    let now = cx.fly_now();
+    let looping = rollout.pairs().filter_map(|(machine, wanted)| {
         let runs = wanted.was_given_to(machine) && !wanted.standby;
-        Some((
-            machine,
-            crash_loop::of(machine, cx.fly_now()).filter(|_| runs)?,
-        ))
+        let code = crash_loop::of(machine, now).filter(|_| runs)?;
+        Some((machine, wanted, code))
+    });
+    let (machine, _, code) = looping.min_by_key(|(machine, wanted, _)| {
+        !matches!(rollout.health_of(machine, wanted, now), Health::Watched(_))
     })?;
     let lines = last_lines::of(cx, &machine.id, true).await;
     let lines = lines.ok().flatten();
@@ -96,7 +107,10 @@ async fn crash_loop(cx: &Cx, rollout: &Rollout) -> Option<Why> {
         crash_loop::ENDS,
         crash_loop::WITHIN.as_mins()
     );
-    Some(Why::new(Reason::CrashLooping, message).next(after_exit(machine, code)))
+    Some(CrashLoop {
+        machine: machine.id.clone(),
+        why: Why::new(Reason::CrashLooping, message).next(after_exit(machine, code)),
+    })
 }
 
 /// What is known of machines that are not healthy. Fly.io is asked about those that have failed, and

@@ -62,11 +62,36 @@ pub fn health<C>(
         now,
         pause: rollout.patience.pause,
     };
-    let verdict = judged.verdict(&health);
-    match (verdict, assessment.unconfirmed.get(&machine.id)) {
+    let verdict = match (
+        judged.verdict(&health),
+        assessment.unconfirmed.get(&machine.id),
+    ) {
         (Verdict::Blocked(why), Some(again)) => second_look(rollout, why, *again),
         (verdict, _) => verdict,
+    };
+    match (verdict, crash_loop(assessment, now, only)) {
+        (Verdict::Wait { .. }, Some(why)) => Verdict::Blocked(why.clone()),
+        (verdict, _) => verdict,
     }
+}
+
+/// Why one of these machines is not merely watched after its start: between two ends its program runs, and Fly.io's
+/// record of the ends is the evidence, not this look.
+fn crash_loop(
+    assessment: &Assessment,
+    now: Timestamp,
+    only: impl Fn(&WantedMachine) -> bool,
+) -> Option<&Why> {
+    let found = assessment.crash_loop.as_ref()?;
+    let rollout = &assessment.rollout;
+    let mut pairs = rollout.pairs();
+    let is_watched = pairs.any(|(machine, wanted)| {
+        machine.id == found.machine
+            && !wanted.standby
+            && only(wanted)
+            && matches!(rollout.health_of(machine, wanted, now), Health::Watched(_))
+    });
+    is_watched.then_some(&found.why)
 }
 
 /// One look is no proof of a failure: a release that runs well counts as such until the next one, and

@@ -70,7 +70,8 @@ impl Step for Verify {
         let lines = foreign::lines(&rollout.others, &target.app, &groups);
         let mut notes = assessment.notes();
         notes.extend(lines.into_iter().map(Note::Drift));
-        notes.extend(assessment.crash_loop.clone().map(Note::Remark));
+        let crash_loop = assessment.crash_loop.as_ref();
+        notes.extend(crash_loop.map(|found| Note::Remark(found.why.clone())));
         notes
     }
 

@@ -489,6 +489,12 @@ async fn drift_that_is_only_to_be_reported_is_told_and_left() {
             && metrics.contains("golive_probe_duration_seconds_count{kind=\"http\"}")
     })
     .await;
+    // Without any machine the site is down, which is told although nothing is corrected.
+    lose_a_machine(&env).await;
+    let status = env.wait_for("hola", "Live", "False").await;
+    assert!(is(&status, "Ready", "False"), "{status:?}");
+    event(&env, "hola", "SmokeCheckFailed").await;
+    assert_eq!((machines(&env), env.sim.mutations()), (0, mutations));
     env.patch("hola", json!({"spec": {"drift": "Correct"}}))
         .await;
     until("the second machine", || machines(&env) == 2).await;

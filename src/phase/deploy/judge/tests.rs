@@ -15,6 +15,7 @@ use crate::{
     flytoml::{self, Strategy},
     phase::{
         deploy::{
+            assessment::CrashLoop,
             fleet::wanted::{self, FleetSpec},
             machine_checks::Checks,
             release::{
@@ -284,6 +285,38 @@ fn one_look_is_no_proof_of_a_failure() {
     assert!(matches!(verdict(&of), Verdict::Wait { .. }));
     of.unconfirmed.clear();
     assert!(said(verdict(&of)).0);
+}
+
+#[test]
+fn a_program_that_fails_again_and_again_is_no_start_though_it_runs_now() {
+    let mut of = assessment("app = 'a'\n[http_service]\ninternal_port = 8080\n");
+    let start = json!([{"id": "e", "type": "start", "timestamp": ago(2).as_millisecond()}]);
+    let runs = json!({"state": "started", "events": start});
+    for at in 0..2 {
+        is(&mut of, at, &runs);
+    }
+    let (blocked, reason, _) = said(verdict(&of));
+    assert_eq!((blocked, reason), (false, Reason::MachineStarting));
+
+    let looping = |machine: &str| CrashLoop {
+        machine: machine.to_owned(),
+        why: Why::new(Reason::CrashLooping, "it exits again and again"),
+    };
+    of.crash_loop = Some(looping("m1"));
+    let (blocked, reason, message) = said(verdict(&of));
+    assert_eq!((blocked, reason), (true, Reason::CrashLooping), "{message}");
+    let first = health::<()>(&of, "shop", now(), |wanted| wanted.slot == "app-0");
+    assert!(!said(first).0, "the other is not asked about");
+    // Another one that has ended just now is looked at again, which does not hold this up.
+    exited(&mut of, 0);
+    of.unconfirmed
+        .insert("m0".to_owned(), Duration::from_secs(7));
+    assert_eq!(said(verdict(&of)).1, Reason::CrashLooping);
+    // One whose checks decide is judged by them.
+    let mut of = assessment(TOML);
+    is(&mut of, 0, &json!({"state": "starting"}));
+    of.crash_loop = Some(looping("m1"));
+    assert!(!said(verdict(&of)).0);
 }
 
 #[test]
