@@ -74,6 +74,10 @@ struct Waiting {
     addresses: BTreeMap<String, SecretString>,
 }
 
+/// Fact: a change of the generated values rests.
+#[derive(Debug)]
+struct Resting;
+
 /// Fact: what Deploy has found to set (the fingerprint) and to remove (`None`), by name.
 #[derive(Debug)]
 struct Pending(BTreeMap<String, Option<String>>);
@@ -195,6 +199,22 @@ pub async fn allowed(cx: &Cx, rotation: Rotation) -> Result<Rotation> {
         used_since: used_since(&records),
         ..rotation
     })
+}
+
+/// Notes whether a change of the generated values rests.
+pub fn note_resting(cx: &Cx, rests: bool) {
+    match rests {
+        true => cx.facts.set(Resting),
+        false => cx.facts.clear::<Resting>(),
+    }
+}
+
+/// Another release is on record as serving: what rested until then is taken up in the next pass, and not at the
+/// next re-check.
+pub fn take_up_what_rests(cx: &Cx) {
+    if cx.facts.get::<Resting>().is_some() {
+        cx.waker.wake(Some(StepId::Secrets));
+    }
 }
 
 /// Which replacements of generated values rest. Pure.

@@ -132,7 +132,11 @@ impl Step for Promote {
 
     async fn act(&self, cx: &Cx, change: Promotion) -> Result<()> {
         match change {
-            Promotion::Record(record) => store::save(cx, *record).await,
+            Promotion::Record(record) => {
+                store::save(cx, *record).await?;
+                release_secrets::take_up_what_rests(cx);
+                Ok(())
+            }
             Promotion::Remove(push) => app_secrets::push(cx, push.send(BTreeMap::new())).await,
         }
     }
