@@ -19,6 +19,7 @@ use crate::{
         app_secrets, release_secrets,
         releases::{
             record::{Outcome, Record},
+            records::Records,
             store,
         },
         wanted_secrets::Push,
@@ -138,7 +139,7 @@ impl Step for Promote {
         let rests = |failed: &NotRemoved| Some((failed.reason, failed.rests(Instant::now())?));
         Ok(Observed {
             not_removed: failed.as_deref().and_then(rests),
-            latest: records.latest().cloned(),
+            latest: records.latest().map(|latest| with_since(&records, latest)),
             notes,
             surplus: release_secrets::surplus(cx),
             may_act: cx.may_act(),
@@ -208,6 +209,13 @@ impl Step for Promote {
             }
         }
     }
+}
+
+/// The record with what it says of its values once the release serves. Pure.
+fn with_since(records: &Records, latest: &Record) -> Record {
+    let mut record = latest.clone();
+    record.content.since = release_secrets::since(records, latest);
+    record
 }
 
 /// What is said while secrets of the release before cannot be removed. Pure.
