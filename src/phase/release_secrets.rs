@@ -15,7 +15,7 @@ use super::{
     app_secrets::{self, Comparison},
     names::{DATABASE_URL, REDIS_URL},
     releases::{
-        record::{Content, Outcome},
+        record::{Content, Outcome, Record},
         records::Records,
         store,
     },
@@ -73,6 +73,10 @@ struct Waiting {
     /// Addresses that the steps `Attach` and `Redis` would set.
     addresses: BTreeMap<String, SecretString>,
 }
+
+/// Fact: a change of the generated values rests.
+#[derive(Debug)]
+struct Resting;
 
 /// Fact: what Deploy has found to set (the fingerprint) and to remove (`None`), by name.
 #[derive(Debug)]
@@ -153,6 +157,34 @@ pub async fn served(cx: &Cx) -> Result<Option<Provision>> {
     Ok(served.map(|served| served.provision.clone()))
 }
 
+/// Fact: the database is the declared fallback.
+#[derive(Debug)]
+struct UsesFallback;
+
+/// Notes whether the database is the declared fallback.
+pub fn note_fallback(cx: &Cx, is_used: bool) {
+    match is_used {
+        true => cx.facts.set(UsesFallback),
+        false => cx.facts.clear::<UsesFallback>(),
+    }
+}
+
+/// Whether the database is the declared fallback, as the steps of Provision have found.
+pub fn uses_fallback(cx: &Cx) -> bool {
+    cx.facts.get::<UsesFallback>().is_some()
+}
+
+/// Whether the release that serves uses the declared fallback; `None`: none serves, or its record is of an older
+/// version.
+///
+/// # Errors
+/// When the records of the releases cannot be read.
+pub async fn served_by_fallback(cx: &Cx) -> Result<Option<bool>> {
+    let records = store::load(cx).await?;
+    let serving = records.serving_record();
+    Ok(serving.and_then(|serving| serving.content.fallback))
+}
+
 /// What an address leads to, compared with that of the release that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leads {
@@ -197,6 +229,22 @@ pub async fn allowed(cx: &Cx, rotation: Rotation) -> Result<Rotation> {
     })
 }
 
+/// Notes whether a change of the generated values rests.
+pub fn note_resting(cx: &Cx, rests: bool) {
+    match rests {
+        true => cx.facts.set(Resting),
+        false => cx.facts.clear::<Resting>(),
+    }
+}
+
+/// Another release is on record as serving: what rested until then is taken up in the next pass, and not at the
+/// next re-check.
+pub fn take_up_what_rests(cx: &Cx) {
+    if cx.facts.get::<Resting>().is_some() {
+        cx.waker.wake(Some(StepId::Secrets));
+    }
+}
+
 /// Which replacements of generated values rest. Pure.
 fn rests(secrets_wait: bool, records: &Records) -> Rests {
     let latest = records.latest();
@@ -211,18 +259,26 @@ fn rests(secrets_wait: bool, records: &Records) -> Rests {
 
 /// Since when the release that serves and those before it have had each of its values, by name. Pure.
 fn used_since(records: &Records) -> BTreeMap<String, Timestamp> {
-    let Some(serving) = records.serving_record() else {
-        return BTreeMap::new();
-    };
+    let serving = records.serving_record();
+    serving.map_or_else(BTreeMap::new, |serving| since(records, serving))
+}
+
+/// Since when this release and the good ones before it have had each of its values, by name. What they say of
+/// themselves reaches further back than the records that are kept. Pure.
+pub fn since(records: &Records, release: &Record) -> BTreeMap<String, Timestamp> {
     let since = |(name, print): (&String, &String)| {
+        let of = |record: &Record| {
+            let known = record.content.since.get(name).copied();
+            known.unwrap_or(record.time)
+        };
         let earlier = records.list.iter().rev();
-        let earlier = earlier.filter(|record| record.is_good() && record.number <= serving.number);
+        let earlier = earlier.filter(|record| record.is_good() && record.number < release.number);
         let same =
             earlier.take_while(|record| record.content.fingerprints.get(name) == Some(print));
-        let first = same.last().unwrap_or(serving);
-        (name.clone(), first.time)
+        let first = same.map(of).fold(of(release), Timestamp::min);
+        (name.clone(), first)
     };
-    serving.content.fingerprints.iter().map(since).collect()
+    release.content.fingerprints.iter().map(since).collect()
 }
 
 /// Whether the secrets of the step `Secrets` wait.
@@ -312,7 +368,7 @@ pub fn waiting_steps(cx: &Cx) -> BTreeSet<StepId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::releases::{record::Record, records::tests::record};
+    use crate::phase::releases::records::tests::record;
 
     fn pushed(name: &str, digest: &str, print: &str) -> (String, SecretStatus) {
         let status = SecretStatus {
@@ -445,6 +501,33 @@ mod tests {
         assert_eq!(since(&["old", "new", "new"]), Some(at(2)));
         assert_eq!(since(&["new", "old", "new"]), Some(at(3)), "once more");
         assert_eq!(used_since(&Records::default()), BTreeMap::new());
+    }
+
+    #[test]
+    fn the_overlap_ends_however_many_releases_follow() {
+        const HOUR: i64 = 3600;
+        let at = |hour: u64| {
+            Timestamp::from_second(i64::try_from(hour).unwrap_or_default() * HOUR)
+                .unwrap_or_default()
+        };
+        let mut records = Records::default();
+        // A release an hour, all with the value that the rotation made. Ten records are kept.
+        for number in 1..=30 {
+            let mut release = record(number, "key", Outcome::Succeeded);
+            release.time = at(number);
+            release.content.fingerprints = [("A".to_owned(), "new".to_owned())].into();
+            release.content.since = since(&records, &release);
+            records = records.with(release);
+            for gone in records.superfluous() {
+                records = records.without(gone);
+            }
+            assert_eq!(used_since(&records).get("A"), Some(&at(1)), "{number}");
+        }
+        assert_eq!(records.list.len(), 10);
+        let mut other = record(31, "key", Outcome::Succeeded);
+        other.time = at(31);
+        other.content.fingerprints = [("A".to_owned(), "newer".to_owned())].into();
+        assert_eq!(since(&records, &other).get("A"), Some(&at(31)));
     }
 
     #[test]

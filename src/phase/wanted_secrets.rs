@@ -162,6 +162,13 @@ impl Wanted {
         (!changes.is_empty()).then_some(changes)
     }
 
+    /// Whether a rotation that somebody asks for by annotation rests.
+    pub fn rests_although_asked(&self, cx: &Cx, rotation: &Rotation) -> bool {
+        let is_generated = !cx.target.provision.secrets.generate.is_empty();
+        let stored = self.stored.as_ref().filter(|_| is_generated);
+        stored.is_some_and(|stored| rotation.rests_although_asked(stored))
+    }
+
     /// Names that were set before and that the spec no longer asks for: those that Fly.io still has.
     pub fn surplus(&self, cx: &Cx, at_fly: &[AppSecret]) -> BTreeSet<String> {
         // What a person may only have deleted by mistake is not taken from the application.

@@ -1,9 +1,12 @@
 //! The write of the status in the middle of a pass, which announces creates before they are sent.
 
 use super::{
+    StepId,
     advance::{BoxFuture, Phase},
     cx::Cx,
     intent::{Announcement, Attending, Attention, Intents},
+    observations::Observations,
+    record::State,
     report::Report,
 };
 use crate::{api::PhaseName, plan::gate::GateReport};
@@ -94,5 +97,21 @@ pub fn expect_creates(cx: &Cx, phases: &[Phase], gate: &impl Fn(PhaseName) -> Op
         for slot in step.expected_creates(cx) {
             cx.intents.expect(step.id(), slot);
         }
+    }
+}
+
+/// Whether the app cannot be had: another object has claimed it, or Fly.io refuses it. Nothing is expected to be
+/// created in it then.
+pub fn is_app_stopped(observations: &Observations, stamp: &str) -> bool {
+    let app = observations.steps.get(&StepId::App);
+    app.is_some_and(|app| app.stamp == stamp && app.state == State::Blocked)
+}
+
+/// Forgets what was only expected, at the end of a pass, if the app cannot be had: an object that makes nothing announces
+/// nothing, and its deletion asks Fly.io about nothing. What a step has asked for by itself stays.
+pub fn forget_expected(observations: &Observations, stamp: &str) {
+    if is_app_stopped(observations, stamp) {
+        let was_reached = |step| observations.steps.contains_key(&step);
+        observations.intents.unexpected(was_reached);
     }
 }

@@ -204,6 +204,14 @@ impl Intents {
             .or_insert(Entry::new(step, State::Requested));
     }
 
+    /// Forgets what was certainly not sent, except for the creates of the steps that `was_reached` names: those ask
+    /// for them.
+    pub fn unexpected(&self, was_reached: impl Fn(StepId) -> bool) {
+        self.lock().retain(|_, entry| {
+            matches!(entry.state, State::Unknown { .. }) || was_reached(entry.step)
+        });
+    }
+
     /// Whether this create is announced, or about to be.
     pub fn knows(&self, slot: &Slot) -> bool {
         self.lock().contains_key(slot)

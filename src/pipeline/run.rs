@@ -8,7 +8,7 @@ use tracing::Instrument;
 use super::{
     StepId,
     advance::{AnyStep, Phase},
-    announce::{Announcements, Announcer, expect_creates},
+    announce::{Announcements, Announcer, expect_creates, forget_expected, is_app_stopped},
     change::Sent,
     cx::{Act, Cx},
     observations::Observations,
@@ -72,6 +72,7 @@ pub async fn run(
         reports.push(report);
     }
     pass.announcements.finish().await;
+    forget_expected(observations, &pass.stamp);
     pass.align_rechecks(observations, began);
     let behind_gate = preview::behind_gate(observations, &pass.stamp, &reports);
     Ok(Report {
@@ -156,7 +157,7 @@ impl<'a> Runner<'a> {
             }
             gate_report = None;
         } else {
-            if !earlier.is_empty() {
+            if !earlier.is_empty() && !is_app_stopped(observations, &self.stamp) {
                 let phases = self.phases.get(earlier.len()..);
                 expect_creates(self.cx, phases.unwrap_or_default(), gate);
             }

@@ -74,6 +74,8 @@ pub async fn finalize(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration, 
         return Ok(recheck);
     }
     note_wrong_name(pass, memory, app);
+    // Before anything is published: a status without them would be the last that is known of them.
+    begin::recall_intents(&memory.wanted, pass);
     if made::is_nothing(pass, memory).await? {
         tracing::info!("nothing was made on Fly.io: the object goes");
         made::remove_stored(pass).await?;
@@ -84,7 +86,6 @@ pub async fn finalize(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration, 
         Ok(cx) => cx,
         Err(invalid) => return publish_progress(pass, memory, no_token(pass, &invalid)).await,
     };
-    begin::recall_intents(&memory.wanted, pass);
     for step in steps() {
         if memory.removals.contains_key(&step.id()) {
             continue;

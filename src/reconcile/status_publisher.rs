@@ -105,13 +105,8 @@ impl<'a> StatusPublisher<'a> {
         let held = self.published.held();
         status::keep_marks(&mut new, (old, &held), &result.intents);
         status::redact(&mut new);
-        let announced = status::announced(&new, &result.intents);
-        let others = self.published.others();
-        if others.is_empty() || result.suspended {
-            return (announced, new);
-        }
-        let announced = status::keep_others(&mut new, &others, announced);
-        (announced, new.bounded())
+        // Also in a pass that takes nothing over, because the object is suspended.
+        status::with_others(new, &self.published.others(), &result.intents)
     }
 
     /// Writes a status if it changed, and publishes its events.

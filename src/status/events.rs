@@ -213,6 +213,7 @@ fn phases(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Activat
         }
         retries(events, before, phase);
         crash_loop(events, before, phase);
+        rotation_waits(events, before, phase);
         gate(events, before, phase);
     }
 }
@@ -259,9 +260,28 @@ fn crash_loop(
     before: Option<&crate::api::status::PhaseStatus>,
     phase: &crate::api::status::PhaseStatus,
 ) {
+    begun(events, before, phase, Reason::CrashLooping);
+}
+
+/// A rotation that somebody has requested, perhaps because a value has leaked, is not made yet.
+fn rotation_waits(
+    events: &mut Vec<Event>,
+    before: Option<&crate::api::status::PhaseStatus>,
+    phase: &crate::api::status::PhaseStatus,
+) {
+    begun(events, before, phase, Reason::RotationWaits);
+}
+
+/// A warning of the first step that has this reason, once when that begins.
+fn begun(
+    events: &mut Vec<Event>,
+    before: Option<&crate::api::status::PhaseStatus>,
+    phase: &crate::api::status::PhaseStatus,
+    reason: Reason,
+) {
     let found = |phase: &'_ crate::api::status::PhaseStatus| {
         let mut steps = phase.steps.iter();
-        let found = steps.find(|step| step.reason == Reason::CrashLooping.as_str());
+        let found = steps.find(|step| step.reason == reason.as_str());
         found.cloned()
     };
     if let (None, Some(step)) = (before.and_then(found), found(phase)) {

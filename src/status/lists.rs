@@ -367,8 +367,24 @@ pub fn source(
     }
 }
 
+/// The status with what `others` have announced, within its bounds, and which of these creates it announces for this
+/// process. It has room for a limited number: what is new here waits then, and what may be sent already stays.
+pub fn with_others(
+    mut status: ActivationStatus,
+    others: &[Intent],
+    open: &[Announcement],
+) -> (Vec<Announcement>, ActivationStatus) {
+    let ours = announced(&status, open);
+    if others.is_empty() {
+        return (ours, status);
+    }
+    let ours = keep_others(&mut status, others, ours);
+    let status = status.bounded();
+    (announced(&status, &ours), status)
+}
+
 /// Which of these creates the status holds: it has room for a limited number.
-pub fn announced(status: &ActivationStatus, open: &[Announcement]) -> Vec<Announcement> {
+fn announced(status: &ActivationStatus, open: &[Announcement]) -> Vec<Announcement> {
     let holds = |open: &Announcement| {
         let place = key(open);
         status.intents.iter().any(|intent| intent.slot == place)
@@ -383,13 +399,15 @@ fn key(open: &Announcement) -> String {
 }
 
 /// The announced creates. One that the status holds already keeps its nonce and its time, unless it is
-/// announced anew.
+/// announced anew. Those that may be sent already come first: a list that is too long loses its last entries.
 pub fn intents(
     old: Option<&ActivationStatus>,
     open: &[Announcement],
     now: Timestamp,
 ) -> Vec<Intent> {
-    open.iter()
+    let (anew, sent): (Vec<&Announcement>, Vec<_>) = open.iter().partition(|open| open.anew);
+    sent.into_iter()
+        .chain(anew)
         .map(|open| {
             let place = key(open);
             let known = old.and_then(|old| old.intents.iter().find(|intent| intent.slot == place));
@@ -432,14 +450,15 @@ pub fn keep_marks(
 
 /// Leaves in the status what others have announced: it counts instead of an announcement of the same
 /// create that was to be written now. Returns the announcements that remain ours.
-pub fn keep_others(
+fn keep_others(
     status: &mut ActivationStatus,
     others: &[Intent],
     mut announced: Vec<Announcement>,
 ) -> Vec<Announcement> {
     let is_theirs = |slot: &str| others.iter().any(|other| other.slot == slot);
     status.intents.retain(|intent| !is_theirs(&intent.slot));
-    status.intents.extend_from_slice(others);
+    // A list that is too long loses its last entries.
+    status.intents.splice(0..0, others.iter().cloned());
     announced.retain(|open| !is_theirs(&key(open)));
     announced
 }
@@ -477,6 +496,27 @@ mod tests {
         assert_eq!(ours, mine[1..]);
         assert_eq!(status.intents.len(), 2);
         assert!(status.intents.contains(&theirs[0]));
+    }
+
+    #[test]
+    fn a_full_status_loses_what_is_new_here_and_never_what_others_have_announced() {
+        let volume = |at: usize| open(StepId::Volumes, slot_named(&format!("data-{at:02}")));
+        let mut mine: Vec<Announcement> = (0..64).map(volume).collect();
+        mine[63].anew = false;
+        let status = ActivationStatus {
+            intents: intents(None, &mine, Timestamp::UNIX_EPOCH),
+            ..ActivationStatus::default()
+        };
+        assert_eq!(status.intents[0].name, "data-63", "it may be sent already");
+        let redis = [open(StepId::Redis, slot_named("shop-redis"))];
+        let theirs = intents(None, &redis, Timestamp::from_second(9).unwrap());
+        let (ours, status) = with_others(status, &theirs, &mine);
+        assert_eq!(status.intents.len(), 64);
+        assert_eq!(status.intents[0], theirs[0]);
+        assert_eq!(status.intents[1].name, "data-63");
+        // The one that was cut is not announced, so it is not sent.
+        let left_out: Vec<&Announcement> = mine.iter().filter(|one| !ours.contains(one)).collect();
+        assert_eq!(left_out, [&mine[62]]);
     }
 
     #[test]

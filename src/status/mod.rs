@@ -35,7 +35,7 @@ mod watch;
 mod write;
 
 pub use drift::left_alone;
-pub use lists::{announced, keep_marks, keep_others};
+pub use lists::{keep_marks, with_others};
 pub use live::{Proof, proof};
 pub use messages::redact;
 pub use next::next;

@@ -108,6 +108,15 @@ impl Published {
             .retain(|known| !fresh.iter().any(|fresh| fresh.slot == known.slot));
         inner.others.extend(fresh);
         let by_stranger = write::has_stranger(activation);
+        if activation.spec.suspend && !by_stranger {
+            // Nobody takes them over now. Whoever has announced one and writes without it is done with it: written
+            // back, it would be taken away and written back for as long as the object is suspended.
+            let stored = inner.stored.as_ref();
+            let held = stored.map_or_else(Vec::new, |stored| stored.intents().to_vec());
+            inner
+                .others
+                .retain(|known| held.iter().any(|held| held.slot == known.slot));
+        }
         inner.overwritten = Some(Overwritten { by_stranger });
     }
 
@@ -297,6 +306,38 @@ mod tests {
         // Announced anew, it counts again.
         published.observe(&object(11, &intent("c"), &json!([])));
         assert_eq!(published.others()[0].nonce, "c");
+    }
+
+    #[test]
+    fn while_nobody_takes_it_over_an_announcement_stays_until_its_author_takes_it_away() {
+        let suspended = |version, status: &Value, manager: &str| {
+            let fields = json!([{"manager": manager, "operation": "Apply", "subresource": "status",
+                "fieldsType": "FieldsV1", "fieldsV1": {"f:status": {"f:url": {}}}}]);
+            let mut object = object(version, status, &fields);
+            object.spec.suspend = true;
+            object
+        };
+        let golive = "golive-controller";
+        let known = || {
+            let published = Published::default();
+            published.observe(&suspended(5, &json!({"uid": "u"}), golive));
+            published.observe(&suspended(6, &intent("b"), golive));
+            assert_eq!(published.others().len(), 1);
+            published
+        };
+        // Our own status, which holds it too.
+        let mut both = intent("b");
+        both["url"] = json!("https://x.example");
+        let published = known();
+        published.observe(&suspended(7, &both, golive));
+        assert_eq!(published.others().len(), 1);
+        // Somebody has edited the status by hand: it may be sent yet.
+        let without = json!({"uid": "u", "url": "https://y.example"});
+        published.observe(&suspended(8, &without, "kubectl-edit"));
+        assert_eq!(published.others().len(), 1);
+        let published = known();
+        published.observe(&suspended(7, &without, golive));
+        assert_eq!(published.others(), []);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     api::{
         Activation, ActivationStatus, PhaseName, Reason,
         condition::{self, ConditionType},
-        status::{GateState, GateStatus, PhaseState},
+        status::{GateState, GateStatus, Intent, PhaseState},
     },
     phase::PHASES,
     pipeline::{
@@ -353,6 +353,34 @@ fn states_without_a_report_are_rows_of_the_table_as_well() {
     let status = next(Some(&before), &object, &suspended, at(1));
     assert_eq!(row(&status), row(&before), "what was known is frozen");
     assert_eq!(is(&status, ConditionType::Suspended), "True");
+}
+
+#[test]
+fn a_suspended_pass_leaves_in_the_status_what_another_process_has_announced() {
+    let object = activation(json!({}));
+    let intent = |name: &str, nonce: &str| Intent {
+        slot: format!("Postgres/ManagedPostgres/{name}"),
+        kind: "ManagedPostgres".to_owned(),
+        name: name.to_owned(),
+        nonce: nonce.to_owned(),
+        ..Intent::default()
+    };
+    let own = ActivationStatus {
+        intents: vec![intent("shop-db", "a")],
+        ..ActivationStatus::default()
+    };
+    let suspended = PassResult {
+        suspended: true,
+        ..PassResult::default()
+    };
+    let status = next(Some(&own), &object, &suspended, at(1));
+    let theirs = [intent("other-db", "b")];
+    let (ours, status) = with_others(status, &theirs, &suspended.intents);
+    assert_eq!(ours, []);
+    assert_eq!(
+        status.intents,
+        [intent("other-db", "b"), intent("shop-db", "a")]
+    );
 }
 
 #[test]

@@ -124,6 +124,7 @@ impl Step for Attach {
     async fn observe(&self, cx: &Cx) -> Result<UrlState> {
         if cx.target.provision.postgres.is_none() {
             release_secrets::address_waits(cx, DATABASE_URL, None);
+            release_secrets::note_fallback(cx, false);
             return Ok(UrlState::NotRequested);
         }
         let known = known_url(cx)?;
@@ -145,7 +146,10 @@ impl Step for Attach {
         let declared = fallback::declared_url(cx)?.is_some();
         let served = release_secrets::served(cx).await?;
         let served = served.as_ref().and_then(|served| served.postgres.as_ref());
-        let leads = match !declared && is_same_cluster(served, fallback::spec(&cx.target)) {
+        let fell_back = release_secrets::served_by_fallback(cx).await?;
+        release_secrets::note_fallback(cx, fallback::reason(cx).is_some());
+        let wanted = fallback::spec(&cx.target);
+        let leads = match !declared && is_same_cluster((served, fell_back), wanted) {
             true => Leads::ToTheSame,
             false => Leads::Elsewhere,
         };
@@ -279,9 +283,12 @@ fn database_lost(
 }
 
 /// Whether both specs have the database of the app in its cluster. Each app has one, and one database in it, so
-/// that their URLs differ only by the user and its password. A fallback that only one of them declares may be what
-/// serves. Pure.
-fn is_same_cluster(served: Option<&Spec>, wanted: Option<&Spec>) -> bool {
+/// that their URLs differ only by the user and its password. A fallback may be what serves, if the record of the
+/// release does not say otherwise (`fell_back`), or only one of them declares it. Pure.
+fn is_same_cluster(
+    (served, fell_back): (Option<&Spec>, Option<bool>),
+    wanted: Option<&Spec>,
+) -> bool {
     let (Some(served), Some(wanted)) = (served, wanted) else {
         return false;
     };
@@ -290,6 +297,7 @@ fn is_same_cluster(served: Option<&Spec>, wanted: Option<&Spec>) -> bool {
         && wanted.external.is_none()
         && kind(served) == kind(wanted)
         && served.fallback == wanted.fallback
+        && (served.fallback.is_none() || fell_back == Some(false))
 }
 
 /// The URL, if it is declared or was observed before.
@@ -453,7 +461,7 @@ mod tests {
         let all = [&managed, &larger, &machines, &external, &falls_back];
         assert!(all.into_iter().all(Option::is_some));
         let same = |served: &Option<Spec>, wanted: &Option<Spec>| {
-            is_same_cluster(served.as_ref(), wanted.as_ref())
+            is_same_cluster((served.as_ref(), Some(false)), wanted.as_ref())
         };
         assert!(same(&managed, &managed) && same(&machines, &machines));
         assert!(same(&managed, &larger) && same(&falls_back, &falls_back));
@@ -461,6 +469,16 @@ mod tests {
         assert!(!same(&external, &managed) && !same(&managed, &external));
         assert!(!same(&managed, &falls_back) && !same(&falls_back, &managed));
         assert!(!same(&None, &managed) && !same(&managed, &None));
+        // The release that serves uses the fallback, or perhaps does: its data is there.
+        for fell_back in [Some(true), None] {
+            let served = (falls_back.as_ref(), fell_back);
+            assert!(!is_same_cluster(served, falls_back.as_ref()));
+            let served = (managed.as_ref(), fell_back);
+            assert!(
+                is_same_cluster(served, managed.as_ref()),
+                "none is declared"
+            );
+        }
     }
 
     #[test]

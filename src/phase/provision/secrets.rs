@@ -14,10 +14,10 @@ use crate::{
         wanted_secrets::{self, Push, Wanted, rotation, store},
     },
     pipeline::{
-        ChangeKind, Cx, Note, Removal, Step, StepChange, StepId, Verdict, Why, step::Result,
+        ChangeKind, Cx, Note, Owner, Removal, Step, StepChange, StepId, Verdict, Why, step::Result,
     },
-    plan::Target,
-    store::generated::Changes,
+    plan::{Target, missing::kubectl},
+    store::generated::{Changes, Rests},
 };
 
 /// Generates and pushes the secrets.
@@ -40,6 +40,8 @@ pub struct SecretsState {
     stored_in: String,
     /// Number of the requested secrets whose values exist.
     count: usize,
+    /// A rotation that somebody asks for rests: what a person is told.
+    rests: Option<Why>,
 }
 
 /// What to do.
@@ -95,14 +97,36 @@ fn settling(changes: &Changes) -> SecretsChange {
     }
 }
 
-/// The change of the store that comes first, once it is known whether the secrets wait for Deploy.
-async fn unsettled(cx: &Cx, wanted: &Wanted) -> Result<Option<SecretsChange>> {
+/// Finds the change of the store that comes first, once it is known whether the secrets wait for Deploy, and whether
+/// a rotation that somebody asks for rests.
+async fn find_unsettled(cx: &Cx, wanted: &Wanted, state: &mut SecretsState) -> Result<()> {
     let rotation = rotation(cx);
     if wanted.changes(cx, &rotation).is_none() {
-        return Ok(None);
+        release_secrets::note_resting(cx, false);
+        return Ok(());
     }
     let rotation = release_secrets::allowed(cx, rotation).await?;
-    Ok(wanted.changes(cx, &rotation).as_ref().map(settling))
+    release_secrets::note_resting(cx, rotation.rests != Rests::Nothing);
+    if wanted.rests_although_asked(cx, &rotation) {
+        state.rests = Some(rotation_rests(&cx.owner, &state.push));
+    }
+    state.unsettled = wanted.changes(cx, &rotation).as_ref().map(settling);
+    Ok(())
+}
+
+/// Why the requested rotation is not made yet. Pure.
+fn rotation_rests(owner: &Owner, push: &Push) -> Why {
+    let kubectl = kubectl(&owner.namespace);
+    Why::new(
+        Reason::RotationWaits,
+        format!(
+            "the requested rotation waits until a release with the present secrets serves (Deploy has to {push})"
+        ),
+    )
+    .next(format!(
+        "let Deploy go on: `{kubectl} get activation {} -o jsonpath='{{.status.nextAction}}'` says what it waits for",
+        owner.name
+    ))
 }
 
 /// Those of the values that are not stored, though the application has got them: they are on record, or
@@ -179,10 +203,11 @@ impl Step for Secrets {
             waits: false,
             stored_in: store(cx).name(),
             count: wanted.values.len(),
+            rests: None,
         };
         if wanted.values.is_empty() && app_secrets::records(cx).is_empty() {
             release_secrets::secrets_wait(cx, false);
-            state.unsettled = unsettled(cx, &wanted).await?;
+            find_unsettled(cx, &wanted, &mut state).await?;
             return Ok(state);
         }
         let compared = app_secrets::compare(cx, &wanted.values).await?;
@@ -194,7 +219,7 @@ impl Step for Secrets {
         };
         state.waits = release_secrets::waits(cx, &state.push, &wanted.values).await?;
         release_secrets::secrets_wait(cx, state.waits);
-        state.unsettled = unsettled(cx, &wanted).await?;
+        find_unsettled(cx, &wanted, &mut state).await?;
         Ok(state)
     }
 
@@ -232,6 +257,7 @@ impl Step for Secrets {
         let current = observed.current.iter().cloned();
         let mut notes: Vec<Note> = current.map(Note::Secret).collect();
         notes.extend(observed.lost.iter().flat_map(Lost::notes));
+        notes.extend(observed.rests.clone().map(Note::Remark));
         notes
     }
 
@@ -292,6 +318,7 @@ mod tests {
             },
             waits: false,
             count: 1,
+            rests: None,
         }
     }
 
@@ -312,6 +339,32 @@ mod tests {
         };
         assert_eq!(change.to_string(), "set the secrets A, B; remove C");
         assert_eq!(next(&observed(None, &[], &[])), Verdict::Done);
+    }
+
+    #[test]
+    fn a_requested_rotation_that_rests_is_told_with_what_it_waits_for() {
+        let owner = Owner {
+            namespace: "ns".to_owned(),
+            name: "shop".to_owned(),
+            uid: "u".to_owned(),
+            generation: 1,
+        };
+        let waiting = observed(None, &["API_KEY"], &[]);
+        let rests = SecretsState {
+            rests: Some(rotation_rests(&owner, &waiting.push)),
+            waits: true,
+            ..waiting
+        };
+        assert_eq!(next(&rests), Verdict::Done, "Deploy must be reached");
+        let notes = Secrets.notes(&target(""), &rests);
+        let why = notes.iter().find_map(Note::remark).unwrap();
+        assert_eq!(why.reason, Reason::RotationWaits);
+        assert!(why.message.contains("set the secrets API_KEY"), "{why:?}");
+        assert!(why.message.len() <= 200, "{why:?}");
+        assert!(
+            why.action.contains("kubectl -n ns get activation shop"),
+            "{why:?}"
+        );
     }
 
     #[test]

@@ -183,6 +183,13 @@ pub struct Content {
     /// Empty in records of older versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fingerprints: BTreeMap<String, String>,
+    /// Whether `DATABASE_URL` is that of the declared fallback; `None` in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<bool>,
+    /// Since when releases that served have had each of these values without interruption, by name: records of the
+    /// first of them go in time. Set when the release is proven; empty in records of older versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub since: BTreeMap<String, Timestamp>,
 }
 
 /// A failed release is not tried again for the same target, unless a new retry token requests it.
@@ -317,6 +324,9 @@ impl Record {
         if self.key == before.key {
             self.passed_commands
                 .extend(before.passed_commands.iter().cloned());
+            if self.content.since.is_empty() {
+                self.content.since.clone_from(&before.content.since);
+            }
         }
     }
 

@@ -352,6 +352,27 @@ fn what_is_only_planned_is_not_said_to_have_started_and_begins_when_it_is_applie
 }
 
 #[test]
+fn a_requested_rotation_that_waits_is_told_once_by_a_warning() {
+    let waiting = |message: &str| {
+        let step = json!({
+            "name": "Secrets", "state": "Done", "reason": "RotationWaits", "message": message,
+        });
+        phase("Succeeded", "Succeeded", json!([step]))
+    };
+    let told = told(None, &waiting("it waits for Deploy"));
+    let warnings: Vec<(&str, &str)> = told
+        .iter()
+        .filter(|(kind, _, _)| &**kind == "Warning")
+        .map(|(_, reason, action)| (&**reason, &**action))
+        .collect();
+    assert_eq!(warnings, [("RotationWaits", "Secrets")]);
+    assert_eq!(
+        reasons(Some(&waiting("one")), &waiting("another line")),
+        [""; 0]
+    );
+}
+
+#[test]
 fn a_program_that_exits_again_and_again_is_told_once_until_it_has_run_for_a_while() {
     let crashing = |message: &str| {
         let step = json!({

@@ -54,6 +54,12 @@ impl Rotation {
         self.rests != Rests::All && self.token.is_some() && self.token != stored.rotated_for
     }
 
+    /// Whether a rotation that the annotation asks for rests: it is made as soon as nothing rests.
+    pub fn rests_although_asked(&self, stored: &Stored) -> bool {
+        let is_new = self.token.is_some() && self.token != stored.rotated_for;
+        self.rests == Rests::All && is_new
+    }
+
     /// Whether age replaces and drops values now.
     fn ages(&self) -> bool {
         self.rests == Rests::Nothing
@@ -413,6 +419,11 @@ mod tests {
         let waits = asked("tuesday", Rests::All);
         let rests = decide(Some(&second), "uid-1", &wanted_now, &waits, late);
         assert!(rests.is_empty(), "{rests:?}");
+        // A request that rests is known as such, and one that was carried out, or may be now, is not.
+        assert!(waits.rests_although_asked(&second));
+        assert!(!asked("monday", Rests::All).rests_although_asked(&second));
+        assert!(!asked("tuesday", Rests::Age).rests_although_asked(&second));
+        assert!(!asked("tuesday", Rests::Nothing).rests_although_asked(&second));
         // A value that is missing is made up all the same, and the token is not used up.
         let more = wanted(&["JWT_SECRET", "NEW"]);
         let changes = decide(Some(&second), "uid-1", &more, &waits, late);

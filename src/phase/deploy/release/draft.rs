@@ -1,6 +1,6 @@
 //! The record that is to be written about the wanted release now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     changes,
@@ -72,6 +72,8 @@ fn content(cx: &Cx, release: &WantedRelease) -> Content {
         env: release.env.clone(),
         secrets: of(|secret| &secret.digest).collect(),
         fingerprints: of(|secret| &secret.fingerprint).collect(),
+        fallback: Some(release_secrets::uses_fallback(cx)),
+        since: BTreeMap::new(),
     }
 }
 

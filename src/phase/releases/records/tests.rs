@@ -26,6 +26,8 @@ pub fn record(number: u64, key: &str, outcome: Outcome) -> Record {
             env: Vec::new(),
             secrets: BTreeMap::new(),
             fingerprints: BTreeMap::new(),
+            fallback: None,
+            since: BTreeMap::new(),
         },
         outcome,
         proven: true,

@@ -113,3 +113,35 @@ async fn what_is_foreseen_is_announced_while_earlier_steps_work_and_not_created_
     assert_eq!(states, [State::Done, State::Done]);
     assert_eq!(announcer.0.announced(), [[id::THEN.as_str()]]);
 }
+
+#[test]
+fn what_was_only_expected_is_forgotten_when_the_app_cannot_be_had() {
+    let mut memory = Observations::default();
+    let slot = |name: &str| Slot {
+        kind: "Made".to_owned(),
+        name: name.to_owned(),
+    };
+    memory.intents.expect(StepId::Addresses, slot("expected"));
+    memory
+        .intents
+        .recall(StepId::Redis, slot("perhaps sent before"));
+    memory.intents.expect(StepId::AppToken, slot("asked for"));
+    let reached = StepRecord::pending("digest");
+    memory.steps.insert(StepId::AppToken, reached.clone());
+    let mut app = reached;
+    memory.steps.insert(StepId::App, app.clone());
+    forget_expected(&memory, "digest");
+    assert_eq!(memory.intents.open().len(), 3, "the app may still be had");
+    app.state = State::Blocked;
+    memory.steps.insert(StepId::App, app);
+    forget_expected(&memory, "another digest");
+    assert_eq!(memory.intents.open().len(), 3, "the spec has changed");
+    forget_expected(&memory, "digest");
+    let left = memory.intents.open().into_iter();
+    let left: Vec<String> = left.map(|open| open.slot.name).collect();
+    assert_eq!(left, ["asked for", "perhaps sent before"]);
+    assert!(
+        is_app_stopped(&memory, "digest"),
+        "nothing is expected anew"
+    );
+}
