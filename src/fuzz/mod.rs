@@ -23,6 +23,7 @@ mod net;
 mod plan;
 mod readers;
 mod redaction;
+mod shown;
 mod status;
 mod text;
 

@@ -18,7 +18,10 @@ use crate::{
         },
         wanted_secrets::Push,
     },
-    pipeline::{ChangeKind, Cx, Note, Step, StepChange, StepId, Verdict, step::Result},
+    pipeline::{
+        ChangeKind, ChangeVerb, Cx, Note, PlannedChange, Step, StepChange, StepId, Verdict,
+        step::Result,
+    },
     plan::{ServedSpec, Target},
 };
 
@@ -57,6 +60,17 @@ impl fmt::Display for Promotion {
 
 /// Neither is drift: the machines of the release were made for it.
 impl StepChange for Promotion {
+    fn planned(&self) -> Vec<PlannedChange> {
+        match self {
+            Self::Record(record) => {
+                let name = record.number.to_string();
+                let record = PlannedChange::new(ChangeVerb::Record, "Release", name);
+                vec![record.set("outcome", "Serves")]
+            }
+            Self::Remove(push) => push.planned(""),
+        }
+    }
+
     fn kind(&self) -> ChangeKind {
         ChangeKind::Housekeeping
     }
