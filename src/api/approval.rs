@@ -100,6 +100,12 @@ pub struct ActivationApprovalSpec {
     #[x_kube(validation = Rule::new("self.matches('^sha256:[0-9a-f]{64}$')").message("`digest` must be the whole digest, `sha256:` and 64 hexadecimal digits: copy it from the Activation's `status.phases[].gate.digest`, or from `status.plan.digest` for a rollback"))]
     pub digest: String,
 
+    /// Generation of the Activation to decide on: the value of `status.plan.generation`. A decision about
+    /// an earlier one does not count. Absent: the one that is observed first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub generation: Option<i64>,
+
     /// The decision.
     pub decision: Decision,
 
@@ -152,6 +158,12 @@ pub struct ActivationApprovalStatus {
     /// Number of the release that served when it was first observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<i64>,
+    /// What the plan removed for good when it was first observed. A plan that removes more needs another
+    /// decision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 192)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub destroys: Vec<String>,
     /// `metadata.resourceVersion` at the first observation: it orders decisions of the same second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_observed_version: Option<i64>,

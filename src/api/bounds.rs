@@ -30,12 +30,12 @@ const STAGES: [(usize, usize); 6] = [
 ];
 
 /// Fields that are never shortened to make room for others: another process needs the announced
-/// creates and the ids of what exists.
-const KEPT: [&str; 2] = ["intents", "external"];
+/// creates and the ids of what exists, and decisions of people are bound to what is destroyed.
+const KEPT: [&str; 3] = ["intents", "external", "destroys"];
 
 /// Texts that are compared with others later, as the field that they are in and their own name (`""`: the status
 /// itself). One that is shortened would be another one: they are only ever cut at the bound of the schema.
-const COMPARED: [(&str, &str); 28] = [
+const COMPARED: [(&str, &str); 29] = [
     ("", "uid"),
     ("", "tokenSecret"),
     ("", "lastHandledReconcileAt"),
@@ -43,6 +43,7 @@ const COMPARED: [(&str, &str); 28] = [
     ("fallbacks", "what"),
     ("fallbacks", "from"),
     ("fallbacks", "to"),
+    ("gate", "about"),
     ("gate", "attempt"),
     ("gate", "digest"),
     ("goLive", "image"),
@@ -198,9 +199,11 @@ mod tests {
                         phase: "Deploy".into(),
                         step: format!("s{i}"),
                         change: "c".repeat(9000),
+                        ..PlannedChange::default()
                     })
                     .collect(),
                 total: 500,
+                ..PlanStatus::default()
             }),
             preflight: (0..40)
                 .map(|i| PreflightResult {

@@ -199,6 +199,7 @@ async fn decide(args: &Common, decision: Decision) -> Result<Output, Error> {
             activation: args.name.clone(),
             gate: phase,
             digest: gate.digest.clone(),
+            generation: activation.metadata.generation,
             decision,
             to_release: None,
             approver: connected.user().await?,
@@ -340,9 +341,7 @@ fn seen(name: &str, plan: &Plan, on: DecidedOn) -> Result<(), Error> {
     if !plan.lists_all() {
         return Err(Error::NotListed { name, digest });
     }
-    // The other phases prove what is there, and change nothing on Fly.io.
-    let changes = matches!(on, DecidedOn::Provision | DecidedOn::Deploy);
-    if changes && !plan.lists(on.as_str()) {
+    if !plan.is_known() {
         let phase = on;
         return Err(Error::NotKnown {
             name,
@@ -467,31 +466,30 @@ mod tests {
     fn planned(changes: serde_json::Value, total: u32) -> Activation {
         let mut object = serde_json::to_value(object("Requested", 2)).unwrap();
         object["status"]["plan"] =
-            json!({"digest": "sha256:a", "changes": changes, "total": total});
+            json!({"digest": "sha256:a", "changes": changes, "total": total, "complete": true});
         serde_json::from_value(object).unwrap()
     }
 
     #[test]
     fn a_plan_that_is_not_shown_as_a_whole_is_not_approved_without_its_digest() {
         let change = |phase: &str| json!({"phase": phase, "step": "s", "change": "c"});
-        let of = |changes: serde_json::Value, total: u32, on: DecidedOn| {
-            let shown = plan::plan(&planned(changes, total)).unwrap();
-            seen("shop", &shown, on)
+        let of = |changes: serde_json::Value, total: u32, complete: bool| {
+            let mut object = planned(changes, total);
+            let status = object.status.as_mut().unwrap();
+            status.plan.as_mut().unwrap().complete = complete;
+            seen("shop", &plan::plan(&object).unwrap(), DecidedOn::Deploy)
         };
         let deploy = || json!([change("Deploy")]);
-        assert!(of(deploy(), 1, DecidedOn::Deploy).is_ok());
-        let cut = of(deploy(), 2, DecidedOn::Deploy).unwrap_err().to_string();
+        assert!(of(deploy(), 1, true).is_ok());
+        let cut = of(deploy(), 2, true).unwrap_err().to_string();
         assert!(cut.ends_with("--digest sha256:a"), "{cut}");
-        for changes in [json!([]), json!([change("Provision")])] {
-            let unknown = of(changes, 1, DecidedOn::Deploy);
-            assert!(unknown.is_err());
+        for changes in [json!([]), deploy()] {
+            let total = u32::try_from(changes.as_array().unwrap().len()).unwrap();
+            let unknown = of(changes, total, false).unwrap_err().to_string();
+            let expected = "changes of Deploy are not known";
+            assert!(unknown.contains(expected), "{unknown}");
         }
-        let unknown = of(json!([]), 0, DecidedOn::Deploy).unwrap_err().to_string();
-        assert!(
-            unknown.contains("changes of Deploy are not known"),
-            "{unknown}"
-        );
-        assert!(of(json!([]), 0, DecidedOn::SmokeTest).is_ok());
+        assert!(of(json!([]), 0, true).is_ok());
     }
 
     #[test]

@@ -7,14 +7,13 @@ use super::connect::{self, Connection};
 use super::format::{self, Formatted};
 use super::output::Output;
 use super::style::{Line, Paint, Tone};
-use crate::api::{
-    Activation,
-    status::{GateState, PlannedChange},
+use crate::{
+    api::{
+        Activation,
+        status::{CostPerMonth, MAX_CHANGES, PlanCounts, PlannedChange},
+    },
+    plan::deletion,
 };
-
-/// Most changes in `status.plan.changes`. An operator from before `status.plan.total` listed so many
-/// and did not say that there were more.
-const MAX_LISTED: usize = 48;
 
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
@@ -27,10 +26,15 @@ You need the ClusterRole activation-view.
 
 Examples:
   kubectl golive plan shop -n prod
+  kubectl golive plan shop --deletion
   kubectl golive plan shop -o json")]
 pub(super) struct Args {
     /// The Activation.
     name: String,
+
+    /// Show what is removed from Fly.io if the Activation is deleted now.
+    #[arg(long)]
+    deletion: bool,
 
     #[command(flatten)]
     format: Formatted,
@@ -63,13 +67,16 @@ pub(super) struct Plan {
     serves: Option<i64>,
     /// Its image.
     serves_image: Option<String>,
+    /// Numbers of the changes that make, change and remove something.
+    counts: PlanCounts,
+    /// What the application costs a month, before and after.
+    cost_per_month: Option<CostPerMonth>,
     changes: Vec<PlannedChange>,
     /// Number of changes that are not in `changes`; `None` when the operator did not count them.
     omitted: Option<usize>,
-    /// Phases behind a gate that is not open, of which no change is listed: what they would do is not
-    /// known.
-    not_listed: Vec<String>,
-    /// Whether an empty list means that nothing is to be done: the spec was observed to be live.
+    /// Steps of which it is not known what they would do.
+    unknown: Vec<String>,
+    /// Whether all that will be done up to Go-Live is known: an empty list then means that nothing is.
     known: bool,
 }
 
@@ -77,7 +84,11 @@ pub(super) struct Plan {
 pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     let connected = args.connection.open().await?;
     let activation = connected.activation(&args.name).await?;
-    let plan = plan(&activation).ok_or_else(|| Error::None(args.name.clone()))?;
+    let plan = match args.deletion {
+        true => Some(of_deletion(&activation)),
+        false => plan(&activation),
+    };
+    let plan = plan.ok_or_else(|| Error::None(args.name.clone()))?;
     let text = match args.format.document("Plan", &plan)? {
         Some(text) => text,
         None => Paint::of_stdout().text(&lines(&plan)),
@@ -89,24 +100,11 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
 pub(super) fn plan(activation: &Activation) -> Option<Plan> {
     let status = activation.status.as_ref()?;
     let plan = status.plan.as_ref()?;
-    let closed = |state: GateState| {
-        matches!(
-            state,
-            GateState::Requested | GateState::Rejected | GateState::Expired
-        )
-    };
-    let gated = status.phases.iter().filter(|phase| {
-        let gate = phase.gate.as_ref();
-        gate.is_some_and(|gate| closed(gate.state))
-    });
-    let names = gated.map(|phase| phase.name.to_string());
-    let not_listed: Vec<String> = names
-        .filter(|name| !plan.changes.iter().any(|change| change.phase == *name))
-        .collect();
     let current = status.observed_generation == activation.metadata.generation;
     let listed = plan.changes.len();
     let total = usize::try_from(plan.total).unwrap_or(usize::MAX);
-    let omitted = if total > 0 || listed < MAX_LISTED {
+    // An operator from before `status.plan.total` did not say that there were more.
+    let omitted = if total > 0 || listed < MAX_CHANGES {
         Some(total.saturating_sub(listed))
     } else {
         None
@@ -114,8 +112,10 @@ pub(super) fn plan(activation: &Activation) -> Option<Plan> {
     let release = status.release.as_ref();
     Some(Plan {
         omitted,
-        known: current && status.is_live() && not_listed.is_empty(),
-        not_listed,
+        known: current && plan.complete,
+        unknown: plan.unknown.clone(),
+        counts: plan.counts,
+        cost_per_month: plan.cost_per_month.clone(),
         namespace: activation.namespace().unwrap_or_default(),
         name: activation.name_any(),
         digest: plan.digest.clone(),
@@ -125,6 +125,29 @@ pub(super) fn plan(activation: &Activation) -> Option<Plan> {
         serves_image: release.map(|release| release.image.clone()),
         changes: plan.changes.clone(),
     })
+}
+
+/// What is removed if this object is deleted now. Pure.
+fn of_deletion(activation: &Activation) -> Plan {
+    let changes = deletion::changes(activation);
+    let status = activation.status.as_ref();
+    let plan = status.and_then(|status| status.plan.as_ref());
+    let release = status.and_then(|status| status.release.as_ref());
+    Plan {
+        namespace: activation.namespace().unwrap_or_default(),
+        name: activation.name_any(),
+        digest: plan.map(|plan| plan.digest.clone()).unwrap_or_default(),
+        generation: activation.metadata.generation,
+        observed_generation: status.and_then(|status| status.observed_generation),
+        serves: release.and_then(|release| release.number),
+        serves_image: release.map(|release| release.image.clone()),
+        counts: PlanCounts::of(&changes),
+        cost_per_month: None,
+        changes,
+        omitted: Some(0),
+        unknown: Vec::new(),
+        known: status.is_some(),
+    }
 }
 
 /// Whether both have the same plan with the same changes. Pure.
@@ -144,9 +167,9 @@ impl Plan {
         self.omitted == Some(0)
     }
 
-    /// Whether a change of this phase is listed.
-    pub(super) fn lists(&self, phase: &str) -> bool {
-        self.changes.iter().any(|change| change.phase == phase)
+    /// Whether the operator knows all that will be done.
+    pub(super) fn is_known(&self) -> bool {
+        self.known
     }
 
     /// What is missing in the list.
@@ -156,15 +179,16 @@ impl Plan {
             Some(more) => vec![format!("and {more} more, for which the status has no room")],
             None => vec!["and perhaps more, for which the status has no room".to_owned()],
         };
-        let phases = self.not_listed.iter();
-        missing.extend(phases.map(|phase| format!("{phase}: what it would do is not listed")));
-        if self.changes.is_empty() && missing.is_empty() {
-            let text = if self.known {
-                "no change"
-            } else {
-                "the changes are not known yet"
+        let steps = self.unknown.iter();
+        missing.extend(steps.map(|step| format!("{step}: what it would do is not known")));
+        if missing.is_empty() {
+            let text = match (self.known, self.changes.is_empty()) {
+                (true, true) => Some("no change"),
+                (true, false) => None,
+                (false, true) => Some("the changes are not known yet"),
+                (false, false) => Some("what else will be done is not known yet"),
             };
-            missing.push(text.to_owned());
+            missing.extend(text.map(str::to_owned));
         }
         missing
     }
@@ -203,8 +227,27 @@ pub(super) fn lines(plan: &Plan) -> Vec<Line> {
             lines.push(Line::default().and(Tone::Bold, format!("  {phase}")));
         }
         let step = Line::default().and(Tone::Dim, format!("    {:<18}", change.step));
-        lines.push(step.and(Tone::Plain, &change.change));
+        // What is lost for good must not be read over.
+        let tone = if change.destroys() {
+            Tone::Bad
+        } else {
+            Tone::Plain
+        };
+        lines.push(step.and(tone, change.head()));
+        let fields = change.fields.iter();
+        lines.extend(fields.map(|field| Line::plain(format!("{:24}{field}", ""))));
     }
+    let PlanCounts {
+        create,
+        update,
+        destroy,
+    } = plan.counts;
+    if !plan.changes.is_empty() && plan.counts != PlanCounts::default() {
+        let line = Line::plain(format!("  {create} to create, {update} to update, "));
+        let tone = if destroy > 0 { Tone::Bad } else { Tone::Plain };
+        lines.push(line.and(tone, format!("{destroy} to destroy")));
+    }
+    lines.extend(plan.cost_per_month.as_ref().map(cost));
     let missing = plan.missing();
     let tone = if plan.known { Tone::Plain } else { Tone::Warn };
     lines.extend(
@@ -215,6 +258,23 @@ pub(super) fn lines(plan: &Plan) -> Vec<Line> {
     lines
 }
 
+/// What the application costs, in one line. Pure.
+fn cost(cost: &CostPerMonth) -> Line {
+    let amount = |amount: &str| match amount {
+        "unknown" => amount.to_owned(),
+        amount => format!("{amount} {}", cost.currency),
+    };
+    let (before, after) = (amount(&cost.before), amount(&cost.after));
+    let mut text = match before == after {
+        true => format!("  about {after} a month"),
+        false => format!("  about {before} a month now, {after} after it"),
+    };
+    if !cost.unknown.is_empty() {
+        text.push_str(&format!("; of unknown price: {}", cost.unknown.join(", ")));
+    }
+    Line::plain(text)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -222,14 +282,16 @@ mod tests {
 
     use super::*;
 
-    /// The last lines of a plan with so many changes of Deploy, and what it says of them.
-    fn end(phases: serde_json::Value, listed: usize, total: u32) -> (String, Plan) {
+    /// The last line of a plan with so many changes of Deploy, and what it says of them.
+    fn end(complete: bool, unknown: &[&str], listed: usize, total: u32) -> (String, Plan) {
         let change = json!({"phase": "Deploy", "step": "Machines", "change": "update one"});
         let object: Activation = serde_json::from_value(json!({
             "metadata": {"name": "shop", "namespace": "prod", "generation": 4},
             "spec": {"organization": "o", "app": "shop", "region": "eze", "deploy": {"image": "x:2"}},
-            "status": {"observedGeneration": 4, "phases": phases,
-                "plan": {"digest": "sha256:ab", "changes": vec![change; listed], "total": total}},
+            "status": {"observedGeneration": 4, "plan": {
+                "digest": "sha256:ab", "changes": vec![change; listed], "total": total,
+                "complete": complete, "unknown": unknown,
+            }},
         }))
         .unwrap();
         let plan = plan(&object).unwrap();
@@ -238,37 +300,68 @@ mod tests {
     }
 
     #[test]
-    fn no_change_is_said_only_of_a_spec_that_was_observed_to_be_live() {
-        let phases = |state: &str| json!([{"name": "Deploy", "state": state}]);
-        assert_eq!(end(phases("Succeeded"), 0, 0).0, "  no change");
+    fn no_change_is_said_only_of_a_plan_that_is_known_to_be_whole() {
+        assert_eq!(end(true, &[], 0, 0).0, "  no change");
+        let not_known = "  the changes are not known yet";
+        assert_eq!(end(false, &[], 0, 0).0, not_known);
+        let (last, plan) = end(false, &["Volumes"], 1, 1);
+        assert_eq!(last, "  Volumes: what it would do is not known");
+        assert!(!plan.is_known() && plan.lists_all());
         assert_eq!(
-            end(phases("Running"), 0, 0).0,
-            "  the changes are not known yet"
+            end(false, &[], 1, 1).0,
+            "  what else will be done is not known yet"
         );
-        for state in ["Requested", "Rejected", "Expired"] {
-            let gate = json!({"state": state, "digest": "sha256:ab"});
-            let phases = json!([
-                {"name": "Deploy", "state": "Succeeded"},
-                {"name": "Integrations", "state": "AwaitingApproval", "gate": gate},
-            ]);
-            let (last, plan) = end(phases, 1, 1);
-            assert_eq!(last, "  Integrations: what it would do is not listed");
-            assert!(!plan.known && plan.lists("Deploy") && !plan.lists("Integrations"));
-        }
+        assert!(end(true, &[], 1, 1).1.is_known());
     }
 
     #[test]
     fn changes_that_are_not_listed_are_counted() {
-        let phases = || json!([{"name": "Deploy", "state": "Running"}]);
-        let (last, plan) = end(phases(), 48, 60);
+        let (last, plan) = end(true, &[], 48, 60);
         assert_eq!(last, "  and 12 more, for which the status has no room");
         assert!(!plan.lists_all());
-        assert!(end(phases(), 48, 48).1.lists_all());
-        assert!(end(phases(), 2, 0).1.lists_all());
+        assert!(end(true, &[], 48, 48).1.lists_all());
+        assert!(end(true, &[], 2, 0).1.lists_all());
         // An operator that does not count them.
-        let (last, plan) = end(phases(), 48, 0);
+        let (last, plan) = end(true, &[], 48, 0);
         assert_eq!(last, "  and perhaps more, for which the status has no room");
         assert!(!plan.lists_all());
+    }
+
+    #[test]
+    fn what_is_destroyed_stands_out_and_every_field_has_a_line() {
+        let object: Activation = serde_json::from_value(json!({
+            "metadata": {"name": "shop", "namespace": "prod", "generation": 4},
+            "spec": {"organization": "o", "app": "shop", "region": "eze", "deploy": {"image": "x:2"}},
+            "status": {"observedGeneration": 4, "plan": {
+                "digest": "sha256:ab", "complete": true, "total": 2,
+                "counts": {"update": 1, "destroy": 1},
+                "changes": [
+                    {"phase": "Deploy", "step": "Machines", "verb": "Update", "kind": "Machine",
+                     "name": "golive-app-0", "fields": [
+                        {"field": "image", "old": "x:1", "new": "x:2"},
+                        {"field": "env MODE", "new": "changed"}]},
+                    {"phase": "Deploy", "step": "Machines", "verb": "Destroy", "kind": "Machine",
+                     "name": "golive-app-1"},
+                ],
+            }},
+        }))
+        .unwrap();
+        let plan = plan(&object).unwrap();
+        let shown = lines(&plan);
+        let text: Vec<String> = shown.iter().map(Line::text).collect();
+        assert_eq!(
+            text[3..],
+            [
+                "  Deploy",
+                "    Machines          update machine golive-app-0",
+                "                        image x:1 → x:2",
+                "                        env MODE changed",
+                "    Machines          destroy machine golive-app-1",
+                "  0 to create, 1 to update, 1 to destroy",
+            ]
+        );
+        let red = |at: usize| shown[at].has(Tone::Bad);
+        assert!(!red(4) && red(7) && red(8));
     }
 
     #[test]
@@ -283,7 +376,7 @@ mod tests {
                     {"phase": "Provision", "step": "Secrets", "change": "set the secrets KEY"},
                     {"phase": "Deploy", "step": "Machines", "change": "update golive-app-0"},
                     {"phase": "Deploy", "step": "Machines", "change": "update golive-app-1"},
-                ]},
+                ], "complete": true},
             },
         }))
         .unwrap();
@@ -303,6 +396,7 @@ mod tests {
                 "  Deploy",
                 "    Machines          update golive-app-0",
                 "    Machines          update golive-app-1",
+                "  what else will be done is not known yet",
             ]
         );
     }

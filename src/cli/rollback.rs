@@ -124,6 +124,7 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
             activation: args.name.clone(),
             gate: DecidedOn::Rollback,
             digest: digest.clone(),
+            generation: None,
             decision: Decision::Approve,
             to_release: Some(number),
             approver: connected.user().await?,

@@ -54,6 +54,12 @@ impl Line {
         self
     }
 
+    /// Whether a piece of it has this tone.
+    #[cfg(test)]
+    pub(super) fn has(&self, tone: Tone) -> bool {
+        self.0.iter().any(|(of, _)| *of == tone)
+    }
+
     /// The text without colours, and without spaces at its end.
     pub(super) fn text(&self) -> String {
         let pieces: Vec<&str> = self.0.iter().map(|(_, text)| text.as_str()).collect();

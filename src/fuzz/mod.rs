@@ -24,6 +24,7 @@ mod objectives;
 mod plan;
 mod readers;
 mod redaction;
+mod shown;
 mod status;
 mod text;
 

@@ -19,7 +19,10 @@ use crate::{
     api::{Reason, policy::Adoption},
     error::Error,
     fly,
-    pipeline::{ChangeKind, Cx, Owner, StepChange, Verdict, Wake, Why, step::Result},
+    pipeline::{
+        ChangeKind, ChangeVerb, Cx, Owner, PlannedChange, StepChange, Verdict, Wake, Why,
+        step::Result,
+    },
     plan::Target,
     store::claim::{self, Claim, TakenOver},
 };
@@ -170,7 +173,39 @@ impl fmt::Display for AppChange {
     }
 }
 
+impl AppChange {
+    /// The creation of the app, as data.
+    pub fn creation(target: &Target) -> PlannedChange {
+        let create = PlannedChange::new(ChangeVerb::Create, APP, &target.app);
+        create.set("organization", &target.organization)
+    }
+}
+
 impl StepChange for AppChange {
+    fn planned(&self) -> Vec<PlannedChange> {
+        let claim = |app: &str| PlannedChange::new(ChangeVerb::Claim, APP, app);
+        vec![match self {
+            Self::Claim {
+                app,
+                adopt: Some(contents),
+                ..
+            } => {
+                let stay = |all: &[String]| match all.is_empty() {
+                    true => "none".to_owned(),
+                    false => format!("{}, which stay", all.join(", ")),
+                };
+                let claim = claim(app).set("machines", stay(&contents.machines));
+                claim.set("volumes", stay(&contents.volumes))
+            }
+            Self::Claim { app, .. } => claim(app),
+            Self::Reclaim { app, .. } => claim(app).set("again", "the claim was lost"),
+            Self::Create { app, organization } => {
+                let create = PlannedChange::new(ChangeVerb::Create, APP, app);
+                create.set("organization", organization)
+            }
+        }]
+    }
+
     fn kind(&self) -> ChangeKind {
         match self {
             Self::Reclaim { .. } => ChangeKind::Housekeeping,

@@ -41,7 +41,11 @@ pub mod smoke_test;
 pub mod testing;
 pub mod wanted_secrets;
 
-use crate::{api::PhaseName, pipeline::Phase};
+use crate::{
+    api::PhaseName,
+    pipeline::{Cx, Phase},
+    plan::cost::Estimate,
+};
 
 /// Phases in order. Add one here and nowhere else: conditions, status, events and metrics
 /// follow from this table.
@@ -126,6 +130,12 @@ pub static WATCHED: &[Phase] = &[Phase {
     id: PhaseName::Observe,
     steps: observe::STEPS,
 }];
+
+/// What the target of `cx` costs a month at Fly.io, as far as its prices are known. Pure.
+pub fn estimate(cx: &Cx) -> Estimate {
+    let steps = PHASES.iter().flat_map(|phase| phase.steps);
+    Estimate::of(steps.flat_map(|step| step.billed(cx)))
+}
 
 #[cfg(test)]
 mod tests {

@@ -16,10 +16,10 @@ use super::{
     names::{DATABASE_URL, REDIS_URL},
 };
 use crate::{
-    api::provision::GeneratedSecret,
+    api::{provision::GeneratedSecret, status::SECRETS},
     error::Error,
     fly::secrets::AppSecret,
-    pipeline::{Cx, step::Result},
+    pipeline::{ChangeVerb, Cx, FieldChange, PlannedChange, step::Result},
     plan::{Target, missing::Missing},
     store::generated::{self, Changes, Rotation, SecretStore, Stored},
 };
@@ -30,6 +30,28 @@ const PREVIOUS: &str = "_PREVIOUS";
 /// The store of the generated values of this Activation.
 pub fn store(cx: &Cx) -> SecretStore {
     SecretStore::new(cx.kube.clone(), cx.owner.clone())
+}
+
+/// The change that sets these secrets of an app, as data; `None` without any.
+pub fn set_secrets<'a>(
+    app: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<PlannedChange> {
+    let change = PlannedChange::new(ChangeVerb::Update, SECRETS, app);
+    let change = names.into_iter().fold(change, PlannedChange::changed);
+    (!change.fields.is_empty()).then_some(change)
+}
+
+/// The names of the secrets that the spec asks for, as far as the Secrets that it names exist. Pure.
+pub fn requested(cx: &Cx) -> BTreeSet<String> {
+    let spec = &cx.target.provision.secrets;
+    let generated = spec.generate.iter().map(|secret| secret.name.clone());
+    let from = spec.from.iter();
+    let from = from.filter_map(|source| cx.refs.secret_values(&source.secret_ref.name).ok());
+    let from = from.flatten().map(|(key, _)| key.to_owned());
+    let all = generated.chain(from);
+    all.filter(|name| !of_another_step(&cx.target, name))
+        .collect()
 }
 
 /// Secrets to set and to remove in one call.
@@ -45,6 +67,17 @@ impl Push {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.unset.is_empty()
+    }
+
+    /// The same as data, for the secrets of this app: names, and never values.
+    pub fn planned(&self, app: &str) -> Vec<PlannedChange> {
+        let set = set_secrets(app, self.set.iter().map(String::as_str));
+        let unset = (!self.unset.is_empty()).then(|| {
+            let fields = self.unset.iter();
+            let fields = fields.map(|name| FieldChange::new(name, None, None));
+            PlannedChange::new(ChangeVerb::Destroy, SECRETS, app).with(fields)
+        });
+        set.into_iter().chain(unset).collect()
     }
 
     /// The values to send: those of `values` that are set, and `None` for what is removed.

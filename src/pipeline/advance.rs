@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     StepId,
-    change::{Sent, StepChange},
+    change::{PlannedChange, Sent, StepChange},
     cx::Cx,
     intent::Permit,
     step::{Outcome, Progress, Step},
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     api::{PhaseName, Reason},
     error::Error,
+    plan::cost::Billed,
     process::outside,
 };
 
@@ -59,6 +60,12 @@ pub trait AnyStep: Send + Sync {
     fn rechecked(&self) -> bool;
     /// See [`Step::expected_creates`].
     fn expected_creates(&self, cx: &Cx) -> Vec<Slot>;
+    /// See [`Step::expected`].
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange>;
+    /// See [`Step::billed`].
+    fn billed(&self, cx: &Cx) -> Vec<Billed>;
+    /// See [`Step::is_foundation`].
+    fn is_foundation(&self) -> bool;
     /// Observe, diff, act and observe again, until there is nothing to do now.
     fn advance<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Outcome>;
     /// See [`Step::remove`].
@@ -96,6 +103,18 @@ impl<S: Step> AnyStep for S {
 
     fn expected_creates(&self, cx: &Cx) -> Vec<Slot> {
         Step::expected_creates(self, cx)
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        Step::expected(self, cx)
+    }
+
+    fn billed(&self, cx: &Cx) -> Vec<Billed> {
+        Step::billed(self, cx)
+    }
+
+    fn is_foundation(&self) -> bool {
+        Step::is_foundation(self)
     }
 
     fn advance<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Outcome> {
@@ -146,6 +165,11 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
             Continue(change) => change,
             Break(progress) => return end(progress, sent),
         };
+        if !cx.may_act() {
+            let planned = step.plan(&cx.target, &observed, &change);
+            let planned = planned.into_iter().map(PlannedChange::finished);
+            return end(Progress::Planned(planned.collect()), sent);
+        }
         let line = change.to_string();
         let kind = change.kind();
         let slot = match permit(step, cx, &change, &line, sent.len()).await {
@@ -201,9 +225,6 @@ async fn permit<S: Step>(
     line: &str,
     sent: usize,
 ) -> ControlFlow<Progress, Option<Ready>> {
-    if !cx.may_act() {
-        return Break(Progress::Planned(vec![line.to_owned()]));
-    }
     if sent >= MAX_CHANGES {
         let message = format!("{line}: sent, but the next observation still requires it");
         let pause = cx.installation.timing.backoff_max.min(NO_EFFECT_PAUSE);

@@ -4,6 +4,7 @@
 use std::{convert::Infallible, fmt};
 
 use super::StepId;
+pub use crate::api::status::{ChangeVerb, FieldChange, PlannedChange};
 
 /// What a change means to drift detection and to events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,22 +30,30 @@ impl ChangeKind {
     }
 }
 
-/// One change of a step. Its `Display` is one line of the plan, without secrets.
+/// One change of a step. Its `Display` is a sentence for logs and events, without secrets.
 pub trait StepChange: fmt::Display + Send + Sync {
+    /// The same as data, for the plan. Phase and step are added by the engine. No value that may be
+    /// secret.
+    fn planned(&self) -> Vec<PlannedChange>;
+
     /// What it means beyond its line.
     fn kind(&self) -> ChangeKind {
         ChangeKind::Ordinary
     }
 }
 
-impl StepChange for Infallible {}
+impl StepChange for Infallible {
+    fn planned(&self) -> Vec<PlannedChange> {
+        match *self {}
+    }
+}
 
 /// A change that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// The step that sent it.
     pub step: StepId,
-    /// Its line of the plan.
+    /// The sentence about it.
     pub line: String,
     /// What it means.
     pub kind: ChangeKind,

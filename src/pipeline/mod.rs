@@ -10,7 +10,7 @@
 //! | `run` | one pass: every step whose needs are met runs, all of them at once |
 //! | `announce`, `intent` | creates that are announced before they are sent |
 //! | `recheck` | what a re-check observes, and when |
-//! | `preview` | what the phase behind a closed gate would change |
+//! | `preview` | what the phases that are not carried out would change |
 //! | `cx`, `facts`, `typed_map` | what every step gets |
 //! | `record`, `observations` | what is remembered between passes |
 //! | `report`, `note` | what a pass found, for the status |
@@ -30,12 +30,14 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod step;
+#[cfg(test)]
+pub mod testing;
 pub mod typed_map;
 pub mod verdict;
 
 pub use advance::{AnyStep, Phase};
 pub use background::Background;
-pub use change::{ChangeKind, Sent, StepChange};
+pub use change::{ChangeKind, ChangeVerb, FieldChange, PlannedChange, Sent, StepChange};
 pub use cx::{Act, Care, Cx, EarlierProof, Fence, Installation, Origin, Owner, Recorded, Timing};
 pub use note::{Incident, Note, ObjectiveFigures, ProbeKind, ProvedBy, SmokeProof};
 pub use record::{State, StepRecord};

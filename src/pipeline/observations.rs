@@ -11,8 +11,8 @@ use std::{
 };
 
 use super::{
-    StepId, advance::Phase, background::Background, cx::EarlierProof, facts::Facts,
-    intent::Intents, record::StepRecord, typed_map::TypedMap,
+    StepId, advance::Phase, background::Background, change::PlannedChange, cx::EarlierProof,
+    facts::Facts, intent::Intents, record::StepRecord, typed_map::TypedMap,
 };
 use crate::{api::PhaseName, process::outside::Questions};
 
@@ -33,7 +33,7 @@ pub struct Observations {
     pub background: Arc<Background>,
     /// Steps whose wait has ended since the last pass.
     pub fired: Arc<Fired>,
-    /// What the phase behind a closed gate would change.
+    /// What the phases that are not carried out would change.
     pub preview: Option<Preview>,
     /// Passes so far.
     pub passes: u64,
@@ -100,19 +100,32 @@ impl Observations {
     }
 }
 
-/// What a phase would change if its gate were open.
+/// One change that is not carried out now, with its phase and step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ahead {
+    /// The phase.
+    pub phase: PhaseName,
+    /// The step.
+    pub step: StepId,
+    /// What it would do.
+    pub change: PlannedChange,
+}
+
+/// What a phase, and those after it, would change if it were carried out.
 #[derive(Clone, Debug)]
 pub struct Preview {
     /// The target that it was made for.
     pub stamp: String,
-    /// The phase.
+    /// The first phase.
     pub phase: PhaseName,
     /// The requests for another try that it takes into account: a release that was taken back is deployed again
     /// by one.
     pub retry: BTreeSet<String>,
-    /// Lines of the plan by step.
-    pub changes: Vec<(StepId, String)>,
-    /// Every step was observed, and has nothing to do.
+    /// The changes, in order.
+    pub changes: Vec<Ahead>,
+    /// Steps of which it could not be found what they would do.
+    pub unknown: Vec<StepId>,
+    /// Every step of the first phase was observed, and has nothing to do.
     pub changes_nothing: bool,
     /// Until when it counts.
     pub again: Instant,

@@ -1,67 +1,202 @@
-//! What the phase behind a closed gate would change.
+//! What the phases would change that are not carried out: behind a closed gate, or because changes are
+//! only planned.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use super::{
     StepId,
-    advance::Phase,
-    cx::{Act, Cx},
-    observations::{Observations, Preview},
-    report::PhaseReport,
+    advance::{AnyStep, Phase},
+    change::{ChangeVerb, PlannedChange},
+    cx::{Act, Care, Cx},
+    observations::{Ahead, Observations, Preview},
+    record::State,
+    report::{PhaseProgress, PhaseReport},
     step::Progress,
 };
-use crate::{api::PhaseName, clock::Timing};
+use crate::{
+    api::{PhaseName, policy::Mode},
+    clock::Timing,
+};
 
-/// Finds what the phase would change, as far as it can be known now: each step observes once, in order, and
-/// does not act. What cannot be observed yet is left out. It is found anew as often as what serves is
-/// re-checked, and sooner while a step could not be observed.
-pub async fn make(cx: &Cx, stamp: &str, phase: &Phase, observations: &mut Observations) {
+/// The phases that are previewed: the first one that is not carried out, and what comes after it up to
+/// Go-Live. Drift that is only reported is that of one phase.
+pub fn ahead<'p>(cx: &Cx, phases: &'p [Phase], reports: &[PhaseReport]) -> &'p [Phase] {
+    let stops = |report: &PhaseReport| {
+        let only_plans = cx.target.mode == Mode::Plan && report.progress == PhaseProgress::Planned;
+        report.is_previewed() || only_plans
+    };
+    let Some(at) = reports.iter().position(stops) else {
+        return &[];
+    };
+    let held = reports.get(at).is_some_and(PhaseReport::is_behind_gate);
+    let all = held || cx.target.mode == Mode::Plan;
+    from(phases, at, all)
+}
+
+/// The phase at this place, and with `all` what comes after it up to Go-Live.
+pub fn from(phases: &[Phase], at: usize, all: bool) -> &[Phase] {
+    let rest = phases.get(at..).unwrap_or_default();
+    let of_live = rest
+        .iter()
+        .take_while(|phase| phase.id.before_live())
+        .count();
+    let length = if all { of_live.max(1) } else { 1 };
+    rest.get(..length).unwrap_or_default()
+}
+
+/// Finds what these phases would change, as far as it can be known now: each step that can be observed is, once
+/// and in order, and does not act. It is found anew as often as what serves is re-checked, and sooner while a
+/// step could not be observed. `reached` is the report of the first one, if its steps ran in this pass.
+pub async fn make(
+    (cx, stamp): (&Cx, &str),
+    phases: &[Phase],
+    reached: Option<&PhaseReport>,
+    observations: &mut Observations,
+) {
+    let Some(first) = phases.first() else {
+        return;
+    };
     let known = observations.preview.as_ref();
     let retry = &cx.target.retry;
     if known.is_some_and(|known| {
         let is_for_this =
-            (known.stamp.as_str(), known.phase, &known.retry) == (stamp, phase.id, retry);
+            (known.stamp.as_str(), known.phase, &known.retry) == (stamp, first.id, retry);
         is_for_this && Instant::now() < known.again
     }) {
         return;
     }
-    let retry = retry.clone();
-    let cx = Cx {
-        act: Act::Plan,
-        ..cx.clone()
+    let mut walk = Walk {
+        cx: &Cx {
+            act: Act::Plan,
+            ..cx.clone()
+        },
+        changes: Vec::new(),
+        unknown: Vec::new(),
+        planned: BTreeSet::new(),
+        foundation: None,
+        is_wholly_done: true,
     };
-    let mut changes = Vec::new();
-    let mut all_done = true;
-    let mut all_known = true;
-    for step in phase.steps {
-        let progress = step.advance(&cx).await.progress;
-        all_done &= is_done(&progress);
-        all_known &= is_done(&progress) || matches!(progress, Progress::Planned(_));
-        if let Progress::Planned(lines) = progress {
-            // A later step corrects what an earlier one has not done yet: one change, listed once.
-            for line in lines {
-                if !changes.iter().any(|(_, known)| *known == line) {
-                    changes.push((step.id(), line));
-                }
-            }
+    let mut changes_nothing = true;
+    for phase in phases {
+        let reached = reached.filter(|reached| reached.id == phase.id);
+        walk.phase(phase, reached).await;
+        if phase.id == first.id {
+            changes_nothing = walk.is_wholly_done;
         }
     }
     observations.preview = Some(Preview {
         stamp: stamp.to_owned(),
-        phase: phase.id,
-        retry,
-        changes,
-        changes_nothing: all_done,
-        again: Instant::now() + pause(all_known, &cx.installation.timing),
+        phase: first.id,
+        retry: retry.clone(),
+        changes_nothing,
+        again: Instant::now() + pause(walk.unknown.is_empty(), &cx.installation.timing),
+        changes: walk.changes,
+        unknown: walk.unknown,
     });
 }
 
-/// Whether the step has nothing to do: what holds for a while is done as well.
-fn is_done(progress: &Progress) -> bool {
-    matches!(
-        progress,
-        Progress::Done | Progress::Holds(_) | Progress::Skipped(_)
-    )
+/// The way through the steps.
+struct Walk<'a> {
+    cx: &'a Cx,
+    changes: Vec<Ahead>,
+    unknown: Vec<StepId>,
+    /// Steps that plan something.
+    planned: BTreeSet<StepId>,
+    /// A step that makes what everything else is inside of, and has not made it.
+    foundation: Option<StepId>,
+    /// Every step so far was observed, and has nothing to do.
+    is_wholly_done: bool,
+}
+
+impl Walk<'_> {
+    async fn phase(&mut self, phase: &Phase, reached: Option<&PhaseReport>) {
+        for step in phase.steps {
+            let known = reached.and_then(|reached| reached.known(step.id()));
+            match known {
+                Some((State::Done | State::Skipped, _)) => continue,
+                Some((State::Planned, changes)) => {
+                    self.plans(phase, *step, changes.to_vec());
+                    continue;
+                }
+                _ => {}
+            }
+            // What a check of the application finds is known only when it is made.
+            let is_observed = matches!(phase.id, PhaseName::Provision | PhaseName::Deploy);
+            if self.foundation.is_some() || !is_observed {
+                self.expects(phase, *step);
+                continue;
+            }
+            let progress = step.advance(self.cx).await.progress;
+            match progress {
+                Progress::Done | Progress::Holds(_) | Progress::Skipped(_) => {}
+                Progress::Planned(changes) => self.plans(phase, *step, changes),
+                _ if self.needs_planned(phase, *step).is_some() => self.expects(phase, *step),
+                _ => {
+                    self.is_wholly_done = false;
+                    self.unknown.push(step.id());
+                }
+            }
+        }
+    }
+
+    /// The step was observed, and plans these changes.
+    fn plans(&mut self, phase: &Phase, step: &dyn AnyStep, changes: Vec<PlannedChange>) {
+        let makes = |change: &PlannedChange| change.verb == ChangeVerb::Create;
+        if step.is_foundation() && changes.iter().any(makes) {
+            self.foundation = Some(step.id());
+        }
+        self.add(phase, step, changes);
+    }
+
+    /// The step cannot be observed before another one is done.
+    fn expects(&mut self, phase: &Phase, step: &dyn AnyStep) {
+        let after = self.foundation.or_else(|| self.needs_planned(phase, step));
+        let mut changes = step.expected(self.cx);
+        for change in &mut changes {
+            let own = change.after.take();
+            change.after = own.or_else(|| after.map(|step| step.to_string()));
+        }
+        let changes = changes.into_iter().map(PlannedChange::finished);
+        self.add(phase, step, changes.collect());
+    }
+
+    fn add(&mut self, phase: &Phase, step: &dyn AnyStep, changes: Vec<PlannedChange>) {
+        self.is_wholly_done = false;
+        self.planned.insert(step.id());
+        for change in changes {
+            // A later step corrects what an earlier one has not done yet: one change, listed once.
+            if !self.changes.iter().any(|known| known.change == change) {
+                self.changes.push(Ahead {
+                    phase: phase.id,
+                    step: step.id(),
+                    change,
+                });
+            }
+        }
+    }
+
+    /// A step that it needs, directly or not, and that plans something.
+    fn needs_planned(&self, phase: &Phase, step: &dyn AnyStep) -> Option<StepId> {
+        let mut open: Vec<StepId> = step.needs().to_vec();
+        let mut seen = BTreeSet::new();
+        while let Some(need) = open.pop() {
+            if self.planned.contains(&need) {
+                return Some(need);
+            }
+            if seen.insert(need) {
+                let mut steps = phase.steps.iter();
+                open.extend(
+                    steps
+                        .find(|step| step.id() == need)
+                        .map_or(&[][..], |step| step.needs()),
+                );
+            }
+        }
+        None
+    }
 }
 
 fn pause(all_known: bool, timing: &Timing) -> Duration {
@@ -72,24 +207,64 @@ fn pause(all_known: bool, timing: &Timing) -> Duration {
     }
 }
 
-/// The preview of the phase that is not carried out, if it was made for this target: what its own steps do not
-/// plan.
-pub fn behind_gate(
+/// What the steps will do that were not reached yet, while nothing serves: it follows from the target alone.
+pub fn pending(cx: &Cx, phases: &[Phase], reports: &[PhaseReport]) -> Vec<Ahead> {
+    let mut pending = Vec::new();
+    if !cx.may_act() || cx.care == Care::Serving || cx.recorded.serves {
+        return pending;
+    }
+    let required = phases.iter().filter(|phase| phase.id.before_live());
+    for phase in required {
+        let report = reports.iter().find(|report| report.id == phase.id);
+        let state = |step: StepId| {
+            let known = report.and_then(|report| report.known(step));
+            known.map_or(State::Pending, |(state, _)| state)
+        };
+        for step in phase.steps {
+            if state(step.id()) != State::Pending {
+                continue;
+            }
+            let open = |need: &&StepId| phase.has(**need) && !state(**need).satisfied();
+            let after = step.needs().iter().find(open);
+            for mut change in step.expected(cx) {
+                change.after = after.map(StepId::to_string);
+                pending.push(Ahead {
+                    phase: phase.id,
+                    step: step.id(),
+                    change: change.finished(),
+                });
+            }
+        }
+    }
+    pending
+}
+
+/// What is not carried out and lies ahead, if it was found for this target: what the steps of `reports` do not
+/// plan themselves. And the steps of which that is not known.
+pub fn found(
     observations: &Observations,
     stamp: &str,
-    phases: &[PhaseReport],
-) -> Vec<(PhaseName, StepId, String)> {
+    ahead: &[Phase],
+    reports: &[PhaseReport],
+) -> (Vec<Ahead>, Vec<StepId>) {
+    let first = ahead.first().map(|phase| phase.id);
     let preview = observations.preview.as_ref();
-    let Some(preview) = preview.filter(|preview| preview.stamp == stamp) else {
-        return Vec::new();
+    let preview = preview.filter(|preview| preview.stamp == stamp && Some(preview.phase) == first);
+    let Some(preview) = preview else {
+        return (Vec::new(), Vec::new());
     };
-    let mut previewed = phases.iter().filter(|phase| phase.is_previewed());
-    let Some(phase) = previewed.find(|phase| phase.id == preview.phase) else {
-        return Vec::new();
+    // What this pass has found of a step is newer than the preview.
+    let is_settled = |phase: Option<PhaseName>, step: StepId| {
+        let mut reports = reports.iter().filter(|report| report.is_reached());
+        reports.any(|report| {
+            let known = report.known(step);
+            phase.is_none_or(|phase| phase == report.id)
+                && known.is_some_and(|(state, _)| state.satisfied() || state == State::Planned)
+        })
     };
     let changes = preview.changes.iter();
-    changes
-        .filter(|(step, change)| !phase.plans(*step) && !phase.lists(change))
-        .map(|(step, change)| (preview.phase, *step, change.clone()))
-        .collect()
+    let changes = changes.filter(|ahead| !is_settled(Some(ahead.phase), ahead.step));
+    let unknown = preview.unknown.iter().copied();
+    let unknown = unknown.filter(|step| !is_settled(None, *step));
+    (changes.cloned().collect(), unknown.collect())
 }

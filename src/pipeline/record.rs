@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    change::PlannedChange,
     note::Note,
     step::{Outcome, Progress},
     verdict::{Wake, Why},
@@ -64,8 +65,8 @@ pub struct StepRecord {
     pub attempts: u32,
     /// What it adds to the status.
     pub notes: Arc<[Note]>,
-    /// Changes of the plan: sent in the last pass, or planned.
-    pub changes: Vec<String>,
+    /// The changes that are planned.
+    pub changes: Vec<PlannedChange>,
     /// When it was observed.
     pub observed_at: Instant,
     /// When to observe again without another cause. `None`: only when something changes.
@@ -91,7 +92,6 @@ impl StepRecord {
             state: State::Done,
             reason: Reason::Succeeded,
             notes: outcome.notes.into(),
-            changes: outcome.sent.into_iter().map(|sent| sent.line).collect(),
             observed_at: now,
             ..Self::pending(stamp)
         };
@@ -130,10 +130,11 @@ impl StepRecord {
                 self.state = State::Skipped;
                 self.explain(why);
             }
-            Progress::Planned(lines) => {
+            Progress::Planned(changes) => {
                 self.state = State::Planned;
+                let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
                 self.explain(Why::new(Reason::Planned, lines.join("; ")));
-                self.changes = lines;
+                self.changes = changes;
                 self.again = Some(now + timing.recheck);
             }
             Progress::Announce(slot) => {

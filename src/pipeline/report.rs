@@ -3,8 +3,8 @@
 use super::{
     StepId,
     advance::Phase,
-    change::Sent,
-    observations::Observations,
+    change::{PlannedChange, Sent},
+    observations::{Ahead, Observations},
     record::{State, StepRecord},
 };
 use crate::{
@@ -19,8 +19,10 @@ pub struct Report {
     pub sent: Vec<Sent>,
     /// All phases of the table, in order.
     pub phases: Vec<PhaseReport>,
-    /// What the phase behind a closed gate would change: what an approval is about.
-    pub behind_gate: Vec<(PhaseName, StepId, String)>,
+    /// What is not carried out now and lies ahead, up to Go-Live: what an approval is about.
+    pub ahead: Vec<Ahead>,
+    /// Steps of which it is not known what they would do.
+    pub unknown: Vec<StepId>,
 }
 
 /// What one pass found in one phase.
@@ -105,18 +107,26 @@ impl PhaseReport {
         matches!(passage, Some(Passage::Waiting | Passage::Planned))
     }
 
+    /// Whether its gate keeps it from beginning: it waits, or was rejected, or nobody decided in time. A late
+    /// approval opens it.
+    pub fn is_behind_gate(&self) -> bool {
+        let passage = self.gate.as_ref().map(GateReport::passage);
+        passage.is_some_and(|passage| passage != Passage::Open)
+    }
+
     /// Whether what it would change is found beside its steps: its gate keeps it from beginning, or Deploy only plans,
     /// and a change that is not made keeps later steps from being reached.
     pub fn is_previewed(&self) -> bool {
         let mut steps = self.steps.iter();
         let stops = self.id == PhaseName::Deploy && self.progress == PhaseProgress::Planned;
-        self.is_held() || stops && steps.any(|(_, record)| record.state == State::Pending)
+        self.is_behind_gate() || stops && steps.any(|(_, record)| record.state == State::Pending)
     }
 
-    /// Whether its plan lists this step already.
-    pub fn plans(&self, step: StepId) -> bool {
+    /// What was found of this step, and what it plans.
+    pub fn known(&self, step: StepId) -> Option<(State, &[PlannedChange])> {
         let mut steps = self.steps.iter();
-        steps.any(|(id, record)| *id == step && record.state == State::Planned)
+        let (_, record) = steps.find(|(id, _)| *id == step)?;
+        Some((record.state.clone(), &record.changes))
     }
 
     /// Whether a step of it plans this change: a later step would correct what an earlier one has not done yet.
@@ -226,10 +236,9 @@ mod tests {
         let stops = [State::Planned, State::Pending];
         let deploy = phase(PhaseName::Deploy, &stops);
         assert!(deploy.is_previewed());
-        assert!(deploy.plans(StepId::SetSecrets) && !deploy.plans(StepId::Machines));
-        let mut deploy = deploy;
-        deploy.steps[0].1.changes = vec!["set the secret A".to_owned()];
-        assert!(deploy.lists("set the secret A") && !deploy.lists("create the machines a"));
+        let state = |step| deploy.known(step).map(|(state, _)| state);
+        assert_eq!(state(StepId::SetSecrets), Some(State::Planned));
+        assert_eq!(state(StepId::Machines), Some(State::Pending));
         let all = [State::Planned, State::Planned];
         assert!(!phase(PhaseName::Deploy, &all).is_previewed());
         // What Provision would make is not known before what it needs is made.

@@ -18,7 +18,10 @@ use super::{
     step::{Outcome, Progress},
 };
 use crate::{
-    api::{PhaseName, status::GateState},
+    api::{
+        PhaseName,
+        status::{GateState, destroyed},
+    },
     error::{Error, Retry},
     plan::{
         gate::{GateReport, Passage},
@@ -65,20 +68,31 @@ pub async fn run(
                     report.progress,
                     PhaseProgress::Succeeded | PhaseProgress::NotImplemented
                 ));
-        // Nor does it change anything that an approval could be about.
-        if report.is_previewed() && required {
-            preview::make(cx, &pass.stamp, phase, observations).await;
-        }
         reports.push(report);
     }
     pass.announcements.finish().await;
     forget_expected(observations, &pass.stamp);
     pass.align_rechecks(observations, began);
-    let behind_gate = preview::behind_gate(observations, &pass.stamp, &reports);
+    let ahead = preview::ahead(cx, phases, &reports);
+    let first = ahead.first().map(|phase| phase.id);
+    let mut reached = reports.iter().filter(|report| !report.is_behind_gate());
+    let reached = reached.find(|report| Some(report.id) == first);
+    Box::pin(preview::make(
+        (cx, &pass.stamp),
+        ahead,
+        reached,
+        observations,
+    ))
+    .await;
+    let (mut found, unknown) = preview::found(observations, &pass.stamp, ahead, &reports);
+    if ahead.is_empty() {
+        found = preview::pending(cx, phases, &reports);
+    }
     Ok(Report {
         sent: pass.sent,
         phases: reports,
-        behind_gate,
+        ahead: found,
+        unknown,
     })
 }
 
@@ -146,9 +160,14 @@ impl<'a> Runner<'a> {
             return not_run(PhaseProgress::Pending, observations, &self.stamp);
         }
         let mut gate_report = gate(phase.id);
+        let ahead = preview::from(self.phases, earlier.len(), true);
+        let of = (self.cx, self.stamp.as_str());
+        if let Some(again) = asks_again(of, ahead, gate_report.as_ref(), observations).await {
+            gate_report = Some(again);
+        }
         if let Some(progress) = gate_report.as_ref().and_then(held_by) {
             let asked = gate_report.as_ref();
-            let nothing = changes_nothing((self.cx, &self.stamp), phase, asked, observations).await;
+            let nothing = changes_nothing(of, ahead, asked, observations).await;
             if !nothing || !Box::pin(self.finds_nothing(phase, earlier, observations)).await {
                 return PhaseReport {
                     gate: gate_report,
@@ -322,16 +341,13 @@ impl<'a> Runner<'a> {
         let later = later.map(|phase| {
             PhaseReport::not_run(phase, PhaseProgress::Pending, observations, &self.stamp)
         });
+        let earlier = running.earlier.iter().cloned();
+        let phases: Vec<PhaseReport> = earlier.chain([now]).chain(later).collect();
         Report {
             sent: self.sent.clone(),
-            phases: running
-                .earlier
-                .iter()
-                .cloned()
-                .chain([now])
-                .chain(later)
-                .collect(),
-            behind_gate: Vec::new(),
+            ahead: preview::pending(self.cx, self.phases, &phases),
+            phases,
+            unknown: Vec::new(),
         }
     }
 
@@ -377,20 +393,37 @@ impl<'a> Runner<'a> {
 /// nobody has answered in time. Everything that it would do must be known for that.
 async fn changes_nothing(
     (cx, stamp): (&Cx, &str),
-    phase: &Phase,
+    ahead: &[Phase],
     gate: Option<&GateReport>,
     observations: &mut Observations,
 ) -> bool {
     let state = gate.map(|gate| gate.status.state);
     let is_rejected = state.is_none_or(|state| state == GateState::Rejected);
     // What a check finds is known only when it is made.
-    let is_known = matches!(phase.id, PhaseName::Provision | PhaseName::Deploy);
+    let first = ahead.first().map(|phase| phase.id);
+    let is_known = matches!(first, Some(PhaseName::Provision | PhaseName::Deploy));
     if is_rejected || !is_known {
         return false;
     }
-    preview::make(cx, stamp, phase, observations).await;
+    Box::pin(preview::make((cx, stamp), ahead, None, observations)).await;
     let preview = observations.preview.as_ref();
     preview.is_some_and(|preview| preview.changes_nothing)
+}
+
+/// The gate that was about to open, when a fresh look finds that the plan by now removes something for good that nobody
+/// has seen: it asks about that.
+async fn asks_again(
+    (cx, stamp): (&Cx, &str),
+    ahead: &[Phase],
+    gate: Option<&GateReport>,
+    observations: &mut Observations,
+) -> Option<GateReport> {
+    let opens = gate.filter(|gate| gate.opens.is_some())?;
+    observations.preview = None;
+    Box::pin(preview::make((cx, stamp), ahead, None, observations)).await;
+    let preview = observations.preview.as_ref()?;
+    let changes = preview.changes.iter().map(|ahead| &ahead.change);
+    opens.asks_again(&destroyed(changes))
 }
 
 /// How a new token is stored, when Fly.io refuses the present one for good.

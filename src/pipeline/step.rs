@@ -9,12 +9,15 @@ use jiff::Timestamp;
 
 use super::{
     StepId,
-    change::{Sent, StepChange},
+    change::{PlannedChange, Sent, StepChange},
     cx::Cx,
     note::Note,
     verdict::{Removal, Slot, Verdict, Wake, Why},
 };
-use crate::{error::Error, plan::Target};
+use crate::{
+    error::Error,
+    plan::{Target, cost::Billed},
+};
 
 pub use super::verdict::Result;
 
@@ -73,6 +76,34 @@ pub trait Step: Send + Sync + 'static {
         now: Timestamp,
     ) -> Verdict<Self::Change>;
 
+    /// All that follows from this observation, as data, of which `change` is what is sent first: what a
+    /// plan lists. Pure.
+    fn plan(
+        &self,
+        _target: &Target,
+        _observed: &Self::Observed,
+        change: &Self::Change,
+    ) -> Vec<PlannedChange> {
+        change.planned()
+    }
+
+    /// All that the step will do where it cannot be observed yet, because nothing is there of what it
+    /// needs: what a plan lists then. Pure.
+    fn expected(&self, _cx: &Cx) -> Vec<PlannedChange> {
+        Vec::new()
+    }
+
+    /// What Fly.io bills of what the step keeps for the target. Pure.
+    fn billed(&self, _cx: &Cx) -> Vec<Billed> {
+        Vec::new()
+    }
+
+    /// Whether everything else is inside of what the step makes, so that nothing can be observed before
+    /// it is made.
+    fn is_foundation(&self) -> bool {
+        false
+    }
+
     /// What the observation adds to the status beside the step's state. Pure.
     fn notes(&self, _target: &Target, _observed: &Self::Observed) -> Vec<Note> {
         Vec::new()
@@ -116,8 +147,8 @@ pub enum Progress {
     Holds(Duration),
     /// Not requested.
     Skipped(Why),
-    /// Plan mode, or `drift: Report`: the lines of what would be changed.
-    Planned(Vec<String>),
+    /// Plan mode, or `drift: Report`: what would be changed.
+    Planned(Vec<PlannedChange>),
     /// The change needs this slot announced first.
     Announce(Slot),
     /// Waiting for a fact.

@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::api::{Activation, Duration};
+use crate::api::{Activation, Duration, integrations::Integrations};
 use crate::plan::{
     named::{RefKind, named},
     refs::Refs,
@@ -83,6 +83,16 @@ pub fn asked(activation: &Activation) -> String {
     };
     let hash = Sha256::digest(question.to_string());
     data_encoding::HEXLOWER.encode(&hash[..12])
+}
+
+/// Fingerprint of what the integrations are verified by: what a gate before them is about beside the plan.
+/// Owner, deadline and interval are no part of it.
+pub fn verified(integrations: &Integrations) -> String {
+    let mut asked = integrations.clone();
+    let none = Duration::default();
+    (asked.owner, asked.deadline, asked.interval) = (None, none, none);
+    let text = serde_json::to_vec(&asked).unwrap_or_default();
+    data_encoding::HEXLOWER.encode(&Sha256::digest(text)[..12])
 }
 
 /// The part of the spec that decides what is done on Fly.io, with the chosen image in the place of

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::votes::{Ballot, Subject};
+use super::votes::{Ballot, Subject, more};
 use crate::api::{
     approval::Decision,
     condition::whole_seconds,
@@ -27,6 +27,8 @@ pub struct GateReport {
     pub status: GateStatus,
     /// The sentence for a person.
     pub message: String,
+    /// It opens now: what the plan removed for good when people saw it.
+    pub opens: Option<Vec<String>>,
 }
 
 /// Whether a phase may begin.
@@ -43,6 +45,25 @@ pub enum Passage {
 }
 
 impl GateReport {
+    /// The gate as it asks again when it was about to open, and the plan by now removes this too, which nobody has
+    /// seen. `None`: it removes no more than was seen, or the gate was open before.
+    pub fn asks_again(&self, destroys: &BTreeSet<String>) -> Option<Self> {
+        let seen = self.opens.as_ref()?;
+        let now: Vec<String> = destroys.iter().cloned().collect();
+        let more = more(seen, &now)?;
+        Some(Self {
+            status: GateStatus {
+                state: GateState::Requested,
+                approved_by: Vec::new(),
+                ..self.status.clone()
+            },
+            message: format!(
+                "something changed at Fly.io since the plan was approved, and now it also destroys {more}: review the plan, and decide again"
+            ),
+            opens: None,
+        })
+    }
+
     /// Whether the phase behind the gate may begin.
     pub fn passage(&self) -> Passage {
         match self.status.state {
@@ -61,6 +82,8 @@ pub struct Question<'a> {
     pub subject: Subject<'a>,
     /// Fingerprint of the tokens that request a retry or a rotation.
     pub attempt: &'a str,
+    /// Fingerprint of what is behind the gate and not part of the digest of the plan.
+    pub about: &'a str,
     /// Whether the latest release was rolled back.
     pub rolled_back: bool,
 }
@@ -116,12 +139,13 @@ pub fn decide(
         return GateReport {
             status: open,
             message,
+            opens: None,
         };
     }
     if subject.planned {
         return planned(question);
     }
-    let request = before.filter(|before| is_same_request(before, subject));
+    let request = before.filter(|before| is_same_request(before, question));
     let requested = request
         .and_then(|status| status.requested_at.as_ref())
         .map_or(now, |time| not_in_the_future(time.0, now));
@@ -153,7 +177,9 @@ pub fn decide(
     }
     let (state, message) = state(gate, subject.digest, &votes, expired);
     let approvers = votes.approved.iter().take(LISTED_APPROVERS);
+    let opens = (state == GateState::Approved).then(|| subject.destroys.to_vec());
     GateReport {
+        opens,
         status: GateStatus {
             state,
             digest: subject.digest.to_owned(),
@@ -164,6 +190,7 @@ pub fn decide(
                 request.release.or(subject.release)
             }),
             attempt: question.attempt.to_owned(),
+            about: question.about.to_owned(),
             reminders,
             approved_by: approvers.map(|name| (*name).to_owned()).collect(),
             rejected_by: votes.rejected.map(str::to_owned),
@@ -183,9 +210,11 @@ fn planned(question: &Question<'_>) -> GateReport {
             generation: Some(subject.generation),
             release: subject.release,
             attempt: question.attempt.to_owned(),
+            about: question.about.to_owned(),
             ..GateStatus::default()
         },
         message: "changes are planned and not made; see `status.plan`; the gate asks for approval when `mode` is Apply".to_owned(),
+        opens: None,
     }
 }
 
@@ -197,10 +226,14 @@ fn periods(waited: SignedDuration, timeout: SignedDuration) -> u32 {
 
 /// The gate as it stays open for the plan that it opened; `None` when it asks.
 fn still_open(before: &GateStatus, question: &Question<'_>) -> Option<GateStatus> {
-    if before.state != GateState::Approved || before.digest != question.subject.digest {
+    if before.state != GateState::Approved
+        || before.digest != question.subject.digest
+        || !asks_about(before, question)
+    {
         return None;
     }
     let mut open = before.clone();
+    question.about.clone_into(&mut open.about);
     if question.rolled_back {
         // What it opened was taken back: trying again needs another decision. A status of an earlier
         // version has no fingerprint.
@@ -212,7 +245,8 @@ fn still_open(before: &GateStatus, question: &Question<'_>) -> Option<GateStatus
 }
 
 /// Whether the gate asks about the same as before.
-fn is_same_request(before: &GateStatus, subject: &Subject<'_>) -> bool {
+fn is_same_request(before: &GateStatus, question: &Question<'_>) -> bool {
+    let subject = &question.subject;
     let same_release = match (before.release, subject.release) {
         (Some(then), Some(now)) => then == now,
         _ => true,
@@ -223,6 +257,12 @@ fn is_same_request(before: &GateStatus, subject: &Subject<'_>) -> bool {
             .generation
             .is_none_or(|then| then == subject.generation)
         && same_release
+        && asks_about(before, question)
+}
+
+/// Whether what is behind the gate beyond the plan is the same. A status of an earlier version does not say.
+fn asks_about(before: &GateStatus, question: &Question<'_>) -> bool {
+    before.about.is_empty() || before.about == question.about
 }
 
 fn granted(gate: &Gate, approved_by: &[String]) -> String {
@@ -275,7 +315,7 @@ mod tests {
     use super::*;
     use crate::api::{
         Duration,
-        approval::{ActivationApprovalSpec, DecidedOn},
+        approval::{ActivationApprovalSpec, ApprovalState, DecidedOn},
         policy::GatedPhase,
     };
     use crate::plan::votes::{Vote, judge, note_gate};
@@ -306,6 +346,7 @@ mod tests {
                 activation: "cabanas".into(),
                 gate: DecidedOn::Deploy,
                 digest: PLAN.into(),
+                generation: None,
                 decision,
                 approver: approver.into(),
                 message: None,
@@ -323,6 +364,9 @@ mod tests {
         digest: &'static str,
         release: Option<i64>,
         attempt: &'static str,
+        about: &'static str,
+        destroys: Vec<String>,
+        opens: Option<GateReport>,
         rolled_back: bool,
         planned: bool,
         votes: Vec<Vote>,
@@ -338,6 +382,9 @@ mod tests {
                 digest: PLAN,
                 release: None,
                 attempt: "",
+                about: "",
+                destroys: Vec::new(),
+                opens: None,
                 rolled_back: false,
                 planned: false,
                 votes: Vec::new(),
@@ -354,6 +401,7 @@ mod tests {
                 written: None,
                 digest: self.digest,
                 release: self.release,
+                destroys: &self.destroys,
                 gates: &self.gates,
                 planned: self.planned,
             };
@@ -361,10 +409,12 @@ mod tests {
             let question = Question {
                 subject,
                 attempt: self.attempt,
+                about: self.about,
                 rolled_back: self.rolled_back,
             };
             let gate = &self.gates[0];
             let report = decide(gate, &question, &ballots, self.before.as_ref(), at(minute));
+            self.opens = report.opens.is_some().then(|| report.clone());
             self.message = report.message;
             let status = report.status;
             note_gate(&mut ballots, gate, status.state, &status.approved_by);
@@ -381,7 +431,11 @@ mod tests {
         }
 
         fn approved(&mut self, minute: i64) {
-            self.votes.push(vote("anna", Decision::Approve));
+            self.votes.push(Vote {
+                uid: format!("anna-{minute}"),
+                name: format!("anna-{minute}"),
+                ..vote("anna", Decision::Approve)
+            });
             assert_eq!(self.pass(minute), GateState::Approved);
         }
     }
@@ -568,6 +622,54 @@ mod tests {
                 (3, at(40))
             ]
         );
+    }
+
+    #[test]
+    fn a_gate_asks_again_when_what_is_behind_it_beyond_the_plan_has_changed() {
+        let mut object = Object::new(gate(1, OnTimeout::Reject));
+        object.about = "one webhook";
+        object.approved(1);
+        (object.generation, object.about) = (2, "two webhooks");
+        assert_eq!(object.pass(2), GateState::Requested, "the same plan");
+        object.approved(3);
+        // A status of an earlier version does not say what it was about.
+        object.before.as_mut().unwrap().about.clear();
+        assert_eq!(object.pass(4), GateState::Approved);
+        assert_eq!(object.before.as_ref().unwrap().about, "two webhooks");
+    }
+
+    #[test]
+    fn a_gate_asks_again_when_the_plan_destroys_more_than_people_have_seen() {
+        let set = |entries: &[String]| entries.iter().cloned().collect::<BTreeSet<String>>();
+        let (one, two) = ("Machine a".to_owned(), "Machine b".to_owned());
+        let mut object = Object::new(gate(1, OnTimeout::Reject));
+        object.destroys = vec![one.clone()];
+        object.pass(0);
+        object.approved(1);
+        let opens = object.opens.take().unwrap();
+        assert_eq!(opens.asks_again(&set(&[])), None);
+        assert_eq!(opens.asks_again(&set(std::slice::from_ref(&one))), None);
+        let again = opens.asks_again(&set(&[one.clone(), two.clone()])).unwrap();
+        assert_eq!(again.passage(), Passage::Waiting);
+        assert!(
+            again.message.contains("also destroys Machine b"),
+            "{}",
+            again.message
+        );
+        assert!(again.status.approved_by.is_empty());
+
+        // The status has both since then: a decision from before is void, and another one counts.
+        object.before = Some(again.status);
+        object.votes[0].status.as_mut().unwrap().state = ApprovalState::Counts;
+        object.destroys = vec![one, two];
+        assert_eq!(object.pass(2), GateState::Requested);
+        let state = object.votes[0].status.as_ref().unwrap().state;
+        assert_eq!(state, ApprovalState::Superseded);
+        object.approved(3);
+        // Once it is open it stays open.
+        object.destroys.push("Machine c".to_owned());
+        assert_eq!(object.pass(4), GateState::Approved);
+        assert!(object.opens.is_none());
     }
 
     #[test]

@@ -11,6 +11,8 @@
 pub mod abort;
 mod allowed;
 pub mod checks;
+pub mod cost;
+pub mod deletion;
 pub mod digest;
 pub mod fly_config;
 pub mod gate;

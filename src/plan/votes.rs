@@ -76,6 +76,8 @@ pub struct Subject<'a> {
     pub digest: &'a str,
     /// Number of the release that serves, if it is known.
     pub release: Option<i64>,
+    /// What its plan removes for good, as the status says.
+    pub destroys: &'a [String],
     /// Its gates.
     pub gates: &'a [Gate],
     /// Whether changes are planned only: then no gate opens.
@@ -201,6 +203,7 @@ fn first(vote: &Vote, subject: &Subject<'_>, now: Timestamp) -> ActivationApprov
         activation_uid: Some(subject.uid.to_owned()),
         generation: Some(subject.generation),
         release: subject.release,
+        destroys: subject.destroys.to_vec(),
         first_observed_version: vote.version,
         first_observed_time: Some(whole_seconds(now)),
         expires_at: Some(whole_seconds(expires)),
@@ -233,6 +236,14 @@ fn refused_at_first(vote: &Vote, subject: &Subject<'_>) -> Option<(ApprovalState
         );
         return Some((ApprovalState::WrongDigest, message));
     }
+    let earlier = |generation: &i64| *generation < subject.generation;
+    if let Some(generation) = vote.spec.generation.filter(earlier) {
+        let message = format!(
+            "it is about generation {generation}, and this is generation {}: review the plan, and decide again",
+            subject.generation
+        );
+        return Some((ApprovalState::Superseded, message));
+    }
     if !rollback && before(subject.written) {
         let message = format!(
             "it was made before generation {} of the Activation was written; decide again",
@@ -241,6 +252,13 @@ fn refused_at_first(vote: &Vote, subject: &Subject<'_>) -> Option<(ApprovalState
         return Some((ApprovalState::Superseded, message));
     }
     None
+}
+
+/// What is removed for good beyond what was known.
+pub(super) fn more(known: &[String], now: &[String]) -> Option<String> {
+    let more = now.iter().filter(|entry| !known.contains(entry));
+    let more: Vec<&str> = more.map(String::as_str).collect();
+    (!more.is_empty()).then(|| more.join(", "))
 }
 
 /// Why a decision is about something else than what is asked now.
@@ -264,6 +282,8 @@ fn superseded(
         && then != now
     {
         format!("release {now} serves, and not release {then}")
+    } else if let Some(more) = more(&status.destroys, subject.destroys) {
+        format!("since it was made, the plan also destroys {more}")
     } else {
         return None;
     };

@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     pipeline::{Cx, report::Report},
     plan::{
-        Target,
+        Target, digest,
         gate::{self, GateReport, Question},
         votes::{self, Ballot, Subject},
     },
@@ -36,7 +36,8 @@ pub struct Gates<'a> {
     subject: Subject<'a>,
     attempt: String,
     rolled_back: bool,
-    integrations: bool,
+    /// Fingerprint of the integrations, if there are any.
+    integrations: Option<String>,
     ballots: Vec<Ballot>,
     before: BTreeMap<PhaseName, &'a GateStatus>,
     now: jiff::Timestamp,
@@ -47,6 +48,8 @@ impl<'a> Gates<'a> {
     pub fn judge(pass: &'a Pass<'_>, memory: &Memory, cx: &Cx, target: &'a Target) -> Self {
         let old = pass.old.as_ref();
         let serving = pass.serving.as_ref().and_then(|serving| serving.number);
+        let shown = old.and_then(|old| old.plan.as_ref());
+        let shown = shown.filter(|plan| plan.digest == target.digest());
         let subject = Subject {
             uid: &pass.owner.uid,
             created: pass.activation.creation_timestamp().map(|time| time.0),
@@ -54,10 +57,14 @@ impl<'a> Gates<'a> {
             written: votes::written(pass.activation),
             digest: target.digest(),
             release: serving.and_then(|number| i64::try_from(number).ok()),
+            destroys: shown.map_or(&[][..], |plan| plan.destroys.as_slice()),
             gates: &target.gates,
             planned: target.mode == Mode::Plan,
         };
         let mut cast = cx.refs.votes().to_vec();
+        // One about a generation that was not read yet is judged when it is.
+        let later = |generation: i64| generation > subject.generation;
+        cast.retain(|vote| !vote.spec.generation.is_some_and(later));
         for vote in &mut cast {
             // What this process wrote last, which may not have been read again yet.
             if let Some(known) = memory.votes.get(&vote.uid) {
@@ -70,7 +77,7 @@ impl<'a> Gates<'a> {
         Self {
             ballots: votes::judge(&cast, &subject, now),
             subject,
-            integrations: target.integrations.is_some(),
+            integrations: target.integrations.as_deref().map(digest::verified),
             attempt: attempt(target),
             rolled_back: last.is_some_and(|last| last.outcome == HistoryOutcome::RolledBack),
             before: phases
@@ -87,6 +94,7 @@ impl<'a> Gates<'a> {
         let question = Question {
             subject: self.subject,
             attempt: &self.attempt,
+            about: self.about(phase),
             rolled_back: self.rolled_back && takes_back,
         };
         let before = self.before.get(&phase).copied();
@@ -108,7 +116,14 @@ impl<'a> Gates<'a> {
 
     /// Whether there is anything behind the gate.
     fn is_asked(&self, phase: PhaseName) -> bool {
-        phase != PhaseName::Integrations || self.integrations
+        phase != PhaseName::Integrations || self.integrations.is_some()
+    }
+
+    /// What is behind the gate and not part of the digest of the plan.
+    fn about(&self, phase: PhaseName) -> &str {
+        let integrations = self.integrations.as_deref();
+        let behind = integrations.filter(|_| phase == PhaseName::Integrations);
+        behind.unwrap_or_default()
     }
 
     fn gate(&self, phase: PhaseName) -> Option<&'a Gate> {

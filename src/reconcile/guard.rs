@@ -21,7 +21,7 @@ use crate::{
     fly,
     phase::{
         KEPT, KEPT_DATABASE, KEPT_REDIS, KEPT_SECRETS, PROOF, PROOF_FROM_OUTSIDE, VERIFIED,
-        WATCHED, breach, integrations, observe,
+        WATCHED, breach, estimate, integrations, observe,
         provision::kept_secrets::Needed,
         release_secrets,
         releases::{
@@ -266,6 +266,7 @@ async fn guard(
     let mut checks = target.proof.checks.iter();
     let from_outside = checks.any(|smoke| smoke.check.database.is_none());
     let cx = cx(pass, &mut kept, (target, refs.clone()));
+    memory.cost = Some(estimate(&cx));
     // A record of an older version does not say how many machines there were, and where.
     let need = match serving.content.served {
         Some(_) => need,
@@ -471,7 +472,8 @@ mod tests {
         Report {
             sent: Vec::new(),
             phases: phases.collect(),
-            behind_gate: Vec::new(),
+            ahead: Vec::new(),
+            unknown: Vec::new(),
         }
     }
 

@@ -106,7 +106,11 @@ fn drift(metrics: &Metrics, object: &Object, result: &PassResult<'_>, new: &Acti
         return;
     };
     // Drift that was corrected in the same pass is not in the plan.
-    let planned = new.plan.as_ref().map_or(0, |plan| plan.changes.len());
+    let planned = new.plan.as_ref().map_or(0, |plan| {
+        let before_live = |phase: &str| PhaseName::parse(phase).is_some_and(PhaseName::before_live);
+        let changes = plan.changes.iter();
+        changes.filter(|change| before_live(&change.phase)).count()
+    });
     let all = planned + left_alone(result).count();
     let changes = u32::try_from(all).unwrap_or(u32::MAX).max(1);
     let known = match drifted.status.as_str() {

@@ -14,6 +14,7 @@ use crate::{
     pipeline::{Owner, Removal, observations::Observations},
     plan::{
         ServingRelease, Target,
+        cost::Estimate,
         refs::{Decisions, Versions},
         source,
     },
@@ -33,6 +34,8 @@ pub struct Memory {
     pub wanted: Observations,
     /// What was observed of the release that serves, while it is kept beside the wanted target.
     pub kept: Option<Observations>,
+    /// What the release that serves costs a month.
+    pub cost: Option<Estimate>,
     /// When the proof of what serves was last decided, either way.
     pub proven_at: Instant,
     /// What the object names, as it was read last.
@@ -97,6 +100,7 @@ impl Memory {
             serving: None,
             wanted: Observations::default(),
             kept: None,
+            cost: None,
             proven_at: Instant::now(),
             reading: None,
             also_needed: BTreeSet::new(),

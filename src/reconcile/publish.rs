@@ -1,8 +1,11 @@
 //! Publishes what a whole pass found.
 
 use crate::{
+    api::{ActivationStatus, status::CostPerMonth},
     error::Error,
+    phase,
     pipeline::{Cx, announce::Announced, report::Report},
+    plan::cost::Estimate,
     reconcile::{begin::Pass, guard, memory::Memory, requests::Requested},
     status::{self, PassResult, Site, events},
 };
@@ -31,6 +34,7 @@ pub async fn report(
         site,
         reporting_drift,
         requested: requested.new_token(),
+        cost: Some(cost(memory, cx, report, old)),
         ..PassResult::default()
     };
     let announced = pass.publisher.publish(old, &result).await?;
@@ -45,4 +49,27 @@ pub async fn report(
     pass.context.publish(pass.activation, began);
     requested.handled(memory);
     Ok(announced)
+}
+
+/// What the application costs with what serves, and with what the spec asks for.
+fn cost(
+    memory: &mut Memory,
+    cx: &Cx,
+    report: &Report,
+    old: Option<&ActivationStatus>,
+) -> CostPerMonth {
+    let after = phase::estimate(cx);
+    if report.live() {
+        memory.cost = Some(after.clone());
+    }
+    let serves = old.is_some_and(|old| old.release.is_some());
+    let unknown = || {
+        if serves {
+            after.clone()
+        } else {
+            Estimate::default()
+        }
+    };
+    let before = memory.cost.clone().unwrap_or_else(unknown);
+    status::cost(&before, &after)
 }

@@ -5,7 +5,7 @@
 use crate::api::{
     ActivationStatus,
     condition::{self, ConditionType},
-    status::{PhaseState, StepState},
+    status::{PhaseState, PlanStatus, StepState},
 };
 
 /// Poll intervals that a message for the same state waits after a write: twenty seconds with the
@@ -39,6 +39,13 @@ fn under_way(status: &ActivationStatus) -> bool {
 fn without(status: &ActivationStatus) -> ActivationStatus {
     let mut status = status.clone();
     status.next_action = None;
+    // What is left to do gets less while it is done. People decide on it only at a gate.
+    if status.pending_gate.is_none() {
+        status.plan = status.plan.map(|plan| PlanStatus {
+            digest: plan.digest,
+            ..PlanStatus::default()
+        });
+    }
     for condition in &mut status.conditions {
         condition.reason.clear();
         condition.message.clear();

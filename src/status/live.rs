@@ -291,7 +291,8 @@ mod tests {
             report: Report {
                 sent: Vec::new(),
                 phases: vec![checks],
-                behind_gate: Vec::new(),
+                ahead: Vec::new(),
+                unknown: Vec::new(),
             },
             reporting_drift: false,
             machines: Runs::Serving,
@@ -552,7 +553,8 @@ mod tests {
         let report = Report {
             sent: Vec::new(),
             phases: vec![checks(progress, State::Blocked, CheckResult::Failed)],
-            behind_gate: Vec::new(),
+            ahead: Vec::new(),
+            unknown: Vec::new(),
         };
         let result = PassResult {
             report: Some(&report),

@@ -16,7 +16,13 @@ pub fn redact(status: &mut ActivationStatus) {
         let checks = checks.flat_map(|check| [&mut check.evidence, &mut check.change]);
         checks.chain([&mut integration.message, &mut integration.next_action])
     });
-    let action = status.next_action.iter_mut();
+    let plan = status.plan.iter_mut().flat_map(|plan| &mut plan.changes);
+    let plan = plan.flat_map(|change| {
+        let fields = change.fields.iter_mut();
+        let values = fields.flat_map(|field| [&mut field.old, &mut field.new]);
+        values.flatten().chain([&mut change.change])
+    });
+    let action = status.next_action.iter_mut().chain(plan);
     let watch = status.watch.iter_mut();
     let watch = watch.flat_map(|watch| [&mut watch.follows, &mut watch.verdict]);
     let objectives = status.objectives.iter_mut();
@@ -47,6 +53,10 @@ mod tests {
             serde_json::from_value(serde_json::json!({
                 "url": value,
                 "nextAction": message,
+                "plan": {"digest": "sha256:a", "changes": [{
+                    "phase": "Provision", "step": "Postgres", "change": message,
+                    "fields": [{"field": "because", "old": message, "new": message}],
+                }]},
                 "integrations": [{
                     "name": "ical", "message": message, "nextAction": message,
                     "checks": [{"id": "C1", "evidence": message, "change": message}],

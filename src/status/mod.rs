@@ -28,6 +28,7 @@ mod messages;
 mod next;
 mod pass_result;
 mod phases;
+mod plan;
 mod promises;
 mod published;
 mod setter;
@@ -41,6 +42,7 @@ pub use messages::redact;
 pub use next::next;
 pub use pass_result::{PassResult, Removing, Runs, Site, serving};
 pub use phases::cannot_observe;
+pub use plan::cost;
 pub use published::{Published, Unanswered};
 pub use write::{Stored, clear, foreign, is_of_stranger, own, unknown, write};
 

@@ -4,14 +4,14 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{
-    PassResult, conditions, integrations, lists, live, pass_result::Liveness, phases, promises,
-    watch,
+    PassResult, conditions, integrations, lists, live, pass_result::Liveness, phases, plan,
+    promises, watch,
 };
 use crate::{
     api::{
         Activation, ActivationStatus, Reason,
         condition::{self, ConditionType},
-        status::{GateState, GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, one_line},
+        status::{GateState, GoLive, MAX_MESSAGE, PhaseState, one_line},
     },
     pipeline::{State, report::Report},
     plan::{Target, missing::kubectl},
@@ -38,7 +38,14 @@ pub fn next(
         lists::merge(&mut status, report, now);
         integrations::merge(&mut status, report, now);
         watch::merge(&mut status, activation, report, now);
-        status.plan = seen.wanted.map(|target| plan(target, report));
+        let known = old.and_then(|old| old.plan.as_ref());
+        status.plan = seen.wanted.map(|target| {
+            // It is found at the end of a pass, and is that of one plan.
+            let known = known.filter(|plan| plan.digest == target.digest());
+            let known = || known.and_then(|plan| plan.cost_per_month.clone());
+            let cost = seen.cost.clone().or_else(known);
+            plan::of(target, report, generation, cost)
+        });
         let source = seen.wanted.and_then(|target| target.followed());
         let image = activation.spec.deploy.source.as_ref();
         status.source = source.zip(image).map(|(followed, source)| {
@@ -47,6 +54,10 @@ pub fn next(
         });
     } else if status.phases.is_empty() {
         status.phases = phases::unseen();
+    }
+    if seen.removing.is_some() {
+        let known = old.and_then(|old| old.plan.as_ref());
+        status.plan = Some(plan::of_removal(known, activation, generation));
     }
     if let Some(site) = &seen.site {
         lists::merge_site(&mut status, &site.report, seen.report, now);
@@ -164,45 +175,6 @@ fn summary(status: &mut ActivationStatus, seen: &PassResult<'_>, live: bool) {
         .map(|phase| phase.name.to_string());
 }
 
-/// Most changes that are listed, by the schema of `status.plan.changes`.
-const MAX_CHANGES: usize = 48;
-
-fn plan(target: &Target, report: &Report) -> PlanStatus {
-    let mut changes: Vec<PlannedChange> = report
-        .phases
-        .iter()
-        .flat_map(|phase| {
-            phase
-                .steps
-                .iter()
-                .filter(|(_, record)| record.state == State::Planned)
-                .flat_map(move |(step, record)| {
-                    record.changes.iter().map(move |change| PlannedChange {
-                        phase: phase.id.to_string(),
-                        step: step.to_string(),
-                        change: one_line(change, 256),
-                    })
-                })
-        })
-        .chain(
-            report
-                .behind_gate
-                .iter()
-                .map(|(phase, step, change)| PlannedChange {
-                    phase: phase.to_string(),
-                    step: step.to_string(),
-                    change: one_line(change, 256),
-                }),
-        )
-        .collect();
-    // Whoever decides on the plan must know that there is more than is listed.
-    let total = u32::try_from(changes.len()).unwrap_or(u32::MAX);
-    changes.truncate(MAX_CHANGES);
-    PlanStatus {
-        digest: target.digest().to_owned(),
-        changes,
-        total,
-    }
 }
 
 /// What a person must do now, with a command if there is one; `None` if nothing.

@@ -1,7 +1,7 @@
 //! What one pass found about an object: the input of the next status.
 
 use crate::{
-    api::{PhaseName, Reason},
+    api::{PhaseName, Reason, status::CostPerMonth},
     pipeline::{Note, announce::Announced, report::Report},
     plan::{ServingRelease, Target, invalid::Invalid},
 };
@@ -33,6 +33,8 @@ pub struct PassResult<'a> {
     pub failed: Option<(Reason, String)>,
     /// The token of the annotation that requested this pass.
     pub requested: Option<String>,
+    /// What the application costs, before and after the plan; `None` before the end of a pass.
+    pub cost: Option<CostPerMonth>,
 }
 
 /// What was found of the release that serves while the spec cannot be brought live.

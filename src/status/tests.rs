@@ -17,7 +17,7 @@ use crate::{
     },
     phase::PHASES,
     pipeline::{
-        ChangeKind, Note, Sent, Slot, State, StepId, StepRecord,
+        ChangeKind, ChangeVerb, Note, PlannedChange, Sent, Slot, State, StepId, StepRecord,
         intent::Announcement,
         report::{PhaseProgress, PhaseReport, Report},
     },
@@ -97,7 +97,8 @@ fn report(others: &[(PhaseName, PhaseProgress, StepRecord)]) -> Report {
     Report {
         sent: Vec::new(),
         phases,
-        behind_gate: Vec::new(),
+        ahead: Vec::new(),
+        unknown: Vec::new(),
     }
 }
 
@@ -205,6 +206,7 @@ fn at_a_gate_the_next_action_is_the_command_that_opens_it_and_a_plan_asks_nobody
                 ..GateStatus::default()
             },
             message: "what the gate says".to_owned(),
+            opens: None,
         });
         let target = target();
         next(None, &activation(json!({})), &seen(&target, &report), at(0))
@@ -440,7 +442,9 @@ fn a_plan_says_how_many_changes_it_has_beyond_those_that_are_listed() {
     let target = target();
     let plan = |count: usize| {
         let record = StepRecord {
-            changes: (0..count).map(|n| format!("set KEY_{n}")).collect(),
+            changes: (0..count)
+                .map(|n| PlannedChange::new(ChangeVerb::Update, "it", format!("{n}")))
+                .collect(),
             ..record(State::Planned, Reason::Planned, "")
         };
         let report = report(&[(PhaseName::Deploy, PhaseProgress::Planned, record)]);

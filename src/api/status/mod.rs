@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 mod checks;
 mod external;
 mod phase;
+mod plan;
 mod release;
 mod watch;
 
@@ -20,9 +21,10 @@ pub use checks::{
     PreflightResult, Severity, SmokeTestResult,
 };
 pub use external::{ExternalKind, ExternalObject, FallbackUsed, Intent, SecretStatus};
-pub use phase::{
-    GateState, GateStatus, PhaseName, PhaseState, PhaseStatus, PlanStatus, PlannedChange,
-    StepState, StepStatus,
+pub use phase::{GateState, GateStatus, PhaseName, PhaseState, PhaseStatus, StepState, StepStatus};
+pub use plan::{
+    CHANGED, ChangeVerb, CostPerMonth, FieldChange, MAX_CHANGES, MAX_FIELDS, PlanCounts,
+    PlanStatus, PlannedChange, SECRETS, destroyed,
 };
 pub use release::{HistoryEntry, HistoryOutcome, ReleaseStatus, RollbackState, RollbackStatus};
 pub use watch::{

@@ -219,6 +219,11 @@ pub struct GateStatus {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub attempt: String,
+    /// Fingerprint of what is behind the gate and not part of the digest: the integrations. Another one asks
+    /// again.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub about: String,
     /// How often `onTimeout: Remind` has reminded.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reminders: u32,
@@ -231,35 +236,4 @@ pub struct GateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub rejected_by: Option<String>,
-}
-
-/// The changes that are planned or under way.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlanStatus {
-    /// Digest of the plan. An approval names it.
-    #[schemars(length(max = 71))]
-    pub digest: String,
-    /// The changes, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 48))]
-    pub changes: Vec<PlannedChange>,
-    /// Number of all changes, also those that the list has no room for.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub total: u32,
-}
-
-/// One change of a plan.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlannedChange {
-    /// The phase.
-    #[schemars(length(max = 64))]
-    pub phase: String,
-    /// The step.
-    #[schemars(length(max = 64))]
-    pub step: String,
-    /// The change, for people.
-    #[schemars(length(max = 256))]
-    pub change: String,
 }

@@ -10,7 +10,8 @@ use crate::phase::image::{resolve, stored};
 use crate::{
     api::Reason,
     pipeline::{
-        ChangeKind, Cx, Removal, Step, StepChange, StepId, Verdict, Why, facts, step::Result,
+        ChangeKind, ChangeVerb, Cx, PlannedChange, Removal, Step, StepChange, StepId, Verdict, Why,
+        facts, step::Result,
     },
     plan::Target,
     store::image::{self as store, Choice, Stored},
@@ -38,6 +39,11 @@ impl fmt::Display for StoreDigest {
 }
 
 impl StepChange for StoreDigest {
+    fn planned(&self) -> Vec<PlannedChange> {
+        let record = PlannedChange::new(ChangeVerb::Record, "Image", &self.0.reference);
+        vec![record.set("digest", &self.0.digest)]
+    }
+
     fn kind(&self) -> ChangeKind {
         ChangeKind::Housekeeping
     }

@@ -12,11 +12,11 @@ use super::{
         leases,
         moves::{self, MoveRequest},
         next_move::{Move, Plan},
-        slots,
+        outlook, slots,
     },
     judge, machine_checks,
     release::failure::{self, FailedRelease},
-    rollout::Rollout,
+    rollout::{self, Rollout},
 };
 use crate::phase::roster;
 use crate::{
@@ -24,10 +24,10 @@ use crate::{
     fly::{Machine, MachineState},
     flytoml::Strategy,
     pipeline::{
-        ChangeKind, Cx, Note, Removal, Slot, Step, StepChange, StepId, Verdict, Wake, Why,
-        step::Result,
+        ChangeKind, Cx, Note, PlannedChange, Removal, Slot, Step, StepChange, StepId, Verdict,
+        Wake, Why, step::Result,
     },
-    plan::Target,
+    plan::{Target, cost::Billed},
 };
 
 /// The machines.
@@ -100,6 +100,14 @@ impl fmt::Display for Change {
 }
 
 impl StepChange for Change {
+    fn planned(&self) -> Vec<PlannedChange> {
+        match self {
+            Self::Move(request) => outlook::next(&request.next).into_iter().collect(),
+            Self::Check(check) => vec![check.planned()],
+            Self::Fail(failed) => failed.planned(),
+        }
+    }
+
     fn kind(&self) -> ChangeKind {
         match self {
             Self::Fail(failed) => failed.kind(),
@@ -131,6 +139,25 @@ impl Step for Machines {
 
     fn diff(&self, target: &Target, assessment: &Assessment, now: Timestamp) -> Verdict<Change> {
         decide(target, assessment, now)
+    }
+
+    fn plan(&self, _: &Target, assessment: &Assessment, change: &Change) -> Vec<PlannedChange> {
+        plan(assessment, change)
+    }
+
+    /// A standby is created stopped.
+    fn billed(&self, cx: &Cx) -> Vec<Billed> {
+        let machines = rollout::expected(cx).into_iter();
+        let runs = machines.filter(|machine| !machine.standby);
+        runs.map(|machine| {
+            let guest = machine.config.guest.unwrap_or_default();
+            outlook::billed(machine.name, &guest, machine.region)
+        })
+        .collect()
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        outlook::creates(&rollout::expected(cx))
     }
 
     fn notes(&self, _target: &Target, assessment: &Assessment) -> Vec<Note> {
@@ -179,6 +206,18 @@ impl Step for Machines {
         }
         Ok(Removal::Gone)
     }
+}
+
+/// All that follows from what was observed: the whole rollout if the next change is a move of it.
+pub fn plan(assessment: &Assessment, change: &Change) -> Vec<PlannedChange> {
+    let whole = match change {
+        Change::Move(_) | Change::Check(_) => assessment.rollout.outlook(Timestamp::UNIX_EPOCH),
+        Change::Fail(_) => Vec::new(),
+    };
+    if whole.is_empty() {
+        return change.planned();
+    }
+    whole
 }
 
 /// Observes the machines. The leases of a rollout that has ended or is blocked are released.

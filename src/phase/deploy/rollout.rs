@@ -14,7 +14,7 @@ use super::{
         health::{self, Health, Watch, health_of},
         kept,
         next_move::{MachineDrift, Plan},
-        sent,
+        outlook, sent,
         strategy::{self, Fleet},
         wanted::{self, FleetSpec, WantedMachine, machine_in_slot},
     },
@@ -26,7 +26,8 @@ use crate::{
     fly::Machine,
     flytoml::{AppConfig, Strategy},
     phase::{app_secrets, release_secrets},
-    pipeline::{Care, Cx, Owner, step::Result},
+    pipeline::{Care, Cx, Owner, PlannedChange, step::Result},
+    store::image::Image,
 };
 
 /// How long a machine may take to become healthy, unless fly.toml declares `wait_timeout`. The
@@ -137,6 +138,33 @@ pub async fn wanted_by(cx: &Cx, owner: &Owner, machines: &[Machine]) -> Result<V
     Ok(desired(&cx, &effective, machines)?.machines)
 }
 
+/// The machines of the target before anything of it can be observed: with the image as the spec names it, and
+/// without the secrets. Pure.
+pub fn expected(cx: &Cx) -> Vec<WantedMachine> {
+    let target = &cx.target;
+    let Ok(config) = target.config() else {
+        return Vec::new();
+    };
+    let image = cx.facts.get::<Image>();
+    let image = image.filter(|image| image.asked == target.asked());
+    let named = image.map_or_else(
+        || target.image_name().to_owned(),
+        |image| image.pinned.clone(),
+    );
+    let spec = FleetSpec {
+        scale: &target.deploy.scale,
+        regions: &target.deploy.regions,
+        region: &target.region,
+        owner: &cx.owner,
+        config: &config.app,
+        image: &named,
+        secrets: "",
+        release: "",
+        size: None,
+    };
+    wanted::machines(&spec).unwrap_or_default()
+}
+
 fn desired(cx: &Cx, effective: &Effective, machines: &[Machine]) -> Result<DesiredFleet> {
     let fallback = fallback_size::in_use(cx, &effective.config, &effective.key, machines);
     let size = match &fallback {
@@ -239,6 +267,13 @@ impl Rollout {
     /// The next move. With `careful` an update waits for the machines that it has updated.
     pub fn plan(&self, untested: &BTreeSet<String>, careful: bool, now: Timestamp) -> Plan {
         strategy::plan(&self.fleet(&self.other_digests(), untested, careful, now))
+    }
+
+    /// All that becomes of the machines until they are as they should be.
+    pub fn outlook(&self, now: Timestamp) -> Vec<PlannedChange> {
+        let other_digests = self.other_digests();
+        let untested = BTreeSet::new();
+        outlook::changes(&self.fleet(&other_digests, &untested, true, now))
     }
 
     /// The machines that are not as they were made.

@@ -16,7 +16,7 @@ use crate::{
         app_secrets, release_secrets,
         wanted_secrets::{self, Push},
     },
-    pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, step::Result},
+    pipeline::{Cx, Note, PlannedChange, Step, StepChange, StepId, Verdict, step::Result},
     plan::Target,
 };
 
@@ -61,7 +61,16 @@ impl fmt::Display for Change {
     }
 }
 
-impl StepChange for Change {}
+impl StepChange for Change {
+    fn planned(&self) -> Vec<PlannedChange> {
+        let unset: BTreeSet<String> = self.push.unset.union(&self.later).cloned().collect();
+        let push = Push {
+            set: self.push.set.clone(),
+            unset,
+        };
+        push.planned("")
+    }
+}
 
 /// The values of what waited, and what must be done.
 async fn observe(cx: &Cx) -> Result<(Observed, BTreeMap<String, SecretString>)> {
@@ -127,6 +136,15 @@ impl Step for SetSecrets {
             return Verdict::Done;
         }
         Verdict::Change(Change { push, later })
+    }
+
+    fn plan(&self, target: &Target, _: &Observed, change: &Change) -> Vec<PlannedChange> {
+        let named = change.planned().into_iter();
+        let named = named.map(|planned| PlannedChange {
+            name: target.app.clone(),
+            ..planned
+        });
+        named.collect()
     }
 
     fn notes(&self, _target: &Target, observed: &Observed) -> Vec<Note> {

@@ -28,7 +28,9 @@ use crate::{
         marks::{CONFIG_KEY, RELEASE_KEY, SIZE_KEY, SLOT_KEY, UID_KEY},
         roster,
     },
-    pipeline::{Cx, Owner, Step, StepChange, StepId, Verdict, Why, step::Result},
+    pipeline::{
+        ChangeVerb, Cx, Owner, PlannedChange, Step, StepChange, StepId, Verdict, Why, step::Result,
+    },
     plan::Target,
     store::{claim::Claim, owners},
 };
@@ -88,7 +90,20 @@ impl fmt::Display for Change {
     }
 }
 
-impl StepChange for Change {}
+impl StepChange for Change {
+    fn planned(&self) -> Vec<PlannedChange> {
+        let of = |same: bool| {
+            let all = self.0.iter();
+            let some = all.filter(move |taking| taking.marks.contains_key(CONFIG_KEY) == same);
+            let names: Vec<&str> = some.map(|taking| taking.name.as_str()).collect();
+            (!names.is_empty()).then(|| {
+                let claim = PlannedChange::of_all(ChangeVerb::Claim, roster::MACHINE, names);
+                claim.set("differs from the spec", if same { "no" } else { "yes" })
+            })
+        };
+        of(true).into_iter().chain(of(false)).collect()
+    }
+}
 
 /// What decides which machines are taken over, and as what.
 struct Inventory<'a> {

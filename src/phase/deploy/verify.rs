@@ -12,7 +12,7 @@ use super::{
     machines::{self, Change},
 };
 use crate::{
-    pipeline::{Cx, Note, Slot, Step, StepId, Verdict, step::Result},
+    pipeline::{Cx, Note, PlannedChange, Slot, Step, StepId, Verdict, step::Result},
     plan::Target,
 };
 
@@ -61,6 +61,10 @@ impl Step for Verify {
                 .map_or(Verdict::Done, Verdict::Holds),
             other => other,
         }
+    }
+
+    fn plan(&self, _: &Target, assessment: &Assessment, change: &Change) -> Vec<PlannedChange> {
+        machines::plan(assessment, change)
     }
 
     fn notes(&self, target: &Target, assessment: &Assessment) -> Vec<Note> {

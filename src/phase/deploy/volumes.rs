@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{
     assessment,
     fleet::wanted::{WantedMachine, machine_in_slot},
-    rollout::Rollout,
+    rollout::{self, Rollout},
 };
 use crate::{
     api::{Reason, status::ExternalObject},
@@ -26,9 +26,10 @@ use crate::{
         lost::{self, Lost},
     },
     pipeline::{
-        Cx, Incident, Note, Slot, Step, StepChange, StepId, Verdict, Wake, Why, step::Result,
+        ChangeVerb, Cx, FieldChange, Incident, Note, PlannedChange, Slot, Step, StepChange, StepId,
+        Verdict, Wake, Why, step::Result,
     },
-    plan::Target,
+    plan::{Target, cost::Billed},
     store::claim,
 };
 
@@ -98,7 +99,29 @@ impl fmt::Display for Change {
     }
 }
 
-impl StepChange for Change {}
+impl StepChange for Change {
+    fn planned(&self) -> Vec<PlannedChange> {
+        let create = self.volume.planned();
+        vec![match &self.lost {
+            Some(id) => create.turned("data", format!("that of {id}, which is gone"), "none"),
+            None => create,
+        }]
+    }
+}
+
+impl Needed {
+    /// Its creation, as data.
+    fn planned(&self) -> PlannedChange {
+        let create = PlannedChange::new(ChangeVerb::Create, VOLUME, &self.name);
+        let create = create.set("size", format!("{} GB", self.size_gb));
+        let create = create.set("region", &self.region).set("of", &self.group);
+        let days = self.retention.map(|days| format!("{days} days"));
+        let kept = days.map(|days| FieldChange::new("snapshots kept", None, Some(days)));
+        let made = self.snapshots.map(|made| made.to_string());
+        let made = made.map(|made| FieldChange::new("snapshots", None, Some(made)));
+        create.with(kept.into_iter().chain(made))
+    }
+}
 
 /// What is needed, as [`app_volumes`] compares it.
 fn needs(needed: &[Needed]) -> Vec<VolumeNeed> {
@@ -218,6 +241,18 @@ fn mounted(rollout: &Rollout) -> Vec<Mounted> {
     rollout.machines.iter().filter_map(of).collect()
 }
 
+/// The volumes of all machines of the target. Pure.
+fn all_of(cx: &Cx) -> Vec<Needed> {
+    let Ok(config) = cx.target.config() else {
+        return Vec::new();
+    };
+    let wanted = rollout::expected(cx);
+    let needed = wanted
+        .iter()
+        .filter_map(|wanted| needed(&config.app, wanted));
+    needed.collect()
+}
+
 fn needed(config: &flytoml::AppConfig, wanted: &WantedMachine) -> Option<Needed> {
     let mounts = config.mounts_of(&wanted.group);
     let mount = mounts.first()?;
@@ -332,6 +367,23 @@ impl Step for Volumes {
             Some(_) => Verdict::Holds(observed.later),
             None => Verdict::Done,
         }
+    }
+
+    fn plan(&self, _: &Target, observed: &Observed, _: &Change) -> Vec<PlannedChange> {
+        let volumes = &observed.volumes;
+        let lacking = lacking(&observed.needed, volumes).into_iter();
+        let creates = lacking.map(|volume| create(volume, volumes, &observed.lost));
+        creates.flat_map(|create| create.planned()).collect()
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        let all = all_of(cx).into_iter();
+        all.map(|needed| needed.planned()).collect()
+    }
+
+    fn billed(&self, cx: &Cx) -> Vec<Billed> {
+        let all = all_of(cx).into_iter();
+        all.map(|needed| Billed::Volume(needed.size_gb)).collect()
     }
 
     fn notes(&self, target: &Target, observed: &Observed) -> Vec<Note> {

@@ -24,7 +24,9 @@ use crate::{
         status::{IntegrationState, IntegrationStatus},
     },
     phase::{app_secrets, names::public_host, releases::store},
-    pipeline::{Cx, Note, Step, StepId, Verdict, Wake, Why, step::Result},
+    pipeline::{
+        ChangeVerb, Cx, Note, PlannedChange, Step, StepId, Verdict, Wake, Why, step::Result,
+    },
     plan::Target,
 };
 
@@ -240,6 +242,13 @@ impl Step for IntegrationChecks {
     /// It asks the application and vendors.
     fn reads(&self) -> u32 {
         0
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        let asked = ask::all(&cx.target, &cx.refs, &cx.installation.fingerprint_key);
+        let names = asked.iter().map(|asked| asked.name.as_str());
+        let verify = PlannedChange::of_all(ChangeVerb::Verify, "Integration", names);
+        (verify.count > 0).then_some(verify).into_iter().collect()
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {

@@ -15,8 +15,11 @@ use crate::{
     error::Error,
     fly::addresses::{AddressKind, IpAssignment, NewAddress},
     phase::{app_overview, left_behind, names::ADDRESS},
-    pipeline::{Cx, Note, Slot, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
-    plan::Target,
+    pipeline::{
+        ChangeVerb, Cx, Note, PlannedChange, Slot, Step, StepChange, StepId, Verdict, Wake, Why,
+        step::Result,
+    },
+    plan::{Target, cost::Billed},
 };
 
 /// Assigns the addresses.
@@ -87,7 +90,15 @@ impl fmt::Display for Assign {
     }
 }
 
-impl StepChange for Assign {}
+impl StepChange for Assign {
+    fn planned(&self) -> Vec<PlannedChange> {
+        let kinds = self.0.iter();
+        let create = |kind: &AddressKind| {
+            PlannedChange::new(ChangeVerb::Create, ADDRESS, "").set("type", kind.as_str())
+        };
+        kinds.map(create).collect()
+    }
+}
 
 /// The addresses of the app.
 #[derive(Debug, Default)]
@@ -120,6 +131,22 @@ impl Step for Addresses {
         let all = self.diff(&cx.target, &AddressList::default(), cx.fly_now());
         match all {
             Verdict::Change(assign) => self.intent(&cx.target, &assign).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The other kinds are free of charge.
+    fn billed(&self, cx: &Cx) -> Vec<Billed> {
+        let dedicated = cx.target.provision.addresses.v4;
+        dedicated
+            .then_some(Billed::DedicatedIpv4)
+            .into_iter()
+            .collect()
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        match self.diff(&cx.target, &AddressList::default(), Timestamp::UNIX_EPOCH) {
+            Verdict::Change(assign) => assign.planned(),
             _ => Vec::new(),
         }
     }

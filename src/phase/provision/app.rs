@@ -21,7 +21,9 @@ use crate::{
         releases::store as records,
         wanted_secrets::store,
     },
-    pipeline::{Cx, Note, Removal, Step, StepId, Verdict, Why, step::Result},
+    pipeline::{
+        Cx, Note, PlannedChange, Removal, Step, StepChange, StepId, Verdict, Why, step::Result,
+    },
     plan::Target,
     store::claim::{self, Claim, TakenOver, Terms},
 };
@@ -60,6 +62,22 @@ impl Step for App {
 
     fn diff(&self, target: &Target, observed: &AppState, _now: Timestamp) -> Verdict<AppChange> {
         app_name::decide(target, &observed.name)
+    }
+
+    /// A name that is claimed for a new app is that of an app that is created.
+    fn plan(&self, target: &Target, _: &AppState, change: &AppChange) -> Vec<PlannedChange> {
+        match change {
+            AppChange::Claim { adopt: None, .. } => vec![AppChange::creation(target)],
+            change => change.planned(),
+        }
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        vec![AppChange::creation(&cx.target)]
+    }
+
+    fn is_foundation(&self) -> bool {
+        true
     }
 
     fn notes(&self, target: &Target, observed: &AppState) -> Vec<Note> {

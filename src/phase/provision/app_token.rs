@@ -26,7 +26,8 @@ use crate::{
         names::app_token as name,
     },
     pipeline::{
-        ChangeKind, Cx, Removal, Slot, Step, StepChange, StepId, Verdict, Why, step::Result,
+        ChangeKind, ChangeVerb, Cx, PlannedChange, Removal, Slot, Step, StepChange, StepId,
+        Verdict, Why, step::Result,
     },
     plan::Target,
 };
@@ -108,6 +109,15 @@ impl fmt::Display for TokenChange {
 }
 
 impl StepChange for TokenChange {
+    fn planned(&self) -> Vec<PlannedChange> {
+        vec![match self {
+            Self::Create { name, .. } => PlannedChange::new(ChangeVerb::Create, KIND, name),
+            Self::Revoke { ids, .. } => {
+                PlannedChange::of_all(ChangeVerb::Destroy, KIND, ids.iter().map(String::as_str))
+            }
+        }]
+    }
+
     fn kind(&self) -> ChangeKind {
         ChangeKind::Housekeeping
     }
@@ -143,6 +153,17 @@ impl Step for AppToken {
     fn expected_creates(&self, cx: &Cx) -> Vec<Slot> {
         match why_not_created(cx) {
             None => vec![slot(name(&cx.owner.uid))],
+            Some(_) => Vec::new(),
+        }
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        match why_not_created(cx) {
+            None => vec![PlannedChange::new(
+                ChangeVerb::Create,
+                KIND,
+                name(&cx.owner.uid),
+            )],
             Some(_) => Vec::new(),
         }
     }

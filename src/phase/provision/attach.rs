@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use super::{
     attach_fly_postgres, attach_managed,
-    attachment::{Attachment, MissingParts},
+    attachment::{Attachment, MissingParts, Part},
     fallback,
 };
 use crate::{
@@ -23,11 +23,15 @@ use crate::{
         app_secrets::{self, Comparison},
         database::{self, Database, DatabaseUrl},
         lost,
-        names::{DATABASE_URL, role},
+        names::{self, DATABASE_URL, role},
         release_secrets::{self, Leads},
+        wanted_secrets::set_secrets,
     },
-    pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
-    plan::Target,
+    pipeline::{
+        ChangeVerb, Cx, FieldChange, Note, PlannedChange, Step, StepChange, StepId, Verdict, Wake,
+        Why, step::Result,
+    },
+    plan::{Target, target},
 };
 
 /// Attaches the database to the app.
@@ -99,7 +103,28 @@ impl fmt::Display for AttachChange {
     }
 }
 
-impl StepChange for AttachChange {}
+impl StepChange for AttachChange {
+    fn planned(&self) -> Vec<PlannedChange> {
+        match self {
+            Self::Attach(missing) => {
+                let attach = PlannedChange::new(ChangeVerb::Create, ATTACHMENT, &missing.cluster);
+                let part = |field: &str, part: &Part| {
+                    let name = part.to_create()?;
+                    Some(FieldChange::new(field, None, Some(name.to_owned())))
+                };
+                let parts = [
+                    part("user", &missing.user),
+                    part("database", &missing.database),
+                ];
+                vec![attach.with(parts.into_iter().flatten())]
+            }
+            Self::Push => set_secrets("", [DATABASE_URL]).into_iter().collect(),
+        }
+    }
+}
+
+/// Kind of the app's user and database in a cluster, in a plan.
+const ATTACHMENT: &str = "Attachment";
 
 impl Step for Attach {
     type Observed = UrlState;
@@ -184,6 +209,32 @@ impl Step for Attach {
             } if *waits || compared.stale.is_empty() => Verdict::Done,
             UrlState::Known { .. } => Verdict::Change(AttachChange::Push),
         }
+    }
+
+    fn plan(&self, target: &Target, _: &UrlState, change: &AttachChange) -> Vec<PlannedChange> {
+        let attach = matches!(change, AttachChange::Attach(_)).then(|| change.planned());
+        let url = set_secrets(&target.app, [DATABASE_URL]);
+        attach.into_iter().flatten().chain(url).collect()
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        let target = &cx.target;
+        let Some(database) = target.database() else {
+            return Vec::new();
+        };
+        let name = role(&target.app);
+        let attach = match database {
+            target::Database::External(_) => None,
+            target::Database::Managed(_) | target::Database::FlyPostgres(_) => Some(
+                PlannedChange::new(ChangeVerb::Create, ATTACHMENT, names::postgres(&target.app))
+                    .set("user", &name)
+                    .set("database", &name),
+            ),
+        };
+        attach
+            .into_iter()
+            .chain(set_secrets(&target.app, [DATABASE_URL]))
+            .collect()
     }
 
     fn notes(&self, target: &Target, observed: &UrlState) -> Vec<Note> {

@@ -22,7 +22,10 @@ use crate::{
         app_lookup::is_name_taken,
         app_overview, incident,
     },
-    pipeline::{Care, Cx, Note, Step, StepChange, StepId, Verdict, Why, step::Result},
+    pipeline::{
+        Care, ChangeVerb, Cx, Note, PlannedChange, Step, StepChange, StepId, Verdict, Why,
+        step::Result,
+    },
     plan::Target,
 };
 
@@ -99,7 +102,15 @@ impl fmt::Display for CertificateChange {
     }
 }
 
-impl StepChange for CertificateChange {}
+impl StepChange for CertificateChange {
+    fn planned(&self) -> Vec<PlannedChange> {
+        let (verb, name) = match self {
+            Self::Add(name) => (ChangeVerb::Create, name),
+            Self::Remove(name) => (ChangeVerb::Destroy, name),
+        };
+        vec![PlannedChange::new(verb, KIND, name)]
+    }
+}
 
 impl Step for Certificates {
     type Observed = CertificateList;
@@ -179,24 +190,8 @@ impl Step for Certificates {
         _now: Timestamp,
     ) -> Verdict<CertificateChange> {
         let hostnames = &target.provision.hostnames;
-        let there = |name: &String| {
-            let mut all = observed.certificates.iter();
-            all.any(|found| found.hostname == *name)
-        };
-        let taken = |name: &String| {
-            observed.refused.contains_key(name) || observed.unseen.contains_key(name)
-        };
-        // What the last spec gave up is no longer on record, and is not requested for what serves.
-        let given_up = |name: &String| observed.keeps_serving && !observed.recorded.contains(name);
-        let mut wanted = hostnames.iter();
-        if let Some(name) = wanted.find(|name| !there(name) && !taken(name) && !given_up(name)) {
-            return Verdict::Change(CertificateChange::Add(name.clone()));
-        }
-        let mut recorded = observed.recorded.iter();
-        if let Some(name) = recorded.find(|name| !hostnames.contains(name) && there(name))
-            && !observed.keeps_serving
-        {
-            return Verdict::Change(CertificateChange::Remove(name.clone()));
+        if let Some(change) = changes(target, observed).into_iter().next() {
+            return Verdict::Change(change);
         }
         if let Some((name, refusal)) = observed.refused.first_key_value() {
             return Verdict::Blocked(held(target, name, refusal));
@@ -209,6 +204,21 @@ impl Step for Certificates {
             Some(again) => Verdict::Holds(*again),
             None => Verdict::Done,
         }
+    }
+
+    fn plan(
+        &self,
+        target: &Target,
+        observed: &CertificateList,
+        _: &CertificateChange,
+    ) -> Vec<PlannedChange> {
+        let all = changes(target, observed);
+        all.iter().flat_map(CertificateChange::planned).collect()
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        let all = changes(&cx.target, &CertificateList::default());
+        all.iter().flat_map(CertificateChange::planned).collect()
     }
 
     fn notes(&self, target: &Target, observed: &CertificateList) -> Vec<Note> {
@@ -273,6 +283,28 @@ impl Step for Certificates {
         };
         done.map_err(|source| Error::fly(doing, source))
     }
+}
+
+/// All that is to be requested and removed, one after the other. Pure.
+fn changes(target: &Target, observed: &CertificateList) -> Vec<CertificateChange> {
+    let hostnames = &target.provision.hostnames;
+    let there = |name: &String| {
+        let mut all = observed.certificates.iter();
+        all.any(|found| found.hostname == *name)
+    };
+    let taken =
+        |name: &String| observed.refused.contains_key(name) || observed.unseen.contains_key(name);
+    // What the last spec gave up is no longer on record, and is not requested for what serves.
+    let given_up = |name: &String| observed.keeps_serving && !observed.recorded.contains(name);
+    let add = hostnames.iter();
+    let add = add.filter(|name| !there(name) && !taken(name) && !given_up(name));
+    let mut changes: Vec<CertificateChange> = add.cloned().map(CertificateChange::Add).collect();
+    if !observed.keeps_serving {
+        let over = observed.recorded.iter();
+        let over = over.filter(|name| !hostnames.contains(name) && there(name));
+        changes.extend(over.cloned().map(CertificateChange::Remove));
+    }
+    changes
 }
 
 /// Looks for the requested hostnames that are on record and not in the list by themselves, and adds what

@@ -24,9 +24,11 @@ use crate::{
         clusters::MANAGED_POSTGRES,
         names::{self, DATABASE_URL, REDIS_URL},
         release_secrets::{Prints, prints},
-        wanted_secrets::{previous, store},
+        wanted_secrets::{previous, set_secrets, store},
     },
-    pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
+    pipeline::{
+        Cx, Note, PlannedChange, Step, StepChange, StepId, Verdict, Wake, Why, step::Result,
+    },
     plan::{Target, fingerprint},
     store::generated::{Rotation, Stored},
 };
@@ -96,7 +98,12 @@ impl fmt::Display for SetAgain {
     }
 }
 
-impl StepChange for SetAgain {}
+impl StepChange for SetAgain {
+    fn planned(&self) -> Vec<PlannedChange> {
+        let names = self.0.iter().map(String::as_str);
+        set_secrets("", names).into_iter().collect()
+    }
+}
 
 impl Step for KeptSecrets {
     type Observed = Observed;

@@ -17,7 +17,10 @@ use crate::{
         lost::{self, Lost},
         names::{self, DATABASE_URL},
     },
-    pipeline::{Cx, Note, Removal, Slot, StepId, Verdict, Wake, Why, step::Result},
+    pipeline::{
+        ChangeVerb, Cx, Note, PlannedChange, Removal, Slot, StepId, Verdict, Wake, Why,
+        step::Result,
+    },
     plan::Target,
     store::claim,
 };
@@ -61,6 +64,23 @@ impl Clusters {
 /// Create this cluster.
 #[derive(Debug)]
 pub struct CreateCluster(NewCluster);
+
+impl CreateCluster {
+    /// The creation of the cluster of this target, as data.
+    pub fn of(target: &Target) -> PlannedChange {
+        Self(new_cluster(target)).planned()
+    }
+
+    /// The same as data.
+    pub fn planned(&self) -> PlannedChange {
+        let new = &self.0;
+        PlannedChange::new(ChangeVerb::Create, MANAGED_POSTGRES, &new.name)
+            .set("plan", &new.plan)
+            .set("storage", format!("{} GB", new.storage_in_gb))
+            .set("version", &new.pg_major_version)
+            .set("region", &new.region)
+    }
+}
 
 impl fmt::Display for CreateCluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,8 +22,11 @@ use crate::{
         database::{Database, DatabaseUrl},
         left_behind::{LeftBehind, why},
     },
-    pipeline::{Cx, Note, Removal, Slot, Step, StepChange, StepId, Verdict, Why, step::Result},
-    plan::Target,
+    pipeline::{
+        ChangeVerb, Cx, Note, PlannedChange, Removal, Slot, Step, StepChange, StepId, Verdict, Why,
+        step::Result,
+    },
+    plan::{Target, cost::Billed, target},
     store::claim,
 };
 
@@ -84,7 +87,29 @@ impl fmt::Display for ServerChange {
     }
 }
 
-impl StepChange for ServerChange {}
+impl StepChange for ServerChange {
+    fn planned(&self) -> Vec<PlannedChange> {
+        vec![match self {
+            Self::FallBack(reason) => {
+                let fallback = PlannedChange::new(ChangeVerb::Update, "Postgres", "");
+                fallback
+                    .set("instead", "`postgres.fallback`")
+                    .set("because", reason)
+            }
+            Self::Managed(create) => create.planned(),
+            Self::FlyPostgres(change) => change.planned(),
+        }]
+    }
+}
+
+/// The creation of the server of this target, as data; `None`: it asks for none at Fly.io.
+fn creation(target: &Target) -> Option<PlannedChange> {
+    let spec = spec(target).filter(|spec| spec.external.is_none())?;
+    Some(match &spec.fly_postgres {
+        Some(legacy) => fly_postgres::ClusterChange::creation(target, legacy),
+        None => managed_postgres::CreateCluster::of(target),
+    })
+}
 
 impl Step for Postgres {
     type Observed = Observed;
@@ -116,6 +141,31 @@ impl Step for Postgres {
 
     fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<ServerChange> {
         observed.left.hold(decide(target, &observed.server))
+    }
+
+    fn plan(&self, target: &Target, _: &Observed, change: &ServerChange) -> Vec<PlannedChange> {
+        match change {
+            ServerChange::FlyPostgres(first) if first.is_first() => {
+                creation(target).into_iter().collect()
+            }
+            change => change.planned(),
+        }
+    }
+
+    fn billed(&self, cx: &Cx) -> Vec<Billed> {
+        let target = &cx.target;
+        match target.database() {
+            None | Some(target::Database::External(_)) => Vec::new(),
+            Some(target::Database::Managed(managed)) => vec![Billed::ManagedPostgres {
+                plan: managed.plan.clone(),
+                gb: managed.volume_size_gb,
+            }],
+            Some(target::Database::FlyPostgres(legacy)) => fly_postgres::billed(target, legacy),
+        }
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        creation(&cx.target).into_iter().collect()
     }
 
     fn intent(&self, target: &Target, change: &ServerChange) -> Option<Slot> {

@@ -24,11 +24,13 @@ use crate::{
         names::{self, REDIS_URL},
         redis_plans,
         release_secrets::{self, Leads},
+        wanted_secrets::set_secrets,
     },
     pipeline::{
-        Cx, Note, Removal, Slot, Step, StepChange, StepId, Verdict, Wake, Why, step::Result,
+        ChangeVerb, Cx, Note, PlannedChange, Removal, Slot, Step, StepChange, StepId, Verdict,
+        Wake, Why, step::Result,
     },
-    plan::Target,
+    plan::{Target, cost::Billed},
     store::claim,
 };
 
@@ -97,7 +99,32 @@ impl fmt::Display for RedisChange {
     }
 }
 
-impl StepChange for RedisChange {}
+impl StepChange for RedisChange {
+    fn planned(&self) -> Vec<PlannedChange> {
+        match self {
+            Self::Create(name) => vec![PlannedChange::new(ChangeVerb::Create, KIND, name)],
+            Self::Push => set_secrets("", [REDIS_URL]).into_iter().collect(),
+        }
+    }
+}
+
+/// All that is done where there is no Redis of the app. Pure.
+fn planned(target: &Target) -> Vec<PlannedChange> {
+    let Some(spec) = &target.provision.redis else {
+        return Vec::new();
+    };
+    let create = spec.upstash.as_ref().filter(|_| spec.external.is_none());
+    let create = create.map(|upstash| {
+        let region = upstash.region.as_ref().unwrap_or(&target.region);
+        let eviction = if upstash.eviction { "yes" } else { "no" };
+        PlannedChange::new(ChangeVerb::Create, KIND, names::redis(&target.app))
+            .set("plan", &upstash.plan)
+            .set("region", region)
+            .set("eviction", eviction)
+    });
+    let url = set_secrets(&target.app, [REDIS_URL]);
+    create.into_iter().chain(url).collect()
+}
 
 fn slot(name: String) -> Slot {
     Slot {
@@ -142,6 +169,31 @@ impl Step for Redis {
 
     fn diff(&self, target: &Target, observed: &Observed, _now: Timestamp) -> Verdict<RedisChange> {
         observed.left.hold(decide(target, &observed.state))
+    }
+
+    fn plan(&self, target: &Target, _: &Observed, change: &RedisChange) -> Vec<PlannedChange> {
+        match change {
+            RedisChange::Create(_) => planned(target),
+            RedisChange::Push => set_secrets(&target.app, [REDIS_URL]).into_iter().collect(),
+        }
+    }
+
+    /// Upstash sets its prices.
+    fn billed(&self, cx: &Cx) -> Vec<Billed> {
+        let spec = cx.target.provision.redis.as_ref();
+        let upstash = spec.filter(|spec| spec.external.is_none());
+        let upstash = upstash.and_then(|spec| spec.upstash.as_ref());
+        let name = |upstash: &crate::api::provision::UpstashRedis| {
+            format!("Upstash Redis {}", upstash.plan)
+        };
+        upstash
+            .map(|upstash| Billed::Other(name(upstash)))
+            .into_iter()
+            .collect()
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        planned(&cx.target)
     }
 
     fn intent(&self, _target: &Target, change: &RedisChange) -> Option<Slot> {

@@ -11,10 +11,11 @@ use crate::{
         app_secrets,
         lost::{self, Lost},
         release_secrets,
-        wanted_secrets::{self, Push, Wanted, rotation, store},
+        wanted_secrets::{self, Push, Wanted, rotation, set_secrets, store},
     },
     pipeline::{
-        ChangeKind, Cx, Note, Owner, Removal, Step, StepChange, StepId, Verdict, Why, step::Result,
+        ChangeKind, ChangeVerb, Cx, Note, Owner, PlannedChange, Removal, Step, StepChange, StepId,
+        Verdict, Why, step::Result,
     },
     plan::{Target, missing::kubectl},
     store::generated::{Changes, Rests},
@@ -36,6 +37,8 @@ pub struct SecretsState {
     push: Push,
     /// The push waits until Deploy may begin: a release with other secrets serves.
     waits: bool,
+    /// Generated values that do not exist yet.
+    missing: Vec<String>,
     /// Name of the Secret with the generated values.
     stored_in: String,
     /// Number of the requested secrets whose values exist.
@@ -78,6 +81,17 @@ impl fmt::Display for SecretsChange {
 }
 
 impl StepChange for SecretsChange {
+    fn planned(&self) -> Vec<PlannedChange> {
+        let stored = |verb, what: &str| vec![PlannedChange::new(verb, "GeneratedSecrets", what)];
+        match self {
+            Self::Generate => stored(ChangeVerb::Create, ""),
+            Self::Replace => stored(ChangeVerb::Update, "as the annotation requests"),
+            Self::Rotate => stored(ChangeVerb::Update, "that have reached their age"),
+            Self::GiveUp => stored(ChangeVerb::Destroy, "whose overlap has ended"),
+            Self::Push(push) => push.planned(""),
+        }
+    }
+
     fn kind(&self) -> ChangeKind {
         match self {
             Self::Replace | Self::Rotate => ChangeKind::Rotation,
@@ -201,6 +215,7 @@ impl Step for Secrets {
             current: Vec::new(),
             push: Push::default(),
             waits: false,
+            missing: wanted.missing.clone(),
             stored_in: store(cx).name(),
             count: wanted.values.len(),
             rests: None,
@@ -251,6 +266,31 @@ impl Step for Secrets {
             return Verdict::Skipped(Why::new(Reason::NotRequested, "no `secrets`"));
         }
         Verdict::Done
+    }
+
+    fn plan(
+        &self,
+        target: &Target,
+        observed: &SecretsState,
+        change: &SecretsChange,
+    ) -> Vec<PlannedChange> {
+        let stores = !matches!(change, SecretsChange::Push(_));
+        let stores = stores.then(|| change.planned()).unwrap_or_default();
+        let mut push = observed.push.clone();
+        push.set.extend(observed.missing.iter().cloned());
+        let push = match observed.waits {
+            true => Vec::new(),
+            false => push.planned(&target.app),
+        };
+        stores.into_iter().chain(push).collect()
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        let generates = !cx.target.provision.secrets.generate.is_empty();
+        let generates = generates.then(|| SecretsChange::Generate.planned());
+        let names = wanted_secrets::requested(cx);
+        let set = set_secrets(&cx.target.app, names.iter().map(String::as_str));
+        generates.into_iter().flatten().chain(set).collect()
     }
 
     fn notes(&self, _target: &Target, observed: &SecretsState) -> Vec<Note> {
@@ -310,6 +350,7 @@ mod tests {
         SecretsState {
             unsettled,
             lost: None,
+            missing: Vec::new(),
             stored_in: "shop-golive".to_owned(),
             current: Vec::new(),
             push: Push {

@@ -16,7 +16,7 @@ use super::{
     machine_command::{self, DefaultCommand, KnownExec, Ran},
     memory::Memory,
     question,
-    report::{self, ObservedChecks},
+    report::{self, ObservedChecks, verified},
 };
 use crate::{
     api::{
@@ -29,7 +29,9 @@ use crate::{
         database_probe::{Command, Guess, declared, default_commands},
         names::public_host,
     },
-    pipeline::{Cx, Note, ProbeKind, ProvedBy, Step, StepId, Verdict, Why, step::Result},
+    pipeline::{
+        Cx, Note, PlannedChange, ProbeKind, ProvedBy, Step, StepId, Verdict, Why, step::Result,
+    },
     plan::{SmokeCheck, Target},
 };
 
@@ -232,6 +234,13 @@ impl Step for DatabaseCheck {
 
     fn id(&self) -> StepId {
         StepId::DatabaseCheck
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        match cx.target.database() {
+            Some(_) => verified(database_checks(&cx.target)),
+            None => Vec::new(),
+        }
     }
 
     async fn observe(&self, cx: &Cx) -> Result<ObservedChecks> {

@@ -11,7 +11,7 @@ use super::{
     look::{self, Look},
     memory::Memory,
     question,
-    report::{self, ObservedChecks},
+    report::{self, ObservedChecks, verified},
     tries::Tries,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
         evidence,
         names::{ADDRESS, public_host},
     },
-    pipeline::{Cx, Note, ProvedBy, Step, StepId, Verdict, Why, step::Result},
+    pipeline::{Cx, Note, PlannedChange, ProvedBy, Step, StepId, Verdict, Why, step::Result},
     plan::{Expects, SmokeCheck, Target},
 };
 
@@ -134,6 +134,10 @@ impl Step for EdgeChecks {
     /// The machines, if it needs them, were listed by Deploy in the same pass.
     fn reads(&self) -> u32 {
         0
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        verified(requests(&cx.target))
     }
 
     async fn observe(&self, cx: &Cx) -> Result<ObservedChecks> {

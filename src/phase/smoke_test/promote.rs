@@ -25,7 +25,7 @@ use crate::{
         wanted_secrets::Push,
     },
     pipeline::{
-        ChangeKind, Cx, Note, Step, StepChange, StepId, Verdict, Why,
+        ChangeKind, ChangeVerb, Cx, Note, PlannedChange, Step, StepChange, StepId, Verdict, Why,
         step::{Result, warn_of},
     },
     plan::{ServedSpec, Target},
@@ -100,6 +100,17 @@ impl fmt::Display for Promotion {
 
 /// Neither is drift: the machines of the release were made for it.
 impl StepChange for Promotion {
+    fn planned(&self) -> Vec<PlannedChange> {
+        match self {
+            Self::Record(record) => {
+                let name = record.number.to_string();
+                let record = PlannedChange::new(ChangeVerb::Record, "Release", name);
+                vec![record.set("outcome", "Serves")]
+            }
+            Self::Remove(push) => push.planned(""),
+        }
+    }
+
     fn kind(&self) -> ChangeKind {
         ChangeKind::Housekeeping
     }

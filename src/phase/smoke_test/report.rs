@@ -17,8 +17,18 @@ use crate::{
         status::{CheckResult, MAX_MESSAGE, SmokeTestResult},
     },
     phase::database,
-    pipeline::{Cx, Note, ProbeKind, ProvedBy, SmokeProof, Verdict, Wake, Why},
+    pipeline::{
+        ChangeVerb, Cx, Note, PlannedChange, ProbeKind, ProvedBy, SmokeProof, Verdict, Wake, Why,
+    },
+    plan::checks::SmokeCheck,
 };
+
+/// The checks that are made, as data.
+pub fn verified<'c>(checks: impl Iterator<Item = &'c SmokeCheck>) -> Vec<PlannedChange> {
+    let names = checks.map(|smoke| smoke.check.name.as_str());
+    let verify = PlannedChange::of_all(ChangeVerb::Verify, "SmokeCheck", names);
+    (verify.count > 0).then_some(verify).into_iter().collect()
+}
 
 /// The checks of a step, each with its tries since it was last decided.
 #[derive(Clone, Debug, Default)]

@@ -18,10 +18,9 @@ use crate::{
     api::Reason,
     error::Error,
     fly,
-    net::probe::Probe,
     phase::PHASES,
     pipeline::{
-        Act, Fence, Installation, Origin, Owner, Step, StepChange, Timing, Verdict, Wake, Why,
+        Act, ChangeVerb, Fence, PlannedChange, Step, StepChange, Timing, Verdict, Wake, Why,
         advance::BoxFuture,
         announce::Announced,
         recheck,
@@ -29,7 +28,6 @@ use crate::{
         verdict::{Result, Slot},
     },
     plan::{Target, refs::Refs, testing},
-    process::{outside::Outside, turnstile::Turnstile, waker::Waker},
 };
 
 /// Longest time that anything here takes, on a busy computer too.
@@ -79,6 +77,10 @@ struct Made {
     act: fn(),
     /// Its create is announced; `true`: and expected.
     slot: Option<bool>,
+    /// What its change does.
+    verb: ChangeVerb,
+    /// Everything else is inside of what it makes.
+    founds: bool,
 }
 
 impl Made {
@@ -93,6 +95,8 @@ impl Made {
             observe,
             act: || (),
             slot: None,
+            verb: ChangeVerb::Create,
+            founds: false,
         }
     }
 
@@ -134,7 +138,7 @@ impl Announcer for Told {
 }
 
 /// The change of every made-up step.
-struct PutRight;
+struct PutRight(ChangeVerb, StepId);
 
 impl std::fmt::Display for PutRight {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -142,7 +146,11 @@ impl std::fmt::Display for PutRight {
     }
 }
 
-impl StepChange for PutRight {}
+impl StepChange for PutRight {
+    fn planned(&self) -> Vec<PlannedChange> {
+        vec![PlannedChange::new(self.0, "Made", self.1.as_str())]
+    }
+}
 
 impl Step for Made {
     type Observed = Is;
@@ -169,13 +177,21 @@ impl Step for Made {
                 wake: Wake::Poll,
             },
             Is::Stopped => Verdict::Blocked(Why::new(Reason::FlyRefused, "it may not")),
-            Is::Wrong => Verdict::Change(PutRight),
+            Is::Wrong => Verdict::Change(PutRight(self.verb, self.id)),
         }
     }
 
     fn expected_creates(&self, _cx: &Cx) -> Vec<Slot> {
         let expected = self.slot == Some(true);
         expected.then(|| self.announced()).into_iter().collect()
+    }
+
+    fn expected(&self, _cx: &Cx) -> Vec<PlannedChange> {
+        PutRight(self.verb, self.id).planned()
+    }
+
+    fn is_foundation(&self) -> bool {
+        self.founds
     }
 
     fn intent(&self, _target: &Target, _change: &PutRight) -> Option<Slot> {
@@ -189,63 +205,7 @@ impl Step for Made {
 }
 
 fn cx() -> Cx {
-    let nobody = "http://127.0.0.1:9".to_owned();
-    let endpoints = fly::Endpoints {
-        machines: nobody.clone(),
-        api: nobody.clone(),
-        uiex: nobody.clone(),
-        registry: nobody,
-    };
-    let kube = tower::service_fn(|_: http::Request<kube::client::Body>| async {
-        Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("there is none"))
-    });
-    let target = testing::target("");
-    Cx {
-        care: super::super::cx::Care::Wanted,
-        fly: fly::Fly::new(endpoints, fly::HttpOptions::default())
-            .unwrap()
-            .client(target.token.clone()),
-        target: target.into(),
-        refs: Refs::default().into(),
-        owner: Owner {
-            namespace: "n".to_owned(),
-            name: "shop".to_owned(),
-            uid: "u".to_owned(),
-            generation: 1,
-        },
-        origin: Origin::default(),
-        kube: kube::Client::new(kube, "n"),
-        probe: Probe::new(&[], None, &crate::clock::ServerClock::of_kubernetes()).unwrap(),
-        outside: Outside::new(
-            Default::default(),
-            Turnstile::new(8),
-            "n".to_owned(),
-            Waker::new(|_| {}),
-        ),
-        vendors: crate::net::vendor::testing::nobody(),
-        facts: Default::default(),
-        journal: Default::default(),
-        intents: Default::default(),
-        background: Default::default(),
-        waker: Waker::new(|_| {}),
-        installation: Arc::new(Installation {
-            watched: Vec::new(),
-            own_namespace: "n".to_owned(),
-            fingerprint_key: b"key".to_vec().into(),
-            app_tokens: false,
-            secrets: crate::plan::refs::Allowed::All,
-            looks: Turnstile::with_share(1, 1),
-            timing: Timing::default(),
-            clock: crate::clock::ServerClock::at(Timestamp::UNIX_EPOCH),
-            scale: Default::default(),
-            prometheus: Default::default(),
-        }),
-        fence: Fence::new(|| true),
-        act: Act::Apply,
-        recorded: Default::default(),
-        pass: 0,
-        requests: 0,
-    }
+    super::super::testing::cx(testing::target(""), Refs::default())
 }
 
 /// Runs these steps as one phase, once, and says where each of them stands.
@@ -544,7 +504,8 @@ fn stuck(memory: &Observations, state: PhaseProgress) -> Report {
     Report {
         sent: Vec::new(),
         phases: reports.collect(),
-        behind_gate: Vec::new(),
+        ahead: Vec::new(),
+        unknown: Vec::new(),
     }
 }
 
@@ -695,6 +656,7 @@ fn what_holds_for_a_moment_is_looked_at_when_that_is_over_and_nothing_else_with_
     assert_eq!(verify, now + timing.recheck / 2);
 }
 
+mod ahead;
 mod announced;
 mod kept;
 mod looks;

@@ -30,6 +30,7 @@ fn subject<'a>(generation: i64, digest: &'a str, gates: &'a [Gate]) -> Subject<'
         written: Some(at(0)),
         digest,
         release: Some(1),
+        destroys: &[],
         gates,
         planned: false,
     }
@@ -45,6 +46,7 @@ fn vote(who: &str, second: i64, decision: Decision) -> Vote {
             activation: "shop".into(),
             gate: DecidedOn::Deploy,
             digest: PLAN.into(),
+            generation: None,
             decision,
             approver: who.into(),
             message: None,
@@ -308,4 +310,17 @@ fn a_decision_about_no_activation_is_reported_once() {
     let gates = [gate(GatedPhase::Deploy)];
     let ballots = judge(&[known], &subject(1, PLAN, &gates), at(8));
     assert_eq!(states(&ballots), [ApprovalState::ActivationNotFound]);
+}
+
+#[test]
+fn a_decision_that_names_an_earlier_generation_does_not_count() {
+    let gates = [gate(GatedPhase::Deploy)];
+    let now = subject(3, PLAN, &gates);
+    let about = |generation: i64| {
+        let mut cast = vote("anna", 5, Decision::Approve);
+        cast.spec.generation = Some(generation);
+        states(&judge(&[cast], &now, at(6)))
+    };
+    assert_eq!(about(3), [ApprovalState::Counts]);
+    assert_eq!(about(2), [ApprovalState::Superseded]);
 }

@@ -101,6 +101,7 @@ fn a_gate_before_the_integrations_is_told_before_what_they_lack() {
             ..GateStatus::default()
         },
         message: "what the gate says".to_owned(),
+        opens: None,
     });
     let told = next(Some(&first), &object, &seen(&target, &waits), at(60));
     let action = told.next_action.unwrap();

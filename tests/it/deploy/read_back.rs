@@ -148,9 +148,9 @@ async fn what_nobody_declared_and_somebody_changed_is_told_by_field_and_put_righ
     let before = serving(&env)["config"].clone();
     let id = serving(&env)["id"].as_str().unwrap().to_owned();
     let fields = [
-        "env EXTRA was added",
-        "guest.memory_mb is 512 instead of 256",
-        "restart.policy is always instead of on-failure",
+        "env EXTRA removed",
+        "guest.memory_mb 512 → 256",
+        "restart.policy always → on-failure",
     ];
 
     change(&env, &id, |config| {

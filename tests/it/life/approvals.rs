@@ -91,7 +91,12 @@ async fn an_approval_opens_what_it_was_made_for_once() {
     deploy(&env, "hola", "again").await;
     let second = asked(&env, generation(&env).await).await;
     assert_ne!(second, first);
-    decide(&env, "second", json!({"digest": second})).await;
+    let about = json!({"digest": second, "generation": 1});
+    decide(&env, "old-news", about).await;
+    let status = becomes(&env, "old-news", ApprovalState::Superseded).await;
+    assert!(status.message.contains("about generation 1"), "{status:?}");
+    let about = json!({"digest": second, "generation": generation(&env).await});
+    decide(&env, "second", about).await;
     env.wait_live("hola").await;
     deploy(&env, "hola", "1.0.0").await;
     let third = asked(&env, generation(&env).await).await;
@@ -155,6 +160,10 @@ async fn a_decision_that_does_not_count_says_why_and_the_latest_of_a_person_coun
     decide(&env, "no", json!({"digest": digest, "decision": "Reject"})).await;
     let status = stopped(&env, "hola", "Rejected").await;
     assert!(message(&status, "Ready").contains("another ActivationApproval"));
+    // A late approval opens it: what it is about stays known.
+    let plan = status.plan.unwrap();
+    let machines = plan.changes.iter().any(|change| change.step == "Machines");
+    assert!(plan.complete && machines, "{plan:#?}");
     becomes(&env, "no", ApprovalState::Counts).await;
     // Another generation of the same plan asks anew, and the rejection is void.
     env.patch("hola", json!({"spec": {"deploy": {"owner": "ops"}}}))

@@ -133,7 +133,7 @@ async fn an_app_of_a_lost_cluster_is_taken_over_on_request_without_a_restart() {
         .await;
     let plan = &status.plan.unwrap().changes[0].change;
     assert!(plan.contains(&before[0].0), "{plan}");
-    assert!(plan.contains("they stay"), "{plan}");
+    assert!(plan.contains("which stay"), "{plan}");
 
     env.patch("hola", json!({"spec": {"mode": "Apply"}})).await;
     until_deployed(&env, "hola").await;

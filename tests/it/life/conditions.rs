@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use golive::api::Activation;
+use golive::api::{Activation, status::PlannedChange};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, ResourceExt,
@@ -405,7 +405,23 @@ async fn a_plan_says_what_would_be_done_and_writes_nothing_to_fly() {
         .await;
 
     let plan = status.plan.clone().unwrap();
-    assert!(!plan.changes.is_empty(), "{status:?}");
+    // It is whole at the first look, though nothing of it exists yet.
+    assert!(plan.complete && plan.unknown.is_empty(), "{plan:?}");
+    for (step, line) in [
+        ("App", "create Fly app "),
+        ("Addresses", "create address"),
+        ("Machines", "create machine"),
+        ("EdgeChecks", "verify SmokeCheck"),
+    ] {
+        let mut changes = plan.changes.iter();
+        let planned =
+            |change: &PlannedChange| change.step == step && change.change.starts_with(line);
+        assert!(changes.any(planned), "{step}: {line}: {plan:#?}");
+    }
+    assert_eq!(plan.generation, status.observed_generation);
+    let cost = plan.cost_per_month.unwrap();
+    assert_eq!(cost.before, "0.00", "{cost:?}");
+    assert!(cost.after.parse::<f64>().unwrap() > 0.0, "{cost:?}");
     assert!(is(&status, "Ready", "Unknown"), "{status:?}");
     assert!(!is(&status, "Reconciling", "True"), "{status:?}");
     assert_eq!(env.sim.mutations(), 0);
@@ -413,7 +429,10 @@ async fn a_plan_says_what_would_be_done_and_writes_nothing_to_fly() {
 
     env.patch("hola", json!({"spec": {"mode": "Apply"}})).await;
     let status = recovered(&env, "hola").await;
-    assert!(status.plan.unwrap().changes.is_empty());
+    let plan = status.plan.unwrap();
+    assert!(plan.changes.is_empty() && plan.complete, "{plan:#?}");
+    let cost = plan.cost_per_month.unwrap();
+    assert_eq!(cost.before, cost.after);
     history.keeps_the_contract();
     assert!(warnings(&env, "hola").await.is_empty());
 }
@@ -471,7 +490,7 @@ async fn drift_that_is_only_to_be_reported_is_told_and_left() {
     let status = env.wait_for("hola", "Drifted", "True").await;
 
     assert!(
-        message(&status, "Drifted").contains("create the machines"),
+        message(&status, "Drifted").contains("create machine golive-app-"),
         "{}",
         message(&status, "Drifted")
     );

@@ -208,7 +208,7 @@ async fn secrets_come_back_while_a_gate_waits_and_after_a_rollback_and_are_only_
     by_hand(&env, &[("API_KEY", None)]).await;
     env.wait("hola", "it is told", |status| {
         let text = message(status, "Drifted");
-        text.contains("set the secrets API_KEY again") && text.contains("Report")
+        text.contains("update Secrets: API_KEY changed") && text.contains("Report")
     })
     .await;
     assert!(!digests(&env).contains_key("API_KEY"));
@@ -300,14 +300,23 @@ async fn secrets_of_the_spec_wait_for_the_gate_and_machines_start_with_those_of_
     let planned = json!({"mode": "Plan", "deploy": {"image": image("2")}});
     waits(&env, planned, "Planned").await;
     others(&env, ANOTHER).await;
-    let push = "set the secrets API_KEY, NEW_KEY; remove MAIL_KEY";
     let plans = |status: &ActivationStatus| {
-        let plan = status.plan.as_ref();
-        plan.is_some_and(|plan| {
-            plan.changes
-                .iter()
-                .any(|planned| planned.change.contains(push))
-        })
+        let changes = status.plan.iter().flat_map(|plan| &plan.changes);
+        let has = |line: &str| {
+            changes
+                .clone()
+                .any(|planned| planned.change.starts_with(line))
+        };
+        has("update Secrets hola-")
+            && has("destroy Secrets hola-")
+            && changes.clone().any(|planned| {
+                planned
+                    .change
+                    .ends_with(": API_KEY changed, NEW_KEY changed")
+            })
+            && changes
+                .clone()
+                .any(|planned| planned.change.ends_with(": MAIL_KEY removed"))
     };
     env.wait("hola", "the secrets are planned", plans).await;
     by_hand(&env, &[("JWT_SECRET", None)]).await;

@@ -29,7 +29,10 @@ use crate::{
         targets::Targets,
         wanted::WantedRelease,
     },
-    pipeline::{ChangeKind, Cx, Note, Slot, StepChange, Verdict, Why, step::Result},
+    pipeline::{
+        ChangeKind, ChangeVerb, Cx, Note, PlannedChange, Slot, StepChange, Verdict, Why,
+        step::Result,
+    },
     plan::Target,
 };
 
@@ -114,6 +117,19 @@ impl fmt::Display for Change {
 }
 
 impl StepChange for Change {
+    fn planned(&self) -> Vec<PlannedChange> {
+        let record = |number: u64, what: &str| {
+            let record = PlannedChange::new(ChangeVerb::Record, "Release", number.to_string());
+            vec![record.set("outcome", what)]
+        };
+        match self {
+            Self::Begin(release) => record(release.number, "Begun"),
+            Self::Machine(change) => vec![change.planned()],
+            Self::Fail(failed) => failed.planned(),
+            Self::Pass(release, command) => record(release.number, &format!("{command} has run")),
+        }
+    }
+
     fn kind(&self) -> ChangeKind {
         match self {
             Self::Fail(failed) => failed.kind(),
@@ -123,6 +139,11 @@ impl StepChange for Change {
 }
 
 impl Change {
+    /// Whether it runs the command.
+    pub fn runs(&self) -> bool {
+        matches!(self, Self::Machine(one_off::Action::Run { .. }))
+    }
+
     /// What has to be announced before it is sent.
     pub fn intent(&self) -> Option<Slot> {
         match self {

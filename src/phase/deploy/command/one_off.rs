@@ -28,7 +28,7 @@ use crate::{
         releases::record::CommandRun,
         roster,
     },
-    pipeline::{Cx, Slot, Timing, Verdict, Wake, Why, step::Result},
+    pipeline::{ChangeVerb, Cx, PlannedChange, Slot, Timing, Verdict, Wake, Why, step::Result},
 };
 
 /// Pause between two observations of a trial, whose checks have no long poll.
@@ -123,6 +123,26 @@ impl fmt::Display for Action {
 }
 
 impl Action {
+    /// The same as data.
+    pub fn planned(&self) -> PlannedChange {
+        match self {
+            Self::Run {
+                program,
+                name,
+                region,
+                config,
+                ..
+            } => {
+                let run = PlannedChange::new(ChangeVerb::Run, program.kind(), name);
+                run.set("image", &config.image).set("region", region)
+            }
+            Self::Mark { name, .. } => {
+                PlannedChange::new(ChangeVerb::Record, "CommandResult", name)
+            }
+            Self::End { name, .. } => PlannedChange::new(ChangeVerb::Stop, "Command", name),
+        }
+    }
+
     /// A run is announced: names are unique among live machines only, and this machine ends.
     pub fn intent(&self) -> Option<Slot> {
         match self {

@@ -38,6 +38,16 @@ impl Program {
         }
     }
 
+    /// Its kind in a plan.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Release => "ReleaseCommand",
+            Self::Seed => "SeedCommand",
+            Self::Check { .. } => "MachineCheck",
+            Self::Trial { .. } => "Trial",
+        }
+    }
+
     /// Its key in fly.toml.
     pub fn key(&self) -> &'static str {
         match self {

@@ -19,7 +19,8 @@ use crate::{
         },
         marks::RELEASE_KEY,
     },
-    pipeline::{Cx, Slot, StepId, step::Result},
+    pipeline::{ChangeVerb, Cx, PlannedChange, Slot, StepId, step::Result},
+    plan::Target,
 };
 
 /// The release command.
@@ -37,6 +38,15 @@ impl OneOffStep for ReleaseCommand {
             .then(|| one_off::slot(format!("{}-0", announced(1))))
             .into_iter()
             .collect()
+    }
+
+    fn run(&self, target: &Target) -> Option<PlannedChange> {
+        let config = target.config().ok()?;
+        config.app.deploy.release_command.as_ref()?;
+        let run = PlannedChange::new(ChangeVerb::Run, Program::Release.kind(), "");
+        let reversible = target.deploy.migrations.reversible;
+        let run = run.set("image", target.image_name());
+        Some(run.set("declared reversible", if reversible { "yes" } else { "no" }))
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observation> {

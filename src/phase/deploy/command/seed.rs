@@ -20,7 +20,8 @@ use crate::{
         fleet::slots,
         release::{store, targets},
     },
-    pipeline::{Cx, StepId, step::Result},
+    pipeline::{ChangeVerb, Cx, PlannedChange, StepId, step::Result},
+    plan::Target,
 };
 
 /// The seed command.
@@ -29,6 +30,13 @@ pub struct SeedCommand;
 impl OneOffStep for SeedCommand {
     const ID: StepId = StepId::SeedCommand;
     const NEEDS: &'static [StepId] = &[StepId::ReleaseCommand];
+
+    fn run(&self, target: &Target) -> Option<PlannedChange> {
+        let config = target.config().ok()?;
+        config.app.deploy.seed_command.as_ref()?;
+        let run = PlannedChange::new(ChangeVerb::Run, Program::Seed.kind(), "");
+        Some(run.set("image", target.image_name()))
+    }
 
     async fn observe(&self, cx: &Cx) -> Result<Observation> {
         let config = cx.target.config()?;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::observation::{self, Change, Observation};
 use crate::{
-    pipeline::{Cx, Note, Slot, Step, StepId, Verdict, step::Result},
+    pipeline::{Cx, Note, PlannedChange, Slot, Step, StepChange, StepId, Verdict, step::Result},
     plan::Target,
 };
 
@@ -22,6 +22,9 @@ pub trait OneOffStep: Send + Sync + 'static {
     fn expected_creates(&self, _cx: &Cx) -> Vec<Slot> {
         Vec::new()
     }
+
+    /// The run of the command for the target, as data; `None`: the target has no such command.
+    fn run(&self, target: &Target) -> Option<PlannedChange>;
 
     /// See [`Step::observe`].
     fn observe(&self, cx: &Cx) -> impl Future<Output = Result<Observation>> + Send;
@@ -57,6 +60,22 @@ impl<S: OneOffStep> Step for OneOff<S> {
 
     fn diff(&self, target: &Target, observation: &Observation, now: Timestamp) -> Verdict<Change> {
         observation.decide(target, now)
+    }
+
+    /// What is recorded before the command runs is no change beside the run.
+    fn plan(
+        &self,
+        target: &Target,
+        _observation: &Observation,
+        change: &Change,
+    ) -> Vec<PlannedChange> {
+        let runs = matches!(change, Change::Begin(_)) || change.runs();
+        let run = self.0.run(target).filter(|_| runs);
+        run.map_or_else(|| change.planned(), |run| vec![run])
+    }
+
+    fn expected(&self, cx: &Cx) -> Vec<PlannedChange> {
+        self.0.run(&cx.target).into_iter().collect()
     }
 
     fn notes(&self, _target: &Target, observation: &Observation) -> Vec<Note> {

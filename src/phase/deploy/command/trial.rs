@@ -32,7 +32,8 @@ use crate::{
         },
         marks::{RELEASE_KEY, SLOT_KEY, TRIAL_KEY, UID_KEY},
     },
-    pipeline::{Cx, Slot, StepId, step::Result},
+    pipeline::{ChangeVerb, Cx, PlannedChange, Slot, StepId, step::Result},
+    plan::Target,
 };
 
 /// The trial of the image.
@@ -49,6 +50,15 @@ impl OneOffStep for TryImage {
             .then(|| one_off::slot(format!("{}-0", announced(1))))
             .into_iter()
             .collect()
+    }
+
+    fn run(&self, target: &Target) -> Option<PlannedChange> {
+        target.deploy.try_image.as_ref()?;
+        let kind = Program::Trial {
+            steady: Duration::ZERO,
+        };
+        let run = PlannedChange::new(ChangeVerb::Run, kind.kind(), "");
+        Some(run.set("image", target.image_name()))
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observation> {

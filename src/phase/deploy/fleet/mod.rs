@@ -12,6 +12,7 @@ pub mod kept;
 pub mod leases;
 pub mod moves;
 pub mod next_move;
+pub mod outlook;
 pub mod readback;
 pub mod restart;
 pub mod retire;

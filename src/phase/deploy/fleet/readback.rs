@@ -194,6 +194,41 @@ pub fn differences(wanted: &MachineConfig, actual: &MachineConfig) -> Vec<Differ
     found
 }
 
+/// What a configuration says, field by field: the values that are shown, and of all others that there is one.
+/// Image and metadata are told elsewhere.
+pub fn told(config: &MachineConfig) -> Vec<(String, Option<String>)> {
+    let mut told = Vec::new();
+    if let Ok(Value::Object(fields)) = serde_json::to_value(config) {
+        let fields = fields.iter();
+        for (name, value) in fields.filter(|(name, _)| !["image", "metadata"].contains(&&***name)) {
+            tell(name, name, value, &mut told);
+        }
+    }
+    told
+}
+
+fn tell(path: &str, key: &str, value: &Value, told: &mut Vec<(String, Option<String>)>) {
+    match value {
+        Value::Null => {}
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let separator = if path == "env" { " " } else { "." };
+                tell(&format!("{path}{separator}{name}"), name, value, told);
+            }
+        }
+        Value::Array(list) if list.iter().any(Value::is_object) => {
+            for (at, value) in list.iter().enumerate() {
+                tell(&format!("{path}[{at}]"), key, value, told);
+            }
+        }
+        // The name of a variable says nothing about its value.
+        value => {
+            let is_shown = SHOWN.contains(&key) && !path.starts_with("env ");
+            told.push((path.to_owned(), is_shown.then(|| shown(key, value))));
+        }
+    }
+}
+
 /// What was given to a machine although nothing was asked for.
 fn unasked(wanted: &MachineConfig, actual: &MachineConfig, found: &mut Vec<Difference>) {
     if wanted.metrics.is_none() != actual.metrics.is_none() {

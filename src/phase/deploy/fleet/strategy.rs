@@ -60,14 +60,18 @@ pub struct Fleet<'a> {
 
 /// One slot: the machine that should fill it, the one that does, and what else has its mark.
 #[derive(Debug)]
-struct SlotState<'a> {
-    wanted: &'a WantedMachine,
-    fill: Option<&'a Machine>,
-    others: Vec<&'a Machine>,
+pub struct SlotState<'a> {
+    /// The machine that should fill it.
+    pub wanted: &'a WantedMachine,
+    /// The one that does.
+    pub fill: Option<&'a Machine>,
+    /// What else has its mark.
+    pub others: Vec<&'a Machine>,
 }
 
 impl SlotState<'_> {
-    fn is_updated(&self) -> bool {
+    /// Whether the machine that fills it was given what it should be.
+    pub fn is_updated(&self) -> bool {
         self.fill
             .is_some_and(|machine| self.wanted.was_given_to(machine))
     }
@@ -98,7 +102,8 @@ pub fn plan(fleet: &Fleet) -> Plan {
 }
 
 impl Fleet<'_> {
-    fn slots(&self) -> Vec<SlotState<'_>> {
+    /// The slots, in the order in which they are created.
+    pub fn slots(&self) -> Vec<SlotState<'_>> {
         self.wanted
             .iter()
             .map(|wanted| {
@@ -117,7 +122,7 @@ impl Fleet<'_> {
     }
 
     /// Whether the machine in a slot gets a successor beside it instead of an update.
-    fn replaces(&self, slot: &SlotState) -> bool {
+    pub fn replaces(&self, slot: &SlotState) -> bool {
         slot.fill.is_some()
             && !slot.is_updated()
             && (self.strategy == Strategy::BlueGreen
@@ -143,7 +148,7 @@ impl Fleet<'_> {
     /// A version that this process wrote is not compared field by field: however the platform
     /// spells it, writing it again would change nothing and restart the machine. The image that its
     /// host reports is compared all the same, once the machine has settled.
-    fn is_current(&self, machine: &Machine, wanted: &WantedMachine) -> bool {
+    pub fn is_current(&self, machine: &Machine, wanted: &WantedMachine) -> bool {
         let marked = wanted.was_given_to(machine);
         let Some(config) = &machine.config else {
             // Its host cannot be reached, so that nothing can be compared or updated.
@@ -153,7 +158,7 @@ impl Fleet<'_> {
     }
 
     /// The fields in which a machine differs from what it was given.
-    fn differences(
+    pub fn differences(
         &self,
         machine: &Machine,
         wanted: &WantedMachine,

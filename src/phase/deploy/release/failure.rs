@@ -11,7 +11,7 @@ use super::{
     store,
     wanted::WantedRelease,
 };
-use crate::pipeline::{ChangeKind, Cx, StepChange, step::Result};
+use crate::pipeline::{ChangeKind, ChangeVerb, Cx, PlannedChange, StepChange, step::Result};
 
 /// A failed release, and what follows from its failure.
 #[derive(Debug, PartialEq)]
@@ -72,6 +72,17 @@ impl fmt::Display for FailedRelease {
 }
 
 impl StepChange for FailedRelease {
+    fn planned(&self) -> Vec<PlannedChange> {
+        let name = self.release.number.to_string();
+        let record = PlannedChange::new(ChangeVerb::Record, "Release", name);
+        let record = record.set("outcome", "Failed");
+        let restores = self.restores.as_ref();
+        vec![match restores {
+            Some((_, name)) => record.set("restores", name),
+            None => record,
+        }]
+    }
+
     fn kind(&self) -> ChangeKind {
         match self.restores {
             Some(_) => ChangeKind::RollbackStart,

@@ -19,7 +19,7 @@ use crate::{
         releases::{NewRelease, Release, ReleaseStatus},
     },
     flytoml::{self, Strategy},
-    pipeline::{Cx, Step, StepChange, StepId, Verdict, step::Result},
+    pipeline::{ChangeVerb, Cx, PlannedChange, Step, StepChange, StepId, Verdict, step::Result},
     plan::Target,
 };
 
@@ -65,7 +65,13 @@ impl fmt::Display for Begin {
     }
 }
 
-impl StepChange for Begin {}
+impl StepChange for Begin {
+    fn planned(&self) -> Vec<PlannedChange> {
+        let name = self.wanted.number.to_string();
+        let record = PlannedChange::new(ChangeVerb::Record, "FlyRelease", name);
+        vec![record.set("image", &self.wanted.image.pinned)]
+    }
+}
 
 impl Step for FlyRelease {
     type Observed = Observed;

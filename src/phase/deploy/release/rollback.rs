@@ -30,7 +30,10 @@ use crate::{
         status::{RollbackState, RollbackStatus, one_line},
     },
     phase::breach,
-    pipeline::{Cx, Note, Step, StepChange, StepId, Verdict, Wake, Why, step::Result},
+    pipeline::{
+        ChangeVerb, Cx, Note, PlannedChange, Step, StepChange, StepId, Verdict, Wake, Why,
+        step::Result,
+    },
     plan::{Target, refs::RollbackRequest},
 };
 
@@ -67,7 +70,17 @@ impl fmt::Display for Decided {
     }
 }
 
-impl StepChange for Decided {}
+impl StepChange for Decided {
+    fn planned(&self) -> Vec<PlannedChange> {
+        let name = self.record.number.to_string();
+        let record = PlannedChange::new(ChangeVerb::Record, "Release", name);
+        let record = record.set("decision", &self.line);
+        vec![match self.record.restores {
+            Some(number) => record.set("restores", number),
+            None => record,
+        }]
+    }
+}
 
 impl Step for Rollback {
     type Observed = Observed;

@@ -23,8 +23,8 @@ use crate::{
     api::policy::Deletion,
     phase::smoke_failure,
     pipeline::{
-        ChangeKind, Cx, Note, Owner, Removal, Step, StepChange, StepId, Verdict, Wake, Why,
-        step::Result,
+        ChangeKind, ChangeVerb, Cx, Note, Owner, PlannedChange, Removal, Step, StepChange, StepId,
+        Verdict, Wake, Why, step::Result,
     },
     plan::{Target, missing::kubectl},
 };
@@ -73,6 +73,17 @@ impl fmt::Display for RecordEnd {
 }
 
 impl StepChange for RecordEnd {
+    fn planned(&self) -> Vec<PlannedChange> {
+        match self {
+            Self::Success(wanted) => {
+                let name = wanted.number.to_string();
+                let record = PlannedChange::new(ChangeVerb::Record, "Release", name);
+                vec![record.set("outcome", "Succeeded")]
+            }
+            Self::Failure(failed) => failed.planned(),
+        }
+    }
+
     fn kind(&self) -> ChangeKind {
         match self {
             Self::Success(_) => ChangeKind::Ordinary,

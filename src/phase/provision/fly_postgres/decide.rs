@@ -7,17 +7,23 @@ use super::{
     state::{CONSUL, ClusterState, VOLUME, data_volumes, unusable},
 };
 use crate::{
-    api::{Reason, policy::Adoption, provision::FlyPostgres as Spec},
+    api::{Reason, policy::Adoption, provision::FlyPostgres as Spec, status::ExternalKind},
     fly::{self, Machine, MachineState, Volume, VolumeState},
+    flytoml,
     phase::{
         app_lookup::{Holder, NameStatus},
         app_name::holder,
         names,
     },
-    pipeline::{Owner, Slot, Verdict, Wake, Why},
-    plan::Target,
+    pipeline::{ChangeVerb, Owner, PlannedChange, Slot, Verdict, Wake, Why},
+    plan::{Target, cost::Billed},
     store::claim::Claim,
 };
+
+/// Kinds in a plan.
+const FLY_POSTGRES_KIND: &str = ExternalKind::FlyPostgres.as_str();
+const MACHINE_KIND: &str = ExternalKind::Machine.as_str();
+const VOLUME_KIND: &str = ExternalKind::Volume.as_str();
 
 /// What to do next. `app` is the app that is the cluster.
 #[derive(Debug, PartialEq)]
@@ -50,6 +56,64 @@ pub enum ClusterChange {
     Start(String, String),
     /// Extend this volume of the app to this size in GB.
     Extend(String, String, u32),
+}
+
+/// The cluster of this target as Fly.io bills it. Pure.
+pub fn billed(target: &Target, spec: &Spec) -> Vec<Billed> {
+    let one = || {
+        let machine = match flytoml::parse_size(&spec.size) {
+            Ok(guest) => Billed::Machine {
+                name: names::postgres(&target.app),
+                cpu_kind: guest.cpu_kind.unwrap_or_else(|| "shared".to_owned()),
+                cpus: guest.cpus.unwrap_or(1),
+                memory_mb: guest.memory_mb.unwrap_or(256),
+                gpu: guest.gpu_kind.is_some(),
+                region: target.region.clone(),
+            },
+            Err(_) => Billed::Other(format!("Fly Postgres {}", spec.size)),
+        };
+        [machine, Billed::Volume(spec.volume_size_gb)]
+    };
+    (0..spec.count).flat_map(|_| one()).collect()
+}
+
+impl ClusterChange {
+    /// The creation of the cluster of this target, as data.
+    pub fn creation(target: &Target, spec: &Spec) -> PlannedChange {
+        let name = names::postgres(&target.app);
+        PlannedChange::new(ChangeVerb::Create, FLY_POSTGRES_KIND, name)
+            .set("size", &spec.size)
+            .set("machines", spec.count)
+            .set("volume of each", format!("{} GB", spec.volume_size_gb))
+            .set("region", &target.region)
+    }
+
+    /// The same as data.
+    pub fn planned(&self) -> PlannedChange {
+        let of = |verb, kind: &str, name: &str| PlannedChange::new(verb, kind, name);
+        match self {
+            Self::Claim { app, .. } => of(ChangeVerb::Claim, FLY_POSTGRES_KIND, app),
+            Self::Create(app) => of(ChangeVerb::Create, FLY_POSTGRES_KIND, app),
+            Self::Generate(app) => of(ChangeVerb::Create, "Passwords", app),
+            Self::Secrets(app, names) => {
+                let set = of(ChangeVerb::Update, "Secrets", app);
+                names.iter().copied().fold(set, PlannedChange::changed)
+            }
+            Self::Volume(app, _) => of(ChangeVerb::Create, VOLUME_KIND, "").set("of", app),
+            Self::Machine { app, name, .. } => {
+                of(ChangeVerb::Create, MACHINE_KIND, name).set("of", app)
+            }
+            Self::Start(app, id) => of(ChangeVerb::Start, MACHINE_KIND, id).set("of", app),
+            Self::Extend(app, id, size) => of(ChangeVerb::Update, VOLUME_KIND, id)
+                .set("of", app)
+                .set("size", format!("{size} GB")),
+        }
+    }
+
+    /// Whether it begins a cluster of which there is nothing yet.
+    pub fn is_first(&self) -> bool {
+        matches!(self, Self::Claim { .. } | Self::Create(_))
+    }
 }
 
 impl fmt::Display for ClusterChange {

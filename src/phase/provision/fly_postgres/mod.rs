@@ -12,6 +12,6 @@ mod observe;
 mod state;
 
 pub use act::{act, remove};
-pub use decide::{ClusterChange, decide, intent};
+pub use decide::{ClusterChange, billed, decide, intent};
 pub use observe::{KIND, notes, observe};
 pub use state::ClusterState;

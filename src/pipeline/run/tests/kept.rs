@@ -129,6 +129,7 @@ async fn pass_of(
                 ..GateStatus::default()
             },
             message: String::new(),
+            opens: None,
         })
     };
     let first = std::future::ready(Ok(()));

@@ -18,6 +18,7 @@ use crate::{
 
 mod current;
 mod moves;
+mod outlook;
 
 const TOML: &str = "app = 'a'\n[http_service]\ninternal_port = 8080\n";
 const SIZED: &str = "app = 'a'\n[http_service]\ninternal_port = 8080\n[[vm]]\nmemory = '512mb'\n";
