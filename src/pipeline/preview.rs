@@ -263,7 +263,10 @@ pub fn found(
         })
     };
     let changes = preview.changes.iter();
-    let changes = changes.filter(|ahead| !is_settled(Some(ahead.phase), ahead.step));
+    let is_listed = |ahead: &&Ahead| reports.iter().any(|report| report.lists(&ahead.change));
+    let changes = changes
+        .filter(|ahead| !is_settled(Some(ahead.phase), ahead.step))
+        .filter(|ahead| !is_listed(ahead));
     let unknown = preview.unknown.iter().copied();
     let unknown = unknown.filter(|step| !is_settled(None, *step));
     (changes.cloned().collect(), unknown.collect())

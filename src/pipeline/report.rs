@@ -129,12 +129,13 @@ impl PhaseReport {
         Some((record.state.clone(), &record.changes))
     }
 
-    /// Whether a step of it plans this change: a later step would correct what an earlier one has not done yet.
-    pub fn lists(&self, change: &str) -> bool {
-        let mut planned = self.steps.iter().map(|(_, record)| record);
-        planned.any(|record| {
-            record.state == State::Planned && record.changes.iter().any(|line| line == change)
-        })
+    /// Whether a step of it plans this change: of two steps that would correct the same, one is listed.
+    pub fn lists(&self, change: &PlannedChange) -> bool {
+        let of = |change: &PlannedChange| (change.verb, change.kind.clone(), change.name.clone());
+        let wanted = of(change);
+        let planned = self.steps.iter().map(|(_, record)| record);
+        let mut planned = planned.filter(|record| record.state == State::Planned);
+        planned.any(|record| record.changes.iter().any(|planned| of(planned) == wanted))
     }
 
     /// A phase whose steps are not run in this pass.

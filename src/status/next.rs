@@ -175,8 +175,6 @@ fn summary(status: &mut ActivationStatus, seen: &PassResult<'_>, live: bool) {
         .map(|phase| phase.name.to_string());
 }
 
-}
-
 /// What a person must do now, with a command if there is one; `None` if nothing.
 fn next_action(
     status: &ActivationStatus,

@@ -404,7 +404,8 @@ mod tests {
         };
         Report {
             sent: Vec::new(),
-            behind_gate: Vec::new(),
+            ahead: Vec::new(),
+            unknown: Vec::new(),
             phases: vec![PhaseReport {
                 id: PhaseName::Observe,
                 progress: PhaseProgress::Running,
