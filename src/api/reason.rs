@@ -195,6 +195,8 @@ api_enum! {
         /// A secret of the release that serves is not at Fly.io as it was set, and its value is not in
         /// Kubernetes any more.
         ServingSecretLost = "ServingSecretLost",
+        /// A requested rotation of the generated secrets is refused: the value of its annotation is too long.
+        RotationRefused = "RotationRefused",
         /// A rotation of the generated secrets was requested, and waits until Deploy has set those that wait.
         RotationWaits = "RotationWaits",
         /// Redis failed at Fly.io.

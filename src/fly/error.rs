@@ -240,7 +240,7 @@ impl Error {
                 "no action needed; Golive retries when the registry allows it"
             }
             Class::Invalid if self.details.registry.is_some() => {
-                "make the image public, or push it to registry.fly.io under an app of this organization"
+                "correct the name, make the image public, or push it to registry.fly.io under an app of this organization"
             }
             Class::Transient | Class::Ambiguous => "no action needed; Golive retries",
             Class::Throttled { .. } => "no action needed; Golive retries when Fly.io allows it",

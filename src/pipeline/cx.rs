@@ -192,7 +192,7 @@ impl EarlierProof {
         }
     }
 
-    /// The same after a pass that was cut off: it may have run a command.
+    /// The same after a pass that was cut off, or beside another process: it may have run a command.
     #[must_use]
     pub fn cut_off(self) -> Self {
         Self {

@@ -197,6 +197,14 @@ fn creation(kind: RefKind, name: &str, keys: &[&str]) -> String {
     command
 }
 
+/// Why objects are not used that are too much together.
+pub fn too_much() -> String {
+    format!(
+        "the Secrets and ConfigMaps that the spec names have more than {} MiB or {MOST_KEYS} keys in all",
+        MOST_BYTES >> 20
+    )
+}
+
 /// The beginning of a command in a namespace; an empty one is that of the person.
 pub fn kubectl(namespace: &str) -> String {
     if namespace.is_empty() {
@@ -240,11 +248,9 @@ impl fmt::Display for Missing {
                 f,
                 "the Secret {name} does not have the label {LABEL_ALLOW}={ALLOWED}, without which no Activation may use it here (`--require-secret-opt-in`)"
             ),
-            Self::TooMuch { kind, name } => write!(
-                f,
-                "the {kind:?} {name} is not used: the Secrets and ConfigMaps that the spec names have more than {} MiB or {MOST_KEYS} keys in all",
-                MOST_BYTES >> 20
-            ),
+            Self::TooMuch { kind, name } => {
+                write!(f, "the {kind:?} {name} is not used: {}", too_much())
+            }
             Self::Unusable { name, key, defect } => {
                 write!(f, "the value of key {key} of the Secret {name} {defect}")
             }

@@ -100,6 +100,9 @@ pub struct Target {
     pub retry: BTreeSet<String>,
     /// Token that requests new values of the generated secrets.
     pub rotation: Option<String>,
+    /// Length in bytes of such a token that is refused: it is longer than [`MAX_TOKEN`], and it would be stored
+    /// whole beside the values.
+    pub refused_rotation: Option<usize>,
     image: ImageTarget,
     config: Result<Arc<FlyConfig>, ConfigInvalid>,
     deadlines: [(PhaseName, Option<Duration>); 5],
@@ -169,7 +172,7 @@ impl Target {
         let spec = &activation.spec;
         let config = fly_config::config(activation, refs);
         let annotations = activation.annotations();
-        let rotation = annotations.get(ANNOTATION_ROTATE).cloned();
+        let (rotation, refused_rotation) = rotation(annotations.get(ANNOTATION_ROTATE));
         let integrations = spec.integrations.as_ref().filter(|asked| asked.any());
         let verified = integrations.map(|asked| asked.deadline.get());
         Self {
@@ -193,6 +196,7 @@ impl Target {
             retry: retry(activation),
             identity: identity(activation, refs, followed, rotation.as_deref(), key),
             rotation,
+            refused_rotation,
             image: ImageTarget {
                 reference: image(&spec.deploy, followed),
                 name: image_name(&spec.deploy, followed),
@@ -409,6 +413,14 @@ fn retry(activation: &Activation) -> BTreeSet<String> {
     let from = token(ANNOTATION_RETRY_FROM)
         .filter(|token| retry_from(token).is_some_and(|phase| phase <= PhaseName::Deploy));
     token(ANNOTATION_RETRY).into_iter().chain(from).collect()
+}
+
+/// The token that requests new values of the generated secrets, or the length of one that is refused. Pure.
+fn rotation(token: Option<&String>) -> (Option<String>, Option<usize>) {
+    match token {
+        Some(token) if token.len() > MAX_TOKEN => (None, Some(token.len())),
+        token => (token.cloned(), None),
+    }
 }
 
 /// Parses a value of the annotation `golive.dev/retry-from`, a phase: `Deploy`, or

@@ -148,8 +148,15 @@ pub fn cx_for(
     let context = pass.context;
     observations.passes += 1;
     let mut recorded = pass.old.as_ref().map(Recorded::of).unwrap_or_default();
-    let earlier = || pass.old.as_ref().map(EarlierProof::of).unwrap_or_default();
-    recorded.earlier = observations.earlier.get_or_insert_with(earlier).clone();
+    let earlier = observations.earlier.take();
+    let earlier = earlier.or_else(|| pass.old.as_ref().map(EarlierProof::of));
+    let earlier = earlier.unwrap_or_default();
+    recorded.earlier = match pass.publisher.is_shared() {
+        // The other one may have run a command since.
+        true => earlier.cut_off(),
+        false => earlier,
+    };
+    observations.earlier = Some(recorded.earlier.clone());
     Cx {
         care: Care::Wanted,
         fly: context

@@ -237,6 +237,11 @@ impl<'a> StatusPublisher<'a> {
         self.published.take_others()
     }
 
+    /// Whether another process works on the object too.
+    pub fn is_shared(&self) -> bool {
+        self.published.is_shared()
+    }
+
     /// This process has changed the metadata of the object: its versions before and after.
     pub fn metadata_changed(&self, versions: (&str, &str)) {
         self.published.metadata_changed(versions);

@@ -263,13 +263,14 @@ fn crash_loop(
     begun(events, before, phase, Reason::CrashLooping);
 }
 
-/// A rotation that somebody has requested, perhaps because a value has leaked, is not made yet.
+/// A rotation that somebody has requested, perhaps because a value has leaked, is not made yet, or not at all.
 fn rotation_waits(
     events: &mut Vec<Event>,
     before: Option<&crate::api::status::PhaseStatus>,
     phase: &crate::api::status::PhaseStatus,
 ) {
     begun(events, before, phase, Reason::RotationWaits);
+    begun(events, before, phase, Reason::RotationRefused);
 }
 
 /// A warning of the first step that has this reason, once when that begins.

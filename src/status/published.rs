@@ -27,6 +27,8 @@ struct Inner {
     message_due: Option<Instant>,
     unanswered: Option<Unanswered>,
     overwritten: Option<Overwritten>,
+    /// Another process of Golive has written the status beside this one.
+    is_shared: bool,
     /// Creates that others have announced, which this process has not taken over yet.
     others: Vec<Intent>,
     /// The slots and nonces of the announcements that were in the status, the newest last. Two processes
@@ -118,6 +120,7 @@ impl Published {
                 .retain(|known| held.iter().any(|held| held.slot == known.slot));
         }
         inner.overwritten = Some(Overwritten { by_stranger });
+        inner.is_shared |= !by_stranger;
     }
 
     /// This process has changed the metadata of the object, which had one version and has another now.
@@ -143,6 +146,12 @@ impl Published {
     /// Whether somebody else has written the status since this process did.
     pub fn overwritten(&self) -> Option<Overwritten> {
         self.lock().overwritten
+    }
+
+    /// Whether another process of Golive has ever written the status beside this one: it may have done what this one
+    /// knows nothing of.
+    pub fn is_shared(&self) -> bool {
+        self.lock().is_shared
     }
 
     /// Creates that others have announced, which this process has not taken over yet.
@@ -362,6 +371,11 @@ mod tests {
             published.observe(&object(5, &json!({"uid": "u"}), &json!([])));
             published.observe(&object(6, &json!({"url": "https://x"}), &fields(manager)));
             assert_eq!(published.overwritten(), Some(Overwritten { by_stranger }));
+            assert_eq!(published.is_shared(), !by_stranger);
+            // Our own write changes nothing about that.
+            let mine = object(7, &json!({"uid": "u"}), &json!([]));
+            published.set(mine.status.clone().unwrap(), Stored::of(&mine));
+            assert_eq!(published.is_shared(), !by_stranger);
         }
     }
 

@@ -332,7 +332,8 @@ fn waits(activation: &Activation, status: &ActivationStatus) -> Vec<Wait> {
                 person,
                 owner: phase.owner.clone(),
                 since: at(step.started_at.as_ref()),
-                until: at(phase.deadline.as_ref()),
+                // The deadline is the phase's, and the wait does not end with it.
+                until: None,
             });
         }
     }

@@ -76,7 +76,7 @@ impl Check for ImageResolvable {
             RegistryAnswer::Refused(why) => Finding::failed(
                 Reason::ImageForbidden,
                 format!("the registry refuses {name} ({why})"),
-                PUBLIC,
+                MISTYPED,
             ),
             RegistryAnswer::Private(why) => Finding::failed(
                 Reason::ImageForbidden,
@@ -143,6 +143,9 @@ fn push(reference: &fly::ImageReference, name: &str) -> String {
         (Some(_), _) => "push an image with this digest".to_owned(),
     }
 }
+
+/// What to do about an image that a registry refuses: many say so of one that does not exist.
+const MISTYPED: &str = "correct the name, make the image public, or push it to registry.fly.io under an app of this organization";
 
 /// How to make an image one that Fly.io can pull.
 const PUBLIC: &str =

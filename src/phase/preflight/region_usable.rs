@@ -40,21 +40,58 @@ struct Crowded {
     fits: u32,
 }
 
+/// What a person can do about a region that takes no new machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Another region alone.
+    Another,
+    /// Or a plan that is paid.
+    OrPay,
+    /// Or time.
+    OrWait,
+    /// Or less.
+    OrLess,
+}
+
+impl Way {
+    /// In words. The primary region cannot be changed. Pure.
+    fn action(self, is_primary: bool) -> &'static str {
+        match (self, is_primary) {
+            (Self::Another, false) => "choose another region",
+            (Self::Another, true) => "delete this Activation and create it again in another region",
+            (Self::OrPay, false) => "choose another region, or a paid plan",
+            (Self::OrPay, true) => {
+                "choose a paid plan, or delete this Activation and create it again in another region"
+            }
+            (Self::OrWait, false) => "choose another region, or wait",
+            (Self::OrWait, true) => {
+                "wait, or delete this Activation and create it again in another region"
+            }
+            (Self::OrLess, false) => {
+                "request fewer or smaller machines, declare `deploy.fallbackSizes`, choose another region, or wait"
+            }
+            (Self::OrLess, true) => {
+                "request fewer or smaller machines, declare `deploy.fallbackSizes`, wait, or delete this Activation and create it again in another region"
+            }
+        }
+    }
+}
+
 /// Why a region takes no new machines.
-fn obstacle(region: &Region, paid: Option<bool>) -> Option<(Reason, String, &'static str)> {
+fn obstacle(region: &Region, paid: Option<bool>) -> Option<(Reason, String, Way)> {
     let code = &region.code;
     if region.deprecated == Some(true) {
         return Some((
             Reason::RegionUnusable,
             format!("the region {code} is deprecated and takes no new machines"),
-            "choose another `region`",
+            Way::Another,
         ));
     }
     if region.requires_paid_plan == Some(true) && paid == Some(false) {
         return Some((
             Reason::RegionUnusable,
             format!("the region {code} requires a paid plan, which the organization does not have"),
-            "choose another `region`, or a paid plan",
+            Way::OrPay,
         ));
     }
     // The unit of the number is not published; zero or less means full in any unit.
@@ -62,7 +99,7 @@ fn obstacle(region: &Region, paid: Option<bool>) -> Option<(Reason, String, &'st
         return Some((
             Reason::CapacityUnavailable,
             format!("the region {code} has no room for new machines now"),
-            "choose another `region`, or wait",
+            Way::OrWait,
         ));
     }
     None
@@ -131,9 +168,8 @@ impl Check for RegionUsable {
     fn judge(&self, target: &Target, found: &Regions) -> Finding {
         let mut good = Vec::new();
         for code in codes(target) {
-            match found.judge(code) {
+            match found.judge(code, code == target.region) {
                 Ok(message) => good.push(message),
-                Err(bad) if code == target.region => return bad.also(ANOTHER),
                 Err(bad) => return bad,
             }
         }
@@ -154,7 +190,7 @@ fn codes(target: &Target) -> BTreeSet<&str> {
 
 impl Regions {
     /// The evidence that a region is usable, or the finding that it is not.
-    fn judge(&self, code: &str) -> Result<String, Finding> {
+    fn judge(&self, code: &str, is_primary: bool) -> Result<String, Finding> {
         let Some(region) = find(&self.all, code) else {
             let usable: Vec<&str> = self
                 .all
@@ -162,11 +198,15 @@ impl Regions {
                 .filter(|region| obstacle(region, self.paid).is_none())
                 .map(|region| region.code.as_str())
                 .collect();
-            return Err(Finding::failed(
+            let unknown = Finding::failed(
                 Reason::RegionUnusable,
                 format!("Fly.io has no region {code}"),
                 format!("choose one of {}", usable.join(", ")),
-            ));
+            );
+            return Err(match is_primary {
+                true => unknown.also(ANOTHER),
+                false => unknown,
+            });
         };
         let name = region.name.as_deref().unwrap_or(code);
         let full = self
@@ -180,7 +220,7 @@ impl Regions {
                     "the region {code} has room for {} of {}",
                     crowded.fits, crowded.need
                 ),
-                "request fewer or smaller machines, declare `deploy.fallbackSizes`, choose another `region`, or wait",
+                Way::OrLess,
             )
         });
         match obstacle(region, self.paid).or(full) {
@@ -188,7 +228,9 @@ impl Regions {
             Some((_, message, _)) if self.running => Ok(format!(
                 "{message}; the app's machines run there already and stay"
             )),
-            Some((reason, message, action)) => Err(Finding::failed(reason, message, action)),
+            Some((reason, message, way)) => {
+                Err(Finding::failed(reason, message, way.action(is_primary)))
+            }
         }
     }
 }
@@ -259,7 +301,12 @@ mod tests {
             capacity: Some(0),
             ..region("eze")
         };
-        assert!(fails(&judge(full, None, false)));
+        let full = judge(full, None, false);
+        assert!(
+            matches!(&full, Finding::Failed { action, .. } if action
+                == "wait, or delete this Activation and create it again in another region"),
+            "it cannot be changed: {full:?}"
+        );
         let paid = || Region {
             requires_paid_plan: Some(true),
             ..region("eze")

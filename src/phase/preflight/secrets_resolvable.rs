@@ -14,7 +14,11 @@ use crate::{
     api::{Reason, preflight::CheckName, reference::SecretKeyRef, status::Severity},
     phase::names::{DATABASE_URL, REDIS_URL},
     pipeline::{Cx, step::Result},
-    plan::{Database, Redis, Target, named::RefKind},
+    plan::{
+        Database, Redis, Target,
+        missing::{Missing, too_much},
+        named::{Named, RefKind},
+    },
 };
 
 /// Every Secret and key that the spec names exists, and its value can be used.
@@ -78,13 +82,15 @@ impl Check for SecretsResolvable {
             })
         };
         let all = || missing(true).map(|(_, missing)| missing);
-        let mut faults: Vec<Fault> = missing(true)
-            .map(|(named, missing)| {
-                let message = format!("{}: {missing}", named.field);
-                let action = missing.action_among(all(), &target.preflight.namespace);
-                Fault::new(missing.reason(), message, action)
-            })
-            .collect();
+        let namespace = &target.preflight.namespace;
+        let (too_much, others): (Vec<_>, Vec<_>) =
+            missing(true).partition(|(_, missing)| matches!(missing, Missing::TooMuch { .. }));
+        let mut faults: Vec<Fault> = too_much_fault(&too_much, namespace).into_iter().collect();
+        faults.extend(others.into_iter().map(|(named, missing)| {
+            let message = format!("{}: {missing}", named.field);
+            let action = missing.action_among(all(), namespace);
+            Fault::new(missing.reason(), message, action)
+        }));
         let token = &target.preflight.token_secret;
         let from = target.provision.secrets.from.iter();
         let mut names = from.map(|source| &source.secret_ref.name);
@@ -113,6 +119,27 @@ impl Check for SecretsResolvable {
         }
         Finding::passed("every Secret and key that the spec names exists")
     }
+}
+
+/// Secrets that are too much together are one fault. Pure.
+fn too_much_fault(all: &[&(Named, Missing)], namespace: &str) -> Option<Fault> {
+    let (_, first) = all.first()?;
+    let names = all.iter().filter_map(|(_, missing)| match missing {
+        Missing::TooMuch { name, .. } => Some(name.as_str()),
+        _ => None,
+    });
+    let mut names: Vec<&str> = names.collect();
+    names.dedup();
+    let (secrets, are) = match names.as_slice() {
+        [_] => ("the Secret", "is"),
+        _ => ("the Secrets", "are"),
+    };
+    let message = format!(
+        "{secrets} {} {are} not used: {}",
+        names.join(", "),
+        too_much()
+    );
+    Some(Fault::new(first.reason(), message, first.action(namespace)))
 }
 
 /// The addresses of databases and Redis that the spec names.
@@ -186,6 +213,27 @@ notifications: [{webhook: {urlSecretRef: {name: slack, key: url}}}]
             faults: Vec::new(),
         };
         SecretsResolvable.judge(&target(SPEC, secrets), &values)
+    }
+
+    #[test]
+    fn secrets_that_are_too_much_together_are_one_fault_that_names_them() {
+        let mut target = target(SPEC, &[]);
+        let named = target.preflight.missing[0].0.clone();
+        let too_much = |name: &str| {
+            let missing = Missing::TooMuch {
+                kind: RefKind::Secret,
+                name: name.to_owned(),
+            };
+            (named.clone(), missing)
+        };
+        target.preflight.missing = ["big1", "big2", "big3"].map(too_much).into();
+        let finding = SecretsResolvable.judge(&target, &Values::default());
+        assert!(
+            matches!(&finding, Finding::Failed { reason: Reason::ReferencedDataTooLarge, message, .. }
+                if message.starts_with("the Secrets big1, big2, big3 are not used: the Secrets and ")
+                    && message.matches("MiB").count() == 1),
+            "{finding:?}"
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::{
-    api::{Reason, policy::Deletion, status::SecretStatus},
+    api::{MAX_TOKEN, Reason, policy::Deletion, status::SecretStatus},
     phase::{
         app_secrets,
         lost::{self, Lost},
@@ -18,7 +18,7 @@ use crate::{
         Verdict, Why, step::Result,
     },
     plan::{Target, missing::kubectl},
-    store::generated::{Changes, Rests},
+    store::generated::{ANNOTATION_ROTATE, Changes, Rests},
 };
 
 /// Generates and pushes the secrets.
@@ -43,8 +43,8 @@ pub struct SecretsState {
     stored_in: String,
     /// Number of the requested secrets whose values exist.
     count: usize,
-    /// A rotation that somebody asks for rests: what a person is told.
-    rests: Option<Why>,
+    /// A rotation that somebody asks for is refused or rests: what a person is told.
+    told: Option<Why>,
 }
 
 /// What to do.
@@ -122,10 +122,27 @@ async fn find_unsettled(cx: &Cx, wanted: &Wanted, state: &mut SecretsState) -> R
     let rotation = release_secrets::allowed(cx, rotation).await?;
     release_secrets::note_resting(cx, rotation.rests != Rests::Nothing);
     if wanted.rests_although_asked(cx, &rotation) {
-        state.rests = Some(rotation_rests(&cx.owner, &state.push));
+        state.told = Some(rotation_rests(&cx.owner, &state.push));
     }
     state.unsettled = wanted.changes(cx, &rotation).as_ref().map(settling);
     Ok(())
+}
+
+/// Why a requested rotation is not made at all. Pure.
+fn refused_rotation(target: &Target, owner: &Owner) -> Option<Why> {
+    let length = target.refused_rotation?;
+    if target.provision.secrets.generate.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "the requested rotation is refused: the annotation {ANNOTATION_ROTATE} has {length} bytes, and at most {MAX_TOKEN} are accepted"
+    );
+    let Owner {
+        namespace, name, ..
+    } = owner;
+    Some(Why::new(Reason::RotationRefused, message).next(format!(
+        "set a shorter value: `kubectl golive rotate {name} -n {namespace}`"
+    )))
 }
 
 /// Why the requested rotation is not made yet. Pure.
@@ -218,7 +235,7 @@ impl Step for Secrets {
             missing: wanted.missing.clone(),
             stored_in: store(cx).name(),
             count: wanted.values.len(),
-            rests: None,
+            told: refused_rotation(&cx.target, &cx.owner),
         };
         if wanted.values.is_empty() && app_secrets::records(cx).is_empty() {
             release_secrets::secrets_wait(cx, false);
@@ -297,7 +314,7 @@ impl Step for Secrets {
         let current = observed.current.iter().cloned();
         let mut notes: Vec<Note> = current.map(Note::Secret).collect();
         notes.extend(observed.lost.iter().flat_map(Lost::notes));
-        notes.extend(observed.rests.clone().map(Note::Remark));
+        notes.extend(observed.told.clone().map(Note::Remark));
         notes
     }
 
@@ -359,7 +376,16 @@ mod tests {
             },
             waits: false,
             count: 1,
-            rests: None,
+            told: None,
+        }
+    }
+
+    fn owner() -> Owner {
+        Owner {
+            namespace: "ns".to_owned(),
+            name: "shop".to_owned(),
+            uid: "u".to_owned(),
+            generation: 1,
         }
     }
 
@@ -384,15 +410,9 @@ mod tests {
 
     #[test]
     fn a_requested_rotation_that_rests_is_told_with_what_it_waits_for() {
-        let owner = Owner {
-            namespace: "ns".to_owned(),
-            name: "shop".to_owned(),
-            uid: "u".to_owned(),
-            generation: 1,
-        };
         let waiting = observed(None, &["API_KEY"], &[]);
         let rests = SecretsState {
-            rests: Some(rotation_rests(&owner, &waiting.push)),
+            told: Some(rotation_rests(&owner(), &waiting.push)),
             waits: true,
             ..waiting
         };
@@ -406,6 +426,37 @@ mod tests {
             why.action.contains("kubectl -n ns get activation shop"),
             "{why:?}"
         );
+    }
+
+    #[test]
+    fn a_rotation_with_a_huge_token_is_refused_in_words_and_changes_nothing() {
+        let target = |token: &str| {
+            let object = serde_json::json!({
+                "metadata": {
+                    "name": "shop", "namespace": "ns", "annotations": {ANNOTATION_ROTATE: token},
+                },
+                "spec": {
+                    "organization": "o", "app": "shop", "region": "eze",
+                    "deploy": {"image": "registry.fly.io/shop:1"},
+                    "provision": {"secrets": {"generate": [{"name": "JWT"}]}},
+                },
+            });
+            let object = serde_json::from_value(object).unwrap();
+            let refs = crate::plan::refs::Refs::of(&[("fly", "token", "fo1_some-token")], &[]);
+            Target::parse(&object, &refs, None, b"key").unwrap()
+        };
+        let owner = owner();
+        let longest = target(&"x".repeat(MAX_TOKEN));
+        assert_eq!(longest.rotation.map(|token| token.len()), Some(MAX_TOKEN));
+        assert_eq!(refused_rotation(&target("now"), &owner), None);
+        let huge = target(&"x".repeat(261_900));
+        assert_eq!(huge.rotation, None);
+        assert_eq!(huge.digest(), target(&"y".repeat(1_000)).digest());
+        let why = refused_rotation(&huge, &owner).unwrap();
+        assert_eq!(why.reason, Reason::RotationRefused);
+        assert!(why.message.contains("261900 bytes"), "{why:?}");
+        assert!(why.message.len() <= 200, "{why:?}");
+        assert!(why.action.contains("rotate shop -n ns"), "{why:?}");
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Records {
             {
                 last.number
             }
-            Some(last) => last.number + 1,
+            Some(last) => last.number.saturating_add(1),
             None => 1,
         }
     }

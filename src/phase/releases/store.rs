@@ -154,14 +154,32 @@ async fn stored_at(place: Place<'_>, facts: &Facts, journal: &TypedMap) -> Resul
 }
 
 fn decode(map: ConfigMap) -> std::result::Result<Record, String> {
+    let name = map.name_any();
     let mut data = map.data.unwrap_or_default();
     let text = data.remove(KEY).unwrap_or_default();
     let mut record: Record = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    check_number(record.number, &name)?;
     record.content.config = data.remove(CONFIG_KEY);
     // Without it the present spec says how the release is kept.
     let served = data.remove(SPEC_KEY);
     record.content.served = served.and_then(|text| serde_json::from_str(&text).ok());
     Ok(record)
+}
+
+/// Refuses the number of a record that somebody has edited: the next release would get one that follows from it, and
+/// the record would be written under another name. Pure.
+fn check_number(number: u64, name: &str) -> std::result::Result<(), String> {
+    let of_name = name.rsplit('-').next().unwrap_or_default();
+    if number.to_string() != of_name {
+        return Err(format!(
+            "its number is {number}, and its name says {of_name}"
+        ));
+    }
+    // The status has room for numbers up to here.
+    match i64::try_from(number) {
+        Ok(1..) => Ok(()),
+        _ => Err(format!("its number is {number}")),
+    }
 }
 
 /// Writes a record, new or again, and deletes those beyond the number that is kept. A second try
@@ -300,6 +318,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_record_is_refused_whose_number_is_not_that_of_its_name() {
+        let uid = "0b8e2a3c-6d41-4d55-9f4e-2a6d3c1b7e90";
+        assert_eq!(check_number(3, &name(uid, 3)), Ok(()));
+        let refused = check_number(u64::MAX, &name(uid, 1)).unwrap_err();
+        assert!(refused.contains("its name says 1"), "{refused}");
+        for number in [0, u64::MAX] {
+            let refused = check_number(number, &name(uid, number)).unwrap_err();
+            assert!(refused.contains(&number.to_string()), "{refused}");
+        }
+    }
+
+    #[test]
     fn a_record_of_an_earlier_version_is_decoded_and_written_with_the_same_keys() {
         let text = serde_json::json!({
             "number": 3, "key": "k", "image": "r/a:1", "pinned": "r/a@sha256:1",
@@ -307,6 +337,10 @@ mod tests {
             "secrets": {"S": "d"}, "outcome": "Failed", "time": "2026-01-01T00:00:00Z",
         });
         let map = |value: &serde_json::Value| ConfigMap {
+            metadata: kube::core::ObjectMeta {
+                name: Some(name("u", 3)),
+                ..Default::default()
+            },
             data: Some(BTreeMap::from([
                 (KEY.to_owned(), value.to_string()),
                 (CONFIG_KEY.to_owned(), "app = 'a'".to_owned()),

@@ -328,10 +328,24 @@ async fn secrets_of_the_spec_wait_for_the_gate_and_machines_start_with_those_of_
         "gates": [{"before": "Deploy", "timeout": "2h"}],
     });
     waits(&env, gated, "AwaitingApproval").await;
-    env.wait("hola", "the secrets are behind the gate", plans)
+    let status = env
+        .wait("hola", "the secrets are behind the gate", plans)
         .await;
+    let plan = status.plan.unwrap().digest;
     by_hand(&env, &[("JWT_SECRET", None)]).await;
     back(&env, "a gate", &wanted, "AwaitingApproval").await;
+    // A rotation that somebody asks for now waits for that too, which is told.
+    let rotate =
+        |token: Value| json!({"metadata": {"annotations": {"golive.dev/rotate-secrets": token}}});
+    env.patch("hola", rotate(json!("leaked"))).await;
+    let note = event(&env, "hola", "RotationWaits").await;
+    assert!(note.contains("API_KEY"), "{note}");
+    env.patch("hola", rotate(Value::Null)).await;
+    env.wait("hola", "the plan without it", |status| {
+        let found = status.plan.as_ref();
+        found.is_some_and(|found| found.digest == plan)
+    })
+    .await;
 
     // Another operator, which knows of the release from its record alone; and a lost machine.
     env.stop_operator().await;

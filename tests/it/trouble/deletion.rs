@@ -107,10 +107,27 @@ async fn what_may_have_been_made_a_moment_ago_is_looked_for_again_before_it_coun
             .contains("is unknown")
     })
     .await;
-    // A new process knows only the status.
+    // A new process knows only the status. Without a token it can do nothing, and keeps what is announced.
     env.stop_operator().await;
     begin_deletion(&env).await;
+    let good = env.sim.token("cabanas").unwrap();
+    let secrets: Api<Secret> = Api::namespaced(env.kube.clone(), &env.namespace);
+    let gone = kube::api::Patch::Merge(json!({"data": {"token": null}}));
+    let patched = secrets.patch("fly", &Default::default(), &gone).await;
+    patched.unwrap();
     env.start_operator(&["--settle", "3s"]).await;
+    let status = env
+        .wait("hola", "DeletionBlocked", |status| {
+            reason(status, "Deleting") == "DeletionBlocked"
+        })
+        .await;
+    let mut announced = status.intents.iter();
+    assert!(
+        announced.any(|intent| intent.slot.starts_with("Postgres/")),
+        "{:?}",
+        status.intents
+    );
+    env.secret("fly", &[("token", &good)]).await;
 
     env.wait("hola", "another look", |status| {
         message(status, "Deleting").contains("checks again")
