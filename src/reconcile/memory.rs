@@ -33,6 +33,8 @@ pub struct Memory {
     pub wanted: Observations,
     /// What was observed of the release that serves, while it is kept beside the wanted target.
     pub kept: Option<Observations>,
+    /// At the last pass no machine ran the release that serves.
+    pub moved: bool,
     /// When the proof of what serves was last decided, either way.
     pub proven_at: Instant,
     /// What the object names, as it was read last.
@@ -97,6 +99,7 @@ impl Memory {
             serving: None,
             wanted: Observations::default(),
             kept: None,
+            moved: false,
             proven_at: Instant::now(),
             reading: None,
             also_needed: BTreeSet::new(),
