@@ -182,7 +182,7 @@ pub async fn after(
 /// Has the proof made again, however long ago the last one was, while it is one of machines that run something else
 /// (`moved`). At the first pass at which the release serves again it begins anew: what had failed was another
 /// release, and how often that was tried says nothing of this one. The checks themselves say how long they wait
-/// between two tries. Pure.
+/// between two tries.
 fn look_again(kept: &mut Observations, moved: bool, was_moved: bool) {
     let now = Instant::now();
     for step in PROOF.iter().flat_map(|phase| phase.steps) {
