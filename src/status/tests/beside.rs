@@ -167,7 +167,11 @@ fn drifted(reason: Reason) -> ActivationStatus {
 /// Status, reason and message of `Drifted`.
 fn drift(status: &ActivationStatus) -> (&str, &str, &str) {
     let known = condition::find(&status.conditions, ConditionType::Drifted).unwrap();
-    (&known.status, &known.reason, &known.message)
+    (
+        known.status.as_str(),
+        known.reason.as_str(),
+        known.message.as_str(),
+    )
 }
 
 #[test]
