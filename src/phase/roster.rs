@@ -384,26 +384,41 @@ async fn unlisted(
     let read = missing.iter().map(|id| by_id(cx, id));
     let found = try_join_all(read).await?;
     let mut machines = Vec::new();
-    let mut doubt: Option<Duration> = None;
+    let mut doubts = Vec::new();
+    // The look counts for each of them before anything is decided: those that went together are gone together.
     for (id, found) in missing.into_iter().zip(found) {
         if let Some(found) = found {
             absence::cleared(cx, Doubt::Gone, MACHINE, id);
             machines.push(found);
-            continue;
+        } else if let Some(left) = absence::seen(cx, Doubt::Gone, MACHINE, id) {
+            doubts.push((id, left));
         }
-        let Some(left) = absence::seen(cx, Doubt::Gone, MACHINE, id) else {
-            continue;
-        };
-        let Some(last) = before.clone().find(|machine| machine.id == id) else {
+    }
+    let (held, doubt) = held(&doubts, before)?;
+    machines.extend(held);
+    Ok((machines, doubt))
+}
+
+/// The machines that one look did not find, each as it was seen before, and the pause until the second look. Pure.
+///
+/// # Errors
+/// When one of them was never seen: nothing is known of it.
+fn held<'m>(
+    doubts: &[(&str, Duration)],
+    before: impl Iterator<Item = &'m Machine> + Clone,
+) -> Result<(Vec<Machine>, Option<Duration>)> {
+    let mut machines = Vec::new();
+    for (id, left) in doubts {
+        let Some(last) = before.clone().find(|machine| machine.id == *id) else {
             return Err(Error::NotSeen {
                 what: format!("the machine {id}"),
-                again: left,
+                again: *left,
             });
         };
-        doubt = Some(doubt.map_or(left, |doubt| doubt.min(left)));
         machines.push(last.clone());
     }
-    Ok((machines, doubt))
+    let soonest = doubts.iter().map(|(_, left)| *left).min();
+    Ok((machines, soonest))
 }
 
 async fn by_id(cx: &Cx, id: &str) -> Result<Option<Machine>> {
@@ -425,8 +440,40 @@ pub fn note_changed(cx: &Cx, ids: impl IntoIterator<Item = String>) {
         .change_or_default::<Sent>(|sent| sent.changed.extend(ids));
 }
 
+/// Notes that the app was created anew: the machines on record went with the one before, so that the first look which
+/// does not find one of them is the second evidence.
+pub fn note_app_created(cx: &Cx) {
+    for id in known_ids(cx, cx.facts.get::<Roster>().as_deref()) {
+        absence::deletion_accepted(cx, MACHINE, &id);
+    }
+    note_unknown(cx);
+}
+
+/// Journal: how often the first machine of the application was created, where there was none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fleets(u64);
+
+/// How often this process has created a machine where the application had none. What was proven of the machines
+/// before shows nothing of those that came after.
+pub fn fleets(cx: &Cx) -> u64 {
+    cx.journal.get::<Fleets>().map_or(0, |fleets| fleets.0)
+}
+
+/// Whether a machine that is created now is the first one of the application. Pure.
+fn is_first<'m>(machine: &Machine, known: impl IntoIterator<Item = &'m Machine>) -> bool {
+    let mut known = known.into_iter();
+    of_app(&machine) && !known.any(|known| of_app(&known))
+}
+
 /// Notes that this process has created a machine, which a list may not name yet.
 pub fn note_created(cx: &Cx, machine: &Machine) {
+    let (roster, sent) = (cx.facts.get::<Roster>(), cx.journal.get::<Sent>());
+    let observed = roster.iter().flat_map(|roster| &roster.machines);
+    let created = sent.iter().flat_map(|sent| &sent.created);
+    if is_first(machine, observed.chain(created)) {
+        cx.journal
+            .change_or_default::<Fleets>(|fleets| fleets.0 += 1);
+    }
     cx.journal.change_or_default::<Sent>(|sent| {
         sent.created.retain(|other| other.id != machine.id);
         sent.created.push(machine.clone());
@@ -539,6 +586,33 @@ mod tests {
         assert_eq!(only("one"), Some(false));
         earlier.set(roster(vec![one], read + Duration::from_secs(2)));
         assert_eq!(only("one"), Some(true), "it was taken back");
+    }
+
+    #[test]
+    fn machines_that_one_look_did_not_find_are_as_they_were_until_the_next_one() {
+        let before = [seen("m1", 1), seen("m2", 1)];
+        let (soon, later) = (Duration::from_secs(3), Duration::from_secs(9));
+        let (machines, pause) = held(&[("m1", later), ("m2", soon)], before.iter()).unwrap();
+        let ids: Vec<&str> = machines.iter().map(|machine| machine.id.as_str()).collect();
+        assert_eq!((ids, pause), (vec!["m1", "m2"], Some(soon)));
+        let (none, pause) = held(&[], before.iter()).unwrap();
+        assert_eq!((none.len(), pause), (0, None));
+        // One that only the status knows.
+        let unknown = held(&[("m1", later), ("m3", soon)], before.iter());
+        assert!(
+            matches!(&unknown, Err(Error::NotSeen { what, again }) if what.contains("m3") && *again == soon),
+            "{unknown:?}"
+        );
+    }
+
+    #[test]
+    fn only_a_machine_that_is_created_where_there_is_none_begins_a_fleet() {
+        let app = |id: &str| machine(id, id, json!({SLOT_KEY: "app-0"}));
+        let command = machine("c1", "c1", json!({SLOT_KEY: "command/migrate"}));
+        assert!(is_first(&app("m1"), []));
+        assert!(is_first(&app("m1"), [&command]), "it runs a command");
+        assert!(!is_first(&app("m2"), [&app("m1")]));
+        assert!(!is_first(&command, []));
     }
 
     #[test]

@@ -36,8 +36,8 @@ pub trait Step: Send + Sync + 'static {
         &[]
     }
 
-    /// Earlier steps of the same phase whose last observation is stale once this one has sent a
-    /// change: they observe again in the next pass.
+    /// Steps whose last observation is stale once this one has sent a change: earlier ones of the same
+    /// phase observe again in the next pass, and those of a later phase when it is reached.
     fn invalidates(&self) -> &'static [StepId] {
         &[]
     }

@@ -155,6 +155,7 @@ pub async fn after(
 ) -> Result<Option<Site>, Error> {
     if report.live() {
         memory.kept = None;
+        memory.moved = false;
         memory.also_needed.clear();
         breach::forget_restored(&cx.journal);
         return Ok(None);
@@ -170,22 +171,27 @@ pub async fn after(
     let need = need(report, is_wanted, cx.act, reporting_drift, &waiting);
     let machines = runs(cx, &records);
     let wanted = Some((cx, report));
-    if let Some(kept) = &mut memory.kept
-        && machines != Runs::Serving
-    {
-        look_again(kept);
+    let moved = machines != Runs::Serving;
+    let was_moved = std::mem::replace(&mut memory.moved, moved);
+    if let Some(kept) = &mut memory.kept {
+        look_again(kept, moved, was_moved);
     }
     let site = guard(pass, memory, (&cx.refs, wanted), (&records, need)).await?;
     Ok(site.map(|site| Site { machines, ..site }))
 }
 
-/// Has the proof made again, however long ago the last one was: it was one of machines that run something else
-/// now. The checks themselves say how long they wait between two tries.
-fn look_again(kept: &mut Observations) {
+/// Has the proof made again, however long ago the last one was, while it is one of machines that run something else
+/// (`moved`). At the first pass at which the release serves again it begins anew: what had failed was another
+/// release, and how often that was tried says nothing of this one. The checks themselves say how long they wait
+/// between two tries.
+fn look_again(kept: &mut Observations, moved: bool, was_moved: bool) {
     let now = Instant::now();
     for step in PROOF.iter().flat_map(|phase| phase.steps) {
-        if let Some(record) = kept.steps.get_mut(&step.id()) {
+        if moved && let Some(record) = kept.steps.get_mut(&step.id()) {
             record.again = record.again.map(|again| again.min(now));
+        }
+        if was_moved && !moved {
+            kept.steps.remove(&step.id());
         }
     }
 }
@@ -704,6 +710,38 @@ mod tests {
         assert!(!are_read(&secrets, &read), "nobody has looked for it");
         read.insert("then".to_owned(), None);
         assert!(are_read(&secrets, &read), "it is not there");
+    }
+
+    #[test]
+    fn what_failed_on_machines_of_another_release_is_looked_at_anew_once_they_are_back() {
+        let later = Instant::now() + std::time::Duration::from_secs(300);
+        let after = |moved, was_moved| {
+            let mut kept = Observations::default();
+            let failed = StepRecord {
+                state: State::Blocked,
+                attempts: 5,
+                again: Some(later),
+                ..StepRecord::pending("s")
+            };
+            kept.steps.insert(StepId::EdgeChecks, failed);
+            look_again(&mut kept, moved, was_moved);
+            kept.steps
+                .get(&StepId::EdgeChecks)
+                .and_then(|record| record.again)
+        };
+        assert_eq!(after(false, false), Some(later));
+        for was_moved in [false, true] {
+            let again = after(true, was_moved);
+            assert!(
+                again.is_some_and(|again| again < later),
+                "they run another one"
+            );
+        }
+        assert_eq!(
+            after(false, true),
+            None,
+            "nothing is known, so it is looked at"
+        );
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Memory {
     pub kept: Option<Observations>,
     /// What the release that serves costs a month.
     pub cost: Option<Estimate>,
+    /// At the last pass no machine ran the release that serves.
+    pub moved: bool,
     /// When the proof of what serves was last decided, either way.
     pub proven_at: Instant,
     /// What the object names, as it was read last.
@@ -101,6 +103,7 @@ impl Memory {
             wanted: Observations::default(),
             kept: None,
             cost: None,
+            moved: false,
             proven_at: Instant::now(),
             reading: None,
             also_needed: BTreeSet::new(),

@@ -147,6 +147,7 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     let site = guard::after(pass, memory, (&cx, &report), reporting_drift).await?;
     guard::end_looks(memory, Some(&report), site.as_ref());
     let kept = next_pass::of_site(pass, memory, site.as_ref());
+    let outdated = next_pass::outdated_plan(&report, site.as_ref());
 
     // Derive the status (pure), then write it (Kubernetes).
     let found = (&report, site);
@@ -155,5 +156,6 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     if failed_proof::note(memory, &cx, &report) {
         return Ok(Duration::ZERO);
     }
+    let kept = next_pass::plan_again(pass, memory, outdated).map_or(kept, |pause| kept.min(pause));
     Ok(next_pass::after(pass, memory, (&report, kept), &announced))
 }

@@ -4,11 +4,17 @@ use std::time::{Duration, Instant};
 
 use crate::{
     api::{
-        ActivationStatus,
+        ActivationStatus, PhaseName,
         condition::{self, ConditionType},
         status::PhaseState,
     },
-    pipeline::{announce::Announced, recheck, report::Report},
+    phase::PHASES,
+    pipeline::{
+        ChangeKind,
+        announce::Announced,
+        recheck,
+        report::{PhaseProgress, Report},
+    },
     reconcile::{begin::Pass, memory::Memory},
     status::Site,
 };
@@ -57,6 +63,30 @@ pub fn of_site(pass: &Pass<'_>, memory: &Memory, site: Option<&Site>) -> Duratio
     }
 }
 
+/// The first phase whose plan is not true any more: it was made before this pass changed what serves (`sent`), and
+/// nothing of it is carried out. Pure.
+pub fn outdated_plan(report: &Report, site: Option<&Site>) -> Option<PhaseName> {
+    let mut sent = site?.report.sent.iter();
+    if !sent.any(|sent| sent.kind != ChangeKind::Housekeeping) {
+        return None;
+    }
+    let mut phases = report.phases.iter();
+    let planned = phases.find(|phase| phase.progress == PhaseProgress::Planned || phase.is_held());
+    planned.map(|phase| phase.id)
+}
+
+/// Has a plan made again that is not true any more, as soon as Fly.io shows what was changed; the pause until then.
+pub fn plan_again(
+    pass: &Pass<'_>,
+    memory: &mut Memory,
+    outdated: Option<PhaseName>,
+) -> Option<Duration> {
+    let first = outdated?;
+    memory.wanted.forget_from(PHASES, first);
+    memory.wanted.preview = None;
+    Some(pass.context.installation.timing.settle)
+}
+
 /// The time until the status changes by itself: a deadline, or the end of a gate.
 fn next_instant(status: &ActivationStatus, now: jiff::Timestamp) -> Option<Duration> {
     let deadlines = status
@@ -74,4 +104,70 @@ fn next_instant(status: &ActivationStatus, now: jiff::Timestamp) -> Option<Durat
         .filter_map(|time| Duration::try_from(time.0.duration_since(now)).ok())
         .min()
         .map(|wait| wait + MARGIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::StepId,
+        pipeline::{Sent, report::PhaseReport},
+        plan::ServingRelease,
+        status::Runs,
+    };
+
+    fn report(progress: PhaseProgress) -> Report {
+        let phase = |id, progress| PhaseReport {
+            id,
+            progress,
+            gate: None,
+            steps: Vec::new(),
+        };
+        Report {
+            phases: vec![
+                phase(PhaseName::Provision, PhaseProgress::Succeeded),
+                phase(PhaseName::Deploy, progress),
+            ],
+            ..Report::default()
+        }
+    }
+
+    fn site(sent: Vec<Sent>) -> Site {
+        Site {
+            release: ServingRelease {
+                number: Some(1),
+                version: None,
+                image: "shop:1".to_owned(),
+                digest: "sha256:1".to_owned(),
+                config_hash: String::new(),
+                since: None,
+            },
+            report: Report {
+                sent,
+                ..Report::default()
+            },
+            reporting_drift: false,
+            machines: Runs::Serving,
+        }
+    }
+
+    #[test]
+    fn a_plan_is_made_again_after_what_serves_was_changed_beside_it() {
+        let created = || Sent {
+            step: StepId::Machines,
+            line: "create the machines golive-app-0".to_owned(),
+            kind: ChangeKind::Ordinary,
+        };
+        let planned = report(PhaseProgress::Planned);
+        let kept = site(vec![created()]);
+        assert_eq!(
+            outdated_plan(&planned, Some(&kept)),
+            Some(PhaseName::Deploy)
+        );
+        assert_eq!(outdated_plan(&planned, Some(&site(Vec::new()))), None);
+        assert_eq!(outdated_plan(&planned, None), None);
+        // What is carried out finds it in its next pass.
+        let failed = report(PhaseProgress::Failed);
+        assert_eq!(outdated_plan(&failed, Some(&kept)), None);
+    }
 }

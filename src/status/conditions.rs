@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 
 use super::{
-    PassResult, Removing, drift, integrations, live,
+    PassResult, Removing, Site, drift, integrations, live,
     pass_result::Liveness,
     phases::{cannot_observe, succeeded},
     setter::Setter,
@@ -209,11 +209,18 @@ fn observed(to: &mut Setter<'_>, seen: &PassResult<'_>) {
         .steps()
         .any(|(_, record)| record.state == State::Blocked && record.reason == Reason::TokenInvalid);
     if refused {
+        let kept = seen.site.as_ref().is_some_and(Site::is_kept);
+        let message = match kept {
+            true => {
+                "Fly.io refuses the token: only what the token for the app alone may read is observed"
+            }
+            false => "Fly.io refuses the token, so nothing there can be observed",
+        };
         to.set(
             ConditionType::Observed,
             Unknown,
             Reason::ObservationUnknown,
-            "Fly.io refuses the token, so nothing there can be observed",
+            message,
         );
         return;
     }

@@ -1,7 +1,7 @@
 //! The condition `Drifted`: a change that a step wants, or made, in a phase that was done for this
 //! generation. `False` is said only of what is live and was observed.
 
-use super::{PassResult, pass_result::Liveness, setter::Setter};
+use super::{PassResult, pass_result::Liveness, phases::cannot_observe, setter::Setter};
 use crate::{
     api::{
         PhaseName, Reason, StepId,
@@ -9,8 +9,8 @@ use crate::{
         status::PhaseState,
     },
     pipeline::{
-        ChangeKind, Note, State,
-        report::{PhaseProgress, Report},
+        ChangeKind, Note, State, StepRecord,
+        report::{PhaseProgress, PhaseReport, Report},
     },
 };
 
@@ -20,13 +20,17 @@ use ConditionStatus::{False, True, Unknown};
 struct Before<'a> {
     /// The present status says that there is drift.
     drifted: bool,
+    /// And that it is a value that is lost: each pass that looks finds that anew, and no correction follows from it.
+    lost: bool,
     liveness: &'a Liveness,
 }
 
 /// Sets the condition.
 pub fn set(to: &mut Setter<'_>, result: &PassResult<'_>, liveness: &Liveness) {
+    let known = condition::find(&to.status.conditions, ConditionType::Drifted);
     let before = Before {
         drifted: condition::is_true(&to.status.conditions, ConditionType::Drifted),
+        lost: known.is_some_and(|known| known.reason == Reason::ServingSecretLost.as_str()),
         liveness,
     };
     let told = told(to, result);
@@ -152,6 +156,32 @@ fn site_is_in_order(result: &PassResult<'_>) -> bool {
     })
 }
 
+/// Whether the machines that keep the release that serves were observed and found in order, and all else could not be
+/// looked at: a correction of them has ended.
+fn are_machines_alone_in_order(result: &PassResult<'_>) -> bool {
+    let Some(site) = &result.site else {
+        return false;
+    };
+    let refused = |record: &StepRecord| {
+        record.state == State::Blocked && record.reason == Reason::TokenInvalid
+    };
+    let is_unseen = |phase: &PhaseReport| {
+        cannot_observe(phase) || phase.steps.iter().any(|(_, record)| refused(record))
+    };
+    let is_done = |phase: &PhaseReport| phase.progress == PhaseProgress::Succeeded;
+    let kept = site.report.phases.iter();
+    let mut open = kept
+        .filter(|phase| {
+            let is_proof = matches!(phase.id, PhaseName::SmokeTest | PhaseName::Integrations);
+            !is_proof && !is_done(phase)
+        })
+        .peekable();
+    site.report.sent.is_empty()
+        && site.report.phase(PhaseName::Deploy).is_some_and(is_done)
+        && open.peek().is_some()
+        && open.all(is_unseen)
+}
+
 /// Drift that was corrected within this pass: the next pass finds the object in order.
 fn corrected(result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
     let report = result.report?;
@@ -172,8 +202,9 @@ fn corrected(result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
 fn correcting(to: &Setter<'_>, result: &PassResult<'_>, before: &Before<'_>) -> Option<String> {
     let requested = |report| rotates(report) || rolls_back(report);
     let began = before.liveness.steady && !result.report.is_some_and(requested);
+    let drifted = before.drifted && !before.lost;
     let correcting = before.liveness.same_generation
-        && (began || before.drifted)
+        && (began || drifted)
         && to.status.go_live.is_some()
         && to.status.phases.iter().any(|phase| {
             phase.name != PhaseName::Preflight
@@ -187,7 +218,7 @@ fn correcting(to: &Setter<'_>, result: &PassResult<'_>, before: &Before<'_>) -> 
         return None;
     }
     let known = condition::find(&to.status.conditions, ConditionType::Drifted)
-        .filter(|_| before.drifted)
+        .filter(|_| drifted)
         .map(|known| known.message.clone());
     Some(known.unwrap_or_else(|| {
         let why = unsettled(result);
@@ -226,8 +257,16 @@ fn without_evidence(
             Reason::NoDrift,
             "no drift: what runs is the release that serves; the spec is not live".to_owned(),
         ),
+        _ if are_machines_alone_in_order(result) => unknown(
+            Reason::ObservationUnknown,
+            "the machines run the release that serves; what is around them cannot be observed",
+        ),
         // Known drift is not gone because it cannot be observed, or because its correction failed.
-        (Some(known), _) if before.drifted && !(before.liveness.live && observed) => {
+        (Some(known), _)
+            if before.drifted
+                && !(before.liveness.live && observed)
+                && !(before.lost && observed) =>
+        {
             (True, reason(&known.reason), known.message.clone())
         }
         // The pass ended before it observed, and it is not long since one has.

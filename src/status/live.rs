@@ -102,6 +102,13 @@ fn decide(
             reason,
             format!("the site fails its checks: {message}; {}", replaced(&name)),
         ),
+        Proof::Fails(reason, message) if machines == Runs::Replacing => (
+            False,
+            reason,
+            format!(
+                "the site fails its checks: {message}; no machine runs {name} any more: it is being replaced"
+            ),
+        ),
         Proof::Fails(reason, message) => {
             (False, reason, format!("{name} fails its checks: {message}"))
         }
@@ -404,6 +411,24 @@ mod tests {
         assert_eq!(failed.0, "False");
         assert!(!failed.1.contains("release 2 fails"), "{}", failed.1);
         assert!(failed.1.contains("answered 500"), "{}", failed.1);
+    }
+
+    #[test]
+    fn a_rollout_whose_checks_fail_is_not_told_as_a_failure_of_the_release_that_it_replaces() {
+        let failed = checks(PhaseProgress::Failed, State::Blocked, CheckResult::Failed);
+        let (status, message) = live(
+            Some(Site {
+                machines: Runs::Replacing,
+                ..site(failed)
+            }),
+            false,
+        );
+        assert_eq!(status, "False");
+        assert!(
+            message.starts_with("the site fails its checks: "),
+            "{message}"
+        );
+        assert!(message.contains("no machine runs release 2"), "{message}");
     }
 
     #[test]

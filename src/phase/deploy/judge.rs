@@ -70,7 +70,11 @@ pub fn health<C>(
         (verdict, _) => verdict,
     };
     match (verdict, crash_loop(assessment, now, only)) {
-        (Verdict::Wait { .. }, Some(why)) => Verdict::Blocked(why.clone()),
+        // The reason is that of a look which finds it ended, so that the news does not change with each look.
+        (Verdict::Wait { .. }, Some(why)) => Verdict::Blocked(Why {
+            reason: Reason::MachineExited,
+            ..why.clone()
+        }),
         (verdict, _) => verdict,
     }
 }

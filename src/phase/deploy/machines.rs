@@ -128,6 +128,15 @@ impl Step for Machines {
         &[StepId::TryImage, StepId::Volumes]
     }
 
+    /// What was proven was proven of the machines before.
+    fn invalidates(&self) -> &'static [StepId] {
+        &[
+            StepId::EdgeChecks,
+            StepId::DatabaseCheck,
+            StepId::SteadyMachines,
+        ]
+    }
+
     /// From then on `Verify` observes the machines.
     fn rechecked(&self) -> bool {
         false

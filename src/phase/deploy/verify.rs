@@ -32,7 +32,13 @@ impl Step for Verify {
     }
 
     fn invalidates(&self) -> &'static [StepId] {
-        &[StepId::Machines, StepId::Health]
+        &[
+            StepId::Machines,
+            StepId::Health,
+            StepId::EdgeChecks,
+            StepId::DatabaseCheck,
+            StepId::SteadyMachines,
+        ]
     }
 
     /// Users notice a lost or changed machine first.

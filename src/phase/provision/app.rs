@@ -19,6 +19,7 @@ use crate::{
         app_marks,
         app_name::{self, APP, AppChange, AppObservation},
         releases::store as records,
+        roster,
         wanted_secrets::store,
     },
     pipeline::{
@@ -204,7 +205,10 @@ async fn create(cx: &Cx, app: String, organization: String) -> Result<()> {
     let created = cx.fly.create_app(&new).await;
     app_name::record_create(cx);
     match created {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            roster::note_app_created(cx);
+            Ok(())
+        }
         // Either our own first request, whose reply was lost, or somebody else's app: the next
         // observation shows which. Until Fly.io shows the app, neither is known.
         Err(error) if is_name_taken(&error) => match look_up(cx, &app).await? {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::tries::Tries;
 use crate::{
     api::PhaseName,
-    phase::releases::store,
+    phase::{releases::store, roster},
     pipeline::{Care, Cx},
     plan::ServedSpec,
 };
@@ -44,6 +44,8 @@ pub struct Memory {
     pub looked: Option<Instant>,
     /// The tries of each check, by its name.
     pub tries: BTreeMap<String, Tries>,
+    /// How often the application had begun with a first machine (`roster::fleets`).
+    fleets: u64,
 }
 
 impl Memory {
@@ -51,6 +53,29 @@ impl Memory {
     /// whether it was proven, or else the status: that spares what sleeps a wake-up, and proves
     /// nothing.
     pub fn of(cx: &Cx, before: Option<Self>) -> Self {
+        let fleets = roster::fleets(cx);
+        let known = Self::known(cx, before);
+        if known.fleets == fleets {
+            return known;
+        }
+        Self {
+            fleets,
+            ..known.of_new_machines(cx.care)
+        }
+    }
+
+    /// What remains when the application begins again with a first machine: what the tries showed of the former
+    /// machines counts no more, and a process that has proven nothing itself has nothing to go by.
+    fn of_new_machines(self, care: Care) -> Self {
+        Self {
+            proven: self.proven_at.is_some() || care == Care::Serving,
+            looked: None,
+            tries: BTreeMap::new(),
+            ..self
+        }
+    }
+
+    fn known(cx: &Cx, before: Option<Self>) -> Self {
         let digest = cx.target.digest();
         match before {
             Some(memory) if memory.digest == digest => memory,
@@ -117,6 +142,24 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_proven_of_machines_that_are_gone_is_proven_again_of_the_new_ones() {
+        let mut memory = Memory {
+            tries: [("home".to_owned(), Tries::default())].into(),
+            looked: Some(Instant::now()),
+            proven: true,
+            ..Memory::default()
+        };
+        let after = |memory: &Memory, care| memory.clone().of_new_machines(care);
+        let on_record = after(&memory, Care::Wanted);
+        assert!(on_record.tries.is_empty() && on_record.looked.is_none());
+        assert!(!on_record.proven, "only an earlier process has proven it");
+        assert!(after(&memory, Care::Serving).proven, "it went live");
+        memory.prove(Timestamp::UNIX_EPOCH);
+        let by_us = after(&memory, Care::Wanted);
+        assert!(by_us.proven && by_us.tries.is_empty(), "a failure counts");
+    }
 
     #[test]
     fn a_failure_is_awaited_until_the_deadline_and_not_after_a_proof() {

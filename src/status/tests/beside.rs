@@ -153,3 +153,102 @@ fn checks_of_an_earlier_release_say_nothing_of_a_spec_that_has_not_gone_live() {
     let status = after(&went_live(), &waits, Some(false));
     assert_eq!(words(&status), ("Unknown", "False"));
 }
+
+/// Went live, and is said to have drifted for this reason.
+fn drifted(reason: Reason) -> ActivationStatus {
+    let mut status = went_live();
+    let mut conditions = status.conditions.iter_mut();
+    let drifted = conditions.find(|known| known.type_ == "Drifted").unwrap();
+    drifted.status = "True".to_owned();
+    drifted.reason = reason.to_string();
+    drifted.message = "as it was".to_owned();
+    status
+}
+
+/// Status, reason and message of `Drifted`.
+fn drift(status: &ActivationStatus) -> (&str, &str, &str) {
+    let known = condition::find(&status.conditions, ConditionType::Drifted).unwrap();
+    (
+        known.status.as_str(),
+        known.reason.as_str(),
+        known.message.as_str(),
+    )
+}
+
+#[test]
+fn a_value_that_was_lost_is_no_correction_of_the_rollout_that_sets_it_again() {
+    let rolled_out = but(
+        PhaseName::Provision,
+        PhaseProgress::Running,
+        State::Running,
+        Reason::Progressing,
+    );
+    let target = target();
+    let after = |reason, report: &Report| {
+        let mut before = drifted(reason);
+        // The Secret has changed, and with it the plan.
+        before.plan.as_mut().unwrap().digest = "another".to_owned();
+        let seen = seen(&target, report);
+        next(Some(&before), &activation(json!({})), &seen, at(60))
+    };
+    let lost = after(Reason::ServingSecretLost, &rolled_out);
+    assert_eq!((drift(&lost).0, drift(&lost).1), ("Unknown", "Progressing"));
+    let corrected = after(Reason::DriftDetected, &rolled_out);
+    assert_eq!(drift(&corrected), ("True", "DriftDetected", "as it was"));
+    // What cannot be observed is not mended by that.
+    let unreadable = stopped(PhaseProgress::Running, State::Retrying { observing: true });
+    let unseen = after(Reason::ServingSecretLost, &unreadable);
+    assert_eq!(drift(&unseen), ("True", "ServingSecretLost", "as it was"));
+}
+
+#[test]
+fn with_a_refused_token_the_machines_that_were_corrected_are_no_drift_any_more() {
+    let refused = but(
+        PhaseName::Preflight,
+        PhaseProgress::Failed,
+        State::Blocked,
+        Reason::TokenInvalid,
+    );
+    let target = target();
+    let after = |machines| {
+        let mut site = site(Some(true));
+        let phase = |id, progress, step: (StepId, StepRecord)| PhaseReport {
+            id,
+            progress,
+            gate: None,
+            steps: vec![step],
+        };
+        let lost = State::Retrying { observing: true };
+        let lost = record(lost, Reason::FlyRefused, "401");
+        site.report.phases.extend([
+            phase(PhaseName::Deploy, machines, (StepId::Verify, done())),
+            phase(
+                PhaseName::Provision,
+                PhaseProgress::Running,
+                (StepId::App, lost),
+            ),
+        ]);
+        let result = PassResult {
+            site: Some(site),
+            ..seen(&target, &refused)
+        };
+        let before = drifted(Reason::DriftDetected);
+        next(Some(&before), &activation(json!({})), &result, at(60))
+    };
+    let corrected = after(PhaseProgress::Succeeded);
+    let (status, reason, message) = drift(&corrected);
+    assert_eq!((status, reason), ("Unknown", "ObservationUnknown"));
+    assert!(
+        message.starts_with("the machines run the release"),
+        "{message}"
+    );
+    let observed = condition::find(&corrected.conditions, ConditionType::Observed).unwrap();
+    assert!(
+        observed.message.contains("for the app alone"),
+        "{}",
+        observed.message
+    );
+
+    let moving = after(PhaseProgress::Running);
+    assert_eq!(drift(&moving), ("True", "DriftDetected", "as it was"));
+}
