@@ -138,8 +138,6 @@ pub struct Recorded {
     pub fallbacks: Vec<FallbackUsed>,
     /// What was found of each integration.
     pub integrations: Vec<IntegrationStatus>,
-    /// A release serves.
-    pub serves: bool,
     /// What was proven when this process first saw the object.
     pub earlier: EarlierProof,
 }
@@ -231,7 +229,6 @@ impl Recorded {
             external: status.external.clone(),
             fallbacks: status.fallbacks.clone(),
             integrations: status.integrations.clone(),
-            serves: status.release.is_some(),
             earlier: EarlierProof::default(),
         }
     }

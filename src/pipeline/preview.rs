@@ -10,7 +10,7 @@ use super::{
     StepId,
     advance::{AnyStep, Phase},
     change::{ChangeVerb, PlannedChange},
-    cx::{Act, Care, Cx},
+    cx::{Act, Cx},
     observations::{Ahead, Observations, Preview},
     record::State,
     report::{PhaseProgress, PhaseReport},
@@ -205,38 +205,6 @@ fn pause(all_known: bool, timing: &Timing) -> Duration {
     } else {
         timing.backoff_min.min(timing.recheck)
     }
-}
-
-/// What the steps will do that were not reached yet, while nothing serves: it follows from the target alone.
-pub fn pending(cx: &Cx, phases: &[Phase], reports: &[PhaseReport]) -> Vec<Ahead> {
-    let mut pending = Vec::new();
-    if !cx.may_act() || cx.care == Care::Serving || cx.recorded.serves {
-        return pending;
-    }
-    let required = phases.iter().filter(|phase| phase.id.before_live());
-    for phase in required {
-        let report = reports.iter().find(|report| report.id == phase.id);
-        let state = |step: StepId| {
-            let known = report.and_then(|report| report.known(step));
-            known.map_or(State::Pending, |(state, _)| state)
-        };
-        for step in phase.steps {
-            if state(step.id()) != State::Pending {
-                continue;
-            }
-            let open = |need: &&StepId| phase.has(**need) && !state(**need).satisfied();
-            let after = step.needs().iter().find(open);
-            for mut change in step.expected(cx) {
-                change.after = after.map(StepId::to_string);
-                pending.push(Ahead {
-                    phase: phase.id,
-                    step: step.id(),
-                    change: change.finished(),
-                });
-            }
-        }
-    }
-    pending
 }
 
 /// What is not carried out and lies ahead, if it was found for this target: what the steps of `reports` do not

@@ -84,10 +84,7 @@ pub async fn run(
         observations,
     ))
     .await;
-    let (mut found, unknown) = preview::found(observations, &pass.stamp, ahead, &reports);
-    if ahead.is_empty() {
-        found = preview::pending(cx, phases, &reports);
-    }
+    let (found, unknown) = preview::found(observations, &pass.stamp, ahead, &reports);
     Ok(Report {
         sent: pass.sent,
         phases: reports,
@@ -345,7 +342,7 @@ impl<'a> Runner<'a> {
         let phases: Vec<PhaseReport> = earlier.chain([now]).chain(later).collect();
         Report {
             sent: self.sent.clone(),
-            ahead: preview::pending(self.cx, self.phases, &phases),
+            ahead: Vec::new(),
             phases,
             unknown: Vec::new(),
         }

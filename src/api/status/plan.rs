@@ -243,14 +243,15 @@ impl PlannedChange {
         self
     }
 
-    /// What it removes, each with its kind: several things of one kind, or those that its fields name.
+    /// What it removes, each with its kind: the fields that go, if it names any, or all of its names.
     fn removed(&self) -> Vec<String> {
         let named = |name: &str| cut(&format!("{} {name}", self.kind));
-        if self.kind == SECRETS {
-            let fields = self.fields.iter();
-            return fields.map(|field| named(&field.field)).collect();
+        let goes = |field: &&FieldChange| field.old.is_none() && field.new.is_none();
+        let fields: Vec<&FieldChange> = self.fields.iter().filter(goes).collect();
+        match fields.is_empty() {
+            true => self.name.split(", ").map(named).collect(),
+            false => fields.iter().map(|field| named(&field.field)).collect(),
         }
-        self.name.split(", ").map(named).collect()
     }
 
     /// The same within the bounds of the schema, with its line for people.

@@ -157,22 +157,3 @@ async fn what_nobody_has_seen_is_not_destroyed_when_a_gate_opens() {
     assert_eq!(report.phases[0].progress, PhaseProgress::Succeeded);
     assert!(ACTED.load(SeqCst));
 }
-
-#[tokio::test]
-async fn what_was_not_reached_yet_is_in_the_plan_until_something_serves() {
-    static DONE: Made = Made::new(id::AFTER, &[], || Box::pin(async { Ok(Is::Waits) }));
-    static LATER: Made = unseen(id::FIRST, &[id::AFTER]);
-    static PROVISION: &[Phase] = &[Phase {
-        id: PhaseName::Provision,
-        steps: &[&DONE, &LATER],
-    }];
-    let report = pass_over(&cx(), &mut Observations::default(), PROVISION, None).await;
-    assert_eq!(lines(&report), ["Provision create Made Attach (after App)"]);
-    let mut serving = cx();
-    serving.recorded = Arc::new(crate::pipeline::Recorded {
-        serves: true,
-        ..Default::default()
-    });
-    let report = pass_over(&serving, &mut Observations::default(), PROVISION, None).await;
-    assert!(report.ahead.is_empty(), "it may be there already");
-}
