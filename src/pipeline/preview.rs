@@ -89,7 +89,7 @@ pub fn behind_gate(
     };
     let changes = preview.changes.iter();
     changes
-        .filter(|(step, _)| !phase.plans(*step))
+        .filter(|(step, change)| !phase.plans(*step) && !phase.lists(change))
         .map(|(step, change)| (preview.phase, *step, change.clone()))
         .collect()
 }

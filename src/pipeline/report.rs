@@ -119,6 +119,14 @@ impl PhaseReport {
         steps.any(|(id, record)| *id == step && record.state == State::Planned)
     }
 
+    /// Whether a step of it plans this change: a later step would correct what an earlier one has not done yet.
+    pub fn lists(&self, change: &str) -> bool {
+        let mut planned = self.steps.iter().map(|(_, record)| record);
+        planned.any(|record| {
+            record.state == State::Planned && record.changes.iter().any(|line| line == change)
+        })
+    }
+
     /// A phase whose steps are not run in this pass.
     pub fn not_run(
         phase: &Phase,
@@ -219,6 +227,9 @@ mod tests {
         let deploy = phase(PhaseName::Deploy, &stops);
         assert!(deploy.is_previewed());
         assert!(deploy.plans(StepId::SetSecrets) && !deploy.plans(StepId::Machines));
+        let mut deploy = deploy;
+        deploy.steps[0].1.changes = vec!["set the secret A".to_owned()];
+        assert!(deploy.lists("set the secret A") && !deploy.lists("create the machines a"));
         let all = [State::Planned, State::Planned];
         assert!(!phase(PhaseName::Deploy, &all).is_previewed());
         // What Provision would make is not known before what it needs is made.

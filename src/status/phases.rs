@@ -56,6 +56,7 @@ pub fn next(
     now: Timestamp,
 ) -> Vec<PhaseStatus> {
     let mut earlier_unobserved: Option<String> = None;
+    let mut earlier_done = true;
     let plan = old.and_then(|old| old.plan.as_ref());
     let same_plan = plan.map(|plan| plan.digest.as_str()) == seen.wanted.map(Target::digest);
     let phases = report.phases.iter();
@@ -69,9 +70,11 @@ pub fn next(
                 same_generation,
                 same_plan,
                 earlier_unobserved: earlier_unobserved.as_deref(),
+                earlier_done,
                 now,
             };
             let next = input.next(phase);
+            earlier_done &= matches!(next.state, PhaseState::Succeeded | PhaseState::Skipped);
             if earlier_unobserved.is_none() {
                 earlier_unobserved = unobserved(seen, phase);
             }
@@ -132,6 +135,8 @@ struct PhaseInput<'a> {
     same_plan: bool,
     /// Why it is not known whether an earlier phase is done.
     earlier_unobserved: Option<&'a str>,
+    /// All earlier phases have succeeded, as far as is known, or are skipped.
+    earlier_done: bool,
     now: Timestamp,
 }
 
@@ -236,6 +241,7 @@ impl PhaseInput<'_> {
     fn keeps_success(&self, report: &PhaseReport) -> bool {
         self.same_generation
             && self.same_plan
+            && self.earlier_done
             && self.was() == PhaseState::Succeeded
             && (cannot_observe(report)
                 || (self.earlier_unobserved.is_some() && report.progress == PhaseProgress::Pending)

@@ -496,6 +496,41 @@ fn what_waits_for_an_earlier_phase_that_cannot_be_observed_says_so() {
 }
 
 #[test]
+fn no_phase_keeps_its_success_beside_an_earlier_one_that_is_at_work_again() {
+    let (target, object) = (target(), activation(json!({})));
+    let mut both = but(
+        PhaseName::Preflight,
+        PhaseProgress::Running,
+        State::Retrying { observing: true },
+        Reason::FlyUnavailable,
+    );
+    for phase in &mut both.phases {
+        if phase.id == PhaseName::Provision {
+            phase.progress = PhaseProgress::Running;
+            phase.steps = vec![(
+                StepId::App,
+                record(State::Waiting, Reason::Waiting, "the app comes back"),
+            )];
+        } else if phase.id > PhaseName::Provision && phase.progress == PhaseProgress::Succeeded {
+            phase.progress = PhaseProgress::Pending;
+        }
+    }
+    let status = next(Some(&live()), &object, &seen(&target, &both), at(9));
+    let state = |name| {
+        status
+            .phases
+            .iter()
+            .find(|p| p.name == name)
+            .unwrap()
+            .state
+            .clone()
+    };
+    assert_eq!(state(PhaseName::Preflight), PhaseState::Succeeded);
+    assert_eq!(state(PhaseName::Provision), PhaseState::Waiting);
+    assert_ne!(state(PhaseName::Deploy), PhaseState::Succeeded);
+}
+
+#[test]
 fn go_live_keeps_its_time_and_its_generation_for_ever() {
     let (target, report) = (target(), report(&[]));
     let first = live();

@@ -476,6 +476,8 @@ async fn drift_that_is_only_to_be_reported_is_told_and_left() {
         message(&status, "Drifted")
     );
     assert!(is(&status, "Ready", "True"), "{status:?}");
+    let plan = status.plan.as_ref().map(|plan| &plan.changes);
+    assert_eq!(plan.map(Vec::len), Some(1), "{plan:?}");
     assert_eq!((machines(&env), env.sim.mutations()), (1, mutations));
     // The metric is updated after the status is written, so it may lag behind it.
     until("the drift among the metrics", || {

@@ -252,7 +252,9 @@ async fn secrets_that_the_spec_drops_stay_until_the_release_without_them_serves(
     let port = "[http_service]\ninternal_port = 8080\n";
     let fails = format!("{port}[deploy]\nrelease_command = \"-c 'exit 4'\"\n");
     let spec = json!({
-        "deploy": {"image": image("exits"), "config": {"inline": fails}},
+        "deploy": {
+            "image": image("exits"), "config": {"inline": fails}, "migrations": {"reversible": true},
+        },
         "provision": {"secrets": {"from": null}},
     });
     env.patch("hola", json!({ "spec": spec })).await;
