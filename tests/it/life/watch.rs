@@ -153,8 +153,12 @@ const POINTS: [Point; 10] = [
     ("the new image is chosen", |status| {
         status.phases.iter().any(is_deploying)
     }),
-    ("the new release serves", |status| number(status) == Some(2)),
-    ("its breach", |status| is(status, "SLOMet", "False")),
+    ("the new release serves", |status| {
+        number(status) == Some(2) || status.rollback.is_some()
+    }),
+    ("its breach", |status| {
+        is(status, "SLOMet", "False") || status.rollback.is_some()
+    }),
     ("its rollback is asked for", |status| {
         let watch = status.watch.as_ref();
         watch.is_some_and(|watch| watch.decision == Some(WatchDecision::RollBack))

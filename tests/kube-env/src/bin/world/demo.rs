@@ -62,7 +62,7 @@ pub async fn demo(place: &Place, which: &Which) -> Result<ExitCode, Fault> {
         Outcome::Live(url) => {
             progress.say("LIVE");
             // The watch has begun: its time must not pass without guests.
-            let guests = match watch::is_short(&state) {
+            let mut guests = match watch::is_short(&state) {
                 true => Some(watch::guests(place, &url, &state)?),
                 false => None,
             };
@@ -73,8 +73,10 @@ pub async fn demo(place: &Place, which: &Which) -> Result<ExitCode, Fault> {
                 true => "INTEGRATIONS VERIFIED",
                 false => "the integrations are not verified: kubectl describe says why",
             });
-            let stable = match &guests {
-                Some(_) => watch::follow(activations, &name, &state, &mut progress).await?,
+            let stable = match &mut guests {
+                Some(guests) => {
+                    watch::follow(activations, &name, &state, guests, &mut progress).await?
+                }
                 None => true,
             };
             progress.end();

@@ -50,7 +50,7 @@ pub fn guests(place: &Place, url: &str, state: &State) -> Result<Process, Fault>
     .arg(format!("--connect={}", of("FLY_SIM_EDGE")))
     .arg("--per-second=12")
     // Some errors are normal: 0.3 %.
-    .arg("--errors-per-10000=30")
+    .arg("--errors-per-10-000=30")
     .arg("--burst=20,3,4")
     .arg("--silence=30,5")
     .env("SSL_CERT_FILE", of("SSL_CERT_FILE"))
@@ -62,6 +62,7 @@ pub async fn follow(
     activations: Api<DynamicObject>,
     name: &str,
     state: &State,
+    guests: &mut Process,
     progress: &mut Progress,
 ) -> Result<bool, Fault> {
     let scale = scale(state);
@@ -86,6 +87,12 @@ pub async fn follow(
                 None => return Err(Fault::new("the watch of the activation has ended")),
             },
             _ = tick.tick() => {
+                if guests.exited().is_some() {
+                    return Err(Fault::new(format!(
+                        "the guests have gone:\n{}",
+                        kube_env::process::tail(guests.log())
+                    )));
+                }
                 progress.tick();
                 continue;
             }
