@@ -51,8 +51,9 @@
 # Leader election.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  verbs: [get, create, update, patch]
-# The claims on Fly apps, golive-app-<app>, and the records of releases, golive-release-<uid>-<n>.
+  verbs: [get, create, update]
+# The claims on Fly apps, golive-app-<app>, the records of releases, golive-release-<uid>-<n>,
+# and what people were told, golive-outbox-<uid>.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, update, patch, delete]
