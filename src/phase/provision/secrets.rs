@@ -291,8 +291,10 @@ impl Step for Secrets {
         observed: &SecretsState,
         change: &SecretsChange,
     ) -> Vec<PlannedChange> {
-        let stores = !matches!(change, SecretsChange::Push(_));
-        let stores = stores.then(|| change.planned()).unwrap_or_default();
+        let stores = match change {
+            SecretsChange::Push(_) => Vec::new(),
+            stores => stores.planned(),
+        };
         let mut push = observed.push.clone();
         push.set.extend(observed.missing.iter().cloned());
         let push = match observed.waits {
