@@ -100,10 +100,10 @@ struct Health {
 impl Health {
     fn good(dice: &mut Dice) -> Self {
         Self {
-            rate: dice.of(&[0.05, 0.2, 0.5, 2.0]),
+            rate: dice.of(&[0.1, 0.2, 0.5, 2.0]),
             errors: dice.of(&[0.0, 0.001, 0.003]),
             slow_text: dice.of(&[0.0, 0.01, 0.02]),
-            slow_audio: dice.of(&[0.0, 0.01, 0.02]),
+            slow_audio: dice.of(&[0.0, 0.005, 0.01]),
             age: 16.0,
             counts: true,
             is_lazy: dice.falls(0.3),
