@@ -262,9 +262,7 @@ fn spec(activation: &Activation, status: &ActivationStatus) -> Spec {
         (SpecState::Deleting, find(status, ConditionType::Deleting))
     } else if is(status, ConditionType::Suspended, "True") && !resumed {
         (SpecState::Suspended, find(status, ConditionType::Suspended))
-    } else if !observed {
-        (SpecState::NotObserved, None)
-    } else if is(status, ConditionType::Stalled, "True") && continues {
+    } else if !observed || is(status, ConditionType::Stalled, "True") && continues {
         (SpecState::NotObserved, None)
     } else if is(status, ConditionType::Stalled, "True") {
         (SpecState::Stopped, stalled)
