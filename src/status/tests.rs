@@ -549,15 +549,7 @@ fn no_phase_keeps_its_success_beside_an_earlier_one_that_is_at_work_again() {
         }
     }
     let status = next(Some(&live()), &object, &seen(&target, &both), at(9));
-    let state = |name| {
-        status
-            .phases
-            .iter()
-            .find(|p| p.name == name)
-            .unwrap()
-            .state
-            .clone()
-    };
+    let state = |name| status.phases.iter().find(|p| p.name == name).unwrap().state;
     assert_eq!(state(PhaseName::Preflight), PhaseState::Succeeded);
     assert_eq!(state(PhaseName::Provision), PhaseState::Waiting);
     assert_ne!(state(PhaseName::Deploy), PhaseState::Succeeded);

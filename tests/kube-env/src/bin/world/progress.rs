@@ -266,7 +266,7 @@ impl Progress {
     }
 
     /// Prints an objective when its standing changes, and what happened; the hours on the live line.
-    pub fn show_watch(&mut self, status: &Value, scale: u64) {
+    pub fn show_watch(&mut self, status: &Value) {
         for entry in list(&status["objectives"]) {
             let (name, result) = (text(&entry["name"]), text(&entry["result"]));
             let ink = match result {
@@ -291,8 +291,7 @@ impl Progress {
                 self.shown.insert(key, kind);
             }
         }
-        let now = k8s_openapi::jiff::Timestamp::now();
-        let hours = crate::watch::hours(&status["watch"], now, scale);
+        let hours = crate::watch::hours(status);
         let figures = list(&status["objectives"]).map(|entry| {
             let (name, value) = (text(&entry["name"]), text(&entry["value"]));
             format!("{name} {value}")

@@ -102,7 +102,7 @@ pub async fn follow(
             }
         };
         let status = &object.data["status"];
-        progress.show_watch(status, scale);
+        progress.show_watch(status);
         let watch = &status["watch"];
         match text(&watch["state"]) {
             "Running" | "" => {}
@@ -121,11 +121,12 @@ pub async fn follow(
     }
 }
 
-/// The hours since the watch began, as its clock counts.
-pub fn hours(watch: &Value, now: k8s_openapi::jiff::Timestamp, scale: u64) -> Option<f64> {
-    let since: k8s_openapi::jiff::Timestamp = text(&watch["since"]).parse().ok()?;
-    let passed = now.duration_since(since).as_secs_f64() * scale as f64;
-    Some((passed / 3600.0).clamp(0.0, WINDOW as f64 / 3600.0))
+/// The hours from the begin of the watch to its last figures, by its own clock.
+pub fn hours(status: &Value) -> Option<f64> {
+    let time = |value: &Value| -> Option<k8s_openapi::jiff::Timestamp> { text(value).parse().ok() };
+    let since = time(&status["watch"]["since"])?;
+    let at = time(&list(&status["objectives"]).next()?["observedAt"])?;
+    Some(at.duration_since(since).as_secs_f64() / 3600.0)
 }
 
 #[cfg(test)]
@@ -136,12 +137,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hours_pass_as_fast_as_the_time_of_the_world_and_no_further_than_the_end() {
-        let watch = json!({"since": "2026-11-24T12:00:00Z"});
-        let at = |text: &str| text.parse().unwrap();
-        let of = |now: &str| hours(&watch, at(now), 3600).unwrap();
-        assert!((of("2026-11-24T12:00:10Z") - 10.0).abs() < 1e-9);
-        assert!((of("2026-11-24T12:05:00Z") - 72.0).abs() < 1e-9);
-        assert!(hours(&json!({}), at("2026-11-24T12:00:00Z"), 1).is_none());
+    fn hours_are_those_of_the_watch() {
+        let status = json!({
+            "watch": {"since": "2026-11-24T12:00:00Z"},
+            "objectives": [{"observedAt": "2026-11-25T18:00:00Z"}],
+        });
+        assert!((hours(&status).unwrap() - 30.0).abs() < 1e-9);
+        assert!(hours(&json!({"watch": status["watch"]})).is_none());
     }
 }
