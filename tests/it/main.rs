@@ -6,6 +6,7 @@ mod client;
 mod deploy;
 mod integrations;
 mod life;
+mod monitoring;
 mod process;
 mod repo;
 mod secrets;
