@@ -223,9 +223,7 @@ async fn every_metric_of_an_alert_or_a_dashboard_is_scraped_and_every_query_give
     let mut all: Vec<(String, String)> = alerts();
     for (name, dashboard) in dashboards() {
         let filled = queries(&dashboard).into_iter().map(|(title, query)| {
-            let query = query
-                .replace("$namespace", &env.namespace)
-                .replace("$name", LIVE);
+            let query = query.replace("$namespace", &env.namespace);
             // The job of this Prometheus has another name.
             let query = query.replace("job=~\".*golive.*\"", "job=~\".+\"");
             (format!("{name}: {title}"), query)
