@@ -11,10 +11,7 @@ use crate::{
     api::{
         Activation, ActivationStatus, Reason,
         condition::{self, ConditionType},
-        status::{
-            GateState, GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, SkippedField,
-            one_line,
-        },
+        status::{GateState, GoLive, MAX_MESSAGE, PhaseState, PlanStatus, PlannedChange, one_line},
     },
     pipeline::{State, report::Report},
     plan::{Target, missing::kubectl},
