@@ -89,6 +89,7 @@ mod tests {
     use super::super::slo::{Error, Slos, of};
     use super::*;
 
+    type Change<'a> = &'a dyn Fn(&mut Value);
     type Writer = fn(&Slos) -> Result<Exported, Error>;
 
     const WRITERS: [(&str, Writer); 3] = [
@@ -235,7 +236,7 @@ mod tests {
         };
         let found = document(&|_| {}).objectives;
         assert_eq!(found[0].error_rate.as_ref().unwrap().below, "0.1%");
-        let cases: [(&dyn Fn(&mut Value), &str); 5] = [
+        let cases: [(Change<'_>, &str); 5] = [
             (&|d| d["kind"] = "SLI".into(), "only SLO"),
             (
                 &|d| d["spec"]["budgetingMethod"] = "Timeslices".into(),
