@@ -57,7 +57,7 @@ help: ## list the targets
 	@echo "  DURATION=600 SEED=7       how long test-chaos runs, and what it draws (also PERCENT, OBJECTS)"
 	@echo "  demo KUBECONFIG=file      your own cluster instead of the local one"
 
-prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL, Redis, Prometheus and faketime (as root)
+prereqs: ## check Rust, Go, git and kubectl; install PostgreSQL, Redis, Prometheus, Chromium and faketime (as root)
 	@sh tests/checks/prereqs.sh
 
 control-plane: $(CONTROL_PLANE) ## build the local kube-apiserver (minutes once, then reused)

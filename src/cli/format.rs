@@ -46,6 +46,18 @@ pub(super) struct Items<T> {
     pub(super) items: Vec<T>,
 }
 
+/// A document as JSON.
+pub(super) fn json<T: Serialize>(kind: &str, body: &T) -> Result<String, Error> {
+    let document = Document {
+        api_version: DOCUMENTS,
+        kind,
+        body,
+    };
+    let text = serde_json::to_string_pretty(&document);
+    text.map(|text| text + "\n")
+        .map_err(|error| Error(Box::new(error)))
+}
+
 impl Formatted {
     /// Whether all details are wanted.
     pub(super) fn is_wide(&self) -> bool {
@@ -65,11 +77,7 @@ impl Formatted {
         };
         match self.output {
             None | Some(Format::Wide) => Ok(None),
-            Some(Format::Json) => {
-                let text = serde_json::to_string_pretty(&document);
-                text.map(|text| Some(text + "\n"))
-                    .map_err(|error| Error(Box::new(error)))
-            }
+            Some(Format::Json) => json(kind, body).map(Some),
             Some(Format::Yaml) => {
                 let text = serde_saphyr::to_string(&document);
                 text.map(Some).map_err(|error| Error(Box::new(error)))

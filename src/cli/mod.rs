@@ -25,9 +25,11 @@ mod output;
 mod plan;
 mod refused;
 mod render;
+mod report;
 mod retry;
 mod rollback;
 mod rotate;
+mod rules;
 mod schema;
 mod status;
 mod style;
@@ -43,6 +45,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::output::Output;
+#[cfg(test)]
+pub(crate) use self::rules::import_of;
 
 /// Exit code of a command that failed.
 const FAILED: u8 = 1;
@@ -96,6 +100,10 @@ enum Command {
     Lint(lint::Args),
     /// Restore an earlier release, and hold back what the spec asks for until the spec changes.
     Rollback(rollback::Args),
+    /// Print all that is known of an Activation: checklist, phases, checks, releases, objectives with curves.
+    Report(report::Args),
+    /// Print the objectives as rules for Prometheus, Sloth, Pyrra or OpenSLO, or import them.
+    Rules(rules::Args),
     /// Show the versions of this program, of the operator and of the definitions, and whether they fit.
     Version(version::Args),
     /// Print a script that completes commands, flags and names in a shell.
@@ -141,6 +149,8 @@ fn run(command: &Command) -> Done {
         Command::Render(args) => render::run(args),
         Command::Lint(args) => lint::run(args),
         Command::Rollback(args) => online(rollback::run(args)),
+        Command::Report(args) => online(report::run(args)),
+        Command::Rules(args) => online(rules::run(args)),
         Command::Version(args) => online(version::run(args)),
         Command::Completion(args) => Ok(completion::run(args, Cli::command())),
         Command::Complete(args) => online(completion::complete(args, Cli::command())),

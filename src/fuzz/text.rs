@@ -6,8 +6,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::target;
 use crate::{
+    api::observe::Observe,
     fly::{CheckOutput, ImageReference, Token, token},
     flytoml,
+    phase::observe::question::Wanted,
 };
 
 /// Longest text of all problems of a fly.toml for each of its bytes, and a constant.
@@ -135,4 +137,20 @@ fn no_name_of_a_tag_makes_its_choice_panic() {
         }
     };
     target!("tags", run);
+}
+
+#[test]
+fn no_document_of_another_tool_panics_or_becomes_an_objective_that_nobody_takes() {
+    let run = |input: &[u8]| {
+        let text = String::from_utf8_lossy(input);
+        match crate::cli::import_of(&text) {
+            Err(said) => assert!(!said.is_empty()),
+            Ok(part) => {
+                let part: serde_json::Value = serde_saphyr::from_str(&part).unwrap();
+                let observe: Observe = serde_json::from_value(part["observe"].clone()).unwrap();
+                assert!(Wanted::of(&observe).is_ok(), "{part}");
+            }
+        }
+    };
+    target!("slos", run);
 }

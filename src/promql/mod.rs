@@ -19,4 +19,4 @@ pub mod tally;
 mod tests;
 
 pub use answer::{Answer, Data, Fault, NativeHistogram, Point, Series, read};
-pub use query::{Query, Request};
+pub use query::{Query, Request, series};

@@ -131,8 +131,9 @@ impl Query<'_> {
     }
 }
 
-/// A metric with its conditions. A name that PromQL cannot write is a condition too.
-fn series(metric: &str, of: &Selector) -> String {
+/// A metric with its conditions, as PromQL. A name that PromQL cannot write is a condition too.
+#[must_use]
+pub fn series(metric: &str, of: &Selector) -> String {
     let is_plain = is_name(metric, true);
     let mut out = String::new();
     if is_plain {

@@ -41,7 +41,7 @@ pub fn status(
     }
     phases(metrics, &object, old, new, now);
     checks(metrics, &object, new);
-    gates(metrics, old, new, now);
+    gates(metrics, &object, old, new, now);
     drift(metrics, &object, result, new);
     smoke_tests(metrics, result, old, new);
     integrations(metrics, &object, result, new);
@@ -73,6 +73,9 @@ fn info(metrics: &Metrics, object: &Object, activation: &Activation, new: &Activ
             region: activation.spec.region.clone(),
         },
     );
+    let stalled = condition::find(&new.conditions, ConditionType::Stalled);
+    let stalled = stalled.filter(|stalled| stalled.status == "True");
+    metrics.set_stalled(object, stalled.map(|stalled| stalled.reason.as_str()));
 }
 
 fn phases(
@@ -87,6 +90,9 @@ fn phases(
         let open = phase.finished_at.is_none();
         let deadline = phase.deadline.as_ref().filter(|_| open).map(|time| time.0);
         metrics.set_deadline(object, phase.name.as_str(), deadline);
+        let began = phase.started_at.as_ref().map(|time| time.0);
+        let began = began.filter(|_| deadline.is_some());
+        metrics.set_phase_start(object, phase.name.as_str(), began);
         let result = match phase.state {
             PhaseState::Succeeded => "success",
             PhaseState::Failed => "failure",
@@ -219,11 +225,17 @@ fn checks(metrics: &Metrics, object: &Object, new: &ActivationStatus) {
 
 fn gates(
     metrics: &Metrics,
+    object: &Object,
     old: Option<&ActivationStatus>,
     new: &ActivationStatus,
     now: Timestamp,
 ) {
     let open = |state| state == GateState::Requested;
+    let waiting = new.phases.iter().filter_map(|phase| {
+        let gate = phase.gate.as_ref().filter(|gate| open(gate.state))?;
+        Some((phase.name.as_str(), gate.requested_at.as_ref()?.0))
+    });
+    metrics.set_gates(object, waiting.collect());
     for phase in &new.phases {
         let before = old.and_then(|old| old.phases.iter().find(|p| p.name == phase.name));
         let was = before.and_then(|phase| phase.gate.as_ref());

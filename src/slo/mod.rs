@@ -15,6 +15,7 @@
 pub mod burn;
 pub mod codec;
 pub mod counter;
+pub mod curve;
 pub mod histogram;
 pub mod judge;
 pub mod matcher;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Says first of all what is missing or too old, with the version wanted; then installs PostgreSQL,
-# Redis, Prometheus, Alertmanager and faketime from Debian's packages, or prints the command when not root.
+# Redis, Prometheus, Alertmanager, Chromium and faketime from Debian's packages, or prints the command when not root.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -42,6 +42,7 @@ ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/n
 command -v redis-server >/dev/null 2>&1 || packages="$packages redis-server"
 { command -v prometheus && command -v promtool; } >/dev/null 2>&1 || packages="$packages prometheus"
 command -v prometheus-alertmanager >/dev/null 2>&1 || packages="$packages prometheus-alertmanager"
+command -v chromium >/dev/null 2>&1 || packages="$packages chromium"
 command -v faketime >/dev/null 2>&1 || packages="$packages faketime"
 command -v curl >/dev/null 2>&1 || packages="$packages curl"
 if [ -z "$packages" ]; then

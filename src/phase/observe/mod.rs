@@ -10,8 +10,8 @@
 mod breach;
 mod evidence;
 mod incidents;
-mod life;
-mod question;
+pub mod life;
+pub mod question;
 pub mod reading;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -86,6 +86,12 @@ families! {
         "golive_gate_wait_seconds", "Time until a gate was decided";
     deadline: PerObject<PhaseLabel> = PerObject::default(),
         "golive_deadline_timestamp_seconds", "Deadline of a running phase";
+    phase_started: PerObject<PhaseLabel> = PerObject::default(),
+        "golive_phase_start_timestamp_seconds", "Start of a running phase that has a deadline";
+    stalled: PerObject<ReasonLabel> = PerObject::default(),
+        "golive_stalled", "Always 1: an activation that has stopped until something changes";
+    gate_requested: PerObject<GateLabel> = PerObject::default(),
+        "golive_gate_requested_timestamp_seconds", "Time since when a gate waits for a decision";
     preflight: PerObject<CheckLabels> = PerObject::default(),
         "golive_preflight_check_result", "1 passed, 0 failed, -1 skipped or unknown";
     integration: PerObject<IntegrationLabels> = PerObject::default(),
@@ -312,6 +318,7 @@ labels!(BurnLabels {
     objective: String,
     window: String
 });
+labels!(ReasonLabel { reason: String });
 labels!(GateLabel { gate: &'static str });
 labels!(KindLabel { kind: &'static str });
 labels!(RollbackLabels { trigger: &'static str, result: &'static str });

@@ -92,6 +92,23 @@ pub struct FlyCall {
     pub limited: bool,
 }
 
+/// Counters that alerts look at begin at zero: one that appears with its first event has no increase by it.
+fn begin_at_zero(families: &Families) {
+    for counters in [
+        &families.reconcile_errors,
+        &families.reconcile_terminal,
+        &families.reconcile_panics,
+    ] {
+        counters.get_or_create_owned(&CONTROLLED);
+    }
+    for trigger in ["failure", "request"] {
+        for result in ["success", "failure", "held", "refused"] {
+            let labels = RollbackLabels { trigger, result };
+            families.rollbacks.get_or_create_owned(&labels);
+        }
+    }
+}
+
 impl Metrics {
     /// A new set with every family registered.
     pub fn new() -> Metrics {
@@ -103,6 +120,7 @@ impl Metrics {
             rustc: env!("GOLIVE_RUSTC"),
         };
         families.build_info.get_or_create(&build).set(1);
+        begin_at_zero(&families);
         Metrics {
             families: Arc::new(families),
             registry: Arc::new(registry),
@@ -185,6 +203,37 @@ impl Metrics {
             }
             None => self.families.deadline.remove(object, &labels),
         }
+    }
+
+    /// Sets when a phase with a deadline began. `None` when it has ended or has no deadline.
+    pub fn set_phase_start(&self, object: &Object, phase: &'static str, at: Option<Timestamp>) {
+        let labels = PhaseLabel { phase };
+        let family = &self.families.phase_started;
+        match at {
+            Some(at) => family.set(object, labels, at.as_duration().as_secs_f64()),
+            None => family.remove(object, &labels),
+        }
+    }
+
+    /// Sets why an activation has stopped until something changes. `None` when it has not.
+    pub fn set_stalled(&self, object: &Object, reason: Option<&str>) {
+        let reason = reason.map(|reason| {
+            let reason = reason.to_owned();
+            (ReasonLabel { reason }, 1.0)
+        });
+        let reason = reason.into_iter().collect();
+        self.families.stalled.set_all(object, reason);
+    }
+
+    /// Sets the gates that wait for a decision, and since when.
+    pub fn set_gates(&self, object: &Object, gates: Vec<(&'static str, Timestamp)>) {
+        let gates = gates.into_iter().map(|(gate, since)| {
+            let since = since.as_duration().as_secs_f64();
+            (GateLabel { gate }, since)
+        });
+        self.families
+            .gate_requested
+            .set_all(object, gates.collect());
     }
 
     /// Sets the result of one preflight check: `Some(true)` passed, `Some(false)` failed, `None`
@@ -310,6 +359,9 @@ impl Metrics {
         self.queue.forget(object);
         self.families.info.forget(object);
         self.families.deadline.forget(object);
+        self.families.phase_started.forget(object);
+        self.families.stalled.forget(object);
+        self.families.gate_requested.forget(object);
         self.families.preflight.forget(object);
         self.families.drift.forget(object);
         self.families.notifications_waiting.forget(object);
@@ -557,6 +609,49 @@ mod tests {
         metrics.set_deadline(&object, "Deploy", "2026-11-24T12:00:00Z".parse().ok());
         metrics.set_deadline(&object, "Deploy", None);
         assert_eq!(lines(&metrics, "golive_deadline").len(), 0);
+    }
+
+    #[test]
+    fn counters_of_what_must_never_happen_begin_at_zero() {
+        let metrics = Metrics::new();
+        for (name, series) in [
+            ("controller_runtime_reconcile_errors_total", 1),
+            ("controller_runtime_terminal_reconcile_errors_total", 1),
+            ("controller_runtime_reconcile_panics_total", 1),
+            ("golive_rollbacks_total", 8),
+        ] {
+            let found = lines(&metrics, name);
+            assert_eq!(found.len(), series, "{found:?}");
+            assert!(found.iter().all(|line| line.ends_with(" 0")), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_stopped_and_what_waits_has_a_series_only_as_long_as_it_does() {
+        let metrics = Metrics::new();
+        let object = Object::new("cabanas", "mvp");
+        let since: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        metrics.set_stalled(&object, Some("Rejected"));
+        metrics.set_stalled(&object, Some("TokenInvalid"));
+        metrics.set_gates(&object, vec![("Deploy", since)]);
+        metrics.set_phase_start(&object, "Deploy", Some(since));
+        let stalled = lines(&metrics, "golive_stalled");
+        assert_eq!(stalled.len(), 1, "{stalled:?}");
+        assert!(stalled[0].contains("TokenInvalid"), "{stalled:?}");
+        let others = ["golive_gate_requested", "golive_phase_start"];
+        for name in others {
+            assert_eq!(lines(&metrics, name).len(), 1, "{name}");
+        }
+        metrics.set_stalled(&object, None);
+        metrics.set_gates(&object, Vec::new());
+        metrics.set_phase_start(&object, "Deploy", None);
+        for name in [
+            "golive_stalled",
+            "golive_gate_requested",
+            "golive_phase_start",
+        ] {
+            assert_eq!(lines(&metrics, name).len(), 0, "{name}");
+        }
     }
 
     /// The reconcile of an object that is due now.

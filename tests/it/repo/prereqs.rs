@@ -48,6 +48,7 @@ impl Programs {
             "prometheus",
             "promtool",
             "prometheus-alertmanager",
+            "chromium",
             "faketime",
             "curl",
         ] {
