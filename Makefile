@@ -29,6 +29,8 @@ export KUBERNETES_VERSION
 CONTROL_PLANE_DIR := tests/control-plane
 CONTROL_PLANE := $(CONTROL_PLANE_DIR)/bin/$(KUBERNETES_VERSION)/control-plane
 MODFILE := versions/$(KUBERNETES_VERSION).mod
+PUBLISHED_DIR := tests/published
+PUBLISHED := $(PUBLISHED_DIR)/bin/published
 BIN := target/debug
 
 # `make demo KUBECONFIG=...` is the reader's own cluster. A KUBECONFIG that is merely set in the
@@ -39,8 +41,8 @@ endif
 unexport KUBECONFIG
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs control-plane build binaries parts up down status demo test test-crash test-stale \
-  test-chaos test-planted mutants bench house lint lint-rust lint-go licences supply fuzz generate
+.PHONY: help prereqs control-plane published build binaries parts up down status demo test test-crash test-stale \
+  test-chaos test-planted mutants bench house test-alone reproducible lint lint-rust lint-go licences supply fuzz generate
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +62,13 @@ control-plane: $(CONTROL_PLANE) ## build the local kube-apiserver (minutes once,
 $(CONTROL_PLANE): $(wildcard $(CONTROL_PLANE_DIR)/*.go) $(CONTROL_PLANE_DIR)/$(MODFILE)
 	@echo "building the control plane of Kubernetes $(KUBERNETES_VERSION): this takes minutes, once"
 	cd $(CONTROL_PLANE_DIR) && sh build.sh $(KUBERNETES_VERSION)
+
+published: $(PUBLISHED) ## build Helm, kstatus, and the interpreters of Flux and Argo CD, for tests
+
+# After the control plane, with which it shares most packages.
+$(PUBLISHED): $(wildcard $(PUBLISHED_DIR)/*.go) $(PUBLISHED_DIR)/go.mod | $(CONTROL_PLANE)
+	@echo "building Helm and the judges of states: this takes a minute, once"
+	sh $(PUBLISHED_DIR)/build.sh
 
 build: ## build all Rust code with its tests
 	cargo build --locked --workspace --all-targets
@@ -84,7 +93,7 @@ demo: parts ## take the example from nothing to a live URL with verified integra
 	@$(BIN)/world demo --name $(WORLD) $(WORLD_FLAGS) --latency $(LATENCY)
 
 test: prereqs ## run every test, from nothing
-	@$(MAKE) --no-print-directory -j2 control-plane build
+	@$(MAKE) --no-print-directory -j2 control-plane published build
 	cargo test --locked --workspace -- --test-threads=$(TEST_THREADS)
 
 test-crash: prereqs ## kill the operator at every single external write (long)
@@ -116,6 +125,23 @@ test-chaos: prereqs ## fleets under seeded faults and kills, and every fault at 
 	GOLIVE_CHAOS=full GOLIVE_CHAOS_SECONDS=$(DURATION) GOLIVE_CHAOS_SEED=$(SEED) GOLIVE_CHAOS_PERCENT=$(PERCENT) \
 	  GOLIVE_CHAOS_OBJECTS=$(OBJECTS) cargo test --locked -p golive --test it chaos:: -- --nocapture --test-threads=1
 
+# Where the static and the repeated builds are, and for which machine.
+STATIC_DIR := target/static
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+# No folder of this machine is in the program.
+REMAP = --remap-path-prefix=$(CURDIR)=/src --remap-path-prefix=$(HOME)/.cargo=/cargo
+
+test-alone: prereqs ## run a static build alone in an empty root (builds everything anew)
+	@$(MAKE) --no-print-directory control-plane binaries
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --target $(HOST) --target-dir $(STATIC_DIR) --bin golive
+	GOLIVE_STATIC_BINARY=$(CURDIR)/$(STATIC_DIR)/$(HOST)/debug/golive cargo test --locked -p golive --test it install::alone
+
+reproducible: ## build the operator twice, in two folders, and compare (long)
+	RUSTFLAGS='$(REMAP)' cargo build --release --locked --bin golive --target-dir target/first
+	RUSTFLAGS='$(REMAP)' cargo build --release --locked --bin golive --target-dir target/second
+	cmp target/first/release/golive target/second/release/golive
+	@sha256sum target/first/release/golive
+
 bench: prereqs ## measure: reading in MB/s; time to live, calls, writes, memory
 	cargo bench --locked -p reading
 	@$(MAKE) --no-print-directory control-plane
@@ -132,8 +158,9 @@ lint-rust:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 lint-go:
-	@test -z "$$(gofmt -l $(CONTROL_PLANE_DIR))" || { gofmt -d $(CONTROL_PLANE_DIR); exit 1; }
+	@test -z "$$(gofmt -l $(CONTROL_PLANE_DIR) $(PUBLISHED_DIR))" || { gofmt -d $(CONTROL_PLANE_DIR) $(PUBLISHED_DIR); exit 1; }
 	cd $(CONTROL_PLANE_DIR) && go vet -modfile=$(MODFILE) .
+	cd $(PUBLISHED_DIR) && go vet .
 
 licences: ## check the licences of all dependencies, and that banned crates are absent
 	@sh tests/checks/licences.sh
