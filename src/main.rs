@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use golive::controller::operator::{self, Failure};
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     match Cli::parse().command {
         Command::Run(settings) => operate(*settings),
+        Command::Ready { timeout, url } => ready(&url, timeout),
         Command::Crd => print_crds(),
         Command::Generate { root } => generate(&root),
     }
@@ -126,6 +128,30 @@ fn keep_memory_private() {
             std::io::stderr(),
             "golive: cannot switch core dumps off: {error}"
         );
+    }
+}
+
+/// Waits until an operator is ready, and prints what it says.
+fn ready(url: &http::Uri, within: Duration) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "golive: cannot start the runtime: {error}"
+            );
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(golive::process::ready::wait(url, within)) {
+        Ok(text) => {
+            let _ = write!(std::io::stdout(), "{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "golive: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

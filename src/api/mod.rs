@@ -12,6 +12,7 @@ pub mod crd;
 pub mod deploy;
 pub mod duration;
 pub(crate) mod enumeration;
+pub mod fields;
 pub mod integrations;
 pub mod observe;
 pub mod owner;

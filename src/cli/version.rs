@@ -1,11 +1,7 @@
 //! `kubectl golive version`: this program, the operator, the definitions in the cluster, and whether they fit.
 
-use std::collections::BTreeSet;
-
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
-};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, ResourceExt, api::ListParams};
 use serde::Serialize;
 
@@ -14,7 +10,7 @@ use super::format::{self, Formatted};
 use super::output::Output;
 use super::refused::{Doing, Refused, Role};
 use super::style::{Line, Paint, Tone};
-use crate::api::{crds, schema};
+use crate::api::{crds, fields::fields, schema};
 
 /// Labels of the operator's Deployment in `manifests/`.
 const OPERATOR: &str = "app.kubernetes.io/name=golive,app.kubernetes.io/component=controller";
@@ -188,13 +184,7 @@ async fn definition(connected: &Connected, ours: &CustomResourceDefinition) -> F
 
 /// The fields that only one of them has. Pure.
 fn compared(ours: &CustomResourceDefinition, theirs: &CustomResourceDefinition) -> Definition {
-    let fields = |crd: &CustomResourceDefinition| {
-        let mut all = BTreeSet::new();
-        if let Some(schema) = schema(crd) {
-            collect(schema, "", &mut all);
-        }
-        all
-    };
+    let fields = |crd: &CustomResourceDefinition| schema(crd).map(fields).unwrap_or_default();
     let (known, there) = (fields(ours), fields(theirs));
     let served = theirs.spec.versions.iter().filter(|version| version.served);
     Definition {
@@ -202,28 +192,6 @@ fn compared(ours: &CustomResourceDefinition, theirs: &CustomResourceDefinition) 
         versions: served.map(|version| version.name.clone()).collect(),
         missing: known.difference(&there).cloned().collect(),
         unknown: there.difference(&known).cloned().collect(),
-    }
-}
-
-/// The paths of all fields of `spec` and `status`.
-fn collect(schema: &JSONSchemaProps, at: &str, all: &mut BTreeSet<String>) {
-    for (name, field) in schema.properties.iter().flatten() {
-        if at.is_empty() && !["spec", "status"].contains(&name.as_str()) {
-            continue;
-        }
-        let path = if at.is_empty() {
-            name.clone()
-        } else {
-            format!("{at}.{name}")
-        };
-        collect(field, &path, all);
-        all.insert(path);
-    }
-    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
-        collect(items, &format!("{at}[]"), all);
-    }
-    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &schema.additional_properties {
-        collect(values, &format!("{at}.*"), all);
     }
 }
 

@@ -5,17 +5,21 @@
 //! reconciled. How the parts are put together is `controller/operator.rs`. Start reading in
 //! [`settings`].
 
+pub mod definitions;
 pub mod generate;
 pub mod kube_client;
 pub mod leader;
 mod mail;
 pub mod metrics;
 pub mod outside;
+pub mod packages;
 pub mod publisher;
+pub mod ready;
 pub mod recorder;
 pub mod server;
 pub mod settings;
 pub mod share;
+pub mod skew;
 pub mod telemetry;
 pub mod turnstile;
 pub mod waker;

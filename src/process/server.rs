@@ -2,7 +2,8 @@
 //!
 //! Healthy: the work queue moves, for somebody. A failing probe makes Kubernetes restart the pod, so it covers
 //! nothing that a restart cannot correct, such as Fly.io or the API server. Ready: the caches are
-//! filled. A standby replica is ready, because it can take over.
+//! filled, and the definitions in the cluster have all fields of this version. A standby replica is
+//! ready, because it can take over.
 //!
 //! Nothing here needs authentication, and none of it is secret.
 
@@ -20,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::process::metrics::Metrics;
+use crate::process::skew::Skew;
 
 /// How long no work may begin or end while work is due, before `/healthz` fails.
 pub const QUEUE_STALL: Duration = Duration::from_secs(60);
@@ -34,6 +36,7 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Clone, Default)]
 pub struct Health {
     caches: Arc<Mutex<Caches>>,
+    skew: Arc<Mutex<Option<Skew>>>,
 }
 
 /// Name of a cache, and whether it has been filled.
@@ -60,6 +63,20 @@ impl Health {
         let caches = self.lock();
         let missing = caches.iter().filter(|(_, filled)| !**filled);
         missing.map(|(name, _)| *name).collect()
+    }
+
+    /// What the comparison of the definitions found; whether that is news.
+    pub fn set_skew(&self, skew: Skew) -> bool {
+        let mut known = self.skew.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = known.as_ref() != Some(&skew);
+        *known = Some(skew);
+        news
+    }
+
+    /// The last comparison; no difference before the first one.
+    pub fn skew(&self) -> Skew {
+        let known = self.skew.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Caches> {
@@ -124,11 +141,16 @@ async fn healthz(State(state): State<AppState>) -> Response {
 
 async fn readyz(State(state): State<AppState>) -> Response {
     let missing = state.health.missing();
-    let wrong: Vec<String> = missing
+    let mut wrong: Vec<String> = missing
         .iter()
         .map(|name| format!("cache {name} is not filled yet"))
         .collect();
-    probe(&wrong)
+    let skew = state.health.skew();
+    wrong.extend(skew.older());
+    match skew.newer() {
+        Some(note) if wrong.is_empty() => format!("ok\nnote: {note}\n").into_response(),
+        _ => probe(&wrong),
+    }
 }
 
 fn probe(wrong: &[String]) -> Response {

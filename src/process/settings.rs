@@ -27,10 +27,19 @@ pub struct Cli {
 pub enum Command {
     /// Run the operator, on the cluster of the pod's service account or of the current kubeconfig.
     Run(Box<Settings>),
+    /// Wait until an operator is ready, and print what it says, for `helm test`.
+    Ready {
+        /// How long to wait.
+        #[arg(long, default_value = "60s", value_parser = duration, value_name = "DURATION")]
+        timeout: Duration,
+        /// Its readiness probe, such as http://golive-metrics.golive-system.svc:8080/readyz.
+        #[arg(value_name = "URL")]
+        url: http::Uri,
+    },
     /// Print the CustomResourceDefinitions, for `kubectl apply --server-side -f -`.
     Crd,
-    /// Write the files that are generated from the API types: `crds/` and
-    /// `docs/reference/activation.md`.
+    /// Write the files that are generated in a copy of the repository: `crds/`, `install.yaml`,
+    /// `docs/reference/activation.md`, and parts of `charts/` and `manifests/gitops/`.
     Generate {
         /// The root of the repository.
         #[arg(default_value = ".", value_name = "DIR")]

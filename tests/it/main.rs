@@ -4,6 +4,8 @@ mod api;
 mod chaos;
 mod client;
 mod deploy;
+mod gitops;
+mod install;
 mod integrations;
 mod life;
 mod process;

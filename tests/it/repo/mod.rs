@@ -6,6 +6,7 @@ mod manifests;
 mod pages;
 mod planted;
 mod prereqs;
+mod release;
 mod supply;
 mod tidy;
 

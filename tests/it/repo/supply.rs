@@ -134,6 +134,7 @@ fn every_build_uses_the_lock_file_as_it_is() {
         "Makefile",
         ".ci/run",
         "Dockerfile",
+        ".github/workflows/release.yml",
         "tests/checks/licences.sh",
         "tests/checks/supply.sh",
         "tests/checks/prereqs.sh",

@@ -9,6 +9,7 @@ pub mod guarded;
 pub mod installed;
 pub mod leaks;
 pub mod looks;
+pub mod published;
 pub mod replay;
 pub mod service;
 pub mod trouble;
