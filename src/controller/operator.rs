@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{self, ServerClock};
 use crate::fly::call::client::SetupError;
 use crate::fly::{Endpoints, Fly, HttpOptions};
-use crate::process::definitions;
+use crate::process::definitions::Definitions;
 use crate::process::kube_client::{self, Connection};
 use crate::process::leader::thread::{self, Elected};
 use crate::process::leader::{Leader, Lost};
@@ -115,11 +115,8 @@ where
     // Stops the server on every return.
     let _stop_serving = stop_serving.clone().drop_guard();
     let server = serve(&settings, &metrics, &health, stop_serving.clone()).await?;
-    tokio::spawn(definitions::watch(
-        kube.clone(),
-        health.clone(),
-        stop_serving,
-    ));
+    let definitions = Definitions::compare(kube.clone(), health.clone()).await;
+    tokio::spawn(definitions.watch(stop_serving));
 
     let identity = identity();
     metrics.set_leader(&settings.lease.name, false);
@@ -143,6 +140,7 @@ where
         &metrics,
         &clock,
         leader.clone(),
+        health.clone(),
         shutdown.clone(),
     )?;
     let grace = settings.process.shutdown_grace;
@@ -236,6 +234,7 @@ fn fly(
     metrics: &Metrics,
     clock: &ServerClock,
     leader: Leader,
+    health: Health,
     shutdown: CancellationToken,
 ) -> Result<Fly, SetupError> {
     let endpoints = Endpoints {
@@ -265,6 +264,10 @@ fn fly(
         gate: Some(Arc::new(move || {
             if shutdown.is_cancelled() {
                 return Err("the operator is stopping".to_owned());
+            }
+            // What is done could not be recorded in a status that lacks fields.
+            if let Some(older) = health.skew().older() {
+                return Err(older);
             }
             leader.permit()
         })),

@@ -16,22 +16,51 @@ use crate::process::skew::{self, Skew};
 /// Interval of reading which schemas are published. The schemas themselves are read when they change.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Compares until `stop`, and reports each change to the log and to `health`. What cannot be read
-/// changes nothing.
-pub async fn watch(kube: Client, health: Health, stop: CancellationToken) {
-    let mut read = String::new();
-    loop {
-        match look(&kube, &mut read).await {
+/// Time limit of the first comparison, for which the work waits.
+const FIRST: Duration = Duration::from_secs(5);
+
+/// The comparison with one cluster.
+pub struct Definitions {
+    kube: Client,
+    health: Health,
+    /// The path of the schemas that were read last; the API server puts a hash of them into it.
+    read: String,
+}
+
+impl Definitions {
+    /// Compares for the first time. What cannot be read in time changes nothing.
+    pub async fn compare(kube: Client, health: Health) -> Self {
+        let read = String::new();
+        let mut definitions = Self { kube, health, read };
+        if tokio::time::timeout(FIRST, definitions.again())
+            .await
+            .is_err()
+        {
+            tracing::debug!("the definitions in the cluster were not read in time");
+        }
+        definitions
+    }
+
+    /// Compares until `stop`.
+    pub async fn watch(mut self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+            self.again().await;
+        }
+    }
+
+    /// Reports a change to the log and to the probe.
+    async fn again(&mut self) {
+        match look(&self.kube, &mut self.read).await {
             Ok(None) => {}
-            Ok(Some(skew)) => report(&skew, &health),
+            Ok(Some(skew)) => report(&skew, &self.health),
             Err(error) => {
                 let error = crate::causes::chain(&error);
                 tracing::debug!(error, "cannot compare the definitions in the cluster");
             }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
         }
     }
 }

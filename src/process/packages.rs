@@ -18,9 +18,8 @@ const ARGO: &str = "manifests/gitops/argocd/resource_customizations/golive.dev/A
 /// The actions, in the order of the ConfigMap.
 const ACTIONS: [&str; 5] = ["reconcile", "retry", "abort", "suspend", "resume"];
 /// Between these lines of the chart's README its values are listed.
-const VALUES_BEGIN: &str =
-    "<!-- values: generated from values.schema.json by `make generate` -->\n";
-const VALUES_END: &str = "<!-- end of values -->";
+const VALUES_BEGIN: &str = "<!--values-->\n";
+const VALUES_END: &str = "<!--/values-->";
 /// Longest line of a comment in `values.yaml`. Unit: characters.
 const WIDTH: usize = 100;
 
@@ -93,19 +92,19 @@ fn read(root: &Path, folder: &str, name: &str) -> Result<String, Error> {
 }
 
 /// The items of a list in a kustomization, `key:` and then `- item` lines.
-fn listed<'a>(text: &'a str, key: &str) -> impl Iterator<Item = &'a str> {
+fn listed<'a>(yaml: &'a str, key: &str) -> impl Iterator<Item = &'a str> {
     let start = format!("{key}:");
-    text.lines()
-        .skip_while(move |line| *line != start)
+    yaml.lines()
+        .skip_while(move |row| *row != start)
         .skip(1)
-        .map_while(|line| line.strip_prefix("- "))
+        .map_while(|row| row.strip_prefix("- "))
 }
 
 /// The value of a field in a text that is as simple as our own kustomization.
-fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+fn field<'a>(yaml: &'a str, key: &str) -> Option<&'a str> {
     let start = format!("{key}: ");
-    text.lines()
-        .find_map(|line| line.trim_start().strip_prefix(start.as_str()))
+    yaml.lines()
+        .find_map(|row| row.trim_start().strip_prefix(start.as_str()))
 }
 
 /// Everything for a whole cluster in one file, in the order in which it must be applied.
@@ -155,11 +154,11 @@ fn chart_crds(crds: &[String]) -> Result<String, Error> {
 
 /// A text of `manifests/base` as a template: the account, the namespace and the names of what belongs to
 /// one operator are those of the release.
-fn templated(text: &str) -> String {
+fn templated(yaml: &str) -> String {
     let mut out = String::new();
-    for line in text.lines() {
-        let label = line == "    app.kubernetes.io/part-of: golive";
-        let line = line
+    for row in yaml.lines() {
+        let label = row.trim_start().starts_with("app.kubernetes.io/part-of:");
+        let made = row
             .replace(
                 "system:serviceaccount:golive-system:golive",
                 "system:serviceaccount:{{ .Release.Namespace }}:{{ include \"golive.fullname\" . }}",
@@ -169,7 +168,7 @@ fn templated(text: &str) -> String {
                 ": golive-operator-",
                 ": {{ include \"golive.fullname\" . }}-operator-",
             );
-        out.push_str(&line);
+        out.push_str(&made);
         out.push('\n');
         if label {
             out.push_str("    {{- include \"golive.chartLabels\" . | nindent 4 }}\n");

@@ -73,7 +73,8 @@ impl Health {
         news
     }
 
-    fn skew(&self) -> Skew {
+    /// The last comparison; no difference before the first one.
+    pub fn skew(&self) -> Skew {
         let known = self.skew.lock().unwrap_or_else(PoisonError::into_inner);
         known.clone().unwrap_or_default()
     }

@@ -9,7 +9,7 @@
   verbs: [patch]
 - apiGroups: [golive.dev]
   resources: [activationapprovals]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Says of each decision whether it counts, and why not.
 - apiGroups: [golive.dev]
   resources: [activationapprovals/status]
@@ -52,11 +52,10 @@
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [get, create, update]
-# The claims on Fly apps, golive-app-<app>, the records of releases, golive-release-<uid>-<n>,
-# and what people were told, golive-outbox-<uid>.
+# The claims on Fly apps, golive-app-<app>, and the records of releases, golive-release-<uid>-<n>.
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [get, list, watch, create, update, patch, delete]
+  verbs: [get, list, create, update, patch, delete]
 # The key of the fingerprints of secrets, and the tokens for single apps: golive-app-token-<uid>.
 - apiGroups: [""]
   resources: [secrets]
@@ -71,7 +70,7 @@
   verbs: [patch]
 - apiGroups: [golive.dev]
   resources: [activationapprovals]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Says of each decision whether it counts, and why not.
 - apiGroups: [golive.dev]
   resources: [activationapprovals/status]
@@ -96,8 +95,11 @@
 {{- end }}
 {{- define "golive.rules.watcher" -}}
 - apiGroups: [golive.dev]
-  resources: [activations, activationapprovals]
+  resources: [activations]
   verbs: [get, list, watch]
+- apiGroups: [golive.dev]
+  resources: [activationapprovals]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch]

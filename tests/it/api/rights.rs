@@ -164,7 +164,7 @@ async fn the_operator_can_do_its_work_and_not_more() {
     for (resource, verbs) in [
         ("golive.dev:activations", "get list watch patch"),
         ("golive.dev:activations/status", "patch"),
-        ("golive.dev:activationapprovals", "get list watch"),
+        ("golive.dev:activationapprovals", "list watch"),
         ("secrets", "get create update patch delete"),
         ("configmaps", "get list watch"),
         ("events.k8s.io:events", "create patch"),

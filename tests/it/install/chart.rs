@@ -236,6 +236,7 @@ fn comparable(mut object: Value) -> Value {
                 ["GOLIVE_OWN_NAMESPACE", "GOLIVE_NAMESPACE"]
                     .contains(&variable["name"].as_str().unwrap())
             });
+            env.sort_by_key(|variable| variable["name"].to_string());
         }
         Some("NetworkPolicy") => {
             // The pod of `helm test`.

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::objects;
 use crate::support::env::{Env, LIMIT, root};
+use crate::support::installed::eventually;
 use crate::support::trouble::{options, recovered};
 
 /// A cluster with the definition of Activations after a change.
@@ -38,18 +39,60 @@ async fn cluster_with(change: impl Fn(&mut Value)) -> (ControlPlane, Cluster) {
         }
         definitions.push(definition);
     }
-    cluster.apply_objects(definitions).await.unwrap();
+    cluster.apply_objects(definitions.clone()).await.unwrap();
+    published(&cluster.client().unwrap(), &definitions[0]).await;
     (plane, cluster)
 }
 
-/// What the readiness probe answers now.
-async fn readyz(env: &Env) -> Option<(u16, String)> {
+/// Waits until the API server publishes the schema of a definition: it does so a moment after it serves
+/// the kind.
+async fn published(client: &kube::Client, definition: &Value) {
+    let get = async |path: &str| -> Option<Value> {
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        client.request(request).await.ok()
+    };
+    let fields = |schema: &Value| -> Vec<String> {
+        let parts = ["spec", "status"].iter();
+        let fields = parts.filter_map(|part| schema["properties"][part]["properties"].as_object());
+        fields.flat_map(|fields| fields.keys().cloned()).collect()
+    };
+    let wanted = fields(&definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]);
+    eventually("the schema to be published", async || {
+        let index = get("/openapi/v3").await?;
+        let path = &index["paths"]["apis/golive.dev/v1alpha1"]["serverRelativeURL"];
+        let document = get(path.as_str()?).await?;
+        let schemas = document["components"]["schemas"].as_object()?;
+        let mut all = schemas.values().map(fields);
+        all.any(|found| found == wanted).then_some(())
+    })
+    .await;
+}
+
+/// Where the operator serves its probes.
+fn address(env: &Env) -> Option<String> {
     let log = std::fs::read_to_string(env.log()).ok()?;
     let line = log.lines().find(|line| line.contains("serving /healthz"))?;
     let line: Value = serde_json::from_str(line).ok()?;
     let address = line["address"]
         .as_str()
         .or(line["fields"]["address"].as_str())?;
+    Some(address.to_owned())
+}
+
+/// What `golive ready` says, which the chart's test runs.
+async fn ready(env: &Env, timeout: &str) -> (bool, String) {
+    let url = format!("http://{}/readyz", address(env).unwrap());
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_golive"));
+    command.args(["ready", "--timeout", timeout, &url]);
+    let output = tokio::task::spawn_blocking(move || command.output());
+    let output = output.await.unwrap().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+/// What the readiness probe answers now.
+async fn readyz(env: &Env) -> Option<(u16, String)> {
+    let address = address(env)?;
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let answer = client
         .get(format!("http://{address}/readyz").parse().unwrap())
@@ -94,12 +137,26 @@ async fn with_older_definitions_it_is_not_ready_and_makes_nothing_until_they_are
         &env,
         "the definitions in the cluster are older than this operator"
     ));
-    // Creates are announced in the status first, and the status cannot say it.
+    // It looks, and changes nothing: what it does could not be recorded.
     let end = Instant::now() + LIMIT;
-    while !logged(&env, "field not declared in schema") {
+    while env.sim.call_list().is_empty() {
+        assert!(Instant::now() < end, "nothing was looked at");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let told = async || {
+        let status = serde_json::to_string(&env.status("hola").await).unwrap();
+        // Either the change is refused, or what must be recorded before it cannot be.
+        status.contains("older than this operator")
+            || logged(&env, "may not make changes now")
+            || logged(&env, "field not declared in schema")
+    };
+    while !told().await {
         assert!(Instant::now() < end, "nothing was tried");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let (ready, text) = ready(&env, "1s").await;
+    assert!(!ready && text.contains("they lack Activation"), "{text}");
+    assert_eq!(env.sim.mutations(), 0);
     assert!(env.sim.apps().is_empty(), "{:?}", env.sim.apps());
 
     cluster.apply_paths([root().join("crds")]).await.unwrap();
@@ -122,6 +179,8 @@ async fn with_newer_definitions_it_works_says_so_and_keeps_what_it_does_not_know
 
     recovered(&env, "hola").await;
     answers(&env, 200, "note: the definitions in the cluster are newer").await;
+    let (ready, text) = ready(&env, "30s").await;
+    assert!(ready && text.starts_with("ok\nnote: "), "{text}");
     assert!(logged(
         &env,
         "it ignores Activation spec.later, Activation status.later"

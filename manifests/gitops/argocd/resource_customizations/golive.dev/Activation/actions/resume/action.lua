@@ -1,5 +1,5 @@
 -- Take back a suspension and an abort.
-obj.spec.suspend = nil
+obj.spec.suspend = false
 obj.spec.suspendReason = nil
 obj.spec.suspendUntil = nil
 if obj.metadata.annotations ~= nil then
