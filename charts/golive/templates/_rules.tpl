@@ -52,7 +52,8 @@
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [get, create, update]
-# The claims on Fly apps, golive-app-<app>, and the records of releases, golive-release-<uid>-<n>.
+# The claims on Fly apps, golive-app-<app>, the records of releases, golive-release-<uid>-<n>, what people
+# were told, golive-outbox-<uid>, and what a watch has observed, golive-watch-<uid>.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, create, update, patch, delete]
