@@ -170,7 +170,7 @@ fn decode(map: ConfigMap) -> std::result::Result<Record, String> {
 /// the record would be written under another name. Pure.
 fn check_number(number: u64, name: &str) -> std::result::Result<(), String> {
     let of_name = name.rsplit('-').next().unwrap_or_default();
-    if number.to_string() != of_name {
+    if of_name.parse() != Ok(number) {
         return Err(format!(
             "its number is {number}, and its name says {of_name}"
         ));

@@ -51,13 +51,17 @@ impl Rotation {
 
     /// Whether the annotation asks for a rotation that was not made yet.
     fn is_asked(&self, stored: &Stored) -> bool {
-        self.rests != Rests::All && self.token.is_some() && self.token != stored.rotated_for
+        self.rests != Rests::All && self.is_new(stored)
+    }
+
+    /// Whether the annotation is not the one for which values were replaced last.
+    fn is_new(&self, stored: &Stored) -> bool {
+        self.token.is_some() && self.token != stored.rotated_for
     }
 
     /// Whether a rotation that the annotation asks for rests: it is made as soon as nothing rests.
     pub fn rests_although_asked(&self, stored: &Stored) -> bool {
-        let is_new = self.token.is_some() && self.token != stored.rotated_for;
-        self.rests == Rests::All && is_new
+        self.rests == Rests::All && self.is_new(stored)
     }
 
     /// Whether age replaces and drops values now.
