@@ -101,7 +101,7 @@ test: prereqs ## run every test, from nothing
 
 test-crash: prereqs ## kill the operator at every single external write (long)
 	@$(MAKE) --no-print-directory -j2 control-plane build
-	GOLIVE_CRASH_TEST=full cargo test --locked -p golive --test it -- trouble::crash trouble::lost life::watch
+	GOLIVE_CRASH_TEST=full cargo test --locked -p golive --test it -- trouble::crash trouble::lost life::watch told::watch
 
 fuzz: ## run every fuzz target longer (FUZZ_SECONDS each, now: $(FUZZ_SECONDS))
 	GOLIVE_FUZZ_MS=$(FUZZ_SECONDS)000 cargo test --locked -p golive --lib fuzz:: -- --test-threads=2

@@ -97,12 +97,15 @@ pub struct PlanStatus {
 #[serde(rename_all = "camelCase")]
 pub struct CostPerMonth {
     /// Its currency.
+    #[serde(default)]
     #[schemars(length(max = 8))]
     pub currency: String,
     /// What serves now: an amount such as `13.39`, or `unknown`.
+    #[serde(default)]
     #[schemars(length(max = 32))]
     pub before: String,
     /// What the plan leads to.
+    #[serde(default)]
     #[schemars(length(max = 32))]
     pub after: String,
     /// What is not in the amounts, because its price is not known.

@@ -212,7 +212,7 @@ fn fires(judgement: &Judgement) -> Option<String> {
 
 fn unknown(doubt: Doubt) -> String {
     match doubt {
-        Doubt::NoData => "not known: nothing was observed yet".to_owned(),
+        Doubt::NoData => "not known: nothing was observed lately".to_owned(),
         Doubt::TooEarly { .. } => "not known yet: the watch has just begun".to_owned(),
         Doubt::Gap { seen, needed } => format!(
             "not known: {} were observed, and {} are needed",

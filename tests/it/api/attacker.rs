@@ -629,16 +629,12 @@ async fn whoever_holds_the_operators_token_writes_only_its_own_records_leases_an
         refused(name, create(&client, kind, place, lease(name)).await);
     }
     let held = of(&client, kind, HOME);
-    held.patch(
-        "golive",
-        &PatchParams::apply("test").force(),
-        &Patch::Apply(json!({
-            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": {"name": "golive"}, "spec": {"holderIdentity": "x"},
-        })),
-    )
-    .await
-    .unwrap();
+    create(&client, kind, HOME, lease("golive")).await.unwrap();
+    let other = json!({"spec": {"holderIdentity": "y"}});
+    refused(
+        "a lease in part",
+        patch(&client, kind, HOME, "golive", other).await,
+    );
     assert!(
         held.delete("golive", &DeleteParams::default())
             .await

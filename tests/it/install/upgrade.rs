@@ -27,7 +27,7 @@ use crate::support::published::{Rendered, helm};
 const HOME: &str = "golive-system";
 
 /// A field of the status that the version before did not have.
-const NEW_FIELD: &str = "skipped";
+const NEW_FIELD: &str = "incidents";
 
 /// The chart as the version before would have had it: definitions without a field, and an object that
 /// this version has no more.
