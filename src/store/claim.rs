@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
-    Api, Client,
+    Client,
     api::{Patch, PatchParams},
 };
 
@@ -128,16 +128,12 @@ pub fn name(app: &str) -> String {
     format!("golive-app-{app}")
 }
 
-fn api(kube: &Client, own_namespace: &str) -> Api<ConfigMap> {
-    Api::namespaced(kube.clone(), own_namespace)
-}
-
 /// Reads the claim on an app.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached.
 pub async fn read(kube: &Client, own_namespace: &str, app: &str) -> Result<Option<Claim>, Error> {
-    let found = api(kube, own_namespace)
+    let found = store::maps(kube, own_namespace)
         .get_opt(&name(app))
         .await
         .map_err(|source| Error::kube(format!("read the claim on the app {app}"), source))?;
@@ -193,7 +189,7 @@ pub async fn note_made(
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    api(kube, own_namespace)
+    store::maps(kube, own_namespace)
         .patch(&name(app), &params, &Patch::Merge(&patch))
         .await
         .map(drop)
@@ -238,7 +234,7 @@ async fn write(
         ..ConfigMap::default()
     };
     let version = before.and_then(|claim| claim.version.as_deref());
-    store::put(&api(kube, own_namespace), map, version)
+    store::put(&store::maps(kube, own_namespace), map, version)
         .await
         .map(drop)
         .map_err(|source| Error::kube(format!("write the claim on the app {app}"), source))
@@ -315,7 +311,7 @@ pub async fn give_back(
     app: &str,
     claim: &Claim,
 ) -> Result<(), Error> {
-    let api = api(kube, own_namespace);
+    let api = store::maps(kube, own_namespace);
     store::delete_if(&api, &name(app), claim.object_uid.as_deref())
         .await
         .map(drop)

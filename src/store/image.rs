@@ -8,7 +8,7 @@
 //! [`load`] and [`save`] keep nothing in memory: their caller holds the [`Stored`].
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -91,10 +91,6 @@ pub struct Stored {
     version: Option<String>,
 }
 
-fn api(kube: &Client, own_namespace: &str) -> Api<ConfigMap> {
-    Api::namespaced(kube.clone(), own_namespace)
-}
-
 fn name(uid: &str) -> String {
     format!("golive-image-{uid}")
 }
@@ -106,7 +102,7 @@ fn name(uid: &str) -> String {
 /// When the API server refuses or cannot be reached, or the ConfigMap cannot be parsed. It is never
 /// taken for "none", because then a tag that has moved would be deployed.
 pub async fn load(kube: &Client, own_namespace: &str, owner: &Owner) -> Result<Stored, Error> {
-    let found = api(kube, own_namespace)
+    let found = store::maps(kube, own_namespace)
         .get_opt(&name(&owner.uid))
         .await
         .map_err(|source| Error::kube("read which image was chosen", source))?;
@@ -146,7 +142,7 @@ pub async fn save(
 ) -> Result<Stored, Error> {
     let map = config_map(owner, choice)?;
     let version = before.version.as_deref();
-    let written = store::put(&api(kube, own_namespace), map, version).await;
+    let written = store::put(&store::maps(kube, own_namespace), map, version).await;
     let map = written
         .and_then(Write::into_result)
         .map_err(|source| Error::kube("store which image was chosen", source))?;
@@ -157,12 +153,8 @@ pub async fn save(
 }
 
 fn config_map(owner: &Owner, choice: &Choice) -> Result<ConfigMap, Error> {
-    let text = serde_json::to_string(choice).map_err(|_| Error::Malformed("chosen image"))?;
-    Ok(ConfigMap {
-        metadata: store::metadata(name(&owner.uid), COMPONENT, owner),
-        data: Some(store::text([(KEY, text.as_str())])),
-        ..ConfigMap::default()
-    })
+    store::json_map(name(&owner.uid), (COMPONENT, KEY), owner, choice)
+        .map_err(|_| Error::Malformed("chosen image"))
 }
 
 /// Deletes what is stored. Already gone is fine.
@@ -170,7 +162,7 @@ fn config_map(owner: &Owner, choice: &Choice) -> Result<ConfigMap, Error> {
 /// # Errors
 /// When the API server refuses or cannot be reached.
 pub async fn delete(kube: &Client, own_namespace: &str, uid: &str) -> Result<(), Error> {
-    store::delete(&api(kube, own_namespace), &name(uid))
+    store::delete(&store::maps(kube, own_namespace), &name(uid))
         .await
         .map_err(|source| Error::kube("delete which image was chosen", source))
 }

@@ -1,9 +1,9 @@
 //! What Golive stores in Kubernetes, and how an object of ours is written and deleted.
 //!
 //! All objects but one are in the operator's own namespace, where the users' tools do not prune
-//! them: claims on apps, the image that was chosen, records of releases, what people were told, what a watch has
-//! observed, the
-//! token of an app, the key of fingerprints. The generated secrets of an Activation are in its own namespace.
+//! them: claims on apps, the image that was chosen, records of releases, what people were told, what a watch
+//! has observed, the token of an app, the key of fingerprints. The generated secrets of an Activation are in
+//! its own namespace.
 //!
 //! May use: `error`, `notify`, `redact`, `api` and what is below them. Start reading at [`put`]; a small user of it is
 //! [`image`].
@@ -16,8 +16,9 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, PostParams, Preconditions},
     core::ObjectMeta,
 };
@@ -120,6 +121,29 @@ pub fn metadata(name: String, component: &str, owner: &Owner) -> ObjectMeta {
         annotations: Some(annotations(owner)),
         ..ObjectMeta::default()
     }
+}
+
+/// The ConfigMaps of one namespace: the operator's own.
+pub fn maps(kube: &Client, own_namespace: &str) -> Api<ConfigMap> {
+    Api::namespaced(kube.clone(), own_namespace)
+}
+
+/// A ConfigMap that belongs to an Activation and holds one value as JSON, under `key`.
+///
+/// # Errors
+/// When the value has no JSON.
+pub fn json_map(
+    name: String,
+    (component, key): (&str, &str),
+    owner: &Owner,
+    value: &impl Serialize,
+) -> Result<ConfigMap, serde_json::Error> {
+    let json = serde_json::to_string(value)?;
+    Ok(ConfigMap {
+        metadata: metadata(name, component, owner),
+        data: Some(text([(key, json.as_str())])),
+        ..ConfigMap::default()
+    })
 }
 
 /// Selects the objects of a component that belong to the Activation with this UID.

@@ -5,7 +5,7 @@
 //! [`load`] and [`save`] keep nothing in memory: their caller holds the [`Stored`].
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 
 use crate::{
     api::Owner,
@@ -39,10 +39,6 @@ impl Stored {
     }
 }
 
-fn api(kube: &Client, own_namespace: &str) -> Api<ConfigMap> {
-    Api::namespaced(kube.clone(), own_namespace)
-}
-
 fn name(uid: &str) -> String {
     format!("golive-outbox-{uid}")
 }
@@ -53,7 +49,7 @@ fn name(uid: &str) -> String {
 /// # Errors
 /// When the API server refuses or cannot be reached.
 pub async fn load(kube: &Client, own_namespace: &str, uid: &str) -> Result<Stored, Error> {
-    let found = api(kube, own_namespace).get_opt(&name(uid)).await;
+    let found = store::maps(kube, own_namespace).get_opt(&name(uid)).await;
     let found = found.map_err(|source| Error::kube("read what people were told", source))?;
     Ok(found.map(parse).unwrap_or_default())
 }
@@ -85,7 +81,7 @@ pub async fn save(
 ) -> Result<Write<Stored>, Error> {
     let map = config_map(owner, outbox)?;
     let version = before.version.as_deref();
-    let written = store::put(&api(kube, own_namespace), map, version).await;
+    let written = store::put(&store::maps(kube, own_namespace), map, version).await;
     let written = written.map_err(|source| Error::kube("store what people were told", source))?;
     Ok(match written {
         Write::Done(map) => Write::Done(Stored {
@@ -97,12 +93,8 @@ pub async fn save(
 }
 
 fn config_map(owner: &Owner, outbox: &Outbox) -> Result<ConfigMap, Error> {
-    let text = serde_json::to_string(outbox).map_err(|_| Error::Malformed("outbox"))?;
-    Ok(ConfigMap {
-        metadata: store::metadata(name(&owner.uid), COMPONENT, owner),
-        data: Some(store::text([(KEY, text.as_str())])),
-        ..ConfigMap::default()
-    })
+    store::json_map(name(&owner.uid), (COMPONENT, KEY), owner, outbox)
+        .map_err(|_| Error::Malformed("outbox"))
 }
 
 /// Deletes what is stored. Already gone is fine.
@@ -110,7 +102,7 @@ fn config_map(owner: &Owner, outbox: &Outbox) -> Result<ConfigMap, Error> {
 /// # Errors
 /// When the API server refuses or cannot be reached.
 pub async fn delete(kube: &Client, own_namespace: &str, uid: &str) -> Result<(), Error> {
-    store::delete(&api(kube, own_namespace), &name(uid))
+    store::delete(&store::maps(kube, own_namespace), &name(uid))
         .await
         .map_err(|source| Error::kube("delete what people were told", source))
 }

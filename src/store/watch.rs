@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 
 use crate::{
     api::Owner,
@@ -42,10 +42,6 @@ impl Stored {
     }
 }
 
-fn api(kube: &Client, own_namespace: &str) -> Api<ConfigMap> {
-    Api::namespaced(kube.clone(), own_namespace)
-}
-
 /// The name of the ConfigMap of the Activation with this UID.
 pub fn name(uid: &str) -> String {
     format!("golive-watch-{uid}")
@@ -56,7 +52,7 @@ pub fn name(uid: &str) -> String {
 /// # Errors
 /// When the API server refuses or cannot be reached.
 pub async fn load(kube: &Client, own_namespace: &str, uid: &str) -> Result<Stored, Error> {
-    let found = api(kube, own_namespace)
+    let found = store::maps(kube, own_namespace)
         .get_opt(&name(uid))
         .await
         .map_err(|source| Error::kube("read what the watch has observed", source))?;
@@ -88,7 +84,7 @@ pub async fn save(
 ) -> Result<Option<Stored>, Error> {
     let map = config_map(owner, &about, &evidence);
     let version = before.version.as_deref();
-    let written = store::put(&api(kube, own_namespace), map, version).await;
+    let written = store::put(&store::maps(kube, own_namespace), map, version).await;
     let written =
         written.map_err(|source| Error::kube("store what the watch has observed", source))?;
     Ok(match written {
@@ -116,7 +112,7 @@ fn config_map(owner: &Owner, about: &str, evidence: &[u8]) -> ConfigMap {
 /// # Errors
 /// When the API server refuses or cannot be reached.
 pub async fn delete(kube: &Client, own_namespace: &str, uid: &str) -> Result<(), Error> {
-    store::delete(&api(kube, own_namespace), &name(uid))
+    store::delete(&store::maps(kube, own_namespace), &name(uid))
         .await
         .map_err(|source| Error::kube("delete what the watch has observed", source))
 }

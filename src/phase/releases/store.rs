@@ -128,7 +128,7 @@ async fn stored_at(place: Place<'_>, facts: &Facts, journal: &TypedMap) -> Resul
         own_namespace,
         uid,
     } = place;
-    let found = api(kube, own_namespace)
+    let found = store::maps(kube, own_namespace)
         .list(&store::selector(COMPONENT, uid))
         .await
         .map_err(|source| Error::kube("list the records of releases", source))?;
@@ -196,7 +196,7 @@ pub async fn save(cx: &Cx, mut record: Record) -> Result<()> {
     record.requests.drain(..excess);
     let number = record.number;
     let map = config_map(cx, &record)?;
-    let api = api(&cx.kube, &cx.installation.own_namespace);
+    let api = store::maps(&cx.kube, &cx.installation.own_namespace);
     let version = before.versions.get(&number).map(String::as_str);
     let written = match store::put(&api, map, version).await {
         Ok(Write::Done(map)) => map,
@@ -256,10 +256,6 @@ fn name(uid: &str, number: impl std::fmt::Display) -> String {
     format!("golive-release-{uid}-{number}")
 }
 
-fn api(kube: &Client, own_namespace: &str) -> Api<ConfigMap> {
-    Api::namespaced(kube.clone(), own_namespace)
-}
-
 async fn remove(api: &Api<ConfigMap>, name: &str) -> Result<()> {
     store::delete(api, name)
         .await
@@ -272,7 +268,7 @@ async fn remove(api: &Api<ConfigMap>, name: &str) -> Result<()> {
 /// # Errors
 /// When Kubernetes refuses or does not answer.
 pub async fn inherit(cx: &Cx, from: &str) -> Result<()> {
-    let api = api(&cx.kube, &cx.installation.own_namespace);
+    let api = store::maps(&cx.kube, &cx.installation.own_namespace);
     let found = api
         .list(&store::selector(COMPONENT, from))
         .await
@@ -300,7 +296,7 @@ pub async fn inherit(cx: &Cx, from: &str) -> Result<()> {
 /// # Errors
 /// When Kubernetes refuses or does not answer.
 pub async fn delete_all(kube: &Client, own_namespace: &str, uid: &str) -> Result<()> {
-    let api = api(kube, own_namespace);
+    let api = store::maps(kube, own_namespace);
     let found = api
         .list(&store::selector(COMPONENT, uid))
         .await
