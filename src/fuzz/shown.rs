@@ -26,7 +26,7 @@ impl Numbers {
 }
 
 /// A field of the spec, by its path, and values that it may have; `null`: it is absent.
-fn fields() -> Vec<(&'static str, Vec<Value>)> {
+fn deployed() -> Vec<(&'static str, Vec<Value>)> {
     let toml = |vm: &str, env: &str, rest: &str| {
         json!({"inline": format!(
             "[http_service]\ninternal_port = 8080\n[env]\nMODE = '{env}'\n[[vm]]\nmemory = '{vm}'\n{rest}"
@@ -67,6 +67,17 @@ fn fields() -> Vec<(&'static str, Vec<Value>)> {
             "deploy.scale",
             vec![Value::Null, json!({"app": 1}), json!({"app": 3})],
         ),
+    ]
+}
+
+/// All such fields.
+fn fields() -> Vec<(&'static str, Vec<Value>)> {
+    [deployed(), provisioned()].concat()
+}
+
+/// The same for what is provisioned.
+fn provisioned() -> Vec<(&'static str, Vec<Value>)> {
+    vec![
         (
             "provision.postgres",
             vec![

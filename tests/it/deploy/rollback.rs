@@ -64,18 +64,8 @@ async fn records(env: &Env) -> Vec<(ConfigMap, Value)> {
 /// Requests a rollback by an approval that was not made by the plugin.
 pub async fn ask(env: &Env, name: &str, to: i64) {
     let digest = env.status("hola").await.plan.unwrap().digest;
-    env.apply(
-        &json!({
-            "apiVersion": "golive.dev/v1alpha1", "kind": "ActivationApproval",
-            "metadata": {"name": name},
-            "spec": {
-                "activation": "hola", "gate": "Rollback", "digest": digest, "toRelease": to,
-                "decision": "Approve", "approver": "admin",
-            },
-        })
-        .to_string(),
-    )
-    .await;
+    let about = json!({"gate": "Rollback", "digest": digest, "toRelease": to});
+    env.decide(name, about).await;
 }
 
 async fn decided(env: &Env, name: &str) -> ActivationStatus {

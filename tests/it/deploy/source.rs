@@ -335,18 +335,7 @@ async fn a_newly_chosen_image_asks_for_approval_anew() {
         [release.digest].into(),
         "what serves goes on"
     );
-    env.apply(
-        &json!({
-            "apiVersion": "golive.dev/v1alpha1", "kind": "ActivationApproval",
-            "metadata": {"name": "hola-second"},
-            "spec": {
-                "activation": "hola", "gate": "Deploy", "digest": second,
-                "decision": "Approve", "approver": "admin",
-            },
-        })
-        .to_string(),
-    )
-    .await;
+    env.decide("hola-second", json!({"digest": second})).await;
     until_deployed(&env, "1.5.0").await;
 }
 

@@ -206,18 +206,8 @@ async fn vote(env: &Env, name: &str, decision: &str) {
         .iter()
         .find(|phase| phase.name.as_str() == "Deploy");
     let digest = deploy.unwrap().gate.clone().unwrap().digest;
-    env.apply(
-        &json!({
-            "apiVersion": "golive.dev/v1alpha1", "kind": "ActivationApproval",
-            "metadata": {"name": name},
-            "spec": {
-                "activation": "hola", "gate": "Deploy", "digest": digest,
-                "decision": decision, "approver": "admin",
-            },
-        })
-        .to_string(),
-    )
-    .await;
+    env.decide(name, json!({"digest": digest, "decision": decision}))
+        .await;
 }
 
 fn source(name: &str, app: &str) -> Value {

@@ -206,18 +206,7 @@ async fn approve(env: &Env, name: &str) {
         .iter()
         .find(|phase| phase.name.as_str() == "Deploy");
     let digest = deploy.unwrap().gate.clone().unwrap().digest;
-    env.apply(
-        &json!({
-            "apiVersion": "golive.dev/v1alpha1", "kind": "ActivationApproval",
-            "metadata": {"name": name},
-            "spec": {
-                "activation": "hola", "gate": "Deploy", "digest": digest,
-                "decision": "Approve", "approver": "admin",
-            },
-        })
-        .to_string(),
-    )
-    .await;
+    env.decide(name, json!({"digest": digest})).await;
 }
 
 /// Waits until an event was published more than once.

@@ -14,22 +14,6 @@ use serde_json::{Value, json};
 use crate::support::env::{Env, LIMIT, is, message, reason};
 use crate::support::trouble::{deploy, event, recovered, stopped, world};
 
-/// Creates a decision about `hola`.
-async fn decide(env: &Env, name: &str, spec: Value) {
-    let mut whole = json!({
-        "activation": "hola", "gate": "Deploy", "decision": "Approve", "approver": "admin",
-    });
-    crate::support::env::merge(&mut whole, spec);
-    env.apply(
-        &json!({
-            "apiVersion": "golive.dev/v1alpha1", "kind": "ActivationApproval",
-            "metadata": {"name": name}, "spec": whole,
-        })
-        .to_string(),
-    )
-    .await;
-}
-
 /// Waits until this is found of a decision.
 async fn becomes(env: &Env, name: &str, wanted: ApprovalState) -> ActivationApprovalStatus {
     let api: Api<ActivationApproval> = Api::namespaced(env.kube.clone(), &env.namespace);
@@ -81,7 +65,7 @@ async fn an_approval_opens_what_it_was_made_for_once() {
     env.activation("hola", json!({"gates": [{"before": "Deploy"}]}))
         .await;
     let first = asked(&env, generation(&env).await).await;
-    decide(&env, "first", json!({"digest": first})).await;
+    env.decide("first", json!({"digest": first})).await;
     let status = recovered(&env, "hola").await;
     assert!(status.history[0].by.contains("approved by admin"));
     assert_eq!(status.next_action_time, None);
@@ -92,11 +76,11 @@ async fn an_approval_opens_what_it_was_made_for_once() {
     let second = asked(&env, generation(&env).await).await;
     assert_ne!(second, first);
     let about = json!({"digest": second, "generation": 1});
-    decide(&env, "old-news", about).await;
+    env.decide("old-news", about).await;
     let status = becomes(&env, "old-news", ApprovalState::Superseded).await;
     assert!(status.message.contains("about generation 1"), "{status:?}");
     let about = json!({"digest": second, "generation": generation(&env).await});
-    decide(&env, "second", about).await;
+    env.decide("second", about).await;
     env.wait_live("hola").await;
     deploy(&env, "hola", "1.0.0").await;
     let third = asked(&env, generation(&env).await).await;
@@ -106,12 +90,12 @@ async fn an_approval_opens_what_it_was_made_for_once() {
         shows.release.unwrap().image.ends_with(":again"),
         "it serves"
     );
-    decide(&env, "third", json!({"digest": third})).await;
+    env.decide("third", json!({"digest": third})).await;
     env.wait_live("hola").await;
 
     // An approver takes the release back. A retry asks again.
     let ask = json!({"digest": third, "gate": "Rollback", "toRelease": 2});
-    decide(&env, "back", ask).await;
+    env.decide("back", ask).await;
     stopped(&env, "hola", "RolledBack").await;
     becomes(&env, "back", ApprovalState::Used).await;
     let retry = json!({"metadata": {"annotations": {"golive.dev/retry": "once-more"}}});
@@ -122,7 +106,7 @@ async fn an_approval_opens_what_it_was_made_for_once() {
         status.history[0].outcome.as_str() == "RolledBack",
         "{status:?}"
     );
-    decide(&env, "fourth", json!({"digest": third})).await;
+    env.decide("fourth", json!({"digest": third})).await;
     recovered(&env, "hola").await;
     becomes(&env, "fourth", ApprovalState::Used).await;
 }
@@ -131,7 +115,7 @@ async fn an_approval_opens_what_it_was_made_for_once() {
 async fn a_decision_that_does_not_count_says_why_and_the_latest_of_a_person_counts() {
     let env = world(&[]).await;
     let none = format!("sha256:{}", "0".repeat(64));
-    decide(&env, "early", json!({"digest": none})).await;
+    env.decide("early", json!({"digest": none})).await;
     let status = becomes(&env, "early", ApprovalState::ActivationNotFound).await;
     assert!(status.message.contains("no Activation hola"), "{status:?}");
     event(&env, "early", "ApprovalNotCounted").await;
@@ -142,22 +126,19 @@ async fn a_decision_that_does_not_count_says_why_and_the_latest_of_a_person_coun
     )
     .await;
     let digest = asked(&env, 1).await;
-    decide(&env, "wrong", json!({"digest": none})).await;
+    env.decide("wrong", json!({"digest": none})).await;
     let status = becomes(&env, "wrong", ApprovalState::WrongDigest).await;
     assert!(status.message.contains(&digest), "{status:?}");
     let note = event(&env, "wrong", "ApprovalNotCounted").await;
     assert!(note.contains("wrong by admin does not count"), "{note}");
     event(&env, "hola", "ApprovalNotCounted").await;
-    decide(
-        &env,
-        "nowhere",
-        json!({"digest": digest, "gate": "SmokeTest"}),
-    )
-    .await;
+    env.decide("nowhere", json!({"digest": digest, "gate": "SmokeTest"}))
+        .await;
     let status = becomes(&env, "nowhere", ApprovalState::UnknownGate).await;
     assert!(status.message.contains("gates before Deploy"), "{status:?}");
 
-    decide(&env, "no", json!({"digest": digest, "decision": "Reject"})).await;
+    env.decide("no", json!({"digest": digest, "decision": "Reject"}))
+        .await;
     let status = stopped(&env, "hola", "Rejected").await;
     assert!(message(&status, "Ready").contains("another ActivationApproval"));
     // A late approval opens it: what it is about stays known.
@@ -171,25 +152,17 @@ async fn a_decision_that_does_not_count_says_why_and_the_latest_of_a_person_coun
     assert_eq!(asked(&env, 2).await, digest);
     let status = becomes(&env, "no", ApprovalState::Superseded).await;
     assert!(status.message.contains("generation 2"), "{status:?}");
-    decide(
-        &env,
-        "no-again",
-        json!({"digest": digest, "decision": "Reject"}),
-    )
-    .await;
+    env.decide("no-again", json!({"digest": digest, "decision": "Reject"}))
+        .await;
     stopped(&env, "hola", "Rejected").await;
-    decide(&env, "yes", json!({"digest": digest})).await;
+    env.decide("yes", json!({"digest": digest})).await;
     recovered(&env, "hola").await;
     becomes(&env, "no-again", ApprovalState::Superseded).await;
     becomes(&env, "yes", ApprovalState::Used).await;
 
     // It is live: a rejection comes too late, and says what would stop the work.
-    decide(
-        &env,
-        "late",
-        json!({"digest": digest, "decision": "Reject"}),
-    )
-    .await;
+    env.decide("late", json!({"digest": digest, "decision": "Reject"}))
+        .await;
     let status = becomes(&env, "late", ApprovalState::NotNeeded).await;
     assert!(status.message.contains("golive.dev/abort"), "{status:?}");
     assert!(is(&env.status("hola").await, "Ready", "True"));

@@ -211,18 +211,8 @@ fn gated() -> Value {
 }
 
 async fn vote(env: &Env, name: &str, digest: &str, decision: &str) {
-    env.apply(
-        &json!({
-            "apiVersion": "golive.dev/v1alpha1", "kind": "ActivationApproval",
-            "metadata": {"name": name},
-            "spec": {
-                "activation": "hola", "gate": "Deploy", "digest": digest,
-                "decision": decision, "approver": "admin",
-            },
-        })
-        .to_string(),
-    )
-    .await;
+    env.decide(name, json!({"digest": digest, "decision": decision}))
+        .await;
 }
 
 async fn asks(env: &Env) -> String {

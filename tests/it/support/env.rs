@@ -470,14 +470,21 @@ impl Env {
 
     /// Approves a gate, as an approver would.
     pub async fn approve(&self, activation: &str, gate: &str, digest: &str) {
+        let name = format!("{activation}-{}", gate.to_lowercase());
+        let about = json!({"activation": activation, "gate": gate, "digest": digest});
+        self.decide(&name, about).await;
+    }
+
+    /// Creates a decision: an approval of the gate before Deploy of `hola`, unless `more` says otherwise.
+    pub async fn decide(&self, name: &str, more: Value) {
+        let mut spec = json!({
+            "activation": "hola", "gate": "Deploy", "decision": "Approve", "approver": "admin",
+        });
+        merge(&mut spec, more);
         self.apply(
             &json!({
                 "apiVersion": "golive.dev/v1alpha1", "kind": "ActivationApproval",
-                "metadata": {"name": format!("{activation}-{}", gate.to_lowercase())},
-                "spec": {
-                    "activation": activation, "gate": gate, "digest": digest,
-                    "decision": "Approve", "approver": "admin",
-                },
+                "metadata": {"name": name}, "spec": spec,
             })
             .to_string(),
         )
