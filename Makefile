@@ -101,10 +101,10 @@ test: prereqs ## run every test, from nothing
 
 test-crash: prereqs ## kill the operator at every single external write (long)
 	@$(MAKE) --no-print-directory -j2 control-plane build
-	GOLIVE_CRASH_TEST=full cargo test --locked -p golive --test it -- trouble::crash trouble::lost life::watch told::watch
+	GOLIVE_CRASH_TEST=full cargo test --locked --workspace --test it -- trouble::crash trouble::lost life::watch told::watch
 
 fuzz: ## run every fuzz target longer (FUZZ_SECONDS each, now: $(FUZZ_SECONDS))
-	GOLIVE_FUZZ_MS=$(FUZZ_SECONDS)000 cargo test --locked -p golive --lib fuzz:: -- --test-threads=2
+	GOLIVE_FUZZ_MS=$(FUZZ_SECONDS)000 cargo test --locked --workspace --exclude reading --lib fuzz:: -- --test-threads=2
 
 test-planted: ## plant known bugs one after the other; a test must catch each (long)
 	cargo run -q --locked -p planted
@@ -121,13 +121,13 @@ mutants: ## change the deciding code in every small way; a unit test must fail (
 
 test-stale: prereqs ## let every single look at Fly.io be wrong once (long)
 	@$(MAKE) --no-print-directory -j2 control-plane build
-	GOLIVE_STALE_TEST=full cargo test --locked -p golive --test it trouble::stale
+	GOLIVE_STALE_TEST=full cargo test --locked --workspace --test it trouble::stale
 
 test-chaos: prereqs ## fleets under seeded faults and kills, and every fault at every step (an hour)
 	@$(MAKE) --no-print-directory -j2 control-plane build
-	GOLIVE_CHAOS=full cargo test --locked -p golive --lib observe::rehearsal
+	GOLIVE_CHAOS=full cargo test --locked --workspace --exclude reading --lib observe::rehearsal
 	GOLIVE_CHAOS=full GOLIVE_CHAOS_SECONDS=$(DURATION) GOLIVE_CHAOS_SEED=$(SEED) GOLIVE_CHAOS_PERCENT=$(PERCENT) \
-	  GOLIVE_CHAOS_OBJECTS=$(OBJECTS) cargo test --locked -p golive --test it chaos:: -- --nocapture --test-threads=1
+	  GOLIVE_CHAOS_OBJECTS=$(OBJECTS) cargo test --locked --workspace --test it chaos:: -- --nocapture --test-threads=1
 
 # Where the static and the repeated builds are, and for which machine.
 STATIC_DIR := target/static
@@ -138,7 +138,7 @@ REMAP = --remap-path-prefix=$(CURDIR)=/src --remap-path-prefix=$(HOME)/.cargo=/c
 test-alone: prereqs ## run a static build alone in an empty root (builds everything anew)
 	@$(MAKE) --no-print-directory control-plane binaries
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --target $(HOST) --target-dir $(STATIC_DIR) --bin golive
-	GOLIVE_STATIC_BINARY=$(CURDIR)/$(STATIC_DIR)/$(HOST)/debug/golive cargo test --locked -p golive --test it install::alone
+	GOLIVE_STATIC_BINARY=$(CURDIR)/$(STATIC_DIR)/$(HOST)/debug/golive cargo test --locked --workspace --test it install::alone
 
 reproducible: ## build the operator twice, in two folders, and compare (long)
 	RUSTFLAGS='$(REMAP)' cargo build --release --locked --bin golive --target-dir target/first

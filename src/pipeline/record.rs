@@ -229,6 +229,7 @@ fn longest(wake: &Wake, timing: &Timing) -> Duration {
     match wake {
         Wake::After(time) => *time,
         Wake::Poll => timing.poll,
+        Wake::Earlier { pause, .. } => *pause,
         Wake::Machine { patience, .. } => *patience,
     }
 }

@@ -16,6 +16,7 @@ use super::{
     record::{State, StepRecord},
     report::{PhaseProgress, PhaseReport, Report, phase_progress, remembered},
     step::{Outcome, Progress},
+    verdict::Wake,
 };
 use crate::{
     api::{
@@ -301,11 +302,20 @@ impl<'a> Runner<'a> {
         observations: &mut Observations,
     ) -> bool {
         self.sent.extend(outcome.sent.iter().cloned());
-        if !outcome.sent.is_empty() {
-            for stale in step.invalidates() {
-                if let Some(record) = observations.steps.get_mut(stale) {
-                    record.again = Some(Instant::now());
-                }
+        let invalidated = match outcome.sent.is_empty() {
+            true => &[],
+            false => step.invalidates(),
+        };
+        let earlier = match &outcome.progress {
+            Progress::Wait {
+                wake: Wake::Earlier { step, .. },
+                ..
+            } => Some(step),
+            _ => None,
+        };
+        for stale in invalidated.iter().chain(earlier) {
+            if let Some(record) = observations.steps.get_mut(stale) {
+                record.again = Some(Instant::now());
             }
         }
         let token = token_action(self.cx, &outcome);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::StepId;
 use crate::{api::Reason, error::Error, fly};
 
 /// Result of I/O in a step. The error is classified once, in `fly::error` or `crate::error`.
@@ -86,6 +87,14 @@ pub enum Wake {
     After(Duration),
     /// Observe again after the operator's poll interval: Fly.io offers no long poll for this.
     Poll,
+    /// An earlier step that is done and is not re-checked observes again, at once, and this one after
+    /// it: what that step made is not as it left it.
+    Earlier {
+        /// The step.
+        step: StepId,
+        /// Observe again after this time, whatever the earlier step found.
+        pause: Duration,
+    },
     /// The Machines API's long poll answers that the machine reached one of these states.
     Machine {
         /// Fly app.

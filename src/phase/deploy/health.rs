@@ -49,11 +49,15 @@ impl Step for Health {
         now: Timestamp,
     ) -> Verdict<FailedRelease> {
         let rollout = &assessment.rollout;
-        let pause = rollout.patience.pause;
+        // The rollout had ended: what it left is lost or changed, if this look is true.
+        let wake = Wake::Earlier {
+            step: StepId::Machines,
+            pause: rollout.patience.pause,
+        };
         if !rollout.lacking().is_empty() {
             return Verdict::Wait {
                 why: Why::new(Reason::MachineStarting, "a new machine is not listed yet"),
-                wake: Wake::After(pause),
+                wake,
             };
         }
         // After a rollback was decided here the machines still run the failed release: that is no
@@ -67,7 +71,7 @@ impl Step for Health {
                         machine.name, machine.id
                     ),
                 ),
-                wake: Wake::After(pause),
+                wake,
             };
         }
         match judge::health(assessment, &target.app, now, |_| true) {

@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -65,6 +65,8 @@ enum Is {
     Done,
     Holds,
     Waits,
+    /// What this step made is lost.
+    Lost(StepId),
     Stopped,
     Wrong,
 }
@@ -175,6 +177,13 @@ impl Step for Made {
             Is::Waits => Verdict::Wait {
                 why: Why::new(Reason::MachineStarting, "it starts"),
                 wake: Wake::Poll,
+            },
+            Is::Lost(step) => Verdict::Wait {
+                why: Why::new(Reason::MachineStarting, "it is lost"),
+                wake: Wake::Earlier {
+                    step: *step,
+                    pause: LIMIT,
+                },
             },
             Is::Stopped => Verdict::Blocked(Why::new(Reason::FlyRefused, "it may not")),
             Is::Wrong => Verdict::Change(PutRight(self.verb, self.id)),

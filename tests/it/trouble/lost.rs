@@ -237,6 +237,7 @@ async fn what_is_deleted_at_a_step_of_a_go_live_comes_back_or_is_asked_about() {
     let sample = [
         ("POST /v1/apps/{app}/secrets", App),
         ("POST /api/v1/releases", Secret),
+        ("POST /api/v1/releases", Machine),
         (CREATE_MACHINE, Database),
     ];
     for step in STEPS {
