@@ -13,7 +13,7 @@ use super::{
     absence::{self, Doubt},
     app_lookup::{AppLookup, Holder, NameStatus, look_up, other_organization},
     app_marks::{self, AppMarks},
-    app_overview, app_secrets, clusters, names,
+    app_overview, app_secrets, clusters, names, roster,
 };
 use crate::{
     api::{Reason, policy::Adoption},
@@ -302,6 +302,9 @@ pub async fn observe(cx: &Cx) -> Result<AppObservation> {
             cx.facts.clear::<OwnClaim>();
             cx.facts.claimed.clear();
         }
+    }
+    if ours.is_some() && matches!(lookup, AppLookup::NotFound) && doubt.is_none() {
+        roster::note_app_gone(cx);
     }
     let is_new = free_before.is_none();
     let absent = match (ours, free_before) {

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     error::Error,
     fly::{Machine, MachineState, machines::CheckResult},
-    pipeline::{Cx, Owner, facts::Facts, step::Result},
+    pipeline::{Cx, Owner, facts::Facts, step::Result, typed_map::TypedMap},
 };
 
 /// How old an observation may be that steps of one pass share.
@@ -183,6 +183,9 @@ pub async fn ours(cx: &Cx) -> Result<Vec<Machine>> {
         .into_iter()
         .filter(|machine| !machine.state.is_over());
     let (ours, not_ours) = divide(live.collect(), &cx.owner, &known_ids);
+    if ours.iter().any(|machine| of_app(&machine)) {
+        cx.journal.clear::<AppGone>();
+    }
     cx.facts.set(Roster {
         pass: cx.pass,
         listed,
@@ -443,10 +446,29 @@ pub fn note_changed(cx: &Cx, ids: impl IntoIterator<Item = String>) {
 /// Notes that the app was created anew: the machines on record went with the one before, so that the first look which
 /// does not find one of them is the second evidence.
 pub fn note_app_created(cx: &Cx) {
+    note_app_gone(cx);
     for id in known_ids(cx, cx.facts.get::<Roster>().as_deref()) {
         absence::deletion_accepted(cx, MACHINE, &id);
     }
     note_unknown(cx);
+}
+
+/// Journal: the app is gone, and every machine with it.
+#[derive(Debug)]
+struct AppGone;
+
+/// Notes that the app is gone: two looks have shown it, or it was created anew.
+pub fn note_app_gone(cx: &Cx) {
+    cx.journal.set(AppGone);
+}
+
+/// Whether no machine of the application is left, as far as was observed: what was proven of them is gone. One look
+/// proves nothing: a machine that it does not find counts as it was.
+pub fn is_gone<'f>(facts: impl IntoIterator<Item = &'f Facts>, journal: &TypedMap) -> bool {
+    let rosters = facts.into_iter().filter_map(Facts::get::<Roster>);
+    let roster = rosters.max_by_key(|roster| roster.read);
+    let is_empty = roster.is_some_and(|roster| !roster.machines.iter().any(|one| of_app(&one)));
+    journal.get::<AppGone>().is_some() || is_empty
 }
 
 /// Journal: how often the first machine of the application was created, where there was none.
@@ -586,6 +608,30 @@ mod tests {
         assert_eq!(only("one"), Some(false));
         earlier.set(roster(vec![one], read + Duration::from_secs(2)));
         assert_eq!(only("one"), Some(true), "it was taken back");
+    }
+
+    #[test]
+    fn the_application_is_gone_when_its_last_machine_is_and_not_while_that_is_in_doubt() {
+        let (facts, journal) = (Facts::default(), TypedMap::default());
+        let roster = |machines: Vec<Machine>| Roster {
+            pass: 1,
+            listed: Instant::now(),
+            read: Instant::now(),
+            machines,
+            others: Vec::new(),
+            doubt: None,
+        };
+        assert!(!is_gone([&facts], &journal), "nobody has looked");
+        // What one look did not find is held as it was.
+        facts.set(roster(vec![machine("m1", "m1", json!({}))]));
+        assert!(!is_gone([&facts], &journal));
+        let command = json!({SLOT_KEY: "command/migrate"});
+        facts.set(roster(vec![machine("c1", "c1", command)]));
+        assert!(is_gone([&facts], &journal), "it serves nothing");
+        facts.set(roster(vec![machine("m2", "m2", json!({}))]));
+        assert!(!is_gone([&facts], &journal));
+        journal.set(AppGone);
+        assert!(is_gone([&facts], &journal), "they went with the app");
     }
 
     #[test]

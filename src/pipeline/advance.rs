@@ -165,7 +165,8 @@ async fn advance<S: Step>(step: &S, cx: &Cx) -> Outcome {
             Continue(change) => change,
             Break(progress) => return end(progress, sent),
         };
-        if !cx.may_act() {
+        let may_act = cx.may_act() || cx.ends_releases && change.ends_release();
+        if !may_act {
             let planned = step.plan(&cx.target, &observed, &change);
             let planned = planned.into_iter().map(PlannedChange::finished);
             return end(Progress::Planned(planned.collect()), sent);

@@ -40,6 +40,12 @@ pub trait StepChange: fmt::Display + Send + Sync {
     fn kind(&self) -> ChangeKind {
         ChangeKind::Ordinary
     }
+
+    /// Whether it is what a release that serves leaves to do, and no answer to drift: it is also made where drift
+    /// is only reported.
+    fn ends_release(&self) -> bool {
+        false
+    }
 }
 
 impl StepChange for Infallible {

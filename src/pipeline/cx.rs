@@ -153,6 +153,8 @@ pub struct EarlierProof {
     /// The results of the smoke checks of what serves. A spec whose own checks were made, and did not
     /// pass, has replaced them in the status: then there are none.
     results: Vec<SmokeTestResult>,
+    /// When the first of them was decided, if that is known of all.
+    decided: Option<Timestamp>,
     /// Deploy was planned or had begun, and had not succeeded: an earlier process, or a pass that was cut off,
     /// may have run a command.
     deploying: bool,
@@ -183,6 +185,7 @@ impl EarlierProof {
                 | PhaseState::Failed => true,
             }),
             digest: plan.map(|plan| plan.digest.clone()),
+            decided: decided(&status.smoke_test),
             results: match replaced {
                 true => Vec::new(),
                 false => status.smoke_test.clone(),
@@ -204,6 +207,11 @@ impl EarlierProof {
         self.digest.as_deref() == Some(digest)
     }
 
+    /// When what is on record of the plan with this digest was proven.
+    pub fn decided(&self, digest: &str) -> Option<Timestamp> {
+        self.decided.filter(|_| self.is_of(digest))
+    }
+
     /// Whether an earlier process, or a pass that was cut off, may have been in the middle of Deploy.
     pub fn was_deploying(&self) -> bool {
         self.deploying
@@ -216,6 +224,13 @@ impl EarlierProof {
             Care::Wanted | Care::Serving => &self.results,
         }
     }
+}
+
+/// When the first of these checks was decided; `None`: there are none, or one does not say so. Pure.
+fn decided(results: &[SmokeTestResult]) -> Option<Timestamp> {
+    let times = results.iter().map(|result| result.time.as_ref());
+    let times: Option<Vec<Timestamp>> = times.map(|time| Some(time?.0)).collect();
+    times?.into_iter().min()
 }
 
 impl Recorded {
@@ -283,6 +298,8 @@ pub struct Cx {
     pub fence: Fence,
     /// Whether steps may change anything in this pass.
     pub act: Act,
+    /// Whether steps may do what a release that serves leaves to do, although drift is only reported.
+    pub ends_releases: bool,
     /// The number of this pass of the object: what was listed in an earlier one is stale.
     pub pass: u64,
     /// The number of reconciles that people and tools have requested of this process so far.
@@ -314,6 +331,16 @@ impl Cx {
     pub fn note_change(&self) {
         self.journal.set(ChangingPass(self.pass));
         self.background.end();
+    }
+
+    /// The same, only looking: no step changes anything.
+    #[must_use]
+    pub fn looking(&self) -> Self {
+        Self {
+            act: Act::Plan,
+            ends_releases: false,
+            ..self.clone()
+        }
     }
 
     /// True when steps may change anything in this pass.

@@ -24,7 +24,7 @@ pub mod facts;
 pub mod intent;
 pub mod note;
 pub mod observations;
-mod preview;
+pub mod preview;
 pub mod recheck;
 pub mod record;
 pub mod report;

@@ -125,6 +125,10 @@ pub struct Preview {
     pub changes: Vec<Ahead>,
     /// Steps of which it could not be found what they would do.
     pub unknown: Vec<StepId>,
+    /// Those of them that could not be observed, and can be when they are looked at again.
+    pub unseen: Vec<StepId>,
+    /// Looks in a row after which something was unknown that can be known by itself soon.
+    pub tries: u32,
     /// Every step of the first phase was observed, and has nothing to do.
     pub changes_nothing: bool,
     /// Until when it counts.

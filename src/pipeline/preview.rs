@@ -10,7 +10,7 @@ use super::{
     StepId,
     advance::{AnyStep, Phase},
     change::{ChangeVerb, PlannedChange},
-    cx::{Act, Cx},
+    cx::Cx,
     observations::{Ahead, Observations, Preview},
     record::State,
     report::{PhaseProgress, PhaseReport},
@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     api::{PhaseName, policy::Mode},
-    clock::Timing,
+    clock::{Timing, backoff},
+    error::{Error, Retry},
 };
 
 /// The phases that are previewed: the first one that is not carried out, and what comes after it up to
@@ -47,6 +48,20 @@ pub fn from(phases: &[Phase], at: usize, all: bool) -> &[Phase] {
     rest.get(..length).unwrap_or_default()
 }
 
+/// Has the preview made again at the next call of [`make`].
+pub fn expire(observations: &mut Observations) {
+    if let Some(preview) = &mut observations.preview {
+        preview.again = Instant::now();
+    }
+}
+
+/// The pause until the preview is made again, because something is unknown that can be known by itself soon.
+pub fn due(observations: &Observations) -> Option<Duration> {
+    let preview = observations.preview.as_ref();
+    let preview = preview.filter(|preview| preview.tries > 0)?;
+    Some(preview.again.saturating_duration_since(Instant::now()))
+}
+
 /// Finds what these phases would change, as far as it can be known now: each step that can be observed is, once
 /// and in order, and does not act. It is found anew as often as what serves is re-checked, and sooner while a
 /// step could not be observed. `reached` is the report of the first one, if its steps ran in this pass.
@@ -59,22 +74,20 @@ pub async fn make(
     let Some(first) = phases.first() else {
         return;
     };
-    let known = observations.preview.as_ref();
     let retry = &cx.target.retry;
-    if known.is_some_and(|known| {
-        let is_for_this =
-            (known.stamp.as_str(), known.phase, &known.retry) == (stamp, first.id, retry);
-        is_for_this && Instant::now() < known.again
-    }) {
+    let known = observations.preview.as_ref().filter(|known| {
+        (known.stamp.as_str(), known.phase, &known.retry) == (stamp, first.id, retry)
+    });
+    if known.is_some_and(|known| Instant::now() < known.again) {
         return;
     }
+    let before = known.map_or(0, |known| known.tries);
     let mut walk = Walk {
-        cx: &Cx {
-            act: Act::Plan,
-            ..cx.clone()
-        },
+        cx: &cx.looking(),
         changes: Vec::new(),
         unknown: Vec::new(),
+        unseen: Vec::new(),
+        moves: false,
         planned: BTreeSet::new(),
         foundation: None,
         is_wholly_done: true,
@@ -87,14 +100,20 @@ pub async fn make(
             changes_nothing = walk.is_wholly_done;
         }
     }
+    let tries = match walk.moves || !walk.unseen.is_empty() {
+        true => before.saturating_add(1),
+        false => 0,
+    };
     observations.preview = Some(Preview {
         stamp: stamp.to_owned(),
         phase: first.id,
         retry: retry.clone(),
         changes_nothing,
-        again: Instant::now() + pause(walk.unknown.is_empty(), &cx.installation.timing),
+        again: Instant::now() + pause(walk.unknown.is_empty(), tries, &cx.installation.timing),
         changes: walk.changes,
         unknown: walk.unknown,
+        unseen: walk.unseen,
+        tries,
     });
 }
 
@@ -103,6 +122,10 @@ struct Walk<'a> {
     cx: &'a Cx,
     changes: Vec<Ahead>,
     unknown: Vec<StepId>,
+    /// Those of them that could not be observed, and can be later.
+    unseen: Vec<StepId>,
+    /// One of them waits for something that is under way.
+    moves: bool,
     /// Steps that plan something.
     planned: BTreeSet<StepId>,
     /// A step that makes what everything else is inside of, and has not made it.
@@ -133,13 +156,24 @@ impl Walk<'_> {
             match progress {
                 Progress::Done | Progress::Holds(_) | Progress::Skipped(_) => {}
                 Progress::Planned(changes) => self.plans(phase, *step, changes),
+                // It is not known what it would do, and not that it needs something first.
+                progress if is_unseen(&progress) => {
+                    self.unseen.push(step.id());
+                    self.leaves_open(*step);
+                }
                 _ if self.needs_planned(phase, *step).is_some() => self.expects(phase, *step),
-                _ => {
-                    self.is_wholly_done = false;
-                    self.unknown.push(step.id());
+                progress => {
+                    self.moves |= matches!(progress, Progress::Wait { .. });
+                    self.leaves_open(*step);
                 }
             }
         }
+    }
+
+    /// It is not known what the step would do.
+    fn leaves_open(&mut self, step: &dyn AnyStep) {
+        self.is_wholly_done = false;
+        self.unknown.push(step.id());
     }
 
     /// The step was observed, and plans these changes.
@@ -199,11 +233,24 @@ impl Walk<'_> {
     }
 }
 
-fn pause(all_known: bool, timing: &Timing) -> Duration {
-    if all_known {
-        timing.recheck
-    } else {
-        timing.backoff_min.min(timing.recheck)
+/// Whether a step could not be observed, and can be when it is looked at again: an answer was lost, or one look is no
+/// proof. A step that lacks what an earlier one makes is none of these, nor is one that Fly.io refuses. Pure.
+fn is_unseen(progress: &Progress) -> bool {
+    match progress {
+        Progress::Failed { error, .. } => {
+            !matches!(error, Error::NotKnown(_)) && error.retry() != Retry::OnChange
+        }
+        Progress::Awaited(_) => true,
+        _ => false,
+    }
+}
+
+/// The time for which a preview counts, after so many looks in a row that have left something open.
+fn pause(all_known: bool, tries: u32, timing: &Timing) -> Duration {
+    match (all_known, tries) {
+        (true, _) => timing.recheck,
+        (false, 0) => timing.backoff_min.min(timing.recheck),
+        (false, tries) => backoff(timing, tries).min(timing.recheck),
     }
 }
 

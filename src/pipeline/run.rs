@@ -10,7 +10,7 @@ use super::{
     advance::{AnyStep, Phase},
     announce::{Announcements, Announcer, expect_creates, forget_expected, is_app_stopped},
     change::Sent,
-    cx::{Act, Cx},
+    cx::Cx,
     observations::Observations,
     preview, recheck,
     record::{State, StepRecord},
@@ -203,10 +203,7 @@ impl<'a> Runner<'a> {
         earlier: &[PhaseReport],
         observations: &mut Observations,
     ) -> bool {
-        let looks = Cx {
-            act: Act::Plan,
-            ..self.cx.clone()
-        };
+        let looks = self.cx.looking();
         let running = Running {
             phase,
             earlier,
@@ -418,7 +415,7 @@ async fn changes_nothing(
 }
 
 /// The gate that was about to open, when a fresh look finds that the plan by now removes something for good that nobody
-/// has seen: it asks about that.
+/// has seen: it asks about that. What could not be observed is not known to remove nothing: it waits for that.
 async fn asks_again(
     (cx, stamp): (&Cx, &str),
     ahead: &[Phase],
@@ -426,11 +423,16 @@ async fn asks_again(
     observations: &mut Observations,
 ) -> Option<GateReport> {
     let opens = gate.filter(|gate| gate.opens.is_some())?;
-    observations.preview = None;
+    preview::expire(observations);
     Box::pin(preview::make((cx, stamp), ahead, None, observations)).await;
     let preview = observations.preview.as_ref()?;
     let changes = preview.changes.iter().map(|ahead| &ahead.change);
-    opens.asks_again(&destroyed(changes))
+    let more = opens.asks_again(&destroyed(changes));
+    more.or_else(|| {
+        let unseen: Vec<&str> = preview.unseen.iter().map(|step| step.as_str()).collect();
+        let waits = !unseen.is_empty();
+        waits.then(|| opens.waits_for_a_look(&unseen)).flatten()
+    })
 }
 
 /// How a new token is stored, when Fly.io refuses the present one for good.

@@ -68,6 +68,7 @@ pub fn cx(target: Target, refs: Refs) -> Cx {
         }),
         fence: Fence::new(|| true),
         act: Act::Apply,
+        ends_releases: false,
         recorded: Default::default(),
         pass: 0,
         requests: 0,

@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::api::{Activation, Duration, integrations::Integrations};
+use crate::api::{Activation, Duration, integrations::Integrations, observe::Observe};
 use crate::plan::{
     named::{RefKind, named},
     refs::Refs,
@@ -95,6 +95,15 @@ pub fn verified(integrations: &Integrations) -> String {
     data_encoding::HEXLOWER.encode(&Sha256::digest(text)[..12])
 }
 
+/// Fingerprint of how the application is watched: what a gate before the watch is about beside the plan. The owner is
+/// no part of it.
+pub fn watched(observe: &Observe) -> String {
+    let mut asked = observe.clone();
+    asked.owner = None;
+    let text = serde_json::to_vec(&asked).unwrap_or_default();
+    data_encoding::HEXLOWER.encode(&Sha256::digest(text)[..12])
+}
+
 /// The part of the spec that decides what is done on Fly.io, with the chosen image in the place of
 /// `deploy.source`. Owners, deadlines, gates, notifications and what happens after Go-Live are not
 /// part of it: they may change without a new approval.
@@ -122,4 +131,19 @@ fn decisive(activation: &Activation, chosen: Option<&str>) -> serde_json::Value 
         "smokeTest": smoke,
         "adoption": spec.adoption,
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_gate_before_the_watch_is_about_changes_with_what_is_watched_and_not_with_its_owner() {
+        let watch = |value: serde_json::Value| watched(&serde_json::from_value(value).unwrap());
+        let day = watch(json!({"window": "24h"}));
+        assert_eq!(day, watch(json!({"window": "24h", "owner": "Ops"})));
+        assert_ne!(day, watch(json!({"window": "48h"})));
+        assert_ne!(day, watch(json!({"window": "24h", "onBreach": "RollBack"})));
+    }
 }

@@ -27,8 +27,19 @@ pub struct GateReport {
     pub status: GateStatus,
     /// The sentence for a person.
     pub message: String,
-    /// It opens now: what the plan removed for good when people saw it.
-    pub opens: Option<Vec<String>>,
+    /// It opens now.
+    pub opens: Option<Opening>,
+}
+
+/// A gate that opens now, unless a fresh look at the plan finds something else than people have seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Opening {
+    /// What the plan removed for good when people saw it.
+    pub destroys: Vec<String>,
+    /// Now.
+    pub now: Timestamp,
+    /// Until when people decide, if the gate asks anew from now on.
+    pub expires_anew: Timestamp,
 }
 
 /// Whether a phase may begin.
@@ -48,17 +59,40 @@ impl GateReport {
     /// The gate as it asks again when it was about to open, and the plan by now removes this too, which nobody has
     /// seen. `None`: it removes no more than was seen, or the gate was open before.
     pub fn asks_again(&self, destroys: &BTreeSet<String>) -> Option<Self> {
-        let seen = self.opens.as_ref()?;
+        let opening = self.opens.as_ref()?;
         let now: Vec<String> = destroys.iter().cloned().collect();
-        let more = more(seen, &now)?;
+        let more = more(&opening.destroys, &now)?;
         Some(Self {
+            // People get the whole time again: with `onTimeout: Continue` the gate would open otherwise for what they
+            // have hardly seen.
             status: GateStatus {
                 state: GateState::Requested,
                 approved_by: Vec::new(),
+                requested_at: Some(whole_seconds(opening.now)),
+                expires_at: Some(whole_seconds(opening.expires_anew)),
+                reminders: 0,
                 ..self.status.clone()
             },
             message: format!(
                 "something changed at Fly.io since the plan was approved, and now it also destroys {more}: review the plan, and decide again"
+            ),
+            opens: None,
+        })
+    }
+
+    /// The gate as it waits when it was about to open, and it could not be observed what these steps would do by now:
+    /// what was decided stays, and counts as soon as that is known. `None`: the gate was open before.
+    pub fn waits_for_a_look(&self, steps: &[&str]) -> Option<Self> {
+        self.opens.as_ref()?;
+        Some(Self {
+            status: GateStatus {
+                state: GateState::Requested,
+                ..self.status.clone()
+            },
+            message: format!(
+                "{}; the phase begins when it is known that its plan is still what was shown: what {} would do could not be observed, and Golive looks again",
+                self.message,
+                steps.join(", ")
             ),
             opens: None,
         })
@@ -177,7 +211,11 @@ pub fn decide(
     }
     let (state, message) = state(gate, subject.digest, &votes, expired);
     let approvers = votes.approved.iter().take(LISTED_APPROVERS);
-    let opens = (state == GateState::Approved).then(|| subject.destroys.to_vec());
+    let opens = (state == GateState::Approved).then(|| Opening {
+        destroys: subject.destroys.to_vec(),
+        now,
+        expires_anew: now.checked_add(timeout).unwrap_or(Timestamp::MAX),
+    });
     GateReport {
         opens,
         status: GateStatus {
@@ -670,6 +708,44 @@ mod tests {
         object.destroys.push("Machine c".to_owned());
         assert_eq!(object.pass(4), GateState::Approved);
         assert!(object.opens.is_none());
+    }
+
+    #[test]
+    fn a_gate_that_asks_again_about_more_gives_people_the_whole_time_again() {
+        let mut object = Object::new(gate(1, OnTimeout::Continue));
+        object.pass(0);
+        assert_eq!(object.pass(10), GateState::Approved, "nobody has decided");
+        let one = BTreeSet::from(["Machine a".to_owned()]);
+        let again = object.opens.take().unwrap().asks_again(&one).unwrap();
+        assert_eq!(again.status.requested_at, Some(whole_seconds(at(10))));
+        assert_eq!(again.status.expires_at, Some(whole_seconds(at(20))));
+        object.before = Some(again.status);
+        object.destroys = one.into_iter().collect();
+        assert_eq!(object.pass(11), GateState::Requested);
+        assert_eq!(object.pass(19), GateState::Requested);
+        assert_eq!(object.pass(20), GateState::Approved);
+    }
+
+    #[test]
+    fn a_gate_whose_plan_cannot_be_looked_at_waits_for_that_and_keeps_its_decisions() {
+        let mut object = Object::new(gate(1, OnTimeout::Reject));
+        object.pass(0);
+        object.approved(1);
+        let opens = object.opens.take().unwrap();
+        let waits = opens.waits_for_a_look(&["Machines"]).unwrap();
+        assert_eq!(waits.passage(), Passage::Waiting);
+        assert_eq!(waits.status.approved_by, ["anna"]);
+        assert!(waits.message.contains("approved by anna"), "{waits:?}");
+        assert!(
+            waits.message.contains("what Machines would do"),
+            "{waits:?}"
+        );
+        assert_eq!(waits.waits_for_a_look(&["Machines"]), None);
+        // The decision was not used up: it opens the gate when the look succeeds.
+        object.before = Some(waits.status);
+        object.votes[0].status.as_mut().unwrap().state = ApprovalState::Counts;
+        assert_eq!(object.pass(2), GateState::Approved);
+        assert!(object.opens.is_some(), "after another look");
     }
 
     #[test]

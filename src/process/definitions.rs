@@ -16,6 +16,9 @@ use crate::process::skew::{self, Skew};
 /// Interval of reading which schemas are published. The schemas themselves are read when they change.
 const INTERVAL: Duration = Duration::from_secs(10);
 
+/// Pause before a look is repeated that shows older definitions.
+const CONFIRM: Duration = Duration::from_secs(1);
+
 /// Time limit of the first comparison, for which the work waits.
 const FIRST: Duration = Duration::from_secs(5);
 
@@ -25,17 +28,27 @@ pub struct Definitions {
     health: Health,
     /// The path of the schemas that were read last; the API server puts a hash of them into it.
     read: String,
+    /// Older definitions that one look has shown.
+    doubted: Option<Skew>,
 }
 
 impl Definitions {
     /// Compares for the first time. What cannot be read in time changes nothing.
     pub async fn compare(kube: Client, health: Health) -> Self {
-        let read = String::new();
-        let mut definitions = Self { kube, health, read };
-        if tokio::time::timeout(FIRST, definitions.again())
-            .await
-            .is_err()
-        {
+        let mut definitions = Self {
+            kube,
+            health,
+            read: String::new(),
+            doubted: None,
+        };
+        let first = async {
+            definitions.again().await;
+            if definitions.doubted.is_some() {
+                tokio::time::sleep(CONFIRM).await;
+                definitions.again().await;
+            }
+        };
+        if tokio::time::timeout(FIRST, first).await.is_err() {
             tracing::debug!("the definitions in the cluster were not read in time");
         }
         definitions
@@ -44,9 +57,13 @@ impl Definitions {
     /// Compares until `stop`.
     pub async fn watch(mut self, stop: CancellationToken) {
         loop {
+            let pause = match self.doubted {
+                Some(_) => CONFIRM,
+                None => INTERVAL,
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = tokio::time::sleep(pause) => {}
             }
             self.again().await;
         }
@@ -56,13 +73,28 @@ impl Definitions {
     async fn again(&mut self) {
         match look(&self.kube, &mut self.read).await {
             Ok(None) => {}
-            Ok(Some(skew)) => report(&skew, &self.health),
+            Ok(Some(skew)) => match believed(&mut self.doubted, skew) {
+                Some(skew) => report(&skew, &self.health),
+                // It is read once more.
+                None => self.read.clear(),
+            },
             Err(error) => {
                 let error = crate::causes::chain(&error);
                 tracing::debug!(error, "cannot compare the definitions in the cluster");
             }
         }
     }
+}
+
+/// The comparison, if it counts. That the definitions are older ends the operator's work, and one of several API
+/// servers may publish for a moment what was there before an update: two looks in a row must show it. Pure.
+fn believed(doubted: &mut Option<Skew>, found: Skew) -> Option<Skew> {
+    let before = doubted.take();
+    if found.older().is_none() || before.as_ref() == Some(&found) {
+        return Some(found);
+    }
+    *doubted = Some(found);
+    None
 }
 
 fn report(skew: &Skew, health: &Health) {
@@ -99,4 +131,32 @@ async fn get(kube: &Client, path: &str) -> kube::Result<Value> {
     let request = http::Request::get(path).header(http::header::ACCEPT, "application/json");
     let request = request.body(Vec::new()).map_err(kube::Error::HttpError)?;
     kube.request(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_older_only_when_two_looks_in_a_row_show_it() {
+        let older = || Skew {
+            missing: vec!["Activation status.intents".to_owned()],
+            ..Skew::default()
+        };
+        let newer = || Skew {
+            unknown: vec!["Activation spec.later".to_owned()],
+            ..Skew::default()
+        };
+        let mut doubted = None;
+        assert_eq!(believed(&mut doubted, newer()), Some(newer()));
+        // One API server is behind for a moment.
+        assert_eq!(believed(&mut doubted, older()), None);
+        assert_eq!(
+            believed(&mut doubted, Skew::default()),
+            Some(Skew::default())
+        );
+        assert_eq!(believed(&mut doubted, older()), None, "it is doubted anew");
+        assert_eq!(believed(&mut doubted, older()), Some(older()));
+        assert_eq!(doubted, None);
+    }
 }

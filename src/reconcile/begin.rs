@@ -181,6 +181,7 @@ pub fn cx_for(
         installation: context.installation.clone(),
         fence: context.fence.clone(),
         act: if plan_only { Act::Plan } else { Act::Apply },
+        ends_releases: false,
         pass: observations.passes,
         requests: observations.requests,
     }

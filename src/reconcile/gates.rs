@@ -38,6 +38,8 @@ pub struct Gates<'a> {
     rolled_back: bool,
     /// Fingerprint of the integrations, if there are any.
     integrations: Option<String>,
+    /// Fingerprint of the watch, if there is one.
+    observe: Option<String>,
     ballots: Vec<Ballot>,
     before: BTreeMap<PhaseName, &'a GateStatus>,
     now: jiff::Timestamp,
@@ -78,6 +80,7 @@ impl<'a> Gates<'a> {
             ballots: votes::judge(&cast, &subject, now),
             subject,
             integrations: target.integrations.as_deref().map(digest::verified),
+            observe: target.observe.as_deref().map(digest::watched),
             attempt: attempt(target),
             rolled_back: last.is_some_and(|last| last.outcome == HistoryOutcome::RolledBack),
             before: phases
@@ -116,13 +119,26 @@ impl<'a> Gates<'a> {
 
     /// Whether there is anything behind the gate.
     fn is_asked(&self, phase: PhaseName) -> bool {
-        phase != PhaseName::Integrations || self.integrations.is_some()
+        match phase {
+            PhaseName::Integrations => self.integrations.is_some(),
+            PhaseName::Observe => self.observe.is_some(),
+            PhaseName::Preflight
+            | PhaseName::Provision
+            | PhaseName::Deploy
+            | PhaseName::SmokeTest => true,
+        }
     }
 
     /// What is behind the gate and not part of the digest of the plan.
     fn about(&self, phase: PhaseName) -> &str {
-        let integrations = self.integrations.as_deref();
-        let behind = integrations.filter(|_| phase == PhaseName::Integrations);
+        let behind = match phase {
+            PhaseName::Integrations => self.integrations.as_deref(),
+            PhaseName::Observe => self.observe.as_deref(),
+            PhaseName::Preflight
+            | PhaseName::Provision
+            | PhaseName::Deploy
+            | PhaseName::SmokeTest => None,
+        };
         behind.unwrap_or_default()
     }
 

@@ -29,7 +29,7 @@ use crate::{
             records::Records,
             store::{self, Place},
         },
-        roster,
+        roster, smoke_test,
     },
     pipeline::{
         Act, Care, Cx, Phase, State,
@@ -164,9 +164,7 @@ pub async fn after(
     // The spec may ask for the same release, and for other checks of it: the checks that it went
     // live with say whether the site answers.
     let served = ServedSpec::of(&cx.target);
-    let latest = records.latest().filter(|record| record.is_good());
-    let then = latest.and_then(|record| record.content.served.as_ref());
-    let is_wanted = then.is_some_and(|then| then.is_proven_as(&served));
+    let is_wanted = records.is_proven_as(&served);
     let waiting = release_secrets::waiting_steps(cx);
     let need = need(report, is_wanted, cx.act, reporting_drift, &waiting);
     let machines = runs(cx, &records);
@@ -177,13 +175,20 @@ pub async fn after(
         look_again(kept, moved, was_moved);
     }
     let site = guard(pass, memory, (&cx.refs, wanted), (&records, need)).await?;
-    Ok(site.map(|site| Site { machines, ..site }))
+    let is_gone = site
+        .as_ref()
+        .is_some_and(|site| site.machines == Runs::Gone);
+    memory.moved |= is_gone;
+    Ok(site.map(|site| Site {
+        machines: if is_gone { Runs::Gone } else { machines },
+        proves_wanted: is_wanted,
+        ..site
+    }))
 }
 
 /// Has the proof made again, however long ago the last one was, while it is one of machines that run something else
 /// (`moved`). At the first pass at which the release serves again it begins anew: what had failed was another
-/// release, and how often that was tried says nothing of this one. The checks themselves say how long they wait
-/// between two tries.
+/// release, and how often and when that was tried says nothing of this one.
 fn look_again(kept: &mut Observations, moved: bool, was_moved: bool) {
     let now = Instant::now();
     for step in PROOF.iter().flat_map(|phase| phase.steps) {
@@ -193,6 +198,9 @@ fn look_again(kept: &mut Observations, moved: bool, was_moved: bool) {
         if was_moved && !moved {
             kept.steps.remove(&step.id());
         }
+    }
+    if was_moved && !moved {
+        smoke_test::look_anew(&kept.facts);
     }
 }
 
@@ -308,12 +316,15 @@ async fn guard(
     pass.ensure_waits(&kept, Some(&memory.wanted), &cx.fly);
     let needed = kept.facts.get::<Needed>().unwrap_or_default();
     memory.also_needed = needed.0.union(&secrets).cloned().collect();
+    let facts = [&*cx.facts].into_iter().chain(of_spec);
+    let is_gone = cx.target.proof.runs && roster::is_gone(facts, &cx.journal);
     memory.kept = Some(kept);
     Ok(Some(Site {
         release,
         report,
         reporting_drift: cx.act == Act::Plan,
-        machines: Runs::Serving,
+        machines: if is_gone { Runs::Gone } else { Runs::Serving },
+        proves_wanted: false,
     }))
 }
 

@@ -52,7 +52,7 @@ pub use stop::report_failure;
 pub use urgency::at_first_sight;
 
 use crate::{
-    api::Activation,
+    api::{Activation, policy::Mode},
     error::Error,
     phase::PHASES,
     pipeline::run,
@@ -119,8 +119,9 @@ async fn reconcile_once(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration
     requests::note_watch(&target, memory);
     token_secret::report(pass, memory, &read.refs);
 
-    let reporting_drift = drift::is_only_reported(pass, &target);
+    let reporting_drift = drift::is_only_reported(pass, memory, &target).await?;
     let mut cx = begin::cx(pass, memory, (target.clone(), read.refs), reporting_drift);
+    cx.ends_releases = reporting_drift && target.mode == Mode::Apply;
     let gates = Gates::judge(pass, memory, &cx, &target);
     cx.origin.approved_by = gates.approvers();
     if let Some(invalid) = requests::abort(pass, memory, &cx.target) {

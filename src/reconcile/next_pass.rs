@@ -12,7 +12,7 @@ use crate::{
     pipeline::{
         ChangeKind,
         announce::Announced,
-        recheck,
+        preview, recheck,
         report::{PhaseProgress, Report},
     },
     reconcile::{begin::Pass, memory::Memory},
@@ -36,6 +36,12 @@ pub fn after(
     }
     let timing = &pass.context.installation.timing;
     let mut pause = recheck::next(report, &memory.wanted, timing).min(kept);
+    if !report.unknown.is_empty()
+        && let Some(due) = preview::due(&memory.wanted)
+    {
+        // A plan that is not whole, and can be by then.
+        pause = pause.min(due);
+    }
     let due = [memory.source.due(), memory.published.message_due()];
     for due in due.into_iter().flatten() {
         pause = pause.min(due.saturating_duration_since(Instant::now()));
@@ -148,6 +154,7 @@ mod tests {
             },
             reporting_drift: false,
             machines: Runs::Serving,
+            proves_wanted: false,
         }
     }
 

@@ -280,6 +280,10 @@ fn begun(
     phase: &crate::api::status::PhaseStatus,
     reason: Reason,
 ) {
+    if phase.state == PhaseState::Failed && phase.reason == reason.as_str() {
+        // The phase that fails by it has an event of its own.
+        return;
+    }
     let found = |phase: &'_ crate::api::status::PhaseStatus| {
         let mut steps = phase.steps.iter();
         let found = steps.find(|step| step.reason == reason.as_str());

@@ -89,6 +89,7 @@ fn decide(
     match made.map_or(Proof::Open, proof) {
         // The checks say nothing of a release that no machine runs.
         Proof::Answers if machines == Runs::Replacing => as_before(to),
+        Proof::Answers | Proof::Open if machines == Runs::Gone => not_proven_anew(to, &name),
         Proof::Answers if machines == Runs::Another => {
             (Unknown, Reason::ReleaseReplaced, replaced(&name))
         }
@@ -101,6 +102,11 @@ fn decide(
             False,
             reason,
             format!("the site fails its checks: {message}; {}", replaced(&name)),
+        ),
+        Proof::Fails(reason, message) if machines == Runs::Gone => (
+            False,
+            reason,
+            format!("the site fails its checks: {message}; {}", gone(&name)),
         ),
         Proof::Fails(reason, message) if machines == Runs::Replacing => (
             False,
@@ -115,6 +121,25 @@ fn decide(
         Proof::Open if machines == Runs::Another => not_checked_yet(to, &name),
         Proof::Open => as_before(to),
     }
+}
+
+/// That nothing is left of what was proven.
+fn gone(name: &str) -> String {
+    format!("no machine of {name} is left, so nothing of what was proven is there any more")
+}
+
+/// The machines that were proven are gone, and no check of others is decided yet: what was known to be broken stays
+/// so, and nothing else is known.
+fn not_proven_anew(to: &Setter<'_>, name: &str) -> (ConditionStatus, Reason, String) {
+    let before = as_before(to);
+    if before.0 == False {
+        return before;
+    }
+    let message = format!(
+        "{}; Golive checks whether the site answers once its machines are there again",
+        gone(name)
+    );
+    (Unknown, Reason::ObservationUnknown, message)
 }
 
 /// That a failed release is in the place of the one that passed its checks last.
@@ -211,18 +236,21 @@ fn as_before(to: &Setter<'_>) -> (ConditionStatus, Reason, String) {
     }
 }
 
-/// That a release serves, and since when: one that a request restored serves since that request.
+/// That a release serves, and since when. Of one that a request restored it is on record when the request was accepted,
+/// and not when its machines ran again.
 fn serves(release: &ServingRelease, rollback: Option<&RollbackStatus>) -> String {
     let number = release.number.and_then(|number| i64::try_from(number).ok());
     let restored = rollback
         .filter(|rollback| rollback.state == RollbackState::Accepted && rollback.to == number)
         .and_then(|rollback| rollback.time.as_ref())
-        .map(|time| time.0);
-    let since = release
-        .since
-        .map(|since| restored.map_or(since, |restored| restored.max(since)))
-        .map_or_else(String::new, |since| format!(" since {since}"));
-    format!("{} serves{since}", named(release))
+        .map(|time| time.0)
+        .filter(|restored| release.since.is_none_or(|since| *restored > since));
+    let name = named(release);
+    match (restored, release.since) {
+        (Some(asked), _) => format!("{name} serves again, as was requested at {asked}"),
+        (None, Some(since)) => format!("{name} serves since {since}"),
+        (None, None) => format!("{name} serves"),
+    }
 }
 
 /// The release for people, as far as it is known which one serves.
@@ -303,6 +331,7 @@ mod tests {
             },
             reporting_drift: false,
             machines: Runs::Serving,
+            proves_wanted: false,
         }
     }
 
@@ -432,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_that_a_request_restored_serves_since_that_request() {
+    fn a_release_that_a_request_restored_serves_again_and_since_when_is_not_claimed() {
         let release = site(checks(
             PhaseProgress::Succeeded,
             State::Done,
@@ -445,13 +474,13 @@ mod tests {
             time: serde_json::from_value(json!("2026-01-05T00:00:00Z")).unwrap(),
             ..RollbackStatus::default()
         };
-        let since = |rollback: &RollbackStatus| {
-            let text = serves(&release, Some(rollback));
-            text.split_once(" since ").unwrap().1[..10].to_owned()
-        };
-        assert_eq!(since(&rollback(2, RollbackState::Accepted)), "2026-01-05");
-        assert_eq!(since(&rollback(2, RollbackState::Refused)), "2026-01-02");
-        assert_eq!(since(&rollback(1, RollbackState::Accepted)), "2026-01-02");
+        let said = |to, state| serves(&release, Some(&rollback(to, state)));
+        let name = "release 2 (shop:2) serves";
+        let again = format!("{name} again, as was requested at 2026-01-05T00:00:00Z");
+        assert_eq!(said(2, RollbackState::Accepted), again);
+        let since = format!("{name} since 2026-01-02T03:04:05Z");
+        assert_eq!(said(2, RollbackState::Refused), since);
+        assert_eq!(said(1, RollbackState::Accepted), since);
     }
 
     #[test]
@@ -529,6 +558,38 @@ mod tests {
             live(Some(site(passed)), false).1,
             "live at https://shop.fly.dev: release 2 (shop:2) serves since 2026-01-02T03:04:05Z; `Ready` says what keeps the spec from going live"
         );
+    }
+
+    #[test]
+    fn what_is_gone_is_not_live_by_the_proof_on_record() {
+        let of = |checks: PhaseReport| {
+            let site = Site {
+                machines: Runs::Gone,
+                ..site(checks)
+            };
+            live(Some(site), false)
+        };
+        let open = of(checks(
+            PhaseProgress::Running,
+            State::Waiting,
+            CheckResult::Unknown,
+        ));
+        assert_eq!(open.0, "Unknown", "{open:?}");
+        assert!(open.1.contains("no machine of release 2 (shop:2) is left"));
+        // A proof that holds between two looks is that of the machines before.
+        let held = of(checks(
+            PhaseProgress::Succeeded,
+            State::Done,
+            CheckResult::Passed,
+        ));
+        assert_eq!(held.0, "Unknown", "{held:?}");
+        let failed = of(checks(
+            PhaseProgress::Failed,
+            State::Blocked,
+            CheckResult::Failed,
+        ));
+        assert_eq!(failed.0, "False");
+        assert!(failed.1.contains("is left"), "{failed:?}");
     }
 
     #[test]

@@ -247,6 +247,15 @@ fn at_a_gate(status: &ActivationStatus, activation: &Activation) -> Option<Strin
         );
         held.then_some((phase.name, gate))
     })?;
+    let mut asked = activation.spec.gates.iter();
+    let asked = asked.find(|asked| asked.before.as_str() == phase.as_str());
+    let needed = asked.map_or(1, |asked| asked.approvals.max(1));
+    if gate.state == GateState::Requested
+        && u32::try_from(gate.approved_by.len()).is_ok_and(|count| count >= needed)
+    {
+        // It waits for a look at its plan, and not for people.
+        return None;
+    }
     let (name, kubectl) = (
         activation.name_any(),
         kubectl(&activation.namespace().unwrap_or_default()),

@@ -48,6 +48,9 @@ pub struct Site {
     pub reporting_drift: bool,
     /// What the machines run.
     pub machines: Runs,
+    /// The checks of the release are those that the spec asks for: the spec asks for this release, and what they
+    /// show of it holds for the spec too.
+    pub proves_wanted: bool,
 }
 
 /// What the machines run while the spec cannot be brought live.
@@ -60,6 +63,8 @@ pub enum Runs {
     Replacing,
     /// None runs it any more: a release that failed was left in its place.
     Another,
+    /// There is none any more: they were lost, perhaps with the app.
+    Gone,
 }
 
 impl Site {

@@ -100,13 +100,8 @@ async fn crash_loop(cx: &Cx, rollout: &Rollout) -> Option<CrashLoop> {
     let lines = last_lines::of(cx, &machine.id, true).await;
     let lines = lines.ok().flatten();
     let lines = lines.map_or_else(String::new, |tail| format!("; its last lines: {tail}"));
-    let message = format!(
-        "the machine {} ({}) exits again and again, at least {} times in {} minutes, the last time with code {code}; Fly.io starts it again each time{lines}",
-        machine.name,
-        machine.id,
-        crash_loop::ENDS,
-        crash_loop::WITHIN.as_mins()
-    );
+    let name = format!("the machine {} ({})", machine.name, machine.id);
+    let message = format!("{}{lines}", crash_loop::said(&name, code));
     Some(CrashLoop {
         machine: machine.id.clone(),
         why: Why::new(Reason::CrashLooping, message).next(after_exit(machine, code)),

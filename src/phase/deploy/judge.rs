@@ -70,8 +70,10 @@ pub fn health<C>(
         (verdict, _) => verdict,
     };
     match (verdict, crash_loop(assessment, now, only)) {
+        // Also while it runs, and whatever one look finds of an end: otherwise `Ready` would change with each of them.
+        (_, Some(why)) if rollout.targets.is_wanted_good() => Verdict::Blocked(why.clone()),
         // The reason is that of a look which finds it ended, so that the news does not change with each look.
-        (Verdict::Wait { .. }, Some(why)) => Verdict::Blocked(Why {
+        (Verdict::Wait { .. } | Verdict::Done, Some(why)) => Verdict::Blocked(Why {
             reason: Reason::MachineExited,
             ..why.clone()
         }),
@@ -79,8 +81,9 @@ pub fn health<C>(
     }
 }
 
-/// Why one of these machines is not merely watched after its start: between two ends its program runs, and Fly.io's
-/// record of the ends is the evidence, not this look.
+/// Why one of these machines is not merely watched after its start, or well: between two ends its program runs, and
+/// Fly.io's record of the ends is the evidence, not this look. One with checks is judged by them; without any, what is
+/// rolled out is not watched, and nothing but the ends shows what becomes of it.
 fn crash_loop(
     assessment: &Assessment,
     now: Timestamp,
@@ -88,12 +91,15 @@ fn crash_loop(
 ) -> Option<&Why> {
     let found = assessment.crash_loop.as_ref()?;
     let rollout = &assessment.rollout;
+    let is_rolled_out =
+        rollout.effective.rollback.is_none() && rollout.targets.is_wanted_rolled_out();
     let mut pairs = rollout.pairs();
     let is_watched = pairs.any(|(machine, wanted)| {
-        machine.id == found.machine
-            && !wanted.standby
-            && only(wanted)
-            && matches!(rollout.health_of(machine, wanted, now), Health::Watched(_))
+        let is_watched = match rollout.health_of(machine, wanted, now) {
+            Health::Watched(_) => true,
+            _ => is_rolled_out && wanted.checks == 0,
+        };
+        machine.id == found.machine && !wanted.standby && only(wanted) && is_watched
     });
     is_watched.then_some(&found.why)
 }

@@ -1,6 +1,8 @@
 //! A program that ends again and again. Fly.io starts it again each time, so that a look which finds it
 //! running shows nothing: its events do (fly.io/docs/machines/guides-examples/machine-restart-policy/).
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fly::{
@@ -18,10 +20,54 @@ pub const WITHIN: SignedDuration = SignedDuration::from_mins(10);
 /// an earlier version did is no failure of this one, a program that was stopped has not failed, and one that
 /// has run for longer than ever between two of these ends goes on. Pure.
 pub fn of(machine: &Machine, now: Timestamp) -> Option<i64> {
-    let at = |event: &MachineEvent| event.timestamp.unwrap_or(i64::MIN);
+    let failures = failures(machine, now);
+    let (last, code) = failures.last().copied()?;
+    let gaps = failures.windows(2).filter_map(|pair| match pair {
+        [(before, _), (after, _)] => Some(after - before),
+        _ => None,
+    });
+    let longest = gaps.max()?;
+    let started = starts(machine).max().filter(|started| *started > last);
+    let goes_on = started.is_some_and(|started| now.as_millisecond() - started > longest);
+    (failures.len() >= ENDS && !goes_on).then_some(code)
+}
+
+/// What is said of a machine in a crash loop whose last end had this code.
+pub fn said(name: &str, code: i64) -> String {
+    format!(
+        "{name} exits again and again, at least {ENDS} times in {} minutes, the last time with code {code}; Fly.io starts it again each time",
+        WITHIN.as_mins()
+    )
+}
+
+/// How long the machine's program ran at most before it failed, in this version and lately; `None`: it has not, or ran
+/// for longer than what counts. Until it has run for longer than that, it may fail again. Pure.
+pub fn longest_run(machine: &Machine, now: Timestamp) -> Option<Duration> {
+    let runs = failures(machine, now).into_iter().filter_map(|(end, _)| {
+        let start = starts(machine).filter(|start| *start < end).max()?;
+        u64::try_from(end - start).ok()
+    });
+    let longest = Duration::from_millis(runs.max()?);
+    (longest <= WITHIN.unsigned_abs()).then_some(longest)
+}
+
+/// The times of an event, in milliseconds.
+fn at(event: &MachineEvent) -> i64 {
+    event.timestamp.unwrap_or(i64::MIN)
+}
+
+/// When the machine was started.
+fn starts(machine: &Machine) -> impl Iterator<Item = i64> {
+    let starts = machine.events.iter().filter(|event| event.kind == "start");
+    starts.map(at)
+}
+
+/// When the program has failed lately in this version, and with which codes.
+fn failures(machine: &Machine, now: Timestamp) -> Vec<(i64, i64)> {
     let begins = |event: &&MachineEvent| event.kind == "update" && event.status != "replaced";
     let begun = machine.events.iter().filter(begins).map(at).max();
-    let recent = now.saturating_sub(WITHIN).ok()?.as_millisecond();
+    let recent = now.saturating_sub(WITHIN);
+    let recent = recent.map_or(i64::MIN, Timestamp::as_millisecond);
     let mut failures: Vec<(i64, i64)> = Vec::new();
     for event in machine.events.iter().filter(|event| event.kind == "exit") {
         let Some(exit) = event.exit() else {
@@ -35,16 +81,7 @@ pub fn of(machine: &Machine, now: Timestamp) -> Option<i64> {
         }
     }
     failures.sort_unstable();
-    let (last, code) = failures.last().copied()?;
-    let gaps = failures.windows(2).filter_map(|pair| match pair {
-        [(before, _), (after, _)] => Some(after - before),
-        _ => None,
-    });
-    let longest = gaps.max()?;
-    let starts = machine.events.iter().filter(|event| event.kind == "start");
-    let started = starts.map(at).max().filter(|started| *started > last);
-    let goes_on = started.is_some_and(|started| now.as_millisecond() - started > longest);
-    (failures.len() >= ENDS && !goes_on).then_some(code)
+    failures
 }
 
 /// The code of an end that is a failure: it is not 0, a signal or the lack of memory ended the program, and nobody
@@ -117,6 +154,36 @@ mod tests {
             None,
             "of the version before"
         );
+    }
+
+    #[test]
+    fn a_program_may_fail_again_until_it_has_run_for_longer_than_before_its_last_failures() {
+        let now = Timestamp::from_second(10_000).unwrap();
+        let exit = |second: i64, code: i64| {
+            json!({"type": "exit", "status": "stopped", "timestamp": second * 1000, "request": {
+                "exit_event": {"exit_code": code}}})
+        };
+        let start = |second: i64| json!({"type": "start", "timestamp": second * 1000});
+        let longest = |events: Value| {
+            let machine = serde_json::from_value(json!({"id": "m", "events": events}));
+            longest_run(&machine.unwrap(), now)
+        };
+        let seconds = Duration::from_secs;
+        assert_eq!(longest(json!([start(9_900)])), None, "it has not failed");
+        let once = json!([start(9_950), exit(9_949, 1), start(9_900)]);
+        assert_eq!(longest(once), Some(seconds(49)));
+        let twice = json!([
+            start(9_990),
+            exit(9_989, 1),
+            start(9_950),
+            exit(9_949, 1),
+            start(9_900),
+        ]);
+        assert_eq!(longest(twice), Some(seconds(49)));
+        let well = json!([start(9_950), exit(9_949, 0), start(9_900)]);
+        assert_eq!(longest(well), None);
+        let days = json!([start(9_950), exit(9_949, 1), start(900)]);
+        assert_eq!(longest(days), None, "it had run for long");
     }
 
     #[test]

@@ -29,6 +29,9 @@ use crate::{
     store::claim::{self, Claim, TakenOver, Terms},
 };
 
+/// Pause before the removal of an app goes on whose claim was made again.
+const CLAIMED_AGAIN: Duration = Duration::from_millis(50);
+
 /// Creates the app, or takes it over.
 pub struct App;
 
@@ -148,7 +151,7 @@ impl Step for App {
     async fn remove(&self, cx: &Cx) -> Result<Removal> {
         let app = &cx.target.app;
         let Some(claim) = claim::read(&cx.kube, &cx.installation.own_namespace, app).await? else {
-            return Ok(Removal::Gone);
+            return without_claim(cx).await;
         };
         if !claim.is_of(&cx.owner) {
             return Ok(Removal::Gone);
@@ -228,6 +231,50 @@ async fn create(cx: &Cx, app: String, organization: String) -> Result<()> {
         },
         Err(source) => Err(Error::fly(format!("create the app {app}"), source)),
     }
+}
+
+/// The removal of an app whose claim is lost, or was given back when the app was gone. One that is on record as ours, or
+/// whose machines carry our marks, is claimed again before anything is deleted: otherwise it would go on serving, and
+/// nobody would know of it.
+async fn without_claim(cx: &Cx) -> Result<Removal> {
+    let app = &cx.target.app;
+    let mut recorded = cx.recorded.external.iter();
+    if !recorded.any(|object| object.kind == APP && object.name == *app) {
+        return Ok(Removal::Gone);
+    }
+    match presence(cx, app).await? {
+        Presence::Unclear(removal) => return Ok(removal),
+        Presence::Nowhere | Presence::Elsewhere(_) => return Ok(Removal::Gone),
+        Presence::Here => {}
+    }
+    let marks = app_marks::read(cx, app, &BTreeSet::new()).await?;
+    let is_recorded = match look_up(cx, app).await? {
+        AppLookup::Found(found) => {
+            let mut recorded = cx.recorded.external.iter();
+            recorded.any(|object| object.kind == APP && object.id == found.id)
+        }
+        AppLookup::NotFound | AppLookup::Forbidden => false,
+    };
+    if marks.of_another || !(marks.ours || is_recorded) {
+        return Ok(Removal::Gone);
+    }
+    let terms = Terms {
+        organization: &cx.target.organization,
+        taken: Some(cx.now()),
+        made: &BTreeSet::new(),
+        taken_over: &TakenOver::default(),
+    };
+    let (kube, namespace) = (&cx.kube, &cx.installation.own_namespace);
+    claim::take(kube, namespace, app, &cx.owner, None, &terms).await?;
+    Ok(Removal::Pending {
+        why: Why::new(
+            Reason::Deleting,
+            format!(
+                "the claim on the app {app} was lost, and is made again before the app is deleted"
+            ),
+        ),
+        again: CLAIMED_AGAIN,
+    })
 }
 
 /// Deletes the app, then releases its name. An app with volumes that stay is kept with them.

@@ -90,10 +90,20 @@ pub async fn advance(cx: &Cx, claim: &Claim) -> Result<Emptying> {
         let what = format!("the volumes {}", list(&division.deleted));
         return Ok(Emptying::Pending(unconfirmed(cx, &what)));
     }
-    if division.kept.is_empty() {
-        return Ok(Emptying::Whole);
-    }
     let app = cx.target.app.as_str();
+    if division.kept.is_empty() {
+        // Also one that is on no record, which somebody has made by hand, would go with its data.
+        return Ok(
+            match absence::seen(cx, Doubt::Gone, app_volumes::VOLUME, app) {
+                None => Emptying::Whole,
+                Some(again) => {
+                    let what = format!("Fly.io shows no volume in the app {app} that stays");
+                    Emptying::Pending(unclear(&what, again))
+                }
+            },
+        );
+    }
+    absence::cleared(cx, Doubt::Gone, app_volumes::VOLUME, app);
     let going = match step(cx, &division.deleted).await? {
         // Lists that are empty once are no proof that nothing serves any more.
         None => match absence::seen(cx, Doubt::Gone, CONTENTS, app) {

@@ -7,7 +7,7 @@ use super::record::{Outcome, Record, Request};
 use crate::{
     api::status::{HistoryEntry, HistoryOutcome},
     pipeline::Note,
-    plan::Target,
+    plan::{ServedSpec, Target},
 };
 
 /// Releases that are kept.
@@ -108,6 +108,13 @@ impl Records {
     pub fn is_good(&self, key: &str) -> bool {
         self.latest()
             .is_some_and(|record| record.key == key && record.is_good())
+    }
+
+    /// Whether the newest release passed its SmokeTest with this part of the spec.
+    pub fn is_proven_as(&self, served: &ServedSpec) -> bool {
+        let latest = self.latest().filter(|record| record.is_good());
+        let then = latest.and_then(|record| record.content.served.as_ref());
+        then.is_some_and(|then| then.is_proven_as(served))
     }
 
     /// Whether a command has run well for the release of this number and key.

@@ -68,11 +68,7 @@ pub fn known_serving_digest(facts: &Facts, journal: &TypedMap) -> Option<String>
 /// Whether the newest release passed its SmokeTest with this part of the spec, as far as this process
 /// knows it without reading. Deploy reads the records in each new process.
 pub fn is_known_proven(facts: &Facts, journal: &TypedMap, served: &ServedSpec) -> bool {
-    known(facts, journal).is_some_and(|stored| {
-        let latest = stored.records.latest().filter(|record| record.is_good());
-        let then = latest.and_then(|record| record.content.served.as_ref());
-        then.is_some_and(|then| then.is_proven_as(served))
-    })
+    known(facts, journal).is_some_and(|stored| stored.records.is_proven_as(served))
 }
 
 /// The records. Read once in the life of this process, because nobody else writes them.

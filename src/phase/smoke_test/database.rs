@@ -30,7 +30,8 @@ use crate::{
         names::public_host,
     },
     pipeline::{
-        Cx, Note, PlannedChange, ProbeKind, ProvedBy, Step, StepId, Verdict, Why, step::Result,
+        Cx, Note, PlannedChange, ProbeKind, ProvedBy, Step, StepId, Verdict, Why, facts::Facts,
+        step::Result,
     },
     plan::{SmokeCheck, Target},
 };
@@ -41,6 +42,13 @@ pub struct DatabaseCheck;
 /// Fact: what was found for the present plan.
 #[derive(Clone, Debug, Default)]
 struct DatabaseMemory(Memory);
+
+/// Forgets the tries so far: they were made of other machines.
+pub fn forget_tries(facts: &Facts) {
+    if facts.get::<DatabaseMemory>().is_some() {
+        facts.change_or_default::<DatabaseMemory>(|memory| memory.0.tries.clear());
+    }
+}
 
 /// The checks of a database.
 fn database_checks(target: &Target) -> impl Iterator<Item = &SmokeCheck> {

@@ -21,7 +21,9 @@ use crate::{
         evidence,
         names::{ADDRESS, public_host},
     },
-    pipeline::{Cx, Note, PlannedChange, ProvedBy, Step, StepId, Verdict, Why, step::Result},
+    pipeline::{
+        Cx, Note, PlannedChange, ProvedBy, Step, StepId, Verdict, Why, facts::Facts, step::Result,
+    },
     plan::{Expects, SmokeCheck, Target},
 };
 
@@ -31,6 +33,13 @@ pub struct EdgeChecks;
 /// Fact: what was found for the present plan.
 #[derive(Clone, Debug, Default)]
 struct EdgeMemory(Memory);
+
+/// Forgets the tries so far: they were made of other machines.
+pub fn forget_tries(facts: &Facts) {
+    if facts.get::<EdgeMemory>().is_some() {
+        facts.change_or_default::<EdgeMemory>(|memory| memory.0.tries.clear());
+    }
+}
 
 /// The checks that are requests.
 fn requests(target: &Target) -> impl Iterator<Item = &SmokeCheck> {
@@ -193,9 +202,9 @@ impl Step for EdgeChecks {
             return Verdict::Skipped(Why::new(Reason::NotRequested, why));
         }
         match report::verdict(&action(target, observed), observed) {
-            // Between two proofs; the operator's recheck may be earlier, and then finds it not due.
-            Verdict::Done => match target.proof.interval {
-                Some(interval) if !observed.checks.is_empty() => Verdict::Holds(interval),
+            // Until the next proof; a pass before that finds it not due.
+            Verdict::Done => match observed.due {
+                Some(due) if !observed.checks.is_empty() => Verdict::Holds(due),
                 _ => Verdict::Done,
             },
             other => other,

@@ -97,11 +97,19 @@ impl Memory {
                 Self {
                     digest: digest.to_owned(),
                     proven,
-                    looked: proven.then(Instant::now),
+                    looked: looked_before(cx.recorded.earlier.decided(digest), cx.now()),
                     ..Self::default()
                 }
             }
         }
+    }
+
+    /// The time until `interval` is over since the last look. Pure.
+    pub fn left_of(&self, interval: Duration, now: Instant) -> Duration {
+        let since = |looked: Instant| now.saturating_duration_since(looked);
+        self.looked.map_or(Duration::ZERO, |looked| {
+            interval.saturating_sub(since(looked))
+        })
     }
 
     /// Notes that a look is made now.
@@ -139,6 +147,14 @@ impl Memory {
     }
 }
 
+/// When the application was last looked at, by the time of a proof on record. It was made by an earlier process, and
+/// `smokeTest.interval` goes on from there: otherwise an operator that is often started anew would never look. Pure.
+fn looked_before(decided: Option<Timestamp>, now: Timestamp) -> Option<Instant> {
+    let age = now.duration_since(decided?);
+    let age = Duration::try_from(age).unwrap_or_default();
+    Instant::now().checked_sub(age)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +175,26 @@ mod tests {
         memory.prove(Timestamp::UNIX_EPOCH);
         let by_us = after(&memory, Care::Wanted);
         assert!(by_us.proven && by_us.tries.is_empty(), "a failure counts");
+    }
+
+    #[test]
+    fn after_a_restart_the_interval_goes_on_from_the_proof_on_record() {
+        let now = Timestamp::UNIX_EPOCH;
+        let hour = Duration::from_secs(3600);
+        let left = |decided: Option<Timestamp>| {
+            let memory = Memory {
+                looked: looked_before(decided, now),
+                ..Memory::default()
+            };
+            memory.left_of(hour, Instant::now())
+        };
+        let before = |minutes: i64| Timestamp::from_second(-60 * minutes).ok();
+        assert_eq!(left(None), Duration::ZERO, "nobody knows when");
+        assert_eq!(left(before(61)), Duration::ZERO);
+        let twenty = left(before(40)).as_secs();
+        assert!((1190..=1200).contains(&twenty), "{twenty}");
+        // A clock that went back: it was just now.
+        assert!(left(before(-5)).as_secs() >= 3590);
     }
 
     #[test]

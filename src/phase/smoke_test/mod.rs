@@ -21,7 +21,7 @@ mod report;
 mod steady;
 mod tries;
 
-use crate::pipeline::AnyStep;
+use crate::pipeline::{AnyStep, facts::Facts};
 
 /// All steps.
 pub static STEPS: &[&dyn AnyStep] = &[
@@ -40,3 +40,10 @@ pub static CHECKS: &[&dyn AnyStep] = &[
 
 /// Those that ask nothing of Fly.io.
 pub static CHECKS_FROM_OUTSIDE: &[&dyn AnyStep] = &[&edge::EdgeChecks];
+
+/// Has the checks made anew: the tries so far were those of machines of another release, and the next one waits for none
+/// of them.
+pub fn look_anew(facts: &Facts) {
+    edge::forget_tries(facts);
+    database::forget_tries(facts);
+}

@@ -114,6 +114,11 @@ impl StepChange for Promotion {
     fn kind(&self) -> ChangeKind {
         ChangeKind::Housekeeping
     }
+
+    /// The secrets are those of the release before it, which Golive has set.
+    fn ends_release(&self) -> bool {
+        matches!(self, Self::Remove(_))
+    }
 }
 
 impl Step for Promote {

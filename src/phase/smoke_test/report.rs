@@ -1,6 +1,10 @@
 //! What the tries of the checks mean for the step and for the status. Pure.
 
-use std::{collections::BTreeMap, convert::Infallible, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 
@@ -43,6 +47,8 @@ pub struct ObservedChecks {
     pub standing: Vec<SmokeTestResult>,
     /// When everything was last proven; `None` when this process has not proven it.
     pub proven_at: Option<Timestamp>,
+    /// The time until the next look, where `smokeTest.interval` says when that is.
+    pub due: Option<Duration>,
 }
 
 impl ObservedChecks {
@@ -69,6 +75,11 @@ impl ObservedChecks {
             stage: memory.stage(cx),
             look,
             proven_at: memory.proven_at,
+            due: cx.target.proof.interval.map(|interval| {
+                let left = memory.left_of(interval, Instant::now());
+                // One that is over is due again soon: the machines may have to be seen first.
+                left.max(cx.installation.timing.poll.min(interval))
+            }),
             checks,
         }
     }
@@ -261,8 +272,6 @@ fn result(check: &Check, tries: &Tries, stage: Stage) -> SmokeTestResult {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::{super::check::Try, *};
 
     fn tried(check: &Check, results: &[bool]) -> (Check, Tries) {

@@ -18,7 +18,7 @@ use crate::{
     },
     fly::{Machine, MachineState, machines::CheckResult as MachineCheck},
     flytoml,
-    phase::{asleep, roster},
+    phase::{asleep, evidence::crash_loop, roster},
     pipeline::{
         Cx, Note, ProbeKind, ProvedBy, SmokeProof, Step, StepId, Verdict, Wake, Why, step::Result,
     },
@@ -56,6 +56,10 @@ struct Found {
     starting: Vec<String>,
     /// What is wrong.
     wrong: Vec<(Reason, String)>,
+    /// One of them fails again and again, by Fly.io's record of its ends: whatever one look finds.
+    loops: bool,
+    /// How long one of them ran at most before it failed.
+    longest_run: Option<Duration>,
 }
 
 /// What was observed.
@@ -72,7 +76,7 @@ pub struct Steady {
 }
 
 /// What the machines of these process groups show.
-fn find(machines: &[Machine], groups: &[String]) -> Found {
+fn find(machines: &[Machine], groups: &[String], now: Timestamp) -> Found {
     let mut found = Found::default();
     for group in groups {
         let of_group = |machine: &&Machine| {
@@ -85,6 +89,7 @@ fn find(machines: &[Machine], groups: &[String]) -> Found {
         }
         for machine in machines {
             found.add(machine);
+            found.count_failures(machine, now);
         }
     }
     found
@@ -134,6 +139,20 @@ impl Found {
     }
 }
 
+impl Found {
+    /// Takes in the failures of the machine's program on Fly.io's record: it may run at each look, and fail between two
+    /// of them.
+    fn count_failures(&mut self, machine: &Machine, now: Timestamp) {
+        self.longest_run = self.longest_run.max(crash_loop::longest_run(machine, now));
+        if let Some(code) = crash_loop::of(machine, now) {
+            let name = format!("the machine {} ({})", machine.name, machine.id);
+            let text = crash_loop::said(&name, code);
+            self.wrong.insert(0, (Reason::CrashLooping, text));
+            self.loops = true;
+        }
+    }
+}
+
 fn failing(machine: &Machine) -> Vec<String> {
     let checks = machine.checks.iter();
     checks
@@ -169,6 +188,15 @@ impl SteadyMemory {
         } else {
             left(*self.wrong_since.get_or_insert(now))
         }
+    }
+}
+
+/// For how long the same machines must run to be steady. A program that has failed already must run for longer than
+/// it did before: otherwise one that fails every half minute would be steady in between. Pure.
+fn settle(settle: Duration, is_proven: bool, longest_run: Option<Duration>) -> Duration {
+    match longest_run.filter(|_| !is_proven) {
+        Some(longest) => settle + longest,
+        None => settle,
     }
 }
 
@@ -211,6 +239,7 @@ impl Steady {
             (skipped.0, skipped.1, wanted.why.clone())
         } else if let Some((reason, text)) = trouble {
             let result = match self.stage {
+                _ if self.found.loops => CheckResult::Failed,
                 Stage::Starting => CheckResult::Unknown,
                 Stage::Proven if !self.left.is_zero() => CheckResult::Passed,
                 Stage::Late | Stage::Proven => CheckResult::Failed,
@@ -267,7 +296,7 @@ impl Step for SteadyMachines {
         let Some(wanted) = wanted(&cx.target).filter(|wanted| !wanted.groups.is_empty()) else {
             return Ok(Steady::default());
         };
-        let found = find(&roster::ours(cx).await?, &wanted.groups);
+        let found = find(&roster::ours(cx).await?, &wanted.groups, cx.fly_now());
         let before = cx.facts.get::<SteadyMemory>();
         let mut known = before
             .as_ref()
@@ -276,7 +305,8 @@ impl Step for SteadyMachines {
         known.memory = memory;
         known.memory.look(cx);
         let timing = &cx.installation.timing;
-        let left = known.take(&found, timing.settle, Instant::now());
+        let settle = settle(timing.settle, known.memory.proven, found.longest_run);
+        let left = known.take(&found, settle, Instant::now());
         let mut steady = Steady {
             left,
             restarts: known.restarts,
@@ -309,6 +339,7 @@ impl Step for SteadyMachines {
         if let Some((reason, text)) = observed.found.wrong.first() {
             let why = Why::new(*reason, text.clone()).next(action(target));
             return match observed.stage {
+                _ if observed.found.loops => Verdict::Blocked(why),
                 Stage::Starting => Verdict::Wait {
                     why,
                     wake: Wake::After(observed.pause),
@@ -378,7 +409,8 @@ mod tests {
     }
 
     fn found(machines: &[Machine]) -> Found {
-        find(machines, &["app".to_owned()])
+        let now = Timestamp::from_second(10_000).unwrap();
+        find(machines, &["app".to_owned()], now)
     }
 
     const SETTLE: Duration = Duration::from_secs(10);
@@ -453,6 +485,47 @@ mod tests {
             unreachable!("two looks have found it");
         };
         assert!(why.action.contains("fly logs -a shop"), "{}", why.action);
+    }
+
+    #[test]
+    fn a_program_that_fails_again_and_again_is_not_steady_though_it_runs_at_each_look() {
+        let event = |kind: &str, second: i64| {
+            json!({"type": kind, "timestamp": second * 1000,
+                "request": {"exit_event": {"exit_code": 1}}})
+        };
+        let runs = |events: serde_json::Value| {
+            found(&[machine("a", "started", 0, json!({"events": events}))])
+        };
+        let (one, two, three) = (
+            event("exit", 9_880),
+            event("exit", 9_920),
+            event("exit", 9_960),
+        );
+        let begun = [
+            event("start", 9_850),
+            event("start", 9_885),
+            event("start", 9_925),
+        ];
+        let last = event("start", 9_965);
+        let loops = runs(json!([last, three, begun[2], two, begun[1], one, begun[0]]));
+        assert_eq!(loops.wrong[0].0, Reason::CrashLooping);
+        for stage in [Stage::Starting, Stage::Late, Stage::Proven] {
+            let steady = Steady {
+                found: runs(json!([last, three, begun[2], two, begun[1], one, begun[0]])),
+                stage,
+                left: SETTLE,
+                ..Steady::default()
+            };
+            assert!(matches!(verdict(&steady), Verdict::Blocked(_)), "{stage:?}");
+        }
+        // After its first failure it must run for longer than it did before.
+        let once = runs(json!([begun[1], one, begun[0]]));
+        assert!(once.wrong.is_empty());
+        let ran = once.longest_run.unwrap();
+        assert_eq!(ran.as_secs(), 30);
+        assert_eq!(settle(SETTLE, false, Some(ran)).as_secs(), 40);
+        assert_eq!(settle(SETTLE, true, Some(ran)), SETTLE, "it was proven");
+        assert_eq!(settle(SETTLE, false, None), SETTLE);
     }
 
     #[test]

@@ -78,6 +78,7 @@ fn site(passed: Option<bool>) -> Site {
         },
         reporting_drift: true,
         machines: Runs::Serving,
+        proves_wanted: true,
     }
 }
 
@@ -251,4 +252,32 @@ fn with_a_refused_token_the_machines_that_were_corrected_are_no_drift_any_more()
 
     let moving = after(PhaseProgress::Running);
     assert_eq!(drift(&moving), ("True", "DriftDetected", "as it was"));
+}
+
+#[test]
+fn the_checks_of_before_say_nothing_of_a_spec_with_other_checks_while_fly_io_cannot_be_read() {
+    let target = target();
+    let unreadable = stopped(PhaseProgress::Running, State::Retrying { observing: true });
+    let mut before = went_live();
+    let mut phases = before.phases.iter_mut();
+    let smoke_test = phases.find(|phase| phase.name == PhaseName::SmokeTest);
+    // Its own checks are under way.
+    smoke_test.unwrap().state = PhaseState::Running;
+    for passed in [true, false] {
+        let beside = Site {
+            proves_wanted: false,
+            ..site(Some(passed))
+        };
+        let result = PassResult {
+            site: Some(beside),
+            ..seen(&target, &unreadable)
+        };
+        let status = next(Some(&before), &activation(json!({})), &result, at(60));
+        let mut phases = status.phases.iter();
+        let smoke_test = phases.find(|phase| phase.name == PhaseName::SmokeTest);
+        let state = smoke_test.unwrap().state;
+        let decided = matches!(state, PhaseState::Succeeded | PhaseState::Failed);
+        assert!(!decided, "{state} by the checks of before");
+        assert!(!status.is_live());
+    }
 }

@@ -125,6 +125,7 @@ fn site(state: &str, reason: Reason) -> Site {
         report,
         reporting_drift: false,
         machines: Runs::Serving,
+        proves_wanted: true,
     }
 }
 

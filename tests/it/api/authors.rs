@@ -230,8 +230,19 @@ async fn every_field_that_names_a_secret_is_asked_about() {
             "url": "https://prometheus.example.org", "tokenSecretRef": {"name": "s-prometheus", "key": "a"},
         }}},
     });
+    let basic = json!({
+        "tokenSecretRef": {"name": "s-token"},
+        "observe": {"source": {"prometheus": {
+            "url": "https://prometheus.example.org",
+            "basicAuth": {
+                "usernameSecretRef": {"name": "s-user", "key": "a"},
+                "passwordSecretRef": {"name": "s-password", "key": "a"},
+            },
+            "ca": {"secretRef": {"name": "s-ca", "key": "a"}},
+        }}},
+    });
     let mut fields = BTreeSet::new();
-    for object in [shop(many), shop(rest)] {
+    for object in [shop(many), shop(rest), shop(basic)] {
         let refusal = create("dev", &namespace, &object, true).await.unwrap_err();
         let (_, told) = refusal
             .split_once("was not before (")
@@ -249,7 +260,7 @@ async fn every_field_that_names_a_secret_is_asked_about() {
         }
     }
     // One of each that the table of names knows.
-    assert_eq!(fields.len(), 17, "{fields:?}");
+    assert_eq!(fields.len(), 20, "{fields:?}");
 }
 
 #[tokio::test]

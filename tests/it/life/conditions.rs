@@ -517,6 +517,32 @@ async fn drift_that_is_only_to_be_reported_is_told_and_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn with_drift_report_a_generation_that_needs_no_other_release_is_brought_live() {
+    let env = world(&["--recheck-interval", "1s"]).await;
+    env.activation("hola", json!({"drift": "Report"})).await;
+    recovered(&env, "hola").await;
+
+    let check = json!({"name": "home", "http": {"path": "/"}, "interval": "1s", "count": 2});
+    env.patch("hola", json!({"spec": {"smokeTest": {"checks": [check]}}}))
+        .await;
+
+    let generation = env.get("hola").await.unwrap().metadata.generation;
+    let status = env.wait("hola", "live with other checks", |status| {
+        status.observed_generation == generation
+            && is(status, "Ready", "True")
+            && status.smoke_test.iter().any(|check| check.check == "home")
+    });
+    let status = status.await;
+    let history: Vec<_> = status.history.iter().map(|entry| entry.number).collect();
+    assert_eq!(history, [Some(1)], "it needs no other release");
+    // From then on drift is only reported.
+    let mutations = env.sim.mutations();
+    lose_a_machine(&env).await;
+    env.wait_for("hola", "Drifted", "True").await;
+    assert_eq!((machines(&env), env.sim.mutations()), (1, mutations));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unchanged_object_costs_no_write_and_at_most_three_reads_a_recheck() {
     let env = world(&["--recheck-interval", "1s"]).await;
     env.activation("hola", json!({})).await;

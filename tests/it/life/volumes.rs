@@ -140,6 +140,30 @@ async fn an_app_is_not_deleted_with_its_volumes_because_a_list_of_them_is_empty(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_app_is_not_deleted_with_a_volume_on_no_record_because_one_list_of_them_is_empty() {
+    let env = env().await;
+    deploy(&env, "1", "kill_timeout = '1s'\n", json!({})).await;
+    until_deployed(&env, "1").await;
+    let new = NewVolume {
+        name: "by-hand".to_owned(),
+        region: "eze".to_owned(),
+        size_gb: Some(1),
+        ..NewVolume::default()
+    };
+    let client = fly(&env, "cabanas");
+    let theirs = client.create_volume(APP, &new).await.unwrap().id;
+    env.patch("hola", json!({"spec": {"suspend": true}})).await;
+    env.wait_for("hola", "Suspended", "True").await;
+    let list = Fault::new("GET /v1/apps/{app}/volumes", Kind::EmptyList);
+    env.sim.fault(list);
+
+    env.delete("hola").await;
+
+    let left: Vec<String> = volumes(&env).into_keys().collect();
+    assert_eq!((env.sim.apps(), left), (vec![APP.to_owned()], vec![theirs]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_volume_that_somebody_else_made_is_never_deleted() {
     let env = env().await;
     let client = fly(&env, "cabanas");

@@ -18,7 +18,7 @@ const PAGE: &str = "ARCHITECTURE.md";
 const INVARIANTS: [&str; 2] = ["docs/invariants.md", "docs/invariants-in-service.md"];
 
 /// The number of invariants. A new one raises it; it never falls.
-const COUNT: usize = 299;
+const COUNT: usize = 303;
 
 /// Most invariants that ARCHITECTURE.md names for a newcomer.
 const FIRST: usize = 25;

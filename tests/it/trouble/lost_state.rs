@@ -208,6 +208,25 @@ async fn a_lost_claim_is_made_again_for_the_owner_and_nobody_else_takes_or_delet
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_app_whose_claim_is_lost_is_deleted_with_its_object_and_not_forgotten() {
+    let env = world(&FLAGS).await;
+    env.activation("hola", json!({})).await;
+    env.wait_live("hola").await;
+    // Nothing makes the claim again before the deletion.
+    env.patch("hola", json!({"spec": {"suspend": true}})).await;
+    env.wait_for("hola", "Suspended", "True").await;
+    maps(&env)
+        .delete(&claim(), &DeleteParams::default())
+        .await
+        .unwrap();
+
+    env.delete("hola").await;
+
+    assert!(env.sim.apps().is_empty(), "{:?}", env.sim.apps());
+    assert_eq!(claimed_by(&env).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_the_loss_of_the_operators_namespace_the_application_serves_and_all_is_found_again() {
     let mut env = world(&FLAGS).await;
     env.activation("hola", generated()).await;

@@ -14,7 +14,7 @@ use crate::{
     flytoml,
     phase::evidence::{
         cause::{Finding, seconds},
-        exit, start_time,
+        crash_loop, exit, start_time,
     },
     pipeline::{Verdict, Wake, Why},
 };
@@ -98,7 +98,7 @@ pub fn health(machine: &Machine, checks: usize) -> Health {
 /// The health of a machine of the application. One that the proxy stopped because it was idle is
 /// healthy: the proxy starts it with the next request. One without checks is watched for a while
 /// after its start, because nothing else shows whether its program keeps running. flyctl does the
-/// same ("smoke checks").
+/// same ("smoke checks"). One whose program has failed before is watched until it has run for longer than ever.
 pub fn health_of(machine: &Machine, wanted: &WantedMachine, watch: Watch) -> Health {
     match health(machine, wanted.checks) {
         Health::Down(MachineState::Stopped | MachineState::Suspended)
@@ -115,7 +115,7 @@ pub fn health_of(machine: &Machine, wanted: &WantedMachine, watch: Watch) -> Hea
                 let passed =
                     Duration::try_from(watch.now.duration_since(since)).unwrap_or_default();
                 watch
-                    .span
+                    .of(machine)
                     .checked_sub(passed)
                     .filter(|left| !left.is_zero())
             });
@@ -132,6 +132,17 @@ pub struct Watch {
     pub span: Duration,
     /// The time.
     pub now: Timestamp,
+}
+
+impl Watch {
+    /// How long this machine is watched after its start.
+    fn of(self, machine: &Machine) -> Duration {
+        let failed = crash_loop::longest_run(machine, self.now);
+        match failed.filter(|_| !self.span.is_zero()) {
+            Some(longest) => self.span + longest,
+            None => self.span,
+        }
+    }
 }
 
 /// A machine whose health is judged.

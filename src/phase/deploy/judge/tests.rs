@@ -322,6 +322,43 @@ fn a_program_that_fails_again_and_again_is_no_start_though_it_runs_now() {
 }
 
 #[test]
+fn a_release_without_checks_that_serves_and_fails_again_and_again_is_not_well_at_any_look() {
+    let mut of = assessment("app = 'a'\n[http_service]\ninternal_port = 8080\n");
+    of.rollout.targets.keeps_serving = true;
+    of.rollout.patience.watch = Duration::ZERO;
+    let start = json!([{"id": "e", "type": "start", "timestamp": ago(2).as_millisecond()}]);
+    for at in 0..2 {
+        is(&mut of, at, &json!({"state": "started", "events": start}));
+    }
+    assert!(
+        matches!(verdict(&of), Verdict::Done),
+        "nothing is known of ends"
+    );
+    of.crash_loop = Some(CrashLoop {
+        machine: "m1".to_owned(),
+        why: Why::new(Reason::CrashLooping, "it exits again and again"),
+    });
+    // It runs; it has ended, by one look; it has ended, by two.
+    let runs = said(verdict(&of));
+    exited(&mut of, 1);
+    of.unconfirmed
+        .insert("m1".to_owned(), Duration::from_secs(7));
+    let once = said(verdict(&of));
+    of.unconfirmed.clear();
+    let twice = said(verdict(&of));
+    assert_eq!((runs.0, runs.1), (true, Reason::CrashLooping));
+    assert_eq!((&once, &twice), (&runs, &runs));
+    // One whose checks decide is judged by them.
+    let mut of = assessment(TOML);
+    of.rollout.targets.keeps_serving = true;
+    of.crash_loop = Some(CrashLoop {
+        machine: "m1".to_owned(),
+        why: why(),
+    });
+    assert!(matches!(verdict(&of), Verdict::Done));
+}
+
+#[test]
 fn a_late_machine_is_compared_with_the_slowest_other_one_that_passes_the_same_check() {
     let mut of = assessment(TOML);
     checked(&mut of, 0, "critical", 100);

@@ -2,7 +2,7 @@
 //! was seen.
 
 use super::*;
-use crate::plan::gate::GateReport;
+use crate::plan::gate::{GateReport, Opening};
 
 /// A step whose observation would be a mistake.
 const fn unseen(id: StepId, needs: &'static [StepId]) -> Made {
@@ -37,7 +37,10 @@ fn gate(state: GateState, opens: Option<Vec<String>>) -> Option<GateReport> {
             ..Default::default()
         },
         message: String::new(),
-        opens,
+        opens: opens.map(|destroys| Opening {
+            destroys,
+            ..Opening::default()
+        }),
     })
 }
 
@@ -156,4 +159,63 @@ async fn what_nobody_has_seen_is_not_destroyed_when_a_gate_opens() {
     let report = pass_over(&cx(), &mut memory, DEPLOY, opens(&["Made Machines"])).await;
     assert_eq!(report.phases[0].progress, PhaseProgress::Succeeded);
     assert!(ACTED.load(SeqCst));
+}
+
+#[tokio::test]
+async fn a_gate_does_not_open_while_it_cannot_be_observed_what_would_be_destroyed() {
+    static SEEN: AtomicBool = AtomicBool::new(false);
+    static LOST: Made = Made {
+        verb: ChangeVerb::Destroy,
+        ..Made::new(id::SPINS, &[id::TWO], || {
+            Box::pin(async {
+                match SEEN.load(SeqCst) {
+                    true => Ok(Is::Done),
+                    false => Err(Error::Awaited("Fly.io".to_owned())),
+                }
+            })
+        })
+    };
+    static WRONG: Made = Made::new(id::TWO, &[], || Box::pin(async { Ok(Is::Done) }));
+    static DEPLOY: &[Phase] = &[Phase {
+        id: PhaseName::Deploy,
+        steps: &[&WRONG, &LOST],
+    }];
+    let opens = || gate(GateState::Approved, Some(Vec::new()));
+    let mut memory = Observations::default();
+    for tries in 1..3 {
+        let report = pass_over(&cx(), &mut memory, DEPLOY, opens()).await;
+        let deploy = &report.phases[0];
+        assert_eq!(deploy.progress, PhaseProgress::AwaitingApproval);
+        let message = &deploy.gate.as_ref().unwrap().message;
+        assert!(message.contains("what Machines would do"), "{message}");
+        assert_eq!(report.unknown, [id::SPINS]);
+        assert_eq!(memory.preview.as_ref().unwrap().tries, tries);
+    }
+    let due = preview::due(&memory).unwrap();
+    assert!(
+        due <= cx().installation.timing.recheck,
+        "it is looked at again"
+    );
+
+    SEEN.store(true, SeqCst);
+    let report = pass_over(&cx(), &mut memory, DEPLOY, opens()).await;
+    assert_eq!(report.phases[0].progress, PhaseProgress::Succeeded);
+}
+
+#[tokio::test]
+async fn a_step_that_could_not_be_observed_is_unknown_though_it_needs_one_that_plans() {
+    static WRONG: Made = Made::new(id::TWO, &[], || Box::pin(async { Ok(Is::Wrong) }));
+    static LOST: Made = Made::new(id::SPINS, &[id::TWO], || {
+        Box::pin(async { Err(Error::Crowded) })
+    });
+    static DEPLOY: &[Phase] = &[Phase {
+        id: PhaseName::Deploy,
+        steps: &[&WRONG, &LOST],
+    }];
+    let waits = gate(GateState::Requested, None);
+    let mut memory = Observations::default();
+    let report = pass_over(&cx(), &mut memory, DEPLOY, waits).await;
+    assert_eq!(report.unknown, [id::SPINS]);
+    assert_eq!(lines(&report), ["Deploy create Made ReleaseCommand"]);
+    assert!(preview::due(&memory).is_some());
 }
