@@ -16,7 +16,7 @@ use crate::{
         PHASES,
         absence::{self, Doubt},
         names,
-        provision::app_token_secret,
+        provision::{app, app_token_secret},
         releases::store as records,
     },
     pipeline::{AnyStep, Cx, Owner, Removal, advance::CLOSED_FENCE_PAUSE, step::warn_of},
@@ -86,6 +86,9 @@ pub async fn finalize(pass: &Pass<'_>, memory: &mut Memory) -> Result<Duration, 
         Ok(cx) => cx,
         Err(invalid) => return publish_progress(pass, memory, no_token(pass, &invalid)).await,
     };
+    if let Some(obstacle) = reclaim(pass, &cx, memory).await {
+        return publish_progress(pass, memory, obstacle).await;
+    }
     for step in steps() {
         if memory.removals.contains_key(&step.id()) {
             continue;
@@ -109,6 +112,18 @@ fn wrong_name(pass: &Pass<'_>, app: &str) -> Option<String> {
     Some(format!(
         "the annotation {ANNOTATION_FORGET} names {named}, and the app is {app}: nothing is forgotten"
     ))
+}
+
+/// Has a lost claim on the app made again before anything is removed.
+async fn reclaim(pass: &Pass<'_>, cx: &Cx, memory: &mut Memory) -> Option<Obstacle> {
+    if !memory.removals.is_empty() || !pass.context.fence.open() {
+        return None;
+    }
+    let error = app::reclaim_lost(cx).await.err()?;
+    memory.failed_removals = memory.failed_removals.saturating_add(1);
+    let refused_again = is_refused_again(cx, StepId::App, &error);
+    let step = (StepId::App, refused_again);
+    Some(failed(pass, &error, step, memory.failed_removals))
 }
 
 /// Publishes once that the annotation `golive.dev/forget` names another app.

@@ -18,7 +18,7 @@ use kube::{
 use crate::{
     api::{FIELD_MANAGER, Owner},
     error::Error,
-    store,
+    store::{self, Write},
 };
 
 /// What the object is for, in its labels.
@@ -153,7 +153,9 @@ pub async fn take(
     before: Option<&Claim>,
     terms: &Terms<'_>,
 ) -> Result<(), Error> {
-    write(kube, own_namespace, app, owner, before, terms).await
+    write(kube, own_namespace, app, owner, before, terms)
+        .await
+        .map(drop)
 }
 
 /// The content of a claim besides its owner.
@@ -200,7 +202,7 @@ pub async fn note_made(
 /// Activation.
 ///
 /// # Errors
-/// When the API server refuses or cannot be reached.
+/// When the API server refuses or cannot be reached, or the claim was written since it was read.
 pub async fn retain(
     kube: &Client,
     own_namespace: &str,
@@ -215,11 +217,16 @@ pub async fn retain(
         made: kept,
         taken_over: &claim.taken_over,
     };
-    write(kube, own_namespace, app, owner, Some(claim), &terms).await
+    let written = write(kube, own_namespace, app, owner, Some(claim), &terms).await?;
+    written.into_result().map_err(|source| {
+        Error::kube(
+            format!("mark the claim on the app {app} as retained"),
+            source,
+        )
+    })
 }
 
-/// Creates the claim, or replaces `before`. A conflict is fine: somebody else has written, and the
-/// next read shows who holds the app.
+/// Creates the claim, or replaces `before`.
 async fn write(
     kube: &Client,
     own_namespace: &str,
@@ -227,16 +234,19 @@ async fn write(
     owner: &Owner,
     before: Option<&Claim>,
     terms: &Terms<'_>,
-) -> Result<(), Error> {
+) -> Result<Write<()>, Error> {
     let map = ConfigMap {
         metadata: store::metadata(name(app), COMPONENT, owner),
         data: Some(data(app, owner, terms)),
         ..ConfigMap::default()
     };
     let version = before.and_then(|claim| claim.version.as_deref());
-    store::put(&store::maps(kube, own_namespace), map, version)
-        .await
-        .map(drop)
+    let written = store::put(&store::maps(kube, own_namespace), map, version).await;
+    written
+        .map(|written| match written {
+            Write::Done(_) => Write::Done(()),
+            Write::Conflict(error) => Write::Conflict(error),
+        })
         .map_err(|source| Error::kube(format!("write the claim on the app {app}"), source))
 }
 

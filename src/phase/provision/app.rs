@@ -185,6 +185,31 @@ impl Step for App {
     }
 }
 
+/// Claims our app again before its deletion, when the claim is lost: without one nothing of it would be
+/// removed or told. `false`: there is a claim, or the app is not ours by the status and its marks.
+///
+/// # Errors
+/// When Fly.io or Kubernetes does not answer.
+pub async fn reclaim_lost(cx: &Cx) -> Result<bool> {
+    let (kube, namespace) = (&cx.kube, &cx.installation.own_namespace);
+    let on_record = cx.recorded.external.iter().any(|object| object.kind == APP);
+    if !on_record
+        || claim::read(kube, namespace, &cx.target.app)
+            .await?
+            .is_some()
+    {
+        return Ok(false);
+    }
+    let observed = app_name::observe(cx).await?;
+    match app_name::decide(&cx.target, &observed) {
+        Verdict::Change(change @ AppChange::Reclaim { .. }) => {
+            App.act(cx, change).await?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
 /// Takes over what Golive keeps in Kubernetes for a former Activation: the records of its releases if
 /// its app still exists, and the generated values. Safe to repeat; the originals of the records stay
 /// until the claim is ours.
@@ -247,25 +272,9 @@ async fn without_claim(cx: &Cx) -> Result<Removal> {
         Presence::Nowhere | Presence::Elsewhere(_) => return Ok(Removal::Gone),
         Presence::Here => {}
     }
-    let marks = app_marks::read(cx, app, &BTreeSet::new()).await?;
-    let is_recorded = match look_up(cx, app).await? {
-        AppLookup::Found(found) => {
-            let mut recorded = cx.recorded.external.iter();
-            recorded.any(|object| object.kind == APP && object.id == found.id)
-        }
-        AppLookup::NotFound | AppLookup::Forbidden => false,
-    };
-    if marks.of_another || !(marks.ours || is_recorded) {
+    if !reclaim_lost(cx).await? {
         return Ok(Removal::Gone);
     }
-    let terms = Terms {
-        organization: &cx.target.organization,
-        taken: Some(cx.now()),
-        made: &BTreeSet::new(),
-        taken_over: &TakenOver::default(),
-    };
-    let (kube, namespace) = (&cx.kube, &cx.installation.own_namespace);
-    claim::take(kube, namespace, app, &cx.owner, None, &terms).await?;
     Ok(Removal::Pending {
         why: Why::new(
             Reason::Deleting,

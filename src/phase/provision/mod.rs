@@ -9,7 +9,7 @@
 
 mod added_by_hand;
 mod addresses;
-mod app;
+pub mod app;
 mod app_token;
 pub mod app_token_secret;
 mod attach;

@@ -16,6 +16,7 @@ use crate::{
     error::Error,
     fly,
     phase::{
+        absence,
         app_lookup::{AppLookup, look_up},
         app_name::OwnClaim,
         clusters::{MANAGED_POSTGRES, by_id, find_all},
@@ -297,14 +298,25 @@ async fn left(cx: &Cx, server: &Server) -> Result<Vec<ExternalObject>> {
     if !matches!(server, Server::Managed(_)) {
         let reading = |source| Error::fly("read the former database cluster", source);
         let mut clusters = Vec::new();
+        let mut looks = Vec::new();
         for object in recorded(MANAGED_POSTGRES) {
-            clusters.extend(by_id(cx, &object.id).await.map_err(reading)?);
+            let found = by_id(cx, &object.id).await.map_err(reading)?;
+            looks.push((object, found.as_ref().map(drop)));
+            clusters.extend(found);
         }
+        let unseen = absence::until_second_look(cx, MANAGED_POSTGRES, looks).into_iter();
+        let unseen: Vec<&ExternalObject> = unseen
+            .filter(|object| clusters.iter().all(|found| found.id != object.id))
+            .collect();
         let claim = cx.facts.get::<OwnClaim>();
         let made = claim.is_some_and(|claim| claim.0.made.contains(claim::DATABASE));
-        if clusters.is_empty() && made {
+        if clusters.is_empty() && unseen.is_empty() && made {
             clusters = find_all(cx).await.map_err(reading)?;
         }
+        left.extend(unseen.into_iter().map(|object| ExternalObject {
+            retained: Some(why(instead, &format!("fly mpg destroy {}", object.id))),
+            ..object.clone()
+        }));
         left.extend(clusters.into_iter().map(|cluster| ExternalObject {
             kind: MANAGED_POSTGRES.to_owned(),
             retained: Some(why(instead, &format!("fly mpg destroy {}", cluster.id))),
@@ -314,14 +326,16 @@ async fn left(cx: &Cx, server: &Server) -> Result<Vec<ExternalObject>> {
         }));
     }
     if !matches!(server, Server::FlyPostgres(_)) {
+        let mut looks = Vec::new();
         for object in recorded(fly_postgres::KIND) {
-            if let AppLookup::Found(_) = look_up(cx, &object.name).await? {
-                left.push(ExternalObject {
-                    retained: Some(why(instead, &format!("fly apps destroy {}", object.name))),
-                    ..object.clone()
-                });
-            }
+            let lookup = look_up(cx, &object.name).await?;
+            looks.push((object, matches!(lookup, AppLookup::Found(_)).then_some(())));
         }
+        let there = absence::until_second_look(cx, fly_postgres::KIND, looks);
+        left.extend(there.into_iter().map(|object| ExternalObject {
+            retained: Some(why(instead, &format!("fly apps destroy {}", object.name))),
+            ..object.clone()
+        }));
     }
     Ok(left)
 }

@@ -402,9 +402,10 @@ async fn left(cx: &Cx, state: &RedisState) -> Result<Vec<ExternalObject>> {
         RedisState::Known { external, .. } => *external,
     };
     let mut recorded = cx.recorded.external.iter();
+    let recorded = recorded.find(|object| object.kind == KIND);
     let claim = cx.facts.get::<OwnClaim>();
     let made = claim.is_some_and(|claim| claim.0.made.contains(claim::REDIS));
-    if !unused || !(made || recorded.any(|object| object.kind == KIND)) {
+    if !unused || !(made || recorded.is_some()) {
         return Ok(Vec::new());
     }
     let name = names::redis(&cx.target.app);
@@ -417,8 +418,10 @@ async fn left(cx: &Cx, state: &RedisState) -> Result<Vec<ExternalObject>> {
             .and_then(|org| org.slug.as_ref());
         owner.is_none_or(|slug| *slug == cx.target.organization)
     });
-    Ok(ours
-        .map(|_| ExternalObject {
+    let looks = recorded.map(|object| (object, ours.as_ref().map(drop)));
+    let unseen = !absence::until_second_look(cx, KIND, looks).is_empty();
+    Ok((ours.is_some() || unseen)
+        .then(|| ExternalObject {
             kind: KIND.to_owned(),
             id: name.clone(),
             retained: Some(why(None, &format!("fly redis destroy {name}"))),

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use super::{
     decide::ClusterChange,
     machine,
+    observe::KIND,
     state::{CONSUL, PASSWORDS, VOLUME, password_keys},
 };
 use crate::{
@@ -125,6 +126,22 @@ async fn set_secrets(cx: &Cx, app: &str, names: &BTreeSet<&'static str>) -> Resu
     Ok(())
 }
 
+/// A server whose claim is lost is not deleted, for nothing proves whose it is; one that is on record as
+/// ours and exists is told.
+async fn without_claim(cx: &Cx, name: &str) -> Result<Removal> {
+    let mut recorded = cx.recorded.external.iter();
+    if !recorded.any(|object| object.kind == KIND && object.name == name) {
+        return Ok(Removal::Gone);
+    }
+    Ok(match presence(cx, name).await? {
+        Presence::Unclear(removal) => removal,
+        Presence::Here => Removal::Retained(format!(
+            "the Fly Postgres app {name}, on which there is no claim any more"
+        )),
+        Presence::Nowhere | Presence::Elsewhere(_) => Removal::Gone,
+    })
+}
+
 /// Deletes the cluster with its data, or retains it, as the deletion policy says.
 ///
 /// # Errors
@@ -133,7 +150,7 @@ pub async fn remove(cx: &Cx) -> Result<Removal> {
     let name = names::postgres(&cx.target.app);
     let (kube, namespace) = (&cx.kube, &cx.installation.own_namespace);
     let Some(claim) = claim::read(kube, namespace, &name).await? else {
-        return Ok(Removal::Gone);
+        return without_claim(cx, &name).await;
     };
     if !claim.is_of(&cx.owner) {
         return Ok(Removal::Gone);
