@@ -555,8 +555,7 @@ mod tests {
             let about = About::begun(life::Begin::First, None, 1_000, digest);
             let store = Store::new(1_000, kinds, 1);
             let watch = Watch::new(about, store, stored::Stored::default());
-            let is = is_about(&watch.state(), &wanted);
-            is
+            is_about(&watch.state(), &wanted)
         };
         assert!(is(&wanted.digest, vec![Kind::Values]));
         assert!(!is(&wanted.digest, vec![Kind::Lines]));
