@@ -300,18 +300,56 @@ impl Outbox {
         hour
     }
 
-    /// The places of the messages that are sent next to a receiver, as one: none while its first one
-    /// has to wait. The first one in order comes first, so that the end of an alarm never arrives before
-    /// its beginning.
-    fn parcel(&self, route: &Route, now: Timestamp) -> Vec<usize> {
+    /// When a message may be sent to a receiver: after the pause of its last try, and not in a full hour.
+    fn ready_at(&self, route: &Route, at: usize, now: Timestamp) -> Option<Timestamp> {
+        let pending = self.pending.get(at)?;
+        if !self.is_full(route, at, now) {
+            return Some(pending.next);
+        }
+        let hour = self.hours.get(&route.receiver)?;
+        let end = hour.began.checked_add(SignedDuration::from_hours(1)).ok()?;
+        Some(end.max(pending.next))
+    }
+
+    /// The places of the messages that may be the next ones of a receiver: its first one, and the first
+    /// urgent one, which waits for none that is less urgent. A receiver that fails is not tried with each
+    /// urgent one: those keep their order.
+    fn heads(&self, route: &Route) -> [Option<usize>; 2] {
         let own = self.pending.iter().enumerate();
-        let mut own = own.filter(|(_, pending)| pending.receiver == route.receiver);
-        let Some((at, first)) = own.next() else {
+        let own = own.filter(|(_, pending)| pending.receiver == route.receiver);
+        let own: Vec<usize> = own.map(|(at, _)| at).collect();
+        let urgent = own.iter().find(|at| self.is_urgent(**at));
+        [urgent.copied(), own.first().copied()]
+    }
+
+    /// Whether a message is critical or a test, or comes before one that is and tells of the same topic: the
+    /// end of an alarm never arrives before its beginning.
+    fn is_urgent(&self, at: usize) -> bool {
+        let Some(this) = self.pending.get(at) else {
+            return false;
+        };
+        let later = self.pending.iter().skip(at);
+        let mut later = later.filter(|later| {
+            later.receiver == this.receiver && later.message.topic == this.message.topic
+        });
+        later.any(|later| {
+            later.message.severity == NotificationSeverity::Critical
+                || later.message.event == NotificationEvent::Test
+        })
+    }
+
+    /// The places of the messages that are sent next to a receiver, as one: none while it has to wait.
+    fn parcel(&self, route: &Route, now: Timestamp) -> Vec<usize> {
+        let mut heads = self.heads(route).into_iter().flatten();
+        let is_ready = |at: &usize| self.ready_at(route, *at, now).is_some_and(|at| at <= now);
+        let Some(head) = heads.find(is_ready) else {
             return Vec::new();
         };
-        if first.next > now || self.is_full(route, first, now) {
+        let own = self.pending.iter().enumerate();
+        let mut own = own.filter(|(_, pending)| pending.receiver == route.receiver);
+        let Some((at, first)) = own.find(|(at, _)| *at == head) else {
             return Vec::new();
-        }
+        };
         if first.group.is_some() || !first.is_unheard() {
             // As it was sent before.
             let same = own.filter(|(_, next)| next.group.is_some() && next.group == first.group);
@@ -372,10 +410,9 @@ impl Outbox {
         parcels.collect()
     }
 
-    /// Whether the hour of a receiver is full. What is critical is always sent.
-    fn is_full(&self, route: &Route, pending: &Pending, now: Timestamp) -> bool {
-        let exempt = pending.message.severity == NotificationSeverity::Critical
-            || pending.message.event == NotificationEvent::Test;
+    /// Whether the hour of a receiver is full. What is urgent is always sent.
+    fn is_full(&self, route: &Route, at: usize, now: Timestamp) -> bool {
+        let exempt = self.is_urgent(at);
         let in_hour = |hour: &&Hour| now.duration_since(hour.began) < SignedDuration::from_hours(1);
         let sent = self.hours.get(&route.receiver).filter(in_hour);
         !exempt
@@ -387,14 +424,8 @@ impl Outbox {
     #[must_use]
     pub fn next_time(&self, routes: &[Route], now: Timestamp) -> Option<Timestamp> {
         let times = routes.iter().filter_map(|route| {
-            let mut own = self.pending.iter();
-            let first = own.find(|pending| pending.receiver == route.receiver)?;
-            if !self.is_full(route, first, now) {
-                return Some(first.next);
-            }
-            let hour = self.hours.get(&route.receiver)?;
-            let end = hour.began.checked_add(SignedDuration::from_hours(1)).ok()?;
-            Some(end.max(first.next))
+            let heads = self.heads(route).into_iter().flatten();
+            heads.filter_map(|at| self.ready_at(route, at, now)).min()
         });
         times.min()
     }

@@ -17,6 +17,10 @@ const MAGIC: &[u8; 4] = b"GSLO";
 /// The version that is written.
 pub const VERSION: u8 = 1;
 
+/// Most bytes that are written: as base64 with what the watch is about, far below the 1 MiB of a ConfigMap.
+/// Three objectives take a sixth of it.
+pub const MAX_STORED: usize = 256 << 10;
+
 /// Most bytes that are read.
 pub const MAX_BYTES: usize = 512 << 10;
 
@@ -332,7 +336,7 @@ impl Reader<'_> {
     fn time(&mut self) -> Option<i64> {
         let time = self.signed()?;
         // Ten thousand years.
-        (time.abs() < 315_576_000_000_000).then_some(time)
+        (time.unsigned_abs() < 315_576_000_000_000).then_some(time)
     }
 
     fn count(&mut self) -> Option<f64> {

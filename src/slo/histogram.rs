@@ -150,6 +150,11 @@ impl Buckets {
         &self.bounds
     }
 
+    /// How many numbers it takes, about.
+    pub(super) fn weight(&self) -> usize {
+        2 * self.bounds.len() + 6
+    }
+
     /// The cumulative counts.
     #[must_use]
     pub fn counts(&self) -> &[f64] {

@@ -18,6 +18,12 @@ pub const MAX_LOST: f64 = 0.05;
 /// Unit: milliseconds.
 const LINES_NOW: i64 = 5 * MINUTE;
 
+/// The window in which all values of a gauge must be outside its bound, and the fewest of them, before it
+/// says that a release is to be rolled back.
+///
+/// Unit of the first: milliseconds.
+const LASTING: (i64, f64) = (15 * MINUTE, 3.0);
+
 /// How far bad events must exceed what the budget allows before a running watch speaks of a breach, in
 /// standard deviations. Counts of rare events have the square root of what is expected as theirs.
 ///
@@ -133,6 +139,9 @@ pub struct Judgement {
     pub pairs: Vec<PairFigure>,
     /// Whether the budget burns, and how urgent that is.
     pub alert: Alert,
+    /// Whether what is out of bounds is no passing thing: all of several last values of a gauge, or more lines
+    /// of a log over the watch than chance explains. Other objectives say that by their events.
+    pub lasts: bool,
 }
 
 /// Whether the budget of an objective burns.
@@ -179,7 +188,7 @@ impl Judgement {
         let is_exact = match &self.whole.value {
             Some(Value::BadShare { share, .. }) => share.is_exact(),
             Some(Value::Quantile { slow, .. }) => slow.is_exact(),
-            Some(Value::Level { .. } | Value::PerMinute(_)) => true,
+            Some(Value::Level { .. } | Value::PerMinute(_)) => self.lasts,
             None => false,
         };
         is_exact && self.whole.standing == Standing::Breached && self.now == Standing::Breached
@@ -241,6 +250,7 @@ pub fn judge(
         now: standing,
         budget_left: budget_left(objective, &whole),
         alert: alert(&pairs),
+        lasts: lasts(objective, &whole, &figure(LASTING.0)),
         whole,
         pairs,
     }
@@ -292,15 +302,36 @@ fn chance_of(objective: &Objective, value: &Value) -> Option<Doubt> {
         Value::Quantile { slow, total, .. } => (slow.low * total, *total),
         Value::Level { .. } | Value::PerMinute(_) => return None,
     };
-    let allowed = budget * events;
-    // One more, because there is no half of a bad event.
-    let explained = allowed + DEVIATIONS * allowed.sqrt() + 1.0;
-    (bad <= explained).then_some(Doubt::Chance { bad, events })
+    (bad <= explained(budget * events)).then_some(Doubt::Chance { bad, events })
 }
 
 /// An objective in all of a stretch of time.
 fn whole(objective: &Objective, shown: Option<&Window>, length: i64) -> Figure {
     figure(objective, shown, length, false)
+}
+
+/// See [`Judgement::lasts`]; `recent` is what the last minutes show.
+fn lasts(objective: &Objective, whole: &Figure, recent: &Figure) -> bool {
+    match (objective.aim, &recent.value) {
+        (Aim::Level(_), Some(Value::Level { outside, total, .. })) => {
+            outside == total && *total >= LASTING.1
+        }
+        (Aim::Level(_), _) => false,
+        (Aim::Lines { per_minute }, _) => {
+            let minutes = whole.seen.saturating_add(whole.bridged) as f64 / MINUTE as f64;
+            whole.events > explained(per_minute * minutes)
+        }
+        _ => true,
+    }
+}
+
+/// How many bad events chance explains where so many are allowed. A budget of nothing allows none.
+fn explained(allowed: f64) -> f64 {
+    match allowed > 0.0 {
+        // One more, because there is no half of a bad event.
+        true => allowed + DEVIATIONS * allowed.sqrt() + 1.0,
+        false => 0.0,
+    }
 }
 
 /// Whether something was observed in the last minutes.
@@ -313,7 +344,9 @@ fn figure(objective: &Objective, shown: Option<&Window>, length: i64, partial: b
     let (seen, bridged) = shown.map_or((0, 0), |shown| (shown.seen, shown.bridged));
     let tally = shown.and_then(|shown| shown.tally.as_ref());
     let events = tally.map_or(0.0, super::tally::Tally::events);
-    let value = tally.and_then(|tally| objective.value(tally, seen));
+    // Lines that came while nobody looked came over the time that is bridged.
+    let time = seen.saturating_add(bridged);
+    let value = tally.and_then(|tally| objective.value(tally, time));
     let needed = (length as f64 * FILLED) as i64;
     let is_short = seen + bridged < needed;
     let has_minimum = objective.aim.kind() != super::tally::Kind::Lines;

@@ -119,10 +119,10 @@ pub enum Holds {
 }
 
 impl Objective {
-    /// What a tally of this much observed time, in milliseconds, says. None without events, and for a tally
-    /// of another kind.
+    /// What a tally says. `time` is how long it was counted, in milliseconds: observed, or bridged. None
+    /// without events, and for a tally of another kind.
     #[must_use]
-    pub fn value(&self, tally: &Tally, seen: i64) -> Option<Value> {
+    pub fn value(&self, tally: &Tally, time: i64) -> Option<Value> {
         match (self.aim, tally) {
             (Aim::BadShare { .. }, Tally::Events { total, bad }) => (*total > 0.0).then(|| {
                 let (share, bad) = (Range::exact(bad / total), Range::exact(*bad));
@@ -140,7 +140,7 @@ impl Objective {
                 total: values.samples,
             }),
             (Aim::Lines { .. }, Tally::Lines(lines)) => {
-                let minutes = seen as f64 / 60_000.0;
+                let minutes = time as f64 / 60_000.0;
                 (minutes > 0.0).then(|| Value::PerMinute(lines / minutes))
             }
             _ => None,
@@ -153,7 +153,12 @@ impl Objective {
         let certain = |holds: bool| if holds { Holds::Yes } else { Holds::No };
         match (self.aim, value) {
             (Aim::BadShare { below }, Value::BadShare { share, .. }) => {
-                between(share.high < below, share.low >= below)
+                // Less than nothing cannot be: a budget of nothing allows no bad event.
+                let is_clean = below <= 0.0 && share.high <= 0.0;
+                between(
+                    share.high < below || is_clean,
+                    share.low >= below && !is_clean,
+                )
             }
             // The share at a bound is the exact question: the quantile is at most the bound if and only if
             // the share of events above it is at most what the quantile leaves.

@@ -78,6 +78,9 @@ pub enum Absence {
     /// There are more than [`MAX_SERIES`].
     #[error("more than {MAX_SERIES} series have the name and the labels")]
     TooMany,
+    /// The readings of all instances and objectives would take more memory than one watch may have.
+    #[error("the series of all objectives and machines are more than a watch may keep")]
+    TooMuch,
     /// A counter is negative, infinite or not a number.
     #[error("a counter is negative, infinite or not a number")]
     NoCount,

@@ -27,6 +27,9 @@ pub const WIDTHS: [(i64, i64); 5] = [
 /// Most segments. The two oldest that may be joined are joined first.
 pub const MAX_SEGMENTS: usize = 640;
 
+/// Most numbers of 8 bytes in all segments: 2 MiB. Above it the oldest segments are joined.
+pub const MAX_NUMBERS: usize = 1 << 18;
+
 /// Most releases of which a watch keeps figures of their own.
 pub const MAX_RELEASES: usize = 16;
 
@@ -49,6 +52,13 @@ pub(super) struct Segment {
 impl Segment {
     fn middle(&self) -> i64 {
         i64::midpoint(self.from, self.to)
+    }
+
+    /// How many numbers it takes, about.
+    fn weight(&self) -> usize {
+        let tallies = self.cells.iter().filter_map(|cell| cell.tally.as_ref());
+        // A cell itself has about a dozen.
+        tallies.map(Tally::weight).sum::<usize>() + 12 * self.cells.len()
     }
 }
 
@@ -362,14 +372,59 @@ impl Store {
                 }
             }
         }
-        while self.segments.len() > MAX_SEGMENTS {
+        let mut weight: usize = self.segments.iter().map(Segment::weight).sum();
+        while self.segments.len() > MAX_SEGMENTS || weight > MAX_NUMBERS {
             let pairs = self.segments.windows(2);
             let mut pairs = pairs.map(|pair| self.may_join(&pair[0], &pair[1]));
             let Some(at) = pairs.position(|may| may) else {
                 return;
             };
+            let two = self.segments[at].weight() + self.segments[at + 1].weight();
             self.join(at);
+            weight = (weight + self.segments[at].weight()).saturating_sub(two);
         }
+    }
+
+    /// Joins the older half of the segments in pairs. Returns whether there were any that may be joined.
+    fn coarsen(&mut self) -> bool {
+        let (before, mut at) = (self.segments.len(), 0);
+        while at < before.div_ceil(2) && at + 1 < self.segments.len() {
+            if self.may_join(&self.segments[at], &self.segments[at + 1]) {
+                self.join(at);
+            }
+            at += 1;
+        }
+        self.segments.len() < before
+    }
+
+    /// The store as bytes, at most `most` of them: coarser if it must be; then without the last readings, so
+    /// that a restart leaves a gap; then with all that was counted as a gap. Returns whether it is all there.
+    #[must_use]
+    pub fn encode_within(&self, most: usize) -> (Vec<u8>, bool) {
+        let bytes = self.encode();
+        if bytes.len() <= most {
+            return (bytes, true);
+        }
+        let mut small = self.clone();
+        loop {
+            let joined = small.coarsen();
+            let bytes = small.encode();
+            if bytes.len() <= most {
+                return (bytes, false);
+            }
+            if !joined {
+                break;
+            }
+        }
+        small.tracker.forget_all();
+        let bytes = small.encode();
+        if bytes.len() <= most {
+            return (bytes, false);
+        }
+        for segment in &mut small.segments {
+            segment.cells.fill(Cell::default());
+        }
+        (small.encode(), false)
     }
 
     /// Whether two segments are of one release.

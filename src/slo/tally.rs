@@ -107,6 +107,14 @@ impl Tally {
         }
     }
 
+    /// How many numbers it takes, about.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Buckets(buckets) => buckets.weight(),
+            Self::Events { .. } | Self::Values(_) | Self::Lines(_) => 0,
+        }
+    }
+
     /// Its kind.
     #[must_use]
     pub fn kind(&self) -> Kind {

@@ -13,6 +13,10 @@ use super::tally::{Bound, Cell, Tally, Values, add};
 /// Most instances whose readings are kept. The one that did not answer for the longest time goes first.
 pub const MAX_INSTANCES: usize = 64;
 
+/// Most numbers of 8 bytes in the readings that are kept, of all instances and objectives: 1 MiB. What does
+/// not fit is absent, and its objective unknown.
+pub const MAX_NUMBERS: usize = 1 << 17;
+
 /// What answered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Instance {
@@ -33,12 +37,8 @@ pub(super) enum Key {
 }
 
 impl Key {
-    fn of(instance: Instance, start: Option<f64>) -> Self {
-        match (instance, start) {
-            (Instance::Machine(id), _) => Self::Machine(id),
-            (Instance::Edge, Some(start)) => Self::Process((start * 10.0).round() as i64),
-            (Instance::Edge, None) => Self::Edge,
-        }
+    fn of_process(start: f64) -> Self {
+        Self::Process((start * 10.0).round() as i64)
     }
 }
 
@@ -50,6 +50,12 @@ pub(super) struct Known {
     pub(super) start: Option<f64>,
     /// For each objective.
     pub(super) before: Vec<Before>,
+}
+
+impl Known {
+    fn weight(&self) -> usize {
+        self.before.iter().map(Before::weight).sum()
+    }
 }
 
 /// The last reading for one objective.
@@ -66,6 +72,16 @@ pub(super) enum Before {
 }
 
 impl Before {
+    /// How many numbers it takes, about.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Nothing | Self::NoSeries => 0,
+            Self::Counters(counters) => weight_of_counters(counters),
+            Self::Histograms(histograms) => weight_of_histograms(histograms),
+            Self::Sum(tally) => tally.weight(),
+        }
+    }
+
     /// The sum of its series.
     pub(super) fn sum(&self) -> Option<Tally> {
         match self {
@@ -145,9 +161,12 @@ impl Tracker {
         let mut sums: Vec<Sum> = sources.iter().map(|_| Sum::default()).collect();
         let (mut restarts, mut first) = (0, 0);
         let expected = expected.max(pages.len()).max(1);
+        let mut room = MAX_NUMBERS.saturating_sub(self.numbers());
         for (instance, page) in pages {
-            let key = Key::of(instance, page.start);
-            let known = self.instances.remove(&key);
+            let Some((key, known)) = self.whose(instance, page.start, at) else {
+                // What it counts is added when its machine answers again.
+                continue;
+            };
             first += usize::from(known.is_none());
             let whose = match &known {
                 Some(known) => process(known.start, page.start),
@@ -160,6 +179,7 @@ impl Tracker {
             before.resize(sources.len(), Before::Nothing);
             let mut restarted = whose == Process::Restarted;
             for ((sum, before), reading) in sums.iter_mut().zip(&mut before).zip(page.readings) {
+                let reading = fitting(reading, before, &mut room);
                 restarted |= sum.take(before, reading, whose, is_new, is_near);
             }
             restarts += usize::from(restarted);
@@ -185,6 +205,71 @@ impl Tracker {
         })
     }
 
+    /// Whose page this is, and its last readings, which are taken out. None for a page of the edge of which
+    /// nobody can say whose it is, while machines answer by themselves: it must not be counted twice.
+    ///
+    /// The edge is asked when no machine can be asked by itself, which may change from one look to the next.
+    fn whose(
+        &mut self,
+        instance: Instance,
+        start: Option<f64>,
+        at: i64,
+    ) -> Option<(Key, Option<Known>)> {
+        match (instance, start) {
+            (Instance::Machine(id), start) => {
+                let key = Key::Machine(id);
+                let known = self.instances.remove(&key);
+                // Which machine was behind the edge, nobody knows.
+                self.drop_where(|key, _| *key == Key::Edge);
+                let shown = start.map(Key::of_process);
+                let shown = shown.and_then(|key| self.instances.remove(&key));
+                let later = [known, shown].into_iter().flatten();
+                Some((key, later.max_by_key(|known| known.at)))
+            }
+            (Instance::Edge, Some(start)) => {
+                let is_its = |(key, known): &(&Key, &Known)| {
+                    matches!(key, Key::Machine(_))
+                        && known.start.is_some()
+                        && process(known.start, Some(start)) == Process::Same
+                };
+                let mut machines = self.instances.iter().filter(is_its);
+                let key = machines.next().map(|(key, _)| key.clone());
+                if machines.next().is_some() {
+                    return None;
+                }
+                let key = key.unwrap_or_else(|| Key::of_process(start));
+                let known = self.instances.remove(&key);
+                Some((key, known))
+            }
+            (Instance::Edge, None) => {
+                let is_machine = |key: &Key| matches!(key, Key::Machine(_));
+                let machines = self.instances.iter().filter(|(key, _)| is_machine(key));
+                let last = machines.map(|(_, known)| known.at).max();
+                if last.is_some_and(|last| at - last <= self.gap_after) {
+                    return None;
+                }
+                self.drop_where(|key, _| is_machine(key));
+                let known = self.instances.remove(&Key::Edge);
+                Some((Key::Edge, known))
+            }
+        }
+    }
+
+    /// Drops readings. One that answers again may be one of those: its base is what it shows then, unless it
+    /// has started since.
+    fn drop_where(&mut self, is_dropped: impl Fn(&Key, &Known) -> bool) {
+        let dropped = self.instances.iter();
+        let dropped = dropped.filter(|(key, known)| is_dropped(key, known));
+        let last = dropped.map(|(_, known)| known.at).max();
+        self.instances.retain(|key, known| !is_dropped(key, known));
+        self.since = self.since.max(last);
+    }
+
+    /// Forgets every instance: what each shows next is its base.
+    pub(super) fn forget_all(&mut self) {
+        self.drop_where(|_, _| true);
+    }
+
     /// Drops readings until there are at most [`MAX_INSTANCES`].
     fn forget(&mut self) {
         while self.instances.len() > MAX_INSTANCES {
@@ -198,10 +283,32 @@ impl Tracker {
         }
     }
 
+    /// How many numbers their readings take, about.
+    #[must_use]
+    pub fn numbers(&self) -> usize {
+        self.instances.values().map(Known::weight).sum()
+    }
+
     /// How many instances are known.
     #[must_use]
     pub fn instances(&self) -> usize {
         self.instances.len()
+    }
+}
+
+/// The reading, if it fits in the place of the one before it; then it takes its part of the room.
+fn fitting(reading: Reading, before: &Before, room: &mut usize) -> Reading {
+    let weight = weight_of(&reading);
+    if weight == 0 {
+        return reading;
+    }
+    let free = *room + before.weight();
+    match free.checked_sub(weight) {
+        Some(left) => {
+            *room = left;
+            reading
+        }
+        None => Reading::Absent(Absence::TooMuch),
     }
 }
 
@@ -309,6 +416,24 @@ impl Sum {
             bridged: 0,
             tally,
         }
+    }
+}
+
+/// A key, a value, a mark, and the tree around them.
+fn weight_of_counters(counters: &BTreeMap<u64, Counter>) -> usize {
+    4 * counters.len()
+}
+
+fn weight_of_histograms(histograms: &BTreeMap<u64, Buckets>) -> usize {
+    let weights = histograms.values().map(Buckets::weight);
+    weights.sum::<usize>() + 2 * histograms.len()
+}
+
+fn weight_of(reading: &Reading) -> usize {
+    match reading {
+        Reading::Counters(counters) => weight_of_counters(counters),
+        Reading::Histograms(histograms) => weight_of_histograms(histograms),
+        Reading::Values(_) | Reading::Absent(_) | Reading::Elsewhere => 0,
     }
 }
 

@@ -99,9 +99,14 @@ pub(super) fn curves(
     if about.digest != wanted.digest || store.kinds() != kinds {
         return Err(NoCurves::Others);
     }
+    // Once it has ended, the time that the verdict is about.
+    let length = about
+        .until(wanted.length())
+        .saturating_sub(about.begin)
+        .max(0);
     let numbered = wanted.objectives.iter().enumerate();
     let curves = numbered.map(|(number, named)| {
-        let curve = curve(named, &store, number, wanted.length());
+        let curve = curve(named, &store, number, length);
         (named.name.clone(), curve)
     });
     Ok(curves.collect())
@@ -156,7 +161,8 @@ fn about(named: &Named) -> (String, &'static str, f64, bool) {
 
 fn point(named: &Named, stretch: &Stretch) -> Point {
     let tally = stretch.cell.tally.as_ref();
-    let value = tally.and_then(|tally| named.objective.value(tally, stretch.cell.seen));
+    let time = stretch.cell.seen.saturating_add(stretch.cell.bridged);
+    let value = tally.and_then(|tally| named.objective.value(tally, time));
     let range = value.map(|value| match value {
         Value::BadShare { share, .. } => (share.low * 100.0, share.high * 100.0),
         Value::Quantile { slow, .. } => (slow.low * 100.0, slow.high * 100.0),

@@ -311,7 +311,7 @@ fn when_too_many_wait_the_least_important_ones_are_left_out_and_counted() {
     assert_eq!(outbox.waiting(), MAX_PENDING);
     assert_eq!(outbox.left_out("ops"), 201 - MAX_PENDING as u32);
     let sent = drain(&mut outbox, &routes, at(0));
-    assert_eq!(sent.last().unwrap().2, "down");
+    assert_eq!(sent[0].2, "down", "what is critical goes first");
 }
 
 #[test]
@@ -486,4 +486,88 @@ fn what_happens_in_one_second_is_not_one_message() {
         soon,
     );
     assert_ne!(ids(&outbox), first);
+}
+
+fn critical(name: &str) -> Fact {
+    Fact {
+        severity: NotificationSeverity::Critical,
+        ..fact(Topic::Integration(name.to_owned()), "lost", Manner::Alarm)
+    }
+}
+
+fn titles(outbox: &Outbox, routes: &[Route], now: Timestamp) -> Vec<String> {
+    let due = outbox.due(routes, now).into_iter();
+    due.map(|due| format!("{:?}", due.message.topic)).collect()
+}
+
+#[test]
+fn what_is_critical_waits_for_no_hour_and_for_no_retry_of_something_less_urgent() {
+    let mut ops = route("ops");
+    ops.max_per_hour = 1;
+    let routes = [ops];
+    let mut outbox = Outbox::default();
+    outbox.take_in(&[failed()], &routes, UID, at(0));
+    drain(&mut outbox, &routes, at(1));
+    // The hour is full: the next warning waits.
+    let other = fact(
+        Topic::Integration("other".to_owned()),
+        "failed",
+        Manner::Alarm,
+    );
+    let facts = [failed(), other.clone()];
+    outbox.take_in(&facts, &routes, UID, at(2));
+    assert!(outbox.due(&routes, at(3)).is_empty());
+    let facts = [failed(), other, critical("database")];
+    outbox.take_in(&facts, &routes, UID, at(4));
+    assert_eq!(outbox.next_time(&routes, at(4)), Some(at(4)));
+    outbox.begin(&routes, at(4));
+    let due = titles(&outbox, &routes, at(4));
+    assert_eq!(due.len(), 1, "{due:?}");
+    assert!(due[0].contains("database"), "{due:?}");
+
+    // A warning waits for its next try.
+    let routes = [route("ops")];
+    let mut outbox = Outbox::default();
+    outbox.take_in(&[failed()], &routes, UID, at(0));
+    outbox.begin(&routes, at(0));
+    let id = outbox.due(&routes, at(0))[0].message.id.clone();
+    let again = Ended::Again(Some(Duration::from_secs(500)));
+    outbox.ended("ops", &id, again, at(1));
+    outbox.take_in(&[failed(), critical("database")], &routes, UID, at(2));
+    outbox.begin(&routes, at(2));
+    let due = titles(&outbox, &routes, at(2));
+    assert!(due.len() == 1 && due[0].contains("database"), "{due:?}");
+}
+
+#[test]
+fn the_end_of_an_alarm_overtakes_its_beginning_never_however_critical_it_is() {
+    let mut ops = route("ops");
+    ops.max_per_hour = 1;
+    let routes = [ops];
+    let mut outbox = Outbox::default();
+    outbox.take_in(&[failed()], &routes, UID, at(0));
+    drain(&mut outbox, &routes, at(1));
+    let topic = |severity, state: &str| Fact {
+        severity,
+        ..fact(
+            Topic::Integration("database".to_owned()),
+            state,
+            Manner::Alarm,
+        )
+    };
+    // It grows worse before its beginning was told.
+    for (second, severity, state) in [
+        (2, NotificationSeverity::Warning, "slow"),
+        (3, NotificationSeverity::Critical, "lost"),
+    ] {
+        outbox.take_in(
+            &[failed(), topic(severity, state)],
+            &routes,
+            UID,
+            at(second),
+        );
+    }
+    let sent = drain(&mut outbox, &routes, at(4));
+    let sent: Vec<&str> = sent.iter().map(|(_, _, title)| title.as_str()).collect();
+    assert_eq!(sent, ["slow", "lost"]);
 }

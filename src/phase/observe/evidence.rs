@@ -10,7 +10,10 @@ use super::{
 use crate::{
     clock::watch::WatchClock,
     pipeline::{Cx, step::Result},
-    slo::{Store, codec::DecodeFault},
+    slo::{
+        Store,
+        codec::{DecodeFault, MAX_STORED},
+    },
     store::watch::{self, Stored},
 };
 
@@ -118,7 +121,14 @@ pub async fn store(cx: &Cx, watch: &Watch, wanted: &Wanted, clock: &WatchClock) 
         let Ok(about) = serde_json::to_string(&state.about) else {
             return Ok(());
         };
-        (state.stored.clone(), (about, state.store.encode()))
+        let (bytes, is_all) = state.store.encode_within(MAX_STORED);
+        if !is_all {
+            tracing::warn!(
+                most = MAX_STORED,
+                "the figures of the watch are too many: they are stored coarser than they are"
+            );
+        }
+        (state.stored.clone(), (about, bytes))
     };
     let own = &cx.installation.own_namespace;
     let saved = watch::save(&cx.kube, own, &cx.owner, &before, content).await?;

@@ -26,7 +26,8 @@ const FAILING: SignedDuration = SignedDuration::from_mins(1);
 /// A check that fails for this long is a critical one.
 const CRITICAL: SignedDuration = SignedDuration::from_mins(5);
 
-/// What Fly.io says of a machine since `since`, at `now`, both by Fly.io's clock.
+/// What Fly.io says of a machine since `since`, at `now`, both by Fly.io's clock: one for each end of its
+/// program, in the order of their times, for [`merge`].
 pub fn of_machine(machine: &Machine, since: Timestamp, now: Timestamp) -> Vec<IncidentStatus> {
     let mut incidents = ends(machine, since, now);
     incidents.extend(checks(machine, since, now));
@@ -75,21 +76,19 @@ fn ends(machine: &Machine, since: Timestamp, now: Timestamp) -> Vec<IncidentStat
                 ..incident(IncidentKind::MachineCrashed, machine, at)
             },
         };
-        merge(&mut incidents, found);
+        // One for each end: whoever knows the earlier ones counts the later.
+        incidents.push(found);
     }
     if let Some(last) = recent.last().filter(|_| recent.len() >= ENDS) {
-        merge(
-            &mut incidents,
-            IncidentStatus {
-                critical: true,
-                message: format!(
-                    "the program of machine {} ended {ENDS} times or more in {} minutes",
-                    machine.id,
-                    LOOP.as_mins()
-                ),
-                ..incident(IncidentKind::RestartLoop, machine, *last)
-            },
-        );
+        incidents.push(IncidentStatus {
+            critical: true,
+            message: format!(
+                "the program of machine {} ended {ENDS} times or more in {} minutes",
+                machine.id,
+                LOOP.as_mins()
+            ),
+            ..incident(IncidentKind::RestartLoop, machine, *last)
+        });
     }
     incidents
 }
@@ -178,7 +177,11 @@ mod tests {
     }
 
     fn kinds(machine: &Machine, now: i64) -> Vec<(IncidentKind, bool, i64)> {
-        let mut found: Vec<_> = of_machine(machine, at(0), at(now))
+        let mut list = Vec::new();
+        for found in of_machine(machine, at(0), at(now)) {
+            merge(&mut list, found);
+        }
+        let mut found: Vec<_> = list
             .into_iter()
             .map(|incident| (incident.kind, incident.critical, incident.count))
             .collect();
@@ -205,6 +208,30 @@ mod tests {
                 (IncidentKind::MachineCrashed, false, 3),
                 (IncidentKind::RestartLoop, true, 1)
             ]
+        );
+    }
+
+    #[test]
+    fn what_ended_between_two_looks_counts_once_each() {
+        let crash = |second| exit(second, json!({"guest_exit_code": 1}));
+        let mut list = Vec::new();
+        let mut look = |seconds: &[i64], now: i64| {
+            let events: Vec<_> = seconds.iter().map(|second| crash(*second)).collect();
+            for found in of_machine(&machine(&events, json!([])), at(0), at(now)) {
+                merge(&mut list, found);
+            }
+            let crashed = list
+                .iter()
+                .find(|one: &&IncidentStatus| one.kind == IncidentKind::MachineCrashed);
+            crashed.map(|one| one.count)
+        };
+        assert_eq!(look(&[30], 40), Some(1));
+        assert_eq!(look(&[30, 700, 1400], 1410), Some(3), "two more");
+        assert_eq!(look(&[30, 700, 1400], 1420), Some(3), "the same look");
+        assert_eq!(
+            look(&[700, 1400, 2100], 2110),
+            Some(4),
+            "Fly.io keeps the last"
         );
     }
 

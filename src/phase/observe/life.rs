@@ -50,6 +50,10 @@ pub struct About {
 pub struct Ended {
     /// When, in milliseconds since 1970, in time of the watch.
     pub at: i64,
+    /// The end of the time that the verdict is about, in milliseconds since 1970. None: an earlier version of
+    /// Golive wrote it.
+    #[serde(default)]
+    pub until: Option<i64>,
     /// The verdict.
     pub state: WatchState,
     /// The reason of the verdict, for programs.
@@ -109,9 +113,28 @@ pub fn begins(stored: Option<&About>, digest: &str, restored: Option<&Restored>)
 }
 
 impl About {
+    /// When it ends, in milliseconds since 1970, if it lasts for `length`; once it has ended, the end of the
+    /// time that its verdict is about: another `window` in the spec changes nothing of what was watched.
+    pub fn until(&self, length: i64) -> i64 {
+        let ended = self.ended.as_ref();
+        let watched = ended.map(|ended| ended.until.unwrap_or(ended.at));
+        watched.unwrap_or_else(|| self.begin.saturating_add(length))
+    }
+
+    /// The end of the time that a verdict is about which is reached now. `observed` is when the last
+    /// observation was: if `window` was shortened below what was watched already, all of that counts.
+    pub fn verdict_until(&self, length: i64, observed: i64) -> i64 {
+        let end = self.begin.saturating_add(length);
+        let late = i64::try_from(WRITE.as_millis()).unwrap_or(i64::MAX);
+        match observed.saturating_sub(end) > late {
+            true => observed,
+            false => end,
+        }
+    }
+
     /// The watch that begins now. `before` is the one that it takes the place of.
     pub fn begun(why: Begin, before: Option<&Self>, now: i64, digest: &str) -> Self {
-        let number = before.map_or(0, |before| before.number) + 1;
+        let number = before.map_or(0, |before| before.number).saturating_add(1);
         let kept = before.map(|before| before.after.clone());
         let (cause, after) = match why {
             Begin::First => (String::new(), None),
@@ -221,6 +244,27 @@ mod tests {
             ..About::begun(Begin::First, None, 1_000, "d")
         };
         assert_eq!(begins(Some(&ended), "d", Some(&restored(2))), None);
+    }
+
+    #[test]
+    fn a_verdict_is_about_the_time_that_was_watched_whatever_the_window_is_now() {
+        let running = About::begun(Begin::First, None, 1_000, "d");
+        assert_eq!(running.until(60_000), 61_000);
+        assert_eq!(running.until(90_000), 91_000, "it goes on for longer");
+        let ended = |until| About {
+            ended: Some(Ended {
+                at: 61_500,
+                until,
+                ..Ended::default()
+            }),
+            ..running.clone()
+        };
+        for length in [30_000, 60_000, 90_000] {
+            assert_eq!(ended(Some(61_000)).until(length), 61_000);
+            assert_eq!(ended(None).until(length), 61_500, "of an earlier version");
+        }
+        assert_eq!(running.verdict_until(60_000, 61_020), 61_000);
+        assert_eq!(running.verdict_until(60_000, 9_000_000), 9_000_000);
     }
 
     #[test]

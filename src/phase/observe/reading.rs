@@ -185,8 +185,20 @@ pub struct Last {
     pub prometheus: Option<i64>,
     /// Where Fly.io's log was read up to: its token for the next page.
     pub log: Option<String>,
+    /// Lines of the log that were read without the rest of their time.
+    pub owed: Option<Owed>,
     /// For each objective on a probe, when the last one was, by the clock of the watch.
     pub probes: BTreeMap<usize, Timestamp>,
+}
+
+/// What was read of the log in looks that did not reach its end: the look that does counts it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Owed {
+    /// Since when, by the clock of the watch. None: the log did not reach back to the look before, so that
+    /// nobody knows how long its lines took.
+    pub since: Option<Timestamp>,
+    /// For each objective on the log, in their order, how many lines match so far.
+    pub lines: Vec<f64>,
 }
 
 impl Last {

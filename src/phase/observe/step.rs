@@ -39,6 +39,7 @@ use crate::{
         Care, Cx, Note, ObjectiveFigures, Removal, Step, StepId, Verdict, Wake, Why, step::Result,
     },
     plan::Target,
+    slo::DecodeFault,
     store::watch as stored,
 };
 
@@ -97,13 +98,18 @@ impl Now<'_> {
         };
         let found = match evidence::open(cx).await? {
             Found::Damaged(damaged) => {
-                let place = &cx.installation.own_namespace;
-                let name = format!("{place}/{}", stored::name(&cx.owner.uid));
-                return Ok(Err(Observed::Damaged(damaged, name)));
+                return Ok(Err(Observed::Damaged(damaged, stored_name(cx))));
             }
             Found::Nothing => None,
             Found::Watch(watch) => Some(watch),
         };
+        let about_these = |watch: &Watch| is_about(&watch.state(), &wanted);
+        if found.as_ref().is_some_and(|watch| !about_these(watch)) {
+            let name = stored_name(cx);
+            let damaged = Damaged::Evidence(DecodeFault::Content);
+            evidence::forget(cx);
+            return Ok(Err(Observed::Damaged(damaged, name)));
+        }
         // Only a pass over the spec knows that the gate is open.
         if found.is_none() && cx.care == Care::Serving {
             return Ok(Err(Observed::NotBegun));
@@ -276,7 +282,9 @@ impl Now<'_> {
     fn end_with_a_verdict(&self, now: Timestamp) {
         let mut state = self.watch.state();
         let ended = {
-            let end = self.end_of(&state);
+            let length = self.wanted.length();
+            let until = state.about.verdict_until(length, state.store.end());
+            let end = Timestamp::from_millisecond(until).unwrap_or(Timestamp::MAX);
             let judged = state.judged(&self.wanted, self.serving.number, end);
             let critical = state.about.incidents.iter();
             let critical = critical.filter(|incident| incident.critical);
@@ -284,6 +292,7 @@ impl Now<'_> {
             let (verdict, reason, told) = report::verdict(&self.wanted, &judged, &critical);
             Ended {
                 at: now.as_millisecond(),
+                until: Some(until),
                 state: verdict,
                 reason: reason.to_string(),
                 verdict: told,
@@ -294,7 +303,7 @@ impl Now<'_> {
     }
 
     fn end_of(&self, state: &State) -> Timestamp {
-        let end = state.about.begin.saturating_add(self.wanted.length());
+        let end = state.about.until(self.wanted.length());
         Timestamp::from_millisecond(end).unwrap_or(Timestamp::MAX)
     }
 
@@ -374,6 +383,17 @@ impl Now<'_> {
 
 fn of(judged: &Judged<'_>) -> (ObjectiveStatus, Option<ObjectiveFigures>) {
     (report::entry(judged), Some(report::figures(judged)))
+}
+
+/// Where the watch of this object is stored.
+fn stored_name(cx: &Cx) -> String {
+    let place = &cx.installation.own_namespace;
+    format!("{place}/{}", stored::name(&cx.owner.uid))
+}
+
+/// Whether what was observed can be of these objectives, if it says that it is: somebody may have edited it.
+fn is_about(state: &State, wanted: &Wanted) -> bool {
+    state.about.digest != wanted.digest || state.store.kinds() == wanted.asked.kinds()
 }
 
 /// A watch that begins now, in the place of the former one.
@@ -516,5 +536,29 @@ impl Seen {
                 wake: Wake::After(self.pause),
             },
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::slo::{Kind, Store};
+
+    #[test]
+    fn observations_of_other_kinds_than_the_objectives_are_none_of_this_watch() {
+        let spec = serde_json::json!({"objectives": [
+            {"name": "age", "gauge": {"metric": "age", "below": 30}},
+        ]});
+        let wanted = Wanted::of(&serde_json::from_value(spec).unwrap()).unwrap();
+        let is = |digest: &str, kinds: Vec<Kind>| {
+            let about = About::begun(life::Begin::First, None, 1_000, digest);
+            let store = Store::new(1_000, kinds, 1);
+            let watch = Watch::new(about, store, stored::Stored::default());
+            is_about(&watch.state(), &wanted)
+        };
+        assert!(is(&wanted.digest, vec![Kind::Values]));
+        assert!(!is(&wanted.digest, vec![Kind::Lines]));
+        assert!(is("another", vec![Kind::Lines]), "then it begins anew");
     }
 }

@@ -26,7 +26,9 @@ use crate::{
     pipeline::typed_map::TypedMap,
     process::{turnstile::Turnstile, waker::Waker},
     redact,
-    slo::{Judgement, Severity, Store, judge, judge::of_release},
+    slo::{
+        Cell, Judgement, Severity, Standing, Store, Tally, judge, judge::of_release, page::Absence,
+    },
     store::watch::Stored,
 };
 
@@ -71,6 +73,8 @@ pub struct State {
     pub machines: Vec<Machine>,
     last: Last,
     faults: Vec<Fault>,
+    /// For each objective, why a page had nothing for it at the last look.
+    absent: Vec<Option<Absence>>,
     job: Option<Job>,
 }
 
@@ -140,6 +144,7 @@ impl Watch {
             machines: Vec::new(),
             last,
             faults: Vec::new(),
+            absent: Vec::new(),
             job: None,
         })))
     }
@@ -237,17 +242,17 @@ impl Watch {
             return;
         };
         for (objective, mut cell) in reading.cells {
-            // What is seen elsewhere counts from the look before, which may lie before the last segment.
-            cell.seen = cell.seen.min(at.saturating_sub(from)).max(0);
+            fit(&mut cell, at.saturating_sub(from));
             if let Some(slot) = round.cells.get_mut(objective) {
                 *slot = cell;
             }
         }
-        if let Err(fault) = state.store.push(at, round.cells) {
+        if let Err(fault) = state.store.push(at, std::mem::take(&mut round.cells)) {
             tracing::debug!(%fault, "a look of the watch is left out");
         }
         state.last = reading.next;
         state.faults = reading.faults;
+        state.absent = round.absent;
         state.is_news = true;
     }
 
@@ -263,6 +268,21 @@ impl Watch {
         });
         told.collect()
     }
+}
+
+/// Fits what was seen elsewhere into the time since the last segment: it counts from an earlier look, and the
+/// time between them is a gap already. Of lines, those that came in it go with it.
+fn fit(cell: &mut Cell, length: i64) {
+    let length = length.max(0);
+    let time = cell.seen.saturating_add(cell.bridged);
+    if time <= length {
+        return;
+    }
+    if let Some(Tally::Lines(lines)) = &mut cell.tally {
+        *lines *= length as f64 / time as f64;
+    }
+    cell.seen = cell.seen.min(length);
+    cell.bridged = cell.bridged.min(length - cell.seen);
 }
 
 impl State {
@@ -281,15 +301,31 @@ impl State {
         let numbered = wanted.objectives.iter().enumerate();
         let judged = numbered.map(|(number, named)| {
             let window = self.store.of_release(number, serves);
+            let judgement = self.judgement(wanted, number, now);
+            let fault = self.fault(wanted, number);
             Judged {
                 named,
-                judgement: self.judgement(wanted, number, now),
+                fault: fault.or_else(|| self.absence(number, judgement.now)),
+                judgement,
                 release: Some((release, of_release(&named.objective, window.as_ref()))),
-                fault: self.fault(wanted, number),
                 at: self.looked_at(),
             }
         });
         judged.collect()
+    }
+
+    /// Why the pages have nothing for this objective, if that is why nothing is known.
+    fn absence(&self, number: usize, now: Standing) -> Option<(String, String)> {
+        let absence = self.absent.get(number).copied().flatten();
+        let absence = absence.filter(|_| matches!(now, Standing::Unknown(_)))?;
+        let action = match absence {
+            Absence::NoSeries => "compare `metric` and `selector` with the page of metrics",
+            Absence::TooMany | Absence::TooMuch => "choose fewer series by `selector`",
+            Absence::SeveralQuantiles => "choose one series by `selector`, or use a histogram",
+            Absence::NoCount | Absence::NoHistogram(_) => "correct what the application counts",
+        };
+        let text = format!("the page of metrics: {absence}");
+        Some((text, action.to_owned()))
     }
 
     /// When the last look was.
@@ -320,5 +356,25 @@ impl Drop for State {
         if let Some(job) = &self.job {
             job.token.cancel();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_time_that_is_a_gap_already_do_not_count_for_the_time_after_it() {
+        let mut cell = Cell {
+            seen: 30_000,
+            bridged: 90_000,
+            tally: Some(Tally::Lines(8.0)),
+        };
+        fit(&mut cell, 30_000);
+        assert_eq!((cell.seen, cell.bridged), (30_000, 0));
+        assert_eq!(cell.tally, Some(Tally::Lines(2.0)));
+        let whole = cell.clone();
+        fit(&mut cell, 60_000);
+        assert_eq!(cell, whole);
     }
 }

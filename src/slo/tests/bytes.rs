@@ -1,6 +1,7 @@
 //! The bytes of a store.
 
-use super::super::codec::{MAX_BYTES, VERSION};
+use super::super::codec::{MAX_BYTES, MAX_STORED, VERSION};
+use super::super::histogram::MAX_BUCKETS;
 use super::super::store::HOUR;
 use super::super::tally::Values;
 use super::super::{Buckets, Cell, DecodeFault, Kind, Store, Tally, Tracker};
@@ -168,4 +169,50 @@ fn what_is_damaged_newer_or_something_else_is_refused() {
     assert_eq!(Store::decode(&newer), Err(DecodeFault::Version(9)));
     let long = vec![0; MAX_BYTES + 1];
     assert_eq!(Store::decode(&long), Err(DecodeFault::Long));
+}
+
+#[test]
+fn a_time_that_no_sum_can_hold_is_refused() {
+    // The least number, as LEB128 of its zigzag form.
+    let mut least = vec![0xff; 9];
+    least.push(1);
+    let store = super::super::codec::seal(&least);
+    assert_eq!(Store::decode(&store), Err(DecodeFault::Content));
+}
+
+/// Objectives with as many buckets as there may be, of other bounds in each look.
+fn heavy(looks: i64) -> Store {
+    let mut store = Store::new(BEGIN, vec![Kind::Buckets; 16], 90_000);
+    for look in 1..=looks {
+        let of = |objective: i64| {
+            let bounds = (0..MAX_BUCKETS - 1).map(|n| n as f64 + (look % 300) as f64 / 301.0);
+            let bounds = bounds.chain([INF]);
+            let counts = bounds
+                .zip(1..)
+                .map(|(bound, n): (_, i64)| (bound, (n * 1_000_003 + objective) as f64 + 0.5));
+            Cell {
+                seen: STEP,
+                bridged: 0,
+                tally: Some(Tally::Buckets(Buckets::new(counts).unwrap())),
+            }
+        };
+        store
+            .push(BEGIN + look * STEP, (0..16).map(of).collect())
+            .unwrap();
+    }
+    store
+}
+
+#[test]
+fn whatever_an_application_counts_a_watch_stays_bounded_in_memory_and_as_bytes() {
+    let store = heavy(100);
+    assert!(store.segments() < 40, "{} segments", store.segments());
+    for most in [MAX_STORED, 64 << 10, 4 << 10] {
+        let (bytes, is_all) = store.encode_within(most);
+        assert!(bytes.len() <= most && !is_all, "{} bytes", bytes.len());
+        let read = Store::decode(&bytes).unwrap();
+        assert_eq!((read.begin(), read.end()), (store.begin(), store.end()));
+    }
+    let usual = three_objectives(100);
+    assert_eq!(usual.encode_within(MAX_STORED), (usual.encode(), true));
 }

@@ -264,7 +264,7 @@ fn a_gauge_is_judged_by_its_last_value_and_over_the_watch_by_all() {
     assert_eq!(watch.judged().now, Standing::Met);
     let watch = watch.each(MINUTE, &value(31.0));
     assert_eq!(watch.judged().now, Standing::Breached);
-    assert!(watch.judged().is_exact_breach());
+    assert!(!watch.judged().is_exact_breach(), "two values");
     let watch = watch.each(HOUR, &value(3.0));
     let judged = watch.judged();
     assert_eq!(judged.now, Standing::Met, "it is well again");
@@ -314,4 +314,66 @@ fn scaled_windows_fit_a_watch_of_three_days() {
     let judged = watch.requests(10 * MINUTE, 100.0, 20.0).judged();
     assert_eq!(judged.pairs[0].long.length, 6 * MINUTE);
     assert_eq!(judged.alert, Alert::Burning(Severity::Page));
+}
+
+#[test]
+fn lines_that_came_while_nobody_looked_are_divided_by_the_time_that_they_took() {
+    let lines = Objective {
+        aim: Aim::Lines { per_minute: 2.0 },
+        min_events: 20,
+    };
+    let mut watch = Watch::of(lines).each(30 * MINUTE, &Tally::Lines(0.5));
+    let at = watch.store.end() + HOUR;
+    let meanwhile = Cell {
+        seen: 0,
+        bridged: HOUR,
+        tally: Some(Tally::Lines(60.0)),
+    };
+    watch.store.push(at, vec![meanwhile]).unwrap();
+    let judged = watch.each(2 * MINUTE, &Tally::Lines(0.5)).judged();
+    assert_eq!(judged.whole.standing, Standing::Met, "one a minute");
+    assert_eq!(judged.now, Standing::Met);
+    assert!(!judged.may_roll_back());
+}
+
+#[test]
+fn a_few_lines_at_the_begin_of_a_watch_roll_nothing_back() {
+    let lines = Objective {
+        aim: Aim::Lines { per_minute: 2.0 },
+        min_events: 20,
+    };
+    let few = Watch::of(lines).each(2 * MINUTE, &Tally::Lines(1.5));
+    assert_eq!(few.judged().now, Standing::Breached, "three a minute");
+    assert!(!few.judged().may_roll_back(), "six lines may be chance");
+    let many = few.each(2 * HOUR, &Tally::Lines(1.5));
+    assert!(many.judged().may_roll_back());
+}
+
+#[test]
+fn one_value_of_a_gauge_rolls_nothing_back_and_values_that_stay_outside_do() {
+    let age = Objective {
+        aim: Aim::Level(Bound::Below(30.0)),
+        min_events: 20,
+    };
+    let value = |value| Tally::Values(Values::at_once([value], Bound::Below(30.0)).unwrap());
+    let watch = Watch::of(age).each(2 * HOUR, &value(5.0));
+    let once = watch.each(STEP, &value(31.0));
+    assert_eq!(once.judged().now, Standing::Breached);
+    assert!(!once.judged().may_roll_back(), "one value");
+    let again = once.each(20 * MINUTE, &value(5.0)).each(STEP, &value(31.0));
+    assert!(!again.judged().may_roll_back(), "one value, and another");
+    let stays = again.each(20 * MINUTE, &value(31.0));
+    assert!(stays.judged().may_roll_back());
+}
+
+#[test]
+fn a_budget_of_nothing_holds_until_the_first_bad_event() {
+    let none = Objective {
+        aim: Aim::BadShare { below: 0.0 },
+        min_events: 20,
+    };
+    let clean = Watch::of(none).requests(HOUR, 100.0, 0.0);
+    assert_eq!(clean.judged().now, Standing::Met);
+    let bad = clean.requests(STEP, 100.0, 1.0);
+    assert_eq!(bad.judged().now, Standing::Breached);
 }

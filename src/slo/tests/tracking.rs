@@ -2,7 +2,7 @@
 
 use super::super::histogram::HistogramFault;
 use super::super::page::{Absence, Source};
-use super::super::tracker::{MAX_INSTANCES, Round};
+use super::super::tracker::{MAX_INSTANCES, MAX_NUMBERS, Round};
 use super::super::{Bound, Instance, Page, Selector, Tracker};
 use super::{counts, events, machine, page, requests, sources};
 use crate::exposition::Format;
@@ -292,4 +292,85 @@ fn a_summary_of_two_machines_has_no_quantile_and_a_gauge_its_worst_value() {
         panic!("{two:?}");
     };
     assert_eq!((values.last, values.outside), (5.0, 1.0));
+}
+
+#[test]
+fn a_page_of_the_edge_after_a_failed_scrape_counts_no_process_twice() {
+    for start in [Some(1_000_010.0), Some(900_000.0), None] {
+        let mut watch = Watch::new();
+        let own = |good| vec![(machine("a"), requests(good, 0, start))];
+        let edge = |good| vec![(Instance::Edge, requests(good, 0, start))];
+        watch.round(1, own(100));
+        let mut total = 0.0;
+        for pages in [
+            own(110),
+            edge(120),
+            edge(130),
+            own(140),
+            edge(150),
+            own(160),
+        ] {
+            let round = watch.round(1, pages);
+            total += events(&round.cells[0]).map_or(0.0, |(total, _)| total);
+        }
+        assert_eq!(total, 60.0, "{start:?}");
+    }
+}
+
+#[test]
+fn a_process_that_the_edge_showed_first_goes_on_when_its_machine_answers() {
+    let mut watch = Watch::new();
+    let start = Some(1_000_100.0);
+    watch.round(1, vec![(machine("a"), requests(100, 0, Some(900_000.0)))]);
+    // The machine restarts, and only the edge can be asked.
+    watch.after(90_000, 1, vec![(Instance::Edge, requests(7, 0, start))]);
+    let round = watch.round(1, vec![(machine("a"), requests(9, 0, start))]);
+    assert_eq!(events(&round.cells[0]), Some((2.0, 0.0)));
+}
+
+#[test]
+fn where_machines_answer_no_more_the_edge_is_believed_after_a_while() {
+    let mut watch = Watch::new();
+    watch.round(1, vec![(machine("a"), requests(100, 0, None))]);
+    let edge = |good| vec![(Instance::Edge, requests(good, 0, None))];
+    for good in [110, 120, 130, 140, 150] {
+        watch.round(1, edge(good));
+    }
+    let round = watch.round(1, edge(160));
+    assert_eq!(events(&round.cells[0]), Some((10.0, 0.0)));
+    assert_eq!(round.cells[0].seen, 30_000);
+    // The base of a machine that answers again is what it shows then.
+    let round = watch.round(1, vec![(machine("a"), requests(170, 0, None))]);
+    assert_eq!(events(&round.cells[0]), None);
+}
+
+#[test]
+fn the_readings_of_many_machines_and_series_stay_bounded_and_what_is_left_out_has_a_reason() {
+    let many = |from: u32| {
+        let mut text = String::new();
+        for series in 0..2_000 {
+            let count = from + series;
+            text += &format!("requests_total{{route=\"{series}\"}} {count}\n");
+            for bound in ["1", "3", "+Inf"] {
+                text += &format!("seconds_bucket{{route=\"{series}\",le=\"{bound}\"}} {count}\n");
+            }
+        }
+        page(&text)
+    };
+    let mut watch = Watch::new();
+    let pages = |from| {
+        let machines = (0..20).map(|n| (machine(&format!("m{n}")), many(from)));
+        machines.collect::<Vec<_>>()
+    };
+    watch.round(20, pages(0));
+    assert!(watch.tracker.numbers() <= MAX_NUMBERS);
+    let round = watch.round(20, pages(1));
+    assert!(watch.tracker.numbers() <= MAX_NUMBERS);
+    assert_eq!(round.absent[1], Some(Absence::TooMuch));
+    let cell = &round.cells[0];
+    assert!(
+        cell.seen > 0 && cell.seen < 30_000,
+        "in part: {}",
+        cell.seen
+    );
 }

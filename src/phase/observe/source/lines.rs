@@ -1,11 +1,17 @@
 //! Lines of Fly.io's log that match a pattern: how many there were since the last look. A line is compared
 //! and forgotten; nothing of it is kept.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use regex::{Regex, RegexBuilder};
 
 use super::fault::Cause;
-use crate::fly::{self, logs::LogLine};
+use crate::{
+    fly::{self, logs::LogLine},
+    phase::observe::reading::Owed,
+    slo::{Cell, Tally},
+};
 
 /// Longest pattern, in bytes.
 pub const MAX_PATTERN: usize = 512;
@@ -58,6 +64,8 @@ pub struct Logged {
     pub next: Option<String>,
     /// Why not all of the time since the last look was read.
     pub fault: Option<Cause>,
+    /// There may be more lines after those.
+    pub more: bool,
 }
 
 /// Counts the lines that were logged after `since`, in Fly.io's time, or after the token of the last look.
@@ -71,12 +79,15 @@ pub async fn count(
         lines: vec![0.0; patterns.len()],
         next: token.map(str::to_owned),
         fault: None,
+        more: true,
     };
     for number in 0..MAX_PAGES {
         let page = match fly.logs(app, None, logged.next.as_deref()).await {
             Ok(page) => page,
             Err(error) => {
-                logged.fault = Some(Cause::Fly(error.to_string()));
+                // What the log did not have at the begin is not known, whatever comes after.
+                let why = Cause::Fly(error.to_string());
+                logged.fault.get_or_insert(why);
                 return logged;
             }
         };
@@ -93,11 +104,49 @@ pub async fn count(
         let is_end = page.next_token == logged.next || page.next_token.is_none();
         logged.next = page.next_token.or(logged.next);
         if is_end || page.lines.is_empty() {
+            logged.more = false;
             return logged;
         }
     }
-    logged.fault = Some(Cause::ManyLines);
+    logged.fault.get_or_insert(Cause::ManyLines);
     logged
+}
+
+/// The cells of what a look has read of the log, and what the next one must count: lines count together with
+/// all of the time in which they came, or not at all. `times` are those of the look before and of this one;
+/// `near` is how much of the time between them counts as observed.
+pub fn settle(
+    logged: &Logged,
+    owed: Option<&Owed>,
+    (before, at): (Option<Timestamp>, Timestamp),
+    near: Duration,
+) -> (Vec<Cell>, Option<Owed>) {
+    let since = match owed {
+        Some(owed) => owed.since,
+        None => Some(before.unwrap_or(at)),
+    };
+    let since = since.filter(|_| logged.fault != Some(Cause::ShortLog));
+    let lines = logged.lines.iter().enumerate().map(|(of, more)| {
+        let before = owed.and_then(|owed| owed.lines.get(of));
+        before.copied().unwrap_or_default() + more
+    });
+    let lines: Vec<f64> = lines.collect();
+    let nothing = vec![Cell::default(); lines.len()];
+    if logged.more {
+        return (nothing, Some(Owed { since, lines }));
+    }
+    let Some(since) = since else {
+        return (nothing, None);
+    };
+    let length = at.as_millisecond().saturating_sub(since.as_millisecond());
+    let seen = i64::try_from(near.as_millis()).unwrap_or(i64::MAX);
+    let seen = seen.min(length).max(0);
+    let cell = |lines| Cell {
+        seen,
+        bridged: length.saturating_sub(seen).max(0),
+        tally: Some(Tally::Lines(lines)),
+    };
+    (lines.into_iter().map(cell).collect(), None)
 }
 
 fn add(line: &LogLine, patterns: &[&Pattern], counts: &mut [f64]) {
@@ -181,5 +230,76 @@ mod tests {
         assert!(!reaches_back(&full(11), since));
         assert!(reaches_back(&full(11)[1..], since), "all that there is");
         assert!(reaches_back(&[], since));
+    }
+
+    fn logged(lines: f64, fault: Option<Cause>, more: bool) -> Logged {
+        Logged {
+            lines: vec![lines],
+            next: None,
+            fault,
+            more,
+        }
+    }
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn lines_count_with_all_of_the_time_in_which_they_came_or_not_at_all() {
+        let near = Duration::from_secs(30);
+        let all = |lines| logged(lines, None, false);
+        let times = (Some(second(0)), second(30));
+        let (cells, owed) = settle(&all(3.0), None, times, near);
+        assert_eq!((cells[0].seen, cells[0].bridged), (30_000, 0));
+        assert_eq!(
+            (cells[0].tally.clone(), owed),
+            (Some(Tally::Lines(3.0)), None)
+        );
+        // Nobody looked for an hour, and the log has it.
+        let times = (Some(second(0)), second(3600));
+        let (cells, _) = settle(&all(60.0), None, times, Duration::ZERO);
+        assert_eq!((cells[0].seen, cells[0].bridged), (0, 3_600_000));
+        // The first look of all: no time, and none of the lines before it.
+        let (cells, _) = settle(&all(0.0), None, (None, second(30)), Duration::ZERO);
+        assert_eq!((cells[0].seen, cells[0].bridged), (0, 0));
+    }
+
+    #[test]
+    fn what_was_read_in_part_is_counted_by_the_look_that_reads_the_rest() {
+        let near = Duration::from_secs(30);
+        let (times, next) = (
+            (Some(second(0)), second(30)),
+            (Some(second(30)), second(60)),
+        );
+        for why in [Cause::ManyLines, Cause::Fly("503".to_owned())] {
+            let part = logged(20.0, Some(why), true);
+            let (cells, owed) = settle(&part, None, times, near);
+            assert_eq!(cells, [Cell::default()]);
+            let rest = logged(4.0, None, false);
+            let (cells, owed) = settle(&rest, owed.as_ref(), next, near);
+            assert_eq!((cells[0].seen, cells[0].bridged), (30_000, 30_000));
+            assert_eq!(cells[0].tally, Some(Tally::Lines(24.0)));
+            assert_eq!(owed, None);
+        }
+    }
+
+    #[test]
+    fn lines_of_a_log_that_does_not_reach_back_count_nothing_not_even_later() {
+        let near = Duration::from_secs(30);
+        let (times, next) = (
+            (Some(second(0)), second(30)),
+            (Some(second(30)), second(60)),
+        );
+        let short = |more| logged(100.0, Some(Cause::ShortLog), more);
+        let (cells, owed) = settle(&short(false), None, times, near);
+        assert_eq!((cells, owed), (vec![Cell::default()], None));
+        let (_, owed) = settle(&short(true), None, times, near);
+        let (cells, owed) = settle(&logged(9.0, None, false), owed.as_ref(), next, near);
+        assert_eq!(
+            (cells, owed),
+            (vec![Cell::default()], None),
+            "some are older"
+        );
     }
 }

@@ -107,15 +107,10 @@ impl Look {
             reading.next.probes.extend(at);
         }
         if let Some((objectives, logged)) = logged {
-            let seen = if logged.fault.is_none() {
-                elapsed
-            } else {
-                Duration::ZERO
-            };
-            for (objective, lines) in objectives.into_iter().zip(logged.lines) {
-                reading
-                    .cells
-                    .insert(objective, cell(seen, Some(Tally::Lines(lines))));
+            let (cells, owed) = lines::settle(&logged, last.owed.as_ref(), (last.at, at), elapsed);
+            reading.next.owed = owed;
+            for (objective, cell) in objectives.into_iter().zip(cells) {
+                reading.cells.insert(objective, cell);
                 reading.faults.extend(logged.fault.clone().map(|why| Fault {
                     of: Subject::Objective(objective),
                     why,
@@ -255,7 +250,10 @@ impl Look {
         }
         let clock = &self.terms.clock;
         let now = self.fly.now();
-        let ago = last.at.map(|last| clock.now().duration_since(last));
+        let owed = last.owed.as_ref().and_then(|owed| owed.since);
+        let ago = owed
+            .or(last.at)
+            .map(|last| clock.now().duration_since(last));
         let ago = ago.and_then(|ago| Duration::try_from(ago).ok());
         let since = now.checked_sub(clock.takes(ago.unwrap_or_default()));
         let from = (last.log.as_deref(), since.unwrap_or(now));

@@ -153,20 +153,24 @@ impl Objective<'_> {
         Ok(Some(tally::values(&answer, bound)?))
     }
 
-    /// A native histogram, as two buckets: up to the objective, and all. Prometheus interpolates inside the
-    /// bucket that the objective lies in (`histogram_fraction`).
+    /// A native histogram, as three buckets: up to a little less than the objective, up to a little more, and
+    /// all. Prometheus interpolates inside the bucket that a bound lies in (`histogram_fraction`), so that the
+    /// share at the objective itself would be an estimate: what is known is between those beside it.
     async fn native(&self, metric: &str, of: &Selector, below: f64) -> Result<Tally, Cause> {
         let window = self.span.seconds;
         let count = self.ask(Query::NativeCount { metric, of, window }).await?;
         let count = tally::number(&count)?.ok_or(Unusable::NoSeries)?;
-        let fraction = Query::Fraction {
-            metric,
-            of,
-            below,
-            window,
-        };
-        let fraction = tally::number(&self.ask(fraction).await?)?;
-        Ok(native_buckets(count, fraction, below)?)
+        let mut shares = [None, None];
+        for (share, below) in shares.iter_mut().zip(beside(below)) {
+            let fraction = Query::Fraction {
+                metric,
+                of,
+                below,
+                window,
+            };
+            *share = tally::number(&self.ask(fraction).await?)?;
+        }
+        Ok(native_buckets(count, shares, below)?)
     }
 
     /// The series of the objective; at Fly.io those of the application alone.
@@ -187,14 +191,32 @@ impl Objective<'_> {
     }
 }
 
-/// Two buckets of a native histogram. Of no events there is no share.
-fn native_buckets(count: f64, share: Option<f64>, below: f64) -> Result<Tally, Unusable> {
-    let share = match share {
-        Some(share) if (0.0..=1.0).contains(&share) => share,
-        _ if count == 0.0 => 0.0,
-        _ => return Err(Unusable::Form),
+/// How much wider the upper bound of a bucket of a native histogram is than its lower one: 2^(1/8), schema 3.
+///
+/// Source: prometheus/client_golang, `prometheus/histogram.go`, `NativeHistogramBucketFactor`: 1.1 is the usual
+/// factor, for which schema 3 is chosen.
+const WIDTH: f64 = 1.090_507_732_665_257_7;
+
+/// Bounds below and above the objective, with at least one bound of a bucket between each and the objective
+/// (or on one): the share up to the lower one is at most what it is at the objective, and the share up to the
+/// upper one at least that, wherever Prometheus puts the events of a bucket.
+fn beside(below: f64) -> [f64; 2] {
+    [below / WIDTH, below * WIDTH]
+}
+
+/// The buckets of a native histogram around the objective. Of no events there is no share.
+fn native_buckets(count: f64, shares: [Option<f64>; 2], below: f64) -> Result<Tally, Unusable> {
+    let share = |share: Option<f64>| match share {
+        Some(share) if (0.0..=1.0).contains(&share) => Ok(share * count),
+        _ if count == 0.0 => Ok(0.0),
+        _ => Err(Unusable::Form),
     };
-    let buckets = [(below, share * count), (f64::INFINITY, count)];
+    let [low, high] = beside(below);
+    let buckets = [
+        (low, share(shares[0])?),
+        (high, share(shares[1])?),
+        (f64::INFINITY, count),
+    ];
     Ok(Tally::Buckets(Buckets::new(buckets)?))
 }
 
@@ -240,13 +262,31 @@ mod tests {
 
     #[test]
     fn a_native_histogram_has_a_share_only_of_events() {
-        let Tally::Buckets(buckets) = native_buckets(200.0, Some(0.95), 3.0).unwrap() else {
+        let both = |share| [share, share];
+        assert!(native_buckets(0.0, both(Some(f64::NAN)), 3.0).is_ok());
+        assert!(native_buckets(200.0, both(Some(f64::NAN)), 3.0).is_err());
+        assert!(native_buckets(200.0, both(None), 3.0).is_err());
+    }
+
+    #[test]
+    fn the_share_of_a_native_histogram_at_the_objective_is_between_two_and_never_exact() {
+        let shares = [Some(0.94), Some(0.96)];
+        let Tally::Buckets(buckets) = native_buckets(200.0, shares, 3.0).unwrap() else {
             unreachable!();
         };
-        assert_eq!(buckets.bounds(), [3.0, f64::INFINITY]);
-        assert_eq!(buckets.counts(), [190.0, 200.0]);
-        assert!(native_buckets(0.0, Some(f64::NAN), 3.0).is_ok());
-        assert!(native_buckets(200.0, Some(f64::NAN), 3.0).is_err());
-        assert!(native_buckets(200.0, None, 3.0).is_err());
+        assert_eq!(buckets.counts(), [188.0, 192.0, 200.0]);
+        let share = buckets.at_most(3.0);
+        assert_eq!((share.low, share.high), (188.0, 192.0));
+        assert!(!share.is_exact());
+        // Bounds of buckets of schema 3 are powers of 2^(1/8): one lies between, wherever the objective is.
+        for below in [0.3, 1.0, 2.5, 3.0, 15.0] {
+            let [low, high] = beside(below);
+            let place = |bound: f64| bound.log2() * 8.0;
+            let least = place(below).floor() + 1e-9 >= place(low);
+            assert!(
+                least && place(below).ceil() - 1e-9 <= place(high),
+                "{below}"
+            );
+        }
     }
 }
