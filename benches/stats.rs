@@ -16,6 +16,9 @@ pub struct Ratio {
 
 impl std::fmt::Display for Ratio {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.of.is_finite() {
+            return f.write_str("none");
+        }
         write!(f, "{:.2} [{:.2}, {:.2}]", self.of, self.low, self.high)
     }
 }
