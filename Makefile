@@ -33,6 +33,8 @@ CONTROL_PLANE := $(CONTROL_PLANE_DIR)/bin/$(KUBERNETES_VERSION)/control-plane
 MODFILE := versions/$(KUBERNETES_VERSION).mod
 PUBLISHED_DIR := tests/published
 PUBLISHED := $(PUBLISHED_DIR)/bin/published
+PEER_GO_DIR := benches/peer-go
+PEER_GO := $(PEER_GO_DIR)/bin/peer-go
 BIN := target/debug
 
 # `make demo KUBECONFIG=...` is the reader's own cluster. A KUBECONFIG that is merely set in the
@@ -146,9 +148,15 @@ reproducible: ## build the operator twice, in two folders, and compare (long)
 	cmp target/first/release/golive target/second/release/golive
 	@sha256sum target/first/release/golive
 
-bench: prereqs ## measure: reading in MB/s; time to live, calls, writes, memory
-	cargo bench --locked -p reading
-	@$(MAKE) --no-print-directory control-plane
+# The operator in Go that the benches compare with. Nothing else needs it.
+$(PEER_GO): $(wildcard $(PEER_GO_DIR)/*.go) $(PEER_GO_DIR)/go.mod $(PEER_GO_DIR)/go.sum
+	@echo "building the operator to compare with: this takes a minute, once"
+	sh $(PEER_GO_DIR)/build.sh
+	cd $(PEER_GO_DIR) && go vet .
+
+bench: prereqs ## measure: reading in MB/s; time to live, calls, writes, memory; beside peers (BENCH_ONLY=fleet: one part)
+	$(if $(BENCH_ONLY),,cargo bench --locked -p reading)
+	@$(MAKE) --no-print-directory control-plane $(PEER_GO)
 	cargo build --locked --workspace --bins --profile $(BENCH_PROFILE)
 	cargo bench --locked --workspace --profile $(BENCH_PROFILE) --bench go_live
 
@@ -161,10 +169,14 @@ lint-rust:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
+GO_DIRS := $(CONTROL_PLANE_DIR) $(PUBLISHED_DIR) $(PEER_GO_DIR)
+
 lint-go:
-	@test -z "$$(gofmt -l $(CONTROL_PLANE_DIR) $(PUBLISHED_DIR))" || { gofmt -d $(CONTROL_PLANE_DIR) $(PUBLISHED_DIR); exit 1; }
+	@test -z "$$(gofmt -l $(GO_DIRS))" || { gofmt -d $(GO_DIRS); exit 1; }
 	cd $(CONTROL_PLANE_DIR) && go vet -modfile=$(MODFILE) .
 	cd $(PUBLISHED_DIR) && go vet .
+	@# Its packages are compiled for the benches only; without them this would take minutes.
+	@if [ -x $(PEER_GO) ]; then cd $(PEER_GO_DIR) && go vet .; fi
 
 licences: ## check the licences of all dependencies, and that banned crates are absent
 	@sh tests/checks/licences.sh

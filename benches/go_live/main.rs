@@ -2,30 +2,43 @@
 //! its rate limits, real PostgreSQL and Redis, and the operator as a process of its own. Prints
 //! tables and writes nothing.
 //!
+//! The last table has all figures that have a target, beside the peers that were measured in turns.
+//! A small size for two cores: `BENCH_ROUNDS=3 BENCH_REAL=0 BENCH_FLEET=40 BENCH_WATCHED=60
+//! BENCH_WATCH_SECONDS=60 BENCH_TIME_SCALE=10 BENCH_OBJECTS=100`.
+//!
 //! Ends with exit code 1, and with a line for each, when a target was missed.
 //!
 //! Variables: `BENCH_ROUNDS` (pairs of runs that count, 5; one for real latencies),
 //! `BENCH_REAL=0` (not also with Fly's real latencies, which takes five minutes; or another
 //! factor), `BENCH_OBJECTS` (activations for the memory, 1000), `BENCH_TARPITS` and `BENCH_BROKEN`
-//! (objects of a neighbour that makes trouble, 64 and 300), `BENCH_ONLY` (`time`, `recheck`,
-//! `memory`, `isolation` or `strategies`), `BENCH_OPERATOR` (the program of another version, to
+//! (objects of a neighbour that makes trouble, 64 and 300), `BENCH_FLEET` (objects of a fleet beside
+//! `peer-go`, 100), `BENCH_WATCHED` (activations that are watched, 1000; with `BENCH_WATCH_SECONDS` and
+//! `BENCH_TIME_SCALE`, 660 and 1), `BENCH_ONLY` (`time`, `recheck`, `seed`, `fleet`, `watched`, `memory`,
+//! `isolation` or `strategies`), `BENCH_OPERATOR` (the program of another version, to
 //! compare with), and `BENCH_TRACE` (a file that gets the operator's log with every call).
 //! `strategies` is measured only when it is named: it takes many minutes. `BENCH_STRATEGY` picks one
 //! of them, `BENCH_SCALE` is the share of Fly's latencies (1), and `FLYCTL` names a flyctl to
 //! compare with.
 
+mod fleet;
 mod floor;
 mod isolation;
 mod memory;
 mod recheck;
+mod report;
+mod seed;
+#[path = "../stats.rs"]
+mod stats;
 mod strategies;
 mod table;
 mod time;
+mod watched;
 mod world;
 
 use std::error::Error;
 use std::process::ExitCode;
 
+use crate::report::Report;
 use crate::world::World;
 
 /// What a bench ends with.
@@ -61,12 +74,21 @@ async fn run() -> Result<Vec<String>> {
     let only = std::env::var("BENCH_ONLY").unwrap_or_default();
     let wanted = |name: &str| only.is_empty() || only == name;
     let world = World::start().await?;
-    let mut missed = Vec::new();
+    let (mut missed, mut report, before) = (Vec::new(), Report::default(), report::load());
     if wanted("time") {
-        missed.extend(time::measure(&world).await?);
+        missed.extend(time::measure(&world, &mut report).await?);
     }
     if wanted("recheck") {
-        missed.extend(recheck::measure(&world).await?);
+        missed.extend(recheck::measure(&world, &mut report).await?);
+    }
+    if wanted("seed") {
+        seed::measure(&world, &mut report).await?;
+    }
+    if wanted("fleet") {
+        fleet::measure(&world, &mut report).await?;
+    }
+    if wanted("watched") {
+        watched::measure(&world, &mut report).await?;
     }
     if wanted("memory") {
         memory::measure(&world).await?;
@@ -77,6 +99,7 @@ async fn run() -> Result<Vec<String>> {
     if only == "strategies" {
         missed.extend(strategies::measure(&world).await?);
     }
+    missed.extend(report.print((before, report::load())));
     Ok(missed)
 }
 

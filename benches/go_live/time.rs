@@ -8,6 +8,7 @@ use kube_env::cluster::parse_yaml;
 use serde_json::{Value, json};
 
 use crate::Result;
+use crate::report::{Report, Target};
 use crate::table::{self, median, seconds};
 use crate::world::{Asked, Run, World, fly, root, scaled};
 
@@ -21,23 +22,25 @@ const WRITES: u64 = 13;
 const WARM_UPS: usize = 1;
 
 /// One run of the operator.
-struct Measured {
-    took: Duration,
-    calls: std::collections::BTreeMap<String, u64>,
+pub struct Measured {
+    /// From apply to Live.
+    pub took: Duration,
+    /// Calls to Fly.io.
+    pub calls: std::collections::BTreeMap<String, u64>,
     asked: Asked,
 }
 
 /// Measures and prints; gives the targets that were missed.
-pub async fn measure(world: &World) -> Result<Vec<String>> {
+pub async fn measure(world: &World, report: &mut Report) -> Result<Vec<String>> {
     let rounds = crate::number("BENCH_ROUNDS", 5)?;
     let mut missed = Vec::new();
-    let mut last = pairs(world, 0.01, WARM_UPS, rounds, &mut missed).await?;
+    let mut last = pairs(world, 0.01, WARM_UPS, rounds, &mut missed, report).await?;
     let scale = std::env::var("BENCH_REAL").unwrap_or_else(|_| "1".to_owned());
     let scale: f64 = scale
         .parse()
         .map_err(|error| format!("BENCH_REAL must be a number: {error}"))?;
     if scale > 0.0 {
-        last = pairs(world, scale, 0, 1, &mut missed).await?;
+        last = pairs(world, scale, 0, 1, &mut missed, report).await?;
     }
     let total: u64 = last.calls.values().sum();
     let title = format!("Fly calls of one activation: {total}");
@@ -52,6 +55,16 @@ pub async fn measure(world: &World) -> Result<Vec<String>> {
     let title = format!(
         "Kubernetes writes of one activation: {writes} and {} events (target: at most {WRITES})",
         sum(&events)
+    );
+    report.alone(
+        ("B2", "Fly calls of the example", "calls"),
+        total as f64,
+        Target::None,
+    );
+    report.alone(
+        ("B2", "writes of the example", "writes"),
+        writes as f64,
+        Target::AtMost(10.0),
     );
     if writes > WRITES {
         missed.push(format!("{writes} writes to Kubernetes, not {WRITES}"));
@@ -70,6 +83,7 @@ async fn pairs(
     warm_ups: usize,
     rounds: usize,
     missed: &mut Vec<String>,
+    report: &mut Report,
 ) -> Result<Measured> {
     let inputs = Inputs::read()?;
     let (mut floors, mut lives) = (Vec::new(), Vec::new());
@@ -107,6 +121,23 @@ async fn pairs(
         &["round", "critical path", "apply to Live", "ratio"],
         &rows,
     );
+    let list = |times: &[Duration]| {
+        times
+            .iter()
+            .map(Duration::as_secs_f64)
+            .collect::<Vec<f64>>()
+    };
+    let wanted = if scale < 1.0 { 1.05 } else { 1.02 };
+    report.beside(
+        (
+            "B1",
+            &format!("apply to Live at {scale} of Fly's latencies"),
+            "s",
+        ),
+        &list(&lives),
+        ("floor", &list(&floors)),
+        Target::Ratio(wanted),
+    );
     let times = ratio(live, floor);
     if times > MOST {
         missed.push(format!(
@@ -128,7 +159,8 @@ async fn critical_path(options: Options, inputs: &Inputs, round: usize) -> Resul
     Ok(took)
 }
 
-async fn activation(
+/// One run of Golive with the example.
+pub async fn activation(
     world: &World,
     options: Options,
     scale: f64,
@@ -171,8 +203,10 @@ async fn settled(run: &Run<'_>) {
 /// hostname, and the phases after Go-Live.
 pub struct Inputs {
     spec: Value,
-    image: String,
-    fly_toml: String,
+    /// The image that is deployed.
+    pub image: String,
+    /// Its fly.toml.
+    pub fly_toml: String,
     /// What it refers to.
     pub others: Vec<Value>,
 }

@@ -107,6 +107,34 @@ pub struct Run<'w> {
 }
 
 impl Run<'_> {
+    /// Starts Golive or a peer and waits until it is ready.
+    pub async fn subject(&self, subject: Subject, flags: &[(&str, &str)]) -> Result<Operator> {
+        match subject {
+            Subject::Golive => self.operator(flags).await,
+            Subject::PeerGo => self.peer_go(flags).await,
+        }
+    }
+
+    async fn peer_go(&self, flags: &[(&str, &str)]) -> Result<Operator> {
+        let dir = self.world.dir.path();
+        let ca = dir.join(format!("{}.pem", self.namespace));
+        std::fs::write(&ca, self.sim.ca_pem())?;
+        let base = self.sim.base_url();
+        let log = dir.join(format!("{}-peer.log", self.namespace));
+        let mut spec = Spec::new("peer-go", peer_go(), log)
+            .env("KUBECONFIG", self.world.plane.cluster().kubeconfig())
+            .arg(format!("--namespace={}", self.namespace))
+            .arg(format!("--ca-file={}", ca.display()))
+            .arg(format!("--edge={}", self.sim.edge()));
+        for flag in ["machines", "registry"] {
+            spec = spec.arg(format!("--fly-{flag}-url={base}"));
+        }
+        for (flag, value) in flags {
+            spec = spec.arg(format!("--{flag}={value}"));
+        }
+        ready(spec.spawn()?, "peer-go").await
+    }
+
     /// Starts an operator and waits until it is ready.
     pub async fn operator(&self, flags: &[(&str, &str)]) -> Result<Operator> {
         let dir = self.world.dir.path();
@@ -136,24 +164,7 @@ impl Run<'_> {
         for (flag, value) in flags {
             spec = spec.arg(format!("--{flag}={value}"));
         }
-        let mut process = spec.spawn()?;
-        let line = process
-            .wait_for_line("serving /healthz", Duration::from_secs(60))
-            .await?;
-        let address = line
-            .rsplit_once("address=")
-            .ok_or("the operator does not say where it listens")?
-            .1
-            .to_owned();
-        let operator = Operator { process, address };
-        let started = Instant::now();
-        while !operator.get("/readyz").await?.starts_with("HTTP/1.0 200") {
-            if started.elapsed() > Duration::from_secs(60) {
-                return Err("the operator does not become ready".into());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(operator)
+        ready(spec.spawn()?, "golive").await
     }
 
     /// Applies an object to the run's namespace, as a user would.
@@ -238,11 +249,16 @@ impl Run<'_> {
     /// What the operator asked of the API server in this run's namespace since the first `from`
     /// records: counts by verb and resource, changes and reads apart.
     pub fn asked(&self, from: usize) -> Result<Asked> {
+        self.asked_by(Subject::Golive.agent(), from)
+    }
+
+    /// The same of a program whose `User-Agent` begins so.
+    pub fn asked_by(&self, program: &str, from: usize) -> Result<Asked> {
         let mut asked = Asked::default();
         for event in self.world.plane.audit()?.into_iter().skip(from) {
             let agent = event["userAgent"].as_str().unwrap_or_default();
             let about = &event["objectRef"];
-            if !agent.starts_with("golive/") || about["namespace"] != json!(self.namespace) {
+            if !agent.starts_with(program) || about["namespace"] != json!(self.namespace) {
                 continue;
             }
             let verb = event["verb"].as_str().unwrap_or_default();
@@ -268,6 +284,60 @@ impl Run<'_> {
     }
 }
 
+/// Whom the figures are about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// This repository's operator.
+    Golive,
+    /// `benches/peer-go`.
+    PeerGo,
+}
+
+impl Subject {
+    /// The beginning of its `User-Agent` at the API server.
+    pub fn agent(self) -> &'static str {
+        match self {
+            Subject::Golive => "golive/",
+            Subject::PeerGo => "peer-go/",
+        }
+    }
+
+    /// Whether it is built.
+    pub fn exists(self) -> bool {
+        self == Subject::Golive || peer_go().is_file()
+    }
+}
+
+fn peer_go() -> PathBuf {
+    root().join("benches/peer-go/bin/peer-go")
+}
+
+/// Waits until a started operator says where it listens, and is ready.
+async fn ready(mut process: Process, program: &'static str) -> Result<Operator> {
+    let line = process
+        .wait_for_line("serving /healthz", Duration::from_secs(60))
+        .await?;
+    let address = line
+        .rsplit_once("address=")
+        .ok_or("the operator does not say where it listens")?
+        .1
+        .trim()
+        .to_owned();
+    let operator = Operator {
+        process,
+        address,
+        program,
+    };
+    let started = Instant::now();
+    while !operator.get("/readyz").await?.starts_with("HTTP/1.0 200") {
+        if started.elapsed() > Duration::from_secs(60) {
+            return Err("the operator does not become ready".into());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(operator)
+}
+
 /// What the API server was asked.
 #[derive(Debug, Default)]
 pub struct Asked {
@@ -281,6 +351,7 @@ pub struct Asked {
 pub struct Operator {
     process: Process,
     address: String,
+    program: &'static str,
 }
 
 impl Operator {
@@ -314,6 +385,14 @@ impl Operator {
         Ok(kib.trim().parse()?)
     }
 
+    /// The most memory that was resident at any time, in KiB (`VmHWM`).
+    pub fn peak(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child()?))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        Ok(kib.ok_or("no VmHWM")?.trim().parse()?)
+    }
+
     /// The processor time of all its threads that still run (`schedstat` of proc(5)).
     pub fn processor_time(&self) -> Result<Duration> {
         let mut nanoseconds = 0;
@@ -333,7 +412,7 @@ impl Operator {
         let children = std::fs::read_to_string(format!("/proc/{guard}/task/{guard}/children"))?;
         for child in children.split_whitespace() {
             let program = std::fs::read_to_string(format!("/proc/{child}/comm"))?;
-            if program.trim() == "golive" {
+            if program.trim() == self.program {
                 return Ok(child.to_owned());
             }
         }
