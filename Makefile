@@ -45,7 +45,7 @@ endif
 unexport KUBECONFIG
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs control-plane published build binaries parts up down status demo test test-crash test-stale \
+.PHONY: help prereqs control-plane published build binaries parts up down status demo day test test-crash test-stale \
   test-chaos test-planted mutants bench house test-alone reproducible lint lint-rust lint-go licences supply fuzz generate
 
 help: ## list the targets
@@ -96,6 +96,10 @@ status: ## say what runs in that world
 
 demo: parts ## take the example from nothing to live, verified, and watched for 72 hours at scale
 	@$(BIN)/world demo --name $(WORLD) $(WORLD_FLAGS) --latency $(LATENCY) --time-scale $(TIME_SCALE)
+
+day: parts ## write docs/tasks/a-day-with-golive.md and its pictures anew, in a world of its own
+	@$(BIN)/world up --name day --latency 0.1
+	@$(BIN)/day --env .golive/day/env; ended=$$?; $(BIN)/world down --name day; exit $$ended
 
 test: prereqs ## run every test, from nothing
 	@$(MAKE) --no-print-directory -j2 control-plane published build

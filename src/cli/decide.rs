@@ -317,7 +317,13 @@ fn waits<'a>(
         .map(|(on, gate)| format!("the gate before {on} is {}", gate.state))
         .collect();
     let Some((phase, gate)) = gates.find(|(_, gate)| open(gate.state)) else {
-        let state = if states.is_empty() {
+        let declared = activation.spec.gates.iter();
+        let declared: Vec<&str> = declared.map(|gate| gate.before.as_str()).collect();
+        let is_declared = wanted.map_or(!declared.is_empty(), |one| declared.contains(&one));
+        let state = if states.is_empty() && is_declared {
+            let gates = declared.join(", ");
+            format!("its gates ask when their phase is about to change something: {gates}")
+        } else if states.is_empty() {
             format!("it has no such gate; see `kubectl golive status {name}`")
         } else {
             states.join(", ")
@@ -424,6 +430,11 @@ mod tests {
         );
         let error = waits(&asks, Some("SmokeTest"), Decision::Approve).unwrap_err();
         assert!(error.to_string().contains("it has no such gate"), "{error}");
+        let mut quiet = object("Requested", 2);
+        quiet.status.as_mut().unwrap().phases.clear();
+        quiet.spec.gates = serde_json::from_value(json!([{"before": "Deploy"}])).unwrap();
+        let error = waits(&quiet, None, Decision::Approve).unwrap_err();
+        assert!(error.to_string().contains("its gates ask when"), "{error}");
         let early = object("Requested", 1);
         let early = waits(&early, None, Decision::Approve);
         assert!(matches!(early, Err(Error::NotSeen(_))));

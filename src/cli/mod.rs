@@ -20,6 +20,7 @@ mod gitops;
 mod history;
 mod lint;
 mod list;
+mod logs;
 mod manifest;
 mod output;
 mod plan;
@@ -92,6 +93,8 @@ enum Command {
     History(history::Args),
     /// Show the events of Activations.
     Events(events::Args),
+    /// Show log lines of the machines, from Fly.io, with your own token.
+    Logs(logs::Args),
     /// Say what a reason means and what to do; needs no cluster.
     Explain(explain::Args),
     /// Print the machine configurations that would be sent to Fly.io; needs no cluster and no token.
@@ -145,6 +148,7 @@ fn run(command: &Command) -> Done {
         Command::Forget(args) => online(forget::run(args)),
         Command::History(args) => online(history::run(args)),
         Command::Events(args) => online(events::run(args)),
+        Command::Logs(args) => online(logs::run(args)),
         Command::Explain(args) => explain::run(args),
         Command::Render(args) => render::run(args),
         Command::Lint(args) => lint::run(args),

@@ -262,12 +262,12 @@ pub(super) fn lines(plan: &Plan) -> Vec<Line> {
 fn cost(cost: &CostPerMonth) -> Line {
     let amount = |amount: &str| match amount {
         "unknown" => amount.to_owned(),
-        amount => format!("{amount} {}", cost.currency),
+        amount => format!("about {amount} {}", cost.currency),
     };
     let (before, after) = (amount(&cost.before), amount(&cost.after));
     let mut text = match before == after {
-        true => format!("  about {after} a month"),
-        false => format!("  about {before} a month now, {after} after it"),
+        true => format!("  cost a month: {after}"),
+        false => format!("  cost a month: {before} now, {after} after it"),
     };
     if !cost.unknown.is_empty() {
         text.push_str(&format!("; of unknown price: {}", cost.unknown.join(", ")));

@@ -8,6 +8,7 @@ mod gitops;
 mod install;
 mod integrations;
 mod life;
+mod mistakes;
 mod monitoring;
 mod process;
 mod repo;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
 use serde::Serialize;
@@ -84,8 +85,8 @@ impl Held {
     }
 }
 
-/// Checks the objects of all files, which are names and contents.
-pub(super) fn all(files: &[(String, String)]) -> Vec<Finding> {
+/// Checks the objects of all files, which are names and contents, as of this time.
+pub(super) fn all(files: &[(String, String)], now: Timestamp) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut objects = Vec::new();
     for file in files {
@@ -116,8 +117,14 @@ pub(super) fn all(files: &[(String, String)]) -> Vec<Finding> {
             continue;
         }
         match kind(&held.object) {
-            "Activation" => match serde_json::from_value::<Activation>(held.object.clone()) {
-                Ok(activation) => of_activation(&objects, held, &activation, &mut found),
+            "Activation" => match serde_json::from_value::<Activation>(without_nulls(&held.object))
+            {
+                Ok(activation) => {
+                    of_activation(&objects, held, &activation, &mut found);
+                    for message in policy::warnings(&held.object, now) {
+                        found.push(held.finding(Level::Warning, "policy", message.to_owned()));
+                    }
+                }
                 Err(error) => {
                     let message = format!("cannot be read: {error}");
                     found.push(held.finding(Level::Error, "schema", message));
@@ -128,6 +135,19 @@ pub(super) fn all(files: &[(String, String)]) -> Vec<Finding> {
     }
     twice(&objects, &mut found);
     found
+}
+
+/// The object as the API server stores it: a null is the same as a field that is left out.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let given = map.iter().filter(|(_, value)| !value.is_null());
+            let kept = given.map(|(name, value)| (name.clone(), without_nulls(value)));
+            Value::Object(kept.collect())
+        }
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        other => other.clone(),
+    }
 }
 
 /// A pipe in which a program has failed must not look like manifests without a mistake.
@@ -216,9 +236,6 @@ fn of_activation(objects: &[Held], held: &Held, activation: &Activation, found: 
         }
     }
     fly_toml(objects, held, activation, found);
-    for message in policy::warnings(&held.object) {
-        found.push(held.finding(Level::Warning, "policy", message.to_owned()));
-    }
 }
 
 /// The objects of this kind and name: the one in this namespace, else all that could be in it.
@@ -312,14 +329,15 @@ fn fly_toml(objects: &[Held], held: &Held, activation: &Activation, found: &mut 
 
 /// An approval names an Activation of the files, and a gate of it.
 fn of_approval(objects: &[Held], held: &Held, found: &mut Vec<Finding>) {
-    let Ok(approval) = serde_json::from_value::<ActivationApproval>(held.object.clone()) else {
+    let Ok(approval) = serde_json::from_value::<ActivationApproval>(without_nulls(&held.object))
+    else {
         return;
     };
     let spec = &approval.spec;
     let targets = find(objects, "Activation", &spec.activation, held.namespace());
     let target = targets.first().filter(|_| targets.len() == 1);
-    let target =
-        target.and_then(|held| serde_json::from_value::<Activation>(held.object.clone()).ok());
+    let target = target
+        .and_then(|held| serde_json::from_value::<Activation>(without_nulls(&held.object)).ok());
     let Some(target) = target.filter(|_| spec.gate != DecidedOn::Rollback) else {
         return;
     };
@@ -402,11 +420,18 @@ stringData: {token: x}
         let files: Vec<(String, String)> = files
             .map(|(index, text)| (format!("{index}.yaml"), (*text).to_owned()))
             .collect();
-        let found = all(&files);
+        let found = all(&files, Timestamp::UNIX_EPOCH);
         found
             .iter()
             .map(|one| format!("{:?} {} {}: {}", one.level, one.rule, one.file, one.message))
             .collect()
+    }
+
+    #[test]
+    fn a_null_is_a_field_that_is_left_out() {
+        let null = GOOD.replacen("gates:", "observe: null\n  gates:", 1);
+        let null = null.replacen("name: fly, key: token}", "name: fly, key: null}", 1);
+        assert_eq!(found(&[&null]), [""; 0]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::manifest;
 use super::output::Output;
+use crate::clock;
 use check::Level;
 
 /// Exit code when there is an error in the files.
@@ -23,7 +24,7 @@ const HAS_ERRORS: u8 = 3;
 Checked are Activations and ActivationApprovals: what the API server refuses, except rules about a change
 of an object that exists; the fly.toml, inline or in a ConfigMap of the files; keys of Secrets and
 ConfigMaps of the files; gates and Activations that an approval names; two Activations of one app; what
-the policy golive-warnings warns of, where the object alone shows it. What is named and not in the files is
+the policy golive-warnings warns of. What is named and not in the files is
 not checked. No object at all is an error. Needs no cluster.
 
 Exit codes: 0 no error, 1 a file cannot be read, 2 wrong usage, 3 there are errors (with --strict: or
@@ -63,7 +64,7 @@ pub(super) fn run(args: &Args) -> Result<Output, Box<dyn Error>> {
         texts.extend(manifest::read_all(path)?);
     }
     once(&mut texts);
-    let found = check::all(&texts);
+    let found = check::all(&texts, clock::wall());
     let errors = found.iter();
     let mut errors = errors.filter(|one| match one.level {
         Level::Error => true,

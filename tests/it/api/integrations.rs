@@ -28,7 +28,7 @@ fn whatsapp(more: Value) -> Value {
     json!({"integrations": {"whatsapp": whatsapp}})
 }
 
-fn refused() -> Vec<(Value, &'static str)> {
+pub fn refused() -> Vec<(Value, &'static str)> {
     vec![
         (
             json!({"readyWhen": "IntegrationsVerified"}),

@@ -127,7 +127,7 @@ async fn a_null_is_the_same_as_a_field_left_out() {
 }
 
 /// Every rule, broken once, and words that its message must contain.
-fn refused() -> Vec<(Value, &'static str)> {
+pub fn refused() -> Vec<(Value, &'static str)> {
     let url = json!({"urlSecretRef": {"name": "a", "key": "b"}});
     let check = |fields: Value| json!({"smokeTest": {"checks": [fields]}});
     let objective = |fields: Value| json!({"observe": {"objectives": [fields]}});

@@ -56,7 +56,7 @@ async fn may(
 }
 
 /// Gives a user a ClusterRole in one namespace.
-pub(super) async fn bind(client: &Client, namespace: &str, user: &str, role: &str) {
+pub async fn bind(client: &Client, namespace: &str, user: &str, role: &str) {
     let binding: RoleBinding = serde_json::from_value(json!({
         "metadata": {"name": format!("{user}-{role}")},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},

@@ -43,23 +43,13 @@ async fn warnings(client: &Client, namespace: &str, change: Value) -> Vec<String
         .collect()
 }
 
-#[tokio::test]
-async fn what_has_no_effect_or_costs_money_is_warned_about_at_apply() {
-    let cluster = cluster().await;
-    let client = cluster.client().unwrap();
-    let namespace = cluster.create_namespace("warnings").await.unwrap();
-    // A policy is in force a moment after it was applied.
-    let costs = json!({"provision": {"addresses": {"v4": true}}});
-    let end = Instant::now() + LIMIT;
-    while warnings(&client, &namespace, costs.clone())
-        .await
-        .is_empty()
-    {
-        assert!(Instant::now() < end, "the policy is not in force");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    for (change, expected) in [
-        (costs, "costs money every month"),
+/// Each warning once, and words that it must contain.
+pub fn warned() -> Vec<(Value, &'static str)> {
+    vec![
+        (
+            json!({"provision": {"addresses": {"v4": true}}}),
+            "costs money every month",
+        ),
         (
             json!({"suspend": true, "suspendUntil": "2020-01-01T00:00:00Z"}),
             "`suspendUntil` is over",
@@ -92,7 +82,25 @@ async fn what_has_no_effect_or_costs_money_is_warned_about_at_apply() {
             json!({"integrations": {}}),
             "`integrations` has no effect: it names neither",
         ),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn what_has_no_effect_or_costs_money_is_warned_about_at_apply() {
+    let cluster = cluster().await;
+    let client = cluster.client().unwrap();
+    let namespace = cluster.create_namespace("warnings").await.unwrap();
+    // A policy is in force a moment after it was applied.
+    let costs = json!({"provision": {"addresses": {"v4": true}}});
+    let end = Instant::now() + LIMIT;
+    while warnings(&client, &namespace, costs.clone())
+        .await
+        .is_empty()
+    {
+        assert!(Instant::now() < end, "the policy is not in force");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for (change, expected) in warned() {
         let told = warnings(&client, &namespace, change.clone()).await;
         assert_eq!(told.len(), 1, "{change}: {told:?}");
         assert!(told[0].contains(expected), "{change}: {told:?}");

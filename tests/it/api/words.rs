@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::objects::{activations, create, message, minimal, with};
 
 /// A mistake in each format, and the words that explain it.
-fn explained() -> Vec<(Value, &'static str)> {
+pub fn explained() -> Vec<(Value, &'static str)> {
     let hostname = |name: &str| json!({"provision": {"hostnames": ["ok.example.org", name]}});
     let path =
         |path: &str| json!({"smokeTest": {"checks": [{"name": "a", "http": {"path": path}}]}});

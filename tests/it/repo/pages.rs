@@ -137,3 +137,77 @@ fn every_fly_toml_in_an_example_is_valid_and_gives_no_warning() {
     }
     assert_eq!(seen, 3);
 }
+
+/// The commands of the page, with the lines that go on with them.
+fn commands(page: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    let mut goes_on = false;
+    for line in page.lines() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            all.push(command.to_owned());
+        } else if let (true, Some(more), Some(last)) =
+            (goes_on, line.strip_prefix("> "), all.last_mut())
+        {
+            last.push('\n');
+            last.push_str(more);
+        }
+        goes_on = line.starts_with("$ ") || (goes_on && line.starts_with("> "));
+    }
+    all
+}
+
+#[test]
+fn the_day_of_a_team_uses_commands_and_flags_that_exist() {
+    let page = root("docs/tasks/a-day-with-golive.md");
+    let mut seen = std::collections::BTreeSet::new();
+    for command in commands(&page) {
+        for part in command.split("kubectl golive ").skip(1) {
+            let part = part.split(['|', ';', '&', '>', '\n', ')']).next().unwrap();
+            let mut words = part.split_whitespace();
+            let name = words.next().unwrap();
+            let help = std::process::Command::new(env!("CARGO_BIN_EXE_kubectl-golive"))
+                .args([name, "--help"])
+                .output()
+                .unwrap();
+            assert!(
+                help.status.success(),
+                "there is no command {name}: {command}"
+            );
+            let help = String::from_utf8(help.stdout).unwrap();
+            for flag in words.filter(|word| word.starts_with("--")) {
+                assert!(help.contains(flag), "{name} has no {flag}: {command}");
+            }
+            seen.insert(name.to_owned());
+        }
+    }
+    for name in [
+        "status", "watch", "wait", "plan", "approve", "history", "rotate", "suspend", "resume",
+        "events", "logs", "list", "lint", "explain",
+    ] {
+        assert!(seen.contains(name), "the day has no {name}");
+    }
+    for failed in [
+        "error: unrecognized",
+        "error: unexpected",
+        "command not found",
+    ] {
+        assert!(
+            !page.contains(failed),
+            "`make day` was written with a failure: {failed}"
+        );
+    }
+}
+
+#[test]
+fn the_pictures_of_commands_are_text_and_light() {
+    let readme = root("README.md");
+    for name in ["status", "watch", "approve"] {
+        let file = format!("docs/images/{name}.svg");
+        let picture = root(&file);
+        assert!(readme.contains(&file), "README.md does not show {file}");
+        assert!(picture.len() < 60_000, "{file} has {} bytes", picture.len());
+        assert!(picture.matches("<text ").count() > 5, "{file} has no text");
+        assert!(picture.contains("kubectl golive"), "{file}");
+        assert!(!picture.contains("error:"), "{file} shows a failure");
+    }
+}
