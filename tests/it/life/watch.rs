@@ -16,6 +16,7 @@ use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::{Value, json};
 
 use crate::support::{
+    crash::Victim,
     env::{Env, images, is, reason},
     guests::Guests,
 };
@@ -303,4 +304,51 @@ async fn a_restart_changes_nothing_but_a_gap_and_notify_says_what_would_have_bee
     let rolled_back = |kind| kind == IncidentKind::RolledBack;
     let status = env.status(NAME).await;
     assert!(!status.incidents.iter().any(|found| rolled_back(found.kind)));
+}
+
+/// One of two replicas, of which one leads. A lease of a busy computer must not be short.
+fn replica(env: &Env) -> Victim {
+    let more = [
+        CALM[0],
+        CALM[1],
+        "--lease-duration",
+        "8s",
+        "--lease-renew-deadline",
+        "6s",
+        "--lease-retry-period",
+        "200ms",
+    ];
+    let flags = env.flags(&more).into_iter();
+    let flags = flags.map(|flag| flag.replace("--leader-elect=false", "--leader-elect=true"));
+    Victim::of(env.command(flags.collect()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_takes_over_goes_on_with_the_watch_where_the_one_that_was_killed_left_it() {
+    let env = Env::without_operator(options()).await;
+    let first = replica(&env);
+    let guests = Guests::come(env.sim.edge(), APP, false);
+    env.activation(NAME, observe("720h", "RollBack")).await;
+    let before = env
+        .wait(NAME, "the first figures", |status| {
+            result(status, "errors") == CheckResult::Passed && events(status) > 50
+        })
+        .await;
+    let second = replica(&env);
+    first.end();
+    let after = env
+        .wait(NAME, "the figures go on", |status| {
+            result(status, "errors") == CheckResult::Passed && events(status) > events(&before) + 50
+        })
+        .await;
+    guests.go().await;
+    let (was, now) = (before.watch.unwrap(), after.watch.unwrap());
+    assert_eq!((was.since, was.number), (now.since, now.number));
+    assert_eq!((now.state, now.decision), (WatchState::Running, None));
+    assert_eq!(
+        (after.rollback, number(&env.status(NAME).await)),
+        (None, Some(1))
+    );
+    assert!(evidence(&env).await.is_some());
+    second.end();
 }

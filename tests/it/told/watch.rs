@@ -77,6 +77,9 @@ const SILENT: [Case; 2] = [
 /// The app whose machine has bad luck.
 const UNLUCKY: &str = "unlucky";
 
+/// The app whose program ends again and again.
+const EXITING: &str = "exiting";
+
 fn image(app: &str, tag: &str) -> String {
     format!("registry.fly.io/{app}:{tag}")
 }
@@ -101,6 +104,7 @@ fn options() -> Options {
         add(case.app, "bad", case.fault);
     }
     add(UNLUCKY, "good", "ical-stale=0");
+    add(EXITING, "good", "exits-after=20");
     Options {
         images,
         ..Options::default()
@@ -299,6 +303,32 @@ async fn has_incidents(told: &Told) {
     );
 }
 
+/// A program that ends is an incident, told with its machine. Figures decide about a rollback, and an end is none.
+async fn is_told_that_it_exits(told: &Told) {
+    let (env, app) = (&told.env, EXITING);
+    activate(env, app, "good", "720h").await;
+    let status = env
+        .wait(app, "the incident", |status| {
+            let mut incidents = status.incidents.iter();
+            incidents.any(|found| found.kind == IncidentKind::MachineCrashed)
+        })
+        .await;
+    let mut incidents = status.incidents.iter();
+    let crashed = incidents.find(|found| found.kind == IncidentKind::MachineCrashed);
+    let crashed = crashed.unwrap();
+    assert!(crashed.message.contains("ended with code 1"), "{crashed:?}");
+    let topic = format!("incident/MachineCrashed/{}", crashed.subject);
+    let seen = told.got(Kind::Json, "the crash", |got| {
+        got.body["activation"]["name"] == app && got.body["topic"] == topic.as_str()
+    });
+    let seen = seen.await.body.clone();
+    assert_eq!(
+        (&seen["event"], &seen["stage"]),
+        (&json!("IncidentSeen"), &json!("Once"))
+    );
+    assert_eq!(status.rollback, None);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_fault_that_shows_in_figures_is_told_and_rolled_back_once_and_no_other() {
     let mut told = Told::with(options()).await;
@@ -309,5 +339,10 @@ async fn each_fault_that_shows_in_figures_is_told_and_rolled_back_once_and_no_ot
         .filter(|case| full() || case.fault == STEADY);
     let breaches = join_all(cases.map(|case| is_rolled_back(told, case)));
     let silent = join_all(SILENT.iter().map(|case| has_no_verdict(told, case)));
-    tokio::join!(breaches, silent, has_incidents(told));
+    tokio::join!(
+        breaches,
+        silent,
+        has_incidents(told),
+        is_told_that_it_exits(told)
+    );
 }
