@@ -247,6 +247,7 @@ fn fly(
     let options = HttpOptions {
         ca_file: settings.network.ca_file.clone(),
         auth_soft_for: settings.fly.token_patience,
+        raised_limits: settings.fly.raised_limits,
         registries: settings
             .fly
             .registry_mirror

@@ -4,6 +4,7 @@
 //! here is secret: tokens come from Kubernetes Secrets, never from a flag.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -108,6 +109,11 @@ pub struct FlySettings {
     /// credentials that an object names for DOMAIN, never the Fly token. Repeatable.
     #[arg(long, env = "GOLIVE_REGISTRY_MIRROR", value_delimiter = ',', value_parser = Mirror::parse, value_name = "DOMAIN=URL")]
     pub registry_mirror: Vec<Mirror>,
+
+    /// How many times Fly.io's published rate limits the organizations have: 5 sends five times as many
+    /// calls. Only after Fly.io has raised the limits of all of them; otherwise it refuses calls.
+    #[arg(long = "fly-raised-limits", env = "GOLIVE_FLY_RAISED_LIMITS", default_value = "1", value_parser = times, value_name = "TIMES")]
+    pub raised_limits: NonZeroU32,
 
     /// How long a refused token is retried before the activation stops. Fly.io occasionally
     /// refuses a valid token.
@@ -459,6 +465,14 @@ impl Mirror {
     }
 }
 
+/// How many times something may be raised.
+fn times(text: &str) -> Result<NonZeroU32, String> {
+    const MOST: u32 = 1000;
+    let parsed = text.parse().ok();
+    let fits = parsed.filter(|times: &NonZeroU32| times.get() <= MOST);
+    fits.ok_or_else(|| format!("must be a whole number from 1 to {MOST}"))
+}
+
 /// Parses a length of time as in Kubernetes: `30s`, `5m`, `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: kube::core::Duration = text
@@ -684,6 +698,19 @@ mod tests {
         assert_eq!(parsed.watch.allow_prometheus.len(), 2);
         let error = parse(&[flag, "prometheus:9090"]).unwrap_err();
         assert!(error.contains("must look like"), "{error}");
+    }
+
+    #[test]
+    fn published_limits_are_raised_only_by_a_whole_number() {
+        let raised = |times: &str| {
+            let settings = parse(&["--fly-raised-limits", times]);
+            settings.map(|settings| settings.fly.raised_limits.get())
+        };
+        assert_eq!(parse(&[]).unwrap().fly.raised_limits, NonZeroU32::MIN);
+        assert_eq!(raised("5").unwrap(), 5);
+        for bad in ["0", "1001", "-1", "1.5", "off"] {
+            assert!(raised(bad).unwrap_err().contains("from 1 to 1000"), "{bad}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -76,6 +77,9 @@ pub struct HttpOptions {
     /// Base URLs of registry mirrors, by the domain that they replace. Mirrors may have any
     /// address; all other registries must be on the public Internet.
     pub registries: BTreeMap<String, String>,
+    /// How many times Fly.io's published rate limits calls may be sent: more than once only for
+    /// organizations to which Fly.io grants that.
+    pub raised_limits: NonZeroU32,
     /// Called after every attempt.
     pub observer: Option<Observer>,
     /// Called before every change.
@@ -120,6 +124,7 @@ impl Default for HttpOptions {
             auth_soft_for: Duration::from_secs(60),
             auth_soft_count: 3,
             registries: BTreeMap::new(),
+            raised_limits: NonZeroU32::MIN,
             observer: None,
             gate: None,
             clock: ServerClock::of_kubernetes(),
@@ -252,7 +257,7 @@ impl Fly {
                 http: pool().build(connector),
                 guarded: pool().build(guarded),
                 registries,
-                limiter: Limiter::default(),
+                limiter: Limiter::raised(options.raised_limits),
                 memo: Memo::default(),
                 options,
                 bases,

@@ -11,6 +11,7 @@
 //! served. A slot after the caller's deadline is not reserved.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +46,14 @@ impl Rate {
         burst: 20,
     };
 
+    /// The same limit for an organization to which Fly.io grants so many times what it publishes.
+    fn raised(self, times: NonZeroU32) -> Self {
+        Self {
+            period: self.period / times.get(),
+            burst: self.burst.saturating_mul(times.get()),
+        }
+    }
+
     /// GraphQL, releases, managed Postgres, logs and registries have no published limit. This is
     /// our own, per token and endpoint, so that a defect cannot overload Fly.io.
     pub const UNPUBLISHED: Self = Self {
@@ -66,9 +75,17 @@ const LONGEST_BLOCK: Duration = Duration::from_secs(300);
 const SWEEP_ABOVE: usize = 20_000;
 
 /// All buckets of this process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Limiter {
     buckets: Mutex<HashMap<Key, Bucket>>,
+    /// How many times the limits are what is published.
+    times: NonZeroU32,
+}
+
+impl Default for Limiter {
+    fn default() -> Self {
+        Self::raised(NonZeroU32::MIN)
+    }
 }
 
 /// One action on one object.
@@ -161,6 +178,14 @@ struct Bucket {
 }
 
 impl Limiter {
+    /// Buckets that are so many times as large and as fast as the limits that are published.
+    pub fn raised(times: NonZeroU32) -> Self {
+        Self {
+            buckets: Mutex::default(),
+            times,
+        }
+    }
+
     /// Waits until a request is allowed and takes it; returns the time waited.
     pub async fn acquire(
         &self,
@@ -188,6 +213,7 @@ impl Limiter {
     }
 
     fn close(&self, key: &Key, rate: Rate, now: Instant, after: Duration) {
+        let rate = rate.raised(self.times);
         let until = now + after.min(LONGEST_BLOCK);
         let mut buckets = self.lock();
         let bucket = buckets
@@ -205,6 +231,7 @@ impl Limiter {
         now: Instant,
         deadline: Instant,
     ) -> Result<Instant, TooLate> {
+        let rate = rate.raised(self.times);
         let mut buckets = self.lock();
         if buckets.len() > SWEEP_ABOVE {
             buckets.retain(|_, b| b.full_at > now || b.blocked_until > now);
@@ -453,6 +480,17 @@ mod tests {
                 - now
         };
         (0..count).map(go).collect()
+    }
+
+    #[test]
+    fn an_organization_with_raised_limits_waits_for_those_alone() {
+        let five = NonZeroU32::MIN.saturating_add(4);
+        let now = Instant::now();
+        let published = all_now(&Limiter::default(), &alone("a"), 16, now);
+        let raised = all_now(&Limiter::raised(five), &alone("a"), 16, now);
+        let at_once = |waits: &[Duration]| waits.iter().filter(|wait| wait.is_zero()).count();
+        assert_eq!((at_once(&published), at_once(&raised)), (3, 15));
+        assert!(raised[15] < published[3], "{raised:?}");
     }
 
     fn owner() -> Spends {

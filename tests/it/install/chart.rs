@@ -102,8 +102,8 @@ fn sets(namespace: &str) -> Vec<(&'static str, Value)> {
             json!({
                 "settings": {
                     "recheckInterval": "1m30s", "maxConcurrentReconciles": 100,
-                    "requireSecretOptIn": true, "appTokens": false, "log": "debug",
-                    "logFormat": "text",
+                    "requireSecretOptIn": true, "appTokens": false, "raisedLimits": 5,
+                    "log": "debug", "logFormat": "text",
                 },
                 "extraEnv": [{"name": "GOLIVE_SETTLE", "value": "20s"}],
                 "crds": {"keep": false},
