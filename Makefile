@@ -189,4 +189,5 @@ supply: ## known vulnerabilities, banned packages, licences, sources (builds car
 	@sh tests/checks/supply.sh
 
 generate: ## write crds/ and what else is made from the code
-	cargo run -q --locked -p golive --example generate
+	cargo build -q --locked --workspace --example generate
+	target/debug/examples/generate

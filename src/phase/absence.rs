@@ -144,8 +144,8 @@ mod tests {
         assert_eq!(doubts.seen(subject("shop"), later, SETTLE), Some(SETTLE));
     }
 
-    #[test]
-    fn what_is_on_record_counts_as_there_until_a_second_look_does_not_find_it() {
+    #[tokio::test]
+    async fn what_is_on_record_counts_as_there_until_a_second_look_does_not_find_it() {
         let mut cx = testing::cx(target(""), Refs::default());
         let shop = ExternalObject {
             kind: "App".to_owned(),
