@@ -3,11 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
-use super::MOST_PARTS;
 use super::decode;
 use super::forms::{FORMS, WINDOW, encode, is_base64, shared_characters};
 use super::hash::{Key, Prefixes};
 use super::strength::{SHORTEST, hideable, strong_prefix};
+
+/// Most parts that the values of one object may have ([`super::parts`]), so that a redactor knows all of them
+/// at the same time, beside what is made or read elsewhere in a pass.
+pub const MOST_PARTS: usize = 3_072;
 
 /// Parts that a redactor keeps when it forgets: all that the values of one object may have, and as many
 /// as a pass meets elsewhere.

@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 
 use self::forms::{lines, password_in_url};
 use self::known::Known;
+pub use self::known::MOST_PARTS;
 pub use self::strength::{SHORTEST, Shown, hideable};
 
 mod decode;
@@ -32,10 +33,6 @@ mod forms;
 mod hash;
 mod known;
 mod strength;
-
-/// Most parts that the values of one object may have ([`parts`]), so that a redactor knows all of them
-/// at the same time, beside what is made or read elsewhere in a pass.
-pub const MOST_PARTS: usize = 3_072;
 
 /// How much a redactor would know of this value: itself, each of its lines, and a password in it.
 #[must_use]
