@@ -293,7 +293,7 @@ async fn a_secret_that_is_named_already_is_not_sent_to_another_address_without_t
     };
     let ours = "https://prometheus.example.org";
     let mut spec = source("ghcr.io/x/y");
-    merge(&mut spec, json!({"deploy": {"image": null}}));
+    spec["deploy"]["image"] = Value::Null;
     merge(
         &mut spec,
         prometheus(ours, json!({"basicAuth": credentials("password")})),
