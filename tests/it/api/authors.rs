@@ -275,8 +275,8 @@ async fn a_secret_that_is_named_already_is_not_sent_to_another_address_without_t
         })
     };
     let prometheus = |url: &str, more: Value| {
-        let mut prometheus = json!({"url": url});
-        merge(&mut prometheus, more);
+        let mut prometheus = more;
+        prometheus["url"] = json!(url);
         json!({"observe": {"source": {"prometheus": prometheus}}})
     };
     let source = |image: &str| {
