@@ -52,6 +52,8 @@ pub(super) enum Trouble {
     NoKey(String, String),
     #[error("the Secret {0} does not allow its use: it has no label golive.dev/allow=true")]
     NotAllowed(String),
+    #[error("the Secret {0} holds the Fly token, which is sent to Fly.io alone")]
+    HoldsToken(String),
     #[error("{0}")]
     Wrong(Wrong),
     #[error("it answered {0}")]
@@ -88,6 +90,7 @@ impl From<Trouble> for Tried {
             Trouble::Wrong(_)
             | Trouble::NotPublic
             | Trouble::NotAllowed(_)
+            | Trouble::HoldsToken(_)
             | Trouble::Unwritten => Ended::Refused,
             // It may come, or pass.
             _ => Ended::Again(None),
@@ -132,6 +135,11 @@ impl Secrets {
         for reference in references(&receiver.spec) {
             let key = (receiver.of_installation, reference.name.clone());
             if self.read.contains_key(&key) {
+                continue;
+            }
+            if !receiver.of_installation && reference.name == snapshot.token_secret {
+                let refused = Trouble::HoldsToken(reference.name.clone());
+                self.read.insert(key, Err(refused));
                 continue;
             }
             let namespace = match receiver.of_installation {

@@ -36,6 +36,8 @@ pub(super) struct Snapshot {
     pub(super) place: Place,
     pub(super) reference: ObjectReference,
     pub(super) receivers: Vec<Receiver>,
+    /// The Secret of its Fly token, which no receiver gets a value of.
+    pub(super) token_secret: String,
     /// The test that a person asks for.
     pub(super) test: Option<String>,
     /// Its deletion was requested: nothing is true of it any more.
@@ -85,6 +87,7 @@ impl Snapshot {
                 false => notify::essence(status),
             },
             receivers,
+            token_secret: spec.token_secret_ref.name.clone(),
         })
     }
 

@@ -91,6 +91,9 @@ fn action(snapshot: &Snapshot, receiver: &Receiver, trouble: &Trouble) -> String
             "`kubectl -n {} label secret {secret} golive.dev/allow=true`",
             owner.namespace
         ),
+        Trouble::HoldsToken(_) => {
+            "put the values of the receiver into a Secret of their own, and name that one".to_owned()
+        }
         Trouble::NotPublic => {
             "use a public address, or let the operator's administrator allow its origin with --allow-receiver".to_owned()
         }

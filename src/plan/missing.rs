@@ -8,6 +8,7 @@ use crate::{
         named::RefKind,
         room::{MOST_BYTES, MOST_KEYS},
     },
+    redact::MOST_PARTS,
 };
 
 /// Keys in a message; the rest is counted.
@@ -47,6 +48,11 @@ pub enum Missing {
     },
     /// The Secret does not allow its use by Activations, and this installation asks for that.
     NotAllowed {
+        /// Name of the Secret.
+        name: String,
+    },
+    /// The Secret is that of the Fly token, and the field is another one.
+    HoldsToken {
         /// Name of the Secret.
         name: String,
     },
@@ -104,7 +110,7 @@ impl Missing {
             Self::NotText { .. } => Reason::FlyConfigInvalid,
             Self::NotAllowed { .. } => Reason::SecretNotAllowed,
             Self::TooMuch { .. } => Reason::ReferencedDataTooLarge,
-            Self::Unusable { .. } => Reason::SecretInvalid,
+            Self::HoldsToken { .. } | Self::Unusable { .. } => Reason::SecretInvalid,
         }
     }
 
@@ -162,6 +168,9 @@ impl Missing {
             Self::NotAllowed { name } => format!(
                 "if Activations may use it, label it with `{kubectl} label secret {name} {LABEL_ALLOW}={ALLOWED}`"
             ),
+            Self::HoldsToken { name } => format!(
+                "put the other values into a Secret of their own with `{kubectl} create secret generic {name}-values --from-literal=KEY=VALUE`, and name that one"
+            ),
             Self::TooMuch { .. } => format!(
                 "name fewer or smaller ones, and have the application read large data from a volume or over the network; `{kubectl} describe secrets` shows the sizes"
             ),
@@ -200,7 +209,7 @@ fn creation(kind: RefKind, name: &str, keys: &[&str]) -> String {
 /// Why objects are not used that are too much together.
 pub fn too_much() -> String {
     format!(
-        "the Secrets and ConfigMaps that the spec names have more than {} MiB or {MOST_KEYS} keys in all",
+        "the Secrets and ConfigMaps that the spec names have more than {} MiB, {MOST_KEYS} keys or {MOST_PARTS} values and lines of Secrets in all",
         MOST_BYTES >> 20
     )
 }
@@ -247,6 +256,10 @@ impl fmt::Display for Missing {
             Self::NotAllowed { name } => write!(
                 f,
                 "the Secret {name} does not have the label {LABEL_ALLOW}={ALLOWED}, without which no Activation may use it here (`--require-secret-opt-in`)"
+            ),
+            Self::HoldsToken { name } => write!(
+                f,
+                "the Secret {name} holds the Fly token, which is sent to Fly.io alone"
             ),
             Self::TooMuch { kind, name } => {
                 write!(f, "the {kind:?} {name} is not used: {}", too_much())

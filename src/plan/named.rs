@@ -361,4 +361,97 @@ pub(crate) mod tests {
             ]
         );
     }
+
+    /// Every field of the definition that names an object of the namespace, such as
+    /// `spec.notifications[].keySecretRef`.
+    fn fields_of_the_definition() -> BTreeSet<String> {
+        use kube::CustomResourceExt;
+        fn walk(schema: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
+            for (name, of) in schema["properties"].as_object().into_iter().flatten() {
+                let path = format!("{path}.{name}");
+                let lower = name.to_lowercase();
+                let keys = of["properties"].as_object().into_iter().flatten();
+                let keys: Vec<&str> = keys.map(|(key, _)| key.as_str()).collect();
+                // By its name, or by its form.
+                if lower.ends_with("ref") || keys == ["key", "name"] {
+                    found.insert(path.clone());
+                }
+                walk(of, &path, found);
+            }
+            if schema["items"].is_object() {
+                walk(&schema["items"], &format!("{path}[]"), found);
+            }
+            if schema["additionalProperties"].is_object() {
+                walk(
+                    &schema["additionalProperties"],
+                    &format!("{path}{{}}"),
+                    found,
+                );
+            }
+        }
+        let crd = serde_json::to_value(Activation::crd()).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let mut found = BTreeSet::new();
+        walk(&schema["properties"]["spec"], "spec", &mut found);
+        found
+    }
+
+    /// Without the index or the name in a list.
+    fn general(field: &str) -> String {
+        let mut parts = field.split('[');
+        let mut general = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let rest = part.split_once(']').map_or("", |(_, rest)| rest);
+            general.push_str("[]");
+            general.push_str(rest);
+        }
+        general
+    }
+
+    const POLICY: &str = include_str!("../../manifests/base/secret-policy.yaml");
+
+    #[test]
+    fn every_field_of_the_definition_that_names_an_object_is_in_the_table() {
+        let more = "
+        integrations:
+          whatsapp: {path: /w, verifyTokenSecretRef: {name: a, key: a}, appSecretRef: {name: a, key: b}, tokenSecretRef: {name: a, key: c}}
+          mercadoPago: {path: /m, signingSecretRef: {name: a, key: d}, accessTokenSecretRef: {name: a, key: e}}
+          ical: {exportPath: /i.ics, feedsSecretRef: {name: a, key: f}}
+          webhooks: [{name: w, path: /x, header: X-S, secretRef: {name: a, key: g}}]
+        notifications:
+        - {webhook: {urlSecretRef: {name: a, key: h}}, keySecretRef: {name: a, key: i}}
+        - {email: {urlSecretRef: {name: a, key: j}, from: a@example.org, to: [b@example.org]}}
+        observe: {source: {prometheus: {
+          url: 'https://p.example.org', tokenSecretRef: {name: a, key: k},
+          basicAuth: {usernameSecretRef: {name: a, key: l}, passwordSecretRef: {name: a, key: m}},
+          ca: {secretRef: {name: a, key: 'n'}, configMapRef: {name: c}}}}}
+    ";
+        let (first, _) = FULL.split_once("integrations:").unwrap();
+        let source = "source: {image: ghcr.io/x/y, policy: {tag: {name: stable}}, credentialsSecretRef: {name: pull}}";
+        let spec = format!("{}{more}", first.trim_end())
+            .replace("image: 'x:1'", source)
+            .replace(
+                "managed: {}",
+                "external: {urlSecretRef: {name: db, key: o}}",
+            );
+        let named = named(&activation(&spec)).into_iter();
+        let fields: BTreeSet<String> = named.map(|named| general(&named.field)).collect();
+        assert_eq!(fields, fields_of_the_definition());
+    }
+
+    /// What the policy does with a field is shown by a real API server: `tests/it/api/authors.rs`.
+    #[test]
+    fn every_field_of_the_definition_that_names_a_secret_is_in_the_policy() {
+        let quoted = POLICY.split('\'').skip(1).step_by(2);
+        let asked: BTreeSet<String> = quoted
+            .filter(|text| text.ends_with("Ref"))
+            .map(|field| format!("spec.{field}"))
+            .collect();
+        let fields = fields_of_the_definition().into_iter();
+        let fields: BTreeSet<String> = fields
+            .filter(|field| !field.ends_with("configMapRef"))
+            .collect();
+        assert_eq!(fields.len(), 20, "{fields:?}");
+        assert_eq!(asked, fields);
+    }
 }

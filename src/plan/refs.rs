@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    api::{Activation, ActivationApproval},
+    api::{Activation, ActivationApproval, reference::TokenSecretRef},
     error::Error,
     flytoml,
     plan::{
@@ -26,7 +26,7 @@ use crate::{
         room::{MOST_BYTES, MOST_KEYS, NoRoom, Room, SMALL, Taken},
         votes::Vote,
     },
-    redact::{self, Guarded, Redactor},
+    redact::{self, Guarded, MOST_PARTS, Redactor},
 };
 
 pub use crate::plan::{allowed::Allowed, rollback_request::RollbackRequest};
@@ -67,6 +67,8 @@ pub struct Refs {
     deleted: BTreeMap<String, String>,
     /// Secrets that do not allow their use. Their values are not kept.
     refused: BTreeSet<String>,
+    /// The Secret of the Fly token: no other field gets a value of it, whatever its key.
+    token_secret: Option<String>,
     config_maps: Arc<BTreeMap<String, Option<ConfigData>>>,
     config_versions: BTreeMap<String, Option<String>>,
     decisions: Arc<Decisions>,
@@ -80,7 +82,10 @@ pub struct Refs {
 impl Refs {
     /// What is named and not available.
     pub fn missing(&self, activation: &Activation) -> Vec<(Named, Missing)> {
+        let token = &activation.spec.token_secret_ref;
         let lack = |named: &Named| match (named.kind, &named.key) {
+            (RefKind::Secret, _) if named.field == TOKEN_FIELD => self.token(token).err(),
+            (RefKind::Secret, _) if named.name == token.name => Some(holds_token(&named.name)),
             (RefKind::Secret, Some(key)) => self.secret(&named.name, key).err(),
             (RefKind::Secret, None) => self.secret_values(&named.name).err(),
             (RefKind::ConfigMap, key) => {
@@ -129,12 +134,25 @@ impl Refs {
         self.deleted.get(secret).map(String::as_str)
     }
 
-    /// One value of a Secret that is a token or an address: without a line break at its end, which
-    /// is never a part of it.
+    /// The Fly token, without a line break at its end.
     ///
     /// # Errors
     /// When the Secret, the key, or a usable value is missing.
+    pub fn token(&self, reference: &TokenSecretRef) -> Result<&SecretString, Missing> {
+        self.line(&reference.name, &reference.key)
+    }
+
+    /// One value of a Secret that is a token or an address: without a line break at its end, which
+    /// is never a part of it. Not the Fly token, which has a function of its own.
+    ///
+    /// # Errors
+    /// When the Secret, the key, or a usable value is missing, or the Secret is that of the Fly token.
     pub fn secret(&self, name: &str, key: &str) -> Result<&SecretString, Missing> {
+        self.is_apart(name)?;
+        self.line(name, key)
+    }
+
+    fn line(&self, name: &str, key: &str) -> Result<&SecretString, Missing> {
         let value = self.value(name, key)?.line();
         if value.expose_secret().is_empty() {
             return Err(unusable(name, key, Defect::Empty));
@@ -151,8 +169,10 @@ impl Refs {
     /// All values of a Secret for an application, byte for byte, by key.
     ///
     /// # Errors
-    /// When the Secret does not exist, or a value in it cannot be that of an environment variable.
+    /// When the Secret does not exist, or is that of the Fly token, or a value in it cannot be that of an
+    /// environment variable.
     pub fn secret_values(&self, name: &str) -> Result<BTreeMap<&str, &SecretString>, Missing> {
+        self.is_apart(name)?;
         self.secret_data(name, None)?
             .keys()
             .map(|key| {
@@ -222,6 +242,15 @@ impl Refs {
         &self.decisions.rollbacks
     }
 
+    /// The Secret of the token is not for anything else: what names it beside that would send the token,
+    /// or what stands beside it, to another place.
+    fn is_apart(&self, name: &str) -> Result<(), Missing> {
+        match self.token_secret.as_deref() == Some(name) {
+            true => Err(holds_token(name)),
+            false => Ok(()),
+        }
+    }
+
     /// The data of a Secret of which this key is needed.
     fn secret_data(&self, name: &str, key: Option<&str>) -> Result<&SecretData, Missing> {
         if self.refused.contains(name) {
@@ -269,9 +298,9 @@ impl Versions {
 ///
 /// The values of a Secret that it may not use are dropped at once.
 ///
-/// Its Secrets and ConfigMaps are read as long as they fit: beyond [`MOST_BYTES`] or [`MOST_KEYS`] only
-/// the token is kept, and the rest counts as too much. What is read also takes nothing from that: of
-/// these Secrets those are left out that do not fit beside it.
+/// Its Secrets and ConfigMaps are read as long as they fit: beyond [`MOST_BYTES`], [`MOST_KEYS`] or
+/// [`MOST_PARTS`] only the token is kept, and the rest counts as too much. What is read also takes nothing
+/// from that: of these Secrets those are left out that do not fit beside it.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached, or there is no room. A missing object is no error.
@@ -328,8 +357,18 @@ struct Found {
     refused: BTreeSet<String>,
     /// The bytes that there is room for.
     most: usize,
+    size: Size,
+    /// The key of the token in its Secret.
+    token: TokenSecretRef,
+}
+
+/// How much was read.
+#[derive(Clone, Copy, Default)]
+struct Size {
     bytes: usize,
     keys: usize,
+    /// What is to be redacted: values of Secrets, with their lines and passwords.
+    parts: usize,
 }
 
 /// Objects that one pass reads at the same time.
@@ -344,6 +383,7 @@ impl Found {
     ) -> Result<Self, Error> {
         let mut found = Self {
             most,
+            token: activation.spec.token_secret_ref.clone(),
             ..Self::default()
         };
         let namespace = activation.namespace().unwrap_or_default();
@@ -378,11 +418,11 @@ impl Found {
     /// Adds a Secret that the spec does not name. One that does not fit is left out, and takes no room from
     /// what the spec names; with less room than the most, all is read again.
     fn add_beside(&mut self, name: &str, secret: Option<Secret>) {
-        let before = (self.bytes, self.keys);
+        let before = self.size;
         self.add(name, Either::Left(secret));
         if !self.fits() && self.most == MOST_BYTES {
             self.secrets.pop();
-            (self.bytes, self.keys) = before;
+            self.size = before;
             self.left_out.insert((RefKind::Secret, name.to_owned()));
         }
     }
@@ -425,7 +465,7 @@ impl Found {
                 self.add(name, found);
             }
             // Large ones are read one by one.
-            at_once = if self.bytes > LARGE { 1 } else { AT_ONCE };
+            at_once = if self.size.bytes > LARGE { 1 } else { AT_ONCE };
             rest = later;
         }
         if !self.fits() && self.most == MOST_BYTES {
@@ -444,7 +484,8 @@ impl Found {
     }
 
     fn fits(&self) -> bool {
-        self.bytes <= self.most && self.keys <= MOST_KEYS
+        let Size { bytes, keys, parts } = self.size;
+        bytes <= self.most && keys <= MOST_KEYS && parts <= MOST_PARTS
     }
 
     fn add(&mut self, name: &str, found: Either<Option<Secret>, Option<ConfigMap>>) {
@@ -462,10 +503,15 @@ impl Found {
                 size(texts.chain(binary.map(|(key, value)| key.len() + value.0.len())))
             }
         };
-        self.bytes += bytes;
-        self.keys += keys;
+        self.size.bytes += bytes;
+        self.size.keys += keys;
         match found {
             Either::Left(secret) => {
+                let data = secret
+                    .iter()
+                    .flat_map(|secret| secret.data.iter().flatten());
+                let parts: usize = data.map(|(_, value)| redact::parts(&value.0)).sum();
+                self.size.parts += parts;
                 let version = secret.as_ref().and_then(ResourceExt::resource_version);
                 self.versions.insert(name.to_owned(), version);
                 self.secrets.push((name.to_owned(), secret));
@@ -491,9 +537,14 @@ impl Found {
         self.secrets = kept;
     }
 
-    /// Forgets everything but the token.
+    /// Forgets everything but the token. Of its Secret the names of the other keys stay, without the values.
     fn leave_out(&mut self, named: &BTreeSet<(RefKind, String)>, token: &str) {
         self.secrets.retain(|(name, _)| name == token);
+        let secrets = self.secrets.iter_mut();
+        let data = secrets.filter_map(|(_, secret)| secret.as_mut()?.data.as_mut());
+        for (_, value) in data.flatten().filter(|(key, _)| **key != self.token.key) {
+            value.0.clear();
+        }
         self.config_maps.clear();
         let others = named.iter();
         let others = others.filter(|(kind, name)| *kind == RefKind::ConfigMap || name != token);
@@ -504,13 +555,13 @@ impl Found {
     /// nothing.
     async fn refs(self, decisions: Arc<Decisions>, mut taken: Taken) -> Result<Refs, Error> {
         let held = if self.fits() {
-            self.bytes
+            self.size.bytes
         } else {
             LARGEST_TOKEN
         };
         taken.shrink(held);
         let redactor = redact::current();
-        let large = self.bytes > LARGE;
+        let large = self.size.bytes > LARGE;
         let convert = move || {
             let deleted = self.secrets.iter().filter_map(|(name, secret)| {
                 let metadata = &secret.as_ref()?.metadata;
@@ -529,6 +580,7 @@ impl Found {
                 versions: self.versions,
                 deleted,
                 refused: self.refused,
+                token_secret: Some(self.token.name),
                 config_maps: Arc::new(maps.map(|(name, map)| (name, map.map(texts))).collect()),
                 config_versions: self.config_versions,
                 decisions,
@@ -606,6 +658,15 @@ const LINE_BREAKS: [char; 2] = ['\r', '\n'];
 /// Longest text of an environment variable with its name, in bytes: the kernel refuses to start a
 /// program with a longer one. Source: execve(2), `MAX_ARG_STRLEN`, 32 pages of 4 kB.
 const LONGEST_VARIABLE: usize = 128 * 1024;
+
+/// The field of the token.
+const TOKEN_FIELD: &str = "spec.tokenSecretRef";
+
+fn holds_token(name: &str) -> Missing {
+    Missing::HoldsToken {
+        name: name.to_owned(),
+    }
+}
 
 fn unusable(name: &str, key: &str, defect: Defect) -> Missing {
     Missing::Unusable {

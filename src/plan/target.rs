@@ -397,7 +397,7 @@ fn identity(
     let failure = without_choice.and_then(|followed| followed.failure.as_ref());
     hash.update(failure.map_or("", |failure| failure.reason.as_str()));
     let reference = &activation.spec.token_secret_ref;
-    if let Ok(value) = refs.secret(&reference.name, &reference.key) {
+    if let Ok(value) = refs.token(reference) {
         hash.update(fingerprint(key, value));
     }
     let stamp = data_encoding::HEXLOWER.encode(&hash.finalize());

@@ -16,14 +16,12 @@ use crate::{
 pub fn token(activation: &Activation, refs: &Refs) -> Result<fly::Token, Invalid> {
     let reference = &activation.spec.token_secret_ref;
     let namespace = activation.namespace().unwrap_or_default();
-    let value = refs
-        .secret(&reference.name, &reference.key)
-        .map_err(|missing| Invalid {
-            field: "spec.tokenSecretRef",
-            reason: missing.reason(),
-            message: missing.to_string(),
-            action: missing.action(&namespace),
-        })?;
+    let value = refs.token(reference).map_err(|missing| Invalid {
+        field: "spec.tokenSecretRef",
+        reason: missing.reason(),
+        message: missing.to_string(),
+        action: missing.action(&namespace),
+    })?;
     fly::Token::parse(value.expose_secret()).map_err(|error| Invalid {
         field: "spec.tokenSecretRef",
         reason: Reason::TokenInvalid,

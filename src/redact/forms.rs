@@ -9,6 +9,9 @@ use zeroize::Zeroizing;
 /// This much of a secret is enough to recognize it. Unit: bytes of the encoded form.
 pub(super) const WINDOW: usize = 12;
 
+/// The forms of a password in a URL: as it stands there, and decoded.
+const IN_URL: usize = 2;
+
 /// Lines of one value that are registered separately. A private key of 8192 bits has 102.
 const MOST_LINES: usize = 128;
 
@@ -156,12 +159,20 @@ pub(super) fn password_in_url(value: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// The lines of a multi-line value, as a log would show them.
-pub(super) fn lines(value: &[u8]) -> Vec<Vec<u8>> {
-    let lines: Vec<&[u8]> = value.split(|byte| *byte == b'\n').collect();
-    if lines.len() < 2 {
-        return Vec::new();
-    }
-    let lines = lines.into_iter().map(<[u8]>::trim_ascii);
+pub(super) fn lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let long = lines.filter(|line| line.len() >= WINDOW);
-    long.take(MOST_LINES).map(<[u8]>::to_vec).collect()
+    // A single line is the value itself.
+    let most = if value.contains(&b'\n') {
+        MOST_LINES
+    } else {
+        0
+    };
+    long.take(most)
+}
+
+/// The most that is known of a value: itself, its lines, and a password in it.
+pub(super) fn parts(value: &[u8]) -> usize {
+    let url = value.windows(3).any(|part| part == b"://");
+    1 + lines(value).count() + if url { IN_URL } else { 0 }
 }

@@ -8,9 +8,18 @@ use super::forms::{FORMS, WINDOW, encode, is_base64, shared_characters};
 use super::hash::{Key, Prefixes};
 use super::strength::{SHORTEST, hideable, strong_prefix};
 
-/// Most values, with their lines and passwords, that a redactor knows. Beyond it the older half is
-/// forgotten: what is still in use is learned again by the next pass.
-const MOST: usize = 4_096;
+/// Most parts that the values of one object may have ([`super::parts`]), so that a redactor knows all of them
+/// at the same time, beside what is made or read elsewhere in a pass.
+pub const MOST_PARTS: usize = 3_072;
+
+/// Parts that a redactor keeps when it forgets: all that the values of one object may have, and as many
+/// as a pass meets elsewhere.
+const KEPT: usize = MOST_PARTS + 1_024;
+
+/// Most values, with their lines and passwords, that a redactor knows. Beyond it those are forgotten that
+/// were not learned for the longest time, and [`KEPT`] remain: what the running pass has learned, also
+/// again, is among them.
+const MOST: usize = KEPT + 2_048;
 
 /// Distance of the lengths at which the beginning of a value is recognized, up to [`FINE`] bytes.
 const STEP: usize = 8;
@@ -27,8 +36,15 @@ struct Needle {
     /// Lengths and hashes of its beginnings that are longer than the window.
     marks: Vec<(usize, u64)>,
     base64: bool,
-    /// The number of its value, in the order in which they were learned.
-    value: u64,
+    /// The values that it is a part of, by their hashes.
+    of: Vec<u64>,
+}
+
+/// When a value was learned last, and how much is known of it.
+struct Use {
+    /// The number of the call that learned it.
+    last: u64,
+    parts: usize,
 }
 
 /// The needles of one value, and where they go in the index.
@@ -64,7 +80,7 @@ impl Learned {
                     whole,
                     marks: marks(&needle, window, key),
                     base64: is_base64(*form),
-                    value: 0,
+                    of: Vec::new(),
                 },
             ));
         }
@@ -122,11 +138,12 @@ pub(super) struct Known {
     first: First,
     /// By length and hash of the window.
     needles: HashMap<(usize, u64), Vec<Needle>>,
-    /// Hashes of the values that were learned, with the number of each.
-    values: HashMap<u64, u64>,
+    /// The values that were learned, by their hashes.
+    values: HashMap<u64, Use>,
     hasher: RandomState,
-    /// Number of values that were learned so far, and of those that are known.
+    /// Number of values that were learned so far, also again.
     learned: u64,
+    /// Number of parts that are known.
     parts: usize,
 }
 
@@ -139,29 +156,49 @@ impl Known {
         self.needles.is_empty()
     }
 
-    /// Whether this value was learned, with its parts.
-    pub(super) fn knows(&self, value: &[u8]) -> bool {
-        self.values.contains_key(&self.hasher.hash_one(value))
-    }
-
-    /// Notes that this value was learned, with its parts.
-    pub(super) fn note(&mut self, value: &[u8]) {
+    /// Whether this value is known, with its parts; if so, it counts as learned just now.
+    pub(super) fn touch(&mut self, value: &[u8]) -> bool {
         let id = self.hasher.hash_one(value);
-        self.values.insert(id, self.learned);
+        self.learned += 1;
+        let Some(known) = self.values.get_mut(&id) else {
+            return false;
+        };
+        known.last = self.learned;
+        true
     }
 
-    pub(super) fn add(&mut self, learned: Learned) {
-        if self.parts >= MOST || self.values.len() >= MOST {
-            self.forget_half();
+    /// Adds a value with its parts.
+    pub(super) fn add(&mut self, value: &[u8], parts: Vec<Learned>) {
+        let id = self.hasher.hash_one(value);
+        if self.values.contains_key(&id) {
+            // Another task has learned it in the meantime.
+            return;
+        }
+        // One that is not hidden takes room as well: that of its hash.
+        let number = parts.len().max(1);
+        if self.parts + number > MOST {
+            self.forget_oldest();
         }
         self.learned += 1;
-        self.parts += 1;
-        for (place, mut needle) in learned.0 {
-            needle.value = self.learned;
+        self.parts += number;
+        let last = self.learned;
+        self.values.insert(
+            id,
+            Use {
+                last,
+                parts: number,
+            },
+        );
+        for (place, mut needle) in parts.into_iter().flat_map(|part| part.0) {
             Self::index(&mut self.first, needle.first, place.0);
             let same = self.needles.entry(place).or_default();
-            if !same.iter().any(|known| known.whole == needle.whole) {
-                same.push(needle);
+            match same.iter_mut().find(|known| known.whole == needle.whole) {
+                Some(known) if known.of.contains(&id) => {}
+                Some(known) => known.of.push(id),
+                None => {
+                    needle.of.push(id);
+                    same.push(needle);
+                }
             }
         }
     }
@@ -173,14 +210,25 @@ impl Known {
         }
     }
 
-    fn forget_half(&mut self) {
-        let from = self.learned.saturating_sub(MOST as u64 / 2);
-        self.values.retain(|_, number| *number > from);
+    fn forget_oldest(&mut self) {
+        let mut uses: Vec<(u64, usize)> = self.values.values().map(Use::age).collect();
+        uses.sort_unstable_by_key(|(last, _)| std::cmp::Reverse(*last));
+        let mut parts = 0;
+        let kept = uses.iter().take_while(|(_, of)| {
+            parts += of;
+            parts <= KEPT
+        });
+        let from = kept.last().map_or(u64::MAX, |(last, _)| *last);
+        self.values.retain(|_, known| known.last >= from);
+        self.parts = self.values.values().map(|known| known.parts).sum();
+        let values = &self.values;
         self.needles.retain(|_, needles| {
-            needles.retain(|needle| needle.value > from);
+            needles.retain_mut(|needle| {
+                needle.of.retain(|id| values.contains_key(id));
+                !needle.of.is_empty()
+            });
             !needles.is_empty()
         });
-        self.parts = self.parts.min(MOST / 2);
         self.first.clear();
         for ((window, _), needles) in &self.needles {
             for needle in needles {
@@ -264,6 +312,13 @@ impl Known {
             .into_iter()
             .filter(|(certain, _)| *certain > least);
         whole.max(beyond.map(|(_, end)| end).max())
+    }
+}
+
+impl Use {
+    /// When it was learned last, and how much room it takes.
+    fn age(&self) -> (u64, usize) {
+        (self.last, self.parts)
     }
 }
 

@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 
 use self::forms::{lines, password_in_url};
 use self::known::Known;
+pub use self::known::MOST_PARTS;
 pub use self::strength::{SHORTEST, Shown, hideable};
 
 mod decode;
@@ -32,6 +33,12 @@ mod forms;
 mod hash;
 mod known;
 mod strength;
+
+/// How much a redactor would know of this value: itself, each of its lines, and a password in it.
+#[must_use]
+pub fn parts(value: &[u8]) -> usize {
+    forms::parts(value.trim_ascii())
+}
 
 /// The replacement for a secret.
 pub const REDACTED: &str = "[redacted]";
@@ -137,24 +144,19 @@ impl Redactor {
     pub fn learn(&self, value: &[u8]) {
         // Secrets made with `echo` end with a newline that is not part of the value.
         let trimmed = value.trim_ascii();
-        if trimmed.len() < SHORTEST || self.read().knows(trimmed) {
+        // What is learned again is in use: it must be the last that is forgotten.
+        if trimmed.len() < SHORTEST || self.write().touch(trimmed) {
             return;
         }
-        let parts = lines(trimmed)
-            .into_iter()
-            .chain(password_in_url(trimmed))
-            .map(Zeroizing::new);
-        let parts: Vec<Zeroizing<Vec<u8>>> = parts.collect();
+        let passwords = password_in_url(trimmed).into_iter().map(Zeroizing::new);
+        let passwords: Vec<Zeroizing<Vec<u8>>> = passwords.collect();
         let key = self.read().key();
         let learned: Vec<_> = std::iter::once(trimmed)
-            .chain(parts.iter().map(|part| part.as_slice()))
+            .chain(lines(trimmed))
+            .chain(passwords.iter().map(|part| part.as_slice()))
             .filter_map(|part| known::Learned::of(part, key))
             .collect();
-        let mut known = self.write();
-        for learned in learned {
-            known.add(learned);
-        }
-        known.note(trimmed);
+        self.write().add(trimmed, learned);
     }
 
     /// The text with every known value replaced by [`REDACTED`].
@@ -526,6 +528,63 @@ mod tests {
         );
     }
 
+    /// As many lines as the values of one object may have, after a token, and the same in each later pass.
+    #[test]
+    fn nothing_that_an_object_names_is_forgotten_while_it_is_in_use() {
+        let redactor = Redactor::default();
+        let token = "fo1_canary-of-a-token-x7Kp2mQz";
+        let address = "postgres://app:canary-of-an-address@db.internal/app";
+        let line = |of: usize, number: usize| format!("line-{of:04}-{number:04}-x7Kp2mQz");
+        let bundle = |of: usize| {
+            let lines: Vec<String> = (0..128).map(|number| line(of, number)).collect();
+            lines.join("\n")
+        };
+        let all: Vec<String> = [token.to_owned(), address.to_owned()]
+            .into_iter()
+            .chain((0..23).map(bundle))
+            .collect();
+        let parts_of_all: usize = all.iter().map(|value| parts(value.as_bytes())).sum();
+        assert!(parts_of_all <= MOST_PARTS && parts_of_all > MOST_PARTS - 128);
+        for pass in 0..40 {
+            for value in &all {
+                redactor.learn(value.as_bytes());
+            }
+            // Values that change with every pass.
+            for number in 0..500 {
+                redactor.learn(format!("rotated-{pass:04}-{number:04}-x7Kp2mQz").as_bytes());
+            }
+            for value in [token, address, "canary-of-an-address"] {
+                assert_eq!(redactor.redact(value), REDACTED, "pass {pass}");
+            }
+            for of in 0..23 {
+                for number in [0, 64, 127] {
+                    let line = line(of, number);
+                    assert_eq!(redactor.redact(&line), REDACTED, "pass {pass}: {line}");
+                }
+            }
+        }
+    }
+
+    /// A line that a value shares with one that is no longer used, whichever was learned first.
+    #[test]
+    fn a_line_is_known_as_long_as_one_of_its_values() {
+        for used in [0, 1] {
+            let redactor = Redactor::default();
+            let shared = "shared-line-x7Kp2mQz-9fK2";
+            let values = ["first", "other"].map(|name| format!("{name}-own-line-9fK2\n{shared}"));
+            for value in &values {
+                redactor.learn(value.as_bytes());
+            }
+            for number in 0..10_000 {
+                redactor.learn(format!("rotated-{number:08}-x7Kp2mQz").as_bytes());
+                if number % 500 == 0 {
+                    redactor.learn(values[used].as_bytes());
+                }
+            }
+            assert_eq!(redactor.redact(shared), REDACTED, "{used}");
+        }
+    }
+
     #[test]
     fn a_redactor_forgets_the_oldest_values_before_it_grows_without_bound() {
         let redactor = Redactor::default();
@@ -535,7 +594,7 @@ mod tests {
         }
         assert_eq!(redactor.redact(&value(9_999)), REDACTED);
         assert_eq!(redactor.redact(&value(1)), value(1));
-        assert!(redactor.read().bytes() < 16 << 20);
+        assert!(redactor.read().bytes() < 24 << 20);
     }
 
     /// Sixteen values of 64 KiB that begin like each other, and a text that consists of such beginnings.

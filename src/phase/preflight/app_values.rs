@@ -10,7 +10,6 @@ use super::{
 use crate::{
     api::Reason,
     fly::{self, token},
-    plan::missing::kubectl,
 };
 
 /// A variable that Fly.io derives from `primary_region`.
@@ -79,20 +78,6 @@ pub fn token_fault(
         ),
         "remove that key from the Secret, and keep tokens in Secrets that `provision.secrets.from` does not name",
     ))
-}
-
-/// Why a Secret must not be given to the application: the spec names it for the token.
-pub fn token_secret_fault(namespace: &str, secret: &str) -> Fault {
-    Fault::new(
-        Reason::SecretInvalid,
-        format!(
-            "`provision.secrets.from` names the Secret {secret}, which holds the Fly token: the application would get it as an environment variable"
-        ),
-        format!(
-            "put the application's values into a Secret of their own with `{} create secret generic {secret}-app --from-literal=NAME=VALUE`, and name that one",
-            kubectl(namespace)
-        ),
-    )
 }
 
 /// What is doubtful about a value, and what to do if it was not meant.

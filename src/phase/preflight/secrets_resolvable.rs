@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 
 use super::{
     address::{self, Service},
-    app_values::{name_fault, token_fault, token_secret_fault},
+    app_values::{name_fault, token_fault},
     check::{Check, Fault, Finding},
 };
 use crate::{
@@ -77,8 +77,10 @@ impl Check for SecretsResolvable {
         let missing = |required: bool| {
             let secrets = target.preflight.missing.iter();
             // FlyConfigValid reports a missing fly.toml.
-            secrets.filter(move |(named, _)| {
-                named.kind == RefKind::Secret && named.required == required
+            secrets.filter(move |(named, missing)| {
+                // The token is in danger wherever its Secret is named, also after the go-live.
+                let required_here = named.required || is_of_the_token(missing);
+                named.kind == RefKind::Secret && required_here == required
             })
         };
         let all = || missing(true).map(|(_, missing)| missing);
@@ -92,11 +94,6 @@ impl Check for SecretsResolvable {
             Fault::new(missing.reason(), message, action)
         }));
         let token = &target.preflight.token_secret;
-        let from = target.provision.secrets.from.iter();
-        let mut names = from.map(|source| &source.secret_ref.name);
-        if let Some(secret) = names.find(|name| *name == token) {
-            faults.push(token_secret_fault(&target.preflight.namespace, secret));
-        }
         faults.extend(values.faults.iter().cloned());
         for (secret, keys) in &values.keys {
             // The whole Secret is refused already.
@@ -119,6 +116,11 @@ impl Check for SecretsResolvable {
         }
         Finding::passed("every Secret and key that the spec names exists")
     }
+}
+
+/// Whether the field names the Secret of the token.
+fn is_of_the_token(missing: &Missing) -> bool {
+    matches!(missing, Missing::HoldsToken { .. })
 }
 
 /// Secrets that are too much together are one fault. Pure.
@@ -292,13 +294,50 @@ notifications: [{webhook: {urlSecretRef: {name: slack, key: url}}}]
     }
 
     #[test]
-    fn the_secret_of_the_token_is_not_given_to_the_application() {
-        let spec = "provision: {secrets: {from: [{secretRef: {name: fly}}]}}";
-        let finding = SecretsResolvable.judge(&target(spec, &[]), &Values::default());
-        assert!(
-            matches!(&finding, Finding::Failed { reason: Reason::SecretInvalid, message, .. }
-                if message.contains("holds the Fly token")),
-            "{finding:?}"
-        );
+    fn the_secret_of_the_token_is_named_for_the_token_alone() {
+        let token = "{name: fly, key: token}";
+        let prometheus = |credentials: String| {
+            format!(
+                "observe: {{source: {{prometheus: {{url: 'https://p.example.org', {credentials}}}}}}}"
+            )
+        };
+        for (field, spec) in [
+            (
+                "provision.secrets.from[0].secretRef",
+                "provision: {secrets: {from: [{secretRef: {name: fly}, optional: true}]}}"
+                    .to_owned(),
+            ),
+            (
+                "observe.source.prometheus.tokenSecretRef",
+                prometheus(format!("tokenSecretRef: {token}")),
+            ),
+            (
+                "observe.source.prometheus.basicAuth.passwordSecretRef",
+                prometheus(format!(
+                    "basicAuth: {{usernameSecretRef: {{name: u, key: u}}, passwordSecretRef: {token}}}"
+                )),
+            ),
+            (
+                "notifications[0].webhook.urlSecretRef",
+                "notifications: [{webhook: {urlSecretRef: {name: fly, key: other}}}]".to_owned(),
+            ),
+            (
+                "provision.redis.external.urlSecretRef",
+                format!("provision: {{redis: {{external: {{urlSecretRef: {token}}}}}}}"),
+            ),
+            (
+                "integrations.mercadoPago.accessTokenSecretRef",
+                format!(
+                    "integrations: {{mercadoPago: {{path: /m, signingSecretRef: {{name: mp, key: s}}, accessTokenSecretRef: {token}}}}}"
+                ),
+            ),
+        ] {
+            let finding = SecretsResolvable.judge(&target(&spec, &[]), &Values::default());
+            let told = format!("spec.{field}: the Secret fly holds the Fly token");
+            assert!(
+                matches!(&finding, Finding::Failed { message, .. } if message.contains(&told)),
+                "{field}: {finding:?}"
+            );
+        }
     }
 }

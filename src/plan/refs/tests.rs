@@ -178,10 +178,11 @@ fn a_secret_that_only_the_serving_release_needs_takes_no_room_from_what_the_spec
         found.secrets.iter().map(|(name, _)| name.clone()).collect()
     };
     let mut found = named(MOST_BYTES);
-    let (bytes, keys) = (found.bytes, found.keys);
+    let size = |found: &Found| (found.size.bytes, found.size.keys, found.size.parts);
+    let before = size(&found);
     found.add_beside("large", Some(secret("large", MOST_BYTES)));
     assert_eq!(names(&found), ["of-the-spec"]);
-    assert_eq!((found.bytes, found.keys), (bytes, keys));
+    assert_eq!(size(&found), before);
     assert!(found.fits(), "what the spec names is not too much by it");
     assert!(
         found
@@ -200,4 +201,58 @@ fn a_secret_that_only_the_serving_release_needs_takes_no_room_from_what_the_spec
     let mut found = named(SMALL);
     found.add_beside("large", Some(secret("large", SMALL)));
     assert!(!found.fits() && found.left_out.is_empty());
+}
+
+#[test]
+fn the_token_goes_to_its_own_field_alone_whatever_else_names_its_secret() {
+    let mut refs = Refs::of(&[("fly", "token", "t"), ("fly", "url", "u")], &[]);
+    refs.token_secret = Some("fly".to_owned());
+    let reference = TokenSecretRef::default();
+    assert_eq!(refs.token(&reference).unwrap().expose_secret(), "t");
+    let apart = Some(holds_token("fly"));
+    assert_eq!(refs.secret("fly", "token").err(), apart);
+    assert_eq!(refs.secret("fly", "url").err(), apart);
+    assert_eq!(refs.secret_values("fly").err(), apart);
+    let missing = holds_token("fly");
+    assert_eq!(missing.reason(), Reason::SecretInvalid);
+    assert!(
+        missing
+            .action("shop")
+            .contains("a Secret of their own with `kubectl -n shop create")
+    );
+}
+
+/// What is to be redacted has a bound, so that nothing of it is ever forgotten.
+#[test]
+fn values_of_more_lines_than_are_redacted_are_too_much_and_the_token_is_kept_alone() {
+    let secret = |name: &str, data: serde_json::Value| -> Secret {
+        let object = serde_json::json!({"metadata": {"name": name}, "data": data});
+        serde_json::from_value(object).unwrap()
+    };
+    let text = |text: &str| ByteString(text.as_bytes().to_vec());
+    let bundle = (0..128).map(|number| format!("line-{number:04}-x7Kp2mQz"));
+    let bundle = bundle.collect::<Vec<_>>().join("\n");
+    let named: BTreeSet<_> = [(RefKind::Secret, "certs".to_owned())].into();
+    for (bundles, fits) in [(23, true), (40, false)] {
+        let mut found = Found {
+            most: MOST_BYTES,
+            ..Found::default()
+        };
+        let token = serde_json::json!({"token": text("fo1_canary"), "other": text("beside")});
+        found.add("fly", Either::Left(Some(secret("fly", token))));
+        let data: BTreeMap<String, ByteString> = (0..bundles)
+            .map(|number| (format!("ca{number}"), text(&bundle)))
+            .collect();
+        let certs = secret("certs", serde_json::json!(data));
+        found.add("certs", Either::Left(Some(certs)));
+        assert_eq!(found.fits(), fits, "{bundles}");
+        if !fits {
+            found.leave_out(&named, "fly");
+            let (name, kept) = found.secrets.pop().unwrap();
+            let data = kept.unwrap().data.unwrap();
+            assert_eq!((name.as_str(), found.secrets.len()), ("fly", 0));
+            assert_eq!(data["token"], text("fo1_canary"));
+            assert_eq!(data["other"], text(""));
+        }
+    }
 }

@@ -128,7 +128,7 @@ async fn naming_a_secret_needs_the_right_to_read_it_or_to_name_it() {
         .await
         .unwrap_err();
     assert!(
-        refusal.contains("user dev needs the verb `get` or `activate` on each Secret that is named now and was not before (mine, fly)"),
+        refusal.contains("user dev needs the verb `get` or `activate` on each Secret that is named now, in this field and for this address, and was not before (mine, fly)"),
         "{refusal}"
     );
     let command = format!(
@@ -259,8 +259,90 @@ async fn every_field_that_names_a_secret_is_asked_about() {
             }
         }
     }
-    // One of each that the table of names knows.
+    // One of each that the definition has.
     assert_eq!(fields.len(), 20, "{fields:?}");
+}
+
+/// What somebody else named is not sent on: neither in another field, by another key, nor to another
+/// address.
+#[tokio::test]
+async fn a_secret_that_is_named_already_is_not_sent_to_another_address_without_the_right() {
+    let (admin, namespace) = namespace("sent").await;
+    let credentials = |key: &str| {
+        json!({
+            "usernameSecretRef": {"name": "metrics", "key": "user"},
+            "passwordSecretRef": {"name": "metrics", "key": key},
+        })
+    };
+    let prometheus = |url: &str, more: Value| {
+        let mut prometheus = more;
+        prometheus["url"] = json!(url);
+        json!({"observe": {"source": {"prometheus": prometheus}}})
+    };
+    let source = |image: &str| {
+        json!({"deploy": {"source": {
+            "image": image, "policy": {"tag": {"name": "stable"}},
+            "credentialsSecretRef": {"name": "pull"},
+        }}})
+    };
+    let hook = |key: &str| {
+        json!({"notifications": [{
+            "webhook": {"urlSecretRef": {"name": "hook", "key": key}},
+            "keySecretRef": {"name": "hook", "key": "key"},
+        }]})
+    };
+    let ours = "https://prometheus.example.org";
+    let mut spec = source("ghcr.io/x/y");
+    spec["deploy"]["image"] = Value::Null;
+    merge(
+        &mut spec,
+        prometheus(ours, json!({"basicAuth": credentials("password")})),
+    );
+    merge(&mut spec, hook("url"));
+    let admins: Api<Activation> = Api::namespaced(admin, &namespace);
+    let params = PostParams::default();
+    admins.create(&params, &shop(spec)).await.unwrap();
+
+    let theirs = "https://evil.example.org";
+    let token = json!({"basicAuth": null, "tokenSecretRef": {"name": "fly", "key": "token"}});
+    for (what, body, name) in [
+        ("the token, to Prometheus", prometheus(ours, token), "fly"),
+        (
+            "another Prometheus",
+            prometheus(theirs, json!({})),
+            "metrics, metrics",
+        ),
+        (
+            "another key",
+            prometheus(ours, json!({"basicAuth": credentials("other")})),
+            "metrics",
+        ),
+        ("another registry", source("evil.example.org/x/y"), "pull"),
+        ("another receiver", hook("key"), "hook, hook"),
+        (
+            "another field",
+            json!({"integrations": {"webhooks": [{
+                "name": "w", "path": "/x", "header": "X-S", "secretRef": {"name": "hook", "key": "key"},
+            }]}}),
+            "hook",
+        ),
+        ("the application", from(&["metrics"]), "metrics"),
+    ] {
+        let refusal = patch("dev", &namespace, json!({"spec": body})).await;
+        let refusal = refusal.expect_err(what);
+        let told = format!("was not before ({name})");
+        assert!(refusal.contains(&told), "{what}: {refusal}");
+    }
+    // The same again, another image of the same registry, and other fields need nothing.
+    for body in [
+        prometheus(ours, json!({"basicAuth": credentials("password")})),
+        source("ghcr.io/x/z"),
+        json!({"deploy": {"scale": {"app": 2}}}),
+    ] {
+        patch("dev", &namespace, json!({"spec": body}))
+            .await
+            .unwrap();
+    }
 }
 
 #[tokio::test]

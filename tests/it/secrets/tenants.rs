@@ -50,7 +50,7 @@ async fn an_object_that_names_more_than_fits_is_refused_until_it_names_less() {
 
     let text = message(&status, "Ready");
     assert!(
-        text.contains("more than 2 MiB or 2000 keys in all"),
+        text.contains("more than 2 MiB, 2000 keys or 3072 values and lines of Secrets in all"),
         "{text}"
     );
     let next = status.next_action.clone().unwrap_or_default();
