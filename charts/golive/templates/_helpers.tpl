@@ -34,6 +34,10 @@ labels:
 {{- if .Values.crds.keep }}
 annotations:
   helm.sh/resource-policy: keep
+  # The same for those who would prune a definition that is no more rendered: every Activation, and with it
+  # every application, would be deleted with it.
+  argocd.argoproj.io/sync-options: Prune=false,Delete=false
+  kustomize.toolkit.fluxcd.io/prune: disabled
 {{- end }}
 {{- end -}}
 
