@@ -201,6 +201,29 @@ async fn the_repository_for_argo_cd_is_applied_in_its_waves() {
     assert_eq!(activations, 2);
 }
 
+/// The operator's namespace has its records, and an application goes with the namespace of its Activation.
+#[test]
+fn no_namespace_of_an_example_is_pruned() {
+    let mut namespaces = 0;
+    let folders = ["flux/infrastructure", "flux/apps", "argocd/golive"];
+    let folders = folders.map(|folder| root().join("examples/gitops").join(folder));
+    for object in folders.iter().flat_map(|folder| below(folder)) {
+        if object["kind"] != "Namespace" {
+            continue;
+        }
+        let annotations = &object["metadata"]["annotations"];
+        let flux = annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled";
+        let argo = annotations["argocd.argoproj.io/sync-options"] == "Prune=false,Delete=false";
+        assert!(flux, "{object}");
+        assert!(
+            argo || object["metadata"]["name"] != "golive-system",
+            "{object}"
+        );
+        namespaces += 1;
+    }
+    assert_eq!(namespaces, 4);
+}
+
 /// The values in both examples are values of the chart.
 #[test]
 fn the_values_of_the_examples_are_values_of_the_chart() {
