@@ -248,6 +248,27 @@ fn the_values_of_the_examples_are_values_of_the_chart() {
     }
 }
 
+/// A rollback by Helm takes the definitions back, and fields of every status with them.
+#[test]
+fn flux_takes_only_a_signed_chart_and_tries_again_without_a_rollback() {
+    let release = read(&root().join("examples/gitops/flux/infrastructure/golive/release.yaml"));
+    for action in ["install", "upgrade"] {
+        let action = &release[1]["spec"][action];
+        assert_eq!(action["strategy"]["name"], "RetryOnFailure");
+        assert!(action["remediation"].is_null(), "{action}");
+    }
+    let verify = &release[0]["spec"]["verify"];
+    assert_eq!(verify["provider"], "cosign");
+    let identity = &verify["matchOIDCIdentity"][0];
+    let page = std::fs::read_to_string(root().join("docs/install.md")).unwrap();
+    let page = page.replace("\\.", ".");
+    for field in ["issuer", "subject"] {
+        let text = identity[field].as_str().unwrap().replace("\\.", ".");
+        let text = text.trim_start_matches('^').trim_end_matches('$');
+        assert!(page.contains(text), "{text}");
+    }
+}
+
 /// Both patches are taken for the ConfigMap that Argo CD reads.
 #[tokio::test]
 async fn the_patches_for_argo_cd_are_taken_by_its_config_map() {
