@@ -12,6 +12,16 @@ use super::{Activation, ActivationApproval, words};
 /// Longest message of a condition. Source: metav1.Condition.
 const CONDITION_MESSAGE: i64 = 32_768;
 
+/// Annotations that keep other tools from pruning a definition: every object of its kind would be deleted
+/// with it, and every application with its Activation.
+const KEPT: &[(&str, &str)] = &[
+    (
+        "argocd.argoproj.io/sync-options",
+        "Prune=false,Delete=false",
+    ),
+    ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+];
+
 /// The CustomResourceDefinitions of this group: Activation, ActivationApproval.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
@@ -29,6 +39,9 @@ pub fn schema(crd: &CustomResourceDefinition) -> Option<&JSONSchemaProps> {
 }
 
 fn installed(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let kept = KEPT.iter();
+    let kept = kept.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    crd.metadata.annotations = Some(kept.collect());
     let is_activation = crd.spec.names.kind == "Activation";
     let description = if is_activation { ACTIVATION } else { APPROVAL };
     for version in &mut crd.spec.versions {

@@ -136,16 +136,17 @@ fn chart_crds(crds: &[String]) -> Result<String, Error> {
     let mut text = heading("src/api");
     text.push_str("{{- if .Values.crds.install }}\n");
     for crd in crds {
-        let (before, after) = crd.split_once("metadata:\n").ok_or(Error::Missing {
-            file: "crds",
-            part: "metadata",
-        })?;
+        let missing = |part| Error::Missing { file: "crds", part };
+        let (before, after) = crd.split_once("metadata:\n").ok_or(missing("metadata"))?;
+        let (metadata, spec) = after.split_once("\nspec:\n").ok_or(missing("spec"))?;
+        let name = field(metadata, "name").ok_or(missing("name"))?;
         let before = before.split_once('\n').map_or("", |(_, rest)| rest);
         // A text of the definition must not be read as a template.
-        let after = after.replace("{{", "{{ \"{{\" }}");
+        let spec = spec.replace("{{", "{{ \"{{\" }}");
         let _ = write!(
             text,
-            "---\n{before}metadata:\n  {{{{- include \"golive.crdMetadata\" . | nindent 2 }}}}\n{after}"
+            "---\n{before}metadata:\n  {{{{- include \"golive.crdMetadata\" . | nindent 2 }}}}\n  \
+             name: {name}\nspec:\n{spec}"
         );
     }
     text.push_str("{{- end }}\n");

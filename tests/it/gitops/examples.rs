@@ -201,6 +201,29 @@ async fn the_repository_for_argo_cd_is_applied_in_its_waves() {
     assert_eq!(activations, 2);
 }
 
+/// The operator's namespace has its records, and an application goes with the namespace of its Activation.
+#[test]
+fn no_namespace_of_an_example_is_pruned() {
+    let mut namespaces = 0;
+    let folders = ["flux/infrastructure", "flux/apps", "argocd/golive"];
+    let folders = folders.map(|folder| root().join("examples/gitops").join(folder));
+    for object in folders.iter().flat_map(|folder| below(folder)) {
+        if object["kind"] != "Namespace" {
+            continue;
+        }
+        let annotations = &object["metadata"]["annotations"];
+        let flux = annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled";
+        let argo = annotations["argocd.argoproj.io/sync-options"] == "Prune=false,Delete=false";
+        assert!(flux, "{object}");
+        assert!(
+            argo || object["metadata"]["name"] != "golive-system",
+            "{object}"
+        );
+        namespaces += 1;
+    }
+    assert_eq!(namespaces, 4);
+}
+
 /// The values in both examples are values of the chart.
 #[test]
 fn the_values_of_the_examples_are_values_of_the_chart() {
@@ -222,6 +245,27 @@ fn the_values_of_the_examples_are_values_of_the_chart() {
             file.to_str().unwrap(),
         ];
         crate::support::published::helm("template", &flags).unwrap();
+    }
+}
+
+/// A rollback by Helm takes the definitions back, and fields of every status with them.
+#[test]
+fn flux_takes_only_a_signed_chart_and_tries_again_without_a_rollback() {
+    let release = read(&root().join("examples/gitops/flux/infrastructure/golive/release.yaml"));
+    for action in ["install", "upgrade"] {
+        let action = &release[1]["spec"][action];
+        assert_eq!(action["strategy"]["name"], "RetryOnFailure");
+        assert!(action["remediation"].is_null(), "{action}");
+    }
+    let verify = &release[0]["spec"]["verify"];
+    assert_eq!(verify["provider"], "cosign");
+    let identity = &verify["matchOIDCIdentity"][0];
+    let page = std::fs::read_to_string(root().join("docs/install.md")).unwrap();
+    let page = page.replace("\\.", ".");
+    for field in ["issuer", "subject"] {
+        let text = identity[field].as_str().unwrap().replace("\\.", ".");
+        let text = text.trim_start_matches('^').trim_end_matches('$');
+        assert!(page.contains(text), "{text}");
     }
 }
 

@@ -8,7 +8,7 @@
     reason = "a helper fails its test by a panic"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube_env::ControlPlane;
 use serde_json::{Value, json};
@@ -171,6 +171,53 @@ fn the_chart_has_no_complaint_of_lint() {
 }
 
 #[test]
+fn a_name_that_yaml_reads_as_something_else_stays_a_name() {
+    let values = json!({
+        "scope": "Namespaces", "namespaces": ["123", "on"], "priorityClassName": "123",
+        "networkPolicy": {"monitoringNamespace": "123"},
+    });
+    let made = rendered("456", &values).unwrap();
+    let mut namespaces = BTreeSet::new();
+    for object in objects(&made.manifest) {
+        let namespace = &object["metadata"]["namespace"];
+        if !namespace.is_null() {
+            namespaces.insert(namespace.as_str().unwrap().to_owned());
+        }
+        let class = &object["spec"]["template"]["spec"]["priorityClassName"];
+        assert!(object["kind"] != "Deployment" || class == "123", "{class}");
+        let from = &object["spec"]["ingress"][0]["from"][0]["namespaceSelector"]["matchLabels"];
+        let from = &from["kubernetes.io/metadata.name"];
+        assert!(object["kind"] != "NetworkPolicy" || from == "123", "{from}");
+    }
+    let expected = ["123", "456", "on"].map(str::to_owned);
+    assert_eq!(namespaces, BTreeSet::from(expected));
+}
+
+/// Values with these further variables.
+fn extra(names: &[&str]) -> Value {
+    let variable = |name: &&str| json!({"name": name, "value": "x"});
+    let variables: Vec<Value> = names.iter().map(variable).collect();
+    json!({"extraEnv": variables})
+}
+
+/// A variable that the chart sets and `extraEnv` may set again would be there twice.
+#[test]
+fn every_variable_that_the_chart_sets_is_refused_as_a_further_one() {
+    let values = json!({"scope": "Namespaces", "namespaces": ["default"]});
+    let made = rendered("golive-system", &values).unwrap();
+    let all = objects(&made.manifest);
+    let deployment = all.iter().find(|object| object["kind"] == "Deployment");
+    let container = &deployment.unwrap()["spec"]["template"]["spec"]["containers"][0];
+    let variables = container["env"].as_array().unwrap();
+    assert!(variables.len() > 5, "{variables:?}");
+    for variable in variables {
+        let name = variable["name"].as_str().unwrap();
+        let refused = rendered("golive-system", &extra(&[name])).unwrap_err();
+        assert!(refused.contains(name), "{refused}");
+    }
+}
+
+#[test]
 fn a_value_that_is_unknown_or_wrong_is_refused_and_named() {
     for (values, named) in [
         (json!({"replica": 3}), "replica"),
@@ -191,6 +238,21 @@ fn a_value_that_is_unknown_or_wrong_is_refused_and_named() {
         (
             json!({"networkPolicy": {"egressPorts": [70000]}}),
             "egressPorts",
+        ),
+        (
+            // A rule without ports allows all of them.
+            json!({"networkPolicy": {"egressPorts": []}}),
+            "egressPorts",
+        ),
+        (extra(&["GOLIVE_LOG"]), "settings.log"),
+        (extra(&["GOLIVE_NAMESPACE"]), "`scope` and `namespaces`"),
+        (extra(&["GOLIVE_OWN_NAMESPACE"]), "GOLIVE_OWN_NAMESPACE"),
+        (extra(&["GOLIVE_LEASE_NAME"]), "GOLIVE_LEASE_NAME"),
+        (extra(&["GOLIVE_LISTEN"]), "GOLIVE_LISTEN"),
+        (extra(&["GOLIVE_SETTLE", "GOLIVE_SETTLE"]), "set twice"),
+        (
+            json!({"podLabels": {"app.kubernetes.io/name": "x"}}),
+            "app.kubernetes.io/name is set by the chart",
         ),
         (
             json!({"scope": "Namespaces"}),
@@ -268,6 +330,13 @@ fn the_chart_and_the_manifests_install_the_same_objects() {
             json!({"scope": "SelectedNamespaces"}),
             "manifests/overlays/selected-namespaces",
         ),
+        (
+            json!({
+                "replicas": 3, "topologySpread": "DoNotSchedule",
+                "priorityClassName": "system-cluster-critical",
+            }),
+            "manifests/overlays/high-availability",
+        ),
     ] {
         let made = rendered("golive-system", &values).unwrap();
         let (chart, manifests) = (
@@ -307,10 +376,14 @@ fn the_chart_has_the_version_of_the_program_and_the_definitions_of_the_repositor
             );
             let ours = objects(&std::fs::read_to_string(root().join(file)).unwrap()).remove(0);
             assert_eq!(object["spec"], ours["spec"]);
-            assert_eq!(
-                object["metadata"]["annotations"]["helm.sh/resource-policy"],
-                "keep"
-            );
+            // By each of these another tool is kept from pruning it, and every Activation with it.
+            let annotations = &object["metadata"]["annotations"];
+            assert_eq!(annotations["helm.sh/resource-policy"], "keep");
+            for annotations in [annotations, &ours["metadata"]["annotations"]] {
+                let argo = &annotations["argocd.argoproj.io/sync-options"];
+                assert_eq!(*argo, "Prune=false,Delete=false");
+                assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled");
+            }
             found += 1;
         }
     }

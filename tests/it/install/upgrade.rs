@@ -87,7 +87,20 @@ fn copy(from: &Path, to: &Path) {
 
 /// One action of Helm on the release `golive`, with the rights of the administrator.
 async fn act(cluster: &Cluster, action: &'static str, chart: &Path) -> Rendered {
+    act_with(cluster, action, chart, &json!({})).await
+}
+
+/// The same with values.
+async fn act_with(
+    cluster: &Cluster,
+    action: &'static str,
+    chart: &Path,
+    values: &Value,
+) -> Rendered {
     let (kubeconfig, chart) = (cluster.kubeconfig().to_owned(), chart.to_owned());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("values.yaml");
+    std::fs::write(&file, values.to_string()).unwrap();
     let done = tokio::task::spawn_blocking(move || {
         let mut flags = vec![
             "--kubeconfig",
@@ -97,6 +110,7 @@ async fn act(cluster: &Cluster, action: &'static str, chart: &Path) -> Rendered 
         ];
         if ["install", "upgrade"].contains(&action) {
             flags.extend(["--chart", chart.to_str().unwrap()]);
+            flags.extend(["--values", file.to_str().unwrap()]);
         }
         helm(action, &flags)
     });
@@ -126,6 +140,52 @@ async fn end_the_test_pod(client: &Client) {
     pods.patch_subresource("status", &name, &PatchParams::default(), &ended)
         .await
         .unwrap();
+}
+
+/// As the pages say: the former image, with the definitions of today.
+async fn goes_back_by_the_image(cluster: &Cluster, client: &Client) {
+    let former = json!({"image": {"tag": "0.0.9"}});
+    act_with(cluster, "upgrade", &chart(), &former).await;
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), HOME);
+    let deployment = serde_json::to_value(deployments.get("golive").await.unwrap()).unwrap();
+    let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert!(image.as_str().unwrap().ends_with(":0.0.9"), "{image}");
+    assert!(
+        knows_the_new_field(client).await,
+        "the definition is not taken back"
+    );
+}
+
+/// As the pages say of `crds.keep: false`: an Activation that is left keeps the definition in deletion.
+async fn without_keep_the_definition_waits_for_the_last_activation(
+    cluster: &Cluster,
+    client: &Client,
+) {
+    let activations: Api<Activation> = Api::namespaced(client.clone(), "default");
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let finalizers = async |list: Value| {
+        let patch = json!({"metadata": {"finalizers": list}});
+        let patch = Patch::Merge(&patch);
+        let params = PatchParams::default();
+        activations.patch("hola", &params, &patch).await.unwrap()
+    };
+    finalizers(json!(["golive.dev/activation"])).await;
+    let goes = json!({"crds": {"keep": false}});
+    act_with(cluster, "upgrade", &chart(), &goes).await;
+    act(cluster, "uninstall", &chart()).await;
+    eventually("the Activation to be in deletion", async || {
+        let hola = activations.get("hola").await.ok()?;
+        hola.metadata.deletion_timestamp
+    })
+    .await;
+    let definition = definitions.get("activations.golive.dev").await.unwrap();
+    assert!(definition.metadata.deletion_timestamp.is_some());
+    finalizers(Value::Null).await;
+    eventually("the definition to go", async || {
+        let found = definitions.get_opt("activations.golive.dev").await.ok()?;
+        found.is_none().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,4 +247,6 @@ async fn a_release_is_upgraded_with_its_definitions_and_uninstalled_without_losi
     act(cluster, "install", &chart()).await;
     assert_eq!(activations.get("hola").await.unwrap().metadata.uid, uid);
     assert!(deployments.get_opt("golive").await.unwrap().is_some());
+    goes_back_by_the_image(cluster, &client).await;
+    without_keep_the_definition_waits_for_the_last_activation(cluster, &client).await;
 }

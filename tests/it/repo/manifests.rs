@@ -288,6 +288,21 @@ fn an_overlay_leaves_the_operator_no_role_of_the_cluster_that_it_takes_away() {
     for overlay in [&one, &selected] {
         assert_eq!(names(overlay, "ValidatingAdmissionPolicy").len(), 9);
     }
+    // Apply removes nothing: the page names what must go by hand, and no more.
+    let page = std::fs::read_to_string(root().join("docs/install.md")).unwrap();
+    let base = ["golive-operator", "golive-reviewer"];
+    for (overlay, objects) in [("namespaced", &one), ("selected-namespaces", &selected)] {
+        let kept = names(objects, "ClusterRoleBinding");
+        let gone: Vec<&str> = base
+            .into_iter()
+            .filter(|name| !kept.contains(&(*name).to_owned()))
+            .collect();
+        let row = format!(
+            "- to `{overlay}`: `kubectl delete clusterrolebinding {}`\n",
+            gone.join(" ")
+        );
+        assert!(page.contains(&row), "{row}");
+    }
 }
 
 #[test]

@@ -105,6 +105,51 @@ fn every_base_image_is_pinned_by_its_digest_and_the_image_has_its_labels() {
     assert!(text.contains(&format!("ARG VERSION={}\n", env!("CARGO_PKG_VERSION"))));
 }
 
+/// A program that is linked to the libraries of its builder does not start on older systems.
+#[test]
+fn the_plugin_for_linux_is_static_and_every_job_has_the_compiler_of_the_image() {
+    let workflow = workflow();
+    let plugin = &workflow["jobs"]["plugin"];
+    let mut linux = 0;
+    for platform in plugin["strategy"]["matrix"]["include"].as_array().unwrap() {
+        let target = platform["target"].as_str().unwrap();
+        let arch = match platform["arch"].as_str().unwrap() {
+            "amd64" => "x86_64",
+            _ => "aarch64",
+        };
+        assert!(target.starts_with(arch), "{platform}");
+        if platform["os"] == "linux" {
+            assert!(target.ends_with("-linux-musl"), "{platform}");
+            linux += 1;
+        }
+    }
+    assert_eq!(linux, 2);
+    let built = plugin.to_string();
+    assert!(built.contains("--bin kubectl-golive --target ${{ matrix.target }}"));
+    assert!(built.contains("target/${{ matrix.target }}/release/kubectl-golive"));
+
+    let version = env!("CARGO_PKG_RUST_VERSION");
+    assert_eq!(workflow["env"]["RUSTUP_TOOLCHAIN"], version);
+    assert!(read("Dockerfile").contains(&format!("FROM rust:{version}-alpine@")));
+    for (name, job) in workflow["jobs"].as_object().unwrap() {
+        let text = job["steps"].to_string();
+        assert!(
+            !text.contains("cargo ") || text.contains("rustup toolchain install"),
+            "{name}"
+        );
+    }
+}
+
+/// What `make test` leaves out, because it builds everything anew.
+#[test]
+fn a_release_is_checked_alone_in_an_empty_root_and_by_a_second_build() {
+    let workflow = workflow();
+    let check = workflow["jobs"]["check"]["steps"].to_string();
+    for needed in [".ci/run", "make test-alone", "make reproducible"] {
+        assert!(check.contains(needed), "{needed}");
+    }
+}
+
 fn script(name: &str, args: &[&str]) -> (bool, String) {
     let output = Command::new("sh")
         .arg(root().join(".github/release").join(name))

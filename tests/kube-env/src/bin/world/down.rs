@@ -57,8 +57,7 @@ pub async fn down(place: &Place) -> Result<(), Fault> {
         say!(
             "In your own cluster these are left, on purpose. To remove them:\n  \
              kubectl delete namespace cabanas   # after its Activations are deleted\n  \
-             kubectl delete -k manifests/base --ignore-not-found\n  \
-             kubectl delete -f crds/ --ignore-not-found"
+             then, if no other Golive is in it: docs/install.md, \"Uninstall\""
         );
     }
     Ok(())
