@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::connect::{self, Connection};
-use super::output::{Output, say, show};
+use super::output::{Output, TIMED_OUT, say, show};
 use super::refused::Refused;
 use super::status::{SiteState, SpecState, is_retry_open, report};
 use super::style::Line;
@@ -23,8 +23,6 @@ const POLL: Duration = Duration::from_millis(500);
 const HAS_FAILED: u8 = 3;
 /// Exit code: a person must act first.
 const NEEDS_PERSON: u8 = 4;
-/// Exit code: the time is over.
-const TIMED_OUT: u8 = 5;
 
 /// Arguments of `wait`.
 #[derive(Debug, clap::Args)]
