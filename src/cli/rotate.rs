@@ -11,7 +11,8 @@ use crate::{api::Activation, store::generated::ANNOTATION_ROTATE};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Golive generates new values for all secrets of `provision.secrets.generate` and deploys them by the
-strategy of the application. Previous values are kept for `rotation.overlap`. Values that you provide
+strategy of the application. All together: one release has one set of values, and the machines are updated
+once, not once for each. Previous values are kept for `rotation.overlap`. Values that you provide
 in a Secret of your own are not changed: write a new value there.
 
 You need the ClusterRoles activation-view and activation-edit.
