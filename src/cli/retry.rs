@@ -119,7 +119,11 @@ mod tests {
             let token = patch["metadata"]["annotations"][ANNOTATION_RETRY_FROM].as_str();
             assert_eq!(plan::retry_from(token.unwrap()), Some(*phase));
             let reconcile = &patch["metadata"]["annotations"][ANNOTATION_RECONCILE];
-            assert_eq!(reconcile.as_str(), token, "one token, which is handled at once");
+            assert_eq!(
+                reconcile.as_str(),
+                token,
+                "one token, which is handled at once"
+            );
         }
         assert_ne!(patch(None, at(1)), patch(None, at(2)));
     }

@@ -77,9 +77,8 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
 fn patch(activation: &Activation, token: &str) -> Value {
     let status = activation.status.as_ref();
     let suspended = activation.spec.suspend
-        || status.is_some_and(|status| {
-            condition::is_true(&status.conditions, ConditionType::Suspended)
-        });
+        || status
+            .is_some_and(|status| condition::is_true(&status.conditions, ConditionType::Suspended));
     let annotations = if suspended {
         json!({ANNOTATION_ROTATE: token})
     } else {

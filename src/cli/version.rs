@@ -199,9 +199,10 @@ fn difference(operator: Option<&str>, client: &str) -> (Tone, &'static str) {
             Tone::Warn,
             "  older than this program; update the operator, or use its kubectl golive",
         ),
-        (Some(theirs), Some(ours)) if theirs > ours => {
-            (Tone::Warn, "  newer than this program; update kubectl golive")
-        }
+        (Some(theirs), Some(ours)) if theirs > ours => (
+            Tone::Warn,
+            "  newer than this program; update kubectl golive",
+        ),
         (Some(_), Some(_)) => (Tone::Good, "  the same version as this program"),
         _ => (Tone::Dim, "  its version is not known"),
     }

@@ -566,7 +566,11 @@ mod tests {
         let rotated = || json!({"golive.dev/reconcile-requested-at": time});
         assert!(open(rotated(), Value::Null, Value::Null));
         assert!(open(rotated(), json!(before), Value::Null));
-        assert!(open(rotated(), json!(format!("Deploy/{before}")), Value::Null));
+        assert!(open(
+            rotated(),
+            json!(format!("Deploy/{before}")),
+            Value::Null
+        ));
         assert!(!open(rotated(), json!(time), Value::Null));
         // An older one stays beside what was handled since.
         let older = json!({"golive.dev/reconcile-requested-at": before});

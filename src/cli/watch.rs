@@ -110,7 +110,7 @@ impl Known {
     }
 
     /// Keeps what was read. Of what cannot be read there is one warning for each object: it must not hide
-    /// the others, nor what was shown of it.
+    /// the others.
     fn keep(&mut self, key: Key, found: DeserializeGuard<Activation>) -> Option<String> {
         match found.0 {
             Ok(one) => {

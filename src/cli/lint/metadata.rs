@@ -138,7 +138,8 @@ fn owners(given: Option<&Value>, wrong: &mut Vec<String>) {
 }
 
 /// What a value of a label is, and the last part of a key.
-const LABEL: &str = "letters, digits, -, _ and ., at most 63 characters, a letter or digit at both ends";
+const LABEL: &str =
+    "letters, digits, -, _ and ., at most 63 characters, a letter or digit at both ends";
 
 /// What a key is.
 const QUALIFIED: &str = "letters, digits, -, _ and ., at most 63 characters, a letter or digit at both ends, and before it, if wanted, a domain and /";
@@ -261,7 +262,10 @@ mod tests {
                 json!({"name": "shop", "labels": {"Example.com/team": "a"}}),
                 "is no key",
             ),
-            (json!({"name": "shop", "labels": {"a/b/c": "d"}}), "is no key"),
+            (
+                json!({"name": "shop", "labels": {"a/b/c": "d"}}),
+                "is no key",
+            ),
             (
                 json!({"name": "shop", "annotations": {"Bad Key": "c"}}),
                 "metadata.annotations: \"Bad Key\" is no key",

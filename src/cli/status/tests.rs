@@ -82,7 +82,10 @@ fn what_is_fine_is_hidden_and_what_is_not_comes_first() {
 
 #[test]
 fn a_long_text_is_said_once_and_referred_to() {
-    let long = format!("release 2 serves again, because {}", "it failed ".repeat(20));
+    let long = format!(
+        "release 2 serves again, because {}",
+        "it failed ".repeat(20)
+    );
     let long = long.trim();
     let object: Activation = serde_json::from_value(serde_json::json!({
         "metadata": {"name": "shop", "namespace": "prod", "generation": 1},
