@@ -581,6 +581,22 @@ mod tests {
         assert!(open(retried(), Value::Null, json!(before)));
         assert!(!open(retried(), json!(time), json!(time)));
         assert!(!open(json!({}), Value::Null, Value::Null));
+
+        // During a suspension none is handled, and none is after it.
+        for (resumed, expected) in [(before, true), ("2026-01-01T00:02:00Z", false)] {
+            let mut object = object(
+                2,
+                &[READY, LIVE, ("Suspended", "False", "Resumed")],
+                "Succeeded",
+            );
+            let status = object.status.as_mut().unwrap();
+            let suspended = status.conditions.last_mut().unwrap();
+            suspended.last_transition_time = serde_json::from_value(json!(resumed)).unwrap();
+            for requested in [rotated(), retried()] {
+                object.metadata.annotations = serde_json::from_value(requested).unwrap();
+                assert_eq!(is_request_open(&object), expected, "{resumed}");
+            }
+        }
     }
 
     #[test]

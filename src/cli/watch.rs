@@ -365,6 +365,7 @@ mod tests {
     /// One of a later version of the operator.
     fn later() -> DeserializeGuard<Activation> {
         serde_json::from_value(json!({
+            "apiVersion": "golive.dev/v1alpha1", "kind": "Activation",
             "metadata": {"name": "later", "namespace": "prod"},
             "spec": {"organization": "o", "app": "later", "region": "eze", "mode": "Dream",
                 "deploy": {"image": "x:1"}},

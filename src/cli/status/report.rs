@@ -248,15 +248,27 @@ pub(in crate::cli) fn is_retry_open(activation: &Activation) -> bool {
 
 /// Whether something was requested that the operator has not taken up yet: a retry, or what has a
 /// reconcile requested with it, such as a rotation. Tokens that are no times say nothing, see above; nor
-/// does one that is older than the one that was handled last.
+/// does one that is older than the one that was handled last, or of before the end of a suspension, during
+/// which none is handled.
 pub(in crate::cli) fn is_request_open(activation: &Activation) -> bool {
-    if is_retry_open(activation) {
+    let status = activation.status.as_ref();
+    let time = |token: &str| token.parse::<Timestamp>().ok();
+    let suspended = status.and_then(|status| find(status, ConditionType::Suspended));
+    let resumed = suspended.filter(|found| found.status == "False");
+    let resumed = resumed.map(|found| found.last_transition_time.0);
+    let counts = |token: &str| {
+        let requested = token.rsplit('/').next().and_then(time);
+        requested.is_some_and(|requested| resumed.is_none_or(|resumed| resumed < requested))
+    };
+    let annotations = activation.annotations();
+    let retries = [ANNOTATION_RETRY, ANNOTATION_RETRY_FROM];
+    let mut retries = retries.iter().filter_map(|key| annotations.get(*key));
+    if is_retry_open(activation) && retries.any(|token| counts(token)) {
         return true;
     }
-    let status = activation.status.as_ref();
     let handled = status.and_then(|status| status.last_handled_reconcile_at.as_deref());
-    let time = |token: &str| token.parse::<Timestamp>().ok();
-    let requested = activation.annotations().get(ANNOTATION_RECONCILE);
+    let requested = annotations.get(ANNOTATION_RECONCILE);
+    let requested = requested.filter(|token| counts(token));
     let Some(requested) = requested.filter(|token| Some(token.as_str()) != handled) else {
         return false;
     };
