@@ -186,7 +186,14 @@ fn wanted(root: &Grammar, words: &[String]) -> Wanted {
         return values(arg, partial);
     }
     if partial.starts_with('-') {
-        return flags(command, partial);
+        // The shell puts what is before the `=` in front of each candidate.
+        return match partial.split_once('=') {
+            Some((name, value)) => match flag(command, name).filter(|arg| takes_value(arg)) {
+                Some(arg) => values(arg, value),
+                None => Wanted::Words(Vec::new()),
+            },
+            None => flags(command, partial),
+        };
     }
     if command.has_subcommands() {
         let subs = command.get_subcommands().filter(|sub| !sub.is_hide_set());
@@ -275,6 +282,9 @@ mod tests {
         assert_eq!(of("retry --yes sh"), Wanted::Activations("sh".to_owned()));
         assert_eq!(words(of("retry shop --fr")), ["--from"]);
         assert_eq!(words(of("retry shop --from D")), ["Deploy"]);
+        assert_eq!(words(of("retry shop --from=D")), ["Deploy"]);
+        assert_eq!(of("retry --file=x"), Wanted::Files);
+        assert_eq!(words(of("retry --yes=x")), [""; 0]);
         assert_eq!(of("retry --file x"), Wanted::Files);
         assert_eq!(words(of("retry shop more")), [""; 0]);
         assert_eq!(words(of("explain NotHeal")), ["NotHealthy"]);

@@ -8,7 +8,7 @@ use kube::{
     Api, Client, Config,
     api::{ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
-    core::DeserializeGuard,
+    core::{DeserializeGuard, error_boundary::InvalidObject},
 };
 use serde_json::Value;
 
@@ -201,12 +201,12 @@ impl Connected {
         }
     }
 
-    /// Where Activations are listed and watched.
-    pub(super) fn selected(&self, selection: &Selection) -> Api<Activation> {
+    /// Where Activations are listed and watched. One that this program cannot read hides no other.
+    pub(super) fn selected(&self, selection: &Selection) -> Api<DeserializeGuard<Activation>> {
         if selection.everywhere() {
             Api::all(self.kube.clone())
         } else {
-            self.activations()
+            Api::namespaced(self.kube.clone(), &self.namespace)
         }
     }
 
@@ -217,12 +217,7 @@ impl Connected {
         if let Some(labels) = selection.labels() {
             params = params.labels(labels);
         }
-        let api: Api<DeserializeGuard<Activation>> = if selection.everywhere() {
-            Api::all(self.kube.clone())
-        } else {
-            Api::namespaced(self.kube.clone(), &self.namespace)
-        };
-        match api.list(&params).await {
+        match self.selected(selection).list(&params).await {
             Ok(list) => {
                 let (mut items, warnings) = readable(list.items);
                 for warning in warnings {
@@ -273,18 +268,21 @@ fn readable(found: Vec<DeserializeGuard<Activation>>) -> (Vec<Activation>, Vec<S
     for one in found {
         match one.0 {
             Ok(activation) => items.push(activation),
-            Err(invalid) => {
-                let metadata = invalid.metadata;
-                warnings.push(format!(
-                    "this program cannot read Activation {}/{}: {}; see whether the versions fit: kubectl golive version",
-                    metadata.namespace.unwrap_or_default(),
-                    metadata.name.unwrap_or_default(),
-                    invalid.error
-                ));
-            }
+            Err(invalid) => warnings.push(unreadable(&invalid)),
         }
     }
     (items, warnings)
+}
+
+/// What is said of an Activation that this program cannot read.
+pub(super) fn unreadable(invalid: &InvalidObject) -> String {
+    let metadata = &invalid.metadata;
+    format!(
+        "this program cannot read Activation {}/{}: {}; see whether the versions fit: kubectl golive version",
+        metadata.namespace.as_deref().unwrap_or_default(),
+        metadata.name.as_deref().unwrap_or_default(),
+        invalid.error
+    )
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::confirm::{NotConfirmed, confirm};
 use super::connect::{self, Connected, Connection};
-use super::output::{Output, say, show};
+use super::output::{Output, TIMED_OUT, say, show};
 use super::plan::{self, Plan};
 use super::refused::{Refused, Role};
 use super::style::Paint;
@@ -33,6 +33,8 @@ The plan is printed, and you are asked before it is approved. The approval is ab
 the plan changes, the gate asks again. After a rejection or an expired gate, approving opens the gate.
 A plan whose changes are not all known or listed is approved only with --digest.
 
+The exit code is 5 when the operator has not said within --timeout whether the decision counts.
+
 You need the verb `approve` on the Activation: the ClusterRole activation-approver has it.
 
 Examples:
@@ -49,6 +51,7 @@ pub(super) struct ApproveArgs {
 #[command(after_help = "\
 The plan is printed, and you are asked before it is rejected. One rejection stops the Activation before
 the gate's phase, until you approve, or the spec changes.
+The exit code is 5 when the operator has not said within --timeout whether the decision counts.
 
 You need the verb `approve` on the Activation: the ClusterRole activation-approver has it.
 
@@ -247,14 +250,20 @@ async fn judged(
                 "kubectl -n {} get activationapproval {name} -o wide",
                 connected.namespace
             );
-            return Ok(Output {
-                warnings: vec![format!(
-                    "the operator has not said yet whether it counts; see `{command}`"
-                )],
-                ..Output::default()
-            });
+            return Ok(unsaid(&command, limit));
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The end of a wait for what the operator says. Who does not wait at all has asked for no more. Pure.
+fn unsaid(command: &str, limit: Duration) -> Output {
+    Output {
+        warnings: vec![format!(
+            "the operator has not said yet whether it counts; see `{command}`"
+        )],
+        code: if limit.is_zero() { 0 } else { TIMED_OUT },
+        ..Output::default()
     }
 }
 
@@ -414,6 +423,13 @@ mod tests {
             ]},
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn a_decision_of_which_nobody_knows_whether_it_counts_is_not_done() {
+        let late = unsaid("kubectl get", Duration::from_secs(30));
+        assert_eq!((late.code, late.warnings.len()), (TIMED_OUT, 1));
+        assert_eq!(unsaid("kubectl get", Duration::ZERO).code, 0);
     }
 
     #[test]

@@ -10,13 +10,15 @@ use super::connect::{self, Connection};
 use super::output::Output;
 use super::style::{Line, Paint, Tone};
 use crate::api::duration::Duration as Length;
-use crate::fly::{self, Client, Endpoints, Fly, HttpOptions, LogLine, Token};
+use crate::fly::{self, Client, Endpoints, Fly, HttpOptions, LogLine, Machine, Token};
+use crate::phase::{deploy::fleet::slots, marks::SLOT_KEY};
 
 /// Where flyctl looks for a token, too.
 const TOKENS: [&str; 2] = ["FLY_ACCESS_TOKEN", "FLY_API_TOKEN"];
 
-/// Another address of Fly.io's API, as for flyctl.
+/// Other addresses of Fly.io: of its API and of the Machines API, as for flyctl.
 const BASE: &str = "FLY_API_BASE_URL";
+const MACHINES_BASE: &str = "FLY_FLAPS_BASE_URL";
 
 /// How often Fly.io is asked for new lines.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -25,7 +27,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Lines of all machines of the app, oldest first: also those of the release command, which runs in a
-machine of its own (the step ReleaseCommand names it). Fly.io returns about the last hundred lines.
+machine of its own; --release-command shows those of its last run alone. Fly.io returns about the last
+hundred lines.
 
 You need the ClusterRole activation-view, and a token of Fly.io that may read the app, in
 FLY_ACCESS_TOKEN or FLY_API_TOKEN, as for flyctl: fly tokens create readonly ORG
@@ -33,6 +36,7 @@ FLY_ACCESS_TOKEN or FLY_API_TOKEN, as for flyctl: fly tokens create readonly ORG
 Examples:
   kubectl golive logs shop -n prod
   kubectl golive logs shop --since 10m
+  kubectl golive logs shop --release-command
   kubectl golive logs shop -f --machine d428d7a98e64c2")]
 pub(super) struct Args {
     /// The Activation.
@@ -41,6 +45,10 @@ pub(super) struct Args {
     /// Only lines of this machine, by its id.
     #[arg(long, value_name = "ID")]
     machine: Option<String>,
+
+    /// Only lines of the last run of the release command.
+    #[arg(long, conflicts_with = "machine")]
+    release_command: bool,
 
     /// Only lines that are not older than this, such as 90s or 10m.
     #[arg(long, value_name = "DURATION")]
@@ -67,12 +75,17 @@ pub(super) enum Error {
     Token(#[source] fly::token::TokenError),
     #[error("cannot create a client for Fly.io")]
     Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("cannot read the log of the app {app}{advice}")]
+    #[error("cannot read {what} of the app {app}{advice}")]
     Fly {
+        what: &'static str,
         app: String,
         advice: &'static str,
         source: Box<fly::Error>,
     },
+    #[error(
+        "the app {0} has no machine of a release command; without --release-command the lines of all machines are shown"
+    )]
+    NoCommand(String),
 }
 
 /// Reads and prints.
@@ -81,6 +94,11 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     let activation = connected.activation(&args.name).await?;
     let client = client(&activation.spec.organization)?;
     let app = &activation.spec.app;
+    let machine = if args.release_command {
+        Some(command_machine(&client, app).await?)
+    } else {
+        args.machine.clone()
+    };
     let oldest = args.since.and_then(|since| {
         let since = SignedDuration::try_from(since.get()).ok()?;
         connected.now().checked_sub(since).ok()
@@ -88,12 +106,8 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     let paint = Paint::of_stdout();
     let mut next: Option<String> = None;
     loop {
-        let page = client.logs(app, args.machine.as_deref(), next.as_deref());
-        let page = page.await.map_err(|source| Error::Fly {
-            app: app.clone(),
-            advice: advice(&source),
-            source: Box::new(source),
-        })?;
+        let page = client.logs(app, machine.as_deref(), next.as_deref());
+        let page = page.await.map_err(|error| failed("the log", app, error))?;
         let lines = page.lines.iter().filter(|line| is_since(line, oldest));
         let lines: Vec<Line> = lines.map(line).collect();
         if !printed(&paint.text(&lines)) || !args.follow {
@@ -103,6 +117,34 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
         tokio::time::sleep(PAUSE).await;
     }
     Ok(Output::default())
+}
+
+fn failed(what: &'static str, app: &str, source: fly::Error) -> Error {
+    Error::Fly {
+        what,
+        app: app.to_owned(),
+        advice: advice(&source),
+        source: Box::new(source),
+    }
+}
+
+/// The machine in which the release command ran last; it is destroyed when the command ends, and its lines
+/// are still there.
+async fn command_machine(client: &Client, app: &str) -> Result<String, Error> {
+    let found = client.machines_and_destroyed(app, &[]).await;
+    let machines = found.map_err(|error| failed("the machines", app, error))?;
+    let machine = last_command(&machines);
+    machine.ok_or_else(|| Error::NoCommand(app.to_owned()))
+}
+
+/// The id of the newest machine of a release command. Pure.
+fn last_command(machines: &[Machine]) -> Option<String> {
+    let runs = machines.iter().filter(|machine| {
+        let slot = machine.metadata(SLOT_KEY);
+        slot.is_some_and(slots::is_release_command)
+    });
+    let last = runs.max_by_key(|machine| machine.created_at)?;
+    Some(last.id.clone())
 }
 
 /// A client with the person's token.
@@ -116,6 +158,9 @@ fn client(organization: &str) -> Result<Client, Error> {
     let mut endpoints = Endpoints::default();
     if let Ok(base) = std::env::var(BASE) {
         endpoints.api = base;
+    }
+    if let Ok(base) = std::env::var(MACHINES_BASE) {
+        endpoints.machines = base;
     }
     let fly = Fly::new(endpoints, HttpOptions::default());
     let fly = fly.map_err(|error| Error::Setup(Box::new(error)))?;
@@ -200,6 +245,26 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn the_machine_of_the_release_command_is_that_of_its_last_run() {
+        let machine = |id: &str, slot: &str, created: &str| -> Machine {
+            let machine = serde_json::json!({
+                "id": id, "created_at": created, "config": {"metadata": {SLOT_KEY: slot}},
+            });
+            serde_json::from_value(machine).unwrap()
+        };
+        let first = slots::release_command(1, "aaaaaaaaaa");
+        let second = slots::release_command(2, "bbbbbbbbbb");
+        let machines = [
+            machine("app", "app/0", "2026-12-01T04:00:00Z"),
+            machine("second", &second, "2026-12-01T02:00:00Z"),
+            machine("first", &first, "2026-12-01T01:00:00Z"),
+            machine("seed", &slots::seed_command(), "2026-12-01T03:00:00Z"),
+        ];
+        assert_eq!(last_command(&machines).as_deref(), Some("second"));
+        assert_eq!(last_command(&machines[..1]), None);
     }
 
     #[test]

@@ -43,7 +43,7 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use self::output::Output;
 #[cfg(test)]
@@ -54,7 +54,7 @@ const FAILED: u8 = 1;
 
 /// Take a web application live on Fly.io from one Kubernetes object.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl golive", bin_name = "kubectl golive", version, about)]
+#[command(name = "kubectl golive", bin_name = "kubectl golive", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -121,7 +121,14 @@ type Done = Result<Output, Box<dyn Error>>;
 /// Runs the plugin with the arguments of the process.
 pub fn main() -> ExitCode {
     // On wrong usage clap ends the process with exit code 2, and on --help with 0.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if is_bare(&error, std::env::args_os().count()) => {
+            let help = Cli::command().render_help().to_string();
+            return finish(&Output::text(help));
+        }
+        Err(error) => error.exit(),
+    };
     match run(&cli.command) {
         Ok(output) => finish(&output),
         Err(error) => {
@@ -129,6 +136,11 @@ pub fn main() -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Whether nothing was asked for, which is no mistake: as by kubectl, the help is the answer.
+fn is_bare(error: &clap::Error, words: usize) -> bool {
+    words <= 1 && error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
 fn run(command: &Command) -> Done {
@@ -194,6 +206,7 @@ fn complain(line: &str) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -202,6 +215,19 @@ mod tests {
         Cli::command().debug_assert();
         let usage = Cli::command().render_usage().to_string();
         assert!(usage.contains("kubectl golive <COMMAND>"), "{usage}");
+        let help = Cli::command().render_help().to_string();
+        assert!(
+            help.starts_with("Take a web application live on Fly.io"),
+            "{help}"
+        );
+    }
+
+    #[test]
+    fn the_program_alone_shows_its_help_and_a_wrong_command_is_a_mistake() {
+        let error = |words: &[&str]| Cli::try_parse_from(words).unwrap_err();
+        assert!(is_bare(&error(&["kubectl-golive"]), 1));
+        assert!(!is_bare(&error(&["kubectl-golive", "statsu"]), 2));
+        assert!(!is_bare(&error(&["kubectl-golive", "wait"]), 2));
     }
 
     #[test]

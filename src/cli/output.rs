@@ -2,6 +2,9 @@
 
 use std::io::{self, Write};
 
+/// Exit code: what was waited for was not seen within the time.
+pub(super) const TIMED_OUT: u8 = 5;
+
 /// The output of a command that did what it was asked for.
 #[derive(Debug, Default)]
 pub(super) struct Output {

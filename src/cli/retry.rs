@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::connect::{self, Connection};
 use super::output::Output;
 use crate::api::{
-    ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation, ConditionType, PhaseName, condition,
+    ANNOTATION_RECONCILE, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation, ConditionType,
+    PhaseName, condition,
 };
 
 /// Arguments of `retry`.
@@ -88,13 +89,18 @@ fn possible(activation: &Activation, name: &str, namespace: &str) -> Result<(), 
 }
 
 /// A new token: each value of an annotation requests once. The other annotation goes, so that what is
-/// open can be told from what was handled.
+/// open can be told from what was handled. The annotation that requests a reconcile has the same token: of
+/// two new ones, such as of a rotation just before, the operator would take note of that one alone.
 fn patch(from: Option<&str>, now: Timestamp) -> Value {
     let annotations = match from {
         Some(phase) => {
-            json!({ANNOTATION_RETRY_FROM: format!("{phase}/{now}"), ANNOTATION_RETRY: null})
+            let token = format!("{phase}/{now}");
+            json!({ANNOTATION_RETRY_FROM: token, ANNOTATION_RETRY: null, ANNOTATION_RECONCILE: token})
         }
-        None => json!({ANNOTATION_RETRY: now.to_string(), ANNOTATION_RETRY_FROM: null}),
+        None => {
+            let token = now.to_string();
+            json!({ANNOTATION_RETRY: token, ANNOTATION_RETRY_FROM: null, ANNOTATION_RECONCILE: token})
+        }
     };
     json!({"metadata": {"annotations": annotations}})
 }
@@ -112,6 +118,12 @@ mod tests {
             let patch = patch(Some(phase.as_str()), at(1));
             let token = patch["metadata"]["annotations"][ANNOTATION_RETRY_FROM].as_str();
             assert_eq!(plan::retry_from(token.unwrap()), Some(*phase));
+            let reconcile = &patch["metadata"]["annotations"][ANNOTATION_RECONCILE];
+            assert_eq!(
+                reconcile.as_str(),
+                token,
+                "one token, which is handled at once"
+            );
         }
         assert_ne!(patch(None, at(1)), patch(None, at(2)));
     }

@@ -15,13 +15,17 @@ use crate::api::{crds, fields::fields, schema};
 /// Labels of the operator's Deployment in `manifests/`.
 const OPERATOR: &str = "app.kubernetes.io/name=golive,app.kubernetes.io/component=controller";
 
+/// The version in the Deployment, as the chart sets it.
+const VERSION_LABEL: &str = "app.kubernetes.io/version";
+
 /// Most fields that are named.
 const MAX_NAMED: usize = 5;
 
 /// Arguments of `version`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The definitions are compared field by field with those of this program. What you may not read is said to
+The operator's version is that of its image's tag, or else the label app.kubernetes.io/version of its
+Deployment. The definitions are compared field by field with those of this program. What you may not read is said to
 be unknown: CustomResourceDefinitions, and Deployments in the operator's namespace.
 
 Examples:
@@ -77,6 +81,8 @@ enum Found<T> {
 struct Operator {
     namespace: String,
     image: String,
+    /// The version, if the image or the Deployment says it.
+    version: Option<String>,
     ready: i32,
     wanted: i32,
 }
@@ -147,14 +153,58 @@ fn described(deployment: &Deployment) -> Operator {
     let spec = &deployment.spec;
     let pod = spec.template.spec.as_ref();
     let image = pod.and_then(|pod| pod.containers.first()?.image.clone());
+    let label = deployment.labels().get(VERSION_LABEL);
     let status = deployment.status.as_ref();
     Operator {
         namespace: deployment.namespace().unwrap_or_default(),
+        version: version_of(
+            image.as_deref().unwrap_or_default(),
+            label.map(String::as_str),
+        ),
         image: image.unwrap_or_default(),
         ready: status
             .and_then(|status| status.ready_replicas)
             .unwrap_or_default(),
         wanted: spec.replicas.unwrap_or(1),
+    }
+}
+
+/// The version of an image: its tag, or else the label of the Deployment. The tag comes first, because who
+/// only sets another image leaves the label as it was. Pure.
+fn version_of(image: &str, label: Option<&str>) -> Option<String> {
+    let (named, digest) = match image.split_once('@') {
+        Some((named, _)) => (named, true),
+        None => (image, false),
+    };
+    // A colon before the last slash is that of a port.
+    let last = named.rsplit('/').next().unwrap_or_default();
+    let tag = last.split_once(':').map(|(_, tag)| tag);
+    let is_version = |text: &&str| semver(text).is_some();
+    match tag.filter(is_version) {
+        Some(tag) => Some(tag.to_owned()),
+        // A tag that is no version, such as that of a build, is another one than the label says.
+        None if tag.is_some() && !digest => None,
+        None => label.filter(is_version).map(str::to_owned),
+    }
+}
+
+fn semver(text: &str) -> Option<semver::Version> {
+    semver::Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()
+}
+
+/// How the operator's version is to that of this program. Pure.
+fn difference(operator: Option<&str>, client: &str) -> (Tone, &'static str) {
+    match (operator.and_then(semver), semver(client)) {
+        (Some(theirs), Some(ours)) if theirs < ours => (
+            Tone::Warn,
+            "  older than this program; update the operator, or use its kubectl golive",
+        ),
+        (Some(theirs), Some(ours)) if theirs > ours => (
+            Tone::Warn,
+            "  newer than this program; update kubectl golive",
+        ),
+        (Some(_), Some(_)) => (Tone::Good, "  the same version as this program"),
+        _ => (Tone::Dim, "  its version is not known"),
     }
 }
 
@@ -213,7 +263,9 @@ fn lines(versions: &Versions) -> Vec<Line> {
             let ready = format!("  {}/{} ready", operator.ready, operator.wanted);
             let line = heading("Operator").and(Tone::Plain, &operator.image);
             let line = line.and(tone, ready);
-            lines.push(line.and(Tone::Dim, format!("  in {}", operator.namespace)));
+            let line = line.and(Tone::Dim, format!("  in {}", operator.namespace));
+            let (tone, said) = difference(operator.version.as_deref(), &versions.client);
+            lines.push(line.and(tone, said));
         }
     }
     for found in &versions.definitions {
@@ -297,6 +349,48 @@ mod tests {
         let said = text(&skew(&found, Line::default()));
         assert!(said.contains("it lacks spec.deploy"), "{said}");
         assert!(said.contains("update kubectl golive"), "{said}");
+    }
+
+    #[test]
+    fn the_operator_is_compared_with_this_program() {
+        for (operator, said) in [
+            (Some("0.1.0"), "older than this program"),
+            (Some("0.3.0"), "the same version as this program"),
+            (Some("v0.10.0"), "newer than this program"),
+            (None, "its version is not known"),
+        ] {
+            let (_, found) = difference(operator, "0.3.0");
+            assert!(found.contains(said), "{operator:?}: {found}");
+            let versions = Versions {
+                client: "0.3.0".to_owned(),
+                operator: Some(Found::Known(Operator {
+                    namespace: "golive-system".to_owned(),
+                    image: "golive".to_owned(),
+                    version: operator.map(str::to_owned),
+                    ready: 1,
+                    wanted: 1,
+                })),
+                definitions: Vec::new(),
+            };
+            let shown = text(&lines(&versions));
+            assert!(shown.contains(said), "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_version_of_the_operator_is_that_of_the_image_or_of_the_deployment() {
+        for (image, label, version) in [
+            ("ghcr.io/golive/golive:0.1.0", Some("0.3.0"), Some("0.1.0")),
+            ("localhost:5000/golive:v0.1.0", None, Some("v0.1.0")),
+            ("golive:0.1.0@sha256:aa", Some("0.3.0"), Some("0.1.0")),
+            ("golive@sha256:aa", Some("0.3.0"), Some("0.3.0")),
+            ("golive", Some("0.3.0"), Some("0.3.0")),
+            ("localhost:5000/golive", None, None),
+            ("golive:main", Some("0.3.0"), None),
+            ("golive@sha256:aa", Some("latest"), None),
+        ] {
+            assert_eq!(version_of(image, label).as_deref(), version, "{image}");
+        }
     }
 
     #[test]

@@ -3,18 +3,23 @@
 
 use std::time::Duration;
 
-use kube::ResourceExt;
+use kube::{Api, ResourceExt, api::ListParams};
 use tokio::time::Instant;
 
-use super::connect::{self, Connection};
-use super::output::{Output, say, show};
+use super::connect::{self, Connected, Connection};
+use super::output::{Output, TIMED_OUT, say, show};
 use super::refused::Refused;
-use super::status::{SiteState, SpecState, is_retry_open, report};
+use super::status::{SiteState, SpecState, is_request_open, is_retry_open, report};
 use super::style::Line;
 use crate::api::{
-    Activation, ActivationStatus, ConditionType, PhaseName, Reason, condition,
+    Activation, ActivationApproval, ActivationStatus, ConditionType, PhaseName, Reason,
+    approval::DecidedOn,
+    condition,
     status::{GateState, IntegrationState, IntegrationStatus, PhaseStatus},
 };
+
+/// What is said before the operator has taken up a request.
+const NOT_BEGUN: &str = "the operator has not begun with what was requested yet";
 
 /// Interval of reading the Activation.
 const POLL: Duration = Duration::from_millis(500);
@@ -23,8 +28,6 @@ const POLL: Duration = Duration::from_millis(500);
 const HAS_FAILED: u8 = 3;
 /// Exit code: a person must act first.
 const NEEDS_PERSON: u8 = 4;
-/// Exit code: the time is over.
-const TIMED_OUT: u8 = 5;
 
 /// Arguments of `wait`.
 #[derive(Debug, clap::Args)]
@@ -38,7 +41,8 @@ Exit codes:
   5  the time is over
 
 It waits for the spec as it is in the cluster: a spec that the operator has not observed yet is not
-reached, whatever an earlier one was.
+reached, whatever an earlier one was. After retry, rotate, rollback, resume and abort --undo it waits until
+the operator has begun with what was requested.
 
 You need the ClusterRole activation-view.
 
@@ -109,8 +113,10 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
         let activation = match connected.activation(&args.name).await {
             Ok(activation) => activation,
             Err(error) => {
-                let late = Instant::now() >= end;
-                reading.failed(error, late)?;
+                reading.failed(error)?;
+                if Instant::now() >= end {
+                    return Ok(late(args.timeout));
+                }
                 tokio::time::sleep(POLL).await;
                 continue;
             }
@@ -122,7 +128,13 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
         if args.goal == Goal::Stabilized && activation.spec.observe.is_none() {
             return Err(Error::NoWatch(args.name.clone()));
         }
-        let line = match progress(&activation, args.goal) {
+        let mut now = progress(&activation, args.goal);
+        if matches!(now, Progress::Reached(_))
+            && (is_request_open(&activation) || rolls_back(&connected, &args.name).await)
+        {
+            now = Progress::Going(NOT_BEGUN.to_owned());
+        }
+        let line = match now {
             Progress::Reached(text) => return Ok(Output::text(format!("{text}\n"))),
             Progress::Failed(text) => return Ok(ended(&text, HAS_FAILED)),
             Progress::Person(text) if !args.through_gates => {
@@ -135,8 +147,7 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
             printed = line;
         }
         if Instant::now() >= end {
-            let text = format!("not reached within {} s", args.timeout.as_secs());
-            return Ok(ended(&text, TIMED_OUT));
+            return Ok(late(args.timeout));
         }
         tokio::time::sleep(POLL).await;
     }
@@ -160,15 +171,15 @@ impl Reading {
     /// Goes on after a failure that may pass, and says so once.
     ///
     /// # Errors
-    /// When it does not pass by itself, when the time is over, or when nothing was ever answered: then
-    /// the address or the certificate may be wrong.
-    fn failed(&mut self, error: connect::Error, late: bool) -> Result<(), Error> {
+    /// When it does not pass by itself, or when nothing was ever answered: then the address or the
+    /// certificate may be wrong.
+    fn failed(&mut self, error: connect::Error) -> Result<(), Error> {
         let passes = match &error {
             connect::Error::Refused(Refused::NoAnswer { .. }) => self.answered,
             connect::Error::Refused(refused) => refused.is_transient(),
             _ => false,
         };
-        if !passes || late {
+        if !passes {
             return Err(error.into());
         }
         if !self.told {
@@ -179,6 +190,29 @@ impl Reading {
         }
         Ok(())
     }
+}
+
+/// Whether a rollback is requested that the operator has not judged yet. Who may not list the requests is
+/// told of what the Activation says.
+async fn rolls_back(connected: &Connected, name: &str) -> bool {
+    let api: Api<ActivationApproval> =
+        Api::namespaced(connected.kube.clone(), &connected.namespace);
+    let found = api.list(&ListParams::default()).await;
+    let found = found.map(|list| list.items).unwrap_or_default();
+    found.iter().any(|one| is_unjudged(one, name))
+}
+
+/// Whether it requests a rollback of this Activation, and was not judged yet. Pure.
+fn is_unjudged(approval: &ActivationApproval, name: &str) -> bool {
+    approval.status.is_none()
+        && approval.spec.activation == name
+        && approval.spec.gate == DecidedOn::Rollback
+}
+
+/// The time is over.
+fn late(limit: Duration) -> Output {
+    let text = format!("not reached within {} s", limit.as_secs());
+    ended(&text, TIMED_OUT)
 }
 
 fn ended(text: &str, code: u8) -> Output {
@@ -510,13 +544,82 @@ mod tests {
             })
         };
         let mut reading = Reading::default();
-        assert!(reading.failed(failure(429), false).is_ok());
-        assert!(reading.failed(silence(), false).is_err());
+        assert!(reading.failed(failure(429)).is_ok());
+        assert!(reading.failed(silence()).is_err());
         reading.answered();
-        assert!(reading.failed(silence(), false).is_ok());
-        assert!(reading.failed(failure(503), false).is_ok());
-        assert!(reading.failed(failure(503), true).is_err());
-        assert!(reading.failed(failure(403), false).is_err());
+        assert!(reading.failed(silence()).is_ok());
+        assert!(reading.failed(failure(503)).is_ok());
+        assert!(reading.failed(failure(403)).is_err());
+    }
+
+    #[test]
+    fn what_was_requested_is_open_until_the_status_says_that_it_was_handled() {
+        let (before, time) = ("2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z");
+        let open = |annotations: Value, reconcile: Value, retry: Value| {
+            let mut object = object(2, &[READY, LIVE], "Succeeded");
+            object.metadata.annotations = serde_json::from_value(annotations).unwrap();
+            let status = object.status.as_mut().unwrap();
+            status.last_handled_reconcile_at = serde_json::from_value(reconcile).unwrap();
+            status.last_handled_retry = serde_json::from_value(retry).unwrap();
+            is_request_open(&object)
+        };
+        let rotated = || json!({"golive.dev/reconcile-requested-at": time});
+        assert!(open(rotated(), Value::Null, Value::Null));
+        assert!(open(rotated(), json!(before), Value::Null));
+        assert!(open(
+            rotated(),
+            json!(format!("Deploy/{before}")),
+            Value::Null
+        ));
+        assert!(!open(rotated(), json!(time), Value::Null));
+        // An older one stays beside what was handled since.
+        let older = json!({"golive.dev/reconcile-requested-at": before});
+        assert!(!open(older, json!(time), Value::Null));
+        let by_hand = json!({"golive.dev/reconcile-requested-at": "now"});
+        assert!(!open(by_hand, Value::Null, Value::Null));
+        let retried = || json!({"golive.dev/retry": time});
+        assert!(open(retried(), Value::Null, json!(before)));
+        assert!(!open(retried(), json!(time), json!(time)));
+        assert!(!open(json!({}), Value::Null, Value::Null));
+
+        // During a suspension none is handled, and none is after it.
+        for (resumed, expected) in [(before, true), ("2026-01-01T00:02:00Z", false)] {
+            let mut object = object(
+                2,
+                &[READY, LIVE, ("Suspended", "False", "Resumed")],
+                "Succeeded",
+            );
+            let status = object.status.as_mut().unwrap();
+            let suspended = status.conditions.last_mut().unwrap();
+            suspended.last_transition_time = serde_json::from_value(json!(resumed)).unwrap();
+            for requested in [rotated(), retried()] {
+                object.metadata.annotations = serde_json::from_value(requested).unwrap();
+                assert_eq!(is_request_open(&object), expected, "{resumed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rollback_that_was_not_judged_yet_is_waited_for() {
+        let approval = |gate: &str, judged: bool| -> ActivationApproval {
+            let status = if judged {
+                json!({"state": "Counts"})
+            } else {
+                Value::Null
+            };
+            serde_json::from_value(json!({
+                "apiVersion": "golive.dev/v1alpha1", "kind": "ActivationApproval",
+                "metadata": {"name": "a"},
+                "spec": {"activation": "shop", "gate": gate, "digest": "sha256:a",
+                    "decision": "Approve", "approver": "ana", "toRelease": 1},
+                "status": status,
+            }))
+            .unwrap()
+        };
+        assert!(is_unjudged(&approval("Rollback", false), "shop"));
+        assert!(!is_unjudged(&approval("Rollback", false), "other"));
+        assert!(!is_unjudged(&approval("Rollback", true), "shop"));
+        assert!(!is_unjudged(&approval("Deploy", false), "shop"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `kubectl golive watch`: an Activation, or all, as they change: redrawn on a terminal, lines otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -8,13 +8,14 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use kube::{
     ResourceExt,
+    core::DeserializeGuard,
     runtime::{WatchStreamExt, watcher},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::connect::{self, Connected, Connection, Selection};
 use super::list;
-use super::output::Output;
+use super::output::{Output, show};
 use super::refused::{Doing, Refused, Role};
 use super::status::{StatusReport, lines, report};
 use super::style::{Line, Paint};
@@ -33,7 +34,8 @@ const HOME: &str = "\u{1b}[H\u{1b}[J";
 /// Arguments of `watch`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-On a terminal the screen is redrawn; otherwise each change is one line with the time. Ctrl-C ends it.
+On a terminal the screen is redrawn; otherwise each change is one line with the time. Ctrl-C ends it, and
+so does the deletion of the Activation that is named.
 
 You need the ClusterRole activation-view.
 
@@ -46,7 +48,11 @@ pub(super) struct Args {
     #[arg(conflicts_with_all = ["all_namespaces", "selector"])]
     name: Option<String>,
 
-    /// Show all steps, also those that are as they should be.
+    /// How to print; wide: all steps, also those that are as they should be.
+    #[arg(short, long, value_enum)]
+    output: Option<Form>,
+
+    /// The same as `-o wide`.
     #[arg(long)]
     wide: bool,
 
@@ -55,6 +61,19 @@ pub(super) struct Args {
 
     #[command(flatten)]
     connection: Connection,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// Everything, on a terminal.
+    Wide,
+}
+
+impl Args {
+    fn is_wide(&self) -> bool {
+        self.wide || self.output == Some(Form::Wide)
+    }
 }
 
 /// Why there is nothing to watch.
@@ -68,10 +87,48 @@ pub(super) enum Error {
     Signal(#[source] io::Error),
 }
 
-/// What is known of the objects, by namespace and name.
-type Known = BTreeMap<(String, String), Activation>;
+/// The namespace and the name of an object.
+type Key = (String, String);
 
-/// Watches until Ctrl-C, or until nobody reads the output.
+/// What is known of the objects.
+#[derive(Debug, Default)]
+struct Known {
+    items: BTreeMap<Key, Activation>,
+    /// Objects that this program cannot read.
+    unreadable: BTreeSet<Key>,
+    /// Those of them that were warned of.
+    told: BTreeSet<Key>,
+}
+
+impl Known {
+    fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.unreadable.is_empty()
+    }
+
+    fn has(&self, key: &Key) -> bool {
+        self.items.contains_key(key) || self.unreadable.contains(key)
+    }
+
+    /// Keeps what was read. Of what cannot be read there is one warning for each object: it must not hide
+    /// the others.
+    fn keep(&mut self, key: Key, found: DeserializeGuard<Activation>) -> Option<String> {
+        match found.0 {
+            Ok(one) => {
+                self.unreadable.remove(&key);
+                self.items.insert(key, one);
+                None
+            }
+            Err(invalid) => {
+                self.items.remove(&key);
+                self.unreadable.insert(key.clone());
+                let new = self.told.insert(key);
+                new.then(|| connect::unreadable(&invalid))
+            }
+        }
+    }
+}
+
+/// Watches until Ctrl-C, until the one that is named is deleted, or until nobody reads the output.
 pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     let connected = args.connection.open().await?;
     if let Some(name) = &args.name {
@@ -93,7 +150,7 @@ async fn follow(args: &Args, connected: &Connected, screen: &mut Screen<'_>) -> 
     }
     let api = connected.selected(&args.selection);
     let mut events = watcher(api, config).default_backoff().boxed();
-    let mut known = Known::new();
+    let mut known = Known::default();
     let mut listed = false;
     let mut redraw = tokio::time::interval(REDRAW);
     let mut stop = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
@@ -105,7 +162,14 @@ async fn follow(args: &Args, connected: &Connected, screen: &mut Screen<'_>) -> 
             _ = terminate.recv() => return Ok(()),
             _ = redraw.tick(), if screen.terminal => {}
             event = events.try_next() => match event {
-                Ok(Some(event)) => listed = note(&mut known, event),
+                Ok(Some(event)) => {
+                    let (complete, warning) = note(&mut known, event);
+                    listed = complete;
+                    if let Some(warning) = warning {
+                        let line = Line::plain(format!("warning: {warning}"));
+                        show(&format!("{}\n", line.text()));
+                    }
+                }
                 Ok(None) => return Ok(()),
                 Err(error) => refused(args, connected, error).await?,
             },
@@ -113,29 +177,36 @@ async fn follow(args: &Args, connected: &Connected, screen: &mut Screen<'_>) -> 
         if listed && !screen.show(&known, connected.now()) {
             return Ok(());
         }
+        if listed && args.name.is_some() && known.is_empty() {
+            return Ok(());
+        }
     }
 }
 
-/// Notes what a watch says; false while a list is being read, after which everything is known.
-fn note(known: &mut Known, event: watcher::Event<Activation>) -> bool {
-    let key = |one: &Activation| (one.namespace().unwrap_or_default(), one.name_any());
+/// Notes what a watch says: false while a list is being read, after which everything is known; and a
+/// warning about an object that cannot be read.
+fn note(
+    known: &mut Known,
+    event: watcher::Event<DeserializeGuard<Activation>>,
+) -> (bool, Option<String>) {
+    let key = |one: &DeserializeGuard<Activation>| -> Key {
+        (one.namespace().unwrap_or_default(), one.name_any())
+    };
     match event {
         watcher::Event::Init => {
-            known.clear();
-            false
+            known.items.clear();
+            known.unreadable.clear();
+            (false, None)
         }
-        watcher::Event::InitApply(one) => {
-            known.insert(key(&one), one);
-            false
-        }
-        watcher::Event::InitDone => true,
-        watcher::Event::Apply(one) => {
-            known.insert(key(&one), one);
-            true
-        }
+        watcher::Event::InitApply(one) => (false, known.keep(key(&one), one)),
+        watcher::Event::InitDone => (true, None),
+        watcher::Event::Apply(one) => (true, known.keep(key(&one), one)),
         watcher::Event::Delete(one) => {
-            known.remove(&key(&one));
-            true
+            let key = key(&one);
+            known.items.remove(&key);
+            known.unreadable.remove(&key);
+            known.told.remove(&key);
+            (true, None)
         }
     }
 }
@@ -181,7 +252,7 @@ struct Screen<'a> {
     /// The last frame, which stays on the terminal at the end.
     frame: String,
     /// The last line of each object.
-    said: BTreeMap<(String, String), String>,
+    said: BTreeMap<Key, String>,
 }
 
 impl<'a> Screen<'a> {
@@ -202,8 +273,12 @@ impl<'a> Screen<'a> {
             let text = changes(&mut self.said, known, now);
             return write(&text);
         }
-        let reports: Vec<StatusReport> = known.values().map(report).collect();
-        self.frame = self.paint.text(&frame(self.args, &reports, now));
+        let reports: Vec<StatusReport> = known.items.values().map(report).collect();
+        // Of the one that is named there is nothing to show, and it is not deleted.
+        let unreadable = self.args.name.is_some() && !known.unreadable.is_empty();
+        if !unreadable {
+            self.frame = self.paint.text(&frame(self.args, &reports, now));
+        }
         let enter = if self.entered { "" } else { ENTER };
         self.entered = true;
         write(&format!("{enter}{HOME}{}", self.frame))
@@ -226,24 +301,24 @@ fn write(text: &str) -> bool {
 /// What a terminal shows. Pure.
 fn frame(args: &Args, reports: &[StatusReport], now: Timestamp) -> Vec<Line> {
     match (&args.name, reports) {
-        (Some(_), [one]) => lines(one, now, args.wide),
+        (Some(_), [one]) => lines(one, now, args.is_wide()),
         (Some(name), _) => vec![Line::plain(format!("{name} is deleted"))],
         (None, []) => vec![Line::plain("nothing found")],
-        (None, all) => list::rows(all, now, args.selection.everywhere(), args.wide),
+        (None, all) => list::rows(all, now, args.selection.everywhere(), args.is_wide()),
     }
 }
 
 /// A line for each object that says something else than before. Pure.
-fn changes(said: &mut BTreeMap<(String, String), String>, known: &Known, now: Timestamp) -> String {
+fn changes(said: &mut BTreeMap<Key, String>, known: &Known, now: Timestamp) -> String {
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let mut text = String::new();
-    let gone = said.keys().filter(|key| !known.contains_key(*key));
-    let gone: Vec<(String, String)> = gone.cloned().collect();
+    let gone = said.keys().filter(|key| !known.has(key));
+    let gone: Vec<Key> = gone.cloned().collect();
     for key in gone {
         said.remove(&key);
         text.push_str(&format!("{now} {}/{} deleted\n", key.0, key.1));
     }
-    for (key, one) in known {
+    for (key, one) in &known.items {
         let current = summary(&report(one));
         if said.get(key) != Some(&current) {
             text.push_str(&format!("{now} {current}\n"));
@@ -283,12 +358,57 @@ mod tests {
         .unwrap()
     }
 
+    fn guarded(phase: &str) -> DeserializeGuard<Activation> {
+        DeserializeGuard(Ok(object(phase)))
+    }
+
+    /// One of a later version of the operator.
+    fn later() -> DeserializeGuard<Activation> {
+        serde_json::from_value(json!({
+            "apiVersion": "golive.dev/v1alpha1", "kind": "Activation",
+            "metadata": {"name": "later", "namespace": "prod"},
+            "spec": {"organization": "o", "app": "later", "region": "eze", "mode": "Dream",
+                "deploy": {"image": "x:1"}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_read_hides_no_other_and_is_warned_of_once() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut known = Known::default();
+        let (_, warning) = note(&mut known, watcher::Event::InitApply(later()));
+        let warning = warning.unwrap();
+        assert!(
+            warning.starts_with("this program cannot read Activation prod/later: "),
+            "{warning}"
+        );
+        note(&mut known, watcher::Event::InitApply(guarded("Deploy")));
+        note(&mut known, watcher::Event::InitDone);
+        let mut said = BTreeMap::new();
+        let text = changes(&mut said, &known, now);
+        assert!(text.contains("prod/shop Deploy"), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!known.is_empty());
+        // Neither a change of it nor a list that is read again says it another time.
+        for event in [
+            watcher::Event::Apply(later()),
+            watcher::Event::Init,
+            watcher::Event::InitApply(later()),
+        ] {
+            assert_eq!(note(&mut known, event).1, None);
+        }
+        // What cannot be read any more is not said to be deleted.
+        let mut was = BTreeMap::from([(("prod".to_owned(), "later".to_owned()), String::new())]);
+        assert_eq!(changes(&mut was, &known, now), "");
+    }
+
     #[test]
     fn without_a_terminal_each_change_is_one_line_and_no_change_is_none() {
         let now: Timestamp = "2026-01-01T00:00:00.7Z".parse().unwrap();
-        let mut known = Known::new();
+        let mut known = Known::default();
         let mut said = BTreeMap::new();
-        note(&mut known, watcher::Event::Apply(object("Deploy")));
+        note(&mut known, watcher::Event::Apply(guarded("Deploy")));
         let first = changes(&mut said, &known, now);
         assert!(
             first
@@ -296,9 +416,10 @@ mod tests {
             "{first}"
         );
         assert_eq!(changes(&mut said, &known, now), "");
-        note(&mut known, watcher::Event::Apply(object("Live")));
+        note(&mut known, watcher::Event::Apply(guarded("Live")));
         assert_eq!(changes(&mut said, &known, now).lines().count(), 1);
-        note(&mut known, watcher::Event::Delete(object("Live")));
+        note(&mut known, watcher::Event::Delete(guarded("Live")));
+        assert!(known.is_empty(), "the watch of one that is named ends");
         assert_eq!(
             changes(&mut said, &known, now),
             "2026-01-01T00:00:00Z prod/shop deleted\n"
@@ -326,9 +447,9 @@ mod tests {
 
     #[test]
     fn nothing_is_shown_before_everything_is_known() {
-        let mut known = Known::new();
-        assert!(!note(&mut known, watcher::Event::Init));
-        assert!(!note(&mut known, watcher::Event::InitApply(object("Live"))));
-        assert!(note(&mut known, watcher::Event::InitDone));
+        let mut known = Known::default();
+        assert!(!note(&mut known, watcher::Event::Init).0);
+        assert!(!note(&mut known, watcher::Event::InitApply(guarded("Live"))).0);
+        assert!(note(&mut known, watcher::Event::InitDone).0);
     }
 }

@@ -205,7 +205,7 @@ fn phases(events: &mut Vec<Event>, old: Option<&ActivationStatus>, new: &Activat
                         EventType::Normal,
                         "RollbackSucceeded",
                         "RollBack",
-                        &phase.message,
+                        "the release before serves again; the event RolledBack says why, and what to do",
                     ));
                 }
             }

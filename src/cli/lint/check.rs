@@ -13,7 +13,7 @@ use super::policy;
 use crate::api::{self, Activation, ActivationApproval, GROUP, VERSION, approval::DecidedOn, crds};
 use crate::cli::manifest::{self, kind, name};
 use crate::cli::schema;
-use crate::flytoml::{self, nearest};
+use crate::flytoml;
 use crate::plan::named::{RefKind, named};
 
 /// How bad it is.
@@ -69,19 +69,13 @@ impl Held {
         self.namespace().is_none() || other.is_none() || self.namespace() == other
     }
 
-    /// Whether it is of our group, or was probably meant to be.
+    /// Whether it is of our group, or was meant to be: nobody else has kinds of these names in a file that
+    /// is given to this program, and one that is passed over would not be checked for months.
     fn is_ours(&self) -> bool {
         let version = self.object.get("apiVersion").and_then(Value::as_str);
         let group = version.and_then(|version| version.split('/').next());
         let kinds = ["Activation", "ActivationApproval"];
-        match group {
-            Some(GROUP) => true,
-            // Others may have a kind of this name.
-            Some(group) => {
-                kinds.contains(&kind(&self.object)) && nearest(group, &[GROUP]).is_some()
-            }
-            None => kinds.contains(&kind(&self.object)),
-        }
+        group == Some(GROUP) || kinds.contains(&kind(&self.object))
     }
 }
 
@@ -104,8 +98,8 @@ pub(super) fn all(files: &[(String, String)], now: Timestamp) -> Vec<Finding> {
             }),
         }
     }
-    if objects.is_empty() && found.is_empty() {
-        found.push(empty(files));
+    if found.is_empty() && !objects.iter().any(Held::is_ours) {
+        found.push(empty(files, !objects.is_empty()));
     }
     let crds = crds();
     for held in objects.iter().filter(|held| held.is_ours()) {
@@ -150,14 +144,19 @@ fn without_nulls(value: &Value) -> Value {
     }
 }
 
-/// A pipe in which a program has failed must not look like manifests without a mistake.
-fn empty(files: &[(String, String)]) -> Finding {
+/// A pipe in which a program has failed, or a wrong folder, must not look like manifests without a mistake.
+fn empty(files: &[(String, String)], others: bool) -> Finding {
+    let message = if others {
+        "there is no Activation and no ActivationApproval in it"
+    } else {
+        "there is no object in it"
+    };
     Finding {
         level: Level::Error,
         rule: "yaml",
         file: files.first().map(|file| file.0.clone()).unwrap_or_default(),
         object: String::new(),
-        message: "there is no object in it".to_owned(),
+        message: message.to_owned(),
     }
 }
 
@@ -174,9 +173,12 @@ fn structure(crds: &[CustomResourceDefinition], held: &Held, found: &mut Vec<Fin
     let mut refuse = |message: String| found.push(held.finding(Level::Error, "schema", message));
     if given != Some(wanted.as_str()) {
         let given = given.unwrap_or("missing");
-        return refuse(format!(
-            "apiVersion is {given}; this program knows {wanted}"
-        ));
+        let group = given.split('/').next().unwrap_or_default();
+        let meant = match group {
+            GROUP | "missing" => format!("this program knows {wanted}"),
+            _ => format!("did you mean {wanted}?"),
+        };
+        return refuse(format!("apiVersion is {given}; {meant}"));
     }
     let of_kind = |crd: &&CustomResourceDefinition| crd.spec.names.kind == kind(&held.object);
     let Some(crd) = crds.iter().find(of_kind) else {
@@ -515,6 +517,14 @@ stringData: {token: x}
         for (text, said) in [
             (with("golive.dev", "golive.dve"), "apiVersion is golive.dve"),
             (
+                with("golive.dev", "golive.io"),
+                "apiVersion is golive.io/v1alpha1; did you mean golive.dev/v1alpha1?",
+            ),
+            (
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: shop}".to_owned(),
+                "Error yaml 0.yaml: there is no Activation and no ActivationApproval in it",
+            ),
+            (
                 with("apiVersion: golive", "apiversion: golive"),
                 "apiVersion is missing",
             ),
@@ -567,6 +577,7 @@ stringData: {token: x}
 
     #[test]
     fn objects_of_others_are_not_judged() {
-        assert_eq!(found(&["kind: Pod\napiVersion: v1\nspec: 7"]), [""; 0]);
+        let other = "kind: Pod\napiVersion: v1\nspec: 7";
+        assert_eq!(found(&[GOOD, other]), [""; 0]);
     }
 }

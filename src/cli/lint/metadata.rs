@@ -1,5 +1,6 @@
 //! The metadata of an object, which no definition describes: the API server knows it itself. Pure.
-//! Source: Kubernetes, "Object Names and IDs", "Annotations" and `ObjectMeta` of the API reference.
+//! Source: Kubernetes, "Object Names and IDs", "Labels and Selectors", "Annotations" and `ObjectMeta` of the
+//! API reference; `ValidateObjectMetaAccessor` and `IsQualifiedName` of k8s.io/apimachinery.
 
 use serde_json::{Map, Value};
 
@@ -27,6 +28,12 @@ const FIELDS: [&str; 15] = [
 /// Longest name of an object.
 const MAX_NAME: usize = 253;
 
+/// Longest value of a label, and longest name of a label, an annotation or a finalizer after its prefix.
+const MAX_LABEL: usize = 63;
+
+/// Most bytes of all annotations of an object, keys and values.
+const MAX_ANNOTATIONS: usize = 256 << 10;
+
 /// What the API server or kubectl refuses in the metadata of this object; each begins with the field.
 pub(super) fn wrong(object: &Value) -> Vec<String> {
     let Some(metadata) = object.get("metadata") else {
@@ -37,15 +44,18 @@ pub(super) fn wrong(object: &Value) -> Vec<String> {
     };
     let mut wrong = names(metadata);
     for field in ["annotations", "labels"] {
-        let entries = metadata.get(field).and_then(Value::as_object);
-        for (key, value) in entries.into_iter().flatten() {
-            if !value.is_string() {
-                wrong.push(format!(
-                    "metadata.{field}.{key}: must be a string, not {value}; quote it"
-                ));
-            }
+        entries(field, metadata.get(field), &mut wrong);
+    }
+    for field in ["finalizers", "managedFields", "ownerReferences"] {
+        if let Some(given) = metadata.get(field)
+            && !given.is_null()
+            && !given.is_array()
+        {
+            wrong.push(format!("metadata.{field}: must be a list"));
         }
     }
+    finalizers(metadata.get("finalizers"), &mut wrong);
+    owners(metadata.get("ownerReferences"), &mut wrong);
     for field in metadata.keys() {
         if !FIELDS.contains(&field.as_str()) {
             let meant = nearest(field, &FIELDS);
@@ -57,6 +67,98 @@ pub(super) fn wrong(object: &Value) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Labels or annotations.
+fn entries(field: &str, given: Option<&Value>, wrong: &mut Vec<String>) {
+    let entries = match given {
+        None | Some(Value::Null) => return,
+        Some(Value::Object(entries)) => entries,
+        Some(_) => return wrong.push(format!("metadata.{field}: must be a mapping")),
+    };
+    let labels = field == "labels";
+    let mut size = 0;
+    for (key, value) in entries {
+        // The API server takes an annotation with upper case in its prefix.
+        let is_key = if labels {
+            is_qualified(key)
+        } else {
+            is_qualified(&key.to_ascii_lowercase())
+        };
+        if !is_key {
+            wrong.push(format!("metadata.{field}: {key:?} is no key: {QUALIFIED}"));
+        }
+        let Some(text) = value.as_str() else {
+            wrong.push(format!(
+                "metadata.{field}.{key}: must be a string, not {value}; quote it"
+            ));
+            continue;
+        };
+        size += key.len() + text.len();
+        if labels && !text.is_empty() && !is_label(text) {
+            wrong.push(format!(
+                "metadata.labels.{key}: {text:?} is no value of a label: {LABEL}, or nothing"
+            ));
+        }
+    }
+    if !labels && size > MAX_ANNOTATIONS {
+        wrong.push(format!(
+            "metadata.annotations: they have {size} bytes, keys and values together; at most {MAX_ANNOTATIONS} are taken"
+        ));
+    }
+}
+
+fn finalizers(given: Option<&Value>, wrong: &mut Vec<String>) {
+    let list = given.and_then(Value::as_array);
+    for one in list.into_iter().flatten() {
+        match one.as_str() {
+            Some(text) if is_qualified(text) => {}
+            Some(text) => wrong.push(format!(
+                "metadata.finalizers: {text:?} is no finalizer: {QUALIFIED}"
+            )),
+            None => wrong.push(format!(
+                "metadata.finalizers: must be strings, not {one}; quote it"
+            )),
+        }
+    }
+}
+
+fn owners(given: Option<&Value>, wrong: &mut Vec<String>) {
+    let list = given.and_then(Value::as_array);
+    for (index, one) in list.into_iter().flatten().enumerate() {
+        for field in ["apiVersion", "kind", "name", "uid"] {
+            let text = one.get(field).and_then(Value::as_str);
+            if text.is_none_or(str::is_empty) {
+                wrong.push(format!(
+                    "metadata.ownerReferences[{index}].{field}: is required, as a string"
+                ));
+            }
+        }
+    }
+}
+
+/// What a value of a label is, and the last part of a key.
+const LABEL: &str =
+    "letters, digits, -, _ and ., at most 63 characters, a letter or digit at both ends";
+
+/// What a key is.
+const QUALIFIED: &str = "letters, digits, -, _ and ., at most 63 characters, a letter or digit at both ends, and before it, if wanted, a domain and /";
+
+/// Whether it is a value of a label that is not empty.
+fn is_label(text: &str) -> bool {
+    let end = |c: char| c.is_ascii_alphanumeric();
+    text.len() <= MAX_LABEL
+        && text.chars().all(|c| end(c) || ['-', '_', '.'].contains(&c))
+        && text.starts_with(end)
+        && text.ends_with(end)
+}
+
+/// Whether it is a qualified name: a name, with or without a domain before it.
+fn is_qualified(key: &str) -> bool {
+    match key.split_once('/') {
+        Some((domain, name)) => is_name(domain) && is_label(name),
+        None => is_label(key),
+    }
 }
 
 fn names(metadata: &Map<String, Value>) -> Vec<String> {
@@ -114,6 +216,10 @@ mod tests {
         for metadata in [
             json!({"name": "shop-1.test", "namespace": "prod", "labels": {"a": "b"}}),
             json!({"generateName": "shop-", "annotations": {"golive.dev/retry": "1"}}),
+            json!({"name": "shop", "labels": {"app.kubernetes.io/name": "Shop_1.a", "empty": ""}}),
+            json!({"name": "shop", "annotations": {"Example.com/Note": "a b", "x": "y".repeat(MAX_ANNOTATIONS - 20)}}),
+            json!({"name": "shop", "finalizers": ["golive.dev/activation"], "ownerReferences": [
+                {"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "u"}]}),
             json!({"name": "shop", "annotations": null, "uid": "u", "creationTimestamp": null}),
         ] {
             assert_eq!(wrong(&json!({"metadata": metadata})), [""; 0], "{metadata}");
@@ -139,6 +245,50 @@ mod tests {
             (
                 json!({"name": "shop", "labels": {"live": true}}),
                 "metadata.labels.live: must be a string, not true",
+            ),
+            (
+                json!({"name": "shop", "labels": {"a b": "c"}}),
+                "metadata.labels: \"a b\" is no key",
+            ),
+            (
+                json!({"name": "shop", "labels": {"team": "a b"}}),
+                "metadata.labels.team: \"a b\" is no value of a label",
+            ),
+            (
+                json!({"name": "shop", "labels": {"team": "a".repeat(64)}}),
+                "is no value of a label",
+            ),
+            (
+                json!({"name": "shop", "labels": {"Example.com/team": "a"}}),
+                "is no key",
+            ),
+            (
+                json!({"name": "shop", "labels": {"a/b/c": "d"}}),
+                "is no key",
+            ),
+            (
+                json!({"name": "shop", "annotations": {"Bad Key": "c"}}),
+                "metadata.annotations: \"Bad Key\" is no key",
+            ),
+            (
+                json!({"name": "shop", "annotations": {"a": "x".repeat(MAX_ANNOTATIONS)}}),
+                "metadata.annotations: they have 262145 bytes",
+            ),
+            (
+                json!({"name": "shop", "annotations": ["a"]}),
+                "metadata.annotations: must be a mapping",
+            ),
+            (
+                json!({"name": "shop", "finalizers": ["not one"]}),
+                "\"not one\" is no finalizer",
+            ),
+            (
+                json!({"name": "shop", "ownerReferences": {}}),
+                "metadata.ownerReferences: must be a list",
+            ),
+            (
+                json!({"name": "shop", "ownerReferences": [{"kind": "Pod"}]}),
+                "metadata.ownerReferences[0].uid: is required",
             ),
         ] {
             let found = wrong(&json!({"metadata": metadata}));

@@ -25,7 +25,7 @@ Checked are Activations and ActivationApprovals: what the API server refuses, ex
 of an object that exists; the fly.toml, inline or in a ConfigMap of the files; keys of Secrets and
 ConfigMaps of the files; gates and Activations that an approval names; two Activations of one app; what
 the policy golive-warnings warns of. What is named and not in the files is
-not checked. No object at all is an error. Needs no cluster.
+not checked. Files with no Activation and no ActivationApproval are an error. Needs no cluster.
 
 Exit codes: 0 no error, 1 a file cannot be read, 2 wrong usage, 3 there are errors (with --strict: or
 warnings).

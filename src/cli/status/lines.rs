@@ -60,6 +60,30 @@ const fn step_mark(state: StepState) -> (Tone, &'static str) {
     }
 }
 
+/// A text of more characters is said once, at the step that it is about.
+const LONG: usize = 100;
+
+/// The step in whose line a long text is said in full.
+fn told_by<'r>(report: &'r StatusReport, text: &str) -> Option<(&'r Phase, &'r Step)> {
+    let is_long = |text: &str| text.chars().count() > LONG;
+    if !is_long(text) {
+        return None;
+    }
+    let all = report.phases.iter();
+    let mut steps = all.flat_map(|phase| phase.steps.iter().map(move |step| (phase, step)));
+    steps.find(|(_, step)| {
+        is_at_work(step) && is_long(&step.message) && text.ends_with(step.message.as_str())
+    })
+}
+
+/// Whether a step is shown although all that is fine is hidden.
+const fn is_at_work(step: &Step) -> bool {
+    !matches!(
+        step.state,
+        StepState::Done | StepState::Skipped | StepState::Pending
+    )
+}
+
 /// All lines about one Activation. What is fine is hidden, unless `wide`.
 pub(in crate::cli) fn lines(report: &StatusReport, now: Timestamp, wide: bool) -> Vec<Line> {
     let mut lines = head(report, now);
@@ -128,6 +152,13 @@ fn head(report: &StatusReport, now: Timestamp) -> Vec<Line> {
     // Of what was never proven there is nothing more to say than of the spec.
     let same = report.site.state == SiteState::Unknown && report.site.reason == report.spec.reason;
     let about_site = if same { "" } else { &report.site.message };
+    let about_spec = match told_by(report, &report.spec.message) {
+        Some((phase, step)) => format!(
+            "{}: {}: {}, which the step below says in full",
+            phase.name, step.name, step.reason
+        ),
+        None => report.spec.message.clone(),
+    };
     vec![
         title.and(Tone::Dim, format!("  {url}")),
         state(
@@ -140,7 +171,7 @@ fn head(report: &StatusReport, now: Timestamp) -> Vec<Line> {
             "Spec",
             report.spec.state.word(),
             report.spec.since,
-            &report.spec.message,
+            &about_spec,
         ),
     ]
 }
@@ -183,12 +214,8 @@ fn phase_lines(lines: &mut Vec<Line>, phase: &Phase, now: Timestamp, wide: bool)
         line = line.and(Tone::Dim, format!("  owner {owner}"));
     }
     lines.push(line);
-    let steps = phase.steps.iter().filter(|step| {
-        wide || !matches!(
-            step.state,
-            StepState::Done | StepState::Skipped | StepState::Pending
-        )
-    });
+    let steps = phase.steps.iter();
+    let steps = steps.filter(|step| wide || is_at_work(step));
     let steps: Vec<&Step> = steps.collect();
     // The message of a phase is that of a step, if it has the reason of one.
     let said = steps.iter().any(|step| phase.reason == step.reason);
@@ -258,9 +285,13 @@ fn people(lines: &mut Vec<Line>, report: &StatusReport, now: Timestamp) {
     }
     lines.push(Line::default().and(Tone::Bold, "Waiting for a person"));
     for wait in waits {
+        let for_what = match told_by(report, &wait.for_what) {
+            Some((_, step)) => format!("{}, as said above", step.reason),
+            None => wait.for_what.clone(),
+        };
         let mut line = Line::default()
             .and(Tone::Warn, format!("  {}: ", wait.who))
-            .and(Tone::Plain, &wait.for_what);
+            .and(Tone::Plain, for_what);
         if let Some(start) = wait.since {
             line = line.and(Tone::Dim, format!("; for {}", since(start, now)));
         }

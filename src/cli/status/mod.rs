@@ -4,7 +4,9 @@ mod lines;
 mod report;
 
 pub(super) use lines::{fine, lines};
-pub(super) use report::{SiteState, SpecState, StatusReport, is_retry_open, report};
+pub(super) use report::{
+    SiteState, SpecState, StatusReport, is_request_open, is_retry_open, report,
+};
 
 use jiff::Timestamp;
 

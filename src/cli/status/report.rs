@@ -9,8 +9,8 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 use crate::api::{
-    ANNOTATION_ABORT, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation, ActivationStatus,
-    ConditionType, PhaseState, Reason, StepState, condition,
+    ANNOTATION_ABORT, ANNOTATION_RECONCILE, ANNOTATION_RETRY, ANNOTATION_RETRY_FROM, Activation,
+    ActivationStatus, ConditionType, PhaseState, Reason, StepState, condition,
     status::{CheckResult, GateState, IntegrationState, PhaseStatus, StepStatus},
 };
 
@@ -244,6 +244,42 @@ pub(in crate::cli) fn is_retry_open(activation: &Activation) -> bool {
     let status = activation.status.as_ref();
     let handled = status.and_then(|status| status.last_handled_retry.as_ref());
     tokens.peek().is_some() && tokens.all(|token| Some(token) != handled)
+}
+
+/// Whether something was requested that the operator has not taken up yet: a retry, or what has a
+/// reconcile requested with it, such as a rotation. Tokens that are no times say nothing, see above; nor
+/// does one that is older than the one that was handled last, or of before the end of a suspension, during
+/// which none is handled.
+pub(in crate::cli) fn is_request_open(activation: &Activation) -> bool {
+    let status = activation.status.as_ref();
+    let time = |token: &str| token.parse::<Timestamp>().ok();
+    let suspended = status.and_then(|status| find(status, ConditionType::Suspended));
+    let resumed = suspended.filter(|found| found.status == "False");
+    let resumed = resumed.map(|found| found.last_transition_time.0);
+    let counts = |token: &str| {
+        let requested = token.rsplit('/').next().and_then(time);
+        requested.is_some_and(|requested| resumed.is_none_or(|resumed| resumed < requested))
+    };
+    let annotations = activation.annotations();
+    let retries = [ANNOTATION_RETRY, ANNOTATION_RETRY_FROM];
+    let mut retries = retries.iter().filter_map(|key| annotations.get(*key));
+    if is_retry_open(activation) && retries.any(|token| counts(token)) {
+        return true;
+    }
+    let handled = status.and_then(|status| status.last_handled_reconcile_at.as_deref());
+    let requested = annotations.get(ANNOTATION_RECONCILE);
+    let requested = requested.filter(|token| counts(token));
+    let Some(requested) = requested.filter(|token| Some(token.as_str()) != handled) else {
+        return false;
+    };
+    match (time(requested), handled) {
+        (Some(_), None) => true,
+        (Some(requested), Some(handled)) => {
+            let handled = handled.rsplit('/').next().and_then(time);
+            handled.is_some_and(|handled| handled < requested)
+        }
+        (None, _) => false,
+    }
 }
 
 /// The state of the spec, and the condition that says why.

@@ -81,6 +81,39 @@ fn what_is_fine_is_hidden_and_what_is_not_comes_first() {
 }
 
 #[test]
+fn a_long_text_is_said_once_and_referred_to() {
+    let long = format!(
+        "release 2 serves again, because {}",
+        "it failed ".repeat(20)
+    );
+    let long = long.trim();
+    let object: Activation = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "shop", "namespace": "prod", "generation": 1},
+        "spec": {"organization": "o", "app": "shop", "region": "eze", "deploy": {"image": "x:1"}},
+        "status": {
+            "observedGeneration": 1,
+            "conditions": [{"type": "Stalled", "status": "True", "reason": "RolledBack",
+                "message": format!("Deploy: Release: {long}"),
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+            "phases": [{"name": "Deploy", "state": "Failed", "reason": "RolledBack", "message": format!("Release: {long}"),
+                "steps": [{"name": "Release", "state": "Blocked", "reason": "RolledBack", "message": long}]}],
+        },
+    }))
+    .unwrap();
+    let now = "2026-01-01T00:05:00Z".parse().unwrap();
+    let text = Paint(false).text(&lines(&report(&object), now, false));
+    assert_eq!(text.matches("it failed it failed").count(), 10, "{text}");
+    assert!(
+        text.contains("Deploy: Release: RolledBack, which the step below says in full"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Deploy/Release: RolledBack, as said above"),
+        "{text}"
+    );
+}
+
+#[test]
 fn the_site_and_the_spec_are_told_apart() {
     let updating = report(&object("updating"));
     assert_eq!(updating.site.state, SiteState::Live);

@@ -53,6 +53,22 @@ fn retrying(reasons: &[&str]) -> ActivationStatus {
 }
 
 #[test]
+fn the_end_of_a_rollback_does_not_repeat_why_it_began() {
+    let done = phase("Failed", "RolledBack", json!([]));
+    let before = phase("Running", "", json!([]));
+    let notes: Vec<(String, String)> = between(Some(&before), &done)
+        .into_iter()
+        .map(|event| (event.reason, event.note.unwrap()))
+        .collect();
+    let note = |reason: &str| {
+        let found = notes.iter().find(|(of, _)| of == reason);
+        found.map(|(_, note)| note.as_str()).unwrap()
+    };
+    assert_eq!(note("RolledBack"), "what it says");
+    assert!(!note("RollbackSucceeded").contains("what it says"));
+}
+
+#[test]
 fn the_same_status_again_tells_nothing() {
     let full = status(json!({
         "goLive": {"time": "2026-01-02T03:04:05Z"},

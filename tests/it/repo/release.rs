@@ -160,6 +160,38 @@ fn script(name: &str, args: &[&str]) -> (bool, String) {
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
+/// What somebody reads before they install the plugin.
+#[test]
+fn the_description_for_krew_names_only_what_the_plugin_does() {
+    let text = read(".github/release/krew.sh");
+    let listed = text.split("what to do next;").nth(1).unwrap();
+    let listed = listed.split(" that works offline").next().unwrap();
+    let listed = listed.split_whitespace().collect::<Vec<_>>().join(" ");
+    let help = Command::new(env!("CARGO_BIN_EXE_kubectl-golive"))
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let commands: Vec<&str> = help
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| name.len() > 2)
+        .collect();
+    let named: Vec<&str> = listed
+        .split(", ")
+        .map(|item| item.trim_start_matches("and a "))
+        .collect();
+    assert_eq!(named.len(), 5, "{named:?}");
+    for item in named {
+        // `approvals` is what `approve` does.
+        let does = |name: &str| item.starts_with(name.trim_end_matches('e'));
+        assert!(
+            commands.iter().any(|name| does(name)),
+            "{item} is no command"
+        );
+    }
+}
+
 /// An archive of a program for one platform, in a folder of its own.
 fn archive(program: &Path, folder: &Path, platform: [&str; 2]) -> std::path::PathBuf {
     let [os, arch] = platform;
