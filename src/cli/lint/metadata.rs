@@ -145,12 +145,14 @@ const LABEL: &str =
 const QUALIFIED: &str = "letters, digits, -, _ and ., at most 63 characters, a letter or digit at both ends, and before it, if wanted, a domain and /";
 
 /// Whether it is a value of a label that is not empty.
-fn is_label(text: &str) -> bool {
+fn is_label(value: &str) -> bool {
     let end = |c: char| c.is_ascii_alphanumeric();
-    text.len() <= MAX_LABEL
-        && text.chars().all(|c| end(c) || ['-', '_', '.'].contains(&c))
-        && text.starts_with(end)
-        && text.ends_with(end)
+    value.len() <= MAX_LABEL
+        && value
+            .chars()
+            .all(|c| end(c) || ['-', '_', '.'].contains(&c))
+        && value.starts_with(end)
+        && value.ends_with(end)
 }
 
 /// Whether it is a qualified name: a name, with or without a domain before it.

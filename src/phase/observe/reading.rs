@@ -16,7 +16,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::source::{fault::Fault, lines::Pattern};
+use super::source::{
+    fault::Fault,
+    lines::{Owed, Pattern},
+};
 use crate::{
     api::metrics_source::MetricsSource,
     slo::{Cell, Instance, Kind, Page, Source},
@@ -189,16 +192,6 @@ pub struct Last {
     pub owed: Option<Owed>,
     /// For each objective on a probe, when the last one was, by the clock of the watch.
     pub probes: BTreeMap<usize, Timestamp>,
-}
-
-/// What was read of the log in looks that did not reach its end: the look that does counts it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Owed {
-    /// Since when, by the clock of the watch. None: the log did not reach back to the look before, so that
-    /// nobody knows how long its lines took.
-    pub since: Option<Timestamp>,
-    /// For each objective on the log, in their order, how many lines match so far.
-    pub lines: Vec<f64>,
 }
 
 impl Last {

@@ -400,6 +400,9 @@ fn literals(expression: &str) -> Vec<String> {
 /// each must be in what was said.
 fn rules() -> BTreeSet<Vec<String>> {
     fn walk(schema: &Value, all: &mut BTreeSet<Vec<String>>) {
+        if !schema.is_object() {
+            return;
+        }
         let rules = schema["x-kubernetes-validations"].as_array();
         for rule in rules.into_iter().flatten() {
             all.insert(words(rule));

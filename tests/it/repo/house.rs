@@ -28,6 +28,11 @@ const READS_TEXT: &[(&str, &str, &str)] = &[
         "chain",
         "a cause that its parent's text contains is not printed again",
     ),
+    (
+        "src/cli/status/lines.rs",
+        "told_by",
+        "a text that a step's line says in full is not printed again",
+    ),
     ("src/fly/call/classify.rs", "blocked", REFUSAL),
     ("src/fly/call/classify.rs", "expiry", REFUSAL),
     ("src/fly/call/classify.rs", "graphql", REFUSAL),

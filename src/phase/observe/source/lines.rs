@@ -9,9 +9,18 @@ use regex::{Regex, RegexBuilder};
 use super::fault::Cause;
 use crate::{
     fly::{self, logs::LogLine},
-    phase::observe::reading::Owed,
     slo::{Cell, Tally},
 };
+
+/// What was read of the log in looks that did not reach its end: the look that does counts it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Owed {
+    /// Since when, by the clock of the watch. None: the log did not reach back to the look before, so that
+    /// nobody knows how long its lines took.
+    pub since: Option<Timestamp>,
+    /// For each objective on the log, in their order, how many lines match so far.
+    pub lines: Vec<f64>,
+}
 
 /// Longest pattern, in bytes.
 pub const MAX_PATTERN: usize = 512;
