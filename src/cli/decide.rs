@@ -31,7 +31,8 @@ const POLL: Duration = Duration::from_millis(200);
 #[command(after_help = "\
 The plan is printed, and you are asked before it is approved. The approval is about this plan alone: if
 the plan changes, the gate asks again. After a rejection or an expired gate, approving opens the gate.
-A plan whose changes are not all known or listed is approved only with --digest.
+A plan whose changes are not all known or shown is approved only with --digest. A long plan is in a
+ConfigMap, which the ClusterRole view may read.
 
 The exit code is 5 when the operator has not said within --timeout whether the decision counts.
 
@@ -172,7 +173,8 @@ async fn decide(args: &Common, decision: Decision) -> Result<Output, Error> {
     let (phase, gate) = waits(&activation, args.gate.as_deref(), decision)?;
     agrees(&args.name, args.digest.as_deref(), &gate.digest)?;
     // What is shown must be what is decided on.
-    let shown = plan::plan(&activation).filter(|plan| plan.digest() == gate.digest);
+    let shown = plan::read(&connected, &activation).await;
+    let shown = shown.filter(|plan| plan.digest() == gate.digest);
     let shown = shown.ok_or(Error::Moved)?;
     show(&Paint::of_stderr().text(&plan::lines(&shown)));
     if decision == Decision::Approve && args.digest.is_none() {

@@ -1,18 +1,21 @@
 //! `kubectl golive plan`: the changes that are planned or being made.
 
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, ResourceExt};
 use serde::Serialize;
 
-use super::connect::{self, Connection};
+use super::connect::{self, Connected, Connection};
 use super::format::{self, Formatted};
 use super::output::Output;
+use super::refused::Role;
 use super::style::{Line, Paint, Tone};
 use crate::{
     api::{
         Activation,
-        status::{CostPerMonth, MAX_CHANGES, PlanCounts, PlannedChange},
+        status::{CostPerMonth, MAX_CHANGES, PlanCounts, PlanStatus, PlannedChange, WholePlan},
     },
     plan::deletion,
+    store,
 };
 
 /// Arguments of `plan`.
@@ -20,9 +23,10 @@ use crate::{
 #[command(after_help = "\
 The plan is the operator's: what it will do, or is doing, to bring the spec live. With `mode: Plan` in the
 spec it does nothing of it. A gate asks about the plan with this digest. A list is not always whole: what
-is not known, and how many changes have no room in it, is said below it.
+is not known is said below it. A plan for which the status has no room is read from the ConfigMap
+that the status names.
 
-You need the ClusterRole activation-view.
+You need the ClusterRole activation-view, and for a plan in a ConfigMap the ClusterRole view.
 
 Examples:
   kubectl golive plan shop -n prod
@@ -74,6 +78,9 @@ pub(super) struct Plan {
     changes: Vec<PlannedChange>,
     /// Number of changes that are not in `changes`; `None` when the operator did not count them.
     omitted: Option<usize>,
+    /// Why they are not, although the operator has stored them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_read: Option<String>,
     /// Steps of which it is not known what they would do.
     unknown: Vec<String>,
     /// Whether all that will be done up to Go-Live is known: an empty list then means that nothing is.
@@ -86,7 +93,7 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     let activation = connected.activation(&args.name).await?;
     let plan = match args.deletion {
         true => Some(of_deletion(&activation)),
-        false => plan(&activation),
+        false => read(&connected, &activation).await,
     };
     let plan = plan.ok_or_else(|| Error::None(args.name.clone()))?;
     let text = match args.format.document("Plan", &plan)? {
@@ -96,7 +103,30 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
     Ok(Output::text(text))
 }
 
-/// The plan of this object, if it has one. Pure.
+/// The plan of this object, if it has one, with all its changes: those for which the status has no room are read
+/// from the ConfigMap that it names.
+pub(super) async fn read(connected: &Connected, activation: &Activation) -> Option<Plan> {
+    let mut shown = plan(activation)?;
+    let status = activation.status.as_ref()?.plan.as_ref()?;
+    let Some(whole) = &status.whole else {
+        return Some(shown);
+    };
+    let maps: Api<ConfigMap> = Api::namespaced(connected.kube.clone(), &connected.namespace);
+    let found = match maps.get_opt(&whole.config_map).await {
+        Ok(found) => found,
+        Err(error) => {
+            let what = format!("read the whole plan in ConfigMap {}", whole.config_map);
+            let doing = connected.doing(&what, Role::ConfigMaps);
+            shown.not_read = Some(connected.refused(doing, error).await.to_string());
+            return Some(shown);
+        }
+    };
+    let text = found.and_then(|found| found.data?.remove(store::plan::KEY));
+    shown.complete_from(whole, text.as_deref(), status);
+    Some(shown)
+}
+
+/// The plan of this object as its status has it, if it has one. Pure.
 pub(super) fn plan(activation: &Activation) -> Option<Plan> {
     let status = activation.status.as_ref()?;
     let plan = status.plan.as_ref()?;
@@ -112,6 +142,7 @@ pub(super) fn plan(activation: &Activation) -> Option<Plan> {
     let release = status.release.as_ref();
     Some(Plan {
         omitted,
+        not_read: None,
         known: current && plan.complete,
         unknown: plan.unknown.clone(),
         counts: plan.counts,
@@ -145,6 +176,7 @@ fn of_deletion(activation: &Activation) -> Plan {
         cost_per_month: None,
         changes,
         omitted: Some(0),
+        not_read: None,
         unknown: Vec::new(),
         known: status.is_some(),
     }
@@ -172,6 +204,27 @@ impl Plan {
         self.known
     }
 
+    /// Takes all changes from the text of the ConfigMap, if it is the text that the operator wrote for this plan.
+    fn complete_from(&mut self, whole: &WholePlan, text: Option<&str>, status: &PlanStatus) {
+        let name = &whole.config_map;
+        match text.map(|text| whole.open(text, status)) {
+            Some(Some(document)) => {
+                self.changes = document.changes;
+                self.omitted = Some(0);
+            }
+            Some(None) => {
+                self.not_read = Some(format!(
+                    "the ConfigMap {name} does not hold this plan: somebody else has changed it, or the plan changed just now; try again in a moment"
+                ));
+            }
+            None => {
+                self.not_read = Some(format!(
+                    "the ConfigMap {name} with the whole plan is gone; the operator writes it again when it next looks at the Activation"
+                ));
+            }
+        }
+    }
+
     /// What is missing in the list.
     fn missing(&self) -> Vec<String> {
         let mut missing = match self.omitted {
@@ -179,6 +232,7 @@ impl Plan {
             Some(more) => vec![format!("and {more} more, for which the status has no room")],
             None => vec!["and perhaps more, for which the status has no room".to_owned()],
         };
+        missing.extend(self.not_read.clone());
         let steps = self.unknown.iter();
         missing.extend(steps.map(|step| format!("{step}: what it would do is not known")));
         if missing.is_empty() {
@@ -325,6 +379,55 @@ mod tests {
         let (last, plan) = end(true, &[], 48, 0);
         assert_eq!(last, "  and perhaps more, for which the status has no room");
         assert!(!plan.lists_all());
+    }
+
+    #[test]
+    fn changes_without_room_come_from_the_config_map_and_from_no_other_text_than_the_operators() {
+        let change = |at: usize| json!({"phase": "Deploy", "step": "Machines", "change": format!("update {at}")});
+        let text = json!({"digest": "sha256:ab", "generation": 4,
+            "changes": (0..60).map(change).collect::<Vec<_>>()})
+        .to_string();
+        let whole = WholePlan::of("golive-plan-u".to_owned(), &text);
+        let (_, counted) = end(true, &[], 48, 60);
+        let status = PlanStatus {
+            digest: "sha256:ab".to_owned(),
+            generation: Some(4),
+            total: 60,
+            ..PlanStatus::default()
+        };
+        let read = |text: Option<&str>, status: &PlanStatus| {
+            let (_, mut plan) = end(true, &[], 48, 60);
+            plan.complete_from(&whole, text, status);
+            plan
+        };
+        let plan = read(Some(&text), &status);
+        assert!(plan.lists_all() && plan.changes.len() == 60 && plan.not_read.is_none());
+        assert!(!counted.lists_all());
+        // Of another plan or generation, changed by somebody, or gone.
+        let other = |change: &dyn Fn(&mut PlanStatus)| {
+            let mut other = status.clone();
+            change(&mut other);
+            other
+        };
+        let digest = other(&|status| status.digest = "sha256:cd".to_owned());
+        let generation = other(&|status| status.generation = Some(5));
+        let total = other(&|status| status.total = 61);
+        let forged = text.replace("update 59", "update 00");
+        for (text, status) in [
+            (Some(text.as_str()), &digest),
+            (Some(text.as_str()), &generation),
+            (Some(text.as_str()), &total),
+            (Some(forged.as_str()), &status),
+            (None, &status),
+        ] {
+            let plan = read(text, status);
+            assert!(!plan.lists_all(), "{status:?}");
+            let shown: Vec<String> = lines(&plan).iter().map(Line::text).collect();
+            assert!(
+                shown.iter().any(|line| line.contains("golive-plan-u")),
+                "{shown:?}"
+            );
+        }
     }
 
     #[test]

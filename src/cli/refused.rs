@@ -13,6 +13,8 @@ pub(super) enum Role {
     Approver,
     /// To read events; Kubernetes has this role.
     Events,
+    /// To read ConfigMaps; Kubernetes has this role.
+    ConfigMaps,
     /// To read what belongs to the whole cluster.
     Cluster,
 }
@@ -23,7 +25,7 @@ impl Role {
             Self::View => "activation-view",
             Self::Edit => "activation-edit",
             Self::Approver => "activation-approver",
-            Self::Events => "view",
+            Self::Events | Self::ConfigMaps => "view",
             // No role of its own: never one that may do everything.
             Self::Cluster => "",
         }

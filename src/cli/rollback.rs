@@ -15,7 +15,9 @@ use super::refused::{Refused, Role};
 use crate::api::{
     Activation, ActivationApproval, ActivationStatus, PhaseName, Reason,
     approval::{self, ActivationApprovalSpec, DecidedOn, Decision},
-    status::{HistoryEntry, HistoryOutcome, ReleaseStatus, RollbackState},
+    status::{
+        ExternalKind, ExternalObject, HistoryEntry, HistoryOutcome, ReleaseStatus, RollbackState,
+    },
 };
 
 /// Interval of reading the Activation with `--wait`.
@@ -90,7 +92,7 @@ pub(super) enum Error {
     #[error("the rollback was refused: {0}")]
     Refused(String),
     #[error(
-        "the spec has changed since the rollback was requested, so the request no longer applies"
+        "the spec has changed since the rollback was requested, so the request may no longer apply; see it with `kubectl get activationapprovals`"
     )]
     Lapsed,
     #[error("the rollback did not complete within {} s: {last}", .limit.as_secs())]
@@ -280,8 +282,35 @@ fn plan(activation: &Activation, status: &ActivationStatus, to: &HistoryEntry) -
             text,
             "  nothing else differs, so the machines stay as they are"
         );
+    } else {
+        text.push_str(&machines(status, to));
     }
     let _ = writeln!(text, "  the current spec is not deployed until it changes");
+    text
+}
+
+/// What becomes of the machines, as text: those that are on record, and what the operator decides from the fly.toml
+/// of the release. Pure.
+fn machines(status: &ActivationStatus, to: &HistoryEntry) -> String {
+    let is_machine = |object: &&ExternalObject| object.kind == ExternalKind::Machine.as_str();
+    let all = status.external.iter().filter(is_machine);
+    let names: Vec<&str> = all.map(|machine| machine.name.as_str()).collect();
+    let (mut text, number) = (String::new(), to.number.unwrap_or_default());
+    let downtime = match names.as_slice() {
+        [] => return text,
+        [_] => "the only machine restarts",
+        _ => "none unless the strategy is immediate: others serve while one restarts",
+    };
+    let _ = writeln!(text, "  updates machines {}", names.join(", "));
+    let _ = writeln!(text, "  downtime: {downtime}");
+    let _ = writeln!(
+        text,
+        "  destroys machines that the fly.toml of release {number} does not have; volumes stay"
+    );
+    let _ = writeln!(
+        text,
+        "  to see every field first, set `mode: Plan` in the spec: the request is then planned, and not carried out"
+    );
     text
 }
 

@@ -37,6 +37,17 @@ fn deployed() -> Vec<(&'static str, Vec<Value>)> {
     let mount = |size: u32| {
         format!("[[mounts]]\nsource = 'data'\ndestination = '/data'\ninitial_size = '{size}gb'\n")
     };
+    let services = |port: u32, protocol: &str| {
+        format!(
+            "[[services]]\ninternal_port = {port}\nprotocol = '{protocol}'\n[[services.ports]]\nport = 9000\n"
+        )
+    };
+    let check = |path: &str| {
+        format!(
+            "[checks.alive]\ntype = 'http'\nport = 8080\npath = '{path}'\ninterval = '15s'\ntimeout = '2s'\n"
+        )
+    };
+    let file = |text: &str| format!("[[files]]\nguest_path = '/etc/motd'\nraw_value = '{text}'\n");
     vec![
         ("organization", vec![json!("one"), json!("two")]),
         ("app", vec![json!("shop"), json!("store")]),
@@ -61,6 +72,13 @@ fn deployed() -> Vec<(&'static str, Vec<Value>)> {
                 two,
                 toml("512mb", "a", &mount(1)),
                 toml("512mb", "a", &mount(5)),
+                toml("512mb", "a", &services(9001, "tcp")),
+                toml("512mb", "a", &services(9002, "tcp")),
+                toml("512mb", "a", &services(9001, "udp")),
+                toml("512mb", "a", &check("/up")),
+                toml("512mb", "a", &check("/ready")),
+                toml("512mb", "a", &file("aGVsbG8=")),
+                toml("512mb", "a", &file("d29ybGQ=")),
             ],
         ),
         (
@@ -87,6 +105,8 @@ fn provisioned() -> Vec<(&'static str, Vec<Value>)> {
                 json!({"managed": {"plan": "basic", "volumeSizeGb": 20}}),
                 json!({"flyPostgres": {"size": "shared-cpu-1x", "count": 1}}),
                 json!({"flyPostgres": {"size": "shared-cpu-2x", "count": 1}}),
+                json!({"flyPostgres": {"size": "shared-cpu-1x", "count": 3}}),
+                json!({"external": {"urlSecretRef": {"name": "keys", "key": "API_KEY"}}}),
             ],
         ),
         (
@@ -133,11 +153,17 @@ fn put(spec: &mut Value, path: &str, value: &Value) {
 
 /// The object with these choices, and the Secrets of its namespace with values of this kind.
 fn cx(base: &Cx, choices: &[usize], value: &str) -> Cx {
+    of_generation(base, choices, value, 1)
+}
+
+fn of_generation(base: &Cx, choices: &[usize], value: &str, generation: i64) -> Cx {
     let mut spec = json!({"deploy": {}, "provision": {}});
     for ((path, values), choice) in fields().iter().zip(choices) {
         put(&mut spec, path, &values[*choice]);
     }
-    let object = json!({"metadata": {"name": "shop", "namespace": "ns"}, "spec": spec});
+    let object = json!({
+        "metadata": {"name": "shop", "namespace": "ns", "generation": generation}, "spec": spec,
+    });
     let object: Activation = serde_json::from_value(object).unwrap();
     let refs = Refs::of(
         &[
@@ -216,7 +242,7 @@ async fn if_anything_that_is_sent_differs_the_digest_and_the_shown_plan_differ()
     let mut numbers = Numbers(0x9E37_79B9_7F4A_7C15);
     let (fields, base) = (fields(), base());
     let (mut different, mut visible) = (0, 0);
-    for _ in 0..600 {
+    for _ in 0..1_000 {
         let mut choices: Vec<usize> = fields
             .iter()
             .map(|(_, values)| numbers.below(values.len()))
@@ -232,7 +258,17 @@ async fn if_anything_that_is_sent_differs_the_digest_and_the_shown_plan_differ()
         if sent(&one, true) != sent(&other, true) {
             different += 1;
             assert_ne!(one.target.digest(), other.target.digest(), "{choices:?}");
+            // Also of another generation: no number of it makes up for what differs.
+            for generation in [1, 2] {
+                let other = of_generation(&base, &choices, value, generation);
+                let (one, other) = (one.target.plan(), other.target.plan());
+                assert_ne!(one.digest(), other.digest(), "{choices:?}");
+                assert!(!one.is_same_work(other.digest()), "{choices:?}");
+            }
         }
+        let (later, now) = (of_generation(&base, &choices, value, 2), &other.target);
+        assert_eq!(later.target.digest(), now.digest());
+        assert_ne!(later.target.plan().digest(), now.plan().digest());
         if sent(&one, false) != sent(&other, false) {
             visible += 1;
             let (one_plan, other_plan) = (shown(&one), shown(&other));
@@ -245,7 +281,7 @@ async fn if_anything_that_is_sent_differs_the_digest_and_the_shown_plan_differ()
             );
         }
     }
-    assert!(different > 200 && visible > 200, "{different} {visible}");
+    assert!(different > 400 && visible > 400, "{different} {visible}");
 }
 
 #[tokio::test]

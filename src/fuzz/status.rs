@@ -7,6 +7,7 @@ use super::{corpus, each_json, target};
 use crate::{
     api::{Activation, ActivationStatus, Reason, bounds},
     pipeline::cx::{Care, EarlierProof, Recorded},
+    plan::PlanId,
     status::{self, PassResult, events},
 };
 
@@ -35,7 +36,7 @@ fn any_old_status_has_a_next_one_that_is_bounded_and_stays() {
     let check = |old: &ActivationStatus| {
         let recorded = Recorded::of(old);
         let proof = EarlierProof::of(old);
-        let results = proof.results("sha256:a", Care::Serving);
+        let results = proof.results(&PlanId::new("sha256:a", 3), Care::Serving);
         assert!(results.len() <= old.smoke_test.len());
         assert!(recorded.external.len() <= old.external.len());
         for failed in [

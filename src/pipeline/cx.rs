@@ -22,7 +22,7 @@ use crate::{
     fly,
     net::{prometheus, vendor::Vendors},
     plan::{
-        Target,
+        PlanId, Target,
         refs::{Allowed, Refs},
     },
     process::{outside::Outside, turnstile::Turnstile, waker::Waker},
@@ -147,9 +147,9 @@ pub struct Recorded {
 /// one list that lacks the machine of a command is believed.
 #[derive(Clone, Debug, Default)]
 pub struct EarlierProof {
-    /// Digest of the plan whose SmokeTest had succeeded. A status says that of no other plan than the
-    /// one whose digest it has (`keeps_success` in `src/status/phases.rs`).
-    digest: Option<String>,
+    /// Digest and generation of the plan whose SmokeTest had succeeded. A status says that of no other plan
+    /// than the one that it has (`keeps_success` in `src/status/phases.rs`).
+    proven: Option<(String, Option<i64>)>,
     /// The results of the smoke checks of what serves. A spec whose own checks were made, and did not
     /// pass, has replaced them in the status: then there are none.
     results: Vec<SmokeTestResult>,
@@ -184,7 +184,7 @@ impl EarlierProof {
                 | PhaseState::AwaitingApproval
                 | PhaseState::Failed => true,
             }),
-            digest: plan.map(|plan| plan.digest.clone()),
+            proven: plan.map(|plan| (plan.digest.clone(), plan.generation)),
             decided: decided(&status.smoke_test),
             results: match replaced {
                 true => Vec::new(),
@@ -202,14 +202,15 @@ impl EarlierProof {
         }
     }
 
-    /// Whether it is that of the plan with this digest.
-    pub fn is_of(&self, digest: &str) -> bool {
-        self.digest.as_deref() == Some(digest)
+    /// Whether it is that of a plan that leads to the same as this one, whatever the generation.
+    pub fn is_of(&self, plan: &PlanId) -> bool {
+        let proven = self.proven.as_ref();
+        proven.is_some_and(|(digest, generation)| plan.leads_to_same(digest, *generation))
     }
 
-    /// When what is on record of the plan with this digest was proven.
-    pub fn decided(&self, digest: &str) -> Option<Timestamp> {
-        self.decided.filter(|_| self.is_of(digest))
+    /// When what is on record of this plan was proven.
+    pub fn decided(&self, plan: &PlanId) -> Option<Timestamp> {
+        self.decided.filter(|_| self.is_of(plan))
     }
 
     /// Whether an earlier process, or a pass that was cut off, may have been in the middle of Deploy.
@@ -217,10 +218,10 @@ impl EarlierProof {
         self.deploying
     }
 
-    /// The results of the checks of this target: of the plan with this digest if it is the wanted one.
-    pub fn results(&self, digest: &str, care: Care) -> &[SmokeTestResult] {
+    /// The results of the checks of this target: of this plan if it is the wanted one.
+    pub fn results(&self, plan: &PlanId, care: Care) -> &[SmokeTestResult] {
         match care {
-            Care::Wanted if !self.is_of(digest) => &[],
+            Care::Wanted if !self.is_of(plan) => &[],
             Care::Wanted | Care::Serving => &self.results,
         }
     }
@@ -356,9 +357,13 @@ mod tests {
 
     use super::*;
 
+    fn plan(target: &str, generation: i64) -> PlanId {
+        PlanId::new(target, generation)
+    }
+
     fn earlier(smoke_test: &str) -> EarlierProof {
         let status: ActivationStatus = serde_json::from_value(json!({
-            "plan": {"digest": "sha256:a"},
+            "plan": {"digest": plan("sha256:a", 3).digest(), "generation": 3},
             "phases": [{"name": "SmokeTest", "state": smoke_test, "reason": "", "message": ""}],
             "smokeTest": [{"check": "homepage", "result": "Passed", "reason": "", "message": ""}],
         }))
@@ -369,20 +374,22 @@ mod tests {
     #[test]
     fn an_earlier_proof_is_that_of_one_plan_and_its_results_are_of_nothing_else() {
         let proven = earlier("Succeeded");
-        assert!(proven.is_of("sha256:a") && !proven.is_of("sha256:b"));
-        assert_eq!(proven.results("sha256:a", Care::Wanted).len(), 1);
-        assert!(proven.results("sha256:b", Care::Wanted).is_empty());
-        assert_eq!(proven.results("of what serves", Care::Serving).len(), 1);
+        let (a, b, serving) = (plan("sha256:a", 3), plan("sha256:b", 3), plan("other", 3));
+        // After only an owner has changed it is still proven.
+        assert!(proven.is_of(&a) && proven.is_of(&plan("sha256:a", 4)) && !proven.is_of(&b));
+        assert_eq!(proven.results(&a, Care::Wanted).len(), 1);
+        assert!(proven.results(&b, Care::Wanted).is_empty());
+        assert_eq!(proven.results(&serving, Care::Serving).len(), 1);
 
         // The spec cannot come so far: what is there was found of what serves.
         let waiting = earlier("Pending");
-        assert!(!waiting.is_of("sha256:a"));
-        assert!(waiting.results("sha256:a", Care::Wanted).is_empty());
-        assert_eq!(waiting.results("of what serves", Care::Serving).len(), 1);
+        assert!(!waiting.is_of(&a));
+        assert!(waiting.results(&a, Care::Wanted).is_empty());
+        assert_eq!(waiting.results(&serving, Care::Serving).len(), 1);
 
         // Its own checks have replaced them.
         let failed = earlier("Failed");
-        assert!(failed.results("of what serves", Care::Serving).is_empty());
+        assert!(failed.results(&serving, Care::Serving).is_empty());
     }
 
     #[test]
@@ -410,6 +417,9 @@ mod tests {
         // A new object has no phases: nobody has run anything for it.
         assert!(!EarlierProof::of(&ActivationStatus::default()).was_deploying());
         let proven = earlier("Succeeded").cut_off();
-        assert!(proven.is_of("sha256:a"), "a proof is not lost by that");
+        assert!(
+            proven.is_of(&plan("sha256:a", 3)),
+            "a proof is not lost by that"
+        );
     }
 }

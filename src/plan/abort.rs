@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use crate::{
     api::{ANNOTATION_ABORT, Activation, ActivationStatus, Reason, status::one_line},
-    plan::{invalid::Invalid, missing::kubectl},
+    plan::{invalid::Invalid, missing::kubectl, plan_id::PlanId},
 };
 
 /// Longest value that is compared and repeated, in bytes.
@@ -32,7 +32,7 @@ pub enum Abort {
 /// Decides. `refused` is the value whose refusal was published last.
 pub fn decide(
     activation: &Activation,
-    digest: &str,
+    plan: &PlanId,
     old: Option<&ActivationStatus>,
     refused: Option<&str>,
 ) -> Abort {
@@ -40,10 +40,16 @@ pub fn decide(
         return Abort::None;
     };
     let word = one_line(word, LONGEST);
-    let known =
-        |old: &ActivationStatus| old.plan.as_ref().is_some_and(|plan| plan.digest == digest);
+    let known = |old: &ActivationStatus| {
+        old.plan
+            .as_ref()
+            .is_some_and(|old| plan.leads_to_same(&old.digest, old.generation))
+    };
     let live = old.is_some_and(|old| old.is_live() && known(old));
-    if word == digest && !live {
+    let digest = plan.digest();
+    // The work stays stopped when only an owner has changed since.
+    let is_this = plan.is_same_work(&word);
+    if is_this && !live {
         return Abort::Stop(Invalid {
             field: "metadata.annotations",
             reason: Reason::Aborted,
@@ -60,7 +66,7 @@ pub fn decide(
     if refused == Some(word.as_str()) {
         return Abort::None;
     }
-    let why = if live && word == digest {
+    let why = if live && is_this {
         "this plan is live already, so there is nothing to stop; to restore an earlier release use `kubectl golive rollback`".to_owned()
     } else {
         format!("it does not name the current plan; the value must be its digest: {digest}")
@@ -86,7 +92,8 @@ mod tests {
             "status": {"phases": phases, "plan": {"digest": "sha256:a"}},
         }))
         .unwrap();
-        decide(&object, "sha256:a", object.status.as_ref(), refused)
+        let plan = PlanId::new("sha256:a", 3);
+        decide(&object, &plan, object.status.as_ref(), refused)
     }
 
     #[test]
@@ -101,12 +108,26 @@ mod tests {
             Abort::Stop(_)
         ));
         assert!(
-            matches!(decided(Some("sha256:b"), false, None), Abort::Refuse { why, .. } if why.contains("sha256:a"))
+            matches!(decided(Some("sha256:b"), false, None), Abort::Refuse { why, .. } if why.contains(PlanId::new("sha256:a", 3).digest()))
         );
         assert_eq!(
             decided(Some("sha256:b"), false, Some("sha256:b")),
             Abort::None
         );
+    }
+
+    #[test]
+    fn an_abort_stays_when_the_generation_grows_and_the_work_is_the_same() {
+        for generation in 1..=3 {
+            let before = PlanId::new("sha256:a", generation);
+            let aborted = decided(Some(before.digest()), false, None);
+            assert!(matches!(aborted, Abort::Stop(_)), "{generation}");
+        }
+        let later = PlanId::new("sha256:a", 4);
+        assert!(matches!(
+            decided(Some(later.digest()), false, None),
+            Abort::Refuse { .. }
+        ));
     }
 
     #[test]

@@ -209,7 +209,7 @@ pub fn decide(
     if votes.rejected.is_none() {
         votes.approved.extend(used);
     }
-    let (state, message) = state(gate, subject.digest, &votes, expired);
+    let (state, message) = state(gate, subject.plan.digest(), &votes, expired);
     let approvers = votes.approved.iter().take(LISTED_APPROVERS);
     let opens = (state == GateState::Approved).then(|| Opening {
         destroys: subject.destroys.to_vec(),
@@ -220,7 +220,7 @@ pub fn decide(
         opens,
         status: GateStatus {
             state,
-            digest: subject.digest.to_owned(),
+            digest: subject.plan.digest().to_owned(),
             requested_at: Some(whole_seconds(requested)),
             expires_at: Some(whole_seconds(expires)),
             generation: Some(subject.generation),
@@ -244,7 +244,7 @@ fn planned(question: &Question<'_>) -> GateReport {
     GateReport {
         status: GateStatus {
             state: GateState::Pending,
-            digest: subject.digest.to_owned(),
+            digest: subject.plan.digest().to_owned(),
             generation: Some(subject.generation),
             release: subject.release,
             attempt: question.attempt.to_owned(),
@@ -265,7 +265,10 @@ fn periods(waited: SignedDuration, timeout: SignedDuration) -> u32 {
 /// The gate as it stays open for the plan that it opened; `None` when it asks.
 fn still_open(before: &GateStatus, question: &Question<'_>) -> Option<GateStatus> {
     if before.state != GateState::Approved
-        || before.digest != question.subject.digest
+        || !question
+            .subject
+            .plan
+            .leads_to_same(&before.digest, before.generation)
         || !asks_about(before, question)
     {
         return None;
@@ -290,7 +293,7 @@ fn is_same_request(before: &GateStatus, question: &Question<'_>) -> bool {
         _ => true,
     };
     before.state != GateState::Approved
-        && before.digest == subject.digest
+        && before.digest == subject.plan.digest()
         && before
             .generation
             .is_none_or(|then| then == subject.generation)
@@ -356,7 +359,10 @@ mod tests {
         approval::{ActivationApprovalSpec, ApprovalState, DecidedOn},
         policy::GatedPhase,
     };
-    use crate::plan::votes::{Vote, judge, note_gate};
+    use crate::plan::{
+        PlanId,
+        votes::{Vote, judge, note_gate},
+    };
 
     const PLAN: &str = "sha256:aaaaaaaa";
     const OTHER: &str = "sha256:bbbbbbbb";
@@ -383,7 +389,7 @@ mod tests {
             spec: ActivationApprovalSpec {
                 activation: "cabanas".into(),
                 gate: DecidedOn::Deploy,
-                digest: PLAN.into(),
+                digest: PlanId::new(PLAN, 1).digest().to_owned(),
                 generation: None,
                 decision,
                 approver: approver.into(),
@@ -432,12 +438,13 @@ mod tests {
         }
 
         fn pass(&mut self, minute: i64) -> GateState {
+            let plan = PlanId::new(self.digest, self.generation);
             let subject = Subject {
                 uid: "u",
                 created: Some(at(0)),
                 generation: self.generation,
                 written: None,
-                digest: self.digest,
+                plan: &plan,
                 release: self.release,
                 destroys: &self.destroys,
                 gates: &self.gates,
@@ -469,11 +476,13 @@ mod tests {
         }
 
         fn approved(&mut self, minute: i64) {
-            self.votes.push(Vote {
-                uid: format!("anna-{minute}"),
-                name: format!("anna-{minute}"),
-                ..vote("anna", Decision::Approve)
-            });
+            let mut cast = vote("anna", Decision::Approve);
+            cast.uid = format!("anna-{minute}");
+            cast.name.clone_from(&cast.uid);
+            cast.spec.digest = PlanId::new(self.digest, self.generation)
+                .digest()
+                .to_owned();
+            self.votes.push(cast);
             assert_eq!(self.pass(minute), GateState::Approved);
         }
     }
@@ -501,6 +510,28 @@ mod tests {
         object.digest = OTHER;
         object.votes.push(vote("anna", Decision::Approve));
         assert_eq!(object.pass(1), GateState::Requested);
+    }
+
+    #[test]
+    fn an_approval_of_the_same_work_for_another_generation_does_not_count() {
+        for other in [1, 3] {
+            let mut object = Object::new(gate(1, OnTimeout::Continue));
+            object.generation = 2;
+            let mut cast = vote("anna", Decision::Approve);
+            cast.spec.digest = PlanId::new(PLAN, other).digest().to_owned();
+            object.votes.push(cast);
+            assert_eq!(object.pass(1), GateState::Requested, "generation {other}");
+            let state = object.votes[0].status.as_ref().unwrap().state;
+            assert_eq!(state, ApprovalState::WrongDigest);
+        }
+    }
+
+    #[test]
+    fn a_gate_that_an_earlier_version_opened_without_the_generation_stays_open() {
+        let mut object = Object::new(gate(1, OnTimeout::Reject));
+        object.approved(1);
+        object.before.as_mut().unwrap().digest = PLAN.to_owned();
+        assert_eq!(object.pass(2), GateState::Approved);
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod gate;
 pub mod invalid;
 pub mod missing;
 pub mod named;
+mod plan_id;
 pub mod refs;
 pub mod rollback_request;
 pub mod room;
@@ -33,6 +34,7 @@ pub use checks::{Expects, MachineProof, Proof, SmokeCheck};
 pub use digest::{asked, fingerprint};
 pub use fly_config::FlyConfig;
 pub use invalid::{ConfigInvalid, Invalid};
+pub use plan_id::PlanId;
 pub use serving::{ServedSpec, ServingRelease};
 pub use target::{Database, Redis, Target, retry_from};
 

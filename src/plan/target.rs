@@ -29,6 +29,7 @@ use crate::{
         invalid::{ConfigInvalid, Invalid},
         missing::Missing,
         named::Named,
+        plan_id::PlanId,
         refs::Refs,
         source::decide::Followed,
         token::token,
@@ -143,6 +144,7 @@ struct ImageTarget {
 #[derive(Clone, Debug)]
 struct Identity {
     digest: String,
+    plan: PlanId,
     stamp: String,
 }
 
@@ -309,10 +311,15 @@ impl Target {
             .or_else(|| redis.upstash.as_ref().map(Redis::Upstash))
     }
 
-    /// Digest of everything that decides what is done: the plan that an approval names. It covers
-    /// values of secrets by keyed fingerprint only.
+    /// Digest of everything that decides what is done, whatever the generation. It covers values of secrets by
+    /// keyed fingerprint only. What people approve is [`Target::plan`].
     pub fn digest(&self) -> &str {
         &self.identity.digest
+    }
+
+    /// The plan to bring this target live, as people approve it.
+    pub fn plan(&self) -> &PlanId {
+        &self.identity.plan
     }
 
     /// Hash of the digest and the token's fingerprint. An observation for one stamp does not count
@@ -401,7 +408,12 @@ fn identity(
         hash.update(fingerprint(key, value));
     }
     let stamp = data_encoding::HEXLOWER.encode(&hash.finalize());
-    Identity { digest, stamp }
+    let generation = activation.metadata.generation.unwrap_or_default();
+    Identity {
+        plan: PlanId::new(&*digest, generation),
+        digest,
+        stamp,
+    }
 }
 
 /// The tokens that request a retry of a release that is held back.

@@ -8,6 +8,7 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+use super::plan_id::PlanId;
 use crate::api::{
     Activation, ActivationApproval,
     approval::{
@@ -72,8 +73,8 @@ pub struct Subject<'a> {
     pub generation: i64,
     /// When this generation was written, by the API server's clock.
     pub written: Option<Timestamp>,
-    /// Digest of its plan.
-    pub digest: &'a str,
+    /// Its plan.
+    pub plan: &'a PlanId,
     /// Number of the release that serves, if it is known.
     pub release: Option<i64>,
     /// What its plan removes for good, as the status says.
@@ -103,7 +104,7 @@ impl Ballot {
     pub fn opened(&self, gate: &Gate, subject: &Subject<'_>) -> bool {
         self.status.state == ApprovalState::Used
             && self.vote.is_on(gate)
-            && self.vote.spec.digest == subject.digest
+            && self.vote.spec.digest == subject.plan.digest()
             && self.status.activation_uid.as_deref() == Some(subject.uid)
             && self.status.generation == Some(subject.generation)
     }
@@ -181,7 +182,10 @@ fn judge_one(vote: &Vote, subject: &Subject<'_>, now: Timestamp) -> ActivationAp
                 DecidedOn::Rollback => "the request for a rollback".to_owned(),
                 gate => format!("the gate before {gate}"),
             };
-            let message = if subject.planned {
+            let rollback = vote.spec.gate == DecidedOn::Rollback;
+            let message = if subject.planned && rollback {
+                "`mode` is Plan, so nothing is done; `status.plan` says what the rollback would do, and it is carried out when `mode` is Apply".to_owned()
+            } else if subject.planned {
                 format!(
                     "`mode` is Plan, so nothing is done; decide again on {about} when it is Apply"
                 )
@@ -229,13 +233,6 @@ fn refused_at_first(vote: &Vote, subject: &Subject<'_>) -> Option<(ApprovalState
         let message = format!("the Activation has no gate before {gate}: {known}");
         return Some((ApprovalState::UnknownGate, message));
     }
-    if vote.spec.digest != subject.digest {
-        let message = format!(
-            "the digest of the plan is {}: review the plan, and decide again with this digest",
-            subject.digest
-        );
-        return Some((ApprovalState::WrongDigest, message));
-    }
     let earlier = |generation: &i64| *generation < subject.generation;
     if let Some(generation) = vote.spec.generation.filter(earlier) {
         let message = format!(
@@ -243,6 +240,13 @@ fn refused_at_first(vote: &Vote, subject: &Subject<'_>) -> Option<(ApprovalState
             subject.generation
         );
         return Some((ApprovalState::Superseded, message));
+    }
+    if !names(vote, subject) {
+        let message = format!(
+            "the digest of the plan is {}: review the plan, and decide again with this digest",
+            subject.plan.digest()
+        );
+        return Some((ApprovalState::WrongDigest, message));
     }
     if !rollback && before(subject.written) {
         let message = format!(
@@ -252,6 +256,15 @@ fn refused_at_first(vote: &Vote, subject: &Subject<'_>) -> Option<(ApprovalState
         return Some((ApprovalState::Superseded, message));
     }
     None
+}
+
+/// Whether the decision names what is asked now: at a gate this very plan, and for a rollback the work that is taken
+/// back, which is the same after only an owner has changed.
+fn names(vote: &Vote, subject: &Subject<'_>) -> bool {
+    match vote.spec.gate {
+        DecidedOn::Rollback => subject.plan.is_same_work(&vote.spec.digest),
+        _ => vote.spec.digest == subject.plan.digest(),
+    }
 }
 
 /// What is removed for good beyond what was known.
@@ -269,15 +282,22 @@ fn superseded(
 ) -> Option<(ApprovalState, String)> {
     let because = if status.activation_uid.as_deref() != Some(subject.uid) {
         "it was made for an earlier Activation of this name".to_owned()
-    } else if vote.spec.digest != subject.digest {
-        format!("the plan has changed, and its digest is {}", subject.digest)
-    } else if vote.spec.gate == DecidedOn::Rollback {
-        return None;
-    } else if status.generation != Some(subject.generation) {
+    } else if !names(vote, subject)
+        && subject
+            .plan
+            .leads_to_same(&vote.spec.digest, status.generation)
+    {
         format!(
             "the Activation has changed: this is generation {}",
             subject.generation
         )
+    } else if !names(vote, subject) {
+        format!(
+            "the plan has changed, and its digest is {}",
+            subject.plan.digest()
+        )
+    } else if vote.spec.gate == DecidedOn::Rollback {
+        return None;
     } else if let (Some(then), Some(now)) = (status.release, subject.release)
         && then != now
     {

@@ -51,13 +51,13 @@ impl<'a> Gates<'a> {
         let old = pass.old.as_ref();
         let serving = pass.serving.as_ref().and_then(|serving| serving.number);
         let shown = old.and_then(|old| old.plan.as_ref());
-        let shown = shown.filter(|plan| plan.digest == target.digest());
+        let shown = shown.filter(|plan| plan.digest == target.plan().digest());
         let subject = Subject {
             uid: &pass.owner.uid,
             created: pass.activation.creation_timestamp().map(|time| time.0),
             generation: pass.owner.generation,
             written: votes::written(pass.activation),
-            digest: target.digest(),
+            plan: target.plan(),
             release: serving.and_then(|number| i64::try_from(number).ok()),
             destroys: shown.map_or(&[][..], |plan| plan.destroys.as_slice()),
             gates: &target.gates,

@@ -99,7 +99,7 @@ pub fn note_integrations(target: &Target, refs: &Refs, pass: &Pass<'_>, memory: 
 pub fn abort(pass: &Pass<'_>, memory: &mut Memory, target: &Target) -> Option<Invalid> {
     let decision = abort::decide(
         pass.activation,
-        target.digest(),
+        target.plan(),
         pass.old.as_ref(),
         memory.handled.abort.as_deref(),
     );

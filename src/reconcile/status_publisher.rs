@@ -9,6 +9,7 @@ use kube::Api;
 
 use crate::{
     api::{Activation, ActivationStatus, Reason, status::Intent},
+    causes,
     error::Error,
     pipeline::{
         Owner,
@@ -19,6 +20,7 @@ use crate::{
     plan::{ServingRelease, Target},
     reconcile::{context::Context, measure},
     status::{self, PassResult, Published, Stored, Unanswered, debounce, events},
+    store::plan,
 };
 
 /// Tries of one write while others write the object at the same time.
@@ -66,7 +68,8 @@ impl<'a> StatusPublisher<'a> {
         let mut tries = 1;
         loop {
             let old = known.as_ref().or(old);
-            let (announced, new) = self.derive(old, result);
+            let (announced, mut new) = self.derive(old, result);
+            self.store_whole_plan(old, &mut new, result).await;
             let error = match self.write(old, &new, result).await {
                 Ok(()) => return Ok(announced),
                 Err(error) => error,
@@ -107,6 +110,39 @@ impl<'a> StatusPublisher<'a> {
         status::redact(&mut new);
         // Also in a pass that takes nothing over, because the object is suspended.
         status::with_others(new, &self.published.others(), &result.intents)
+    }
+
+    /// Stores the whole plan when the status has no room for it, and removes it when it has. It comes before the
+    /// status, which says where it is: what is removed by then is removed again when this process ends in between. A
+    /// plan that could not be stored is only counted.
+    async fn store_whole_plan(
+        &self,
+        old: Option<&ActivationStatus>,
+        new: &mut ActivationStatus,
+        result: &PassResult<'_>,
+    ) {
+        if !self.context.leads.open() {
+            return;
+        }
+        let kube = &self.context.kube;
+        let text = status::whole_plan(new, result);
+        let is_stored = |status: &ActivationStatus| {
+            let plan = status.plan.as_ref();
+            plan.is_some_and(|plan| plan.whole.is_some())
+        };
+        let done = match text {
+            Some(text) => plan::save(kube, self.owner, &text).await,
+            None if old.is_some_and(is_stored) && !is_stored(new) => {
+                plan::delete(kube, self.owner).await
+            }
+            None => Ok(()),
+        };
+        if let Err(error) = done {
+            tracing::warn!(error = %causes::chain(&error), "the whole plan is not stored");
+            if let Some(plan) = &mut new.plan {
+                plan.whole = None;
+            }
+        }
     }
 
     /// Writes a status if it changed, and publishes its events.

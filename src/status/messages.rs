@@ -1,6 +1,20 @@
 //! The messages of a status: secret values of the object are kept out of them, whatever they quote.
 
-use crate::{api::ActivationStatus, redact};
+use crate::{
+    api::{ActivationStatus, status::PlannedChange},
+    redact,
+};
+
+/// The same for the changes of a plan.
+pub fn redact_changes(changes: &mut [PlannedChange]) {
+    for change in changes {
+        let fields = change.fields.iter_mut();
+        let values = fields.flat_map(|field| [&mut field.old, &mut field.new]);
+        for text in values.flatten().chain([&mut change.change]) {
+            redact::in_place(text);
+        }
+    }
+}
 
 /// Redacts the values of this task's object from all messages. Names, states and addresses stay as
 /// they are: nothing but a message quotes others.
@@ -16,13 +30,10 @@ pub fn redact(status: &mut ActivationStatus) {
         let checks = checks.flat_map(|check| [&mut check.evidence, &mut check.change]);
         checks.chain([&mut integration.message, &mut integration.next_action])
     });
-    let plan = status.plan.iter_mut().flat_map(|plan| &mut plan.changes);
-    let plan = plan.flat_map(|change| {
-        let fields = change.fields.iter_mut();
-        let values = fields.flat_map(|field| [&mut field.old, &mut field.new]);
-        values.flatten().chain([&mut change.change])
-    });
-    let action = status.next_action.iter_mut().chain(plan);
+    if let Some(plan) = &mut status.plan {
+        redact_changes(&mut plan.changes);
+    }
+    let action = status.next_action.iter_mut();
     let watch = status.watch.iter_mut();
     let watch = watch.flat_map(|watch| [&mut watch.follows, &mut watch.verdict]);
     let objectives = status.objectives.iter_mut();

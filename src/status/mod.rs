@@ -42,7 +42,7 @@ pub use messages::redact;
 pub use next::next;
 pub use pass_result::{PassResult, Removing, Runs, Site, serving};
 pub use phases::cannot_observe;
-pub use plan::cost;
+pub use plan::{cost, whole as whole_plan};
 pub use published::{Published, Unanswered};
 pub use write::{Stored, clear, foreign, is_of_stranger, own, unknown, write};
 

@@ -14,7 +14,7 @@ use crate::{
         status::{GateState, GoLive, MAX_MESSAGE, PhaseState, one_line},
     },
     pipeline::{State, report::Report},
-    plan::{Target, missing::kubectl},
+    plan::missing::kubectl,
 };
 
 /// The next status. Everything that did not change stays as it was, to the byte, so that an
@@ -41,7 +41,7 @@ pub fn next(
         let known = old.and_then(|old| old.plan.as_ref());
         status.plan = seen.wanted.map(|target| {
             // It is found at the end of a pass, and is that of one plan.
-            let known = known.filter(|plan| plan.digest == target.digest());
+            let known = known.filter(|known| plan::leads_to(Some(*known), Some(target)));
             let known = || known.and_then(|plan| plan.cost_per_month.clone());
             let cost = seen.cost.clone().or_else(known);
             plan::of(target, report, generation, cost)
@@ -83,8 +83,7 @@ pub fn next(
     let steady = same_generation
         && old.is_some_and(|old| {
             (old.is_live() || old.went_live() || is_held(old))
-                && old.plan.as_ref().map(|plan| plan.digest.as_str())
-                    == seen.wanted.map(Target::digest)
+                && plan::leads_to(old.plan.as_ref(), seen.wanted)
         });
     let liveness = Liveness {
         live,

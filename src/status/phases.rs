@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{PassResult, Proof, Runs, integrations, proof};
+use super::{PassResult, Proof, Runs, integrations, plan as plans, proof};
 use crate::{
     api::{
         Activation, ActivationStatus, PhaseName, Reason,
@@ -19,7 +19,6 @@ use crate::{
         State, StepId, StepRecord,
         report::{PhaseProgress, PhaseReport, Report},
     },
-    plan::Target,
 };
 
 /// Longest error of a step's last try, in bytes.
@@ -58,7 +57,7 @@ pub fn next(
     let mut earlier_unobserved: Option<String> = None;
     let mut earlier_done = true;
     let plan = old.and_then(|old| old.plan.as_ref());
-    let same_plan = plan.map(|plan| plan.digest.as_str()) == seen.wanted.map(Target::digest);
+    let same_plan = plans::leads_to(plan, seen.wanted);
     let phases = report.phases.iter();
     phases
         .map(|phase| {

@@ -1,9 +1,13 @@
 //! The plan in the status: what is not carried out yet, in order, within the bounds of a status.
 
+use super::{PassResult, messages};
 use crate::{
     api::{
-        Activation,
-        status::{CostPerMonth, MAX_CHANGES, PlanCounts, PlanStatus, PlannedChange, destroyed},
+        Activation, ActivationStatus,
+        status::{
+            CostPerMonth, MAX_CHANGES, PlanCounts, PlanDocument, PlanStatus, PlannedChange,
+            WholePlan, destroyed,
+        },
     },
     pipeline::{
         State, StepId,
@@ -14,6 +18,7 @@ use crate::{
         cost::{self, Estimate},
         deletion,
     },
+    store::plan::{self as store, MAX_BYTES as MAX_WHOLE},
 };
 
 /// Most bytes of the changes that a status lists: its other parts need room too.
@@ -29,15 +34,47 @@ pub fn of(
     let changes = all(report);
     let listed = bounded(&changes);
     PlanStatus {
-        digest: target.digest().to_owned(),
+        digest: target.plan().digest().to_owned(),
         generation: Some(generation),
         complete: is_complete(report),
         total: u32::try_from(changes.len()).unwrap_or(u32::MAX),
         counts: PlanCounts::of(&changes),
         destroys: destroyed(&changes).into_iter().collect(),
         cost_per_month: cost,
+        whole: None,
         unknown: report.unknown.iter().map(StepId::to_string).collect(),
         changes: listed,
+    }
+}
+
+/// The text of the whole plan, and in the status where it is, when the status has no room for all changes of this
+/// pass. A status that no pass has found a plan for keeps what it says.
+pub fn whole(status: &mut ActivationStatus, seen: &PassResult<'_>) -> Option<String> {
+    let (report, plan) = (seen.report?, status.plan.as_mut()?);
+    let uid = status.uid.as_deref()?;
+    if seen.wanted.is_none() || seen.removing.is_some() {
+        return None;
+    }
+    let mut changes = all(report);
+    if changes.len() <= plan.changes.len() {
+        return None;
+    }
+    messages::redact_changes(&mut changes);
+    let text = serde_json::to_string(&PlanDocument {
+        digest: plan.digest.clone(),
+        generation: plan.generation,
+        changes,
+    });
+    let text = text.ok().filter(|text| text.len() <= MAX_WHOLE)?;
+    plan.whole = Some(WholePlan::of(store::name(uid), &text));
+    Some(text)
+}
+
+/// Whether a plan of a status leads to the same as this target.
+pub fn leads_to(plan: Option<&PlanStatus>, target: Option<&Target>) -> bool {
+    match (plan, target) {
+        (Some(plan), Some(target)) => target.plan().leads_to_same(&plan.digest, plan.generation),
+        (plan, target) => plan.is_none() && target.is_none(),
     }
 }
 

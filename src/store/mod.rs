@@ -1,9 +1,9 @@
 //! What Golive stores in Kubernetes, and how an object of ours is written and deleted.
 //!
-//! All objects but one are in the operator's own namespace, where the users' tools do not prune
+//! All objects but two are in the operator's own namespace, where the users' tools do not prune
 //! them: claims on apps, the image that was chosen, records of releases, what people were told, what a watch
-//! has observed, the token of an app, the key of fingerprints. The generated secrets of an Activation are in
-//! its own namespace.
+//! has observed, the token of an app, the key of fingerprints. The generated secrets of an Activation, and
+//! its plan when the status has no room for it, are in its own namespace.
 //!
 //! May use: `error`, `notify`, `redact`, `api` and what is below them. Start reading at [`put`]; a small user of it is
 //! [`image`].
@@ -34,6 +34,7 @@ pub mod image;
 pub mod installation_key;
 pub mod outbox;
 pub mod owners;
+pub mod plan;
 pub mod watch;
 
 /// Label: what the object is for, such as `claim`.

@@ -20,10 +20,12 @@
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, update, patch, delete]
-# The ConfigMaps with a fly.toml.
+# get, list, watch: the ConfigMaps with a fly.toml. create, update, delete: the one ConfigMap of an
+# Activation with the plan that its status has no room for, golive-plan-<uid>; operator-policy.yaml
+# holds the writes to that.
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, create, update, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
@@ -79,9 +81,10 @@
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, update, patch, delete]
+# create, update, delete: the plan that a status has no room for, golive-plan-<uid>.
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, create, update, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

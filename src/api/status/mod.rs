@@ -24,7 +24,7 @@ pub use external::{ExternalKind, ExternalObject, FallbackUsed, Intent, SecretSta
 pub use phase::{GateState, GateStatus, PhaseName, PhaseState, PhaseStatus, StepState, StepStatus};
 pub use plan::{
     CHANGED, ChangeVerb, CostPerMonth, FieldChange, MAX_CHANGES, MAX_FIELDS, PlanCounts,
-    PlanStatus, PlannedChange, SECRETS, destroyed,
+    PlanDocument, PlanStatus, PlannedChange, SECRETS, WholePlan, destroyed,
 };
 pub use release::{HistoryEntry, HistoryOutcome, ReleaseStatus, RollbackState, RollbackStatus};
 pub use watch::{

@@ -74,6 +74,9 @@ pub struct PlanStatus {
     /// Number of all changes, also those that the list has no room for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub total: u32,
+    /// Where all changes are, when the list has no room for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<WholePlan>,
     /// Numbers of the changes that make, change and remove something.
     #[serde(default, skip_serializing_if = "is_default")]
     pub counts: PlanCounts,
@@ -89,6 +92,53 @@ pub struct PlanStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 48), inner(length(max = 64)))]
     pub unknown: Vec<String>,
+}
+
+/// The ConfigMap with all changes of a plan. It is in the namespace of the Activation and belongs to it.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WholePlan {
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub config_map: String,
+    /// SHA-256 of the text under its key `plan.json`. A text with another one is not the plan.
+    #[schemars(length(max = 71))]
+    pub sha256: String,
+}
+
+/// The text of that ConfigMap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanDocument {
+    /// Digest of the plan.
+    pub digest: String,
+    /// Generation of the object that the plan is of.
+    pub generation: Option<i64>,
+    /// All changes, in order.
+    pub changes: Vec<PlannedChange>,
+}
+
+impl WholePlan {
+    /// The ConfigMap of this name with this text.
+    pub fn of(config_map: String, text: &str) -> Self {
+        use sha2::{Digest, Sha256};
+        let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(text));
+        Self {
+            config_map,
+            sha256: format!("sha256:{hash}"),
+        }
+    }
+
+    /// The document, if the text is the one that was written for this plan.
+    pub fn open(&self, text: &str, plan: &PlanStatus) -> Option<PlanDocument> {
+        if Self::of(self.config_map.clone(), text) != *self {
+            return None;
+        }
+        let document: PlanDocument = serde_json::from_str(text).ok()?;
+        let is_whole = usize::try_from(plan.total).ok() == Some(document.changes.len());
+        let is_this = (document.digest == plan.digest) && document.generation == plan.generation;
+        (is_whole && is_this).then_some(document)
+    }
 }
 
 /// What an application costs a month by Fly.io's published prices, if all machines run all the time. Without

@@ -80,6 +80,36 @@ pub async fn load(cx: &Cx) -> Result<Records> {
     Ok(stored(cx).await?.records)
 }
 
+/// What a rollback that is only planned would record, with the UID of its request. In the journal.
+#[derive(Clone, Debug)]
+struct Planned(String, Record);
+
+/// Notes what a rollback would record, or that there is none.
+pub fn note_planned(cx: &Cx, planned: Option<(String, Record)>) {
+    match planned {
+        Some((uid, record)) => cx.journal.set(Planned(uid, record)),
+        None => cx.journal.clear::<Planned>(),
+    }
+}
+
+/// The records as they will be when what is requested is done: a pass that only plans shows what a rollback leads
+/// to. In any other pass they are as [`load`] says.
+///
+/// # Errors
+/// As [`load`].
+pub async fn ahead(cx: &Cx) -> Result<Records> {
+    let records = load(cx).await?;
+    let planned = cx.journal.get::<Planned>().filter(|_| !cx.may_act());
+    let planned = planned.filter(|planned| {
+        let mut requests = cx.refs.rollbacks().iter();
+        requests.any(|request| request.uid == planned.0)
+    });
+    Ok(match planned {
+        Some(planned) => records.with(planned.1.clone()),
+        None => records,
+    })
+}
+
 async fn stored(cx: &Cx) -> Result<Stored> {
     let place = Place {
         kube: &cx.kube,

@@ -92,12 +92,12 @@ impl Memory {
             },
             None => {
                 let served = ServedSpec::of(&cx.target);
-                let proven = cx.recorded.earlier.is_of(digest)
+                let proven = cx.recorded.earlier.is_of(cx.target.plan())
                     || store::is_known_proven(&cx.facts, &cx.journal, &served);
                 Self {
                     digest: digest.to_owned(),
                     proven,
-                    looked: looked_before(cx.recorded.earlier.decided(digest), cx.now()),
+                    looked: looked_before(cx.recorded.earlier.decided(cx.target.plan()), cx.now()),
                     ..Self::default()
                 }
             }

@@ -66,7 +66,7 @@ impl ObservedChecks {
         }
         let proven_earlier = memory.proven && memory.proven_at.is_none();
         let earlier = &cx.recorded.earlier;
-        let on_record = earlier.results(cx.target.digest(), cx.care);
+        let on_record = earlier.results(cx.target.plan(), cx.care);
         Self {
             standing: match proven_earlier {
                 true => standing(on_record, &checks),

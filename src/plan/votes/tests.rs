@@ -22,13 +22,13 @@ fn gate(before: GatedPhase) -> Gate {
     }
 }
 
-fn subject<'a>(generation: i64, digest: &'a str, gates: &'a [Gate]) -> Subject<'a> {
+fn subject<'a>(generation: i64, digest: &str, gates: &'a [Gate]) -> Subject<'a> {
     Subject {
         uid: "u1",
         created: Some(at(0)),
         generation,
         written: Some(at(0)),
-        digest,
+        plan: Box::leak(Box::new(PlanId::new(digest, generation))),
         release: Some(1),
         destroys: &[],
         gates,
@@ -45,7 +45,7 @@ fn vote(who: &str, second: i64, decision: Decision) -> Vote {
         spec: ActivationApprovalSpec {
             activation: "shop".into(),
             gate: DecidedOn::Deploy,
-            digest: PLAN.into(),
+            digest: PlanId::new(PLAN, 3).digest().to_owned(),
             generation: None,
             decision,
             approver: who.into(),
@@ -85,6 +85,9 @@ fn a_decision_counts_for_the_plan_generation_and_release_that_it_was_made_for() 
         release: Some(2),
         ..now
     };
+    let message = |subject: &Subject<'_>| judge(&kept, subject, at(60))[0].status.message.clone();
+    assert!(message(&generation).contains("this is generation 4"));
+    assert!(message(&plan).contains("the plan has changed"));
     for other in [uid, generation, plan, release] {
         let ballots = judge(&kept, &other, at(60));
         assert_eq!(states(&ballots), [ApprovalState::Superseded], "{other:?}");
@@ -114,7 +117,12 @@ fn a_decision_that_cannot_count_says_why_at_once_and_for_good() {
     let now = subject(3, OTHER, &gates);
     let ballots = judge(&[vote("anna", 5, Decision::Approve)], &now, at(6));
     assert_eq!(states(&ballots), [ApprovalState::WrongDigest]);
-    assert!(ballots[0].status.message.contains(OTHER));
+    assert!(
+        ballots[0]
+            .status
+            .message
+            .contains(PlanId::new(OTHER, 3).digest())
+    );
     let ballots = judge(&again(&ballots), &subject(3, PLAN, &gates), at(7));
     assert_eq!(states(&ballots), [ApprovalState::WrongDigest]);
 }
@@ -129,7 +137,7 @@ fn a_decision_from_before_this_object_or_this_generation_does_not_count() {
     };
     let rewritten = Subject {
         written: Some(at(10)),
-        ..subject(2, PLAN, &gates)
+        ..subject(3, PLAN, &gates)
     };
     for now in [newer, rewritten] {
         let ballots = judge(std::slice::from_ref(&old), &now, at(11));
@@ -138,7 +146,7 @@ fn a_decision_from_before_this_object_or_this_generation_does_not_count() {
     // The clock of the API server counts whole seconds.
     let same_second = Subject {
         written: Some(at(5)),
-        ..subject(2, PLAN, &gates)
+        ..subject(3, PLAN, &gates)
     };
     let ballots = judge(&[old], &same_second, at(11));
     assert_eq!(states(&ballots), [ApprovalState::Counts]);
@@ -292,6 +300,9 @@ fn a_request_for_a_rollback_says_what_became_of_it() {
     let mut fresh = judge(&[request.clone()], &now, at(6));
     note_rollback(&mut fresh, Some(&accepted));
     assert_eq!(states(&fresh), [ApprovalState::Used]);
+    // Only an owner has changed since: the same work is taken back.
+    let later = judge(&[request.clone()], &subject(4, PLAN, &[]), at(6));
+    assert_eq!(states(&later), [ApprovalState::Counts]);
     let other = judge(&[request], &subject(3, OTHER, &[]), at(6));
     assert_eq!(states(&other), [ApprovalState::WrongDigest]);
 }

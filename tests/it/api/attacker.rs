@@ -582,6 +582,76 @@ async fn whoever_holds_the_operators_token_writes_only_its_own_records_leases_an
     ] {
         refused(what, create(&client, "ConfigMap", place, object).await);
     }
+    // A plan is beside its Activation, belongs to that alone, and is replaced only where it is one already.
+    let plan = |name: &str, owner: Value| {
+        record(
+            name,
+            json!({"metadata": {
+                "labels": {"golive.dev/activation-uid": "u-1"}, "ownerReferences": [owner],
+            }}),
+        )
+    };
+    let owner = |kind: &str, uid: &str, more: Value| {
+        let version = if kind == "Activation" {
+            "golive.dev/v1alpha1"
+        } else {
+            "v1"
+        };
+        let mut owner = json!({"apiVersion": version, "kind": kind, "name": "shop", "uid": uid});
+        crate::support::env::merge(&mut owner, more);
+        owner
+    };
+    let own = || owner("Activation", "u-1", json!({}));
+    for (what, place, object) in [
+        ("another name", &*namespace, plan("golive-plan-u-2", own())),
+        (
+            "another owner",
+            &*namespace,
+            plan("golive-plan-u-1", owner("Activation", "u-2", json!({}))),
+        ),
+        (
+            "a kind of others",
+            &*namespace,
+            plan("golive-plan-u-1", owner("ConfigMap", "u-1", json!({}))),
+        ),
+        (
+            "a controller",
+            &*namespace,
+            plan(
+                "golive-plan-u-1",
+                owner("Activation", "u-1", json!({"controller": true})),
+            ),
+        ),
+        ("the system", "kube-system", plan("golive-plan-u-1", own())),
+    ] {
+        refused(what, create(&client, "ConfigMap", place, object).await);
+    }
+    let taken = json!({"metadata": {"name": "golive-plan-u-1"}, "data": {"a": "b"}});
+    create(&admin, "ConfigMap", &namespace, taken)
+        .await
+        .unwrap();
+    refused(
+        "their ConfigMap under its name",
+        of(&client, "ConfigMap", &namespace)
+            .replace(
+                "golive-plan-u-1",
+                &PostParams::default(),
+                &parse("ConfigMap", plan("golive-plan-u-1", own())),
+            )
+            .await,
+    );
+    of(&admin, "ConfigMap", &namespace)
+        .delete("golive-plan-u-1", &DeleteParams::default())
+        .await
+        .unwrap();
+    create(
+        &client,
+        "ConfigMap",
+        &namespace,
+        plan("golive-plan-u-1", own()),
+    )
+    .await
+    .unwrap();
     let theirs = json!({"metadata": {"name": "theirs"}, "data": {"a": "b"}});
     create(&admin, "ConfigMap", HOME, theirs).await.unwrap();
     let mark = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "golive"}}});

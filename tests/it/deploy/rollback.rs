@@ -85,6 +85,55 @@ fn refusal(status: &ActivationStatus) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_is_planned_before_it_is_done() {
+    let mut env = env().await;
+    deploy(&env, "1", QUIET, json!({})).await;
+    let first = until_deployed(&env, "1").await.release.unwrap();
+    env.patch("hola", json!({"spec": {"deploy": {"image": image("2")}}}))
+        .await;
+    let second = until_deployed(&env, "2").await.release.unwrap();
+    env.patch("hola", json!({"spec": {"mode": "Plan"}})).await;
+    let generation = env.get("hola").await.unwrap().metadata.generation;
+    env.wait("hola", "an empty plan of what is live", |status| {
+        let plan = status.plan.as_ref().unwrap();
+        plan.generation == generation && plan.complete && plan.total == 0
+    })
+    .await;
+
+    ask(&env, "back", 1).await;
+    let planned = env
+        .wait("hola", "the plan of the rollback", |status| {
+            let plan = status.plan.as_ref().unwrap();
+            plan.changes.iter().any(|change| change.kind == "Machine")
+        })
+        .await;
+    let plan = planned.plan.unwrap();
+    let decision = plan.changes.iter().find(|change| change.kind == "Release");
+    let decision = decision.unwrap().to_string();
+    assert!(decision.contains("roll back to release 1"), "{decision}");
+    let machine = plan.changes.iter().find(|change| change.kind == "Machine");
+    let machine = machine.unwrap().to_string();
+    for part in ["update machine", "image", first.digest.as_str(), "downtime"] {
+        assert!(machine.contains(part), "{part}: {machine}");
+    }
+    assert!(
+        !plan
+            .changes
+            .iter()
+            .any(|change| change.step == "ReleaseCommand"),
+        "{:#?}",
+        plan.changes
+    );
+    assert_eq!(digests(&env), [second.digest].into(), "nothing is done");
+
+    env.patch("hola", json!({"spec": {"mode": "Apply"}})).await;
+    decided(&env, "back").await;
+    until(&env, "Release", "RolledBack").await;
+    assert_eq!(digests(&env), [first.digest].into());
+    env.stop_operator().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_release_is_taken_back_once_by_who_asks_and_held_until_the_spec_changes() {
     let mut env = env().await;
     deploy(&env, "1", QUIET, json!({})).await;

@@ -16,7 +16,8 @@ use kube_env::{ControlPlane, control_plane};
 use serde_json::{Value, json};
 
 use super::kustomized;
-use crate::support::env::{Env, LIMIT, is, reason, root};
+use crate::support::deploy::long_spec;
+use crate::support::env::{Env, LIMIT, is, merge, reason, root};
 use crate::support::guarded::Guarded;
 use crate::support::trouble::{event, options, recovered};
 
@@ -192,6 +193,37 @@ async fn life(env: &Env) {
     })
     .await;
     env.delete("hola").await;
+    long_plan(env).await;
+}
+
+/// A plan that the status has no room for, another one, and one that it has room for again.
+async fn long_plan(env: &Env) {
+    let mut spec = long_spec();
+    merge(&mut spec, json!({"mode": "Plan"}));
+    env.activation("long", spec).await;
+    let whole = |status: &ActivationStatus| {
+        let plan = status.plan.as_ref()?;
+        plan.whole.as_ref().map(|whole| whole.sha256.clone())
+    };
+    let first = env.wait("long", "a plan in a ConfigMap", |status| {
+        whole(status).is_some()
+    });
+    let first = whole(&first.await);
+    let other = json!({"spec": {"deploy": {"image": "registry.fly.io/hola-cabanas:again"}}});
+    env.patch("long", other).await;
+    env.wait("long", "another plan", |status| {
+        let now = whole(status);
+        now.is_some() && now != first
+    })
+    .await;
+    let short = json!({"spec": {"provision": {"hostnames": []}}});
+    env.patch("long", short).await;
+    let fits = |status: &ActivationStatus| {
+        let total = status.plan.as_ref().map(|plan| plan.total);
+        whole(status).is_none() && total.is_some_and(|total| total > 0)
+    };
+    env.wait("long", "a plan in the status", fits).await;
+    env.delete("long").await;
 }
 
 /// Approves the plan that waits.

@@ -84,7 +84,10 @@ async fn an_approval_opens_what_it_was_made_for_once() {
     env.wait_live("hola").await;
     deploy(&env, "hola", "1.0.0").await;
     let third = asked(&env, generation(&env).await).await;
-    assert_eq!(third, first, "the same plan, and another question");
+    assert_ne!(
+        third, first,
+        "the same is done, and another generation asks"
+    );
     let shows = env.status("hola").await;
     assert!(
         shows.release.unwrap().image.ends_with(":again"),
@@ -149,7 +152,9 @@ async fn a_decision_that_does_not_count_says_why_and_the_latest_of_a_person_coun
     // Another generation of the same plan asks anew, and the rejection is void.
     env.patch("hola", json!({"spec": {"deploy": {"owner": "ops"}}}))
         .await;
-    assert_eq!(asked(&env, 2).await, digest);
+    let first = digest;
+    let digest = asked(&env, 2).await;
+    assert_ne!(digest, first, "it covers the generation");
     let status = becomes(&env, "no", ApprovalState::Superseded).await;
     assert!(status.message.contains("generation 2"), "{status:?}");
     env.decide("no-again", json!({"digest": digest, "decision": "Reject"}))

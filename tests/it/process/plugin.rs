@@ -12,10 +12,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use golive::api::ActivationStatus;
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::support::env::{Env, LIMIT, is, message, root};
+use crate::support::deploy::long_spec;
+use crate::support::env::{Env, LIMIT, is, merge, message, root};
 use crate::support::guarded::Guarded;
 use crate::support::trouble::{options, stopped};
 
@@ -72,6 +74,59 @@ fn document(ran: &Ran) -> Value {
     let document: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
     assert_eq!(document["apiVersion"], "cli.golive.dev/v1");
     document
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_the_status_has_no_room_for_is_shown_and_decided_on_as_a_whole() {
+    let env = Env::start().await;
+    let mut spec = long_spec();
+    merge(&mut spec, json!({"gates": [{"before": "Provision"}]}));
+    env.activation("hola", spec).await;
+    let status = env
+        .wait("hola", "a plan in a ConfigMap", |status| {
+            let plan = status.plan.as_ref();
+            plan.is_some_and(|plan| plan.complete && plan.whole.is_some())
+        })
+        .await;
+    let (plan, uid) = (status.plan.unwrap(), status.uid.unwrap());
+    let total = usize::try_from(plan.total).unwrap();
+    assert!(plan.changes.len() < total, "{total}");
+    let shown = document(&golive(&env, &["plan", "hola", "-o", "json"]).await);
+    assert_eq!(shown["changes"].as_array().unwrap().len(), total);
+    assert_eq!(shown["omitted"], 0);
+    golive(&env, &["plan", "hola"])
+        .await
+        .says(0, &["SmokeChecks", "h19."]);
+
+    // What somebody else has written is no plan, and is replaced.
+    let maps: kube::Api<ConfigMap> = kube::Api::namespaced(env.kube.clone(), &env.namespace);
+    let name = format!("golive-plan-{uid}");
+    let map = maps.get(&name).await.unwrap();
+    assert_eq!(map.metadata.owner_references.unwrap()[0].uid, uid);
+    let text = map.data.unwrap()["plan.json"].replace("h19.", "h00.");
+    let forged = Patch::Merge(json!({"data": {"plan.json": text}}));
+    maps.patch(&name, &PatchParams::default(), &forged)
+        .await
+        .unwrap();
+    golive(&env, &["approve", "hola", "--yes"])
+        .await
+        .says(1, &["does not hold this plan", "not approved unseen"]);
+    env.patch(
+        "hola",
+        json!({"metadata": {"annotations": {"golive.dev/reconcile": "now"}}}),
+    )
+    .await;
+    let end = Instant::now() + LIMIT;
+    while golive(&env, &["plan", "hola"])
+        .await
+        .out
+        .contains("does not hold")
+    {
+        assert!(Instant::now() < end, "it is not written again");
+    }
+    golive(&env, &["approve", "hola", "--yes"])
+        .await
+        .says(0, &["SmokeChecks", "h19."]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

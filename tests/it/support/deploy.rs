@@ -149,3 +149,23 @@ pub fn digests(env: &Env) -> BTreeSet<String> {
     let digest = |image: &str| image.rsplit('@').next().unwrap_or_default().to_owned();
     machines(env).iter().map(|m| digest(&m.1)).collect()
 }
+
+/// A spec whose plan the status has no room for: twenty certificates with names as long as they may be, and machines
+/// with many variables.
+pub fn long_spec() -> serde_json::Value {
+    let label = "a".repeat(60);
+    let name = |at| {
+        format!(
+            "h{at}.{label}.{label}.{label}.{}.example.com",
+            "b".repeat(40)
+        )
+    };
+    let hostnames: Vec<String> = (0..20).map(name).collect();
+    let variable = |at| format!("{}_{at} = '1'\n", "V".repeat(56));
+    let variables: String = (0..40).map(variable).collect();
+    let toml = format!("app = 'a'\n[env]\n{variables}[http_service]\ninternal_port = 8080\n");
+    serde_json::json!({
+        "provision": {"hostnames": hostnames},
+        "deploy": {"config": {"inline": toml}},
+    })
+}

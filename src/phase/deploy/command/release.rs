@@ -51,7 +51,7 @@ impl OneOffStep for ReleaseCommand {
 
     async fn observe(&self, cx: &Cx) -> Result<Observation> {
         let config = cx.target.config()?;
-        let records = store::load(cx).await?;
+        let records = store::ahead(cx).await?;
         let Some(line) = config.app.deploy.release_command.clone() else {
             let state = CommandState::NotRequested(Program::Release);
             return after_others(cx, &records, state).await;

@@ -43,7 +43,7 @@ impl OneOffStep for SeedCommand {
         let Some(line) = config.app.deploy.seed_command.clone() else {
             return Ok(CommandState::NotRequested(Program::Seed).into());
         };
-        let records = store::load(cx).await?;
+        let records = store::ahead(cx).await?;
         // An app that was in use when it was taken over has its data.
         let claim = cx.facts.get::<OwnClaim>();
         let served = claim.is_some_and(|claim| claim.0.taken_over.served);

@@ -70,7 +70,7 @@ impl OneOffStep for TryImage {
             let left = ours.iter().find(tries).cloned();
             return Ok(Observation::from(state).after(left.map(Former::obsolete)));
         };
-        let targets = targets::of(cx, store::load(cx).await?)?;
+        let targets = targets::of(cx, store::ahead(cx).await?)?;
         let wanted = &targets.wanted;
         let slot = slots::trial(wanted.number, &wanted.key);
         let is_held = targets.records.held(&wanted.key, &cx.target).is_some();

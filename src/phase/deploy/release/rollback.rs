@@ -104,12 +104,14 @@ impl Step for Rollback {
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observed> {
-        let targets = targets::observe(cx).await?;
+        // Without what an earlier look has planned: that is what is decided on here.
+        let targets = targets::of(cx, store::load(cx).await?)?;
         let records = &targets.records;
         let by_the_watch = breach::asked(&cx.journal);
         let mut all = cx.refs.rollbacks().iter().chain(&by_the_watch);
         let next = all.find(|request| {
-            request.digest == cx.target.digest() && records.request(&request.uid).is_none()
+            cx.target.plan().is_same_work(&request.digest)
+                && records.request(&request.uid).is_none()
         });
         let request = match next {
             None => None,
@@ -126,6 +128,7 @@ impl Step for Rollback {
                 })
             }
         };
+        store::note_planned(cx, planned(&cx.target, &targets, request.as_ref()));
         Ok(Observed { targets, request })
     }
 
@@ -191,6 +194,27 @@ impl Step for Rollback {
         tracing::warn!(rollback = %change.line, "decided");
         store::save(cx, change.record).await
     }
+}
+
+/// The record that follows from the request, if it would be accepted, with the UID of the request: the steps
+/// that only plan show what it leads to.
+fn planned(
+    target: &Target,
+    targets: &Targets,
+    pending: Option<&Pending>,
+) -> Option<(String, Record)> {
+    let pending = pending?;
+    let Pending {
+        request,
+        pull,
+        draft,
+    } = pending;
+    let (records, wanted) = (&targets.records, &targets.wanted);
+    let judgement = judge(target, records, wanted, request, pull);
+    (judgement == Judgement::Accept).then(|| {
+        let record = accept(target, targets, pending, draft.time).record;
+        (request.uid.clone(), record)
+    })
 }
 
 /// The record of the wanted release once the request is accepted.

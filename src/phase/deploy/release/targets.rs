@@ -61,7 +61,7 @@ pub struct RolledBack {
 /// # Errors
 /// When Kubernetes does not answer, the image is not known or the fly.toml cannot be converted.
 pub async fn observe(cx: &Cx) -> Result<Targets> {
-    of(cx, store::load(cx).await?)
+    of(cx, store::ahead(cx).await?)
 }
 
 /// The two targets that follow from these records and the spec, with the present secrets.
