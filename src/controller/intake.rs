@@ -128,7 +128,8 @@ impl Intake {
     }
 }
 
-fn key(object: &Watched) -> Object {
+/// The key of an object.
+pub(super) fn key(object: &Watched) -> Object {
     Object::new(object.namespace().unwrap_or_default(), object.name_any())
 }
 

@@ -3,8 +3,9 @@
 //! of the process, [`work`] what a leading process does; start reading there.
 //!
 //! `watch` and `intake` tell the queue (`process::workqueue`) what is due and of what kind; `dispatch`
-//! begins what the queue gives out; `pass` and `guarded` are one pass to its end.
+//! begins what the queue gives out; `cache` has the objects; `pass` and `guarded` are one pass to its end.
 
+mod cache;
 mod dispatch;
 mod guarded;
 mod intake;
@@ -19,7 +20,6 @@ use futures::{
     FutureExt, StreamExt,
     stream::{self, BoxStream},
 };
-use kube::runtime::reflector::{self, ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
     reconcile::context::Context,
     triggers::Wakes,
 };
+use cache::Objects;
 use intake::{Seen, Watched};
 
 /// The cache of Activations, as the readiness probe names it.
@@ -49,7 +50,7 @@ pub struct Scope {
 /// The cache of one scope.
 struct Cache {
     namespace: Option<String>,
-    objects: Store<Watched>,
+    objects: Objects,
 }
 
 /// Runs the controller until `stop`, with at most `workers` passes at once, then waits for running
@@ -115,7 +116,7 @@ pub async fn run(
 fn watches(context: &Arc<Context>, scope: Scope) -> (Cache, BoxStream<'static, Seen>) {
     let Scope { namespace, wakes } = scope;
     let (kube, waits) = (&context.kube, &context.waits);
-    let (objects, writer) = reflector::store::<Watched>();
+    let objects = Objects::default();
     let woken = wakes.map(|(object, kind)| {
         let namespace = object.namespace.unwrap_or_default();
         Seen::Due(Object::new(namespace, object.name), kind)
@@ -123,7 +124,7 @@ fn watches(context: &Arc<Context>, scope: Scope) -> (Cache, BoxStream<'static, S
     let poller = context.secret_poller.clone();
     let (of_maps, of_secrets) = (objects.clone(), objects.clone());
     let seen = stream::select_all([
-        watch::activations(&namespace, kube, writer).boxed(),
+        watch::activations(&namespace, kube, objects.clone()).boxed(),
         woken.boxed(),
         watch::approvals(&namespace, kube, waits.clone()).boxed(),
         watch::config_maps(&namespace, kube, of_maps, waits.clone()).boxed(),
@@ -138,7 +139,6 @@ fn find(caches: &[Cache], key: &Object) -> Option<Arc<Watched>> {
     caches.find_map(|cache| {
         let namespace = cache.namespace.as_ref();
         let here = namespace.is_none_or(|namespace| *namespace == key.namespace);
-        let reference = ObjectRef::new(&key.name).within(&key.namespace);
-        cache.objects.get(&reference).filter(|_| here)
+        cache.objects.get(key).filter(|_| here)
     })
 }

@@ -1,23 +1,20 @@
 //! The watches of one scope, and what each change makes due.
 
-use std::collections::BTreeSet;
-
 use futures::{Stream, StreamExt, future, stream, stream::BoxStream};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::PartialObjectMeta,
-    runtime::{
-        WatchStreamExt, predicates,
-        reflector::{ObjectRef, Store, store::Writer},
-        watcher,
-    },
+    runtime::{WatchStreamExt, predicates, reflector::ObjectRef, watcher},
 };
 
-use super::intake::{Intake, Seen, Watched};
+use super::{
+    cache::Objects,
+    intake::{Intake, Seen, Watched},
+};
 use crate::{
     api::ActivationApproval,
-    plan::named::{RefKind, watched},
+    plan::named::RefKind,
     process::workqueue::{Kind, Object},
     reconcile::begin,
     triggers::{Waits, Woken, secrets::SecretPoller},
@@ -72,19 +69,21 @@ fn is_too_old(error: &watcher::Error) -> bool {
     }
 }
 
-/// The watch of Activations: fills the cache behind `writer`, and yields what follows from each
+/// The watch of Activations: fills the cache `objects`, and yields what follows from each
 /// change.
 pub(super) fn activations(
     namespace: &Namespace,
     client: &Client,
-    writer: Writer<Watched>,
+    objects: Objects,
 ) -> impl Stream<Item = Seen> + Send + use<> {
     let mut intake = Intake::default();
     watch(api::<Watched>(namespace, client))
         .modify(|object| begin::keep_authors(object.managed_fields_mut()))
-        .reflect(writer)
         .map(move |event| match event {
-            Ok(event) => intake.take(&event),
+            Ok(event) => {
+                objects.take(&event);
+                intake.take(&event)
+            }
             Err(source) => {
                 let error = crate::causes::chain(&source);
                 tracing::warn!(error, "a watch failed; it is retried");
@@ -116,7 +115,7 @@ pub(super) fn approvals(
 pub(super) fn config_maps(
     namespace: &Namespace,
     client: &Client,
-    activations: Store<Watched>,
+    activations: Objects,
     waits: Waits,
 ) -> impl Stream<Item = Seen> + Send + use<> {
     let changed = metadata::<ConfigMap, _>(namespace, client, |_| {});
@@ -130,7 +129,7 @@ pub(super) fn secrets(
     namespace: &Namespace,
     client: &Client,
     poller: SecretPoller,
-    activations: Store<Watched>,
+    activations: Objects,
     waits: Waits,
 ) -> impl Stream<Item = Seen> + Send + use<> {
     let watches = namespace.clone().map(|name| {
@@ -176,7 +175,7 @@ where
 fn named_by<K>(
     changed: impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static,
     kind: RefKind,
-    activations: Store<Watched>,
+    activations: Objects,
     waits: Waits,
 ) -> impl Stream<Item = Seen> + Send + 'static
 where
@@ -186,21 +185,7 @@ where
         .filter_map(|object| future::ready(object.ok()))
         .map(move |object| {
             let (namespace, name) = (object.namespace(), object.name_any());
-            let named: Vec<Object> = activations
-                .state()
-                .iter()
-                .filter(|activation| activation.namespace() == namespace)
-                .filter(|activation| {
-                    activation.0.as_ref().is_ok_and(|activation| {
-                        let names: BTreeSet<(RefKind, String)> = watched(activation);
-                        names.contains(&(kind, name.clone()))
-                    })
-                })
-                .map(|activation| {
-                    let namespace = activation.namespace().unwrap_or_default();
-                    Object::new(namespace, activation.name_any())
-                })
-                .collect();
+            let named = activations.naming(&namespace.unwrap_or_default(), kind, &name);
             for object in &named {
                 waits.touch(&ObjectRef::new(&object.name).within(&object.namespace));
             }

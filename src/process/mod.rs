@@ -13,6 +13,7 @@ mod mail;
 pub mod metrics;
 pub mod outside;
 pub mod packages;
+pub mod packed;
 pub mod publisher;
 pub mod ready;
 pub mod recorder;

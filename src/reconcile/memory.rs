@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -20,6 +20,9 @@ use crate::{
     },
     status::Published,
 };
+
+/// The shortest pause that is a rest. A pass after a shorter one is part of the same work.
+const AT_REST: Duration = Duration::from_secs(10);
 
 /// What this process remembers of one Activation.
 #[derive(Debug)]
@@ -82,8 +85,8 @@ pub struct Reading {
     pub at: Instant,
     /// The generation that named it.
     pub generation: Option<i64>,
-    /// The annotations of that time.
-    pub annotations: BTreeMap<String, String>,
+    /// The annotations of that time, as a hash: they may be as large as the object.
+    pub annotations: u64,
     /// The versions of the Secrets and ConfigMaps. Their values are read again by each pass: nothing
     /// of them stays in memory between passes.
     pub versions: Versions,
@@ -132,6 +135,17 @@ impl Memory {
             failures: self.failures.saturating_add(1),
             proven_at: self.proven_at,
             ..Self::new(self.uid)
+        }
+    }
+
+    /// The object is at rest until then: what the next pass makes from Kubernetes in any case is dropped, and
+    /// the rest takes less memory. What was observed at Fly.io stays: no step is observed again for that.
+    pub fn rest(&mut self, until: Duration) {
+        if until >= AT_REST {
+            self.published.rest();
+            if let Some(reading) = &mut self.reading {
+                reading.target = None;
+            }
         }
     }
 

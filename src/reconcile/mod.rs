@@ -87,6 +87,9 @@ pub async fn reconcile(activation: &Activation, context: &Context) -> Result<Nex
     let result = reconcile_once(&pass, &mut guard.memory).await;
     tracing::debug!(next = ?result.as_ref().ok(), "a pass ended");
     let kind = urgency::of_status(guard.memory.published.status().as_ref());
+    if let Ok(after) = &result {
+        guard.memory.rest(*after);
+    }
     guard.end(result.is_ok());
     result.map(|after| Next { after, kind })
 }

@@ -1,6 +1,7 @@
 //! Reads what the object names, and parses the target.
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -146,6 +147,9 @@ async fn follow(
 /// everything does not follow that either: whatever reports a change has the next pass read all.
 async fn refs(pass: &Pass<'_>, memory: &mut Memory) -> Result<(Arc<Refs>, bool), Error> {
     let activation = pass.activation;
+    let mut hasher = DefaultHasher::new();
+    activation.annotations().hash(&mut hasher);
+    let annotations = hasher.finish();
     let touched = pass.context.waits.take_touched(&pass.reference());
     let large = memory.reading.as_ref();
     let large = large.is_some_and(|known| known.versions.is_large());
@@ -153,7 +157,7 @@ async fn refs(pass: &Pass<'_>, memory: &mut Memory) -> Result<(Arc<Refs>, bool),
         !touched
             && known.at.elapsed() < TTL
             && known.generation == activation.metadata.generation
-            && known.annotations == *activation.annotations()
+            && known.annotations == annotations
     });
     let at = known.as_ref().map_or_else(Instant::now, |known| known.at);
     let decisions = known.as_ref().map(|known| known.decisions.clone());
@@ -169,7 +173,7 @@ async fn refs(pass: &Pass<'_>, memory: &mut Memory) -> Result<(Arc<Refs>, bool),
     memory.reading = Some(Reading {
         at,
         generation: activation.metadata.generation,
-        annotations: activation.annotations().clone(),
+        annotations,
         versions: refs.seen(),
         decisions: refs.decisions(),
         target: None,

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::write::{self, Stored};
-use crate::api::{Activation, ActivationStatus, status::Intent};
+use crate::{
+    api::{Activation, ActivationStatus, status::Intent},
+    process::packed::Packed,
+};
 
 /// How many announcements are told from new ones after they have left the status.
 const MARKS: usize = 128;
@@ -19,13 +22,14 @@ pub struct Published(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    status: Option<ActivationStatus>,
+    status: Option<Box<ActivationStatus>>,
     /// What the API server holds, as far as this process knows. The next write follows from it.
     stored: Option<Stored>,
     /// When this process wrote last.
     written_at: Option<Instant>,
     message_due: Option<Instant>,
-    unanswered: Option<Unanswered>,
+    /// On the heap, as it is rare and large.
+    unanswered: Option<Box<Unanswered>>,
     overwritten: Option<Overwritten>,
     /// Another process of Golive has written the status beside this one.
     is_shared: bool,
@@ -34,9 +38,74 @@ struct Inner {
     /// The slots and nonces of the announcements that were in the status, the newest last. Two processes
     /// that work on one object write back what the other has settled already: that tells nothing new.
     marks: VecDeque<(String, String)>,
+    /// The statuses, while nobody looks at them.
+    rest: Option<Rest>,
+}
+
+/// The statuses of an object at rest. Both are the same but for what the API server leaves out.
+#[derive(Debug)]
+struct Rest {
+    status: Option<Packed<ActivationStatus>>,
+    stored: Held,
+}
+
+/// The status that the API server holds.
+#[derive(Debug)]
+enum Held {
+    Nothing,
+    TheSame,
+    Another(Packed<ActivationStatus>),
 }
 
 impl Inner {
+    /// Packs the statuses.
+    fn pack(&mut self) {
+        if self.rest.is_some() {
+            return;
+        }
+        let stored = self
+            .stored
+            .as_ref()
+            .and_then(|stored| stored.status.as_ref());
+        let stored = match stored {
+            None => Some(Held::Nothing),
+            Some(stored) if Some(stored) == self.status.as_deref() => Some(Held::TheSame),
+            Some(stored) => Packed::of(stored).map(Held::Another),
+        };
+        let status = self.status.as_deref().map(Packed::of);
+        // One that cannot be packed stays as it is.
+        if let Some(stored) = stored
+            && !matches!(status, Some(None))
+        {
+            self.status = None;
+            if let Some(stored) = &mut self.stored {
+                stored.status = None;
+            }
+            let status = status.flatten();
+            self.rest = Some(Rest { status, stored });
+        }
+    }
+
+    /// Opens what was packed. If that fails, the statuses are not known, as after a restart.
+    fn open(&mut self) {
+        let Some(Rest { status, stored }) = self.rest.take() else {
+            return;
+        };
+        let was_known = status.is_some();
+        self.status = status.and_then(|packed| packed.open()).map(Box::new);
+        let held = match stored {
+            Held::Nothing => None,
+            Held::TheSame => self.status.as_deref().cloned(),
+            Held::Another(packed) => packed.open(),
+        };
+        if was_known && self.status.is_none() {
+            self.stored = None;
+        }
+        if let Some(stored) = &mut self.stored {
+            stored.status = held;
+        }
+    }
+
     /// Those of the announcements that were never in the status before. From now on they have been.
     fn fresh(&mut self, intents: &[Intent]) -> Vec<Intent> {
         let fresh = intents.iter().filter(|intent| !self.is_marked(intent));
@@ -135,7 +204,7 @@ impl Published {
 
     /// The last status that this process wrote.
     pub fn status(&self) -> Option<ActivationStatus> {
-        self.lock().status.clone()
+        self.lock().status.as_deref().cloned()
     }
 
     /// The version of the object that the next write follows from.
@@ -191,12 +260,12 @@ impl Published {
         let mut inner = self.lock();
         // Another process may have taken over what it announces by the time it is found out.
         inner.fresh(&write.new.intents);
-        inner.unanswered = Some(write);
+        inner.unanswered = Some(Box::new(write));
     }
 
     /// The write whose answer is lost, if there is one.
     pub fn unanswered(&self) -> Option<Unanswered> {
-        self.lock().unanswered.clone()
+        self.lock().unanswered.as_deref().cloned()
     }
 
     /// A write without an answer was not applied.
@@ -214,7 +283,7 @@ impl Published {
     /// Sets the present status; `stored` when that took a write.
     pub fn set(&self, status: ActivationStatus, stored: Option<Stored>) {
         let mut inner = self.lock();
-        inner.status = Some(status);
+        inner.status = Some(Box::new(status));
         inner.unanswered = None;
         if let Some(stored) = stored {
             inner.written_at = Some(stored.at);
@@ -223,7 +292,18 @@ impl Published {
         }
     }
 
+    /// Nobody looks at the statuses for a while: they take less memory until somebody does.
+    pub fn rest(&self) {
+        self.whole().pack();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
+        let mut inner = self.whole();
+        inner.open();
+        inner
+    }
+
+    fn whole(&self) -> MutexGuard<'_, Inner> {
         // Each change is whole by itself.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -270,6 +350,33 @@ mod tests {
         published.observe(&object(9, &known, &json!([])));
         assert_eq!(published.version(), Some(9));
         assert_eq!(published.overwritten(), None);
+    }
+
+    #[test]
+    fn a_status_at_rest_is_the_same_when_it_is_looked_at() {
+        let at_rest = |published: &Published| {
+            published.rest();
+            let inner = published.whole();
+            assert!(inner.rest.is_some() && inner.status.is_none());
+        };
+        let published = Published::default();
+        at_rest(&published);
+        assert_eq!(published.status(), None);
+        let mine = object(5, &intent("a"), &json!([]));
+        published.set(mine.status.clone().unwrap(), Stored::of(&mine));
+        at_rest(&published);
+        at_rest(&published);
+        assert_eq!(published.status(), mine.status);
+        assert_eq!(published.held()[0].nonce, "a");
+        // The API server holds another one: somebody has written it.
+        at_rest(&published);
+        published.observe(&object(7, &intent("b"), &json!([])));
+        at_rest(&published);
+        assert_eq!(published.status(), mine.status);
+        assert_eq!(published.held()[0].nonce, "b");
+        assert_eq!(published.version(), Some(7));
+        assert!(published.overwritten().is_some());
+        assert_eq!(published.take_others()[0].nonce, "b");
     }
 
     #[test]
