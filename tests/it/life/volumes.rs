@@ -145,7 +145,7 @@ async fn an_app_is_not_deleted_with_a_volume_on_no_record_because_one_list_of_th
     deploy(&env, "1", "kill_timeout = '1s'\n", json!({})).await;
     until_deployed(&env, "1").await;
     let new = NewVolume {
-        name: "by-hand".to_owned(),
+        name: "by_hand".to_owned(),
         region: "eze".to_owned(),
         size_gb: Some(1),
         ..NewVolume::default()
