@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use kube::{ResourceExt, runtime::watcher::Event};
+use kube::runtime::watcher::Event;
 
 use super::intake::{Watched, key};
 use crate::{
