@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::Result;
 use crate::report::{Report, Target};
 use crate::stats::median;
-use crate::world::{ORGANIZATION, Operator, Run, Subject, World, is_live, scaled};
+use crate::world::{Operator, Run, Subject, World, scaled, smallest};
 
 /// No step takes longer.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -206,7 +206,7 @@ async fn once(world: &World, subject: Subject, objects: usize) -> Result<Figures
     let started = Instant::now();
     stream::iter(0..objects)
         .map(Ok::<_, crate::BenchError>)
-        .try_for_each_concurrent(AT_ONCE, |number| run.apply(smallest(number)))
+        .try_for_each_concurrent(AT_ONCE, |number| run.apply(activation(number)))
         .await?;
     until(|| live(&run, objects)).await?;
     figures.rate = objects as f64 / started.elapsed().as_secs_f64();
@@ -331,21 +331,14 @@ fn name(number: usize) -> String {
     format!("bench-{number:05}")
 }
 
-fn smallest(number: usize) -> Value {
-    json!({
-        "apiVersion": "golive.dev/v1alpha1", "kind": "Activation",
-        "metadata": {"name": name(number)},
-        "spec": {
-            "organization": ORGANIZATION, "app": name(number), "region": "eze",
-            "deploy": {"image": "registry.fly.io/hola-cabanas:1.0.0", "scale": {"app": 1}},
-            "deletionPolicy": {"app": "Delete"},
-        },
-    })
+fn activation(number: usize) -> Value {
+    let mut object = smallest(&name(number));
+    object["spec"]["deletionPolicy"] = json!({"app": "Delete"});
+    object
 }
 
 async fn live(run: &Run<'_>, wanted: usize) -> Result<bool> {
-    let list = run.activations().list(&ListParams::default()).await?;
-    Ok(list.items.iter().filter(|object| is_live(object)).count() >= wanted)
+    Ok(run.live().await? >= wanted)
 }
 
 async fn gone(api: &Api<golive::api::Activation>) -> Result<bool> {

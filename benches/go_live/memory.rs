@@ -3,12 +3,10 @@
 use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use kube::api::ListParams;
-use serde_json::{Value, json};
 
 use crate::Result;
 use crate::table;
-use crate::world::{ORGANIZATION, Operator, Run, World, is_live, scaled};
+use crate::world::{Operator, Run, World, scaled, smallest};
 
 /// How long all of them may take to be live.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -31,7 +29,9 @@ pub async fn measure(world: &World) -> Result<()> {
         let started = Instant::now();
         stream::iter(0..objects)
             .map(Ok::<_, Box<dyn std::error::Error + Send + Sync>>)
-            .try_for_each_concurrent(AT_ONCE, |number| run.apply(smallest(number)))
+            .try_for_each_concurrent(AT_ONCE, |number| {
+                run.apply(smallest(&format!("bench-{number:04}")))
+            })
             .await?;
         all_live(&run, objects, started).await?;
         let took = started.elapsed();
@@ -51,22 +51,9 @@ pub async fn measure(world: &World) -> Result<()> {
     Ok(())
 }
 
-fn smallest(number: usize) -> Value {
-    let name = format!("bench-{number:04}");
-    json!({
-        "apiVersion": "golive.dev/v1alpha1", "kind": "Activation",
-        "metadata": {"name": name},
-        "spec": {
-            "organization": ORGANIZATION, "app": name, "region": "eze",
-            "deploy": {"image": "registry.fly.io/hola-cabanas:1.0.0", "scale": {"app": 1}},
-        },
-    })
-}
-
 async fn all_live(run: &Run<'_>, wanted: usize, started: Instant) -> Result<()> {
     loop {
-        let list = run.activations().list(&ListParams::default()).await?;
-        let live = list.items.iter().filter(|object| is_live(object)).count();
+        let live = run.live().await?;
         if live >= wanted {
             return Ok(());
         }

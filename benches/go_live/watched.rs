@@ -5,13 +5,12 @@
 use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use crate::Result;
 use crate::report::{Report, Target};
 use crate::table;
-use crate::world::{ORGANIZATION, Run, World, is_live, scaled};
+use crate::world::{Run, World, scaled, smallest};
 
 /// How long all of them may take to be live.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -97,11 +96,13 @@ async fn all_live(run: &Run<'_>, objects: usize) -> Result<()> {
         .map(Ok::<_, crate::BenchError>)
         .try_for_each_concurrent(AT_ONCE, |number| run.apply(activation(number)))
         .await?;
-    while live(run).await? < objects {
+    while run.live().await? < objects {
         if started.elapsed() > LIMIT {
-            return Err(
-                format!("{} of {objects} are live after {LIMIT:?}", live(run).await?).into(),
-            );
+            return Err(format!(
+                "{} of {objects} are live after {LIMIT:?}",
+                run.live().await?
+            )
+            .into());
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
@@ -118,11 +119,6 @@ fn by_kind(
         *kinds.entry(words.join(" ")).or_default() += count;
     }
     kinds
-}
-
-async fn live(run: &Run<'_>) -> Result<usize> {
-    let list = run.activations().list(&ListParams::default()).await?;
-    Ok(list.items.iter().filter(|object| is_live(object)).count())
 }
 
 /// The smallest one with the three objectives of the example.
@@ -143,16 +139,10 @@ fn activation(number: usize) -> Value {
             "metric": "http_requests_total", "errorSelector": {"status": "5.."}, "below": "1%",
         },
     });
-    json!({
-        "apiVersion": "golive.dev/v1alpha1", "kind": "Activation",
-        "metadata": {"name": name},
-        "spec": {
-            "organization": ORGANIZATION, "app": name, "region": "eze",
-            "deploy": {"image": "registry.fly.io/hola-cabanas:1.0.0", "scale": {"app": 1}},
-            "observe": {
-                "window": "72h", "source": {"metricsPath": "/metrics"},
-                "objectives": [latency("text", "3s"), latency("audio", "15s"), errors],
-            },
-        },
-    })
+    let mut object = smallest(&name);
+    object["spec"]["observe"] = json!({
+        "window": "72h", "source": {"metricsPath": "/metrics"},
+        "objectives": [latency("text", "3s"), latency("audio", "15s"), errors],
+    });
+    object
 }

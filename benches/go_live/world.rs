@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fly_sim::{Images, Latency, Options, Sim};
 use futures::StreamExt;
 use golive::api::{Activation, ConditionType, condition};
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use kube_env::ControlPlane;
@@ -246,6 +246,12 @@ impl Run<'_> {
         Api::namespaced(self.kube.clone(), &self.namespace)
     }
 
+    /// How many of the run's activations are live.
+    pub async fn live(&self) -> Result<usize> {
+        let list = self.activations().list(&ListParams::default()).await?;
+        Ok(list.items.iter().filter(|object| is_live(object)).count())
+    }
+
     /// What the operator asked of the API server in this run's namespace since the first `from`
     /// records: counts by verb and resource, changes and reads apart.
     pub fn asked(&self, from: usize) -> Result<Asked> {
@@ -424,6 +430,18 @@ fn with_namespace(object: &Value, namespace: &str) -> Value {
     let mut object = object.clone();
     object["metadata"]["namespace"] = json!(namespace);
     object
+}
+
+/// The smallest activation of one machine, whose app is called as it is.
+pub fn smallest(name: &str) -> Value {
+    json!({
+        "apiVersion": "golive.dev/v1alpha1", "kind": "Activation",
+        "metadata": {"name": name},
+        "spec": {
+            "organization": ORGANIZATION, "app": name, "region": "eze",
+            "deploy": {"image": "registry.fly.io/hola-cabanas:1.0.0", "scale": {"app": 1}},
+        },
+    })
 }
 
 /// Whether the object's own generation is live.

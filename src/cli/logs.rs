@@ -1,13 +1,12 @@
 //! `kubectl golive logs`: log lines of the machines, from Fly.io. The one command that talks to Fly.io: with
 //! the token of the person, as flyctl does. It reads no Secret.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::connect::{self, Connection};
-use super::output::Output;
+use super::output::{Output, say};
 use super::style::{Line, Paint, Tone};
 use crate::api::duration::Duration as Length;
 use crate::fly::{self, Client, Endpoints, Fly, HttpOptions, LogLine, Machine, Token};
@@ -110,7 +109,7 @@ pub(super) async fn run(args: &Args) -> Result<Output, Error> {
         let page = page.await.map_err(|error| failed("the log", app, error))?;
         let lines = page.lines.iter().filter(|line| is_since(line, oldest));
         let lines: Vec<Line> = lines.map(line).collect();
-        if !printed(&paint.text(&lines)) || !args.follow {
+        if !say(&paint.text(&lines)) || !args.follow {
             break;
         }
         next = page.next_token.or(next);
@@ -214,13 +213,6 @@ fn line(found: &LogLine) -> Line {
         tone,
         format!("{time} {place} [{level}] {}", text.trim_end()),
     )
-}
-
-/// Prints at once; false when nobody reads any more.
-fn printed(text: &str) -> bool {
-    let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.is_ok()
 }
 
 #[cfg(test)]

@@ -44,9 +44,10 @@ pub(super) fn show(text: &str) {
     let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
 }
 
-/// Prints progress at once, while the command runs.
-pub(super) fn say(text: &str) {
+/// Prints progress at once, while the command runs. False when nobody reads it: a closed standard output is no
+/// failure, and the command goes on without it or ends.
+pub(super) fn say(text: &str) -> bool {
     let mut out = io::stdout().lock();
-    // A closed standard output is no failure: the command continues without it.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.is_ok()
 }

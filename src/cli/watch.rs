@@ -1,7 +1,7 @@
 //! `kubectl golive watch`: an Activation, or all, as they change: redrawn on a terminal, lines otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::connect::{self, Connected, Connection, Selection};
 use super::list;
-use super::output::{Output, show};
+use super::output::{Output, say, show};
 use super::refused::{Doing, Refused, Role};
 use super::status::{StatusReport, lines, report};
 use super::style::{Line, Paint};
@@ -271,7 +271,7 @@ impl<'a> Screen<'a> {
     fn show(&mut self, known: &Known, now: Timestamp) -> bool {
         if !self.terminal {
             let text = changes(&mut self.said, known, now);
-            return write(&text);
+            return say(&text);
         }
         let reports: Vec<StatusReport> = known.items.values().map(report).collect();
         // Of the one that is named there is nothing to show, and it is not deleted.
@@ -281,21 +281,15 @@ impl<'a> Screen<'a> {
         }
         let enter = if self.entered { "" } else { ENTER };
         self.entered = true;
-        write(&format!("{enter}{HOME}{}", self.frame))
+        say(&format!("{enter}{HOME}{}", self.frame))
     }
 
     /// Gives the terminal back, with the last frame on it.
     fn leave(&mut self) {
         if self.entered {
-            write(&format!("{LEAVE}{}", self.frame));
+            say(&format!("{LEAVE}{}", self.frame));
         }
     }
-}
-
-fn write(text: &str) -> bool {
-    let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.is_ok()
 }
 
 /// What a terminal shows. Pure.

@@ -294,29 +294,32 @@ async fn left(cx: &Cx, server: &Server) -> Result<Vec<ExternalObject>> {
         let all = cx.recorded.external.iter();
         all.filter(move |object| object.kind == kind)
     };
+    let still_there = |object: &ExternalObject, command: &str| ExternalObject {
+        retained: Some(why(instead, command)),
+        ..object.clone()
+    };
     let mut left = Vec::new();
     if !matches!(server, Server::Managed(_)) {
         let reading = |source| Error::fly("read the former database cluster", source);
         let mut clusters = Vec::new();
-        let mut looks = Vec::new();
         for object in recorded(MANAGED_POSTGRES) {
             let found = by_id(cx, &object.id).await.map_err(reading)?;
-            looks.push((object, found.as_ref().map(drop)));
-            clusters.extend(found);
+            let is_there =
+                absence::counts_as_there(cx, MANAGED_POSTGRES, &object.id, found.is_some());
+            match found {
+                Some(cluster) => clusters.push(cluster),
+                None if is_there => left.push(still_there(
+                    object,
+                    &format!("fly mpg destroy {}", object.id),
+                )),
+                None => {}
+            }
         }
-        let unseen = absence::until_second_look(cx, MANAGED_POSTGRES, looks).into_iter();
-        let unseen: Vec<&ExternalObject> = unseen
-            .filter(|object| clusters.iter().all(|found| found.id != object.id))
-            .collect();
         let claim = cx.facts.get::<OwnClaim>();
         let made = claim.is_some_and(|claim| claim.0.made.contains(claim::DATABASE));
-        if clusters.is_empty() && unseen.is_empty() && made {
+        if clusters.is_empty() && left.is_empty() && made {
             clusters = find_all(cx).await.map_err(reading)?;
         }
-        left.extend(unseen.into_iter().map(|object| ExternalObject {
-            retained: Some(why(instead, &format!("fly mpg destroy {}", object.id))),
-            ..object.clone()
-        }));
         left.extend(clusters.into_iter().map(|cluster| ExternalObject {
             kind: MANAGED_POSTGRES.to_owned(),
             retained: Some(why(instead, &format!("fly mpg destroy {}", cluster.id))),
@@ -326,16 +329,15 @@ async fn left(cx: &Cx, server: &Server) -> Result<Vec<ExternalObject>> {
         }));
     }
     if !matches!(server, Server::FlyPostgres(_)) {
-        let mut looks = Vec::new();
         for object in recorded(fly_postgres::KIND) {
-            let lookup = look_up(cx, &object.name).await?;
-            looks.push((object, matches!(lookup, AppLookup::Found(_)).then_some(())));
+            let found = matches!(look_up(cx, &object.name).await?, AppLookup::Found(_));
+            if absence::counts_as_there(cx, fly_postgres::KIND, &object.id, found) {
+                left.push(still_there(
+                    object,
+                    &format!("fly apps destroy {}", object.name),
+                ));
+            }
         }
-        let there = absence::until_second_look(cx, fly_postgres::KIND, looks);
-        left.extend(there.into_iter().map(|object| ExternalObject {
-            retained: Some(why(instead, &format!("fly apps destroy {}", object.name))),
-            ..object.clone()
-        }));
     }
     Ok(left)
 }

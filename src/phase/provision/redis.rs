@@ -418,9 +418,11 @@ async fn left(cx: &Cx, state: &RedisState) -> Result<Vec<ExternalObject>> {
             .and_then(|org| org.slug.as_ref());
         owner.is_none_or(|slug| *slug == cx.target.organization)
     });
-    let looks = recorded.map(|object| (object, ours.as_ref().map(drop)));
-    let unseen = !absence::until_second_look(cx, KIND, looks).is_empty();
-    Ok((ours.is_some() || unseen)
+    let found = ours.is_some();
+    let is_there = recorded.map_or(found, |object| {
+        absence::counts_as_there(cx, KIND, &object.id, found)
+    });
+    Ok(is_there
         .then(|| ExternalObject {
             kind: KIND.to_owned(),
             id: name.clone(),
