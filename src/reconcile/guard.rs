@@ -169,7 +169,7 @@ pub async fn after(
     let need = need(report, is_wanted, cx.act, reporting_drift, &waiting);
     let machines = runs(cx, &records);
     let wanted = Some((cx, report));
-    let moved = machines != Runs::Serving;
+    let moved = machines != Runs::Serving || was_gone(cx, memory.kept.as_ref());
     let was_moved = std::mem::replace(&mut memory.moved, moved);
     if let Some(kept) = &mut memory.kept {
         look_again(kept, moved, was_moved);
@@ -202,6 +202,13 @@ fn look_again(kept: &mut Observations, moved: bool, was_moved: bool) {
     if was_moved && !moved {
         smoke_test::look_anew(&kept.facts);
     }
+}
+
+/// Whether nothing of the application is left, before this pass looks at what serves.
+fn was_gone(cx: &Cx, kept: Option<&Observations>) -> bool {
+    let kept = kept.map(|kept| &*kept.facts);
+    let looks = [&*cx.facts].into_iter().chain(kept);
+    cx.target.proof.runs && roster::is_gone(looks, &cx.journal)
 }
 
 /// What the machines run, as the pass over the spec has observed them.

@@ -191,13 +191,23 @@ fn observed(to: &mut Setter<'_>, seen: &PassResult<'_>) {
                 Reason::ObservationUnknown,
                 "no pass has come to its end lately, so nothing was observed",
             );
-        } else if condition::find(&to.status.conditions, ConditionType::Observed).is_none() {
-            to.set(
+            return;
+        }
+        match condition::find(&to.status.conditions, ConditionType::Observed).cloned() {
+            None => to.set(
                 ConditionType::Observed,
                 Unknown,
                 Reason::Pending,
                 "not observed yet",
-            );
+            ),
+            // A deletion is a generation of its own, and observes nothing anew.
+            Some(known) if seen.removing.is_some() => to.set(
+                ConditionType::Observed,
+                ConditionStatus::parse(&known.status).unwrap_or_default(),
+                Reason::parse(&known.reason).unwrap_or_default(),
+                &known.message,
+            ),
+            Some(_) => {}
         }
         return;
     };

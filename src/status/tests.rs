@@ -274,6 +274,25 @@ fn a_phase_that_is_done_without_an_answer_asks_no_longer_and_keeps_what_opened_i
 }
 
 #[test]
+fn during_a_deletion_every_condition_is_of_its_generation() {
+    let mut object = activation(json!({}));
+    object.metadata.generation = Some(4);
+    let seen = PassResult {
+        removing: Some(Removing {
+            progress: "nothing removed yet".to_owned(),
+            message: "waiting for the machines".to_owned(),
+            blocked: false,
+        }),
+        ..PassResult::default()
+    };
+    let status = next(Some(&live()), &object, &seen, at(1));
+    for condition in &status.conditions {
+        let type_ = &condition.type_;
+        assert_eq!(condition.observed_generation, Some(4), "{type_}");
+    }
+}
+
+#[test]
 fn states_without_a_report_are_rows_of_the_table_as_well() {
     let object = activation(json!({}));
     let before = live();

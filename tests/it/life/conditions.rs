@@ -522,7 +522,7 @@ async fn with_drift_report_a_generation_that_needs_no_other_release_is_brought_l
     env.activation("hola", json!({"drift": "Report"})).await;
     recovered(&env, "hola").await;
 
-    let check = json!({"name": "home", "http": {"path": "/"}, "interval": "1s", "count": 2});
+    let check = json!({"name": "home", "http": {"path": "/"}, "interval": "1s", "count": 2, "failureLimit": 1});
     env.patch("hola", json!({"spec": {"smokeTest": {"checks": [check]}}}))
         .await;
 

@@ -40,6 +40,8 @@ pub(super) fn cell(text: &str) -> String {
         .replace('|', "\\|")
         .replace('<', "&lt;")
         .replace('*', "\\*")
+        // A pattern is no link.
+        .replace("](", "]\\(")
 }
 
 /// A change as the fields that it sets: `deploy.deadline: "5s"`.

@@ -96,7 +96,7 @@ async fn a_plan_that_the_status_has_no_room_for_is_shown_and_decided_on_as_a_who
     assert_eq!(shown["omitted"], 0);
     golive(&env, &["plan", "hola"])
         .await
-        .says(0, &["SmokeChecks", "h19."]);
+        .says(0, &["verify SmokeCheck homepage", "h19."]);
 
     // What somebody else has written is no plan, and is replaced.
     let maps: kube::Api<ConfigMap> = kube::Api::namespaced(env.kube.clone(), &env.namespace);
@@ -126,7 +126,7 @@ async fn a_plan_that_the_status_has_no_room_for_is_shown_and_decided_on_as_a_who
     }
     golive(&env, &["approve", "hola", "--yes"])
         .await
-        .says(0, &["SmokeChecks", "h19."]);
+        .says(0, &["verify SmokeCheck homepage", "h19."]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
